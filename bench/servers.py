@@ -1,0 +1,86 @@
+"""Servers that a measurement starts for itself: a deepcompress service and a Redis, on free ports of this
+machine, their data in a folder of the measurement's, gone when it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def redis_server(folder: Path) -> Iterator[str]:
+    """The URL of a Redis that syncs every write to disk before it acknowledges it."""
+    port = free_port()
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
+    command += ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--loglevel", "warning"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        try:
+            _wait_for(port, process)
+            yield f"redis://127.0.0.1:{port}/0"
+        finally:
+            process.kill()
+
+
+class Service:
+    """`deepcompress serve` on one port, which can be killed and started again."""
+
+    def __init__(self, state_url: str, workers: int = 1) -> None:
+        self.state_url = state_url
+        self.workers = workers
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of the server process, while it runs."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        command = ["serve", "--port", str(self.port), "--state-url", self.state_url, "--workers", str(self.workers)]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "deepcompress_service", *command],
+            env={**os.environ, "DEEPCOMPRESS_LOG_LEVEL": "error"},
+        )
+        _wait_for(self.port, self._process)
+
+    def stop(self, sign: signal.Signals = signal.SIGTERM) -> None:
+        """SIGTERM drains; SIGKILL ends it in the middle of whatever it does."""
+        if self._process is not None:
+            self._process.send_signal(sign)
+            self._process.wait(60)
+            self._process = None
+
+
+@contextlib.contextmanager
+def service(state_url: str, workers: int = 1) -> Iterator[Service]:
+    """A running service."""
+    one = Service(state_url, workers)
+    one.start()
+    try:
+        yield one
+    finally:
+        one.stop()
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    late = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < late:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.02)
+    raise RuntimeError(f"no server on port {port} (exit status {process.poll()})")

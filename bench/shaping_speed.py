@@ -1,0 +1,78 @@
+"""How long shaping one large batch takes, strategy by strategy, next to a plain Python loop.
+
+A batch of 8,192 rollouts (512 groups of 16) is shaped by every strategy: the median CPU time and the best wall time
+of several runs (other work on the machine lengthens wall times), beside the plain loop that the tests hold it
+against, which gives numbers only, no components, and checks nothing.
+
+    python bench/shaping_speed.py [--groups 512] [--size 16] [--repeats 15] [--limit-ms 60]
+
+Exits with 1 where a strategy takes longer than the limit, in wall time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests are not installed
+
+from rich.console import Console
+from rich.table import Table
+from tests.shaping.groups import ready
+from tests.shaping.plain import PLAIN
+from tests.shaping.test_plain import realistic
+
+from deepcompress_service.shaping import reward_from_config, strategies
+
+
+def milliseconds(call: Callable[[], object], repeats: int) -> tuple[float, float]:
+    """The median CPU time and the best wall time of a call."""
+    cpu, wall = [], []
+    for _ in range(repeats):
+        began_cpu, began = time.process_time(), time.perf_counter()
+        call()
+        wall.append((time.perf_counter() - began) * 1e3)
+        cpu.append((time.process_time() - began_cpu) * 1e3)
+    return median(cpu), min(wall)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--groups", type=int, default=512)
+    parser.add_argument("--size", type=int, default=16)
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--limit-ms", type=float, default=60.0)
+    args = parser.parse_args()
+
+    batch = realistic(args.groups, args.size)
+    title = f"{args.groups * args.size:,} rollouts, {args.groups} groups of {args.size}, {args.repeats} runs"
+    table = Table(title=title)
+    for column in ("strategy", "CPU ms", "best wall ms", "plain loop", "faster"):
+        table.add_column(column, no_wrap=True, justify="left" if column == "strategy" else "right")
+    slow = []
+    for info in strategies():
+        reward = reward_from_config({"name": info.name})
+        sent = ready(reward, batch)
+        reward.shape(sent)
+        cpu, wall = milliseconds(lambda r=reward, s=sent: r.shape(s), args.repeats)
+        if wall > args.limit_ms:
+            slow.append(info.name)
+        plain = PLAIN.get(info.name)
+        if plain is None:
+            table.add_row(info.name, f"{cpu:.1f}", f"{wall:.1f}", "keeps state", "")
+            continue
+        few = max(3, args.repeats // 3)
+        loop, _ = milliseconds(lambda p=plain: [p(g.tokens or (), g.correct, g) for g in batch], few)
+        table.add_row(info.name, f"{cpu:.1f}", f"{wall:.1f}", f"{loop:.1f}", f"{loop / cpu:.1f}")
+    Console().print(table)
+    if slow:
+        print(f"over {args.limit_ms:g} ms: {', '.join(slow)}")
+    return 1 if slow else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""A whole batch through `POST /v1/score` on two verifier workers, beside math-verify's single-process rate.
+
+    python bench/verification_http.py [--repeats 5] [--load PATH] [--peer-rate N | --no-peer]
+
+A server is started for every repetition, so that no gold has been seen before and no verdict is there to be used
+again; it is warmed up with a small request of other problems. The clock runs from the first byte sent to the last
+byte received, over one plain socket; the body is encoded before. math-verify runs the same rollouts in the same
+run, in one process, texts in memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from peers import whole_file
+from verification_speed import SHARED, WARM_UP, WARM_UP_ROUNDS, agreement, read_load
+
+
+@contextlib.contextmanager
+def server(workers: int, folder: Path) -> Iterator[int]:
+    """A server on a free port, gone at the end."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "DEEPCOMPRESS_VERIFIER_WORKERS": str(workers), "DEEPCOMPRESS_LOG_LEVEL": "error"}
+    command = ["serve", "--port", str(port), "--state-url", f"sqlite:///{folder}/state.sqlite3"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "deepcompress_service", *command], env=environment, stdout=subprocess.DEVNULL
+    ) as process:
+        try:
+            for _ in range(600):
+                with contextlib.suppress(OSError):
+                    if request(port, "GET", "/readyz", b"")[0] == 200:
+                        break
+                time.sleep(0.1)
+            else:
+                raise RuntimeError("the server did not become ready")
+            time.sleep(2)  # let spare and computer algebra workers finish starting
+            yield port
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+
+
+def request(port: int, method: str, path: str, body: bytes) -> tuple[int, bytes, float]:
+    """(status, body, seconds from the first byte sent to the last received)."""
+    head = (
+        f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    ).encode()
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        started = time.perf_counter()
+        sock.sendall(head)
+        sock.sendall(body)
+        answer = bytearray()
+        while piece := sock.recv(1 << 20):
+            answer += piece
+        seconds = time.perf_counter() - started
+    header, _, content = bytes(answer).partition(b"\r\n\r\n")
+    status = int(header.split(b" ", 2)[1])
+    if b"transfer-encoding: chunked" in header.lower():
+        content = _dechunked(content)
+    return status, content, seconds
+
+
+def _dechunked(content: bytes) -> bytes:
+    parts = []
+    while content:
+        size, _, content = content.partition(b"\r\n")
+        length = int(size, 16)
+        parts.append(content[:length])
+        content = content[length + 2 :]
+        if not length:
+            break
+    return b"".join(parts)
+
+
+def score_body(rows: list[dict[str, Any]], run: str, step: int) -> bytes:
+    groups = []
+    for problem, members in groupby(rows, key=lambda row: row["problem_id"]):
+        listed = list(members)
+        rollouts = [
+            {"response": row["response"], "tokens": row["tokens"], "truncated": row["truncated"]} for row in listed
+        ]
+        groups.append({"problem_id": problem, "gold": listed[0]["gold"], "rollouts": rollouts})
+    body = {"run": run, "step": step, "answer_format": "boxed", "groups": groups}
+    return json.dumps(body).encode()
+
+
+def warm_up_rows() -> list[dict[str, Any]]:
+    return [
+        {
+            "problem_id": f"warm-{k}",
+            "gold": gold,
+            "response": rf"so \boxed{{{text}}}",
+            "tokens": 9,
+            "truncated": False,
+        }
+        for k, (gold, answer) in enumerate(WARM_UP[:-1])  # the last is for the computer algebra system
+        for text in (answer, gold, "1")
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--load", type=Path, default=SHARED / "data" / "load_dev.jsonl.gz")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--peer-rate", type=float, help="math-verify's verdicts a second, measured elsewhere")
+    parser.add_argument("--no-peer", action="store_true")
+    options = parser.parse_args()
+
+    rows = read_load(options.load)
+    body = score_body(rows, "bench", 1)
+    seconds, shares, undecided, peer_rates = [], [], [], []
+    for _ in range(options.repeats):
+        with tempfile.TemporaryDirectory() as folder, server(options.workers, Path(folder)) as port:
+            for step in range(WARM_UP_ROUNDS):
+                status, answer, _ = request(port, "POST", "/v1/score", score_body(warm_up_rows(), "warm", step))
+                if status != 200:
+                    sys.exit(f"the warm-up got {status}: {answer[:500].decode()}")
+            status, answer, wall = request(port, "POST", "/v1/score", body)
+            if status != 200:
+                sys.exit(f"the server said {status}: {answer[:500].decode()}")
+        verdicts = [verdict for group in json.loads(answer)["groups"] for verdict in group["verdicts"]]
+        seconds.append(wall)
+        shares.append(agreement(rows, [verdict["correct"] for verdict in verdicts]))
+        undecided.append(sum(verdict["status"] == "undecided" for verdict in verdicts))
+        if not options.no_peer and options.peer_rate is None:
+            plain = Path(folder).with_suffix(".jsonl")
+            plain.write_text("".join(json.dumps(row) + "\n" for row in rows))
+            peer = whole_file(plain)
+            peer_rates.append(peer.rows / peer.wall_s)
+            plain.unlink()
+
+    median = statistics.median(seconds)
+    rate = len(rows) / median
+    print(f"{len(rows)} rollouts, {len(body) / 1e6:.1f} MB, {options.workers} verifier workers")
+    print(f"seconds: median {median:.3f}, all {' '.join(f'{value:.3f}' for value in seconds)}; {rate:.0f} verdicts/s")
+    print(f"agreement with the labels (without nobox_prose): {100 * min(shares):.2f}%; undecided {max(undecided)}")
+    peer_rate = options.peer_rate or (statistics.median(peer_rates) if peer_rates else None)
+    if peer_rate:
+        print(f"math-verify, one process: {peer_rate:.0f} verdicts/s; ratio {rate / peer_rate:.1f}")
+
+
+if __name__ == "__main__":
+    main()

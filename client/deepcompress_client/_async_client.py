@@ -1,0 +1,387 @@
+"""`AsyncClient` and `AsyncRun`: the surface of `Client` and `Run`, with ``await``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+
+from . import _flows, _runs
+from ._batches import StepLike, score_request, shape_request, verify_request
+from ._client import CONNECTIONS, MAX_REQUEST_BYTES, MAX_REQUEST_ITEMS
+from ._core import Call, Flow, Options, Reply
+from ._retry import Retry
+from ._transport import Attempts, Failure, failure_of, reply_from
+from .wire import (
+    AnswerFormat,
+    Phase,
+    Problem,
+    RunHistory,
+    RunInfo,
+    ScoreAnswer,
+    ShapeAnswer,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    import httpx
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """A connection to the service for asyncio; the arguments and the errors are `Client`'s.
+
+    It may be used from several event loops, one after the other, and be pickled.
+    """
+
+    _http: httpx.AsyncClient | None
+    _home: tuple[int, asyncio.AbstractEventLoop] | None
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = 120.0,
+        connect_timeout_s: float = 5.0,
+        retry: Retry | None = None,
+        max_request_bytes: int = MAX_REQUEST_BYTES,
+        max_request_items: int = MAX_REQUEST_ITEMS,
+        concurrency: int = 4,
+        headers: Mapping[str, str] | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._options = Options.make(
+            url,
+            api_key=api_key,
+            timeout_s=timeout_s,
+            connect_timeout_s=connect_timeout_s,
+            retry=retry,
+            max_request_bytes=max_request_bytes,
+            max_request_items=max_request_items,
+            concurrency=concurrency,
+            headers=headers,
+        )
+        self._transport = transport
+        self._forget_connections()
+
+    # --- verdicts and rewards ---------------------------------------------------------------------------
+
+    async def verify(self, items: Iterable[Any], *, answer_format: AnswerFormat | None = None) -> list[Verdict]:
+        """Check rollouts: items with ``gold`` and ``response`` (dicts, `wire.VerifyItem`, or objects with
+        those fields). One verdict an item, in order."""
+        return await self._drive(_flows.verify(verify_request(items, answer_format), self._options))
+
+    async def verify_one(
+        self,
+        gold: str | list[str],
+        response: str,
+        *,
+        answer_format: AnswerFormat | None = None,
+        truncated: bool = False,
+    ) -> Verdict:
+        """Check one response against one gold answer, or a list of alternatives."""
+        item = {"gold": gold, "response": response, "truncated": truncated}
+        return (await self.verify([item], answer_format=answer_format))[0]
+
+    async def shape(
+        self,
+        groups: Iterable[Any],
+        *,
+        run: str | None = None,
+        step: StepLike = None,
+        phase: Phase = "train",
+        epoch: int | None = None,
+        generation: int | None = None,
+        request_id: str | None = None,
+    ) -> ShapeAnswer:
+        """Rewards for groups whose rollouts carry ``correct``, ``tokens`` and, from verify, ``status``.
+        Never sent in parts. In training prefer `run(...).shape`, which sends the epoch."""
+        request = shape_request(
+            groups,
+            run=run,
+            step=step,
+            phase=phase,
+            epoch=epoch,
+            generation=generation,
+            request_id=request_id,
+        )
+        return await self._drive(_flows.shape(request))
+
+    async def score(
+        self,
+        groups: Iterable[Any],
+        *,
+        run: str | None = None,
+        step: StepLike = None,
+        phase: Phase = "train",
+        epoch: int | None = None,
+        generation: int | None = None,
+        request_id: str | None = None,
+        answer_format: AnswerFormat | None = None,
+    ) -> ScoreAnswer:
+        """Verify, then shape: groups with ``problem_id``, ``gold`` and rollouts with ``response`` and
+        ``tokens``. In training prefer `run(...).score`, which sends the epoch."""
+        request = score_request(
+            groups,
+            answer_format,
+            run=run,
+            step=step,
+            phase=phase,
+            epoch=epoch,
+            generation=generation,
+            request_id=request_id,
+        )
+        return await self._drive(_flows.score(request, self._options))
+
+    # --- runs -------------------------------------------------------------------------------------------
+
+    async def run(
+        self,
+        name: str,
+        *,
+        next_step: int | None = None,
+        join: bool = False,
+        strategy: str | Mapping[str, Any] | None = None,
+        **config: Any,
+    ) -> AsyncRun:
+        """Open a training run; see `Client.run` for what the arguments mean."""
+        flow = _runs.open_run(name, _runs.run_config(strategy, config), next_step, join)
+        return AsyncRun(self, await self._drive(flow))
+
+    async def runs(self) -> list[RunInfo]:
+        return await self._drive(_runs.list_runs())
+
+    async def delete_run(self, name: str) -> None:
+        """Forget a run. Its epoch rises, should the name be used again."""
+        await self._drive(_runs.delete(name))
+
+    async def import_run(self, name: str, exported: bytes) -> RunInfo:
+        """Make a run of what another's `Run.export` gave, on this service or another."""
+        return await self._drive(_runs.import_state(name, exported))
+
+    # --- the service ------------------------------------------------------------------------------------
+
+    async def strategies(self) -> list[dict[str, Any]]:
+        """Every strategy: its name, what it needs, its parameters as a JSON schema."""
+        return await self._drive(_runs.list_strategies())
+
+    async def health(self) -> dict[str, Any]:
+        """Whether the service is up. Asked once: `TransportError` where it is not."""
+        return await self._drive(_flows.ask("/healthz"))
+
+    async def ready(self) -> dict[str, Any]:
+        """Whether it can take training requests now; asked once. `Unavailable` where it cannot."""
+        return await self._drive(_flows.ask("/readyz"))
+
+    async def close(self) -> None:
+        if self._http is not None and self._home == self._here():
+            await self._http.aclose()
+        self._http = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    # --- input and output -------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_options": self._options, "_transport": self._transport}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget_connections()
+
+    def _forget_connections(self) -> None:
+        self._http = None
+        self._home = None
+
+    @staticmethod
+    def _here() -> tuple[int, asyncio.AbstractEventLoop]:
+        return os.getpid(), asyncio.get_running_loop()
+
+    def _connections(self) -> httpx.AsyncClient:
+        # Connections belong to the event loop (and the process) that opened them.
+        if self._http is None or self._home != self._here():
+            import httpx
+
+            self._home = self._here()
+            self._http = httpx.AsyncClient(
+                base_url=self._options.url,
+                headers=self._options.request_headers(),
+                timeout=httpx.Timeout(self._options.timeout_s, connect=self._options.connect_timeout_s, pool=None),
+                limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
+                transport=self._transport,
+            )
+        return self._http
+
+    async def _drive(self, flow: Flow[T]) -> T:
+        try:
+            wave = next(flow)
+            while True:
+                wave = flow.send(await self._send_all(wave))
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    async def _send_all(self, wave: list[Call]) -> list[Reply]:
+        if len(wave) == 1:
+            return [await self._send(wave[0])]
+        places = asyncio.Semaphore(self._options.concurrency)
+
+        async def in_turn(call: Call) -> Reply:
+            async with places:
+                return await self._send(call)
+
+        try:
+            async with asyncio.TaskGroup() as parts:
+                tasks = [parts.create_task(in_turn(call)) for call in wave]
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        return [task.result() for task in tasks]
+
+    async def _send(self, call: Call) -> Reply:
+        import httpx
+
+        attempts = Attempts(call, self._options.retry, time.monotonic())
+        while True:
+            failure: Failure | None = None
+            reply: Reply | None = None
+            try:
+                reply = reply_from(
+                    await self._connections().request(
+                        call.method,
+                        call.path,
+                        content=call.body,
+                        params=call.params or None,
+                        headers={"content-type": call.content_type} if call.body is not None else None,
+                    ),
+                    attempts.made + 1,
+                )
+            except httpx.HTTPError as error:
+                failure = failure_of(error)
+            wait = attempts.after(reply, failure, time.monotonic(), random.random())
+            if wait is None:
+                return attempts.result(reply, failure)
+            await asyncio.sleep(wait)
+
+
+class AsyncRun(_runs.RunState):
+    """One training run. Made by `AsyncClient.run`; remembers the run's epoch and sends it, so that no late retry
+    from before a rewind can reach the state after it (`EpochMismatch`)."""
+
+    def __init__(self, client: AsyncClient, found: RunInfo) -> None:
+        super().__init__(found, client._options)
+        self.client = client
+
+    def __repr__(self) -> str:
+        return f"AsyncRun({self.name!r}, epoch={self.epoch})"
+
+    async def verify(
+        self,
+        items: Iterable[Any],
+        *,
+        step: int | None = None,
+        phase: Phase = "train",
+        answer_format: AnswerFormat | None = None,
+    ) -> list[Verdict]:
+        """Check rollouts as they stream in. Items with a ``rollout_id`` (and ``problem_id``) are also observed:
+        groups that are never shaped, since dynamic sampling dropped them, then count in the level."""
+        return await self.client._drive(self._verify(items, answer_format, step, phase))
+
+    async def shape(
+        self,
+        groups: Iterable[Any],
+        *,
+        step: StepLike = None,
+        phase: Phase = "train",
+        generation: int | None = None,
+        request_id: str | None = None,
+    ) -> ShapeAnswer:
+        """Rewards for groups that are verified already; see `Client.shape`."""
+        return await self.client._drive(
+            self._shape(groups, step=step, phase=phase, generation=generation, request_id=request_id)
+        )
+
+    async def score(
+        self,
+        groups: Iterable[Any],
+        *,
+        step: StepLike = None,
+        phase: Phase = "train",
+        generation: int | None = None,
+        request_id: str | None = None,
+        answer_format: AnswerFormat | None = None,
+    ) -> ScoreAnswer:
+        """Verify, then shape; see `Client.score`."""
+        return await self.client._drive(
+            self._score(groups, answer_format, step=step, phase=phase, generation=generation, request_id=request_id)
+        )
+
+    async def info(self) -> RunInfo:
+        return await self.client._drive(self._info())
+
+    async def refresh(self) -> RunInfo:
+        """Believe in the run's epoch of now: for a process that knows of another's rewind or restore."""
+        return await self.client._drive(self._refresh())
+
+    async def history(self, *, since: int | None = None, limit: int | None = None) -> RunHistory:
+        """The level and the statistics of every step; ``limit`` keeps the newest."""
+        return await self.client._drive(self._history(since, limit))
+
+    async def problems(
+        self,
+        *,
+        difficulty: Literal["simple", "hard"] | None = None,
+        sort: Literal["problem_id", "pass_ratio", "-pass_ratio"] | None = None,
+        search: str | None = None,
+        page_size: int | None = None,
+    ) -> AsyncIterator[Problem]:
+        """Every problem of the run, fetched by the page."""
+        cursor: str | None = None
+        while True:
+            page = await self.client._drive(
+                self._problem_page(cursor, difficulty=difficulty, sort=sort, search=search, limit=page_size)
+            )
+            for problem in page.problems:
+                yield problem
+            if (cursor := page.next) is None:
+                return
+
+    async def problem(self, problem_id: str) -> Problem:
+        return await self.client._drive(self._problem(problem_id))
+
+    async def rewind(self, next_step: int | None) -> RunInfo:
+        """Forget everything at steps >= ``next_step`` (the step sent next); None: all but the configuration."""
+        return await self.client._drive(self._rewind(next_step))
+
+    async def checkpoint(self, name: str, step: int) -> dict[str, Any]:
+        """Save the state as at the end of ``step``; no rewind removes it."""
+        return await self.client._drive(self._checkpoint(name, step))
+
+    async def checkpoints(self) -> list[dict[str, Any]]:
+        return await self.client._drive(self._checkpoints())
+
+    async def delete_checkpoint(self, name: str) -> None:
+        await self.client._drive(self._delete_checkpoint(name))
+
+    async def restore(self, name: str) -> RunInfo:
+        """The state of the checkpoint becomes the run's."""
+        return await self.client._drive(self._restore(name))
+
+    async def export(self) -> bytes:
+        """The whole state as lines of JSON."""
+        return await self.client._drive(self._export())
+
+    async def import_state(self, exported: bytes) -> RunInfo:
+        """Replace the run's state by an export."""
+        return await self.client._drive(self._import(exported))
+
+    async def delete(self) -> None:
+        await self.client.delete_run(self.name)

@@ -1,0 +1,397 @@
+"""`Client` and `Run`: the blocking surface. `AsyncClient` has the same one, with ``await``."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+
+from . import _flows, _runs
+from ._batches import StepLike, score_request, shape_request, verify_request
+from ._core import Call, Flow, Options, Reply
+from ._retry import Retry
+from ._transport import Attempts, Failure, failure_of, reply_from
+from .wire import (
+    AnswerFormat,
+    Phase,
+    Problem,
+    RunHistory,
+    RunInfo,
+    ScoreAnswer,
+    ShapeAnswer,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    import httpx
+
+T = TypeVar("T")
+
+MAX_REQUEST_BYTES = 64 * 1024 * 1024
+MAX_REQUEST_ITEMS = 65_536
+CONNECTIONS = 100
+
+
+class Client:
+    """A connection to the service, safe to share between threads, to pickle, and to use after a fork.
+
+    ``url``              the service; else DEEPCOMPRESS_URL, else http://127.0.0.1:8321
+    ``api_key``          else DEEPCOMPRESS_API_KEY
+    ``timeout_s``        longest silence while an answer is awaited, for one try
+    ``retry``            how long to go on where the service is away (`Retry`); 4xx answers are never retried
+    ``max_request_bytes``, ``max_request_items``  a larger verify or score is sent in parts, with the same result
+    ``concurrency``      how many parts of one verify are under way at once
+    ``transport``        an `httpx` transport, for tests
+
+    Raises the errors of `deepcompress_client.errors`, and nothing of httpx.
+    """
+
+    _http: httpx.Client | None
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = 120.0,
+        connect_timeout_s: float = 5.0,
+        retry: Retry | None = None,
+        max_request_bytes: int = MAX_REQUEST_BYTES,
+        max_request_items: int = MAX_REQUEST_ITEMS,
+        concurrency: int = 4,
+        headers: Mapping[str, str] | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._options = Options.make(
+            url,
+            api_key=api_key,
+            timeout_s=timeout_s,
+            connect_timeout_s=connect_timeout_s,
+            retry=retry,
+            max_request_bytes=max_request_bytes,
+            max_request_items=max_request_items,
+            concurrency=concurrency,
+            headers=headers,
+        )
+        self._transport = transport
+        self._forget_connections()
+
+    # --- verdicts and rewards ---------------------------------------------------------------------------
+
+    def verify(self, items: Iterable[Any], *, answer_format: AnswerFormat | None = None) -> list[Verdict]:
+        """Check rollouts: items with ``gold`` and ``response`` (dicts, `wire.VerifyItem`, or objects with
+        those fields). One verdict an item, in order."""
+        return self._drive(_flows.verify(verify_request(items, answer_format), self._options))
+
+    def verify_one(
+        self,
+        gold: str | list[str],
+        response: str,
+        *,
+        answer_format: AnswerFormat | None = None,
+        truncated: bool = False,
+    ) -> Verdict:
+        """Check one response against one gold answer, or a list of alternatives."""
+        item = {"gold": gold, "response": response, "truncated": truncated}
+        return self.verify([item], answer_format=answer_format)[0]
+
+    def shape(
+        self,
+        groups: Iterable[Any],
+        *,
+        run: str | None = None,
+        step: StepLike = None,
+        phase: Phase = "train",
+        epoch: int | None = None,
+        generation: int | None = None,
+        request_id: str | None = None,
+    ) -> ShapeAnswer:
+        """Rewards for groups whose rollouts carry ``correct``, ``tokens`` and, from verify, ``status``.
+        Never sent in parts. In training prefer `run(...).shape`, which sends the epoch."""
+        request = shape_request(
+            groups,
+            run=run,
+            step=step,
+            phase=phase,
+            epoch=epoch,
+            generation=generation,
+            request_id=request_id,
+        )
+        return self._drive(_flows.shape(request))
+
+    def score(
+        self,
+        groups: Iterable[Any],
+        *,
+        run: str | None = None,
+        step: StepLike = None,
+        phase: Phase = "train",
+        epoch: int | None = None,
+        generation: int | None = None,
+        request_id: str | None = None,
+        answer_format: AnswerFormat | None = None,
+    ) -> ScoreAnswer:
+        """Verify, then shape: groups with ``problem_id``, ``gold`` and rollouts with ``response`` and
+        ``tokens``. In training prefer `run(...).score`, which sends the epoch."""
+        request = score_request(
+            groups,
+            answer_format,
+            run=run,
+            step=step,
+            phase=phase,
+            epoch=epoch,
+            generation=generation,
+            request_id=request_id,
+        )
+        return self._drive(_flows.score(request, self._options))
+
+    # --- runs -------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        name: str,
+        *,
+        next_step: int | None = None,
+        join: bool = False,
+        strategy: str | Mapping[str, Any] | None = None,
+        **config: Any,
+    ) -> Run:
+        """Open a training run. Exactly one process of a training does so; the others join it.
+
+        ``run("r")``                 a new run; `RunInUse` where it has been trained with, since a training
+                                     from step 0 must not be paid against the levels of an older one
+        ``run("r", next_step=0)``    a new training, whatever "r" was: its old state is forgotten
+        ``run("r", next_step=401)``  a resumed training whose next step is 401: later steps are forgotten
+        ``run("r", join=True)``      another process of the same training: nothing is changed
+
+        ``strategy`` is a name or ``{"name": ..., parameter: ...}``; ``config`` are the other fields of
+        `wire.RunConfig` (``outcome``, ``overlong``, ``answer_format``, ``keep_steps``, ...).
+        """
+        flow = _runs.open_run(name, _runs.run_config(strategy, config), next_step, join)
+        return Run(self, self._drive(flow))
+
+    def runs(self) -> list[RunInfo]:
+        return self._drive(_runs.list_runs())
+
+    def delete_run(self, name: str) -> None:
+        """Forget a run. Its epoch rises, should the name be used again."""
+        self._drive(_runs.delete(name))
+
+    def import_run(self, name: str, exported: bytes) -> RunInfo:
+        """Make a run of what another's `Run.export` gave, on this service or another."""
+        return self._drive(_runs.import_state(name, exported))
+
+    # --- the service ------------------------------------------------------------------------------------
+
+    def strategies(self) -> list[dict[str, Any]]:
+        """Every strategy: its name, what it needs, its parameters as a JSON schema."""
+        return self._drive(_runs.list_strategies())
+
+    def health(self) -> dict[str, Any]:
+        """Whether the service is up. Asked once: `TransportError` where it is not."""
+        return self._drive(_flows.ask("/healthz"))
+
+    def ready(self) -> dict[str, Any]:
+        """Whether it can take training requests now; asked once. `Unavailable` where it cannot."""
+        return self._drive(_flows.ask("/readyz"))
+
+    def close(self) -> None:
+        if self._http is not None:
+            self._http.close()
+        self._http = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- input and output -------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_options": self._options, "_transport": self._transport}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget_connections()
+
+    def _forget_connections(self) -> None:
+        self._http = None
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+
+    def _connections(self) -> httpx.Client:
+        if self._pid != os.getpid():  # sockets must not be shared with the process that forked this one
+            self._forget_connections()
+        with self._lock:
+            if self._http is None:
+                import httpx
+
+                self._http = httpx.Client(
+                    base_url=self._options.url,
+                    headers=self._options.request_headers(),
+                    timeout=httpx.Timeout(
+                        self._options.timeout_s, connect=self._options.connect_timeout_s, pool=None
+                    ),
+                    limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
+                    transport=self._transport,
+                )
+            return self._http
+
+    def _drive(self, flow: Flow[T]) -> T:
+        try:
+            wave = next(flow)
+            while True:
+                wave = flow.send(self._send_all(wave))
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    def _send_all(self, wave: list[Call]) -> list[Reply]:
+        if len(wave) == 1:
+            return [self._send(wave[0])]
+        with ThreadPoolExecutor(self._options.concurrency, "deepcompress") as pool:
+            return list(pool.map(self._send, wave))
+
+    def _send(self, call: Call) -> Reply:
+        import httpx
+
+        attempts = Attempts(call, self._options.retry, time.monotonic())
+        while True:
+            failure: Failure | None = None
+            reply: Reply | None = None
+            try:
+                reply = reply_from(
+                    self._connections().request(
+                        call.method,
+                        call.path,
+                        content=call.body,
+                        params=call.params or None,
+                        headers={"content-type": call.content_type} if call.body is not None else None,
+                    ),
+                    attempts.made + 1,
+                )
+            except httpx.HTTPError as error:
+                failure = failure_of(error)
+            wait = attempts.after(reply, failure, time.monotonic(), random.random())
+            if wait is None:
+                return attempts.result(reply, failure)
+            time.sleep(wait)
+
+
+class Run(_runs.RunState):
+    """One training run. Made by `Client.run`; remembers the run's epoch and sends it, so that no late retry
+    from before a rewind can reach the state after it (`EpochMismatch`)."""
+
+    def __init__(self, client: Client, found: RunInfo) -> None:
+        super().__init__(found, client._options)
+        self.client = client
+
+    def __repr__(self) -> str:
+        return f"Run({self.name!r}, epoch={self.epoch})"
+
+    def verify(
+        self,
+        items: Iterable[Any],
+        *,
+        step: int | None = None,
+        phase: Phase = "train",
+        answer_format: AnswerFormat | None = None,
+    ) -> list[Verdict]:
+        """Check rollouts as they stream in. Items with a ``rollout_id`` (and ``problem_id``) are also observed:
+        groups that are never shaped, since dynamic sampling dropped them, then count in the level."""
+        return self.client._drive(self._verify(items, answer_format, step, phase))
+
+    def shape(
+        self,
+        groups: Iterable[Any],
+        *,
+        step: StepLike = None,
+        phase: Phase = "train",
+        generation: int | None = None,
+        request_id: str | None = None,
+    ) -> ShapeAnswer:
+        """Rewards for groups that are verified already; see `Client.shape`."""
+        return self.client._drive(
+            self._shape(groups, step=step, phase=phase, generation=generation, request_id=request_id)
+        )
+
+    def score(
+        self,
+        groups: Iterable[Any],
+        *,
+        step: StepLike = None,
+        phase: Phase = "train",
+        generation: int | None = None,
+        request_id: str | None = None,
+        answer_format: AnswerFormat | None = None,
+    ) -> ScoreAnswer:
+        """Verify, then shape; see `Client.score`."""
+        return self.client._drive(
+            self._score(groups, answer_format, step=step, phase=phase, generation=generation, request_id=request_id)
+        )
+
+    def info(self) -> RunInfo:
+        return self.client._drive(self._info())
+
+    def refresh(self) -> RunInfo:
+        """Believe in the run's epoch of now: for a process that knows of another's rewind or restore."""
+        return self.client._drive(self._refresh())
+
+    def history(self, *, since: int | None = None, limit: int | None = None) -> RunHistory:
+        """The level and the statistics of every step; ``limit`` keeps the newest."""
+        return self.client._drive(self._history(since, limit))
+
+    def problems(
+        self,
+        *,
+        difficulty: Literal["simple", "hard"] | None = None,
+        sort: Literal["problem_id", "pass_ratio", "-pass_ratio"] | None = None,
+        search: str | None = None,
+        page_size: int | None = None,
+    ) -> Iterator[Problem]:
+        """Every problem of the run, fetched by the page."""
+        cursor: str | None = None
+        while True:
+            page = self.client._drive(
+                self._problem_page(cursor, difficulty=difficulty, sort=sort, search=search, limit=page_size)
+            )
+            yield from page.problems
+            if (cursor := page.next) is None:
+                return
+
+    def problem(self, problem_id: str) -> Problem:
+        return self.client._drive(self._problem(problem_id))
+
+    def rewind(self, next_step: int | None) -> RunInfo:
+        """Forget everything at steps >= ``next_step`` (the step sent next); None: all but the configuration."""
+        return self.client._drive(self._rewind(next_step))
+
+    def checkpoint(self, name: str, step: int) -> dict[str, Any]:
+        """Save the state as at the end of ``step``; no rewind removes it."""
+        return self.client._drive(self._checkpoint(name, step))
+
+    def checkpoints(self) -> list[dict[str, Any]]:
+        return self.client._drive(self._checkpoints())
+
+    def delete_checkpoint(self, name: str) -> None:
+        self.client._drive(self._delete_checkpoint(name))
+
+    def restore(self, name: str) -> RunInfo:
+        """The state of the checkpoint becomes the run's."""
+        return self.client._drive(self._restore(name))
+
+    def export(self) -> bytes:
+        """The whole state as lines of JSON."""
+        return self.client._drive(self._export())
+
+    def import_state(self, exported: bytes) -> RunInfo:
+        """Replace the run's state by an export."""
+        return self.client._drive(self._import(exported))
+
+    def delete(self) -> None:
+        self.client.delete_run(self.name)

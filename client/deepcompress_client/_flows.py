@@ -1,0 +1,160 @@
+"""The operations on text and batches, as flows: verify, shape, score, and a score cut in parts.
+
+Only text is ever cut, never a shape: the rewards of a shard depend on the shard. A score over the limits
+becomes verify requests, packed by bytes, and one shape; joined, they are the same answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ._core import Call, Flow, Options, Reply, encode, error_of, pack, post, read, read_json
+from .errors import ServiceError, TooLarge
+from .wire import (
+    AnswerFormat,
+    ScoreAnswer,
+    ScoredGroup,
+    ScoreRequest,
+    ShapeAnswer,
+    ShapeGroup,
+    ShapeRequest,
+    ShapeRollout,
+    Verdict,
+    VerifyAnswer,
+    VerifyItem,
+    VerifyRequest,
+)
+
+
+def ask(where: str) -> Flow[dict[str, Any]]:
+    """How the service is, now."""
+    (reply,) = yield [Call("GET", where, once=True)]
+    return dict(read_json(reply))
+
+
+def verify(request: VerifyRequest, options: Options) -> Flow[list[Verdict]]:
+    """One verdict an item, in order; in as many requests as the limits ask for."""
+    encoded = [encode(item) for item in request.items]
+    pending = pack(map(len, encoded), options.max_request_bytes, options.max_request_items)
+    if len(pending) > 1:
+        # The service names an item by its place in the request where it has no id: keep the caller's places.
+        for place, item in enumerate(request.items):
+            if item.id is None:
+                encoded[place] = encode(item.model_copy(update={"id": str(place)}))
+    verdicts: list[Verdict | None] = [None] * len(encoded)
+    while pending:
+        replies = yield [_verify_call(encoded[cut], request.answer_format) for cut in pending]
+        smaller: list[slice] = []
+        for cut, reply in zip(pending, replies, strict=True):
+            count = cut.stop - cut.start
+            if reply.status == 413 and count > 1:
+                middle = cut.start + count // 2
+                smaller += [slice(cut.start, middle), slice(middle, cut.stop)]
+            elif reply.status == 413:
+                verdicts[cut.start] = _too_long(request.items[cut.start], encoded[cut.start], reply)
+            else:
+                answer = read(VerifyAnswer, reply).verdicts
+                _same_length(answer, count, "verdicts")
+                verdicts[cut] = answer
+        pending = smaller
+    return [verdict for verdict in verdicts if verdict is not None]
+
+
+def _verify_call(items: Sequence[bytes], answer_format: AnswerFormat | None) -> Call:
+    end = b"]}" if answer_format is None else b'],"answer_format":' + f'"{answer_format}"'.encode() + b"}"
+    return Call("POST", "/v1/verify", b'{"items":[' + b",".join(items) + end)
+
+
+def _too_long(item: VerifyItem, encoded: bytes, reply: Reply) -> Verdict:
+    """The verdict of an item that alone is over the service's limit through its response: as for every
+    response over the text limit, it costs only itself. Raises `TooLarge` where the rest is too large."""
+    error = error_of(reply)
+    limit = error.problem.get("limit") if isinstance(error, TooLarge) else None
+    rest = len(encode(item.model_copy(update={"response": ""})))
+    if not isinstance(limit, int) or len(encoded) <= limit or rest > limit:
+        raise error or ServiceError(reply.status, "too-large", "")
+    return Verdict(
+        id=item.id,
+        correct=False,
+        status="unreadable",
+        answer=None,
+        decided_by="limit",
+        reason="too_long",
+        cpu_ms=0.0,
+        recorded=None if item.rollout_id is None else False,
+    )
+
+
+def _same_length(answer: Sequence[object], asked: int, what: str) -> None:
+    if len(answer) != asked:
+        raise ServiceError(200, "unreadable-answer", f"{len(answer)} {what} came for {asked} asked")
+
+
+def shape(request: ShapeRequest) -> Flow[ShapeAnswer]:
+    (reply,) = yield [post("/v1/shape", request)]
+    answer = read(ShapeAnswer, reply)
+    _same_length(answer.groups, len(request.groups), "groups")
+    return answer
+
+
+def score(request: ScoreRequest, options: Options) -> Flow[ScoreAnswer]:
+    """One score; over the limits (ours, or the service's 413) as verify requests and one shape."""
+    rollouts = sum(len(group.rollouts) for group in request.groups)
+    if rollouts <= options.max_request_items:
+        body = encode(request)
+        if len(body) <= options.max_request_bytes:
+            (reply,) = yield [Call("POST", "/v1/score", body)]
+            if reply.status != 413:
+                answer = read(ScoreAnswer, reply)
+                _same_length(answer.groups, len(request.groups), "groups")
+                return answer
+    return (yield from _score_in_parts(request, options))
+
+
+def _score_in_parts(request: ScoreRequest, options: Options) -> Flow[ScoreAnswer]:
+    # Without a rollout_id an item is not observed; the run is named only for its answer_format.
+    run = request.run if request.answer_format is None else None
+    items = [
+        VerifyItem(
+            id=str(place),
+            gold=group.gold,
+            response=rollout.response,
+            truncated=rollout.truncated,
+            run=run,
+            phase=request.phase,
+        )
+        for group in request.groups
+        for place, rollout in enumerate(group.rollouts)
+    ]
+    verdicts = yield from verify(VerifyRequest(items=items, answer_format=request.answer_format), options)
+    shaped = yield from shape(to_shape(request, verdicts))
+    groups = []
+    place = 0
+    for group in shaped.groups:
+        count = len(group.rewards)
+        groups.append(ScoredGroup(**dict(group), verdicts=verdicts[place : place + count]))
+        place += count
+    return ScoreAnswer(**{**dict(shaped), "groups": groups})
+
+
+def to_shape(request: ScoreRequest, verdicts: Sequence[Verdict]) -> ShapeRequest:
+    """The shape of a score whose texts have been verified: one verdict a rollout, in order. The status goes
+    along, since it decides what is trainable."""
+    left = iter(verdicts)
+    groups = [
+        ShapeGroup(
+            **{name: value for name, value in group if name not in ("gold", "rollouts")},
+            rollouts=[
+                ShapeRollout(
+                    **{name: value for name, value in rollout if name in ShapeRollout.model_fields},
+                    correct=verdict.correct,
+                    status=verdict.status,
+                )
+                for rollout, verdict in zip(group.rollouts, left, strict=False)
+            ],
+        )
+        for group in request.groups
+    ]
+    batch = {name: value for name, value in request if name not in ("groups", "answer_format")}
+    return ShapeRequest(**batch, groups=groups)

@@ -1,0 +1,58 @@
+"""Samples of one prompt that run concurrently in one event loop, waiting for each other in memory: no socket is held,
+and no limit of the framework on waiting calls applies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..wire import GroupRewards
+
+
+@dataclass(eq=False)
+class Siblings:
+    """The samples of one prompt that are under way together."""
+
+    shared: Any
+    """The object that marks them as siblings; held, so that its id is not given to another."""
+    joined: int = 0
+    rollouts: list[dict[str, Any]] = field(default_factory=list)
+    rewards: asyncio.Future[GroupRewards] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+Score = Callable[[list[dict[str, Any]]], Awaitable[GroupRewards]]
+
+
+class Barrier:
+    """Frameworks start all samples of a prompt at once and hand each the same object (its data, its sampling
+    parameters): that object tells siblings from others, and whoever shares it by the time the first sample is
+    done is a sibling. Nobody need know how many there are."""
+
+    def __init__(self) -> None:
+        self._groups: dict[int, Siblings] = {}
+
+    async def join(self, shared: Any) -> Siblings:
+        """Be counted among the siblings; returns once all of them had the chance to."""
+        siblings = self._groups.setdefault(id(shared), Siblings(shared))
+        siblings.joined += 1
+        await asyncio.sleep(0)
+        return siblings
+
+    async def reward(self, siblings: Siblings, rollout: dict[str, Any], score: Score) -> tuple[GroupRewards, int]:
+        """Wait for the siblings; the group's rewards, and this rollout's place among them. The last to come
+        scores the group for all. `fail` is for those that never come."""
+        place = len(siblings.rollouts)
+        siblings.rollouts.append(rollout)
+        if len(siblings.rollouts) == siblings.joined and not siblings.rewards.done():
+            self._groups.pop(id(siblings.shared), None)
+            siblings.rewards.set_result(await score(siblings.rollouts))
+        return await asyncio.shield(siblings.rewards), place
+
+    def fail(self, siblings: Siblings, error: BaseException) -> None:
+        """A group that lost a member is lost: the others must not wait for it, nor be paid without it."""
+        self._groups.pop(id(siblings.shared), None)
+        if not siblings.rewards.done():
+            siblings.rewards.set_exception(RuntimeError(f"a sample of this group failed: {error!r}"))
+            siblings.rewards.exception()  # seen, so that asyncio does not complain where nobody waits

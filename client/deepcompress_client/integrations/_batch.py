@@ -1,0 +1,106 @@
+"""Whole batches that a framework spreads over the ranks of a data-parallel training: each rank verifies the texts
+it holds, the verdicts of all ranks are gathered, rank 0 shapes them in one request, and all ranks get its answer,
+or its error. Needs accelerate, which the frameworks that work this way are built on.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ..wire import ShapeAnswer
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the batch must know of one completion; its text stays on the rank that holds it."""
+
+    problem_id: str | None
+    """None: this row has no gold, and this reward has nothing to say about it."""
+    correct: bool = False
+    status: str | None = None
+    tokens: int = 0
+    truncated: bool = False
+
+
+def group_of(members: Sequence[Row], group_id: str) -> dict[str, Any]:
+    """A group as `Run.shape` takes it."""
+    return {
+        "problem_id": members[0].problem_id,
+        "group_id": group_id,
+        "group_size": len(members),
+        "rollouts": [
+            {"correct": row.correct, "status": row.status, "tokens": row.tokens, "truncated": row.truncated}
+            for row in members
+        ],
+    }
+
+
+def spread(
+    count: int, blocks: Sequence[Sequence[int]], answer: ShapeAnswer | None
+) -> tuple[list[float | None], list[float | None]]:
+    """Total and length reward of each of `count` rows, None where there is none. ``blocks`` are the rows of each
+    group that was sent, in the order sent."""
+    rewards: list[float | None] = [None] * count
+    lengths: list[float | None] = [None] * count
+    if answer is not None:
+        for rows, group in zip(blocks, answer.groups, strict=True):
+            for place, row in enumerate(rows):
+                lengths[row] = group.components.length[place]
+                if group.trainable[place]:
+                    rewards[row] = group.rewards[place]
+    return rewards, lengths
+
+
+def metrics_of(answer: ShapeAnswer) -> dict[str, float]:
+    """What the trainer logs of the batch, beside its own reward statistics."""
+    length = [value for group in answer.groups for value in group.components.length]
+    overlong = [value for group in answer.groups for value in group.components.overlong]
+    trainable = [ok for group in answer.groups for ok in group.trainable]
+    found = {
+        "batch_pass_ratio": answer.batch_pass_ratio,
+        "length_reward": sum(length) / len(length),
+        "overlong_reward": sum(overlong) / len(overlong),
+        "untrainable": 1.0 - sum(trainable) / len(trainable),
+    }
+    if answer.level is not None:
+        found["level"] = answer.level
+    return found
+
+
+def gather(value: Any) -> list[Any]:
+    """Every rank's value, on every rank, in rank order."""
+    from accelerate.utils import gather_object
+
+    return list(gather_object([value]))
+
+
+def on_first_rank(work: Callable[[], T]) -> T:
+    """What `work` returns on rank 0, on every rank; its error likewise, so that no rank waits for another."""
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    box: list[Any] = [None, None]  # the result, the error
+    if PartialState().is_main_process:
+        try:
+            box[0] = work()
+        except Exception as error:
+            box[1] = portable(error)
+    broadcast_object_list(box, from_process=0)
+    if box[1] is not None:
+        raise box[1]
+    result: T = box[0]
+    return result
+
+
+def portable(error: Exception) -> Exception:
+    """The error as one that can be sent to the other ranks."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - its own bytes, just made
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

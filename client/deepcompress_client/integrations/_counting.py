@@ -1,0 +1,46 @@
+"""For frameworks whose batch hook is told no step: steps are counted from a stated start, one a batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._client import Client, Run
+from ..wire import ShapeAnswer
+from ._common import DEADLINE_S, log, open_run, patience
+
+
+class CountedSteps:
+    """A run that is shaped once a batch. ``next_step`` is the step that comes first: 0, or where the training
+    resumes; the framework does not say."""
+
+    framework: str
+    """Whose hook it is, for the line that says at start that steps are counted."""
+
+    def __init__(
+        self,
+        run: str,
+        *,
+        next_step: int,
+        url: str | None = None,
+        api_key: str | None = None,
+        strategy: Any = None,
+        deadline_s: float = DEADLINE_S,
+        **config: Any,
+    ) -> None:
+        self.run_name = run
+        self._client = Client(url, api_key=api_key, **patience(deadline_s))
+        self._step = next_step
+        self._strategy = strategy
+        self._config = config
+        self._run: Run | None = None
+        log.warning("run %r: %s no step, so they are counted from %d", run, self.framework, next_step)
+
+    def _shape(self, groups: list[dict[str, Any]]) -> ShapeAnswer:
+        """Shape the batch as the next step; the step moves on only when the answer has come."""
+        if self._run is None:
+            self._run = open_run(self._client, self.run_name, self._step, self._strategy, self._config)
+        answer = self._run.shape(groups, step=self._step)
+        for warning in answer.warnings:
+            log.warning("run %r, step %d: %s", self.run_name, self._step, warning)
+        self._step += 1
+        return answer

@@ -1,0 +1,141 @@
+"""AReaL: a workflow whose samples wait for their siblings in the rollout worker, and are shaped as a group.
+
+    from areal.workflow.rlvr import RLVRWorkflow
+    from deepcompress_client.integrations.areal import group_workflow, start
+    epoch = start("my-run", groups_per_step=128)
+    Workflow = group_workflow(RLVRWorkflow, run="my-run", epoch=epoch)
+    workflow = Workflow(gconfig=..., tokenizer=...)
+
+AReaL runs the n samples of a prompt at once, with the same data object, and leaves out those whose workflow returns
+None: so does every sample that must not be trained on, or whose service stays away. It tells a workflow no step, and
+rollout workers are many: the run is stepless, and one process opens it before the training (`start`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._async_client import AsyncClient, AsyncRun
+from .._client import Client
+from ..wire import GroupRewards
+from ._barrier import Barrier, Siblings
+from ._common import DEADLINE_S, IN_PIECES, OUTAGES, gold_text, log, open_run, patience, problem_name
+
+
+def start(
+    run: str,
+    *,
+    groups_per_step: int,
+    next_step: int = 0,
+    url: str | None = None,
+    strategy: Any = None,
+    **config: Any,
+) -> int:
+    """Open the run, once, in the launching script: from nothing, or after `next_step` batches. Its epoch, to be
+    given to `group_workflow`, so that nothing left over from an earlier launch can reach this training."""
+    client = Client(url, **patience(DEADLINE_S))
+    settings = {**config, "groups_per_step": groups_per_step}
+    return open_run(client, run, next_step, strategy or IN_PIECES, settings).epoch
+
+
+class _Unpaid(Exception):
+    """This sample has no reward."""
+
+
+def group_workflow(
+    base: type,
+    *,
+    run: str,
+    epoch: int,
+    gold: str = "answer",
+    url: str | None = None,
+    deadline_s: float = DEADLINE_S,
+    answer_format: Any = None,
+) -> type:
+    """A subclass of AReaL's RLVRWorkflow. ``gold``: the data's field with the gold answer; ``epoch``: of `start`."""
+    client = AsyncClient(url, **patience(deadline_s))
+    log.warning("run %r: AReaL tells a workflow no step, so groups_per_step of them make one", run)
+
+    class DeepCompressWorkflow(base):  # type: ignore[misc]
+        """Generates as its base does; rewards come for the whole group."""
+
+        def __init__(self, **settings: Any) -> None:
+            super().__init__(reward_fn=_not_asked, **settings)
+            self._barrier = Barrier()
+            self._siblings: dict[int, Siblings] = {}
+            self._run: AsyncRun | None = None
+
+        async def arun_episode(self, engine: Any, data: dict[str, Any]) -> Any:
+            siblings = await self._barrier.join(data)
+            self._siblings[id(data)] = siblings
+            try:
+                return await super().arun_episode(engine, data)
+            except _Unpaid:
+                return None
+            except BaseException as error:
+                self._barrier.fail(siblings, error)
+                raise
+
+        async def _compute_rewards(self, resp: Any, prompt_str: str, task_data: dict[str, Any]) -> float:
+            rollout = {
+                "response": self.tokenizer.decode(resp.output_tokens, skip_special_tokens=True),
+                "tokens": len(resp.output_tokens),
+                "truncated": getattr(resp, "stop_reason", None) == "length",
+            }
+            answer, place = await self._barrier.reward(
+                self._siblings[id(task_data)],
+                rollout,
+                lambda rollouts: self._score(prompt_str, task_data, rollouts),
+            )
+            if not answer.trainable[place]:
+                raise _Unpaid
+            return float(answer.correct[place]) if _evaluating() else answer.rewards[place]
+
+        async def _score(self, prompt: str, data: dict[str, Any], rollouts: list[dict[str, Any]]) -> GroupRewards:
+            self._siblings.pop(id(data), None)
+            right = gold_text(data[gold])
+            group = {"problem_id": problem_name(prompt, right), "gold": right, "rollouts": rollouts}
+            try:
+                if _evaluating():
+                    answer = await client.score([group], phase="eval", answer_format=answer_format)
+                else:
+                    if self._run is None:
+                        self._run = await client.run(run, join=True)
+                        self._run.epoch = epoch
+                    answer = await self._run.score([group], answer_format=answer_format)
+            except OUTAGES as error:
+                log.error("no rewards for a group of %d samples, it is left out: %s", len(rollouts), error)
+                return _nothing(group, len(rollouts))
+            return answer.groups[0]
+
+    return DeepCompressWorkflow
+
+
+def _nothing(group: dict[str, Any], count: int) -> GroupRewards:
+    """A group that nothing can be said of, for all of its siblings alike."""
+    parts = dict.fromkeys(("outcome", "length", "overlong"), [0.0] * count)
+    return GroupRewards.model_validate(
+        {
+            "problem_id": group["problem_id"],
+            "group_id": group["problem_id"],
+            "pass_ratio": 0.0,
+            "level": None,
+            "beta": None,
+            "difficulty": None,
+            "rewards": [0.0] * count,
+            "components": parts,
+            "correct": [False] * count,
+            "trainable": [False] * count,
+        }
+    )
+
+
+def _evaluating() -> bool:
+    from areal.infra import workflow_context
+
+    return bool(workflow_context.get().is_eval)
+
+
+def _not_asked(*_: Any, **__: Any) -> float:
+    """AReaL wants a reward function; `_compute_rewards` never asks it."""
+    raise AssertionError("rewards come from the group")

@@ -1,0 +1,247 @@
+"""ms-swift: a reward function for ``--reward_funcs deepcompress --external_plugins plugin.py``.
+
+    # plugin.py
+    from deepcompress_client.integrations.ms_swift import register
+    register(run="my-run", gold="solution")
+
+Ranks verify what they hold, the verdicts are gathered, rank 0 shapes the batch. ms-swift sums rewards with nansum,
+so a None would train as 0, between right and wrong: what must not be trained on gets the mean of its group instead,
+and a service that stays away stops the training. Written against ms-swift 4.6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .._client import Client
+from ..errors import DeepCompressError
+from ..wire import Phase, ShapeAnswer
+from ._batch import Row, gather, group_of, on_first_rank, portable, spread
+from ._common import (
+    DEADLINE_S,
+    IN_PIECES,
+    OUTAGES,
+    checkpoint_name,
+    gold_text,
+    log,
+    open_run,
+    patience,
+    problem_name,
+    text_of,
+)
+
+if TYPE_CHECKING:
+    from .._client import Run
+
+
+def register(run: str, *, name: str = "deepcompress", **options: Any) -> type:
+    """Make the reward known to ms-swift as `name`; options are those of `DeepCompressReward`."""
+    from swift.rewards import ORM, orms
+
+    class Reward(DeepCompressReward, ORM):  # type: ignore[misc]
+        """ms-swift makes one with its arguments."""
+
+        def __init__(self, args: Any = None, **_: Any) -> None:
+            ORM.__init__(self, args)
+            DeepCompressReward.__init__(self, run, args=args, **options)
+
+    Reward.__name__ = "DeepCompress"
+    orms[name] = Reward
+    return Reward
+
+
+class DeepCompressReward:
+    """``run``            the run's name
+    ``gold``             the data column with the gold answer
+    ``split``            the data column that says "train" or another word: ms-swift does not tell a reward that it
+                         evaluates, so it is needed where the trainer evaluates
+    ``groups_per_step``  for the Ray-Megatron trainer, which tells no step: groups that make one
+    ``strategy``, ``config``  the run's configuration (`Client.run`)
+    """
+
+    def __init__(
+        self,
+        run: str,
+        *,
+        args: Any = None,
+        url: str | None = None,
+        api_key: str | None = None,
+        gold: str = "solution",
+        problem_id: str | None = None,
+        split: str | None = None,
+        groups_per_step: int | None = None,
+        strategy: Any = None,
+        deadline_s: float = DEADLINE_S,
+        **config: Any,
+    ) -> None:
+        evaluates = str(getattr(args, "eval_strategy", "no")).rpartition(".")[2].lower() != "no"
+        if evaluates and split is None:
+            raise ValueError(
+                "ms-swift does not tell rewards when it evaluates: name a data column that does (split='split'), "
+                "or set --eval_strategy no"
+            )
+        self.run_name = run
+        self.client = Client(url, api_key=api_key, **patience(deadline_s))
+        self._gold, self._problem_id, self._split = gold, problem_id, split
+        self._groups_per_step = groups_per_step
+        self._strategy = strategy or (None if groups_per_step is None else IN_PIECES)
+        self._config = config if groups_per_step is None else {**config, "groups_per_step": groups_per_step}
+        self._size = getattr(args, "num_generations", None)
+        self._save_steps = getattr(args, "save_steps", None)
+        self._begun = False
+        self._run: Run | None = None  # on rank 0
+        self._step: int | None = None
+        self._generation = 0
+
+    def __call__(
+        self,
+        completions: Sequence[Any],
+        messages: Sequence[Any] = (),
+        prompt_id: Sequence[str] = (),
+        response_token_ids: Sequence[Any] = (),
+        is_truncated: Sequence[bool] = (),
+        trainer_state: Any = None,
+        trajectory_inputs: Any = None,
+        **columns: Any,
+    ) -> list[float]:
+        phase = self._phase(columns)
+        step = None if trainer_state is None else int(trainer_state.global_step)
+        if phase == "train":
+            self._next(step)
+
+        rows: list[Row] = []
+        failure: Exception | None = None
+        try:
+            rows = self._verify(completions, messages, response_token_ids, is_truncated, columns)
+        except Exception as error:  # every rank must reach the gather below, or the others would hang in it
+            failure = portable(error)
+        shares = gather((rows, list(prompt_id), failure))
+        failed = [error for _, _, error in shares if error is not None]
+        if failed:
+            raise next((error for error in failed if not isinstance(error, OUTAGES)), failed[0])
+
+        everyone = [row for share, _, _ in shares for row in share]
+        blocks: dict[str, list[int]] = {}
+        for row, name in enumerate(name for _, names, _ in shares for name in names):
+            blocks.setdefault(name, []).append(row)
+        if phase == "train" and self._size and trajectory_inputs is None:
+            uneven = [name for name, members in blocks.items() if len(members) % self._size]
+            if uneven:
+                raise ValueError(
+                    f"{len(uneven)} groups of this batch do not have {self._size} completions: "
+                    "the ranks do not hold whole groups together"
+                )
+        answer = on_first_rank(lambda: self._shape(everyone, blocks, phase, step))
+        rewards, _ = spread(len(everyone), list(blocks.values()), answer)
+        begin = sum(len(share) for share, _, _ in shares[: _rank()])
+        return _neutral(list(blocks.values()), rewards, answer)[begin : begin + len(completions)]
+
+    def _phase(self, columns: dict[str, Any]) -> Phase:
+        if self._split is None:
+            return "train"
+        if self._split not in columns:
+            raise ValueError(f"the data set has no column {self._split!r}, only {sorted(columns)}")
+        return "train" if columns[self._split][0] == "train" else "eval"
+
+    def _next(self, step: int | None) -> None:
+        """Open the run at the first batch, and again where the trainer goes back; save its state with the
+        trainer's checkpoints."""
+        if step is None and self._groups_per_step is None:
+            raise ValueError("this trainer tells rewards no step: say groups_per_step=N")
+        back = step is not None and self._step is not None and step < self._step
+        if not self._begun or back:
+            on_first_rank(lambda: self._open(step or 0))
+            self._begun = True
+        elif step is not None and step != self._step and self._save_steps and step % self._save_steps == 0:
+            self._save(step)
+        self._generation = self._generation + 1 if step is not None and step == self._step else 0
+        self._step = step
+
+    def _open(self, next_step: int) -> None:
+        self._run = open_run(self.client, self.run_name, next_step, self._strategy, self._config)
+
+    def _save(self, step: int) -> None:
+        if self._run is None:
+            return
+        try:
+            self._run.checkpoint(checkpoint_name(step), step - 1)
+        except DeepCompressError as error:
+            # Only a resume from further back than the run's keep_steps would miss it.
+            log.warning("no checkpoint of run %r at step %d: %s", self.run_name, step, error)
+
+    def _verify(
+        self,
+        completions: Sequence[Any],
+        messages: Sequence[Any],
+        response_token_ids: Sequence[Any],
+        is_truncated: Sequence[bool],
+        columns: dict[str, Any],
+    ) -> list[Row]:
+        for wanted in (self._gold, self._problem_id):
+            if wanted is not None and wanted not in columns:
+                raise ValueError(f"the data set has no column {wanted!r}, only {sorted(columns)}")
+        tokens = [_count(ids) for ids in response_token_ids]
+        if len(tokens) != len(completions) or not all(tokens):
+            raise ValueError("ms-swift sent no response_token_ids; lengths are never guessed from characters")
+        golds = [gold_text(gold) for gold in columns[self._gold]]
+        cut = list(is_truncated) or [False] * len(completions)
+        verdicts = self.client.verify(
+            [
+                {"gold": gold, "response": text_of(completion), "truncated": bool(stopped)}
+                for completion, gold, stopped in zip(completions, golds, cut, strict=True)
+            ],
+            answer_format=self._config.get("answer_format", "boxed"),
+        )
+        rows = []
+        for index, verdict in enumerate(verdicts):
+            named = columns[self._problem_id][index] if self._problem_id else None
+            prompt = messages[index][:-1]
+            rows.append(
+                Row(
+                    problem_id=problem_name(prompt, golds[index]) if named is None else str(named),
+                    correct=verdict.correct,
+                    status=verdict.status,
+                    tokens=tokens[index],
+                    truncated=bool(cut[index]),
+                )
+            )
+        return rows
+
+    def _shape(
+        self, rows: Sequence[Row], blocks: dict[str, list[int]], phase: Phase, step: int | None
+    ) -> ShapeAnswer:
+        groups = [
+            group_of([rows[row] for row in members], f"{self._generation}.{name}") for name, members in blocks.items()
+        ]
+        if phase == "eval":
+            return self.client.shape(groups, run=None if self._run is None else self._run.name, phase="eval")
+        assert self._run is not None
+        if step is None:
+            answer = self._run.shape(groups)
+        else:
+            answer = self._run.shape(groups, step=step, generation=self._generation)
+        for warning in answer.warnings:
+            log.warning("run %r, step %s: %s", self.run_name, answer.step, warning)
+        return answer
+
+
+def _count(ids: Any) -> int:
+    """Tokens of a response: ms-swift has a list a turn."""
+    return sum(len(turn) if isinstance(turn, list | tuple) else 1 for turn in ids or ())
+
+
+def _rank() -> int:
+    from accelerate import PartialState
+
+    return int(PartialState().process_index)
+
+
+def _neutral(blocks: Sequence[Sequence[int]], rewards: Sequence[float | None], answer: ShapeAnswer) -> list[float]:
+    """Rewards without gaps: what must not be trained on gets the mean of its group."""
+    filled = dict(enumerate(rewards))
+    for members, group in zip(blocks, answer.groups, strict=True):
+        known = [reward for row in members if (reward := rewards[row]) is not None]
+        neutral = sum(known) / len(known) if known else min(group.rewards)
+        filled |= {row: neutral for row in members if rewards[row] is None}
+    return [reward for _, reward in sorted(filled.items()) if reward is not None]

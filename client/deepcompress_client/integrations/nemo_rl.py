@@ -1,0 +1,88 @@
+"""NeMo RL: the outcome in the environment, the length term in place of ``apply_reward_shaping``.
+
+    from deepcompress_client.integrations.nemo_rl import StepShaping, verify
+    StepShaping(run="my-run", next_step=0).install()     # with grpo.reward_shaping.enabled=true
+
+`verify` is for an environment's ``step``, which sees texts and metadata only. The shaping sees the whole batch, with
+token ids; NeMo RL has no plug for it, so `install` replaces the function wherever NeMo RL holds it. Where NeMo Gym is
+used, its endpoint (docs/integrations/nemo_gym.md) needs none of this.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .._client import Client
+from ..wire import AnswerFormat
+from ._common import gold_text, problem_name, text_of
+from ._counting import CountedSteps
+
+
+def verify(
+    client: Client,
+    message_logs: Sequence[Sequence[Mapping[str, Any]]],
+    metadata: Sequence[Mapping[str, Any]],
+    *,
+    gold: str = "ground_truth",
+    answer_format: AnswerFormat | None = None,
+) -> list[float]:
+    """Outcome rewards (1.0 or 0.0) for an environment's ``step``. Raises where the service stays away."""
+    items = [
+        {"gold": gold_text(row[gold]), "response": text_of(messages[-1]["content"])}
+        for messages, row in zip(message_logs, metadata, strict=True)
+    ]
+    return [float(verdict.correct) for verdict in client.verify(items, answer_format=answer_format)]
+
+
+class StepShaping(CountedSteps):
+    """Called as ``apply_reward_shaping(batch, cfg)``: replaces ``total_reward``, and keeps the outcome as
+    ``unshaped_total_reward``, which dynamic sampling reads. ``next_step`` is the step that comes first: 0, or where
+    the training resumes; the function is not told."""
+
+    framework = "NeMo RL tells reward shaping"
+
+    def install(self) -> None:
+        """Take the place of NeMo RL's function in every module that has imported it."""
+        places = [
+            module
+            for name, module in list(sys.modules.items())
+            if name.startswith("nemo_rl.") and hasattr(module, "apply_reward_shaping")
+        ]
+        if not places:
+            raise RuntimeError("NeMo RL is not imported yet, or has no apply_reward_shaping any more")
+        for module in places:
+            module.apply_reward_shaping = self  # type: ignore[attr-defined]
+
+    def __call__(self, batch: Any, cfg: Any = None) -> Any:
+        outcomes = batch["total_reward"]
+        truncated = batch["truncated"].tolist() if "truncated" in batch else [False] * len(outcomes)
+        rows_of: dict[str, list[int]] = {}
+        rollouts = []
+        for row, messages in enumerate(batch["message_log"]):
+            rows_of.setdefault(_prompt(messages), []).append(row)
+            written = [message["token_ids"] for message in messages if message["role"] == "assistant"]
+            rollouts.append(
+                {
+                    "correct": bool(outcomes[row] > 0),
+                    "tokens": sum(len(ids) for ids in written),
+                    "truncated": bool(truncated[row]),
+                }
+            )
+        groups = [{"problem_id": name, "rollouts": [rollouts[row] for row in rows]} for name, rows in rows_of.items()]
+        answer = self._shape(groups)
+        batch["unshaped_total_reward"] = outcomes
+        total = outcomes.clone()
+        for rows, group in zip(rows_of.values(), answer.groups, strict=True):
+            for row, reward in zip(rows, group.rewards, strict=True):
+                total[row] = reward
+        batch["total_reward"] = total
+        return batch
+
+
+def _prompt(messages: Sequence[Mapping[str, Any]]) -> str:
+    """A name for the prompt: NeMo RL forwards no group key, so its token ids are the key."""
+    first = next((place for place, m in enumerate(messages) if m["role"] == "assistant"), len(messages))
+    ids = [int(token) for message in messages[:first] for token in message["token_ids"]]
+    return problem_name(str(ids), "")

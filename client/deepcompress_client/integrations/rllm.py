@@ -1,0 +1,84 @@
+"""rLLM: an evaluator that verifies, and an advantage estimator that shapes all groups of a step.
+
+    from rllm... import register_rllm_adv_estimator
+    from deepcompress_client.integrations.rllm import Evaluator, StepShaping
+    evaluator = Evaluator(gold="answer")              # in your evaluate(task, episode)
+    shaping = StepShaping(run="my-run", next_step=0)  # rllm.algorithm.adv_estimator: deepcompress
+    register_rllm_adv_estimator("deepcompress")(shaping.estimate)
+
+The estimator gets every group of a role once a step, but not the step: it counts from ``next_step``. This file
+imports nothing of rLLM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .._client import Client
+from ._common import DEADLINE_S, gold_text, grpo_advantages, patience
+from ._counting import CountedSteps
+
+
+class Evaluator:
+    """What ``evaluate`` must find out of an episode: whether its answer is right. `answer_of` and the gold's name say
+    where to look; rLLM's own `EvalOutput` is made of the result by the caller."""
+
+    def __init__(
+        self,
+        *,
+        gold: str = "answer",
+        url: str | None = None,
+        api_key: str | None = None,
+        deadline_s: float = DEADLINE_S,
+    ) -> None:
+        self._gold = gold
+        self._client = Client(url, api_key=api_key, **patience(deadline_s))
+
+    def __call__(self, task: Any, response: str) -> tuple[float, bool, dict[str, float]]:
+        """``(reward, is_correct, signals)``; the reward is the raw 1 or 0. Raises where the service stays away."""
+        data = task if isinstance(task, dict) else getattr(task, "data", None) or vars(task)
+        verdict = self._client.verify_one(gold_text(data[self._gold]), response)
+        untrainable = verdict.status in ("undecided", "gold_unreadable")
+        return float(verdict.correct), verdict.correct, {"untrainable": float(untrainable)}
+
+
+class StepShaping(CountedSteps):
+    """Rewards and GRPO advantages of a whole step. ``next_step`` is the step that comes first: 0, or where the
+    training resumes, which the estimator is not told."""
+
+    framework = "rLLM tells estimators"
+
+    def estimate(
+        self, rewards: Sequence[Sequence[float]], algorithm_config: Any, traj_groups: Sequence[Any], **_: Any
+    ) -> tuple[list[list[float]], list[list[float]]]:
+        """``(advantages, returns)``, one list a group, as rLLM's estimators answer."""
+        groups = [
+            {
+                "problem_id": str(group.group_id).rpartition(":")[0] or str(group.group_id),
+                "group_id": str(group.group_id),
+                "rollouts": [
+                    {"correct": outcome > 0, "tokens": _tokens(trajectory)}
+                    for outcome, trajectory in zip(outcomes, group.trajectories, strict=True)
+                ],
+            }
+            for outcomes, group in zip(rewards, traj_groups, strict=True)
+        ]
+        answer = self._shape(groups)
+        by_std = bool(getattr(algorithm_config, "norm_adv_by_std_in_grpo", True))
+        advantages = [
+            grpo_advantages(
+                [reward if ok else None for reward, ok in zip(group.rewards, group.trainable, strict=True)],
+                divide_by_std=by_std,
+            )
+            for group in answer.groups
+        ]
+        return advantages, advantages
+
+
+def _tokens(trajectory: Any) -> int:
+    """What the policy wrote, by the token ids of its steps."""
+    ids = [step.model_output.completion_ids for step in trajectory.steps]
+    if not ids or any(one is None for one in ids):
+        raise ValueError("a trajectory has no completion_ids; lengths are never guessed from characters")
+    return sum(map(len, ids))

@@ -1,0 +1,68 @@
+"""ROLL: the length term for the n responses of a prompt, in ``UserDefinedRolloutLoop.process_new_prompt``.
+
+    class DeepCompressLoop(UserDefinedRolloutLoop):
+        async def process_new_prompt(self, context):
+            return await SHAPING.apply(context, await super().process_new_prompt(context))
+
+The outcome comes from a reward worker (ROLL's own, or the compatible endpoint, /compat/roll). Prompts come one by
+one, so rewards are taken against the level of the step before. This file imports nothing of ROLL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from .._async_client import AsyncClient, AsyncRun
+from ._common import DEADLINE_S, IN_PIECES, log, open_run_async, patience
+
+
+class GroupShaping:
+    """Rewrites ``response_level_rewards`` of the responses to one prompt, in float32: fp16, which ROLL's own workers
+    use, would round the length term away. ``scores`` keep the raw outcome. A service that stays away raises."""
+
+    def __init__(
+        self,
+        run: str,
+        *,
+        url: str | None = None,
+        api_key: str | None = None,
+        strategy: Any = None,
+        deadline_s: float = DEADLINE_S,
+        **config: Any,
+    ) -> None:
+        self.run_name = run
+        self._client = AsyncClient(url, api_key=api_key, **patience(deadline_s))
+        self._strategy = strategy or IN_PIECES
+        self._config = config
+        self._opening = asyncio.Lock()
+        self._run: AsyncRun | None = None
+
+    async def apply(self, context: Any, responses: Sequence[Any] | None) -> Sequence[Any] | None:
+        """The same responses, shaped; as they are in validation, or where ROLL dropped the prompt."""
+        if not responses or context.is_val:
+            return responses
+        rows = [(data, row) for data in responses for row in range(len(data.batch["scores"]))]
+        step = int(responses[0].meta_info["global_step"])
+        group = {
+            "problem_id": str(context.prompt_id),
+            "rollouts": [
+                {
+                    "correct": bool(data.batch["scores"][row] > 0),
+                    "tokens": int(data.batch["response_mask"][row].sum()),
+                }
+                for data, row in rows
+            ],
+        }
+        async with self._opening:
+            if self._run is None:
+                self._run = await open_run_async(self._client, self.run_name, step, self._strategy, self._config)
+        answer = await self._run.shape([group], step=step)
+        for warning in answer.warnings:
+            log.warning("run %r, step %d: %s", self.run_name, step, warning)
+        for data in responses:
+            data.batch["response_level_rewards"] = data.batch["response_level_rewards"].float()
+        for (data, row), reward in zip(rows, answer.groups[0].rewards, strict=True):
+            data.batch["response_level_rewards"][row] = reward
+        return responses

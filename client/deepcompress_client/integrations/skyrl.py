@@ -1,0 +1,132 @@
+"""SkyRL: a generator that shapes the batch it has generated.
+
+    from skyrl.train.generators.skyrl_gym_generator import SkyRLGymGenerator
+    from deepcompress_client.integrations.skyrl import shaped
+    Generator = shaped(SkyRLGymGenerator, run="my-run")       # returned by BasePPOExp.get_generator
+
+A generator sees everything: prompts, token ids, stop reasons, the step and the phase. The environment's own reward is
+replaced; samples that must not be trained on get an empty loss mask, as SkyRL's own overlong filter does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from .._async_client import AsyncClient, AsyncRun
+from ._common import DEADLINE_S, gold_text, log, open_run_async, patience, problem_name
+
+
+def shaped(
+    base: type,
+    *,
+    run: str,
+    url: str | None = None,
+    api_key: str | None = None,
+    strategy: Any = None,
+    deadline_s: float = DEADLINE_S,
+    **config: Any,
+) -> type:
+    """A subclass of SkyRL's generator. Golds come from ``reward_model.ground_truth`` of each row. With the fully
+    asynchronous trainer, which generates group by group, say ``strategy={"name": "deepcompress", "reference":
+    "previous"}``: rewards then do not depend on which groups of a step came first."""
+
+    class DeepCompressGenerator(base):  # type: ignore[misc]
+        """Generates as its base does, then asks for the rewards of the batch."""
+
+        _shaping = Shaping(run, url, api_key, strategy, deadline_s, config)
+
+        async def generate(self, input_batch: Any, disable_tqdm: bool = False) -> Any:
+            output = await super().generate(input_batch, disable_tqdm)
+            await self._shaping.apply(input_batch, output, self.tokenizer)
+            return output
+
+    return DeepCompressGenerator
+
+
+class Shaping:
+    """Rewrites the rewards of a generator's output. Raises where the service stays away: nothing is scored 0."""
+
+    def __init__(
+        self, run: str, url: str | None, api_key: str | None, strategy: Any, deadline_s: float, config: dict[str, Any]
+    ) -> None:
+        self.run_name = run
+        self._client = AsyncClient(url, api_key=api_key, **patience(deadline_s))
+        self._strategy = strategy
+        self._config = config
+        self._opening = asyncio.Lock()
+        self._run: AsyncRun | None = None
+        self._step = -1
+        self._generation = 0
+
+    async def apply(self, batch: Any, output: Any, tokenizer: Any) -> None:
+        """`batch` is what the generator got, `output` what it made; its rewards and loss masks are replaced."""
+        ids = batch.get("trajectory_ids")
+        metadata = batch.get("batch_metadata")
+        if ids is None or metadata is None:
+            raise ValueError("this trainer gives the generator neither trajectory ids nor the step")
+        if len(output["response_ids"]) != len(ids):
+            raise ValueError("step-wise trajectories are not supported: turns and rollouts cannot be told apart")
+        training = metadata.training_phase != "eval"
+        rows_of: dict[str, list[int]] = {}
+        for row, one in enumerate(ids):
+            rows_of.setdefault(str(one.instance_id), []).append(row)
+        groups = [self._group(name, rows, batch, output, tokenizer) for name, rows in rows_of.items()]
+        if training:
+            step = int(metadata.global_step)
+            self._generation = self._generation + 1 if step == self._step else 0
+            self._step = step
+            for group in groups:  # a prompt may be sampled again within a step
+                group["group_id"] = f"{self._generation}.{group['group_id']}"
+            opened = await self._opened(step)
+            answer = await opened.score(groups, step=step, generation=self._generation)
+        else:
+            answer = await self._client.score(
+                groups, phase="eval", answer_format=self._config.get("answer_format", "boxed")
+            )
+        for warning in answer.warnings:
+            log.warning("run %r, step %s: %s", self.run_name, answer.step, warning)
+        for rows, scored in zip(rows_of.values(), answer.groups, strict=True):
+            known = [value for value, ok in zip(scored.rewards, scored.trainable, strict=True) if ok]
+            neutral = sum(known) / len(known) if known else min(scored.rewards)
+            for place, row in enumerate(rows):
+                reward = scored.rewards[place] if training else float(scored.correct[place])
+                if training and not scored.trainable[place]:
+                    reward = neutral
+                    output["loss_masks"][row] = [0] * len(output["loss_masks"][row])
+                _put(output["rewards"], row, reward)
+
+    def _group(self, name: str, rows: Sequence[int], batch: Any, output: Any, tokenizer: Any) -> dict[str, Any]:
+        gold = gold_text(batch["env_extras"][rows[0]]["reward_model"]["ground_truth"])
+        reasons = output.get("stop_reasons") or [None] * len(output["response_ids"])
+        return {
+            "problem_id": problem_name(batch["prompts"][rows[0]], gold),
+            "group_id": name,
+            "gold": gold,
+            "rollouts": [
+                {
+                    "response": tokenizer.decode(output["response_ids"][row], skip_special_tokens=True),
+                    # What the policy wrote, without observations; all of it, where a filter emptied the mask.
+                    "tokens": sum(output["loss_masks"][row]) or len(output["response_ids"][row]),
+                    "truncated": reasons[row] == "length",
+                }
+                for row in rows
+            ],
+        }
+
+    async def _opened(self, step: int) -> AsyncRun:
+        async with self._opening:
+            if self._run is None:
+                # SkyRL counts its steps from 1, so 1 is a new training.
+                first = 0 if step <= 1 else step
+                self._run = await open_run_async(self._client, self.run_name, first, self._strategy, self._config)
+        return self._run
+
+
+def _put(rewards: list[Any], row: int, reward: float) -> None:
+    """SkyRL's rewards are numbers, or one number a token with the reward on the last."""
+    if isinstance(rewards[row], list):
+        rewards[row] = [0.0] * (len(rewards[row]) - 1) + [reward]
+    else:
+        rewards[row] = reward

@@ -1,0 +1,377 @@
+"""TRL: `DeepCompressReward` for GRPOTrainer (and Unsloth, which patches it), `DeepCompressGroupReward` for the
+asynchronous trainer.
+
+    reward = DeepCompressReward(run="my-run", gold="answer")
+    trainer = GRPOTrainer(model=..., reward_funcs=reward, args=..., train_dataset=...)
+    reward.attach(trainer)
+    trainer.train()
+
+Each rank verifies the completions it holds; the verdicts and token counts of all ranks are gathered, so that
+groups which TRL splits over ranks are whole again, and rank 0 shapes the batch in one request. All ranks get the
+same answer, or the same error. Written against TRL 1.16.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from .._async_client import AsyncClient
+from .._client import Client
+from ..errors import DeepCompressError
+from ..wire import Phase, ShapeAnswer
+from ._batch import Row, gather, group_of, metrics_of, on_first_rank, portable, spread
+from ._common import (
+    DEADLINE_S,
+    IN_PIECES,
+    OUTAGES,
+    checkpoint_name,
+    gold_text,
+    log,
+    open_run,
+    patience,
+    problem_name,
+    text_of,
+)
+
+if TYPE_CHECKING:
+    from .._async_client import AsyncRun
+    from .._client import Run
+
+
+class DeepCompressReward:
+    """A reward function for ``GRPOTrainer(reward_funcs=...)``: the total reward of each completion, None where
+    there is none to give (undecided, unreadable gold, or a service that stayed away).
+
+    ``run``         the run's name: a new training starts it again from nothing, a resumed one goes back in it
+    ``url``         the service; else DEEPCOMPRESS_URL
+    ``gold``        the dataset column with the gold answer; rows where it is None get None
+    ``problem_id``  the column with the problem's name; else the problem is known by its prompt and gold
+    ``strategy``, ``config``  the run's configuration (`Client.run`)
+    ``deadline_s``  how long a batch waits for the service before `on_outage` happens
+    ``on_outage``   "none": the batch gets None, which TRL takes as no signal; "raise": training stops
+    """
+
+    def __init__(
+        self,
+        run: str,
+        *,
+        url: str | None = None,
+        api_key: str | None = None,
+        gold: str = "solution",
+        problem_id: str | None = None,
+        strategy: Any = None,
+        deadline_s: float = DEADLINE_S,
+        on_outage: Literal["none", "raise"] = "none",
+        **config: Any,
+    ) -> None:
+        self.__name__ = "deepcompress"
+        self.run_name = run
+        self.client = Client(url, api_key=api_key, **patience(deadline_s))
+        self._gold = gold
+        self._problem_id = problem_id
+        self._strategy = strategy
+        self._config = config
+        self._deadline_s = deadline_s
+        self._on_outage = on_outage
+        self._trainer: Any = None
+        self._run: Run | None = None
+        self._step = -1
+        self._generation = 0
+
+    # --- start ------------------------------------------------------------------------------------------
+
+    def attach(self, trainer: Any) -> None:
+        """Meet the trainer: what cannot be known is said here, before the training starts."""
+        if not any(func is self for func in trainer.reward_funcs):
+            raise ValueError("this reward is not one of the trainer's reward_funcs")
+        for name, data in (("train_dataset", trainer.train_dataset), ("eval_dataset", trainer.eval_dataset)):
+            self._check_columns(name, data)
+        timeout = getattr(trainer.args, "ddp_timeout", None)
+        if trainer.accelerator.num_processes > 1 and timeout is not None and self._deadline_s >= timeout:
+            raise ValueError(
+                f"deadline_s={self._deadline_s} is not under the trainer's ddp_timeout={timeout}: "
+                "the other ranks would give up on rank 0 while it waits for the service"
+            )
+        if getattr(trainer, "tools", None):
+            log.warning("TRL does not pass tool_mask to rewards: the length of a rollout includes its tools' output")
+        self._trainer = weakref.ref(trainer)
+        trainer.add_callback(_callback(self))
+
+    def _check_columns(self, name: str, data: Any) -> None:
+        for part in data.values() if isinstance(data, dict) else [data]:
+            columns = getattr(part, "column_names", None)  # None for streams: the first batch will tell
+            if columns is None:
+                continue
+            for wanted in (self._gold, self._problem_id):
+                if wanted is not None and wanted not in columns:
+                    raise ValueError(f"{name} has no column {wanted!r}, only {sorted(columns)}")
+
+    def start(self, next_step: int) -> None:
+        """Open the run at the trainer's step; called on every rank when training begins."""
+
+        def opened() -> None:
+            self._run = open_run(self.client, self.run_name, next_step, self._strategy, self._config)
+
+        self._step, self._generation = -1, 0
+        on_first_rank(opened)
+
+    def save(self, next_step: int, folders: Sequence[str]) -> None:
+        """Save the difficulty state with the trainer's checkpoint, and drop what belongs to deleted ones."""
+        if self._run is None or next_step == 0:
+            return
+        keep = {folder.removeprefix("checkpoint-") for folder in folders} | {str(next_step)}
+        try:
+            self._run.checkpoint(checkpoint_name(next_step), next_step - 1)
+            for one in self._run.checkpoints():
+                name = str(one["name"])
+                if name.startswith("step-") and name.removeprefix("step-") not in keep:
+                    self._run.delete_checkpoint(name)
+        except DeepCompressError as error:
+            # Only a resume from further back than the run's keep_steps would miss it.
+            log.warning("no checkpoint of run %r at step %d: %s", self.run_name, next_step, error)
+
+    # --- rewards ----------------------------------------------------------------------------------------
+
+    def __call__(
+        self,
+        prompts: Sequence[Any],
+        completions: Sequence[Any],
+        completion_ids: Sequence[Sequence[int]],
+        trainer_state: Any = None,
+        log_metric: Any = None,
+        log_extra: Any = None,
+        **columns: Any,
+    ) -> list[float | None]:
+        trainer = None if self._trainer is None else self._trainer()
+        if trainer is None or trainer_state is None:
+            raise RuntimeError(
+                "call reward.attach(trainer) before training; use DeepCompressGroupReward with AsyncGRPO"
+            )
+        phase: Phase = "train" if trainer.model.training else "eval"
+        size = trainer.num_generations if phase == "train" else trainer.num_generations_eval
+        step = int(trainer_state.global_step)
+        if phase == "train":
+            self._generation = self._generation + 1 if step == self._step else 0
+            self._step = step
+
+        rows: list[Row] = []
+        failure: Exception | None = None
+        try:
+            rows = self._verify(trainer, prompts, completions, completion_ids, columns)
+        except Exception as error:  # every rank must reach the gather below, or the others would hang in it
+            failure = portable(error)
+        shares = gather((rows, failure))
+        failed = [error for _, error in shares if error is not None]
+        if failed:  # all ranks take the same one, the gravest, so that they stop together or go on together
+            gravest = next((error for error in failed if not isinstance(error, OUTAGES)), failed[0])
+            return self._without_rewards(gravest, len(prompts))
+
+        everyone = [row for share, _ in shares for row in share]
+        try:
+            answer = on_first_rank(lambda: self._shape(everyone, size, phase, step))
+        except Exception as error:
+            return self._without_rewards(error, len(prompts))
+        begin = sum(len(share) for share, _ in shares[: trainer.accelerator.process_index])
+        blocks = [
+            range(block, block + size)
+            for block in range(0, len(everyone), size)
+            if everyone[block].problem_id is not None
+        ]
+        rewards, lengths = spread(len(everyone), blocks, answer)
+        mine = slice(begin, begin + len(prompts))
+        if log_extra is not None:
+            log_extra("verdict", [row.status for row in rows])
+            log_extra("length_reward", lengths[mine])
+        if log_metric is not None and answer is not None:
+            for name, value in metrics_of(answer).items():
+                log_metric(f"deepcompress/{name}", value)
+        return rewards[mine]
+
+    def _verify(
+        self,
+        trainer: Any,
+        prompts: Sequence[Any],
+        completions: Sequence[Any],
+        completion_ids: Sequence[Sequence[int]],
+        columns: dict[str, Any],
+    ) -> list[Row]:
+        """Verdicts of this rank's own completions."""
+        for wanted in (self._gold, self._problem_id):
+            if wanted is not None and wanted not in columns:
+                raise ValueError(f"the dataset has no column {wanted!r}, only {sorted(columns)}")
+        golds = columns[self._gold]
+        ends = _end_tokens(trainer)
+        truncated = [bool(ids) and ids[-1] not in ends for ids in completion_ids]
+        items = [
+            {"gold": gold_text(gold), "response": text_of(completion), "truncated": cut}
+            for completion, gold, cut in zip(completions, golds, truncated, strict=True)
+            if gold is not None
+        ]
+        verdicts = iter(
+            self.client.verify(items, answer_format=self._config.get("answer_format", "boxed")) if items else ()
+        )
+        rows = []
+        for index, (prompt, gold) in enumerate(zip(prompts, golds, strict=True)):
+            if gold is None:
+                rows.append(Row(None))
+                continue
+            verdict = next(verdicts)
+            named = columns[self._problem_id][index] if self._problem_id else None
+            rows.append(
+                Row(
+                    problem_id=problem_name(prompt, gold) if named is None else str(named),
+                    correct=verdict.correct,
+                    status=verdict.status,
+                    tokens=len(completion_ids[index]),
+                    truncated=truncated[index],
+                )
+            )
+        return rows
+
+    def _shape(self, rows: Sequence[Row], size: int, phase: Phase, step: int) -> ShapeAnswer | None:
+        """Rank 0: the whole batch in one request. None where no row has a gold."""
+        groups = []
+        for block in range(0, len(rows), size):
+            members = rows[block : block + size]
+            if len({row.problem_id for row in members}) != 1 or len(members) != size:
+                raise ValueError(
+                    f"rows {block} to {block + size - 1} of the gathered batch are not {size} completions of one "
+                    "prompt: this trainer orders its batch in another way than TRL 1.16"
+                )
+            if members[0].problem_id is not None:
+                groups.append(group_of(members, f"{self._generation}.{block // size}"))
+        if not groups:
+            return None
+        if phase == "eval":
+            known = None if self._run is None else self._run.name
+            return self.client.shape(groups, run=known, phase="eval")
+        if self._run is None:
+            raise RuntimeError("the training began before reward.attach(trainer) was called")
+        answer = self._run.shape(groups, step=step, generation=self._generation)
+        for warning in answer.warnings:
+            log.warning("run %r, step %d: %s", self.run_name, step, warning)
+        return answer
+
+    def _without_rewards(self, error: Exception, count: int) -> list[float | None]:
+        if self._on_outage == "raise" or not isinstance(error, OUTAGES):
+            raise error
+        log.error("no rewards for this batch of %d completions, it teaches nothing: %s", count, error)
+        return [None] * count
+
+
+class DeepCompressGroupReward:
+    """A reward function for TRL's asynchronous GRPO trainer, which hands over one group a call, in a process of
+    its own, without the trainer's step.
+
+    The run is therefore stepless: the service closes a step after ``groups_per_step`` groups, which should be the
+    number of groups that one optimiser step consumes; rewards are taken against the level of the step before, unless
+    ``strategy`` says otherwise. ``resume=True`` goes on with the run's state as it stands;
+    otherwise it starts from nothing. ``end_token_ids`` are the tokens that end a completion (the tokenizer's
+    eos_token_id): without them no completion is reported as truncated. This trainer has no evaluation.
+    """
+
+    def __init__(
+        self,
+        run: str,
+        *,
+        groups_per_step: int,
+        resume: bool = False,
+        url: str | None = None,
+        api_key: str | None = None,
+        gold: str = "solution",
+        problem_id: str | None = None,
+        end_token_ids: Sequence[int] = (),
+        strategy: Any = None,
+        deadline_s: float = DEADLINE_S,
+        on_outage: Literal["none", "raise"] = "none",
+        **config: Any,
+    ) -> None:
+        self.__name__ = "deepcompress"
+        self.run_name = run
+        self.client = AsyncClient(url, api_key=api_key, **patience(deadline_s))
+        self._resume = resume
+        self._gold = gold
+        self._problem_id = problem_id
+        self._end_tokens = frozenset(end_token_ids)
+        self._strategy = strategy or IN_PIECES
+        self._config = {**config, "groups_per_step": groups_per_step}
+        self._on_outage = on_outage
+        self._run: AsyncRun | None = None
+        log.warning(
+            "run %r: the asynchronous trainer has no step to tell, so every %d groups make one%s",
+            run,
+            groups_per_step,
+            "" if end_token_ids else "; without end_token_ids no completion is reported as truncated",
+        )
+
+    async def __call__(
+        self,
+        prompts: Sequence[Any],
+        completions: Sequence[Any],
+        completion_ids: Sequence[Sequence[int]],
+        **columns: Any,
+    ) -> list[float | None]:
+        if self._gold not in columns:
+            raise ValueError(f"the dataset has no column {self._gold!r}, only {sorted(columns)}")
+        gold = columns[self._gold][0]
+        if gold is None:
+            return [None] * len(completions)
+        named = columns[self._problem_id][0] if self._problem_id else None
+        group = {
+            "problem_id": problem_name(prompts[0], gold) if named is None else str(named),
+            "gold": gold_text(gold),
+            "rollouts": [
+                {
+                    "response": text_of(completion),
+                    "tokens": len(ids),
+                    "truncated": bool(self._end_tokens and ids) and ids[-1] not in self._end_tokens,
+                }
+                for completion, ids in zip(completions, completion_ids, strict=True)
+            ],
+        }
+        try:
+            answer = (await (await self._opened()).score([group])).groups[0]
+        except OUTAGES as error:
+            if self._on_outage == "raise":
+                raise
+            log.error("no rewards for a group of %d completions, it teaches nothing: %s", len(completions), error)
+            return [None] * len(completions)
+        return [reward if ok else None for reward, ok in zip(answer.rewards, answer.trainable, strict=True)]
+
+    async def _opened(self) -> AsyncRun:
+        if self._run is None:
+            if self._resume:
+                self._run = await self.client.run(self.run_name, join=True)
+            else:
+                self._run = await self.client.run(self.run_name, next_step=0, strategy=self._strategy, **self._config)
+        return self._run
+
+
+# --- helpers --------------------------------------------------------------------------------------------
+
+
+def _end_tokens(trainer: Any) -> set[int]:
+    """The tokens that a finished completion ends with, as the trainer itself counts its clipped ratio."""
+    tokenizer = getattr(trainer, "_tokenizer", None) or trainer.processing_class
+    ends = {tokenizer.pad_token_id, tokenizer.eos_token_id, *getattr(trainer, "eos_token_ids", ())}
+    return {token for token in ends if token is not None}
+
+
+def _callback(reward: DeepCompressReward) -> Any:
+    from transformers import TrainerCallback
+
+    class DeepCompressCallback(TrainerCallback):  # type: ignore[misc]
+        """Opens the run when training begins, and saves its state with the trainer's."""
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            reward.start(int(state.global_step))
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.is_world_process_zero:
+                folders = [folder.name for folder in Path(args.output_dir).glob("checkpoint-*")]
+                reward.save(int(state.global_step), folders)
+
+    return DeepCompressCallback()

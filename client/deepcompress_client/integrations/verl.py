@@ -1,0 +1,347 @@
+"""verl 0.9 (V1 trainer, sync mode): a reward manager that verifies, and an advantage estimator that shapes.
+
+    reward.reward_manager.source=importlib
+    reward.reward_manager.name=DeepCompressRewardManager
+    reward.reward_manager.module.path=pkg://deepcompress_client.integrations.verl
+    algorithm.adv_estimator=deepcompress_grpo
+    +algorithm.deepcompress.run=my-run
+
+verl's reward loop sees one sample at a time, in several processes, while rollouts stream; its batch hook, the
+advantage estimator, sees the whole training batch but neither texts nor the step. So the manager verifies and
+leaves observations under the step and the prompt's uid (groups that dynamic sampling drops then count in the
+level too), and the estimator shapes the groups "at the step where they were observed". What the estimator must
+know of a sample travels in the one number it gets, the reward: see `OUTCOMES`.
+
+This file is imported by verl; nothing else imports it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
+from verl.trainer.ppo.checkpoint_callback import CheckpointCallback
+from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage, register_adv_est
+
+from .._async_client import AsyncClient
+from .._client import Client, Run
+from .._runs import run_config
+from ..errors import DeepCompressError, Unavailable
+from ..wire import Phase, ShapeAnswer, Verdict
+from ._common import DEADLINE_S, checkpoint_name, gold_text, log, patience, problem_name
+from ._ray import opener
+
+ESTIMATOR = "deepcompress_grpo"
+
+OUTCOMES = {
+    "correct": 1.0,
+    "wrong": -1.0,
+    "undecided": -1.0 - 2.0**-10,
+    "gold_unreadable": -1.0 - 2.0**-9,
+}
+"""The reward the manager gives, by verdict. All are exact in float32; the two that must not be trained on lie a
+hair below -1, since no other field of a sample reaches the estimator. The other statuses are "wrong" to it."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``algorithm.deepcompress`` of the trainer's configuration. The API key comes from the environment."""
+
+    run: str
+    url: str | None = None
+    strategy: Any = None
+    deadline_s: float = DEADLINE_S
+    train_splits: tuple[str, ...] = ("train",)
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, algorithm: Any) -> Settings | None:
+        """None where no run is configured: outcome rewards only."""
+        from omegaconf import OmegaConf
+
+        said = algorithm.get("deepcompress") if algorithm is not None else None
+        if said is None:
+            return None
+        if OmegaConf.is_config(said):
+            said = OmegaConf.to_container(said, resolve=True)
+        rest = dict(said)
+        if "run" not in rest:
+            raise ValueError("algorithm.deepcompress has no run: say +algorithm.deepcompress.run=NAME")
+        own = {name: rest.pop(name) for name in ("run", "url", "strategy", "deadline_s") if name in rest}
+        splits = rest.pop("train_splits", "train")
+        settings = cls(**own, train_splits=(splits,) if isinstance(splits, str) else tuple(splits), config=rest)
+        run_config(settings.strategy, settings.config)  # a misspelt setting is said now
+        return settings
+
+    def opener(self) -> Any:
+        return opener(self.run, self.url, self.strategy, self.config, self.deadline_s)
+
+
+# --- phase one: verify ----------------------------------------------------------------------------------
+
+
+class DeepCompressRewardManager(RewardManagerBase):  # type: ignore[misc]
+    """Verifies one sample: +1 or -1, with ``acc`` (1 or 0) beside it for filters and validation.
+
+    Without ``algorithm.deepcompress.run`` it gives outcomes only and works with any estimator.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        tokenizer: Any,
+        compute_score: Any = None,
+        reward_router_address: str | None = None,
+        reward_model_tokenizer: Any = None,
+    ) -> None:
+        super().__init__(config, tokenizer, compute_score)
+        self.settings = Settings.of(config.algorithm)
+        if self.settings is not None:
+            check(config, self.settings)
+        deadline_s = DEADLINE_S if self.settings is None else self.settings.deadline_s
+        self._deadline_s = deadline_s
+        self._client = AsyncClient(None if self.settings is None else self.settings.url, **patience(deadline_s))
+        self._epoch: int | None = None
+
+    async def run_single(self, data: Any) -> dict[str, Any]:
+        """``{"reward_score", "reward_extra_info"}``. Raises where the service stays away: verl then counts the
+        prompt as failed."""
+        if len(data) > 1:
+            raise ValueError(
+                "an agent loop with several outputs a session is not supported: the estimator cannot tell them "
+                "from further rollouts of the group"
+            )
+        sample = data[0]
+        fields = sample.non_tensor_batch
+        padded = sample.batch["responses"]
+        tokens = int(sample.batch["attention_mask"][-padded.shape[-1] :].sum())
+        ids = padded[:tokens]
+        text = await self.loop.run_in_executor(None, lambda: self.tokenizer.decode(ids, skip_special_tokens=True))
+        gold = gold_text(fields["reward_model"]["ground_truth"])
+        item: dict[str, Any] = {
+            "gold": gold,
+            "response": text,
+            "tokens": tokens,
+            "truncated": self._truncated(ids.tolist()),
+        }
+        if self.settings is not None:
+            item |= await self._identity(fields, gold)
+        verdict = await self._verify(item)
+        kind = verdict.status if verdict.status in OUTCOMES else "wrong"
+        return {
+            "reward_score": OUTCOMES[kind],
+            "reward_extra_info": {
+                "acc": float(verdict.correct),
+                "undecided": float(kind == "undecided"),
+                "gold_unreadable": float(kind == "gold_unreadable"),
+            },
+        }
+
+    def _truncated(self, ids: list[int]) -> bool:
+        """Stopped by the limit: as long as the limit allows, and without an end token. Either alone is no proof."""
+        limit = self.config.data.max_response_length
+        return bool(len(ids) >= limit and ids[-1] != self.tokenizer.eos_token_id)
+
+    async def _identity(self, fields: Mapping[str, Any], gold: str | list[str]) -> dict[str, Any]:
+        assert self.settings is not None
+        phase = phase_of(fields.get("extra_info"), self.settings.train_splits)
+        if phase == "eval":
+            return {"run": self.settings.run, "phase": "eval"}
+        uid, step = str(fields["uid"]), int(fields["global_steps"])
+        if self._epoch is None:
+            # verl counts its steps from 1, so 1 is a new training.
+            self._epoch = await self.settings.opener().open.remote(0 if step <= 1 else step)
+        return {
+            "run": self.settings.run,
+            "epoch": self._epoch,
+            "step": step,
+            "problem_id": problem_name(_messages(fields["raw_prompt"]), gold),
+            "group_id": uid,
+            "rollout_id": f"{uid}-{fields['session_id']}",
+        }
+
+    async def _verify(self, item: dict[str, Any]) -> Verdict:
+        """The verdict, observed where the item is of training: while the state store is away, verdicts are given
+        but not recorded, and a group without records could not be shaped."""
+        began, wait = time.monotonic(), 0.25
+        while True:
+            verdict = (await self._client.verify([item]))[0]
+            if verdict.recorded is not False:
+                return verdict
+            if time.monotonic() - began + wait > self._deadline_s:
+                raise Unavailable(503, "not-recorded", "the verdict was given, but its state store is away")
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, 15.0)
+
+
+def phase_of(extra_info: Any, train_splits: tuple[str, ...]) -> Phase:
+    """verl keeps its own validation flag from reward managers; the data set's ``extra_info.split`` tells."""
+    split = extra_info.get("split") if isinstance(extra_info, Mapping) else None
+    if split is None:
+        raise ValueError(
+            "this sample has no extra_info.split, so training and validation cannot be told apart: "
+            "write it into the data set, as verl's example preprocessors do"
+        )
+    return "train" if split in train_splits else "eval"
+
+
+def _messages(raw_prompt: Any) -> Any:
+    return list(raw_prompt) if hasattr(raw_prompt, "tolist") else raw_prompt
+
+
+def check(config: Any, settings: Settings) -> None:
+    """Say at start what would otherwise go wrong in the middle of a run."""
+    trainer, algorithm = config.trainer, config.algorithm
+    wrong = []
+    if not trainer.get("use_v1", False):
+        wrong.append("trainer.use_v1=true is needed: the legacy trainer tells rewards no step")
+    elif trainer.v1.trainer_mode != "sync":
+        wrong.append(
+            f"trainer.v1.trainer_mode={trainer.v1.trainer_mode}: only sync is supported, since the other modes mix "
+            "prompts of several steps in one batch"
+        )
+    if algorithm.adv_estimator != ESTIMATOR:
+        wrong.append(f"algorithm.adv_estimator={algorithm.adv_estimator}: only {ESTIMATOR} adds the length reward")
+    if algorithm.get("use_kl_in_reward"):
+        wrong.append("algorithm.use_kl_in_reward=false is needed: a KL term in the reward would hide the outcome")
+    if config.reward.reward_model.enable:
+        wrong.append("reward.reward_model.enable=false is needed: a reward model would be asked instead")
+    for key in ("train_files", "val_files"):
+        wrong += _splits_missing(key, config.data.get(key), settings)
+    if wrong:
+        raise ValueError("deepcompress cannot work with this configuration: " + "; ".join(wrong))
+
+
+def _splits_missing(key: str, files: Any, settings: Settings) -> list[str]:
+    """Look at the first row of each local parquet file; what cannot be looked at is checked as samples come."""
+    wrong = []
+    for name in [files] if isinstance(files, str) else list(files or ()):
+        path = Path(str(name))
+        if path.suffix != ".parquet" or not path.exists():
+            log.warning(
+                "data.%s: %s is not a local parquet file, so extra_info.split is checked only later", key, name
+            )
+            continue
+        from pyarrow import parquet
+
+        row = next(iter(parquet.ParquetFile(path).iter_batches(batch_size=1)), None)
+        info = row.to_pylist()[0].get("extra_info") if row is not None and row.num_rows else {"split": None}
+        try:
+            phase = phase_of(info, settings.train_splits)
+        except ValueError as error:
+            wrong.append(f"data.{key}: {path.name}: {error}")
+            continue
+        if (phase == "train") != (key == "train_files"):
+            wrong.append(f"data.{key}: {path.name} says it is of {phase}; see algorithm.deepcompress.train_splits")
+    return wrong
+
+
+# --- phase two: shape -----------------------------------------------------------------------------------
+
+
+@register_adv_est(ESTIMATOR)  # type: ignore[untyped-decorator]
+def compute_deepcompress_grpo_advantage(
+    token_level_rewards: torch.Tensor,
+    response_mask: torch.Tensor,
+    config: Any = None,
+    index: Any = None,
+    **_: Any,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Shape the whole training batch, then normalise as verl's GRPO does.
+
+    token_level_rewards, response_mask: (batch, response length); index: the uid of each row. Answers advantages
+    and returns of the same shape. Rows that must not be trained on get advantage 0 and count in no mean.
+    """
+    settings = Settings.of(config)
+    if settings is None or index is None:
+        raise ValueError(f"{ESTIMATOR} needs algorithm.deepcompress.run and the uid of each row")
+    tokens = response_mask.sum(-1).tolist()
+    scores = token_level_rewards.sum(-1).tolist()
+    rows_of: dict[str, list[int]] = {}
+    for row, uid in enumerate(index):
+        if tokens[row] > 0:  # verl fills batches up with empty rows, under a uid of their own
+            rows_of.setdefault(str(uid), []).append(row)
+    groups = [
+        {
+            "group_id": uid,
+            "rollouts": [{**_verdict_of(scores[row]), "tokens": int(tokens[row])} for row in rows],
+        }
+        for uid, rows in rows_of.items()
+    ]
+    answer = _run(settings).shape(groups, step="observed")
+    _report(settings, answer)
+
+    trained: list[int] = []
+    rewards: list[float] = []
+    for rows, group in zip(rows_of.values(), answer.groups, strict=True):
+        for row, reward, ok in zip(rows, group.rewards, group.trainable, strict=True):
+            if ok:
+                trained.append(row)
+                rewards.append(reward)
+    advantages = torch.zeros_like(token_level_rewards)
+    if trained:
+        column = torch.tensor(rewards, dtype=token_level_rewards.dtype, device=token_level_rewards.device)
+        normalised, _returns = compute_grpo_outcome_advantage(
+            token_level_rewards=column.unsqueeze(-1),
+            response_mask=torch.ones_like(column).unsqueeze(-1),
+            index=[str(index[row]) for row in trained],
+            norm_adv_by_std_in_grpo=bool(config.get("norm_adv_by_std_in_grpo", True)),
+        )
+        advantages[trained] = normalised * response_mask[trained].to(advantages.dtype)
+    return advantages, advantages
+
+
+def _verdict_of(score: float) -> dict[str, Any]:
+    for status, value in OUTCOMES.items():
+        if abs(score - value) < 2.0**-12:
+            return {"correct": status == "correct", "status": status}
+    raise ValueError(
+        f"a reward of {score} is none that DeepCompressRewardManager gives: something else was added to it"
+    )
+
+
+def _report(settings: Settings, answer: ShapeAnswer) -> None:
+    """verl gives estimators no way to its metrics; the service's history and dashboard have them."""
+    log.info(
+        "run %r, step %s: level %s, pass ratio %s", settings.run, answer.step, answer.level, answer.batch_pass_ratio
+    )
+    for warning in answer.warnings:
+        log.warning("run %r, step %s: %s", settings.run, answer.step, warning)
+
+
+_runs_here: dict[str, Run] = {}
+
+
+def _run(settings: Settings) -> Run:
+    """The run as this job opened it: its epoch is the opener's, not whatever holds by now."""
+    if settings.run not in _runs_here:
+        import ray
+
+        epoch = ray.get(settings.opener().epoch.remote())
+        run = Client(settings.url, **patience(settings.deadline_s)).run(settings.run, join=True)
+        run.epoch = epoch
+        _runs_here[settings.run] = run
+    return _runs_here[settings.run]
+
+
+class DeepCompressCheckpoint(CheckpointCallback):  # type: ignore[misc]
+    """Saves the difficulty state with verl's checkpoints, so that a resume from far back finds it:
+    ``+trainer.checkpoint_callback_class=deepcompress_client.integrations.verl.DeepCompressCheckpoint``."""
+
+    def on_save(
+        self, trainer: Any, global_step: int, checkpoint_dir: str, async_save: bool = False, **_: Any
+    ) -> None:
+        settings = Settings.of(self.config.algorithm)
+        if settings is None:
+            return
+        try:
+            _run(settings).checkpoint(checkpoint_name(global_step + 1), global_step)
+        except DeepCompressError as error:
+            # Only a resume from further back than the run's keep_steps would miss it.
+            log.warning("no checkpoint of run %r at step %d: %s", settings.run, global_step, error)

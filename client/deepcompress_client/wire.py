@@ -1,0 +1,422 @@
+"""The wire: every message that crosses between a caller and the service, as pydantic models.
+
+One definition of the contract. The service imports these models; the client builds and reads them. Field
+names are fixed by the design and are never renamed; fields may be added. What the server does not know it
+refuses (``extra="forbid"`` on requests), so that a misspelt field is an error and not a silent default; what
+the client does not know it ignores (``extra="ignore"`` on answers), so that an older client can talk to a
+newer server.
+
+The words (problem, rollout, group, batch, run, level, beta, ...) are those of the README's glossary.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StringConstraints, WrapValidator
+from pydantic_core import PydanticCustomError
+
+__all__ = [
+    "MAX_GROUPS",
+    "MAX_TOKENS",
+    "AnswerFormat",
+    "Difficulty",
+    "GroupRewards",
+    "HistoryEntry",
+    "Outcome",
+    "Overlong",
+    "Phase",
+    "Problem",
+    "ProblemPage",
+    "RewardComponents",
+    "RolloutAnswer",
+    "RolloutRequest",
+    "RunConfig",
+    "RunHistory",
+    "RunInfo",
+    "ScoreAnswer",
+    "ScoreGroup",
+    "ScoreRequest",
+    "ScoreRollout",
+    "ScoredGroup",
+    "ShapeAnswer",
+    "ShapeGroup",
+    "ShapeRequest",
+    "ShapeRollout",
+    "Status",
+    "StrategyConfig",
+    "Verdict",
+    "VerifyAnswer",
+    "VerifyItem",
+    "VerifyRequest",
+]
+
+AnswerFormat = Literal["boxed", "one_boxed", "final_answer", "bare"]
+Status = Literal["correct", "wrong", "no_answer", "unreadable", "gold_unreadable", "undecided"]
+Phase = Literal["train", "eval"]
+Difficulty = Literal["simple", "hard", "even"]
+
+MAX_TOKENS = 2**31 - 1
+"""Largest length of a rollout, in tokens."""
+MAX_GROUPS = 16_384
+"""Most groups in one shape: a whole step fits, since a shape is never split."""
+
+
+def _repair_text(value: Any, handler: Any) -> str:
+    """Lone surrogates become U+FFFD: nothing that a policy wrote can fail a request (design, section 6)."""
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            value = value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        return str(value)
+    text: str = handler(value)
+    return text
+
+
+def _one_or_more(value: Any, handler: Any) -> Any:
+    if isinstance(value, list) and not value:
+        raise PydanticCustomError("gold_empty", "give at least one gold answer")
+    return handler(value)
+
+
+RunName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,128}$", strict=True)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=512, strict=True)]
+Tokens = Annotated[StrictInt, Field(ge=0, le=MAX_TOKENS)]
+Step = Annotated[StrictInt, Field(ge=0, le=2**53 - 1)]
+ModelText = Annotated[str, WrapValidator(_repair_text)]
+"""Text that a policy wrote. Any string is valid here."""
+Gold = Annotated[str | list[str], WrapValidator(_one_or_more)]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+# --- verify ---------------------------------------------------------------------------------------------
+
+
+class VerifyItem(_Request):
+    """One rollout to check. With identity (``run`` and ``rollout_id``) it is also observed (design, 5.5)."""
+
+    id: Name | None = Field(None, description="echoed in the verdict; the item's position when left out")
+    gold: Gold = Field(description="the gold answer, or alternatives of which any one suffices")
+    response: ModelText = Field(description="what the policy wrote")
+    run: RunName | None = None
+    epoch: Annotated[StrictInt, Field(ge=0)] | None = None
+    step: Step | None = None
+    generation: Annotated[StrictInt, Field(ge=0)] | None = None
+    phase: Phase = "train"
+    problem_id: Name | None = None
+    group_id: Name | None = None
+    rollout_id: Name | None = None
+    tokens: Tokens | None = None
+    truncated: StrictBool = False
+
+
+class VerifyRequest(_Request):
+    items: list[VerifyItem] = Field(min_length=1)
+    answer_format: AnswerFormat | None = None
+
+
+class Verdict(_Answer):
+    """What checking one rollout gave."""
+
+    id: str | None = None
+    correct: bool
+    status: Status
+    answer: str | None = Field(None, description="the extracted answer, null where there is none")
+    decided_by: str = Field(description="the rule or tier that decided")
+    reason: str = Field(description="one line that says why")
+    cpu_ms: float = Field(0.0, description="CPU milliseconds spent on this comparison")
+    recorded: bool | None = Field(None, description="for items with identity: whether it was observed")
+
+
+class VerifyAnswer(_Answer):
+    verdicts: list[Verdict]
+
+
+# --- shape ----------------------------------------------------------------------------------------------
+
+
+class ShapeRollout(_Request):
+    correct: StrictBool
+    tokens: Tokens | None = Field(None, description="length in tokens, never in characters")
+    truncated: StrictBool = False
+    status: Status | None = Field(None, description="what verify said, carried over")
+    thinking: StrictBool | None = Field(
+        None, description="whether it reasoned before it answered, for strategies that need it"
+    )
+    repetitive: StrictBool | None = Field(None, description="whether it repeats itself, for strategies that need it")
+
+
+class _Group(_Request):
+    problem_id: Name | None = Field(None, description="may be left out for observed groups only")
+    group_id: Name | None = Field(None, description="defaults to problem_id")
+    group_size: Annotated[StrictInt, Field(ge=1)] | None = Field(
+        None, description="where given, must equal the number of rollouts"
+    )
+    reference_accuracy: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None, description="a reference policy's accuracy on this problem, for strategies that need it"
+    )
+    reference_tokens: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="a reference policy's mean length on this problem, for strategies that need it"
+    )
+    target_tokens: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="the token target given to the policy, for strategies that need it"
+    )
+
+
+class ShapeGroup(_Group):
+    rollouts: list[ShapeRollout] = Field(min_length=1)
+
+
+class _Batch(_Request):
+    run: RunName | None = Field(None, description="required in training")
+    epoch: Annotated[StrictInt, Field(ge=0)] | None = None
+    step: Step | Literal["observed"] | None = Field(None, description="the caller's; null for stepless runs")
+    generation: Annotated[StrictInt, Field(ge=0)] | None = Field(
+        None, description="which generation batch of the step, for step_level: last"
+    )
+    phase: Phase = "train"
+    request_id: Name | None = Field(None, description="required where there is no step")
+
+
+class ShapeRequest(_Batch):
+    groups: list[ShapeGroup] = Field(min_length=1)
+
+
+class RewardComponents(_Answer):
+    """The parts of each reward, always apart. One number a rollout, in the order sent."""
+
+    outcome: list[float]
+    length: list[float]
+    overlong: list[float]
+
+
+class GroupRewards(_Answer):
+    problem_id: str
+    group_id: str
+    pass_ratio: float
+    level: float | None
+    beta: float | None
+    difficulty: Difficulty | None
+    rewards: list[float]
+    components: RewardComponents
+    correct: list[bool]
+    trainable: list[bool]
+    mask: list[bool] | None = Field(None, description="for strategies that select rollouts")
+    weights: list[float] | None = Field(None, description="for strategies that weigh advantages")
+    advantages: list[float] | None = Field(None, description="for strategies that give ready advantages")
+    shadow: dict[str, Any] | None = Field(None, description="rewards of the shadow strategies, by name")
+    replayed: bool = False
+    stale: bool = False
+
+
+class ShapeAnswer(_Answer):
+    run: str | None
+    epoch: int | None
+    step: int | None
+    phase: Phase
+    level: float | None
+    batch_pass_ratio: float
+    warnings: list[str]
+    groups: list[GroupRewards]
+
+
+# --- score ----------------------------------------------------------------------------------------------
+
+
+class ScoreRollout(_Request):
+    response: ModelText
+    tokens: Tokens | None = Field(None, description="length in tokens, never in characters")
+    truncated: StrictBool = False
+    rollout_id: Name | None = None
+    thinking: StrictBool | None = Field(
+        None, description="whether it reasoned before it answered, for strategies that need it"
+    )
+    repetitive: StrictBool | None = Field(None, description="whether it repeats itself, for strategies that need it")
+
+
+class ScoreGroup(_Group):
+    gold: Gold
+    rollouts: list[ScoreRollout] = Field(min_length=1)
+
+
+class ScoreRequest(_Batch):
+    groups: list[ScoreGroup] = Field(min_length=1)
+    answer_format: AnswerFormat | None = None
+
+
+class ScoredGroup(GroupRewards):
+    verdicts: list[Verdict]
+
+
+class ScoreAnswer(_Answer):
+    run: str | None
+    epoch: int | None
+    step: int | None
+    phase: Phase
+    level: float | None
+    batch_pass_ratio: float
+    warnings: list[str]
+    groups: list[ScoredGroup]
+
+
+# --- single rollouts that wait for their group ------------------------------------------------------------
+
+
+class RolloutRequest(_Request):
+    """One rollout, for callers that can send nothing else. It is answered when its group is complete, or when the
+    group's deadline has passed: then the group is what has arrived."""
+
+    run: RunName
+    epoch: Annotated[StrictInt, Field(ge=0)] | None = None
+    step: Step | None = Field(None, description="the caller's; null for stepless runs")
+    phase: Phase = "train"
+    problem_id: Name
+    group_id: Name | None = Field(None, description="defaults to problem_id")
+    group_size: Annotated[StrictInt, Field(ge=1, le=4096)] = Field(description="rollouts that complete the group")
+    rollout_index: Annotated[StrictInt, Field(ge=0)] = Field(description="this one's place, from 0 to group_size - 1")
+    attempt: Annotated[StrictInt, Field(ge=0)] = Field(
+        0, description="a higher attempt at a group that is not complete supersedes the lower ones"
+    )
+    gold: Gold
+    response: ModelText
+    tokens: Tokens | None = Field(None, description="length in tokens, never in characters")
+    truncated: StrictBool = False
+    thinking: StrictBool | None = None
+    repetitive: StrictBool | None = None
+    answer_format: AnswerFormat | None = None
+    timeout_s: Annotated[float, Field(gt=0, le=3600)] = Field(
+        600.0, description="seconds from the group's first rollout until it is released with what it has"
+    )
+
+
+class RolloutAnswer(_Answer):
+    """The reward of one rollout within its group."""
+
+    run: str
+    epoch: int | None
+    step: int | None
+    phase: Phase
+    problem_id: str
+    group_id: str
+    rollout_index: int
+    arrived: int = Field(description="rollouts in the group as it was released")
+    complete: bool = Field(description="false where the deadline released it with fewer than group_size")
+    reward: float
+    outcome: float
+    length: float
+    overlong: float
+    correct: bool
+    trainable: bool
+    pass_ratio: float
+    level: float | None
+    beta: float | None
+    difficulty: Difficulty | None
+    verdict: Verdict
+    stale: bool = False
+
+
+# --- runs -----------------------------------------------------------------------------------------------
+
+
+class StrategyConfig(BaseModel):
+    """A strategy's name and parameters. The service's registry says which parameters a name takes
+    (``GET /v1/strategies``), fills in its defaults and refuses what it does not know."""
+
+    model_config = ConfigDict(extra="allow")
+    name: Annotated[str, StringConstraints(min_length=1, max_length=128)] = "deepcompress"
+
+
+class Outcome(_Request):
+    correct: float = Field(1.0, allow_inf_nan=False)
+    wrong: float = Field(-1.0, allow_inf_nan=False)
+
+
+class Overlong(_Request):
+    """The DAPO soft overlong term (arXiv 2503.14476, eq. 13): 0 up to ``max_tokens - buffer_tokens``, then
+    linear to ``-factor`` at ``max_tokens``. ``variant`` says what happens beyond."""
+
+    max_tokens: Annotated[StrictInt, Field(ge=1, le=MAX_TOKENS)]
+    buffer_tokens: Annotated[StrictInt, Field(ge=1, le=MAX_TOKENS)]
+    factor: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    variant: Literal["floored", "verl", "openrlhf", "skyrl"] = "floored"
+
+
+class RunConfig(_Request):
+    strategy: StrategyConfig = Field(default_factory=StrategyConfig)
+    outcome: Outcome = Outcome(correct=1.0, wrong=-1.0)
+    length_weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+    overlong: Overlong | None = None
+    shadow: list[StrategyConfig] = Field(
+        default_factory=list, max_length=16, description="strategies computed beside the one that trains"
+    )
+    answer_format: AnswerFormat = "boxed"
+    keep_steps: Annotated[StrictInt, Field(ge=1, le=100_000)] = 64
+    groups_per_step: Annotated[StrictInt, Field(ge=1)] | None = None
+
+
+class RunInfo(_Answer):
+    run: str
+    epoch: int
+    config: RunConfig
+    kind: Literal["stepped", "stepless"] | None = Field(description="null until the first training request")
+    step: int | None = Field(description="the open step")
+    level: float
+    batch_pass_ratio: float | None
+    problems: int
+    created: bool = False
+
+
+class HistoryEntry(_Answer):
+    """One step: the level and the tallies it was computed from."""
+
+    step: int
+    level: float
+    batch_pass_ratio: float | None
+    groups: int
+    rollouts: int
+    correct: int
+    simple: int
+    hard: int
+    stale_groups: int = 0
+    observed_groups: int = 0
+    truncated: int = 0
+    mean_tokens: float | None = None
+    mean_tokens_correct: float | None = None
+    mean_tokens_wrong: float | None = None
+    mean_tokens_simple: float | None = None
+    mean_tokens_hard: float | None = None
+    closed: bool = True
+
+
+class RunHistory(_Answer):
+    run: str
+    epoch: int
+    steps: list[HistoryEntry]
+
+
+class Problem(_Answer):
+    problem_id: str
+    attempts: int = Field(description="rollouts seen")
+    passes: int = Field(description="of which correct")
+    pass_ratio: float | None = Field(description="smoothed over the steps that touched it")
+    last_pass_ratio: float | None
+    last_beta: float | None
+    difficulty: Difficulty | None
+    turns: int = Field(description="how often it turned between simple and hard")
+    shortest_correct_tokens: int | None
+    mean_correct_tokens: float | None
+    last_step: int | None
+
+
+class ProblemPage(_Answer):
+    run: str
+    problems: list[Problem]
+    next: str | None = Field(description="cursor of the next page, null on the last")

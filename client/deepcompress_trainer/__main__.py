@@ -1,0 +1,195 @@
+"""The trainer's commands, behind ``deepcompress train`` and ``deepcompress eval``, and for ``accelerate launch``:
+
+python -m deepcompress_trainer CONFIG.yaml [--SETTING VALUE ...] [--service-url URL | --embedded] [--resume]
+python -m deepcompress_trainer plot RUNS... [--out PICTURE.png]
+python -m deepcompress_trainer eval MODEL [--data ...] [--service-url URL | --embedded]
+python -m deepcompress_trainer sft ...
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from deepcompress_client import Client
+
+from .config import TrainConfig, load, shipped
+
+_TRAIN = """\
+Train a policy with GRPO, every batch scored by the service over HTTP.
+
+  deepcompress train tiny --embedded                         the synthetic task from the shipped start, on a CPU
+  deepcompress train my.yaml --service-url http://HOST:8321  your model and data, your service
+  deepcompress train my.yaml --embedded --resume             go on after a kill, with the same numbers
+  deepcompress train plot runs/a runs/b                      pictures: seeds of the same settings become bands
+  deepcompress train sft chain OUT                           make a start checkpoint (also: sft gsm8k, sft jsonl)
+  deepcompress eval runs/tiny/checkpoints/step-000079/model  avg@k and greedy, by bin
+
+CONFIG is a YAML file of the settings below, or a shipped one: {shipped}.
+A flag --SETTING VALUE wins over the file; --strategy.alpha 0.5 sets one key of a mapping.
+"""
+_EVAL = """\
+Evaluate a model: pass@1 by sampling (avg@k) and greedy, tokens and truncation, by difficulty bin, with 95 %
+intervals. Every setting of `deepcompress train --help` that an evaluation reads can be given as a flag.
+
+  deepcompress eval start --embedded
+  deepcompress eval PATH/model --data gsm8k:gsm8k_test.jsonl --eval_problems 200 --eval_samples 4 --embedded
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["plot"]:
+        return _plot(given[1:])
+    if given[:1] == ["sft"]:
+        from .sft import main as sft
+
+        sft(given[1:])
+        return 0
+    if given[:1] == ["eval"]:
+        return _eval(given[1:])
+    return _train(given)
+
+
+def _train(given: list[str]) -> int:
+    parser = _parser("deepcompress train", _TRAIN.format(shipped=", ".join(shipped())))
+    parser.add_argument("config", help="a YAML file, or the name of a shipped configuration")
+    parser.add_argument("--resume", action="store_true", help="go on from the run's newest checkpoint")
+    parser.add_argument("--fresh", action="store_true", help="start the run again, whatever its folder holds")
+    parser.add_argument("--no-plot", action="store_true", help="no picture at the end")
+    asked, flags = _parse(parser, given)
+    try:
+        config = load(asked.config, flags)
+    except ValueError as error:
+        parser.error(str(error))
+    if (config.folder / "metrics.jsonl").exists() and not (asked.resume or asked.fresh):
+        parser.error(f"{config.folder} holds a run: --resume goes on with it, --fresh starts it again")
+    from . import checkpoint
+    from .train import Trainer
+
+    if asked.fresh:
+        checkpoint.clear(config.folder)
+    with _service(asked, config.folder) as url:
+        trainer = Trainer(config, Client(url), resume=asked.resume)
+        trainer.run()
+        main_process = trainer.main
+    if main_process and not asked.no_plot:
+        from .plot import plot_runs
+
+        print(f"picture: {plot_runs([config.folder], config.folder / 'curves.png')}")
+    return 0
+
+
+def _eval(given: list[str]) -> int:
+    parser = _parser("deepcompress eval", _EVAL)
+    parser.add_argument("model", help="a folder, a .gguf file, or 'start' (the shipped start checkpoint)")
+    parser.add_argument("--json", action="store_true", help="the results as one JSON object")
+    asked, flags = _parse(parser, given)
+    import json
+
+    import torch
+
+    from .config import parse_flags, start_checkpoint
+    from .evaluate import evaluate
+    from .model import load_policy
+    from .train import read_data
+    from .watch import results
+
+    try:
+        config = parse_flags({"model": asked.model, "eval_data": flags.get("data")}, flags)
+    except ValueError as error:
+        parser.error(str(error))
+    torch.set_num_threads(config.threads)
+    cuda = config.device != "cpu" and torch.cuda.is_available()
+    policy = load_policy(
+        start_checkpoint() if config.model == "start" else config.model, device="cuda" if cuda else "cpu"
+    )
+    _, held_out = read_data(config)
+    with TemporaryDirectory() as folder, _service(asked, Path(folder)) as url:
+        found = evaluate(policy, held_out, Client(url), config, seed=f"eval/{config.seed}")
+    if asked.json:
+        print(json.dumps(found.as_dict()))
+    else:
+        results(found)
+    return 0
+
+
+def _plot(given: list[str]) -> int:
+    parser = argparse.ArgumentParser("deepcompress train plot", description="Pictures of runs, seeds as bands.")
+    parser.add_argument("runs", nargs="+", type=Path, help="run folders")
+    parser.add_argument("--out", type=Path, default=Path("curves.png"))
+    asked = parser.parse_args(given)
+    for folder in asked.runs:
+        if not (folder / "config.json").exists():
+            parser.error(f"{folder} holds no run")
+    from .plot import plot_runs
+
+    print(plot_runs(asked.runs, asked.out))
+    return 0
+
+
+def _parser(name: str, text: str) -> argparse.ArgumentParser:
+    settings = "\n".join(
+        f"  --{entry.name:24s} {entry.metadata['help']} (default: {_default(entry)})"
+        for entry in dataclasses.fields(TrainConfig)
+    )
+    parser = argparse.ArgumentParser(
+        name,
+        description=text,
+        epilog=f"settings:\n{settings}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--service-url", help="the service; else DEEPCOMPRESS_URL, else http://127.0.0.1:8321")
+    where.add_argument("--embedded", action="store_true", help="start a service of this command's own")
+    return parser
+
+
+def _default(entry: dataclasses.Field[object]) -> object:
+    if entry.default_factory is not dataclasses.MISSING:
+        return entry.default_factory()
+    return entry.default
+
+
+def _parse(parser: argparse.ArgumentParser, given: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
+    """The command's own arguments, and the settings among the rest as {name: written value}."""
+    asked, rest = parser.parse_known_args(given)
+    flags: dict[str, str] = {}
+    words = iter(rest)
+    for word in words:
+        name, given_here, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--"):
+            parser.error(f"unexpected argument {word}")
+        if not given_here:
+            try:
+                value = next(words)
+            except StopIteration:
+                parser.error(f"--{name} needs a value")
+        flags[name.replace("-", "_")] = value
+    return asked, flags
+
+
+@contextmanager
+def _service(asked: argparse.Namespace, folder: Path) -> Iterator[str | None]:
+    """The service's URL: the one that was named, or an embedded one's. Under several processes only the main
+    one speaks with the service, so only it starts one."""
+    import os
+
+    if asked.embedded and os.environ.get("RANK", "0") == "0":
+        from .embedded import embedded_service
+
+        with embedded_service(folder) as url:
+            yield url
+    else:
+        yield asked.service_url
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,212 @@
+"""Every setting of a training, in one dataclass: a YAML file names some, flags of the same names win.
+
+The fields' comments are the help texts of `deepcompress train --help`; those that decide what becomes of the
+length reward say so. The defaults follow the authors' scripts where they have a value (clip 0.2/0.28,
+token-level loss, no KL, filter on accuracy), at the size of the small task.
+"""
+
+# ruff: noqa: RUF009  (the calls in the defaults make fields)
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
+
+import yaml
+
+
+def _f(default: Any, text: str) -> Any:
+    """A field with its help text."""
+    if isinstance(default, dict | list):
+        kept = default
+        return field(default_factory=lambda: type(kept)(kept), metadata={"help": text})
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What one training run is. Frozen: a run never changes its settings, a resumed one is checked against them."""
+
+    name: str = _f("run", "the run's name, in the service too")
+    out: str = _f("runs", "folder that holds the run's folder, OUT/NAME")
+    seed: int = _f(0, "of sampling and of the order of problems")
+
+    # the model and the data
+    model: str = _f("start", "'start' (the shipped start checkpoint), a local folder, or a .gguf file")
+    chat: bool = _f(False, "prompts through the tokenizer's chat template")
+    data: str = _f("chain", "'chain' (the synthetic task), PATH.jsonl, or gsm8k:PATH.jsonl")
+    eval_data: str | None = _f(None, "held-out problems, as data; chain has its own")
+    chain_operations: list[int] = _f([1, 16], "fewest and most operations of the synthetic task")
+    chain_problems: int = _f(4096, "how many training problems of the synthetic task there are")
+
+    # one step
+    steps: int = _f(80, "training steps")
+    problems_per_step: int = _f(24, "groups that a step trains on (and draws in one generation batch)")
+    group_size: int = _f(
+        8, "G. 'Longer' acts only for pass ratios from 2/G up to the level, so a small G leaves it little"
+    )
+    max_new_tokens: int = _f(150, "a response is cut there, and is then truncated")
+    temperature: float = _f(1.0, "of sampling; training uses log-probabilities of the same distribution")
+    generation: Literal["loop", "transformers"] = _f("loop", "our key-value-cache loop, or transformers' generate")
+    compact_at: float = _f(0.2, "the loop drops finished rows when this share has finished; 0 never drops")
+    generation_chunk: int = _f(0, "groups generated at once while the last ones are verified; 0: all of a batch")
+    max_generation_batches: int = _f(1, "dynamic sampling: draw again until enough groups are kept, so often at most")
+
+    # the reward
+    strategy: dict[str, Any] = _f({"name": "deepcompress"}, "the service's strategy and its parameters")
+    outcome: dict[str, float] = _f({"correct": 1.0, "wrong": -1.0}, "outcome rewards; they go to the service")
+    overlong: dict[str, Any] | None = _f(None, "soft overlong term {max_tokens, buffer_tokens, factor}")
+    answer_format: str = _f("boxed", "where the answer is looked for")
+
+    # from rewards to advantages
+    filter_metric: Literal["acc", "reward", "none"] = _f(
+        "acc",
+        "which groups train. acc: pass ratio strictly between 0 and 1 (DAPO, the authors); an all-correct group "
+        "never trains on its lengths. reward: any group with a signal; all-correct groups then compress, in effect "
+        "another algorithm. none: every group; silent ones still count in the token denominator (as in TRL)",
+    )
+    scale_rewards: Literal["group", "batch", "none"] = _f(
+        "group",
+        "advantages are divided by the group's std (in an all-correct group that cancels alpha and |beta|: only "
+        "their sign is left), by the batch's std, or not at all (the length term keeps its published size)",
+    )
+    length_term: Literal["reward", "advantage"] = _f(
+        "reward",
+        "reward: the length reward is part of the one reward (the paper). advantage: the outcome part is scaled "
+        "by itself and length_weight * (-beta * z) is added, z over the correct rollouts, never divided by a std "
+        "again (as DIET and GDPO keep their terms apart)",
+    )
+    length_weight: float = _f(1.0, "of the length term, where length_term is advantage")
+    mask_truncated: bool = _f(False, "leave truncated rollouts out of the loss; that hides what running over costs")
+
+    # the update
+    learning_rate: float = _f(3e-4, "AdamW's, after the warm-up")
+    warmup_steps: int = _f(5, "steps of linear warm-up")
+    weight_decay: float = _f(0.0, "AdamW's")
+    max_grad_norm: float = _f(1.0, "gradient clipping")
+    minibatches: int = _f(3, "optimiser steps in a training step")
+    clip_low: float = _f(0.2, "the ratio's lower clip, 1 - clip_low")
+    clip_high: float = _f(0.28, "the ratio's upper clip, 1 + clip_high")
+    kl: float = _f(0.0, "weight of the KL to the start policy (k3); 0 keeps no reference model")
+    micro_tokens: int = _f(
+        4096, "padded tokens in one forward pass of the update; small ones pad less, large ones suit a GPU"
+    )
+    old_logprobs: Literal["generation", "recompute"] = _f(
+        "generation", "the ratio's denominator: as sampled, or by a pass of the training graph (for bfloat16)"
+    )
+    gradient_checkpointing: bool = _f(False, "less memory, more time")
+    device: Literal["auto", "cpu", "cuda"] = _f("auto", "cuda where there is one")
+    threads: int = _f(1, "CPU threads; one thread is what makes CPU runs bit-for-bit repeatable")
+
+    # evaluation, checkpoints, watching
+    eval_every: int = _f(20, "steps between evaluations; one before the first step and one at the end besides")
+    eval_problems: int = _f(160, "held-out problems in an evaluation")
+    eval_samples: int = _f(4, "k of avg@k")
+    save_every: int = _f(20, "steps between checkpoints; the last step always has one")
+    keep_checkpoints: int = _f(2, "how many checkpoints stay")
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.out) / self.name
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+def check(config: TrainConfig) -> None:
+    """Raises ValueError, naming the field."""
+    hints = get_type_hints(TrainConfig)
+    for entry in dataclasses.fields(TrainConfig):
+        choices = [c for c in get_args(hints[entry.name]) if isinstance(c, str)]
+        value = getattr(config, entry.name)
+        if choices and value not in choices:
+            raise ValueError(f"{entry.name} is one of {', '.join(choices)}, not {value!r}")
+    for name in ("steps", "problems_per_step", "group_size", "max_new_tokens", "max_generation_batches"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} must be at least 1")
+    for name in ("minibatches", "micro_tokens", "eval_every", "eval_samples", "save_every", "keep_checkpoints"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} must be at least 1")
+    if config.temperature <= 0:
+        raise ValueError("temperature must be above 0: training samples")
+    if config.filter_metric == "none" and config.max_generation_batches > 1:
+        raise ValueError("filter_metric none keeps every group: max_generation_batches must be 1")
+
+
+def parse(values: dict[str, Any]) -> TrainConfig:
+    """Settings by name; what YAML or a flag gave is brought to the field's type. Raises ValueError for names that
+    are no setting and for values that do not fit."""
+    hints = get_type_hints(TrainConfig)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise ValueError(f"no such setting: {', '.join(unknown)}")
+    return TrainConfig(**{name: _fit(name, value, hints[name]) for name, value in values.items()})
+
+
+def _fit(name: str, value: Any, hint: Any) -> Any:
+    kinds = get_args(hint) if type(None) in get_args(hint) else (hint,)
+    if value is None and type(None) in kinds:
+        return None
+    if float in kinds and isinstance(value, int | float | str) and not isinstance(value, bool):
+        return float(value)  # YAML reads 3e-4 as text
+    for kind, type_ in ((bool, bool), (int, int), (str, str)):
+        if kind in kinds:
+            if type(value) is not type_:
+                raise ValueError(f"{name}: {value!r} is not of type {type_.__name__}")
+            return value
+    return value
+
+
+def load(source: str, flags: dict[str, str]) -> TrainConfig:
+    """A YAML file, or the name of a shipped configuration, with flags over it. A flag's value is read as YAML;
+    ``strategy.alpha`` sets one key of a mapping."""
+    path = Path(source)
+    if path.exists():
+        text = path.read_text(encoding="utf-8")
+    elif source in shipped():
+        text = (resources.files(__package__) / "configs" / f"{source}.yaml").read_text(encoding="utf-8")
+    else:
+        raise ValueError(f"no such file, and no shipped configuration: {source} (shipped: {', '.join(shipped())})")
+    values = yaml.safe_load(text) or {}
+    if not isinstance(values, dict):
+        raise ValueError(f"{source} is no mapping of settings")
+    values.setdefault("name", path.stem)
+    return parse_flags(values, flags)
+
+
+def parse_flags(values: dict[str, Any], flags: dict[str, str]) -> TrainConfig:
+    """Settings by name with flags over them, as `load` reads them."""
+    values = dict(values)
+    for flag, written in flags.items():
+        name, _, key = flag.partition(".")
+        value = yaml.safe_load(written)
+        if key:
+            values[name] = {**(values.get(name) or _default_of(name)), key: value}
+        else:
+            values[name] = written if name in ("name", "out", "model", "data", "eval_data") else value
+    return parse(values)
+
+
+def _default_of(name: str) -> dict[str, Any]:
+    for entry in dataclasses.fields(TrainConfig):
+        if entry.name == name and entry.default_factory is not dataclasses.MISSING:
+            return dict(entry.default_factory())
+    return {}
+
+
+def shipped() -> list[str]:
+    """Names of the configurations that come with the trainer."""
+    folder = resources.files(__package__) / "configs"
+    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def start_checkpoint() -> Path:
+    """The shipped start checkpoint of the synthetic task."""
+    return Path(str(resources.files(__package__) / "start"))
+
+
+def as_dict(config: TrainConfig) -> dict[str, Any]:
+    return dataclasses.asdict(config)

@@ -1,0 +1,72 @@
+"""A service of the trainer's own, for ``--embedded``: started as a process beside it, ended with it."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deepcompress_client import Client, Retry
+from deepcompress_client.errors import DeepCompressError
+
+START_TIMEOUT_S = 60.0
+
+
+@contextmanager
+def embedded_service(folder: Path) -> Iterator[str]:
+    """Serve on a free port of this machine, the state in `folder`; yields the URL. The log is service.log there.
+    Raises RuntimeError where the service does not come up."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "deepcompress_service", "serve", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--state-url", f"sqlite:///{folder.resolve()}/service.sqlite3"]
+    command += ["--verifier-workers", "1"]
+    with (folder / "service.log").open("ab") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait_until_ready(process, url, folder / "service.log")
+        yield url
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    with _asking_once(url) as client:
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                last = log.read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"the embedded service ended at once; its log says:\n{last}")
+            try:
+                client.ready()
+                return
+            except DeepCompressError:
+                time.sleep(0.1)
+    raise RuntimeError(f"the embedded service was not ready within {START_TIMEOUT_S:.0f} s; see {log}")
+
+
+def _asking_once(url: str) -> Client:
+    """A client that asks once: while the service starts, the waiting is done here."""
+    return Client(url, retry=Retry(max_elapsed_s=0.0), timeout_s=5.0)
+
+
+def _die_with_parent() -> None:
+    """On Linux the service gets SIGTERM when the trainer dies, however it dies."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)

@@ -1,0 +1,186 @@
+"""Evaluation: pass@1 by sampling (avg@k) and greedy, tokens and truncation, by difficulty bin, with intervals.
+
+Verdicts come from the service's ``verify`` without identity: nothing that is evaluated touches a run's state.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from deepcompress_client import Client
+
+from .config import TrainConfig
+from .data import Problem
+from .generate import GENERATORS, Rollout, seeded
+from .model import Policy
+
+ROWS_AT_ONCE = 512
+"""Responses generated together."""
+
+
+@dataclass(frozen=True, slots=True)
+class BinResult:
+    """What the problems of one bin gave. Accuracies are shares; intervals are 95 %, over problems."""
+
+    problems: int
+    sampled: float
+    sampled_interval: tuple[float, float]
+    greedy: float
+    greedy_interval: tuple[float, float]
+    tokens: float
+    """Mean length of the sampled responses, right and wrong."""
+    greedy_tokens: float
+    truncated: float
+    """Share of the sampled responses that were cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Results by bin ("all" holds every problem), and a few responses to look at."""
+
+    bins: dict[str, BinResult]
+    samples: list[dict[str, Any]]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {name: asdict(result) for name, result in self.bins.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    bin: str
+    right: list[bool]
+    tokens: list[int]
+    truncated: list[bool]
+    greedy_right: bool
+    greedy_tokens: int
+
+
+def evaluate(
+    policy: Policy,
+    problems: Sequence[Problem],
+    client: Client,
+    config: TrainConfig,
+    *,
+    seed: str,
+) -> Evaluation:
+    """Every problem `config.eval_samples` times sampled and once greedy. `seed` makes the sampling repeatable."""
+    generator = seeded(policy.model.device, seed)
+    prompts = [policy.encode_prompt(problem.prompt, chat=config.chat) for problem in problems]
+    # Problems of like length together: less padding. The order is undone below.
+    order = sorted(range(len(problems)), key=lambda place: len(prompts[place]))
+    sampled = _generate(policy, [prompts[i] for i in order], config, config.eval_samples, generator, greedy=False)
+    greedy = _generate(policy, [prompts[i] for i in order], config, 1, generator, greedy=True)
+
+    ordered = [problems[i] for i in order]
+    answers = [[*some, *one] for some, one in zip(sampled, greedy, strict=True)]
+    texts = [[policy.decode(rollout.ids) for rollout in rollouts] for rollouts in answers]
+    items = [
+        {"gold": problem.gold, "response": text, "truncated": rollout.truncated}
+        for problem, rollouts, said in zip(ordered, answers, texts, strict=True)
+        for rollout, text in zip(rollouts, said, strict=True)
+    ]
+    verdicts = iter(client.verify(items, answer_format=config.answer_format))  # type: ignore[arg-type]
+    outcomes = []
+    for problem, rollouts in zip(ordered, answers, strict=True):
+        right = [next(verdicts).correct for _ in rollouts]
+        outcomes.append(
+            _Outcome(
+                problem.bin,
+                right[:-1],
+                [rollout.tokens for rollout in rollouts[:-1]],
+                [rollout.truncated for rollout in rollouts[:-1]],
+                right[-1],
+                rollouts[-1].tokens,
+            )
+        )
+    names = ["all", *dict.fromkeys(outcome.bin for outcome in outcomes if outcome.bin != "all")]
+    bins = {name: summarise([o for o in outcomes if name in ("all", o.bin)]) for name in names}
+    samples = [_sample(*row) for row in _one_of_each_bin(ordered, texts, outcomes)]
+    return Evaluation(bins, samples)
+
+
+def _generate(
+    policy: Policy,
+    prompts: list[list[int]],
+    config: TrainConfig,
+    copies: int,
+    generator: torch.Generator,
+    *,
+    greedy: bool,
+) -> list[list[Rollout]]:
+    found: list[list[Rollout]] = []
+    at_once = max(1, ROWS_AT_ONCE // copies)
+    for begin in range(0, len(prompts), at_once):
+        found += GENERATORS[config.generation](
+            policy,
+            prompts[begin : begin + at_once],
+            copies=copies,
+            max_new_tokens=config.max_new_tokens,
+            generator=generator,
+            temperature=config.temperature,
+            greedy=greedy,
+            compact_at=config.compact_at,
+        )
+    return found
+
+
+def summarise(outcomes: Sequence[_Outcome]) -> BinResult:
+    """Means over problems. The sampled interval is normal over problems' own means (a problem's samples are not
+    independent); the greedy one is Wilson's."""
+    means = [sum(o.right) / len(o.right) for o in outcomes]
+    mean, half = mean_and_half_width(means)
+    rights = sum(o.greedy_right for o in outcomes)
+    tokens = [t for o in outcomes for t in o.tokens]
+    return BinResult(
+        problems=len(outcomes),
+        sampled=mean,
+        sampled_interval=(max(0.0, mean - half), min(1.0, mean + half)),
+        greedy=rights / len(outcomes),
+        greedy_interval=wilson(rights, len(outcomes)),
+        tokens=sum(tokens) / len(tokens),
+        greedy_tokens=sum(o.greedy_tokens for o in outcomes) / len(outcomes),
+        truncated=sum(t for o in outcomes for t in o.truncated) / len(tokens),
+    )
+
+
+def mean_and_half_width(values: Sequence[float], z: float = 1.96) -> tuple[float, float]:
+    """The mean, and half the width of its normal 95 % interval."""
+    mean = sum(values) / len(values)
+    if len(values) < 2:
+        return mean, 0.0
+    variance = sum((v - mean) ** 2 for v in values) / (len(values) - 1)
+    return mean, z * math.sqrt(variance / len(values))
+
+
+def wilson(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share."""
+    share = successes / trials
+    centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z / (1 + z * z / trials) * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _one_of_each_bin(
+    problems: Sequence[Problem], texts: Sequence[list[str]], outcomes: Sequence[_Outcome]
+) -> list[tuple[Problem, list[str], _Outcome]]:
+    """The first problem of each bin by id: the same one before and after."""
+    first: dict[str, tuple[Problem, list[str], _Outcome]] = {}
+    for row in sorted(zip(problems, texts, outcomes, strict=True), key=lambda row: row[0].problem_id, reverse=True):
+        first[row[0].bin] = row
+    return list(first.values())
+
+
+def _sample(problem: Problem, texts: list[str], outcome: _Outcome) -> dict[str, Any]:
+    return {
+        "problem_id": problem.problem_id,
+        "bin": problem.bin,
+        "prompt": problem.prompt,
+        "gold": problem.gold,
+        "greedy": {"text": texts[-1], "correct": outcome.greedy_right, "tokens": outcome.greedy_tokens},
+        "sampled": {"text": texts[0], "correct": outcome.right[0], "tokens": outcome.tokens[0]},
+    }

@@ -1,0 +1,189 @@
+"""Sampling responses, and their log-probabilities as sampled.
+
+Two ways, of one distribution (temperature only, no top-k, no top-p): a loop over the key-value cache that
+drops rows once enough of them have finished, and transformers' own ``generate``. A test holds their
+log-probabilities equal to a training pass's. A response ends with its first end token, which counts in its
+length and in the loss; one without an end token is truncated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import DynamicCache, GenerationConfig
+
+from .model import Policy, autocast
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One response: its tokens (the end token included, where there is one) and their log-probabilities."""
+
+    ids: list[int]
+    logprobs: list[float]
+    truncated: bool
+
+    @property
+    def tokens(self) -> int:
+        return len(self.ids)
+
+
+@torch.inference_mode()
+def sample(
+    policy: Policy,
+    prompts: Sequence[Sequence[int]],
+    *,
+    copies: int,
+    max_new_tokens: int,
+    generator: torch.Generator,
+    temperature: float = 1.0,
+    greedy: bool = False,
+    compact_at: float = 0.2,
+) -> list[list[Rollout]]:
+    """`copies` responses to every prompt. A prompt is read once and its cache repeated for its copies."""
+    model, device = policy.model, policy.model.device
+    was_training = model.training
+    model.eval()
+    ids, mask = left_pad(prompts, policy.pad_id)
+    width = ids.shape[1]
+    mask = torch.cat([mask, torch.ones(len(prompts), max_new_tokens, dtype=mask.dtype)], 1).to(device)
+    cache = DynamicCache(config=model.config)
+    with autocast(device):
+        logits = model(
+            input_ids=ids.to(device),
+            attention_mask=mask[:, :width],
+            position_ids=positions(mask[:, :width]),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+    cache.batch_repeat_interleave(copies)
+    logits, mask = logits.repeat_interleave(copies, 0), mask.repeat_interleave(copies, 0)
+
+    rows = len(prompts) * copies
+    tokens = torch.full((rows, max_new_tokens), policy.pad_id, device=device)
+    logprobs = torch.zeros((rows, max_new_tokens), device=device)
+    lengths = torch.full((rows,), max_new_tokens, device=device)
+    ended = torch.zeros(rows, dtype=torch.bool, device=device)
+    ends = torch.tensor(policy.end_ids, device=device)
+    live = torch.arange(rows, device=device)  # which response each row of the cache belongs to
+    place = mask[:, :width].sum(1)  # the position of the next token in each row
+    for step in range(max_new_tokens):
+        row_logprobs = torch.log_softmax(logits.float() / temperature, -1)
+        token = row_logprobs.argmax(-1) if greedy else _draw(row_logprobs, generator)
+        tokens[live, step] = token
+        logprobs[live, step] = row_logprobs.gather(1, token[:, None])[:, 0]
+        # A row that has ended stays until it is dropped; what it goes on drawing is cut off by `lengths`.
+        now = torch.isin(token, ends) & ~ended[live]
+        lengths[live[now]] = step + 1
+        ended[live[now]] = True
+        going = ~ended[live]
+        left = int(going.sum())
+        if left == 0 or step == max_new_tokens - 1:
+            break
+        if 0 < compact_at <= 1 - left / len(live):
+            kept = going.nonzero()[:, 0]
+            cache.batch_select_indices(kept)
+            live, token, place, mask = live[kept], token[kept], place[kept], mask[kept]
+        with autocast(device):
+            logits = model(
+                input_ids=token[:, None],
+                attention_mask=mask[:, : width + step + 1],
+                position_ids=place[:, None],
+                past_key_values=cache,
+                use_cache=True,
+            ).logits[:, -1]
+        place = place + 1
+    model.train(was_training)
+    return _collect(tokens, logprobs, lengths, ended, copies)
+
+
+@torch.no_grad()
+def sample_with_transformers(
+    policy: Policy,
+    prompts: Sequence[Sequence[int]],
+    *,
+    copies: int,
+    max_new_tokens: int,
+    generator: torch.Generator,
+    temperature: float = 1.0,
+    greedy: bool = False,
+    compact_at: float = 0.0,
+) -> list[list[Rollout]]:
+    """The same through ``model.generate`` (`compact_at` has no meaning there). Log-probabilities are computed
+    by a pass afterwards: the logits of every step would be too large to keep."""
+    from .grpo import token_logprobs
+
+    model, device = policy.model, policy.model.device
+    was_training = model.training
+    model.eval()
+    ids, mask = left_pad(prompts, policy.pad_id)
+    settings = GenerationConfig(
+        do_sample=not greedy,
+        num_return_sequences=copies,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=list(policy.end_ids),
+        pad_token_id=policy.pad_id,
+        # transformers' own defaults would cut the distribution (top_k is 50)
+        **({} if greedy else {"temperature": temperature, "top_k": 0, "top_p": 1.0}),
+    )
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), autocast(device):
+        torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator, device=generator.device)))
+        written = model.generate(ids.to(device), attention_mask=mask.to(device), generation_config=settings)
+    tokens = written[:, ids.shape[1] :].cpu()
+    is_end = torch.isin(tokens, torch.tensor(policy.end_ids))
+    ended = is_end.any(1)
+    lengths = torch.where(ended, is_end.int().argmax(1) + 1, tokens.shape[1])
+    responses = [row[:length].tolist() for row, length in zip(tokens, lengths, strict=True)]
+    repeated = [prompt for prompt in prompts for _ in range(copies)]
+    logprobs = torch.zeros(tokens.shape)
+    for begin in range(0, len(responses), 128):
+        part = slice(begin, begin + 128)
+        found, _, real = token_logprobs(policy, repeated[part], responses[part], temperature)
+        logprobs[part, : found.shape[1]] = (found * real).float().cpu()
+    model.train(was_training)
+    return _collect(tokens, logprobs, lengths, ended, copies)
+
+
+GENERATORS = {"loop": sample, "transformers": sample_with_transformers}
+
+
+def seeded(device: torch.device, *parts: object) -> torch.Generator:
+    """A random generator that is a function of `parts`, the same in every process and after every resume."""
+    digest = hashlib.sha256(repr(parts).encode()).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def left_pad(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and attention mask (prompts, widest), the padding on the left."""
+    width = max(map(len, prompts))
+    ids = torch.full((len(prompts), width), pad_id)
+    mask = torch.zeros((len(prompts), width), dtype=torch.long)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.tensor(prompt)
+        mask[row, width - len(prompt) :] = 1
+    return ids, mask
+
+
+def positions(mask: torch.Tensor) -> torch.Tensor:
+    """Position ids under left padding: the first real token is 0."""
+    return (mask.cumsum(1) - 1).clamp(min=0)
+
+
+def _draw(logprobs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return torch.multinomial(logprobs.exp(), 1, generator=generator)[:, 0]
+
+
+def _collect(
+    tokens: torch.Tensor, logprobs: torch.Tensor, lengths: torch.Tensor, ended: torch.Tensor, copies: int
+) -> list[list[Rollout]]:
+    rollouts = [
+        Rollout(ids[:length], values[:length], not done)
+        for ids, values, length, done in zip(
+            tokens.tolist(), logprobs.tolist(), lengths.tolist(), ended.tolist(), strict=True
+        )
+    ]
+    return [rollouts[begin : begin + copies] for begin in range(0, len(rollouts), copies)]

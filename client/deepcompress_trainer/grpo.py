@@ -1,0 +1,225 @@
+"""The algorithm as functions of their arguments: which groups train, their advantages, the loss, the diagnostics.
+
+GRPO (arXiv 2402.03300) with DAPO's changes (arXiv 2503.14476): asymmetric clip, token-level loss, no KL,
+groups without a signal dropped. No I/O and no random numbers here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from deepcompress_client.wire import GroupRewards
+
+from .data import Draw
+from .generate import Rollout, left_pad, positions
+from .model import Policy, autocast
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+Kind = Literal["none", "some", "all"]
+
+SIGNAL = 1e-9
+"""An advantage below this is rounding, not a signal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The G rollouts of one problem in one step, with what the service said of them."""
+
+    draw: Draw
+    prompt_ids: list[int]
+    rollouts: list[Rollout]
+    said: GroupRewards
+
+    @property
+    def kind(self) -> Kind:
+        """How many of its rollouts are correct."""
+        right = sum(self.said.correct)
+        return "none" if right == 0 else "all" if right == len(self.rollouts) else "some"
+
+    @property
+    def trained(self) -> list[bool]:
+        """Which rollouts may be trained on: not undecided, and chosen where the strategy selects."""
+        chosen = self.said.mask or [True] * len(self.rollouts)
+        return [able and picked for able, picked in zip(self.said.trainable, chosen, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Advantages:
+    """A group's advantages as an exact sum of their parts; one number a rollout, 0 where it is not trained."""
+
+    outcome: Array
+    length: Array
+    overlong: Array
+
+    @property
+    def total(self) -> Array:
+        return self.outcome + self.length + self.overlong
+
+
+def advantages(
+    groups: Sequence[Group],
+    *,
+    scale_rewards: Literal["group", "batch", "none"],
+    length_term: Literal["reward", "advantage"],
+    length_weight: float,
+    mask_truncated: bool = False,
+) -> list[Advantages]:
+    """Rewards less their group's mean, over a standard deviation (sample std + 1e-6, as verl's GRPO).
+
+    The standard deviation is of the group, of the batch, or 1. With `length_term` "advantage" the length
+    reward takes no part in it, and ``length_weight * (-beta * z)`` is added instead: z is over the group's
+    correct rollouts (population std), wrong ones get 0.
+    """
+    apart = length_term == "advantage"
+    rewards = [_parts(group, apart, mask_truncated) for group in groups]
+    everything = np.concatenate([np.zeros(0), *(np.sum(parts, axis=0)[keep] for *parts, keep in rewards)])
+    batch_std = everything.std(ddof=1) if len(everything) > 1 else 0.0
+    found = []
+    for group, (outcome, length, overlong, keep) in zip(groups, rewards, strict=True):
+        total = (outcome + length + overlong)[keep]
+        group_std = total.std(ddof=1) if len(total) > 1 else 0.0
+        scale = {"group": group_std + 1e-6, "batch": batch_std + 1e-6, "none": 1.0}[scale_rewards]
+        centred = [
+            np.where(keep, part - (part[keep].mean() if keep.any() else 0.0), 0.0) / scale
+            for part in (outcome, length, overlong)
+        ]
+        if apart:
+            centred[1] = np.where(keep, length_weight * _length_preference(group, keep), 0.0)
+        if group.said.advantages is not None:  # the strategy is published as advantages: they are taken as they are
+            centred = [np.where(keep, group.said.advantages, 0.0), np.zeros(len(keep)), np.zeros(len(keep))]
+        weights = np.array(group.said.weights or [1.0] * len(group.rollouts))
+        found.append(Advantages(*(part * weights for part in centred)))
+    return found
+
+
+def _parts(group: Group, apart: bool, mask_truncated: bool) -> tuple[Array, Array, Array, Any]:
+    """Outcome, length and overlong rewards, and which rollouts are trained on. The length part is what is left
+    of the reward, so the parts add up for multiplicative strategies too."""
+    outcome = np.array(group.said.components.outcome)
+    overlong = np.array(group.said.components.overlong)
+    length = np.zeros_like(outcome) if apart else np.array(group.said.rewards) - outcome - overlong
+    keep = np.array(group.trained)
+    if mask_truncated:
+        keep &= ~np.array([rollout.truncated for rollout in group.rollouts])
+    return outcome, length, overlong, keep
+
+
+def _length_preference(group: Group, keep: Any) -> Array:
+    """-beta * z on correct rollouts, z over them alone; 0 where fewer than two are correct or all equally long."""
+    tokens = np.array([rollout.tokens for rollout in group.rollouts], dtype=np.float64)
+    right = np.array(group.said.correct) & keep
+    beta = group.said.beta
+    if beta is None or right.sum() < 2 or tokens[right].std() == 0:
+        return np.zeros(len(tokens))
+    z = (tokens - tokens[right].mean()) / tokens[right].std()
+    return np.where(right, -beta * z, 0.0)
+
+
+def keep_group(
+    group: Group,
+    metric: Literal["acc", "reward", "none"],
+    *,
+    length_term: Literal["reward", "advantage"],
+    length_weight: float,
+) -> bool:
+    """Whether a group trains. "acc" looks at `correct` alone, never at the shaped reward; "reward" keeps every
+    group in which some rollout would have an advantage."""
+    if not any(group.trained):
+        return False
+    if metric == "none":
+        return True
+    if metric == "acc":
+        return group.kind == "some"
+    (unscaled,) = advantages([group], scale_rewards="none", length_term=length_term, length_weight=length_weight)
+    return bool(np.abs(unscaled.total).max() > SIGNAL)
+
+
+# --- the loss -------------------------------------------------------------------------------------------
+
+
+def token_logprobs(
+    policy: Policy, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], temperature: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Log-probabilities and entropies of every response token, and a mask of the real ones: (rows, longest
+    response) each, under the current weights. Prompts are padded on the left, responses on the right."""
+    device = policy.model.device
+    prompt_ids, prompt_mask = left_pad(prompts, policy.pad_id)
+    longest = max(map(len, responses))
+    response_ids = torch.full((len(responses), longest), policy.pad_id)
+    real = torch.zeros(response_ids.shape)
+    for row, response in enumerate(responses):
+        response_ids[row, : len(response)] = torch.tensor(response)
+        real[row, : len(response)] = 1
+    ids = torch.cat([prompt_ids, response_ids], 1).to(device)
+    mask = torch.cat([prompt_mask, real.long()], 1).to(device)
+    with autocast(device):
+        logits = policy.model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions(mask),
+            use_cache=False,
+            logits_to_keep=longest + 1,
+        ).logits[:, :-1]
+    everything = torch.log_softmax(logits.float() / temperature, -1)
+    chosen = everything.gather(2, response_ids.to(device)[:, :, None])[:, :, 0]
+    with torch.no_grad():
+        entropy = -(everything.exp() * everything).sum(-1)
+    return chosen, entropy, real.to(device)
+
+
+def clipped_loss(
+    logprobs: torch.Tensor,
+    old: torch.Tensor,
+    advantage: torch.Tensor,
+    real: torch.Tensor,
+    *,
+    clip_low: float,
+    clip_high: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The sum over tokens of -min(r*A, clip(r, 1 - low, 1 + high)*A), and how many tokens the clip held back.
+    Not divided here: the caller divides by the tokens of the whole minibatch (DAPO, eq. 12)."""
+    ratio = torch.exp(logprobs - old)
+    free = ratio * advantage
+    held = ratio.clamp(1 - clip_low, 1 + clip_high) * advantage
+    return -(torch.minimum(free, held) * real).sum(), ((held < free) * real).sum()
+
+
+def kl_to_reference(logprobs: torch.Tensor, reference: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """The sum over tokens of the k3 estimate of KL(policy || reference)."""
+    difference = reference - logprobs
+    return ((torch.exp(difference) - difference - 1) * real).sum()
+
+
+# --- the diagnostics ------------------------------------------------------------------------------------
+
+
+def length_shares(groups: Sequence[Group], found: Sequence[Advantages]) -> dict[str, float | None]:
+    """The share of the advantage's variance that comes from the length term, over all groups and by kind.
+
+    A = A_outcome + A_length + A_overlong holds exactly and every part has mean 0 in a group, so
+    sum(A_length * A) / sum(A * A) is a share in the sense of covariances: the parts' shares add up to 1. It
+    is below 0 where the length term works against the rest. None where no group of the kind has a signal.
+    """
+    shares: dict[str, float | None] = {}
+    for name in ("", "none", "some", "all"):
+        chosen = [a for group, a in zip(groups, found, strict=True) if name in ("", group.kind)]
+        whole = sum(float((a.total * a.total).sum()) for a in chosen)
+        length = sum(float((a.length * a.total).sum()) for a in chosen)
+        shares[f"length_share_{name}" if name else "length_share"] = length / whole if whole > SIGNAL else None
+    return shares
+
+
+def correct_pushed_down(groups: Sequence[Group], found: Sequence[Advantages]) -> float | None:
+    """The share of correct, trained rollouts whose advantage is negative."""
+    signs = [
+        bool(value < -SIGNAL)
+        for group, a in zip(groups, found, strict=True)
+        for value, right, able in zip(a.total, group.said.correct, group.trained, strict=True)
+        if right and able
+    ]
+    return sum(signs) / len(signs) if signs else None

@@ -1,0 +1,144 @@
+"""A causal language model and its tokenizer: from a local folder (transformers' files or GGUF), or a tiny new one.
+
+Nothing is downloaded: every load is ``local_files_only``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+from transformers.utils import logging as transformers_logging
+
+from . import task
+
+transformers_logging.disable_progress_bar()  # the trainer has its own
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A model with its tokenizer, and what generation must know of them."""
+
+    model: Any
+    tokenizer: Any
+    end_ids: tuple[int, ...]
+    """Token ids that end a response."""
+    pad_id: int
+
+    def encode_prompt(self, prompt: str, *, chat: bool) -> list[int]:
+        """Token ids of a prompt, through the chat template or as plain text."""
+        if chat:
+            messages = [{"role": "user", "content": prompt}]
+            encoded = self.tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=True, return_dict=True
+            )
+            return list(encoded["input_ids"])
+        return list(self.tokenizer(prompt)["input_ids"])
+
+    def decode(self, ids: list[int]) -> str:
+        """A response's text, without special tokens."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+
+def load_policy(path: str | Path, *, device: str | torch.device = "cpu") -> Policy:
+    """The model in `path`: a folder in transformers' format, or a ``.gguf`` file (or a folder with one).
+    Weights are float32; on CUDA the trainer computes in bfloat16 under autocast."""
+    path = Path(path)
+    gguf = path if path.suffix == ".gguf" else next(iter(sorted(path.glob("*.gguf"))), None)
+    if not path.exists():
+        raise FileNotFoundError(f"no model at {path}")
+    if gguf is not None and not (path / "config.json").exists():
+        model, tokenizer = _load_gguf(gguf)
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(path, local_files_only=True, dtype=torch.float32)
+    return as_policy(model.to(device), tokenizer)
+
+
+def as_policy(model: Any, tokenizer: Any) -> Policy:
+    """Gather the ids that end a response: the tokenizer's and those of the model's generation settings."""
+    ends = {tokenizer.eos_token_id}
+    said = getattr(model.generation_config, "eos_token_id", None)
+    ends.update(said if isinstance(said, list) else [said])
+    end_ids = tuple(sorted(end for end in ends if end is not None))
+    if not end_ids:
+        raise ValueError("the tokenizer has no end-of-sequence token: a response could never end")
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end_ids[0]
+    return Policy(model, tokenizer, end_ids, int(pad_id))
+
+
+def _load_gguf(file: Path) -> tuple[Any, Any]:
+    """A GGUF file as a plain float32 model. transformers keeps a `quantization_config` on what it reads from
+    GGUF, and such a model refuses to be saved; the weights go into a fresh model without it."""
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
+    read = AutoModelForCausalLM.from_pretrained(
+        file.parent, gguf_file=file.name, local_files_only=True, dtype=torch.float32
+    )
+    config = type(read.config).from_dict(
+        {key: value for key, value in read.config.to_dict().items() if key != "quantization_config"}
+    )
+    model = type(read)(config)
+    model.load_state_dict(read.state_dict())
+    model.generation_config = read.generation_config
+    return model.to(torch.float32), tokenizer
+
+
+def autocast(device: torch.device) -> Any:
+    """Compute in bfloat16 on CUDA; on a CPU in float32, as the weights are."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+
+
+def save_policy(policy: Policy, folder: Path) -> None:
+    """Write model and tokenizer as a folder that `load_policy`, TRL and vLLM read."""
+    policy.model.save_pretrained(folder)
+    policy.tokenizer.save_pretrained(folder)
+
+
+def chain_tokenizer() -> PreTrainedTokenizerFast:
+    """The synthetic task's tokenizer: one token a word. Prompts get ``<bos>`` in front."""
+    vocabulary = {word: place for place, word in enumerate(task.VOCABULARY)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=task.PAD))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{task.BOS} $A", special_tokens=[(task.BOS, vocabulary[task.BOS])]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=task.PAD,
+        bos_token=task.BOS,
+        eos_token=task.EOS,
+        unk_token=task.PAD,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def new_tiny_policy(*, width: int = 128, layers: int = 2, heads: int = 4, seed: int = 0) -> Policy:
+    """A new Llama for the synthetic task: 335 thousand parameters as it stands. `initializer_range` is 0.08
+    since with transformers' 0.02 a model of this size stalls at uniform digits for hundreds of steps."""
+    tokenizer = chain_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(task.VOCABULARY),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        max_position_embeddings=512,
+        initializer_range=0.08,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    torch.manual_seed(seed)
+    return as_policy(LlamaForCausalLM(config), tokenizer)

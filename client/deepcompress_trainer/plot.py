@@ -1,0 +1,135 @@
+"""Pictures of runs: ``deepcompress train plot RUNS...``. Runs that differ only in name and seed are one line with
+a band, from the smallest to the largest seed."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Rows = list[dict[str, Any]]
+NOT_A_DIFFERENCE = frozenset({"name", "seed", "out", "threads", "device"})
+BANDS_MIN_RUNS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class RunFiles:
+    """What a run's folder holds."""
+
+    folder: Path
+    config: dict[str, Any]
+    metrics: Rows
+    evals: Rows
+
+
+def read_run(folder: Path) -> RunFiles:
+    """The settings, metrics and evaluations of a run."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return RunFiles(folder, config, _rows(folder / "metrics.jsonl"), _rows(folder / "evals.jsonl"))
+
+
+def _rows(file: Path) -> Rows:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+
+
+def families(runs: Iterable[RunFiles]) -> dict[str, list[RunFiles]]:
+    """Runs of the same settings together, under a label made of what differs between the families."""
+    keyed: dict[str, list[RunFiles]] = defaultdict(list)
+    for run in runs:
+        deciding = {name: value for name, value in run.config.items() if name not in NOT_A_DIFFERENCE}
+        keyed[json.dumps(deciding, sort_keys=True)].append(run)
+    settings = {key: json.loads(key) for key in keyed}
+    names = sorted({name for one in settings.values() for name in one})
+    differing = [name for name in names if len({json.dumps(one.get(name)) for one in settings.values()}) > 1]
+    labels: dict[str, list[RunFiles]] = {}
+    for key, one in settings.items():
+        words = [f"{name}={_short(one.get(name))}" for name in differing]
+        labels[", ".join(words) or keyed[key][0].config["name"]] = keyed[key]
+    return labels
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        rest = ",".join(f"{k}={v}" for k, v in value.items() if k != "name")
+        return f"{value.get('name', '')}{'(' + rest + ')' if rest else ''}"
+    return str(value)
+
+
+def plot_runs(folders: Sequence[Path], out: Path) -> Path:
+    """One picture of the runs: held-out accuracy and tokens by step and by bin, the level, the length share."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    grouped = families(read_run(folder) for folder in folders)
+    bins = [
+        name
+        for name in next(iter(grouped.values()))[0].evals[-1]["bins"]
+        if name == "all" or len(next(iter(grouped.values()))[0].evals[-1]["bins"]) > 1
+    ]
+    figure, axes = plt.subplots(3, len(bins), figsize=(4.2 * len(bins), 9.5), squeeze=False)
+    colours = plt.get_cmap("tab10")
+    for number, (label, runs) in enumerate(grouped.items()):
+        colour = colours(number % 10)
+        for column, name in enumerate(bins):
+            for row, key in enumerate(("sampled", "tokens")):
+
+                def of(entry: dict[str, Any], name: str = name, key: str = key) -> float | None:
+                    return entry["bins"].get(name, {}).get(key)
+
+                _band(axes[row][column], [run.evals for run in runs], of, colour, label, shift=1)
+        panels: list[tuple[str, Callable[[dict[str, Any]], float | None]]] = [
+            ("level P_b", lambda entry: entry["level"]),
+            ("share of the advantage's variance\nfrom the length term", lambda entry: entry["length_share"]),
+            ("entropy", lambda entry: entry["entropy"]),
+            ("groups kept", lambda entry: entry["groups_kept"] / entry["groups_drawn"]),
+        ]
+        for column, (title, value) in enumerate(panels[: len(bins)]):
+            _band(axes[2][column], [run.metrics for run in runs], value, colour, label, smooth=7)
+            axes[2][column].set_title(title, fontsize=10)
+    for column, name in enumerate(bins):
+        axes[0][column].set_title(f"{name}: accuracy, sampled", fontsize=10)
+        axes[1][column].set_title(f"{name}: tokens", fontsize=10)
+        axes[0][column].set_ylim(0, 1)
+        axes[1][column].set_ylim(0, 1.08 * axes[1][column].get_ylim()[1])
+    for axis in axes.flat:
+        axis.grid(alpha=0.25)
+        axis.set_xlabel("step", fontsize=9)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=1, fontsize=8, frameon=False)
+    figure.tight_layout(rect=(0, 0.03 + 0.022 * len(grouped), 1, 1))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=110)
+    plt.close(figure)
+    return out
+
+
+def _band(
+    axis: Any,
+    runs: Sequence[Rows],
+    value: Callable[[dict[str, Any]], float | None],
+    colour: Any,
+    label: str,
+    *,
+    smooth: int = 1,
+    shift: int = 0,
+) -> None:
+    """The mean over seeds as a line, and from the least to the greatest as a band."""
+    by_step: dict[int, list[float]] = defaultdict(list)
+    for rows in runs:
+        values = [(row["step"] + shift, value(row)) for row in rows]
+        known = [(step, float(v)) for step, v in values if v is not None]
+        for place, (step, _) in enumerate(known):
+            near = [v for _, v in known[max(0, place - smooth + 1) : place + 1]]
+            by_step[step].append(sum(near) / len(near))
+    steps = sorted(by_step)
+    means = [sum(by_step[step]) / len(by_step[step]) for step in steps]
+    axis.plot(steps, means, color=colour, label=f"{label} ({len(runs)} run{'s' if len(runs) > 1 else ''})")
+    if len(runs) >= BANDS_MIN_RUNS:
+        low = [min(by_step[step]) for step in steps]
+        high = [max(by_step[step]) for step in steps]
+        axis.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)

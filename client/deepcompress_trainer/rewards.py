@@ -1,0 +1,161 @@
+"""The service's part of a step: text is verified while the next groups are generated, then the batch is shaped.
+
+A generation batch that is generated in one piece goes to the service as one ``score``. One that is generated
+in chunks is verified chunk by chunk in the background and shaped at its end: the same verdicts and rewards,
+with the checking hidden behind the generation. The step is the identity, so a request that is sent again
+after a crash counts once; the run's difficulty state is saved and restored with the trainer's own checkpoints.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepcompress_client import Client, Run
+from deepcompress_client.errors import NotFound
+from deepcompress_client.wire import GroupRewards, Verdict
+
+from .config import TrainConfig
+from .data import Draw
+from .generate import Rollout
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """The rollouts of one problem, with their text, before the service has seen them."""
+
+    draw: Draw
+    prompt_ids: list[int]
+    rollouts: list[Rollout]
+    texts: list[str]
+
+
+class Rewards:
+    """One training run at the service. Held by the main process only; the others get their rewards from it."""
+
+    def __init__(self, client: Client, config: TrainConfig, run: Run) -> None:
+        self._client = client
+        self._run = run
+        self._answer_format: Any = config.answer_format
+        self._background = ThreadPoolExecutor(1, "verify")
+        self._verifying: list[Future[list[Verdict]]] = []
+        self.waited_s = 0.0
+        """Seconds that the training stood still for the service."""
+
+    @classmethod
+    def open(cls, client: Client, config: TrainConfig) -> Rewards:
+        """A training from step 0: whatever the run was before is forgotten."""
+        return cls(client, config, client.run(config.name, next_step=0, **run_settings(config)))
+
+    @classmethod
+    def resume(cls, client: Client, config: TrainConfig, checkpoint: str, exported: Path) -> Rewards:
+        """A training that goes on from `checkpoint`. A service that does not know it (another one, or one that
+        lost its store) is given the state that was exported with it."""
+        try:
+            run = client.run(config.name, join=True)
+            run.restore(checkpoint)
+        except NotFound:
+            run = client.run(config.name, next_step=0, **run_settings(config))
+            run.import_state(exported.read_bytes())
+        return cls(client, config, run)
+
+    def begin(self, groups: Sequence[Sampled]) -> None:
+        """Have these groups' text verified in the background."""
+        items = [
+            {"gold": group.draw.problem.gold, "response": text, "truncated": rollout.truncated}
+            for group in groups
+            for rollout, text in zip(group.rollouts, group.texts, strict=True)
+        ]
+        self._verifying.append(self._background.submit(self._client.verify, items, answer_format=self._answer_format))
+
+    def finish(self, step: int, generation: int, groups: Sequence[Sampled]) -> dict[str, Any]:
+        """What the service says of a generation batch: the level, the warnings, and under "groups" each group's
+        rewards, in order (`wire.GroupRewards` as plain data, ready to go to other processes)."""
+        began = time.perf_counter()
+        answer: Any
+        if self._verifying:
+            verdicts = [verdict for part in self._verifying for verdict in part.result()]
+            self._verifying.clear()
+            shaped = _with_verdicts(groups, verdicts)
+            answer = self._run.shape(shaped, step=step, generation=generation)
+        else:
+            answer = self._run.score([_with_text(group) for group in groups], step=step, generation=generation)
+        self.waited_s += time.perf_counter() - began
+        names = set(GroupRewards.model_fields)
+        return {
+            "level": answer.level,
+            "batch_pass_ratio": answer.batch_pass_ratio,
+            "warnings": list(answer.warnings),
+            "groups": [group.model_dump(include=names) for group in answer.groups],
+        }
+
+    def level(self) -> float:
+        """P_b as it stands."""
+        return self._run.info().level
+
+    def save(self, name: str, step: int, exported: Path) -> None:
+        """Checkpoint the run's difficulty state as at the end of `step`, and export it beside the weights."""
+        self._run.checkpoint(name, step)
+        exported.write_bytes(self._run.export())
+
+    def forget(self, name: str) -> None:
+        """Remove a checkpoint at the service."""
+        with contextlib.suppress(NotFound):  # the service never had it, or was changed for another
+            self._run.delete_checkpoint(name)
+
+    def close(self) -> None:
+        self._background.shutdown(wait=True, cancel_futures=True)
+
+
+def run_settings(config: TrainConfig) -> dict[str, Any]:
+    """The run's configuration at the service."""
+    settings: dict[str, Any] = {
+        "strategy": config.strategy,
+        "outcome": config.outcome,
+        "answer_format": config.answer_format,
+        # A resume restores a checkpoint, so the service need not keep more steps than lie between two.
+        "keep_steps": max(64, config.save_every + 1),
+    }
+    if config.overlong is not None:
+        settings["overlong"] = config.overlong
+    return settings
+
+
+def _identity(group: Sampled) -> dict[str, Any]:
+    return {
+        "problem_id": group.draw.problem.problem_id,
+        "group_id": group.draw.group_id,
+        "group_size": len(group.rollouts),
+    }
+
+
+def _with_text(group: Sampled) -> dict[str, Any]:
+    rollouts = [
+        {"response": text, "tokens": rollout.tokens, "truncated": rollout.truncated}
+        for rollout, text in zip(group.rollouts, group.texts, strict=True)
+    ]
+    return {**_identity(group), "gold": group.draw.problem.gold, "rollouts": rollouts}
+
+
+def _with_verdicts(groups: Sequence[Sampled], verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
+    left = iter(verdicts)
+    return [
+        {
+            **_identity(group),
+            "rollouts": [
+                {
+                    "correct": verdict.correct,
+                    "status": verdict.status,
+                    "tokens": rollout.tokens,
+                    "truncated": rollout.truncated,
+                }
+                for rollout, verdict in zip(group.rollouts, left, strict=False)
+            ],
+        }
+        for group in groups
+    ]

@@ -1,0 +1,217 @@
+"""Supervised warm-up on worked solutions: how start checkpoints are made.
+
+    python -m deepcompress_trainer.sft chain OUT                     the shipped start of the synthetic task
+    python -m deepcompress_trainer.sft jsonl MODEL PAIRS.jsonl OUT   any model, on rows {prompt, response}
+    python -m deepcompress_trainer.sft gsm8k MODEL gsm8k_train.jsonl OUT
+
+The chain curriculum grows the number of operations, since a small model that meets long chains first stalls,
+and ends on demonstrations of every length, so that what the policy writes varies continuously. It never sees
+more than 12 operations: the study's 13 to 16 are left to reinforcement learning.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from . import task
+from .data import gsm8k_problem
+from .model import Policy, autocast, load_policy, new_tiny_policy, save_policy
+
+Pair = tuple[str, str]
+"""A prompt and the response to learn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of the chain curriculum."""
+
+    steps: int
+    operations: tuple[int, int]
+    styles: tuple[tuple[float, task.Style], ...]
+    """Weights and styles; a demonstration draws one."""
+    slip: float = 0.0
+    batch: int = 96
+
+
+_SHORT = task.Style(short=1)
+_WRITTEN = task.Style(written=1)
+_CHECKED = task.Style(checked=1)
+_MIXED = task.Style(skip=1, short=1, written=1, checked=1)
+_TERSE = task.Style(skip=1, short=2)
+_CAREFUL = task.Style(short=1, written=1, checked=2)
+_DIRECT = task.Style(skip=1)
+
+CHAIN_CURRICULUM = (
+    Phase(400, (1, 3), ((1, _SHORT), (1, _WRITTEN))),
+    Phase(400, (1, 6), ((1, _SHORT), (1, _WRITTEN), (1, _CHECKED)), slip=0.03),
+    Phase(500, (1, 9), ((1, _SHORT), (1, _WRITTEN), (1, _CHECKED), (1, _TERSE)), slip=0.03),
+    Phase(
+        700,
+        (1, 12),
+        ((4, _MIXED), (1, _SHORT), (1, _WRITTEN), (1, _TERSE), (1, _CAREFUL), (0.5, _DIRECT)),
+        slip=0.03,
+    ),
+    Phase(
+        350,
+        (1, 12),
+        ((3, _MIXED), (2, _SHORT), (2, _WRITTEN), (1, _TERSE), (1, _CAREFUL)),
+        slip=0.03,
+        batch=64,
+    ),
+)
+
+
+def chain_pairs(phase: Phase, count: int, rng: random.Random) -> list[Pair]:
+    """Fresh demonstrations of one phase."""
+    pairs = []
+    weights, styles = zip(*phase.styles, strict=True)
+    for _ in range(count):
+        chain = task.draw_chain(rng, rng.randint(*phase.operations))
+        style = rng.choices(styles, weights)[0]
+        pairs.append((chain.prompt, task.demonstrate(chain, style, phase.slip, rng)))
+    return pairs
+
+
+def batches_of(pairs: Sequence[Pair], size: int, epochs: int, rng: random.Random) -> Iterator[list[Pair]]:
+    """Every pair once an epoch, in a new order each time."""
+    for _ in range(epochs):
+        order = rng.sample(range(len(pairs)), len(pairs))
+        for begin in range(0, len(order), size):
+            yield [pairs[place] for place in order[begin : begin + size]]
+
+
+def learn(
+    policy: Policy,
+    batches: Iterator[list[Pair]],
+    *,
+    steps: int,
+    learning_rate: float,
+    chat: bool,
+    max_tokens: int = 1024,
+    report_every: int = 50,
+) -> None:
+    """Cross-entropy on the responses (their end token included), AdamW, cosine to a tenth."""
+    model = policy.model.train()
+    device = next(model.parameters()).device
+    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
+    began = time.perf_counter()
+    for step, pairs in zip(range(steps), batches, strict=False):
+        warm = min(1.0, (step + 1) / min(50, steps))
+        rate = learning_rate * warm * (0.55 + 0.45 * math.cos(math.pi * step / steps))
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        ids, labels = _pack(policy, pairs, chat=chat, max_tokens=max_tokens)
+        with autocast(device):
+            logits = model(input_ids=ids.to(device)).logits
+        loss = torch.nn.functional.cross_entropy(
+            logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten().to(device), ignore_index=-100
+        )
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        if step % report_every == 0 or step == steps - 1:
+            print(f"step {step:5d}  loss {loss.item():.4f}  {time.perf_counter() - began:.0f} s", flush=True)
+
+
+def _pack(policy: Policy, pairs: list[Pair], *, chat: bool, max_tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Right-padded ids and labels; -100 where nothing is learnt (prompts and padding). Padding on the right
+    needs no attention mask: no earlier position attends to it."""
+    rows = []
+    for prompt, response in pairs:
+        asked = policy.encode_prompt(prompt, chat=chat)
+        said = [*policy.tokenizer(response, add_special_tokens=False)["input_ids"], policy.end_ids[0]]
+        rows.append((asked, said[: max_tokens - len(asked)]))
+    width = max(len(asked) + len(said) for asked, said in rows)
+    ids = torch.full((len(rows), width), policy.pad_id)
+    labels = torch.full((len(rows), width), -100)
+    for row, (asked, said) in enumerate(rows):
+        end = len(asked) + len(said)
+        ids[row, :end] = torch.tensor(asked + said)
+        labels[row, len(asked) : end] = torch.tensor(said)
+    return ids, labels
+
+
+def make_chain_start(
+    out: Path, *, seed: int = 0, width: int = 128, layers: int = 2, scale: float = 1.0, device: str = "cpu"
+) -> Policy:
+    """The start checkpoint of the synthetic task; `scale` shortens or stretches every phase."""
+    policy = new_tiny_policy(width=width, layers=layers, seed=seed)
+    policy.model.to(device)
+    rng = random.Random(f"sft/{seed}")
+    for number, phase in enumerate(CHAIN_CURRICULUM):
+        steps = max(1, round(phase.steps * scale))
+        batches = (chain_pairs(phase, phase.batch, rng) for _ in range(steps))
+        rate = 3e-3 if number == 0 else 2e-3
+        print(f"phase {number + 1}: {phase.operations[0]} to {phase.operations[1]} operations")
+        learn(policy, iter(batches), steps=steps, learning_rate=rate, chat=False)
+        save_policy(policy, out)
+    return policy
+
+
+def read_pairs(path: Path, *, gsm8k: bool) -> list[Pair]:
+    """Prompt and response of every row."""
+    pairs = []
+    with path.open(encoding="utf-8") as lines:
+        for place, line in enumerate(lines):
+            row = json.loads(line)
+            if gsm8k:
+                problem, worked = gsm8k_problem(row, place)
+                pairs.append((problem.prompt, worked))
+            else:
+                pairs.append((row["prompt"], row["response"]))
+    return pairs
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    chain = kinds.add_parser("chain")
+    chain.add_argument("out", type=Path)
+    chain.add_argument("--width", type=int, default=128)
+    chain.add_argument("--layers", type=int, default=2)
+    chain.add_argument("--scale", type=float, default=1.0)
+    for name in ("jsonl", "gsm8k"):
+        pairs = kinds.add_parser(name)
+        pairs.add_argument("model", type=Path)
+        pairs.add_argument("data", type=Path)
+        pairs.add_argument("out", type=Path)
+        pairs.add_argument("--epochs", type=int, default=2)
+        pairs.add_argument("--batch", type=int, default=32)
+        pairs.add_argument("--learning-rate", type=float, default=2e-5)
+        pairs.add_argument("--plain", action="store_true", help="a plain prompt instead of the chat template")
+        pairs.add_argument("--limit", type=int, default=None, help="only so many rows")
+    asked = parser.parse_args(arguments)
+    if asked.device == "cpu":
+        torch.set_num_threads(1)
+    if asked.kind == "chain":
+        make_chain_start(
+            asked.out,
+            seed=asked.seed,
+            width=asked.width,
+            layers=asked.layers,
+            scale=asked.scale,
+            device=asked.device,
+        )
+        return
+    rows = read_pairs(asked.data, gsm8k=asked.kind == "gsm8k")[: asked.limit]
+    policy = load_policy(asked.model, device=asked.device)
+    steps = asked.epochs * math.ceil(len(rows) / asked.batch)
+    batches = batches_of(rows, asked.batch, asked.epochs, random.Random(asked.seed))
+    learn(policy, batches, steps=steps, learning_rate=asked.learning_rate, chat=not asked.plain)
+    save_policy(policy, asked.out)
+
+
+if __name__ == "__main__":
+    main()

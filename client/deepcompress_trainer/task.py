@@ -1,0 +1,151 @@
+"""The synthetic task: chains of modular arithmetic whose written-out length can vary continuously and matters.
+
+A problem is a digit and n operations, each under a label:
+
+    3 c +8 d *3 e -2 =
+
+A response writes as much of the chain as it likes and ends in ``\\boxed{ r }``. Every operation may be skipped
+(computed together with the next: harder), written short (``c 1``: two tokens), written out (``c +8 1``: three)
+or checked (``c +8 1 ? c +8 1``, and once more after ``!`` where the two differ). A written value is wrong with
+a small probability (a slip), so checking pays on long chains until the policy is sure of its steps, and
+skipping never does. Difficulty is the number of operations. Multipliers are units mod 10, so that a slip never
+heals by itself.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+MODULUS = 10
+OPERATIONS = tuple([f"+{d}" for d in range(1, 10)] + [f"-{d}" for d in range(1, 10)] + [f"*{d}" for d in (3, 7, 9)])
+LABELS = tuple("abcdefghijklmnopqrstuvwxyz")
+DIGITS = tuple(str(d) for d in range(MODULUS))
+PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
+VOCABULARY = (PAD, BOS, EOS, *DIGITS, *OPERATIONS, *LABELS, "=", "\\boxed{", "}", "?", "!")
+"""Every word of the task, in the order of their ids."""
+
+EASY, MEDIUM, HARD = "easy", "medium", "hard"
+MAX_OPERATIONS = len(LABELS)
+
+
+def apply(operation: str, value: int) -> int:
+    """`value` after one operation, mod 10."""
+    sign, operand = operation[0], int(operation[1:])
+    if sign == "+":
+        return (value + operand) % MODULUS
+    if sign == "-":
+        return (value - operand) % MODULUS
+    return (value * operand) % MODULUS
+
+
+def difficulty_bin(operations: int) -> str:
+    """easy: up to 4 operations, medium: 5 to 9, hard: 10 and more."""
+    return EASY if operations <= 4 else MEDIUM if operations <= 9 else HARD
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """One problem of the task."""
+
+    start: int
+    operations: tuple[str, ...]
+    first_label: int
+
+    @property
+    def answer(self) -> int:
+        value = self.start
+        for operation in self.operations:
+            value = apply(operation, value)
+        return value
+
+    def label(self, place: int) -> str:
+        return LABELS[(self.first_label + place) % len(LABELS)]
+
+    @property
+    def prompt(self) -> str:
+        steps = [f"{self.label(place)} {operation}" for place, operation in enumerate(self.operations)]
+        return " ".join([str(self.start), *steps, "="])
+
+
+def draw_chain(rng: random.Random, operations: int) -> Chain:
+    """A chain of so many operations, everything else uniform."""
+    return Chain(
+        start=rng.randrange(MODULUS),
+        operations=tuple(rng.choice(OPERATIONS) for _ in range(operations)),
+        first_label=rng.randrange(len(LABELS)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a demonstration writes its steps: the weight of each way, drawn anew at every operation."""
+
+    skip: float = 0.0
+    short: float = 0.0
+    written: float = 0.0
+    checked: float = 0.0
+
+    def draw(self, rng: random.Random) -> str:
+        ways = ("skip", "short", "written", "checked")
+        return rng.choices(ways, (self.skip, self.short, self.written, self.checked))[0]
+
+
+def demonstrate(chain: Chain, style: Style, slip: float, rng: random.Random) -> str:
+    """A response to `chain` in that style, in the task's words. Every written value slips with probability
+    `slip`, and what follows goes on from the slipped value: a demonstration may end wrong."""
+    words: list[str] = []
+    value = chain.start
+    exact = chain.start  # the value after the operations since the last written one, not yet written
+
+    def written(true_value: int) -> int:
+        if rng.random() >= slip:
+            return true_value
+        return (true_value + rng.randrange(1, MODULUS)) % MODULUS
+
+    for place, operation in enumerate(chain.operations):
+        label = chain.label(place)
+        exact = apply(operation, exact)
+        way = style.draw(rng)
+        if way == "skip":
+            continue
+        value = written(exact)
+        if way == "short":
+            words += [label, str(value)]
+        else:
+            words += [label, operation, str(value)]
+        if way == "checked":
+            first, value = value, written(exact)
+            words += ["?", label, operation, str(value)]
+            if value != first:
+                value = written(exact)
+                words += ["!", label, operation, str(value)]
+        exact = value
+    return " ".join([*words, "\\boxed{", str(exact), "}"])
+
+
+def chain_rows(
+    count: int, *, operations: tuple[int, int], seed: int, exclude: frozenset[str] = frozenset()
+) -> list[dict[str, object]]:
+    """`count` different problems as JSONL rows, the numbers of operations (bounds included) in turn. Prompts in
+    `exclude` (the held-out ones, when training problems are drawn) do not come."""
+    rng = random.Random(f"chain/{seed}")
+    low, high = operations
+    rows: list[dict[str, object]] = []
+    seen = set(exclude)
+    while len(rows) < count:
+        length = low + len(rows) % (high - low + 1)
+        chain = draw_chain(rng, length)
+        if chain.prompt in seen:
+            continue
+        seen.add(chain.prompt)
+        rows.append(
+            {
+                "problem_id": f"chain-{seed}-{len(rows):05d}-n{length:02d}",
+                "prompt": chain.prompt,
+                "gold": str(chain.answer),
+                "bin": difficulty_bin(length),
+                "operations": length,
+            }
+        )
+    return rows

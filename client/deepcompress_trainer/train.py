@@ -1,0 +1,419 @@
+"""The trainer. One training step, from prompt to optimiser, is `Trainer.training_step` and what it calls here.
+
+    1  draw problems, and G responses of the policy to each                     (generate)
+    2  the service verifies and shapes them; draw more until enough groups have a signal   (collect)
+    3  advantages: rewards less their group's mean, scaled                        (grpo.advantages)
+    4  clipped token-level update, in minibatches                               (update)
+
+It departs from plain GRPO as DAPO and the authors' scripts do: asymmetric clip (0.2/0.28), the loss is a mean
+over the tokens of the whole minibatch, no KL, groups without a signal are dropped and drawn anew. Lengths are
+counted in tokens, the end token included; a response without one is truncated.
+
+Under `accelerate` every process generates whole groups and then holds the whole batch; the main process alone
+speaks with the service, once a generation batch, so a step moves the level once. Each process computes the
+gradient of its share of every minibatch, and the shares are summed.
+
+    deepcompress train tiny --embedded
+    accelerate launch --num_processes 2 -m deepcompress_trainer CONFIG.yaml --service-url http://127.0.0.1:8321
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from deepcompress_client import Client
+from deepcompress_client.wire import GroupRewards
+
+from . import checkpoint, data
+from .config import TrainConfig, start_checkpoint
+from .distributed import all_to_all, from_main
+from .evaluate import Evaluation, evaluate
+from .generate import GENERATORS, Rollout, seeded
+from .grpo import (
+    Advantages,
+    Group,
+    advantages,
+    clipped_loss,
+    correct_pushed_down,
+    keep_group,
+    kl_to_reference,
+    length_shares,
+    token_logprobs,
+)
+from .model import load_policy
+from .rewards import Rewards, Sampled
+from .watch import Watch
+
+
+@dataclass(slots=True)
+class Example:
+    """One rollout on its way into the loss."""
+
+    prompt_ids: list[int]
+    rollout: Rollout
+    advantage: float
+    old_logprobs: list[float]
+
+
+class Trainer:
+    """A run: the policy, its optimiser, the deck of problems, and the service's side of it."""
+
+    def __init__(self, config: TrainConfig, client: Client, *, resume: bool) -> None:
+        torch.set_num_threads(config.threads)
+        torch.manual_seed(config.seed)
+        use_cpu = config.device == "cpu" or (config.device == "auto" and not torch.cuda.is_available())
+        self.config = config
+        self.client = client
+        self.accelerator = Accelerator(cpu=use_cpu)
+        self.main: bool = self.accelerator.is_main_process
+        device = self.accelerator.device
+
+        saved = checkpoint.find(config.folder)
+        last = saved[-1] if resume and saved else None
+        if last:
+            checkpoint.check_same(last, config)
+        start = start_checkpoint() if config.model == "start" else config.model
+        self.policy = load_policy(last.folder / "model" if last else start, device=device)
+        if config.gradient_checkpointing:
+            self.policy.model.gradient_checkpointing_enable()
+            self.policy.model.train()  # transformers checkpoints in training mode only
+        self.optimiser = torch.optim.AdamW(
+            self.policy.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.reference = load_policy(start, device=device) if config.kl else None
+        training, self.held_out = read_data(config)
+        self.deck = data.Deck(training, seed=config.seed, cursor=last.cursor if last else 0)
+        self.next_step = last.step + 1 if last else 0
+        self.rewards: Rewards | None = None
+        if self.main:
+            self.rewards = (
+                Rewards.resume(client, config, last.name, last.exported) if last else Rewards.open(client, config)
+            )
+        if last:
+            checkpoint.read_into(last, self.optimiser, device)
+        self.watch = Watch(config, next_step=self.next_step, active=self.main)
+
+    # --- the loop ---------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Train to the last step, evaluating and saving on the way."""
+        config = self.config
+        if self.next_step == 0:
+            self.evaluate(-1)
+        for step in range(self.next_step, config.steps):
+            self.watch.step(self.training_step(step))
+            last = step == config.steps - 1
+            if last or (step + 1) % config.eval_every == 0:
+                self.evaluate(step)
+            if last or (step + 1) % config.save_every == 0:
+                self.save(step)
+        self.watch.close()
+        if self.rewards:
+            self.rewards.close()
+
+    def training_step(self, step: int) -> dict[str, Any]:
+        """One step of the algorithm. Returns its metrics."""
+        config, began = self.config, time.perf_counter()
+        waited = self.rewards.waited_s if self.rewards else 0.0
+        kept, drawn, service = self.collect(step)
+        collected = time.perf_counter()
+        found = advantages(
+            kept,
+            scale_rewards=config.scale_rewards,
+            length_term=config.length_term,
+            length_weight=config.length_weight,
+            mask_truncated=config.mask_truncated,
+        )
+        updated = self.update(step, kept, found)
+        ended = time.perf_counter()
+        rollouts = [rollout for group in drawn for rollout in group.rollouts]
+        rewards_s = self.rewards.waited_s - waited if self.rewards else 0.0
+        return {
+            "step": step,
+            **service,
+            **rollout_metrics(drawn),
+            "groups_kept": len(kept),
+            **length_shares(kept, found),
+            "correct_pushed_down": correct_pushed_down(kept, found),
+            **updated,
+            "time": {
+                "step_s": ended - began,
+                "generate_s": (generate_s := collected - began - rewards_s),
+                "rewards_s": rewards_s,
+                "update_s": ended - collected,
+                "rewards_share": rewards_s / (ended - began),
+                "rollouts_per_s": len(rollouts) / (ended - began),
+                "generated_tokens_per_s": sum(rollout.tokens for rollout in rollouts) / generate_s,
+                "gpu_memory_gib": torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else None,
+            },
+        }
+
+    # --- 1 and 2: sample, score, filter -------------------------------------------------------------------
+
+    def collect(self, step: int) -> tuple[list[Group], list[Group], dict[str, Any]]:
+        """Generation batches until enough groups have a signal (dynamic sampling). Returns the groups that
+        train, all that were drawn, and what the service said of the step."""
+        config = self.config
+        kept: list[Group] = []
+        drawn: list[Group] = []
+        service: dict[str, Any] = {}
+        for generation in range(config.max_generation_batches):
+            batch, service = self.generate(step, generation)
+            drawn += batch
+            kept += [
+                group
+                for group in batch
+                if keep_group(
+                    group,
+                    config.filter_metric,
+                    length_term=config.length_term,
+                    length_weight=config.length_weight,
+                )
+            ]
+            if len(kept) >= config.problems_per_step:
+                break
+        return kept[: config.problems_per_step], drawn, {**service, "generation_batches": generation + 1}
+
+    def generate(self, step: int, generation: int) -> tuple[list[Group], dict[str, Any]]:
+        """One generation batch: whole groups, sampled by the processes and scored by the service."""
+        config, rank, processes = self.config, self.accelerator.process_index, self.accelerator.num_processes
+        draws = self.deck.draw(config.problems_per_step)
+        chunk = config.generation_chunk or len(draws)
+        sampled: list[Sampled] = []
+        for begin in range(0, len(draws), chunk):
+            part = draws[begin : begin + chunk]
+            prompts = [self.policy.encode_prompt(draw.problem.prompt, chat=config.chat) for draw in part]
+            mine = self.sample(prompts[rank::processes], step, generation, begin, rank)
+            rollouts = all_to_all(self.accelerator, mine, len(part))
+            groups = [
+                Sampled(draw, prompt, group, [self.policy.decode(rollout.ids) for rollout in group])
+                for draw, prompt, group in zip(part, prompts, rollouts, strict=True)
+            ]
+            sampled += groups
+            if self.rewards and chunk < len(draws):
+                self.rewards.begin(groups)  # verified while the next chunk is generated
+        answer = from_main(self.accelerator, self.rewards.finish(step, generation, sampled) if self.rewards else None)
+        said = [GroupRewards.model_validate(group) for group in answer.pop("groups")]
+        return [Group(s.draw, s.prompt_ids, s.rollouts, g) for s, g in zip(sampled, said, strict=True)], answer
+
+    def sample(self, prompts: list[list[int]], *seed: int) -> list[list[Rollout]]:
+        """G responses to each prompt. The seed is the place in the run, so a resumed run draws the same."""
+        config = self.config
+        if not prompts:
+            return []
+        return GENERATORS[config.generation](
+            self.policy,
+            prompts,
+            copies=config.group_size,
+            max_new_tokens=config.max_new_tokens,
+            generator=seeded(self.policy.model.device, config.seed, *seed),
+            temperature=config.temperature,
+            compact_at=config.compact_at,
+        )
+
+    # --- 4: the update ------------------------------------------------------------------------------------
+
+    def update(self, step: int, groups: Sequence[Group], found: Sequence[Advantages]) -> dict[str, Any]:
+        """Clipped token-level policy gradient, one optimiser step a minibatch of whole groups."""
+        config, model = self.config, self.policy.model
+        rate = config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup_steps))
+        for parameters in self.optimiser.param_groups:
+            parameters["lr"] = rate
+        batch = [examples_of(group, advantage, config) for group, advantage in zip(groups, found, strict=True)]
+        minibatches = list(split(batch, config.minibatches))
+        shares = [list(self.micro_batches(minibatch)) for minibatch in minibatches]  # this process's, as passes
+        if config.old_logprobs == "recompute":
+            for micro in (micro for share in shares for micro in share):
+                self.recompute_old_logprobs(micro)
+
+        totals: Counter[str] = Counter()
+        for minibatch, share in zip(minibatches, shares, strict=True):
+            if not any(map(self.has_gradient, minibatch)):
+                continue
+            tokens = sum(example.rollout.tokens for example in minibatch)  # the whole minibatch's, everywhere
+            for micro in share:
+                loss, counts = self.loss(micro)
+                (loss / tokens).backward()
+                totals.update(counts)
+            self.sum_gradients()
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
+            self.optimiser.step()
+            self.optimiser.zero_grad(set_to_none=True)
+            totals.update({"grad_norm": float(norm), "updates": 1})
+        trained = totals["tokens"] or math.nan
+        means = {
+            "entropy": totals["entropy"] / trained,
+            "clip_share": totals["clipped"] / trained,
+            "ratio_error": totals["log_ratio"] / trained,
+            "kl": totals["kl"] / trained if config.kl else math.nan,
+            "grad_norm": totals["grad_norm"] / (totals["updates"] or math.nan),
+        }
+        known = {name: None if math.isnan(value) else value for name, value in means.items()}
+        return {**known, "learning_rate": rate, "tokens_trained": int(totals["tokens"])}
+
+    def loss(self, examples: Sequence[Example]) -> tuple[torch.Tensor, dict[str, float]]:
+        """The summed loss of some rollouts, and what to count of it."""
+        config, device = self.config, self.policy.model.device
+        prompts = [example.prompt_ids for example in examples]
+        responses = [example.rollout.ids for example in examples]
+        logprobs, entropy, real = token_logprobs(self.policy, prompts, responses, config.temperature)
+        old = torch.zeros(logprobs.shape)
+        for row, example in enumerate(examples):
+            old[row, : len(example.old_logprobs)] = torch.tensor(example.old_logprobs)
+        old = old.to(device)
+        advantage = torch.tensor([[example.advantage] for example in examples], device=device)
+        loss, clipped = clipped_loss(
+            logprobs * real, old, advantage, real, clip_low=config.clip_low, clip_high=config.clip_high
+        )
+        counts = {
+            "tokens": float(real.sum()),
+            "clipped": float(clipped),
+            "entropy": float((entropy * real).sum()),
+            "log_ratio": float(((logprobs.detach() - old).abs() * real).sum()),
+        }
+        if self.reference:
+            with torch.no_grad():
+                reference, _, _ = token_logprobs(self.reference, prompts, responses, config.temperature)
+            kl = kl_to_reference(logprobs, reference, real)
+            loss, counts["kl"] = loss + config.kl * kl, float(kl)
+        return loss, counts
+
+    def has_gradient(self, example: Example) -> bool:
+        """An advantage of 0 gives no gradient: such a rollout only counts in the denominator."""
+        return bool(example.advantage or self.config.kl)
+
+    def micro_batches(self, examples: Sequence[Example]) -> Iterator[list[Example]]:
+        """This process's share, in forward passes of at most `micro_tokens`."""
+        # Dealt out by length, so that every process gets as much work.
+        working = sorted(filter(self.has_gradient, examples), key=lambda e: len(e.prompt_ids) + e.rollout.tokens)
+        mine = working[self.accelerator.process_index :: self.accelerator.num_processes]
+        return micro_batches_of(mine, self.config.micro_tokens)
+
+    def sum_gradients(self) -> None:
+        """Add up the processes' shares. By hand and after the last micro-batch: shares may be of different
+        sizes, and the denominator is the whole minibatch's already."""
+        if self.accelerator.num_processes == 1:
+            return
+        for parameter in self.policy.model.parameters():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            parameter.grad = self.accelerator.reduce(parameter.grad, "sum")
+
+    @torch.no_grad()
+    def recompute_old_logprobs(self, examples: Sequence[Example]) -> None:
+        """Log-probabilities by the training graph, under the policy that sampled: the first ratio is then 1
+        whatever the generation's numerics were."""
+        prompts = [example.prompt_ids for example in examples]
+        responses = [example.rollout.ids for example in examples]
+        logprobs, _, _ = token_logprobs(self.policy, prompts, responses, self.config.temperature)
+        for example, row in zip(examples, logprobs.tolist(), strict=True):
+            example.old_logprobs = row[: example.rollout.tokens]
+
+    # --- beside the algorithm -----------------------------------------------------------------------------
+
+    def evaluate(self, step: int) -> Evaluation | None:
+        """Held-out problems, on the main process. `step` is the last one trained; -1 before the first."""
+        found = None
+        if self.main:
+            seed = f"eval/{self.config.seed}/{step}"
+            found = evaluate(self.policy, self.held_out, self.client, self.config, seed=seed)
+            self.watch.evaluation(step, found)
+        self.accelerator.wait_for_everyone()
+        return found
+
+    def save(self, step: int) -> None:
+        if self.main:
+            folder = self.config.folder
+            checkpoint.write(
+                folder,
+                policy=self.policy,
+                optimiser=self.optimiser,
+                step=step,
+                cursor=self.deck.cursor,
+                config=self.config,
+                rewards=self.rewards,
+            )
+            checkpoint.prune(folder, self.config.keep_checkpoints, self.rewards)
+        self.accelerator.wait_for_everyone()
+
+
+def read_data(config: TrainConfig) -> tuple[list[data.Problem], list[data.Problem]]:
+    """Training problems and held-out ones."""
+    if config.data == "chain":
+        low, high = config.chain_operations
+        held_out = data.held_out_chains(config.eval_problems, operations=(low, high))
+        training = data.chain_problems(
+            config.chain_problems, operations=(low, high), seed=config.seed, held_out=len(held_out)
+        )
+        return training, held_out
+    if config.eval_data is None:
+        raise ValueError("eval_data: say where the held-out problems are")
+    return data.read_problems(config.data), data.read_problems(config.eval_data)[: config.eval_problems]
+
+
+def examples_of(group: Group, advantage: Advantages, config: TrainConfig) -> list[Example]:
+    """The rollouts of a group that train."""
+    return [
+        Example(group.prompt_ids, rollout, float(value), rollout.logprobs)
+        for rollout, value, able in zip(group.rollouts, advantage.total, group.trained, strict=True)
+        if able and not (config.mask_truncated and rollout.truncated)
+    ]
+
+
+def split(batch: Sequence[list[Example]], parts: int) -> Iterator[list[Example]]:
+    """Groups in `parts` minibatches of whole groups, as even as may be; fewer where there are fewer groups."""
+    parts = min(parts, len(batch))
+    for part in range(parts):
+        chosen = batch[part * len(batch) // parts : (part + 1) * len(batch) // parts]
+        yield [example for group in chosen for example in group]
+
+
+def micro_batches_of(examples: Sequence[Example], most_tokens: int) -> Iterator[list[Example]]:
+    """Rollouts of like length together (less padding), each batch within `most_tokens`, padding counted."""
+    micro: list[Example] = []
+    prompt = response = 0
+    for example in sorted(examples, key=lambda e: len(e.prompt_ids) + e.rollout.tokens):
+        wider = max(prompt, len(example.prompt_ids)), max(response, example.rollout.tokens)
+        if micro and sum(wider) * (len(micro) + 1) > most_tokens:
+            yield micro
+            micro, wider = [], (len(example.prompt_ids), example.rollout.tokens)
+        micro.append(example)
+        prompt, response = wider
+    if micro:
+        yield micro
+
+
+def rollout_metrics(groups: Sequence[Group]) -> dict[str, Any]:
+    """What was sampled in a step, all generation batches together, also by the data's own bins."""
+    kinds = Counter(group.kind for group in groups)
+    betas = [group.said.beta for group in groups if group.said.beta is not None]
+    found: dict[str, Any] = {
+        "groups_drawn": len(groups),
+        **{f"groups_{kind}": kinds[kind] for kind in ("none", "some", "all")},
+        "beta_mean": sum(betas) / len(betas) if betas else None,
+        "simple": sum(beta > 0 for beta in betas),
+        "hard": sum(beta < 0 for beta in betas),
+        "undecided": sum(not able for group in groups for able in group.said.trainable),
+    }
+    names = sorted({group.draw.problem.bin for group in groups})
+    for name in ["", *names]:
+        chosen = [group for group in groups if name in ("", group.draw.problem.bin)]
+        tokens = [rollout.tokens for group in chosen for rollout in group.rollouts]
+        right = [correct for group in chosen for correct in group.said.correct]
+        cut = [rollout.truncated for group in chosen for rollout in group.rollouts]
+        of = f"_{name}" if name else ""
+        found[f"accuracy{of}"] = sum(right) / len(right)
+        found[f"tokens{of}"] = sum(tokens) / len(tokens)
+        if not name:
+            right_tokens = [t for t, correct in zip(tokens, right, strict=True) if correct]
+            found["tokens_correct"] = sum(right_tokens) / len(right_tokens) if right_tokens else None
+            found["truncated"] = sum(cut) / len(cut)
+    return found

@@ -1,0 +1,72 @@
+"""GRPO with TRL on a file of problems, rewarded by deepcompress.
+
+    deepcompress serve &
+    python examples/trl_grpo.py --data train.jsonl --model Qwen/Qwen2.5-0.5B-Instruct --run my-run
+    accelerate launch examples/trl_grpo.py ...                      # several GPUs
+    python examples/trl_grpo.py ... --resume                        # after a crash: goes on, difficulty state and all
+
+Rows are ``{"question": ..., "answer": ...}``; an answer may end in ``#### N`` (GSM8K).
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from datasets import Dataset, load_dataset
+from trl import GRPOConfig, GRPOTrainer
+
+from deepcompress_client.integrations.trl import DeepCompressReward
+
+INSTRUCTION = "\nThink step by step, and put the final answer in \\boxed{}."
+
+
+def problems(path: str, chat: bool) -> Dataset:
+    """Prompts and gold answers."""
+
+    def row(one: dict[str, str]) -> dict[str, object]:
+        asked = one["question"] + INSTRUCTION
+        prompt = [{"role": "user", "content": asked}] if chat else asked
+        return {"prompt": prompt, "answer": one["answer"].rpartition("####")[2].strip()}
+
+    rows = load_dataset("json", data_files=path, split="train")
+    return rows.map(row, remove_columns=[name for name in rows.column_names if name != "answer"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--run", required=True, help="the run's name in the service")
+    parser.add_argument("--out", default="trl-output")
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--generations", type=int, default=8)
+    parser.add_argument("--max-tokens", type=int, default=1024)
+    parser.add_argument("--plain", action="store_true", help="prompts as text, for models without a chat template")
+    parser.add_argument("--cpu", action="store_true")
+    parser.add_argument("--resume", action="store_true")
+    asked = parser.parse_args()
+
+    reward = DeepCompressReward(run=asked.run, gold="answer")  # the service: DEEPCOMPRESS_URL
+    trainer = GRPOTrainer(
+        model=asked.model,
+        reward_funcs=reward,
+        args=GRPOConfig(
+            output_dir=asked.out,
+            max_steps=asked.steps,
+            num_generations=asked.generations,
+            per_device_train_batch_size=asked.generations,
+            max_completion_length=asked.max_tokens,
+            save_steps=50,
+            logging_steps=1,
+            use_cpu=asked.cpu,
+            bf16=not asked.cpu,
+            report_to=[],
+        ),
+        train_dataset=problems(asked.data, chat=not asked.plain),
+    )
+    reward.attach(trainer)
+    trainer.train(resume_from_checkpoint=asked.resume or None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""API keys: who may call, what, and for which runs.
+
+Keys come from the environment (``DEEPCOMPRESS_API_KEYS``, full access to every run) and from a TOML file
+(``DEEPCOMPRESS_API_KEYS_FILE``) that is read again when it changes, so that keys rotate without a restart::
+
+    [[key]]
+    name = "team-a"                  # shows in logs; the key itself never does
+    sha256 = "9f86d081884c..."       # of the key; or: key = "the key itself"
+    access = "full"                  # or "read": GET only
+    runs = "team-a-"                 # prefix of the runs it may touch; "" or left out: all
+
+Keys are compared by digest and in constant time, so that neither length nor prefix leaks. Browsers may send
+the key as the password of HTTP Basic, for reading only: a page of another origin could make a browser repeat
+its Basic password, so that it must not be able to change anything.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import logging
+import time
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fastapi import Request
+from limits import RateLimitItemPerSecond
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+
+from .errors import Problem
+
+log = logging.getLogger("deepcompress.auth")
+
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+"""What a load balancer must reach without a key."""
+_SAFE_METHODS = frozenset({"GET", "HEAD"})
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a caller may do."""
+
+    name: str
+    access: Literal["full", "read"] = "full"
+    runs: str = ""
+
+    def allows_run(self, run: str) -> bool:
+        """Whether the run is one of this key's."""
+        return run.startswith(self.runs)
+
+
+EVERYBODY = Grant("everybody")
+"""Without any keys, everybody may do everything."""
+
+
+class KeyFileError(ValueError):
+    """The key file cannot be used; the message says where."""
+
+
+class KeyRing:
+    """The keys that are accepted. With none set, everybody is let in."""
+
+    def __init__(self, keys: tuple[str, ...] = (), file: Path | None = None, rate_per_second: int = 0) -> None:
+        self._fixed = {_digest(key): Grant(f"env-{index}") for index, key in enumerate(keys)}
+        self._file = file
+        self._seen: tuple[int, int, int] | None = None
+        self._looked = 0.0
+        self._grants = dict(self._fixed)
+        self._rate = RateLimitItemPerSecond(rate_per_second) if rate_per_second else None
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        if file is not None:
+            # At start a bad file is an error; later, the keys read before stay in force.
+            self._grants = {**self._fixed, **_read_file(file)}
+            self._seen = _stamp(file)
+
+    @property
+    def closed(self) -> bool:
+        """Whether a key is needed at all."""
+        return bool(self._fixed) or self._file is not None
+
+    def check(self, request: Request) -> Grant:
+        """What the request's sender may do. Raises a 401, 403 or 429 Problem."""
+        if request.url.path in OPEN_PATHS or not self.closed:
+            return EVERYBODY
+        self._refresh()
+        grant = self._find(request)
+        if grant.access == "read" and request.method not in _SAFE_METHODS:
+            raise Problem(403, "read-only-key", "this key may only read")
+        run = request.path_params.get("run")
+        if run is not None:
+            require_run(grant, run)
+        if self._rate is not None and not self._limiter.hit(self._rate, grant.name):
+            raise Problem(429, "rate-limited", "this key sends too many requests", retry_after=1)
+        return grant
+
+    def _find(self, request: Request) -> Grant:
+        sent, basic = _sent_key(request)
+        digest = _digest(sent)
+        found: Grant | None = None
+        # Every key is compared, whichever matches: time says nothing.
+        for known, grant in self._grants.items():
+            if hmac.compare_digest(digest, known):
+                found = grant
+        if found is None or (basic and request.method not in _SAFE_METHODS):
+            raise Problem(401, "unauthorized", "send a valid API key as 'Authorization: Bearer KEY'")
+        return found
+
+    def _refresh(self) -> None:
+        now = time.monotonic()
+        if self._file is None or now - self._looked < 1.0:
+            return
+        self._looked = now
+        try:
+            stamp = _stamp(self._file)
+            if stamp != self._seen:
+                self._grants = {**self._fixed, **_read_file(self._file)}
+                self._seen = stamp
+                log.info("read the API keys again: %d in force", len(self._grants))
+        except (OSError, KeyFileError) as error:
+            log.error("the API key file cannot be used, the keys read before stay in force: %s", error)
+
+
+def require_run(grant: Grant, run: str) -> None:
+    """Raises a 403 Problem where the key is not for this run."""
+    if not grant.allows_run(run):
+        raise Problem(403, "run-not-allowed", "this key is not for this run")
+
+
+def _sent_key(request: Request) -> tuple[str, bool]:
+    """The key sent, and whether it came as a Basic password."""
+    scheme, _, rest = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return rest.strip(), False
+    if scheme.lower() == "basic":
+        try:
+            pair = base64.b64decode(rest.strip(), validate=True).decode("utf-8", "surrogateescape")
+        except (binascii.Error, ValueError):
+            return "", True
+        return pair.partition(":")[2], True
+    return request.headers.get("x-api-key", "").strip(), False
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+def _stamp(file: Path) -> tuple[int, int, int]:
+    status = file.stat()
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _read_file(file: Path) -> dict[bytes, Grant]:
+    try:
+        rows = tomllib.loads(file.read_text("utf-8")).get("key", [])
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise KeyFileError(f"{file}: {error}") from None
+    if not isinstance(rows, list):
+        raise KeyFileError(f"{file}: write each key as a [[key]] table")
+    return dict(_read_row(file, index, row) for index, row in enumerate(rows))
+
+
+def _read_row(file: Path, index: int, row: Any) -> tuple[bytes, Grant]:
+    where = f"{file}: key {index + 1}"
+    unknown = set(row) - {"name", "key", "sha256", "access", "runs"}
+    if unknown:
+        raise KeyFileError(f"{where}: unknown {', '.join(sorted(unknown))}")
+    access = row.get("access", "full")
+    if access not in ("full", "read"):
+        raise KeyFileError(f"{where}: access is 'full' or 'read'")
+    if ("key" in row) == ("sha256" in row):
+        raise KeyFileError(f"{where}: give either key or sha256")
+    try:
+        digest = _digest(row["key"]) if "key" in row else bytes.fromhex(row["sha256"])
+    except (ValueError, TypeError, AttributeError):
+        raise KeyFileError(f"{where}: sha256 is 64 hexadecimal digits") from None
+    if len(digest) != 32:
+        raise KeyFileError(f"{where}: sha256 is 64 hexadecimal digits")
+    return digest, Grant(str(row.get("name", f"file-{index}")), access, str(row.get("runs", "")))

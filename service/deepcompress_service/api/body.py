@@ -1,0 +1,118 @@
+"""Reading request bodies: bounded, decompressed within the bound, parsed straight into wire models.
+
+The body never becomes Python dicts on the way: pydantic reads the bytes. The one exception is a body with
+lone surrogates in it, which JSON allows and Rust strings do not: it is read again by the slow path, so that
+nothing a policy wrote can fail a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import zlib
+from typing import Any, TypeVar
+
+import zstandard
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
+
+from .errors import Problem, abandoned, from_validation
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def too_large(what: str, limit: int) -> Problem:
+    """A 413 that names what was too large and the limit."""
+    return Problem(413, "too-large", f"{what} is over the limit of {limit}", limit=limit)
+
+
+async def read_body(request: Request, limit: int, timeout: float) -> bytes:  # noqa: ASYNC109
+    """The body's bytes, decompressed. Refused before it is read where its declared size is over the limit."""
+    declared = request.headers.get("content-length")
+    if declared is not None and declared.isdigit() and int(declared) > limit:
+        raise too_large("the body", limit)
+    try:
+        async with asyncio.timeout(timeout):
+            raw = await _receive(request, limit)
+    except ClientDisconnect:
+        raise abandoned() from None
+    except TimeoutError:
+        raise Problem(408, "body-timeout", f"the body did not arrive within {timeout:g} seconds") from None
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding in ("", "identity"):
+        return raw
+    return _decompress(raw, encoding, limit)
+
+
+async def _receive(request: Request, limit: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise too_large("the body", limit)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _decompress(raw: bytes, encoding: str, limit: int) -> bytes:
+    try:
+        if encoding == "gzip":
+            inflater = zlib.decompressobj(wbits=31)
+            data = inflater.decompress(raw, limit + 1)
+            complete = inflater.eof or len(data) > limit
+        elif encoding == "zstd":
+            data, complete = _unpack_zstd(raw, limit)
+        else:
+            raise Problem(415, "unsupported-encoding", "send the body plain, or with gzip or zstd")
+    except (zlib.error, zstandard.ZstdError):
+        raise Problem(400, "bad-compression", f"the body is not valid {encoding}") from None
+    if len(data) > limit:
+        raise too_large("the unpacked body", limit)
+    if not complete:
+        raise Problem(400, "bad-compression", f"the body ends in the middle of its {encoding} stream")
+    return data
+
+
+def _unpack_zstd(raw: bytes, limit: int) -> tuple[bytes, bool]:
+    """The unpacked bytes, no more than a little past `limit`, and whether the frame was whole."""
+    inflater = zstandard.ZstdDecompressor(max_window_size=2**27).decompressobj()
+    pieces: list[bytes] = []
+    size = 0
+    # Small bites: zstd offers no bound on what one call gives, but a kilobyte cannot hold more than 256 blocks.
+    for start in range(0, len(raw), 1024):
+        pieces.append(inflater.decompress(raw[start : start + 1024]))
+        size += len(pieces[-1])
+        if size > limit:
+            return b"".join(pieces), True
+        if inflater.eof:
+            break
+    return b"".join(pieces), inflater.eof
+
+
+def parse(model: type[Model], raw: bytes) -> Model:
+    """The body as a wire model; a 422 that names the field where it is not one."""
+    try:
+        return model.model_validate_json(raw)
+    except ValidationError as error:
+        # JSON that Rust's strings cannot hold (lone surrogates) is the one kind worth a second, slower look.
+        if error.errors(include_url=False, include_input=False)[0]["type"] != "json_invalid":
+            raise from_validation(error) from None
+        problem = from_validation(error)
+    try:
+        value: Any = json.loads(raw.decode("utf-8", "surrogatepass"))
+    except (ValueError, RecursionError):
+        raise problem from None
+    try:
+        return model.model_validate(value, strict=False)
+    except ValidationError as error:
+        raise from_validation(error) from None
+
+
+def documented(model: type[BaseModel], *examples: dict[str, Any]) -> dict[str, Any]:
+    """`openapi_extra` for a route that reads its own body: the schema by reference, and examples."""
+    content: dict[str, Any] = {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
+    if examples:
+        content["examples"] = {f"example {i + 1}": {"value": example} for i, example in enumerate(examples)}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}

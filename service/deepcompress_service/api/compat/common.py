@@ -1,0 +1,62 @@
+"""What the protocols share: reading gold answers, checking them, and outcome rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import Query, Request, Response
+
+from deepcompress_client.wire import AnswerFormat, VerifyRequest
+
+from ..auth import require_run
+from ..context import Context, grant_of, unless_abandoned
+from ..errors import invalid
+
+OutcomeRange = Literal["pm1", "0_1"]
+"""What a right and a wrong answer are worth: 1 and -1, or 1 and 0."""
+
+Format = Annotated[
+    AnswerFormat | None, Query(description="where the answer is looked for; else the server's default")
+]
+
+UNTRAINABLE = frozenset({"undecided", "gold_unreadable"})
+"""The verdicts that must not be trained on."""
+
+
+def outcome(correct: bool, outcome_range: OutcomeRange) -> float:
+    return 1.0 if correct else (-1.0 if outcome_range == "pm1" else 0.0)
+
+
+def gold_of(label: Any, field: str) -> str | list[str]:
+    """A gold answer as these protocols send it: text, a number, or alternatives. Raises a 422 that names the
+    field where there is none."""
+    if isinstance(label, str):
+        return label
+    if isinstance(label, bool) or label is None or isinstance(label, dict) or label == []:
+        raise invalid(field, "is not a gold answer: send text, a number, or a list of alternatives")
+    if isinstance(label, list):
+        return [one if isinstance(one, str) else str(gold_of(one, field)) for one in label]
+    return str(label)
+
+
+async def verdicts(
+    request: Request,
+    context: Context,
+    items: Sequence[dict[str, Any]],
+    answer_format: AnswerFormat | None,
+    run: str | None = None,
+) -> list[dict[str, Any]]:
+    """One verdict an item, as `POST /v1/verify` gives them."""
+    if run is not None:
+        require_run(grant_of(request), run)
+    body = VerifyRequest.model_validate({"items": items, "answer_format": answer_format})
+    async with context.gate.turn(run or ""):
+        answer = await unless_abandoned(request, context.rewards.verify(body))
+    rows: list[dict[str, Any]] = answer["verdicts"]
+    return rows
+
+
+def json_answer(value: Any) -> Response:
+    return Response(orjson.dumps(value), media_type="application/json")

@@ -1,0 +1,89 @@
+"""OpenRLHF's remote reward model: ``--reward.remote_url http://HOST:8321/compat/openrlhf/get_reward``.
+
+The payload has no group, no step, no tokens and no evaluation flag, so the reward is the outcome. OpenRLHF tries
+five times, 180 s each, and goes on without a reward after that; refusals here come at once, with Retry-After.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, Field
+
+from deepcompress_client.wire import ModelText
+
+from ..body import documented
+from ..context import In
+from ..errors import invalid
+from .common import UNTRAINABLE, Format, OutcomeRange, gold_of, json_answer, outcome, verdicts
+
+router = APIRouter(prefix="/openrlhf")
+
+_ENDS = re.compile(r"(?:<\|[^|<>]{1,40}\|>|</s>|<eos>|\s)+\Z")
+"""Special tokens at the end: OpenRLHF decodes queries with them."""
+
+
+class GetReward(BaseModel):
+    """What OpenRLHF sends; ``query`` is prompt and response in one text."""
+
+    query: list[ModelText] = Field(min_length=1)
+    prompts: list[ModelText]
+    labels: list[Any]
+
+
+EXAMPLE = {
+    "query": ["What is 6 times 7? So it is \\boxed{42}<|im_end|>"],
+    "prompts": ["What is 6 times 7? "],
+    "labels": ["42"],
+}
+
+
+@router.post("/get_reward", openapi_extra=documented(GetReward, EXAMPLE), summary="OpenRLHF: remote reward model")
+async def get_reward(
+    request: Request,
+    context: In,
+    outcome_range: Annotated[
+        OutcomeRange, Query(description="what `rewards` holds; evaluation reads it as a pass rate, which needs 0_1")
+    ] = "pm1",
+    answer_format: Format = None,
+) -> Response:
+    """`rewards` in the range asked for, `scores` always the raw 1 or 0 that dynamic filtering reads. A rollout
+    that must not be trained on is a wrong one with `extra_logs.untrainable` 1: the protocol can leave none out."""
+    with context.door.enter(request):
+        body = await context.body(request, GetReward)
+        for field in ("prompts", "labels"):
+            if len(getattr(body, field)) != len(body.query):
+                raise invalid(field, f"has {len(getattr(body, field))} entries for {len(body.query)} queries")
+        responses = [_response(query, prompt) for query, prompt in zip(body.query, body.prompts, strict=True)]
+        items = [
+            {"gold": gold_of(label, f"labels.{index}"), "response": response}
+            for index, (label, (response, _)) in enumerate(zip(body.labels, responses, strict=True))
+        ]
+        found = await verdicts(request, context, items, answer_format)
+    scores = [outcome(row["correct"], "0_1") for row in found]
+    return json_answer(
+        {
+            "rewards": [outcome(row["correct"], outcome_range) for row in found],
+            "scores": scores,
+            "extra_logs": {
+                "acc": scores,
+                "untrainable": [float(row["status"] in UNTRAINABLE) for row in found],
+                "prompt_not_found": [float(not split) for _, split in responses],
+            },
+        }
+    )
+
+
+def _response(query: str, prompt: str) -> tuple[str, bool]:
+    """What follows the prompt, and whether the prompt was found; where it was not (another tokenizer's text),
+    the whole query: the last answer in it is the response's, if it has one."""
+    place = query.find(prompt)
+    response = query[place + len(prompt) :] if place >= 0 else query
+    return _trimmed(response), place >= 0
+
+
+def _trimmed(text: str) -> str:
+    tail = text[-256:]  # bounded, whatever a policy wrote
+    return text[: len(text) - len(tail)] + _ENDS.sub("", tail)

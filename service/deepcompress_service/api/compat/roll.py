@@ -1,0 +1,126 @@
+"""ROLL's reward system: a task is submitted, then its result is asked for until it is there.
+
+The answer is checked while the task is submitted, and the request id that goes back *is* the result, encoded. So
+nothing is kept between the two calls: any process or replica can answer the second, after any restart.
+
+The payload names data, step and rollout, but has no token counts, so the reward is the outcome. With ``?run=`` the
+verdicts are observed too; ROLL does not say when it validates, so validation needs an address without it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BaseModel
+
+from deepcompress_client.wire import ModelText, RunName
+
+from ..body import documented
+from ..context import Context, context_of
+from ..errors import invalid
+from .common import UNTRAINABLE, Format, OutcomeRange, gold_of, json_answer, outcome, verdicts
+
+router = APIRouter(prefix="/roll")
+
+
+def _context_of(request: Request) -> Context:
+    """ROLL sends its key in a header of its own."""
+    own = request.headers.get("xrl-authorization")
+    if own is not None and "authorization" not in request.headers:
+        key = own if own.lower().startswith("bearer ") else f"Bearer {own}"
+        request.scope["headers"] = [*request.scope["headers"], (b"authorization", key.encode("latin-1"))]
+        del request._headers  # cached before the line above
+    return context_of(request)
+
+
+RollIn = Annotated[Context, Depends(_context_of)]
+
+
+class RewardInfo(BaseModel):
+    ground_truth: Any = None
+
+
+class SubmitTask(BaseModel):
+    """What ROLL submits; fields that are not needed are taken and ignored."""
+
+    response: ModelText
+    reward_info: RewardInfo
+    global_step: int | None = None
+    data_id: str | int | None = None
+    rollout_id: str | int | None = None
+
+
+class TaskResult(BaseModel):
+    reward_request_id: str
+
+
+SUBMIT_EXAMPLE = {
+    "priority": 0,
+    "project_id": "math",
+    "experiment_id": "first",
+    "global_step": 3,
+    "data_id": "p7",
+    "rollout_id": "5d0c",
+    "prompt": "What is 6 times 7?",
+    "response": "So it is \\boxed{42}",
+    "reward_info": {"ground_truth": "42"},
+    "reward_manager": ["math"],
+    "timeout": 300,
+}
+
+
+@router.post("/submit_task", openapi_extra=documented(SubmitTask, SUBMIT_EXAMPLE), summary="ROLL: submit a task")
+async def submit_task(
+    request: Request,
+    context: RollIn,
+    run: Annotated[RunName | None, Query(description="observe the verdicts in this run (training only)")] = None,
+    outcome_range: OutcomeRange = "0_1",
+    answer_format: Format = None,
+) -> Response:
+    """Checks the answer at once; the id that comes back carries the result."""
+    with context.door.enter(request):
+        body = await context.body(request, SubmitTask)
+        item: dict[str, Any] = {
+            "gold": gold_of(body.reward_info.ground_truth, "reward_info.ground_truth"),
+            "response": body.response,
+        }
+        if run is not None:
+            for field in ("global_step", "data_id", "rollout_id"):
+                if getattr(body, field) is None:
+                    raise invalid(field, "is needed to observe the verdict in a run")
+            item |= {
+                "run": run,
+                "step": body.global_step,
+                "problem_id": str(body.data_id),
+                "rollout_id": str(body.rollout_id),
+            }
+        (row,) = await verdicts(request, context, [item], answer_format, run)
+    result = [outcome(row["correct"], outcome_range), row["correct"], row["status"]]
+    return json_answer({"errcode": 0, "reward_request_id": base64.urlsafe_b64encode(orjson.dumps(result)).decode()})
+
+
+@router.get("/task_result", include_in_schema=False)  # OpenAPI knows no GET with a body, which ROLL sends
+@router.post(
+    "/task_result",
+    openapi_extra=documented(TaskResult, {"reward_request_id": "WzEuMCx0cnVlLCJjb3JyZWN0Il0="}),
+    summary="ROLL: a task's result",
+)
+async def task_result(request: Request, context: RollIn) -> Response:
+    """The result of a submitted task, by POST or, as ROLL does, by a GET with a body."""
+    body = await context.body(request, TaskResult)
+    try:
+        reward, correct, status = orjson.loads(base64.urlsafe_b64decode(body.reward_request_id))
+        reward, correct, status = float(reward), bool(correct), str(status)
+    except (ValueError, TypeError, binascii.Error):
+        raise invalid("reward_request_id", "was not given by submit_task") from None
+    return json_answer(
+        {
+            "errcode": 0,
+            "reward_score": reward,
+            "dimention_reward_score": {"acc": float(correct), "untrainable": float(status in UNTRAINABLE)},
+        }
+    )

@@ -1,0 +1,62 @@
+"""slime's remote reward model: ``--rm-type remote_rm --rm-url http://HOST:8321/compat/slime/rm``.
+
+The payload is one sample without any identity, so the reward is the outcome. slime holds at most 64 calls at once
+and waits 120 s for each; nothing here waits for siblings.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel
+
+from deepcompress_client.wire import ModelText
+
+from ..body import documented
+from ..context import In
+from .common import UNTRAINABLE, Format, OutcomeRange, gold_of, json_answer, outcome, verdicts
+
+router = APIRouter(prefix="/slime")
+
+
+class RemoteReward(BaseModel):
+    """What slime sends. The prompt (text or messages) is not needed."""
+
+    prompt: Any = None
+    response: ModelText
+    label: Any = None
+
+
+EXAMPLE = {"prompt": "What is 6 times 7?", "response": "So it is \\boxed{42}", "label": "42"}
+
+
+@router.post("/rm", openapi_extra=documented(RemoteReward, EXAMPLE), summary="slime: remote reward model")
+async def rm(
+    request: Request,
+    context: In,
+    reply: Annotated[
+        Literal["number", "object"],
+        Query(description="object: {reward, acc, status, untrainable}, for --reward-key and --eval-reward-key"),
+    ] = "number",
+    outcome_range: Annotated[
+        OutcomeRange | None, Query(description="of the reward; a number's default is 0_1")
+    ] = None,
+    answer_format: Format = None,
+) -> Response:
+    """A bare number is the raw 1 or 0 that slime's filters and evaluations read. An object has that as `acc`, and
+    `reward` as 1 or -1 beside it."""
+    with context.door.enter(request):
+        body = await context.body(request, RemoteReward)
+        item = {"gold": gold_of(body.label, "label"), "response": body.response}
+        (row,) = await verdicts(request, context, [item], answer_format)
+    if reply == "number":
+        return json_answer(outcome(row["correct"], outcome_range or "0_1"))
+    return json_answer(
+        {
+            "reward": outcome(row["correct"], outcome_range or "pm1"),
+            "acc": outcome(row["correct"], "0_1"),
+            "status": row["status"],
+            "untrainable": row["status"] in UNTRAINABLE,
+        }
+    )

@@ -1,0 +1,97 @@
+"""What every route needs of the running app, and how it gets it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Request
+from pydantic import BaseModel
+
+from ..difficulty.store import DifficultyStore
+from ..rendezvous import WaitingRoom
+from ..run_metrics import RunMetrics
+from ..settings import Settings
+from ..verification import VerifierPool
+from ..windows import Windows
+from .admission import Door, Gate
+from .auth import Grant, KeyRing
+from .body import parse, read_body
+from .errors import Problem, abandoned
+from .rewards import RewardService
+
+Model = TypeVar("Model", bound=BaseModel)
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Context:
+    """The parts of one running app."""
+
+    settings: Settings
+    store: DifficultyStore
+    pool: VerifierPool
+    rewards: RewardService
+    door: Door
+    gate: Gate
+    keys: KeyRing
+    waiting: WaitingRoom
+    windows: Windows
+    run_metrics: RunMetrics
+    draining: bool = False
+
+    async def body(self, request: Request, model: type[Model]) -> Model:
+        """The request's body as a wire model."""
+        return parse(model, await self.raw_body(request))
+
+    async def raw_body(self, request: Request) -> bytes:
+        """The request's body, decompressed."""
+        return await read_body(request, self.settings.max_body, self.settings.body_timeout)
+
+
+def context_of(request: Request) -> Context:
+    """The app's context, after the API key was checked."""
+    context: Context = request.app.state.context
+    _refuse_cross_origin(request)
+    request.state.grant = context.keys.check(request)
+    return context
+
+
+def _refuse_cross_origin(request: Request) -> None:
+    """A page of another origin must not make a browser change anything here, keys or not."""
+    origin = request.headers.get("origin")
+    if origin is None or request.method in ("GET", "HEAD"):
+        return
+    if origin.partition("://")[2] != request.headers.get("host"):
+        raise Problem(403, "cross-origin", "requests from pages of other origins are refused")
+
+
+def grant_of(request: Request) -> Grant:
+    """What the sender of this request may do."""
+    grant: Grant = request.state.grant
+    return grant
+
+
+In = Annotated[Context, Depends(context_of)]
+
+
+async def unless_abandoned(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of the work; given up when the caller hangs up, so that nobody's answer costs nobody's time."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_hung_up(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise abandoned()
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
+
+
+async def _hung_up(request: Request) -> None:
+    # The body was read whole before, so the next message can only be the end of the connection.
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

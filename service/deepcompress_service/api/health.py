@@ -1,0 +1,46 @@
+"""Routes for those who run the service: alive, ready, metrics."""
+
+from __future__ import annotations
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
+
+from .. import metrics
+from ..difficulty.errors import DifficultyError
+from .context import Context, In, grant_of
+
+router = APIRouter(tags=["service"])
+
+
+@router.get("/healthz", summary="The process is alive")
+async def healthz() -> dict[str, str]:
+    """Always 200 while the process can answer at all."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", summary="The service can do its work")
+async def readyz(request: Request) -> Response:
+    """200 where a training request would be served now; else 503, and why."""
+    context: Context = request.app.state.context
+    why = {}
+    if context.draining:
+        why["service"] = "draining: it is being stopped"
+    try:
+        await context.store.ping()
+    except DifficultyError as error:
+        why["store"] = error.detail
+    stats = context.pool.stats()
+    if stats.alive == 0:
+        why["verifier"] = "no worker is alive"
+    body = {"ready": not why, "why": why, "verifier_workers": stats.alive}
+    headers = {"Retry-After": "1"} if why else {}
+    return Response(orjson.dumps(body), 503 if why else 200, headers=headers, media_type="application/json")
+
+
+@router.get("/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse)
+async def metrics_page(request: Request, context: In) -> Response:
+    """The Prometheus exposition format: of all worker processes, and of the runs that the key may see."""
+    families = await context.run_metrics.families(grant_of(request).allows_run)
+    page, content_type = metrics.exposition(families)
+    return Response(page, headers={"Content-Type": content_type})

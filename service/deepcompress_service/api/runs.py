@@ -1,0 +1,275 @@
+"""Routes of runs: their configuration, their state, and the ways back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict
+
+from deepcompress_client.wire import (
+    Difficulty,
+    HistoryEntry,
+    Problem,
+    ProblemPage,
+    RunConfig,
+    RunHistory,
+    RunInfo,
+    RunName,
+    Step,
+)
+
+from ..difficulty.errors import UnknownCheckpoint
+from ..difficulty.model import Checkpoint, ProblemState, RunState, StepStatistics
+from .body import documented
+from .context import In, grant_of
+from .plan import make_plan
+
+router = APIRouter(prefix="/v1/runs", tags=["runs"])
+
+Run = Annotated[RunName, Path(description="the run's name")]
+CheckpointName = Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
+
+
+class CheckpointRequest(BaseModel):
+    """At the end of which step the state is saved."""
+
+    model_config = ConfigDict(extra="forbid")
+    step: Step
+
+
+class RestoreRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    checkpoint: str
+
+
+class RewindRequest(BaseModel):
+    """The step that the caller will send next; null forgets all but the configuration."""
+
+    model_config = ConfigDict(extra="forbid")
+    next_step: Step | None
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status, media_type="application/json")
+
+
+@router.put(
+    "/{run}",
+    response_model=RunInfo,
+    responses={201: {"model": RunInfo, "description": "Created"}},
+    openapi_extra=documented(RunConfig, {"strategy": {"name": "deepcompress"}}),
+)
+async def put_run(run: Run, request: Request, context: In) -> Response:
+    """Create a run, or find that it has this configuration already. Another configuration is a 409, unless
+    the run has no state yet."""
+    config = await context.body(request, RunConfig)
+    plan = make_plan(config, context.settings.problem_weight)
+    state = await context.store.put_run(run, plan.difficulty, plan.text)
+    return _json(run_row(state), 201 if state.created else 200)
+
+
+@router.get("")
+async def list_runs(request: Request, context: In) -> Response:
+    """Every run that the key may see, by name."""
+    grant = grant_of(request)
+    rows = [run_row(state) for state in await context.store.list_runs() if grant.allows_run(state.run)]
+    return _json({"runs": rows})
+
+
+@router.get("/{run}", response_model=RunInfo)
+async def get_run(run: Run, context: In) -> Response:
+    """Configuration, epoch, open step and level."""
+    return _json(run_row(await context.store.get_run(run)))
+
+
+@router.delete("/{run}")
+async def delete_run(run: Run, context: In) -> Response:
+    """Forget the run and its state. Its epoch rises, so that no late retry can reach a later run of this name."""
+    return _json({"run": run, "epoch": await context.store.delete_run(run)})
+
+
+@router.get("/{run}/history", response_model=RunHistory)
+async def history(
+    run: Run,
+    context: In,
+    since: Annotated[int | None, Query(ge=0)] = None,
+    limit: Annotated[int | None, Query(ge=1, le=100_000)] = None,
+) -> Response:
+    """The level and the statistics of every step, oldest first."""
+    state = await context.store.get_run(run)
+    steps = await context.store.history(run, since=since, limit=limit)
+    return _json({"run": run, "epoch": state.epoch, "steps": [step_row(step) for step in steps]})
+
+
+@router.get("/{run}/problems", response_model=ProblemPage)
+async def problems(
+    run: Run,
+    context: In,
+    cursor: Annotated[str | None, Query(max_length=4096)] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    difficulty: Literal["simple", "hard"] | None = None,
+    sort: Literal["problem_id", "pass_ratio", "-pass_ratio"] = "problem_id",
+    search: Annotated[str | None, Query(max_length=512)] = None,
+) -> Response:
+    """The run's problems, a page at a time."""
+    page, following = await context.store.problems(
+        run, cursor=cursor, limit=limit, side=difficulty, sort=sort, search=search
+    )
+    return _json({"run": run, "problems": [problem_row(problem) for problem in page], "next": following})
+
+
+@router.get("/{run}/problems/{problem_id:path}", response_model=Problem)
+async def problem(run: Run, problem_id: str, context: In) -> Response:
+    """One problem. Its id may contain slashes."""
+    return _json(problem_row(await context.store.problem(run, problem_id)))
+
+
+@router.get("/{run}/checkpoints")
+async def checkpoints(run: Run, context: In) -> Response:
+    """The run's checkpoints."""
+    rows = [_checkpoint_row(one) for one in await context.store.checkpoints(run)]
+    return _json({"run": run, "checkpoints": rows})
+
+
+@router.post("/{run}/checkpoints/{name}", status_code=201, openapi_extra=documented(CheckpointRequest, {"step": 400}))
+async def make_checkpoint(run: Run, name: CheckpointName, request: Request, context: In) -> Response:
+    """Save the state as at the end of a step, even if later steps have begun."""
+    body = await context.body(request, CheckpointRequest)
+    return _json(_checkpoint_row(await context.store.checkpoint(run, name, body.step)), 201)
+
+
+@router.get("/{run}/checkpoints/{name}")
+async def get_checkpoint(run: Run, name: CheckpointName, context: In) -> Response:
+    """One checkpoint."""
+    for one in await context.store.checkpoints(run):
+        if one.name == name:
+            return _json(_checkpoint_row(one))
+    raise UnknownCheckpoint(f"the run {run} has no checkpoint {name}")
+
+
+@router.delete("/{run}/checkpoints/{name}")
+async def delete_checkpoint(run: Run, name: CheckpointName, context: In) -> Response:
+    """Remove a checkpoint. Nothing else does."""
+    await context.store.delete_checkpoint(run, name)
+    return _json({"run": run, "deleted": name})
+
+
+@router.post(
+    "/{run}/restore",
+    response_model=RunInfo,
+    openapi_extra=documented(RestoreRequest, {"checkpoint": "step-400"}),
+)
+async def restore(run: Run, request: Request, context: In) -> Response:
+    """The state of the checkpoint becomes the run's. The epoch rises."""
+    body = await context.body(request, RestoreRequest)
+    return _json(run_row(await context.store.restore(run, body.checkpoint)))
+
+
+@router.post("/{run}/rewind", response_model=RunInfo, openapi_extra=documented(RewindRequest, {"next_step": 401}))
+async def rewind(run: Run, request: Request, context: In) -> Response:
+    """Forget everything at steps from `next_step` on. The epoch rises."""
+    body = await context.body(request, RewindRequest)
+    return _json(run_row(await context.store.rewind(run, body.next_step)))
+
+
+@router.get(
+    "/{run}/export", responses={200: {"content": {"application/x-ndjson": {}}}}, response_class=StreamingResponse
+)
+async def export_run(run: Run, context: In) -> Response:
+    """The whole state as lines of JSON."""
+    await context.store.get_run(run)
+
+    async def lines() -> AsyncIterator[bytes]:
+        async for line in context.store.export_run(run):
+            yield line.encode() + b"\n"
+
+    return StreamingResponse(lines(), media_type="application/x-ndjson")
+
+
+@router.put("/{run}/import", response_model=RunInfo)
+async def import_run(run: Run, request: Request, context: In) -> Response:
+    """Replace the run's state by an export. The epoch rises."""
+    with context.door.enter(request):
+        raw = await context.raw_body(request)
+        state = await context.store.import_run(run, raw.decode("utf-8", "replace").splitlines())
+        return _json(run_row(state))
+
+
+# --- rows -----------------------------------------------------------------------------------------------
+
+
+def _mean(total: int, count: int) -> float | None:
+    return total / count if count else None
+
+
+def run_row(state: RunState) -> dict[str, Any]:
+    return {
+        "run": state.run,
+        "epoch": state.epoch,
+        "config": orjson.loads(state.config_text),
+        "kind": state.kind,
+        "step": state.step,
+        "level": state.level,
+        "batch_pass_ratio": state.batch_pass_ratio,
+        "problems": state.problems,
+        "created": state.created,
+    }
+
+
+def step_row(step: StepStatistics) -> dict[str, Any]:
+    wrong_sum = step.tokens_sum - step.correct_tokens_sum
+    wrong_count = step.tokens_count - step.correct_tokens_count
+    row = HistoryEntry(
+        step=step.step,
+        level=step.level,
+        batch_pass_ratio=step.batch_pass_ratio,
+        groups=step.groups,
+        rollouts=step.rollouts,
+        correct=step.correct,
+        simple=step.simple,
+        hard=step.hard,
+        stale_groups=step.stale_groups,
+        observed_groups=step.observed_groups,
+        truncated=step.truncated,
+        mean_tokens=_mean(step.tokens_sum, step.tokens_count),
+        mean_tokens_correct=_mean(step.correct_tokens_sum, step.correct_tokens_count),
+        mean_tokens_wrong=_mean(wrong_sum, wrong_count),
+        mean_tokens_simple=_mean(step.simple_tokens_sum, step.simple_tokens_count),
+        mean_tokens_hard=_mean(step.hard_tokens_sum, step.hard_tokens_count),
+        closed=step.closed,
+    )
+    return row.model_dump()
+
+
+def problem_row(problem: ProblemState) -> dict[str, Any]:
+    beta = problem.last_beta
+    side: Difficulty | None = None if beta is None else "simple" if beta > 0 else "hard" if beta < 0 else "even"
+    row = Problem(
+        problem_id=problem.problem_id,
+        attempts=problem.attempts,
+        passes=problem.passes,
+        pass_ratio=problem.pass_ratio,
+        last_pass_ratio=problem.last_pass_ratio,
+        last_beta=beta,
+        difficulty=side,
+        turns=problem.turns,
+        shortest_correct_tokens=problem.shortest_correct_tokens,
+        mean_correct_tokens=_mean(problem.correct_tokens_sum, problem.correct_tokens_count),
+        last_step=problem.last_step,
+    )
+    return row.model_dump()
+
+
+def _checkpoint_row(one: Checkpoint) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "step": one.step,
+        "level": one.level,
+        "problems": one.problems,
+        "epoch": one.epoch,
+        "bytes": one.bytes,
+    }

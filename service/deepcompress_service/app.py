@@ -1,0 +1,190 @@
+"""The application: puts the parts together, and takes them apart in the right order."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gc
+import hashlib
+import signal
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import metadata, resources
+from types import FrameType
+from typing import Any
+
+from fastapi import FastAPI, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.openapi.utils import get_openapi
+from fastapi.staticfiles import StaticFiles
+from pydantic.json_schema import models_json_schema
+
+from deepcompress_client import wire
+
+from . import dashboard, logs, pulse, tracing
+from .api import compat, errors, health, rollouts, runs, verbs
+from .api.admission import Door, Gate
+from .api.auth import KeyRing
+from .api.context import Context, In
+from .api.middleware import Surroundings
+from .api.rewards import RewardService
+from .difficulty.store import open_store
+from .metrics_folder import shared_folder
+from .rendezvous import WaitingRoom, open_rendezvous
+from .run_metrics import RunMetrics
+from .settings import Settings
+from .verification import VerifierPool
+from .windows import Windows
+
+_REQUEST_MODELS = (
+    wire.VerifyRequest,
+    wire.ShapeRequest,
+    wire.ScoreRequest,
+    wire.RolloutRequest,
+    wire.RunConfig,
+    runs.CheckpointRequest,
+    runs.RestoreRequest,
+    runs.RewindRequest,
+    *compat.MODELS,
+)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The service as an ASGI app. Without `settings` they come from the environment."""
+    settings = settings or Settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        logs.configure(settings.log_format, settings.log_level)
+        store = open_store(settings.state_url, **_store_options(settings))
+        pool = VerifierPool(
+            workers=settings.verifier_workers,
+            item_budget_s=settings.item_budget,
+            batch_budget_s=settings.batch_budget,
+            memory_bytes=settings.verifier_memory,
+            max_text_chars=settings.max_text,
+        )
+        meeting = open_rendezvous(settings.state_url, **_store_options(settings))
+        await store.open()
+        await meeting.open()
+        await pool.start()
+        rewards = RewardService(settings, store, pool)
+        windows = Windows(rewards.activity, shared_folder())
+        app.state.context = Context(
+            settings=settings,
+            store=store,
+            pool=pool,
+            rewards=rewards,
+            door=Door(settings.max_inflight_requests, settings.max_inflight_body, settings.max_body),
+            gate=Gate(settings.max_active, settings.max_waiting_per_run),
+            keys=KeyRing(settings.api_keys, settings.api_keys_file, settings.rate_per_key),
+            waiting=WaitingRoom(meeting, settings.max_waiting_rollouts),
+            windows=windows,
+            run_metrics=RunMetrics(store, windows),
+        )
+        # What is loaded by now stays: the collector need not look at it again while it walks a large request.
+        gc.collect()
+        gc.freeze()
+        _drain_on_sigterm(app.state.context, settings.drain_delay)
+        try:
+            async with pulse.beating(app.state.context):
+                yield
+        finally:
+            app.state.context.draining = True
+            await pool.close()
+            await meeting.close()
+            await store.close()
+
+    app = FastAPI(
+        title="deepcompress",
+        version=metadata.version("deepcompress"),
+        summary="Checks answers and returns adaptive length rewards for reinforcement learning.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
+    errors.install(app)
+    app.include_router(verbs.router, responses=errors.DOCUMENTED)
+    app.include_router(rollouts.router, responses=errors.DOCUMENTED)
+    app.include_router(runs.router, responses=errors.DOCUMENTED)
+    app.include_router(compat.router, responses=errors.DOCUMENTED)
+    app.include_router(health.router)
+    app.include_router(dashboard.router)
+    _install_docs(app)
+    app.add_middleware(Surroundings)
+    if settings.tracing:
+        tracing.install(app)
+    return app
+
+
+def _store_options(settings: Settings) -> dict[str, Any]:
+    scheme = settings.state_url.partition(":")[0]
+    if scheme == "memory":
+        return {}
+    options: dict[str, Any] = {"timeout_s": settings.store_timeout}
+    if scheme.startswith("redis"):
+        options["replicas"] = settings.store_replicas
+    return options
+
+
+def _drain_on_sigterm(context: Context, delay: float) -> None:
+    """On SIGTERM say "not ready" first, and let the server stop `delay` seconds later: requests in progress
+    finish, and a load balancer has had the time to send new ones elsewhere."""
+    if threading.current_thread() is not threading.main_thread():
+        return  # an embedded server: whoever embeds it stops it
+    loop = asyncio.get_running_loop()
+    stop = signal.getsignal(signal.SIGTERM)
+
+    def drain(number: int, frame: FrameType | None) -> None:
+        context.draining = True
+        if callable(stop):
+            loop.call_soon_threadsafe(loop.call_later, delay, stop, number, frame)
+
+    signal.signal(signal.SIGTERM, drain)
+
+
+def _install_docs(app: FastAPI) -> None:
+    """Swagger UI from an installed package: the page asks nothing of the outside."""
+    assets = resources.files("fastapi_swagger") / "resources"
+    app.mount("/docs/assets", StaticFiles(directory=str(assets)), name="docs-assets")
+
+    page = get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title="deepcompress API",
+        swagger_js_url="/docs/assets/swagger-ui-bundle.js",
+        swagger_css_url="/docs/assets/swagger-ui.css",
+        swagger_favicon_url="data:,",
+    )
+    # The page's one inline script is allowed by its hash, and no other is.
+    script = bytes(page.body).split(b"<script>", 1)[1].split(b"</script>", 1)[0]
+    allowed = base64.b64encode(hashlib.sha256(script).digest()).decode()
+    page.headers["content-security-policy"] = (
+        f"default-src 'self'; script-src 'self' 'sha256-{allowed}'; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data:; frame-ancestors 'none'"
+    )
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(context: In) -> Response:
+        return page
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def description(context: In) -> dict[str, Any]:
+        return app.openapi()
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+            # Routes that read their own bodies name these models by reference.
+            _, definitions = models_json_schema(
+                [(model, "validation") for model in _REQUEST_MODELS],
+                ref_template="#/components/schemas/{model}",
+            )
+            known = schema.setdefault("components", {}).setdefault("schemas", {})
+            for name, definition in definitions.get("$defs", {}).items():
+                known.setdefault(name, definition)
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

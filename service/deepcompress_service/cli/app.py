@@ -1,0 +1,22 @@
+"""The command line's table of contents: every command is a file here with a ``register(app)``."""
+
+from __future__ import annotations
+
+import typer
+
+from . import audit, config, curves, demo, eval, replay, runs, score, serve, train, verify
+
+app = typer.Typer(
+    name="deepcompress",
+    help="A reward service for reinforcement learning of reasoning models: it says which answers are right "
+    "and how much each response is worth.\n\nStart with [bold]deepcompress demo[/bold]; then "
+    "[bold]deepcompress serve[/bold], and the page /docs of the server.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for _command in (serve, demo, verify, score, audit, runs, replay, curves, config, train, eval):
+    _command.register(app)

@@ -1,0 +1,212 @@
+"""``deepcompress audit GOLDS.jsonl``: is a data set fit to train on? Its golds read, its likely wrong keys found."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .formats import Format
+from .helptext import teach
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from deepcompress_service.verification.audit import Finding, Problem, Rollout
+
+_HELP = """\
+Read every gold answer of a data set before a training run, and say which will make trouble.
+
+GOLDS.jsonl has one JSON object a line; the problem_id may be left out, and gold may be a list of alternatives:
+
+  {"problem_id": "p7", "gold": "\\\\frac{3}{4}"}
+
+With --rollouts (rows as for "deepcompress score") it also names the problems that no rollout ever solves although
+the answers agree with each other: their keys are likely wrong. GOLDS.jsonl may then be the same file.
+
+  deepcompress audit golds.jsonl
+  deepcompress audit golds.jsonl --rollouts rollouts.jsonl --agreement 0.6
+  deepcompress audit golds.jsonl --gold-field answer --json > findings.jsonl
+
+Found are: unreadable (the group would never train), conflict (one problem, two golds), likely_wrong (see above);
+and for a look: ambiguous (reads in two ways) and often_undecided (no exact rule can compare it).
+
+Exit status: 0 nothing to mend, 1 something unreadable, in conflict or likely wrong (with --strict: any finding),
+2 the file is wrong.
+"""
+
+_STYLE = {
+    "unreadable": "bold red",
+    "conflict": "bold red",
+    "likely_wrong": "bold red",
+    "ambiguous": "yellow",
+    "often_undecided": "yellow",
+}
+
+
+def register(app: typer.Typer) -> None:
+    app.command("audit", help=teach(_HELP))(audit)
+
+
+def audit(
+    golds: Annotated[Path, typer.Argument(help="the file of golds", show_default=False)],
+    rollouts: Annotated[
+        Path | None, typer.Option("--rollouts", "-r", help="also look for keys that are likely wrong, in this file")
+    ] = None,
+    gold_field: Annotated[str, typer.Option(help="the field that holds the gold answer")] = "gold",
+    id_field: Annotated[str, typer.Option(help="the field that holds the problem's name")] = "problem_id",
+    answer_format: Annotated[
+        Format, typer.Option("--format", "-f", help="where in a response the answer is looked for")
+    ] = Format.boxed,
+    agreement: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="share of a problem's answers that must agree")
+    ] = 0.5,
+    least: Annotated[int, typer.Option(min=2, help="answers that must agree, at least")] = 3,
+    limit: Annotated[int, typer.Option(min=0, help="findings listed, of each kind; 0: all")] = 20,
+    strict: Annotated[bool, typer.Option("--strict", help="exit 1 for findings of any kind")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="one finding a line, as JSON, all of them")] = False,
+) -> None:
+    import asyncio
+
+    from deepcompress_service.verification import VerifierPool
+    from deepcompress_service.verification.audit import SERIOUS, audit_golds, audit_rollouts
+
+    from .output import fail
+
+    try:
+        problems = list(_problems(golds, gold_field, id_field))
+        texts = [] if rollouts is None else list(_rollouts(rollouts, gold_field, id_field, problems))
+    except (OSError, ValueError) as error:
+        fail(str(error))
+
+    findings: list[Finding] = []
+    with _progress() as progress:
+        bar = progress.add_task("reading golds", total=len(problems))
+        for found in audit_golds(problems):
+            findings += found
+            progress.advance(bar)
+
+        async def checked() -> list[Finding]:
+            pool = VerifierPool()
+            await pool.start()
+            try:
+                task = progress.add_task("checking rollouts", total=len(texts))
+                return await audit_rollouts(
+                    texts,
+                    pool,
+                    answer_format=answer_format.value,
+                    agreement=agreement,
+                    least=least,
+                    advance=lambda count: progress.advance(task, count),
+                )
+            finally:
+                await pool.close()
+
+        if texts:
+            findings += asyncio.run(checked())
+
+    if as_json:
+        _print_json(findings)
+    else:
+        _print_table(findings, len(problems), len(texts), limit)
+    if any(strict or finding.kind in SERIOUS for finding in findings):
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from .output import progress_console
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=progress_console(), transient=True) as progress:
+        yield progress
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line.decode("utf-8", "surrogatepass"))
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"{path.name}, line {number}: not JSON: {error}") from None
+            if not isinstance(row, dict):
+                raise ValueError(f"{path.name}, line {number}: not a JSON object")
+            yield number, row
+
+
+def _gold(row: dict[str, Any], name: str, where: str) -> tuple[str, ...]:
+    gold = row.get(name)
+    if isinstance(gold, str | int | float) and not isinstance(gold, bool):
+        return (str(gold),)
+    if isinstance(gold, list) and all(isinstance(text, str) for text in gold):
+        return tuple(gold)
+    raise ValueError(f"{where}: {name!r} is not a text or a list of texts (--gold-field names another field)")
+
+
+def _problems(path: Path, gold_field: str, id_field: str) -> Iterator[Problem]:
+    from deepcompress_service.verification.audit import Problem
+
+    empty = True
+    for number, row in _rows(path):
+        empty = False
+        name = str(row.get(id_field, f"line {number}"))
+        yield Problem(name, _gold(row, gold_field, f"{path.name}, line {number}"))
+    if empty:
+        raise ValueError(f"{path.name} has no rows")
+
+
+def _rollouts(path: Path, gold_field: str, id_field: str, problems: list[Problem]) -> Iterator[Rollout]:
+    from deepcompress_service.verification.audit import Rollout
+
+    keys = {problem.problem_id: problem.gold for problem in problems}
+    for number, row in _rows(path):
+        where = f"{path.name}, line {number}"
+        if id_field not in row or not isinstance(row.get("response"), str):
+            raise ValueError(f"{where}: needs {id_field} and response")
+        name = str(row[id_field])
+        gold = keys.get(name) or _gold(row, gold_field, where)
+        yield Rollout(name, gold, row["response"], bool(row.get("truncated")))
+
+
+def _print_json(findings: list[Finding]) -> None:
+    import dataclasses
+
+    for finding in findings:
+        print(json.dumps(dataclasses.asdict(finding)))
+
+
+def _print_table(findings: list[Finding], problems: int, rollouts: int, limit: int) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from .output import clean, console
+
+    out = console()
+    counts: Counter[str] = Counter(finding.kind for finding in findings)
+    shown: Counter[str] = Counter()
+    table = Table(title="findings", title_justify="left")
+    for name in ("kind", "problem", "gold", "why"):
+        table.add_column(name, overflow="fold")
+    for finding in sorted(findings, key=lambda finding: list(_STYLE).index(finding.kind)):
+        shown[finding.kind] += 1
+        if limit and shown[finding.kind] > limit:
+            continue
+        cells = (clean(text, 160) for text in (finding.problem_id, finding.gold, finding.detail))
+        table.add_row(Text(finding.kind, style=_STYLE[finding.kind]), *map(Text, cells))
+    if findings:
+        out.print(table)
+    for kind, count in counts.items():
+        if limit and count > limit:
+            out.print(f"{count - limit} more of {kind} (--limit 0 lists all)", style="dim")
+    read = f"{problems} golds" + (f" and {rollouts} rollouts" if rollouts else "")
+    summary = ", ".join(f"{counts[kind]} {kind}" for kind in _STYLE if counts[kind]) or "nothing to mend"
+    out.print(f"{read}: {summary}", highlight=False)

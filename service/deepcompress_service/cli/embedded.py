@@ -1,0 +1,56 @@
+"""A whole service inside this process, for commands that work without one running: on a thread of its own, on
+a free port of 127.0.0.1, gone when the command ends."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .output import SERVICE_ERROR, fail
+
+START_LIMIT_S = 60.0
+
+
+@contextmanager
+def embedded_service(state_url: str | None = None) -> Iterator[str]:
+    """The URL of a service that lives as long as the context. Its state is in `state_url`, or in a folder that
+    goes with it."""
+    import uvicorn
+
+    from deepcompress_service.app import create_app
+    from deepcompress_service.settings import Settings
+
+    with tempfile.TemporaryDirectory(prefix="deepcompress-") as folder:
+        url = state_url or f"sqlite:///{Path(folder) / 'state.sqlite3'}"
+        # A real deployment's keys and rates may be set in the environment: they are not this private service's.
+        settings = Settings(
+            state_url=url, api_keys=(), api_keys_file=None, rate_per_key=0, workers=1, log_level="warning"
+        )
+        server = uvicorn.Server(
+            uvicorn.Config(create_app(settings), log_level="warning", access_log=False, lifespan="on")
+        )
+        listener = socket.create_server(("127.0.0.1", 0))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="service")
+        thread.start()
+        try:
+            _wait_until_started(server, thread)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(30)
+            listener.close()
+
+
+def _wait_until_started(server: object, thread: threading.Thread) -> None:
+    late = time.monotonic() + START_LIMIT_S
+    while not getattr(server, "started", False):
+        if not thread.is_alive():
+            fail("the service inside this command did not start; the lines above say why", SERVICE_ERROR)
+        if time.monotonic() > late:
+            fail(f"the service inside this command did not start in {START_LIMIT_S:.0f} s", SERVICE_ERROR)
+        time.sleep(0.02)

@@ -1,0 +1,21 @@
+"""Help texts are written as they are read in the source; `teach` makes them fit any terminal's width."""
+
+from __future__ import annotations
+
+import re
+
+
+def teach(text: str) -> str:
+    """Join the lines of each paragraph, so that the terminal wraps it; indented lines (examples) stay."""
+    paragraphs = []
+    for block in re.split(r"\n\s*\n", text.strip("\n")):
+        lines = block.split("\n")
+        if all(line.startswith("  ") for line in lines):
+            paragraphs.append("\n".join(lines))
+        else:
+            paragraphs.append(" ".join(line.strip() for line in lines))
+    if paragraphs[-1].startswith("  "):
+        # Typer would take away the indentation that all lines after the first share; an empty-looking line
+        # that is not indented keeps it.
+        paragraphs.append("\u200b")
+    return "\n\n".join(paragraphs)

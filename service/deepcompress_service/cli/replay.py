@@ -1,0 +1,185 @@
+"""``deepcompress replay``: what several strategies would have paid for the rollouts of a finished run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .formats import Format
+from .helptext import teach
+
+if TYPE_CHECKING:
+    from ..shaping.replay import ReplayedStep, Summary
+    from .rollouts import Judge
+
+_HELP = """\
+Run logged rollouts of many steps through strategies, offline, and compare what they would have paid.
+
+ROLLOUTS.jsonl has one JSON object a line; rows of one step and problem_id are one group:
+
+  {"step": 0, "problem_id": "p7", "correct": true, "tokens": 812}
+  {"step": 0, "problem_id": "p7", "gold": "3/4", "response": "...", "tokens": 900}
+
+A row carries correct, or gold and response. It may carry group_id, status, thinking, repetitive, target_tokens,
+reference_accuracy and reference_tokens, for strategies that read them. Levels, histories and controllers
+are those that a run under that strategy would have had.
+
+  deepcompress replay run.jsonl --strategy kimi_k1.5 --strategy hapo
+  deepcompress replay run.jsonl -s '{"name": "deepcompress", "ema": 0.9}' --pictures pics/
+
+The table has a row a strategy, each with its published outcome pair; the default, deepcompress, is always there:
+
+  reward     mean over the rollouts of simple and of hard groups, as the default sees them
+  shorter    rank correlation of reward with brevity among the correct rollouts
+             of a group: +1 always pays the shorter
+  agreement  rank correlation with the default's rewards within a group
+  below 0    share of correct rollouts with a negative group advantage: in all
+             groups, and in those with right and wrong rollouts
+  spread     standard deviation of the rewards within a group
+
+Exit status: 0 replayed, 2 the file or a strategy is wrong.
+"""
+
+DEFAULT = "deepcompress"
+
+
+def register(app: typer.Typer) -> None:
+    app.command("replay", help=teach(_HELP))(replay)
+
+
+def replay(
+    rollouts: Annotated[Path, typer.Argument(help="the file; - reads standard input", show_default=False)],
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--strategy", "-s", help="a strategy's name, or a JSON object with name and parameters; repeat it"
+        ),
+    ] = None,
+    answer_format: Annotated[
+        Format, typer.Option("--format", "-f", help="where in a response the answer is looked for")
+    ] = Format.boxed,
+    pictures: Annotated[Path | None, typer.Option(help="a folder to draw the comparison into, as PNG")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="write the figures here as JSON; - to print")
+    ] = None,
+) -> None:
+    from ..shaping import ShapingError
+    from ..shaping import replay as offline
+    from .output import console, fail
+    from .rollouts import BadRows, read_rows, steps_of
+    from .strategies import rewards_of
+
+    try:
+        with nullcontext(sys.stdin.buffer) if str(rollouts) == "-" else rollouts.open("rb") as lines:
+            rows = read_rows(lines)
+        rewards = rewards_of([DEFAULT, *(strategy or [])])
+    except (OSError, BadRows, ShapingError, ValueError) as error:
+        fail(str(error))
+    log = steps_of(rows, make_judge(rows, answer_format.value))
+    try:
+        walks = offline.replay(log, rewards)
+    except ShapingError as error:
+        fail(str(error))
+    default = walks[DEFAULT]
+    sides = [[shaped.difficulty for shaped in step.shaped] for step in default]
+    summaries = {name: offline.summarise(log, walk, default, sides) for name, walk in walks.items()}
+    if out is not None:
+        with nullcontext(sys.stdout) if str(out) == "-" else out.open("w", encoding="utf-8") as sink:
+            json.dump(figures(walks, summaries), sink, indent=1)
+            sink.write("\n")
+    if str(out) != "-":
+        print_table(len(rows), sides, summaries)
+    if pictures is not None:
+        from .pictures import draw_replay
+
+        for path in draw_replay(pictures, log, walks, summaries):
+            console().print(f"wrote {path}", markup=False)
+
+
+def make_judge(rows: Sequence[dict[str, Any]], answer_format: Any) -> Judge:
+    """Checks the answers of rows that carry none of their own, with a progress bar on standard error."""
+    from rich.progress import track
+
+    from ..verification import verify
+    from .output import progress_console
+
+    unjudged = [row for row in rows if "correct" not in row]
+    verdicts: dict[int, tuple[bool, str | None]] = {}
+    for row in track(unjudged, "checking", console=progress_console(), transient=True, disable=not unjudged):
+        cut = row.get("truncated", False)
+        verdict = verify(row["gold"], row["response"], answer_format=answer_format, truncated=cut)
+        verdicts[id(row)] = (verdict.correct, verdict.status)
+    return lambda row: verdicts[id(row)]
+
+
+def figures(walks: dict[str, list[ReplayedStep]], summaries: dict[str, Summary]) -> dict[str, Any]:
+    """Everything shown, for a program: per strategy the summary, and per step the level and the mean reward."""
+    return {
+        name: {
+            **asdict(summaries[name]),
+            "steps": [
+                {"step": step.step, "level": step.level, "mean_reward": mean_reward(step)} for step in walks[name]
+            ],
+        }
+        for name in walks
+    }
+
+
+def mean_reward(step: ReplayedStep) -> float:
+    """Over the rollouts of the step."""
+    rewards = [reward for shaped in step.shaped for reward in shaped.rewards]
+    return sum(rewards) / len(rewards)
+
+
+def print_table(rollouts: int, sides: Sequence[Sequence[str | None]], summaries: dict[str, Summary]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from .output import console
+
+    flat = [side for step in sides for side in step]
+    counts = ", ".join(f"{flat.count(side)} {side}" for side in ("simple", "hard", "even") if side in flat)
+    title = f"{rollouts} rollouts, {len(sides)} steps, {len(flat)} groups: {counts}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    table.add_column("strategy", overflow="fold", min_width=18)
+    columns = (
+        "reward\nsimple",
+        "reward\nhard",
+        "shorter\nsimple",
+        "shorter\nhard",
+        "agree-\nment",
+        "below 0\nall",
+        "below 0\nmixed",
+        "spread",
+    )
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, s in summaries.items():
+        table.add_row(
+            Text(name),
+            _signed(s.reward_simple),
+            _signed(s.reward_hard),
+            _signed(s.shorter_simple),
+            _signed(s.shorter_hard),
+            _signed(s.agreement),
+            _share(s.negative_correct),
+            _share(s.negative_correct_mixed),
+            "-" if s.spread is None else f"{s.spread:.2f}",
+        )
+    console().print(table)
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.2f}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"

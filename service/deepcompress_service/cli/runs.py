@@ -1,0 +1,287 @@
+"""``deepcompress runs ...``: look at the runs of a service, and take them back, save them, move them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .helptext import teach
+from .remote import service_client
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from deepcompress_client.wire import HistoryEntry, RunInfo
+
+_HELP = """\
+Look at the runs of a service; rewind, save, restore, move and delete them.
+
+The service is --url, else DEEPCOMPRESS_URL, else http://127.0.0.1:8321.
+
+  deepcompress runs ls
+  deepcompress runs show exp-12 --steps 20
+  deepcompress runs history exp-12
+  deepcompress runs problems exp-12 --difficulty hard
+  deepcompress runs plot exp-12 --out exp-12.png
+  deepcompress runs rewind exp-12 401
+  deepcompress runs export exp-12 > exp-12.jsonl
+
+Exit status: 0 done, 2 bad arguments, 3 the service said no or none answered.
+"""
+
+_runs = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+
+Url = Annotated[str | None, typer.Option(envvar="DEEPCOMPRESS_URL", help="the service", show_default=False)]
+Key = Annotated[str | None, typer.Option("--api-key", envvar="DEEPCOMPRESS_API_KEY", show_default=False)]
+Name = Annotated[str, typer.Argument(help="the run", show_default=False)]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(_runs, name="runs", help=teach(_HELP))
+
+
+@_runs.command("ls")
+def list_runs(url: Url = None, key: Key = None) -> None:
+    """Every run, with its level and open step."""
+    from rich.table import Table
+
+    from .output import console
+
+    with service_client(url, key) as client:
+        table = Table()
+        for name in ("run", "strategy", "step", "level", "batch pass ratio", "problems", "epoch"):
+            table.add_column(name, justify="left" if name in ("run", "strategy") else "right")
+        for run in client.runs():
+            ratio = "-" if run.batch_pass_ratio is None else f"{run.batch_pass_ratio:.3f}"
+            step = "-" if run.step is None else str(run.step)
+            strategy = run.config.strategy.name
+            table.add_row(run.run, strategy, step, f"{run.level:.4f}", ratio, str(run.problems), str(run.epoch))
+        console().print(table)
+
+
+@_runs.command("show")
+def show(
+    name: Name,
+    steps: Annotated[int, typer.Option(min=1, help="how many of the newest steps")] = 10,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """One run: its configuration, its newest steps, its checkpoints."""
+    import json
+
+    from .output import clean, console
+
+    with service_client(url, key) as client:
+        run = client.run(name, join=True)
+        info = run.info()
+        out = console()
+        out.print(_line(info), markup=False)
+        out.print(json.dumps(info.config.model_dump(exclude_none=True)), markup=False)
+        out.print(_steps_table(run.history(limit=steps).steps))
+        for saved in run.checkpoints():
+            out.print(f"checkpoint {clean(str(saved['name']))} at the end of step {saved['step']}", markup=False)
+
+
+@_runs.command("history")
+def history(
+    name: Name,
+    since: Annotated[int, typer.Option(min=0, help="the first step")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object a step instead of a table")] = False,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """The level and the statistics of every step."""
+    from .output import console
+
+    with service_client(url, key) as client:
+        steps = client.run(name, join=True).history(since=since).steps
+    if as_json:
+        for step in steps:
+            typer.echo(step.model_dump_json())
+    else:
+        console().print(_steps_table(steps))
+
+
+@_runs.command("plot")
+def plot(
+    name: Name,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="default: RUN.png", show_default=False)] = None,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """A picture of the level, the pass ratio and the token lengths by step."""
+    from .output import fail
+    from .run_picture import draw_run
+
+    with service_client(url, key) as client:
+        steps = client.run(name, join=True).history().steps
+    if not steps:
+        fail(f"run {name} has no steps yet")
+    typer.echo(f"wrote {draw_run(name, steps, out or Path(f'{name}.png'))}")
+
+
+@_runs.command("problems")
+def problems(
+    name: Name,
+    difficulty: Annotated[str | None, typer.Option(help="simple or hard", show_default=False)] = None,
+    search: Annotated[str | None, typer.Option(help="part of the problem_id", show_default=False)] = None,
+    limit: Annotated[int, typer.Option(min=1, help="how many")] = 50,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """The problems of a run, the lowest pass ratio first."""
+    from itertools import islice
+    from typing import Literal, cast
+
+    from rich.table import Table
+    from rich.text import Text
+
+    from .output import DIFFICULTY_STYLE, clean, console, fail
+
+    if difficulty not in (None, "simple", "hard"):
+        fail("--difficulty is simple or hard")
+    side = cast('Literal["simple", "hard"] | None', difficulty)
+    with service_client(url, key) as client:
+        found = client.run(name, join=True).problems(
+            difficulty=side, sort="pass_ratio", search=search, page_size=min(limit, 1000)
+        )
+        table = Table()
+        for column in ("problem", "pass ratio", "beta", "", "rollouts", "shortest right", "turns", "last step"):
+            table.add_column(column, justify="left" if column in ("problem", "") else "right")
+        for problem in islice(found, limit):
+            table.add_row(
+                Text(clean(problem.problem_id, 60)),
+                "-" if problem.pass_ratio is None else f"{problem.pass_ratio:.3f}",
+                "-" if problem.last_beta is None else f"{problem.last_beta:+.3f}",
+                Text(problem.difficulty or "-", DIFFICULTY_STYLE[problem.difficulty]),
+                str(problem.attempts),
+                "-" if problem.shortest_correct_tokens is None else str(problem.shortest_correct_tokens),
+                str(problem.turns),
+                str(problem.last_step),
+            )
+        console().print(table)
+
+
+@_runs.command("rewind")
+def rewind(
+    name: Name,
+    next_step: Annotated[str, typer.Argument(help="the step sent next, or 'all' to forget everything")],
+    yes: Yes = False,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Forget everything from a step on."""
+    from .output import fail
+
+    if next_step != "all" and not next_step.isdecimal():
+        fail("NEXT_STEP is a whole number from 0, or 'all'")
+    _ask(f"Forget run {name} from {'its beginning' if next_step == 'all' else f'step {next_step}'} on?", yes)
+    with service_client(url, key) as client:
+        run = client.run(name, join=True)
+        typer.echo(_line(run.rewind(None if next_step == "all" else int(next_step))))
+
+
+@_runs.command("checkpoint")
+def checkpoint(
+    name: Name,
+    checkpoint_name: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="a name for it")],
+    step: Annotated[int, typer.Argument(min=0, help="the step at whose end the state is saved")],
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Save the state as at the end of a step."""
+    with service_client(url, key) as client:
+        saved = client.run(name, join=True).checkpoint(checkpoint_name, step)
+        typer.echo(f"saved {saved['name']} at the end of step {saved['step']}, level {saved['level']:.4f}")
+
+
+@_runs.command("restore")
+def restore(
+    name: Name,
+    checkpoint_name: Annotated[str, typer.Argument(metavar="CHECKPOINT")],
+    yes: Yes = False,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """The state of a checkpoint becomes the run's."""
+    _ask(f"Replace the state of run {name} by checkpoint {checkpoint_name}?", yes)
+    with service_client(url, key) as client:
+        typer.echo(_line(client.run(name, join=True).restore(checkpoint_name)))
+
+
+@_runs.command("export")
+def export(
+    name: Name,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="default: standard output")] = None,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """The whole state as lines of JSON."""
+    import sys
+
+    with service_client(url, key) as client:
+        exported = client.run(name, join=True).export()
+    if out is None:
+        sys.stdout.buffer.write(exported)
+    else:
+        out.write_bytes(exported)
+
+
+@_runs.command("import")
+def import_state(
+    name: Name,
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="what export wrote")],
+    yes: Yes = False,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Replace a run's state by an export; the run is made where there is none of that name."""
+    _ask(f"Replace the state of run {name} by {file}?", yes)
+    with service_client(url, key) as client:
+        typer.echo(_line(client.import_run(name, file.read_bytes())))
+
+
+@_runs.command("rm")
+def delete(name: Name, yes: Yes = False, url: Url = None, key: Key = None) -> None:
+    """Forget a run and its checkpoints."""
+    _ask(f"Delete run {name}, its state and its checkpoints?", yes)
+    with service_client(url, key) as client:
+        client.delete_run(name)
+        typer.echo(f"deleted {name}")
+
+
+def _steps_table(steps: Sequence[HistoryEntry]) -> Table:
+    from rich.table import Table
+
+    table = Table()
+    columns = ("step", "level", "pass ratio", "groups", "simple", "hard", "tokens right", "tokens wrong", "stale")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for step in steps:
+        lengths = (step.mean_tokens_correct, step.mean_tokens_wrong)
+        table.add_row(
+            f"{step.step}{'' if step.closed else ' open'}",
+            f"{step.level:.4f}",
+            "-" if step.batch_pass_ratio is None else f"{step.batch_pass_ratio:.3f}",
+            str(step.groups),
+            str(step.simple),
+            str(step.hard),
+            *("-" if length is None else f"{length:.0f}" for length in lengths),
+            str(step.stale_groups),
+        )
+    return table
+
+
+def _ask(question: str, yes: bool) -> None:
+    if not yes:
+        typer.confirm(question, abort=True)
+
+
+def _line(run: RunInfo) -> str:
+    step = "no open step" if run.step is None else f"step {run.step}"
+    return f"{run.run}: epoch {run.epoch}, {step}, level {run.level:.4f}, {run.problems} problems"

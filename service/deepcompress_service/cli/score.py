@@ -1,0 +1,281 @@
+"""``deepcompress score ROLLOUTS.jsonl``: verdicts and rewards for a file of rollouts, as one training step."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+
+from .formats import Format
+from .helptext import teach
+from .remote import service_client
+
+if TYPE_CHECKING:
+    from deepcompress_client import Run
+    from deepcompress_client.wire import ShapeAnswer, Verdict
+
+_HELP = """\
+Score a file of rollouts: check every answer, then shape the rewards as one step of a run.
+
+ROLLOUTS.jsonl has one JSON object a line; rows of one problem_id are one group, wherever they stand:
+
+  {"problem_id": "p7", "gold": "\\\\frac{3}{4}", "response": "... \\\\boxed{0.75}", "tokens": 812}
+  {"problem_id": "p7", "gold": "\\\\frac{3}{4}", "response": "... and so", "tokens": 4096, "truncated": true}
+
+Without --url a service is started for the occasion, with empty state: the level is then at the strategy's
+initial value, so most groups count as hard. With --url and --run the rollouts count in that run, at --step.
+
+  deepcompress score rollouts.jsonl
+  deepcompress score rollouts.jsonl --strategy '{"name": "deepcompress", "initial_level": 0.5, "ema": 0}'
+  deepcompress score rollouts.jsonl --url http://gpu-host:8321 --run exp-12 --step 0 --out rewards.jsonl
+
+The rows of --out are in the file's order: verdict, reward and its components, beta, simple or hard.
+
+Exit status: 0 scored, 2 the file or the configuration is wrong, 3 the service said no or none answered.
+"""
+
+CHUNK = 256
+"""Rollouts verified in one request: few enough that the progress bar moves."""
+
+
+@dataclass(slots=True)
+class Problem:
+    """The rows of one problem: where they stand in the file, and what shaping needs of them."""
+
+    gold: Any
+    places: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Batch:
+    """The file, read."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    problems: dict[str, Problem] = field(default_factory=dict)
+
+
+class BadFile(Exception):
+    """The file cannot be scored; the message says where and why."""
+
+
+def register(app: typer.Typer) -> None:
+    app.command("score", help=teach(_HELP))(score)
+
+
+def score(
+    rollouts: Annotated[Path, typer.Argument(help="the file; - reads standard input", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="write one JSON row a rollout here; - for standard output")
+    ] = None,
+    strategy: Annotated[
+        str, typer.Option(help="a strategy's name, or a JSON object with its name and parameters")
+    ] = "deepcompress",
+    answer_format: Annotated[
+        Format, typer.Option("--format", "-f", help="where in a response the answer is looked for")
+    ] = Format.boxed,
+    url: Annotated[str | None, typer.Option(help="use this service instead of starting one")] = None,
+    api_key: Annotated[str | None, typer.Option(envvar="DEEPCOMPRESS_API_KEY", help="for --url")] = None,
+    run: Annotated[
+        str | None, typer.Option(help="count the rollouts in this run of --url; default: one for the occasion")
+    ] = None,
+    step: Annotated[int, typer.Option(min=0, help="the step of --run")] = 0,
+) -> None:
+    from .output import fail
+
+    if run is not None and url is None:
+        fail("--run needs --url: without it the service and its state last as long as this command")
+    try:
+        with nullcontext(sys.stdin.buffer) if str(rollouts) == "-" else rollouts.open("rb") as lines:
+            batch = read_batch(lines)
+        chosen = parse_strategy(strategy)
+    except (OSError, BadFile) as error:
+        fail(str(error))
+
+    began = time.perf_counter()
+    with ExitStack() as stack:
+        if url is None:
+            from .embedded import embedded_service
+
+            url = stack.enter_context(embedded_service())
+        client = stack.enter_context(service_client(url, api_key))
+        if run is None:
+            training = client.run(f"score-{uuid.uuid4().hex}", strategy=chosen)
+            stack.callback(training.delete)
+        else:
+            training = client.run(run, join=True)
+        verdicts = verify_all(training, batch, answer_format.value, step)
+        answer = training.shape(shape_groups(batch, verdicts), step=step)
+    seconds = time.perf_counter() - began
+
+    if out is not None:
+        with nullcontext(sys.stdout) if str(out) == "-" else out.open("w", encoding="utf-8") as sink:
+            write_rows(sink, batch, verdicts, answer)
+    print_summary(batch, verdicts, answer, seconds, to_stderr=str(out) == "-")
+
+
+def read_batch(lines: Any) -> Batch:
+    """The rows of a JSONL stream of bytes, grouped. Raises `BadFile` with the line's number."""
+    batch = Batch()
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line.decode("utf-8", "surrogatepass"))
+        except (ValueError, RecursionError) as error:
+            raise BadFile(f"line {number} is not JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise BadFile(f"line {number} is not a JSON object")
+        missing = [name for name in ("problem_id", "gold", "response") if name not in row]
+        if missing:
+            raise BadFile(f"line {number} has no {', '.join(missing)}")
+        name = str(row["problem_id"])
+        problem = batch.problems.setdefault(name, Problem(row["gold"]))
+        if problem.gold != row["gold"]:
+            raise BadFile(f"line {number}: problem {name!r} had another gold on an earlier line")
+        problem.places.append(len(batch.rows))
+        batch.rows.append({key: row.get(key) for key in ("response", "tokens", "truncated")})
+    if not batch.rows:
+        raise BadFile("the file has no rollouts")
+    return batch
+
+
+def parse_strategy(text: str) -> dict[str, Any]:
+    """A name, or a JSON object with a name."""
+    if not text.lstrip().startswith("{"):
+        return {"name": text}
+    try:
+        chosen = json.loads(text)
+    except ValueError as error:
+        raise BadFile(f"--strategy is not JSON: {error}") from None
+    return dict(chosen)
+
+
+def verify_all(training: Run, batch: Batch, answer_format: Any, step: int) -> list[Verdict]:
+    """A verdict a row, in the file's order, with a progress bar on standard error."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from .output import progress_console
+
+    items: list[dict[str, Any]] = [{} for _ in batch.rows]
+    for problem in batch.problems.values():
+        for place in problem.places:
+            row = batch.rows[place]
+            items[place] = {
+                "gold": problem.gold,
+                "response": row["response"],
+                "truncated": bool(row["truncated"]),
+            }
+    verdicts: list[Verdict] = []
+    columns = (TextColumn("checking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=progress_console(), transient=True) as progress:
+        bar = progress.add_task("checking", total=len(items))
+        for start in range(0, len(items), CHUNK):
+            part = items[start : start + CHUNK]
+            verdicts += training.verify(part, step=step, answer_format=answer_format)
+            progress.advance(bar, len(part))
+    return verdicts
+
+
+def shape_groups(batch: Batch, verdicts: Sequence[Verdict]) -> Iterator[dict[str, Any]]:
+    """The groups of the one shape, in order of first appearance."""
+    for name, problem in batch.problems.items():
+        rollouts = [
+            {
+                "correct": verdicts[place].correct,
+                "status": verdicts[place].status,
+                "tokens": batch.rows[place]["tokens"],
+                "truncated": bool(batch.rows[place]["truncated"]),
+            }
+            for place in problem.places
+        ]
+        yield {"problem_id": name, "rollouts": rollouts}
+
+
+def write_rows(sink: TextIO, batch: Batch, verdicts: Sequence[Verdict], answer: ShapeAnswer) -> None:
+    """One JSON object a rollout, in the file's order."""
+    rows: list[dict[str, Any]] = [{} for _ in batch.rows]
+    for group, problem in zip(answer.groups, batch.problems.values(), strict=True):
+        for i, place in enumerate(problem.places):
+            verdict = verdicts[place]
+            rows[place] = {
+                "problem_id": group.problem_id,
+                "correct": verdict.correct,
+                "status": verdict.status,
+                "answer": verdict.answer,
+                "decided_by": verdict.decided_by,
+                "reason": verdict.reason,
+                "reward": group.rewards[i],
+                "outcome": group.components.outcome[i],
+                "length": group.components.length[i],
+                "overlong": group.components.overlong[i],
+                "trainable": group.trainable[i],
+                "pass_ratio": group.pass_ratio,
+                "beta": group.beta,
+                "difficulty": group.difficulty,
+            }
+    for row in rows:
+        sink.write(json.dumps(row, ensure_ascii=True) + "\n")
+
+
+def print_summary(
+    batch: Batch, verdicts: Sequence[Verdict], answer: ShapeAnswer, seconds: float, *, to_stderr: bool
+) -> None:
+    from rich.table import Table
+
+    from .output import DIFFICULTY_STYLE, STATUS_STYLE, clean, console, progress_console
+
+    out = progress_console() if to_stderr else console()
+    count = len(verdicts)
+    counts: Counter[str] = Counter(verdict.status for verdict in verdicts)
+    table = Table(title="verdicts", title_justify="left")
+    table.add_column("status")
+    table.add_column("rollouts", justify="right")
+    table.add_column("share", justify="right")
+    for status in STATUS_STYLE:
+        if counts[status]:
+            share = f"{counts[status] / count:.1%}"
+            table.add_row(f"[{STATUS_STYLE[status]}]{status}[/]", str(counts[status]), share)
+    out.print(table)
+
+    table = Table(title="problems", title_justify="left")
+    for name in ("difficulty", "problems", "mean pass ratio", "mean tokens", "mean reward"):
+        table.add_column(name, justify="left" if name == "difficulty" else "right")
+    for side in ("simple", "even", "hard", None):
+        found = [
+            (group, problem)
+            for group, problem in zip(answer.groups, batch.problems.values(), strict=True)
+            if group.difficulty == side
+        ]
+        if found:
+            tokens = [batch.rows[place]["tokens"] for _, problem in found for place in problem.places]
+            known = [n for n in tokens if n is not None]
+            rewards = [reward for group, _ in found for reward in group.rewards]
+            table.add_row(
+                f"[{DIFFICULTY_STYLE[side]}]{side or 'not told apart'}[/]",
+                str(len(found)),
+                f"{sum(group.pass_ratio for group, _ in found) / len(found):.3f}",
+                f"{sum(known) / len(known):.0f}" if known else "-",
+                f"{sum(rewards) / len(rewards):+.4f}",
+            )
+    out.print(table)
+    level = "none" if answer.level is None else f"{answer.level:.4f}"
+    out.print(
+        f"{count} rollouts of {len(batch.problems)} problems in {seconds:.1f} s "
+        f"({count / seconds:.0f} a second); batch pass ratio {answer.batch_pass_ratio:.4f}, level {level}"
+    )
+    for warning in answer.warnings:
+        out.print("[yellow]warning[/] ", end="")
+        out.print(clean(warning), markup=False)
+    unreadable = [name for name, p in batch.problems.items() if verdicts[p.places[0]].status == "gold_unreadable"]
+    if unreadable:
+        out.print(f"[bold magenta]gold answers that cannot be read[/] ({len(unreadable)}): ", end="")
+        out.print(clean(", ".join(unreadable[:10])), markup=False)

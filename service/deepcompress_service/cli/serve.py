@@ -1,0 +1,89 @@
+"""``deepcompress serve``: the HTTP service, with one or several uvicorn workers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .helptext import teach
+
+_HELP = """\
+Start the service.
+
+State lives where --state-url says: [bold]sqlite:///PATH[/bold] (the default: deepcompress.sqlite3 in the
+working directory; durable, fit for one machine) or [bold]redis://HOST:PORT/DB[/bold] (shared by replicas; run
+it with appendonly yes and appendfsync always). Every setting is also an environment variable,
+DEEPCOMPRESS_STATE_URL and so on; an option given here wins. SIGTERM drains: requests in flight finish.
+
+  deepcompress serve
+  deepcompress serve --host 0.0.0.0 --port 8321 --state-url redis://localhost:6379/0 --workers 4
+
+Then http://HOST:PORT/docs describes every endpoint, and http://HOST:PORT/ shows the runs live.
+"""
+
+
+def register(app: typer.Typer) -> None:
+    app.command("serve", help=teach(_HELP))(serve)
+
+
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="address to listen on; default 127.0.0.1", show_default=False)
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="port; default 8321", min=0, max=65535, show_default=False)] = None,
+    state_url: Annotated[
+        str | None, typer.Option(help="where the difficulty state lives (see above)", show_default=False)
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="server processes; default 1", min=1, max=256, show_default=False)
+    ] = None,
+    verifier_workers: Annotated[
+        int | None,
+        typer.Option(help="comparison processes per server process", min=1, max=256, show_default=False),
+    ] = None,
+) -> None:
+    import os
+    from contextlib import nullcontext
+
+    import uvicorn
+    from pydantic import ValidationError
+
+    from deepcompress_service.metrics_folder import prepare
+    from deepcompress_service.settings import Settings, explain
+
+    from .output import fail, without_password
+
+    given = {
+        "host": host,
+        "port": port,
+        "state_url": state_url,
+        "workers": workers,
+        "verifier_workers": verifier_workers,
+    }
+    # Server processes read their settings from the environment: it is what they inherit, however they start.
+    os.environ.update(
+        {f"DEEPCOMPRESS_{name.upper()}": str(value) for name, value in given.items() if value is not None}
+    )
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        fail(explain(error))
+    if settings.log_format == "console":
+        address = f"http://{settings.host}:{settings.port}"
+        state = without_password(settings.state_url)
+        typer.echo(f"deepcompress at {address} ({address}/docs describes it); state in {state}", err=True)
+
+    # Several processes count and watch together, in a folder that must be known before any of them starts.
+    with prepare() if settings.workers > 1 else nullcontext():
+        uvicorn.run(
+            "deepcompress_service.app:create_app",
+            factory=True,
+            host=settings.host,
+            port=settings.port,
+            workers=settings.workers,
+            timeout_graceful_shutdown=30,
+            access_log=False,
+            log_config=None,
+            server_header=False,
+        )

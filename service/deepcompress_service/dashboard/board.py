@@ -1,0 +1,180 @@
+"""What the dashboard shows of the state: snapshots out of the store, shared by everybody who watches.
+
+However many pages are open, the store is asked at most once a second per run that somebody looks at, and for
+no more than what changed. Everything here reads; nothing is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from ..activity import BETA_BINS, beta_bin
+from ..api.runs import run_row, step_row
+from ..difficulty.model import RunState
+from ..difficulty.store import DifficultyStore
+from ..recency import Recency, most_recent
+
+T = TypeVar("T")
+
+EVERY = 1.0
+"""Seconds for which an answer of the store is good enough for the next viewer too."""
+MAX_STEPS = 2000
+"""Steps of a run that the page draws, the newest ones."""
+MAX_CARDS = 200
+SPARK_STEPS = 60
+MAX_BOARDS = 64
+BETAS_EVERY = 10.0
+MAX_BETAS = 20_000
+"""Problems whose beta is counted, the first by name."""
+
+
+class Shared(Generic[T]):
+    """One answer for all who ask within `every` seconds, and one question however many wait for it."""
+
+    def __init__(self, load: Callable[[], Awaitable[T]], every: float) -> None:
+        self._load = load
+        self.every = every
+        self._at = float("-inf")
+        self._value: T | None = None
+        self._lock = asyncio.Lock()
+
+    async def get(self) -> T:
+        async with self._lock:
+            if self._value is None or time.monotonic() - self._at >= self.every:
+                self._value = await self._load()
+                self._at = time.monotonic()
+            return self._value
+
+
+@dataclass(frozen=True, slots=True)
+class RunSnapshot:
+    """A run as the store has it: its row, and its steps by number."""
+
+    row: dict[str, Any]
+    epoch: int
+    steps: dict[int, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Betas:
+    """How the problems' last betas are distributed."""
+
+    bins: list[int]
+    problems: int
+    complete: bool
+    """False where the run has more problems than were looked at."""
+
+
+@dataclass(slots=True)
+class _Spark:
+    mark: tuple[object, ...]
+    level: list[float] = field(default_factory=list)
+    pass_ratio: list[float | None] = field(default_factory=list)
+
+
+class RunBoard:
+    """One run, kept up to date while somebody looks."""
+
+    def __init__(self, store: DifficultyStore, run: str) -> None:
+        self._store = store
+        self._run = run
+        self._before: RunSnapshot | None = None
+        self._snapshot = Shared(self._look, EVERY)
+        self._betas = Shared(self._count_betas, BETAS_EVERY)
+
+    async def snapshot(self) -> RunSnapshot:
+        """The run now. Raises what the store raises."""
+        return await self._snapshot.get()
+
+    async def betas(self) -> Betas:
+        """The distribution of the problems' last betas, not older than BETAS_EVERY seconds."""
+        return await self._betas.get()
+
+    async def _look(self) -> RunSnapshot:
+        state = await self._store.get_run(self._run)
+        known = self._before.steps if self._before is not None and self._before.epoch == state.epoch else None
+        steps: dict[int, dict[str, Any]] | None = None
+        if known:
+            newest = await self._store.history(self._run, limit=8)
+            # Eight at a time reach back to what is known, unless the run ran ahead.
+            if newest and newest[0].step in known:
+                steps = {**known, **{step.step: step_row(step) for step in newest}}
+        if steps is None:
+            steps = {s.step: step_row(s) for s in await self._store.history(self._run, limit=MAX_STEPS)}
+        for old in sorted(steps)[:-MAX_STEPS]:
+            del steps[old]
+        self._before = RunSnapshot(run_row(state), state.epoch, steps)
+        return self._before
+
+    async def _count_betas(self) -> Betas:
+        began = time.monotonic()
+        bins = [0] * BETA_BINS
+        seen = 0
+        page, following = await self._store.problems(self._run, limit=MAX_BETAS)
+        for problem in page:
+            if problem.last_beta is not None:
+                bins[beta_bin(problem.last_beta)] += 1
+                seen += 1
+        # Counting is slower the more problems there are: at most a fiftieth of the time goes into it.
+        self._betas.every = max(BETAS_EVERY, 50 * (time.monotonic() - began))
+        return Betas(bins, seen, following is None)
+
+
+class Board:
+    """All runs, and those that somebody looks at."""
+
+    def __init__(self, store: DifficultyStore) -> None:
+        self._store = store
+        self._runs: OrderedDict[str, RunBoard] = OrderedDict()
+        self._sparks: dict[str, _Spark] = {}
+        self._recency = Recency()
+        self._cards = Shared(self._look, EVERY)
+
+    def run(self, run: str) -> RunBoard:
+        """The board of one run; the least recently looked at make room."""
+        board = self._runs.get(run)
+        if board is None:
+            board = self._runs[run] = RunBoard(self._store, run)
+        self._runs.move_to_end(run)
+        while len(self._runs) > MAX_BOARDS:
+            self._runs.popitem(last=False)
+        return board
+
+    async def cards(self) -> list[dict[str, Any]]:
+        """Every run, most recently changed first, up to MAX_CARDS of them, with the course of its last steps."""
+        return await self._cards.get()
+
+    async def _look(self) -> list[dict[str, Any]]:
+        states = await self._store.list_runs()
+        changed = self._recency.look(states)
+        shown = most_recent(states, changed)[:MAX_CARDS]
+        cards = []
+        for state in shown:
+            spark = await self._spark(state)
+            card = run_row(state)
+            card.pop("config")
+            card["strategy"] = _strategy(state)
+            card["changed"] = changed.get(state.run)
+            card["levels"], card["pass_ratios"] = spark.level, spark.pass_ratio
+            cards.append(card)
+        self._sparks = {state.run: self._sparks[state.run] for state in shown}
+        return cards
+
+    async def _spark(self, state: RunState) -> _Spark:
+        mark = (state.epoch, state.step, state.level, state.batch_pass_ratio)
+        spark = self._sparks.get(state.run)
+        if spark is None or spark.mark != mark:
+            steps = await self._store.history(state.run, limit=SPARK_STEPS) if state.kind else []
+            spark = _Spark(mark, [s.level for s in steps], [s.batch_pass_ratio for s in steps])
+            self._sparks[state.run] = spark
+        return spark
+
+
+def _strategy(state: RunState) -> str:
+    strategy = run_row(state)["config"].get("strategy", {})
+    return str(strategy.get("name", "deepcompress"))

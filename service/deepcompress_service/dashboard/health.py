@@ -1,0 +1,60 @@
+"""The service's own state for the page: of the one process that answers, and of the store it sees."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from importlib import metadata
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..api.context import Context
+from ..difficulty.errors import DifficultyError
+
+_STARTED = time.time()
+_VERSION = metadata.version("deepcompress")
+
+
+async def health(context: Context, viewers: int) -> dict[str, Any]:
+    """Ready or not and why, what is in progress, and how long the store takes to answer."""
+    began = time.perf_counter()
+    error: str | None = None
+    try:
+        await context.store.ping()
+    except DifficultyError as failure:
+        error = failure.slug
+    store_ms = (time.perf_counter() - began) * 1000
+    pool = context.pool.stats()
+    return {
+        "ready": error is None and pool.alive > 0 and not context.draining,
+        "draining": context.draining,
+        "version": _VERSION,
+        "process": f"{socket.gethostname()}:{os.getpid()}",
+        "uptime_s": time.time() - _STARTED,
+        "store": {
+            # The scheme alone: the rest of the URL may hold a password.
+            "kind": urlsplit(context.settings.state_url).scheme,
+            "error": error,
+            "ms": store_ms,
+        },
+        "verifier": {
+            "workers": pool.workers,
+            "alive": pool.alive,
+            "cas_workers": pool.cas_workers,
+            "cas_alive": pool.cas_alive,
+            "queued": pool.queued,
+            "checked": pool.checked,
+            "undecided": pool.undecided,
+            "killed": pool.killed,
+            "crashed": pool.crashed,
+        },
+        "requests": {
+            "inside": context.door.requests,
+            "most": context.settings.max_inflight_requests,
+            "waiting": context.gate.waiting,
+            "bytes": context.door.bytes,
+            "most_bytes": context.settings.max_inflight_body,
+        },
+        "viewers": viewers,
+    }

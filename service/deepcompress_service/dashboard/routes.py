@@ -1,0 +1,173 @@
+"""Routes of the dashboard: the page, its files, and its event streams."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from functools import lru_cache
+from importlib import resources
+from typing import Annotated
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from ..activity import RunActivity
+from ..api.auth import Grant
+from ..api.context import Context, In, grant_of
+from ..api.errors import Problem
+from ..api.runs import Run, problem_row
+from .board import EVERY, Board, Shared
+from .health import health
+from .stream import CardStream, RunStream, event
+
+router = APIRouter(include_in_schema=False)
+
+MAX_VIEWERS = 128
+"""Open streams of one process; each costs a connection and up to a few hundred kilobytes."""
+KEY_CHECK_S = 15.0
+"""A stream ends this soon after its key was taken away."""
+
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        # No string becomes markup or code in this page, whatever a script of it tries.
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    )
+)
+_STATIC = resources.files(__package__) / "static"
+_TYPES = {
+    "css": "text/css; charset=utf-8",
+    "html": "text/html; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml; charset=utf-8",
+}
+
+
+@lru_cache(maxsize=64)
+def _file(name: str) -> tuple[bytes, str, str] | None:
+    """Content, content type and entity tag of one of the page's files; None where it is not one of them."""
+    parts = name.split("/")
+    if any(not part or part.startswith(".") or "\\" in part for part in parts):
+        return None
+    path = _STATIC.joinpath(*parts)
+    kind = _TYPES.get(parts[-1].rpartition(".")[2])
+    if kind is None or not path.is_file():
+        return None
+    content = path.read_bytes()
+    return content, kind, f'"{hashlib.sha256(content).hexdigest()[:24]}"'
+
+
+def _answer(request: Request, name: str) -> Response:
+    found = _file(name)
+    if found is None:
+        raise Problem(404, "not-found", "the dashboard has no such file")
+    content, kind, tag = found
+    # Asked about every time, sent only when it changed: a new version of the service is a new page at once.
+    headers = {"ETag": tag, "Cache-Control": "no-cache", "Content-Security-Policy": POLICY}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    return Response(content, headers={**headers, "Content-Type": kind})
+
+
+@router.get("/")
+async def page(request: Request) -> Response:
+    """The page: no data in it, so no key for it."""
+    return _answer(request, "index.html")
+
+
+@router.get("/dashboard/static/{name:path}")
+async def static(request: Request, name: str) -> Response:
+    """The page's scripts and styles."""
+    return _answer(request, name)
+
+
+@router.get("/dashboard/events")
+async def all_events(request: Request, context: In) -> Response:
+    """A stream of all runs that the key may see."""
+    grant = grant_of(request)
+    stream = CardStream(_watchers(request).board, grant.allows_run)
+    return _streamed(request, context, grant, stream, "")
+
+
+@router.get("/dashboard/runs/{run}/events")
+async def run_events(run: Run, request: Request, context: In) -> Response:
+    """A stream of one run."""
+    stream = RunStream(_watchers(request).board.run(run))
+    return _streamed(request, context, grant_of(request), stream, run)
+
+
+@router.get("/dashboard/runs/{run}/problem")
+async def problem_course(run: Run, context: In, problem: Annotated[str, Query(max_length=512)]) -> Response:
+    """One problem after each of the kept steps that touched it."""
+    course = await context.store.problem_course(run, problem)
+    return Response(orjson.dumps({"steps": [problem_row(state) for state in course]}), media_type="application/json")
+
+
+class Watchers:
+    """The open streams of one process and the board they share."""
+
+    def __init__(self, context: Context) -> None:
+        self.board = Board(context.store)
+        self.count = 0
+        self.health = Shared(lambda: health(context, self.count), EVERY)
+        self._windows: OrderedDict[str, Shared[RunActivity | None]] = OrderedDict()
+        self._context = context
+
+    async def window(self, run: str) -> RunActivity | None:
+        """What the processes of this server lately saw of a run; the empty name for verdicts without one."""
+        shared = self._windows.get(run)
+        if shared is None:
+            shared = self._windows[run] = Shared(lambda: self._context.windows.of(run), EVERY)
+        self._windows.move_to_end(run)
+        while len(self._windows) > MAX_VIEWERS:
+            self._windows.popitem(last=False)
+        return await shared.get()
+
+
+def _watchers(request: Request) -> Watchers:
+    state = request.app.state
+    # One for each start of the app: the context is a new one then.
+    known: tuple[Context, Watchers] | None = getattr(state, "watchers", None)
+    if known is None or known[0] is not state.context:
+        known = state.watchers = (state.context, Watchers(state.context))
+    return known[1]
+
+
+def _streamed(request: Request, context: Context, grant: Grant, stream: RunStream | CardStream, run: str) -> Response:
+    watchers = _watchers(request)
+    if watchers.count >= MAX_VIEWERS or context.draining:
+        raise Problem(503, "too-many-viewers", "too many pages are open on this process", retry_after=5)
+
+    async def body() -> AsyncIterator[bytes]:
+        watchers.count += 1
+        checked = time.monotonic()
+        try:
+            while not context.draining:
+                parts = [part async for part in stream.events(await watchers.window(run))]
+                # Told every time, changed or not: a silent stream is a lost one, and the page notices.
+                parts.append(event("health", await watchers.health.get()))
+                yield b"".join(parts)
+                await asyncio.sleep(EVERY)
+                if time.monotonic() - checked > KEY_CHECK_S:
+                    checked = time.monotonic()
+                    if context.keys.check(request) != grant:
+                        return
+        except Problem:
+            return
+        finally:
+            watchers.count -= 1
+
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(body(), media_type="text/event-stream", headers=headers)

@@ -1,0 +1,176 @@
+/** What every chart shares: its panel with a heading, legend and table, a drawing that fits its width, and
+ *  one pointer-and-keyboard way to pick a place in it and read it. */
+
+import { h, s, say } from "../dom.js";
+
+const MOST_TABLE_ROWS = 300;
+
+export class Chart {
+  /** `spec`: {title, hint, height, tools, summary: () => text, table: () => {head, rows}}. */
+  constructor(spec) {
+    this.spec = spec;
+    this.width = 0;
+    this.height = spec.height ?? 240;
+    this.picked = null;
+    this.hiddenSeries = new Set();
+    this.svg = s("svg", { class: "chart", height: this.height, "aria-hidden": "true", focusable: "false" });
+    this.tip = h("div", { class: "tip", hidden: true });
+    this.plot = h(
+      "div",
+      {
+        class: "plot",
+        tabindex: "0",
+        role: "group",
+        "aria-roledescription": "chart",
+        "aria-label": spec.title,
+        on: {
+          pointermove: (event) => this.pointAt(event),
+          pointerdown: (event) => this.pointAt(event),
+          pointerleave: () => this.pick(null),
+          keydown: (event) => this.key(event),
+          blur: () => this.pick(null),
+        },
+      },
+      this.svg,
+      this.tip,
+    );
+    this.legend = h("div", { class: "legend", role: "group", "aria-label": `${spec.title}: what is drawn` });
+    this.tableBody = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${spec.title}, as a table` });
+    this.details = h("details", { class: "as-table", on: { toggle: () => this.fillTable() } }, h("summary", null, "As a table"), this.tableBody);
+    this.hint = h("p", { class: "hint" }, spec.hint ?? "");
+    this.root = h(
+      "section",
+      { class: "panel", "aria-label": spec.title },
+      h("div", { class: "panel-head" }, h("h2", null, spec.title), spec.tools, this.hint),
+      this.legend,
+      this.plot,
+      this.details,
+    );
+    this.observer = new ResizeObserver(([entry]) => {
+      const width = Math.round(entry.contentRect.width);
+      if (width !== this.width && width > 0) {
+        this.width = width;
+        this.redraw();
+      }
+    });
+    this.observer.observe(this.plot);
+  }
+
+  close() {
+    this.observer.disconnect();
+  }
+
+  /** New data is in place: draw it, and tell who cannot see it what it says. */
+  refresh() {
+    this.plot.setAttribute("aria-label", `${this.spec.title}. ${this.spec.summary()} Arrow keys read it point by point.`);
+    this.redraw();
+    this.fillTable();
+  }
+
+  redraw() {
+    if (!this.width) return;
+    this.svg.setAttribute("viewBox", `0 0 ${this.width} ${this.height}`);
+    this.svg.replaceChildren(...this.draw());
+    if (this.picked !== null) this.showPicked();
+  }
+
+  fillTable() {
+    if (!this.details.open) return;
+    const { head, rows } = this.spec.table();
+    const shown = rows.slice(0, MOST_TABLE_ROWS);
+    const cells = (row, tag, scope) => h("tr", null, row.map((cell, i) => h(i === 0 && tag === "td" ? "th" : tag, { scope: tag === "th" ? scope : i === 0 ? "row" : null }, cell)));
+    const caption = h("caption", { class: "visually-hidden" }, this.spec.title);
+    this.tableBody.replaceChildren(h("table", null, caption, h("thead", null, cells(head, "th", "col")), h("tbody", null, shown.map((row) => cells(row, "td")))));
+    if (rows.length > shown.length) this.tableBody.append(h("p", { class: "hint" }, `The first ${shown.length} of ${rows.length} rows.`));
+  }
+
+  /** Legend entries: [{key, label, shape}], each a button that hides its series. */
+  setLegend(entries) {
+    const known = entries.map((entry) => entry.key).join();
+    if (known === this.legendKeys) return;
+    this.legendKeys = known;
+    this.legend.replaceChildren(
+      ...entries.map(({ key, label, shape }) => {
+        const button = h("button", { type: "button", "aria-pressed": String(!this.hiddenSeries.has(key)) }, s("svg", { viewBox: "0 0 18 12", "aria-hidden": "true" }, shape), label);
+        button.addEventListener("click", () => {
+          if (!this.hiddenSeries.delete(key)) this.hiddenSeries.add(key);
+          button.setAttribute("aria-pressed", String(!this.hiddenSeries.has(key)));
+          this.pick(null);
+          this.redraw();
+        });
+        return button;
+      }),
+    );
+  }
+
+  pointAt(event) {
+    const box = this.plot.getBoundingClientRect();
+    this.pick(this.nearest(event.clientX - box.left, event.clientY - box.top));
+  }
+
+  key(event) {
+    const count = this.places();
+    if (!count) return;
+    const now = this.picked;
+    const to = {
+      ArrowRight: now === null ? 0 : Math.min(count - 1, now + 1),
+      ArrowLeft: now === null ? count - 1 : Math.max(0, now - 1),
+      Home: 0,
+      End: count - 1,
+      PageDown: Math.min(count - 1, (now ?? 0) + 10),
+      PageUp: Math.max(0, (now ?? 0) - 10),
+      Escape: null,
+    }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    this.pick(to);
+    if (to !== null) {
+      const { title, rows } = this.reading(to);
+      say(`${title}: ${rows.map(([name, value]) => `${name} ${value}`).join(", ")}`);
+    }
+  }
+
+  pick(index) {
+    if (index === this.picked) return;
+    this.picked = index;
+    this.redraw();
+    if (index === null) this.tip.hidden = true;
+  }
+
+  showPicked() {
+    if (this.picked >= this.places()) {
+      this.picked = null;
+      this.tip.hidden = true;
+      return;
+    }
+    const { x, y, marks } = this.anchor(this.picked);
+    this.svg.append(...marks);
+    const { title, rows } = this.reading(this.picked);
+    this.tip.replaceChildren(h("b", null, title), ...rows.map(([name, value]) => h("div", null, h("span", null, name), h("span", null, value))));
+    this.tip.hidden = false;
+    const size = this.tip.getBoundingClientRect();
+    const left = x + 14 + size.width > this.width ? x - 14 - size.width : x + 14;
+    const top = Math.min(Math.max(0, y - size.height / 2), this.height - size.height);
+    this.tip.style.transform = `translate(${Math.round(Math.max(0, left))}px, ${Math.round(Math.max(0, top))}px)`;
+  }
+
+  /** Grid lines and labels for both axes inside `box` {left, right, top, bottom}. */
+  axes(box, x, y, { xTicks, yTicks, xFormat, yFormat, xTitle }) {
+    const parts = [];
+    for (const tick of yTicks) {
+      const place = Math.round(y(tick)) + 0.5;
+      parts.push(s("line", { class: "grid-line", x1: box.left, x2: box.right, y1: place, y2: place }));
+      parts.push(s("text", { x: box.left - 8, y: place + 4, "text-anchor": "end" }, yFormat(tick)));
+    }
+    parts.push(s("line", { class: "base-line", x1: box.left, x2: box.right, y1: box.bottom + 0.5, y2: box.bottom + 0.5 }));
+    for (const tick of xTicks) {
+      parts.push(s("text", { x: x(tick), y: box.bottom + 17, "text-anchor": "middle" }, xFormat(tick)));
+    }
+    if (xTitle) parts.push(s("text", { class: "axis-title", x: box.right, y: box.bottom + 33, "text-anchor": "end" }, xTitle));
+    return parts;
+  }
+
+  nothing(text) {
+    return [s("text", { class: "note", x: this.width / 2, y: this.height / 2, "text-anchor": "middle" }, text)];
+  }
+}

@@ -1,0 +1,49 @@
+/** Numbers and times as people read them. A true minus sign, and a dash for what is not known. */
+
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const NONE = "–";
+
+const minus = (text) => text.replace("-", "−");
+
+export const count = (value) => (value === null || value === undefined ? NONE : minus(whole.format(value)));
+
+export const fixed = (value, digits = 3) =>
+  value === null || value === undefined ? NONE : minus(value.toFixed(digits));
+
+export const signed = (value, digits = 3) =>
+  value === null || value === undefined ? NONE : (value > 0 ? "+" : "") + minus(value.toFixed(digits));
+
+export const percent = (value, digits = 0) =>
+  value === null || value === undefined ? NONE : `${minus((value * 100).toFixed(digits))}%`;
+
+export function short(value) {
+  const size = Math.abs(value);
+  if (size >= 1e6) return minus(`${trim(value / 1e6)}M`);
+  if (size >= 1e4) return minus(`${trim(value / 1e3)}k`);
+  return minus(size >= 100 || Number.isInteger(value) ? whole.format(value) : String(Number(value.toPrecision(3))));
+}
+
+const trim = (value) => String(Number(value.toPrecision(3)));
+
+export function bytes(value) {
+  if (value < 1024) return `${value} B`;
+  const units = ["KiB", "MiB", "GiB", "TiB"];
+  let size = value;
+  let unit = -1;
+  do {
+    size /= 1024;
+    unit += 1;
+  } while (size >= 1024 && unit < units.length - 1);
+  return `${trim(size)} ${units[unit]}`;
+}
+
+/** "4 s", "12 min", "3 h": how long ago or how long, in one unit. */
+export function span(seconds) {
+  if (seconds < 60) return `${Math.max(0, Math.floor(seconds))} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 86400 * 2) return `${Math.floor(seconds / 3600)} h`;
+  return `${Math.floor(seconds / 86400)} days`;
+}
+
+export const clock = (seconds) =>
+  new Date(seconds * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });

@@ -1,0 +1,81 @@
+/** The page: which view the address names, the theme, the key, and whether the stream is alive. */
+
+import { h, visible } from "./dom.js";
+import { key } from "./net.js";
+import { askForKey } from "./key.js";
+import { startTheme } from "./theme.js";
+import { showHealth } from "./views/health.js";
+import { runView } from "./views/run.js";
+import { runsView } from "./views/runs.js";
+
+const main = document.getElementById("main");
+const trail = document.getElementById("trail");
+const live = document.getElementById("live");
+const keyButton = document.getElementById("key-button");
+
+const STATES = {
+  connecting: "connecting",
+  live: "live",
+  lost: "reconnecting",
+  trouble: "store unreachable",
+  key: "key needed",
+  refused: "not available",
+};
+
+let view = null;
+
+function setState(state) {
+  live.dataset.state = state;
+  const word = STATES[state];
+  if (live.textContent !== word) live.replaceChildren(h("span", { class: "live-word" }, word));
+  live.title = word;
+  keyButton.hidden = state !== "key" && !key.get();
+}
+
+/** What the address says: #/ is all runs, #/runs/NAME is one. */
+function where() {
+  const parts = location.hash.replace(/^#\/?/, "").split("/");
+  if (parts[0] !== "runs" || !parts[1]) return null;
+  try {
+    return decodeURIComponent(parts[1]);
+  } catch {
+    return parts[1];
+  }
+}
+
+function show(focus) {
+  view?.close();
+  const run = where();
+  document.title = run === null ? "Runs · deepcompress" : `${visible(run)} · deepcompress`;
+  trail.replaceChildren();
+  if (run !== null) trail.append(h("a", { href: "#/" }, "Runs"), " / ", h("span", { "aria-current": "page" }, visible(run)));
+  const hooks = {
+    state(state) {
+      setState(state);
+      if (state === "key") needKey();
+    },
+    health: showHealth,
+  };
+  view = run === null ? runsView(hooks) : runView(run, hooks);
+  main.replaceChildren(view.root);
+  window.scrollTo(0, 0);
+  if (focus) main.focus();
+}
+
+async function needKey() {
+  const given = await askForKey(key.get() !== null);
+  if (given === null) return;
+  if (given) key.set(given);
+  else key.forget();
+  show(false);
+}
+
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
+keyButton.addEventListener("click", needKey);
+window.addEventListener("hashchange", () => show(true));
+startTheme(document.getElementById("theme-button"));
+setState("connecting");
+show(false);

@@ -1,0 +1,401 @@
+"""Bytes and text that stores keep: the one place that knows their layout, in Python and (mirrored) in Lua.
+
+Binary values are little-endian and unaligned, so that Python's ``struct`` and the ``struct`` library of Redis'
+Lua read and write the same bytes. Integers are exact, doubles are the 8 bytes of a float64: nothing is rounded.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from .model import Accumulator, DifficultyConfig, ProblemState, StepStatistics
+
+NONE32 = 0xFFFFFFFF
+"""Stands for None where a token length is kept in 32 bits (lengths go to 2^31 - 1)."""
+RATIO_ONE = 1 << 30
+"""A smoothed pass ratio of 1 in the fixed-point sum over all problems: exact for 2^23 problems in a double."""
+
+_STATE = struct.Struct("<IIdddIBIdId")
+STATE_BYTES = _STATE.size
+_TALLY = struct.Struct("<dIIIdI")
+_HEAD = struct.Struct("<dddBB")
+_OBSERVED = struct.Struct("<IIIIddIBd")
+_ROLLOUT = struct.Struct("<BBBdd")
+_SIDES: tuple[Literal["simple", "hard"] | None, ...] = (None, "simple", "hard")
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one step added to one problem."""
+
+    step: int = -1
+    """-1: nothing (a problem that a rewind brought back to its state before the step)."""
+    attempts: int = 0
+    passes: int = 0
+    shortest: int | None = None
+    correct_tokens_sum: int = 0
+    correct_tokens_count: int = 0
+
+    def add(self, attempts: int, passes: int, tokens_known: bool, correct_sum: int, correct_min: int | None) -> None:
+        self.attempts += attempts
+        self.passes += passes
+        if tokens_known:
+            self.correct_tokens_sum += correct_sum
+            self.correct_tokens_count += passes
+            if correct_min is not None:
+                self.shortest = correct_min if self.shortest is None else min(self.shortest, correct_min)
+
+
+@dataclass(slots=True)
+class ProblemRecord:
+    """A problem's state before the last step that touched it, and that step's tally.
+
+    The two are folded when they are read, since the step's final level, which the last beta is taken against,
+    is not known before the step is closed.
+    """
+
+    before: ProblemState
+    tally: Tally
+
+
+@dataclass(slots=True)
+class GroupRecord:
+    """What a recorded group is answered from."""
+
+    level: float
+    step_level: float
+    batch_pass_ratio: float
+    stale: bool
+    counts: bool
+    accumulators: tuple[float, ...]
+    problem: ProblemState
+    digest: bytes
+    payload: bytes
+
+
+@dataclass(slots=True)
+class ObservedGroup:
+    """The rollouts of a group seen by verify so far."""
+
+    problem_id: str
+    size: int = 0
+    passes: int = 0
+    truncated: int = 0
+    tokens_known: int = 0
+    """Rollouts whose length is known."""
+    tokens_sum: int = 0
+    correct_tokens_sum: int = 0
+    correct_tokens_min: int | None = None
+    counts: bool = True
+    generation: int = 0
+
+
+@dataclass(slots=True)
+class StepRecord:
+    """A closed step: its accumulators before and after (the level first) and its statistics."""
+
+    before: tuple[float, ...]
+    after: tuple[float, ...]
+    mean: float | None = None
+    groups: int = 0
+    rollouts: int = 0
+    correct: int = 0
+    simple: int = 0
+    hard: int = 0
+    truncated: int = 0
+    observed_groups: int = 0
+    stale_groups: int = 0
+    tokens_sum: int = 0
+    tokens_count: int = 0
+    correct_tokens_sum: int = 0
+    correct_tokens_count: int = 0
+    simple_tokens_sum: int = 0
+    simple_tokens_count: int = 0
+    hard_tokens_sum: int = 0
+    hard_tokens_count: int = 0
+
+    def statistics(self, step: int, *, closed: bool = True) -> StepStatistics:
+        return StepStatistics(
+            step=step,
+            level=self.after[0],
+            batch_pass_ratio=self.mean,
+            accumulators=self.after[1:],
+            closed=closed,
+            **{name: getattr(self, name) for name in STEP_INTEGERS},
+        )
+
+
+STEP_INTEGERS = (
+    "groups",
+    "rollouts",
+    "correct",
+    "simple",
+    "hard",
+    "truncated",
+    "observed_groups",
+    "stale_groups",
+    "tokens_sum",
+    "tokens_count",
+    "correct_tokens_sum",
+    "correct_tokens_count",
+    "simple_tokens_sum",
+    "simple_tokens_count",
+    "hard_tokens_sum",
+    "hard_tokens_count",
+)
+"""The integers of a step's line, in order."""
+
+
+def pack_state(state: ProblemState) -> bytes:
+    flags = (state.pass_ratio is not None) | (state.last_beta is not None) << 1
+    flags |= _SIDES.index(state.last_side) << 2
+    return _STATE.pack(
+        state.attempts,
+        state.passes,
+        state.pass_ratio or 0.0,
+        state.last_pass_ratio or 0.0,
+        state.last_beta or 0.0,
+        state.turns,
+        flags,
+        NONE32 if state.shortest_correct_tokens is None else state.shortest_correct_tokens,
+        float(state.correct_tokens_sum),
+        state.correct_tokens_count,
+        -1.0 if state.last_step is None else float(state.last_step),
+    )
+
+
+def unpack_state(problem_id: str, data: bytes, offset: int = 0) -> ProblemState:
+    attempts, passes, ratio, last, beta, turns, flags, shortest, total, count, step = _STATE.unpack_from(data, offset)
+    if not attempts:
+        return ProblemState(problem_id)
+    return ProblemState(
+        problem_id,
+        attempts,
+        passes,
+        ratio if flags & 1 else None,
+        last if flags & 1 else None,
+        beta if flags & 2 else None,
+        turns,
+        _SIDES[flags >> 2],
+        None if shortest == NONE32 else shortest,
+        int(total),
+        count,
+        None if step < 0 else int(step),
+    )
+
+
+def pack_problem(record: ProblemRecord) -> bytes:
+    tally = record.tally
+    return pack_state(record.before) + _TALLY.pack(
+        float(tally.step),
+        tally.attempts,
+        tally.passes,
+        NONE32 if tally.shortest is None else tally.shortest,
+        float(tally.correct_tokens_sum),
+        tally.correct_tokens_count,
+    )
+
+
+def unpack_problem(problem_id: str, data: bytes) -> ProblemRecord:
+    step, attempts, passes, shortest, total, count = _TALLY.unpack_from(data, _STATE.size)
+    tally = Tally(int(step), attempts, passes, None if shortest == NONE32 else shortest, int(total), count)
+    return ProblemRecord(unpack_state(problem_id, data), tally)
+
+
+def pack_group(record: GroupRecord) -> bytes:
+    name = encode(record.problem.problem_id)
+    count = len(record.accumulators)
+    return b"".join(
+        (
+            _HEAD.pack(
+                record.level,
+                record.step_level,
+                record.batch_pass_ratio,
+                record.stale | record.counts << 1,
+                count,
+            ),
+            struct.pack(f"<{count}d", *record.accumulators),
+            pack_state(record.problem),
+            record.digest,
+            struct.pack("<H", len(name)),
+            name,
+            record.payload,
+        )
+    )
+
+
+def unpack_group(data: bytes) -> GroupRecord:
+    level, step_level, mean, flags, count = _HEAD.unpack_from(data)
+    at = _HEAD.size
+    accumulators = struct.unpack_from(f"<{count}d", data, at)
+    at += 8 * count
+    tail = at + _STATE.size + 16
+    (length,) = struct.unpack_from("<H", data, tail)
+    name = decode(data[tail + 2 : tail + 2 + length])
+    return GroupRecord(
+        level=level,
+        step_level=step_level,
+        batch_pass_ratio=mean,
+        stale=bool(flags & 1),
+        counts=bool(flags & 2),
+        accumulators=accumulators,
+        problem=unpack_state(name, data, at),
+        digest=data[tail - 16 : tail],
+        payload=data[tail + 2 + length :],
+    )
+
+
+def group_digest(data: bytes) -> bytes:
+    """The digest of a packed group, without unpacking the rest."""
+    at = _HEAD.size + 8 * data[_HEAD.size - 1] + _STATE.size
+    return data[at : at + 16]
+
+
+def pack_observed(group: ObservedGroup) -> bytes:
+    return _OBSERVED.pack(
+        group.size,
+        group.passes,
+        group.truncated,
+        group.tokens_known,
+        float(group.tokens_sum),
+        float(group.correct_tokens_sum),
+        NONE32 if group.correct_tokens_min is None else group.correct_tokens_min,
+        group.counts,
+        float(group.generation),
+    ) + encode(group.problem_id)
+
+
+def unpack_observed(data: bytes) -> ObservedGroup:
+    size, passes, truncated, known, total, correct, least, counts, generation = _OBSERVED.unpack_from(data)
+    return ObservedGroup(
+        problem_id=decode(data[_OBSERVED.size :]),
+        size=size,
+        passes=passes,
+        truncated=truncated,
+        tokens_known=known,
+        tokens_sum=int(total),
+        correct_tokens_sum=int(correct),
+        correct_tokens_min=None if least == NONE32 else least,
+        counts=bool(counts),
+        generation=int(generation),
+    )
+
+
+def pack_rollout(correct: bool, counts: bool, truncated: bool, tokens: int | None, generation: int) -> bytes:
+    """An observed rollout's content: equal bytes are the same observation."""
+    return _ROLLOUT.pack(correct, counts, truncated, -1.0 if tokens is None else tokens, generation)
+
+
+def format_step(record: StepRecord) -> str:
+    """``mean|integers|before|after``: doubles with all their digits, `-` for no mean."""
+    integers = ",".join(str(getattr(record, name)) for name in STEP_INTEGERS)
+    before = " ".join(map(repr, record.before))
+    after = " ".join(map(repr, record.after))
+    return f"{'-' if record.mean is None else repr(record.mean)}|{integers}|{before}|{after}"
+
+
+def parse_step(text: str) -> StepRecord:
+    mean, integers, before, after = text.split("|")
+    return StepRecord(
+        tuple(map(float, before.split())),
+        tuple(map(float, after.split())),
+        None if mean == "-" else float(mean),
+        *map(int, integers.split(",")),
+    )
+
+
+def config_to_json(config: DifficultyConfig) -> str:
+    return json.dumps(asdict(config), sort_keys=True, separators=(",", ":"))
+
+
+def config_from_json(text: str | bytes) -> DifficultyConfig:
+    fields: dict[str, Any] = json.loads(text)
+    fields["level"] = Accumulator(**fields["level"])
+    fields["extra"] = tuple(Accumulator(**extra) for extra in fields["extra"])
+    return DifficultyConfig(**fields)
+
+
+def encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def decode(data: bytes) -> str:
+    return data.decode("utf-8", "surrogatepass")
+
+
+CellKey = tuple[int, int, int]
+"""(generation, group size G, passes of the group)"""
+
+
+@dataclass(slots=True)
+class Cell:
+    """All groups of the open step that share generation, size and passes: everything a step's statistics need,
+    since which of them are simple is known only once the step's final level is."""
+
+    groups: int = 0
+    truncated: int = 0
+    tokens_sum: int = 0
+    tokens_count: int = 0
+    correct_tokens_sum: int = 0
+    correct_tokens_count: int = 0
+
+    def integers(self) -> list[int]:
+        return [
+            self.groups,
+            self.truncated,
+            self.tokens_sum,
+            self.tokens_count,
+            self.correct_tokens_sum,
+            self.correct_tokens_count,
+        ]
+
+
+@dataclass(slots=True)
+class Meta:
+    """What a run is, apart from its problems, groups, steps and observations."""
+
+    config: DifficultyConfig
+    config_text: str
+    kind: Literal["stepped", "stepless"] | None = None
+    open: int | None = None
+    """The step that takes groups now."""
+    closed: int = -1
+    """Every step up to this one is closed."""
+    pruned: int = -1
+    """Records of the steps up to this one are gone."""
+    first: int | None = None
+    """The least step in the history."""
+    values: tuple[float, ...] = ()
+    """The accumulators (the level first) after the last closed step: before the open one."""
+    problems: int = 0
+    ratio_sum: int = 0
+    """For ``reference: "dataset"``: the fixed-point sum of all problems' smoothed pass ratios, the open step's groups
+    so far included."""
+    start: tuple[float, ...] = ()
+    """The accumulators before the open step, as its groups read them."""
+    sequence: int = 0
+    """Stepless requests so far."""
+    cells: dict[CellKey, Cell] = field(default_factory=dict)
+
+
+def meta_to_json(meta: Meta) -> str:
+    fields = {
+        name: getattr(meta, name)
+        for name in ("config_text", "kind", "open", "closed", "pruned", "first", "values", "problems")
+    }
+    fields |= {"ratio_sum": meta.ratio_sum, "start": meta.start, "sequence": meta.sequence}
+    fields["config"] = asdict(meta.config)
+    fields["cells"] = [[*key, *cell.integers()] for key, cell in meta.cells.items()]
+    return json.dumps(fields, separators=(",", ":"))
+
+
+def meta_from_json(text: str | bytes) -> Meta:
+    fields: dict[str, Any] = json.loads(text)
+    fields["config"] = config_from_json(json.dumps(fields["config"]))
+    fields["values"] = tuple(fields["values"])
+    fields["start"] = tuple(fields["start"])
+    fields["cells"] = {tuple(row[:3]): Cell(*row[3:]) for row in fields["cells"]}
+    return Meta(**fields)

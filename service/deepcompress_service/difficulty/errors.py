@@ -1,0 +1,72 @@
+"""Why a store says no. Each carries a stable slug, which the API puts into the problem's ``type``."""
+
+from __future__ import annotations
+
+
+class DifficultyError(Exception):
+    """Base: the request was refused and nothing was changed. ``detail`` says what the caller can do."""
+
+    slug = "difficulty-error"
+
+    def __init__(self, detail: str, **facts: object) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.facts = facts
+
+
+class UnknownRun(DifficultyError):
+    slug = "unknown-run"
+
+
+class UnknownProblem(DifficultyError):
+    slug = "unknown-problem"
+
+
+class UnknownCheckpoint(DifficultyError):
+    slug = "unknown-checkpoint"
+
+
+class RunConflict(DifficultyError):
+    """A PUT with another configuration on a run that has state."""
+
+    slug = "run-conflict"
+
+
+class GroupConflict(DifficultyError):
+    """The same group with other content."""
+
+    slug = "group-conflict"
+
+
+class StepTooOld(DifficultyError):
+    """Records of that step are gone; the detail names the ways out."""
+
+    slug = "step-too-old"
+
+
+class EpochMismatch(DifficultyError):
+    slug = "epoch-mismatch"
+
+
+class StepKindMismatch(DifficultyError):
+    """A stepped request on a stepless run, or the other way round."""
+
+    slug = "step-kind-mismatch"
+
+
+class NotObserved(DifficultyError):
+    """``"step": "observed"`` or a missing problem_id, for groups not observed (at exactly one open step)."""
+
+    slug = "not-observed"
+
+
+class StoreUnavailable(DifficultyError):
+    """The store cannot be reached or did not answer in time. Nothing was acknowledged; try again."""
+
+    slug = "store-unavailable"
+
+
+class StoreTooNew(DifficultyError):
+    """The store was written by a newer version of this service."""
+
+    slug = "store-too-new"

@@ -1,0 +1,282 @@
+"""What `memory://` and SQLite share: the store protocol over a `Place` that can give views inside a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from typing import Protocol, TypeVar
+
+from . import refusals
+from .arithmetic import finish
+from .codec import unpack_problem
+from .engine import commit, new_meta, run_exists
+from .going_back import check_reach, problem_now, rewind, run_state, standing_level
+from .model import (
+    Checkpoint,
+    Commit,
+    CommitOutcome,
+    DifficultyConfig,
+    Observation,
+    ProblemState,
+    RunState,
+    StepStatistics,
+)
+from .observations import observe
+from .paging import Page, Side, Sort, page_of
+from .transfer import FullView, export_lines, import_lines
+
+T = TypeVar("T")
+
+SCRATCH = ""
+"""The view that an import fills before it becomes the run's (no checkpoint has this name)."""
+
+
+class Place(Protocol):
+    """All runs of a store, inside one transaction."""
+
+    def epoch(self, run: str) -> int:
+        """0 where the run was never heard of; survives its deletion."""
+
+    def set_epoch(self, run: str, epoch: int) -> None: ...
+
+    def runs(self) -> list[str]: ...
+
+    def view(self, run: str, checkpoint: str | None = None) -> FullView:
+        """The run's own state, or that of a checkpoint of it."""
+
+    def copy(self, run: str, source: str | None, target: str | None) -> None:
+        """Replace one view of a run (None: its own) by a copy of another."""
+
+    def move(self, run: str, source: str, target: str | None) -> None:
+        """As copy, and the source is gone."""
+
+    def checkpoints(self, run: str) -> list[Checkpoint]: ...
+
+    def put_checkpoint(self, run: str, checkpoint: Checkpoint) -> None: ...
+
+    def drop_checkpoint(self, run: str, name: str) -> None: ...
+
+    def drop(self, run: str) -> None:
+        """The run's state and its checkpoints, but not its epoch."""
+
+
+class LocalStore:
+    """Subclasses say how a transaction runs."""
+
+    async def _read(self, work: Callable[[Place], T]) -> T:
+        raise NotImplementedError
+
+    async def _write(self, work: Callable[[Place], T]) -> T:
+        raise NotImplementedError
+
+    def _stream(self, work: Callable[[Place], Iterator[str]]) -> AsyncIterator[str]:
+        """Lines read from one snapshot."""
+        raise NotImplementedError
+
+    async def put_run(self, run: str, config: DifficultyConfig, config_text: str) -> RunState:
+        def work(place: Place) -> RunState:
+            view = place.view(run)
+            meta = view.load()
+            created = meta is None
+            if meta is None or (meta.config_text != config_text and meta.kind is None):
+                closed = meta.closed if meta else -1
+                meta = new_meta(config, config_text)
+                meta.closed = closed
+                view.save(meta)
+            elif meta.config_text != config_text:
+                raise refusals.run_conflict(run)
+            return run_state(view, run, place.epoch(run), meta, created=created)
+
+        return await self._write(work)
+
+    async def get_run(self, run: str) -> RunState:
+        def work(place: Place) -> RunState:
+            view = place.view(run)
+            return run_state(view, run, place.epoch(run), run_exists(view, run))
+
+        return await self._read(work)
+
+    async def list_runs(self) -> list[RunState]:
+        def work(place: Place) -> list[RunState]:
+            found = []
+            for run in place.runs():
+                view = place.view(run)
+                if meta := view.load():
+                    found.append(run_state(view, run, place.epoch(run), meta))
+            return found
+
+        return await self._read(work)
+
+    async def delete_run(self, run: str) -> int:
+        def work(place: Place) -> int:
+            run_exists(place.view(run), run)
+            place.drop(run)
+            return self._raise_epoch(place, run)
+
+        return await self._write(work)
+
+    @staticmethod
+    def _raise_epoch(place: Place, run: str) -> int:
+        epoch = place.epoch(run) + 1
+        place.set_epoch(run, epoch)
+        return epoch
+
+    async def commit(self, commit_: Commit) -> CommitOutcome:
+        return await self._write(lambda place: commit(place.view(commit_.run), place.epoch(commit_.run), commit_))
+
+    async def observe(self, observations: Sequence[Observation]) -> list[bool]:
+        def work(place: Place) -> list[bool]:
+            answers = [False] * len(observations)
+            by_run: dict[str, list[int]] = {}
+            for index, seen in enumerate(observations):
+                by_run.setdefault(seen.run, []).append(index)
+            for run, indices in by_run.items():
+                said = observe(place.view(run), place.epoch(run), [observations[i] for i in indices])
+                for index, answer in zip(indices, said, strict=True):
+                    answers[index] = answer
+            return answers
+
+        return await self._write(work)
+
+    async def history(self, run: str, *, since: int | None = None, limit: int | None = None) -> list[StepStatistics]:
+        def work(place: Place) -> list[StepStatistics]:
+            view = place.view(run)
+            meta = run_exists(view, run)
+            closed = view.steps(-1 if since is None else since - 1)
+            if limit is not None:
+                closed = closed[-limit:]
+            found = [record.statistics(step) for step in closed if (record := view.step(step))]
+            if meta.open is not None and (since is None or meta.open >= since):
+                found.append(finish(meta).statistics(meta.open, closed=False))
+            return found if limit is None else found[-limit:]
+
+        return await self._read(work)
+
+    async def problem(self, run: str, problem_id: str) -> ProblemState:
+        def work(place: Place) -> ProblemState:
+            view = place.view(run)
+            meta = run_exists(view, run)
+            data = view.problems([problem_id]).get(problem_id)
+            if data is None:
+                raise refusals.unknown_problem(run, problem_id)
+            return problem_now(view, meta, problem_id, data)
+
+        return await self._read(work)
+
+    async def problem_course(self, run: str, problem_id: str, *, limit: int = 200) -> list[ProblemState]:
+        def work(place: Place) -> list[ProblemState]:
+            view = place.view(run)
+            meta = run_exists(view, run)
+            data = view.problems([problem_id]).get(problem_id)
+            if data is None:
+                raise refusals.unknown_problem(run, problem_id)
+            course = [problem_now(view, meta, problem_id, data)]
+            while data and len(course) < limit:
+                record = unpack_problem(problem_id, data)
+                if record.before.last_step is None:
+                    break
+                course.append(record.before)
+                data = view.undo_of(record.tally.step, problem_id) if record.tally.step > meta.pruned else b""
+            return course[::-1]
+
+        return await self._read(work)
+
+    async def problems(
+        self,
+        run: str,
+        *,
+        cursor: str | None = None,
+        limit: int = 100,
+        side: Side | None = None,
+        sort: Sort = "problem_id",
+        search: str | None = None,
+    ) -> Page:
+        def work(place: Place) -> Page:
+            view = place.view(run)
+            meta = run_exists(view, run)
+            levels = {step: record.after[0] for step in view.steps(-1) if (record := view.step(step))}
+            if meta.open is not None:
+                levels[meta.open] = finish(meta).after[0]
+            return page_of(
+                view.all_problems(),
+                levels,
+                meta.config.problem_weight,
+                cursor=cursor,
+                limit=limit,
+                side=side,
+                sort=sort,
+                search=search,
+            )
+
+        return await self._read(work)
+
+    async def checkpoint(self, run: str, name: str, step: int) -> Checkpoint:
+        def work(place: Place) -> Checkpoint:
+            check_reach(run_exists(place.view(run), run), step + 1, place.checkpoints(run))
+            place.copy(run, None, name)
+            view = place.view(run, name)
+            meta = rewind(view, run_exists(view, run), step + 1, place.checkpoints(run))
+            view.forget_running()
+            view.save(meta)
+            saved = Checkpoint(name, step, standing_level(meta), meta.problems, place.epoch(run), view.bytes_used())
+            place.put_checkpoint(run, saved)
+            return saved
+
+        return await self._write(work)
+
+    async def checkpoints(self, run: str) -> list[Checkpoint]:
+        def work(place: Place) -> list[Checkpoint]:
+            run_exists(place.view(run), run)
+            return sorted(place.checkpoints(run), key=lambda c: (c.step, c.name))
+
+        return await self._read(work)
+
+    async def delete_checkpoint(self, run: str, name: str) -> None:
+        def work(place: Place) -> None:
+            run_exists(place.view(run), run)
+            self._known(place, run, name)
+            place.drop_checkpoint(run, name)
+
+        await self._write(work)
+
+    @staticmethod
+    def _known(place: Place, run: str, name: str) -> None:
+        if all(checkpoint.name != name for checkpoint in place.checkpoints(run)):
+            raise refusals.unknown_checkpoint(run, name)
+
+    async def restore(self, run: str, name: str) -> RunState:
+        def work(place: Place) -> RunState:
+            run_exists(place.view(run), run)
+            self._known(place, run, name)
+            place.copy(run, name, None)
+            view = place.view(run)
+            return run_state(view, run, self._raise_epoch(place, run), run_exists(view, run))
+
+        return await self._write(work)
+
+    async def rewind(self, run: str, next_step: int | None) -> RunState:
+        def work(place: Place) -> RunState:
+            view = place.view(run)
+            meta = rewind(view, run_exists(view, run), next_step, place.checkpoints(run))
+            view.save(meta)
+            return run_state(view, run, self._raise_epoch(place, run), meta)
+
+        return await self._write(work)
+
+    def export_run(self, run: str) -> AsyncIterator[str]:
+        def work(place: Place) -> Iterator[str]:
+            view = place.view(run)
+            return export_lines(view, run, place.epoch(run), run_exists(view, run))
+
+        return self._stream(work)
+
+    async def import_run(self, run: str, lines: Iterable[str]) -> RunState:
+        def work(place: Place) -> RunState:
+            scratch = place.view(run, SCRATCH)
+            scratch.wipe()
+            scratch.save(import_lines(scratch, lines))
+            place.move(run, SCRATCH, None)
+            view = place.view(run)
+            meta = run_exists(view, run)
+            return run_state(view, run, self._raise_epoch(place, run), meta)
+
+        return await self._write(work)

@@ -1,0 +1,238 @@
+"""`memory://`: the state in dictionaries, for tests and for trying things out. Gone with the process."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from .codec import Meta, StepRecord, decode, encode, format_step, parse_step
+from .local import LocalStore, Place
+from .model import Checkpoint
+from .transfer import Row
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class MemoryView:
+    meta: Meta | None = None
+    problem_records: dict[str, bytes] = field(default_factory=dict)
+    undo_records: dict[int, dict[str, bytes]] = field(default_factory=dict)
+    group_records: dict[int, dict[str, bytes]] = field(default_factory=dict)
+    step_records: dict[int, str] = field(default_factory=dict)
+    observed_groups: dict[int, dict[str, bytes]] = field(default_factory=dict)
+    observed_rollouts: dict[int, dict[tuple[str, str], bytes]] = field(default_factory=dict)
+    requests: dict[str, tuple[int, int, bytes]] = field(default_factory=dict)
+
+    def load(self) -> Meta | None:
+        return copy.deepcopy(self.meta)
+
+    def save(self, meta: Meta) -> None:
+        self.meta = meta
+
+    def problems(self, ids: Iterable[str]) -> dict[str, bytes]:
+        return {i: self.problem_records[i] for i in ids if i in self.problem_records}
+
+    def put_problems(self, records: Mapping[str, bytes]) -> None:
+        self.problem_records.update(records)
+
+    def drop_problems(self, ids: Iterable[str]) -> None:
+        for problem_id in ids:
+            del self.problem_records[problem_id]
+
+    def all_problems(self) -> Iterator[tuple[str, bytes]]:
+        return iter(self.problem_records.items())
+
+    def undo(self, step: int) -> dict[str, bytes]:
+        return dict(self.undo_records.get(step, {}))
+
+    def undo_of(self, step: int, problem_id: str) -> bytes:
+        return self.undo_records[step][problem_id]
+
+    def put_undo(self, step: int, records: Mapping[str, bytes]) -> None:
+        self.undo_records.setdefault(step, {}).update(records)
+
+    def groups(self, step: int, ids: Iterable[str]) -> dict[str, bytes]:
+        records = self.group_records.get(step, {})
+        return {i: records[i] for i in ids if i in records}
+
+    def put_groups(self, step: int, records: Mapping[str, bytes]) -> None:
+        self.group_records.setdefault(step, {}).update(records)
+
+    def steps(self, after: int) -> list[int]:
+        return sorted(step for step in self.step_records if step > after)
+
+    def step(self, step: int) -> StepRecord | None:
+        text = self.step_records.get(step)
+        return None if text is None else parse_step(text)
+
+    def put_step(self, step: int, record: StepRecord) -> None:
+        self.step_records[step] = format_step(record)
+
+    def forget_records(self, step: int) -> None:
+        tables: tuple[dict[int, Any], ...] = (self.group_records, self.undo_records, self.observed_groups)
+        for table in tables:
+            table.pop(step, None)
+        self.observed_rollouts.pop(step, None)
+
+    def forget_from(self, step: int) -> None:
+        tables: tuple[dict[int, Any], ...] = (
+            self.group_records,
+            self.undo_records,
+            self.step_records,
+            self.observed_groups,
+            self.observed_rollouts,
+        )
+        for table in tables:
+            for later in [s for s in table if s >= step]:
+                del table[later]
+        self.requests = {name: kept for name, kept in self.requests.items() if kept[1] < step}
+
+    def observed_steps(self, after: int) -> list[int]:
+        return sorted(step for step in self.observed_groups if step > after)
+
+    def observed(self, step: int, ids: Iterable[str] | None = None) -> dict[str, bytes]:
+        groups = self.observed_groups.get(step, {})
+        return dict(groups) if ids is None else {i: groups[i] for i in ids if i in groups}
+
+    def put_observed(self, step: int, records: Mapping[str, bytes]) -> None:
+        if records:
+            self.observed_groups.setdefault(step, {}).update(records)
+
+    def rollouts(self, step: int, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+        known = self.observed_rollouts.get(step, {})
+        return {key: known[key] for key in keys if key in known}
+
+    def put_rollouts(self, step: int, records: Mapping[tuple[str, str], bytes]) -> None:
+        if records:
+            self.observed_rollouts.setdefault(step, {}).update(records)
+
+    def close_observations(self, step: int) -> None:
+        self.observed_rollouts.pop(step, None)
+
+    def request(self, request_id: str) -> bytes | None:
+        kept = self.requests.get(request_id)
+        return None if kept is None else kept[2]
+
+    def put_request(self, request_id: str, sequence: int, step: int, record: bytes, keep: int) -> None:
+        self.requests[request_id] = (sequence, step, record)
+        while len(self.requests) > keep:
+            del self.requests[next(iter(self.requests))]
+
+    def wipe(self) -> None:
+        fresh = MemoryView(self.meta)
+        for name in self.__dataclass_fields__:
+            setattr(self, name, getattr(fresh, name))
+
+    def forget_running(self) -> None:
+        self.group_records, self.observed_groups, self.observed_rollouts = {}, {}, {}
+
+    def bytes_used(self) -> int:
+        return sum(len(key) + len(value) for key, value in self.problem_records.items()) + sum(
+            len(key) + len(value) for step in self.undo_records.values() for key, value in step.items()
+        )
+
+    def rows(self) -> Iterator[Row]:
+        for step, text in sorted(self.step_records.items()):
+            yield "steps", (step,), encode(text)
+        for problem_id, record in sorted(self.problem_records.items()):
+            yield "problems", (problem_id,), record
+        for name, by_step in (
+            ("undo", self.undo_records),
+            ("groups", self.group_records),
+            ("observed", self.observed_groups),
+        ):
+            for step, records in sorted(by_step.items()):
+                for key, record in sorted(records.items()):
+                    yield name, (step, key), record
+        for step, rollouts in sorted(self.observed_rollouts.items()):
+            for (group_id, rollout_id), content in sorted(rollouts.items()):
+                yield "rollouts", (step, group_id, rollout_id), content
+        for request_id, (sequence, step, record) in self.requests.items():
+            yield "requests", (request_id, sequence, step), record
+
+    def put_rows(self, rows: Iterable[Row]) -> None:
+        for table, key, value in rows:
+            match table, key:
+                case "steps", (int(step),):
+                    self.step_records[step] = decode(value)
+                case "problems", (str(name),):
+                    self.problem_records[name] = value
+                case "undo", (int(step), str(name)):
+                    self.put_undo(step, {name: value})
+                case "groups", (int(step), str(name)):
+                    self.put_groups(step, {name: value})
+                case "observed", (int(step), str(name)):
+                    self.put_observed(step, {name: value})
+                case "rollouts", (int(step), str(group_id), str(rollout_id)):
+                    self.put_rollouts(step, {(group_id, rollout_id): value})
+                case "requests", (str(name), int(sequence), int(step)):
+                    self.requests[name] = (sequence, step, value)
+
+
+@dataclass(slots=True)
+class MemoryPlace:
+    epochs: dict[str, int] = field(default_factory=dict)
+    views: dict[tuple[str, str | None], MemoryView] = field(default_factory=dict)
+    saved: dict[str, dict[str, Checkpoint]] = field(default_factory=dict)
+
+    def epoch(self, run: str) -> int:
+        return self.epochs.get(run, 0)
+
+    def set_epoch(self, run: str, epoch: int) -> None:
+        self.epochs[run] = epoch
+
+    def runs(self) -> list[str]:
+        return sorted(run for run, checkpoint in self.views if checkpoint is None)
+
+    def view(self, run: str, checkpoint: str | None = None) -> MemoryView:
+        return self.views.setdefault((run, checkpoint), MemoryView())
+
+    def copy(self, run: str, source: str | None, target: str | None) -> None:
+        self.views[run, target] = copy.deepcopy(self.view(run, source))
+
+    def move(self, run: str, source: str, target: str | None) -> None:
+        self.views[run, target] = self.views.pop((run, source))
+
+    def checkpoints(self, run: str) -> list[Checkpoint]:
+        return list(self.saved.get(run, {}).values())
+
+    def put_checkpoint(self, run: str, checkpoint: Checkpoint) -> None:
+        self.saved.setdefault(run, {})[checkpoint.name] = checkpoint
+
+    def drop_checkpoint(self, run: str, name: str) -> None:
+        del self.saved[run][name]
+        del self.views[run, name]
+
+    def drop(self, run: str) -> None:
+        self.saved.pop(run, None)
+        for key in [key for key in self.views if key[0] == run]:
+            del self.views[key]
+
+
+class MemoryStore(LocalStore):
+    """One process, one event loop: an operation runs to its end before the next begins."""
+
+    def __init__(self) -> None:
+        self._place = MemoryPlace()
+
+    async def open(self) -> None:
+        """Nothing to connect to."""
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    async def ping(self) -> None:
+        """Always there."""
+
+    async def _read(self, work: Callable[[Place], T]) -> T:
+        return work(self._place)
+
+    async def _write(self, work: Callable[[Place], T]) -> T:
+        return work(self._place)
+
+    async def _stream(self, work: Callable[[Place], Iterator[str]]) -> AsyncIterator[str]:
+        for line in list(work(self._place)):
+            yield line

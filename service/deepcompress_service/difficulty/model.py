@@ -1,0 +1,222 @@
+"""The words of the difficulty state, as frozen dataclasses: what is asked of a store and what it answers.
+
+Nothing here computes. Integers are exact tallies; every float is a float64 derived from them in one fixed
+order (design, 5.8), so that stores agree to the last bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+AccumulatorKind = Literal["ema", "max", "integrator"]
+
+
+@dataclass(frozen=True, slots=True)
+class Accumulator:
+    """A number that a run carries from step to step, computed from its value before the step and the step's
+    tallies alone, so that shards, retries and order change nothing.
+
+    With x = the value before the step, m = the mean group pass ratio of the step, a = correct rollouts /
+    rollouts of the step:
+
+    * ``ema``:         weight * x + (1 - weight) * m       (the level is one; arXiv 2510.27419)
+    * ``max``:         max(x, a)                           (ShortRL's running maximum accuracy, 2505.12284)
+    * ``integrator``:  max(0, x + weight * (a - target))   (A-DLP's controller, 2505.18298)
+    """
+
+    kind: AccumulatorKind
+    initial: float
+    weight: float = 0.0
+    target: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DifficultyConfig:
+    """What a store must know of a run's configuration. The rest of it is opaque text to the store."""
+
+    level: Accumulator = Accumulator("ema", initial=1.0, weight=0.99)
+    """Accumulator 0: the level P_b."""
+    extra: tuple[Accumulator, ...] = ()
+    """Further accumulators, for strategies with a state of their own (shadow strategies included)."""
+    reference: Literal["current", "previous", "dataset"] = "current"
+    """Which level beta is taken against: after this step's groups so far were folded in, the level at the end
+    of the step before, or the mean over all problems' smoothed pass ratios."""
+    step_level: Literal["all", "last"] = "all"
+    """Which groups of a step make its level: all, or those of the greatest generation (design, 5.2)."""
+    keep_steps: int = 64
+    groups_per_step: int | None = None
+    problem_weight: float = 0.3
+    """Weight of the newest step in a problem's smoothed pass ratio."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupCommit:
+    """One group as a caller reports it. Its identity is (run, step, group_id)."""
+
+    group_id: str
+    problem_id: str | None
+    """None: taken from the group's observations (422 where it has none)."""
+    digest: bytes
+    """16 bytes over what the caller sent, rollouts in order; verdicts are not part of it."""
+    payload: bytes
+    """Kept in the record and given back with a replay: the verdicts. Opaque to the store."""
+    size: int
+    """Rollouts in the group, G >= 1."""
+    passes: int
+    """Of which correct. Undecided ones count as wrong."""
+    counts: bool = True
+    """False where the gold cannot be read: counts in neither the level nor the problem's state."""
+    truncated: int = 0
+    tokens_known: bool = True
+    tokens_sum: int = 0
+    correct_tokens_sum: int = 0
+    correct_tokens_min: int | None = None
+    """None where no rollout was correct, or no lengths are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One training request: groups of one step of a run (or of none, for stepless runs)."""
+
+    run: str
+    groups: tuple[GroupCommit, ...]
+    step: int | Literal["observed"] | None = None
+    """None: a stepless request; then `request_id` is required."""
+    epoch: int | None = None
+    """The epoch the caller believes in. None: bound to the one met on arrival (see `expected_epoch`)."""
+    expected_epoch: int | None = None
+    """The epoch the service met on arrival; another at commit time is an EpochMismatch. None: not met yet."""
+    generation: int | None = None
+    request_id: str | None = None
+    request_digest: bytes = b""
+    """16 bytes over the whole request's groups, for stepless repeats."""
+    config: DifficultyConfig | None = None
+    """Given so that a run named for the first time can be created within the same transaction."""
+    config_text: str = ""
+    """The run's whole configuration as canonical JSON, kept with the run when this request creates it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemState:
+    """A problem as it stood before a step, or as it stands now."""
+
+    problem_id: str
+    attempts: int = 0
+    passes: int = 0
+    pass_ratio: float | None = None
+    """Smoothed over the steps that touched it; None before the first."""
+    last_pass_ratio: float | None = None
+    last_beta: float | None = None
+    """Last pass ratio minus the final level of that step."""
+    turns: int = 0
+    """How often it turned between simple and hard. An even step (beta = 0) is no turn."""
+    last_side: Literal["simple", "hard"] | None = None
+    """The last of the two sides it was on."""
+    shortest_correct_tokens: int | None = None
+    correct_tokens_sum: int = 0
+    correct_tokens_count: int = 0
+    last_step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupOutcome:
+    """What the record of a group says: the state its reward is computed from."""
+
+    group_id: str
+    problem_id: str
+    level: float
+    """The level that beta is taken against. For a stale group: that step's recorded level."""
+    accumulators: tuple[float, ...]
+    """The values of `DifficultyConfig.extra` before this step."""
+    problem: ProblemState
+    """As it stood before this step."""
+    payload: bytes
+    """As recorded: of the first commit when replayed, else as sent."""
+    replayed: bool = False
+    stale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CommitOutcome:
+    run: str
+    epoch: int
+    step: int
+    """The step the groups were counted in (the service's own count for stepless runs)."""
+    level: float
+    """The step's level with every group committed so far."""
+    batch_pass_ratio: float
+    """Mean P_g of the step's counted groups so far; of this request's groups where none count."""
+    groups: tuple[GroupOutcome, ...]
+    """In the order sent."""
+    created: bool = False
+    config_text: str = ""
+    """The run's configuration as stored: it may differ from the default the caller offered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One verified rollout that carries identity (design, 5.5). The first of a rollout_id wins."""
+
+    run: str
+    step: int
+    problem_id: str
+    group_id: str
+    rollout_id: str
+    correct: bool
+    counts: bool = True
+    tokens: int | None = None
+    truncated: bool = False
+    epoch: int | None = None
+    generation: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepStatistics:
+    """One step's tallies and what was computed from them. Beta here is P_g minus the step's final level."""
+
+    step: int
+    level: float
+    batch_pass_ratio: float | None
+    accumulators: tuple[float, ...]
+    groups: int
+    rollouts: int
+    correct: int
+    simple: int
+    hard: int
+    truncated: int = 0
+    observed_groups: int = 0
+    stale_groups: int = 0
+    tokens_sum: int = 0
+    tokens_count: int = 0
+    correct_tokens_sum: int = 0
+    correct_tokens_count: int = 0
+    simple_tokens_sum: int = 0
+    simple_tokens_count: int = 0
+    hard_tokens_sum: int = 0
+    hard_tokens_count: int = 0
+    closed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    run: str
+    epoch: int
+    config: DifficultyConfig
+    config_text: str
+    kind: Literal["stepped", "stepless"] | None
+    step: int | None
+    level: float
+    batch_pass_ratio: float | None
+    problems: int
+    created: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    name: str
+    step: int
+    level: float
+    problems: int
+    epoch: int
+    bytes: int = field(default=0)

@@ -1,0 +1,72 @@
+"""Observations (design, 5.5): what `verify` saw of a group before anyone shaped it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .codec import ObservedGroup, pack_observed, pack_rollout, unpack_observed
+from .model import DifficultyConfig, Observation
+from .view import View
+
+
+def observe(view: View, epoch: int, observations: Sequence[Observation]) -> list[bool]:
+    """Observations of one run, in order: for each, whether it is recorded. A run that does not exist yet keeps
+    them for the day it does, since `verify` comes before the first `shape`."""
+    meta = view.load()
+    kept = meta.config.keep_steps if meta else DifficultyConfig().keep_steps
+    closed = meta.closed if meta else -1
+    answers = [False] * len(observations)
+    if meta is not None and meta.kind == "stepless":
+        return answers
+    by_step: dict[int, list[int]] = {}
+    for index, seen in enumerate(observations):
+        if seen.epoch in (None, epoch) and seen.step > closed:
+            by_step.setdefault(seen.step, []).append(index)
+    waiting = set(view.observed_steps(closed))
+    for step, indices in sorted(by_step.items()):
+        if step not in waiting and len(waiting) >= kept:
+            continue
+        _observe_step(view, step, [(index, observations[index]) for index in indices], answers)
+        if any(answers[index] for index in indices):
+            waiting.add(step)
+    return answers
+
+
+def _observe_step(
+    view: View, step: int, observations: Sequence[tuple[int, Observation]], answers: list[bool]
+) -> None:
+    ids = {seen.group_id for _, seen in observations}
+    shaped = view.groups(step, ids)
+    groups = {group_id: unpack_observed(data) for group_id, data in view.observed(step, ids).items()}
+    rollouts = view.rollouts(step, {(seen.group_id, seen.rollout_id) for _, seen in observations})
+    changed: dict[str, ObservedGroup] = {}
+    new: dict[tuple[str, str], bytes] = {}
+    for index, seen in observations:
+        if seen.group_id in shaped:
+            continue
+        group = groups.setdefault(seen.group_id, ObservedGroup(seen.problem_id))
+        if group.problem_id != seen.problem_id:
+            continue
+        key = (seen.group_id, seen.rollout_id)
+        generation = seen.generation or 0
+        content = pack_rollout(seen.correct, seen.counts, seen.truncated, seen.tokens, generation)
+        if key in rollouts:
+            answers[index] = rollouts[key] == content
+            continue
+        answers[index] = True
+        rollouts[key] = new[key] = content
+        changed[seen.group_id] = group
+        group.size += 1
+        group.passes += seen.correct
+        group.truncated += seen.truncated
+        group.counts = group.counts and seen.counts
+        group.generation = max(group.generation, generation)
+        if seen.tokens is not None:
+            group.tokens_known += 1
+            group.tokens_sum += seen.tokens
+            if seen.correct:
+                group.correct_tokens_sum += seen.tokens
+                least = group.correct_tokens_min
+                group.correct_tokens_min = seen.tokens if least is None else min(least, seen.tokens)
+    view.put_rollouts(step, new)
+    view.put_observed(step, {group_id: pack_observed(group) for group_id, group in changed.items()})

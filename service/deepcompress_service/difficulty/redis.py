@@ -1,0 +1,459 @@
+"""`redis://` and its kin: the state in Redis, shared by every replica of the service.
+
+Every request is one Lua script (``lua/``), atomic, on keys that share the hash tag `{run}`; Redis' own log is the
+journal. What is guaranteed in which deployment is in docs/difficulty-state.md.
+"""
+
+from __future__ import annotations
+
+import struct
+import uuid
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import suppress
+from itertools import islice
+from typing import Any
+
+from . import redis_rows, refusals
+from .arithmetic import finish, fold
+from .codec import (
+    NONE32,
+    STATE_BYTES,
+    Cell,
+    Meta,
+    ProblemRecord,
+    StepRecord,
+    config_from_json,
+    config_to_json,
+    decode,
+    encode,
+    pack_rollout,
+    parse_step,
+    unpack_group,
+    unpack_problem,
+    unpack_state,
+)
+from .errors import DifficultyError, StoreTooNew, StoreUnavailable
+from .going_back import standing_level
+from .model import (
+    Checkpoint,
+    Commit,
+    CommitOutcome,
+    DifficultyConfig,
+    GroupOutcome,
+    Observation,
+    ProblemState,
+    RunState,
+    StepStatistics,
+)
+from .paging import Page, Side, Sort, page_of
+from .redis_link import Argument, Link, open_link
+from .scripts import (
+    ADOPT,
+    CHECKPOINT,
+    COMMIT,
+    DELETE,
+    DROP_CHECKPOINT,
+    OBSERVE,
+    PUT_RUN,
+    READ_RUN,
+    RESTORE,
+    REWIND,
+    SNAPSHOT,
+)
+from .transfer import lines_of, read_lines
+
+SCHEMA_VERSION = 1
+SCHEMA_KEY = "dc:schema"
+RUNS_KEY = "dc:runs"
+"""The names of all runs ever; a run that is gone stays named until someone looks for it."""
+SCRATCH_SECONDS = 3600
+"""An export's snapshot and a broken-off import are gone after this."""
+AT_ONCE = 1000
+
+_NUMBERS = struct.Struct("<IIBIddI")
+
+
+class RedisStore:
+    """`timeout_s` bounds an operation with its retries; `slow_timeout_s` those that touch a whole run (checkpoint,
+    restore, rewind, export, import). `replicas`: how many must have a write before it is acknowledged."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float = 5.0,
+        slow_timeout_s: float = 60.0,
+        replicas: int = 0,
+        max_connections: int = 16,
+    ) -> None:
+        self._link: Link = open_link(url, timeout_s=timeout_s, replicas=replicas, max_connections=max_connections)
+        self._slow = slow_timeout_s
+        self._listed: set[str] = set()
+
+    async def open(self) -> None:
+        version = await self._link.command(SCHEMA_KEY, "GET", SCHEMA_KEY)
+        if version is not None and int(version) > SCHEMA_VERSION:
+            raise StoreTooNew(
+                f"this Redis has schema version {int(version)}, this service knows {SCHEMA_VERSION}: run the newer "
+                "service, or another Redis",
+                found=int(version),
+                known=SCHEMA_VERSION,
+            )
+        if version is None:
+            await self._link.command(SCHEMA_KEY, "SET", SCHEMA_KEY, SCHEMA_VERSION, "NX", writes=True)
+
+    async def close(self) -> None:
+        await self._link.close()
+
+    async def ping(self) -> None:
+        await self._link.command(SCHEMA_KEY, "GET", SCHEMA_KEY)
+
+    # runs
+
+    async def put_run(self, run: str, config: DifficultyConfig, config_text: str) -> RunState:
+        await self._list(run)
+        reply = await self._run(PUT_RUN, run, config_to_json(config), config_text)
+        return await self._state(run, created=bool(reply[1]))
+
+    async def get_run(self, run: str) -> RunState:
+        return await self._state(run)
+
+    async def list_runs(self) -> list[RunState]:
+        names = await self._link.command(RUNS_KEY, "SMEMBERS", RUNS_KEY)
+        found = []
+        for name in sorted(map(decode, names)):
+            try:
+                found.append(await self._state(name))
+            except DifficultyError as error:
+                if error.slug != "unknown-run":
+                    raise
+        return found
+
+    async def delete_run(self, run: str) -> int:
+        reply = await self._run(DELETE, run, slow=True)
+        return int(reply[1])
+
+    async def _list(self, run: str) -> None:
+        """Name the run among all runs. A name of a run that does not exist does no harm."""
+        if run not in self._listed:
+            await self._link.command(RUNS_KEY, "SADD", RUNS_KEY, run, writes=True)
+            self._listed.add(run)
+
+    async def _read(self, run: str, key: str | None = None) -> tuple[int, Meta, StepRecord | None]:
+        """Epoch, meta with the open step's tallies, and the last closed step."""
+        reply = await self._run(READ_RUN, run, writes=False, key=key)
+        meta = _meta_of(_pairs(reply[2]), _pairs(reply[3]))
+        return int(reply[1]), meta, parse_step(decode(reply[4])) if reply[4] else None
+
+    async def _state(self, run: str, *, created: bool = False) -> RunState:
+        epoch, meta, last = await self._read(run)
+        level, mean = standing_level(meta), last.mean if last else None
+        if meta.open is not None:
+            now = finish(meta)
+            level, mean = now.after[0], now.mean
+        return RunState(
+            run, epoch, meta.config, meta.config_text, meta.kind, meta.open, level, mean, meta.problems, created
+        )
+
+    # the training path
+
+    async def commit(self, commit: Commit) -> CommitOutcome:
+        args: list[Argument] = [
+            "" if commit.step is None else commit.step,
+            "" if commit.epoch is None else commit.epoch,
+            "" if commit.expected_epoch is None else commit.expected_epoch,
+            commit.generation or 0,
+            commit.request_id or "",
+            commit.request_digest,
+            config_to_json(commit.config) if commit.config else "",
+            commit.config_text,
+        ]
+        numbers: list[bytes] = []
+        args.append(b"")
+        for g in commit.groups:
+            least = NONE32 if g.correct_tokens_min is None else g.correct_tokens_min
+            known = g.counts | g.tokens_known << 1
+            numbers.append(
+                _NUMBERS.pack(g.size, g.passes, known, g.truncated, g.tokens_sum, g.correct_tokens_sum, least)
+            )
+            name = encode(g.problem_id or "")
+            tail = b"".join((g.digest, len(name).to_bytes(2, "little"), name, g.payload))
+            args += (encode(g.group_id), name, tail)
+        args[8] = b"".join(numbers)
+        reply = await self._run(COMMIT, commit.run, *args)
+        with suppress(StoreUnavailable):  # the names may be on another server; the next commit tries again
+            await self._list(commit.run)
+        _, epoch, step, created, config_text, step_level, mean, level, extras, stale, replayed, states, rest = reply
+        accumulators = tuple(map(float, extras.split()))
+        level_used, is_stale, at = float(level), bool(stale), 0
+        entries, outcomes = iter(rest), []
+        for g, again in zip(commit.groups, replayed, strict=True):
+            if again == 49:  # "1": its whole record is among the entries
+                record = unpack_group(next(entries))
+                outcome = GroupOutcome(
+                    g.group_id,
+                    record.problem.problem_id,
+                    record.level,
+                    record.accumulators,
+                    record.problem,
+                    record.payload,
+                    replayed=True,
+                    stale=record.stale,
+                )
+            else:
+                problem_id = g.problem_id if g.problem_id is not None else decode(next(entries))
+                state = unpack_state(problem_id, states, at)
+                at += STATE_BYTES
+                outcome = GroupOutcome(
+                    g.group_id, problem_id, level_used, accumulators, state, g.payload, False, is_stale
+                )
+            outcomes.append(outcome)
+        return CommitOutcome(
+            commit.run,
+            int(epoch),
+            int(step),
+            float(step_level),
+            float(mean),
+            tuple(outcomes),
+            created=bool(created),
+            config_text=decode(config_text),
+        )
+
+    async def observe(self, observations: Sequence[Observation]) -> list[bool]:
+        answers = [False] * len(observations)
+        by_run: dict[str, list[int]] = {}
+        for index, seen in enumerate(observations):
+            by_run.setdefault(seen.run, []).append(index)
+        for run, indices in by_run.items():
+            args: list[Argument] = [DifficultyConfig().keep_steps]
+            for index in indices:
+                seen = observations[index]
+                args += (
+                    seen.step,
+                    "" if seen.epoch is None else seen.epoch,
+                    encode(seen.group_id),
+                    encode(seen.rollout_id),
+                    encode(seen.problem_id),
+                    pack_rollout(seen.correct, seen.counts, seen.truncated, seen.tokens, seen.generation or 0),
+                )
+            reply = await self._run(OBSERVE, run, *args, plain=True)
+            for index, digit in zip(indices, reply, strict=True):
+                answers[index] = digit == 49
+        return answers
+
+    # looking
+
+    async def history(self, run: str, *, since: int | None = None, limit: int | None = None) -> list[StepStatistics]:
+        _, meta, _ = await self._read(run)
+        rows = _pairs(await self._link.command(_prefix(run) + "m", "HGETALL", _prefix(run) + "h"))
+        steps = sorted((int(step), text) for step, text in rows.items() if int(step) >= (since or 0))
+        if meta.open is not None and (since is None or meta.open >= since):
+            steps = [row for row in steps if row[0] != meta.open]
+            found = [finish(meta).statistics(meta.open, closed=False)]
+        else:
+            found = []
+        steps = steps if limit is None else steps[max(0, len(steps) - limit + len(found)) :]
+        found = [parse_step(decode(text)).statistics(step) for step, text in steps] + found
+        return found if limit is None else found[-limit:]
+
+    async def problem(self, run: str, problem_id: str) -> ProblemState:
+        return (await self._problem(run, problem_id))[0]
+
+    async def problem_course(self, run: str, problem_id: str, *, limit: int = 200) -> list[ProblemState]:
+        now, record, meta = await self._problem(run, problem_id)
+        key, course = _prefix(run), [now]
+        while record.before.last_step is not None and len(course) < limit:
+            course.append(record.before)
+            if record.tally.step <= meta.pruned:
+                break
+            # Pruned in between: the course ends here.
+            data = await self._link.command(key + "m", "HGET", f"{key}u:{record.tally.step}", encode(problem_id))
+            if not data:
+                break
+            record = unpack_problem(problem_id, data)
+        return course[::-1]
+
+    async def _problem(self, run: str, problem_id: str) -> tuple[ProblemState, ProblemRecord, Meta]:
+        _, meta, _ = await self._read(run)
+        key = _prefix(run)
+        data = await self._link.command(key + "m", "HGET", key + "p", encode(problem_id))
+        if data is None:
+            raise refusals.unknown_problem(run, problem_id)
+        record = unpack_problem(problem_id, data)
+        if record.tally.step == meta.open:
+            level = finish(meta).after[0]
+        else:
+            text = await self._link.command(key + "m", "HGET", key + "h", record.tally.step)
+            level = parse_step(decode(text)).after[0] if text else 0.0
+        return fold(record, meta.config.problem_weight, level), record, meta
+
+    async def _levels(self, key: str, meta: Meta) -> dict[int, float]:
+        """The level at the end of every step, the open one as it stands."""
+        rows = _pairs(await self._link.command(key + "m", "HGETALL", key + "h"))
+        levels = {int(step): float(text.rpartition(b"|")[2].split()[0]) for step, text in rows.items()}
+        if meta.open is not None:
+            levels[meta.open] = finish(meta).after[0]
+        return levels
+
+    async def problems(
+        self,
+        run: str,
+        *,
+        cursor: str | None = None,
+        limit: int = 100,
+        side: Side | None = None,
+        sort: Sort = "problem_id",
+        search: str | None = None,
+    ) -> Page:
+        _, meta, _ = await self._read(run)
+        key = _prefix(run)
+        records = [
+            (decode(name), data) async for name, data in redis_rows.scan_hash(self._link, key + "m", key + "p")
+        ]
+        return page_of(
+            records,
+            await self._levels(key, meta),
+            meta.config.problem_weight,
+            cursor=cursor,
+            limit=limit,
+            side=side,
+            sort=sort,
+            search=search,
+        )
+
+    # going back
+
+    async def checkpoint(self, run: str, name: str, step: int) -> Checkpoint:
+        reply = await self._run(CHECKPOINT, run, name, step, slow=True)
+        return Checkpoint(name, int(reply[1]), float(reply[2]), *map(int, reply[3:]))
+
+    async def checkpoints(self, run: str) -> list[Checkpoint]:
+        await self._read(run)
+        key = _prefix(run)
+        found = []
+        for name, text in _pairs(await self._link.command(key + "m", "HGETALL", key + "c")).items():
+            step, level, *others = text.split()
+            found.append(Checkpoint(decode(name), int(step), float(level), *map(int, others)))
+        return sorted(found, key=lambda c: (c.step, c.name))
+
+    async def delete_checkpoint(self, run: str, name: str) -> None:
+        await self._run(DROP_CHECKPOINT, run, name, slow=True)
+
+    async def restore(self, run: str, name: str) -> RunState:
+        await self._run(RESTORE, run, name, slow=True)
+        return await self._state(run)
+
+    async def rewind(self, run: str, next_step: int | None) -> RunState:
+        await self._run(REWIND, run, "" if next_step is None else next_step, slow=True)
+        return await self._state(run)
+
+    async def export_run(self, run: str) -> AsyncIterator[str]:
+        key, scratch = _prefix(run), _scratch(run)
+        reply = await self._run(SNAPSHOT, run, scratch, SCRATCH_SECONDS, slow=True)
+        try:
+            _, meta, _ = await self._read(run, scratch + "m")
+            rows = [row async for row in redis_rows.rows_of(self._link, key + "m", scratch)]
+            for line in lines_of(run, int(reply[1]), meta, rows):
+                yield line
+        finally:
+            await redis_rows.drop(self._link, key + "m", scratch)
+
+    async def import_run(self, run: str, lines: Iterable[str]) -> RunState:
+        await self._list(run)
+        key, scratch = _prefix(run), _scratch(run)
+        meta, rows = read_lines(lines)
+        try:
+            await self._link.batch(key + "m", redis_rows.meta_commands(scratch, meta, SCHEMA_VERSION))
+            while some := list(islice(rows, AT_ONCE)):
+                await self._link.batch(key + "m", redis_rows.row_commands(scratch, some, meta.pruned))
+            await self._run(ADOPT, run, scratch, slow=True)
+        finally:
+            await redis_rows.drop(self._link, key + "m", scratch)
+        return await self._state(run)
+
+    async def _run(
+        self,
+        script: Any,
+        run: str,
+        *args: Argument,
+        slow: bool = False,
+        writes: bool = True,
+        plain: bool = False,
+        key: str | None = None,
+    ) -> Any:
+        reply = await self._link.run(
+            script,
+            key or _prefix(run) + "m",
+            *args,
+            writes=writes,
+            timeout_s=self._slow if slow else None,
+        )
+        if plain or reply[0] == 0:
+            return reply
+        raise _refusal(run, [decode(fact) if isinstance(fact, bytes) else fact for fact in reply[1:]])
+
+
+def _prefix(run: str) -> str:
+    return f"dc:{{{run}}}:"
+
+
+def _scratch(run: str) -> str:
+    return f"{_prefix(run)}x:{uuid.uuid4().hex}:"
+
+
+def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _meta_of(fields: dict[bytes, bytes], cells: dict[bytes, bytes]) -> Meta:
+    def integer(name: bytes) -> int | None:
+        return int(fields[name]) if fields[name] else None
+
+    kind = decode(fields[b"kind"])
+    meta = Meta(
+        config=config_from_json(fields[b"config"]),
+        config_text=decode(fields[b"config_text"]),
+        kind="stepped" if kind == "stepped" else "stepless" if kind else None,
+        open=integer(b"open"),
+        closed=int(fields[b"closed"]),
+        pruned=int(fields[b"pruned"]),
+        first=integer(b"first"),
+        values=tuple(map(float, fields[b"values"].split())),
+        start=tuple(map(float, fields[b"start"].split())),
+        problems=int(fields[b"problems"]),
+        ratio_sum=int(fields[b"ratio_sum"]),
+        sequence=int(fields[b"sequence"]),
+    )
+    for name, text in cells.items():
+        generation, size, passes = map(int, name.split(b":"))
+        meta.cells[generation, size, passes] = Cell(*map(int, text.split(b",")))
+    return meta
+
+
+def _refusal(run: str, facts: Sequence[str]) -> DifficultyError:
+    match facts:
+        case ["unknown-run"]:
+            return refusals.unknown_run(run)
+        case ["run-conflict"]:
+            return refusals.run_conflict(run)
+        case ["unknown-checkpoint", name]:
+            return refusals.unknown_checkpoint(run, name)
+        case ["epoch-mismatch", epoch, sent]:
+            return refusals.epoch_mismatch(int(epoch), int(sent))
+        case ["step-kind-mismatch", kind]:
+            return refusals.kind_mismatch(kind)
+        case ["group-conflict", group_id, "twice"]:
+            return refusals.group_twice(group_id)
+        case ["group-conflict", request_id, "request"]:
+            return refusals.request_conflict(request_id)
+        case ["group-conflict", group_id, step]:
+            return refusals.group_conflict(group_id, int(step))
+        case ["not-observed", "", steps]:
+            return refusals.step_not_observed([int(step) for step in steps.split()])
+        case ["not-observed", group_id, step]:
+            return refusals.not_named(group_id, int(step))
+        case ["step-too-old", step, pruned, keep]:
+            return refusals.step_too_old(int(step), int(pruned), int(keep))
+        case ["rewind-too-far", next_step, pruned, keep, name, step]:
+            return refusals.rewind_too_far(int(next_step), int(pruned), int(keep), name or None, int(step))
+    raise AssertionError(f"a script refused in words unknown here: {facts}")

@@ -1,0 +1,333 @@
+"""How the Redis store reaches Redis: one server, Sentinel or Cluster, each as a `Link` that runs scripts.
+
+A link bounds everything: connections, and the time of an operation with all its retries. Whatever goes wrong
+on the way is a StoreUnavailable; the scripts are atomic and repeatable, so nothing is half-written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.crc import key_slot
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    ClusterDownError,
+    ConnectionError,
+    MovedError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+    TryAgainError,
+)
+
+from .errors import StoreTooNew, StoreUnavailable
+from .scripts import Script
+
+Argument = bytes | str | int | float
+
+AGAIN = (ConnectionError, TimeoutError, ReadOnlyError, MovedError, AskError, ClusterDownError, TryAgainError)
+"""Worth another try within the operation's time: the next attempt may find the right server, or it back."""
+FIRST_PAUSE_S = 0.02
+LONGEST_PAUSE_S = 0.5
+
+
+class Link(ABC):
+    """Subclasses say which server has a key."""
+
+    def __init__(self, timeout_s: float, replicas: int) -> None:
+        self.timeout_s = timeout_s
+        self.replicas = replicas
+        """How many replicas must have a write before it is acknowledged (WAIT)."""
+
+    @abstractmethod
+    async def client_for(self, key: str) -> Redis: ...
+
+    @abstractmethod
+    async def all_masters(self) -> list[Redis]: ...
+
+    @abstractmethod
+    async def close(self) -> None: ...
+
+    def client_at(self, host: str, port: int) -> Redis | None:
+        """The server that a cluster which is moving slots points to for one request."""
+        return None
+
+    async def lost(self) -> None:  # noqa: B027 - a lone server has nowhere else to look
+        """The last attempt failed in a way that may mean that a key lives elsewhere now."""
+
+    async def run(
+        self, script: Script, key: str, *args: Argument, writes: bool = True, timeout_s: float | None = None
+    ) -> Any:
+        """Run a script on the server of `key`, which is its KEYS[1]."""
+
+        async def attempt(client: Redis, asking: bool) -> Any:
+            try:
+                return await self._send(client, key, ("EVALSHA", script.sha, 1, key, *args), writes, asking)
+            except NoScriptError:
+                return await self._send(client, key, ("EVAL", script.text, 1, key, *args), writes, asking)
+
+        return await self._bounded(key, attempt, timeout_s or self.timeout_s)
+
+    async def command(self, key: str, *command: Argument, writes: bool = False) -> Any:
+        async def attempt(client: Redis, asking: bool) -> Any:
+            return await self._send(client, key, command, writes, asking)
+
+        return await self._bounded(key, attempt, self.timeout_s)
+
+    async def batch(self, key: str, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        """Commands on one server in one round trip, for what may be done twice (filling a scratch state)."""
+
+        async def attempt(client: Redis, asking: bool) -> list[Any]:
+            async with client.pipeline(transaction=False) as pipe:
+                for command in commands:
+                    pipe.execute_command(*command)
+                return list(await pipe.execute())
+
+        done: list[Any] = await self._bounded(key, attempt, self.timeout_s)
+        return done
+
+    async def _send(self, client: Redis, key: str, command: Sequence[Argument], writes: bool, asking: bool) -> Any:
+        if not asking and not (writes and self.replicas):
+            return await client.execute_command(*command)  # type: ignore[no-untyped-call]
+        async with client.pipeline(transaction=False) as pipe:
+            if asking:
+                pipe.execute_command("ASKING")
+            pipe.execute_command(*command)
+            if writes and self.replicas:
+                # WAIT looks at the last write of this connection, and a replay writes nothing: the write before it
+                # makes WAIT cover everything up to now, the recorded answer included.
+                if asking:
+                    pipe.execute_command("ASKING")
+                beside = f"{key}:wait" if "{" in key else f"{{{key}}}:wait"  # in the same slot of a cluster
+                pipe.execute_command("SET", beside, 1, "EX", 60)
+                pipe.execute_command("WAIT", self.replicas, int(self.timeout_s * 250))
+            replies = await pipe.execute(raise_on_error=False)
+        reply = replies[1 if asking else 0]
+        if isinstance(reply, Exception):
+            raise reply
+        if writes and self.replicas:
+            for other in replies[-2:]:
+                if isinstance(other, Exception):
+                    raise other
+            if replies[-1] < self.replicas:
+                raise StoreUnavailable(
+                    f"only {replies[-1]} of the {self.replicas} replicas asked for have the write so far: "
+                    "send the request again",
+                    replicas=replies[-1],
+                )
+        return reply
+
+    async def _bounded(self, key: str, attempt: Callable[[Redis, bool], Awaitable[Any]], timeout_s: float) -> Any:
+        """Attempts until one succeeds or the time is up."""
+        pause, last = FIRST_PAUSE_S, "no answer"
+        elsewhere: Redis | None = None
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        try:
+            async with asyncio.timeout_at(deadline):
+                # The clock is looked at too: on Python 3.11 a cancellation can be lost inside asyncio.wait_for.
+                while asyncio.get_running_loop().time() < deadline:
+                    try:
+                        client = elsewhere or await self.client_for(key)
+                        return await attempt(client, elsewhere is not None)
+                    except AuthenticationError:
+                        raise
+                    except AGAIN as error:
+                        last = f"{type(error).__name__}: {error}"
+                        elsewhere = None
+                        if isinstance(error, AskError) and not isinstance(error, MovedError):
+                            elsewhere = self.client_at(error.host, error.port)
+                            continue
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, LONGEST_PAUSE_S)
+                    await self.lost()
+                raise builtins.TimeoutError
+        except asyncio.TimeoutError:  # noqa: UP041 - on 3.11+ the builtin; redis' own TimeoutError shadows it here
+            raise StoreUnavailable(f"Redis gave no answer within {timeout_s:g} s ({last})") from None
+        except ResponseError as error:
+            if "STORETOONEW" in str(error):
+                raise StoreTooNew("this run was written by a newer version of the service") from error
+            raise StoreUnavailable(f"Redis refused: {error}") from error
+        except RedisError as error:
+            raise StoreUnavailable(f"Redis: {type(error).__name__}: {error}") from error
+        except OSError as error:
+            raise StoreUnavailable(f"Redis cannot be reached: {error}") from error
+
+
+def _plain(client: Redis) -> Redis:
+    """Replies as Redis sent them, without redis-py's conversions by command name."""
+    client.response_callbacks.clear()
+    return client
+
+
+def _connection_options(timeout_s: float, more: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "socket_keepalive": True,
+        "health_check_interval": 0,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+        **more,
+    }
+
+
+class ServerLink(Link):
+    """redis:// and rediss://, as redis-py reads them."""
+
+    def __init__(self, url: str, timeout_s: float, replicas: int, max_connections: int) -> None:
+        super().__init__(timeout_s, replicas)
+        pool = BlockingConnectionPool.from_url(
+            url, max_connections=max_connections, timeout=timeout_s, **_connection_options(timeout_s, {})
+        )
+        self._client = _plain(Redis.from_pool(pool))
+
+    async def client_for(self, key: str) -> Redis:
+        return self._client
+
+    async def all_masters(self) -> list[Redis]:
+        return [self._client]
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+
+class SentinelLink(Link):
+    """redis+sentinel://[user:password@]host:port,host:port/SERVICE[/DB]: the master that the sentinels agree on."""
+
+    def __init__(self, url: str, timeout_s: float, replicas: int, max_connections: int) -> None:
+        super().__init__(timeout_s, replicas)
+        where = _Addresses(url, 26379)
+        service, _, db = where.path.partition("/")
+        if not service:
+            raise ValueError("redis+sentinel:// needs the service's name: redis+sentinel://HOST:PORT,.../SERVICE")
+        options = _connection_options(timeout_s, where.login)
+        self._sentinel = Sentinel(  # type: ignore[no-untyped-call]
+            where.hosts,
+            sentinel_kwargs=_connection_options(min(timeout_s, 1.0), {}),
+            **options,
+        )
+        self._client = _plain(self._sentinel.master_for(service, db=int(db or 0), max_connections=max_connections))
+
+    async def client_for(self, key: str) -> Redis:
+        return self._client
+
+    async def all_masters(self) -> list[Redis]:
+        return [self._client]
+
+    async def lost(self) -> None:
+        await self._client.connection_pool.disconnect(inuse_connections=False)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+        for sentinel in self._sentinel.sentinels:
+            await sentinel.aclose()
+
+
+class ClusterLink(Link):
+    """redis+cluster://[user:password@]host:port,host:port: whichever master has the run's slot."""
+
+    def __init__(self, url: str, timeout_s: float, replicas: int, max_connections: int) -> None:
+        super().__init__(timeout_s, replicas)
+        where = _Addresses(url, 6379)
+        self._seeds = where.hosts
+        self._options = _connection_options(timeout_s, where.login)
+        self._max_connections = max_connections
+        self._clients: dict[tuple[str, int], Redis] = {}
+        self._slots: list[tuple[int, int, tuple[str, int]]] = []
+
+    def client_at(self, host: str, port: int) -> Redis | None:
+        return self._client((host, port))
+
+    def _client(self, address: tuple[str, int]) -> Redis:
+        if address not in self._clients:
+            pool = BlockingConnectionPool(
+                host=address[0],
+                port=address[1],
+                max_connections=self._max_connections,
+                timeout=self.timeout_s,
+                **self._options,
+            )
+            self._clients[address] = _plain(Redis.from_pool(pool))
+        return self._clients[address]
+
+    async def client_for(self, key: str) -> Redis:
+        if not self._slots:
+            await self.lost()
+        slot = key_slot(key.encode())
+        for first, last, address in self._slots:
+            if first <= slot <= last:
+                return self._client(address)
+        raise ClusterDownError(f"CLUSTERDOWN no master has slot {slot}")
+
+    async def all_masters(self) -> list[Redis]:
+        if not self._slots:
+            await self.lost()
+        return [self._client(address) for address in sorted({address for _, _, address in self._slots})]
+
+    async def lost(self) -> None:
+        """Ask the nodes, one after the other, who has which slot now."""
+        for address in dict.fromkeys([*self._clients, *self._seeds]):
+            try:
+                async with asyncio.timeout(min(1.0, self.timeout_s)):
+                    rows = await self._client(address).execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]
+            except (RedisError, OSError, asyncio.TimeoutError):  # noqa: UP041
+                continue
+            found = [
+                (int(first), int(last), (_text(master[0]) or address[0], int(master[1])))
+                for first, last, master, *_ in rows
+            ]
+            if found:
+                self._slots = found
+                return
+
+    async def close(self) -> None:
+        for client in self._clients.values():
+            await client.aclose()
+
+
+class _Addresses:
+    """scheme://[user:password@]host:port,host:port/path"""
+
+    def __init__(self, url: str, default_port: int) -> None:
+        rest = url.partition("://")[2]
+        place, _, self.path = rest.partition("?")[0].partition("/")
+        login, _, hosts = place.rpartition("@")
+        user, _, password = login.partition(":")
+        self.login: dict[str, Any] = {}
+        if password:
+            self.login["password"] = unquote(password)
+        if user:
+            self.login["username"] = unquote(user)
+        if dict(parse_qsl(urlsplit(url).query)).get("ssl", "").lower() in ("1", "true", "yes"):
+            self.login["ssl"] = True
+        self.hosts: list[tuple[str, int]] = []
+        for host in hosts.split(","):
+            name, _, port = host.partition(":")
+            if not name:
+                raise ValueError(f"{url.partition('://')[0]}:// needs HOST:PORT, or several with commas")
+            self.hosts.append((name, int(port or default_port)))
+
+
+def _text(value: bytes | str | None) -> str:
+    return value.decode() if isinstance(value, bytes) else value or ""
+
+
+def open_link(url: str, *, timeout_s: float, replicas: int, max_connections: int) -> Link:
+    scheme = url.partition("://")[0]
+    if scheme == "redis+sentinel":
+        return SentinelLink(url, timeout_s, replicas, max_connections)
+    if scheme == "redis+cluster":
+        return ClusterLink(url, timeout_s, replicas, max_connections)
+    return ServerLink(url, timeout_s, replicas, max_connections)

@@ -1,0 +1,111 @@
+"""The words of every refusal, in one place: the engine and the Redis store say no in the same sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .errors import (
+    EpochMismatch,
+    GroupConflict,
+    NotObserved,
+    RunConflict,
+    StepKindMismatch,
+    StepTooOld,
+    UnknownCheckpoint,
+    UnknownProblem,
+    UnknownRun,
+)
+
+
+def unknown_run(run: str) -> UnknownRun:
+    return UnknownRun(f"there is no run {run!r}", run=run)
+
+
+def unknown_problem(run: str, problem_id: str) -> UnknownProblem:
+    return UnknownProblem(f"run {run!r} has no problem {problem_id!r}", run=run, problem_id=problem_id)
+
+
+def unknown_checkpoint(run: str, name: str) -> UnknownCheckpoint:
+    return UnknownCheckpoint(f"run {run!r} has no checkpoint {name!r}", run=run, checkpoint=name)
+
+
+def run_conflict(run: str) -> RunConflict:
+    return RunConflict(
+        f"run {run!r} has state under another configuration: use another name, or forget its state (rewind with "
+        "next_step null, or delete) before configuring it anew",
+        run=run,
+    )
+
+
+def epoch_mismatch(epoch: int, sent: int) -> EpochMismatch:
+    return EpochMismatch(
+        f"the run is at epoch {epoch}, the request at {sent}: it was rewound, restored, imported or deleted "
+        "meanwhile; read the run and go on from its state",
+        epoch=epoch,
+        sent=sent,
+    )
+
+
+def kind_mismatch(kind: str) -> StepKindMismatch:
+    way_out = "send `step`" if kind == "stepped" else "leave `step` out and send a `request_id`"
+    return StepKindMismatch(f"the run is {kind} since its first training request: {way_out}", kind=kind)
+
+
+def group_twice(group_id: str) -> GroupConflict:
+    return GroupConflict(f"group {group_id!r} is twice in one request", group_id=group_id)
+
+
+def group_conflict(group_id: str, step: int) -> GroupConflict:
+    return GroupConflict(
+        f"group {group_id!r} of step {step} was recorded with other content; give a new group another group_id, "
+        "or rewind the run to this step",
+        group_id=group_id,
+        step=step,
+    )
+
+
+def request_conflict(request_id: str) -> GroupConflict:
+    return GroupConflict(
+        f"request_id {request_id!r} was used before with other content; give a new request another one",
+        request_id=request_id,
+    )
+
+
+def not_named(group_id: str, step: int) -> NotObserved:
+    return NotObserved(
+        f"group {group_id!r} of step {step} has no problem_id and was not observed: send its problem_id",
+        group_id=group_id,
+        step=step,
+    )
+
+
+def step_not_observed(steps: Sequence[int]) -> NotObserved:
+    found = f"several open steps ({', '.join(map(str, steps))})" if steps else "no open step"
+    return NotObserved(
+        f'the request says "step": "observed", and its groups were observed at {found}: send the step',
+        steps=list(steps),
+    )
+
+
+def step_too_old(step: int, pruned: int, keep_steps: int) -> StepTooOld:
+    return StepTooOld(
+        f"the records of step {step} are gone (kept: {keep_steps} steps, from {pruned + 1} on). Go on with a later "
+        "step; or rewind the run, restore a checkpoint of it, or start a run of another name; to keep records "
+        "longer, set `keep_steps`",
+        step=step,
+        oldest_step=pruned + 1,
+    )
+
+
+def rewind_too_far(
+    next_step: int, pruned: int, keep_steps: int, nearest: str | None, nearest_step: int
+) -> StepTooOld:
+    detail = (
+        f"cannot go back to before step {next_step}: exact records reach back to step {pruned + 1} (`keep_steps` "
+        f"is {keep_steps}). "
+    )
+    if nearest is not None:
+        detail += f"The nearest checkpoint is {nearest!r}, at the end of step {nearest_step}: restore it"
+    else:
+        detail += "No checkpoint is that old; `next_step: null` forgets all but the configuration"
+    return StepTooOld(detail, step=next_step, oldest_step=pruned + 1, nearest_checkpoint=nearest)

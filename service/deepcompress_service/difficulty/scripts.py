@@ -1,0 +1,37 @@
+"""The Lua scripts of the Redis store: read once, sent once, then called by their digest."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+
+_FOLDER = files(__package__) / "lua"
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One atomic operation: the shared part and its own, as Redis knows them."""
+
+    name: str
+    text: str
+    sha: str
+
+
+def _load(name: str, *shared: str) -> Script:
+    parts = [(_FOLDER / f"{part}.lua").read_text("utf-8") for part in (*shared, name)]
+    text = "\n".join(parts)
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+COMMIT = _load("commit", "common")
+OBSERVE = _load("observe", "common")
+PUT_RUN = _load("put_run", "common")
+READ_RUN = _load("read_run", "common")
+REWIND = _load("rewind", "common", "back")
+CHECKPOINT = _load("checkpoint", "common", "back")
+RESTORE = _load("restore", "common", "back")
+DROP_CHECKPOINT = _load("drop_checkpoint", "common", "back")
+DELETE = _load("delete", "common", "back")
+SNAPSHOT = _load("snapshot", "common", "back")
+ADOPT = _load("adopt", "common", "back")

@@ -1,0 +1,142 @@
+"""`sqlite:///PATH`: the embedded store. Durable (WAL, synchronous=FULL), safe for several processes of one machine.
+
+Every request is one transaction: BEGIN IMMEDIATE, so that its reads are what its writes are based on. SQLite runs
+in two threads of its own, one that writes and one that reads, so a long listing holds up no training request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from .errors import StoreTooNew, StoreUnavailable
+from .local import LocalStore, Place
+from .sqlite_view import SCHEMA, SCHEMA_VERSION, SqlitePlace
+
+T = TypeVar("T")
+
+LINES_AT_ONCE = 500
+
+
+class SqliteStore(LocalStore):
+    """`timeout_s` bounds the wait for other processes' transactions; after it the request is a StoreUnavailable."""
+
+    def __init__(self, path: str, *, timeout_s: float = 5.0) -> None:
+        self._path = path
+        self._timeout_s = timeout_s
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="difficulty-write")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="difficulty-read")
+        self._write_connection: sqlite3.Connection | None = None
+        self._read_connection: sqlite3.Connection | None = None
+
+    async def open(self) -> None:
+        await self._run(self._writer, self._open_writer)
+        await self._run(self._reader, self._open_reader)
+
+    def _open_writer(self) -> None:
+        Path(self._path).parent.mkdir(parents=True, exist_ok=True)
+        self._write_connection = connection = self._connect()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version > SCHEMA_VERSION:
+                raise StoreTooNew(
+                    f"{self._path} has schema version {version}, this service knows {SCHEMA_VERSION}: "
+                    "run the newer service, or point it at another file",
+                    found=version,
+                    known=SCHEMA_VERSION,
+                )
+            if version == 0:
+                for statement in SCHEMA:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION:d}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+    def _open_reader(self) -> None:
+        self._read_connection = self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, timeout=self._timeout_s, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        return connection
+
+    async def close(self) -> None:
+        for executor, connection in (
+            (self._writer, self._write_connection),
+            (self._reader, self._read_connection),
+        ):
+            if connection is not None:
+                await self._run(executor, connection.close)
+            executor.shutdown(wait=False)
+        self._write_connection = self._read_connection = None
+
+    async def ping(self) -> None:
+        def work() -> None:
+            connection = self._connected(self._write_connection)
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+
+        await self._run(self._writer, work)
+
+    async def _run(self, executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        """In SQLite's thread. A caller that goes away leaves the transaction to end as it would have."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(executor, work)
+        except (sqlite3.Error, OSError) as error:
+            raise StoreUnavailable(f"SQLite at {self._path}: {error}", path=self._path) from error
+
+    def _connected(self, connection: sqlite3.Connection | None) -> sqlite3.Connection:
+        if connection is None:
+            raise StoreUnavailable(f"SQLite at {self._path} is not open", path=self._path)
+        return connection
+
+    async def _write(self, work: Callable[[Place], T]) -> T:
+        def transaction() -> T:
+            connection = self._connected(self._write_connection)
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                result = work(SqlitePlace(connection, writing=True))
+                connection.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+                raise
+            return result
+
+        return await self._run(self._writer, transaction)
+
+    async def _read(self, work: Callable[[Place], T]) -> T:
+        def transaction() -> T:
+            connection = self._connected(self._read_connection)
+            connection.execute("BEGIN")
+            try:
+                return work(SqlitePlace(connection, writing=False))
+            finally:
+                connection.execute("ROLLBACK")
+
+        return await self._run(self._reader, transaction)
+
+    async def _stream(self, work: Callable[[Place], Iterator[str]]) -> AsyncIterator[str]:
+        """Over a connection of its own, whose read transaction is one snapshot from the first line to the last."""
+        with ThreadPoolExecutor(1, thread_name_prefix="difficulty-export") as executor:
+            connection = await self._run(executor, self._connect)
+            try:
+                await self._run(executor, lambda: connection.execute("BEGIN"))
+                lines = await self._run(executor, lambda: work(SqlitePlace(connection, writing=False)))
+                while some := await self._run(executor, lambda: list(islice(lines, LINES_AT_ONCE))):
+                    for line in some:
+                        yield line
+            finally:
+                await self._run(executor, connection.close)

@@ -1,0 +1,307 @@
+"""The tables of the SQLite store, and the engine's view of them.
+
+A `space` is one state: a run's own (name NULL), or a checkpoint's. All values are those of `codec`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, islice
+
+from .codec import Meta, StepRecord, decode, encode, format_step, meta_from_json, meta_to_json, parse_step
+from .model import Checkpoint
+from .transfer import Row
+
+SCHEMA_VERSION = 1
+SCHEMA = (
+    "CREATE TABLE epochs (run TEXT PRIMARY KEY, epoch INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE spaces (space INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, checkpoint TEXT, meta TEXT,"
+    " step INTEGER, level REAL, problems INTEGER, epoch INTEGER, bytes INTEGER)",
+    "CREATE UNIQUE INDEX spaces_by_name ON spaces (run, ifnull(checkpoint, char(0)))",
+    "CREATE TABLE problems (space INTEGER, problem_id TEXT, record BLOB NOT NULL,"
+    " PRIMARY KEY (space, problem_id)) WITHOUT ROWID",
+    "CREATE TABLE undo (space INTEGER, step INTEGER, problem_id TEXT, record BLOB NOT NULL,"
+    " PRIMARY KEY (space, step, problem_id)) WITHOUT ROWID",
+    "CREATE TABLE groups (space INTEGER, step INTEGER, group_id TEXT, record BLOB NOT NULL,"
+    " PRIMARY KEY (space, step, group_id)) WITHOUT ROWID",
+    "CREATE TABLE steps (space INTEGER, step INTEGER, record TEXT NOT NULL, PRIMARY KEY (space, step)) WITHOUT ROWID",
+    "CREATE TABLE observed (space INTEGER, step INTEGER, group_id TEXT, record BLOB NOT NULL,"
+    " PRIMARY KEY (space, step, group_id)) WITHOUT ROWID",
+    "CREATE TABLE rollouts (space INTEGER, step INTEGER, group_id TEXT, rollout_id TEXT, record BLOB NOT NULL,"
+    " PRIMARY KEY (space, step, group_id, rollout_id)) WITHOUT ROWID",
+    "CREATE TABLE requests (space INTEGER, request_id TEXT, sequence INTEGER NOT NULL, step INTEGER NOT NULL,"
+    " record BLOB NOT NULL, PRIMARY KEY (space, request_id)) WITHOUT ROWID",
+    "CREATE INDEX requests_by_sequence ON requests (space, sequence)",
+)
+KEYS = {
+    "steps": ("step",),
+    "problems": ("problem_id",),
+    "undo": ("step", "problem_id"),
+    "groups": ("step", "group_id"),
+    "observed": ("step", "group_id"),
+    "rollouts": ("step", "group_id", "rollout_id"),
+    "requests": ("request_id", "sequence", "step"),
+}
+"""The tables of a space, and what a row is known by. Table and column names in statements come from here only."""
+AT_ONCE = 500
+
+
+class SqliteView:
+    def __init__(self, connection: sqlite3.Connection, space: int | None) -> None:
+        self._sql = connection
+        self._space = space
+
+    def load(self) -> Meta | None:
+        row = self._sql.execute("SELECT meta FROM spaces WHERE space = ?", (self._space,)).fetchone()
+        return meta_from_json(row[0]) if row and row[0] is not None else None
+
+    def save(self, meta: Meta) -> None:
+        self._sql.execute("UPDATE spaces SET meta = ? WHERE space = ?", (meta_to_json(meta), self._space))
+
+    def _some(self, table: str, ids: Iterable[str], *fixed: int) -> dict[str, bytes]:
+        """Records of a table by their last key column."""
+        *columns, last = KEYS[table]
+        where = "".join(f" AND {column} = ?" for column in columns)
+        found: dict[str, bytes] = {}
+        pending = iter(ids)
+        while batch := list(islice(pending, AT_ONCE)):
+            marks = ",".join("?" * len(batch))
+            found.update(
+                self._sql.execute(
+                    f"SELECT {last}, record FROM {table} WHERE space = ?{where} AND {last} IN ({marks})",  # noqa: S608
+                    (self._space, *fixed, *batch),
+                )
+            )
+        return found
+
+    def _put(self, table: str, rows: Iterable[Sequence[object]]) -> None:
+        marks = ",".join("?" * (len(KEYS[table]) + 2))
+        columns = ", ".join(KEYS[table])
+        self._sql.executemany(
+            f"INSERT OR REPLACE INTO {table} (space, {columns}, record) VALUES ({marks})",  # noqa: S608
+            ((self._space, *row) for row in rows),
+        )
+
+    def _delete(self, table: str, condition: str = "", *values: object) -> None:
+        self._sql.execute(f"DELETE FROM {table} WHERE space = ?{condition}", (self._space, *values))  # noqa: S608
+
+    def problems(self, ids: Iterable[str]) -> dict[str, bytes]:
+        return self._some("problems", ids)
+
+    def put_problems(self, records: Mapping[str, bytes]) -> None:
+        self._put("problems", records.items())
+
+    def drop_problems(self, ids: Iterable[str]) -> None:
+        self._sql.executemany(
+            "DELETE FROM problems WHERE space = ? AND problem_id = ?", ((self._space, i) for i in ids)
+        )
+
+    def all_problems(self) -> Iterator[tuple[str, bytes]]:
+        return self._sql.execute("SELECT problem_id, record FROM problems WHERE space = ?", (self._space,))
+
+    def undo(self, step: int) -> dict[str, bytes]:
+        return dict(
+            self._sql.execute("SELECT problem_id, record FROM undo WHERE space = ? AND step = ?", (self._space, step))
+        )
+
+    def undo_of(self, step: int, problem_id: str) -> bytes:
+        return self._some("undo", [problem_id], step)[problem_id]
+
+    def put_undo(self, step: int, records: Mapping[str, bytes]) -> None:
+        self._put("undo", ((step, problem_id, record) for problem_id, record in records.items()))
+
+    def groups(self, step: int, ids: Iterable[str]) -> dict[str, bytes]:
+        return self._some("groups", ids, step)
+
+    def put_groups(self, step: int, records: Mapping[str, bytes]) -> None:
+        self._put("groups", ((step, group_id, record) for group_id, record in records.items()))
+
+    def steps(self, after: int) -> list[int]:
+        rows = self._sql.execute(
+            "SELECT step FROM steps WHERE space = ? AND step > ? ORDER BY step", (self._space, after)
+        )
+        return [step for (step,) in rows]
+
+    def step(self, step: int) -> StepRecord | None:
+        row = self._sql.execute(
+            "SELECT record FROM steps WHERE space = ? AND step = ?", (self._space, step)
+        ).fetchone()
+        return parse_step(row[0]) if row else None
+
+    def put_step(self, step: int, record: StepRecord) -> None:
+        self._put("steps", [(step, format_step(record))])
+
+    def forget_records(self, step: int) -> None:
+        for table in ("groups", "undo", "observed", "rollouts"):
+            self._delete(table, " AND step = ?", step)
+
+    def forget_from(self, step: int) -> None:
+        for table in ("groups", "undo", "steps", "observed", "rollouts", "requests"):
+            self._delete(table, " AND step >= ?", step)
+
+    def observed_steps(self, after: int) -> list[int]:
+        rows = self._sql.execute(
+            "SELECT DISTINCT step FROM observed WHERE space = ? AND step > ? ORDER BY step", (self._space, after)
+        )
+        return [step for (step,) in rows]
+
+    def observed(self, step: int, ids: Iterable[str] | None = None) -> dict[str, bytes]:
+        if ids is not None:
+            return self._some("observed", ids, step)
+        return dict(
+            self._sql.execute(
+                "SELECT group_id, record FROM observed WHERE space = ? AND step = ?", (self._space, step)
+            )
+        )
+
+    def put_observed(self, step: int, records: Mapping[str, bytes]) -> None:
+        self._put("observed", ((step, group_id, record) for group_id, record in records.items()))
+
+    def rollouts(self, step: int, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+        found: dict[tuple[str, str], bytes] = {}
+        for group_id, rollout_id in keys:
+            row = self._sql.execute(
+                "SELECT record FROM rollouts WHERE space = ? AND step = ? AND group_id = ? AND rollout_id = ?",
+                (self._space, step, group_id, rollout_id),
+            ).fetchone()
+            if row:
+                found[group_id, rollout_id] = row[0]
+        return found
+
+    def put_rollouts(self, step: int, records: Mapping[tuple[str, str], bytes]) -> None:
+        self._put("rollouts", ((step, *key, record) for key, record in records.items()))
+
+    def close_observations(self, step: int) -> None:
+        self._delete("rollouts", " AND step = ?", step)
+
+    def request(self, request_id: str) -> bytes | None:
+        row = self._sql.execute(
+            "SELECT record FROM requests WHERE space = ? AND request_id = ?", (self._space, request_id)
+        ).fetchone()
+        return row[0] if row else None
+
+    def put_request(self, request_id: str, sequence: int, step: int, record: bytes, keep: int) -> None:
+        self._put("requests", [(request_id, sequence, step, record)])
+        self._delete("requests", " AND sequence <= ?", sequence - keep)
+
+    def wipe(self) -> None:
+        for table in KEYS:
+            self._delete(table)
+
+    def forget_running(self) -> None:
+        for table in ("groups", "observed", "rollouts"):
+            self._delete(table)
+
+    def bytes_used(self) -> int:
+        total = 0
+        for table in ("problems", "undo"):
+            (size,) = self._sql.execute(
+                f"SELECT ifnull(sum(length(problem_id) + length(record)), 0) FROM {table} WHERE space = ?",  # noqa: S608
+                (self._space,),
+            ).fetchone()
+            total += size
+        return total
+
+    def rows(self) -> Iterator[Row]:
+        for table, columns in KEYS.items():
+            names = ", ".join(columns)
+            for *key, value in self._sql.execute(
+                f"SELECT {names}, record FROM {table} WHERE space = ? ORDER BY {names}",  # noqa: S608
+                (self._space,),
+            ):
+                yield table, tuple(key), encode(value) if isinstance(value, str) else value
+
+    def put_rows(self, rows: Iterable[Row]) -> None:
+        for table, some in groupby(rows, key=lambda row: row[0]):
+            self._put(table, ((*key, decode(value) if table == "steps" else value) for _, key, value in some))
+
+
+class SqlitePlace:
+    """`writing` is False inside a read transaction: an unknown run's view is empty and takes nothing."""
+
+    def __init__(self, connection: sqlite3.Connection, *, writing: bool) -> None:
+        self._sql = connection
+        self._writing = writing
+
+    def epoch(self, run: str) -> int:
+        row = self._sql.execute("SELECT epoch FROM epochs WHERE run = ?", (run,)).fetchone()
+        return row[0] if row else 0
+
+    def set_epoch(self, run: str, epoch: int) -> None:
+        self._sql.execute("INSERT OR REPLACE INTO epochs (run, epoch) VALUES (?, ?)", (run, epoch))
+
+    def runs(self) -> list[str]:
+        rows = self._sql.execute("SELECT run FROM spaces WHERE checkpoint IS NULL AND meta IS NOT NULL ORDER BY run")
+        return [run for (run,) in rows]
+
+    def _space(self, run: str, checkpoint: str | None) -> int | None:
+        row = self._sql.execute(
+            "SELECT space FROM spaces WHERE run = ? AND checkpoint IS ?", (run, checkpoint)
+        ).fetchone()
+        return row[0] if row else None
+
+    def view(self, run: str, checkpoint: str | None = None) -> SqliteView:
+        space = self._space(run, checkpoint)
+        if space is None and self._writing:
+            space = self._add(run, checkpoint)
+        return SqliteView(self._sql, space)
+
+    def _add(self, run: str, checkpoint: str | None) -> int | None:
+        return self._sql.execute("INSERT INTO spaces (run, checkpoint) VALUES (?, ?)", (run, checkpoint)).lastrowid
+
+    def copy(self, run: str, source: str | None, target: str | None) -> None:
+        origin = self._space(run, source)
+        self._drop_space(run, target)
+        space = self._add(run, target)
+        self._sql.execute(
+            "UPDATE spaces SET meta = (SELECT meta FROM spaces WHERE space = ?) WHERE space = ?", (origin, space)
+        )
+        for table, columns in KEYS.items():
+            names = ", ".join(columns)
+            self._sql.execute(
+                f"INSERT INTO {table} (space, {names}, record)"  # noqa: S608
+                f" SELECT ?, {names}, record FROM {table} WHERE space = ?",
+                (space, origin),
+            )
+
+    def move(self, run: str, source: str, target: str | None) -> None:
+        self._drop_space(run, target)
+        self._sql.execute("UPDATE spaces SET checkpoint = ? WHERE run = ? AND checkpoint = ?", (target, run, source))
+
+    def _drop_space(self, run: str, checkpoint: str | None) -> None:
+        space = self._space(run, checkpoint)
+        if space is not None:
+            SqliteView(self._sql, space).wipe()
+            self._sql.execute("DELETE FROM spaces WHERE space = ?", (space,))
+
+    def checkpoints(self, run: str) -> list[Checkpoint]:
+        rows = self._sql.execute(
+            "SELECT checkpoint, step, level, problems, epoch, bytes FROM spaces"
+            " WHERE run = ? AND checkpoint IS NOT NULL AND step IS NOT NULL",
+            (run,),
+        )
+        return [Checkpoint(*row) for row in rows]
+
+    def put_checkpoint(self, run: str, checkpoint: Checkpoint) -> None:
+        self._sql.execute(
+            "UPDATE spaces SET step = ?, level = ?, problems = ?, epoch = ?, bytes = ?"
+            " WHERE run = ? AND checkpoint = ?",
+            (
+                checkpoint.step,
+                checkpoint.level,
+                checkpoint.problems,
+                checkpoint.epoch,
+                checkpoint.bytes,
+                run,
+                checkpoint.name,
+            ),
+        )
+
+    def drop_checkpoint(self, run: str, name: str) -> None:
+        self._drop_space(run, name)
+
+    def drop(self, run: str) -> None:
+        names = self._sql.execute("SELECT checkpoint FROM spaces WHERE run = ?", (run,)).fetchall()
+        for (name,) in names:
+            self._drop_space(run, name)

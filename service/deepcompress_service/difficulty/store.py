@@ -1,0 +1,128 @@
+"""The one protocol that every store of difficulty state fulfils, and `open_store`, which picks one by URL.
+
+A method either happened wholly, durably, and is acknowledged, or it raises and changed nothing (where the
+answer was lost, the same call again gives the same answer). Methods raise only `errors.DifficultyError`s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from .model import (
+    Checkpoint,
+    Commit,
+    CommitOutcome,
+    DifficultyConfig,
+    Observation,
+    ProblemState,
+    RunState,
+    StepStatistics,
+)
+
+
+@runtime_checkable
+class DifficultyStore(Protocol):
+    """See the module's docstring; semantics are those of design sections 5.1 to 5.9."""
+
+    async def open(self) -> None:
+        """Connect and check the schema version. Raises StoreUnavailable or StoreTooNew."""
+
+    async def close(self) -> None: ...
+
+    async def ping(self) -> None:
+        """Raises StoreUnavailable where a request would fail now."""
+
+    # runs
+    async def put_run(self, run: str, config: DifficultyConfig, config_text: str) -> RunState:
+        """Create the run, or compare: RunConflict where it has state under another `config_text`."""
+
+    async def get_run(self, run: str) -> RunState:
+        """UnknownRun where there is none."""
+
+    async def list_runs(self) -> list[RunState]: ...
+
+    async def delete_run(self, run: str) -> int:
+        """Forget everything but the epoch counter; the new epoch."""
+
+    # the training path: one atomic operation each
+    async def commit(self, commit: Commit) -> CommitOutcome:
+        """Count each group once and answer with the state its reward is computed from."""
+
+    async def observe(self, observations: Sequence[Observation]) -> list[bool]:
+        """For each, whether it is recorded (now, or before as the same). Never opens or closes a step."""
+
+    # looking
+    async def history(self, run: str, *, since: int | None = None, limit: int | None = None) -> list[StepStatistics]:
+        """By step, ascending; the open step last, with `closed` False. `limit` keeps the newest."""
+
+    async def problem(self, run: str, problem_id: str) -> ProblemState: ...
+
+    async def problem_course(self, run: str, problem_id: str, *, limit: int = 200) -> list[ProblemState]:
+        """The problem as it stood after each step that touched it, ascending, as far back as the steps are kept
+        for rewinding; at most the newest `limit` of them."""
+
+    async def problems(
+        self,
+        run: str,
+        *,
+        cursor: str | None = None,
+        limit: int = 100,
+        side: Literal["simple", "hard"] | None = None,
+        sort: Literal["problem_id", "pass_ratio", "-pass_ratio"] = "problem_id",
+        search: str | None = None,
+    ) -> tuple[list[ProblemState], str | None]:
+        """One page and the next page's cursor (None on the last)."""
+
+    # going back
+    async def checkpoint(self, run: str, name: str, step: int) -> Checkpoint:
+        """Save the state as at the end of `step`, even if later steps have begun."""
+
+    async def checkpoints(self, run: str) -> list[Checkpoint]: ...
+
+    async def delete_checkpoint(self, run: str, name: str) -> None: ...
+
+    async def restore(self, run: str, name: str) -> RunState:
+        """The state of the checkpoint becomes the run's; the epoch rises."""
+
+    async def rewind(self, run: str, next_step: int | None) -> RunState:
+        """Forget everything at steps >= next_step (None: all but the configuration); the epoch rises."""
+
+    def export_run(self, run: str) -> AsyncIterator[str]:
+        """The whole state as lines of JSON (documented in docs/export-format.md)."""
+
+    async def import_run(self, run: str, lines: Iterable[str]) -> RunState:
+        """Replace the run's state by an export; the epoch rises."""
+
+
+def open_store(url: str, **options: Any) -> DifficultyStore:
+    """The store that a URL names; `await store.open()` connects it. ValueError for a URL that names none.
+
+    =====================================  ========================================================
+    ``sqlite:///PATH``                     `timeout_s`. Three slashes: relative, four: absolute
+    ``memory://``                          no options
+    ``redis://``, ``rediss://``            `timeout_s`, `slow_timeout_s`, `replicas`, `max_connections`
+    ``redis+sentinel://H:P,H:P/SERVICE``   the same
+    ``redis+cluster://H:P,H:P``            the same
+    =====================================  ========================================================
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme == "memory":
+        from .memory import MemoryStore
+
+        return MemoryStore(**options)
+    if scheme == "sqlite":
+        from .sqlite import SqliteStore
+
+        path = rest.removeprefix("/")
+        if not rest.startswith("/") or not path:
+            raise ValueError("a SQLite store is sqlite:///PATH (four slashes for an absolute path)")
+        return SqliteStore(path, **options)
+    if scheme in ("redis", "rediss", "redis+sentinel", "redis+cluster"):
+        from .redis import RedisStore
+
+        return RedisStore(url, **options)
+    raise ValueError(
+        f"no store for {url!r}: use sqlite:///PATH, redis://, rediss://, redis+sentinel://, redis+cluster:// "
+        "or memory://"
+    )

@@ -1,0 +1,190 @@
+"""Export and import of a run as lines of JSON (docs/export-format.md)."""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from .codec import (
+    Meta,
+    ProblemRecord,
+    StepRecord,
+    Tally,
+    decode,
+    encode,
+    format_step,
+    meta_from_json,
+    meta_to_json,
+    pack_problem,
+    parse_step,
+    unpack_group,
+    unpack_observed,
+    unpack_problem,
+)
+from .errors import DifficultyError
+from .model import ProblemState
+from .view import View
+
+FORMAT = "deepcompress-run"
+VERSION = 1
+
+
+class BadExport(DifficultyError):
+    """The lines are not an export of this format and version, or they end too early."""
+
+    slug = "bad-export"
+
+
+Row = tuple[str, tuple[str | int, ...], bytes]
+"""(table, key, value): table is one of problems, undo, groups, observed, rollouts, requests, steps."""
+
+
+class FullView(View, Protocol):
+    """A view that can also be read whole, copied and relieved of what only a running training needs."""
+
+    def all_problems(self) -> Iterator[tuple[str, bytes]]: ...
+
+    def rows(self) -> Iterator[Row]:
+        """Everything but the meta."""
+
+    def put_rows(self, rows: Iterable[Row]) -> None: ...
+
+    def forget_running(self) -> None:
+        """Drop group records and observations: a checkpoint keeps levels, problems and what rewinding needs."""
+
+    def bytes_used(self) -> int: ...
+
+
+def export_lines(view: FullView, run: str, epoch: int, meta: Meta) -> Iterator[str]:
+    return lines_of(run, epoch, meta, view.rows())
+
+
+def lines_of(run: str, epoch: int, meta: Meta, rows: Iterable[Row]) -> Iterator[str]:
+    """A header, one line a row, and a last line that says how many there were."""
+    yield _line({"format": FORMAT, "version": VERSION, "run": run, "epoch": epoch, "meta": _meta(meta)})
+    count = 0
+    for table, key, value in rows:
+        yield _line({"table": table, "key": list(key), **_value(table, key, value)})
+        count += 1
+    yield _line({"end": True, "rows": count})
+
+
+def import_lines(view: FullView, lines: Iterable[str]) -> Meta:
+    """Fill an empty view; the meta of the export."""
+    meta, rows = read_lines(lines)
+    view.put_rows(rows)
+    return meta
+
+
+def read_lines(lines: Iterable[str]) -> tuple[Meta, Iterator[Row]]:
+    """The header's meta, and the rows, which raise BadExport where the export is broken off."""
+    numbered = enumerate((line for line in lines if line.strip()), 1)
+    try:
+        _, first = next(numbered)
+    except StopIteration:
+        raise BadExport("the export is empty") from None
+    header = _parse(first, 1)
+    if header.get("format") != FORMAT:
+        raise BadExport(f"not a {FORMAT} export: the first line has no such format")
+    if header.get("version") != VERSION:
+        raise BadExport(f"export version {header.get('version')!r}: this service reads version {VERSION}")
+    try:
+        meta = meta_from_json(json.dumps(header["meta"]))
+        meta_from_json(meta_to_json(meta))
+        if len(meta.values) != 1 + len(meta.config.extra) or len(meta.start) != len(meta.values):
+            raise ValueError("values and start need one number for the level and for each further accumulator")
+    except BROKEN as error:
+        raise BadExport(f"the header's meta is broken: {error!r}") from error
+    return meta, _rows(numbered)
+
+
+BROKEN = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, struct.error)
+"""What reading a line that is not what it should be can raise."""
+
+
+def _rows(numbered: Iterable[tuple[int, str]]) -> Iterator[Row]:
+    for count, (number, line) in enumerate(numbered):
+        fields = _parse(line, number)
+        if fields.get("end"):
+            if fields.get("rows") != count:
+                raise BadExport(f"the export says {fields.get('rows')} rows and has {count}")
+            return
+        try:
+            table, key = fields["table"], tuple(fields["key"])
+            if [type(part) for part in key] != KEY_TYPES[table]:
+                raise TypeError(f"a key of {table} is not {key}")
+            value = _bytes(fields)
+            _check(table, value)
+        except BROKEN as error:
+            raise BadExport(f"line {number} of the export is broken: {error!r}") from error
+        yield table, key, value
+    raise BadExport("the export ends early: its last line is missing")
+
+
+KEY_TYPES: dict[str, list[type]] = {
+    "steps": [int],
+    "problems": [str],
+    "undo": [int, str],
+    "groups": [int, str],
+    "observed": [int, str],
+    "rollouts": [int, str, str],
+    "requests": [str, int, int],
+}
+
+
+def _check(table: str, value: bytes) -> None:
+    """Packed values must unpack: what is kept unread would fail a training request later."""
+    if table == "steps":
+        parse_step(decode(value))
+    elif table == "undo" and value:
+        unpack_problem("", value)
+    elif table == "groups":
+        unpack_group(value)
+    elif table == "observed":
+        unpack_observed(value)
+
+
+def _parse(line: str, number: int) -> dict[str, Any]:
+    try:
+        fields = json.loads(line)
+    except ValueError as error:
+        raise BadExport(f"line {number} of the export is not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise BadExport(f"line {number} of the export is not an object")
+    return fields
+
+
+def _meta(meta: Meta) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(meta_to_json(meta))
+    return fields
+
+
+def _value(table: str, key: tuple[str | int, ...], value: bytes) -> dict[str, Any]:
+    if table == "problems":
+        record = unpack_problem(str(key[0]), value)
+        before = asdict(record.before)
+        del before["problem_id"]
+        return {"before": before, "tally": asdict(record.tally)}
+    if table == "steps":
+        record_of_step = asdict(parse_step(decode(value)))
+        return {"step": record_of_step}
+    return {"data": base64.b64encode(value).decode()}
+
+
+def _bytes(fields: dict[str, Any]) -> bytes:
+    if fields["table"] == "problems":
+        before = ProblemState(str(fields["key"][0]), **fields["before"])
+        return pack_problem(ProblemRecord(before, Tally(**fields["tally"])))
+    if fields["table"] == "steps":
+        record = StepRecord(**fields["step"])
+        record.before, record.after = tuple(record.before), tuple(record.after)
+        return encode(format_step(record))
+    return base64.b64decode(fields["data"], validate=True)
+
+
+def _line(fields: dict[str, Any]) -> str:
+    return json.dumps(fields, separators=(",", ":"))

@@ -1,0 +1,87 @@
+"""The words of the rendezvous, and the protocol its stores fulfil."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+TOMBSTONE_S = 3600
+"""How long a released cohort is remembered, so that a late retry is answered and a late sibling refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """The identity of a group that collects: a rewound run's groups are others, since its epoch is."""
+
+    run: str
+    epoch: int
+    step: int | None
+    group_id: str
+
+    @property
+    def key(self) -> str:
+        """One string a cohort; the run first, as the hash tag of a Redis Cluster."""
+        step = "" if self.step is None else str(self.step)
+        return f"dc-meet:{{{self.run}}}:{self.epoch}:{step}:{self.group_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One rollout that arrives for its slot."""
+
+    cohort: Cohort
+    slot: int
+    size: int
+    """Rollouts that the group is complete with."""
+    attempt: int
+    """A higher attempt at the group supersedes the lower ones."""
+    header: bytes
+    """Digest of what all rollouts of the group must agree on (problem, gold, size)."""
+    digest: bytes
+    """16 bytes over what the caller sent: the same again is a retry, other content is a conflict."""
+    payload: bytes
+    timeout_s: float
+    """Seconds from the cohort's first arrival until it is released with what it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collecting:
+    """Not complete yet."""
+
+    remaining_s: float
+    arrived: int
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The group, for good: slot and payload of each rollout, by slot."""
+
+    slots: tuple[tuple[int, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why an arrival does not count.
+
+    * conflict:    its slot is taken by other content
+    * mismatch:    its group is collecting for another problem, gold or size
+    * superseded:  a higher attempt at the group has begun
+    * late:        the group was released without it
+    * gone:        nothing is known of the cohort (any more)
+    """
+
+    why: Literal["conflict", "mismatch", "superseded", "late", "gone"]
+
+
+class Rendezvous(Protocol):
+    """Where cohorts are kept. Each method is one atomic operation; errors are `difficulty.errors`'."""
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def arrive(self, arrival: Arrival) -> Collecting | Released | Refused:
+        """Fill the slot, or find it filled with the same."""
+
+    async def look(self, cohort: Cohort, attempt: int, slot: int) -> Collecting | Released | Refused:
+        """Where the cohort stands for someone who waits for it; releases it once its deadline has passed."""

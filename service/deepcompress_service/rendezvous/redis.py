@@ -1,0 +1,56 @@
+"""Cohorts in Redis, so that a group's rollouts may arrive at any replica: one Lua script, one key a cohort."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.resources import files
+from typing import Any
+
+from ..difficulty.redis_link import Link, open_link
+from ..difficulty.scripts import Script
+from .model import TOMBSTONE_S, Arrival, Cohort, Collecting, Refused, Released
+
+_TEXT = (files(__package__) / "meet.lua").read_text("utf-8")
+MEET = Script("meet", _TEXT, hashlib.sha1(_TEXT.encode(), usedforsecurity=False).hexdigest())
+
+
+class RedisRendezvous:
+    """See `model.Rendezvous`."""
+
+    def __init__(self, url: str, *, timeout_s: float = 5.0, replicas: int = 0) -> None:
+        self._link: Link = open_link(url, timeout_s=timeout_s, replicas=replicas, max_connections=16)
+
+    async def open(self) -> None:
+        """Nothing to prepare: the link connects when it is first used."""
+
+    async def close(self) -> None:
+        await self._link.close()
+
+    async def arrive(self, arrival: Arrival) -> Collecting | Released | Refused:
+        reply = await self._link.run(
+            MEET,
+            arrival.cohort.key,
+            "arrive",
+            arrival.attempt,
+            arrival.slot,
+            arrival.size,
+            arrival.header,
+            arrival.digest,
+            arrival.payload,
+            round(arrival.timeout_s * 1000),
+            TOMBSTONE_S * 1000,
+        )
+        return _read(reply)
+
+    async def look(self, cohort: Cohort, attempt: int, slot: int) -> Collecting | Released | Refused:
+        return _read(await self._link.run(MEET, cohort.key, "look", attempt, slot))
+
+
+def _read(reply: list[Any]) -> Collecting | Released | Refused:
+    kind = reply[0].decode()
+    if kind == "refused":
+        return Refused(reply[1].decode())
+    if kind == "collecting":
+        return Collecting(int(reply[1]) / 1000, int(reply[2]))
+    slots = sorted((int(reply[i]), bytes(reply[i + 1])) for i in range(1, len(reply), 2))
+    return Released(tuple(slots))

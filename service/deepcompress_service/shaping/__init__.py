@@ -1,0 +1,35 @@
+"""Shaping: verdicts and lengths -> rewards. Pure functions, one module per published family.
+
+No clock, no I/O, no global state: what a strategy needs of the past is given to it. Knows nothing of HTTP,
+of answers or of stores.
+"""
+
+from .errors import ConfigError, InputError, ShapingError, StrategyError
+from .level import next_history, next_level, next_value
+from .parameters import Param
+from .registry import LEVEL_PARAMS, strategies
+from .reward import Reward, reward_from_config
+from .strategy import AccumulatorSpec, StrategyInfo
+from .types import Group, ProblemHistory, ShapedGroup
+from .user import user_strategy
+
+__all__ = [
+    "LEVEL_PARAMS",
+    "AccumulatorSpec",
+    "ConfigError",
+    "Group",
+    "InputError",
+    "Param",
+    "ProblemHistory",
+    "Reward",
+    "ShapedGroup",
+    "ShapingError",
+    "StrategyError",
+    "StrategyInfo",
+    "next_history",
+    "next_level",
+    "next_value",
+    "reward_from_config",
+    "strategies",
+    "user_strategy",
+]

@@ -1,0 +1,64 @@
+"""Rules that compare with a frozen reference policy's accuracy or length: AdaptThink, O1-Pruner."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..batch import Batch, Floats
+from ..parameters import Param, Params
+from ..strategy import Bounds, Pair, Strategy
+
+
+def adaptthink(batch: Batch, p: Params) -> Floats:
+    """-reference accuracy, and +delta where the rollout did not think."""
+    accuracy = batch.per_group(lambda g: g.reference_accuracy)[batch.rows]
+    bonus: Floats = np.where(batch.thinking, 0.0, p["delta"])
+    return bonus - accuracy
+
+
+def o1_pruner(batch: Batch, p: Params) -> Floats:
+    """clip(reference length / tokens - 1 + alpha * (c - reference accuracy), low, high), minus alpha * c."""
+    accuracy = batch.per_group(lambda g: g.reference_accuracy)[batch.rows]
+    length = batch.per_group(lambda g: g.reference_tokens)[batch.rows]
+    base: Floats = np.where(batch.correct, p["alpha"], 0.0)
+    worth = length / np.maximum(batch.tokens, 1) - 1.0 + (base - p["alpha"] * accuracy)
+    clipped: Floats = np.clip(worth, p["low"], p["high"])
+    return clipped - base
+
+
+def _o1_bounds(p: Params, pair: Pair) -> Bounds:
+    low, high = sorted((p["low"], p["high"]))
+    return low - max(0.0, p["alpha"]), high
+
+
+STRATEGIES = (
+    Strategy(
+        name="adaptthink",
+        summary="-reference accuracy, +delta for not thinking",
+        source="arXiv 2505.13417; THU-KEG/AdaptThink src/adapt_think_reward_manager.py",
+        certainty="C",
+        length=adaptthink,
+        bounds=lambda p, pair: (-1.0 + min(0.0, p["delta"]), max(0.0, p["delta"])),
+        params=(Param("delta", "number", 0.05, "for not thinking", -1e3, 1e3),),
+        requires=("reference_accuracy", "thinking"),
+        note="It reads no lengths: it prices thinking or not. The reference accuracy is pre-sampled (K = 16).",
+    ),
+    Strategy(
+        name="o1_pruner",
+        summary="clip(reference length/l - 1 + alpha*(c - reference accuracy), low, high)",
+        source="arXiv 2501.12570; StarDewXXX/O1-Pruner o1_scripts/construct_dataset.py",
+        certainty="C",
+        length=o1_pruner,
+        bounds=_o1_bounds,
+        params=(
+            Param("alpha", "number", 5.0, "worth of being correct", 0.0, 1e3),
+            Param("low", "number", -2.0, "least reward", -1e3, 0.0),
+            Param("high", "number", 4.0, "largest reward", 0.0, 1e3),
+        ),
+        requires=("tokens", "reference_accuracy", "reference_tokens"),
+        correctness_conditioned=False,
+        outcome=lambda p: (p["alpha"], 0.0),
+        note="Published offline: the authors then standardise over the whole data set, which is left to the caller. "
+        "A length of 0 counts as 1.",
+    ),
+)

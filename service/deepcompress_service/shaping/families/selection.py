@@ -1,0 +1,51 @@
+"""Rules that select rollouts instead of paying them: GFPO."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..advantages import group_advantages
+from ..batch import Batch, Bools, Floats, ratio
+from ..parameters import Param, Params
+from ..strategy import Extras, Strategy
+from .outcome import nothing
+
+
+def kept(batch: Batch, p: Params, total: Floats) -> Bools:
+    """[n] the `keep` best of each group: shortest, or most reward a token; ties by reward, length, then as sent."""
+    if p["metric"] == "length":
+        order = np.lexsort((-total, batch.tokens, batch.rows))
+    else:
+        efficiency = ratio(total, np.maximum(batch.tokens, 1))
+        order = np.lexsort((batch.tokens, -total, -efficiency, batch.rows))
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order)) - batch.starts[batch.rows]
+    chosen: Bools = rank < p["keep"]
+    return chosen
+
+
+def select(batch: Batch, p: Params, total: Floats) -> Extras:
+    """The mask, and advantages within the kept (population std), 0 for the rest."""
+    mask = kept(batch, p, total)
+    return Extras(mask=mask, advantages=group_advantages(batch, total, mask, sample=False))
+
+
+STRATEGIES = (
+    Strategy(
+        name="gfpo",
+        summary="train on the `keep` shortest (or most reward a token) of each group",
+        source="arXiv 2508.09726, through notes; TRL's experimental GFPO (removed in PR 6309)",
+        certainty="N",
+        length=nothing,
+        bounds=lambda p, pair: (0.0, 0.0),
+        params=(
+            Param("keep", "integer", 8, "rollouts kept of each group", 1, 1_000_000),
+            Param("metric", "choice", "length", "what is best", choices=("length", "efficiency")),
+        ),
+        level="mask",
+        extras=select,
+        correctness_conditioned=False,
+        note="Rewards are the outcome alone: use the returned mask (with `trainable`) or advantages. Whether the "
+        "published std divides by n or n - 1 is not known; here by n. Its adaptive keep is left out.",
+    ),
+)

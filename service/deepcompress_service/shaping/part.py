@@ -1,0 +1,137 @@
+"""One strategy of a run, as configured: read strictly, defaults filled in, with what it keeps between steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .batch import Batch
+from .errors import ConfigError
+from .parameters import Param, Params, read_params
+from .registry import LEVEL_PARAMS, find
+from .strategy import AccumulatorSpec, Pair, Strategy
+from .types import Group
+
+_LEVEL_NAMES = tuple(param.name for param in LEVEL_PARAMS)
+_PAIR_PARAMS = (Param("correct", "number", 1.0, "R_o when correct"), Param("wrong", "number", -1.0, "R_o otherwise"))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A strategy with its parameters, its outcome pair and its place among the run's accumulators."""
+
+    label: str
+    strategy: Strategy
+    params: Params
+    level: Params
+    """The level parameters, as `LEVEL_PARAMS` names them."""
+    pair: Pair
+    first: int = 0
+    """Index of its first accumulator among the run's."""
+    run_level: Params | None = None
+    """For a shadow with a level of its own: the level parameters of the run. None: it shares the run's level."""
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        return self.strategy.required(self.params)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration that gives this part again."""
+        return {"name": self.strategy.name, **self.params, **self.level}
+
+    @property
+    def accumulators(self) -> tuple[AccumulatorSpec, ...]:
+        """The strategy's own, then those of a level of its own."""
+        return (*self.strategy.accumulators(self.params), *self._level_accumulators())
+
+    def batch(self, groups: Sequence[Group]) -> Batch:
+        """The groups as this part sees them: its own accumulators, its own level."""
+        own = slice(self.first, self.first + len(self.accumulators))
+        if self.run_level is not None:
+            groups = [replace(group, level=self._own_level(group.level, group.accumulators[own])) for group in groups]
+        return Batch(groups, self.pair, own)
+
+    def _level_accumulators(self) -> tuple[AccumulatorSpec, ...]:
+        if self.run_level is None:
+            return ()
+        own = AccumulatorSpec("ema", self.level["initial_level"], self.level["ema"])
+        if self.level["reference"] == "previous":
+            return (own,)
+        return (own, AccumulatorSpec("ema", self.run_level["initial_level"], self.run_level["ema"]))
+
+    def _own_level(self, run_level: float | None, accumulators: tuple[float, ...]) -> float | None:
+        """A shadow's own level, from the run's level and the values before the step.
+
+        Against the current level, the mean pass ratio of the step so far is read back from what it did to the
+        run's level (to about 1e-16 / (1 - ema)), so that it is the record's and not the request's.
+        """
+        assert self.run_level is not None
+        if run_level is None:
+            return None
+        if self.level["reference"] == "previous":
+            return accumulators[-1]
+        own, run_before = accumulators[-2:]
+        weight, run_weight = self.level["ema"], self.run_level["ema"]
+        mean = min(max((run_level - run_weight * run_before) / (1.0 - run_weight), 0.0), 1.0)
+        return float(weight * own + (1.0 - weight) * mean)
+
+
+def read_part(config: Mapping[str, Any], path: str, outcome: Mapping[str, Any], outcome_path: str) -> Part:
+    """The strategy that trains. Raises ConfigError naming the field."""
+    return _read(config, path, _LEVEL_NAMES, config, outcome, outcome_path)
+
+
+def read_shadow(config: Mapping[str, Any], path: str, main: Part, first: int) -> Part:
+    """A shadow: its level parameters are the run's where it names none, its outcome pair the published one."""
+    level = {**main.level, **{name: config[name] for name in _LEVEL_NAMES if name in config}}
+    outcome = config.get("outcome")
+    if outcome is not None and not isinstance(outcome, Mapping):
+        raise ConfigError(f"{path}.outcome", "send {correct, wrong}")
+    taken = (*_LEVEL_NAMES, "label", "outcome")
+    part = _read(config, path, taken, level, outcome or {}, f"{path}.outcome")
+    label = config.get("label", part.strategy.name)
+    if not isinstance(label, str) or not 0 < len(label) <= 128:
+        raise ConfigError(f"{path}.label", "send a text of 1 to 128 characters")
+    own_level = part.level != main.level and "level" in part.requires
+    if own_level:
+        _check_own_level(part.level, main.level, path)
+    return replace(part, label=label, first=first, run_level=main.level if own_level else None)
+
+
+def _read(
+    config: Mapping[str, Any],
+    path: str,
+    taken: Sequence[str],
+    level: Mapping[str, Any],
+    outcome: Mapping[str, Any],
+    outcome_path: str,
+) -> Part:
+    strategy = find(config.get("name", "deepcompress"), f"{path}.name")
+    own = {key: value for key, value in config.items() if key != "name" and key not in taken}
+    params = read_params(strategy.params, own, path)
+    published = dict(zip(("correct", "wrong"), strategy.outcome(params), strict=True))
+    read = read_params(_PAIR_PARAMS, {**published, **outcome}, outcome_path)
+    pair = (read["correct"], read["wrong"])
+    if strategy.requires_reward_ge_0(params) and min(pair) < 0:
+        raise ConfigError(
+            f"{outcome_path}.{'wrong' if pair[1] < 0 else 'correct'}",
+            f"{strategy.name} multiplies the outcome, so a negative one would turn its meaning round; send "
+            f"outcome {{correct: {published['correct']:g}, wrong: {published['wrong']:g}}}",
+        )
+    named = {name: level[name] for name in _LEVEL_NAMES if name in level}
+    return Part(strategy.name, strategy, params, read_params(LEVEL_PARAMS, named, path), pair)
+
+
+def _check_own_level(level: Params, run: Params, path: str) -> None:
+    """A shadow's own level must follow from what the run's state holds."""
+    if level["step_level"] != run["step_level"]:
+        raise ConfigError(f"{path}.step_level", f"a shadow shares the run's: send {run['step_level']}")
+    if "dataset" in (level["reference"], run["reference"]) and level["reference"] != "previous":
+        raise ConfigError(f"{path}.reference", "beside or against the data set's level, send previous")
+    if level["reference"] == "current" and (run["reference"] != "current" or run["ema"] == 1.0):
+        raise ConfigError(
+            f"{path}.reference",
+            "the run's level does not show the current step's pass ratio, so this shadow's cannot: send previous",
+        )

@@ -1,0 +1,256 @@
+"""The reward of a run: outcome + length_weight * length + overlong, from one configuration, parts kept apart.
+
+`reward_from_config` reads and checks the configuration once; the `Reward` it gives is immutable, and `shape` is
+a function of the groups alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from .batch import Batch, Floats
+from .errors import ConfigError, InputError, StrategyError
+from .families.overlong import VARIANTS, overlong_term
+from .parameters import Param, read_params
+from .part import Part, read_part, read_shadow
+from .strategy import NEEDS, AccumulatorSpec, Extras
+from .traps import find_traps
+from .types import Group, ShapedGroup
+
+_WEIGHT = Param("length_weight", "number", 1.0, "weight of the length term")
+_OVERLONG_PARAMS = (
+    Param("max_tokens", "integer", 0, "length at which the ramp reaches -factor", 1, 2**31 - 1),
+    Param("buffer_tokens", "integer", 0, "length of the ramp", 1, 2**31 - 1),
+    Param("factor", "number", 1.0, "depth of the ramp", 0.0),
+    Param("variant", "choice", "floored", "what happens beyond max_tokens", choices=VARIANTS),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reward:
+    """What a run pays. Made by `reward_from_config`."""
+
+    main: Part
+    shadows: tuple[Part, ...]
+    length_weight: float
+    overlong: Mapping[str, Any] | None
+    """The overlong term's parameters; None where the run has no such term."""
+
+    @property
+    def strategy(self) -> dict[str, Any]:
+        """The strategy that trains: its name and every parameter, defaults filled in."""
+        return self.main.config
+
+    @property
+    def shadow(self) -> list[dict[str, Any]]:
+        """The shadow strategies likewise, each with its label and its outcome pair."""
+        return [
+            {**part.config, "label": part.label, "outcome": {"correct": part.pair[0], "wrong": part.pair[1]}}
+            for part in self.shadows
+        ]
+
+    @property
+    def outcome(self) -> dict[str, float]:
+        """The outcome pair: as configured, the strategy's published one where it was left out."""
+        return {"correct": self.main.pair[0], "wrong": self.main.pair[1]}
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the run's strategy, its shadows and its overlong term need of a request."""
+        needs = {NEEDS[key] for part in self._parts for key in part.requires}
+        return frozenset(needs if self.overlong is None else needs | {"tokens"})
+
+    @property
+    def ema(self) -> float:
+        """lambda, the weight of the level so far."""
+        return float(self.main.level["ema"])
+
+    @property
+    def initial_level(self) -> float:
+        return float(self.main.level["initial_level"])
+
+    @property
+    def reference(self) -> Literal["current", "previous", "dataset"]:
+        """Which level beta is taken against."""
+        reference: Literal["current", "previous", "dataset"] = self.main.level["reference"]
+        return reference
+
+    @property
+    def step_level(self) -> Literal["all", "last"]:
+        """Which groups of a step make its level."""
+        step_level: Literal["all", "last"] = self.main.level["step_level"]
+        return step_level
+
+    @property
+    def accumulators(self) -> tuple[AccumulatorSpec, ...]:
+        """What the run must carry from step to step beside the level: the strategy's own, then the shadows'."""
+        return tuple(spec for part in self._parts for spec in part.accumulators)
+
+    @property
+    def _parts(self) -> tuple[Part, ...]:
+        return (self.main, *self.shadows)
+
+    def check_sent(self, groups: Sequence[Group]) -> None:
+        """Raises InputError, saying what to send, where a group lacks what a request must carry.
+
+        To be asked before anything is counted: it looks at neither the level, the accumulators nor the step.
+        """
+        for who, key in self._wanted():
+            if key not in _HOW_TO_SEND:
+                continue
+            for index, group in enumerate(groups):
+                if getattr(group, key) is None:
+                    raise InputError(f"groups.{index}.{key}", f"{who} needs it: {_HOW_TO_SEND[key]}")
+
+    def shape(self, groups: Sequence[Group], *, evaluate: bool = False) -> list[ShapedGroup]:
+        """The rewards of each group, in the order given. In evaluation: the outcome alone.
+
+        Raises InputError where a group lacks what the reward needs, StrategyError where a user's strategy
+        misbehaves.
+        """
+        if not groups:
+            return []
+        if evaluate:
+            return [_outcome_only(group, self.main.pair) for group in groups]
+        self._check(groups)
+        return self._shape_part(self.main, groups, self.length_weight)
+
+    def shape_shadows(self, groups: Sequence[Group]) -> list[dict[str, ShapedGroup]]:
+        """For each group, what every shadow strategy would have paid, by label; with the run's overlong term."""
+        if not groups:
+            return []
+        self._check(groups)
+        shaped = {part.label: self._shape_part(part, groups, 1.0) for part in self.shadows}
+        return [{label: of[g] for label, of in shaped.items()} for g in range(len(groups))]
+
+    def warnings(self, groups: Sequence[Group], shaped: Sequence[ShapedGroup]) -> list[tuple[str, str]]:
+        """Known traps that these groups met, as a stable slug and a sentence. Once per run is the caller's part."""
+        return find_traps(self.main.strategy, self.overlong, groups, shaped)
+
+    def _wanted(self) -> list[tuple[str, str]]:
+        wanted = [(part.strategy.name, key) for part in self._parts for key in part.requires]
+        return wanted if self.overlong is None else [*wanted, ("the overlong term", "tokens")]
+
+    def _check(self, groups: Sequence[Group]) -> None:
+        self.check_sent(groups)
+        declared = len(self.accumulators)
+        state = [(who, key) for who, key in self._wanted() if key in ("level", "step")]
+        for index, group in enumerate(groups):
+            if len(group.accumulators) != declared:
+                raise InputError(f"groups.{index}.accumulators", f"this reward carries {declared} between steps")
+            for who, key in state:
+                if getattr(group, key) is None:
+                    raise InputError(f"groups.{index}.{key}", f"{who} needs it: send training requests with a step")
+
+    def _shape_part(self, part: Part, groups: Sequence[Group], weight: float) -> list[ShapedGroup]:
+        batch = part.batch(groups)
+        strategy = part.strategy
+        length = strategy.length(batch, part.params)
+        total = batch.outcome + weight * length
+        overlong = np.zeros_like(total)
+        if self.overlong is not None:
+            overlong = overlong_term(batch, total, **self.overlong)
+            total = total + overlong
+        beta = None if strategy.beta is None else strategy.beta(batch, part.params)
+        extras = Extras() if strategy.extras is None else strategy.extras(batch, part.params, total)
+        if not np.isfinite(total).all():
+            raise StrategyError("strategy", f"{strategy.name} gave a reward that is not finite")
+        return _cut(batch, total, length, overlong, beta, extras)
+
+
+def reward_from_config(
+    strategy: Mapping[str, Any],
+    outcome: Mapping[str, Any] | None = None,
+    length_weight: float = 1.0,
+    overlong: Mapping[str, Any] | None = None,
+    shadow: Sequence[Mapping[str, Any]] = (),
+) -> Reward:
+    """The reward that a run's configuration describes. Raises ConfigError naming the field and what to send.
+
+    `outcome` may leave out either half: the strategy's published value stands there. A shadow may carry `label`
+    (where two have one name), `outcome` (the published pair where it is left out) and level parameters of its
+    own (the run's where they are left out).
+    """
+    main = read_part(strategy, "strategy", outcome or {}, "outcome")
+    weight = _WEIGHT.read(length_weight, "length_weight")
+    first = len(main.accumulators)
+    shadows: list[Part] = []
+    for index, config in enumerate(shadow):
+        part = read_shadow(config, f"shadow.{index}", main, first)
+        if any(part.label == other.label for other in shadows):
+            raise ConfigError(f"shadow.{index}.label", f"two shadows are called {part.label!r}; send another label")
+        first += len(part.accumulators)
+        shadows.append(part)
+    return Reward(main, tuple(shadows), weight, _read_overlong(overlong))
+
+
+def _read_overlong(config: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    if config is None:
+        return None
+    for name in ("max_tokens", "buffer_tokens"):
+        if name not in config:
+            raise ConfigError(f"overlong.{name}", "send a whole number of tokens")
+    read = read_params(_OVERLONG_PARAMS, config, "overlong")
+    if read["buffer_tokens"] > read["max_tokens"]:
+        raise ConfigError("overlong.buffer_tokens", "send at most max_tokens")
+    return read
+
+
+_HOW_TO_SEND = {
+    "tokens": "send tokens, the length in tokens (never characters), with every rollout",
+    "target_tokens": "send target_tokens, the length asked of the policy, with every group",
+    "reference_accuracy": "send reference_accuracy, the reference policy's accuracy on the problem, with every group",
+    "reference_tokens": "send reference_tokens, the reference policy's mean length on the problem, with every group",
+    "thinking": "send thinking, whether it reasoned before it answered, with every rollout",
+    "repetitive": "send repetitive, whether it repeats itself, with every rollout",
+}
+
+
+def _outcome_only(group: Group, pair: tuple[float, float]) -> ShapedGroup:
+    outcome = tuple(pair[0] if correct else pair[1] for correct in group.correct)
+    zeros = (0.0,) * len(outcome)
+    return ShapedGroup(outcome, outcome, zeros, zeros, group.pass_ratio, None, None)
+
+
+def _cut(
+    batch: Batch, total: Floats, length: Floats, overlong: Floats, beta: Floats | None, extras: Extras
+) -> list[ShapedGroup]:
+    """The flat arrays as one ShapedGroup a group, in Python's own numbers."""
+    # Adding 0.0 turns -0.0 into 0.0, which reads better in JSON.
+    totals, outcomes = (total + 0.0).tolist(), batch.outcome.tolist()
+    lengths, overlongs = (length + 0.0).tolist(), (overlong + 0.0).tolist()
+    mask = None if extras.mask is None else extras.mask.tolist()
+    weights = None if extras.weights is None else extras.weights.tolist()
+    advantages = None if extras.advantages is None else (extras.advantages + 0.0).tolist()
+    betas = [None] * len(batch.groups) if beta is None else beta.tolist()
+    shaped = []
+    starts, sizes, ratios = batch.starts.tolist(), batch.sizes.tolist(), batch.pass_ratio.tolist()
+    for start, size, pass_ratio, of_group in zip(starts, sizes, ratios, betas, strict=True):
+        own = slice(start, start + size)
+        shaped.append(
+            ShapedGroup(
+                rewards=tuple(totals[own]),
+                outcome=tuple(outcomes[own]),
+                length=tuple(lengths[own]),
+                overlong=tuple(overlongs[own]),
+                pass_ratio=pass_ratio,
+                beta=of_group,
+                difficulty=_difficulty(of_group),
+                mask=None if mask is None else tuple(mask[own]),
+                weights=None if weights is None else tuple(weights[own]),
+                advantages=None if advantages is None else tuple(advantages[own]),
+            )
+        )
+    return shaped
+
+
+def _difficulty(beta: float | None) -> Literal["simple", "hard", "even"] | None:
+    if beta is None:
+        return None
+    if beta == 0:
+        return "even"
+    return "simple" if beta > 0 else "hard"

@@ -1,0 +1,151 @@
+"""What a strategy is: its descriptor and its functions. The published ones are in `families`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .batch import Batch, Bools, Floats
+from .parameters import Param, Params
+
+Pair = tuple[float, float]
+"""The outcome reward of a correct and of a wrong rollout."""
+Bounds = tuple[float, float]
+Certainty = Literal["C+", "C", "P", "N", "uncertain", "user"]
+"""How the formula was checked. C+: the authors' code was read and executed; C: a code was read; P: the paper's
+text was read; N: through a third party's note; uncertain: sources disagree; user: not a published rule."""
+
+NEEDS = {
+    "group": "group",
+    "tokens": "tokens",
+    "level": "level",
+    "history": "history",
+    "target_tokens": "target",
+    "reference_accuracy": "reference",
+    "reference_tokens": "reference",
+    "step": "step",
+    "batch": "batch",
+    "thinking": "thinking",
+    "repetitive": "repetitive",
+}
+"""What a strategy may require (whole groups or batches, the run's state, a field of `Group`), and the need it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccumulatorSpec:
+    """A number that the run carries from step to step. With x = its value before the step, m = the mean P_g of
+    the step and a = correct rollouts / rollouts of the step, its value after the step is
+
+    * ``ema``:         weight * x + (1 - weight) * m
+    * ``max``:         max(x, a)
+    * ``integrator``:  max(0, x + weight * (a - target))
+    """
+
+    kind: Literal["ema", "max", "integrator"]
+    initial: float
+    weight: float = 0.0
+    target: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What strategies that act on advantages give beside the rewards, one number a rollout."""
+
+    mask: Bools | None = None
+    weights: Floats | None = None
+    advantages: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """One published rule. Its length term is what it adds to the outcome reward: for rules that are published
+    as a whole reward, that reward minus `outcome`, so that the two add up to what was published."""
+
+    name: str
+    summary: str
+    """The rule in one line, in the words of the README's glossary."""
+    source: str
+    certainty: Certainty
+    length: Callable[[Batch, Params], Floats]
+    """[n] the length term."""
+    bounds: Callable[[Params, Pair], Bounds]
+    """The closed range of the length term under these parameters and this outcome pair."""
+    params: tuple[Param, ...] = ()
+    requires: tuple[str, ...] = ("group", "tokens")
+    """Keys of `NEEDS`."""
+    correctness_conditioned: bool = True
+    """True: the length of a wrong rollout never changes its reward."""
+    requires_reward_ge_0: Callable[[Params], bool] = field(default=lambda params: False)
+    """True: it multiplies the outcome, so a negative one would turn its meaning round."""
+    level: Literal["reward", "advantage", "mask"] = "reward"
+    outcome: Callable[[Params], Pair] = field(default=lambda params: (1.0, 0.0))
+    """The published outcome pair, used where the configuration names none."""
+    variants: tuple[str, ...] = ()
+    """Names of other published forms of the same rule."""
+    note: str = ""
+    """Where code and paper part, what is left out, what to watch."""
+    accumulators: Callable[[Params], tuple[AccumulatorSpec, ...]] = field(default=lambda params: ())
+    beta: Callable[[Batch, Params], Floats] | None = None
+    """[g] for strategies that have one."""
+    extras: Callable[[Batch, Params, Floats], Extras] | None = None
+    """From the total rewards [n]."""
+    requires_given: Callable[[Params], tuple[str, ...]] | None = None
+    """`requires` where it depends on the parameters."""
+
+    def required(self, params: Params) -> tuple[str, ...]:
+        return self.requires if self.requires_given is None else self.requires_given(params)
+
+    def describe(self) -> StrategyInfo:
+        """The descriptor for callers, at the default parameters."""
+        defaults = {param.name: param.default for param in self.params}
+        pair = self.outcome(defaults)
+        low, high = self.bounds(defaults, pair)
+        return StrategyInfo(
+            name=self.name,
+            summary=self.summary,
+            source=self.source,
+            certainty=self.certainty,
+            needs=tuple(sorted({NEEDS[key] for key in self.requires})),
+            request_fields=tuple(key for key in self.requires if key not in ("group", "batch", "level", "history")),
+            correctness_conditioned=self.correctness_conditioned,
+            requires_reward_ge_0=self.requires_reward_ge_0(defaults),
+            level=self.level,
+            length_range=(_finite(low), _finite(high)),
+            outcome={"correct": pair[0], "wrong": pair[1]},
+            variants=self.variants,
+            note=self.note,
+            parameters={
+                "type": "object",
+                "properties": {param.name: param.schema() for param in self.params},
+                "additionalProperties": False,
+            },
+        )
+
+
+def _finite(bound: float) -> float | None:
+    return None if bound in (float("inf"), float("-inf")) else bound
+
+
+@dataclass(frozen=True, slots=True)
+class StrategyInfo:
+    """A strategy as `GET /v1/strategies` and the documentation show it; every field is JSON as it stands."""
+
+    name: str
+    summary: str
+    source: str
+    certainty: str
+    needs: tuple[str, ...]
+    request_fields: tuple[str, ...]
+    """What a request must carry for it."""
+    correctness_conditioned: bool
+    requires_reward_ge_0: bool
+    level: str
+    length_range: tuple[float | None, float | None]
+    """Of the length term at the default parameters; null where it has no bound."""
+    outcome: dict[str, float]
+    """The published outcome pair."""
+    variants: tuple[str, ...]
+    note: str
+    parameters: dict[str, Any]
+    """JSON Schema of the strategy's own parameters; `LEVEL_PARAMS` come on top for every strategy."""

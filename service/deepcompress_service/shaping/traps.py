@@ -1,0 +1,81 @@
+"""Known traps of length rewards, found in what a request brought: each a stable slug and one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .strategy import Strategy
+from .types import Group, ShapedGroup
+
+TRUNCATION_SHARE = 0.2
+"""Above this share of truncated rollouts, truncation and not difficulty decides what is learned."""
+
+
+def find_traps(
+    strategy: Strategy,
+    overlong: Mapping[str, Any] | None,
+    groups: Sequence[Group],
+    shaped: Sequence[ShapedGroup],
+) -> list[tuple[str, str]]:
+    """The traps met, in a fixed order."""
+    traps: list[tuple[str, str]] = []
+    trained = [g for g in groups if not g.trainable or any(g.trainable)]
+    rollouts = sum(len(g.correct) for g in trained)
+    truncated = sum(sum(g.truncated) for g in trained)
+    if truncated > TRUNCATION_SHARE * rollouts:
+        traps.append(
+            (
+                "truncation-rate",
+                f"{truncated} of {rollouts} rollouts were truncated (over 20%): raise the limit, or the reward "
+                "teaches to stop early rather than to answer",
+            )
+        )
+    measured = [g for g in trained if g.tokens is not None and len(g.tokens) > 1]
+    equal = sum(1 for g in measured if len(set(g.tokens or ())) == 1)
+    if equal:
+        traps.append(
+            (
+                "equal-lengths",
+                f"all lengths are equal in {equal} of {len(measured)} groups: no length signal there; check that "
+                "tokens are counted per rollout",
+            )
+        )
+    if trained and all(all(g.correct) for g in trained):
+        traps.append(("all-solved", "every rollout of every group is correct: the outcome teaches nothing here"))
+    below = sum(1 for g, s in zip(groups, shaped, strict=True) if _correct_below_wrong(g, s))
+    if below:
+        traps.append(
+            (
+                "correct-below-wrong",
+                f"a correct rollout was paid less than a wrong one in {below} of {len(groups)} groups: lower the "
+                "weight of the length or overlong term",
+            )
+        )
+    if overlong is not None:
+        limit = overlong["max_tokens"]
+        beyond = sum(1 for g in trained for tokens in g.tokens or () if tokens > limit)
+        if beyond:
+            traps.append(
+                (
+                    "longer-than-max",
+                    f"{beyond} of {rollouts} rollouts are longer than overlong.max_tokens = {limit}: it should "
+                    "be the generation limit",
+                )
+            )
+    if not strategy.correctness_conditioned:
+        traps.append(
+            (
+                "wrong-pays-for-length",
+                f"under {strategy.name} the length of a wrong rollout changes its reward: failing fast may pay",
+            )
+        )
+    if strategy.certainty == "uncertain":
+        traps.append(("uncertain-formula", f"{strategy.name}: {strategy.note}"))
+    return traps
+
+
+def _correct_below_wrong(group: Group, shaped: ShapedGroup) -> bool:
+    right = [r for r, correct in zip(shaped.rewards, group.correct, strict=True) if correct]
+    wrong = [r for r, correct in zip(shaped.rewards, group.correct, strict=True) if not correct]
+    return bool(right) and bool(wrong) and min(right) < max(wrong)

@@ -1,0 +1,71 @@
+"""The words of shaping as frozen dataclasses: a group as a strategy sees it, and the rewards it gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemHistory:
+    """A problem as it stood before this step (HAPO and others read it)."""
+
+    attempts: int = 0
+    passes: int = 0
+    pass_ratio: float | None = None
+    shortest_correct_tokens: int | None = None
+    mean_correct_tokens: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The rollouts of one problem in one step, with everything a strategy may ask for.
+
+    `correct`, `tokens` and `truncated` have one entry a rollout, in the order sent, G >= 1 of them.
+    """
+
+    correct: tuple[bool, ...]
+    tokens: tuple[int, ...] | None
+    """Lengths in tokens; None only where the run's reward needs no lengths."""
+    truncated: tuple[bool, ...]
+    trainable: tuple[bool, ...] = ()
+    """False for undecided rollouts and for groups whose gold is unreadable. Empty: all True."""
+    level: float | None = None
+    """The level P_b that beta is taken against. None in eval."""
+    accumulators: tuple[float, ...] = ()
+    """The run's further accumulators before this step, in the order the reward declared them."""
+    history: ProblemHistory = ProblemHistory()
+    step: int | None = None
+    reference_accuracy: float | None = None
+    reference_tokens: float | None = None
+    target_tokens: float | None = None
+    thinking: tuple[bool, ...] | None = None
+    """Whether each rollout reasoned before it answered (AutoThink, AdaptThink). None: the caller did not say."""
+    repetitive: tuple[bool, ...] | None = None
+    """Whether each rollout repeats itself (Laser-DE). None: the caller did not say."""
+    formatted: tuple[bool, ...] = ()
+    """False where no answer was found in the asked format (Laser). Empty: all True."""
+
+    @property
+    def pass_ratio(self) -> float:
+        """P_g: the share of correct rollouts."""
+        return sum(self.correct) / len(self.correct)
+
+
+@dataclass(frozen=True, slots=True)
+class ShapedGroup:
+    """Rewards of one group, one number a rollout, with their parts apart."""
+
+    rewards: tuple[float, ...]
+    outcome: tuple[float, ...]
+    length: tuple[float, ...]
+    overlong: tuple[float, ...]
+    pass_ratio: float
+    beta: float | None
+    difficulty: Literal["simple", "hard", "even"] | None
+    mask: tuple[bool, ...] | None = None
+    """Which rollouts to train on, for strategies that select (GFPO)."""
+    weights: tuple[float, ...] | None = None
+    """What to multiply each rollout's advantage by, for strategies that weigh (GRPO-LEAD)."""
+    advantages: tuple[float, ...] | None = None
+    """Ready group advantages, for strategies that are published as such (DIET, GFPO)."""

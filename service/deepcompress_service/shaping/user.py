@@ -1,0 +1,186 @@
+"""Strategies that users bring: one documented function, found by name through Python entry points.
+
+    # my_rewards.py
+    from deepcompress_service.shaping import Group, user_strategy
+
+    @user_strategy(source="our lab", length_range=(0.0, 1.0))
+    def first_home(group: Group, *, alpha: float = 0.1) -> list[float]:
+        \"\"\"alpha for the shortest correct rollout of its group.\"\"\"
+        shortest = min((t for t, c in zip(group.tokens, group.correct) if c), default=None)
+        return [alpha * (c and t == shortest) for t, c in zip(group.tokens, group.correct)]
+
+    # pyproject.toml
+    [project.entry-points."deepcompress.strategies"]
+    first_home = "my_rewards:first_home"
+
+The function gives the length term of each rollout of one group, in the order sent. Its keyword parameters are the
+strategy's parameters, and must have defaults; its docstring's first line is the summary. On loading, it must pass
+the checks of `checks`; whatever it gives later is checked for number and finiteness.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import metadata
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from .batch import Batch, Floats
+from .checks import find_faults
+from .errors import StrategyError
+from .parameters import Param, Params
+from .strategy import NEEDS, Strategy
+
+ENTRY_POINTS = "deepcompress.strategies"
+_MARK = "__deepcompress_strategy__"
+
+Function = TypeVar("Function", bound=Callable[..., Sequence[float]])
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a user says of a strategy beside the function itself."""
+
+    source: str = "user"
+    requires: tuple[str, ...] = ("group", "tokens")
+    outcome: tuple[float, float] = (1.0, 0.0)
+    length_range: tuple[float, float] = (-math.inf, math.inf)
+    correctness_conditioned: bool = False
+    requires_reward_ge_0: bool = False
+    bounds: tuple[tuple[str, tuple[float, float]], ...] = ()
+    note: str = ""
+
+
+def user_strategy(
+    *,
+    source: str = "user",
+    requires: Sequence[str] = ("group", "tokens"),
+    outcome: tuple[float, float] = (1.0, 0.0),
+    length_range: tuple[float, float] = (-math.inf, math.inf),
+    correctness_conditioned: bool = False,
+    requires_reward_ge_0: bool = False,
+    bounds: Mapping[str, tuple[float, float]] | None = None,
+    note: str = "",
+) -> Callable[[Function], Function]:
+    """Say of a function what the descriptor of a strategy says. All of it is optional, and so is this decorator.
+
+    `requires` takes keys of `strategy.NEEDS`, all but "batch"; `bounds` limits parameters, by name. What is
+    promised here (the range, conditioning on correctness) is checked when the strategy is loaded.
+    """
+    said = _Said(
+        source,
+        tuple(requires),
+        outcome,
+        length_range,
+        correctness_conditioned,
+        requires_reward_ge_0,
+        tuple((bounds or {}).items()),
+        note,
+    )
+
+    def mark(function: Function) -> Function:
+        setattr(function, _MARK, said)
+        return function
+
+    return mark
+
+
+def names() -> list[str]:
+    """The names of all installed user strategies; nothing is loaded."""
+    return sorted({point.name for point in metadata.entry_points(group=ENTRY_POINTS)})
+
+
+@lru_cache(maxsize=128)
+def load(name: str) -> Strategy | None:
+    """The installed strategy of that name, checked; None where there is none.
+
+    Raises StrategyError where it cannot be imported, does not have the form above, or fails the checks.
+    """
+    points = metadata.entry_points(group=ENTRY_POINTS, name=name)
+    if not points:
+        return None
+    point = next(iter(points))
+    try:
+        function = point.load()
+    except Exception as error:
+        raise StrategyError(name, f"{point.value} cannot be loaded: {error}") from error
+    strategy = from_function(name, function)
+    faults = find_faults(strategy)
+    if faults:
+        raise StrategyError(name, "; ".join(faults))
+    return strategy
+
+
+def from_function(name: str, function: Callable[..., Sequence[float]]) -> Strategy:
+    """The strategy that a user's function describes. Raises StrategyError where it does not have the form."""
+    if not callable(function):
+        raise StrategyError(name, "the entry point must name a function")
+    said: _Said = getattr(function, _MARK, _Said())
+    unknown = set(said.requires) - (set(NEEDS) - {"batch"})
+    if unknown:
+        raise StrategyError(name, f"requires has {sorted(unknown)}; there are {sorted(set(NEEDS) - {'batch'})}")
+    summary = (inspect.getdoc(function) or "").partition("\n")[0]
+    if not summary:
+        raise StrategyError(name, "give the function a docstring: its first line is the summary")
+
+    def length(batch: Batch, p: Params) -> Floats:
+        terms: list[float] = []
+        for index, group in enumerate(batch.groups):
+            try:
+                given = [float(term) for term in function(group, **p)]
+            except Exception as error:
+                raise StrategyError(f"groups.{index}", f"{name} failed: {type(error).__name__}: {error}") from error
+            if len(given) != len(group.correct):
+                raise StrategyError(
+                    f"groups.{index}", f"{name} gave {len(given)} terms for {len(group.correct)} rollouts"
+                )
+            if not all(math.isfinite(term) for term in given):
+                raise StrategyError(f"groups.{index}", f"{name} gave a term that is not finite")
+            terms.extend(given)
+        return np.array(terms, np.float64)
+
+    return Strategy(
+        name=name,
+        summary=summary,
+        source=said.source,
+        certainty="user",
+        length=length,
+        bounds=lambda p, pair: said.length_range,
+        params=_params(name, function, dict(said.bounds)),
+        requires=said.requires,
+        correctness_conditioned=said.correctness_conditioned,
+        requires_reward_ge_0=lambda p: said.requires_reward_ge_0,
+        outcome=lambda p: said.outcome,
+        note=said.note,
+    )
+
+
+def _params(
+    name: str, function: Callable[..., Sequence[float]], bounds: Mapping[str, tuple[float, float]]
+) -> tuple[Param, ...]:
+    """The function's parameters after the group, by their defaults and annotations."""
+    signature = list(inspect.signature(function).parameters.values())
+    if not signature or any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in signature):
+        raise StrategyError(name, "the function takes a group, then named parameters with defaults")
+    hints = get_type_hints(function)
+    return tuple(_param(name, p, hints.get(p.name), bounds.get(p.name, (-1e6, 1e6))) for p in signature[1:])
+
+
+def _param(name: str, parameter: inspect.Parameter, hint: Any, bounds: tuple[float, float]) -> Param:
+    default = parameter.default
+    if isinstance(default, bool):
+        return Param(parameter.name, "boolean", default, "")
+    if isinstance(default, str) and get_origin(hint) is Literal:
+        return Param(parameter.name, "choice", default, "", choices=get_args(hint))
+    if isinstance(default, (int, float)):
+        kind: Literal["integer", "number"] = "integer" if isinstance(default, int) and hint is int else "number"
+        value = default if kind == "integer" else float(default)
+        return Param(parameter.name, kind, value, "", *bounds)
+    raise StrategyError(
+        name, f"parameter {parameter.name} needs a default: a number, a truth value, or a text of a Literal"
+    )

@@ -1,0 +1,50 @@
+"""OpenTelemetry traces, where they are asked for: a span a request, with one for each call to the parts below.
+
+Without the extra installed, or with tracing off, `span` costs nothing and nothing is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+_tracer: Any = None
+
+
+class TracingUnavailable(RuntimeError):
+    """Tracing was asked for and its packages are not installed."""
+
+
+def install(app: FastAPI) -> None:
+    """Trace the app's requests and send them over OTLP."""
+    global _tracer  # one tracer a process, as OpenTelemetry itself has one provider
+    try:
+        from opentelemetry import trace
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError as error:
+        raise TracingUnavailable(
+            "DEEPCOMPRESS_TRACING is set, but its packages are missing: pip install 'deepcompress[service,tracing]'"
+        ) from error
+    if not isinstance(trace.get_tracer_provider(), TracerProvider):
+        provider = TracerProvider(resource=Resource.create({"service.name": "deepcompress"}))
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        trace.set_tracer_provider(provider)
+    _tracer = trace.get_tracer("deepcompress")
+    FastAPIInstrumentor.instrument_app(app, excluded_urls="healthz,readyz,metrics")
+
+
+@contextmanager
+def span(name: str, **attributes: str | int | float) -> Iterator[None]:
+    """A span around a part of a request. Attributes are counts and names, never text of a rollout."""
+    if _tracer is None:
+        yield
+        return
+    with _tracer.start_as_current_span(name, attributes=attributes):
+        yield

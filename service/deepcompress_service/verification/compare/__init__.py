@@ -1,0 +1,1 @@
+"""Comparing two trees: tiers from exact rationals to agreement at points, and the rules of structure."""

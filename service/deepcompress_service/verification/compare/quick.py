@@ -1,0 +1,101 @@
+"""The cheapest tier: normalised strings and plain rationals, without a tree. It decides most of a real batch.
+
+It only ever says "equal" for the same text up to typesetting, and compares plain numbers exactly; what it cannot
+be sure of it leaves to the tiers behind it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import NamedTuple
+
+MAX_QUICK = 64
+
+_TYPESETTING = (
+    ("\\left", ""), ("\\right", ""), ("\\!", ""), ("\\,", " "), ("\\;", " "), ("\\:", " "), ("\\ ", " "),
+    ("\\quad", " "), ("\\dfrac", "\\frac"), ("\\tfrac", "\\frac"), ("\\cdot", "*"), ("\\times", "*"),
+    ("\\$", ""), ("^{\\circ}", "^\\circ"), ("\\%", "%"),
+)  # fmt: skip
+_THOUSANDS = re.compile(r"(?<=[0-9])\{,\}(?=[0-9]{3})")
+# One anchored pass over at most MAX_QUICK characters; no part can match in two ways.
+_NUMBER = re.compile(
+    r"([+-]?)(?:\\frac\{([0-9]{1,24})\}\{([0-9]{1,24})\}|([0-9]{1,3}(?:,[0-9]{3}){1,6}|[0-9]{1,24})(?:/([0-9]{1,24})|\.([0-9]{1,24}))?|\.([0-9]{1,24}))"
+)
+
+
+class Rational(NamedTuple):
+    """p/q, q > 0, not necessarily in lowest terms; digits after the point where written as a decimal, else -1."""
+
+    p: int
+    q: int
+    decimals: int
+
+
+def surface(text: str) -> str:
+    """The text without typesetting: spaces, dollars, \\left, \\dfrac, a full stop at the end, a \\text around it."""
+    s = text.strip()
+    if s.isalnum():
+        return s
+    if "$" in s:
+        s = s.replace("\\$", "").replace("$", "")
+    if "\\" in s:
+        if s.startswith("\\text{") and s.endswith("}") and s.count("{") == 1:
+            s = s[6:-1]
+        elif (s.startswith("\\(") and s.endswith("\\)")) or (s.startswith("\\[") and s.endswith("\\]")):
+            s = s[2:-2]
+        for old, new in _TYPESETTING:
+            if old in s:
+                if old in ("\\left", "\\right") and old + "arrow" in s.lower():
+                    continue
+                s = s.replace(old, new)
+    if "{,}" in s:
+        s = _THOUSANDS.sub("", s)
+    parts = s.split()
+    if len(parts) > 1:
+        s = _join(parts)
+    elif parts:
+        s = parts[0]
+    return s[:-1] if s.endswith(".") and not s.endswith("..") else s
+
+
+def _join(parts: list[str]) -> str:
+    """Without spaces but where digits would run together, or letters (a word, a command) would."""
+    out = [parts[0]]
+    for before, part in itertools.pairwise(parts):
+        last, first = before[-1], part[0]
+        if last.isalnum() and first.isalnum():
+            out.append(" ")
+        out.append(part)
+    return "".join(out)
+
+
+def number(text: str) -> Rational | None:
+    """A plain number: 42, -3/4, \\frac{3}{4}, 0.75, 1,000. None for anything else."""
+    if len(text) > MAX_QUICK:
+        return None
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        return None
+    sign, top, bottom, whole, below, decimals, only = match.groups()
+    if only is not None:
+        p, q, digits = int(only), 10 ** len(only), len(only)
+    elif top is not None:
+        p, q, digits = int(top), int(bottom), -1
+    else:
+        whole = whole.replace(",", "")
+        if decimals is not None:
+            p, q, digits = int(whole + decimals), 10 ** len(decimals), len(decimals)
+        else:
+            p, q, digits = int(whole), int(below) if below is not None else 1, -1
+    if q == 0:
+        return None
+    return Rational(-p if sign == "-" else p, q, digits)
+
+
+def rounds_to(gold: Rational, answer: Rational) -> bool:
+    """Does the answer round to the decimal that the gold is (two places or more, and fewer than the answer has)?"""
+    if gold.decimals < 2 or 0 <= answer.decimals <= gold.decimals:
+        return False
+    gap: int = 2 * abs(gold.p * answer.q - answer.p * gold.q) * 10**gold.decimals
+    return gap <= gold.q * answer.q

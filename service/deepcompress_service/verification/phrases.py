@@ -1,0 +1,149 @@
+"""Closing phrases: "The answer is X", "#### X", "A: X", and a last line that states its answer in mathematics.
+
+Used by `final_answer` where there is no box, and to notice that a response restates its final answer after its
+last box. Linear: find and rfind over the text, and a bounded tail where a line is looked at closely.
+"""
+
+# ruff: noqa: SIM905 (vocabularies read better as lines of words)
+from __future__ import annotations
+
+_TAIL = 4096
+"""Characters at the end of the text in which a closing phrase is looked for."""
+_MARKERS = ("final answer is", "answer is", "final answer:", "answer:", "answer**:", "answer to the problem is")
+_MAX_STATEMENT = 400
+"""Characters of a statement that are read."""
+_DELIMITERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
+_DIGITS = frozenset("0123456789")
+_UNIT_WORDS = frozenset("percent pct % degrees cm dollars inches miles hours minutes".split())
+
+
+def restated_answer(text: str, end: int) -> str | None:
+    """What a phrase "final answer is X" after the last box states, where it states mathematics; else None."""
+    place = -1
+    for spelling in ("inal answer", "inal Answer", "INAL ANSWER"):
+        place = max(place, text.rfind(spelling, end))
+    if place < 0:
+        return None
+    rest = text[place + len("inal answer") :][:_MAX_STATEMENT].lstrip(" *:")
+    if rest[:2].lower() == "is":
+        rest = rest[2:].lstrip(" *:")
+    if "boxed" in rest:
+        return None
+    return _delimited(rest) or _leading_number(rest)
+
+
+def closing_answer(text: str, start: int) -> str | None:
+    """The answer that the end of a text states without a box."""
+    return _marked(text, start) or _last_line(text, start)
+
+
+def _marked(text: str, start: int) -> str | None:
+    """After the last marker: "####" and "A:" take their line, a phrase takes its sentence."""
+    hashes = text.rfind("####", start)
+    line = max(text.rfind("\nA:", start), 0 if start == 0 and text.startswith("A:") else -1)
+    tail_start = max(start, len(text) - _TAIL)
+    tail = text[tail_start:].lower()
+    phrase, after = -1, -1
+    for marker in _MARKERS:
+        place = tail.rfind(marker)
+        if place >= 0 and place + len(marker) > after:
+            phrase, after = place, place + len(marker)
+    if phrase >= 0 and tail_start + phrase > max(hashes, line):
+        return _sentence(text[tail_start + after :][:_MAX_STATEMENT])
+    if hashes > line:
+        return _line(text, hashes + len("####"))
+    if line >= 0:
+        return _line(text, text.find(":", line) + 1)
+    return None
+
+
+def _line(text: str, begin: int) -> str | None:
+    end = text.find("\n", begin)
+    return text[begin : len(text) if end < 0 else end][:_MAX_STATEMENT].strip() or None
+
+
+def _sentence(rest: str) -> str | None:
+    """A statement after "the answer is": mathematics in dollars, bold text, or words up to a full stop."""
+    rest = rest.lstrip(" *:\n")
+    found = _delimited(rest)
+    if found:
+        return found
+    stop = len(rest)
+    for mark in ("\n", ". ", "**", "<|"):
+        place = rest.find(mark)
+        if 0 <= place < stop:
+            stop = place
+    return rest[:stop].strip(" *.:") or None
+
+
+def _delimited(rest: str) -> str | None:
+    """The mathematics that a text begins with, and the unit right after it."""
+    for opener, closer in _DELIMITERS:
+        if rest.startswith(opener):
+            end = rest.find(closer, len(opener))
+            if end > 0:
+                return _with_unit(rest[len(opener) : end].strip(), rest[end + len(closer) :])
+    return None
+
+
+def _with_unit(inside: str, after: str) -> str | None:
+    """ "$28$ percent" is 28 percent."""
+    if not inside:
+        return None
+    after = after[:16].lstrip(" ")
+    word = "percent" if after.startswith("%") else after.split(" ")[0].split(".")[0].split("\n")[0].strip(",;*")
+    return f"{inside} \\text{{ {word}}}" if word in _UNIT_WORDS else inside
+
+
+def _last_line(text: str, start: int) -> str | None:
+    """The last mathematics, bold text or number of the last line that says anything."""
+    tail = text[max(start, len(text) - _TAIL) :]
+    for line in reversed(tail.split("\n")[-6:]):
+        stripped = line.strip()
+        if stripped and stripped not in ("$$", "\\]", "\\)"):
+            return _last_delimited(stripped) or _last_bold(stripped) or _last_value(stripped)
+    return None
+
+
+def _last_delimited(line: str) -> str | None:
+    for opener, closer in _DELIMITERS[1:]:
+        end = line.rfind(closer)
+        begin = line.rfind(opener, 0, end - (line[end - 1 : end] == "$")) if end > 0 else -1
+        if begin >= 0:
+            found = _with_unit(line[begin + len(opener) : end].strip("$ "), line[end + len(closer) :])
+            if found:
+                return found
+    return None
+
+
+def _last_bold(line: str) -> str | None:
+    end = line.rfind("**")
+    begin = line.rfind("**", 0, end) if end > 0 else -1
+    return line[begin + 2 : end].strip() or None if begin >= 0 else None
+
+
+def _last_value(line: str) -> str | None:
+    """The last number of a line, with its sign or fraction and its percent sign; else a last word of one capital."""
+    end = len(line)
+    while end > 0 and line[end - 1] not in _DIGITS:
+        end -= 1
+    if end == 0:
+        word = line.rstrip(" .").split(" ")[-1].strip("*.()")
+        return word if len(word) == 1 and word.isascii() and word.isupper() else None
+    begin = end
+    while begin > 0 and (
+        line[begin - 1] in _DIGITS or (line[begin - 1] in ".," and begin > 1 and line[begin - 2] in _DIGITS)
+    ):
+        begin -= 1
+    before = line[begin - 1 : begin]
+    if before == "/" or (before == "-" and (begin == 1 or line[begin - 2] in " (=")):
+        return line[:end].split(" ")[-1]
+    return line[begin:end] + ("%" if line[end:].lstrip().startswith("%") else "")
+
+
+def _leading_number(rest: str) -> str | None:
+    end = 0
+    while end < len(rest) and (rest[end] in _DIGITS or rest[end] in ".,/-"):
+        end += 1
+    number = rest[:end].rstrip(".,/-")
+    return number if not _DIGITS.isdisjoint(number) else None

@@ -1,0 +1,70 @@
+"""What waits for the workers: batches cut into chunks of items, and lanes in which batches take turns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+
+from deepcompress_service.verification.frames import Pair, Row
+from deepcompress_service.verification.process import Role
+from deepcompress_service.verification.verdict import Verdict
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """One distinct comparison of a batch and the places that wait for it."""
+
+    pair: Pair
+    places: list[int]
+    otherwise: Verdict | None
+    """Without an answer to compare: the verdict if the gold can be read."""
+    deaths: int = 0
+    """Workers that died with it in hand, for no limit that it passed."""
+    row: Row | None = None
+    """What was decided, once it is."""
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    verdicts: list[Verdict | None]
+    budget_s: float
+    done: asyncio.Future[None]
+    open_items: int = 0
+    taken_in: bool = False
+    """All of its texts have been searched: it is done when nothing is open."""
+    closed: bool = False
+    spent_s: float = 0.0
+    """CPU time in the computer algebra system, and the budgets of items that were stopped."""
+    queues: dict[Role, deque[Chunk]] = field(default_factory=lambda: {"decide": deque(), "cas": deque()})
+
+
+@dataclass(slots=True, eq=False)
+class Chunk:
+    batch: Batch
+    items: list[Item]
+    tries: int = 0
+
+
+class Lane:
+    """The chunks that wait for one role, taken in turns over the batches that they belong to."""
+
+    def __init__(self, role: Role) -> None:
+        self.role = role
+        self._turns: deque[Batch] = deque()
+        self._waiting = asyncio.Semaphore(0)
+
+    def put(self, chunk: Chunk, first: bool = False) -> None:
+        queue = chunk.batch.queues[self.role]
+        if not queue:
+            self._turns.append(chunk.batch)
+        queue.appendleft(chunk) if first else queue.append(chunk)
+        self._waiting.release()
+
+    async def take(self) -> Chunk:
+        await self._waiting.acquire()
+        batch = self._turns.popleft()
+        chunk = batch.queues[self.role].popleft()
+        if batch.queues[self.role]:
+            self._turns.append(batch)
+        return chunk

@@ -1,0 +1,181 @@
+"""The words the reader knows: function names, units, connectives, fillers."""
+
+# ruff: noqa: SIM905 (vocabularies read better as lines of words)
+from __future__ import annotations
+
+FUNCTION_WORDS: dict[str, str] = {
+    **{name: name for name in "sin cos tan cot sec csc sinh cosh tanh coth sech csch exp ln log abs floor ceil "
+       "gcd lcm min max sign det arg gamma zeta".split()},
+    **{f"arc{name}": f"a{name}" for name in "sin cos tan cot sec csc sinh cosh tanh coth sech csch".split()},
+    **{f"ar{name}": f"a{name}" for name in "sinh cosh tanh coth sech csch".split()},
+    **{f"a{name}": f"a{name}" for name in "sin cos tan cot sec csc sinh cosh tanh coth sech csch".split()},
+    "arctg": "atan", "tg": "tan", "ctg": "cot", "cosec": "csc", "lg": "log10", "log10": "log10", "log2": "log2",
+    "sqrt": "sqrt", "cbrt": "cbrt",
+    "cis": "cis", "sgn": "sign", "ceiling": "ceil", "binomial": "binom", "binom": "binom",
+    "factorial": "factorial", "Re": "re", "Im": "im", "conjugate": "conj", "Arg": "arg", "hcf": "gcd",
+    "GCD": "gcd", "LCM": "lcm", "Gamma": "gamma", "fibonacci": "fibonacci",
+}  # fmt: skip
+"""Spelling -> Call name (sqrt, cbrt, log2 and log10 are built by the parser)."""
+
+COMMAND_FUNCTIONS = frozenset(FUNCTION_WORDS) - {"sqrt", "cbrt", "Re", "Im", "zeta", "gamma", "Gamma", "binom"}
+"""Those that are LaTeX commands of the same name with one argument."""
+
+ARITY = {
+    **dict.fromkeys(("max", "min", "gcd", "lcm"), range(1, 4096)),
+    **dict.fromkeys(("binom", "perm", "mod"), range(2, 3)),
+    "log": range(1, 3),
+}
+"""How many arguments a function takes, where that is not one."""
+
+INVERSE = {name: f"a{name}" for name in "sin cos tan cot sec csc sinh cosh tanh coth sech csch".split()}
+"""What f^{-1} means for these."""
+
+PREFIX_FUNCTIONS = ("sqrt", "arcsin", "arccos", "arctan", "sin", "cos", "tan", "cot", "sec", "csc", "ln", "log", "pi")
+"""Names that may be glued to their argument in plain text: sinx, pir."""
+
+GREEK = frozenset(
+    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi omicron rho varrho "
+    "sigma varsigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega "
+    "ell hbar aleph".split()
+)
+GREEK_ALIAS = {"varepsilon": "epsilon", "vartheta": "theta", "varphi": "phi", "varrho": "rho", "varsigma": "sigma"}
+
+CONST_WORDS = {"pi": "pi", "infty": "oo", "infinity": "oo", "inf": "oo", "Infinity": "oo", "oo": "oo"}
+
+SET_LETTERS = frozenset("NZQRC")
+
+_LENGTH = {
+    "mm": "millimeter millimeters millimetre millimetres",
+    "cm": "centimeter centimeters centimetre centimetres cms",
+    "dm": "decimeter decimeters decimetre decimetres",
+    "m": "meter meters metre metres",
+    "km": "kilometer kilometers kilometre kilometres kms",
+    "in": "inch inches",
+    "ft": "foot feet",
+    "yd": "yard yards yds",
+    "mi": "mile miles",
+}
+_OTHER = {
+    "s": "second seconds sec secs",
+    "min": "minute minutes mins",
+    "h": "hour hours hr hrs",
+    "day": "days",
+    "week": "weeks wk wks",
+    "month": "months",
+    "year": "years yr yrs",
+    "mg": "milligram milligrams",
+    "g": "gram grams",
+    "kg": "kilogram kilograms kgs",
+    "lb": "pound pounds lbs",
+    "oz": "ounce ounces",
+    "ton": "tons tonne tonnes",
+    "mL": "milliliter milliliters millilitre millilitres ml",
+    "L": "liter liters litre litres",
+    "gal": "gallon gallons",
+    "quart": "quarts",
+    "pint": "pints",
+    "cup": "cups",
+    "dollar": "dollars usd",
+    "cent": "cents",
+    "euro": "euros eur",
+    "yuan": "rmb",
+    "percent": "pct percentage percents",
+    "degree": "degrees deg",
+    "radian": "radians rad rads",
+    "mph": "",
+    "kph": "kmh",
+    "N": "newton newtons",
+    "J": "joule joules",
+    "W": "watt watts",
+    "V": "volt volts",
+    "A": "amp amps ampere amperes",
+    "Hz": "hertz",
+    "Pa": "pascal pascals",
+    "K": "kelvin",
+    "ohm": "ohms",
+    "mol": "moles mole",
+    "unit": "units",
+    "ordinal": "th st nd rd",
+}
+UNITS: dict[str, str] = {
+    spelling: unit
+    for table in (_LENGTH, _OTHER)
+    for unit, spellings in table.items()
+    for spelling in (unit, *spellings.split())
+}
+"""Spelling -> canonical unit."""
+
+UNIT_LETTERS = frozenset("m s h g L N J W V A K".split())
+"""Units of one letter: units only inside \\text or \\mathrm after a number; plain letters are variables."""
+
+PLAIN_UNITS = frozenset(
+    spelling
+    for spelling in UNITS
+    if len(spelling) > 1 and spelling not in {"min", "th", "st", "nd", "rd", "deg", "rad"}
+) | {"th", "st", "nd", "rd", "deg", "rad", "min"}
+"""Units that may follow a number in plain text."""
+
+SQUARE = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
+
+JOINERS = {"and": "and", "or": "or", "et": "and", "ou": "or", "und": "and", "oder": "or"}
+
+QUALIFIERS = frozenset(
+    "for where when if with such whenever provided given assuming while as because since given".split()
+)
+"""Words that begin a condition."""
+
+FILLERS = frozenset(
+    "the answer option choice letter is are final therefore thus so hence only exactly value equals equal "
+    "approximately about around "
+    "we get have solution solutions ans result be to a an then total there of "
+    "réponse est respuesta es antwort ist la le el".split()
+)
+"""Words that carry nothing before a value."""
+
+NOT_UNITS = frozenset(
+    "or not and no but except nor either neither maybe perhaps possibly than versus vs to between else instead "
+    "wrong incorrect unknown minus plus times over hundred thousand million billion trillion dozen half twice double "
+    "negative positive squared cubed root more less least most up down over under am pm noon midnight "
+    "is are was were has have".split()
+)
+"""Words that may change a value: text with one of these after a number is never dropped as a unit."""
+
+PHRASES = {
+    "no solution": "no solution", "no solutions": "no solution", "no real solution": "no solution",
+    "no real solutions": "no solution", "there is no solution": "no solution",
+    "there are no solutions": "no solution",
+    "no such": "no solution", "none": "no solution", "no roots": "no solution", "no real roots": "no solution",
+    "empty set": "no solution", "does not exist": "does not exist", "dne": "does not exist",
+    "infinitely many": "infinitely many", "infinitely many solutions": "infinitely many",
+    "infinite": "infinitely many",
+    "infinitely many solution": "infinitely many",
+    "undefined": "undefined", "true": "true", "false": "false", "yes": "yes", "no": "no", "cannot be determined":
+    "cannot be determined", "not possible": "impossible", "impossible": "impossible", "nan": "undefined",
+}  # fmt: skip
+"""Set phrases and what they stand for."""
+
+ARTICLES = frozenset({"a", "an", "the"})
+
+NUMBER_WORDS = {
+    word: n
+    for n, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+        "seventeen eighteen nineteen twenty".split()
+    )
+} | {"thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
+
+_VOWELS = frozenset("aeiou")
+
+
+def is_word(run: str) -> bool:
+    """Is a run of plain letters a word rather than a product of variables?"""
+    if run in FUNCTION_WORDS or run in CONST_WORDS or run in GREEK:
+        return False
+    if len(run) < 4:
+        return len(run) == 3 and run[0].isupper() and run[1:].islower() and not _VOWELS.isdisjoint(run[1:])
+    return not _VOWELS.isdisjoint(run.lower()) and len(set(run)) > 2 and not run.isupper()
+
+
+def known_unit(word: str) -> str | None:
+    """The canonical unit of a word, or None."""
+    return UNITS.get(word) or UNITS.get(word.lower())

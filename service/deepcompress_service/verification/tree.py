@@ -1,0 +1,312 @@
+"""The closed expression tree that every answer is read into, and the limits on reading.
+
+A tree is plain data: frozen dataclasses of strings, ints, bools and other nodes, no callables, nothing that a
+name in the text could reach. Only the reader makes trees, and it never makes one past these limits, so
+everything that walks a tree may recurse. Comparison gives trees their meaning; this file does not.
+"""
+
+# ruff: noqa: SIM905 (vocabularies read better as lines of words)
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Literal, TypeAlias
+
+MAX_CHARS = 16_384
+"""Characters of an answer or a gold that are read. Longer ones are unreadable (too_long)."""
+MAX_TOKENS = 4_096
+MAX_NODES = 4_096
+MAX_DEPTH = 40
+MAX_DIGITS = 4_096
+"""Digits of one number."""
+
+Bracket = Literal["(", ")", "[", "]"]
+
+
+@dataclass(frozen=True, slots=True)
+class Num:
+    """An exact rational p/q, q > 0, in lowest terms."""
+
+    p: int
+    q: int = 1
+    decimals: int | None = None
+    """Digits after the point where it was written as a decimal (0.50 -> 2), else None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    """pi, e, i, phi, oo (infinity), zoo (undefined), emptyset, or a number set: N Z Q R C."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sym:
+    """A variable: "x", "x_1", "alpha", "AB"."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    terms: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Neg:
+    arg: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Mul:
+    factors: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Div:
+    top: Node
+    bottom: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Pow:
+    base: Node
+    exponent: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A known function: see FUNCTIONS. root(x, n), log(x) or log(x, base), binom(n, k)."""
+
+    name: str
+    args: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """An unknown function applied: f(x, y)."""
+
+    name: str
+    args: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlusMinus:
+    """left + right or left - right; `flipped` is the lower sign first (\\mp)."""
+
+    left: Node | None
+    right: Node
+    flipped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BigOp:
+    """A sum, product, integral or limit over `var`; bounds are None where not written."""
+
+    kind: Literal["sum", "prod", "int", "lim"]
+    body: Node
+    var: str
+    low: Node | None = None
+    high: Node | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Based:
+    """A numeral with its base written: 204_5."""
+
+    digits: str
+    base: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A number with a unit. `unit` is canonical where known ("cm^2", "percent", "degree", "dollar"), else words."""
+
+    value: Node
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """3:4, 1:2:3."""
+
+    parts: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """A time of day or a duration, in seconds; `half` is "am", "pm" or ""."""
+
+    seconds: int
+    half: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuple:
+    """Ordered items in brackets: a point, a vector, and with two items perhaps an interval."""
+
+    items: tuple[Node, ...]
+    left: Bracket = "("
+    right: Bracket = ")"
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """Several answers side by side without brackets: "1, 2", "3 and 4"; `word` is "or" where that joins them."""
+
+    items: tuple[Node, ...]
+    word: Literal["", "and", "or"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetBuilder:
+    """{element : condition}."""
+
+    element: Node
+    condition: Node
+
+
+@dataclass(frozen=True, slots=True)
+class SetOp:
+    op: Literal["union", "intersection", "minus"]
+    args: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    rows: tuple[tuple[Node, ...], ...]
+    kind: Literal["matrix", "det"] = "matrix"
+
+
+@dataclass(frozen=True, slots=True)
+class Rel:
+    """A chain t0 op0 t1 op1 t2 ...; ops are = != < <= > >= ~ in notin subset == (congruence), ..."""
+
+    terms: tuple[Node, ...]
+    ops: tuple[str, ...]
+    modulus: Node | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Piecewise:
+    """(value, condition) pairs; condition None is "otherwise"."""
+
+    cases: tuple[tuple[Node, Node | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A multiple-choice letter, with the text of the choice where it was given: (B) 42."""
+
+    letter: str
+    content: Node | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Qualified:
+    """A value with a condition in words or relations: "f(x) = x for all x", "2 pi k, k in Z"."""
+
+    value: Node
+    condition: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Words. Normalised: lower case, single spaces, no articles."""
+
+    words: str
+
+
+Node: TypeAlias = (
+    Num
+    | Const
+    | Sym
+    | Add
+    | Neg
+    | Mul
+    | Div
+    | Pow
+    | Call
+    | Apply
+    | PlusMinus
+    | BigOp
+    | Based
+    | Quantity
+    | Ratio
+    | Time
+    | Tuple
+    | List
+    | Set
+    | SetBuilder
+    | SetOp
+    | Matrix
+    | Rel
+    | Piecewise
+    | Choice
+    | Qualified
+    | Text
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """What the reader gives where it cannot read: a slug (empty, too_long, too_deep, too_many_digits, syntax)."""
+
+    slug: str
+    detail: str = ""
+
+
+FUNCTIONS = frozenset(
+    "sin cos tan cot sec csc asin acos atan acot asec acsc sinh cosh tanh coth sech csch asinh acosh atanh "
+    "acoth asech acsch exp ln log root abs floor ceil sign factorial factorial2 binom perm gcd lcm min max "
+    "gamma zeta re im conj arg mod det fibonacci".split()
+)
+"""Names that Call may carry."""
+
+
+def children(node: Node) -> Iterator[Node]:
+    """The nodes directly under `node`, in reading order."""
+    for name in _BRANCHES[type(node)]:
+        value = getattr(node, name)
+        if type(value) is tuple:
+            for item in value:
+                if type(item) is tuple:
+                    yield from (inner for inner in item if inner is not None)
+                else:
+                    yield item
+        elif value is not None:
+            yield value
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """The node and everything under it."""
+    stack = [node]
+    while stack:
+        here = stack.pop()
+        yield here
+        if type(here) not in _LEAF_TYPES:
+            stack.extend(children(here))
+
+
+NODE_TYPES = (
+    Num, Const, Sym, Add, Neg, Mul, Div, Pow, Call, Apply, PlusMinus, BigOp, Based, Quantity, Ratio, Time, Tuple,
+    List, Set, SetBuilder, SetOp, Matrix, Rel, Piecewise, Choice, Qualified, Text,
+)  # fmt: skip
+
+_NODE_FIELDS: dict[type, tuple[str, ...]] = {
+    kind: tuple(field.name for field in fields(kind) if "Node" in str(field.type)) for kind in NODE_TYPES
+}
+"""The fields of each kind that hold nodes: looked up once, since trees are walked often."""
+
+_LEAVES = frozenset(("int", "str", "int | None", "Bracket", "bool", "tuple[str, ...]"))
+_BRANCHES: dict[type, tuple[str, ...]] = {
+    kind: tuple(f.name for f in fields(kind) if f.type not in _LEAVES and "Literal" not in str(f.type))
+    for kind in NODE_TYPES
+}
+"""For each node type, the fields that may hold nodes."""
+_LEAF_TYPES = frozenset(kind for kind, names in _BRANCHES.items() if not names)

@@ -1,0 +1,36 @@
+"""The words of verification as frozen dataclasses: what is asked (`Check`) and what is answered (`Verdict`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+AnswerFormat = Literal["boxed", "one_boxed", "final_answer", "bare"]
+Status = Literal["correct", "wrong", "no_answer", "unreadable", "gold_unreadable", "undecided"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One comparison to make."""
+
+    gold: tuple[str, ...]
+    """The gold answer, or alternatives of which any one suffices."""
+    response: str
+    answer_format: AnswerFormat = "boxed"
+    truncated: bool = False
+    """The response was cut. One that never closed its <think> is then no_answer (design, section 4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What checking gave. A function of the check alone, never of load or of what was checked before."""
+
+    correct: bool
+    status: Status
+    answer: str | None
+    """The extracted answer as text, None where none was found."""
+    decided_by: str
+    """The rule or tier that decided: 'extraction', 'string', 'rational', 'interval', ..., 'limit', 'worker'."""
+    reason: str
+    """One line for a person: what was read and why it is (not) equal."""
+    cpu_ms: float = 0.0

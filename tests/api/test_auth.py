@@ -1,0 +1,159 @@
+"""API keys over HTTP: who is let in, to which runs, to do what; and how keys rotate."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from deepcompress_service.api import auth
+from deepcompress_service.app import create_app
+from deepcompress_service.settings import Settings
+
+from .conftest import shape_body
+from .test_verbs import problem
+
+FILE = f"""
+[[key]]
+name = "reader"
+key = "read-me"
+access = "read"
+
+[[key]]
+name = "team-a"
+sha256 = "{hashlib.sha256(b"a-key").hexdigest()}"
+runs = "a-"
+"""
+P7 = ("p7", [True, False], [10, 20])
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestClient, Path]]:
+    folder = tmp_path_factory.mktemp("keys")
+    file = folder / "keys.toml"
+    file.write_text(FILE)
+    settings = Settings(
+        state_url=f"sqlite:///{folder / 'state.sqlite3'}", verifier_workers=1, api_keys=("admin",), api_keys_file=file
+    )
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        yield client, file
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def basic(key: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"me:{key}".encode()).decode()}
+
+
+@pytest.mark.parametrize("path", ["/v1/runs", "/docs", "/openapi.json", "/metrics", "/v1/strategies"])
+@pytest.mark.parametrize("headers", [{}, bearer("wrong"), bearer(""), basic("wrong"), {"Authorization": "Basic %%"}])
+def test_everything_that_tells_something_needs_a_key(
+    keyed: tuple[TestClient, Path], path: str, headers: dict[str, str]
+) -> None:
+    client, _ = keyed
+    details = client.get(path, headers=headers)
+    problem(details, 401, "unauthorized")
+    assert "Bearer" in details.headers["www-authenticate"]
+
+
+def test_health_needs_none(keyed: tuple[TestClient, Path]) -> None:
+    client, _ = keyed
+    assert client.get("/healthz").status_code == 200
+    assert client.get("/readyz").status_code == 200
+
+
+def test_a_key_opens_by_any_of_its_headers(keyed: tuple[TestClient, Path]) -> None:
+    client, _ = keyed
+    for headers in (bearer("admin"), {"X-API-Key": "admin"}, basic("admin")):
+        assert client.get("/v1/runs", headers=headers).status_code == 200
+
+
+def test_a_read_key_only_reads(keyed: tuple[TestClient, Path]) -> None:
+    client, _ = keyed
+    assert client.get("/v1/runs", headers=bearer("read-me")).status_code == 200
+    for method, path in (("POST", "/v1/shape"), ("PUT", "/v1/runs/a-1"), ("DELETE", "/v1/runs/a-1")):
+        problem(client.request(method, path, headers=bearer("read-me")), 403, "read-only-key")
+
+
+def test_a_basic_password_changes_nothing(keyed: tuple[TestClient, Path]) -> None:
+    client, _ = keyed
+    problem(client.post("/v1/shape", json=shape_body("a-1", 1, P7), headers=basic("admin")), 401, "unauthorized")
+
+
+def test_a_scoped_key_reaches_its_runs_only(keyed: tuple[TestClient, Path]) -> None:
+    client, _ = keyed
+    assert client.post("/v1/shape", json=shape_body("a-1", 1, P7), headers=bearer("a-key")).status_code == 200
+    assert client.post("/v1/shape", json=shape_body("b-1", 1, P7), headers=bearer("admin")).status_code == 200
+    problem(client.post("/v1/shape", json=shape_body("b-1", 1, P7), headers=bearer("a-key")), 403, "run-not-allowed")
+    problem(client.get("/v1/runs/b-1", headers=bearer("a-key")), 403, "run-not-allowed")
+    problem(client.delete("/v1/runs/b-1", headers=bearer("a-key")), 403, "run-not-allowed")
+    item = {"gold": "1", "response": "\\boxed{1}", "run": "b-1"}
+    problem(client.post("/v1/verify", json={"items": [item]}, headers=bearer("a-key")), 403, "run-not-allowed")
+    listed = client.get("/v1/runs", headers=bearer("a-key")).json()["runs"]
+    assert [row["run"] for row in listed] == ["a-1"]
+
+
+def test_keys_rotate_without_a_restart(keyed: tuple[TestClient, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    client, file = keyed
+    clock = [1e6]
+    monkeypatch.setattr(auth.time, "monotonic", lambda: clock[0])
+    problem(client.get("/v1/runs", headers=bearer("new-key")), 401, "unauthorized")
+    file.write_text(FILE + '\n[[key]]\nkey = "new-key"\n')
+    clock[0] += 2
+    assert client.get("/v1/runs", headers=bearer("new-key")).status_code == 200
+    file.write_text("not toml [")
+    clock[0] += 2
+    assert client.get("/v1/runs", headers=bearer("new-key")).status_code == 200, "a bad file leaves the keys in force"
+    file.write_text(FILE)
+    os.utime(file, (1, 1))
+    clock[0] += 2
+    problem(client.get("/v1/runs", headers=bearer("new-key")), 401, "unauthorized")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[[key]]\nname='x'",
+        "[[key]]\nkey='a'\nsha256='b'",
+        "[[key]]\nsha256='zz'",
+        "[[key]]\nkey='a'\naccess='all'",
+        "x",
+    ],
+)
+def test_a_bad_key_file_is_an_error_at_start_that_names_it(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text(text)
+    with pytest.raises(auth.KeyFileError, match=r"keys\.toml"):
+        auth.KeyRing((), file)
+
+
+def test_a_rate_is_a_429(tmp_path: Path) -> None:
+    settings = Settings(
+        state_url=f"sqlite:///{tmp_path / 's.sqlite3'}", verifier_workers=1, api_keys=("k",), rate_per_key=5
+    )
+    with TestClient(create_app(settings)) as client:
+        codes = [client.get("/v1/strategies", headers=bearer("k")).status_code for _ in range(30)]
+    assert codes[:5] == [200] * 5
+    assert 429 in codes
+
+
+def test_pages_of_other_origins_change_nothing(service: TestClient, run: str) -> None:
+    body = shape_body(run, 1, P7)
+    foreign = service.post("/v1/shape", json=body, headers={"Origin": "https://evil.example"})
+    problem(foreign, 403, "cross-origin")
+    assert service.post("/v1/shape", json=body, headers={"Origin": "http://testserver"}).status_code == 200
+    assert "access-control-allow-origin" not in foreign.headers
+
+
+def test_security_headers(service: TestClient) -> None:
+    headers = service.get("/v1/runs").headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["content-security-policy"].startswith("default-src 'none'")
+    assert "'unsafe-inline'" not in service.get("/docs").headers["content-security-policy"].split("style-src")[0]

@@ -1,0 +1,25 @@
+"""A verifier that cannot take more is a 503 that says when, and nothing is half-done."""
+
+from __future__ import annotations
+
+import pytest
+from fastapi.testclient import TestClient
+
+from deepcompress_service.verification import PoolBusy, PoolClosed
+
+from .test_verbs import problem
+
+
+@pytest.mark.parametrize(("error", "slug"), [(PoolBusy(), "overloaded"), (PoolClosed(), "stopping")])
+def test_a_verifier_that_refuses_is_a_503(
+    service: TestClient, run: str, monkeypatch: pytest.MonkeyPatch, error: Exception, slug: str
+) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(service.app.state.context.rewards.verifier, "verify_many", refuse)  # type: ignore[attr-defined]
+    group = {"problem_id": "p", "gold": "1", "rollouts": [{"response": "\\boxed{1}", "tokens": 3}]}
+    answer = service.post("/v1/score", json={"run": run[:100], "step": 1, "groups": [group]})
+    problem(answer, 503, slug)
+    assert int(answer.headers["retry-after"]) >= 1
+    problem(service.get(f"/v1/runs/{run[:100]}"), 404, "unknown-run")

@@ -1,0 +1,171 @@
+"""Hostile callers: whatever is sent, the answer is never a 5xx that is not meant, and quotes nothing."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
+
+from .test_server import Server, raw_request
+
+CHECKS = [not_a_server_error, content_type_conformance, response_schema_conformance]
+POSTS = (
+    "/v1/verify",
+    "/v1/shape",
+    "/v1/score",
+    "/v1/runs/r/rewind",
+    "/v1/runs/r/restore",
+    "/v1/runs/r/checkpoints/c",
+)
+PUTS = ("/v1/runs/r", "/v1/runs/r/import")
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+KEYS = [
+    "run",
+    "step",
+    "groups",
+    "items",
+    "rollouts",
+    "gold",
+    "response",
+    "tokens",
+    "correct",
+    "problem_id",
+    "strategy",
+]
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=5), inner),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(value=values, path=st.sampled_from(POSTS + PUTS))
+def test_any_json_is_answered_without_a_5xx(service: TestClient, value: Any, path: str) -> None:
+    answer = service.request("POST" if path in POSTS else "PUT", path, content=json.dumps(value).encode())
+    assert answer.status_code < 500, answer.text
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    raw=st.binary(max_size=200), path=st.sampled_from(POSTS + PUTS), encoding=st.sampled_from(["", "gzip", "zstd"])
+)
+def test_any_bytes_are_answered_without_a_5xx(service: TestClient, raw: bytes, path: str, encoding: str) -> None:
+    headers = {"content-encoding": encoding} if encoding else {}
+    answer = service.request("POST" if path in POSTS else "PUT", path, content=raw, headers=headers)
+    assert answer.status_code < 500, answer.text
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(max_size=200) | st.text(alphabet="\\{}boxed()^_!0123456789frac", max_size=200))
+def test_any_response_text_gets_a_verdict(service: TestClient, text: str) -> None:
+    for answer_format in ("boxed", "one_boxed", "final_answer", "bare"):
+        body = {"items": [{"gold": "42", "response": text}], "answer_format": answer_format}
+        answer = service.post("/v1/verify", content=json.dumps(body).encode())
+        assert answer.status_code == 200, answer.text
+
+
+def test_nesting_and_numbers_beyond_all_bounds(service: TestClient) -> None:
+    for raw in (
+        b'{"items":' + b"[" * 200_000 + b"]" * 200_000 + b"}",
+        b'{"items":' * 50_000,
+        b'{"run":"r","step":' + b"9" * 100_000 + b',"groups":[]}',
+        b'{"run":"r","step":1e400,"groups":[]}',
+        b'{"items":[{"gold":"1","response":"\\ud800","x":' + b"[" * 100_000 + b"}]}",
+    ):
+        for path in POSTS:
+            assert service.post(path, content=raw).status_code == 422
+
+
+def test_a_million_tiny_items_are_a_413(service: TestClient) -> None:
+    item = b'{"gold":"1","response":""}'
+    raw = b'{"items":[' + b",".join([item] * 1_000_000) + b"]}"
+    assert service.post("/v1/verify", content=raw).status_code == 413
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "a/b", "%2e%2e", "a%00b", "x" * 200, "a b", "é", "%ff", "${7*7}", "<script>"]
+)
+def test_names_that_are_not_names(service: TestClient, name: str) -> None:
+    for path in (f"/v1/runs/{name}", f"/v1/runs/r/checkpoints/{name}"):
+        assert service.get(path).status_code in (404, 422)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    started = Server(tmp_path_factory.mktemp("hostile"))
+    yield started
+    started.stop()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\x00" * 1000,
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST /v1/verify HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"POST /v1/verify HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+        b"POST /v1/verify HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 1_000_000 + b"\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 100_000 + b"\r\n",
+    ],
+)
+def test_broken_http_breaks_nothing(server: Server, raw: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", server.port)) as caller:
+        caller.settimeout(5)
+        try:
+            caller.sendall(raw)
+            answer = caller.recv(4096)
+        except (ConnectionError, TimeoutError):
+            answer = b""
+    assert not answer.startswith(b"HTTP/1.1 5"), answer[:200]
+    assert httpx.get(f"{server.url}/readyz", timeout=10).status_code == 200
+
+
+def test_slow_callers_keep_nobody_waiting(server: Server) -> None:
+    """A hundred connections that send a head and then a byte now and then (slow-loris)."""
+    callers = [raw_request(server.port, "/v1/verify", 10_000) for _ in range(100)]
+    try:
+        for caller in callers:
+            caller.sendall(b"{")
+        body = {"items": [{"gold": "1", "response": "\\boxed{1}"}]}
+        answer = httpx.post(f"{server.url}/v1/verify", json=body, timeout=10)
+        assert answer.json()["verdicts"][0]["correct"] is True
+    finally:
+        for caller in callers:
+            caller.close()
+
+
+def test_what_the_description_says_is_what_is_answered(server: Server) -> None:
+    """schemathesis: for every operation, what its schema allows gets an answer that its schema allows."""
+    schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+    tried = 0
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        if "event" in operation.path or operation.path == "/":
+            continue  # streams do not end, and the page is not JSON
+
+        @settings(max_examples=12, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @given(case=operation.as_strategy())
+        def check(case: Any) -> None:
+            case.call_and_validate(checks=CHECKS, timeout=30)
+
+        check()
+        tried += 1
+    assert tried >= 15
+
+
+def test_the_log_of_all_this_has_no_unexpected_error(server: Server) -> None:
+    assert Path(server.log).read_text().count("unexpected") == 0

@@ -1,0 +1,111 @@
+"""Runs over HTTP: configuration, state, and the errors of both."""
+
+from __future__ import annotations
+
+import pytest
+from fastapi.testclient import TestClient
+
+from .conftest import shape_body
+from .test_verbs import problem
+
+MIXED = ("a/b", [True, False], [10, 20])
+
+
+def test_put_compares_after_defaults_are_filled_in(service: TestClient, run: str) -> None:
+    first = service.put(f"/v1/runs/{run}", json={})
+    assert first.status_code == 201 and first.json()["created"] is True
+    assert first.json()["config"]["strategy"]["alpha"] == 0.2
+    same = service.put(f"/v1/runs/{run}", json={"strategy": {"name": "deepcompress", "alpha": 0.2, "ema": 0.99}})
+    assert same.status_code == 200 and same.json()["created"] is False
+
+
+def test_another_configuration_is_a_conflict_only_once_there_is_state(service: TestClient, run: str) -> None:
+    service.put(f"/v1/runs/{run}", json={})
+    other = {"strategy": {"name": "deepcompress", "alpha": 0.5}}
+    assert service.put(f"/v1/runs/{run}", json=other).status_code == 200
+    service.post("/v1/shape", json=shape_body(run, 0, MIXED))
+    assert service.put(f"/v1/runs/{run}", json=other).status_code == 200
+    problem(service.put(f"/v1/runs/{run}", json={}), 409, "run-conflict")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"strategy": {"name": "no-such"}},
+        {"strategy": {"name": "deepcompress", "alhpa": 1}},
+        {"strategy": {"name": "deepcompress", "alpha": "much"}},
+        {"strategy": {"name": "deepcompress", "ema": 1.5}},
+        {"strategy": {"name": "deepcompress", "mode": "loud"}},
+        {"outcome": {"correct": 1, "wong": 0}},
+        {"keep_steps": 0},
+        {"overlong": {"max_tokens": 10}},
+    ],
+)
+def test_a_bad_configuration_names_its_field(service: TestClient, run: str, config: dict[str, object]) -> None:
+    answer = service.put(f"/v1/runs/{run[:100]}", json=config)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"]
+
+
+def test_problem_ids_may_contain_slashes(service: TestClient, run: str) -> None:
+    service.post("/v1/shape", json=shape_body(run, 0, MIXED))
+    row = service.get(f"/v1/runs/{run}/problems/a/b").json()
+    assert row["problem_id"] == "a/b"
+    assert (row["attempts"], row["passes"]) == (2, 1)
+    assert row["shortest_correct_tokens"] == 10
+    problem(service.get(f"/v1/runs/{run}/problems/c"), 404, "unknown-problem")
+
+
+def test_history_has_the_level_of_every_step(service: TestClient, run: str) -> None:
+    for step in range(3):
+        service.post("/v1/shape", json=shape_body(run, step, ("p", [True, False], [10, 30])))
+    steps = service.get(f"/v1/runs/{run}/history").json()["steps"]
+    assert [row["step"] for row in steps] == [0, 1, 2]
+    level = 1.0
+    for row in steps:
+        level = 0.99 * level + (1 - 0.99) * 0.5
+        assert row["level"] == level
+        assert row["batch_pass_ratio"] == 0.5
+        assert row["mean_tokens"] == 20.0 and row["mean_tokens_correct"] == 10.0 and row["mean_tokens_wrong"] == 30.0
+    assert [row["closed"] for row in steps] == [True, True, False]
+
+
+def test_the_epoch_guards_a_run_that_was_deleted(service: TestClient, run: str) -> None:
+    epoch = service.post("/v1/shape", json=shape_body(run, 5, MIXED)).json()["epoch"]
+    service.delete(f"/v1/runs/{run}")
+    problem(service.get(f"/v1/runs/{run}"), 404, "unknown-run")
+    late = service.post("/v1/shape", json=shape_body(run, 5, MIXED, epoch=epoch))
+    problem(late, 409, "epoch-mismatch")
+
+
+def test_stepped_and_stepless_do_not_mix(service: TestClient, run: str) -> None:
+    service.post("/v1/shape", json=shape_body(run, 0, MIXED))
+    problem(service.post("/v1/shape", json=shape_body(run, None, MIXED, request_id="r1")), 409, "step-kind-mismatch")
+
+
+def test_a_stepless_repeat_is_known_by_its_request_id(service: TestClient, run: str) -> None:
+    body = shape_body(run, None, MIXED, request_id="r1")
+    first = service.post("/v1/shape", json=body).json()
+    again = service.post("/v1/shape", json=body).json()
+    assert again["groups"][0]["replayed"] is True
+    assert again["groups"][0]["rewards"] == first["groups"][0]["rewards"]
+    assert service.get(f"/v1/runs/{run}/problems/a/b").json()["attempts"] == 2
+
+
+def test_listing(service: TestClient, run: str) -> None:
+    service.put(f"/v1/runs/{run}", json={})
+    assert run in [row["run"] for row in service.get("/v1/runs").json()["runs"]]
+    page = service.get(f"/v1/runs/{run}/problems").json()
+    assert page == {"run": run, "problems": [], "next": None}
+
+
+def test_strategies_are_listed(service: TestClient) -> None:
+    rows = service.get("/v1/strategies").json()["strategies"]
+    assert "deepcompress" in [row["name"] for row in rows]
+
+
+def test_health(service: TestClient) -> None:
+    assert service.get("/healthz").json() == {"status": "ok"}
+    assert service.get("/readyz").json()["ready"] is True
+    page = service.get("/metrics").text
+    assert "deepcompress_requests_total" in page

@@ -1,0 +1,162 @@
+"""A real server process on a real socket: how it stops, how it bears slow and vanishing callers, and load."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from .conftest import shape_body
+
+P7 = ("p7", [True, False], [10, 20])
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """``deepcompress serve`` as a user starts it."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        environment = {
+            **os.environ,
+            "DEEPCOMPRESS_STATE_URL": f"sqlite:///{folder / 'state.sqlite3'}",
+            "DEEPCOMPRESS_VERIFIER_WORKERS": "1",
+            **{f"DEEPCOMPRESS_{name.upper()}": str(value) for name, value in settings.items()},
+        }
+        command = [sys.executable, "-m", "deepcompress_service", "serve", "--port", str(self.port)]
+        self.log = folder / f"server-{self.port}.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        self.wait(200)
+
+    def wait(self, status: int, seconds: float = 60) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            try:
+                if httpx.get(f"{self.url}/readyz", timeout=2).status_code == status:
+                    return
+            except httpx.TransportError:
+                assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.02)
+        raise AssertionError(f"no {status} from /readyz: {self.log.read_text()}")
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
+    started = Server(tmp_path, **getattr(request, "param", {}))
+    yield started
+    started.stop()
+
+
+def raw_request(port: int, path: str, length: int) -> socket.socket:
+    """The head of a request whose body is still to come."""
+    caller = socket.create_connection(("127.0.0.1", port))
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    caller.sendall(head.encode())
+    return caller
+
+
+@pytest.mark.parametrize("server", [{"drain_delay": 1.5}], indirect=True)
+def test_sigterm_drops_readiness_first_and_finishes_what_is_in_flight(server: Server) -> None:
+    body = json.dumps(shape_body("drained", 1, P7)).encode()
+    caller = raw_request(server.port, "/v1/shape", len(body))
+    caller.sendall(body[:20])
+    time.sleep(0.2)
+    server.process.send_signal(signal.SIGTERM)
+    server.wait(503, 5)
+    assert "draining" in httpx.get(f"{server.url}/readyz").json()["why"]["service"]
+    # Not ready, but still serving: a balancer may not have noticed yet.
+    assert httpx.post(f"{server.url}/v1/shape", json=shape_body("drained", 1, ("q", [True], [5]))).status_code == 200
+    time.sleep(1.6)
+    caller.sendall(body[20:])
+    answer = caller.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 200"), answer
+    # uvicorn ends by the signal that it was sent, once everything is finished.
+    assert server.process.wait(20) in (0, -signal.SIGTERM)
+
+
+@pytest.mark.parametrize("server", [{"body_timeout": 0.5}], indirect=True)
+def test_a_body_that_does_not_arrive_is_a_408(server: Server) -> None:
+    with raw_request(server.port, "/v1/shape", 1000) as caller:
+        caller.sendall(b"{")
+        caller.settimeout(10)
+        assert caller.recv(4096).startswith(b"HTTP/1.1 408")
+
+
+@pytest.mark.parametrize("server", [{"max_inflight_requests": 4}], indirect=True)
+def test_more_than_the_door_takes_is_a_503_that_says_when(server: Server) -> None:
+    callers = [raw_request(server.port, "/v1/shape", 1000) for _ in range(4)]
+    time.sleep(0.3)
+    refused = httpx.post(f"{server.url}/v1/shape", json=shape_body("r", 1, P7))
+    assert refused.status_code == 503
+    assert refused.json()["type"].endswith(":overloaded")
+    assert int(refused.headers["retry-after"]) >= 1
+    for caller in callers:
+        caller.close()
+    time.sleep(0.3)
+    assert httpx.post(f"{server.url}/v1/shape", json=shape_body("r", 1, P7)).status_code == 200
+
+
+def test_callers_that_hang_up_cost_nobody_their_place(server: Server) -> None:
+    text = "x" * 1000 + "\\boxed{1}"
+    body = json.dumps({"items": [{"gold": "1", "response": text}] * 2000}).encode()
+    for _ in range(40):
+        caller = raw_request(server.port, "/v1/verify", len(body))
+        caller.sendall(body)
+        caller.close()
+    answer = httpx.post(f"{server.url}/v1/verify", content=body, timeout=30)
+    assert answer.status_code == 200
+    assert all(verdict["correct"] for verdict in answer.json()["verdicts"])
+
+
+@pytest.mark.parametrize("server", [{"workers": 2}], indirect=True)
+def test_two_processes_share_one_state(server: Server) -> None:
+    """Each group is sent by several connections at once; it counts once, and every answer is the same."""
+    rewards: list[Any] = []
+
+    def send() -> None:
+        with httpx.Client() as client:
+            for step in range(5):
+                got = client.post(f"{server.url}/v1/shape", json=shape_body("shared", step, P7), timeout=30)
+                rewards.append((step, got.json()["groups"][0]["rewards"]))
+
+    threads = [threading.Thread(target=send) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(rewards) == 20
+    for step in range(5):
+        assert len({tuple(got) for at, got in rewards if at == step}) == 1
+    assert httpx.get(f"{server.url}/v1/runs/shared/problems/p7").json()["attempts"] == 10
+
+
+def test_a_wrong_setting_is_an_error_that_names_its_variable(tmp_path: Path) -> None:
+    environment = {**os.environ, "DEEPCOMPRESS_STATE_URL": "memory://", "DEEPCOMPRESS_WORKERS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-m", "deepcompress_service", "serve"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "DEEPCOMPRESS_STATE_URL" in done.stderr

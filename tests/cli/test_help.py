@@ -1,0 +1,45 @@
+"""The command line says what it is for, quickly, and on a base install too."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from deepcompress_service.cli import entry
+from deepcompress_service.cli.app import app
+
+
+def names() -> list[str]:
+    commands = [command.name or "" for command in app.registered_commands]
+    return commands + [group.name or "" for group in app.registered_groups]
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_command_has_a_help_that_teaches(cli: Callable[..., Any], name: str) -> None:
+    result = cli(name, "--help")
+    assert result.exit_code == 0
+    assert f"  deepcompress {name}" in result.output, "no example in the help"
+
+
+def test_help_loads_no_server_and_no_mathematics() -> None:
+    code = (
+        "import sys; from deepcompress_service.cli.app import app; "
+        "print([m for m in ('fastapi', 'uvicorn', 'sympy', 'flint', 'numpy', 'httpx') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.strip() == "[]"
+
+
+def test_a_base_install_says_how_to_get_the_service(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit) as end:
+        entry.main()
+    assert end.value.code == 3
+    assert 'pip install "deepcompress[service]"' in capsys.readouterr().err

@@ -1,0 +1,81 @@
+"""``deepcompress serve``: starts, answers, and ends by SIGTERM without a trace."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from deepcompress_client import Client, Retry
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def serving(folder: Path, *options: str, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deepcompress_service", "serve", "--port", str(port), *options],
+        cwd=folder,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_it_serves_and_ends_when_asked(tmp_path: Path, workers: str) -> None:
+    with serving(tmp_path, "--workers", workers) as (process, url):
+        with Client(url, retry=Retry(max_elapsed_s=60)) as client:
+            run = client.run("r")
+            group = {"problem_id": "p", "gold": "7", "rollouts": [{"response": "\\boxed{7}", "tokens": 3}]}
+            assert run.score(step=0, groups=[group]).groups[0].correct == [True]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(40) in (0, -signal.SIGTERM)
+    assert (tmp_path / "deepcompress.sqlite3").exists()
+
+
+def test_state_survives_a_restart(tmp_path: Path) -> None:
+    group = {"problem_id": "p", "gold": "7", "rollouts": [{"response": "\\boxed{7}", "tokens": 3}]}
+    answers = []
+    for _ in range(2):
+        with serving(tmp_path) as (_, url), Client(url, retry=Retry(max_elapsed_s=60)) as client:
+            answers.append(client.score(run="r", step=0, groups=[group]))
+    first, second = (answer.groups[0] for answer in answers)
+    assert second.replayed
+    assert first.rewards == second.rewards
+
+
+@pytest.mark.parametrize(
+    ("environment", "complaint"),
+    [
+        ({"DEEPCOMPRESS_PORT": "eleven"}, b"DEEPCOMPRESS_PORT"),
+        ({"DEEPCOMPRESS_STATE_URL": "memory://", "DEEPCOMPRESS_WORKERS": "2"}, b"DEEPCOMPRESS_STATE_URL"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, environment: dict[str, str], complaint: bytes) -> None:
+    found = subprocess.run(
+        [sys.executable, "-m", "deepcompress_service", "serve"],
+        cwd=tmp_path,
+        env={**os.environ, **environment},
+        capture_output=True,
+        timeout=60,
+    )
+    assert found.returncode == 2
+    assert complaint in found.stderr

@@ -1,0 +1,192 @@
+"""A service that dies, stalls or cuts connections, over real sockets: the client gets its answer all the same,
+and the service sees the same request each time."""
+
+from __future__ import annotations
+
+import multiprocessing
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from deepcompress_client import Client, Retry, errors
+
+from .both import QUICK
+from .stub import Stub
+
+GROUP = {"problem_id": "p", "gold": "7", "rollouts": [{"response": "7", "tokens": 3}]}
+Fault = Callable[[socket.socket], bool]
+"""Does its harm to a connection on which a request has just been read; True: no answer is to be sent."""
+
+
+class Server:
+    """HTTP/1.1 by hand, so that it can misbehave between any two bytes. `faults` befall the first requests,
+    one each; the rest are answered by a `Stub`."""
+
+    def __init__(self, *faults: Fault) -> None:
+        self.stub = Stub()
+        self.faults = list(faults)
+        self.bodies: list[bytes] = []
+        self.connections = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._lock = threading.Lock()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as lines:
+            while line := lines.readline():
+                method, target, _ = line.decode().split()
+                headers = {}
+                while (header := lines.readline()) != b"\r\n":
+                    name, _, value = header.decode().partition(":")
+                    headers[name.lower()] = value.strip()
+                body = lines.read(int(headers.get("content-length", 0)))
+                with self._lock:
+                    self.bodies.append(body)
+                    fault = self.faults.pop(0) if self.faults else None
+                if fault is not None and fault(connection):
+                    return
+                answer = self.stub(httpx.Request(method, self.url + target, content=body))
+                head = f"HTTP/1.1 {answer.status_code} OK\r\ncontent-length: {len(answer.content)}\r\n\r\n"
+                try:
+                    connection.sendall(head.encode() + answer.content)
+                except OSError:
+                    return
+
+
+@contextmanager
+def serving(*faults: Fault) -> Iterator[Server]:
+    server = Server(*faults)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def cut(connection: socket.socket) -> bool:
+    return True
+
+
+def reset(connection: socket.socket) -> bool:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+    return True
+
+
+def half_an_answer(connection: socket.socket) -> bool:
+    connection.sendall(b'HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{"verdicts": [')
+    return True
+
+
+def half_a_head(connection: socket.socket) -> bool:
+    connection.sendall(b"HTTP/1.1 200 O")
+    return True
+
+
+def busy(connection: socket.socket) -> bool:
+    connection.sendall(b"HTTP/1.1 503 Later\r\nretry-after: 0\r\ncontent-length: 0\r\n\r\n")
+    return True
+
+
+def stall(connection: socket.socket) -> bool:
+    time.sleep(1.0)
+    return True
+
+
+@pytest.mark.parametrize("fault", [cut, reset, half_an_answer, half_a_head, busy], ids=lambda f: f.__name__)
+def test_a_lost_answer_is_asked_for_again(client: Callable[..., Any], fault: Fault) -> None:
+    with serving(fault, fault, fault) as server:
+        answer = client(server.url).score([GROUP], run="r", step=0)
+        assert answer.groups[0].correct == [True]
+        assert len(server.bodies) == 4
+        assert len(set(server.bodies)) == 1
+
+
+def test_silence_is_a_lost_answer(client: Callable[..., Any]) -> None:
+    with serving(stall) as server:
+        assert client(server.url, timeout_s=0.2).verify_one("7", "7").correct
+        assert len(server.bodies) == 2
+
+
+def test_a_service_that_comes_back_is_found_again(client: Callable[..., Any]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+
+    def start_late() -> None:
+        time.sleep(0.3)
+        listener = socket.create_server(("127.0.0.1", port))
+        server._listener.close()
+        server._listener = listener
+        threading.Thread(target=server._accept, daemon=True).start()
+
+    with serving() as server:
+        late = threading.Thread(target=start_late)
+        late.start()
+        assert client(f"http://127.0.0.1:{port}").verify_one("7", "7").correct
+        late.join()
+
+
+def test_a_service_that_stays_away_is_given_up_in_time(client: Callable[..., Any]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    began = time.monotonic()
+    with pytest.raises(errors.TransportError, match="ConnectError"):
+        client(url, retry=Retry(max_elapsed_s=0.5, first_wait_s=0.05)).verify_one("7", "7")
+    assert time.monotonic() - began < 5
+
+
+def test_connections_are_kept_and_used_again(client: Callable[..., Any]) -> None:
+    with serving() as server:
+        one = client(server.url)
+        for _ in range(20):
+            one.verify_one("7", "7")
+        assert server.connections == 1
+
+
+def test_one_client_serves_many_threads() -> None:
+    with serving(cut, busy, reset, cut) as server, Client(server.url, retry=QUICK) as one:
+        found: list[bool] = []
+        threads = [
+            threading.Thread(target=lambda: found.extend(one.verify_one("7", "7").correct for _ in range(10)))
+            for _ in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert found == [True] * 80
+
+
+def _ask_ten_times(one: Client) -> None:
+    for _ in range(10):
+        assert one.verify_one("7", "7").correct
+
+
+def test_a_client_may_be_used_after_a_fork() -> None:
+    with serving() as server, Client(server.url, retry=QUICK) as one:
+        one.verify_one("7", "7")
+        fork = multiprocessing.get_context("fork")
+        children = [fork.Process(target=_ask_ten_times, args=(one,)) for _ in range(2)]
+        for child in children:
+            child.start()
+        _ask_ten_times(one)
+        for child in children:
+            child.join(20)
+        assert [child.exitcode for child in children] == [0, 0]

@@ -1,0 +1,173 @@
+"""What Prometheus is told: right over several worker processes, and bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from deepcompress_service import metrics, run_metrics
+from deepcompress_service.activity import Activity
+from deepcompress_service.difficulty.errors import StoreUnavailable
+from deepcompress_service.difficulty.model import Commit, DifficultyConfig, GroupCommit
+from deepcompress_service.difficulty.store import DifficultyStore, open_store
+from deepcompress_service.run_metrics import RunMetrics
+from deepcompress_service.verification import Verdict
+from deepcompress_service.windows import Windows
+
+from .conftest import KEY, Serve, train
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def scrape(address: str, key: str | None = None) -> Samples:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    page = httpx.get(f"{address}/metrics", headers=headers)
+    assert page.status_code == 200
+    found: Samples = {}
+    for family in text_string_to_metric_families(page.text):
+        for sample in family.samples:
+            where = (sample.name, frozenset(sample.labels.items()))
+            assert where not in found, f"{where} twice"
+            found[where] = sample.value
+    return found
+
+
+def value(samples: Samples, name: str, **labels: str) -> float:
+    return sum(v for (n, have), v in samples.items() if n == name and frozenset(labels.items()) <= have)
+
+
+@pytest.fixture(scope="module")
+def many(serve: Serve) -> str:
+    address = serve(workers=2)
+    train(address, "many", range(1, 6))
+    for _ in range(20):
+        httpx.get(f"{address}/v1/runs/many").raise_for_status()
+    httpx.get(f"{address}/v1/runs/nobody")
+    httpx.get(f"{address}/no/such/{'x' * 50}")
+    return address
+
+
+def test_several_workers_answer_as_one(many: str) -> None:
+    for _ in range(6):
+        samples = scrape(many)
+        assert value(samples, "deepcompress_requests_total", route="/v1/score", code="200") == 5
+        assert value(samples, "deepcompress_requests_total", route="/v1/runs/{run}") == 21
+        assert value(samples, "deepcompress_requests_total", route="none") == 1
+        assert value(samples, "deepcompress_verdicts_total") == 5 * 120
+        assert value(samples, "deepcompress_verdicts_total", status="correct") == 5 * 60
+        assert value(samples, "deepcompress_groups_total", phase="train", kind="new") == 5 * 30
+        assert value(samples, "deepcompress_store_seconds_count", operation="commit") == 5
+        assert value(samples, "deepcompress_verifier_workers") == 2
+        assert value(samples, "deepcompress_verifier_workers_alive") == 2
+        assert value(samples, "deepcompress_memory_bytes") > 20e6
+        assert value(samples, "deepcompress_check_cpu_seconds_total") > 0
+
+
+def test_runs_have_gauges_that_say_what_the_store_says(many: str) -> None:
+    asyncio.run(asyncio.sleep(run_metrics.LOOK_EVERY_S + 1))
+    samples = scrape(many)
+    steps = httpx.get(f"{many}/v1/runs/many/history").json()["steps"]
+    closed = [step for step in steps if step["closed"]][-1]
+    assert value(samples, "deepcompress_store_up") == 1
+    assert value(samples, "deepcompress_runs") == 1
+    assert value(samples, "deepcompress_run_level", run="many") == steps[-1]["level"]
+    assert value(samples, "deepcompress_run_step", run="many") == 5
+    assert (
+        value(samples, "deepcompress_run_share", run="many", difficulty="hard") == closed["hard"] / closed["groups"]
+    )
+    assert value(samples, "deepcompress_run_mean_tokens", run="many", of="right") == closed["mean_tokens_correct"]
+    assert value(samples, "deepcompress_run_mean_tokens", run="many", of="wrong") == closed["mean_tokens_wrong"]
+    assert value(samples, "deepcompress_run_truncated_share", run="many") == 0
+    assert value(samples, "deepcompress_run_reward", run="many", component="outcome") == 0
+    total = sum(value(samples, "deepcompress_run_reward", run="many", component=c) for c in ("outcome", "length"))
+    assert value(samples, "deepcompress_run_reward", run="many", component="total") == pytest.approx(total)
+
+
+def test_a_key_sees_the_gauges_of_its_own_runs(serve: Serve, tmp_path: Any) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text('[[key]]\nkey = "a"\naccess = "read"\nruns = "a-"\n')
+    address = serve(api_keys=KEY, api_keys_file=file)
+    for run in ("a-1", "b-1"):
+        train(address, run, range(1, 2), key=KEY)
+    assert httpx.get(f"{address}/metrics").status_code == 401
+    everything = {dict(labels).get("run") for _, labels in scrape(address, KEY)}
+    assert {"a-1", "b-1"} <= everything
+    assert {dict(labels).get("run") for _, labels in scrape(address, "a")} == {None, "a-1"}
+
+
+def commit(run: str, step: int) -> Commit:
+    one = GroupCommit("p", "p", f"{step}".encode().ljust(16, b"."), b"", 4, 2, tokens_sum=400, correct_tokens_sum=100)
+    return Commit(run, (one,), step=step, config=DifficultyConfig(), config_text="{}")
+
+
+class Clock:
+    now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def shown(families: list[Any]) -> set[str]:
+    return {sample.labels["run"] for family in families for sample in family.samples if "run" in sample.labels}
+
+
+def test_gauges_of_runs_are_bounded_and_go_when_the_run_rests() -> None:
+    async def scenario() -> None:
+        store: DifficultyStore = open_store("memory://")
+        await store.open()
+        clock = Clock()
+        told = RunMetrics(store, Windows(Activity(clock), None), clock)
+        for number in range(run_metrics.MAX_RUNS + 30):
+            await store.commit(commit(f"run-{number:03d}", 1))
+        assert len(shown(await told.families(lambda run: True))) == run_metrics.MAX_RUNS
+        clock.now += 60
+        await store.commit(commit("run-079", 2))
+        assert "run-079" in shown(await told.families(lambda run: True))
+        clock.now += run_metrics.IDLE_S - 30
+        assert shown(await told.families(lambda run: True)) == {"run-079"}
+        clock.now += 60
+        assert shown(await told.families(lambda run: True)) == set()
+        await store.commit(commit("run-001", 2))
+        clock.now += 60
+        assert shown(await told.families(lambda run: True)) == {"run-001"}
+
+    asyncio.run(scenario())
+
+
+def test_a_store_that_is_gone_is_told_and_old_numbers_are_not() -> None:
+    async def scenario() -> None:
+        store: DifficultyStore = open_store("memory://")
+        await store.open()
+        await store.commit(commit("r", 1))
+        clock = Clock()
+        told = RunMetrics(store, Windows(Activity(), None), clock)
+        assert shown(await told.families(lambda run: True)) == {"r"}
+
+        async def refuse() -> Any:
+            raise StoreUnavailable("gone")
+
+        store.list_runs = refuse  # type: ignore[method-assign]
+        clock.now += 60
+        families = await told.families(lambda run: True)
+        assert shown(families) == set()
+        assert {f.name: f.samples[0].value for f in families if f.samples}["deepcompress_store_up"] == 0
+
+    asyncio.run(scenario())
+
+
+def test_tiers_are_labels_up_to_a_bound() -> None:
+    before = set(metrics._tiers)
+    try:
+        for number in range(3 * metrics.MAX_TIERS):
+            metrics.tier_label(f"rule-{number}")
+        assert len(metrics._tiers) == metrics.MAX_TIERS
+        assert metrics.tier_label("one more") == "other"
+        assert metrics.tier_label('"}\n') == "other"
+        metrics.note_verdicts([Verdict(True, "correct", "1", "never seen", "", 1.0)])
+    finally:
+        metrics._tiers.clear()
+        metrics._tiers.update(before)

@@ -1,0 +1,280 @@
+"""What the page shows and does, in a real browser."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+
+from .conftest import Pages, Serve, group, score, shots, train
+
+
+def text(page: Any, selector: str) -> str:
+    found: str = page.locator(selector).inner_text()
+    return found
+
+
+def standing(page: Any, name: str, value: str) -> None:
+    """Wait until a figure says so."""
+    figure = page.locator(".figure").filter(has=page.get_by_text(name, exact=True))
+    figure.locator("dd", has_text=re.compile(f"^{value}")).wait_for(timeout=45_000)
+
+
+def panel(page: Any, name: str) -> Any:
+    return page.get_by_role("region", name=name, exact=True)
+
+
+def test_runs_are_cards_that_lead_to_their_page(trained: str, pages: Pages) -> None:
+    page = pages.open(trained)
+    card = page.locator(".card", has_text="trained")
+    card.wait_for()
+    assert "level" in card.inner_text() and "batch pass ratio" in card.inner_text()
+    level = httpx.get(f"{trained}/v1/runs/trained").json()["level"]
+    assert f"{level:.3f}" in card.inner_text()
+    card.get_by_role("link", name="trained").click()
+    page.get_by_role("heading", name="trained", level=1).wait_for()
+    assert page.title() == "trained · deepcompress"
+    assert page.get_by_role("navigation", name="Where you are").inner_text() == "Runs / trained"
+
+
+def test_a_run_shows_where_it_stands(trained: str, pages: Pages) -> None:
+    page = pages.open(trained, "/#/runs/trained")
+    page.locator(".figure").first.wait_for()
+    now = httpx.get(f"{trained}/v1/runs/trained/history").json()["steps"][-1]
+    figures = text(page, ".figures")
+    assert f"{now['level']:.3f}" in figures
+    assert f"{now['simple']} / {now['hard']}" in figures
+    for name in (
+        "Level and batch pass ratio",
+        "Length of simple and hard problems",
+        "Distribution of β",
+        "Reward against length",
+        "Problems",
+        "Latest verdicts",
+    ):
+        assert panel(page, name).is_visible()
+    assert "Service: ready" in text(page, ".foot")
+    if path := shots("run"):
+        page.screenshot(path=path, full_page=True)
+
+
+def test_charts_say_the_same_as_the_api(trained: str, pages: Pages) -> None:
+    """What a chart draws stands in the table beside it, number for number."""
+    page = pages.open(trained, "/#/runs/trained")
+    steps = httpx.get(f"{trained}/v1/runs/trained/history").json()["steps"]
+    chart = panel(page, "Level and batch pass ratio")
+    chart.get_by_text("As a table").click()
+    rows = chart.locator("tbody tr")
+    rows.first.wait_for()
+    assert rows.count() == len(steps)
+    shown = [row.split("\t") for row in chart.locator("tbody").inner_text().splitlines()]
+    for row, step in zip(shown, reversed(steps), strict=True):
+        assert row == [str(step["step"]), f"{step['batch_pass_ratio']:.3f}", f"{step['level']:.3f}"]
+    rewards = panel(page, "Reward against length")
+    rewards.get_by_text("As a table").click()
+    assert rewards.locator("tbody tr").count() == 120
+    assert rewards.locator(".plot .mark-cross").count() == 120 - now_correct(steps)
+    betas = panel(page, "Distribution of β")
+    betas.get_by_text("As a table").click()
+    counted = [int(row.split("\t")[2]) for row in betas.locator("tbody").inner_text().splitlines()]
+    assert sum(counted) == 30
+
+
+def now_correct(steps: list[dict[str, Any]]) -> int:
+    correct: int = steps[-1]["correct"]
+    return correct
+
+
+def test_it_follows_the_run_live(serve: Serve, pages: Pages) -> None:
+    address = serve()
+    train(address, "live", range(1, 3))
+    page = pages.open(address, "/#/runs/live")
+    standing(page, "Open step", "2")
+    train(address, "live", range(3, 4))
+    standing(page, "Open step", "3")
+    panel(page, "Reward against length").get_by_text("Step 3.").wait_for(timeout=45_000)
+    httpx.post(f"{address}/v1/runs/live/rewind", json={"next_step": 2})
+    page.locator(".chip", has_text="epoch 1").wait_for(timeout=45_000)
+    standing(page, "Last step", "1")
+    httpx.delete(f"{address}/v1/runs/live")
+    page.get_by_text("This run has no state").wait_for(timeout=45_000)
+
+
+def test_problems_can_be_searched_filtered_sorted_paged_and_opened(trained: str, pages: Pages) -> None:
+    page = pages.open(trained, "/#/runs/trained")
+    problems = panel(page, "Problems")
+    rows = problems.locator("tbody tr:not(.detail)")
+    problems.get_by_text("set/00").wait_for()
+    assert rows.count() == 20
+    problems.get_by_role("button", name="Next").click()
+    problems.get_by_text("set/29").wait_for()
+    assert rows.count() == 10
+    problems.get_by_role("button", name="Previous").click()
+    problems.get_by_text("set/00").wait_for()
+
+    problems.get_by_role("button", name="Simple").click()
+    problems.get_by_text("set/04").wait_for(state="detached")
+    assert set(problems.locator("tbody .chip").all_inner_texts()) == {"simple"}
+    problems.get_by_role("button", name="All").click()
+
+    problems.get_by_role("button", name="Pass ratio").click()
+    page.locator("th[aria-sort=ascending]", has_text="Pass ratio").wait_for()
+    problems.get_by_text("set/04").wait_for()
+    expect(rows.first.locator("td, th").nth(2)).to_have_text("0%")  # waits: the rows come after the click
+    problems.get_by_role("button", name="Pass ratio").click()
+    problems.get_by_text("set/00").wait_for()
+
+    problems.get_by_role("searchbox").fill("set/07")
+    problems.get_by_text("set/00").wait_for(state="detached")
+    assert rows.count() == 1
+    problems.get_by_role("button", name="set/07").click()
+    detail = problems.locator("tr.detail")
+    detail.get_by_text("shortest right answer").wait_for()
+    course = httpx.get(f"{trained}/dashboard/runs/trained/problem", params={"problem": "set/07"}).json()["steps"]
+    assert len(course) == 8
+    detail.get_by_text("As a table").click()
+    assert detail.locator("tbody tr").count() == 8
+    problems.get_by_role("searchbox").fill("nothing like it")
+    problems.get_by_text("No problem fits.").wait_for()
+
+
+def test_verdicts_are_typeset_and_explained(trained: str, pages: Pages) -> None:
+    run = "typeset"
+    answers = [("\\frac{3}{4}", 10), ("0.75", 11), ("\\frac34", 12), ("\\sqrt{2}", 13), ("north west", 14)]
+    score(trained, run, 1, [group("p", "3/4", answers)])
+    verdicts = score(trained, run, 2, [group("p", "\\begin{pmatrix} 1 & 2 \\\\ 3 & 4 \\end{pmatrix}", [("7", 5)])])
+    page = pages.open(trained, f"/#/runs/{run}")
+    listed = panel(page, "Latest verdicts")
+    listed.locator("li.verdict").nth(5).wait_for()
+    assert listed.locator("mfrac").count() >= 2
+    assert listed.locator("msqrt").count() == 1
+    assert listed.locator("mtable mtd").all_text_contents() == ["1", "2", "3", "4"]
+    assert listed.locator(".plain", has_text="north west").count() == 1
+    reason = verdicts["groups"][0]["verdicts"][0]["reason"]
+    assert reason in listed.locator(".why").first.inner_text()
+    listed.get_by_role("button", name="Correct", exact=True).click()
+    assert set(listed.locator(".status").all_inner_texts()) == {"✓ correct"}
+    listed.get_by_role("button", name="Other", exact=True).click()
+    listed.get_by_text("None of this kind among the latest.").wait_for()
+
+
+def test_verdicts_pause_for_a_reader(serve: Serve, trained: str, pages: Pages) -> None:
+    score(trained, "paused", 1, [group("p", "3", [("3", 1)])])
+    page = pages.open(trained, "/#/runs/paused")
+    listed = panel(page, "Latest verdicts")
+    listed.locator("li.verdict").first.wait_for()
+    listed.get_by_role("button", name="Pause").click()
+    score(trained, "paused", 2, [group("p", "3", [("3", 1), ("5", 1)])])
+    listed.get_by_role("button", name="Resume (new ones wait)").wait_for(timeout=45_000)
+    assert listed.locator("li.verdict").count() == 1
+    listed.get_by_role("button", name="Resume").click()
+    assert listed.locator("li.verdict").count() == 3
+
+
+def test_verdicts_without_a_run_have_a_place(serve: Serve, pages: Pages) -> None:
+    address = serve()
+    items = [{"gold": "3", "response": "\\boxed{3}"}, {"gold": "3", "response": "hm"}]
+    httpx.post(f"{address}/v1/verify", json={"items": items}, timeout=60).raise_for_status()
+    page = pages.open(address)
+    page.get_by_text("No runs yet").wait_for()
+    listed = panel(page, "Verdicts that named no run")
+    listed.locator("li.verdict").nth(1).wait_for()
+    assert sorted(listed.locator(".status").all_inner_texts()) == ["∅ no answer", "✓ correct"]
+
+
+def test_a_trap_met_is_a_notice(trained: str, pages: Pages) -> None:
+    body = {
+        "run": "trap",
+        "step": 1,
+        "groups": [{"problem_id": "p", "rollouts": [{"correct": True, "tokens": 7}] * 4}],
+    }
+    httpx.post(f"{trained}/v1/shape", json=body, timeout=60).raise_for_status()
+    page = pages.open(trained, "/#/runs/trap")
+    page.locator(".notice", has_text="equal-lengths").wait_for()
+
+
+def test_an_unknown_run_says_so(trained: str, pages: Pages) -> None:
+    page = pages.open(trained, "/#/runs/nobody")
+    page.get_by_text("This run has no state").wait_for()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_in_both_themes(trained: str, pages: Pages, scheme: str) -> None:
+    """WCAG AA: 4.5 to 1 for every piece of text, against what is really behind it."""
+    page = pages.open(trained, "/#/runs/trained", color_scheme=scheme)
+    page.locator("li.verdict").first.wait_for()
+    page.locator("tbody tr").first.wait_for()
+    assert page.evaluate(CONTRAST) == []
+
+
+CONTRAST = """() => {
+  const paint = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const rgba = (css) => {
+    paint.clearRect(0, 0, 1, 1); paint.fillStyle = css; paint.fillRect(0, 0, 1, 1);
+    return [...paint.getImageData(0, 0, 1, 1).data];
+  };
+  const light = ([r, g, b]) => {
+    const part = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+    return 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
+  };
+  const behind = (element) => {
+    for (let one = element; one; one = one.parentElement) {
+      const colour = rgba(getComputedStyle(one).backgroundColor);
+      if (colour[3] > 250) return colour;
+    }
+    return rgba(getComputedStyle(document.documentElement).backgroundColor);
+  };
+  const bad = new Set();
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let node = walk.nextNode(); node; node = walk.nextNode()) {
+    const element = node.parentElement;
+    if (!node.data.trim() || !element.checkVisibility({opacityProperty: true})) continue;
+    if (element.closest('button:disabled, .visually-hidden, .skip')) continue;
+    const style = getComputedStyle(element);
+    const ink = element instanceof SVGElement ? style.fill : style.color;
+    const [a, b] = [light(rgba(ink)), light(behind(element))].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    const name = element.className.baseVal ?? element.className;
+    if (ratio < 4.5) bad.add(`${name} ${node.data.trim().slice(0, 20)} ${ratio.toFixed(2)}`);
+  }
+  return [...bad];
+}"""
+
+
+SMALL = """() => [...document.querySelectorAll('main button, main a:not(.card a)')]
+  .map((one) => [one.textContent, one.getBoundingClientRect().height])
+  .filter(([, height]) => height > 0 && height < 24)
+"""
+
+
+def test_it_fits_a_phone(trained: str, pages: Pages) -> None:
+    for path in ("/", "/#/runs/trained"):
+        page = pages.open(trained, path, viewport={"width": 360, "height": 740}, has_touch=True)
+        page.locator(".card, tbody tr").first.wait_for()
+        page.wait_for_timeout(1500)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        small = page.evaluate(SMALL)
+        assert small == []
+        if shot := shots(f"phone{'-run' if 'runs' in path else ''}"):
+            page.screenshot(path=shot, full_page=True)
+
+
+def test_the_page_asks_nobody_but_its_server(trained: str, pages: Pages) -> None:
+    page = pages.open(trained, "/#/runs/trained")
+    page.locator("li.verdict").first.wait_for()
+    assert pages.requested
+    assert {url for url in pages.requested if not url.startswith(trained + "/")} == set()
+
+
+def test_it_comes_back_when_the_connection_was_lost(trained: str, pages: Pages) -> None:
+    page = pages.open(trained, "/#/runs/trained")
+    page.locator("#live[data-state=live]").wait_for()
+    page.context.set_offline(True)
+    page.evaluate("window.stop()")
+    page.locator("#live[data-state=lost]").wait_for()
+    page.context.set_offline(False)
+    page.locator("#live[data-state=live]").wait_for(timeout=60_000)
+    pages.complaints.clear()  # the browser reports the requests it could not send

@@ -1,0 +1,143 @@
+"""The window on what happens: bounded, current, and one over all worker processes of a server."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepcompress_service import activity as bounds
+from deepcompress_service.activity import Activity, beta_bin, clip, sample
+from deepcompress_service.windows import Windows, join
+
+
+def verdict(status: str = "wrong", text: str = "1") -> dict[str, Any]:
+    return {
+        "step": 1,
+        "phase": "train",
+        "problem_id": text,
+        "status": status,
+        "gold": text,
+        "answer": text,
+        "decided_by": "string",
+        "reason": text,
+    }
+
+
+def note(activity: Activity, run: str, step: int, count: int = 4, reward: float = 1.0, epoch: int = 0) -> None:
+    window = activity.note_step(run, epoch, step, [("equal-lengths", "all lengths are equal")])
+    if window is not None:
+        activity.note_group(
+            window, "p", -0.2, "hard", [10] * count, [True] * count, [reward] * count, {"outcome": [reward] * count}
+        )
+
+
+def test_memory_is_bounded_whatever_comes() -> None:
+    activity = Activity()
+    long = "x" * 100_000
+    for number in range(3 * bounds.MAX_RUNS):
+        activity.note_verdicts(f"run-{number}", [verdict(text=long)] * 500)
+        note(activity, f"run-{number}", 1, count=5000)
+    assert len(activity.runs()) == bounds.MAX_RUNS
+    assert activity.of("run-0") is None
+    window = activity.of(f"run-{3 * bounds.MAX_RUNS - 1}")
+    assert window is not None
+    assert len(window.points) == bounds.MAX_POINTS and window.seen_points == 5000
+    kept = window.latest()
+    assert len(kept) == bounds.MAX_VERDICTS
+    assert all(len(text) <= bounds.MAX_TEXT for one in kept for text in (one.gold, one.answer or "", one.reason))
+
+
+def test_the_points_are_a_fair_sample_of_the_step() -> None:
+    activity = Activity()
+    window = activity.note_step("r", 0, 1, [])
+    assert window is not None
+    for tokens in range(20_000):
+        activity.note_group(window, "p", 0.1, "simple", [tokens], [True], [0.0], {})
+    mean = sum(point.tokens for point in window.points) / bounds.MAX_POINTS
+    assert mean == pytest.approx(10_000, rel=0.07)
+
+
+def test_only_the_newest_step_counts_and_another_epoch_begins_anew() -> None:
+    activity = Activity()
+    note(activity, "r", 5)
+    note(activity, "r", 4)
+    note(activity, "r", 6, count=2)
+    window = activity.of("r")
+    assert window is not None and (window.step, window.rollouts) == (6, 2)
+    note(activity, "r", 3, epoch=1)
+    assert (window.epoch, window.step, window.rollouts) == (1, 3, 4)
+
+
+def test_rare_verdicts_are_never_sampled_away() -> None:
+    statuses = ["wrong"] * 100_000
+    statuses[777] = "undecided"
+    statuses[70_001] = "gold_unreadable"
+    chosen = sample(statuses)
+    assert {777, 70_001} <= set(chosen)
+    assert len(chosen) < 200
+
+
+@given(st.floats(-1, 1))
+def test_every_beta_has_a_bin_on_its_side(beta: float) -> None:
+    place = beta_bin(beta)
+    assert 0 <= place < bounds.BETA_BINS
+    if abs(beta) > 1e-9:
+        assert (place >= bounds.BETA_BINS // 2) == (beta > 0)
+
+
+@given(st.text(max_size=600))
+def test_a_clipped_text_is_short_and_a_beginning(text: str) -> None:
+    short = clip(text)
+    assert len(short) <= bounds.MAX_TEXT
+    assert short == text or (short.endswith("…") and text.startswith(short[:-1]))
+
+
+def test_siblings_are_one(tmp_path: Path) -> None:
+    """Two worker processes saw parts of one step; either answers for both."""
+
+    async def scenario() -> None:
+        first, second = Activity(), Activity()
+        one, two = Windows(first, tmp_path), Windows(second, tmp_path)
+        two._mine = "2.json"
+        note(first, "..", 7, count=3, reward=1.0)
+        note(second, "..", 7, count=1, reward=-1.0)
+        note(second, "other", 1)
+        first.note_verdicts("..", [verdict("correct")])
+        second.note_verdicts("..", [verdict("wrong"), verdict("undecided")])
+        await one.publish()
+        await two.publish()
+        for windows in (one, two):
+            seen = await windows.of("..")
+            assert seen is not None
+            assert (seen.step, seen.rollouts, seen.sums["total"]) == (7, 4, 2.0)
+            assert sum(seen.betas) == 2 and len(seen.points) == 4
+            assert {v.status for v in seen.latest()} == {"correct", "wrong", "undecided"}
+        # The one that is a step ahead is what is shown.
+        note(first, "..", 8, count=2)
+        await one.publish()
+        seen = await two.of("..")
+        assert seen is not None and (seen.step, seen.rollouts) == (8, 2)
+        assert await two.of("nobody") is None
+        (tmp_path / "run-.." / "3.json").write_bytes(b'{"half')
+        assert (await two.of("..")) is not None
+
+    asyncio.run(scenario())
+
+
+def test_joining_keeps_the_bounds() -> None:
+    parts = []
+    for _ in range(6):
+        activity = Activity()
+        note(activity, "r", 1, count=4000)
+        activity.note_verdicts("r", [verdict()] * 500)
+        parts.append(activity.of("r"))
+    joined = join(parts)
+    assert joined is not None
+    assert joined.rollouts == 24_000
+    assert len(joined.points) <= bounds.MAX_POINTS + 6
+    assert len(joined.latest()) == bounds.MAX_VERDICTS

@@ -1,0 +1,114 @@
+"""A training run as several workers send it, over stores that break: every shard again until it is acknowledged.
+
+What it proves when it ends: each acknowledged group counted exactly once, since the history and the problems are
+those of the reference model, to the bit, which was told every group once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deepcompress_service.difficulty.errors import StoreUnavailable
+from deepcompress_service.difficulty.model import Commit, DifficultyConfig, GroupCommit, Observation
+from deepcompress_service.difficulty.store import DifficultyStore
+
+from .driving import group
+from .reference_model import ReferenceModel
+
+CONFIG = DifficultyConfig()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The shards of every step, and what verify sees of groups that nobody will shape."""
+
+    run: str
+    steps: tuple[tuple[tuple[GroupCommit, ...], ...], ...]
+    observed: tuple[tuple[Observation, ...], ...]
+
+    @classmethod
+    def make(cls, run: str, *, steps: int, shards: int, size: int = 4, problems: int = 200, seed: int = 0) -> Plan:
+        rng = random.Random(seed)
+        planned, observed = [], []
+        for step in range(steps):
+            names = rng.sample(range(problems), shards * size + 3)
+            groups = [group(f"p{n}", rng.randrange(9), 8, tokens=rng.randrange(1, 4000)) for n in names[3:]]
+            planned.append(tuple(tuple(groups[i * size : (i + 1) * size]) for i in range(shards)))
+            observed.append(
+                tuple(
+                    Observation(run, step, f"p{n}", f"p{n}", f"r{i}", correct=rng.random() < 0.5, tokens=i)
+                    for n in names[:3]
+                    for i in range(4)
+                )
+            )
+        return cls(run, tuple(planned), tuple(observed))
+
+    def expected(self) -> ReferenceModel:
+        model = ReferenceModel()
+        for step, shards in enumerate(self.steps):
+            model.observe(list(self.observed[step]))
+            for shard in shards:
+                model.commit(self.commit(step, shard))
+        return model
+
+    def commit(self, step: int, shard: tuple[GroupCommit, ...]) -> Commit:
+        return Commit(self.run, shard, step=step, epoch=0, config=CONFIG, config_text="{}")
+
+
+@dataclass
+class Tally:
+    acknowledged: int = 0
+    refused: int = 0
+    replayed: int = 0
+    """Shards whose first answer was lost on the way: the store had them already."""
+
+
+async def train(
+    stores: Sequence[DifficultyStore], plan: Plan, *, first: int = 0, last: int | None = None, pause_s: float = 0.02
+) -> Tally:
+    """Send the plan: all shards of a step at once, over all stores, and the next step when all are acknowledged."""
+    tally = Tally()
+    rng = random.Random(len(stores))
+
+    async def observe(store: DifficultyStore, step: int) -> None:
+        while True:
+            try:
+                assert all(await store.observe(plan.observed[step]))
+                return
+            except StoreUnavailable:
+                tally.refused += 1
+                await asyncio.sleep(pause_s)
+
+    async def shard(store: DifficultyStore, step: int, groups: tuple[GroupCommit, ...]) -> None:
+        while True:
+            try:
+                outcome = await store.commit(plan.commit(step, groups))
+            except StoreUnavailable:
+                tally.refused += 1
+                await asyncio.sleep(pause_s)
+                continue
+            assert not any(g.stale for g in outcome.groups)
+            tally.acknowledged += 1
+            tally.replayed += outcome.groups[0].replayed
+            if rng.random() < 0.2:
+                continue  # a retry that nobody needed
+            return
+
+    for step in range(first, len(plan.steps) if last is None else last):
+        await observe(stores[0], step)
+        await asyncio.gather(
+            *(shard(stores[i % len(stores)], step, groups) for i, groups in enumerate(plan.steps[step]))
+        )
+    return tally
+
+
+async def check(store: DifficultyStore, plan: Plan) -> None:
+    """The store's state is that of the model, to the bit."""
+    expected = plan.expected()
+    assert await store.history(plan.run) == expected.history(plan.run)
+    problems, more = await store.problems(plan.run, limit=100_000)
+    assert more is None
+    assert problems == expected.problems(plan.run)

@@ -1,0 +1,126 @@
+"""Every store there is, behind one fixture: the contract tests and the stateful test run on all of them."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from deepcompress_service.difficulty.model import DifficultyConfig
+
+from .driving import Driver, Run
+from .servers import REDIS_SERVER, RedisServer, cluster_port, free_port
+
+STORES = ("memory", "sqlite", "redis", "rediss", "sentinel", "cluster")
+
+
+@pytest.fixture(scope="session")
+def redis_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if REDIS_SERVER is None:
+        pytest.skip("needs redis-server (Debian: apt install redis-server)")
+    return tmp_path_factory.mktemp("redis")
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis_folder: Path) -> Iterator[str]:
+    """One server for the whole session; tests use run names of their own."""
+    server = RedisServer(redis_folder / "plain")
+    server.start()
+    yield server.url
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def rediss_url(redis_folder: Path) -> Iterator[str]:
+    """A server that only speaks TLS, with a certificate made for it."""
+    folder = redis_folder / "tls"
+    folder.mkdir()
+    key, certificate = folder / "key.pem", folder / "cert.pem"
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+    )
+    made = subprocess.run(
+        [*command.split(), "-keyout", str(key), "-out", str(certificate)], capture_output=True, check=False
+    )
+    if made.returncode:
+        pytest.skip("needs openssl, to make a certificate")
+    port = free_port()
+    options = ["--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key)]
+    server = RedisServer(folder, *options, "--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no")
+    server.start()
+    yield f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={certificate}"
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def sentinel_url(redis_folder: Path) -> Iterator[str]:
+    master = RedisServer(redis_folder / "sentinel-master")
+    master.start()
+    sentinel = RedisServer(redis_folder / "sentinel", sentinel=True)
+    sentinel.folder.mkdir()
+    (sentinel.folder / "sentinel.conf").write_text(
+        f"port {sentinel.port}\nbind 127.0.0.1\ndir {sentinel.folder}\n"
+        f"sentinel monitor state 127.0.0.1 {master.port} 1\n"
+    )
+    sentinel.start()
+    yield f"redis+sentinel://127.0.0.1:{sentinel.port}/state"
+    sentinel.kill()
+    master.kill()
+
+
+@pytest.fixture(scope="session")
+def cluster_url(redis_folder: Path) -> Iterator[str]:
+    """A cluster of two masters without replicas."""
+    nodes = [
+        RedisServer(redis_folder / f"cluster-{i}", "--cluster-enabled", "yes", port=cluster_port()) for i in range(2)
+    ]
+    for node in nodes:
+        node.start()
+    first, second = (node.client() for node in nodes)
+    first.execute_command("CLUSTER ADDSLOTSRANGE", 0, 8191)
+    second.execute_command("CLUSTER ADDSLOTSRANGE", 8192, 16383)
+    first.execute_command("CLUSTER MEET", "127.0.0.1", nodes[1].port)
+    deadline = time.monotonic() + 20
+    while not all(
+        client.execute_command("CLUSTER INFO")["cluster_state"] == "ok"
+        and len(client.execute_command("CLUSTER SLOTS")) == 2
+        for client in (first, second)
+    ):
+        assert time.monotonic() < deadline, "the cluster did not form"
+        time.sleep(0.05)
+    yield f"redis+cluster://127.0.0.1:{nodes[0].port}"
+    for node in nodes:
+        node.kill()
+
+
+@pytest.fixture(params=STORES)
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "memory":
+        return "memory://"
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/state.sqlite3"
+    return str(request.getfixturevalue({"redis": "redis_url"}.get(request.param, f"{request.param}_url")))
+
+
+@pytest.fixture
+def driver(store_url: str) -> Iterator[Driver]:
+    driver = Driver(store_url)
+    yield driver
+    driver.close()
+
+
+_names = itertools.count()
+
+
+@pytest.fixture
+def new_run(driver: Driver) -> Callable[..., Run]:
+    """A run with a name that no other test has; options are those of `DifficultyConfig`."""
+
+    def make(**options: object) -> Run:
+        return Run(driver, f"run-{next(_names)}", DifficultyConfig(**options))  # type: ignore[arg-type]
+
+    return make

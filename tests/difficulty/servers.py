@@ -1,0 +1,98 @@
+"""Real Redis servers for tests: started on free ports of 127.0.0.1, killed at the end, durable in between."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from redis.exceptions import RedisError
+
+REDIS_SERVER = shutil.which("redis-server")
+needs_redis = pytest.mark.skipif(REDIS_SERVER is None, reason="needs redis-server (Debian: apt install redis-server)")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def cluster_port() -> int:
+    """A free port whose cluster bus port, 10,000 above, is free too."""
+    while True:
+        port = free_port() % 30_000 + 20_000
+        with socket.socket() as one, socket.socket() as other, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            other.bind(("127.0.0.1", port + 10_000))
+            return port
+
+
+class RedisServer:
+    """One redis-server with an append-only file that is synced at every write."""
+
+    def __init__(self, folder: Path, *options: str, port: int | None = None, sentinel: bool = False) -> None:
+        assert REDIS_SERVER is not None
+        self.folder = folder
+        self.port = port or free_port()
+        self.options = options
+        self.sentinel = sentinel
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        assert REDIS_SERVER is not None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.sentinel:
+            command = [REDIS_SERVER, str(self.folder / "sentinel.conf"), "--sentinel"]
+        else:
+            settings = {
+                "port": str(self.port),
+                "bind": "127.0.0.1",
+                "dir": str(self.folder),
+                "appendonly": "yes",
+                "appendfsync": "always",
+                "save": "",
+            }
+            command = [REDIS_SERVER]
+            for name, value in settings.items():
+                command += [f"--{name}", value]
+            command += self.options
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        self.wait()
+
+    def wait(self, seconds: float = 20.0) -> None:
+        """Until it answers, its append-only file loaded."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                with Redis(port=self.port, socket_timeout=1) as client:
+                    client.ping()
+                return
+            except (RedisError, OSError):
+                if time.monotonic() > deadline or (self.process and self.process.poll() is not None):
+                    log = (self.folder / "log").read_text(errors="replace")
+                    raise RuntimeError(f"redis-server did not start:\n{log[-2000:]}") from None
+                time.sleep(0.02)
+
+    def kill(self) -> None:
+        """SIGKILL: what was not synced is lost."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+    def client(self) -> Redis:
+        return Redis(port=self.port, socket_timeout=5)

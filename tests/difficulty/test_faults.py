@@ -1,0 +1,374 @@
+"""Servers die and networks break in the middle of a run; the state is exact afterwards.
+
+Each test is also a command, for instance ``pytest tests/difficulty/test_faults.py -k sentinel``. The number of
+faults can be raised with DEEPCOMPRESS_FAULTS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deepcompress_service.difficulty.errors import StoreTooNew, StoreUnavailable
+from deepcompress_service.difficulty.store import open_store
+
+from .campaign import Plan, check, train
+from .proxy import MODES, Proxy
+from .servers import RedisServer, cluster_port, needs_redis
+
+FAULTS = int(os.environ.get("DEEPCOMPRESS_FAULTS", "5"))
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@needs_redis
+def test_redis_killed_and_restarted(tmp_path: Path) -> None:
+    """SIGKILL in the middle of a run, append-only file with appendfsync always, again and again."""
+    server = RedisServer(tmp_path)
+    server.start()
+    plan = Plan.make("killed", steps=12 * FAULTS, shards=6)
+
+    async def scenario() -> None:
+        stores = [open_store(server.url, timeout_s=2.0) for _ in range(2)]
+        for store in stores:
+            await store.open()
+        training = asyncio.create_task(train(stores, plan))
+        rng = random.Random(0)
+        for _ in range(FAULTS):
+            await asyncio.sleep(rng.uniform(0.1, 0.6))
+            if training.done():
+                break
+            await asyncio.to_thread(server.kill)
+            with pytest.raises(StoreUnavailable):
+                await open_store(server.url, timeout_s=0.2).ping()
+            await asyncio.to_thread(server.start)
+        tally = await training
+        assert tally.refused or tally.replayed
+        await check(stores[0], plan)
+        for store in stores:
+            await store.close()
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        server.kill()
+
+
+@needs_redis
+def test_network_that_drops_delays_and_cuts(tmp_path: Path) -> None:
+    """A proxy refuses, cuts before and after the request went through, answers late, or not at all."""
+    server = RedisServer(tmp_path)
+    server.start()
+    plan = Plan.make("network", steps=30 * FAULTS, shards=6)
+
+    async def scenario() -> None:
+        proxy = Proxy(server.port)
+        await proxy.start()
+        stores = [open_store(f"redis://127.0.0.1:{proxy.port}/0", timeout_s=0.5) for _ in range(2)]
+        for store in stores:
+            await store.open()
+        training = asyncio.create_task(train(stores, plan))
+        rng = random.Random(0)
+        for mode in [*MODES, *rng.choices(MODES[1:], k=FAULTS)] * 2:
+            proxy.mode = mode
+            if mode == "refuse":
+                proxy.cut_all()
+            await asyncio.sleep(rng.uniform(0.1, 0.8))
+            proxy.mode = "pass"
+            proxy.cut_all()
+            await asyncio.sleep(0.1)
+        tally = await training
+        assert tally.replayed, "some answers were lost after the store had counted"
+        await check(stores[1], plan)
+        for store in stores:
+            await store.close()
+        await proxy.close()
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        server.kill()
+
+
+def await_replicas(master: RedisServer, count: int, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    with master.client() as client:
+        while (
+            sum(
+                f"slave{i}" in (info := client.info("replication")) and info[f"slave{i}"]["state"] == "online"
+                for i in range(count)
+            )
+            < count
+        ):
+            assert time.monotonic() < deadline, "the replicas did not come"
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def sentinels(tmp_path: Path) -> Iterator[tuple[list[RedisServer], list[RedisServer]]]:
+    """One master with two replicas, three sentinels that agree within a second or two."""
+    master = RedisServer(tmp_path / "0", "--repl-diskless-sync-delay", "0")
+    master.start()
+    redises = [master]
+    for i in (1, 2):
+        replica = RedisServer(tmp_path / str(i), "--replicaof", f"127.0.0.1 {master.port}")
+        replica.start()
+        redises.append(replica)
+    await_replicas(master, 2)
+    watchers = []
+    for i in range(3):
+        sentinel = RedisServer(tmp_path / f"sentinel-{i}", sentinel=True)
+        sentinel.folder.mkdir()
+        (sentinel.folder / "sentinel.conf").write_text(
+            f"port {sentinel.port}\nbind 127.0.0.1\ndir {sentinel.folder}\n"
+            f"sentinel monitor state 127.0.0.1 {master.port} 2\n"
+            "sentinel down-after-milliseconds state 800\nsentinel failover-timeout state 4000\n"
+        )
+        sentinel.start()
+        watchers.append(sentinel)
+    yield redises, watchers
+    for server in (*watchers, *redises):
+        server.kill()
+
+
+@needs_redis
+def test_sentinel_failover(sentinels: tuple[list[RedisServer], list[RedisServer]]) -> None:
+    """The master dies; a replica that has every acknowledged write (WAIT) takes over."""
+    redises, watchers = sentinels
+    plan = Plan.make("failover", steps=60, shards=4)
+    hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in watchers)
+    time.sleep(3)  # the sentinels find each other and the replicas
+
+    async def scenario() -> None:
+        stores = [open_store(f"redis+sentinel://{hosts}/state", timeout_s=2.0, replicas=1) for _ in range(2)]
+        for store in stores:
+            await store.open()
+        training = asyncio.create_task(train(stores, plan))
+        await asyncio.sleep(1.0)
+        assert not training.done()
+        await asyncio.to_thread(redises[0].kill)
+        tally = await training
+        assert tally.refused
+        await check(stores[0], plan)
+        for store in stores:
+            await store.close()
+
+    asyncio.run(scenario())
+
+
+@needs_redis
+def test_without_enough_replicas_nothing_is_acknowledged(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path)
+    server.start()
+    plan = Plan.make("alone", steps=1, shards=1)
+
+    async def scenario() -> None:
+        store = open_store(server.url, timeout_s=1.0, replicas=1)
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match="replicas"):
+                await store.commit(plan.commit(0, plan.steps[0][0]))
+        await store.close()
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        server.kill()
+
+
+@needs_redis
+def test_cluster_that_loses_a_node(tmp_path: Path) -> None:
+    """Three masters with a replica each; a master dies, its replica takes over, and acknowledges nothing before it
+    has a replica again: the lost node, when it comes back."""
+    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0")
+    nodes = [RedisServer(tmp_path / str(i), *options, port=cluster_port()) for i in range(6)]
+    for node in nodes:
+        node.start()
+    try:
+        addresses = [f"127.0.0.1:{node.port}" for node in nodes]
+        subprocess.run(
+            ["redis-cli", "--cluster", "create", *addresses, "--cluster-replicas", "1", "--cluster-yes"],
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
+        runs = [f"cluster-{i}" for i in range(4)]
+        plans = [Plan.make(run, steps=40, shards=3, seed=i) for i, run in enumerate(runs)]
+        for node in nodes[:3]:
+            await_replicas(node, 1)
+
+        async def scenario() -> None:
+            url = "redis+cluster://" + ",".join(addresses[1:])
+            stores = [open_store(url, timeout_s=2.0, replicas=1) for _ in range(2)]
+            for store in stores:
+                await store.open()
+            training = [asyncio.create_task(train(stores, plan)) for plan in plans]
+            await asyncio.sleep(1.5)
+            assert not all(one.done() for one in training)
+            await asyncio.to_thread(nodes[0].kill)
+            await asyncio.sleep(4.0)
+            await asyncio.to_thread(nodes[0].start)
+            tallies = await asyncio.gather(*training)
+            assert any(tally.refused for tally in tallies)
+            for plan in plans:
+                await check(stores[0], plan)
+            assert {state.run for state in await stores[1].list_runs()} == set(runs)
+            for store in stores:
+                await store.close()
+
+        asyncio.run(scenario())
+    finally:
+        for node in nodes:
+            node.kill()
+
+
+@needs_redis
+def test_store_that_is_down_says_so_and_recovers(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path)
+    plan = Plan.make("down", steps=1, shards=1)
+
+    async def scenario() -> None:
+        store = open_store(server.url, timeout_s=0.3)
+        with pytest.raises(StoreUnavailable):
+            await store.open()
+        with pytest.raises(StoreUnavailable):
+            await store.ping()
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            await store.commit(plan.commit(0, plan.steps[0][0]))
+        assert time.monotonic() - began < 2.0
+        await asyncio.to_thread(server.start)
+        await store.ping()
+        await store.commit(plan.commit(0, plan.steps[0][0]))
+        await store.close()
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        server.kill()
+
+
+@needs_redis
+def test_redis_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path)
+    server.start()
+    plan = Plan.make("newer", steps=2, shards=1)
+
+    async def scenario() -> None:
+        store = open_store(server.url)
+        await store.open()
+        await store.commit(plan.commit(0, plan.steps[0][0]))
+        server.client().hset("dc:{newer}:m", "schema", 2)
+        with pytest.raises(StoreTooNew):
+            await store.commit(plan.commit(1, plan.steps[1][0]))
+        server.client().set("dc:schema", 2)
+        with pytest.raises(StoreTooNew, match="schema version 2"):
+            await open_store(server.url).open()
+        await store.close()
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        server.kill()
+
+
+def test_sqlite_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/state.sqlite3"
+
+    async def scenario() -> None:
+        store = open_store(url)
+        await store.open()
+        await store.close()
+        with sqlite3.connect(tmp_path / "state.sqlite3") as connection:
+            connection.execute("PRAGMA user_version = 2")
+        with pytest.raises(StoreTooNew, match="schema version 2"):
+            await open_store(url).open()
+
+    asyncio.run(scenario())
+
+
+WORKER = """
+import asyncio, sys
+from deepcompress_service.difficulty.store import open_store
+from tests.difficulty.campaign import Plan, train
+
+async def main(url, plan, worker, workers):
+    store = open_store(url)
+    await store.open()
+    for step in range(len(plan.steps)):
+        for groups in plan.steps[step][worker::workers]:
+            await store.commit(plan.commit(step, groups))
+        print(step, flush=True)
+        sys.stdin.readline()
+
+asyncio.run(main(sys.argv[1], Plan.make("processes", steps=int(sys.argv[2]), shards=6), int(sys.argv[3]), 3))
+"""
+
+
+def test_sqlite_with_processes_killed(tmp_path: Path) -> None:
+    """Three processes write one SQLite file; each is killed at random moments and sends everything again."""
+    url = f"sqlite:///{tmp_path}/state.sqlite3"
+    steps = 6
+    plan = Plan.make("processes", steps=steps, shards=6)
+    rng = random.Random(0)
+
+    def start(worker: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-c", WORKER, url, str(steps), str(worker)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    async def observe() -> None:
+        store = open_store(url)
+        await store.open()
+        for step in range(steps):
+            assert all(await store.observe(plan.observed[step]))
+        await store.close()
+
+    asyncio.run(observe())
+    kills = 0
+    for step in range(steps):
+        workers = {i: start(i) for i in range(3)}
+        waiting = set(workers)
+        while waiting:
+            for i in sorted(waiting):
+                process = workers[i]
+                if kills < 4 * FAULTS and rng.random() < 0.5:
+                    time.sleep(rng.uniform(0.2, 0.9))
+                    process.kill()
+                    process.wait()
+                    kills += 1
+                    workers[i] = start(i)
+                    continue
+                assert process.stdout is not None
+                assert process.stdin is not None
+                done = -1
+                while done < step:
+                    line = process.stdout.readline()
+                    assert line, "the worker failed"
+                    done = int(line)
+                    if done < step:
+                        process.stdin.write(b"\n")
+                        process.stdin.flush()
+                waiting.discard(i)
+        for process in workers.values():
+            process.kill()
+            process.wait()
+
+    async def compare() -> None:
+        store = open_store(url)
+        await store.open()
+        await check(store, plan)
+        await store.close()
+
+    asyncio.run(compare())
+    assert kills

@@ -1,0 +1,149 @@
+"""The whole service, killed at random moments while four workers send shards to it over HTTP.
+
+    DEEPCOMPRESS_KILLS=200 pytest tests/difficulty/test_service_killed.py
+
+Every shard is sent again until it is acknowledged; afterwards the history that the service tells is, to the bit,
+that of the reference model, which was told every group once.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from deepcompress_service.difficulty.model import Commit, DifficultyConfig
+
+from .driving import group
+from .reference_model import ReferenceModel
+from .servers import REDIS_SERVER, RedisServer, free_port
+
+KILLS = int(os.environ.get("DEEPCOMPRESS_KILLS", "4"))
+SERVE = "from deepcompress_service.cli.entry import main; main()"
+
+
+class Service:
+    def __init__(self, state_url: str, folder: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._command = [sys.executable, "-c", SERVE, "serve", "--port", str(self.port), "--state-url", state_url]
+        self._log = folder / "service.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*self._command, "--verifier-workers", "1"], stdout=log, stderr=log, start_new_session=True
+            )
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                if httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200:
+                    return
+            except httpx.HTTPError:
+                pass
+            assert time.monotonic() < deadline, self._log.read_text(errors="replace")[-2000:]
+            assert self._process.poll() is None, self._log.read_text(errors="replace")[-2000:]
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+
+def shard_of(rng: random.Random, step: int, worker: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "problem_id": f"p{rng.randrange(40)}",
+            "group_id": f"{step}-{worker}-{i}",
+            "rollouts": [{"correct": rng.random() < 0.5, "tokens": rng.randrange(4000)} for _ in range(4)],
+        }
+        for i in range(3)
+    ]
+
+
+def send(client: httpx.Client, step: int, groups: list[dict[str, Any]], lost: list[int]) -> None:
+    """Until it is acknowledged."""
+    while True:
+        try:
+            answer = client.post("/v1/shape", json={"run": "r", "epoch": 0, "step": step, "groups": groups})
+        except httpx.HTTPError:
+            time.sleep(0.05)
+            continue
+        if answer.status_code == 503:
+            time.sleep(0.05)
+            continue
+        assert answer.status_code == 200, answer.text
+        told = answer.json()["groups"]
+        assert not any(one["stale"] for one in told)
+        lost.append(sum(one["replayed"] for one in told))
+        return
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("store", ["sqlite", "redis"])
+def test_service_killed_at_random_moments(store: str, tmp_path: Path) -> None:
+    redis = None
+    state_url = f"sqlite:///{tmp_path}/state.sqlite3"
+    if store == "redis":
+        if REDIS_SERVER is None:
+            pytest.skip("needs redis-server (Debian: apt install redis-server)")
+        redis = RedisServer(tmp_path / "redis")
+        redis.start()
+        state_url = redis.url
+    service = Service(state_url, tmp_path)
+    service.start()
+    rng, model, config = random.Random(0), ReferenceModel(), DifficultyConfig()
+    over, lost = threading.Event(), []  # type: ignore[var-annotated]
+
+    def kill_again_and_again() -> None:
+        moments = random.Random(1)
+        try:
+            for _ in range(KILLS):
+                time.sleep(moments.uniform(0.02, 1.0))
+                service.kill()
+                service.start()
+        finally:
+            over.set()
+
+    killer = threading.Thread(target=kill_again_and_again)
+    killer.start()
+    step = 0
+    try:
+        with httpx.Client(base_url=service.url, timeout=10) as client, ThreadPoolExecutor(4) as workers:
+            while not over.is_set():
+                shards = [shard_of(rng, step, worker) for worker in range(4)]
+                list(workers.map(lambda shard, step=step: send(client, step, shard, lost), shards))  # type: ignore[misc]
+                counted = [
+                    group(g["problem_id"], sum(r["correct"] for r in g["rollouts"]), group_id=g["group_id"])
+                    for shard in shards
+                    for g in shard
+                ]
+                model.commit(Commit("r", tuple(counted), step=step, config=config))
+                step += 1
+            history = client.get("/v1/runs/r/history").json()["steps"]
+            page = client.get("/v1/runs/r/problems", params={"limit": 1000}).json()["problems"]
+        expected = model.history("r")
+        fields = ("step", "level", "batch_pass_ratio", "groups", "rollouts", "correct", "simple", "hard")
+        assert [[row[f] for f in fields] for row in history] == [[getattr(s, f) for f in fields] for s in expected]
+        told = {p["problem_id"]: (p["attempts"], p["passes"], p["pass_ratio"], p["last_beta"]) for p in page}
+        assert told == {p.problem_id: (p.attempts, p.passes, p.pass_ratio, p.last_beta) for p in model.problems("r")}
+        print(f"{store}: {KILLS} kills, {step} steps, {len(lost)} shards, {sum(map(bool, lost))} answers lost")
+    finally:
+        over.set()
+        killer.join()
+        service.kill()
+        if redis is not None:
+            redis.kill()

@@ -1,0 +1,106 @@
+"""Build an environment for each framework that pip can install without a GPU, and run the adapters inside it.
+
+    python tests/integrations/run_real.py                  # all of them: gigabytes, and half an hour
+    python tests/integrations/run_real.py trl              # one
+    python tests/integrations/run_real.py trl --envs DIR   # keep the environments there (default: .frameworks)
+
+The service runs from the environment that runs this command (it needs the [dev] extra); the frameworks' environments
+have only the client. What is played is said in each test's first lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TORCH = "torch==2.13.0"
+
+
+@dataclass(frozen=True)
+class Framework:
+    """What one environment holds, in the order of installation, and which tests run in it."""
+
+    tests: str
+    packages: tuple[str, ...]
+    without_dependencies: tuple[str, ...] = ()
+    """Packages whose own dependencies need a GPU or a compiler: the ones needed are in `packages`."""
+
+
+FRAMEWORKS = {
+    "trl": Framework("test_trl.py", (TORCH, "trl==1.16.*")),
+    "verl": Framework(
+        "test_verl.py",
+        (TORCH, "verl==0.9.1", "cachetools", "uvicorn", "fastapi", "pyzmq", "psutil", "msgspec", "sortedcontainers"),
+        ("TransferQueue==0.1.11",),
+    ),
+    "openrlhf": Framework(
+        "test_openrlhf.py",
+        (
+            TORCH,
+            *("ray==2.55.0", "transformers==5.15.0", "accelerate", "datasets", "peft"),
+            *("aiohttp", "tqdm", "packaging", "pylatexenc", "sympy"),
+        ),
+        ("openrlhf==0.11.2",),
+    ),
+    "ms_swift": Framework("test_ms_swift.py", (TORCH, "ms-swift==4.6.0")),
+    "verifiers": Framework("test_verifiers.py", ("verifiers==0.4.0",)),
+    "verifiers_0.3": Framework("test_verifiers.py", ("verifiers==0.3.0",)),
+}
+
+
+def install(framework: Framework, folder: Path) -> Path:
+    """The environment's interpreter; nothing is done where the environment is complete."""
+    python = folder / "bin" / "python"
+    done = folder / "complete"
+    if done.exists():
+        return python
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    # torch first and alone: a CPU build, where one is at hand, is then kept.
+    for package in (framework.packages[:1], framework.packages[1:]):
+        if package:
+            subprocess.run([*pip, *package], check=True)
+    if framework.without_dependencies:
+        subprocess.run([*pip, "--no-deps", *framework.without_dependencies], check=True)
+    subprocess.run([*pip, "-e", str(ROOT), "pytest", "pytest-timeout"], check=True)
+    done.touch()
+    return python
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="framework", help=", ".join(FRAMEWORKS))
+    parser.add_argument("--envs", type=Path, default=ROOT / ".frameworks")
+    asked, to_pytest = parser.parse_known_args()
+    unknown = set(asked.names) - set(FRAMEWORKS)
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(FRAMEWORKS)}")
+    failed = []
+    for name in asked.names or FRAMEWORKS:
+        began = time.monotonic()
+        python = install(FRAMEWORKS[name], asked.envs / name)
+        print(f"{name}: installed in {time.monotonic() - began:.0f} s", flush=True)
+        began = time.monotonic()
+        service = os.environ.get("DEEPCOMPRESS_SERVICE_PYTHON", sys.executable)
+        result = subprocess.run(
+            [str(python), "-m", "pytest", "-q", f"tests/integrations/{FRAMEWORKS[name].tests}", *to_pytest],
+            cwd=ROOT,
+            env={**os.environ, "DEEPCOMPRESS_SERVICE_PYTHON": service, "OMP_NUM_THREADS": "1"},
+            check=False,
+        )
+        print(f"{name}: tested in {time.monotonic() - began:.0f} s, exit {result.returncode}", flush=True)
+        if result.returncode:
+            failed.append(name)
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,511 @@
+"""Adapters of frameworks that cannot be installed here, with stand-ins that have the fields and the call order which
+the frameworks document (their pages say "protocol-tested"), against a live service."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import types
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from deepcompress_client import Client, errors
+
+from . import live, reference
+
+Group = list[reference.Rollout]
+GROUPS: list[Group] = [
+    [(True, 4), (False, 9), (True, 8), (False, 3)],
+    [(True, 3), (True, 12), (False, 5), (True, 6)],
+    [(False, 3), (False, 4), (False, 5), (False, 6)],
+]
+
+
+def text(correct: bool) -> str:
+    return f"so \\boxed{{{7 if correct else 8}}}"
+
+
+def history(service: live.Service, run: str) -> list[Any]:
+    return Client(service.url).run(run, join=True).history().steps
+
+
+def advantages(rewards: list[float]) -> list[float]:
+    mean = sum(rewards) / len(rewards)
+    std = (sum((reward - mean) ** 2 for reward in rewards) / (len(rewards) - 1)) ** 0.5
+    return [(reward - mean) / (std + 1e-6) for reward in rewards]
+
+
+class Column:
+    """As much of a tensor as the adapters touch."""
+
+    def __init__(self, values: list[float], kind: str = "float32") -> None:
+        self.values, self.kind = list(values), kind
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, row: int) -> Any:
+        value = self.values[row]
+        return Column(value) if isinstance(value, list) else value
+
+    def __setitem__(self, row: int, value: float) -> None:
+        self.values[row] = value
+
+    def tolist(self) -> list[float]:
+        return list(self.values)
+
+    def clone(self) -> Column:
+        return Column(self.values, self.kind)
+
+    def float(self) -> Column:
+        return Column(self.values, "float32")
+
+    def sum(self) -> float:
+        return sum(self.values)
+
+
+# --- slime ----------------------------------------------------------------------------------------------
+
+
+def slime_args(**more: Any) -> SimpleNamespace:
+    defaults = {
+        "n_samples_per_prompt": 4,
+        "rollout_batch_size": 2,
+        "advantage_estimator": "grpo",
+        "rewards_normalization": True,
+        "grpo_std_normalization": True,
+        "start_rollout_id": 0,
+        "save_interval": 1,
+        "load": None,
+        "reward_key": None,
+        "eval_reward_key": None,
+    }
+    return SimpleNamespace(**{**defaults, **more})
+
+
+def slime_samples(groups: list[Group], first_group: int = 0) -> list[Any]:
+    return [
+        SimpleNamespace(
+            group_index=first_group + number,
+            index=100 * (first_group + number) + place,
+            prompt=f"what {first_group + number}",
+            response=text(correct),
+            response_length=tokens,
+            label="7",
+            metadata={},
+            status=SimpleNamespace(value="completed"),
+            remove_sample=False,
+        )
+        for number, group in enumerate(groups)
+        for place, (correct, tokens) in enumerate(group)
+    ]
+
+
+def slime_rollout(reward: Any, args: Any, samples: list[Any]) -> None:
+    async def rm() -> None:
+        for one in await asyncio.gather(*(reward.custom_rm(args, sample) for sample in samples)):
+            assert one in (0.0, 1.0)
+
+    asyncio.run(rm())
+
+
+def test_slime_outcome_first_then_shaped_and_normalised(service: live.Service, run: str) -> None:
+    from deepcompress_client.integrations.slime import SlimeReward
+
+    reward, args, level = SlimeReward(run, url=service.url), slime_args(), 1.0
+    for step in range(3):
+        samples = slime_samples(GROUPS[:2], first_group=2 * step)
+        slime_rollout(reward, args, samples)
+        raw, trained = reward.post_process(args, samples)
+        level = reference.next_level(level, GROUPS[:2])
+        rewards = [reference.rewards(group, level) for group in GROUPS[:2]]
+        assert raw == pytest.approx([one for group in rewards for one in group], abs=1e-9)
+        assert trained == pytest.approx([one for group in rewards for one in advantages(group)], abs=1e-9)
+    assert [entry.level for entry in history(service, run)][-1] == pytest.approx(level, abs=1e-12)
+
+
+def test_slime_takes_lists_and_reward_keys_and_evaluates_apart(service: live.Service, run: str) -> None:
+    from deepcompress_client.integrations.slime import SlimeReward
+
+    reward = SlimeReward(run, url=service.url)
+    samples = slime_samples(GROUPS[:1])
+    found = asyncio.run(reward.custom_rm(slime_args(reward_key="acc", eval_reward_key="acc"), samples))
+    assert found == [{"acc": float(correct)} for correct, _ in GROUPS[0]]
+    assert asyncio.run(reward.eval_rm(slime_args(), samples[0])) == 1.0
+    assert history(service, run) == []
+
+
+def test_slime_groups_that_a_filter_drops_count_where_they_are_observed(service: live.Service, run: str) -> None:
+    from deepcompress_client.integrations.slime import SlimeReward
+
+    reward, args = SlimeReward(run, url=service.url, observe=True), slime_args()
+    samples = slime_samples(GROUPS)
+    slime_rollout(reward, args, samples)
+    reward.post_process(args, samples[:8])  # the third group was dropped: none of it is right
+    later = slime_samples(GROUPS[:2], first_group=3)
+    slime_rollout(reward, args, later)
+    reward.post_process(args, later)
+    first = history(service, run)[0]
+    assert (first.groups, first.level) == (3, pytest.approx(reference.next_level(1.0, GROUPS), abs=1e-12))
+
+
+def test_slime_resumes_where_it_says_and_refuses_to_guess(service: live.Service, run: str, tmp_path: Any) -> None:
+    from deepcompress_client.integrations.slime import SlimeReward
+
+    reward, args = SlimeReward(run, url=service.url), slime_args()
+    for step in range(4):
+        samples = slime_samples(GROUPS[:2], first_group=2 * step)
+        slime_rollout(reward, args, samples)
+        reward.post_process(args, samples)
+    before = [entry.level for entry in history(service, run)]
+
+    resumed = SlimeReward(run, url=service.url)
+    samples = slime_samples(GROUPS[1:], first_group=4)
+    slime_rollout(resumed, slime_args(start_rollout_id=2), samples)
+    resumed.post_process(slime_args(start_rollout_id=2), samples)
+    levels = [entry.level for entry in history(service, run)]
+    assert levels == [*before[:2], pytest.approx(reference.next_level(before[1], GROUPS[1:]), abs=1e-12)]
+
+    (tmp_path / "latest_checkpointed_iteration.txt").write_text("7")
+    unsure = SlimeReward(run, url=service.url)
+    with pytest.raises(ValueError, match="next_step=N"):
+        asyncio.run(unsure.custom_rm(slime_args(start_rollout_id=None, load=str(tmp_path)), samples[0]))
+
+
+def test_slime_untrainable_samples_are_removed(service: live.Service, run: str) -> None:
+    from deepcompress_client.integrations.slime import SlimeReward
+
+    reward, args = SlimeReward(run, url=service.url), slime_args()
+    samples = slime_samples(GROUPS[:2])
+    for sample in samples[:4]:
+        sample.label = "\\frac{1}{"
+    slime_rollout(reward, args, samples)
+    _, trained = reward.post_process(args, samples)
+    assert trained[:4] == [0.0] * 4
+    assert [sample.remove_sample for sample in samples] == [True] * 4 + [False] * 4
+
+
+def test_slime_under_trouble_is_right_and_counts_once(service: live.Service, run: str) -> None:
+    from deepcompress_client.integrations.slime import SlimeReward
+
+    with live.trouble(service.url) as between:
+        reward, args, samples = SlimeReward(run, url=between.url), slime_args(), slime_samples(GROUPS[:2])
+        between.faults = ["503", "lost", "unanswered", "slow", "503", "unanswered"]
+        slime_rollout(reward, args, samples)
+        between.faults = ["unanswered", "503", "lost"]
+        raw, _ = reward.post_process(args, samples)
+    level = reference.next_level(1.0, GROUPS[:2])
+    assert raw == pytest.approx([r for group in GROUPS[:2] for r in reference.rewards(group, level)], abs=1e-9)
+    (entry,) = history(service, run)
+    assert (entry.groups, entry.rollouts) == (2, 8)
+
+
+def test_slime_without_a_service_stops_within_the_deadline(service: live.Service, run: str) -> None:
+    from deepcompress_client.integrations.slime import SlimeReward
+
+    with live.trouble(service.url) as between:
+        reward, args, samples = (
+            SlimeReward(run, url=between.url, deadline_s=10),
+            slime_args(),
+            slime_samples(GROUPS[:2]),
+        )
+        slime_rollout(reward, args, samples)
+        between.faults = ["503"] * 50
+        with pytest.raises(errors.Unavailable):
+            reward.post_process(args, samples)
+
+
+# --- prime-rl -------------------------------------------------------------------------------------------
+
+
+def episodes(group: Group, name: str, step: int) -> list[Any]:
+    return [
+        SimpleNamespace(
+            group=SimpleNamespace(id=name),
+            run=SimpleNamespace(work=SimpleNamespace(type="train", step=step)),
+            task=SimpleNamespace(data=SimpleNamespace(prompt=f"what {name}", answer="7")),
+            traces=[
+                SimpleNamespace(
+                    rewards={"correct": SimpleNamespace(value=float(correct))},
+                    num_output_tokens=tokens,
+                    is_truncated=False,
+                    has_error=False,
+                )
+            ],
+        )
+        for correct, tokens in group
+    ]
+
+
+def test_prime_rl_groups_come_one_by_one(service: live.Service, run: str) -> None:
+    from deepcompress_client.integrations.prime_rl import GroupShaping
+
+    given: list[float] = []
+    shaping = GroupShaping(run, assign=lambda _, value: given.append(value), url=service.url)
+
+    async def orchestrate() -> None:
+        level = 1.0
+        for step in range(2):
+            for number, group in enumerate(GROUPS):
+                given.clear()
+                short = episodes(group, f"{step}-{number}", step)
+                short[3].traces[0].has_error = number == 0  # one failed: the group is shorter
+                kept = group[:3] if number == 0 else group
+                await shaping.score_group(short)
+                assert given == pytest.approx(advantages(reference.rewards(kept, level)), abs=1e-9)
+            level = reference.next_level(level, [GROUPS[0][:3], *GROUPS[1:]])
+
+    asyncio.run(orchestrate())
+    assert [entry.groups for entry in history(service, run)] == [3, 3]
+
+
+def test_prime_rl_without_a_service_teaches_nothing(service: live.Service, run: str) -> None:
+    from deepcompress_client.integrations.prime_rl import GroupShaping
+
+    given: list[float] = []
+    with live.trouble(service.url) as between:
+        between.faults = ["503"] * 50
+        shaping = GroupShaping(run, assign=lambda _, value: given.append(value), url=between.url, deadline_s=2)
+        assert asyncio.run(shaping.score_group(episodes(GROUPS[0], "g", 0))) is None
+    assert given == [0.0] * 4
+
+
+# --- rLLM -----------------------------------------------------------------------------------------------
+
+
+def test_rllm_estimates_a_whole_step(service: live.Service, run: str) -> None:
+    from deepcompress_client.integrations.rllm import Evaluator, StepShaping
+
+    evaluate = Evaluator(gold="answer", url=service.url)
+    shaping, level = StepShaping(run, next_step=0, url=service.url), 1.0
+    for step in range(2):
+        groups = [
+            SimpleNamespace(
+                group_id=f"task-{step}-{number}:solver",
+                trajectories=[
+                    SimpleNamespace(
+                        steps=[SimpleNamespace(model_output=SimpleNamespace(completion_ids=[5] * tokens))]
+                    )
+                    for _, tokens in group
+                ],
+            )
+            for number, group in enumerate(GROUPS)
+        ]
+        outcomes = [[evaluate({"answer": "7"}, text(correct))[0] for correct, _ in group] for group in GROUPS]
+        found, returns = shaping.estimate(outcomes, SimpleNamespace(), traj_groups=groups)
+        level = reference.next_level(level, GROUPS)
+        assert found == returns
+        for given, group in zip(found, GROUPS, strict=True):
+            assert given == pytest.approx(advantages(reference.rewards(group, level)), abs=1e-9)
+    assert [entry.step for entry in history(service, run)] == [0, 1]
+
+
+# --- SkyRL ----------------------------------------------------------------------------------------------
+
+
+class Words:
+    """A tokenizer of three words."""
+
+    def decode(self, ids: list[int], skip_special_tokens: bool = False) -> str:
+        return " ".join({3: "\\boxed{7}", 4: "\\boxed{8}"}.get(token, "so") for token in ids)
+
+
+class SkyGenerator:
+    """Generates what it is given, as SkyRL's does."""
+
+    def __init__(self, token_level: bool) -> None:
+        self.tokenizer = Words()
+        self.token_level = token_level
+        self.next: list[Group] = []
+
+    async def generate(self, input_batch: Any, disable_tqdm: bool = False) -> dict[str, Any]:
+        flat = [rollout for group in self.next for rollout in group]
+        responses = [[5] * (tokens - 1) + [3 if correct else 4] for correct, tokens in flat]
+        zeros = [[0.0] * len(one) for one in responses]
+        return {
+            "response_ids": responses,
+            "rewards": zeros if self.token_level else [0.0] * len(flat),
+            "loss_masks": [[1] * len(one) for one in responses],
+            "stop_reasons": ["stop"] * len(flat),
+        }
+
+
+def sky_batch(groups: list[Group], step: int, phase: str, gold: str = "7") -> dict[str, Any]:
+    rows = [(number, place) for number, group in enumerate(groups) for place in range(len(group))]
+    return {
+        "prompts": [[{"role": "user", "content": f"what {number}"}] for number, _ in rows],
+        "env_extras": [{"reward_model": {"ground_truth": gold}} for _ in rows],
+        "trajectory_ids": [SimpleNamespace(instance_id=f"u{n}", repetition_id=place) for n, place in rows],
+        "batch_metadata": SimpleNamespace(global_step=step, training_phase=phase),
+    }
+
+
+@pytest.mark.parametrize("token_level", [True, False])
+def test_skyrl_rewrites_the_rewards_of_a_batch(service: live.Service, run: str, token_level: bool) -> None:
+    from deepcompress_client.integrations.skyrl import shaped
+
+    generator = shaped(SkyGenerator, run=run, url=service.url)(token_level)
+    generator.next = GROUPS
+
+    async def train() -> None:
+        level = 1.0
+        for step in (1, 2):
+            output = await generator.generate(sky_batch(GROUPS, step, "train"))
+            level = reference.next_level(level, GROUPS)
+            found = [one[-1] if token_level else one for one in output["rewards"]]
+            expected = [reward for group in GROUPS for reward in reference.rewards(group, level)]
+            assert found == pytest.approx(expected, abs=1e-9)
+            evaluated = await generator.generate(sky_batch(GROUPS, step, "eval"))
+            found = [one[-1] if token_level else one for one in evaluated["rewards"]]
+            assert found == [float(correct) for group in GROUPS for correct, _ in group]
+        output = await generator.generate(sky_batch(GROUPS, 3, "train", gold="\\frac{1}{"))
+        assert all(set(mask) == {0} for mask in output["loss_masks"])
+
+    asyncio.run(train())
+    assert [entry.step for entry in history(service, run)] == [1, 2, 3]
+
+
+def test_skyrl_samples_a_prompt_again_within_a_step(service: live.Service, run: str) -> None:
+    from deepcompress_client.integrations.skyrl import shaped
+
+    generator = shaped(SkyGenerator, run=run, url=service.url)(True)
+
+    async def train() -> None:
+        for groups in (GROUPS[:1], GROUPS[1:2]):
+            generator.next = groups
+            await generator.generate(sky_batch(groups, 1, "train"))
+
+    asyncio.run(train())
+    assert [entry.groups for entry in history(service, run)] == [2]
+
+
+# --- AReaL ----------------------------------------------------------------------------------------------
+
+
+class ArealWorkflow:
+    """RLVRWorkflow's order of calls: generate one sample, ask for its reward, answer with tensors."""
+
+    def __init__(self, reward_fn: Any, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+
+    async def arun_episode(self, engine: Any, data: dict[str, Any]) -> Any:
+        correct, tokens = engine.pop(0)
+        await asyncio.sleep(0.01 * (tokens % 3))
+        response = SimpleNamespace(output_tokens=[5] * (tokens - 1) + [3 if correct else 4], stop_reason="stop")
+        return correct, tokens, await self._compute_rewards(response, data["prompt"], data)  # type: ignore[attr-defined]
+
+
+def test_areal_samples_wait_for_their_siblings(
+    service: live.Service, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deepcompress_client.integrations.areal import group_workflow, start
+
+    context = SimpleNamespace(is_eval=False)
+    played = types.ModuleType("areal.infra")
+    played.workflow_context = SimpleNamespace(get=lambda: context)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "areal", types.ModuleType("areal"))
+    monkeypatch.setitem(sys.modules, "areal.infra", played)
+
+    epoch = start(run, groups_per_step=2, url=service.url)
+    workflow = group_workflow(ArealWorkflow, run=run, epoch=epoch, url=service.url)(tokenizer=Words())
+
+    async def grouped(group: Group, data: dict[str, Any]) -> list[Any]:
+        """As AReaL's GroupedRolloutWorkflow: n calls with the same data."""
+        engine = list(group)
+        found = await asyncio.gather(*(workflow.arun_episode(engine, data) for _ in group))
+        return [one for one in found if one is not None]
+
+    async def train() -> None:
+        level = 1.0
+        for step in range(2):
+            data = [{"prompt": f"what {step} {number}", "answer": "7"} for number in range(2)]
+            groups = await asyncio.gather(*(grouped(*both) for both in zip(GROUPS[:2], data, strict=True)))
+            for found in groups:
+                expected = reference.rewards([(correct, tokens) for correct, tokens, _ in found], level)
+                assert [reward for _, _, reward in found] == pytest.approx(expected, abs=1e-9)
+            level = reference.next_level(level, GROUPS[:2])
+        assert await grouped(GROUPS[0], {"prompt": "bad key", "answer": "\\frac{1}{"}) == []
+        context.is_eval = True
+        evaluated = await grouped(GROUPS[0], {"prompt": "held out", "answer": "7"})
+        assert [reward for _, _, reward in evaluated] == [float(correct) for correct, _, _ in evaluated]
+
+    asyncio.run(train())
+    assert [entry.groups for entry in history(service, run)][:2] == [2, 2]
+
+
+# --- NeMo RL and ROLL -----------------------------------------------------------------------------------
+
+
+def test_nemo_rl_shapes_the_batch_and_keeps_the_outcome(
+    service: live.Service, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deepcompress_client.integrations.nemo_rl import StepShaping, verify
+
+    grpo = types.ModuleType("nemo_rl.algorithms.grpo")
+    grpo.apply_reward_shaping = lambda batch, cfg: batch  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "nemo_rl.algorithms.grpo", grpo)
+    StepShaping(run, next_step=0, url=service.url).install()
+
+    flat = [(number, rollout) for number, group in enumerate(GROUPS) for rollout in group]
+    logs = [
+        [
+            {"role": "user", "content": f"what {number}", "token_ids": Column([1, 2, number])},
+            {"role": "assistant", "content": text(correct), "token_ids": Column([5] * tokens)},
+        ]
+        for number, (correct, tokens) in flat
+    ]
+    outcomes = verify(Client(service.url), logs, [{"ground_truth": "7"}] * len(flat))
+    assert outcomes == [float(correct) for _, (correct, _) in flat]
+
+    class Outcomes(Column):
+        def __getitem__(self, row: int) -> Any:
+            return self.values[row]
+
+    level = 1.0
+    for _ in range(2):
+        batch = grpo.apply_reward_shaping({"total_reward": Outcomes(outcomes), "message_log": logs}, None)
+        level = reference.next_level(level, GROUPS)
+        expected = [reward for group in GROUPS for reward in reference.rewards(group, level)]
+        assert batch["total_reward"].tolist() == pytest.approx(expected, abs=1e-9)
+        assert batch["unshaped_total_reward"].tolist() == outcomes
+    assert [entry.step for entry in history(service, run)] == [0, 1]
+
+
+def test_roll_shapes_the_responses_of_a_prompt_in_full_precision(service: live.Service, run: str) -> None:
+    from deepcompress_client.integrations.roll import GroupShaping
+
+    shaping = GroupShaping(run, url=service.url)
+
+    def responses(group: Group, step: int) -> list[Any]:
+        return [
+            SimpleNamespace(
+                meta_info={"global_step": step},
+                batch={
+                    "scores": Column([float(correct)]),
+                    "response_mask": Column([[1] * tokens + [0] * 3]),  # type: ignore[list-item]
+                    "response_level_rewards": Column([float(correct)], "float16"),
+                },
+            )
+            for correct, tokens in group
+        ]
+
+    async def train() -> None:
+        level = 1.0
+        for step in range(2):
+            for number, group in enumerate(GROUPS):
+                context = SimpleNamespace(prompt_id=f"p{number}", is_val=False)
+                found = await shaping.apply(context, responses(group, step))
+                assert found is not None
+                rewards = [data.batch["response_level_rewards"] for data in found]
+                assert {one.kind for one in rewards} == {"float32"}
+                assert [one[0] for one in rewards] == pytest.approx(reference.rewards(group, level), abs=1e-9)
+            level = reference.next_level(level, GROUPS)
+        validation = responses(GROUPS[0], 2)
+        kept = await shaping.apply(SimpleNamespace(prompt_id="p0", is_val=True), validation)
+        assert [data.batch["response_level_rewards"][0] for data in kept or ()] == [1.0, 0.0, 1.0, 0.0]
+        assert await shaping.apply(SimpleNamespace(prompt_id="p0", is_val=False), None) is None
+
+    asyncio.run(train())
+    assert [entry.groups for entry in history(service, run)] == [3, 3]

@@ -1,0 +1,312 @@
+"""TRL 1.16 itself: trainings with a tiny random model against a live service on Redis. What the trainer got is held
+against a reference computation from what the trainer sent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pickle
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepcompress_client import Client
+
+from . import live, reference
+from .pages import ROOT, blocks
+
+pytest.importorskip("trl", reason="needs TRL: python tests/integrations/run_real.py trl")
+
+pytestmark = pytest.mark.timeout(1200)  # importing torch and TRL takes minutes where the machine is busy
+
+SCRIPT = Path(__file__).with_name("trl_training.py")
+Call = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[live.Service]:
+    folder = tmp_path_factory.mktemp("trl")
+    with live.redis(folder / "redis") as state_url, live.serving(folder / "service", state_url) as running:
+        yield running
+
+
+def train(folder: Path, url: str, run: str, *options: str, processes: int = 1) -> list[dict[str, Any]]:
+    """Run the script; what each rank wrote down."""
+    folder.mkdir(exist_ok=True)
+    alone = [sys.executable]
+    port = str(live.free_port())
+    together = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+    launch = alone if processes == 1 else [*together, "--master-port", port]
+    done = subprocess.run(
+        [*launch, str(SCRIPT), "--out", str(folder / "out"), "--url", url, "--name", run, *options],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return [json.loads((folder / f"out.{rank}.json").read_text()) for rank in range(processes)]
+
+
+def groups_of(call: Call, size: int) -> list[list[reference.Rollout]]:
+    """Verdicts and lengths, worked out anew from the texts."""
+    rollouts = []
+    for completion, gold, tokens in zip(call["completions"], call["gold"], call["tokens"], strict=True):
+        boxed = re.findall(r"\\boxed\{(\d)\}", completion)
+        rollouts.append((bool(boxed) and boxed[-1] == gold, tokens))
+    return [rollouts[start : start + size] for start in range(0, len(rollouts), size)]
+
+
+def check(calls: list[Call], url: str, run: str, level: float = 1.0) -> list[float]:
+    """Every training call got its reference rewards (or, in an outage, none at all), and the service's level is
+    the one that these calls make, once each. The levels, by step."""
+    history = {entry.step: entry for entry in Client(url).run(run, join=True).history().steps}
+    levels = []
+    for call in calls:
+        groups = groups_of(call, 4 if call["training"] else 2)
+        if not call["training"]:
+            assert call["rewards"] == [1.0 if correct else -1.0 for group in groups for correct, _ in group]
+            continue
+        if all(reward is None for reward in call["rewards"]) and call["step"] not in history:
+            continue
+        entry = history.pop(call["step"])
+        level = reference.next_level(level, groups)
+        levels.append(level)
+        assert entry.level == pytest.approx(level, abs=1e-12)
+        assert (entry.groups, entry.rollouts, entry.stale_groups) == (len(groups), 4 * len(groups), 0)
+        if any(reward is not None for reward in call["rewards"]):
+            expected = [reward for group in groups for reward in reference.rewards(group, level)]
+            assert call["rewards"] == pytest.approx(expected, abs=1e-9)
+    return levels
+
+
+def test_rewards_are_the_reference_the_level_moves_once_a_step_and_a_resume_goes_on(
+    service: live.Service, tmp_path: Path
+) -> None:
+    (first,) = train(tmp_path, service.url, "one", "--steps", "4", "--eval")
+    assert [call["step"] for call in first["calls"] if call["training"]] == [0, 1, 2, 3]
+    assert any(not call["training"] for call in first["calls"])
+    levels = check(first["calls"], service.url, "one")
+    logged = [entry for entry in first["logs"] if "deepcompress/level" in entry]
+    assert [entry["deepcompress/level"] for entry in logged] == pytest.approx(levels, rel=1e-6)
+    means = [sum(call["rewards"]) / len(call["rewards"]) for call in first["calls"] if call["training"]]
+    assert [entry["reward"] for entry in logged] == pytest.approx(means, rel=1e-5)
+
+    checkpoint = str(tmp_path / "checkpoints" / "checkpoint-2")
+    (second,) = train(tmp_path, service.url, "one", "--steps", "5", "--resume", checkpoint)
+    assert [call["step"] for call in second["calls"]] == [2, 3, 4]
+    kept = [call for call in first["calls"] if call["training"] and call["step"] < 2]
+    again = check([*kept, *second["calls"]], service.url, "one")
+    assert again[:2] == levels[:2]
+    assert Client(service.url).run("one", join=True).epoch == 1
+
+
+def test_a_resume_from_further_back_than_the_records_takes_the_saved_state(
+    service: live.Service, tmp_path: Path
+) -> None:
+    (first,) = train(tmp_path, service.url, "far", "--steps", "6", "--keep-steps", "1")
+    checkpoint = str(tmp_path / "checkpoints" / "checkpoint-2")
+    (second,) = train(tmp_path, service.url, "far", "--steps", "4", "--keep-steps", "1", "--resume", checkpoint)
+    kept = [call for call in first["calls"] if call["step"] < 2]
+    check([*kept, *second["calls"]], service.url, "far")
+
+
+def test_groups_split_over_two_processes_are_made_whole(service: live.Service, tmp_path: Path) -> None:
+    """Two completions of each prompt on either rank: neither holds a whole group."""
+    ranks = train(tmp_path, service.url, "two", "--per-device", "2", "--eval", processes=2)
+    assert [len(rank["calls"]) for rank in ranks] == [6, 6]
+    gathered = []
+    for mine, theirs in zip(ranks[0]["calls"], ranks[1]["calls"], strict=True):
+        assert (mine["training"], mine["step"]) == (theirs["training"], theirs["step"])
+        assert not mine["training"] or len(mine["rewards"]) == 2
+        joined = {key: mine[key] + theirs[key] for key in ("completions", "gold", "tokens", "rewards")}
+        gathered.append({**joined, "training": mine["training"], "step": mine["step"]})
+    check(gathered, service.url, "two")
+
+
+def test_a_new_training_of_the_same_name_is_not_paid_against_old_levels(
+    service: live.Service, tmp_path: Path
+) -> None:
+    run = Client(service.url).run("again", next_step=0)
+    wrong = {"problem_id": "p", "rollouts": [{"correct": False, "tokens": 1}] * 2}
+    for step in range(5):
+        run.shape([wrong], step=step)
+    (seen,) = train(tmp_path, service.url, "again", "--steps", "2")
+    check(seen["calls"], service.url, "again")
+
+
+def test_delays_refusals_and_cut_connections_change_no_reward_and_count_nothing_twice(
+    service: live.Service, tmp_path: Path
+) -> None:
+    with live.trouble(service.url) as between:
+        between.faults = ["503", "unanswered", "ok", "lost", "unanswered", "slow", "503", "unanswered", "lost"] * 2
+        (seen,) = train(tmp_path, between.url, "trouble", "--steps", "4")
+        assert {"503", "lost", "unanswered", "slow"} <= {fault for _, fault in between.seen}
+    assert all(None not in call["rewards"] for call in seen["calls"])
+    check(seen["calls"], service.url, "trouble")
+
+
+def test_a_service_that_crashes_and_comes_back_stalls_the_training_and_no_more(tmp_path: Path) -> None:
+    with live.serving(tmp_path / "service") as service, live.trouble(service.url) as between:
+        stop = threading.Event()
+
+        def crash() -> None:
+            while not stop.is_set() and sum("/v1/shape" in path for path, _ in between.seen) < 2:
+                time.sleep(0.01)
+            service.kill()
+            time.sleep(3)
+            service.start()
+
+        crashing = threading.Thread(target=crash)
+        crashing.start()
+        (seen,) = train(tmp_path / "training", between.url, "crash", "--steps", "6")
+        stop.set()
+        crashing.join()
+        assert len(seen["calls"]) == 6
+        assert all(None not in call["rewards"] for call in seen["calls"])
+        check(seen["calls"], service.url, "crash")
+
+
+def test_a_service_that_stays_away_gives_none_within_the_deadline(service: live.Service, tmp_path: Path) -> None:
+    with live.trouble(service.url) as between:
+        between.only = "/v1/shape"
+        between.faults = ["ok"] + ["503"] * 3
+        (seen,) = train(tmp_path, between.url, "away", "--steps", "5", "--deadline", "2")
+    without = [call for call in seen["calls"] if all(reward is None for reward in call["rewards"])]
+    assert 1 <= len(without) <= 3
+    assert all(reward != 0 for call in seen["calls"] for reward in call["rewards"])
+    check(seen["calls"], service.url, "away")
+
+
+LINES = """
+import sys
+from tests.integrations.trl_training import model, problems, tokenizer
+from trl import GRPOConfig
+dataset, folder = problems(8), sys.argv[1]
+config = GRPOConfig(
+    output_dir=folder + "/out", per_device_train_batch_size=4, num_generations=4, max_completion_length=8,
+    max_steps=2, use_cpu=True, bf16=False, report_to=[], save_strategy="no",
+)
+tiny = model(); tiny.save_pretrained(folder); tokenizer().save_pretrained(folder)
+model = folder
+"""
+
+
+def test_the_lines_of_the_page_and_the_example(service: live.Service, tmp_path: Path) -> None:
+    def start(*command: str) -> None:
+        done = subprocess.run(
+            [sys.executable, *command],
+            capture_output=True,
+            text=True,
+            timeout=600,
+            cwd=ROOT,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "DEEPCOMPRESS_URL": service.url},
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+
+    start("-c", LINES + blocks("trl")[0], str(tmp_path))
+    assert [entry.step for entry in Client(service.url).run("my-run", join=True).history().steps] == [0, 1]
+
+    rows = [{"question": f"what is {n} ?", "answer": f"so it is #### {n}"} for n in range(4)]
+    data = tmp_path / "data.jsonl"
+    data.write_text("\n".join(map(json.dumps, rows)))
+    options = ["--plain", "--cpu", "--steps", "2", "--generations", "4", "--max-tokens", "8"]
+    files = ["--data", str(data), "--model", str(tmp_path), "--out", str(tmp_path / "trained")]
+    start("examples/trl_grpo.py", "--run", "example", *files, *options)
+    assert [entry.step for entry in Client(service.url).run("example", join=True).history().steps] == [0, 1]
+
+
+# --- without a training ---------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_known_is_said_at_start() -> None:
+    from types import SimpleNamespace
+
+    from deepcompress_client.integrations.trl import DeepCompressReward
+
+    reward = DeepCompressReward(run="r", gold="answer")
+    trainer = SimpleNamespace(
+        reward_funcs=[reward], train_dataset=SimpleNamespace(column_names=["prompt", "solution"])
+    )
+    trainer.eval_dataset = None
+    with pytest.raises(ValueError, match=r"train_dataset has no column 'answer'"):
+        reward.attach(trainer)
+    with pytest.raises(RuntimeError, match=r"attach\(trainer\)"):
+        reward(prompts=["p"], completions=["c"], completion_ids=[[1]], answer=["1"])
+
+
+def test_the_asynchronous_trainer_scores_a_group_a_call(service: live.Service) -> None:
+    """TRL's own scoring of a group, with the reward as its spawned worker has it: unpickled."""
+    worker = pytest.importorskip("trl.experimental.async_grpo.async_rollout_worker")
+    from types import SimpleNamespace
+
+    from accelerate import PartialState
+
+    from deepcompress_client.integrations.trl import DeepCompressGroupReward
+
+    PartialState(cpu=True)  # the worker logs through accelerate
+
+    reward = pickle.loads(
+        pickle.dumps(
+            DeepCompressGroupReward(
+                run="async", url=service.url, gold="answer", groups_per_step=2, end_token_ids=(1,)
+            )
+        )
+    )
+    loop = next(kind for kind in vars(worker).values() if isinstance(kind, type) and hasattr(kind, "_score_group"))
+    level = 1.0
+    steps = [
+        [[(True, 3), (False, 5), (True, 9), (False, 2)], [(True, 4), (True, 8), (False, 4), (True, 2)]],
+        [[(False, 3), (False, 5), (True, 9), (False, 2)], [(True, 4), (True, 8), (True, 4), (True, 2)]],
+    ]
+
+    async def score() -> list[list[float]]:
+        seen = []
+        for groups in steps:
+            for number, group in enumerate(groups):
+                samples = await loop._score_group(
+                    SimpleNamespace(
+                        reward_funcs=[reward],
+                        reward_func_names=[reward.__name__],
+                        _env_reward_types=[],
+                        _provides_rollout_reward=False,
+                    ),
+                    SimpleNamespace(
+                        prompts=[f"what {number}"] * 4,
+                        completions=[f"\\boxed{{{7 if correct else 8}}}" for correct, _ in group],
+                        completions_ids=[[5] * (tokens - 1) + [1] for _, tokens in group],
+                        reward_kwargs={"answer": ["7"] * 4},
+                        env_rewards=[],
+                        rollout_rewards=[],
+                        tool_call_counts=[0] * 4,
+                        tool_failure_counts=[0] * 4,
+                        completions_sequences=[
+                            [SimpleNamespace(input_ids=[1], completion_mask=[1], old_log_probs=[0.0])]
+                        ]
+                        * 4,
+                        model_version=0,
+                        group_id=number,
+                    ),
+                )
+                seen.append([sample.metrics["reward"] for sample in samples])
+        return seen
+
+    seen = asyncio.run(score())
+    for step, groups in enumerate(steps):
+        # Against the level of the step before, whichever groups came earlier in this one.
+        for number, group in enumerate(groups):
+            assert seen[2 * step + number] == pytest.approx(reference.rewards(group, level), abs=1e-9)
+        level = reference.next_level(level, groups)
+    history = Client(service.url).run("async", join=True).history().steps
+    assert [entry.groups for entry in history] == [2, 2]
+    assert history[-1].level == pytest.approx(level, abs=1e-12)

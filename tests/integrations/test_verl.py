@@ -1,0 +1,370 @@
+"""verl 0.9.1's own reward and advantage code, with its own data types, against a live service: the trainer's
+configuration composed by hydra, reward workers as Ray actors, scores asked for by the agent loop's method,
+advantages computed by the V1 trainer's function. Only the rollout engine (which needs a GPU) is played."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+import subprocess
+import sys
+import textwrap
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepcompress_client import Client
+
+from . import live, reference
+from .pages import ROOT, blocks
+
+pytest.importorskip("verl", reason="needs verl: python tests/integrations/run_real.py verl")
+
+import numpy as np
+import torch
+import verl
+from hydra import compose, initialize_config_dir
+from verl import DataProto
+from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, AgentLoopWorker
+from verl.trainer.ppo.v1.utils import compute_advantage_for_multi_trajectories
+
+from deepcompress_client.integrations.verl import OUTCOMES, DeepCompressRewardManager, Settings, check
+
+pytestmark = pytest.mark.timeout(1200)  # Ray and verl take minutes to start where the machine is busy
+
+WORDS = ["<pad>", "<eos>", "<unk>", "is:\\boxed{1}", "is:\\boxed{2}", "so", "then", "what"]
+EOS, RIGHT, WRONG, FILLER = 1, 3, 4, 5
+Group = list[reference.Rollout]
+
+
+@pytest.fixture(scope="module")
+def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("model")
+    words = Tokenizer(models.WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>"
+    ).save_pretrained(folder)
+    LlamaConfig(vocab_size=len(WORDS)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    import pandas
+
+    folder = tmp_path_factory.mktemp("data")
+    files = {}
+    for split in ("train", "test"):
+        row = {"prompt": [{"role": "user", "content": "what"}], "extra_info": {"split": split, "index": 0}}
+        pandas.DataFrame([row]).to_parquet(folder / f"{split}.parquet")
+        files[split] = str(folder / f"{split}.parquet")
+    return files
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[None]:
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def configuration(model: Path, files: dict[str, str], url: str, run: str, *more: str) -> Any:
+    """verl's own configuration with the lines of the documentation's page."""
+    lines = [line.replace("=my-run", f"={run}") for line in blocks("verl", "")[0].split()]
+    lines.append(f"+algorithm.deepcompress.url={url}")
+    own = [
+        f"actor_rollout_ref.model.path={model}",
+        f"data.train_files={files['train']}",
+        f"data.val_files={files['test']}",
+        "data.max_response_length=12",
+        "reward.num_workers=1",
+    ]
+    with initialize_config_dir(str(Path(verl.__file__).parent / "trainer" / "config"), version_base=None):
+        return compose("ppo_trainer", overrides=[*own, *lines, *more])
+
+
+class Rollouts:
+    """What verl does with a batch of finished generations, up to the advantages."""
+
+    def __init__(self, config: Any) -> None:
+        from verl.experimental.reward_loop.reward_loop import RewardLoopManager, migrate_legacy_reward_impl
+
+        self.config = migrate_legacy_reward_impl(config)
+        self.manager = RewardLoopManager(self.config)
+        self.worker = AgentLoopWorker.__new__(AgentLoopWorker)
+        self.worker.processor = None
+        self.worker.mm_processor_kwargs = {}
+        self.worker.reward_loop_worker_handles = self.manager.reward_loop_worker_handles
+
+    def verify(self, step: int, groups: dict[str, Group], split: str = "train") -> dict[str, list[AgentLoopOutput]]:
+        """Phase one, by uid: every sample of every group at once, as they stream in."""
+
+        async def one(uid: str, problem: str, session: int, correct: bool, tokens: int) -> AgentLoopOutput:
+            output = AgentLoopOutput(
+                prompt_ids=[7, 7],
+                response_ids=[FILLER] * (tokens - 2) + [RIGHT if correct else WRONG, EOS],
+                response_mask=[1] * tokens,
+                num_turns=2,
+                metrics={},
+            )
+            prompt = {
+                "uid": uid,
+                "session_id": session,
+                "global_steps": step,
+                "data_source": "test",
+                "reward_model": {"ground_truth": "1", "style": "rule"},
+                "extra_info": {"split": split, "index": 0},
+                "raw_prompt": [{"role": "user", "content": f"what {problem}"}],
+                "index": 0,
+            }
+            await self.worker._compute_score([output], prompt)
+            return output
+
+        async def all_of_them() -> dict[str, list[AgentLoopOutput]]:
+            uids = {problem: str(uuid.uuid4()) for problem in groups}
+            outputs = await asyncio.gather(
+                *(
+                    one(uids[problem], problem, session, *rollout)
+                    for problem, group in groups.items()
+                    for session, rollout in enumerate(group)
+                )
+            )
+            left = iter(outputs)
+            return {uids[problem]: [next(left) for _ in group] for problem, group in groups.items()}
+
+        return asyncio.run(all_of_them())
+
+    def advantages(self, groups: dict[str, list[AgentLoopOutput]], padding: int = 2) -> dict[str, list[float]]:
+        """Phase two, with rows in another order and empty ones among them, as batch balancing leaves them."""
+        rows = [(uid, session, output) for uid, outputs in groups.items() for session, output in enumerate(outputs)]
+        rows = rows[::-1]
+        width = max(len(output.response_ids) for _, _, output in rows)
+        size = len(rows) + padding
+        scores, mask = torch.zeros(size, width), torch.zeros(size, width, dtype=torch.int64)
+        for place, (_, _, output) in enumerate(rows):
+            row = output.as_dict()
+            mask[place, : len(row["response_mask"])] = row["response_mask"]
+            scores[place, : len(row["rm_scores"])] = row["rm_scores"]
+        data = DataProto.from_dict(
+            tensors={"rm_scores": scores, "token_level_rewards": scores.clone(), "response_mask": mask},
+            non_tensors={"uid": np.array([uid for uid, _, _ in rows] + ["pad0"] * padding, dtype=object)},
+        )
+        data = compute_advantage_for_multi_trajectories(
+            data,
+            batch_keys=[f"{uid}_{session}_0" for uid, session, _ in rows] + [f"pad0_{n}_0" for n in range(padding)],
+            adv_estimator=self.config.algorithm.adv_estimator,
+            num_repeat=4,
+            norm_adv_by_std_in_grpo=True,
+            config=self.config.algorithm,
+        )
+        advantages = data.batch["advantages"]
+        assert torch.equal(advantages != 0, (advantages[:, :1] != 0) & (mask > 0))
+        found: dict[str, list[float]] = {uid: [] for uid in groups}
+        for place, (uid, _, _) in reversed(list(enumerate(rows))):
+            found[uid].append(advantages[place, 0].item())
+        return found
+
+
+def expected(group: Group, level: float) -> list[float]:
+    """GRPO's advantages of the reference rewards."""
+    rewards = torch.tensor(reference.rewards(group, level))
+    return ((rewards - rewards.mean()) / (rewards.std() + 1e-6)).tolist()
+
+
+STEPS: list[dict[str, Group]] = [
+    {
+        "a": [(True, 4), (False, 9), (True, 8), (False, 3)],
+        "b": [(True, 3), (True, 12), (False, 5), (True, 6)],
+        "easy": [(True, 3), (True, 4), (True, 5), (True, 6)],
+    },
+    {
+        "a": [(True, 5), (True, 9), (True, 7), (False, 3)],
+        "b": [(False, 3), (True, 12), (False, 5), (False, 6)],
+        "hopeless": [(False, 3), (False, 4), (False, 5), (False, 6)],
+    },
+]
+FILTERED = {"easy", "hopeless"}
+"""Groups that dynamic sampling drops, since all or none are right: the estimator never sees them."""
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_both_phases_are_the_method_and_filtered_groups_count(
+    service: live.Service, tokenizer_folder: Path, data_files: dict[str, str], run: str
+) -> None:
+    rollouts = Rollouts(configuration(tokenizer_folder, data_files, service.url, run, "reward.num_workers=2"))
+    level = 1.0
+    for step, groups in enumerate(STEPS, 1):
+        validation = rollouts.verify(step - 1, {"v": [(True, 4), (False, 4)]}, split="test")
+        assert [o.extra_fields["reward_extra_info"]["acc"] for o in next(iter(validation.values()))] == [1.0, 0.0]
+
+        verified = rollouts.verify(step, groups)
+        for outputs, group in zip(verified.values(), groups.values(), strict=True):
+            assert [o.reward_score for o in outputs] == [1.0 if correct else -1.0 for correct, _ in group]
+            assert len({tuple(o.extra_fields["reward_extra_info"]) for o in outputs}) == 1
+        kept = {
+            uid: outputs
+            for (uid, outputs), name in zip(verified.items(), groups, strict=True)
+            if name not in FILTERED
+        }
+        advantages = rollouts.advantages(kept)
+
+        # The estimator shapes what was kept; while the step is open its level is over those groups alone.
+        shaped = [group for name, group in groups.items() if name not in FILTERED]
+        seen = reference.next_level(level, shaped)
+        for found, group in zip(advantages.values(), shaped, strict=True):
+            assert found == pytest.approx(expected(group, seen), abs=1e-5)
+        level = reference.next_level(level, list(groups.values()))
+
+    # A later step closes the last; both closed steps then hold every group, the filtered ones too.
+    last = {"a": [(True, 4), (False, 9), (True, 8), (False, 3)]}
+    rollouts.advantages(rollouts.verify(3, last))
+    history = Client(service.url).run(run, join=True).history().steps
+    assert [entry.step for entry in history] == [1, 2, 3]
+    assert [entry.groups for entry in history][:2] == [3, 3]
+    assert history[1].level == pytest.approx(level, abs=1e-12)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_what_must_not_be_trained_on_gets_no_advantage(
+    service: live.Service, tokenizer_folder: Path, data_files: dict[str, str], run: str
+) -> None:
+    rollouts = Rollouts(configuration(tokenizer_folder, data_files, service.url, run))
+    group = [(True, 4), (False, 9), (True, 8), (False, 3)]
+    verified = rollouts.verify(1, {"a": group})
+    outputs = next(iter(verified.values()))
+    outputs[1].reward_score = OUTCOMES["undecided"]
+    (found,) = rollouts.advantages(verified).values()
+    assert found[1] == 0.0
+    rewards = reference.rewards(group, reference.next_level(1.0, [group]))
+    kept = torch.tensor([rewards[n] for n in (0, 2, 3)])
+    normalised = ((kept - kept.mean()) / (kept.std() + 1e-6)).tolist()
+    assert [found[n] for n in (0, 2, 3)] == pytest.approx(normalised, abs=1e-5)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_reward_that_something_was_added_to_is_refused(
+    service: live.Service, tokenizer_folder: Path, data_files: dict[str, str], run: str
+) -> None:
+    rollouts = Rollouts(configuration(tokenizer_folder, data_files, service.url, run))
+    verified = rollouts.verify(1, {"a": [(True, 4), (False, 9)]})
+    next(iter(verified.values()))[0].reward_score = 0.93
+    with pytest.raises(ValueError, match="something else was added"):
+        rollouts.advantages(verified)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_trouble_on_the_way_changes_nothing_and_counts_nothing_twice(
+    service: live.Service, tokenizer_folder: Path, data_files: dict[str, str], run: str
+) -> None:
+    with live.trouble(service.url) as between:
+        rollouts = Rollouts(configuration(tokenizer_folder, data_files, between.url, run))
+        between.faults = ["503", "unanswered", "lost", "slow", "unanswered", "503", "ok", "lost"]
+        groups = {name: group for name, group in STEPS[0].items() if name not in FILTERED}
+        verified = rollouts.verify(1, groups)
+        between.faults = ["unanswered", "503", "lost"]
+        advantages = rollouts.advantages(verified)
+    level = reference.next_level(1.0, list(groups.values()))
+    for found, group in zip(advantages.values(), groups.values(), strict=True):
+        assert found == pytest.approx(expected(group, level), abs=1e-5)
+    (entry,) = Client(service.url).run(run, join=True).history().steps
+    assert (entry.groups, entry.rollouts) == (2, 8)
+    assert entry.level == pytest.approx(level, abs=1e-12)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_service_that_stays_away_fails_the_sample_within_the_deadline(
+    service: live.Service, tokenizer_folder: Path, data_files: dict[str, str], run: str
+) -> None:
+    with live.trouble(service.url) as between:
+        config = configuration(tokenizer_folder, data_files, between.url, run, "+algorithm.deepcompress.deadline_s=2")
+        rollouts = Rollouts(config)
+        between.faults = ["503"] * 100
+        with pytest.raises(Exception, match=r"503|overloaded"):
+            rollouts.verify(1, {"a": [(True, 4)]})
+
+
+def test_the_example_is_a_configuration_that_verl_takes() -> None:
+    command = (ROOT / "examples" / "verl" / "run.sh").read_text().partition("verl.trainer.main_ppo")[2]
+    for name, value in (("$DATA", "/data"), ("$MODEL", "/model"), ("$RUN", "my-run")):
+        command = command.replace(name, value)
+    overrides = [word for word in shlex.split(command.replace("\\\n", " ")) if word != "$@"]
+    with initialize_config_dir(str(Path(verl.__file__).parent / "trainer" / "config"), version_base=None):
+        config = compose("ppo_trainer", overrides=overrides)
+    check(config, Settings.of(config.algorithm) or pytest.fail("no run"))
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("trainer.use_v1=false", "use_v1"),
+        ("trainer.v1.trainer_mode=colocate_async", "only sync"),
+        ("algorithm.adv_estimator=grpo", "only deepcompress_grpo"),
+        ("algorithm.use_kl_in_reward=true", "use_kl_in_reward=false"),
+        ("+algorithm.deepcompress.train_splits=[learn]", "train_splits"),
+        ("+algorithm.deepcompress.keep_stps=3", "keep_stps"),
+    ],
+)
+def test_what_cannot_work_is_said_at_start(
+    tokenizer_folder: Path, data_files: dict[str, str], override: str, says: str
+) -> None:
+    from transformers import AutoTokenizer
+
+    config = configuration(tokenizer_folder, data_files, "http://127.0.0.1:9", "r", override)
+    with pytest.raises(Exception, match=says):
+        DeepCompressRewardManager(config, AutoTokenizer.from_pretrained(tokenizer_folder))
+
+
+def test_a_restarted_job_goes_back_to_the_step_where_it_resumes(
+    service: live.Service, tokenizer_folder: Path, data_files: dict[str, str], run: str, tmp_path: Path
+) -> None:
+    """Two Ray jobs, one after the other, each in a process of its own: the first is lost after step 3, the second
+    resumes from the checkpoint of step 1."""
+    job = textwrap.dedent(
+        """
+        import json, sys, ray
+        from pathlib import Path
+        from tests.integrations.test_verl import Rollouts, STEPS, configuration
+        from deepcompress_client.integrations.verl import DeepCompressCheckpoint
+
+        model, files, url, run, steps = sys.argv[1:]
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        rollouts = Rollouts(configuration(Path(model), json.loads(files), url, run))
+        for step in json.loads(steps):
+            groups = {name: STEPS[step % 2][name] for name in "ab"}
+            rollouts.advantages(rollouts.verify(step, groups))
+            DeepCompressCheckpoint(rollouts.config).on_save(None, global_step=step, checkpoint_dir="")
+        """
+    )
+
+    def start(*steps: int) -> None:
+        arguments = [str(tokenizer_folder), json.dumps(data_files), service.url, run, json.dumps(steps)]
+        done = subprocess.run(
+            [sys.executable, "-c", job, *arguments],
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    start(1, 2, 3)
+    start(2)
+    state = Client(service.url).run(run, join=True)
+    assert [entry.step for entry in state.history().steps] == [1, 2]
+    assert state.epoch == 1
+    assert "step-2" in {one["name"] for one in state.checkpoints()}
+    level = 1.0
+    for step in (1, 2):
+        level = reference.next_level(level, [STEPS[step % 2][name] for name in "ab"])
+    assert state.history().steps[-1].level == pytest.approx(level, abs=1e-12)

@@ -1,0 +1,150 @@
+"""A GRPO training of some steps with a tiny random model, as a script: run alone or by torchrun. What the trainer
+handed to the reward and got from it, and what it then logged, goes to OUT.RANK.json.
+
+Its vocabulary has whole answers as tokens, so that a random model is right now and then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from trl import GRPOConfig, GRPOTrainer
+
+from deepcompress_client.integrations.trl import DeepCompressReward
+
+WORDS = [
+    "<pad>",
+    "<eos>",
+    "<unk>",
+    "is:\\boxed{1}",
+    "is:\\boxed{2}",
+    "so",
+    "then",
+    "what",
+    "is",
+    "it",
+    "?",
+    "one",
+    "two",
+]
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    words = Tokenizer(models.WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>", padding_side="left"
+    )
+
+
+def model() -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(WORDS),
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            max_position_embeddings=64,
+            pad_token_id=0,
+            bos_token_id=None,
+            eos_token_id=1,
+        )
+    )
+
+
+def problems(count: int) -> Dataset:
+    rows = [
+        {"prompt": f"what is {'one' if n % 2 else 'two'} {'so ' * (n // 2)}?", "answer": str(2 - n % 2)}
+        for n in range(count)
+    ]
+    return Dataset.from_list(rows)
+
+
+class Recording(DeepCompressReward):
+    """Also writes down each call and its answer."""
+
+    calls: list[dict[str, Any]]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> list[float | None]:
+        trainer = self._trainer()  # type: ignore[misc]
+        rewards = super().__call__(*args, **kwargs)
+        self.calls.append(
+            {
+                "training": trainer.model.training,
+                "step": kwargs["trainer_state"].global_step,
+                "prompts": kwargs["prompts"],
+                "completions": kwargs["completions"],
+                "tokens": [len(ids) for ids in kwargs["completion_ids"]],
+                "gold": kwargs["answer"],
+                "rewards": rewards,
+            }
+        )
+        return rewards
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--save-steps", type=int, default=2)
+    parser.add_argument("--per-device", type=int, default=8)
+    parser.add_argument("--resume")
+    parser.add_argument("--eval", action="store_true")
+    parser.add_argument("--deadline", type=float, default=60.0)
+    parser.add_argument("--keep-steps", type=int, default=64)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+
+    reward = Recording(
+        run=asked.name, url=asked.url, gold="answer", deadline_s=asked.deadline, keep_steps=asked.keep_steps
+    )
+    reward.calls = []
+    trainer = GRPOTrainer(
+        model=model(),
+        reward_funcs=reward,
+        args=GRPOConfig(
+            output_dir=str(asked.out.parent / "checkpoints"),
+            per_device_train_batch_size=asked.per_device,
+            per_device_eval_batch_size=4,
+            gradient_accumulation_steps=1,
+            num_generations=4,
+            num_generations_eval=2,
+            max_completion_length=12,
+            max_steps=asked.steps,
+            learning_rate=1e-3,
+            save_steps=asked.save_steps,
+            eval_strategy="steps" if asked.eval else "no",
+            eval_steps=2,
+            logging_steps=1,
+            use_cpu=True,
+            bf16=False,
+            report_to=[],
+            seed=3,
+            disable_tqdm=True,
+        ),
+        train_dataset=problems(8),
+        eval_dataset=problems(2) if asked.eval else None,
+        processing_class=tokenizer(),
+    )
+    reward.attach(trainer)
+    trainer.train(resume_from_checkpoint=asked.resume)
+    rank = int(os.environ.get("RANK", "0"))
+    logs = [entry for entry in trainer.state.log_history if "reward" in entry or "eval_reward" in entry]
+    asked.out.with_suffix(f".{rank}.json").write_text(json.dumps({"calls": reward.calls, "logs": logs}))
+
+
+if __name__ == "__main__":
+    main()

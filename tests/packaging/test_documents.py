@@ -1,0 +1,118 @@
+"""What the documents say is so: commands, endpoints, examples, dependencies, the file tree."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deepcompress_client import Client, Run, errors
+from deepcompress_service.app import create_app
+from deepcompress_service.cli.app import app as command_line
+from deepcompress_service.cli.embedded import embedded_service
+from deepcompress_service.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with embedded_service() as address:
+        yield address
+
+
+def test_the_python_example_runs_as_it_stands(url: str, tmp_path: Path) -> None:
+    (code,) = blocks("python")
+    script = tmp_path / "example.py"
+    script.write_text(code.replace("http://127.0.0.1:8321", url))
+    result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert "[True, False]" in result.stdout
+
+
+def test_the_curl_example_runs_as_it_stands(url: str) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    (code,) = (block for block in blocks("sh") if block.startswith("curl"))
+    result = subprocess.run(
+        ["sh", "-c", code.replace("http://127.0.0.1:8321", url)], capture_output=True, text=True, timeout=60
+    )
+    assert json.loads(result.stdout)["groups"][0]["correct"] == [True, False]
+
+
+def test_the_two_commands_are_targets_of_the_makefile() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"^make ([a-z]+)", README, re.MULTILINE)) == {"demo", "test"} <= targets
+
+
+def test_every_endpoint_of_the_table_exists() -> None:
+    served = {*create_app(Settings(state_url="memory://")).openapi()["paths"], "/docs"}
+    named = set(re.findall(r"`(?:[A-Z, ]+ )?(/[a-z0-9/{}]+)`", README))
+    assert len(named) > 8
+    shapes = {re.sub(r"\{[^}]*\}", "{}", path) for path in served}
+    assert {re.sub(r"\{[^}]*\}", "{}", path) for path in named} <= shapes
+
+
+def test_every_command_is_named() -> None:
+    section = README.partition("## Command line")[2].partition("\n## ")[0]
+    commands = {c.name or "" for c in command_line.registered_commands}
+    commands |= {group.name or "" for group in command_line.registered_groups}
+    assert commands <= set(re.findall(r"`([a-z]+)", section)), "README's Command line"
+
+
+def test_the_file_tree_is_the_tree() -> None:
+    tree = blocks("")[-1]
+    folder = Path()
+    for line in tree.splitlines():
+        path = line.split()[0] if line.strip() else ""
+        if not path.endswith("/"):
+            continue
+        if not line.startswith(" "):
+            folder = Path(path)
+            assert (ROOT / folder).is_dir(), path
+        else:
+            assert (ROOT / folder / path).is_dir(), path
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    text = (ROOT / "docs" / "dependencies.md").read_text()
+    asked = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
+    names = {re.split(r"[<>=\[;! ]", one)[0] for one in asked} - {"deepcompress"}
+    assert {name for name in names if name not in text} == set()
+
+
+def test_relative_links_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_the_example_leaves_a_run_that_can_be_read(url: str) -> None:
+    with Client(url) as client:
+        names = {run.run for run in client.runs()}
+        assert all(client.run(name, join=True).history().run == name for name in names)
+
+
+def test_the_clients_page_names_what_there_is() -> None:
+    page = (ROOT / "docs" / "client.md").read_text()
+    for name in ("RunInUse", "EpochMismatch", "TransportError", "Unavailable"):
+        assert name in page
+        assert hasattr(errors, name)
+    for method in re.findall(r"`run\.(\w+)", page):
+        assert hasattr(Run, method)
+    for option in re.findall(r"^    (\w+)=", page, re.MULTILINE):
+        assert option in inspect.signature(Client).parameters

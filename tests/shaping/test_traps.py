@@ -1,0 +1,44 @@
+"""The traps that a request can meet, each told once by a stable slug."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deepcompress_service.shaping import Group, reward_from_config
+
+
+def slugs(config: dict[str, Any], *groups: Group, **more: Any) -> set[str]:
+    reward = reward_from_config(config, more.get("outcome"), more.get("length_weight", 1.0), more.get("overlong"))
+    return {slug for slug, _ in reward.warnings(groups, reward.shape(groups))}
+
+
+def group(correct: str, *tokens: int, truncated: str = "", **more: Any) -> Group:
+    cut = truncated or "." * len(tokens)
+    return Group(tuple(c == "+" for c in correct), tokens, tuple(c == "t" for c in cut), level=0.5, **more)
+
+
+def test_a_healthy_batch_meets_none() -> None:
+    assert slugs({"name": "deepcompress"}, group("++--", 100, 200, 300, 400), group("+-", 50, 60)) == set()
+
+
+def test_each_trap_is_seen() -> None:
+    fine = group("+-", 50, 60)
+    assert slugs({"name": "deepcompress"}, fine, group("+-", 9, 9)) == {"equal-lengths"}
+    assert slugs({"name": "deepcompress"}, group("++", 8, 9), group("++", 4, 5)) == {"all-solved"}
+    assert slugs({"name": "deepcompress"}, fine, group("+-", 7, 9, truncated=".t")) == {"truncation-rate"}
+    overlong = {"max_tokens": 55, "buffer_tokens": 10}
+    assert slugs({"name": "deepcompress"}, fine, overlong=overlong) == {"longer-than-max"}
+    assert slugs({"name": "l1_exact"}, group("+-", 8000, 10, target_tokens=10.0)) == {
+        "correct-below-wrong",
+        "wrong-pays-for-length",
+    }
+    assert slugs({"name": "alp"}, fine) == {"wrong-pays-for-length", "uncertain-formula"}
+
+
+def test_one_truncated_in_five_is_not_yet_a_trap() -> None:
+    assert slugs({"name": "deepcompress"}, group("+----", 1, 2, 3, 4, 5, truncated="....t")) == set()
+
+
+def test_groups_that_cannot_be_trained_on_are_left_out() -> None:
+    unreadable = group("--", 9, 9, truncated="tt", trainable=(False, False))
+    assert slugs({"name": "deepcompress"}, group("+-", 50, 60), unreadable) == set()

@@ -1,0 +1,230 @@
+"""Whole trainings against a real service: the smoke run, the kill, the two processes, the lost store."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from deepcompress_client import Client
+from deepcompress_trainer.__main__ import main
+from deepcompress_trainer.config import TrainConfig
+from deepcompress_trainer.embedded import embedded_service
+from deepcompress_trainer.rewards import Rewards
+from deepcompress_trainer.train import Trainer
+
+SMALL = {
+    "data": "chain",
+    "chain_operations": [1, 4],
+    "chain_problems": 64,
+    "problems_per_step": 4,
+    "group_size": 4,
+    "max_new_tokens": 40,
+    "minibatches": 2,
+    "max_generation_batches": 2,
+    "filter_metric": "acc",
+    "eval_problems": 8,
+    "eval_samples": 2,
+    "eval_every": 3,
+    "save_every": 2,
+    "steps": 5,
+    "device": "cpu",
+}
+
+
+def settings(folder: Path, name: str, **changes: Any) -> TrainConfig:
+    return TrainConfig(**{**SMALL, "out": str(folder), "name": name, **changes})
+
+
+def rows(folder: Path, file: str = "metrics.jsonl") -> list[dict[str, Any]]:
+    """What a run wrote, less what depends on the machine's speed."""
+    found = [json.loads(line) for line in (folder / file).read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "time"} for row in found]
+
+
+def weights(folder: Path, step: int) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = load_file(
+        folder / "checkpoints" / f"step-{step:06d}" / "model" / "model.safetensors"
+    )
+    return found
+
+
+def same_weights(one: Path, other: Path, step: int) -> bool:
+    left, right = weights(one, step), weights(other, step)
+    return all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_five_steps_from_the_command_line_end_in_a_picture(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    small = [word for key, value in SMALL.items() for word in (f"--{key}", json.dumps(value).strip('"'))]
+    assert main(["tiny", "--embedded", "--out", str(tmp_path), "--name", "smoke", *small]) == 0
+    folder = tmp_path / "smoke"
+    steps = rows(folder)
+    assert [row["step"] for row in steps] == [0, 1, 2, 3, 4]
+    assert all(0 < row["level"] <= 1 and row["groups_drawn"] >= 4 for row in steps)
+    assert [row["step"] for row in rows(folder, "evals.jsonl")] == [-1, 2, 4]
+    assert (folder / "curves.png").stat().st_size > 10_000
+    assert "before and after" in capfd.readouterr().out
+    with pytest.raises(SystemExit):  # a run that is there is never overwritten unasked
+        main(["tiny", "--embedded", "--out", str(tmp_path), "--name", "smoke", *small])
+
+
+def test_a_killed_and_resumed_run_gives_the_same_numbers_bit_for_bit(tmp_path: Path, service_url: str) -> None:
+    whole = settings(tmp_path / "whole", "kill-whole", steps=7)
+    Trainer(whole, Client(service_url), resume=False).run()
+
+    killed = settings(tmp_path / "killed", "kill-killed", steps=7)
+    (tmp_path / "killed.json").write_text(json.dumps({**SMALL, "steps": 7}))
+    command = [sys.executable, "-m", "deepcompress_trainer", str(tmp_path / "killed.json"), "--no-plot"]
+    command += ["--out", killed.out, "--name", killed.name, "--service-url", service_url]
+    # Killed twice: before there is any checkpoint, and in the middle of a later step.
+    for wanted in (1, 4):
+        process = subprocess.Popen([*command, "--resume"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 240
+        while time.monotonic() < deadline and process.poll() is None:
+            file = killed.folder / "metrics.jsonl"
+            if file.exists() and len(file.read_text().splitlines()) >= wanted:
+                break
+            time.sleep(0.02)
+        assert process.poll() is None, "it ended before it could be killed"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    Trainer(killed, Client(service_url), resume=True).run()
+
+    assert rows(killed.folder) == rows(whole.folder)
+    assert rows(killed.folder, "evals.jsonl") == rows(whole.folder, "evals.jsonl")
+    assert same_weights(killed.folder, whole.folder, 6)
+    client = Client(service_url)
+    histories = [client.run(name, join=True).history().steps for name in (whole.name, killed.name)]
+    assert histories[0] == histories[1]
+
+
+def test_a_service_that_lost_its_store_is_given_the_exported_state(tmp_path: Path, service_url: str) -> None:
+    whole = settings(tmp_path / "whole", "lost-whole", steps=4)
+    Trainer(whole, Client(service_url), resume=False).run()
+    moved = settings(tmp_path / "moved", "lost-moved", steps=2)
+    Trainer(moved, Client(service_url), resume=False).run()
+    with embedded_service(tmp_path / "other") as other:
+        Trainer(settings(tmp_path / "moved", "lost-moved", steps=4), Client(other), resume=True).run()
+    assert rows(moved.folder) == rows(whole.folder)
+
+
+def test_text_verified_while_generating_gives_the_same_rewards(tmp_path: Path, service_url: str) -> None:
+    config = settings(tmp_path, "chunks", generation_chunk=2)
+    trainer = Trainer(config, Client(service_url), resume=False)
+    assert trainer.rewards is not None
+    whole = Rewards.open(Client(service_url), settings(tmp_path, "chunks-whole"))
+    seen: list[Any] = []
+    finish = trainer.rewards.finish
+
+    def both(step: int, generation: int, groups: Any) -> dict[str, Any]:
+        streamed = finish(step, generation, groups)
+        seen.append((dict(streamed), whole.finish(step, generation, groups)))
+        return streamed
+
+    trainer.rewards.finish = both  # type: ignore[method-assign]
+    for step in range(2):
+        trainer.training_step(step)
+    for streamed, scored in seen:
+        assert streamed == scored
+
+
+def test_a_setting_that_decides_the_numbers_may_not_change_at_a_resume(tmp_path: Path, service_url: str) -> None:
+    Trainer(settings(tmp_path, "changed", steps=2), Client(service_url), resume=False).run()
+    with pytest.raises(ValueError, match="learning_rate"):
+        Trainer(settings(tmp_path, "changed", learning_rate=1e-5), Client(service_url), resume=True)
+
+
+def test_the_size_of_forward_passes_changes_no_update(tmp_path: Path, service_url: str) -> None:
+    found = []
+    for name, micro_tokens in (("large", 100_000), ("small", 150)):
+        changes = {"filter_metric": "none", "max_generation_batches": 1}
+        config = settings(tmp_path, f"micro-{name}", steps=1, micro_tokens=micro_tokens, **changes)
+        Trainer(config, Client(service_url), resume=False).run()
+        found.append((weights(config.folder, 0), rows(config.folder)[0]["grad_norm"]))
+    assert found[0][1] == pytest.approx(found[1][1], rel=1e-4)
+
+
+def test_recomputed_log_probabilities_make_the_first_ratio_one(tmp_path: Path, service_url: str) -> None:
+    changes = {"filter_metric": "none", "max_generation_batches": 1, "minibatches": 1, "gradient_checkpointing": True}
+    config = settings(tmp_path, "recompute", steps=1, old_logprobs="recompute", **changes)
+    trainer = Trainer(config, Client(service_url), resume=False)
+    found = trainer.training_step(0)
+    assert found["ratio_error"] < 1e-6 and found["clip_share"] == 0
+    assert found["grad_norm"] > 0
+
+
+@pytest.mark.slow
+def test_two_processes_keep_groups_whole_and_move_the_level_once_a_step(tmp_path: Path, service_url: str) -> None:
+    config = settings(tmp_path, "two", steps=3, problems_per_step=5)
+    (tmp_path / "two.json").write_text(json.dumps({**SMALL, "steps": 3, "problems_per_step": 5}))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += ["-m", "deepcompress_trainer", str(tmp_path / "two.json"), "--no-plot"]
+    command += ["--out", str(tmp_path), "--name", "two", "--service-url", service_url]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+    steps = rows(config.folder)
+    history = Client(service_url).run("two", join=True).history().steps
+    assert [step.step for step in history] == [0, 1, 2]
+    for row, step in zip(steps, history, strict=True):
+        assert step.groups == row["groups_drawn"] and step.groups % 5 == 0
+        assert step.rollouts == step.groups * 4
+        assert step.level == row["level"]
+    assert torch.isfinite(torch.stack([w.float().sum() for w in weights(config.folder, 2).values()])).all()
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_update_of_one(tmp_path: Path) -> None:
+    """The gradient of a fixed batch, in one process and in two."""
+    script = tmp_path / "update.py"
+    script.write_text(_UPDATE)
+    results = []
+    for processes in (1, 2):
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+        command += [str(script), str(tmp_path / f"norm-{processes}")]
+        done = subprocess.run(
+            command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=280
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        results.append(float((tmp_path / f"norm-{processes}").read_text()))
+    assert results[0] == pytest.approx(results[1], rel=1e-4)
+
+
+_UPDATE = """
+import sys
+import torch
+from accelerate import Accelerator
+from deepcompress_trainer.config import TrainConfig
+from deepcompress_trainer.generate import Rollout
+from deepcompress_trainer.model import new_tiny_policy
+from deepcompress_trainer.train import Example, Trainer
+
+trainer = object.__new__(Trainer)
+trainer.config = TrainConfig(device="cpu", micro_tokens=60)
+trainer.accelerator = Accelerator(cpu=True)
+trainer.policy = new_tiny_policy(width=32, layers=1)
+trainer.reference = None
+draw = torch.Generator().manual_seed(3)
+examples = []
+for place in range(7):
+    ids = torch.randint(3, 50, (4 + 3 * place,), generator=draw).tolist()
+    examples.append(Example([1, 5], Rollout(ids, [-3.0] * len(ids), False), 1.0 - 0.3 * place, [-3.0] * len(ids)))
+tokens = sum(example.rollout.tokens for example in examples)
+for micro in trainer.micro_batches(examples):
+    loss, _ = trainer.loss(micro)
+    (loss / tokens).backward()
+trainer.sum_gradients()
+norm = torch.nn.utils.clip_grad_norm_(trainer.policy.model.parameters(), 1e9)
+if trainer.accelerator.is_main_process:
+    open(sys.argv[1], "w").write(repr(float(norm)))
+"""

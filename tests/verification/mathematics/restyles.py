@@ -1,0 +1,17 @@
+"""Rewritings of a text that change nothing, whatever the kind of answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+RESTYLES: dict[str, Callable[[str], str]] = {
+    "dollars": lambda text: f"${text}$",
+    "displaystyle": lambda text: f"\\displaystyle {text}",
+    "spaces": lambda text: f"  {text} \\, ",
+    "full stop": lambda text: f"{text}.",
+    "braces": lambda text: f"{{{text}}}",
+    "left and right": lambda text: text.replace("\\left", "").replace("\\right", ""),
+    "dfrac": lambda text: text.replace("\\frac", "\\dfrac"),
+    "newline": lambda text: f"\n{text}\n",
+    "le and leq": lambda text: text.replace(r"\le ", r"\leqslant "),
+}

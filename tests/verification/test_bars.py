@@ -1,0 +1,85 @@
+"""The bars on labelled data: accuracy, hacks, speed of hostile rows. Skips where the shared data is not at hand.
+
+Rows whose labels look wrong are left out here, each with the reason.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from deepcompress_service.verification.decide import Undecided, decide, gold_problem
+from deepcompress_service.verification.extract import extract
+from deepcompress_service.verification.verdict import AnswerFormat
+from tests.shared_data import read_rows
+
+DOUBTED = {
+    "3e4b10477634": "z = 3+3 = 2 is a contradiction",
+    "9762cda3b2a6": "x = 5+5+1 = 1/3 is a contradiction",
+    "708b9bcfd837": "the gold 1 = ... = 0 is a contradiction",
+}
+
+
+def paid(gold: str, response: str, answer_format: AnswerFormat, truncated: bool = False) -> bool:
+    found = extract(response, answer_format, truncated)
+    if found.verdict is not None:
+        return False
+    assert found.answer is not None
+    verdict = decide((gold,), found.answer, also=found.also)
+    return not isinstance(verdict, Undecided) and verdict.correct
+
+
+def errors(rows: list[dict[str, Any]], boxless: AnswerFormat | None) -> tuple[int, list[str], list[str]]:
+    """Rows counted, ids paid wrongly, ids not paid wrongly."""
+    counted, false_positives, false_negatives = 0, [], []
+    for row in rows:
+        if row.get("policy") or row["id"] in DOUBTED:
+            continue
+        if row["kind"] == "pair" or row["shape"] == "bare":
+            answer_format: AnswerFormat = "bare"
+        elif boxless is None and row["shape"] == "unboxed":
+            continue
+        else:
+            answer_format = boxless or "boxed"
+        counted += 1
+        correct = paid(row["gold"], row["response"], answer_format)
+        if correct != bool(row["label"]):
+            (false_positives if correct else false_negatives).append(row["id"])
+    return counted, false_positives, false_negatives
+
+
+def test_boxed_and_bare_answers() -> None:
+    counted, wrongly_paid, missed = errors(read_rows("answers_dev.jsonl"), None)
+    assert len(wrongly_paid) <= 2, wrongly_paid
+    assert 1 - (len(wrongly_paid) + len(missed)) / counted >= 0.99, (wrongly_paid, missed)
+
+
+def test_all_shapes_with_final_answer() -> None:
+    counted, wrongly_paid, missed = errors(read_rows("answers_dev.jsonl"), "final_answer")
+    assert 1 - (len(wrongly_paid) + len(missed)) / counted >= 0.985, (wrongly_paid, missed)
+
+
+def test_hostile_rows_do_not_pay_and_are_fast() -> None:
+    slow: list[tuple[float, str]] = []
+    for row in read_rows("hostile_dev.jsonl.gz"):
+        start = time.process_time()
+        correct = paid(row["gold"], row["response"], "boxed")
+        seconds = time.process_time() - start
+        if not row.get("policy"):
+            assert not (correct and row["must"] in ("false", "fast-false", "no-exec")), row["id"]
+            assert correct or row["must"] != "fast-true", row["id"]
+        if row["must"].startswith("fast"):
+            slow.append((seconds, row["id"]))
+    slow.sort()
+    assert slow[-1][0] < 1, slow[-1]
+
+
+def test_a_realistic_batch_agrees_with_its_labels_without_computer_algebra() -> None:
+    rows = [row for row in read_rows("load_dev.jsonl.gz") if row["mode"] != "nobox_prose"]
+    wrong = [
+        row["problem_id"]
+        for row in rows
+        if paid(row["gold"], row["response"], "boxed", row["truncated"]) != bool(row["label"])
+    ]
+    assert len(wrong) <= 0.007 * len(rows), wrong
+    assert not [row["gold"] for row in rows if gold_problem(row["gold"])]

@@ -1,0 +1,66 @@
+"""Every pair of judgement.txt and hacks.txt gets the verdict written there, in both orders where both are meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deepcompress_service.verification.decide import Undecided, decide
+from deepcompress_service.verification.verdict import Verdict
+
+SIGNS = {"   =   ": (True, True), "   ≠   ": (False, True), "   ⊇   ": (True, False), "   ⊉   ": (False, False)}
+
+
+def pairs(name: str) -> list[tuple[str, str, bool, bool]]:
+    """(gold, answer, right, symmetric) of each line."""
+    found: list[tuple[str, str, bool, bool]] = []
+    for line in (Path(__file__).parent / name).read_text(encoding="utf-8").splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        sign = next(s for s in SIGNS if s in line)
+        gold, answer = line.split(sign)
+        found.append((gold, answer, *SIGNS[sign]))
+    return found
+
+
+def correct(gold: str, answer: str) -> bool:
+    """The exact tiers settle it; nothing here may need a computer algebra system."""
+    verdict = decide((gold,), answer)
+    assert isinstance(verdict, Verdict), verdict
+    return verdict.correct
+
+
+@pytest.mark.parametrize(("gold", "answer", "right", "symmetric"), pairs("judgement.txt"))
+def test_judgement(gold: str, answer: str, right: bool, symmetric: bool) -> None:
+    assert correct(gold, answer) is right
+    if symmetric:
+        assert correct(answer, gold) is right
+
+
+@pytest.mark.parametrize(("gold", "answer", "right", "symmetric"), pairs("hacks.txt"))
+def test_hacks_do_not_pay(gold: str, answer: str, right: bool, symmetric: bool) -> None:
+    verdict = decide((gold,), answer)
+    assert (isinstance(verdict, Verdict) and verdict.correct) is right
+    if symmetric:
+        swapped = decide((answer,), gold)
+        assert (isinstance(swapped, Verdict) and swapped.correct) is right
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        ("127", r"1+2+4+\cdots+64"),
+        (r"\frac{n(n+1)}{2}", r"1+2+\cdots+n"),
+        ("2x", r"\frac{d}{dx}x^2"),
+        ("6x", r"\frac{d^2}{dx^2}x^3"),
+    ],
+)
+def test_what_a_formula_leaves_out_is_open(gold: str, answer: str) -> None:
+    assert isinstance(decide((gold,), answer), Undecided)
+    assert isinstance(decide((answer,), gold), Undecided)
+
+
+def test_an_inequality_that_is_not_solved_is_not_paid() -> None:
+    assert isinstance(decide(("(-2,2)",), "x^2<4"), Undecided)
+    assert isinstance(decide((r"\{-1,0,1\}",), r"\{n \in \mathbb{Z} : n^2 < 4\}"), Undecided)

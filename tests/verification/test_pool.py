@@ -1,0 +1,309 @@
+"""The pool: order, packing, and that what hangs or dies costs itself and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from deepcompress_service.verification import Check, PoolBusy, PoolClosed, Verdict, VerifierPool
+
+ROOT = Path(__file__).parents[2]
+
+
+def box(answer: str, gold: str = "1") -> Check:
+    return Check((gold,), rf"So \boxed{{{answer}}}")
+
+
+@pytest.fixture(autouse=True)
+def _tests_are_importable_in_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+@asynccontextmanager
+async def misbehaving(**options: object) -> AsyncIterator[VerifierPool]:
+    settings = {"workers": 2, "cas_workers": 0, "item_budget_s": 1.0, **options}
+    pool = VerifierPool(decider="tests.verification.misbehaving:judge", **settings)  # type: ignore[arg-type]
+    await pool.start()
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+def run(work: Callable[[VerifierPool], Awaitable[None]], **options: object) -> None:
+    async def main() -> None:
+        async with misbehaving(**options) as pool:
+            await work(pool)
+
+    asyncio.run(main())
+
+
+def statuses(verdicts: list[Verdict]) -> list[str]:
+    return [verdict.status for verdict in verdicts]
+
+
+def test_verdicts_keep_the_order_of_checks() -> None:
+    async def work(pool: VerifierPool) -> None:
+        golds = [str(number) for number in range(1000)]
+        checks = [box(gold if number % 3 else "no", gold) for number, gold in enumerate(golds)]
+        verdicts = await pool.verify_many(checks)
+        assert [verdict.correct for verdict in verdicts] == [number % 3 != 0 for number in range(1000)]
+        assert [verdict.answer for verdict in verdicts] == [
+            gold if number % 3 else "no" for number, gold in enumerate(golds)
+        ]
+        assert pool.stats().checked == 1000
+        assert pool.stats().queued == 0
+
+    run(work)
+
+
+def test_nothing_to_check() -> None:
+    async def work(pool: VerifierPool) -> None:
+        assert await pool.verify_many([]) == []
+        verdicts = await pool.verify_many([Check(("1",), "no box here")])
+        assert statuses(verdicts) == ["no_answer"]
+
+    run(work)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "decided_by"),
+    [
+        ("spin", "limit"),
+        ("die", "worker"),
+        ("exit", "worker"),
+        ("abort", "worker"),
+        ("eat memory", "limit"),
+        ("recurse", "limit"),
+        ("raise", "worker"),
+    ],
+)
+def test_an_item_that_misbehaves_costs_itself(behaviour: str, decided_by: str) -> None:
+    async def work(pool: VerifierPool) -> None:
+        checks = [box(str(number), str(number)) for number in range(150)]
+        checks[70] = box(behaviour)
+        verdicts = await pool.verify_many(checks)
+        assert verdicts[70].status == "undecided"
+        assert verdicts[70].decided_by == decided_by
+        assert all(verdict.correct for place, verdict in enumerate(verdicts) if place != 70)
+        again = await pool.verify_many([box("1")] * 5)
+        assert all(verdict.correct for verdict in again)
+        assert pool.stats().alive >= 1
+
+    run(work)
+
+
+def test_workers_killed_by_others_change_no_verdict() -> None:
+    """An out-of-memory killer, say: whoever kills workers at random, no verdict is another one for it."""
+
+    async def work(pool: VerifierPool) -> None:
+        checks = [box(str(number), str(number // 2 * 2)) for number in range(400)]
+        stop = asyncio.Event()
+
+        async def kill() -> None:
+            random = Random(1)
+            while not stop.is_set():
+                await asyncio.sleep(random.random() * 0.3)
+                process = random.choice(pool._slots).process
+                if process is not None:
+                    os.kill(process.pid, random.choice([signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM]))
+
+        killer = asyncio.create_task(kill())
+        until = time.monotonic() + 4
+        while time.monotonic() < until:
+            verdicts = await pool.verify_many(checks)
+            for number, verdict in enumerate(verdicts):
+                assert verdict.status in ("wrong" if number % 2 else "correct", "undecided")
+        stop.set()
+        await killer
+        # only an item that was in hand at two kills is given up
+        assert pool.stats().undecided < 0.01 * pool.stats().checked
+        assert pool.stats().killed + pool.stats().crashed > 3
+
+    run(work)
+
+
+def test_a_sleeper_is_killed_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(pool: VerifierPool) -> None:
+        pool._stuck_s = 0.5
+        verdicts = await pool.verify_many([box("1"), box("sleep"), box("1", "2")])
+        assert statuses(verdicts) == ["correct", "undecided", "wrong"]
+        assert verdicts[1].decided_by == "limit"
+        assert pool.stats().killed == 1
+
+    run(work)
+
+
+def test_many_that_hang_do_not_keep_another_batch_waiting() -> None:
+    async def work(pool: VerifierPool) -> None:
+        hanging = asyncio.create_task(pool.verify_many([box("spin", str(number)) for number in range(3)]))
+        await asyncio.sleep(0.2)
+        verdicts = await pool.verify_many([box("1")] * 200)
+        assert not hanging.done()
+        assert all(verdict.correct for verdict in verdicts)
+        assert statuses(await hanging) == ["undecided"] * 3
+
+    run(work)
+
+
+def test_batches_take_turns() -> None:
+    async def work(pool: VerifierPool) -> None:
+        large = asyncio.create_task(pool.verify_many([box("slow", str(number)) for number in range(192)]))
+        await asyncio.sleep(0.1)
+        await pool.verify_many([box("1")] * 3)
+        assert not large.done()
+        large.cancel()
+
+    run(work, workers=1)
+
+
+def test_a_caller_that_leaves_takes_its_work_along() -> None:
+    async def work(pool: VerifierPool) -> None:
+        leaving = asyncio.create_task(pool.verify_many([box("slow", str(number)) for number in range(600)]))
+        await asyncio.sleep(0.2)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        assert pool.stats().queued == 0
+        started = time.monotonic()
+        assert (await pool.verify_many([box("1")]))[0].correct
+        assert time.monotonic() - started < 30
+
+    run(work, workers=1)
+
+
+def test_closing_answers_the_calls_in_progress() -> None:
+    async def work(pool: VerifierPool) -> None:
+        waiting = asyncio.create_task(pool.verify_many([box("1"), box("spin")]))
+        await asyncio.sleep(0.3)
+        await pool.close()
+        verdicts = await asyncio.wait_for(waiting, 5)
+        assert verdicts[1].status == "undecided"
+
+    run(work, item_budget_s=30.0)
+
+
+def test_a_batch_in_which_much_hangs_ends_with_its_budget() -> None:
+    async def work(pool: VerifierPool) -> None:
+        checks = [box(behaviour, str(number)) for number in range(40) for behaviour in ("spin", str(number))]
+        started = time.monotonic()
+        verdicts = await pool.verify_many(checks, budget_s=2.0)
+        assert time.monotonic() - started < 300
+        assert len(verdicts) == 80
+        assert {verdict.status for verdict in verdicts[::2]} == {"undecided"}
+        assert (await pool.verify_many([box("1")]))[0].correct
+
+    run(work)
+
+
+def test_boxes_of_megabytes_do_not_travel() -> None:
+    async def work(pool: VerifierPool) -> None:
+        verdicts = await pool.verify_many([box("9" * 4_000_000)] * 20 + [box("1")] + [box("1" * 10_000)] * 200)
+        assert statuses(verdicts)[:21] == ["unreadable"] * 20 + ["correct"]
+        assert max(len(verdict.answer or "") for verdict in verdicts) < 300
+        # The bound for any worker, whatever it is sent.
+        assert pool.stats().peak_memory_bytes < 400e6
+
+    run(work)
+
+
+def test_the_queue_is_bounded() -> None:
+    async def work(pool: VerifierPool) -> None:
+        first = asyncio.create_task(pool.verify_many([box("slow", str(number)) for number in range(9)]))
+        await asyncio.sleep(0.05)
+        with pytest.raises(PoolBusy):
+            await pool.verify_many([box("1")] * 3)
+        await first
+        assert (await pool.verify_many([box("1")] * 20))[0].correct
+
+    run(work, max_queued=10)
+
+
+def test_a_pool_that_does_not_run_says_so() -> None:
+    with pytest.raises(PoolClosed):
+        asyncio.run(VerifierPool().verify_many([box("1")]))
+
+
+def test_workers_that_cannot_start_are_an_error_at_start() -> None:
+    async def main() -> None:
+        with pytest.raises(PoolClosed):
+            await VerifierPool(workers=1, decider="tests.verification.misbehaving:nothing").start()
+
+    asyncio.run(main())
+
+
+def test_workers_know_no_secrets_and_write_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPCOMPRESS_API_KEYS", "secret")
+
+    async def work(pool: VerifierPool) -> None:
+        target = tmp_path / "file"
+        verdicts = await pool.verify_many([box("environment"), box("write", str(target))])
+        assert "DEEPCOMPRESS_API_KEYS" not in verdicts[0].reason
+        assert statuses(verdicts) == ["wrong", "undecided"]
+        assert not target.exists() or target.stat().st_size == 0
+
+    run(work)
+
+
+def test_a_text_over_the_limit_costs_itself() -> None:
+    async def work(pool: VerifierPool) -> None:
+        verdicts = await pool.verify_many([Check(("1",), "x" * 2000 + r"\boxed{1}"), box("1")])
+        assert statuses(verdicts) == ["unreadable", "correct"]
+
+    run(work, max_text_chars=1000)
+
+
+def test_lone_surrogates_and_nuls_cross_no_border() -> None:
+    async def work(pool: VerifierPool) -> None:
+        verdicts = await pool.verify_many([box("\ud800"), box("\x00"), box("1", "\udfff"), Check(("1",), "\ud800")])
+        for verdict in verdicts:
+            assert not verdict.correct
+            f"{verdict.answer}{verdict.reason}".encode()
+
+    run(work)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_workers_die_with_a_service_that_is_killed() -> None:
+    program = (
+        "import asyncio\n"
+        "from deepcompress_service.verification import Check, VerifierPool\n"
+        "async def main():\n"
+        "    pool = VerifierPool(workers=2, decider='tests.verification.misbehaving:judge')\n"
+        "    await pool.start()\n"
+        "    print(*[slot.process.pid for slot in pool._slots if slot.process], flush=True)\n"
+        "    await pool.verify_many([Check(('1',), r'\\boxed{spin}')])\n"
+        "asyncio.run(main())\n"
+    )
+    service = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert service.stdout is not None
+    pids = [int(pid) for pid in service.stdout.readline().split()]
+    assert len(pids) == 2
+    time.sleep(0.3)
+    service.send_signal(signal.SIGKILL)
+    service.wait()
+    deadline = time.monotonic() + 5
+    while any(_running(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(_running(pid) for pid in pids)
+
+
+def _running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
