@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from deepcompress_service.difficulty.errors import StoreUnavailable
@@ -66,8 +66,39 @@ class Tally:
     """Shards whose first answer was lost on the way: the store had them already."""
 
 
+class Faults:
+    """What breaks, one after another, spread over the steps of a run however fast the run is.
+
+    Each fault begins while a step's shards are under way; the step after waits until it has. So a run can neither
+    end before its faults have come, nor depend on the speed of the machine for when they come.
+    """
+
+    def __init__(self, acts: Sequence[Callable[[], Awaitable[None]]], steps: int) -> None:
+        self._acts = {(i + 1) * steps // (len(acts) + 1): act for i, act in enumerate(acts)}
+        assert len(self._acts) == len(acts), "more faults than steps"
+        self._begun: dict[int, asyncio.Task[None]] = {}
+
+    async def before(self, step: int) -> None:
+        for at, act in self._acts.items():
+            if at <= step and at not in self._begun:
+                self._begun[at] = asyncio.create_task(_run(act))
+        for at, begun in list(self._begun.items()):
+            if at < step:
+                await asyncio.shield(begun)
+
+
+async def _run(act: Callable[[], Awaitable[None]]) -> None:
+    await act()
+
+
 async def train(
-    stores: Sequence[DifficultyStore], plan: Plan, *, first: int = 0, last: int | None = None, pause_s: float = 0.02
+    stores: Sequence[DifficultyStore],
+    plan: Plan,
+    *,
+    first: int = 0,
+    last: int | None = None,
+    pause_s: float = 0.02,
+    faults: Faults | None = None,
 ) -> Tally:
     """Send the plan: all shards of a step at once, over all stores, and the next step when all are acknowledged."""
     tally = Tally()
@@ -98,6 +129,8 @@ async def train(
             return
 
     for step in range(first, len(plan.steps) if last is None else last):
+        if faults is not None:
+            await faults.before(step)
         await observe(stores[0], step)
         await asyncio.gather(
             *(shard(stores[i % len(stores)], step, groups) for i, groups in enumerate(plan.steps[step]))

@@ -16,7 +16,8 @@ class Proxy:
     def __init__(self, port: int, *, seed: int = 0) -> None:
         self.target = port
         self.mode = "pass"
-        self.cuts = 0
+        self.met = 0
+        """How often something came through, or tried to, while the mode was not pass."""
         self.port = 0
         self._rng = random.Random(seed)
         self._server: asyncio.Server | None = None
@@ -37,6 +38,7 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.mode == "refuse":
+            self.met += 1
             writer.transport.abort()
             return
         try:
@@ -62,11 +64,11 @@ class Proxy:
     ) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await source.read(65_536):
+                if self.mode != "pass" and (answers or self.mode == "cut_before"):
+                    self.met += 1
                 if not answers and self.mode == "cut_before":
-                    self.cuts += 1
                     return
                 if answers and self.mode == "cut_after":
-                    self.cuts += 1
                     return
                 if answers and self.mode == "delay":
                     await asyncio.sleep(self._rng.uniform(0, 1.0))

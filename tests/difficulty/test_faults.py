@@ -13,7 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ import pytest
 from deepcompress_service.difficulty.errors import StoreTooNew, StoreUnavailable
 from deepcompress_service.difficulty.store import open_store
 
-from .campaign import Plan, check, train
+from .campaign import Faults, Plan, check, train
 from .proxy import MODES, Proxy
 from .servers import RedisServer, cluster_port, needs_redis
 
@@ -41,17 +41,20 @@ def test_redis_killed_and_restarted(tmp_path: Path) -> None:
         stores = [open_store(server.url, timeout_s=2.0) for _ in range(2)]
         for store in stores:
             await store.open()
-        training = asyncio.create_task(train(stores, plan))
         rng = random.Random(0)
-        for _ in range(FAULTS):
-            await asyncio.sleep(rng.uniform(0.1, 0.6))
-            if training.done():
-                break
+
+        starting: list[asyncio.Task[None]] = []
+
+        async def die() -> None:
+            await asyncio.gather(*starting)
+            await asyncio.sleep(rng.uniform(0, 0.02))  # anywhere in the step
             await asyncio.to_thread(server.kill)
             with pytest.raises(StoreUnavailable):
                 await open_store(server.url, timeout_s=0.2).ping()
-            await asyncio.to_thread(server.start)
-        tally = await training
+            # Not awaited here: the steps after have to meet a dead server.
+            starting.append(asyncio.create_task(asyncio.to_thread(server.start)))
+
+        tally = await train(stores, plan, faults=Faults([die] * FAULTS, len(plan.steps)))
         assert tally.refused or tally.replayed
         await check(stores[0], plan)
         for store in stores:
@@ -76,17 +79,24 @@ def test_network_that_drops_delays_and_cuts(tmp_path: Path) -> None:
         stores = [open_store(f"redis://127.0.0.1:{proxy.port}/0", timeout_s=0.5) for _ in range(2)]
         for store in stores:
             await store.open()
-        training = asyncio.create_task(train(stores, plan))
         rng = random.Random(0)
-        for mode in [*MODES, *rng.choices(MODES[1:], k=FAULTS)] * 2:
-            proxy.mode = mode
-            if mode == "refuse":
+
+        def misbehave(mode: str) -> Callable[[], Awaitable[None]]:
+            async def act() -> None:
+                proxy.mode = mode
+                if mode == "refuse":
+                    proxy.cut_all()
+                met, until = proxy.met, time.monotonic() + 30
+                await asyncio.sleep(rng.uniform(0.1, 0.8))
+                while proxy.met == met and time.monotonic() < until:
+                    await asyncio.sleep(0.01)
+                proxy.mode = "pass"
                 proxy.cut_all()
-            await asyncio.sleep(rng.uniform(0.1, 0.8))
-            proxy.mode = "pass"
-            proxy.cut_all()
-            await asyncio.sleep(0.1)
-        tally = await training
+
+            return act
+
+        modes = [*MODES[1:], *rng.choices(MODES[1:], k=FAULTS)] * 2
+        tally = await train(stores, plan, faults=Faults([misbehave(mode) for mode in modes], len(plan.steps)))
         assert tally.replayed, "some answers were lost after the store had counted"
         await check(stores[1], plan)
         for store in stores:
@@ -152,11 +162,11 @@ def test_sentinel_failover(sentinels: tuple[list[RedisServer], list[RedisServer]
         stores = [open_store(f"redis+sentinel://{hosts}/state", timeout_s=2.0, replicas=1) for _ in range(2)]
         for store in stores:
             await store.open()
-        training = asyncio.create_task(train(stores, plan))
-        await asyncio.sleep(1.0)
-        assert not training.done()
-        await asyncio.to_thread(redises[0].kill)
-        tally = await training
+
+        async def die() -> None:
+            await asyncio.to_thread(redises[0].kill)
+
+        tally = await train(stores, plan, faults=Faults([die], len(plan.steps)))
         assert tally.refused
         await check(stores[0], plan)
         for store in stores:
@@ -210,10 +220,16 @@ def test_cluster_that_loses_a_node(tmp_path: Path) -> None:
             stores = [open_store(url, timeout_s=2.0, replicas=1) for _ in range(2)]
             for store in stores:
                 await store.open()
-            training = [asyncio.create_task(train(stores, plan)) for plan in plans]
-            await asyncio.sleep(1.5)
-            assert not all(one.done() for one in training)
-            await asyncio.to_thread(nodes[0].kill)
+            dead = asyncio.Event()
+
+            async def die() -> None:
+                await asyncio.to_thread(nodes[0].kill)
+                dead.set()
+
+            # One death for all plans: every run has steps before it and after it.
+            faults = Faults([die], len(plans[0].steps))
+            training = [asyncio.create_task(train(stores, plan, faults=faults)) for plan in plans]
+            await dead.wait()
             await asyncio.sleep(4.0)
             await asyncio.to_thread(nodes[0].start)
             tallies = await asyncio.gather(*training)
