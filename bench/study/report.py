@@ -1,7 +1,11 @@
-"""Tables and pictures from the study's results: python bench/study/report.py RESULTS.jsonl... [--pictures FOLDER]
+"""Tables and pictures from the study's results, as Markdown:
 
-Prints Markdown. Per cell: means over seeds of the last evaluation; against the baseline: the mean difference of
-the same seeds, its 95 % t interval, and the p of an exact sign-flip test (with n seeds it cannot be under 2^(1-n)).
+    python bench/study/report.py STUDY/SIZE/runs.jsonl [TABLE ...] [--pictures FOLDER]
+
+Per cell: means over seeds of the last evaluation. Against the baseline, and for the pairs the declaration names:
+the mean difference of the same seeds, its 95 % t interval, and the p of an exact sign-flip test (with n seeds it
+cannot be under 2^(1-n): 0.0625 for five). A table's cells are found by their settings, so one run serves several
+tables.
 """
 
 from __future__ import annotations
@@ -17,11 +21,23 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from cells import METRICS, SEEDS, SIZES, Table, tables
+from cells import METRICS, SEEDS, Table, key_of, settings_of, tables
+
+Row = dict[str, Any]
+BySeed = dict[int, Row]
 
 T_95 = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131]
 """Two-sided 95 % points of Student's t by degrees of freedom, from 1."""
-UNITS = {"sampled": (100, "%"), "greedy": (100, "%"), "tokens": (1, "")}
+UNITS = {"sampled": (100, " %"), "greedy": (100, " %"), "tokens": (1, "")}
+MECHANISM = (
+    "length_share",
+    "length_share_some",
+    "correct_pushed_down",
+    "groups_kept",
+    "beta_mean",
+    "level",
+    "entropy",
+)
 
 
 def mean(values: Sequence[float]) -> float:
@@ -46,120 +62,173 @@ def sign_flip(differences: Sequence[float]) -> float:
     return sum(total >= observed for total in totals) / len(totals)
 
 
-def last(row: dict[str, Any], metric: str, bin_name: str = "all") -> float:
+def last(row: Row, metric: str, bin_name: str = "all") -> float:
     return float(row["evals"][-1]["bins"][bin_name][metric])
 
 
-def table_of(rows: list[dict[str, Any]], table: Table, bin_name: str) -> list[str]:
-    """One Markdown table of a bin."""
-    by_cell: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
+def of_table(rows: Sequence[Row], table: Table, size: str) -> dict[str, BySeed]:
+    """The runs of each cell by seed, for the cells that have any."""
+    by_key: dict[str, BySeed] = defaultdict(dict)
     for row in rows:
-        by_cell[row["cell"]][row["seed"]] = row
-    base = by_cell.get(table.baseline, {})
+        by_key[row["key"]][row["seed"]] = row
+    keys = {cell: key_of(settings_of(table, cell, size)) for cell in table.cells}
+    return {cell: by_key[key] for cell, key in keys.items() if key in by_key}
+
+
+def differences_of(these: BySeed, those: BySeed, metric: str, bin_name: str) -> list[float]:
+    """The differences of the same seeds, in the metric's unit (accuracies in points)."""
+    scale, _ = UNITS[metric]
+    shared = sorted(set(these) & set(those))
+    return [scale * (last(these[s], metric, bin_name) - last(those[s], metric, bin_name)) for s in shared]
+
+
+def written(differences: Sequence[float]) -> str:
+    """A mean difference with its interval; bold where the interval excludes 0."""
+    if not differences:
+        return ""
+    found = interval(differences)
+    if found is None:
+        return f"{mean(differences):+.1f}"
+    text = f"{mean(differences):+.1f} [{found[0]:+.1f}, {found[1]:+.1f}]"
+    return f"**{text}**" if found[0] > 0 or found[1] < 0 else text
+
+
+def results_of(cells: dict[str, BySeed], table: Table) -> list[str]:
+    """The main table: all held-out problems."""
     lines = [
-        f"| {bin_name} | seeds | sampled | greedy | tokens | Δ sampled | Δ greedy | Δ tokens | p (sampled) |",
+        "| all | seeds | sampled | greedy | tokens | Δ sampled | Δ greedy | Δ tokens | p (sampled) |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for cell in table.cells:
-        seeds = by_cell.get(cell)
-        if not seeds:
+        if cell not in cells:
             lines.append(f"| {cell} | not run | | | | | | | |")
             continue
-        words = [cell, str(len(seeds))]
+        words = [cell, str(len(cells[cell]))]
         for metric in METRICS:
             scale, unit = UNITS[metric]
-            words.append(f"{scale * mean([last(row, metric, bin_name) for row in seeds.values()]):.1f}{unit}")
-        paired = sorted(set(seeds) & set(base)) if cell != table.baseline else []
-        for metric in METRICS:
-            scale, _ = UNITS[metric]
-            differences = [
-                scale * (last(seeds[s], metric, bin_name) - last(base[s], metric, bin_name)) for s in paired
-            ]
-            found = interval(differences)
-            words.append(
-                f"{mean(differences):+.1f} [{found[0]:+.1f}, {found[1]:+.1f}]"
-                if found
-                else (f"{mean(differences):+.1f}" if differences else "")
-            )
-        differences = [last(seeds[s], "sampled", bin_name) - last(base[s], "sampled", bin_name) for s in paired]
-        words.append(f"{sign_flip(differences):.3f}" if differences else "")
+            words.append(f"{scale * mean([last(row, metric) for row in cells[cell].values()]):.1f}{unit}")
+        words += compared(cells, cell, table.baseline)
         lines.append("| " + " | ".join(words) + " |")
+    for cell, against in table.also:
+        if cell in cells and against in cells:
+            words = [f"{cell} less {against}", str(len(set(cells[cell]) & set(cells[against]))), "", "", ""]
+            lines.append("| " + " | ".join(words + compared(cells, cell, against)) + " |")
     return lines
 
 
-def mechanism_of(rows: list[dict[str, Any]], table: Table) -> list[str]:
-    """The diagnostics by thirds of the runs, means over seeds."""
-    names = ("length_share_some", "length_share_all", "correct_pushed_down", "groups_kept", "beta_mean", "entropy")
-    lines = ["| by thirds of the run | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    for cell in table.cells:
-        of_cell = [row["mechanism"] for row in rows if row["cell"] == cell]
-        if not of_cell:
-            continue
+def compared(cells: dict[str, BySeed], cell: str, against: str) -> list[str]:
+    if cell == against or against not in cells:
+        return ["", "", "", ""]
+    found = [differences_of(cells[cell], cells[against], metric, "all") for metric in METRICS]
+    return [*map(written, found), f"{sign_flip(found[0]):.3f}" if found[0] else ""]
+
+
+def bins_of(cells: dict[str, BySeed], table: Table) -> list[str]:
+    """Sampled accuracy and tokens by bin, and how the hard bin differs from the baseline's."""
+    names = [name for name in next(iter(next(iter(cells.values())).values()))["evals"][-1]["bins"] if name != "all"]
+    hardest = names[-1]
+    head = [f"{name}: sampled, tokens" for name in names] + [f"{hardest}: Δ sampled", f"{hardest}: Δ tokens"]
+    lines = ["| by bin | " + " | ".join(head) + " |", "|---" * (len(head) + 1) + "|"]
+    for cell in cells:
+        seeds = list(cells[cell].values())
         words = [cell]
         for name in names:
-            thirds = []
-            for part in range(3):
-                known = [m[name][part] for m in of_cell if m[name][part] is not None]
-                thirds.append(f"{mean(known):.2f}" if known else "–")
-            words.append(" ".join(thirds))
+            accuracy = 100 * mean([last(row, "sampled", name) for row in seeds])
+            words.append(f"{accuracy:.1f} %, {mean([last(row, 'tokens', name) for row in seeds]):.1f}")
+        for metric in ("sampled", "tokens"):
+            known = cell != table.baseline and table.baseline in cells
+            words.append(
+                written(differences_of(cells[cell], cells[table.baseline], metric, hardest)) if known else ""
+            )
         lines.append("| " + " | ".join(words) + " |")
     return lines
 
 
-def picture(rows: list[dict[str, Any]], table: Table, file: Path) -> None:
-    """Accuracy against tokens at the end (one dot a seed), and both by step."""
+def mechanism_of(cells: dict[str, BySeed]) -> list[str]:
+    """The diagnostics by thirds of the runs, means over seeds."""
+    lines = ["| by thirds of the run | " + " | ".join(MECHANISM) + " |", "|---" * (len(MECHANISM) + 1) + "|"]
+    for cell, seeds in cells.items():
+        words = [cell]
+        for name in MECHANISM:
+            thirds = []
+            for part in range(3):
+                known = [
+                    row["mechanism"][name][part] for row in seeds.values() if row["mechanism"][name][part] is not None
+                ]
+                thirds.append(f"{mean(known):.2f}" if known else "–")
+            words.append("–" if set(thirds) == {"–"} else " ".join(thirds))
+        lines.append("| " + " | ".join(words) + " |")
+    return lines
+
+
+def picture(cells: dict[str, BySeed], table: Table, file: Path) -> None:
+    """Accuracy against tokens at the end (small: one seed; large: the mean), and the training by step, the band from
+    the lowest seed to the highest."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 3, figsize=(13, 4))
-    for number, cell in enumerate(cell for cell in table.cells if any(row["cell"] == cell for row in rows)):
+    figure, axes = plt.subplots(1, 4, figsize=(17, 4))
+    titles = {"accuracy": "accuracy in training", "tokens": "tokens in training", "level": "the level"}
+    for number, (cell, seeds) in enumerate(cells.items()):
         colour = plt.get_cmap("tab10")(number)
-        of_cell = [row for row in rows if row["cell"] == cell]
-        axes[0].scatter(
-            [last(r, "tokens") for r in of_cell], [last(r, "sampled") for r in of_cell], color=colour, label=cell
-        )
-        steps = [entry["step"] + 1 for entry in of_cell[0]["evals"]]
-        for axis, metric in ((axes[1], "sampled"), (axes[2], "tokens")):
-            curves = [[entry["bins"]["all"][metric] for entry in r["evals"]] for r in of_cell]
+        ends = [(last(row, "tokens"), 100 * last(row, "sampled")) for row in seeds.values()]
+        axes[0].scatter(*zip(*ends, strict=True), color=colour, s=14, alpha=0.5)
+        axes[0].scatter(*map(mean, zip(*ends, strict=True)), color=colour, s=70, label=cell, edgecolors="black")
+        for axis, metric in zip(axes[1:], titles, strict=True):
+            curves = [row["curves"][metric] for row in seeds.values()]
+            if any(value is None for curve in curves for value in curve):
+                continue
+            steps = [
+                (part + 0.5) * row_steps / len(curves[0])
+                for row_steps in [next(iter(seeds.values()))["settings"]["steps"]]
+                for part in range(len(curves[0]))
+            ]
             axis.plot(steps, [mean(values) for values in zip(*curves, strict=True)], color=colour)
             low, high = ([pick(v) for v in zip(*curves, strict=True)] for pick in (min, max))
-            axis.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-    axes[0].set(xlabel="tokens", ylabel="sampled accuracy", title="at the end, one dot a seed")
-    axes[1].set(xlabel="step", title="sampled accuracy")
-    axes[2].set(xlabel="step", title="tokens")
-    axes[0].legend(fontsize=8)
+            axis.fill_between(steps, low, high, color=colour, alpha=0.12, linewidth=0)
+    axes[0].set(xlabel="tokens, held out", ylabel="sampled accuracy, held out, %", title="at the end")
+    for axis, title in zip(axes[1:], titles.values(), strict=True):
+        axis.set(xlabel="step", title=title)
+    axes[0].legend(fontsize=7)
     for axis in axes:
         axis.grid(alpha=0.25)
     figure.suptitle(table.title)
     figure.tight_layout()
     file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=110)
+    figure.savefig(file, dpi=80)
     plt.close(figure)
+
+
+def report(rows: Sequence[Row], name: str, size: str, pictures: Path | None) -> str:
+    """One table's part of the page."""
+    table = tables(size)[name]
+    cells = of_table(rows, table, size)
+    lines = [f"### {table.title} (`{name}`)", "", f"{table.question[0].upper()}{table.question[1:]}.", ""]
+    if not cells:
+        return "\n".join([*lines, "**Not run.**", ""])
+    fewest = min(len(cells.get(cell, {})) for cell in table.cells)
+    if fewest < SEEDS:
+        lines += [f"**Incomplete: some cells have {fewest} of the {SEEDS} seeds declared.**", ""]
+    lines += [*results_of(cells, table), "", *bins_of(cells, table), "", *mechanism_of(cells), ""]
+    if pictures is not None:
+        file = pictures / f"study-{size}-{name}.png"
+        picture(cells, table, file)
+        lines += [f"![{table.title}]({pictures.name}/{file.name})", ""]
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", nargs="+", type=Path)
+    parser.add_argument("results", type=Path, help="STUDY/SIZE/runs.jsonl")
+    parser.add_argument("tables", nargs="*", help="only these; else every table")
     parser.add_argument("--pictures", type=Path, help="folder for the pictures")
     asked = parser.parse_args()
-    for file in asked.results:
-        rows = [json.loads(line) for line in file.read_text().splitlines()]
-        size = file.parent.name if file.parent.name in SIZES else "cpu"
-        table = tables(SIZES[size]["steps"])[file.stem]
-        seeds = max((len({r["seed"] for r in rows if r["cell"] == cell}) for cell in table.cells), default=0)
-        print(f"### {table.title} ({size})\n\n{table.question}.\n")
-        if seeds < SEEDS:
-            print(f"**{seeds} seeds of the {SEEDS} declared: a look at the machinery, not a result.**\n")
-        bins = list(rows[0]["evals"][-1]["bins"])
-        for bin_name in bins:
-            print("\n".join(table_of(rows, table, bin_name)) + "\n")
-        print("\n".join(mechanism_of(rows, table)) + "\n")
-        if asked.pictures:
-            name = asked.pictures / f"study-{size}-{file.stem}.png"
-            picture(rows, table, name)
-            print(f"![{table.title}]({name.name})\n")
+    rows = [json.loads(line) for line in asked.results.read_text().splitlines()]
+    size = rows[0]["size"]
+    for name in asked.tables or tables(size):
+        print(report(rows, name, size, asked.pictures))
 
 
 if __name__ == "__main__":

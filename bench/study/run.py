@@ -1,94 +1,133 @@
-"""Run a table of the study: every cell with every seed, resumable, results as JSONL.
+"""Run tables of the study: every cell with every seed, resumable, results as JSONL.
 
-    python bench/study/run.py official --size cpu --seeds 5 --workers 2
-    python bench/study/run.py all      --size gpu --seeds 5 --workers 10
-    python bench/study/report.py OUT/*.jsonl                          the tables and pictures of docs/study.md
+    python bench/study/run.py official reward-filter --size short --seeds 5 --workers 2
+    python bench/study/run.py all --size gpu --seeds 5 --workers 10
+    python bench/study/report.py OUT/SIZE/runs.jsonl                  the tables and pictures of docs/study.md
 
-A run that has its line in OUT/TABLE.jsonl is not run again; one that was interrupted goes on from its checkpoint.
-The runs share one service, as trainings of a team would. `--size gpu` first makes its start checkpoint
-(about 5 million parameters), once.
+A run that has its line in OUT/SIZE/runs.jsonl is not run again; one that was interrupted goes on from its
+checkpoint; cells of several tables with the same settings are one run. Tables named together are run seed by seed,
+so that a study that is stopped has whole comparisons. The runs share one service, as trainings of a team would.
+`--size gpu` first makes its start checkpoint (about 5 million parameters), once.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from cells import COMMON, GPU_START, SIZES, Table, tables
+from cells import GPU_START, SIZES, Table, key_of, settings_of, tables
 
 from deepcompress_trainer.embedded import embedded_service
 
+Job = tuple[str, int, dict[str, Any]]
+"""What to run: the first cell that asked for it ("table / cell"), the seed, the settings."""
+CURVE_POINTS = 16
 
-def run_one(out: Path, table: str, cell: str, seed: int, settings: dict[str, Any], url: str) -> dict[str, Any]:
+
+def run_one(out: Path, size: str, job: Job, extra: dict[str, Any], url: str) -> dict[str, Any]:
     """One training in a process of its own; its result as a row."""
-    name = f"{table}.{''.join(c if c.isalnum() else '-' for c in cell)}.{seed}"
+    label, seed, settings = job
+    name = f"{key_of(settings)}.{seed}"
     file = out / "configs" / f"{name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({**settings, "seed": seed, "name": name, "out": str(out / "runs")}))
+    file.write_text(json.dumps({**settings, **extra, "seed": seed, "name": name, "out": str(out / "runs")}))
     command = [sys.executable, "-m", "deepcompress_trainer", str(file), "--service-url", url, "--resume", "--no-plot"]
     began = time.time()
     log = out / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as written:
-        subprocess.run(command, check=True, stdout=written, stderr=written)
+        process = subprocess.Popen(command, stdout=written, stderr=written)
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{label}, seed {seed} ended with {process.returncode}; see {log}")
     folder = out / "runs" / name
     evals = [json.loads(line) for line in (folder / "evals.jsonl").read_text().splitlines()]
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return {
-        "table": table,
-        "cell": cell,
+        "size": size,
+        "key": key_of(settings),
+        "first_asked_by": label,
         "seed": seed,
         "settings": settings,
-        "evals": [{"step": e["step"], "bins": e["bins"]} for e in evals],
-        "mechanism": mechanism(metrics),
-        "run": name,
-        "wall_s": time.time() - began,
+        "evals": [{"step": e["step"], "bins": rounded(e["bins"])} for e in evals],
+        "mechanism": {name: in_parts(metrics, name, 3) for name in MECHANISM},
+        "curves": {name: in_parts(metrics, name, CURVE_POINTS) for name in CURVES},
+        "undecided": sum(row["undecided"] for row in metrics),
+        "rewards_share": round(
+            sum(m["time"]["rewards_s"] for m in metrics) / sum(m["time"]["step_s"] for m in metrics), 4
+        ),
+        "cpu_s": round(usage.ru_utime + usage.ru_stime, 1),
+        "wall_s": round(time.time() - began, 1),
     }
 
 
-def mechanism(metrics: list[dict[str, Any]]) -> dict[str, list[float | None]]:
-    """The diagnostics' means over the first, second and last third of a run."""
-    names = [
-        "length_share",
-        "length_share_some",
-        "length_share_all",
-        "correct_pushed_down",
-        "entropy",
-        "clip_share",
-        "groups_kept",
-        "groups_all",
-        "beta_mean",
-        "level",
-        "accuracy",
-        "tokens",
-    ]
-    third = max(1, len(metrics) // 3)
-    parts = (metrics[:third], metrics[third : 2 * third], metrics[2 * third :])
-    found: dict[str, list[float | None]] = {}
-    for name in names:
-        known = [[row[name] for row in part if row.get(name) is not None] for part in parts]
-        found[name] = [sum(values) / len(values) if values else None for values in known]
+MECHANISM = (
+    "length_share",
+    "length_share_some",
+    "length_share_all",
+    "correct_pushed_down",
+    "entropy",
+    "clip_share",
+    "groups_kept",
+    "groups_none",
+    "groups_some",
+    "groups_all",
+    "beta_mean",
+    "level",
+    "accuracy",
+    "tokens",
+    "truncated",
+)
+CURVES = ("accuracy", "accuracy_hard", "tokens", "level", "entropy")
+
+
+def in_parts(metrics: list[dict[str, Any]], name: str, parts: int) -> list[float | None]:
+    """The means of a metric over equal parts of a run; None where no step of a part has it."""
+    found: list[float | None] = []
+    for part in range(parts):
+        rows = metrics[part * len(metrics) // parts : (part + 1) * len(metrics) // parts]
+        known = [row[name] for row in rows if row.get(name) is not None]
+        found.append(round(sum(known) / len(known), 5) if known else None)
     return found
 
 
-def plan(table: Table, size: str, seeds: int) -> list[tuple[str, int, dict[str, Any]]]:
-    """Seed by seed, so that an interrupted study has whole comparisons."""
-    base = {**COMMON, **SIZES[size], **table.common}
-    return [(cell, seed, {**base, **changes}) for seed in range(seeds) for cell, changes in table.cells.items()]
+def rounded(value: Any) -> Any:
+    """Six digits are far more than an evaluation knows."""
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, dict):
+        return {name: rounded(inner) for name, inner in value.items()}
+    return [rounded(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def done(file: Path) -> set[tuple[str, int]]:
-    if not file.exists():
-        return set()
-    rows = [json.loads(line) for line in file.read_text().splitlines()]
-    return {(row["cell"], row["seed"]) for row in rows}
+def plan(chosen: dict[str, Table], size: str, seeds: int, cells: set[str] | None = None) -> list[Job]:
+    """Every different run once, seed by seed."""
+    jobs: list[Job] = []
+    planned: set[tuple[str, int]] = set()
+    for seed in range(seeds):
+        for name, table in chosen.items():
+            for cell in table.cells:
+                settings = settings_of(table, cell, size)
+                if (key_of(settings), seed) in planned or (cells is not None and cell not in cells):
+                    continue
+                planned.add((key_of(settings), seed))
+                jobs.append((f"{name} / {cell}", seed, settings))
+    return jobs
+
+
+def read_rows(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 def gpu_start(out: Path) -> str:
@@ -102,40 +141,43 @@ def gpu_start(out: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", help="a table of cells.py, or all")
-    parser.add_argument("--size", choices=list(SIZES), default="cpu")
+    parser.add_argument("tables", nargs="+", help="tables of cells.py, or all")
+    parser.add_argument("--size", choices=list(SIZES), default="short")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--cells", help="only these, separated by commas (a pilot; the report says so)")
+    parser.add_argument("--cells", help="only these, separated by semicolons (a pilot; the report says so)")
     parser.add_argument("--workers", type=int, default=1, help="trainings side by side")
     parser.add_argument("--out", type=Path, default=Path("study"))
     parser.add_argument("--service-url", help="else a service of the study's own is started")
     asked = parser.parse_args()
-    known = tables(SIZES[asked.size]["steps"])
-    chosen = known if asked.table == "all" else {asked.table: known[asked.table]}
+    known = tables(asked.size)
+    chosen = known if asked.tables == ["all"] else {name: known[name] for name in asked.tables}
     out = asked.out / asked.size
     out.mkdir(parents=True, exist_ok=True)
     extra = {"model": gpu_start(out)} if asked.size == "gpu" else {}
+    results = out / "runs.jsonl"
+    finished = {(row["key"], row["seed"]) for row in read_rows(results)}
+    jobs = plan(chosen, asked.size, asked.seeds, set(asked.cells.split(";")) if asked.cells else None)
+    wanted = [job for job in jobs if (key_of(job[2]), job[1]) not in finished]
+    print(f"{len(jobs)} runs, {len(wanted)} of them to do", flush=True)
 
     def work(url: str) -> None:
-        for name, table in chosen.items():
-            results = out / f"{name}.jsonl"
-            finished = done(results)
-            wanted = [
-                (cell, seed, {**settings, **extra})
-                for cell, seed, settings in plan(table, asked.size, asked.seeds)
-                if (cell, seed) not in finished and (not asked.cells or cell in asked.cells.split(","))
-            ]
-            with ThreadPoolExecutor(asked.workers) as pool:
-                rows = pool.map(lambda one: run_one(out, name, one[0], one[1], one[2], url), wanted)  # noqa: B023
-                for row in rows:
-                    with results.open("a") as file:
-                        file.write(json.dumps(row) + "\n")
-                    last = row["evals"][-1]["bins"]["all"]
-                    print(
-                        f"{name} / {row['cell']} / seed {row['seed']}: sampled {last['sampled']:.1%}, "
-                        f"greedy {last['greedy']:.1%}, {last['tokens']:.1f} tokens, {row['wall_s']:.0f} s",
-                        flush=True,
-                    )
+        with ThreadPoolExecutor(asked.workers) as pool:
+            running = {pool.submit(run_one, out, asked.size, job, extra, url): job for job in wanted}
+            for future in as_completed(running):
+                if future.exception():
+                    print(f"FAILED: {future.exception()}", flush=True)  # the others go on; run again to go on with it
+                    continue
+                row = future.result()
+                with results.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+                last = row["evals"][-1]["bins"]["all"]
+                print(
+                    f"{row['first_asked_by']} / seed {row['seed']}: sampled {last['sampled']:.1%}, "
+                    f"greedy {last['greedy']:.1%}, {last['tokens']:.1f} tokens, {row['cpu_s']:.0f} CPU s",
+                    flush=True,
+                )
+            if any(future.exception() for future in running):
+                raise SystemExit(1)
 
     if asked.service_url:
         work(asked.service_url)

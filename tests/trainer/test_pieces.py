@@ -1,16 +1,12 @@
-"""Settings, intervals, pictures, models and the study's statistics: the smaller pieces."""
+"""Settings, intervals, pictures and models: the smaller pieces."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
-import torch
 
 from deepcompress_client import Client
 from deepcompress_trainer import checkpoint
@@ -23,22 +19,16 @@ from deepcompress_trainer.rewards import run_settings
 from deepcompress_trainer.sft import CHAIN_CURRICULUM, chain_pairs, learn
 from deepcompress_trainer.train import Example, micro_batches_of, split
 
-BENCH = Path(__file__).resolve().parents[2] / "bench" / "study"
-
 
 @pytest.mark.parametrize("name", shipped())
 def test_shipped_configurations_load(name: str) -> None:
     assert load(name, {}).name == name
 
 
-def test_the_service_takes_the_rewards_of_every_shipped_configuration_and_cell(service_url: str) -> None:
-    cells = study("cells")
-    rewards = [run_settings(load(name, {})) for name in shipped()]
-    for table in cells.tables(300).values():
-        rewards += [run_settings(parse({**table.common, **changes})) for changes in table.cells.values()]
+def test_the_service_takes_the_rewards_of_every_shipped_configuration(service_url: str) -> None:
     with Client(service_url) as client:
-        for number, settings in enumerate(rewards):
-            client.run(f"accepted-{number}", next_step=0, **settings)
+        for name in shipped():
+            client.run(f"accepted-{name}", next_step=0, **run_settings(load(name, {})))
 
 
 def test_flags_win_over_the_file_and_reach_into_mappings(tmp_path: Path) -> None:
@@ -134,30 +124,3 @@ def test_seeds_of_the_same_settings_are_one_line_of_the_picture(tmp_path: Path) 
     }
     assert main(["plot", *map(str, folders), "--out", str(tmp_path / "p.png")]) == 0
     assert (tmp_path / "p.png").stat().st_size > 10_000
-
-
-def study(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"study_{name}", BENCH / f"{name}.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_every_cell_of_the_study_is_a_valid_training() -> None:
-    cells = study("cells")
-    for size, settings in cells.SIZES.items():
-        for table in cells.tables(settings["steps"]).values():
-            assert table.baseline in table.cells
-            for cell, changes in table.cells.items():
-                parse({**cells.COMMON, **settings, **table.common, **changes, "name": f"{size}-{cell}"})
-
-
-def test_the_studys_statistics() -> None:
-    report = study("report")
-    assert report.sign_flip([1.0, 2.0, 3.0]) == 2 / 8
-    assert report.sign_flip([1.0, -1.0]) == 1.0
-    low, high = report.interval([1.0, 2.0, 3.0])
-    assert (low, high) == pytest.approx((2 - 4.303 / 3**0.5, 2 + 4.303 / 3**0.5), rel=1e-3)
-    assert torch.tensor([low, high]).isfinite().all()

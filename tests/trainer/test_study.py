@@ -1,0 +1,142 @@
+"""The study: its declaration is runnable, the same settings run once, and its statistics are right."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from deepcompress_client import Client
+from deepcompress_trainer.config import parse
+from deepcompress_trainer.grpo import keep_group
+from deepcompress_trainer.rewards import run_settings
+
+from .groups import group
+
+BENCH = Path(__file__).resolve().parents[2] / "bench" / "study"
+KEPT = Path(__file__).resolve().parents[2] / "bench" / "study" / "results"
+
+
+@pytest.fixture(scope="module")
+def modules() -> Iterator[dict[str, ModuleType]]:
+    """cells, run and report, loaded as their commands load each other."""
+    sys.path.insert(0, str(BENCH))
+    found = {}
+    for name in ("cells", "run", "report"):
+        spec = importlib.util.spec_from_file_location(name, BENCH / f"{name}.py")
+        assert spec and spec.loader
+        found[name] = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(found[name])
+    yield found
+    sys.path.remove(str(BENCH))
+    for name in found:
+        del sys.modules[name]
+
+
+def test_every_cell_is_a_valid_training_and_every_pair_names_cells(modules: dict[str, ModuleType]) -> None:
+    cells = modules["cells"]
+    for size in cells.SIZES:
+        for table in cells.tables(size).values():
+            assert {table.baseline, *(cell for pair in table.also for cell in pair)} <= set(table.cells)
+            keys = [cells.key_of(cells.settings_of(table, cell, size)) for cell in table.cells]
+            # The pilot's groups are of 8 already, so there the table of group sizes compares nothing.
+            assert len(set(keys)) == len(keys) or size == "pilot", "two cells of a table are the same training"
+            for cell in table.cells:
+                parse({**cells.settings_of(table, cell, size), "name": f"{size}-run"})
+
+
+def test_the_service_takes_the_rewards_of_every_cell(modules: dict[str, ModuleType], service_url: str) -> None:
+    cells = modules["cells"]
+    with Client(service_url) as client:
+        for _, _, settings in modules["run"].plan(cells.tables("cpu"), "cpu", 1):
+            client.run(f"cell-{cells.key_of(settings)}", next_step=0, **run_settings(parse(settings)))
+
+
+def test_the_same_settings_run_once_and_seed_by_seed(modules: dict[str, ModuleType]) -> None:
+    cells, run = modules["cells"], modules["run"]
+    chosen = {name: cells.tables("short")[name] for name in ("official", "reward-filter")}
+    jobs = run.plan(chosen, "short", 3)
+    assert len(jobs) == 3 * 7  # outcome-only stands in both tables
+    assert [seed for _, seed, _ in jobs] == [0] * 7 + [1] * 7 + [2] * 7
+    assert len({(cells.key_of(settings), seed) for _, seed, settings in jobs}) == len(jobs)
+
+
+@pytest.mark.parametrize("correct", [[False] * 4, [True] * 4, [True, True, False, False]])
+def test_outcome_only_keeps_the_same_groups_by_either_filter(correct: list[bool]) -> None:
+    some = group(correct, [1, 2, 3, 4], alpha=0.0)
+    kept = [keep_group(some, metric, length_term="reward", length_weight=1.0) for metric in ("acc", "reward")]
+    assert kept[0] == kept[1]
+
+
+def rows_of(modules: dict[str, ModuleType], table: str, seeds: int) -> list[dict[str, Any]]:
+    """Made-up results: the cell number n has accuracy 0.5 + n / 100 and 20 - n tokens, moved by the seed."""
+    cells = modules["cells"]
+    found = []
+    for number, cell in enumerate(cells.tables("short")[table].cells):
+        settings = cells.settings_of(cells.tables("short")[table], cell, "short")
+        for seed in range(seeds):
+            ends = {
+                "sampled": 0.5 + number / 100 + seed / 10,
+                "greedy": 0.6 + number * (seed % 2) / 100,
+                "tokens": 20.0 - number + seed,
+            }
+            found.append(
+                {
+                    "size": "short",
+                    "key": cells.key_of(settings),
+                    "seed": seed,
+                    "settings": settings,
+                    "evals": [{"step": 79, "bins": {"all": ends, "easy": ends, "hard": ends}}],
+                    "mechanism": {name: [0.1, None, 0.3] for name in modules["run"].MECHANISM},
+                    "curves": {name: [0.1, 0.2] for name in modules["run"].CURVES},
+                }
+            )
+    return found
+
+
+def test_the_report_pairs_the_same_seeds(modules: dict[str, ModuleType], tmp_path: Path) -> None:
+    rows = rows_of(modules, "official", 5)
+    text = modules["report"].report(rows, "official", "short", tmp_path)
+    line = next(line for line in text.splitlines() if line.startswith("| penalty |"))
+    # Seeds differ by 10 points, the paired difference is 1 point in every one of them.
+    assert "| 71.0 % |" in line and "**+1.0 [+1.0, +1.0]**" in line and "**-1.0 [-1.0, -1.0]**" in line
+    assert "+0.4 [-0.3, +1.1]" in line and line.endswith("| 0.062 |")
+    assert any(line.startswith("| deepcompress less penalty | 5 |") for line in text.splitlines())
+    assert "0.10 – 0.30" in text
+    assert (tmp_path / "study-short-official.png").stat().st_size > 5_000
+
+
+def test_the_report_says_what_is_missing(modules: dict[str, ModuleType]) -> None:
+    rows = rows_of(modules, "official", 2)
+    some = copy.deepcopy(rows[:4])
+    text = modules["report"].report(some, "official", "short", None)
+    assert "some cells have 0 of the 5 seeds" in text and "| deepcompress | not run |" in text
+    assert "**Not run.**" in modules["report"].report([], "official", "short", None)
+
+
+def test_the_studys_statistics(modules: dict[str, ModuleType]) -> None:
+    report = modules["report"]
+    assert report.sign_flip([1.0, 2.0, 3.0]) == 2 / 8
+    assert report.sign_flip([1.0, -1.0]) == 1.0
+    assert report.interval([1.0, 2.0, 3.0]) == pytest.approx((2 - 4.303 / 3**0.5, 2 + 4.303 / 3**0.5), rel=1e-3)
+    assert report.interval([1.0]) is None
+
+
+def test_the_kept_results_belong_to_declared_cells(modules: dict[str, ModuleType]) -> None:
+    """What docs/study.md reports was run with the settings that the declaration still says."""
+    cells = modules["cells"]
+    for file in KEPT.glob("*.jsonl"):
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        size = rows[0]["size"]
+        declared = {cells.key_of(settings) for _, _, settings in modules["run"].plan(cells.tables(size), size, 1)}
+        assert {row["key"] for row in rows} <= declared
+        assert all(cells.key_of(row["settings"]) == row["key"] for row in rows)
+        assert len({(row["key"], row["seed"]) for row in rows}) == len(rows)
+        assert file.stat().st_size < 1_000_000
