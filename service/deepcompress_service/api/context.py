@@ -46,7 +46,7 @@ class Context:
         """The request's body as a wire model."""
         return parse(model, await self.raw_body(request))
 
-    async def raw_body(self, request: Request) -> bytes:
+    async def raw_body(self, request: Request) -> bytes | bytearray:
         """The request's body, decompressed."""
         return await read_body(request, self.settings.max_body, self.settings.body_timeout)
 
