@@ -13,13 +13,14 @@ so that a study that is stopped has whole comparisons. The runs share one servic
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import os
 import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -34,22 +35,20 @@ CURVE_POINTS = 16
 
 
 def run_one(out: Path, size: str, job: Job, extra: dict[str, Any], url: str) -> dict[str, Any]:
-    """One training in a process of its own; its result as a row."""
+    """One training, in a worker's process; its result as a row."""
+    from deepcompress_client import Client
+    from deepcompress_trainer.config import parse
+    from deepcompress_trainer.train import Trainer
+
     label, seed, settings = job
     name = f"{key_of(settings)}.{seed}"
-    file = out / "configs" / f"{name}.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({**settings, **extra, "seed": seed, "name": name, "out": str(out / "runs")}))
-    command = [sys.executable, "-m", "deepcompress_trainer", str(file), "--service-url", url, "--resume", "--no-plot"]
-    began = time.time()
+    config = parse({**settings, **extra, "seed": seed, "name": name, "out": str(out / "runs")})
     log = out / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as written:
-        process = subprocess.Popen(command, stdout=written, stderr=written)
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{label}, seed {seed} ended with {process.returncode}; see {log}")
+    began, worked = time.time(), time.process_time()
+    with log.open("a") as written, contextlib.redirect_stdout(written), Client(url) as client:
+        print(f"{label}, seed {seed}", flush=True)
+        Trainer(config, client, resume=True).run()
     folder = out / "runs" / name
     evals = [json.loads(line) for line in (folder / "evals.jsonl").read_text().splitlines()]
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -67,7 +66,7 @@ def run_one(out: Path, size: str, job: Job, extra: dict[str, Any], url: str) -> 
         "rewards_share": round(
             sum(m["time"]["rewards_s"] for m in metrics) / sum(m["time"]["step_s"] for m in metrics), 4
         ),
-        "cpu_s": round(usage.ru_utime + usage.ru_stime, 1),
+        "cpu_s": round(time.process_time() - worked, 1),
         "wall_s": round(time.time() - began, 1),
     }
 
@@ -161,11 +160,13 @@ def main() -> None:
     print(f"{len(jobs)} runs, {len(wanted)} of them to do", flush=True)
 
     def work(url: str) -> None:
-        with ThreadPoolExecutor(asked.workers) as pool:
+        # New processes, not forks: CUDA and threads do not survive a fork.
+        with ProcessPoolExecutor(asked.workers, mp_context=get_context("spawn")) as pool:
             running = {pool.submit(run_one, out, asked.size, job, extra, url): job for job in wanted}
             for future in as_completed(running):
                 if future.exception():
-                    print(f"FAILED: {future.exception()}", flush=True)  # the others go on; run again to go on with it
+                    label, seed, _ = running[future]  # the others go on; the same command goes on with this one
+                    print(f"FAILED: {label}, seed {seed}: {future.exception()}", flush=True)
                     continue
                 row = future.result()
                 with results.open("a") as file:

@@ -1,6 +1,6 @@
 """The trainer's commands, behind ``deepcompress train`` and ``deepcompress eval``, and for ``accelerate launch``:
 
-python -m deepcompress_trainer CONFIG.yaml [--SETTING VALUE ...] [--service-url URL | --embedded] [--resume]
+python -m deepcompress_trainer [CONFIG.yaml] [--SETTING VALUE ...] [--service-url URL | --embedded] [--resume]
 python -m deepcompress_trainer plot RUNS... [--out PICTURE.png]
 python -m deepcompress_trainer eval MODEL [--data ...] [--service-url URL | --embedded]
 python -m deepcompress_trainer sft ...
@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 
 from deepcompress_client import Client
 
-from .config import TrainConfig, load, shipped
+from .config import TrainConfig, load, parse_flags, shipped
 
 _TRAIN = """\
 Train a policy with GRPO, every batch scored by the service over HTTP.
@@ -26,11 +26,12 @@ Train a policy with GRPO, every batch scored by the service over HTTP.
   deepcompress train tiny --embedded                         the synthetic task from the shipped start, on a CPU
   deepcompress train my.yaml --service-url http://HOST:8321  your model and data, your service
   deepcompress train my.yaml --embedded --resume             go on after a kill, with the same numbers
+  deepcompress train --name mine --model PATH --data train.jsonl --eval_data test.jsonl --embedded     flags alone
   deepcompress train plot runs/a runs/b                      pictures: seeds of the same settings become bands
   deepcompress train sft chain OUT                           make a start checkpoint (also: sft gsm8k, sft jsonl)
   deepcompress eval runs/tiny/checkpoints/step-000079/model  avg@k and greedy, by bin
 
-CONFIG is a YAML file of the settings below, or a shipped one: {shipped}.
+CONFIG is a YAML file of the settings below, or a shipped one: {shipped}. Without one, flags say it all.
 A flag --SETTING VALUE wins over the file; --strategy.alpha 0.5 sets one key of a mapping.
 """
 _EVAL = """\
@@ -40,6 +41,10 @@ intervals. Every setting of `deepcompress train --help` that an evaluation reads
   deepcompress eval start --embedded
   deepcompress eval PATH/model --data gsm8k:gsm8k_test.jsonl --eval_problems 200 --eval_samples 4 --embedded
 """
+
+
+_OWN = frozenset({"help", "service-url", "embedded", "resume", "fresh", "no-plot", "json"})
+"""The commands' own flags; every other one is a setting."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,13 +64,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _train(given: list[str]) -> int:
     parser = _parser("deepcompress train", _TRAIN.format(shipped=", ".join(shipped())))
-    parser.add_argument("config", help="a YAML file, or the name of a shipped configuration")
+    parser.add_argument("config", nargs="?", help="a YAML file, or the name of a shipped configuration")
     parser.add_argument("--resume", action="store_true", help="go on from the run's newest checkpoint")
     parser.add_argument("--fresh", action="store_true", help="start the run again, whatever its folder holds")
     parser.add_argument("--no-plot", action="store_true", help="no picture at the end")
     asked, flags = _parse(parser, given)
+    if asked.config is None and not flags:
+        parser.error("name a configuration, or give settings as flags")
     try:
-        config = load(asked.config, flags)
+        config = parse_flags({}, flags) if asked.config is None else load(asked.config, flags)
     except ValueError as error:
         parser.error(str(error))
     if (config.folder / "metrics.jsonl").exists() and not (asked.resume or asked.fresh):
@@ -95,7 +102,7 @@ def _eval(given: list[str]) -> int:
 
     import torch
 
-    from .config import parse_flags, start_checkpoint
+    from .config import start_checkpoint
     from .evaluate import evaluate
     from .model import load_policy
     from .train import read_data
@@ -159,21 +166,25 @@ def _default(entry: dataclasses.Field[object]) -> object:
 
 
 def _parse(parser: argparse.ArgumentParser, given: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
-    """The command's own arguments, and the settings among the rest as {name: written value}."""
-    asked, rest = parser.parse_known_args(given)
+    """The command's own arguments, and the settings among the rest as {name: written value}. Settings are taken out
+    first: argparse would take the value of a flag it does not know for the command's own argument."""
+    own: list[str] = []
     flags: dict[str, str] = {}
-    words = iter(rest)
+    words = iter(given)
     for word in words:
         name, given_here, value = word.removeprefix("--").partition("=")
-        if not word.startswith("--"):
-            parser.error(f"unexpected argument {word}")
+        if not word.startswith("--") or name in _OWN:
+            own.append(word)
+            if word == "--service-url":
+                own += [url for url in [next(words, None)] if url is not None]
+            continue
         if not given_here:
             try:
                 value = next(words)
             except StopIteration:
                 parser.error(f"--{name} needs a value")
         flags[name.replace("-", "_")] = value
-    return asked, flags
+    return parser.parse_args(own), flags
 
 
 @contextmanager

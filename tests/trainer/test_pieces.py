@@ -40,6 +40,34 @@ def test_flags_win_over_the_file_and_reach_into_mappings(tmp_path: Path) -> None
     assert config.overlong == {"max_tokens": 90}
 
 
+def test_flags_alone_are_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[TrainConfig, bool]] = []
+    asked: list[str | None] = []
+
+    class Stand:
+        """In the trainer's place: keeps what it was made with."""
+
+        main = False
+
+        def __init__(self, config: TrainConfig, client: Client, *, resume: bool) -> None:
+            seen.append((config, resume))
+
+        def run(self) -> None: ...
+
+    monkeypatch.setattr("deepcompress_trainer.__main__.Client", asked.append)
+    monkeypatch.setattr("deepcompress_trainer.train.Trainer", Stand)
+    words = ["--out", str(tmp_path), "--data", "chain", "--service-url", "http://there:1", "--resume"]
+    words += ["--strategy.alpha=0.5", "--chat", "true"]
+    assert main(words) == 0
+    ((config, resume),) = seen
+    assert (config.data, config.chat, config.strategy["alpha"]) == ("chain", True, 0.5)
+    assert asked == ["http://there:1"] and resume
+    for wrong in ([], ["--steps"], ["tiny", "another", "--out", str(tmp_path)]):
+        with pytest.raises(SystemExit):
+            main(wrong)
+    assert len(seen) == 1
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -60,6 +88,16 @@ def test_the_shipped_start_is_small_and_knows_the_task() -> None:
     assert size < 2_000_000
     policy = load_policy(start_checkpoint())
     assert policy.decode(policy.encode_prompt("3 c +8 =", chat=False)) == "3 c +8 ="
+
+
+def test_prompts_go_through_the_chat_template_where_asked() -> None:
+    policy = load_policy(start_checkpoint())
+    policy.tokenizer.chat_template = (
+        "{% for m in messages %}a {{ m.content }} {% endfor %}{% if add_generation_prompt %}b{% endif %}"
+    )
+    chat, plain = (policy.encode_prompt("3 c +8 =", chat=chat) for chat in (True, False))
+    assert policy.decode(chat) == "a 3 c +8 = b"
+    assert policy.decode(plain) == "3 c +8 ="
 
 
 def test_warm_up_lowers_the_loss(untrained: Policy, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from deepcompress_client import Client
 from deepcompress_trainer.__main__ import main
@@ -72,7 +73,11 @@ def test_five_steps_from_the_command_line_end_in_a_picture(tmp_path: Path, capfd
     assert all(0 < row["level"] <= 1 and row["groups_drawn"] >= 4 for row in steps)
     assert [row["step"] for row in rows(folder, "evals.jsonl")] == [-1, 2, 4]
     assert (folder / "curves.png").stat().st_size > 10_000
-    assert "before and after" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert "before and after" in said and said.count("  before ") == said.count("  after  ") == 1  # the one bin
+    board = EventAccumulator(str(folder / "tensorboard")).Reload()
+    assert [event.step for event in board.Scalars("accuracy/all")] == [0, 1, 2, 3, 4]
+    assert [event.step for event in board.Scalars("eval_sampled/all")] == [0, 3, 5]
     with pytest.raises(SystemExit):  # a run that is there is never overwritten unasked
         main(["tiny", "--embedded", "--out", str(tmp_path), "--name", "smoke", *small])
 
@@ -104,6 +109,43 @@ def test_a_killed_and_resumed_run_gives_the_same_numbers_bit_for_bit(tmp_path: P
     assert same_weights(killed.folder, whole.folder, 6)
     client = Client(service_url)
     histories = [client.run(name, join=True).history().steps for name in (whole.name, killed.name)]
+    assert histories[0] == histories[1]
+
+
+@pytest.mark.parametrize(
+    "where", ["deepcompress_trainer.model.save_policy", "deepcompress_trainer.train.clipped_loss"]
+)
+def test_a_crash_after_the_service_has_acknowledged_changes_no_number(
+    where: str, tmp_path: Path, service_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a checkpoint is being written (the service has saved its half), and in the middle of an update (the step
+    has been counted): both are done again, and count once."""
+    name = where.rpartition(".")[2]
+    whole = settings(tmp_path / "whole", f"whole-{name}", steps=5)
+    Trainer(whole, Client(service_url), resume=False).run()
+
+    broken = settings(tmp_path / "broken", f"broken-{name}", steps=5)
+    trainer = Trainer(broken, Client(service_url), resume=False)
+    left = 2 if name == "save_policy" else 7  # a few calls go well, then the process ends
+    honest = getattr(sys.modules[where.rpartition(".")[0]], name)
+
+    def failing(*arguments: Any, **how: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise KeyboardInterrupt
+        return honest(*arguments, **how)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(where, failing)
+        with pytest.raises(KeyboardInterrupt):
+            trainer.run()
+    trainer.watch.close()
+    Trainer(broken, Client(service_url), resume=True).run()
+
+    assert rows(broken.folder) == rows(whole.folder)
+    assert same_weights(broken.folder, whole.folder, 4)
+    histories = [Client(service_url).run(one.name, join=True).history().steps for one in (whole, broken)]
     assert histories[0] == histories[1]
 
 
