@@ -83,7 +83,10 @@ def _train(given: list[str]) -> int:
     if asked.fresh:
         checkpoint.clear(config.folder)
     with _service(asked, config.folder) as url:
-        trainer = Trainer(config, Client(url), resume=asked.resume)
+        try:
+            trainer = Trainer(config, Client(url), resume=asked.resume)
+        except (ValueError, FileNotFoundError) as error:  # settings that do not fit the run, the data or the machine
+            parser.error(str(error))
         trainer.run()
         main_process = trainer.main
     if main_process and not asked.no_plot:
@@ -104,7 +107,7 @@ def _eval(given: list[str]) -> int:
 
     from .config import start_checkpoint
     from .evaluate import evaluate
-    from .model import load_policy
+    from .model import load_policy, on_cpu
     from .train import read_data
     from .watch import results
 
@@ -113,10 +116,8 @@ def _eval(given: list[str]) -> int:
     except ValueError as error:
         parser.error(str(error))
     torch.set_num_threads(config.threads)
-    cuda = config.device != "cpu" and torch.cuda.is_available()
-    policy = load_policy(
-        start_checkpoint() if config.model == "start" else config.model, device="cuda" if cuda else "cpu"
-    )
+    model = start_checkpoint() if config.model == "start" else config.model
+    policy = load_policy(model, device="cpu" if on_cpu(config.device) else "cuda")
     _, held_out = read_data(config)
     with TemporaryDirectory() as folder, _service(asked, Path(folder)) as url:
         found = evaluate(policy, held_out, Client(url), config, seed=f"eval/{config.seed}")

@@ -93,6 +93,15 @@ def _load_gguf(file: Path) -> tuple[Any, Any]:
     return model.to(torch.float32), tokenizer
 
 
+def on_cpu(wanted: str) -> bool:
+    """Whether to compute on the CPU, for the setting `device`. Raises ValueError where CUDA is asked for by name and
+    is not there: a training meant for a GPU would otherwise crawl in silence."""
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise ValueError("device: cuda was asked for and torch finds none here")
+    return wanted == "cpu" or not available
+
+
 def autocast(device: torch.device) -> Any:
     """Compute in bfloat16 on CUDA; on a CPU in float32, as the weights are."""
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")

@@ -48,7 +48,7 @@ from .grpo import (
     length_shares,
     token_logprobs,
 )
-from .model import load_policy
+from .model import load_policy, on_cpu
 from .rewards import Rewards, Sampled
 from .watch import Watch
 
@@ -69,10 +69,9 @@ class Trainer:
     def __init__(self, config: TrainConfig, client: Client, *, resume: bool) -> None:
         torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
-        use_cpu = config.device == "cpu" or (config.device == "auto" and not torch.cuda.is_available())
         self.config = config
         self.client = client
-        self.accelerator = Accelerator(cpu=use_cpu)
+        self.accelerator = Accelerator(cpu=on_cpu(config.device))
         self.main: bool = self.accelerator.is_main_process
         device = self.accelerator.device
 

@@ -13,7 +13,7 @@ from deepcompress_trainer import checkpoint
 from deepcompress_trainer.__main__ import main
 from deepcompress_trainer.config import TrainConfig, load, parse, shipped, start_checkpoint
 from deepcompress_trainer.evaluate import mean_and_half_width, wilson
-from deepcompress_trainer.model import Policy, load_policy
+from deepcompress_trainer.model import Policy, load_policy, on_cpu
 from deepcompress_trainer.plot import families, read_run
 from deepcompress_trainer.rewards import run_settings
 from deepcompress_trainer.sft import CHAIN_CURRICULUM, chain_pairs, learn
@@ -90,6 +90,15 @@ def test_the_shipped_start_is_small_and_knows_the_task() -> None:
     assert policy.decode(policy.encode_prompt("3 c +8 =", chat=False)) == "3 c +8 ="
 
 
+def test_a_gpu_that_was_asked_for_by_name_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert on_cpu("auto") and on_cpu("cpu")
+    with pytest.raises(ValueError, match="cuda"):
+        on_cpu("cuda")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert (on_cpu("auto"), on_cpu("cuda"), on_cpu("cpu")) == (False, False, True)
+
+
 def test_prompts_go_through_the_chat_template_where_asked() -> None:
     policy = load_policy(start_checkpoint())
     policy.tokenizer.chat_template = (
@@ -112,9 +121,12 @@ def test_warm_up_lowers_the_loss(untrained: Policy, capsys: pytest.CaptureFixtur
     assert losses[-1] < losses[0] - 0.5
 
 
-def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(FileNotFoundError):
         load_policy(tmp_path / "nothing")
+    with pytest.raises(SystemExit):
+        main(["--model", str(tmp_path / "nothing"), "--out", str(tmp_path)])
+    assert "no model at" in capsys.readouterr().err
 
 
 def test_intervals() -> None:
