@@ -29,11 +29,13 @@ from .api.auth import KeyRing
 from .api.context import Context, In
 from .api.middleware import Surroundings
 from .api.rewards import RewardService
+from .difficulty.retention import DAY_S
 from .difficulty.store import open_store
 from .metrics_folder import shared_folder
 from .rendezvous import WaitingRoom, open_rendezvous
 from .run_metrics import RunMetrics
 from .settings import Settings
+from .sweeping import sweeping
 from .verification import VerifierPool
 from .windows import Windows
 
@@ -57,7 +59,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         logs.configure(settings.log_format, settings.log_level)
-        store = open_store(settings.state_url, **_store_options(settings))
+        observations_s = settings.observation_ttl_days * DAY_S
+        store = open_store(settings.state_url, observations_s=observations_s, **_store_options(settings))
         pool = VerifierPool(
             workers=settings.verifier_workers,
             item_budget_s=settings.item_budget,
@@ -88,7 +91,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         gc.freeze()
         _drain_on_sigterm(app.state.context, settings.drain_delay)
         try:
-            async with pulse.beating(app.state.context):
+            async with pulse.beating(app.state.context), sweeping(store, settings):
                 yield
         finally:
             app.state.context.draining = True

@@ -70,6 +70,9 @@ STORE_ERRORS = Counter("deepcompress_store_errors_total", "Failed calls to the s
 OBSERVATIONS_LOST = Counter(
     "deepcompress_observations_lost_total", "Verified rollouts with identity that could not be recorded"
 )
+RUNS_EXPIRED = Counter(
+    "deepcompress_runs_expired_total", "Runs deleted because nobody used them for DEEPCOMPRESS_RUN_TTL_DAYS"
+)
 GROUPS = Counter("deepcompress_groups_total", "Groups shaped", ["phase", "kind"])
 TRAPS = Counter("deepcompress_traps_total", "Batches that met a known trap of length rewards", ["trap"])
 REJECTED = Counter("deepcompress_rejected_total", "Requests refused for load", ["reason"])

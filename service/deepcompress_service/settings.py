@@ -28,6 +28,14 @@ class Settings(BaseSettings):
     """Where difficulty state is kept: sqlite:///PATH, redis://, rediss://, redis+sentinel://,
     redis+cluster:// or memory:// (tests; one worker only)."""
     store_timeout: Annotated[float, Field(gt=0)] = 5.0
+    run_ttl_days: Annotated[float, Field(ge=0)] = 0.0
+    """Days after which a run that nobody used is deleted, its checkpoints too; its epoch rises. 0: never. Training
+    requests (repeats too), observations and every change are use; looking is not."""
+    observation_ttl_days: Annotated[float, Field(gt=0)] = 7.0
+    """Days for which what verify saw waits for a run that was never trained. A trained run's observations live as
+    long as the run."""
+    sweep_every: Annotated[float, Field(gt=0)] = 3600.0
+    """Seconds between two looks for runs and observations whose time is over."""
     store_replicas: Annotated[int, Field(ge=0)] = 0
     """Redis replicas that must acknowledge a write before it is answered (WAIT); else 503."""
 

@@ -74,21 +74,21 @@ def sentinel_url(redis_folder: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def cluster_url(redis_folder: Path) -> Iterator[str]:
-    """A cluster of two masters without replicas."""
+    """A cluster of three masters without replicas."""
     nodes = [
-        RedisServer(redis_folder / f"cluster-{i}", "--cluster-enabled", "yes", port=cluster_port()) for i in range(2)
+        RedisServer(redis_folder / f"cluster-{i}", "--cluster-enabled", "yes", port=cluster_port()) for i in range(3)
     ]
     for node in nodes:
         node.start()
-    first, second = (node.client() for node in nodes)
-    first.execute_command("CLUSTER ADDSLOTSRANGE", 0, 8191)
-    second.execute_command("CLUSTER ADDSLOTSRANGE", 8192, 16383)
-    first.execute_command("CLUSTER MEET", "127.0.0.1", nodes[1].port)
-    deadline = time.monotonic() + 20
+    clients = [node.client() for node in nodes]
+    for client, first, last in zip(clients, (0, 5461, 10923), (5460, 10922, 16383), strict=True):
+        client.execute_command("CLUSTER ADDSLOTSRANGE", first, last)
+        client.execute_command("CLUSTER MEET", "127.0.0.1", nodes[0].port)
+    deadline = time.monotonic() + 60
     while not all(
         client.execute_command("CLUSTER INFO")["cluster_state"] == "ok"
-        and len(client.execute_command("CLUSTER SLOTS")) == 2
-        for client in (first, second)
+        and len(client.execute_command("CLUSTER SLOTS")) == 3
+        for client in clients
     ):
         assert time.monotonic() < deadline, "the cluster did not form"
         time.sleep(0.05)

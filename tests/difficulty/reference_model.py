@@ -542,7 +542,6 @@ class ReferenceModel:
         saved = self.saved.setdefault(run, {})
         state.reached(step + 1, saved)
         copied = state.rewound(step + 1)
-        copied.records, copied.observed = {}, {}
         saved[name] = (step, copied)
         level = copied.row(max(copied.steps))[1][0] if copied.steps else copied.config.level.initial
         return Checkpoint(name, step, level, len({one.problem_id for one in copied.counted}), self.epoch(run))
@@ -575,6 +574,12 @@ class ReferenceModel:
         self.saved.pop(run, None)
         self.epochs[run] = self.epoch(run) + 1
         return self.epochs[run]
+
+    def forget_waiting(self, run: str) -> None:
+        """Nobody used the run for as long as observations wait for one that was never trained."""
+        self.waiting.pop(run, None)
+        if run in self.runs and self.runs[run].kind is None:
+            self.runs[run].observed.clear()
 
     def adopt(self, run: str, source: str) -> RunState:
         """An import of an export of `source`."""

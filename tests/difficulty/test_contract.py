@@ -580,14 +580,46 @@ def test_checkpoint_is_the_end_of_its_step(new_run: MakeRun) -> None:
     assert set(run.levels) == {1}, "rewinding stays exact after a restore"
 
 
-def test_restored_run_answers_old_steps_as_stale(new_run: MakeRun) -> None:
+def test_restored_run_is_the_rewound_one(new_run: MakeRun) -> None:
+    """A trainer that comes back with a checkpoint may not know whether its last step was acknowledged."""
+    restored, rewound = new_run(keep_steps=3), new_run(keep_steps=3)
+    for run in (restored, rewound):
+        run.observe(2, "seen", "s0", True)
+        for step in range(1, 5):
+            run.commit(step, group("a", step), group(f"b{step}", 1))
+    answered = restored.commit(2, group("a", 2), group("b2", 1))
+    restored.driver.checkpoint(restored.name, "two", 2)
+    restored.commit(5, group("a", 0))
+    restored.driver.restore(restored.name, "two")
+    rewound.driver.rewind(rewound.name, 3)
+    assert sorted(restored.driver.export(restored.name)[1:]) == sorted(rewound.driver.export(rewound.name)[1:])
+    for run in (restored, rewound):
+        again = run.commit(2, group("a", 2), group("b2", 1), epoch=1)
+        assert [g.replayed for g in again.groups] == [True, True]
+        assert [(g.level, g.problem, g.payload) for g in again.groups] == [
+            (g.level, g.problem, g.payload) for g in answered.groups
+        ]
+        with pytest.raises(errors.GroupConflict, match="rewind the run to this step"):
+            run.commit(2, group("a", 0))
+        late = run.commit(2, group(None, 1, group_id="seen", content="late"))
+        assert (late.groups[0].stale, late.groups[0].problem_id) == (True, "seen")
+        following = run.commit(3, group("a", 4), epoch=1)
+        assert not following.groups[0].stale
+        assert not following.groups[0].replayed
+        assert following.groups[0].problem.attempts == 8
+    assert states_of(restored) == states_of(rewound)
+
+
+def test_restored_stepless_run_knows_its_requests(new_run: MakeRun) -> None:
     run = new_run()
-    run.commit(1, group("a", 1))
+    for i in range(3):
+        run.commit(None, group("a", i), request_id=f"r{i}", request_digest=b"1" * 16)
     run.driver.checkpoint(run.name, "one", 1)
     run.driver.restore(run.name, "one")
-    late = run.commit(1, group("a", 1))
-    assert late.groups[0].stale
-    assert run.driver.problem(run.name, "a").attempts == 4
+    again = run.commit(None, group("a", 1), request_id="r1", request_digest=b"1" * 16)
+    assert (again.groups[0].replayed, again.step) == (True, 1)
+    following = run.commit(None, group("a", 2), request_id="r2", request_digest=b"1" * 16)
+    assert (following.groups[0].replayed, following.step) == (False, 2)
 
 
 def test_checkpoints_are_replaced_and_deleted(new_run: MakeRun) -> None:

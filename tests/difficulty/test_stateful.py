@@ -2,7 +2,7 @@
 
 The events are what trainers, networks and operators do: shards in any order, retries, answers lost, conflicting
 retries, steps that come late, observations, requests by "observed", checkpoints, rewinds, restores, old epochs,
-export and import, deletion. Levels are compared bit for bit, like everything else.
+export and import, deletion, times in which nobody uses the run. Levels are compared bit for bit, like all else.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from deepcompress_service.difficulty import errors
 from deepcompress_service.difficulty.model import Accumulator, Commit, DifficultyConfig, GroupCommit, Observation
+from deepcompress_service.difficulty.retention import OBSERVATIONS_S
 
 from .driving import Driver
+from .idling import let_pass
 from .reference_model import ReferenceModel
 
 EXAMPLES = int(os.environ.get("DEEPCOMPRESS_STATEFUL_EXAMPLES", "25"))
+WEEK = int(OBSERVATIONS_S)
 _names = itertools.count()
 
 PROBLEMS = st.sampled_from(["p0", "p1", "p2", "p/3", "4"])
@@ -210,7 +213,7 @@ class Lives(RuleBasedStateMachine):
             + ["restore"] * 3
             + ["rewind"] * 5
             + ["put", "other config", "move"]
-            + ["drop checkpoint", "reset", "delete"]
+            + ["drop checkpoint", "reset", "delete", "idle", "idle too long"]
         ),
         name=st.sampled_from(["x", "y"]),
         back=st.sampled_from([-5, -4, -3, -2, -1, 0, 1]),
@@ -235,6 +238,17 @@ class Lives(RuleBasedStateMachine):
                 self.both(lambda side: side.put_run(self.run, self.config, "text"))
             case "other config":
                 self.both(lambda side: side.put_run(self.run, replace(self.config, keep_steps=5), "another"))
+            case "idle":
+                let_pass(self.driver, self.run, 2 * WEEK)
+                self.driver.sweep(None)
+                self.model.forget_waiting(self.run)
+            case "idle too long":
+                let_pass(self.driver, self.run, 5 * WEEK)
+                swept = self.driver.sweep(4 * WEEK).runs
+                assert (self.run in swept) == (self.run in self.model.runs)
+                if self.run in self.model.runs:
+                    self.model.delete_run(self.run)
+                self.model.forget_waiting(self.run)
             case "move" if self.run in self.model.runs:
                 self.driver.import_run(self.other, self.driver.export(self.run))
                 self.driver.import_run(self.run, self.driver.export(self.other))

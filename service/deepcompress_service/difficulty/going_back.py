@@ -1,7 +1,7 @@
 """Rewind, checkpoint and restore (design, 5.4) over a `View`.
 
-A checkpoint is a second view: a copy of the run's, rewound to the step after it and relieved of what only the
-running training needs. Restoring copies it back.
+A checkpoint is a second view: a copy of the run's, rewound to the step after it. Restoring copies it back, so that
+it leaves the run as that rewind would have: the groups of its steps are still answered from their records.
 """
 
 from __future__ import annotations

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import Literal, Protocol, TypeVar
 
 from . import refusals
 from .arithmetic import finish
@@ -22,9 +24,11 @@ from .model import (
 )
 from .observations import observe
 from .paging import Page, Side, Sort, page_of
+from .retention import OBSERVATIONS_S, Swept
 from .transfer import FullView, export_lines, import_lines
 
 T = TypeVar("T")
+Due = Literal["run", "observations", "unknown"]
 
 SCRATCH = ""
 """The view that an import fills before it becomes the run's (no checkpoint has this name)."""
@@ -58,9 +62,20 @@ class Place(Protocol):
     def drop(self, run: str) -> None:
         """The run's state and its checkpoints, but not its epoch."""
 
+    def use(self, run: str, now: float) -> None:
+        """Somebody uses the run now."""
+
+    def last_used(self, run: str) -> float | None:
+        """None where it is not known."""
+
+    def names(self) -> list[str]:
+        """Every run of which anything but the epoch is kept."""
+
 
 class LocalStore:
     """Subclasses say how a transaction runs."""
+
+    _observations_s: float = OBSERVATIONS_S
 
     async def _read(self, work: Callable[[Place], T]) -> T:
         raise NotImplementedError
@@ -71,6 +86,16 @@ class LocalStore:
     def _stream(self, work: Callable[[Place], Iterator[str]]) -> AsyncIterator[str]:
         """Lines read from one snapshot."""
         raise NotImplementedError
+
+    async def _change(self, run: str, work: Callable[[Place], T]) -> T:
+        """`_write` by somebody who uses the run."""
+
+        def using(place: Place) -> T:
+            result = work(place)
+            place.use(run, time.time())
+            return result
+
+        return await self._write(using)
 
     async def put_run(self, run: str, config: DifficultyConfig, config_text: str) -> RunState:
         def work(place: Place) -> RunState:
@@ -86,7 +111,7 @@ class LocalStore:
                 raise refusals.run_conflict(run)
             return run_state(view, run, place.epoch(run), meta, created=created)
 
-        return await self._write(work)
+        return await self._change(run, work)
 
     async def get_run(self, run: str) -> RunState:
         def work(place: Place) -> RunState:
@@ -114,6 +139,42 @@ class LocalStore:
 
         return await self._write(work)
 
+    async def sweep(self, idle_s: float | None) -> Swept:
+        now = time.time()
+        names = await self._read(lambda place: [run for run in place.names() if self._due(place, run, now, idle_s)])
+        gone, observed = [], 0
+        for name in names:
+            done = await self._write(partial(self._sweep, run=name, now=now, idle_s=idle_s))
+            gone += [name] if done == "run" else []
+            observed += done == "observations"
+        return Swept(tuple(gone), observed)
+
+    def _due(self, place: Place, run: str, now: float, idle_s: float | None) -> Due | None:
+        last, view = place.last_used(run), place.view(run)
+        if last is None:
+            return "unknown"
+        meta, idle = view.load(), now - last
+        if meta is not None and idle_s is not None and idle >= idle_s:
+            return "run"
+        trained = meta is not None and meta.kind is not None
+        if not trained and idle >= self._observations_s and (meta is None or view.observed_steps(-1)):
+            return "observations"
+        return None
+
+    def _sweep(self, place: Place, run: str, now: float, idle_s: float | None) -> Due | None:
+        due = self._due(place, run, now, idle_s)
+        if due == "unknown":
+            # Of a version that kept no such time: it is counted from now on.
+            place.use(run, now)
+        elif due == "run":
+            place.drop(run)
+            self._raise_epoch(place, run)
+        elif due == "observations" and place.view(run).load() is None:
+            place.drop(run)
+        elif due == "observations":
+            place.view(run).forget_from(0)
+        return due
+
     @staticmethod
     def _raise_epoch(place: Place, run: str) -> int:
         epoch = place.epoch(run) + 1
@@ -121,7 +182,10 @@ class LocalStore:
         return epoch
 
     async def commit(self, commit_: Commit) -> CommitOutcome:
-        return await self._write(lambda place: commit(place.view(commit_.run), place.epoch(commit_.run), commit_))
+        def work(place: Place) -> CommitOutcome:
+            return commit(place.view(commit_.run), place.epoch(commit_.run), commit_)
+
+        return await self._change(commit_.run, work)
 
     async def observe(self, observations: Sequence[Observation]) -> list[bool]:
         def work(place: Place) -> list[bool]:
@@ -133,6 +197,7 @@ class LocalStore:
                 said = observe(place.view(run), place.epoch(run), [observations[i] for i in indices])
                 for index, answer in zip(indices, said, strict=True):
                     answers[index] = answer
+                place.use(run, time.time())
             return answers
 
         return await self._write(work)
@@ -215,13 +280,12 @@ class LocalStore:
             place.copy(run, None, name)
             view = place.view(run, name)
             meta = rewind(view, run_exists(view, run), step + 1, place.checkpoints(run))
-            view.forget_running()
             view.save(meta)
             saved = Checkpoint(name, step, standing_level(meta), meta.problems, place.epoch(run), view.bytes_used())
             place.put_checkpoint(run, saved)
             return saved
 
-        return await self._write(work)
+        return await self._change(run, work)
 
     async def checkpoints(self, run: str) -> list[Checkpoint]:
         def work(place: Place) -> list[Checkpoint]:
@@ -236,7 +300,7 @@ class LocalStore:
             self._known(place, run, name)
             place.drop_checkpoint(run, name)
 
-        await self._write(work)
+        await self._change(run, work)
 
     @staticmethod
     def _known(place: Place, run: str, name: str) -> None:
@@ -251,7 +315,7 @@ class LocalStore:
             view = place.view(run)
             return run_state(view, run, self._raise_epoch(place, run), run_exists(view, run))
 
-        return await self._write(work)
+        return await self._change(run, work)
 
     async def rewind(self, run: str, next_step: int | None) -> RunState:
         def work(place: Place) -> RunState:
@@ -260,7 +324,7 @@ class LocalStore:
             view.save(meta)
             return run_state(view, run, self._raise_epoch(place, run), meta)
 
-        return await self._write(work)
+        return await self._change(run, work)
 
     def export_run(self, run: str) -> AsyncIterator[str]:
         def work(place: Place) -> Iterator[str]:
@@ -279,4 +343,4 @@ class LocalStore:
             meta = run_exists(view, run)
             return run_state(view, run, self._raise_epoch(place, run), meta)
 
-        return await self._write(work)
+        return await self._change(run, work)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from .codec import Meta, StepRecord, decode, encode, format_step, parse_step
 from .local import LocalStore, Place
 from .model import Checkpoint
+from .retention import OBSERVATIONS_S
 from .transfer import Row
 
 T = TypeVar("T")
@@ -126,13 +127,10 @@ class MemoryView:
         for name in self.__dataclass_fields__:
             setattr(self, name, getattr(fresh, name))
 
-    def forget_running(self) -> None:
-        self.group_records, self.observed_groups, self.observed_rollouts = {}, {}, {}
-
     def bytes_used(self) -> int:
-        return sum(len(key) + len(value) for key, value in self.problem_records.items()) + sum(
-            len(key) + len(value) for step in self.undo_records.values() for key, value in step.items()
-        )
+        tables = [self.problem_records, *self.undo_records.values()]
+        tables += [*self.group_records.values(), *self.observed_groups.values()]
+        return sum(len(key) + len(value) for table in tables for key, value in table.items())
 
     def rows(self) -> Iterator[Row]:
         for step, text in sorted(self.step_records.items()):
@@ -177,6 +175,7 @@ class MemoryPlace:
     epochs: dict[str, int] = field(default_factory=dict)
     views: dict[tuple[str, str | None], MemoryView] = field(default_factory=dict)
     saved: dict[str, dict[str, Checkpoint]] = field(default_factory=dict)
+    used: dict[str, float] = field(default_factory=dict)
 
     def epoch(self, run: str) -> int:
         return self.epochs.get(run, 0)
@@ -186,6 +185,15 @@ class MemoryPlace:
 
     def runs(self) -> list[str]:
         return sorted(run for run, checkpoint in self.views if checkpoint is None)
+
+    def names(self) -> list[str]:
+        return self.runs()
+
+    def use(self, run: str, now: float) -> None:
+        self.used[run] = now
+
+    def last_used(self, run: str) -> float | None:
+        return self.used.get(run)
 
     def view(self, run: str, checkpoint: str | None = None) -> MemoryView:
         return self.views.setdefault((run, checkpoint), MemoryView())
@@ -208,6 +216,7 @@ class MemoryPlace:
 
     def drop(self, run: str) -> None:
         self.saved.pop(run, None)
+        self.used.pop(run, None)
         for key in [key for key in self.views if key[0] == run]:
             del self.views[key]
 
@@ -215,8 +224,9 @@ class MemoryPlace:
 class MemoryStore(LocalStore):
     """One process, one event loop: an operation runs to its end before the next begins."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, observations_s: float = OBSERVATIONS_S) -> None:
         self._place = MemoryPlace()
+        self._observations_s = observations_s
 
     async def open(self) -> None:
         """Nothing to connect to."""

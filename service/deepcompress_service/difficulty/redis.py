@@ -32,7 +32,7 @@ from .codec import (
     unpack_problem,
     unpack_state,
 )
-from .errors import DifficultyError, StoreTooNew, StoreUnavailable
+from .errors import DifficultyError, StoreTooNew, StoreUnavailable, UnknownRun
 from .going_back import standing_level
 from .model import (
     Checkpoint,
@@ -47,6 +47,7 @@ from .model import (
 )
 from .paging import Page, Side, Sort, page_of
 from .redis_link import Argument, Link, open_link
+from .retention import OBSERVATIONS_S, Swept
 from .scripts import (
     ADOPT,
     CHECKPOINT,
@@ -59,6 +60,7 @@ from .scripts import (
     RESTORE,
     REWIND,
     SNAPSHOT,
+    SWEEP,
 )
 from .transfer import lines_of, read_lines
 
@@ -85,9 +87,11 @@ class RedisStore:
         slow_timeout_s: float = 60.0,
         replicas: int = 0,
         max_connections: int = 16,
+        observations_s: float = OBSERVATIONS_S,
     ) -> None:
         self._link: Link = open_link(url, timeout_s=timeout_s, replicas=replicas, max_connections=max_connections)
         self._slow = slow_timeout_s
+        self._observations_s = max(1, round(observations_s))
         self._listed: set[str] = set()
 
     async def open(self) -> None:
@@ -113,6 +117,8 @@ class RedisStore:
     async def put_run(self, run: str, config: DifficultyConfig, config_text: str) -> RunState:
         await self._list(run)
         reply = await self._run(PUT_RUN, run, config_to_json(config), config_text)
+        if reply[1]:
+            await self._list(run, anew=True)
         return await self._state(run, created=bool(reply[1]))
 
     async def get_run(self, run: str) -> RunState:
@@ -133,9 +139,32 @@ class RedisStore:
         reply = await self._run(DELETE, run, slow=True)
         return int(reply[1])
 
-    async def _list(self, run: str) -> None:
-        """Name the run among all runs. A name of a run that does not exist does no harm."""
-        if run not in self._listed:
+    async def sweep(self, idle_s: float | None) -> Swept:
+        gone = []
+        for name in sorted(map(decode, await self._link.command(RUNS_KEY, "SMEMBERS", RUNS_KEY))):
+            try:
+                if idle_s is not None and (await self._run(SWEEP, name, idle_s, slow=True))[1] != b"":
+                    gone.append(name)
+                elif idle_s is None:
+                    await self._read(name)
+            except StoreTooNew:
+                continue  # not ours to judge
+            except UnknownRun:
+                await self._unlist(name)
+        return Swept(tuple(gone))
+
+    async def _unlist(self, run: str) -> None:
+        """Take away the name of a run that is gone; back with it, if the run was made anew in the meantime."""
+        self._listed.discard(run)
+        await self._link.command(RUNS_KEY, "SREM", RUNS_KEY, run, writes=True)
+        with suppress(UnknownRun):
+            await self._read(run)
+            await self._list(run, anew=True)
+
+    async def _list(self, run: str, *, anew: bool = False) -> None:
+        """Name the run among all runs: before it is made, and again after it was (a sweep may have come between).
+        A name of a run that does not exist does no harm."""
+        if anew or run not in self._listed:
             await self._link.command(RUNS_KEY, "SADD", RUNS_KEY, run, writes=True)
             self._listed.add(run)
 
@@ -182,7 +211,7 @@ class RedisStore:
         args[8] = b"".join(numbers)
         reply = await self._run(COMMIT, commit.run, *args)
         with suppress(StoreUnavailable):  # the names may be on another server; the next commit tries again
-            await self._list(commit.run)
+            await self._list(commit.run, anew=bool(reply[3]))
         _, epoch, step, created, config_text, step_level, mean, level, extras, stale, replayed, states, rest = reply
         accumulators = tuple(map(float, extras.split()))
         level_used, is_stale, at = float(level), bool(stale), 0
@@ -225,7 +254,7 @@ class RedisStore:
         for index, seen in enumerate(observations):
             by_run.setdefault(seen.run, []).append(index)
         for run, indices in by_run.items():
-            args: list[Argument] = [DifficultyConfig().keep_steps]
+            args: list[Argument] = [DifficultyConfig().keep_steps, self._observations_s]
             for index in indices:
                 seen = observations[index]
                 args += (

@@ -17,7 +17,8 @@ from typing import TypeVar
 
 from .errors import StoreTooNew, StoreUnavailable
 from .local import LocalStore, Place
-from .sqlite_view import SCHEMA, SCHEMA_VERSION, SqlitePlace
+from .retention import OBSERVATIONS_S
+from .sqlite_view import ADDED, SCHEMA, SCHEMA_VERSION, SqlitePlace
 
 T = TypeVar("T")
 
@@ -27,8 +28,9 @@ LINES_AT_ONCE = 500
 class SqliteStore(LocalStore):
     """`timeout_s` bounds the wait for other processes' transactions; after it the request is a StoreUnavailable."""
 
-    def __init__(self, path: str, *, timeout_s: float = 5.0) -> None:
+    def __init__(self, path: str, *, timeout_s: float = 5.0, observations_s: float = OBSERVATIONS_S) -> None:
         self._path = path
+        self._observations_s = observations_s
         self._timeout_s = timeout_s
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="difficulty-write")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="difficulty-read")
@@ -56,6 +58,8 @@ class SqliteStore(LocalStore):
                 for statement in SCHEMA:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION:d}")
+            for statement in ADDED:
+                connection.execute(statement)
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")

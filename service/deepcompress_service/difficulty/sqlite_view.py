@@ -34,6 +34,8 @@ SCHEMA = (
     " record BLOB NOT NULL, PRIMARY KEY (space, request_id)) WITHOUT ROWID",
     "CREATE INDEX requests_by_sequence ON requests (space, sequence)",
 )
+ADDED = ("CREATE TABLE IF NOT EXISTS used (run TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID",)
+"""Tables that older files of this version may lack: when each run was last used, in seconds since the epoch."""
 KEYS = {
     "steps": ("step",),
     "problems": ("problem_id",),
@@ -189,15 +191,12 @@ class SqliteView:
         for table in KEYS:
             self._delete(table)
 
-    def forget_running(self) -> None:
-        for table in ("groups", "observed", "rollouts"):
-            self._delete(table)
-
     def bytes_used(self) -> int:
         total = 0
-        for table in ("problems", "undo"):
+        for table in ("problems", "undo", "groups", "observed"):
+            name = KEYS[table][-1]
             (size,) = self._sql.execute(
-                f"SELECT ifnull(sum(length(problem_id) + length(record)), 0) FROM {table} WHERE space = ?",  # noqa: S608
+                f"SELECT ifnull(sum(length({name}) + length(record)), 0) FROM {table} WHERE space = ?",  # noqa: S608
                 (self._space,),
             ).fetchone()
             total += size
@@ -234,6 +233,16 @@ class SqlitePlace:
     def runs(self) -> list[str]:
         rows = self._sql.execute("SELECT run FROM spaces WHERE checkpoint IS NULL AND meta IS NOT NULL ORDER BY run")
         return [run for (run,) in rows]
+
+    def names(self) -> list[str]:
+        return [run for (run,) in self._sql.execute("SELECT DISTINCT run FROM spaces ORDER BY run")]
+
+    def use(self, run: str, now: float) -> None:
+        self._sql.execute("INSERT OR REPLACE INTO used (run, at) VALUES (?, ?)", (run, now))
+
+    def last_used(self, run: str) -> float | None:
+        row = self._sql.execute("SELECT at FROM used WHERE run = ?", (run,)).fetchone()
+        return row[0] if row else None
 
     def _space(self, run: str, checkpoint: str | None) -> int | None:
         row = self._sql.execute(
@@ -305,3 +314,4 @@ class SqlitePlace:
         names = self._sql.execute("SELECT checkpoint FROM spaces WHERE run = ?", (run,)).fetchall()
         for (name,) in names:
             self._drop_space(run, name)
+        self._sql.execute("DELETE FROM used WHERE run = ?", (run,))

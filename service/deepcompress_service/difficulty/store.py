@@ -19,6 +19,7 @@ from .model import (
     RunState,
     StepStatistics,
 )
+from .retention import Swept
 
 
 @runtime_checkable
@@ -44,6 +45,11 @@ class DifficultyStore(Protocol):
 
     async def delete_run(self, run: str) -> int:
         """Forget everything but the epoch counter; the new epoch."""
+
+    async def sweep(self, idle_s: float | None) -> Swept:
+        """Delete, as `delete_run` does, every run that nobody used for `idle_s` seconds (None: no run); drop the
+        observations of runs never trained whose time is over, and what broken imports left. Using a run is every
+        call that changes it and every commit and observation, repeats too; looking at it is not."""
 
     # the training path: one atomic operation each
     async def commit(self, commit: Commit) -> CommitOutcome:
@@ -100,11 +106,13 @@ def open_store(url: str, **options: Any) -> DifficultyStore:
 
     =====================================  ========================================================
     ``sqlite:///PATH``                     `timeout_s`. Three slashes: relative, four: absolute
-    ``memory://``                          no options
+    ``memory://``                          none of its own
     ``redis://``, ``rediss://``            `timeout_s`, `slow_timeout_s`, `replicas`, `max_connections`
     ``redis+sentinel://H:P,H:P/SERVICE``   the same
     ``redis+cluster://H:P,H:P``            the same
     =====================================  ========================================================
+
+    All of them: `observations_s`, how long observations wait for a run that was never trained.
     """
     scheme, _, rest = url.partition("://")
     if scheme == "memory":

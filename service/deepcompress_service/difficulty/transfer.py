@@ -44,7 +44,7 @@ Row = tuple[str, tuple[str | int, ...], bytes]
 
 
 class FullView(View, Protocol):
-    """A view that can also be read whole, copied and relieved of what only a running training needs."""
+    """A view that can also be read and filled whole."""
 
     def all_problems(self) -> Iterator[tuple[str, bytes]]: ...
 
@@ -52,9 +52,6 @@ class FullView(View, Protocol):
         """Everything but the meta."""
 
     def put_rows(self, rows: Iterable[Row]) -> None: ...
-
-    def forget_running(self) -> None:
-        """Drop group records and observations: a checkpoint keeps levels, problems and what rewinding needs."""
 
     def bytes_used(self) -> int: ...
 

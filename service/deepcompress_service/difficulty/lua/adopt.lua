@@ -13,4 +13,5 @@ for _, name in ipairs(WHOLE) do
   if call('EXISTS', from .. name) == 1 then call('RENAME', from .. name, P .. name) end
 end
 call('INCR', P .. 'e')
+used(P)
 return {0}

@@ -42,6 +42,14 @@ local function wipe(P)
   for _, name in ipairs(WHOLE) do call('UNLINK', P .. name) end
 end
 
+-- Forget a run and its checkpoints, but not its epoch, which rises: the new epoch.
+local function forget_run(P)
+  for _, name in ipairs(call('HKEYS', P .. 'c')) do wipe(P .. 'c:' .. name .. ':') end
+  call('UNLINK', P .. 'c', P .. 'a')
+  wipe(P)
+  return call('INCR', P .. 'e')
+end
+
 local function copy(from, to)
   wipe(to)
   for _, step in ipairs(steps_with_keys(from)) do

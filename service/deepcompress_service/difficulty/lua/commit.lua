@@ -21,6 +21,7 @@ if not m then
   m, created = fresh_meta(ARGV[7]), 1
 end
 local kind = ARGV[1] == '' and 'stepless' or 'stepped'
+local untrained = m.kind == ''
 if m.kind ~= '' and m.kind ~= kind then return {1, 'step-kind-mismatch', m.kind} end
 m.kind = kind
 
@@ -183,6 +184,7 @@ local function standing(step, records)
 end
 
 local function answer(step, step_level, mean, level, extras, is_stale)
+  used(P)
   local config_text = created == 1 and ARGV[8] or call('HGET', P .. 'm', 'config_text')
   local replayed, states, entries = {}, {}, {}
   for i, g in ipairs(groups) do
@@ -202,6 +204,7 @@ local function create()
   if created == 1 then
     call('HSET', P .. 'm', 'config', ARGV[7], 'config_text', ARGV[8])
   end
+  if untrained then keep_observations(P) end
 end
 
 if kind == 'stepless' then

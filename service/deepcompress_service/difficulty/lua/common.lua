@@ -15,6 +15,7 @@
 --   P r:STEP    observed rollouts of a step not closed    hash  length:group_id rollout_id -> content
 --   P q, P qs   stepless requests and their order         hash, zset
 --   dc:{run}:e  the epoch; outlives the run               string
+--   dc:{run}:a  when the run was last used, in seconds    string
 --   dc:{run}:c  checkpoints                               hash  name -> step level problems epoch bytes
 -- Doubles in text are %.17g, in binary their 8 bytes: nothing is rounded.
 
@@ -99,6 +100,22 @@ local function save_meta(P, m)
 end
 
 local function epoch_of(tag) return tonumber(call('GET', tag .. 'e') or '0') end
+
+-- Somebody uses the run now, by Redis' own clock: sweep.lua forgets runs that nobody used for long.
+local function used(tag) call('SET', tag .. 'a', call('TIME')[1]) end
+
+-- Observations of a run that was never trained wait for so many seconds, all alike; of one that was (nil), for as
+-- long as it lives: they are going to count.
+local function keep_observations(P, seconds)
+  local keys = {P .. 'w'}
+  for _, step in ipairs(call('ZRANGE', P .. 'w', 0, -1)) do
+    keys[#keys + 1] = P .. 'o:' .. step
+    keys[#keys + 1] = P .. 'r:' .. step
+  end
+  for _, key in ipairs(keys) do
+    if seconds then call('EXPIRE', key, seconds) else call('PERSIST', key) end
+  end
+end
 
 -- Cells: groups of the open step that share generation, size and passes.
 

@@ -3,7 +3,4 @@
 
 local P = string.sub(KEYS[1], 1, -2)
 if not load_meta(P) then return {1, 'unknown-run'} end
-for _, name in ipairs(call('HKEYS', P .. 'c')) do wipe(P .. 'c:' .. name .. ':') end
-call('UNLINK', P .. 'c')
-wipe(P)
-return {0, call('INCR', P .. 'e')}
+return {0, forget_run(P)}

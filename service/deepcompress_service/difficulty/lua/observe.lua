@@ -1,19 +1,20 @@
 -- Observations of one run: what verify saw of groups that are not shaped yet (design, 5.5).
--- KEYS[1] the run's meta. ARGV: how many steps may wait where the run does not exist yet, then for each observation:
--- step, epoch believed in, group_id, rollout_id, problem_id, its packed content.
+-- KEYS[1] the run's meta. ARGV: how many steps may wait where the run does not exist yet, for how many seconds they
+-- wait for a run that was never trained, then for each observation: step, epoch believed in, group_id, rollout_id,
+-- problem_id, its packed content.
 -- Answers one digit for each: 1 where it is recorded, now or before as the same.
 
 local CONTENT = '<BBBdd'
 local P = string.sub(KEYS[1], 1, -2)
 local epoch, m = epoch_of(P), load_meta(P)
 local keep = m and m.config.keep_steps or tonumber(ARGV[1])
-local count, answers = (#ARGV - 1) / 6, {}
+local count, answers = (#ARGV - 2) / 6, {}
 for i = 1, count do answers[i] = 0 end
 if m and m.kind == 'stepless' then return table.concat(answers) end
 
 local closed, by_step, steps = m and m.closed or -1, {}, {}
 for i = 1, count do
-  local at = 6 * i - 4
+  local at = 6 * i - 3
   local step = tonumber(ARGV[at])
   if step > closed and (ARGV[at + 1] == '' or tonumber(ARGV[at + 1]) == epoch) then
     if not by_step[step] then
@@ -95,4 +96,6 @@ for _, step in ipairs(steps) do
     if not known and call('ZSCORE', P .. 'w', integer(step)) then waiting = waiting + 1 end
   end
 end
+if m then used(P) end
+if not m or m.kind == '' then keep_observations(P, ARGV[2]) end
 return table.concat(answers)

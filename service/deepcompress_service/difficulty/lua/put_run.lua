@@ -4,8 +4,10 @@
 
 local P = string.sub(KEYS[1], 1, -2)
 local m = load_meta(P)
-if m and call('HGET', P .. 'm', 'config_text') == ARGV[2] then return {0, 0} end
-if m and m.kind ~= '' then return {1, 'run-conflict'} end
+local same = m and call('HGET', P .. 'm', 'config_text') == ARGV[2]
+if m and m.kind ~= '' and not same then return {1, 'run-conflict'} end
+used(P)
+if same then return {0, 0} end
 local fresh = fresh_meta(ARGV[1])
 if m then fresh.closed = m.closed end
 call('HSET', P .. 'm', 'config', ARGV[1], 'config_text', ARGV[2])

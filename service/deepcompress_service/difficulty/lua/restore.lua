@@ -6,4 +6,5 @@ if not load_meta(P) then return {1, 'unknown-run'} end
 if call('HEXISTS', P .. 'c', name) == 0 then return {1, 'unknown-checkpoint', name} end
 copy(P .. 'c:' .. name .. ':', P)
 call('INCR', P .. 'e')
+used(P)
 return {0}

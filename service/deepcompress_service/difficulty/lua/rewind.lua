@@ -8,4 +8,5 @@ local refusal = check_reach(P, m, next_step)
 if refusal then return refusal end
 rewind(P, m, next_step)
 call('INCR', P .. 'e')
+used(P)
 return {0}
