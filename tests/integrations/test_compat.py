@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import httpx
@@ -10,7 +9,7 @@ import pytest
 
 from deepcompress_client import Client
 
-from . import live, reference
+from . import live
 
 
 @pytest.fixture(scope="module")
@@ -221,123 +220,6 @@ def test_nemo_gym_sessions_and_metrics(http: httpx.Client) -> None:
         (0, 0.5),
         (1, 1.0),
     ]
-
-
-# --- NeMo Gym, cohorts ----------------------------------------------------------------------------------
-
-GROUP: list[reference.Rollout] = [(True, 4), (False, 9), (True, 8), (False, 3)]
-
-
-def cohort_row(rollout: reference.Rollout, index: int, **more: Any) -> dict[str, Any]:
-    correct, tokens = rollout
-    row = gym_row(f"so \\boxed{{{42 if correct else 41}}}", _ng_rollout_index=index, **more)
-    row["response"]["output"][1]["generation_token_ids"] = [5] * tokens
-    return row
-
-
-async def post_all(url: str, run: str, rows: list[dict[str, Any]], query: str = "&cohort=4") -> list[httpx.Response]:
-    path = f"{url}/compat/nemo_gym/verify?run={run}{query}"
-    async with httpx.AsyncClient(timeout=60) as http:
-        return list(await asyncio.gather(*(http.post(path, json=row) for row in rows)))
-
-
-def rows_of(group: list[reference.Rollout], **more: Any) -> list[dict[str, Any]]:
-    return [cohort_row(rollout, index, **more) for index, rollout in enumerate(group)]
-
-
-def rewards_of(answers: list[httpx.Response]) -> list[float]:
-    for answer in answers:
-        assert answer.status_code == 200, answer.text
-        assert sum(answer.json()["reward_components"].values()) == answer.json()["reward"]
-    return [answer.json()["reward"] for answer in answers]
-
-
-def test_nemo_gym_a_group_is_shaped_when_it_is_there(service: live.Service, run: str) -> None:
-    opened = Client(service.url).run(
-        run, strategy={"name": "deepcompress", "reference": "previous"}, groups_per_step=2
-    )
-    level = 1.0
-    for epoch in range(2):  # the same tasks again, with other rollouts, as in the next epoch
-        group = GROUP if epoch == 0 else [(True, 5), (True, 9), (False, 7), (False, 3)]
-        found = asyncio.run(
-            post_all(service.url, run, [*rows_of(group, _ng_task_index=0), *rows_of(group, _ng_task_index=1)])
-        )
-        expected = reference.rewards(group, level) * 2
-        assert rewards_of(found) == pytest.approx(expected, abs=1e-9)
-        level = reference.next_level(level, [group, group])
-    assert [entry.groups for entry in opened.history().steps] == [2, 2]
-    assert opened.history().steps[-1].level == pytest.approx(level, abs=1e-12)
-
-
-def test_nemo_gym_a_repeat_gets_its_reward_and_counts_once(service: live.Service, run: str) -> None:
-    opened = Client(service.url).run(run, groups_per_step=8)
-    rows = rows_of(GROUP, _ng_group_id="g1", _ng_task_index=3)
-
-    async def twice() -> tuple[list[float], list[float]]:
-        first = await post_all(service.url, run, [*rows, rows[2]])  # one of them twice at once
-        again = await post_all(service.url, run, rows)
-        return rewards_of(first), rewards_of(again)
-
-    first, again = asyncio.run(twice())
-    assert first == [*again, again[2]]
-    other = rows_of([(False, 6)], _ng_group_id="g1", _ng_task_index=3)
-    assert asyncio.run(post_all(service.url, run, other))[0].status_code == 409
-    (entry,) = opened.history().steps
-    assert (entry.groups, entry.rollouts) == (1, 4)
-    assert opened.problem("3").attempts == 4
-
-
-def test_nemo_gym_a_later_attempt_supersedes_and_a_timeout_releases(service: live.Service, run: str) -> None:
-    Client(service.url).run(run, groups_per_step=8)
-
-    async def attempts() -> tuple[list[httpx.Response], list[httpx.Response]]:
-        first = asyncio.create_task(
-            post_all(service.url, run, rows_of(GROUP[:2], _ng_group_id="g", _ng_group_attempt=0))
-        )
-        await asyncio.sleep(0.5)
-        second = await post_all(service.url, run, rows_of(GROUP, _ng_group_id="g", _ng_group_attempt=1))
-        return await first, second
-
-    first, second = asyncio.run(attempts())
-    assert {answer.status_code for answer in first} == {409}
-    assert len(rewards_of(second)) == 4
-    late = asyncio.run(post_all(service.url, run, rows_of(GROUP[:1], _ng_group_id="g", _ng_group_attempt=0)))
-    assert late[0].status_code == 409
-
-    short = asyncio.run(post_all(service.url, run, rows_of(GROUP[:3], _ng_group_id="h"), "&cohort=4&timeout_s=0.5"))
-    assert len(rewards_of(short)) == 3
-    assert [entry.rollouts for entry in Client(service.url).run(run, join=True).history().steps] == [7]
-
-
-def test_nemo_gym_a_caller_that_hangs_up_leaves_its_slot_filled(service: live.Service, run: str) -> None:
-    Client(service.url).run(run, groups_per_step=8)
-    rows = rows_of(GROUP, _ng_group_id="g")
-
-    async def hang_up() -> list[httpx.Response]:
-        gone = asyncio.create_task(post_all(service.url, run, rows[:1]))
-        await asyncio.sleep(0.5)
-        gone.cancel()
-        others = await post_all(service.url, run, rows[1:])
-        return [*await post_all(service.url, run, rows[:1]), *others]
-
-    assert rewards_of(asyncio.run(hang_up()))[1] == -1.0
-
-
-def test_nemo_gym_cohort_mistakes_are_refused(service: live.Service, run: str) -> None:
-    unknown = asyncio.run(post_all(service.url, "never-made", rows_of(GROUP, _ng_group_id="g")))
-    assert unknown[0].status_code == 404
-    Client(service.url).run(f"{run}-steps")
-    stepped = asyncio.run(post_all(service.url, f"{run}-steps", rows_of(GROUP, _ng_group_id="g")))
-    assert "groups_per_step" in stepped[0].json()["detail"]
-    Client(service.url).run(run, groups_per_step=8)
-    (nameless,) = asyncio.run(post_all(service.url, run, rows_of(GROUP[:1])))
-    assert nameless.status_code == 422
-    (beyond,) = asyncio.run(post_all(service.url, run, [cohort_row(GROUP[0], 4, _ng_group_id="g")]))
-    assert beyond.status_code == 422
-    blind = gym_row("\\boxed{42}", _ng_rollout_index=0, _ng_group_id="g")
-    del blind["response"]["output"][1]["generation_token_ids"]
-    (counted,) = asyncio.run(post_all(service.url, run, [blind]))
-    assert (counted.status_code, "tokens" in counted.json()["detail"]) == (422, True)
 
 
 # --- all ------------------------------------------------------------------------------------------------

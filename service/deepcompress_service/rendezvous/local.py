@@ -11,23 +11,36 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ..difficulty.errors import StoreUnavailable
 from .model import TOMBSTONE_S, Arrival, Cohort, Collecting, Refused, Released
 
+_LAYOUT = 2
 _SCHEMA = """
-create table if not exists cohorts (
-  key text primary key, attempt integer, size integer, header blob, deadline real, released integer, expires real
+create table if not exists rounds (
+  key text, round integer, previous integer, attempt integer, size integer, header blob,
+  deadline real, released integer, expires real, primary key (key, round)
 ) without rowid;
 create table if not exists slots (
-  key text, slot integer, digest blob, payload blob, primary key (key, slot)
+  key text, round integer, slot integer, digest blob, payload blob, primary key (key, round, slot)
 ) without rowid;
-create index if not exists expiry on cohorts (expires);
+create index if not exists expiry on rounds (expires);
 """
 
 T = TypeVar("T")
 Stand = Collecting | Released | Refused
+
+
+class _Round(NamedTuple):
+    key: str
+    round: int
+    previous: int | None
+    attempt: int
+    size: int
+    header: bytes
+    deadline: float
+    released: int
 
 
 class LocalRendezvous:
@@ -50,8 +63,8 @@ class LocalRendezvous:
     async def arrive(self, arrival: Arrival) -> Stand:
         return await self._call(lambda: self._arrive(arrival))
 
-    async def look(self, cohort: Cohort, attempt: int, slot: int) -> Stand:
-        return await self._call(lambda: self._look(cohort.key, attempt, slot))
+    async def look(self, cohort: Cohort, round: int, attempt: int, slot: int) -> Stand:
+        return await self._call(lambda: self._look(cohort.key, round, attempt, slot))
 
     async def _call(self, work: Callable[[], T]) -> T:
         try:
@@ -62,7 +75,14 @@ class LocalRendezvous:
     def _open(self) -> None:
         self._db = sqlite3.connect(self._path, timeout=self._timeout, isolation_level=None, check_same_thread=False)
         self._db.execute("pragma journal_mode = wal")
-        self._db.executescript(_SCHEMA)
+        with self._transaction() as db:
+            if db.execute("pragma user_version").fetchone()[0] != _LAYOUT:
+                # What waits is short-lived: a file of another layout is begun anew, and callers try again.
+                for table in ("cohorts", "rounds", "slots"):
+                    db.execute(f"drop table if exists {table}")
+                for statement in _SCHEMA.split(";"):
+                    db.execute(statement)
+                db.execute(f"pragma user_version = {_LAYOUT}")
 
     def _close(self) -> None:
         if self._db is not None:
@@ -85,71 +105,109 @@ class LocalRendezvous:
         key, now = arrival.cohort.key, self._clock()
         with self._transaction() as db:
             self._forget_expired(db, now)
-            row = db.execute("select attempt, released from cohorts where key = ?", (key,)).fetchone()
-            if row is not None and arrival.attempt > row[0]:
-                if row[1]:
-                    return Refused("late")
-                self._forget(db, key)
-                row = None
-            if row is None:
-                deadline = now + arrival.timeout_s
-                db.execute(
-                    "insert into cohorts values (?, ?, ?, ?, ?, 0, ?)",
-                    (key, arrival.attempt, arrival.size, arrival.header, deadline, deadline + TOMBSTONE_S),
-                )
-            attempt, header, deadline, released = db.execute(
-                "select attempt, header, deadline, released from cohorts where key = ?", (key,)
-            ).fetchone()
-            if arrival.attempt < attempt:
+            newest = db.execute("select max(round) from rounds where key = ?", (key,)).fetchone()[0]
+            found = self._load(db, key, newest)
+            previous = newest
+            if found is not None and arrival.attempt > found.attempt:
+                if self._over(db, found, now):
+                    if arrival.renewal == "never":
+                        return Refused("late")
+                else:
+                    self._drop(db, found.key, found.round)
+                    previous = found.previous
+                found = None
+            elif found is not None and arrival.attempt < found.attempt:
                 return Refused("superseded")
-            if header != arrival.header:
+            elif found is not None and arrival.renewal == "content" and not self._holds(db, found, arrival):
+                before = self._load(db, key, found.previous)
+                if before is not None and self._holds(db, before, arrival):
+                    # A late repeat of the round before, while the next one collects already.
+                    return self._stand(db, before, now)
+                if self._over(db, found, now):
+                    found = None
+            if found is None:
+                found = self._begin(db, arrival, newest, previous, now)
+            if found.header != arrival.header:
                 return Refused("mismatch")
-            there = db.execute("select digest from slots where key = ? and slot = ?", (key, arrival.slot)).fetchone()
-            if there is None:
-                if released or now >= deadline:
-                    self._release(db, key, now)
+            if self._digest(db, found, arrival.slot) is None:
+                if self._over(db, found, now):
                     return Refused("late")
-                db.execute(
-                    "insert into slots values (?, ?, ?, ?)", (key, arrival.slot, arrival.digest, arrival.payload)
-                )
-            elif there[0] != arrival.digest:
+                row = (key, found.round, arrival.slot, arrival.digest, arrival.payload)
+                db.execute("insert into slots values (?, ?, ?, ?, ?)", row)
+            elif not self._holds(db, found, arrival):
                 return Refused("conflict")
-            return self._stand(db, key, now)
+            return self._stand(db, found, now)
 
-    def _look(self, key: str, attempt: int, slot: int) -> Stand:
+    def _look(self, key: str, round: int, attempt: int, slot: int) -> Stand:
         now = self._clock()
         with self._transaction() as db:
-            row = db.execute("select attempt from cohorts where key = ?", (key,)).fetchone()
-            if row is None:
-                return Refused("gone")
-            if attempt < row[0]:
-                return Refused("superseded")
-            if db.execute("select 1 from slots where key = ? and slot = ?", (key, slot)).fetchone() is None:
+            found = self._load(db, key, round)
+            if found is None:
+                newest = db.execute("select max(attempt) from rounds where key = ?", (key,)).fetchone()[0]
+                return Refused("superseded" if newest is not None and attempt < newest else "gone")
+            if self._digest(db, found, slot) is None:
                 return Refused("late")
-            return self._stand(db, key, now)
+            return self._stand(db, found, now)
 
-    def _stand(self, db: sqlite3.Connection, key: str, now: float) -> Stand:
-        size, deadline, released = db.execute(
-            "select size, deadline, released from cohorts where key = ?", (key,)
+    def _load(self, db: sqlite3.Connection, key: str, round: int | None) -> _Round | None:
+        row = db.execute(
+            "select key, round, previous, attempt, size, header, deadline, released from rounds "
+            "where key = ? and round = ?",
+            (key, round),
         ).fetchone()
-        slots = db.execute("select slot, payload from slots where key = ? order by slot", (key,)).fetchall()
-        if not released and (len(slots) >= size or now >= deadline):
-            self._release(db, key, now)
-            released = 1
-        if not released:
-            return Collecting(deadline - now, len(slots))
-        return Released(tuple((int(slot), bytes(payload)) for slot, payload in slots))
+        return None if row is None else _Round(*row)
 
-    def _release(self, db: sqlite3.Connection, key: str, now: float) -> None:
+    def _begin(
+        self, db: sqlite3.Connection, arrival: Arrival, newest: int | None, previous: int | None, now: float
+    ) -> _Round:
+        key, round = arrival.cohort.key, max(int(now * 1000), (newest or 0) + 1)
+        deadline = now + arrival.timeout_s
         db.execute(
-            "update cohorts set released = 1, expires = ? where key = ? and released = 0", (now + TOMBSTONE_S, key)
+            "insert into rounds values (?, ?, ?, ?, ?, ?, ?, 0, ?)",
+            (
+                *(key, round, previous, arrival.attempt, arrival.size, arrival.header),
+                *(deadline, deadline + TOMBSTONE_S),
+            ),
         )
+        return _Round(key, round, previous, arrival.attempt, arrival.size, arrival.header, deadline, 0)
+
+    def _digest(self, db: sqlite3.Connection, found: _Round, slot: int) -> bytes | None:
+        row = db.execute(
+            "select digest from slots where key = ? and round = ? and slot = ?", (found.key, found.round, slot)
+        ).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def _holds(self, db: sqlite3.Connection, found: _Round, arrival: Arrival) -> bool:
+        return self._digest(db, found, arrival.slot) == arrival.digest
+
+    def _over(self, db: sqlite3.Connection, found: _Round, now: float) -> bool:
+        """Whether the round is released; releases it where it is complete or its time is up."""
+        if found.released:
+            return True
+        (arrived,) = db.execute(
+            "select count(*) from slots where key = ? and round = ?", (found.key, found.round)
+        ).fetchone()
+        if arrived < found.size and now < found.deadline:
+            return False
+        db.execute(
+            "update rounds set released = 1, expires = ? where key = ? and round = ? and released = 0",
+            (now + TOMBSTONE_S, found.key, found.round),
+        )
+        return True
+
+    def _stand(self, db: sqlite3.Connection, found: _Round, now: float) -> Stand:
+        slots = db.execute(
+            "select slot, payload from slots where key = ? and round = ? order by slot", (found.key, found.round)
+        ).fetchall()
+        if not self._over(db, found, now):
+            return Collecting(found.deadline - now, len(slots), found.round)
+        return Released(tuple((int(slot), bytes(payload)) for slot, payload in slots), found.round)
 
     def _forget_expired(self, db: sqlite3.Connection, now: float) -> None:
-        old = db.execute("select key from cohorts where expires < ? limit 100", (now,)).fetchall()
-        for (key,) in old:
-            self._forget(db, key)
+        old = db.execute("select key, round from rounds where expires < ? limit 100", (now,)).fetchall()
+        for key, round in old:
+            self._drop(db, key, round)
 
-    def _forget(self, db: sqlite3.Connection, key: str) -> None:
-        db.execute("delete from slots where key = ?", (key,))
-        db.execute("delete from cohorts where key = ?", (key,))
+    def _drop(self, db: sqlite3.Connection, key: str, round: int) -> None:
+        db.execute("delete from slots where key = ? and round = ?", (key, round))
+        db.execute("delete from rounds where key = ? and round = ?", (key, round))

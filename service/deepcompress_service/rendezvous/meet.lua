@@ -1,66 +1,105 @@
--- One step of a rendezvous: a rollout arrives for its slot, or someone looks where the cohort stands.
--- KEYS[1] the cohort, a hash: a(ttempt) n(size) h(eader) d(eadline, ms) r(eleased) and s<slot> = digest .. payload.
--- ARGV: 'arrive' or 'look', attempt, slot; for arrive also size, header, digest, payload, timeout and tombstone in ms.
--- Answers {'collecting', remaining ms, arrived}, {'released', slot, payload, ...} or {'refused', why}.
+-- One step of a rendezvous: a rollout arrives for its slot, or someone looks where a round of its cohort stands.
+-- KEYS[1] names the cohort's newest round; KEYS[1]:<round> is that round, a hash: a(ttempt) n(size) h(eader)
+-- d(eadline, ms) r(eleased) t(ombstone, ms) p(revious round) and s<slot> = digest .. payload.
+-- A round is the millisecond in which it began, or one more than the last. The keys share a hash tag, so one node has all.
+-- ARGV: 'arrive', attempt, slot, size, header, digest, payload, timeout ms, tombstone ms, renewal; or
+--       'look', attempt, slot, round.
+-- Answers {'collecting', round, remaining ms, arrived}, {'released', round, slot, payload, ...} or {'refused', why}.
 
-local key, attempt, slot = KEYS[1], tonumber(ARGV[2]), 's' .. ARGV[3]
+local attempt, slot = tonumber(ARGV[2]), 's' .. ARGV[3]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
-local function release(cohort, tombstone)
-  redis.call('HSET', key, 'r', '1')
-  redis.call('PEXPIRE', key, tombstone)
-  cohort.r = '1'
-end
+local function integer(number) return string.format('%.0f', number) end
+local function key_of(round) return KEYS[1] .. ':' .. round end
 
-local function load()
-  local flat, cohort, arrived = redis.call('HGETALL', key), {slots = {}}, 0
+-- A round as a table, or nil where there is none (any more).
+local function load(round)
+  local flat = round and redis.call('HGETALL', key_of(round)) or {}
+  if #flat == 0 then return nil end
+  local found = {round = round, slots = {}, arrived = 0}
   for i = 1, #flat, 2 do
     if string.sub(flat[i], 1, 1) == 's' then
-      cohort.slots[flat[i]] = flat[i + 1]
-      arrived = arrived + 1
+      found.slots[flat[i]] = flat[i + 1]
+      found.arrived = found.arrived + 1
     else
-      cohort[flat[i]] = flat[i + 1]
+      found[flat[i]] = flat[i + 1]
     end
   end
-  return cohort, arrived
+  return found
 end
 
-local cohort, arrived = load()
-if ARGV[1] == 'arrive' then
-  local size, header, digest, payload = tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7]
-  local timeout, tombstone = tonumber(ARGV[8]), tonumber(ARGV[9])
-  if cohort.a and attempt > tonumber(cohort.a) then
-    if cohort.r then return {'refused', 'late'} end
-    redis.call('DEL', key)
-    cohort, arrived = {slots = {}}, 0
-  end
-  if not cohort.a then
-    redis.call('HSET', key, 'a', attempt, 'n', size, 'h', header, 'd', now + timeout, 't', tombstone)
-    redis.call('PEXPIRE', key, timeout + tombstone)
-    cohort = {a = attempt, n = size, h = header, d = now + timeout, t = tombstone, slots = {}}
-  end
-  if attempt < tonumber(cohort.a) then return {'refused', 'superseded'} end
-  if cohort.h ~= header then return {'refused', 'mismatch'} end
-  local there = cohort.slots[slot]
-  if there and string.sub(there, 1, 16) ~= digest then return {'refused', 'conflict'} end
-  if not there and not cohort.r and now >= tonumber(cohort.d) then release(cohort, cohort.t) end
-  if not there and cohort.r then return {'refused', 'late'} end
-  if not there then
-    redis.call('HSET', key, slot, digest .. payload)
-    cohort.slots[slot] = digest .. payload
-    arrived = arrived + 1
-  end
-else
-  if not cohort.a then return {'refused', 'gone'} end
-  if attempt < tonumber(cohort.a) then return {'refused', 'superseded'} end
-  if not cohort.slots[slot] then return {'refused', 'late'} end
+local function release(found)
+  if found.r then return end
+  redis.call('HSET', key_of(found.round), 'r', '1')
+  redis.call('PEXPIRE', key_of(found.round), found.t)
+  found.r = '1'
 end
-if not cohort.r and (arrived >= tonumber(cohort.n) or now >= tonumber(cohort.d)) then release(cohort, cohort.t) end
-if not cohort.r then return {'collecting', cohort.d - now, arrived} end
-local answer = {'released'}
-for name, content in pairs(cohort.slots) do
-  answer[#answer + 1] = string.sub(name, 2)
-  answer[#answer + 1] = string.sub(content, 17)
+
+local function over(found)
+  if now >= tonumber(found.d) or found.arrived >= tonumber(found.n) then release(found) end
+  return found.r
 end
-return answer
+
+local function stand(found)
+  if not over(found) then return {'collecting', found.round, integer(found.d - now), found.arrived} end
+  local answer = {'released', found.round}
+  for name, content in pairs(found.slots) do
+    answer[#answer + 1] = string.sub(name, 2)
+    answer[#answer + 1] = string.sub(content, 17)
+  end
+  return answer
+end
+
+local newest = redis.call('GET', KEYS[1])
+
+if ARGV[1] == 'look' then
+  local found = load(ARGV[4])
+  if not found then
+    local current = load(newest or nil)
+    return {'refused', (current and attempt < tonumber(current.a)) and 'superseded' or 'gone'}
+  end
+  if not found.slots[slot] then return {'refused', 'late'} end
+  return stand(found)
+end
+
+local size, header, digest, payload = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local timeout, tombstone, renewal = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10]
+local function holds(found) return found and found.slots[slot] and string.sub(found.slots[slot], 1, 16) == digest end
+
+local found = load(newest or nil)
+local previous = newest or ''
+if found and attempt > tonumber(found.a) then
+  if over(found) then
+    if renewal == 'never' then return {'refused', 'late'} end
+  else
+    redis.call('DEL', key_of(found.round))
+    previous = found.p
+  end
+  found = nil
+elseif found and attempt < tonumber(found.a) then
+  return {'refused', 'superseded'}
+elseif found and renewal == 'content' and not holds(found) then
+  local before = load(found.p ~= '' and found.p or nil)
+  -- A late repeat of the round before, while the next one collects already.
+  if holds(before) then return stand(before) end
+  if over(found) then found = nil end
+end
+if not found then
+  local round = integer(math.max(now, (tonumber(newest or '') or 0) + 1))
+  local key = key_of(round)
+  redis.call('HSET', key, 'a', attempt, 'n', size, 'h', header, 'd', integer(now + timeout), 't', tombstone, 'p', previous)
+  redis.call('PEXPIRE', key, timeout + tombstone)
+  redis.call('SET', KEYS[1], round, 'PX', integer(timeout + 2 * tombstone))
+  found = load(round)
+end
+if found.h ~= header then return {'refused', 'mismatch'} end
+if not found.slots[slot] then
+  if over(found) then return {'refused', 'late'} end
+  redis.call('HSET', key_of(found.round), slot, digest .. payload)
+  found.slots[slot] = digest .. payload
+  found.arrived = found.arrived + 1
+elseif not holds(found) then
+  return {'refused', 'conflict'}
+end
+return stand(found)

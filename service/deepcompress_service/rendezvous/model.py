@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 TOMBSTONE_S = 3600
 """How long a released cohort is remembered, so that a late retry is answered and a late sibling refused."""
+
+Renewal = Literal["never", "attempt", "content"]
+"""What begins a group's next round, once its last was released: nothing; a higher attempt; or, for callers whose
+group names come again (a task's, every epoch), other content in a slot as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,8 @@ class Arrival:
     """16 bytes over what the caller sent: the same again is a retry, other content is a conflict."""
     payload: bytes
     timeout_s: float
-    """Seconds from the cohort's first arrival until it is released with what it has."""
+    """Seconds from the round's first arrival until it is released with what it has."""
+    renewal: Renewal = "never"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,8 @@ class Collecting:
 
     remaining_s: float
     arrived: int
+    round: int = field(compare=False)
+    """Which of the group's rounds this is: the millisecond in which it began, unique for its cohort."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,7 @@ class Released:
     """The group, for good: slot and payload of each rollout, by slot."""
 
     slots: tuple[tuple[int, bytes], ...]
+    round: int = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +72,7 @@ class Refused:
     """Why an arrival does not count.
 
     * conflict:    its slot is taken by other content
-    * mismatch:    its group is collecting for another problem, gold or size
+    * mismatch:    its group collects for another problem, gold or size
     * superseded:  a higher attempt at the group has begun
     * late:        the group was released without it
     * gone:        nothing is known of the cohort (any more)
@@ -83,5 +91,5 @@ class Rendezvous(Protocol):
     async def arrive(self, arrival: Arrival) -> Collecting | Released | Refused:
         """Fill the slot, or find it filled with the same."""
 
-    async def look(self, cohort: Cohort, attempt: int, slot: int) -> Collecting | Released | Refused:
-        """Where the cohort stands for someone who waits for it; releases it once its deadline has passed."""
+    async def look(self, cohort: Cohort, round: int, attempt: int, slot: int) -> Collecting | Released | Refused:
+        """Where that round stands for someone who waits for it; releases it once its deadline has passed."""

@@ -1,4 +1,5 @@
-"""Cohorts in Redis, so that a group's rollouts may arrive at any replica: one Lua script, one key a cohort."""
+"""Cohorts in Redis, so that a group's rollouts may arrive at any replica: one Lua script, one key a round
+of a cohort, and one that names its newest round."""
 
 from __future__ import annotations
 
@@ -39,11 +40,12 @@ class RedisRendezvous:
             arrival.payload,
             round(arrival.timeout_s * 1000),
             TOMBSTONE_S * 1000,
+            arrival.renewal,
         )
         return _read(reply)
 
-    async def look(self, cohort: Cohort, attempt: int, slot: int) -> Collecting | Released | Refused:
-        return _read(await self._link.run(MEET, cohort.key, "look", attempt, slot))
+    async def look(self, cohort: Cohort, round: int, attempt: int, slot: int) -> Collecting | Released | Refused:
+        return _read(await self._link.run(MEET, cohort.key, "look", attempt, slot, round))
 
 
 def _read(reply: list[Any]) -> Collecting | Released | Refused:
@@ -51,6 +53,6 @@ def _read(reply: list[Any]) -> Collecting | Released | Refused:
     if kind == "refused":
         return Refused(reply[1].decode())
     if kind == "collecting":
-        return Collecting(int(reply[1]) / 1000, int(reply[2]))
-    slots = sorted((int(reply[i]), bytes(reply[i + 1])) for i in range(1, len(reply), 2))
-    return Released(tuple(slots))
+        return Collecting(int(reply[2]) / 1000, int(reply[3]), int(reply[1]))
+    slots = sorted((int(reply[i]), bytes(reply[i + 1])) for i in range(2, len(reply), 2))
+    return Released(tuple(slots), int(reply[1]))

@@ -1,189 +1,237 @@
-"""Groups whose rollouts are sent one by one by callers that wait: each call is held until its group is complete.
+"""NeMo Gym's cohort mode: a call is held until the rollouts of its group are there, and the group is shaped.
 
 The rules are those of NeMo Gym's own `genrm_compare` server: a slot a rollout, a digest a slot, a watermark for
-attempts, tombstones for what is over. Two differ: a group is released with what it has when its time is up, and
-where the caller names only the task, other content after completion begins the task's next group (tasks come again
-every epoch, and then have the same name).
-
-State lives in this process, so the service must be one process: `Cohorts` is not for several workers.
+attempts, tombstones for what is over. Three differ. A group is released with what it has when its time is up. Where
+the caller names only the task, other content after completion begins the task's next group, since tasks come again
+every epoch. And the state is not this process's but the rendezvous', beside the difficulty state: the rollouts of a
+group may come to different workers and replicas, and a service that restarts finds the group as it was.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Any
+import hashlib
+import json
+import zlib
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeGuard, TypeVar
 
+import orjson
+
+from deepcompress_client.wire import ShapeRequest
+
+from ...difficulty.errors import StoreUnavailable
+from ...rendezvous import Arrival, Cohort, Collecting, Refused, Released
+from ..context import Context
 from ..errors import Problem, invalid
 
-MAX_WAITING = 16_384
-"""Most rollouts that wait at once; beyond it a call is refused with Retry-After."""
-MAX_FINISHED = 4096
-RESULT_TTL_S = 3600.0
+TASK, ROLLOUT = "_ng_task_index", "_ng_rollout_index"
+GROUP, ATTEMPT = "_ng_group_id", "_ng_group_attempt"
+
+GRACE_S = 60.0
+"""Beyond a group's time: for the store to come back, and the group to be shaped."""
+PAUSE_S = 0.5
+MOST_WAITING = 16_384
+"""Most rollouts that wait at once in this process; beyond it a call is refused with Retry-After."""
+MOST_BYTES = 256 << 20
+"""Most bytes of their rows, packed."""
+
+_REFUSALS = {
+    "conflict": "this rollout of the group was sent before with other content",
+    "mismatch": "this group was begun with another prompt, gold answer or size",
+    "superseded": "a higher attempt at this group has begun",
+    "late": "this group was released without this rollout, which came too late",
+    "gone": "the group is not known any more",
+}
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
-    """One rollout: what the group is shaped from, and the digest by which its repeats are known."""
+class Shaped:
+    """What a rollout gets: the parts of its reward, and the verdict that its group was shaped with."""
 
-    digest: bytes
-    rollout: dict[str, Any]
+    components: dict[str, float]
+    correct: bool
+    status: str
+    reason: str
+    answer: str | None
 
 
-@dataclass(eq=False)
-class Cohort:
-    """One group while it is collected, and afterwards, for repeats."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a rollout belongs, as its row says."""
 
-    size: int
+    name: str
+    task: str
+    index: int
     attempt: int
-    dispatch: int
-    prompt: bytes
-    slots: dict[int, Slot] = field(default_factory=dict)
-    result: asyncio.Future[dict[int, Any]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    timer: asyncio.TimerHandle | None = None
-    released: bool = False
-    finished_at: float | None = None
+    named: bool
+    """The caller names each dispatch of a task, so other content under the same name is a mistake and not the next
+    epoch."""
 
-
-Shape = Callable[[list[dict[str, Any]], Cohort], Awaitable[list[Any]]]
-"""Shapes the rollouts of a cohort, in slot order: one result each."""
-
-
-def conflict(detail: str) -> Problem:
-    return Problem(409, "cohort-conflict", detail)
-
-
-class Cohorts:
-    """The groups of one running app."""
-
-    def __init__(self) -> None:
-        self._by_key: OrderedDict[tuple[str, ...], Cohort] = OrderedDict()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._waiting = 0
-
-    async def wait(
-        self,
-        key: tuple[str, ...],
-        *,
-        index: int,
-        slot: Slot,
-        size: int,
-        attempt: int,
-        prompt: bytes,
-        timeout_s: float,
-        named: bool,
-        shape: Shape,
-    ) -> Any:
-        """This rollout's result, once its group is complete. ``named``: the caller names each dispatch of a
-        task, so other content under the same name is a mistake and not the next epoch."""
+    @classmethod
+    def of(cls, row: Mapping[str, Any], size: int) -> Place:
+        index, attempt = row.get(ROLLOUT), row.get(ATTEMPT, 0)
+        group, task = row.get(GROUP), row.get(TASK)
+        name = task if group is None else group
+        if not _is_index(index) or not _is_index(attempt) or not (_is_index(name) or isinstance(name, str)):
+            raise invalid(ROLLOUT, f"a cohort needs {ROLLOUT}, and {GROUP} or {TASK}")
         if not 0 <= index < size:
-            raise invalid("_ng_rollout_index", f"must be between 0 and {size - 1}")
-        if self._waiting >= MAX_WAITING:
+            raise invalid(ROLLOUT, f"must be between 0 and {size - 1}")
+        if not 0 < len(str(name)) <= 256 or not str(name).isprintable():
+            raise invalid(GROUP, "must be a number or 1 to 256 printable characters")
+        # A group named 7 is not task 7's.
+        kind = "task" if group is None else "group"
+        problem = task if _is_index(task) or isinstance(task, str) else name
+        return cls(f"{kind}:{name}", str(problem), index, attempt, group is not None)
+
+
+def _is_index(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A verified rollout that is ready to meet its group."""
+
+    place: Place
+    size: int
+    header: bytes
+    digest: bytes
+    payload: bytes
+
+    @classmethod
+    def of(
+        cls,
+        row: Mapping[str, Any],
+        response: Mapping[str, Any],
+        found: Mapping[str, Any],
+        *,
+        gold: Any,
+        tokens: int,
+        truncated: bool,
+        size: int,
+    ) -> Ready:
+        """``found`` is the rollout's verdict, as `POST /v1/verify` gives it."""
+        place = Place.of(row, size)
+        if not place.named and not (isinstance(response.get("id"), str) and response["id"]):
+            raise invalid(
+                "response.id",
+                f"is needed where a group is known by {TASK} alone: it tells repeats from the next epoch",
+            )
+        rollout = {"correct": found["correct"], "status": found["status"], "tokens": tokens, "truncated": truncated}
+        prompt = row.get("responses_create_params")
+        asked = prompt.get("input") if isinstance(prompt, dict) else prompt
+        return cls(
+            place=place,
+            size=size,
+            header=_digest([asked, gold, size]),
+            # All of the response, its id with it: a repeat is the same; the same words in a later epoch are not.
+            digest=_digest([response, tokens]),
+            payload=orjson.dumps({"rollout": rollout, "reason": found["reason"], "answer": found["answer"]}),
+        )
+
+
+class Waiting:
+    """The rows of those who wait: they go back with the reward, so they are kept, packed and within a bound."""
+
+    def __init__(self, most: int = MOST_WAITING, most_bytes: int = MOST_BYTES) -> None:
+        self._most, self._most_bytes = most, most_bytes
+        self._count = self._bytes = 0
+
+    @contextmanager
+    def keep(self, row: dict[str, Any]) -> Iterator[Callable[[], dict[str, Any]]]:
+        """What gives the row back. Raises a 503 where too much waits already."""
+        packed = zlib.compress(json.dumps(row).encode(), 1)
+        row.clear()
+        if self._count >= self._most or self._bytes + len(packed) > self._most_bytes:
             raise Problem(503, "overloaded", "too many rollouts wait for their groups", retry_after=5)
-        cohort = self._join(key, index, slot, size, attempt, prompt, named, timeout_s, shape)
-        self._waiting += 1
+        self._count += 1
+        self._bytes += len(packed)
         try:
-            # A caller that hangs up leaves its slot filled: the others are not robbed of it.
-            results = await asyncio.shield(cohort.result)
+            yield lambda: dict(json.loads(zlib.decompress(packed)))
         finally:
-            self._waiting -= 1
-        if index not in results:
-            raise conflict("this group was released without this rollout, which came too late")
-        return results[index]
+            self._count -= 1
+            self._bytes -= len(packed)
 
-    def _join(
-        self,
-        key: tuple[str, ...],
-        index: int,
-        slot: Slot,
-        size: int,
-        attempt: int,
-        prompt: bytes,
-        named: bool,
-        timeout_s: float,
-        shape: Shape,
-    ) -> Cohort:
-        self._forget_old()
-        cohort = self._by_key.get(key)
-        if cohort is not None and attempt < cohort.attempt:
-            raise conflict(f"attempt {attempt} of this group was superseded by attempt {cohort.attempt}")
-        if cohort is not None and attempt > cohort.attempt:
-            if not cohort.result.done():
-                cohort.released = True
-                cohort.result.set_exception(conflict(f"superseded by attempt {attempt}"))
-                cohort.result.exception()  # seen, where nobody waits
-            cohort = None
-        if cohort is not None and cohort.released and not self._repeats(cohort, index, slot) and not named:
-            cohort = self._begin(key, size, attempt, cohort.dispatch + 1, prompt, timeout_s, shape)
-        if cohort is None:
-            cohort = self._begin(key, size, attempt, 0, prompt, timeout_s, shape)
-        if cohort.prompt != prompt or cohort.size != size:
-            raise conflict("this group was begun with another prompt, gold answer or size")
-        held = cohort.slots.get(index)
-        if held is None and cohort.released:
-            raise conflict("this group is over")
-        if held is not None and held.digest != slot.digest:
-            raise conflict(f"rollout {index} of this group was sent before with other content")
-        cohort.slots[index] = slot
-        if len(cohort.slots) == size:
-            self._release(cohort, shape)
-        return cohort
 
-    @staticmethod
-    def _repeats(cohort: Cohort, index: int, slot: Slot) -> bool:
-        held = cohort.slots.get(index)
-        return held is not None and held.digest == slot.digest
+async def meet(context: Context, run: str, ready: Ready, timeout_s: float) -> Shaped:
+    """This rollout's share of its group, once that is complete or `timeout_s` has passed since its first rollout."""
+    until = asyncio.get_running_loop().time() + timeout_s + GRACE_S
+    state = await _through_outages(lambda: context.store.get_run(run), until)
+    if state.config.groups_per_step is None:
+        raise Problem(
+            409,
+            "groups-per-step-required",
+            f"create the run {run} with groups_per_step: without steps, each group would be one",
+        )
+    place = ready.place
+    arrival = Arrival(
+        cohort=Cohort(run, state.epoch, None, f"nemo-gym:{place.name}"),
+        slot=place.index,
+        size=ready.size,
+        attempt=place.attempt,
+        header=ready.header,
+        digest=ready.digest,
+        payload=ready.payload,
+        timeout_s=timeout_s,
+        renewal="attempt" if place.named else "content",
+    )
+    if context.waiting.full:
+        raise Problem(503, "overloaded", "too many rollouts wait for their groups", retry_after=5)
+    left = until - asyncio.get_running_loop().time()
+    stand = await context.waiting.meet(arrival, left, patient=True)
+    if isinstance(stand, Refused):
+        raise Problem(409, "cohort-conflict", _REFUSALS[stand.why])
+    if isinstance(stand, Collecting):
+        raise Problem(503, "group-incomplete", "the same request again waits on", retry_after=1)
+    return await _shape(context, run, state.epoch, place, stand, until)
 
-    def _begin(
-        self,
-        key: tuple[str, ...],
-        size: int,
-        attempt: int,
-        dispatch: int,
-        prompt: bytes,
-        timeout_s: float,
-        shape: Shape,
-    ) -> Cohort:
-        cohort = Cohort(size, attempt, dispatch, prompt)
-        self._by_key[key] = cohort
-        self._by_key.move_to_end(key)
-        cohort.timer = asyncio.get_running_loop().call_later(timeout_s, self._release, cohort, shape)
-        return cohort
 
-    def _release(self, cohort: Cohort, shape: Shape) -> None:
-        """The group is complete, or its time is up: shape what is there, whoever still waits."""
-        if cohort.released:
-            return
-        cohort.released = True
-        if cohort.timer is not None:
-            cohort.timer.cancel()
-        task = asyncio.ensure_future(self._evaluate(cohort, shape))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+async def _shape(context: Context, run: str, epoch: int, place: Place, stand: Released, until: float) -> Shaped:
+    """Whoever finds the group released shapes it; it counts once, however many do, since it is one request."""
+    kept = {slot: orjson.loads(payload) for slot, payload in stand.slots}
+    order = sorted(kept)
+    body = ShapeRequest.model_validate(
+        {
+            "run": run,
+            "epoch": epoch,
+            "request_id": f"nemo-gym:{place.name}:{place.attempt}:{stand.round}",
+            "groups": [{"problem_id": place.task, "rollouts": [kept[slot]["rollout"] for slot in order]}],
+        }
+    )
+    answer = (await _through_outages(lambda: context.rewards.shape(body), until))["groups"][0]
+    mine, parts = order.index(place.index), answer["components"]
+    outcome, overlong = parts["outcome"][mine], parts["overlong"][mine]
+    one = kept[place.index]
+    return Shaped(
+        components={
+            "outcome": outcome,
+            "overlong": overlong,
+            "length": answer["rewards"][mine] - outcome - overlong,
+        },
+        correct=one["rollout"]["correct"],
+        status=one["rollout"]["status"],
+        reason=one["reason"],
+        answer=one["answer"],
+    )
 
-    async def _evaluate(self, cohort: Cohort, shape: Shape) -> None:
-        order = sorted(cohort.slots)
+
+async def _through_outages(work: Callable[[], Awaitable[T]], until: float) -> T:
+    """NeMo Gym's callers wait without a limit, and take an error for the end of the rollout: so a store that is
+    away for a while is waited for here."""
+    while True:
         try:
-            results = await shape([cohort.slots[index].rollout for index in order], cohort)
-        except Exception as error:
-            # A failed group can be sent again: its slots are still known, and a repeat evaluates anew.
-            if not cohort.result.done():
-                cohort.result.set_exception(error)
-                cohort.result.exception()
-            self._by_key = OrderedDict((key, one) for key, one in self._by_key.items() if one is not cohort)
-            return
-        cohort.finished_at = time.monotonic()
-        if not cohort.result.done():
-            cohort.result.set_result(dict(zip(order, results, strict=True)))
+            return await work()
+        except StoreUnavailable:
+            if asyncio.get_running_loop().time() + PAUSE_S >= until:
+                raise
+        await asyncio.sleep(PAUSE_S)
 
-    def _forget_old(self) -> None:
-        now = time.monotonic()
-        finished = [(key, one) for key, one in self._by_key.items() if one.finished_at is not None]
-        surplus = len(finished) - MAX_FINISHED
-        for place, (key, one) in enumerate(finished):
-            assert one.finished_at is not None
-            if place < surplus or now - one.finished_at > RESULT_TTL_S:
-                del self._by_key[key]
+
+def _digest(value: Any) -> bytes:
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()

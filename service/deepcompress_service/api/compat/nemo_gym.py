@@ -7,7 +7,6 @@ cohort=N`` calls are held until the N rollouts of their group are there (`cohort
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import statistics
@@ -17,19 +16,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
 
-from deepcompress_client.wire import RunName, ShapeRequest
+from deepcompress_client.wire import RunName
 
 from ..auth import require_run
 from ..body import documented
-from ..context import Context, In, grant_of
-from ..errors import Problem, invalid
-from .cohort import Cohort, Cohorts, Slot
+from ..context import In, grant_of, unless_abandoned
+from ..errors import invalid
+from .cohort import TASK, Ready, Shaped, Waiting, meet
 from .common import UNTRAINABLE, Format, OutcomeRange, gold_of, json_answer, outcome, verdicts
 
 router = APIRouter(prefix="/nemo_gym")
-
-TASK, ROLLOUT = "_ng_task_index", "_ng_rollout_index"
-GROUP, ATTEMPT = "_ng_group_id", "_ng_group_attempt"
 
 
 class VerifyBody(BaseModel):
@@ -77,28 +73,47 @@ async def verify(
         if (run is None) != (cohort is None):
             raise invalid("cohort" if cohort is None else "run", "run and cohort are needed together")
         if run is not None:
-            await _check_cohorts(request, context, run)
+            require_run(grant_of(request), run)
         body = await context.body(request, VerifyBody)
-        row = dict(body.model_extra or {})
-        item = {
-            "gold": gold_of(row.get(gold), gold),
-            "response": text_of(body.response),
-            "truncated": truncated(body.response),
-        }
+        row = {**(body.model_extra or {}), "response": body.response}
+        answer = gold_of(row.get(gold), gold)
+        cut = truncated(body.response)
+        item = {"gold": answer, "response": text_of(body.response), "truncated": cut}
         (found,) = await verdicts(request, context, [item], answer_format)
-    answer: dict[str, Any] = {**row, "response": body.response, "accuracy": outcome(found["correct"], "0_1")}
-    components: dict[str, float] = {"outcome": outcome(found["correct"], outcome_range)}
-    if run is not None and cohort is not None:
-        # Outside the door: a rollout that waits for its siblings holds no place that they need.
-        components = await _shaped(request, context, row, item, body.response, found, run, cohort, timeout_s)
-    if found["status"] in UNTRAINABLE:
-        answer |= masked(found["status"], found["reason"])
+        if run is None or cohort is None:
+            correct, status, reason = found["correct"], found["status"], found["reason"]
+            components = {"outcome": outcome(correct, outcome_range)}
+            return _answer(row, Shaped(components, correct, status, reason, found["answer"]))
+        tokens = tokens_of(body.response)
+        if tokens is None:
+            detail = "has neither generation_token_ids nor usage.output_tokens to count its tokens by"
+            raise invalid("response", detail)
+        ready = Ready.of(row, body.response, found, gold=answer, tokens=tokens, truncated=cut, size=cohort)
+        del body, item
+    # Outside the door: a rollout that waits for its siblings holds no place that they need.
+    with _waiting(request).keep(row) as kept:
+        shaped = await unless_abandoned(request, meet(context, run, ready, timeout_s))
+        return _answer(kept(), shaped)
+
+
+def _answer(row: dict[str, Any], shaped: Shaped) -> Response:
+    row |= {"accuracy": outcome(shaped.correct, "0_1"), "extracted_answer": shaped.answer}
+    if shaped.status in UNTRAINABLE:
+        row |= masked(shaped.status, shaped.reason)
     else:
         # NeMo RL insists that the reward is the sum of its components, to the bit.
-        answer |= {"reward": sum(components.values()), "mask_sample": False, "reward_components": components}
-    answer["extracted_answer"] = found["answer"]
+        total = sum(shaped.components.values())
+        row |= {"reward": total, "mask_sample": False, "reward_components": shaped.components}
     # The row may hold lone surrogates that a policy wrote; escaped, they are JSON all the same.
-    return Response(json.dumps(answer, allow_nan=False), media_type="application/json")
+    return Response(json.dumps(row, allow_nan=False), media_type="application/json")
+
+
+def _waiting(request: Request) -> Waiting:
+    state = request.app.state
+    if not hasattr(state, "nemo_gym_waiting"):
+        state.nemo_gym_waiting = Waiting()
+    waiting: Waiting = state.nemo_gym_waiting
+    return waiting
 
 
 @router.post("/seed_session", summary="NeMo Gym: begin a session")
@@ -142,103 +157,6 @@ async def aggregate_metrics(request: Request, context: In) -> Response:
             "key_metrics": {name: value for name, value in overall.items() if name.startswith("mean/")},
         }
     )
-
-
-# --- cohorts --------------------------------------------------------------------------------------------
-
-
-async def _check_cohorts(request: Request, context: Context, run: str) -> None:
-    require_run(grant_of(request), run)
-    if context.settings.workers > 1:
-        raise Problem(
-            409, "cohort-needs-one-process", "groups are collected in one process: serve them with --workers 1"
-        )
-    if (await context.store.get_run(run)).config.groups_per_step is None:
-        raise Problem(
-            409,
-            "groups-per-step-required",
-            f"create the run {run} with groups_per_step: without steps, each group would be one",
-        )
-
-
-async def _shaped(
-    request: Request,
-    context: Context,
-    row: Mapping[str, Any],
-    item: Mapping[str, Any],
-    response: Mapping[str, Any],
-    found: Mapping[str, Any],
-    run: str,
-    size: int,
-    timeout_s: float,
-) -> dict[str, float]:
-    """The components of this rollout's reward, once its group is complete."""
-    tokens = tokens_of(response)
-    if tokens is None:
-        raise invalid("response", "has neither generation_token_ids nor usage.output_tokens to count its tokens by")
-    index, attempt = row.get(ROLLOUT), row.get(ATTEMPT, 0)
-    group, task = row.get(GROUP), row.get(TASK)
-    name = task if group is None else group
-    if not isinstance(index, int) or not isinstance(attempt, int) or not isinstance(name, int | str):
-        raise invalid(ROLLOUT, f"a cohort needs {ROLLOUT}, and {GROUP} or {TASK}")
-    problem = str(name if task is None else task)
-
-    async def shape(rollouts: list[dict[str, Any]], cohort: Cohort) -> list[dict[str, float]]:
-        body = ShapeRequest.model_validate(
-            {
-                "run": run,
-                # The same group is the same request, whoever completes it and however often.
-                "request_id": f"ng-{name}-{cohort.attempt}-{cohort.dispatch}-{_digest(rollouts).hex()}",
-                "groups": [{"problem_id": problem, "rollouts": rollouts}],
-            }
-        )
-        answer = (await context.rewards.shape(body))["groups"][0]
-        parts = answer["components"]
-        return [
-            {
-                "outcome": outcome_part,
-                "overlong": overlong_part,
-                "length": total - outcome_part - overlong_part,
-            }
-            for total, outcome_part, overlong_part in zip(
-                answer["rewards"], parts["outcome"], parts["overlong"], strict=True
-            )
-        ]
-
-    rollout = {
-        "correct": found["correct"],
-        "status": found["status"],
-        "tokens": tokens,
-        "truncated": item["truncated"],
-    }
-    slot = Slot(_digest([item["response"], tokens]), rollout)
-    prompt = row.get("responses_create_params")
-    asked = prompt.get("input") if isinstance(prompt, dict) else prompt
-    components: dict[str, float] = await _cohorts(request).wait(
-        (run, str(name)),
-        index=index,
-        slot=slot,
-        size=size,
-        attempt=attempt,
-        prompt=_digest([asked, item["gold"]]),
-        timeout_s=timeout_s,
-        named=group is not None,
-        shape=shape,
-    )
-    return components
-
-
-def _cohorts(request: Request) -> Cohorts:
-    state = request.app.state
-    if not hasattr(state, "nemo_gym_cohorts"):
-        state.nemo_gym_cohorts = Cohorts()
-    cohorts: Cohorts = state.nemo_gym_cohorts
-    return cohorts
-
-
-def _digest(value: Any) -> bytes:
-    text = json.dumps(value, sort_keys=True, ensure_ascii=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
 # --- reading and writing --------------------------------------------------------------------------------
