@@ -29,6 +29,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 
 from deepcompress_service.difficulty.model import Commit, DifficultyConfig, GroupCommit
+from deepcompress_service.difficulty.redis_commit import SHARED
 from deepcompress_service.difficulty.store import DifficultyStore, open_store
 
 G = 16
@@ -88,7 +89,7 @@ async def stored_by(client: Redis, run: str, step: int, groups: int) -> list[Any
     """What the last request left: fields and values of its groups, undo, problems, and the run's own keys."""
     prefix = f"dc:{{{run}}}:"
     flat: list[Any] = []
-    names = list(await client.hgetall(f"{prefix}g:{step}"))
+    names = [name for name in await client.hgetall(f"{prefix}g:{step}") if not name.startswith(SHARED)]
     flat += (b"n", b"".join(await client.lrange(f"{prefix}n:{step}", 0, -1)))
     for key in (f"{prefix}g:{step}", f"{prefix}u:{step}", f"{prefix}m", f"{prefix}t"):
         for field, value in (await client.hgetall(key)).items():

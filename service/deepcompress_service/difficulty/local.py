@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Literal, Protocol, TypeVar
 
 from . import refusals
@@ -23,8 +23,9 @@ from .model import (
     StepStatistics,
 )
 from .observations import observe
-from .paging import Page, Side, Sort, page_of
+from .paging import Page, Pick, Side, Sort
 from .retention import OBSERVATIONS_S, Swept
+from .steps import level_of
 from .transfer import FullView, export_lines, import_lines
 
 T = TypeVar("T")
@@ -258,19 +259,17 @@ class LocalStore:
         def work(place: Place) -> Page:
             view = place.view(run)
             meta = run_exists(view, run)
-            levels = {step: record.after[0] for step in view.steps(-1) if (record := view.step(step))}
-            if meta.open is not None:
-                levels[meta.open] = finish(meta).after[0]
-            return page_of(
-                view.all_problems(),
-                levels,
+            pick = Pick(
                 meta.config.problem_weight,
+                cache(partial(level_of, view, meta)),
                 cursor=cursor,
                 limit=limit,
                 side=side,
                 sort=sort,
                 search=search,
             )
+            pick.add(view.problems_after(pick.start) if pick.ordered else view.all_problems())
+            return pick.page()
 
         return await self._read(work)
 

@@ -46,6 +46,10 @@ class MemoryView:
     def all_problems(self) -> Iterator[tuple[str, bytes]]:
         return iter(self.problem_records.items())
 
+    def problems_after(self, problem_id: str | None) -> Iterator[tuple[str, bytes]]:
+        names = sorted(name for name in self.problem_records if problem_id is None or name > problem_id)
+        return ((name, self.problem_records[name]) for name in names)
+
     def undo(self, step: int) -> dict[str, bytes]:
         return dict(self.undo_records.get(step, {}))
 

@@ -97,7 +97,7 @@ class Commit:
     """The run's whole configuration as canonical JSON, kept with the run when this request creates it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: a request makes thousands, and freezing doubles what one costs
 class ProblemState:
     """A problem as it stood before a step, or as it stands now."""
 
@@ -119,7 +119,7 @@ class ProblemState:
     last_step: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: a request makes thousands, and freezing doubles what one costs
 class GroupOutcome:
     """What the record of a group says: the state its reward is computed from."""
 

@@ -1,21 +1,29 @@
-"""One page of a run's problems, filtered and sorted. Pure: stores give every record, this picks."""
+"""One page of a run's problems, filtered and sorted. Pure: stores give records in portions, this picks.
+
+By problem_id a store gives its records in that order, from the cursor on, and stops as soon as the page is full; by
+pass ratio every record must be looked at, and only those of the page are kept.
+"""
 
 from __future__ import annotations
 
 import base64
 import heapq
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Literal
 
 from .arithmetic import fold
-from .codec import unpack_problem
+from .codec import glance, unpack_problem
 from .errors import DifficultyError
 from .model import ProblemState
 
 Side = Literal["simple", "hard"]
 Sort = Literal["problem_id", "pass_ratio", "-pass_ratio"]
 Page = tuple[list[ProblemState], str | None]
+MANY = 1000
+_Found = tuple[float, str, bytes]
+"""What the page is ordered by (0 where that is the problem_id), the problem_id, its record."""
 
 
 class BadCursor(DifficultyError):
@@ -24,47 +32,97 @@ class BadCursor(DifficultyError):
     slug = "bad-cursor"
 
 
-def page_of(
-    records: Iterable[tuple[str, bytes]],
-    levels: Mapping[int, float],
-    weight: float,
-    *,
-    cursor: str | None,
-    limit: int,
-    side: Side | None,
-    sort: Sort,
-    search: str | None,
-) -> Page:
-    """`side` is the side of the last beta; ties of a pass ratio go by problem_id."""
-    after = _read_cursor(cursor, sort)
+class Pick:
+    """A page in the making. `side` is the side of the last beta; ties of a pass ratio go by problem_id.
 
-    def key(state: ProblemState) -> tuple[float, str]:
-        if sort == "problem_id":
-            return (0.0, state.problem_id)
-        ratio = state.pass_ratio or 0.0
-        return (ratio if sort == "pass_ratio" else -ratio, state.problem_id)
+    `level_at` says the level at the end of a step; it is asked about the problems that `side` needs it for and about
+    those of the page. Raises BadCursor.
+    """
 
-    def wanted() -> Iterable[ProblemState]:
+    def __init__(
+        self,
+        weight: float,
+        level_at: Callable[[int], float],
+        *,
+        cursor: str | None,
+        limit: int,
+        side: Side | None,
+        sort: Sort,
+        search: str | None,
+    ) -> None:
+        self._weight = weight
+        self._level_at = level_at
+        self._limit = limit
+        self._side = side
+        self._sort: Sort = sort
+        self._search = search
+        self._after = _read_cursor(cursor, sort)
+        self._found: list[_Found] = []
+
+    @property
+    def ordered(self) -> bool:
+        """The records must come by problem_id, from `start` on."""
+        return self._sort == "problem_id"
+
+    @property
+    def start(self) -> str | None:
+        """The problem_id after which an ordered page begins; None: with the first."""
+        return self._after[1] if self._after and self.ordered else None
+
+    @property
+    def portion(self) -> int:
+        """How many records to read next: those that the page lacks, and one that says whether another page follows;
+        many where most may not fit."""
+        return self._limit + 1 - len(self._found) if self._side is self._search is None else MANY
+
+    def fits(self, problem_id: str) -> bool:
+        """Whether a problem of this name can be in the page, whatever its record says."""
+        return self._search is None or self._search in problem_id
+
+    def steps(self, records: Iterable[tuple[str, bytes]]) -> set[int]:
+        """The steps that `add` is going to ask the level of, for these records."""
+        return {glance(data, self._weight)[1] for _, data in records} if self._side is not None else set()
+
+    def steps_of_page(self) -> set[int]:
+        """The steps that `page` is going to ask the level of."""
+        return {glance(data, self._weight)[1] for _, _, data in self._found}
+
+    def add(self, records: Iterable[tuple[str, bytes]]) -> bool:
+        """Take a portion of the records; False where the page needs no more."""
+        if self.ordered:
+            for one in self._fitting(records):
+                self._found.append(one)
+                if len(self._found) > self._limit:
+                    return False
+            return True
+        self._found = heapq.nsmallest(self._limit + 1, chain(self._found, self._fitting(records)))
+        return True
+
+    def _fitting(self, records: Iterable[tuple[str, bytes]]) -> Iterator[_Found]:
+        sign = -1.0 if self._sort == "-pass_ratio" else 1.0
         for problem_id, data in records:
-            if search is not None and search not in problem_id:
+            if not self.fits(problem_id):
                 continue
-            record = unpack_problem(problem_id, data)
-            state = fold(record, weight, levels.get(record.tally.step, 0.0))
-            if side is not None and side_of(state) != side:
-                continue
-            if after is None or key(state) > after:
-                yield state
+            ratio, step, beta, newest = glance(data, self._weight)
+            if self._side is not None:
+                if newest is not None:
+                    beta = newest - self._level_at(step)
+                if not (beta > 0 if self._side == "simple" else beta < 0):
+                    continue
+            key = (0.0 if self.ordered else sign * ratio, problem_id)
+            if self._after is None or key > self._after:
+                yield (*key, data)
 
-    found = heapq.nsmallest(limit + 1, wanted(), key=key)
-    if len(found) <= limit:
-        return found, None
-    return found[:limit], _write_cursor(sort, key(found[limit - 1]))
+    def page(self) -> Page:
+        """The problems, and the cursor of the next page (None on the last)."""
+        states = [self._state(problem_id, data) for _, problem_id, data in self._found[: self._limit]]
+        if len(self._found) <= self._limit:
+            return states, None
+        return states, _write_cursor(self._sort, self._found[self._limit - 1][:2])
 
-
-def side_of(state: ProblemState) -> Side | None:
-    if not state.last_beta:
-        return None
-    return "simple" if state.last_beta > 0 else "hard"
+    def _state(self, problem_id: str, data: bytes) -> ProblemState:
+        record = unpack_problem(problem_id, data)
+        return fold(record, self._weight, self._level_at(record.tally.step))
 
 
 def _write_cursor(sort: Sort, key: tuple[float, str]) -> str:

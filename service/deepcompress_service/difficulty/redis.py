@@ -13,11 +13,9 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
-from . import redis_rows, refusals
+from . import redis_commit, redis_pages, redis_rows, refusals
 from .arithmetic import finish, fold
 from .codec import (
-    NONE32,
-    STATE_BYTES,
     Cell,
     Meta,
     ProblemRecord,
@@ -28,9 +26,7 @@ from .codec import (
     encode,
     pack_rollout,
     parse_step,
-    unpack_group,
     unpack_problem,
-    unpack_state,
 )
 from .errors import DifficultyError, StoreTooNew, StoreUnavailable, UnknownRun
 from .going_back import standing_level
@@ -39,13 +35,12 @@ from .model import (
     Commit,
     CommitOutcome,
     DifficultyConfig,
-    GroupOutcome,
     Observation,
     ProblemState,
     RunState,
     StepStatistics,
 )
-from .paging import Page, Side, Sort, page_of
+from .paging import Page, Pick, Side, Sort
 from .redis_link import Argument, Link, open_link
 from .retention import OBSERVATIONS_S, Swept
 from .scripts import (
@@ -187,66 +182,10 @@ class RedisStore:
     # the training path
 
     async def commit(self, commit: Commit) -> CommitOutcome:
-        args: list[Argument] = [
-            "" if commit.step is None else commit.step,
-            "" if commit.epoch is None else commit.epoch,
-            "" if commit.expected_epoch is None else commit.expected_epoch,
-            commit.generation or 0,
-            commit.request_id or "",
-            commit.request_digest,
-            config_to_json(commit.config) if commit.config else "",
-            commit.config_text,
-        ]
-        numbers: list[bytes] = []
-        args.append(b"")
-        for g in commit.groups:
-            least = NONE32 if g.correct_tokens_min is None else g.correct_tokens_min
-            known = g.counts | g.tokens_known << 1
-            numbers.append(
-                _NUMBERS.pack(g.size, g.passes, known, g.truncated, g.tokens_sum, g.correct_tokens_sum, least)
-            )
-            name = encode(g.problem_id or "")
-            tail = b"".join((g.digest, len(name).to_bytes(2, "little"), name, g.payload))
-            args += (encode(g.group_id), name, tail)
-        args[8] = b"".join(numbers)
-        reply = await self._run(COMMIT, commit.run, *args)
+        reply = await self._run(COMMIT, commit.run, *redis_commit.arguments(commit))
         with suppress(StoreUnavailable):  # the names may be on another server; the next commit tries again
             await self._list(commit.run, anew=bool(reply[3]))
-        _, epoch, step, created, config_text, step_level, mean, level, extras, stale, replayed, states, rest = reply
-        accumulators = tuple(map(float, extras.split()))
-        level_used, is_stale, at = float(level), bool(stale), 0
-        entries, outcomes = iter(rest), []
-        for g, again in zip(commit.groups, replayed, strict=True):
-            if again == 49:  # "1": its whole record is among the entries
-                record = unpack_group(next(entries))
-                outcome = GroupOutcome(
-                    g.group_id,
-                    record.problem.problem_id,
-                    record.level,
-                    record.accumulators,
-                    record.problem,
-                    record.payload,
-                    replayed=True,
-                    stale=record.stale,
-                )
-            else:
-                problem_id = g.problem_id if g.problem_id is not None else decode(next(entries))
-                state = unpack_state(problem_id, states, at)
-                at += STATE_BYTES
-                outcome = GroupOutcome(
-                    g.group_id, problem_id, level_used, accumulators, state, g.payload, False, is_stale
-                )
-            outcomes.append(outcome)
-        return CommitOutcome(
-            commit.run,
-            int(epoch),
-            int(step),
-            float(step_level),
-            float(mean),
-            tuple(outcomes),
-            created=bool(created),
-            config_text=decode(config_text),
-        )
+        return redis_commit.outcome(commit, reply)
 
     async def observe(self, observations: Sequence[Observation]) -> list[bool]:
         answers = [False] * len(observations)
@@ -316,14 +255,6 @@ class RedisStore:
             level = parse_step(decode(text)).after[0] if text else 0.0
         return fold(record, meta.config.problem_weight, level), record, meta
 
-    async def _levels(self, key: str, meta: Meta) -> dict[int, float]:
-        """The level at the end of every step, the open one as it stands."""
-        rows = _pairs(await self._link.command(key + "m", "HGETALL", key + "h"))
-        levels = {int(step): float(text.rpartition(b"|")[2].split()[0]) for step, text in rows.items()}
-        if meta.open is not None:
-            levels[meta.open] = finish(meta).after[0]
-        return levels
-
     async def problems(
         self,
         run: str,
@@ -335,20 +266,18 @@ class RedisStore:
         search: str | None = None,
     ) -> Page:
         _, meta, _ = await self._read(run)
-        key = _prefix(run)
-        records = [
-            (decode(name), data) async for name, data in redis_rows.scan_hash(self._link, key + "m", key + "p")
-        ]
-        return page_of(
-            records,
-            await self._levels(key, meta),
+        now = {} if meta.open is None else {meta.open: finish(meta).after[0]}
+        levels = redis_pages.Levels(self._link, _prefix(run), now)
+        pick = Pick(
             meta.config.problem_weight,
+            levels.at,
             cursor=cursor,
             limit=limit,
             side=side,
             sort=sort,
             search=search,
         )
+        return await redis_pages.page(self._link, _prefix(run), pick, levels)
 
     # going back
 

@@ -166,9 +166,32 @@ class Link(ABC):
 
 
 def _plain(client: Redis) -> Redis:
-    """Replies as Redis sent them, without redis-py's conversions by command name."""
+    """Replies as Redis sent them, without redis-py's conversions by command name; commands packed by `pack`."""
     client.response_callbacks.clear()
+    pool = client.connection_pool
+    pool.connection_class = _packing(pool.connection_class)
     return client
+
+
+def pack(command: Sequence[Argument]) -> bytes:
+    """A command as it goes over the wire, joined once: redis-py's own way takes twice as long for many arguments.
+    A first argument of several words ("CLUSTER SLOTS") is several."""
+    parts: list[bytes] = []
+    words = str(command[0]).encode().split()
+    for argument in (*words, *command[1:]):
+        data = argument if type(argument) is bytes else str(argument).encode()
+        parts += (b"$%d\r\n" % len(data), data, b"\r\n")
+    return b"".join((b"*%d\r\n" % (len(words) + len(command) - 1), *parts))
+
+
+class _Packing:
+    def pack_command(self, *command: Argument) -> list[bytes]:
+        return [pack(command)]
+
+
+def _packing(plain: type[Any]) -> type[Any]:
+    """A connection class of redis-py, with our packing."""
+    return type(f"Packing{plain.__name__}", (_Packing, plain), {})
 
 
 def _connection_options(timeout_s: float, more: dict[str, Any]) -> dict[str, Any]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import AsyncIterator, Iterable, Iterator
 
 from .codec import Meta, config_to_json, decode, encode
+from .redis_commit import SHARED, TOKEN_BYTES, split_group, whole_group
 from .redis_link import Argument, Link
 from .transfer import Row
 
 PAGE = 1000
+KEPT_SHARED = 64
 _STEP_TABLES = (("undo", "u:"), ("groups", "g:"), ("observed", "o:"), ("rollouts", "r:"))
 _WHOLE = ("m", "t", "h", "s", "p", "w", "q", "qs")
 
@@ -46,9 +49,14 @@ async def rows_of(link: Link, tag: str, prefix: str) -> AsyncIterator[Row]:
         for packed in await link.command(tag, "LRANGE", f"{prefix}n:{step_number}", 0, -1):
             for touched in _names(packed):
                 yield "undo", (step_number, touched), b""
+        kept: dict[bytes, bytes] = {}
         for table, kind in _STEP_TABLES:
             async for name, record in scan_hash(link, tag, f"{prefix}{kind}{step_number}"):
-                if table == "rollouts":
+                if table == "groups":
+                    if not name.startswith(SHARED):
+                        shared = await _shared(link, tag, f"{prefix}{kind}{step_number}", record, kept)
+                        yield table, (step_number, decode(name)), whole_group(record, shared)
+                elif table == "rollouts":
                     length, _, rest = name.partition(b":")
                     group_id, rollout_id = rest[: int(length)], rest[int(length) :]
                     yield table, (step_number, decode(group_id), decode(rollout_id)), record
@@ -58,6 +66,16 @@ async def rows_of(link: Link, tag: str, prefix: str) -> AsyncIterator[Row]:
     for name, score in zip(order[::2], order[1::2], strict=True):
         record = await link.command(tag, "HGET", f"{prefix}q", name)
         yield "requests", (decode(name), int(float(score)), int(_step_of_request(record))), record
+
+
+async def _shared(link: Link, tag: str, key: str, tail: bytes, kept: dict[bytes, bytes]) -> bytes:
+    """What the request of a group was answered from; `kept` remembers those of the last requests met."""
+    token = tail[:TOKEN_BYTES]
+    if token not in kept:
+        if len(kept) >= KEPT_SHARED:
+            del kept[next(iter(kept))]
+        kept[token] = await link.command(tag, "HGET", key, SHARED + token)
+    return kept[token]
 
 
 def _names(packed: bytes) -> Iterator[str]:
@@ -104,7 +122,9 @@ def row_commands(prefix: str, rows: Iterable[Row], pruned: int) -> list[list[Arg
             case "undo", (int(step), str(name)):
                 commands.append(["HSET", f"{prefix}u:{step}", encode(name), value])
             case "groups", (int(step), str(name)):
-                commands.append(["HSET", f"{prefix}g:{step}", encode(name), value])
+                token = os.urandom(TOKEN_BYTES)
+                tail, shared = split_group(value, token)
+                commands.append(["HSET", f"{prefix}g:{step}", encode(name), tail, SHARED + token, shared])
             case "observed", (int(step), str(name)):
                 commands.append(["HSET", f"{prefix}o:{step}", encode(name), value])
                 commands.append(["ZADD", f"{prefix}w", step, step])

@@ -102,6 +102,14 @@ class SqliteView:
     def all_problems(self) -> Iterator[tuple[str, bytes]]:
         return self._sql.execute("SELECT problem_id, record FROM problems WHERE space = ?", (self._space,))
 
+    def problems_after(self, problem_id: str | None) -> Iterator[tuple[str, bytes]]:
+        # Text is compared by its UTF-8 bytes, which is the order of Python's strings; the primary key has it so.
+        after, values = ("", ()) if problem_id is None else (" AND problem_id > ?", (problem_id,))
+        return self._sql.execute(
+            f"SELECT problem_id, record FROM problems WHERE space = ?{after} ORDER BY problem_id",  # noqa: S608
+            (self._space, *values),
+        )
+
     def undo(self, step: int) -> dict[str, bytes]:
         return dict(
             self._sql.execute("SELECT problem_id, record FROM undo WHERE space = ? AND step = ?", (self._space, step))

@@ -48,6 +48,9 @@ class FullView(View, Protocol):
 
     def all_problems(self) -> Iterator[tuple[str, bytes]]: ...
 
+    def problems_after(self, problem_id: str | None) -> Iterator[tuple[str, bytes]]:
+        """By problem_id, ascending, from the one after this on; what is not read costs nothing."""
+
     def rows(self) -> Iterator[Row]:
         """Everything but the meta."""
 

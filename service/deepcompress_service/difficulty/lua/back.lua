@@ -40,6 +40,7 @@ end
 local function wipe(P)
   for _, step in ipairs(steps_with_keys(P)) do forget_step_keys(P, step) end
   for _, name in ipairs(WHOLE) do call('UNLINK', P .. name) end
+  call('UNLINK', P .. 'i')
 end
 
 -- Forget a run and its checkpoints, but not its epoch, which rises: the new epoch.
@@ -95,6 +96,7 @@ local function rewind(P, m, next_step)
       m.ratio_sum = m.ratio_sum - counted_ratio(m, r.raw)
       if r.step < 0 then
         call('HDEL', P .. 'p', id)
+        call('ZREM', P .. 'i', id)
         m.problems = m.problems - 1
       else
         if old == '' then old = string.sub(r.raw, 1, STATE_BYTES) .. struct.pack(TALLY, -1, 0, 0, NONE, 0, 0) end

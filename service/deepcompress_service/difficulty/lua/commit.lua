@@ -1,14 +1,25 @@
 -- One training request: count each group once, answer with the state its reward is computed from.
 -- KEYS[1] the run's meta. ARGV: step ('' for stepless, 'observed', or a number), epoch believed in, epoch met on
--- arrival, generation, request_id, request digest, config and its text for a run that does not exist yet, the packed
--- numbers of all groups, then for each group: group_id, problem_id ('' to take the observations'), and what its record
--- ends in: digest, length of the problem_id, the problem_id, payload.
--- Answers {0, epoch, step, created, config_text, step's level, mean P_g, level for beta, other accumulators before
--- the step, 1 where the new groups are stale, one digit a group (1: replayed), the packed states of the new groups'
--- problems before the step, then, a list, in order, of the whole record of a replayed group and the problem_id of a new
--- one where the caller left it out}; or {1, slug, facts...} with nothing changed.
+-- arrival, generation, request_id, request digest, config and its text for a run that does not exist yet, a group_id
+-- that is in the request twice (or ''), '1' where the request is plain (every group counts and has a problem_id that
+-- no other has), the request's token, the packed cells that its groups make, the packed numbers of all groups; then the
+-- problem_id of each group ('' to take the observations'); then for each group its group_id and its tail, which is
+-- stored as it is: token, place in the request, whether it counts, digest, length of the problem_id, the problem_id,
+-- payload. The groups of a request share one more field, \255 and the token, with what they were answered from: level,
+-- step's level, mean, flags, number of further accumulators, these, then the problem's state before the step by place.
+-- Answers {0, epoch, step, created, config_text, step's level, mean P_g, 1 where the new groups are stale, one digit a
+-- group (1: replayed; none where all are new), what the new groups share ('' where none is), then, a list, in order, of
+-- the whole record of a replayed group and the problem_id of a new one where the caller left it out}; or {1, slug,
+-- facts...} with nothing changed.
+-- A whole record: level, step's level, mean, flags, number of further accumulators, these, the problem's state, digest,
+-- length of the problem_id, the problem_id, payload.
 
-local NUMBERS, NUMBERS_BYTES = '<I4I4BI4ddI4', 33
+local NUMBERS, NUMBERS_BYTES = '<I4I4I4dI4BI4d', 37 -- begins as ADDED does
+local CELL, CELL_BYTES = '<I4I4I4ddddd', 52
+local HEAD, HEAD_BYTES = '<dddBB', 26
+local PROBLEMS, TOKEN = 14, ARGV[11] -- where the problem_ids begin
+local n = (#ARGV - PROBLEMS + 1) / 3
+local PAIRS = PROBLEMS + n
 local P = string.sub(KEYS[1], 1, -2)
 
 local epoch = epoch_of(P)
@@ -21,35 +32,36 @@ if not m then
   m, created = fresh_meta(ARGV[7]), 1
 end
 local kind = ARGV[1] == '' and 'stepless' or 'stepped'
-local untrained = m.kind == ''
 if m.kind ~= '' and m.kind ~= kind then return {1, 'step-kind-mismatch', m.kind} end
+local untrained = m.kind == ''
 m.kind = kind
+if ARGV[9] ~= '' then return {1, 'group-conflict', ARGV[9], 'twice'} end
 
-local groups, ids = {}, {}
-do
-  local twice, place = {}, 0
-  for i = 10, #ARGV, 3 do
-    local id, tail = ARGV[i], ARGV[i + 2]
-    if twice[id] then return {1, 'group-conflict', id, 'twice'} end
-    twice[id] = true
-    local size, passes, flags, truncated, tokens, correct, least =
-      struct.unpack(NUMBERS, ARGV[9], NUMBERS_BYTES * place + 1)
-    place = place + 1
-    ids[place] = id
-    groups[place] = {id = id, problem = ARGV[i + 1], tail = tail, size = size,
-                           passes = passes, counts = flags % 2 == 1, known = flags >= 2, truncated = truncated,
-                           tokens = tokens, correct = correct, least = least, state = false, record = false}
+-- The groups one by one, for requests that are not all new and plain.
+local function read_groups()
+  local groups = {}
+  for i = 1, n do
+    local size, passes, least, correct, _, flags, truncated, tokens =
+      struct.unpack(NUMBERS, ARGV[13], NUMBERS_BYTES * (i - 1) + 1)
+    groups[i] = {place = i, id = ARGV[PAIRS + 2 * i - 2], tail = ARGV[PAIRS + 2 * i - 1],
+                 problem = ARGV[PROBLEMS + i - 1], size = size, passes = passes, counts = flags % 2 == 1,
+                 known = flags >= 2, truncated = truncated, tokens = tokens, correct = correct, least = least, record = false}
   end
+  return groups
 end
 
--- A record: level, step's level, mean, flags, number of further accumulators, these, the problem's state, digest,
--- length of the problem_id, the problem_id, payload.
-local function digest_of(record)
-  local at = 26 + 8 * string.byte(record, 26) + STATE_BYTES
-  return string.sub(record, at + 1, at + 16)
-end
+local function digest_of(tail) return string.sub(tail, 14, 29) end
 
-local function sent_digest(g) return string.sub(g.tail, 1, 16) end
+-- The whole record of a group, from what it was sent as and what its request was answered from.
+local function whole(tail, shared)
+  local level, step_level, mean, flags, extras = struct.unpack(HEAD, shared)
+  local place, counts = struct.unpack('<I4B', tail, 9)
+  local states = HEAD_BYTES + 8 * extras
+  local at = states + STATE_BYTES * place
+  local head = struct.pack(HEAD, level, step_level, mean, flags + 2 * counts, extras)
+  return head .. string.sub(shared, HEAD_BYTES + 1, states) .. string.sub(shared, at + 1, at + STATE_BYTES)
+         .. string.sub(tail, 14)
+end
 
 local function head_of(record)
   local _, level, mean = struct.unpack('<ddd', record)
@@ -57,8 +69,11 @@ local function head_of(record)
 end
 
 local function known_at(step)
-  local key = P .. 'g:' .. integer(step)
-  return call('EXISTS', key) == 1 and fetch(key, ids) or {}
+  local key, known = P .. 'g:' .. integer(step), {}
+  if call('EXISTS', key) == 0 then return known end
+  local ids = {}
+  for i = 1, n do ids[i] = ARGV[PAIRS + 2 * i - 2] end
+  return fetch(key, ids)
 end
 
 -- The step of a request that says "observed": where all its groups are recorded with this content, else the one
@@ -68,15 +83,16 @@ local function observed_step()
   if m.open then table.insert(retained, 1, integer(m.open)) end
   for _, step in ipairs(retained) do
     local known, same = known_at(step), true
-    for _, g in ipairs(groups) do
-      same = same and known[g.id] and digest_of(known[g.id]) == sent_digest(g)
+    for i = PAIRS, #ARGV, 2 do
+      local tail = known[ARGV[i]]
+      same = same and tail and digest_of(tail) == digest_of(ARGV[i + 1])
     end
     if same then return tonumber(step) end
   end
   local found = {}
   for _, step in ipairs(waiting_steps(P, m)) do
-    local observed, all = fetch(P .. 'o:' .. step, ids), true
-    for _, id in ipairs(ids) do all = all and observed[id] end
+    local all = true
+    for i = PAIRS, #ARGV, 2 do all = all and call('HEXISTS', P .. 'o:' .. step, ARGV[i]) == 1 end
     if all then found[#found + 1] = step end
   end
   if #found == 1 then return tonumber(found[1]) end
@@ -96,7 +112,7 @@ local function name_problems(step, list)
       if not observed[g.id] then return g.id end
       g.problem = unpack_observed(observed[g.id]).problem
       g.unnamed = true
-      g.tail = sent_digest(g) .. struct.pack('<I2', #g.problem) .. g.problem .. string.sub(g.tail, 19)
+      g.tail = string.sub(g.tail, 1, 29) .. struct.pack('<I2', #g.problem) .. g.problem .. string.sub(g.tail, 32)
     end
   end
 end
@@ -107,41 +123,55 @@ local function request_mean(list)
   return mean_of(#list, by_size)
 end
 
--- The records of groups that are new, given each problem's state; also what the answer says of each.
-local function write_records(list, flags, level, step_level, mean, extras, states)
-  local heads, records = {}, {}
+-- What the answer says, and what the groups of this request share.
+local function answered(flags, level, step_level, mean, extras, states)
   local more = #extras > 0 and struct.pack('<' .. string.rep('d', #extras), unpack(extras)) or ''
-  for counts = 0, 1 do
-    heads[counts] = struct.pack('<dddBB', level, step_level, mean, flags + 2 * counts, #extras) .. more
-  end
-  for i, g in ipairs(list) do
-    local state = states[g.problem]
-    records[2 * i - 1] = g.id
-    records[2 * i] = heads[g.counts and 1 or 0] .. state .. g.tail
-    g.state = state
-  end
-  return records
+  local head = struct.pack(HEAD, level, step_level, mean, flags, #extras) .. more
+  states[1] = head .. states[1] -- joined once: Lua hashes every byte of each string that it makes
+  return {step_level = step_level, mean = mean, flags = flags, shared = table.concat(states)}
 end
 
+-- States by place, from states by problem; places of groups that are not in the list stay empty.
+local function placed(list, by_problem)
+  local states = {}
+  for i = 1, n do states[i] = EMPTY end
+  for _, g in ipairs(list) do states[g.place] = by_problem[g.problem] end
+  return states
+end
+
+-- The step as it stands once groups were added to its cells.
+local function stand(cells, list, states)
+  save_cells(P, cells)
+  local after, mean = accumulate(m, cells)
+  local level = m.config.reference == 'previous' and m.start[1] or after[1]
+  return answered(0, level, after[1], mean or request_mean(list), {unpack(m.start, 2)}, states)
+end
+
+-- Count all groups of a plain request: what Python could work out ahead is in ARGV.
+local function count_plain()
+  local cells, generation, packed = load_cells(P, m), tonumber(ARGV[4]), ARGV[12]
+  for at = 1, #packed, CELL_BYTES do
+    add_cell(cells, generation, struct.unpack(CELL, packed, at))
+  end
+  return stand(cells, nil, touch(P, m, ARGV, PROBLEMS, PROBLEMS + n - 1, ARGV[13], NUMBERS_BYTES))
+end
+
+-- Count these groups, where not all are new and plain.
 local function count(list)
-  local counted, others, cells = {}, {}, load_cells(P, m)
+  local counted, others, by_problem, cells = {}, {}, {}, load_cells(P, m)
   for _, g in ipairs(list) do
     if g.counts then
-      add_cell(cells, tonumber(ARGV[4]), g)
+      add_group(cells, tonumber(ARGV[4]), g)
       counted[#counted + 1] = g
     end
   end
-  local states = touch(P, m, counted)
+  local ids, states = touch_all(P, m, counted)
+  for i, id in ipairs(ids) do by_problem[id] = states[i] end
   for _, g in ipairs(list) do
-    if not states[g.problem] then others[#others + 1] = g.problem end
+    if not by_problem[g.problem] then others[#others + 1] = g.problem end
   end
-  for id, state in pairs(problems_before(P, m, m.open, others)) do states[id] = state end
-  save_cells(P, cells)
-  local after, mean = accumulate(m, cells)
-  mean = mean or request_mean(list)
-  local level = m.config.reference == 'previous' and m.start[1] or after[1]
-  local extras = {unpack(m.start, 2)}
-  return write_records(list, 0, level, after[1], mean, extras, states), level, after[1], mean, extras
+  for id, state in pairs(problems_before(P, m, m.open, others)) do by_problem[id] = state end
+  return stand(cells, list, placed(list, by_problem))
 end
 
 local function stale(step, list)
@@ -157,11 +187,11 @@ local function stale(step, list)
   record.integers[8] = record.integers[8] + #list
   local problems = {}
   for i, g in ipairs(list) do problems[i] = g.problem end
-  local states = problems_before(P, m, step, problems)
+  local by_problem = problems_before(P, m, step, problems)
   put_step(P, step, record)
   local level = m.config.reference == 'previous' and record.before[1] or record.after[1]
-  local mean, extras = record.mean or request_mean(list), {unpack(record.before, 2)}
-  return write_records(list, 1, level, record.after[1], mean, extras, states), level, record.after[1], mean, extras
+  return answered(1, level, record.after[1], record.mean or request_mean(list), {unpack(record.before, 2)},
+                  placed(list, by_problem))
 end
 
 -- Level and mean of an answer that is all replay: as first answered, where its records agree on it.
@@ -183,21 +213,20 @@ local function standing(step, records)
   return level, mean
 end
 
-local function answer(step, step_level, mean, level, extras, is_stale)
+local function answer(step, said, groups)
   used(P)
   local config_text = created == 1 and ARGV[8] or call('HGET', P .. 'm', 'config_text')
-  local replayed, states, entries = {}, {}, {}
-  for i, g in ipairs(groups) do
+  local replayed, entries = {}, {}
+  for i, g in ipairs(groups or {}) do
     replayed[i] = g.record and '1' or '0'
     if g.record then
       entries[#entries + 1] = g.record
-    else
-      states[#states + 1] = g.state
-      if g.unnamed then entries[#entries + 1] = g.problem end
+    elseif g.unnamed then
+      entries[#entries + 1] = g.problem
     end
   end
-  return {0, integer(epoch), integer(step), created, config_text, double(step_level), double(mean), double(level),
-          join(extras), is_stale and 1 or 0, table.concat(replayed), table.concat(states), entries}
+  return {0, integer(epoch), integer(step), created, config_text, double(said.step_level), double(said.mean),
+          said.flags or 0, table.concat(replayed), said.shared or '', entries}
 end
 
 local function create()
@@ -208,7 +237,7 @@ local function create()
 end
 
 if kind == 'stepless' then
-  local request, step = call('HGET', P .. 'q', ARGV[5]), nil
+  local request, step, groups = call('HGET', P .. 'q', ARGV[5]), nil, read_groups()
   if request then
     if string.sub(request, 1, 16) ~= ARGV[6] then return {1, 'group-conflict', ARGV[5], 'request'} end
     step = struct.unpack('<d', request, 17)
@@ -220,18 +249,19 @@ if kind == 'stepless' then
     end
     local step_level, mean = standing(step, records)
     for i, record in ipairs(records) do groups[i].record = record end
-    return answer(step, step_level, mean, 0, {}, false)
+    return answer(step, {step_level = step_level, mean = mean}, groups)
   end
   step = m.open or m.closed + 1
   local unnamed = name_problems(step, groups)
   if unnamed then return {1, 'not-observed', unnamed, integer(step)} end
   create()
   advance_to(P, m, step)
-  local records, level, step_level, mean, extras = count(groups)
+  local said = ARGV[10] == '1' and count_plain() or count(groups)
   local parts = {ARGV[6], struct.pack('<d', step)}
-  for i = 2, #records, 2 do
-    parts[#parts + 1] = struct.pack('<I4', #records[i])
-    parts[#parts + 1] = records[i]
+  for _, g in ipairs(groups) do
+    local record = whole(g.tail, said.shared)
+    parts[#parts + 1] = struct.pack('<I4', #record)
+    parts[#parts + 1] = record
   end
   m.sequence = m.sequence + 1
   call('HSET', P .. 'q', ARGV[5], table.concat(parts))
@@ -245,7 +275,7 @@ if kind == 'stepless' then
   local per_step = m.config.groups_per_step
   if per_step == cjson.null or total >= per_step then close(P, m) end
   save_meta(P, m)
-  return answer(step, step_level, mean, level, extras, false)
+  return answer(step, said, groups)
 end
 
 local step, several = tonumber(ARGV[1]), nil
@@ -256,33 +286,51 @@ end
 if step <= m.pruned then
   return {1, 'step-too-old', integer(step), integer(m.pruned), integer(m.config.keep_steps)}
 end
-local known, new, records = known_at(step), {}, {}
+local key, known, is_stale = P .. 'g:' .. integer(step), known_at(step), step <= m.closed
+
+if ARGV[10] == '1' and not is_stale and not next(known) then
+  create()
+  advance_to(P, m, step)
+  local said = count_plain()
+  call('HSET', key, '\255' .. TOKEN, said.shared) -- first: it is long, so Redis never takes the hash for a small one
+  put(key, ARGV, PAIRS)
+  save_meta(P, m)
+  return answer(step, said)
+end
+
+local groups, new, records, shared = read_groups(), {}, {}, {}
 for _, g in ipairs(groups) do
-  local record = known[g.id]
-  if not record then
+  local tail = known[g.id]
+  if not tail then
     new[#new + 1] = g
   else
-    if digest_of(record) ~= sent_digest(g) then return {1, 'group-conflict', g.id, integer(step)} end
-    g.record = record
-    records[#records + 1] = record
+    if digest_of(tail) ~= digest_of(g.tail) then return {1, 'group-conflict', g.id, integer(step)} end
+    local token = string.sub(tail, 1, 8)
+    shared[token] = shared[token] or call('HGET', key, '\255' .. token)
+    g.record = whole(tail, shared[token])
+    records[#records + 1] = g.record
   end
 end
 local unnamed = name_problems(step, new)
 if unnamed then return {1, 'not-observed', unnamed, integer(step)} end
-
-local level, step_level, mean, extras, is_stale = 0, nil, nil, {}, step <= m.closed
 if #new == 0 then
-  step_level, mean = standing(step, records)
-else
-  create()
-  local fresh
-  if is_stale then
-    fresh, level, step_level, mean, extras = stale(step, new)
-  else
-    advance_to(P, m, step)
-    fresh, level, step_level, mean, extras = count(new)
-  end
-  put(P .. 'g:' .. integer(step), fresh)
-  save_meta(P, m)
+  local step_level, mean = standing(step, records)
+  return answer(step, {step_level = step_level, mean = mean, flags = is_stale and 1 or 0}, groups)
 end
-return answer(step, step_level, mean, level, extras, is_stale)
+
+create()
+local said
+if is_stale then
+  said = stale(step, new)
+else
+  advance_to(P, m, step)
+  said = count(new)
+end
+local flat = {'\255' .. TOKEN, said.shared}
+for _, g in ipairs(new) do
+  flat[#flat + 1] = g.id
+  flat[#flat + 1] = g.tail
+end
+put(key, flat)
+save_meta(P, m)
+return answer(step, said, groups)

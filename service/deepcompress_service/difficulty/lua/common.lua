@@ -7,7 +7,9 @@
 --   P h         history                                   hash  step -> mean|integers|before|after
 --   P s         closed steps whose records are kept       zset
 --   P p         problems                                  hash  problem_id -> state before + tally of its last step
---   P g:STEP    groups                                    hash  group_id -> what it was answered from
+--   P i         problem_ids, from the first look on       zset  all of one score, in their own order
+--   P g:STEP    groups                                    hash  group_id -> what was sent of it; \255 and the token of a
+--                                                     request -> what its groups were answered from (commit.lua)
 --   P u:STEP    undo: problems before that step           hash  problem_id -> record
 --   P n:STEP    undo: further problems of the step, whose record's state before it says all; packed names     list
 --   P w         steps with observations                   zset
@@ -21,6 +23,8 @@
 
 local STATE, STATE_BYTES = '<I4I4dddI4BI4dI4d', 61
 local TALLY = '<dI4I4I4dI4'
+local RECORD = STATE .. string.sub(TALLY, 2)
+local ADDED, ADDED_BYTES = '<I4I4I4dI4', 24 -- a tally without its step: attempts, passes, shortest, sum, count
 local OBSERVED, OBSERVED_BYTES = '<I4I4I4I4ddI4Bd', 45
 local SCHEMA = 1
 local NONE, RATIO_ONE = 4294967295, 1073741824
@@ -56,10 +60,30 @@ local function fetch(key, fields)
   return found
 end
 
--- flat: field, value, field, value, ...
-local function put(key, flat)
-  for from = 1, #flat, 4000 do
+-- Values of a hash, false where missing, in the order of the fields list[first], ..., list[last].
+local function values(key, list, first, last)
+  if last < first then return {} end
+  if last - first < 4000 then return call('HMGET', key, unpack(list, first, last)) end
+  local found = {}
+  for from = first, last, 4000 do
+    for _, value in ipairs(call('HMGET', key, unpack(list, from, math.min(from + 3999, last)))) do
+      found[#found + 1] = value
+    end
+  end
+  return found
+end
+
+-- flat: field, value, field, value, ... from flat[first] on
+local function put(key, flat, first)
+  for from = first or 1, #flat, 4000 do
     call('HSET', key, unpack(flat, from, math.min(from + 3999, #flat)))
+  end
+end
+
+-- The index of problem names, for pages in their order. flat: '0', name, '0', name, ...
+local function add_to_index(P, flat)
+  for from = 1, #flat, 4000 do
+    call('ZADD', P .. 'i', unpack(flat, from, math.min(from + 3999, #flat)))
   end
 end
 
@@ -131,22 +155,29 @@ local function load_cells(P, m)
   return m.cells
 end
 
-local function add_cell(cells, generation, g)
-  local key = integer(generation) .. ':' .. integer(g.size) .. ':' .. integer(g.passes)
+local function add_cell(cells, generation, size, passes, groups, truncated, tokens, tokens_count, correct,
+                        correct_count)
+  local key = string.format('%.0f:%.0f:%.0f', generation, size, passes)
   local cell = cells[key]
   if not cell then
-    cell = {generation = generation, size = g.size, passes = g.passes, groups = 0, truncated = 0, tokens = 0,
+    cell = {generation = generation, size = size, passes = passes, groups = 0, truncated = 0, tokens = 0,
             tokens_count = 0, correct = 0, correct_count = 0}
     cells[key] = cell
   end
   cell.changed = true
-  cell.groups = cell.groups + 1
-  cell.truncated = cell.truncated + g.truncated
+  cell.groups = cell.groups + groups
+  cell.truncated = cell.truncated + truncated
+  cell.tokens = cell.tokens + tokens
+  cell.tokens_count = cell.tokens_count + tokens_count
+  cell.correct = cell.correct + correct
+  cell.correct_count = cell.correct_count + correct_count
+end
+
+local function add_group(cells, generation, g)
   if g.known then
-    cell.tokens = cell.tokens + g.tokens
-    cell.tokens_count = cell.tokens_count + g.size
-    cell.correct = cell.correct + g.correct
-    cell.correct_count = cell.correct_count + g.passes
+    add_cell(cells, generation, g.size, g.passes, 1, g.truncated, g.tokens, g.size, g.correct, g.passes)
+  else
+    add_cell(cells, generation, g.size, g.passes, 1, g.truncated, 0, 0, 0, 0)
   end
 end
 
@@ -249,236 +280,4 @@ local function finish(m, cells, observed_groups)
     end
   end
   return {mean = mean, integers = n, before = m.start, after = after}
-end
-
--- The levels at the end of steps: step -> level. The open one's is as it stands.
-local function levels_of(P, m, steps)
-  local fields, levels = {}, {}
-  for step in pairs(steps) do
-    if step == m.open then
-      levels[step] = accumulate(m, load_cells(P, m))[1]
-    elseif step >= 0 then
-      fields[#fields + 1] = integer(step)
-    end
-  end
-  for field, text in pairs(fetch(P .. 'h', fields)) do
-    levels[tonumber(field)] = tonumber(string.match(text, '|([^| ]+)[^|]*$'))
-  end
-  return levels
-end
-
--- Problems.
-
-local function unpack_problem(raw)
-  local r = {raw = raw}
-  r.attempts, r.passes, r.ratio, r.last, r.beta, r.turns, r.flags, r.shortest, r.sum, r.count, r.step =
-    struct.unpack(STATE, raw)
-  r.tstep, r.tattempts, r.tpasses = struct.unpack(TALLY, raw, STATE_BYTES + 1)
-  return r
-end
-
-local function step_of(raw) return (struct.unpack('<d', raw, STATE_BYTES + 1)) end
-
-local function smoothed(known, ratio, newest, weight)
-  if not known then return newest end
-  return (1 - weight) * ratio + weight * newest
-end
-
--- A problem's part in the sum over all problems, which only `reference: "dataset"` needs: its smoothed pass ratio,
--- its tally counted, in units of 2^-30.
-local function counted_ratio(m, raw)
-  if not m.dataset then return 0 end
-  local r = unpack_problem(raw)
-  local ratio, known = r.ratio, r.flags % 2 == 1
-  if r.tattempts > 0 then
-    ratio = smoothed(known, ratio, r.tpasses / r.tattempts, m.config.problem_weight)
-  elseif not known then
-    return 0
-  end
-  return math.floor(ratio * RATIO_ONE + 0.5)
-end
-
--- A problem after the step of its tally, packed.
-local function fold(raw, weight, level)
-  local tstep, tattempts, tpasses, tshortest, tsum, tcount = struct.unpack(TALLY, raw, STATE_BYTES + 1)
-  if tattempts == 0 then return string.sub(raw, 1, STATE_BYTES) end
-  local attempts, passes, ratio, _, _, turns, flags, shortest, sum, count = struct.unpack(STATE, raw)
-  local last = tpasses / tattempts
-  local beta, before = last - level, math.floor(flags / 4)
-  local side = beta > 0 and 1 or beta < 0 and 2 or before
-  return struct.pack(STATE, attempts + tattempts, passes + tpasses, smoothed(flags % 2 == 1, ratio, last, weight), last,
-                     beta, turns + ((before ~= 0 and side ~= before) and 1 or 0), 3 + 4 * side,
-                     math.min(shortest, tshortest), sum + tsum, count + tcount, tstep)
-end
-
--- Problems as they stood before a step, packed, following their records back through the undo of later steps.
-local function problems_before(P, m, step, ids)
-  local states, wanted, records = {}, {}, {}
-  local found = fetch(P .. 'p', ids)
-  for _, id in ipairs(ids) do
-    local raw = found[id]
-    if not raw then
-      states[id] = EMPTY
-    else
-      local r = unpack_problem(raw)
-      while r.step >= step do r = unpack_problem(call('HGET', P .. 'u:' .. integer(r.tstep), id)) end
-      if r.tstep >= step then
-        states[id] = string.sub(r.raw, 1, STATE_BYTES)
-      else
-        records[id] = r
-        wanted[r.tstep] = true
-      end
-    end
-  end
-  local levels = levels_of(P, m, wanted)
-  for id, r in pairs(records) do states[id] = fold(r.raw, m.config.problem_weight, levels[r.tstep] or 0) end
-  return states
-end
-
--- Add groups of the open step to their problems; each problem as it stood before the step, packed, by id.
-local function touch(P, m, groups)
-  local ids, place = {}, {}
-  for _, g in ipairs(groups) do
-    if not place[g.problem] then
-      ids[#ids + 1] = g.problem
-      place[g.problem] = #ids
-    end
-  end
-  local found, wanted, before, undo, names = fetch(P .. 'p', ids), {}, {}, {}, {}
-  local attempts, passes, shortest, sums, counts = {}, {}, {}, {}, {}
-  local steps = {}
-  for id, raw in pairs(found) do
-    local step = step_of(raw)
-    steps[id] = step
-    if step ~= m.open then wanted[step] = true end
-  end
-  local levels, weight, _ = levels_of(P, m, wanted), m.config.problem_weight, nil
-  for i, id in ipairs(ids) do
-    local raw, step = found[id], steps[id]
-    if raw then m.ratio_sum = m.ratio_sum - counted_ratio(m, raw) end
-    if step == m.open then
-      before[id] = string.sub(raw, 1, STATE_BYTES)
-      _, attempts[i], passes[i], shortest[i], sums[i], counts[i] = struct.unpack(TALLY, raw, STATE_BYTES + 1)
-    else
-      attempts[i], passes[i], shortest[i], sums[i], counts[i] = 0, 0, NONE, 0, 0
-      if raw and step > m.pruned then
-        undo[#undo + 1] = id
-        undo[#undo + 1] = raw
-      else
-        names[#names + 1] = struct.pack('<I2', #id) .. id
-      end
-      if raw then
-        before[id] = fold(raw, weight, levels[step] or 0)
-      else
-        before[id] = EMPTY
-        m.problems = m.problems + 1
-      end
-    end
-  end
-  for _, g in ipairs(groups) do
-    local i = place[g.problem]
-    attempts[i] = attempts[i] + g.size
-    passes[i] = passes[i] + g.passes
-    if g.known then
-      sums[i] = sums[i] + g.correct
-      counts[i] = counts[i] + g.passes
-      if g.least < shortest[i] then shortest[i] = g.least end
-    end
-  end
-  local flat = {}
-  for i, id in ipairs(ids) do
-    local raw = before[id] .. struct.pack(TALLY, m.open, attempts[i], passes[i], shortest[i], sums[i], counts[i])
-    flat[2 * i - 1] = id
-    flat[2 * i] = raw
-    m.ratio_sum = m.ratio_sum + counted_ratio(m, raw)
-  end
-  put(P .. 'p', flat)
-  put(P .. 'u:' .. integer(m.open), undo)
-  if #names > 0 then call('RPUSH', P .. 'n:' .. integer(m.open), table.concat(names)) end
-  return before
-end
-
--- Opening and closing steps.
-
-local function forget_records(P, step)
-  local n = integer(step)
-  call('UNLINK', P .. 'g:' .. n, P .. 'u:' .. n, P .. 'n:' .. n, P .. 'o:' .. n, P .. 'r:' .. n)
-  call('ZREM', P .. 'w', n)
-  call('ZREM', P .. 's', n)
-end
-
-local function open_step(P, m, step)
-  m.open, m.closed, m.first = step, step - 1, math.min(m.first or step, step)
-  m.start = m.values
-  if m.config.reference == 'dataset' and m.problems > 0 then
-    m.start = {unpack(m.values)}
-    m.start[1] = m.ratio_sum / RATIO_ONE / m.problems
-  end
-  m.cells = {}
-  local kept = call('ZCARD', P .. 's')
-  if kept >= m.config.keep_steps then
-    for _, old in ipairs(call('ZRANGE', P .. 's', 0, kept - m.config.keep_steps)) do
-      forget_records(P, tonumber(old))
-      m.pruned = tonumber(old)
-    end
-  end
-end
-
-local function unpack_observed(raw)
-  local g = {}
-  local counts, known
-  g.size, g.passes, g.truncated, known, g.tokens, g.correct, g.least, counts, g.generation =
-    struct.unpack(OBSERVED, raw)
-  g.counts, g.tokens_known, g.known = counts == 1, known, known == g.size
-  g.problem = string.sub(raw, OBSERVED_BYTES + 1)
-  return g
-end
-
--- Close the open step: groups that were observed and never shaped count, then its level is final.
-local function close(P, m)
-  local n, counted = integer(m.open), {}
-  local cells = load_cells(P, m)
-  if m.kind == 'stepped' then
-    local observed, ids = pairs_of(P .. 'o:' .. n), {}
-    for id in pairs(observed) do ids[#ids + 1] = id end
-    table.sort(ids)
-    local shaped = fetch(P .. 'g:' .. n, ids)
-    for _, id in ipairs(ids) do
-      if not shaped[id] then
-        local g = unpack_observed(observed[id])
-        if g.counts then
-          add_cell(cells, g.generation, g)
-          counted[#counted + 1] = g
-        end
-      end
-    end
-    if #counted > 0 then touch(P, m, counted) end
-  end
-  call('UNLINK', P .. 'r:' .. n, P .. 't')
-  local record = finish(m, cells, #counted)
-  put_step(P, m.open, record)
-  m.values, m.closed, m.open, m.cells = record.after, m.open, nil, {}
-end
-
-local function waiting_steps(P, m)
-  return call('ZRANGEBYSCORE', P .. 'w', '(' .. integer(m.closed), '+inf')
-end
-
--- Close every step before this one, those included of which only observations are known.
-local function close_before(P, m, step)
-  if m.open and m.open < step then close(P, m) end
-  if m.kind ~= 'stepped' then return end
-  for _, waiting in ipairs(waiting_steps(P, m)) do
-    if tonumber(waiting) < step then
-      open_step(P, m, tonumber(waiting))
-      close(P, m)
-    end
-  end
-end
-
-local function advance_to(P, m, step)
-  if m.open ~= step then
-    close_before(P, m, step)
-    open_step(P, m, step)
-  end
 end

@@ -1,0 +1,170 @@
+"""A training request as the commit script takes it, and the script's answer as an outcome (`lua/commit.lua`).
+
+Whatever does not depend on the state is worked out here, so that Redis, which serves everybody, has less to do.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+from .codec import (
+    GROUP_HEAD_BYTES,
+    NONE32,
+    STATE_BYTES,
+    GroupRecord,
+    config_to_json,
+    decode,
+    encode,
+    unpack_group,
+    unpack_state,
+    unpack_states,
+)
+from .model import Commit, CommitOutcome, GroupOutcome
+from .redis_link import Argument
+
+TOKEN_BYTES = 8
+"""Random: tells apart the requests whose groups are kept for one step."""
+SHARED = b"\xff"
+"""Before a request's token, the field that its groups share. No group_id begins so: it is no UTF-8."""
+_NUMBERS = struct.Struct("<IIIdIBId")
+_CELL = struct.Struct("<IIIddddd")
+_TAIL = struct.Struct(f"<{TOKEN_BYTES}sIB16sH")
+_OWN = struct.Struct(f"<{TOKEN_BYTES}sIB")
+"""What a group's tail begins with, before what its whole record ends with."""
+
+
+def arguments(commit: Commit) -> list[Argument]:
+    """ARGV of the commit script, in the order that its first comment tells."""
+    token = os.urandom(TOKEN_BYTES)
+    numbers: list[bytes] = []
+    names: list[Argument] = []
+    pairs: list[Argument] = []
+    cells: dict[tuple[int, int], list[int]] = {}
+    plain = True
+    for place, g in enumerate(commit.groups):
+        size, passes, problem_id, known = g.size, g.passes, g.problem_id, g.tokens_known
+        least = NONE32 if g.correct_tokens_min is None or not known else g.correct_tokens_min
+        correct, count = (g.correct_tokens_sum, passes) if known else (0, 0)
+        flags = g.counts | known << 1
+        numbers.append(_NUMBERS.pack(size, passes, least, correct, count, flags, g.truncated, g.tokens_sum))
+        cell = cells.get((size, passes))
+        if cell is None:
+            cell = cells[size, passes] = [0, 0, 0, 0, 0, 0]
+        cell[0] += 1
+        cell[1] += g.truncated
+        if known:
+            cell[2] += g.tokens_sum
+            cell[3] += size
+            cell[4] += correct
+            cell[5] += passes
+        name = encode(problem_id) if problem_id else b""
+        plain = plain and g.counts and name != b""
+        names.append(name)
+        pairs.append(encode(g.group_id))
+        pairs.append(_TAIL.pack(token, place, g.counts, g.digest, len(name)) + name + g.payload)
+    return [
+        "" if commit.step is None else commit.step,
+        "" if commit.epoch is None else commit.epoch,
+        "" if commit.expected_epoch is None else commit.expected_epoch,
+        commit.generation or 0,
+        encode(commit.request_id or ""),
+        commit.request_digest,
+        config_to_json(commit.config) if commit.config else "",
+        commit.config_text,
+        _twice(pairs[::2]),
+        b"1" if plain and len(set(names)) == len(names) else b"0",
+        token,
+        b"".join([_CELL.pack(*key, *cell) for key, cell in cells.items()]),
+        b"".join(numbers),
+        *names,
+        *pairs,
+    ]
+
+
+def _twice(ids: Sequence[Argument]) -> Argument:
+    """The first that is there twice, or nothing."""
+    if len(set(ids)) == len(ids):
+        return b""
+    seen: set[Argument] = set()
+    for one in ids:
+        if one in seen:
+            return one
+        seen.add(one)
+    raise AssertionError("fewer different ones, and none twice")
+
+
+def outcome(commit: Commit, reply: Sequence[Any]) -> CommitOutcome:
+    """What the script answered, as an outcome."""
+    _, epoch, step, created, config_text, step_level, mean, stale, replayed, shared, rest = reply
+    level, accumulators, states = _head(shared) if shared else (0.0, (), 0)
+    is_stale = bool(stale)
+    if not replayed:
+        ids = [g.problem_id or "" for g in commit.groups]
+        groups = [
+            GroupOutcome(g.group_id, state.problem_id, level, accumulators, state, g.payload, False, is_stale)
+            for g, state in zip(commit.groups, unpack_states(ids, shared[states:]), strict=True)
+        ]
+    else:
+        entries, groups = iter(rest), []
+        for place, (g, again) in enumerate(zip(commit.groups, replayed, strict=True)):
+            if again == 49:  # "1": its whole record is among the entries
+                groups.append(_recorded(g.group_id, unpack_group(next(entries))))
+                continue
+            problem_id = g.problem_id or decode(next(entries))
+            state = unpack_state(problem_id, shared, states + place * STATE_BYTES)
+            groups.append(
+                GroupOutcome(g.group_id, problem_id, level, accumulators, state, g.payload, False, is_stale)
+            )
+    return CommitOutcome(
+        commit.run,
+        int(epoch),
+        int(step),
+        float(step_level),
+        float(mean),
+        tuple(groups),
+        created=bool(created),
+        config_text=decode(config_text),
+    )
+
+
+def _recorded(group_id: str, record: GroupRecord) -> GroupOutcome:
+    return GroupOutcome(
+        group_id,
+        record.problem.problem_id,
+        record.level,
+        record.accumulators,
+        record.problem,
+        record.payload,
+        replayed=True,
+        stale=record.stale,
+    )
+
+
+def _head(shared: bytes) -> tuple[float, tuple[float, ...], int]:
+    """The level for beta, the other accumulators before the step, and where the problems' states begin."""
+    extras = shared[GROUP_HEAD_BYTES - 1]
+    (level,) = struct.unpack_from("<d", shared)
+    accumulators = struct.unpack_from(f"<{extras}d", shared, GROUP_HEAD_BYTES)
+    return level, accumulators, GROUP_HEAD_BYTES + 8 * extras
+
+
+def whole_group(tail: bytes, shared: bytes) -> bytes:
+    """The whole record of a group (`codec.GroupRecord`), from its tail and what its request was answered from."""
+    _, place, counts = _OWN.unpack_from(tail)
+    states = GROUP_HEAD_BYTES + 8 * shared[GROUP_HEAD_BYTES - 1]
+    at = states + STATE_BYTES * place
+    head = bytearray(shared[:states])
+    head[GROUP_HEAD_BYTES - 2] |= counts << 1
+    return b"".join((head, shared[at : at + STATE_BYTES], tail[_OWN.size :]))
+
+
+def split_group(record: bytes, token: bytes) -> tuple[bytes, bytes]:
+    """The other way: a group that is alone in its request."""
+    at = GROUP_HEAD_BYTES + 8 * record[GROUP_HEAD_BYTES - 1] + STATE_BYTES
+    shared = bytearray(record[:at])
+    counts = shared[GROUP_HEAD_BYTES - 2] >> 1 & 1
+    shared[GROUP_HEAD_BYTES - 2] &= 1
+    return _OWN.pack(token, 0, counts) + record[at:], bytes(shared)
