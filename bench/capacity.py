@@ -24,10 +24,9 @@ from typing import Any
 import httpx
 import redis
 
+from processes import children, cpu, resident
 from servers import Service, redis_server
 
-TICKS = os.sysconf("SC_CLK_TCK")
-PAGE = os.sysconf("SC_PAGE_SIZE")
 FILLER = "First we expand the product and collect the terms, then we compare both sides and solve for the unknown. "
 
 
@@ -50,27 +49,6 @@ class Row:
     def per_core(self) -> float:
         """Rollouts a second that one core's worth of CPU carries, Redis not included."""
         return 1e6 / (self.server_us + self.verifier_us)
-
-
-def children(pid: int) -> list[int]:
-    found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += [int(child), *children(int(child))]
-    return found
-
-
-def cpu(pid: int) -> float:
-    """User and system seconds of a process so far."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def resident(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
 
 
 def answers(choice: random.Random) -> tuple[str, str]:

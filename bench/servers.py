@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,6 +58,13 @@ class Service:
             env={**os.environ, "DEEPCOMPRESS_LOG_LEVEL": "error"},
         )
         _wait_for(self.port, self._process)
+
+    def wait_until_ready(self) -> None:
+        """Until `/readyz` says yes."""
+        while True:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/readyz", timeout=5):
+                return
+            time.sleep(0.2)
 
     def stop(self, sign: signal.Signals = signal.SIGTERM) -> None:
         """SIGTERM drains; SIGKILL ends it in the middle of whatever it does."""

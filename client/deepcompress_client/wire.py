@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StringConstraints, WrapValidator
+from pydantic import BaseModel, ConfigDict, FailFast, Field, StrictBool, StrictInt, StringConstraints, WrapValidator
 from pydantic_core import PydanticCustomError
 
 __all__ = [
@@ -77,6 +77,9 @@ def _repair_text(value: Any, handler: Any) -> str:
 def _one_or_more(value: Any, handler: Any) -> Any:
     if isinstance(value, list) and not value:
         raise PydanticCustomError("gold_empty", "give at least one gold answer")
+    if isinstance(value, list) and not all(isinstance(one, str) for one in value):
+        # Said once, not once an element: a request must not be able to ask for a million messages.
+        raise PydanticCustomError("gold_type", "give gold answers as text")
     return handler(value)
 
 
@@ -119,7 +122,7 @@ class VerifyItem(_Request):
 
 
 class VerifyRequest(_Request):
-    items: list[VerifyItem] = Field(min_length=1)
+    items: Annotated[list[VerifyItem], FailFast()] = Field(min_length=1)
     answer_format: AnswerFormat | None = None
 
 
@@ -172,7 +175,7 @@ class _Group(_Request):
 
 
 class ShapeGroup(_Group):
-    rollouts: list[ShapeRollout] = Field(min_length=1)
+    rollouts: Annotated[list[ShapeRollout], FailFast()] = Field(min_length=1)
 
 
 class _Batch(_Request):
@@ -187,7 +190,7 @@ class _Batch(_Request):
 
 
 class ShapeRequest(_Batch):
-    groups: list[ShapeGroup] = Field(min_length=1)
+    groups: Annotated[list[ShapeGroup], FailFast()] = Field(min_length=1)
 
 
 class RewardComponents(_Answer):
@@ -244,11 +247,11 @@ class ScoreRollout(_Request):
 
 class ScoreGroup(_Group):
     gold: Gold
-    rollouts: list[ScoreRollout] = Field(min_length=1)
+    rollouts: Annotated[list[ScoreRollout], FailFast()] = Field(min_length=1)
 
 
 class ScoreRequest(_Batch):
-    groups: list[ScoreGroup] = Field(min_length=1)
+    groups: Annotated[list[ScoreGroup], FailFast()] = Field(min_length=1)
     answer_format: AnswerFormat | None = None
 
 

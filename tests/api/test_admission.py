@@ -18,7 +18,7 @@ async def _take(gate: Gate, run: str, order: list[str], hold: float = 0.0) -> No
 
 def test_runs_take_turns() -> None:
     async def scenario() -> list[str]:
-        gate, order = Gate(1, 100), []
+        gate, order = Gate(1, 100, 10**9), []
         async with gate.turn("first"):
             waiting = [asyncio.create_task(_take(gate, run, order)) for run in ["busy"] * 6 + ["small"] * 2]
             await asyncio.sleep(0)
@@ -32,7 +32,7 @@ def test_runs_take_turns() -> None:
 
 def test_a_full_line_is_a_429_for_that_run_alone() -> None:
     async def scenario() -> None:
-        gate, order = Gate(1, 2), []
+        gate, order = Gate(1, 2, 10**9), []
         async with gate.turn("x"):
             waiting = [asyncio.create_task(_take(gate, "busy", order)) for _ in range(2)]
             await asyncio.sleep(0)
@@ -49,7 +49,7 @@ def test_a_full_line_is_a_429_for_that_run_alone() -> None:
 
 def test_places_are_not_lost_when_waiters_give_up() -> None:
     async def scenario() -> None:
-        gate, order = Gate(2, 100), []
+        gate, order = Gate(2, 100, 10**9), []
         for _ in range(200):
             tasks = [asyncio.create_task(_take(gate, f"r{i % 3}", order)) for i in range(8)]
             await asyncio.sleep(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -18,9 +18,13 @@ from ..verification import VerifierPool
 from ..windows import Windows
 from .admission import Door, Gate
 from .auth import Grant, KeyRing
-from .body import parse, read_body
+from .body import parse, read_body, too_large
 from .errors import Problem, abandoned
 from .rewards import RewardService
+from .structure import structure_of
+
+SMALL_BODY = 1 << 20
+"""Largest body of a request that sends no batch: a configuration, a name, a step."""
 
 Model = TypeVar("Model", bound=BaseModel)
 T = TypeVar("T")
@@ -44,7 +48,24 @@ class Context:
 
     async def body(self, request: Request, model: type[Model]) -> Model:
         """The request's body as a wire model."""
-        return parse(model, await self.raw_body(request))
+        raw = await self.raw_body(request)
+        self._bound(request, raw)
+        return parse(model, raw)
+
+    async def small_body(self, request: Request, model: type[Model]) -> Model:
+        """The body of a request that sends no batch, as a wire model; through the door, as all bodies go."""
+        with self.door.enter(request, SMALL_BODY):
+            return parse(model, await read_body(request, SMALL_BODY, self.settings.body_timeout))
+
+    def _bound(self, request: Request, raw: bytes | bytearray) -> None:
+        """Refuse what would take too much memory to parse; the request's place then weighs what it will take."""
+        found = structure_of(raw)
+        most = self.settings.max_items + self.settings.max_groups
+        if found.objects > most + 1:
+            raise too_large("the number of items", most)
+        if found.crowded:
+            raise Problem(413, "too-large", "the body has more fields and values than a request of its items has")
+        request.state.place.weigh(len(raw) + found.memory)
 
     async def raw_body(self, request: Request) -> bytes | bytearray:
         """The request's body, decompressed."""
@@ -75,6 +96,19 @@ def grant_of(request: Request) -> Grant:
 
 
 In = Annotated[Context, Depends(context_of)]
+
+
+async def in_turn(
+    request: Request, context: Context, run: str | None, work: Callable[[], Coroutine[Any, Any, T]]
+) -> T:
+    """The result of the work, done when it is the run's turn; given up, and its place in the line with it, when
+    the caller hangs up. Raises a 429 Problem where the run's line is full."""
+
+    async def wait_and_work() -> T:
+        async with context.gate.turn(run or "", request.state.place.weight):
+            return await work()
+
+    return await unless_abandoned(request, wait_and_work())
 
 
 async def unless_abandoned(request: Request, work: Coroutine[Any, Any, T]) -> T:

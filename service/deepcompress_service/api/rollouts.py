@@ -8,6 +8,7 @@ it counts once however many of its rollouts, on however many replicas, do so.
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from typing import Any
 
 import orjson
@@ -26,7 +27,7 @@ from ..rendezvous import Arrival, Cohort, Collecting, Refused
 from ..verification import Check, Verdict
 from .auth import require_run
 from .body import documented
-from .context import Context, In, grant_of, unless_abandoned
+from .context import Context, In, grant_of, in_turn, unless_abandoned
 from .errors import Problem, invalid
 from .translate import golds, verdict_row
 
@@ -69,8 +70,7 @@ async def rollout(request: Request, context: In) -> Response:
         context.rewards.check_gold("gold", body.gold)
         if body.rollout_index >= body.group_size:
             raise invalid("rollout_index", f"is from 0 to group_size - 1, which is {body.group_size - 1}")
-        async with context.gate.turn(body.run):
-            arrival, verdict = await _verify(context, body)
+        arrival, verdict = await in_turn(request, context, body.run, partial(_verify, context, body))
         group_size, place = body.group_size, body.rollout_index
         alone = _shape_request(body, [_shape_rollout(body, verdict)], arrival)
         del body

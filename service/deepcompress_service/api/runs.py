@@ -66,7 +66,7 @@ def _json(value: Any, status: int = 200) -> Response:
 async def put_run(run: Run, request: Request, context: In) -> Response:
     """Create a run, or find that it has this configuration already. Another configuration is a 409, unless
     the run has no state yet."""
-    config = await context.body(request, RunConfig)
+    config = await context.small_body(request, RunConfig)
     plan = make_plan(config, context.settings.problem_weight)
     state = await context.store.put_run(run, plan.difficulty, plan.text)
     return _json(run_row(state), 201 if state.created else 200)
@@ -138,7 +138,7 @@ async def checkpoints(run: Run, context: In) -> Response:
 @router.post("/{run}/checkpoints/{name}", status_code=201, openapi_extra=documented(CheckpointRequest, {"step": 400}))
 async def make_checkpoint(run: Run, name: CheckpointName, request: Request, context: In) -> Response:
     """Save the state as at the end of a step, even if later steps have begun."""
-    body = await context.body(request, CheckpointRequest)
+    body = await context.small_body(request, CheckpointRequest)
     return _json(_checkpoint_row(await context.store.checkpoint(run, name, body.step)), 201)
 
 
@@ -165,14 +165,14 @@ async def delete_checkpoint(run: Run, name: CheckpointName, context: In) -> Resp
 )
 async def restore(run: Run, request: Request, context: In) -> Response:
     """The state of the checkpoint becomes the run's. The epoch rises."""
-    body = await context.body(request, RestoreRequest)
+    body = await context.small_body(request, RestoreRequest)
     return _json(run_row(await context.store.restore(run, body.checkpoint)))
 
 
 @router.post("/{run}/rewind", response_model=RunInfo, openapi_extra=documented(RewindRequest, {"next_step": 401}))
 async def rewind(run: Run, request: Request, context: In) -> Response:
     """Forget everything at steps from `next_step` on. The epoch rises."""
-    body = await context.body(request, RewindRequest)
+    body = await context.small_body(request, RewindRequest)
     return _json(run_row(await context.store.rewind(run, body.next_step)))
 
 

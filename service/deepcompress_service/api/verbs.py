@@ -19,7 +19,7 @@ from deepcompress_client.wire import (
 from ..shaping import strategies
 from .auth import require_run
 from .body import documented
-from .context import In, grant_of, unless_abandoned
+from .context import In, grant_of, in_turn
 
 router = APIRouter(prefix="/v1")
 
@@ -93,8 +93,7 @@ async def verify(request: Request, context: In) -> Response:
         body = await context.body(request, VerifyRequest)
         _check_items(request, body)
         turn = next((item.run for item in body.items if item.run), None)
-        async with context.gate.turn(turn or ""):
-            return _json(await unless_abandoned(request, context.rewards.verify(body)))
+        return _json(await in_turn(request, context, turn, lambda: context.rewards.verify(body)))
 
 
 @router.post(
@@ -110,9 +109,7 @@ async def shape(request: Request, context: In) -> Response:
     with context.door.enter(request):
         body = await context.body(request, ShapeRequest)
         _check_run(request, body)
-        turn = body.run
-        async with context.gate.turn(turn or ""):
-            return _json(await unless_abandoned(request, context.rewards.shape(body)))
+        return _json(await in_turn(request, context, body.run, lambda: context.rewards.shape(body)))
 
 
 @router.post(
@@ -127,9 +124,7 @@ async def score(request: Request, context: In) -> Response:
     with context.door.enter(request):
         body = await context.body(request, ScoreRequest)
         _check_run(request, body)
-        turn = body.run
-        async with context.gate.turn(turn or ""):
-            return _json(await unless_abandoned(request, context.rewards.score(body)))
+        return _json(await in_turn(request, context, body.run, lambda: context.rewards.score(body)))
 
 
 @router.get("/strategies", tags=["verbs"], summary="The strategies, what they need and their parameters")

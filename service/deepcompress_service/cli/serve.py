@@ -49,6 +49,7 @@ def serve(
     import uvicorn
     from pydantic import ValidationError
 
+    from deepcompress_service.connections import Connection, allow_connections
     from deepcompress_service.metrics_folder import prepare
     from deepcompress_service.settings import Settings, explain
 
@@ -74,6 +75,7 @@ def serve(
         state = without_password(settings.state_url)
         typer.echo(f"deepcompress at {address} ({address}/docs describes it); state in {state}", err=True)
 
+    allow_connections()
     # Several processes count and watch together, in a folder that must be known before any of them starts.
     with prepare() if settings.workers > 1 else nullcontext():
         uvicorn.run(
@@ -81,6 +83,8 @@ def serve(
             factory=True,
             host=settings.host,
             port=settings.port,
+            http=Connection,
+            ws="none",
             workers=settings.workers,
             timeout_graceful_shutdown=30,
             access_log=False,

@@ -11,7 +11,7 @@ from fastapi import Query, Request, Response
 from deepcompress_client.wire import AnswerFormat, VerifyRequest
 
 from ..auth import require_run
-from ..context import Context, grant_of, unless_abandoned
+from ..context import Context, grant_of, in_turn
 from ..errors import invalid
 
 OutcomeRange = Literal["pm1", "0_1"]
@@ -52,8 +52,7 @@ async def verdicts(
     if run is not None:
         require_run(grant_of(request), run)
     body = VerifyRequest.model_validate({"items": items, "answer_format": answer_format})
-    async with context.gate.turn(run or ""):
-        answer = await unless_abandoned(request, context.rewards.verify(body))
+    answer = await in_turn(request, context, run, lambda: context.rewards.verify(body))
     rows: list[dict[str, Any]] = answer["verdicts"]
     return rows
 

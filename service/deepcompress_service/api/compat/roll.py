@@ -111,7 +111,7 @@ async def submit_task(
 )
 async def task_result(request: Request, context: RollIn) -> Response:
     """The result of a submitted task, by POST or, as ROLL does, by a GET with a body."""
-    body = await context.body(request, TaskResult)
+    body = await context.small_body(request, TaskResult)
     try:
         reward, correct, status = orjson.loads(base64.urlsafe_b64decode(body.reward_request_id))
         reward, correct, status = float(reward), bool(correct), str(status)

@@ -1,0 +1,491 @@
+"""Mixed traffic for as long as wanted: rollouts a second, times by batch size, wrong answers, growth of memory.
+
+    python bench/soak.py [--minutes 30] [--hostile 0.01] [--rate 0] [--out FOLDER]
+
+One service and a Redis with `appendfsync always`. Eight runs train at once: `score` with batches of 1 to 2,048
+rollouts, `verify` then `shape`, single `rollouts` that wait for their group; plain `verify` beside them, three
+dashboards that follow the event streams, a scrape of the metrics every 15 seconds. One rollout in a hundred is
+hostile. Every verdict is held against what an idle service said of the row, every level and reward against the
+paper's formula, computed again here.
+
+Memory is the proportional share (PSS) of every process of the service, so that it may be added up. It is called
+flat where the fitted line over what comes after the warm-up (the first fifth) rises by less than 3% of the
+median from end to end. Times of answers are those of this machine with this client on it: on a busy machine they
+say nothing. Exit status 1 where memory is not flat or an answer was wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from processes import children, cpu, proportional, resident
+from servers import Service, redis_server
+from traffic import Findings, Row, Traffic, encoded, load, next_level
+
+SCORED = (1, 16, 128, 512, 2048)
+VERIFIED = (1, 64)
+OBSERVED = (16, 128)
+SENDERS = len(SCORED) + len(VERIFIED) + len(OBSERVED) + 1
+FLAT = 0.03
+WARM_UP = 0.2
+EVERY_S = 5.0
+MIB = 2**20
+
+
+@dataclass(slots=True)
+class Sample:
+    """Memory at one moment, in bytes."""
+
+    at: float
+    server: int
+    verifiers: int
+    resident: int
+    done: int
+    """Rollouts answered so far."""
+
+    @property
+    def total(self) -> int:
+        return self.server + self.verifiers
+
+
+@dataclass(slots=True)
+class Soak:
+    """What is being measured, as it goes."""
+
+    traffic: Traffic
+    share: float
+    rate: float
+    client: httpx.AsyncClient
+    findings: Findings = field(default_factory=Findings)
+    took: defaultdict[tuple[str, int], list[float]] = field(default_factory=lambda: defaultdict(list))
+    codes: Counter[str] = field(default_factory=Counter)
+    samples: list[Sample] = field(default_factory=list)
+    rollouts: int = 0
+    hostile: int = 0
+    events: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    async def send(self, verb: str, size: int, path: str, body: dict[str, Any]) -> Any:
+        """The answer to a request; None, and noted, where it is not a 200."""
+        content = encoded(body)
+        began = time.perf_counter()
+        try:
+            answer = await self.client.post(path, content=content)
+        except httpx.TransportError as error:
+            self.codes[f"{path} {type(error).__name__}"] += 1
+            return None
+        if verb:
+            self.took[verb, size].append(time.perf_counter() - began)
+        self.codes[str(answer.status_code)] += 1
+        if answer.status_code != 200:
+            self.findings.note(f"status {answer.status_code}", answer.text[:200])
+            return None
+        return answer.json()
+
+    async def pace(self, began: float, rollouts: int, hostile: int) -> None:
+        """Count what was answered since `began`, and wait where there is a rate to keep."""
+        self.rollouts += rollouts
+        self.hostile += hostile
+        share = self.rate / SENDERS
+        await asyncio.sleep(max(0.0, began + rollouts / share - time.monotonic()) if share else 0.0)
+
+
+# --- who sends ---------------------------------------------------------------------------------------------
+
+
+def rollouts_of(rows: Sequence[Row], text: bool) -> list[dict[str, Any]]:
+    return [
+        {"tokens": row.tokens, "truncated": row.truncated, **({"response": row.response} if text else {})}
+        for row in rows
+    ]
+
+
+async def scoring(soak: Soak, size: int) -> None:
+    """A trainer that sends whole batches."""
+    run, choice, level, step = f"score-{size}", random.Random(size), 1.0, 0
+    while True:
+        step, began = step + 1, time.monotonic()
+        groups = soak.traffic.groups(choice, size, soak.share)
+        body = [
+            {
+                "problem_id": rows[0].problem,
+                "group_id": str(at),
+                "gold": rows[0].gold,
+                "rollouts": rollouts_of(rows, True),
+            }
+            for at, rows in enumerate(groups)
+        ]
+        answer = await soak.send("score", size, "/v1/score", {"run": run, "step": step, "groups": body})
+        if answer is None:
+            return  # the level is unknown from here on; noted
+        level = next_level(level, answer["groups"])
+        if abs(level - answer["level"]) > 1e-9:
+            soak.findings.note("level", f"{run} step {step}: {answer['level']} instead of {level}")
+            level = answer["level"]
+        for rows, group in zip(groups, answer["groups"], strict=True):
+            soak.findings.verdicts(rows, group["verdicts"])
+            soak.findings.group(group, [row.tokens for row in rows])
+        await soak.pace(began, *_count(groups))
+
+
+async def verify_and_shape(soak: Soak, size: int) -> None:
+    """A trainer that verifies as rollouts come, with identity, and shapes at the end of the step."""
+    run, choice, step = f"verify-shape-{size}", random.Random(-size), 0
+    while True:
+        step, began = step + 1, time.monotonic()
+        groups = soak.traffic.groups(choice, size, soak.share)
+        items = [
+            _identified(row, run, step, at, place) for at, rows in enumerate(groups) for place, row in enumerate(rows)
+        ]
+        verified = await soak.send("verify, observed", size, "/v1/verify", {"items": items})
+        if verified is None:
+            return
+        verdicts = iter(verified["verdicts"])
+        body = []
+        for at, rows in enumerate(groups):
+            of_group = [next(verdicts) for _ in rows]
+            soak.findings.verdicts(rows, of_group)
+            if not all(verdict["recorded"] for verdict in of_group):
+                soak.findings.note("observation", f"{run} step {step} group {at} was not recorded")
+            sent = [
+                {**one, "correct": verdict["correct"], "status": verdict["status"]}
+                for one, verdict in zip(rollouts_of(rows, False), of_group, strict=True)
+            ]
+            body.append({"problem_id": rows[0].problem, "group_id": str(at), "rollouts": sent})
+        answer = await soak.send("shape", size, "/v1/shape", {"run": run, "step": step, "groups": body})
+        if answer is None:
+            return
+        for rows, group in zip(groups, answer["groups"], strict=True):
+            soak.findings.group(group, [row.tokens for row in rows])
+        await soak.pace(began, *_count(groups))
+
+
+def _identified(row: Row, run: str, step: int, group: int, place: int) -> dict[str, Any]:
+    item: dict[str, Any] = {"run": run, "step": step, "problem_id": row.problem, "group_id": str(group)}
+    item |= {"rollout_id": f"{group}-{place}", "gold": row.gold, "response": row.response}
+    return item | {"tokens": row.tokens, "truncated": row.truncated}
+
+
+async def single_rollouts(soak: Soak) -> None:
+    """A trainer whose every rollout is a request of its own, held until its group is complete."""
+    choice, step = random.Random(3), 0
+    while True:
+        step, began = step + 1, time.monotonic()
+        (rows,) = soak.traffic.groups(choice, 8, soak.share)
+        body: dict[str, Any] = {
+            "run": "rollouts",
+            "step": step,
+            "problem_id": rows[0].problem,
+            "group_size": len(rows),
+        }
+        body["gold"] = rows[0].gold
+        answers = await asyncio.gather(
+            *(
+                soak.send("rollouts", 1, "/v1/rollouts", {**body, "rollout_index": place, **sent})
+                for place, sent in enumerate(rollouts_of(rows, True))
+            )
+        )
+        if None in answers:
+            return
+        soak.findings.verdicts(rows, [answer["verdict"] for answer in answers])
+        first = answers[0]
+        group = {"group_id": first["group_id"], "level": first["level"]}
+        group["correct"] = [answer["correct"] for answer in answers]
+        group["rewards"] = [answer["reward"] for answer in answers]
+        soak.findings.group(group, [row.tokens for row in rows])
+        await soak.pace(began, *_count([rows]))
+
+
+async def verifying(soak: Soak, size: int) -> None:
+    """Somebody who only wants verdicts."""
+    choice = random.Random(100 + size)
+    while True:
+        began = time.monotonic()
+        groups = soak.traffic.groups(choice, size, soak.share)
+        rows = [row for of_group in groups for row in of_group]
+        items = [{"gold": r.gold, "response": r.response, "truncated": r.truncated} for r in rows]
+        answer = await soak.send("verify", size, "/v1/verify", {"items": items})
+        if answer is None:
+            return
+        soak.findings.verdicts(rows, answer["verdicts"])
+        await soak.pace(began, *_count(groups))
+
+
+async def watching(soak: Soak, path: str) -> None:
+    """A dashboard."""
+    while True:
+        try:
+            async with soak.client.stream("GET", path) as stream:
+                soak.codes[f"stream {stream.status_code}"] += 1
+                async for line in stream.aiter_lines():
+                    soak.events += line.startswith("event:")
+        except httpx.TransportError as error:
+            soak.codes[f"stream {type(error).__name__}"] += 1
+        await asyncio.sleep(1)
+
+
+async def scraping(soak: Soak) -> None:
+    """Prometheus, and somebody who pages through a run."""
+    while True:
+        for path in ("/metrics", "/v1/runs/score-16/history?limit=500", "/v1/runs/score-16/problems", "/readyz"):
+            answer = await soak.client.get(path)
+            soak.codes[str(answer.status_code)] += 1
+            # The run may not have begun.
+            if answer.status_code != 200 and not (answer.status_code == 404 and "score-16" in path):
+                soak.findings.note(f"status {answer.status_code}", path)
+        await asyncio.sleep(15)
+
+
+def _count(groups: Sequence[Sequence[Row]]) -> tuple[int, int]:
+    return sum(map(len, groups)), sum(len(rows) for rows in groups if rows[0].hostile)
+
+
+# --- what is looked at -------------------------------------------------------------------------------------
+
+
+async def sampling(soak: Soak, pid: int) -> None:
+    while True:
+        soak.samples.append(await asyncio.to_thread(look, soak, pid))
+        await asyncio.sleep(EVERY_S)
+
+
+def look(soak: Soak, pid: int) -> Sample:
+    below = children(pid)
+    return Sample(
+        at=time.monotonic() - soak.began,
+        server=proportional(pid),
+        verifiers=sum(map(proportional, below)),
+        resident=resident(pid) + sum(map(resident, below)),
+        done=soak.rollouts,
+    )
+
+
+def settled(samples: Sequence[Sample]) -> list[Sample]:
+    """The samples after the warm-up."""
+    return [one for one in samples if one.at >= WARM_UP * samples[-1].at]
+
+
+def line(samples: Sequence[Sample], of: Callable[[Sample], int]) -> tuple[float, float]:
+    """(bytes a second, standard error): the median of the slopes between all pairs (Theil and Sen), which a few
+    peaks do not move; its error from the slopes of eight blocks left out in turn."""
+
+    def slope(some: Sequence[Sample]) -> float:
+        thin = some[:: max(1, len(some) // 150)]
+        pairs = [(of(b) - of(a)) / (b.at - a.at) for i, a in enumerate(thin) for b in thin[i + 1 :] if b.at > a.at]
+        return median(pairs) if pairs else 0.0
+
+    blocks = min(8, len(samples))
+    left = [
+        slope([one for at, one in enumerate(samples) if at * blocks // len(samples) != block])
+        for block in range(blocks)
+    ]
+    middle = fmean(left)
+    error = ((blocks - 1) / blocks * sum((one - middle) ** 2 for one in left)) ** 0.5
+    return slope(samples), error
+
+
+def verdict(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Whether memory is flat, and the figures that say so."""
+    after = settled(samples)
+    span = after[-1].at - after[0].at
+    slope, error = line(after, lambda one: one.total)
+    server, _ = line(after, lambda one: one.server)
+    middle = median(one.total for one in after)
+    return {
+        "flat": slope * span <= FLAT * middle,
+        "minutes": span / 60,
+        "slope_mib_per_hour": slope * 3600 / MIB,
+        "slope_error_mib_per_hour": error * 3600 / MIB,
+        "server_slope_mib_per_hour": server * 3600 / MIB,
+        "median_mib": middle / MIB,
+        "least_mib": min(one.total for one in after) / MIB,
+        "most_mib": max(one.total for one in after) / MIB,
+        "first_third_mib": median(one.total for one in after[: max(1, len(after) // 3)]) / MIB,
+        "last_third_mib": median(one.total for one in after[-max(1, len(after) // 3) :]) / MIB,
+    }
+
+
+def draw(soak: Soak, path: Path) -> None:
+    """Memory over time, and rollouts a second."""
+    from matplotlib.figure import Figure
+
+    minutes = [one.at / 60 for one in soak.samples]
+    figure = Figure(figsize=(9, 5.5))
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    for name, of, colour in (
+        ("all processes", lambda one: one.total, "#4a5568"),
+        ("server", lambda one: one.server, "#1b7f8c"),
+        ("verifier workers", lambda one: one.verifiers, "#c0392b"),
+    ):
+        upper.plot(minutes, [of(one) / MIB for one in soak.samples], label=name, color=colour, linewidth=1)
+    upper.axvspan(0, WARM_UP * minutes[-1], color="#eeeeee", label="warm-up")
+    upper.set_ylabel("memory, MiB (PSS)")
+    upper.set_ylim(bottom=0)
+    upper.legend(frameon=False, fontsize=8, ncols=4, loc="upper right")
+    # A big batch is counted when it is answered: the rate over half a minute.
+    reach = max(1, round(30 / EVERY_S))
+    pairs = list(zip(soak.samples, soak.samples[reach:], strict=False))
+    lower.plot(
+        [b.at / 60 for _, b in pairs],
+        [(b.done - a.done) / (b.at - a.at) for a, b in pairs],
+        color="#1b7f8c",
+        linewidth=1,
+    )
+    lower.set_ylabel("rollouts a second")
+    lower.set_xlabel("minutes")
+    lower.set_ylim(bottom=0)
+    for axis in (upper, lower):
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def report(soak: Soak, seconds: float, core_seconds: float, console: Console) -> dict[str, Any]:
+    table = Table(title="Times of answers", title_justify="left")
+    for name in ("verb", "rollouts", "requests", "p50 ms", "p99 ms", "longest ms"):
+        table.add_column(name, justify="left" if name == "verb" else "right")
+    rows = []
+    for (verb, size), took in sorted(soak.took.items()):
+        took.sort()
+        p50, p99, longest = (1000 * took[int(q * (len(took) - 1))] for q in (0.5, 0.99, 1.0))
+        rows.append(
+            {"verb": verb, "rollouts": size, "requests": len(took), "p50_ms": p50, "p99_ms": p99, "max_ms": longest}
+        )
+        table.add_row(verb, f"{size:,}", f"{len(took):,}", f"{p50:,.1f}", f"{p99:,.1f}", f"{longest:,.1f}")
+    console.print(table)
+    memory = verdict(soak.samples)
+    console.print(
+        f"{soak.rollouts:,} rollouts in {seconds / 60:.1f} minutes: {soak.rollouts / seconds:,.0f} a second, "
+        f"{1e6 * core_seconds / max(1, soak.rollouts):,.0f} µs of CPU each; {soak.hostile:,} hostile "
+        f"({100 * soak.hostile / max(1, soak.rollouts):.2f}%); {soak.events:,} events streamed"
+    )
+    console.print(
+        f"memory of all processes after the warm-up: {memory['least_mib']:.0f} to {memory['most_mib']:.0f} MiB, "
+        f"median {memory['median_mib']:.0f}; first third {memory['first_third_mib']:.0f}, "
+        f"last third {memory['last_third_mib']:.0f}; slope {memory['slope_mib_per_hour']:+.1f} "
+        f"± {memory['slope_error_mib_per_hour']:.1f} MiB an hour"
+    )
+    console.print(f"[bold]memory is {'flat' if memory['flat'] else 'NOT FLAT'}[/bold]")
+    console.print(f"answers by code: {dict(soak.codes)}")
+    wrong = dict(soak.findings.wrong)
+    console.print(
+        f"wrong: {wrong or 'nothing'}; undecided where an idle service decides: {soak.findings.undecided:,}"
+    )
+    for example in soak.findings.examples:
+        console.print(f"  {example}", markup=False, highlight=False)
+    unlike = soak.traffic.mislabelled
+    console.print(f"rows whose verdict is not their label, before the load: {len(unlike)} {unlike[:8]}", markup=False)
+    return {
+        "source": soak.traffic.source,
+        "seconds": seconds,
+        "rollouts": soak.rollouts,
+        "rollouts_per_s": soak.rollouts / seconds,
+        "cpu_us_per_rollout": 1e6 * core_seconds / max(1, soak.rollouts),
+        "hostile": soak.hostile,
+        "events": soak.events,
+        "rows": rows,
+        "memory": memory,
+        "codes": dict(soak.codes),
+        "wrong": wrong,
+        "undecided_under_load": soak.findings.undecided,
+        "unlike_their_label": unlike,
+        "samples": [[round(s.at, 1), s.server, s.verifiers, s.resident, s.done] for s in soak.samples],
+    }
+
+
+async def run(service: Service, options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    traffic = load()
+    console.print(f"rows: {len(traffic.problems)} problems, {len(traffic.hostile)} hostile; {traffic.source}")
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(base_url=service.url, timeout=300, limits=limits) as client:
+        await traffic.learn(client)
+        pids = [service.pid, *children(service.pid)]
+        before = sum(map(cpu, pids))
+        soak = Soak(traffic, options.hostile, options.rate, client)
+        work: list[Awaitable[None]] = [scoring(soak, size) for size in SCORED]
+        work += [verifying(soak, size) for size in VERIFIED]
+        work += [*(verify_and_shape(soak, size) for size in OBSERVED), single_rollouts(soak)]
+        work += [watching(soak, path) for path in ("/dashboard/events", *_STREAMS)]
+        work += [scraping(soak), sampling(soak, service.pid)]
+        tasks = [asyncio.ensure_future(one) for one in work]
+        await show(soak, tasks, 60 * options.minutes, console)
+        seconds = time.monotonic() - soak.began
+        soak.samples.append(look(soak, service.pid))
+        spent = sum(map(cpu, {*pids, *children(service.pid)})) - before
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        for error in ended:
+            if isinstance(error, Exception):
+                raise error
+        figures = report(soak, seconds, spent, console)
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / "soak.json").write_text(json.dumps(figures) + "\n")
+        draw(soak, options.out / "soak.png")
+        console.print(f"written: {options.out}/soak.json, {options.out}/soak.png")
+    return figures
+
+
+_STREAMS = ("/dashboard/runs/score-128/events", "/dashboard/runs/score-1/events")
+
+
+async def show(soak: Soak, tasks: Sequence[asyncio.Future[None]], seconds: float, console: Console) -> None:
+    """A progress bar until the time is up; on a terminal it moves, elsewhere a line a minute."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    said = 0.0
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("", total=seconds)
+        while (at := time.monotonic() - soak.began) < seconds:
+            await asyncio.sleep(min(1.0, seconds - at))
+            memory = soak.samples[-1].total / MIB if soak.samples else 0.0
+            wrong = sum(soak.findings.wrong.values())
+            text = f"{soak.rollouts:,} rollouts, {memory:.0f} MiB, {wrong} wrong"
+            progress.update(bar, completed=at, description=text)
+            if not console.is_terminal and at - said >= 60:
+                said = at
+                console.print(f"{at / 60:5.1f} min  {text}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--hostile", type=float, default=0.01, help="share of hostile groups (default: 0.01)")
+    parser.add_argument("--rate", type=float, default=0.0, help="rollouts a second; 0: as many as it takes (default)")
+    parser.add_argument("--workers", type=int, default=1, help="server processes (default: 1)")
+    parser.add_argument("--out", type=Path, help="folder for soak.json and soak.png")
+    options = parser.parse_args()
+    os.environ.setdefault("DEEPCOMPRESS_VERIFIER_WORKERS", "2")
+    console = Console(width=120 if not sys.stdout.isatty() else None)
+    with tempfile.TemporaryDirectory() as name, redis_server(Path(name)) as url:
+        service = Service(url, workers=options.workers)
+        service.start()
+        try:
+            service.wait_until_ready()
+            figures = asyncio.run(run(service, options, console))
+        finally:
+            service.stop()
+    if figures["wrong"] or not figures["memory"]["flat"]:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Connections that cannot be held open, nor filled, by a caller that does nothing useful with them.
+
+uvicorn's protocol waits for ever for a request's head, takes any number of headers, and waits for ever for
+a caller to read its answer. Here a head has a size and a time, what is left of a body whose request was answered
+already has a time, and so has a caller that has stopped reading. Bodies are timed where they are read
+(`api.body`). Connections have a number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+HEAD_BYTES = 65_536
+"""Request line and headers."""
+HEAD_S = 10.0
+REST_S = 10.0
+"""For the rest of a body that nobody waits for: its request was refused before it was read."""
+STALL_S = 60.0
+"""Without a byte read by a caller that an answer waits for."""
+MAX_CONNECTIONS = 70_000
+"""Of one process; more than single rollouts may wait in it."""
+
+_TOO_LARGE = (
+    STATUS_LINE[431] + b"content-type: text/plain; charset=utf-8\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+)
+
+
+class Connection(HttpToolsProtocol):
+    """One connection. Every wait for the caller ends."""
+
+    head_bytes = HEAD_BYTES
+    head_s = HEAD_S
+    rest_s = REST_S
+    stall_s = STALL_S
+    max_connections = MAX_CONNECTIONS
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._in_head = True
+        self._head_size = 0
+        self._heads = 0
+        self._patience: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self.max_connections:
+            transport.abort()
+            return
+        self._wait(self.head_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait(None)
+        self._reads()
+        super().connection_lost(exc)
+
+    # What arrives
+
+    def data_received(self, data: bytes) -> None:
+        if self._in_head and self._patience is None:
+            self._wait(self.head_s)  # the next request of a connection that was kept
+        in_head, heads = self._in_head, self._heads
+        super().data_received(data)
+        if not self._in_head or self.transport.is_closing():
+            return
+        # Bytes in which a body or a head ended were hardly of the next one.
+        self._head_size += len(data) if in_head and self._heads == heads else 0
+        if self._head_size > self.head_bytes:
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._heads += 1
+        self._head_size = 0
+        self._wait(None)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_head = True
+        self._wait(None)
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self._in_head and not self.transport.is_closing():
+            self._wait(self.rest_s)
+
+    def _wait(self, seconds: float | None) -> None:
+        """Close the connection unless something happens within so many seconds."""
+        if self._patience is not None:
+            self._patience.cancel()
+        self._patience = None if seconds is None else self.loop.call_later(seconds, self._give_up)
+
+    def _give_up(self) -> None:
+        self._patience = None
+        if self.cycle is not None and not self.cycle.response_complete and self._in_head:
+            # A request before it is being worked on: that one's answer is owed.
+            self._wait(self.head_s)
+            return
+        self.transport.abort()
+
+    # What is read
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._look_again(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        self._reads()
+        super().resume_writing()
+
+    def _look_again(self, waiting: int) -> None:
+        """Give up where nothing of what waits now was read by the next look."""
+
+        def look() -> None:
+            now = self.transport.get_write_buffer_size()
+            if now >= waiting:
+                self.transport.abort()
+            else:
+                self._look_again(now)
+
+        self._stall = self.loop.call_later(self.stall_s, look)
+
+    def _reads(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+
+
+def allow_connections() -> None:
+    """Let this process and its children have as many open files as the system permits, up to what is needed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + 4096
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
