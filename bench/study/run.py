@@ -111,14 +111,16 @@ def rounded(value: Any) -> Any:
 
 
 def plan(chosen: dict[str, Table], size: str, seeds: int, cells: set[str] | None = None) -> list[Job]:
-    """Every different run once, seed by seed."""
+    """Every different run once, seed by seed; `cells` are the only ones, by CELL or TABLE/CELL."""
     jobs: list[Job] = []
     planned: set[tuple[str, int]] = set()
     for seed in range(seeds):
         for name, table in chosen.items():
             for cell in table.cells:
                 settings = settings_of(table, cell, size)
-                if (key_of(settings), seed) in planned or (cells is not None and cell not in cells):
+                if (key_of(settings), seed) in planned or (
+                    cells is not None and not {cell, f"{name}/{cell}"} & cells
+                ):
                     continue
                 planned.add((key_of(settings), seed))
                 jobs.append((f"{name} / {cell}", seed, settings))
@@ -143,7 +145,7 @@ def main() -> None:
     parser.add_argument("tables", nargs="+", help="tables of cells.py, or all")
     parser.add_argument("--size", choices=list(SIZES), default="short")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--cells", help="only these, separated by semicolons (a pilot; the report says so)")
+    parser.add_argument("--cells", help="only these, CELL or TABLE/CELL, separated by semicolons")
     parser.add_argument("--workers", type=int, default=1, help="trainings side by side")
     parser.add_argument("--out", type=Path, default=Path("study"))
     parser.add_argument("--service-url", help="else a service of the study's own is started")

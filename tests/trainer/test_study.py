@@ -66,6 +66,8 @@ def test_the_same_settings_run_once_and_seed_by_seed(modules: dict[str, ModuleTy
     assert len(jobs) == 3 * 7  # outcome-only stands in both tables
     assert [seed for _, seed, _ in jobs] == [0] * 7 + [1] * 7 + [2] * 7
     assert len({(cells.key_of(settings), seed) for _, seed, settings in jobs}) == len(jobs)
+    some = run.plan(chosen, "short", 1, {"outcome", "reward-filter/bonus"})
+    assert [label for label, _, _ in some] == ["official / outcome", "reward-filter / bonus"]
 
 
 @pytest.mark.parametrize("correct", [[False] * 4, [True] * 4, [True, True, False, False]])
