@@ -6,9 +6,10 @@ import asyncio
 import base64
 import gc
 import hashlib
+import logging
 import signal
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from importlib import metadata, resources
 from types import FrameType
@@ -29,6 +30,7 @@ from .api.auth import KeyRing
 from .api.context import Context, In
 from .api.middleware import Surroundings
 from .api.rewards import RewardService
+from .difficulty.errors import StoreTooNew, StoreUnavailable
 from .difficulty.retention import DAY_S
 from .difficulty.store import open_store
 from .metrics_folder import shared_folder
@@ -38,6 +40,8 @@ from .settings import Settings
 from .sweeping import sweeping
 from .verification import VerifierPool
 from .windows import Windows
+
+log = logging.getLogger("deepcompress.app")
 
 _REQUEST_MODELS = (
     wire.VerifyRequest,
@@ -69,8 +73,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             max_text_chars=settings.max_text,
         )
         meeting = open_rendezvous(settings.state_url, **_store_options(settings))
-        await store.open()
-        await meeting.open()
+        if settings.masters_are_replaced and not settings.store_replicas:
+            log.warning("DEEPCOMPRESS_STORE_REPLICAS=0: what was acknowledged may be lost at a failover")
+        for opening in (store.open(), meeting.open()):
+            await _opened(opening)
         await pool.start()
         rewards = RewardService(settings, store, pool)
         windows = Windows(rewards.activity, shared_folder())
@@ -120,6 +126,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     if settings.tracing:
         tracing.install(app)
     return app
+
+
+async def _opened(opening: Awaitable[None]) -> None:
+    """A store that cannot be reached yet is no reason not to start: /readyz says why, verify works, and the store
+    is used as soon as it is there. One of a newer version is."""
+    try:
+        await opening
+    except StoreUnavailable as error:
+        log.error("the state store cannot be used yet: %s. Training requests get 503 until it can.", error.detail)
+    except StoreTooNew as error:
+        log.critical("the state store cannot be used: %s", error.detail)
+        raise
 
 
 def _store_options(settings: Settings) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MIB = 1024 * 1024
@@ -36,8 +36,9 @@ class Settings(BaseSettings):
     long as the run."""
     sweep_every: Annotated[float, Field(gt=0)] = 3600.0
     """Seconds between two looks for runs and observations whose time is over."""
-    store_replicas: Annotated[int, Field(ge=0)] = 0
-    """Redis replicas that must acknowledge a write before it is answered (WAIT); else 503."""
+    store_replicas: Annotated[int, Field(ge=0, validate_default=True)] = None  # type: ignore[assignment]
+    """Redis replicas that must acknowledge a write before it is answered (WAIT); else 503. Unless it is set: 1 with
+    redis+sentinel:// and redis+cluster://, whose masters are replaced by replicas, and 0 with one Redis."""
 
     verifier_workers: Annotated[int, Field(ge=1, le=256)] = Field(default_factory=lambda: os.cpu_count() or 1)
     """Answer-checking processes per HTTP process."""
@@ -99,6 +100,18 @@ class Settings(BaseSettings):
             return tuple(key.strip() for key in value.split(",") if key.strip())
         return value
 
+    @field_validator("store_replicas", mode="before")
+    @classmethod
+    def _replicas_where_masters_are_replaced(cls, value: object, info: ValidationInfo) -> object:
+        if value is None:
+            return int(_masters_are_replaced(str(info.data.get("state_url"))))
+        return value
+
+    @property
+    def masters_are_replaced(self) -> bool:
+        """Whether another server may take over from the one that acknowledged."""
+        return _masters_are_replaced(self.state_url)
+
     @model_validator(mode="after")
     def _memory_is_one_process(self) -> Settings:
         if self.state_url.startswith("memory:") and self.workers > 1:
@@ -107,6 +120,10 @@ class Settings(BaseSettings):
                 "set DEEPCOMPRESS_WORKERS=1 or use sqlite:/// or redis://"
             )
         return self
+
+
+def _masters_are_replaced(state_url: str) -> bool:
+    return state_url.startswith(("redis+sentinel:", "redis+cluster:"))
 
 
 def explain(error: ValidationError) -> str:

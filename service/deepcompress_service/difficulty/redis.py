@@ -61,6 +61,7 @@ from .transfer import lines_of, read_lines
 
 SCHEMA_VERSION = 1
 SCHEMA_KEY = "dc:schema"
+PING_KEY = "dc:ping"
 RUNS_KEY = "dc:runs"
 """The names of all runs ever; a run that is gone stays named until someone looks for it."""
 SCRATCH_SECONDS = 3600
@@ -85,12 +86,18 @@ class RedisStore:
         observations_s: float = OBSERVATIONS_S,
     ) -> None:
         self._link: Link = open_link(url, timeout_s=timeout_s, replicas=replicas, max_connections=max_connections)
+        self._link.guard = self._check_schema
         self._slow = slow_timeout_s
         self._observations_s = max(1, round(observations_s))
         self._listed: set[str] = set()
 
     async def open(self) -> None:
-        version = await self._link.command(SCHEMA_KEY, "GET", SCHEMA_KEY)
+        await self._check_schema()
+
+    async def _check_schema(self) -> None:
+        """Until it has found a schema that we know, every operation begins with it: the server may be down when the
+        service starts, or be another one when it is up."""
+        version = await self._link.command(SCHEMA_KEY, "GET", SCHEMA_KEY, first=True)
         if version is not None and int(version) > SCHEMA_VERSION:
             raise StoreTooNew(
                 f"this Redis has schema version {int(version)}, this service knows {SCHEMA_VERSION}: run the newer "
@@ -99,13 +106,17 @@ class RedisStore:
                 known=SCHEMA_VERSION,
             )
         if version is None:
-            await self._link.command(SCHEMA_KEY, "SET", SCHEMA_KEY, SCHEMA_VERSION, "NX", writes=True)
+            await self._link.command(SCHEMA_KEY, "SET", SCHEMA_KEY, SCHEMA_VERSION, "NX", writes=True, first=True)
+        self._link.guard = None
 
     async def close(self) -> None:
         await self._link.close()
 
     async def ping(self) -> None:
-        await self._link.command(SCHEMA_KEY, "GET", SCHEMA_KEY)
+        if self._link.guard is not None:
+            await self._link.guard()
+        # A write, since training requests are: Redis may be full, or short of replicas, and still answer a GET.
+        await self._link.command(PING_KEY, "SET", PING_KEY, 1, "EX", 60, writes=True, first=True)
 
     # runs
 

@@ -32,6 +32,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from .breaker import Breaker
 from .errors import StoreTooNew, StoreUnavailable
 from .scripts import Script
 
@@ -50,6 +51,10 @@ class Link(ABC):
         self.timeout_s = timeout_s
         self.replicas = replicas
         """How many replicas must have a write before it is acknowledged (WAIT)."""
+        self.guard: Callable[[], Awaitable[None]] | None = None
+        """What must have been found right before anything else is asked, however late the server comes up. It takes
+        itself away when it has."""
+        self._breaker = Breaker()
 
     @abstractmethod
     async def client_for(self, key: str) -> Redis: ...
@@ -59,6 +64,9 @@ class Link(ABC):
 
     @abstractmethod
     async def close(self) -> None: ...
+
+    def breaker_of(self, key: str) -> Breaker:
+        return self._breaker
 
     def client_at(self, host: str, port: int) -> Redis | None:
         """The server that a cluster which is moving slots points to for one request."""
@@ -80,10 +88,14 @@ class Link(ABC):
 
         return await self._bounded(key, attempt, timeout_s or self.timeout_s)
 
-    async def command(self, key: str, *command: Argument, writes: bool = False) -> Any:
+    async def command(self, key: str, *command: Argument, writes: bool = False, first: bool = False) -> Any:
+        """`first`: asked whatever the guard and the breaker say."""
+
         async def attempt(client: Redis, asking: bool) -> Any:
             return await self._send(client, key, command, writes, asking)
 
+        if first:
+            return await self._tried(key, attempt, self.timeout_s)
         return await self._bounded(key, attempt, self.timeout_s)
 
     async def batch(self, key: str, commands: Sequence[Sequence[Argument]]) -> list[Any]:
@@ -124,15 +136,23 @@ class Link(ABC):
             if replies[-1] < self.replicas:
                 raise StoreUnavailable(
                     f"only {replies[-1]} of the {self.replicas} replicas asked for have the write so far: "
-                    "send the request again",
+                    "send the request again. Where there are no replicas, and an acknowledged write may be lost with "
+                    "its master, DEEPCOMPRESS_STORE_REPLICAS=0 does without",
                     replicas=replies[-1],
                 )
         return reply
 
     async def _bounded(self, key: str, attempt: Callable[[Redis, bool], Awaitable[Any]], timeout_s: float) -> Any:
-        """Attempts until one succeeds or the time is up."""
+        """Attempts until one succeeds or the time is up; none while the breaker knows that they would be in vain."""
+        self.breaker_of(key).admit()
+        if self.guard is not None:
+            await self.guard()
+        return await self._tried(key, attempt, timeout_s)
+
+    async def _tried(self, key: str, attempt: Callable[[Redis, bool], Awaitable[Any]], timeout_s: float) -> Any:
         pause, last = FIRST_PAUSE_S, "no answer"
         elsewhere: Redis | None = None
+        breaker = self.breaker_of(key)
         deadline = asyncio.get_running_loop().time() + timeout_s
         try:
             async with asyncio.timeout_at(deadline):
@@ -140,7 +160,9 @@ class Link(ABC):
                 while asyncio.get_running_loop().time() < deadline:
                     try:
                         client = elsewhere or await self.client_for(key)
-                        return await attempt(client, elsewhere is not None)
+                        reply = await attempt(client, elsewhere is not None)
+                        breaker.answered()
+                        return reply
                     except AuthenticationError:
                         raise
                     except AGAIN as error:
@@ -154,8 +176,14 @@ class Link(ABC):
                     await self.lost()
                 raise builtins.TimeoutError
         except asyncio.TimeoutError:  # noqa: UP041 - on 3.11+ the builtin; redis' own TimeoutError shadows it here
-            raise StoreUnavailable(f"Redis gave no answer within {timeout_s:g} s ({last})") from None
+            why = f"Redis gave no answer within {timeout_s:g} s ({last})"
+            breaker.unanswered(why)
+            raise StoreUnavailable(why) from None
+        except StoreUnavailable:
+            breaker.answered()
+            raise
         except ResponseError as error:
+            breaker.answered()
             if "STORETOONEW" in str(error):
                 raise StoreTooNew("this run was written by a newer version of the service") from error
             raise StoreUnavailable(f"Redis refused: {error}") from error
@@ -269,6 +297,7 @@ class ClusterLink(Link):
         self._max_connections = max_connections
         self._clients: dict[tuple[str, int], Redis] = {}
         self._slots: list[tuple[int, int, tuple[str, int]]] = []
+        self._breakers: dict[int, Breaker] = {}
 
     def client_at(self, host: str, port: int) -> Redis | None:
         return self._client((host, port))
@@ -284,6 +313,14 @@ class ClusterLink(Link):
             )
             self._clients[address] = _plain(Redis.from_pool(pool))
         return self._clients[address]
+
+    def breaker_of(self, key: str) -> Breaker:
+        """One for each range of slots: where a master is lost, the runs of the others go on."""
+        slot = key_slot(key.encode())
+        for first, last, _ in self._slots:
+            if first <= slot <= last:
+                return self._breakers.setdefault(first, Breaker())
+        return self._breaker
 
     async def client_for(self, key: str) -> Redis:
         if not self._slots:

@@ -38,12 +38,24 @@ class SqliteStore(LocalStore):
         self._read_connection: sqlite3.Connection | None = None
 
     async def open(self) -> None:
-        await self._run(self._writer, self._open_writer)
-        await self._run(self._reader, self._open_reader)
+        """Not needed: what was not opened yet, since the file could not be used when the service started, is opened
+        by the next request."""
+        await self._run(self._writer, self._opened_writer)
+        await self._run(self._reader, self._opened_reader)
 
-    def _open_writer(self) -> None:
-        Path(self._path).parent.mkdir(parents=True, exist_ok=True)
-        self._write_connection = connection = self._connect()
+    def _opened_writer(self) -> sqlite3.Connection:
+        if self._write_connection is None:
+            Path(self._path).parent.mkdir(parents=True, exist_ok=True)
+            connection = self._connect()
+            try:
+                self._check_schema(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._write_connection = connection
+        return self._write_connection
+
+    def _check_schema(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
         try:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -65,8 +77,10 @@ class SqliteStore(LocalStore):
             connection.execute("ROLLBACK")
             raise
 
-    def _open_reader(self) -> None:
-        self._read_connection = self._connect()
+    def _opened_reader(self) -> sqlite3.Connection:
+        if self._read_connection is None:
+            self._read_connection = self._connect()
+        return self._read_connection
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -88,7 +102,7 @@ class SqliteStore(LocalStore):
 
     async def ping(self) -> None:
         def work() -> None:
-            connection = self._connected(self._write_connection)
+            connection = self._opened_writer()
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("ROLLBACK")
 
@@ -101,14 +115,9 @@ class SqliteStore(LocalStore):
         except (sqlite3.Error, OSError) as error:
             raise StoreUnavailable(f"SQLite at {self._path}: {error}", path=self._path) from error
 
-    def _connected(self, connection: sqlite3.Connection | None) -> sqlite3.Connection:
-        if connection is None:
-            raise StoreUnavailable(f"SQLite at {self._path} is not open", path=self._path)
-        return connection
-
     async def _write(self, work: Callable[[Place], T]) -> T:
         def transaction() -> T:
-            connection = self._connected(self._write_connection)
+            connection = self._opened_writer()
             connection.execute("BEGIN IMMEDIATE")
             try:
                 result = work(SqlitePlace(connection, writing=True))
@@ -123,17 +132,24 @@ class SqliteStore(LocalStore):
 
     async def _read(self, work: Callable[[Place], T]) -> T:
         def transaction() -> T:
-            connection = self._connected(self._read_connection)
+            connection = self._opened_reader()
             connection.execute("BEGIN")
             try:
                 return work(SqlitePlace(connection, writing=False))
             finally:
                 connection.execute("ROLLBACK")
 
+        await self._checked()
         return await self._run(self._reader, transaction)
+
+    async def _checked(self) -> None:
+        """Nothing is read from a file whose schema was not looked at."""
+        if self._write_connection is None:
+            await self._run(self._writer, self._opened_writer)
 
     async def _stream(self, work: Callable[[Place], Iterator[str]]) -> AsyncIterator[str]:
         """Over a connection of its own, whose read transaction is one snapshot from the first line to the last."""
+        await self._checked()
         with ThreadPoolExecutor(1, thread_name_prefix="difficulty-export") as executor:
             connection = await self._run(executor, self._connect)
             try:

@@ -54,10 +54,10 @@ class LocalRendezvous:
         self._db: sqlite3.Connection | None = None
 
     async def open(self) -> None:
-        await self._call(self._open)
+        await self._call(lambda: None)
 
     async def close(self) -> None:
-        await self._call(self._close)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown(wait=False)
 
     async def arrive(self, arrival: Arrival) -> Stand:
@@ -67,8 +67,14 @@ class LocalRendezvous:
         return await self._call(lambda: self._look(cohort.key, round, attempt, slot))
 
     async def _call(self, work: Callable[[], T]) -> T:
+        def opened() -> T:
+            # The file may have been out of reach when the service started.
+            if self._db is None:
+                self._open()
+            return work()
+
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, opened)
         except sqlite3.Error as error:
             raise StoreUnavailable(f"the rendezvous file cannot be used: {error}") from error
 
