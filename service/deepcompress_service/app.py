@@ -24,6 +24,7 @@ from pydantic.json_schema import models_json_schema
 from deepcompress_client import wire
 
 from . import dashboard, logs, pulse, tracing
+from .allocator import keep_freed_memory
 from .api import compat, errors, health, rollouts, runs, verbs
 from .api.admission import Door, Gate
 from .api.auth import KeyRing
@@ -62,6 +63,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        keep_freed_memory()
         logs.configure(settings.log_format, settings.log_level)
         observations_s = settings.observation_ttl_days * DAY_S
         store = open_store(settings.state_url, observations_s=observations_s, **_store_options(settings))

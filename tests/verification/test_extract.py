@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given
 
 from deepcompress_service.verification.extract import Extraction, boxes_of_gold, extract
 from deepcompress_service.verification.verdict import AnswerFormat
@@ -148,3 +150,10 @@ def test_a_gold_given_as_a_solution_stands_for_its_boxes() -> None:
     assert boxes_of_gold("Therefore, $(A, B) = \\boxed{(-6, 10)}.$") == "(-6, 10)"
     assert boxes_of_gold("\\boxed{1} papers and \\boxed{2} bins") == "1, 2"
     assert boxes_of_gold("42") == "42"
+
+
+@given(st.lists(st.sampled_from(["<", "</", "</think>", "</think", "think>", "x", "<think>"]), max_size=200))
+def test_what_comes_after_the_last_end_of_thinking(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    after = text.rpartition("</think>")[2].strip()
+    assert (answer(text, "bare") or "") == after

@@ -4,13 +4,13 @@ what they answer into rows of the answer.
 
 from __future__ import annotations
 
-import hashlib
 import struct
 import zlib
 from collections.abc import Sequence
 from typing import Any
 
 import orjson
+from blake3 import blake3
 
 from deepcompress_client.wire import ScoreGroup, ScoreRollout, ShapeGroup, ShapeRollout
 
@@ -45,9 +45,9 @@ def unpack_verdicts(payload: bytes) -> tuple[Verdict, ...]:
 
 
 def _head(group: ShapeGroup | ScoreGroup, kind: bytes) -> Any:
-    """The hash of what a group carries beside its rollouts. SHA-256, cut to 16 bytes: the one strong hash that
-    processors have instructions for, and a step carries many megabytes of text."""
-    digest = hashlib.sha256(kind)
+    """The hash of what a group carries beside its rollouts. BLAKE3, cut to 16 bytes: as strong as SHA-256, at two or
+    three times its speed, and a step carries many megabytes of text."""
+    digest = blake3(kind)
     fixed = [group.problem_id, group.reference_accuracy, group.reference_tokens, group.target_tokens]
     digest.update(orjson.dumps(fixed))
     return digest
@@ -66,7 +66,7 @@ def shape_digest(group: ShapeGroup) -> bytes:
     """What identifies a shape group's content: everything sent, rollouts in order."""
     digest = _head(group, b"shape")
     digest.update(b"".join(_rollout_head(r, r.correct, _STATUS_CODE[r.status]) for r in group.rollouts))
-    return bytes(digest.digest()[:16])
+    return bytes(digest.digest(16))
 
 
 def score_digest(group: ScoreGroup) -> bytes:
@@ -79,7 +79,7 @@ def score_digest(group: ScoreGroup) -> bytes:
         pieces += (_rollout_head(rollout, False, 255), struct.pack("<q", len(text)), text)
     # In one call: each gives the interpreter lock away, and waits to get it back.
     digest.update(b"".join(pieces))
-    return bytes(digest.digest()[:16])
+    return bytes(digest.digest(16))
 
 
 def group_commit(

@@ -17,6 +17,7 @@ MAX_RESPONSE_CHARS = 16 * 1024 * 1024
 
 _BOX = "\\boxed"
 _FBOX = "\\fbox"
+_THOUGHT = "</think>"
 _MAX_JOINED = 32
 """Boxes side by side that are read as one answer."""
 _GAP = 64
@@ -51,9 +52,7 @@ def extract(
     """Find the answer of a response. Pure, total, linear."""
     if len(response) > max_chars:
         return _none("unreadable", f"too_long: {len(response)} characters, the limit is {max_chars}")
-    # one character is found many times faster than a word, and most responses have neither mark
-    start = response.rfind("</think>") if "<" in response else -1
-    start = 0 if start < 0 else start + 8
+    start = _after_thinking(response)
     if truncated and response.find("<think>", start) >= 0:
         return _none("no_answer", "truncated before </think>")
     if answer_format == "bare":
@@ -73,6 +72,20 @@ def extract(
         phrase = closing_answer(response, start)
         return Extraction(phrase) if phrase else _none("no_answer", "neither a box nor a closing phrase was found")
     return _none("no_answer", "no complete \\boxed{} was found")
+
+
+def _after_thinking(response: str) -> int:
+    """Where the text after the last `</think>` begins; 0 where there is none."""
+    # one character is found many times faster than a word, and most responses hold few of it
+    place = response.rfind("<")
+    for _ in range(64):
+        if place < 0:
+            return 0
+        if response.startswith(_THOUGHT, place):
+            return place + len(_THOUGHT)
+        place = response.rfind("<", 0, place)
+    place = response.rfind(_THOUGHT, 0, place + len(_THOUGHT))
+    return 0 if place < 0 else place + len(_THOUGHT)
 
 
 def boxes_of_gold(gold: str) -> str:
