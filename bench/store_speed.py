@@ -1,13 +1,19 @@
 """How fast the difficulty stores take a request, against groups in it and problems known.
 
     python bench/store_speed.py [--groups 1,8,64,512,2048] [--problems 1000,10000,100000,1000000]
-                                [--stores redis,sqlite] [--fsync always]
+                                [--stores redis,sqlite] [--payloads 0,400] [--fsync always]
 
 Times are of `store.commit`, one request after the other over one connection, each a new step with 16 rollouts a
-group and a payload of `--payload` bytes (about what the verdicts of 16 rollouts take). Beside Redis stands the
-floor: all bytes that such a request leaves in Redis, sent as one pipelined HSET to the same server, timed at the
-client's call too. redis-server runs with `appendonly yes`, `appendfsync always`, as the guarantee needs; with
-`--fsync no` the disk is left out, which shows the work alone. After each size: what a problem takes in Redis.
+group. The payload of a group is nothing for `shape`, and for `score` the packed verdicts, some 400 bytes for 16
+rollouts. Beside Redis stands the floor: all bytes that the request leaves in Redis, sent as one pipelined HSET to the
+same server, timed at the client's call too, right after the request. redis-server runs with `appendonly yes`,
+`appendfsync always`, as the guarantee needs; with `--fsync no` the disk is left out, which shows the work alone.
+
+Each line has the median and the least of the repeats: on a machine that others use too, the least is what the work
+takes. `µs/group` is the least over the groups. After the lines of a store: how the cost of a group changes with the
+size of the request, and the cost of a request with the number of problems known. After each number of problems: what
+their records take in Redis, and a page of 100 of them, the first (which makes the index of their names), the next,
+and one by pass ratio.
 """
 
 from __future__ import annotations
@@ -17,29 +23,52 @@ import asyncio
 import random
 import shutil
 import socket
+import sqlite3
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 
-from deepcompress_service.difficulty.model import Commit, DifficultyConfig, GroupCommit
+from deepcompress_service.difficulty.codec import ProblemRecord, Tally, pack_problem
+from deepcompress_service.difficulty.model import Commit, DifficultyConfig, GroupCommit, ProblemState
 from deepcompress_service.difficulty.redis_commit import SHARED
 from deepcompress_service.difficulty.store import DifficultyStore, open_store
 
 G = 16
+RUN = "bench"
+AT_ONCE = 5000
+KINDS = {0: "shape"}
+"""By payload; any other is a score."""
 
 
-def a_group(rng: random.Random, name: int, payload: bytes) -> GroupCommit:
+@dataclass(frozen=True)
+class Line:
+    """One measurement: seconds of each request, and of the floor after it."""
+
+    problems: int
+    groups: int
+    payload: int
+    times: list[float]
+    floor: list[float]
+
+
+def name_of(problem: int) -> str:
+    return f"problem-{problem:07}"
+
+
+def a_group(rng: random.Random, problem: int, payload: bytes) -> GroupCommit:
     passes = rng.randrange(G + 1)
     return GroupCommit(
-        group_id=f"problem-{name:07}",
-        problem_id=f"problem-{name:07}",
+        group_id=name_of(problem),
+        problem_id=name_of(problem),
         digest=rng.randbytes(16),
         payload=payload,
         size=G,
@@ -50,46 +79,72 @@ def a_group(rng: random.Random, name: int, payload: bytes) -> GroupCommit:
     )
 
 
-async def fill(store: DifficultyStore, run: str, problems: int) -> int:
-    """Make the run know so many problems; the next step."""
+async def begin(store: DifficultyStore) -> None:
+    """The run, its first two steps, and the first problem."""
+    for step in (0, 1):
+        group = a_group(random.Random(step), 0, b"")
+        await store.commit(Commit(RUN, (group,), step=step, config=DifficultyConfig(keep_steps=8), config_text="{}"))
+
+
+def records(problems: int) -> Iterator[list[tuple[str, bytes]]]:
+    """All problems but the first as step 0 would have left them, in portions: filling by requests takes minutes."""
     rng = random.Random(0)
-    step = 0
-    for start in range(0, problems, 10_000):
-        batch = tuple(a_group(rng, i, b"") for i in range(start, min(start + 10_000, problems)))
-        await store.commit(Commit(run, batch, step=step, config=DifficultyConfig(keep_steps=8), config_text="{}"))
-        step += 1
-    return step
+    kinds = [
+        pack_problem(
+            ProblemRecord(ProblemState(""), Tally(0, G, passes, 1000 if passes else None, passes * 1000, passes))
+        )
+        for passes in range(G + 1)
+    ]
+    for start in range(1, problems, AT_ONCE):
+        yield [(name_of(i), rng.choice(kinds)) for i in range(start, min(start + AT_ONCE, problems))]
+
+
+async def fill_redis(client: Redis, problems: int) -> None:
+    for some in records(problems):
+        await client.hset(f"dc:{{{RUN}}}:p", mapping=dict(some))
+    await client.hset(f"dc:{{{RUN}}}:m", "problems", str(problems))
+
+
+def fill_sqlite(path: str, problems: int) -> None:
+    with sqlite3.connect(path, timeout=60) as connection:
+        for some in records(problems):
+            connection.executemany(
+                "INSERT INTO problems SELECT space, ?, ? FROM spaces WHERE run = ?", [(*row, RUN) for row in some]
+            )
+        connection.execute("UPDATE spaces SET meta = json_set(meta, '$.problems', ?) WHERE run = ?", (problems, RUN))
+    connection.close()
 
 
 async def time_commits(
     store: DifficultyStore,
-    run: str,
     step: int,
     groups: int,
     problems: int,
-    arguments: argparse.Namespace,
+    payload: int,
+    repeats: int,
     client: Redis | None = None,
-) -> tuple[list[float], list[float]]:
-    """Seconds of each commit, and of the floor right after it, so that a busy machine troubles both alike."""
+) -> Line:
+    """Each request, and the floor right after it, so that a busy machine troubles both alike."""
     rng = random.Random(groups)
     times, floor = [], []
-    for i in range(arguments.repeats):
+    for i in range(repeats):
         names = rng.sample(range(problems), groups)
-        payload = bytes(arguments.payload)
-        commit = Commit(run, tuple(a_group(rng, name, payload) for name in names), step=step + i)
+        commit = Commit(RUN, tuple(a_group(rng, name, bytes(payload)) for name in names), step=step + i)
         start = time.perf_counter()
         await store.commit(commit)
         times.append(time.perf_counter() - start)
         if client is not None:
-            floor.append(await time_floor(client, await stored_by(client, run, step + i, groups)))
-    return times, floor
+            floor.append(await time_floor(client, await stored_by(client, RUN, step + i, groups)))
+    return Line(problems, groups, payload, times, floor)
 
 
 async def stored_by(client: Redis, run: str, step: int, groups: int) -> list[Any]:
     """What the last request left: fields and values of its groups, undo, problems, and the run's own keys."""
     prefix = f"dc:{{{run}}}:"
     flat: list[Any] = []
-    names = [name for name in await client.hgetall(f"{prefix}g:{step}") if not name.startswith(SHARED)]
+    of_groups = await client.hgetall(f"{prefix}g:{step}")
+    names = [name for name in of_groups if not name.startswith(SHARED)]
+    assert len(names) == groups
     flat += (b"n", b"".join(await client.lrange(f"{prefix}n:{step}", 0, -1)))
     for key in (f"{prefix}g:{step}", f"{prefix}u:{step}", f"{prefix}m", f"{prefix}t"):
         for field, value in (await client.hgetall(key)).items():
@@ -107,6 +162,20 @@ async def time_floor(client: Redis, flat: list[Any]) -> float:
     taken = time.perf_counter() - start
     await client.unlink("floor")
     return taken
+
+
+async def time_pages(store: DifficultyStore) -> str:
+    taken = []
+    cursor: str | None = None
+    for _ in range(2):
+        start = time.perf_counter()
+        _, cursor = await store.problems(RUN, limit=100, cursor=cursor)
+        taken.append(time.perf_counter() - start)
+    start = time.perf_counter()
+    await store.problems(RUN, limit=100, sort="pass_ratio")
+    taken.append(time.perf_counter() - start)
+    first, following, by_ratio = (f"{1e3 * seconds:.1f} ms" for seconds in taken)
+    return f"a page of 100: the first {first}, the next {following}, by pass ratio {by_ratio}"
 
 
 @asynccontextmanager
@@ -129,57 +198,100 @@ async def redis_server(fsync: str) -> AsyncIterator[str]:
             await server.wait()
 
 
-def say(store: str, problems: int, groups: int, times: list[float], floor: Sequence[float] = ()) -> None:
-    middle = statistics.median(times)
-    line = f"{store:7} {problems:9,} {groups:6,} {1 / middle:9.1f} {middle * 1e3:9.2f} {max(times) * 1e3:9.2f}"
-    if floor:
-        least = statistics.median(floor)
-        line += f" {least * 1e3:9.2f} {middle / least:6.2f}"
-    print(line, flush=True)
+def say(store: str, line: Line) -> Line:
+    middle, least = statistics.median(line.times), min(line.times)
+    text = (
+        f"{store:7} {KINDS.get(line.payload, 'score'):6} {line.problems:9,} {line.groups:6,} {1 / middle:10.1f}"
+        f" {middle * 1e3:9.2f} {least * 1e3:8.2f} {least / line.groups * 1e6:8.1f}"
+    )
+    if line.floor:
+        floor = statistics.median(line.floor)
+        text += (
+            f" {floor * 1e3:9.2f} {min(line.floor) * 1e3:8.2f} {middle / floor:7.2f} {least / min(line.floor):6.2f}"
+        )
+    print(text, flush=True)
+    return line
+
+
+def conclude(store: str, lines: Sequence[Line]) -> None:
+    """Whether the cost is linear in groups and flat in problems, from the least of each line."""
+    cost = {(line.payload, line.problems, line.groups): min(line.times) for line in lines}
+    for payload in sorted({line.payload for line in lines}):
+        of_kind = [line for line in lines if line.payload == payload]
+        most = max(line.problems for line in of_kind)
+        sizes = sorted({line.groups for line in of_kind if line.problems == most})
+        each = ", ".join(f"{groups:,}: {1e6 * cost[payload, most, groups] / groups:.0f}" for groups in sizes)
+        print(f"{store} {KINDS.get(payload, 'score')}: µs a group by groups, {most:,} problems known: {each}")
+        for groups in sizes:
+            known = sorted({line.problems for line in of_kind if line.groups == groups})
+            each = ", ".join(f"{problems:,}: {1e3 * cost[payload, problems, groups]:.2f}" for problems in known)
+            print(f"{store} {KINDS.get(payload, 'score')}: ms by problems known, {groups:,} groups: {each}")
+
+
+async def bench(
+    store: DifficultyStore, name: str, problems: int, arguments: argparse.Namespace, client: Redis | None
+) -> list[Line]:
+    lines, step = [], 2
+    for payload in arguments.payloads:
+        for groups in (n for n in arguments.groups if n <= problems):
+            line = await time_commits(store, step, groups, problems, payload, arguments.repeats, client)
+            step += arguments.repeats
+            lines.append(say(name, line))
+    return lines
+
+
+async def bench_redis(problems: int, arguments: argparse.Namespace) -> list[Line]:
+    async with redis_server(arguments.fsync) as url:
+        store, client = open_store(url, timeout_s=60.0), Redis.from_url(url)
+        await store.open()
+        await begin(store)
+        await fill_redis(client, problems)
+        lines = await bench(store, "redis", problems, arguments, client)
+        key = f"dc:{{{RUN}}}:"
+        needed = await client.memory_usage(f"{key}p", samples=0)
+        pages = await time_pages(store)
+        index = await client.memory_usage(f"{key}i", samples=0)
+        print(
+            f"        {problems:,} problem records: {needed / 1e6:.1f} MB ({needed / problems:.0f} bytes each),"
+            f" the index of their names {index / 1e6:.1f} MB; {pages}"
+        )
+        await store.close()
+        await client.aclose()
+    return lines
+
+
+async def bench_sqlite(problems: int, arguments: argparse.Namespace) -> list[Line]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "state.sqlite3")
+        store = open_store(f"sqlite:///{path}")
+        await store.open()
+        await begin(store)
+        fill_sqlite(path, problems)
+        lines = await bench(store, "sqlite", problems, arguments, None)
+        print(f"        {problems:,} problems: {await time_pages(store)}")
+        await store.close()
+    return lines
+
+
+def numbers(text: str) -> list[int]:
+    return [int(n) for n in text.split(",")]
 
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--groups", default="1,8,64,512,2048")
-    parser.add_argument("--problems", default="1000,10000,100000,1000000")
+    parser.add_argument("--groups", type=numbers, default="1,8,64,512,2048")
+    parser.add_argument("--problems", type=numbers, default="1000,10000,100000,1000000")
     parser.add_argument("--stores", default="redis,sqlite")
-    parser.add_argument("--payload", type=int, default=800)
+    parser.add_argument("--payloads", type=numbers, default="0,400", help="bytes a group keeps beside its numbers")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--fsync", default="always", choices=("always", "everysec", "no"))
     arguments = parser.parse_args()
-    sizes = [int(n) for n in arguments.groups.split(",")]
-    known = [int(n) for n in arguments.problems.split(",")]
-    print("store    problems groups  requests/s  median ms    max ms  floor ms  ratio")
-    if "redis" in arguments.stores and shutil.which("redis-server"):
-        async with redis_server(arguments.fsync) as url:
-            store, client = open_store(url, timeout_s=60.0), Redis.from_url(url)
-            await store.open()
-            for problems in known:
-                run = f"bench-{problems}"
-                step = await fill(store, run, problems)
-                for groups in (n for n in sizes if n <= problems):
-                    times, floor = await time_commits(store, run, step, groups, problems, arguments, client)
-                    step += arguments.repeats
-                    say("redis", problems, groups, times, floor)
-                needed = await client.memory_usage(f"dc:{{{run}}}:p", samples=0)
-                print(
-                    f"        {problems:,} problem records: {needed / 1e6:.1f} MB"
-                    f" ({needed / problems:.0f} bytes each)"
-                )
-                await store.delete_run(run)
-            await store.close()
-            await client.aclose()
-    if "sqlite" in arguments.stores:
-        with tempfile.TemporaryDirectory() as folder:
-            for problems in known:
-                store = open_store(f"sqlite:///{folder}/{problems}.sqlite3")
-                await store.open()
-                step = await fill(store, "bench", problems)
-                for groups in (n for n in sizes if n <= problems):
-                    times, _ = await time_commits(store, "bench", step, groups, problems, arguments)
-                    step += arguments.repeats
-                    say("sqlite", problems, groups, times)
-                await store.close()
+    if "redis" in arguments.stores and not shutil.which("redis-server"):
+        parser.error("redis-server is not installed: --stores sqlite leaves it out")
+    print("store   kind    problems groups requests/s median ms least ms µs/group  floor ms least ms   ratio  least")
+    for name, run in (("redis", bench_redis), ("sqlite", bench_sqlite)):
+        if name in arguments.stores:
+            conclude(name, [line for problems in arguments.problems for line in await run(problems, arguments)])
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from .codec import (
@@ -22,7 +23,7 @@ from .codec import (
     unpack_state,
     unpack_states,
 )
-from .model import Commit, CommitOutcome, GroupOutcome
+from .model import Commit, CommitOutcome, DifficultyConfig, GroupOutcome
 from .redis_link import Argument
 
 TOKEN_BYTES = 8
@@ -65,6 +66,7 @@ def arguments(commit: Commit) -> list[Argument]:
         names.append(name)
         pairs.append(encode(g.group_id))
         pairs.append(_TAIL.pack(token, place, g.counts, g.digest, len(name)) + name + g.payload)
+    ids = pairs[::2]
     return [
         "" if commit.step is None else commit.step,
         "" if commit.epoch is None else commit.epoch,
@@ -72,16 +74,21 @@ def arguments(commit: Commit) -> list[Argument]:
         commit.generation or 0,
         encode(commit.request_id or ""),
         commit.request_digest,
-        config_to_json(commit.config) if commit.config else "",
+        _config_text(commit.config) if commit.config else "",
         commit.config_text,
-        _twice(pairs[::2]),
+        _twice(ids),
         b"1" if plain and len(set(names)) == len(names) else b"0",
         token,
         b"".join([_CELL.pack(*key, *cell) for key, cell in cells.items()]),
         b"".join(numbers),
-        *names,
+        *(() if names == ids else names),
         *pairs,
     ]
+
+
+@lru_cache(maxsize=64)
+def _config_text(config: DifficultyConfig) -> str:
+    return config_to_json(config)
 
 
 def _twice(ids: Sequence[Argument]) -> Argument:

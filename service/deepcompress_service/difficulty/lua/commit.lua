@@ -3,8 +3,8 @@
 -- arrival, generation, request_id, request digest, config and its text for a run that does not exist yet, a group_id
 -- that is in the request twice (or ''), '1' where the request is plain (every group counts and has a problem_id that
 -- no other has), the request's token, the packed cells that its groups make, the packed numbers of all groups; then the
--- problem_id of each group ('' to take the observations'); then for each group its group_id and its tail, which is
--- stored as it is: token, place in the request, whether it counts, digest, length of the problem_id, the problem_id,
+-- problem_id of each group ('' to take the observations'; none at all where every one is the group_id); then for each
+-- group its group_id and its tail, which is stored as it is: token, place in the request, whether it counts, digest, length of the problem_id, the problem_id,
 -- payload. The groups of a request share one more field, \255 and the token, with what they were answered from: level,
 -- step's level, mean, flags, number of further accumulators, these, then the problem's state before the step by place.
 -- Answers {0, epoch, step, created, config_text, step's level, mean P_g, 1 where the new groups are stale, one digit a
@@ -17,9 +17,8 @@
 local NUMBERS, NUMBERS_BYTES = '<I4I4I4dI4BI4d', 37 -- begins as ADDED does
 local CELL, CELL_BYTES = '<I4I4I4ddddd', 52
 local HEAD, HEAD_BYTES = '<dddBB', 26
-local PROBLEMS, TOKEN = 14, ARGV[11] -- where the problem_ids begin
-local n = (#ARGV - PROBLEMS + 1) / 3
-local PAIRS = PROBLEMS + n
+local PROBLEMS, TOKEN, n = 14, ARGV[11], #ARGV[13] / NUMBERS_BYTES -- where the problem_ids begin, how many groups
+local PAIRS = #ARGV - 2 * n + 1
 local P = string.sub(KEYS[1], 1, -2)
 
 local epoch = epoch_of(P)
@@ -44,7 +43,7 @@ local function read_groups()
     local size, passes, least, correct, _, flags, truncated, tokens =
       struct.unpack(NUMBERS, ARGV[13], NUMBERS_BYTES * (i - 1) + 1)
     groups[i] = {place = i, id = ARGV[PAIRS + 2 * i - 2], tail = ARGV[PAIRS + 2 * i - 1],
-                 problem = ARGV[PROBLEMS + i - 1], size = size, passes = passes, counts = flags % 2 == 1,
+                 problem = ARGV[PAIRS == PROBLEMS and PAIRS + 2 * i - 2 or PROBLEMS + i - 1], size = size, passes = passes, counts = flags % 2 == 1,
                  known = flags >= 2, truncated = truncated, tokens = tokens, correct = correct, least = least, record = false}
   end
   return groups
@@ -68,12 +67,16 @@ local function head_of(record)
   return level, mean
 end
 
+local function group_ids()
+  local ids = {}
+  for i = 1, n do ids[i] = ARGV[PAIRS + 2 * i - 2] end
+  return ids
+end
+
 local function known_at(step)
   local key, known = P .. 'g:' .. integer(step), {}
   if call('EXISTS', key) == 0 then return known end
-  local ids = {}
-  for i = 1, n do ids[i] = ARGV[PAIRS + 2 * i - 2] end
-  return fetch(key, ids)
+  return fetch(key, group_ids())
 end
 
 -- The step of a request that says "observed": where all its groups are recorded with this content, else the one
@@ -153,7 +156,11 @@ local function count_plain()
   for at = 1, #packed, CELL_BYTES do
     add_cell(cells, generation, struct.unpack(CELL, packed, at))
   end
-  return stand(cells, nil, touch(P, m, ARGV, PROBLEMS, PROBLEMS + n - 1, ARGV[13], NUMBERS_BYTES))
+  local ids, first = ARGV, PROBLEMS
+  if PAIRS == PROBLEMS then
+    ids, first = group_ids(), 1
+  end
+  return stand(cells, nil, touch(P, m, ids, first, first + n - 1, ARGV[13], NUMBERS_BYTES))
 end
 
 -- Count these groups, where not all are new and plain.

@@ -100,7 +100,8 @@ end
 -- packed ADDED for each, `stride` bytes apart. Answers each problem as it stood before the step, packed.
 local function touch(P, m, ids, first, last, added, stride)
   local found, before, flat, undo, names, new, levels = values(P .. 'p', ids, first, last), {}, {}, {}, {}, {}, {}
-  local open, weight, step, cut = m.open, m.config.problem_weight, struct.pack('<d', m.open), string.sub
+  local open, weight, step, lengths = m.open, m.config.problem_weight, struct.pack('<d', m.open), {}
+  local cut, take, undone, named = string.sub, struct.unpack, 0, 0
   for i = 1, last - first + 1 do
     local id, raw, at = ids[first + i - 1], found[i], stride * (i - 1) + 1
     local more, state = cut(added, at, at + ADDED_BYTES - 1), EMPTY
@@ -112,10 +113,10 @@ local function touch(P, m, ids, first, last, added, stride)
     else
       if m.dataset then m.ratio_sum = m.ratio_sum - counted_ratio(m, raw) end
       local attempts, passes, ratio, then_ratio, then_beta, turns, flags, shortest, sum, count, then_step, tstep,
-            tattempts, tpasses, tshortest, tsum, tcount = struct.unpack(RECORD, raw)
+            tattempts, tpasses, tshortest, tsum, tcount = take(RECORD, raw)
       last_step = tstep
       if tstep == open then
-        local a, p, s, t, c = struct.unpack(ADDED, more)
+        local a, p, s, t, c = take(ADDED, more)
         more = struct.pack(ADDED, tattempts + a, tpasses + p, math.min(tshortest, s), tsum + t, tcount + c)
         state = cut(raw, 1, STATE_BYTES)
       elseif tattempts == 0 then
@@ -132,10 +133,16 @@ local function touch(P, m, ids, first, last, added, stride)
     end
     if last_step ~= open then
       if last_step and last_step > m.pruned then
-        undo[#undo + 1] = id
-        undo[#undo + 1] = raw
+        undo[undone + 1], undo[undone + 2] = id, raw
+        undone = undone + 2
       else
-        names[#names + 1] = struct.pack('<I2', #id) .. id
+        local length = lengths[#id]
+        if not length then
+          length = struct.pack('<I2', #id)
+          lengths[#id] = length
+        end
+        names[named + 1], names[named + 2] = length, id
+        named = named + 2
       end
     end
     local record = state .. step .. more
@@ -145,7 +152,7 @@ local function touch(P, m, ids, first, last, added, stride)
   put(P .. 'p', flat)
   put(P .. 'u:' .. integer(open), undo)
   if #new > 0 and call('EXISTS', P .. 'i') == 1 then add_to_index(P, new) end
-  if #names > 0 then call('RPUSH', P .. 'n:' .. integer(open), table.concat(names)) end
+  if named > 0 then call('RPUSH', P .. 'n:' .. integer(open), table.concat(names)) end
   return before
 end
 
