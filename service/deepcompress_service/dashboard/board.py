@@ -31,6 +31,8 @@ MAX_BOARDS = 64
 BETAS_EVERY = 10.0
 MAX_BETAS = 20_000
 """Problems whose beta is counted, the first by name."""
+BETAS_AT_ONCE = 1000
+"""A page of problems is made without a pause: so many take some ten milliseconds."""
 
 
 class Shared(Generic[T]):
@@ -115,14 +117,18 @@ class RunBoard:
         began = time.monotonic()
         bins = [0] * BETA_BINS
         seen = 0
-        page, following = await self._store.problems(self._run, limit=MAX_BETAS)
-        for problem in page:
-            if problem.last_beta is not None:
-                bins[beta_bin(problem.last_beta)] += 1
-                seen += 1
+        cursor: str | None = None
+        for _ in range(0, MAX_BETAS, BETAS_AT_ONCE):
+            page, cursor = await self._store.problems(self._run, limit=BETAS_AT_ONCE, cursor=cursor)
+            for problem in page:
+                if problem.last_beta is not None:
+                    bins[beta_bin(problem.last_beta)] += 1
+                    seen += 1
+            if cursor is None:
+                break
         # Counting is slower the more problems there are: at most a fiftieth of the time goes into it.
         self._betas.every = max(BETAS_EVERY, 50 * (time.monotonic() - began))
-        return Betas(bins, seen, following is None)
+        return Betas(bins, seen, cursor is None)
 
 
 class Board:
