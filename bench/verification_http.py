@@ -2,10 +2,11 @@
 
     python bench/verification_http.py [--repeats 5] [--load PATH] [--peer-rate N | --no-peer]
 
-A server is started for every repetition, so that no gold has been seen before and no verdict is there to be used
-again; it is warmed up with a small request of other problems. The clock runs from the first byte sent to the last
-byte received, over one plain socket; the body is encoded before. math-verify runs the same rollouts in the same
-run, in one process, texts in memory.
+Servers are started for every repetition, so that no gold has been seen before and no verdict is there to be used
+again. Twice: `first`, where a small request of other problems came before, and `next`, where a batch as large came
+before as well, of other problems, as in a training. The clock runs from the first byte sent to the last byte
+received, over one plain socket; the body is encoded before. math-verify runs the same rollouts in the same run, in one
+process, texts in memory.
 """
 
 from __future__ import annotations
@@ -115,6 +116,30 @@ def warm_up_rows() -> list[dict[str, Any]]:
     ]
 
 
+def other_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As many rollouts, as long, of problems that the load does not have."""
+    line = "Then the next term is added to what is there, and the sum is written down again. "
+    others = []
+    for row in rows:
+        text = line * (len(row["response"]) // len(line)) + rf"So it is \boxed{{{len(others) % 97} + \sqrt{{101}}}}."
+        gold = rf"{sum(map(ord, row['problem_id'])) % 89} + \sqrt{{101}}"
+        others.append({**row, "problem_id": f"other {row['problem_id']}", "gold": gold, "response": text})
+    return others
+
+
+def one_batch(workers: int, before: list[bytes], body: bytes) -> tuple[float, list[dict[str, Any]]]:
+    """(seconds, verdicts) of the batch on a server of its own, after the requests in `before`."""
+    with tempfile.TemporaryDirectory() as folder, server(workers, Path(folder)) as port:
+        for request_before in before:
+            status, answer, _ = request(port, "POST", "/v1/score", request_before)
+            if status != 200:
+                sys.exit(f"the warm-up got {status}: {answer[:500].decode()}")
+        status, answer, wall = request(port, "POST", "/v1/score", body)
+        if status != 200:
+            sys.exit(f"the server said {status}: {answer[:500].decode()}")
+    return wall, [verdict for group in json.loads(answer)["groups"] for verdict in group["verdicts"]]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--load", type=Path, default=SHARED / "data" / "load_dev.jsonl.gz")
@@ -126,35 +151,35 @@ def main() -> None:
 
     rows = read_load(options.load)
     body = score_body(rows, "bench", 1)
-    seconds, shares, undecided, peer_rates = [], [], [], []
+    seconds: dict[str, list[float]] = {"first": [], "next": []}
+    shares, undecided, peer_rates = [], [], []
     for _ in range(options.repeats):
-        with tempfile.TemporaryDirectory() as folder, server(options.workers, Path(folder)) as port:
-            for step in range(WARM_UP_ROUNDS):
-                status, answer, _ = request(port, "POST", "/v1/score", score_body(warm_up_rows(), "warm", step))
-                if status != 200:
-                    sys.exit(f"the warm-up got {status}: {answer[:500].decode()}")
-            status, answer, wall = request(port, "POST", "/v1/score", body)
-            if status != 200:
-                sys.exit(f"the server said {status}: {answer[:500].decode()}")
-        verdicts = [verdict for group in json.loads(answer)["groups"] for verdict in group["verdicts"]]
-        seconds.append(wall)
-        shares.append(agreement(rows, [verdict["correct"] for verdict in verdicts]))
-        undecided.append(sum(verdict["status"] == "undecided" for verdict in verdicts))
+        for kind, walls in seconds.items():
+            before = [score_body(warm_up_rows(), "warm", step) for step in range(WARM_UP_ROUNDS)]
+            if kind == "next":
+                before.append(score_body(other_rows(rows), "warm", WARM_UP_ROUNDS))
+            wall, verdicts = one_batch(options.workers, before, body)
+            walls.append(wall)
+            shares.append(agreement(rows, [verdict["correct"] for verdict in verdicts]))
+            undecided.append(sum(verdict["status"] == "undecided" for verdict in verdicts))
         if not options.no_peer and options.peer_rate is None:
-            plain = Path(folder).with_suffix(".jsonl")
-            plain.write_text("".join(json.dumps(row) + "\n" for row in rows))
-            peer = whole_file(plain)
+            with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as plain:
+                plain.writelines(json.dumps(row) + "\n" for row in rows)
+                plain.flush()
+                peer = whole_file(Path(plain.name))
             peer_rates.append(peer.rows / peer.wall_s)
-            plain.unlink()
 
-    median = statistics.median(seconds)
-    rate = len(rows) / median
     print(f"{len(rows)} rollouts, {len(body) / 1e6:.1f} MB, {options.workers} verifier workers")
-    print(f"seconds: median {median:.3f}, all {' '.join(f'{value:.3f}' for value in seconds)}; {rate:.0f} verdicts/s")
     print(f"agreement with the labels (without nobox_prose): {100 * min(shares):.2f}%; undecided {max(undecided)}")
     peer_rate = options.peer_rate or (statistics.median(peer_rates) if peer_rates else None)
     if peer_rate:
-        print(f"math-verify, one process: {peer_rate:.0f} verdicts/s; ratio {rate / peer_rate:.1f}")
+        print(f"math-verify, one process: {peer_rate:.0f} verdicts/s")
+    for kind, walls in seconds.items():
+        median = statistics.median(walls)
+        rate = len(rows) / median
+        ratio = f"; {rate / peer_rate:.1f} times math-verify" if peer_rate else ""
+        listed = " ".join(f"{value:.3f}" for value in walls)
+        print(f"{kind} batch: median {median:.3f} s, all {listed}; {rate:.0f} verdicts/s{ratio}")
 
 
 if __name__ == "__main__":
