@@ -61,7 +61,9 @@ T = TypeVar("T")
 class Verifier(Protocol):
     """What this module needs of the verifier pool."""
 
-    async def verify_many(self, checks: Sequence[Check], *, budget_s: float | None = None) -> list[Verdict]: ...
+    async def verify_many(
+        self, checks: Sequence[Check], *, budget_s: float | None = None, party: str = ""
+    ) -> list[Verdict]: ...
 
 
 class RewardService:
@@ -86,7 +88,7 @@ class RewardService:
             check_identity(index, item)
         formats = await self._formats(request)
         checks = [Check(golds(item.gold), item.response, formats[item.run], item.truncated) for item in request.items]
-        verdicts = await self._verdicts(checks)
+        verdicts = await self._verdicts(checks, next((item.run for item in request.items if item.run), None))
         saw_verify(self.activity, request, verdicts)
         observed = [
             index for index, item in enumerate(request.items) if item.rollout_id is not None and item.phase == "train"
@@ -183,7 +185,7 @@ class RewardService:
         ]
         # Hashing releases the interpreter lock, so it runs beside the workers.
         hashing = asyncio.create_task(asyncio.to_thread(lambda: [score_digest(g) for g in request.groups]))
-        flat = await self._verdicts(checks)
+        flat = await self._verdicts(checks, request.run)
         digests = await hashing
         verdicts: list[tuple[Verdict, ...]] = []
         start = 0
@@ -219,9 +221,9 @@ class RewardService:
         self._check_needs(request, plan)
         return plan, epoch
 
-    async def verify_one(self, check: Check) -> Verdict:
+    async def verify_one(self, check: Check, run: str) -> Verdict:
         """One verdict."""
-        return (await self._verdicts([check]))[0]
+        return (await self._verdicts([check], run))[0]
 
     def check_gold(self, field: str, gold: str | list[str]) -> None:
         """Raises a 413 Problem where the gold is over its limit."""
@@ -347,10 +349,10 @@ class RewardService:
             "groups": rows,
         }
 
-    async def _verdicts(self, checks: Sequence[Check]) -> list[Verdict]:
+    async def _verdicts(self, checks: Sequence[Check], run: str | None) -> list[Verdict]:
         began = time.perf_counter()
         with tracing.span("verify", rollouts=len(checks)):
-            verdicts = await self.verifier.verify_many(checks, budget_s=self.settings.batch_budget)
+            verdicts = await self.verifier.verify_many(checks, budget_s=self.settings.batch_budget, party=run or "")
         metrics.VERIFY_SECONDS.observe(time.perf_counter() - began)
         metrics.note_verdicts(verdicts)
         return verdicts

@@ -112,7 +112,7 @@ async def _verify(context: Context, body: RolloutRequest) -> tuple[Arrival | Non
             raise epoch_mismatch(met, body.epoch)
         epoch = met
     check = Check(golds(body.gold), body.response, answer_format or "boxed", body.truncated)
-    verdict = await context.rewards.verify_one(check)
+    verdict = await context.rewards.verify_one(check, body.run)
     if body.phase == "eval":
         return None, verdict
     content = orjson.dumps([body.response, body.tokens, body.truncated, body.thinking, body.repetitive])

@@ -11,7 +11,8 @@ What holds:
   second worker), the others of its chunk are done again elsewhere.
 - Budgets are CPU time, which does not depend on load: per item by the kernel's limit on the worker, per batch
   over what its items used in the computer algebra system. Wall clocks only guard liveness, and generously.
-- Concurrent calls take turns, a chunk at a time, so that a large batch does not starve a small one.
+- Parties (runs) take turns, and so do the calls of each, a chunk at a time: neither a large batch nor a run that
+  sends many starves another.
 - The queue is bounded: over it, `PoolBusy`.
 """
 
@@ -209,8 +210,11 @@ class VerifierPool:
 
     # Checking
 
-    async def verify_many(self, checks: Sequence[Check], *, budget_s: float | None = None) -> list[Verdict]:
-        """Verdicts in the order of `checks`. `budget_s` replaces the batch budget for this call.
+    async def verify_many(
+        self, checks: Sequence[Check], *, budget_s: float | None = None, party: str = ""
+    ) -> list[Verdict]:
+        """Verdicts in the order of `checks`. `budget_s` replaces the batch budget for this call; `party` is who
+        takes turns with others.
 
         Raises PoolBusy and PoolClosed, before anything is checked; never anything for what a text holds.
         """
@@ -222,6 +226,7 @@ class VerifierPool:
             verdicts=[None] * len(checks),
             budget_s=self.batch_budget_s if budget_s is None else budget_s,
             done=asyncio.get_running_loop().create_future(),
+            party=party,
         )
         self._queued += len(checks)
         self._batches.add(batch)

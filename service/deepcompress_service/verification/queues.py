@@ -1,9 +1,9 @@
-"""What waits for the workers: batches cut into chunks of items, and lanes in which batches take turns."""
+"""What waits for the workers: batches cut into chunks of items, and lanes in which parties and batches take turns."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
 from deepcompress_service.verification.frames import Pair, Row
@@ -30,6 +30,8 @@ class Batch:
     verdicts: list[Verdict | None]
     budget_s: float
     done: asyncio.Future[None]
+    party: str = ""
+    """Whose it is: parties take turns, whatever the number of their batches."""
     open_items: int = 0
     taken_in: bool = False
     """All of its texts have been searched: it is done when nothing is open."""
@@ -47,24 +49,27 @@ class Chunk:
 
 
 class Lane:
-    """The chunks that wait for one role, taken in turns over the batches that they belong to."""
+    """The chunks that wait for one role, taken in turns over the parties, and over the batches of each."""
 
     def __init__(self, role: Role) -> None:
         self.role = role
-        self._turns: deque[Batch] = deque()
+        self._turns: OrderedDict[str, deque[Batch]] = OrderedDict()
         self._waiting = asyncio.Semaphore(0)
 
     def put(self, chunk: Chunk, first: bool = False) -> None:
         queue = chunk.batch.queues[self.role]
         if not queue:
-            self._turns.append(chunk.batch)
+            self._turns.setdefault(chunk.batch.party, deque()).append(chunk.batch)
         queue.appendleft(chunk) if first else queue.append(chunk)
         self._waiting.release()
 
     async def take(self) -> Chunk:
         await self._waiting.acquire()
-        batch = self._turns.popleft()
+        party, batches = self._turns.popitem(last=False)
+        batch = batches.popleft()
         chunk = batch.queues[self.role].popleft()
         if batch.queues[self.role]:
-            self._turns.append(batch)
+            batches.append(batch)
+        if batches:
+            self._turns[party] = batches
         return chunk
