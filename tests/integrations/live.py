@@ -136,18 +136,25 @@ def redis(folder: Path) -> Iterator[str]:
 
 Fault = str
 """What befalls one request: "ok"; "503"; "slow" (a second's delay); "lost" (the connection is cut before the
-service sees the request); "unanswered" (it is cut after the service did the work)."""
+service sees the request); "unanswered" (it is cut after the service did the work); "restart" (the same, and the
+service is killed and started again); "silent" (no answer ever comes)."""
 
 
 class Trouble:
-    """An HTTP proxy before the service. `faults` befall the next requests whose path contains `only`, in order;
-    whatever comes later passes."""
+    """An HTTP proxy before the service. `faults` befall the next requests whose path contains `only` (one of them),
+    in order; what comes later passes, or meets `always`."""
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: Service | str) -> None:
         self.faults: list[Fault] = []
-        self.only = "/v1/"
+        self.always: Fault = "ok"
+        """What befalls the requests when the list is empty."""
+        self.only: str | tuple[str, ...] = "/v1/"
+        self.rewrite: Callable[[str], str] = lambda path: path
+        """The path and query that the service is asked for, as a reverse proxy would put it."""
+        self.service = None if isinstance(upstream, str) else upstream
+        self.over = threading.Event()
         self.seen: list[tuple[str, Fault]] = []
-        self._upstream = urlsplit(upstream)
+        self._upstream = urlsplit(upstream if isinstance(upstream, str) else upstream.url)
         self._lock = threading.Lock()
         trouble = self
 
@@ -168,19 +175,27 @@ class Trouble:
                 if fault == "503":
                     self.answer(503, {"Retry-After": "1"}, b'{"type":"urn:deepcompress:problem:overloaded"}')
                     return
+                if fault == "silent":
+                    trouble.over.wait()
+                    self.close_connection = True
+                    return
                 if fault == "slow":
                     time.sleep(1.0)
                 connection = http.client.HTTPConnection(str(trouble._upstream.netloc), timeout=60)
                 headers = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "connection")}
                 try:
-                    connection.request(self.command, self.path, body, headers)
+                    connection.request(self.command, trouble.rewrite(self.path), body, headers)
                     reply = connection.getresponse()
                     content = reply.read()
                 except OSError:
                     self.close_connection = True
                     self.connection.close()
                     return
-                if fault == "unanswered":
+                if fault == "restart":
+                    assert trouble.service is not None
+                    trouble.service.kill()
+                    trouble.service.start()
+                if fault in ("unanswered", "restart"):
                     self.close_connection = True
                     self.connection.close()
                     return
@@ -207,17 +222,21 @@ class Trouble:
 
     def _next(self, path: str) -> Fault:
         with self._lock:
-            fault = self.faults.pop(0) if self.faults and self.only in path else "ok"
+            only = (self.only,) if isinstance(self.only, str) else self.only
+            fault = "ok"
+            if any(part in path for part in only):
+                fault = self.faults.pop(0) if self.faults else self.always
             self.seen.append((path, fault))
             return fault
 
     def close(self) -> None:
+        self.over.set()
         self._server.shutdown()
         self._server.server_close()
 
 
 @contextmanager
-def trouble(upstream: str) -> Iterator[Trouble]:
+def trouble(upstream: Service | str) -> Iterator[Trouble]:
     proxy = Trouble(upstream)
     try:
         yield proxy

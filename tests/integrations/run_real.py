@@ -1,6 +1,6 @@
 """Build an environment for each framework that pip can install without a GPU, and run the adapters inside it.
 
-    python tests/integrations/run_real.py                  # all of them: gigabytes, and half an hour
+    python tests/integrations/run_real.py                  # all of them: gigabytes, and an hour
     python tests/integrations/run_real.py trl              # one
     python tests/integrations/run_real.py trl --envs DIR   # keep the environments there (default: .frameworks)
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -30,6 +31,8 @@ class Framework:
     packages: tuple[str, ...]
     without_dependencies: tuple[str, ...] = ()
     """Packages whose own dependencies need a GPU or a compiler: the ones needed are in `packages`."""
+    python: str | None = None
+    """The least Python that it takes, where that is above ours."""
 
 
 FRAMEWORKS = {
@@ -51,7 +54,20 @@ FRAMEWORKS = {
     "ms_swift": Framework("test_ms_swift.py", (TORCH, "ms-swift==4.6.0")),
     "verifiers": Framework("test_verifiers.py", ("verifiers==0.4.0",)),
     "verifiers_0.3": Framework("test_verifiers.py", ("verifiers==0.3.0",)),
+    "nemo_gym": Framework("test_nemo_gym.py", ("nemo-gym==0.4.0",), python="3.12"),
 }
+
+
+def interpreter(least: str | None) -> str:
+    """This one, or one that is new enough: python3.12 or later, of the path or of pyenv."""
+    if least is None or sys.version_info >= tuple(map(int, least.split("."))):
+        return sys.executable
+    names = [f"python3.{minor}" for minor in range(int(least.partition(".")[2]), 20)]
+    pyenv = sorted((Path.home() / ".pyenv" / "versions").glob("*/bin/python3.*"))
+    for candidate in [*map(shutil.which, names), *(str(path) for path in pyenv if path.name in names)]:
+        if candidate and subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode == 0:
+            return candidate
+    raise SystemExit(f"this framework needs Python {least} or later, and none was found")
 
 
 def install(framework: Framework, folder: Path) -> Path:
@@ -60,7 +76,7 @@ def install(framework: Framework, folder: Path) -> Path:
     done = folder / "complete"
     if done.exists():
         return python
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    subprocess.run([interpreter(framework.python), "-m", "venv", str(folder)], check=True)
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     # torch first and alone: a CPU build, where one is at hand, is then kept.
     for package in (framework.packages[:1], framework.packages[1:]):

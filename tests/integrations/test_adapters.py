@@ -4,11 +4,13 @@ the frameworks document (their pages say "protocol-tested"), against a live serv
 from __future__ import annotations
 
 import asyncio
+import struct
 import sys
 import types
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 
 from deepcompress_client import Client, errors
@@ -275,24 +277,26 @@ def test_prime_rl_without_a_service_teaches_nothing(service: live.Service, run: 
 # --- rLLM -----------------------------------------------------------------------------------------------
 
 
+def rllm_groups(groups: list[Group], step: int) -> list[Any]:
+    return [
+        SimpleNamespace(
+            group_id=f"task-{step}-{number}:solver",
+            trajectories=[
+                SimpleNamespace(steps=[SimpleNamespace(model_output=SimpleNamespace(completion_ids=[5] * tokens))])
+                for _, tokens in group
+            ],
+        )
+        for number, group in enumerate(groups)
+    ]
+
+
 def test_rllm_estimates_a_whole_step(service: live.Service, run: str) -> None:
     from deepcompress_client.integrations.rllm import Evaluator, StepShaping
 
     evaluate = Evaluator(gold="answer", url=service.url)
     shaping, level = StepShaping(run, next_step=0, url=service.url), 1.0
     for step in range(2):
-        groups = [
-            SimpleNamespace(
-                group_id=f"task-{step}-{number}:solver",
-                trajectories=[
-                    SimpleNamespace(
-                        steps=[SimpleNamespace(model_output=SimpleNamespace(completion_ids=[5] * tokens))]
-                    )
-                    for _, tokens in group
-                ],
-            )
-            for number, group in enumerate(GROUPS)
-        ]
+        groups = rllm_groups(GROUPS, step)
         outcomes = [[evaluate({"answer": "7"}, text(correct))[0] for correct, _ in group] for group in GROUPS]
         found, returns = shaping.estimate(outcomes, SimpleNamespace(), traj_groups=groups)
         level = reference.next_level(level, GROUPS)
@@ -473,39 +477,127 @@ def test_nemo_rl_shapes_the_batch_and_keeps_the_outcome(
     assert [entry.step for entry in history(service, run)] == [0, 1]
 
 
+def roll_responses(group: Group, step: int) -> list[Any]:
+    return [
+        SimpleNamespace(
+            meta_info={"global_step": step},
+            batch={
+                "scores": Column([float(correct)]),
+                "response_mask": Column([[1] * tokens + [0] * 3]),  # type: ignore[list-item]
+                "response_level_rewards": Column([float(correct)], "float16"),
+            },
+        )
+        for correct, tokens in group
+    ]
+
+
 def test_roll_shapes_the_responses_of_a_prompt_in_full_precision(service: live.Service, run: str) -> None:
     from deepcompress_client.integrations.roll import GroupShaping
 
     shaping = GroupShaping(run, url=service.url)
-
-    def responses(group: Group, step: int) -> list[Any]:
-        return [
-            SimpleNamespace(
-                meta_info={"global_step": step},
-                batch={
-                    "scores": Column([float(correct)]),
-                    "response_mask": Column([[1] * tokens + [0] * 3]),  # type: ignore[list-item]
-                    "response_level_rewards": Column([float(correct)], "float16"),
-                },
-            )
-            for correct, tokens in group
-        ]
 
     async def train() -> None:
         level = 1.0
         for step in range(2):
             for number, group in enumerate(GROUPS):
                 context = SimpleNamespace(prompt_id=f"p{number}", is_val=False)
-                found = await shaping.apply(context, responses(group, step))
+                found = await shaping.apply(context, roll_responses(group, step))
                 assert found is not None
                 rewards = [data.batch["response_level_rewards"] for data in found]
                 assert {one.kind for one in rewards} == {"float32"}
                 assert [one[0] for one in rewards] == pytest.approx(reference.rewards(group, level), abs=1e-9)
             level = reference.next_level(level, GROUPS)
-        validation = responses(GROUPS[0], 2)
+        validation = roll_responses(GROUPS[0], 2)
         kept = await shaping.apply(SimpleNamespace(prompt_id="p0", is_val=True), validation)
         assert [data.batch["response_level_rewards"][0] for data in kept or ()] == [1.0, 0.0, 1.0, 0.0]
         assert await shaping.apply(SimpleNamespace(prompt_id="p0", is_val=False), None) is None
 
     asyncio.run(train())
     assert [entry.groups for entry in history(service, run)] == [3, 3]
+
+
+# --- no verdict to train on -----------------------------------------------------------------------------
+
+UNREADABLE = "\\frac{1}{"
+"""A gold answer that cannot be read, so that nothing can be said of its rollouts."""
+
+
+@pytest.mark.parametrize("wrong", [0.0, -1.0])
+def test_marks_travel_in_a_number_and_are_read_again(wrong: float) -> None:
+    from deepcompress_client.integrations._common import MARKS, marked, verdict_of
+
+    assert verdict_of(marked(1.0, "correct")) == {"correct": True}
+    assert verdict_of(marked(wrong, "wrong")) == {"correct": False}
+    for status in MARKS:
+        kept = struct.unpack("e", struct.pack("e", marked(wrong, status)))[0]  # fp16, as ROLL's workers keep it
+        assert verdict_of(kept) == {"correct": False, "status": status}
+    assert verdict_of(0.5) == {"correct": True}  # another outcome's own scale
+
+
+def test_nemo_rl_leaves_out_what_has_no_verdict(service: live.Service, run: str) -> None:
+    from deepcompress_client.integrations.nemo_rl import StepShaping, verify
+
+    group, tokens = [(True, 4), (False, 9), (True, 8), (False, 3)], iter([4, 9, 8, 3] * 2)
+    logs = [
+        [
+            {"role": "user", "content": f"what {number}", "token_ids": Column([1, number])},
+            {"role": "assistant", "content": text(correct), "token_ids": Column([5] * next(tokens))},
+        ]
+        for number in range(2)
+        for correct, _ in group
+    ]
+    golds = [{"ground_truth": "7"}] * 4 + [{"ground_truth": UNREADABLE}] * 4
+    assert verify(Client(service.url), logs, golds)[4:] == [0.0] * 4  # without marks: to another shaping
+    outcomes = verify(Client(service.url), logs, golds, marks=True)
+    outcomes[1] = -(2.0**-10)  # undecided
+    batch = {"total_reward": Column(outcomes), "message_log": logs, "loss_multiplier": Column([1.0] * 8)}
+    found = StepShaping(run, next_step=0, url=service.url)(batch)
+    assert found["loss_multiplier"].tolist() == [1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]
+    total = found["total_reward"].tolist()
+    assert total[1] == pytest.approx((total[0] + total[2] + total[3]) / 3)
+    assert len(set(total[4:])) == 1
+    assert found["unshaped_total_reward"].tolist() == outcomes
+    assert [entry.groups for entry in history(service, run)] == [1]  # the other's gold counts for nothing
+
+
+def test_roll_and_its_endpoint_tell_what_has_no_verdict(service: live.Service, run: str) -> None:
+    from deepcompress_client.integrations.roll import GroupShaping
+
+    def score(query: str, gold: str) -> dict[str, Any]:
+        body = {"response": text(False), "reward_info": {"ground_truth": gold}}
+        submitted = httpx.post(f"{service.url}/compat/roll/submit_task{query}", json=body, timeout=60).json()
+        found = httpx.post(f"{service.url}/compat/roll/task_result", json=submitted, timeout=60)
+        answer: dict[str, Any] = found.json()
+        return answer
+
+    plain, told = score("", UNREADABLE), score("?untrainable=marked", UNREADABLE)
+    assert (plain["reward_score"], plain["dimention_reward_score"]["untrainable"]) == (0.0, 1.0)
+    assert (told["reward_score"], told["dimention_reward_score"]["untrainable"]) == (-(2.0**-9), 1.0)
+    assert score("?untrainable=marked", "7")["reward_score"] == 0.0
+    assert score("?untrainable=marked&outcome_range=pm1", UNREADABLE)["reward_score"] == -1.0 - 2.0**-9
+
+    responses = roll_responses(GROUPS[0], 0)
+    responses[1].batch["scores"] = Column([-(2.0**-10)])
+    context = SimpleNamespace(prompt_id="p", is_val=False)
+    asyncio.run(GroupShaping(run, url=service.url).apply(context, responses))
+    paid = [data.batch["response_level_rewards"][0] for data in responses]
+    assert paid[1] == pytest.approx((paid[0] + paid[2] + paid[3]) / 3)
+    assert responses[1].batch["scores"][0] == -(2.0**-10)
+
+
+def test_rllm_gives_no_advantage_without_a_verdict(service: live.Service, run: str) -> None:
+    from deepcompress_client.integrations.rllm import Evaluator, StepShaping
+
+    evaluate = Evaluator(gold="answer", url=service.url, marks=True)
+    outcomes = [[evaluate({"answer": "7"}, text(correct))[0] for correct, _ in GROUPS[0]]]
+    reward, correct, signals = evaluate({"answer": UNREADABLE}, text(True))
+    assert (correct, signals) == (False, {"untrainable": 1.0})
+    assert Evaluator(url=service.url)({"answer": UNREADABLE}, text(True))[0] == 0.0
+    outcomes[0][1] = -(2.0**-10)  # undecided
+    outcomes.append([reward] * 4)
+    groups = rllm_groups([GROUPS[0], GROUPS[1]], 0)
+    found, _ = StepShaping(run, next_step=0, url=service.url).estimate(outcomes, None, traj_groups=groups)
+    assert found[0][1] == 0.0
+    assert sum(found[0]) == pytest.approx(0.0, abs=1e-9)
+    assert all(found[0][place] != 0.0 for place in (0, 2, 3))
+    assert found[1] == [0.0] * 4

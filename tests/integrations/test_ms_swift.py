@@ -128,9 +128,9 @@ def test_lengths_are_never_guessed(run: str) -> None:
 
 
 def test_trouble_changes_nothing_and_a_service_that_stays_away_stops_it(service: live.Service, run: str) -> None:
-    with live.trouble(service.url) as between:
+    with live.trouble(service) as between:
         reward = register(run, name="trouble", url=between.url)(args=ARGS)
-        between.faults = ["unanswered", "503", "lost", "unanswered", "slow"]
+        between.faults = ["unanswered", "503", "lost", "unanswered", "restart", "slow"]
         assert score(reward, samples(GROUPS), 0) == expected(GROUPS, reference.next_level(1.0, GROUPS))
         between.faults = ["503"] * 100
         hasty = register(f"{run}-hasty", name="hasty", url=between.url, deadline_s=2)(args=ARGS)

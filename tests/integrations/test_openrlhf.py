@@ -188,9 +188,9 @@ def test_a_group_that_lost_a_sample_is_neither_waited_for_nor_paid(service: live
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_trouble_on_the_way_changes_nothing_and_counts_nothing_twice(service: live.Service, run: str) -> None:
-    with live.trouble(service.url) as between:
+    with live.trouble(service) as between:
         actors = Actors(executor(between.url, run))
-        between.faults = ["503", "unanswered", "lost", "slow", "unanswered"] * 2
+        between.faults = ["503", "unanswered", "lost", "slow", "restart", "unanswered"] * 2
 
         async def train() -> list[list[dict[str, Any]]]:
             return [await actors.sample(f"p{n}", group) for n, group in enumerate(STEPS[0])]

@@ -170,16 +170,10 @@ def test_examples_compile_and_scripts_parse() -> None:
 
 # --- the client stays thin ------------------------------------------------------------------------------
 
-IMPORT = "import time; began = time.perf_counter(); import {module}; print(time.perf_counter() - began)"
-
 
 @pytest.mark.parametrize("module", ["deepcompress_client", "deepcompress_client.integrations"])
-def test_importing_the_client_is_quick_and_brings_no_framework(module: str) -> None:
-    def seconds() -> float:
-        done = subprocess.run([sys.executable, "-c", IMPORT.format(module=module)], capture_output=True, check=True)
-        return float(done.stdout)
-
-    assert min(seconds() for _ in range(5)) < 0.150
+def test_importing_the_client_brings_no_framework(module: str) -> None:
+    """`python bench/import_time.py` prints how long it takes."""
     loaded = subprocess.run(
         [sys.executable, "-c", f"import sys, {module}; print(*sys.modules)"],
         capture_output=True,

@@ -106,7 +106,9 @@ class Rollouts:
         self.worker.mm_processor_kwargs = {}
         self.worker.reward_loop_worker_handles = self.manager.reward_loop_worker_handles
 
-    def verify(self, step: int, groups: dict[str, Group], split: str = "train") -> dict[str, list[AgentLoopOutput]]:
+    def verify(
+        self, step: int, groups: dict[str, Group], split: str = "train", gold: str = "1"
+    ) -> dict[str, list[AgentLoopOutput]]:
         """Phase one, by uid: every sample of every group at once, as they stream in."""
 
         async def one(uid: str, problem: str, session: int, correct: bool, tokens: int) -> AgentLoopOutput:
@@ -122,7 +124,7 @@ class Rollouts:
                 "session_id": session,
                 "global_steps": step,
                 "data_source": "test",
-                "reward_model": {"ground_truth": "1", "style": "rule"},
+                "reward_model": {"ground_truth": gold, "style": "rule"},
                 "extra_info": {"split": split, "index": 0},
                 "raw_prompt": [{"role": "user", "content": f"what {problem}"}],
                 "index": 0,
@@ -252,6 +254,24 @@ def test_what_must_not_be_trained_on_gets_no_advantage(
 
 
 @pytest.mark.usefixtures("ray_cluster")
+def test_a_verdict_that_is_missing_is_marked_for_our_estimator_alone(
+    service: live.Service, tokenizer_folder: Path, data_files: dict[str, str], run: str
+) -> None:
+    """Another estimator would take the mark for a reward, and a group of wrong answers for one with a spread."""
+    from omegaconf import OmegaConf
+
+    config = configuration(tokenizer_folder, data_files, service.url, run)
+    for own, given in ((True, OUTCOMES["gold_unreadable"]), (False, -1.0)):
+        if not own:
+            OmegaConf.set_struct(config, False)
+            del config.algorithm["deepcompress"]
+            config.algorithm.adv_estimator = "grpo"
+        (outputs,) = Rollouts(config).verify(1, {"a": [(True, 4)]}, gold="\\frac{1}{").values()
+        assert outputs[0].reward_score == given
+        assert outputs[0].extra_fields["reward_extra_info"]["gold_unreadable"] == 1.0
+
+
+@pytest.mark.usefixtures("ray_cluster")
 def test_a_reward_that_something_was_added_to_is_refused(
     service: live.Service, tokenizer_folder: Path, data_files: dict[str, str], run: str
 ) -> None:
@@ -266,12 +286,12 @@ def test_a_reward_that_something_was_added_to_is_refused(
 def test_trouble_on_the_way_changes_nothing_and_counts_nothing_twice(
     service: live.Service, tokenizer_folder: Path, data_files: dict[str, str], run: str
 ) -> None:
-    with live.trouble(service.url) as between:
+    with live.trouble(service) as between:
         rollouts = Rollouts(configuration(tokenizer_folder, data_files, between.url, run))
         between.faults = ["503", "unanswered", "lost", "slow", "unanswered", "503", "ok", "lost"]
         groups = {name: group for name, group in STEPS[0].items() if name not in FILTERED}
         verified = rollouts.verify(1, groups)
-        between.faults = ["unanswered", "503", "lost"]
+        between.faults = ["unanswered", "503", "restart", "lost"]
         advantages = rollouts.advantages(verified)
     level = reference.next_level(1.0, list(groups.values()))
     for found, group in zip(advantages.values(), groups.values(), strict=True):

@@ -100,6 +100,36 @@ def problem_name(prompt: Any, gold: Any) -> str:
     return digest.hexdigest()
 
 
+# --- verdicts in one number ------------------------------------------------------------------------------
+
+MARKS = {"undecided": 2.0**-10, "gold_unreadable": 2.0**-9}
+"""How far below "wrong" the outcome of a rollout lies that must not be trained on, where a framework carries nothing
+from its outcome hook to its batch hook but that one number. Exact in float32, and beside 0 and -1 in fp16."""
+
+
+def marked(outcome: float, status: str) -> float:
+    """The outcome with its mark, for `verdict_of` to read. Only where that is done: to anything that normalises it, a
+    hair below wrong would be a reward like any other."""
+    return outcome - MARKS.get(status, 0.0)
+
+
+def verdict_of(outcome: float) -> dict[str, Any]:
+    """``correct`` and ``status`` of a rollout, from an outcome of 1 or 0, or of 1 or -1, marked or not."""
+    wrong = -1.0 if outcome < -0.5 else 0.0
+    for status, mark in MARKS.items():
+        if abs(wrong - outcome - mark) < 2.0**-12:
+            return {"correct": False, "status": status}
+    return {"correct": outcome > 0}
+
+
+def neutral(rewards: Sequence[float], trainable: Sequence[bool]) -> list[float]:
+    """A group's rewards, where what must not be trained on has the mean of the others: next to the group's own
+    baseline that teaches nothing."""
+    known = [reward for reward, ok in zip(rewards, trainable, strict=True) if ok]
+    middle = sum(known) / len(known) if known else min(rewards)
+    return [reward if ok else middle for reward, ok in zip(rewards, trainable, strict=True)]
+
+
 # --- the run --------------------------------------------------------------------------------------------
 
 

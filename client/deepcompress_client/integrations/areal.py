@@ -29,11 +29,13 @@ def start(
     next_step: int = 0,
     url: str | None = None,
     strategy: Any = None,
+    deadline_s: float = DEADLINE_S,
     **config: Any,
 ) -> int:
     """Open the run, once, in the launching script: from nothing, or after `next_step` batches. Its epoch, to be
-    given to `group_workflow`, so that nothing left over from an earlier launch can reach this training."""
-    client = Client(url, **patience(DEADLINE_S))
+    given to `group_workflow`, so that nothing left over from an earlier launch can reach this training. Raises where
+    the service stays away for `deadline_s`."""
+    client = Client(url, **patience(deadline_s))
     settings = {**config, "groups_per_step": groups_per_step}
     return open_run(client, run, next_step, strategy or IN_PIECES, settings).epoch
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .._client import Client
 from ..errors import DeepCompressError
 from ..wire import Phase, ShapeAnswer
-from ._batch import Row, gather, group_of, on_first_rank, portable, spread
+from ._batch import Row, gather, group_of, on_first_rank, portable
 from ._common import (
     DEADLINE_S,
     IN_PIECES,
@@ -25,6 +25,7 @@ from ._common import (
     checkpoint_name,
     gold_text,
     log,
+    neutral,
     open_run,
     patience,
     problem_name,
@@ -133,9 +134,8 @@ class DeepCompressReward:
                     "the ranks do not hold whole groups together"
                 )
         answer = on_first_rank(lambda: self._shape(everyone, blocks, phase, step))
-        rewards, _ = spread(len(everyone), list(blocks.values()), answer)
         begin = sum(len(share) for share, _, _ in shares[: _rank()])
-        return _neutral(list(blocks.values()), rewards, answer)[begin : begin + len(completions)]
+        return _paid(list(blocks.values()), answer)[begin : begin + len(completions)]
 
     def _phase(self, columns: dict[str, Any]) -> Phase:
         if self._split is None:
@@ -237,11 +237,9 @@ def _rank() -> int:
     return int(PartialState().process_index)
 
 
-def _neutral(blocks: Sequence[Sequence[int]], rewards: Sequence[float | None], answer: ShapeAnswer) -> list[float]:
-    """Rewards without gaps: what must not be trained on gets the mean of its group."""
-    filled = dict(enumerate(rewards))
+def _paid(blocks: Sequence[Sequence[int]], answer: ShapeAnswer) -> list[float]:
+    """Every row's reward, without gaps: what must not be trained on gets the mean of its group."""
+    paid: dict[int, float] = {}
     for members, group in zip(blocks, answer.groups, strict=True):
-        known = [reward for row in members if (reward := rewards[row]) is not None]
-        neutral = sum(known) / len(known) if known else min(group.rewards)
-        filled |= {row: neutral for row in members if rewards[row] is None}
-    return [reward for _, reward in sorted(filled.items()) if reward is not None]
+        paid |= dict(zip(members, neutral(group.rewards, group.trainable), strict=True))
+    return [reward for _, reward in sorted(paid.items())]

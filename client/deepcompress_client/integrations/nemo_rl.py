@@ -16,7 +16,7 @@ from typing import Any
 
 from .._client import Client
 from ..wire import AnswerFormat
-from ._common import gold_text, problem_name, text_of
+from ._common import gold_text, log, marked, neutral, problem_name, text_of, verdict_of
 from ._counting import CountedSteps
 
 
@@ -27,19 +27,26 @@ def verify(
     *,
     gold: str = "ground_truth",
     answer_format: AnswerFormat | None = None,
+    marks: bool = False,
 ) -> list[float]:
-    """Outcome rewards (1.0 or 0.0) for an environment's ``step``. Raises where the service stays away."""
+    """Outcome rewards (1.0 or 0.0) for an environment's ``step``. Raises where the service stays away.
+
+    ``marks``: tell `StepShaping` which rollouts have no verdict to train on, by a number a hair below 0, since
+    nothing but the reward gets from an environment to it. Without `StepShaping` leave it off; they are then wrong.
+    """
     items = [
         {"gold": gold_text(row[gold]), "response": text_of(messages[-1]["content"])}
         for messages, row in zip(message_logs, metadata, strict=True)
     ]
-    return [float(verdict.correct) for verdict in client.verify(items, answer_format=answer_format)]
+    verdicts = client.verify(items, answer_format=answer_format)
+    return [marked(float(one.correct), one.status) if marks else float(one.correct) for one in verdicts]
 
 
 class StepShaping(CountedSteps):
     """Called as ``apply_reward_shaping(batch, cfg)``: replaces ``total_reward``, and keeps the outcome as
     ``unshaped_total_reward``, which dynamic sampling reads. ``next_step`` is the step that comes first: 0, or where
-    the training resumes; the function is not told."""
+    the training resumes; the function is not told. What must not be trained on (`verify` with ``marks``) gets its
+    group's mean, and no weight in the loss where the batch has NeMo RL's ``loss_multiplier``."""
 
     framework = "NeMo RL tells reward shaping"
 
@@ -65,7 +72,7 @@ class StepShaping(CountedSteps):
             written = [message["token_ids"] for message in messages if message["role"] == "assistant"]
             rollouts.append(
                 {
-                    "correct": bool(outcomes[row] > 0),
+                    **verdict_of(float(outcomes[row])),
                     "tokens": sum(len(ids) for ids in written),
                     "truncated": bool(truncated[row]),
                 }
@@ -75,9 +82,23 @@ class StepShaping(CountedSteps):
         batch["unshaped_total_reward"] = outcomes
         total = outcomes.clone()
         for rows, group in zip(rows_of.values(), answer.groups, strict=True):
-            for row, reward in zip(rows, group.rewards, strict=True):
+            for row, reward in zip(rows, neutral(group.rewards, group.trainable), strict=True):
                 total[row] = reward
         batch["total_reward"] = total
+        left_out = [
+            row
+            for rows, group in zip(rows_of.values(), answer.groups, strict=True)
+            for row, ok in zip(rows, group.trainable, strict=True)
+            if not ok
+        ]
+        if left_out:
+            log.warning(
+                "run %r: %d of %d rollouts have no verdict to train on", self.run_name, len(left_out), len(total)
+            )
+        if left_out and "loss_multiplier" in batch:
+            batch["loss_multiplier"] = batch["loss_multiplier"].clone()
+            for row in left_out:
+                batch["loss_multiplier"][row] = 0.0
         return batch
 
 

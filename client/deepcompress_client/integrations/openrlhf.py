@@ -18,7 +18,7 @@ from .._async_client import AsyncClient, AsyncRun
 from .._runs import run_config
 from ..wire import GroupRewards
 from ._barrier import Barrier
-from ._common import IN_PIECES, gold_text, log, patience, problem_name
+from ._common import IN_PIECES, gold_text, log, neutral, patience, problem_name
 from ._ray import opener
 
 DEADLINE_S = 600.0
@@ -147,11 +147,8 @@ def _fields(group: GroupRewards, place: int, training: bool) -> dict[str, Any]:
     """The reward fields of one sample. ``scores`` is the raw 1 or 0, which dynamic filtering reads; evaluation
     reads ``reward``, so there it is the raw one too."""
     score = float(group.correct[place])
-    reward = group.rewards[place] if training else score
-    if training and not group.trainable[place]:
-        # OpenRLHF can leave no sample out. The group's mean teaches nothing where the baseline is the group.
-        known = [value for value, ok in zip(group.rewards, group.trainable, strict=True) if ok]
-        reward = sum(known) / len(known) if known else min(group.rewards)
+    # OpenRLHF can leave no sample out. The group's mean teaches nothing where the baseline is the group.
+    reward = neutral(group.rewards, group.trainable)[place] if training else score
     logs = {"deepcompress_untrainable": float(not group.trainable[place])}
     if training:  # the same keys in every sample of a batch, or OpenRLHF could not stack them
         logs["deepcompress_length"] = group.components.length[place]

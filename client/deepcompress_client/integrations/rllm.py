@@ -16,13 +16,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._client import Client
-from ._common import DEADLINE_S, gold_text, grpo_advantages, patience
+from ._common import DEADLINE_S, MARKS, gold_text, grpo_advantages, marked, patience, verdict_of
 from ._counting import CountedSteps
 
 
 class Evaluator:
     """What ``evaluate`` must find out of an episode: whether its answer is right. `answer_of` and the gold's name say
-    where to look; rLLM's own `EvalOutput` is made of the result by the caller."""
+    where to look; rLLM's own `EvalOutput` is made of the result by the caller.
+
+    ``marks``: tell `StepShaping` which episodes have no verdict to train on, by a reward a hair below 0, since
+    nothing but rewards gets from an evaluator to an estimator. With another estimator leave it off: they are wrong
+    ones then.
+    """
 
     def __init__(
         self,
@@ -31,16 +36,20 @@ class Evaluator:
         url: str | None = None,
         api_key: str | None = None,
         deadline_s: float = DEADLINE_S,
+        marks: bool = False,
     ) -> None:
         self._gold = gold
+        self._marks = marks
         self._client = Client(url, api_key=api_key, **patience(deadline_s))
 
     def __call__(self, task: Any, response: str) -> tuple[float, bool, dict[str, float]]:
         """``(reward, is_correct, signals)``; the reward is the raw 1 or 0. Raises where the service stays away."""
         data = task if isinstance(task, dict) else getattr(task, "data", None) or vars(task)
         verdict = self._client.verify_one(gold_text(data[self._gold]), response)
-        untrainable = verdict.status in ("undecided", "gold_unreadable")
-        return float(verdict.correct), verdict.correct, {"untrainable": float(untrainable)}
+        reward = float(verdict.correct)
+        if self._marks:
+            reward = marked(reward, verdict.status)
+        return reward, verdict.correct, {"untrainable": float(verdict.status in MARKS)}
 
 
 class StepShaping(CountedSteps):
@@ -58,7 +67,7 @@ class StepShaping(CountedSteps):
                 "problem_id": str(group.group_id).rpartition(":")[0] or str(group.group_id),
                 "group_id": str(group.group_id),
                 "rollouts": [
-                    {"correct": outcome > 0, "tokens": _tokens(trajectory)}
+                    {**verdict_of(float(outcome)), "tokens": _tokens(trajectory)}
                     for outcome, trajectory in zip(outcomes, group.trajectories, strict=True)
                 ],
             }

@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._async_client import AsyncClient, AsyncRun
-from ._common import DEADLINE_S, IN_PIECES, log, open_run_async, patience
+from ._common import DEADLINE_S, IN_PIECES, log, neutral, open_run_async, patience, verdict_of
 
 
 class GroupShaping:
     """Rewrites ``response_level_rewards`` of the responses to one prompt, in float32: fp16, which ROLL's own workers
-    use, would round the length term away. ``scores`` keep the raw outcome. A service that stays away raises."""
+    use, would round the length term away. ``scores`` keep the raw outcome. A service that stays away raises. What
+    must not be trained on (``submit_task?untrainable=marked`` tells) gets the mean of its group."""
 
     def __init__(
         self,
@@ -49,7 +50,7 @@ class GroupShaping:
             "problem_id": str(context.prompt_id),
             "rollouts": [
                 {
-                    "correct": bool(data.batch["scores"][row] > 0),
+                    **verdict_of(float(data.batch["scores"][row])),
                     "tokens": int(data.batch["response_mask"][row].sum()),
                 }
                 for data, row in rows
@@ -63,6 +64,7 @@ class GroupShaping:
             log.warning("run %r, step %d: %s", self.run_name, step, warning)
         for data in responses:
             data.batch["response_level_rewards"] = data.batch["response_level_rewards"].float()
-        for (data, row), reward in zip(rows, answer.groups[0].rewards, strict=True):
+        paid = neutral(answer.groups[0].rewards, answer.groups[0].trainable)
+        for (data, row), reward in zip(rows, paid, strict=True):
             data.batch["response_level_rewards"][row] = reward
         return responses

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._async_client import AsyncClient, AsyncRun
-from ._common import DEADLINE_S, gold_text, log, open_run_async, patience, problem_name
+from ._common import DEADLINE_S, gold_text, log, neutral, open_run_async, patience, problem_name
 
 
 def shaped(
@@ -88,12 +88,10 @@ class Shaping:
         for warning in answer.warnings:
             log.warning("run %r, step %s: %s", self.run_name, answer.step, warning)
         for rows, scored in zip(rows_of.values(), answer.groups, strict=True):
-            known = [value for value, ok in zip(scored.rewards, scored.trainable, strict=True) if ok]
-            neutral = sum(known) / len(known) if known else min(scored.rewards)
+            paid = neutral(scored.rewards, scored.trainable)
             for place, row in enumerate(rows):
-                reward = scored.rewards[place] if training else float(scored.correct[place])
+                reward = paid[place] if training else float(scored.correct[place])
                 if training and not scored.trainable[place]:
-                    reward = neutral
                     output["loss_masks"][row] = [0] * len(output["loss_masks"][row])
                 _put(output["rewards"], row, reward)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from .._async_client import AsyncClient, AsyncRun
 from ..wire import AnswerFormat
-from ._common import DEADLINE_S, IN_PIECES, gold_text, log, patience, problem_name, text_of
+from ._common import DEADLINE_S, IN_PIECES, gold_text, log, neutral, patience, problem_name, text_of
 
 
 class Unjudged(RuntimeError):
@@ -95,9 +95,7 @@ def group_reward(
             ],
         }
         answer = (await opened[0].score([group])).groups[0]
-        known = [reward for reward, ok in zip(answer.rewards, answer.trainable, strict=True) if ok]
-        neutral = sum(known) / len(known) if known else min(answer.rewards)
-        return [reward if ok else neutral for reward, ok in zip(answer.rewards, answer.trainable, strict=True)]
+        return neutral(answer.rewards, answer.trainable)
 
     return deepcompress
 

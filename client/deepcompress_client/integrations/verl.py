@@ -89,7 +89,8 @@ class Settings:
 class DeepCompressRewardManager(RewardManagerBase):  # type: ignore[misc]
     """Verifies one sample: +1 or -1, with ``acc`` (1 or 0) beside it for filters and validation.
 
-    Without ``algorithm.deepcompress.run`` it gives outcomes only and works with any estimator.
+    Without ``algorithm.deepcompress.run`` it gives outcomes only and works with any estimator; what has no verdict
+    to train on is then a wrong one, with ``undecided`` or ``gold_unreadable`` 1 beside it.
     """
 
     def __init__(
@@ -134,8 +135,11 @@ class DeepCompressRewardManager(RewardManagerBase):  # type: ignore[misc]
             item |= await self._identity(fields, gold)
         verdict = await self._verify(item)
         kind = verdict.status if verdict.status in OUTCOMES else "wrong"
+        # Only our estimator reads the marks; to another one they would be rewards, and a group of wrong answers
+        # with one of them would have a spread to learn from.
+        told = kind if self.settings is not None or kind == "correct" else "wrong"
         return {
-            "reward_score": OUTCOMES[kind],
+            "reward_score": OUTCOMES[told],
             "reward_extra_info": {
                 "acc": float(verdict.correct),
                 "undecided": float(kind == "undecided"),

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel
 
+from deepcompress_client.integrations._common import marked
 from deepcompress_client.wire import ModelText, RunName
 
 from ..body import documented
@@ -80,6 +81,12 @@ async def submit_task(
     run: Annotated[RunName | None, Query(description="observe the verdicts in this run (training only)")] = None,
     outcome_range: OutcomeRange = "0_1",
     answer_format: Format = None,
+    untrainable: Annotated[
+        Literal["wrong", "marked"],
+        Query(
+            description="what has no verdict to train on: a wrong one, or a hair below, for our GroupShaping to read"
+        ),
+    ] = "wrong",
 ) -> Response:
     """Checks the answer at once; the id that comes back carries the result."""
     with context.door.enter(request):
@@ -99,7 +106,10 @@ async def submit_task(
                 "rollout_id": str(body.rollout_id),
             }
         (row,) = await verdicts(request, context, [item], answer_format, run)
-    result = [outcome(row["correct"], outcome_range), row["correct"], row["status"]]
+    reward = outcome(row["correct"], outcome_range)
+    if untrainable == "marked":
+        reward = marked(reward, row["status"])
+    result = [reward, row["correct"], row["status"]]
     return json_answer({"errcode": 0, "reward_request_id": base64.urlsafe_b64encode(orjson.dumps(result)).decode()})
 
 
