@@ -5,7 +5,8 @@
 Every row goes through a pool as the service uses it, one at a time, after the prefix @MARKERS@ is replaced by a
 new folder; a file in that folder afterwards is code that ran. Times are wall clock from the call to the verdict.
 `--peer` gives math-verify the same rows in the same run, with a kill from outside after 25 s of wall clock (that
-takes some minutes). Exit status 1 when a bar of issue 3 is missed.
+takes some minutes). Exit status 1 when a bar is missed: nothing executed, no hack paid, p99 of the fast rows under
+100 ms, none over 1 s.
 """
 
 from __future__ import annotations
@@ -146,7 +147,7 @@ def main() -> None:
         and stats.peak_memory_bytes < 400e6
         and sound
     )
-    print(f"  bars of issue 3 met: {'yes' if met else 'NO'}")
+    print(f"  bars met: {'yes' if met else 'NO'}")
     if options.peer:
         with tempfile.TemporaryDirectory(prefix="markers") as folder:
             report("math-verify", theirs(read_rows(options.rows, Path(folder))), Path(folder), options.list)

@@ -116,3 +116,15 @@ def test_the_clients_page_names_what_there_is() -> None:
         assert hasattr(Run, method)
     for option in re.findall(r"^    (\w+)=", page, re.MULTILINE):
         assert option in inspect.signature(Client).parameters
+
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_and_pages_that_a_document_names_exist(page: Path) -> None:
+    text = page.read_text()
+    named = set(re.findall(r"\b(?:bench|tests|examples|deploy)/[\w./-]+\.(?:py|sh|ya?ml|json)\b", text))
+    assert not {one for one in named if not (ROOT / one).exists()}
+    links = {link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link}
+    assert not {link for link in links if link and not (page.parent / link).exists()}
