@@ -1,0 +1,229 @@
+"""Connections whose caller does nothing useful with them: each of them ends, and none of them holds much."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+import uvicorn
+
+from deepcompress_service.connections import Connection
+
+SHORT = 0.2
+LONG = 3600.0
+BIG = 64 << 20
+"""An answer that no socket buffer holds."""
+
+
+class Impatient(Connection):
+    """Nothing times out but what a test is about."""
+
+    head_s = rest_s = stall_s = LONG
+
+
+async def app(scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
+    assert scope["type"] == "http"
+    if scope["path"] == "/read":
+        while (await receive()).get("more_body"):
+            pass
+    if scope["path"] == "/wait":
+        await asyncio.sleep(3 * SHORT)
+    size = BIG if scope["path"] == "/big" else 2
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", str(size).encode())]})
+    await send({"type": "http.response.body", "body": b"o" * size})
+
+
+@contextlib.asynccontextmanager
+async def serving(**limits: Any) -> AsyncIterator[int]:
+    protocol = type("Limited", (Impatient,), limits)
+    config = uvicorn.Config(app, port=0, http=protocol, ws="none", lifespan="off", log_level="critical")
+    server = uvicorn.Server(config)
+    with contextlib.suppress(AttributeError):
+        server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
+    task = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = server.force_exit = True
+        await task
+
+
+async def ended(reader: asyncio.StreamReader) -> bytes:
+    """What came until the server closed the connection, however it did."""
+    received = b""
+    with contextlib.suppress(ConnectionError):
+        while piece := await reader.read(65536):
+            received += piece
+    return received
+
+
+def within(scenario: Callable[[], Awaitable[None]]) -> None:
+    """Run it; the minute is for a machine that hardly moves, and the end of a test that waits for nothing."""
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ", b"\r\n\r\n"])
+def test_a_head_that_does_not_arrive_ends_the_connection(sent: bytes) -> None:
+    async def scenario() -> None:
+        async with serving(head_s=SHORT) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(sent)
+            assert await ended(reader) == b""
+
+    within(scenario)
+
+
+def test_a_head_in_drops_ends_the_connection() -> None:
+    """One byte now and then is no progress: the head as a whole has a time."""
+
+    async def scenario() -> None:
+        async with serving(head_s=SHORT) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\nX: ")
+            closed = asyncio.create_task(ended(reader))
+            while not closed.done():
+                writer.write(b"a")
+                await asyncio.sleep(SHORT / 10)
+            assert closed.result() == b""
+
+    within(scenario)
+
+
+def test_the_second_head_of_a_connection_has_a_time_too() -> None:
+    async def scenario() -> None:
+        async with serving(head_s=SHORT) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await reader.readuntil(b"oo")).startswith(b"HTTP/1.1 200")
+            writer.write(b"GET / HT")
+            assert await ended(reader) == b""
+
+    within(scenario)
+
+
+def test_a_request_in_progress_outlives_the_time_for_a_head() -> None:
+    async def scenario() -> None:
+        async with serving(head_s=SHORT) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            # The beginning of a second request waits while the first is worked on.
+            writer.write(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\nGET / HT")
+            assert (await reader.readuntil(b"oo")).startswith(b"HTTP/1.1 200")
+
+    within(scenario)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"X: " + b"a" * 1_000_000 + b"\r\n",
+        b"X: y\r\n" * 200_000,
+        b"".join(b"X%d: y\r\n" % number for number in range(100_000)),
+    ],
+)
+def test_a_head_without_end_is_a_431(head: bytes) -> None:
+    async def scenario() -> None:
+        async with serving(head_bytes=65_536) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n")
+            answer = asyncio.create_task(ended(reader))
+            with contextlib.suppress(ConnectionError):
+                while not answer.done():
+                    writer.write(head)
+                    await writer.drain()
+                    await asyncio.sleep(0)
+            # A caller that still writes may lose the answer to the reset, never the end.
+            assert await answer == b"" or answer.result().startswith(b"HTTP/1.1 431")
+
+    within(scenario)
+
+
+def test_a_long_url_within_the_limit_is_served() -> None:
+    async def scenario() -> None:
+        async with serving() as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /?" + b"a" * 60_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await reader.readuntil(b"oo")).startswith(b"HTTP/1.1 200")
+
+    within(scenario)
+
+
+def test_large_bodies_do_not_count_as_heads() -> None:
+    async def scenario() -> None:
+        async with serving(head_bytes=1000) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            for _ in range(3):
+                writer.write(b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\n" + b"x" * 3_000_000)
+                assert (await reader.readuntil(b"oo")).startswith(b"HTTP/1.1 200")
+
+    within(scenario)
+
+
+def test_the_rest_of_a_body_that_was_refused_has_a_time() -> None:
+    """The answer is there before the body is: what still drips in is waited for no longer."""
+
+    async def scenario() -> None:
+        async with serving(rest_s=SHORT) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"POST /refused HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+            closed = asyncio.create_task(ended(reader))
+            while not closed.done():
+                with contextlib.suppress(ConnectionError):
+                    writer.write(b"a")
+                await asyncio.sleep(SHORT / 10)
+            assert closed.result().startswith(b"HTTP/1.1 200")
+
+    within(scenario)
+
+
+def test_an_answer_that_is_not_read_is_given_up() -> None:
+    async def scenario() -> None:
+        async with serving(stall_s=SHORT) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+            writer.write(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+            await reader.read(1)
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            # Long enough for several looks of the server's; then what it had buffered is all there is.
+            await asyncio.sleep(5 * SHORT)
+            writer.transport.resume_reading()  # type: ignore[attr-defined]
+            assert len(await ended(reader)) < BIG
+
+    within(scenario)
+
+
+def test_an_answer_that_is_read_slowly_arrives_whole() -> None:
+    async def scenario() -> None:
+        async with serving(stall_s=2.0) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
+            writer.write(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            left = BIG
+            while left:
+                left -= len(await reader.readexactly(min(left, 4 << 20)))
+                await asyncio.sleep(0.005)
+
+    within(scenario)
+
+
+def test_connections_have_a_number() -> None:
+    async def scenario() -> None:
+        async with serving(max_connections=3) as port:
+            kept = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert await ended(reader) == b""
+            kept[0][1].close()
+            await kept[0][1].wait_closed()
+            # There is a place again, once the server has seen it.
+            while True:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                if (await ended(reader)).startswith(b"HTTP/1.1 200"):
+                    break
+
+    within(scenario)
