@@ -9,28 +9,29 @@ rollouts. Beside Redis stands the floor: all bytes that the request leaves in Re
 same server, timed at the client's call too, right after the request. redis-server runs with `appendonly yes`,
 `appendfsync always`, as the guarantee needs; with `--fsync no` the disk is left out, which shows the work alone.
 
-Each line has the median and the least of the repeats: on a machine that others use too, the least is what the work
-takes. `µs/group` is the least over the groups. After the lines of a store: how the cost of a group changes with the
-size of the request, and the cost of a request with the number of problems known. After each number of problems: what
-their records take in Redis, and a page of 100 of them, the first (which makes the index of their names), the next,
-and one by pass ratio.
+Each line has the median and the least of the repeats, and the median of the processor time that went into one, in
+this process and in Redis: on a machine that others use too, that one says most. After the lines of a store: how the
+processor time of a group changes with the size of the request, and that of a request with the number of problems known.
+After each number of problems: what their records take in Redis, and a page of 100 of them: the first (which makes the
+index of their names), the next, and one by pass ratio.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import random
 import shutil
 import socket
 import sqlite3
-import statistics
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from redis.asyncio import Redis
@@ -49,15 +50,42 @@ KINDS = {0: "shape"}
 """By payload; any other is a score."""
 
 
+@dataclass
+class Series:
+    """Seconds of each repeat, by the clock and of the processor."""
+
+    clock: list[float] = dataclasses.field(default_factory=list)
+    cpu: list[float] = dataclasses.field(default_factory=list)
+
+    @asynccontextmanager
+    async def measure(self, client: Redis | None) -> AsyncIterator[None]:
+        cpu = await cpu_seconds(client)
+        start = time.perf_counter()
+        yield
+        self.clock.append(time.perf_counter() - start)
+        self.cpu.append(await cpu_seconds(client) - cpu)
+
+    def row(self) -> str:
+        return f"{1e3 * median(self.clock):9.2f} {1e3 * min(self.clock):8.2f} {1e3 * median(self.cpu):7.2f}"
+
+
+async def cpu_seconds(client: Redis | None) -> float:
+    """Of this process, and of Redis."""
+    if client is None:
+        return time.process_time()
+    told = await client.info("cpu")
+    return time.process_time() + float(told["used_cpu_user"]) + float(told["used_cpu_sys"])
+
+
 @dataclass(frozen=True)
 class Line:
-    """One measurement: seconds of each request, and of the floor after it."""
+    """One measurement: the requests, and the floor after each."""
 
     problems: int
     groups: int
     payload: int
-    times: list[float]
-    floor: list[float]
+    request: Series = dataclasses.field(default_factory=Series)
+    floor: Series = dataclasses.field(default_factory=Series)
 
 
 def name_of(problem: int) -> str:
@@ -126,16 +154,19 @@ async def time_commits(
 ) -> Line:
     """Each request, and the floor right after it, so that a busy machine troubles both alike."""
     rng = random.Random(groups)
-    times, floor = [], []
+    line = Line(problems, groups, payload)
     for i in range(repeats):
         names = rng.sample(range(problems), groups)
         commit = Commit(RUN, tuple(a_group(rng, name, bytes(payload)) for name in names), step=step + i)
-        start = time.perf_counter()
-        await store.commit(commit)
-        times.append(time.perf_counter() - start)
+        async with line.request.measure(client):
+            await store.commit(commit)
         if client is not None:
-            floor.append(await time_floor(client, await stored_by(client, RUN, step + i, groups)))
-    return Line(problems, groups, payload, times, floor)
+            flat = await stored_by(client, RUN, step + i, groups)
+            async with line.floor.measure(client), client.pipeline(transaction=False) as pipe:
+                pipe.execute_command("HSET", "floor", *flat)
+                await pipe.execute()
+            await client.unlink("floor")
+    return line
 
 
 async def stored_by(client: Redis, run: str, step: int, groups: int) -> list[Any]:
@@ -152,16 +183,6 @@ async def stored_by(client: Redis, run: str, step: int, groups: int) -> list[Any
     for field, value in zip(names, await client.hmget(f"{prefix}p", names), strict=True):
         flat += (b"p:" + field, value)
     return flat
-
-
-async def time_floor(client: Redis, flat: list[Any]) -> float:
-    start = time.perf_counter()
-    async with client.pipeline(transaction=False) as pipe:
-        pipe.execute_command("HSET", "floor", *flat)
-        await pipe.execute()
-    taken = time.perf_counter() - start
-    await client.unlink("floor")
-    return taken
 
 
 async def time_pages(store: DifficultyStore) -> str:
@@ -198,39 +219,46 @@ async def redis_server(fsync: str) -> AsyncIterator[str]:
             await server.wait()
 
 
+HEADER = (
+    "store   kind    problems groups  requests/s       ms    least     cpu"
+    "  floor ms    least     cpu   ratio  least    cpu"
+)
+
+
 def say(store: str, line: Line) -> Line:
-    middle, least = statistics.median(line.times), min(line.times)
-    text = (
-        f"{store:7} {KINDS.get(line.payload, 'score'):6} {line.problems:9,} {line.groups:6,} {1 / middle:10.1f}"
-        f" {middle * 1e3:9.2f} {least * 1e3:8.2f} {least / line.groups * 1e6:8.1f}"
-    )
-    if line.floor:
-        floor = statistics.median(line.floor)
-        text += (
-            f" {floor * 1e3:9.2f} {min(line.floor) * 1e3:8.2f} {middle / floor:7.2f} {least / min(line.floor):6.2f}"
+    kind, request, floor = KINDS.get(line.payload, "score"), line.request, line.floor
+    text = f"{store:7} {kind:6} {line.problems:9,} {line.groups:6,} {1 / median(request.clock):11.1f}{request.row()}"
+    if floor.clock:
+        ratios = (
+            median(request.clock) / median(floor.clock),
+            min(request.clock) / min(floor.clock),
+            median(request.cpu) / median(floor.cpu),
         )
+        text += f" {floor.row()} {ratios[0]:7.2f} {ratios[1]:6.2f} {ratios[2]:6.2f}"
     print(text, flush=True)
     return line
 
 
 def conclude(store: str, lines: Sequence[Line]) -> None:
-    """Whether the cost is linear in groups and flat in problems, from the least of each line."""
-    cost = {(line.payload, line.problems, line.groups): min(line.times) for line in lines}
+    """Whether the cost is linear in groups and flat in problems."""
+    cost = {(line.payload, line.problems, line.groups): median(line.request.cpu) for line in lines}
     for payload in sorted({line.payload for line in lines}):
         of_kind = [line for line in lines if line.payload == payload]
         most = max(line.problems for line in of_kind)
         sizes = sorted({line.groups for line in of_kind if line.problems == most})
         each = ", ".join(f"{groups:,}: {1e6 * cost[payload, most, groups] / groups:.0f}" for groups in sizes)
-        print(f"{store} {KINDS.get(payload, 'score')}: µs a group by groups, {most:,} problems known: {each}")
+        kind = f"{store} {KINDS.get(payload, 'score')}"
+        print(f"{kind}: processor time of a group in µs, by groups, {most:,} problems known: {each}")
         for groups in sizes:
             known = sorted({line.problems for line in of_kind if line.groups == groups})
             each = ", ".join(f"{problems:,}: {1e3 * cost[payload, problems, groups]:.2f}" for problems in known)
-            print(f"{store} {KINDS.get(payload, 'score')}: ms by problems known, {groups:,} groups: {each}")
+            print(f"{kind}: processor time of {groups:,} groups in ms, by problems known: {each}")
 
 
 async def bench(
     store: DifficultyStore, name: str, problems: int, arguments: argparse.Namespace, client: Redis | None
 ) -> list[Line]:
+    assert (await store.get_run(RUN)).problems == problems, "the filling and the store do not agree"
     lines, step = [], 2
     for payload in arguments.payloads:
         for groups in (n for n in arguments.groups if n <= problems):
@@ -288,7 +316,7 @@ async def main() -> None:
     arguments = parser.parse_args()
     if "redis" in arguments.stores and not shutil.which("redis-server"):
         parser.error("redis-server is not installed: --stores sqlite leaves it out")
-    print("store   kind    problems groups requests/s median ms least ms µs/group  floor ms least ms   ratio  least")
+    print(HEADER)
     for name, run in (("redis", bench_redis), ("sqlite", bench_sqlite)):
         if name in arguments.stores:
             conclude(name, [line for problems in arguments.problems for line in await run(problems, arguments)])

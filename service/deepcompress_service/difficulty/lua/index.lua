@@ -4,7 +4,7 @@
 
 local P = string.sub(KEYS[1], 1, -2)
 if ARGV[1] == '0' and call('ZCARD', P .. 'i') == call('HLEN', P .. 'p') then return '0' end
-local portion, flat = call('HSCAN', P .. 'p', ARGV[1], 'COUNT', 1000), {}
+local portion, flat = call('HSCAN', P .. 'p', ARGV[1], 'COUNT', 500), {}
 for i = 1, #portion[2], 2 do
   flat[i] = '0'
   flat[i + 1] = portion[2][i]
