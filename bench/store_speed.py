@@ -11,9 +11,9 @@ same server, timed at the client's call too, right after the request. redis-serv
 
 Each line has the median and the least of the repeats, and the median of the processor time that went into one, in
 this process and in Redis: on a machine that others use too, that one says most. After the lines of a store: how the
-processor time of a group changes with the size of the request, and that of a request with the number of problems known.
-After each number of problems: what their records take in Redis, and a page of 100 of them: the first (which makes the
-index of their names), the next, and one by pass ratio.
+processor time of a group changes with the size of the request, and that of a request with the number of problems
+known. After each number of problems: what their records take in Redis, and a page of 100 of them: the first (which
+makes the index of their names), the next, and one by pass ratio.
 """
 
 from __future__ import annotations
