@@ -1,6 +1,7 @@
 """Tables and pictures from the study's results, as Markdown:
 
-    python bench/study/report.py STUDY/SIZE/runs.jsonl [TABLE ...] [--pictures FOLDER]
+    python bench/study/report.py STUDY/SIZE/runs.jsonl ... [--tables TABLE ...] [--pictures FOLDER]
+    python bench/study/report.py bench/study/results/short.jsonl --pictures docs/pictures --into docs/study.md
 
 Per cell: means over seeds of the last evaluation. Against the baseline, and for the pairs the declaration names:
 the mean difference of the same seeds, its 95 % t interval, and the p of an exact sign-flip test (with n seeds it
@@ -206,7 +207,7 @@ def report(rows: Sequence[Row], name: str, size: str, pictures: Path | None) -> 
     table = tables(size)[name]
     cells = of_table(rows, table, size)
     lines = [f"### {table.title} (`{name}`)", "", f"{table.question[0].upper()}{table.question[1:]}.", ""]
-    if not cells:
+    if not set(cells) - {table.baseline}:
         return "\n".join([*lines, "**Not run.**", ""])
     fewest = min(len(cells.get(cell, {})) for cell in table.cells)
     if fewest < SEEDS:
@@ -219,16 +220,42 @@ def report(rows: Sequence[Row], name: str, size: str, pictures: Path | None) -> 
     return "\n".join(lines)
 
 
+def merged(files: Sequence[Path]) -> list[Row]:
+    """The rows of several result files of one size, each run once, seed by seed."""
+    rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    if len({row["size"] for row in rows}) != 1:
+        raise SystemExit("the results are of different sizes, or empty: give those of one")
+    once = {(row["seed"], row["key"]): row for row in rows}
+    return [once[name] for name in sorted(once)]
+
+
+def put_into(page: str, text: str) -> str:
+    """The page with `text` between its two marks."""
+    begin, end = page.index(BEGIN) + len(BEGIN), page.index(END)
+    return f"{page[:begin]}\n\n{text}\n{page[end:]}"
+
+
+BEGIN, END = "<!-- from here on written by bench/study/report.py -->", "<!-- to here -->"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path, help="STUDY/SIZE/runs.jsonl")
-    parser.add_argument("tables", nargs="*", help="only these; else every table")
+    parser.add_argument("results", nargs="+", type=Path, help="STUDY/SIZE/runs.jsonl; several of one size are merged")
+    parser.add_argument("--tables", nargs="*", help="only these; else every table")
     parser.add_argument("--pictures", type=Path, help="folder for the pictures")
+    parser.add_argument("--into", type=Path, help="a page with the two marks, instead of printing")
+    parser.add_argument("--keep", type=Path, help="write the merged results there")
     asked = parser.parse_args()
-    rows = [json.loads(line) for line in asked.results.read_text().splitlines()]
+    rows = merged(asked.results)
     size = rows[0]["size"]
-    for name in asked.tables or tables(size):
-        print(report(rows, name, size, asked.pictures))
+    text = "\n".join(report(rows, name, size, asked.pictures) for name in asked.tables or tables(size))
+    if asked.into:
+        asked.into.write_text(put_into(asked.into.read_text(), text))
+    else:
+        print(text)
+    if asked.keep:
+        asked.keep.parent.mkdir(parents=True, exist_ok=True)
+        asked.keep.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 if __name__ == "__main__":
