@@ -51,6 +51,9 @@ class Settings(BaseSettings):
 
     max_body: Annotated[int, Field(ge=1024)] = 128 * MIB
     """Largest request body, after decompression."""
+    max_import: Annotated[int, Field(ge=1024)] = 4096 * MIB
+    """Largest export that may be imported, after decompression. It is read line by line and never held whole; a line
+    is bounded as a body is."""
     max_text: Annotated[int, Field(ge=1024)] = 8 * MIB
     """Longest response text, in characters; a longer one is `unreadable`, reason too_long."""
     max_gold: Annotated[int, Field(ge=64)] = 65_536

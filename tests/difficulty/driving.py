@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from typing import Any
 
 from deepcompress_service.difficulty.model import (
@@ -37,6 +37,15 @@ class Driver:
             return [line async for line in lines]
 
         return list(self.wait(collect(self.store.export_run(run))))
+
+    def import_run(self, run: str, lines: Iterable[str]) -> RunState:
+        async def send() -> AsyncIterator[str]:
+            for line in lines:
+                yield line
+
+        state = self.wait(self.store.import_run(run, send()))
+        assert isinstance(state, RunState)
+        return state
 
     def together(self, *coroutines: Coroutine[Any, Any, Any]) -> list[Any]:
         async def gather() -> list[Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import zlib
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, TypeVar
 
 import orjson
@@ -22,6 +23,8 @@ from starlette.requests import ClientDisconnect
 from .errors import Problem, abandoned, from_validation
 
 Model = TypeVar("Model", bound=BaseModel)
+PIECE = 1 << 18
+"""Bytes that one step of unpacking gives at most, where that can be said."""
 
 
 def too_large(what: str, limit: int) -> Problem:
@@ -45,6 +48,106 @@ async def read_body(request: Request, limit: int, timeout: float) -> bytes | byt
     if encoding in ("", "identity"):
         return raw
     return _decompress(raw, encoding, limit)
+
+
+async def body_lines(request: Request, limit: int, longest: int, timeout: float) -> AsyncIterator[str]:  # noqa: ASYNC109
+    """The body's lines as they come, decompressed: of a body of up to `limit` bytes no more is held than a line,
+    which may have `longest`, and a piece. `timeout` is for each piece."""
+    rest = bytearray()
+    async for piece in _pieces(request, limit, timeout):
+        start, looked = 0, len(rest)
+        rest += piece
+        while (end := rest.find(b"\n", max(start, looked))) >= 0:
+            yield rest[start:end].decode("utf-8", "replace")
+            start = end + 1
+        del rest[:start]
+        if len(rest) > longest:
+            raise too_large("a line of the body", longest)
+    if rest:
+        yield rest.decode("utf-8", "replace")
+
+
+async def _pieces(request: Request, limit: int, timeout: float) -> AsyncIterator[bytes]:  # noqa: ASYNC109
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    unpack = _unpacker(encoding)
+    chunks, size = aiter(request.stream()), 0
+    while True:
+        try:
+            async with asyncio.timeout(timeout):
+                chunk = await anext(chunks)
+        except StopAsyncIteration:
+            break
+        except ClientDisconnect:
+            raise abandoned() from None
+        except TimeoutError:
+            raise Problem(408, "body-timeout", f"no more of the body came within {timeout:g} seconds") from None
+        try:
+            for piece in unpack.feed(chunk):
+                size += len(piece)
+                if size > limit:
+                    raise too_large("the body", limit)
+                yield piece
+        except (zlib.error, zstandard.ZstdError):
+            raise Problem(400, "bad-compression", f"the body is not valid {encoding}") from None
+    if not unpack.whole:
+        raise Problem(400, "bad-compression", f"the body ends in the middle of its {encoding} stream")
+
+
+class _Unpacker:
+    """Of a body that is not packed."""
+
+    whole = True
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """What a chunk has in it, in pieces that are small whatever the chunk is."""
+        yield chunk
+
+
+class _Gzip(_Unpacker):
+    def __init__(self) -> None:
+        self._inflater = zlib.decompressobj(wbits=31)
+
+    @property
+    def whole(self) -> bool:  # type: ignore[override]
+        return self._inflater.eof
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        while chunk and not self._inflater.eof:
+            yield self._inflater.decompress(chunk, PIECE)
+            chunk = self._inflater.unconsumed_tail
+        # What the bound held back although all of the chunk was taken in.
+        while not self._inflater.eof and (piece := self._inflater.decompress(b"", PIECE)):
+            yield piece
+
+
+class _Zstd(_Unpacker):
+    def __init__(self) -> None:
+        self._inflater = zstandard.ZstdDecompressor(max_window_size=2**27).decompressobj()
+
+    @property
+    def whole(self) -> bool:  # type: ignore[override]
+        return self._inflater.eof
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        # Small bites, as in `_unpack_zstd`.
+        for start in range(0, len(chunk), 1024):
+            if self._inflater.eof:
+                return
+            yield self._inflater.decompress(chunk[start : start + 1024])
+
+
+def _unpacker(encoding: str) -> _Unpacker:
+    if encoding in ("", "identity"):
+        return _Unpacker()
+    if encoding == "gzip":
+        return _Gzip()
+    if encoding == "zstd":
+        return _Zstd()
+    raise unsupported()
+
+
+def unsupported() -> Problem:
+    return Problem(415, "unsupported-encoding", "send the body plain, or with gzip or zstd")
 
 
 async def _receive(request: Request, limit: int) -> bytes | bytearray:
@@ -84,7 +187,7 @@ def _decompress(raw: bytes | bytearray, encoding: str, limit: int) -> bytes:
         elif encoding == "zstd":
             data, complete = _unpack_zstd(raw, limit)
         else:
-            raise Problem(415, "unsupported-encoding", "send the body plain, or with gzip or zstd")
+            raise unsupported()
     except (zlib.error, zstandard.ZstdError):
         raise Problem(400, "bad-compression", f"the body is not valid {encoding}") from None
     if len(data) > limit:

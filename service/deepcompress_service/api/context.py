@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -18,7 +18,7 @@ from ..verification import VerifierPool
 from ..windows import Windows
 from .admission import Door, Gate
 from .auth import Grant, KeyRing
-from .body import parse, read_body, too_large
+from .body import body_lines, parse, read_body, too_large
 from .errors import Problem, abandoned
 from .rewards import RewardService
 from .structure import structure_of
@@ -66,6 +66,11 @@ class Context:
         if found.crowded:
             raise Problem(413, "too-large", "the body has more fields and values than a request of its items has")
         request.state.place.weigh(len(raw) + found.memory)
+
+    def body_lines(self, request: Request) -> AsyncIterator[str]:
+        """The lines of a body that may be larger than what is held."""
+        settings = self.settings
+        return body_lines(request, settings.max_import, settings.max_body, settings.body_timeout)
 
     async def raw_body(self, request: Request) -> bytes | bytearray:
         """The request's body, decompressed."""

@@ -181,10 +181,14 @@ async def rewind(run: Run, request: Request, context: In) -> Response:
 )
 async def export_run(run: Run, context: In) -> Response:
     """The whole state as lines of JSON."""
-    await context.store.get_run(run)
+    exported = context.store.export_run(run)
+    # What can be refused is refused with the first line; an error later on breaks the connection, and the last line,
+    # without which an export is not whole, is missing.
+    first = await anext(exported)
 
     async def lines() -> AsyncIterator[bytes]:
-        async for line in context.store.export_run(run):
+        yield first.encode() + b"\n"
+        async for line in exported:
             yield line.encode() + b"\n"
 
     return StreamingResponse(lines(), media_type="application/x-ndjson")
@@ -192,11 +196,10 @@ async def export_run(run: Run, context: In) -> Response:
 
 @router.put("/{run}/import", response_model=RunInfo)
 async def import_run(run: Run, request: Request, context: In) -> Response:
-    """Replace the run's state by an export. The epoch rises."""
+    """Replace the run's state by an export, which is read as it comes. Until it was read to its end and found right
+    nothing changes. The epoch rises."""
     with context.door.enter(request):
-        raw = await context.raw_body(request)
-        state = await context.store.import_run(run, raw.decode("utf-8", "replace").splitlines())
-        return _json(run_row(state))
+        return _json(run_row(await context.store.import_run(run, context.body_lines(request))))
 
 
 # --- rows -----------------------------------------------------------------------------------------------

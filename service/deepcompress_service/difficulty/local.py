@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import cache, partial
 from typing import Literal, Protocol, TypeVar
 
@@ -11,6 +14,7 @@ from . import refusals
 from .arithmetic import finish
 from .codec import unpack_problem
 from .engine import commit, new_meta, run_exists
+from .errors import DifficultyError, StoreUnavailable
 from .going_back import check_reach, problem_now, rewind, run_state, standing_level
 from .model import (
     Checkpoint,
@@ -24,15 +28,15 @@ from .model import (
 )
 from .observations import observe
 from .paging import Page, Pick, Side, Sort
-from .retention import OBSERVATIONS_S, Swept
+from .retention import IMPORT_S, OBSERVATIONS_S, SCRATCH_S, Swept
 from .steps import level_of
-from .transfer import FullView, export_lines, import_lines
+from .transfer import FullView, Reader, Row, export_lines, portions, took_too_long
 
 T = TypeVar("T")
-Due = Literal["run", "observations", "unknown"]
+Due = Literal["run", "observations", "scratch", "unknown"]
 
-SCRATCH = ""
-"""The view that an import fills before it becomes the run's (no checkpoint has this name)."""
+SCRATCH = "/import/"
+"""What an import fills before it becomes the run's is kept under a name that begins so, and no run's does."""
 
 
 class Place(Protocol):
@@ -51,8 +55,8 @@ class Place(Protocol):
     def copy(self, run: str, source: str | None, target: str | None) -> None:
         """Replace one view of a run (None: its own) by a copy of another."""
 
-    def move(self, run: str, source: str, target: str | None) -> None:
-        """As copy, and the source is gone."""
+    def adopt(self, source: str, run: str) -> None:
+        """The state that is kept under the name `source` becomes the run's own."""
 
     def checkpoints(self, run: str) -> list[Checkpoint]: ...
 
@@ -155,6 +159,8 @@ class LocalStore:
         if last is None:
             return "unknown"
         meta, idle = view.load(), now - last
+        if run.startswith(SCRATCH):
+            return "scratch" if idle >= SCRATCH_S else None
         if meta is not None and idle_s is not None and idle >= idle_s:
             return "run"
         trained = meta is not None and meta.kind is not None
@@ -170,7 +176,7 @@ class LocalStore:
         elif due == "run":
             place.drop(run)
             self._raise_epoch(place, run)
-        elif due == "observations" and place.view(run).load() is None:
+        elif due == "scratch" or (due == "observations" and place.view(run).load() is None):
             place.drop(run)
         elif due == "observations":
             place.view(run).forget_from(0)
@@ -332,14 +338,32 @@ class LocalStore:
 
         return self._stream(work)
 
-    async def import_run(self, run: str, lines: Iterable[str]) -> RunState:
+    async def import_run(self, run: str, lines: AsyncIterator[str]) -> RunState:
+        """Portion by portion into a state of its own, so that nobody waits for a slow sender."""
+        scratch, reader = f"{SCRATCH}{uuid.uuid4().hex}", Reader()
+
         def work(place: Place) -> RunState:
-            scratch = place.view(run, SCRATCH)
-            scratch.wipe()
-            scratch.save(import_lines(scratch, lines))
-            place.move(run, SCRATCH, None)
+            place.adopt(scratch, run)
             view = place.view(run)
-            meta = run_exists(view, run)
+            view.save(meta)
             return run_state(view, run, self._raise_epoch(place, run), meta)
 
-        return await self._change(run, work)
+        try:
+            async with asyncio.timeout(IMPORT_S):
+                await self._change(scratch, lambda place: place.view(scratch).wipe())
+                async for some in portions(lines):
+                    rows = await asyncio.to_thread(reader.rows, some)
+                    await self._change(scratch, partial(self._fill, scratch=scratch, rows=rows))
+            meta = reader.finish()
+            return await self._change(run, work)
+        except TimeoutError:
+            raise took_too_long() from None
+        finally:
+            with contextlib.suppress(DifficultyError):
+                await self._write(lambda place: place.drop(scratch))
+
+    @staticmethod
+    def _fill(place: Place, *, scratch: str, rows: list[Row]) -> None:
+        if place.last_used(scratch) is None:
+            raise StoreUnavailable("what was imported so far is gone: send the export again")
+        place.view(scratch).put_rows(rows)

@@ -205,8 +205,8 @@ class MemoryPlace:
     def copy(self, run: str, source: str | None, target: str | None) -> None:
         self.views[run, target] = copy.deepcopy(self.view(run, source))
 
-    def move(self, run: str, source: str, target: str | None) -> None:
-        self.views[run, target] = self.views.pop((run, source))
+    def adopt(self, source: str, run: str) -> None:
+        self.views[run, None] = self.views.pop((source, None))
 
     def checkpoints(self, run: str) -> list[Checkpoint]:
         return list(self.saved.get(run, {}).values())

@@ -7,13 +7,11 @@ journal. What is guaranteed in which deployment is in docs/difficulty-state.md.
 from __future__ import annotations
 
 import struct
-import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from itertools import islice
 from typing import Any
 
-from . import redis_commit, redis_pages, redis_rows, refusals
+from . import redis_commit, redis_pages, redis_transfer, refusals
 from .arithmetic import finish, fold
 from .codec import (
     Cell,
@@ -41,13 +39,13 @@ from .model import (
     StepStatistics,
 )
 from .paging import Page, Pick, Side, Sort
-from .redis_link import Argument, Link, open_link
-from .retention import OBSERVATIONS_S, Swept
+from .redis_link import Argument, Link, Pinned, open_link
+from .retention import OBSERVATIONS_S, SCRATCH_S, Swept
 from .scripts import (
-    ADOPT,
     CHECKPOINT,
     COMMIT,
     DELETE,
+    DROP,
     DROP_CHECKPOINT,
     OBSERVE,
     PUT_RUN,
@@ -57,16 +55,12 @@ from .scripts import (
     SNAPSHOT,
     SWEEP,
 )
-from .transfer import lines_of, read_lines
 
 SCHEMA_VERSION = 1
 SCHEMA_KEY = "dc:schema"
 PING_KEY = "dc:ping"
 RUNS_KEY = "dc:runs"
 """The names of all runs ever; a run that is gone stays named until someone looks for it."""
-SCRATCH_SECONDS = 3600
-"""An export's snapshot and a broken-off import are gone after this."""
-AT_ONCE = 1000
 
 _NUMBERS = struct.Struct("<IIBIddI")
 
@@ -317,28 +311,51 @@ class RedisStore:
         return await self._state(run)
 
     async def export_run(self, run: str) -> AsyncIterator[str]:
-        key, scratch = _prefix(run), _scratch(run)
-        reply = await self._run(SNAPSHOT, run, scratch, SCRATCH_SECONDS, slow=True)
-        try:
-            _, meta, _ = await self._read(run, scratch + "m")
-            rows = [row async for row in redis_rows.rows_of(self._link, key + "m", scratch)]
-            for line in lines_of(run, int(reply[1]), meta, rows):
-                yield line
-        finally:
-            await redis_rows.drop(self._link, key + "m", scratch)
+        key = _prefix(run)
+        scratch = redis_transfer.scratch_of(key)
+        async with Pinned(self._link, key + "m") as pinned:
+            taken = await pinned.run(SNAPSHOT, key + "m", scratch, SCRATCH_S, timeout_s=self._slow)
+            _, epoch, entries = self._checked(run, taken)
+            try:
+                reply = self._checked(run, await pinned.run(READ_RUN, scratch + "m", timeout_s=self._slow))
+                meta = _meta_of(_pairs(reply[2]), _pairs(reply[3]))
+                lines = redis_transfer.export_lines(pinned, run, int(epoch), meta, scratch, int(entries))
+                async for line in lines:
+                    yield line
+            finally:
+                await self._drop(run, scratch)
 
-    async def import_run(self, run: str, lines: Iterable[str]) -> RunState:
+    async def import_run(self, run: str, lines: AsyncIterator[str]) -> RunState:
         await self._list(run)
-        key, scratch = _prefix(run), _scratch(run)
-        meta, rows = read_lines(lines)
+        key = _prefix(run)
+        scratch = redis_transfer.scratch_of(key)
         try:
-            await self._link.batch(key + "m", redis_rows.meta_commands(scratch, meta, SCHEMA_VERSION))
-            while some := list(islice(rows, AT_ONCE)):
-                await self._link.batch(key + "m", redis_rows.row_commands(scratch, some, meta.pruned))
-            await self._run(ADOPT, run, scratch, slow=True)
+            async with Pinned(self._link, key + "m") as pinned:
+                reply = await redis_transfer.fill_and_adopt(
+                    pinned,
+                    key,
+                    scratch,
+                    lines,
+                    schema=SCHEMA_VERSION,
+                    observations_s=self._observations_s,
+                    timeout_s=self._slow,
+                )
+            self._checked(run, reply)
         finally:
-            await redis_rows.drop(self._link, key + "m", scratch)
+            await self._drop(run, scratch)
+        await self._list(run, anew=True)
         return await self._state(run)
+
+    async def _drop(self, run: str, scratch: str) -> None:
+        """What is left of a scratch state, now; where that fails it expires."""
+        with suppress(DifficultyError):
+            await self._run(DROP, run, scratch, slow=True)
+
+    @staticmethod
+    def _checked(run: str, reply: Any) -> Any:
+        if reply[0] == 0:
+            return reply
+        raise _refusal(run, [decode(fact) if isinstance(fact, bytes) else fact for fact in reply[1:]])
 
     async def _run(
         self,
@@ -357,17 +374,11 @@ class RedisStore:
             writes=writes,
             timeout_s=self._slow if slow else None,
         )
-        if plain or reply[0] == 0:
-            return reply
-        raise _refusal(run, [decode(fact) if isinstance(fact, bytes) else fact for fact in reply[1:]])
+        return reply if plain else self._checked(run, reply)
 
 
 def _prefix(run: str) -> str:
     return f"dc:{{{run}}}:"
-
-
-def _scratch(run: str) -> str:
-    return f"{_prefix(run)}x:{uuid.uuid4().hex}:"
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -98,18 +99,6 @@ class Link(ABC):
             return await self._tried(key, attempt, self.timeout_s)
         return await self._bounded(key, attempt, self.timeout_s)
 
-    async def batch(self, key: str, commands: Sequence[Sequence[Argument]]) -> list[Any]:
-        """Commands on one server in one round trip, for what may be done twice (filling a scratch state)."""
-
-        async def attempt(client: Redis, asking: bool) -> list[Any]:
-            async with client.pipeline(transaction=False) as pipe:
-                for command in commands:
-                    pipe.execute_command(*command)
-                return list(await pipe.execute())
-
-        done: list[Any] = await self._bounded(key, attempt, self.timeout_s)
-        return done
-
     async def _send(self, client: Redis, key: str, command: Sequence[Argument], writes: bool, asking: bool) -> Any:
         if not asking and not (writes and self.replicas):
             return await client.execute_command(*command)  # type: ignore[no-untyped-call]
@@ -134,12 +123,7 @@ class Link(ABC):
                 if isinstance(other, Exception):
                     raise other
             if replies[-1] < self.replicas:
-                raise StoreUnavailable(
-                    f"only {replies[-1]} of the {self.replicas} replicas asked for have the write so far: "
-                    "send the request again. Where there are no replicas, and an acknowledged write may be lost with "
-                    "its master, DEEPCOMPRESS_STORE_REPLICAS=0 does without",
-                    replicas=replies[-1],
-                )
+                raise too_few_replicas(replies[-1], self.replicas)
         return reply
 
     async def _bounded(self, key: str, attempt: Callable[[Redis, bool], Awaitable[Any]], timeout_s: float) -> Any:
@@ -182,15 +166,81 @@ class Link(ABC):
         except StoreUnavailable:
             breaker.answered()
             raise
-        except ResponseError as error:
-            breaker.answered()
-            if "STORETOONEW" in str(error):
-                raise StoreTooNew("this run was written by a newer version of the service") from error
-            raise StoreUnavailable(f"Redis refused: {error}") from error
-        except RedisError as error:
-            raise StoreUnavailable(f"Redis: {type(error).__name__}: {error}") from error
-        except OSError as error:
-            raise StoreUnavailable(f"Redis cannot be reached: {error}") from error
+        except (RedisError, OSError) as error:
+            if isinstance(error, ResponseError):
+                breaker.answered()
+            raise refused(error) from error
+
+
+class Pinned:
+    """One connection to the server of a key, and nothing is tried twice: what answers at the end is what answered at
+    the beginning. Of its own, since a slow reader may hold it for long."""
+
+    def __init__(self, link: Link, key: str) -> None:
+        self._link = link
+        self._key = key
+        self._connection: Any = None
+
+    async def __aenter__(self) -> Pinned:
+        await self._link.command(self._key, "EXISTS", self._key)  # finds the server, and whether we may use it
+        client = await self._link.client_for(self._key)
+        self._connection = client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+        await self._answer(self._connection.connect())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with contextlib.suppress(RedisError, OSError, builtins.TimeoutError):
+            await self._connection.disconnect(nowait=True)
+
+    async def command(self, *command: Argument, timeout_s: float | None = None) -> Any:
+        return (await self.batch([command], timeout_s=timeout_s))[0]
+
+    async def batch(self, commands: Sequence[Sequence[Argument]], *, timeout_s: float | None = None) -> list[Any]:
+        """Commands in one round trip; StoreUnavailable at the first that is refused."""
+
+        async def send() -> list[Any]:
+            await self._connection.send_packed_command(self._connection.pack_commands(commands))
+            limit = timeout_s or self._link.timeout_s
+            return [await self._connection.read_response(timeout=limit) for _ in commands]
+
+        return list(await self._answer(send(), timeout_s))
+
+    async def run(self, script: Script, key: str, *args: Argument, timeout_s: float) -> Any:
+        """A script whose writes are acknowledged as all are: by as many replicas as are asked for."""
+        commands: list[Sequence[Argument]] = [("EVAL", script.text, 1, key, *args)]
+        if self._link.replicas:
+            commands.append(("WAIT", self._link.replicas, int(self._link.timeout_s * 250)))
+        reply, *rest = await self.batch(commands, timeout_s=timeout_s)
+        if rest and rest[0] < self._link.replicas:
+            raise too_few_replicas(rest[0], self._link.replicas)
+        return reply
+
+    async def _answer(self, asked: Awaitable[Any], timeout_s: float | None = None) -> Any:
+        try:
+            async with asyncio.timeout(timeout_s or self._link.timeout_s):
+                return await asked
+        except (RedisError, OSError, builtins.TimeoutError) as error:
+            raise refused(error) from error
+
+
+def refused(error: Exception) -> StoreUnavailable | StoreTooNew:
+    """What an error of Redis, or on the way to it, is for us."""
+    if "STORETOONEW" in str(error):
+        return StoreTooNew("this run was written by a newer version of the service")
+    if isinstance(error, ResponseError):
+        return StoreUnavailable(f"Redis refused: {error}")
+    if isinstance(error, RedisError):
+        return StoreUnavailable(f"Redis: {type(error).__name__}: {error}")
+    return StoreUnavailable(f"Redis cannot be reached: {error or type(error).__name__}")
+
+
+def too_few_replicas(found: int, asked: int) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"only {found} of the {asked} replicas asked for have the write so far: send the request again. Where there "
+        "are no replicas, and an acknowledged write may be lost with its master, DEEPCOMPRESS_STORE_REPLICAS=0 does "
+        "without",
+        replicas=found,
+    )
 
 
 def _plain(client: Redis) -> Redis:

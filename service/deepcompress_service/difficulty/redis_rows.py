@@ -8,13 +8,12 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 
 from .codec import Meta, config_to_json, decode, encode
 from .redis_commit import SHARED, TOKEN_BYTES, split_group, whole_group
-from .redis_link import Argument, Link
+from .redis_link import Argument, Link, Pinned
 from .transfer import Row
 
 PAGE = 1000
-KEPT_SHARED = 64
-_STEP_TABLES = (("undo", "u:"), ("groups", "g:"), ("observed", "o:"), ("rollouts", "r:"))
-_WHOLE = ("m", "t", "h", "s", "p", "w", "q", "qs")
+REQUESTS_AT_ONCE = 50
+"""A stepless request's record has all of its groups."""
 
 
 async def scan_hash(link: Link, tag: str, key: str) -> AsyncIterator[tuple[bytes, bytes]]:
@@ -31,51 +30,92 @@ async def scan_hash(link: Link, tag: str, key: str) -> AsyncIterator[tuple[bytes
             return
 
 
-async def _steps(link: Link, tag: str, prefix: str) -> list[int]:
-    """Every step that may have keys of its own, ascending."""
-    closed = await link.command(tag, "ZRANGE", f"{prefix}s", 0, -1)
-    observed = await link.command(tag, "ZRANGE", f"{prefix}w", 0, -1)
-    now = await link.command(tag, "HGET", f"{prefix}m", "open")
-    return sorted({int(step) for step in (*closed, *observed, *([now] if now else []))})
+class Snapshot:
+    """A state that nobody changes, read once from beginning to end. Nothing of it is held but the portion being read,
+    and of one step at a time what its requests were answered from (61 bytes a group)."""
 
+    def __init__(self, pinned: Pinned, prefix: str) -> None:
+        self._pinned = pinned
+        self._prefix = prefix
+        self.entries = 0
+        """Fields of hashes and elements of lists read so far: the script that took the snapshot counted them too."""
 
-async def rows_of(link: Link, tag: str, prefix: str) -> AsyncIterator[Row]:
-    """`tag` is a key of the run, which says where it lives."""
-    async for step, text in scan_hash(link, tag, f"{prefix}h"):
-        yield "steps", (int(step),), text
-    async for name, record in scan_hash(link, tag, f"{prefix}p"):
-        yield "problems", (decode(name),), record
-    for step_number in await _steps(link, tag, prefix):
-        for packed in await link.command(tag, "LRANGE", f"{prefix}n:{step_number}", 0, -1):
+    async def _hash(self, key: str) -> AsyncIterator[list[tuple[bytes, bytes]]]:
+        """Every field once, since the hash is never written to, a portion at a time."""
+        cursor = b"0"
+        while True:
+            cursor, flat = await self._pinned.command("HSCAN", self._prefix + key, cursor, "COUNT", PAGE)
+            fields = list(zip(flat[::2], flat[1::2], strict=True))
+            self.entries += len(fields)
+            yield fields
+            if cursor == b"0":
+                return
+
+    async def rows(self) -> AsyncIterator[Row]:
+        """Everything but the meta."""
+        async for fields in self._hash("h"):
+            for closed, text in fields:
+                yield "steps", (int(closed),), text
+        async for fields in self._hash("p"):
+            for name, record in fields:
+                yield "problems", (decode(name),), record
+        for step in await self._steps():
+            async for row in self._rows_of_step(step):
+                yield row
+        async for row in self._requests():
+            yield row
+
+    async def _steps(self) -> list[int]:
+        """Every step that may have keys of its own, ascending."""
+        closed = await self._pinned.command("ZRANGE", f"{self._prefix}s", 0, -1)
+        observed = await self._pinned.command("ZRANGE", f"{self._prefix}w", 0, -1)
+        now = await self._pinned.command("HGET", f"{self._prefix}m", "open")
+        return sorted({int(step) for step in (*closed, *observed, *([now] if now else []))})
+
+    async def _rows_of_step(self, step: int) -> AsyncIterator[Row]:
+        names = await self._pinned.command("LRANGE", f"{self._prefix}n:{step}", 0, -1)
+        self.entries += len(names)
+        for packed in names:
             for touched in _names(packed):
-                yield "undo", (step_number, touched), b""
-        kept: dict[bytes, bytes] = {}
-        for table, kind in _STEP_TABLES:
-            async for name, record in scan_hash(link, tag, f"{prefix}{kind}{step_number}"):
-                if table == "groups":
-                    if not name.startswith(SHARED):
-                        shared = await _shared(link, tag, f"{prefix}{kind}{step_number}", record, kept)
-                        yield table, (step_number, decode(name)), whole_group(record, shared)
-                elif table == "rollouts":
-                    length, _, rest = name.partition(b":")
-                    group_id, rollout_id = rest[: int(length)], rest[int(length) :]
-                    yield table, (step_number, decode(group_id), decode(rollout_id)), record
-                else:
-                    yield table, (step_number, decode(name)), record
-    order = await link.command(tag, "ZRANGE", f"{prefix}qs", 0, -1, "WITHSCORES")
-    for name, score in zip(order[::2], order[1::2], strict=True):
-        record = await link.command(tag, "HGET", f"{prefix}q", name)
-        yield "requests", (decode(name), int(float(score)), int(_step_of_request(record))), record
+                yield "undo", (step, touched), b""
+        async for fields in self._hash(f"u:{step}"):
+            for name, record in fields:
+                yield "undo", (step, decode(name)), record
+        shared: dict[bytes, bytes] = {}
+        async for fields in self._hash(f"g:{step}"):
+            tails = [(name, tail) for name, tail in fields if not name.startswith(SHARED)]
+            await self._learn(step, {tail[:TOKEN_BYTES] for _, tail in tails}, shared)
+            for name, tail in tails:
+                yield "groups", (step, decode(name)), whole_group(tail, shared[tail[:TOKEN_BYTES]])
+        async for fields in self._hash(f"o:{step}"):
+            for name, record in fields:
+                yield "observed", (step, decode(name)), record
+        async for fields in self._hash(f"r:{step}"):
+            for name, record in fields:
+                length, _, rest = name.partition(b":")
+                group_id, rollout_id = rest[: int(length)], rest[int(length) :]
+                yield "rollouts", (step, decode(group_id), decode(rollout_id)), record
 
+    async def _learn(self, step: int, tokens: set[bytes], shared: dict[bytes, bytes]) -> None:
+        """What the requests of these tokens were answered from."""
+        missing = sorted(tokens - shared.keys())
+        if missing:
+            fields = [SHARED + token for token in missing]
+            found = await self._pinned.command("HMGET", f"{self._prefix}g:{step}", *fields)
+            shared.update(zip(missing, found, strict=True))
 
-async def _shared(link: Link, tag: str, key: str, tail: bytes, kept: dict[bytes, bytes]) -> bytes:
-    """What the request of a group was answered from; `kept` remembers those of the last requests met."""
-    token = tail[:TOKEN_BYTES]
-    if token not in kept:
-        if len(kept) >= KEPT_SHARED:
-            del kept[next(iter(kept))]
-        kept[token] = await link.command(tag, "HGET", key, SHARED + token)
-    return kept[token]
+    async def _requests(self) -> AsyncIterator[Row]:
+        start = 0
+        while True:
+            end = start + REQUESTS_AT_ONCE - 1
+            order = await self._pinned.command("ZRANGE", f"{self._prefix}qs", start, end, "WITHSCORES")
+            if not order:
+                return
+            records = await self._pinned.command("HMGET", f"{self._prefix}q", *order[::2])
+            self.entries += len(records)
+            for name, score, record in zip(order[::2], order[1::2], records, strict=True):
+                yield "requests", (decode(name), int(float(score)), int(_step_of_request(record))), record
+            start += REQUESTS_AT_ONCE
 
 
 def _names(packed: bytes) -> Iterator[str]:
@@ -136,12 +176,3 @@ def row_commands(prefix: str, rows: Iterable[Row], pruned: int) -> list[list[Arg
                 commands.append(["HSET", f"{prefix}q", encode(name), value])
                 commands.append(["ZADD", f"{prefix}qs", sequence, encode(name)])
     return commands
-
-
-async def drop(link: Link, tag: str, prefix: str) -> None:
-    """Unlink whatever is left of a scratch state."""
-    keys = [f"{prefix}{name}" for name in _WHOLE]
-    for step in await _steps(link, tag, prefix):
-        keys += [f"{prefix}n:{step}", *(f"{prefix}{kind}{step}" for _, kind in _STEP_TABLES)]
-    for start in range(0, len(keys), PAGE):
-        await link.command(tag, "UNLINK", *keys[start : start + PAGE], writes=True)

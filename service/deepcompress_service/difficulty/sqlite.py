@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from .errors import StoreTooNew, StoreUnavailable
 from .local import LocalStore, Place
-from .retention import OBSERVATIONS_S
+from .retention import IMPORT_S, OBSERVATIONS_S
 from .sqlite_view import ADDED, SCHEMA, SCHEMA_VERSION, SqlitePlace
 
 T = TypeVar("T")
@@ -155,7 +155,11 @@ class SqliteStore(LocalStore):
             try:
                 await self._run(executor, lambda: connection.execute("BEGIN"))
                 lines = await self._run(executor, lambda: work(SqlitePlace(connection, writing=False)))
+                end = asyncio.get_running_loop().time() + IMPORT_S
                 while some := await self._run(executor, lambda: list(islice(lines, LINES_AT_ONCE))):
+                    if asyncio.get_running_loop().time() > end:
+                        # An open snapshot keeps SQLite from ever shrinking its log.
+                        raise StoreUnavailable("the export was read too slowly")
                     for line in some:
                         yield line
             finally:

@@ -282,9 +282,9 @@ class SqlitePlace:
                 (space, origin),
             )
 
-    def move(self, run: str, source: str, target: str | None) -> None:
-        self._drop_space(run, target)
-        self._sql.execute("UPDATE spaces SET checkpoint = ? WHERE run = ? AND checkpoint = ?", (target, run, source))
+    def adopt(self, source: str, run: str) -> None:
+        self._drop_space(run, None)
+        self._sql.execute("UPDATE spaces SET run = ? WHERE run = ? AND checkpoint IS NULL", (run, source))
 
     def _drop_space(self, run: str, checkpoint: str | None) -> None:
         space = self._space(run, checkpoint)

@@ -6,7 +6,7 @@ answer was lost, the same call again gives the same answer). Methods raise only 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from .model import (
@@ -95,10 +95,12 @@ class DifficultyStore(Protocol):
         """Forget everything at steps >= next_step (None: all but the configuration); the epoch rises."""
 
     def export_run(self, run: str) -> AsyncIterator[str]:
-        """The whole state as lines of JSON (documented in docs/export-format.md)."""
+        """The whole state as lines of JSON (documented in docs/export-format.md), read as they are asked for, out of
+        one snapshot. Without its last line an export is not whole."""
 
-    async def import_run(self, run: str, lines: Iterable[str]) -> RunState:
-        """Replace the run's state by an export; the epoch rises."""
+    async def import_run(self, run: str, lines: AsyncIterator[str]) -> RunState:
+        """Replace the run's state by an export, read as it comes; the epoch rises. Until the last line was read and
+        is right the run is what it was."""
 
 
 def open_store(url: str, **options: Any) -> DifficultyStore:

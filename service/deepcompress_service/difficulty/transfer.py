@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -27,10 +27,14 @@ from .codec import (
 )
 from .errors import DifficultyError
 from .model import ProblemState
+from .retention import IMPORT_S
 from .view import View
 
 FORMAT = "deepcompress-run"
 VERSION = 1
+LINES_AT_ONCE = 1000
+CHARS_AT_ONCE = 1 << 20
+"""An import holds so many lines, or so much of them, at once."""
 
 
 class BadExport(DifficultyError):
@@ -41,6 +45,10 @@ class BadExport(DifficultyError):
 
 Row = tuple[str, tuple[str | int, ...], bytes]
 """(table, key, value): table is one of problems, undo, groups, observed, rollouts, requests, steps."""
+
+
+def took_too_long() -> BadExport:
+    return BadExport(f"the export did not come whole within {IMPORT_S / 60:g} minutes; nothing is changed")
 
 
 class FullView(View, Protocol):
@@ -60,34 +68,87 @@ class FullView(View, Protocol):
 
 
 def export_lines(view: FullView, run: str, epoch: int, meta: Meta) -> Iterator[str]:
-    return lines_of(run, epoch, meta, view.rows())
-
-
-def lines_of(run: str, epoch: int, meta: Meta, rows: Iterable[Row]) -> Iterator[str]:
     """A header, one line a row, and a last line that says how many there were."""
-    yield _line({"format": FORMAT, "version": VERSION, "run": run, "epoch": epoch, "meta": _meta(meta)})
+    yield header_line(run, epoch, meta)
     count = 0
-    for table, key, value in rows:
-        yield _line({"table": table, "key": list(key), **_value(table, key, value)})
+    for row in view.rows():
+        yield row_line(row)
         count += 1
-    yield _line({"end": True, "rows": count})
+    yield end_line(count)
 
 
-def import_lines(view: FullView, lines: Iterable[str]) -> Meta:
-    """Fill an empty view; the meta of the export."""
-    meta, rows = read_lines(lines)
-    view.put_rows(rows)
-    return meta
+def header_line(run: str, epoch: int, meta: Meta) -> str:
+    return _line({"format": FORMAT, "version": VERSION, "run": run, "epoch": epoch, "meta": _meta(meta)})
 
 
-def read_lines(lines: Iterable[str]) -> tuple[Meta, Iterator[Row]]:
-    """The header's meta, and the rows, which raise BadExport where the export is broken off."""
-    numbered = enumerate((line for line in lines if line.strip()), 1)
-    try:
-        _, first = next(numbered)
-    except StopIteration:
-        raise BadExport("the export is empty") from None
-    header = _parse(first, 1)
+def row_line(row: Row) -> str:
+    table, key, value = row
+    return _line({"table": table, "key": list(key), **_value(table, key, value)})
+
+
+def end_line(rows: int) -> str:
+    return _line({"end": True, "rows": rows})
+
+
+async def portions(lines: AsyncIterator[str]) -> AsyncIterator[list[str]]:
+    """Lines as they come, some at a time: so many as are held at once."""
+    some: list[str] = []
+    size = 0
+    async for line in lines:
+        some.append(line)
+        size += len(line)
+        if len(some) >= LINES_AT_ONCE or size >= CHARS_AT_ONCE:
+            yield some
+            some, size = [], 0
+    yield some
+
+
+class Reader:
+    """Reads an export portion by portion. Raises BadExport where it is broken, and at the end where it broke off."""
+
+    def __init__(self) -> None:
+        self._meta: Meta | None = None
+        self._number = 0
+        self._rows = 0
+        self._ended = False
+
+    def rows(self, lines: Iterable[str]) -> list[Row]:
+        """The rows of the next lines, each checked."""
+        found: list[Row] = []
+        for line in lines:
+            if not line.strip():
+                continue
+            self._number += 1
+            if self._ended:
+                raise BadExport(f"line {self._number} of the export comes after its end")
+            fields = _parse(line, self._number)
+            if self._meta is None:
+                self._meta = _header(fields)
+            elif fields.get("end"):
+                if fields.get("rows") != self._rows:
+                    raise BadExport(f"the export says {fields.get('rows')} rows and has {self._rows}")
+                self._ended = True
+            else:
+                found.append(_row(fields, self._number))
+                self._rows += 1
+        return found
+
+    @property
+    def meta(self) -> Meta:
+        """The header's; to be asked for once a row was read, or at the end."""
+        if self._meta is None:
+            raise BadExport("the export is empty")
+        return self._meta
+
+    def finish(self) -> Meta:
+        """All of it was read."""
+        meta = self.meta
+        if not self._ended:
+            raise BadExport("the export ends early: its last line is missing")
+        return meta
+
+
+def _header(header: dict[str, Any]) -> Meta:
     if header.get("format") != FORMAT:
         raise BadExport(f"not a {FORMAT} export: the first line has no such format")
     if header.get("version") != VERSION:
@@ -99,30 +160,23 @@ def read_lines(lines: Iterable[str]) -> tuple[Meta, Iterator[Row]]:
             raise ValueError("values and start need one number for the level and for each further accumulator")
     except BROKEN as error:
         raise BadExport(f"the header's meta is broken: {error!r}") from error
-    return meta, _rows(numbered)
+    return meta
 
 
 BROKEN = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, struct.error)
 """What reading a line that is not what it should be can raise."""
 
 
-def _rows(numbered: Iterable[tuple[int, str]]) -> Iterator[Row]:
-    for count, (number, line) in enumerate(numbered):
-        fields = _parse(line, number)
-        if fields.get("end"):
-            if fields.get("rows") != count:
-                raise BadExport(f"the export says {fields.get('rows')} rows and has {count}")
-            return
-        try:
-            table, key = fields["table"], tuple(fields["key"])
-            if [type(part) for part in key] != KEY_TYPES[table]:
-                raise TypeError(f"a key of {table} is not {key}")
-            value = _bytes(fields)
-            _check(table, value)
-        except BROKEN as error:
-            raise BadExport(f"line {number} of the export is broken: {error!r}") from error
-        yield table, key, value
-    raise BadExport("the export ends early: its last line is missing")
+def _row(fields: dict[str, Any], number: int) -> Row:
+    try:
+        table, key = fields["table"], tuple(fields["key"])
+        if [type(part) for part in key] != KEY_TYPES[table]:
+            raise TypeError(f"a key of {table} is not {key}")
+        value = _bytes(fields)
+        _check(table, value)
+    except BROKEN as error:
+        raise BadExport(f"line {number} of the export is broken: {error!r}") from error
+    return table, key, value
 
 
 KEY_TYPES: dict[str, list[type]] = {

@@ -1,0 +1,80 @@
+"""Export and import of a run in Redis, a portion at a time: a snapshot that is read as the reader reads, a scratch
+state that is filled as lines come and adopted whole.
+
+Both speak over one connection from their first word to their last and try nothing twice. So the server that is asked
+at the end is the one that has all of it: a failover in between ends them, and what they left behind expires.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+from . import redis_rows
+from .codec import Meta
+from .errors import StoreUnavailable
+from .redis_link import Argument, Pinned
+from .retention import IMPORT_S, SCRATCH_S
+from .scripts import ADOPT
+from .transfer import Reader, end_line, header_line, portions, row_line, took_too_long
+
+
+def scratch_of(prefix: str) -> str:
+    """Where a state is put together that is not the run's, or not yet."""
+    return f"{prefix}x:{uuid.uuid4().hex}:"
+
+
+async def export_lines(
+    pinned: Pinned, run: str, epoch: int, meta: Meta, scratch: str, entries: int
+) -> AsyncIterator[str]:
+    """The lines of a snapshot of so many entries. It ends in an error, and without the last line, where the snapshot
+    turns out not to be whole."""
+    end = asyncio.get_running_loop().time() + IMPORT_S
+    yield header_line(run, epoch, meta)
+    snapshot, count = redis_rows.Snapshot(pinned, scratch), 0
+    async for row in snapshot.rows():
+        if asyncio.get_running_loop().time() > end:
+            raise StoreUnavailable("the export was read too slowly: its snapshot is about to go")
+        yield row_line(row)
+        count += 1
+    # A write, and only a master takes one: the server is still the one that was asked first.
+    still_there = await pinned.command("EXPIRE", f"{scratch}m", SCRATCH_S)
+    if snapshot.entries != entries or not still_there:
+        raise StoreUnavailable("the snapshot was lost while it was read: export the run again")
+    yield end_line(count)
+
+
+async def fill_and_adopt(
+    pinned: Pinned,
+    prefix: str,
+    scratch: str,
+    lines: AsyncIterator[str],
+    *,
+    schema: int,
+    observations_s: int,
+    timeout_s: float,
+) -> Any:
+    """Put the lines' state under the scratch prefix, and make it the run's: what that script answers."""
+    reader, known = Reader(), set[str]()
+    try:
+        async with asyncio.timeout(IMPORT_S):
+            async for some in portions(lines):
+                rows = await asyncio.to_thread(reader.rows, some)
+                commands = [] if known else redis_rows.meta_commands(scratch, reader.meta, schema)
+                commands += redis_rows.row_commands(scratch, rows, reader.meta.pruned)
+                await pinned.batch(_expiring(commands, known))
+            reader.finish()
+    except TimeoutError:
+        raise took_too_long() from None
+    return await pinned.run(ADOPT, f"{prefix}m", scratch, observations_s, timeout_s=timeout_s)
+
+
+def _expiring(commands: list[list[Argument]], known: set[str]) -> list[list[Argument]]:
+    """The commands, and for each key that they are the first to fill the time after which it is gone: later than any
+    import may end."""
+    keys = {str(command[1]) for command in commands} - known
+    known |= keys
+    expiries: list[list[Argument]] = [["EXPIRE", key, SCRATCH_S] for key in sorted(keys)]
+    return commands + expiries
