@@ -44,6 +44,9 @@ from .windows import Windows
 
 log = logging.getLogger("deepcompress.app")
 
+READS_AT_ONCE = 4
+"""Lists and histories that are put together at once; each may be of a hundred thousand rows."""
+
 _REQUEST_MODELS = (
     wire.VerifyRequest,
     wire.ShapeRequest,
@@ -89,6 +92,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             rewards=rewards,
             door=Door(settings.max_inflight_requests, settings.max_inflight_body, settings.max_body),
             gate=Gate(settings.max_active, settings.max_waiting_per_run, settings.max_inflight_body // 2),
+            reading=Gate(READS_AT_ONCE, settings.max_waiting_per_run, settings.max_inflight_body),
             keys=KeyRing(settings.api_keys, settings.api_keys_file, settings.rate_per_key),
             waiting=WaitingRoom(meeting, settings.max_waiting_rollouts),
             windows=windows,

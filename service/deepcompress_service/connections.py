@@ -3,7 +3,7 @@
 uvicorn's protocol waits for ever for a request's head, takes any number of headers, and waits for ever for
 a caller to read its answer. Here a head has a size and a time, what is left of a body whose request was answered
 already has a time, and so has a caller that has stopped reading. Bodies are timed where they are read
-(`api.body`). Connections have a number.
+(`api.body`). Connections have a number, and so have the bytes of answers that callers are slow to read.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
-from typing import Any
+from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -24,6 +24,8 @@ STALL_S = 60.0
 """Without a byte read by a caller that an answer waits for."""
 MAX_CONNECTIONS = 70_000
 """Of one process; more than single rollouts may wait in it."""
+MAX_UNREAD = 512 << 20
+"""Bytes of answers that wait in one process for callers to read them; beyond it, who comes next is cut off."""
 
 _TOO_LARGE = (
     STATUS_LINE[431] + b"content-type: text/plain; charset=utf-8\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -38,6 +40,9 @@ class Connection(HttpToolsProtocol):
     rest_s = REST_S
     stall_s = STALL_S
     max_connections = MAX_CONNECTIONS
+    max_unread = MAX_UNREAD
+    unread: ClassVar[dict[Connection, int]] = {}
+    """What waits for each caller that is slow to read, as it was when it was last looked at."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -109,7 +114,11 @@ class Connection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._look_again(self.transport.get_write_buffer_size())
+        waiting = self.transport.get_write_buffer_size()
+        if sum(self.unread.values()) + waiting > self.max_unread:
+            self.transport.abort()
+            return
+        self._look_again(waiting)
 
     def resume_writing(self) -> None:
         self._reads()
@@ -117,6 +126,7 @@ class Connection(HttpToolsProtocol):
 
     def _look_again(self, waiting: int) -> None:
         """Give up where nothing of what waits now was read by the next look."""
+        self.unread[self] = waiting
 
         def look() -> None:
             now = self.transport.get_write_buffer_size()
@@ -131,6 +141,7 @@ class Connection(HttpToolsProtocol):
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None
+        self.unread.pop(self, None)
 
 
 def allow_connections() -> None:

@@ -3,11 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from fastapi import Request
 
-from deepcompress_service.api.admission import Gate
+from deepcompress_service.api.admission import Door, Gate, Place
+from deepcompress_service.api.context import Context, in_turn
 from deepcompress_service.api.errors import Problem
+
+MIB = 1 << 20
+
+
+def request_of(length: int | None, encoding: str = "identity") -> Request:
+    """A request whose caller hangs up as soon as anybody listens."""
+    headers = [(b"content-encoding", encoding.encode())]
+    if length is not None:
+        headers.append((b"content-length", str(length).encode()))
+
+    async def receive() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    return Request({"type": "http", "headers": headers, "state": {}}, receive)  # type: ignore[arg-type]
+
+
+def refused(problem: pytest.ExceptionInfo[Problem], status: int, slug: str) -> None:
+    assert (problem.value.status, problem.value.slug) == (status, slug)
+    assert int(problem.value.response().headers["retry-after"]) >= 1
 
 
 async def _take(gate: Gate, run: str, order: list[str], hold: float = 0.0) -> None:
@@ -62,3 +85,76 @@ def test_places_are_not_lost_when_waiters_give_up() -> None:
             pass
 
     asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+def test_the_door_weighs_what_a_body_declares_and_what_it_turns_out_to_be() -> None:
+    door = Door(max_requests=10, max_bytes=100 * MIB, max_body=40 * MIB)
+    with door.enter(request_of(60)), door.enter(request_of(None)), door.enter(request_of(5, "zstd")):
+        # What is not declared or is packed may be as large as any.
+        assert door.bytes == 80 * MIB + 60
+        with pytest.raises(Problem) as problem, door.enter(request_of(30 * MIB)):
+            pass
+        refused(problem, 503, "overloaded")
+        small = request_of(10 * MIB)
+        with door.enter(small):
+            place: Place = small.state.place
+            place.weigh(MIB)
+            assert door.bytes == 81 * MIB + 60
+            with pytest.raises(Problem) as problem:
+                place.weigh(30 * MIB)
+            refused(problem, 503, "overloaded")
+    assert (door.requests, door.bytes) == (0, 0)
+
+
+def test_a_body_that_is_alone_may_weigh_more_than_all_may() -> None:
+    door = Door(max_requests=10, max_bytes=MIB, max_body=MIB)
+    request = request_of(10)
+    with door.enter(request):
+        request.state.place.weigh(5 * MIB)
+        with pytest.raises(Problem), door.enter(request_of(1)):
+            pass
+    assert door.bytes == 0
+
+
+def test_a_run_that_holds_its_share_of_bytes_leaves_room_for_others() -> None:
+    async def scenario() -> None:
+        gate = Gate(max_active=8, max_waiting_per_run=100, max_bytes_per_run=10)
+        async with gate.turn("greedy", 6):
+            with pytest.raises(Problem) as problem:
+                async with gate.turn("greedy", 6):
+                    pass
+            refused(problem, 429, "run-queue-full")
+            async with gate.turn("modest", 6), gate.turn("greedy", 4):
+                pass
+        # One alone may be of any size, and what was held is free again.
+        async with gate.turn("greedy", 1000):
+            pass
+
+    asyncio.run(scenario())
+
+
+def test_a_caller_that_hangs_up_leaves_the_line_and_its_work_undone() -> None:
+    """Otherwise callers that time out and try again fill the lines with requests that nobody waits for."""
+
+    async def scenario() -> None:
+        gate = Gate(max_active=1, max_waiting_per_run=2, max_bytes_per_run=10**9)
+        context = SimpleNamespace(gate=gate)
+        worked = []
+
+        async def work() -> None:
+            worked.append(True)
+
+        async with gate.turn("busy"):
+            for _ in range(10):  # more than the line holds
+                request = request_of(0)
+                request.state.place = Place(Door(1, 1, 1), 0)
+                with pytest.raises(Problem) as problem:
+                    await in_turn(request, cast(Context, context), "busy", work)
+                assert problem.value.slug == "abandoned"
+                await asyncio.sleep(0)  # the cancelled one gets its turn to leave
+            assert gate.waiting == 0
+        assert worked == []
+        async with gate.turn("busy"):
+            pass
+
+    asyncio.run(scenario())

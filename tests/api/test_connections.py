@@ -55,11 +55,11 @@ async def serving(**limits: Any) -> AsyncIterator[int]:
 
 async def ended(reader: asyncio.StreamReader) -> bytes:
     """What came until the server closed the connection, however it did."""
-    received = b""
+    received = bytearray()
     with contextlib.suppress(ConnectionError):
         while piece := await reader.read(65536):
             received += piece
-    return received
+    return bytes(received)
 
 
 def within(scenario: Callable[[], Awaitable[None]]) -> None:
@@ -191,6 +191,30 @@ def test_an_answer_that_is_not_read_is_given_up() -> None:
             await asyncio.sleep(5 * SHORT)
             writer.transport.resume_reading()  # type: ignore[attr-defined]
             assert len(await ended(reader)) < BIG
+
+    within(scenario)
+
+
+def test_answers_that_are_not_read_do_not_pile_up() -> None:
+    async def scenario() -> None:
+        async with serving(max_unread=2 * BIG) as port:
+            callers = []
+            for _ in range(6):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+                writer.write(b"GET /big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                await reader.read(1)
+                writer.transport.pause_reading()  # type: ignore[attr-defined]
+                callers.append((reader, writer))
+                assert sum(Connection.unread.values()) <= 2 * BIG
+            # Some are owed their answer still, and get it whole; the others were cut off.
+            got = []
+            for reader, writer in callers:
+                writer.transport.resume_reading()  # type: ignore[attr-defined]
+                got.append(len(await ended(reader)))
+                writer.close()
+            assert sum(size >= BIG for size in got) >= 1
+            assert sum(size < BIG for size in got) >= 3
+        assert not Connection.unread
 
     within(scenario)
 

@@ -40,6 +40,8 @@ class Context:
     rewards: RewardService
     door: Door
     gate: Gate
+    reading: Gate
+    """For reads whose answers may be large: few at once, runs take turns."""
     keys: KeyRing
     waiting: WaitingRoom
     windows: Windows

@@ -76,8 +76,9 @@ async def put_run(run: Run, request: Request, context: In) -> Response:
 async def list_runs(request: Request, context: In) -> Response:
     """Every run that the key may see, by name."""
     grant = grant_of(request)
-    rows = [run_row(state) for state in await context.store.list_runs() if grant.allows_run(state.run)]
-    return _json({"runs": rows})
+    async with context.reading.turn(""):
+        rows = [run_row(state) for state in await context.store.list_runs() if grant.allows_run(state.run)]
+        return _json({"runs": rows})
 
 
 @router.get("/{run}", response_model=RunInfo)
@@ -100,9 +101,10 @@ async def history(
     limit: Annotated[int | None, Query(ge=1, le=100_000)] = None,
 ) -> Response:
     """The level and the statistics of every step, oldest first."""
-    state = await context.store.get_run(run)
-    steps = await context.store.history(run, since=since, limit=limit)
-    return _json({"run": run, "epoch": state.epoch, "steps": [step_row(step) for step in steps]})
+    async with context.reading.turn(run):
+        state = await context.store.get_run(run)
+        steps = await context.store.history(run, since=since, limit=limit)
+        return _json({"run": run, "epoch": state.epoch, "steps": [step_row(step) for step in steps]})
 
 
 @router.get("/{run}/problems", response_model=ProblemPage)
