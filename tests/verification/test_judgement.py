@@ -1,4 +1,4 @@
-"""Every pair of judgement.txt and hacks.txt gets the verdict written there, in both orders where both are meant."""
+"""The pairs of judgement.txt, kinds.txt and hacks.txt get the verdict written there, swapped too where meant so."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def correct(gold: str, answer: str) -> bool:
     return verdict.correct
 
 
-@pytest.mark.parametrize(("gold", "answer", "right", "symmetric"), pairs("judgement.txt"))
+@pytest.mark.parametrize(("gold", "answer", "right", "symmetric"), pairs("judgement.txt") + pairs("kinds.txt"))
 def test_judgement(gold: str, answer: str, right: bool, symmetric: bool) -> None:
     assert correct(gold, answer) is right
     if symmetric:
@@ -59,6 +59,23 @@ def test_hacks_do_not_pay(gold: str, answer: str, right: bool, symmetric: bool) 
 def test_what_a_formula_leaves_out_is_open(gold: str, answer: str) -> None:
     assert isinstance(decide((gold,), answer), Undecided)
     assert isinstance(decide((answer,), gold), Undecided)
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        ("2", r"\int_0^{\pi}\sin x\,dx = 2"),
+        (r"|x|", r"\begin{cases}x & x>0\\ -x & x\le 0\end{cases}"),
+    ],
+)
+def test_what_no_exact_tier_can_work_out_is_open_not_wrong(gold: str, answer: str) -> None:
+    assert isinstance(decide((gold,), answer), Undecided)
+    assert isinstance(decide((answer,), gold), Undecided)
+
+
+def test_an_open_member_does_not_save_a_chain_that_ends_wrong() -> None:
+    verdict = decide(("2",), r"\int_0^{\pi}\sin x\,dx = 3")
+    assert not isinstance(verdict, Verdict) or not verdict.correct
 
 
 def test_an_inequality_that_is_not_solved_is_not_paid() -> None:

@@ -12,6 +12,7 @@ from hashlib import blake2b
 
 from deepcompress_service.verification.compare.forms import has, symbols
 from deepcompress_service.verification.compare.quick import Rational, number, rounds_to, surface
+from deepcompress_service.verification.compare.spelled import spelled_alike
 from deepcompress_service.verification.compare.structure import judge
 from deepcompress_service.verification.compare.work import CannotTell, Oracle, OutOfWork, Undefined, Work
 from deepcompress_service.verification.extract import boxes_of_gold
@@ -141,6 +142,10 @@ def _trees(gold: Gold, answer: str, tree: Node, oracle: Oracle | None) -> Verdic
             if again:
                 found, work = again, other_work
                 break
+    if not found:
+        alike = spelled_alike(gold.text, gold.tree, answer)
+        if alike is not None:
+            return Verdict(True, "correct", _shown(answer), "text", alike)
     if found is None:
         reason = work.open_reason or "the comparison cannot be settled"
         return (

@@ -5,11 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from deepcompress_service.verification.compare import matrices
+from deepcompress_service.verification.compare.elided import same_elided
 from deepcompress_service.verification.compare.forms import canon, symbols
 from deepcompress_service.verification.compare.items import COLLECTIONS, in_order, same_items, tuples_equal
-from deepcompress_service.verification.compare.relations import is_name, said
+from deepcompress_service.verification.compare.relations import Said, is_name, said
+from deepcompress_service.verification.compare.vectors import components, identity
 from deepcompress_service.verification.compare.work import PASS, CannotTell, Pass, Undefined, Work
-from deepcompress_service.verification.tree import List, Matrix, Node, Piecewise, Rel, Set, Sym, Text, Tuple
+from deepcompress_service.verification.reader.progressions import ELLIPSIS
+from deepcompress_service.verification.tree import (
+    Call,
+    List,
+    Matrix,
+    Node,
+    Piecewise,
+    Rel,
+    Set,
+    Sym,
+    Text,
+    Tuple,
+    walk,
+)
 
 Compare = Callable[[Node, Node], "bool | None"]
 
@@ -50,6 +65,11 @@ def compare_collections(gold: Node, answer: Node, work: Work) -> bool | Pass | N
     if isinstance(gold, Tuple) or isinstance(answer, Tuple):
         return _tuple_and_list(gold, answer, work)
     assert isinstance(gold, (List, Set)) and isinstance(answer, (List, Set))
+    if len(gold.items) != len(answer.items) and (ELLIPSIS in gold.items or ELLIPSIS in answer.items):
+        elided = same_elided(gold.items, answer.items, work)
+        if elided is not None:
+            work.say("structure", "the same progression" if elided else "different progressions")
+            return elided
     return _lists(gold, answer, work)
 
 
@@ -62,9 +82,16 @@ def _holds_sets(node: Node) -> bool:
 
 def _one_and_several(one: Node, several: Node, work: Work, compare: Compare) -> bool | None:
     """x = {1, 2} and x in {1, 2} are lists in disguise; a list of one item stands for the item."""
+    if isinstance(several, Tuple):
+        parts = components(one, several.items, work)
+        if parts is not None:
+            return compare(Tuple(parts, several.left, several.right), several)
     if isinstance(several, (List, Set)):
         if isinstance(one, Rel):
             reading = said(one, work)
+            spread = _assignments(one, reading) if isinstance(several, List) and _named(several.items) else None
+            if spread is not None:
+                return compare(spread, several)
             value = one.terms[1] if one.ops == ("in",) else reading.value if reading is not None else None
             if isinstance(value, (List, Set, Tuple)):
                 return compare(value, List(_spread(several.items)) if one.ops == ("in",) else several)
@@ -75,6 +102,18 @@ def _one_and_several(one: Node, several: Node, work: Work, compare: Compare) -> 
     return False
 
 
+def _assignments(relation: Rel, reading: Said | None) -> Node | None:
+    """x = y = 1 and (x, y) = (1, 2) as x = 1, y = 1 and x = 1, y = 2."""
+    if reading is None or reading.value is None:
+        return None
+    names, values = reading.names, (reading.value,) * len(reading.names)
+    if len(names) == 1 and isinstance(names[0], Tuple) and isinstance(reading.value, Tuple):
+        names, values = names[0].items, reading.value.items
+    if len(names) < 2 or len(names) != len(values) or not all(isinstance(n, Sym) for n in names):
+        return None
+    return List(tuple(Rel((n, v), ("=",)) for n, v in zip(names, values, strict=True)), "and")
+
+
 def _counts_once(item: Node) -> bool:
     """A point or an equation that stands twice is said once; a number that stands twice is two values."""
     return isinstance(item, (Tuple, Rel))
@@ -82,6 +121,10 @@ def _counts_once(item: Node) -> bool:
 
 def _matrices(gold: Node, answer: Node, work: Work) -> bool | None:
     ours, theirs = _rows(gold), _rows(answer)
+    if ours is None and theirs is not None:
+        ours = _in_clothes(gold, theirs, work)
+    elif theirs is None and ours is not None:
+        theirs = _in_clothes(answer, ours, work)
     if ours is None or theirs is None:
         work.say("structure", "a matrix against something else")
         return False
@@ -92,6 +135,15 @@ def _matrices(gold: Node, answer: Node, work: Work) -> bool | None:
         work.say("structure", "matrices of different shape")
         return False
     return in_order(tuple(c for r in ours for c in r), tuple(c for r in theirs for c in r), work)
+
+
+def _in_clothes(node: Node, rows: list[tuple[Node, ...]], work: Work) -> list[tuple[Node, ...]] | None:
+    """2i - j beside a column, I beside a matrix."""
+    found = identity(node, rows)
+    if found is not None:
+        return found
+    parts = components(node, _as_row(rows)[0], work) if len(rows) == 1 or len(rows[0]) == 1 else None
+    return None if parts is None else [parts]
 
 
 def _as_row(rows: list[tuple[Node, ...]]) -> list[tuple[Node, ...]]:
@@ -188,10 +240,19 @@ def compare_piecewise(gold: Node, answer: Node, work: Work) -> bool | Pass | Non
         return PASS
     if isinstance(gold, Rel) or isinstance(answer, Rel):
         return PASS
-    if not isinstance(gold, Piecewise) or not isinstance(answer, Piecewise) or len(gold.cases) != len(answer.cases):
+    if not isinstance(gold, Piecewise) or not isinstance(answer, Piecewise):
+        other = answer if isinstance(gold, Piecewise) else gold
+        if any(isinstance(here, Call) and here.name in _BY_CASES for here in walk(other)):
+            work.open_reason = "cases against an expression"
+            return None
+        return False
+    if len(gold.cases) != len(answer.cases):
         return False
     ours = [_case(*case) for case in gold.cases]
     return same_items(ours, [_case(*case) for case in answer.cases], work)
+
+
+_BY_CASES = frozenset(("abs", "max", "min", "sign", "floor", "ceil"))
 
 
 def _case(value: Node, condition: Node | None) -> Node:

@@ -24,7 +24,7 @@ from deepcompress_service.verification.tree import (
 
 MAX_BITS = 1 << 16
 """Bits of any exact value."""
-MAX_FACTORIAL = 2_000
+MAX_FACTORIAL = 4_000
 MAX_TERMS = 1_000
 """Terms of a sum or product that are added up one by one."""
 

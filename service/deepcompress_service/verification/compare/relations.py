@@ -52,6 +52,8 @@ class Said:
     """Two members that cannot be equal stand in the chain."""
     identity: bool = False
     """No names at all: 2 + 3 = 5."""
+    open: bool = False
+    """Members that no tier can compare stand in the chain."""
 
 
 def is_name(node: Node) -> bool:
@@ -72,8 +74,11 @@ def is_name(node: Node) -> bool:
         )
     if isinstance(node, Matrix):
         return all(isinstance(cell, Sym) for row in node.rows for cell in row)
-    if isinstance(node, Mul) and all(isinstance(f, Sym) for f in node.factors) and node.factors[0] == Sym("d"):
+    if isinstance(node, Mul) and all(isinstance(f, Sym) for f in node.factors) and node.factors[0] in _DIFFERENTIALS:
         return True
+    if isinstance(node, Pow):
+        # the variance and chi-squared are named by a square
+        return node.base in _NAMED_BY_SQUARES and node.exponent == Num(2)
     if isinstance(node, Mul) and is_derivative(node.factors[0]):
         return True
     if isinstance(node, Mul) and len(node.factors) == 2:
@@ -85,6 +90,10 @@ def is_name(node: Node) -> bool:
             and (not isinstance(body, Sym) or body.name.isupper())
         )
     return False
+
+
+_DIFFERENTIALS = (Sym("d"), Sym("\\partial"))
+_NAMED_BY_SQUARES = (Sym("sigma"), Sym("chi"))
 
 
 def is_derivative(node: Node) -> bool:
@@ -130,6 +139,8 @@ def said(node: Rel, work: Work) -> Said | None:
     if len(terms) == 1:
         return Said((), terms[0], approximation)
     names = [t for t in terms[:-1] if is_name(t)]
+    if not names and _measures(terms):
+        names = terms[:1]
     values = [t for t in terms if t not in names]
     if len(terms) > 2 and is_name(terms[-1]) and not names:
         return None
@@ -140,11 +151,23 @@ def said(node: Rel, work: Work) -> Said | None:
         return Said(tuple(names), value, approximation)
     if not names and len(values) == 2 and (symbols(values[0]) or symbols(values[1])):
         return None  # a proper equation
-    contradicts = any(work.judge(v, value) is not True for v in values[:-1])
+    outcomes = [work.judge(v, value) for v in values[:-1]]
+    contradicts = False in outcomes
     constant = not names and not any(symbols(v) for v in values)
     if not names and not constant:
         return None
-    return Said(tuple(names), value, approximation, contradicts, constant)
+    return Said(tuple(names), value, approximation, contradicts, constant, None in outcomes)
+
+
+def _measures(terms: list[Node]) -> bool:
+    """m + n = 101 + 103 = 204, and A^{-1} = or grad f = before a matrix or a vector: the first member is what the
+    others tell the value of."""
+    if not symbols(terms[0]) or has(terms[0], Matrix, Tuple):
+        return False
+    if len(terms) == 2:
+        value = terms[1]
+        return isinstance(value, Tuple) or (isinstance(value, Matrix) and value.kind == "matrix")
+    return is_measured(terms[0]) and not any(symbols(term) for term in terms[1:])
 
 
 def close(value: Node, approximation: Node, work: Work) -> bool:
@@ -173,7 +196,9 @@ def same_names(a: tuple[Node, ...], b: tuple[Node, ...]) -> bool:
     if {canon(n) for n in a} == {canon(n) for n in b}:
         return True
     if len(a) == len(b) == 1:
-        x, y = a[0], b[0]
+        x, y = _spelled_out(a[0]), _spelled_out(b[0])
+        if canon(x) == canon(y):
+            return True
         if isinstance(x, Apply) and isinstance(y, Apply):
             return x.name == y.name and len(x.args) == len(y.args)
         if {type(x), type(y)} == {Sym, Apply}:
@@ -184,6 +209,24 @@ def same_names(a: tuple[Node, ...], b: tuple[Node, ...]) -> bool:
         if isinstance(x, Sym) and isinstance(y, Sym):
             return x.name.replace("{", "").replace("}", "") == y.name.replace("{", "").replace("}", "")
     return False
+
+
+def _spelled_out(name: Node) -> Node:
+    """dy/dx as y', the partial derivative of f as f_x, and |A| of a matrix as its determinant."""
+    if (
+        isinstance(name, Call)
+        and name.name == "abs"
+        and isinstance(name.args[0], Sym)
+        and name.args[0].name.isupper()
+    ):
+        return Call("det", name.args)
+    if isinstance(name, Div) and isinstance(name.top, Mul) and isinstance(name.bottom, Mul):
+        top, bottom = name.top.factors, name.bottom.factors
+        if len(top) == len(bottom) == 2 and top[0] == bottom[0] and top[0] in _DIFFERENTIALS:
+            function, variable = top[1], bottom[1]
+            if isinstance(function, Sym) and isinstance(variable, Sym):
+                return Sym(f"{function.name}'" if top[0] == Sym("d") else f"{function.name}_{variable.name}")
+    return name
 
 
 def bind_like(names: tuple[Node, ...], value: Node, pattern: tuple[Node, ...]) -> Node:

@@ -16,7 +16,6 @@ from flint import acb, fmpq
 from deepcompress_service.verification.compare.balls import Env, Evaluator, Huge, precision
 from deepcompress_service.verification.compare.exact import rational
 from deepcompress_service.verification.compare.forms import (
-    canon,
     opaque_functions,
     substitute,
     symbols,
@@ -50,7 +49,7 @@ def equal(a: Node, b: Node, work: Work) -> bool | None:
 
 
 def _equal(a: Node, b: Node, work: Work) -> bool | None:
-    if a == b or canon(a) == canon(b):
+    if a == b or work.canon(a) == work.canon(b):
         work.say("structure", "the same expression")
         return True
     left = _rational(a, work)

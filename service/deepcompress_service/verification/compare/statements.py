@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from deepcompress_service.verification.compare import units
+from deepcompress_service.verification.compare.families import meets_congruence
 from deepcompress_service.verification.compare.forms import canon, symbols
 from deepcompress_service.verification.compare.items import COLLECTIONS, in_order, same_items, tuples_equal
 from deepcompress_service.verification.compare.regions import Regions, is_region
@@ -155,6 +156,14 @@ def compare_relations(gold: Node, answer: Node, work: Work) -> bool | Pass | Non
         if side is not None and side.contradicts:
             work.say("relation", "a chain whose members differ says nothing")
             return False
+    found = _compare_said(gold, answer, ours, theirs, work)
+    if found and any(side is not None and side.open for side in (ours, theirs)):
+        work.open_reason = "a chain with a member that no exact tier can work out"
+        return None
+    return found
+
+
+def _compare_said(gold: Node, answer: Node, ours: Said | None, theirs: Said | None, work: Work) -> bool | None:
     if isinstance(gold, Rel) and isinstance(answer, Rel):
         return _two_relations(gold, answer, ours, theirs, work)
     if isinstance(gold, Rel):
@@ -187,6 +196,10 @@ def _approximately(approximation: Node, answer: Node, work: Work) -> bool:
 
 def _two_relations(gold: Rel, answer: Rel, ours: Said | None, theirs: Said | None, work: Work) -> bool | None:
     if gold.modulus is not None or answer.modulus is not None:
+        for relation, reading in ((gold, theirs), (answer, ours)):
+            met = _in_class(relation, None if reading is None else reading.value, work)
+            if met is not None:
+                return met
         return same_congruence(gold, answer, work)
     if ours is not None and theirs is not None:
         if (ours.identity != theirs.identity) or (not ours.names and not theirs.names and ours.value is None):
@@ -198,6 +211,8 @@ def _two_relations(gold: Rel, answer: Rel, ours: Said | None, theirs: Said | Non
         elif same_names(ours.names, theirs.names) or not ours.names or not theirs.names:
             value = bind_like(theirs.names, theirs.value, ours.names)
             return work.judge(ours.value, value)
+        elif (gathered := _gathered(ours, theirs)) is not None:
+            return work.judge(*gathered)
         elif any(isinstance(n, (Tuple, Text, Apply)) for n in (*ours.names, *theirs.names)) or _apart(ours, theirs):
             work.say("relation", "they speak of different names")
             return False
@@ -206,6 +221,32 @@ def _two_relations(gold: Rel, answer: Rel, ours: Said | None, theirs: Said | Non
             return same_equation(sides(gold), sides(answer), work)
         return in_order(gold.terms, answer.terms, work)
     return _inequalities(gold, answer, work)
+
+
+def _in_class(relation: Rel, value: Node | None, work: Work) -> bool | None:
+    """x = 7k + 3 beside a congruence; None where that is not what the two are."""
+    if relation.modulus is None or value is None or isinstance(value, (*COLLECTIONS, Rel, Text)):
+        return None
+    met = meets_congruence(relation, value, work)
+    if met is not None:
+        work.say("relation", "the same class" if met else "different classes")
+    return met
+
+
+def _gathered(ours: Said, theirs: Said) -> tuple[Node, Node] | None:
+    """(a, b) = (1, 1) beside a = b = 1: both as tuples; None where the names are not the same in the same order."""
+    assert ours.value is not None and theirs.value is not None
+    found: list[Node] = []
+    names: list[tuple[Node, ...]] = []
+    for side in (ours, theirs):
+        assert side.value is not None
+        if len(side.names) == 1 and isinstance(side.names[0], Tuple):
+            names.append(side.names[0].items)
+            found.append(side.value)
+        else:
+            names.append(side.names)
+            found.append(Tuple((side.value,) * len(side.names)))
+    return (found[0], found[1]) if len(names[0]) > 1 and names[0] == names[1] else None
 
 
 def _apart(ours: Said, theirs: Said) -> bool:
@@ -229,10 +270,17 @@ def _relation_and_value(
 ) -> bool | None:
     """A relation on one side only: its value speaks for it. x + y = 7 as a gold is a line, not 7."""
     if relation.modulus is not None:
+        met = _in_class(relation, other, work)
+        if met is not None:
+            return met
         return compare(relation.terms[-1]) if len(relation.terms) == 2 else compare(relation.terms[0])
     if relation.ops == ("in",):
         return compare(relation.terms[1])
     if reading is not None and reading.value is not None:
+        several = len(reading.names) > 1 and not isinstance(reading.value, COLLECTIONS)
+        if isinstance(other, Tuple) and several and len(other.items) == len(reading.names):
+            # x = y = z = 1 says (1, 1, 1)
+            return compare(Tuple((reading.value,) * len(reading.names)))
         found = compare(reading.value)
         if found is not False or not reading.names:
             return found

@@ -15,7 +15,8 @@ from deepcompress_service.verification.compare.collections import (
     compare_piecewise,
     work_out_matrices,
 )
-from deepcompress_service.verification.compare.forms import canon, has, rename, rewrite, symbols
+from deepcompress_service.verification.compare.families import renamed_family, same_lattice
+from deepcompress_service.verification.compare.forms import has, rename, rewrite, symbols
 from deepcompress_service.verification.compare.items import COLLECTIONS, distinct, has_no_value, same_items
 from deepcompress_service.verification.compare.measures import compare_numerals, compare_ratios
 from deepcompress_service.verification.compare.regions import is_region
@@ -24,6 +25,7 @@ from deepcompress_service.verification.compare.scalars import equal, same_family
 from deepcompress_service.verification.compare.statements import compare_regions, compare_relations
 from deepcompress_service.verification.compare.text import equal_text
 from deepcompress_service.verification.compare.work import PASS, CannotTell, Pass, Work
+from deepcompress_service.verification.reader import read
 from deepcompress_service.verification.tree import (
     Add,
     Apply,
@@ -63,7 +65,7 @@ def judge(gold: Node, answer: Node, work: Work) -> bool | None:
     work.spend(1)
     if type(gold) is Num and type(answer) is Num:
         return _numbers(gold, answer, work)
-    if gold == answer or canon(gold) == canon(answer):
+    if gold == answer or work.canon(gold) == work.canon(answer):
         if has_no_value(gold):
             work.say("rational", "the expression has no value")
             return False
@@ -72,11 +74,20 @@ def judge(gold: Node, answer: Node, work: Work) -> bool | None:
     if {type(gold), type(answer)} == {Sym, Const} and getattr(gold, "name", "") == getattr(answer, "name", ""):
         # R and \\mathbb{R}
         return True
+    if type(gold) is Sym and type(answer) is Sym and _bare(gold.name) == _bare(answer.name):
+        work.say("structure", "the same triangle")
+        return True
     for rule in _RULES:
         found = rule(gold, answer, work)
         if not isinstance(found, Pass):
             return found
     return _scalars(gold, answer, work)
+
+
+def _bare(name: str) -> str:
+    """triangle ABC and ABC."""
+    rest = name.removeprefix("triangle ")
+    return rest if len(rest) == 3 and rest.isupper() else name
 
 
 def _qualified(gold: Node, answer: Node, work: Work) -> bool | Pass | None:
@@ -88,9 +99,12 @@ def _qualified(gold: Node, answer: Node, work: Work) -> bool | Pass | None:
             work.say("text", "a condition that may change the value")
             return False
     ours, theirs = _parameter(gold), _parameter(answer)
+    before = after = ""
     if isinstance(gold, Qualified):
+        before = gold.condition
         gold = gold.value
     if isinstance(answer, Qualified):
+        after = answer.condition
         answer = answer.value
     if ours is not None and theirs is not None and ours != theirs:
         if ours[1] != theirs[1]:
@@ -98,7 +112,21 @@ def _qualified(gold: Node, answer: Node, work: Work) -> bool | Pass | None:
             return False
         if ours[0] not in symbols(answer):
             answer = rename(answer, {theirs[0]: ours[0]})
-    return work.judge(gold, answer)
+    if before and after and _domains_differ(before, after, ours, theirs, work):
+        work.say("text", "formulas for different ranges")
+        return False
+    found = work.judge(gold, answer)
+    if found is False and ours is not None and theirs is not None and ours[1] == "Z":
+        value, other = _of_assignment(gold), _of_assignment(answer)
+        if same_lattice(value, other, ours[0], work):
+            work.say("points", "the same values as the parameter runs through all integers")
+            return True
+    return found
+
+
+def _of_assignment(node: Node) -> Node:
+    """x = pi/4 + k pi stands for its right side."""
+    return node.terms[1] if isinstance(node, Rel) and node.ops == ("=",) and isinstance(node.terms[0], Sym) else node
 
 
 def _droppable(condition: str, one_sided: bool) -> bool:
@@ -108,6 +136,28 @@ def _droppable(condition: str, one_sided: bool) -> bool:
         return False
     later = condition.replace(";", ",").split(",")[1:]
     return all(piece.split()[0].isalpha() and " for " not in piece for piece in later if piece.strip())
+
+
+def _domains_differ(
+    gold: str, answer: str, ours: tuple[str, str] | None, theirs: tuple[str, str] | None, work: Work
+) -> bool:
+    """Do both conditions say from where to where the variable goes, and not the same?"""
+    one, two = _range(gold), _range(answer)
+    if one is not None and two is not None:
+        return work.judge(one, two) is False
+    declared = theirs if two is None else ours
+    return (one is None) != (two is None) and declared is not None and declared[1] == "Z"
+
+
+def _range(condition: str) -> Node | None:
+    """The inequality in a condition: "for all x > 0"."""
+    if "<" not in condition and ">" not in condition:
+        return None
+    words = condition.split()
+    while words and len(words[0]) > 1 and words[0].isalpha():
+        del words[0]
+    found = read(" ".join(words))
+    return found if isinstance(found, Rel) else None
 
 
 def _parameter(node: Node) -> tuple[str, str] | None:
@@ -276,6 +326,10 @@ def _scalars(gold: Node, answer: Node, work: Work) -> bool | None:
         if within_rounding(number, Neg(theirs) if negative else theirs, work):
             work.say("rounding", "it rounds to the decimal of the gold")
             return True
+    names = work.facts(gold).names
+    if not open_ and names and names.isdisjoint(work.facts(answer).names) and renamed_family(gold, answer, work):
+        work.say("points", "the same family, whose parameter has another letter")
+        return True
     return None if open_ else False
 
 

@@ -3,9 +3,20 @@
 # ruff: noqa: SIM905 (vocabularies read better as lines of words)
 from __future__ import annotations
 
+from deepcompress_service.verification.reader.words import PHRASES
 from deepcompress_service.verification.tree import Const, List, Node, Sym, Text
 
 _DROPPED = frozenset("the a an of is are by that it its will be only".split())
+_OPENING = frozenset(("on", "in", "at"))
+"""Dropped where a phrase begins with them: on Tuesday."""
+_NAMED = {
+    "emptyset": "no solution",
+    "R": "all real numbers",
+    "Z": "integers",
+    "N": "natural numbers",
+    "Q": "rational numbers",
+    "C": "complex numbers",
+}
 
 
 def words_of(node: Node) -> str | None:
@@ -13,9 +24,10 @@ def words_of(node: Node) -> str | None:
     if isinstance(node, Text):
         return node.words
     if isinstance(node, Sym):
-        return node.name.lower() if node.name.isalpha() else None
+        name = node.name.lower()
+        return PHRASES.get(name, name) if name.replace(" ", "").isalpha() else None
     if isinstance(node, Const):
-        return {"emptyset": "no solution", "R": "all real numbers"}.get(node.name)
+        return _NAMED.get(node.name)
     if isinstance(node, List):
         parts = [words_of(item) for item in node.items]
         return None if None in parts else " ".join(p for p in parts if p)
@@ -32,4 +44,6 @@ def equal_text(gold: Node, answer: Node) -> bool:
 
 def _key(words: str) -> str:
     kept = [w for w in words.replace("-", " ").split() if w not in _DROPPED]
+    if len(kept) > 1 and kept[0] in _OPENING:
+        del kept[0]
     return "".join(kept or words.split())

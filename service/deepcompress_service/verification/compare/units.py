@@ -9,6 +9,7 @@ from __future__ import annotations
 from flint import fmpq
 
 from deepcompress_service.verification.compare.forms import has, has_constant
+from deepcompress_service.verification.reader.words import PREFIXED
 from deepcompress_service.verification.tree import Add, Call, Const, Div, Mul, Neg, Node, Num, Quantity, walk
 
 _FACTORS: dict[str, tuple[str, fmpq]] = {
@@ -31,8 +32,6 @@ _FACTORS: dict[str, tuple[str, fmpq]] = {
     "kg": ("mass", fmpq(1)),
     "lb": ("mass", fmpq(45359237, 10**8)),
     "oz": ("mass", fmpq(45359237, 16 * 10**8)),
-    "mL": ("volume", fmpq(1, 1000)),
-    "L": ("volume", fmpq(1)),
     "gal": ("gallon", fmpq(1)),
     "quart": ("gallon", fmpq(1, 4)),
     "pint": ("gallon", fmpq(1, 8)),
@@ -42,6 +41,23 @@ _FACTORS: dict[str, tuple[str, fmpq]] = {
     "month": ("year", fmpq(1, 12)),
     "year": ("year", fmpq(1)),
 }
+_DERIVED: dict[str, tuple[fmpq, str]] = {
+    "L": (fmpq(1, 1000), "m^3"),
+    "mL": (fmpq(1, 10**6), "m^3"),
+    "N": (fmpq(1), "kg*m/s^2"),
+    "J": (fmpq(1), "kg*m^2/s^2"),
+    "W": (fmpq(1), "kg*m^2/s^3"),
+    "Pa": (fmpq(1), "kg*m^-1/s^2"),
+    "Hz": (fmpq(1), "s^-1"),
+    "C": (fmpq(1), "A*s"),
+    "V": (fmpq(1), "kg*m^2*s^-3*A^-1"),
+    "ohm": (fmpq(1), "kg*m^2*s^-3*A^-2"),
+    "cal": (fmpq(4184, 1000), "kg*m^2/s^2"),
+    "atm": (fmpq(101325), "kg*m^-1/s^2"),
+    "bar": (fmpq(10**5), "kg*m^-1/s^2"),
+    "torr": (fmpq(101325, 760), "kg*m^-1/s^2"),
+}
+"""Exact by definition, in the units above."""
 _ANGLES = frozenset(("asin", "acos", "atan", "acot", "asec", "acsc"))
 _COMPOUND = {"mph": "mi/h", "kph": "km/h"}
 
@@ -104,15 +120,24 @@ def measure(unit: str) -> tuple[fmpq, Dimensions] | None:
         sign = -1 if piece.startswith("/") else 1
         name, _, power_text = piece.lstrip("/").partition("^")
         power = sign * (int(power_text) if power_text else 1)
+        size = fmpq(1)
+        if name in PREFIXED and name not in _FACTORS and name not in _DERIVED:
+            name, ten = PREFIXED[name]
+            size = fmpq(10) ** ten
+        if name in _DERIVED:
+            inner = measure(_DERIVED[name][1])
+            assert inner is not None
+            factor *= (size * _DERIVED[name][0] * inner[0]) ** power
+            for dimension, count in inner[1]:
+                dimensions[dimension] = dimensions.get(dimension, 0) + count * power
+            continue
         known = _FACTORS.get(name)
         if known is None:
             if not name or name.startswith("?") or " " in name:
                 return None
             known = (name, fmpq(1))
         dimensions[known[0]] = dimensions.get(known[0], 0) + power
-        factor *= known[1] ** power
-    if dimensions.get("length") and "volume" in dimensions:
-        return None
+        factor *= (size * known[1]) ** power
     return factor, tuple(sorted((k, v) for k, v in dimensions.items() if v))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from deepcompress_service.verification.compare.forms import Facts, facts
+from deepcompress_service.verification.compare.forms import Facts, canon, facts
 from deepcompress_service.verification.tree import Node
 
 Oracle: TypeAlias = Callable[[Node, Node], bool | None]
@@ -56,6 +56,7 @@ class Work:
     """Why something could not be told."""
     _facts: dict[int, tuple[Node, Facts]] = field(default_factory=dict)
     """By identity; the node is kept beside, so that its identity stays its own."""
+    _canons: dict[int, tuple[Node, str]] = field(default_factory=dict)
     depth: int = 0
     notes: list[str] = field(default_factory=list)
     """What an explanation collects."""
@@ -66,6 +67,14 @@ class Work:
         if known is None:
             known = (node, facts(node))
             self._facts[id(node)] = known
+        return known[1]
+
+    def canon(self, node: Node) -> str:
+        """The canonical text of a tree, found once."""
+        known = self._canons.get(id(node))
+        if known is None:
+            known = (node, canon(node))
+            self._canons[id(node)] = known
         return known[1]
 
     def judge(self, gold: Node, answer: Node) -> bool | None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from deepcompress_service.verification.reader.commands import Commands
 from deepcompress_service.verification.reader.numerals import number
-from deepcompress_service.verification.reader.tokens import Token, Unread
+from deepcompress_service.verification.reader.tokens import END, Token, Unread
 from deepcompress_service.verification.reader.words import (
     ARITY,
     COMMAND_FUNCTIONS,
@@ -23,7 +23,6 @@ from deepcompress_service.verification.tree import (
     Bracket,
     Call,
     Const,
-    Div,
     List,
     Matrix,
     Mul,
@@ -39,6 +38,9 @@ from deepcompress_service.verification.tree import (
 )
 
 _ONE = range(1, 2)
+_CLOSERS = frozenset((")", "]", "\\}", "}"))
+_STOPS = frozenset(("and", "or", "mod", "to", "U", "for", "if", "when", "where", "with", "such"))
+"""Runs of letters that may end a product."""
 _PROSE = frozenset(("is", "are", "has", "odd", "even", "not"))
 """Short words that stand apart in plain text are no products of letters."""
 
@@ -54,7 +56,9 @@ class Atoms(Commands):
         if kind == "w":
             if value in ("AM", "PM", "am", "pm") and self.at and self.tokens[self.at - 1].kind == "n":
                 return False
-            return not (self.integrals and value[0] == "d" and len(value) <= 2) and value not in ("and", "or", "mod")
+            if value in _STOPS and self._stops(token):
+                return False
+            return not (self.integrals and value[0] == "d" and len(value) <= 2)
         if kind == "t":
             return (len(value) == 1 and value.isascii()) or value in FUNCTION_WORDS or value in CONST_WORDS
         if kind == "o":
@@ -64,13 +68,23 @@ class Atoms(Commands):
                 return False
             if value == "(" and (self.peek(1).value in ("mod", "bmod") or self.is_condition()):
                 return False
-            return value in ("(", "[", "\\{", "{", "||", "$$")
+            return value in ("(", "[", "\\{", "{", "$$") or (value == "||" and self.bars == 0)
         if kind == "c":
             return value not in (
                 "\\", "end", "pm", "mp", "cup", "cap", "setminus", "backslash", "rfloor", "rceil", "choose", "over",
                 "degree", "pmod", "bmod", "mod", "prime", "hline", "tag", "circ", "right", "degrees", "pod",
             )  # fmt: skip
         return False
+
+    def _stops(self, token: Token) -> bool:
+        """Is this run of letters a word that ends a product: "or", "3 to 4", "2n for n > 1", (1,2) U (3,4)?"""
+        value = token.value
+        if value == "to":
+            return self.peek(1).kind == "n"
+        if value == "U":
+            before = self.tokens[self.at - 1] if self.at else END
+            return before.value in _CLOSERS and self.peek(1).value in ("(", "[", "\\{", "{")
+        return value in ("and", "or", "mod") or token.space
 
     def is_condition(self) -> bool:
         """A relation in brackets after a value is a condition: 1/x (x ≠ 0), k pi (k in Z)."""
@@ -273,13 +287,6 @@ class Atoms(Commands):
         """Plain braces: a TeX group, or a set where it holds several items."""
         bars, self.bars = self.bars, 0
         first = self.statement()
-        for name, call in (("choose", "binom"), ("over", "")):
-            if self.is_cmd(name):
-                self.at += 1
-                second = self.sum()
-                self.expect_op("}")
-                self.bars = bars
-                return Call(call, (first, second)) if call else Div(first, second)
         if self.take_op("}"):
             self.bars = bars
             return first

@@ -11,6 +11,7 @@ from deepcompress_service.verification.tree import (
     Based,
     Call,
     Div,
+    Matrix,
     Mul,
     Neg,
     Node,
@@ -21,6 +22,9 @@ from deepcompress_service.verification.tree import (
     Sym,
     Tuple,
 )
+
+_UNIT_SIGNS = frozenset(("mu", "Omega"))
+_TRANSPOSED = frozenset(("T", "\\top", "\\intercal"))
 
 
 class Expressions(Quantities):
@@ -88,8 +92,11 @@ class Expressions(Quantities):
             exponent = self._exponent()
         finally:
             self.leave()
-        if isinstance(base, Tuple) and isinstance(exponent, Sym) and exponent.name == "T":
-            return base
+        if isinstance(exponent, Sym) and exponent.name in _TRANSPOSED:
+            if isinstance(base, Tuple):
+                return base
+            if isinstance(base, Matrix):
+                return Pow(base, Sym("T"))
         return Pow(base, exponent)
 
     def _exponent(self) -> Node:
@@ -157,7 +164,11 @@ class Expressions(Quantities):
                 self.at += 1
                 factors = [Call("mod", (_product(factors), self._signed_power()))]
                 continue
-            elif kind in "tw" and (unit := self._take_unit(_product(factors), token)) is not None:
+            elif kind in "tw":
+                if (unit := self._take_unit(_product(factors), token)) is not None:
+                    factors = [unit]
+                    continue
+            elif value in _UNIT_SIGNS and (unit := self._symbol_unit(_product(factors))) is not None:
                 factors = [unit]
                 continue
             if not self.starts_atom():

@@ -143,6 +143,9 @@ def _separator(tokens: list[Token], i: int) -> tuple[int, str]:
         if tokens[i + 1].value == "\\!":
             return i + 2, "tight"
         return (i + 1, "comma") if not tokens[i + 1].space and not token.space else (i, "")
+    if token.value == "'":
+        # 1'000'000; a prime after a number means nothing else
+        return (i + 1, "tick") if not tokens[i + 1].space and not token.space else (i, "")
     if token.value == "\\!":
         if tokens[i + 1].value == ",":
             return (i + 3, "tight") if tokens[i + 2].value == "\\!" else (i + 2, "tight")

@@ -3,7 +3,10 @@
 # ruff: noqa: SIM905 (vocabularies read better as lines of words)
 from __future__ import annotations
 
+from itertools import zip_longest
+
 from deepcompress_service.verification.reader.expressions import Expressions
+from deepcompress_service.verification.reader.numerals import make_rational
 from deepcompress_service.verification.reader.tokens import Token, Unread
 from deepcompress_service.verification.reader.words import (
     ARTICLES,
@@ -11,17 +14,22 @@ from deepcompress_service.verification.reader.words import (
     FILLERS,
     FUNCTION_WORDS,
     JOINERS,
-    NUMBER_WORDS,
     PHRASES,
+    PREDICATES,
     QUALIFIERS,
+    SUBJECTS,
     is_word,
+    spelled_number,
 )
 from deepcompress_service.verification.tree import (
     Add,
+    Apply,
     Call,
     Choice,
     Const,
+    Div,
     List,
+    Neg,
     Node,
     Num,
     Qualified,
@@ -38,6 +46,7 @@ from deepcompress_service.verification.tree import (
 )
 
 _ALL_REALS = frozenset("all real reals numbers number values value of the set x".split())
+_EXCEPT = frozenset(("except", "excluding"))
 _UNIT_ORDER = " year month week day h min s yd ft in km m cm mm kg g lb oz dollar cent "
 _SET_OPS = {"cup": "union", "cap": "intersection", "setminus": "minus", "backslash": "minus"}
 
@@ -53,6 +62,12 @@ class Parser(Expressions):
             token = self.peek()
             if token.kind == "c" and token.value in _SET_OPS:
                 this = _SET_OPS[token.value]
+            elif token.kind == "c" and token.value in ("choose", "over") and not op:
+                # TeX: what stands on either side, up to the group or the end
+                self.at += 1
+                below = self.sum()
+                args = [Call("binom", (args[0], below)) if token.value == "choose" else Div(args[0], below)]
+                continue
             elif token.kind == "w" and token.value == "U" and isinstance(args[-1], (Tuple, Set)):
                 this = "union"
             else:
@@ -202,10 +217,16 @@ class Parser(Expressions):
         while True:
             token = self.peek()
             lower = token.value.lower()
+            if lower in _EXCEPT and token.kind in "tw" and phrase(words) == Const("R"):
+                return self._all_but()
             if (token.kind in "tw" and lower not in JOINERS) or (token.kind == "n" and words):
                 words.append(lower)
             elif token.kind == "o" and token.value in ("-", "'", '"', "."):
                 pass
+            elif words and token.kind == "o" and token.value == "(" and self._names_argument():
+                end = self.closing("(")
+                words.extend(t.value for t in self.tokens[self.at + 1 : end])
+                self.at = end
             elif words and ((token.kind == "r" and token.value == "=") or (token.kind == "o" and token.value == ":")):
                 if self.peek(1).kind == "e":
                     raise self.fail()
@@ -220,6 +241,30 @@ class Parser(Expressions):
         if not ends and token.value.lower() not in JOINERS:
             raise Unread("words", " ".join(words))
         return phrase(words)
+
+    def _all_but(self) -> Node:
+        """All real numbers except -1 and 1: what follows "except", up to the end."""
+        self.at += 1
+        if self.peek().value == "for":
+            self.at += 1
+        left_out: list[Node] = []
+        while True:
+            item = self.relation()
+            if isinstance(item, Rel) and item.ops == ("=",) and isinstance(item.terms[0], Sym):
+                item = item.terms[1]
+            if isinstance(item, (Rel, Tuple)):
+                raise self.fail()
+            left_out.append(item)
+            if self.separator() is None:
+                break
+        if self.peek().kind != "e":
+            raise self.fail()
+        return SetOp("minus", (Const("R"), Set(tuple(left_out))))
+
+    def _names_argument(self) -> bool:
+        """rank(A) = ...: brackets between a word and an equals sign belong to the name."""
+        end = self.closing("(")
+        return end > 0 and self.tokens[end + 1][:2] == ("r", "=")
 
     def _choice(self) -> Node | None:
         """(B) 42 and B) 42 and B. text: a choice with its content."""
@@ -342,6 +387,8 @@ def _whole(items: list[Node], word: str) -> Node:
             return Qualified(_whole(items[:-1], word), f"{name} in {last.terms[1].name}")
     if len(items) == 1:
         return items[0]
+    if (domain := _domain(items)) is not None:
+        return Qualified(_whole(items[:-1], word), domain)
     first = items[0]
     if isinstance(first, Rel) and first.ops == ("!=",) and not any(isinstance(i, (Rel, Text)) for i in items[1:]):
         # x ≠ 0, 1 excludes both
@@ -357,6 +404,52 @@ def _whole(items: list[Node], word: str) -> Node:
     return List(tuple(items), "or" if word == "or" else "and" if word == "and" else "")
 
 
+def _domain(items: list[Node]) -> str | None:
+    """Where a formula is meant, after it: "2^n - 1, n >= 1", "f(x) = 1/x, 0 < x < 1"; None where the last item says
+    something of its own, as in "x = 2, y > 1" and in "x^2 + y^2 = 4, y > 0", which is half a circle."""
+    last = items[-1]
+    if not isinstance(last, Rel) or not last.ops:
+        return None
+    if last.ops == ("in",) and isinstance(last.terms[1], Tuple) and len(last.terms[1].items) == 2:
+        span = last.terms[1]
+        closed = tuple("<=" if end in "[]" else "<" for end in (span.left, span.right))
+        last = Rel((span.items[0], last.terms[0], span.items[1]), closed)
+    if not _ORDER.issuperset(last.ops):
+        return None
+    names = [t.name for t in last.terms if isinstance(t, Sym) and t.name]
+    ends = [_plain(t) for t in last.terms if not isinstance(t, Sym)]
+    if len(names) != 1 or len(names) + len(ends) != len(last.terms) or None in ends:
+        return None
+    for item in items[:-1]:
+        value: Node = item
+        if isinstance(item, Rel):
+            if item.ops != ("=",) or not isinstance(item.terms[0], (Sym, Apply)) or item.terms[0] == Sym(names[0]):
+                return None
+            value = item.terms[1]
+        if isinstance(value, (Sym, Rel, Text)) or all(n != Sym(names[0]) for n in walk(value)):
+            return None
+    parts = [t.name if isinstance(t, Sym) else _plain(t) or "" for t in last.terms]
+    return " ".join(part for pair in zip_longest(parts, last.ops, fillvalue="") for part in pair).strip()
+
+
+_ORDER = frozenset(("<", "<=", ">", ">=", "!="))
+
+
+def _plain(node: Node) -> str | None:
+    """An end of a domain as text: a number or pi, with a sign, or a fraction."""
+    if isinstance(node, Num):
+        return str(node.p) if node.q == 1 else f"{node.p}/{node.q}"
+    if isinstance(node, Const):
+        return node.name if node.name in ("pi", "e", "oo") else None
+    if isinstance(node, Neg):
+        inner = _plain(node.arg)
+        return None if inner is None else f"-{inner}"
+    if isinstance(node, Div):
+        top, bottom = _plain(node.top), _plain(node.bottom)
+        return None if top is None or bottom is None else f"{top}/({bottom})"
+    return None
+
+
 def _set_op(op: str, args: list[Node]) -> Node:
     if op == "union":
         return SetOp("union", tuple(args))
@@ -370,8 +463,11 @@ def phrase(words: list[str]) -> Node:
         return Text(PHRASES[whole])
     if _ALL_REALS.issuperset(words) and ("real" in words or "reals" in words):
         return Const("R")
-    if whole in NUMBER_WORDS:
-        return Num(NUMBER_WORDS[whole])
+    number = spelled_number(words)
+    if number is not None:
+        return make_rational(*number)
     kept = [w for w in words if w not in ARTICLES] or words
+    if len(kept) > 1 and kept[0] in SUBJECTS and kept[1] in PREDICATES:
+        del kept[0]
     whole = " ".join(kept)
     return Text(PHRASES.get(whole, whole))

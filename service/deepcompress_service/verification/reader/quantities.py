@@ -10,13 +10,14 @@ from deepcompress_service.verification.reader.words import (
     JOINERS,
     NOT_UNITS,
     PLAIN_UNITS,
+    PREFIXED,
     QUALIFIERS,
     SQUARE,
     UNIT_LETTERS,
     is_word,
     known_unit,
 )
-from deepcompress_service.verification.tree import Add, Mul, Node, Num, Quantity, Sym, Text, Time, walk
+from deepcompress_service.verification.tree import Add, Div, Mul, Node, Num, Quantity, Sym, Text, Time, walk
 
 _MULTIPLIERS = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _MAY_BE_UNIT = UNIT_LETTERS | PLAIN_UNITS | frozenset(SQUARE) | frozenset(_MULTIPLIERS) | frozenset(("am", "pm"))
@@ -53,7 +54,8 @@ class Quantities(Atoms):
                 return None
             if word == "in" and not self._at_break(1):
                 return None
-        if token.kind == "t" and len(word) == 1 and word.isascii() and (not numeric or word not in UNIT_LETTERS):
+        lone_letter = token.kind == "t" and len(word) == 1 and word.isascii()
+        if lone_letter and not (numeric and (word in UNIT_LETTERS or self.peek(1).value == "Omega")):
             return None
         start = self.at
         unit = self._unit()
@@ -61,6 +63,17 @@ class Quantities(Atoms):
             self.at = start
             return None
         return Quantity(node, unit)
+
+    def _symbol_unit(self, node: Node) -> Node | None:
+        """5 \\mu\\text{m} and 4.7\\,\\Omega: a sign that is a letter elsewhere, after a number."""
+        token, after = self.peek(), self.peek(1)
+        prefix = token.value == "mu" and after.kind == "t" and f"u{after.value}" in PREFIXED
+        if not prefix and (token.value != "Omega" or not token.space or not self._at_break(1)):
+            return None
+        if any(isinstance(n, (Sym, Text)) for n in walk(node)):
+            return None
+        unit = self._unit()
+        return None if unit is None else Quantity(node, unit)
 
     def _unit_fraction(self, factors: list[Node]) -> bool:
         """9.8 \\frac{\\text{m}}{\\text{s}^2}."""
@@ -128,12 +141,27 @@ class Quantities(Atoms):
                     or not (parts or unknown or self.plain_units or self._slash_unit())
                 ):
                     break
+                if token.value in ("k", "M", "m") and self.peek(1)[:2] == ("c", "Omega"):
+                    self.at += 2
+                    parts.append(f"{operator}{token.value}ohm")
+                    operator = ""
+                    continue
                 unit = known_unit(token.value)
                 self.at += 1
                 if unit is None:
                     unknown.append(lower)
                     operator, scale = "", 1
                     continue
+                power = self._unit_power() * scale
+                parts.append(operator + unit + (f"^{power}" if power != 1 else ""))
+                operator, scale = "", 1
+            elif token.kind == "c" and token.value == "Omega":
+                self.at += 1
+                parts.append(operator + "ohm")
+                operator = ""
+            elif token.kind == "c" and token.value == "mu" and f"u{self.peek(1).value}" in PREFIXED:
+                unit = f"u{self.peek(1).value}"
+                self.at += 2
                 power = self._unit_power() * scale
                 parts.append(operator + unit + (f"^{power}" if power != 1 else ""))
                 operator, scale = "", 1
@@ -178,8 +206,27 @@ class Quantities(Atoms):
             self.is_op("/", 1) and after.kind == "w" and (after.value in UNIT_LETTERS or after.value in PLAIN_UNITS)
         )
 
+    def _arc_minutes(self) -> Node | None:
+        """30' 15'' after degrees, as a part of a degree."""
+        seconds = 0
+        for size in (60, 1):
+            token = self.peek()
+            if token.kind != "n" or not token.value.isdigit() or len(token.value) > 2 or int(token.value) > 59:
+                break
+            marks = 1 if size == 60 else 2
+            if not all(self.is_op("'", 1 + k) for k in range(marks)):
+                break
+            seconds += size * int(token.value)
+            self.at += 1 + marks
+        else:
+            return Div(Num(seconds), Num(3600))
+        return Div(Num(seconds), Num(3600)) if seconds else None
+
     def _compound(self, factors: list[Node], first: Quantity) -> bool:
         """5 feet 6 inches."""
+        if first.unit == "degree" and (marks := self._arc_minutes()) is not None:
+            factors[-1] = Quantity(Add((first.value, marks)), "degree")
+            return True
         start = self.at
         value = self.power()
         second = self._take_unit(value, self.peek())

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import NamedTuple
 
 from deepcompress_service.verification.tree import MAX_TOKENS
@@ -59,8 +60,11 @@ _UNICODE = {
     "。": ".", "，": ",", "、": ",", "（": "(", "）": ")", "：": ":", "；": ";", "∶": ":", "％": "%", "＝": "=",
     "\u00a0": " ", "\u200b": "", "\u200c": "", "\u200d": "", "\u2060": "", "\ufeff": "", "\u00ad": "",
     "€": "\\euro ", "£": "\\pounds ", "¥": "\\yen ", "¢": "\\cent ", "∣": "|", "∥": "\\|", "→": "\\to ",
-    "⇒": "\\Rightarrow ",
-    "𝑥": "x", "𝑦": "y", "𝜋": "\\pi ",
+    "⇒": "\\Rightarrow ", "⟹": "\\Rightarrow ", "⇔": "\\iff ", "⟺": "\\iff ", "¬": "\\neg ", "∂": "\\partial ",
+    "∇": "\\nabla ", "△": "\\triangle ", "∘": "\\circ ", "⊂": "\\subset ", "⊆": "\\subseteq ", "∀": "\\forall ",
+    "⊥": "\\perp ", "⟂": "\\perp ", "∝": "\\propto ", "∼": "\\sim ", "≃": "\\approx ", "ℓ": "\\ell ", "µ": "\\mu ",
+    "η": "\\eta ", "ζ": "\\zeta ", "κ": "\\kappa ", "ν": "\\nu ", "ξ": "\\xi ", "χ": "\\chi ", "ψ": "\\psi ",
+    "Γ": "\\Gamma ", "Λ": "\\Lambda ", "Θ": "\\Theta ", "Φ": "\\Phi ", "Ψ": "\\Psi ",
 }  # fmt: skip
 _UNICODE |= {chr(0x245F + n): f" {n} , " for n in range(1, 21)}  # circled numerals: choices of several statements
 _UNICODE_TABLE = str.maketrans(
@@ -114,6 +118,7 @@ _SYNONYMS: dict[str, tuple[str, str]] = {
     "varnothing": ("c", "emptyset"), "land": ("t", "and"), "wedge": ("t", "and"), "lor": ("t", "or"),
     "vee": ("t", "or"),
     "forall": ("t", "for"), "lbrac": ("o", "("), "percent": ("o", "%"), "dollar": ("o", "$$"), "imath": ("w", "i"),
+    "jmath": ("w", "j"),
     "exponentialE": ("w", "e"),
 }  # fmt: skip
 _ESCAPED: dict[str, tuple[str, str]] = {
@@ -148,10 +153,20 @@ def clean(text: str) -> str:
     return text
 
 
+def _plain(char: str) -> str:
+    """Digits of every script as ASCII digits, and the letters of mathematical alphabets as plain ones."""
+    if char < "\u0600" or "\u1fff" < char < "\ua000":
+        return char  # Latin, Greek and Cyrillic letters, and the symbols, which have a table of their own
+    if "\U0001d400" <= char <= "\U0001d7ff":
+        return unicodedata.normalize("NFKC", char)
+    digit = unicodedata.decimal(char, -1)
+    return char if digit < 0 or "\uff10" <= char <= "\uff19" else str(digit)
+
+
 def _unfold(text: str) -> str:
     out: list[str] = []
     mode = ""
-    for char in text.translate(_UNICODE_TABLE):
+    for char in "".join(map(_plain, text)).translate(_UNICODE_TABLE):
         if char in _SUPER or char in _SUB:
             table, opener = (_SUPER, "^{") if char in _SUPER else (_SUB, "_{")
             if mode != opener:

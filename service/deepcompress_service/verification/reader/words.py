@@ -94,24 +94,59 @@ _OTHER = {
     "K": "kelvin",
     "ohm": "ohms",
     "mol": "moles mole",
+    "C": "coulomb coulombs",
+    "T": "tesla teslas",
+    "F": "farad farads",
+    "eV": "electronvolt electronvolts",
+    "cal": "calorie calories",
+    "atm": "atmosphere atmospheres",
+    "bar": "bars",
+    "torr": "",
     "unit": "units",
     "ordinal": "th st nd rd",
 }
+_PREFIXES = {
+    "p": ("pico", -12), "n": ("nano", -9), "u": ("micro", -6), "m": ("milli", -3), "k": ("kilo", 3), "M": ("mega", 6),
+    "G": ("giga", 9),
+}  # fmt: skip
+_TAKE_PREFIXES = {
+    "m": "meter metre", "s": "second", "g": "gram", "J": "joule", "W": "watt", "V": "volt", "A": "amp ampere",
+    "Hz": "hertz", "Pa": "pascal", "N": "newton", "mol": "mole", "C": "coulomb", "T": "tesla", "F": "farad",
+    "eV": "electronvolt", "ohm": "ohm", "cal": "calorie", "L": "liter litre",
+}  # fmt: skip
+_NO_UNITS = frozenset(("pm", "us"))
+"""Words of their own: half of the day, and us."""
+PREFIXED: dict[str, tuple[str, int]] = {
+    prefix + unit: (unit, power) for unit in _TAKE_PREFIXES for prefix, (_, power) in _PREFIXES.items()
+}
+"""Canonical unit with a prefix -> the unit and the power of ten: "kJ" -> J, 3."""
 UNITS: dict[str, str] = {
     spelling: unit
     for table in (_LENGTH, _OTHER)
     for unit, spellings in table.items()
     for spelling in (unit, *spellings.split())
 }
+_SPELLED = {
+    f"{word}{name}{ending}": prefix + unit
+    for unit, names in _TAKE_PREFIXES.items()
+    for prefix, (word, _) in _PREFIXES.items()
+    for name in names.split()
+    for ending in ("", "s")
+} | {"micron": "um", "microns": "um"}
+_SYMBOLS = frozenset(PREFIXED) - frozenset(UNITS) - _NO_UNITS
+UNITS = {**{name: name for name in _SYMBOLS}, **_SPELLED, **UNITS}
 """Spelling -> canonical unit."""
 
-UNIT_LETTERS = frozenset("m s h g L N J W V A K".split())
-"""Units of one letter: units only inside \\text or \\mathrm after a number; plain letters are variables."""
+UNIT_LETTERS = frozenset("m s h g L N J W V A K C T F atm bar eV".split()) | _SYMBOLS
+"""Units that could be products of letters: units only inside \\text or \\mathrm after a number; plain letters are
+variables."""
 
 PLAIN_UNITS = frozenset(
     spelling
     for spelling in UNITS
-    if len(spelling) > 1 and spelling not in {"min", "th", "st", "nd", "rd", "deg", "rad"}
+    if len(spelling) > 1
+    and spelling not in UNIT_LETTERS
+    and spelling not in {"min", "th", "st", "nd", "rd", "deg", "rad"}
 ) | {"th", "st", "nd", "rd", "deg", "rad", "min"}
 """Units that may follow a number in plain text."""
 
@@ -151,6 +186,14 @@ PHRASES = {
     "infinitely many solution": "infinitely many",
     "undefined": "undefined", "true": "true", "false": "false", "yes": "yes", "no": "no", "cannot be determined":
     "cannot be determined", "not possible": "impossible", "impossible": "impossible", "nan": "undefined",
+    "divergent": "diverges", "convergent": "converges", "absolutely convergent": "converges absolutely",
+    "conditionally convergent": "converges conditionally", "all integers": "integers", "set of integers": "integers",
+    "set of all integers": "integers", "all natural numbers": "natural numbers",
+    "set of natural numbers": "natural numbers", "set of all natural numbers": "natural numbers",
+    "all rational numbers": "rational numbers", "rationals": "rational numbers",
+    "set of rational numbers": "rational numbers", "all complex numbers": "complex numbers",
+    "set of complex numbers": "complex numbers", "no real solution exists": "no solution",
+    "no solution exists": "no solution", "no solutions exist": "no solution",
 }  # fmt: skip
 """Set phrases and what they stand for."""
 
@@ -163,6 +206,44 @@ NUMBER_WORDS = {
         "seventeen eighteen nineteen twenty".split()
     )
 } | {"thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
+
+_TENS = frozenset("twenty thirty forty fifty sixty seventy eighty ninety".split())
+_SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
+_PARTS = {
+    **{word: n for n, word in enumerate("half third quarter fifth sixth seventh eighth ninth tenth".split(), 2)},
+    **{word: n for n, word in enumerate("halves thirds quarters fifths sixths sevenths eighths ninths".split(), 2)},
+    "tenths": 10,
+}
+
+SUBJECTS = frozenset("limit series integral sequence sum".split())
+"""What a predicate like "diverges" may speak of: left out, the predicate says the same."""
+PREDICATES = frozenset(("diverges", "converges", "does", "divergent", "convergent"))
+
+
+def spelled_number(words: list[str]) -> tuple[int, int] | None:
+    """(p, q) of "twenty one", "two hundred five", "minus seven", "two thirds"; None for other words."""
+    if words and words[0] in ("minus", "negative") and len(words) > 1:
+        found = spelled_number(words[1:])
+        return None if found is None or found[0] < 0 else (-found[0], found[1])
+    if len(words) == 2 and words[1] in _PARTS and words[0] in NUMBER_WORDS:
+        return NUMBER_WORDS[words[0]], _PARTS[words[1]]
+    total = below = 0
+    ceiling, room = 10**12, 1000
+    for word in words:
+        value = NUMBER_WORDS.get(word)
+        if value is not None:
+            if value >= room or (value == 0 and len(words) > 1):
+                return None
+            below += value
+            room = 10 if word in _TENS else 1
+        elif word == "hundred" and 0 < below < 100 and room < 1000:
+            below, room = below * 100, 100
+        elif word in _SCALES and below > 0 and _SCALES[word] < ceiling:
+            total, below, ceiling, room = total + below * _SCALES[word], 0, _SCALES[word], 1000
+        else:
+            return None
+    return (total + below, 1) if words else None
+
 
 _VOWELS = frozenset("aeiou")
 
