@@ -132,6 +132,25 @@ def redis(folder: Path) -> Iterator[str]:
         process.wait(20)
 
 
+@contextmanager
+def ray_cluster() -> Iterator[None]:
+    """A Ray of its own. Ray gives its start 30 seconds and no way to say more: a busy machine takes another try."""
+    import ray
+
+    for left in reversed(range(10)):
+        try:
+            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+            break
+        except Exception as error:
+            ray.shutdown()
+            if not left or "timed out during startup" not in str(error):
+                raise
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
 # --- trouble --------------------------------------------------------------------------------------------
 
 Fault = str

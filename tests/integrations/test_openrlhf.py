@@ -5,8 +5,11 @@ its HTTP client asks the compatible endpoint. vLLM, which needs a GPU, is played
 # ruff: noqa: E402 - the modules that vLLM would bring are played before OpenRLHF is imported
 from __future__ import annotations
 
+import argparse
+import ast
 import asyncio
 import random
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +25,7 @@ from deepcompress_client import Client
 from . import live, reference
 from .pages import ROOT, blocks
 
-pytest.importorskip("openrlhf", reason="needs OpenRLHF: python tests/integrations/run_real.py openrlhf")
+openrlhf = pytest.importorskip("openrlhf", reason="needs OpenRLHF: python tests/integrations/run_real.py openrlhf")
 for played in ("vllm", "vllm.inputs", "vllm.utils"):
     sys.modules.setdefault(played, MagicMock())
 
@@ -93,11 +96,8 @@ class Actors:
 
 @pytest.fixture(scope="module")
 def ray_cluster() -> Iterator[None]:
-    import ray
-
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+    with live.ray_cluster():
+        yield
 
 
 def executor(url: str, run: str, **more: Any) -> Any:
@@ -226,6 +226,34 @@ def test_the_lines_of_the_page(service: live.Service, tmp_path: Path, monkeypatc
 def test_the_example_is_an_agent_that_openrlhf_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUN", "my-run")
     _load_agent_executor(str(ROOT / "examples" / "openrlhf" / "agent.py"))
+
+
+def test_the_example_gives_openrlhf_flags_that_it_has() -> None:
+    """Its own parser, taken out of its command, whose other parts need DeepSpeed and a GPU."""
+    source = Path(openrlhf.__file__).with_name("cli") / "train_ppo_ray.py"
+    main = next(
+        node
+        for node in ast.parse(source.read_text()).body
+        if isinstance(node, ast.If) and "__name__" in ast.dump(node)
+    )
+    building = [
+        node
+        for node in main.body
+        if isinstance(node, ast.Assign | ast.Expr)
+        and ast.unparse(node).startswith(("parser = ", "parser.add_argument("))
+    ]
+    names: dict[str, Any] = {"argparse": argparse}
+    exec(compile(ast.Module(building, type_ignores=[]), str(source), "exec"), names)
+    script = (ROOT / "examples" / "openrlhf" / "run.sh").read_text()
+    command = (
+        script.partition("openrlhf.cli.train_ppo_ray")[2].replace("\\\n", " ").replace('$(dirname "$0")', "here")
+    )
+    asked = vars(names["parser"].parse_args([word for word in shlex.split(command) if word != "$@"]))
+    assert asked["rollout.n_samples_per_prompt"] == 16
+    assert asked["train.agent_func_path"] == "here/agent.py"
+    agent = (ROOT / "examples" / "openrlhf" / "agent.py").read_text()
+    assert f"groups_per_step={asked['rollout.batch_size']}" in agent
+    assert f"eval_temperature={asked['eval.temperature']}" in agent
 
 
 def test_what_cannot_be_told_apart_is_said_at_start() -> None:

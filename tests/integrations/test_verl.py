@@ -71,11 +71,8 @@ def data_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def ray_cluster() -> Iterator[None]:
-    import ray
-
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+    with live.ray_cluster():
+        yield
 
 
 def configuration(model: Path, files: dict[str, str], url: str, run: str, *more: str) -> Any:
@@ -313,9 +310,15 @@ def test_a_service_that_stays_away_fails_the_sample_within_the_deadline(
             rollouts.verify(1, {"a": [(True, 4)]})
 
 
-def test_the_example_is_a_configuration_that_verl_takes() -> None:
+def test_the_example_is_a_configuration_that_verl_takes(tmp_path: Path) -> None:
+    """With the data that the example's own command makes."""
+    rows = [{"question": f"what is {n} ?", "answer": f"so it is #### {n}"} for n in range(4)]
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    files = [str(tmp_path / "train.jsonl"), str(tmp_path / "test.jsonl"), str(tmp_path / "data")]
+    subprocess.run([sys.executable, str(ROOT / "examples" / "verl" / "prepare.py"), *files], check=True)
     command = (ROOT / "examples" / "verl" / "run.sh").read_text().partition("verl.trainer.main_ppo")[2]
-    for name, value in (("$DATA", "/data"), ("$MODEL", "/model"), ("$RUN", "my-run")):
+    for name, value in (("$DATA", files[2]), ("$MODEL", "/model"), ("$RUN", "my-run")):
         command = command.replace(name, value)
     overrides = [word for word in shlex.split(command.replace("\\\n", " ")) if word != "$@"]
     with initialize_config_dir(str(Path(verl.__file__).parent / "trainer" / "config"), version_base=None):
@@ -351,18 +354,19 @@ def test_a_restarted_job_goes_back_to_the_step_where_it_resumes(
     resumes from the checkpoint of step 1."""
     job = textwrap.dedent(
         """
-        import json, sys, ray
+        import json, sys
         from pathlib import Path
+        from tests.integrations import live
         from tests.integrations.test_verl import Rollouts, STEPS, configuration
         from deepcompress_client.integrations.verl import DeepCompressCheckpoint
 
         model, files, url, run, steps = sys.argv[1:]
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-        rollouts = Rollouts(configuration(Path(model), json.loads(files), url, run))
-        for step in json.loads(steps):
-            groups = {name: STEPS[step % 2][name] for name in "ab"}
-            rollouts.advantages(rollouts.verify(step, groups))
-            DeepCompressCheckpoint(rollouts.config).on_save(None, global_step=step, checkpoint_dir="")
+        with live.ray_cluster():
+            rollouts = Rollouts(configuration(Path(model), json.loads(files), url, run))
+            for step in json.loads(steps):
+                groups = {name: STEPS[step % 2][name] for name in "ab"}
+                rollouts.advantages(rollouts.verify(step, groups))
+                DeepCompressCheckpoint(rollouts.config).on_save(None, global_step=step, checkpoint_dir="")
         """
     )
 
@@ -373,7 +377,7 @@ def test_a_restarted_job_goes_back_to_the_step_where_it_resumes(
             cwd=Path(__file__).parents[2],
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=1100,
             check=False,
         )
         assert done.returncode == 0, done.stderr[-3000:]

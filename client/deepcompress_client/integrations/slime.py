@@ -148,6 +148,7 @@ class SlimeReward:
         with self._opening:
             if self._run is None:
                 self._step = self._first_step(args)
+                log.warning("run %r: slime tells no step, so rollouts are counted from %d", self.run_name, self._step)
                 self._run = open_run(self._client, self.run_name, self._step, self._strategy, self._config)
                 if not self._observe:
                     log.warning(
