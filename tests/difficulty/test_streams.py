@@ -7,6 +7,7 @@ import asyncio
 import gc
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +16,12 @@ from deepcompress_service.difficulty.model import Commit, DifficultyConfig
 from deepcompress_service.difficulty.redis import RedisStore
 from deepcompress_service.difficulty.redis_link import Pinned
 from deepcompress_service.difficulty.sqlite import SqliteStore
+from deepcompress_service.difficulty.store import open_store
 
 from .driving import Driver, Run, group
 from .idling import let_pass
+from .proxy import Proxy
+from .servers import RedisServer, needs_redis
 
 MakeRun = Callable[..., Run]
 
@@ -266,3 +270,49 @@ def test_an_export_whose_snapshot_is_lost_has_no_last_line(new_run: MakeRun) -> 
     with pytest.raises(errors.StoreUnavailable, match="export the run again"):
         driver.wait(rest())
     assert '"end"' not in "".join(got[-1:])
+
+
+@needs_redis
+@pytest.mark.parametrize("mode", ["cut_before", "cut_after"])
+def test_a_connection_that_breaks_ends_both(tmp_path: Path, mode: str) -> None:
+    """In the middle, with the request not sent or its answer lost: an error, no last line, and the run as it was."""
+    server = RedisServer(tmp_path)
+    server.start()
+
+    async def scenario() -> None:
+        proxy = Proxy(server.port)
+        await proxy.start()
+        store = open_store(f"redis://127.0.0.1:{proxy.port}/0", timeout_s=2.0)
+        await store.open()
+        await store.commit(Commit("r", (group("a", 1),), step=1, config=DifficultyConfig(), config_text="{}"))
+        before = [line async for line in store.export_run("r")]
+
+        async def cut() -> AsyncIterator[str]:
+            for number, line in enumerate(large_export(3 * transfer.LINES_AT_ONCE)):
+                if number == transfer.LINES_AT_ONCE + 7:
+                    proxy.mode = mode
+                yield line
+
+        with pytest.raises(errors.StoreUnavailable):
+            await store.import_run("r", cut())
+        proxy.mode = "pass"
+        assert [line async for line in store.export_run("r")] == before
+
+        async def whole() -> AsyncIterator[str]:
+            for line in large_export(3 * transfer.LINES_AT_ONCE):
+                yield line
+
+        await store.import_run("r", whole())
+        got = []
+        with pytest.raises(errors.StoreUnavailable):
+            async for line in store.export_run("r"):
+                got.append(line)
+                proxy.mode = mode
+        assert '"end"' not in got[-1]
+        await store.close()
+        await proxy.close()
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        server.kill()
