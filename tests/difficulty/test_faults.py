@@ -7,6 +7,7 @@ faults can be raised with DEEPCOMPRESS_FAULTS.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import sqlite3
@@ -219,7 +220,10 @@ def test_cluster_that_loses_a_node(tmp_path: Path) -> None:
             url = "redis+cluster://" + ",".join(addresses[1:])
             stores = [open_store(url, timeout_s=2.0, replicas=1) for _ in range(2)]
             for store in stores:
-                await store.open()
+                while True:  # a replica that is online may still be busy with its first copy
+                    with contextlib.suppress(StoreUnavailable):
+                        await store.open()
+                        break
             dead = asyncio.Event()
 
             async def die() -> None:
