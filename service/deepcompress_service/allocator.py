@@ -12,6 +12,7 @@ import sys
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
 _KEPT_BYTES = 128 << 20
 """What stays at most at the end of the heap: a batch of some 30 MB, with all that is made of it."""
 _LARGEST_BYTES = 32 << 20
@@ -26,4 +27,6 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST_BYTES)) and bool(mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES))
+    # One heap for all threads: each would keep as much for itself, and only one of them runs Python at a time.
+    settings = ((_M_ARENA_MAX, 1), (_M_MMAP_THRESHOLD, _LARGEST_BYTES), (_M_TRIM_THRESHOLD, _KEPT_BYTES))
+    return all(mallopt(name, value) for name, value in settings)
