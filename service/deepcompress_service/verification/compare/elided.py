@@ -67,7 +67,7 @@ def _goes_on(values: list[fmpq], gap: fmpq, geometric: bool, tail: tuple[Node, .
         return True
     if not geometric:
         count = (ends[0] - values[-1]) / gap
-        return bool(count.q == 1 and count >= 1)
+        return bool(count.q == 1 and count > 1)  # dots leave something out
     here = values[-1]
     for _ in range(64):
         here *= gap

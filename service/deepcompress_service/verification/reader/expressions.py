@@ -165,6 +165,8 @@ class Expressions(Quantities):
                 factors = [Call("mod", (_product(factors), self._signed_power()))]
                 continue
             elif kind in "tw":
+                if value in ("C", "P") and self._among(factors):
+                    continue
                 if (unit := self._take_unit(_product(factors), token)) is not None:
                     factors = [unit]
                     continue
@@ -192,6 +194,17 @@ class Expressions(Quantities):
             return Neg(inner) if token.value == "-" else inner
         return self.power()
 
+    def _among(self, factors: list[Node]) -> bool:
+        """5C2 and 5P2 in plain text: choices of 2 among 5."""
+        n, letter, k = self.peek(-1), self.peek(), self.peek(1)
+        if n.kind != "n" or k.kind != "n" or letter.space or k.space or not isinstance(factors[-1], Num):
+            return False
+        if not (n.value.isdigit() and k.value.isdigit()) or len(n.value) > 6 or int(k.value[:7]) > int(n.value):
+            return False
+        self.at += 2
+        factors[-1] = Call("binom" if letter.value == "C" else "perm", (factors[-1], Num(int(k.value))))
+        return True
+
     def _juxtaposed_number(self, factors: list[Node]) -> bool:
         """A numeral after a factor without a sign: 3 1/2 is mixed, 2 3 is nothing, x 3 is a product."""
         last = factors[-1]
@@ -206,6 +219,8 @@ class Expressions(Quantities):
             if top.isdigit() and bottom.isdigit() and int(bottom) > int(top):
                 self.at += 3
                 factors[-1] = Add((last, Div(Num(int(top)), Num(int(bottom)))))
+                if self.is_op("%"):
+                    factors[-1] = self.postfix(factors[-1])
                 return True
         raise self.fail("two numbers side by side")
 

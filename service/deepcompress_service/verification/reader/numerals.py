@@ -54,6 +54,9 @@ def join_numerals(tokens: list[Token], commas: Commas = "group", latex: bool = T
             kind == "w" and value in "apAP" and tokens[i + 1].value == "." and tokens[i + 2].value in ("m", "M")
         ) or (kind == "t" and value in "apAP" and tokens[i + 1].value == "." and tokens[i + 2].value in ("m", "M")):
             i = _half_of_day(tokens, i, out)
+        elif value in ("x", "X") and kind == "w" and out and out[-1].kind == "n" and _is_power_of_ten(tokens, i + 1):
+            out.append(Token("o", "*", True))  # 1.5 x 10^6
+            i += 1
         else:
             out.append(token)
             i += 1
@@ -69,6 +72,10 @@ def _glued_joiner(value: str, before: Token) -> bool:
         or (value.startswith("or") and len(value) == 3)
         or (value.startswith("and") and len(value) == 4)
     )
+
+
+def _is_power_of_ten(tokens: list[Token], i: int) -> bool:
+    return tokens[i][:2] == ("n", "10") and tokens[i + 1][:2] == ("o", "^")
 
 
 def _half_of_day(tokens: list[Token], i: int, out: list[Token]) -> int:

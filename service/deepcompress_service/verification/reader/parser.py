@@ -14,6 +14,7 @@ from deepcompress_service.verification.reader.words import (
     FILLERS,
     FUNCTION_WORDS,
     JOINERS,
+    MEASURES,
     PHRASES,
     PREDICATES,
     QUALIFIERS,
@@ -219,6 +220,8 @@ class Parser(Expressions):
             lower = token.value.lower()
             if lower in _EXCEPT and token.kind in "tw" and phrase(words) == Const("R"):
                 return self._all_but()
+            if token.kind == "n" and words and words[-1] == "is" and MEASURES.issuperset(words[:-1]):
+                return Rel((Text(" ".join(words[:-1])), self.relation()), ("=",))
             if (token.kind in "tw" and lower not in JOINERS) or (token.kind == "n" and words):
                 words.append(lower)
             elif token.kind == "o" and token.value in ("-", "'", '"', "."):
@@ -451,6 +454,9 @@ def _plain(node: Node) -> str | None:
 
 
 def _set_op(op: str, args: list[Node]) -> Node:
+    if any(isinstance(arg, Set) for arg in args):
+        # {1, 2} ∪ {3} in plain text: braces around one number are read as a TeX group
+        args = [Set((arg,)) if isinstance(arg, (Num, Neg, Div, Call)) else arg for arg in args]
     if op == "union":
         return SetOp("union", tuple(args))
     return SetOp("intersection" if op == "intersection" else "minus", tuple(args))

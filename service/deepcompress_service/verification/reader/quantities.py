@@ -19,7 +19,7 @@ from deepcompress_service.verification.reader.words import (
 )
 from deepcompress_service.verification.tree import Add, Div, Mul, Node, Num, Quantity, Sym, Text, Time, walk
 
-_MULTIPLIERS = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_MULTIPLIERS = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _MAY_BE_UNIT = UNIT_LETTERS | PLAIN_UNITS | frozenset(SQUARE) | frozenset(_MULTIPLIERS) | frozenset(("am", "pm"))
 _UNIT_ORDER = " year month week day h min s yd ft in km m cm mm kg g lb oz dollar cent "
 

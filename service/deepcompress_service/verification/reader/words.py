@@ -197,6 +197,13 @@ PHRASES = {
 }  # fmt: skip
 """Set phrases and what they stand for."""
 
+MEASURES = frozenset(
+    "the a an value maximum minimum max min maximal minimal least greatest smallest largest area volume perimeter "
+    "length width height radius diameter probability sum product total number distance slope average mean median "
+    "expected".split()
+)
+"""What "is" may stand after, as in "the maximum value is 5"."""
+
 ARTICLES = frozenset({"a", "an", "the"})
 
 NUMBER_WORDS = {
