@@ -13,6 +13,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -242,7 +243,7 @@ def test_the_example_gives_openrlhf_flags_that_it_has() -> None:
         if isinstance(node, ast.Assign | ast.Expr)
         and ast.unparse(node).startswith(("parser = ", "parser.add_argument("))
     ]
-    names: dict[str, Any] = {"argparse": argparse}
+    names: dict[str, Any] = {"argparse": argparse, "datetime": datetime}
     exec(compile(ast.Module(building, type_ignores=[]), str(source), "exec"), names)
     script = (ROOT / "examples" / "openrlhf" / "run.sh").read_text()
     command = (
