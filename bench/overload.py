@@ -118,7 +118,7 @@ async def offer(
 ) -> tuple[dict[str, Sent], float]:
     """Send on a clock; what was sent, and how long it took until everything was answered."""
     sent = {run: Sent() for run in rates}
-    clock = [(number / rate, run) for run, rate in rates.items() for number in range(int(rate * seconds))]
+    clock = [(number / rate, run) for run, rate in rates.items() for number in range(max(3, int(rate * seconds)))]
     began = time.monotonic()
     tasks = []
     shown = track(sorted(clock), f"{len(clock):,} requests", console=console, disable=not console.is_terminal)
@@ -140,7 +140,7 @@ def memory(pid: int) -> int:
 
 
 def quantile(took: list[float], share: float) -> float:
-    return sorted(took)[int(share * (len(took) - 1))] if took else float("nan")
+    return sorted(took)[int(share * (len(took) - 1))] if took else 0.0
 
 
 async def run(service: Service, options: argparse.Namespace, console: Console) -> dict[str, Any]:

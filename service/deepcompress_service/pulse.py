@@ -1,4 +1,5 @@
-"""Once a second in each server process: gauges that nobody else sets, and the windows that siblings read."""
+"""Once a second in each server process: gauges that nobody else sets, the windows that siblings read, and memory that
+was freed and is too much to keep."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from . import metrics
+from .allocator import FreedMemory
 from .api.context import Context
 
 EVERY_S = 1.0
@@ -29,9 +31,11 @@ async def beating(context: Context) -> AsyncIterator[None]:
 
 async def _beat(context: Context) -> None:
     meter = metrics.PoolMeter()
+    freed = FreedMemory()
     while True:
         meter.note(context.pool.stats())
         metrics.WAITING.set(context.gate.waiting)
+        freed.look()
         metrics.note_memory()
         try:
             await context.windows.publish()

@@ -33,3 +33,31 @@ def test_a_second_large_block_takes_the_pages_of_the_first() -> None:
     assert second < first / 10
     first, second = faults("as it is")
     assert second > first / 10, "glibc keeps them by itself: keep_freed_memory is not needed any more"
+
+
+SCATTERED = """
+from deepcompress_service.allocator import FreedMemory, keep_freed_memory, resident_bytes
+
+assert keep_freed_memory()
+freed = FreedMemory(kept=64 << 20)
+# Blocks that live on between blocks that are freed: nothing of it lies at the end of the heap.
+blocks = [b"x" * (100_000 if number % 2 else 2_000) for number in range(2_000)]
+full = resident_bytes()
+del blocks[1::2]
+assert freed.look()
+left = resident_bytes()
+assert left < full - (60 << 20), (full, left)
+# Not again for what a batch takes and leaves.
+batch = [b"x" * 100_000 for _ in range(300)]
+del batch
+assert not freed.look()
+# What is in use is not asked for twice.
+used = [b"x" * 1_000_000 for _ in range(150)]
+freed.look()
+assert not freed.look()
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc only")
+def test_what_lies_free_between_blocks_is_bounded() -> None:
+    subprocess.run([sys.executable, "-c", SCATTERED], check=True, timeout=120)
