@@ -33,7 +33,7 @@ PREVIOUS = {"name": "deepcompress", "reference": "previous"}
 
 
 class Model:
-    """Answers /v1/responses with the rollout that the prompt names, token ids and all."""
+    """Answers /v1/responses with the rollout that the request's metadata names, token ids and all."""
 
     def __init__(self) -> None:
         class Handler(BaseHTTPRequestHandler):
@@ -41,7 +41,7 @@ class Model:
 
             def do_POST(self) -> None:
                 asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                correct, tokens = json.loads(asked["input"][0]["content"])
+                correct, tokens = json.loads(asked["metadata"]["rollout"])
                 message = {
                     "id": "msg_1",
                     "type": "message",
@@ -116,8 +116,8 @@ def with_client(work: Callable[[], Awaitable[Any]]) -> Any:
 
 
 async def run_one(agent: Any, rollout: reference.Rollout, gold: str = "42", **more: Any) -> Any:
-    row = {"responses_create_params": {"input": [{"role": "user", "content": json.dumps(rollout)}]}}
-    body = SimpleAgentRunRequest.model_validate({**row, "expected_answer": gold, **more})
+    asked = {"input": [{"role": "user", "content": "6 times 7?"}], "metadata": {"rollout": json.dumps(rollout)}}
+    body = SimpleAgentRunRequest.model_validate({"responses_create_params": asked, "expected_answer": gold, **more})
     return (await agent.run(SimpleNamespace(cookies={}), body)).model_dump()
 
 
