@@ -5,8 +5,8 @@
 Servers are started for every repetition, so that no gold has been seen before and no verdict is there to be used
 again. Twice: `first`, where a small request of other problems came before, and `next`, where a batch as large came
 before as well, of other problems, as in a training. The clock runs from the first byte sent to the last byte
-received, over one plain socket; the body is encoded before. math-verify runs the same rollouts in the same run, in one
-process, texts in memory.
+received, over one plain socket; the body is encoded before. math-verify runs the same rollouts in the same run, in
+one process, texts in memory.
 """
 
 from __future__ import annotations
