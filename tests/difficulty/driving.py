@@ -22,6 +22,8 @@ class Driver:
 
     def __init__(self, url: str, **options: Any) -> None:
         self.loop = asyncio.new_event_loop()
+        if not url.startswith("memory:"):
+            options.setdefault("timeout_s", 60.0)  # what a store does is tested here, on machines however busy
         self.store: DifficultyStore = open_store(url, **options)
         self.wait(self.store.open())
 
