@@ -93,11 +93,11 @@ Gold = Annotated[str | list[str], WrapValidator(_one_or_more)]
 
 
 class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 class _Answer(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", defer_build=True)
 
 
 # --- verify ---------------------------------------------------------------------------------------------
@@ -333,7 +333,7 @@ class StrategyConfig(BaseModel):
     """A strategy's name and parameters. The service's registry says which parameters a name takes
     (``GET /v1/strategies``), fills in its defaults and refuses what it does not know."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)
     name: Annotated[str, StringConstraints(min_length=1, max_length=128)] = "deepcompress"
 
 
