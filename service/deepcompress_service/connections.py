@@ -18,6 +18,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 HEAD_BYTES = 65_536
 """Request line and headers."""
 HEAD_S = 10.0
+GRACE_S = 0.1
+IDLE_S = 75
+"""Between two requests: longer than proxies and clients keep a connection, so that it is they who close it, and never
+the server while a request is on its way."""
 REST_S = 10.0
 """For the rest of a body that nobody waits for: its request was refused before it was read."""
 STALL_S = 60.0
@@ -103,6 +107,10 @@ class Connection(HttpToolsProtocol):
         self._patience = None if seconds is None else self.loop.call_later(seconds, self._give_up)
 
     def _give_up(self) -> None:
+        # After a stall of the loop, what arrived meanwhile is read before it is said not to have come.
+        self._patience = self.loop.call_later(GRACE_S, self._end)
+
+    def _end(self) -> None:
         self._patience = None
         if self.cycle is not None and not self.cycle.response_complete and self._in_head:
             # A request before it is being worked on: that one's answer is owed.

@@ -49,7 +49,7 @@ def serve(
     import uvicorn
     from pydantic import ValidationError
 
-    from deepcompress_service.connections import Connection, allow_connections
+    from deepcompress_service.connections import IDLE_S, Connection, allow_connections
     from deepcompress_service.metrics_folder import prepare
     from deepcompress_service.settings import Settings, explain
 
@@ -84,6 +84,7 @@ def serve(
             host=settings.host,
             port=settings.port,
             http=Connection,
+            timeout_keep_alive=IDLE_S,
             ws="none",
             workers=settings.workers,
             timeout_graceful_shutdown=30,
