@@ -84,14 +84,15 @@ def differences_of(these: BySeed, those: BySeed, metric: str, bin_name: str) -> 
 
 
 def written(differences: Sequence[float]) -> str:
-    """A mean difference with its interval; bold where the interval excludes 0."""
+    """A mean difference with its interval; bold where the interval excludes 0 and the declared seeds are there. Two
+    seeds have no interval worth printing."""
     if not differences:
         return ""
     found = interval(differences)
-    if found is None:
+    if found is None or len(differences) < 3:
         return f"{mean(differences):+.1f}"
     text = f"{mean(differences):+.1f} [{found[0]:+.1f}, {found[1]:+.1f}]"
-    return f"**{text}**" if found[0] > 0 or found[1] < 0 else text
+    return f"**{text}**" if len(differences) >= SEEDS and (found[0] > 0 or found[1] < 0) else text
 
 
 def results_of(cells: dict[str, BySeed], table: Table) -> list[str]:
@@ -207,7 +208,13 @@ def report(rows: Sequence[Row], name: str, size: str, pictures: Path | None) -> 
     table = tables(size)[name]
     cells = of_table(rows, table, size)
     lines = [f"### {table.title} (`{name}`)", "", f"{table.question[0].upper()}{table.question[1:]}.", ""]
-    if not set(cells) - {table.baseline}:
+    others = {
+        key_of(settings_of(other, cell, size))
+        for other in tables(size).values()
+        if other != table
+        for cell in other.cells
+    }
+    if all(key_of(settings_of(table, cell, size)) in others for cell in cells):  # nothing of its own
         return "\n".join([*lines, "**Not run.**", ""])
     fewest = min(len(cells.get(cell, {})) for cell in table.cells)
     if fewest < SEEDS:
@@ -229,13 +236,16 @@ def merged(files: Sequence[Path]) -> list[Row]:
     return [once[name] for name in sorted(once)]
 
 
-def put_into(page: str, text: str) -> str:
-    """The page with `text` between its two marks."""
-    begin, end = page.index(BEGIN) + len(BEGIN), page.index(END)
+def marks(size: str) -> tuple[str, str]:
+    """What stands in a page before and after the tables of a size."""
+    return f"<!-- {size}: written by bench/study/report.py -->", f"<!-- {size}: end -->"
+
+
+def put_into(page: str, size: str, text: str) -> str:
+    """The page with `text` between the two marks of that size."""
+    before, after = marks(size)
+    begin, end = page.index(before) + len(before), page.index(after)
     return f"{page[:begin]}\n\n{text}\n{page[end:]}"
-
-
-BEGIN, END = "<!-- from here on written by bench/study/report.py -->", "<!-- to here -->"
 
 
 def main() -> None:
@@ -243,14 +253,14 @@ def main() -> None:
     parser.add_argument("results", nargs="+", type=Path, help="STUDY/SIZE/runs.jsonl; several of one size are merged")
     parser.add_argument("--tables", nargs="*", help="only these; else every table")
     parser.add_argument("--pictures", type=Path, help="folder for the pictures")
-    parser.add_argument("--into", type=Path, help="a page with the two marks, instead of printing")
+    parser.add_argument("--into", type=Path, help="a page with the size's two marks, instead of printing")
     parser.add_argument("--keep", type=Path, help="write the merged results there")
     asked = parser.parse_args()
     rows = merged(asked.results)
     size = rows[0]["size"]
     text = "\n".join(report(rows, name, size, asked.pictures) for name in asked.tables or tables(size))
     if asked.into:
-        asked.into.write_text(put_into(asked.into.read_text(), text))
+        asked.into.write_text(put_into(asked.into.read_text(), size, text))
     else:
         print(text)
     if asked.keep:

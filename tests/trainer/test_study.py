@@ -121,6 +121,8 @@ def test_the_report_says_what_is_missing(modules: dict[str, ModuleType]) -> None
     text = modules["report"].report(some, "official", "short", None)
     assert "some cells have 0 of the 5 seeds" in text and "| deepcompress | not run |" in text
     assert "**Not run.**" in modules["report"].report([], "official", "short", None)
+    elsewhere = rows_of(modules, "reward-filter", 2)
+    assert "**Not run.**" in modules["report"].report(elsewhere, "level", "short", None), "two of its cells are there"
 
 
 def test_the_studys_statistics(modules: dict[str, ModuleType]) -> None:
@@ -129,6 +131,35 @@ def test_the_studys_statistics(modules: dict[str, ModuleType]) -> None:
     assert report.sign_flip([1.0, -1.0]) == 1.0
     assert report.interval([1.0, 2.0, 3.0]) == pytest.approx((2 - 4.303 / 3**0.5, 2 + 4.303 / 3**0.5), rel=1e-3)
     assert report.interval([1.0]) is None
+
+
+def test_results_of_several_files_are_merged_and_put_between_the_marks(
+    modules: dict[str, ModuleType], tmp_path: Path
+) -> None:
+    report = modules["report"]
+    rows = rows_of(modules, "official", 2)
+    for name, part in (("a", rows[:5]), ("b", rows[3:])):
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in part))
+    found = report.merged([tmp_path / "a", tmp_path / "b"])
+    assert sorted((r["seed"], r["key"]) for r in rows) == [(r["seed"], r["key"]) for r in found]
+    begin, end = report.marks("short")
+    once = report.put_into(f"before\n{begin}\nold\n{end}\nafter\n", "short", "new")
+    assert once == report.put_into(once, "short", "new") == f"before\n{begin}\n\nnew\n{end}\nafter\n"
+
+
+def test_the_pages_figures_are_those_of_the_kept_results(
+    modules: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = modules["report"]
+    monkeypatch.setattr(report, "picture", lambda *_: None)
+    page = (BENCH.parents[1] / "docs" / "study.md").read_text()
+    kept = sorted(KEPT.glob("*.jsonl"))
+    assert kept
+    for file in kept:
+        rows = report.merged([file])
+        size = rows[0]["size"]
+        text = "\n".join(report.report(rows, name, size, Path("pictures")) for name in modules["cells"].tables(size))
+        assert report.put_into(page, size, text) == page, f"run report.py {file.name} --into docs/study.md again"
 
 
 def test_the_kept_results_belong_to_declared_cells(modules: dict[str, ModuleType]) -> None:
