@@ -150,7 +150,8 @@ class Batch:
 
     def sum_ints(self, values: Ints) -> Ints:
         """[g] exact sums."""
-        return np.add.reduceat(values, self.starts)
+        sums: Ints = np.add.reduceat(values, self.starts)
+        return sums
 
     def sum_floats(self, values: Floats) -> Floats:
         """[g] sums of floats, correctly rounded and so the same in every order."""
