@@ -257,8 +257,8 @@ def test_a_verdict_that_is_missing_is_marked_for_our_estimator_alone(
     """Another estimator would take the mark for a reward, and a group of wrong answers for one with a spread."""
     from omegaconf import OmegaConf
 
-    config = configuration(tokenizer_folder, data_files, service.url, run)
     for own, given in ((True, OUTCOMES["gold_unreadable"]), (False, -1.0)):
+        config = configuration(tokenizer_folder, data_files, service.url, run)
         if not own:
             OmegaConf.set_struct(config, False)
             del config.algorithm["deepcompress"]
