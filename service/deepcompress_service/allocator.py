@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import resource
 import sys
+import time
 from pathlib import Path
 
 _M_TRIM_THRESHOLD = -1
@@ -21,6 +22,8 @@ _KEPT_BYTES = 128 << 20
 """What stays at most at the end of the heap: a batch of some 30 MB, with all that is made of it."""
 _GROWN_BYTES = 96 << 20
 """What may stay anywhere in the heap beyond what is in use: about as much, so that it is there for the next one."""
+_EVERY_S = 10.0
+"""Between two times of handing back."""
 _LARGEST_BYTES = 32 << 20
 """Blocks up to this size come from the heap: the most that glibc allows. Larger ones go back at once."""
 
@@ -42,25 +45,27 @@ class FreedMemory:
     """Looks now and then at how much this process has grown, and hands back what is free of that where it is more
     than a batch takes. Does nothing where the C library is not glibc."""
 
-    def __init__(self, kept: int = _GROWN_BYTES) -> None:
+    def __init__(self, kept: int = _GROWN_BYTES, every_s: float = _EVERY_S) -> None:
         self._kept = kept
-        self._floor = resident_bytes()
-        """Bytes in memory when last nothing free was among them."""
+        self._every_s = every_s
+        self._least = resident_bytes()
+        """The fewest bytes that this process was ever seen with."""
+        self._next = 0.0
         try:
             self._trim = ctypes.CDLL(None).malloc_trim if sys.platform == "linux" else None
         except (OSError, AttributeError):
             self._trim = None
 
     def look(self) -> bool:
-        """Whether anything was handed back. Takes some milliseconds then, and microseconds else."""
+        """Whether anything was to be handed back. Takes some milliseconds then, and microseconds else."""
         now = resident_bytes()
-        self._floor = min(self._floor, now)
-        if self._trim is None or now - self._floor <= self._kept:
+        self._least = min(self._least, now)
+        # Not at every look: what is in use now cannot be handed back, and is no reason to ask again at once.
+        if self._trim is None or now - self._least <= self._kept or time.monotonic() < self._next:
             return False
         # What is free between blocks that live on, and the end of the heap.
         self._trim(0)
-        # What is left is in use, and no reason to look again.
-        self._floor = resident_bytes()
+        self._next = time.monotonic() + self._every_s
         return True
 
 

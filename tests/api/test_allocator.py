@@ -39,7 +39,7 @@ SCATTERED = """
 from deepcompress_service.allocator import FreedMemory, keep_freed_memory, resident_bytes
 
 assert keep_freed_memory()
-freed = FreedMemory(kept=64 << 20)
+freed = FreedMemory(kept=64 << 20, every_s=0)
 # Blocks that live on between blocks that are freed: nothing of it lies at the end of the heap.
 blocks = [b"x" * (100_000 if number % 2 else 2_000) for number in range(2_000)]
 full = resident_bytes()
@@ -51,10 +51,18 @@ assert left < full - (60 << 20), (full, left)
 batch = [b"x" * 100_000 for _ in range(300)]
 del batch
 assert not freed.look()
-# What is in use is not asked for twice.
-used = [b"x" * 1_000_000 for _ in range(150)]
-freed.look()
-assert not freed.look()
+# What was in use at one look is handed back at a later one, once it is free.
+used = [b"x" * (100_000 if number % 2 else 2_000) for number in range(4_000)]
+assert freed.look()
+full = resident_bytes()
+del used[1::2]
+assert freed.look()
+assert resident_bytes() < full - (120 << 20), (full, resident_bytes())
+# But not at every look.
+patient = FreedMemory(kept=0, every_s=1000)
+used += [b"x" * 1_000_000 for _ in range(20)]
+assert patient.look()
+assert not patient.look()
 """
 
 
