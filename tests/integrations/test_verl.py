@@ -70,9 +70,13 @@ def data_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def ray_cluster() -> Iterator[None]:
-    with live.ray_cluster():
-        yield
+def ray_cluster(service: live.Service) -> Iterator[None]:
+    # Ray's workers have the environment that Ray was started in: it is all that says where the service is, where no
+    # run is configured.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEEPCOMPRESS_URL", service.url)
+        with live.ray_cluster():
+            yield
 
 
 def configuration(model: Path, files: dict[str, str], url: str, run: str, *more: str) -> Any:
