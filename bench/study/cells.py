@@ -163,6 +163,21 @@ def tables(size: str) -> dict[str, Table]:
     }
 
 
+_SHORT: dict[str, Any] = {
+    "steps": 60,
+    "problems_per_step": 8,
+    "group_size": 16,
+    "chain_operations": [1, 12],
+    "max_new_tokens": 120,
+    "minibatches": 1,
+    "micro_tokens": 1024,
+    "eval_problems": 240,
+    "eval_every": 60,
+    "save_every": 30,
+    "keep_checkpoints": 1,
+}
+"""A run in 40 seconds of one thread. With one minibatch a step the clip never acts: the ratio is 1."""
+
 SIZES: dict[str, dict[str, Any]] = {
     # A look at whether everything runs; its numbers decide nothing.
     "pilot": {
@@ -174,34 +189,9 @@ SIZES: dict[str, dict[str, Any]] = {
         "save_every": 20,
         "max_new_tokens": 120,
     },
-    # A run in 40 seconds of one thread. With one minibatch a step the clip never acts: the ratio is 1.
-    "short": {
-        "steps": 60,
-        "problems_per_step": 8,
-        "group_size": 16,
-        "chain_operations": [1, 12],
-        "max_new_tokens": 120,
-        "minibatches": 1,
-        "micro_tokens": 1024,
-        "eval_problems": 240,
-        "eval_every": 60,
-        "save_every": 30,
-        "keep_checkpoints": 1,
-    },
+    "short": _SHORT,
     # The same, three times as long: time enough for lengths to move.
-    "medium": {
-        "steps": 180,
-        "problems_per_step": 8,
-        "group_size": 16,
-        "chain_operations": [1, 12],
-        "max_new_tokens": 120,
-        "minibatches": 1,
-        "micro_tokens": 1024,
-        "eval_problems": 240,
-        "eval_every": 60,
-        "save_every": 30,
-        "keep_checkpoints": 1,
-    },
+    "medium": {**_SHORT, "steps": 180},
     "cpu": {
         "steps": 300,
         "problems_per_step": 16,

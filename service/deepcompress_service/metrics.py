@@ -30,6 +30,7 @@ from prometheus_client import (
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from .allocator import resident_bytes
 from .metrics_folder import shared_folder
 
 if TYPE_CHECKING:
@@ -150,13 +151,8 @@ class PoolMeter:
 
 
 def note_memory() -> None:
-    """The resident memory of this process."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        MEMORY.set(pages * resource.getpagesize())
-    except (OSError, IndexError, ValueError):
-        # No /proc: the peak is the next best thing.
-        MEMORY.set(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    """The resident memory of this process; its peak where only that is told."""
+    MEMORY.set(resident_bytes() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
 class _Given(Collector):

@@ -15,7 +15,9 @@ from deepcompress_service.difficulty.model import DifficultyConfig
 from .driving import Driver, Run
 from .servers import REDIS_SERVER, RedisServer, cluster_port, free_port
 
-STORES = ("memory", "sqlite", "redis", "rediss", "sentinel", "cluster")
+SHARED_STORES = ("sqlite", "redis", "rediss", "sentinel", "cluster")
+"""Those that several processes can use."""
+STORES = ("memory", *SHARED_STORES)
 
 
 @pytest.fixture(scope="session")

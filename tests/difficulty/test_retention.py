@@ -19,6 +19,7 @@ from deepcompress_service.difficulty.retention import OBSERVATIONS_S
 from deepcompress_service.difficulty.store import open_store
 from deepcompress_service.settings import Settings
 
+from .conftest import SHARED_STORES
 from .driving import Driver, Run, group
 from .idling import let_pass
 
@@ -106,9 +107,8 @@ def test_a_run_without_a_note_of_its_use_is_counted_from_the_first_sweep(driver:
     assert driver.sweep(FAR).runs == (run.name,)
 
 
+@pytest.mark.parametrize("store_url", SHARED_STORES, indirect=True)
 def test_a_run_made_anew_elsewhere_is_listed_again(driver: Driver, new_run: MakeRun, store_url: str) -> None:
-    if store_url == "memory://":
-        pytest.skip("one process has it")
     other = Driver(store_url)
     run = new_run()
     run.commit(1, group("a", 1))

@@ -172,7 +172,16 @@ def pack_state(state: ProblemState) -> bytes:
 
 
 def unpack_state(problem_id: str, data: bytes, offset: int = 0) -> ProblemState:
-    attempts, passes, ratio, last, beta, turns, flags, shortest, total, count, step = _STATE.unpack_from(data, offset)
+    return _state(problem_id, _STATE.unpack_from(data, offset))
+
+
+def unpack_states(problem_ids: Iterable[str], data: bytes) -> list[ProblemState]:
+    """States packed one after the other."""
+    return [_state(*one) for one in zip(problem_ids, _STATE.iter_unpack(data), strict=True)]
+
+
+def _state(problem_id: str, fields: tuple[Any, ...]) -> ProblemState:
+    attempts, passes, ratio, last, beta, turns, flags, shortest, total, count, step = fields
     if not attempts:
         return ProblemState(problem_id)
     return ProblemState(
@@ -189,29 +198,6 @@ def unpack_state(problem_id: str, data: bytes, offset: int = 0) -> ProblemState:
         count,
         None if step < 0 else int(step),
     )
-
-
-def unpack_states(problem_ids: Iterable[str], data: bytes) -> list[ProblemState]:
-    """States packed one after the other."""
-    return [
-        ProblemState(
-            problem_id,
-            attempts,
-            passes,
-            ratio if flags & 1 else None,
-            last if flags & 1 else None,
-            beta if flags & 2 else None,
-            turns,
-            _SIDES[flags >> 2],
-            None if shortest == NONE32 else shortest,
-            int(total),
-            count,
-            None if step < 0 else int(step),
-        )
-        for problem_id, (attempts, passes, ratio, last, beta, turns, flags, shortest, total, count, step) in zip(
-            problem_ids, _STATE.iter_unpack(data), strict=True
-        )
-    ]
 
 
 def pack_problem(record: ProblemRecord) -> bytes:
