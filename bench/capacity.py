@@ -25,7 +25,7 @@ import httpx
 import redis
 
 from processes import children, cpu, resident
-from servers import Service, redis_server
+from servers import Service, redis_server, service
 
 FILLER = "First we expand the product and collect the terms, then we compare both sides and solve for the unknown. "
 
@@ -152,20 +152,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     options = parser.parse_args()
     os.environ["DEEPCOMPRESS_VERIFIER_WORKERS"] = "1"
-    with tempfile.TemporaryDirectory() as name, redis_server(Path(name)) as url:
-        service = Service(url)
-        service.start()
-        try:
-            figures = run_all(service, url, options.seconds)
-        finally:
-            service.stop()
+    with tempfile.TemporaryDirectory() as name, redis_server(Path(name)) as url, service(url) as served:
+        figures = run_all(served, url, options.seconds)
     if options.out:
         options.out.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def run_all(service: Service, url: str, seconds: float) -> dict[str, Any]:
-    while httpx.get(f"{service.url}/readyz").status_code != 200:
-        time.sleep(0.2)
     main_pid = service.pid
     pids = {
         "server": [main_pid],

@@ -34,7 +34,7 @@ from rich.table import Table
 
 from capacity import FILLER, answers
 from processes import children, cpu, proportional
-from servers import Service, redis_server
+from servers import Service, redis_server, service
 
 MIB = 2**20
 MODEST = 3
@@ -251,14 +251,8 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.setdefault("DEEPCOMPRESS_VERIFIER_WORKERS", "1")
     console = Console(width=120 if not sys.stdout.isatty() else None)
-    with tempfile.TemporaryDirectory() as name, redis_server(Path(name)) as url:
-        service = Service(url)
-        service.start()
-        try:
-            service.wait_until_ready()
-            figures = asyncio.run(run(service, options, console))
-        finally:
-            service.stop()
+    with tempfile.TemporaryDirectory() as name, redis_server(Path(name)) as url, service(url) as served:
+        figures = asyncio.run(run(served, options, console))
     if options.out:
         options.out.write_text(json.dumps(figures, indent=1) + "\n")
     if problems(figures):

@@ -76,10 +76,11 @@ class Service:
 
 @contextlib.contextmanager
 def service(state_url: str, workers: int = 1) -> Iterator[Service]:
-    """A running service."""
+    """A service that is ready."""
     one = Service(state_url, workers)
     one.start()
     try:
+        one.wait_until_ready()
         yield one
     finally:
         one.stop()

@@ -37,7 +37,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from processes import children, cpu, proportional, resident
-from servers import Service, redis_server
+from servers import Service, redis_server, service
 from traffic import Findings, Row, Traffic, encoded, load, next_level
 
 SCORED = (1, 16, 128, 512, 2048)
@@ -475,14 +475,12 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.setdefault("DEEPCOMPRESS_VERIFIER_WORKERS", "2")
     console = Console(width=120 if not sys.stdout.isatty() else None)
-    with tempfile.TemporaryDirectory() as name, redis_server(Path(name)) as url:
-        service = Service(url, workers=options.workers)
-        service.start()
-        try:
-            service.wait_until_ready()
-            figures = asyncio.run(run(service, options, console))
-        finally:
-            service.stop()
+    with (
+        tempfile.TemporaryDirectory() as name,
+        redis_server(Path(name)) as url,
+        service(url, workers=options.workers) as served,
+    ):
+        figures = asyncio.run(run(served, options, console))
     if figures["wrong"] or not figures["memory"]["flat"]:
         sys.exit(1)
 
