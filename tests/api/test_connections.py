@@ -53,6 +53,15 @@ async def serving(**limits: Any) -> AsyncIterator[int]:
         await task
 
 
+@contextlib.asynccontextmanager
+async def connected(
+    limit: int = 65_536, **limits: Any
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection to a server of its own; `limit` is of what this side takes in ahead."""
+    async with serving(**limits) as port:
+        yield await asyncio.open_connection("127.0.0.1", port, limit=limit)
+
+
 async def ended(reader: asyncio.StreamReader) -> bytes:
     """What came until the server closed the connection, however it did."""
     received = bytearray()
@@ -70,8 +79,7 @@ def within(scenario: Callable[[], Awaitable[None]]) -> None:
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ", b"\r\n\r\n"])
 def test_a_head_that_does_not_arrive_ends_the_connection(sent: bytes) -> None:
     async def scenario() -> None:
-        async with serving(head_s=SHORT) as port:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with connected(head_s=SHORT) as (reader, writer):
             writer.write(sent)
             assert await ended(reader) == b""
 
@@ -82,8 +90,7 @@ def test_a_head_in_drops_ends_the_connection() -> None:
     """One byte now and then is no progress: the head as a whole has a time."""
 
     async def scenario() -> None:
-        async with serving(head_s=SHORT) as port:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with connected(head_s=SHORT) as (reader, writer):
             writer.write(b"GET / HTTP/1.1\r\nX: ")
             closed = asyncio.create_task(ended(reader))
             while not closed.done():
@@ -96,8 +103,7 @@ def test_a_head_in_drops_ends_the_connection() -> None:
 
 def test_the_second_head_of_a_connection_has_a_time_too() -> None:
     async def scenario() -> None:
-        async with serving(head_s=SHORT) as port:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with connected(head_s=SHORT) as (reader, writer):
             writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             assert (await reader.readuntil(b"oo")).startswith(b"HTTP/1.1 200")
             writer.write(b"GET / HT")
@@ -108,8 +114,7 @@ def test_the_second_head_of_a_connection_has_a_time_too() -> None:
 
 def test_a_request_in_progress_outlives_the_time_for_a_head() -> None:
     async def scenario() -> None:
-        async with serving(head_s=SHORT) as port:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with connected(head_s=SHORT) as (reader, writer):
             # The beginning of a second request waits while the first is worked on.
             writer.write(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\nGET / HT")
             assert (await reader.readuntil(b"oo")).startswith(b"HTTP/1.1 200")
@@ -127,8 +132,7 @@ def test_a_request_in_progress_outlives_the_time_for_a_head() -> None:
 )
 def test_a_head_without_end_is_a_431(head: bytes) -> None:
     async def scenario() -> None:
-        async with serving(head_bytes=65_536) as port:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with connected(head_bytes=65_536) as (reader, writer):
             writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n")
             answer = asyncio.create_task(ended(reader))
             with contextlib.suppress(ConnectionError):
@@ -144,8 +148,7 @@ def test_a_head_without_end_is_a_431(head: bytes) -> None:
 
 def test_a_long_url_within_the_limit_is_served() -> None:
     async def scenario() -> None:
-        async with serving() as port:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with connected() as (reader, writer):
             writer.write(b"GET /?" + b"a" * 60_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n")
             assert (await reader.readuntil(b"oo")).startswith(b"HTTP/1.1 200")
 
@@ -154,8 +157,7 @@ def test_a_long_url_within_the_limit_is_served() -> None:
 
 def test_large_bodies_do_not_count_as_heads() -> None:
     async def scenario() -> None:
-        async with serving(head_bytes=1000) as port:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with connected(head_bytes=1000) as (reader, writer):
             for _ in range(3):
                 writer.write(b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\n" + b"x" * 3_000_000)
                 assert (await reader.readuntil(b"oo")).startswith(b"HTTP/1.1 200")
@@ -167,8 +169,7 @@ def test_the_rest_of_a_body_that_was_refused_has_a_time() -> None:
     """The answer is there before the body is: what still drips in is waited for no longer."""
 
     async def scenario() -> None:
-        async with serving(rest_s=SHORT) as port:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with connected(rest_s=SHORT) as (reader, writer):
             writer.write(b"POST /refused HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
             closed = asyncio.create_task(ended(reader))
             while not closed.done():
@@ -182,8 +183,7 @@ def test_the_rest_of_a_body_that_was_refused_has_a_time() -> None:
 
 def test_an_answer_that_is_not_read_is_given_up() -> None:
     async def scenario() -> None:
-        async with serving(stall_s=SHORT) as port:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+        async with connected(stall_s=SHORT, limit=1024) as (reader, writer):
             writer.write(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
             await reader.read(1)
             writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -221,8 +221,7 @@ def test_answers_that_are_not_read_do_not_pile_up() -> None:
 
 def test_an_answer_that_is_read_slowly_arrives_whole() -> None:
     async def scenario() -> None:
-        async with serving(stall_s=2.0) as port:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
+        async with connected(stall_s=2.0, limit=1 << 20) as (reader, writer):
             writer.write(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
             head = await reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 200")
