@@ -81,16 +81,12 @@ async def _pieces(request: Request, limit: int, timeout: float) -> AsyncIterator
             raise abandoned() from None
         except TimeoutError:
             raise Problem(408, "body-timeout", f"no more of the body came within {timeout:g} seconds") from None
-        try:
-            for piece in unpack.feed(chunk):
-                size += len(piece)
-                if size > limit:
-                    raise too_large("the body", limit)
-                yield piece
-        except (zlib.error, zstandard.ZstdError):
-            raise Problem(400, "bad-compression", f"the body is not valid {encoding}") from None
-    if not unpack.whole:
-        raise Problem(400, "bad-compression", f"the body ends in the middle of its {encoding} stream")
+        for piece in _unpacked(unpack, chunk, encoding):
+            size += len(piece)
+            if size > limit:
+                raise too_large("the body", limit)
+            yield piece
+    _refuse_broken(unpack, encoding)
 
 
 class _Unpacker:
@@ -129,7 +125,7 @@ class _Zstd(_Unpacker):
         return self._inflater.eof
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        # Small bites, as in `_unpack_zstd`.
+        # Small bites: zstd offers no bound on what one call gives, but a kilobyte cannot hold more than 256 blocks.
         for start in range(0, len(chunk), 1024):
             if self._inflater.eof:
                 return
@@ -143,11 +139,7 @@ def _unpacker(encoding: str) -> _Unpacker:
         return _Gzip()
     if encoding == "zstd":
         return _Zstd()
-    raise unsupported()
-
-
-def unsupported() -> Problem:
-    return Problem(415, "unsupported-encoding", "send the body plain, or with gzip or zstd")
+    raise Problem(415, "unsupported-encoding", "send the body plain, or with gzip or zstd")
 
 
 async def _receive(request: Request, limit: int) -> bytes | bytearray:
@@ -179,38 +171,30 @@ async def _receive_pieces(request: Request, limit: int) -> bytes:
 
 
 def _decompress(raw: bytes | bytearray, encoding: str, limit: int) -> bytes:
-    try:
-        if encoding == "gzip":
-            inflater = zlib.decompressobj(wbits=31)
-            data = inflater.decompress(raw, limit + 1)
-            complete = inflater.eof or len(data) > limit
-        elif encoding == "zstd":
-            data, complete = _unpack_zstd(raw, limit)
-        else:
-            raise unsupported()
-    except (zlib.error, zstandard.ZstdError):
-        raise Problem(400, "bad-compression", f"the body is not valid {encoding}") from None
-    if len(data) > limit:
-        raise too_large("the unpacked body", limit)
-    if not complete:
-        raise Problem(400, "bad-compression", f"the body ends in the middle of its {encoding} stream")
-    return data
-
-
-def _unpack_zstd(raw: bytes | bytearray, limit: int) -> tuple[bytes, bool]:
-    """The unpacked bytes, no more than a little past `limit`, and whether the frame was whole."""
-    inflater = zstandard.ZstdDecompressor(max_window_size=2**27).decompressobj()
+    unpack = _unpacker(encoding)
     pieces: list[bytes] = []
     size = 0
-    # Small bites: zstd offers no bound on what one call gives, but a kilobyte cannot hold more than 256 blocks.
-    for start in range(0, len(raw), 1024):
-        pieces.append(inflater.decompress(raw[start : start + 1024]))
-        size += len(pieces[-1])
-        if size > limit:
-            return b"".join(pieces), True
-        if inflater.eof:
-            break
-    return b"".join(pieces), inflater.eof
+    # Bites: what is left of one is copied for every piece that comes out of it.
+    for start in range(0, len(raw), PIECE):
+        for piece in _unpacked(unpack, bytes(raw[start : start + PIECE]), encoding):
+            size += len(piece)
+            if size > limit:
+                raise too_large("the unpacked body", limit)
+            pieces.append(piece)
+    _refuse_broken(unpack, encoding)
+    return b"".join(pieces)
+
+
+def _unpacked(unpack: _Unpacker, chunk: bytes, encoding: str) -> Iterator[bytes]:
+    try:
+        yield from unpack.feed(chunk)
+    except (zlib.error, zstandard.ZstdError):
+        raise Problem(400, "bad-compression", f"the body is not valid {encoding}") from None
+
+
+def _refuse_broken(unpack: _Unpacker, encoding: str) -> None:
+    if not unpack.whole:
+        raise Problem(400, "bad-compression", f"the body ends in the middle of its {encoding} stream")
 
 
 def parse(model: type[Model], raw: bytes | bytearray) -> Model:
