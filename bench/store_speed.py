@@ -5,9 +5,11 @@
 
 Times are of `store.commit`, one request after the other over one connection, each a new step with 16 rollouts a
 group. The payload of a group is nothing for `shape`, and for `score` the packed verdicts, some 400 bytes for 16
-rollouts. Beside Redis stands the floor: all bytes that the request leaves in Redis, sent as one pipelined HSET to the
-same server, timed at the client's call too, right after the request. redis-server runs with `appendonly yes`,
-`appendfsync always`, as the guarantee needs; with `--fsync no` the disk is left out, which shows the work alone.
+rollouts. Beside Redis stands the floor: all bytes that the request leaves in Redis, sent as one pipelined HSET to
+the same server, timed at the client's call too, right after the request. redis-server runs with `appendonly yes`,
+`appendfsync always`, as the guarantee needs; with `--fsync no` the disk is left out, which shows the work alone. It
+does not rewrite its log while it is timed, as it would after the filling: a rewrite copies every page that is
+written to meanwhile, whoever writes. `--rewrites` lets it.
 
 Each line has the median and the least of the repeats, and the median of the processor time that went into one, in
 this process and in Redis: on a machine that others use too, that one says most. After the lines of a store: how the
@@ -200,14 +202,16 @@ async def time_pages(store: DifficultyStore) -> str:
 
 
 @asynccontextmanager
-async def redis_server(fsync: str) -> AsyncIterator[str]:
+async def redis_server(fsync: str, *, rewrites: bool = False) -> AsyncIterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         command = f"redis-server --port {port} --bind 127.0.0.1 --dir {folder} --save --appendonly yes"
         server = await asyncio.create_subprocess_exec(
-            *command.split(), "--appendfsync", fsync, stdout=asyncio.subprocess.DEVNULL
+            *command.split(),
+            *("--appendfsync", fsync, "--auto-aof-rewrite-percentage", "100" if rewrites else "0"),
+            stdout=asyncio.subprocess.DEVNULL,
         )
         try:
             url = f"redis://127.0.0.1:{port}/0"
@@ -269,7 +273,7 @@ async def bench(
 
 
 async def bench_redis(problems: int, arguments: argparse.Namespace) -> list[Line]:
-    async with redis_server(arguments.fsync) as url:
+    async with redis_server(arguments.fsync, rewrites=arguments.rewrites) as url:
         store, client = open_store(url, timeout_s=60.0), Redis.from_url(url)
         await store.open()
         await begin(store)
@@ -313,6 +317,7 @@ async def main() -> None:
     parser.add_argument("--payloads", type=numbers, default="0,400", help="bytes a group keeps beside its numbers")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--fsync", default="always", choices=("always", "everysec", "no"))
+    parser.add_argument("--rewrites", action="store_true", help="let Redis rewrite its log as it grows")
     arguments = parser.parse_args()
     if "redis" in arguments.stores and not shutil.which("redis-server"):
         parser.error("redis-server is not installed: --stores sqlite leaves it out")

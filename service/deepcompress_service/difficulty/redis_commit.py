@@ -32,7 +32,10 @@ SHARED = b"\xff"
 """Before a request's token, the field that its groups share. No group_id begins so: it is no UTF-8."""
 _NUMBERS = struct.Struct("<IIIdIBId")
 _CELL = struct.Struct("<IIIddddd")
-_TAIL = struct.Struct(f"<{TOKEN_BYTES}sIB16sH")
+_TAIL = struct.Struct(f"<I{TOKEN_BYTES}sIB16sH")
+"""A group's tail behind its length, up to the problem_id."""
+_TAIL_BYTES = _TAIL.size - 4
+_LENGTHS = [struct.pack("<H", length) for length in range(256)]
 _OWN = struct.Struct(f"<{TOKEN_BYTES}sIB")
 """What a group's tail begins with, before what its whole record ends with."""
 
@@ -41,32 +44,61 @@ def arguments(commit: Commit) -> list[Argument]:
     """ARGV of the commit script, in the order that its first comment tells."""
     token = os.urandom(TOKEN_BYTES)
     numbers: list[bytes] = []
-    names: list[Argument] = []
-    pairs: list[Argument] = []
+    ids: list[bytes] = []
+    names: list[bytes] = []
+    pairs: list[bytes] = []
     cells: dict[tuple[int, int], list[int]] = {}
-    plain = True
+    plain = same = True
+    pack_numbers, pack_tail = _NUMBERS.pack, _TAIL.pack
     for place, g in enumerate(commit.groups):
-        size, passes, problem_id, known = g.size, g.passes, g.problem_id, g.tokens_known
-        least = NONE32 if g.correct_tokens_min is None or not known else g.correct_tokens_min
-        correct, count = (g.correct_tokens_sum, passes) if known else (0, 0)
-        flags = g.counts | known << 1
-        numbers.append(_NUMBERS.pack(size, passes, least, correct, count, flags, g.truncated, g.tokens_sum))
+        size, passes, known, payload, truncated, counts = (
+            g.size,
+            g.passes,
+            g.tokens_known,
+            g.payload,
+            g.truncated,
+            g.counts,
+        )
+        total = g.tokens_sum
         cell = cells.get((size, passes))
         if cell is None:
-            cell = cells[size, passes] = [0, 0, 0, 0, 0, 0]
+            cell = cells[size, passes] = [0, 0, 0, 0, 0]
         cell[0] += 1
-        cell[1] += g.truncated
+        cell[1] += truncated
         if known:
-            cell[2] += g.tokens_sum
-            cell[3] += size
+            least, correct, count = g.correct_tokens_min, g.correct_tokens_sum, passes
+            cell[2] += total
+            cell[3] += 1
             cell[4] += correct
-            cell[5] += passes
-        name = encode(problem_id) if problem_id else b""
-        plain = plain and g.counts and name != b""
+        else:
+            least, correct, count = None, 0, 0
+        numbers.append(
+            pack_numbers(
+                size,
+                passes,
+                NONE32 if least is None else least,
+                correct,
+                count,
+                counts | known << 1,
+                truncated,
+                total,
+            )
+        )
+        group_id = name = g.group_id.encode("utf-8", "surrogatepass")
+        if g.problem_id != g.group_id:
+            name = encode(g.problem_id) if g.problem_id else b""
+            same = False
+        plain = plain and counts and name != b""
+        ids.append(group_id)
         names.append(name)
-        pairs.append(encode(g.group_id))
-        pairs.append(_TAIL.pack(token, place, g.counts, g.digest, len(name)) + name + g.payload)
-    ids = pairs[::2]
+        length = len(name)
+        pairs += (
+            _LENGTHS[len(group_id)] if len(group_id) < 256 else struct.pack("<H", len(group_id)),
+            group_id,
+            pack_tail(_TAIL_BYTES + length + len(payload), token, place, counts, g.digest, length),
+            name,
+            payload,
+        )
     return [
         "" if commit.step is None else commit.step,
         "" if commit.epoch is None else commit.epoch,
@@ -79,11 +111,17 @@ def arguments(commit: Commit) -> list[Argument]:
         _twice(ids),
         b"1" if plain and len(set(names)) == len(names) else b"0",
         token,
-        b"".join([_CELL.pack(*key, *cell) for key, cell in cells.items()]),
+        b"".join([_cell(key, cell) for key, cell in cells.items()]),
         b"".join(numbers),
-        *(() if names == ids else names),
-        *pairs,
+        b"" if same else b"".join([struct.pack("<H", len(name)) + name for name in names]),
+        b"".join(pairs),
     ]
+
+
+def _cell(key: tuple[int, int], cell: Sequence[int]) -> bytes:
+    size, passes = key
+    groups, truncated, tokens, known, correct = cell
+    return _CELL.pack(size, passes, groups, truncated, tokens, known * size, correct, known * passes)
 
 
 @lru_cache(maxsize=64)
@@ -91,11 +129,11 @@ def _config_text(config: DifficultyConfig) -> str:
     return config_to_json(config)
 
 
-def _twice(ids: Sequence[Argument]) -> Argument:
+def _twice(ids: Sequence[bytes]) -> bytes:
     """The first that is there twice, or nothing."""
     if len(set(ids)) == len(ids):
         return b""
-    seen: set[Argument] = set()
+    seen: set[bytes] = set()
     for one in ids:
         if one in seen:
             return one

@@ -2,11 +2,13 @@
 -- KEYS[1] the run's meta. ARGV: step ('' for stepless, 'observed', or a number), epoch believed in, epoch met on
 -- arrival, generation, request_id, request digest, config and its text for a run that does not exist yet, a group_id
 -- that is in the request twice (or ''), '1' where the request is plain (every group counts and has a problem_id that
--- no other has), the request's token, the packed cells that its groups make, the packed numbers of all groups; then the
--- problem_id of each group ('' to take the observations'; none at all where every one is the group_id); then for each
--- group its group_id and its tail, which is stored as it is: token, place in the request, whether it counts, digest, length of the problem_id, the problem_id,
--- payload. The groups of a request share one more field, \255 and the token, with what they were answered from: level,
--- step's level, mean, flags, number of further accumulators, these, then the problem's state before the step by place.
+-- no other has), the request's token, the packed cells that its groups make, the packed numbers of all groups, the
+-- problem_id of each group ('' to take the observations'; the whole argument '' where every one is the group_id), and the
+-- group_id and the tail of each group; these two are strings behind their lengths, in one argument, since Redis takes longer
+-- for a thousand arguments than Lua for cutting one. A tail is stored as it is: token, place in the request, whether it
+-- counts, digest, length of the problem_id, the problem_id, payload. The groups of a request share one more field, \255 and
+-- the token, with what they were answered from: level, step's level, mean, flags, number of further accumulators, these,
+-- then the problem's state before the step by place.
 -- Answers {0, epoch, step, created, config_text, step's level, mean P_g, 1 where the new groups are stale, one digit a
 -- group (1: replayed; none where all are new), what the new groups share ('' where none is), then, a list, in order, of
 -- the whole record of a replayed group and the problem_id of a new one where the caller left it out}; or {1, slug,
@@ -17,8 +19,28 @@
 local NUMBERS, NUMBERS_BYTES = '<I4I4I4dI4BI4d', 37 -- begins as ADDED does
 local CELL, CELL_BYTES = '<I4I4I4ddddd', 52
 local HEAD, HEAD_BYTES = '<dddBB', 26
-local PROBLEMS, TOKEN, n = 14, ARGV[11], #ARGV[13] / NUMBERS_BYTES -- where the problem_ids begin, how many groups
-local PAIRS = #ARGV - 2 * n + 1
+local TOKEN, n = ARGV[11], #ARGV[13] / NUMBERS_BYTES -- n: how many groups
+
+-- `count` strings, each behind its length; `one` is the format of a few of them. Lua's stack bounds one call's results.
+local function cut_up(packed, count, one, of_one)
+  local found, at, most = {}, 1, 500 * of_one
+  for from = 1, count, most do
+    local some = math.min(most, count - from + 1)
+    local cut = {struct.unpack('<' .. string.rep(one, some / of_one), packed, at)}
+    at = cut[some + 1]
+    if from == 1 then
+      found = cut
+      found[some + 1] = nil
+    else
+      for i = 1, some do found[from + i - 1] = cut[i] end
+    end
+  end
+  return found
+end
+
+local SENT, IDS = cut_up(ARGV[15], 2 * n, 'I2c0I4c0', 2), {} -- group_id, tail, group_id, tail, ...
+for i = 1, n do IDS[i] = SENT[2 * i - 1] end
+local PROBLEMS = ARGV[14] == '' and IDS or cut_up(ARGV[14], n, 'I2c0', 1)
 local P = string.sub(KEYS[1], 1, -2)
 
 local epoch = epoch_of(P)
@@ -42,9 +64,9 @@ local function read_groups()
   for i = 1, n do
     local size, passes, least, correct, _, flags, truncated, tokens =
       struct.unpack(NUMBERS, ARGV[13], NUMBERS_BYTES * (i - 1) + 1)
-    groups[i] = {place = i, id = ARGV[PAIRS + 2 * i - 2], tail = ARGV[PAIRS + 2 * i - 1],
-                 problem = ARGV[PAIRS == PROBLEMS and PAIRS + 2 * i - 2 or PROBLEMS + i - 1], size = size, passes = passes, counts = flags % 2 == 1,
-                 known = flags >= 2, truncated = truncated, tokens = tokens, correct = correct, least = least, record = false}
+    groups[i] = {place = i, id = IDS[i], tail = SENT[2 * i], problem = PROBLEMS[i], size = size, passes = passes,
+                 counts = flags % 2 == 1, known = flags >= 2, truncated = truncated, tokens = tokens, correct = correct,
+                 least = least, record = false}
   end
   return groups
 end
@@ -67,16 +89,10 @@ local function head_of(record)
   return level, mean
 end
 
-local function group_ids()
-  local ids = {}
-  for i = 1, n do ids[i] = ARGV[PAIRS + 2 * i - 2] end
-  return ids
-end
-
 local function known_at(step)
   local key, known = P .. 'g:' .. integer(step), {}
   if call('EXISTS', key) == 0 then return known end
-  return fetch(key, group_ids())
+  return fetch(key, IDS)
 end
 
 -- The step of a request that says "observed": where all its groups are recorded with this content, else the one
@@ -86,16 +102,16 @@ local function observed_step()
   if m.open then table.insert(retained, 1, integer(m.open)) end
   for _, step in ipairs(retained) do
     local known, same = known_at(step), true
-    for i = PAIRS, #ARGV, 2 do
-      local tail = known[ARGV[i]]
-      same = same and tail and digest_of(tail) == digest_of(ARGV[i + 1])
+    for i = 1, n do
+      local tail = known[IDS[i]]
+      same = same and tail and digest_of(tail) == digest_of(SENT[2 * i])
     end
     if same then return tonumber(step) end
   end
   local found = {}
   for _, step in ipairs(waiting_steps(P, m)) do
     local all = true
-    for i = PAIRS, #ARGV, 2 do all = all and call('HEXISTS', P .. 'o:' .. step, ARGV[i]) == 1 end
+    for _, id in ipairs(IDS) do all = all and call('HEXISTS', P .. 'o:' .. step, id) == 1 end
     if all then found[#found + 1] = step end
   end
   if #found == 1 then return tonumber(found[1]) end
@@ -156,11 +172,7 @@ local function count_plain()
   for at = 1, #packed, CELL_BYTES do
     add_cell(cells, generation, struct.unpack(CELL, packed, at))
   end
-  local ids, first = ARGV, PROBLEMS
-  if PAIRS == PROBLEMS then
-    ids, first = group_ids(), 1
-  end
-  return stand(cells, nil, touch(P, m, ids, first, first + n - 1, ARGV[13], NUMBERS_BYTES))
+  return stand(cells, nil, touch(P, m, PROBLEMS, ARGV[13], NUMBERS_BYTES))
 end
 
 -- Count these groups, where not all are new and plain.
@@ -300,7 +312,7 @@ if ARGV[10] == '1' and not is_stale and not next(known) then
   advance_to(P, m, step)
   local said = count_plain()
   call('HSET', key, '\255' .. TOKEN, said.shared) -- first: it is long, so Redis never takes the hash for a small one
-  put(key, ARGV, PAIRS)
+  put(key, SENT)
   save_meta(P, m)
   return answer(step, said)
 end

@@ -60,22 +60,22 @@ local function fetch(key, fields)
   return found
 end
 
--- Values of a hash, false where missing, in the order of the fields list[first], ..., list[last].
-local function values(key, list, first, last)
-  if last < first then return {} end
-  if last - first < 4000 then return call('HMGET', key, unpack(list, first, last)) end
+-- Values of a hash, false where missing, in the order of the fields.
+local function values(key, fields)
+  if #fields == 0 then return {} end
+  if #fields <= 4000 then return call('HMGET', key, unpack(fields)) end
   local found = {}
-  for from = first, last, 4000 do
-    for _, value in ipairs(call('HMGET', key, unpack(list, from, math.min(from + 3999, last)))) do
+  for from = 1, #fields, 4000 do
+    for _, value in ipairs(call('HMGET', key, unpack(fields, from, math.min(from + 3999, #fields)))) do
       found[#found + 1] = value
     end
   end
   return found
 end
 
--- flat: field, value, field, value, ... from flat[first] on
-local function put(key, flat, first)
-  for from = first or 1, #flat, 4000 do
+-- flat: field, value, field, value, ...
+local function put(key, flat)
+  for from = 1, #flat, 4000 do
     call('HSET', key, unpack(flat, from, math.min(from + 3999, #flat)))
   end
 end

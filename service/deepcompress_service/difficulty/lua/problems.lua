@@ -96,14 +96,14 @@ local function added_by(groups)
   return ids, table.concat(packed)
 end
 
--- Add to the problems ids[first], ..., ids[last], all different, what the open step brought them: `added` holds one
--- packed ADDED for each, `stride` bytes apart. Answers each problem as it stood before the step, packed.
-local function touch(P, m, ids, first, last, added, stride)
-  local found, before, flat, undo, names, new, levels = values(P .. 'p', ids, first, last), {}, {}, {}, {}, {}, {}
+-- Add to the problems `ids`, all different, what the open step brought them: `added` holds one packed ADDED for each,
+-- `stride` bytes apart. Answers each problem as it stood before the step, packed.
+local function touch(P, m, ids, added, stride)
+  local found, before, flat, undo, names, new, levels = values(P .. 'p', ids), {}, {}, {}, {}, {}, {}
   local open, weight, step, lengths = m.open, m.config.problem_weight, struct.pack('<d', m.open), {}
   local cut, take, undone, named = string.sub, struct.unpack, 0, 0
-  for i = 1, last - first + 1 do
-    local id, raw, at = ids[first + i - 1], found[i], stride * (i - 1) + 1
+  for i, id in ipairs(ids) do
+    local raw, at = found[i], stride * (i - 1) + 1
     local more, state = cut(added, at, at + ADDED_BYTES - 1), EMPTY
     local last_step
     if not raw then
@@ -158,7 +158,7 @@ end
 
 local function touch_all(P, m, groups)
   local ids, added = added_by(groups)
-  return ids, touch(P, m, ids, 1, #ids, added, ADDED_BYTES)
+  return ids, touch(P, m, ids, added, ADDED_BYTES)
 end
 
 -- Opening and closing steps.
