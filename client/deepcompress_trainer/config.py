@@ -85,6 +85,9 @@ class TrainConfig:
     # the update
     learning_rate: float = _f(3e-4, "AdamW's, after the warm-up")
     warmup_steps: int = _f(5, "steps of linear warm-up")
+    decay_steps: int = _f(
+        0, "the learning rate falls linearly to 0 over so many steps; 0: it stays. A falling one lets curves settle"
+    )
     weight_decay: float = _f(0.0, "AdamW's")
     max_grad_norm: float = _f(1.0, "gradient clipping")
     minibatches: int = _f(3, "optimiser steps in a training step")
@@ -132,6 +135,8 @@ def check(config: TrainConfig) -> None:
             raise ValueError(f"{name} must be at least 1")
     if config.temperature <= 0:
         raise ValueError("temperature must be above 0: training samples")
+    if 0 < config.decay_steps < config.steps:
+        raise ValueError("decay_steps: the learning rate would be 0 before the last of the steps")
     if config.filter_metric == "none" and config.max_generation_batches > 1:
         raise ValueError("filter_metric none keeps every group: max_generation_batches must be 1")
 
@@ -210,3 +215,10 @@ def start_checkpoint() -> Path:
 
 def as_dict(config: TrainConfig) -> dict[str, Any]:
     return dataclasses.asdict(config)
+
+
+def learning_rate_at(config: TrainConfig, step: int) -> float:
+    """The rate of a step's updates: linear warm-up, then as it is, or falling linearly over `decay_steps`."""
+    warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    left = max(0.0, 1.0 - step / config.decay_steps) if config.decay_steps else 1.0
+    return config.learning_rate * warm * left

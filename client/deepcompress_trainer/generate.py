@@ -9,8 +9,10 @@ length and in the loss; one without an end token is truncated.
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import DynamicCache, GenerationConfig
@@ -50,13 +52,13 @@ def sample(
     ids, mask = left_pad(prompts, policy.pad_id)
     width = ids.shape[1]
     mask = torch.cat([mask, torch.ones(len(prompts), max_new_tokens, dtype=mask.dtype)], 1).to(device)
-    cache = DynamicCache(config=model.config)
+    cache, cache_word = DynamicCache(config=model.config), cache_word_of(model)
     with autocast(device):
         logits = model(
             input_ids=ids.to(device),
             attention_mask=mask[:, :width],
             position_ids=positions(mask[:, :width]),
-            past_key_values=cache,
+            **{cache_word: cache},
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
@@ -93,7 +95,7 @@ def sample(
                 input_ids=token[:, None],
                 attention_mask=mask[:, : width + step + 1],
                 position_ids=place[:, None],
-                past_key_values=cache,
+                **{cache_word: cache},
                 use_cache=True,
             ).logits[:, -1]
         place = place + 1
@@ -155,6 +157,11 @@ def seeded(device: torch.device, *parts: object) -> torch.Generator:
     """A random generator that is a function of `parts`, the same in every process and after every resume."""
     digest = hashlib.sha256(repr(parts).encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def cache_word_of(model: Any) -> str:
+    """What the model calls its key-value cache: transformers renamed `past_key_values` during version 5."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 def left_pad(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:

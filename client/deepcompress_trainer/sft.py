@@ -45,26 +45,26 @@ class Phase:
 _SHORT = task.Style(short=1)
 _WRITTEN = task.Style(written=1)
 _CHECKED = task.Style(checked=1)
-_MIXED = task.Style(skip=1, short=1, written=1, checked=1)
-_TERSE = task.Style(skip=1, short=2)
+_MIXED = task.Style(skip=0.3, short=1, written=1, checked=1)
+_TERSE = task.Style(skip=0.5, short=2)
 _CAREFUL = task.Style(short=1, written=1, checked=2)
-_DIRECT = task.Style(skip=1)
 
 CHAIN_CURRICULUM = (
     Phase(400, (1, 3), ((1, _SHORT), (1, _WRITTEN))),
-    Phase(400, (1, 6), ((1, _SHORT), (1, _WRITTEN), (1, _CHECKED)), slip=0.03),
-    Phase(500, (1, 9), ((1, _SHORT), (1, _WRITTEN), (1, _CHECKED), (1, _TERSE)), slip=0.03),
+    Phase(400, (1, 6), ((1, _SHORT), (1, _WRITTEN), (1, _CHECKED)), slip=0.02),
+    Phase(400, (1, 9), ((1, _SHORT), (1, _WRITTEN), (1, _CHECKED), (1, _TERSE)), slip=0.02),
     Phase(
-        700,
+        600,
         (1, 12),
-        ((4, _MIXED), (1, _SHORT), (1, _WRITTEN), (1, _TERSE), (1, _CAREFUL), (0.5, _DIRECT)),
-        slip=0.03,
+        ((3, _MIXED), (1, _SHORT), (2, _WRITTEN), (1, _TERSE), (1, _CAREFUL)),
+        slip=0.02,
+        batch=64,
     ),
     Phase(
-        350,
+        300,
         (1, 12),
-        ((3, _MIXED), (2, _SHORT), (2, _WRITTEN), (1, _TERSE), (1, _CAREFUL)),
-        slip=0.03,
+        ((3, _MIXED), (2, _SHORT), (3, _WRITTEN), (1, _CAREFUL)),
+        slip=0.02,
         batch=64,
     ),
 )

@@ -5,11 +5,12 @@ A problem is a digit and n operations, each under a label:
     3 c +8 d *3 e -2 =
 
 A response writes as much of the chain as it likes and ends in ``\\boxed{ r }``. Every operation may be skipped
-(computed together with the next: harder), written short (``c 1``: two tokens), written out (``c +8 1``: three)
-or checked (``c +8 1 ? c +8 1``, and once more after ``!`` where the two differ). A written value is wrong with
-a small probability (a slip), so checking pays on long chains until the policy is sure of its steps, and
-skipping never does. Difficulty is the number of operations. Multipliers are units mod 10, so that a slip never
-heals by itself.
+(computed together with the next: harder), written short (``+8 1``: two tokens), written out with its label
+(``c +8 1``: three) or checked (``c +8 1 ? c +8 1``, and once more after ``!`` where the two differ). In the
+demonstrations a written value is wrong with a small probability (a slip), in short writing more often. So short
+writing is good enough on short chains, and on long ones the longer ways pay, until the policy is sure of its steps.
+Skipping never pays. Difficulty is the number of operations. Multipliers are units mod 10, so that a slip never heals
+by itself.
 """
 
 from __future__ import annotations
@@ -91,15 +92,20 @@ class Style:
         return rng.choices(ways, (self.skip, self.short, self.written, self.checked))[0]
 
 
+HASTE = 3
+"""How much more often a value slips that is written short."""
+
+
 def demonstrate(chain: Chain, style: Style, slip: float, rng: random.Random) -> str:
     """A response to `chain` in that style, in the task's words. Every written value slips with probability
-    `slip`, and what follows goes on from the slipped value: a demonstration may end wrong."""
+    `slip` (`HASTE` times that where it is written short), and what follows goes on from the slipped value: a
+    demonstration may end wrong."""
     words: list[str] = []
     value = chain.start
     exact = chain.start  # the value after the operations since the last written one, not yet written
 
-    def written(true_value: int) -> int:
-        if rng.random() >= slip:
+    def written(true_value: int, haste: int = 1) -> int:
+        if rng.random() >= slip * haste:
             return true_value
         return (true_value + rng.randrange(1, MODULUS)) % MODULUS
 
@@ -109,9 +115,9 @@ def demonstrate(chain: Chain, style: Style, slip: float, rng: random.Random) -> 
         way = style.draw(rng)
         if way == "skip":
             continue
-        value = written(exact)
+        value = written(exact, HASTE if way == "short" else 1)
         if way == "short":
-            words += [label, str(value)]
+            words += [operation, str(value)]
         else:
             words += [label, operation, str(value)]
         if way == "checked":

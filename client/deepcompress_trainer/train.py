@@ -33,7 +33,7 @@ from deepcompress_client import Client
 from deepcompress_client.wire import GroupRewards
 
 from . import checkpoint, data
-from .config import TrainConfig, start_checkpoint
+from .config import TrainConfig, learning_rate_at, start_checkpoint
 from .distributed import all_to_all, from_main
 from .evaluate import Evaluation, evaluate
 from .generate import GENERATORS, Rollout, seeded
@@ -223,7 +223,7 @@ class Trainer:
     def update(self, step: int, groups: Sequence[Group], found: Sequence[Advantages]) -> dict[str, Any]:
         """Clipped token-level policy gradient, one optimiser step a minibatch of whole groups."""
         config, model = self.config, self.policy.model
-        rate = config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup_steps))
+        rate = learning_rate_at(config, step)
         for parameters in self.optimiser.param_groups:
             parameters["lr"] = rate
         batch = [examples_of(group, advantage, config) for group, advantage in zip(groups, found, strict=True)]

@@ -11,7 +11,7 @@ import pytest
 from deepcompress_client import Client
 from deepcompress_trainer import checkpoint
 from deepcompress_trainer.__main__ import main
-from deepcompress_trainer.config import TrainConfig, load, parse, shipped, start_checkpoint
+from deepcompress_trainer.config import TrainConfig, learning_rate_at, load, parse, shipped, start_checkpoint
 from deepcompress_trainer.evaluate import mean_and_half_width, wilson
 from deepcompress_trainer.model import Policy, load_policy, on_cpu
 from deepcompress_trainer.plot import families, read_run
@@ -149,6 +149,15 @@ def test_minibatches_hold_whole_groups() -> None:
     assert list(split(batch[:2], 3)) == batch[:2]
     micros = micro_batches_of([example(n, 0) for n in (30, 3, 8, 30)], 40)
     assert [[e.rollout.tokens for e in micro] for micro in micros] == [[3, 8], [30], [30]]
+
+
+def test_the_learning_rate_warms_up_stays_and_falls_where_it_is_told_to() -> None:
+    steady = TrainConfig(learning_rate=1.0, warmup_steps=4)
+    assert [learning_rate_at(steady, step) for step in (0, 1, 3, 4, 500)] == [0.25, 0.5, 1.0, 1.0, 1.0]
+    falling = TrainConfig(learning_rate=1.0, warmup_steps=0, decay_steps=10, steps=10)
+    assert [learning_rate_at(falling, step) for step in (0, 5, 9, 10, 12)] == pytest.approx([1.0, 0.5, 0.1, 0.0, 0.0])
+    with pytest.raises(ValueError, match="decay_steps"):
+        TrainConfig(steps=20, decay_steps=10)
 
 
 def run_folder(tmp_path: Path, name: str, seed: int, **changes: Any) -> Path:

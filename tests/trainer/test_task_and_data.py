@@ -33,6 +33,19 @@ def test_a_demonstration_without_slips_ends_in_the_answer(style: task.Style) -> 
         assert response.endswith(f"\\boxed{{ {chain.answer} }}")
 
 
+def test_every_way_of_writing_is_as_long_as_the_task_says() -> None:
+    chain = task.Chain(3, ("+8", "*3"), 2)
+    ways = {
+        "short": "+8 1 *3 3",
+        "written": "c +8 1 d *3 3",
+        "checked": "c +8 1 ? c +8 1 d *3 3 ? d *3 3",
+        "skip": "",
+    }
+    for way, words in ways.items():
+        said = task.demonstrate(chain, task.Style(**{way: 1.0}), 0.0, random.Random(0))
+        assert said.split() == [*words.split(), "\\boxed{", "3", "}"]
+
+
 def test_longer_styles_survive_slips_better() -> None:
     def right(style: task.Style) -> float:
         rng = random.Random(2)
