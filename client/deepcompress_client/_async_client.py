@@ -7,6 +7,7 @@ import os
 import random
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from . import _flows, _runs
@@ -14,7 +15,7 @@ from ._batches import StepLike, score_request, shape_request, verify_request
 from ._client import CONNECTIONS, MAX_REQUEST_BYTES, MAX_REQUEST_ITEMS
 from ._core import Call, Flow, Options, Reply
 from ._retry import Retry
-from ._transport import Attempts, Failure, failure_of, reply_from
+from ._transport import Attempts, Failure, failure_of, portions_async, reply_from, request_of, whole_file
 from .wire import (
     AnswerFormat,
     Phase,
@@ -160,8 +161,9 @@ class AsyncClient:
         """Forget a run. Its epoch rises, should the name be used again."""
         await self._drive(_runs.delete(name))
 
-    async def import_run(self, name: str, exported: bytes) -> RunInfo:
-        """Make a run of what another's `Run.export` gave, on this service or another."""
+    async def import_run(self, name: str, exported: bytes | Path) -> RunInfo:
+        """Make a run of what another's `Run.export` gave, on this service or another; a file of it is sent a portion
+        at a time."""
         return await self._drive(_runs.import_state(name, exported))
 
     # --- the service ------------------------------------------------------------------------------------
@@ -254,22 +256,26 @@ class AsyncClient:
             failure: Failure | None = None
             reply: Reply | None = None
             try:
-                reply = reply_from(
-                    await self._connections().request(
-                        call.method,
-                        call.path,
-                        content=call.body,
-                        params=call.params or None,
-                        headers={"content-type": call.content_type} if call.body is not None else None,
-                    ),
-                    attempts.made + 1,
-                )
+                reply = await self._once(call, attempts.made + 1)
             except httpx.HTTPError as error:
                 failure = failure_of(error)
             wait = attempts.after(reply, failure, time.monotonic(), random.random())
             if wait is None:
                 return attempts.result(reply, failure)
             await asyncio.sleep(wait)
+
+    async def _once(self, call: Call, attempt: int) -> Reply:
+        request = request_of(call, portions_async(call.body) if isinstance(call.body, Path) else call.body)
+        if call.into is None:
+            return reply_from(await self._connections().request(**request), attempt)
+        async with self._connections().stream(**request) as response:
+            if not response.is_success:
+                await response.aread()
+                return reply_from(response, attempt)
+            with whole_file(call.into) as file:
+                async for portion in response.aiter_bytes():
+                    file.write(portion)
+            return Reply(response.status_code, b"", attempts=attempt)
 
 
 class AsyncRun(_runs.RunState):
@@ -379,8 +385,12 @@ class AsyncRun(_runs.RunState):
         """The whole state as lines of JSON."""
         return await self.client._drive(self._export())
 
-    async def import_state(self, exported: bytes) -> RunInfo:
-        """Replace the run's state by an export."""
+    async def export_to(self, file: Path) -> None:
+        """The same into a file, a portion at a time: the file is whole, or as it was before."""
+        await self.client._drive(self._export_to(file))
+
+    async def import_state(self, exported: bytes | Path) -> RunInfo:
+        """Replace the run's state by an export, or by a file of one."""
         return await self.client._drive(self._import(exported))
 
     async def delete(self) -> None:

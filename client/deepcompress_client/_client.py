@@ -8,13 +8,14 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from . import _flows, _runs
 from ._batches import StepLike, score_request, shape_request, verify_request
 from ._core import Call, Flow, Options, Reply
 from ._retry import Retry
-from ._transport import Attempts, Failure, failure_of, reply_from
+from ._transport import Attempts, Failure, failure_of, portions, reply_from, request_of, whole_file
 from .wire import (
     AnswerFormat,
     Phase,
@@ -181,8 +182,9 @@ class Client:
         """Forget a run. Its epoch rises, should the name be used again."""
         self._drive(_runs.delete(name))
 
-    def import_run(self, name: str, exported: bytes) -> RunInfo:
-        """Make a run of what another's `Run.export` gave, on this service or another."""
+    def import_run(self, name: str, exported: bytes | Path) -> RunInfo:
+        """Make a run of what another's `Run.export` gave, on this service or another; a file of it is sent a portion
+        at a time."""
         return self._drive(_runs.import_state(name, exported))
 
     # --- the service ------------------------------------------------------------------------------------
@@ -265,22 +267,26 @@ class Client:
             failure: Failure | None = None
             reply: Reply | None = None
             try:
-                reply = reply_from(
-                    self._connections().request(
-                        call.method,
-                        call.path,
-                        content=call.body,
-                        params=call.params or None,
-                        headers={"content-type": call.content_type} if call.body is not None else None,
-                    ),
-                    attempts.made + 1,
-                )
+                reply = self._once(call, attempts.made + 1)
             except httpx.HTTPError as error:
                 failure = failure_of(error)
             wait = attempts.after(reply, failure, time.monotonic(), random.random())
             if wait is None:
                 return attempts.result(reply, failure)
             time.sleep(wait)
+
+    def _once(self, call: Call, attempt: int) -> Reply:
+        request = request_of(call, portions(call.body) if isinstance(call.body, Path) else call.body)
+        if call.into is None:
+            return reply_from(self._connections().request(**request), attempt)
+        with self._connections().stream(**request) as response:
+            if not response.is_success:
+                response.read()
+                return reply_from(response, attempt)
+            with whole_file(call.into) as file:
+                for portion in response.iter_bytes():
+                    file.write(portion)
+            return Reply(response.status_code, b"", attempts=attempt)
 
 
 class Run(_runs.RunState):
@@ -389,8 +395,12 @@ class Run(_runs.RunState):
         """The whole state as lines of JSON."""
         return self.client._drive(self._export())
 
-    def import_state(self, exported: bytes) -> RunInfo:
-        """Replace the run's state by an export."""
+    def export_to(self, file: Path) -> None:
+        """The same into a file, a portion at a time: the file is whole, or as it was before."""
+        self.client._drive(self._export_to(file))
+
+    def import_state(self, exported: bytes | Path) -> RunInfo:
+        """Replace the run's state by an export, or by a file of one."""
         return self.client._drive(self._import(exported))
 
     def delete(self) -> None:

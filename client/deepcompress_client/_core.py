@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -31,7 +32,8 @@ class Call:
 
     method: str
     path: str
-    body: bytes | None = None
+    body: bytes | Path | None = None
+    """A file is sent a portion at a time."""
     params: Mapping[str, str | int] = field(default_factory=dict)
     content_type: str = "application/json"
     repeatable: bool = True
@@ -39,6 +41,8 @@ class Call:
     fate is unknown because no answer came in time is not sent again."""
     once: bool = False
     """True: "not now" is an answer too (is the service ready?), so the call is never sent again."""
+    into: Path | None = None
+    """A file for the body of a successful answer, which is then not held: whole, or as it was before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ updates it here from the answer.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from . import _flows
@@ -74,7 +75,7 @@ def delete(name: str) -> Flow[None]:
     raise_for(reply)
 
 
-def import_state(name: str, exported: bytes) -> Flow[RunInfo]:
+def import_state(name: str, exported: bytes | Path) -> Flow[RunInfo]:
     where = path("runs", name, "import")
     (reply,) = yield [Call("PUT", where, exported, content_type="application/x-ndjson", repeatable=False)]
     return read(RunInfo, reply)
@@ -162,5 +163,9 @@ class RunState:
         (reply,) = yield [Call("GET", self._where("export"))]
         return raise_for(reply).body
 
-    def _import(self, exported: bytes) -> Flow[RunInfo]:
+    def _export_to(self, file: Path) -> Flow[None]:
+        (reply,) = yield [Call("GET", self._where("export"), into=file)]
+        raise_for(reply)
+
+    def _import(self, exported: bytes | Path) -> Flow[RunInfo]:
         return self._learn((yield from import_state(self.name, exported)))

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ._core import Call, Reply
 from ._retry import RETRIED_STATUSES, Retry, parse_retry_after
@@ -21,10 +24,49 @@ if TYPE_CHECKING:
 log = logging.getLogger("deepcompress_client")
 
 
+PORTION = 1 << 16
+"""Bytes of a file that are held at once."""
+
+
+def request_of(call: Call, content: Any) -> dict[str, Any]:
+    """A call as httpx takes it; `content` is its body, or what gives it piece by piece."""
+    return {
+        "method": call.method,
+        "url": call.path,
+        "content": content,
+        "params": call.params or None,
+        "headers": {"content-type": call.content_type} if call.body is not None else None,
+    }
+
+
 def reply_from(response: httpx.Response, attempt: int) -> Reply:
     """An httpx answer as a `Reply`."""
     retry_after = parse_retry_after(response.headers.get("retry-after"), time.time())
     return Reply(response.status_code, response.content, retry_after, attempt)
+
+
+def portions(file: Path) -> Iterator[bytes]:
+    """A file, a portion at a time."""
+    with file.open("rb") as source:
+        while portion := source.read(PORTION):
+            yield portion
+
+
+async def portions_async(file: Path) -> AsyncIterator[bytes]:
+    for portion in portions(file):
+        yield portion
+
+
+@contextlib.contextmanager
+def whole_file(target: Path) -> Iterator[BinaryIO]:
+    """Written beside the target, and in its place once all of it is there."""
+    partial = target.with_name(f"{target.name}.{os.getpid()}.part")
+    try:
+        with partial.open("wb") as file:
+            yield file
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,6 +145,26 @@ def test_the_ways_back(client: Callable[..., Any], url: str) -> None:
         run.info()
 
 
+def test_an_export_goes_through_a_file_as_it_is(client: Callable[..., Any], url: str, tmp_path: Path) -> None:
+    one = client(url)
+    run = one.run(f"file-{random.random()}")
+    for step in range(3):
+        run.score(make_groups(step), step=step)
+    file = tmp_path / "run.jsonl"
+    run.export_to(file)
+    assert file.read_bytes() == run.export()
+    copy = one.import_run(f"{run.name}-copy", file)
+    assert (copy.level, copy.problems) == (run.info().level, run.info().problems)
+    run.import_state(file)
+    assert run.epoch == 1
+    before = file.read_bytes()
+    run.delete()
+    with pytest.raises(errors.NotFound, match=run.name):
+        run.export_to(file)
+    assert file.read_bytes() == before, "a refusal leaves the file as it was"
+    assert [found.name for found in tmp_path.iterdir()] == ["run.jsonl"]
+
+
 def test_a_training_starts_again_only_where_it_is_told_to(client: Callable[..., Any], url: str) -> None:
     one = client(url)
     name = f"again-{random.random()}"

@@ -8,8 +8,9 @@ import json
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -344,6 +345,62 @@ def test_a_deletion_whose_answer_was_lost_has_succeeded(client: Callable[..., An
 
     client(handler=handler).delete_run("r")
     assert len(tries) == 2
+
+
+def test_an_export_that_breaks_off_is_asked_for_again_and_never_half_a_file(
+    client: Callable[..., Any], tmp_path: Path
+) -> None:
+    held: list[int] = []
+
+    class Body(httpx.SyncByteStream, httpx.AsyncByteStream):
+        """Ten portions; breaks off in the middle the first two times."""
+
+        def __init__(self, broken: bool) -> None:
+            self._broken = broken
+
+        def __iter__(self) -> Iterator[bytes]:
+            for number in range(10):
+                if self._broken and number == 5:
+                    raise httpx.RemoteProtocolError("cut")
+                held.append(len(list(tmp_path.iterdir())))
+                yield b"line %d\n" % number
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            for portion in self:
+                yield portion
+
+    tries: list[int] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if not request.url.path.endswith("/export"):
+            return Stub()(request)
+        tries.append(1)
+        return httpx.Response(200, stream=Body(broken=len(tries) < 3))
+
+    file = tmp_path / "x.jsonl"
+    file.write_text("as it was")
+    run = client(handler=handler).run("r")
+    run.export_to(file)
+    assert len(tries) == 3
+    assert file.read_text().splitlines() == [f"line {number}" for number in range(10)]
+    assert [found.name for found in tmp_path.iterdir()] == ["x.jsonl"]
+    assert max(held) == 2, "written beside the file, portion by portion"
+
+
+def test_a_file_is_sent_in_portions(client: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "x.jsonl"
+    file.write_bytes(b"0123456789abcdef" * 50_000)
+    sizes: list[int] = []
+    stub = Stub()
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if not request.url.path.endswith("/import"):
+            return stub(request)
+        sizes.append(len(request.content))
+        return problem(503, "store-unavailable", {"retry-after": "0"}) if len(sizes) == 1 else stub._info("r")
+
+    client(handler=handler).run("r").import_state(file)
+    assert sizes == [800_000, 800_000], "from its beginning each time"
 
 
 # --- where clients are used -----------------------------------------------------------------------------

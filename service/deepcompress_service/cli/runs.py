@@ -222,14 +222,20 @@ def export(
     key: Key = None,
 ) -> None:
     """The whole state as lines of JSON."""
+    import shutil
     import sys
+    import tempfile
 
     with service_client(url, key) as client:
-        exported = client.run(name, join=True).export()
-    if out is None:
-        sys.stdout.buffer.write(exported)
-    else:
-        out.write_bytes(exported)
+        run = client.run(name, join=True)
+        if out is not None:
+            run.export_to(out)
+            return
+        with tempfile.TemporaryDirectory() as folder:  # nothing of an export that breaks off is printed
+            whole = Path(folder) / "export.jsonl"
+            run.export_to(whole)
+            with whole.open("rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
 
 
 @_runs.command("import")
@@ -243,7 +249,7 @@ def import_state(
     """Replace a run's state by an export; the run is made where there is none of that name."""
     _ask(f"Replace the state of run {name} by {file}?", yes)
     with service_client(url, key) as client:
-        typer.echo(_line(client.import_run(name, file.read_bytes())))
+        typer.echo(_line(client.import_run(name, file)))
 
 
 @_runs.command("rm")
