@@ -9,16 +9,24 @@ baseline by the differences of the same seeds (same start, same order of problem
 exact sign-flip test over seeds. "More accurate and shorter" is claimed only where both intervals exclude 0.
 The last checkpoint is what counts, never the best one. Cells are never dropped after they are seen.
 
-Amended before any run that is reported: size `short` (60 steps of 8 problems x 16 rollouts, up to 12 operations, one
-optimiser step a step, 240 held-out problems, evaluated at the start and at the end), since the machine that ran it
-had two cores shared with other work, and the size `cpu` would have taken it days. Metric, baselines and tests
-stayed. Three cells joined the table `apart`: weight 0.1, and the length term apart in mixed groups only (two
-weights). Outcome-only is one run for both filters, since they keep the same groups there. The size was chosen by
-outcome-only alone: three trials with a seed outside the study, and one run with a higher learning rate (5e-4, three
-minibatches) and seed 0, which fell from 91 % to 46 % greedy and ended that choice.
+Amended after a first attempt (size `short`: 60 steps, a constant learning rate, another start checkpoint; 45 runs
+of nine cells, and then 14 runs of a longer size). No reward moved lengths there, and the reason was the start, not
+the rewards: what it wrote short was mostly wrong, so there was one length that worked and nothing for a reward to
+choose from. Those runs are dropped, with that start; their rows are in the project's history.
 
-Amended again after nine runs of `short`, in which no cell's tokens had left outcome-only's by more than one: size
-`medium`, the same with 180 steps. `short` goes on as declared.
+The task and the start since then: short writing is `+8 1` instead of `c 1`, its values slip three times as often as
+others in the demonstrations. At temperature 1 the start solves chains of 1 to 4 operations as well short as written
+out (79 and 84 %), of 10 to 12 better written out (28 and 50 %), and 13 or 14, which it was never taught, hardly at
+all (`bench/study/ways.py --problems 96`).
+
+Size `main`, declared before any run of it, chosen by outcome-only alone in trials with seed 101, which is not in
+the study: 200 steps of two updates, a learning rate that falls to 0 (a constant one leaves the end of a run
+swinging by ten points), chains up to 14 operations (13 and 14 are new to the start), 420 held-out problems. With 12
+operations outcome-only ends at 96 % sampled, too near the ceiling; with 14 at 82 %, hard ones at 59 %. Cells that
+joined: weight 0.1 and the length term apart in mixed groups only (table `apart`), the table `kl`. Outcome-only is
+one run for both filters, since they keep the same groups there. The pass ratio that stands for the first batch's is
+0.4, the start's on these problems. Five seeds for every table; three more (5 to 7) for `official`, `reward-filter`
+and `apart` if the time lasts, whatever the first five show. Metric, baselines and tests are as first declared.
 """
 
 from __future__ import annotations
@@ -39,7 +47,7 @@ def deepcompress(**parameters: Any) -> dict[str, Any]:
 
 
 OUTCOME = {"strategy": {"name": "outcome"}}
-START_LEVEL = 0.3
+START_LEVEL = 0.4
 """Stands for "the level starts at the first batch's pass ratio": the start checkpoint's, rounded."""
 
 
@@ -160,23 +168,15 @@ def tables(size: str) -> dict[str, Table]:
             },
             common={"filter_metric": "acc"},
         ),
+        "kl": Table(
+            "A policy that keeps its variety of lengths",
+            "KL to the start, weight 0.05, under every reward: without it one way of writing is soon all there is",
+            {cell: {**settings, "kl": 0.05} for cell, settings in _rewards("paper", ema).items()},
+            common={"filter_metric": "reward"},
+            also=(("deepcompress", "penalty"), ("deepcompress", "bonus")),
+        ),
     }
 
-
-_SHORT: dict[str, Any] = {
-    "steps": 60,
-    "problems_per_step": 8,
-    "group_size": 16,
-    "chain_operations": [1, 12],
-    "max_new_tokens": 120,
-    "minibatches": 1,
-    "micro_tokens": 1024,
-    "eval_problems": 240,
-    "eval_every": 60,
-    "save_every": 30,
-    "keep_checkpoints": 1,
-}
-"""A run in 40 seconds of one thread. With one minibatch a step the clip never acts: the ratio is 1."""
 
 SIZES: dict[str, dict[str, Any]] = {
     # A look at whether everything runs; its numbers decide nothing.
@@ -189,20 +189,25 @@ SIZES: dict[str, dict[str, Any]] = {
         "save_every": 20,
         "max_new_tokens": 120,
     },
-    "short": _SHORT,
-    # The same, three times as long: time enough for lengths to move.
-    "medium": {**_SHORT, "steps": 180},
-    "cpu": {
-        "steps": 300,
-        "problems_per_step": 16,
+    # Long enough that curves flatten, hard enough that outcome-only keeps room: a minute of one quiet core a run.
+    "main": {
+        "steps": 200,
+        "decay_steps": 200,
+        "problems_per_step": 8,
         "group_size": 16,
-        "eval_problems": 480,
-        "eval_every": 50,
-        "save_every": 50,
+        "minibatches": 2,
+        "micro_tokens": 1024,
+        "chain_operations": [1, 14],
+        "max_new_tokens": 120,
+        "eval_problems": 420,
+        "eval_every": 200,
+        "save_every": 100,
+        "keep_checkpoints": 1,
     },
     # 2 to 6 million parameters, up to 24 operations; `run.py` makes the start checkpoint first.
     "gpu": {
         "steps": 400,
+        "decay_steps": 400,
         "problems_per_step": 64,
         "group_size": 16,
         "eval_problems": 720,

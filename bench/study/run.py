@@ -1,6 +1,6 @@
 """Run tables of the study: every cell with every seed, resumable, results as JSONL.
 
-    python bench/study/run.py official reward-filter --size short --seeds 5 --workers 2
+    python bench/study/run.py official reward-filter --size main --seeds 5 --workers 2
     python bench/study/run.py all --size gpu --seeds 5 --workers 10
     python bench/study/report.py OUT/SIZE/runs.jsonl                  the tables and pictures of docs/study.md
 
@@ -143,7 +143,7 @@ def gpu_start(out: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", nargs="+", help="tables of cells.py, or all")
-    parser.add_argument("--size", choices=list(SIZES), default="short")
+    parser.add_argument("--size", choices=list(SIZES), default="main")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--cells", help="only these, CELL or TABLE/CELL, separated by semicolons")
     parser.add_argument("--workers", type=int, default=1, help="trainings side by side")

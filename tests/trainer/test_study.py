@@ -55,18 +55,18 @@ def test_every_cell_is_a_valid_training_and_every_pair_names_cells(modules: dict
 def test_the_service_takes_the_rewards_of_every_cell(modules: dict[str, ModuleType], service_url: str) -> None:
     cells = modules["cells"]
     with Client(service_url) as client:
-        for _, _, settings in modules["run"].plan(cells.tables("cpu"), "cpu", 1):
+        for _, _, settings in modules["run"].plan(cells.tables("main"), "main", 1):
             client.run(f"cell-{cells.key_of(settings)}", next_step=0, **run_settings(parse(settings)))
 
 
 def test_the_same_settings_run_once_and_seed_by_seed(modules: dict[str, ModuleType]) -> None:
     cells, run = modules["cells"], modules["run"]
-    chosen = {name: cells.tables("short")[name] for name in ("official", "reward-filter")}
-    jobs = run.plan(chosen, "short", 3)
+    chosen = {name: cells.tables("main")[name] for name in ("official", "reward-filter")}
+    jobs = run.plan(chosen, "main", 3)
     assert len(jobs) == 3 * 7  # outcome-only stands in both tables
     assert [seed for _, seed, _ in jobs] == [0] * 7 + [1] * 7 + [2] * 7
     assert len({(cells.key_of(settings), seed) for _, seed, settings in jobs}) == len(jobs)
-    some = run.plan(chosen, "short", 1, {"outcome", "reward-filter/bonus"})
+    some = run.plan(chosen, "main", 1, {"outcome", "reward-filter/bonus"})
     assert [label for label, _, _ in some] == ["official / outcome", "reward-filter / bonus"]
 
 
@@ -81,8 +81,8 @@ def rows_of(modules: dict[str, ModuleType], table: str, seeds: int) -> list[dict
     """Made-up results: the cell number n has accuracy 0.5 + n / 100 and 20 - n tokens, moved by the seed."""
     cells = modules["cells"]
     found = []
-    for number, cell in enumerate(cells.tables("short")[table].cells):
-        settings = cells.settings_of(cells.tables("short")[table], cell, "short")
+    for number, cell in enumerate(cells.tables("main")[table].cells):
+        settings = cells.settings_of(cells.tables("main")[table], cell, "main")
         for seed in range(seeds):
             ends = {
                 "sampled": 0.5 + number / 100 + seed / 10,
@@ -91,7 +91,7 @@ def rows_of(modules: dict[str, ModuleType], table: str, seeds: int) -> list[dict
             }
             found.append(
                 {
-                    "size": "short",
+                    "size": "main",
                     "key": cells.key_of(settings),
                     "seed": seed,
                     "settings": settings,
@@ -105,7 +105,7 @@ def rows_of(modules: dict[str, ModuleType], table: str, seeds: int) -> list[dict
 
 def test_the_report_pairs_the_same_seeds(modules: dict[str, ModuleType], tmp_path: Path) -> None:
     rows = rows_of(modules, "official", 5)
-    text = modules["report"].report(rows, "official", "short", tmp_path)
+    text = modules["report"].report(rows, "official", "main", tmp_path)
     line = next(line for line in text.splitlines() if line.startswith("| penalty |"))
     # Seeds differ by 10 points, the paired difference is 1 point in every one of them.
     assert "| 71.0 % |" in line and "**+1.0 [+1.0, +1.0]**" in line and "**-1.0 [-1.0, -1.0]**" in line
@@ -118,11 +118,11 @@ def test_the_report_pairs_the_same_seeds(modules: dict[str, ModuleType], tmp_pat
 def test_the_report_says_what_is_missing(modules: dict[str, ModuleType]) -> None:
     rows = rows_of(modules, "official", 2)
     some = copy.deepcopy(rows[:4])
-    text = modules["report"].report(some, "official", "short", None)
+    text = modules["report"].report(some, "official", "main", None)
     assert "some cells have 0 of the 5 seeds" in text and "| deepcompress | not run |" in text
-    assert "**Not run.**" in modules["report"].report([], "official", "short", None)
+    assert "**Not run.**" in modules["report"].report([], "official", "main", None)
     elsewhere = rows_of(modules, "reward-filter", 2)
-    assert "**Not run.**" in modules["report"].report(elsewhere, "level", "short", None), "two of its cells are there"
+    assert "**Not run.**" in modules["report"].report(elsewhere, "level", "main", None), "two of its cells are there"
 
 
 def test_the_studys_statistics(modules: dict[str, ModuleType]) -> None:
@@ -142,9 +142,9 @@ def test_results_of_several_files_are_merged_and_put_between_the_marks(
         (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in part))
     found = report.merged([tmp_path / "a", tmp_path / "b"])
     assert sorted((r["seed"], r["key"]) for r in rows) == [(r["seed"], r["key"]) for r in found]
-    begin, end = report.marks("short")
-    once = report.put_into(f"before\n{begin}\nold\n{end}\nafter\n", "short", "new")
-    assert once == report.put_into(once, "short", "new") == f"before\n{begin}\n\nnew\n{end}\nafter\n"
+    begin, end = report.marks("main")
+    once = report.put_into(f"before\n{begin}\nold\n{end}\nafter\n", "main", "new")
+    assert once == report.put_into(once, "main", "new") == f"before\n{begin}\n\nnew\n{end}\nafter\n"
 
 
 def test_the_pages_figures_are_those_of_the_kept_results(
