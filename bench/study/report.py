@@ -1,7 +1,7 @@
 """Tables and pictures from the study's results, as Markdown:
 
     python bench/study/report.py STUDY/SIZE/runs.jsonl ... [--tables TABLE ...] [--pictures FOLDER]
-    python bench/study/report.py bench/study/results/short.jsonl --pictures docs/pictures --into docs/study.md
+    python bench/study/report.py bench/study/results/main.jsonl --pictures docs/pictures --into docs/study.md
 
 Per cell: means over seeds of the last evaluation. Against the baseline, and for the pairs the declaration names:
 the mean difference of the same seeds, its 95 % t interval, and the p of an exact sign-flip test (with n seeds it
@@ -45,14 +45,19 @@ def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
+def standard_error(values: Sequence[float]) -> float:
+    if len(values) < 2:
+        return 0.0
+    centre = mean(values)
+    return math.sqrt(sum((v - centre) ** 2 for v in values) / (len(values) - 1) / len(values))
+
+
 def interval(values: Sequence[float]) -> tuple[float, float] | None:
     """The 95 % t interval of a mean; None with fewer than two values."""
     if len(values) < 2:
         return None
-    centre = mean(values)
-    variance = sum((v - centre) ** 2 for v in values) / (len(values) - 1)
-    half = T_95[min(len(values) - 1, len(T_95)) - 1] * math.sqrt(variance / len(values))
-    return centre - half, centre + half
+    half = T_95[min(len(values) - 1, len(T_95)) - 1] * standard_error(values)
+    return mean(values) - half, mean(values) + half
 
 
 def sign_flip(differences: Sequence[float]) -> float:
@@ -203,6 +208,44 @@ def picture(cells: dict[str, BySeed], table: Table, file: Path) -> None:
     plt.close(figure)
 
 
+def overview(rows: Sequence[Row], size: str, file: Path) -> None:
+    """Every cell of every table once: accuracy against tokens at the end, means over seeds with standard errors."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(11, 7))
+    seen: set[str] = set()
+    for number, (name, table) in enumerate(tables(size).items()):
+        named = False
+        for cell, seeds in of_table(rows, table, size).items():
+            key = key_of(settings_of(table, cell, size))
+            if key in seen:
+                continue
+            seen.add(key)
+            tokens = [last(row, "tokens") for row in seeds.values()]
+            sampled = [100 * last(row, "sampled") for row in seeds.values()]
+            axis.errorbar(
+                mean(tokens),
+                mean(sampled),
+                xerr=standard_error(tokens),
+                yerr=standard_error(sampled),
+                fmt="*" if cell == table.baseline else "o",
+                color=plt.get_cmap("tab10")(number),
+                label=None if named else name,
+                elinewidth=0.8,
+            )
+            axis.annotate(cell, (mean(tokens), mean(sampled)), fontsize=7, xytext=(4, 3), textcoords="offset points")
+            named = True
+    axis.set(xlabel="tokens, held out (logarithmic)", ylabel="sampled accuracy, held out, %", xscale="log")
+    axis.legend(fontsize=8, title="table")
+    axis.grid(alpha=0.25, which="both")
+    figure.tight_layout()
+    figure.savefig(file, dpi=80)
+    plt.close(figure)
+
+
 def report(rows: Sequence[Row], name: str, size: str, pictures: Path | None) -> str:
     """One table's part of the page."""
     table = tables(size)[name]
@@ -259,6 +302,8 @@ def main() -> None:
     rows = merged(asked.results)
     size = rows[0]["size"]
     text = "\n".join(report(rows, name, size, asked.pictures) for name in asked.tables or tables(size))
+    if asked.pictures:
+        overview(rows, size, asked.pictures / f"study-{size}-all.png")
     if asked.into:
         asked.into.write_text(put_into(asked.into.read_text(), size, text))
     else:

@@ -112,7 +112,7 @@ def test_the_report_pairs_the_same_seeds(modules: dict[str, ModuleType], tmp_pat
     assert "+0.4 [-0.3, +1.1]" in line and line.endswith("| 0.062 |")
     assert any(line.startswith("| deepcompress less penalty | 5 |") for line in text.splitlines())
     assert "0.10 – 0.30" in text
-    assert (tmp_path / "study-short-official.png").stat().st_size > 5_000
+    assert (tmp_path / "study-main-official.png").stat().st_size > 5_000
 
 
 def test_the_report_says_what_is_missing(modules: dict[str, ModuleType]) -> None:
