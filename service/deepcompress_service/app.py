@@ -35,6 +35,7 @@ from .difficulty.errors import StoreTooNew, StoreUnavailable
 from .difficulty.retention import DAY_S
 from .difficulty.store import open_store
 from .metrics_folder import shared_folder
+from .parent import end_with_supervisor
 from .rendezvous import WaitingRoom, open_rendezvous
 from .run_metrics import RunMetrics
 from .settings import Settings
@@ -170,6 +171,7 @@ def _drain_on_sigterm(context: Context, delay: float) -> None:
             loop.call_soon_threadsafe(loop.call_later, delay, stop, number, frame)
 
     signal.signal(signal.SIGTERM, drain)
+    end_with_supervisor()
 
 
 def _install_docs(app: FastAPI) -> None:

@@ -153,6 +153,21 @@ def test_two_processes_share_one_state(server: Server) -> None:
     assert httpx.get(f"{server.url}/v1/runs/shared/problems/p7").json()["attempts"] == 10
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells a process that its parent went on Linux only")
+@pytest.mark.parametrize("server", [{"workers": 2}], indirect=True)
+def test_server_processes_end_when_their_supervisor_is_killed(server: Server) -> None:
+    """They would hold the port otherwise, and the next start would fail."""
+    server.process.kill()
+    server.process.wait()
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        with socket.socket() as caller:
+            if caller.connect_ex(("127.0.0.1", server.port)) != 0:
+                return
+        time.sleep(0.05)
+    raise AssertionError("somebody still listens")
+
+
 def test_a_wrong_setting_is_an_error_that_names_its_variable(tmp_path: Path) -> None:
     environment = {**os.environ, "DEEPCOMPRESS_STATE_URL": "memory://", "DEEPCOMPRESS_WORKERS": "2"}
     done = subprocess.run(

@@ -11,7 +11,6 @@ very C call that it should end.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import importlib
 import math
@@ -28,6 +27,7 @@ from functools import partial
 
 import orjson
 
+from deepcompress_service.parent import end_with_parent
 from deepcompress_service.verification.frames import BEAT, HEADER, FrameError, Row, encode, read_frame
 
 _FLUSH_S = 0.005
@@ -123,7 +123,7 @@ def check_in_fork(compare: Callable[[], tuple[str, str, str]], item_cpu_s: float
         code = 1
         try:
             os.close(reader)
-            die_with_parent()
+            end_with_parent(signal.SIGKILL)  # where that is not known, the closed socket ends it
             seconds = max(1, math.ceil(item_cpu_s))
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
             try:
@@ -159,12 +159,6 @@ def confine(memory_bytes: int) -> None:
             resource.setrlimit(getattr(resource, name), (value, value))
 
 
-def die_with_parent() -> None:
-    """On Linux, have the kernel kill this process when its parent goes; elsewhere the closed socket does."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
-
-
 def _peak_kib() -> int:
     """The most memory this program held. On Linux not getrusage's figure, which a program takes over from the process
     that it was forked off, and so counts its parent's."""
@@ -184,7 +178,7 @@ def _load(name: str) -> Decider:
 
 def main(arguments: list[str]) -> None:
     role, socket_fd, beat_fd, item_cpu_s, memory_bytes, decider = arguments
-    die_with_parent()
+    end_with_parent(signal.SIGKILL)  # where that is not known, the closed socket ends it
     sock = socket.socket(fileno=int(socket_fd))
     # The pool may have gone before the kernel was told to kill us with it.
     if select.select([sock], [], [], 0)[0]:
