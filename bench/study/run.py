@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 from cells import GPU_START, SIZES, Table, key_of, settings_of, tables
 
+from deepcompress_service.parent import end_with_parent
 from deepcompress_trainer.embedded import embedded_service
 
 Job = tuple[str, int, dict[str, Any]]
@@ -163,7 +165,9 @@ def main() -> None:
 
     def work(url: str) -> None:
         # New processes, not forks: CUDA and threads do not survive a fork.
-        with ProcessPoolExecutor(asked.workers, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(
+            asked.workers, mp_context=get_context("spawn"), initializer=end_with_parent, initargs=(signal.SIGTERM,)
+        ) as pool:
             running = {pool.submit(run_one, out, asked.size, job, extra, url): job for job in wanted}
             for future in as_completed(running):
                 if future.exception():
