@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from deepcompress_client import Client
+from deepcompress_client.errors import DeepCompressError
 
 from .config import TrainConfig, load, parse_flags, shipped
 
@@ -113,12 +114,12 @@ def _eval(given: list[str]) -> int:
 
     try:
         config = parse_flags({"model": asked.model, "eval_data": flags.get("data")}, flags)
-    except ValueError as error:
+        torch.set_num_threads(config.threads)
+        model = start_checkpoint() if config.model == "start" else config.model
+        policy = load_policy(model, device="cpu" if on_cpu(config.device) else "cuda")
+        _, held_out = read_data(config)
+    except (ValueError, FileNotFoundError) as error:
         parser.error(str(error))
-    torch.set_num_threads(config.threads)
-    model = start_checkpoint() if config.model == "start" else config.model
-    policy = load_policy(model, device="cpu" if on_cpu(config.device) else "cuda")
-    _, held_out = read_data(config)
     with TemporaryDirectory() as folder, _service(asked, Path(folder)) as url:
         found = evaluate(policy, held_out, Client(url), config, seed=f"eval/{config.seed}")
     if asked.json:
@@ -194,13 +195,29 @@ def _service(asked: argparse.Namespace, folder: Path) -> Iterator[str | None]:
     one speaks with the service, so only it starts one."""
     import os
 
-    if asked.embedded and os.environ.get("RANK", "0") == "0":
+    main_process = os.environ.get("RANK", "0") == "0"
+    if asked.embedded and main_process:
         from .embedded import embedded_service
 
         with embedded_service(folder) as url:
             yield url
     else:
+        if main_process and not asked.embedded:
+            _say_where_no_service_is(asked.service_url)
         yield asked.service_url
+
+
+def _say_where_no_service_is(url: str | None) -> None:
+    """The client waits for a service that is away, as it should in a run; who has just begun may have forgotten it."""
+    with Client(url) as client:
+        try:
+            client.health()
+        except DeepCompressError as error:
+            print(
+                f"{error}\nNo service answers; waiting for it. Start one with `deepcompress serve`, name another with "
+                "--service-url, or let --embedded start one.",
+                file=sys.stderr,
+            )
 
 
 if __name__ == "__main__":

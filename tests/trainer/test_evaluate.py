@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
 
 from deepcompress_client import Client
-from deepcompress_trainer.__main__ import main
+from deepcompress_trainer.__main__ import _say_where_no_service_is, main
 from deepcompress_trainer.data import held_out_chains
 from deepcompress_trainer.evaluate import _Outcome, summarise
 
@@ -61,3 +62,21 @@ def test_the_command_evaluates_a_model_on_a_file_and_touches_no_run(
     table = capfd.readouterr().out
     assert all(word in table for word in ("held-out problems", "easy", "medium", "sampled", "greedy", "tokens"))
     assert [run.run for run in Client(service_url).runs()] == before
+
+
+def test_what_cannot_be_evaluated_is_said_in_a_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for words, said in ((["eval", str(tmp_path / "no")], "no model at"), (["eval", "start", "--data", "x"], "x")):
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code == 2
+        error = capsys.readouterr().err
+        assert said in error and "Traceback" not in error
+
+
+def test_a_missing_service_is_named_with_the_ways_to_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        _say_where_no_service_is(f"http://{address}")
+    said = capsys.readouterr().err
+    assert address in said and "--embedded" in said and "deepcompress serve" in said
