@@ -208,14 +208,14 @@ def _service(asked: argparse.Namespace, folder: Path) -> Iterator[str | None]:
 
 
 def _say_where_no_service_is(url: str | None) -> None:
-    """The client waits for a service that is away, as it should in a run; who has just begun may have forgotten it."""
+    """The client waits for a service that is away, as it should in a run; who just begins may have forgotten it."""
     with Client(url) as client:
         try:
             client.health()
         except DeepCompressError as error:
             print(
-                f"{error}\nNo service answers; waiting for it. Start one with `deepcompress serve`, name another with "
-                "--service-url, or let --embedded start one.",
+                f"{error}\nNo service answers; waiting for it. Start one with `deepcompress serve`, name another "
+                "with --service-url, or let --embedded start one.",
                 file=sys.stderr,
             )
 
