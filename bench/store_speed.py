@@ -42,7 +42,7 @@ from redis.backoff import ConstantBackoff
 
 from deepcompress_service.difficulty.codec import ProblemRecord, Tally, pack_problem
 from deepcompress_service.difficulty.model import Commit, DifficultyConfig, GroupCommit, ProblemState
-from deepcompress_service.difficulty.redis_commit import SHARED
+from deepcompress_service.difficulty.redis_commit import is_group
 from deepcompress_service.difficulty.store import DifficultyStore, open_store
 
 G = 16
@@ -176,7 +176,7 @@ async def stored_by(client: Redis, run: str, step: int, groups: int) -> list[Any
     prefix = f"dc:{{{run}}}:"
     flat: list[Any] = []
     of_groups = await client.hgetall(f"{prefix}g:{step}")
-    names = [name for name in of_groups if not name.startswith(SHARED)]
+    names = [name for name in of_groups if is_group(name)]
     assert len(names) == groups
     flat += (b"n", b"".join(await client.lrange(f"{prefix}n:{step}", 0, -1)))
     for key in (f"{prefix}g:{step}", f"{prefix}u:{step}", f"{prefix}m", f"{prefix}t"):

@@ -13,7 +13,7 @@ from redis.asyncio.connection import Connection
 
 from deepcompress_service.difficulty.codec import GroupRecord, pack_group, unpack_group
 from deepcompress_service.difficulty.model import Accumulator, DifficultyConfig, ProblemState
-from deepcompress_service.difficulty.redis_commit import TOKEN_BYTES, split_group, whole_group
+from deepcompress_service.difficulty.redis_commit import TOKEN_BYTES, _packed, split_group, whole_group
 from deepcompress_service.difficulty.redis_link import pack
 from deepcompress_service.difficulty.redis_rows import PAGE
 from deepcompress_service.difficulty.sqlite_view import SqliteView
@@ -208,3 +208,6 @@ def test_a_group_cut_in_two_is_whole_again(stale: bool, counts: bool, accumulato
     record = GroupRecord(0.5, 0.625, 0.75, stale, counts, accumulators, state, bytes(range(16)), b"payload")
     tail, shared = split_group(pack_group(record), b"t" * TOKEN_BYTES)
     assert unpack_group(whole_group(tail, shared)) == record
+    bare = tail.removesuffix(record.payload)
+    assert unpack_group(whole_group(bare, shared, _packed([record.payload, b"another's"]))) == record
+    assert _packed([b"", b""]) == b""

@@ -9,6 +9,7 @@ import os
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 from .codec import (
@@ -29,7 +30,9 @@ from .redis_link import Argument
 TOKEN_BYTES = 8
 """Random: tells apart the requests whose groups are kept for one step."""
 SHARED = b"\xff"
-"""Before a request's token, the field that its groups share. No group_id begins so: it is no UTF-8."""
+"""Before a request's token, the field with what its groups were answered from."""
+PAYLOADS = b"\xfe"
+"""Before a request's token, the field with the payloads of its groups, where they have any."""
 _NUMBERS = struct.Struct("<IIIdIBId")
 _CELL = struct.Struct("<IIIddddd")
 _TAIL = struct.Struct(f"<I{TOKEN_BYTES}sIB16sH")
@@ -47,19 +50,19 @@ def arguments(commit: Commit) -> list[Argument]:
     ids: list[bytes] = []
     names: list[bytes] = []
     pairs: list[bytes] = []
+    payloads: list[bytes] = []
     cells: dict[tuple[int, int], list[int]] = {}
     plain = same = True
     pack_numbers, pack_tail = _NUMBERS.pack, _TAIL.pack
     for place, g in enumerate(commit.groups):
-        size, passes, known, payload, truncated, counts = (
+        size, passes, known, truncated, counts, total = (
             g.size,
             g.passes,
             g.tokens_known,
-            g.payload,
             g.truncated,
             g.counts,
+            g.tokens_sum,
         )
-        total = g.tokens_sum
         cell = cells.get((size, passes))
         if cell is None:
             cell = cells[size, passes] = [0, 0, 0, 0, 0]
@@ -95,10 +98,10 @@ def arguments(commit: Commit) -> list[Argument]:
         pairs += (
             _LENGTHS[len(group_id)] if len(group_id) < 256 else struct.pack("<H", len(group_id)),
             group_id,
-            pack_tail(_TAIL_BYTES + length + len(payload), token, place, counts, g.digest, length),
+            pack_tail(_TAIL_BYTES + length, token, place, counts, g.digest, length),
             name,
-            payload,
         )
+        payloads.append(g.payload)
     return [
         "" if commit.step is None else commit.step,
         "" if commit.epoch is None else commit.epoch,
@@ -115,7 +118,21 @@ def arguments(commit: Commit) -> list[Argument]:
         b"".join(numbers),
         b"" if same else b"".join([struct.pack("<H", len(name)) + name for name in names]),
         b"".join(pairs),
+        _packed(payloads),
     ]
+
+
+def _packed(payloads: list[bytes]) -> bytes:
+    """Where each begins and the last ends, as 32 bits each, then the payloads; nothing where all are empty."""
+    ends = list(accumulate(map(len, payloads), initial=4 * len(payloads) + 4))
+    if ends[0] == ends[-1]:
+        return b""
+    return struct.pack(f"<{len(ends)}I", *ends) + b"".join(payloads)
+
+
+def is_group(field: bytes) -> bool:
+    """Whether a field of a step's groups is a group: no group_id begins as the two others do, which is no UTF-8."""
+    return not field.startswith((SHARED, PAYLOADS))
 
 
 def _cell(key: tuple[int, int], cell: Sequence[int]) -> bytes:
@@ -196,14 +213,19 @@ def _head(shared: bytes) -> tuple[float, tuple[float, ...], int]:
     return level, accumulators, GROUP_HEAD_BYTES + 8 * extras
 
 
-def whole_group(tail: bytes, shared: bytes) -> bytes:
-    """The whole record of a group (`codec.GroupRecord`), from its tail and what its request was answered from."""
+def whole_group(tail: bytes, shared: bytes, payloads: bytes | None = None) -> bytes:
+    """The whole record of a group (`codec.GroupRecord`), from its tail, what its request was answered from, and the
+    request's payloads. A group that was imported has its payload at the end of its tail."""
     _, place, counts = _OWN.unpack_from(tail)
     states = GROUP_HEAD_BYTES + 8 * shared[GROUP_HEAD_BYTES - 1]
     at = states + STATE_BYTES * place
     head = bytearray(shared[:states])
     head[GROUP_HEAD_BYTES - 2] |= counts << 1
-    return b"".join((head, shared[at : at + STATE_BYTES], tail[_OWN.size :]))
+    payload = b""
+    if payloads:
+        begin, end = struct.unpack_from("<II", payloads, 4 * place)
+        payload = payloads[begin:end]
+    return b"".join((head, shared[at : at + STATE_BYTES], tail[_OWN.size :], payload))
 
 
 def split_group(record: bytes, token: bytes) -> tuple[bytes, bytes]:

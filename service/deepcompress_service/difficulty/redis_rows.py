@@ -7,7 +7,7 @@ import struct
 from collections.abc import AsyncIterator, Iterable, Iterator
 
 from .codec import Meta, config_to_json, decode, encode
-from .redis_commit import SHARED, TOKEN_BYTES, split_group, whole_group
+from .redis_commit import PAYLOADS, SHARED, TOKEN_BYTES, is_group, split_group, whole_group
 from .redis_link import Argument, Link, Pinned
 from .transfer import Row
 
@@ -32,7 +32,7 @@ async def scan_hash(link: Link, tag: str, key: str) -> AsyncIterator[tuple[bytes
 
 class Snapshot:
     """A state that nobody changes, read once from beginning to end. Nothing of it is held but the portion being read,
-    and of one step at a time what its requests were answered from (61 bytes a group)."""
+    and of one step at a time what its requests were answered from (61 bytes a group) and their payloads."""
 
     def __init__(self, pinned: Pinned, prefix: str) -> None:
         self._pinned = pinned
@@ -81,12 +81,12 @@ class Snapshot:
         async for fields in self._hash(f"u:{step}"):
             for name, record in fields:
                 yield "undo", (step, decode(name)), record
-        shared: dict[bytes, bytes] = {}
+        shared: dict[bytes, tuple[bytes, bytes | None]] = {}
         async for fields in self._hash(f"g:{step}"):
-            tails = [(name, tail) for name, tail in fields if not name.startswith(SHARED)]
+            tails = [(name, tail) for name, tail in fields if is_group(name)]
             await self._learn(step, {tail[:TOKEN_BYTES] for _, tail in tails}, shared)
             for name, tail in tails:
-                yield "groups", (step, decode(name)), whole_group(tail, shared[tail[:TOKEN_BYTES]])
+                yield "groups", (step, decode(name)), whole_group(tail, *shared[tail[:TOKEN_BYTES]])
         async for fields in self._hash(f"o:{step}"):
             for name, record in fields:
                 yield "observed", (step, decode(name)), record
@@ -96,13 +96,13 @@ class Snapshot:
                 group_id, rollout_id = rest[: int(length)], rest[int(length) :]
                 yield "rollouts", (step, decode(group_id), decode(rollout_id)), record
 
-    async def _learn(self, step: int, tokens: set[bytes], shared: dict[bytes, bytes]) -> None:
-        """What the requests of these tokens were answered from."""
+    async def _learn(self, step: int, tokens: set[bytes], shared: dict[bytes, tuple[bytes, bytes | None]]) -> None:
+        """What the requests of these tokens were answered from, and their payloads."""
         missing = sorted(tokens - shared.keys())
         if missing:
-            fields = [SHARED + token for token in missing]
+            fields = [kind + token for token in missing for kind in (SHARED, PAYLOADS)]
             found = await self._pinned.command("HMGET", f"{self._prefix}g:{step}", *fields)
-            shared.update(zip(missing, found, strict=True))
+            shared.update(zip(missing, zip(found[::2], found[1::2], strict=True), strict=True))
 
     async def _requests(self) -> AsyncIterator[Row]:
         start = 0

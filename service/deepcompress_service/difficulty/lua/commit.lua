@@ -6,9 +6,10 @@
 -- problem_id of each group ('' to take the observations'; the whole argument '' where every one is the group_id), and the
 -- group_id and the tail of each group; these two are strings behind their lengths, in one argument, since Redis takes longer
 -- for a thousand arguments than Lua for cutting one. A tail is stored as it is: token, place in the request, whether it
--- counts, digest, length of the problem_id, the problem_id, payload. The groups of a request share one more field, \255 and
--- the token, with what they were answered from: level, step's level, mean, flags, number of further accumulators, these,
--- then the problem's state before the step by place.
+-- counts, digest, length of the problem_id, the problem_id. The last argument are the payloads of all groups, which stay
+-- one string ('' where there are none): where each begins and the last ends, then the payloads. The groups of a request share
+-- two more fields: \254 and the token, with these payloads; \255 and the token, with what the groups were answered from:
+-- level, step's level, mean, flags, number of further accumulators, these, then the problem's state before the step by place.
 -- Answers {0, epoch, step, created, config_text, step's level, mean P_g, 1 where the new groups are stale, one digit a
 -- group (1: replayed; none where all are new), what the new groups share ('' where none is), then, a list, in order, of
 -- the whole record of a replayed group and the problem_id of a new one where the caller left it out}; or {1, slug,
@@ -19,7 +20,7 @@
 local NUMBERS, NUMBERS_BYTES = '<I4I4I4dI4BI4d', 37 -- begins as ADDED does
 local CELL, CELL_BYTES = '<I4I4I4ddddd', 52
 local HEAD, HEAD_BYTES = '<dddBB', 26
-local TOKEN, n = ARGV[11], #ARGV[13] / NUMBERS_BYTES -- n: how many groups
+local TOKEN, PAYLOADS, n = ARGV[11], ARGV[16], #ARGV[13] / NUMBERS_BYTES -- n: how many groups
 
 -- `count` strings, each behind its length; `one` is the format of a few of them. Lua's stack bounds one call's results.
 local function cut_up(packed, count, one, of_one)
@@ -73,15 +74,20 @@ end
 
 local function digest_of(tail) return string.sub(tail, 14, 29) end
 
--- The whole record of a group, from what it was sent as and what its request was answered from.
-local function whole(tail, shared)
+-- The whole record of a group, from what it was sent as, what its request was answered from, and the request's payloads.
+-- A group that was imported has its payload at the end of its tail.
+local function whole(tail, shared, payloads)
   local level, step_level, mean, flags, extras = struct.unpack(HEAD, shared)
   local place, counts = struct.unpack('<I4B', tail, 9)
   local states = HEAD_BYTES + 8 * extras
   local at = states + STATE_BYTES * place
-  local head = struct.pack(HEAD, level, step_level, mean, flags + 2 * counts, extras)
+  local head, payload = struct.pack(HEAD, level, step_level, mean, flags + 2 * counts, extras), ''
+  if payloads and payloads ~= '' then
+    local from, to = struct.unpack('<I4I4', payloads, 4 * place + 1)
+    payload = string.sub(payloads, from + 1, to)
+  end
   return head .. string.sub(shared, HEAD_BYTES + 1, states) .. string.sub(shared, at + 1, at + STATE_BYTES)
-         .. string.sub(tail, 14)
+         .. string.sub(tail, 14) .. payload
 end
 
 local function head_of(record)
@@ -278,7 +284,7 @@ if kind == 'stepless' then
   local said = ARGV[10] == '1' and count_plain() or count(groups)
   local parts = {ARGV[6], struct.pack('<d', step)}
   for _, g in ipairs(groups) do
-    local record = whole(g.tail, said.shared)
+    local record = whole(g.tail, said.shared, PAYLOADS)
     parts[#parts + 1] = struct.pack('<I4', #record)
     parts[#parts + 1] = record
   end
@@ -312,6 +318,7 @@ if ARGV[10] == '1' and not is_stale and not next(known) then
   advance_to(P, m, step)
   local said = count_plain()
   call('HSET', key, '\255' .. TOKEN, said.shared) -- first: it is long, so Redis never takes the hash for a small one
+  if PAYLOADS ~= '' then call('HSET', key, '\254' .. TOKEN, PAYLOADS) end
   put(key, SENT)
   save_meta(P, m)
   return answer(step, said)
@@ -325,8 +332,8 @@ for _, g in ipairs(groups) do
   else
     if digest_of(tail) ~= digest_of(g.tail) then return {1, 'group-conflict', g.id, integer(step)} end
     local token = string.sub(tail, 1, 8)
-    shared[token] = shared[token] or call('HGET', key, '\255' .. token)
-    g.record = whole(tail, shared[token])
+    shared[token] = shared[token] or call('HMGET', key, '\255' .. token, '\254' .. token)
+    g.record = whole(tail, unpack(shared[token]))
     records[#records + 1] = g.record
   end
 end
@@ -346,6 +353,7 @@ else
   said = count(new)
 end
 local flat = {'\255' .. TOKEN, said.shared}
+if PAYLOADS ~= '' then flat[3], flat[4] = '\254' .. TOKEN, PAYLOADS end
 for _, g in ipairs(new) do
   flat[#flat + 1] = g.id
   flat[#flat + 1] = g.tail

@@ -9,7 +9,8 @@
 --   P p         problems                                  hash  problem_id -> state before + tally of its last step
 --   P i         problem_ids, from the first look on       zset  all of one score, in their own order
 --   P g:STEP    groups                                    hash  group_id -> what was sent of it; \255 and the token of a
---                                                     request -> what its groups were answered from (commit.lua)
+--                                                     request -> what its groups were answered from, \254 and the token
+--                                                     -> their payloads (commit.lua)
 --   P u:STEP    undo: problems before that step           hash  problem_id -> record
 --   P n:STEP    undo: further problems of the step, whose record's state before it says all; packed names     list
 --   P w         steps with observations                   zset
