@@ -136,7 +136,9 @@ def check(config: TrainConfig) -> None:
     if config.temperature <= 0:
         raise ValueError("temperature must be above 0: training samples")
     if 0 < config.decay_steps < config.steps:
-        raise ValueError("decay_steps: the learning rate would be 0 before the last of the steps")
+        raise ValueError(
+            "decay_steps: the learning rate would be 0 before the last step; give as many as there are steps, or 0"
+        )
     if config.filter_metric == "none" and config.max_generation_batches > 1:
         raise ValueError("filter_metric none keeps every group: max_generation_batches must be 1")
 
