@@ -55,6 +55,7 @@ def test_flags_alone_are_a_configuration(tmp_path: Path, monkeypatch: pytest.Mon
         def run(self) -> None: ...
 
     monkeypatch.setattr("deepcompress_trainer.__main__.Client", asked.append)
+    monkeypatch.setattr("deepcompress_trainer.__main__._say_where_no_service_is", lambda url: None)
     monkeypatch.setattr("deepcompress_trainer.train.Trainer", Stand)
     words = ["--out", str(tmp_path), "--data", "chain", "--service-url", "http://there:1", "--resume"]
     words += ["--strategy.alpha=0.5", "--chat", "true"]
