@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from deepcompress_client import Client
+from deepcompress_trainer import task
 from deepcompress_trainer.config import parse
 from deepcompress_trainer.grpo import keep_group
 from deepcompress_trainer.rewards import run_settings
@@ -26,10 +27,10 @@ KEPT = Path(__file__).resolve().parents[2] / "bench" / "study" / "results"
 
 @pytest.fixture(scope="module")
 def modules() -> Iterator[dict[str, ModuleType]]:
-    """cells, run and report, loaded as their commands load each other."""
+    """cells, run, report and ways, loaded as their commands load each other."""
     sys.path.insert(0, str(BENCH))
     found = {}
-    for name in ("cells", "run", "report"):
+    for name in ("cells", "run", "report", "ways"):
         spec = importlib.util.spec_from_file_location(name, BENCH / f"{name}.py")
         assert spec and spec.loader
         found[name] = sys.modules[name] = importlib.util.module_from_spec(spec)
@@ -123,6 +124,25 @@ def test_the_report_says_what_is_missing(modules: dict[str, ModuleType]) -> None
     assert "**Not run.**" in modules["report"].report([], "official", "main", None)
     elsewhere = rows_of(modules, "reward-filter", 2)
     assert "**Not run.**" in modules["report"].report(elsewhere, "level", "main", None), "two of its cells are there"
+
+
+@pytest.mark.parametrize(
+    ("written", "kind"),
+    [
+        ("c +8 1 d *3 3", "written out"),
+        ("c +8 1 ? c +8 1 d *3 3 ? d *3 4 ! d *3 3", "written out"),
+        ("+8 1 *3 3", "short"),
+        ("c +8 1 *3 3", "both"),
+        ("d *3 3", "some left out"),
+        ("", "some left out"),
+        ("c 1 d 3", None),
+        ("c +8 1 ?", None),
+    ],
+)
+def test_the_ways_of_writing_are_told_apart(modules: dict[str, ModuleType], written: str, kind: str | None) -> None:
+    chain = task.Chain(3, ("+8", "*3"), 2)
+    assert modules["ways"].kind_of(chain, f"{written} \\boxed{{ 3 }}") == kind
+    assert modules["ways"].kind_of(chain, written) is None, "no answer"
 
 
 def test_the_studys_statistics(modules: dict[str, ModuleType]) -> None:
