@@ -47,7 +47,7 @@ local function fold(raw, weight, level)
 end
 
 -- The level at the end of a step that is not open, 0 where there is none. Anchored: looked for from the line's end, the
--- last of its four parts takes Lua a hundred times as long, and a request may ask for as many steps as it has groups.
+-- last of its four parts takes Lua some twenty times as long, and a request may ask for as many steps as it has groups.
 local function level_at(P, step)
   local text = step >= 0 and call('HGET', P .. 'h', integer(step))
   return text and tonumber(string.match(text, '^[^|]*|[^|]*|[^|]*|([^| ]+)')) or 0
