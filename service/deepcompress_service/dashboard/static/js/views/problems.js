@@ -28,6 +28,8 @@ export class Problems {
     this.next = null;
     this.open = null;
     this.chart = null;
+    /** The open row's detail and what it shows: drawn anew only when that changed, so that a reader keeps the place. */
+    this.story = null;
     this.asked = 0;
     /** Milliseconds that the last answer took: who refreshes by itself does it the more rarely. */
     this.took = 0;
@@ -94,6 +96,15 @@ export class Problems {
     } else if (this.cursors.length > 1) this.cursors.pop();
     this.open = null;
     this.load(true);
+  }
+
+  /** Of a run that is gone: nothing listed, and no answer on its way is shown any more. */
+  clear() {
+    this.asked++;
+    this.cursors = [null];
+    this.next = this.open = null;
+    this.rows = [];
+    this.draw();
   }
 
   /** Ask for the page again. `aloud` where the reader asked for it. */
@@ -163,10 +174,17 @@ export class Problems {
 
   toggle(problemId) {
     this.open = this.open === problemId ? null : problemId;
+    this.story = null;
     this.draw();
   }
 
   detail(problem) {
+    const shows = JSON.stringify(problem);
+    if (this.story?.shows !== shows) this.story = { shows, row: this.tell(problem) };
+    return this.story.row;
+  }
+
+  tell(problem) {
     const facts = [
       ["smoothed pass ratio", fixed(problem.pass_ratio)],
       ["pass ratio last time", fixed(problem.last_pass_ratio)],
@@ -206,6 +224,7 @@ export class Problems {
       this.chart.update(steps.map((row) => ({ ...row, step: row.last_step, closed: true })));
     } catch (error) {
       if (error instanceof KeyNeeded) return this.onKey();
+      this.story = null; // asked for again with the next list
       place.replaceChildren(h("p", { class: "hint" }, "Its course cannot be shown now."));
     }
   }

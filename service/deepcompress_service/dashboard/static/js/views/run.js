@@ -165,6 +165,8 @@ export function runView(run, hooks) {
     },
     verdicts: (data) => verdicts.add(data),
     gone() {
+      clearTimeout(problemsTimer);
+      problems.clear();
       steps.clear();
       drawSteps();
       chips.replaceChildren();
