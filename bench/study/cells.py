@@ -100,20 +100,21 @@ def tables(size: str) -> dict[str, Table]:
     apart = {"length_term": "advantage", "filter_metric": "reward"}
     mixed = {"length_term": "advantage", "filter_metric": "acc"}
     bonus = size != "long"
-    return {
+    pairs = tuple(("deepcompress", against) for against in ("penalty", *(["bonus"] if bonus else [])))
+    found = {
         "official": Table(
             "As the authors run it",
             "release mode, filter on accuracy: the length reward lives in mixed groups only",
             _rewards("release", ema, bonus=bonus),
             common={"filter_metric": "acc"},
-            also=(("deepcompress", "penalty"), ("deepcompress", "bonus")),
+            also=pairs,
         ),
         "reward-filter": Table(
             "All-correct groups train on their lengths",
             "paper mode, filter on the shaped reward: what the feasibility study saw shorten",
             _rewards("paper", ema, bonus=bonus),
             common={"filter_metric": "reward"},
-            also=(("deepcompress", "penalty"), ("deepcompress", "bonus")),
+            also=pairs,
         ),
         "apart": Table(
             "The length term apart from the outcome term",
@@ -219,8 +220,10 @@ def tables(size: str) -> dict[str, Table]:
             also=(("deepcompress", "penalty"), ("deepcompress", "bonus")),
         ),
     }
+    return {name: table for name, table in found.items() if size != "long" or name in LONG_TABLES}
 
 
+LONG_TABLES = ("official", "reward-filter", "within-reach")
 _MAIN: dict[str, Any] = {
     "steps": 200,
     "decay_steps": 200,
