@@ -1,7 +1,8 @@
 """`sqlite:///PATH`: the embedded store. Durable (WAL, synchronous=FULL), safe for several processes of one machine.
 
 Every request is one transaction: BEGIN IMMEDIATE, so that its reads are what its writes are based on. SQLite runs
-in two threads of its own, one that writes and one that reads, so a long listing holds up no training request.
+in threads of its own: one that writes, one that reads, so a long listing holds up no training request, and one that
+writes SQLite's log back into the file, which would else fall on one request in several.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -26,8 +27,11 @@ LINES_AT_ONCE = 500
 PAGE_BYTES = 1024
 """A request of many groups writes to as many pages all over a large file, and each goes whole into the log: small
 ones halve what that costs (bench/store_speed.py). A file that was made with larger pages keeps them."""
-LOG_PAGES = 4 * 1024 * 1024 // PAGE_BYTES
-"""How far the log grows before it is written back: SQLite's usual 4 MiB."""
+LOG_PAGES = 16 * 1024 * 1024 // PAGE_BYTES
+"""A request that finds the log this long writes it back itself: where requests follow so closely that the log, which
+they go on writing, could never begin anew."""
+ROWS_IN_LOG = 4 * 4096
+"""Rows changed until the log is written back beside the requests: some 4 MiB of it, four of them to a page."""
 CACHE_KIB = 16 * 1024
 
 
@@ -40,8 +44,11 @@ class SqliteStore(LocalStore):
         self._timeout_s = timeout_s
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="difficulty-write")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="difficulty-read")
+        self._cleaner = ThreadPoolExecutor(1, thread_name_prefix="difficulty-log")
         self._write_connection: sqlite3.Connection | None = None
         self._read_connection: sqlite3.Connection | None = None
+        self._cleaning: Future[None] | None = None
+        self._rows_cleaned = 0
 
     async def open(self) -> None:
         """Not needed: what was not opened yet, since the file could not be used when the service started, is opened
@@ -58,7 +65,7 @@ class SqliteStore(LocalStore):
             except BaseException:
                 connection.close()
                 raise
-            self._write_connection = connection
+            self._write_connection, self._rows_cleaned = connection, 0
         return self._write_connection
 
     def _check_schema(self, connection: sqlite3.Connection) -> None:
@@ -99,6 +106,18 @@ class SqliteStore(LocalStore):
         connection.execute(f"PRAGMA cache_size = {-CACHE_KIB:d}")
         return connection
 
+    def _write_back(self, rows: int) -> None:
+        """Of a writer that has changed so many rows in all: have the log written back, if it is due."""
+        if rows - self._rows_cleaned < ROWS_IN_LOG or (self._cleaning is not None and not self._cleaning.done()):
+            return
+        self._rows_cleaned = rows
+        self._cleaning = self._cleaner.submit(self._clean)
+
+    def _clean(self) -> None:
+        # What this cannot do now, the next one does, or the writer: nothing depends on it.
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(self._connect()) as connection:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
     async def close(self) -> None:
         for executor, connection in (
             (self._writer, self._write_connection),
@@ -107,6 +126,7 @@ class SqliteStore(LocalStore):
             if connection is not None:
                 await self._run(executor, connection.close)
             executor.shutdown(wait=False)
+        await asyncio.to_thread(self._cleaner.shutdown)
         self._write_connection = self._read_connection = None
 
     async def ping(self) -> None:
@@ -135,6 +155,7 @@ class SqliteStore(LocalStore):
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
                 raise
+            self._write_back(connection.total_changes)
             return result
 
         return await self._run(self._writer, transaction)
