@@ -86,7 +86,11 @@ def _one_or_more(value: Any, handler: Any) -> Any:
 RunName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,128}$", strict=True)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=512, strict=True)]
 Tokens = Annotated[StrictInt, Field(ge=0, le=MAX_TOKENS)]
-Step = Annotated[StrictInt, Field(ge=0, le=2**53 - 1)]
+MAX_COUNT = 2**53 - 1
+"""Largest step, epoch and the like: the integers that every store and every reader of JSON keeps whole."""
+Step = Annotated[StrictInt, Field(ge=0, le=MAX_COUNT)]
+Count = Annotated[StrictInt, Field(ge=0, le=MAX_COUNT)]
+CheckpointName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,128}$", strict=True)]
 ModelText = Annotated[str, WrapValidator(_repair_text)]
 """Text that a policy wrote. Any string is valid here."""
 Gold = Annotated[str | list[str], WrapValidator(_one_or_more)]
@@ -110,9 +114,9 @@ class VerifyItem(_Request):
     gold: Gold = Field(description="the gold answer, or alternatives of which any one suffices")
     response: ModelText = Field(description="what the policy wrote")
     run: RunName | None = None
-    epoch: Annotated[StrictInt, Field(ge=0)] | None = None
+    epoch: Count | None = None
     step: Step | None = None
-    generation: Annotated[StrictInt, Field(ge=0)] | None = None
+    generation: Count | None = None
     phase: Phase = "train"
     problem_id: Name | None = None
     group_id: Name | None = None
@@ -160,7 +164,7 @@ class ShapeRollout(_Request):
 class _Group(_Request):
     problem_id: Name | None = Field(None, description="may be left out for observed groups only")
     group_id: Name | None = Field(None, description="defaults to problem_id")
-    group_size: Annotated[StrictInt, Field(ge=1)] | None = Field(
+    group_size: Annotated[StrictInt, Field(ge=1, le=MAX_COUNT)] | None = Field(
         None, description="where given, must equal the number of rollouts"
     )
     reference_accuracy: Annotated[float, Field(ge=0, le=1)] | None = Field(
@@ -180,11 +184,9 @@ class ShapeGroup(_Group):
 
 class _Batch(_Request):
     run: RunName | None = Field(None, description="required in training")
-    epoch: Annotated[StrictInt, Field(ge=0)] | None = None
+    epoch: Count | None = None
     step: Step | Literal["observed"] | None = Field(None, description="the caller's; null for stepless runs")
-    generation: Annotated[StrictInt, Field(ge=0)] | None = Field(
-        None, description="which generation batch of the step, for step_level: last"
-    )
+    generation: Count | None = Field(None, description="which generation batch of the step, for step_level: last")
     phase: Phase = "train"
     request_id: Name | None = Field(None, description="required where there is no step")
 
@@ -278,14 +280,14 @@ class RolloutRequest(_Request):
     group's deadline has passed: then the group is what has arrived."""
 
     run: RunName
-    epoch: Annotated[StrictInt, Field(ge=0)] | None = None
+    epoch: Count | None = None
     step: Step | None = Field(None, description="the caller's; null for stepless runs")
     phase: Phase = "train"
     problem_id: Name
     group_id: Name | None = Field(None, description="defaults to problem_id")
     group_size: Annotated[StrictInt, Field(ge=1, le=4096)] = Field(description="rollouts that complete the group")
-    rollout_index: Annotated[StrictInt, Field(ge=0)] = Field(description="this one's place, from 0 to group_size - 1")
-    attempt: Annotated[StrictInt, Field(ge=0)] = Field(
+    rollout_index: Count = Field(description="this one's place, from 0 to group_size - 1")
+    attempt: Count = Field(
         0, description="a higher attempt at a group that is not complete supersedes the lower ones"
     )
     gold: Gold
@@ -362,7 +364,7 @@ class RunConfig(_Request):
     )
     answer_format: AnswerFormat = "boxed"
     keep_steps: Annotated[StrictInt, Field(ge=1, le=100_000)] = 64
-    groups_per_step: Annotated[StrictInt, Field(ge=1)] | None = None
+    groups_per_step: Annotated[StrictInt, Field(ge=1, le=MAX_COUNT)] | None = None
 
 
 class RunInfo(_Answer):

@@ -48,6 +48,9 @@ async def sweep(store: DifficultyStore, settings: Settings) -> None:
     except DifficultyError as error:
         log.warning("the store could not be swept: %s", error.detail)
         return
+    except Exception:
+        log.exception("the store could not be swept")  # whatever it was, the next sweep is still to come
+        return
     metrics.RUNS_EXPIRED.inc(len(swept.runs))
     for run in swept.runs:
         log.warning("run %s was not used for %g days and is deleted", run, settings.run_ttl_days)

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import orjson
+from pydantic import ValidationError
 
 from deepcompress_client.wire import RunConfig
 
 from ..difficulty.model import Accumulator, DifficultyConfig
 from ..shaping import ConfigError, Reward, reward_from_config
-from .errors import Problem, invalid
+from .errors import Problem, from_validation, invalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,11 @@ def make_plan(config: RunConfig, problem_weight: float) -> Plan:
 
 @lru_cache(maxsize=1024)
 def plan_from_text(text: str, problem_weight: float) -> Plan:
-    """The plan of a stored configuration. A configuration that this version no longer takes is a 409."""
+    """The plan of a stored configuration. A configuration that this version does not take is a 409."""
     try:
         return make_plan(RunConfig.model_validate_json(text), problem_weight)
-    except Problem as problem:
+    except (Problem, ValidationError) as error:
+        problem = error if isinstance(error, Problem) else from_validation(error)
         raise Problem(
             409,
             "config-not-supported",

@@ -29,7 +29,7 @@ from deepcompress_client.wire import (
 
 from .. import metrics, tracing
 from ..activity import Activity
-from ..difficulty.errors import DifficultyError, StoreUnavailable, UnknownRun
+from ..difficulty.errors import UNUSABLE, DifficultyError, UnknownRun
 from ..difficulty.model import Commit, CommitOutcome, GroupCommit, GroupOutcome, Observation
 from ..difficulty.store import DifficultyStore
 from ..settings import Settings
@@ -139,7 +139,7 @@ class RewardService:
             )
         try:
             recorded = await self._store("observe", self.store.observe(observations))
-        except StoreUnavailable:
+        except UNUSABLE:
             # The verdict is worth more than its record: given all the same, and the loss is counted.
             metrics.OBSERVATIONS_LOST.inc(len(indices))
             return {}
@@ -384,7 +384,7 @@ class RewardService:
             state = await self._store("get_run", self.store.get_run(run))
         except UnknownRun:
             return self.default_plan
-        except StoreUnavailable:
+        except UNUSABLE:
             return self._known_plans.get(run, self.default_plan)
         return self._remember(run, state.config_text)
 

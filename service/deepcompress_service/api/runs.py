@@ -11,6 +11,8 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
 from deepcompress_client.wire import (
+    MAX_COUNT,
+    CheckpointName,
     Difficulty,
     HistoryEntry,
     Problem,
@@ -26,12 +28,12 @@ from ..difficulty.errors import UnknownCheckpoint
 from ..difficulty.model import Checkpoint, ProblemState, RunState, StepStatistics
 from .body import documented
 from .context import In, grant_of
-from .plan import make_plan
+from .plan import make_plan, plan_from_text
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
 
 Run = Annotated[RunName, Path(description="the run's name")]
-CheckpointName = Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
+Checkpoint_ = Annotated[CheckpointName, Path(description="the checkpoint's name")]
 
 
 class CheckpointRequest(BaseModel):
@@ -43,7 +45,7 @@ class CheckpointRequest(BaseModel):
 
 class RestoreRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    checkpoint: str
+    checkpoint: CheckpointName
 
 
 class RewindRequest(BaseModel):
@@ -97,7 +99,7 @@ async def delete_run(run: Run, context: In) -> Response:
 async def history(
     run: Run,
     context: In,
-    since: Annotated[int | None, Query(ge=0)] = None,
+    since: Annotated[int | None, Query(ge=0, le=MAX_COUNT)] = None,
     limit: Annotated[int | None, Query(ge=1, le=100_000)] = None,
 ) -> Response:
     """The level and the statistics of every step, oldest first."""
@@ -138,14 +140,14 @@ async def checkpoints(run: Run, context: In) -> Response:
 
 
 @router.post("/{run}/checkpoints/{name}", status_code=201, openapi_extra=documented(CheckpointRequest, {"step": 400}))
-async def make_checkpoint(run: Run, name: CheckpointName, request: Request, context: In) -> Response:
+async def make_checkpoint(run: Run, name: Checkpoint_, request: Request, context: In) -> Response:
     """Save the state as at the end of a step, even if later steps have begun."""
     body = await context.small_body(request, CheckpointRequest)
     return _json(_checkpoint_row(await context.store.checkpoint(run, name, body.step)), 201)
 
 
 @router.get("/{run}/checkpoints/{name}")
-async def get_checkpoint(run: Run, name: CheckpointName, context: In) -> Response:
+async def get_checkpoint(run: Run, name: Checkpoint_, context: In) -> Response:
     """One checkpoint."""
     for one in await context.store.checkpoints(run):
         if one.name == name:
@@ -154,7 +156,7 @@ async def get_checkpoint(run: Run, name: CheckpointName, context: In) -> Respons
 
 
 @router.delete("/{run}/checkpoints/{name}")
-async def delete_checkpoint(run: Run, name: CheckpointName, context: In) -> Response:
+async def delete_checkpoint(run: Run, name: Checkpoint_, context: In) -> Response:
     """Remove a checkpoint. Nothing else does."""
     await context.store.delete_checkpoint(run, name)
     return _json({"run": run, "deleted": name})
@@ -200,8 +202,12 @@ async def export_run(run: Run, context: In) -> Response:
 async def import_run(run: Run, request: Request, context: In) -> Response:
     """Replace the run's state by an export, which is read as it comes. Until it was read to its end and found right
     nothing changes. The epoch rises."""
+
+    def accepts(config_text: str) -> None:
+        plan_from_text(config_text, context.settings.problem_weight)
+
     with context.door.enter(request):
-        return _json(run_row(await context.store.import_run(run, context.body_lines(request))))
+        return _json(run_row(await context.store.import_run(run, context.body_lines(request), accepts)))
 
 
 # --- rows -----------------------------------------------------------------------------------------------

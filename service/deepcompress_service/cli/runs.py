@@ -30,7 +30,7 @@ The service is --url, else DEEPCOMPRESS_URL, else http://127.0.0.1:8321.
   deepcompress runs rewind exp-12 401
   deepcompress runs export exp-12 > exp-12.jsonl
 
-Exit status: 0 done, 2 bad arguments, 3 the service said no or none answered.
+Exit status: 0 done, 1 not done since you did not say yes, 2 bad arguments, 3 the service said no or none answered.
 """
 
 _runs = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")

@@ -28,6 +28,7 @@ _GLANCE = struct.Struct("<8xd8xd4xB24xdII")
 GROUP_HEAD_BYTES = _HEAD.size
 _OBSERVED = struct.Struct("<IIIIddIBd")
 _ROLLOUT = struct.Struct("<BBBdd")
+ROLLOUT_BYTES = _ROLLOUT.size
 _SIDES: tuple[Literal["simple", "hard"] | None, ...] = (None, "simple", "hard")
 
 

@@ -127,6 +127,8 @@ def unpack_request(data: bytes) -> tuple[int, list[GroupRecord]]:
     at, records = 24, []
     while at < len(data):
         (length,) = struct.unpack_from("<I", data, at)
+        if at + 4 + length > len(data):
+            raise ValueError("a request's record ends early")
         records.append(unpack_group(data[at + 4 : at + 4 + length]))
         at += 4 + length
     return int(step), records

@@ -67,6 +67,10 @@ class StoreUnavailable(DifficultyError):
 
 
 class StoreTooNew(DifficultyError):
-    """The store was written by a newer version of this service."""
+    """The store, or the run, was written by a newer version of this service."""
 
     slug = "store-too-new"
+
+
+UNUSABLE = (StoreUnavailable, StoreTooNew)
+"""The store's fault, not the request's: whoever can do without the store does."""

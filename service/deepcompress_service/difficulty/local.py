@@ -30,7 +30,7 @@ from .observations import observe
 from .paging import Page, Pick, Side, Sort
 from .retention import IMPORT_S, OBSERVATIONS_S, SCRATCH_S, Swept
 from .steps import level_of
-from .transfer import FullView, Reader, Row, export_lines, portions, took_too_long
+from .transfer import FullView, Reader, Row, any_config, export_lines, portions, took_too_long
 
 T = TypeVar("T")
 Due = Literal["run", "observations", "scratch", "unknown"]
@@ -338,9 +338,11 @@ class LocalStore:
 
         return self._stream(work)
 
-    async def import_run(self, run: str, lines: AsyncIterator[str]) -> RunState:
+    async def import_run(
+        self, run: str, lines: AsyncIterator[str], accepts: Callable[[str], None] = any_config
+    ) -> RunState:
         """Portion by portion into a state of its own, so that nobody waits for a slow sender."""
-        scratch, reader = f"{SCRATCH}{uuid.uuid4().hex}", Reader()
+        scratch, reader = f"{SCRATCH}{uuid.uuid4().hex}", Reader(accepts)
 
         def work(place: Place) -> RunState:
             place.adopt(scratch, run)

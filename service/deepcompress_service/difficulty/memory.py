@@ -180,6 +180,7 @@ class MemoryPlace:
     views: dict[tuple[str, str | None], MemoryView] = field(default_factory=dict)
     saved: dict[str, dict[str, Checkpoint]] = field(default_factory=dict)
     used: dict[str, float] = field(default_factory=dict)
+    writing: bool = False
 
     def epoch(self, run: str) -> int:
         return self.epochs.get(run, 0)
@@ -200,7 +201,12 @@ class MemoryPlace:
         return self.used.get(run)
 
     def view(self, run: str, checkpoint: str | None = None) -> MemoryView:
-        return self.views.setdefault((run, checkpoint), MemoryView())
+        found = self.views.get((run, checkpoint))
+        if found is None:
+            found = MemoryView()
+            if self.writing:  # looking at a run that is not there leaves nothing behind
+                self.views[run, checkpoint] = found
+        return found
 
     def copy(self, run: str, source: str | None, target: str | None) -> None:
         self.views[run, target] = copy.deepcopy(self.view(run, source))
@@ -245,7 +251,11 @@ class MemoryStore(LocalStore):
         return work(self._place)
 
     async def _write(self, work: Callable[[Place], T]) -> T:
-        return work(self._place)
+        self._place.writing = True
+        try:
+            return work(self._place)
+        finally:
+            self._place.writing = False
 
     async def _stream(self, work: Callable[[Place], Iterator[str]]) -> AsyncIterator[str]:
         for line in list(work(self._place)):

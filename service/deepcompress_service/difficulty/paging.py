@@ -136,6 +136,7 @@ def _read_cursor(cursor: str | None, sort: Sort) -> tuple[float, str] | None:
         said, ratio, problem_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
         if said != sort:
             raise ValueError(said)
-        return float(ratio), str(problem_id)
-    except (ValueError, TypeError) as error:
+        problem_id.encode()  # no name has lone surrogates
+        return float(ratio), problem_id
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise BadCursor("this cursor is not one of this listing: start without one") from error

@@ -7,8 +7,9 @@ journal. What is guaranteed in which deployment is in docs/difficulty-state.md.
 from __future__ import annotations
 
 import struct
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from . import redis_commit, redis_pages, redis_transfer, refusals
@@ -55,6 +56,7 @@ from .scripts import (
     SNAPSHOT,
     SWEEP,
 )
+from .transfer import Reader, any_config
 
 SCHEMA_VERSION = 1
 SCHEMA_KEY = "dc:schema"
@@ -128,11 +130,8 @@ class RedisStore:
         names = await self._link.command(RUNS_KEY, "SMEMBERS", RUNS_KEY)
         found = []
         for name in sorted(map(decode, names)):
-            try:
+            with suppress(UnknownRun, StoreTooNew):  # one that we cannot read hides no others
                 found.append(await self._state(name))
-            except DifficultyError as error:
-                if error.slug != "unknown-run":
-                    raise
         return found
 
     async def delete_run(self, run: str) -> int:
@@ -171,8 +170,14 @@ class RedisStore:
     async def _read(self, run: str, key: str | None = None) -> tuple[int, Meta, StepRecord | None]:
         """Epoch, meta with the open step's tallies, and the last closed step."""
         reply = await self._run(READ_RUN, run, writes=False, key=key)
-        meta = _meta_of(_pairs(reply[2]), _pairs(reply[3]))
-        return int(reply[1]), meta, parse_step(decode(reply[4])) if reply[4] else None
+        try:
+            meta = _meta_of(_pairs(reply[2]), _pairs(reply[3]))
+            return int(reply[1]), meta, parse_step(decode(reply[4])) if reply[4] else None
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreTooNew(f"the run {run} was written by a newer service, or is damaged: {error!r}") from error
+
+    async def _meta(self, run: str) -> Meta:
+        return (await self._read(run))[1]
 
     async def _state(self, run: str, *, created: bool = False) -> RunState:
         epoch, meta, last = await self._read(run)
@@ -253,12 +258,9 @@ class RedisStore:
         if data is None:
             raise refusals.unknown_problem(run, problem_id)
         record = unpack_problem(problem_id, data)
-        if record.tally.step == meta.open:
-            level = finish(meta).after[0]
-        else:
-            text = await self._link.command(key + "m", "HGET", key + "h", record.tally.step)
-            level = parse_step(decode(text)).after[0] if text else 0.0
-        return fold(record, meta.config.problem_weight, level), record, meta
+        levels = redis_pages.Levels(self._link, key, meta, partial(self._meta, run))
+        await levels.learn([record.tally.step])
+        return fold(record, meta.config.problem_weight, levels.at(record.tally.step)), record, meta
 
     async def problems(
         self,
@@ -270,9 +272,8 @@ class RedisStore:
         sort: Sort = "problem_id",
         search: str | None = None,
     ) -> Page:
-        _, meta, _ = await self._read(run)
-        now = {} if meta.open is None else {meta.open: finish(meta).after[0]}
-        levels = redis_pages.Levels(self._link, _prefix(run), now)
+        meta = await self._meta(run)
+        levels = redis_pages.Levels(self._link, _prefix(run), meta, partial(self._meta, run))
         pick = Pick(
             meta.config.problem_weight,
             levels.at,
@@ -325,7 +326,9 @@ class RedisStore:
             finally:
                 await self._drop(run, scratch)
 
-    async def import_run(self, run: str, lines: AsyncIterator[str]) -> RunState:
+    async def import_run(
+        self, run: str, lines: AsyncIterator[str], accepts: Callable[[str], None] = any_config
+    ) -> RunState:
         await self._list(run)
         key = _prefix(run)
         scratch = redis_transfer.scratch_of(key)
@@ -336,6 +339,7 @@ class RedisStore:
                     key,
                     scratch,
                     lines,
+                    Reader(accepts),
                     schema=SCHEMA_VERSION,
                     observations_s=self._observations_s,
                     timeout_s=self._slow,

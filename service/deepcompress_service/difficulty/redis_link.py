@@ -73,19 +73,20 @@ class Link(ABC):
         """The server that a cluster which is moving slots points to for one request."""
         return None
 
-    async def lost(self) -> None:  # noqa: B027 - a lone server has nowhere else to look
-        """The last attempt failed in a way that may mean that a key lives elsewhere now."""
+    async def lost(self, error: Exception | None = None) -> None:  # noqa: B027 - a lone server has nowhere to look
+        """The last attempt failed in a way that may mean that a key lives elsewhere now, and may say where."""
 
     async def run(
         self, script: Script, key: str, *args: Argument, writes: bool = True, timeout_s: float | None = None
     ) -> Any:
         """Run a script on the server of `key`, which is its KEYS[1]."""
+        keys = _keys(key)
 
         async def attempt(client: Redis, asking: bool) -> Any:
             try:
-                return await self._send(client, key, ("EVALSHA", script.sha, 1, key, *args), writes, asking)
+                return await self._send(client, key, ("EVALSHA", script.sha, *keys, *args), writes, asking)
             except NoScriptError:
-                return await self._send(client, key, ("EVAL", script.text, 1, key, *args), writes, asking)
+                return await self._send(client, key, ("EVAL", script.text, *keys, *args), writes, asking)
 
         return await self._bounded(key, attempt, timeout_s or self.timeout_s)
 
@@ -135,6 +136,7 @@ class Link(ABC):
 
     async def _tried(self, key: str, attempt: Callable[[Redis, bool], Awaitable[Any]], timeout_s: float) -> Any:
         pause, last = FIRST_PAUSE_S, "no answer"
+        failed: Exception | None = None
         elsewhere: Redis | None = None
         breaker = self.breaker_of(key)
         deadline = asyncio.get_running_loop().time() + timeout_s
@@ -150,14 +152,14 @@ class Link(ABC):
                     except AuthenticationError:
                         raise
                     except AGAIN as error:
-                        last = f"{type(error).__name__}: {error}"
+                        failed, last = error, f"{type(error).__name__}: {error}"
                         elsewhere = None
                         if isinstance(error, AskError) and not isinstance(error, MovedError):
                             elsewhere = self.client_at(error.host, error.port)
                             continue
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, LONGEST_PAUSE_S)
-                    await self.lost()
+                    await self.lost(failed)
                 raise builtins.TimeoutError
         except asyncio.TimeoutError:  # noqa: UP041 - on 3.11+ the builtin; redis' own TimeoutError shadows it here
             why = f"Redis gave no answer within {timeout_s:g} s ({last})"
@@ -207,7 +209,7 @@ class Pinned:
 
     async def run(self, script: Script, key: str, *args: Argument, timeout_s: float) -> Any:
         """A script whose writes are acknowledged as all are: by as many replicas as are asked for."""
-        commands: list[Sequence[Argument]] = [("EVAL", script.text, 1, key, *args)]
+        commands: list[Sequence[Argument]] = [("EVAL", script.text, *_keys(key), *args)]
         if self._link.replicas:
             commands.append(("WAIT", self._link.replicas, int(self._link.timeout_s * 250)))
         reply, *rest = await self.batch(commands, timeout_s=timeout_s)
@@ -221,6 +223,18 @@ class Pinned:
                 return await asked
         except (RedisError, OSError, builtins.TimeoutError) as error:
             raise refused(error) from error
+
+
+def _keys(key: str) -> tuple[int, str, str]:
+    """A script's declared keys: its own, and one of the same slot that never exists.
+
+    Redis looks at declared keys only, before a script begins. In a cluster's slot that is being moved, where some of a
+    run's keys are here and some are there, the one that is nowhere makes it refuse the script whole, on either side:
+    TRYAGAIN, or ASK and then TRYAGAIN. Else a script could end in its middle, or take what has not come yet for
+    what is not.
+    """
+    tag = key[: key.index("}") + 1] if "}" in key else f"{{{key}}}"
+    return 2, key, f"{tag}:-"
 
 
 def refused(error: Exception) -> StoreUnavailable | StoreTooNew:
@@ -327,7 +341,7 @@ class SentinelLink(Link):
     async def all_masters(self) -> list[Redis]:
         return [self._client]
 
-    async def lost(self) -> None:
+    async def lost(self, error: Exception | None = None) -> None:
         await self._client.connection_pool.disconnect(inuse_connections=False)
 
     async def close(self) -> None:
@@ -348,6 +362,7 @@ class ClusterLink(Link):
         self._clients: dict[tuple[str, int], Redis] = {}
         self._slots: list[tuple[int, int, tuple[str, int]]] = []
         self._breakers: dict[int, Breaker] = {}
+        self._turn = -1
 
     def client_at(self, host: str, port: int) -> Redis | None:
         return self._client((host, port))
@@ -386,9 +401,14 @@ class ClusterLink(Link):
             await self.lost()
         return [self._client(address) for address in sorted({address for _, _, address in self._slots})]
 
-    async def lost(self) -> None:
-        """Ask the nodes, one after the other, who has which slot now."""
-        for address in dict.fromkeys([*self._clients, *self._seeds]):
+    async def lost(self, error: Exception | None = None) -> None:
+        """Ask the nodes who has which slot now: the one that was named first, then the others in turn, since one that
+        was cut off goes on telling what it knew."""
+        named = [(error.host, error.port)] if isinstance(error, MovedError) else []
+        known = list(dict.fromkeys([*self._clients, *self._seeds]))
+        self._turn += 1
+        start = self._turn % len(known)
+        for address in dict.fromkeys([*named, *known[start:], *known[:start]]):
             try:
                 async with asyncio.timeout(min(1.0, self.timeout_s)):
                     rows = await self._client(address).execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]
@@ -408,7 +428,7 @@ class ClusterLink(Link):
 
 
 class _Addresses:
-    """scheme://[user:password@]host:port,host:port/path"""
+    """scheme://[user:password@]host:port,host:port/path; an IPv6 address stands in brackets."""
 
     def __init__(self, url: str, default_port: int) -> None:
         rest = url.partition("://")[2]
@@ -424,7 +444,8 @@ class _Addresses:
             self.login["ssl"] = True
         self.hosts: list[tuple[str, int]] = []
         for host in hosts.split(","):
-            name, _, port = host.partition(":")
+            name, _, port = host.rpartition(":") if ":" in host.rpartition("]")[2] else (host, "", "")
+            name = name.removeprefix("[").removesuffix("]")
             if not name:
                 raise ValueError(f"{url.partition('://')[0]}:// needs HOST:PORT, or several with commas")
             self.hosts.append((name, int(port or default_port)))

@@ -6,9 +6,10 @@ With a filter it costs what must be passed over; by pass ratio every record is r
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
-from .codec import decode, encode, parse_step
+from .arithmetic import finish
+from .codec import Meta, decode, encode, parse_step
 from .paging import Page, Pick
 from .redis_link import Link
 from .redis_rows import PAGE, scan_hash
@@ -18,10 +19,21 @@ _Records = list[tuple[str, bytes]]
 
 
 class Levels:
-    """The level at the end of each step, read as it is asked for; 0 for steps that are not in the history."""
+    """The level at the end of each step, read as it is asked for; 0 for steps that are not in the history.
 
-    def __init__(self, link: Link, prefix: str, known: dict[int, float]) -> None:
-        self._link, self._prefix, self._known = link, prefix, known
+    A step that opened after `meta` was read is in neither; it is looked for anew, with `read_meta`.
+    """
+
+    def __init__(self, link: Link, prefix: str, meta: Meta, read_meta: Callable[[], Awaitable[Meta]]) -> None:
+        self._link, self._prefix, self._read_meta = link, prefix, read_meta
+        self._known: dict[int, float] = {}
+        self._latest = -1
+        self._look(meta)
+
+    def _look(self, meta: Meta) -> None:
+        self._latest = meta.closed if meta.open is None else meta.open
+        if meta.open is not None:
+            self._known[meta.open] = finish(meta).after[0]
 
     def at(self, step: int) -> float:
         return self._known.get(step, 0.0)
@@ -31,9 +43,20 @@ class Levels:
         missing = sorted({step for step in steps if step >= 0} - self._known.keys())
         for start in range(0, len(missing), PAGE):
             some = missing[start : start + PAGE]
-            texts = await self._link.command(f"{self._prefix}m", "HMGET", f"{self._prefix}h", *some)
-            for step, text in zip(some, texts, strict=True):
-                self._known[step] = parse_step(decode(text)).after[0] if text else 0.0
+            newer = [step for step in await self._read(some) if step > self._latest]
+            if newer:
+                self._look(await self._read_meta())
+                await self._read([step for step in newer if step not in self._known])
+            for step in some:
+                self._known.setdefault(step, 0.0)
+
+    async def _read(self, steps: list[int]) -> list[int]:
+        """Read steps in the history; those that are not there."""
+        if not steps:
+            return []
+        texts = await self._link.command(f"{self._prefix}m", "HMGET", f"{self._prefix}h", *steps)
+        self._known |= {s: parse_step(decode(text)).after[0] for s, text in zip(steps, texts, strict=True) if text}
+        return [step for step, text in zip(steps, texts, strict=True) if not text]
 
 
 async def page(link: Link, prefix: str, pick: Pick, levels: Levels) -> Page:

@@ -51,13 +51,14 @@ async def fill_and_adopt(
     prefix: str,
     scratch: str,
     lines: AsyncIterator[str],
+    reader: Reader,
     *,
     schema: int,
     observations_s: int,
     timeout_s: float,
 ) -> Any:
     """Put the lines' state under the scratch prefix, and make it the run's: what that script answers."""
-    reader, known = Reader(), set[str]()
+    known = set[str]()
     try:
         async with asyncio.timeout(IMPORT_S):
             async for some in portions(lines):

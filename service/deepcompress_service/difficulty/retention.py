@@ -13,6 +13,9 @@ SCRATCH_S = 3600
 IMPORT_S = 1800.0
 """The longest an import or an export may take: well before what it works on would be taken for left behind."""
 
+STALLED_S = 60.0
+"""An export of which nothing was read for so long is over."""
+
 
 @dataclass(frozen=True, slots=True)
 class Swept:

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from .errors import StoreTooNew, StoreUnavailable
 from .local import LocalStore, Place
-from .retention import IMPORT_S, OBSERVATIONS_S
+from .retention import IMPORT_S, OBSERVATIONS_S, STALLED_S
 from .sqlite_view import ADDED, SCHEMA, SCHEMA_VERSION, SqlitePlace
 
 T = TypeVar("T")
@@ -32,6 +32,8 @@ LOG_PAGES = 16 * 1024 * 1024 // PAGE_BYTES
 they go on writing, could never begin anew."""
 ROWS_IN_LOG = 4 * 4096
 """Rows changed until the log is written back beside the requests: some 4 MiB of it, four of them to a page."""
+LOG_LEFT_BYTES = 64 * 1024 * 1024
+"""What is kept of a log that grew longer, when it begins anew."""
 CACHE_KIB = 16 * 1024
 
 
@@ -48,6 +50,7 @@ class SqliteStore(LocalStore):
         self._write_connection: sqlite3.Connection | None = None
         self._read_connection: sqlite3.Connection | None = None
         self._cleaning: Future[None] | None = None
+        self._closed = False
         self._rows_cleaned = 0
 
     async def open(self) -> None:
@@ -57,6 +60,7 @@ class SqliteStore(LocalStore):
         await self._run(self._reader, self._opened_reader)
 
     def _opened_writer(self) -> sqlite3.Connection:
+        self._check_open()
         if self._write_connection is None:
             Path(self._path).parent.mkdir(parents=True, exist_ok=True)
             connection = self._connect()
@@ -67,6 +71,10 @@ class SqliteStore(LocalStore):
                 raise
             self._write_connection, self._rows_cleaned = connection, 0
         return self._write_connection
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("this store is closed", path=self._path)
 
     def _check_schema(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
@@ -91,6 +99,7 @@ class SqliteStore(LocalStore):
             raise
 
     def _opened_reader(self) -> sqlite3.Connection:
+        self._check_open()
         if self._read_connection is None:
             self._read_connection = self._connect()
         return self._read_connection
@@ -103,6 +112,7 @@ class SqliteStore(LocalStore):
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES:d}")
+        connection.execute(f"PRAGMA journal_size_limit = {LOG_LEFT_BYTES:d}")
         connection.execute(f"PRAGMA cache_size = {-CACHE_KIB:d}")
         return connection
 
@@ -119,12 +129,13 @@ class SqliteStore(LocalStore):
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     async def close(self) -> None:
+        self._closed = True  # what waits in a thread's queue finds that; what was begun ends
         for executor, connection in (
             (self._writer, self._write_connection),
             (self._reader, self._read_connection),
         ):
             if connection is not None:
-                await self._run(executor, connection.close)
+                await asyncio.get_running_loop().run_in_executor(executor, connection.close)
             executor.shutdown(wait=False)
         await asyncio.to_thread(self._cleaner.shutdown)
         self._write_connection = self._read_connection = None
@@ -132,13 +143,14 @@ class SqliteStore(LocalStore):
     async def ping(self) -> None:
         def work() -> None:
             connection = self._opened_writer()
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("ROLLBACK")
+            # A write, since training requests are: the disk may be full and the file still be read.
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION:d}")
 
         await self._run(self._writer, work)
 
     async def _run(self, executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         """In SQLite's thread. A caller that goes away leaves the transaction to end as it would have."""
+        self._check_open()
         try:
             return await asyncio.get_running_loop().run_in_executor(executor, work)
         except (sqlite3.Error, OSError) as error:
@@ -180,17 +192,27 @@ class SqliteStore(LocalStore):
     async def _stream(self, work: Callable[[Place], Iterator[str]]) -> AsyncIterator[str]:
         """Over a connection of its own, whose read transaction is one snapshot from the first line to the last."""
         await self._checked()
+        loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, thread_name_prefix="difficulty-export") as executor:
             connection = await self._run(executor, self._connect)
+            # An open snapshot keeps SQLite from writing its log back. So it ends in time, also where the reader has
+            # stopped reading and nothing of this is run again.
+            last = loop.time() + IMPORT_S
+            end = min(last, loop.time() + STALLED_S)
+            ending = loop.call_at(end, executor.submit, connection.close)
             try:
                 await self._run(executor, lambda: connection.execute("BEGIN"))
                 lines = await self._run(executor, lambda: work(SqlitePlace(connection, writing=False)))
-                end = asyncio.get_running_loop().time() + IMPORT_S
                 while some := await self._run(executor, lambda: list(islice(lines, LINES_AT_ONCE))):
-                    if asyncio.get_running_loop().time() > end:
-                        # An open snapshot keeps SQLite from ever shrinking its log.
-                        raise StoreUnavailable("the export was read too slowly")
                     for line in some:
                         yield line
+                    ending.cancel()
+                    end = min(last, loop.time() + STALLED_S)
+                    ending = loop.call_at(end, executor.submit, connection.close)
+            except StoreUnavailable:
+                if loop.time() >= end:
+                    raise StoreUnavailable("the export was read too slowly: ask for it again") from None
+                raise
             finally:
-                await self._run(executor, connection.close)
+                ending.cancel()
+                await loop.run_in_executor(executor, connection.close)

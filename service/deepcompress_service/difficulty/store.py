@@ -6,7 +6,7 @@ answer was lost, the same call again gives the same answer). Methods raise only 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from .model import (
@@ -20,6 +20,7 @@ from .model import (
     StepStatistics,
 )
 from .retention import Swept
+from .transfer import any_config
 
 
 @runtime_checkable
@@ -98,9 +99,11 @@ class DifficultyStore(Protocol):
         """The whole state as lines of JSON (documented in docs/export-format.md), read as they are asked for, out of
         one snapshot. Without its last line an export is not whole."""
 
-    async def import_run(self, run: str, lines: AsyncIterator[str]) -> RunState:
+    async def import_run(
+        self, run: str, lines: AsyncIterator[str], accepts: Callable[[str], None] = any_config
+    ) -> RunState:
         """Replace the run's state by an export, read as it comes; the epoch rises. Until the last line was read and
-        is right the run is what it was."""
+        is right the run is what it was. `accepts` is told the run's `config_text` first, and may raise."""
 
 
 def open_store(url: str, **options: Any) -> DifficultyStore:
@@ -127,6 +130,8 @@ def open_store(url: str, **options: Any) -> DifficultyStore:
         path = rest.removeprefix("/")
         if not rest.startswith("/") or not path:
             raise ValueError("a SQLite store is sqlite:///PATH (four slashes for an absolute path)")
+        if path == ":memory:":
+            raise ValueError("a SQLite store is a file; memory:// keeps the state in memory")
         return SqliteStore(path, **options)
     if scheme in ("redis", "rediss", "redis+sentinel", "redis+cluster"):
         from .redis import RedisStore

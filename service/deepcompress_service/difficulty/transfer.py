@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import struct
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -21,13 +20,12 @@ from .codec import (
     meta_to_json,
     pack_problem,
     parse_step,
-    unpack_group,
-    unpack_observed,
     unpack_problem,
 )
 from .errors import DifficultyError
 from .model import ProblemState
 from .retention import IMPORT_S
+from .transfer_checks import BROKEN, check_key, check_meta, check_value
 from .view import View
 
 FORMAT = "deepcompress-run"
@@ -49,6 +47,10 @@ Row = tuple[str, tuple[str | int, ...], bytes]
 
 def took_too_long() -> BadExport:
     return BadExport(f"the export did not come whole within {IMPORT_S / 60:g} minutes; nothing is changed")
+
+
+def any_config(config_text: str) -> None:
+    """For whom the configuration is no matter."""
 
 
 class FullView(View, Protocol):
@@ -106,7 +108,9 @@ async def portions(lines: AsyncIterator[str]) -> AsyncIterator[list[str]]:
 class Reader:
     """Reads an export portion by portion. Raises BadExport where it is broken, and at the end where it broke off."""
 
-    def __init__(self) -> None:
+    def __init__(self, accepts: Callable[[str], None] = any_config) -> None:
+        """`accepts` is told the header's `config_text`, before any row is read, and raises where it will not do."""
+        self._accepts = accepts
         self._meta: Meta | None = None
         self._number = 0
         self._rows = 0
@@ -124,12 +128,13 @@ class Reader:
             fields = _parse(line, self._number)
             if self._meta is None:
                 self._meta = _header(fields)
+                self._accepts(self._meta.config_text)
             elif fields.get("end"):
                 if fields.get("rows") != self._rows:
                     raise BadExport(f"the export says {fields.get('rows')} rows and has {self._rows}")
                 self._ended = True
             else:
-                found.append(_row(fields, self._number))
+                found.append(_row(fields, self._number, self._meta))
                 self._rows += 1
         return found
 
@@ -154,58 +159,28 @@ def _header(header: dict[str, Any]) -> Meta:
     if header.get("version") != VERSION:
         raise BadExport(f"export version {header.get('version')!r}: this service reads version {VERSION}")
     try:
+        check_meta(header["meta"])
         meta = meta_from_json(json.dumps(header["meta"]))
-        meta_from_json(meta_to_json(meta))
-        if len(meta.values) != 1 + len(meta.config.extra) or len(meta.start) != len(meta.values):
-            raise ValueError("values and start need one number for the level and for each further accumulator")
     except BROKEN as error:
         raise BadExport(f"the header's meta is broken: {error!r}") from error
     return meta
 
 
-BROKEN = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, struct.error)
-"""What reading a line that is not what it should be can raise."""
-
-
-def _row(fields: dict[str, Any], number: int) -> Row:
+def _row(fields: dict[str, Any], number: int, meta: Meta) -> Row:
     try:
         table, key = fields["table"], tuple(fields["key"])
-        if [type(part) for part in key] != KEY_TYPES[table]:
-            raise TypeError(f"a key of {table} is not {key}")
+        check_key(table, key)
         value = _bytes(fields)
-        _check(table, value)
+        check_value(table, value, meta)
     except BROKEN as error:
         raise BadExport(f"line {number} of the export is broken: {error!r}") from error
     return table, key, value
 
 
-KEY_TYPES: dict[str, list[type]] = {
-    "steps": [int],
-    "problems": [str],
-    "undo": [int, str],
-    "groups": [int, str],
-    "observed": [int, str],
-    "rollouts": [int, str, str],
-    "requests": [str, int, int],
-}
-
-
-def _check(table: str, value: bytes) -> None:
-    """Packed values must unpack: what is kept unread would fail a training request later."""
-    if table == "steps":
-        parse_step(decode(value))
-    elif table == "undo" and value:
-        unpack_problem("", value)
-    elif table == "groups":
-        unpack_group(value)
-    elif table == "observed":
-        unpack_observed(value)
-
-
 def _parse(line: str, number: int) -> dict[str, Any]:
     try:
         fields = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadExport(f"line {number} of the export is not JSON: {error}") from error
     if not isinstance(fields, dict):
         raise BadExport(f"line {number} of the export is not an object")

@@ -20,7 +20,7 @@ from typing import Any, TypeGuard, TypeVar
 
 import orjson
 
-from deepcompress_client.wire import ShapeRequest
+from deepcompress_client.wire import MAX_COUNT, ShapeRequest
 
 from ...difficulty.errors import StoreUnavailable
 from ...rendezvous import Arrival, Cohort, Collecting, Refused, Released
@@ -81,6 +81,8 @@ class Place:
             raise invalid(ROLLOUT, f"a cohort needs {ROLLOUT}, and {GROUP} or {TASK}")
         if not 0 <= index < size:
             raise invalid(ROLLOUT, f"must be between 0 and {size - 1}")
+        if not 0 <= attempt <= MAX_COUNT:
+            raise invalid(ATTEMPT, f"must be between 0 and {MAX_COUNT}")
         if not 0 < len(str(name)) <= 256 or not str(name).isprintable():
             raise invalid(GROUP, "must be a number or 1 to 256 printable characters")
         # A group named 7 is not task 7's.

@@ -2,7 +2,7 @@
 -- KEYS[1] the run's meta. Writes nothing.
 
 local P = string.sub(KEYS[1], 1, -2)
+if not load_meta(P) then return {1, 'unknown-run'} end
 local meta = call('HGETALL', P .. 'm')
-if #meta == 0 then return {1, 'unknown-run'} end
 local last = call('ZREVRANGE', P .. 's', 0, 0)[1] or call('HGET', P .. 'm', 'pruned')
 return {0, integer(epoch_of(P)), meta, call('HGETALL', P .. 't'), call('HGET', P .. 'h', last) or ''}

@@ -1,0 +1,130 @@
+"""What a line of an export must be before it is kept: an import comes from outside, and what is wrong in it would
+fail later requests, of other runs too. Everything here raises one of `BROKEN`."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from .codec import ROLLOUT_BYTES, Meta, decode, parse_step, unpack_group, unpack_observed, unpack_problem
+from .engine import unpack_request
+
+BROKEN = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError, struct.error)
+"""What reading a line that is not what it should be can raise (pydantic's and Unicode's errors are ValueErrors)."""
+LARGEST = 2**53 - 1
+"""Largest integer that Lua keeps whole."""
+LONGEST_NAME = 4096
+
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
+Closed = Annotated[int, Field(ge=-1, le=LARGEST)]
+Size = Annotated[int, Field(ge=1, le=LARGEST)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class _Accumulator(_Strict):
+    kind: Literal["ema", "max", "integrator"]
+    initial: float
+    weight: float
+    target: float
+
+
+class _Config(_Strict):
+    level: _Accumulator
+    extra: list[_Accumulator]
+    reference: Literal["current", "previous", "dataset"]
+    step_level: Literal["all", "last"]
+    keep_steps: Size
+    groups_per_step: Size | None
+    problem_weight: Annotated[float, Field(ge=0, le=1)]
+
+
+class _Meta(_Strict):
+    config: _Config
+    config_text: str
+    kind: Literal["stepped", "stepless"] | None
+    open: Count | None
+    closed: Closed
+    pruned: Closed
+    first: Count | None
+    values: list[float]
+    start: list[float]
+    problems: Count
+    ratio_sum: Annotated[int, Field(ge=-LARGEST, le=LARGEST)]
+    sequence: Count
+    cells: list[tuple[Count, Size, Count, Count, Count, Count, Count, Count, Count]]
+
+
+def check_meta(fields: dict[str, Any]) -> None:
+    """The header's meta, as its JSON was read."""
+    # As JSON once more, in which a list may stand for a tuple and 1 for 1.0.
+    meta = _Meta.model_validate_json(json.dumps(fields))
+    meta.config_text.encode()
+    if not len(meta.values) == len(meta.start) == 1 + len(meta.config.extra):
+        raise ValueError("values and start need one number for the level and for each further accumulator")
+    if meta.pruned > meta.closed or (meta.open is not None and meta.open <= meta.closed):
+        raise ValueError("the steps must be in order: pruned, closed, open")
+    if any(cell[2] > cell[1] for cell in meta.cells):
+        raise ValueError("a cell has more passes than rollouts")
+
+
+KEY_TYPES: dict[str, list[type]] = {
+    "steps": [int],
+    "problems": [str],
+    "undo": [int, str],
+    "groups": [int, str],
+    "observed": [int, str],
+    "rollouts": [int, str, str],
+    "requests": [str, int, int],
+}
+
+
+def check_key(table: str, key: tuple[Any, ...]) -> None:
+    if [type(part) for part in key] != KEY_TYPES[table]:
+        raise TypeError(f"a key of {table} is not {key}")
+    for part in key:
+        if isinstance(part, str):
+            _check_name(part)
+        elif not 0 <= part <= LARGEST:
+            raise ValueError(f"{part} is no step")
+
+
+def check_value(table: str, value: bytes, meta: Meta) -> None:
+    """Packed values must unpack: what is kept unread would fail a training request later."""
+    further = len(meta.config.extra)
+    if table == "steps":
+        step = parse_step(decode(value))
+        levels = (*step.before, *step.after, step.mean or 0.0)
+        if not len(step.before) == len(step.after) == 1 + further or not all(map(math.isfinite, levels)):
+            raise ValueError("before and after need one number for the level and for each further accumulator")
+    elif table == "problems" or (table == "undo" and value):
+        unpack_problem("", value)
+    elif table == "groups":
+        _check_group(value, further)
+    elif table == "observed":
+        _check_name(unpack_observed(value).problem_id)
+    elif table == "rollouts" and len(value) != ROLLOUT_BYTES:
+        raise ValueError("not an observed rollout")
+    elif table == "requests":
+        _, records = unpack_request(value)
+        for record in records:
+            _check_name(record.problem.problem_id)
+
+
+def _check_group(value: bytes, further: int) -> None:
+    record = unpack_group(value)
+    _check_name(record.problem.problem_id)
+    if len(record.accumulators) != further or len(record.digest) != 16:
+        raise ValueError("not a group of this run")
+
+
+def _check_name(name: str) -> None:
+    name.encode()  # no lone surrogates: no answer could say them
+    if len(name) > LONGEST_NAME:
+        raise ValueError("a name is too long")
