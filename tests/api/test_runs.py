@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from fastapi.testclient import TestClient
 
@@ -109,3 +111,49 @@ def test_health(service: TestClient) -> None:
     assert service.get("/readyz").json()["ready"] is True
     page = service.get("/metrics").text
     assert "deepcompress_requests_total" in page
+
+
+HUGE = [2**53, 2**64, 10**400]
+
+
+@pytest.mark.parametrize("number", HUGE)
+def test_integers_that_not_every_store_keeps_whole_are_refused(service: TestClient, run: str, number: int) -> None:
+    service.post("/v1/shape", json=shape_body(run, 0, MIXED)).raise_for_status()
+    item = {"gold": "1", "response": "\\boxed{1}", "run": run, "step": 1, "problem_id": "p", "rollout_id": "r"}
+    single = {"run": run, "step": 1, "problem_id": "p", "group_size": 2, "rollout_index": 0}
+    single |= {"gold": "1", "response": ""}
+    asked: list[tuple[str, str, dict[str, object]]] = [
+        ("POST", "/v1/shape", shape_body(run, 1, MIXED, generation=number)),
+        ("POST", "/v1/shape", shape_body(run, 1, MIXED, epoch=number)),
+        ("POST", "/v1/shape", shape_body(run, number, MIXED)),
+        ("POST", "/v1/verify", {"items": [{**item, "generation": number}]}),
+        ("POST", "/v1/verify", {"items": [{**item, "epoch": number}]}),
+        ("POST", "/v1/rollouts", {**single, "attempt": number}),
+        ("POST", "/v1/rollouts", {**single, "rollout_index": number}),
+        ("PUT", f"/v1/runs/{run}-other", {"groups_per_step": number}),
+        ("POST", f"/v1/runs/{run}/rewind", {"next_step": number}),
+    ]
+    for method, path, body in asked:
+        problem(service.request(method, path, json=body), 422, "invalid-request")
+    problem(service.get(f"/v1/runs/{run}/history", params={"since": number}), 422, "invalid-request")
+    assert service.get("/v1/runs").status_code == 200
+
+
+def test_a_checkpoint_is_restored_by_a_name_that_one_can_have(service: TestClient, run: str) -> None:
+    service.put(f"/v1/runs/{run}", json={})
+    for name in ("\ud800", "", "a/b", "x" * 200):
+        body = json.dumps({"checkpoint": name}).encode()
+        problem(service.post(f"/v1/runs/{run}/restore", content=body), 422, "invalid-request")
+
+
+@pytest.mark.parametrize("text", ["not json", "[]", '{"strategy": {"name": "of-tomorrow"}}', '{"keep_steps": 0}'])
+def test_an_import_whose_configuration_will_not_do_changes_nothing(service: TestClient, run: str, text: str) -> None:
+    service.post("/v1/shape", json=shape_body(run, 0, MIXED)).raise_for_status()
+    exported = service.get(f"/v1/runs/{run}/export").text
+    header, *rest = exported.splitlines()
+    fields = json.loads(header)
+    fields["meta"]["config_text"] = text
+    answer = service.put(f"/v1/runs/{run}/import", content="\n".join([json.dumps(fields), *rest]))
+    problem(answer, 409, "config-not-supported")
+    assert service.get(f"/v1/runs/{run}/export").text == exported
+    assert service.get("/v1/runs").status_code == 200

@@ -117,3 +117,8 @@ class Run:
     @property
     def levels(self) -> dict[int, float]:
         return {step.step: step.level for step in self.driver.history(self.name)}
+
+
+def states_of(run: Run) -> object:
+    problems, _ = run.driver.problems(run.name, limit=1000)
+    return run.levels, problems, run.state.level, run.state.problems

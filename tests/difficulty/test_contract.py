@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import random
 from collections.abc import Callable
 
@@ -12,7 +11,7 @@ import pytest
 from deepcompress_service.difficulty import errors
 from deepcompress_service.difficulty.model import Accumulator, Commit, DifficultyConfig, Observation
 
-from .driving import Driver, Run, group
+from .driving import Driver, Run, group, states_of
 
 MakeRun = Callable[..., Run]
 
@@ -484,11 +483,6 @@ def test_many_observations_at_once(driver: Driver, new_run: MakeRun) -> None:
 # --- going back
 
 
-def states_of(run: Run) -> object:
-    problems, _ = run.driver.problems(run.name, limit=1000)
-    return run.levels, problems, run.state.level, run.state.problems
-
-
 def test_rewind_is_exact(new_run: MakeRun) -> None:
     run = new_run()
     rng = random.Random(3)
@@ -647,57 +641,6 @@ def test_stepless_rewind_forgets_requests(new_run: MakeRun) -> None:
     assert run.commit(None, group("a", 1), request_id="r1", request_digest=b"1" * 16).groups[0].replayed
     outcome = run.commit(None, group("a", 3), request_id="r3", request_digest=b"1" * 16)
     assert (outcome.step, outcome.groups[0].replayed) == (2, False)
-
-
-# --- export and import
-
-
-def test_export_imports_as_the_same_state(driver: Driver, new_run: MakeRun) -> None:
-    run, copy = new_run(keep_steps=3, extra=(Accumulator("max", 0.1),)), new_run()
-    for step in range(6):
-        run.commit(step, group(f"p{step % 4}", step % 5), group("q", 1, 3, tokens=None))
-    run.observe(5, "seen", "s0", True, tokens=3)
-    run.observe(6, "later", "s0", True)
-    lines = driver.export(run.name)
-    assert json.loads(lines[0])["format"] == "deepcompress-run"
-    driver.import_run(copy.name, lines)
-    assert sorted(driver.export(copy.name)[1:]) == sorted(lines[1:])
-    for one in (run, copy):
-        assert one.commit(4, group("p0", 4)).groups[0].replayed
-        one.commit(7, group("p1", 2))
-    assert states_of(copy) == states_of(run)
-    driver.rewind(run.name, 5)
-    driver.rewind(copy.name, 5)
-    assert states_of(copy) == states_of(run)
-    assert copy.state.epoch == 2
-
-
-def test_broken_import_changes_nothing(driver: Driver, new_run: MakeRun) -> None:
-    run = new_run()
-    run.commit(1, group("a", 1), group("b", 1))
-    lines = driver.export(run.name)
-    header, *rows, end = lines
-    bad_rows = [
-        "{",
-        "[]",
-        '{"table": "else", "key": [1], "data": ""}',
-        '{"table": "groups", "key": [1, "g"], "data": "AAAA"}',
-        '{"table": "groups", "key": ["1", "g"], "data": "AAAA"}',
-        '{"table": "problems", "key": ["p"], "before": {}, "tally": {"attempts": -1}}',
-        '{"table": "steps", "key": [1], "step": {"before": [1], "after": [1], "groups": "many"}}',
-    ]
-    broken_exports = [
-        [],
-        lines[:-1],
-        ["{}"],
-        ["[]"],
-        [header, *rows[1:], end],
-        [header.replace("values", "v"), *rows, end],
-    ]
-    for broken in broken_exports + [[header, bad, *rows[1:], end] for bad in bad_rows]:
-        with pytest.raises(errors.DifficultyError):
-            driver.import_run(run.name, broken)
-        assert driver.export(run.name) == lines
 
 
 # --- together

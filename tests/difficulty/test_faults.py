@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from deepcompress_service.difficulty.errors import StoreTooNew, StoreUnavailable
+from deepcompress_service.difficulty.model import DifficultyConfig
 from deepcompress_service.difficulty.store import open_store
 
 from .campaign import Faults, Plan, check, train
@@ -286,7 +287,18 @@ def test_redis_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         store = open_store(server.url)
         await store.open()
         await store.commit(plan.commit(0, plan.steps[0][0]))
-        server.client().hset("dc:{newer}:m", "schema", 2)
+        await store.put_run("ours", DifficultyConfig(), "{}")
+        key = "dc:{newer}:m"
+        for field, value in (("config", '{"what": "is new"}'), ("schema", "2")):
+            was = server.client().hget(key, field)
+            server.client().hset(key, field, value)
+            for look in (store.get_run, store.history, store.problems, store.checkpoints):
+                with pytest.raises(StoreTooNew):
+                    await look("newer")
+            assert [state.run for state in await store.list_runs()] == ["ours"], "one of them hides the others"
+            assert (await store.sweep(None)).runs == ()
+            if field != "schema":
+                server.client().hset(key, field, was)
         with pytest.raises(StoreTooNew):
             await store.commit(plan.commit(1, plan.steps[1][0]))
         server.client().set("dc:schema", 2)

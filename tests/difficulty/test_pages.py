@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,9 @@ from redis import Redis
 from redis.asyncio.connection import Connection
 
 from deepcompress_service.difficulty.codec import GroupRecord, pack_group, unpack_group
-from deepcompress_service.difficulty.model import Accumulator, DifficultyConfig, ProblemState
+from deepcompress_service.difficulty.model import Accumulator, Commit, DifficultyConfig, ProblemState
+from deepcompress_service.difficulty.paging import BadCursor
+from deepcompress_service.difficulty.redis import RedisStore
 from deepcompress_service.difficulty.redis_commit import TOKEN_BYTES, _packed, split_group, whole_group
 from deepcompress_service.difficulty.redis_link import pack
 from deepcompress_service.difficulty.redis_rows import PAGE
@@ -211,3 +215,66 @@ def test_a_group_cut_in_two_is_whole_again(stale: bool, counts: bool, accumulato
     bare = tail.removesuffix(record.payload)
     assert unpack_group(whole_group(bare, shared, _packed([record.payload, b"another's"]))) == record
     assert _packed([b"", b""]) == b""
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "[" * 3000,
+        '["problem_id",1' + "0" * 400 + ',"x"]',
+        '["problem_id",0,"\\ud800"]',
+        '["problem_id",0,5]',
+        "{}",
+        "1",
+    ],
+)
+def test_a_made_up_cursor_is_refused(driver: Driver, new_run: MakeRun, cursor: str) -> None:
+    run = new_run()
+    run.commit(1, group("a", 1))
+    with pytest.raises(BadCursor):
+        driver.problems(run.name, cursor=base64.urlsafe_b64encode(cursor.encode()).decode())
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_a_step_that_opens_while_one_looks_is_seen(redis_url: str, closes: bool) -> None:
+    """The run is read, then its problems: in between they may have come to belong to a step that was not there, and
+    that is closed (`closes`) when the run is read again."""
+    config = DifficultyConfig(level=Accumulator("ema", 1.0, weight=0.5))
+    name = f"opens-{closes}"
+
+    async def scenario() -> None:
+        looking, training = RedisStore(redis_url), RedisStore(redis_url)
+        steps = itertools.count()
+        read = looking._read
+
+        async def touch(problem: str) -> None:
+            groups = (group(problem, 1),)
+            await training.commit(Commit(name, groups, step=next(steps), config=config, config_text="{}"))
+
+        async def read_late(run: str, key: str | None = None) -> Any:
+            nonlocal reads
+            reads += 1
+            if reads == 2 and closes:
+                await touch("other")
+            found = await read(run, key)
+            if reads == 1:
+                await touch("p")
+            return found
+
+        await touch("p")
+        for sort in ("alone", "problem_id", "pass_ratio"):
+            reads = 0
+            looking._read = read_late  # type: ignore[method-assign]
+            if sort == "alone":
+                seen = await looking.problem(name, "p")
+            else:
+                page, _ = await looking.problems(name, sort=sort)  # type: ignore[arg-type]
+                seen = next(problem for problem in page if problem.problem_id == "p")
+            assert reads == 2
+            levels = {step.step: step.level for step in await training.history(name)}
+            assert seen.last_pass_ratio is not None and seen.last_step is not None
+            assert seen.last_beta == seen.last_pass_ratio - levels[seen.last_step]
+        await looking.close()
+        await training.close()
+
+    asyncio.run(scenario())

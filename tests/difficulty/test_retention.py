@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from deepcompress_service import sweeping
 from deepcompress_service.app import create_app
 from deepcompress_service.difficulty import errors
+from deepcompress_service.difficulty.memory import MemoryStore
 from deepcompress_service.difficulty.model import Commit, DifficultyConfig
 from deepcompress_service.difficulty.retention import OBSERVATIONS_S
 from deepcompress_service.difficulty.store import open_store
@@ -212,3 +213,17 @@ def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
             Settings()
         monkeypatch.delenv(f"DEEPCOMPRESS_{name}")
     assert Settings().run_ttl_days == 0
+
+
+def test_looking_at_runs_that_are_not_there_keeps_nothing_in_memory() -> None:
+    driver = Driver("memory://")
+    for number in range(50):
+        for look in (driver.get_run, driver.delete_run, driver.history, driver.export):
+            with pytest.raises(errors.UnknownRun):
+                look(f"nobody-{number}")
+        with pytest.raises(errors.UnknownRun):
+            driver.commit(Commit(f"nobody-{number}", (group("p", 1),), step=0))
+    assert isinstance(driver.store, MemoryStore)
+    place = driver.store._place
+    assert not place.views and not place.made and not place.used
+    driver.close()

@@ -180,7 +180,8 @@ class MemoryPlace:
     views: dict[tuple[str, str | None], MemoryView] = field(default_factory=dict)
     saved: dict[str, dict[str, Checkpoint]] = field(default_factory=dict)
     used: dict[str, float] = field(default_factory=dict)
-    writing: bool = False
+    made: dict[tuple[str, str | None], MemoryView] = field(default_factory=dict)
+    """Views of what was not there, by this transaction: a look, or a refusal, leaves nothing behind."""
 
     def epoch(self, run: str) -> int:
         return self.epochs.get(run, 0)
@@ -201,12 +202,14 @@ class MemoryPlace:
         return self.used.get(run)
 
     def view(self, run: str, checkpoint: str | None = None) -> MemoryView:
-        found = self.views.get((run, checkpoint))
-        if found is None:
-            found = MemoryView()
-            if self.writing:  # looking at a run that is not there leaves nothing behind
-                self.views[run, checkpoint] = found
-        return found
+        known = self.views.get((run, checkpoint))
+        return self.made.setdefault((run, checkpoint), MemoryView()) if known is None else known
+
+    def end(self, *, keep: bool) -> None:
+        """Of a transaction."""
+        if keep:
+            self.views |= self.made
+        self.made.clear()
 
     def copy(self, run: str, source: str | None, target: str | None) -> None:
         self.views[run, target] = copy.deepcopy(self.view(run, source))
@@ -248,15 +251,24 @@ class MemoryStore(LocalStore):
         """Always there."""
 
     async def _read(self, work: Callable[[Place], T]) -> T:
-        return work(self._place)
-
-    async def _write(self, work: Callable[[Place], T]) -> T:
-        self._place.writing = True
         try:
             return work(self._place)
         finally:
-            self._place.writing = False
+            self._place.end(keep=False)
+
+    async def _write(self, work: Callable[[Place], T]) -> T:
+        keep = False
+        try:
+            result = work(self._place)
+            keep = True
+            return result
+        finally:
+            self._place.end(keep=keep)
 
     async def _stream(self, work: Callable[[Place], Iterator[str]]) -> AsyncIterator[str]:
-        for line in list(work(self._place)):
+        try:
+            lines = list(work(self._place))
+        finally:
+            self._place.end(keep=False)
+        for line in lines:
             yield line

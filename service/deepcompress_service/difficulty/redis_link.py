@@ -228,10 +228,10 @@ class Pinned:
 def _keys(key: str) -> tuple[int, str, str]:
     """A script's declared keys: its own, and one of the same slot that never exists.
 
-    Redis looks at declared keys only, before a script begins. In a cluster's slot that is being moved, where some of a
-    run's keys are here and some are there, the one that is nowhere makes it refuse the script whole, on either side:
-    TRYAGAIN, or ASK and then TRYAGAIN. Else a script could end in its middle, or take what has not come yet for
-    what is not.
+    Redis looks at declared keys only, before a script begins. In a cluster's slot that is being moved, where some of
+    a run's keys are here and some are there, the one that is nowhere makes it refuse the script whole, on either
+    side: TRYAGAIN, or ASK and then TRYAGAIN. Else a script could end in its middle, or take what has not come yet
+    for what is not.
     """
     tag = key[: key.index("}") + 1] if "}" in key else f"{{{key}}}"
     return 2, key, f"{tag}:-"

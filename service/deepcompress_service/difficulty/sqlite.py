@@ -195,24 +195,37 @@ class SqliteStore(LocalStore):
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, thread_name_prefix="difficulty-export") as executor:
             connection = await self._run(executor, self._connect)
+            lines: Iterator[str] = iter(())
+            stopped = False
+
+            def stop() -> None:
+                nonlocal lines, stopped
+                # A statement that is not at its end keeps its snapshot, whatever becomes of the connection.
+                lines, stopped = iter(()), True
+                connection.close()
+
+            def begin() -> None:
+                nonlocal lines
+                connection.execute("BEGIN")
+                lines = work(SqlitePlace(connection, writing=False))
+
+            def some() -> list[str]:
+                found = list(islice(lines, LINES_AT_ONCE))
+                if stopped:
+                    raise StoreUnavailable("the export was read too slowly: ask for it again")
+                return found
+
             # An open snapshot keeps SQLite from writing its log back. So it ends in time, also where the reader has
             # stopped reading and nothing of this is run again.
             last = loop.time() + IMPORT_S
-            end = min(last, loop.time() + STALLED_S)
-            ending = loop.call_at(end, executor.submit, connection.close)
+            stopping = loop.call_later(STALLED_S, executor.submit, stop)
             try:
-                await self._run(executor, lambda: connection.execute("BEGIN"))
-                lines = await self._run(executor, lambda: work(SqlitePlace(connection, writing=False)))
-                while some := await self._run(executor, lambda: list(islice(lines, LINES_AT_ONCE))):
-                    for line in some:
+                await self._run(executor, begin)
+                while portion := await self._run(executor, some):
+                    for line in portion:
                         yield line
-                    ending.cancel()
-                    end = min(last, loop.time() + STALLED_S)
-                    ending = loop.call_at(end, executor.submit, connection.close)
-            except StoreUnavailable:
-                if loop.time() >= end:
-                    raise StoreUnavailable("the export was read too slowly: ask for it again") from None
-                raise
+                    stopping.cancel()
+                    stopping = loop.call_at(min(last, loop.time() + STALLED_S), executor.submit, stop)
             finally:
-                ending.cancel()
-                await loop.run_in_executor(executor, connection.close)
+                stopping.cancel()
+                await loop.run_in_executor(executor, stop)

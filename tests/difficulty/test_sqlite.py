@@ -1,0 +1,178 @@
+"""What only SQLite has: a log that is written back beside the requests, so that it stays small and nothing waits for
+it or depends on it; snapshots that end; a file that takes no write; a store that is closed under its callers."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deepcompress_service.difficulty import sqlite
+from deepcompress_service.difficulty.errors import StoreUnavailable
+from deepcompress_service.difficulty.model import Commit, DifficultyConfig
+from deepcompress_service.difficulty.store import open_store
+
+from .driving import Driver, group
+
+GROUPS, KNOWN = 128, 4000
+ROWS = 1024
+"""Rows until the log is due, in these tests: two or three requests."""
+
+
+class Life:
+    """A run of random problems on a file, whose writer never writes the log back itself."""
+
+    def __init__(self, path: Path) -> None:
+        self.log = Path(f"{path}-wal")
+        self.driver = Driver(f"sqlite:///{path}")
+        assert isinstance(self.driver.store, sqlite.SqliteStore)
+        self.store = self.driver.store
+        self._random, self._step = random.Random(0), 0
+
+    def train(self, steps: int, *, pause: bool = True) -> None:
+        config = DifficultyConfig(keep_steps=4)
+        for _ in range(steps):
+            groups = tuple(group(f"problem-{n}", n % 5) for n in self._random.sample(range(KNOWN), GROUPS))
+            self.driver.commit(Commit("run", groups, step=self._step, config=config, config_text="{}"))
+            self._step += 1
+            if pause and self.store._cleaning is not None:
+                self.store._cleaning.result()
+
+
+@pytest.fixture
+def life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Life]:
+    monkeypatch.setattr(sqlite, "LOG_PAGES", 1_000_000)
+    monkeypatch.setattr(sqlite, "ROWS_IN_LOG", ROWS)
+    life = Life(tmp_path / "state.sqlite3")
+    yield life
+    life.driver.close()
+
+
+def test_the_log_stays_as_long_as_a_few_requests(life: Life) -> None:
+    life.train(20)
+    begun = life.log.stat().st_size
+    life.train(60)
+    assert life.log.stat().st_size < 1.5 * begun
+
+
+def test_a_reader_that_holds_the_log_open_holds_up_nothing(life: Life, tmp_path: Path) -> None:
+    life.train(20)
+    begun = life.log.stat().st_size
+    reader = sqlite3.connect(tmp_path / "state.sqlite3", isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM problems").fetchone()
+    life.train(60)
+    held = life.log.stat().st_size
+    assert held > 2 * begun, "the reader did not hold it: this test shows nothing"
+    reader.execute("ROLLBACK")
+    reader.close()
+    life.train(60)
+    assert life.log.stat().st_size < 1.2 * held
+    assert life.driver.get_run("run").step == 139
+
+
+def test_a_log_that_cannot_be_written_back_fails_no_request(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def broken() -> sqlite3.Connection:
+        asked.append(None)
+        raise sqlite3.OperationalError("disk I/O error")
+
+    life.train(1)
+    monkeypatch.setattr(life.store, "_connect", broken)
+    life.train(20)
+    assert asked
+    monkeypatch.undo()
+    assert life.driver.get_run("run").step == 20
+
+
+def test_the_writer_does_it_where_requests_leave_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "LOG_PAGES", 1024)
+    monkeypatch.setattr(sqlite, "ROWS_IN_LOG", 10**9)
+    busy = Life(tmp_path / "busy.sqlite3")
+    busy.train(80, pause=False)
+    assert busy.log.stat().st_size < 4 * 1024 * sqlite.PAGE_BYTES
+    busy.driver.close()
+
+
+def test_an_export_that_nobody_reads_ends_and_frees_the_log(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    life.train(20)
+    monkeypatch.setattr(sqlite, "STALLED_S", 0.2)
+    exported = life.store.export_run("run")
+
+    async def stall() -> None:
+        await anext(exported)
+        await asyncio.sleep(0.5)
+
+    life.driver.wait(stall())
+    life.train(5)
+    begun = life.log.stat().st_size
+    life.train(60)
+    assert life.log.stat().st_size < 1.5 * begun
+
+    async def go_on() -> None:
+        async for _ in exported:
+            pass
+
+    with pytest.raises(StoreUnavailable, match="too slowly"):
+        life.driver.wait(go_on())
+
+
+def test_an_export_that_is_read_slowly_is_whole(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    life.train(10)
+    monkeypatch.setattr(sqlite, "STALLED_S", 0.5)
+    monkeypatch.setattr(sqlite, "LINES_AT_ONCE", 1000)
+
+    async def read() -> list[str]:
+        lines = []
+        async for line in life.store.export_run("run"):
+            lines.append(line)
+            if len(lines) % 500 == 0:
+                await asyncio.sleep(0.2)
+        return lines
+
+    lines = life.driver.wait(read())
+    assert len(lines) > 2000 and lines == life.driver.export("run")
+
+
+def test_a_file_that_takes_no_write_is_not_ready(tmp_path: Path) -> None:
+    driver = Driver(f"sqlite:///{tmp_path / 'state.sqlite3'}")
+    driver.ping()
+    assert isinstance(driver.store, sqlite.SqliteStore) and driver.store._write_connection is not None
+    driver.store._write_connection.execute("PRAGMA query_only = ON")  # as a full disk: it still reads
+    with pytest.raises(StoreUnavailable):
+        driver.ping()
+    driver.close()
+
+
+def test_a_store_that_is_closed_under_its_callers_refuses_or_answers(tmp_path: Path) -> None:
+    async def scenario() -> list[object]:
+        store = open_store(f"sqlite:///{tmp_path / 'state.sqlite3'}")
+        await store.open()
+        config = DifficultyConfig()
+        commits = [
+            store.commit(Commit("run", (group(f"p{n}", 1),), step=0, config=config, config_text="{}"))
+            for n in range(30)
+        ]
+        tasks = [asyncio.create_task(commit) for commit in commits]
+        await asyncio.sleep(0.005)
+        await store.close()
+        late = [asyncio.create_task(call) for call in (store.get_run("run"), store.ping())]
+        return list(await asyncio.gather(*tasks, *late, return_exceptions=True))
+
+    found = asyncio.run(scenario())
+    assert all(isinstance(one, StoreUnavailable) for one in found if isinstance(one, BaseException))
+    assert isinstance(found[-1], StoreUnavailable)
+    again = Driver(f"sqlite:///{tmp_path / 'state.sqlite3'}")
+    acknowledged = sum(not isinstance(one, BaseException) for one in found)
+    assert again.get_run("run").problems == acknowledged
+    again.close()
+
+
+def test_a_database_in_memory_is_no_store() -> None:
+    with pytest.raises(ValueError, match="memory://"):
+        open_store("sqlite:///:memory:")
