@@ -1,9 +1,11 @@
-"""The trainer's commands, behind ``deepcompress train`` and ``deepcompress eval``, and for ``accelerate launch``:
+"""The trainer's commands, behind ``deepcompress train`` and ``deepcompress eval``, and for ``torchrun``:
 
 python -m deepcompress_trainer [CONFIG.yaml] [--SETTING VALUE ...] [--service-url URL | --embedded] [--resume]
 python -m deepcompress_trainer plot RUNS... [--out PICTURE.png]
 python -m deepcompress_trainer eval MODEL [--data ...] [--service-url URL | --embedded]
 python -m deepcompress_trainer sft ...
+
+Exit status: 0 done, 2 the arguments, the settings or a file are wrong, 3 the service said no or none answered.
 """
 
 from __future__ import annotations
@@ -17,9 +19,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from deepcompress_client import Client
-from deepcompress_client.errors import DeepCompressError
+from deepcompress_client.errors import DeepCompressError, InvalidRequest, TooLarge
 
-from .config import TrainConfig, load, parse_flags, shipped
+from .config import SettingsError, TrainConfig, load, parse_flags, shipped
 
 _TRAIN = """\
 Train a policy with GRPO, every batch scored by the service over HTTP.
@@ -30,7 +32,7 @@ Train a policy with GRPO, every batch scored by the service over HTTP.
   deepcompress train --name mine --model PATH --data train.jsonl --eval_data test.jsonl --embedded     flags alone
   deepcompress train plot runs/a runs/b                      pictures: seeds of the same settings become bands
   deepcompress train sft chain OUT                           make a start checkpoint (also: sft gsm8k, sft jsonl)
-  deepcompress eval runs/tiny/checkpoints/step-000079/model  avg@k and greedy, by bin
+  deepcompress eval runs/tiny/checkpoints/step-000119/model  avg@k and greedy, by bin
 
 CONFIG is a YAML file of the settings below, or a shipped one: {shipped}. Without one, flags say it all.
 A flag --SETTING VALUE wins over the file; --strategy.alpha 0.5 sets one key of a mapping.
@@ -40,12 +42,24 @@ Evaluate a model: pass@1 by sampling (avg@k) and greedy, tokens and truncation, 
 intervals. Every setting of `deepcompress train --help` that an evaluation reads can be given as a flag.
 
   deepcompress eval start --embedded
+  deepcompress eval runs/tiny/checkpoints/step-000119/model --embedded
   deepcompress eval PATH/model --data gsm8k:gsm8k_test.jsonl --eval_problems 200 --eval_samples 4 --embedded
+
+A model that lies in a run's checkpoint is evaluated as the run evaluates; flags win. The problems are those of
+--eval_data, else of --data.
 """
 
 
 _OWN = frozenset({"help", "service-url", "embedded", "resume", "fresh", "no-plot", "json"})
 """The commands' own flags; every other one is a setting."""
+
+EVALUATED = (
+    *("chat", "data", "eval_data", "chain_operations", "eval_problems", "eval_samples", "seed"),
+    *("max_new_tokens", "temperature", "generation", "compact_at", "answer_format"),
+)
+"""What an evaluation takes over from the run whose checkpoint it is given; the machine's settings stay its own."""
+USAGE_ERROR, SERVICE_ERROR = 2, 3
+"""Exit statuses, as those of the service's own commands."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,7 +88,7 @@ def _train(given: list[str]) -> int:
         parser.error("name a configuration, or give settings as flags")
     try:
         config = parse_flags({}, flags) if asked.config is None else load(asked.config, flags)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         parser.error(str(error))
     if (config.folder / "metrics.jsonl").exists() and not (asked.resume or asked.fresh):
         parser.error(f"{config.folder} holds a run: --resume goes on with it, --fresh starts it again")
@@ -83,10 +97,10 @@ def _train(given: list[str]) -> int:
 
     if asked.fresh:
         checkpoint.clear(config.folder)
-    with _service(asked, config.folder) as url:
+    with _errors_in_a_line(parser), _service(asked, config.folder) as url:
         try:
             trainer = Trainer(config, Client(url), resume=asked.resume)
-        except (ValueError, FileNotFoundError) as error:  # settings that do not fit the run, the data or the machine
+        except (ValueError, OSError) as error:  # settings that do not fit the run, the data or the machine
             parser.error(str(error))
         trainer.run()
         main_process = trainer.main
@@ -106,21 +120,30 @@ def _eval(given: list[str]) -> int:
 
     import torch
 
+    from .checkpoint import settings_beside
     from .config import start_checkpoint
     from .evaluate import evaluate
     from .model import load_policy, on_cpu
-    from .train import read_data
+    from .train import read_held_out
     from .watch import results
 
     try:
-        config = parse_flags({"model": asked.model, "eval_data": flags.get("data")}, flags)
+        run = settings_beside(Path(asked.model))
+        if run:
+            print(f"as the run {run['name']} evaluates; flags win", file=sys.stderr)
+        values = {name: value for name, value in run.items() if name in EVALUATED}
+        if "data" in flags:  # it names the problems to evaluate on; the run's held-out ones are others
+            values["eval_data"] = flags["data"]
+        config = parse_flags({**values, "model": asked.model, "chain_problems": 1}, flags)
         torch.set_num_threads(config.threads)
         model = start_checkpoint() if config.model == "start" else config.model
         policy = load_policy(model, device="cpu" if on_cpu(config.device) else "cuda")
-        _, held_out = read_data(config)
-    except (ValueError, FileNotFoundError) as error:
+        if config.chat:
+            policy.check_chat()
+        held_out = read_held_out(config)
+    except (ValueError, OSError) as error:
         parser.error(str(error))
-    with TemporaryDirectory() as folder, _service(asked, Path(folder)) as url:
+    with _errors_in_a_line(parser), TemporaryDirectory() as folder, _service(asked, Path(folder)) as url:
         found = evaluate(policy, held_out, Client(url), config, seed=f"eval/{config.seed}")
     if asked.json:
         print(json.dumps(found.as_dict()))
@@ -139,8 +162,23 @@ def _plot(given: list[str]) -> int:
             parser.error(f"{folder} holds no run")
     from .plot import plot_runs
 
-    print(plot_runs(asked.runs, asked.out))
+    try:
+        print(plot_runs(asked.runs, asked.out))
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
     return 0
+
+
+@contextmanager
+def _errors_in_a_line(parser: argparse.ArgumentParser) -> Iterator[None]:
+    """What a run or an evaluation meets on its way and a person can mend: one line and an exit status. Any other
+    exception is a fault of the trainer's, and keeps its traceback."""
+    try:
+        yield
+    except (SettingsError, InvalidRequest, TooLarge) as error:
+        parser.exit(USAGE_ERROR, f"{parser.prog}: error: {error}\n")
+    except DeepCompressError as error:
+        parser.exit(SERVICE_ERROR, f"{parser.prog}: error: {error}\n")
 
 
 def _parser(name: str, text: str) -> argparse.ArgumentParser:
@@ -209,7 +247,11 @@ def _service(asked: argparse.Namespace, folder: Path) -> Iterator[str | None]:
 
 def _say_where_no_service_is(url: str | None) -> None:
     """The client waits for a service that is away, as it should in a run; who just begins may have forgotten it."""
-    with Client(url) as client:
+    try:
+        asking = Client(url)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+    with asking as client:
         try:
             client.health()
         except DeepCompressError as error:

@@ -5,7 +5,7 @@
         optimiser.pt      AdamW's moments
         random.pt         torch's random states (for models that draw in training; sampling is seeded by step)
         service.jsonl     the run's difficulty state, exported; the service has it as a checkpoint too
-        state.json        the step, the data cursor, the settings
+        state.json        the step, the data cursor, the settings, the number of processes
 
 A folder is written under another name and renamed when it is whole, so that one with this name is whole.
 """
@@ -25,7 +25,12 @@ import torch
 from .config import TrainConfig, as_dict
 
 MAY_CHANGE = frozenset({"steps", "out", "eval_every", "save_every", "keep_checkpoints", "device", "threads"})
-"""Settings that a resumed run may give anew: none of them changes what a step computes."""
+"""Settings that a resumed run may give anew. The first five have no part in what a step computes; `device` and
+`threads` have (another GPU draws otherwise, other threads add up in another order), but a run must be able to move
+to another machine: it goes on from the same state, no longer bit for bit."""
+
+
+STATE = "state.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,8 @@ class Found:
     step: int
     cursor: int
     config: dict[str, Any]
+    processes: int | None
+    """How many processes trained; None where an older trainer did not write it down."""
 
     @property
     def name(self) -> str:
@@ -60,7 +67,15 @@ def service_name(folder: Path) -> str:
 
 
 def write(
-    folder: Path, *, policy: Any, optimiser: Any, step: int, cursor: int, config: TrainConfig, rewards: Any
+    folder: Path,
+    *,
+    policy: Any,
+    optimiser: Any,
+    step: int,
+    cursor: int,
+    config: TrainConfig,
+    processes: int,
+    rewards: Any,
 ) -> Path:
     """Save the state as at the end of `step`. The service goes first: a checkpoint there that no folder names
     does no harm, a folder whose checkpoint is missing would."""
@@ -74,8 +89,8 @@ def write(
     save_policy(policy, part / "model")
     torch.save(optimiser.state_dict(), part / "optimiser.pt")
     torch.save(_random_states(), part / "random.pt")
-    state = {"step": step, "cursor": cursor, "config": as_dict(config)}
-    (part / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
+    state = {"step": step, "cursor": cursor, "processes": processes, "config": as_dict(config)}
+    (part / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
     for file in part.rglob("*"):
         if file.is_file():
             with file.open("rb") as handle:
@@ -111,8 +126,8 @@ def find(folder: Path) -> list[Found]:
     found = []
     for path in sorted((folder / "checkpoints").glob("step-*")):
         if path.suffix not in (".part", ".gone"):
-            state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-            found.append(Found(path, state["step"], state["cursor"], state["config"]))
+            state = json.loads((path / STATE).read_text(encoding="utf-8"))
+            found.append(Found(path, state["step"], state["cursor"], state["config"], state.get("processes")))
     return found
 
 
@@ -124,8 +139,23 @@ def clear(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def check_same(found: Found, config: TrainConfig) -> None:
-    """Raises ValueError where a setting that decides the numbers is not what the run began with."""
+def settings_beside(model: Path) -> dict[str, Any]:
+    """The settings of the run whose checkpoint `model` lies in; none where it lies in no checkpoint."""
+    file = model.resolve().parent / STATE
+    settings: dict[str, Any] = {}
+    if model.name == "model" and file.is_file():
+        settings = json.loads(file.read_text(encoding="utf-8"))["config"]
+    return settings
+
+
+def check_same(found: Found, config: TrainConfig, *, processes: int) -> None:
+    """Raises ValueError where something that decides the numbers is not what the run began with: a setting, or the
+    number of processes, since each samples its groups by a seed of its own."""
+    if found.processes not in (None, processes):
+        raise ValueError(
+            f"{found.folder} was written with other processes: were {found.processes}, are {processes}; "
+            f"go on with torchrun --nproc_per_node {found.processes}, or start again with --fresh"
+        )
     now = as_dict(config)
     changed = [
         f"{name}: was {old!r}, is {now.get(name)!r}"

@@ -10,12 +10,21 @@ token-level loss, no KL, filter on accuracy), at the size of the small task.
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
+
+from deepcompress_client.wire import AnswerFormat
+
+from . import task
+
+
+class SettingsError(ValueError):
+    """Settings that do not fit what a run met on its way; the message names the setting."""
 
 
 def _f(default: Any, text: str) -> Any:
@@ -30,7 +39,7 @@ def _f(default: Any, text: str) -> Any:
 class TrainConfig:
     """What one training run is. Frozen: a run never changes its settings, a resumed one is checked against them."""
 
-    name: str = _f("run", "the run's name, in the service too")
+    name: str = _f("run", "the run's name, in the service too: letters, digits, dots, - and _")
     out: str = _f("runs", "folder that holds the run's folder, OUT/NAME")
     seed: int = _f(0, "of sampling and of the order of problems")
 
@@ -38,15 +47,17 @@ class TrainConfig:
     model: str = _f("start", "'start' (the shipped start checkpoint), a local folder, or a .gguf file")
     chat: bool = _f(False, "prompts through the tokenizer's chat template")
     data: str = _f("chain", "'chain' (the synthetic task), PATH.jsonl, or gsm8k:PATH.jsonl")
-    eval_data: str | None = _f(None, "held-out problems, as data; chain has its own")
-    chain_operations: list[int] = _f([1, 16], "fewest and most operations of the synthetic task")
+    eval_data: str | None = _f(None, "held-out problems, as data; chain has its own where none are named")
+    chain_operations: list[int] = _f(
+        [1, 16], f"fewest and most operations of the synthetic task, at most {task.MAX_OPERATIONS}"
+    )
     chain_problems: int = _f(4096, "how many training problems of the synthetic task there are")
 
     # one step
     steps: int = _f(80, "training steps")
     problems_per_step: int = _f(24, "groups that a step trains on (and draws in one generation batch)")
     group_size: int = _f(
-        8, "G. 'Longer' acts only for pass ratios from 2/G up to the level, so a small G leaves it little"
+        8, "G, at least 2. 'Longer' acts only for pass ratios from 2/G up to the level, so a small G leaves it little"
     )
     max_new_tokens: int = _f(150, "a response is cut there, and is then truncated")
     temperature: float = _f(1.0, "of sampling; training uses log-probabilities of the same distribution")
@@ -59,14 +70,18 @@ class TrainConfig:
     strategy: dict[str, Any] = _f({"name": "deepcompress"}, "the service's strategy and its parameters")
     outcome: dict[str, float] = _f({"correct": 1.0, "wrong": -1.0}, "outcome rewards; they go to the service")
     overlong: dict[str, Any] | None = _f(None, "soft overlong term {max_tokens, buffer_tokens, factor}")
-    answer_format: str = _f("boxed", "where the answer is looked for")
+    answer_format: AnswerFormat = _f(
+        "boxed", "where the answer is looked for: boxed, one_boxed, final_answer or bare"
+    )
 
     # from rewards to advantages
     filter_metric: Literal["acc", "reward", "none"] = _f(
         "acc",
-        "which groups train. acc: pass ratio strictly between 0 and 1 (DAPO, the authors); an all-correct group "
-        "never trains on its lengths. reward: any group with a signal; all-correct groups then compress, in effect "
-        "another algorithm. none: every group; silent ones still count in the token denominator (as in TRL)",
+        "which groups train. acc: some right and some wrong (DAPO, the authors); an all-correct group never trains "
+        "on its lengths. reward: any group with a signal; all-correct groups then compress, in effect another "
+        "algorithm. none: every group; silent ones still count in the token denominator (as in TRL). acc and reward "
+        "look at the rollouts that are trained on, so not at undecided or masked ones. The metric entropy is of the "
+        "rollouts that this leaves, entropy_sampled of all",
     )
     scale_rewards: Literal["group", "batch", "none"] = _f(
         "group",
@@ -77,7 +92,7 @@ class TrainConfig:
         "reward",
         "reward: the length reward is part of the one reward (the paper). advantage: the outcome part is scaled "
         "by itself and length_weight * (-beta * z) is added, z over the correct rollouts, never divided by a std "
-        "again (as DIET and GDPO keep their terms apart)",
+        "again (as DIET and GDPO keep their terms apart); it needs a strategy with beta and ignores strategy.mode",
     )
     length_weight: float = _f(1.0, "of the length term, where length_term is advantage")
     mask_truncated: bool = _f(False, "leave truncated rollouts out of the loss; that hides what running over costs")
@@ -101,7 +116,9 @@ class TrainConfig:
         "generation", "the ratio's denominator: as sampled, or by a pass of the training graph (for bfloat16)"
     )
     gradient_checkpointing: bool = _f(False, "less memory, more time")
-    device: Literal["auto", "cpu", "cuda"] = _f("auto", "cuda where there is one")
+    device: Literal["auto", "cpu", "cuda"] = _f(
+        "auto", "cuda where there is one; a resume on another device goes on, but not with the same numbers"
+    )
     threads: int = _f(1, "CPU threads; one thread is what makes CPU runs bit-for-bit repeatable")
 
     # evaluation, checkpoints, watching
@@ -127,12 +144,13 @@ def check(config: TrainConfig) -> None:
         value = getattr(config, entry.name)
         if choices and value not in choices:
             raise ValueError(f"{entry.name} is one of {', '.join(choices)}, not {value!r}")
-    for name in ("steps", "problems_per_step", "group_size", "max_new_tokens", "max_generation_batches"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} must be at least 1")
-    for name in ("minibatches", "micro_tokens", "eval_every", "eval_samples", "save_every", "keep_checkpoints"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} must be at least 1")
+    for name, least in _LEAST.items():
+        if getattr(config, name) < least:
+            raise ValueError(f"{name} must be at least {least}, not {getattr(config, name)}")
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", config.name) or config.name in (".", ".."):
+        raise ValueError(f"name: {config.name!r} is no run's name: use up to 128 letters, digits, dots, - and _")
+    if config.data == "chain" or config.eval_data == "chain":
+        _check_chain(config)
     if config.temperature <= 0:
         raise ValueError("temperature must be above 0: training samples")
     if 0 < config.decay_steps < config.steps:
@@ -141,6 +159,31 @@ def check(config: TrainConfig) -> None:
         )
     if config.filter_metric == "none" and config.max_generation_batches > 1:
         raise ValueError("filter_metric none keeps every group: max_generation_batches must be 1")
+
+
+_LEAST = {
+    **dict.fromkeys(("steps", "problems_per_step", "max_new_tokens", "max_generation_batches"), 1),
+    **dict.fromkeys(("minibatches", "micro_tokens", "threads", "chain_problems"), 1),
+    **dict.fromkeys(("eval_every", "eval_problems", "eval_samples", "save_every", "keep_checkpoints"), 1),
+    "group_size": 2,  # an advantage is a reward less its group's mean: one rollout alone never trains
+    **dict.fromkeys(("generation_chunk", "warmup_steps", "decay_steps", "compact_at"), 0),
+}
+"""The least value of a setting."""
+
+
+def _check_chain(config: TrainConfig) -> None:
+    """Raises ValueError where the synthetic task cannot be drawn as asked."""
+    bounds = config.chain_operations
+    whole = [type(bound) is int for bound in bounds]
+    if whole != [True, True] or not 1 <= bounds[0] <= bounds[1] <= task.MAX_OPERATIONS:
+        raise ValueError(
+            f"chain_operations: {bounds!r} is not [fewest, most], two whole numbers from 1 to {task.MAX_OPERATIONS}"
+        )
+    training = config.chain_problems if config.data == "chain" else 0
+    try:
+        task.check_chains((bounds[0], bounds[1]), training, config.eval_problems)
+    except ValueError as error:
+        raise ValueError(f"chain_problems and eval_problems: {error}") from None
 
 
 def parse(values: dict[str, Any]) -> TrainConfig:
@@ -157,13 +200,14 @@ def _fit(name: str, value: Any, hint: Any) -> Any:
     kinds = get_args(hint) if type(None) in get_args(hint) else (hint,)
     if value is None and type(None) in kinds:
         return None
-    if float in kinds and isinstance(value, int | float | str) and not isinstance(value, bool):
-        return float(value)  # YAML reads 3e-4 as text
-    for kind, type_ in ((bool, bool), (int, int), (str, str)):
-        if kind in kinds:
-            if type(value) is not type_:
-                raise ValueError(f"{name}: {value!r} is not of type {type_.__name__}")
-            return value
+    kind = next(get_origin(kind) or kind for kind in kinds if kind is not type(None))
+    if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML reads 3e-4 as text
+        except ValueError:
+            raise ValueError(f"{name}: {value!r} is no number") from None
+    if kind is not Literal and type(value) is not kind:  # `check` knows the words to choose from
+        raise ValueError(f"{name}: {value!r} is not of type {kind.__name__}")
     return value
 
 
@@ -171,13 +215,13 @@ def load(source: str, flags: dict[str, str]) -> TrainConfig:
     """A YAML file, or the name of a shipped configuration, with flags over it. A flag's value is read as YAML;
     ``strategy.alpha`` sets one key of a mapping."""
     path = Path(source)
-    if path.exists():
+    if path.is_file():
         text = path.read_text(encoding="utf-8")
     elif source in shipped():
         text = (resources.files(__package__) / "configs" / f"{source}.yaml").read_text(encoding="utf-8")
     else:
         raise ValueError(f"no such file, and no shipped configuration: {source} (shipped: {', '.join(shipped())})")
-    values = yaml.safe_load(text) or {}
+    values = _read_yaml(text, source) or {}
     if not isinstance(values, dict):
         raise ValueError(f"{source} is no mapping of settings")
     values.setdefault("name", path.stem)
@@ -189,18 +233,30 @@ def parse_flags(values: dict[str, Any], flags: dict[str, str]) -> TrainConfig:
     values = dict(values)
     for flag, written in flags.items():
         name, _, key = flag.partition(".")
-        value = yaml.safe_load(written)
+        value = _read_yaml(written, f"--{flag}")
         if key:
-            values[name] = {**(values.get(name) or _default_of(name)), key: value}
+            whole = values.get(name) or _default_of(name)
+            if not isinstance(whole, dict):
+                raise ValueError(f"--{flag}: {name} is {whole!r}, no mapping of which {key} could be set")
+            values[name] = {**whole, key: value}
         else:
             values[name] = written if name in ("name", "out", "model", "data", "eval_data") else value
     return parse(values)
 
 
-def _default_of(name: str) -> dict[str, Any]:
+def _read_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{where} cannot be read as YAML: {' '.join(str(error).split())}") from None
+
+
+def _default_of(name: str) -> Any:
     for entry in dataclasses.fields(TrainConfig):
         if entry.name == name and entry.default_factory is not dataclasses.MISSING:
-            return dict(entry.default_factory())
+            return entry.default_factory()
+        if entry.name == name and entry.default not in (None, dataclasses.MISSING):
+            return entry.default
     return {}
 
 

@@ -7,16 +7,18 @@ synthetic task are read by the same name: ``data: chain``, ``data: PATH.jsonl``,
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from . import task
 
 GSM8K_INSTRUCTION = "\nThink step by step, and put the final answer in \\boxed{}."
+T = TypeVar("T")
 _CALCULATOR = re.compile(r"<<[^>]*>>")
 
 
@@ -32,20 +34,50 @@ class Problem:
 
 
 def read_problems(source: str) -> list[Problem]:
-    """The problems of a file; see the module's docstring for the kinds."""
+    """The problems of a file; see the module's docstring for the kinds. Raises OSError where it cannot be read, and
+    ValueError, with file and row, where a row is no problem."""
     kind, _, rest = source.partition(":")
     gsm8k = kind == "gsm8k" and bool(rest)
-    problems = []
-    with Path(rest if gsm8k else source).open(encoding="utf-8") as lines:
-        for place, line in enumerate(lines):
-            row = json.loads(line)
-            problems.append(gsm8k_problem(row, place)[0] if gsm8k else _problem(row, place))
+    problems = read_jsonl(
+        Path(rest if gsm8k else source),
+        lambda row, place: gsm8k_problem(row, place)[0] if gsm8k else _problem(row, place),
+    )
     if not problems:
         raise ValueError(f"{source} holds no problem")
     ids = {problem.problem_id for problem in problems}
     if len(ids) != len(problems):
         raise ValueError(f"{source}: problem_id must be unique; {len(problems) - len(ids)} repeat")
     return problems
+
+
+def read_jsonl(path: Path, read: Callable[[dict[str, Any], int], T]) -> list[T]:
+    """What `read` makes of every row and its place, counted from 0. Blank lines are no rows. Raises OSError, and
+    ValueError with file and row for what `read` refuses by a ValueError (its message goes on after "row N")."""
+    found: list[T] = []
+    with path.open("rb") as lines:
+        for line in lines:
+            if not line.strip():
+                continue
+            try:
+                try:
+                    row = json.loads(line)
+                except ValueError as error:
+                    raise ValueError(f"is not JSON: {error}") from None
+                if not isinstance(row, dict):
+                    raise ValueError("is no JSON object")
+                found.append(read(row, len(found)))
+            except ValueError as error:
+                raise ValueError(f"{path}: row {len(found) + 1} {error}") from None
+    return found
+
+
+def text_of(row: Mapping[str, Any], field: str, shape: str) -> str:
+    """The text in a field of a row. Raises ValueError where there is none; `shape` says what a row looks like."""
+    if field not in row:
+        raise ValueError(f"has no {field!r}: {shape}")
+    if not isinstance(row[field], str):
+        raise ValueError(f"has a {field!r} that is no text: {shape}")
+    return str(row[field])
 
 
 def chain_problems(count: int, *, operations: tuple[int, int], seed: int, held_out: int) -> list[Problem]:
@@ -66,25 +98,42 @@ def held_out_chains(count: int, *, operations: tuple[int, int]) -> list[Problem]
 
 
 def _problem(row: Mapping[str, Any], place: int) -> Problem:
-    for field in ("prompt", "gold"):
-        if field not in row:
-            raise ValueError(f"row {place + 1} has no {field!r}: a problem is {{problem_id, prompt, gold}}")
+    prompt = text_of(row, "prompt", _PROBLEM)
+    if "gold" not in row:
+        raise ValueError(f"has no 'gold': {_PROBLEM}")
+    gold = row["gold"]
     return Problem(
         problem_id=str(row.get("problem_id", place)),
-        prompt=row["prompt"],
-        gold=row["gold"],
+        prompt=prompt,
+        gold=[_gold(one) for one in gold] if isinstance(gold, list) and gold else _gold(gold),
         bin=str(row.get("bin", "all")),
     )
 
 
+_PROBLEM = "a problem is {problem_id, prompt, gold}"
+
+
+def _gold(value: Any) -> str:
+    """A gold answer as text; numbers are taken as they are written in JSON."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return json.dumps(value)
+    raise ValueError(f"has the 'gold' {value!r}: give text, a number, or a list of them")
+
+
 def gsm8k_problem(row: Mapping[str, Any], place: int) -> tuple[Problem, str]:
     """A GSM8K row as a problem, and its worked solution as a response that ends in ``\\boxed{}``. The bin is
-    the number of calculations in the solution."""
-    worked, _, gold = row["answer"].rpartition("####")
+    the number of calculations in the solution. Raises ValueError for a row that is none of GSM8K's."""
+    shape = "a row of GSM8K is {question, answer}, the answer ending in '#### GOLD'"
+    question, answer = text_of(row, "question", shape), text_of(row, "answer", shape)
+    if "####" not in answer:
+        raise ValueError(f"has an 'answer' without ####: {shape}")
+    worked, _, gold = answer.rpartition("####")
     gold = gold.strip().replace(",", "")
     calculations = len(_CALCULATOR.findall(worked))
     bin_name = task.EASY if calculations <= 2 else task.MEDIUM if calculations <= 4 else task.HARD
-    problem = Problem(f"gsm8k-{place:05d}", row["question"].strip() + GSM8K_INSTRUCTION, gold, bin_name)
+    problem = Problem(f"gsm8k-{place:05d}", question.strip() + GSM8K_INSTRUCTION, gold, bin_name)
     response = f"{_CALCULATOR.sub('', worked).strip()}\nThe answer is \\boxed{{{gold}}}."
     return problem, response
 

@@ -6,8 +6,8 @@ Verdicts come from the service's ``verify`` without identity: nothing that is ev
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
@@ -29,7 +29,8 @@ class BinResult:
 
     problems: int
     sampled: float
-    sampled_interval: tuple[float, float]
+    sampled_interval: tuple[float, float] | None
+    """None where there is one problem: its samples say nothing of others."""
     greedy: float
     greedy_interval: tuple[float, float]
     tokens: float
@@ -48,6 +49,16 @@ class Evaluation:
 
     def as_dict(self) -> dict[str, Any]:
         return {name: asdict(result) for name, result in self.bins.items()}
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Evaluation:
+        """An evaluation as `evals.jsonl` holds it."""
+        names = {entry.name for entry in fields(BinResult)}
+        bins = {
+            bin_name: BinResult(**{name: value for name, value in one.items() if name in names})
+            for bin_name, one in row["bins"].items()
+        }
+        return cls(bins, row["samples"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +95,7 @@ def evaluate(
         for problem, rollouts, said in zip(ordered, answers, texts, strict=True)
         for rollout, text in zip(rollouts, said, strict=True)
     ]
-    verdicts = iter(client.verify(items, answer_format=config.answer_format))  # type: ignore[arg-type]
+    verdicts = iter(client.verify(items, answer_format=config.answer_format))
     outcomes = []
     for problem, rollouts in zip(ordered, answers, strict=True):
         right = [next(verdicts).correct for _ in rollouts]
@@ -130,16 +141,14 @@ def _generate(
 
 
 def summarise(outcomes: Sequence[_Outcome]) -> BinResult:
-    """Means over problems. The sampled interval is normal over problems' own means (a problem's samples are not
-    independent); the greedy one is Wilson's."""
+    """Means over problems, with `clustered_wilson` intervals for what was sampled and Wilson's for the greedy."""
     means = [sum(o.right) / len(o.right) for o in outcomes]
-    mean, half = mean_and_half_width(means)
     rights = sum(o.greedy_right for o in outcomes)
     tokens = [t for o in outcomes for t in o.tokens]
     return BinResult(
         problems=len(outcomes),
-        sampled=mean,
-        sampled_interval=(max(0.0, mean - half), min(1.0, mean + half)),
+        sampled=sum(means) / len(means),
+        sampled_interval=clustered_wilson(means, samples=len(outcomes[0].right)),
         greedy=rights / len(outcomes),
         greedy_interval=wilson(rights, len(outcomes)),
         tokens=sum(tokens) / len(tokens),
@@ -148,21 +157,33 @@ def summarise(outcomes: Sequence[_Outcome]) -> BinResult:
     )
 
 
-def mean_and_half_width(values: Sequence[float], z: float = 1.96) -> tuple[float, float]:
-    """The mean, and half the width of its normal 95 % interval."""
-    mean = sum(values) / len(values)
-    if len(values) < 2:
-        return mean, 0.0
-    variance = sum((v - mean) ** 2 for v in values) / (len(values) - 1)
-    return mean, z * math.sqrt(variance / len(values))
+def clustered_wilson(means: Sequence[float], *, samples: int) -> tuple[float, float] | None:
+    """The 95 % interval of an accuracy from every problem's own mean over `samples` samples; None for one problem.
+
+    A problem's samples are not independent, so they count as fewer: the effective number of trials is the one at
+    which a binomial share would vary as the mean over problems does, between one a problem (all its samples agree)
+    and all of them (independent). With it, Wilson's interval, which keeps a width at 0 and at 1; there the
+    problems' means do not vary, and one trial a problem is the careful count.
+    """
+    problems = len(means)
+    if problems == 1:
+        return None
+    mean = sum(means) / problems
+    variance = sum((m - mean) ** 2 for m in means) / (problems - 1) / problems
+    trials = float(problems)
+    if 0 < mean < 1:
+        independent = float(problems * samples)
+        trials = min(independent, max(trials, mean * (1 - mean) / variance)) if variance else independent
+    return wilson(mean * trials, trials)
 
 
-def wilson(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(successes: float, trials: float, z: float = 1.96) -> tuple[float, float]:
     """Wilson's 95 % interval of a share."""
     share = successes / trials
     centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z / (1 + z * z / trials) * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # The ends reach the share itself at 0 and 1; rounding must not leave it outside.
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
 def _one_of_each_bin(

@@ -8,8 +8,10 @@ length and in the loss; one without an end token is truncated.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +47,19 @@ def sample(
     greedy: bool = False,
     compact_at: float = 0.2,
 ) -> list[list[Rollout]]:
-    """`copies` responses to every prompt. A prompt is read once and its cache repeated for its copies."""
+    """`copies` responses to every prompt. A prompt is read once and its cache repeated for its copies. Models whose
+    cache cannot be repeated are left to transformers' own loop."""
+    if not has_plain_cache(policy.model):
+        _say_no_loop(type(policy.model).__name__)
+        return sample_with_transformers(
+            policy,
+            prompts,
+            copies=copies,
+            max_new_tokens=max_new_tokens,
+            generator=generator,
+            temperature=temperature,
+            greedy=greedy,
+        )
     model, device = policy.model, policy.model.device
     was_training = model.training
     model.eval()
@@ -148,6 +162,23 @@ def sample_with_transformers(
         logprobs[part, : found.shape[1]] = (found * real).float().cpu()
     model.train(was_training)
     return _collect(tokens, logprobs, lengths, ended, copies)
+
+
+def has_plain_cache(model: Any) -> bool:
+    """Whether the model's memory is keys and values alone, whose rows `sample` repeats and drops. State-space and
+    hybrid models also keep a state, which transformers' cache does not repeat."""
+    if getattr(model, "_is_stateful", False):
+        return False
+    layers = DynamicCache(config=model.config).layers
+    return not any("LinearAttention" in kind.__name__ for layer in layers for kind in type(layer).__mro__)
+
+
+@functools.cache
+def _say_no_loop(model: str) -> None:
+    print(
+        f"generation: {model} keeps a state beside keys and values; transformers' own loop samples it",
+        file=sys.stderr,
+    )
 
 
 GENERATORS = {"loop": sample, "transformers": sample_with_transformers}

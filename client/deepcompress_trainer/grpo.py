@@ -15,6 +15,7 @@ import torch
 
 from deepcompress_client.wire import GroupRewards
 
+from .config import SettingsError
 from .data import Draw
 from .generate import Rollout, left_pad, positions
 from .model import Policy, autocast
@@ -34,18 +35,25 @@ class Group:
     prompt_ids: list[int]
     rollouts: list[Rollout]
     said: GroupRewards
-
-    @property
-    def kind(self) -> Kind:
-        """How many of its rollouts are correct."""
-        right = sum(self.said.correct)
-        return "none" if right == 0 else "all" if right == len(self.rollouts) else "some"
+    mask_truncated: bool = False
+    """Whether truncated rollouts are left out of the loss (the setting of that name)."""
 
     @property
     def trained(self) -> list[bool]:
-        """Which rollouts may be trained on: not undecided, and chosen where the strategy selects."""
+        """Which rollouts are trained on: not undecided, chosen where the strategy selects, and not truncated where
+        those are masked."""
         chosen = self.said.mask or [True] * len(self.rollouts)
-        return [able and picked for able, picked in zip(self.said.trainable, chosen, strict=True)]
+        return [
+            able and picked and not (self.mask_truncated and rollout.truncated)
+            for able, picked, rollout in zip(self.said.trainable, chosen, self.rollouts, strict=True)
+        ]
+
+    @property
+    def kind(self) -> Kind:
+        """How many of its trained rollouts are correct. Those that are left out do not count: seven right and one
+        wrong that is masked would pass for a mixed group, and train on their lengths alone."""
+        right = [correct for correct, able in zip(self.said.correct, self.trained, strict=True) if able]
+        return "none" if not any(right) else "all" if all(right) else "some"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +75,6 @@ def advantages(
     scale_rewards: Literal["group", "batch", "none"],
     length_term: Literal["reward", "advantage"],
     length_weight: float,
-    mask_truncated: bool = False,
 ) -> list[Advantages]:
     """Rewards less their group's mean, over a standard deviation (sample std + 1e-6, as verl's GRPO).
 
@@ -76,7 +83,7 @@ def advantages(
     correct rollouts (population std), wrong ones get 0.
     """
     apart = length_term == "advantage"
-    rewards = [_parts(group, apart, mask_truncated) for group in groups]
+    rewards = [_parts(group, apart) for group in groups]
     everything = np.concatenate([np.zeros(0), *(np.sum(parts, axis=0)[keep] for *parts, keep in rewards)])
     batch_std = everything.std(ddof=1) if len(everything) > 1 else 0.0
     found = []
@@ -97,16 +104,13 @@ def advantages(
     return found
 
 
-def _parts(group: Group, apart: bool, mask_truncated: bool) -> tuple[Array, Array, Array, Any]:
+def _parts(group: Group, apart: bool) -> tuple[Array, Array, Array, Any]:
     """Outcome, length and overlong rewards, and which rollouts are trained on. The length part is what is left
     of the reward, so the parts add up for multiplicative strategies too."""
     outcome = np.array(group.said.components.outcome)
     overlong = np.array(group.said.components.overlong)
     length = np.zeros_like(outcome) if apart else np.array(group.said.rewards) - outcome - overlong
-    keep = np.array(group.trained)
-    if mask_truncated:
-        keep &= ~np.array([rollout.truncated for rollout in group.rollouts])
-    return outcome, length, overlong, keep
+    return outcome, length, overlong, np.array(group.trained)
 
 
 def _length_preference(group: Group, keep: Any) -> Array:
@@ -127,8 +131,8 @@ def keep_group(
     length_term: Literal["reward", "advantage"],
     length_weight: float,
 ) -> bool:
-    """Whether a group trains. "acc" looks at `correct` alone, never at the shaped reward; "reward" keeps every
-    group in which some rollout would have an advantage."""
+    """Whether a group trains, by the rollouts of it that are trained on. "acc" looks at `correct` alone, never at
+    the shaped reward; "reward" keeps every group in which some rollout would have an advantage."""
     if not any(group.trained):
         return False
     if metric == "none":
@@ -137,6 +141,13 @@ def keep_group(
         return group.kind == "some"
     (unscaled,) = advantages([group], scale_rewards="none", length_term=length_term, length_weight=length_weight)
     return bool(np.abs(unscaled.total).max() > SIGNAL)
+
+
+def check_length_term(groups: Sequence[Group], *, length_term: Literal["reward", "advantage"], strategy: str) -> None:
+    """Raises SettingsError where the length term is to be -beta * z and the strategy gives no beta: the training
+    would be on the outcome alone, without a word. Only the service knows, so the first scored batch tells."""
+    if length_term == "advantage" and all(group.said.beta is None for group in groups):
+        raise SettingsError(f"length_term advantage needs a strategy with beta; {strategy} gives none")
 
 
 # --- the loss -------------------------------------------------------------------------------------------
@@ -191,8 +202,9 @@ def clipped_loss(
 
 def kl_to_reference(logprobs: torch.Tensor, reference: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
     """The sum over tokens of the k3 estimate of KL(policy || reference)."""
-    difference = reference - logprobs
-    return ((torch.exp(difference) - difference - 1) * real).sum()
+    # Masked before exp: padding is anybody's guess, exp of it may be infinite, and infinity times 0 is NaN.
+    difference = (reference - logprobs).masked_fill(real == 0, 0.0)
+    return (torch.exp(difference) - difference - 1).sum()
 
 
 # --- the diagnostics ------------------------------------------------------------------------------------
@@ -212,6 +224,14 @@ def length_shares(groups: Sequence[Group], found: Sequence[Advantages]) -> dict[
         length = sum(float((a.length * a.total).sum()) for a in chosen)
         shares[f"length_share_{name}" if name else "length_share"] = length / whole if whole > SIGNAL else None
     return shares
+
+
+def sampled_entropy(rollouts: Sequence[Rollout]) -> float:
+    """The policy's entropy in nats a token, over all that was sampled: the mean of -log p of the sampled tokens. An
+    estimate without bias, since -log p has the entropy as its mean wherever a token is drawn from p; so it is the
+    entropy of the distribution that is sampled from, `temperature` included."""
+    tokens = sum(rollout.tokens for rollout in rollouts)
+    return -sum(sum(rollout.logprobs) for rollout in rollouts) / tokens
 
 
 def correct_pushed_down(groups: Sequence[Group], found: Sequence[Advantages]) -> float | None:

@@ -32,7 +32,7 @@ class Policy:
     model: Any
     tokenizer: Any
     end_ids: tuple[int, ...]
-    """Token ids that end a response."""
+    """Token ids that end a response; the first is the one to teach, the tokenizer's own."""
     pad_id: int
 
     def encode_prompt(self, prompt: str, *, chat: bool) -> list[int]:
@@ -44,6 +44,11 @@ class Policy:
             )
             return list(encoded["input_ids"])
         return list(self.tokenizer(prompt)["input_ids"])
+
+    def check_chat(self) -> None:
+        """Raises ValueError where the tokenizer has no chat template."""
+        if self.tokenizer.chat_template is None:
+            raise ValueError("chat: the tokenizer has no chat template; leave chat off, or give the model one")
 
     def decode(self, ids: list[int]) -> str:
         """A response's text, without special tokens."""
@@ -67,10 +72,12 @@ def load_policy(path: str | Path, *, device: str | torch.device = "cpu") -> Poli
 
 def as_policy(model: Any, tokenizer: Any) -> Policy:
     """Gather the ids that end a response: the tokenizer's and those of the model's generation settings."""
-    ends = {tokenizer.eos_token_id}
     said = getattr(model.generation_config, "eos_token_id", None)
-    ends.update(said if isinstance(said, list) else [said])
-    end_ids = tuple(sorted(end for end in ends if end is not None))
+    ends = [
+        tokenizer.eos_token_id,
+        *sorted(end for end in (said if isinstance(said, list) else [said]) if end is not None),
+    ]
+    end_ids = tuple(dict.fromkeys(end for end in ends if end is not None))
     if not end_ids:
         raise ValueError("the tokenizer has no end-of-sequence token: a response could never end")
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end_ids[0]
@@ -105,6 +112,18 @@ def on_cpu(wanted: str) -> bool:
 def autocast(device: torch.device) -> Any:
     """Compute in bfloat16 on CUDA; on a CPU in float32, as the weights are."""
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+
+
+def without_dropout(model: Any) -> Any:
+    """The same model, with every dropout set to 0. In training mode, which gradient checkpointing needs, dropout
+    would make the update's log-probabilities those of another policy than the one that sampled."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        for name, value in vars(module).items():  # what transformers hands to functional dropout
+            if isinstance(value, float) and ("dropout" in name or name.endswith("pdrop")):
+                setattr(module, name, 0.0)
+    return model
 
 
 def save_policy(policy: Policy, folder: Path) -> None:

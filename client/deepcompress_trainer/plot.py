@@ -3,6 +3,7 @@ a band, from the smallest to the largest seed."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -28,11 +29,16 @@ class RunFiles:
 def read_run(folder: Path) -> RunFiles:
     """The settings, metrics and evaluations of a run."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return RunFiles(folder, config, _rows(folder / "metrics.jsonl"), _rows(folder / "evals.jsonl"))
+    return RunFiles(folder, config, read_rows(folder / "metrics.jsonl"), read_rows(folder / "evals.jsonl"))
 
 
-def _rows(file: Path) -> Rows:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+def read_rows(file: Path) -> Rows:
+    """The rows of a run's file, none where there is no file; a line that a kill cut short is left out."""
+    rows = []
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
+        with contextlib.suppress(ValueError):
+            rows.append(json.loads(line))
+    return rows
 
 
 def families(runs: Iterable[RunFiles]) -> dict[str, list[RunFiles]]:
@@ -59,19 +65,31 @@ def _short(value: Any) -> str:
 
 
 def plot_runs(folders: Sequence[Path], out: Path) -> Path:
-    """One picture of the runs: held-out accuracy and tokens by step and by bin, the level, the length share."""
+    """One picture of the runs: held-out accuracy and tokens by step and by bin, the level, the length share. Raises
+    ValueError for a run that has no evaluation yet."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    grouped = families(read_run(folder) for folder in folders)
+    every = [read_run(folder) for folder in folders]
+    for run in every:
+        if not run.evals:
+            raise ValueError(f"{run.folder} has no evaluation yet: plot it once its first one is done")
+    grouped = families(every)
     bins = [
         name
         for name in next(iter(grouped.values()))[0].evals[-1]["bins"]
         if name == "all" or len(next(iter(grouped.values()))[0].evals[-1]["bins"]) > 1
     ]
-    figure, axes = plt.subplots(3, len(bins), figsize=(4.2 * len(bins), 9.5), squeeze=False)
+    panels: list[tuple[str, Callable[[dict[str, Any]], float | None]]] = [
+        ("level P_b", lambda entry: entry["level"]),
+        ("share of the advantage's variance\nfrom the length term", lambda entry: entry["length_share"]),
+        ("entropy of the rollouts\nwith an advantage", lambda entry: entry["entropy"]),
+        ("groups kept", lambda entry: entry["groups_kept"] / entry["groups_drawn"]),
+    ]
+    columns = max(len(bins), len(panels))
+    figure, axes = plt.subplots(3, columns, figsize=(4.2 * columns, 9.5), squeeze=False)
     colours = plt.get_cmap("tab10")
     for number, (label, runs) in enumerate(grouped.items()):
         colour = colours(number % 10)
@@ -82,13 +100,7 @@ def plot_runs(folders: Sequence[Path], out: Path) -> Path:
                     return entry["bins"].get(name, {}).get(key)
 
                 _band(axes[row][column], [run.evals for run in runs], of, colour, label, shift=1)
-        panels: list[tuple[str, Callable[[dict[str, Any]], float | None]]] = [
-            ("level P_b", lambda entry: entry["level"]),
-            ("share of the advantage's variance\nfrom the length term", lambda entry: entry["length_share"]),
-            ("entropy", lambda entry: entry["entropy"]),
-            ("groups kept", lambda entry: entry["groups_kept"] / entry["groups_drawn"]),
-        ]
-        for column, (title, value) in enumerate(panels[: len(bins)]):
+        for column, (title, value) in enumerate(panels):
             _band(axes[2][column], [run.metrics for run in runs], value, colour, label, smooth=7)
             axes[2][column].set_title(title, fontsize=10)
     for column, name in enumerate(bins):
@@ -97,6 +109,7 @@ def plot_runs(folders: Sequence[Path], out: Path) -> Path:
         axes[0][column].set_ylim(0, 1)
         axes[1][column].set_ylim(0, 1.08 * axes[1][column].get_ylim()[1])
     for axis in axes.flat:
+        axis.set_visible(axis.has_data())  # a grid is as wide as its widest row
         axis.grid(alpha=0.25)
         axis.set_xlabel("step", fontsize=9)
     handles, labels = axes[0][0].get_legend_handles_labels()

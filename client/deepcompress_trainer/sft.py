@@ -12,18 +12,18 @@ more than 12 operations: the study's 13 to 16 are left to reinforcement learning
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from . import task
-from .data import gsm8k_problem
+from .data import gsm8k_problem, read_jsonl, text_of
 from .model import Policy, autocast, load_policy, new_tiny_policy, save_policy
 
 Pair = tuple[str, str]
@@ -99,7 +99,8 @@ def learn(
     max_tokens: int = 1024,
     report_every: int = 50,
 ) -> None:
-    """Cross-entropy on the responses (their end token included), AdamW, cosine to a tenth."""
+    """Cross-entropy on the responses (their end token included), AdamW, cosine to a tenth. Pairs are cut at
+    `max_tokens`; one whose prompt alone is as long teaches nothing and is left out."""
     model = policy.model.train()
     device = next(model.parameters()).device
     optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
@@ -109,7 +110,10 @@ def learn(
         rate = learning_rate * warm * (0.55 + 0.45 * math.cos(math.pi * step / steps))
         for group in optimiser.param_groups:
             group["lr"] = rate
-        ids, labels = _pack(policy, pairs, chat=chat, max_tokens=max_tokens)
+        packed = _pack(policy, pairs, chat=chat, max_tokens=max_tokens)
+        if packed is None:
+            continue
+        ids, labels = packed
         with autocast(device):
             logits = model(input_ids=ids.to(device)).logits
         loss = torch.nn.functional.cross_entropy(
@@ -123,14 +127,19 @@ def learn(
             print(f"step {step:5d}  loss {loss.item():.4f}  {time.perf_counter() - began:.0f} s", flush=True)
 
 
-def _pack(policy: Policy, pairs: list[Pair], *, chat: bool, max_tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _pack(
+    policy: Policy, pairs: list[Pair], *, chat: bool, max_tokens: int
+) -> tuple[torch.Tensor, torch.Tensor] | None:
     """Right-padded ids and labels; -100 where nothing is learnt (prompts and padding). Padding on the right
-    needs no attention mask: no earlier position attends to it."""
+    needs no attention mask: no earlier position attends to it. None where no pair has a response left."""
     rows = []
     for prompt, response in pairs:
         asked = policy.encode_prompt(prompt, chat=chat)
         said = [*policy.tokenizer(response, add_special_tokens=False)["input_ids"], policy.end_ids[0]]
-        rows.append((asked, said[: max_tokens - len(asked)]))
+        if len(asked) < max_tokens:
+            rows.append((asked, said[: max_tokens - len(asked)]))
+    if not rows:
+        return None
     width = max(len(asked) + len(said) for asked, said in rows)
     ids = torch.full((len(rows), width), policy.pad_id)
     labels = torch.full((len(rows), width), -100)
@@ -159,16 +168,18 @@ def make_chain_start(
 
 
 def read_pairs(path: Path, *, gsm8k: bool) -> list[Pair]:
-    """Prompt and response of every row."""
-    pairs = []
-    with path.open(encoding="utf-8") as lines:
-        for place, line in enumerate(lines):
-            row = json.loads(line)
-            if gsm8k:
-                problem, worked = gsm8k_problem(row, place)
-                pairs.append((problem.prompt, worked))
-            else:
-                pairs.append((row["prompt"], row["response"]))
+    """Prompt and response of every row. Raises OSError, and ValueError with file and row."""
+
+    def pair(row: dict[str, Any], place: int) -> Pair:
+        if gsm8k:
+            problem, worked = gsm8k_problem(row, place)
+            return problem.prompt, worked
+        shape = "a pair is {prompt, response}"
+        return text_of(row, "prompt", shape), text_of(row, "response", shape)
+
+    pairs = read_jsonl(path, pair)
+    if not pairs:
+        raise ValueError(f"{path} holds no row")
     return pairs
 
 
@@ -205,8 +216,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             device=asked.device,
         )
         return
-    rows = read_pairs(asked.data, gsm8k=asked.kind == "gsm8k")[: asked.limit]
-    policy = load_policy(asked.model, device=asked.device)
+    try:
+        rows = read_pairs(asked.data, gsm8k=asked.kind == "gsm8k")[: asked.limit]
+        policy = load_policy(asked.model, device=asked.device)
+        if not asked.plain:
+            policy.check_chat()
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
     steps = asked.epochs * math.ceil(len(rows) / asked.batch)
     batches = batches_of(rows, asked.batch, asked.epochs, random.Random(asked.seed))
     learn(policy, batches, steps=steps, learning_rate=asked.learning_rate, chat=not asked.plain)

@@ -28,6 +28,7 @@ VOCABULARY = (PAD, BOS, EOS, *DIGITS, *OPERATIONS, *LABELS, "=", "\\boxed{", "}"
 
 EASY, MEDIUM, HARD = "easy", "medium", "hard"
 MAX_OPERATIONS = len(LABELS)
+"""More would give two operations of a chain the same label."""
 
 
 def apply(operation: str, value: int) -> int:
@@ -130,13 +131,30 @@ def demonstrate(chain: Chain, style: Style, slip: float, rng: random.Random) -> 
     return " ".join([*words, "\\boxed{", str(exact), "}"])
 
 
+def check_chains(operations: tuple[int, int], *counts: int) -> None:
+    """Raises ValueError where sets of so many problems, all different, cannot be drawn with the numbers of operations
+    (bounds included) in turn: drawing would never end. The shortest chains run out first."""
+    low, high = operations
+    if not 1 <= low <= high <= MAX_OPERATIONS:
+        raise ValueError(f"a chain has 1 to {MAX_OPERATIONS} operations, not {low} to {high}")
+    there_are = MODULUS * len(OPERATIONS) ** low * len(LABELS)
+    wanted = sum(-(-count // (high - low + 1)) for count in counts)
+    if wanted > there_are:
+        raise ValueError(
+            f"{wanted:,} chains of length {low} are asked for, and only {there_are:,} are different; "
+            "ask for fewer problems or for longer chains"
+        )
+
+
 def chain_rows(
     count: int, *, operations: tuple[int, int], seed: int, exclude: frozenset[str] = frozenset()
 ) -> list[dict[str, object]]:
     """`count` different problems as JSONL rows, the numbers of operations (bounds included) in turn. Prompts in
-    `exclude` (the held-out ones, when training problems are drawn) do not come."""
+    `exclude` (the held-out ones, when training problems are drawn) do not come. Raises ValueError where there are
+    not so many."""
     rng = random.Random(f"chain/{seed}")
     low, high = operations
+    check_chains(operations, count, len(exclude))
     rows: list[dict[str, object]] = []
     seen = set(exclude)
     while len(rows) < count:

@@ -9,12 +9,12 @@ It departs from plain GRPO as DAPO and the authors' scripts do: asymmetric clip 
 over the tokens of the whole minibatch, no KL, groups without a signal are dropped and drawn anew. Lengths are
 counted in tokens, the end token included; a response without one is truncated.
 
-Under `accelerate` every process generates whole groups and then holds the whole batch; the main process alone
+Under `torchrun` every process generates whole groups and then holds the whole batch; the main process alone
 speaks with the service, once a generation batch, so a step moves the level once. Each process computes the
 gradient of its share of every minibatch, and the shares are summed.
 
     deepcompress train tiny --embedded
-    accelerate launch --num_processes 2 -m deepcompress_trainer CONFIG.yaml --service-url http://127.0.0.1:8321
+    torchrun --nproc_per_node 2 -m deepcompress_trainer CONFIG.yaml --service-url http://127.0.0.1:8321
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,14 +41,16 @@ from .grpo import (
     Advantages,
     Group,
     advantages,
+    check_length_term,
     clipped_loss,
     correct_pushed_down,
     keep_group,
     kl_to_reference,
     length_shares,
+    sampled_entropy,
     token_logprobs,
 )
-from .model import load_policy, on_cpu
+from .model import load_policy, on_cpu, without_dropout
 from .rewards import Rewards, Sampled
 from .watch import Watch
 
@@ -78,12 +80,14 @@ class Trainer:
         saved = checkpoint.find(config.folder)
         last = saved[-1] if resume and saved else None
         if last:
-            checkpoint.check_same(last, config)
+            checkpoint.check_same(last, config, processes=self.accelerator.num_processes)
         start = start_checkpoint() if config.model == "start" else config.model
         self.policy = load_policy(last.folder / "model" if last else start, device=device)
+        if config.chat:
+            self.policy.check_chat()
         if config.gradient_checkpointing:
             self.policy.model.gradient_checkpointing_enable()
-            self.policy.model.train()  # transformers checkpoints in training mode only
+            without_dropout(self.policy.model).train()  # transformers checkpoints in training mode only
         self.optimiser = torch.optim.AdamW(
             self.policy.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
@@ -98,25 +102,30 @@ class Trainer:
             )
         if last:
             checkpoint.read_into(last, self.optimiser, device)
-        self.watch = Watch(config, next_step=self.next_step, active=self.main)
+        self.watch = Watch(
+            config, next_step=self.next_step, processes=self.accelerator.num_processes, active=self.main
+        )
 
     # --- the loop ---------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Train to the last step, evaluating and saving on the way."""
         config = self.config
-        if self.next_step == 0:
-            self.evaluate(-1)
-        for step in range(self.next_step, config.steps):
-            self.watch.step(self.training_step(step))
-            last = step == config.steps - 1
-            if last or (step + 1) % config.eval_every == 0:
-                self.evaluate(step)
-            if last or (step + 1) % config.save_every == 0:
-                self.save(step)
-        self.watch.close()
-        if self.rewards:
-            self.rewards.close()
+        try:
+            if self.next_step == 0:
+                self.evaluate(-1)
+            for step in range(self.next_step, config.steps):
+                self.watch.step(self.training_step(step))
+                last = step == config.steps - 1
+                if last or (step + 1) % config.eval_every == 0:
+                    self.evaluate(step)
+                if last or (step + 1) % config.save_every == 0:
+                    self.save(step)
+            self.watch.compare()
+        finally:
+            self.watch.close()
+            if self.rewards:
+                self.rewards.close()
 
     def training_step(self, step: int) -> dict[str, Any]:
         """One step of the algorithm. Returns its metrics."""
@@ -129,7 +138,6 @@ class Trainer:
             scale_rewards=config.scale_rewards,
             length_term=config.length_term,
             length_weight=config.length_weight,
-            mask_truncated=config.mask_truncated,
         )
         updated = self.update(step, kept, found)
         ended = time.perf_counter()
@@ -192,16 +200,21 @@ class Trainer:
             prompts = [self.policy.encode_prompt(draw.problem.prompt, chat=config.chat) for draw in part]
             mine = self.sample(prompts[rank::processes], step, generation, begin, rank)
             rollouts = all_to_all(self.accelerator, mine, len(part))
-            groups = [
+            new = [
                 Sampled(draw, prompt, group, [self.policy.decode(rollout.ids) for rollout in group])
                 for draw, prompt, group in zip(part, prompts, rollouts, strict=True)
             ]
-            sampled += groups
+            sampled += new
             if self.rewards and chunk < len(draws):
-                self.rewards.begin(groups)  # verified while the next chunk is generated
+                self.rewards.begin(new)  # verified while the next chunk is generated
         answer = from_main(self.accelerator, self.rewards.finish(step, generation, sampled) if self.rewards else None)
         said = [GroupRewards.model_validate(group) for group in answer.pop("groups")]
-        return [Group(s.draw, s.prompt_ids, s.rollouts, g) for s, g in zip(sampled, said, strict=True)], answer
+        groups = [
+            Group(s.draw, s.prompt_ids, s.rollouts, g, mask_truncated=config.mask_truncated)
+            for s, g in zip(sampled, said, strict=True)
+        ]
+        check_length_term(groups, length_term=config.length_term, strategy=str(config.strategy.get("name")))
+        return groups, answer
 
     def sample(self, prompts: list[list[int]], *seed: int) -> list[list[Rollout]]:
         """G responses to each prompt. The seed is the place in the run, so a resumed run draws the same."""
@@ -226,14 +239,15 @@ class Trainer:
         rate = learning_rate_at(config, step)
         for parameters in self.optimiser.param_groups:
             parameters["lr"] = rate
-        batch = [examples_of(group, advantage, config) for group, advantage in zip(groups, found, strict=True)]
+        batch = [examples_of(group, advantage) for group, advantage in zip(groups, found, strict=True)]
         minibatches = list(split(batch, config.minibatches))
         shares = [list(self.micro_batches(minibatch)) for minibatch in minibatches]  # this process's, as passes
         if config.old_logprobs == "recompute":
             for micro in (micro for share in shares for micro in share):
                 self.recompute_old_logprobs(micro)
 
-        totals: Counter[str] = Counter()
+        totals: Counter[str] = Counter()  # of this process's share
+        norms: list[float] = []
         for minibatch, share in zip(minibatches, shares, strict=True):
             if not any(map(self.has_gradient, minibatch)):
                 continue
@@ -246,17 +260,18 @@ class Trainer:
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
             self.optimiser.step()
             self.optimiser.zero_grad(set_to_none=True)
-            totals.update({"grad_norm": float(norm), "updates": 1})
-        trained = totals["tokens"] or math.nan
+            norms.append(float(norm))
+        counted = self.sum_counts(totals)
+        trained = counted["tokens"] or math.nan
         means = {
-            "entropy": totals["entropy"] / trained,
-            "clip_share": totals["clipped"] / trained,
-            "ratio_error": totals["log_ratio"] / trained,
-            "kl": totals["kl"] / trained if config.kl else math.nan,
-            "grad_norm": totals["grad_norm"] / (totals["updates"] or math.nan),
+            "entropy": counted["entropy"] / trained,
+            "clip_share": counted["clipped"] / trained,
+            "ratio_error": counted["log_ratio"] / trained,
+            "kl": counted["kl"] / trained if config.kl else math.nan,
+            "grad_norm": sum(norms) / (len(norms) or math.nan),
         }
         known = {name: None if math.isnan(value) else value for name, value in means.items()}
-        return {**known, "learning_rate": rate, "tokens_trained": int(totals["tokens"])}
+        return {**known, "learning_rate": rate, "tokens_trained": int(counted["tokens"])}
 
     def loss(self, examples: Sequence[Example]) -> tuple[torch.Tensor, dict[str, float]]:
         """The summed loss of some rollouts, and what to count of it."""
@@ -282,7 +297,7 @@ class Trainer:
             with torch.no_grad():
                 reference, _, _ = token_logprobs(self.reference, prompts, responses, config.temperature)
             kl = kl_to_reference(logprobs, reference, real)
-            loss, counts["kl"] = loss + config.kl * kl, float(kl)
+            loss, counts["kl"] = loss + config.kl * kl, float(kl.detach())
         return loss, counts
 
     def has_gradient(self, example: Example) -> bool:
@@ -305,6 +320,15 @@ class Trainer:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             parameter.grad = self.accelerator.reduce(parameter.grad, "sum")
+
+    def sum_counts(self, totals: Mapping[str, float]) -> dict[str, float]:
+        """What `loss` counted, of all processes' shares together."""
+        names = ("tokens", "clipped", "entropy", "log_ratio", "kl")
+        mine = [float(totals.get(name, 0.0)) for name in names]
+        if self.accelerator.num_processes > 1:
+            device = self.accelerator.device
+            mine = self.accelerator.reduce(torch.tensor(mine, dtype=torch.float64, device=device), "sum").tolist()
+        return dict(zip(names, mine, strict=True))
 
     @torch.no_grad()
     def recompute_old_logprobs(self, examples: Sequence[Example]) -> None:
@@ -338,6 +362,7 @@ class Trainer:
                 step=step,
                 cursor=self.deck.cursor,
                 config=self.config,
+                processes=self.accelerator.num_processes,
                 rewards=self.rewards,
             )
             checkpoint.prune(folder, self.config.keep_checkpoints, self.rewards)
@@ -345,25 +370,33 @@ class Trainer:
 
 
 def read_data(config: TrainConfig) -> tuple[list[data.Problem], list[data.Problem]]:
-    """Training problems and held-out ones."""
-    if config.data == "chain":
-        low, high = config.chain_operations
-        held_out = data.held_out_chains(config.eval_problems, operations=(low, high))
-        training = data.chain_problems(
-            config.chain_problems, operations=(low, high), seed=config.seed, held_out=len(held_out)
-        )
-        return training, held_out
-    if config.eval_data is None:
+    """Training problems and held-out ones. Raises ValueError or OSError where there are none."""
+    if config.data != "chain":
+        return data.read_problems(config.data), read_held_out(config)
+    low, high = config.chain_operations
+    training = data.chain_problems(
+        config.chain_problems, operations=(low, high), seed=config.seed, held_out=config.eval_problems
+    )
+    return training, read_held_out(config)
+
+
+def read_held_out(config: TrainConfig) -> list[data.Problem]:
+    """The held-out problems: `eval_data`'s, or the synthetic task's own where it is the data and none are named."""
+    source = config.eval_data or ("chain" if config.data == "chain" else None)
+    if source is None:
         raise ValueError("eval_data: say where the held-out problems are")
-    return data.read_problems(config.data), data.read_problems(config.eval_data)[: config.eval_problems]
+    if source == "chain":
+        low, high = config.chain_operations
+        return data.held_out_chains(config.eval_problems, operations=(low, high))
+    return data.read_problems(source)[: config.eval_problems]
 
 
-def examples_of(group: Group, advantage: Advantages, config: TrainConfig) -> list[Example]:
+def examples_of(group: Group, advantage: Advantages) -> list[Example]:
     """The rollouts of a group that train."""
     return [
         Example(group.prompt_ids, rollout, float(value), rollout.logprobs)
         for rollout, value, able in zip(group.rollouts, advantage.total, group.trained, strict=True)
-        if able and not (config.mask_truncated and rollout.truncated)
+        if able
     ]
 
 
@@ -401,6 +434,7 @@ def rollout_metrics(groups: Sequence[Group]) -> dict[str, Any]:
         "simple": sum(beta > 0 for beta in betas),
         "hard": sum(beta < 0 for beta in betas),
         "undecided": sum(not able for group in groups for able in group.said.trainable),
+        "entropy_sampled": sampled_entropy([rollout for group in groups for rollout in group.rollouts]),
     }
     names = sorted({group.draw.problem.bin for group in groups})
     for name in ["", *names]:

@@ -4,30 +4,35 @@
     OUT/NAME/evals.jsonl      one line an evaluation, by bin, with the samples
     OUT/NAME/tensorboard/
 
-A resumed run cuts both files back to its checkpoint, so that no step is in them twice.
+A resumed run cuts the files back to its checkpoint, so that no step is in them twice, and compares with where the
+run began, not with where it was resumed.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from .checkpoint import write_settings
 from .config import TrainConfig
 from .evaluate import Evaluation
+from .plot import read_rows
 
 
 class Watch:
     """Where a run's numbers go. Does nothing in processes other than the main one."""
 
-    def __init__(self, config: TrainConfig, *, next_step: int, active: bool) -> None:
+    def __init__(self, config: TrainConfig, *, next_step: int, processes: int, active: bool) -> None:
         self._active = active
+        self._open = active
         self._folder = config.folder
         self._steps = config.steps
         self._console = Console()
@@ -39,12 +44,23 @@ class Watch:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         write_settings(config)
-        for name in ("metrics.jsonl", "evals.jsonl"):
-            _cut_back(self._folder / name, next_step)
+        _cut_back(self._folder / "metrics.jsonl", next_step)
+        evals = _cut_back(self._folder / "evals.jsonl", next_step)
+        if evals:
+            self._first = Evaluation.from_row(evals[0])
         if importlib.util.find_spec("tensorboard"):
             from torch.utils.tensorboard import SummaryWriter
 
             self._board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=next_step)
+            for row in evals:
+                if row["step"] + 1 >= next_step:  # of the checkpoint, but stands where the purge begins
+                    self._board_evaluation(row["step"], row["bins"])
+        went = f"from step {next_step} to" if next_step else "to"
+        self._console.print(
+            f"{config.name}: {went} {config.steps} steps, {processes} process{'es' if processes > 1 else ''}",
+            highlight=False,
+            markup=False,
+        )
         self._progress = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=20),
@@ -78,7 +94,7 @@ class Watch:
             slug = warning.partition(":")[0]
             if slug not in self._warned:  # metrics.jsonl has them all
                 self._warned.add(slug)
-                self._progress.console.print(f"[yellow]step {step}: {warning}[/]", highlight=False)
+                self._progress.console.print(f"[yellow]step {step}: {escape(warning)}[/]", highlight=False)
 
     def evaluation(self, step: int, found: Evaluation) -> None:
         """One evaluation; `step` is the last one trained, -1 before the first."""
@@ -87,10 +103,7 @@ class Watch:
         self._first, self._last = self._first or found, found
         _append(self._folder / "evals.jsonl", {"step": step, "bins": found.as_dict(), "samples": found.samples})
         if self._board:
-            for name, result in found.as_dict().items():
-                for key, value in result.items():
-                    if isinstance(value, int | float):
-                        self._board.add_scalar(f"eval_{key}/{name}", value, step + 1)
+            self._board_evaluation(step, found.as_dict())
         every = found.bins["all"]
         self._progress.console.print(
             f"[bold]held out[/] after {step + 1} steps: sampled {every.sampled:.1%} in {every.tokens:.1f} tokens, "
@@ -98,35 +111,48 @@ class Watch:
             highlight=False,
         )
 
-    def close(self) -> None:
-        """End the progress; show where the run began and where it ended."""
-        if not self._active:
-            return
-        self._progress.stop()
-        if self._board:
-            self._board.close()
+    def _board_evaluation(self, step: int, bins: dict[str, Any]) -> None:
+        for name, result in bins.items():
+            for key, value in result.items():
+                if isinstance(value, int | float):
+                    self._board.add_scalar(f"eval_{key}/{name}", value, step + 1)
+
+    def compare(self) -> None:
+        """Show where the run began and where it ended."""
+        self._stop()
         if self._first and self._last and self._first is not self._last:
             self._console.print(comparison(self._first, self._last))
             for before, after in zip(self._first.samples, self._last.samples, strict=False):
-                self._console.print(f"\n[bold]{before['bin']}[/] {_shown(before['prompt'])}", highlight=False)
+                bin_name, prompt = escape(_shown(before["bin"])), escape(_shown(before["prompt"]))
+                self._console.print(f"\n[bold]{bin_name}[/] {prompt}", highlight=False)
                 for when, sample in (("before", before), ("after", after)):
                     mark = "[green]right[/]" if sample["greedy"]["correct"] else "[red]wrong[/]"
-                    text = _shown(sample["greedy"]["text"])
                     self._console.print(f"  {when:6s} {mark} ", end="", highlight=False)
-                    self._console.print(text, markup=False, highlight=False)
+                    self._console.print(_shown(sample["greedy"]["text"]), markup=False, highlight=False)
+
+    def close(self) -> None:
+        """End the progress and TensorBoard's file; a second call does nothing."""
+        self._stop()
+        if self._board:
+            self._board.close()
+            self._board = None
+
+    def _stop(self) -> None:
+        if self._open:
+            self._progress.stop()
+            self._open = False
 
 
 def comparison(first: Evaluation, last: Evaluation) -> Table:
-    """A table of two evaluations, by bin; +- is half a 95 % interval."""
+    """A table of two evaluations, by bin; in brackets the 95 % interval of the second."""
     table = Table(title="held-out problems, before and after")
-    for heading in ("bin", "sampled", "greedy", "tokens", "truncated"):
+    for heading in ("bin", "sampled (95 % interval)", "greedy", "tokens", "truncated"):
         table.add_column(heading, justify="left" if heading == "bin" else "right")
     for name, before in first.bins.items():
         after = last.bins[name]
-        half = (after.sampled_interval[1] - after.sampled_interval[0]) / 2
         table.add_row(
-            name,
-            f"{before.sampled:.1%} → {after.sampled:.1%} ± {half:.1%}",
+            escape(name),
+            f"{before.sampled:.1%} → {_with_interval(after.sampled, after.sampled_interval)}",
             f"{before.greedy:.1%} → {after.greedy:.1%}",
             f"{before.tokens:.1f} → {after.tokens:.1f}",
             f"{before.truncated:.1%} → {after.truncated:.1%}",
@@ -141,7 +167,7 @@ def results(found: Evaluation) -> None:
         table.add_column(heading, justify="left" if heading == "bin" else "right")
     for name, one in found.bins.items():
         table.add_row(
-            name,
+            escape(name),
             str(one.problems),
             _with_interval(one.sampled, one.sampled_interval),
             _with_interval(one.greedy, one.greedy_interval),
@@ -152,18 +178,23 @@ def results(found: Evaluation) -> None:
     Console().print(table)
 
 
-def _with_interval(share: float, interval: tuple[float, float]) -> str:
+def _with_interval(share: float, interval: tuple[float, float] | None) -> str:
+    """The share with its interval, in per cent; a single problem has none."""
+    if interval is None:
+        return f"{share:.1%} (one problem)"
     return f"{share:.1%} ({100 * interval[0]:.0f} to {100 * interval[1]:.0f})"
 
 
 def _shown(text: str, limit: int = 400) -> str:
     """Text without control characters: a terminal would obey them."""
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
-    return "".join(c if c.isprintable() else " " for c in cut).replace("[", "\\[")
+    return "".join(c if c.isprintable() else " " for c in cut)
 
 
 def _tag(name: str) -> str:
     """TensorBoard's group and name: accuracy_hard is accuracy/hard."""
+    if name == "entropy":
+        return "entropy/trained"  # of the rollouts with an advantage, beside entropy/sampled of all
     head, _, rest = name.partition("_")
     return f"{head}/{rest or 'all'}"
 
@@ -173,17 +204,17 @@ def _append(file: Path, row: dict[str, Any]) -> None:
         out.write(json.dumps(row) + "\n")
 
 
-def _cut_back(file: Path, next_step: int) -> None:
-    """Keep the lines of steps before `next_step`; a line that a kill cut short goes too."""
+def _cut_back(file: Path, next_step: int) -> list[dict[str, Any]]:
+    """Keep the rows of steps before `next_step`, and return them. Written beside and renamed: a kill in the middle
+    loses none."""
     if not file.exists():
-        return
-    kept = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        # A new training (next_step 0) evaluates before its first step again.
-        if row["step"] < next_step and next_step > 0:
-            kept.append(line + "\n")
-    file.write_text("".join(kept), encoding="utf-8")
+        return []
+    # A new training (next_step 0) evaluates before its first step again.
+    rows = [row for row in read_rows(file) if row["step"] < next_step] if next_step else []
+    part = file.with_suffix(".part")
+    with part.open("w", encoding="utf-8") as out:
+        out.writelines(json.dumps(row) + "\n" for row in rows)
+        out.flush()
+        os.fsync(out.fileno())
+    part.replace(file)
+    return rows

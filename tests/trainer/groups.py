@@ -18,6 +18,8 @@ def group(
     level: float = 0.5,
     alpha: float = 0.2,
     trainable: Sequence[bool] | None = None,
+    truncated: Sequence[bool] | None = None,
+    mask_truncated: bool = False,
 ) -> Group:
     """DeepCompress in `paper` mode: R = outcome + alpha * sigmoid(-beta * z) on correct rollouts."""
     n = len(correct)
@@ -41,5 +43,8 @@ def group(
         correct=list(correct),
         trainable=list(trainable or [True] * n),
     )
-    rollouts = [Rollout(list(range(3, 3 + t)), [-0.5] * t, truncated=False) for t in tokens]
-    return Group(Draw(0, Problem("p", "q", "1", "easy")), [1, 2], rollouts, said)
+    rollouts = [
+        Rollout(list(range(3, 3 + t)), [-0.5] * t, truncated=cut)
+        for t, cut in zip(tokens, truncated or [False] * n, strict=True)
+    ]
+    return Group(Draw(0, Problem("p", "q", "1", "easy")), [1, 2], rollouts, said, mask_truncated=mask_truncated)

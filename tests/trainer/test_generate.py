@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, Lfm2Config, MambaConfig
 
 from deepcompress_trainer.config import start_checkpoint
 from deepcompress_trainer.data import held_out_chains
-from deepcompress_trainer.generate import GENERATORS, Rollout, sample, seeded
-from deepcompress_trainer.grpo import token_logprobs
+from deepcompress_trainer.generate import GENERATORS, Rollout, _say_no_loop, sample, seeded
+from deepcompress_trainer.grpo import sampled_entropy, token_logprobs
 from deepcompress_trainer.model import Policy, load_policy
 
 CPU = torch.device("cpu")
@@ -87,3 +88,32 @@ def test_copies_of_a_prompt_differ_and_stay_together(start: Policy, prompts: lis
     found = sample(start, prompts, copies=8, max_new_tokens=60, generator=seeded(CPU, 1))
     assert [len(group) for group in found] == [8] * len(prompts)
     assert any(len({tuple(r.ids) for r in group}) > 1 for group in found)
+
+
+@pytest.mark.parametrize("way", ["loop", "transformers"])
+def test_the_entropy_of_what_was_sampled_is_the_policys(start: Policy, prompts: list[list[int]], way: str) -> None:
+    rollouts = [r for group in draw(start, prompts, way=way, copies=32) for r in group]
+    repeated = [prompt for prompt in prompts for _ in range(32)]
+    with torch.no_grad():
+        _, entropy, real = token_logprobs(start, repeated, [r.ids for r in rollouts], 1.0)
+    exact = float((entropy * real).sum() / real.sum())
+    assert sampled_entropy(rollouts) == pytest.approx(exact, rel=0.1)
+
+
+SMALL = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "pad_token_id": 0, "eos_token_id": 2}
+HEADS = {"intermediate_size": 64, "num_attention_heads": 2, "num_key_value_heads": 2}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [MambaConfig(**SMALL, state_size=4), Lfm2Config(**SMALL, **HEADS, layer_types=["conv", "full_attention"])],
+    ids=["mamba", "lfm2"],
+)
+def test_models_with_a_state_are_sampled_by_transformers(config: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    _say_no_loop.cache_clear()
+    torch.manual_seed(0)
+    policy = Policy(AutoModelForCausalLM.from_config(config).eval(), None, (2,), 0)
+    for _ in range(2):
+        found = draw(policy, [[1, 5, 6, 7], [1, 5]], copies=2, max_new_tokens=6)
+    assert found == draw(policy, [[1, 5, 6, 7], [1, 5]], copies=2, max_new_tokens=6, way="transformers")
+    assert capsys.readouterr().err.count("generation:") == 1

@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 import torch
 
+from deepcompress_trainer.config import SettingsError
+from deepcompress_trainer.generate import Rollout
 from deepcompress_trainer.grpo import (
     advantages,
+    check_length_term,
     clipped_loss,
     correct_pushed_down,
     keep_group,
     kl_to_reference,
     length_shares,
+    sampled_entropy,
 )
 
 from .groups import group
@@ -116,6 +120,44 @@ def test_a_group_without_trainable_rollouts_is_never_kept() -> None:
     assert not keep_group(one, "none", **ONE)  # type: ignore[arg-type]
 
 
+LAST = [False] * 7 + [True]
+LEFT_OUT: list[dict[str, Any]] = [
+    {"truncated": LAST, "mask_truncated": True},
+    {"trainable": [not last for last in LAST]},
+]
+
+
+@pytest.mark.parametrize("left_out", LEFT_OUT)
+def test_a_wrong_rollout_that_is_left_out_makes_no_mixed_group(left_out: dict[str, Any]) -> None:
+    """Seven right and one wrong that does not train: the seven would train on their lengths at full strength."""
+    one = group([True] * 7 + [False], LENGTHS, **left_out)
+    assert one.kind == "all"
+    assert not keep_group(one, "acc", **ONE)  # type: ignore[arg-type]
+    assert keep_group(one, "reward", **ONE)  # type: ignore[arg-type]
+    found = advantages([one], scale_rewards="group", **ONE)  # type: ignore[arg-type]
+    assert found[0].total[7] == 0
+    assert length_shares([one], found)["length_share_some"] is None
+    assert length_shares([one], found)["length_share_all"] == pytest.approx(1.0)
+    assert group([True] * 7 + [False], LENGTHS, truncated=LAST).kind == "some", "unmasked, it trains"
+
+
+def test_a_group_of_one_trained_rollout_has_no_signal() -> None:
+    alone = [not last for last in LAST]
+    one = group([False] * 7 + [True], LENGTHS, truncated=alone, mask_truncated=True)
+    assert one.trained == LAST
+    assert not keep_group(one, "reward", **ONE)  # type: ignore[arg-type]
+    assert not keep_group(one, "acc", **ONE)  # type: ignore[arg-type]
+
+
+def test_a_length_term_of_beta_is_refused_where_the_strategy_has_none() -> None:
+    with_beta, without = group([True, False], [5, 9]), group([True, False], [5, 9])
+    without.said.beta = None
+    with pytest.raises(SettingsError, match="length_term advantage needs a strategy with beta; cosine gives none"):
+        check_length_term([without, without], length_term="advantage", strategy="cosine")
+    check_length_term([without, with_beta], length_term="advantage", strategy="deepcompress")
+    check_length_term([without], length_term="reward", strategy="cosine")
+
+
 def test_loss_is_clipped_on_the_side_that_gains() -> None:
     old = torch.zeros(1, 4)
     ratios = torch.tensor([[1.5, 0.5, 1.5, 0.5]])
@@ -137,6 +179,19 @@ def test_kl_is_zero_at_the_reference_and_positive_elsewhere() -> None:
     here = torch.tensor([[-1.0, -2.0]])
     assert float(kl_to_reference(here, here, torch.ones(1, 2))) == 0
     assert float(kl_to_reference(here, here - 0.5, torch.ones(1, 2))) > 0
+
+
+def test_kl_takes_no_notice_of_padding_however_far_apart_the_policies_are_there() -> None:
+    here = torch.tensor([[-1.0, -120.0]], requires_grad=True)
+    kl = kl_to_reference(here, torch.tensor([[-1.5, -5.0]]), torch.tensor([[1.0, 0.0]]))
+    kl.backward()
+    assert float(kl.detach()) == pytest.approx(math.exp(-0.5) + 0.5 - 1)
+    assert here.grad is not None and torch.isfinite(here.grad).all() and here.grad[0, 1] == 0
+
+
+def test_sampled_entropy_is_the_mean_surprise_of_a_token() -> None:
+    rollouts = [Rollout([1, 2, 3], [-0.5, -1.0, -1.5], truncated=False), Rollout([4], [-2.0], truncated=True)]
+    assert sampled_entropy(rollouts) == pytest.approx(5 / 4)
 
 
 def test_length_shares_by_kind_of_group() -> None:

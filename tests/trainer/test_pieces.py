@@ -7,17 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from matplotlib.figure import Figure
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from deepcompress_client import Client
 from deepcompress_trainer import checkpoint
 from deepcompress_trainer.__main__ import main
 from deepcompress_trainer.config import TrainConfig, learning_rate_at, load, parse, shipped, start_checkpoint
-from deepcompress_trainer.evaluate import mean_and_half_width, wilson
-from deepcompress_trainer.model import Policy, load_policy, on_cpu
+from deepcompress_trainer.evaluate import BinResult, Evaluation, wilson
+from deepcompress_trainer.model import Policy, as_policy, load_policy, on_cpu
 from deepcompress_trainer.plot import families, read_run
 from deepcompress_trainer.rewards import run_settings
-from deepcompress_trainer.sft import CHAIN_CURRICULUM, chain_pairs, learn
+from deepcompress_trainer.sft import CHAIN_CURRICULUM, _pack, chain_pairs, learn
 from deepcompress_trainer.train import Example, micro_batches_of, split
+from deepcompress_trainer.watch import Watch
 
 
 @pytest.mark.parametrize("name", shipped())
@@ -77,11 +81,73 @@ def test_flags_alone_are_a_configuration(tmp_path: Path, monkeypatch: pytest.Mon
         ({"steps": 0}, "steps must be at least 1"),
         ({"filter_metric": "accuracy"}, "acc, reward, none"),
         ({"filter_metric": "none", "max_generation_batches": 2}, "max_generation_batches"),
+        ({"learning_rate": "abc"}, "learning_rate: 'abc' is no number"),
+        ({"learning_rate": [1]}, "learning_rate: .* is not of type float"),
+        ({"strategy": "deepcompress"}, "strategy: 'deepcompress' is not of type dict"),
+        ({"answer_format": "foo"}, "answer_format is one of boxed, one_boxed, final_answer, bare, not 'foo'"),
+        ({"generation_chunk": -1}, "generation_chunk must be at least 0"),
+        ({"eval_problems": 0}, "eval_problems must be at least 1"),
+        ({"threads": 0}, "threads must be at least 1"),
+        ({"group_size": 1}, "group_size must be at least 2"),
+        ({"name": "a b/x"}, "name: 'a b/x' is no run's name"),
+        ({"name": ".."}, "is no run's name"),
+        ({"chain_operations": [0, 3]}, r"chain_operations: \[0, 3\] is not"),
+        ({"chain_operations": [5, 2]}, r"chain_operations: \[5, 2\] is not"),
+        ({"chain_operations": [1, 2.5]}, "two whole numbers from 1 to 26"),
+        ({"chain_operations": [3]}, "two whole numbers"),
+        ({"chain_operations": 5}, "chain_operations: 5 is not of type list"),
+        ({"chain_operations": [1, 1], "chain_problems": 6000}, "chain_problems and eval_problems: .* only 5,460"),
     ],
 )
 def test_wrong_settings_are_named(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse(values)
+
+
+def test_the_synthetic_tasks_settings_matter_only_where_it_is_used() -> None:
+    assert parse({"chain_operations": [0, 0], "data": "a.jsonl", "eval_data": "b.jsonl"})
+    with pytest.raises(ValueError, match="chain_operations"):
+        parse({"chain_operations": [0, 0], "data": "a.jsonl", "eval_data": "chain"})
+
+
+def test_a_folder_of_a_configurations_name_does_not_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny").mkdir()
+    assert load("tiny", {}).name == "tiny"
+    with pytest.raises(ValueError, match="no such file"):
+        load(".", {})
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--learning_rate", "abc"], "learning_rate: 'abc' is no number"),
+        (["--strategy", "{a"], "--strategy cannot be read as YAML"),
+        (["--strategy", "deepcompress", "--strategy.alpha", "1"], "--strategy.alpha: strategy is 'deepcompress'"),
+        (["--chat", "true", "--service-url", "http://127.0.0.1:9"], "chat: the tokenizer has no chat template"),
+        (["--service-url", "nonsense"], "nonsense"),
+        (["sft", "jsonl", "/nope", "nope.jsonl", "out"], "nope.jsonl"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "--chat" in words:
+        monkeypatch.setattr("deepcompress_trainer.__main__._say_where_no_service_is", lambda url: None)
+    with pytest.raises(SystemExit) as ended:
+        main(words if words[0] == "sft" else [*words, "--out", str(tmp_path), "--device", "cpu"])
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_strategy_that_the_service_does_not_know_is_said_in_a_line(
+    tmp_path: Path, service_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--out", str(tmp_path), "--device", "cpu", "--service-url", service_url]
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--strategy.name", "nonsense", "--name", "no-such-strategy"])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and "nonsense" in said and "Traceback" not in said
 
 
 def test_the_shipped_start_is_small_and_knows_the_task() -> None:
@@ -110,6 +176,48 @@ def test_prompts_go_through_the_chat_template_where_asked() -> None:
     assert policy.decode(plain) == "3 c +8 ="
 
 
+def test_the_tokenizers_own_end_token_is_the_one_that_is_taught(untrained: Policy) -> None:
+    from types import SimpleNamespace
+
+    class Tokenizer:
+        eos_token_id, pad_token_id = 9, 0
+
+        def __call__(self, text: str, **how: Any) -> dict[str, list[int]]:
+            return {"input_ids": [5] * len(text.split())}
+
+    model = SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=[9, 3, 4]))
+    policy = as_policy(model, Tokenizer())
+    assert policy.end_ids == (9, 3, 4)
+    packed = _pack(policy, [("a b", "c d")], chat=False, max_tokens=16)
+    assert packed is not None and packed[1].tolist() == [[-100, -100, 5, 5, 9]]
+
+
+def test_a_prompt_that_leaves_no_room_for_its_response_teaches_nothing(untrained: Policy) -> None:
+    long = ("3 c +8 d *3 e -2 =", "c +8 1")
+    assert _pack(untrained, [long], chat=False, max_tokens=8) is None
+    packed = _pack(untrained, [long, ("3 =", "1")], chat=False, max_tokens=8)
+    assert packed is not None and packed[0].shape == (1, 5)
+    learn(untrained, iter([[long]]), steps=1, learning_rate=0.0, chat=False, max_tokens=8)
+
+
+def test_checkpointing_gradients_brings_no_dropout() -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel, OPTConfig, OPTForCausalLM
+
+    from deepcompress_trainer.model import without_dropout
+
+    opt = OPTConfig(
+        vocab_size=20, hidden_size=16, ffn_dim=16, num_hidden_layers=1, num_attention_heads=2, dropout=0.9
+    )
+    opt.word_embed_proj_dim = 16
+    gpt = GPT2Config(vocab_size=20, n_embd=16, n_layer=1, n_head=2, resid_pdrop=0.9, attn_pdrop=0.9, embd_pdrop=0.9)
+    for model in (OPTForCausalLM(opt), GPT2LMHeadModel(gpt)):
+        ids = torch.tensor([[1, 2, 3, 4]])
+        with torch.no_grad():
+            calm = model.eval()(ids).logits
+            assert not torch.allclose(model.train()(ids).logits, calm)
+            assert torch.allclose(without_dropout(model).train()(ids).logits, calm)
+
+
 def test_warm_up_lowers_the_loss(untrained: Policy, capsys: pytest.CaptureFixture[str]) -> None:
     import copy
     import random
@@ -131,7 +239,6 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_intervals() -> None:
-    assert mean_and_half_width([0.0, 1.0, 0.0, 1.0]) == pytest.approx((0.5, 1.96 * 0.57735 / 2), rel=1e-4)
     low, high = wilson(10, 10)
     assert high == 1.0 and 0.7 < low < 0.73
 
@@ -184,3 +291,100 @@ def test_seeds_of_the_same_settings_are_one_line_of_the_picture(tmp_path: Path) 
     }
     assert main(["plot", *map(str, folders), "--out", str(tmp_path / "p.png")]) == 0
     assert (tmp_path / "p.png").stat().st_size > 10_000
+
+
+def test_a_run_that_cannot_be_drawn_yet_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = run_folder(tmp_path, "fresh", 0)
+    (folder / "evals.jsonl").write_text("")
+    with pytest.raises(SystemExit) as ended:
+        main(["plot", str(folder), "--out", str(tmp_path / "p.png")])
+    assert ended.value.code == 2 and "fresh has no evaluation yet" in capsys.readouterr().err
+
+
+def test_a_line_that_a_kill_cut_short_does_not_hinder_the_picture(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path, "torn", 0)
+    for name in ("metrics.jsonl", "evals.jsonl"):
+        whole = (folder / name).read_text()
+        (folder / name).write_text(whole + whole[:20])
+    assert main(["plot", str(folder), "--out", str(tmp_path / "p.png")]) == 0
+
+
+@pytest.mark.parametrize("bins", [("all",), ("all", "easy", "medium", "hard", "harder")])
+def test_the_picture_has_every_panel_however_many_bins_there_are(
+    bins: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run_folder(tmp_path, "bins", 0)
+    row = {"step": 3, "bins": {name: {"sampled": 0.5, "tokens": 9.0} for name in bins}, "samples": []}
+    (folder / "evals.jsonl").write_text(json.dumps(row) + "\n")
+    seen: list[str] = []
+
+    def look(figure: Figure, *where: Any, **how: Any) -> None:
+        seen.extend(axis.get_title() for axis in figure.axes if axis.get_visible())
+
+    monkeypatch.setattr(Figure, "savefig", look)
+    assert main(["plot", str(folder), "--out", str(tmp_path / "p.png")]) == 0
+    assert len(seen) == 2 * len(bins) + 4
+    assert any("level" in title for title in seen) and "groups kept" in seen
+
+
+def evaluation(sampled: float, text: str = "[1,2]") -> Evaluation:
+    result = BinResult(4, sampled, (0.1, 0.9), sampled, (0.1, 0.9), 20.0, 20.0, 0.0)
+    greedy = {"text": text, "correct": True, "tokens": 3}
+    sample = {"bin": "all", "prompt": "f[x] [red]?", "greedy": greedy, "sampled": greedy}
+    return Evaluation({"all": result}, [sample])
+
+
+METRICS = {"level": 0.9, "accuracy": 0.5, "tokens": 9.0, "groups_kept": 1, "groups_drawn": 2, "time": {"step_s": 1.0}}
+METRICS |= {"entropy": 0.1, "entropy_sampled": 0.2}
+
+
+def test_a_resumed_run_compares_with_its_start_and_keeps_its_evaluations_on_the_board(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
+    config = TrainConfig(name="seen", out=str(tmp_path), steps=3)
+    first = Watch(config, next_step=0, processes=2, active=True)
+    first.evaluation(-1, evaluation(0.25))
+    for step in range(2):
+        first.step({**METRICS, "step": step})
+        first.evaluation(step, evaluation(0.5))
+    first.step({**METRICS, "step": 2, "level": 0.1})  # after the checkpoint of step 1; lost with the kill
+    first.close()
+    assert "seen: to 3 steps, 2 processes" in capsys.readouterr().out
+    with (config.folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 2, "lev')
+
+    again = Watch(config, next_step=2, processes=1, active=True)
+    assert not list(config.folder.glob("*.part"))
+    again.step({**METRICS, "step": 2})
+    again.evaluation(2, evaluation(0.75))
+    again.compare()
+    again.close()
+    again.close()
+    said = capsys.readouterr().out
+    assert "seen: from step 2 to 3 steps, 1 process\n" in said
+    assert "25.0% → 75.0% (10 to 90)" in said
+    assert "f[x] [red]?" in said and "[1,2]" in said and "\\" not in said
+    rows = [json.loads(line) for line in (config.folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 1, 2]
+    board = EventAccumulator(str(config.folder / "tensorboard")).Reload()
+    assert [event.step for event in board.Scalars("eval_sampled/all")] == [0, 1, 2, 3]
+    assert [event.value for event in board.Scalars("level/all")] == pytest.approx([0.9] * 3)
+    assert [len(board.Scalars(f"entropy/{of}")) for of in ("trained", "sampled")] == [3, 3]
+
+
+def test_a_kill_while_the_files_are_cut_back_loses_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = TrainConfig(name="cut", out=str(tmp_path), steps=3)
+    watch = Watch(config, next_step=0, processes=1, active=True)
+    for step in range(3):
+        watch.step({**METRICS, "step": step})
+    watch.close()
+    before = (config.folder / "metrics.jsonl").read_text()
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("deepcompress_trainer.watch.os.fsync", killed)
+    with pytest.raises(KeyboardInterrupt):
+        Watch(config, next_step=2, processes=1, active=True)
+    assert (config.folder / "metrics.jsonl").read_text() == before

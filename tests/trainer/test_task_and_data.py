@@ -73,6 +73,30 @@ def test_training_chains_hold_no_held_out_prompt() -> None:
     assert {p.bin for p in held_out_chains(32, operations=(1, 16))} == {"easy", "medium", "hard"}
 
 
+@pytest.mark.parametrize(
+    ("operations", "counts", "message"),
+    [
+        ((0, 3), (10,), "1 to 26 operations, not 0 to 3"),
+        ((5, 2), (10,), "not 5 to 2"),
+        ((3, 27), (10,), "not 3 to 27"),
+        ((1, 1), (5000, 461), "5,461 chains of length 1 are asked for, and only 5,460 are different"),
+        ((1, 2), (10_921,), "only 5,460"),
+    ],
+)
+def test_chains_that_do_not_exist_are_refused_and_not_looked_for_for_ever(
+    operations: tuple[int, int], counts: tuple[int, ...], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        task.check_chains(operations, *counts)
+    with pytest.raises(ValueError, match=message):
+        task.chain_rows(counts[0], operations=operations, seed=0, exclude=frozenset(map(str, range(sum(counts[1:])))))
+
+
+def test_every_chain_that_exists_can_be_asked_for() -> None:
+    assert len(task.chain_rows(5460, operations=(1, 1), seed=0)) == 5460
+    assert len(chain_problems(64, operations=(26, 26), seed=0, held_out=8)) == 64
+
+
 def test_the_deck_deals_every_problem_once_an_epoch_and_goes_on_from_a_cursor() -> None:
     problems = [Problem(str(n), str(n), "1", "easy") for n in range(10)]
     whole = Deck(problems, seed=4).draw(30)
@@ -92,11 +116,33 @@ def test_jsonl_problems(tmp_path: Path) -> None:
     assert (second.problem_id, second.gold) == ("1", ["1", "one"])
 
 
-def test_a_problem_without_gold_is_refused_by_its_line(tmp_path: Path) -> None:
+def test_numbers_are_gold_and_blank_lines_are_no_rows(tmp_path: Path) -> None:
     file = tmp_path / "p.jsonl"
-    file.write_text('{"prompt": "x"}')
-    with pytest.raises(ValueError, match="row 1 has no 'gold'"):
-        read_problems(str(file))
+    file.write_text('{"prompt": "x", "gold": 1}\n\n{"prompt": "y", "gold": [0.5, "1/2"]}\n  \n')
+    assert [problem.gold for problem in read_problems(str(file))] == ["1", ["0.5", "1/2"]]
+    assert [problem.problem_id for problem in read_problems(str(file))] == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "message"),
+    [
+        ("", '{"prompt": "x"}', "has no 'gold'"),
+        ("", '{"gold": "x"}', "has no 'prompt'"),
+        ("", '{"prompt": 3, "gold": "x"}', "has a 'prompt' that is no text"),
+        ("", '{"prompt": "x", "gold": []}', "has the 'gold' "),
+        ("", '{"prompt": "x", "gold": true}', "has the 'gold' True"),
+        ("", '{"prompt": "x", "gold": "1"', "is not JSON"),
+        ("", "[1]", "is no JSON object"),
+        ("gsm8k:", '{"question": "x"}', "has no 'answer'"),
+        ("gsm8k:", '{"question": "x", "answer": "18"}', "has an 'answer' without ####"),
+    ],
+)
+def test_a_row_that_is_no_problem_is_named_with_its_file(tmp_path: Path, kind: str, row: str, message: str) -> None:
+    file = tmp_path / "p.jsonl"
+    good = {"prompt": "x", "gold": "1", "question": "x", "answer": "#### 1"}
+    file.write_text(f"{json.dumps(good)}\n{row}\n")
+    with pytest.raises(ValueError, match=rf"p\.jsonl: row 2 {message}"):
+        read_problems(f"{kind}{file}")
 
 
 def test_gsm8k() -> None:

@@ -42,6 +42,9 @@ SMALL = {
 }
 
 
+DOCUMENTED = Path(__file__).parents[2] / "docs" / "trainer.md"
+
+
 def settings(folder: Path, name: str, **changes: Any) -> TrainConfig:
     return TrainConfig(**{**SMALL, "out": str(folder), "name": name, **changes})
 
@@ -185,6 +188,58 @@ def test_a_setting_that_decides_the_numbers_may_not_change_at_a_resume(tmp_path:
         Trainer(settings(tmp_path, "changed", learning_rate=1e-5), Client(service_url), resume=True)
 
 
+def test_a_resume_with_another_number_of_processes_is_refused_by_name(
+    tmp_path: Path, service_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(tmp_path, "processes", steps=1)
+    Trainer(config, Client(service_url), resume=False).run()
+    state = config.folder / "checkpoints" / "step-000000" / "state.json"
+    written = json.loads(state.read_text())
+    assert written["processes"] == 1
+    state.write_text(json.dumps({**written, "processes": 2}))
+    with pytest.raises(ValueError, match="were 2, are 1; go on with torchrun --nproc_per_node 2"):
+        Trainer(config, Client(service_url), resume=True)
+    del written["processes"]  # as an older trainer wrote it: taken as it is
+    state.write_text(json.dumps(written))
+    Trainer(config, Client(service_url), resume=True).watch.close()
+
+
+def test_a_length_term_without_beta_ends_the_run_in_a_line(
+    tmp_path: Path, service_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "none.json"
+    file.write_text(json.dumps({**SMALL, "length_term": "advantage", "strategy": {"name": "outcome"}}))
+    with pytest.raises(SystemExit) as ended:
+        main([str(file), "--out", str(tmp_path), "--name", "no-beta", "--service-url", service_url])
+    assert ended.value.code == 2
+    assert "length_term advantage needs a strategy with beta; outcome gives none" in capsys.readouterr().err
+
+
+def test_masked_rollouts_decide_nothing_about_their_group(tmp_path: Path, service_url: str) -> None:
+    """With responses cut at once, everything is truncated, and where that is masked nothing trains."""
+    changes = {"filter_metric": "none", "max_generation_batches": 1, "max_new_tokens": 1}
+    config = settings(tmp_path, "masked", mask_truncated=True, **changes)
+    trainer = Trainer(config, Client(service_url), resume=False)
+    found = trainer.training_step(0)
+    trainer.watch.close()
+    assert (found["truncated"], found["groups_kept"], found["tokens_trained"]) == (1.0, 0, 0)
+    assert found["entropy"] is None and found["entropy_sampled"] > 0
+
+
+def test_a_run_that_breaks_closes_what_it_opened(
+    tmp_path: Path, service_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(settings(tmp_path, "breaks"), Client(service_url), resume=False)
+    closed: list[str] = []
+    assert trainer.rewards is not None
+    monkeypatch.setattr(trainer.rewards, "close", lambda: closed.append("rewards"))
+    monkeypatch.setattr(trainer.watch, "close", lambda: closed.append("watch"))
+    monkeypatch.setattr(trainer, "training_step", lambda step: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        trainer.run()
+    assert closed == ["watch", "rewards"]
+
+
 def test_the_size_of_forward_passes_changes_no_update(tmp_path: Path, service_url: str) -> None:
     found = []
     for name, micro_tokens in (("large", 100_000), ("small", 150)):
@@ -208,12 +263,17 @@ def test_recomputed_log_probabilities_make_the_first_ratio_one(tmp_path: Path, s
 def test_two_processes_keep_groups_whole_and_move_the_level_once_a_step(tmp_path: Path, service_url: str) -> None:
     config = settings(tmp_path, "two", steps=3, problems_per_step=5)
     (tmp_path / "two.json").write_text(json.dumps({**SMALL, "steps": 3, "problems_per_step": 5}))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += ["-m", "deepcompress_trainer", str(tmp_path / "two.json"), "--no-plot"]
-    command += ["--out", str(tmp_path), "--name", "two", "--service-url", service_url]
+    (documented,) = (line.split() for line in DOCUMENTED.read_text().splitlines() if line.startswith("    torchrun"))
+    meant = {"my.yaml": str(tmp_path / "two.json"), "http://HOST:8321": service_url}
+    command = [meant.get(word, word) for word in documented]
+    command[0] = str(Path(sys.executable).with_name("torchrun"))
+    command += ["--no-plot", "--out", str(tmp_path), "--name", "two"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "two: to 3 steps, 2 processes" in done.stdout
+    state = json.loads((config.folder / "checkpoints" / "step-000002" / "state.json").read_text())
+    assert state["processes"] == 2
 
     steps = rows(config.folder)
     history = Client(service_url).run("two", join=True).history().steps
@@ -227,7 +287,7 @@ def test_two_processes_keep_groups_whole_and_move_the_level_once_a_step(tmp_path
 
 @pytest.mark.slow
 def test_two_processes_make_the_update_of_one(tmp_path: Path) -> None:
-    """The gradient of a fixed batch, in one process and in two."""
+    """The gradient of a fixed batch, and what is said of it, in one process and in two."""
     script = tmp_path / "update.py"
     script.write_text(_UPDATE)
     results = []
@@ -238,35 +298,45 @@ def test_two_processes_make_the_update_of_one(tmp_path: Path) -> None:
             command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=280
         )
         assert done.returncode == 0, done.stderr[-3000:]
-        results.append(float((tmp_path / f"norm-{processes}").read_text()))
-    assert results[0] == pytest.approx(results[1], rel=1e-4)
+        assert "requires_grad" not in done.stderr, "torch warns where a number is taken out of the graph"
+        results.append(json.loads((tmp_path / f"norm-{processes}").read_text()))
+    one, two = results
+    assert one["tokens_trained"] == two["tokens_trained"] == sum(4 + 3 * place for place in range(7))
+    assert one["clip_share"] > 0 and one["kl"] > 0 and one["entropy"] > 0
+    assert one == pytest.approx(two, rel=1e-4)
 
 
 _UPDATE = """
+import json
 import sys
 import torch
 from accelerate import Accelerator
+from deepcompress_client.wire import GroupRewards, RewardComponents
 from deepcompress_trainer.config import TrainConfig
+from deepcompress_trainer.data import Draw, Problem
 from deepcompress_trainer.generate import Rollout
+from deepcompress_trainer.grpo import Advantages, Group
 from deepcompress_trainer.model import new_tiny_policy
-from deepcompress_trainer.train import Example, Trainer
+from deepcompress_trainer.train import Trainer
 
 trainer = object.__new__(Trainer)
-trainer.config = TrainConfig(device="cpu", micro_tokens=60)
+trainer.config = TrainConfig(device="cpu", micro_tokens=60, minibatches=1, max_grad_norm=1e9, kl=0.1)
 trainer.accelerator = Accelerator(cpu=True)
 trainer.policy = new_tiny_policy(width=32, layers=1)
-trainer.reference = None
+trainer.reference = new_tiny_policy(width=32, layers=1, seed=1)
+trainer.optimiser = torch.optim.SGD(trainer.policy.model.parameters(), lr=0.0)
 draw = torch.Generator().manual_seed(3)
-examples = []
-for place in range(7):
-    ids = torch.randint(3, 50, (4 + 3 * place,), generator=draw).tolist()
-    examples.append(Example([1, 5], Rollout(ids, [-3.0] * len(ids), False), 1.0 - 0.3 * place, [-3.0] * len(ids)))
-tokens = sum(example.rollout.tokens for example in examples)
-for micro in trainer.micro_batches(examples):
-    loss, _ = trainer.loss(micro)
-    (loss / tokens).backward()
-trainer.sum_gradients()
-norm = torch.nn.utils.clip_grad_norm_(trainer.policy.model.parameters(), 1e9)
+responses = [torch.randint(3, 50, (4 + 3 * place,), generator=draw).tolist() for place in range(7)]
+rollouts = [Rollout(ids, [-4.0] * len(ids), False) for ids in responses]
+zeros = [0.0] * 7
+said = GroupRewards(
+    problem_id="p", group_id="p@0", pass_ratio=1.0, level=None, beta=None, difficulty=None, rewards=zeros,
+    components=RewardComponents(outcome=zeros, length=zeros, overlong=zeros),
+    correct=[True] * 7, trainable=[True] * 7,
+)
+group = Group(Draw(0, Problem("p", "q", "1", "easy")), [1, 5], rollouts, said)
+advantage = torch.tensor([1.0 - 0.3 * place for place in range(7)]).double().numpy()
+found = trainer.update(0, [group], [Advantages(advantage, 0 * advantage, 0 * advantage)])
 if trainer.accelerator.is_main_process:
-    open(sys.argv[1], "w").write(repr(float(norm)))
+    open(sys.argv[1], "w").write(json.dumps(found))
 """
