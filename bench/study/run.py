@@ -7,7 +7,7 @@
 A run that has its line in OUT/SIZE/runs.jsonl is not run again; one that was interrupted goes on from its
 checkpoint; cells of several tables with the same settings are one run. Tables named together are run seed by seed,
 so that a study that is stopped has whole comparisons. The runs share one service, as trainings of a team would.
-`--size gpu` first makes its start checkpoint (about 5 million parameters), once.
+`--size gpu` first makes its start checkpoint (about 4 million parameters), once.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ MECHANISM = (
     "length_share_all",
     "correct_pushed_down",
     "entropy",
+    "entropy_sampled",
     "clip_share",
     "groups_kept",
     "groups_none",

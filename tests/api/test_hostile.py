@@ -34,7 +34,8 @@ POSTS = (
 )
 PUTS = ("/v1/runs/r", "/v1/runs/r/import")
 
-scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+huge = st.sampled_from([2**53, 2**64, 10**400])
+scalars = st.none() | st.booleans() | st.integers() | huge | st.floats() | st.text(max_size=20)
 KEYS = [
     "run",
     "step",
@@ -47,6 +48,11 @@ KEYS = [
     "correct",
     "problem_id",
     "strategy",
+    "epoch",
+    "generation",
+    "next_step",
+    "checkpoint",
+    "groups_per_step",
 ]
 values = st.recursive(
     scalars,
