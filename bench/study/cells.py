@@ -38,9 +38,9 @@ other tables is run in this order, for as long as the time lasts: `official`, `r
 And again: the table `tiny`, five seeds, since in `within-reach` too the shorter policies were less accurate, by two
 points, and the tuning run was not: it had half as many rollouts more a step, in groups of 8. One run of its cells was
 seen before (DeepCompress, seed 0, on 100 problems). And, after all of `main` was seen, the cell `none, mixed only` of
-`scale`, five seeds: the one crossing of filter and scale that was missing. (Release mode with the filter on reward, and
-paper mode with the filter on accuracy, are the same as others: in both, all-correct groups have no length reward or
-are dropped.)
+`scale`, five seeds: the one crossing of filter and scale that was missing. (Release mode with the filter on reward,
+and paper mode with the filter on accuracy, are the same as others: in both, all-correct groups have no length reward
+or are dropped.)
 
 Size `long`, declared before any run of it, since over the last third of a `main` run accuracy in training still rises
 by two to three points. Chosen by outcome-only alone again (seed 101): with 400 steps it still rises in the last

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import json
 import shutil
 import signal
@@ -157,6 +158,16 @@ def main() -> None:
     chosen = known if asked.tables == ["all"] else {name: known[name] for name in asked.tables}
     out = asked.out / asked.size
     out.mkdir(parents=True, exist_ok=True)
+    with (out / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
+        except BlockingIOError:
+            parser.error(f"another study is running in {out}: both would train the same runs")
+        study(asked, chosen, out)
+
+
+def study(asked: argparse.Namespace, chosen: dict[str, Table], out: Path) -> None:
+    """Every run that has no row yet."""
     extra = {"model": gpu_start(out)} if asked.size == "gpu" else {}
     results = out / "runs.jsonl"
     finished = {(row["key"], row["seed"]) for row in read_rows(results)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import fcntl
 import importlib.util
 import json
 import sys
@@ -69,6 +70,20 @@ def test_the_same_settings_run_once_and_seed_by_seed(modules: dict[str, ModuleTy
     assert len({(cells.key_of(settings), seed) for _, seed, settings in jobs}) == len(jobs)
     some = run.plan(chosen, "main", 1, {"outcome", "reward-filter/bonus"})
     assert [label for label, _, _ in some] == ["official / outcome", "reward-filter / bonus"]
+
+
+def test_two_studies_in_one_folder_are_refused(
+    modules: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They would train the same runs, in the same folders."""
+    folder = tmp_path / "pilot"
+    folder.mkdir()
+    monkeypatch.setattr(sys, "argv", ["run.py", "official", "--size", "pilot", "--out", str(tmp_path)])
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(SystemExit, match="2"):
+            modules["run"].main()
+    assert "another study is running" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("correct", [[False] * 4, [True] * 4, [True, True, False, False]])
