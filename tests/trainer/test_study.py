@@ -73,7 +73,10 @@ def test_the_same_settings_run_once_and_seed_by_seed(modules: dict[str, ModuleTy
 
 
 def test_two_studies_in_one_folder_are_refused(
-    modules: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    modules: dict[str, ModuleType],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """They would train the same runs, in the same folders."""
     folder = tmp_path / "pilot"
