@@ -151,6 +151,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--cells", help="only these, CELL or TABLE/CELL, separated by semicolons")
     parser.add_argument("--workers", type=int, default=1, help="trainings side by side")
+    parser.add_argument("--eval-every", type=int, help="evaluate more often, for curves; changes no training")
     parser.add_argument("--out", type=Path, default=Path("study"))
     parser.add_argument("--service-url", help="else a service of the study's own is started")
     asked = parser.parse_args()
@@ -168,7 +169,9 @@ def main() -> None:
 
 def study(asked: argparse.Namespace, chosen: dict[str, Table], out: Path) -> None:
     """Every run that has no row yet."""
-    extra = {"model": gpu_start(out)} if asked.size == "gpu" else {}
+    extra: dict[str, Any] = {"model": gpu_start(out)} if asked.size == "gpu" else {}
+    if asked.eval_every:
+        extra["eval_every"] = asked.eval_every
     results = out / "runs.jsonl"
     finished = {(row["key"], row["seed"]) for row in read_rows(results)}
     jobs = plan(chosen, asked.size, asked.seeds, set(asked.cells.split(";")) if asked.cells else None)
