@@ -243,7 +243,9 @@ def overview(rows: Sequence[Row], size: str, file: Path) -> None:
                 where = (mean(tokens), mean(sampled))
                 axis.annotate(f"{name}: {cell}", where, fontsize=7, xytext=(4, 3), textcoords="offset points")
     axis.set(xlabel="tokens, held out (logarithmic)", ylabel="sampled accuracy, held out, %", xscale="log")
-    axis.set_xticks([15, 20, 25, 30, 40, 50, 60, 80], labels=["15", "20", "25", "30", "40", "50", "60", "80"])
+    low, high = axis.get_xlim()
+    ticks = [tick for tick in (15, 20, 25, 30, 40, 50, 60, 80) if low <= tick <= high]
+    axis.set_xticks(ticks, labels=[str(tick) for tick in ticks])
     axis.minorticks_off()
     axis.legend(fontsize=8, title="table")
     axis.grid(alpha=0.25, which="both")
