@@ -103,6 +103,7 @@ def _train(given: list[str]) -> int:
         except (ValueError, OSError) as error:  # settings that do not fit the run, the data or the machine
             parser.error(str(error))
         trainer.run()
+        trainer.leave()
         main_process = trainer.main
     if main_process and not asked.no_plot:
         from .plot import plot_runs

@@ -127,6 +127,11 @@ class Trainer:
             if self.rewards:
                 self.rewards.close()
 
+    def leave(self) -> None:
+        """End what the processes have together: one that just ends while another still listens may be aborted."""
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
+
     def training_step(self, step: int) -> dict[str, Any]:
         """One step of the algorithm. Returns its metrics."""
         config, began = self.config, time.perf_counter()
