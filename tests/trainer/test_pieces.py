@@ -58,6 +58,8 @@ def test_flags_alone_are_a_configuration(tmp_path: Path, monkeypatch: pytest.Mon
 
         def run(self) -> None: ...
 
+        def leave(self) -> None: ...
+
     monkeypatch.setattr("deepcompress_trainer.__main__.Client", asked.append)
     monkeypatch.setattr("deepcompress_trainer.__main__._say_where_no_service_is", lambda url: None)
     monkeypatch.setattr("deepcompress_trainer.train.Trainer", Stand)
