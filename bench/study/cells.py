@@ -261,7 +261,7 @@ SIZES: dict[str, dict[str, Any]] = {
     },
     # Hard enough that outcome-only keeps room: a minute of one quiet core a run.
     "main": _MAIN,
-    # The same until curves are flat: three minutes and a half.
+    # The same, four times as long: three minutes and a half.
     "long": {**_MAIN, "steps": 800, "decay_steps": 800, "eval_every": 800, "save_every": 200},
     # 2 to 6 million parameters, up to 24 operations; `run.py` makes the start checkpoint first.
     "gpu": {

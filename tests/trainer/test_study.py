@@ -16,7 +16,7 @@ import pytest
 
 from deepcompress_client import Client
 from deepcompress_trainer import task
-from deepcompress_trainer.config import parse
+from deepcompress_trainer.config import as_dict, load, parse
 from deepcompress_trainer.grpo import keep_group
 from deepcompress_trainer.rewards import run_settings
 
@@ -70,6 +70,14 @@ def test_the_same_settings_run_once_and_seed_by_seed(modules: dict[str, ModuleTy
     assert len({(cells.key_of(settings), seed) for _, seed, settings in jobs}) == len(jobs)
     some = run.plan(chosen, "main", 1, {"outcome", "reward-filter/bonus"})
     assert [label for label, _, _ in some] == ["official / outcome", "reward-filter / bonus"]
+
+
+def test_the_table_tiny_is_the_shipped_configuration(modules: dict[str, ModuleType]) -> None:
+    cells, shipped = modules["cells"], as_dict(load("tiny", {}))
+    table = cells.tables("main")["tiny"]
+    settings = cells.settings_of(table, "deepcompress", "main")
+    said = ("strategy", *(name for name in table.common if name not in ("eval_every", "save_every")))
+    assert {name: settings[name] for name in said} == {name: shipped[name] for name in said}
 
 
 def test_two_studies_in_one_folder_are_refused(
