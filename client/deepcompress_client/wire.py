@@ -83,14 +83,16 @@ def _one_or_more(value: Any, handler: Any) -> Any:
     return handler(value)
 
 
-RunName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,128}$", strict=True)]
+NAME_PATTERN = r"^[A-Za-z0-9._-]{1,128}$"
+"""What a run or a checkpoint may be called."""
+RunName = Annotated[str, StringConstraints(pattern=NAME_PATTERN, strict=True)]
+CheckpointName = RunName
 Name = Annotated[str, StringConstraints(min_length=1, max_length=512, strict=True)]
 Tokens = Annotated[StrictInt, Field(ge=0, le=MAX_TOKENS)]
 MAX_COUNT = 2**53 - 1
 """Largest step, epoch and the like: the integers that every store and every reader of JSON keeps whole."""
-Step = Annotated[StrictInt, Field(ge=0, le=MAX_COUNT)]
 Count = Annotated[StrictInt, Field(ge=0, le=MAX_COUNT)]
-CheckpointName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,128}$", strict=True)]
+Step = Count
 ModelText = Annotated[str, WrapValidator(_repair_text)]
 """Text that a policy wrote. Any string is valid here."""
 Gold = Annotated[str | list[str], WrapValidator(_one_or_more)]

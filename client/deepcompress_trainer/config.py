@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
-from deepcompress_client.wire import AnswerFormat
+from deepcompress_client.wire import NAME_PATTERN, AnswerFormat
 
 from . import task
 
@@ -147,7 +147,7 @@ def check(config: TrainConfig) -> None:
     for name, least in _LEAST.items():
         if getattr(config, name) < least:
             raise ValueError(f"{name} must be at least {least}, not {getattr(config, name)}")
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", config.name) or config.name in (".", ".."):
+    if not re.fullmatch(NAME_PATTERN, config.name) or config.name in (".", ".."):
         raise ValueError(f"name: {config.name!r} is no run's name: use up to 128 letters, digits, dots, - and _")
     if config.data == "chain" or config.eval_data == "chain":
         _check_chain(config)
