@@ -163,7 +163,10 @@ class Link(ABC):
                 raise builtins.TimeoutError
         except asyncio.TimeoutError:  # noqa: UP041 - on 3.11+ the builtin; redis' own TimeoutError shadows it here
             why = f"Redis gave no answer within {timeout_s:g} s ({last})"
-            breaker.unanswered(why)
+            if isinstance(failed, TryAgainError):  # an answer: of one slot that is moved, while others may go on
+                breaker.answered()
+            else:
+                breaker.unanswered(why)
             raise StoreUnavailable(why) from None
         except StoreUnavailable:
             breaker.answered()
