@@ -91,8 +91,8 @@ def check_key(table: str, key: tuple[Any, ...]) -> None:
     for part in key:
         if isinstance(part, str):
             _check_name(part)
-        elif not 0 <= part <= LARGEST:
-            raise ValueError(f"{part} is no step")
+        else:
+            _check_step(part)
 
 
 def check_value(table: str, value: bytes, meta: Meta) -> None:
@@ -104,15 +104,20 @@ def check_value(table: str, value: bytes, meta: Meta) -> None:
         if not len(step.before) == len(step.after) == 1 + further or not all(map(math.isfinite, levels)):
             raise ValueError("before and after need one number for the level and for each further accumulator")
     elif table == "problems" or (table == "undo" and value):
-        unpack_problem("", value)
+        problem = unpack_problem("", value)
+        _check_step(problem.tally.step, least=-1)  # nothing, after a rewind
+        _check_step(problem.before.last_step or 0)
     elif table == "groups":
         _check_group(value, further)
     elif table == "observed":
-        _check_name(unpack_observed(value).problem_id)
+        observed = unpack_observed(value)
+        _check_name(observed.problem_id)
+        _check_step(observed.generation)
     elif table == "rollouts" and len(value) != ROLLOUT_BYTES:
         raise ValueError("not an observed rollout")
     elif table == "requests":
-        _, records = unpack_request(value)
+        step_of_request, records = unpack_request(value)
+        _check_step(step_of_request)
         for record in records:
             _check_name(record.problem.problem_id)
 
@@ -122,6 +127,11 @@ def _check_group(value: bytes, further: int) -> None:
     _check_name(record.problem.problem_id)
     if len(record.accumulators) != further or len(record.digest) != 16:
         raise ValueError("not a group of this run")
+
+
+def _check_step(step: int, least: int = 0) -> None:
+    if not least <= step <= LARGEST:
+        raise ValueError(f"{step} is no step")
 
 
 def _check_name(name: str) -> None:
