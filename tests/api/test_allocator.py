@@ -66,6 +66,6 @@ assert not patient.look()
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc only")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 def test_what_lies_free_between_blocks_is_bounded() -> None:
     subprocess.run([sys.executable, "-c", SCATTERED], check=True, timeout=120)

@@ -254,7 +254,7 @@ def attack(server: Server) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc, where memory is read")
 def test_attacks_leave_no_memory_behind(server: Server) -> None:
     attack(server)
     after_one = memory(server)

@@ -79,7 +79,7 @@ def browser() -> Iterator[Any]:
     keeps an event loop running in this thread, and other modules run theirs."""
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if found is None:
-        pytest.skip("no Chromium is installed: the dashboard cannot be looked at")
+        pytest.skip("needs Chromium (Debian: apt install chromium)")
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with playwright.sync_playwright() as player:
         chromium = player.chromium.launch(executable_path=found, args=list(FLAGS))

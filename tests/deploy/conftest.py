@@ -21,7 +21,7 @@ def program(name: str) -> str:
     """The path of a program, or a skip that says what is missing."""
     found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
     if found is None:
-        pytest.skip(f"{name} is not installed")
+        pytest.skip(f"needs {name} (Debian: apt install {name})")
     return found
 
 

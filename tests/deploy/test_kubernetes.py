@@ -27,7 +27,7 @@ def rendered(overlay: str) -> Manifests:
             assert done.returncode == 0, done.stderr
             found = [document for document in yaml.safe_load_all(done.stdout) if document]
             return {f"{one['kind']}/{re.sub('-[a-z0-9]{10}$', '', one['metadata']['name'])}": one for one in found}
-    pytest.skip("neither kubectl nor kustomize is installed")
+    pytest.skip("needs kubectl or kustomize")
 
 
 @pytest.fixture(scope="module", params=OVERLAYS)

@@ -15,7 +15,8 @@ from deepcompress_service.difficulty.model import DifficultyConfig
 from .driving import Driver, Run
 from .servers import REDIS_SERVER, RedisServer, cluster_port, free_port
 
-SHARED_STORES = ("sqlite", "redis", "rediss", "sentinel", "cluster")
+REDIS_STORES = ("redis", "rediss", "sentinel", "cluster")
+SHARED_STORES = ("sqlite", *REDIS_STORES)
 """Those that several processes can use."""
 STORES = ("memory", *SHARED_STORES)
 

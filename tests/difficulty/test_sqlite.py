@@ -143,7 +143,7 @@ def test_a_file_that_takes_no_write_is_not_ready(tmp_path: Path) -> None:
     driver = Driver(f"sqlite:///{tmp_path / 'state.sqlite3'}")
     driver.ping()
     assert isinstance(driver.store, sqlite.SqliteStore) and driver.store._write_connection is not None
-    driver.store._write_connection.execute("PRAGMA query_only = ON")  # as a full disk: it still reads
+    driver.store._write_connection.execute("PRAGMA query_only = ON")  # it still reads
     with pytest.raises(StoreUnavailable):
         driver.ping()
     driver.close()

@@ -19,6 +19,7 @@ from deepcompress_service.difficulty.redis_link import Pinned
 from deepcompress_service.difficulty.sqlite import SqliteStore
 from deepcompress_service.difficulty.store import open_store
 
+from .conftest import REDIS_STORES, SHARED_STORES
 from .driving import Driver, Run, group
 from .idling import let_pass
 from .proxy import Proxy
@@ -205,6 +206,7 @@ def test_what_a_dead_process_left_of_an_import_goes(driver: Driver, new_run: Mak
     assert run.state.problems == 1
 
 
+@pytest.mark.parametrize("store_url", SHARED_STORES, indirect=True)  # memory:// has everything in memory
 def test_an_export_reads_as_it_is_read(new_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     """The store is asked for no more than the next portion."""
     run = new_run()
@@ -220,7 +222,7 @@ def test_an_export_reads_as_it_is_read(new_run: MakeRun, monkeypatch: pytest.Mon
             return await batch(self, *args, **more)  # type: ignore[arg-type]
 
         monkeypatch.setattr(Pinned, "batch", counted)
-    elif isinstance(driver.store, SqliteStore):
+    else:
         read = SqliteStore._run
 
         async def counted_run(self: SqliteStore, *args: object) -> object:
@@ -229,8 +231,6 @@ def test_an_export_reads_as_it_is_read(new_run: MakeRun, monkeypatch: pytest.Mon
             return await read(self, *args)  # type: ignore[arg-type]
 
         monkeypatch.setattr(SqliteStore, "_run", counted_run)
-    else:
-        pytest.skip("memory:// has everything in memory")
     lines = driver.store.export_run(run.name)
     for _ in range(3):
         driver.wait(anext(lines))
@@ -261,12 +261,11 @@ def test_an_export_is_one_snapshot(driver: Driver, new_run: MakeRun) -> None:
     assert sorted(got + driver.wait(rest())) == sorted(expected)
 
 
+@pytest.mark.parametrize("store_url", REDIS_STORES, indirect=True)  # elsewhere a snapshot cannot be lost
 def test_an_export_whose_snapshot_is_lost_has_no_last_line(new_run: MakeRun) -> None:
     """A failover to a replica that has none of it, or an hour that passed: it must not look whole."""
     run = new_run()
     driver = run.driver
-    if not isinstance(driver.store, RedisStore):
-        pytest.skip("a snapshot of SQLite is a transaction, one of memory:// a copy")
     driver.import_run(run.name, large_export(3000))
     lines = driver.store.export_run(run.name)
     driver.wait(anext(lines))

@@ -257,13 +257,13 @@ class MemoryStore(LocalStore):
             self._place.end(keep=False)
 
     async def _write(self, work: Callable[[Place], T]) -> T:
-        keep = False
         try:
             result = work(self._place)
-            keep = True
-            return result
-        finally:
-            self._place.end(keep=keep)
+        except BaseException:
+            self._place.end(keep=False)
+            raise
+        self._place.end(keep=True)
+        return result
 
     async def _stream(self, work: Callable[[Place], Iterator[str]]) -> AsyncIterator[str]:
         try:

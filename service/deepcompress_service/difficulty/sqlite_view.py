@@ -80,8 +80,8 @@ class SqliteView:
         return found
 
     def _put(self, table: str, rows: Iterable[tuple[object, ...]]) -> None:
-        """Rows as (key columns, record), over older ones of the same key: updated where they stand, which costs a
-        third less than INSERT OR REPLACE does in a large table, and in the order of the table."""
+        """Rows as (key columns, record), over older ones of the same key: updated where they stand, and in the order
+        of the table. With INSERT OR REPLACE in any order a request of many groups costs a sixth more or so."""
         beside = BESIDE.get(table, ())
         marks = ",".join("?" * (len(KEYS[table]) + 2))
         columns = ", ".join(KEYS[table])
