@@ -20,9 +20,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from deepcompress_service.verification.decide import Undecided, decide, gold_problem
-from deepcompress_service.verification.extract import extract
-from deepcompress_service.verification.verdict import Verdict
+from deepcompress_verify.decide import Undecided, decide, gold_problem
+from deepcompress_verify.extract import extract
+from deepcompress_verify.verdict import Verdict
 
 SHARED = Path(os.environ.get("DEEPCOMPRESS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepcompress_service.verification import Check, PoolStats, VerifierPool
+from deepcompress_verify import Check, PoolStats, VerifierPool
 
 SHARED = Path(os.environ.get("DEEPCOMPRESS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 

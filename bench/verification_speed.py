@@ -56,7 +56,7 @@ def read_load(path: Path) -> list[dict[str, Any]]:
 
 def one_repetition(kind: str, path: Path) -> dict[str, Any]:
     """Our figures for the whole load; runs in a process of its own."""
-    from deepcompress_service.verification import Check, Verdict, VerifierPool, verify
+    from deepcompress_verify import Check, Verdict, VerifierPool, verify
 
     rows = read_load(path)
     warm = [(gold, rf"so \boxed{{{answer}}}") for gold, answer in WARM_UP] * WARM_UP_ROUNDS

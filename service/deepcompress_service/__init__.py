@@ -1,4 +1,4 @@
 """The deepcompress service: everything on the server's side of the wire.
 
-`verification`, `shaping` and `difficulty` know nothing of HTTP or of each other; `api` is where they meet.
+`shaping` and `difficulty` know nothing of HTTP, of each other or of `deepcompress_verify`; `api` joins them.
 """

@@ -22,9 +22,11 @@ from fastapi.staticfiles import StaticFiles
 from pydantic.json_schema import models_json_schema
 
 from deepcompress_client import wire
+from deepcompress_verify import VerifierPool
+from deepcompress_verify.process_lifetime import end_with_supervisor
 
-from . import dashboard, logs, pulse, tracing
-from .allocator import keep_freed_memory
+from . import dashboard
+from .activity.shared import Windows
 from .api import compat, errors, health, rollouts, runs, verbs
 from .api.admission import Door, Gate
 from .api.auth import KeyRing
@@ -34,14 +36,14 @@ from .api.rewards import RewardService
 from .difficulty.errors import StoreTooNew, StoreUnavailable
 from .difficulty.retention import DAY_S
 from .difficulty.store import open_store
-from .metrics_folder import shared_folder
-from .parent import end_with_supervisor
+from .observability import logs, tracing
+from .observability.metrics_folder import shared_folder
+from .observability.run_metrics import RunMetrics
 from .rendezvous import WaitingRoom, open_rendezvous
-from .run_metrics import RunMetrics
+from .server.background import background_tasks
+from .server.expiry import sweeping
+from .server.memory import keep_freed_memory
 from .settings import Settings
-from .sweeping import sweeping
-from .verification import VerifierPool
-from .windows import Windows
 
 log = logging.getLogger("deepcompress.app")
 
@@ -104,7 +106,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         gc.freeze()
         _drain_on_sigterm(app.state.context, settings.drain_delay)
         try:
-            async with pulse.beating(app.state.context), sweeping(store, settings):
+            async with background_tasks(app.state.context), sweeping(store, settings):
                 yield
         finally:
             app.state.context.draining = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fastapi.testclient import TestClient
 
-from deepcompress_service.verification import PoolBusy, PoolClosed
+from deepcompress_verify import PoolBusy, PoolClosed
 
 from .test_verbs import problem
 

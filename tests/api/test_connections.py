@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from deepcompress_service.connections import Connection
+from deepcompress_service.server.http_protocol import Connection
 
 SHORT = 0.2
 LONG = 3600.0

@@ -12,8 +12,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from deepcompress_service import tracing
 from deepcompress_service.app import create_app
+from deepcompress_service.observability import tracing
 from deepcompress_service.settings import Settings
 
 SECRET = "unmistakable-text-of-a-rollout"

@@ -9,14 +9,14 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from deepcompress_service import metrics, run_metrics
-from deepcompress_service.activity import Activity
+from deepcompress_service.activity.recent import Activity
+from deepcompress_service.activity.shared import Windows
 from deepcompress_service.difficulty.errors import StoreUnavailable
 from deepcompress_service.difficulty.model import Commit, DifficultyConfig, GroupCommit
 from deepcompress_service.difficulty.store import DifficultyStore, open_store
-from deepcompress_service.run_metrics import RunMetrics
-from deepcompress_service.verification import Verdict
-from deepcompress_service.windows import Windows
+from deepcompress_service.observability import metrics, run_metrics
+from deepcompress_service.observability.run_metrics import RunMetrics
+from deepcompress_verify import Verdict
 
 from .conftest import KEY, Serve, train
 

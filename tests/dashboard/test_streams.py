@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deepcompress_service.activity import Activity
+from deepcompress_service.activity.recent import Activity
 from deepcompress_service.dashboard import routes
 from deepcompress_service.dashboard.board import MAX_BOARDS, Board, Shared
 from deepcompress_service.dashboard.stream import RunStream, event

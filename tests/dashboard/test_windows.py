@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepcompress_service import activity as bounds
-from deepcompress_service.activity import Activity, beta_bin, clip, sample
-from deepcompress_service.windows import Windows, join
+from deepcompress_service.activity import recent as bounds
+from deepcompress_service.activity.recent import Activity, beta_bin, clip, sample
+from deepcompress_service.activity.shared import Windows, join
 
 
 def verdict(status: str = "wrong", text: str = "1") -> dict[str, Any]:

@@ -120,7 +120,7 @@ def test_the_network_is_closed_but_for_what_is_named(manifests: Manifests) -> No
 
 
 def test_it_scales_on_a_metric_that_is_served(manifests: Manifests) -> None:
-    from deepcompress_service import metrics
+    from deepcompress_service.observability import metrics
 
     (queue, _) = manifests["HorizontalPodAutoscaler/deepcompress"]["spec"]["metrics"]
     name = queue["pods"]["metric"]["name"]

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from deepcompress_service import sweeping
 from deepcompress_service.app import create_app
 from deepcompress_service.difficulty import errors
 from deepcompress_service.difficulty.memory import MemoryStore
 from deepcompress_service.difficulty.model import Commit, DifficultyConfig
 from deepcompress_service.difficulty.retention import OBSERVATIONS_S
 from deepcompress_service.difficulty.store import open_store
+from deepcompress_service.server import expiry as sweeping
 from deepcompress_service.settings import Settings
 
 from .conftest import SHARED_STORES

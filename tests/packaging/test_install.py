@@ -21,7 +21,7 @@ def test_the_base_install_is_httpx_and_pydantic() -> None:
 
 
 def test_the_packages_are_typed() -> None:
-    for package in ("client/deepcompress_client", "service/deepcompress_service"):
+    for package in ("client/deepcompress_client", "service/deepcompress_verify", "service/deepcompress_service"):
         assert (ROOT / package / "py.typed").exists()
 
 
@@ -29,7 +29,7 @@ def test_nothing_in_the_service_imports_the_trainers_libraries() -> None:
     pattern = re.compile(r"^\s*(?:import|from) (?:torch|transformers|deepcompress_trainer)\b", re.MULTILINE)
     found = [
         path
-        for folder in ("service/deepcompress_service", "client/deepcompress_client")
+        for folder in ("service/deepcompress_verify", "service/deepcompress_service", "client/deepcompress_client")
         for path in (ROOT / folder).rglob("*.py")
         if pattern.search(path.read_text()) and "integrations" not in path.parts and path.name != "train.py"
     ]
@@ -40,7 +40,7 @@ def test_the_client_never_imports_the_service() -> None:
     found = [
         path
         for path in (ROOT / "client" / "deepcompress_client").rglob("*.py")
-        if re.search(r"^\s*(?:import|from) deepcompress_service", path.read_text(), re.MULTILINE)
+        if re.search(r"^\s*(?:import|from) deepcompress_(?:service|verify)", path.read_text(), re.MULTILINE)
     ]
     assert found == []
 

@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from deepcompress_service.cli.app import app
-from deepcompress_service.verification import VerifierPool
-from deepcompress_service.verification.audit import Finding, Problem, Rollout, audit_golds, audit_rollouts, look_at
+from deepcompress_verify import VerifierPool
+from deepcompress_verify.audit import Finding, Problem, Rollout, audit_golds, audit_rollouts, look_at
 
 
 def kinds(gold: str) -> set[str]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from deepcompress_service.verification.decide import Undecided, decide, gold_problem
-from deepcompress_service.verification.extract import extract
-from deepcompress_service.verification.verdict import AnswerFormat
+from deepcompress_verify.decide import Undecided, decide, gold_problem
+from deepcompress_verify.extract import extract
+from deepcompress_verify.verdict import AnswerFormat
 from tests.shared_data import read_rows
 
 DOUBTED = {

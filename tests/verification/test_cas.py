@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from deepcompress_service.verification import Check, VerifierPool, cas
-from deepcompress_service.verification.frames import NEEDS_CAS
-from deepcompress_service.verification.gate import refusal
-from deepcompress_service.verification.reader import read
-from deepcompress_service.verification.tiers import decide_pair
-from deepcompress_service.verification.tree import Node, Unreadable
-from deepcompress_service.verification.worker import check_in_fork
+from deepcompress_verify import Check, VerifierPool, cas
+from deepcompress_verify.frames import NEEDS_CAS
+from deepcompress_verify.gate import refusal
+from deepcompress_verify.reader import read
+from deepcompress_verify.tiers import decide_pair
+from deepcompress_verify.tree import Node, Unreadable
+from deepcompress_verify.worker import check_in_fork
 
 EQUAL = [
     (r"\sqrt{5+2\sqrt{6}}", r"\sqrt{2}+\sqrt{3}"),

@@ -8,8 +8,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from deepcompress_service.verification.extract import Extraction, boxes_of_gold, extract
-from deepcompress_service.verification.verdict import AnswerFormat
+from deepcompress_verify.extract import Extraction, boxes_of_gold, extract
+from deepcompress_verify.verdict import AnswerFormat
 
 
 def answer(text: str, answer_format: AnswerFormat = "boxed", truncated: bool = False) -> str | None:

@@ -13,21 +13,12 @@ from typing import get_args
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from deepcompress_service.verification import AnswerFormat, Check, Status
-from deepcompress_service.verification.gate import refusal
-from deepcompress_service.verification.prepare import encodable, prepare
-from deepcompress_service.verification.reader import read
-from deepcompress_service.verification.tiers import decide_pair
-from deepcompress_service.verification.tree import (
-    MAX_DEPTH,
-    MAX_NODES,
-    NODE_TYPES,
-    Node,
-    Num,
-    Unreadable,
-    children,
-    walk,
-)
+from deepcompress_verify import AnswerFormat, Check, Status
+from deepcompress_verify.gate import refusal
+from deepcompress_verify.prepare import encodable, prepare
+from deepcompress_verify.reader import read
+from deepcompress_verify.tiers import decide_pair
+from deepcompress_verify.tree import MAX_DEPTH, MAX_NODES, NODE_TYPES, Node, Num, Unreadable, children, walk
 from tests.verification.soup import texts
 
 CPU_S = 1.0

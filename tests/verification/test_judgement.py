@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deepcompress_service.verification.decide import Undecided, decide
-from deepcompress_service.verification.verdict import Verdict
+from deepcompress_verify.decide import Undecided, decide
+from deepcompress_verify.verdict import Verdict
 
 SIGNS = {"   =   ": (True, True), "   ≠   ": (False, True), "   ⊇   ": (True, False), "   ⊉   ": (False, False)}
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deepcompress_service.verification.decide import decide
-from deepcompress_service.verification.verdict import Verdict
+from deepcompress_verify.decide import decide
+from deepcompress_verify.verdict import Verdict
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "judgement.md"
 

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from deepcompress_service.verification.decide import Undecided, decide, gold_problem
-from deepcompress_service.verification.reader import read
-from deepcompress_service.verification.tree import FUNCTIONS, MAX_CHARS, Based, Call, Num, Text, Unreadable, walk
-from deepcompress_service.verification.verdict import Verdict
+from deepcompress_verify.decide import Undecided, decide, gold_problem
+from deepcompress_verify.reader import read
+from deepcompress_verify.tree import FUNCTIONS, MAX_CHARS, Based, Call, Num, Text, Unreadable, walk
+from deepcompress_verify.verdict import Verdict
 from tests.verification.test_judgement import pairs
 
 HOSTILE = [

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from deepcompress_service.verification.tiers import decide_pair
+from deepcompress_verify.tiers import decide_pair
 from tests.verification.mathematics import KINDS, RESTYLES, Case
 
 SEEDS = int(os.environ.get("DEEPCOMPRESS_METAMORPHIC_SEEDS", "12"))

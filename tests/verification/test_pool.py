@@ -15,7 +15,7 @@ from random import Random
 
 import pytest
 
-from deepcompress_service.verification import Check, PoolBusy, PoolClosed, Verdict, VerifierPool
+from deepcompress_verify import Check, PoolBusy, PoolClosed, Verdict, VerifierPool
 
 ROOT = Path(__file__).parents[2]
 
@@ -276,7 +276,7 @@ def test_lone_surrogates_and_nuls_cross_no_border() -> None:
 def test_workers_die_with_a_service_that_is_killed() -> None:
     program = (
         "import asyncio\n"
-        "from deepcompress_service.verification import Check, VerifierPool\n"
+        "from deepcompress_verify import Check, VerifierPool\n"
         "async def main():\n"
         "    pool = VerifierPool(workers=2, decider='tests.verification.misbehaving:judge')\n"
         "    await pool.start()\n"

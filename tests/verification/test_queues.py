@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from deepcompress_service.verification.queues import Batch, Chunk, Lane
+from deepcompress_verify.queues import Batch, Chunk, Lane
 
 
 def test_parties_take_turns_whatever_the_number_of_their_batches() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from deepcompress_service.verification.decide import decide
-from deepcompress_service.verification.verdict import Verdict
+from deepcompress_verify.decide import decide
+from deepcompress_verify.verdict import Verdict
 
 EXACTNESS = {
     "integers and rationals have no tolerance": [

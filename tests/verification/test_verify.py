@@ -7,11 +7,11 @@ import threading
 
 import pytest
 
-from deepcompress_service.verification import Verdict, verify
-from deepcompress_service.verification.explain import explain, outline, render
-from deepcompress_service.verification.picture import picture
-from deepcompress_service.verification.reader import read
-from deepcompress_service.verification.tree import Unreadable
+from deepcompress_verify import Verdict, verify
+from deepcompress_verify.explain import explain, outline, render
+from deepcompress_verify.picture import picture
+from deepcompress_verify.reader import read
+from deepcompress_verify.tree import Unreadable
 
 NEEDS_CAS = (r"\frac{\pi^2}{6}", r"\boxed{\sum_{k=1}^{\infty}\frac{1}{k^2}}")
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
-from .. import metrics
+from ..observability import metrics
 from .errors import Problem
 
 

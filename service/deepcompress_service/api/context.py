@@ -10,12 +10,13 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Request
 from pydantic import BaseModel
 
+from deepcompress_verify import VerifierPool
+
+from ..activity.shared import Windows
 from ..difficulty.store import DifficultyStore
+from ..observability.run_metrics import RunMetrics
 from ..rendezvous import WaitingRoom
-from ..run_metrics import RunMetrics
 from ..settings import Settings
-from ..verification import VerifierPool
-from ..windows import Windows
 from .admission import Door, Gate
 from .auth import Grant, KeyRing
 from .body import body_lines, parse, read_body, too_large

@@ -15,11 +15,11 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from deepcompress_client.errors import PROBLEM_PREFIX
+from deepcompress_verify import PoolBusy, PoolClosed
 
-from .. import metrics
 from ..difficulty import errors as difficulty
+from ..observability import metrics
 from ..shaping import StrategyError
-from ..verification import PoolBusy, PoolClosed
 
 log = logging.getLogger("deepcompress.api")
 

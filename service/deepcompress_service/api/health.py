@@ -6,8 +6,8 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from .. import metrics
 from ..difficulty.errors import DifficultyError
+from ..observability import metrics
 from .context import Context, In, grant_of
 
 router = APIRouter(tags=["service"])

@@ -12,7 +12,7 @@ import time
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .. import metrics
+from ..observability import metrics
 
 log = structlog.get_logger("deepcompress.request")
 

@@ -26,15 +26,16 @@ from deepcompress_client.wire import (
     VerifyItem,
     VerifyRequest,
 )
+from deepcompress_verify import Check, Verdict
 
-from .. import metrics, tracing
-from ..activity import Activity
+from ..activity.recent import Activity
+from ..activity.recorder import saw_batch, saw_scored, saw_verify
 from ..difficulty.errors import UNUSABLE, DifficultyError, UnknownRun
 from ..difficulty.model import Commit, CommitOutcome, GroupCommit, GroupOutcome, Observation
 from ..difficulty.store import DifficultyStore
+from ..observability import metrics, tracing
 from ..settings import Settings
 from ..shaping import InputError
-from ..verification import Check, Verdict
 from .body import too_large
 from .errors import invalid
 from .plan import Plan, make_plan, plan_from_text
@@ -52,7 +53,6 @@ from .translate import (
     unpack_verdicts,
     verdict_row,
 )
-from .watching import saw_batch, saw_scored, saw_verify
 
 log = logging.getLogger("deepcompress.api")
 T = TypeVar("T")

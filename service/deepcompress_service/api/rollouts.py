@@ -21,10 +21,10 @@ from deepcompress_client.wire import (
     ShapeRequest,
     ShapeRollout,
 )
+from deepcompress_verify import Check, Verdict
 
 from ..difficulty.refusals import epoch_mismatch
 from ..rendezvous import Arrival, Cohort, Collecting, Refused
-from ..verification import Check, Verdict
 from .auth import require_run
 from .body import documented
 from .context import Context, In, grant_of, in_turn, unless_abandoned

@@ -13,10 +13,10 @@ import orjson
 from blake3 import blake3
 
 from deepcompress_client.wire import ScoreGroup, ScoreRollout, ShapeGroup, ShapeRollout
+from deepcompress_verify import Verdict
 
 from ..difficulty.model import GroupCommit, GroupOutcome, ProblemState
 from ..shaping import Group, ProblemHistory, ShapedGroup
-from ..verification import Verdict
 
 _STATUSES = ("correct", "wrong", "no_answer", "unreadable", "gold_unreadable", "undecided")
 _STATUS_CODE: dict[str | None, int] = {None: 255, **{status: code for code, status in enumerate(_STATUSES)}}

@@ -17,7 +17,7 @@ from .helptext import teach
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from deepcompress_service.verification.audit import Finding, Problem, Rollout
+    from deepcompress_verify.audit import Finding, Problem, Rollout
 
 _HELP = """\
 Read every gold answer of a data set before a training run, and say which will make trouble.
@@ -73,8 +73,8 @@ def audit(
 ) -> None:
     import asyncio
 
-    from deepcompress_service.verification import VerifierPool
-    from deepcompress_service.verification.audit import SERIOUS, audit_golds, audit_rollouts
+    from deepcompress_verify import VerifierPool
+    from deepcompress_verify.audit import SERIOUS, audit_golds, audit_rollouts
 
     from .output import fail
 
@@ -153,7 +153,7 @@ def _gold(row: dict[str, Any], name: str, where: str) -> tuple[str, ...]:
 
 
 def _problems(path: Path, gold_field: str, id_field: str) -> Iterator[Problem]:
-    from deepcompress_service.verification.audit import Problem
+    from deepcompress_verify.audit import Problem
 
     empty = True
     for number, row in _rows(path):
@@ -165,7 +165,7 @@ def _problems(path: Path, gold_field: str, id_field: str) -> Iterator[Problem]:
 
 
 def _rollouts(path: Path, gold_field: str, id_field: str, problems: list[Problem]) -> Iterator[Rollout]:
-    from deepcompress_service.verification.audit import Rollout
+    from deepcompress_verify.audit import Rollout
 
     keys = {problem.problem_id: problem.gold for problem in problems}
     for number, row in _rows(path):

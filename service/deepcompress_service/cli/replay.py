@@ -107,7 +107,8 @@ def make_judge(rows: Sequence[dict[str, Any]], answer_format: Any) -> Judge:
     """Checks the answers of rows that carry none of their own, with a progress bar on standard error."""
     from rich.progress import track
 
-    from ..verification import verify
+    from deepcompress_verify import verify
+
     from .output import progress_console
 
     unjudged = [row for row in rows if "correct" not in row]

@@ -51,7 +51,7 @@ def verify(
     import json
     import sys
 
-    from deepcompress_service.verification import verify as check
+    from deepcompress_verify import verify as check
 
     from .output import STATUS_STYLE, clean, console
 
@@ -74,7 +74,7 @@ def verify(
             out.print(f"  {name:<10}  ", end="", highlight=False)
             out.print(clean(value), markup=False, highlight=False)
         if explain:
-            from deepcompress_service.verification import explain as explained
+            from deepcompress_verify import explain as explained
 
             text = explained.render(
                 explained.explain(golds, answer, answer_format=answer_format.value, truncated=truncated)

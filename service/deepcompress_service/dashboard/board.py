@@ -13,11 +13,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from ..activity import BETA_BINS, beta_bin
+from ..activity.last_change import Recency, most_recent
+from ..activity.recent import BETA_BINS, beta_bin
 from ..api.runs import run_row, step_row
 from ..difficulty.model import RunState
 from ..difficulty.store import DifficultyStore
-from ..recency import Recency, most_recent
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ import orjson
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from ..activity import RunActivity
+from ..activity.recent import RunActivity
 from ..api.auth import Grant
 from ..api.context import Context, In, grant_of
 from ..api.errors import Problem

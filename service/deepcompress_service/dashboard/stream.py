@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from ..activity import RunActivity
+from ..activity.recent import RunActivity
 from ..difficulty.errors import DifficultyError, UnknownRun
 from .board import Board, RunBoard, RunSnapshot
 

@@ -1,0 +1,1 @@
+"""The server process: its HTTP protocol, background tasks and memory."""

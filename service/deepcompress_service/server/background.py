@@ -1,0 +1,45 @@
+"""Once a second in each server process: gauges that nobody else sets, the windows that siblings read, and memory that
+was freed and is too much to keep."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from ..api.context import Context
+from ..observability import metrics
+from .memory import FreedMemory
+
+EVERY_S = 1.0
+log = logging.getLogger("deepcompress.pulse")
+
+
+@asynccontextmanager
+async def background_tasks(context: Context) -> AsyncIterator[None]:
+    """Beat until the block ends."""
+    task = asyncio.create_task(_beat(context))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _beat(context: Context) -> None:
+    meter = metrics.PoolMeter()
+    freed = FreedMemory()
+    while True:
+        meter.note(context.pool.stats())
+        metrics.WAITING.set(context.gate.waiting)
+        freed.look()
+        metrics.note_memory()
+        try:
+            await context.windows.publish()
+        except OSError as error:
+            # A full disk dims the dashboards of the other workers, and nothing else.
+            log.warning("the windows of this process cannot be shared: %s", type(error).__name__)
+        await asyncio.sleep(EVERY_S)

@@ -1,0 +1,203 @@
+"""Is a data set fit to train on? Its gold answers are read as the service will read them, before any training.
+
+A gold that cannot be read takes its whole group out of training; one that reads in two ways, or that no exact tier
+can compare, pays at random. With rollouts at hand it also finds problems that no one ever solves although the
+answers agree with each other: most likely the key is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from deepcompress_verify.compare.scalars import equal
+from deepcompress_verify.compare.structure import judge
+from deepcompress_verify.compare.work import CannotTell, OutOfWork, Undefined, Work
+from deepcompress_verify.decide import gold_problem
+from deepcompress_verify.extract import boxes_of_gold
+from deepcompress_verify.pool import VerifierPool
+from deepcompress_verify.reader import read
+from deepcompress_verify.tree import (
+    Add,
+    BigOp,
+    Call,
+    Const,
+    Div,
+    List,
+    Mul,
+    Neg,
+    Node,
+    Num,
+    Pow,
+    Qualified,
+    Rel,
+    SetBuilder,
+    Text,
+    Unreadable,
+    children,
+    walk,
+)
+from deepcompress_verify.verdict import AnswerFormat, Check, Verdict
+
+Kind = Literal["unreadable", "conflict", "ambiguous", "often_undecided", "likely_wrong"]
+
+SERIOUS: frozenset[Kind] = frozenset({"unreadable", "conflict", "likely_wrong"})
+"""What should be mended before a training run; the other kinds are for a look."""
+
+_LONG_GOLD = 400
+_SCALAR = (Num, Const, Add, Neg, Mul, Div, Pow, Call, BigOp)
+_MAX_DISTINCT = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to look at in the data set."""
+
+    kind: Kind
+    problem_id: str
+    gold: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One row of the file of golds."""
+
+    problem_id: str
+    gold: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One row of the file of rollouts."""
+
+    problem_id: str
+    gold: tuple[str, ...]
+    response: str
+    truncated: bool = False
+
+
+def audit_golds(problems: Iterable[Problem]) -> Iterator[list[Finding]]:
+    """The findings of each problem, in order; one list a problem, so that a caller can show progress."""
+    seen: dict[str, tuple[str, ...]] = {}
+    for problem in problems:
+        found = [
+            Finding(kind, problem.problem_id, text, detail) for text in problem.gold for kind, detail in look_at(text)
+        ]
+        if not problem.gold:
+            found.append(Finding("unreadable", problem.problem_id, "", "no gold is given"))
+        before = seen.setdefault(problem.problem_id, problem.gold)
+        if before != problem.gold:
+            gold = " | ".join(problem.gold)
+            found.append(Finding("conflict", problem.problem_id, gold, f"an earlier row says {' | '.join(before)}"))
+        yield found
+
+
+def look_at(gold: str) -> Iterator[tuple[Kind, str]]:
+    """(kind, detail) of everything worth a look in one gold answer."""
+    problem = gold_problem(gold)
+    if problem is not None:
+        yield "unreadable", problem
+        return
+    text = boxes_of_gold(gold)
+    tree = read(text)
+    assert not isinstance(tree, Unreadable)
+    yield from (("ambiguous", detail) for detail in dict.fromkeys(_ambiguities(text, tree)))
+    yield from (("often_undecided", detail) for detail in dict.fromkeys(_hard_to_decide(tree)))
+
+
+def _ambiguities(text: str, tree: Node) -> Iterator[str]:
+    if "</think>" in text or "####" in text or "\n\n" in text.strip() or len(text) > _LONG_GOLD:
+        yield "looks like a solution rather than an answer"
+    if isinstance(tree, Text):
+        if len(tree.words.split()) > 3:
+            yield "read as words: only the same words are equal to it"
+        return
+    if re.search(r"[(\[{][^()\[\]{}]*(?<![\d.,])\d{1,3},\d{3}(?!\d)", text):
+        yield "a comma between digits inside brackets: one number or two items"
+    elif re.fullmatch(r"\$?\s*-?\d+,(?:\d{1,2}|\d{4,})\s*\$?", text):
+        yield "a comma between digits: a decimal comma or two items"
+    for node in walk(tree):
+        if isinstance(node, List) and node.word == "or" and not any(isinstance(item, Rel) for item in node.items):
+            yield "several values joined by 'or': all of them are required"
+        if isinstance(node, Call) and node.name == "log" and len(node.args) == 1:
+            yield "a log without a base: taken for base e and for base 10"
+
+
+def _hard_to_decide(tree: Node) -> Iterator[str]:
+    for node in walk(tree):
+        if isinstance(node, SetBuilder):
+            yield "a set given by a condition"
+        elif isinstance(node, Qualified):
+            yield "a value with a condition in words"
+    for scalar in _scalars(tree):
+        # An answer that is off by one must at least be refuted: else nothing but the same form can be decided.
+        work = Work(judge)
+        try:
+            refuted = equal(scalar, Add((scalar, Num(1))), work)
+        except (CannotTell, OutOfWork, Undefined):
+            refuted = None
+        if refuted is None:
+            integral = any(isinstance(node, BigOp) for node in walk(scalar))
+            yield "a sum, integral or limit that is not evaluated" if integral else "no exact rule can evaluate it"
+
+
+def _scalars(node: Node) -> Iterator[Node]:
+    """The outermost scalar expressions of a tree."""
+    if isinstance(node, _SCALAR):
+        yield node
+    else:
+        for child in children(node):
+            yield from _scalars(child)
+
+
+# With rollouts
+
+
+async def audit_rollouts(
+    rollouts: Sequence[Rollout],
+    pool: VerifierPool,
+    *,
+    answer_format: AnswerFormat = "boxed",
+    agreement: float = 0.5,
+    least: int = 3,
+    advance: Callable[[int], Any] = lambda count: None,
+) -> list[Finding]:
+    """Problems that no rollout solves although at least `agreement` of the answers, and at least `least`, are equal.
+
+    `advance` is called with the number of rollouts done since the last call.
+    """
+    groups: dict[str, list[Rollout]] = {}
+    for rollout in rollouts:
+        groups.setdefault(rollout.problem_id, []).append(rollout)
+    findings: list[Finding] = []
+    for name, members in groups.items():
+        checks = [Check(member.gold, member.response, answer_format, member.truncated) for member in members]
+        verdicts = await pool.verify_many(checks)
+        advance(len(members))
+        if any(verdict.correct or verdict.status == "gold_unreadable" for verdict in verdicts):
+            continue
+        answer, votes = await _largest_agreement(verdicts, pool)
+        if votes >= least and votes >= agreement * len(members):
+            detail = f"none of {len(members)} rollouts is correct, and {votes} of them answer {answer}"
+            findings.append(Finding("likely_wrong", name, " | ".join(members[0].gold), detail))
+    return findings
+
+
+async def _largest_agreement(verdicts: Sequence[Verdict], pool: VerifierPool) -> tuple[str, int]:
+    """The answer that most of them give, in whatever form, and how many give it."""
+    counts = Counter(verdict.answer.strip() for verdict in verdicts if verdict.answer and verdict.answer.strip())
+    kinds: list[list[tuple[str, int]]] = []
+    for answer, count in counts.most_common(_MAX_DISTINCT):
+        same = await pool.verify_many([Check((kind[0][0],), answer, "bare") for kind in kinds])
+        for kind, verdict in zip(kinds, same, strict=True):
+            if verdict.correct:
+                kind.append((answer, count))
+                break
+        else:
+            kinds.append([(answer, count)])
+    sizes = [(kind[0][0], sum(count for _, count in kind)) for kind in kinds]
+    return max(sizes, key=lambda size: size[1], default=("", 0))

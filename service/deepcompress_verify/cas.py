@@ -1,0 +1,197 @@
+"""The computer algebra tier: asks sympy whether two of our trees are equal. Runs in a `cas` worker only.
+
+sympy objects are built from our tree, node by node, out of Python integers and the classes named below. No string
+is ever given to sympify, parse_expr, parse_latex or lambdify, and no name in a text can reach an attribute: the
+only text that sympy sees is the name of a Symbol. The gate has looked at both trees before; here the CPU and
+memory limits of the worker are what ends the rest.
+
+It answers True only with a proof (the difference reduces to zero), False only where the difference has a numerical
+value known to many digits, and None otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import sympy
+
+from deepcompress_verify.decide import Undecided, decide
+from deepcompress_verify.gate import refusal
+from deepcompress_verify.tree import Add, BigOp, Call, Const, Div, Mul, Neg, Node, Num, Pow, Sym, walk
+
+Expr = Any
+"""A sympy expression (sympy has no types of its own)."""
+
+_CONSTANTS: dict[str, Expr] = {
+    "pi": sympy.pi,
+    "e": sympy.E,
+    "i": sympy.I,
+    "phi": sympy.GoldenRatio,
+    "oo": sympy.oo,
+}
+_SAME_NAME = (
+    "sin", "cos", "tan", "cot", "sec", "csc", "asin", "acos", "atan", "acot", "asec", "acsc", "sinh", "cosh", "tanh",
+    "coth", "sech", "csch", "asinh", "acosh", "atanh", "acoth", "asech", "acsch", "exp", "floor", "sign", "factorial",
+    "factorial2", "gamma", "zeta", "re", "im", "fibonacci", "gcd", "lcm",
+)  # fmt: skip
+_FUNCTIONS: dict[str, Callable[..., Expr]] = {
+    **{name: getattr(sympy, name) for name in _SAME_NAME},
+    "ln": sympy.log,
+    "log": sympy.log,
+    "abs": sympy.Abs,
+    "ceil": sympy.ceiling,
+    "binom": sympy.binomial,
+    "conj": sympy.conjugate,
+    "min": sympy.Min,
+    "max": sympy.Max,
+    "mod": sympy.Mod,
+    "root": lambda x, n: sympy.Pow(x, 1 / n),
+}
+_POINTS = (
+    (sympy.Rational(7, 5), sympy.Rational(3, 11), sympy.Rational(19, 7)),
+    (sympy.Rational(23, 9), sympy.Rational(17, 6), sympy.Rational(5, 13)),
+)
+_DIGITS = 40
+
+
+class Unbuildable(Exception):
+    """A tree that has no counterpart here, or whose value sympy does not call a number."""
+
+
+def compare(gold: tuple[str, ...], answer: str, also: str | None) -> tuple[str, str, str]:
+    """(status, decided_by, reason) with the computer algebra system as the last word."""
+    verdict = decide(gold, answer, also=also, oracle=equal)
+    if isinstance(verdict, Undecided):
+        return "undecided", "cas", verdict.reason
+    return verdict.status, verdict.decided_by, verdict.reason
+
+
+def equal(left: Node, right: Node) -> bool | None:
+    """Whether two scalar trees are equal wherever both are defined; None where that is not found out."""
+    if refusal(left, right) is not None:
+        return None
+    bare = any(
+        isinstance(part, Call) and part.name == "log" and len(part.args) == 1 for part in (*walk(left), *walk(right))
+    )
+    # "log" without a base is written for both: equal under either is equal, different must be under both
+    outcomes = [_equal(left, right, base) for base in ((None, sympy.Integer(10)) if bare else (None,))]
+    if True in outcomes:
+        return True
+    return None if None in outcomes else False
+
+
+def _equal(left: Node, right: Node, log_base: Expr) -> bool | None:
+    try:
+        first, second = build_tree(left, log_base), build_tree(right, log_base)
+        if first.has(sympy.nan, sympy.zoo) or second.has(sympy.nan, sympy.zoo):
+            return None  # no value at all; sympy would call two of those equal
+        if first == second:
+            return True
+        for step in _steps(first - second):
+            if step.is_zero:
+                return True
+            if step.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
+                return None
+            if _apart(step):
+                return False
+    except (MemoryError, RecursionError):
+        raise
+    except Exception:  # sympy raises what it likes where an algorithm does not apply: that is no answer
+        return None
+    return None
+
+
+def _steps(difference: Expr) -> Iterator[Expr]:
+    """The difference, reduced further and further; each form is looked at before the next is computed."""
+    if difference.has(sympy.Sum, sympy.Product, sympy.Integral, sympy.Limit):
+        difference = difference.doit()
+    yield difference
+    yield sympy.expand(difference)
+    if not difference.free_symbols and difference.is_algebraic:
+        generator = sympy.Dummy("t")
+        yield sympy.Integer(0) if sympy.minimal_polynomial(difference, generator) == generator else difference
+    yield sympy.radsimp(sympy.powsimp(difference, force=False))
+    yield sympy.simplify(difference)
+    yield sympy.simplify(sympy.expand_func(sympy.expand_trig(difference)).rewrite(sympy.exp))
+
+
+def _apart(difference: Expr) -> bool:
+    """Whether the difference is certainly not zero at some point: its value is known there to many digits."""
+    if difference.has(sympy.Sum, sympy.Product, sympy.Integral, sympy.Limit):
+        return False
+    names = sorted(difference.free_symbols, key=str)
+    for values in _POINTS if names else ((),):
+        point = {name: values[k % len(values)] + k // len(values) for k, name in enumerate(names)}
+        value = difference.subs(point).evalf(_DIGITS, maxn=400)
+        # evalf marks what it could not get to the digits asked for with a lower precision
+        known = value.is_number and value.is_finite and all(part._prec > 40 for part in value.atoms(sympy.Float))
+        if known and value != 0:
+            return True
+    return False
+
+
+def build_tree(node: Node, log_base: Expr = None) -> Expr:
+    """The sympy expression of a scalar tree. Raises Unbuildable.
+
+    `log_base` is the base of a log that is written without one; None for e.
+    """
+    build = partial(build_tree, log_base=log_base)
+    match node:
+        case Num(p, q):
+            return sympy.Rational(p, q)
+        case Const(name) if name in _CONSTANTS:
+            return _CONSTANTS[name]
+        case Sym(name):
+            return sympy.Symbol(name, real=True)
+        case Add(terms):
+            return sympy.Add(*map(build, terms))
+        case Neg(arg):
+            return -build(arg)
+        case Mul(factors):
+            return sympy.Mul(*map(build, factors))
+        case Div(top, bottom):
+            return build(top) / build(bottom)
+        case Pow(base, exponent):
+            return sympy.Pow(build(base), build(exponent))
+        case Call("log", (arg, base)):
+            return sympy.log(build(arg)) / sympy.log(build(base))
+        case Call("log", (arg,)) if log_base is not None:
+            return sympy.log(build(arg)) / sympy.log(log_base)
+        case Call(name, args) if name in _FUNCTIONS:
+            return _FUNCTIONS[name](*map(build, args))
+        case BigOp(kind, body, var, low, high):
+            bounds = [None if bound is None else build(bound) for bound in (low, high)]
+            return _build_big(kind, build(body), var, *bounds)
+    raise Unbuildable(type(node).__name__)
+
+
+def _build_big(kind: str, body: Expr, var: str, low: Expr, high: Expr) -> Expr:
+    name = sympy.Symbol(var, real=True)
+    if low is None or (high is None and kind != "lim"):
+        raise Unbuildable(kind)
+    if kind == "lim":
+        return sympy.Limit(body, name, low, dir="+-")
+    if kind == "int":
+        return sympy.Integral(body, (name, low, high))
+    index = sympy.Dummy(var, integer=True)
+    return (sympy.Sum if kind == "sum" else sympy.Product)(body.subs(name, index), (index, low, high))
+
+
+def warm_up() -> None:
+    """Load what sympy loads late, before the first fork: every check would pay for it again."""
+    x = sympy.Symbol("x", real=True)
+    k = sympy.Dummy("k", integer=True)
+    expressions = (
+        sympy.sin(x) ** 2 + sympy.cos(x) ** 2 - 1,
+        sympy.sqrt(x**2 + 1) / (x + 1) - sympy.exp(x),
+        sympy.sqrt(5 + 2 * sympy.sqrt(6)) - sympy.sqrt(2) - sympy.sqrt(3),
+        sympy.Sum(1 / k**2, (k, 1, sympy.oo)) - sympy.pi**2 / 6,
+        sympy.Integral(x * sympy.exp(x), (x, 0, 1)) - 1,
+        sympy.Limit(sympy.sin(x) / x, x, 0) - 1,
+    )
+    for expression in expressions:
+        for step in _steps(expression):
+            _apart(step)
+    sympy.core.cache.clear_cache()

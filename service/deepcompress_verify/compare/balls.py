@@ -1,0 +1,347 @@
+"""Ball arithmetic: the value of an expression with a rigorous error, over the complex numbers.
+
+Every operation gives a ball that contains the true value, so two balls that do not meet prove that the values
+differ. Balls that meet prove nothing: scalars.py says when agreement to many digits counts as equality.
+"""
+
+# ruff: noqa: SIM905 (vocabularies read better as lines of words)
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import RLock
+
+from flint import acb, arb, ctx, fmpq, fmpz
+
+from deepcompress_verify.compare.exact import rational
+from deepcompress_verify.compare.work import CannotTell, Undefined, Work
+from deepcompress_verify.tree import Add, Based, BigOp, Call, Const, Div, Mul, Neg, Node, Num, Pow, Quantity, Sym
+
+MAX_TERMS = 1_000
+Env = dict[str, fmpq]
+"""Exact values of variables: balls of them are made at the precision of the evaluation."""
+
+
+_PRECISION = RLock()
+
+
+@contextmanager
+def precision(bits: int) -> Iterator[None]:
+    """Evaluate at so many bits. The library's precision is one for the process, so threads take turns."""
+    with _PRECISION:
+        saved = ctx.prec
+        ctx.prec = bits
+        try:
+            yield
+        finally:
+            ctx.prec = saved
+
+
+class Huge(Exception):
+    """The value is real, positive and beyond what balls hold: above 2^(2^60)."""
+
+
+class Evaluator:
+    """Evaluates trees at one precision, in one environment."""
+
+    def __init__(self, work: Work, env: Env, bits: int, log_base: str = "e", real_only: bool = False) -> None:
+        self.work = work
+        self.real_only = real_only
+        """Values that are not real are undefined: sqrt(x)*sqrt(y) has no say on negative x and y."""
+        self.env = env
+        self.cost = 1 + bits // 256
+        self.log_base = log_base
+        self.high = 0
+        """The largest and the smallest binary exponent met: what cancels may hide that far below the precision."""
+        self.low = 0
+
+    def value(self, node: Node) -> acb:
+        """The ball of a tree. Undefined where it has no finite value, CannotTell where we do not know it."""
+        self.work.spend(self.cost)
+        found = self._value(node)
+        if not found.is_finite():
+            raise Undefined
+        if self.real_only and not found.imag.contains(0):
+            raise Undefined
+        self._note(found)
+        return found
+
+    def _value(self, node: Node) -> acb:
+        if isinstance(node, Num):
+            return acb(fmpq(node.p, node.q))
+        if isinstance(node, Sym):
+            if node.name in self.env:
+                return acb(self.env[node.name])
+            raise CannotTell
+        if isinstance(node, Const):
+            return _constant(node.name)
+        if isinstance(node, Neg):
+            return -self.value(node.arg)
+        if isinstance(node, Add):
+            total = acb(0)
+            for term in node.terms:
+                total += self.value(term)
+            return total
+        if isinstance(node, Mul):
+            product = acb(1)
+            for factor in node.factors:
+                product *= self.value(factor)
+            return product
+        if isinstance(node, Div):
+            bottom = self.value(node.bottom)
+            if bottom.contains(0):
+                raise Undefined
+            return self.value(node.top) / bottom
+        if isinstance(node, Pow):
+            return self._power(node)
+        if isinstance(node, Call):
+            return self._call(node)
+        if isinstance(node, Based):
+            return acb(fmpz(node.digits) if node.base == 10 else int(node.digits, node.base))
+        if isinstance(node, Quantity):
+            return self._quantity(node)
+        if isinstance(node, BigOp):
+            return self._series(node)
+        raise CannotTell
+
+    def _note(self, value: acb) -> None:
+        """Remember how large and how small values get."""
+        mantissa = value.real if not value.real.is_zero() else value.imag
+        if mantissa.is_zero():
+            return
+        exponent = _binary_exponent(mantissa)
+        if exponent > self.high:
+            self.high = exponent
+        elif exponent < self.low:
+            self.low = exponent
+
+    def _quantity(self, node: Quantity) -> acb:
+        if node.unit == "degree":
+            return self.value(node.value) * acb.pi() / 180
+        if node.unit in ("radian", "ordinal", "dollar"):
+            return self.value(node.value)
+        if node.unit == "percent":
+            return self.value(node.value) / 100
+        raise CannotTell
+
+    def _power(self, node: Pow) -> acb:
+        base = self.value(node.base)
+        try:
+            exponent = self.value(node.exponent)
+        except Huge:
+            if _real(base) and base.real > 1:
+                raise
+            raise CannotTell from None
+        if exponent.is_exact() and exponent.imag.is_zero():
+            integer = _small_integer(exponent)
+            if integer is not None:
+                if integer < 0 and base.contains(0):
+                    raise Undefined
+                return base**integer
+            if base.is_zero():
+                if exponent.real > 0:
+                    return acb(0)
+                raise Undefined
+        if base.contains(0):
+            if base.is_zero() and exponent.real > 0:
+                return acb(0)
+            raise CannotTell
+        if _real(base) and base.real < 0:
+            index = self._odd_denominator(node.exponent)
+            if index is not None:
+                # (-8)^(1/3) is -2, as in school, not the principal value
+                return self._root(base, acb(int(index.q))) ** int(index.p)
+        found = base.pow(exponent)
+        if _real(base) and base.real > 0 and _real(exponent):
+            found = acb(found.real)
+            if not found.is_finite() and base.real > 1 and exponent.real > 0:
+                raise Huge
+            if not found.is_finite() and exponent.real < 0 and base.real > 1:
+                raise CannotTell
+        return found
+
+    def _odd_denominator(self, exponent: Node) -> fmpq | None:
+        try:
+            value = rational(exponent, self.work)
+        except (CannotTell, Undefined):
+            return None
+        return value if value.q % 2 == 1 and value.q < 1000 and abs(value.p) < 1000 else None
+
+    def _call(self, node: Call) -> acb:
+        name = node.name
+        args = [self.value(arg) for arg in node.args]
+        x = args[0]
+        if name == "root":
+            return self._root(x, args[1])
+        if name in ("ln", "log"):
+            if x.contains(0):
+                raise Undefined if x.is_zero() else CannotTell
+            if name == "ln" or (len(args) == 1 and self.log_base == "e"):
+                return x.log()
+            base = args[1] if len(args) == 2 else acb(10)
+            if base.contains(0):
+                raise Undefined
+            bottom = base.log()
+            if bottom.contains(0):
+                raise Undefined
+            return x.log() / bottom
+        if name in _DIRECT:
+            found: acb = getattr(x, name)()
+            return acb(found.real) if _real(x) and name in _REAL_ON_REALS else found
+        if name in _INVERSE_RECIPROCAL:
+            if name == "acot":
+                return acb.pi() / 2 - x.atan()
+            if x.contains(0):
+                raise Undefined
+            return acb(getattr(1 / x, _INVERSE_RECIPROCAL[name])())
+        if name == "abs":
+            return acb(abs(x)) if not _real(x) else acb(abs(x.real))
+        if name in ("re", "im"):
+            return acb(x.real if name == "re" else x.imag)
+        if name == "conj":
+            return x.conjugate()
+        if name == "arg":
+            return acb(x.arg())
+        if name in ("floor", "ceil", "sign", "max", "min", "mod"):
+            return acb(_stepwise(name, args))
+        if name in ("factorial", "gamma"):
+            return self._gamma(x + 1 if name == "factorial" else x)
+        if name in ("binom", "perm"):
+            n, k = x, args[1]
+            top = self._gamma(n + 1)
+            bottom = self._gamma(n - k + 1)
+            if name == "binom":
+                bottom *= self._gamma(k + 1)
+            if bottom.contains(0):
+                raise Undefined
+            return top / bottom
+        raise CannotTell
+
+    def _gamma(self, x: acb) -> acb:
+        if _real(x) and x.real > 1 << 62:
+            # far beyond any value an answer has; Stirling would ask for as many digits as x has bits
+            raise Huge
+        if _real(x) and x.real < 1:
+            integer = _small_integer(x) if x.is_exact() else None
+            if integer is not None and integer <= 0:
+                raise Undefined
+        found = x.gamma()
+        return acb(found.real) if _real(x) else found
+
+    def _root(self, x: acb, index: acb) -> acb:
+        n = _small_integer(index) if index.is_exact() else None
+        if n is None or n == 0:
+            if index.contains(0):
+                raise Undefined
+            return x.pow(1 / index)
+        if _real(x):
+            if x.real.contains(0):
+                if x.is_zero():
+                    return acb(0)
+                if not x.real < 0 and not x.real > 0:
+                    return _near_zero_root(x, n)
+            if x.real < 0:
+                if n % 2:
+                    return -acb((-x.real).root(abs(n))) if n > 0 else -1 / acb((-x.real).root(-n))
+                return x.pow(acb(1) / n)
+            found = acb(x.real.root(abs(n)))
+            return found if n > 0 else 1 / found
+        return x.pow(acb(1) / n)
+
+    def _series(self, node: BigOp) -> acb:
+        if node.kind not in ("sum", "prod") or node.low is None or node.high is None:
+            raise CannotTell
+        low, high = (_small_integer(self.value(bound)) for bound in (node.low, node.high))
+        if low is None or high is None or high - low >= MAX_TERMS:
+            raise CannotTell
+        total = acb(0 if node.kind == "sum" else 1)
+        saved = self.env
+        try:
+            for k in range(low, high + 1):
+                self.env = saved | {node.var: fmpq(k)}
+                value = self.value(node.body)
+                total = total + value if node.kind == "sum" else total * value
+        finally:
+            self.env = saved
+        return total
+
+
+def _constant(name: str) -> acb:
+    if name == "pi":
+        return acb.pi()
+    if name == "e":
+        return acb(1).exp()
+    if name == "i":
+        return acb(0, 1)
+    if name == "phi":
+        return (1 + acb(5).sqrt()) / 2
+    if name == "zoo":
+        raise Undefined
+    raise CannotTell
+
+
+def _real(x: acb) -> bool:
+    return bool(x.imag.is_zero())
+
+
+def _small_integer(x: acb) -> int | None:
+    """The integer that an exact ball is, where it has at most 30 bits."""
+    if not x.imag.is_zero() or not x.is_exact():
+        return None
+    found = x.real.unique_fmpz()
+    if found is None or found.bit_length() > 30:
+        return None
+    return int(found) if arb(found) == x.real else None
+
+
+def _near_zero_root(x: acb, n: int) -> acb:
+    if n < 0:
+        raise Undefined
+    radius = abs(x.real).upper().root(n)
+    return acb(arb(0, radius))
+
+
+def _binary_exponent(x: arb) -> int:
+    mantissa, exponent = x.mid().man_exp()
+    return int(exponent) + int(mantissa.bit_length())
+
+
+def _stepwise(name: str, args: list[acb]) -> arb:
+    if any(not _real(a) for a in args):
+        raise CannotTell
+    reals = [a.real for a in args]
+    x = reals[0]
+    if name in ("floor", "ceil"):
+        found = x.ceil() if name == "ceil" else x.floor()
+        if found.unique_fmpz() is None:
+            raise CannotTell
+        return found
+    if name == "sign":
+        if x.contains(0) and not x.is_zero():
+            raise CannotTell
+        return x.sgn()
+    if name == "mod":
+        if reals[1].contains(0):
+            raise Undefined
+        quotient = (x / reals[1]).floor()
+        if quotient.unique_fmpz() is None:
+            raise CannotTell
+        return x - reals[1] * quotient
+    best = reals[0]
+    for other in reals[1:]:
+        best = best.max(other) if name == "max" else best.min(other)
+    return best
+
+
+_DIRECT = frozenset(
+    "sin cos tan cot exp asin acos atan sinh cosh tanh coth asinh acosh atanh zeta sec csc sech csch".split()
+)
+_REAL_ON_REALS = frozenset("sin cos tan cot exp atan sinh cosh tanh coth asinh sec csc sech csch".split())
+_INVERSE_RECIPROCAL = {
+    "acot": "atan",
+    "asec": "acos",
+    "acsc": "asin",
+    "acoth": "atanh",
+    "asech": "acosh",
+    "acsch": "asinh",
+}

@@ -1,0 +1,199 @@
+"""Forms of a tree: its free symbols, a canonical text up to the order of terms and factors, and small rewrites."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+from deepcompress_verify.tree import (
+    NODE_TYPES,
+    Add,
+    Apply,
+    BigOp,
+    Call,
+    Const,
+    Div,
+    Mul,
+    Neg,
+    Node,
+    Num,
+    Pow,
+    Set,
+    Sym,
+    walk,
+)
+
+
+def symbols(node: Node) -> frozenset[str]:
+    """Names of free variables, unknown functions not included."""
+    found: set[str] = set()
+    bound: set[str] = set()
+    for here in walk(node):
+        if isinstance(here, Sym):
+            found.add(here.name)
+        elif isinstance(here, BigOp) and here.var:
+            bound.add(here.var)
+    return frozenset(found - bound)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What one walk over a tree tells the tiers."""
+
+    names: frozenset[str]
+    """Free symbols."""
+    constants: frozenset[str]
+    kinds: frozenset[type]
+    bare_log: bool
+    """There is a \\log without a base, which is ln to some and log10 to others."""
+
+
+def facts(node: Node) -> Facts:
+    """Everything the scalar tiers ask of a tree, in one walk."""
+    names: set[str] = set()
+    bound: set[str] = set()
+    constants: set[str] = set()
+    kinds: set[type] = set()
+    bare_log = False
+    for here in walk(node):
+        kind = type(here)
+        kinds.add(kind)
+        if isinstance(here, Sym):
+            names.add(here.name)
+        elif isinstance(here, Const):
+            constants.add(here.name)
+        elif isinstance(here, Call):
+            bare_log = bare_log or (here.name == "log" and len(here.args) == 1)
+        elif isinstance(here, BigOp) and here.var:
+            bound.add(here.var)
+    return Facts(frozenset(names - bound), frozenset(constants), frozenset(kinds), bare_log)
+
+
+def has(node: Node, *kinds: type) -> bool:
+    """Is there a node of one of these kinds anywhere?"""
+    return any(isinstance(here, kinds) for here in walk(node))
+
+
+def has_constant(node: Node, name: str) -> bool:
+    return any(isinstance(here, Const) and here.name == name for here in walk(node))
+
+
+_SYMMETRIC = frozenset(("max", "min", "gcd", "lcm"))
+
+
+def canon(node: Node) -> str:
+    """Text that is equal for trees that differ only in the order of terms, factors and set items, and in how signs,
+    products and quotients are nested."""
+    if isinstance(node, Num):
+        return f"{node.p}/{node.q}" if node.q != 1 else str(node.p)
+    if isinstance(node, Sym):
+        return node.name if node.name.isalnum() else repr(node.name)
+    if isinstance(node, Const):
+        return f"#{node.name}"
+    if isinstance(node, Add):
+        return "(" + "+".join(sorted(_terms(node))) + ")"
+    if isinstance(node, (Mul, Div, Neg)):
+        return _product(node)
+    if isinstance(node, Pow):
+        return f"^({canon(node.base)},{canon(node.exponent)})"
+    if isinstance(node, (Call, Apply)):
+        mark = "" if isinstance(node, Call) else "@"
+        if mark == "" and node.name in _SYMMETRIC:
+            return f"{node.name}({','.join(sorted(canon(a) for a in node.args))})"
+        return f"{mark}{node.name}({','.join(canon(a) for a in node.args)})"
+    if isinstance(node, Set):
+        return "{" + ",".join(sorted({canon(i) for i in node.items})) + "}"
+    parts: list[str] = []
+    for f in fields(node):
+        parts.append(_field(getattr(node, f.name)))
+    return f"{type(node).__name__}[{';'.join(parts)}]"
+
+
+def _field(value: object) -> str:
+    if isinstance(value, tuple):
+        return "<" + ",".join(_field(v) for v in value) + ">"
+    if isinstance(value, NODE_TYPES):
+        return canon(value)
+    return repr(value)
+
+
+def _terms(node: Add) -> list[str]:
+    found: list[str] = []
+    for term in node.terms:
+        if isinstance(term, Add):
+            found.extend(_terms(term))
+        else:
+            found.append(canon(term))
+    return found
+
+
+def _product(node: Mul | Div | Neg) -> str:
+    top: list[str] = []
+    bottom: list[str] = []
+    negative = _factors(node, top, bottom)
+    text = "*".join(sorted(top)) or "1"
+    if bottom:
+        text += "/" + "*".join(sorted(bottom))
+    return f"-{text}" if negative else text
+
+
+def _factors(node: Node, top: list[str], bottom: list[str]) -> bool:
+    if isinstance(node, Neg):
+        return not _factors(node.arg, top, bottom)
+    if isinstance(node, Mul):
+        negative = False
+        for factor in node.factors:
+            negative ^= _factors(factor, top, bottom)
+        return negative
+    if isinstance(node, Div):
+        return _factors(node.top, top, bottom) ^ _factors(node.bottom, bottom, top)
+    if node != Num(1):
+        top.append(canon(node))
+    return False
+
+
+def rewrite(node: Node, change: Callable[[Node], Node | None]) -> Node:
+    """The tree with `change` applied from the leaves up; None leaves a node as it is."""
+    updates: dict[str, object] = {}
+    for f in fields(node):
+        value = getattr(node, f.name)
+        new = _rewrite_field(value, change)
+        if new is not value:
+            updates[f.name] = new
+    if updates:
+        node = replace(node, **updates)  # type: ignore[arg-type]
+    changed = change(node)
+    return node if changed is None else changed
+
+
+def _rewrite_field(value: object, change: Callable[[Node], Node | None]) -> object:
+    if isinstance(value, tuple):
+        new = tuple(_rewrite_field(v, change) for v in value)
+        return new if any(a is not b for a, b in zip(new, value, strict=True)) else value
+    if isinstance(value, NODE_TYPES):
+        return rewrite(value, change)
+    return value
+
+
+def substitute(node: Node, values: dict[str, Node]) -> Node:
+    """The tree with variables replaced."""
+
+    def change(here: Node) -> Node | None:
+        return values.get(here.name) if isinstance(here, Sym) else None
+
+    return rewrite(node, change)
+
+
+def rename(node: Node, names: dict[str, str]) -> Node:
+    """The tree with variables renamed."""
+
+    return substitute(node, {old: Sym(new) for old, new in names.items()})
+
+
+def opaque_functions(node: Node) -> Node:
+    """Unknown functions applied become variables of their own, named by their canonical text."""
+
+    def change(here: Node) -> Node | None:
+        return Sym(f"@{canon(here)}") if isinstance(here, Apply) else None
+
+    return rewrite(node, change)

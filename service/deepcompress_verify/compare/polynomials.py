@@ -1,0 +1,203 @@
+"""Exact rational functions over Q (python-flint): equality proved or refuted for good.
+
+What is no rational function (a sine, a root) stands as a generator of its own. A proof of equality then still
+holds, since it holds for any value of the generator; a difference does not, since generators may depend on
+each other.
+"""
+
+from __future__ import annotations
+
+from flint import fmpq, fmpq_mpoly, fmpq_mpoly_ctx
+
+from deepcompress_verify.compare.exact import rational
+from deepcompress_verify.compare.forms import canon
+from deepcompress_verify.compare.work import CannotTell, Undefined, Work
+from deepcompress_verify.tree import Add, BigOp, Call, Const, Div, Mul, Neg, Node, Num, Pow, Quantity, Sym
+
+MAX_GENERATORS = 12
+MAX_DEGREE = 128
+MAX_TERMS = 1_500
+
+
+class Fractions:
+    """Reads trees as quotients of polynomials in one fixed set of generators."""
+
+    def __init__(self, nodes: tuple[Node, ...], work: Work) -> None:
+        self.work = work
+        self.names: dict[str, int] = {}
+        self.pure = True
+        """No generator but variables: a difference is then proof."""
+        for node in nodes:
+            self._collect(node)
+        if len(self.names) > MAX_GENERATORS:
+            raise CannotTell
+        self.context = fmpq_mpoly_ctx.get(tuple(f"g{i}" for i in range(max(1, len(self.names)))), "lex")
+        self.generators = self.context.gens()
+
+    def _collect(self, node: Node) -> None:
+        if isinstance(node, Num):
+            return
+        if isinstance(node, Add):
+            for term in node.terms:
+                self._collect(term)
+        elif isinstance(node, Mul):
+            for factor in node.factors:
+                self._collect(factor)
+        elif isinstance(node, Div):
+            self._collect(node.top)
+            self._collect(node.bottom)
+        elif isinstance(node, Neg):
+            self._collect(node.arg)
+        elif isinstance(node, Pow) and self._integer_exponent(node) is not None:
+            self._collect(node.base)
+        else:
+            if isinstance(node, (Const, Call, Pow, BigOp, Quantity)):
+                self.pure = False
+            elif not isinstance(node, Sym):
+                raise CannotTell
+            self.names.setdefault(canon(node), len(self.names))
+
+    def _integer_exponent(self, node: Pow) -> int | None:
+        try:
+            value = rational(node.exponent, self.work)
+        except (CannotTell, Undefined):
+            return None
+        if value.q != 1 or abs(value.p) > 10**6:
+            return None
+        return int(value.p)
+
+    def read(self, node: Node) -> tuple[fmpq_mpoly, fmpq_mpoly]:
+        """(top, bottom). CannotTell past the limits, Undefined for a zero bottom."""
+        one = self.context.constant(1)
+        if isinstance(node, Num):
+            return self.context.constant(fmpq(node.p, node.q)), one
+        if isinstance(node, Neg):
+            top, bottom = self.read(node.arg)
+            return -top, bottom
+        if isinstance(node, Add):
+            top, bottom = self.read(node.terms[0])
+            for term in node.terms[1:]:
+                t, b = self.read(term)
+                if b == bottom:
+                    top = top + t
+                else:
+                    top, bottom = self._mul(top, b) + self._mul(t, bottom), self._mul(bottom, b)
+            return top, bottom
+        if isinstance(node, Mul):
+            top, bottom = one, one
+            for factor in node.factors:
+                t, b = self.read(factor)
+                top, bottom = self._mul(top, t), self._mul(bottom, b)
+            return top, bottom
+        if isinstance(node, Div):
+            t, b = self.read(node.top)
+            t2, b2 = self.read(node.bottom)
+            if t2.is_zero():
+                raise Undefined
+            return self._mul(t, b2), self._mul(b, t2)
+        if isinstance(node, Pow):
+            exponent = self._integer_exponent(node)
+            if exponent is not None:
+                return self._power(node.base, exponent)
+        return self.generators[self.names[canon(node)]], one
+
+    def _mul(self, a: fmpq_mpoly, b: fmpq_mpoly) -> fmpq_mpoly:
+        terms = len(a) * len(b)
+        if terms > MAX_TERMS * 8:
+            raise CannotTell
+        self.work.spend(1 + (terms >> 2))
+        product = a * b
+        if len(product) > MAX_TERMS or (len(product) and product.total_degree() > MAX_DEGREE * 4):
+            raise CannotTell
+        return product
+
+    def _power(self, base: Node, exponent: int) -> tuple[fmpq_mpoly, fmpq_mpoly]:
+        top, bottom = self.read(base)
+        if exponent < 0:
+            if top.is_zero():
+                raise Undefined
+            top, bottom, exponent = bottom, top, -exponent
+        if exponent > 1:
+            degree = max(top.total_degree() if len(top) else 0, bottom.total_degree())
+            size = max(len(top), len(bottom))
+            if (
+                degree * exponent > MAX_DEGREE
+                or (size > 1 and exponent > 64)
+                or size ** min(exponent, 8) > 4 * MAX_TERMS
+            ):
+                raise CannotTell
+            if exponent > 1 and max(_height(top), _height(bottom)) * exponent > 1 << 14:
+                raise CannotTell
+        self.work.spend(1 + exponent * len(top))
+        return top**exponent, bottom**exponent
+
+
+def _height(p: fmpq_mpoly) -> int:
+    return max((c.height_bits() for c in p.coeffs()), default=0)
+
+
+def equal_fractions(a: Node, b: Node, work: Work) -> bool:
+    """Are two rational functions equal? CannotTell where a difference is no proof."""
+    reader = Fractions((a, b), work)
+    top_a, bottom_a = reader.read(a)
+    top_b, bottom_b = reader.read(b)
+    if reader._mul(top_a, bottom_b) == reader._mul(top_b, bottom_a):
+        return True
+    if reader.pure:
+        return False
+    raise CannotTell
+
+
+def constant_ratio(a: Node, b: Node, work: Work) -> fmpq | None:
+    """The constant c with a = c*b after clearing denominators, as polynomials; None where there is none."""
+    reader = Fractions((a, b), work)
+    (top_a, bottom_a), (top_b, bottom_b) = reader.read(a), reader.read(b)
+    if top_a.is_zero() or top_b.is_zero():
+        if reader.pure:
+            return None
+        raise CannotTell
+    if not bottom_a.is_constant():
+        top_a = _reduced(top_a, bottom_a)
+    else:
+        top_a = top_a / bottom_a.leading_coefficient()
+    if not bottom_b.is_constant():
+        top_b = _reduced(top_b, bottom_b)
+    else:
+        top_b = top_b / bottom_b.leading_coefficient()
+    work.spend(len(top_a) + len(top_b))
+    ratio = fmpq(top_a.leading_coefficient()) / top_b.leading_coefficient()
+    if top_a == top_b * ratio:
+        return ratio
+    if reader.pure:
+        return None
+    raise CannotTell
+
+
+def _reduced(top: fmpq_mpoly, bottom: fmpq_mpoly) -> fmpq_mpoly:
+    if len(top) * len(bottom) > 256:
+        raise CannotTell
+    return top / top.gcd(bottom)
+
+
+def linear_in(node: Node, name: str, work: Work) -> tuple[fmpq, fmpq] | None:
+    """(slope, constant) where the tree is slope*name + constant with rational coefficients; else None."""
+    found = coefficients_in(node, name, work)
+    return (found[1], found[0]) if found is not None and found[1] != 0 and found[2] == 0 else None
+
+
+def coefficients_in(node: Node, name: str, work: Work) -> tuple[fmpq, fmpq, fmpq] | None:
+    """(c, b, a) where the tree is a*name^2 + b*name + c with rational coefficients; else None."""
+    try:
+        reader = Fractions((node,), work)
+        if not reader.pure or list(reader.names) != [name]:
+            return None
+        top, bottom = reader.read(node)
+    except (CannotTell, Undefined):
+        return None
+    if not bottom.is_constant() or (len(top) and top.total_degree() > 2):
+        return None
+    scale = bottom.leading_coefficient()
+    found = [fmpq(0), fmpq(0), fmpq(0)]
+    for exponents, coefficient in top.terms():
+        found[int(exponents[0])] = coefficient / scale
+    return found[0], found[1], found[2]

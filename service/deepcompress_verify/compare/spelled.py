@@ -1,0 +1,88 @@
+"""What is spelled rather than computed: dates, chemical formulas, numerals with letters for digits.
+
+Asked where two answers were read and found different: their texts may still say the same. May 5 is 5 May, CO_2 is
+CO2, and AF is what a gold AF_{16} is met by without its base. One anchored pass over short texts.
+"""
+
+# ruff: noqa: SIM905 (vocabularies read better as lines of words)
+from __future__ import annotations
+
+import re
+
+from deepcompress_verify.tree import Based, Node
+
+MAX_SPELLED = 64
+_MARKS = ("\\text", "\\mathrm", "\\ce", "\\textbf", "\\,", "\\ ", "$")
+_SIGNS = frozenset("=+-*/^<>|[]!:;")
+_MONTHS = {
+    name[:length]: number
+    for number, name in enumerate(
+        "january february march april may june july august september october november december".split(), 1
+    )
+    for length in (3, len(name))
+} | {"sept": 9}
+_DATE = re.compile(r"[A-Za-z0-9 ,.]+")
+_DATE_PARTS = re.compile(r"[A-Za-z]+|[0-9]+")
+_FILLERS = frozenset("the of on st nd rd th".split())
+# An element's symbol and how many atoms of it: each part is one way only, so matching is linear.
+_FORMULA = re.compile(r"(?:[A-Z][a-z]?(?:[0-9]{1,3}|_[0-9]|_\{[0-9]{1,3}\})?)+")
+_ATOMS = re.compile(r"([A-Z][a-z]?)(?:_?\{?([0-9]+)\}?)?")
+_ELEMENTS = frozenset(
+    "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb "
+    "Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au "
+    "Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu".split()
+)
+
+
+def spelled_alike(gold: str, tree: Node, answer: str) -> str | None:
+    """Why both texts say the same, "a date" or "a chemical formula" or "a numeral"; None where they do not."""
+    if len(gold) > MAX_SPELLED or len(answer) > MAX_SPELLED:
+        return None
+    if "\\" in answer and "\\text" not in answer and "\\mathrm" not in answer and "\\ce" not in answer:
+        return None  # most answers: a fraction or a root is no such thing
+    theirs = _bare(answer)
+    if isinstance(tree, Based) and tree.base > 10:
+        digits = theirs.replace("{", "").replace("}", "").upper()
+        digits = digits.removeprefix("0X") if tree.base == 16 else digits
+        return f"the same numeral in the base of the gold, {tree.base}" if digits == tree.digits else None
+    if not theirs or "\\" in theirs or not _SIGNS.isdisjoint(theirs):
+        return None
+    formula = _formula(theirs)
+    if formula is not None:
+        return "the same chemical formula" if formula == _formula(_bare(gold)) else None
+    date = _date(theirs)
+    if date is not None:
+        return "the same date" if date == _date(_bare(gold)) else None
+    return None
+
+
+def _bare(text: str) -> str:
+    if "\\" in text or "$" in text:
+        for mark in _MARKS:
+            text = text.replace(mark, " " if mark == "\\ " else "")
+    return text.strip(" .")
+
+
+def _formula(text: str) -> tuple[tuple[str, str], ...] | None:
+    """The atoms of a formula and their numbers, in order: H2SO4, H_2SO_4, {H}_2{SO}_4."""
+    text = re.sub(r"\{([A-Z][A-Za-z]*)\}", r"\1", text).replace(" ", "")
+    while text.startswith("{") and text.endswith("}"):
+        text = text[1:-1]
+    if not text or not "A" <= text[0] <= "Z" or _FORMULA.fullmatch(text) is None:
+        return None
+    atoms = tuple((symbol, count) for symbol, count in _ATOMS.findall(text))
+    counted = any(count for _, count in atoms)
+    return atoms if counted and all(symbol in _ELEMENTS for symbol, _ in atoms) else None
+
+
+def _date(text: str) -> tuple[int, int, int | None] | None:
+    """(month, day, year or None) of "May 5", "5th of May", "January 1, 2000"."""
+    text = text.replace("{", "").replace("}", "")
+    if _DATE.fullmatch(text) is None:
+        return None
+    parts = [p for p in _DATE_PARTS.findall(text.lower()) if p not in _FILLERS]
+    months = [_MONTHS[p] for p in parts if p in _MONTHS]
+    numbers = [int(p) for p in parts if p.isdigit() and len(p) <= 4]
+    if len(months) != 1 or len(numbers) not in (1, 2) or len(numbers) + 1 != len(parts) or not 1 <= numbers[0] <= 31:
+        return None
+    return months[0], numbers[0], numbers[1] if len(numbers) == 2 else None

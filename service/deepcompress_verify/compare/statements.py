@@ -1,0 +1,301 @@
+"""Comparing what answers state: inequalities and sets of reals, equations, assignments, chains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from deepcompress_verify.compare import units
+from deepcompress_verify.compare.families import meets_congruence
+from deepcompress_verify.compare.forms import canon, symbols
+from deepcompress_verify.compare.items import COLLECTIONS, in_order, same_items, tuples_equal
+from deepcompress_verify.compare.regions import Regions, is_region
+from deepcompress_verify.compare.relations import (
+    Said,
+    bind_like,
+    is_measured,
+    said,
+    same_congruence,
+    same_equation,
+    same_names,
+    sides,
+    solved_by,
+)
+from deepcompress_verify.compare.scalars import within_rounding
+from deepcompress_verify.compare.work import PASS, CannotTell, Pass, Work
+from deepcompress_verify.tree import (
+    Apply,
+    Const,
+    List,
+    Neg,
+    Node,
+    Num,
+    Ratio,
+    Rel,
+    Set,
+    SetBuilder,
+    SetOp,
+    Sym,
+    Text,
+    Tuple,
+)
+
+_COORDINATES = frozenset("xyz")
+
+_TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "!=": "!="}
+
+
+def compare_regions(gold: Node, answer: Node, work: Work) -> bool | Pass | None:
+    """Inequalities, intervals and unions, where at least one side is surely a region."""
+    if not is_region(gold) and not is_region(answer):
+        return PASS
+    if isinstance(gold, Tuple) and isinstance(answer, Tuple):
+        return PASS
+    reader = Regions(work)
+    try:
+        ours = reader.normal(reader.read(gold))
+        variable, reader.variable = reader.variable, None
+        unsolved, reader.unsolved = reader.unsolved, False
+        theirs = reader.normal(reader.read(answer))
+        named = variable is not None and reader.variable is not None
+        if named and variable != reader.variable:
+            work.say("region", f"{variable} is not {reader.variable}")
+            return False
+        same = reader.same(ours, theirs)
+        if same and reader.unsolved and not unsolved:
+            # x^2 < 4 for (-2, 2) may be the problem said again
+            work.open_reason = "an inequality that is not solved"
+            return None
+        work.say("region", "the same set of reals" if same else "different sets of reals")
+        return same
+    except CannotTell:
+        pass
+    return _other_regions(gold, answer, work)
+
+
+def _other_regions(gold: Node, answer: Node, work: Work) -> bool | Pass | None:
+    """Regions with letters in them, or of the plane."""
+    gold, answer = _membership(gold), _membership(answer)
+    if isinstance(gold, SetOp) and isinstance(answer, SetOp):
+        if gold.op != answer.op or len(gold.args) != len(answer.args):
+            return False
+        if gold.op == "minus":
+            return in_order(gold.args, answer.args, work)
+        return same_items(list(gold.args), list(answer.args), work)
+    if isinstance(gold, SetBuilder) and isinstance(answer, SetBuilder):
+        return in_order((gold.element, gold.condition), (answer.element, answer.condition), work)
+    if isinstance(gold, Rel) and isinstance(answer, Rel):
+        return _inequalities(gold, answer, work)
+    if isinstance(gold, List) or isinstance(answer, List):
+        return PASS
+    ours, theirs = _symbolic_interval(gold), _symbolic_interval(answer)
+    if ours is not None and theirs is not None:
+        return tuples_equal(ours, theirs, work)
+    if type(gold) is type(answer):
+        return PASS
+    if any(isinstance(node, SetBuilder) for node in (gold, answer)) and all(
+        isinstance(node, (SetBuilder, SetOp, Rel, Set, Tuple)) for node in (gold, answer)
+    ):
+        work.open_reason = "a set given by a condition that is not understood"
+        return None
+    return False
+
+
+def _symbolic_interval(node: Node) -> Tuple | None:
+    """a < x < b and x < a as brackets, where the ends are no numbers."""
+    if isinstance(node, Tuple):
+        return node
+    if not isinstance(node, Rel) or any(op not in _TURNED or op == "!=" for op in node.ops):
+        return None
+    if len(node.terms) == 3 and isinstance(node.terms[1], (Sym, Apply)) and node.ops[0][0] == node.ops[1][0]:
+        low, _, high = node.terms
+        left, right = node.ops
+        if left[0] == ">":
+            low, high, left, right = high, low, right, left
+        return Tuple((low, high), "[" if "=" in left else "(", "]" if "=" in right else ")")
+    if len(node.terms) == 2 and isinstance(node.terms[0], Sym):
+        closed = "=" in node.ops[0]
+        if node.ops[0][0] == "<":
+            return Tuple((Neg(Const("oo")), node.terms[1]), "(", "]" if closed else ")")
+        return Tuple((node.terms[1], Const("oo")), "[" if closed else "(", ")")
+    return None
+
+
+def _membership(node: Node) -> Node:
+    return node.terms[1] if isinstance(node, Rel) and node.ops == ("in",) else node
+
+
+def _inequalities(gold: Rel, answer: Rel, work: Work) -> bool | None:
+    """Chains term by term in either direction; two-term inequalities up to a positive factor."""
+    if len(gold.terms) != len(answer.terms):
+        return False
+    turned = Rel(
+        tuple(reversed(answer.terms)), tuple(_TURNED.get(op, op) for op in reversed(answer.ops)), answer.modulus
+    )
+    for other in (answer, turned):
+        if gold.ops == other.ops and in_order(gold.terms, other.terms, work):
+            return True
+    if len(gold.terms) == 2 and gold.ops[0] in _TURNED:
+        for other in (answer, turned):
+            if gold.ops == other.ops:
+                return same_equation(sides(gold), sides(other), work, positive=gold.ops[0] != "!=")
+    return False
+
+
+def compare_relations(gold: Node, answer: Node, work: Work) -> bool | Pass | None:
+    if not isinstance(gold, Rel) and not isinstance(answer, Rel):
+        return PASS
+    if isinstance(gold, List) or isinstance(answer, List):
+        return PASS
+    ours = said(gold, work) if isinstance(gold, Rel) else None
+    theirs = said(answer, work) if isinstance(answer, Rel) else None
+    for reading, other in ((ours, answer), (theirs, gold)):
+        if reading is not None and isinstance(other, Sym) and _names_a_choice(other, reading):
+            work.say("relation", "a relation between choices is no choice")
+            return False
+    for side in (ours, theirs):
+        if side is not None and side.contradicts:
+            work.say("relation", "a chain whose members differ says nothing")
+            return False
+    found = _compare_said(gold, answer, ours, theirs, work)
+    if found and any(side is not None and side.open for side in (ours, theirs)):
+        work.open_reason = "a chain with a member that no exact tier can work out"
+        return None
+    return found
+
+
+def _compare_said(gold: Node, answer: Node, ours: Said | None, theirs: Said | None, work: Work) -> bool | None:
+    if isinstance(gold, Rel) and isinstance(answer, Rel):
+        return _two_relations(gold, answer, ours, theirs, work)
+    if isinstance(gold, Rel):
+        found = _relation_and_value(gold, ours, answer, work, lambda value: work.judge(value, answer), True)
+    else:
+        assert isinstance(answer, Rel)
+        found = _relation_and_value(answer, theirs, gold, work, lambda value: work.judge(gold, value), False)
+    if not found and ours is not None and ours.approximation is not None:
+        return _approximately(ours.approximation, answer, work) or found
+    return found
+
+
+def _names_a_choice(choice: Sym, reading: Said) -> bool:
+    """A = B where the other side is the choice B."""
+    names = [choice, reading.value, *reading.names]
+    return all(isinstance(n, Sym) and len(n.name) == 1 and "A" <= n.name <= "J" for n in names)
+
+
+def _approximately(approximation: Node, answer: Node, work: Work) -> bool:
+    """A gold that gives its own rounded value accepts what rounds to it."""
+    number, negative = (approximation.arg, True) if isinstance(approximation, Neg) else (approximation, False)
+    if not isinstance(number, Num) or isinstance(answer, (*COLLECTIONS, Text, Rel)):
+        return False
+    value, _ = units.split(answer)
+    rounded = within_rounding(number, Neg(value) if negative else value, work)
+    if rounded:
+        work.say("rounding", "it rounds to the approximation in the gold")
+    return rounded
+
+
+def _two_relations(gold: Rel, answer: Rel, ours: Said | None, theirs: Said | None, work: Work) -> bool | None:
+    if gold.modulus is not None or answer.modulus is not None:
+        for relation, reading in ((gold, theirs), (answer, ours)):
+            met = _in_class(relation, None if reading is None else reading.value, work)
+            if met is not None:
+                return met
+        return same_congruence(gold, answer, work)
+    if ours is not None and theirs is not None:
+        if (ours.identity != theirs.identity) or (not ours.names and not theirs.names and ours.value is None):
+            work.say("relation", "one names a variable and the other does not")
+            return False
+        if ours.value is None or theirs.value is None:
+            if ours.value is theirs.value:
+                return {canon(n) for n in ours.names} == {canon(n) for n in theirs.names}
+        elif same_names(ours.names, theirs.names) or not ours.names or not theirs.names:
+            value = bind_like(theirs.names, theirs.value, ours.names)
+            return work.judge(ours.value, value)
+        elif (gathered := _gathered(ours, theirs)) is not None:
+            return work.judge(*gathered)
+        elif any(isinstance(n, (Tuple, Text, Apply)) for n in (*ours.names, *theirs.names)) or _apart(ours, theirs):
+            work.say("relation", "they speak of different names")
+            return False
+    if gold.ops == answer.ops == ("=",):
+        if _is_expression(gold) and _is_expression(answer):
+            return same_equation(sides(gold), sides(answer), work)
+        return in_order(gold.terms, answer.terms, work)
+    return _inequalities(gold, answer, work)
+
+
+def _in_class(relation: Rel, value: Node | None, work: Work) -> bool | None:
+    """x = 7k + 3 beside a congruence; None where that is not what the two are."""
+    if relation.modulus is None or value is None or isinstance(value, (*COLLECTIONS, Rel, Text)):
+        return None
+    met = meets_congruence(relation, value, work)
+    if met is not None:
+        work.say("relation", "the same class" if met else "different classes")
+    return met
+
+
+def _gathered(ours: Said, theirs: Said) -> tuple[Node, Node] | None:
+    """(a, b) = (1, 1) beside a = b = 1: both as tuples; None where the names are not the same in the same order."""
+    assert ours.value is not None and theirs.value is not None
+    found: list[Node] = []
+    names: list[tuple[Node, ...]] = []
+    for side in (ours, theirs):
+        assert side.value is not None
+        if len(side.names) == 1 and isinstance(side.names[0], Tuple):
+            names.append(side.names[0].items)
+            found.append(side.value)
+        else:
+            names.append(side.names)
+            found.append(Tuple((side.value,) * len(side.names)))
+    return (found[0], found[1]) if len(names[0]) > 1 and names[0] == names[1] else None
+
+
+def _apart(ours: Said, theirs: Said) -> bool:
+    """Assignments to different variables, neither of which stands in the other's value."""
+    mine, other = ({n.name for n in side.names if isinstance(n, Sym)} for side in (ours, theirs))
+    assert ours.value is not None and theirs.value is not None
+    return mine.isdisjoint(symbols(theirs.value)) and other.isdisjoint(symbols(ours.value))
+
+
+def _is_expression(node: Rel) -> bool:
+    return not any(isinstance(t, (*COLLECTIONS, Text, SetOp, Ratio)) for t in node.terms)
+
+
+def _relation_and_value(
+    relation: Rel,
+    reading: Said | None,
+    other: Node,
+    work: Work,
+    compare: Callable[[Node], bool | None],
+    gold_side: bool,
+) -> bool | None:
+    """A relation on one side only: its value speaks for it. x + y = 7 as a gold is a line, not 7."""
+    if relation.modulus is not None:
+        met = _in_class(relation, other, work)
+        if met is not None:
+            return met
+        return compare(relation.terms[-1]) if len(relation.terms) == 2 else compare(relation.terms[0])
+    if relation.ops == ("in",):
+        return compare(relation.terms[1])
+    if reading is not None and reading.value is not None:
+        several = len(reading.names) > 1 and not isinstance(reading.value, COLLECTIONS)
+        if isinstance(other, Tuple) and several and len(other.items) == len(reading.names):
+            # x = y = z = 1 says (1, 1, 1)
+            return compare(Tuple((reading.value,) * len(reading.names)))
+        found = compare(reading.value)
+        if found is not False or not reading.names:
+            return found
+    if reading is None and relation.ops == ("=",) and _is_expression(relation) and symbols(other):
+        if isinstance(other, (*COLLECTIONS, Text)):
+            return False
+        work.say("relation", "an equation solved for its last variable")
+        return solved_by(relation, other, work)
+    if (
+        reading is None
+        and relation.ops == ("=",)
+        and is_measured(relation.terms[0])
+        and not symbols(relation.terms[1])
+    ) and (not symbols(relation.terms[0]) <= _COORDINATES or not gold_side):
+        return compare(relation.terms[1])
+    if reading is None or reading.value is None:
+        work.say("relation", "a relation and a value are different things")
+    return False

@@ -1,0 +1,185 @@
+"""Units: taken off a value, and the rule for comparing two of them.
+
+Units must be equal (after conversion) or absent on one side. A percent sign may stand for /100, a degree sign for
+pi/180, where exactly one side has it. Words that are no known unit ("apples") count as a unit of their own.
+"""
+
+from __future__ import annotations
+
+from flint import fmpq
+
+from deepcompress_verify.compare.forms import has, has_constant
+from deepcompress_verify.reader.words import PREFIXED
+from deepcompress_verify.tree import Add, Call, Const, Div, Mul, Neg, Node, Num, Quantity, walk
+
+_FACTORS: dict[str, tuple[str, fmpq]] = {
+    "mm": ("length", fmpq(1, 1000)),
+    "cm": ("length", fmpq(1, 100)),
+    "dm": ("length", fmpq(1, 10)),
+    "m": ("length", fmpq(1)),
+    "km": ("length", fmpq(1000)),
+    "in": ("length", fmpq(254, 10000)),
+    "ft": ("length", fmpq(3048, 10000)),
+    "yd": ("length", fmpq(9144, 10000)),
+    "mi": ("length", fmpq(1609344, 1000)),
+    "s": ("time", fmpq(1)),
+    "min": ("time", fmpq(60)),
+    "h": ("time", fmpq(3600)),
+    "day": ("time", fmpq(86400)),
+    "week": ("time", fmpq(604800)),
+    "mg": ("mass", fmpq(1, 10**6)),
+    "g": ("mass", fmpq(1, 1000)),
+    "kg": ("mass", fmpq(1)),
+    "lb": ("mass", fmpq(45359237, 10**8)),
+    "oz": ("mass", fmpq(45359237, 16 * 10**8)),
+    "gal": ("gallon", fmpq(1)),
+    "quart": ("gallon", fmpq(1, 4)),
+    "pint": ("gallon", fmpq(1, 8)),
+    "cup": ("gallon", fmpq(1, 16)),
+    "dollar": ("money", fmpq(1)),
+    "cent": ("money", fmpq(1, 100)),
+    "month": ("year", fmpq(1, 12)),
+    "year": ("year", fmpq(1)),
+}
+_DERIVED: dict[str, tuple[fmpq, str]] = {
+    "L": (fmpq(1, 1000), "m^3"),
+    "mL": (fmpq(1, 10**6), "m^3"),
+    "N": (fmpq(1), "kg*m/s^2"),
+    "J": (fmpq(1), "kg*m^2/s^2"),
+    "W": (fmpq(1), "kg*m^2/s^3"),
+    "Pa": (fmpq(1), "kg*m^-1/s^2"),
+    "Hz": (fmpq(1), "s^-1"),
+    "C": (fmpq(1), "A*s"),
+    "V": (fmpq(1), "kg*m^2*s^-3*A^-1"),
+    "ohm": (fmpq(1), "kg*m^2*s^-3*A^-2"),
+    "cal": (fmpq(4184, 1000), "kg*m^2/s^2"),
+    "atm": (fmpq(101325), "kg*m^-1/s^2"),
+    "bar": (fmpq(10**5), "kg*m^-1/s^2"),
+    "torr": (fmpq(101325, 760), "kg*m^-1/s^2"),
+}
+"""Exact by definition, in the units above."""
+_ANGLES = frozenset(("asin", "acos", "atan", "acot", "asec", "acsc"))
+_COMPOUND = {"mph": "mi/h", "kph": "km/h"}
+
+Dimensions = tuple[tuple[str, int], ...]
+
+
+def split(node: Node) -> tuple[Node, str]:
+    """The value without its unit, and the unit ("" for none)."""
+    if isinstance(node, Quantity):
+        value, inner = split(node.value)
+        return value, node.unit if not inner else f"{inner} {node.unit}"
+    if isinstance(node, Neg):
+        value, unit = split(node.arg)
+        return Neg(value), unit
+    if not has(node, Quantity):
+        return node, ""
+    if isinstance(node, Div):
+        value, unit = split(node.top)
+        bottom, below = split(node.bottom)
+        return (Div(value, bottom), unit) if not below else (node, "")
+    if isinstance(node, Mul):
+        values, units = zip(*(split(f) for f in node.factors), strict=True)
+        carried = [u for u in units if u]
+        return (Mul(tuple(values)), carried[0]) if len(carried) == 1 else (node, "")
+    if isinstance(node, Add):
+        values, units = zip(*(split(t) for t in node.terms), strict=True)
+        distinct = {u for u in units if u}
+        if len(distinct) == 1:
+            unit = distinct.pop()
+            # 60° + 180k: a degree on one term speaks for all; 5 cm + x does not
+            if unit == "degree" or all(units):
+                return Add(tuple(values)), unit
+        elif all(units):
+            return _sum_of_units(list(values), list(units), node)
+    return node, ""
+
+
+def _sum_of_units(values: list[Node], units: list[str], node: Node) -> tuple[Node, str]:
+    """5 ft + 3 in, in the first unit."""
+    measures = [measure(u) for u in units]
+    if any(m is None or m[1] != measures[0][1] for m in measures):  # type: ignore[index]
+        return node, ""
+    first = measures[0][0]  # type: ignore[index]
+    scaled = [Mul((v, _number(m[0] / first))) for v, m in zip(values, measures, strict=True)]  # type: ignore[index]
+    return Add(tuple(scaled)), units[0]
+
+
+def _number(value: fmpq) -> Num:
+    return Num(int(value.p), int(value.q))
+
+
+def measure(unit: str) -> tuple[fmpq, Dimensions] | None:
+    """Factor to the base unit and dimensions; None for words that are no known unit."""
+    if unit in _COMPOUND:
+        unit = _COMPOUND[unit]
+    factor = fmpq(1)
+    dimensions: dict[str, int] = {}
+    sign = 1
+    for piece in unit.replace("/", "*/").split("*"):
+        sign = -1 if piece.startswith("/") else 1
+        name, _, power_text = piece.lstrip("/").partition("^")
+        power = sign * (int(power_text) if power_text else 1)
+        size = fmpq(1)
+        if name in PREFIXED and name not in _FACTORS and name not in _DERIVED:
+            name, ten = PREFIXED[name]
+            size = fmpq(10) ** ten
+        if name in _DERIVED:
+            inner = measure(_DERIVED[name][1])
+            assert inner is not None
+            factor *= (size * _DERIVED[name][0] * inner[0]) ** power
+            for dimension, count in inner[1]:
+                dimensions[dimension] = dimensions.get(dimension, 0) + count * power
+            continue
+        known = _FACTORS.get(name)
+        if known is None:
+            if not name or name.startswith("?") or " " in name:
+                return None
+            known = (name, fmpq(1))
+        dimensions[known[0]] = dimensions.get(known[0], 0) + power
+        factor *= (size * known[1]) ** power
+    return factor, tuple(sorted((k, v) for k, v in dimensions.items() if v))
+
+
+def pairs(gold: Node, answer: Node) -> list[tuple[Node, Node]] | None:
+    """The comparisons of bare values of which any one suffices; None where the units exclude each other."""
+    g, unit_g = split(gold)
+    a, unit_a = split(answer)
+    if not unit_g and not unit_a:
+        return [(g, a)]
+    if unit_g == unit_a:
+        return [(g, a)]
+    if not unit_g or not unit_a:
+        unit = unit_g or unit_a
+        found = [(g, a)]
+        if unit == "percent":
+            found.append((Div(g, Num(100)), a) if unit_g else (g, Div(a, Num(100))))
+        elif unit == "degree":
+            turned = Mul((g if unit_g else a, Div(Const("pi"), Num(180))))
+            bare = a if unit_g else g
+            if has_constant(bare, "pi") or any(isinstance(n, Call) and n.name in _ANGLES for n in walk(bare)):
+                found.append((turned, bare) if unit_g else (bare, turned))
+        return found
+    if {unit_g, unit_a} == {"degree", "radian"}:
+        scale = Div(Const("pi"), Num(180))
+        return [(Mul((g, scale)), a) if unit_g == "degree" else (g, Mul((a, scale)))]
+    first, second = measure(unit_g), measure(unit_a)
+    if first is None or second is None:
+        return [(g, a)] if _share_a_word(unit_g, unit_a) else None
+    if first[1] != second[1]:
+        if "unit" in (unit_g.split("^")[0], unit_a.split("^")[0]) and _power(unit_g) == _power(unit_a):
+            return [(g, a)]
+        return None
+    if first[0] == second[0]:
+        return [(g, a)]
+    return [(Mul((g, _number(first[0]))), Mul((a, _number(second[0]))))]
+
+
+def _power(unit: str) -> str:
+    return unit.partition("^")[2]
+
+
+def _share_a_word(first: str, second: str) -> bool:
+    """Two phrases that are no known units name the same thing if they share a word (singular or plural)."""
+    one, two = ({w.lstrip("?").rstrip("s") for w in unit.split()} for unit in (first, second))
+    return bool(one & two)

@@ -1,0 +1,173 @@
+"""Why a verdict is what it is, for a person: both sides as they were read, and what each tier said.
+
+    print(render(explain(r"\\frac{3}{4}", "0.75")))
+
+Runs in the caller's process, as `verify` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+
+from deepcompress_verify.compare.structure import judge
+from deepcompress_verify.compare.work import CannotTell, OutOfWork, Undefined, Work
+from deepcompress_verify.extract import MAX_RESPONSE_CHARS, boxes_of_gold
+from deepcompress_verify.picture import picture
+from deepcompress_verify.prepare import prepare
+from deepcompress_verify.reader import read
+from deepcompress_verify.tree import NODE_TYPES, Node, Unreadable, children
+from deepcompress_verify.verdict import AnswerFormat, Check, Verdict
+from deepcompress_verify.verify import verify
+
+_MAX_OUTLINE = 60
+"""Lines of a tree that are drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One side: its text and what it was read as."""
+
+    text: str
+    tree: Node | Unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A verdict with everything that led to it."""
+
+    verdict: Verdict
+    golds: tuple[Reading, ...]
+    answer: Reading | None
+    """None where no answer was found."""
+    says: tuple[tuple[str, str], ...]
+    """(tier, what it said), in the order in which the tiers were asked; the last one decided."""
+
+
+class _Trace(Work):
+    """Work that remembers every tier's say, not only the last."""
+
+    def __init__(self) -> None:
+        super().__init__(judge)
+        self.said: list[tuple[str, str]] = []
+
+    def say(self, tier: str, reason: str) -> None:
+        super().say(tier, reason)
+        self.said.append((tier, reason))
+
+
+def explain(
+    gold: str | Sequence[str],
+    response: str,
+    *,
+    answer_format: AnswerFormat = "bare",
+    truncated: bool = False,
+) -> Explanation:
+    """The verdict of `verify` on the same arguments, explained."""
+    alternatives = (gold,) if isinstance(gold, str) else tuple(gold)
+    verdict = verify(alternatives, response, answer_format=answer_format, truncated=truncated)
+    found = prepare(Check(alternatives, response, answer_format, truncated), MAX_RESPONSE_CHARS)
+    golds = tuple(Reading(text, read(boxes_of_gold(text))) for text in found.gold)
+    if found.answer is None:
+        said = (("extraction", found.verdict.reason),) if found.verdict else ()
+        return Explanation(verdict, golds, None, said)
+    answer = Reading(found.answer, read(found.answer))
+    says = [("extraction", f"found {_cut(found.answer)!r}")]
+    for number, side in enumerate(golds, 1):
+        mark = f" (gold {number})" if len(golds) > 1 else ""
+        says += [(tier, reason + mark) for tier, reason in _tiers(side, answer)]
+    if (verdict.decided_by, verdict.reason) != (says[-1][0], says[-1][1]):
+        says.append((verdict.decided_by, verdict.reason))
+    return Explanation(verdict, golds, answer, tuple(says))
+
+
+def _tiers(gold: Reading, answer: Reading) -> Iterator[tuple[str, str]]:
+    same = gold.text.strip() == answer.text.strip()
+    yield "string", "the same text" if same else "the texts differ"
+    if same:
+        return
+    for name, side in (("gold", gold), ("answer", answer)):
+        if isinstance(side.tree, Unreadable):
+            yield "reader", f"the {name} cannot be read: {side.tree.slug} {side.tree.detail}".strip()
+            return
+    assert not isinstance(gold.tree, Unreadable)
+    assert not isinstance(answer.tree, Unreadable)
+    work = _Trace()
+    try:
+        found = work.judge(gold.tree, answer.tree)
+    except OutOfWork:
+        found, work.open_reason = None, "the comparison is over its budget of work"
+    except (CannotTell, Undefined):
+        found = None
+    yield from work.said
+    if found is None:
+        yield "limit", work.open_reason or "no exact tier can tell"
+
+
+def render(explanation: Explanation) -> str:
+    """The explanation as plain text for a terminal."""
+    lines: list[str] = []
+    for number, side in enumerate(explanation.golds, 1):
+        lines += _side("gold" if len(explanation.golds) == 1 else f"gold {number}", side)
+    if explanation.answer is not None:
+        lines += _side("answer", explanation.answer)
+    lines.append("tiers")
+    width = max((len(tier) for tier, _ in explanation.says), default=0)
+    lines += [f"    {tier:<{width}}  {_cut(reason, 300)}" for tier, reason in explanation.says]
+    return "\n".join(lines)
+
+
+def _side(name: str, side: Reading) -> list[str]:
+    lines = [f"{name}  {_cut(side.text)}", ""]
+    if isinstance(side.tree, Unreadable):
+        return [*lines, f"    cannot be read: {side.tree.slug} {side.tree.detail}".rstrip(), ""]
+    drawn = picture(side.tree)
+    if drawn is not None:
+        lines += ["    " + line for line in drawn.split("\n")] + [""]
+    return [*lines, *("    " + line for line in outline(side.tree)), ""]
+
+
+def outline(tree: Node) -> list[str]:
+    """The tree with one node a line; a large one is cut."""
+    lines = list(_outlined(tree, "", "", 0))
+    if len(lines) > _MAX_OUTLINE:
+        return [*lines[:_MAX_OUTLINE], f"… and {len(lines) - _MAX_OUTLINE} more"]
+    return lines
+
+
+def _outlined(node: Node, first: str, rest: str, depth: int) -> Iterator[str]:
+    yield first + _label(node)
+    under = tuple(children(node))
+    for number, child in enumerate(under, 1):
+        last = number == len(under)
+        yield from _outlined(child, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  "), depth + 1)
+
+
+def _label(node: Node) -> str:
+    words = [type(node).__name__]
+    for field in fields(node):
+        value = getattr(node, field.name)
+        if isinstance(value, NODE_TYPES) or value in (None, "", False):
+            continue
+        if isinstance(value, tuple):
+            if value and all(isinstance(part, str) for part in value):
+                words.append(" ".join(value))
+        elif field.name == "q":
+            words[-1] += f"/{value}" if value != 1 else ""
+        elif field.name == "decimals":
+            words.append(f"({value} decimals)")
+        else:
+            words.append(_cut(_plain(value), 80))
+    return " ".join(words)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, int) and value.bit_length() > 400:
+        return f"(a number of {value.bit_length()} bits)"
+    return str(value)
+
+
+def _cut(text: str, limit: int = 200) -> str:
+    """`text` on one line without control characters (they could drive the terminal), cut at `limit`."""
+    cut = text if len(text) <= limit else text[: limit - 1] + "…"
+    return "".join(c if c.isprintable() else "␤" if c == "\n" else "�" for c in cut)

@@ -1,0 +1,281 @@
+"""Finding the answer in a response: linear in the text, fast on megabytes, safe to run in the API process.
+
+Nothing here reads mathematics and nothing backtracks: str.find, str.rfind and counting braces. What counts as the
+answer in each format, and what may contradict it, is told with examples in docs/judgement.md.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect
+from dataclasses import dataclass
+
+from deepcompress_verify.phrases import closing_answer, restated_answer
+from deepcompress_verify.verdict import AnswerFormat, Status, Verdict
+
+MAX_RESPONSE_CHARS = 16 * 1024 * 1024
+"""Default limit on a response's length; a longer one is unreadable (too_long)."""
+
+_BOX = "\\boxed"
+_FBOX = "\\fbox"
+_THOUGHT = "</think>"
+_MAX_JOINED = 32
+"""Boxes side by side that are read as one answer."""
+_GAP = 64
+"""Characters that may stand between two boxes side by side."""
+_MAX_TRIES = 8
+"""Incomplete boxes that are tried from the end one by one before one pass over the whole text."""
+_CONNECTORS = (
+    "\\text{and}", "\\text{ and }", "\\text{ and}", "\\text{or}", "\\text{ or }", "\\qquad", "\\quad", "and", "or",
+    "\\(", "\\)", "\\[", "\\]", "\\,", "\\;", "\\ ", "\\&",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """What was found. Either `verdict` is set (nothing left to compare), or `answer` is."""
+
+    answer: str | None
+    """The answer's text."""
+    also: str | None = None
+    """A second final statement that must be right as well: a closing phrase after the last box."""
+    verdict: Verdict | None = None
+    """Set where extraction alone decides: no_answer, unreadable, wrong (one_boxed)."""
+
+
+def extract(
+    response: str,
+    answer_format: AnswerFormat = "boxed",
+    truncated: bool = False,
+    *,
+    max_chars: int = MAX_RESPONSE_CHARS,
+) -> Extraction:
+    """Find the answer of a response. Pure, total, linear."""
+    if len(response) > max_chars:
+        return _none("unreadable", f"too_long: {len(response)} characters, the limit is {max_chars}")
+    start = _after_thinking(response)
+    if truncated and response.find("<think>", start) >= 0:
+        return _none("no_answer", "truncated before </think>")
+    if answer_format == "bare":
+        answer = response[start:].strip()
+        return Extraction(answer) if answer else _none("no_answer", "the response is empty")
+    if answer_format == "one_boxed":
+        boxes = response.count(_BOX, start)
+        if boxes != 1:
+            return _none("wrong", f"one \\boxed is asked for, {boxes} were found")
+    span = _last_box(response, start)
+    if span is not None:
+        answer = _joined(response, start, span).strip()
+        if not answer:
+            return _none("no_answer", "the last \\boxed{} is empty")
+        return Extraction(answer, restated_answer(response, span[2]))
+    if answer_format == "final_answer":
+        phrase = closing_answer(response, start)
+        return Extraction(phrase) if phrase else _none("no_answer", "neither a box nor a closing phrase was found")
+    return _none("no_answer", "no complete \\boxed{} was found")
+
+
+def _after_thinking(response: str) -> int:
+    """Where the text after the last `</think>` begins; 0 where there is none."""
+    # one character is found many times faster than a word, and most responses hold few of it
+    place = response.rfind("<")
+    for _ in range(64):
+        if place < 0:
+            return 0
+        if response.startswith(_THOUGHT, place):
+            return place + len(_THOUGHT)
+        place = response.rfind("<", 0, place)
+    place = response.rfind(_THOUGHT, 0, place + len(_THOUGHT))
+    return 0 if place < 0 else place + len(_THOUGHT)
+
+
+def boxes_of_gold(gold: str) -> str:
+    """A gold given as a solution text stands for its boxes; any other stands for itself."""
+    if _BOX not in gold:
+        return gold
+    span = _last_box(gold, 0)
+    if span is None:
+        return gold.replace("\\\\boxed{", "", 1).replace(_BOX + "{", "", 1).replace(_BOX, "")
+    return _joined(gold, 0, span, loose=True)
+
+
+def _none(status: Status, reason: str) -> Extraction:
+    return Extraction(None, verdict=Verdict(False, status, None, "extraction", reason))
+
+
+Span = tuple[int, int, int]
+"""Where a box begins, where its content begins, and where its closing brace is."""
+
+
+def _last_box(text: str, start: int) -> Span | None:
+    """The last complete box that is neither in a comment nor, where another exists, in a fenced code block."""
+    fences: list[int] | None = None
+    fenced: Span | None = None
+    end = len(text)
+    tries = 0
+    while True:
+        place = text.rfind(_BOX, start, end)
+        place = max(place, text.rfind(_FBOX, max(start, place), end))
+        if place < 0:
+            return fenced
+        span = _span(text, place)
+        if span is None:
+            tries += 1
+            if tries > _MAX_TRIES:
+                return _last_complete(text, start) or fenced
+        elif not _commented(text, place, start):
+            if fences is None:
+                fences = _fences(text, start)
+            if bisect(fences, place) % 2 == 0:
+                return span
+            fenced = fenced or span
+        else:
+            tries += 1
+            if tries > 64 * _MAX_TRIES:
+                return fenced
+        end = place
+
+
+def _fences(text: str, start: int) -> list[int]:
+    """Where fenced code blocks open and close, in turn; a fence that never closes is none."""
+    if text.find("`", start) < 0:
+        return []
+    places: list[int] = []
+    place = text.find("```", start)
+    while place >= 0:
+        places.append(place)
+        place = text.find("```", place + 3)
+    return places if len(places) % 2 == 0 else places[:-1]
+
+
+def _span(text: str, place: int) -> Span | None:
+    """The box at `place`, if it is complete."""
+    open_at = place + (len(_FBOX) if text.startswith(_FBOX, place) else len(_BOX))
+    while open_at < len(text) and text[open_at] in " \n":
+        open_at += 1
+    if open_at >= len(text) or text[open_at] != "{":
+        return None
+    begin = open_at + 1
+    depth, here = 1, begin
+    while True:
+        close = text.find("}", here)
+        if close < 0:
+            return None
+        depth += text.count("{", here, close) - text.count("\\{", here, close)
+        if text[close - 1] != "\\" or text[close - 2 : close] == "\\\\":
+            depth -= 1
+            if depth == 0:
+                return place, begin, close
+        here = close + 1
+
+
+def _last_complete(text: str, start: int) -> Span | None:
+    """One pass with a stack: the complete box that begins last. For texts with many incomplete boxes."""
+    best: Span | None = None
+    stack: list[int] = []
+    here = text.find(_BOX, start)
+    here = start if here < 0 else here
+    while True:
+        opened, closed = text.find("{", here), text.find("}", here)
+        if closed < 0:
+            return best
+        if 0 <= opened < closed:
+            if text[opened - 1 : opened] != "\\":
+                stack.append(opened)
+            here = opened + 1
+            continue
+        if text[closed - 1] != "\\" and stack:
+            opened = stack.pop()
+            place = opened - len(_BOX)
+            if (
+                text.startswith(_BOX, place)
+                and (best is None or place > best[0])
+                and not _commented(text, place, start)
+            ):
+                best = (place, opened + 1, closed)
+        here = closed + 1
+
+
+def _commented(text: str, place: int, start: int) -> bool:
+    """Does an unescaped % that begins a LaTeX comment stand before the box on its line?
+
+    A % right after a number is a percent sign in prose, not a comment.
+    """
+    line = text.rfind("\n", max(start, place - 4096), place) + 1
+    sign = text.find("%", max(line, start), place)
+    while sign >= 0:
+        before = text[max(line, start) : sign].rstrip(" ")
+        if not before:
+            return True
+        if before[-1] not in "\\0123456789$" and text[sign - 1] == " ":
+            return True
+        sign = text.find("%", sign + 1, place)
+    return False
+
+
+def _joined(text: str, start: int, span: Span, loose: bool = False) -> str:
+    """The content of the box, or of all boxes that stand side by side with it, as one list."""
+    place, begin, end = span
+    parts = [text[begin:end]]
+    labels = [""]
+    gap_limit = _GAP
+    while len(parts) <= _MAX_JOINED:
+        low = max(start, place - gap_limit)
+        close = text.rfind("}", low, place)
+        if close < 0:
+            break
+        previous = text.rfind(_BOX, start if loose else max(start, close - 4096), close)
+        before = _span(text, previous) if previous >= 0 else None
+        if before is None or before[2] >= place or _commented(text, previous, start):
+            break
+        label = _connects(text[before[2] + 1 : place], loose)
+        if label is None:
+            break
+        labels[0] = label
+        place = before[0]
+        parts.insert(0, text[before[1] : before[2]])
+        labels.insert(0, "")
+    if len(parts) == 1:
+        return parts[0]
+    if not loose:
+        labels[0] = _label_before(text[max(start, place - 24) : place])
+    if all(labels):
+        return ", ".join(f"{label} = {part}" for label, part in zip(labels, parts, strict=True))
+    unique = list(dict.fromkeys(part.strip() for part in parts))
+    return unique[0] if len(unique) == 1 else ", ".join(unique)
+
+
+def _connects(gap: str, loose: bool) -> str | None:
+    """None where the gap separates two statements; else the label ("x_2") that ends it, or ""."""
+    if "\n\n" in gap or "\\boxed" in gap:
+        return None
+    rest = gap.replace("\\text{and}", " ")
+    while True:
+        rest = rest.strip(" \n$,;&~")
+        for connector in _CONNECTORS:
+            if rest.startswith(connector):
+                rest = rest[len(connector) :]
+                break
+            if rest.endswith(connector):
+                rest = rest[: -len(connector)]
+                break
+        else:
+            break
+    if not rest:
+        return ""
+    label = _label_before(rest)
+    if label and len(rest) - len(label) <= 3:
+        return label
+    return "" if loose and "." not in rest and len(rest) <= 32 else None
+
+
+def _label_before(text: str) -> str:
+    """The name before an equals sign at the end of the text: "... y_1 = " -> "y_1"."""
+    text = text.rstrip()
+    if not text.endswith("="):
+        return ""
+    text = text[:-1].rstrip()
+    begin = len(text)
+    while begin > 0 and (text[begin - 1].isalnum() or text[begin - 1] in "_{}\\'"):
+        begin -= 1
+    name = text[begin:]
+    return name if 0 < len(name) <= 12 and not name[0].isdigit() else ""

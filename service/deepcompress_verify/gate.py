@@ -1,0 +1,238 @@
+"""The complexity gate: which pairs of trees a computer algebra system may be asked about at all.
+
+A static look at our own trees, in time linear in their size: nothing is computed, so nothing can blow up here.
+What it refuses is `undecided` at once, by rules that are the same on every machine; the CPU limit behind it is
+for what such rules cannot foresee. It runs in the `decide` workers, which do not load sympy.
+
+Sums, integrals and limits are let through only in small standard forms: a computer algebra system has no bound on
+what it may try on the others, and an answer is expected to be evaluated.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from deepcompress_verify.tree import Add, BigOp, Call, Const, Div, Mul, Neg, Node, Num, Pow, Sym, children, walk
+
+MAX_NODES = 240
+MAX_BITS = 4096.0
+"""Of any number that would appear while the trees are built."""
+MAX_TERMS = 2_000
+"""After expanding every product and power."""
+MAX_DEGREE = 120
+MAX_RADICALS = 6
+MAX_SYMBOLS = 6
+MAX_BIGOP_NODES = 24
+MAX_BIGOP_TERMS = 100
+MAX_QUESTIONS = 8
+"""Pairs of one comparison (the elements of two sets, say) that may be put to the computer algebra system."""
+
+KNOWN_CALLS = frozenset(
+    {
+        "sin", "cos", "tan", "cot", "sec", "csc", "asin", "acos", "atan", "acot", "asec", "acsc", "sinh", "cosh",
+        "tanh", "coth", "sech", "csch", "asinh", "acosh", "atanh", "acoth", "asech", "acsch", "exp", "ln", "log",
+        "root", "abs", "floor", "ceil", "sign", "factorial", "factorial2", "binom", "gcd", "lcm", "min", "max",
+        "gamma", "zeta", "re", "im", "conj", "mod", "fibonacci",
+    }
+)  # fmt: skip
+_GROWING = frozenset({"factorial", "factorial2", "gamma", "fibonacci", "binom", "exp"})
+_INTEGRABLE = frozenset({"sin", "cos", "exp", "ln", "log", "root", "abs"})
+
+
+class Refused(Exception):
+    """Why a tree is not for the computer algebra system."""
+
+
+@dataclass(slots=True)
+class _Size:
+    """What is foreseen of a tree: bits of its value where it is a number, terms and degree when expanded."""
+
+    bits: float
+    terms: float = 1.0
+    degree: float = 0.0
+
+
+def refusal(left: Node, right: Node) -> str | None:
+    """Why the computer algebra system is not asked about this pair; None where it may be."""
+    try:
+        nodes = radicals = 0
+        symbols: set[str] = set()
+        for side in (left, right):
+            for node in walk(side):
+                nodes += 1
+                if isinstance(node, Sym):
+                    symbols.add(node.name)
+                radicals += _is_radical(node)
+        if nodes > MAX_NODES:
+            raise Refused(f"{nodes} nodes")
+        if len(symbols) > MAX_SYMBOLS:
+            raise Refused(f"{len(symbols)} variables")
+        if radicals > MAX_RADICALS:
+            raise Refused(f"{radicals} roots")
+        for side in (left, right):
+            _measure(side)
+    except Refused as why:
+        return str(why)
+    return None
+
+
+def _is_radical(node: Node) -> bool:
+    if isinstance(node, Call):
+        return node.name == "root"
+    return isinstance(node, Pow) and any(isinstance(part, Div) for part in walk(node.exponent))
+
+
+def _measure(node: Node) -> _Size:
+    """Foresee the size of `node`. Raises Refused."""
+    size = _foresee(node)
+    if size.bits > MAX_BITS:
+        raise Refused("a number of more than 4096 bits")
+    if size.terms > MAX_TERMS:
+        raise Refused(f"more than {MAX_TERMS} terms when expanded")
+    if size.degree > MAX_DEGREE:
+        raise Refused(f"a degree over {MAX_DEGREE}")
+    return size
+
+
+def _foresee(node: Node) -> _Size:
+    match node:
+        case Num(p, q):
+            return _Size(float(max(p.bit_length(), q.bit_length())))
+        case Const(name):
+            if name not in ("pi", "e", "i", "phi", "oo"):
+                raise Refused(f"the constant {name}")
+            return _Size(2.0)
+        case Sym():
+            return _Size(0.0, degree=1.0)
+        case Add(terms):
+            sizes = [_measure(term) for term in terms]
+            return _Size(
+                sum(size.bits for size in sizes),
+                sum(size.terms for size in sizes),
+                max(size.degree for size in sizes),
+            )
+        case Neg(arg):
+            return _measure(arg)
+        case Mul(factors):
+            return _product([_measure(factor) for factor in factors])
+        case Div(top, bottom):
+            return _product([_measure(top), _measure(bottom)])
+        case Pow(base, exponent):
+            return _power(_measure(base), exponent)
+        case Call(name, args):
+            if name not in KNOWN_CALLS:
+                raise Refused(f"the function {name}")
+            bits = max((_measure(arg).bits for arg in args), default=0.0)
+            if name in _GROWING and all(not isinstance(part, Sym) for arg in args for part in walk(arg)):
+                # n! has about n*log2(n) bits, and the argument may have 2^bits for a value
+                bits = 2.0**bits * max(bits, 1.0) if bits < 16 else math.inf
+            return _Size(bits)
+        case BigOp():
+            return _big(node)
+    raise Refused(f"a {type(node).__name__}")
+
+
+def _product(sizes: list[_Size]) -> _Size:
+    return _Size(
+        sum(size.bits for size in sizes),
+        math.prod(size.terms for size in sizes),
+        sum(size.degree for size in sizes),
+    )
+
+
+def _power(base: _Size, exponent: Node) -> _Size:
+    inner = _measure(exponent)
+    count = _whole(exponent)
+    if count is None:
+        if inner.bits > 64:
+            raise Refused("an exponent of more than 64 bits")
+        if inner.degree or inner.bits == 0:
+            return _Size(base.bits + inner.bits, 1.0, 0.0)
+        times = 2.0**inner.bits
+        return _Size(base.bits * min(times, 1e6), 1.0, 0.0)
+    times = float(abs(count)) if abs(count) < 1 << 40 else math.inf
+    terms = 1.0
+    if base.terms > 1:
+        if times > MAX_DEGREE:
+            raise Refused(f"a sum to the power {count}")
+        terms = float(math.comb(int(base.terms + times - 1), int(times))) if times < 1e3 else math.inf
+    return _Size(max(base.bits, 1.0) * times if base.bits > 1 else base.bits, terms, base.degree * times)
+
+
+def _whole(node: Node) -> int | None:
+    match node:
+        case Num(p, 1):
+            return p
+        case Neg(Num(p, 1)):
+            return -p
+    return None
+
+
+def _big(node: BigOp) -> _Size:
+    """A sum, product, integral or limit in a small standard form."""
+    nodes = sum(1 for _ in walk(node))
+    if nodes > MAX_BIGOP_NODES:
+        raise Refused(f"a {_NAMES[node.kind]} of {nodes} nodes")
+    if any(isinstance(part, BigOp) for part in walk(node.body)):
+        raise Refused(f"a nested {_NAMES[node.kind]}")
+    body = _measure(node.body)
+    for bound in (node.low, node.high):
+        if bound is not None:
+            _measure(bound)
+    low, high = (None if bound is None else _whole(bound) for bound in (node.low, node.high))
+    if node.kind in ("sum", "prod"):
+        if low is not None and high is not None:
+            if high - low > MAX_BIGOP_TERMS:
+                raise Refused(f"a {_NAMES[node.kind]} of {high - low + 1} terms")
+            return _Size(body.bits * max(1, high - low + 1), body.terms, body.degree)
+        if node.kind == "prod" or not _tame(node.body, node.var, frozenset({"factorial"})):
+            raise Refused(f"a {_NAMES[node.kind]} that is not of a standard form")
+    elif not _tame(node.body, node.var, _INTEGRABLE):
+        raise Refused(f"a {_NAMES[node.kind]} that is not of a standard form")
+    if node.kind == "int" and (node.low is None or node.high is None):
+        raise Refused("an integral without bounds")
+    return _Size(body.bits, 1.0, 0.0)
+
+
+def _tame(node: Node, var: str, calls: frozenset[str]) -> bool:
+    """Rational in `var` of small degree, with powers `constant^linear` and `calls` of linear arguments."""
+    if not _mentions(node, var):
+        return True
+    match node:
+        case Sym():
+            return True
+        case Pow(base, exponent):
+            if _mentions(exponent, var):
+                return not _mentions(base, var) and _linear(exponent, var)
+            count = _whole(exponent)
+            return count is not None and abs(count) <= 6 and _tame(base, var, calls)
+        case Call(name, args):
+            return name in calls and all(_linear(arg, var) for arg in args)
+        case Add() | Neg() | Mul() | Div():
+            return all(_tame(part, var, calls) for part in children(node))
+    return False
+
+
+def _linear(node: Node, var: str) -> bool:
+    if not _mentions(node, var):
+        return True
+    match node:
+        case Sym():
+            return True
+        case Add() | Neg():
+            return all(_linear(part, var) for part in children(node))
+        case Mul(factors):
+            return sum(_mentions(factor, var) for factor in factors) == 1 and all(
+                _linear(factor, var) for factor in factors
+            )
+        case Div(top, bottom):
+            return not _mentions(bottom, var) and _linear(top, var)
+    return False
+
+
+def _mentions(node: Node, var: str) -> bool:
+    return any(isinstance(part, Sym) and part.name == var for part in walk(node))
+
+
+_NAMES = {"sum": "sum", "prod": "product", "int": "integral", "lim": "limit"}

@@ -1,0 +1,476 @@
+"""Many checks on a few worker processes, none of which can hurt another.
+
+The service extracts the answer from each text itself (linear, no process to cross), and sends only the short
+(gold, answer) pairs to pre-forked workers: `decide` workers for our own tiers, and separate `cas` workers for the
+few pairs that only a computer algebra system can settle, so that those never delay the others.
+
+What holds:
+
+- One item costs itself. A worker that hangs or dies is killed and replaced at once by a spare that is already
+  running; the item that it had in hand becomes `undecided` (at once if it passed a limit, else when it has ended a
+  second worker), the others of its chunk are done again elsewhere.
+- Budgets are CPU time, which does not depend on load: per item by the kernel's limit on the worker, per batch
+  over what its items used in the computer algebra system. Wall clocks only guard liveness, and generously.
+- Parties (runs) take turns, and so do the calls of each, a chunk at a time: neither a large batch nor a run that
+  sends many starves another.
+- The queue is bounded: over it, `PoolBusy`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from deepcompress_verify.frames import HEADER, NEEDS_CAS, FrameError, Row, body_length, encode_request
+from deepcompress_verify.prepare import conclude, prepare
+from deepcompress_verify.process import DECIDER, Role, WorkerLimits, WorkerProcess
+from deepcompress_verify.queues import Batch, Chunk, Item, Lane
+from deepcompress_verify.verdict import Check, Verdict
+
+logger = logging.getLogger(__name__)
+
+CHUNK_ITEMS = 64
+"""Items in a message at most: about 3 ms of work, so a hundred messages a second keep a worker busy."""
+CHUNK_CHARS = 1_000_000
+"""Text in a message at most, but for one item over it."""
+_SLICE_CHARS = 2_000_000
+"""Text that is searched for answers before other tasks of the service get a turn."""
+_RECYCLE_CHECKS = 200_000
+_START_S = 60.0
+_TRIES = 3
+"""How often a chunk is tried anew, or a worker started anew, when nothing says which item is to blame."""
+
+
+class PoolBusy(Exception):
+    """The queue is full: try again later. Nothing was checked."""
+
+
+class PoolClosed(Exception):
+    """The pool is not running, or its workers cannot be started."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStats:
+    """Counters since the start, and gauges of this moment."""
+
+    workers: int
+    """Decide workers asked for."""
+    alive: int
+    """Decide workers that run (spares not counted)."""
+    cas_workers: int
+    cas_alive: int
+    queued: int
+    """Checks taken in and not yet answered."""
+    batches: int
+    """Calls in progress."""
+    checked: int
+    """Checks answered."""
+    undecided: int
+    cas_checks: int
+    """Distinct pairs that reached the computer algebra system."""
+    killed: int
+    """Workers that a limit or the watchdog ended."""
+    crashed: int
+    """Workers that ended otherwise in the middle of work."""
+    recycled: int
+    """Workers replaced because they had done their share."""
+    cpu_s: float
+    """CPU time of the checks, all workers together."""
+    peak_memory_bytes: int
+    """The largest any worker has been."""
+
+
+@dataclass(slots=True, eq=False)
+class _Slot:
+    """One place for a worker: its process now, and what the watchdog last saw of it."""
+
+    role: Role
+    process: WorkerProcess | None = None
+    reader: asyncio.StreamReader | None = None
+    writer: asyncio.StreamWriter | None = None
+    busy: bool = False
+    seen: tuple[int, int] = (0, -1)
+    since: float = 0.0
+    overdue: bool = False
+
+
+class VerifierPool:
+    """Checks answers on worker processes of its own. One pool a service process; use within one event loop."""
+
+    def __init__(
+        self,
+        workers: int = 2,
+        item_budget_s: float = 2.0,
+        batch_budget_s: float = 10.0,
+        memory_bytes: int = 1 << 30,
+        max_text_chars: int = 8 << 20,
+        cas_workers: int = 1,
+        max_queued: int = 1 << 19,
+        decider: str = DECIDER,
+    ) -> None:
+        """
+        workers: processes for our own tiers. cas_workers: processes for the computer algebra system.
+        item_budget_s: CPU seconds for one comparison; batch_budget_s: for all of one batch in the computer
+        algebra system. memory_bytes: address space of one worker. max_text_chars: a longer response is
+        `unreadable`. max_queued: checks in progress over which `PoolBusy` is raised.
+        """
+        self.workers = workers
+        self.cas_workers = cas_workers
+        self.item_budget_s = item_budget_s
+        self.batch_budget_s = batch_budget_s
+        self.max_text_chars = max_text_chars
+        self.max_queued = max_queued
+        self._limits = WorkerLimits(item_budget_s, memory_bytes)
+        self._decider = decider
+        self._stuck_s = 5.0 + 4 * item_budget_s
+        self._lanes: dict[Role, Lane] = {}
+        self._slots: list[_Slot] = []
+        self._spare: asyncio.Task[_Slot] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._running = False
+        self._sequence = 0
+        self._batches: set[Batch] = set()
+        self._queued = self._checked = self._undecided = self._cas_checks = 0
+        self._killed = self._crashed = self._recycled = 0
+        self._cpu_ms = 0.0
+        self._peak_bytes = 0
+
+    # Life
+
+    async def start(self) -> None:
+        """Start the workers; returns when those for our own tiers can work. Raises PoolClosed if they cannot."""
+        if self._running:
+            return
+        self._running = True
+        self._lanes = {"decide": Lane("decide"), "cas": Lane("cas")}
+        self._slots = [_Slot("decide") for _ in range(self.workers)]
+        self._slots += [_Slot("cas") for _ in range(self.cas_workers)]
+        first = [slot for slot in self._slots if slot.role == "decide"]
+        try:
+            await asyncio.gather(*(self._launch(slot) for slot in first))
+        except (OSError, TimeoutError) as error:
+            await self.close()
+            raise PoolClosed(f"the verification workers do not start: {error}") from error
+        for slot in self._slots:
+            self._spawn(self._serve(slot))
+        self._spawn(self._watch())
+        self._prepare_spare()
+
+    async def close(self) -> None:
+        """End all workers; calls in progress get `undecided` for what is open."""
+        self._running = False
+        tasks = [*self._tasks, *([self._spare] if self._spare else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._spare and not self._spare.cancelled() and self._spare.exception() is None:
+            self._slots.append(self._spare.result())
+        self._spare = None
+        for slot in self._slots:
+            self._discard(slot)
+        for batch in self._batches:
+            if not batch.done.done():
+                batch.done.set_result(None)
+
+    def stats(self) -> PoolStats:
+        alive = {"decide": 0, "cas": 0}
+        for slot in self._slots:
+            alive[slot.role] += slot.process is not None
+        return PoolStats(
+            workers=self.workers,
+            alive=alive["decide"],
+            cas_workers=self.cas_workers,
+            cas_alive=alive["cas"],
+            queued=self._queued,
+            batches=len(self._batches),
+            checked=self._checked,
+            undecided=self._undecided,
+            cas_checks=self._cas_checks,
+            killed=self._killed,
+            crashed=self._crashed,
+            recycled=self._recycled,
+            cpu_s=self._cpu_ms / 1e3,
+            peak_memory_bytes=self._peak_bytes,
+        )
+
+    # Checking
+
+    async def verify_many(
+        self, checks: Sequence[Check], *, budget_s: float | None = None, party: str = ""
+    ) -> list[Verdict]:
+        """Verdicts in the order of `checks`. `budget_s` replaces the batch budget for this call; `party` is who
+        takes turns with others.
+
+        Raises PoolBusy and PoolClosed, before anything is checked; never anything for what a text holds.
+        """
+        if not self._running:
+            raise PoolClosed("the verification pool is not running")
+        if self._queued and self._queued + len(checks) > self.max_queued:
+            raise PoolBusy(f"{self._queued} checks are waiting")
+        batch = Batch(
+            verdicts=[None] * len(checks),
+            budget_s=self.batch_budget_s if budget_s is None else budget_s,
+            done=asyncio.get_running_loop().create_future(),
+            party=party,
+        )
+        self._queued += len(checks)
+        self._batches.add(batch)
+        try:
+            # Liveness only: no batch that is worked on at all takes this long.
+            async with asyncio.timeout(60.0 + 5 * batch.budget_s + 0.02 * len(checks)):
+                await self._take_in(batch, checks)
+                await batch.done
+        except TimeoutError:
+            logger.error("a batch of %d checks did not end", len(checks))
+        finally:
+            batch.closed = True
+            self._queued -= len(checks)
+            self._batches.discard(batch)
+        unended = Verdict(False, "undecided", None, "worker", "the service stopped before this was decided")
+        verdicts = [verdict or unended for verdict in batch.verdicts]
+        self._checked += len(verdicts)
+        self._undecided += sum(verdict.status == "undecided" for verdict in verdicts)
+        return verdicts
+
+    async def _take_in(self, batch: Batch, checks: Sequence[Check]) -> None:
+        """Find the answers and queue the distinct pairs, while workers already start on the first of them."""
+        size = max(8, min(CHUNK_ITEMS, -(-len(checks) // (2 * self.workers))))
+        lane = self._lanes["decide"]
+        known: dict[Hashable, Item] = {}
+        pending: list[Item] = []
+        searched = chars = 0
+        for place, check in enumerate(checks):
+            found = prepare(check, self.max_text_chars)
+            searched += len(check.response)
+            key = found if found.verdict else (found.gold, found.answer, found.also)
+            item = known.get(key)
+            if item is None:
+                item = Item((found.gold, found.answer, found.also), [place], found.verdict)
+                known[key] = item
+                pending.append(item)
+                chars += len(found.answer or "") + len(found.also or "") + sum(map(len, found.gold))
+            elif item.row is None:
+                item.places.append(place)
+            else:
+                batch.verdicts[place] = batch.verdicts[item.places[0]]
+            if len(pending) >= size or chars > CHUNK_CHARS:
+                batch.open_items += len(pending)
+                lane.put(Chunk(batch, pending))
+                pending, chars = [], 0
+            if searched > _SLICE_CHARS:
+                searched = 0
+                await asyncio.sleep(0)
+        if pending:
+            batch.open_items += len(pending)
+            lane.put(Chunk(batch, pending))
+        batch.taken_in = True
+        if not batch.open_items:
+            batch.done.set_result(None)
+
+    def _settle(self, batch: Batch, items: Iterable[Item], row: Row) -> None:
+        for item in items:
+            if item.row is not None:
+                continue
+            item.row = row
+            verdict = conclude(item.pair[1], item.otherwise, row)
+            for place in item.places:
+                batch.verdicts[place] = verdict
+            batch.open_items -= 1
+        if batch.taken_in and not batch.open_items and not batch.done.done():
+            batch.done.set_result(None)
+
+    def _took(self, chunk: Chunk, item: Item, row: Row, role: Role) -> None:
+        """One item's row from a worker."""
+        self._cpu_ms += row[3]
+        if role == "cas":
+            chunk.batch.spent_s += row[3] / 1e3
+        elif row[0] == NEEDS_CAS:
+            self._cas_checks += 1
+            if self.cas_workers:
+                self._lanes["cas"].put(Chunk(chunk.batch, [item]))
+                return
+            row = ("undecided", "limit", "only a computer algebra system could tell, and none is configured", row[3])
+        self._settle(chunk.batch, [item], row)
+
+    # Workers
+
+    async def _serve(self, slot: _Slot) -> None:
+        """Feed one slot, for as long as the pool runs."""
+        lane = self._lanes[slot.role]
+        if slot.process is None:
+            with contextlib.suppress(OSError, TimeoutError):
+                await self._launch(slot)  # ahead of need
+        while True:
+            chunk = await lane.take()
+            batch = chunk.batch
+            if batch.closed:
+                continue
+            if batch.spent_s >= batch.budget_s:
+                reason = f"the batch had used up its budget of {batch.budget_s:g} s"
+                self._settle(batch, chunk.items, ("undecided", "limit", reason, 0.0))
+                continue
+            if slot.process is None and not await self._replace(slot):
+                self._settle(batch, chunk.items, ("undecided", "worker", "no worker could be started", 0.0))
+                continue
+            try:
+                await self._run(slot, chunk)
+            except Exception:  # a bug of ours must not take the slot with it
+                logger.exception("a %s slot failed", slot.role)
+                self._discard(slot)
+                self._settle(batch, chunk.items, ("undecided", "worker", "internal error in the pool", 0.0))
+
+    async def _run(self, slot: _Slot, chunk: Chunk) -> None:
+        """One chunk on one worker. However it ends, every item is settled or queued again."""
+        assert slot.process and slot.reader and slot.writer
+        self._sequence = number = (self._sequence + 1) & 0xFFFFFFFF
+        slot.busy, slot.overdue = True, False
+        slot.seen, slot.since = (number, -1), time.monotonic()
+        got = 0
+        try:
+            slot.writer.write(encode_request(number, (item.pair for item in chunk.items)))
+            await slot.writer.drain()
+            while got < len(chunk.items):
+                answered, first, rows, peak_kib = await _receive(slot.reader)
+                if answered != number or first != got or got + len(rows) > len(chunk.items):
+                    raise FrameError("an answer out of turn")
+                slot.process.peak_bytes = peak_kib * 1024
+                for status, decided_by, reason, cpu_ms in rows:
+                    self._took(chunk, chunk.items[got], (status, decided_by, reason, cpu_ms), slot.role)
+                    got += 1
+        except (OSError, EOFError, ValueError, TypeError):
+            self._lost(slot, chunk, number, got)
+            return
+        finally:
+            slot.busy = False
+        slot.process.checks += len(chunk.items)
+        self._peak_bytes = max(self._peak_bytes, slot.process.peak_bytes)
+        if slot.role == "decide" and slot.process.checks > _RECYCLE_CHECKS:
+            self._recycled += 1
+            self._discard(slot)
+
+    def _lost(self, slot: _Slot, chunk: Chunk, number: int, got: int) -> None:
+        """The worker is gone in the middle of `chunk`: blame the item in hand, queue the others again."""
+        assert slot.process
+        self._peak_bytes = max(self._peak_bytes, slot.process.peak_bytes)
+        at, index = slot.process.beat()
+        overdue = slot.overdue
+        code = self._discard(slot, dead=True)
+        if index < 0 and code == 0:
+            self._recycled += 1  # it handed over by itself, after a failed allocation
+        elif overdue or code in (-signal.SIGXCPU, -signal.SIGKILL):
+            self._killed += 1
+        else:
+            self._crashed += 1
+            logger.warning("a %s worker ended with code %s", slot.role, code)
+        rest = chunk.items[got:]
+        if at == number and got <= index < len(chunk.items):
+            blamed = chunk.items[index]
+            rest.remove(blamed)
+            self._blame(slot.role, chunk.batch, blamed, at_limit=overdue or code == -signal.SIGXCPU)
+        elif not got:
+            chunk.tries += 1
+        if not rest:
+            return
+        if chunk.tries >= _TRIES:
+            self._settle(chunk.batch, rest, ("undecided", "worker", "its workers died again and again", 0.0))
+        else:
+            self._lanes[slot.role].put(Chunk(chunk.batch, rest, chunk.tries), first=True)
+
+    def _blame(self, role: Role, batch: Batch, item: Item, *, at_limit: bool) -> None:
+        """An item that was in hand when its worker ended. A limit is its own doing; a death may be another's (the
+        system out of memory, say), so it gets a second try, alone."""
+        if at_limit:
+            batch.spent_s += self.item_budget_s
+            self._settle(
+                batch, [item], ("undecided", "limit", f"stopped at its budget of {self.item_budget_s:g} s", 0.0)
+            )
+        elif item.deaths:
+            self._settle(
+                batch, [item], ("undecided", "worker", "its worker died in the middle of this comparison, twice", 0.0)
+            )
+        else:
+            item.deaths += 1
+            self._lanes[role].put(Chunk(batch, [item]), first=True)
+
+    async def _replace(self, slot: _Slot) -> bool:
+        """Put a working process into the slot: the spare where there is one."""
+        for attempt in range(_TRIES):
+            try:
+                if slot.role == "decide" and self._spare is not None:
+                    spare, self._spare = self._spare, None
+                    ready = await spare
+                    slot.process, slot.reader, slot.writer = ready.process, ready.reader, ready.writer
+                else:
+                    await self._launch(slot)
+            except (OSError, TimeoutError, EOFError) as error:
+                logger.error("a %s worker did not start: %s", slot.role, error)
+                await asyncio.sleep(0.1 * 4**attempt)
+            else:
+                self._prepare_spare()
+                return True
+        return False
+
+    def _prepare_spare(self) -> None:
+        if self._running and self._spare is None:
+            self._spare = asyncio.create_task(self._launch(_Slot("decide")))
+
+    async def _launch(self, slot: _Slot) -> _Slot:
+        """Start a process for the slot and wait until it says that it can work. Raises OSError, TimeoutError."""
+        process = WorkerProcess(slot.role, self._limits, self._decider)
+        try:
+            reader, writer = await asyncio.open_connection(sock=process.socket)
+            async with asyncio.timeout(_START_S):
+                await _receive(reader)
+        except EOFError as error:
+            raise OSError(f"it ended with code {process.reap()}") from error
+        except BaseException:
+            process.kill()
+            process.reap()
+            raise
+        slot.process, slot.reader, slot.writer = process, reader, writer
+        return slot
+
+    def _discard(self, slot: _Slot, *, dead: bool = False) -> int | None:
+        """Empty the slot; gives the exit code of what was in it. `dead`: its socket says that it is gone."""
+        process, writer = slot.process, slot.writer
+        slot.process = slot.reader = slot.writer = None
+        if writer is not None:
+            writer.close()
+        if process is None:
+            return None
+        if not dead:
+            process.kill()
+        return process.reap()
+
+    async def _watch(self) -> None:
+        """Kill workers that stand still on one item. CPU use is the kernel's business; this is for sleepers."""
+        while True:
+            await asyncio.sleep(0.25)
+            now = time.monotonic()
+            for slot in self._slots:
+                if not slot.busy or slot.process is None:
+                    continue
+                seen = slot.process.beat()
+                if seen != slot.seen:
+                    slot.seen, slot.since = seen, now
+                elif now - slot.since > self._stuck_s and not slot.overdue:
+                    slot.overdue = True
+                    slot.process.kill()
+
+    def _spawn(self, work: Any) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _receive(reader: asyncio.StreamReader) -> Any:
+    header = await reader.readexactly(HEADER.size)
+    return orjson.loads(await reader.readexactly(body_length(header)))

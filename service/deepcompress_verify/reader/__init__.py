@@ -1,0 +1,79 @@
+"""Reading: text -> tree. LaTeX, plain text and unicode, by an own tokenizer and parser; nothing is ever evaluated."""
+
+from __future__ import annotations
+
+from deepcompress_verify.reader.numerals import Commas, join_numerals
+from deepcompress_verify.reader.parser import Parser, phrase
+from deepcompress_verify.reader.tokens import Token, Unread, clean, tokenize
+from deepcompress_verify.tree import (
+    MAX_CHARS,
+    MAX_DEPTH,
+    MAX_NODES,
+    Add,
+    Apply,
+    BigOp,
+    Call,
+    Div,
+    Mul,
+    Neg,
+    Node,
+    PlusMinus,
+    Pow,
+    Quantity,
+    Text,
+    Unreadable,
+    children,
+)
+
+__all__ = ["read"]
+
+_ARITHMETIC = (Add, Neg, Mul, Div, Pow, Call, Apply, PlusMinus, BigOp, Quantity)
+
+
+def read(text: str, commas: Commas = "group", plain_units: bool = False) -> Node | Unreadable:
+    """Read an answer; `plain_units` where the other side says that 12 m may be 12 meters.
+
+    Pure, total (never raises), linear in the text but for a bounded number of look-aheads."""
+    if len(text) > MAX_CHARS:
+        return Unreadable("too_long", f"{len(text)} characters, {MAX_CHARS} are read")
+    tokens: list[Token] = []
+    try:
+        cleaned = clean(text)
+        latex = "\\" in cleaned
+        tokens = join_numerals(tokenize(cleaned), commas, latex)
+        if len(tokens) == 1:
+            return Unreadable("empty")
+        node = Parser(list(tokens), latex, plain_units).answer()
+        _check_size(node)
+        return node
+    except Unread as reason:
+        if reason.slug in ("syntax", "words"):
+            words = _words(tokens)
+            if words is not None:
+                return words
+        return Unreadable(reason.slug, reason.detail)
+
+
+def _check_size(node: Node) -> None:
+    """Chains of operators grow a tree without nesting brackets: measure what came out."""
+    stack = [(node, 1)]
+    count = 0
+    while stack:
+        here, depth = stack.pop()
+        count += 1
+        below = list(children(here))
+        if isinstance(here, _ARITHMETIC) and any(isinstance(child, Text) for child in below):
+            raise Unread("words", "words inside a formula")
+        if depth > 2 * MAX_DEPTH:
+            raise Unread("too_deep", f"nested more than {2 * MAX_DEPTH} deep")
+        if count > MAX_NODES:
+            raise Unread("too_long", f"over {MAX_NODES} parts")
+        stack.extend((child, depth + 1) for child in below)
+
+
+def _words(tokens: list[Token]) -> Text | None:
+    """What cannot be read as mathematics but holds words is text."""
+    if not any(len(t.value) >= 2 and t.kind in "tw" and t.value.isalpha() for t in tokens):
+        return None
+    found = phrase([t.value.lower() for t in tokens if t.kind in "nwtc"])
+    return found if isinstance(found, Text) else Text("all real numbers")

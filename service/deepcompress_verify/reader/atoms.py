@@ -1,0 +1,410 @@
+"""The tightest parts: numbers, letters, brackets, absolute values, functions and their arguments."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from deepcompress_verify.reader.commands import Commands
+from deepcompress_verify.reader.numerals import number
+from deepcompress_verify.reader.tokens import END, Token, Unread
+from deepcompress_verify.reader.words import (
+    ARITY,
+    COMMAND_FUNCTIONS,
+    CONST_WORDS,
+    FUNCTION_WORDS,
+    GREEK,
+    GREEK_ALIAS,
+    INVERSE,
+    PREFIX_FUNCTIONS,
+    is_word,
+)
+from deepcompress_verify.tree import (
+    Add,
+    Bracket,
+    Call,
+    Const,
+    List,
+    Matrix,
+    Mul,
+    Neg,
+    Node,
+    Num,
+    Pow,
+    Quantity,
+    Set,
+    SetBuilder,
+    Sym,
+    Tuple,
+)
+
+_ONE = range(1, 2)
+_CLOSERS = frozenset((")", "]", "\\}", "}"))
+_STOPS = frozenset(("and", "or", "mod", "to", "U", "for", "if", "when", "where", "with", "such"))
+"""Runs of letters that may end a product."""
+_PROSE = frozenset(("is", "are", "has", "odd", "even", "not"))
+"""Short words that stand apart in plain text are no products of letters."""
+
+
+class Atoms(Commands):
+    """Everything that binds tighter than a power."""
+
+    def starts_atom(self) -> bool:
+        token = self.peek()
+        kind, value = token.kind, token.value
+        if kind == "n":
+            return True
+        if kind == "w":
+            if value in ("AM", "PM", "am", "pm") and self.at and self.tokens[self.at - 1].kind == "n":
+                return False
+            if value in _STOPS and self._stops(token):
+                return False
+            return not (self.integrals and value[0] == "d" and len(value) <= 2)
+        if kind == "t":
+            return (len(value) == 1 and value.isascii()) or value in FUNCTION_WORDS or value in CONST_WORDS
+        if kind == "o":
+            if value == "|":
+                return self.bars == 0
+            if value == "[" and self.french:
+                return False
+            if value == "(" and (self.peek(1).value in ("mod", "bmod") or self.is_condition()):
+                return False
+            return value in ("(", "[", "\\{", "{", "$$") or (value == "||" and self.bars == 0)
+        if kind == "c":
+            return value not in (
+                "\\", "end", "pm", "mp", "cup", "cap", "setminus", "backslash", "rfloor", "rceil", "choose", "over",
+                "degree", "pmod", "bmod", "mod", "prime", "hline", "tag", "circ", "right", "degrees", "pod",
+            )  # fmt: skip
+        return False
+
+    def _stops(self, token: Token) -> bool:
+        """Is this run of letters a word that ends a product: "or", "3 to 4", "2n for n > 1", (1,2) U (3,4)?"""
+        value = token.value
+        if value == "to":
+            return self.peek(1).kind == "n"
+        if value == "U":
+            before = self.tokens[self.at - 1] if self.at else END
+            return before.value in _CLOSERS and self.peek(1).value in ("(", "[", "\\{", "{")
+        return value in ("and", "or", "mod") or token.space
+
+    def is_condition(self) -> bool:
+        """A relation in brackets after a value is a condition: 1/x (x ≠ 0), k pi (k in Z)."""
+        if self.at == 0 or not self.peek().space:
+            return False
+        level = 0
+        for token in self.tokens[self.at : self.at + 32]:
+            if token.kind == "o" and token.value in ("(", "[", "{"):
+                level += 1
+            elif token.kind == "o" and token.value in (")", "]", "}"):
+                level -= 1
+                if level == 0:
+                    return False
+            elif token.kind == "r" and level == 1:
+                return True
+        return False
+
+    def atom(self) -> Node:
+        self.enter()
+        try:
+            return self._atom()
+        finally:
+            self.leave()
+
+    def _atom(self) -> Node:
+        token = self.next()
+        kind, value = token.kind, token.value
+        if kind in "nwt" and (based := self._based_on_letters(token)) is not None:
+            return based
+        if kind == "n":
+            return number(value)
+        if kind == "w":
+            if token.space and value in _PROSE:
+                raise Unread("words", value)
+            if value == "m" and self.is_cmd("angle"):
+                return self._atom()
+            if value == "mod" and self.is_op("("):
+                return Call("mod", self._pair())
+            if value in ("C", "P") and (counted := self._counted(value)) is not None:
+                return counted
+            return self._letters(token)
+        if kind == "t":
+            return self._text_atom(token)
+        if kind == "c":
+            return self._command(value)
+        if kind == "o":
+            if value == "(" and (based := self._based_in_brackets()) is not None:
+                return based
+            if value in ("(", "["):
+                return self.bracketed(value)
+            if value == "]":
+                return self._french_interval()
+            if value == "\\{":
+                return self._braced_set("\\}")
+            if value == "{":
+                return self._group()
+            if value in ("|", "||"):
+                return self._bars(value)
+            if value in ("^", "_"):
+                return self._chosen()
+            if value == "$$":
+                return Quantity(self.power(), "dollar")
+        self.at -= kind != "e"
+        raise self.fail()
+
+    def _chosen(self) -> Node:
+        """{}^{5}C_{2} and {}_5P_2, after the mark."""
+        top = self.argument()
+        letter = self.next().value
+        if letter not in ("C", "P") or not self.take_op("_"):
+            raise self.fail("an index without a letter")
+        return Call("binom" if letter == "C" else "perm", (top, self.argument()))
+
+    def _counted(self, letter: str) -> Node | None:
+        """C(5,2) and P(5,2), after the letter: choices of 2 among 5, with and without order."""
+        marks = [self.peek(k) for k in range(5)]
+        n, k = marks[1], marks[3]
+        if [t.value for t in marks[::2]] != ["(", ",", ")"] or n.kind != "n" or k.kind != "n":
+            return None
+        if not (n.value.isdigit() and k.value.isdigit()) or max(len(n.value), len(k.value)) > 6:
+            return None
+        if int(k.value) > int(n.value) or self.peek(5).value == "=":
+            return None
+        self.at += 5
+        return Call("binom" if letter == "C" else "perm", (Num(int(n.value)), Num(int(k.value))))
+
+    def _pair(self) -> tuple[Node, Node]:
+        inner = self.atom()
+        if not isinstance(inner, Tuple) or len(inner.items) != 2:
+            raise self.fail("two arguments expected")
+        return inner.items[0], inner.items[1]
+
+    def _letters(self, token: Token) -> Node:
+        run = token.value
+        if run in CONST_WORDS:
+            return Const(CONST_WORDS[run])
+        if run in FUNCTION_WORDS and run not in ("det", "Re", "Im"):
+            return self.function(run)
+        if len(run) > 1:
+            if run in GREEK and not self.latex:
+                return Sym(GREEK_ALIAS.get(run, run))
+            for prefix in PREFIX_FUNCTIONS:
+                if run.startswith(prefix) and (prefix != "pi" or len(run) == 3):
+                    self._push_back(token, run[len(prefix) :])
+                    return Const("pi") if prefix == "pi" else self.function(prefix)
+            if run.isupper() and len(run) <= 6:
+                return Sym(run)
+            if is_word(run):
+                raise Unread("words", run)
+            self._push_back(token, run[1:])
+        return self.symbol(run[0])
+
+    def _text_atom(self, token: Token) -> Node:
+        value = token.value
+        if value in FUNCTION_WORDS:
+            return self.function(value)
+        if value in CONST_WORDS:
+            return Const(CONST_WORDS[value])
+        if len(value) == 1 and value.isascii():
+            return self.symbol(value)
+        raise Unread("words", value)
+
+    def items(self, closers: tuple[str, ...]) -> tuple[list[Node], str]:
+        """Statements up to a closing operator; gives them and the closer. `joiner` says what joined them."""
+        found: list[Node] = []
+        word = ""
+        bars, self.bars = self.bars, 0
+        while True:
+            found.append(self.statement())
+            token = self.peek()
+            if token.kind == "o" and token.value in closers:
+                self.at += 1
+                self.bars = bars
+                self.joiner = word
+                return found, token.value
+            joined = self.separator()
+            if joined is None:
+                raise self.fail()
+            word = joined if joined != "," else word
+
+    def bracketed(self, opener: str) -> Node:
+        close_at = ")" if opener == "(" else "]"
+        if self.is_op(close_at):
+            raise self.fail("empty brackets")
+        found, closer = self.items((")", "]"))
+        if len(found) == 1:
+            if closer != close_at:
+                raise self.fail("unmatched bracket")
+            return found[0]
+            # (a) groups; [a, b] of one item is a group too, but keep a bracketed list of one apart from a value
+        left: Bracket = "(" if opener == "(" else "["
+        right: Bracket = ")" if closer == ")" else "]"
+        return Tuple(tuple(found), left, right)
+
+    def _french_interval(self) -> Node:
+        self.french += 1
+        found: list[Node] = [self.statement()]
+        if self.separator() is None:
+            raise self.fail()
+        found.append(self.statement())
+        self.french -= 1
+        token = self.next()
+        if token.value not in ("[", "]"):
+            raise self.fail()
+        return Tuple(tuple(found), "(", ")" if token.value == "[" else "]")
+
+    def _braced_set(self, closer: str) -> Node:
+        if self.is_op(closer):
+            self.at += 1
+            return Const("emptyset")
+        if self.is_cmd("begin"):
+            # \\left\\{ \\begin{array} ... \\end{array} \\right. is how cases were written by hand
+            self.at += 1
+            system = self.environment(as_cases=True)
+            if not self.take_op(closer):
+                self.take_op(".")
+            return system
+        bars, self.bars = self.bars, 1  # a bar inside separates the condition
+        found: list[Node] = []
+        while True:
+            found.append(self.statement())
+            token = self.next()
+            if token.kind == "o" and token.value == closer:
+                self.bars = bars
+                return Set(tuple(found))
+            if (token.kind == "o" and token.value in ("|", ":")) or (token.value == "such"):
+                if token.value == "such" and self.peek().value == "that":
+                    self.at += 1
+                self.bars = 0
+                conditions, _ = self.items((closer,))
+                self.bars = bars
+                element = found[0] if len(found) == 1 else Tuple(tuple(found))
+                word: Literal["and", "or"] = "or" if self.joiner == "or" else "and"
+                return SetBuilder(element, conditions[0] if len(conditions) == 1 else List(tuple(conditions), word))
+            self.at -= token.kind != "e"
+            if self.separator() is None:
+                raise self.fail()
+
+    def _group(self) -> Node:
+        """Plain braces: a TeX group, or a set where it holds several items."""
+        bars, self.bars = self.bars, 0
+        first = self.statement()
+        if self.take_op("}"):
+            self.bars = bars
+            return first
+        if self.separator() is None:
+            raise self.fail()
+        rest, _ = self.items(("}",))
+        self.bars = bars
+        whole = self.gathered([first, *rest], "")
+        return Set(whole.items) if isinstance(whole, List) else whole
+
+    def _bars(self, value: str) -> Node:
+        self.bars += 1
+        inner = self.sum() if value == "|" else self.relation()
+        if not self.take_op(value):
+            raise self.fail("unclosed bar")
+        self.bars -= 1
+        return Call("det" if isinstance(inner, Matrix) else "abs", (inner,))
+
+    def argument(self) -> Node:
+        """The argument of a TeX command: a group, or one token (one digit of a number)."""
+        token = self.peek()
+        if token.kind == "n" and len(token.value) > 1 and token.value.isdigit():
+            self.tokens[self.at] = Token("n", token.value[1:], False)
+            return Num(int(token.value[0]))
+        if token.kind == "w" and len(token.value) > 1:
+            self.at += 1
+            self._push_back(token, token.value[1:])
+            return self.symbol(token.value[0])
+        if token.kind in "nwc" or (token.kind == "o" and token.value in ("{", "(", "|")) or token.kind == "t":
+            return self.atom()
+        if token.kind == "o" and token.value == "-":
+            self.at += 1
+            return Neg(self.atom())
+        raise self.fail("an argument is missing")
+
+    def function(self, spelling: str) -> Node:
+        """A known function: its base or power, then its argument."""
+        name = FUNCTION_WORDS[spelling]
+        if name == "sqrt":
+            return self._root()
+        if name == "cbrt":
+            return Call("root", (self.argument(), Num(3)))
+        if self.peek().kind == "r" and name in ("max", "min", "gcd", "lcm"):
+            return Sym(name)  # max = 5
+        if name == "cis":
+            (angle,) = self._function_arguments(name)
+            return Add((Call("cos", (angle,)), Mul((Const("i"), Call("sin", (angle,))))))
+        base: Node | None = {"log2": Num(2), "log10": Num(10)}.get(name)
+        if base is not None:
+            name = "log"
+        exponent: Node | None = None
+        for _ in range(2):
+            if self.is_op("_") and base is None:
+                self.at += 1
+                base = self._whole_base() or self.argument()
+            elif self.is_op("^") and exponent is None:
+                self.at += 1
+                exponent = self.argument()
+        if exponent is not None and exponent in (Neg(Num(1)), Num(-1)) and name in INVERSE:
+            name, exponent = INVERSE[name], None
+        args = self._function_arguments(name)
+        if len(args) not in ARITY.get(name, _ONE):
+            raise self.fail(f"{name} of {len(args)} arguments")
+        if base is not None:
+            if name in ("log", "ln"):
+                name, args = "log", (args[0], base)
+            elif name not in ("max", "min"):
+                raise self.fail(f"{name} with a base")
+        node: Node = Call(name, args)
+        return node if exponent is None else Pow(node, exponent)
+
+    def _whole_base(self) -> Node | None:
+        """\\log_10(5): a base of two digits without braces, where what follows cannot be its argument."""
+        token, after = self.peek(), self.peek(1)
+        if token.kind == "n" and len(token.value) > 1 and (after.space or after.value in ("(", "{", "|")):
+            self.at += 1
+            return number(token.value)
+        return None
+
+    def _function_arguments(self, name: str) -> tuple[Node, ...]:
+        braced = self.is_op("{")
+        if self.is_op("(") or (braced and self.peek(1).value in ("(", "|") and self.closing("{") > 0):
+            inner = self.atom()
+            return inner.items if isinstance(inner, (Tuple, Set)) and name != "abs" else (inner,)
+        if self.is_op("[") or self.is_op("|") or braced or self.is_op("\\{"):
+            inner = self.atom()
+            return inner.items if isinstance(inner, (Tuple, Set)) else (inner,)
+        return (self._bare_argument(),)
+
+    def _bare_argument(self) -> Node:
+        """What \\sin takes without brackets: a product up to the next operator, bracket or function."""
+        negative = self.take_op("-")
+        factors: list[Node] = []
+        while self.starts_atom():
+            token = self.peek()
+            if factors and (
+                token.value in COMMAND_FUNCTIONS
+                or (token.kind == "o" and token.value in ("(", "[", "|", "||"))
+                or (token.kind == "w" and any(token.value.startswith(p) for p in PREFIX_FUNCTIONS[:-1]))
+            ):
+                break
+            factors.append(self.power())
+        if not factors:
+            if self.starts_atom() or self.peek().kind in "wtc":
+                factors.append(self.power())
+            else:
+                raise self.fail("a function without argument")
+        node = factors[0] if len(factors) == 1 else Mul(tuple(factors))
+        return Neg(node) if negative else node
+
+    def _root(self) -> Node:
+        index: Node = Num(2)
+        if self.take_op("["):
+            index = self.sum()
+            self.expect_op("]")
+        token = self.peek()
+        if token.kind == "n":
+            # \\sqrt12 is meant as the root of 12, though TeX would draw it over the 1 only
+            self.at += 1
+            return Call("root", (number(token.value), index))
+        return Call("root", (self.argument(), index))

@@ -1,0 +1,123 @@
+"""Names: variables with their subscripts and primes, functions applied, numerals with letters."""
+
+from __future__ import annotations
+
+from deepcompress_verify.reader.cursor import Grammar
+from deepcompress_verify.reader.tokens import Token
+from deepcompress_verify.tree import Apply, Based, Const, Node, Sym, Tuple
+
+_ALWAYS_FUNCTIONS = frozenset("fgFG")
+
+
+class Names(Grammar):
+    """Everything that begins with a name."""
+
+    def symbol(self, name: str) -> Node:
+        """A name with its subscripts and primes; e and i are constants when bare."""
+        bare = name
+        while True:
+            if self.is_op("_"):
+                self.at += 1
+                name += "_" + self._subscript()
+            elif self.is_op("'"):
+                self.at += 1
+                name += "'"
+            elif self.is_op("^") and self._is_prime(1):
+                self.at += 4 if self.is_op("{", 1) else 2
+                name += "'"
+            else:
+                break
+        if name == bare and name not in self.bound:
+            if name == "e":
+                return Const("e")
+            if name == "i":
+                return Const("i")
+        if name[0] in _ALWAYS_FUNCTIONS:
+            if self._inverse_mark():
+                name += "^-1"
+            if self.is_op("("):
+                return self.apply(name)
+        return Sym(name)
+
+    def _inverse_mark(self) -> bool:
+        """f^{-1}( names the inverse function."""
+        marks = [self.peek(k).value for k in range(6)]
+        if marks == ["^", "{", "-", "1", "}", "("]:
+            self.at += 5
+            return True
+        return False
+
+    def _based_on_letters(self, token: Token) -> Node | None:
+        """2A_{16} and E9EE_{16}: digits and letters run together before a base above ten."""
+        ahead = 0
+        digits = token.value
+        while self.peek(ahead).kind in "nwt" and not self.peek(ahead).space and ahead < 8:
+            digits += self.peek(ahead).value
+            ahead += 1
+        if not self.is_op("_", ahead) or len(digits) < 2 or not (digits[-1] + digits).isalnum():
+            return None
+        if token.kind == "n" and ahead == 0:
+            return None
+        return self._in_base(digits, ahead)
+
+    def _in_base(self, digits: str, ahead: int) -> Node | None:
+        """The numeral of these digits, where a base of two digits stands `ahead`; takes it."""
+        raw = self.peek(ahead + 2).value if self.is_op("{", ahead + 1) else self.peek(ahead + 1).value
+        if not (raw.isascii() and raw.isdigit() and len(raw) == 2 and 11 <= int(raw) <= 36):
+            return None
+        mixed = any(c.isdigit() for c in digits) or digits.isupper() or len(digits) > 2
+        if not mixed or any(c.upper() >= chr(55 + int(raw)) for c in digits if c.isalpha()):
+            return None
+        self.at += ahead + (4 if self.is_op("{", ahead + 1) else 2)
+        return Based(digits.upper(), int(raw))
+
+    def _based_in_brackets(self) -> Node | None:
+        """(E9EE)_{16}, after the bracket."""
+        ahead = 0
+        digits = ""
+        while self.peek(ahead).kind in "nwt" and ahead < 6:
+            digits += self.peek(ahead).value
+            ahead += 1
+        if not digits.isalnum() or digits.isdigit() or not (self.is_op(")", ahead) and self.is_op("_", ahead + 1)):
+            return None
+        return self._in_base(digits, ahead + 1)
+
+    def _is_prime(self, ahead: int) -> bool:
+        token = self.peek(ahead)
+        if token.value == "{":
+            return self.peek(ahead + 1).value == "prime" and self.peek(ahead + 2).value == "}"
+        return token.kind == "c" and token.value == "prime"
+
+    def apply(self, name: str) -> Node:
+        self.expect_op("(")
+        inner = self.bracketed("(")
+        return Apply(name, inner.items if isinstance(inner, Tuple) else (inner,))
+
+    def _subscript(self) -> str:
+        """A subscript as canonical text."""
+        if not self.is_op("{"):
+            token = self.next()
+            if token.kind not in "nwtc":
+                raise self.fail("bad subscript")
+            if token.kind == "w" and len(token.value) > 1:
+                self._push_back(token, token.value[1:])
+                return token.value[0]
+            return token.value
+        end = self.closing("{")
+        if end < 0:
+            raise self.fail("unclosed subscript")
+        parts = [t.value for t in self.tokens[self.at + 1 : end]]
+        self.at = end + 1
+        return "".join(parts)
+
+    def _push_back(self, token: Token, rest: str) -> None:
+        self.at -= 1
+        self.tokens[self.at] = Token(token.kind, rest, False)
+
+    def _raw_group(self) -> list[str]:
+        end = self.closing("{")
+        if end < 0:
+            raise self.fail("unclosed group")
+        parts = [t.value for t in self.tokens[self.at + 1 : end]]
+        self.at = end + 1
+        return parts

@@ -1,0 +1,276 @@
+"""Putting numerals together: thousands separators, decimals, repeating decimals, scientific notation.
+
+`commas` says how a bare comma between digits is meant where both are possible: "group" (1,000 is one number, but in
+brackets it is two), "all" (one number everywhere), "list" (two everywhere) or "decimal" (2,74 is 2.74). The
+comparison tries the others where the first reading differs.
+"""
+
+from __future__ import annotations
+
+from math import gcd
+from typing import Literal
+
+from deepcompress_verify.reader.tokens import END, Token, Unread
+from deepcompress_verify.tree import MAX_DIGITS, Based, Mul, Node, Num, Pow
+
+Commas = Literal["group", "all", "list", "decimal"]
+
+_OPEN = frozenset(("(", "[", "\\{"))
+_CLOSE = frozenset((")", "]", "\\}"))
+_ENDERS = frozenset((")", "]", "\\}", "}", ",", ";", "|"))
+
+
+def join_numerals(tokens: list[Token], commas: Commas = "group", latex: bool = True) -> list[Token]:
+    """One n-token a numeral: "1{,}000", "0.1\\overline{6}" (value "0.1(6)"), "1.5e10"."""
+    out: list[Token] = []
+    depth = 0
+    i = 0
+    while i < len(tokens):
+        token = tokens[i]
+        kind, value = token.kind, token.value
+        if kind == "o":
+            if value in _OPEN:
+                depth += 1
+            elif value in _CLOSE:
+                depth = max(0, depth - 1)
+            elif value == ".":
+                i = _dot(tokens, i, out)
+                continue
+            elif value == "\\!" or (value == "{" and tokens[i + 1].value == "}" and tokens[i + 1].kind == "o"):
+                i += 1 if value == "\\!" else 2
+                continue
+            out.append(token)
+            i += 1
+        elif kind == "n":
+            here: Commas = "list" if depth and commas == "group" else "group" if commas == "all" else commas
+            i = _numeral(tokens, i, out, here, latex)
+        elif kind == "w" and out and not token.space and _glued_joiner(value, out[-1]):
+            cut = 2 if value.startswith("or") else 3
+            out.append(Token("t", value[:cut], True))
+            if value[cut:]:
+                out.append(Token("w", value[cut:], True))
+            i += 1
+        elif (
+            kind == "w" and value in "apAP" and tokens[i + 1].value == "." and tokens[i + 2].value in ("m", "M")
+        ) or (kind == "t" and value in "apAP" and tokens[i + 1].value == "." and tokens[i + 2].value in ("m", "M")):
+            i = _half_of_day(tokens, i, out)
+        elif value in ("x", "X") and kind == "w" and out and out[-1].kind == "n" and _is_power_of_ten(tokens, i + 1):
+            out.append(Token("o", "*", True))  # 1.5 x 10^6
+            i += 1
+        else:
+            out.append(token)
+            i += 1
+    return out
+
+
+def _glued_joiner(value: str, before: Token) -> bool:
+    """ "(11,7)or(7,11)", "1orW(x)": a joiner written without spaces."""
+    if before.kind != "n" and before.value not in _CLOSE:
+        return False
+    return (
+        value in ("or", "and")
+        or (value.startswith("or") and len(value) == 3)
+        or (value.startswith("and") and len(value) == 4)
+    )
+
+
+def _is_power_of_ten(tokens: list[Token], i: int) -> bool:
+    return tokens[i][:2] == ("n", "10") and tokens[i + 1][:2] == ("o", "^")
+
+
+def _half_of_day(tokens: list[Token], i: int, out: list[Token]) -> int:
+    out.append(Token("t", tokens[i].value.lower() + "m", True))
+    i += 3
+    return i + 1 if tokens[i].value == "." else i
+
+
+def _dot(tokens: list[Token], i: int, out: list[Token]) -> int:
+    """A point that is not inside a numeral: an ellipsis, a leading decimal point, the end of a sentence."""
+    after = tokens[i + 1]
+    if after.kind == "o" and after.value == ".":
+        while tokens[i].kind == "o" and tokens[i].value == ".":
+            i += 1
+        out.append(Token("c", "ldots", True))
+        return i
+    if after.kind == "n" and not after.space and (not out or out[-1].kind != "n"):
+        return _fraction_part(tokens, i, "0", tokens[i].space, out)
+    if after.kind == "e" or after.value in _ENDERS:
+        return i + 1
+    out.append(tokens[i])
+    return i + 1
+
+
+def _numeral(tokens: list[Token], i: int, out: list[Token], commas: Commas, latex: bool) -> int:
+    start = tokens[i]
+    digits = start.value
+    i += 1
+    if len(digits) <= 3:
+        style = ""
+        while True:
+            j, kind = _separator(tokens, i)
+            nxt = tokens[j] if kind else END
+            if kind in ("", "decimal") or nxt.kind != "n" or len(nxt.value) != 3 or (style and kind != style):
+                break
+            if kind in ("comma", "space") and commas != "group":
+                break
+            if kind == "space" and (digits[0] == "0" or tokens[j + 1].value in ("/", "^") or start.value == "0"):
+                break
+            style = kind
+            digits += nxt.value
+            i = j + 1
+            if len(digits) > MAX_DIGITS:
+                raise Unread("too_many_digits", f"over {MAX_DIGITS} digits")
+    nxt = tokens[i]
+    if nxt.value == "{" and tokens[i + 1].value == "," and tokens[i + 2].value == "}" and tokens[i + 3].kind == "n":
+        # 1{,}5 is a decimal comma where the digits after it are no thousands
+        out.append(Token("n", f"{digits}.{tokens[i + 3].value}", start.space))
+        return i + 4
+    if commas == "decimal" and nxt.value == "," and not nxt.space:
+        following = tokens[i + 1]
+        if following.kind == "n" and not following.space:
+            out.append(Token("n", f"{digits}.{following.value}", start.space))
+            return i + 2
+    if nxt.kind == "o" and nxt.value == "." and not nxt.space:
+        following = tokens[i + 1]
+        if (following.kind == "n" and not following.space) or _repetend(tokens, i + 1)[0]:
+            return _fraction_part(tokens, i, digits, start.space, out)
+    return _exponent(tokens, i, digits, start.space, out, latex)
+
+
+def _separator(tokens: list[Token], i: int) -> tuple[int, str]:
+    """Where the next group of digits begins, and what stands before it."""
+    token = tokens[i]
+    if token.kind == "n":
+        return (i, "space") if token.space else (i, "")
+    if token.kind != "o":
+        return i, ""
+    if token.value == "{" and tokens[i + 1].value == "," and tokens[i + 2].value == "}":
+        return i + 3, "tight"
+    if token.value == ",":
+        if tokens[i + 1].value == "\\!":
+            return i + 2, "tight"
+        return (i + 1, "comma") if not tokens[i + 1].space and not token.space else (i, "")
+    if token.value == "'":
+        # 1'000'000; a prime after a number means nothing else
+        return (i + 1, "tick") if not tokens[i + 1].space and not token.space else (i, "")
+    if token.value == "\\!":
+        if tokens[i + 1].value == ",":
+            return (i + 3, "tight") if tokens[i + 2].value == "\\!" else (i + 2, "tight")
+        return i + 1, "tight"
+    return i, ""
+
+
+def _repetend(tokens: list[Token], i: int) -> tuple[str, int]:
+    """The repeating digits at i: \\overline{3}, \\bar{3}, \\dot{3}, (3); and where they end."""
+    token = tokens[i]
+    if token.kind == "c" and token.value in ("overline", "bar", "dot"):
+        if tokens[i + 1].value == "{" and tokens[i + 2].kind == "n" and tokens[i + 3].value == "}":
+            return tokens[i + 2].value, i + 4
+        if tokens[i + 1].kind == "n":
+            return tokens[i + 1].value, i + 2
+    if (
+        token.kind == "o" and token.value == "(" and not token.space
+        and tokens[i + 1].kind == "n" and tokens[i + 2].value == ")"
+    ):  # fmt: skip
+        return tokens[i + 1].value, i + 3
+    return "", i
+
+
+def _fraction_part(tokens: list[Token], i: int, whole: str, space: bool, out: list[Token]) -> int:
+    """From the decimal point on."""
+    i += 1
+    if len(whole) > MAX_DIGITS:
+        raise Unread("too_many_digits", f"over {MAX_DIGITS} digits")
+    decimals = ""
+    if tokens[i].kind == "n" and not tokens[i].space:
+        decimals = tokens[i].value
+        i += 1
+        # 3.141\,592 and 0.000\!4
+        while tokens[i].value == "\\!" and tokens[i + 1].kind == "n":
+            decimals += tokens[i + 1].value
+            i += 2
+    repeating, j = _repetend(tokens, i)
+    if repeating and tokens[i].value == "dot":
+        # 0.\\dot{1}2\\dot{3}: from the first dot to the last
+        middle = tokens[j].value if tokens[j].kind == "n" else ""
+        last, k = _repetend(tokens, j + bool(middle))
+        if last and tokens[j + bool(middle)].value == "dot":
+            repeating, j = repeating + middle + last, k
+    if repeating:
+        if len(whole) + len(decimals) + len(repeating) > MAX_DIGITS:
+            raise Unread("too_many_digits", f"over {MAX_DIGITS} digits")
+        out.append(Token("n", f"{whole}.{decimals}({repeating})", space))
+        return j
+    dots = tokens[i]
+    if decimals and ((dots.value == "." and tokens[i + 1].value == ".") or dots.value == "ldots"):
+        period = _period(decimals)
+        if period:
+            while tokens[i].value in (".", "ldots"):
+                i += 1
+            out.append(Token("n", f"{whole}.{decimals}({period})", space))
+            return i
+    return _exponent(tokens, i, f"{whole}.{decimals}", space, out, True)
+
+
+def _period(decimals: str) -> str:
+    """The block that a decimal cut off with dots repeats at least three times (once for six digits or more)."""
+    for size in (1, 2, 3, 6):
+        block = decimals[-size:]
+        if len(decimals) >= 2 * size and decimals.endswith(block * (3 if size == 1 else 2)):
+            return block
+    return ""
+
+
+def _exponent(tokens: list[Token], i: int, mantissa: str, space: bool, out: list[Token], latex: bool) -> int:
+    """1.5e10, 1E-7. "2e-3" in LaTeX without a decimal point is 2e - 3."""
+    token = tokens[i]
+    if token.kind in "wt" and token.value in ("e", "E") and not token.space:
+        j = i + 1
+        sign = ""
+        if (
+            tokens[j].value in ("+", "-")
+            and not tokens[j].space
+            and ("." in mantissa or not latex or token.value == "E")
+        ):
+            sign = tokens[j].value if tokens[j].value == "-" else ""
+            j += 1
+        if tokens[j].kind == "n" and not tokens[j].space and tokens[j + 1].value != ".":
+            if len(mantissa) + len(tokens[j].value) > MAX_DIGITS:
+                raise Unread("too_many_digits", f"over {MAX_DIGITS} digits")
+            out.append(Token("n", f"{mantissa}e{sign}{tokens[j].value}", space))
+            return j + 1
+    if len(mantissa) > MAX_DIGITS and "." in mantissa:
+        raise Unread("too_many_digits", f"over {MAX_DIGITS} digits")
+    out.append(Token("n", mantissa, space))
+    return i
+
+
+def number(value: str) -> Node:
+    """An n-token's value as a tree."""
+    if "e" in value:
+        mantissa, exponent = value.split("e")
+        power = int(exponent)
+        node = number(mantissa)
+        if abs(power) <= MAX_DIGITS and isinstance(node, Num):
+            return make_rational(node.p * 10 ** max(power, 0), node.q * 10 ** max(-power, 0))
+        return Mul((node, Pow(Num(10), Num(power))))
+    whole, point, decimals = value.partition(".")
+    if not point:
+        return Num(int(value)) if len(value) <= MAX_DIGITS else Based(value, 10)
+    if decimals.endswith(")"):
+        decimals, _, repeating = decimals[:-1].partition("(")
+        nines = 10 ** len(repeating) - 1
+        shift = 10 ** len(decimals)
+        if nines == 0:
+            return number(f"{whole}.{decimals}")
+        return make_rational(int(whole + decimals) * nines + int(repeating), shift * nines)
+    node = make_rational(int(whole + decimals), 10 ** len(decimals))
+    return Num(node.p, node.q, len(decimals))
+
+
+def make_rational(p: int, q: int) -> Num:
+    """p/q in lowest terms, q > 0."""
+    common = gcd(p, q)
+    if q < 0:
+        common = -common
+    return Num(p // common, q // common)

@@ -1,0 +1,241 @@
+"""Units after a value: "5 cm^2", "60 miles per hour", "5 feet 6 inches", "24{chickens}"."""
+
+from __future__ import annotations
+
+from deepcompress_verify.reader.atoms import Atoms
+from deepcompress_verify.reader.tokens import Token, Unread
+from deepcompress_verify.reader.words import (
+    CONST_WORDS,
+    FUNCTION_WORDS,
+    JOINERS,
+    NOT_UNITS,
+    PLAIN_UNITS,
+    PREFIXED,
+    QUALIFIERS,
+    SQUARE,
+    UNIT_LETTERS,
+    is_word,
+    known_unit,
+)
+from deepcompress_verify.tree import Add, Div, Mul, Node, Num, Quantity, Sym, Text, Time, walk
+
+_MULTIPLIERS = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_MAY_BE_UNIT = UNIT_LETTERS | PLAIN_UNITS | frozenset(SQUARE) | frozenset(_MULTIPLIERS) | frozenset(("am", "pm"))
+_UNIT_ORDER = " year month week day h min s yd ft in km m cm mm kg g lb oz dollar cent "
+
+
+class Quantities(Atoms):
+    """Units. Words that might change the value are never units."""
+
+    def _take_unit(self, node: Node, token: Token) -> Node | None:
+        """A unit after a value, or None. Words that might change the value are never units."""
+        if token.kind not in "tw":
+            return None
+        word = token.value
+        lower = word.lower()
+        if lower in JOINERS or lower in QUALIFIERS or word in CONST_WORDS or lower == "to":
+            return None
+        if token.kind == "w" and not (word in _MAY_BE_UNIT or lower in _MAY_BE_UNIT or is_word(word)):
+            return None  # before the walk over the product so far, which would make long products slow
+        numeric = not any(isinstance(n, (Sym, Text)) for n in walk(node))
+        if lower in _MULTIPLIERS and numeric:
+            self.at += 1
+            return Mul((node, Num(_MULTIPLIERS[lower])))
+        if lower in ("am", "pm") and isinstance(node, Num):
+            if node.q != 1 or not 0 <= node.p <= 12 or self.is_op(":", -2):
+                return None
+            self.at += 1
+            return Time(node.p * 3600, lower)
+        if word in FUNCTION_WORDS and (word != "min" or self.is_op("(", 1)):
+            return None
+        lone = self.plain_units and token.space
+        if token.kind == "w" and not (word in UNIT_LETTERS and numeric and (lone or self._slash_unit())):
+            if not numeric or not (word in PLAIN_UNITS or lower in SQUARE or is_word(word)) or self.is_op("(", 1):
+                return None
+            if word == "in" and not self._at_break(1):
+                return None
+        lone_letter = token.kind == "t" and len(word) == 1 and word.isascii()
+        if lone_letter and not (numeric and (word in UNIT_LETTERS or self.peek(1).value == "Omega")):
+            return None
+        start = self.at
+        unit = self._unit()
+        if unit is None:
+            self.at = start
+            return None
+        return Quantity(node, unit)
+
+    def _symbol_unit(self, node: Node) -> Node | None:
+        """5 \\mu\\text{m} and 4.7\\,\\Omega: a sign that is a letter elsewhere, after a number."""
+        token, after = self.peek(), self.peek(1)
+        prefix = token.value == "mu" and after.kind == "t" and f"u{after.value}" in PREFIXED
+        if not prefix and (token.value != "Omega" or not token.space or not self._at_break(1)):
+            return None
+        if any(isinstance(n, (Sym, Text)) for n in walk(node)):
+            return None
+        unit = self._unit()
+        return None if unit is None else Quantity(node, unit)
+
+    def _unit_fraction(self, factors: list[Node]) -> bool:
+        """9.8 \\frac{\\text{m}}{\\text{s}^2}."""
+        head = self.peek(2)
+        if not self.is_op("{", 1) or not (head.kind == "t" or (head.kind == "w" and self.plain_units)):
+            return False
+        if not known_unit(head.value):
+            return False
+        start = self.at
+        self.at += 2
+        top = self._unit()
+        if top and self.take_op("}") and self.take_op("{"):
+            bottom = self._unit()
+            if bottom and self.take_op("}"):
+                factors[:] = [Quantity(factors[0] if len(factors) == 1 else Mul(tuple(factors)), f"{top}/{bottom}")]
+                return True
+        self.at = start
+        return False
+
+    def _braced_unit(self, node: Node) -> Node | None:
+        """24{chickens}: words in braces after a number."""
+        token = self.peek(1)
+        if not self.is_op("{") or token.kind not in "tw" or not (is_word(token.value) or token.value in PLAIN_UNITS):
+            return None
+        start = self.at
+        self.at += 1
+        unit = self._unit()
+        if unit and self.take_op("}"):
+            return Quantity(node, unit)
+        self.at = start
+        return None
+
+    def _at_break(self, ahead: int) -> bool:
+        token = self.peek(ahead)
+        return token.kind == "e" or (token.kind == "o" and token.value in (",", ";", ")", "}", "^", "."))
+
+    def _unit(self) -> str | None:
+        """A unit in canonical words: "cm^2", "km/h", "?apples"."""
+        parts: list[str] = []
+        unknown: list[str] = []
+        operator = ""
+        scale = 1
+        while True:
+            token = self.peek()
+            lower = token.value.lower()
+            if token.kind in "tw" and token.value:
+                if lower in JOINERS or lower in QUALIFIERS:
+                    break
+                if lower in NOT_UNITS:
+                    raise Unread("words", token.value)
+                if lower == "per" or (lower == "a" and parts):
+                    operator = "/"
+                    self.at += 1
+                    continue
+                if lower in SQUARE:
+                    scale = SQUARE[lower]
+                    self.at += 1
+                    if lower.endswith("ed") and parts:
+                        parts[-1] += f"^{scale}"
+                        scale = 1
+                    continue
+                plain = token.kind == "w" and not (token.value in PLAIN_UNITS or is_word(token.value))
+                if plain and (
+                    token.value not in UNIT_LETTERS
+                    or not (parts or unknown or self.plain_units or self._slash_unit())
+                ):
+                    break
+                if token.value in ("k", "M", "m") and self.peek(1)[:2] == ("c", "Omega"):
+                    self.at += 2
+                    parts.append(f"{operator}{token.value}ohm")
+                    operator = ""
+                    continue
+                unit = known_unit(token.value)
+                self.at += 1
+                if unit is None:
+                    unknown.append(lower)
+                    operator, scale = "", 1
+                    continue
+                power = self._unit_power() * scale
+                parts.append(operator + unit + (f"^{power}" if power != 1 else ""))
+                operator, scale = "", 1
+            elif token.kind == "c" and token.value == "Omega":
+                self.at += 1
+                parts.append(operator + "ohm")
+                operator = ""
+            elif token.kind == "c" and token.value == "mu" and f"u{self.peek(1).value}" in PREFIXED:
+                unit = f"u{self.peek(1).value}"
+                self.at += 2
+                power = self._unit_power() * scale
+                parts.append(operator + unit + (f"^{power}" if power != 1 else ""))
+                operator, scale = "", 1
+            elif token.kind == "o" and token.value == "/" and self.peek(1).kind in "tw" and parts:
+                operator = "/"
+                self.at += 1
+            elif (token.kind == "o" and token.value == "*" and self.peek(1).kind in "tw" and parts) or (
+                token.kind == "o" and token.value == "." and not (parts and unknown)
+            ):
+                self.at += 1
+            elif token.kind == "c" and token.value == "degree" and not parts:
+                # \text{ degrees C}
+                self.at += 1
+                parts.append("degree")
+            else:
+                break
+        if unknown and parts == ["degree"]:
+            parts, unknown = [], []
+            return "degree"
+        if unknown:
+            return "?" + " ".join(unknown) if not parts else " ".join(parts) + " ?" + " ".join(unknown)
+        if scale != 1:
+            return None
+        return "*".join(parts).replace("*/", "/") if parts else None
+
+    def _unit_power(self) -> int:
+        if not self.is_op("^"):
+            return 1
+        braced = self.is_op("{", 1)
+        place = 2 if braced else 1
+        negative = self.is_op("-", place)
+        token = self.peek(place + negative)
+        if token.kind != "n" or token.value not in ("1", "2", "3", "4"):
+            return 1
+        self.at += place + negative + 1 + braced
+        return -int(token.value) if negative else int(token.value)
+
+    def _slash_unit(self) -> bool:
+        """m/s in plain letters."""
+        after = self.peek(2)
+        return (
+            self.is_op("/", 1) and after.kind == "w" and (after.value in UNIT_LETTERS or after.value in PLAIN_UNITS)
+        )
+
+    def _arc_minutes(self) -> Node | None:
+        """30' 15'' after degrees, as a part of a degree."""
+        seconds = 0
+        for size in (60, 1):
+            token = self.peek()
+            if token.kind != "n" or not token.value.isdigit() or len(token.value) > 2 or int(token.value) > 59:
+                break
+            marks = 1 if size == 60 else 2
+            if not all(self.is_op("'", 1 + k) for k in range(marks)):
+                break
+            seconds += size * int(token.value)
+            self.at += 1 + marks
+        else:
+            return Div(Num(seconds), Num(3600))
+        return Div(Num(seconds), Num(3600)) if seconds else None
+
+    def _compound(self, factors: list[Node], first: Quantity) -> bool:
+        """5 feet 6 inches."""
+        if first.unit == "degree" and (marks := self._arc_minutes()) is not None:
+            factors[-1] = Quantity(Add((first.value, marks)), "degree")
+            return True
+        start = self.at
+        value = self.power()
+        second = self._take_unit(value, self.peek())
+        if not isinstance(second, Quantity) and self.is_op("{"):
+            second = self._braced_unit(value)
+        if isinstance(second, Quantity) and second.unit != first.unit:
+            if f" {first.unit} " not in _UNIT_ORDER or f" {second.unit} " not in _UNIT_ORDER:
+                raise Unread("words", second.unit)
+            factors[-1] = Add((first, second))
+            return True
+        self.at = start
+        return False
