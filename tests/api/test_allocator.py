@@ -10,7 +10,7 @@ import pytest
 
 PROBE = """
 import resource, sys
-from deepcompress_service.allocator import keep_freed_memory
+from deepcompress_service.server.memory import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -36,7 +36,7 @@ def test_a_second_large_block_takes_the_pages_of_the_first() -> None:
 
 
 SCATTERED = """
-from deepcompress_service.allocator import FreedMemory, keep_freed_memory, resident_bytes
+from deepcompress_service.server.memory import FreedMemory, keep_freed_memory, resident_bytes
 
 assert keep_freed_memory()
 freed = FreedMemory(kept=64 << 20, every_s=0)
