@@ -37,12 +37,12 @@ from .difficulty.errors import StoreTooNew, StoreUnavailable
 from .difficulty.retention import DAY_S
 from .difficulty.store import open_store
 from .observability import logs, tracing
-from .observability.metrics_folder import shared_folder
 from .observability.run_metrics import RunMetrics
 from .rendezvous import WaitingRoom, open_rendezvous
 from .server.background import background_tasks
 from .server.expiry import sweeping
 from .server.memory import keep_freed_memory
+from .server.worker_folders import activity_folder
 from .settings import Settings
 
 log = logging.getLogger("deepcompress.app")
@@ -87,7 +87,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             await _opened(opening)
         await pool.start()
         rewards = RewardService(settings, store, pool)
-        windows = Windows(rewards.activity, shared_folder())
+        windows = Windows(rewards.activity, activity_folder())
         app.state.context = Context(
             settings=settings,
             store=store,

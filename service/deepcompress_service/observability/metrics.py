@@ -2,7 +2,7 @@
 gauges of runs, which `run_metrics` reads out of the store.
 
 Labels are bounded by construction: statuses, routes and codes come from closed sets, deciding tiers from a
-bounded one. With several worker processes `metrics_folder.prepare` has been called before any of them imports
+bounded one. With several worker processes `worker_folders.prepare` has been called before any of them imports
 this module: then all of them count in one folder, and each answers for all.
 """
 
@@ -31,7 +31,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from ..server.memory import resident_bytes
-from .metrics_folder import shared_folder
+from ..server.worker_folders import metrics_folder
 
 if TYPE_CHECKING:
     from deepcompress_verify import Verdict
@@ -166,7 +166,7 @@ class _Given(Collector):
 def exposition(families: Sequence[Metric] = ()) -> tuple[bytes, str]:
     """The metrics page and its content type: over all processes where there are several, with further
     families at its end."""
-    folder = shared_folder()
+    folder = metrics_folder()
     if folder is None:
         page = generate_latest(REGISTRY)
     else:
