@@ -1,4 +1,8 @@
-"""Where tests find the project's shared data (labelled answers, vectors, loads), and how they skip without it."""
+"""Where tests find their data (labelled answers, vectors, loads), and how they skip without it.
+
+``tests/data`` holds the small files, in every clone; the large ones lie in ``../shared/data``, or where
+DEEPCOMPRESS_SHARED says.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,14 @@ from typing import Any
 
 import pytest
 
+OWN = Path(__file__).resolve().parent / "data"
 SHARED = Path(os.environ.get("DEEPCOMPRESS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
 
 def shared_file(name: str) -> Path:
-    """The path of ``shared/data/NAME``; skips the test, saying so, where it is not there."""
+    """The path of ``tests/data/NAME``, else of ``shared/data/NAME``; skips the test where there is neither."""
+    if (OWN / name).exists():
+        return OWN / name
     path = SHARED / "data" / name
     if not path.exists():
         pytest.skip(f"needs the shared data file {name}, which a plain clone does not have")

@@ -116,7 +116,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app = FastAPI(
         title="deepcompress",
-        version=metadata.version("deepcompress"),
+        version=metadata.version("deepcompress-reward"),
         summary="Checks answers and returns adaptive length rewards for reinforcement learning.",
         lifespan=lifespan,
         docs_url=None,

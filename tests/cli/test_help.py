@@ -42,4 +42,4 @@ def test_a_base_install_says_how_to_get_the_service(
     with pytest.raises(SystemExit) as end:
         entry.main()
     assert end.value.code == 3
-    assert 'pip install "deepcompress[service]"' in capsys.readouterr().err
+    assert 'pip install ".[service]"' in capsys.readouterr().err

@@ -94,7 +94,7 @@ class Service:
 @contextmanager
 def serving(folder: Path, state_url: str | None = None, **settings: str) -> Iterator[Service]:
     if sys.executable == SERVICE_PYTHON and importlib.util.find_spec("fastapi") is None:
-        pytest.skip("needs a service: install deepcompress[service], or set DEEPCOMPRESS_SERVICE_PYTHON")
+        pytest.skip("needs a service: install the extra [service], or set DEEPCOMPRESS_SERVICE_PYTHON")
     folder.mkdir(parents=True, exist_ok=True)
     service = Service(folder, state_url, **settings)
     try:

@@ -21,7 +21,7 @@ from deepcompress_client import Client
 from . import live, reference
 from .test_compat import gym_row
 
-redis = pytest.importorskip("redis", reason="needs the service's packages: deepcompress[service]")
+redis = pytest.importorskip("redis", reason="needs the service's packages: the extra [service]")
 
 GROUP: list[reference.Rollout] = [(True, 4), (False, 9), (True, 8), (False, 3)]
 PREVIOUS = {"name": "deepcompress", "reference": "previous"}
@@ -261,7 +261,7 @@ def test_mistakes_are_refused(service: live.Service, run: str) -> None:
 
 
 def test_what_waits_is_bounded() -> None:
-    pytest.importorskip("fastapi", reason="needs the service's packages: deepcompress[service]")
+    pytest.importorskip("fastapi", reason="needs the service's packages: the extra [service]")
     from deepcompress_service.api.compat.cohort import Waiting
     from deepcompress_service.api.errors import Problem
 

@@ -55,11 +55,11 @@ def test_a_base_install_in_a_clean_environment(tmp_path: Path) -> None:
     assert subprocess.run([python, "-c", code], capture_output=True, text=True, cwd=tmp_path).stdout == "ok\n"
     command = subprocess.run([tmp_path / "venv" / "bin" / "deepcompress"], capture_output=True, text=True)
     assert command.returncode == 3
-    assert 'pip install "deepcompress[service]"' in command.stderr
+    assert 'pip install ".[service]"' in command.stderr
     listed = subprocess.run([python, "-m", "pip", "list", "--format=freeze"], capture_output=True, text=True).stdout
     assert "fastapi" not in listed
 
 
 def test_the_installed_version_is_the_projects() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert metadata.version("deepcompress") == project["version"]
+    assert metadata.version("deepcompress-reward") == project["version"]

@@ -23,29 +23,16 @@ from deepcompress_service.shaping.families.budget import choose_laser_targets
 from deepcompress_service.shaping.families.group_anchor import optimal_length
 from deepcompress_service.shaping.families.group_deviation import lead_weight
 from deepcompress_service.shaping.families.group_range import diet_score
-from tests.shared_data import SHARED, shared_file
+from tests.shared_data import OWN
 
 TOLERANCE = 1e-9
 
 
-def read_vectors() -> list[dict[str, Any]]:
-    path = SHARED / "data" / "length_reward_vectors.json"
-    return json.loads(path.read_text()) if path.exists() else []
-
-
-VECTORS = read_vectors()
+VECTORS: list[dict[str, Any]] = json.loads((OWN / "length_reward_vectors.json").read_text(encoding="utf-8"))
 
 
 def cases(name: str) -> list[Any]:
-    chosen = [v for v in VECTORS if v["strategy"] == name]
-    return [pytest.param(v, id=v["case"]) for v in chosen] or [pytest.param(None, id="no shared data")]
-
-
-def need(vector: dict[str, Any] | None) -> dict[str, Any]:
-    if vector is None:
-        shared_file("length_reward_vectors.json")
-    assert vector is not None
-    return vector
+    return [pytest.param(v, id=v["case"]) for v in VECTORS if v["strategy"] == name]
 
 
 def group(tokens: list[int], correct: list[int], **more: Any) -> Group:
@@ -61,9 +48,8 @@ def close(expected: Any) -> Any:
     return pytest.approx(expected, abs=TOLERANCE, rel=0)
 
 
-@pytest.mark.parametrize("vector", cases("deepcompress"))
-def test_deepcompress(vector: dict[str, Any] | None) -> None:
-    v = need(vector)
+@pytest.mark.parametrize("v", cases("deepcompress"))
+def test_deepcompress(v: dict[str, Any]) -> None:
     p, expected = v["params"], v["expected"]
     sent = v["inputs"]["groups"]
     overlong = p["overlong"] and {
@@ -89,9 +75,8 @@ def test_deepcompress(vector: dict[str, Any] | None) -> None:
         assert [list(s.length), list(s.overlong), list(s.rewards)] == [close(w) for w in want]
 
 
-@pytest.mark.parametrize("vector", cases("deepcompress_ema"))
-def test_deepcompress_level(vector: dict[str, Any] | None) -> None:
-    v = need(vector)
+@pytest.mark.parametrize("v", cases("deepcompress_ema"))
+def test_deepcompress_level(v: dict[str, Any]) -> None:
     p, inputs, expected = v["params"], v["inputs"], v["expected"]
     level = p["init"]
     if "p_true" in inputs:
@@ -108,9 +93,8 @@ def test_deepcompress_level(vector: dict[str, Any] | None) -> None:
         assert level == close(want["committed"])
 
 
-@pytest.mark.parametrize("vector", cases("dapo_soft_overlong"))
-def test_dapo_soft_overlong(vector: dict[str, Any] | None) -> None:
-    v = need(vector)
+@pytest.mark.parametrize("v", cases("dapo_soft_overlong"))
+def test_dapo_soft_overlong(v: dict[str, Any]) -> None:
     p, lengths = v["params"], v["inputs"]["lengths"]
     config = {
         "max_tokens": p["max_len"],
@@ -134,10 +118,9 @@ def pay(config: dict[str, Any], *groups: Group, outcome: dict[str, float] | None
 
 
 @pytest.mark.parametrize(
-    ("name", "vector"), [(n, v) for n in ("kimi_k1.5", "short_rl") for v in (c.values[0] for c in cases(n))]
+    ("name", "v"), [(n, v) for n in ("kimi_k1.5", "short_rl") for v in (c.values[0] for c in cases(n))]
 )
-def test_length_terms(name: str, vector: dict[str, Any] | None) -> None:
-    v = need(vector)
+def test_length_terms(name: str, v: dict[str, Any]) -> None:
     inputs = v["inputs"]
     accumulators, filler = (), []
     if name == "short_rl":
@@ -170,12 +153,11 @@ def whole_rewards() -> list[Any]:
         for name, parameters in translate.items()
         for v in VECTORS
         if v["strategy"] == name
-    ] or [pytest.param("", {}, None, id="no shared data")]
+    ]
 
 
-@pytest.mark.parametrize(("name", "params", "vector"), whole_rewards())
-def test_total_rewards(name: str, params: dict[str, Any], vector: dict[str, Any] | None) -> None:
-    v = need(vector)
+@pytest.mark.parametrize(("name", "params", "v"), whole_rewards())
+def test_total_rewards(name: str, params: dict[str, Any], v: dict[str, Any]) -> None:
     inputs = v["inputs"]
     repetitive = inputs.get("repeated")
     one = group(inputs["lengths"], inputs["correct"], repetitive=repetitive and tuple(repetitive))
@@ -193,7 +175,7 @@ def test_total_rewards(name: str, params: dict[str, Any], vector: dict[str, Any]
 )
 def test_rewards_from_outcomes(name: str, params: dict[str, str]) -> None:
     for case in cases(name):
-        v = need(case.values[0])
+        v = case.values[0]
         config = {"name": name.removesuffix("_zero_centered")}
         config |= {ours: v["params"][theirs] for theirs, ours in params.items()}
         one = group(v["inputs"]["lengths"], v["inputs"]["rewards"])
@@ -203,7 +185,7 @@ def test_rewards_from_outcomes(name: str, params: dict[str, str]) -> None:
 @pytest.mark.parametrize("name", ["cosine_yeo", "cosine_openr1", "l1_exact", "l1_max", "l1_max_code", "hapo"])
 def test_rewards_of_single_rollouts(name: str) -> None:
     for case in cases(name):
-        v = need(case.values[0])
+        v = case.values[0]
         p, inputs = v["params"], v["inputs"]
         config: dict[str, Any] = {"name": name}
         if name == "cosine_openr1":
@@ -225,9 +207,8 @@ def test_rewards_of_single_rollouts(name: str) -> None:
         assert paid == close(v["expected"]["reward"])
 
 
-@pytest.mark.parametrize("vector", cases("o1_pruner"))
-def test_o1_pruner(vector: dict[str, Any] | None) -> None:
-    v = need(vector)
+@pytest.mark.parametrize("v", cases("o1_pruner"))
+def test_o1_pruner(v: dict[str, Any]) -> None:
     inputs = v["inputs"]
     groups = [
         group(
@@ -242,9 +223,8 @@ def test_o1_pruner(vector: dict[str, Any] | None) -> None:
     assert paid == close(v["expected"]["weight"])
 
 
-@pytest.mark.parametrize("vector", cases("adaptthink"))
-def test_adaptthink(vector: dict[str, Any] | None) -> None:
-    v = need(vector)
+@pytest.mark.parametrize("v", cases("adaptthink"))
+def test_adaptthink(v: dict[str, Any]) -> None:
     groups = [
         group([1], [i["acc"]], reference_accuracy=i["ref_acc"], thinking=(not i["nothinking"],))
         for i in v["inputs"]["items"]
@@ -253,9 +233,8 @@ def test_adaptthink(vector: dict[str, Any] | None) -> None:
     assert paid == close(v["expected"]["reward"])
 
 
-@pytest.mark.parametrize("vector", cases("autothink_stage3"))
-def test_autothink(vector: dict[str, Any] | None) -> None:
-    v = need(vector)
+@pytest.mark.parametrize("v", cases("autothink_stage3"))
+def test_autothink(v: dict[str, Any]) -> None:
     one = group(v["inputs"]["lengths"], v["inputs"]["correct"], thinking=tuple(v["inputs"]["think"]))
     assert list(pay({"name": "autothink", **v["params"]}, one)[0].rewards) == close(v["expected"]["reward"])
 
@@ -263,29 +242,25 @@ def test_autothink(vector: dict[str, Any] | None) -> None:
 # --- inner quantities that a vector fixes ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("vector", cases("smartthinker"))
-def test_smartthinker_optimal_length(vector: dict[str, Any] | None) -> None:
-    v = need(vector)
+@pytest.mark.parametrize("v", cases("smartthinker"))
+def test_smartthinker_optimal_length(v: dict[str, Any]) -> None:
     batch = Batch([group(v["inputs"]["lengths"], v["inputs"]["correct"])])
     assert optimal_length(batch)[0] == close(v["expected"]["opt_len"])
 
 
-@pytest.mark.parametrize("vector", cases("grpo_lead_weight"))
-def test_grpo_lead_weight(vector: dict[str, Any] | None) -> None:
-    v = need(vector)
+@pytest.mark.parametrize("v", cases("grpo_lead_weight"))
+def test_grpo_lead_weight(v: dict[str, Any]) -> None:
     assert list(lead_weight(np.array(v["inputs"]["rho"]))) == close(v["expected"]["weight"])
 
 
-@pytest.mark.parametrize("vector", cases("diet_length_score"))
-def test_diet_length_score(vector: dict[str, Any] | None) -> None:
-    v = need(vector)
+@pytest.mark.parametrize("v", cases("diet_length_score"))
+def test_diet_length_score(v: dict[str, Any]) -> None:
     batch = Batch([group(v["inputs"]["lengths"], v["inputs"]["correct"])])
     assert list(diet_score(batch, {})) == close(v["expected"]["length_score"])
 
 
-@pytest.mark.parametrize("vector", cases("gfpo"))
-def test_gfpo(vector: dict[str, Any] | None) -> None:
-    v = need(vector)
+@pytest.mark.parametrize("v", cases("gfpo"))
+def test_gfpo(v: dict[str, Any]) -> None:
     p = v["params"]
     one = group(v["inputs"]["lengths"], [int(r) for r in v["inputs"]["rewards"]])
     shaped = pay({"name": "gfpo", "keep": p["k"], "metric": p["metric"]}, one)[0]
@@ -293,9 +268,8 @@ def test_gfpo(vector: dict[str, Any] | None) -> None:
     assert list(shaped.advantages) == close(v["expected"]["advantage"])
 
 
-@pytest.mark.parametrize("vector", cases("laser_d_targets"))
-def test_laser_targets(vector: dict[str, Any] | None) -> None:
-    v = need(vector)
+@pytest.mark.parametrize("v", cases("laser_d_targets"))
+def test_laser_targets(v: dict[str, Any]) -> None:
     coverage = {
         band: {int(t): share for t, share in shares.items()} for band, shares in v["inputs"]["coverage"].items()
     }
@@ -304,9 +278,8 @@ def test_laser_targets(vector: dict[str, Any] | None) -> None:
     assert targets == v["expected"]["targets"]
 
 
-@pytest.mark.parametrize("vector", cases("a_dlp"))
-def test_a_dlp_controller(vector: dict[str, Any] | None) -> None:
-    v = need(vector)
+@pytest.mark.parametrize("v", cases("a_dlp"))
+def test_a_dlp_controller(v: dict[str, Any]) -> None:
     p = v["params"]
     config = {"name": "a_dlp", "initial_lambda": p["lambda0"], "rate": p["lr"], "accuracy": p["acc_ref"]}
     (spec,) = reward_from_config(config).accumulators
@@ -317,9 +290,8 @@ def test_a_dlp_controller(vector: dict[str, Any] | None) -> None:
     assert values == close(v["expected"]["lam"])
 
 
-@pytest.mark.parametrize("vector", cases("hapo_history"))
-def test_hapo_history(vector: dict[str, Any] | None) -> None:
-    v = need(vector)
+@pytest.mark.parametrize("v", cases("hapo_history"))
+def test_hapo_history(v: dict[str, Any]) -> None:
     history, after = ProblemHistory(), []
     for rollouts in v["inputs"]["batches"]:
         tokens, correct = zip(*rollouts, strict=True)
@@ -328,10 +300,9 @@ def test_hapo_history(vector: dict[str, Any] | None) -> None:
     assert after == v["expected"]["history_after"]
 
 
-@pytest.mark.parametrize("vector", cases("grpo_std_amplification"))
-def test_group_advantages(vector: dict[str, Any] | None) -> None:
+@pytest.mark.parametrize("v", cases("grpo_std_amplification"))
+def test_group_advantages(v: dict[str, Any]) -> None:
     """What a trainer makes of an all-correct group whose rewards are nearly equal: full-size advantages."""
-    v = need(vector)
     rewards = np.array(v["inputs"]["rewards"])
     batch = Batch([group([1] * len(rewards), [1] * len(rewards))])
     assert list(group_advantages(batch, rewards)) == close(v["expected"]["advantage"])
@@ -342,6 +313,5 @@ NOT_SHIPPED = {"drpo_weights", "s_grpo", "magistral"}
 
 
 def test_every_vector_is_held() -> None:
-    need(VECTORS[0] if VECTORS else None)
     source = Path(__file__).read_text()
     assert [v["strategy"] for v in VECTORS if f'"{v["strategy"]}"' not in source] == []

@@ -8,9 +8,9 @@ import sys
 
 _MISSING = """\
 This is deepcompress's base install: the client library (import deepcompress_client), without the service.
-For the command line and the server, install the service too:
+For the command line and the server, install the service too, from a clone of the repository:
 
-    pip install "deepcompress[service]"
+    pip install ".[service]"
 """
 
 

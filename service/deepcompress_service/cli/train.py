@@ -27,7 +27,9 @@ def run(arguments: list[str]) -> None:
     # Its help is read without its heavy packages.
     needed = ("yaml",) if {"-h", "--help"} & set(arguments) else ("torch", "transformers", "accelerate", "yaml")
     if any(importlib.util.find_spec(name) is None for name in needed):
-        fail('the trainer is not installed: pip install "deepcompress[trainer]"', SERVICE_ERROR)
+        fail(
+            'the trainer is not installed: pip install ".[service,trainer]" in a clone of deepcompress', SERVICE_ERROR
+        )
     from deepcompress_trainer.__main__ import main
 
     raise typer.Exit(main(arguments))

@@ -13,7 +13,7 @@ from ..api.context import Context
 from ..difficulty.errors import DifficultyError
 
 _STARTED = time.time()
-_VERSION = metadata.version("deepcompress")
+_VERSION = metadata.version("deepcompress-reward")
 
 
 async def health(context: Context, viewers: int) -> dict[str, Any]:

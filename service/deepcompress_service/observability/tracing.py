@@ -30,7 +30,8 @@ def install(app: FastAPI) -> None:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         raise TracingUnavailable(
-            "DEEPCOMPRESS_TRACING is set, but its packages are missing: pip install 'deepcompress[service,tracing]'"
+            "DEEPCOMPRESS_TRACING is set, but its packages are missing: in a clone of deepcompress, "
+            "pip install '.[service,tracing]'"
         ) from error
     if not isinstance(trace.get_tracer_provider(), TracerProvider):
         provider = TracerProvider(resource=Resource.create({"service.name": "deepcompress"}))
