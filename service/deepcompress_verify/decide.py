@@ -19,13 +19,11 @@ from deepcompress_verify.extract import boxes_of_gold
 from deepcompress_verify.reader import read
 from deepcompress_verify.reader.numerals import Commas
 from deepcompress_verify.tree import List, Node, Quantity, Set, Tuple, Unreadable
-from deepcompress_verify.verdict import Verdict
+from deepcompress_verify.verdict import Verdict, shown
 
 __all__ = ["Oracle", "Undecided", "decide", "gold_problem"]
 
 CACHED_GOLDS = 2_048
-_LONG = 256
-"""Characters of an answer that a verdict repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +100,11 @@ def _one_gold(gold_text: str, answer: str, oracle: Oracle | None) -> Verdict | U
     gold = _gold(gold_text)
     if isinstance(gold.tree, Unreadable):
         return Verdict(
-            False, "gold_unreadable", _shown(answer), "limit", f"the gold cannot be read: {gold_problem(gold_text)}"
+            False, "gold_unreadable", shown(answer), "limit", f"the gold cannot be read: {gold_problem(gold_text)}"
         )
     plain = surface(answer)
     if plain == gold.surface:
-        return Verdict(True, "correct", _shown(answer), "string", "the same text")
+        return Verdict(True, "correct", shown(answer), "string", "the same text")
     value = number(plain)
     if value is not None and gold.rational is not None:
         return _rationals(gold.rational, value, answer)
@@ -115,7 +113,7 @@ def _one_gold(gold_text: str, answer: str, oracle: Oracle | None) -> Verdict | U
         return Verdict(
             False,
             "unreadable",
-            _shown(answer),
+            shown(answer),
             "limit",
             f"the answer cannot be read: {tree.slug} {tree.detail}".strip(),
         )
@@ -145,19 +143,19 @@ def _trees(gold: Gold, answer: str, tree: Node, oracle: Oracle | None) -> Verdic
     if not found:
         alike = spelled_alike(gold.text, gold.tree, answer)
         if alike is not None:
-            return Verdict(True, "correct", _shown(answer), "text", alike)
+            return Verdict(True, "correct", shown(answer), "text", alike)
     if found is None:
         reason = work.open_reason or "the comparison cannot be settled"
         return (
             Undecided(reason)
             if oracle is None
-            else Verdict(False, "undecided", _shown(answer), work.tier or "limit", reason)
+            else Verdict(False, "undecided", shown(answer), work.tier or "limit", reason)
         )
     status = "correct" if found else "wrong"
     return Verdict(
         found,
         "correct" if status == "correct" else "wrong",
-        _shown(answer),
+        shown(answer),
         work.tier or "structure",
         work.reason or status,
     )
@@ -214,7 +212,3 @@ def _has_grouped_digits(text: str) -> bool:
             return True
         place = text.find(",", place + 1)
     return False
-
-
-def _shown(answer: str) -> str:
-    return answer if len(answer) <= _LONG else answer[:_LONG] + "…"

@@ -12,10 +12,7 @@ from typing import cast
 from deepcompress_verify.extract import extract
 from deepcompress_verify.frames import READABLE, Row
 from deepcompress_verify.tree import MAX_CHARS
-from deepcompress_verify.verdict import Check, Status, Verdict
-
-MAX_SHOWN = 256
-"""Characters of an answer that a verdict repeats."""
+from deepcompress_verify.verdict import Check, Status, Verdict, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +61,6 @@ def conclude(answer: str | None, otherwise: Verdict | None, row: Row) -> Verdict
         answer = shown(answer)
     status = cast(Status, row[0])
     return Verdict(status == "correct", status, answer, row[1], row[2], row[3])
-
-
-def shown(answer: str) -> str:
-    """The answer as a verdict repeats it: cut where it is long."""
-    return answer if len(answer) <= MAX_SHOWN else answer[:MAX_SHOWN] + "…"
 
 
 def encodable(text: str) -> str:

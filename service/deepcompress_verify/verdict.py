@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+MAX_SHOWN_CHARS = 256
+"""Characters of an answer that a verdict repeats."""
+
 AnswerFormat = Literal["boxed", "one_boxed", "final_answer", "bare"]
 Status = Literal["correct", "wrong", "no_answer", "unreadable", "gold_unreadable", "undecided"]
 
@@ -34,3 +37,8 @@ class Verdict:
     reason: str
     """One line for a person: what was read and why it is (not) equal."""
     cpu_ms: float = 0.0
+
+
+def shown(answer: str) -> str:
+    """Return the answer as a verdict repeats it: cut after `MAX_SHOWN_CHARS` characters."""
+    return answer if len(answer) <= MAX_SHOWN_CHARS else answer[:MAX_SHOWN_CHARS] + "…"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
@@ -11,6 +13,32 @@ from ..observability import metrics
 from .context import Context, In, grant_of
 
 router = APIRouter(tags=["service"])
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether a training request would be served now."""
+
+    why: dict[str, str]
+    """What is not ready, and why; empty where all is."""
+    store_error: str | None
+    """The slug of the store's error, None where it answers."""
+
+
+async def readiness(context: Context) -> Readiness:
+    """Ask the store, and look at the verifier's workers."""
+    why: dict[str, str] = {}
+    store_error = None
+    if context.draining:
+        why["service"] = "draining: it is being stopped"
+    try:
+        await context.store.ping()
+    except DifficultyError as error:
+        why["store"] = error.detail
+        store_error = error.slug
+    if context.pool.stats().alive == 0:
+        why["verifier"] = "no worker is alive"
+    return Readiness(why, store_error)
 
 
 @router.get("/healthz", summary="The process is alive")
@@ -23,17 +51,8 @@ async def healthz() -> dict[str, str]:
 async def readyz(request: Request) -> Response:
     """200 where a training request would be served now; else 503, and why."""
     context: Context = request.app.state.context
-    why = {}
-    if context.draining:
-        why["service"] = "draining: it is being stopped"
-    try:
-        await context.store.ping()
-    except DifficultyError as error:
-        why["store"] = error.detail
-    stats = context.pool.stats()
-    if stats.alive == 0:
-        why["verifier"] = "no worker is alive"
-    body = {"ready": not why, "why": why, "verifier_workers": stats.alive}
+    why = (await readiness(context)).why
+    body = {"ready": not why, "why": why, "verifier_workers": context.pool.stats().alive}
     headers = {"Retry-After": "1"} if why else {}
     return Response(orjson.dumps(body), 503 if why else 200, headers=headers, media_type="application/json")
 

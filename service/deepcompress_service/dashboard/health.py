@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..api.context import Context
-from ..difficulty.errors import DifficultyError
+from ..api.health import readiness
 
 _STARTED = time.time()
 _VERSION = metadata.version("deepcompress-reward")
@@ -19,15 +19,11 @@ _VERSION = metadata.version("deepcompress-reward")
 async def health(context: Context, viewers: int) -> dict[str, Any]:
     """Ready or not and why, what is in progress, and how long the store takes to answer."""
     began = time.perf_counter()
-    error: str | None = None
-    try:
-        await context.store.ping()
-    except DifficultyError as failure:
-        error = failure.slug
+    ready = await readiness(context)
     store_ms = (time.perf_counter() - began) * 1000
     pool = context.pool.stats()
     return {
-        "ready": error is None and pool.alive > 0 and not context.draining,
+        "ready": not ready.why,
         "draining": context.draining,
         "version": _VERSION,
         "process": f"{socket.gethostname()}:{os.getpid()}",
@@ -35,7 +31,7 @@ async def health(context: Context, viewers: int) -> dict[str, Any]:
         "store": {
             # The scheme alone: the rest of the URL may hold a password.
             "kind": urlsplit(context.settings.state_url).scheme,
-            "error": error,
+            "error": ready.store_error,
             "ms": store_ms,
         },
         "verifier": {

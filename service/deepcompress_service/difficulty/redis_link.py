@@ -61,9 +61,6 @@ class Link(ABC):
     async def client_for(self, key: str) -> Redis: ...
 
     @abstractmethod
-    async def all_masters(self) -> list[Redis]: ...
-
-    @abstractmethod
     async def close(self) -> None: ...
 
     def breaker_of(self, key: str) -> Breaker:
@@ -314,9 +311,6 @@ class ServerLink(Link):
     async def client_for(self, key: str) -> Redis:
         return self._client
 
-    async def all_masters(self) -> list[Redis]:
-        return [self._client]
-
     async def close(self) -> None:
         await self._client.aclose()
 
@@ -340,9 +334,6 @@ class SentinelLink(Link):
 
     async def client_for(self, key: str) -> Redis:
         return self._client
-
-    async def all_masters(self) -> list[Redis]:
-        return [self._client]
 
     async def lost(self, error: Exception | None = None) -> None:
         await self._client.connection_pool.disconnect(inuse_connections=False)
@@ -398,11 +389,6 @@ class ClusterLink(Link):
             if first <= slot <= last:
                 return self._client(address)
         raise ClusterDownError(f"CLUSTERDOWN no master has slot {slot}")
-
-    async def all_masters(self) -> list[Redis]:
-        if not self._slots:
-            await self.lost()
-        return [self._client(address) for address in sorted({address for _, _, address in self._slots})]
 
     async def lost(self, error: Exception | None = None) -> None:
         """Ask the nodes who has which slot now: the one that was named first, then the others in turn, since one that

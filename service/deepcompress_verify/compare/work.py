@@ -58,8 +58,6 @@ class Work:
     """By identity; the node is kept beside, so that its identity stays its own."""
     _canons: dict[int, tuple[Node, str]] = field(default_factory=dict)
     depth: int = 0
-    notes: list[str] = field(default_factory=list)
-    """What an explanation collects."""
 
     def facts(self, node: Node) -> Facts:
         """The facts of a tree, found once."""
