@@ -1,12 +1,12 @@
 """The wire: every message that crosses between a caller and the service, as pydantic models.
 
 One definition of the contract. The service imports these models; the client builds and reads them. Field
-names are fixed by the design and are never renamed; fields may be added. What the server does not know it
+names are fixed by docs/design.md, 4, and are never renamed; fields may be added. What the server does not know it
 refuses (``extra="forbid"`` on requests), so that a misspelt field is an error and not a silent default; what
 the client does not know it ignores (``extra="ignore"`` on answers), so that an older client can talk to a
 newer server.
 
-The words (problem, rollout, group, batch, run, level, beta, ...) are those of the README's glossary.
+The words (problem, rollout, group, batch, run, level, beta, ...) are those of docs/glossary.md.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ MAX_GROUPS = 16_384
 
 
 def _repair_text(value: Any, handler: Any) -> str:
-    """Lone surrogates become U+FFFD: nothing that a policy wrote can fail a request (design, section 6)."""
+    """Lone surrogates become U+FFFD: nothing that a policy wrote can fail a request (docs/design.md, 6)."""
     if isinstance(value, str):
         try:
             value.encode("utf-8")
@@ -110,7 +110,7 @@ class _Answer(BaseModel):
 
 
 class VerifyItem(_Request):
-    """One rollout to check. With identity (``run`` and ``rollout_id``) it is also observed (design, 5.5)."""
+    """One rollout to check. With identity (``run`` and ``rollout_id``) it is also observed (docs/design.md, 5.5)."""
 
     id: Name | None = Field(None, description="echoed in the verdict; the item's position when left out")
     gold: Gold = Field(description="the gold answer, or alternatives of which any one suffices")

@@ -21,7 +21,7 @@ class Check:
     response: str
     answer_format: AnswerFormat = "boxed"
     truncated: bool = False
-    """The response was cut. One that never closed its <think> is then no_answer (design, section 4)."""
+    """The response was cut. One that never closed its <think> is then no_answer (docs/design.md, 4)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A plain model of the difficulty state, written from the design's section 5 and not from the engine.
+"""A plain model of the difficulty state, written from docs/design.md, 5, and not from the engine.
 
 It keeps every group that ever counted in a list and computes everything anew from it at every question: slow,
 without tallies that could drift, undo that could be wrong, or folding that could be late. Every store is held

@@ -128,3 +128,23 @@ def test_files_and_pages_that_a_document_names_exist(page: Path) -> None:
     assert not {one for one in named if not (ROOT / one).exists()}
     links = {link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link}
     assert not {link for link in links if link and not (page.parent / link).exists()}
+
+
+def test_every_citation_of_the_design_names_a_section() -> None:
+    headings = re.findall(r"^#{2,3} (\d(?:\.\d)?) ", (ROOT / "docs" / "design.md").read_text(), re.MULTILINE)
+    assert headings == [*"12345", *(f"5.{n}" for n in range(1, 10)), *"67"]
+    cited: dict[str, str] = {}
+    for folder in ("service", "client", "tests", "docs", "bench"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix not in {".py", ".lua", ".md"}:
+                continue
+            for first, last in re.findall(r"docs/design\.md, (\d+(?:\.\d+)?)(?: to (\d+\.\d+))?", path.read_text()):
+                cited |= {section: str(path) for section in (first, last) if section}
+    assert len(cited) > 5
+    assert {section: path for section, path in cited.items() if section not in headings} == {}
+
+
+def test_the_glossary_has_every_term_once_in_order() -> None:
+    rows = (ROOT / "docs" / "glossary.md").read_text().splitlines()
+    terms = [row.split("|")[1].strip().lower() for row in rows if row.startswith("| ")][1:]
+    assert terms == sorted(set(terms))

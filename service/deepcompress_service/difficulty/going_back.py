@@ -1,4 +1,4 @@
-"""Rewind, checkpoint and restore (design, 5.4) over a `View`.
+"""Rewind, checkpoint and restore (docs/design.md, 5.4) over a `View`.
 
 A checkpoint is a second view: a copy of the run's, rewound to the step after it. Restoring copies it back, so that
 it leaves the run as that rewind would have: the groups of its steps are still answered from their records.

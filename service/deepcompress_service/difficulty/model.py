@@ -1,7 +1,7 @@
 """The words of the difficulty state, as frozen dataclasses: what is asked of a store and what it answers.
 
 Nothing here computes. Integers are exact tallies; every float is a float64 derived from them in one fixed
-order (design, 5.8), so that stores agree to the last bit.
+order (docs/design.md, 5.8), so that stores agree to the last bit.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class DifficultyConfig:
     """Which level beta is taken against: after this step's groups so far were folded in, the level at the end
     of the step before, or the mean over all problems' smoothed pass ratios."""
     step_level: Literal["all", "last"] = "all"
-    """Which groups of a step make its level: all, or those of the greatest generation (design, 5.2)."""
+    """Which groups of a step make its level: all, or those of the greatest generation (docs/design.md, 5.2)."""
     keep_steps: int = 64
     groups_per_step: int | None = None
     problem_weight: float = 0.3
@@ -156,7 +156,7 @@ class CommitOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One verified rollout that carries identity (design, 5.5). The first of a rollout_id wins."""
+    """One verified rollout that carries identity (docs/design.md, 5.5). The first of a rollout_id wins."""
 
     run: str
     step: int

@@ -1,4 +1,4 @@
-"""Observations (design, 5.5): what `verify` saw of a group before anyone shaped it."""
+"""Observations (docs/design.md, 5.5): what `verify` saw of a group before anyone shaped it."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from .transfer import any_config
 
 @runtime_checkable
 class DifficultyStore(Protocol):
-    """See the module's docstring; semantics are those of design sections 5.1 to 5.9."""
+    """See the module's docstring; semantics are those of docs/design.md, 5.1 to 5.9."""
 
     async def open(self) -> None:
         """Connect and check the schema version. Raises StoreUnavailable or StoreTooNew."""

@@ -64,7 +64,7 @@ class Strategy:
 
     name: str
     summary: str
-    """The rule in one line, in the words of the README's glossary."""
+    """The rule in one line, in the words of docs/glossary.md."""
     source: str
     certainty: Certainty
     length: Callable[[Batch, Params], Floats]

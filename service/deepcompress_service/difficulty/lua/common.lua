@@ -1,5 +1,5 @@
 -- What every script of the difficulty state shares; it is put before each of them when they are loaded.
--- Semantics: design, sections 5.1 to 5.8; the same in Python: engine.py, steps.py, arithmetic.py, codec.py.
+-- Semantics: docs/design.md, 5.1 to 5.8; the same in Python: engine.py, steps.py, arithmetic.py, codec.py.
 --
 -- Keys of a run, all under one hash tag, P = dc:{run}: (a checkpoint's: dc:{run}:c:NAME:)
 --   P m         meta: config, kind, the open step, ...    hash

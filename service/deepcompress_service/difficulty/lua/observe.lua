@@ -1,4 +1,4 @@
--- Observations of one run: what verify saw of groups that are not shaped yet (design, 5.5).
+-- Observations of one run: what verify saw of groups that are not shaped yet (docs/design.md, 5.5).
 -- KEYS[1] the run's meta. ARGV: how many steps may wait where the run does not exist yet, for how many seconds they
 -- wait for a run that was never trained, then for each observation: step, epoch believed in, group_id, rollout_id,
 -- problem_id, its packed content.
