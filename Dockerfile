@@ -2,12 +2,12 @@
 FROM python:3.12-slim AS build
 WORKDIR /src
 RUN python -m venv /opt/deepcompress
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE constraints.txt ./
 COPY client client
 COPY service service
 # service, or service,trainer for the image of the bundled trainer
 ARG EXTRAS=service
-RUN /opt/deepcompress/bin/pip install --no-cache-dir ".[$EXTRAS]"
+RUN /opt/deepcompress/bin/pip install --no-cache-dir -c constraints.txt ".[$EXTRAS]"
 
 FROM python:3.12-slim
 RUN useradd --system --uid 10001 --home-dir /var/lib/deepcompress --create-home deepcompress

@@ -34,10 +34,10 @@ clean:
 $(BIN)/python:
 	"$$(.ci/python)" -m venv $(VENV)
 
-$(VENV)/service-installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -e ".[service]"
+$(VENV)/service-installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[service]"
 	@touch $@
 
-$(VENV)/dev-installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -e ".[$(EXTRAS)]"
+$(VENV)/dev-installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[$(EXTRAS)]"
 	@touch $@ $(VENV)/service-installed
