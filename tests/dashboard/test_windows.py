@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepcompress_service.activity import recent as bounds
 from deepcompress_service.activity.recent import Activity, beta_bin, clip, sample
-from deepcompress_service.activity.recent import recent as bounds
 from deepcompress_service.activity.shared import Windows, join
 
 
