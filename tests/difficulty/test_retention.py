@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -15,8 +16,8 @@ from deepcompress_service.app import create_app
 from deepcompress_service.difficulty import errors
 from deepcompress_service.difficulty.memory import MemoryStore
 from deepcompress_service.difficulty.model import Commit, DifficultyConfig
-from deepcompress_service.difficulty.retention import OBSERVATIONS_S
-from deepcompress_service.difficulty.store import open_store
+from deepcompress_service.difficulty.retention import OBSERVATIONS_S, Swept
+from deepcompress_service.difficulty.store import DifficultyStore, open_store
 from deepcompress_service.server import expiry as sweeping
 from deepcompress_service.settings import Settings
 
@@ -198,6 +199,36 @@ def test_the_service_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         assert "short-lived was not used" in capsys.readouterr().err
         page = client.get("/metrics").text
         assert [line for line in page.splitlines() if line.startswith("deepcompress_runs_expired_total ")] != []
+
+
+@pytest.mark.parametrize(("days", "seconds"), [(0, None), (0.5, 43_200), (3, 259_200), (30, 2_592_000)])
+def test_days_of_the_settings_are_seconds_to_a_sweep(days: float, seconds: float | None) -> None:
+    asked: list[float | None] = []
+
+    class Recording(MemoryStore):
+        async def sweep(self, idle_s: float | None) -> Swept:
+            asked.append(idle_s)
+            return Swept()
+
+    asyncio.run(sweeping.sweep(Recording(), Settings(state_url="memory://", run_ttl_days=days)))
+    assert asked == [seconds]
+
+
+@pytest.mark.parametrize(("days", "seconds"), [(0.25, 21_600), (3, 259_200), (7, 604_800)])
+def test_days_of_the_settings_are_seconds_to_observations(
+    days: float, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    def recording(url: str, *, observations_s: float, **options: Any) -> DifficultyStore:
+        asked.append(observations_s)
+        return open_store(url, observations_s=observations_s, **options)
+
+    monkeypatch.setattr("deepcompress_service.app.open_store", recording)
+    settings = Settings(state_url="memory://", verifier_workers=1, observation_ttl_days=days)
+    with TestClient(create_app(settings)):
+        pass
+    assert asked == [seconds]
 
 
 def test_a_store_that_cannot_be_reached_is_swept_the_next_time(caplog: pytest.LogCaptureFixture) -> None:

@@ -133,6 +133,21 @@ def test_workers_killed_by_others_change_no_verdict() -> None:
     run(work)
 
 
+def test_an_item_whose_worker_was_killed_by_another_gets_a_second_try(tmp_path: Path) -> None:
+    """It was in hand at one death, which was not its doing: the next worker answers it."""
+
+    async def work(pool: VerifierPool) -> None:
+        mark = tmp_path / "was here"
+        verdicts = await pool.verify_many([box("die the first time", str(mark)), box("1")])
+        assert mark.exists()
+        assert verdicts[0].status == "wrong", verdicts[0].reason
+        assert verdicts[1].correct
+        stats = pool.stats()
+        assert (stats.killed + stats.crashed, stats.undecided) == (1, 0)
+
+    run(work, item_budget_s=20.0)
+
+
 def test_a_sleeper_is_killed_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     async def work(pool: VerifierPool) -> None:
         pool._stuck_s = 0.5
