@@ -45,8 +45,9 @@ def open_run(name: str, config: RunConfig, next_step: int | None, join: bool) ->
         return (yield from info(name))
     call = Call("PUT", path("runs", name), config.model_dump_json(exclude_unset=True).encode())
     (reply,) = yield [call]
-    if next_step == START and reply.status == 409:
-        # Other settings than the last training's: nothing of it is to stay, so it does not stand in the way.
+    if next_step == START and (reply.status == 409 or not read(RunInfo, reply).created):
+        # Nothing of the last training is to stay: its settings do not stand in the way, and what is not said now is
+        # the default, not what it had.
         yield from rewind(name, None)
         (reply,) = yield [call]
         return read(RunInfo, reply)
@@ -55,7 +56,7 @@ def open_run(name: str, config: RunConfig, next_step: int | None, join: bool) ->
         return found
     if next_step is None:
         raise RunInUse(name, found.step)
-    return (yield from rewind(name, None if next_step == START else next_step))
+    return (yield from rewind(name, next_step))
 
 
 def info(name: str) -> Flow[RunInfo]:

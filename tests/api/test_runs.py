@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+
+from deepcompress_service.api.plan import plan_from_text
 
 from .conftest import shape_body
 from .test_verbs import problem
@@ -23,11 +26,113 @@ def test_put_compares_after_defaults_are_filled_in(service: TestClient, run: str
 
 def test_another_configuration_is_a_conflict_only_once_there_is_state(service: TestClient, run: str) -> None:
     service.put(f"/v1/runs/{run}", json={})
-    other = {"strategy": {"name": "deepcompress", "alpha": 0.5}}
+    other: dict[str, Any] = {"strategy": {"name": "deepcompress", "alpha": 0.5}}
     assert service.put(f"/v1/runs/{run}", json=other).status_code == 200
     service.post("/v1/shape", json=shape_body(run, 0, MIXED))
     assert service.put(f"/v1/runs/{run}", json=other).status_code == 200
-    problem(service.put(f"/v1/runs/{run}", json={}), 409, "run-conflict")
+    other["strategy"]["alpha"] = 0.2
+    problem(service.put(f"/v1/runs/{run}", json=other), 409, "run-conflict")
+
+
+FROZEN = """{"answer_format":"boxed", "groups_per_step":null, "keep_steps":64, "length_weight":1.0,
+"outcome":{"correct":1.0, "wrong":-1.0}, "overlong":null, "shadow":[{"anneal_steps":100, "ema":0.99,
+"initial_level":1.0, "label":"diet", "name":"diet", "outcome":{"correct":1.0, "wrong":0.0},
+"reference":"current", "step_level":"all", "weight":0.5}], "strategy":{"alpha":0.5, "beta":null,
+"ema":0.99, "eps":0.0, "initial_level":1.0, "min_std_tokens":0.0, "mode":"release",
+"name":"deepcompress", "reference":"current", "step_level":"all", "unsolved":"none"}}"""
+"""What the version of November 2026 stored for `{"strategy": {"alpha": 0.5}, "shadow": [{"name": "diet"}]}`."""
+
+
+def _stored(service: TestClient, run: str, text: str, *, trained: bool = True) -> None:
+    """The run, as if another version of the service had made it."""
+    plan = plan_from_text(FROZEN, 0.3)
+    store = service.app.state.context.store  # type: ignore[attr-defined]
+    service.portal.call(store.put_run, run, plan.difficulty, text)  # type: ignore[union-attr]
+    if trained:
+        service.post("/v1/shape", json=shape_body(run, 0, MIXED)).raise_for_status()
+
+
+def _changed(**more: object) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads(FROZEN)
+    return config | more
+
+
+def _lacking(*path: str) -> str:
+    config = inside = _changed()
+    for name in path[:-1]:
+        inside = inside[name]
+    del inside[path[-1]]
+    return json.dumps(config)
+
+
+OURS = {"strategy": {"name": "deepcompress", "alpha": 0.5}, "shadow": [{"name": "diet"}]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        FROZEN,
+        _lacking("groups_per_step"),
+        _lacking("strategy", "mode"),
+        _lacking("answer_format"),
+        json.dumps(_changed(of_tomorrow=None)),
+        json.dumps(_changed(strategy={**_changed()["strategy"], "gentle": None})),
+    ],
+)
+def test_a_run_of_another_version_is_compared_by_meaning(service: TestClient, run: str, text: str) -> None:
+    _stored(service, run, text)
+    for sent in (OURS, json.loads(FROZEN)):
+        same = service.put(f"/v1/runs/{run}", json=sent)
+        assert (same.status_code, same.json().get("created")) == (200, False), same.text
+    assert service.get(f"/v1/runs/{run}").json()["config"] == json.loads(text)
+    service.post("/v1/shape", json=shape_body(run, 1, MIXED)).raise_for_status()
+    problem(service.put(f"/v1/runs/{run}", json=_changed(keep_steps=65)), 409, "run-conflict")
+
+
+def test_only_what_is_named_is_compared(service: TestClient, run: str) -> None:
+    _stored(service, run, FROZEN)
+    named: list[dict[str, Any]] = [
+        {},
+        {"strategy": {}},
+        {"strategy": {"ema": 0.99}},
+        {"keep_steps": 64},
+        {"outcome": {"correct": 1}},
+        {"shadow": [{"name": "diet"}]},
+    ]
+    for sent in named:
+        assert service.put(f"/v1/runs/{run}", json=sent).status_code == 200, sent
+    others: list[dict[str, Any]] = [
+        {"strategy": {"alpha": 0.2}},
+        {"strategy": {"name": "diet"}},
+        {"outcome": {"wrong": 0}},
+        {"shadow": []},
+        {"answer_format": "bare"},
+        {"overlong": {"max_tokens": 10, "buffer_tokens": 5}},
+    ]
+    for sent in others:
+        problem(service.put(f"/v1/runs/{run}", json=sent), 409, "run-conflict")
+    problem(service.put(f"/v1/runs/{run}", json={"strategy": {"alhpa": 1}}), 422, "invalid-config")
+
+
+@pytest.mark.parametrize("trained", [True, False])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"of_tomorrow": 1},
+        {"outcome": {"correct": 1, "wrong": -1, "unsure": 0}},
+        {"strategy": {"name": "deepcompress", "gentle": True}},
+        {"shadow": [{"name": "diet", "gentle": True}]},
+    ],
+)
+def test_what_a_newer_version_stored_is_left_to_it(
+    service: TestClient, run: str, more: dict[str, object], trained: bool
+) -> None:
+    _stored(service, run, json.dumps(_changed(**more)), trained=False)
+    sent = service.put(f"/v1/runs/{run}", json=OURS) if not trained else None
+    answer = sent or service.post("/v1/shape", json=shape_body(run, 0, MIXED))
+    problem(answer, 503, "newer-configuration")
+    assert answer.headers["retry-after"]
+    assert service.get(f"/v1/runs/{run}").json()["config"] == _changed(**more)
 
 
 @pytest.mark.parametrize(

@@ -257,7 +257,7 @@ def test_a_new_training_on_a_used_name_is_refused_until_it_says_what_it_wants(cl
     assert one.run("r", next_step=13).epoch == 1
     assert stub.requests[-1][2] == {"next_step": 13}
     assert one.run("r", next_step=0).epoch == 2
-    assert stub.requests[-1][2] == {"next_step": None}
+    assert stub.requests[-2][2] == {"next_step": None}
 
 
 def test_starting_again_from_nothing_may_change_the_configuration(client: Callable[..., Any]) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import orjson
 from pydantic import ValidationError
 
-from deepcompress_client.wire import RunConfig
+from deepcompress_client.wire import Outcome, Overlong, RunConfig
 
 from ..difficulty.model import Accumulator, DifficultyConfig
 from ..shaping import ConfigError, Reward, reward_from_config
+from ..shaping.registry import LEVEL_PARAMS, find
 from .errors import Problem, from_validation, invalid
 
 
@@ -21,7 +24,9 @@ class Plan:
 
     config: RunConfig
     text: str
-    """The configuration with its defaults filled in, as canonical JSON: equal texts are equal configurations."""
+    """The configuration with its defaults filled in, as canonical JSON. Texts made by one version are equal where
+    the configurations are; a stored text may be another version's, and is read with `plan_from_text` before it is
+    compared."""
     reward: Reward
     difficulty: DifficultyConfig
 
@@ -57,15 +62,88 @@ def make_plan(config: RunConfig, problem_weight: float) -> Plan:
     return Plan(RunConfig.model_validate(resolved), text, reward, difficulty)
 
 
+def named_plan(config: RunConfig, stored: Plan, problem_weight: float) -> Plan:
+    """The plan of a configuration in which what was left out, strategies' parameters too, means the stored value."""
+    named = config.model_dump(exclude_unset=True)
+    if _another(stored.config.strategy.model_dump(), named.get("strategy", {})):
+        return make_plan(config, problem_weight)
+    return make_plan(RunConfig.model_validate(_over(stored.config.model_dump(), named)), problem_weight)
+
+
 @lru_cache(maxsize=1024)
 def plan_from_text(text: str, problem_weight: float) -> Plan:
-    """The plan of a stored configuration. A configuration that this version does not take is a 409."""
+    """The plan of a configuration that this version, or another, wrote: this version's defaults are filled in.
+
+    One with a field that this version does not know is a 503, since another replica may know it, and any other that
+    this version does not take is a 409.
+    """
     try:
-        return make_plan(RunConfig.model_validate_json(text), problem_weight)
+        known = _without_neutral(orjson.loads(text))
+        return make_plan(RunConfig.model_validate_json(orjson.dumps(known)), problem_weight)
+    except orjson.JSONDecodeError:
+        detail = "it is not JSON"
     except (Problem, ValidationError) as error:
         problem = error if isinstance(error, Problem) else from_validation(error)
-        raise Problem(
-            409,
-            "config-not-supported",
-            f"this server cannot run the run's stored configuration: {problem.detail}",
-        ) from None
+        if problem.slug == NEWER:
+            raise
+        detail = problem.detail
+    raise Problem(
+        409, "config-not-supported", f"this server cannot run the run's stored configuration: {detail}"
+    ) from None
+
+
+NEWER = "newer-configuration"
+
+
+def _without_neutral(stored: Any) -> Any:
+    """A stored configuration without the fields that a newer version added and that say nothing (null)."""
+    if not isinstance(stored, dict):
+        return stored
+    found = _known(stored, RunConfig.model_fields, "")
+    for name, model in (("outcome", Outcome), ("overlong", Overlong)):
+        if isinstance(found.get(name), dict):
+            found[name] = _known(found[name], model.model_fields, f"{name}.")
+    if "strategy" in found:
+        found["strategy"] = _known_strategy(found["strategy"], (), "strategy.")
+    if isinstance(found.get("shadow"), list):
+        own = ("label", "outcome")
+        found["shadow"] = [_known_strategy(one, own, f"shadow.{i}.") for i, one in enumerate(found["shadow"])]
+    return found
+
+
+def _known_strategy(stored: Any, own: tuple[str, ...], path: str) -> Any:
+    if not isinstance(stored, dict):
+        return stored
+    try:
+        strategy = find(stored.get("name", "deepcompress"), f"{path}name")
+    except ConfigError:
+        return stored
+    params = [param.name for param in (*strategy.params, *LEVEL_PARAMS)]
+    return _known(stored, {"name", *own, *params}, path)
+
+
+def _known(stored: dict[str, Any], known: Collection[str], path: str) -> dict[str, Any]:
+    for name, value in stored.items():
+        if name not in known and value is not None:
+            raise Problem(
+                503,
+                NEWER,
+                f"the run's stored configuration has {path}{name}, which this version of the service does not know: "
+                "a newer replica will do",
+                retry_after=1,
+            )
+    return {name: value for name, value in stored.items() if name in known}
+
+
+def _over(stored: Any, named: Any) -> Any:
+    """What was named, over what is stored."""
+    if isinstance(stored, dict) and isinstance(named, dict) and not _another(stored, named):
+        return {**stored, **{name: _over(stored.get(name), value) for name, value in named.items()}}
+    if isinstance(stored, list) and isinstance(named, list) and len(stored) == len(named):
+        return [_over(one, other) for one, other in zip(stored, named, strict=True)]
+    return named
+
+
+def _another(stored: dict[str, Any], named: dict[str, Any]) -> bool:
+    """Whether another strategy is named: the parameters of one mean nothing in another."""
+    return "name" in named and named["name"] != stored.get("name")

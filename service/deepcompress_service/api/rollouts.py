@@ -23,6 +23,7 @@ from deepcompress_client.wire import (
 )
 from deepcompress_verify import Check, Verdict
 
+from ..difficulty.errors import RunConflict
 from ..difficulty.refusals import epoch_mismatch
 from ..rendezvous import Arrival, Cohort, Collecting, Refused
 from .auth import require_run
@@ -103,11 +104,18 @@ async def _verify(context: Context, body: RolloutRequest) -> tuple[Arrival | Non
     epoch = 0
     if body.phase == "train":
         probe = ShapeRollout(correct=False, tokens=body.tokens, thinking=body.thinking, repetitive=body.repetitive)
-        plan, met = await context.rewards.prepare(_shape_request(body, [probe], None))
-        answer_format = answer_format or plan.config.answer_format
+        asked = _shape_request(body, [probe], None)
+        plan, met = await context.rewards.prepare(asked)
         if met is None:
             # The group's other rollouts must meet the same epoch, whichever of them creates the run.
-            met = (await context.store.put_run(body.run, plan.difficulty, plan.text)).epoch
+            try:
+                met = (await context.store.put_run(body.run, plan.difficulty, plan.text)).epoch
+            except RunConflict:
+                # Another request gave the run its configuration since we looked.
+                plan, met = await context.rewards.prepare(asked)
+                if met is None:
+                    raise
+        answer_format = answer_format or plan.config.answer_format
         if body.epoch not in (None, met):
             raise epoch_mismatch(met, body.epoch)
         epoch = met

@@ -24,11 +24,13 @@ from deepcompress_client.wire import (
     Step,
 )
 
-from ..difficulty.errors import UnknownCheckpoint
+from ..difficulty.errors import RunConflict, UnknownCheckpoint, UnknownRun
 from ..difficulty.model import Checkpoint, ProblemState, RunState, StepStatistics
+from ..difficulty.refusals import run_conflict
 from .body import documented
-from .context import In, grant_of
-from .plan import make_plan, plan_from_text
+from .context import Context, In, grant_of
+from .errors import Problem as Problem_
+from .plan import NEWER, make_plan, named_plan, plan_from_text
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
 
@@ -66,12 +68,39 @@ def _json(value: Any, status: int = 200) -> Response:
     openapi_extra=documented(RunConfig, {"strategy": {"name": "deepcompress"}}),
 )
 async def put_run(run: Run, request: Request, context: In) -> Response:
-    """Create a run, or find that it has this configuration already. Another configuration is a 409, unless
-    the run has no state yet."""
+    """Create a run, or find that it has this configuration already. Of a run with state, only what the request names
+    is compared: what it leaves out is as stored. Another configuration is a 409, unless the run has no state yet."""
     config = await context.small_body(request, RunConfig)
-    plan = make_plan(config, context.settings.problem_weight)
-    state = await context.store.put_run(run, plan.difficulty, plan.text)
+    try:
+        state = await _put(context, run, config)
+    except RunConflict:
+        # Perhaps only because a first request counted between our look and our write.
+        state = await _put(context, run, config)
     return _json(run_row(state), 201 if state.created else 200)
+
+
+async def _put(context: Context, run: str, config: RunConfig) -> RunState:
+    """Configurations are compared by what they mean to this version, whichever wrote the text that is stored. The
+    stores compare texts: they are given the stored one where it means the same."""
+    weight = context.settings.problem_weight
+    try:
+        known = await context.store.get_run(run)
+    except UnknownRun:
+        plan = make_plan(config, weight)
+        return await context.store.put_run(run, plan.difficulty, plan.text)
+    if known.kind is None:
+        plan = make_plan(config, weight)
+        try:
+            same = plan.text == plan_from_text(known.config_text, weight).text
+        except Problem_ as problem:
+            if problem.slug == NEWER:
+                raise
+            same = False
+        return await context.store.put_run(run, plan.difficulty, known.config_text if same else plan.text)
+    stored = plan_from_text(known.config_text, weight)
+    if named_plan(config, stored, weight).text != stored.text:
+        raise run_conflict(run)
+    return await context.store.put_run(run, stored.difficulty, known.config_text)
 
 
 @router.get("")
@@ -204,7 +233,13 @@ async def import_run(run: Run, request: Request, context: In) -> Response:
     nothing changes. The epoch rises."""
 
     def accepts(config_text: str) -> None:
-        plan_from_text(config_text, context.settings.problem_weight)
+        try:
+            plan_from_text(config_text, context.settings.problem_weight)
+        except Problem_ as problem:
+            if problem.slug != NEWER:
+                raise
+            # Nothing is stored yet that a newer replica should answer for.
+            raise Problem_(409, "config-not-supported", problem.detail) from None
 
     with context.door.enter(request):
         return _json(run_row(await context.store.import_run(run, context.body_lines(request), accepts)))
