@@ -95,6 +95,13 @@ def test_evaluation_waits_for_nobody(server: Server) -> None:
     assert httpx.get(f"{server.url}/v1/runs/evaluated").status_code == 404
 
 
+def test_evaluation_reads_answers_as_the_run_says(server: Server) -> None:
+    httpx.put(f"{server.url}/v1/runs/said", json={"answer_format": "final_answer"}).raise_for_status()
+    body = rollout("said", 0, phase="eval", gold="7", response="The answer is 7")
+    assert post(server, body).json()["correct"] is True
+    assert post(server, {**body, "answer_format": "boxed"}).json()["correct"] is False
+
+
 def test_a_rewound_run_collects_anew(server: Server) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda i: post(server, rollout("rewound", i)), range(4)))

@@ -109,7 +109,7 @@ class RewardService:
             return dict.fromkeys(runs, request.answer_format)
         found: dict[str | None, AnswerFormat] = {}
         for run in runs:
-            plan = self.default_plan if run is None else await self._readable_plan(run)
+            plan = self.default_plan if run is None else await self.readable_plan(run)
             found[run] = plan.config.answer_format
         return found
 
@@ -175,7 +175,7 @@ class RewardService:
             plan, expected_epoch = await self._arrive(request)
             self._check_needs(request, plan)
         elif request.run is not None:
-            plan = await self._readable_plan(request.run)
+            plan = await self.readable_plan(request.run)
         answer_format = request.answer_format or plan.config.answer_format
         checks = [
             Check(alternatives, rollout.response, answer_format, rollout.truncated)
@@ -320,7 +320,7 @@ class RewardService:
         verdicts: Sequence[tuple[Verdict, ...]] | None,
     ) -> dict[str, Any]:
         """Outcome only: no level, no state, no store."""
-        plan = self.default_plan if request.run is None else await self._readable_plan(request.run)
+        plan = self.default_plan if request.run is None else await self.readable_plan(request.run)
         groups = [
             shaping_group(group, right, status, None, None)
             for group, right, status in zip(_sent(request), correct, statuses, strict=True)
@@ -378,7 +378,7 @@ class RewardService:
             self._known_plans.popitem(last=False)
         return plan
 
-    async def _readable_plan(self, run: str) -> Plan:
+    async def readable_plan(self, run: str) -> Plan:
         """For callers that need no store: the run's plan, else as last seen here, else the server's default."""
         try:
             state = await self._store("get_run", self.store.get_run(run))

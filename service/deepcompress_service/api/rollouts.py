@@ -119,7 +119,9 @@ async def _verify(context: Context, body: RolloutRequest) -> tuple[Arrival | Non
         if body.epoch not in (None, met):
             raise epoch_mismatch(met, body.epoch)
         epoch = met
-    check = Check(golds(body.gold), body.response, answer_format or "boxed", body.truncated)
+    elif answer_format is None:
+        answer_format = (await context.rewards.readable_plan(body.run)).config.answer_format
+    check = Check(golds(body.gold), body.response, answer_format, body.truncated)
     verdict = await context.rewards.verify_one(check, body.run)
     if body.phase == "eval":
         return None, verdict
