@@ -17,6 +17,7 @@ test: lint types pytest
 lint: $(VENV)/dev-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --exclude '*.md' .
+	$(BIN)/python scripts/unasync.py --check
 
 types: $(VENV)/dev-installed
 	$(BIN)/mypy
