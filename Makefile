@@ -25,6 +25,7 @@ quick: $(VENV)/dev-installed
 lint: $(VENV)/dev-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --exclude '*.md' .
+	$(BIN)/python scripts/unasync.py --check
 
 types: $(VENV)/dev-installed
 	$(BIN)/mypy

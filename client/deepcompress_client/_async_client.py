@@ -1,19 +1,18 @@
 """`AsyncClient` and `AsyncRun`: the surface of `Client` and `Run`, with ``await``."""
+#: """`Client` and `Run`: the blocking surface. `AsyncClient` has the same one, with ``await``."""
 
 from __future__ import annotations
 
-import asyncio
-import os
 import random
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from . import _flows, _runs
+from ._async_concurrency import Connections, send_all, sleep
 from ._batches import StepLike, score_request, shape_request, verify_request
-from ._client import CONNECTIONS, MAX_REQUEST_BYTES, MAX_REQUEST_ITEMS
-from ._core import Call, Flow, Options, Reply
+from ._core import CONNECTIONS, MAX_REQUEST_BYTES, MAX_REQUEST_ITEMS, Call, Flow, Options, Reply, T
 from ._retry import Retry
 from ._transport import Attempts, Failure, failure_of, portions_async, reply_from, request_of, whole_file
 from .wire import (
@@ -30,8 +29,6 @@ from .wire import (
 if TYPE_CHECKING:
     import httpx
 
-T = TypeVar("T")
-
 
 class AsyncClient:
     """A connection to the service for asyncio; the arguments and the errors are `Client`'s.
@@ -39,8 +36,18 @@ class AsyncClient:
     It may be used from several event loops, one after the other, and be pickled.
     """
 
-    _http: httpx.AsyncClient | None
-    _home: tuple[int, asyncio.AbstractEventLoop] | None
+    #: """A connection to the service, safe to share between threads, to pickle, and to use after a fork.
+    #:
+    #: ``url``              the service; else DEEPCOMPRESS_URL, else http://127.0.0.1:8321
+    #: ``api_key``          else DEEPCOMPRESS_API_KEY
+    #: ``timeout_s``        longest silence while an answer is awaited, for one try
+    #: ``retry``            how long to go on where the service is away (`Retry`); 4xx answers are never retried
+    #: ``max_request_bytes``, ``max_request_items``  a larger verify or score is sent in parts, with the same result
+    #: ``concurrency``      how many parts of one verify are under way at once
+    #: ``transport``        an `httpx` transport, for tests
+    #:
+    #: Raises the errors of `deepcompress_client.errors`, and nothing of httpx.
+    #: """
 
     def __init__(
         self,
@@ -68,7 +75,7 @@ class AsyncClient:
             headers=headers,
         )
         self._transport = transport
-        self._forget_connections()
+        self._connections = Connections()
 
     # --- verdicts and rewards ---------------------------------------------------------------------------
 
@@ -87,7 +94,8 @@ class AsyncClient:
     ) -> Verdict:
         """Check one response against one gold answer, or a list of alternatives."""
         item = {"gold": gold, "response": response, "truncated": truncated}
-        return (await self.verify([item], answer_format=answer_format))[0]
+        verdicts = await self.verify([item], answer_format=answer_format)
+        return verdicts[0]
 
     async def shape(
         self,
@@ -151,6 +159,17 @@ class AsyncClient:
         **config: Any,
     ) -> AsyncRun:
         """Open a training run; see `Client.run` for what the arguments mean."""
+        #: """Open a training run. Exactly one process of a training does so; the others join it.
+        #:
+        #: ``run("r")``                 a new run; `RunInUse` where it has been trained with, since a training
+        #:                              from step 0 must not be paid against the levels of an older one
+        #: ``run("r", next_step=0)``    a new training, whatever "r" was: its old state is forgotten
+        #: ``run("r", next_step=401)``  a resumed training whose next step is 401: later steps are forgotten
+        #: ``run("r", join=True)``      another process of the same training: nothing is changed
+        #:
+        #: ``strategy`` is a name or ``{"name": ..., parameter: ...}``; ``config`` are the other fields of
+        #: `wire.RunConfig` (``outcome``, ``overlong``, ``answer_format``, ``keep_steps``, ...).
+        #: """
         flow = _runs.open_run(name, _runs.run_config(strategy, config), next_step, join)
         return AsyncRun(self, await self._drive(flow))
 
@@ -181,9 +200,7 @@ class AsyncClient:
         return await self._drive(_flows.ask("/readyz"))
 
     async def close(self) -> None:
-        if self._http is not None and self._home == self._here():
-            await self._http.aclose()
-        self._http = None
+        await self._connections.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -198,30 +215,18 @@ class AsyncClient:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._forget_connections()
+        self._connections = Connections()
 
-    def _forget_connections(self) -> None:
-        self._http = None
-        self._home = None
+    def _connect(self) -> httpx.AsyncClient:
+        import httpx
 
-    @staticmethod
-    def _here() -> tuple[int, asyncio.AbstractEventLoop]:
-        return os.getpid(), asyncio.get_running_loop()
-
-    def _connections(self) -> httpx.AsyncClient:
-        # Connections belong to the event loop (and the process) that opened them.
-        if self._http is None or self._home != self._here():
-            import httpx
-
-            self._home = self._here()
-            self._http = httpx.AsyncClient(
-                base_url=self._options.url,
-                headers=self._options.request_headers(),
-                timeout=httpx.Timeout(self._options.timeout_s, connect=self._options.connect_timeout_s, pool=None),
-                limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
-                transport=self._transport,
-            )
-        return self._http
+        return httpx.AsyncClient(
+            base_url=self._options.url,
+            headers=self._options.request_headers(),
+            timeout=httpx.Timeout(self._options.timeout_s, connect=self._options.connect_timeout_s, pool=None),
+            limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
+            transport=self._transport,
+        )
 
     async def _drive(self, flow: Flow[T]) -> T:
         try:
@@ -235,18 +240,7 @@ class AsyncClient:
     async def _send_all(self, wave: list[Call]) -> list[Reply]:
         if len(wave) == 1:
             return [await self._send(wave[0])]
-        places = asyncio.Semaphore(self._options.concurrency)
-
-        async def in_turn(call: Call) -> Reply:
-            async with places:
-                return await self._send(call)
-
-        try:
-            async with asyncio.TaskGroup() as parts:
-                tasks = [parts.create_task(in_turn(call)) for call in wave]
-        except BaseExceptionGroup as failed:
-            raise failed.exceptions[0] from None
-        return [task.result() for task in tasks]
+        return await send_all(self._send, wave, self._options.concurrency)
 
     async def _send(self, call: Call) -> Reply:
         import httpx
@@ -262,13 +256,14 @@ class AsyncClient:
             wait = attempts.after(reply, failure, time.monotonic(), random.random())
             if wait is None:
                 return attempts.result(reply, failure)
-            await asyncio.sleep(wait)
+            await sleep(wait)
 
     async def _once(self, call: Call, attempt: int) -> Reply:
         request = request_of(call, portions_async(call.body) if isinstance(call.body, Path) else call.body)
+        http = self._connections.get(self._connect)
         if call.into is None:
-            return reply_from(await self._connections().request(**request), attempt)
-        async with self._connections().stream(**request) as response:
+            return reply_from(await http.request(**request), attempt)
+        async with http.stream(**request) as response:
             if not response.is_success:
                 await response.aread()
                 return reply_from(response, attempt)

@@ -1,19 +1,19 @@
+# Generated from _async_client.py by `python scripts/unasync.py`: change that file, not this one.
+# ruff: noqa: I001, UP028 (the order of imports, and a loop that could be "yield from": the source's)
 """`Client` and `Run`: the blocking surface. `AsyncClient` has the same one, with ``await``."""
 
 from __future__ import annotations
 
-import os
 import random
-import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from . import _flows, _runs
+from ._concurrency import Connections, send_all, sleep
 from ._batches import StepLike, score_request, shape_request, verify_request
-from ._core import Call, Flow, Options, Reply
+from ._core import CONNECTIONS, MAX_REQUEST_BYTES, MAX_REQUEST_ITEMS, Call, Flow, Options, Reply, T
 from ._retry import Retry
 from ._transport import Attempts, Failure, failure_of, portions, reply_from, request_of, whole_file
 from .wire import (
@@ -30,12 +30,6 @@ from .wire import (
 if TYPE_CHECKING:
     import httpx
 
-T = TypeVar("T")
-
-MAX_REQUEST_BYTES = 64 * 1024 * 1024
-MAX_REQUEST_ITEMS = 65_536
-CONNECTIONS = 100
-
 
 class Client:
     """A connection to the service, safe to share between threads, to pickle, and to use after a fork.
@@ -50,8 +44,6 @@ class Client:
 
     Raises the errors of `deepcompress_client.errors`, and nothing of httpx.
     """
-
-    _http: httpx.Client | None
 
     def __init__(
         self,
@@ -79,7 +71,7 @@ class Client:
             headers=headers,
         )
         self._transport = transport
-        self._forget_connections()
+        self._connections = Connections()
 
     # --- verdicts and rewards ---------------------------------------------------------------------------
 
@@ -98,7 +90,8 @@ class Client:
     ) -> Verdict:
         """Check one response against one gold answer, or a list of alternatives."""
         item = {"gold": gold, "response": response, "truncated": truncated}
-        return self.verify([item], answer_format=answer_format)[0]
+        verdicts = self.verify([item], answer_format=answer_format)
+        return verdicts[0]
 
     def shape(
         self,
@@ -202,9 +195,7 @@ class Client:
         return self._drive(_flows.ask("/readyz"))
 
     def close(self) -> None:
-        if self._http is not None:
-            self._http.close()
-        self._http = None
+        self._connections.close()
 
     def __enter__(self) -> Self:
         return self
@@ -219,30 +210,18 @@ class Client:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._forget_connections()
+        self._connections = Connections()
 
-    def _forget_connections(self) -> None:
-        self._http = None
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
+    def _connect(self) -> httpx.Client:
+        import httpx
 
-    def _connections(self) -> httpx.Client:
-        if self._pid != os.getpid():  # sockets must not be shared with the process that forked this one
-            self._forget_connections()
-        with self._lock:
-            if self._http is None:
-                import httpx
-
-                self._http = httpx.Client(
-                    base_url=self._options.url,
-                    headers=self._options.request_headers(),
-                    timeout=httpx.Timeout(
-                        self._options.timeout_s, connect=self._options.connect_timeout_s, pool=None
-                    ),
-                    limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
-                    transport=self._transport,
-                )
-            return self._http
+        return httpx.Client(
+            base_url=self._options.url,
+            headers=self._options.request_headers(),
+            timeout=httpx.Timeout(self._options.timeout_s, connect=self._options.connect_timeout_s, pool=None),
+            limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
+            transport=self._transport,
+        )
 
     def _drive(self, flow: Flow[T]) -> T:
         try:
@@ -256,8 +235,7 @@ class Client:
     def _send_all(self, wave: list[Call]) -> list[Reply]:
         if len(wave) == 1:
             return [self._send(wave[0])]
-        with ThreadPoolExecutor(self._options.concurrency, "deepcompress") as pool:
-            return list(pool.map(self._send, wave))
+        return send_all(self._send, wave, self._options.concurrency)
 
     def _send(self, call: Call) -> Reply:
         import httpx
@@ -273,13 +251,14 @@ class Client:
             wait = attempts.after(reply, failure, time.monotonic(), random.random())
             if wait is None:
                 return attempts.result(reply, failure)
-            time.sleep(wait)
+            sleep(wait)
 
     def _once(self, call: Call, attempt: int) -> Reply:
         request = request_of(call, portions(call.body) if isinstance(call.body, Path) else call.body)
+        http = self._connections.get(self._connect)
         if call.into is None:
-            return reply_from(self._connections().request(**request), attempt)
-        with self._connections().stream(**request) as response:
+            return reply_from(http.request(**request), attempt)
+        with http.stream(**request) as response:
             if not response.is_success:
                 response.read()
                 return reply_from(response, attempt)
@@ -366,7 +345,8 @@ class Run(_runs.RunState):
             page = self.client._drive(
                 self._problem_page(cursor, difficulty=difficulty, sort=sort, search=search, limit=page_size)
             )
-            yield from page.problems
+            for problem in page.problems:
+                yield problem
             if (cursor := page.next) is None:
                 return
 

@@ -21,6 +21,9 @@ from ._retry import Retry
 from .errors import InvalidRequest, ServiceError, Unavailable, error_from_problem
 
 DEFAULT_URL = "http://127.0.0.1:8321"
+MAX_REQUEST_BYTES = 64 * 1024 * 1024
+MAX_REQUEST_ITEMS = 65_536
+CONNECTIONS = 100
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)

@@ -1,0 +1,59 @@
+"""What the asyncio client does with tasks: written by hand, as `_concurrency` is for threads.
+
+The two have the same names, so that `_client` can be generated from `_async_client`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from ._core import Call, Reply
+
+if TYPE_CHECKING:
+    import httpx
+
+
+class Connections:
+    """One `httpx.AsyncClient`. Connections belong to the event loop (and the process) that opened them."""
+
+    def __init__(self) -> None:
+        self._http: httpx.AsyncClient | None = None
+        self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
+
+    @staticmethod
+    def _here() -> tuple[int, asyncio.AbstractEventLoop]:
+        return os.getpid(), asyncio.get_running_loop()
+
+    def get(self, connect: Callable[[], httpx.AsyncClient]) -> httpx.AsyncClient:
+        if self._http is None or self._home != self._here():
+            self._home = self._here()
+            self._http = connect()
+        return self._http
+
+    async def close(self) -> None:
+        if self._http is not None and self._home == self._here():
+            await self._http.aclose()
+        self._http = None
+
+
+async def send_all(send: Callable[[Call], Awaitable[Reply]], wave: list[Call], most: int) -> list[Reply]:
+    """The reply to every call, in order; at most `most` are under way at once."""
+    places = asyncio.Semaphore(most)
+
+    async def in_turn(call: Call) -> Reply:
+        async with places:
+            return await send(call)
+
+    try:
+        async with asyncio.TaskGroup() as parts:
+            tasks = [parts.create_task(in_turn(call)) for call in wave]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+async def sleep(seconds: float) -> None:
+    await asyncio.sleep(seconds)

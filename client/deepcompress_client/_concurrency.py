@@ -1,0 +1,53 @@
+"""What the blocking client does with threads: written by hand, as `_async_concurrency` is for asyncio.
+
+The two have the same names, so that `_client` can be generated from `_async_client`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from ._core import Call, Reply
+
+if TYPE_CHECKING:
+    import httpx
+
+
+class Connections:
+    """One `httpx.Client` for all threads of a process, opened by the first that needs it."""
+
+    def __init__(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        self._http: httpx.Client | None = None
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+
+    def get(self, connect: Callable[[], httpx.Client]) -> httpx.Client:
+        if self._pid != os.getpid():  # sockets must not be shared with the process that forked this one
+            self._forget()
+        with self._lock:
+            if self._http is None:
+                self._http = connect()
+            return self._http
+
+    def close(self) -> None:
+        if self._http is not None:
+            self._http.close()
+        self._http = None
+
+
+def send_all(send: Callable[[Call], Reply], wave: list[Call], most: int) -> list[Reply]:
+    """The reply to every call, in order; at most `most` are under way at once."""
+    with ThreadPoolExecutor(most, "deepcompress") as pool:
+        return list(pool.map(send, wave))
+
+
+def sleep(seconds: float) -> None:
+    time.sleep(seconds)

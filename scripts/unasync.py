@@ -1,0 +1,69 @@
+"""Writes the blocking client from the asyncio one, by replacing words.
+
+    python scripts/unasync.py           writes client/deepcompress_client/_client.py
+    python scripts/unasync.py --check   exits 1 where that file is not what would be written
+
+Where a docstring cannot be the same, the blocking one stands below it, in lines that begin with ``#:``.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+COMMAND = "python scripts/unasync.py"
+PACKAGE = Path(__file__).resolve().parent.parent / "client" / "deepcompress_client"
+SOURCE = PACKAGE / "_async_client.py"
+TARGET = PACKAGE / "_client.py"
+
+HEADER = f"""# Generated from {SOURCE.name} by `{COMMAND}`: change that file, not this one.
+# ruff: noqa: I001, UP028 (the order of imports, and a loop that could be "yield from": the source's)
+"""
+
+WORDS = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"\basync (?=def |for |with )", ""),
+        (r"\bawait (?=\w)", ""),
+        (r"\b_async_concurrency\b", "_concurrency"),
+        (r"\bportions_async\b", "portions"),
+        (r"\bAsync(Client|Run|Iterator|BaseTransport)\b", r"\1"),
+        (r"\b__a(enter|exit)__", r"__\1__"),
+        (r"\.a(close|read|iter_bytes)\b", r".\1"),
+    )
+]
+OTHER_DOCSTRING = re.compile(r'^( *)"""(?:(?!""").)*"""\n\n?((?:\1#:[^\n]*\n)+)', re.MULTILINE | re.DOTALL)
+
+
+def replaced(text: str) -> str:
+    for pattern, replacement in WORDS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def image(source: str) -> str:
+    """The blocking module of an asyncio one."""
+    parts, end = [HEADER], 0
+    for found in OTHER_DOCSTRING.finditer(source):
+        parts.append(replaced(source[end : found.start()]))
+        parts.extend(re.sub(r"^( *)#: ?", r"\1", line).rstrip() + "\n" for line in found[2].splitlines())
+        end = found.end()
+    return "".join(parts) + replaced(source[end:])
+
+
+def main(arguments: list[str]) -> int:
+    if arguments not in ([], ["--check"]):
+        print(__doc__, file=sys.stderr)
+        return 2
+    text = image(SOURCE.read_text("utf-8"))
+    if not arguments:
+        TARGET.write_text(text, "utf-8")
+    elif not TARGET.is_file() or TARGET.read_text("utf-8") != text:
+        print(f"{TARGET.name} is not the image of {SOURCE.name}: run `{COMMAND}`", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
