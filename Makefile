@@ -1,7 +1,7 @@
 # The two commands of the README, and the parts of the second. Each makes .venv and installs what it needs.
 #   make demo    the method at work, in a terminal
 #   make test    ruff, mypy and pytest
-#   make quick   the tests that need no server: seconds
+#   make quick   the tests that need no server, in about half a minute
 
 VENV := .venv
 # EXTRAS=dev,trainer runs the trainer's tests too; it brings torch, some gigabytes where its default build is taken.
@@ -9,7 +9,7 @@ EXTRAS := dev
 BIN := $(VENV)/bin
 QUICK := tests/shaping tests/verification/test_judgement.py tests/verification/test_rules.py tests/verification/test_units.py \
     tests/verification/test_verify.py tests/verification/test_extract.py tests/packaging/test_layers.py \
-    tests/packaging/test_documents.py tests/packaging/test_install.py tests/difficulty/test_retention.py
+    tests/packaging/test_documents.py tests/packaging/test_install.py
 
 .PHONY: demo test quick lint types pytest image clean
 

@@ -163,7 +163,7 @@ class AsyncClient:
         #:
         #: ``run("r")``                 a new run; `RunInUse` where it has been trained with, since a training
         #:                              from step 0 must not be paid against the levels of an older one
-        #: ``run("r", next_step=0)``    a new training, whatever "r" was: its old state is forgotten
+        #: ``run("r", next_step=0)``    a new training: the old state of "r" is forgotten
         #: ``run("r", next_step=401)``  a resumed training whose next step is 401: later steps are forgotten
         #: ``run("r", join=True)``      another process of the same training: nothing is changed
         #:

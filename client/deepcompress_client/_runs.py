@@ -46,8 +46,7 @@ def open_run(name: str, config: RunConfig, next_step: int | None, join: bool) ->
     call = Call("PUT", path("runs", name), config.model_dump_json(exclude_unset=True).encode())
     (reply,) = yield [call]
     if next_step == START and (reply.status == 409 or not read(RunInfo, reply).created):
-        # Nothing of the last training is to stay: its settings do not stand in the way, and what is not said now is
-        # the default, not what it had.
+        # A new training: the state and settings of the last one go. Settings that are left out get their defaults.
         yield from rewind(name, None)
         (reply,) = yield [call]
         return read(RunInfo, reply)

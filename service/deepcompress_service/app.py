@@ -38,11 +38,11 @@ from .difficulty.retention import DAY_S
 from .difficulty.store import open_store
 from .observability import logs, tracing
 from .observability.run_metrics import RunMetrics
+from .observability.worker_folders import activity_folder
 from .rendezvous import WaitingRoom, open_rendezvous
 from .server.background import background_tasks
 from .server.expiry import sweeping
 from .server.memory import keep_freed_memory
-from .server.worker_folders import activity_folder
 from .settings import Settings
 
 log = logging.getLogger("deepcompress.app")

@@ -11,7 +11,7 @@ from fastapi import Request
 
 from deepcompress_service.api.admission import Door, Gate, Place
 from deepcompress_service.api.context import Context, in_turn
-from deepcompress_service.api.errors import Problem
+from deepcompress_service.api.errors import ApiError
 
 MIB = 1 << 20
 
@@ -28,7 +28,7 @@ def request_of(length: int | None, encoding: str = "identity") -> Request:
     return Request({"type": "http", "headers": headers, "state": {}}, receive)  # type: ignore[arg-type]
 
 
-def refused(problem: pytest.ExceptionInfo[Problem], status: int, slug: str) -> None:
+def refused(problem: pytest.ExceptionInfo[ApiError], status: int, slug: str) -> None:
     assert (problem.value.status, problem.value.slug) == (status, slug)
     assert int(problem.value.response().headers["retry-after"]) >= 1
 
@@ -59,7 +59,7 @@ def test_a_full_line_is_a_429_for_that_run_alone() -> None:
         async with gate.turn("x"):
             waiting = [asyncio.create_task(_take(gate, "busy", order)) for _ in range(2)]
             await asyncio.sleep(0)
-            with pytest.raises(Problem) as refused:
+            with pytest.raises(ApiError) as refused:
                 await _take(gate, "busy", order)
             assert (refused.value.status, refused.value.slug) == (429, "run-queue-full")
             waiting.append(asyncio.create_task(_take(gate, "other", order)))
@@ -92,7 +92,7 @@ def test_the_door_weighs_what_a_body_declares_and_what_it_turns_out_to_be() -> N
     with door.enter(request_of(60)), door.enter(request_of(None)), door.enter(request_of(5, "zstd")):
         # What is not declared or is packed may be as large as any.
         assert door.bytes == 80 * MIB + 60
-        with pytest.raises(Problem) as problem, door.enter(request_of(30 * MIB)):
+        with pytest.raises(ApiError) as problem, door.enter(request_of(30 * MIB)):
             pass
         refused(problem, 503, "overloaded")
         small = request_of(10 * MIB)
@@ -100,7 +100,7 @@ def test_the_door_weighs_what_a_body_declares_and_what_it_turns_out_to_be() -> N
             place: Place = small.state.place
             place.weigh(MIB)
             assert door.bytes == 81 * MIB + 60
-            with pytest.raises(Problem) as problem:
+            with pytest.raises(ApiError) as problem:
                 place.weigh(30 * MIB)
             refused(problem, 503, "overloaded")
     assert (door.requests, door.bytes) == (0, 0)
@@ -111,7 +111,7 @@ def test_a_body_that_is_alone_may_weigh_more_than_all_may() -> None:
     request = request_of(10)
     with door.enter(request):
         request.state.place.weigh(5 * MIB)
-        with pytest.raises(Problem), door.enter(request_of(1)):
+        with pytest.raises(ApiError), door.enter(request_of(1)):
             pass
     assert door.bytes == 0
 
@@ -120,7 +120,7 @@ def test_a_run_that_holds_its_share_of_bytes_leaves_room_for_others() -> None:
     async def scenario() -> None:
         gate = Gate(max_active=8, max_waiting_per_run=100, max_bytes_per_run=10)
         async with gate.turn("greedy", 6):
-            with pytest.raises(Problem) as problem:
+            with pytest.raises(ApiError) as problem:
                 async with gate.turn("greedy", 6):
                     pass
             refused(problem, 429, "run-queue-full")
@@ -148,7 +148,7 @@ def test_a_caller_that_hangs_up_leaves_the_line_and_its_work_undone() -> None:
             for _ in range(10):  # more than the line holds
                 request = request_of(0)
                 request.state.place = Place(Door(1, 1, 1), 0)
-                with pytest.raises(Problem) as problem:
+                with pytest.raises(ApiError) as problem:
                     await in_turn(request, cast(Context, context), "busy", work)
                 assert problem.value.slug == "abandoned"
                 await asyncio.sleep(0)  # the cancelled one gets its turn to leave

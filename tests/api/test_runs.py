@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from deepcompress_service.api.plan import plan_from_text
+from deepcompress_service.difficulty.errors import UnknownRun
 
 from .conftest import shape_body
 from .test_verbs import problem
@@ -262,3 +263,56 @@ def test_an_import_whose_configuration_will_not_do_changes_nothing(service: Test
     problem(answer, 409, "config-not-supported")
     assert service.get(f"/v1/runs/{run}/export").text == exported
     assert service.get("/v1/runs").status_code == 200
+
+
+def test_a_run_deleted_between_the_look_and_the_write_gets_the_configuration_sent(
+    service: TestClient, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.put(f"/v1/runs/{run}", json={"keep_steps": 7})
+    service.post("/v1/shape", json=shape_body(run, 1, ("p", [True, False], [10, 20])))
+    store = service.app.state.context.store  # type: ignore[attr-defined]
+    get_run = store.get_run
+
+    async def get_then_delete(name: str) -> Any:
+        state = await get_run(name)
+        await store.delete_run(name)
+        return state
+
+    monkeypatch.setattr(store, "get_run", get_then_delete)
+    answer = service.put(f"/v1/runs/{run}", json={})
+    monkeypatch.undo()
+    assert answer.status_code == 201
+    assert answer.json()["config"]["keep_steps"] == 64
+    assert service.get(f"/v1/runs/{run}").json()["config"]["keep_steps"] == 64
+
+
+def test_a_rollout_that_loses_the_race_to_create_its_run_uses_the_configuration_that_won(
+    service: TestClient, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.put(f"/v1/runs/{run}", json={"answer_format": "final_answer"})
+    service.post("/v1/shape", json=shape_body(run, 1, ("p", [True, False], [10, 20])))
+    store = service.app.state.context.store  # type: ignore[attr-defined]
+    get_run = store.get_run
+    looks = []
+
+    async def unknown_at_first(name: str) -> Any:
+        looks.append(name)
+        if len(looks) == 1:
+            raise UnknownRun(name)
+        return await get_run(name)
+
+    monkeypatch.setattr(store, "get_run", unknown_at_first)
+    rollout = {
+        "run": run,
+        "step": 2,
+        "problem_id": "q",
+        "group_size": 1,
+        "rollout_index": 0,
+        "gold": "7",
+        "response": "The answer is 7",
+        "tokens": 5,
+    }
+    answer = service.post("/v1/rollouts", json=rollout)
+    assert answer.status_code == 200, answer.text
+    assert len(looks) > 1
+    assert answer.json()["correct"] is True

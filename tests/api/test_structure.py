@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deepcompress_client.wire import ScoreRequest, VerifyRequest
 from deepcompress_service.api import structure
+from deepcompress_service.api.body import parse
 from deepcompress_service.api.structure import Structure, structure_of
 
 from .test_verbs import problem
@@ -109,3 +112,33 @@ def test_requests_without_a_batch_have_small_bodies(service: TestClient, path: s
     method = "PUT" if path == "/v1/runs/small-1" else "POST"
     answer = service.request(method, path, content=b" " * (1 << 20) + b"{}")
     problem(answer, 413, "too-large")
+
+
+ROLLOUT = {"response": "", "tokens": 812, "truncated": False}
+BODIES = {
+    "verify": (VerifyRequest, {"items": [{"id": "a", "gold": "1", "response": ""}] * 30_000}),
+    "score": (
+        ScoreRequest,
+        {
+            "run": "r",
+            "step": 1,
+            "groups": [{"problem_id": f"p{n}", "gold": "1", "rollouts": [ROLLOUT] * 15} for n in range(2_000)],
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_the_weight_of_a_body_is_at_least_the_memory_that_parsing_takes(name: str) -> None:
+    """Many small items without text: the parsed models are nearly all of the memory."""
+    model, body = BODIES[name]
+    raw = json.dumps(body).encode()
+    tracemalloc.start()
+    try:
+        parsed = parse(model, raw)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert parsed is not None
+    weight = len(raw) + structure_of(raw).memory
+    assert peak <= weight <= 4 * peak

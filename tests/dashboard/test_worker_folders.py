@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deepcompress_service.server.worker_folders import activity_folder, metrics_folder, prepare
+from deepcompress_service.observability.worker_folders import activity_folder, metrics_folder, prepare
 
 
 def test_an_operators_prometheus_folder_gets_counters_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,12 +62,12 @@ def _healthcheck() -> list[str]:
 
 
 def test_the_health_check_says_no_where_nothing_listens() -> None:
-    """Asked on a port of this test's own: somebody may well serve on the image's port on this machine."""
+    """The test asks a port of its own, since another program may serve on the image's port."""
     command = _healthcheck()
     assert command[0] == "python"
     (port,) = re.findall(r"DEEPCOMPRESS_PORT=(\d+)", DOCKERFILE)
     with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))  # bound and not listening: it refuses, and nobody else can take it
+        held.bind(("127.0.0.1", 0))  # a bound port that does not listen refuses connections
         elsewhere = [word.replace(f"127.0.0.1:{port}/", f"127.0.0.1:{held.getsockname()[1]}/") for word in command]
         assert elsewhere != command, "the health check asks the port that the image serves"
         result = subprocess.run([sys.executable, *elsewhere[1:]], capture_output=True, timeout=30)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from ..observability import metrics
-from .errors import Problem
+from .errors import ApiError
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class Door:
     @contextmanager
     def enter(self, request: Request, most: int | None = None) -> Iterator[None]:
         """Hold a place while the request is worked on, of `most` bytes where that is less than bodies may have.
-        Raises a 503 Problem where there is none."""
+        Raises a 503 ApiError where there is none."""
         place = Place(self, self._weight(request, most or self._max_body))
         if self.requests >= self._max_requests or (self.requests and self.bytes + place.weight > self._max_bytes):
             raise self._full()
@@ -59,16 +59,16 @@ class Door:
             self._move(-1, -place.weight)
 
     def weigh(self, place: Place, weight: int) -> None:
-        """What a body turned out to take. Raises a 503 Problem where that is more than there is room for."""
+        """What a body turned out to take. Raises a 503 ApiError where that is more than there is room for."""
         if weight > place.weight and self.requests > 1 and self.bytes + weight - place.weight > self._max_bytes:
             raise self._full()
         self._move(0, weight - place.weight)
         place.weight = weight
 
     @staticmethod
-    def _full() -> Problem:
+    def _full() -> ApiError:
         metrics.REJECTED.labels("overloaded").inc()
-        return Problem(503, "overloaded", "too much is in progress; the same request later will do", retry_after=1)
+        return ApiError(503, "overloaded", "too much is in progress; the same request later will do", retry_after=1)
 
     @staticmethod
     def _weight(request: Request, most: int) -> int:
@@ -102,7 +102,7 @@ class Gate:
 
     @asynccontextmanager
     async def turn(self, run: str, weight: int = 0) -> AsyncIterator[None]:
-        """Wait for a place and hold it. Raises a 429 Problem where the run's line is full, or where the run holds
+        """Wait for a place and hold it. Raises a 429 ApiError where the run's line is full, or where the run holds
         as many bytes as one may."""
         if self._held[run] and self._held[run] + weight > self._max_bytes:
             raise self._refused()
@@ -122,9 +122,9 @@ class Gate:
                 del self._held[run]
 
     @staticmethod
-    def _refused() -> Problem:
+    def _refused() -> ApiError:
         metrics.REJECTED.labels("run-queue-full").inc()
-        return Problem(429, "run-queue-full", "this run has too many requests waiting", retry_after=1)
+        return ApiError(429, "run-queue-full", "this run has too many requests waiting", retry_after=1)
 
     async def _wait(self, run: str) -> None:
         line = self._lines.setdefault(run, deque())

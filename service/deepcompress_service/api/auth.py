@@ -32,7 +32,7 @@ from limits import RateLimitItemPerSecond
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
-from .errors import Problem
+from .errors import ApiError
 
 log = logging.getLogger("deepcompress.auth")
 
@@ -84,18 +84,18 @@ class KeyRing:
         return bool(self._fixed) or self._file is not None
 
     def check(self, request: Request) -> Grant:
-        """What the request's sender may do. Raises a 401, 403 or 429 Problem."""
+        """What the request's sender may do. Raises a 401, 403 or 429 ApiError."""
         if request.url.path in OPEN_PATHS or not self.closed:
             return EVERYBODY
         self._refresh()
         grant = self._find(request)
         if grant.access == "read" and request.method not in _SAFE_METHODS:
-            raise Problem(403, "read-only-key", "this key may only read")
+            raise ApiError(403, "read-only-key", "this key may only read")
         run = request.path_params.get("run")
         if run is not None:
             require_run(grant, run)
         if self._rate is not None and not self._limiter.hit(self._rate, grant.name):
-            raise Problem(429, "rate-limited", "this key sends too many requests", retry_after=1)
+            raise ApiError(429, "rate-limited", "this key sends too many requests", retry_after=1)
         return grant
 
     def _find(self, request: Request) -> Grant:
@@ -107,7 +107,7 @@ class KeyRing:
             if hmac.compare_digest(digest, known):
                 found = grant
         if found is None or (basic and request.method not in _SAFE_METHODS):
-            raise Problem(401, "unauthorized", "send a valid API key as 'Authorization: Bearer KEY'")
+            raise ApiError(401, "unauthorized", "send a valid API key as 'Authorization: Bearer KEY'")
         return found
 
     def _refresh(self) -> None:
@@ -126,9 +126,9 @@ class KeyRing:
 
 
 def require_run(grant: Grant, run: str) -> None:
-    """Raises a 403 Problem where the key is not for this run."""
+    """Raises a 403 ApiError where the key is not for this run."""
     if not grant.allows_run(run):
-        raise Problem(403, "run-not-allowed", "this key is not for this run")
+        raise ApiError(403, "run-not-allowed", "this key is not for this run")
 
 
 def _sent_key(request: Request) -> tuple[str, bool]:

@@ -20,16 +20,16 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
-from .errors import Problem, abandoned, from_validation
+from .errors import ApiError, abandoned, from_validation
 
 Model = TypeVar("Model", bound=BaseModel)
 PIECE = 1 << 18
 """Bytes that one step of unpacking gives at most, where that can be said."""
 
 
-def too_large(what: str, limit: int) -> Problem:
+def too_large(what: str, limit: int) -> ApiError:
     """A 413 that names what was too large and the limit."""
-    return Problem(413, "too-large", f"{what} is over the limit of {limit}", limit=limit)
+    return ApiError(413, "too-large", f"{what} is over the limit of {limit}", limit=limit)
 
 
 async def read_body(request: Request, limit: int, timeout: float) -> bytes | bytearray:  # noqa: ASYNC109
@@ -43,7 +43,7 @@ async def read_body(request: Request, limit: int, timeout: float) -> bytes | byt
     except ClientDisconnect:
         raise abandoned() from None
     except TimeoutError:
-        raise Problem(408, "body-timeout", f"the body did not arrive within {timeout:g} seconds") from None
+        raise ApiError(408, "body-timeout", f"the body did not arrive within {timeout:g} seconds") from None
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding in ("", "identity"):
         return raw
@@ -80,7 +80,7 @@ async def _pieces(request: Request, limit: int, timeout: float) -> AsyncIterator
         except ClientDisconnect:
             raise abandoned() from None
         except TimeoutError:
-            raise Problem(408, "body-timeout", f"no more of the body came within {timeout:g} seconds") from None
+            raise ApiError(408, "body-timeout", f"no more of the body came within {timeout:g} seconds") from None
         for piece in _unpacked(unpack, chunk, encoding):
             size += len(piece)
             if size > limit:
@@ -139,7 +139,7 @@ def _unpacker(encoding: str) -> _Unpacker:
         return _Gzip()
     if encoding == "zstd":
         return _Zstd()
-    raise Problem(415, "unsupported-encoding", "send the body plain, or with gzip or zstd")
+    raise ApiError(415, "unsupported-encoding", "send the body plain, or with gzip or zstd")
 
 
 async def _receive(request: Request, limit: int) -> bytes | bytearray:
@@ -189,12 +189,12 @@ def _unpacked(unpack: _Unpacker, chunk: bytes, encoding: str) -> Iterator[bytes]
     try:
         yield from unpack.feed(chunk)
     except (zlib.error, zstandard.ZstdError):
-        raise Problem(400, "bad-compression", f"the body is not valid {encoding}") from None
+        raise ApiError(400, "bad-compression", f"the body is not valid {encoding}") from None
 
 
 def _refuse_broken(unpack: _Unpacker, encoding: str) -> None:
     if not unpack.whole:
-        raise Problem(400, "bad-compression", f"the body ends in the middle of its {encoding} stream")
+        raise ApiError(400, "bad-compression", f"the body ends in the middle of its {encoding} stream")
 
 
 def parse(model: type[Model], raw: bytes | bytearray) -> Model:

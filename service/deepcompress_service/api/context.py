@@ -20,7 +20,7 @@ from ..settings import Settings
 from .admission import Door, Gate
 from .auth import Grant, KeyRing
 from .body import body_lines, parse, read_body, too_large
-from .errors import Problem, abandoned
+from .errors import ApiError, abandoned
 from .rewards import RewardService
 from .structure import structure_of
 
@@ -67,7 +67,7 @@ class Context:
         if found.objects > most + 1:
             raise too_large("the number of items", most)
         if found.crowded:
-            raise Problem(413, "too-large", "the body has more fields and values than a request of its items has")
+            raise ApiError(413, "too-large", "the body has more fields and values than a request of its items has")
         request.state.place.weigh(len(raw) + found.memory)
 
     def body_lines(self, request: Request) -> AsyncIterator[str]:
@@ -94,7 +94,7 @@ def _refuse_cross_origin(request: Request) -> None:
     if origin is None or request.method in ("GET", "HEAD"):
         return
     if origin.partition("://")[2] != request.headers.get("host"):
-        raise Problem(403, "cross-origin", "requests from pages of other origins are refused")
+        raise ApiError(403, "cross-origin", "requests from pages of other origins are refused")
 
 
 def grant_of(request: Request) -> Grant:
@@ -110,7 +110,7 @@ async def in_turn(
     request: Request, context: Context, run: str | None, work: Callable[[], Coroutine[Any, Any, T]]
 ) -> T:
     """The result of the work, done when it is the run's turn; given up, and its place in the line with it, when
-    the caller hangs up. Raises a 429 Problem where the run's line is full."""
+    the caller hangs up. Raises a 429 ApiError where the run's line is full."""
 
     async def wait_and_work() -> T:
         async with context.gate.turn(run or "", request.state.place.weight):

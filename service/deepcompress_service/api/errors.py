@@ -80,7 +80,7 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
 """How errors look, for the OpenAPI description."""
 
 
-class Problem(Exception):
+class ApiError(Exception):
     """An error on its way to the caller. `slug` is stable; `detail` says what to do."""
 
     def __init__(
@@ -110,39 +110,39 @@ class Problem(Exception):
         return Response(orjson.dumps(body), self.status, headers=headers, media_type="application/problem+json")
 
 
-def invalid(field: str, detail: str, slug: str = "invalid-request") -> Problem:
+def invalid(field: str, detail: str, slug: str = "invalid-request") -> ApiError:
     """A 422 that names the field."""
-    return Problem(422, slug, f"{field}: {detail}" if field else detail, errors=[{"field": field, "detail": detail}])
+    return ApiError(422, slug, f"{field}: {detail}" if field else detail, errors=[{"field": field, "detail": detail}])
 
 
-def abandoned() -> Problem:
+def abandoned() -> ApiError:
     """For a caller that hung up: nobody reads it, but logs and metrics say what happened."""
-    return Problem(499, "abandoned", "the caller hung up")
+    return ApiError(499, "abandoned", "the caller hung up")
 
 
-def from_validation(error: ValidationError) -> Problem:
+def from_validation(error: ValidationError) -> ApiError:
     """A 422 that names the fields, without their contents."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     fields = [{"field": ".".join(str(part) for part in e["loc"]), "detail": e["msg"]} for e in found[:20]]
     first = fields[0]
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     where = f"{first['field']}: " if first["field"] else ""
-    return Problem(422, "invalid-request", f"{where}{first['detail']}{more}", errors=fields)
+    return ApiError(422, "invalid-request", f"{where}{first['detail']}{more}", errors=fields)
 
 
-def from_difficulty(error: difficulty.DifficultyError) -> Problem:
+def from_difficulty(error: difficulty.DifficultyError) -> ApiError:
     """The problem for a store's refusal."""
     status = STATUS_OF.get(error.slug, 500)
     retry_after = 1.0 if status == 503 else None
     facts = {key: value for key, value in error.facts.items() if isinstance(value, str | int | float | None)}
-    return Problem(status, error.slug, error.detail, retry_after=retry_after, **facts)
+    return ApiError(status, error.slug, error.detail, retry_after=retry_after, **facts)
 
 
 def install(app: FastAPI) -> None:
     """Make every error that leaves the app a problem."""
 
-    @app.exception_handler(Problem)
-    async def _problem(_: Request, error: Problem) -> Response:
+    @app.exception_handler(ApiError)
+    async def _problem(_: Request, error: ApiError) -> Response:
         return error.response()
 
     @app.exception_handler(difficulty.DifficultyError)
@@ -153,11 +153,11 @@ def install(app: FastAPI) -> None:
     async def _busy(_: Request, error: PoolBusy) -> Response:
         metrics.REJECTED.labels("verifier-queue-full").inc()
         detail = "too many answers wait to be checked; the same request later will do"
-        return Problem(503, "overloaded", detail, retry_after=1).response()
+        return ApiError(503, "overloaded", detail, retry_after=1).response()
 
     @app.exception_handler(PoolClosed)
     async def _closed(_: Request, error: PoolClosed) -> Response:
-        return Problem(
+        return ApiError(
             503, "stopping", "the service is being stopped; another replica will do", retry_after=1
         ).response()
 
@@ -165,7 +165,7 @@ def install(app: FastAPI) -> None:
     async def _strategy(_: Request, error: StrategyError) -> Response:
         # The groups are counted; the same request after the strategy is mended is a replay, and gets its rewards.
         log.error("a strategy failed: %s", error.message)
-        return Problem(500, "strategy-failed", f"{error.field}: {error.message}").response()
+        return ApiError(500, "strategy-failed", f"{error.field}: {error.message}").response()
 
     @app.exception_handler(ValidationError)
     async def _validation(_: Request, error: ValidationError) -> Response:
@@ -180,10 +180,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def _http(_: Request, error: HTTPException) -> Response:
         slug = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, f"http-{error.status_code}")
-        return Problem(error.status_code, slug, str(error.detail)).response()
+        return ApiError(error.status_code, slug, str(error.detail)).response()
 
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, error: Exception) -> Response:
         # The type alone: a message may quote the text that caused it.
         log.error("unexpected %s on %s", type(error).__name__, request.url.path, exc_info=error)
-        return Problem(500, "internal-error", "an error of the service itself; its log says more").response()
+        return ApiError(500, "internal-error", "an error of the service itself; its log says more").response()

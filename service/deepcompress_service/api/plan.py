@@ -15,7 +15,7 @@ from deepcompress_client.wire import Outcome, Overlong, RunConfig
 from ..difficulty.model import Accumulator, DifficultyConfig
 from ..shaping import ConfigError, Reward, reward_from_config
 from ..shaping.registry import LEVEL_PARAMS, find
-from .errors import Problem, from_validation, invalid
+from .errors import ApiError, from_validation, invalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Plan:
 
 
 def make_plan(config: RunConfig, problem_weight: float) -> Plan:
-    """Fill in and check a configuration. Raises a 422 Problem that names the field."""
+    """Fill in and check a configuration. Raises a 422 ApiError that names the field."""
     # What is left out is the strategy's published outcome, not the wire's default: rules differ in it.
     outcome = config.outcome.model_dump(exclude_unset=True) if "outcome" in config.model_fields_set else {}
     try:
@@ -82,12 +82,12 @@ def plan_from_text(text: str, problem_weight: float) -> Plan:
         return make_plan(RunConfig.model_validate_json(orjson.dumps(known)), problem_weight)
     except orjson.JSONDecodeError:
         detail = "it is not JSON"
-    except (Problem, ValidationError) as error:
-        problem = error if isinstance(error, Problem) else from_validation(error)
+    except (ApiError, ValidationError) as error:
+        problem = error if isinstance(error, ApiError) else from_validation(error)
         if problem.slug == NEWER:
             raise
         detail = problem.detail
-    raise Problem(
+    raise ApiError(
         409, "config-not-supported", f"this server cannot run the run's stored configuration: {detail}"
     ) from None
 
@@ -125,7 +125,7 @@ def _known_strategy(stored: Any, own: tuple[str, ...], path: str) -> Any:
 def _known(stored: dict[str, Any], known: Collection[str], path: str) -> dict[str, Any]:
     for name, value in stored.items():
         if name not in known and value is not None:
-            raise Problem(
+            raise ApiError(
                 503,
                 NEWER,
                 f"the run's stored configuration has {path}{name}, which this version of the service does not know: "

@@ -226,7 +226,7 @@ class RewardService:
         return (await self._verdicts([check], run))[0]
 
     def check_gold(self, field: str, gold: str | list[str]) -> None:
-        """Raises a 413 Problem where the gold is over its limit."""
+        """Raises a 413 ApiError where the gold is over its limit."""
         self._check_gold(field, gold)
 
     async def _arrive(self, request: ShapeRequest | ScoreRequest) -> tuple[Plan, int | None]:

@@ -29,7 +29,7 @@ from ..rendezvous import Arrival, Cohort, Collecting, Refused
 from .auth import require_run
 from .body import documented
 from .context import Context, In, grant_of, in_turn, unless_abandoned
-from .errors import Problem, invalid
+from .errors import ApiError, invalid
 from .translate import golds, verdict_row
 
 router = APIRouter(prefix="/v1")
@@ -78,12 +78,12 @@ async def rollout(request: Request, context: In) -> Response:
     if arrival is None:
         return _answer(await context.rewards.shape(alone), group_size, place, 0, verdict)
     if context.waiting.full:
-        raise Problem(503, "overloaded", "too many rollouts wait for their groups", retry_after=1)
+        raise ApiError(503, "overloaded", "too many rollouts wait for their groups", retry_after=1)
     stand = await unless_abandoned(request, context.waiting.meet(arrival, context.settings.rollout_wait))
     if isinstance(stand, Refused):
-        raise Problem(409, f"rollout-{stand.why}", _REFUSALS[stand.why])
+        raise ApiError(409, f"rollout-{stand.why}", _REFUSALS[stand.why])
     if isinstance(stand, Collecting):
-        raise Problem(
+        raise ApiError(
             503,
             "group-incomplete",
             f"{stand.arrived} of {group_size} rollouts have arrived; the same request again waits on",

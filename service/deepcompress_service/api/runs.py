@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -29,7 +30,7 @@ from ..difficulty.model import Checkpoint, ProblemState, RunState, StepStatistic
 from ..difficulty.refusals import run_conflict
 from .body import documented
 from .context import Context, In, grant_of
-from .errors import Problem as Problem_
+from .errors import ApiError
 from .plan import NEWER, make_plan, named_plan, plan_from_text
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
@@ -80,8 +81,10 @@ async def put_run(run: Run, request: Request, context: In) -> Response:
 
 
 async def _put(context: Context, run: str, config: RunConfig) -> RunState:
-    """Configurations are compared by what they mean to this version, whichever wrote the text that is stored. The
-    stores compare texts: they are given the stored one where it means the same."""
+    """Create the run, or compare configurations by their meaning in this version, whichever version stored the text.
+
+    Stores compare texts, so they are given the stored one where it means the same. Raises `RunConflict`.
+    """
     weight = context.settings.problem_weight
     try:
         known = await context.store.get_run(run)
@@ -92,7 +95,7 @@ async def _put(context: Context, run: str, config: RunConfig) -> RunState:
         plan = make_plan(config, weight)
         try:
             same = plan.text == plan_from_text(known.config_text, weight).text
-        except Problem_ as problem:
+        except ApiError as problem:
             if problem.slug == NEWER:
                 raise
             same = False
@@ -100,7 +103,12 @@ async def _put(context: Context, run: str, config: RunConfig) -> RunState:
     stored = plan_from_text(known.config_text, weight)
     if named_plan(config, stored, weight).text != stored.text:
         raise run_conflict(run)
-    return await context.store.put_run(run, stored.difficulty, known.config_text)
+    state = await context.store.put_run(run, stored.difficulty, known.config_text)
+    if not state.created:
+        return state
+    # The run was deleted since we looked, and is now new: it takes this request's configuration.
+    plan = make_plan(config, weight)
+    return replace(await context.store.put_run(run, plan.difficulty, plan.text), created=True)
 
 
 @router.get("")
@@ -235,11 +243,11 @@ async def import_run(run: Run, request: Request, context: In) -> Response:
     def accepts(config_text: str) -> None:
         try:
             plan_from_text(config_text, context.settings.problem_weight)
-        except Problem_ as problem:
+        except ApiError as problem:
             if problem.slug != NEWER:
                 raise
             # Nothing is stored yet that a newer replica should answer for.
-            raise Problem_(409, "config-not-supported", problem.detail) from None
+            raise ApiError(409, "config-not-supported", problem.detail) from None
 
     with context.door.enter(request):
         return _json(run_row(await context.store.import_run(run, context.body_lines(request), accepts)))

@@ -49,8 +49,8 @@ def serve(
     import uvicorn
     from pydantic import ValidationError
 
+    from deepcompress_service.observability.worker_folders import prepare
     from deepcompress_service.server.http_protocol import IDLE_S, Connection, allow_connections
-    from deepcompress_service.server.worker_folders import prepare
     from deepcompress_service.settings import Settings, explain
 
     from .output import fail, without_password

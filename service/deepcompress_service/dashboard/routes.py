@@ -18,7 +18,7 @@ from fastapi.responses import StreamingResponse
 from ..activity.recent import RunActivity
 from ..api.auth import Grant
 from ..api.context import Context, In, grant_of
-from ..api.errors import Problem
+from ..api.errors import ApiError
 from ..api.runs import Run, problem_row
 from .board import EVERY, Board, Shared
 from .health import health
@@ -72,7 +72,7 @@ def _file(name: str) -> tuple[bytes, str, str] | None:
 def _answer(request: Request, name: str) -> Response:
     found = _file(name)
     if found is None:
-        raise Problem(404, "not-found", "the dashboard has no such file")
+        raise ApiError(404, "not-found", "the dashboard has no such file")
     content, kind, tag = found
     # Asked about every time, sent only when it changed: a new version of the service is a new page at once.
     headers = {"ETag": tag, "Cache-Control": "no-cache", "Content-Security-Policy": POLICY}
@@ -148,7 +148,7 @@ def _watchers(request: Request) -> Watchers:
 def _streamed(request: Request, context: Context, grant: Grant, stream: RunStream | CardStream, run: str) -> Response:
     watchers = _watchers(request)
     if watchers.count >= MAX_VIEWERS or context.draining:
-        raise Problem(503, "too-many-viewers", "too many pages are open on this process", retry_after=5)
+        raise ApiError(503, "too-many-viewers", "too many pages are open on this process", retry_after=5)
 
     async def body() -> AsyncIterator[bytes]:
         watchers.count += 1
@@ -164,7 +164,7 @@ def _streamed(request: Request, context: Context, grant: Grant, stream: RunStrea
                     checked = time.monotonic()
                     if context.keys.check(request) != grant:
                         return
-        except Problem:
+        except ApiError:
             return
         finally:
             watchers.count -= 1

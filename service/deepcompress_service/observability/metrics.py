@@ -30,8 +30,7 @@ from prometheus_client import (
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from ..server.memory import resident_bytes
-from ..server.worker_folders import metrics_folder
+from .worker_folders import metrics_folder
 
 if TYPE_CHECKING:
     from deepcompress_verify import Verdict
@@ -150,9 +149,9 @@ class PoolMeter:
             self._ended[how] = now
 
 
-def note_memory() -> None:
-    """The resident memory of this process; its peak where only that is told."""
-    MEMORY.set(resident_bytes() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+def note_memory(resident_bytes: int) -> None:
+    """Set the gauge of this process's memory. Where `resident_bytes` is 0 (unknown), it is the peak."""
+    MEMORY.set(resident_bytes or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
 class _Given(Collector):

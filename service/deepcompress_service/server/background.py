@@ -11,16 +11,16 @@ from contextlib import asynccontextmanager
 
 from ..api.context import Context
 from ..observability import metrics
-from .memory import FreedMemory
+from .memory import FreedMemory, resident_bytes
 
 EVERY_S = 1.0
-log = logging.getLogger("deepcompress.pulse")
+log = logging.getLogger("deepcompress.background")
 
 
 @asynccontextmanager
 async def background_tasks(context: Context) -> AsyncIterator[None]:
-    """Beat until the block ends."""
-    task = asyncio.create_task(_beat(context))
+    """Run the once-a-second task until the block ends."""
+    task = asyncio.create_task(_every_second(context))
     try:
         yield
     finally:
@@ -29,17 +29,17 @@ async def background_tasks(context: Context) -> AsyncIterator[None]:
             await task
 
 
-async def _beat(context: Context) -> None:
+async def _every_second(context: Context) -> None:
     meter = metrics.PoolMeter()
     freed = FreedMemory()
     while True:
         meter.note(context.pool.stats())
         metrics.WAITING.set(context.gate.waiting)
         freed.look()
-        metrics.note_memory()
+        metrics.note_memory(resident_bytes())
         try:
             await context.windows.publish()
         except OSError as error:
-            # A full disk dims the dashboards of the other workers, and nothing else.
+            # If the disk is full, only the other workers' dashboards go stale.
             log.warning("the windows of this process cannot be shared: %s", type(error).__name__)
         await asyncio.sleep(EVERY_S)

@@ -25,7 +25,7 @@ from deepcompress_client.wire import MAX_COUNT, ShapeRequest
 from ...difficulty.errors import StoreUnavailable
 from ...rendezvous import Arrival, Cohort, Collecting, Refused, Released
 from ..context import Context
-from ..errors import Problem, invalid
+from ..errors import ApiError, invalid
 
 TASK, ROLLOUT = "_ng_task_index", "_ng_rollout_index"
 GROUP, ATTEMPT = "_ng_group_id", "_ng_group_attempt"
@@ -150,7 +150,7 @@ class Waiting:
         packed = zlib.compress(json.dumps(row).encode(), 1)
         row.clear()
         if self._count >= self._most or self._bytes + len(packed) > self._most_bytes:
-            raise Problem(503, "overloaded", "too many rollouts wait for their groups", retry_after=5)
+            raise ApiError(503, "overloaded", "too many rollouts wait for their groups", retry_after=5)
         self._count += 1
         self._bytes += len(packed)
         try:
@@ -165,7 +165,7 @@ async def meet(context: Context, run: str, ready: Ready, timeout_s: float) -> Sh
     until = asyncio.get_running_loop().time() + timeout_s + GRACE_S
     state = await _through_outages(lambda: context.store.get_run(run), until)
     if state.config.groups_per_step is None:
-        raise Problem(
+        raise ApiError(
             409,
             "groups-per-step-required",
             f"create the run {run} with groups_per_step: without steps, each group would be one",
@@ -183,13 +183,13 @@ async def meet(context: Context, run: str, ready: Ready, timeout_s: float) -> Sh
         renewal="attempt" if place.named else "content",
     )
     if context.waiting.full:
-        raise Problem(503, "overloaded", "too many rollouts wait for their groups", retry_after=5)
+        raise ApiError(503, "overloaded", "too many rollouts wait for their groups", retry_after=5)
     left = until - asyncio.get_running_loop().time()
     stand = await context.waiting.meet(arrival, left, patient=True)
     if isinstance(stand, Refused):
-        raise Problem(409, "cohort-conflict", _REFUSALS[stand.why])
+        raise ApiError(409, "cohort-conflict", _REFUSALS[stand.why])
     if isinstance(stand, Collecting):
-        raise Problem(503, "group-incomplete", "the same request again waits on", retry_after=1)
+        raise ApiError(503, "group-incomplete", "the same request again waits on", retry_after=1)
     return await _shape(context, run, state.epoch, place, stand, until)
 
 
