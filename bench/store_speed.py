@@ -42,8 +42,8 @@ from redis.backoff import ConstantBackoff
 
 from deepcompress_service.difficulty.codec import ProblemRecord, Tally, pack_problem
 from deepcompress_service.difficulty.model import Commit, DifficultyConfig, GroupCommit, ProblemState
-from deepcompress_service.difficulty.redis_commit import is_group
 from deepcompress_service.difficulty.store import DifficultyStore, open_store
+from deepcompress_service.difficulty.stores.redis_commit import is_group
 
 G = 16
 RUN = "bench"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 
-from deepcompress_service.difficulty.memory import MemoryStore
-from deepcompress_service.difficulty.redis import RedisStore
-from deepcompress_service.difficulty.sqlite import SqliteStore
+from deepcompress_service.difficulty.stores.memory import MemoryStore
+from deepcompress_service.difficulty.stores.redis import RedisStore
+from deepcompress_service.difficulty.stores.sqlite import SqliteStore
 
 from .driving import Driver
 

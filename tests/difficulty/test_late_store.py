@@ -15,10 +15,10 @@ from typing import Any
 import httpx
 import pytest
 
-from deepcompress_service.difficulty import breaker
-from deepcompress_service.difficulty.breaker import Breaker
 from deepcompress_service.difficulty.errors import StoreTooNew, StoreUnavailable
 from deepcompress_service.difficulty.store import open_store
+from deepcompress_service.difficulty.stores import breaker
+from deepcompress_service.difficulty.stores.breaker import Breaker
 
 from .campaign import Plan
 from .servers import RedisServer, free_port, needs_redis

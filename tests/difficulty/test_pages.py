@@ -16,11 +16,11 @@ from redis.asyncio.connection import Connection
 from deepcompress_service.difficulty.codec import GroupRecord, pack_group, unpack_group
 from deepcompress_service.difficulty.model import Accumulator, Commit, DifficultyConfig, ProblemState
 from deepcompress_service.difficulty.paging import BadCursor
-from deepcompress_service.difficulty.redis import RedisStore
-from deepcompress_service.difficulty.redis_commit import TOKEN_BYTES, _packed, split_group, whole_group
-from deepcompress_service.difficulty.redis_link import pack
-from deepcompress_service.difficulty.redis_rows import PAGE
-from deepcompress_service.difficulty.sqlite_view import SqliteView
+from deepcompress_service.difficulty.stores.redis import RedisStore
+from deepcompress_service.difficulty.stores.redis_commit import TOKEN_BYTES, _packed, split_group, whole_group
+from deepcompress_service.difficulty.stores.redis_link import pack
+from deepcompress_service.difficulty.stores.redis_rows import PAGE
+from deepcompress_service.difficulty.stores.sqlite_view import SqliteView
 
 from .driving import Driver, Run, group
 

@@ -14,10 +14,10 @@ from fastapi.testclient import TestClient
 
 from deepcompress_service.app import create_app
 from deepcompress_service.difficulty import errors
-from deepcompress_service.difficulty.memory import MemoryStore
 from deepcompress_service.difficulty.model import Commit, DifficultyConfig
 from deepcompress_service.difficulty.retention import OBSERVATIONS_S, Swept
 from deepcompress_service.difficulty.store import DifficultyStore, open_store
+from deepcompress_service.difficulty.stores.memory import MemoryStore
 from deepcompress_service.server import expiry as sweeping
 from deepcompress_service.settings import Settings
 

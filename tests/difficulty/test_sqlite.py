@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from deepcompress_service.difficulty import sqlite
 from deepcompress_service.difficulty.errors import StoreUnavailable
 from deepcompress_service.difficulty.model import Commit, DifficultyConfig
 from deepcompress_service.difficulty.store import open_store
+from deepcompress_service.difficulty.stores import sqlite
 
 from .driving import Driver, group
 

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from deepcompress_service.difficulty import errors, local, redis_transfer, retention, transfer
+from deepcompress_service.difficulty import errors, retention, transfer
 from deepcompress_service.difficulty.model import Commit, DifficultyConfig
-from deepcompress_service.difficulty.redis import RedisStore
-from deepcompress_service.difficulty.redis_link import Pinned
-from deepcompress_service.difficulty.sqlite import SqliteStore
 from deepcompress_service.difficulty.store import open_store
+from deepcompress_service.difficulty.stores import local, redis_transfer
+from deepcompress_service.difficulty.stores.redis import RedisStore
+from deepcompress_service.difficulty.stores.redis_link import Pinned
+from deepcompress_service.difficulty.stores.sqlite import SqliteStore
 
 from .conftest import REDIS_STORES, SHARED_STORES
 from .driving import Driver, Run, group

@@ -1,7 +1,7 @@
 """The formulas of the difficulty state: the level of a step, a problem after a step. Pure.
 
 Every float is computed from integers in one fixed order, so that the same groups give the same bits whatever
-the order, the cutting into requests or the store they came through. ``lua/common.lua`` has the same formulas.
+the order, the cutting into requests or the store they came through. ``stores/lua/`` has the same formulas.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The semantics of the difficulty state (docs/design.md, 5.1 to 5.8) over a `View`: what `memory://` and SQLite run.
 
 Every function here happens inside one transaction. It checks everything before it writes anything, so a refusal
-leaves no trace. The Redis store has the same semantics in ``lua/``; the contract tests hold both to one model.
+leaves no trace. The Redis store has the same semantics in ``stores/lua/``; the contract tests hold both to one model.
 """
 
 from __future__ import annotations

@@ -121,11 +121,11 @@ def open_store(url: str, **options: Any) -> DifficultyStore:
     """
     scheme, _, rest = url.partition("://")
     if scheme == "memory":
-        from .memory import MemoryStore
+        from .stores.memory import MemoryStore
 
         return MemoryStore(**options)
     if scheme == "sqlite":
-        from .sqlite import SqliteStore
+        from .stores.sqlite import SqliteStore
 
         path = rest.removeprefix("/")
         if not rest.startswith("/") or not path:
@@ -134,7 +134,7 @@ def open_store(url: str, **options: Any) -> DifficultyStore:
             raise ValueError("a SQLite store is a file; memory:// keeps the state in memory")
         return SqliteStore(path, **options)
     if scheme in ("redis", "rediss", "redis+sentinel", "redis+cluster"):
-        from .redis import RedisStore
+        from .stores.redis import RedisStore
 
         return RedisStore(url, **options)
     raise ValueError(

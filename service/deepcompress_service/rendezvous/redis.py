@@ -7,8 +7,8 @@ import hashlib
 from importlib.resources import files
 from typing import Any
 
-from ..difficulty.redis_link import Link, open_link
-from ..difficulty.scripts import Script
+from ..difficulty.stores.redis_link import Link, open_link
+from ..difficulty.stores.scripts import Script
 from .model import TOMBSTONE_S, Arrival, Cohort, Collecting, Refused, Released
 
 _TEXT = (files(__package__) / "meet.lua").read_text("utf-8")

@@ -6,10 +6,10 @@ import os
 import struct
 from collections.abc import AsyncIterator, Iterable, Iterator
 
-from .codec import Meta, config_to_json, decode, encode
+from ..codec import Meta, config_to_json, decode, encode
+from ..transfer import Row
 from .redis_commit import PAYLOADS, SHARED, TOKEN_BYTES, is_group, split_group, whole_group
 from .redis_link import Argument, Link, Pinned
-from .transfer import Row
 
 PAGE = 1000
 REQUESTS_AT_ONCE = 50

@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
-from .codec import (
+from ..codec import (
     GROUP_HEAD_BYTES,
     NONE32,
     STATE_BYTES,
@@ -24,7 +24,7 @@ from .codec import (
     unpack_state,
     unpack_states,
 )
-from .model import Commit, CommitOutcome, DifficultyConfig, GroupOutcome
+from ..model import Commit, CommitOutcome, DifficultyConfig, GroupOutcome
 from .redis_link import Argument
 
 TOKEN_BYTES = 8

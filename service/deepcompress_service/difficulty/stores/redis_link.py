@@ -33,8 +33,8 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from ..errors import StoreTooNew, StoreUnavailable
 from .breaker import Breaker
-from .errors import StoreTooNew, StoreUnavailable
 from .scripts import Script
 
 Argument = bytes | str | int | float

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from .codec import Meta, StepRecord, decode, encode, format_step, parse_step
+from ..codec import Meta, StepRecord, decode, encode, format_step, parse_step
+from ..model import Checkpoint
+from ..retention import OBSERVATIONS_S
+from ..transfer import Row
 from .local import LocalStore, Place
-from .model import Checkpoint
-from .retention import OBSERVATIONS_S
-from .transfer import Row
 
 T = TypeVar("T")
 

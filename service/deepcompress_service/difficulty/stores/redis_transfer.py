@@ -12,13 +12,13 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
+from ..codec import Meta
+from ..errors import StoreUnavailable
+from ..retention import IMPORT_S, SCRATCH_S
+from ..transfer import Reader, end_line, header_line, portions, row_line, took_too_long
 from . import redis_rows
-from .codec import Meta
-from .errors import StoreUnavailable
 from .redis_link import Argument, Pinned
-from .retention import IMPORT_S, SCRATCH_S
 from .scripts import ADOPT
-from .transfer import Reader, end_line, header_line, portions, row_line, took_too_long
 
 
 def scratch_of(prefix: str) -> str:

@@ -12,9 +12,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from . import redis_commit, redis_pages, redis_transfer, refusals
-from .arithmetic import finish, fold
-from .codec import (
+from .. import refusals
+from ..arithmetic import finish, fold
+from ..codec import (
     Cell,
     Meta,
     ProblemRecord,
@@ -27,9 +27,9 @@ from .codec import (
     parse_step,
     unpack_problem,
 )
-from .errors import DifficultyError, StoreTooNew, StoreUnavailable, UnknownRun
-from .going_back import standing_level
-from .model import (
+from ..errors import DifficultyError, StoreTooNew, StoreUnavailable, UnknownRun
+from ..going_back import standing_level
+from ..model import (
     Checkpoint,
     Commit,
     CommitOutcome,
@@ -39,9 +39,11 @@ from .model import (
     RunState,
     StepStatistics,
 )
-from .paging import Page, Pick, Side, Sort
+from ..paging import Page, Pick, Side, Sort
+from ..retention import OBSERVATIONS_S, SCRATCH_S, Swept
+from ..transfer import Reader, any_config
+from . import redis_commit, redis_pages, redis_transfer
 from .redis_link import Argument, Link, Pinned, open_link
-from .retention import OBSERVATIONS_S, SCRATCH_S, Swept
 from .scripts import (
     CHECKPOINT,
     COMMIT,
@@ -56,7 +58,6 @@ from .scripts import (
     SNAPSHOT,
     SWEEP,
 )
-from .transfer import Reader, any_config
 
 SCHEMA_VERSION = 1
 SCHEMA_KEY = "dc:schema"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from .errors import StoreUnavailable
+from ..errors import StoreUnavailable
 
 IN_A_ROW = 3
 """So many operations without an answer, and none with one in between: the server is gone, not slow."""

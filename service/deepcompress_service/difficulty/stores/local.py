@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import cache, partial
 from typing import Literal, Protocol, TypeVar
 
-from . import refusals
-from .arithmetic import finish
-from .codec import unpack_problem
-from .engine import commit, new_meta, run_exists
-from .errors import DifficultyError, StoreUnavailable
-from .going_back import check_reach, problem_now, rewind, run_state, standing_level
-from .model import (
+from .. import refusals
+from ..arithmetic import finish
+from ..codec import unpack_problem
+from ..engine import commit, new_meta, run_exists
+from ..errors import DifficultyError, StoreUnavailable
+from ..going_back import check_reach, problem_now, rewind, run_state, standing_level
+from ..model import (
     Checkpoint,
     Commit,
     CommitOutcome,
@@ -26,11 +26,11 @@ from .model import (
     RunState,
     StepStatistics,
 )
-from .observations import observe
-from .paging import Page, Pick, Side, Sort
-from .retention import IMPORT_S, OBSERVATIONS_S, SCRATCH_S, Swept
-from .steps import level_of
-from .transfer import FullView, Reader, Row, any_config, export_lines, portions, took_too_long
+from ..observations import observe
+from ..paging import Page, Pick, Side, Sort
+from ..retention import IMPORT_S, OBSERVATIONS_S, SCRATCH_S, Swept
+from ..steps import level_of
+from ..transfer import FullView, Reader, Row, any_config, export_lines, portions, took_too_long
 
 T = TypeVar("T")
 Due = Literal["run", "observations", "scratch", "unknown"]

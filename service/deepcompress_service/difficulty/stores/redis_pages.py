@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
-from .arithmetic import finish
-from .codec import Meta, decode, encode, parse_step
-from .paging import Page, Pick
+from ..arithmetic import finish
+from ..codec import Meta, decode, encode, parse_step
+from ..paging import Page, Pick
 from .redis_link import Link
 from .redis_rows import PAGE, scan_hash
 from .scripts import INDEX

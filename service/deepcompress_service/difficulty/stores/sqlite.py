@@ -16,9 +16,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from .errors import StoreTooNew, StoreUnavailable
+from ..errors import StoreTooNew, StoreUnavailable
+from ..retention import IMPORT_S, OBSERVATIONS_S, STALLED_S
 from .local import LocalStore, Place
-from .retention import IMPORT_S, OBSERVATIONS_S, STALLED_S
 from .sqlite_view import ADDED, SCHEMA, SCHEMA_VERSION, SqlitePlace
 
 T = TypeVar("T")

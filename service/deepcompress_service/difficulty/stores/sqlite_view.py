@@ -9,9 +9,9 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby, islice
 
-from .codec import Meta, StepRecord, decode, encode, format_step, meta_from_json, meta_to_json, parse_step
-from .model import Checkpoint
-from .transfer import Row
+from ..codec import Meta, StepRecord, decode, encode, format_step, meta_from_json, meta_to_json, parse_step
+from ..model import Checkpoint
+from ..transfer import Row
 
 SCHEMA_VERSION = 1
 SCHEMA = (
