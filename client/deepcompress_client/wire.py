@@ -11,7 +11,8 @@ The words (problem, rollout, group, batch, run, level, beta, ...) are those of d
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, dataclass_transform
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, StrictBool, StrictInt, StringConstraints, WrapValidator
 from pydantic_core import PydanticCustomError
@@ -19,6 +20,7 @@ from pydantic_core import PydanticCustomError
 __all__ = [
     "MAX_GROUPS",
     "MAX_TOKENS",
+    "ROLLOUT_FIELDS",
     "AnswerFormat",
     "Difficulty",
     "GroupRewards",
@@ -30,6 +32,7 @@ __all__ = [
     "ProblemPage",
     "RewardComponents",
     "RolloutAnswer",
+    "RolloutFields",
     "RolloutRequest",
     "RunConfig",
     "RunHistory",
@@ -49,12 +52,19 @@ __all__ = [
     "VerifyAnswer",
     "VerifyItem",
     "VerifyRequest",
+    "Why",
 ]
+
+A = TypeVar("A", bound="_Answer")
 
 AnswerFormat = Literal["boxed", "one_boxed", "final_answer", "bare"]
 Status = Literal["correct", "wrong", "no_answer", "unreadable", "gold_unreadable", "undecided"]
 Phase = Literal["train", "eval"]
 Difficulty = Literal["simple", "hard", "even"]
+Why = Literal[
+    "evaluation", "no-weight", "untrainable", "none-correct", "equal-lengths", "all-correct", "even", "strategy"
+]
+"""Why a group has no length reward (docs/design.md, 4)."""
 
 MAX_TOKENS = 2**31 - 1
 """Largest length of a rollout, in tokens."""
@@ -102,8 +112,27 @@ class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(extra="ignore", defer_build=True)
+class _Answer:
+    """Base of the answers: dataclasses, which the service builds and orjson writes, and the client reads.
+
+    A field whose default is None is left out of the JSON when it is None; every other field is always there.
+    """
+
+    _left_out: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        # orjson writes the instance's own attributes; reading one that is absent gives the class's default, None.
+        for name in self._left_out:
+            if self.__dict__[name] is None:
+                del self.__dict__[name]
+
+
+@dataclass_transform(kw_only_default=True)
+def _answer(cls: type[A]) -> type[A]:
+    """Make a dataclass of an answer."""
+    made = dataclass(kw_only=True)(cls)
+    made._left_out = tuple(field.name for field in fields(made) if field.default is None)
+    return made
 
 
 # --- verify ---------------------------------------------------------------------------------------------
@@ -132,19 +161,21 @@ class VerifyRequest(_Request):
     answer_format: AnswerFormat | None = None
 
 
+@_answer
 class Verdict(_Answer):
     """What checking one rollout gave."""
 
-    id: str | None = None
+    id: str | None
     correct: bool
     status: Status
-    answer: str | None = Field(None, description="the extracted answer, null where there is none")
-    decided_by: str = Field(description="the rule or tier that decided")
-    reason: str = Field(description="one line that says why")
-    cpu_ms: float = Field(0.0, description="CPU milliseconds spent on this comparison")
-    recorded: bool | None = Field(None, description="for items with identity: whether it was observed")
+    answer: Annotated[str | None, Field(description="the extracted answer, null where there is none")]
+    decided_by: Annotated[str, Field(description="the rule or tier that decided")]
+    reason: Annotated[str, Field(description="one line that says why")]
+    cpu_ms: Annotated[float, Field(description="CPU milliseconds spent on this comparison")] = 0.0
+    recorded: Annotated[bool | None, Field(description="for items with identity: whether it was observed")] = None
 
 
+@_answer
 class VerifyAnswer(_Answer):
     verdicts: list[Verdict]
 
@@ -152,15 +183,30 @@ class VerifyAnswer(_Answer):
 # --- shape ----------------------------------------------------------------------------------------------
 
 
-class ShapeRollout(_Request):
-    correct: StrictBool
+class RolloutFields(_Request):
+    """The facts of a rollout beside its text and its verdict, each declared here and nowhere else.
+
+    The group's digest, the input of the strategies, the rows that wait at a rendezvous and the client's splitting of
+    large batches are derived from this list (``ROLLOUT_FIELDS``).
+    """
+
     tokens: Tokens | None = Field(None, description="length in tokens, never in characters")
-    truncated: StrictBool = False
-    status: Status | None = Field(None, description="what verify said, carried over")
+    truncated: StrictBool = Field(False, description="true if the generation limit cut it off")
     thinking: StrictBool | None = Field(
-        None, description="whether it reasoned before it answered, for strategies that need it"
+        None, description="true if it reasoned before it answered, for strategies that need it"
     )
-    repetitive: StrictBool | None = Field(None, description="whether it repeats itself, for strategies that need it")
+    repetitive: StrictBool | None = Field(None, description="true if it repeats itself, for strategies that need it")
+
+
+ROLLOUT_FIELDS = tuple(RolloutFields.model_fields)
+"""Names of the per-rollout fields, in the order declared."""
+
+
+class ShapeRollout(RolloutFields):
+    """A rollout whose verdict the caller has."""
+
+    correct: StrictBool
+    status: Status | None = Field(None, description="the verdict's status, where verify gave one")
 
 
 class _Group(_Request):
@@ -169,13 +215,13 @@ class _Group(_Request):
     group_size: Annotated[StrictInt, Field(ge=1, le=MAX_COUNT)] | None = Field(
         None, description="where given, must equal the number of rollouts"
     )
-    reference_accuracy: Annotated[float, Field(ge=0, le=1)] | None = Field(
+    reference_accuracy: Annotated[float, Field(strict=True, ge=0, le=1)] | None = Field(
         None, description="a reference policy's accuracy on this problem, for strategies that need it"
     )
-    reference_tokens: Annotated[float, Field(gt=0)] | None = Field(
+    reference_tokens: Annotated[float, Field(strict=True, gt=0)] | None = Field(
         None, description="a reference policy's mean length on this problem, for strategies that need it"
     )
-    target_tokens: Annotated[float, Field(gt=0)] | None = Field(
+    target_tokens: Annotated[float, Field(strict=True, gt=0)] | None = Field(
         None, description="the token target given to the policy, for strategies that need it"
     )
 
@@ -197,14 +243,19 @@ class ShapeRequest(_Batch):
     groups: Annotated[list[ShapeGroup], FailFast()] = Field(min_length=1)
 
 
+@_answer
 class RewardComponents(_Answer):
-    """The parts of each reward, always apart. One number a rollout, in the order sent."""
+    """The parts of each reward, already weighted: ``(outcome + length) + overlong`` is the reward, to the last bit.
+
+    One number a rollout, in the order sent.
+    """
 
     outcome: list[float]
     length: list[float]
     overlong: list[float]
 
 
+@_answer
 class GroupRewards(_Answer):
     problem_id: str
     group_id: str
@@ -216,15 +267,22 @@ class GroupRewards(_Answer):
     components: RewardComponents
     correct: list[bool]
     trainable: list[bool]
-    mask: list[bool] | None = Field(None, description="for strategies that select rollouts")
-    weights: list[float] | None = Field(None, description="for strategies that weigh advantages")
-    advantages: list[float] | None = Field(None, description="for strategies that give ready advantages")
-    shadow: dict[str, Any] | None = Field(None, description="rewards of the shadow strategies, by name")
+    length_term: Annotated[
+        list[float] | None, Field(description="the strategy's length term, before length_weight")
+    ] = None
+    why: Annotated[
+        Why | None, Field(description="the reason why no rollout of the group has a length reward, if none has")
+    ] = None
+    mask: Annotated[list[bool] | None, Field(description="for strategies that select rollouts")] = None
+    weights: Annotated[list[float] | None, Field(description="for strategies that weigh advantages")] = None
+    advantages: Annotated[list[float] | None, Field(description="for strategies that give ready advantages")] = None
+    shadow: Annotated[dict[str, Any] | None, Field(description="rewards of the shadow strategies, by name")] = None
     replayed: bool = False
     stale: bool = False
 
 
-class ShapeAnswer(_Answer):
+@_answer
+class _BatchAnswer(_Answer):
     run: str | None
     epoch: int | None
     step: int | None
@@ -232,21 +290,23 @@ class ShapeAnswer(_Answer):
     level: float | None
     batch_pass_ratio: float
     warnings: list[str]
+
+
+@_answer
+class ShapeAnswer(_BatchAnswer):
+    """Rewards of one shape."""
+
     groups: list[GroupRewards]
 
 
 # --- score ----------------------------------------------------------------------------------------------
 
 
-class ScoreRollout(_Request):
+class ScoreRollout(RolloutFields):
+    """A rollout to verify and reward."""
+
     response: ModelText
-    tokens: Tokens | None = Field(None, description="length in tokens, never in characters")
-    truncated: StrictBool = False
     rollout_id: Name | None = None
-    thinking: StrictBool | None = Field(
-        None, description="whether it reasoned before it answered, for strategies that need it"
-    )
-    repetitive: StrictBool | None = Field(None, description="whether it repeats itself, for strategies that need it")
 
 
 class ScoreGroup(_Group):
@@ -259,25 +319,22 @@ class ScoreRequest(_Batch):
     answer_format: AnswerFormat | None = None
 
 
+@_answer
 class ScoredGroup(GroupRewards):
     verdicts: list[Verdict]
 
 
-class ScoreAnswer(_Answer):
-    run: str | None
-    epoch: int | None
-    step: int | None
-    phase: Phase
-    level: float | None
-    batch_pass_ratio: float
-    warnings: list[str]
+@_answer
+class ScoreAnswer(_BatchAnswer):
+    """Verdicts and rewards of one score."""
+
     groups: list[ScoredGroup]
 
 
 # --- single rollouts that wait for their group ------------------------------------------------------------
 
 
-class RolloutRequest(_Request):
+class RolloutRequest(RolloutFields):
     """One rollout, for callers that can send nothing else. It is answered when its group is complete, or when the
     group's deadline has passed: then the group is what has arrived."""
 
@@ -294,16 +351,13 @@ class RolloutRequest(_Request):
     )
     gold: Gold
     response: ModelText
-    tokens: Tokens | None = Field(None, description="length in tokens, never in characters")
-    truncated: StrictBool = False
-    thinking: StrictBool | None = None
-    repetitive: StrictBool | None = None
     answer_format: AnswerFormat | None = None
-    timeout_s: Annotated[float, Field(gt=0, le=3600)] = Field(
+    timeout_s: Annotated[float, Field(strict=True, gt=0, le=3600)] = Field(
         600.0, description="seconds from the group's first rollout until it is released with what it has"
     )
 
 
+@_answer
 class RolloutAnswer(_Answer):
     """The reward of one rollout within its group."""
 
@@ -314,8 +368,8 @@ class RolloutAnswer(_Answer):
     problem_id: str
     group_id: str
     rollout_index: int
-    arrived: int = Field(description="rollouts in the group as it was released")
-    complete: bool = Field(description="false where the deadline released it with fewer than group_size")
+    arrived: Annotated[int, Field(description="rollouts in the group as it was released")]
+    complete: Annotated[bool, Field(description="false where the deadline released it with fewer than group_size")]
     reward: float
     outcome: float
     length: float
@@ -341,9 +395,15 @@ class StrategyConfig(BaseModel):
     name: Annotated[str, StringConstraints(min_length=1, max_length=128)] = "deepcompress"
 
 
+_FiniteNumber = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
+
 class Outcome(_Request):
-    correct: float = Field(1.0, allow_inf_nan=False)
-    wrong: float = Field(-1.0, allow_inf_nan=False)
+    """The outcome reward. Each half that is left out is the strategy's published value."""
+
+    # Factories, since OpenAPI would publish a plain default, which holds for some strategies only.
+    correct: _FiniteNumber = Field(default_factory=lambda: 1.0)
+    wrong: _FiniteNumber = Field(default_factory=lambda: -1.0)
 
 
 class Overlong(_Request):
@@ -352,14 +412,16 @@ class Overlong(_Request):
 
     max_tokens: Annotated[StrictInt, Field(ge=1, le=MAX_TOKENS)]
     buffer_tokens: Annotated[StrictInt, Field(ge=1, le=MAX_TOKENS)]
-    factor: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    factor: Annotated[_FiniteNumber, Field(ge=0)] = 1.0
     variant: Literal["floored", "verl", "openrlhf", "skyrl"] = "floored"
 
 
 class RunConfig(_Request):
     strategy: StrategyConfig = Field(default_factory=StrategyConfig)
-    outcome: Outcome = Outcome(correct=1.0, wrong=-1.0)
-    length_weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+    outcome: Outcome = Field(
+        default_factory=Outcome, description="what is left out is the strategy's published value"
+    )
+    length_weight: _FiniteNumber = 1.0
     overlong: Overlong | None = None
     shadow: list[StrategyConfig] = Field(
         default_factory=list, max_length=16, description="strategies computed beside the one that trains"
@@ -369,18 +431,20 @@ class RunConfig(_Request):
     groups_per_step: Annotated[StrictInt, Field(ge=1, le=MAX_COUNT)] | None = None
 
 
+@_answer
 class RunInfo(_Answer):
     run: str
     epoch: int
     config: RunConfig
-    kind: Literal["stepped", "stepless"] | None = Field(description="null until the first training request")
-    step: int | None = Field(description="the open step")
+    kind: Annotated[Literal["stepped", "stepless"] | None, Field(description="null until the first training request")]
+    step: Annotated[int | None, Field(description="the open step")]
     level: float
     batch_pass_ratio: float | None
     problems: int
     created: bool = False
 
 
+@_answer
 class HistoryEntry(_Answer):
     """One step: the level and the tallies it was computed from."""
 
@@ -403,27 +467,30 @@ class HistoryEntry(_Answer):
     closed: bool = True
 
 
+@_answer
 class RunHistory(_Answer):
     run: str
     epoch: int
     steps: list[HistoryEntry]
 
 
+@_answer
 class Problem(_Answer):
     problem_id: str
-    attempts: int = Field(description="rollouts seen")
-    passes: int = Field(description="of which correct")
-    pass_ratio: float | None = Field(description="smoothed over the steps that touched it")
+    attempts: Annotated[int, Field(description="rollouts seen")]
+    passes: Annotated[int, Field(description="of which correct")]
+    pass_ratio: Annotated[float | None, Field(description="smoothed over the steps that touched it")]
     last_pass_ratio: float | None
     last_beta: float | None
     difficulty: Difficulty | None
-    turns: int = Field(description="how often it turned between simple and hard")
+    turns: Annotated[int, Field(description="how often it turned between simple and hard")]
     shortest_correct_tokens: int | None
     mean_correct_tokens: float | None
     last_step: int | None
 
 
+@_answer
 class ProblemPage(_Answer):
     run: str
     problems: list[Problem]
-    next: str | None = Field(description="cursor of the next page, null on the last")
+    next: Annotated[str | None, Field(description="cursor of the next page, null on the last")]

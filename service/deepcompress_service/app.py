@@ -26,13 +26,15 @@ from deepcompress_verify import VerifierPool
 from deepcompress_verify.process_lifetime import end_with_supervisor
 
 from . import dashboard
+from .activity.recent import Activity
+from .activity.recorder import ActivityRecorder
 from .activity.shared import Windows
-from .api import compat, errors, health, rollouts, runs, verbs
-from .api.admission import Door, Gate
+from .api import compat, errors, health, rollouts, runs, score
+from .api.admission import FairScheduler, InflightLimiter
 from .api.auth import KeyRing
-from .api.context import Context, In
-from .api.middleware import Surroundings
-from .api.rewards import RewardService
+from .api.context import Context, ContextDep
+from .api.compat.cohort import WaitingRows
+from .api.middleware import RequestLoggingMiddleware
 from .difficulty.errors import StoreTooNew, StoreUnavailable
 from .difficulty.retention import DAY_S
 from .difficulty.store import open_store
@@ -43,6 +45,7 @@ from .rendezvous import WaitingRoom, open_rendezvous
 from .server.background import background_tasks
 from .server.expiry import sweeping
 from .server.memory import keep_freed_memory
+from .scoring.pipeline import Pipeline
 from .settings import Settings
 
 log = logging.getLogger("deepcompress.app")
@@ -86,17 +89,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         for opening in (store.open(), meeting.open()):
             await _opened(opening)
         await pool.start()
-        rewards = RewardService(settings, store, pool)
-        windows = Windows(rewards.activity, activity_folder())
+        activity = Activity()
+        windows = Windows(activity, activity_folder())
         app.state.context = Context(
             settings=settings,
             store=store,
             pool=pool,
-            rewards=rewards,
-            door=Door(settings.max_inflight_requests, settings.max_inflight_body, settings.max_body),
-            gate=Gate(settings.max_active, settings.max_waiting_per_run, settings.max_inflight_body // 2),
-            reading=Gate(READS_AT_ONCE, settings.max_waiting_per_run, settings.max_inflight_body),
+            pipeline=Pipeline(settings, store, pool, ActivityRecorder(activity)),
+            activity=activity,
+            inflight=InflightLimiter(settings.max_inflight_requests, settings.max_inflight_body, settings.max_body),
+            scheduler=FairScheduler(settings.max_active, settings.max_waiting_per_run, settings.max_inflight_body // 2),
+            read_scheduler=FairScheduler(READS_AT_ONCE, settings.max_waiting_per_run, settings.max_inflight_body),
             keys=KeyRing(settings.api_keys, settings.api_keys_file, settings.rate_per_key),
+            nemo_gym_rows=WaitingRows(),
             waiting=WaitingRoom(meeting, settings.max_waiting_rollouts),
             windows=windows,
             run_metrics=RunMetrics(store, windows),
@@ -124,14 +129,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url=None,
     )
     errors.install(app)
-    app.include_router(verbs.router, responses=errors.DOCUMENTED)
+    app.include_router(score.router, responses=errors.DOCUMENTED)
     app.include_router(rollouts.router, responses=errors.DOCUMENTED)
     app.include_router(runs.router, responses=errors.DOCUMENTED)
     app.include_router(compat.router, responses=errors.DOCUMENTED)
     app.include_router(health.router)
     app.include_router(dashboard.router)
     _install_docs(app)
-    app.add_middleware(Surroundings)
+    app.add_middleware(RequestLoggingMiddleware)
     if settings.tracing:
         tracing.install(app)
     return app
@@ -197,11 +202,11 @@ def _install_docs(app: FastAPI) -> None:
     )
 
     @app.get("/docs", include_in_schema=False)
-    async def docs(context: In) -> Response:
+    async def docs(context: ContextDep) -> Response:
         return page
 
     @app.get("/openapi.json", include_in_schema=False)
-    async def description(context: In) -> dict[str, Any]:
+    async def description(context: ContextDep) -> dict[str, Any]:
         return app.openapi()
 
     def openapi() -> dict[str, Any]:

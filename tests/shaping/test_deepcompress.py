@@ -20,7 +20,7 @@ from .groups import lengths
 def terms(config: dict[str, Any], correct: str, tokens: list[int], level: float, truncated: str = "") -> list[float]:
     cut = truncated or "." * len(tokens)
     group = Group(tuple(c == "+" for c in correct), tuple(tokens), tuple(c == "t" for c in cut), level=level)
-    return list(reward_from_config({"name": "deepcompress", **config}).shape([group])[0].length)
+    return list(reward_from_config({"name": "deepcompress", **config}).shape([group])[0].length_term)
 
 
 def test_simple_problems_pay_the_shorter_and_hard_ones_the_longer() -> None:

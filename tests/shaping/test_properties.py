@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 import math
 from dataclasses import replace
 
@@ -38,8 +39,8 @@ def per_rollout(group: Group, shaped: ShapedGroup) -> list[tuple[object, ...]]:
         group.repetitive or absent,
         group.formatted or absent,
         shaped.rewards,
-        shaped.length,
-        shaped.overlong,
+        shaped.length_term,
+        *shaped.components.values(),
         shaped.mask or absent,
         shaped.weights or absent,
         shaped.advantages or absent,
@@ -84,10 +85,10 @@ def test_rewards_are_finite_and_in_range(sent: list[Group], seed: int, value: fl
         low, high = part.strategy.bounds(part.params, part.pair)
         slack = 1e-9 * max([1.0, *(abs(b) for b in (low, high) if math.isfinite(b))])
         for shaped in reward.shape(ready(reward, sent, value)):
-            numbers = [*shaped.rewards, *shaped.outcome, *shaped.length, *shaped.overlong]
+            numbers = [*shaped.rewards, *chain.from_iterable(shaped.components.values()), *shaped.length_term]
             numbers += [*(shaped.weights or ()), *(shaped.advantages or ())]
             assert all(math.isfinite(x) for x in numbers), reward.strategy
-            assert all(low - slack <= term <= high + slack for term in shaped.length), reward.strategy
+            assert all(low - slack <= term <= high + slack for term in shaped.length_term), reward.strategy
 
 
 @few
@@ -159,9 +160,12 @@ def test_components_add_up(sent: list[Group], variant: str) -> None:
     for name in NAMES:
         reward = reward_from_config({"name": name}, None, 0.7, overlong)
         for shaped in reward.shape(ready(reward, sent)):
-            parts = zip(shaped.outcome, shaped.length, shaped.overlong, strict=True)
+            parts = zip(*shaped.components.values(), strict=True)
             for total, (outcome, length, late) in zip(shaped.rewards, parts, strict=True):
-                assert total == outcome + 0.7 * length + late, name
+                assert total == outcome + length + late, name
+            weighted = tuple(0.7 * term + 0.0 for term in shaped.length_term)
+            assert shaped.components["length"] == weighted, name
+            assert (shaped.why is None) == any(weighted), name
 
 
 @few
@@ -172,7 +176,7 @@ def test_evaluation_is_the_outcome_alone(sent: list[Group]) -> None:
         reward = reward_from_config({"name": name})
         right, wrong = reward.outcome["correct"], reward.outcome["wrong"]
         for g, shaped in zip(bare, reward.shape(bare, evaluate=True), strict=True):
-            assert shaped.rewards == shaped.outcome == tuple(right if c else wrong for c in g.correct)
+            assert shaped.rewards == shaped.components["outcome"] == tuple(right if c else wrong for c in g.correct)
             assert shaped.beta is None
             assert shaped.difficulty is None
 
@@ -191,4 +195,4 @@ def test_smartthinker_never_punishes_a_correct_rollout(sent: list[Group]) -> Non
 @given(sent=batches())
 def test_nemo_group_keeps_the_mean_reward(sent: list[Group]) -> None:
     for shaped in reward_from_config({"name": "nemo_group"}).shape(sent):
-        assert sum(shaped.length) == pytest.approx(0.0, abs=1e-9)
+        assert sum(shaped.length_term) == pytest.approx(0.0, abs=1e-9)

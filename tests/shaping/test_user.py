@@ -54,7 +54,7 @@ def test_a_users_strategy_is_used_by_name(install: Install) -> None:
     reward = reward_from_config({"name": "first_home", "alpha": 0.5}, None, 1.0, None, [{"name": "gr3"}])
     assert {key: reward.strategy[key] for key in ("alpha", "who", "k")} == {"alpha": 0.5, "who": "first", "k": 1}
     shaped = reward.shape([Group((True, True, False), (30, 20, 10), (False,) * 3)])[0]
-    assert shaped.length == (0.0, 0.5, 0.0)
+    assert shaped.length_term == (0.0, 0.5, 0.0)
     assert shaped.rewards == (1.0, 1.5, 0.0)
 
 

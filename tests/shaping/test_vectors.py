@@ -72,7 +72,7 @@ def test_deepcompress(v: dict[str, Any]) -> None:
     assert [s.pass_ratio for s in shaped] == close(expected["P_g"])
     assert [s.beta for s in shaped] == close(expected["beta"])
     for s, *want in zip(shaped, expected["length_reward"], expected["overlong"], expected["reward"], strict=True):
-        assert [list(s.length), list(s.overlong), list(s.rewards)] == [close(w) for w in want]
+        assert [list(s.length_term), list(s.components["overlong"]), list(s.rewards)] == [close(w) for w in want]
 
 
 @pytest.mark.parametrize("v", cases("deepcompress_ema"))
@@ -105,8 +105,8 @@ def test_dapo_soft_overlong(v: dict[str, Any]) -> None:
     wrong = group(lengths, [0] * len(lengths))
     beside = reward_from_config({"name": "outcome"}, None, 1.0, config, [])
     alone = reward_from_config({"name": "dapo_soft_overlong", **config}, None, 1.0, None, [])
-    assert list(beside.shape([wrong])[0].overlong) == close(v["expected"]["penalty"])
-    assert list(alone.shape([wrong])[0].length) == close(v["expected"]["penalty"])
+    assert list(beside.shape([wrong])[0].components["overlong"]) == close(v["expected"]["penalty"])
+    assert list(alone.shape([wrong])[0].length_term) == close(v["expected"]["penalty"])
 
 
 # --- one group, or one rollout a group ------------------------------------------------------------------
@@ -131,7 +131,7 @@ def test_length_terms(name: str, v: dict[str, Any]) -> None:
         flags = [1] * missing + [0] * (100 - size - missing)
         filler = [group([1] * len(flags), flags, accumulators=accumulators)]
     one = group(inputs["lengths"], inputs["correct"], accumulators=accumulators)
-    assert list(pay({"name": name}, one, *filler)[0].length) == close(v["expected"]["length_reward"])
+    assert list(pay({"name": name}, one, *filler)[0].length_term) == close(v["expected"]["length_reward"])
 
 
 def whole_rewards() -> list[Any]:

@@ -12,11 +12,13 @@ import asyncio
 import json
 import zlib
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 import orjson
 import zstandard
-from fastapi import Request
+from fastapi import Request, Response
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
@@ -125,7 +127,7 @@ class _Zstd(_Unpacker):
         return self._inflater.eof
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        # Small bites: zstd offers no bound on what one call gives, but a kilobyte cannot hold more than 256 blocks.
+        # Small chunks: zstd offers no bound on what one call gives, but a kilobyte cannot hold more than 256 blocks.
         for start in range(0, len(chunk), 1024):
             if self._inflater.eof:
                 return
@@ -174,7 +176,7 @@ def _decompress(raw: bytes | bytearray, encoding: str, limit: int) -> bytes:
     unpack = _unpacker(encoding)
     pieces: list[bytes] = []
     size = 0
-    # Bites: what is left of one is copied for every piece that comes out of it.
+    # Small chunks: zlib copies `unconsumed_tail` on each call.
     for start in range(0, len(raw), PIECE):
         for piece in _unpacked(unpack, bytes(raw[start : start + PIECE]), encoding):
             size += len(piece)
@@ -225,6 +227,94 @@ def _parse_slowly(model: type[Model], raw: bytes | bytearray) -> Model:
         return model.model_validate(value, strict=False)
     except ValidationError as error:
         raise from_validation(error) from None
+
+
+# --- limits on the structure, before parsing -----------------------------------------------------------------
+
+_FEW_QUOTES = 20_000
+"""Quotes and commas that need no full scan, in a body of any size."""
+_QUOTES_PER_BYTE = 1 / 256
+_COMMAS_PER_BYTE = 1 / 32
+_SCAN_BYTES = 1 << 20
+_QUOTE, _COMMA = ord('"'), ord(",")
+
+OBJECT_BYTES = 1024
+"""Memory of one parsed rollout without its text, and of what is answered for it."""
+VALUE_BYTES = 96
+"""Memory of one value while it is being read."""
+STRINGS_PER_OBJECT = 32
+"""More names and strings than any object of the wire has."""
+VALUES_PER_OBJECT = 32
+_FREE_VALUES = 16_384
+"""Values beyond those of the objects: lists of gold answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """Counts of a body of JSON; all 0 for one that is plainly text.
+
+    A parsed value takes a hundred times the bytes that wrote it, so a limit on bytes alone bounds no memory. Bodies of
+    text, which are nearly all, are told apart by two counts of single bytes; the others are counted exactly, without
+    the contents of strings.
+    """
+
+    objects: int = 0
+    strings: int = 0
+    commas: int = 0
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory that the parsed body takes, without its texts."""
+        return self.objects * OBJECT_BYTES + self.commas * VALUE_BYTES
+
+    @property
+    def exceeds_limits(self) -> bool:
+        """True if the objects hold more than any object of the wire does."""
+        strings = self.strings > _FREE_VALUES + STRINGS_PER_OBJECT * self.objects
+        return strings or self.commas > _FREE_VALUES + VALUES_PER_OBJECT * self.objects
+
+
+def count_structure(raw: bytes | bytearray) -> Structure:
+    """Count the objects, strings and commas of a body of JSON, unless it is plainly text."""
+    if not _needs_full_scan(raw):
+        return Structure()
+    objects = quotes = commas = 0
+    carry = b""
+    inside = 0
+    for start in range(0, len(raw), _SCAN_BYTES):
+        piece = carry + raw[start : start + _SCAN_BYTES]
+        # A backslash whose partner is in the next piece goes there with it.
+        odd = (len(piece) - len(piece.rstrip(b"\\"))) % 2
+        carry = b"\\" * odd
+        if odd:
+            piece = piece[:-1]
+        # Pairs of backslashes go first, so that a backslash left before a quote escapes it.
+        parts = piece.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+        outside = b"".join(parts[inside::2])
+        objects += outside.count(b"{")
+        commas += outside.count(b",")
+        quotes += len(parts) - 1
+        inside = (inside + len(parts) - 1) % 2
+    return Structure(objects, quotes // 2, commas)
+
+
+def _needs_full_scan(raw: bytes | bytearray) -> bool:
+    size = len(raw)
+    if size <= _FEW_QUOTES:
+        return False
+    quotes = commas = 0
+    array = np.frombuffer(raw, np.uint8)
+    # In pieces that fit a processor's cache: several times as fast as `bytes.count`.
+    for start in range(0, size, 1 << 16):
+        piece = array[start : start + (1 << 16)]
+        quotes += int(np.count_nonzero(piece == _QUOTE))
+        commas += int(np.count_nonzero(piece == _COMMA))
+    return quotes > _FEW_QUOTES + size * _QUOTES_PER_BYTE or commas > _FEW_QUOTES + size * _COMMAS_PER_BYTE
+
+
+def json_response(value: object, status: int = 200) -> Response:
+    """Return a value as a response: wire answers, dicts, lists and plain values."""
+    return Response(orjson.dumps(value), status, media_type="application/json")
 
 
 def documented(model: type[BaseModel], *examples: dict[str, Any]) -> dict[str, Any]:

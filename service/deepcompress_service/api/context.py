@@ -1,4 +1,4 @@
-"""What every route needs of the running app, and how it gets it."""
+"""The parts of the running app that routes use, and the dependencies that give them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pydantic import BaseModel
 
 from deepcompress_verify import VerifierPool
 
+from ..activity.recent import Activity
 from ..activity.shared import Windows
 from ..difficulty.store import DifficultyStore
 from ..observability.run_metrics import RunMetrics
 from ..rendezvous import WaitingRoom
+from ..scoring.pipeline import Pipeline
 from ..settings import Settings
-from .admission import Door, Gate
+from .admission import FairScheduler, InflightLimiter, Reservation
 from .auth import Grant, KeyRing
-from .body import body_lines, parse, read_body, too_large
+from .body import body_lines, count_structure, parse, read_body, too_large
 from .errors import ApiError, abandoned
-from .rewards import RewardService
-from .structure import structure_of
 
 SMALL_BODY = 1 << 20
 """Largest body of a request that sends no batch: a configuration, a name, a step."""
@@ -38,102 +38,115 @@ class Context:
     settings: Settings
     store: DifficultyStore
     pool: VerifierPool
-    rewards: RewardService
-    door: Door
-    gate: Gate
-    reading: Gate
+    pipeline: Pipeline
+    activity: Activity
+    inflight: InflightLimiter
+    scheduler: FairScheduler
+    read_scheduler: FairScheduler
     """For reads whose answers may be large: few at once, runs take turns."""
     keys: KeyRing
     waiting: WaitingRoom
+    nemo_gym_rows: WaitingRows
     windows: Windows
     run_metrics: RunMetrics
     draining: bool = False
 
-    async def body(self, request: Request, model: type[Model]) -> Model:
-        """The request's body as a wire model."""
-        raw = await self.raw_body(request)
-        self._bound(request, raw)
+    async def body(self, request: Request, reservation: Reservation, model: type[Model]) -> Model:
+        """Read the request's body as a wire model, within the limits on its size and on its structure.
+
+        Raises:
+            ApiError: The body is too large, incomplete, or not valid.
+        """
+        raw = await read_body(request, self.settings.max_body, self.settings.body_timeout)
+        structure = count_structure(raw)
+        most = self.settings.max_items + self.settings.max_groups
+        if structure.objects > most + 1:
+            raise too_large("the number of items", most)
+        if structure.exceeds_limits:
+            raise ApiError(413, "too-large", "the body has more fields and values than a request of its items has")
+        reservation.resize(len(raw) + structure.memory)
         return parse(model, raw)
 
     async def small_body(self, request: Request, model: type[Model]) -> Model:
-        """The body of a request that sends no batch, as a wire model; through the door, as all bodies go."""
-        with self.door.enter(request, SMALL_BODY):
+        """Read the body of a request that sends no batch, as a wire model."""
+        with self.inflight.admit(request, SMALL_BODY):
             return parse(model, await read_body(request, SMALL_BODY, self.settings.body_timeout))
 
-    def _bound(self, request: Request, raw: bytes | bytearray) -> None:
-        """Refuse what would take too much memory to parse; the request's place then weighs what it will take."""
-        found = structure_of(raw)
-        most = self.settings.max_items + self.settings.max_groups
-        if found.objects > most + 1:
-            raise too_large("the number of items", most)
-        if found.crowded:
-            raise ApiError(413, "too-large", "the body has more fields and values than a request of its items has")
-        request.state.place.weigh(len(raw) + found.memory)
-
     def body_lines(self, request: Request) -> AsyncIterator[str]:
-        """The lines of a body that may be larger than what is held."""
+        """Return the lines of a body that may be larger than memory allows."""
         settings = self.settings
         return body_lines(request, settings.max_import, settings.max_body, settings.body_timeout)
 
-    async def raw_body(self, request: Request) -> bytes | bytearray:
-        """The request's body, decompressed."""
-        return await read_body(request, self.settings.max_body, self.settings.body_timeout)
 
-
-def context_of(request: Request) -> Context:
-    """The app's context, after the API key was checked."""
+def app_context(request: Request) -> Context:
+    """Return the app's context, for routes that need no key."""
     context: Context = request.app.state.context
-    _refuse_cross_origin(request)
-    request.state.grant = context.keys.check(request)
     return context
 
 
-def _refuse_cross_origin(request: Request) -> None:
-    """A page of another origin must not make a browser change anything here, keys or not."""
+async def get_grant(request: Request) -> Grant:
+    """Check the API key and the origin, and return what the sender may do.
+
+    Raises:
+        ApiError: 401, 403 or 429.
+    """
     origin = request.headers.get("origin")
-    if origin is None or request.method in ("GET", "HEAD"):
-        return
-    if origin.partition("://")[2] != request.headers.get("host"):
+    # A page of another origin must not make a browser change anything here, with or without keys.
+    if (
+        origin is not None
+        and request.method not in ("GET", "HEAD")
+        and origin.partition("://")[2] != request.headers.get("host")
+    ):
         raise ApiError(403, "cross-origin", "requests from pages of other origins are refused")
+    return app_context(request).keys.check(request)
 
 
-def grant_of(request: Request) -> Grant:
-    """What the sender of this request may do."""
-    grant: Grant = request.state.grant
-    return grant
+GrantDep = Annotated[Grant, Depends(get_grant)]
 
 
-In = Annotated[Context, Depends(context_of)]
+async def get_context(request: Request, _grant: GrantDep) -> Context:
+    """Return the app's context, after the API key was checked."""
+    return app_context(request)
 
 
-async def in_turn(
-    request: Request, context: Context, run: str | None, work: Callable[[], Coroutine[Any, Any, T]]
+ContextDep = Annotated[Context, Depends(get_context)]
+
+
+async def run_scheduled(
+    request: Request,
+    context: Context,
+    run: str | None,
+    reservation: Reservation,
+    work: Callable[[], Coroutine[Any, Any, T]],
 ) -> T:
-    """The result of the work, done when it is the run's turn; given up, and its place in the line with it, when
-    the caller hangs up. Raises a 429 ApiError where the run's line is full."""
+    """Do the work when the run has a slot; cancel it if the client disconnects.
+
+    Raises:
+        ApiError: 429, if the run has too many requests waiting.
+    """
 
     async def wait_and_work() -> T:
-        async with context.gate.turn(run or "", request.state.place.weight):
+        async with context.scheduler.slot(run or "", reservation.weight):
             return await work()
 
-    return await unless_abandoned(request, wait_and_work())
+    return await cancel_on_disconnect(request, wait_and_work())
 
 
-async def unless_abandoned(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The result of the work; given up when the caller hangs up, so that nobody's answer costs nobody's time."""
+async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Await the work; cancel it if the client disconnects."""
     task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_hung_up(request))
+    disconnected = asyncio.ensure_future(_disconnected(request))
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, disconnected}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             raise abandoned()
         return task.result()
     finally:
         task.cancel()
-        gone.cancel()
+        disconnected.cancel()
 
 
-async def _hung_up(request: Request) -> None:
-    # The body was read whole before, so the next message can only be the end of the connection.
+async def _disconnected(request: Request) -> None:
+    # The whole body was read before, so the next message can only be the end of the connection.
     while (await request.receive())["type"] != "http.disconnect":
         pass

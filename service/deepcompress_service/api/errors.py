@@ -19,6 +19,8 @@ from deepcompress_verify import PoolBusy, PoolClosed
 
 from ..difficulty import errors as difficulty
 from ..observability import metrics
+from ..scoring import errors as scoring
+from ..scoring.errors import describe_validation
 from ..shaping import StrategyError
 
 log = logging.getLogger("deepcompress.api")
@@ -116,18 +118,27 @@ def invalid(field: str, detail: str, slug: str = "invalid-request") -> ApiError:
 
 
 def abandoned() -> ApiError:
-    """For a caller that hung up: nobody reads it, but logs and metrics say what happened."""
-    return ApiError(499, "abandoned", "the caller hung up")
+    """Return the error of a client that disconnected. It is never read, but counted and logged."""
+    return ApiError(499, "abandoned", "the client disconnected")
 
 
 def from_validation(error: ValidationError) -> ApiError:
-    """A 422 that names the fields, without their contents."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    fields = [{"field": ".".join(str(part) for part in e["loc"]), "detail": e["msg"]} for e in found[:20]]
-    first = fields[0]
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    where = f"{first['field']}: " if first["field"] else ""
-    return ApiError(422, "invalid-request", f"{where}{first['detail']}{more}", errors=fields)
+    """Return a 422 that names the fields, without their contents."""
+    detail, fields = describe_validation(error)
+    return ApiError(422, "invalid-request", detail, errors=fields)
+
+
+def from_scoring(error: scoring.RequestError) -> ApiError:
+    """Return the error of a request that the pipeline refused."""
+    match error:
+        case scoring.InvalidRequest():
+            return ApiError(422, error.slug, error.detail, errors=error.errors)
+        case scoring.TooLarge():
+            return ApiError(413, error.slug, error.detail, limit=error.limit)
+        case scoring.NewerConfiguration():
+            return ApiError(503, error.slug, error.detail, retry_after=1)
+        case _:
+            return ApiError(409, error.slug, error.detail)
 
 
 def from_difficulty(error: difficulty.DifficultyError) -> ApiError:
@@ -148,6 +159,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(difficulty.DifficultyError)
     async def _difficulty(_: Request, error: difficulty.DifficultyError) -> Response:
         return from_difficulty(error).response()
+
+    @app.exception_handler(scoring.RequestError)
+    async def _scoring(_: Request, error: scoring.RequestError) -> Response:
+        return from_scoring(error).response()
 
     @app.exception_handler(PoolBusy)
     async def _busy(_: Request, error: PoolBusy) -> Response:

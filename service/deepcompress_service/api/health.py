@@ -10,7 +10,7 @@ from fastapi.responses import PlainTextResponse
 
 from ..difficulty.errors import DifficultyError
 from ..observability import metrics
-from .context import Context, In, grant_of
+from .context import Context, ContextDep, GrantDep, app_context
 
 router = APIRouter(tags=["service"])
 
@@ -50,7 +50,7 @@ async def healthz() -> dict[str, str]:
 @router.get("/readyz", summary="The service can do its work")
 async def readyz(request: Request) -> Response:
     """200 where a training request would be served now; else 503, and why."""
-    context: Context = request.app.state.context
+    context = app_context(request)
     why = (await readiness(context)).why
     body = {"ready": not why, "why": why, "verifier_workers": context.pool.stats().alive}
     headers = {"Retry-After": "1"} if why else {}
@@ -58,8 +58,8 @@ async def readyz(request: Request) -> Response:
 
 
 @router.get("/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse)
-async def metrics_page(request: Request, context: In) -> Response:
+async def metrics_page(context: ContextDep, grant: GrantDep) -> Response:
     """The Prometheus exposition format: of all worker processes, and of the runs that the key may see."""
-    families = await context.run_metrics.families(grant_of(request).allows_run)
+    families = await context.run_metrics.families(grant.allows_run)
     page, content_type = metrics.exposition(families)
     return Response(page, headers={"Content-Type": content_type})

@@ -27,7 +27,7 @@ _NO_CONTENT_POLICY = (b"content-security-policy", b"default-src 'none'; frame-an
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
-class Surroundings:
+class RequestLoggingMiddleware:
     """The middleware. Pages that show something bring a content security policy of their own."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -54,6 +54,7 @@ class Surroundings:
                 sent += len(message.get("body", b""))
             await send(message)
 
+        # Routes bind fields of their request (run, step, ...) in the same context.
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id.decode())
         try:
@@ -66,10 +67,9 @@ class Surroundings:
         route = getattr(scope.get("route"), "path", "none")
         metrics.REQUESTS.labels(route, str(status)).inc()
         if not route.endswith("/events"):
-            # A stream lasts as long as somebody looks: that is no time of ours.
+            # No latency for streams: a stream lasts as long as its reader stays.
             metrics.REQUEST_SECONDS.labels(route).observe(seconds)
         level = "debug" if route in _QUIET else "warning" if status >= 500 else "info"
-        facts = scope.get("state", {}).get("facts", {})
         getattr(log, level)(
             "request",
             method=scope["method"],
@@ -77,7 +77,6 @@ class Surroundings:
             status=status,
             ms=round(seconds * 1000, 2),
             bytes_sent=sent,
-            **facts,
         )
 
 

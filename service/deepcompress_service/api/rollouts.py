@@ -8,18 +8,22 @@ it counts once however many of its rollouts, on however many replicas, do so.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict
 from functools import partial
-from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
+from structlog.contextvars import bind_contextvars
 
 from deepcompress_client.wire import (
+    ROLLOUT_FIELDS,
     RolloutAnswer,
     RolloutRequest,
+    ShapeAnswer,
     ShapeGroup,
     ShapeRequest,
     ShapeRollout,
+    Status,
 )
 from deepcompress_verify import Check, Verdict
 
@@ -27,10 +31,11 @@ from ..difficulty.errors import RunConflict
 from ..difficulty.refusals import epoch_mismatch
 from ..rendezvous import Arrival, Cohort, Collecting, Refused
 from .auth import require_run
-from .body import documented
-from .context import Context, In, grant_of, in_turn, unless_abandoned
+from ..scoring.pipeline import verdict_answer
+from ..scoring.records import gold_alternatives
+from .body import documented, json_response
+from .context import Context, ContextDep, GrantDep, cancel_on_disconnect, run_scheduled
 from .errors import ApiError, invalid
-from .translate import golds, verdict_row
 
 router = APIRouter(prefix="/v1")
 
@@ -58,28 +63,30 @@ _REFUSALS = {
     "/rollouts",
     response_model=RolloutAnswer,
     openapi_extra=documented(RolloutRequest, EXAMPLE),
-    tags=["verbs"],
+    tags=["scoring"],
     summary="Score one rollout when its group is complete (opt-in)",
 )
-async def rollout(request: Request, context: In) -> Response:
+async def rollout(request: Request, context: ContextDep, grant: GrantDep) -> Response:
     """Held open until the group's other rollouts have arrived, at this replica or another. Safe to send again:
     the same rollout joins its own slot."""
-    with context.door.enter(request):
-        body = await context.body(request, RolloutRequest)
-        require_run(grant_of(request), body.run)
-        request.state.facts = {"run": body.run, "step": body.step, "phase": body.phase}
-        context.rewards.check_gold("gold", body.gold)
+    with context.inflight.admit(request) as reservation:
+        body = await context.body(request, reservation, RolloutRequest)
+        require_run(grant, body.run)
+        bind_contextvars(run=body.run, step=body.step, phase=body.phase)
+        context.pipeline.check_gold("gold", body.gold)
         if body.rollout_index >= body.group_size:
             raise invalid("rollout_index", f"is from 0 to group_size - 1, which is {body.group_size - 1}")
-        arrival, verdict = await in_turn(request, context, body.run, partial(_verify, context, body))
-        group_size, place = body.group_size, body.rollout_index
+        work = partial(_verify, context, body)
+        arrival, verdict = await run_scheduled(request, context, body.run, reservation, work)
+        group_size, index = body.group_size, body.rollout_index
         alone = _shape_request(body, [_shape_rollout(body, verdict)], arrival)
         del body
     if arrival is None:
-        return _answer(await context.rewards.shape(alone), group_size, place, 0, verdict)
+        return _answer(await context.pipeline.shape(alone), group_size, index, 0, verdict)
     if context.waiting.full:
         raise ApiError(503, "overloaded", "too many rollouts wait for their groups", retry_after=1)
-    stand = await unless_abandoned(request, context.waiting.meet(arrival, context.settings.rollout_wait))
+    meeting = context.waiting.meet(arrival, context.settings.rollout_wait)
+    stand = await cancel_on_disconnect(request, meeting)
     if isinstance(stand, Refused):
         raise ApiError(409, f"rollout-{stand.why}", _REFUSALS[stand.why])
     if isinstance(stand, Collecting):
@@ -89,13 +96,13 @@ async def rollout(request: Request, context: In) -> Response:
             f"{stand.arrived} of {group_size} rollouts have arrived; the same request again waits on",
             retry_after=1,
         )
-    kept = {slot: orjson.loads(payload) for slot, payload in stand.slots}
-    rollouts = [ShapeRollout.model_validate(one["rollout"]) for _, one in sorted(kept.items())]
+    arrived = {slot: orjson.loads(payload) for slot, payload in stand.slots}
+    rollouts = [ShapeRollout.model_validate(one["rollout"]) for _, one in sorted(arrived.items())]
     together = alone.model_copy(
         update={"groups": [alone.groups[0].model_copy(update={"rollouts": rollouts})], "epoch": arrival.cohort.epoch}
     )
-    shaped = await context.rewards.shape(together)
-    return _answer(shaped, group_size, place, sorted(kept).index(place), Verdict(**kept[place]["verdict"]))
+    shaped = await context.pipeline.shape(together)
+    return _answer(shaped, group_size, index, sorted(arrived).index(index), Verdict(**arrived[index]["verdict"]))
 
 
 async def _verify(context: Context, body: RolloutRequest) -> tuple[Arrival | None, Verdict]:
@@ -103,53 +110,54 @@ async def _verify(context: Context, body: RolloutRequest) -> tuple[Arrival | Non
     answer_format = body.answer_format
     epoch = 0
     if body.phase == "train":
-        probe = ShapeRollout(correct=False, tokens=body.tokens, thinking=body.thinking, repetitive=body.repetitive)
-        asked = _shape_request(body, [probe], None)
-        plan, met = await context.rewards.prepare(asked)
-        if met is None:
+        probe = _shape_request(body, [_shape_rollout(body, correct=False, status=None)], None)
+        batch = await context.pipeline.prepare(probe)
+        if batch.epoch is None:
             # The group's other rollouts must meet the same epoch, whichever of them creates the run.
             try:
-                met = (await context.store.put_run(body.run, plan.difficulty, plan.text)).epoch
+                batch.epoch = (await context.store.put_run(body.run, batch.plan.difficulty, batch.plan.text)).epoch
             except RunConflict:
                 # Another request gave the run its configuration since we looked.
-                plan, met = await context.rewards.prepare(asked)
-                if met is None:
+                batch = await context.pipeline.prepare(probe)
+                if batch.epoch is None:
                     raise
-        answer_format = answer_format or plan.config.answer_format
-        if body.epoch not in (None, met):
-            raise epoch_mismatch(met, body.epoch)
-        epoch = met
+        answer_format = answer_format or batch.plan.config.answer_format
+        if body.epoch not in (None, batch.epoch):
+            raise epoch_mismatch(batch.epoch, body.epoch)
+        epoch = batch.epoch
     elif answer_format is None:
-        answer_format = (await context.rewards.readable_plan(body.run)).config.answer_format
-    check = Check(golds(body.gold), body.response, answer_format, body.truncated)
-    verdict = await context.rewards.verify_one(check, body.run)
+        answer_format = (await context.pipeline.readable_plan(body.run)).config.answer_format
+    gold = gold_alternatives(body.gold)
+    (verdict,) = await context.pipeline.verdicts(
+        [Check(gold, body.response, answer_format, body.truncated)], body.run
+    )
     if body.phase == "eval":
         return None, verdict
-    content = orjson.dumps([body.response, body.tokens, body.truncated, body.thinking, body.repetitive])
-    header = orjson.dumps([body.problem_id, golds(body.gold), body.group_size])
-    kept = {"rollout": _shape_rollout(body, verdict).model_dump(), "verdict": _facts(verdict)}
+    header = orjson.dumps([body.problem_id, gold, body.group_size])
+    rollout = _shape_rollout(body, verdict.correct, verdict.status).model_dump(exclude_none=True)
     arrival = Arrival(
         cohort=Cohort(body.run, epoch, body.step, body.group_id or body.problem_id),
         slot=body.rollout_index,
         size=body.group_size,
         attempt=body.attempt,
         header=hashlib.sha256(header).digest()[:16],
-        digest=hashlib.sha256(content).digest()[:16],
-        payload=orjson.dumps(kept),
+        digest=hashlib.sha256(orjson.dumps(_content(body))).digest()[:16],
+        payload=orjson.dumps({"rollout": rollout, "verdict": asdict(verdict)}),
         timeout_s=body.timeout_s,
     )
     return arrival, verdict
 
 
-def _shape_rollout(body: RolloutRequest, verdict: Verdict) -> ShapeRollout:
-    return ShapeRollout(
-        correct=verdict.correct,
-        tokens=body.tokens,
-        truncated=body.truncated,
-        status=verdict.status,
-        thinking=body.thinking,
-        repetitive=body.repetitive,
-    )
+def _shape_rollout(body: RolloutRequest, correct: bool, status: Status | None) -> ShapeRollout:
+    return ShapeRollout(correct=correct, status=status, **{name: getattr(body, name) for name in ROLLOUT_FIELDS})
+
+
+def _content(body: RolloutRequest) -> list[object]:
+    """Return what a repeat of this rollout has in common with it: a field that is added later, only if it is sent."""
+    first = ("tokens", "truncated", "thinking", "repetitive")
+    later = {name: getattr(body, name) for name in ROLLOUT_FIELDS if name not in first}
+    sent = {name: value for name, value in later.items() if value is not None}
+    return [body.response, *(getattr(body, name) for name in first), *([sent] if sent else [])]
 
 
 def _shape_request(body: RolloutRequest, rollouts: list[ShapeRollout], arrival: Arrival | None) -> ShapeRequest:
@@ -166,36 +174,30 @@ def _shape_request(body: RolloutRequest, rollouts: list[ShapeRollout], arrival: 
     )
 
 
-def _facts(verdict: Verdict) -> dict[str, Any]:
-    row = verdict_row("", verdict)
-    del row["id"]
-    return row
-
-
-def _answer(shaped: dict[str, Any], group_size: int, index: int, place: int, verdict: Verdict) -> Response:
-    group = shaped["groups"][0]
-    arrived = len(group["rewards"])
-    answer = {
-        "run": shaped["run"],
-        "epoch": shaped["epoch"],
-        "step": shaped["step"],
-        "phase": shaped["phase"],
-        "problem_id": group["problem_id"],
-        "group_id": group["group_id"],
-        "rollout_index": index,
-        "arrived": arrived,
-        "complete": arrived == group_size,
-        "reward": group["rewards"][place],
-        "outcome": group["components"]["outcome"][place],
-        "length": group["components"]["length"][place],
-        "overlong": group["components"]["overlong"][place],
-        "correct": group["correct"][place],
-        "trainable": group["trainable"][place],
-        "pass_ratio": group["pass_ratio"],
-        "level": group["level"],
-        "beta": group["beta"],
-        "difficulty": group["difficulty"],
-        "verdict": verdict_row(str(index), verdict),
-        "stale": group["stale"],
-    }
-    return Response(orjson.dumps(answer), media_type="application/json")
+def _answer(shaped: ShapeAnswer, group_size: int, index: int, position: int, verdict: Verdict) -> Response:
+    """Return the share of the rollout `index`, which is at `position` in the shaped group."""
+    group = shaped.groups[0]
+    assert shaped.run is not None
+    answer = RolloutAnswer(
+        run=shaped.run,
+        epoch=shaped.epoch,
+        step=shaped.step,
+        phase=shaped.phase,
+        problem_id=group.problem_id,
+        group_id=group.group_id,
+        rollout_index=index,
+        arrived=len(group.rewards),
+        complete=len(group.rewards) == group_size,
+        reward=group.rewards[position],
+        **{name: values[position] for name, values in vars(group.components).items()},
+        correct=group.correct[position],
+        trainable=group.trainable[position],
+        pass_ratio=group.pass_ratio,
+        level=group.level,
+        beta=group.beta,
+        difficulty=group.difficulty,
+        verdict=verdict_answer(str(index), verdict),
+        stale=group.stale,
+        why=group.why,
+    )
+    return json_response(answer)

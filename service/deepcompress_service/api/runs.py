@@ -28,10 +28,10 @@ from deepcompress_client.wire import (
 from ..difficulty.errors import RunConflict, UnknownCheckpoint, UnknownRun
 from ..difficulty.model import Checkpoint, ProblemState, RunState, StepStatistics
 from ..difficulty.refusals import run_conflict
-from .body import documented
-from .context import Context, In, grant_of
-from .errors import ApiError
-from .plan import NEWER, make_plan, named_plan, plan_from_text
+from .body import documented, json_response
+from ..scoring.errors import ConfigNotSupported, NewerConfiguration
+from ..scoring.plan import make_plan, named_plan, plan_from_text
+from .context import Context, ContextDep, GrantDep
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
 
@@ -58,17 +58,13 @@ class RewindRequest(BaseModel):
     next_step: Step | None
 
 
-def _json(value: Any, status: int = 200) -> Response:
-    return Response(orjson.dumps(value), status, media_type="application/json")
-
-
 @router.put(
     "/{run}",
     response_model=RunInfo,
     responses={201: {"model": RunInfo, "description": "Created"}},
     openapi_extra=documented(RunConfig, {"strategy": {"name": "deepcompress"}}),
 )
-async def put_run(run: Run, request: Request, context: In) -> Response:
+async def put_run(run: Run, request: Request, context: ContextDep) -> Response:
     """Create a run, or find that it has this configuration already. Of a run with state, only what the request names
     is compared: what it leaves out is as stored. Another configuration is a 409, unless the run has no state yet."""
     config = await context.small_body(request, RunConfig)
@@ -77,7 +73,7 @@ async def put_run(run: Run, request: Request, context: In) -> Response:
     except RunConflict:
         # Perhaps only because a first request counted between our look and our write.
         state = await _put(context, run, config)
-    return _json(run_row(state), 201 if state.created else 200)
+    return json_response(run_row(state), 201 if state.created else 200)
 
 
 async def _put(context: Context, run: str, config: RunConfig) -> RunState:
@@ -95,9 +91,7 @@ async def _put(context: Context, run: str, config: RunConfig) -> RunState:
         plan = make_plan(config, weight)
         try:
             same = plan.text == plan_from_text(known.config_text, weight).text
-        except ApiError as problem:
-            if problem.slug == NEWER:
-                raise
+        except ConfigNotSupported:
             same = False
         return await context.store.put_run(run, plan.difficulty, known.config_text if same else plan.text)
     stored = plan_from_text(known.config_text, weight)
@@ -112,44 +106,43 @@ async def _put(context: Context, run: str, config: RunConfig) -> RunState:
 
 
 @router.get("")
-async def list_runs(request: Request, context: In) -> Response:
+async def list_runs(context: ContextDep, grant: GrantDep) -> Response:
     """Every run that the key may see, by name."""
-    grant = grant_of(request)
-    async with context.reading.turn(""):
+    async with context.read_scheduler.slot(""):
         rows = [run_row(state) for state in await context.store.list_runs() if grant.allows_run(state.run)]
-        return _json({"runs": rows})
+        return json_response({"runs": rows})
 
 
 @router.get("/{run}", response_model=RunInfo)
-async def get_run(run: Run, context: In) -> Response:
+async def get_run(run: Run, context: ContextDep) -> Response:
     """Configuration, epoch, open step and level."""
-    return _json(run_row(await context.store.get_run(run)))
+    return json_response(run_row(await context.store.get_run(run)))
 
 
 @router.delete("/{run}")
-async def delete_run(run: Run, context: In) -> Response:
+async def delete_run(run: Run, context: ContextDep) -> Response:
     """Forget the run and its state. Its epoch rises, so that no late retry can reach a later run of this name."""
-    return _json({"run": run, "epoch": await context.store.delete_run(run)})
+    return json_response({"run": run, "epoch": await context.store.delete_run(run)})
 
 
 @router.get("/{run}/history", response_model=RunHistory)
 async def history(
     run: Run,
-    context: In,
+    context: ContextDep,
     since: Annotated[int | None, Query(ge=0, le=MAX_COUNT)] = None,
     limit: Annotated[int | None, Query(ge=1, le=100_000)] = None,
 ) -> Response:
     """The level and the statistics of every step, oldest first."""
-    async with context.reading.turn(run):
+    async with context.read_scheduler.slot(run):
         state = await context.store.get_run(run)
         steps = await context.store.history(run, since=since, limit=limit)
-        return _json({"run": run, "epoch": state.epoch, "steps": [step_row(step) for step in steps]})
+        return json_response({"run": run, "epoch": state.epoch, "steps": [step_row(step) for step in steps]})
 
 
 @router.get("/{run}/problems", response_model=ProblemPage)
 async def problems(
     run: Run,
-    context: In,
+    context: ContextDep,
     cursor: Annotated[str | None, Query(max_length=4096)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     difficulty: Literal["simple", "hard"] | None = None,
@@ -160,43 +153,43 @@ async def problems(
     page, following = await context.store.problems(
         run, cursor=cursor, limit=limit, side=difficulty, sort=sort, search=search
     )
-    return _json({"run": run, "problems": [problem_row(problem) for problem in page], "next": following})
+    return json_response({"run": run, "problems": [problem_row(problem) for problem in page], "next": following})
 
 
 @router.get("/{run}/problems/{problem_id:path}", response_model=Problem)
-async def problem(run: Run, problem_id: str, context: In) -> Response:
+async def problem(run: Run, problem_id: str, context: ContextDep) -> Response:
     """One problem. Its id may contain slashes."""
-    return _json(problem_row(await context.store.problem(run, problem_id)))
+    return json_response(problem_row(await context.store.problem(run, problem_id)))
 
 
 @router.get("/{run}/checkpoints")
-async def checkpoints(run: Run, context: In) -> Response:
+async def checkpoints(run: Run, context: ContextDep) -> Response:
     """The run's checkpoints."""
     rows = [_checkpoint_row(one) for one in await context.store.checkpoints(run)]
-    return _json({"run": run, "checkpoints": rows})
+    return json_response({"run": run, "checkpoints": rows})
 
 
 @router.post("/{run}/checkpoints/{name}", status_code=201, openapi_extra=documented(CheckpointRequest, {"step": 400}))
-async def make_checkpoint(run: Run, name: Checkpoint_, request: Request, context: In) -> Response:
+async def make_checkpoint(run: Run, name: Checkpoint_, request: Request, context: ContextDep) -> Response:
     """Save the state as at the end of a step, even if later steps have begun."""
     body = await context.small_body(request, CheckpointRequest)
-    return _json(_checkpoint_row(await context.store.checkpoint(run, name, body.step)), 201)
+    return json_response(_checkpoint_row(await context.store.checkpoint(run, name, body.step)), 201)
 
 
 @router.get("/{run}/checkpoints/{name}")
-async def get_checkpoint(run: Run, name: Checkpoint_, context: In) -> Response:
+async def get_checkpoint(run: Run, name: Checkpoint_, context: ContextDep) -> Response:
     """One checkpoint."""
     for one in await context.store.checkpoints(run):
         if one.name == name:
-            return _json(_checkpoint_row(one))
+            return json_response(_checkpoint_row(one))
     raise UnknownCheckpoint(f"the run {run} has no checkpoint {name}")
 
 
 @router.delete("/{run}/checkpoints/{name}")
-async def delete_checkpoint(run: Run, name: Checkpoint_, context: In) -> Response:
+async def delete_checkpoint(run: Run, name: Checkpoint_, context: ContextDep) -> Response:
     """Remove a checkpoint. Nothing else does."""
     await context.store.delete_checkpoint(run, name)
-    return _json({"run": run, "deleted": name})
+    return json_response({"run": run, "deleted": name})
 
 
 @router.post(
@@ -204,23 +197,23 @@ async def delete_checkpoint(run: Run, name: Checkpoint_, context: In) -> Respons
     response_model=RunInfo,
     openapi_extra=documented(RestoreRequest, {"checkpoint": "step-400"}),
 )
-async def restore(run: Run, request: Request, context: In) -> Response:
+async def restore(run: Run, request: Request, context: ContextDep) -> Response:
     """The state of the checkpoint becomes the run's. The epoch rises."""
     body = await context.small_body(request, RestoreRequest)
-    return _json(run_row(await context.store.restore(run, body.checkpoint)))
+    return json_response(run_row(await context.store.restore(run, body.checkpoint)))
 
 
 @router.post("/{run}/rewind", response_model=RunInfo, openapi_extra=documented(RewindRequest, {"next_step": 401}))
-async def rewind(run: Run, request: Request, context: In) -> Response:
+async def rewind(run: Run, request: Request, context: ContextDep) -> Response:
     """Forget everything at steps from `next_step` on. The epoch rises."""
     body = await context.small_body(request, RewindRequest)
-    return _json(run_row(await context.store.rewind(run, body.next_step)))
+    return json_response(run_row(await context.store.rewind(run, body.next_step)))
 
 
 @router.get(
     "/{run}/export", responses={200: {"content": {"application/x-ndjson": {}}}}, response_class=StreamingResponse
 )
-async def export_run(run: Run, context: In) -> Response:
+async def export_run(run: Run, context: ContextDep) -> Response:
     """The whole state as lines of JSON."""
     exported = context.store.export_run(run)
     # What can be refused is refused with the first line; an error later on breaks the connection, and the last line,
@@ -236,21 +229,19 @@ async def export_run(run: Run, context: In) -> Response:
 
 
 @router.put("/{run}/import", response_model=RunInfo)
-async def import_run(run: Run, request: Request, context: In) -> Response:
+async def import_run(run: Run, request: Request, context: ContextDep) -> Response:
     """Replace the run's state by an export, which is read as it comes. Until it was read to its end and found right
     nothing changes. The epoch rises."""
 
     def accepts(config_text: str) -> None:
         try:
             plan_from_text(config_text, context.settings.problem_weight)
-        except ApiError as problem:
-            if problem.slug != NEWER:
-                raise
+        except NewerConfiguration as error:
             # Nothing is stored yet that a newer replica should answer for.
-            raise ApiError(409, "config-not-supported", problem.detail) from None
+            raise ConfigNotSupported("config-not-supported", error.detail) from None
 
-    with context.door.enter(request):
-        return _json(run_row(await context.store.import_run(run, context.body_lines(request), accepts)))
+    with context.inflight.admit(request):
+        return json_response(run_row(await context.store.import_run(run, context.body_lines(request), accepts)))
 
 
 # --- rows -----------------------------------------------------------------------------------------------
@@ -296,7 +287,7 @@ def step_row(step: StepStatistics) -> dict[str, Any]:
         mean_tokens_hard=_mean(step.hard_tokens_sum, step.hard_tokens_count),
         closed=step.closed,
     )
-    return row.model_dump()
+    return vars(row)
 
 
 def problem_row(problem: ProblemState) -> dict[str, Any]:
@@ -315,7 +306,7 @@ def problem_row(problem: ProblemState) -> dict[str, Any]:
         mean_correct_tokens=_mean(problem.correct_tokens_sum, problem.correct_tokens_count),
         last_step=problem.last_step,
     )
-    return row.model_dump()
+    return vars(row)
 
 
 def _checkpoint_row(one: Checkpoint) -> dict[str, Any]:

@@ -46,10 +46,10 @@ async def health(context: Context, viewers: int) -> dict[str, Any]:
             "crashed": pool.crashed,
         },
         "requests": {
-            "inside": context.door.requests,
+            "inside": context.inflight.requests,
             "most": context.settings.max_inflight_requests,
-            "waiting": context.gate.waiting,
-            "bytes": context.door.bytes,
+            "waiting": context.scheduler.waiting,
+            "bytes": context.inflight.bytes,
             "most_bytes": context.settings.max_inflight_body,
         },
         "viewers": viewers,

@@ -17,7 +17,7 @@ from fastapi.responses import StreamingResponse
 
 from ..activity.recent import RunActivity
 from ..api.auth import Grant
-from ..api.context import Context, In, grant_of
+from ..api.context import Context, ContextDep, grant_of
 from ..api.errors import ApiError
 from ..api.runs import Run, problem_row
 from .board import EVERY, Board, Shared
@@ -94,7 +94,7 @@ async def static(request: Request, name: str) -> Response:
 
 
 @router.get("/dashboard/events")
-async def all_events(request: Request, context: In) -> Response:
+async def all_events(request: Request, context: ContextDep) -> Response:
     """A stream of all runs that the key may see."""
     grant = grant_of(request)
     stream = CardStream(_watchers(request).board, grant.allows_run)
@@ -102,14 +102,14 @@ async def all_events(request: Request, context: In) -> Response:
 
 
 @router.get("/dashboard/runs/{run}/events")
-async def run_events(run: Run, request: Request, context: In) -> Response:
+async def run_events(run: Run, request: Request, context: ContextDep) -> Response:
     """A stream of one run."""
     stream = RunStream(_watchers(request).board.run(run))
     return _streamed(request, context, grant_of(request), stream, run)
 
 
 @router.get("/dashboard/runs/{run}/problem")
-async def problem_course(run: Run, context: In, problem: Annotated[str, Query(max_length=512)]) -> Response:
+async def problem_course(run: Run, context: ContextDep, problem: Annotated[str, Query(max_length=512)]) -> Response:
     """One problem after each of the kept steps that touched it."""
     course = await context.store.problem_course(run, problem)
     return Response(orjson.dumps({"steps": [problem_row(state) for state in course]}), media_type="application/json")

@@ -34,7 +34,7 @@ async def _every_second(context: Context) -> None:
     freed = FreedMemory()
     while True:
         meter.note(context.pool.stats())
-        metrics.WAITING.set(context.gate.waiting)
+        metrics.WAITING.set(context.scheduler.waiting)
         freed.look()
         metrics.note_memory(resident_bytes())
         try:

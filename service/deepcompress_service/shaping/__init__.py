@@ -10,10 +10,11 @@ from .parameters import Param
 from .registry import LEVEL_PARAMS, strategies
 from .reward import Reward, reward_from_config
 from .strategy import AccumulatorSpec, StrategyInfo
-from .types import Group, ProblemHistory, ShapedGroup
+from .types import COMPONENTS, Group, ProblemHistory, ShapedGroup
 from .user import user_strategy
 
 __all__ = [
+    "COMPONENTS",
     "LEVEL_PARAMS",
     "AccumulatorSpec",
     "ConfigError",

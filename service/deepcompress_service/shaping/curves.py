@@ -34,7 +34,7 @@ def against_tokens(reward: Reward, group: Group, index: int, lengths: Sequence[i
         shaped = [reward.shape([one])[0] for one in moved]
     else:
         shaped = reward.shape(moved)
-    terms = tuple(one.rewards[index] - one.outcome[index] for one in shaped)
+    terms = tuple(one.rewards[index] - one.components["outcome"][index] for one in shaped)
     return Curve(tuple(_z(one, index) for one in moved), tuple(lengths), terms)
 
 

@@ -19,7 +19,7 @@ from .parameters import Param, read_params
 from .part import Part, read_part, read_shadow
 from .strategy import NEEDS, AccumulatorSpec, Extras
 from .traps import find_traps
-from .types import Group, ShapedGroup
+from .types import COMPONENTS, Group, ShapedGroup, Why
 
 _WEIGHT = Param("length_weight", "number", 1.0, "weight of the length term")
 _OVERLONG_PARAMS = (
@@ -94,17 +94,21 @@ class Reward:
     def _parts(self) -> tuple[Part, ...]:
         return (self.main, *self.shadows)
 
-    def check_sent(self, groups: Sequence[Group]) -> None:
-        """Raises InputError, saying what to send, where a group lacks what a request must carry.
+    @property
+    def required_inputs(self) -> list[tuple[str, str]]:
+        """(name, what to send) of each field of `Group` that a caller must send for this reward."""
+        return [(key, f"{who} needs it: {_HOW_TO_SEND[key]}") for who, key in self._wanted() if key in _HOW_TO_SEND]
 
-        To be asked before anything is counted: it looks at neither the level, the accumulators nor the step.
+    def check_sent(self, groups: Sequence[Group]) -> None:
+        """Check that every group has the fields that a caller must send; the level and the step are not among them.
+
+        Raises:
+            InputError: A field is missing. The message says what to send.
         """
-        for who, key in self._wanted():
-            if key not in _HOW_TO_SEND:
-                continue
+        for key, how in self.required_inputs:
             for index, group in enumerate(groups):
                 if getattr(group, key) is None:
-                    raise InputError(f"groups.{index}.{key}", f"{who} needs it: {_HOW_TO_SEND[key]}")
+                    raise InputError(f"groups.{index}.{key}", how)
 
     def shape(self, groups: Sequence[Group], *, evaluate: bool = False) -> list[ShapedGroup]:
         """The rewards of each group, in the order given. In evaluation: the outcome alone.
@@ -149,8 +153,9 @@ class Reward:
     def _shape_part(self, part: Part, groups: Sequence[Group], weight: float) -> list[ShapedGroup]:
         batch = part.batch(groups)
         strategy = part.strategy
-        length = strategy.length(batch, part.params)
-        total = batch.outcome + weight * length
+        term = strategy.length(batch, part.params)
+        length = weight * term
+        total = batch.outcome + length
         overlong = np.zeros_like(total)
         if self.overlong is not None:
             overlong = overlong_term(batch, total, **self.overlong)
@@ -159,7 +164,8 @@ class Reward:
         extras = Extras() if strategy.extras is None else strategy.extras(batch, part.params, total)
         if not np.isfinite(total).all():
             raise StrategyError("strategy", f"{strategy.name} gave a reward that is not finite")
-        return _cut(batch, total, length, overlong, beta, extras)
+        components = dict(zip(COMPONENTS, (batch.outcome, length, overlong), strict=True))
+        return _cut(batch, total, components, term, beta, extras, weight)
 
 
 def reward_from_config(
@@ -213,39 +219,62 @@ _HOW_TO_SEND = {
 def _outcome_only(group: Group, pair: tuple[float, float]) -> ShapedGroup:
     outcome = tuple(pair[0] if correct else pair[1] for correct in group.correct)
     zeros = (0.0,) * len(outcome)
-    return ShapedGroup(outcome, outcome, zeros, zeros, group.pass_ratio, None, None)
+    components = dict.fromkeys(COMPONENTS, zeros) | {"outcome": outcome}
+    return ShapedGroup(outcome, components, zeros, group.pass_ratio, None, None, why="evaluation")
 
 
 def _cut(
-    batch: Batch, total: Floats, length: Floats, overlong: Floats, beta: Floats | None, extras: Extras
+    batch: Batch,
+    total: Floats,
+    components: Mapping[str, Floats],
+    term: Floats,
+    beta: Floats | None,
+    extras: Extras,
+    weight: float,
 ) -> list[ShapedGroup]:
     """The flat arrays as one ShapedGroup a group, in Python's own numbers."""
     # Adding 0.0 turns -0.0 into 0.0, which reads better in JSON.
-    totals, outcomes = (total + 0.0).tolist(), batch.outcome.tolist()
-    lengths, overlongs = (length + 0.0).tolist(), (overlong + 0.0).tolist()
+    totals, terms = (total + 0.0).tolist(), (term + 0.0).tolist()
+    columns = {name: (values + 0.0).tolist() for name, values in components.items()}
     mask = None if extras.mask is None else extras.mask.tolist()
     weights = None if extras.weights is None else extras.weights.tolist()
     advantages = None if extras.advantages is None else (extras.advantages + 0.0).tolist()
     betas = [None] * len(batch.groups) if beta is None else beta.tolist()
     shaped = []
     starts, sizes, ratios = batch.starts.tolist(), batch.sizes.tolist(), batch.pass_ratio.tolist()
-    for start, size, pass_ratio, of_group in zip(starts, sizes, ratios, betas, strict=True):
+    for group, start, size, pass_ratio, of_group in zip(batch.groups, starts, sizes, ratios, betas, strict=True):
         own = slice(start, start + size)
         shaped.append(
             ShapedGroup(
                 rewards=tuple(totals[own]),
-                outcome=tuple(outcomes[own]),
-                length=tuple(lengths[own]),
-                overlong=tuple(overlongs[own]),
+                components={name: tuple(values[own]) for name, values in columns.items()},
+                length_term=tuple(terms[own]),
                 pass_ratio=pass_ratio,
                 beta=of_group,
                 difficulty=_difficulty(of_group),
                 mask=None if mask is None else tuple(mask[own]),
                 weights=None if weights is None else tuple(weights[own]),
                 advantages=None if advantages is None else tuple(advantages[own]),
+                why=None if any(columns["length"][own]) else _why(group, weight, of_group),
             )
         )
     return shaped
+
+
+def _why(group: Group, weight: float, beta: float | None) -> Why:
+    """Return the first reason that holds why a group has no length reward."""
+    lengths = {n for n, correct in zip(group.tokens or (), group.correct, strict=False) if correct}
+    if weight == 0:
+        return "no-weight"
+    if group.trainable and not any(group.trainable):
+        return "untrainable"
+    if not any(group.correct):
+        return "none-correct"
+    if len(lengths) == 1:
+        return "equal-lengths"
+    if all(group.correct):
+        return "all-correct"
+    return "even" if beta == 0 else "strategy"
 
 
 def _difficulty(beta: float | None) -> Literal["simple", "hard", "even"] | None:

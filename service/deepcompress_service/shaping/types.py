@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -52,14 +53,24 @@ class Group:
         return sum(self.correct) / len(self.correct)
 
 
+COMPONENTS = ("outcome", "length", "overlong")
+"""The parts of a reward: added from left to right they are the reward, to the last bit."""
+
+Why = Literal[
+    "evaluation", "no-weight", "untrainable", "none-correct", "equal-lengths", "all-correct", "even", "strategy"
+]
+"""Why a group has no length reward (docs/design.md, 4)."""
+
+
 @dataclass(frozen=True, slots=True)
 class ShapedGroup:
     """Rewards of one group, one number a rollout, with their parts apart."""
 
     rewards: tuple[float, ...]
-    outcome: tuple[float, ...]
-    length: tuple[float, ...]
-    overlong: tuple[float, ...]
+    components: Mapping[str, tuple[float, ...]]
+    """The parts that add up to the rewards, by the names of `COMPONENTS`, each already weighted."""
+    length_term: tuple[float, ...]
+    """The strategy's length term, before `length_weight`."""
     pass_ratio: float
     beta: float | None
     difficulty: Literal["simple", "hard", "even"] | None
@@ -69,3 +80,5 @@ class ShapedGroup:
     """What to multiply each rollout's advantage by, for strategies that weigh (GRPO-LEAD)."""
     advantages: tuple[float, ...] | None = None
     """Ready group advantages, for strategies that are published as such (DIET, GFPO)."""
+    why: Why | None = None
+    """The reason why no rollout has a length reward, if none has."""

@@ -20,7 +20,7 @@ from typing import Any, TypeGuard, TypeVar
 
 import orjson
 
-from deepcompress_client.wire import MAX_COUNT, ShapeRequest
+from deepcompress_client.wire import MAX_COUNT, ShapeRequest, Verdict
 
 from ...difficulty.errors import StoreUnavailable
 from ...rendezvous import Arrival, Cohort, Collecting, Refused, Released
@@ -51,13 +51,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Shaped:
-    """What a rollout gets: the parts of its reward, and the verdict that its group was shaped with."""
+    """A rollout's share of its group: the components of its reward, and the verdict that the group was shaped with."""
 
     components: dict[str, float]
-    correct: bool
-    status: str
-    reason: str
-    answer: str | None
+    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,21 +107,21 @@ class Ready:
         cls,
         row: Mapping[str, Any],
         response: Mapping[str, Any],
-        found: Mapping[str, Any],
+        verdict: Verdict,
         *,
         gold: Any,
         tokens: int,
         truncated: bool,
         size: int,
     ) -> Ready:
-        """``found`` is the rollout's verdict, as `POST /v1/verify` gives it."""
+        """Return the rollout of a row, with its place in its group and its verdict."""
         place = Place.of(row, size)
         if not place.named and not (isinstance(response.get("id"), str) and response["id"]):
             raise invalid(
                 "response.id",
                 f"is needed where a group is known by {TASK} alone: it tells repeats from the next epoch",
             )
-        rollout = {"correct": found["correct"], "status": found["status"], "tokens": tokens, "truncated": truncated}
+        rollout = {"correct": verdict.correct, "status": verdict.status, "tokens": tokens, "truncated": truncated}
         prompt = row.get("responses_create_params")
         asked = prompt.get("input") if isinstance(prompt, dict) else prompt
         return cls(
@@ -133,11 +130,11 @@ class Ready:
             header=_digest([asked, gold, size]),
             # All of the response, its id with it: a repeat is the same; the same words in a later epoch are not.
             digest=_digest([response, tokens]),
-            payload=orjson.dumps({"rollout": rollout, "reason": found["reason"], "answer": found["answer"]}),
+            payload=orjson.dumps({"rollout": rollout, "reason": verdict.reason, "answer": verdict.answer}),
         )
 
 
-class Waiting:
+class WaitingRows:
     """The rows of those who wait: they go back with the reward, so they are kept, packed and within a bound."""
 
     def __init__(self, most: int = MOST_WAITING, most_bytes: int = MOST_BYTES) -> None:
@@ -205,20 +202,18 @@ async def _shape(context: Context, run: str, epoch: int, place: Place, stand: Re
             "groups": [{"problem_id": place.task, "rollouts": [kept[slot]["rollout"] for slot in order]}],
         }
     )
-    answer = (await _through_outages(lambda: context.rewards.shape(body), until))["groups"][0]
-    mine, parts = order.index(place.index), answer["components"]
-    outcome, overlong = parts["outcome"][mine], parts["overlong"][mine]
-    one = kept[place.index]
+    group = (await _through_outages(lambda: context.pipeline.shape(body), until)).groups[0]
+    position, one = order.index(place.index), kept[place.index]
     return Shaped(
-        components={
-            "outcome": outcome,
-            "overlong": overlong,
-            "length": answer["rewards"][mine] - outcome - overlong,
-        },
-        correct=one["rollout"]["correct"],
-        status=one["rollout"]["status"],
-        reason=one["reason"],
-        answer=one["answer"],
+        components={name: values[position] for name, values in vars(group.components).items()},
+        verdict=Verdict(
+            id=None,
+            correct=one["rollout"]["correct"],
+            status=one["rollout"]["status"],
+            answer=one["answer"],
+            decided_by="",
+            reason=one["reason"],
+        ),
     )
 
 

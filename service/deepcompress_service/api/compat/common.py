@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
-import orjson
-from fastapi import Query, Request, Response
+from fastapi import Query, Request
 
-from deepcompress_client.wire import AnswerFormat, VerifyRequest
+from deepcompress_client.wire import AnswerFormat, Verdict, VerifyRequest
 
-from ..auth import require_run
-from ..context import Context, grant_of, in_turn
+from ..admission import Reservation
+from ..context import Context, run_scheduled
 from ..errors import invalid
 
 OutcomeRange = Literal["pm1", "0_1"]
@@ -44,18 +44,12 @@ def gold_of(label: Any, field: str) -> str | list[str]:
 async def verdicts(
     request: Request,
     context: Context,
+    reservation: Reservation,
     items: Sequence[dict[str, Any]],
     answer_format: AnswerFormat | None,
     run: str | None = None,
-) -> list[dict[str, Any]]:
-    """One verdict an item, as `POST /v1/verify` gives them."""
-    if run is not None:
-        require_run(grant_of(request), run)
+) -> list[Verdict]:
+    """Return one verdict an item, as `POST /v1/verify` gives them. `run` is the run whose slot the work takes."""
     body = VerifyRequest.model_validate({"items": items, "answer_format": answer_format})
-    answer = await in_turn(request, context, run, lambda: context.rewards.verify(body))
-    rows: list[dict[str, Any]] = answer["verdicts"]
-    return rows
-
-
-def json_answer(value: Any) -> Response:
-    return Response(orjson.dumps(value), media_type="application/json")
+    work = partial(context.pipeline.verify_items, body)
+    return (await run_scheduled(request, context, run, reservation, work)).verdicts

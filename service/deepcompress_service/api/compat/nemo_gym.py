@@ -19,11 +19,11 @@ from pydantic import BaseModel, ConfigDict
 from deepcompress_client.wire import RunName
 
 from ..auth import require_run
-from ..body import documented
-from ..context import In, grant_of, unless_abandoned
+from ..body import documented, json_response
+from ..context import ContextDep, GrantDep, cancel_on_disconnect
 from ..errors import invalid
-from .cohort import TASK, Ready, Shaped, Waiting, meet
-from .common import UNTRAINABLE, Format, OutcomeRange, gold_of, json_answer, outcome, verdicts
+from .cohort import TASK, Ready, Shaped, meet
+from .common import UNTRAINABLE, Format, OutcomeRange, gold_of, outcome, verdicts
 
 router = APIRouter(prefix="/nemo_gym")
 
@@ -55,7 +55,8 @@ GoldField = Annotated[str, Query(description="the row's field with the gold answ
 @router.post("/verify", openapi_extra=documented(VerifyBody, EXAMPLE), summary="NeMo Gym: verify a rollout")
 async def verify(
     request: Request,
-    context: In,
+    context: ContextDep,
+    grant: GrantDep,
     gold: GoldField = "expected_answer",
     outcome_range: Annotated[OutcomeRange, Query(description="of the reward, without a cohort")] = "0_1",
     answer_format: Format = None,
@@ -69,37 +70,36 @@ async def verify(
 
     With `run` and `cohort` the call is held until its group is there, known by `_ng_group_id`, else by
     `_ng_task_index`, and its place in it by `_ng_rollout_index`. The run must have `groups_per_step`."""
-    with context.door.enter(request):
+    with context.inflight.admit(request):
         if (run is None) != (cohort is None):
             raise invalid("cohort" if cohort is None else "run", "run and cohort are needed together")
         if run is not None:
-            require_run(grant_of(request), run)
+            require_run(grant, run)
         body = await context.body(request, VerifyBody)
         row = {**(body.model_extra or {}), "response": body.response}
         answer = gold_of(row.get(gold), gold)
         cut = truncated(body.response)
         item = {"gold": answer, "response": text_of(body.response), "truncated": cut}
-        (found,) = await verdicts(request, context, [item], answer_format)
+        (verdict,) = await verdicts(request, context, reservation, [item], answer_format)
         if run is None or cohort is None:
-            correct, status, reason = found["correct"], found["status"], found["reason"]
-            components = {"outcome": outcome(correct, outcome_range)}
-            return _answer(row, Shaped(components, correct, status, reason, found["answer"]))
+            components = {"outcome": outcome(verdict.correct, outcome_range)}
+            return _answer(row, Shaped(components, verdict))
         tokens = tokens_of(body.response)
         if tokens is None:
             detail = "has neither generation_token_ids nor usage.output_tokens to count its tokens by"
             raise invalid("response", detail)
-        ready = Ready.of(row, body.response, found, gold=answer, tokens=tokens, truncated=cut, size=cohort)
+        ready = Ready.of(row, body.response, verdict, gold=answer, tokens=tokens, truncated=cut, size=cohort)
         del body, item
     # Outside the door: a rollout that waits for its siblings holds no place that they need.
-    with _waiting(request).keep(row) as kept:
-        shaped = await unless_abandoned(request, meet(context, run, ready, timeout_s))
+    with context.nemo_gym_rows.keep(row) as kept:
+        shaped = await cancel_on_disconnect(request, meet(context, run, ready, timeout_s))
         return _answer(kept(), shaped)
 
 
 def _answer(row: dict[str, Any], shaped: Shaped) -> Response:
-    row |= {"accuracy": outcome(shaped.correct, "0_1"), "extracted_answer": shaped.answer}
-    if shaped.status in UNTRAINABLE:
-        row |= masked(shaped.status, shaped.reason)
+    row |= {"accuracy": outcome(shaped.verdict.correct, "0_1"), "extracted_answer": shaped.verdict.answer}
+    if shaped.verdict.status in UNTRAINABLE:
+        row |= masked(shaped.verdict.status, shaped.verdict.reason)
     else:
         # NeMo RL insists that the reward is the sum of its components, to the bit.
         total = sum(shaped.components.values())
@@ -108,30 +108,22 @@ def _answer(row: dict[str, Any], shaped: Shaped) -> Response:
     return Response(json.dumps(row, allow_nan=False), media_type="application/json")
 
 
-def _waiting(request: Request) -> Waiting:
-    state = request.app.state
-    if not hasattr(state, "nemo_gym_waiting"):
-        state.nemo_gym_waiting = Waiting()
-    waiting: Waiting = state.nemo_gym_waiting
-    return waiting
-
-
 @router.post("/seed_session", summary="NeMo Gym: begin a session")
-async def seed_session(context: In) -> Response:
+async def seed_session(context: ContextDep) -> Response:
     """Nothing to begin: checking an answer has no session."""
-    return json_answer({})
+    return json_response({})
 
 
 @router.post("/close_session", summary="NeMo Gym: end a session")
-async def close_session(context: In) -> Response:
+async def close_session(context: ContextDep) -> Response:
     """Nothing to end."""
-    return json_answer({})
+    return json_response({})
 
 
 @router.get("/reverify_mode", summary="NeMo Gym: whether rollouts may be verified again")
-async def reverify_mode(context: In) -> Response:
+async def reverify_mode(context: ContextDep) -> Response:
     """They may, at any time: a verdict depends on the answer alone."""
-    return json_answer({"reverify_mode": "stateless"})
+    return json_response({"reverify_mode": "stateless"})
 
 
 @router.post(
@@ -139,10 +131,10 @@ async def reverify_mode(context: In) -> Response:
     openapi_extra=documented(AggregateBody, {"verify_responses": [{TASK: 0, "reward": 1.0}]}),
     summary="NeMo Gym: metrics over many rollouts",
 )
-async def aggregate_metrics(request: Request, context: In) -> Response:
+async def aggregate_metrics(request: Request, context: ContextDep) -> Response:
     """Mean, extremes, median and deviation of every numeric field, over all rollouts and by task; masked rollouts
     are left out."""
-    with context.door.enter(request):
+    with context.inflight.admit(request):
         rows = (await context.body(request, AggregateBody)).verify_responses
     kept = [row for row in rows if not row.get("mask_sample")]
     tasks: dict[int, list[dict[str, Any]]] = {}
@@ -150,7 +142,7 @@ async def aggregate_metrics(request: Request, context: In) -> Response:
         task = row.get(TASK, 0)
         tasks.setdefault(task if isinstance(task, int) else 0, []).append(row)
     overall = profile(kept)
-    return json_answer(
+    return json_response(
         {
             "group_level_metrics": [{**profile(tasks[task]), TASK: task} for task in sorted(tasks)],
             "agent_metrics": overall,

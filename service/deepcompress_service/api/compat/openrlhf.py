@@ -14,10 +14,10 @@ from pydantic import BaseModel, Field
 
 from deepcompress_client.wire import ModelText
 
-from ..body import documented
-from ..context import In
+from ..body import documented, json_response
+from ..context import ContextDep
 from ..errors import invalid
-from .common import UNTRAINABLE, Format, OutcomeRange, gold_of, json_answer, outcome, verdicts
+from .common import UNTRAINABLE, Format, OutcomeRange, gold_of, outcome, verdicts
 
 router = APIRouter(prefix="/openrlhf")
 
@@ -43,7 +43,7 @@ EXAMPLE = {
 @router.post("/get_reward", openapi_extra=documented(GetReward, EXAMPLE), summary="OpenRLHF: remote reward model")
 async def get_reward(
     request: Request,
-    context: In,
+    context: ContextDep,
     outcome_range: Annotated[
         OutcomeRange, Query(description="what `rewards` holds; evaluation reads it as a pass rate, which needs 0_1")
     ] = "pm1",
@@ -51,8 +51,8 @@ async def get_reward(
 ) -> Response:
     """`rewards` in the range asked for, `scores` always the raw 1 or 0 that dynamic filtering reads. A rollout
     that must not be trained on is a wrong one with `extra_logs.untrainable` 1: the protocol can leave none out."""
-    with context.door.enter(request):
-        body = await context.body(request, GetReward)
+    with context.inflight.admit(request) as reservation:
+        body = await context.body(request, reservation, GetReward)
         for field in ("prompts", "labels"):
             if len(getattr(body, field)) != len(body.query):
                 raise invalid(field, f"has {len(getattr(body, field))} entries for {len(body.query)} queries")
@@ -61,15 +61,15 @@ async def get_reward(
             {"gold": gold_of(label, f"labels.{index}"), "response": response}
             for index, (label, (response, _)) in enumerate(zip(body.labels, responses, strict=True))
         ]
-        found = await verdicts(request, context, items, answer_format)
-    scores = [outcome(row["correct"], "0_1") for row in found]
-    return json_answer(
+        found = await verdicts(request, context, reservation, items, answer_format)
+    scores = [outcome(row.correct, "0_1") for row in found]
+    return json_response(
         {
-            "rewards": [outcome(row["correct"], outcome_range) for row in found],
+            "rewards": [outcome(row.correct, outcome_range) for row in found],
             "scores": scores,
             "extra_logs": {
                 "acc": scores,
-                "untrainable": [float(row["status"] in UNTRAINABLE) for row in found],
+                "untrainable": [float(row.status in UNTRAINABLE) for row in found],
                 "prompt_not_found": [float(not split) for _, split in responses],
             },
         }

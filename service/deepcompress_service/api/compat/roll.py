@@ -20,25 +20,26 @@ from pydantic import BaseModel
 from deepcompress_client.integrations._common import marked
 from deepcompress_client.wire import ModelText, RunName
 
-from ..body import documented
-from ..context import Context, context_of
+from ..auth import Grant, require_run
+from ..body import documented, json_response
+from ..context import app_context, get_grant
 from ..errors import invalid
-from .common import UNTRAINABLE, Format, OutcomeRange, gold_of, json_answer, outcome, verdicts
+from .common import UNTRAINABLE, Format, OutcomeRange, gold_of, outcome, verdicts
 
 router = APIRouter(prefix="/roll")
 
 
-def _context_of(request: Request) -> Context:
-    """ROLL sends its key in a header of its own."""
+async def _roll_grant(request: Request) -> Grant:
+    """Check the key as `get_grant` does; ROLL sends it in a header of its own."""
     own = request.headers.get("xrl-authorization")
     if own is not None and "authorization" not in request.headers:
         key = own if own.lower().startswith("bearer ") else f"Bearer {own}"
         request.scope["headers"] = [*request.scope["headers"], (b"authorization", key.encode("latin-1"))]
         del request._headers  # cached before the line above
-    return context_of(request)
+    return await get_grant(request)
 
 
-RollIn = Annotated[Context, Depends(_context_of)]
+RollGrant = Annotated[Grant, Depends(_roll_grant)]
 
 
 class RewardInfo(BaseModel):
@@ -77,7 +78,7 @@ SUBMIT_EXAMPLE = {
 @router.post("/submit_task", openapi_extra=documented(SubmitTask, SUBMIT_EXAMPLE), summary="ROLL: submit a task")
 async def submit_task(
     request: Request,
-    context: RollIn,
+    grant: RollGrant,
     run: Annotated[RunName | None, Query(description="observe the verdicts in this run (training only)")] = None,
     outcome_range: OutcomeRange = "0_1",
     answer_format: Format = None,
@@ -88,9 +89,10 @@ async def submit_task(
         ),
     ] = "wrong",
 ) -> Response:
-    """Checks the answer at once; the id that comes back carries the result."""
-    with context.door.enter(request):
-        body = await context.body(request, SubmitTask)
+    """Check the answer at once; the id that comes back carries the result."""
+    context = app_context(request)
+    with context.inflight.admit(request) as reservation:
+        body = await context.body(request, reservation, SubmitTask)
         item: dict[str, Any] = {
             "gold": gold_of(body.reward_info.ground_truth, "reward_info.ground_truth"),
             "response": body.response,
@@ -105,12 +107,13 @@ async def submit_task(
                 "problem_id": str(body.data_id),
                 "rollout_id": str(body.rollout_id),
             }
-        (row,) = await verdicts(request, context, [item], answer_format, run)
-    reward = outcome(row["correct"], outcome_range)
+            require_run(grant, run)
+        (row,) = await verdicts(request, context, reservation, [item], answer_format, run)
+    reward = outcome(row.correct, outcome_range)
     if untrainable == "marked":
-        reward = marked(reward, row["status"])
-    result = [reward, row["correct"], row["status"]]
-    return json_answer({"errcode": 0, "reward_request_id": base64.urlsafe_b64encode(orjson.dumps(result)).decode()})
+        reward = marked(reward, row.status)
+    result = [reward, row.correct, row.status]
+    return json_response({"errcode": 0, "reward_request_id": base64.urlsafe_b64encode(orjson.dumps(result)).decode()})
 
 
 @router.get("/task_result", include_in_schema=False)  # OpenAPI knows no GET with a body, which ROLL sends
@@ -119,15 +122,15 @@ async def submit_task(
     openapi_extra=documented(TaskResult, {"reward_request_id": "WzEuMCx0cnVlLCJjb3JyZWN0Il0="}),
     summary="ROLL: a task's result",
 )
-async def task_result(request: Request, context: RollIn) -> Response:
+async def task_result(request: Request, _grant: RollGrant) -> Response:
     """The result of a submitted task, by POST or, as ROLL does, by a GET with a body."""
-    body = await context.small_body(request, TaskResult)
+    body = await app_context(request).small_body(request, TaskResult)
     try:
         reward, correct, status = orjson.loads(base64.urlsafe_b64decode(body.reward_request_id))
         reward, correct, status = float(reward), bool(correct), str(status)
     except (ValueError, TypeError, binascii.Error):
         raise invalid("reward_request_id", "was not given by submit_task") from None
-    return json_answer(
+    return json_response(
         {
             "errcode": 0,
             "reward_score": reward,

@@ -13,9 +13,9 @@ from pydantic import BaseModel
 
 from deepcompress_client.wire import ModelText
 
-from ..body import documented
-from ..context import In
-from .common import UNTRAINABLE, Format, OutcomeRange, gold_of, json_answer, outcome, verdicts
+from ..body import documented, json_response
+from ..context import ContextDep
+from .common import UNTRAINABLE, Format, OutcomeRange, gold_of, outcome, verdicts
 
 router = APIRouter(prefix="/slime")
 
@@ -34,7 +34,7 @@ EXAMPLE = {"prompt": "What is 6 times 7?", "response": "So it is \\boxed{42}", "
 @router.post("/rm", openapi_extra=documented(RemoteReward, EXAMPLE), summary="slime: remote reward model")
 async def rm(
     request: Request,
-    context: In,
+    context: ContextDep,
     reply: Annotated[
         Literal["number", "object"],
         Query(description="object: {reward, acc, status, untrainable}, for --reward-key and --eval-reward-key"),
@@ -46,17 +46,17 @@ async def rm(
 ) -> Response:
     """A bare number is the raw 1 or 0 that slime's filters and evaluations read. An object has that as `acc`, and
     `reward` as 1 or -1 beside it."""
-    with context.door.enter(request):
-        body = await context.body(request, RemoteReward)
+    with context.inflight.admit(request) as reservation:
+        body = await context.body(request, reservation, RemoteReward)
         item = {"gold": gold_of(body.label, "label"), "response": body.response}
-        (row,) = await verdicts(request, context, [item], answer_format)
+        (row,) = await verdicts(request, context, reservation, [item], answer_format)
     if reply == "number":
-        return json_answer(outcome(row["correct"], outcome_range or "0_1"))
-    return json_answer(
+        return json_response(outcome(row.correct, outcome_range or "0_1"))
+    return json_response(
         {
-            "reward": outcome(row["correct"], outcome_range or "pm1"),
-            "acc": outcome(row["correct"], "0_1"),
-            "status": row["status"],
-            "untrainable": row["status"] in UNTRAINABLE,
+            "reward": outcome(row.correct, outcome_range or "pm1"),
+            "acc": outcome(row.correct, "0_1"),
+            "status": row.status,
+            "untrainable": row.status in UNTRAINABLE,
         }
     )

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, get_args
 
 import orjson
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from deepcompress_client.wire import Outcome, Overlong, RunConfig
+from deepcompress_client.wire import Outcome, RunConfig, StrategyConfig
 
 from ..difficulty.model import Accumulator, DifficultyConfig
 from ..shaping import ConfigError, Reward, reward_from_config
 from ..shaping.registry import LEVEL_PARAMS, find
-from .errors import ApiError, from_validation, invalid
+from .errors import ConfigNotSupported, InvalidRequest, NewerConfiguration, describe_validation
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RunPlan:
     """Everything that follows from a run's configuration."""
 
     config: RunConfig
@@ -31,8 +30,12 @@ class Plan:
     difficulty: DifficultyConfig
 
 
-def make_plan(config: RunConfig, problem_weight: float) -> Plan:
-    """Fill in and check a configuration. Raises a 422 ApiError that names the field."""
+def make_plan(config: RunConfig, problem_weight: float) -> RunPlan:
+    """Fill in the defaults of a configuration and check it.
+
+    Raises:
+        InvalidRequest: A field of the configuration is not valid.
+    """
     # What is left out is the strategy's published outcome, not the wire's default: rules differ in it.
     outcome = config.outcome.model_dump(exclude_unset=True) if "outcome" in config.model_fields_set else {}
     try:
@@ -44,7 +47,7 @@ def make_plan(config: RunConfig, problem_weight: float) -> Plan:
             [shadow.model_dump() for shadow in config.shadow],
         )
     except ConfigError as error:
-        raise invalid(error.field, error.message, "invalid-config") from None
+        raise InvalidRequest(error.field, error.message, "invalid-config") from None
     resolved = config.model_dump()
     resolved["strategy"] = reward.strategy
     resolved["outcome"] = reward.outcome
@@ -59,10 +62,10 @@ def make_plan(config: RunConfig, problem_weight: float) -> Plan:
         groups_per_step=config.groups_per_step,
         problem_weight=problem_weight,
     )
-    return Plan(RunConfig.model_validate(resolved), text, reward, difficulty)
+    return RunPlan(RunConfig.model_validate(resolved), text, reward, difficulty)
 
 
-def named_plan(config: RunConfig, stored: Plan, problem_weight: float) -> Plan:
+def named_plan(config: RunConfig, stored: RunPlan, problem_weight: float) -> RunPlan:
     """The plan of a configuration in which what was left out, strategies' parameters too, means the stored value."""
     named = config.model_dump(exclude_unset=True)
     if _another(stored.config.strategy.model_dump(), named.get("strategy", {})):
@@ -71,68 +74,71 @@ def named_plan(config: RunConfig, stored: Plan, problem_weight: float) -> Plan:
 
 
 @lru_cache(maxsize=1024)
-def plan_from_text(text: str, problem_weight: float) -> Plan:
-    """The plan of a configuration that this version, or another, wrote: this version's defaults are filled in.
+def plan_from_text(text: str, problem_weight: float) -> RunPlan:
+    """Return the plan of a stored configuration, which this or another version wrote; fill in this version's defaults.
 
-    One with a field that this version does not know is a 503, since another replica may know it, and any other that
-    this version does not take is a 409.
+    Raises:
+        NewerConfiguration: It has a field that this version does not know, and that is not null.
+        ConfigNotSupported: This version cannot run it for another reason.
     """
     try:
         known = _without_neutral(orjson.loads(text))
         return make_plan(RunConfig.model_validate_json(orjson.dumps(known)), problem_weight)
     except orjson.JSONDecodeError:
         detail = "it is not JSON"
-    except (ApiError, ValidationError) as error:
-        problem = error if isinstance(error, ApiError) else from_validation(error)
-        if problem.slug == NEWER:
-            raise
-        detail = problem.detail
-    raise ApiError(
-        409, "config-not-supported", f"this server cannot run the run's stored configuration: {detail}"
+    except ValidationError as error:
+        detail, _ = describe_validation(error)
+    except InvalidRequest as error:
+        detail = error.detail
+    raise ConfigNotSupported(
+        "config-not-supported", f"this server cannot run the run's stored configuration: {detail}"
     ) from None
 
 
-NEWER = "newer-configuration"
+def _without_neutral(value: Any, annotation: Any = RunConfig, path: str = "") -> Any:
+    """Return a stored value without the fields that a newer version added and left null.
 
+    `annotation` is the type that this version declares for the value: the fields of nested models are checked too.
 
-def _without_neutral(stored: Any) -> Any:
-    """A stored configuration without the fields that a newer version added and that say nothing (null)."""
-    if not isinstance(stored, dict):
-        return stored
-    found = _known(stored, RunConfig.model_fields, "")
-    for name, model in (("outcome", Outcome), ("overlong", Overlong)):
-        if isinstance(found.get(name), dict):
-            found[name] = _known(found[name], model.model_fields, f"{name}.")
-    if "strategy" in found:
-        found["strategy"] = _known_strategy(found["strategy"], (), "strategy.")
-    if isinstance(found.get("shadow"), list):
-        own = ("label", "outcome")
-        found["shadow"] = [_known_strategy(one, own, f"shadow.{i}.") for i, one in enumerate(found["shadow"])]
-    return found
-
-
-def _known_strategy(stored: Any, own: tuple[str, ...], path: str) -> Any:
-    if not isinstance(stored, dict):
-        return stored
-    try:
-        strategy = find(stored.get("name", "deepcompress"), f"{path}name")
-    except ConfigError:
-        return stored
-    params = [param.name for param in (*strategy.params, *LEVEL_PARAMS)]
-    return _known(stored, {"name", *own, *params}, path)
-
-
-def _known(stored: dict[str, Any], known: Collection[str], path: str) -> dict[str, Any]:
-    for name, value in stored.items():
-        if name not in known and value is not None:
-            raise ApiError(
-                503,
-                NEWER,
+    Raises:
+        NewerConfiguration: A field that this version does not declare is not null.
+    """
+    if isinstance(value, list):
+        (element, *_) = get_args(annotation) or (None,)
+        return [_without_neutral(one, element, f"{path}{index}.") for index, one in enumerate(value)]
+    declared = _declared(value, annotation) if isinstance(value, dict) else None
+    if declared is None:
+        return value
+    for name, one in value.items():
+        if name not in declared and one is not None:
+            raise NewerConfiguration(
+                "newer-configuration",
                 f"the run's stored configuration has {path}{name}, which this version of the service does not know: "
                 "a newer replica will do",
-                retry_after=1,
             )
-    return {name: value for name, value in stored.items() if name in known}
+    return {
+        name: _without_neutral(one, declared[name], f"{path}{name}.") for name, one in value.items() if name in declared
+    }
+
+
+def _declared(value: dict[str, Any], annotation: Any) -> dict[str, Any] | None:
+    """Return the type of each field that may be in `value`; None if the annotation is no model, or is unknown."""
+    (model, *_) = [one for one in (annotation, *get_args(annotation)) if _is_model(one)] or (None,)
+    if model is None:
+        return None
+    fields = {name: field.annotation for name, field in model.model_fields.items()}
+    if model is not StrategyConfig:
+        return fields
+    try:
+        strategy = find(value.get("name", "deepcompress"), "strategy.name")
+    except ConfigError:
+        return None
+    own = {param.name: None for param in (*strategy.params, *LEVEL_PARAMS)}
+    return {**fields, **own, "label": None, "outcome": Outcome}
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _over(stored: Any, named: Any) -> Any:

@@ -1,0 +1,127 @@
+"""Routes that verify, shape and score, and the list of strategies."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from fastapi import APIRouter, Request, Response
+from structlog.contextvars import bind_contextvars
+
+from deepcompress_client.wire import (
+    ScoreAnswer,
+    ScoreRequest,
+    ShapeAnswer,
+    ShapeRequest,
+    VerifyAnswer,
+    VerifyRequest,
+)
+
+from ..shaping import strategies
+from .auth import Grant, require_run
+from .body import documented, json_response
+from .context import ContextDep, GrantDep, run_scheduled
+
+router = APIRouter(prefix="/v1")
+
+VERIFY_EXAMPLE = {
+    "items": [
+        {"id": "a", "gold": "\\frac{3}{4}", "response": "Half and a quarter: \\boxed{0.75}"},
+        {"id": "b", "gold": "42", "response": "So it must be \\boxed{41}."},
+    ],
+    "answer_format": "boxed",
+}
+SHAPE_EXAMPLE = {
+    "run": "docs-example",
+    "step": 1,
+    "groups": [
+        {
+            "problem_id": "p7",
+            "rollouts": [
+                {"correct": True, "tokens": 800},
+                {"correct": True, "tokens": 1200},
+                {"correct": True, "tokens": 1000},
+                {"correct": False, "tokens": 2000, "truncated": True},
+            ],
+        }
+    ],
+}
+SCORE_EXAMPLE = {
+    "run": "docs-example",
+    "step": 2,
+    "groups": [
+        {
+            "problem_id": "p7",
+            "gold": "\\frac{3}{4}",
+            "rollouts": [
+                {"response": "Half and a quarter: \\boxed{0.75}", "tokens": 9},
+                {"response": "Half of a quarter: \\boxed{1/8}", "tokens": 10},
+            ],
+        }
+    ],
+}
+
+
+def _check_run(grant: Grant, body: ShapeRequest | ScoreRequest) -> None:
+    """Check that the key is for the body's run, and bind the request's fields to its log lines."""
+    if body.run is not None:
+        require_run(grant, body.run)
+    bind_contextvars(run=body.run, step=body.step, phase=body.phase, groups=len(body.groups))
+
+
+@router.post(
+    "/verify",
+    response_model=VerifyAnswer,
+    openapi_extra=documented(VerifyRequest, VERIFY_EXAMPLE),
+    tags=["scoring"],
+    summary="Check answers: text to verdicts",
+)
+async def verify(request: Request, context: ContextDep, grant: GrantDep) -> Response:
+    """Check each item's response against its gold. Changes nothing, except that items with a `rollout_id`
+    in training are observed, so that groups a trainer filters away still count in the level."""
+    with context.inflight.admit(request) as reservation:
+        body = await context.body(request, reservation, VerifyRequest)
+        for run in {item.run for item in body.items if item.run is not None}:
+            require_run(grant, run)
+        first = next((item.run for item in body.items if item.run), None)
+        bind_contextvars(run=first, items=len(body.items))
+        work = partial(context.pipeline.verify_items, body)
+        return json_response(await run_scheduled(request, context, first, reservation, work))
+
+
+@router.post(
+    "/shape",
+    response_model=ShapeAnswer,
+    openapi_extra=documented(ShapeRequest, SHAPE_EXAMPLE),
+    tags=["scoring"],
+    summary="Shape rewards: verdicts and lengths to rewards",
+)
+async def shape(request: Request, context: ContextDep, grant: GrantDep) -> Response:
+    """Count the groups in the run's difficulty state, once, and answer with their rewards. The same request
+    again gets the same answer."""
+    with context.inflight.admit(request) as reservation:
+        body = await context.body(request, reservation, ShapeRequest)
+        _check_run(grant, body)
+        work = partial(context.pipeline.shape, body)
+        return json_response(await run_scheduled(request, context, body.run, reservation, work))
+
+
+@router.post(
+    "/score",
+    response_model=ScoreAnswer,
+    openapi_extra=documented(ScoreRequest, SCORE_EXAMPLE),
+    tags=["scoring"],
+    summary="Score whole groups: verify, then shape",
+)
+async def score(request: Request, context: ContextDep, grant: GrantDep) -> Response:
+    """For callers that hold whole groups: verdicts and rewards in one call."""
+    with context.inflight.admit(request) as reservation:
+        body = await context.body(request, reservation, ScoreRequest)
+        _check_run(grant, body)
+        work = partial(context.pipeline.score, body)
+        return json_response(await run_scheduled(request, context, body.run, reservation, work))
+
+
+@router.get("/strategies", tags=["scoring"], summary="The strategies, what they need and their parameters")
+async def list_strategies(context: ContextDep) -> Response:
+    """Name, needs, range, source, certainty and parameter schema of every strategy."""
+    return json_response({"strategies": strategies()})

@@ -1,0 +1,51 @@
+"""Errors of the pipeline, free of HTTP: `api.errors` gives each its status."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+MAX_FIELDS = 20
+"""Invalid fields that one error lists."""
+
+
+class RequestError(Exception):
+    """A request that cannot be answered. `slug` never changes; `detail` says what to do."""
+
+    def __init__(self, slug: str, detail: str) -> None:
+        super().__init__(detail)
+        self.slug = slug
+        self.detail = detail
+
+
+class InvalidRequest(RequestError):
+    """A field of the request, or of a run's configuration, that is missing or not valid."""
+
+    def __init__(self, field: str, detail: str, slug: str = "invalid-request") -> None:
+        super().__init__(slug, f"{field}: {detail}" if field else detail)
+        self.errors = [{"field": field, "detail": detail}]
+
+
+class TooLarge(RequestError):
+    """More than the server's settings allow. `limit` is the setting's value."""
+
+    def __init__(self, subject: str, limit: int) -> None:
+        super().__init__("too-large", f"{subject} is over the limit of {limit}")
+        self.limit = limit
+
+
+class ConfigNotSupported(RequestError):
+    """A stored configuration that this version of the service cannot run."""
+
+
+class NewerConfiguration(RequestError):
+    """A stored configuration with a field that only a newer version of the service knows."""
+
+
+def describe_validation(error: ValidationError) -> tuple[str, list[dict[str, str]]]:
+    """Return one line about the first invalid field, and the first invalid fields, without their contents."""
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    fields = [{"field": ".".join(map(str, one["loc"])), "detail": one["msg"]} for one in errors[:MAX_FIELDS]]
+    first = fields[0]
+    prefix = f"{first['field']}: " if first["field"] else ""
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"{prefix}{first['detail']}{more}", fields

@@ -1,0 +1,688 @@
+"""Verify, shape and score, as stages that are read from top to bottom. Free of HTTP.
+
+    validate  request                                    limits and identity
+    resolve   request -> plan and epoch of the run       one read of the store, or none if the caller sends the epoch
+    check     request, plan -> Batch                     the inputs that the run's strategies need
+    verify    Batch -> Batch with verdicts               bounded workers
+    commit    Batch, plan -> CommitOutcome               one atomic store call: new, replayed or stale
+    shape     Batch, CommitOutcome, plan -> Rewards      pure
+    answer    -> typed answer
+    record    metrics and activity                       after the answer is built, in a later turn of the event loop
+
+Rewards are computed from the state that the commit returned, never from the state before it. They are a function of
+the record and of the request: a repeated request gets the same bits (docs/design.md, 3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, TypeVar
+
+from deepcompress_client.wire import (
+    ROLLOUT_FIELDS,
+    AnswerFormat,
+    GroupRewards,
+    RewardComponents,
+    RunConfig,
+    ScoreAnswer,
+    ScoredGroup,
+    ScoreGroup,
+    ScoreRequest,
+    ShapeAnswer,
+    ShapeGroup,
+    ShapeRequest,
+    VerifyAnswer,
+    VerifyItem,
+    VerifyRequest,
+)
+from deepcompress_client.wire import Verdict as VerdictAnswer
+from deepcompress_verify import Check, Verdict
+
+from ..difficulty.errors import UNUSABLE, DifficultyError, UnknownRun
+from ..difficulty.model import Commit, CommitOutcome, GroupOutcome, Observation, RunState
+from ..difficulty.store import DifficultyStore
+from ..observability import metrics, tracing
+from ..settings import Settings
+from ..shaping import COMPONENTS, Group, ProblemHistory, ShapedGroup
+from .errors import InvalidRequest, TooLarge
+from .plan import RunPlan, make_plan, plan_from_text
+from .records import (
+    gold_alternatives,
+    group_commit,
+    pack_verdicts,
+    problem_history,
+    score_digest,
+    shape_digest,
+    unpack_verdicts,
+)
+
+MAX_CACHED_PLANS = 4096
+MAX_CACHED_WARNINGS = 65_536
+
+T = TypeVar("T")
+BatchRequest = ShapeRequest | ScoreRequest
+
+
+class Verifier(Protocol):
+    """Checks answers: the verifier pool, or a test's."""
+
+    async def verify_many(
+        self, checks: Sequence[Check], *, budget_s: float | None = None, party: str = ""
+    ) -> list[Verdict]:
+        """Return one verdict for each check, in order."""
+
+
+class Recorder(Protocol):
+    """Keeps a bounded sample of the traffic for the dashboard and the per-run metrics."""
+
+    def record_verify(self, request: VerifyRequest, verdicts: Sequence[Verdict]) -> None:
+        """Record the verdicts of a verify request."""
+
+    def record_batch(
+        self,
+        outcome: CommitOutcome,
+        groups: Sequence[Group],
+        shaped: Sequence[ShapedGroup],
+        warnings: Sequence[tuple[str, str]],
+    ) -> None:
+        """Record the rewards of a training request."""
+
+    def record_scored(
+        self,
+        request: ScoreRequest,
+        step: int | None,
+        shaped: Sequence[ShapedGroup],
+        verdicts: Sequence[Sequence[Verdict]],
+    ) -> None:
+        """Record the verdicts of a score request, with the reward of each rollout."""
+
+
+@dataclass(slots=True)
+class BatchGroup:
+    """One group of a request and what the stages learned of it. Sequences have one entry a rollout."""
+
+    sent: ShapeGroup | ScoreGroup
+    correct: tuple[bool, ...] = ()
+    statuses: tuple[str | None, ...] = ()
+    verdicts: Sequence[Verdict] | None = None
+    """None if the caller sent verdicts (shape)."""
+    digest: bytes = b""
+    payload: bytes = b""
+    """The packed verdicts, which the store keeps; empty for shape."""
+
+    def judge(self, verdicts: Sequence[Verdict]) -> None:
+        """Set the group's verdicts."""
+        self.verdicts = verdicts
+        self.correct = tuple(verdict.correct for verdict in verdicts)
+        self.statuses = tuple(verdict.status for verdict in verdicts)
+
+
+@dataclass(frozen=True, slots=True)
+class CachedPlan:
+    """A run's plan as last seen here."""
+
+    epoch: int
+    final: bool
+    """True once the run was trained: its configuration then never changes within the epoch."""
+    plan: RunPlan
+
+
+@dataclass(slots=True)
+class Batch:
+    """One shape or score on its way through the stages."""
+
+    request: BatchRequest
+    plan: RunPlan
+    epoch: int | None
+    """The run's epoch on arrival; None for a run that does not exist yet, and in evaluation."""
+    groups: list[BatchGroup]
+
+
+@dataclass(frozen=True, slots=True)
+class Rewards:
+    """What the stage shape gives. One entry a group, in the order sent."""
+
+    groups: list[Group]
+    shaped: list[ShapedGroup]
+    shadows: list[dict[str, ShapedGroup]] | None
+    warnings: list[tuple[str, str]]
+    """(slug, text)"""
+
+
+class Pipeline:
+    """Verify, shape and score over one store and one verifier."""
+
+    def __init__(self, settings: Settings, store: DifficultyStore, verifier: Verifier, recorder: Recorder) -> None:
+        self.settings = settings
+        self.store = store
+        self.verifier = verifier
+        self.recorder = recorder
+        self.default_plan = make_plan(RunConfig.model_validate_json(settings.default_run), settings.problem_weight)
+        self._plans: OrderedDict[str, CachedPlan] = OrderedDict()
+        self._warned: OrderedDict[tuple[str, int, str], None] = OrderedDict()
+
+    # --- the three requests ------------------------------------------------------------------------------
+
+    async def score(self, request: ScoreRequest) -> ScoreAnswer:
+        """Verify the groups' responses, then shape."""
+        batch = await self.prepare(request)
+        await self.verify(batch)
+        answer = await self._rewards(batch)
+        groups = [
+            ScoredGroup(**vars(row), verdicts=[verdict_answer(str(i), v) for i, v in enumerate(group.verdicts or ())])
+            for row, group in zip(answer.groups, batch.groups, strict=True)
+        ]
+        return ScoreAnswer(**{**vars(answer), "groups": groups})
+
+    async def shape(self, request: ShapeRequest) -> ShapeAnswer:
+        """Return rewards for verdicts that the caller has."""
+        return await self._rewards(await self.prepare(request))
+
+    async def prepare(self, request: BatchRequest) -> Batch:
+        """Run the stages that change nothing: all that can be refused about a request is refused here."""
+        self.validate(request)
+        plan, epoch = await self.resolve(request)
+        return self.check(request, plan, epoch)
+
+    async def _rewards(self, batch: Batch) -> ShapeAnswer:
+        """Run the stages after the verdicts are known."""
+        outcome = None if batch.request.phase == "eval" else await self.commit(batch)
+        began = time.perf_counter()
+        rewards = shape(batch, outcome)
+        answer = self.answer(batch, outcome, rewards)
+        metrics.SHAPE_SECONDS.observe(time.perf_counter() - began)
+        self._later(self.record, batch, outcome, rewards)
+        return answer
+
+    # --- stage: validate ---------------------------------------------------------------------------------
+
+    def validate(self, request: BatchRequest) -> None:
+        """Check the limits and the identity of a request.
+
+        Raises:
+            TooLarge: More groups, rollouts or gold text than the settings allow.
+            InvalidRequest: A field is missing, or two groups have one name.
+        """
+        settings, groups = self.settings, sent_groups(request)
+        limit("the number of groups", len(groups), settings.max_groups)
+        limit("the number of rollouts", sum(len(group.rollouts) for group in groups), settings.max_items)
+        training = request.phase == "train"
+        if training and request.run is None:
+            raise InvalidRequest("run", "a training request must name its run")
+        if training and request.step is None and request.request_id is None:
+            raise InvalidRequest(
+                "request_id",
+                "send the trainer's step; a run without steps needs a request_id instead, by which repeats are known",
+                "request-id-required",
+            )
+        names: set[str] = set()
+        for index, group in enumerate(groups):
+            if group.group_size is not None and group.group_size != len(group.rollouts):
+                raise InvalidRequest(
+                    f"groups.{index}.group_size",
+                    f"says {group.group_size}, but {len(group.rollouts)} rollouts were sent: "
+                    "gather the group's rollouts from all ranks first",
+                    "group-size-mismatch",
+                )
+            name = group.group_id or group.problem_id
+            if name is None:
+                if not training:
+                    continue
+                raise InvalidRequest(f"groups.{index}.problem_id", "a training group needs a problem_id")
+            if name in names:
+                raise InvalidRequest(
+                    f"groups.{index}.group_id",
+                    "two groups of one request have this group_id: send a group_id of its own with each group",
+                    "duplicate-group",
+                )
+            names.add(name)
+        for index, group in enumerate(groups):
+            if isinstance(group, ScoreGroup):
+                self.check_gold(f"groups.{index}.gold", group.gold)
+
+    def check_gold(self, field: str, gold: str | list[str]) -> None:
+        """Check a gold answer's length in characters, alternatives together. Raises `TooLarge`."""
+        limit(field, sum(map(len, gold_alternatives(gold))), self.settings.max_gold)
+
+    # --- stage: resolve ----------------------------------------------------------------------------------
+
+    async def resolve(self, request: BatchRequest) -> tuple[RunPlan, int | None]:
+        """Return the run's plan and its epoch on arrival; the server's default plan and None for an unknown run.
+
+        Needs no read of the store if the caller sends the epoch and the run's configuration in it is known here.
+        """
+        if request.run is None:
+            return self.default_plan, None
+        if request.phase == "eval":
+            return await self.readable_plan(request.run), None
+        cached = self._plans.get(request.run)
+        if cached is not None and cached.final and cached.epoch == request.epoch:
+            return cached.plan, cached.epoch
+        try:
+            state = await self._timed("get_run", self.store.get_run(request.run))
+        except UnknownRun:
+            return self.default_plan, None
+        return self._cache_plan(state), state.epoch
+
+    async def readable_plan(self, run: str) -> RunPlan:
+        """Return the run's plan; if the store cannot be used, the last one seen here, else the server's default."""
+        try:
+            state = await self._timed("get_run", self.store.get_run(run))
+        except UnknownRun:
+            return self.default_plan
+        except UNUSABLE:
+            cached = self._plans.get(run)
+            return self.default_plan if cached is None else cached.plan
+        return self._cache_plan(state)
+
+    def _cache_plan(self, state: RunState) -> RunPlan:
+        plan = plan_from_text(state.config_text, self.settings.problem_weight)
+        # A run that was never trained may be given another configuration without a new epoch.
+        self._remember(state.run, CachedPlan(state.epoch, state.kind is not None, plan))
+        return plan
+
+    def _remember(self, run: str, cached: CachedPlan) -> None:
+        self._plans[run] = cached
+        self._plans.move_to_end(run)
+        while len(self._plans) > MAX_CACHED_PLANS:
+            self._plans.popitem(last=False)
+
+    # --- stage: check ------------------------------------------------------------------------------------
+
+    def check(self, request: BatchRequest, plan: RunPlan, epoch: int | None) -> Batch:
+        """Return the batch, after checking that the request has the inputs that the run's strategies need.
+
+        Raises:
+            InvalidRequest: An input is missing.
+        """
+        groups = sent_groups(request)
+        batch = Batch(request, plan, epoch, [BatchGroup(group) for group in groups])
+        for group in batch.groups:
+            if isinstance(group.sent, ShapeGroup):
+                group.correct = tuple(rollout.correct for rollout in group.sent.rollouts)
+                group.statuses = tuple(rollout.status for rollout in group.sent.rollouts)
+        if request.phase == "eval":
+            return batch
+        name, needs = plan.config.strategy.name, plan.reward.needs
+        if "step" in needs and request.step is None:
+            raise InvalidRequest("step", f"the strategy {name} needs the trainer's step", "missing-step")
+        if "tokens" in needs:
+            for index, sent in enumerate(groups):
+                for rollout_index, rollout in enumerate(sent.rollouts):
+                    if rollout.tokens is None:
+                        raise InvalidRequest(
+                            f"groups.{index}.rollouts.{rollout_index}.tokens",
+                            f"the strategy {name} needs the length in tokens of every rollout; "
+                            "it is never guessed from characters",
+                            "missing-tokens",
+                        )
+        for field, detail in plan.reward.required_inputs:
+            for index, sent in enumerate(groups):
+                values = [getattr(one, field) for one in (sent.rollouts if field in ROLLOUT_FIELDS else [sent])]
+                if None in values:
+                    raise InvalidRequest(f"groups.{index}.{field}", detail, "missing-input")
+        return batch
+
+    # --- stage: verify -----------------------------------------------------------------------------------
+
+    async def verify(self, batch: Batch) -> None:
+        """Check every response of the batch, and set the groups' verdicts, digests and payloads."""
+        request = batch.request
+        assert isinstance(request, ScoreRequest)
+        answer_format = request.answer_format or batch.plan.config.answer_format
+        checks = [
+            Check(alternatives, rollout.response, answer_format, rollout.truncated)
+            for group in request.groups
+            for alternatives in (gold_alternatives(group.gold),)
+            for rollout in group.rollouts
+        ]
+        # Hashing releases the interpreter lock, so it runs beside the workers.
+        hashing = asyncio.create_task(asyncio.to_thread(_digests, request.groups))
+        verdicts = await self.verdicts(checks, request.run)
+        digests = await hashing
+        start = 0
+        for group, digest in zip(batch.groups, digests, strict=True):
+            end = start + len(group.sent.rollouts)
+            group.judge(verdicts[start:end])
+            group.digest, group.payload = digest, pack_verdicts(verdicts[start:end])
+            start = end
+
+    async def verdicts(self, checks: Sequence[Check], run: str | None) -> list[Verdict]:
+        """Return one verdict for each check, in order. Runs take turns in the verifier."""
+        began = time.perf_counter()
+        with tracing.span("verify", rollouts=len(checks)):
+            verdicts = await self.verifier.verify_many(checks, budget_s=self.settings.batch_budget, party=run or "")
+        metrics.VERIFY_SECONDS.observe(time.perf_counter() - began)
+        self._later(metrics.note_verdicts, verdicts)
+        return verdicts
+
+    # --- stage: commit -----------------------------------------------------------------------------------
+
+    async def commit(self, batch: Batch) -> CommitOutcome:
+        """Count the groups in the run's state, once, in one atomic call to the store.
+
+        A group that was counted before is answered with its record: its verdicts replace the batch's. The plan of a
+        run that another request created in between replaces the batch's too.
+
+        Raises:
+            DifficultyError: The store refused the commit, or could not be used; nothing was changed.
+        """
+        request = batch.request
+        assert request.run is not None
+        digest = hashlib.blake2b(digest_size=16)
+        commits = []
+        for group in batch.groups:
+            if isinstance(group.sent, ShapeGroup):
+                group.digest = shape_digest(group.sent)
+            commit = group_commit(group.sent, group.digest, group.payload, group.correct, group.statuses)
+            digest.update(commit.group_id.encode() + b"\0" + commit.digest)
+            commits.append(commit)
+        outcome = await self._timed(
+            "commit",
+            self.store.commit(
+                Commit(
+                    run=request.run,
+                    groups=tuple(commits),
+                    step=request.step,
+                    epoch=request.epoch,
+                    expected_epoch=batch.epoch,
+                    generation=request.generation,
+                    request_id=request.request_id,
+                    request_digest=digest.digest(),
+                    config=batch.plan.difficulty,
+                    config_text=batch.plan.text,
+                )
+            ),
+        )
+        if outcome.config_text and outcome.config_text != batch.plan.text:
+            batch.plan = plan_from_text(outcome.config_text, self.settings.problem_weight)
+        self._remember(request.run, CachedPlan(outcome.epoch, True, batch.plan))
+        for group, record in zip(batch.groups, outcome.groups, strict=True):
+            if record.replayed and group.verdicts is not None:
+                group.judge(unpack_verdicts(record.payload))
+        return outcome
+
+    # --- stage: answer -----------------------------------------------------------------------------------
+
+    def answer(self, batch: Batch, outcome: CommitOutcome | None, rewards: Rewards) -> ShapeAnswer:
+        """Return the answer of a training request, or of an evaluation (`outcome` None): no level and no state."""
+        request = batch.request
+        rows = []
+        for index, (group, shaping_group, shaped) in enumerate(
+            zip(batch.groups, rewards.groups, rewards.shaped, strict=True)
+        ):
+            record = None if outcome is None else outcome.groups[index]
+            problem_id = record.problem_id if record else group.sent.problem_id or group.sent.group_id or str(index)
+            row = group_answer(
+                problem_id,
+                record.group_id if record else group.sent.group_id or problem_id,
+                shaping_group,
+                shaped,
+                record,
+            )
+            if rewards.shadows is not None:
+                row.shadow = {label: shadow_answer(one) for label, one in rewards.shadows[index].items()}
+            rows.append(row)
+        if outcome is None:
+            return ShapeAnswer(
+                run=request.run,
+                epoch=None,
+                step=request.step if isinstance(request.step, int) else None,
+                phase="eval",
+                level=None,
+                batch_pass_ratio=sum(group.pass_ratio for group in rewards.groups) / len(rewards.groups),
+                warnings=[],
+                groups=rows,
+            )
+        return ShapeAnswer(
+            run=outcome.run,
+            epoch=outcome.epoch,
+            step=outcome.step,
+            phase="train",
+            level=outcome.level,
+            batch_pass_ratio=outcome.batch_pass_ratio,
+            warnings=self._new_warnings(outcome, rewards.warnings),
+            groups=rows,
+        )
+
+    def _new_warnings(self, outcome: CommitOutcome, warnings: Sequence[tuple[str, str]]) -> list[str]:
+        """Return the warnings whose kind this process has not yet given to the run."""
+        fresh = []
+        for slug, text in warnings:
+            key = (outcome.run, outcome.epoch, slug)
+            if key not in self._warned:
+                self._warned[key] = None
+                fresh.append(f"{slug}: {text}")
+        while len(self._warned) > MAX_CACHED_WARNINGS:
+            self._warned.popitem(last=False)
+        return fresh
+
+    # --- stage: record -----------------------------------------------------------------------------------
+
+    def record(self, batch: Batch, outcome: CommitOutcome | None, rewards: Rewards) -> None:
+        """Count the groups in the metrics, and give the recorder its sample."""
+        request = batch.request
+        if outcome is None:
+            metrics.note_groups("eval", ["new"] * len(batch.groups))
+        else:
+            metrics.note_groups("train", [_kind(record) for record in outcome.groups])
+            for slug, _ in rewards.warnings:
+                metrics.TRAPS.labels(slug).inc()
+            self.recorder.record_batch(outcome, rewards.groups, rewards.shaped, rewards.warnings)
+        if isinstance(request, ScoreRequest):
+            verdicts = [group.verdicts or () for group in batch.groups]
+            self.recorder.record_scored(request, outcome.step if outcome else None, rewards.shaped, verdicts)
+
+    @staticmethod
+    def _later(work: Callable[..., None], *arguments: object) -> None:
+        """Do the work in a later turn of the event loop: it delays no answer, and its failure fails none."""
+        asyncio.get_running_loop().call_soon(work, *arguments)
+
+    # --- verify alone ------------------------------------------------------------------------------------
+
+    async def verify_items(self, request: VerifyRequest) -> VerifyAnswer:
+        """Check each item. Record the observation of those that carry identity.
+
+        Raises:
+            TooLarge: More items or gold text than the settings allow.
+            InvalidRequest: An item with a rollout_id lacks its run, step or problem_id.
+        """
+        limit("the number of items", len(request.items), self.settings.max_items)
+        for index, item in enumerate(request.items):
+            self.check_gold(f"items.{index}.gold", item.gold)
+            check_identity(index, item)
+        formats = await self._answer_formats(request)
+        checks = [
+            Check(gold_alternatives(item.gold), item.response, formats[item.run], item.truncated)
+            for item in request.items
+        ]
+        verdicts = await self.verdicts(checks, next((item.run for item in request.items if item.run), None))
+        recorded = await self._observe(request.items, verdicts)
+        rows = []
+        for index, (item, verdict) in enumerate(zip(request.items, verdicts, strict=True)):
+            row = verdict_answer(item.id if item.id is not None else str(index), verdict)
+            if item.rollout_id is not None:
+                row.recorded = recorded.get(index, False)
+            rows.append(row)
+        self._later(self.recorder.record_verify, request, verdicts)
+        return VerifyAnswer(verdicts=rows)
+
+    async def _answer_formats(self, request: VerifyRequest) -> dict[str | None, AnswerFormat]:
+        """Return the answer format of each run that an item names: the request's, else the run's."""
+        runs = {item.run for item in request.items}
+        if request.answer_format is not None:
+            return dict.fromkeys(runs, request.answer_format)
+        formats: dict[str | None, AnswerFormat] = {}
+        for run in runs:
+            plan = self.default_plan if run is None else await self.readable_plan(run)
+            formats[run] = plan.config.answer_format
+        return formats
+
+    async def _observe(self, items: Sequence[VerifyItem], verdicts: Sequence[Verdict]) -> dict[int, bool]:
+        """Give the store the training items that have a rollout_id; return by index whether it took each."""
+        indices, observations = [], []
+        for index, (item, verdict) in enumerate(zip(items, verdicts, strict=True)):
+            if item.rollout_id is None or item.phase == "eval":
+                continue
+            assert item.run and item.problem_id and item.step is not None
+            indices.append(index)
+            observations.append(
+                Observation(
+                    run=item.run,
+                    step=item.step,
+                    problem_id=item.problem_id,
+                    group_id=item.group_id or item.problem_id,
+                    rollout_id=item.rollout_id,
+                    correct=verdict.correct,
+                    counts=verdict.status != "gold_unreadable",
+                    tokens=item.tokens,
+                    truncated=item.truncated,
+                    epoch=item.epoch,
+                    generation=item.generation,
+                )
+            )
+        if not observations:
+            return {}
+        try:
+            recorded = await self._timed("observe", self.store.observe(observations))
+        except UNUSABLE:
+            # The verdict is worth more than its observation: it is given all the same, and the loss is counted.
+            metrics.OBSERVATIONS_LOST.inc(len(indices))
+            return {}
+        return dict(zip(indices, recorded, strict=True))
+
+    async def _timed(self, operation: str, call: Awaitable[T]) -> T:
+        """Await a call to the store, with its span, its duration and its error in the metrics."""
+        began = time.perf_counter()
+        try:
+            with tracing.span("store", operation=operation):
+                return await call
+        except DifficultyError as error:
+            metrics.STORE_ERRORS.labels(operation, error.slug).inc()
+            raise
+        finally:
+            metrics.STORE_SECONDS.labels(operation).observe(time.perf_counter() - began)
+
+
+# --- stage: shape -------------------------------------------------------------------------------------------
+
+
+def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
+    """Return the rewards of every group, from the recorded state (None: evaluation, the outcome alone)."""
+    reward = batch.plan.reward
+    if outcome is None:
+        groups = [shaping_input(group, None, None) for group in batch.groups]
+        return Rewards(groups, reward.shape(groups, evaluate=True), None, [])
+    groups = [
+        shaping_input(group, record, outcome.step) for group, record in zip(batch.groups, outcome.groups, strict=True)
+    ]
+    shaped = reward.shape(groups)
+    shadows = reward.shape_shadows(groups) if batch.plan.config.shadow else None
+    return Rewards(groups, shaped, shadows, reward.warnings(groups, shaped))
+
+
+def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | None) -> Group:
+    """Return a group as the strategies see it: the fields sent, the verdicts, and the recorded state."""
+    sent, statuses = group.sent, group.statuses
+    readable = "gold_unreadable" not in statuses
+    columns = {name: tuple(getattr(rollout, name) for rollout in sent.rollouts) for name in ROLLOUT_FIELDS}
+    return Group(
+        correct=group.correct,
+        trainable=tuple(readable and status != "undecided" for status in statuses),
+        level=None if record is None else record.level,
+        accumulators=() if record is None else record.accumulators,
+        history=ProblemHistory() if record is None else problem_history(record.problem),
+        step=step,
+        reference_accuracy=sent.reference_accuracy,
+        reference_tokens=sent.reference_tokens,
+        target_tokens=sent.target_tokens,
+        formatted=tuple(status != "no_answer" for status in statuses),
+        # A field that a rollout lacks is missing for the group.
+        **{name: None if None in column else column for name, column in columns.items()},
+    )
+
+
+# --- rows of the answer -------------------------------------------------------------------------------------
+
+
+def verdict_answer(name: str, verdict: Verdict) -> VerdictAnswer:
+    """Return a verdict as it is answered, under the item's id."""
+    return VerdictAnswer(
+        id=name,
+        correct=verdict.correct,
+        status=verdict.status,
+        answer=verdict.answer,
+        decided_by=verdict.decided_by,
+        reason=verdict.reason,
+        cpu_ms=verdict.cpu_ms,
+    )
+
+
+def group_answer(
+    problem_id: str, group_id: str, group: Group, shaped: ShapedGroup, record: GroupOutcome | None
+) -> GroupRewards:
+    """Return a group's rewards as they are answered."""
+    return GroupRewards(
+        problem_id=problem_id,
+        group_id=group_id,
+        pass_ratio=shaped.pass_ratio,
+        level=group.level if shaped.beta is not None else None,
+        beta=shaped.beta,
+        difficulty=shaped.difficulty,
+        rewards=shaped.rewards,
+        components=RewardComponents(**{name: getattr(shaped, name) for name in COMPONENTS}),
+        correct=group.correct,
+        trainable=group.trainable,
+        length_term=shaped.length_term,
+        why=shaped.why,
+        mask=shaped.mask,
+        weights=shaped.weights,
+        advantages=shaped.advantages,
+        replayed=record is not None and record.replayed,
+        stale=record is not None and record.stale,
+    )
+
+
+def shadow_answer(shaped: ShapedGroup) -> dict[str, object]:
+    """Return what a shadow strategy would have paid a group; what only some strategies give, only if it is there."""
+    row = {"rewards": shaped.rewards, "length": shaped.length, "beta": shaped.beta}
+    extras = {name: getattr(shaped, name) for name in ("mask", "weights", "advantages")}
+    return row | {name: value for name, value in extras.items() if value is not None}
+
+
+# --- small checks -------------------------------------------------------------------------------------------
+
+
+def sent_groups(request: BatchRequest) -> Sequence[ShapeGroup | ScoreGroup]:
+    """Return the request's groups."""
+    return request.groups
+
+
+def limit(subject: str, size: int, most: int) -> None:
+    """Raise `TooLarge` if there are more than `most`."""
+    if size > most:
+        raise TooLarge(subject, most)
+
+
+def check_identity(index: int, item: VerifyItem) -> None:
+    """Raise `InvalidRequest` if an item with a rollout_id, which is to be observed, lacks the rest of its identity."""
+    if item.rollout_id is None or item.phase == "eval":
+        return
+    for field in ("run", "step", "problem_id"):
+        if getattr(item, field) is None:
+            raise InvalidRequest(
+                f"items.{index}.{field}", "an item with a rollout_id also needs its run, step and problem_id"
+            )
+
+
+def _digests(groups: Sequence[ScoreGroup]) -> list[bytes]:
+    return [score_digest(group) for group in groups]
+
+
+def _kind(record: GroupOutcome) -> str:
+    return "replayed" if record.replayed else "stale" if record.stale else "new"
