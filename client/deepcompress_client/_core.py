@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from ._retry import Retry
@@ -26,7 +26,7 @@ MAX_REQUEST_ITEMS = 65_536
 CONNECTIONS = 100
 
 T = TypeVar("T")
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +127,21 @@ def encode(body: BaseModel | Mapping[str, Any]) -> bytes:
     return to_json(body, exclude_none=isinstance(body, BaseModel))
 
 
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {}
+
+
+def adapter(model: type[M]) -> TypeAdapter[M]:
+    """Return what reads a wire model or a wire dataclass."""
+    made: TypeAdapter[M] | None = _ADAPTERS.get(model)
+    if made is None:
+        made = _ADAPTERS[model] = TypeAdapter(model)
+    return made
+
+
 def checked(model: type[M], data: Mapping[str, Any]) -> M:
     """`data` as a wire model. Raises `InvalidRequest`, as the service would, without a round trip."""
     try:
-        return model.model_validate(data)
+        return adapter(model).validate_python(data)
     except ValidationError as error:
         # The values themselves are left out: they may be long, and they may be what a policy wrote.
         raise InvalidRequest(422, "invalid-request", describe(error)) from None
@@ -175,7 +186,7 @@ def raise_for(reply: Reply) -> Reply:
 def read(model: type[M], reply: Reply) -> M:
     """A successful reply as a wire model."""
     try:
-        return model.model_validate_json(raise_for(reply).body)
+        return adapter(model).validate_json(raise_for(reply).body)
     except ValidationError as error:
         raise ServiceError(reply.status, "unreadable-answer", describe(error)) from None
 

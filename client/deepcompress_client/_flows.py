@@ -133,9 +133,9 @@ def _score_in_parts(request: ScoreRequest, options: Options) -> Flow[ScoreAnswer
     place = 0
     for group in shaped.groups:
         count = len(group.rewards)
-        groups.append(ScoredGroup(**dict(group), verdicts=verdicts[place : place + count]))
+        groups.append(ScoredGroup(**vars(group), verdicts=verdicts[place : place + count]))
         place += count
-    return ScoreAnswer(**{**dict(shaped), "groups": groups})
+    return ScoreAnswer(**{**vars(shaped), "groups": groups})
 
 
 def to_shape(request: ScoreRequest, verdicts: Sequence[Verdict]) -> ShapeRequest:

@@ -11,10 +11,22 @@ The words (problem, rollout, group, batch, run, level, beta, ...) are those of d
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, dataclass_transform
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast, dataclass_transform
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, StrictBool, StrictInt, StringConstraints, WrapValidator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    StrictBool,
+    StrictInt,
+    StringConstraints,
+    WrapValidator,
+)
 from pydantic_core import PydanticCustomError
 
 __all__ = [
@@ -126,12 +138,30 @@ class _Answer:
             if self.__dict__[name] is None:
                 del self.__dict__[name]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the answer as the JSON object that the service sends."""
+        return {name: _plain(value) for name, value in vars(self).items()}
+
+    def to_json(self) -> str:
+        """Return the answer as a line of JSON."""
+        return json.dumps(self.to_dict(), separators=(",", ":"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, _Answer):
+        return value.to_dict()
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value
+
 
 @dataclass_transform(kw_only_default=True)
 def _answer(cls: type[A]) -> type[A]:
     """Make a dataclass of an answer."""
     made = dataclass(kw_only=True)(cls)
-    made._left_out = tuple(field.name for field in fields(made) if field.default is None)
+    made._left_out = tuple(field.name for field in fields(cast(Any, made)) if field.default is None)
     return made
 
 
@@ -177,7 +207,7 @@ class Verdict(_Answer):
 
 @_answer
 class VerifyAnswer(_Answer):
-    verdicts: list[Verdict]
+    verdicts: Sequence[Verdict]
 
 
 # --- shape ----------------------------------------------------------------------------------------------
@@ -250,9 +280,9 @@ class RewardComponents(_Answer):
     One number a rollout, in the order sent.
     """
 
-    outcome: list[float]
-    length: list[float]
-    overlong: list[float]
+    outcome: Sequence[float]
+    length: Sequence[float]
+    overlong: Sequence[float]
 
 
 @_answer
@@ -263,19 +293,21 @@ class GroupRewards(_Answer):
     level: float | None
     beta: float | None
     difficulty: Difficulty | None
-    rewards: list[float]
+    rewards: Sequence[float]
     components: RewardComponents
-    correct: list[bool]
-    trainable: list[bool]
+    correct: Sequence[bool]
+    trainable: Sequence[bool]
     length_term: Annotated[
-        list[float] | None, Field(description="the strategy's length term, before length_weight")
+        Sequence[float] | None, Field(description="the strategy's length term, before length_weight")
     ] = None
     why: Annotated[
         Why | None, Field(description="the reason why no rollout of the group has a length reward, if none has")
     ] = None
-    mask: Annotated[list[bool] | None, Field(description="for strategies that select rollouts")] = None
-    weights: Annotated[list[float] | None, Field(description="for strategies that weigh advantages")] = None
-    advantages: Annotated[list[float] | None, Field(description="for strategies that give ready advantages")] = None
+    mask: Annotated[Sequence[bool] | None, Field(description="for strategies that select rollouts")] = None
+    weights: Annotated[Sequence[float] | None, Field(description="for strategies that weigh advantages")] = None
+    advantages: Annotated[Sequence[float] | None, Field(description="for strategies that give ready advantages")] = (
+        None
+    )
     shadow: Annotated[dict[str, Any] | None, Field(description="rewards of the shadow strategies, by name")] = None
     replayed: bool = False
     stale: bool = False
@@ -289,14 +321,14 @@ class _BatchAnswer(_Answer):
     phase: Phase
     level: float | None
     batch_pass_ratio: float
-    warnings: list[str]
+    warnings: Sequence[str]
 
 
 @_answer
 class ShapeAnswer(_BatchAnswer):
     """Rewards of one shape."""
 
-    groups: list[GroupRewards]
+    groups: Sequence[GroupRewards]
 
 
 # --- score ----------------------------------------------------------------------------------------------
@@ -321,14 +353,14 @@ class ScoreRequest(_Batch):
 
 @_answer
 class ScoredGroup(GroupRewards):
-    verdicts: list[Verdict]
+    verdicts: Sequence[Verdict]
 
 
 @_answer
 class ScoreAnswer(_BatchAnswer):
     """Verdicts and rewards of one score."""
 
-    groups: list[ScoredGroup]
+    groups: Sequence[ScoredGroup]
 
 
 # --- single rollouts that wait for their group ------------------------------------------------------------
@@ -382,6 +414,9 @@ class RolloutAnswer(_Answer):
     difficulty: Difficulty | None
     verdict: Verdict
     stale: bool = False
+    why: Annotated[
+        Why | None, Field(description="the reason why no rollout of the group has a length reward, if none has")
+    ] = None
 
 
 # --- runs -----------------------------------------------------------------------------------------------
@@ -431,11 +466,18 @@ class RunConfig(_Request):
     groups_per_step: Annotated[StrictInt, Field(ge=1, le=MAX_COUNT)] | None = None
 
 
+def _known_fields(config: Any) -> Any:
+    """Drop what a newer service added to a run's configuration, so that an older client can read the rest."""
+    if not isinstance(config, dict):
+        return config
+    return {name: value for name, value in config.items() if name in RunConfig.model_fields}
+
+
 @_answer
 class RunInfo(_Answer):
     run: str
     epoch: int
-    config: RunConfig
+    config: Annotated[RunConfig, BeforeValidator(_known_fields)]
     kind: Annotated[Literal["stepped", "stepless"] | None, Field(description="null until the first training request")]
     step: Annotated[int | None, Field(description="the open step")]
     level: float
@@ -471,7 +513,7 @@ class HistoryEntry(_Answer):
 class RunHistory(_Answer):
     run: str
     epoch: int
-    steps: list[HistoryEntry]
+    steps: Sequence[HistoryEntry]
 
 
 @_answer
@@ -492,5 +534,5 @@ class Problem(_Answer):
 @_answer
 class ProblemPage(_Answer):
     run: str
-    problems: list[Problem]
+    problems: Sequence[Problem]
     next: Annotated[str | None, Field(description="cursor of the next page, null on the last")]

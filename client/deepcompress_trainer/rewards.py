@@ -86,12 +86,11 @@ class Rewards:
         else:
             answer = self._run.score([_with_text(group) for group in groups], step=step, generation=generation)
         self.waited_s += time.perf_counter() - began
-        names = set(GroupRewards.model_fields)
         return {
             "level": answer.level,
             "batch_pass_ratio": answer.batch_pass_ratio,
             "warnings": list(answer.warnings),
-            "groups": [group.model_dump(include=names) for group in answer.groups],
+            "groups": [_rewards(group) for group in answer.groups],
         }
 
     def level(self) -> float:
@@ -159,3 +158,10 @@ def _with_verdicts(groups: Sequence[Sampled], verdicts: Sequence[Verdict]) -> li
         }
         for group in groups
     ]
+
+
+def _rewards(group: GroupRewards) -> dict[str, Any]:
+    """Return a group's rewards as plain values, without the verdicts, for the processes that share them."""
+    row = group.to_dict()
+    row.pop("verdicts", None)
+    return row

@@ -28,6 +28,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from pydantic import TypeAdapter
 
 from deepcompress_client import Client
 from deepcompress_client.wire import GroupRewards
@@ -53,6 +54,8 @@ from .grpo import (
 from .model import load_policy, on_cpu, without_dropout
 from .rewards import Rewards, Sampled
 from .watch import Watch
+
+_GROUP = TypeAdapter(GroupRewards)
 
 
 @dataclass(slots=True)
@@ -213,7 +216,7 @@ class Trainer:
             if self.rewards and chunk < len(draws):
                 self.rewards.begin(new)  # verified while the next chunk is generated
         answer = from_main(self.accelerator, self.rewards.finish(step, generation, sampled) if self.rewards else None)
-        said = [GroupRewards.model_validate(group) for group in answer.pop("groups")]
+        said = [_GROUP.validate_python(group) for group in answer.pop("groups")]
         groups = [
             Group(s.draw, s.prompt_ids, s.rollouts, g, mask_truncated=config.mask_truncated)
             for s, g in zip(sampled, said, strict=True)

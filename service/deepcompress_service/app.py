@@ -33,8 +33,8 @@ from .api import compat, errors, health, rollouts, runs, score
 from .api.admission import FairScheduler, InflightLimiter
 from .api.auth import KeyRing
 from .api.context import Context, ContextDep
-from .api.compat.cohort import WaitingRows
 from .api.middleware import RequestLoggingMiddleware
+from .api.packed_rows import PackedRows
 from .difficulty.errors import StoreTooNew, StoreUnavailable
 from .difficulty.retention import DAY_S
 from .difficulty.store import open_store
@@ -42,10 +42,10 @@ from .observability import logs, tracing
 from .observability.run_metrics import RunMetrics
 from .observability.worker_folders import activity_folder
 from .rendezvous import WaitingRoom, open_rendezvous
+from .scoring.pipeline import Pipeline
 from .server.background import background_tasks
 from .server.expiry import sweeping
 from .server.memory import keep_freed_memory
-from .scoring.pipeline import Pipeline
 from .settings import Settings
 
 log = logging.getLogger("deepcompress.app")
@@ -98,10 +98,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             pipeline=Pipeline(settings, store, pool, ActivityRecorder(activity)),
             activity=activity,
             inflight=InflightLimiter(settings.max_inflight_requests, settings.max_inflight_body, settings.max_body),
-            scheduler=FairScheduler(settings.max_active, settings.max_waiting_per_run, settings.max_inflight_body // 2),
+            scheduler=FairScheduler(
+                settings.max_active, settings.max_waiting_per_run, settings.max_inflight_body // 2
+            ),
             read_scheduler=FairScheduler(READS_AT_ONCE, settings.max_waiting_per_run, settings.max_inflight_body),
             keys=KeyRing(settings.api_keys, settings.api_keys_file, settings.rate_per_key),
-            nemo_gym_rows=WaitingRows(),
+            nemo_gym_rows=PackedRows(),
             waiting=WaitingRoom(meeting, settings.max_waiting_rollouts),
             windows=windows,
             run_metrics=RunMetrics(store, windows),

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from deepcompress_service.api.plan import plan_from_text
 from fastapi.testclient import TestClient
 
-from deepcompress_service.api.plan import plan_from_text
 from deepcompress_service.difficulty.errors import UnknownRun
 
 from .conftest import shape_body

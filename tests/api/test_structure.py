@@ -7,6 +7,7 @@ import tracemalloc
 from typing import Any
 
 import pytest
+from deepcompress_service.api.structure import Structure, structure_of
 from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,6 @@ from hypothesis import strategies as st
 from deepcompress_client.wire import ScoreRequest, VerifyRequest
 from deepcompress_service.api import structure
 from deepcompress_service.api.body import parse
-from deepcompress_service.api.structure import Structure, structure_of
 
 from .test_verbs import problem
 

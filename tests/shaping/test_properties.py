@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from itertools import chain
 import math
 from dataclasses import replace
+from itertools import chain
 
 import pytest
 from hypothesis import assume, given, settings

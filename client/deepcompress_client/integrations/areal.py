@@ -17,6 +17,7 @@ from typing import Any
 
 from .._async_client import AsyncClient, AsyncRun
 from .._client import Client
+from .._core import adapter
 from ..wire import GroupRewards
 from ._barrier import Barrier, Siblings
 from ._common import DEADLINE_S, IN_PIECES, OUTAGES, gold_text, log, open_run, patience, problem_name
@@ -116,7 +117,7 @@ def group_workflow(
 def _nothing(group: dict[str, Any], count: int) -> GroupRewards:
     """A group that nothing can be said of, for all of its siblings alike."""
     parts = dict.fromkeys(("outcome", "length", "overlong"), [0.0] * count)
-    return GroupRewards.model_validate(
+    return adapter(GroupRewards).validate_python(
         {
             "problem_id": group["problem_id"],
             "group_id": group["problem_id"],

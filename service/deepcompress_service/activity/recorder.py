@@ -37,7 +37,6 @@ class ActivityRecorder:
                 rows.append(_row(item.gold, verdict, item.step, item.phase, item.problem_id, item.tokens, None))
             self.activity.note_verdicts(run, rows)
 
-
     def record_batch(
         self,
         outcome: CommitOutcome,
@@ -63,7 +62,6 @@ class ActivityRecorder:
                 result.rewards,
                 components,
             )
-
 
     def record_scored(
         self,

@@ -1,10 +1,10 @@
 """Limits on the work in progress, and its order.
 
 `InflightLimiter` acts before a body is read: it bounds the requests in progress and the bytes of their bodies, and
-refuses more with 503 and Retry-After, so that memory is bounded under any load. `FairScheduler` acts before the work:
-it bounds the requests that are worked on at once. The others wait, and runs take turns, so that a run that sends much
-does not starve one that sends little. A run with too many waiting requests, or with half of all bytes, gets 429: there
-is always room left for another run.
+refuses more with 503 and Retry-After, so that memory is bounded under any load. `FairScheduler` acts before the
+work: it bounds the requests that are worked on at once. The others wait, and runs take turns, so that a run that
+sends much does not starve one that sends little. A run with too many waiting requests, or with half of all bytes,
+gets 429, so that there is always room left for another run.
 """
 
 from __future__ import annotations
@@ -59,9 +59,7 @@ class InflightLimiter:
             ApiError: 503, if too many requests or bytes are in progress.
         """
         reservation = Reservation(self, self._declared_bytes(request, max_body or self._max_body))
-        if self.requests >= self.max_requests or (
-            self.requests and self.bytes + reservation.weight > self.max_bytes
-        ):
+        if self.requests >= self.max_requests or (self.requests and self.bytes + reservation.weight > self.max_bytes):
             raise self.overloaded()
         self.move(1, reservation.weight)
         try:

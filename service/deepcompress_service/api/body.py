@@ -253,9 +253,9 @@ _FREE_VALUES = 16_384
 class Structure:
     """Counts of a body of JSON; all 0 for one that is plainly text.
 
-    A parsed value takes a hundred times the bytes that wrote it, so a limit on bytes alone bounds no memory. Bodies of
-    text, which are nearly all, are told apart by two counts of single bytes; the others are counted exactly, without
-    the contents of strings.
+    A parsed value takes a hundred times the bytes that wrote it, so a limit on bytes alone bounds no memory. Bodies
+    of text, which are nearly all, are told apart by two counts of single bytes; the others are counted exactly,
+    without the contents of strings.
     """
 
     objects: int = 0

@@ -23,6 +23,7 @@ from .admission import FairScheduler, InflightLimiter, Reservation
 from .auth import Grant, KeyRing
 from .body import body_lines, count_structure, parse, read_body, too_large
 from .errors import ApiError, abandoned
+from .packed_rows import PackedRows
 
 SMALL_BODY = 1 << 20
 """Largest body of a request that sends no batch: a configuration, a name, a step."""
@@ -46,7 +47,7 @@ class Context:
     """For reads whose answers may be large: few at once, runs take turns."""
     keys: KeyRing
     waiting: WaitingRoom
-    nemo_gym_rows: WaitingRows
+    nemo_gym_rows: PackedRows
     windows: Windows
     run_metrics: RunMetrics
     draining: bool = False

@@ -30,9 +30,9 @@ from deepcompress_verify import Check, Verdict
 from ..difficulty.errors import RunConflict
 from ..difficulty.refusals import epoch_mismatch
 from ..rendezvous import Arrival, Cohort, Collecting, Refused
-from .auth import require_run
 from ..scoring.pipeline import verdict_answer
 from ..scoring.records import gold_alternatives
+from .auth import require_run
 from .body import documented, json_response
 from .context import Context, ContextDep, GrantDep, cancel_on_disconnect, run_scheduled
 from .errors import ApiError, invalid
@@ -79,7 +79,7 @@ async def rollout(request: Request, context: ContextDep, grant: GrantDep) -> Res
         work = partial(_verify, context, body)
         arrival, verdict = await run_scheduled(request, context, body.run, reservation, work)
         group_size, index = body.group_size, body.rollout_index
-        alone = _shape_request(body, [_shape_rollout(body, verdict)], arrival)
+        alone = _shape_request(body, [_shape_rollout(body, verdict.correct, verdict.status)], arrival)
         del body
     if arrival is None:
         return _answer(await context.pipeline.shape(alone), group_size, index, 0, verdict)

@@ -28,9 +28,9 @@ from deepcompress_client.wire import (
 from ..difficulty.errors import RunConflict, UnknownCheckpoint, UnknownRun
 from ..difficulty.model import Checkpoint, ProblemState, RunState, StepStatistics
 from ..difficulty.refusals import run_conflict
-from .body import documented, json_response
 from ..scoring.errors import ConfigNotSupported, NewerConfiguration
 from ..scoring.plan import make_plan, named_plan, plan_from_text
+from .body import documented, json_response
 from .context import Context, ContextDep, GrantDep
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])

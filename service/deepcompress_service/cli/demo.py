@@ -59,7 +59,7 @@ def demo(
         for step in range(data["steps"]):
             answers.append(run.score(step=step, groups=list(groups_of(data, step))))
             if as_json:
-                print(answers[-1].model_dump_json())
+                print(answers[-1].to_json())
             else:
                 _print_step(out, answers[-1], answers[-2] if step else None, data)
         again = run.score(step=0, groups=list(groups_of(data, 0)))

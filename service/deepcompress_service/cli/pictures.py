@@ -136,7 +136,9 @@ def _scatter(log: Log, walks: Mapping[str, Sequence[ReplayedStep]]) -> Figure:
                 if seen.difficulty not in points or one.group.tokens is None or not sum(one.group.tokens):
                     continue
                 mean = sum(one.group.tokens) / len(one.group.tokens)
-                for tokens, correct, term in zip(one.group.tokens, one.group.correct, shaped.length_term, strict=True):
+                for tokens, correct, term in zip(
+                    one.group.tokens, one.group.correct, shaped.length_term, strict=True
+                ):
                     if correct:
                         points[seen.difficulty][0].append(tokens / mean)
                         points[seen.difficulty][1].append(term)
@@ -190,7 +192,9 @@ def _draw_tokens(axis: Any, reward: Reward, lengths: Sequence[int], correct: Seq
         colour = SIMPLE if right else HARD
         curve = against_tokens(reward, group, index, grid)
         axis.plot(curve.tokens, curve.terms, "-" if right else "--", color=colour, alpha=0.35, linewidth=1)
-        axis.plot(tokens, shaped.rewards[index] - shaped.components["outcome"][index], "o", color=colour, markersize=4)
+        axis.plot(
+            tokens, shaped.rewards[index] - shaped.components["outcome"][index], "o", color=colour, markersize=4
+        )
     share = sum(correct) / len(correct)
     axis.set_title(f"a group of {len(lengths)}: pass ratio {share:.2f}, level {level:g}")
     axis.set_xlabel("tokens")

@@ -102,7 +102,7 @@ def history(
         steps = client.run(name, join=True).history(since=since).steps
     if as_json:
         for step in steps:
-            typer.echo(step.model_dump_json())
+            typer.echo(step.to_json())
     else:
         console().print(_steps_table(steps))
 

@@ -17,7 +17,7 @@ from fastapi.responses import StreamingResponse
 
 from ..activity.recent import RunActivity
 from ..api.auth import Grant
-from ..api.context import Context, ContextDep, grant_of
+from ..api.context import Context, ContextDep, GrantDep
 from ..api.errors import ApiError
 from ..api.runs import Run, problem_row
 from .board import EVERY, Board, Shared
@@ -94,18 +94,17 @@ async def static(request: Request, name: str) -> Response:
 
 
 @router.get("/dashboard/events")
-async def all_events(request: Request, context: ContextDep) -> Response:
+async def all_events(request: Request, context: ContextDep, grant: GrantDep) -> Response:
     """A stream of all runs that the key may see."""
-    grant = grant_of(request)
     stream = CardStream(_watchers(request).board, grant.allows_run)
     return _streamed(request, context, grant, stream, "")
 
 
 @router.get("/dashboard/runs/{run}/events")
-async def run_events(run: Run, request: Request, context: ContextDep) -> Response:
+async def run_events(run: Run, request: Request, context: ContextDep, grant: GrantDep) -> Response:
     """A stream of one run."""
     stream = RunStream(_watchers(request).board.run(run))
-    return _streamed(request, context, grant_of(request), stream, run)
+    return _streamed(request, context, grant, stream, run)
 
 
 @router.get("/dashboard/runs/{run}/problem")

@@ -20,8 +20,8 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from deepcompress_client.wire import (
     ROLLOUT_FIELDS,
@@ -603,7 +603,7 @@ def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | No
         target_tokens=sent.target_tokens,
         formatted=tuple(status != "no_answer" for status in statuses),
         # A field that a rollout lacks is missing for the group.
-        **{name: None if None in column else column for name, column in columns.items()},
+        **{name: None if None in column else column for name, column in columns.items()},  # type: ignore[arg-type]
     )
 
 
@@ -650,7 +650,7 @@ def group_answer(
 
 def shadow_answer(shaped: ShapedGroup) -> dict[str, object]:
     """Return what a shadow strategy would have paid a group; what only some strategies give, only if it is there."""
-    row = {"rewards": shaped.rewards, "length": shaped.length, "beta": shaped.beta}
+    row = {"rewards": shaped.rewards, "length": shaped.length_term, "beta": shaped.beta}
     extras = {name: getattr(shaped, name) for name in ("mask", "weights", "advantages")}
     return row | {name: value for name, value in extras.items() if value is not None}
 
@@ -670,7 +670,7 @@ def limit(subject: str, size: int, most: int) -> None:
 
 
 def check_identity(index: int, item: VerifyItem) -> None:
-    """Raise `InvalidRequest` if an item with a rollout_id, which is to be observed, lacks the rest of its identity."""
+    """Raise `InvalidRequest` if an item with a rollout_id lacks the rest of its identity."""
     if item.rollout_id is None or item.phase == "eval":
         return
     for field in ("run", "step", "problem_id"):

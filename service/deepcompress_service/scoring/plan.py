@@ -75,7 +75,7 @@ def named_plan(config: RunConfig, stored: RunPlan, problem_weight: float) -> Run
 
 @lru_cache(maxsize=1024)
 def plan_from_text(text: str, problem_weight: float) -> RunPlan:
-    """Return the plan of a stored configuration, which this or another version wrote; fill in this version's defaults.
+    """Return the plan of a stored configuration of this or another version, with this version's defaults.
 
     Raises:
         NewerConfiguration: It has a field that this version does not know, and that is not null.
@@ -117,7 +117,9 @@ def _without_neutral(value: Any, annotation: Any = RunConfig, path: str = "") ->
                 "a newer replica will do",
             )
     return {
-        name: _without_neutral(one, declared[name], f"{path}{name}.") for name, one in value.items() if name in declared
+        name: _without_neutral(one, declared[name], f"{path}{name}.")
+        for name, one in value.items()
+        if name in declared
     }
 
 

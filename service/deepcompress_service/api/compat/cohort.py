@@ -12,9 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import zlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard, TypeVar
 
@@ -33,11 +31,6 @@ GROUP, ATTEMPT = "_ng_group_id", "_ng_group_attempt"
 GRACE_S = 60.0
 """Beyond a group's time: for the store to come back, and the group to be shaped."""
 PAUSE_S = 0.5
-MOST_WAITING = 16_384
-"""Most rollouts that wait at once in this process; beyond it a call is refused with Retry-After."""
-MOST_BYTES = 256 << 20
-"""Most bytes of their rows, packed."""
-
 _REFUSALS = {
     "conflict": "this rollout of the group was sent before with other content",
     "mismatch": "this group was begun with another prompt, gold answer or size",
@@ -51,7 +44,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Shaped:
-    """A rollout's share of its group: the components of its reward, and the verdict that the group was shaped with."""
+    """A rollout's share of its group: the components of its reward, and the verdict it was shaped with."""
 
     components: dict[str, float]
     verdict: Verdict
@@ -132,29 +125,6 @@ class Ready:
             digest=_digest([response, tokens]),
             payload=orjson.dumps({"rollout": rollout, "reason": verdict.reason, "answer": verdict.answer}),
         )
-
-
-class WaitingRows:
-    """The rows of those who wait: they go back with the reward, so they are kept, packed and within a bound."""
-
-    def __init__(self, most: int = MOST_WAITING, most_bytes: int = MOST_BYTES) -> None:
-        self._most, self._most_bytes = most, most_bytes
-        self._count = self._bytes = 0
-
-    @contextmanager
-    def keep(self, row: dict[str, Any]) -> Iterator[Callable[[], dict[str, Any]]]:
-        """What gives the row back. Raises a 503 where too much waits already."""
-        packed = zlib.compress(json.dumps(row).encode(), 1)
-        row.clear()
-        if self._count >= self._most or self._bytes + len(packed) > self._most_bytes:
-            raise ApiError(503, "overloaded", "too many rollouts wait for their groups", retry_after=5)
-        self._count += 1
-        self._bytes += len(packed)
-        try:
-            yield lambda: dict(json.loads(zlib.decompress(packed)))
-        finally:
-            self._count -= 1
-            self._bytes -= len(packed)
 
 
 async def meet(context: Context, run: str, ready: Ready, timeout_s: float) -> Shaped:

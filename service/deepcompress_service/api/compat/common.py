@@ -48,7 +48,7 @@ async def verdicts(
     items: Sequence[dict[str, Any]],
     answer_format: AnswerFormat | None,
     run: str | None = None,
-) -> list[Verdict]:
+) -> Sequence[Verdict]:
     """Return one verdict an item, as `POST /v1/verify` gives them. `run` is the run whose slot the work takes."""
     body = VerifyRequest.model_validate({"items": items, "answer_format": answer_format})
     work = partial(context.pipeline.verify_items, body)

@@ -70,12 +70,12 @@ async def verify(
 
     With `run` and `cohort` the call is held until its group is there, known by `_ng_group_id`, else by
     `_ng_task_index`, and its place in it by `_ng_rollout_index`. The run must have `groups_per_step`."""
-    with context.inflight.admit(request):
+    with context.inflight.admit(request) as reservation:
         if (run is None) != (cohort is None):
             raise invalid("cohort" if cohort is None else "run", "run and cohort are needed together")
         if run is not None:
             require_run(grant, run)
-        body = await context.body(request, VerifyBody)
+        body = await context.body(request, reservation, VerifyBody)
         row = {**(body.model_extra or {}), "response": body.response}
         answer = gold_of(row.get(gold), gold)
         cut = truncated(body.response)
@@ -134,8 +134,8 @@ async def reverify_mode(context: ContextDep) -> Response:
 async def aggregate_metrics(request: Request, context: ContextDep) -> Response:
     """Mean, extremes, median and deviation of every numeric field, over all rollouts and by task; masked rollouts
     are left out."""
-    with context.inflight.admit(request):
-        rows = (await context.body(request, AggregateBody)).verify_responses
+    with context.inflight.admit(request) as reservation:
+        rows = (await context.body(request, reservation, AggregateBody)).verify_responses
     kept = [row for row in rows if not row.get("mask_sample")]
     tasks: dict[int, list[dict[str, Any]]] = {}
     for row in kept:
