@@ -1,4 +1,4 @@
-"""The door and the gate: bounds hold, runs take turns, and whoever gives up loses nobody's place."""
+"""Admission: bounds hold, runs take turns, and a request that gives up frees its slot."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import cast
 import pytest
 from fastapi import Request
 
-from deepcompress_service.api.admission import Door, Gate, Place
-from deepcompress_service.api.context import Context, in_turn
+from deepcompress_service.api.admission import FairScheduler, InflightLimiter, Reservation
+from deepcompress_service.api.context import Context, run_scheduled
 from deepcompress_service.api.errors import ApiError
 
 MIB = 1 << 20
@@ -33,21 +33,21 @@ def refused(problem: pytest.ExceptionInfo[ApiError], status: int, slug: str) -> 
     assert int(problem.value.response().headers["retry-after"]) >= 1
 
 
-async def _take(gate: Gate, run: str, order: list[str], hold: float = 0.0) -> None:
-    async with gate.turn(run):
+async def _take(scheduler: FairScheduler, run: str, order: list[str], hold: float = 0.0) -> None:
+    async with scheduler.slot(run):
         order.append(run)
         await asyncio.sleep(hold)
 
 
 def test_runs_take_turns() -> None:
     async def scenario() -> list[str]:
-        gate, order = Gate(1, 100, 10**9), []
-        async with gate.turn("first"):
-            waiting = [asyncio.create_task(_take(gate, run, order)) for run in ["busy"] * 6 + ["small"] * 2]
+        scheduler, order = FairScheduler(1, 100, 10**9), []
+        async with scheduler.slot("first"):
+            waiting = [asyncio.create_task(_take(scheduler, run, order)) for run in ["busy"] * 6 + ["small"] * 2]
             await asyncio.sleep(0)
-            assert gate.waiting == 8
+            assert scheduler.waiting == 8
         await asyncio.gather(*waiting)
-        assert gate.waiting == 0
+        assert scheduler.waiting == 0
         return order
 
     assert asyncio.run(scenario())[:4] == ["busy", "small", "busy", "small"]
@@ -55,14 +55,14 @@ def test_runs_take_turns() -> None:
 
 def test_a_full_line_is_a_429_for_that_run_alone() -> None:
     async def scenario() -> None:
-        gate, order = Gate(1, 2, 10**9), []
-        async with gate.turn("x"):
-            waiting = [asyncio.create_task(_take(gate, "busy", order)) for _ in range(2)]
+        scheduler, order = FairScheduler(1, 2, 10**9), []
+        async with scheduler.slot("x"):
+            waiting = [asyncio.create_task(_take(scheduler, "busy", order)) for _ in range(2)]
             await asyncio.sleep(0)
             with pytest.raises(ApiError) as refused:
-                await _take(gate, "busy", order)
+                await _take(scheduler, "busy", order)
             assert (refused.value.status, refused.value.slug) == (429, "run-queue-full")
-            waiting.append(asyncio.create_task(_take(gate, "other", order)))
+            waiting.append(asyncio.create_task(_take(scheduler, "other", order)))
             await asyncio.sleep(0)
         await asyncio.gather(*waiting)
         assert sorted(order) == ["busy", "busy", "other"]
@@ -72,62 +72,59 @@ def test_a_full_line_is_a_429_for_that_run_alone() -> None:
 
 def test_places_are_not_lost_when_waiters_give_up() -> None:
     async def scenario() -> None:
-        gate, order = Gate(2, 100, 10**9), []
+        scheduler, order = FairScheduler(2, 100, 10**9), []
         for _ in range(200):
-            tasks = [asyncio.create_task(_take(gate, f"r{i % 3}", order)) for i in range(8)]
+            tasks = [asyncio.create_task(_take(scheduler, f"r{i % 3}", order)) for i in range(8)]
             await asyncio.sleep(0)
             for task in tasks[::2]:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        assert gate.waiting == 0
+        assert scheduler.waiting == 0
         # Both places are still there.
-        async with gate.turn("a"), gate.turn("b"):
+        async with scheduler.slot("a"), scheduler.slot("b"):
             pass
 
     asyncio.run(asyncio.wait_for(scenario(), 20))
 
 
-def test_the_door_weighs_what_a_body_declares_and_what_it_turns_out_to_be() -> None:
-    door = Door(max_requests=10, max_bytes=100 * MIB, max_body=40 * MIB)
-    with door.enter(request_of(60)), door.enter(request_of(None)), door.enter(request_of(5, "zstd")):
+def test_the_limiter_counts_the_declared_size_of_a_body_and_then_its_real_size() -> None:
+    limiter = InflightLimiter(max_requests=10, max_bytes=100 * MIB, max_body=40 * MIB)
+    with limiter.admit(request_of(60)), limiter.admit(request_of(None)), limiter.admit(request_of(5, "zstd")):
         # What is not declared or is packed may be as large as any.
-        assert door.bytes == 80 * MIB + 60
-        with pytest.raises(ApiError) as problem, door.enter(request_of(30 * MIB)):
+        assert limiter.bytes == 80 * MIB + 60
+        with pytest.raises(ApiError) as problem, limiter.admit(request_of(30 * MIB)):
             pass
         refused(problem, 503, "overloaded")
-        small = request_of(10 * MIB)
-        with door.enter(small):
-            place: Place = small.state.place
-            place.weigh(MIB)
-            assert door.bytes == 81 * MIB + 60
+        with limiter.admit(request_of(10 * MIB)) as reservation:
+            reservation.resize(MIB)
+            assert limiter.bytes == 81 * MIB + 60
             with pytest.raises(ApiError) as problem:
-                place.weigh(30 * MIB)
+                reservation.resize(30 * MIB)
             refused(problem, 503, "overloaded")
-    assert (door.requests, door.bytes) == (0, 0)
+    assert (limiter.requests, limiter.bytes) == (0, 0)
 
 
-def test_a_body_that_is_alone_may_weigh_more_than_all_may() -> None:
-    door = Door(max_requests=10, max_bytes=MIB, max_body=MIB)
-    request = request_of(10)
-    with door.enter(request):
-        request.state.place.weigh(5 * MIB)
-        with pytest.raises(ApiError), door.enter(request_of(1)):
+def test_a_body_that_is_alone_may_take_more_than_the_limit() -> None:
+    limiter = InflightLimiter(max_requests=10, max_bytes=MIB, max_body=MIB)
+    with limiter.admit(request_of(10)) as reservation:
+        reservation.resize(5 * MIB)
+        with pytest.raises(ApiError), limiter.admit(request_of(1)):
             pass
-    assert door.bytes == 0
+    assert limiter.bytes == 0
 
 
 def test_a_run_that_holds_its_share_of_bytes_leaves_room_for_others() -> None:
     async def scenario() -> None:
-        gate = Gate(max_active=8, max_waiting_per_run=100, max_bytes_per_run=10)
-        async with gate.turn("greedy", 6):
+        scheduler = FairScheduler(max_active=8, max_waiting_per_run=100, max_bytes_per_run=10)
+        async with scheduler.slot("greedy", 6):
             with pytest.raises(ApiError) as problem:
-                async with gate.turn("greedy", 6):
+                async with scheduler.slot("greedy", 6):
                     pass
             refused(problem, 429, "run-queue-full")
-            async with gate.turn("modest", 6), gate.turn("greedy", 4):
+            async with scheduler.slot("modest", 6), scheduler.slot("greedy", 4):
                 pass
         # One alone may be of any size, and what was held is free again.
-        async with gate.turn("greedy", 1000):
+        async with scheduler.slot("greedy", 1000):
             pass
 
     asyncio.run(scenario())
@@ -137,24 +134,23 @@ def test_a_caller_that_hangs_up_leaves_the_line_and_its_work_undone() -> None:
     """Otherwise callers that time out and try again fill the lines with requests that nobody waits for."""
 
     async def scenario() -> None:
-        gate = Gate(max_active=1, max_waiting_per_run=2, max_bytes_per_run=10**9)
-        context = SimpleNamespace(gate=gate)
+        scheduler = FairScheduler(max_active=1, max_waiting_per_run=2, max_bytes_per_run=10**9)
+        context = SimpleNamespace(scheduler=scheduler)
         worked = []
 
         async def work() -> None:
             worked.append(True)
 
-        async with gate.turn("busy"):
+        async with scheduler.slot("busy"):
             for _ in range(10):  # more than the line holds
-                request = request_of(0)
-                request.state.place = Place(Door(1, 1, 1), 0)
+                reservation = Reservation(InflightLimiter(1, 1, 1), 0)
                 with pytest.raises(ApiError) as problem:
-                    await in_turn(request, cast(Context, context), "busy", work)
+                    await run_scheduled(request_of(0), cast(Context, context), "busy", reservation, work)
                 assert problem.value.slug == "abandoned"
                 await asyncio.sleep(0)  # the cancelled one gets its turn to leave
-            assert gate.waiting == 0
+            assert scheduler.waiting == 0
         assert worked == []
-        async with gate.turn("busy"):
+        async with scheduler.slot("busy"):
             pass
 
     asyncio.run(scenario())

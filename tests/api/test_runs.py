@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from deepcompress_service.api.plan import plan_from_text
 from fastapi.testclient import TestClient
 
 from deepcompress_service.difficulty.errors import UnknownRun
+from deepcompress_service.scoring.plan import plan_from_text
 
 from .conftest import shape_body
 from .test_verbs import problem

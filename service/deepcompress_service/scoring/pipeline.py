@@ -48,7 +48,7 @@ from ..difficulty.model import Commit, CommitOutcome, GroupOutcome, Observation,
 from ..difficulty.store import DifficultyStore
 from ..observability import metrics, tracing
 from ..settings import Settings
-from ..shaping import COMPONENTS, Group, ProblemHistory, ShapedGroup
+from ..shaping import Group, ProblemHistory, ShapedGroup
 from .errors import InvalidRequest, TooLarge
 from .plan import RunPlan, make_plan, plan_from_text
 from .records import (
@@ -635,7 +635,7 @@ def group_answer(
         beta=shaped.beta,
         difficulty=shaped.difficulty,
         rewards=shaped.rewards,
-        components=RewardComponents(**{name: getattr(shaped, name) for name in COMPONENTS}),
+        components=RewardComponents(**shaped.components),
         correct=group.correct,
         trainable=group.trainable,
         length_term=shaped.length_term,

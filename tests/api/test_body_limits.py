@@ -7,14 +7,13 @@ import tracemalloc
 from typing import Any
 
 import pytest
-from deepcompress_service.api.structure import Structure, structure_of
 from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepcompress_client.wire import ScoreRequest, VerifyRequest
-from deepcompress_service.api import structure
-from deepcompress_service.api.body import parse
+from deepcompress_service.api import body as body_module
+from deepcompress_service.api.body import Structure, count_structure, parse
 
 from .test_verbs import problem
 
@@ -47,14 +46,14 @@ values = st.recursive(
 def test_the_count_is_that_of_the_parsed_value(value: Any, at_once: int, spaced: bool) -> None:
     raw = json.dumps(value, ensure_ascii=spaced, indent=1 if spaced else None).encode()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(structure, "_FEW", -(10**9))
-        patch.setattr(structure, "_AT_ONCE", at_once)
-        assert structure_of(raw) == counted(value)
+        patch.setattr(body_module, "_FEW_QUOTES", -(10**9))
+        patch.setattr(body_module, "_SCAN_BYTES", at_once)
+        assert count_structure(raw) == counted(value)
 
 
 def test_text_is_not_looked_at_twice() -> None:
     text = "Let $x = 3$, then we are done. " * 40_000
-    assert structure_of(json.dumps({"items": [{"gold": "1", "response": text}]}).encode()) == Structure()
+    assert count_structure(json.dumps({"items": [{"gold": "1", "response": text}]}).encode()) == Structure()
 
 
 def test_a_response_of_nothing_but_structure_costs_only_itself(service: TestClient) -> None:
@@ -102,9 +101,9 @@ def test_as_many_items_as_the_limits_say_are_no_crowd() -> None:
     item: dict[str, Any] = {"id": "a", "gold": ["1", "2"], "response": "", "run": "r", "epoch": 0, "step": 1}
     item |= {"generation": 0, "phase": "train", "problem_id": "p", "group_id": "g", "rollout_id": "r"}
     item |= {"tokens": 1, "truncated": False}
-    found = structure_of(json.dumps({"items": [item] * 20_000}).encode())
+    found = count_structure(json.dumps({"items": [item] * 20_000}).encode())
     assert found.objects == 20_001
-    assert not found.crowded
+    assert not found.exceeds_limits
 
 
 @pytest.mark.parametrize("path", ["/v1/runs/small-1", "/v1/runs/small-1/rewind", "/compat/roll/task_result"])
@@ -140,5 +139,5 @@ def test_the_weight_of_a_body_is_at_least_the_memory_that_parsing_takes(name: st
     finally:
         tracemalloc.stop()
     assert parsed is not None
-    weight = len(raw) + structure_of(raw).memory
+    weight = len(raw) + count_structure(raw).memory
     assert peak <= weight <= 4 * peak
