@@ -17,7 +17,7 @@ def test_a_verifier_that_refuses_is_a_503(
     async def refuse(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(service.app.state.context.rewards.verifier, "verify_many", refuse)  # type: ignore[attr-defined]
+    monkeypatch.setattr(service.app.state.context.pipeline.verifier, "verify_many", refuse)  # type: ignore[attr-defined]
     group = {"problem_id": "p", "gold": "1", "rollouts": [{"response": "\\boxed{1}", "tokens": 3}]}
     answer = service.post("/v1/score", json={"run": run[:100], "step": 1, "groups": [group]})
     problem(answer, 503, slug)

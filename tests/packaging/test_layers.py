@@ -28,9 +28,11 @@ ALLOWED = {
         "difficulty",
         "observability",
         "rendezvous",
+        "scoring",
         "settings",
         "shaping",
     },
+    "scoring": {"deepcompress_verify", "difficulty", "observability", "settings", "shaping"},
     "dashboard": {"activity", "api", "difficulty", "observability", "settings"},
     "settings": set(),
 }
