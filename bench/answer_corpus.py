@@ -1227,10 +1227,13 @@ def normal(line: Row) -> Row:
         if isinstance(answer, dict) and isinstance(answer.get("warnings"), list):
             answer["warnings"] = [str(text).partition(":")[0] for text in answer["warnings"]]
     if name.endswith(("export", "export/scored")) and isinstance(answer, list):
-        # The order of an export's rows has no meaning, and packed verdicts hold CPU times.
+        # The order of an export's rows and cells has no meaning, and packed verdicts hold CPU times.
         scored = name.endswith("scored")
         rows = [_without(row, frozenset({"data"})) if scored else row for row in answer]
         answer = sorted(rows, key=lambda row: json.dumps([row.get("table"), row.get("key")]))
+        for row in answer:
+            if isinstance(row.get("meta"), dict) and isinstance(row["meta"].get("cells"), list):
+                row["meta"]["cells"].sort()
     return {**line, "answer": answer}
 
 
