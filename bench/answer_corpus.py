@@ -766,6 +766,10 @@ async def send_rollouts(rec: Recorder) -> None:
     await post("partial/attempt-1", body("partial", 1, attempt=1))
     await post("eval", body("eval", 1, phase="eval"))
     await post("eval/final", body("eval", 1, phase="eval", answer_format="final_answer", response="Answer: 3/4"))
+    await rec.send("rollouts/final/put", "PUT", "/v1/runs/single-final", {"answer_format": "final_answer"})
+    for phase in ("train", "eval"):
+        final = body("final", 0, run="single-final", phase=phase, group_size=1, response="The answer is 3/4.")
+        await post(f"final/{phase}", final)
     await post("index", body("wrong", 3))
     await post("epoch", body("wrong", 0, epoch=44))
     await post("tokens", {key: value for key, value in body("wrong", 0).items() if key != "tokens"})
@@ -1226,6 +1230,9 @@ def normal(line: Row) -> Row:
         answer = _without(answer, frozenset({"cpu_ms"}))
         if isinstance(answer, dict) and isinstance(answer.get("warnings"), list):
             answer["warnings"] = [str(text).partition(":")[0] for text in answer["warnings"]]
+        if line["route"] and "/checkpoints" in line["route"]:
+            # The size of a checkpoint in Redis is memory as Redis measures it, and differs from one time to the next.
+            answer = _without(answer, frozenset({"bytes"}))
     if name.endswith(("export", "export/scored")) and isinstance(answer, list):
         # The order of an export's rows and cells has no meaning, and packed verdicts hold CPU times.
         scored = name.endswith("scored")
