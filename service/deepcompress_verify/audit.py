@@ -13,10 +13,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from deepcompress_verify.compare.context import (
+    ComparisonContext,
+    InconclusiveError,
+    UndefinedValueError,
+    WorkBudgetExceededError,
+)
+from deepcompress_verify.compare.judgement import judge
 from deepcompress_verify.compare.scalars import equal
-from deepcompress_verify.compare.structure import judge
-from deepcompress_verify.compare.work import CannotTell, OutOfWork, Undefined, Work
-from deepcompress_verify.decide import gold_problem
+from deepcompress_verify.decide import gold_error
 from deepcompress_verify.extract import boxes_of_gold
 from deepcompress_verify.pool import VerifierPool
 from deepcompress_verify.reader import read
@@ -63,7 +68,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class GoldRow:
     """One row of the file of golds."""
 
     problem_id: str
@@ -71,7 +76,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
+class RolloutRow:
     """One row of the file of rollouts."""
 
     problem_id: str
@@ -80,27 +85,27 @@ class Rollout:
     truncated: bool = False
 
 
-def audit_golds(problems: Iterable[Problem]) -> Iterator[list[Finding]]:
+def audit_golds(problems: Iterable[GoldRow]) -> Iterator[list[Finding]]:
     """The findings of each problem, in order; one list a problem, so that a caller can show progress."""
     seen: dict[str, tuple[str, ...]] = {}
-    for problem in problems:
-        found = [
-            Finding(kind, problem.problem_id, text, detail) for text in problem.gold for kind, detail in look_at(text)
+    for row in problems:
+        result = [
+            Finding(kind, row.problem_id, text, detail) for text in row.gold for kind, detail in inspect_gold(text)
         ]
-        if not problem.gold:
-            found.append(Finding("unreadable", problem.problem_id, "", "no gold is given"))
-        before = seen.setdefault(problem.problem_id, problem.gold)
-        if before != problem.gold:
-            gold = " | ".join(problem.gold)
-            found.append(Finding("conflict", problem.problem_id, gold, f"an earlier row says {' | '.join(before)}"))
-        yield found
+        if not row.gold:
+            result.append(Finding("unreadable", row.problem_id, "", "no gold is given"))
+        before = seen.setdefault(row.problem_id, row.gold)
+        if before != row.gold:
+            gold = " | ".join(row.gold)
+            result.append(Finding("conflict", row.problem_id, gold, f"an earlier row says {' | '.join(before)}"))
+        yield result
 
 
-def look_at(gold: str) -> Iterator[tuple[Kind, str]]:
+def inspect_gold(gold: str) -> Iterator[tuple[Kind, str]]:
     """(kind, detail) of everything worth a look in one gold answer."""
-    problem = gold_problem(gold)
-    if problem is not None:
-        yield "unreadable", problem
+    error = gold_error(gold)
+    if error is not None:
+        yield "unreadable", error
         return
     text = boxes_of_gold(gold)
     tree = read(text)
@@ -135,10 +140,10 @@ def _hard_to_decide(tree: Node) -> Iterator[str]:
             yield "a value with a condition in words"
     for scalar in _scalars(tree):
         # An answer that is off by one must at least be refuted: else nothing but the same form can be decided.
-        work = Work(judge)
+        context = ComparisonContext(judge)
         try:
-            refuted = equal(scalar, Add((scalar, Num(1))), work)
-        except (CannotTell, OutOfWork, Undefined):
+            refuted = equal(scalar, Add((scalar, Num(1))), context)
+        except (InconclusiveError, WorkBudgetExceededError, UndefinedValueError):
             refuted = None
         if refuted is None:
             integral = any(isinstance(node, BigOp) for node in walk(scalar))
@@ -158,7 +163,7 @@ def _scalars(node: Node) -> Iterator[Node]:
 
 
 async def audit_rollouts(
-    rollouts: Sequence[Rollout],
+    rollouts: Sequence[RolloutRow],
     pool: VerifierPool,
     *,
     answer_format: AnswerFormat = "boxed",
@@ -170,7 +175,7 @@ async def audit_rollouts(
 
     `advance` is called with the number of rollouts done since the last call.
     """
-    groups: dict[str, list[Rollout]] = {}
+    groups: dict[str, list[RolloutRow]] = {}
     for rollout in rollouts:
         groups.setdefault(rollout.problem_id, []).append(rollout)
     findings: list[Finding] = []

@@ -17,8 +17,8 @@ from typing import Any
 
 import sympy
 
-from deepcompress_verify.decide import Undecided, decide
-from deepcompress_verify.gate import refusal
+from deepcompress_verify.cas_limits import cas_rejection_reason
+from deepcompress_verify.decide import OpenComparison, decide
 from deepcompress_verify.tree import Add, BigOp, Call, Const, Div, Mul, Neg, Node, Num, Pow, Sym, walk
 
 Expr = Any
@@ -56,21 +56,21 @@ _POINTS = (
 _DIGITS = 40
 
 
-class Unbuildable(Exception):
+class UnsupportedTreeError(Exception):
     """A tree that has no counterpart here, or whose value sympy does not call a number."""
 
 
-def compare(gold: tuple[str, ...], answer: str, also: str | None) -> tuple[str, str, str]:
+def compare(gold: tuple[str, ...], answer: str, restated_answer: str | None) -> tuple[str, str, str]:
     """(status, decided_by, reason) with the computer algebra system as the last word."""
-    verdict = decide(gold, answer, also=also, oracle=equal)
-    if isinstance(verdict, Undecided):
+    verdict = decide(gold, answer, restated_answer=restated_answer, oracle=equal)
+    if isinstance(verdict, OpenComparison):
         return "undecided", "cas", verdict.reason
     return verdict.status, verdict.decided_by, verdict.reason
 
 
 def equal(left: Node, right: Node) -> bool | None:
     """Whether two scalar trees are equal wherever both are defined; None where that is not found out."""
-    if refusal(left, right) is not None:
+    if cas_rejection_reason(left, right) is not None:
         return None
     bare = any(
         isinstance(part, Call) and part.name == "log" and len(part.args) == 1 for part in (*walk(left), *walk(right))
@@ -94,7 +94,7 @@ def _equal(left: Node, right: Node, log_base: Expr) -> bool | None:
                 return True
             if step.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
                 return None
-            if _apart(step):
+            if _is_provably_nonzero(step):
                 return False
     except (MemoryError, RecursionError):
         raise
@@ -117,7 +117,7 @@ def _steps(difference: Expr) -> Iterator[Expr]:
     yield sympy.simplify(sympy.expand_func(sympy.expand_trig(difference)).rewrite(sympy.exp))
 
 
-def _apart(difference: Expr) -> bool:
+def _is_provably_nonzero(difference: Expr) -> bool:
     """Whether the difference is certainly not zero at some point: its value is known there to many digits."""
     if difference.has(sympy.Sum, sympy.Product, sympy.Integral, sympy.Limit):
         return False
@@ -164,13 +164,13 @@ def build_tree(node: Node, log_base: Expr = None) -> Expr:
         case BigOp(kind, body, var, low, high):
             bounds = [None if bound is None else build(bound) for bound in (low, high)]
             return _build_big(kind, build(body), var, *bounds)
-    raise Unbuildable(type(node).__name__)
+    raise UnsupportedTreeError(type(node).__name__)
 
 
 def _build_big(kind: str, body: Expr, var: str, low: Expr, high: Expr) -> Expr:
     name = sympy.Symbol(var, real=True)
     if low is None or (high is None and kind != "lim"):
-        raise Unbuildable(kind)
+        raise UnsupportedTreeError(kind)
     if kind == "lim":
         return sympy.Limit(body, name, low, dir="+-")
     if kind == "int":
@@ -193,5 +193,5 @@ def warm_up() -> None:
     )
     for expression in expressions:
         for step in _steps(expression):
-            _apart(step)
+            _is_provably_nonzero(step)
     sympy.core.cache.clear_cache()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect
 from dataclasses import dataclass
 
-from deepcompress_verify.phrases import closing_answer, restated_answer
+from deepcompress_verify.phrases import find_closing_answer, find_restated_answer
 from deepcompress_verify.verdict import AnswerFormat, Status, Verdict
 
 MAX_RESPONSE_CHARS = 16 * 1024 * 1024
@@ -36,7 +36,7 @@ class Extraction:
 
     answer: str | None
     """The answer's text."""
-    also: str | None = None
+    restated_answer: str | None = None
     """A second final statement that must be right as well: a closing phrase after the last box."""
     verdict: Verdict | None = None
     """Set where extraction alone decides: no_answer, unreadable, wrong (one_boxed)."""
@@ -67,9 +67,9 @@ def extract(
         answer = _joined(response, start, span).strip()
         if not answer:
             return _none("no_answer", "the last \\boxed{} is empty")
-        return Extraction(answer, restated_answer(response, span[2]))
+        return Extraction(answer, find_restated_answer(response, span[2]))
     if answer_format == "final_answer":
-        phrase = closing_answer(response, start)
+        phrase = find_closing_answer(response, start)
         return Extraction(phrase) if phrase else _none("no_answer", "neither a box nor a closing phrase was found")
     return _none("no_answer", "no complete \\boxed{} was found")
 
@@ -77,15 +77,15 @@ def extract(
 def _after_thinking(response: str) -> int:
     """Where the text after the last `</think>` begins; 0 where there is none."""
     # one character is found many times faster than a word, and most responses hold few of it
-    place = response.rfind("<")
+    position = response.rfind("<")
     for _ in range(64):
-        if place < 0:
+        if position < 0:
             return 0
-        if response.startswith(_THOUGHT, place):
-            return place + len(_THOUGHT)
-        place = response.rfind("<", 0, place)
-    place = response.rfind(_THOUGHT, 0, place + len(_THOUGHT))
-    return 0 if place < 0 else place + len(_THOUGHT)
+        if response.startswith(_THOUGHT, position):
+            return position + len(_THOUGHT)
+        position = response.rfind("<", 0, position)
+    position = response.rfind(_THOUGHT, 0, position + len(_THOUGHT))
+    return 0 if position < 0 else position + len(_THOUGHT)
 
 
 def boxes_of_gold(gold: str) -> str:
@@ -113,43 +113,43 @@ def _last_box(text: str, start: int) -> Span | None:
     end = len(text)
     tries = 0
     while True:
-        place = text.rfind(_BOX, start, end)
-        place = max(place, text.rfind(_FBOX, max(start, place), end))
-        if place < 0:
+        position = text.rfind(_BOX, start, end)
+        position = max(position, text.rfind(_FBOX, max(start, position), end))
+        if position < 0:
             return fenced
-        span = _span(text, place)
+        span = _span(text, position)
         if span is None:
             tries += 1
             if tries > _MAX_TRIES:
                 return _last_complete(text, start) or fenced
-        elif not _commented(text, place, start):
+        elif not _commented(text, position, start):
             if fences is None:
                 fences = _fences(text, start)
-            if bisect(fences, place) % 2 == 0:
+            if bisect(fences, position) % 2 == 0:
                 return span
             fenced = fenced or span
         else:
             tries += 1
             if tries > 64 * _MAX_TRIES:
                 return fenced
-        end = place
+        end = position
 
 
 def _fences(text: str, start: int) -> list[int]:
     """Where fenced code blocks open and close, in turn; a fence that never closes is none."""
     if text.find("`", start) < 0:
         return []
-    places: list[int] = []
-    place = text.find("```", start)
-    while place >= 0:
-        places.append(place)
-        place = text.find("```", place + 3)
-    return places if len(places) % 2 == 0 else places[:-1]
+    positions: list[int] = []
+    position = text.find("```", start)
+    while position >= 0:
+        positions.append(position)
+        position = text.find("```", position + 3)
+    return positions if len(positions) % 2 == 0 else positions[:-1]
 
 
-def _span(text: str, place: int) -> Span | None:
-    """The box at `place`, if it is complete."""
-    open_at = place + (len(_FBOX) if text.startswith(_FBOX, place) else len(_BOX))
+def _span(text: str, position: int) -> Span | None:
+    """The box at `position`, if it is complete."""
+    open_at = position + (len(_FBOX) if text.startswith(_FBOX, position) else len(_BOX))
     while open_at < len(text) and text[open_at] in " \n":
         open_at += 1
     if open_at >= len(text) or text[open_at] != "{":
@@ -164,7 +164,7 @@ def _span(text: str, place: int) -> Span | None:
         if text[close - 1] != "\\" or text[close - 2 : close] == "\\\\":
             depth -= 1
             if depth == 0:
-                return place, begin, close
+                return position, begin, close
         here = close + 1
 
 
@@ -185,59 +185,59 @@ def _last_complete(text: str, start: int) -> Span | None:
             continue
         if text[closed - 1] != "\\" and stack:
             opened = stack.pop()
-            place = opened - len(_BOX)
+            position = opened - len(_BOX)
             if (
-                text.startswith(_BOX, place)
-                and (best is None or place > best[0])
-                and not _commented(text, place, start)
+                text.startswith(_BOX, position)
+                and (best is None or position > best[0])
+                and not _commented(text, position, start)
             ):
-                best = (place, opened + 1, closed)
+                best = (position, opened + 1, closed)
         here = closed + 1
 
 
-def _commented(text: str, place: int, start: int) -> bool:
+def _commented(text: str, position: int, start: int) -> bool:
     """Does an unescaped % that begins a LaTeX comment stand before the box on its line?
 
     A % right after a number is a percent sign in prose, not a comment.
     """
-    line = text.rfind("\n", max(start, place - 4096), place) + 1
-    sign = text.find("%", max(line, start), place)
+    line = text.rfind("\n", max(start, position - 4096), position) + 1
+    sign = text.find("%", max(line, start), position)
     while sign >= 0:
         before = text[max(line, start) : sign].rstrip(" ")
         if not before:
             return True
         if before[-1] not in "\\0123456789$" and text[sign - 1] == " ":
             return True
-        sign = text.find("%", sign + 1, place)
+        sign = text.find("%", sign + 1, position)
     return False
 
 
 def _joined(text: str, start: int, span: Span, loose: bool = False) -> str:
     """The content of the box, or of all boxes that stand side by side with it, as one list."""
-    place, begin, end = span
+    position, begin, end = span
     parts = [text[begin:end]]
     labels = [""]
     gap_limit = _GAP
     while len(parts) <= _MAX_JOINED:
-        low = max(start, place - gap_limit)
-        close = text.rfind("}", low, place)
+        low = max(start, position - gap_limit)
+        close = text.rfind("}", low, position)
         if close < 0:
             break
         previous = text.rfind(_BOX, start if loose else max(start, close - 4096), close)
         before = _span(text, previous) if previous >= 0 else None
-        if before is None or before[2] >= place or _commented(text, previous, start):
+        if before is None or before[2] >= position or _commented(text, previous, start):
             break
-        label = _connects(text[before[2] + 1 : place], loose)
+        label = _connects(text[before[2] + 1 : position], loose)
         if label is None:
             break
         labels[0] = label
-        place = before[0]
+        position = before[0]
         parts.insert(0, text[before[1] : before[2]])
         labels.insert(0, "")
     if len(parts) == 1:
         return parts[0]
     if not loose:
-        labels[0] = _label_before(text[max(start, place - 24) : place])
+        labels[0] = _label_before(text[max(start, position - 24) : position])
     if all(labels):
         return ", ".join(f"{label} = {part}" for label, part in zip(labels, parts, strict=True))
     unique = list(dict.fromkeys(part.strip() for part in parts))

@@ -17,14 +17,14 @@ _DIGITS = frozenset("0123456789")
 _UNIT_WORDS = frozenset("percent pct % degrees cm dollars inches miles hours minutes".split())
 
 
-def restated_answer(text: str, end: int) -> str | None:
+def find_restated_answer(text: str, end: int) -> str | None:
     """What a phrase "final answer is X" after the last box states, where it states mathematics; else None."""
-    place = -1
+    position = -1
     for spelling in ("inal answer", "inal Answer", "INAL ANSWER"):
-        place = max(place, text.rfind(spelling, end))
-    if place < 0:
+        position = max(position, text.rfind(spelling, end))
+    if position < 0:
         return None
-    rest = text[place + len("inal answer") :][:_MAX_STATEMENT].lstrip(" *:")
+    rest = text[position + len("inal answer") :][:_MAX_STATEMENT].lstrip(" *:")
     if rest[:2].lower() == "is":
         rest = rest[2:].lstrip(" *:")
     if "boxed" in rest:
@@ -32,7 +32,7 @@ def restated_answer(text: str, end: int) -> str | None:
     return _delimited(rest) or _leading_number(rest)
 
 
-def closing_answer(text: str, start: int) -> str | None:
+def find_closing_answer(text: str, start: int) -> str | None:
     """The answer that the end of a text states without a box."""
     return _marked(text, start) or _last_line(text, start)
 
@@ -45,9 +45,9 @@ def _marked(text: str, start: int) -> str | None:
     tail = text[tail_start:].lower()
     phrase, after = -1, -1
     for marker in _MARKERS:
-        place = tail.rfind(marker)
-        if place >= 0 and place + len(marker) > after:
-            phrase, after = place, place + len(marker)
+        position = tail.rfind(marker)
+        if position >= 0 and position + len(marker) > after:
+            phrase, after = position, position + len(marker)
     if phrase >= 0 and tail_start + phrase > max(hashes, line):
         return _sentence(text[tail_start + after :][:_MAX_STATEMENT])
     if hashes > line:
@@ -65,14 +65,14 @@ def _line(text: str, begin: int) -> str | None:
 def _sentence(rest: str) -> str | None:
     """A statement after "the answer is": mathematics in dollars, bold text, or words up to a full stop."""
     rest = rest.lstrip(" *:\n")
-    found = _delimited(rest)
-    if found:
-        return found
+    result = _delimited(rest)
+    if result:
+        return result
     stop = len(rest)
     for mark in ("\n", ". ", "**", "<|"):
-        place = rest.find(mark)
-        if 0 <= place < stop:
-            stop = place
+        position = rest.find(mark)
+        if 0 <= position < stop:
+            stop = position
     return rest[:stop].strip(" *.:") or None
 
 
@@ -110,9 +110,9 @@ def _last_delimited(line: str) -> str | None:
         end = line.rfind(closer)
         begin = line.rfind(opener, 0, end - (line[end - 1 : end] == "$")) if end > 0 else -1
         if begin >= 0:
-            found = _with_unit(line[begin + len(opener) : end].strip("$ "), line[end + len(closer) :])
-            if found:
-                return found
+            result = _with_unit(line[begin + len(opener) : end].strip("$ "), line[end + len(closer) :])
+            if result:
+                return result
     return None
 
 

@@ -29,11 +29,11 @@ from typing import Any
 
 import orjson
 
-from deepcompress_verify.frames import HEADER, NEEDS_CAS, FrameError, Row, body_length, encode_request
+from deepcompress_verify.ipc import HEADER, NEEDS_CAS, FrameError, Row, body_length, encode_request
 from deepcompress_verify.prepare import conclude, prepare
 from deepcompress_verify.process import DECIDER, Role, WorkerLimits, WorkerProcess
-from deepcompress_verify.queues import Batch, Chunk, Item, Lane
 from deepcompress_verify.verdict import Check, Verdict
+from deepcompress_verify.work_queue import CheckBatch, Chunk, Item, WorkQueue
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ _SLICE_CHARS = 2_000_000
 """Text that is searched for answers before other tasks of the service get a turn."""
 _RECYCLE_CHECKS = 200_000
 _START_S = 60.0
-_TRIES = 3
+_MAX_ATTEMPTS = 3
 """How often a chunk is tried anew, or a worker started anew, when nothing says which item is to blame."""
 
 
@@ -97,9 +97,9 @@ class _Slot:
     reader: asyncio.StreamReader | None = None
     writer: asyncio.StreamWriter | None = None
     busy: bool = False
-    seen: tuple[int, int] = (0, -1)
-    since: float = 0.0
-    overdue: bool = False
+    last_heartbeat: tuple[int, int] = (0, -1)
+    last_change_at: float = 0.0
+    stalled: bool = False
 
 
 class VerifierPool:
@@ -130,14 +130,14 @@ class VerifierPool:
         self.max_queued = max_queued
         self._limits = WorkerLimits(item_budget_s, memory_bytes)
         self._decider = decider
-        self._stuck_s = 5.0 + 4 * item_budget_s
-        self._lanes: dict[Role, Lane] = {}
+        self._stall_seconds = 5.0 + 4 * item_budget_s
+        self._queues: dict[Role, WorkQueue] = {}
         self._slots: list[_Slot] = []
         self._spare: asyncio.Task[_Slot] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._running = False
         self._sequence = 0
-        self._batches: set[Batch] = set()
+        self._batches: set[CheckBatch] = set()
         self._queued = self._checked = self._undecided = self._cas_checks = 0
         self._killed = self._crashed = self._recycled = 0
         self._cpu_ms = 0.0
@@ -150,7 +150,7 @@ class VerifierPool:
         if self._running:
             return
         self._running = True
-        self._lanes = {"decide": Lane("decide"), "cas": Lane("cas")}
+        self._queues = {"decide": WorkQueue("decide"), "cas": WorkQueue("cas")}
         self._slots = [_Slot("decide") for _ in range(self.workers)]
         self._slots += [_Slot("cas") for _ in range(self.cas_workers)]
         first = [slot for slot in self._slots if slot.role == "decide"]
@@ -160,7 +160,7 @@ class VerifierPool:
             await self.close()
             raise PoolClosed(f"the verification workers do not start: {error}") from error
         for slot in self._slots:
-            self._spawn(self._serve(slot))
+            self._spawn(self._run_slot(slot))
         self._spawn(self._watch())
         self._prepare_spare()
 
@@ -204,9 +204,9 @@ class VerifierPool:
     # Checking
 
     async def verify_many(
-        self, checks: Sequence[Check], *, budget_s: float | None = None, party: str = ""
+        self, checks: Sequence[Check], *, budget_s: float | None = None, tenant: str = ""
     ) -> list[Verdict]:
-        """Verdicts in the order of `checks`. `budget_s` replaces the batch budget for this call; `party` is who
+        """Verdicts in the order of `checks`. `budget_s` replaces the batch budget for this call; `tenant` is who
         takes turns with others.
 
         Raises PoolBusy and PoolClosed, before anything is checked; never anything for what a text holds.
@@ -215,18 +215,18 @@ class VerifierPool:
             raise PoolClosed("the verification pool is not running")
         if self._queued and self._queued + len(checks) > self.max_queued:
             raise PoolBusy(f"{self._queued} checks are waiting")
-        batch = Batch(
+        batch = CheckBatch(
             verdicts=[None] * len(checks),
             budget_s=self.batch_budget_s if budget_s is None else budget_s,
             done=asyncio.get_running_loop().create_future(),
-            party=party,
+            tenant=tenant,
         )
         self._queued += len(checks)
         self._batches.add(batch)
         try:
             # Liveness only: no batch that is worked on at all takes this long.
             async with asyncio.timeout(60.0 + 5 * batch.budget_s + 0.02 * len(checks)):
-                await self._take_in(batch, checks)
+                await self._prepare_and_enqueue(batch, checks)
                 await batch.done
         except TimeoutError:
             logger.error("a batch of %d checks did not end", len(checks))
@@ -240,54 +240,54 @@ class VerifierPool:
         self._undecided += sum(verdict.status == "undecided" for verdict in verdicts)
         return verdicts
 
-    async def _take_in(self, batch: Batch, checks: Sequence[Check]) -> None:
+    async def _prepare_and_enqueue(self, batch: CheckBatch, checks: Sequence[Check]) -> None:
         """Find the answers and queue the distinct pairs, while workers already start on the first of them."""
         size = max(8, min(CHUNK_ITEMS, -(-len(checks) // (2 * self.workers))))
-        lane = self._lanes["decide"]
+        queue = self._queues["decide"]
         known: dict[Hashable, Item] = {}
         pending: list[Item] = []
-        searched = chars = 0
-        for place, check in enumerate(checks):
-            found = prepare(check, self.max_text_chars)
-            searched += len(check.response)
-            key = found if found.verdict else (found.gold, found.answer, found.also)
+        searched_chars = chars = 0
+        for index, check in enumerate(checks):
+            result = prepare(check, self.max_text_chars)
+            searched_chars += len(check.response)
+            key = result if result.extraction_verdict else (result.gold, result.answer, result.restated_answer)
             item = known.get(key)
             if item is None:
-                item = Item((found.gold, found.answer, found.also), [place], found.verdict)
+                item = Item((result.gold, result.answer, result.restated_answer), [index], result.extraction_verdict)
                 known[key] = item
                 pending.append(item)
-                chars += len(found.answer or "") + len(found.also or "") + sum(map(len, found.gold))
+                chars += len(result.answer or "") + len(result.restated_answer or "") + sum(map(len, result.gold))
             elif item.row is None:
-                item.places.append(place)
+                item.indices.append(index)
             else:
-                batch.verdicts[place] = batch.verdicts[item.places[0]]
+                batch.verdicts[index] = batch.verdicts[item.indices[0]]
             if len(pending) >= size or chars > CHUNK_CHARS:
                 batch.open_items += len(pending)
-                lane.put(Chunk(batch, pending))
+                queue.put(Chunk(batch, pending))
                 pending, chars = [], 0
-            if searched > _SLICE_CHARS:
-                searched = 0
+            if searched_chars > _SLICE_CHARS:
+                searched_chars = 0
                 await asyncio.sleep(0)
         if pending:
             batch.open_items += len(pending)
-            lane.put(Chunk(batch, pending))
-        batch.taken_in = True
+            queue.put(Chunk(batch, pending))
+        batch.all_enqueued = True
         if not batch.open_items:
             batch.done.set_result(None)
 
-    def _settle(self, batch: Batch, items: Iterable[Item], row: Row) -> None:
+    def _record_result(self, batch: CheckBatch, items: Iterable[Item], row: Row) -> None:
         for item in items:
             if item.row is not None:
                 continue
             item.row = row
-            verdict = conclude(item.pair[1], item.otherwise, row)
-            for place in item.places:
-                batch.verdicts[place] = verdict
+            verdict = conclude(item.pair[1], item.extraction_verdict, row)
+            for index in item.indices:
+                batch.verdicts[index] = verdict
             batch.open_items -= 1
-        if batch.taken_in and not batch.open_items and not batch.done.done():
+        if batch.all_enqueued and not batch.open_items and not batch.done.done():
             batch.done.set_result(None)
 
-    def _took(self, chunk: Chunk, item: Item, row: Row, role: Role) -> None:
+    def _handle_row(self, chunk: Chunk, item: Item, row: Row, role: Role) -> None:
         """One item's row from a worker."""
         self._cpu_ms += row[3]
         if role == "cas":
@@ -295,58 +295,58 @@ class VerifierPool:
         elif row[0] == NEEDS_CAS:
             self._cas_checks += 1
             if self.cas_workers:
-                self._lanes["cas"].put(Chunk(chunk.batch, [item]))
+                self._queues["cas"].put(Chunk(chunk.batch, [item]))
                 return
             row = ("undecided", "limit", "only a computer algebra system could tell, and none is configured", row[3])
-        self._settle(chunk.batch, [item], row)
+        self._record_result(chunk.batch, [item], row)
 
     # Workers
 
-    async def _serve(self, slot: _Slot) -> None:
+    async def _run_slot(self, slot: _Slot) -> None:
         """Feed one slot, for as long as the pool runs."""
-        lane = self._lanes[slot.role]
+        queue = self._queues[slot.role]
         if slot.process is None:
             with contextlib.suppress(OSError, TimeoutError):
                 await self._launch(slot)  # ahead of need
         while True:
-            chunk = await lane.take()
+            chunk = await queue.take()
             batch = chunk.batch
             if batch.closed:
                 continue
             if batch.spent_s >= batch.budget_s:
                 reason = f"the batch had used up its budget of {batch.budget_s:g} s"
-                self._settle(batch, chunk.items, ("undecided", "limit", reason, 0.0))
+                self._record_result(batch, chunk.items, ("undecided", "limit", reason, 0.0))
                 continue
             if slot.process is None and not await self._replace(slot):
-                self._settle(batch, chunk.items, ("undecided", "worker", "no worker could be started", 0.0))
+                self._record_result(batch, chunk.items, ("undecided", "worker", "no worker could be started", 0.0))
                 continue
             try:
-                await self._run(slot, chunk)
+                await self._run_chunk(slot, chunk)
             except Exception:  # a bug of ours must not take the slot with it
                 logger.exception("a %s slot failed", slot.role)
                 self._discard(slot)
-                self._settle(batch, chunk.items, ("undecided", "worker", "internal error in the pool", 0.0))
+                self._record_result(batch, chunk.items, ("undecided", "worker", "internal error in the pool", 0.0))
 
-    async def _run(self, slot: _Slot, chunk: Chunk) -> None:
+    async def _run_chunk(self, slot: _Slot, chunk: Chunk) -> None:
         """One chunk on one worker. However it ends, every item is settled or queued again."""
         assert slot.process and slot.reader and slot.writer
         self._sequence = number = (self._sequence + 1) & 0xFFFFFFFF
-        slot.busy, slot.overdue = True, False
-        slot.seen, slot.since = (number, -1), time.monotonic()
-        got = 0
+        slot.busy, slot.stalled = True, False
+        slot.last_heartbeat, slot.last_change_at = (number, -1), time.monotonic()
+        received = 0
         try:
             slot.writer.write(encode_request(number, (item.pair for item in chunk.items)))
             await slot.writer.drain()
-            while got < len(chunk.items):
+            while received < len(chunk.items):
                 answered, first, rows, peak_kib = await _receive(slot.reader)
-                if answered != number or first != got or got + len(rows) > len(chunk.items):
+                if answered != number or first != received or received + len(rows) > len(chunk.items):
                     raise FrameError("an answer out of turn")
                 slot.process.peak_bytes = peak_kib * 1024
                 for status, decided_by, reason, cpu_ms in rows:
-                    self._took(chunk, chunk.items[got], (status, decided_by, reason, cpu_ms), slot.role)
-                    got += 1
+                    self._handle_row(chunk, chunk.items[received], (status, decided_by, reason, cpu_ms), slot.role)
+                    received += 1
         except (OSError, EOFError, ValueError, TypeError):
-            self._lost(slot, chunk, number, got)
+            self._handle_worker_exit(slot, chunk, number, received)
             return
         finally:
             slot.busy = False
@@ -356,53 +356,53 @@ class VerifierPool:
             self._recycled += 1
             self._discard(slot)
 
-    def _lost(self, slot: _Slot, chunk: Chunk, number: int, got: int) -> None:
+    def _handle_worker_exit(self, slot: _Slot, chunk: Chunk, number: int, received: int) -> None:
         """The worker is gone in the middle of `chunk`: blame the item in hand, queue the others again."""
         assert slot.process
         self._peak_bytes = max(self._peak_bytes, slot.process.peak_bytes)
-        at, index = slot.process.beat()
-        overdue = slot.overdue
+        at, index = slot.process.heartbeat()
+        stalled = slot.stalled
         code = self._discard(slot, dead=True)
         if index < 0 and code == 0:
             self._recycled += 1  # it handed over by itself, after a failed allocation
-        elif overdue or code in (-signal.SIGXCPU, -signal.SIGKILL):
+        elif stalled or code in (-signal.SIGXCPU, -signal.SIGKILL):
             self._killed += 1
         else:
             self._crashed += 1
             logger.warning("a %s worker ended with code %s", slot.role, code)
-        rest = chunk.items[got:]
-        if at == number and got <= index < len(chunk.items):
+        rest = chunk.items[received:]
+        if at == number and received <= index < len(chunk.items):
             blamed = chunk.items[index]
             rest.remove(blamed)
-            self._blame(slot.role, chunk.batch, blamed, at_limit=overdue or code == -signal.SIGXCPU)
-        elif not got:
-            chunk.tries += 1
+            self._retry_or_fail(slot.role, chunk.batch, blamed, at_limit=stalled or code == -signal.SIGXCPU)
+        elif not received:
+            chunk.attempts += 1
         if not rest:
             return
-        if chunk.tries >= _TRIES:
-            self._settle(chunk.batch, rest, ("undecided", "worker", "its workers died again and again", 0.0))
+        if chunk.attempts >= _MAX_ATTEMPTS:
+            self._record_result(chunk.batch, rest, ("undecided", "worker", "its workers died again and again", 0.0))
         else:
-            self._lanes[slot.role].put(Chunk(chunk.batch, rest, chunk.tries), first=True)
+            self._queues[slot.role].put(Chunk(chunk.batch, rest, chunk.attempts), first=True)
 
-    def _blame(self, role: Role, batch: Batch, item: Item, *, at_limit: bool) -> None:
+    def _retry_or_fail(self, role: Role, batch: CheckBatch, item: Item, *, at_limit: bool) -> None:
         """An item that was in hand when its worker ended. A limit is its own doing; a death may be another's (the
         system out of memory, say), so it gets a second try, alone."""
         if at_limit:
             batch.spent_s += self.item_budget_s
-            self._settle(
+            self._record_result(
                 batch, [item], ("undecided", "limit", f"stopped at its budget of {self.item_budget_s:g} s", 0.0)
             )
-        elif item.deaths:
-            self._settle(
+        elif item.crashes:
+            self._record_result(
                 batch, [item], ("undecided", "worker", "its worker died in the middle of this comparison, twice", 0.0)
             )
         else:
-            item.deaths += 1
-            self._lanes[role].put(Chunk(batch, [item]), first=True)
+            item.crashes += 1
+            self._queues[role].put(Chunk(batch, [item]), first=True)
 
     async def _replace(self, slot: _Slot) -> bool:
         """Put a working process into the slot: the spare where there is one."""
-        for attempt in range(_TRIES):
+        for attempt in range(_MAX_ATTEMPTS):
             try:
                 if slot.role == "decide" and self._spare is not None:
                     spare, self._spare = self._spare, None
@@ -458,11 +458,11 @@ class VerifierPool:
             for slot in self._slots:
                 if not slot.busy or slot.process is None:
                     continue
-                seen = slot.process.beat()
-                if seen != slot.seen:
-                    slot.seen, slot.since = seen, now
-                elif now - slot.since > self._stuck_s and not slot.overdue:
-                    slot.overdue = True
+                last_heartbeat = slot.process.heartbeat()
+                if last_heartbeat != slot.last_heartbeat:
+                    slot.last_heartbeat, slot.last_change_at = last_heartbeat, now
+                elif now - slot.last_change_at > self._stall_seconds and not slot.stalled:
+                    slot.stalled = True
                     slot.process.kill()
 
     def _spawn(self, work: Any) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from deepcompress_verify.extract import extract
-from deepcompress_verify.frames import READABLE, Row
+from deepcompress_verify.ipc import READABLE, Row
 from deepcompress_verify.tree import MAX_CHARS
 from deepcompress_verify.verdict import Check, Status, Verdict, shown
 
@@ -22,41 +22,41 @@ class Prepared:
     gold: tuple[str, ...]
     answer: str | None
     """None where nothing is to be compared; then `verdict` says why."""
-    also: str | None
+    restated_answer: str | None
     """A second closing statement of the response, which must be right as well."""
-    verdict: Verdict | None
+    extraction_verdict: Verdict | None
     """What extraction says alone; it holds unless the gold answer cannot be read."""
 
 
 def prepare(check: Check, max_chars: int) -> Prepared:
     """Find the answer in `check.response`; a response over `max_chars` is unreadable."""
-    found = extract(check.response, check.answer_format, check.truncated, max_chars=max_chars)
+    result = extract(check.response, check.answer_format, check.truncated, max_chars=max_chars)
     gold = check.gold
     for text in gold:
         if not text.isascii():
             gold = tuple(map(encodable, gold))
             break
-    verdict = found.verdict
+    verdict = result.verdict
     if verdict is not None:
         if verdict.answer is not None:
             verdict = replace(verdict, answer=encodable(verdict.answer), reason=encodable(verdict.reason))
         return Prepared(gold, None, None, verdict)
-    assert found.answer is not None
-    if len(found.answer) > MAX_CHARS:
+    assert result.answer is not None
+    if len(result.answer) > MAX_CHARS:
         # The reader would refuse it as well; told here, it does not travel to a worker first.
-        reason = f"the answer cannot be read: too_long {len(found.answer)} characters, {MAX_CHARS} are read"
-        verdict = Verdict(False, "unreadable", shown(encodable(found.answer)), "limit", reason)
+        reason = f"the answer cannot be read: too_long {len(result.answer)} characters, {MAX_CHARS} are read"
+        verdict = Verdict(False, "unreadable", shown(encodable(result.answer)), "limit", reason)
         return Prepared(gold, None, None, verdict)
-    also = None if found.also is None else encodable(found.also)
-    return Prepared(gold, encodable(found.answer), also, None)
+    restated_answer = None if result.restated_answer is None else encodable(result.restated_answer)
+    return Prepared(gold, encodable(result.answer), restated_answer, None)
 
 
-def conclude(answer: str | None, otherwise: Verdict | None, row: Row) -> Verdict:
-    """The verdict, from what a worker said of the pair; `otherwise` is what extraction had to say alone."""
-    if otherwise is not None:
+def conclude(answer: str | None, extraction_verdict: Verdict | None, row: Row) -> Verdict:
+    """The verdict, from what a worker said of the pair; `extraction_verdict` is what extraction had to say alone."""
+    if extraction_verdict is not None:
         if row[0] == READABLE:
-            return otherwise
-        answer = otherwise.answer
+            return extraction_verdict
+        answer = extraction_verdict.answer
     elif answer is not None:
         answer = shown(answer)
     status = cast(Status, row[0])

@@ -19,7 +19,7 @@ import tempfile
 from dataclasses import dataclass
 from typing import Literal
 
-from deepcompress_verify.frames import BEAT
+from deepcompress_verify.ipc import HEARTBEAT
 
 Role = Literal["decide", "cas"]
 
@@ -43,11 +43,11 @@ class WorkerProcess:
     def __init__(self, role: Role, limits: WorkerLimits, decider: str = DECIDER) -> None:
         """Start the process; it says a first frame (`"ready"`) when it can work. Raises OSError."""
         self.role = role
-        ours, theirs = socket.socketpair()
+        parent_end, child_end = socket.socketpair()
         try:
             with tempfile.TemporaryFile() as shared:
                 shared.truncate(mmap.PAGESIZE)
-                self._beat = mmap.mmap(shared.fileno(), mmap.PAGESIZE)
+                self._heartbeat = mmap.mmap(shared.fileno(), mmap.PAGESIZE)
                 self._process = subprocess.Popen(
                     [
                         sys.executable,
@@ -55,7 +55,7 @@ class WorkerProcess:
                         "-m",
                         "deepcompress_verify.worker",
                         role,
-                        str(theirs.fileno()),
+                        str(child_end.fileno()),
                         str(shared.fileno()),
                         repr(limits.item_cpu_s),
                         str(limits.memory_bytes),
@@ -63,18 +63,18 @@ class WorkerProcess:
                     ],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(), shared.fileno()),
+                    pass_fds=(child_end.fileno(), shared.fileno()),
                     env=_environment(),
                     # Its own session: a Ctrl-C in the terminal is the service's to handle, and one kill
                     # reaches the forks of a computer algebra worker too.
                     start_new_session=True,
                 )
         except BaseException:
-            ours.close()
+            parent_end.close()
             raise
         finally:
-            theirs.close()
-        self.socket = ours
+            child_end.close()
+        self.socket = parent_end
         self.checks = 0
         self.peak_bytes = 0
 
@@ -82,9 +82,9 @@ class WorkerProcess:
     def pid(self) -> int:
         return self._process.pid
 
-    def beat(self) -> tuple[int, int]:
+    def heartbeat(self) -> tuple[int, int]:
         """(chunk, item index) that the worker has in hand; the index is -1 between items."""
-        chunk, item = BEAT.unpack_from(self._beat)
+        chunk, item = HEARTBEAT.unpack_from(self._heartbeat)
         return chunk, item - 1
 
     def kill(self) -> None:

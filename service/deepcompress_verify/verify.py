@@ -15,14 +15,14 @@ import time
 from collections.abc import Sequence
 
 from deepcompress_verify.extract import MAX_RESPONSE_CHARS
-from deepcompress_verify.frames import NEEDS_CAS, Pair, Row, encode_request, read_frame
+from deepcompress_verify.ipc import NEEDS_CAS, Pair, Row, encode_request, read_frame
 from deepcompress_verify.prepare import conclude, prepare
 from deepcompress_verify.process import WorkerLimits, WorkerProcess
 from deepcompress_verify.tiers import decide_pair
 from deepcompress_verify.verdict import AnswerFormat, Check, Verdict
 
 _LIMITS = WorkerLimits()
-_STUCK_S = 60.0
+_STALL_SECONDS = 60.0
 """Liveness only: the kernel's CPU limit ends a check long before."""
 
 
@@ -39,16 +39,16 @@ def verify(
     seconds for its worker to start.
     """
     alternatives = (gold,) if isinstance(gold, str) else tuple(gold)
-    found = prepare(Check(alternatives, response, answer_format, truncated), MAX_RESPONSE_CHARS)
+    result = prepare(Check(alternatives, response, answer_format, truncated), MAX_RESPONSE_CHARS)
     started = time.thread_time_ns()
     try:
-        status, decided_by, reason = decide_pair(found.gold, found.answer, found.also)
+        status, decided_by, reason = decide_pair(result.gold, result.answer, result.restated_answer)
     except Exception as error:  # a bug of ours, as a pool's worker would report it
         status, decided_by, reason = "undecided", "worker", f"internal error: {type(error).__name__}"
     row: Row = (status, decided_by, reason, (time.thread_time_ns() - started) / 1e6)
     if status == NEEDS_CAS:
-        row = _cas.check((found.gold, found.answer, found.also))
-    return conclude(found.answer, found.verdict, row)
+        row = _cas.check((result.gold, result.answer, result.restated_answer))
+    return conclude(result.answer, result.extraction_verdict, row)
 
 
 class CasWorker:
@@ -87,7 +87,7 @@ class CasWorker:
         if self._process is None:
             self._process = WorkerProcess("cas", _LIMITS)
             self._owner = os.getpid()
-            self._process.socket.settimeout(_STUCK_S)
+            self._process.socket.settimeout(_STALL_SECONDS)
             read_frame(self._process.socket)
         return self._process
 

@@ -27,7 +27,7 @@ from functools import partial
 
 import orjson
 
-from deepcompress_verify.frames import BEAT, HEADER, FrameError, Row, encode, read_frame
+from deepcompress_verify.ipc import HEADER, HEARTBEAT, FrameError, Row, encode, read_frame
 from deepcompress_verify.process_lifetime import end_with_parent
 
 _FLUSH_S = 0.005
@@ -51,7 +51,7 @@ class CpuLimit:
 Decider = Callable[[tuple[str, ...], str | None, str | None], tuple[str, str, str]]
 
 
-def serve_decide(sock: socket.socket, beat: mmap.mmap, item_cpu_s: float, decider: str) -> None:
+def serve_decide(sock: socket.socket, heartbeat: mmap.mmap, item_cpu_s: float, decider: str) -> None:
     """Answer chunks until the pool closes the socket."""
     judge = _load(decider)
     limit = CpuLimit(item_cpu_s)
@@ -68,16 +68,16 @@ def serve_decide(sock: socket.socket, beat: mmap.mmap, item_cpu_s: float, decide
         sent = time.perf_counter()
         for golds, answers in groups:
             gold = tuple(golds)
-            for answer, also in answers:
+            for answer, restated_answer in answers:
                 if rows and time.perf_counter() - sent > _FLUSH_S:
                     sock.sendall(encode([chunk, first, rows, _peak_kib()]))
                     first, rows, sent = index, [], time.perf_counter()
-                BEAT.pack_into(beat, 0, chunk, index + 1)
+                HEARTBEAT.pack_into(heartbeat, 0, chunk, index + 1)
                 limit.renew()
                 started = time.thread_time_ns()
                 spoiled = False
                 try:
-                    status, decided_by, reason = judge(gold, answer, also)
+                    status, decided_by, reason = judge(gold, answer, restated_answer)
                 except (MemoryError, RecursionError) as error:
                     status, decided_by = "undecided", "limit"
                     reason = f"the comparison ran out of {'memory' if isinstance(error, MemoryError) else 'stack'}"
@@ -88,14 +88,14 @@ def serve_decide(sock: socket.socket, beat: mmap.mmap, item_cpu_s: float, decide
                 index += 1
                 if spoiled:
                     # What a failed allocation left behind is anyone's guess: hand over and start afresh.
-                    BEAT.pack_into(beat, 0, chunk, 0)
+                    HEARTBEAT.pack_into(heartbeat, 0, chunk, 0)
                     sock.sendall(encode([chunk, first, rows, _peak_kib()]))
                     return
-        BEAT.pack_into(beat, 0, chunk, 0)
+        HEARTBEAT.pack_into(heartbeat, 0, chunk, 0)
         sock.sendall(encode([chunk, first, rows, _peak_kib()]))
 
 
-def serve_cas(sock: socket.socket, beat: mmap.mmap, item_cpu_s: float) -> None:
+def serve_cas(sock: socket.socket, heartbeat: mmap.mmap, item_cpu_s: float) -> None:
     """Answer one check at a time, each in a fork of this process as it was before the first."""
     from deepcompress_verify import cas
 
@@ -107,12 +107,12 @@ def serve_cas(sock: socket.socket, beat: mmap.mmap, item_cpu_s: float) -> None:
         chunk, groups = read_frame(sock)
         index = 0
         for golds, answers in groups:
-            for answer, also in answers:
-                BEAT.pack_into(beat, 0, chunk, index + 1)
-                row = check_in_fork(partial(cas.compare, tuple(golds), answer, also), item_cpu_s)
+            for answer, restated_answer in answers:
+                HEARTBEAT.pack_into(heartbeat, 0, chunk, index + 1)
+                row = check_in_fork(partial(cas.compare, tuple(golds), answer, restated_answer), item_cpu_s)
                 sock.sendall(encode([chunk, index, [row], _peak_kib()]))
                 index += 1
-        BEAT.pack_into(beat, 0, chunk, 0)
+        HEARTBEAT.pack_into(heartbeat, 0, chunk, 0)
 
 
 def check_in_fork(compare: Callable[[], tuple[str, str, str]], item_cpu_s: float) -> Row:
@@ -177,19 +177,19 @@ def _load(name: str) -> Decider:
 
 
 def main(arguments: list[str]) -> None:
-    role, socket_fd, beat_fd, item_cpu_s, memory_bytes, decider = arguments
+    role, socket_fd, heartbeat_fd, item_cpu_s, memory_bytes, decider = arguments
     end_with_parent(signal.SIGKILL)  # where that is not known, the closed socket ends it
     sock = socket.socket(fileno=int(socket_fd))
     # The pool may have gone before the kernel was told to kill us with it.
     if select.select([sock], [], [], 0)[0]:
         return
-    beat = mmap.mmap(int(beat_fd), mmap.PAGESIZE)
+    heartbeat = mmap.mmap(int(heartbeat_fd), mmap.PAGESIZE)
     confine(int(memory_bytes))
     with contextlib.suppress(FrameError, ConnectionError):
         if role == "cas":
-            serve_cas(sock, beat, float(item_cpu_s))
+            serve_cas(sock, heartbeat, float(item_cpu_s))
         else:
-            serve_decide(sock, beat, float(item_cpu_s), decider)
+            serve_decide(sock, heartbeat, float(item_cpu_s), decider)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import signal
 import time
 
 
-def judge(gold: tuple[str, ...], answer: str | None, also: str | None) -> tuple[str, str, str]:
+def judge(gold: tuple[str, ...], answer: str | None, restated_answer: str | None) -> tuple[str, str, str]:
     match answer:
         case None:
             return "readable", "test", ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from deepcompress_verify.decide import Undecided, decide, gold_problem
+from deepcompress_verify.decide import OpenComparison, decide, gold_error
 from deepcompress_verify.extract import extract
 from deepcompress_verify.verdict import AnswerFormat
 from tests.shared_data import read_rows
@@ -25,8 +25,8 @@ def paid(gold: str, response: str, answer_format: AnswerFormat, truncated: bool 
     if found.verdict is not None:
         return False
     assert found.answer is not None
-    verdict = decide((gold,), found.answer, also=found.also)
-    return not isinstance(verdict, Undecided) and verdict.correct
+    verdict = decide((gold,), found.answer, restated_answer=found.restated_answer)
+    return not isinstance(verdict, OpenComparison) and verdict.correct
 
 
 def errors(rows: list[dict[str, Any]], boxless: AnswerFormat | None) -> tuple[int, list[str], list[str]]:
@@ -82,4 +82,4 @@ def test_a_realistic_batch_agrees_with_its_labels_without_computer_algebra() -> 
         if paid(row["gold"], row["response"], "boxed", row["truncated"]) != bool(row["label"])
     ]
     assert len(wrong) <= 0.007 * len(rows), wrong
-    assert not [row["gold"] for row in rows if gold_problem(row["gold"])]
+    assert not [row["gold"] for row in rows if gold_error(row["gold"])]

@@ -103,7 +103,7 @@ def test_bare_is_the_whole_response() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "also"),
+    ("text", "restated_answer"),
     [
         ("\\boxed{42}\n\nSorry, final answer is 17.", "17"),
         ("\\boxed{42} Final Answer: The final answer is $42$. I hope it is correct.", "42"),
@@ -111,8 +111,8 @@ def test_bare_is_the_whole_response() -> None:
         ("\\boxed{42} is my final answer, with thanks", None),
     ],
 )
-def test_a_final_answer_after_the_box_must_be_right_as_well(text: str, also: str | None) -> None:
-    assert extract(text).also == also
+def test_a_final_answer_after_the_box_must_be_right_as_well(text: str, restated_answer: str | None) -> None:
+    assert extract(text).restated_answer == restated_answer
 
 
 def test_a_response_over_the_limit_is_unreadable() -> None:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from deepcompress_verify import AnswerFormat, Check, Status
-from deepcompress_verify.gate import refusal
+from deepcompress_verify.cas_limits import cas_rejection_reason
 from deepcompress_verify.prepare import encodable, prepare
 from deepcompress_verify.reader import read
 from deepcompress_verify.tiers import decide_pair
@@ -121,8 +121,8 @@ def test_finding_the_answer_is_total_and_fast(
     started = time.process_time()
     found = prepare(Check((gold,), text, answer_format, truncated), 1 << 20)
     assert time.process_time() - started < CPU_S
-    assert (found.answer is None) == (found.verdict is not None)
-    for part in (found.answer, found.also, *found.gold):
+    assert (found.answer is None) == (found.extraction_verdict is not None)
+    for part in (found.answer, found.restated_answer, *found.gold):
         (part or "").encode()
 
 
@@ -132,6 +132,6 @@ def test_the_gate_is_total_and_fast(text: str) -> None:
     tree = read(encodable(text))
     if not isinstance(tree, Unreadable):
         started = time.process_time()
-        why = refusal(tree, Num(1))
+        why = cas_rejection_reason(tree, Num(1))
         assert why is None or why
         assert time.process_time() - started < CPU_S

@@ -150,7 +150,7 @@ def test_an_item_whose_worker_was_killed_by_another_gets_a_second_try(tmp_path: 
 
 def test_a_sleeper_is_killed_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     async def work(pool: VerifierPool) -> None:
-        pool._stuck_s = 0.5
+        pool._stall_seconds = 0.5
         verdicts = await pool.verify_many([box("1"), box("sleep"), box("1", "2")])
         assert statuses(verdicts) == ["correct", "undecided", "wrong"]
         assert verdicts[1].decided_by == "limit"

@@ -121,7 +121,7 @@ def test_a_decimal_gold_accepts_what_rounds_to_it() -> None:
 
 
 def test_a_restated_final_answer_must_agree_with_the_box() -> None:
-    agreed = decide(("42",), "42", also="42.0")
+    agreed = decide(("42",), "42", restated_answer="42.0")
     assert isinstance(agreed, Verdict) and agreed.correct
-    contested = decide(("42",), "42", also="17")
+    contested = decide(("42",), "42", restated_answer="17")
     assert isinstance(contested, Verdict) and contested.status == "wrong"

@@ -62,7 +62,7 @@ class Verifier(Protocol):
     """What this module needs of the verifier pool."""
 
     async def verify_many(
-        self, checks: Sequence[Check], *, budget_s: float | None = None, party: str = ""
+        self, checks: Sequence[Check], *, budget_s: float | None = None, tenant: str = ""
     ) -> list[Verdict]: ...
 
 
@@ -352,7 +352,7 @@ class RewardService:
     async def _verdicts(self, checks: Sequence[Check], run: str | None) -> list[Verdict]:
         began = time.perf_counter()
         with tracing.span("verify", rollouts=len(checks)):
-            verdicts = await self.verifier.verify_many(checks, budget_s=self.settings.batch_budget, party=run or "")
+            verdicts = await self.verifier.verify_many(checks, budget_s=self.settings.batch_budget, tenant=run or "")
         metrics.VERIFY_SECONDS.observe(time.perf_counter() - began)
         metrics.note_verdicts(verdicts)
         return verdicts

@@ -26,14 +26,14 @@ from deepcompress_verify.tree import (
 
 def symbols(node: Node) -> frozenset[str]:
     """Names of free variables, unknown functions not included."""
-    found: set[str] = set()
+    result: set[str] = set()
     bound: set[str] = set()
-    for here in walk(node):
-        if isinstance(here, Sym):
-            found.add(here.name)
-        elif isinstance(here, BigOp) and here.var:
-            bound.add(here.var)
-    return frozenset(found - bound)
+    for part in walk(node):
+        if isinstance(part, Sym):
+            result.add(part.name)
+        elif isinstance(part, BigOp) and part.var:
+            bound.add(part.var)
+    return frozenset(result - bound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +55,27 @@ def facts(node: Node) -> Facts:
     constants: set[str] = set()
     kinds: set[type] = set()
     bare_log = False
-    for here in walk(node):
-        kind = type(here)
+    for part in walk(node):
+        kind = type(part)
         kinds.add(kind)
-        if isinstance(here, Sym):
-            names.add(here.name)
-        elif isinstance(here, Const):
-            constants.add(here.name)
-        elif isinstance(here, Call):
-            bare_log = bare_log or (here.name == "log" and len(here.args) == 1)
-        elif isinstance(here, BigOp) and here.var:
-            bound.add(here.var)
+        if isinstance(part, Sym):
+            names.add(part.name)
+        elif isinstance(part, Const):
+            constants.add(part.name)
+        elif isinstance(part, Call):
+            bare_log = bare_log or (part.name == "log" and len(part.args) == 1)
+        elif isinstance(part, BigOp) and part.var:
+            bound.add(part.var)
     return Facts(frozenset(names - bound), frozenset(constants), frozenset(kinds), bare_log)
 
 
 def has(node: Node, *kinds: type) -> bool:
     """Is there a node of one of these kinds anywhere?"""
-    return any(isinstance(here, kinds) for here in walk(node))
+    return any(isinstance(part, kinds) for part in walk(node))
 
 
 def has_constant(node: Node, name: str) -> bool:
-    return any(isinstance(here, Const) and here.name == name for here in walk(node))
+    return any(isinstance(part, Const) and part.name == name for part in walk(node))
 
 
 _SYMMETRIC = frozenset(("max", "min", "gcd", "lcm"))
@@ -118,13 +118,13 @@ def _field(value: object) -> str:
 
 
 def _terms(node: Add) -> list[str]:
-    found: list[str] = []
+    result: list[str] = []
     for term in node.terms:
         if isinstance(term, Add):
-            found.extend(_terms(term))
+            result.extend(_terms(term))
         else:
-            found.append(canon(term))
-    return found
+            result.append(canon(term))
+    return result
 
 
 def _product(node: Mul | Div | Neg) -> str:
@@ -178,8 +178,8 @@ def _rewrite_field(value: object, change: Callable[[Node], Node | None]) -> obje
 def substitute(node: Node, values: dict[str, Node]) -> Node:
     """The tree with variables replaced."""
 
-    def change(here: Node) -> Node | None:
-        return values.get(here.name) if isinstance(here, Sym) else None
+    def change(part: Node) -> Node | None:
+        return values.get(part.name) if isinstance(part, Sym) else None
 
     return rewrite(node, change)
 
@@ -193,7 +193,7 @@ def rename(node: Node, names: dict[str, str]) -> Node:
 def opaque_functions(node: Node) -> Node:
     """Unknown functions applied become variables of their own, named by their canonical text."""
 
-    def change(here: Node) -> Node | None:
-        return Sym(f"@{canon(here)}") if isinstance(here, Apply) else None
+    def change(part: Node) -> Node | None:
+        return Sym(f"@{canon(part)}") if isinstance(part, Apply) else None
 
     return rewrite(node, change)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from flint import fmpq
 
+from deepcompress_verify.compare.context import ComparisonContext, InconclusiveError, UndefinedValueError
 from deepcompress_verify.compare.exact import rational
 from deepcompress_verify.compare.forms import canon, has, rename, substitute, symbols
 from deepcompress_verify.compare.polynomials import Fractions, constant_ratio
 from deepcompress_verify.compare.scalars import equal
-from deepcompress_verify.compare.work import CannotTell, Undefined, Work
 from deepcompress_verify.reader.commands import DERIVATIVE
 from deepcompress_verify.reader.progressions import ELLIPSIS
 from deepcompress_verify.tree import (
@@ -40,7 +40,7 @@ from deepcompress_verify.tree import (
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class EqualityChain:
     """What a chain of equalities says: names, and the value they have."""
 
     names: tuple[Node, ...]
@@ -100,14 +100,14 @@ def is_derivative(node: Node) -> bool:
     return isinstance(node, Sym) and node.name.startswith(DERIVATIVE)
 
 
-def leaves_out(node: Node) -> bool:
+def has_omission(node: Node) -> bool:
     """Does a formula hold dots or a derivative sign, which no tier may take for unknowns? Dots among the items of a
     list and derivatives that name what an equation gives are no such thing."""
     if isinstance(node, Rel):
-        return any(leaves_out(term) for term in node.terms if not is_name(term))
+        return any(has_omission(term) for term in node.terms if not is_name(term))
     return any(
-        isinstance(here, (Add, Mul, Div, Neg, Pow)) and any(c == ELLIPSIS or is_derivative(c) for c in children(here))
-        for here in walk(node)
+        isinstance(part, (Add, Mul, Div, Neg, Pow)) and any(c == ELLIPSIS or is_derivative(c) for c in children(part))
+        for part in walk(node)
     )
 
 
@@ -118,7 +118,7 @@ def is_measured(node: Node) -> bool:
     return isinstance(node, Sym) or is_name(node)
 
 
-def said(node: Rel, work: Work) -> Said | None:
+def read_chain(node: Rel, context: ComparisonContext) -> EqualityChain | None:
     """Read a chain of = (and ≈ at its end); None for other relations."""
     terms = list(node.terms)
     ops = ["=" if op == "==" and node.modulus is None else op for op in node.ops]
@@ -129,15 +129,15 @@ def said(node: Rel, work: Work) -> Said | None:
         if any(op != "~" for op in ops[cut:]):
             return None
         terms, ops = terms[: cut + 1], ops[:cut]
-        if terms != [Sym("")] and not close(terms[-1], approximation, work):
-            return Said((), terms[-1], approximation, contradicts=True)
+        if terms != [Sym("")] and not close(terms[-1], approximation, context):
+            return EqualityChain((), terms[-1], approximation, contradicts=True)
         if terms == [Sym("")] or (len(terms) == 1 and is_name(terms[0])):
             name = () if terms == [Sym("")] else (terms[0],)
-            return Said(name, approximation, approximation)
+            return EqualityChain(name, approximation, approximation)
     if not all(op == "=" for op in ops) or node.modulus is not None:
         return None
     if len(terms) == 1:
-        return Said((), terms[0], approximation)
+        return EqualityChain((), terms[0], approximation)
     names = [t for t in terms[:-1] if is_name(t)]
     if not names and _measures(terms):
         names = terms[:1]
@@ -145,18 +145,18 @@ def said(node: Rel, work: Work) -> Said | None:
     if len(terms) > 2 and is_name(terms[-1]) and not names:
         return None
     if not values:
-        return Said(tuple(terms), None, approximation)
+        return EqualityChain(tuple(terms), None, approximation)
     value = values[-1]
     if names and len(values) == 1:
-        return Said(tuple(names), value, approximation)
+        return EqualityChain(tuple(names), value, approximation)
     if not names and len(values) == 2 and (symbols(values[0]) or symbols(values[1])):
         return None  # a proper equation
-    outcomes = [work.judge(v, value) for v in values[:-1]]
+    outcomes = [context.judge(v, value) for v in values[:-1]]
     contradicts = False in outcomes
     constant = not names and not any(symbols(v) for v in values)
     if not names and not constant:
         return None
-    return Said(tuple(names), value, approximation, contradicts, constant, None in outcomes)
+    return EqualityChain(tuple(names), value, approximation, contradicts, constant, None in outcomes)
 
 
 def _measures(terms: list[Node]) -> bool:
@@ -170,7 +170,7 @@ def _measures(terms: list[Node]) -> bool:
     return is_measured(terms[0]) and not any(symbols(term) for term in terms[1:])
 
 
-def close(value: Node, approximation: Node, work: Work) -> bool:
+def close(value: Node, approximation: Node, context: ComparisonContext) -> bool:
     """May the second be a rounding of the first? Within one unit of its last digit or one percent, for numbers."""
     negative = isinstance(approximation, Neg)
     number = approximation.arg if isinstance(approximation, Neg) else approximation
@@ -184,7 +184,7 @@ def close(value: Node, approximation: Node, work: Work) -> bool:
     unit = max(unit, fmpq(number.p, number.q) / 100)
     gap = Add((value, Neg(Neg(number) if negative else number)))
     far = Call("floor", (Div(Call("abs", (gap,)), Num(int(unit.p), int(unit.q))),))
-    return equal(far, Num(0), work) is not False
+    return equal(far, Num(0), context) is not False
 
 
 def _scalar(node: Node) -> bool:
@@ -232,10 +232,14 @@ def _spelled_out(name: Node) -> Node:
 def bind_like(names: tuple[Node, ...], value: Node, pattern: tuple[Node, ...]) -> Node:
     """The value of f(z) = ..z.. in the letters of f(x): bound variables renamed."""
     if len(names) == len(pattern) == 1:
-        mine, theirs = names[0], pattern[0]
-        if isinstance(mine, Apply) and isinstance(theirs, Apply) and len(mine.args) == len(theirs.args):
+        own_name, pattern_name = names[0], pattern[0]
+        if (
+            isinstance(own_name, Apply)
+            and isinstance(pattern_name, Apply)
+            and len(own_name.args) == len(pattern_name.args)
+        ):
             table: dict[str, str] = {}
-            for x, y in zip(mine.args, theirs.args, strict=True):
+            for x, y in zip(own_name.args, pattern_name.args, strict=True):
                 if isinstance(x, Sym) and isinstance(y, Sym):
                     table[x.name] = y.name
             if table:
@@ -248,21 +252,21 @@ def sides(node: Rel) -> Node:
     return Add((node.terms[0], Neg(node.terms[1])))
 
 
-def same_equation(a: Node, b: Node, work: Work, positive: bool = False) -> bool | None:
+def same_equation(a: Node, b: Node, context: ComparisonContext, positive: bool = False) -> bool | None:
     """Are L1 - R1 and L2 - R2 equal up to a nonzero (or positive) constant factor?"""
     try:
-        ratio = constant_ratio(a, b, work)
-    except Undefined:
+        ratio = constant_ratio(a, b, context)
+    except UndefinedValueError:
         return False
-    except CannotTell:
-        return _proportional(a, b, work, positive)
-    work.say(
+    except InconclusiveError:
+        return _proportional(a, b, context, positive)
+    context.record(
         "polynomial", "the equations are " + ("the same" if ratio is not None else "not the same") + " up to a factor"
     )
     return ratio is not None and (not positive or ratio > 0)
 
 
-def _proportional(a: Node, b: Node, work: Work, positive: bool) -> bool | None:
+def _proportional(a: Node, b: Node, context: ComparisonContext, positive: bool) -> bool | None:
     """As above for sides that are no rational functions: compare a*b(p) with b*a(p) for one rational point p."""
     names = sorted(symbols(a) | symbols(b))
     if not names or has(a, Apply) or has(b, Apply):
@@ -270,46 +274,46 @@ def _proportional(a: Node, b: Node, work: Work, positive: bool) -> bool | None:
     point: dict[str, Node] = {name: Num(13 + 6 * k, 11 + k) for k, name in enumerate(names)}
 
     a_there, b_there = substitute(a, point), substitute(b, point)
-    if equal(a_there, Num(0), work) is not False or equal(b_there, Num(0), work) is not False:
+    if equal(a_there, Num(0), context) is not False or equal(b_there, Num(0), context) is not False:
         return None
     if positive:
-        same_sign = equal(Call("sign", (a_there,)), Call("sign", (b_there,)), work)
+        same_sign = equal(Call("sign", (a_there,)), Call("sign", (b_there,)), context)
         if same_sign is not True:
             return same_sign
-    return equal(Mul((a, b_there)), Mul((b, a_there)), work)
+    return equal(Mul((a, b_there)), Mul((b, a_there)), context)
 
 
-def solved_by(equation: Rel, expression: Node, work: Work) -> bool | None:
+def solved_by(equation: Rel, expression: Node, context: ComparisonContext) -> bool | None:
     """Is the expression what the equation says of the one variable that it lacks, where that is linear?"""
     free = symbols(equation) - symbols(expression)
     if len(free) != 1 or equation.ops != ("=",):
         return False
     (name,) = free
-    whole = sides(equation)
+    difference = sides(equation)
     try:
-        reader = Fractions((whole,), work)
-        top, bottom = reader.read(whole)
-        place = reader.names.get(name)
-        if place is None or top.degrees()[place] != 1 or bottom.degrees()[place] != 0:
+        reader = Fractions((difference,), context)
+        top, bottom = reader.read(difference)
+        index = reader.names.get(name)
+        if index is None or top.degrees()[index] != 1 or bottom.degrees()[index] != 0:
             return False
-    except (CannotTell, Undefined):
+    except (InconclusiveError, UndefinedValueError):
         return None
     solution = {name: expression}
-    return equal(substitute(equation.terms[0], solution), substitute(equation.terms[1], solution), work)
+    return equal(substitute(equation.terms[0], solution), substitute(equation.terms[1], solution), context)
 
 
-def same_congruence(a: Rel, b: Rel, work: Work) -> bool | None:
+def same_congruence(a: Rel, b: Rel, context: ComparisonContext) -> bool | None:
     """x = 3 (mod 7): equal moduli, the same name, residues that differ by a multiple."""
     if a.modulus is None or b.modulus is None:
         return False
     try:
-        m, n = rational(a.modulus, work), rational(b.modulus, work)
+        m, n = rational(a.modulus, context), rational(b.modulus, context)
         if abs(m) != abs(n) or m == 0:
             return False
-        gap: fmpq = (rational(a.terms[-1], work) - rational(b.terms[-1], work)) / m
-    except Undefined:
+        gap: fmpq = (rational(a.terms[-1], context) - rational(b.terms[-1], context)) / m
+    except UndefinedValueError:
         return False
-    except CannotTell:
+    except InconclusiveError:
         return canon(a) == canon(b)
     heads = {canon(r.terms[0]) for r in (a, b) if len(r.terms) > 1}
     return len(heads) <= 1 and gap.q == 1

@@ -43,7 +43,7 @@ def equal_text(gold: Node, answer: Node) -> bool:
 
 
 def _key(words: str) -> str:
-    kept = [w for w in words.replace("-", " ").split() if w not in _DROPPED]
-    if len(kept) > 1 and kept[0] in _OPENING:
-        del kept[0]
-    return "".join(kept or words.split())
+    significant = [w for w in words.replace("-", " ").split() if w not in _DROPPED]
+    if len(significant) > 1 and significant[0] in _OPENING:
+        del significant[0]
+    return "".join(significant or words.split())

@@ -151,15 +151,15 @@ def pairs(gold: Node, answer: Node) -> list[tuple[Node, Node]] | None:
         return [(g, a)]
     if not unit_g or not unit_a:
         unit = unit_g or unit_a
-        found = [(g, a)]
+        result = [(g, a)]
         if unit == "percent":
-            found.append((Div(g, Num(100)), a) if unit_g else (g, Div(a, Num(100))))
+            result.append((Div(g, Num(100)), a) if unit_g else (g, Div(a, Num(100))))
         elif unit == "degree":
             turned = Mul((g if unit_g else a, Div(Const("pi"), Num(180))))
             bare = a if unit_g else g
             if has_constant(bare, "pi") or any(isinstance(n, Call) and n.name in _ANGLES for n in walk(bare)):
-                found.append((turned, bare) if unit_g else (bare, turned))
-        return found
+                result.append((turned, bare) if unit_g else (bare, turned))
+        return result
     if {unit_g, unit_a} == {"degree", "radian"}:
         scale = Div(Const("pi"), Num(180))
         return [(Mul((g, scale)), a) if unit_g == "degree" else (g, Mul((a, scale)))]

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+from deepcompress_verify.compare.context import ComparisonContext
 from deepcompress_verify.compare.forms import rewrite, substitute
 from deepcompress_verify.compare.scalars import equal
-from deepcompress_verify.compare.work import Work
 from deepcompress_verify.tree import Add, Call, Const, Div, Mul, Neg, Node, Num, Pow, Quantity, Sym
 
 _UNITS = ("@i", "j", "k")
 _SCALAR = frozenset((Num, Const, Sym, Add, Neg, Mul, Div, Pow, Call, Quantity))
 
 
-def components(node: Node, other: tuple[Node, ...], work: Work) -> tuple[Node, ...] | None:
+def components(node: Node, other: tuple[Node, ...], context: ComparisonContext) -> tuple[Node, ...] | None:
     """The components of a sum of multiples of the unit vectors i, j, k, where the other side is a vector of two or
     three; None for anything else. i alone is the imaginary unit, so j or k must be there."""
-    facts = work.facts(node)
+    facts = context.facts(node)
     size = len(other)
     if size not in (2, 3) or facts.names.isdisjoint(("j", "k")) or not _SCALAR.issuperset(facts.kinds):
         return None
-    if (size == 2 and "k" in facts.names) or any(not work.facts(o).names.isdisjoint(("j", "k")) for o in other):
+    if (size == 2 and "k" in facts.names) or any(not context.facts(o).names.isdisjoint(("j", "k")) for o in other):
         return None
-    plain = rewrite(node, lambda here: Sym("@i") if here == Const("i") else None)
-    found: list[Node] = []
+    plain = rewrite(node, lambda part: Sym("@i") if part == Const("i") else None)
+    result: list[Node] = []
     for unit in _UNITS[:size]:
-        found.append(substitute(plain, {name: Num(int(name == unit)) for name in _UNITS}))
-    whole = Add(tuple(Mul((part, Sym(unit))) for part, unit in zip(found, _UNITS, strict=False)))
-    return tuple(found) if equal(plain, whole, work) is True else None
+        result.append(substitute(plain, {name: Num(int(name == unit)) for name in _UNITS}))
+    combination = Add(tuple(Mul((part, Sym(unit))) for part, unit in zip(result, _UNITS, strict=False)))
+    return tuple(result) if equal(plain, combination, context) is True else None
 
 
 def identity(node: Node, rows: list[tuple[Node, ...]]) -> list[tuple[Node, ...]] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deepcompress_verify.reader.numerals import Commas, join_numerals
 from deepcompress_verify.reader.parser import Parser, phrase
-from deepcompress_verify.reader.tokens import Token, Unread, clean, tokenize
+from deepcompress_verify.reader.tokens import ReadError, Token, clean, tokenize
 from deepcompress_verify.tree import (
     MAX_CHARS,
     MAX_DEPTH,
@@ -46,7 +46,7 @@ def read(text: str, commas: Commas = "group", plain_units: bool = False) -> Node
         node = Parser(list(tokens), latex, plain_units).answer()
         _check_size(node)
         return node
-    except Unread as reason:
+    except ReadError as reason:
         if reason.slug in ("syntax", "words"):
             words = _words(tokens)
             if words is not None:
@@ -63,11 +63,11 @@ def _check_size(node: Node) -> None:
         count += 1
         below = list(children(here))
         if isinstance(here, _ARITHMETIC) and any(isinstance(child, Text) for child in below):
-            raise Unread("words", "words inside a formula")
+            raise ReadError("words", "words inside a formula")
         if depth > 2 * MAX_DEPTH:
-            raise Unread("too_deep", f"nested more than {2 * MAX_DEPTH} deep")
+            raise ReadError("too_deep", f"nested more than {2 * MAX_DEPTH} deep")
         if count > MAX_NODES:
-            raise Unread("too_long", f"over {MAX_NODES} parts")
+            raise ReadError("too_long", f"over {MAX_NODES} parts")
         stack.extend((child, depth + 1) for child in below)
 
 
@@ -75,5 +75,5 @@ def _words(tokens: list[Token]) -> Text | None:
     """What cannot be read as mathematics but holds words is text."""
     if not any(len(t.value) >= 2 and t.kind in "tw" and t.value.isalpha() for t in tokens):
         return None
-    found = phrase([t.value.lower() for t in tokens if t.kind in "nwtc"])
-    return found if isinstance(found, Text) else Text("all real numbers")
+    result = phrase([t.value.lower() for t in tokens if t.kind in "nwtc"])
+    return result if isinstance(result, Text) else Text("all real numbers")

@@ -6,7 +6,7 @@ from typing import Literal
 
 from deepcompress_verify.reader.commands import Commands
 from deepcompress_verify.reader.numerals import number
-from deepcompress_verify.reader.tokens import END, Token, Unread
+from deepcompress_verify.reader.tokens import END, ReadError, Token
 from deepcompress_verify.reader.words import (
     ARITY,
     COMMAND_FUNCTIONS,
@@ -118,7 +118,7 @@ class Atoms(Commands):
             return number(value)
         if kind == "w":
             if token.space and value in _PROSE:
-                raise Unread("words", value)
+                raise ReadError("words", value)
             if value == "m" and self.is_cmd("angle"):
                 return self._atom()
             if value == "mod" and self.is_op("("):
@@ -193,7 +193,7 @@ class Atoms(Commands):
             if run.isupper() and len(run) <= 6:
                 return Sym(run)
             if is_word(run):
-                raise Unread("words", run)
+                raise ReadError("words", run)
             self._push_back(token, run[1:])
         return self.symbol(run[0])
 
@@ -205,21 +205,21 @@ class Atoms(Commands):
             return Const(CONST_WORDS[value])
         if len(value) == 1 and value.isascii():
             return self.symbol(value)
-        raise Unread("words", value)
+        raise ReadError("words", value)
 
     def items(self, closers: tuple[str, ...]) -> tuple[list[Node], str]:
         """Statements up to a closing operator; gives them and the closer. `joiner` says what joined them."""
-        found: list[Node] = []
+        result: list[Node] = []
         word = ""
         bars, self.bars = self.bars, 0
         while True:
-            found.append(self.statement())
+            result.append(self.statement())
             token = self.peek()
             if token.kind == "o" and token.value in closers:
                 self.at += 1
                 self.bars = bars
                 self.joiner = word
-                return found, token.value
+                return result, token.value
             joined = self.separator()
             if joined is None:
                 raise self.fail()
@@ -229,27 +229,27 @@ class Atoms(Commands):
         close_at = ")" if opener == "(" else "]"
         if self.is_op(close_at):
             raise self.fail("empty brackets")
-        found, closer = self.items((")", "]"))
-        if len(found) == 1:
+        result, closer = self.items((")", "]"))
+        if len(result) == 1:
             if closer != close_at:
                 raise self.fail("unmatched bracket")
-            return found[0]
+            return result[0]
             # (a) groups; [a, b] of one item is a group too, but keep a bracketed list of one apart from a value
         left: Bracket = "(" if opener == "(" else "["
         right: Bracket = ")" if closer == ")" else "]"
-        return Tuple(tuple(found), left, right)
+        return Tuple(tuple(result), left, right)
 
     def _french_interval(self) -> Node:
         self.french += 1
-        found: list[Node] = [self.statement()]
+        result: list[Node] = [self.statement()]
         if self.separator() is None:
             raise self.fail()
-        found.append(self.statement())
+        result.append(self.statement())
         self.french -= 1
         token = self.next()
         if token.value not in ("[", "]"):
             raise self.fail()
-        return Tuple(tuple(found), "(", ")" if token.value == "[" else "]")
+        return Tuple(tuple(result), "(", ")" if token.value == "[" else "]")
 
     def _braced_set(self, closer: str) -> Node:
         if self.is_op(closer):
@@ -263,20 +263,20 @@ class Atoms(Commands):
                 self.take_op(".")
             return system
         bars, self.bars = self.bars, 1  # a bar inside separates the condition
-        found: list[Node] = []
+        result: list[Node] = []
         while True:
-            found.append(self.statement())
+            result.append(self.statement())
             token = self.next()
             if token.kind == "o" and token.value == closer:
                 self.bars = bars
-                return Set(tuple(found))
+                return Set(tuple(result))
             if (token.kind == "o" and token.value in ("|", ":")) or (token.value == "such"):
                 if token.value == "such" and self.peek().value == "that":
                     self.at += 1
                 self.bars = 0
                 conditions, _ = self.items((closer,))
                 self.bars = bars
-                element = found[0] if len(found) == 1 else Tuple(tuple(found))
+                element = result[0] if len(result) == 1 else Tuple(tuple(result))
                 word: Literal["and", "or"] = "or" if self.joiner == "or" else "and"
                 return SetBuilder(element, conditions[0] if len(conditions) == 1 else List(tuple(conditions), word))
             self.at -= token.kind != "e"

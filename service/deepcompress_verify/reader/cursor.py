@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deepcompress_verify.reader.tokens import Token, Unread
+from deepcompress_verify.reader.tokens import ReadError, Token
 from deepcompress_verify.tree import MAX_DEPTH, Node
 
 _PADDING = 16
@@ -58,33 +58,33 @@ class Cursor:
 
     def expect_op(self, value: str) -> None:
         if not self.take_op(value):
-            raise Unread("syntax", f"{value!r} expected, {self.peek().value!r} found")
+            raise ReadError("syntax", f"{value!r} expected, {self.peek().value!r} found")
 
     def enter(self) -> None:
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise Unread("too_deep", f"nested more than {MAX_DEPTH} deep")
+            raise ReadError("too_deep", f"nested more than {MAX_DEPTH} deep")
 
     def leave(self) -> None:
         self.depth -= 1
 
-    def fail(self, what: str = "") -> Unread:
+    def fail(self, what: str = "") -> ReadError:
         token = self.peek()
-        return Unread("syntax", what or (f"unexpected {token.value!r}" if token.kind != "e" else "unexpected end"))
+        return ReadError("syntax", what or (f"unexpected {token.value!r}" if token.kind != "e" else "unexpected end"))
 
     def closing(self, opener: str) -> int:
         """Where the bracket opened at the cursor closes, or -1. `opener` is the op at the cursor."""
         closer = {"(": ")", "[": "]", "{": "}", "\\{": "\\}"}[opener]
         level = 0
-        for place in range(self.at, len(self.tokens)):
-            token = self.tokens[place]
+        for position in range(self.at, len(self.tokens)):
+            token = self.tokens[position]
             if token.kind == "o":
                 if token.value == opener:
                     level += 1
                 elif token.value == closer:
                     level -= 1
                     if level == 0:
-                        return place
+                        return position
         return -1
 
 

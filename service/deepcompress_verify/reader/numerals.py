@@ -10,7 +10,7 @@ from __future__ import annotations
 from math import gcd
 from typing import Literal
 
-from deepcompress_verify.reader.tokens import END, Token, Unread
+from deepcompress_verify.reader.tokens import END, ReadError, Token
 from deepcompress_verify.tree import MAX_DIGITS, Based, Mul, Node, Num, Pow
 
 Commas = Literal["group", "all", "list", "decimal"]
@@ -119,7 +119,7 @@ def _numeral(tokens: list[Token], i: int, out: list[Token], commas: Commas, late
             digits += nxt.value
             i = j + 1
             if len(digits) > MAX_DIGITS:
-                raise Unread("too_many_digits", f"over {MAX_DIGITS} digits")
+                raise ReadError("too_many_digits", f"over {MAX_DIGITS} digits")
     nxt = tokens[i]
     if nxt.value == "{" and tokens[i + 1].value == "," and tokens[i + 2].value == "}" and tokens[i + 3].kind == "n":
         # 1{,}5 is a decimal comma where the digits after it are no thousands
@@ -176,11 +176,11 @@ def _repetend(tokens: list[Token], i: int) -> tuple[str, int]:
     return "", i
 
 
-def _fraction_part(tokens: list[Token], i: int, whole: str, space: bool, out: list[Token]) -> int:
+def _fraction_part(tokens: list[Token], i: int, integer_part: str, space: bool, out: list[Token]) -> int:
     """From the decimal point on."""
     i += 1
-    if len(whole) > MAX_DIGITS:
-        raise Unread("too_many_digits", f"over {MAX_DIGITS} digits")
+    if len(integer_part) > MAX_DIGITS:
+        raise ReadError("too_many_digits", f"over {MAX_DIGITS} digits")
     decimals = ""
     if tokens[i].kind == "n" and not tokens[i].space:
         decimals = tokens[i].value
@@ -197,9 +197,9 @@ def _fraction_part(tokens: list[Token], i: int, whole: str, space: bool, out: li
         if last and tokens[j + bool(middle)].value == "dot":
             repeating, j = repeating + middle + last, k
     if repeating:
-        if len(whole) + len(decimals) + len(repeating) > MAX_DIGITS:
-            raise Unread("too_many_digits", f"over {MAX_DIGITS} digits")
-        out.append(Token("n", f"{whole}.{decimals}({repeating})", space))
+        if len(integer_part) + len(decimals) + len(repeating) > MAX_DIGITS:
+            raise ReadError("too_many_digits", f"over {MAX_DIGITS} digits")
+        out.append(Token("n", f"{integer_part}.{decimals}({repeating})", space))
         return j
     dots = tokens[i]
     if decimals and ((dots.value == "." and tokens[i + 1].value == ".") or dots.value == "ldots"):
@@ -207,9 +207,9 @@ def _fraction_part(tokens: list[Token], i: int, whole: str, space: bool, out: li
         if period:
             while tokens[i].value in (".", "ldots"):
                 i += 1
-            out.append(Token("n", f"{whole}.{decimals}({period})", space))
+            out.append(Token("n", f"{integer_part}.{decimals}({period})", space))
             return i
-    return _exponent(tokens, i, f"{whole}.{decimals}", space, out, True)
+    return _exponent(tokens, i, f"{integer_part}.{decimals}", space, out, True)
 
 
 def _period(decimals: str) -> str:
@@ -236,11 +236,11 @@ def _exponent(tokens: list[Token], i: int, mantissa: str, space: bool, out: list
             j += 1
         if tokens[j].kind == "n" and not tokens[j].space and tokens[j + 1].value != ".":
             if len(mantissa) + len(tokens[j].value) > MAX_DIGITS:
-                raise Unread("too_many_digits", f"over {MAX_DIGITS} digits")
+                raise ReadError("too_many_digits", f"over {MAX_DIGITS} digits")
             out.append(Token("n", f"{mantissa}e{sign}{tokens[j].value}", space))
             return j + 1
     if len(mantissa) > MAX_DIGITS and "." in mantissa:
-        raise Unread("too_many_digits", f"over {MAX_DIGITS} digits")
+        raise ReadError("too_many_digits", f"over {MAX_DIGITS} digits")
     out.append(Token("n", mantissa, space))
     return i
 
@@ -254,7 +254,7 @@ def number(value: str) -> Node:
         if abs(power) <= MAX_DIGITS and isinstance(node, Num):
             return make_rational(node.p * 10 ** max(power, 0), node.q * 10 ** max(-power, 0))
         return Mul((node, Pow(Num(10), Num(power))))
-    whole, point, decimals = value.partition(".")
+    integer_part, point, decimals = value.partition(".")
     if not point:
         return Num(int(value)) if len(value) <= MAX_DIGITS else Based(value, 10)
     if decimals.endswith(")"):
@@ -262,9 +262,9 @@ def number(value: str) -> Node:
         nines = 10 ** len(repeating) - 1
         shift = 10 ** len(decimals)
         if nines == 0:
-            return number(f"{whole}.{decimals}")
-        return make_rational(int(whole + decimals) * nines + int(repeating), shift * nines)
-    node = make_rational(int(whole + decimals), 10 ** len(decimals))
+            return number(f"{integer_part}.{decimals}")
+        return make_rational(int(integer_part + decimals) * nines + int(repeating), shift * nines)
+    node = make_rational(int(integer_part + decimals), 10 ** len(decimals))
     return Num(node.p, node.q, len(decimals))
 
 

@@ -7,7 +7,7 @@ from itertools import zip_longest
 
 from deepcompress_verify.reader.expressions import Expressions
 from deepcompress_verify.reader.numerals import make_rational
-from deepcompress_verify.reader.tokens import Token, Unread
+from deepcompress_verify.reader.tokens import ReadError, Token
 from deepcompress_verify.reader.words import (
     ARTICLES,
     CONST_WORDS,
@@ -83,14 +83,14 @@ class Parser(Expressions):
     def ratio(self) -> Node:
         start = self.at
         parts = [self.set_operation()]
-        while self.bars == 0 and self.peek(1).kind != "e" and (self.is_op(":") or self._says_to(parts[-1])):
+        while self.bars == 0 and self.peek(1).kind != "e" and (self.is_op(":") or self._reads_as_ratio(parts[-1])):
             self.at += 1
             parts.append(self.set_operation())
         if len(parts) == 1:
             return parts[0]
         return self._clock(start, parts) or Ratio(tuple(parts))
 
-    def _says_to(self, left: Node) -> bool:
+    def _reads_as_ratio(self, left: Node) -> bool:
         """3 to 4."""
         token = self.peek()
         return token.kind in "tw" and token.value == "to" and isinstance(left, Num) and self.peek(1).kind == "n"
@@ -151,15 +151,15 @@ class Parser(Expressions):
 
     def separator(self) -> str | None:
         """Take a separator: "," for punctuation and line ends, "and", "or"; None where there is none."""
-        found: str | None = None
+        result: str | None = None
         while True:
             token = self.peek()
             if (token.kind == "o" and token.value in (",", ";")) or (token.kind == "c" and token.value == "\\"):
-                found = found or ","
+                result = result or ","
             elif token.kind in "tw" and token.value.lower() in JOINERS:
-                found = JOINERS[token.value.lower()]
+                result = JOINERS[token.value.lower()]
             else:
-                return found
+                return result
             self.at += 1
 
     def statement(self) -> Node:
@@ -242,7 +242,7 @@ class Parser(Expressions):
         ends = token.kind == "e" or (token.kind == "c" and token.value in ("\\", "end"))
         ends = ends or (token.kind == "o" and token.value in (",", ";", ")", "}", "\\}", "&", "|"))
         if not ends and token.value.lower() not in JOINERS:
-            raise Unread("words", " ".join(words))
+            raise ReadError("words", " ".join(words))
         return phrase(words)
 
     def _all_but(self) -> Node:

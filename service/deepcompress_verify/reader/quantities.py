@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deepcompress_verify.reader.atoms import Atoms
-from deepcompress_verify.reader.tokens import Token, Unread
+from deepcompress_verify.reader.tokens import ReadError, Token
 from deepcompress_verify.reader.words import (
     CONST_WORDS,
     FUNCTION_WORDS,
@@ -123,7 +123,7 @@ class Quantities(Atoms):
                 if lower in JOINERS or lower in QUALIFIERS:
                     break
                 if lower in NOT_UNITS:
-                    raise Unread("words", token.value)
+                    raise ReadError("words", token.value)
                 if lower == "per" or (lower == "a" and parts):
                     operator = "/"
                     self.at += 1
@@ -191,12 +191,12 @@ class Quantities(Atoms):
         if not self.is_op("^"):
             return 1
         braced = self.is_op("{", 1)
-        place = 2 if braced else 1
-        negative = self.is_op("-", place)
-        token = self.peek(place + negative)
+        position = 2 if braced else 1
+        negative = self.is_op("-", position)
+        token = self.peek(position + negative)
         if token.kind != "n" or token.value not in ("1", "2", "3", "4"):
             return 1
-        self.at += place + negative + 1 + braced
+        self.at += position + negative + 1 + braced
         return -int(token.value) if negative else int(token.value)
 
     def _slash_unit(self) -> bool:
@@ -234,7 +234,7 @@ class Quantities(Atoms):
             second = self._braced_unit(value)
         if isinstance(second, Quantity) and second.unit != first.unit:
             if f" {first.unit} " not in _UNIT_ORDER or f" {second.unit} " not in _UNIT_ORDER:
-                raise Unread("words", second.unit)
+                raise ReadError("words", second.unit)
             factors[-1] = Add((first, second))
             return True
         self.at = start

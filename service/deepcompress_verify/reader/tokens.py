@@ -18,7 +18,7 @@ class Token(NamedTuple):
     """White space stood before it."""
 
 
-class Unread(Exception):
+class ReadError(Exception):
     """Raised inside the reader only; `read` turns it into an Unreadable."""
 
     def __init__(self, slug: str, detail: str = "") -> None:
@@ -131,7 +131,7 @@ def clean(text: str) -> str:
     """Unicode to LaTeX or ASCII, eaten escapes and doubled backslashes repaired."""
     if not text.isascii():
         if not _BIDI.isdisjoint(text):
-            raise Unread("syntax", "control characters")
+            raise ReadError("syntax", "control characters")
         text = _unfold(text)
     for char, (command, tails) in _EATEN.items():
         if char in text:
@@ -149,7 +149,7 @@ def clean(text: str) -> str:
         elif "\\begin" not in text:
             text = _undouble(text)
     if "\x00" in text:
-        raise Unread("syntax", "control characters")
+        raise ReadError("syntax", "control characters")
     return text
 
 
@@ -256,7 +256,7 @@ def tokenize(text: str) -> list[Token]:
             token = Token("n", value, space)
         elif kind == "w":
             if len(value) > MAX_LETTERS:
-                raise Unread("words", "a run of letters without end")
+                raise ReadError("words", "a run of letters without end")
             token = Token("t" if in_text else "w", value, space)
         elif kind == "u":
             token = Token("t", value, space)
@@ -288,7 +288,7 @@ def tokenize(text: str) -> list[Token]:
         out.append(token)
         space = False
         if len(out) > MAX_TOKENS:
-            raise Unread("too_long", "too many symbols")
+            raise ReadError("too_long", "too many symbols")
     out.append(Token("e", "", space))
     return out
 
@@ -316,10 +316,10 @@ def _money_signs(text: str) -> frozenset[int]:
     """Positions of `$` that mean money: an odd number of them, beside a digit."""
     if "$" not in text:
         return frozenset()
-    places = [i for i, c in enumerate(text) if c == "$" and (i == 0 or text[i - 1] != "\\")]
-    if len(places) % 2 == 0:
+    positions = [i for i, c in enumerate(text) if c == "$" and (i == 0 or text[i - 1] != "\\")]
+    if len(positions) % 2 == 0:
         return frozenset()
-    for i in places:
+    for i in positions:
         before, after = text[i - 1 : i], text[i + 1 : i + 2]
         if (after and after in "0123456789") or (before and before in "0123456789"):
             return frozenset((i,))

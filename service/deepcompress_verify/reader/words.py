@@ -230,8 +230,8 @@ PREDICATES = frozenset(("diverges", "converges", "does", "divergent", "convergen
 def spelled_number(words: list[str]) -> tuple[int, int] | None:
     """(p, q) of "twenty one", "two hundred five", "minus seven", "two thirds"; None for other words."""
     if words and words[0] in ("minus", "negative") and len(words) > 1:
-        found = spelled_number(words[1:])
-        return None if found is None or found[0] < 0 else (-found[0], found[1])
+        result = spelled_number(words[1:])
+        return None if result is None or result[0] < 0 else (-result[0], result[1])
     if len(words) == 2 and words[1] in _PARTS and words[0] in NUMBER_WORDS:
         return NUMBER_WORDS[words[0]], _PARTS[words[1]]
     total = below = 0

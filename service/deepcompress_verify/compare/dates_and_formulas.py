@@ -11,7 +11,7 @@ import re
 
 from deepcompress_verify.tree import Based, Node
 
-MAX_SPELLED = 64
+MAX_TEXT_CHARS = 64
 _MARKS = ("\\text", "\\mathrm", "\\ce", "\\textbf", "\\,", "\\ ", "$")
 _SIGNS = frozenset("=+-*/^<>|[]!:;")
 _MONTHS = {
@@ -34,23 +34,23 @@ _ELEMENTS = frozenset(
 )
 
 
-def spelled_alike(gold: str, tree: Node, answer: str) -> str | None:
+def same_date_or_formula(gold: str, tree: Node, answer: str) -> str | None:
     """Why both texts say the same, "a date" or "a chemical formula" or "a numeral"; None where they do not."""
-    if len(gold) > MAX_SPELLED or len(answer) > MAX_SPELLED:
+    if len(gold) > MAX_TEXT_CHARS or len(answer) > MAX_TEXT_CHARS:
         return None
     if "\\" in answer and "\\text" not in answer and "\\mathrm" not in answer and "\\ce" not in answer:
         return None  # most answers: a fraction or a root is no such thing
-    theirs = _bare(answer)
+    stripped = _bare(answer)
     if isinstance(tree, Based) and tree.base > 10:
-        digits = theirs.replace("{", "").replace("}", "").upper()
+        digits = stripped.replace("{", "").replace("}", "").upper()
         digits = digits.removeprefix("0X") if tree.base == 16 else digits
         return f"the same numeral in the base of the gold, {tree.base}" if digits == tree.digits else None
-    if not theirs or "\\" in theirs or not _SIGNS.isdisjoint(theirs):
+    if not stripped or "\\" in stripped or not _SIGNS.isdisjoint(stripped):
         return None
-    formula = _formula(theirs)
+    formula = _formula(stripped)
     if formula is not None:
         return "the same chemical formula" if formula == _formula(_bare(gold)) else None
-    date = _date(theirs)
+    date = _date(stripped)
     if date is not None:
         return "the same date" if date == _date(_bare(gold)) else None
     return None

@@ -6,9 +6,9 @@ from itertools import pairwise
 
 from flint import fmpq
 
+from deepcompress_verify.compare.context import ComparisonContext, InconclusiveError, UndefinedValueError
 from deepcompress_verify.compare.exact import rational
 from deepcompress_verify.compare.forms import canon
-from deepcompress_verify.compare.work import CannotTell, Undefined, Work
 from deepcompress_verify.reader.progressions import ELLIPSIS
 from deepcompress_verify.tree import Node
 
@@ -19,19 +19,19 @@ Progression = tuple[fmpq, fmpq, bool, str]
 """First, step or ratio, whether it is a ratio, and the last item ("" where it goes on for ever)."""
 
 
-def same_elided(ours: tuple[Node, ...], theirs: tuple[Node, ...], work: Work) -> bool | None:
+def same_progression(left: tuple[Node, ...], right: tuple[Node, ...], context: ComparisonContext) -> bool | None:
     """Are both the same arithmetic or geometric progression? None where one of them is neither."""
-    one, two = _progressions(ours, work), _progressions(theirs, work)
+    one, two = _progressions(left, context), _progressions(right, context)
     if not one or not two:
         return None
     return not one.isdisjoint(two)
 
 
-def _progressions(items: tuple[Node, ...], work: Work) -> set[Progression]:
+def _progressions(items: tuple[Node, ...], context: ComparisonContext) -> set[Progression]:
     """What the items may be. Two items before the dots make an arithmetic progression, three also a geometric one."""
     if ELLIPSIS in items:
-        place = items.index(ELLIPSIS)
-        shown, tail = items[:place], items[place + 1 :]
+        index = items.index(ELLIPSIS)
+        shown, tail = items[:index], items[index + 1 :]
         if ELLIPSIS in tail or len(shown) < 2:
             return set()
     else:
@@ -39,26 +39,28 @@ def _progressions(items: tuple[Node, ...], work: Work) -> set[Progression]:
             return set()
         shown, tail = items, ()
     try:
-        values = [rational(item, work) for item in shown]
-    except (CannotTell, Undefined):
+        values = [rational(item, context) for item in shown]
+    except (InconclusiveError, UndefinedValueError):
         return set()
-    found: set[Progression] = set()
+    result: set[Progression] = set()
     steps = {b - a for a, b in pairwise(values)}
     ratios = {b / a for a, b in pairwise(values)} if 0 not in values else set()
     for gaps, geometric in ((steps, False), (ratios, True)):
         if len(gaps) == 1 and (not geometric or len(shown) >= _FULL):
             (gap,) = gaps
-            if gap != geometric and _goes_on(values, gap, geometric, tail, work):
+            if gap != geometric and _goes_on(values, gap, geometric, tail, context):
                 last = tail[-1:] if ELLIPSIS in items else items[-1:]
-                found.add((values[0], gap, geometric, canon(last[0]) if last else ""))
-    return found
+                result.add((values[0], gap, geometric, canon(last[0]) if last else ""))
+    return result
 
 
-def _goes_on(values: list[fmpq], gap: fmpq, geometric: bool, tail: tuple[Node, ...], work: Work) -> bool:
+def _goes_on(
+    values: list[fmpq], gap: fmpq, geometric: bool, tail: tuple[Node, ...], context: ComparisonContext
+) -> bool:
     """Do the items after the dots lie on the progression? Letters are taken at their word."""
     try:
-        ends = [rational(item, work) for item in tail]
-    except (CannotTell, Undefined):
+        ends = [rational(item, context) for item in tail]
+    except (InconclusiveError, UndefinedValueError):
         return len(tail) == 1
     for before, after in pairwise(ends):
         if after != (before * gap if geometric else before + gap):
@@ -68,9 +70,9 @@ def _goes_on(values: list[fmpq], gap: fmpq, geometric: bool, tail: tuple[Node, .
     if not geometric:
         count = (ends[0] - values[-1]) / gap
         return bool(count.q == 1 and count > 1)  # dots leave something out
-    here = values[-1]
+    value = values[-1]
     for _ in range(64):
-        here *= gap
-        if here == ends[0]:
+        value *= gap
+        if value == ends[0]:
             return True
     return False

@@ -10,7 +10,7 @@ import itertools
 import re
 from typing import NamedTuple
 
-MAX_QUICK = 64
+MAX_FAST_CHARS = 64
 
 _TYPESETTING = (
     ("\\left", ""), ("\\right", ""), ("\\!", ""), ("\\,", " "), ("\\;", " "), ("\\:", " "), ("\\ ", " "),
@@ -32,7 +32,7 @@ class Rational(NamedTuple):
     decimals: int
 
 
-def surface(text: str) -> str:
+def strip_typesetting(text: str) -> str:
     """The text without typesetting: spaces, dollars, \\left, \\dfrac, a full stop at the end, a \\text around it."""
     s = text.strip()
     if s.isalnum():
@@ -72,22 +72,22 @@ def _join(parts: list[str]) -> str:
 
 def number(text: str) -> Rational | None:
     """A plain number: 42, -3/4, \\frac{3}{4}, 0.75, 1,000. None for anything else."""
-    if len(text) > MAX_QUICK:
+    if len(text) > MAX_FAST_CHARS:
         return None
     match = _NUMBER.fullmatch(text)
     if match is None:
         return None
-    sign, top, bottom, whole, below, decimals, only = match.groups()
+    sign, top, bottom, integer_part, below, decimals, only = match.groups()
     if only is not None:
         p, q, digits = int(only), 10 ** len(only), len(only)
     elif top is not None:
         p, q, digits = int(top), int(bottom), -1
     else:
-        whole = whole.replace(",", "")
+        integer_part = integer_part.replace(",", "")
         if decimals is not None:
-            p, q, digits = int(whole + decimals), 10 ** len(decimals), len(decimals)
+            p, q, digits = int(integer_part + decimals), 10 ** len(decimals), len(decimals)
         else:
-            p, q, digits = int(whole), int(below) if below is not None else 1, -1
+            p, q, digits = int(integer_part), int(below) if below is not None else 1, -1
     if q == 0:
         return None
     return Rational(-p if sign == "-" else p, q, digits)

@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
-from deepcompress_verify.frames import Pair, Row
+from deepcompress_verify.ipc import Pair, Row
 from deepcompress_verify.process import Role
 from deepcompress_verify.verdict import Verdict
 
@@ -16,24 +16,24 @@ class Item:
     """One distinct comparison of a batch and the places that wait for it."""
 
     pair: Pair
-    places: list[int]
-    otherwise: Verdict | None
+    indices: list[int]
+    extraction_verdict: Verdict | None
     """Without an answer to compare: the verdict if the gold can be read."""
-    deaths: int = 0
+    crashes: int = 0
     """Workers that died with it in hand, for no limit that it passed."""
     row: Row | None = None
     """What was decided, once it is."""
 
 
 @dataclass(slots=True, eq=False)
-class Batch:
+class CheckBatch:
     verdicts: list[Verdict | None]
     budget_s: float
     done: asyncio.Future[None]
-    party: str = ""
+    tenant: str = ""
     """Whose it is: parties take turns, whatever the number of their batches."""
     open_items: int = 0
-    taken_in: bool = False
+    all_enqueued: bool = False
     """All of its texts have been searched: it is done when nothing is open."""
     closed: bool = False
     spent_s: float = 0.0
@@ -43,33 +43,33 @@ class Batch:
 
 @dataclass(slots=True, eq=False)
 class Chunk:
-    batch: Batch
+    batch: CheckBatch
     items: list[Item]
-    tries: int = 0
+    attempts: int = 0
 
 
-class Lane:
+class WorkQueue:
     """The chunks that wait for one role, taken in turns over the parties, and over the batches of each."""
 
     def __init__(self, role: Role) -> None:
         self.role = role
-        self._turns: OrderedDict[str, deque[Batch]] = OrderedDict()
+        self._turns: OrderedDict[str, deque[CheckBatch]] = OrderedDict()
         self._waiting = asyncio.Semaphore(0)
 
     def put(self, chunk: Chunk, first: bool = False) -> None:
-        queue = chunk.batch.queues[self.role]
-        if not queue:
-            self._turns.setdefault(chunk.batch.party, deque()).append(chunk.batch)
-        queue.appendleft(chunk) if first else queue.append(chunk)
+        chunks = chunk.batch.queues[self.role]
+        if not chunks:
+            self._turns.setdefault(chunk.batch.tenant, deque()).append(chunk.batch)
+        chunks.appendleft(chunk) if first else chunks.append(chunk)
         self._waiting.release()
 
     async def take(self) -> Chunk:
         await self._waiting.acquire()
-        party, batches = self._turns.popitem(last=False)
+        tenant, batches = self._turns.popitem(last=False)
         batch = batches.popleft()
         chunk = batch.queues[self.role].popleft()
         if batch.queues[self.role]:
             batches.append(batch)
         if batches:
-            self._turns[party] = batches
+            self._turns[tenant] = batches
         return chunk

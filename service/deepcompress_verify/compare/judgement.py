@@ -11,16 +11,16 @@ from itertools import product
 
 from deepcompress_verify.compare import units
 from deepcompress_verify.compare.collections import compare_collections, compare_piecewise, work_out_matrices
-from deepcompress_verify.compare.families import renamed_family, same_lattice
+from deepcompress_verify.compare.context import NOT_APPLICABLE, ComparisonContext, InconclusiveError, NotApplicable
 from deepcompress_verify.compare.forms import has, rename, rewrite, symbols
+from deepcompress_verify.compare.integer_families import same_integer_family, same_renamed_family
 from deepcompress_verify.compare.items import COLLECTIONS, distinct, has_no_value, same_items
-from deepcompress_verify.compare.measures import compare_numerals, compare_ratios
+from deepcompress_verify.compare.ratios_and_times import compare_numerals, compare_ratios
 from deepcompress_verify.compare.regions import is_region
-from deepcompress_verify.compare.relations import leaves_out
+from deepcompress_verify.compare.relations import has_omission
 from deepcompress_verify.compare.scalars import equal, same_family, within_rounding
 from deepcompress_verify.compare.statements import compare_regions, compare_relations
 from deepcompress_verify.compare.text import equal_text
-from deepcompress_verify.compare.work import PASS, CannotTell, Pass, Work
 from deepcompress_verify.reader import read
 from deepcompress_verify.tree import (
     Add,
@@ -56,28 +56,28 @@ _UNDROPPABLE = frozenset("or not but except nor either neither unless otherwise 
 _CASES = frozenset("if when whenever assuming provided given".split())
 
 
-def judge(gold: Node, answer: Node, work: Work) -> bool | None:
+def judge(gold: Node, answer: Node, context: ComparisonContext) -> bool | None:
     """Does the answer say what the gold says?"""
-    work.spend(1)
+    context.charge(1)
     if type(gold) is Num and type(answer) is Num:
-        return _numbers(gold, answer, work)
-    if gold == answer or work.canon(gold) == work.canon(answer):
+        return _numbers(gold, answer, context)
+    if gold == answer or context.canon(gold) == context.canon(answer):
         if has_no_value(gold):
-            work.say("rational", "the expression has no value")
+            context.record("rational", "the expression has no value")
             return False
-        work.say("structure", "read as the same expression")
+        context.record("structure", "read as the same expression")
         return True
     if {type(gold), type(answer)} == {Sym, Const} and getattr(gold, "name", "") == getattr(answer, "name", ""):
         # R and \\mathbb{R}
         return True
     if type(gold) is Sym and type(answer) is Sym and _bare(gold.name) == _bare(answer.name):
-        work.say("structure", "the same triangle")
+        context.record("structure", "the same triangle")
         return True
     for rule in _RULES:
-        found = rule(gold, answer, work)
-        if not isinstance(found, Pass):
-            return found
-    return _scalars(gold, answer, work)
+        result = rule(gold, answer, context)
+        if not isinstance(result, NotApplicable):
+            return result
+    return _scalars(gold, answer, context)
 
 
 def _bare(name: str) -> str:
@@ -86,15 +86,15 @@ def _bare(name: str) -> str:
     return rest if len(rest) == 3 and rest.isupper() else name
 
 
-def _qualified(gold: Node, answer: Node, work: Work) -> bool | Pass | None:
+def _qualified(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
     if not isinstance(gold, Qualified) and not isinstance(answer, Qualified):
-        return PASS
+        return NOT_APPLICABLE
     one_sided = not (isinstance(gold, Qualified) and isinstance(answer, Qualified))
     for node in (gold, answer):
         if isinstance(node, Qualified) and not _droppable(node.condition, one_sided):
-            work.say("text", "a condition that may change the value")
+            context.record("text", "a condition that may change the value")
             return False
-    ours, theirs = _parameter(gold), _parameter(answer)
+    left, right = _parameter(gold), _parameter(answer)
     before = after = ""
     if isinstance(gold, Qualified):
         before = gold.condition
@@ -102,22 +102,22 @@ def _qualified(gold: Node, answer: Node, work: Work) -> bool | Pass | None:
     if isinstance(answer, Qualified):
         after = answer.condition
         answer = answer.value
-    if ours is not None and theirs is not None and ours != theirs:
-        if ours[1] != theirs[1]:
-            work.say("text", "parameters from different sets")
+    if left is not None and right is not None and left != right:
+        if left[1] != right[1]:
+            context.record("text", "parameters from different sets")
             return False
-        if ours[0] not in symbols(answer):
-            answer = rename(answer, {theirs[0]: ours[0]})
-    if before and after and _domains_differ(before, after, ours, theirs, work):
-        work.say("text", "formulas for different ranges")
+        if left[0] not in symbols(answer):
+            answer = rename(answer, {right[0]: left[0]})
+    if before and after and _domains_differ(before, after, left, right, context):
+        context.record("text", "formulas for different ranges")
         return False
-    found = work.judge(gold, answer)
-    if found is False and ours is not None and theirs is not None and ours[1] == "Z":
+    result = context.judge(gold, answer)
+    if result is False and left is not None and right is not None and left[1] == "Z":
         value, other = _of_assignment(gold), _of_assignment(answer)
-        if same_lattice(value, other, ours[0], work):
-            work.say("points", "the same values as the parameter runs through all integers")
+        if same_integer_family(value, other, left[0], context):
+            context.record("points", "the same values as the parameter runs through all integers")
             return True
-    return found
+    return result
 
 
 def _of_assignment(node: Node) -> Node:
@@ -135,13 +135,13 @@ def _droppable(condition: str, one_sided: bool) -> bool:
 
 
 def _domains_differ(
-    gold: str, answer: str, ours: tuple[str, str] | None, theirs: tuple[str, str] | None, work: Work
+    gold: str, answer: str, left: tuple[str, str] | None, right: tuple[str, str] | None, context: ComparisonContext
 ) -> bool:
     """Do both conditions say from where to where the variable goes, and not the same?"""
     one, two = _range(gold), _range(answer)
     if one is not None and two is not None:
-        return work.judge(one, two) is False
-    declared = theirs if two is None else ours
+        return context.judge(one, two) is False
+    declared = right if two is None else left
     return (one is None) != (two is None) and declared is not None and declared[1] == "Z"
 
 
@@ -152,8 +152,8 @@ def _range(condition: str) -> Node | None:
     words = condition.split()
     while words and len(words[0]) > 1 and words[0].isalpha():
         del words[0]
-    found = read(" ".join(words))
-    return found if isinstance(found, Rel) else None
+    result = read(" ".join(words))
+    return result if isinstance(result, Rel) else None
 
 
 def _parameter(node: Node) -> tuple[str, str] | None:
@@ -173,41 +173,41 @@ def _parameter(node: Node) -> tuple[str, str] | None:
     return None
 
 
-def _choices(gold: Node, answer: Node, work: Work) -> bool | Pass | None:
+def _choices(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
     if not isinstance(gold, Choice) and not isinstance(answer, Choice):
-        return PASS
+        return NOT_APPLICABLE
     if isinstance(gold, Choice) and isinstance(answer, Choice):
-        work.say("choice", f"choice {gold.letter} and choice {answer.letter}")
+        context.record("choice", f"choice {gold.letter} and choice {answer.letter}")
         if gold.letter != answer.letter:
             return False
-        return True if gold.content is None or answer.content is None else work.judge(gold.content, answer.content)
+        return True if gold.content is None or answer.content is None else context.judge(gold.content, answer.content)
     choice, other = (gold, answer) if isinstance(gold, Choice) else (answer, gold)
     assert isinstance(choice, Choice)
     if isinstance(other, Sym):
-        work.say("choice", f"choice {choice.letter}")
+        context.record("choice", f"choice {choice.letter}")
         return other.name == choice.letter
     if choice.content is None:
         return False
-    return work.judge(choice.content, answer) if choice is gold else work.judge(gold, choice.content)
+    return context.judge(choice.content, answer) if choice is gold else context.judge(gold, choice.content)
 
 
-def _plus_minus(gold: Node, answer: Node, work: Work) -> bool | Pass | None:
-    if PlusMinus not in work.facts(gold).kinds and PlusMinus not in work.facts(answer).kinds:
-        return PASS
+def _plus_minus(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
+    if PlusMinus not in context.facts(gold).kinds and PlusMinus not in context.facts(answer).kinds:
+        return NOT_APPLICABLE
     excluded = tuple(_excluded(node) for node in (gold, answer))
     if excluded != (gold, answer):
-        return work.judge(*excluded)
+        return context.judge(*excluded)
     for independent in (True, False):
         try:
-            ours, theirs = _expand(gold, independent), _expand(answer, independent)
-        except CannotTell:
+            left, right = _expand(gold, independent), _expand(answer, independent)
+        except InconclusiveError:
             return None
-        found = same_items(distinct(ours), distinct(theirs), work)
-        if found:
+        result = same_items(distinct(left), distinct(right), context)
+        if result:
             return True
         if not (_tuples(gold) or _tuples(answer)):
-            return found
-    return found
+            return result
+    return result
 
 
 def _excluded(node: Node) -> Node:
@@ -228,103 +228,108 @@ def _expand(node: Node, independent: bool) -> list[Node]:
     """All values of a tree with plus-minus signs. Signs move together within one expression; in a tuple,
     item by item where `independent`."""
     if isinstance(node, (List, Set)):
-        found = [value for item in node.items for value in _expand(item, independent)]
+        result = [value for item in node.items for value in _expand(item, independent)]
     elif not has(node, PlusMinus):
         return [node]
     elif isinstance(node, Tuple) and independent:
-        found = [Tuple(items, node.left, node.right) for items in product(*(_expand(i, True) for i in node.items))]
+        result = [Tuple(items, node.left, node.right) for items in product(*(_expand(i, True) for i in node.items))]
     elif isinstance(node, Rel) and len(node.terms) == 2:
         heads, values = (_expand(t, independent) for t in node.terms)
-        found = [Rel((h, v), node.ops, node.modulus) for h in heads for v in values]
+        result = [Rel((h, v), node.ops, node.modulus) for h in heads for v in values]
     else:
-        found = [_choose(node, upper) for upper in (True, False)]
-    if len(found) > MAX_EXPANSION:
-        raise CannotTell
-    return found
+        result = [_choose(node, upper) for upper in (True, False)]
+    if len(result) > MAX_EXPANSION:
+        raise InconclusiveError
+    return result
 
 
 def _choose(node: Node, upper: bool) -> Node:
-    def change(here: Node) -> Node | None:
-        if not isinstance(here, PlusMinus):
+    def change(part: Node) -> Node | None:
+        if not isinstance(part, PlusMinus):
             return None
-        right = here.right if upper != here.flipped else Neg(here.right)
-        return right if here.left is None else Add((here.left, right))
+        right = part.right if upper != part.flipped else Neg(part.right)
+        return right if part.left is None else Add((part.left, right))
 
     return rewrite(node, change)
 
 
-def _texts(gold: Node, answer: Node, work: Work) -> bool | Pass | None:
+def _texts(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
     gold_words, answer_words = isinstance(gold, Text), isinstance(answer, Text)
     if not gold_words and not answer_words:
-        return PASS
+        return NOT_APPLICABLE
     if equal_text(gold, answer):
-        work.say("text", "the same words")
+        context.record("text", "the same words")
         return True
     if is_region(gold) and is_region(answer):
-        return PASS
-    work.say("text", "other words")
+        return NOT_APPLICABLE
+    context.record("text", "other words")
     return False
 
 
-def _left_out(gold: Node, answer: Node, work: Work) -> bool | Pass | None:
+def _compare_omission(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
     """What a formula leaves out or only announces cannot be compared."""
-    names = work.facts(gold).names | work.facts(answer).names
-    if all(name[:1] not in _LEFT_OUT for name in names) or not (leaves_out(gold) or leaves_out(answer)):
-        return PASS
-    work.open_reason = "a formula with dots or a derivative sign"
+    names = context.facts(gold).names | context.facts(answer).names
+    if all(name[:1] not in _OMISSION_PREFIXES for name in names) or not (has_omission(gold) or has_omission(answer)):
+        return NOT_APPLICABLE
+    context.open_reason = "a formula with dots or a derivative sign"
     return None
 
 
-_LEFT_OUT = (".", "d")
+_OMISSION_PREFIXES = (".", "d")
 
 
-def _numbers(gold: Num, answer: Num, work: Work) -> bool:
+def _numbers(gold: Num, answer: Num, context: ComparisonContext) -> bool:
     """Two plain numbers: the commonest comparison inside lists and tuples."""
     if gold.p == answer.p and gold.q == answer.q:
-        work.say("rational", "equal as exact numbers")
+        context.record("rational", "equal as exact numbers")
         return True
-    if gold.decimals is not None and gold.decimals >= 2 and within_rounding(gold, answer, work):
-        work.say("rounding", "it rounds to the decimal of the gold")
+    if gold.decimals is not None and gold.decimals >= 2 and within_rounding(gold, answer, context):
+        context.record("rounding", "it rounds to the decimal of the gold")
         return True
-    work.say("rational", "different as exact numbers")
+    context.record("rational", "different as exact numbers")
     return False
 
 
-def _scalars(gold: Node, answer: Node, work: Work) -> bool | None:
+def _scalars(gold: Node, answer: Node, context: ComparisonContext) -> bool | None:
     """Numbers and expressions, with the rules of units, percent, degrees and rounding."""
     for node in (gold, answer):
         if isinstance(node, (Text, Rel, SetOp, SetBuilder, *COLLECTIONS)):
             return False
-    if not _SCALAR.issuperset(work.facts(gold).kinds | work.facts(answer).kinds):
-        work.say("structure", "a collection inside a formula")
+    if not _SCALAR.issuperset(context.facts(gold).kinds | context.facts(answer).kinds):
+        context.record("structure", "a collection inside a formula")
         return False
     candidates = units.pairs(gold, answer)
     if candidates is None:
-        work.say("unit", "the units exclude each other")
+        context.record("unit", "the units exclude each other")
         return False
     open_ = False
-    for ours, theirs in candidates:
-        if isinstance(ours, (*COLLECTIONS, Rel, Text)) or isinstance(theirs, (*COLLECTIONS, Rel, Text)):
-            found = work.judge(ours, theirs)
+    for left, right in candidates:
+        if isinstance(left, (*COLLECTIONS, Rel, Text)) or isinstance(right, (*COLLECTIONS, Rel, Text)):
+            result = context.judge(left, right)
         else:
-            found = equal(ours, theirs, work)
-        if found:
+            result = equal(left, right, context)
+        if result:
             return True
-        open_ = open_ or found is None
-    ours, theirs = candidates[0]
-    if same_family(ours, theirs, work):
-        work.say("points", "they differ by a constant, which C takes up")
+        open_ = open_ or result is None
+    left, right = candidates[0]
+    if same_family(left, right, context):
+        context.record("points", "they differ by a constant, which C takes up")
         return True
-    for ours, theirs in candidates:
-        number, negative = (ours.arg, True) if isinstance(ours, Neg) else (ours, False)
+    for left, right in candidates:
+        number, negative = (left.arg, True) if isinstance(left, Neg) else (left, False)
         if not isinstance(number, Num) or number.decimals is None or number.decimals < 2:
             continue
-        if within_rounding(number, Neg(theirs) if negative else theirs, work):
-            work.say("rounding", "it rounds to the decimal of the gold")
+        if within_rounding(number, Neg(right) if negative else right, context):
+            context.record("rounding", "it rounds to the decimal of the gold")
             return True
-    names = work.facts(gold).names
-    if not open_ and names and names.isdisjoint(work.facts(answer).names) and renamed_family(gold, answer, work):
-        work.say("points", "the same family, whose parameter has another letter")
+    names = context.facts(gold).names
+    if (
+        not open_
+        and names
+        and names.isdisjoint(context.facts(answer).names)
+        and same_renamed_family(gold, answer, context)
+    ):
+        context.record("points", "the same family, whose parameter has another letter")
         return True
     return None if open_ else False
 
@@ -332,8 +337,8 @@ def _scalars(gold: Node, answer: Node, work: Work) -> bool | None:
 _SCALAR = frozenset((Num, Const, Sym, Add, Neg, Mul, Div, Pow, Call, Apply, BigOp, Based, Quantity))
 """What an expression may be made of: nothing but numbers, letters and functions of them."""
 
-Rule = Callable[[Node, Node, Work], "bool | Pass | None"]
+Rule = Callable[[Node, Node, ComparisonContext], "bool | NotApplicable | None"]
 _RULES: tuple[Rule, ...] = (
-    _qualified, _choices, _plus_minus, _texts, _left_out, compare_piecewise, compare_regions, compare_relations,
-    work_out_matrices, compare_collections, compare_ratios, compare_numerals,
+    _qualified, _choices, _plus_minus, _texts, _compare_omission, compare_piecewise, compare_regions,
+    compare_relations, work_out_matrices, compare_collections, compare_ratios, compare_numerals,
 )  # fmt: skip

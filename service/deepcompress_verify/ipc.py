@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 HEADER = struct.Struct("<I")
-BEAT = struct.Struct("<II")
+HEARTBEAT = struct.Struct("<II")
 """The heartbeat that a worker keeps in memory shared with the pool: (chunk, 1 + index of the item in hand, or 0)."""
 
 MAX_FRAME = 256 * 1024 * 1024
@@ -47,11 +47,11 @@ def encode(message: Any) -> bytes:
 def encode_request(chunk: int, pairs: Iterable[Pair]) -> bytes:
     """A request for `pairs` in their order; neighbours with one gold share it."""
     groups: list[tuple[tuple[str, ...], list[tuple[str | None, str | None]]]] = []
-    for gold, answer, also in pairs:
+    for gold, answer, restated_answer in pairs:
         if groups and groups[-1][0] == gold:
-            groups[-1][1].append((answer, also))
+            groups[-1][1].append((answer, restated_answer))
         else:
-            groups.append((gold, [(answer, also)]))
+            groups.append((gold, [(answer, restated_answer)]))
     return encode([chunk, groups])
 
 

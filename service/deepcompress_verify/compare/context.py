@@ -12,7 +12,7 @@ from deepcompress_verify.tree import Node
 Oracle: TypeAlias = Callable[[Node, Node], bool | None]
 """Asked whether two scalar trees are equal where the exact tiers cannot tell; None where it cannot either."""
 
-MAX_WORK = 60_000
+MAX_WORK_UNITS = 60_000
 """Units of work of one comparison. A unit is about one ball operation at 128 bits."""
 
 
@@ -20,33 +20,33 @@ MAX_NESTING = 60
 """Comparisons inside comparisons: lists in lists, and trees rewritten and compared again."""
 
 
-class CannotTell(Exception):
+class InconclusiveError(Exception):
     """This tier has no say on these trees: not of its kind, or past a limit."""
 
 
-class Undefined(Exception):
+class UndefinedValueError(Exception):
     """The expression has no value there (division by zero, log of zero)."""
 
 
-class OutOfWork(Exception):
+class WorkBudgetExceededError(Exception):
     """The budget of the comparison is spent."""
 
 
-class Pass:
+class NotApplicable:
     """What a rule gives for trees that are none of its business."""
 
 
-PASS = Pass()
+NOT_APPLICABLE = NotApplicable()
 
 
 @dataclass(slots=True)
-class Work:
+class ComparisonContext:
     """What one comparison carries: its budget, the oracle, and what it found out."""
 
-    rule: Callable[[Node, Node, Work], bool | None]
+    compare: Callable[[Node, Node, ComparisonContext], bool | None]
     """How two whole answers are compared: structure.judge. Rules for parts come back to it through here."""
     oracle: Oracle | None = None
-    left: int = MAX_WORK
+    budget: int = MAX_WORK_UNITS
     seed: bytes = b""
     """Derived from both texts: where the points are taken."""
     tier: str = ""
@@ -79,16 +79,16 @@ class Work:
         """Does the answer say what the gold says? None: cannot tell."""
         self.depth += 1
         if self.depth > MAX_NESTING:
-            raise CannotTell
+            raise InconclusiveError
         try:
-            return self.rule(gold, answer, self)
+            return self.compare(gold, answer, self)
         finally:
             self.depth -= 1
 
-    def spend(self, units: int) -> None:
-        self.left -= units
-        if self.left < 0:
-            raise OutOfWork
+    def charge(self, units: int) -> None:
+        self.budget -= units
+        if self.budget < 0:
+            raise WorkBudgetExceededError
 
-    def say(self, tier: str, reason: str) -> None:
+    def record(self, tier: str, reason: str) -> None:
         self.tier, self.reason = tier, reason

@@ -96,7 +96,7 @@ class Block:
         return len(self.lines[0])
 
 
-def picture(node: Node) -> str | None:
+def render_tree(node: Node) -> str | None:
     """The drawing, lines joined; None for a tree too large to be worth it."""
     if sum(1 for _ in walk(node)) > MAX_DRAWN_NODES:
         return None
