@@ -1,8 +1,8 @@
-"""Is a data set fit to train on? Its gold answers are read as the service will read them, before any training.
+"""Checks of a data set before training: its golds are parsed exactly as the service will parse them.
 
-A gold that cannot be read takes its whole group out of training; one that reads in two ways, or that no exact tier
-can compare, pays at random. With rollouts at hand it also finds problems that no one ever solves although the
-answers agree with each other: most likely the key is wrong.
+A gold that cannot be parsed excludes its entire group from training; a gold that is ambiguous, or that no exact tier
+can compare, gives random rewards. With rollouts the audit also reports problems that are never solved although the
+answers agree with each other: the gold is then probably wrong.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from deepcompress_verify.compare.context import (
     ComparisonContext,
@@ -50,7 +50,7 @@ from deepcompress_verify.verdict import AnswerFormat, Check, Verdict
 Kind = Literal["unreadable", "conflict", "ambiguous", "often_undecided", "likely_wrong"]
 
 SERIOUS: frozenset[Kind] = frozenset({"unreadable", "conflict", "likely_wrong"})
-"""What should be mended before a training run; the other kinds are for a look."""
+"""Kinds to fix before a training run; the others are warnings."""
 
 _LONG_GOLD = 400
 _SCALAR = (Num, Const, Add, Neg, Mul, Div, Pow, Call, BigOp)
@@ -59,7 +59,7 @@ _MAX_DISTINCT = 32
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing to look at in the data set."""
+    """One possible defect of the data set."""
 
     kind: Kind
     problem_id: str
@@ -86,7 +86,7 @@ class RolloutRow:
 
 
 def audit_golds(problems: Iterable[GoldRow]) -> Iterator[list[Finding]]:
-    """The findings of each problem, in order; one list a problem, so that a caller can show progress."""
+    """Yield the findings of each problem, in order: one list per problem, so that a caller can show progress."""
     seen: dict[str, tuple[str, ...]] = {}
     for row in problems:
         result = [
@@ -102,7 +102,7 @@ def audit_golds(problems: Iterable[GoldRow]) -> Iterator[list[Finding]]:
 
 
 def inspect_gold(gold: str) -> Iterator[tuple[Kind, str]]:
-    """(kind, detail) of everything worth a look in one gold answer."""
+    """Yield (kind, detail) of each possible defect of one gold."""
     error = gold_error(gold)
     if error is not None:
         yield "unreadable", error
@@ -139,7 +139,7 @@ def _hard_to_decide(tree: Node) -> Iterator[str]:
         elif isinstance(node, Qualified):
             yield "a value with a condition in words"
     for scalar in _scalars(tree):
-        # An answer that is off by one must at least be refuted: else nothing but the same form can be decided.
+        # If even gold + 1 cannot be refuted, only answers in the same form can be decided.
         context = ComparisonContext(judge)
         try:
             refuted = equal(scalar, Add((scalar, Num(1))), context)
@@ -151,7 +151,7 @@ def _hard_to_decide(tree: Node) -> Iterator[str]:
 
 
 def _scalars(node: Node) -> Iterator[Node]:
-    """The outermost scalar expressions of a tree."""
+    """Yield the outermost scalar expressions of a tree."""
     if isinstance(node, _SCALAR):
         yield node
     else:
@@ -169,11 +169,12 @@ async def audit_rollouts(
     answer_format: AnswerFormat = "boxed",
     agreement: float = 0.5,
     least: int = 3,
-    advance: Callable[[int], Any] = lambda count: None,
+    advance: Callable[[int], object] = lambda _count: None,
 ) -> list[Finding]:
-    """Problems that no rollout solves although at least `agreement` of the answers, and at least `least`, are equal.
+    """Return the problems that no rollout solves although the answers agree.
 
-    `advance` is called with the number of rollouts done since the last call.
+    At least the share `agreement` of the answers, and at least `least` of them, must be equal. `advance` is called
+    with the number of rollouts done since the last call.
     """
     groups: dict[str, list[RolloutRow]] = {}
     for rollout in rollouts:
@@ -193,7 +194,7 @@ async def audit_rollouts(
 
 
 async def _largest_agreement(verdicts: Sequence[Verdict], pool: VerifierPool) -> tuple[str, int]:
-    """The answer that most of them give, in whatever form, and how many give it."""
+    """Return the most frequent answer, over all its notations, and its count."""
     counts = Counter(verdict.answer.strip() for verdict in verdicts if verdict.answer and verdict.answer.strip())
     kinds: list[list[tuple[str, int]]] = []
     for answer, count in counts.most_common(_MAX_DISTINCT):

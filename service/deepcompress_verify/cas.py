@@ -57,11 +57,11 @@ _DIGITS = 40
 
 
 class UnsupportedTreeError(Exception):
-    """A tree that has no counterpart here, or whose value sympy does not call a number."""
+    """The tree has no sympy counterpart, or sympy cannot treat its value as a number."""
 
 
 def compare(gold: tuple[str, ...], answer: str, restated_answer: str | None) -> tuple[str, str, str]:
-    """(status, decided_by, reason) with the computer algebra system as the last word."""
+    """Return (status, decided_by, reason), with the computer algebra system as the last tier."""
     verdict = decide(gold, answer, restated_answer=restated_answer, oracle=equal)
     if isinstance(verdict, OpenComparison):
         return "undecided", "cas", verdict.reason
@@ -69,13 +69,13 @@ def compare(gold: tuple[str, ...], answer: str, restated_answer: str | None) -> 
 
 
 def equal(left: Node, right: Node) -> bool | None:
-    """Whether two scalar trees are equal wherever both are defined; None where that is not found out."""
+    """Return True if two scalar trees are equal wherever both are defined, False if not, None if unknown."""
     if cas_rejection_reason(left, right) is not None:
         return None
     bare = any(
         isinstance(part, Call) and part.name == "log" and len(part.args) == 1 for part in (*walk(left), *walk(right))
     )
-    # "log" without a base is written for both: equal under either is equal, different must be under both
+    # a log without a base may mean either: one match suffices for equal, different requires both
     outcomes = [_equal(left, right, base) for base in ((None, sympy.Integer(10)) if bare else (None,))]
     if True in outcomes:
         return True
@@ -86,7 +86,7 @@ def _equal(left: Node, right: Node, log_base: Expr) -> bool | None:
     try:
         first, second = build_tree(left, log_base), build_tree(right, log_base)
         if first.has(sympy.nan, sympy.zoo) or second.has(sympy.nan, sympy.zoo):
-            return None  # no value at all; sympy would call two of those equal
+            return None  # no value; sympy would report two of these as equal
         if first == second:
             return True
         for step in _steps(first - second):
@@ -98,13 +98,13 @@ def _equal(left: Node, right: Node, log_base: Expr) -> bool | None:
                 return False
     except (MemoryError, RecursionError):
         raise
-    except Exception:  # sympy raises what it likes where an algorithm does not apply: that is no answer
+    except Exception:  # sympy raises arbitrary errors if an algorithm does not apply: the result is unknown
         return None
     return None
 
 
 def _steps(difference: Expr) -> Iterator[Expr]:
-    """The difference, reduced further and further; each form is looked at before the next is computed."""
+    """Yield the difference in more and more reduced forms; the caller tests each form before the next is computed."""
     if difference.has(sympy.Sum, sympy.Product, sympy.Integral, sympy.Limit):
         difference = difference.doit()
     yield difference
@@ -118,14 +118,14 @@ def _steps(difference: Expr) -> Iterator[Expr]:
 
 
 def _is_provably_nonzero(difference: Expr) -> bool:
-    """Whether the difference is certainly not zero at some point: its value is known there to many digits."""
+    """Return True if the difference is certainly nonzero at some point, by its value to many digits."""
     if difference.has(sympy.Sum, sympy.Product, sympy.Integral, sympy.Limit):
         return False
     names = sorted(difference.free_symbols, key=str)
     for values in _POINTS if names else ((),):
         point = {name: values[k % len(values)] + k // len(values) for k, name in enumerate(names)}
         value = difference.subs(point).evalf(_DIGITS, maxn=400)
-        # evalf marks what it could not get to the digits asked for with a lower precision
+        # evalf gives a lower precision to parts that it cannot compute to the requested digits
         known = value.is_number and value.is_finite and all(part._prec > 40 for part in value.atoms(sympy.Float))
         if known and value != 0:
             return True
@@ -133,9 +133,12 @@ def _is_provably_nonzero(difference: Expr) -> bool:
 
 
 def build_tree(node: Node, log_base: Expr = None) -> Expr:
-    """The sympy expression of a scalar tree. Raises Unbuildable.
+    """Return the sympy expression of a scalar tree.
 
     `log_base` is the base of a log that is written without one; None for e.
+
+    Raises:
+        UnsupportedTreeError: The tree has no sympy counterpart.
     """
     build = partial(build_tree, log_base=log_base)
     match node:
@@ -180,7 +183,7 @@ def _build_big(kind: str, body: Expr, var: str, low: Expr, high: Expr) -> Expr:
 
 
 def warm_up() -> None:
-    """Load what sympy loads late, before the first fork: every check would pay for it again."""
+    """Load the lazily imported parts of sympy before the first fork; otherwise every check would load them again."""
     x = sympy.Symbol("x", real=True)
     k = sympy.Dummy("k", integer=True)
     expressions = (

@@ -1,11 +1,11 @@
-"""The complexity gate: which pairs of trees a computer algebra system may be asked about at all.
+"""Size limits on the trees that are sent to the computer algebra system.
 
-A static look at our own trees, in time linear in their size: nothing is computed, so nothing can blow up here.
-What it refuses is `undecided` at once, by rules that are the same on every machine; the CPU limit behind it is
-for what such rules cannot foresee. It runs in the `decide` workers, which do not load sympy.
+The check is static and linear in the size of the trees: nothing is computed, so nothing can grow. A rejected pair is
+`undecided` at once, by rules that are the same on every machine; the CPU limit covers the costs that such rules
+cannot predict. It runs in the `decide` workers, which do not load sympy.
 
-Sums, integrals and limits are let through only in small standard forms: a computer algebra system has no bound on
-what it may try on the others, and an answer is expected to be evaluated.
+Sums, integrals and limits are admitted only in small standard forms: the cost of other forms in a computer algebra
+system has no bound, and answers are expected to be evaluated.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from deepcompress_verify.tree import Add, BigOp, Call, Const, Div, Mul, Neg, Nod
 
 MAX_NODES = 240
 MAX_BITS = 4096.0
-"""Of any number that would appear while the trees are built."""
+"""Maximum bits of any number that appears while the trees are built."""
 MAX_TERMS = 2_000
-"""After expanding every product and power."""
+"""Maximum terms after expanding every product and power."""
 MAX_DEGREE = 120
 MAX_RADICALS = 6
 MAX_SYMBOLS = 6
 MAX_BIGOP_NODES = 24
 MAX_BIGOP_TERMS = 100
 MAX_CAS_PAIRS = 8
-"""Pairs of one comparison (the elements of two sets, say) that may be put to the computer algebra system."""
+"""Maximum pairs of one comparison (for example the elements of two sets) sent to the computer algebra system."""
 
 KNOWN_CALLS = frozenset(
     {
@@ -41,12 +41,12 @@ _INTEGRABLE = frozenset({"sin", "cos", "exp", "ln", "log", "root", "abs"})
 
 
 class CasRejectionError(Exception):
-    """Why a tree is not for the computer algebra system."""
+    """A tree exceeds a limit; the message is the reason."""
 
 
 @dataclass(slots=True)
 class _Size:
-    """What is foreseen of a tree: bits of its value where it is a number, terms and degree when expanded."""
+    """Predicted size of a tree: bits of its numeric value, and terms and degree after expansion."""
 
     bits: float
     terms: float = 1.0
@@ -54,7 +54,7 @@ class _Size:
 
 
 def cas_rejection_reason(left: Node, right: Node) -> str | None:
-    """Why the computer algebra system is not asked about this pair; None where it may be."""
+    """Return the reason why this pair may not be sent to the computer algebra system, or None if it may."""
     try:
         nodes = radicals = 0
         symbols: set[str] = set()
@@ -84,7 +84,11 @@ def _is_radical(node: Node) -> bool:
 
 
 def _measure(node: Node) -> _Size:
-    """Foresee the size of `node`. Raises Refused."""
+    """Predict the size of `node`.
+
+    Raises:
+        CasRejectionError: The tree exceeds a limit.
+    """
     size = _foresee(node)
     if size.bits > MAX_BITS:
         raise CasRejectionError("a number of more than 4096 bits")
@@ -125,7 +129,7 @@ def _foresee(node: Node) -> _Size:
                 raise CasRejectionError(f"the function {name}")
             bits = max((_measure(arg).bits for arg in args), default=0.0)
             if name in _GROWING and all(not isinstance(part, Sym) for arg in args for part in walk(arg)):
-                # n! has about n*log2(n) bits, and the argument may have 2^bits for a value
+                # n! has about n*log2(n) bits, and the argument may be as large as 2^bits
                 bits = 2.0**bits * max(bits, 1.0) if bits < 16 else math.inf
             return _Size(bits)
         case BigOp():
@@ -170,7 +174,7 @@ def _integer_value(node: Node) -> int | None:
 
 
 def _measure_big_operator(node: BigOp) -> _Size:
-    """A sum, product, integral or limit in a small standard form."""
+    """Predict the size of a sum, product, integral or limit in a small standard form."""
     nodes = sum(1 for _ in walk(node))
     if nodes > MAX_BIGOP_NODES:
         raise CasRejectionError(f"a {_OPERATOR_NAMES[node.kind]} of {nodes} nodes")
@@ -196,7 +200,9 @@ def _measure_big_operator(node: BigOp) -> _Size:
 
 
 def _is_standard_form(node: Node, var: str, calls: frozenset[str]) -> bool:
-    """Rational in `var` of small degree, with powers `constant^linear` and `calls` of linear arguments."""
+    """Return True if `node` is rational in `var` of small degree, with `constant^linear` and `calls` of linear
+    arguments.
+    """
     if not _contains(node, var):
         return True
     match node:

@@ -1,7 +1,8 @@
-"""Gold answers and an extracted answer -> a verdict, or the marker that a computer algebra system is needed.
+"""Comparison of an extracted answer with its golds: a verdict, or the result that an oracle is needed.
 
-Cheapest first: the same text, plain rationals, then both trees and the tiers of compare/. Golds are read once and
-kept in a bounded cache; what is kept is a function of the gold alone, so a verdict never depends on the cache.
+The cheapest tiers run first: equal text, plain rationals, then both trees and the tiers of `compare/`. Golds are
+parsed once and kept in a bounded cache. A cache entry depends on the gold alone, so a verdict never depends on the
+cache.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ CACHED_GOLDS = 2_048
 
 @dataclass(frozen=True, slots=True)
 class OpenComparison:
-    """The exact tiers could not tell. Run `decide` again with an oracle in a bounded worker, or call it undecided."""
+    """The exact tiers cannot decide. Call `decide` again with an oracle in a bounded worker, or report `undecided`."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedGold:
-    """A gold answer, read once."""
+    """A gold answer and its parsed forms."""
 
     text: str
     stripped: str
@@ -57,7 +58,7 @@ def _gold(text: str) -> ParsedGold:
 
 
 def gold_error(gold: str) -> str | None:
-    """None where the gold can be read; else one line that says why it cannot."""
+    """Return None if the gold can be parsed, otherwise one line with the reason."""
     tree = _gold(gold).tree
     if isinstance(tree, Unreadable):
         return f"{tree.slug}: {tree.detail}" if tree.detail else tree.slug
@@ -67,10 +68,10 @@ def gold_error(gold: str) -> str | None:
 def decide(
     golds: tuple[str, ...], answer: str, *, restated_answer: str | None = None, oracle: Oracle | None = None
 ) -> Verdict | OpenComparison:
-    """Compare an answer with the golds (any one suffices). Pure; bounded by counted work; never raises.
+    """Compare an answer with the golds, of which any one suffices.
 
-    `restated_answer` is a second statement of the answer that must be right as well (see extract). With `oracle`
-    given the result is always a Verdict: a comparison that stays open is `undecided`.
+    Pure, and bounded by counted work. `restated_answer` is a second statement of the answer that must be correct as
+    well (see `extract`). With `oracle` the result is always a Verdict: a comparison that stays open is `undecided`.
     """
     verdict = _any_gold(golds, answer, oracle)
     if restated_answer is None or isinstance(verdict, OpenComparison) or not verdict.correct:
@@ -99,7 +100,7 @@ def _any_gold(golds: tuple[str, ...], answer: str, oracle: Oracle | None) -> Ver
     readable = [v for v in result if isinstance(v, OpenComparison) or v.status != "gold_unreadable"]
     if not readable:
         return result[0] if result else Verdict(False, "gold_unreadable", answer, "limit", "no gold was given")
-    # an open comparison with one alternative leaves the whole open
+    # if one alternative is open, the result is open
     for verdict in readable:
         if isinstance(verdict, OpenComparison) or verdict.status == "undecided":
             return verdict
@@ -184,8 +185,11 @@ def _judge(gold: Node, answer: Node, seed: bytes, oracle: Oracle | None) -> tupl
 
 
 def _other_readings(gold: ParsedGold, gold_tree: Node, answer: str, answer_tree: Node) -> list[tuple[Node, Node]]:
-    """Where one side is a list and the other is not, and a comma between digits may mean something else; and where
-    one side has a unit, and a letter of the other may be one."""
+    """Return further pairs of trees to compare if one side is ambiguous.
+
+    A comma between digits may separate items if only one side is a list. A letter may be a unit if only the other
+    side has a unit.
+    """
     several = (List, Set, Tuple)
     result = _with_plain_units(gold, gold_tree, answer, answer_tree)
     if isinstance(gold_tree, several) == isinstance(answer_tree, several):
@@ -204,7 +208,7 @@ def _other_readings(gold: ParsedGold, gold_tree: Node, answer: str, answer_tree:
 
 
 def _with_plain_units(gold: ParsedGold, gold_tree: Node, answer: str, answer_tree: Node) -> list[tuple[Node, Node]]:
-    """12 m where the other side has a unit: the letter may be one too."""
+    """Return the pair with the side without a unit parsed again, letters read as units: 12 m."""
     bare = answer_tree if has(gold_tree, Quantity) else gold_tree
     if has(gold_tree, Quantity) == has(answer_tree, Quantity) or not symbols(bare):
         return []
@@ -215,7 +219,7 @@ def _with_plain_units(gold: ParsedGold, gold_tree: Node, answer: str, answer_tre
 
 
 def _has_grouped_digits(text: str) -> bool:
-    """Is there a comma right between two digits?"""
+    """Return True if there is a comma directly between two digits."""
     position = text.find(",")
     while position > 0:
         if text[position - 1].isdigit() and text[position + 1 : position + 2].isdigit():

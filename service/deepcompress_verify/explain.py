@@ -1,8 +1,8 @@
-"""Why a verdict is what it is, for a person: both sides as they were read, and what each tier said.
+"""Explanation of a verdict for a person: both sides as parsed, and the result of each tier.
 
     print(render(explain(r"\\frac{3}{4}", "0.75")))
 
-Runs in the caller's process, as `verify` does.
+It runs in the caller's process, like `verify`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from deepcompress_verify.verdict import AnswerFormat, Check, Verdict
 from deepcompress_verify.verify import verify
 
 _MAX_OUTLINE = 60
-"""Lines of a tree that are drawn."""
+"""Maximum lines of an outline."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One side: its text and what it was read as."""
+    """One side: its text and its parsed tree."""
 
     text: str
     tree: Node | Unreadable
@@ -39,18 +39,18 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A verdict with everything that led to it."""
+    """A verdict with the steps that led to it."""
 
     verdict: Verdict
     golds: tuple[Reading, ...]
     answer: Reading | None
-    """None where no answer was found."""
+    """None if no answer was found."""
     trace: tuple[tuple[str, str], ...]
-    """(tier, what it said), in the order in which the tiers were asked; the last one decided."""
+    """(tier, result) in the order of the comparison; the last one decided."""
 
 
 class _TracingContext(ComparisonContext):
-    """Work that remembers every tier's say, not only the last."""
+    """A ComparisonContext that keeps the records of all tiers, not only the last."""
 
     def __init__(self) -> None:
         super().__init__(judge)
@@ -68,7 +68,7 @@ def explain(
     answer_format: AnswerFormat = "bare",
     truncated: bool = False,
 ) -> Explanation:
-    """The verdict of `verify` on the same arguments, explained."""
+    """Return the verdict of `verify` on the same arguments, with its explanation."""
     alternatives = (gold,) if isinstance(gold, str) else tuple(gold)
     verdict = verify(alternatives, response, answer_format=answer_format, truncated=truncated)
     result = prepare(Check(alternatives, response, answer_format, truncated), MAX_RESPONSE_CHARS)
@@ -110,7 +110,7 @@ def _tiers(gold: Reading, answer: Reading) -> Iterator[tuple[str, str]]:
 
 
 def render(explanation: Explanation) -> str:
-    """The explanation as plain text for a terminal."""
+    """Return the explanation as plain text for a terminal."""
     lines: list[str] = []
     for number, side in enumerate(explanation.golds, 1):
         lines += _side("gold" if len(explanation.golds) == 1 else f"gold {number}", side)
@@ -133,7 +133,7 @@ def _side(name: str, side: Reading) -> list[str]:
 
 
 def outline(tree: Node) -> list[str]:
-    """The tree with one node a line; a large one is cut."""
+    """Return the tree with one node per line; a large tree is cut."""
     lines = list(_outlined(tree, "", "", 0))
     if len(lines) > _MAX_OUTLINE:
         return [*lines[:_MAX_OUTLINE], f"… and {len(lines) - _MAX_OUTLINE} more"]
@@ -173,6 +173,6 @@ def _plain(value: object) -> str:
 
 
 def _cut(text: str, limit: int = 200) -> str:
-    """`text` on one line without control characters (they could drive the terminal), cut at `limit`."""
+    """Return `text` on one line without control characters (they could control the terminal), cut at `limit`."""
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
     return "".join(c if c.isprintable() else "␤" if c == "\n" else "�" for c in cut)

@@ -1,7 +1,7 @@
-"""Finding the answer in a response: linear in the text, fast on megabytes, safe to run in the API process.
+"""Extraction of the answer from a response: linear in the text, fast on megabytes, safe in the API process.
 
-Nothing here reads mathematics and nothing backtracks: str.find, str.rfind and counting braces. What counts as the
-answer in each format, and what may contradict it, is told with examples in docs/judgement.md.
+This module parses no mathematics and never backtracks: it uses str.find, str.rfind and brace counting.
+docs/judgement.md defines the answer of each format, and the text that may contradict it, with examples.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from deepcompress_verify.phrases import find_closing_answer, find_restated_answe
 from deepcompress_verify.verdict import AnswerFormat, Status, Verdict
 
 MAX_RESPONSE_CHARS = 16 * 1024 * 1024
-"""Default limit on a response's length; a longer one is unreadable (too_long)."""
+"""Default maximum length of a response; longer ones are unreadable (too_long)."""
 
 _BOX = "\\boxed"
 _FBOX = "\\fbox"
 _THOUGHT = "</think>"
 _MAX_JOINED = 32
-"""Boxes side by side that are read as one answer."""
+"""Maximum adjacent boxes that form one answer."""
 _GAP = 64
-"""Characters that may stand between two boxes side by side."""
+"""Maximum characters between two adjacent boxes."""
 _MAX_TRIES = 8
-"""Incomplete boxes that are tried from the end one by one before one pass over the whole text."""
+"""Incomplete boxes tried one by one from the end, before one pass over the entire text."""
 _CONNECTORS = (
     "\\text{and}", "\\text{ and }", "\\text{ and}", "\\text{or}", "\\text{ or }", "\\qquad", "\\quad", "and", "or",
     "\\(", "\\)", "\\[", "\\]", "\\,", "\\;", "\\ ", "\\&",
@@ -32,14 +32,14 @@ _CONNECTORS = (
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """What was found. Either `verdict` is set (nothing left to compare), or `answer` is."""
+    """The result of extraction. Either `verdict` is set (nothing is left to compare), or `answer` is."""
 
     answer: str | None
-    """The answer's text."""
+    """The text of the answer."""
     restated_answer: str | None = None
-    """A second final statement that must be right as well: a closing phrase after the last box."""
+    """A closing phrase after the last box; it must be correct as well."""
     verdict: Verdict | None = None
-    """Set where extraction alone decides: no_answer, unreadable, wrong (one_boxed)."""
+    """Set if extraction alone decides: no_answer, unreadable, wrong (one_boxed)."""
 
 
 def extract(
@@ -49,7 +49,7 @@ def extract(
     *,
     max_chars: int = MAX_RESPONSE_CHARS,
 ) -> Extraction:
-    """Find the answer of a response. Pure, total, linear."""
+    """Extract the answer of a response. Pure, total, and linear in the text."""
     if len(response) > max_chars:
         return _none("unreadable", f"too_long: {len(response)} characters, the limit is {max_chars}")
     start = _after_thinking(response)
@@ -75,8 +75,8 @@ def extract(
 
 
 def _after_thinking(response: str) -> int:
-    """Where the text after the last `</think>` begins; 0 where there is none."""
-    # one character is found many times faster than a word, and most responses hold few of it
+    """Return the index after the last `</think>`, or 0 if there is none."""
+    # searching one character is many times faster than a word, and most responses contain few of them
     position = response.rfind("<")
     for _ in range(64):
         if position < 0:
@@ -89,7 +89,7 @@ def _after_thinking(response: str) -> int:
 
 
 def boxes_of_gold(gold: str) -> str:
-    """A gold given as a solution text stands for its boxes; any other stands for itself."""
+    """Return the content of the boxes of a gold that is a solution text; return any other gold unchanged."""
     if _BOX not in gold:
         return gold
     span = _last_box(gold, 0)
@@ -103,11 +103,11 @@ def _none(status: Status, reason: str) -> Extraction:
 
 
 Span = tuple[int, int, int]
-"""Where a box begins, where its content begins, and where its closing brace is."""
+"""Indices of a box: its beginning, the beginning of its content, its closing brace."""
 
 
 def _last_box(text: str, start: int) -> Span | None:
-    """The last complete box that is neither in a comment nor, where another exists, in a fenced code block."""
+    """Return the last complete box outside comments, preferably outside fenced code blocks."""
     fences: list[int] | None = None
     fenced: Span | None = None
     end = len(text)
@@ -136,7 +136,7 @@ def _last_box(text: str, start: int) -> Span | None:
 
 
 def _fences(text: str, start: int) -> list[int]:
-    """Where fenced code blocks open and close, in turn; a fence that never closes is none."""
+    """Return the indices of the marks of fenced code blocks, alternately open and close; an unclosed one is left out."""
     if text.find("`", start) < 0:
         return []
     positions: list[int] = []
@@ -148,7 +148,7 @@ def _fences(text: str, start: int) -> list[int]:
 
 
 def _span(text: str, position: int) -> Span | None:
-    """The box at `position`, if it is complete."""
+    """Return the box at `position`, or None if it is incomplete."""
     open_at = position + (len(_FBOX) if text.startswith(_FBOX, position) else len(_BOX))
     while open_at < len(text) and text[open_at] in " \n":
         open_at += 1
@@ -169,7 +169,7 @@ def _span(text: str, position: int) -> Span | None:
 
 
 def _last_complete(text: str, start: int) -> Span | None:
-    """One pass with a stack: the complete box that begins last. For texts with many incomplete boxes."""
+    """Return the complete box that begins last, in one pass with a stack. For texts with many incomplete boxes."""
     best: Span | None = None
     stack: list[int] = []
     here = text.find(_BOX, start)
@@ -196,9 +196,9 @@ def _last_complete(text: str, start: int) -> Span | None:
 
 
 def _commented(text: str, position: int, start: int) -> bool:
-    """Does an unescaped % that begins a LaTeX comment stand before the box on its line?
+    """Return True if an unescaped % before the box, on its line, begins a LaTeX comment.
 
-    A % right after a number is a percent sign in prose, not a comment.
+    A % directly after a number is a percent sign in prose, not a comment.
     """
     line = text.rfind("\n", max(start, position - 4096), position) + 1
     sign = text.find("%", max(line, start), position)
@@ -213,7 +213,7 @@ def _commented(text: str, position: int, start: int) -> bool:
 
 
 def _joined(text: str, start: int, span: Span, loose: bool = False) -> str:
-    """The content of the box, or of all boxes that stand side by side with it, as one list."""
+    """Return the content of the box, or of all adjacent boxes, as one list."""
     position, begin, end = span
     parts = [text[begin:end]]
     labels = [""]
@@ -245,7 +245,7 @@ def _joined(text: str, start: int, span: Span, loose: bool = False) -> str:
 
 
 def _connects(gap: str, loose: bool) -> str | None:
-    """None where the gap separates two statements; else the label ("x_2") that ends it, or ""."""
+    """Return None if the gap separates two statements, otherwise the label ("x_2") at its end, or ""."""
     if "\n\n" in gap or "\\boxed" in gap:
         return None
     rest = gap.replace("\\text{and}", " ")
@@ -269,7 +269,7 @@ def _connects(gap: str, loose: bool) -> str | None:
 
 
 def _label_before(text: str) -> str:
-    """The name before an equals sign at the end of the text: "... y_1 = " -> "y_1"."""
+    """Return the name before an equals sign at the end of the text: "... y_1 = " -> "y_1"."""
     text = text.rstrip()
     if not text.endswith("="):
         return ""

@@ -1,12 +1,11 @@
-"""The messages between the pool and its workers: length-prefixed JSON, never pickle.
+"""Messages between the pool and its workers: length-prefixed JSON, never pickle.
 
-What crosses is data that a model may have written. JSON can only ever come out as strings, numbers and lists,
-so a message cannot carry code in either direction: a worker that was somehow taken over can send back wrong
-verdicts, and nothing else.
+Messages may contain text written by a model. JSON decodes only to strings, numbers and lists, so a message cannot
+carry code in either direction: a compromised worker can return wrong verdicts and nothing else.
 
-A request is ``[chunk, [[gold alternatives, [[answer, also], ...]], ...]]``: the answers of one gold travel together,
-so that a worker reads each gold once. An answer is ``[chunk, first, rows, peak_kib]``: the rows for the items
-``first, first + 1, ...`` of the chunk, and the worker's peak memory.
+A request is ``[chunk, [[gold alternatives, [[answer, restated answer], ...]], ...]]``. The answers of one gold are
+grouped, so that a worker parses each gold once. A response is ``[chunk, first, rows, peak_kib]``: the rows of the
+items ``first, first + 1, ...`` of the chunk, and the worker's peak memory.
 """
 
 from __future__ import annotations
@@ -20,32 +19,34 @@ import orjson
 
 HEADER = struct.Struct("<I")
 HEARTBEAT = struct.Struct("<II")
-"""The heartbeat that a worker keeps in memory shared with the pool: (chunk, 1 + index of the item in hand, or 0)."""
+"""Heartbeat in memory shared by worker and pool: (chunk, 1 + index of the current item, or 0 between items)."""
 
 MAX_FRAME = 256 * 1024 * 1024
+"""Maximum length of a message in bytes."""
 
 Pair = tuple[tuple[str, ...], str | None, str | None]
-"""(gold alternatives, answer, also) to compare; without an answer, only whether the gold can be read is asked."""
+"""(gold alternatives, answer, restated answer). If the answer is None, only the gold is parsed."""
 
 Row = tuple[str, str, str, float]
-"""(status, decided_by, reason, cpu_ms) of one item; status is 'needs_cas' where the cheap tiers could not say."""
+"""(status, decided_by, reason, cpu_ms) of one item; status is 'needs_cas' if the exact tiers cannot decide."""
 
 NEEDS_CAS = "needs_cas"
 READABLE = "readable"
-"""Of an item without an answer: its gold can be read."""
+"""Status of an item without an answer: the gold can be parsed."""
 
 
 class FrameError(ConnectionError):
-    """The other end closed, or sent something that is not a frame."""
+    """The peer closed the connection, or sent data that is not a frame."""
 
 
-def encode(message: Any) -> bytes:
+def encode(message: object) -> bytes:
+    """Return the message as a frame: its length (4 bytes, little-endian), then JSON."""
     body = orjson.dumps(message)
     return HEADER.pack(len(body)) + body
 
 
 def encode_request(chunk: int, pairs: Iterable[Pair]) -> bytes:
-    """A request for `pairs` in their order; neighbours with one gold share it."""
+    """Return a request for `pairs` in their order; neighbours with the same gold share it."""
     groups: list[tuple[tuple[str, ...], list[tuple[str | None, str | None]]]] = []
     for gold, answer, restated_answer in pairs:
         if groups and groups[-1][0] == gold:
@@ -56,6 +57,11 @@ def encode_request(chunk: int, pairs: Iterable[Pair]) -> bytes:
 
 
 def body_length(header: bytes) -> int:
+    """Return the length of the body in bytes.
+
+    Raises:
+        FrameError: The frame is larger than `MAX_FRAME`.
+    """
     (length,) = HEADER.unpack(header)
     if length > MAX_FRAME:
         raise FrameError("a frame over the size limit")
@@ -63,7 +69,11 @@ def body_length(header: bytes) -> int:
 
 
 def read_frame(sock: socket.socket) -> Any:
-    """The next message from a blocking socket. Raises FrameError when the other end is gone."""
+    """Read the next message from a blocking socket.
+
+    Raises:
+        FrameError: The peer closed the connection, or the frame is too large.
+    """
     return orjson.loads(_read_exactly(sock, body_length(_read_exactly(sock, HEADER.size))))
 
 

@@ -1,7 +1,7 @@
-"""From a check to the short strings that must be compared, and back to a verdict: what pool and library share.
+"""Conversion of a check to the short strings to compare, and of the result to a verdict; shared by pool and library.
 
-Runs in the process of the caller, in time linear in the text. What it gives can be encoded as UTF-8: a response
-may hold lone surrogates (a JSON escape can carry them), and those would fail any message they are put in.
+It runs in the process of the caller, in time linear in the text. Its output can be encoded as UTF-8: a response may
+contain lone surrogates (through JSON escapes), which would break every message that contains them.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from deepcompress_verify.verdict import Check, Status, Verdict, shown
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What is left of a check once the answer is found."""
+    """A check after extraction."""
 
     gold: tuple[str, ...]
     answer: str | None
-    """None where nothing is to be compared; then `verdict` says why."""
+    """None if there is nothing to compare; `extraction_verdict` is then set."""
     restated_answer: str | None
-    """A second closing statement of the response, which must be right as well."""
+    """A second closing statement of the response, which must be correct as well."""
     extraction_verdict: Verdict | None
-    """What extraction says alone; it holds unless the gold answer cannot be read."""
+    """The verdict if extraction alone decides; it holds unless the gold is unreadable."""
 
 
 def prepare(check: Check, max_chars: int) -> Prepared:
-    """Find the answer in `check.response`; a response over `max_chars` is unreadable."""
+    """Extract the answer of `check.response`; a response of more than `max_chars` characters is unreadable."""
     result = extract(check.response, check.answer_format, check.truncated, max_chars=max_chars)
     gold = check.gold
     for text in gold:
@@ -43,7 +43,7 @@ def prepare(check: Check, max_chars: int) -> Prepared:
         return Prepared(gold, None, None, verdict)
     assert result.answer is not None
     if len(result.answer) > MAX_CHARS:
-        # The reader would refuse it as well; told here, it does not travel to a worker first.
+        # The reader would reject it as well; rejecting it here avoids sending it to a worker.
         reason = f"the answer cannot be read: too_long {len(result.answer)} characters, {MAX_CHARS} are read"
         verdict = Verdict(False, "unreadable", shown(encodable(result.answer)), "limit", reason)
         return Prepared(gold, None, None, verdict)
@@ -52,7 +52,7 @@ def prepare(check: Check, max_chars: int) -> Prepared:
 
 
 def conclude(answer: str | None, extraction_verdict: Verdict | None, row: Row) -> Verdict:
-    """The verdict, from what a worker said of the pair; `extraction_verdict` is what extraction had to say alone."""
+    """Return the verdict from a worker's row; `extraction_verdict` is the verdict of extraction alone, if any."""
     if extraction_verdict is not None:
         if row[0] == READABLE:
             return extraction_verdict
@@ -64,7 +64,7 @@ def conclude(answer: str | None, extraction_verdict: Verdict | None, row: Row) -
 
 
 def encodable(text: str) -> str:
-    """`text` with every lone surrogate replaced by U+FFFD, which no reader takes for anything."""
+    """Return `text` with every lone surrogate replaced by U+FFFD, which the parser rejects."""
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,4 +1,4 @@
-"""Our own tiers on one pair, with the complexity gate at their end: what a `decide` worker and the library call."""
+"""The exact tiers on one pair, followed by the admission check for the computer algebra system."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from deepcompress_verify.tree import Node
 
 
 class CasAdmission:
-    """Stands where the computer algebra system would, to learn whether it may be asked."""
+    """An oracle that answers nothing. It records whether the computer algebra system may be asked."""
 
     def __init__(self) -> None:
         self._admitted_pairs = 0
@@ -17,9 +17,11 @@ class CasAdmission:
 
     @property
     def admitted(self) -> bool:
+        """True if at least one pair may be sent, and not more than `MAX_CAS_PAIRS`."""
         return 0 < self._admitted_pairs <= MAX_CAS_PAIRS
 
     def __call__(self, left: Node, right: Node) -> bool | None:
+        """Record whether this pair may be sent to the computer algebra system. Always return None."""
         reason = cas_rejection_reason(left, right)
         if reason is None:
             self._admitted_pairs += 1
@@ -29,9 +31,10 @@ class CasAdmission:
 
 
 def decide_pair(gold: tuple[str, ...], answer: str | None, restated_answer: str | None) -> tuple[str, str, str]:
-    """(status, decided_by, reason); NEEDS_CAS where only the computer algebra system can tell, and may be asked.
+    """Return (status, decided_by, reason) of one pair.
 
-    Without an answer, only whether a gold can be read is asked: `READABLE` or gold_unreadable.
+    The status is `NEEDS_CAS` if only the computer algebra system can decide and it may be asked. If `answer` is None,
+    only the gold is parsed: the status is `READABLE` or `gold_unreadable`.
     """
     if answer is None:
         problems = [gold_error(alternative) for alternative in gold] or ["no gold was given"]

@@ -1,4 +1,4 @@
-"""What waits for the workers: batches cut into chunks of items, and lanes in which parties and batches take turns."""
+"""Queues of the verification pool: batches are cut into chunks of items; tenants and batches take turns."""
 
 from __future__ import annotations
 
@@ -13,43 +13,51 @@ from deepcompress_verify.verdict import Verdict
 
 @dataclass(slots=True, eq=False)
 class Item:
-    """One distinct comparison of a batch and the places that wait for it."""
+    """One distinct comparison of a batch, and the indices of the checks that share it."""
 
     pair: Pair
     indices: list[int]
     extraction_verdict: Verdict | None
-    """Without an answer to compare: the verdict if the gold can be read."""
+    """If there is no answer to compare: the verdict unless the gold is unreadable."""
     crashes: int = 0
-    """Workers that died with it in hand, for no limit that it passed."""
+    """Workers that crashed on this item without hitting one of its limits."""
     row: Row | None = None
-    """What was decided, once it is."""
+    """The result, once there is one."""
 
 
 @dataclass(slots=True, eq=False)
 class CheckBatch:
+    """The checks of one `verify_many` call."""
+
     verdicts: list[Verdict | None]
+    """One per check, in order; None while it is open."""
     budget_s: float
+    """CPU seconds for the computer algebra system."""
     done: asyncio.Future[None]
     tenant: str = ""
-    """Whose it is: parties take turns, whatever the number of their batches."""
+    """Unit of fair scheduling: tenants take turns, independent of their number of batches."""
     open_items: int = 0
     all_enqueued: bool = False
-    """All of its texts have been searched: it is done when nothing is open."""
+    """All answers are extracted and enqueued: the batch is done when no item is open."""
     closed: bool = False
+    """The caller has returned; remaining chunks are dropped."""
     spent_s: float = 0.0
-    """CPU time in the computer algebra system, and the budgets of items that were stopped."""
+    """CPU seconds in the computer algebra system, plus the budgets of items that were stopped."""
     queues: dict[Role, deque[Chunk]] = field(default_factory=lambda: {"decide": deque(), "cas": deque()})
 
 
 @dataclass(slots=True, eq=False)
 class Chunk:
+    """Items of one batch that are sent to a worker in one message."""
+
     batch: CheckBatch
     items: list[Item]
     attempts: int = 0
+    """Runs that ended without any result."""
 
 
 class WorkQueue:
-    """The chunks that wait for one role, taken in turns over the parties, and over the batches of each."""
+    """Chunks waiting for one role, taken round-robin over tenants, and over the batches of each tenant."""
 
     def __init__(self, role: Role) -> None:
         self.role = role
@@ -57,6 +65,7 @@ class WorkQueue:
         self._waiting = asyncio.Semaphore(0)
 
     def put(self, chunk: Chunk, first: bool = False) -> None:
+        """Add a chunk at the end of its batch, or at the front with `first`."""
         chunks = chunk.batch.queues[self.role]
         if not chunks:
             self._turns.setdefault(chunk.batch.tenant, deque()).append(chunk.batch)
@@ -64,6 +73,7 @@ class WorkQueue:
         self._waiting.release()
 
     async def take(self) -> Chunk:
+        """Wait for a chunk and return it; its tenant moves to the end of the round."""
         await self._waiting.acquire()
         tenant, batches = self._turns.popitem(last=False)
         batch = batches.popleft()
