@@ -9,15 +9,15 @@ It imports no HTTP, reward or difficulty code. Text written by a model is only p
 nothing evaluates it.
 """
 
-from deepcompress_verify.pool import PoolBusy, PoolClosed, PoolStats, VerifierPool
+from deepcompress_verify.pool import PoolBusyError, PoolClosedError, PoolStats, VerifierPool
 from deepcompress_verify.verdict import AnswerFormat, Check, Status, Verdict
 from deepcompress_verify.verify import verify
 
 __all__ = [
     "AnswerFormat",
     "Check",
-    "PoolBusy",
-    "PoolClosed",
+    "PoolBusyError",
+    "PoolClosedError",
     "PoolStats",
     "Status",
     "Verdict",

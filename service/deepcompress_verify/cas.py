@@ -1,11 +1,11 @@
-"""The computer algebra tier: asks sympy whether two of our trees are equal. Runs in a `cas` worker only.
+"""The computer algebra tier: asks sympy whether two trees are equal. Runs in a `cas` worker only.
 
-sympy objects are built from our tree, node by node, out of Python integers and the classes named below. No string
-is ever given to sympify, parse_expr, parse_latex or lambdify, and no name in a text can reach an attribute: the
-only text that sympy sees is the name of a Symbol. The gate has looked at both trees before; here the CPU and
-memory limits of the worker are what ends the rest.
+sympy objects are built from the expression tree, node by node, from Python integers and the classes named below. No
+string is passed to sympify, parse_expr, parse_latex or lambdify, and no name in a text can reach an attribute: the
+only text that sympy receives is the name of a Symbol. `cas_limits` has checked both trees before; the CPU and memory
+limits of the worker cover the rest.
 
-It answers True only with a proof (the difference reduces to zero), False only where the difference has a numerical
+The result is True only with a proof (the difference reduces to zero), False only if the difference has a numeric
 value known to many digits, and None otherwise.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import sympy
@@ -20,6 +21,8 @@ import sympy
 from deepcompress_verify.cas_limits import cas_rejection_reason
 from deepcompress_verify.decide import OpenComparison, decide
 from deepcompress_verify.tree import Add, BigOp, Call, Const, Div, Mul, Neg, Node, Num, Pow, Sym, walk
+
+_precision_bits = attrgetter("_prec")  # sympy has no public accessor
 
 Expr = Any
 """A sympy expression (sympy has no types of its own)."""
@@ -126,7 +129,11 @@ def _is_provably_nonzero(difference: Expr) -> bool:
         point = {name: values[k % len(values)] + k // len(values) for k, name in enumerate(names)}
         value = difference.subs(point).evalf(_DIGITS, maxn=400)
         # evalf gives a lower precision to parts that it cannot compute to the requested digits
-        known = value.is_number and value.is_finite and all(part._prec > 40 for part in value.atoms(sympy.Float))
+        known = (
+            value.is_number
+            and value.is_finite
+            and all(_precision_bits(part) > 40 for part in value.atoms(sympy.Float))
+        )
         if known and value != 0:
             return True
     return False

@@ -35,7 +35,7 @@ CACHED_GOLDS = 2_048
 
 @dataclass(frozen=True, slots=True)
 class OpenComparison:
-    """The exact tiers cannot decide. Call `decide` again with an oracle in a bounded worker, or report `undecided`."""
+    """The exact tiers cannot decide. Call `decide` with an oracle in a bounded worker, or report `undecided`."""
 
     reason: str
 

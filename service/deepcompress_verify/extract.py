@@ -136,7 +136,7 @@ def _last_box(text: str, start: int) -> Span | None:
 
 
 def _fences(text: str, start: int) -> list[int]:
-    """Return the indices of the marks of fenced code blocks, alternately open and close; an unclosed one is left out."""
+    """Return the indices where fenced code blocks open and close, alternately, without an unclosed one."""
     if text.find("`", start) < 0:
         return []
     positions: list[int] = []
@@ -155,33 +155,33 @@ def _span(text: str, position: int) -> Span | None:
     if open_at >= len(text) or text[open_at] != "{":
         return None
     begin = open_at + 1
-    depth, here = 1, begin
+    depth, offset = 1, begin
     while True:
-        close = text.find("}", here)
+        close = text.find("}", offset)
         if close < 0:
             return None
-        depth += text.count("{", here, close) - text.count("\\{", here, close)
+        depth += text.count("{", offset, close) - text.count("\\{", offset, close)
         if text[close - 1] != "\\" or text[close - 2 : close] == "\\\\":
             depth -= 1
             if depth == 0:
                 return position, begin, close
-        here = close + 1
+        offset = close + 1
 
 
 def _last_complete(text: str, start: int) -> Span | None:
     """Return the complete box that begins last, in one pass with a stack. For texts with many incomplete boxes."""
     best: Span | None = None
     stack: list[int] = []
-    here = text.find(_BOX, start)
-    here = start if here < 0 else here
+    offset = text.find(_BOX, start)
+    offset = start if offset < 0 else offset
     while True:
-        opened, closed = text.find("{", here), text.find("}", here)
+        opened, closed = text.find("{", offset), text.find("}", offset)
         if closed < 0:
             return best
         if 0 <= opened < closed:
             if text[opened - 1 : opened] != "\\":
                 stack.append(opened)
-            here = opened + 1
+            offset = opened + 1
             continue
         if text[closed - 1] != "\\" and stack:
             opened = stack.pop()
@@ -192,7 +192,7 @@ def _last_complete(text: str, start: int) -> Span | None:
                 and not _commented(text, position, start)
             ):
                 best = (position, opened + 1, closed)
-        here = closed + 1
+        offset = closed + 1
 
 
 def _commented(text: str, position: int, start: int) -> bool:

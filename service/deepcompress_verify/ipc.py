@@ -13,13 +13,16 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 
 HEADER = struct.Struct("<I")
 HEARTBEAT = struct.Struct("<II")
 """Heartbeat in memory shared by worker and pool: (chunk, 1 + index of the current item, or 0 between items)."""
+
+Json: TypeAlias = Any
+"""Decoded JSON."""
 
 MAX_FRAME = 256 * 1024 * 1024
 """Maximum length of a message in bytes."""
@@ -68,7 +71,7 @@ def body_length(header: bytes) -> int:
     return int(length)
 
 
-def read_frame(sock: socket.socket) -> Any:
+def read_frame(sock: socket.socket) -> Json:
     """Read the next message from a blocking socket.
 
     Raises:

@@ -13,7 +13,7 @@ Guarantees:
   over the time spent in the computer algebra system. Wall-clock limits only detect hangs, and are generous.
 - Tenants (runs) take turns, and so do the calls of each tenant, one chunk at a time. Neither a large batch nor a run
   with many requests delays the others.
-- The queue is bounded: above the bound `PoolBusy` is raised.
+- The queue is bounded: above the bound `PoolBusyError` is raised.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ import signal
 import time
 from collections.abc import Coroutine, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
-from deepcompress_verify.ipc import HEADER, NEEDS_CAS, FrameError, Row, body_length, encode_request
+from deepcompress_verify.ipc import HEADER, NEEDS_CAS, FrameError, Json, Row, body_length, encode_request
 from deepcompress_verify.prepare import conclude, prepare
 from deepcompress_verify.process import DECIDER, Role, WorkerLimits, WorkerProcess
 from deepcompress_verify.verdict import Check, Verdict
@@ -49,11 +48,11 @@ _MAX_ATTEMPTS = 3
 """Attempts to run a chunk, or to start a worker, if no single item can be identified as the cause."""
 
 
-class PoolBusy(Exception):
+class PoolBusyError(Exception):
     """The queue is full. Nothing was checked; retry later."""
 
 
-class PoolClosed(Exception):
+class PoolClosedError(Exception):
     """The pool is not running, or its workers cannot be started."""
 
 
@@ -127,7 +126,7 @@ class VerifierPool:
         - `batch_budget_s`: CPU seconds in the computer algebra system for all checks of one call.
         - `memory_bytes`: address space of one worker.
         - `max_text_chars`: longer responses get status `unreadable`.
-        - `max_queued`: number of checks in progress above which `PoolBusy` is raised.
+        - `max_queued`: number of checks in progress above which `PoolBusyError` is raised.
         - `decider`: `module:function` that a `decide` worker calls for each pair.
         """
         self.workers = workers
@@ -157,7 +156,7 @@ class VerifierPool:
         """Start the workers, and return when all `decide` workers are ready.
 
         Raises:
-            PoolClosed: The workers cannot be started.
+            PoolClosedError: The workers cannot be started.
         """
         if self._running:
             return
@@ -170,7 +169,7 @@ class VerifierPool:
             await asyncio.gather(*(self._launch(slot) for slot in first))
         except (OSError, TimeoutError) as error:
             await self.close()
-            raise PoolClosed(f"the verification workers do not start: {error}") from error
+            raise PoolClosedError(f"the verification workers do not start: {error}") from error
         for slot in self._slots:
             self._spawn(self._run_slot(slot))
         self._spawn(self._watch())
@@ -225,13 +224,13 @@ class VerifierPool:
         text content raises an error.
 
         Raises:
-            PoolBusy: Too many checks are queued. Nothing was checked.
-            PoolClosed: The pool is not running. Nothing was checked.
+            PoolBusyError: Too many checks are queued. Nothing was checked.
+            PoolClosedError: The pool is not running. Nothing was checked.
         """
         if not self._running:
-            raise PoolClosed("the verification pool is not running")
+            raise PoolClosedError("the verification pool is not running")
         if self._queued and self._queued + len(checks) > self.max_queued:
-            raise PoolBusy(f"{self._queued} checks are waiting")
+            raise PoolBusyError(f"{self._queued} checks are waiting")
         batch = CheckBatch(
             verdicts=[None] * len(checks),
             budget_s=self.batch_budget_s if budget_s is None else budget_s,
@@ -375,7 +374,7 @@ class VerifierPool:
             self._discard(slot)
 
     def _handle_worker_exit(self, slot: _Slot, chunk: Chunk, number: int, received: int) -> None:
-        """Handle a worker that ended during `chunk`: assign the failure to the current item, and requeue the others."""
+        """Handle a worker that ended during `chunk`: blame the current item, and requeue the others."""
         assert slot.process
         self._peak_bytes = max(self._peak_bytes, slot.process.peak_bytes)
         at, index = slot.process.heartbeat()
@@ -499,7 +498,7 @@ class VerifierPool:
         task.add_done_callback(self._tasks.discard)
 
 
-async def _receive(reader: asyncio.StreamReader) -> Any:
+async def _receive(reader: asyncio.StreamReader) -> Json:
     """Read one message from a worker."""
     header = await reader.readexactly(HEADER.size)
     return orjson.loads(await reader.readexactly(body_length(header)))

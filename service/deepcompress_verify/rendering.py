@@ -1,13 +1,13 @@
-"""A tree as mathematics on a terminal: fractions stacked, roots roofed, matrices in tall brackets.
+"""Rendering of a tree as two-dimensional mathematics in a terminal: fractions, roots, matrices in tall brackets.
 
-    picture(read(r"\\frac{1+\\sqrt{5}}{2}"))
+    render_tree(read(r"\\frac{1+\\sqrt{5}}{2}"))
 
          ___
     1 + √ 5
     ────────
        2
 
-Only looks at the tree. A tree too large to be worth drawing gives None; the caller then has the one-line form.
+A tree that is too large gives None; the caller then uses the one-line form.
 """
 
 from __future__ import annotations
@@ -80,12 +80,12 @@ _TALL = {
 }  # fmt: skip
 
 _SUM, _PRODUCT, _POWER, _ATOM = 1, 2, 3, 4
-"""How tightly a drawing holds together; a looser one inside a tighter one gets parentheses."""
+"""Binding strength of a block; a weaker block inside a stronger one gets parentheses."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Lines of equal width; `base` is the index of the line that the writing runs along."""
+    """Lines of equal width; `base` is the index of the base line."""
 
     lines: tuple[str, ...]
     base: int = 0
@@ -93,11 +93,12 @@ class Block:
 
     @property
     def width(self) -> int:
+        """Width in characters."""
         return len(self.lines[0])
 
 
 def render_tree(node: Node) -> str | None:
-    """The drawing, lines joined; None for a tree too large to be worth it."""
+    """Return the rendering, lines joined; None for a tree that is too large."""
     if sum(1 for _ in walk(node)) > MAX_DRAWN_NODES:
         return None
     return "\n".join(line.rstrip() for line in _draw(node).lines)
@@ -108,7 +109,7 @@ def _word(text: str, tightness: int = _ATOM) -> Block:
 
 
 def _row(blocks: Sequence[Block], tightness: int = _ATOM) -> Block:
-    """Side by side on one base line."""
+    """Join blocks side by side on one base line."""
     above = max(block.base for block in blocks)
     below = max(len(block.lines) - block.base for block in blocks)
     lines = []
@@ -122,7 +123,7 @@ def _row(blocks: Sequence[Block], tightness: int = _ATOM) -> Block:
 
 
 def _stack(blocks: Sequence[Block], base: int, tightness: int = _ATOM) -> Block:
-    """One above the other, centred; the base line is that of block number `base`."""
+    """Stack blocks, centred; the base line is that of block number `base`."""
     width = max(block.width for block in blocks)
     lines = [line.center(width) for block in blocks for line in block.lines]
     above = sum(len(block.lines) for block in blocks[:base])
@@ -130,7 +131,7 @@ def _stack(blocks: Sequence[Block], base: int, tightness: int = _ATOM) -> Block:
 
 
 def _between(left: str, block: Block, right: str) -> Block:
-    """In brackets as tall as the block; "" draws none."""
+    """Put a block between brackets of its height; "" means no bracket."""
     sides = [_bracket(left, block), block, _bracket(right, block)]
     return _row([side for side in sides if side.width])
 
@@ -307,7 +308,7 @@ def _wordy(node: Node) -> bool:
 def _over(top: Block, bottom: Block) -> Block:
     width = max(top.width, bottom.width)
     if len(top.lines) > 1 or len(bottom.lines) > 1:
-        width += 2  # so that the outer bar of a nested fraction is the longer one
+        width += 2  # the outer bar of a nested fraction is longer
     return _stack([top, _word("─" * width), bottom], 1, _POWER)
 
 

@@ -15,7 +15,7 @@ from random import Random
 
 import pytest
 
-from deepcompress_verify import Check, PoolBusy, PoolClosed, Verdict, VerifierPool
+from deepcompress_verify import Check, PoolBusyError, PoolClosedError, Verdict, VerifierPool
 
 ROOT = Path(__file__).parents[2]
 
@@ -235,7 +235,7 @@ def test_the_queue_is_bounded() -> None:
     async def work(pool: VerifierPool) -> None:
         first = asyncio.create_task(pool.verify_many([box("slow", str(number)) for number in range(9)]))
         await asyncio.sleep(0.05)
-        with pytest.raises(PoolBusy):
+        with pytest.raises(PoolBusyError):
             await pool.verify_many([box("1")] * 3)
         await first
         assert (await pool.verify_many([box("1")] * 20))[0].correct
@@ -244,13 +244,13 @@ def test_the_queue_is_bounded() -> None:
 
 
 def test_a_pool_that_does_not_run_says_so() -> None:
-    with pytest.raises(PoolClosed):
+    with pytest.raises(PoolClosedError):
         asyncio.run(VerifierPool().verify_many([box("1")]))
 
 
 def test_workers_that_cannot_start_are_an_error_at_start() -> None:
     async def main() -> None:
-        with pytest.raises(PoolClosed):
+        with pytest.raises(PoolClosedError):
             await VerifierPool(workers=1, decider="tests.verification.misbehaving:nothing").start()
 
     asyncio.run(main())

@@ -1,4 +1,4 @@
-"""Comparing tuples, lists, sets, matrices and piecewise definitions."""
+"""Comparison of tuples, lists, sets, matrices and piecewise definitions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Compare = Callable[[Node, Node], "bool | None"]
 
 
 def work_out_matrices(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
-    """Expressions in matrices are worked out first."""
+    """Evaluate expressions with matrices, then compare."""
     if (
         Matrix not in context.facts(gold).kinds
         and Matrix not in context.facts(answer).kinds
@@ -43,6 +43,7 @@ def work_out_matrices(gold: Node, answer: Node, context: ComparisonContext) -> b
 
 
 def compare_collections(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
+    """Compare tuples, lists, sets and matrices."""
     if not isinstance(gold, COLLECTIONS) and not isinstance(answer, COLLECTIONS):
         return NOT_APPLICABLE
     if (
@@ -72,14 +73,14 @@ def compare_collections(gold: Node, answer: Node, context: ComparisonContext) ->
 
 
 def _contains_sets(node: Node) -> bool:
-    """Several sets side by side, {1}, {2}: each of them is one element, and never the numbers in it."""
+    """Return True for several adjacent sets, {1}, {2}: each of them is one element."""
     return (
         isinstance(node, (List, Set, Tuple)) and len(node.items) > 1 and any(isinstance(i, Set) for i in node.items)
     )
 
 
 def _one_and_several(one: Node, several: Node, context: ComparisonContext, compare: Compare) -> bool | None:
-    """x = {1, 2} and x in {1, 2} are lists in disguise; a list of one item stands for the item."""
+    """Compare one answer with a list: x = {1, 2} and x in {1, 2} are lists; a list of one item equals the item."""
     if isinstance(several, Tuple):
         parts = components(one, several.items, context)
         if parts is not None:
@@ -87,7 +88,7 @@ def _one_and_several(one: Node, several: Node, context: ComparisonContext, compa
     if isinstance(several, (List, Set)):
         if isinstance(one, Rel):
             reading = read_chain(one, context)
-            spread = _assignments(one, reading) if isinstance(several, List) and _named(several.items) else None
+            spread = _assignments(reading) if isinstance(several, List) and _named(several.items) else None
             if spread is not None:
                 return compare(spread, several)
             value = one.terms[1] if one.ops == ("in",) else reading.value if reading is not None else None
@@ -100,8 +101,8 @@ def _one_and_several(one: Node, several: Node, context: ComparisonContext, compa
     return False
 
 
-def _assignments(relation: Rel, reading: EqualityChain | None) -> Node | None:
-    """x = y = 1 and (x, y) = (1, 2) as x = 1, y = 1 and x = 1, y = 2."""
+def _assignments(reading: EqualityChain | None) -> Node | None:
+    """Return x = y = 1 and (x, y) = (1, 2) as lists of assignments: x = 1, y = 1 and x = 1, y = 2."""
     if reading is None or reading.value is None:
         return None
     names, values = reading.names, (reading.value,) * len(reading.names)
@@ -113,7 +114,7 @@ def _assignments(relation: Rel, reading: EqualityChain | None) -> Node | None:
 
 
 def _is_deduplicated(item: Node) -> bool:
-    """A point or an equation that stands twice is said once; a number that stands twice is two values."""
+    """Return True for points and equations, whose repeats count once. Repeated numbers are several values."""
     return isinstance(item, (Tuple, Rel))
 
 
@@ -138,7 +139,7 @@ def _matrices(gold: Node, answer: Node, context: ComparisonContext) -> bool | No
 def _as_vector_or_matrix(
     node: Node, rows: list[tuple[Node, ...]], context: ComparisonContext
 ) -> list[tuple[Node, ...]] | None:
-    """2i - j beside a column, I beside a matrix."""
+    """Return the rows of 2i - j next to a column vector, or of I next to a matrix; None for anything else."""
     result = identity(node, rows)
     if result is not None:
         return result
@@ -161,7 +162,7 @@ def _rows(node: Node) -> list[tuple[Node, ...]] | None:
 
 
 def _tuple_and_list(gold: Node, answer: Node, context: ComparisonContext) -> bool | None:
-    """(1, 2) and "1, 2" or "x = 1, y = 2" in this order; never a set, never an interval."""
+    """Compare (1, 2) with "1, 2" or "x = 1, y = 2" in order; never with a set, never as an interval."""
     one, two = (gold, answer) if isinstance(gold, Tuple) else (answer, gold)
     assert isinstance(one, Tuple) and isinstance(two, (List, Set))
     if isinstance(two, Set):
@@ -182,7 +183,7 @@ def _tuple_and_list(gold: Node, answer: Node, context: ComparisonContext) -> boo
 
 
 def _value_of(node: Node) -> Node:
-    """x = 3 stands for 3 among answers without names."""
+    """Return the value of an assignment: x = 3 is 3 among answers without names."""
     if isinstance(node, Rel) and node.ops == ("=",) and is_name(node.terms[0]) and node.modulus is None:
         return node.terms[1]
     return node
@@ -199,7 +200,7 @@ def _lists(gold: List | Set, answer: List | Set, context: ComparisonContext) -> 
         several = named[0] and len({_head(i).partition("_")[0] for i in left}) > 1
         left, right = tuple(map(_value_of, left)), tuple(map(_value_of, right))
         if several:
-            # a = 2, b = 3 in the gold: an answer without names gives them in this order
+            # a = 2, b = 3 in the gold: an answer without names lists the values in this order
             return in_order(left, right, context)
     elif named == (True, True) and _numbered(left, right):
         left, right = tuple(map(_value_of, left)), tuple(map(_value_of, right))
@@ -207,7 +208,7 @@ def _lists(gold: List | Set, answer: List | Set, context: ComparisonContext) -> 
 
 
 def _numbered(left: tuple[Node, ...], right: tuple[Node, ...]) -> bool:
-    """x = 2, x = 3 and x_1 = 2, x_2 = 3 say the same: one unknown with several values, numbered or not."""
+    """Return True for x = 2, x = 3 and x_1 = 2, x_2 = 3: one unknown with several values, numbered or not."""
     one, two = ({_head(i) for i in items} for items in (left, right))
     bases = {name.partition("_")[0] for name in one | two}
     return len(bases) == 1 and "" not in bases and (len(one) == 1) != (len(two) == 1)
@@ -218,7 +219,7 @@ def _head(item: Node) -> str:
 
 
 def _spread(items: tuple[Node, ...]) -> tuple[Node, ...]:
-    """x = 1, 2, 3 says x = of each; "k in Z" at the end of a list is a condition, not an answer."""
+    """Expand "x = 1, 2, 3" to one assignment each, and drop a final condition such as "k in Z"."""
     first = items[0]
     if len(items) > 1 and isinstance(items[-1], Rel) and items[-1].ops == ("in",):
         head = items[-1].terms[0]
@@ -234,6 +235,7 @@ def _spread(items: tuple[Node, ...]) -> tuple[Node, ...]:
 
 
 def compare_piecewise(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
+    """Compare piecewise definitions case by case, in any order."""
     if not isinstance(gold, Piecewise) and not isinstance(answer, Piecewise):
         return NOT_APPLICABLE
     if isinstance(gold, Rel) or isinstance(answer, Rel):

@@ -1,4 +1,4 @@
-"""Counted work: the budget of one comparison, the same on every machine, and what ends a tier."""
+"""State of one comparison: its budget of counted work, equal on every machine, and the errors that end a tier."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from deepcompress_verify.compare.forms import Facts, canon, facts
 from deepcompress_verify.tree import Node
 
 Oracle: TypeAlias = Callable[[Node, Node], bool | None]
-"""Asked whether two scalar trees are equal where the exact tiers cannot tell; None where it cannot either."""
+"""Decides whether two scalar trees are equal if the exact tiers cannot; None if unknown."""
 
 MAX_WORK_UNITS = 60_000
-"""Units of work of one comparison. A unit is about one ball operation at 128 bits."""
+"""Work units of one comparison. One unit is about one operation on intervals at 128 bits."""
 
 
 MAX_NESTING = 60
-"""Comparisons inside comparisons: lists in lists, and trees rewritten and compared again."""
+"""Maximum nested comparisons: lists in lists, and trees that are rewritten and compared again."""
 
 
 class InconclusiveError(Exception):
-    """This tier has no say on these trees: not of its kind, or past a limit."""
+    """No decision: the trees are not of the kind that this tier handles, or they are past a limit."""
 
 
 class UndefinedValueError(Exception):
-    """The expression has no value there (division by zero, log of zero)."""
+    """The expression has no value at this point (division by zero, log of zero)."""
 
 
 class WorkBudgetExceededError(Exception):
-    """The budget of the comparison is spent."""
+    """The work budget of the comparison is spent."""
 
 
 class NotApplicable:
-    """What a rule gives for trees that are none of its business."""
+    """Returned by a rule that does not apply to this pair."""
 
 
 NOT_APPLICABLE = NotApplicable()
@@ -41,26 +41,28 @@ NOT_APPLICABLE = NotApplicable()
 
 @dataclass(slots=True)
 class ComparisonContext:
-    """What one comparison carries: its budget, the oracle, and what it found out."""
+    """The budget of one comparison, the oracle, and the recorded results."""
 
     compare: Callable[[Node, Node, ComparisonContext], bool | None]
-    """How two whole answers are compared: structure.judge. Rules for parts come back to it through here."""
+    """Compares two complete answers (`judgement.judge`). Rules call it for parts, through `judge`."""
     oracle: Oracle | None = None
     budget: int = MAX_WORK_UNITS
+    """Remaining work units."""
     seed: bytes = b""
-    """Derived from both texts: where the points are taken."""
+    """Seed of the evaluation points, derived from both texts."""
     tier: str = ""
-    """The deepest tier that had a say."""
+    """The last tier that gave a result."""
     reason: str = ""
+    """The reason of that result."""
     open_reason: str = ""
-    """Why something could not be told."""
+    """The reason why the comparison is open."""
     _facts: dict[int, tuple[Node, Facts]] = field(default_factory=dict)
-    """By identity; the node is kept beside, so that its identity stays its own."""
+    """By id of the node; the node is kept as well, so that its id is not reused."""
     _canons: dict[int, tuple[Node, str]] = field(default_factory=dict)
     depth: int = 0
 
     def facts(self, node: Node) -> Facts:
-        """The facts of a tree, found once."""
+        """Return the facts of a tree, computed once."""
         known = self._facts.get(id(node))
         if known is None:
             known = (node, facts(node))
@@ -68,7 +70,7 @@ class ComparisonContext:
         return known[1]
 
     def canon(self, node: Node) -> str:
-        """The canonical text of a tree, found once."""
+        """Return the canonical text of a tree, computed once."""
         known = self._canons.get(id(node))
         if known is None:
             known = (node, canon(node))
@@ -76,7 +78,11 @@ class ComparisonContext:
         return known[1]
 
     def judge(self, gold: Node, answer: Node) -> bool | None:
-        """Does the answer say what the gold says? None: cannot tell."""
+        """Compare a gold (or a part of it) with an answer: True, False, or None if the result is open.
+
+        Raises:
+            InconclusiveError: Comparisons are nested too deeply.
+        """
         self.depth += 1
         if self.depth > MAX_NESTING:
             raise InconclusiveError
@@ -86,9 +92,15 @@ class ComparisonContext:
             self.depth -= 1
 
     def charge(self, units: int) -> None:
+        """Subtract `units` of work from the budget.
+
+        Raises:
+            WorkBudgetExceededError: The budget is spent.
+        """
         self.budget -= units
         if self.budget < 0:
             raise WorkBudgetExceededError
 
     def record(self, tier: str, reason: str) -> None:
+        """Record the tier that decided, and its reason."""
         self.tier, self.reason = tier, reason

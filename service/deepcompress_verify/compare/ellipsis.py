@@ -1,4 +1,4 @@
-"""Lists that leave items out: 1, 2, ..., 10 beside 1, 2, 3, ..., 10 and beside all ten numbers."""
+"""Lists with an ellipsis: 1, 2, ..., 10 equals 1, 2, 3, ..., 10 and the list of all ten numbers."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from deepcompress_verify.reader.progressions import ELLIPSIS
 from deepcompress_verify.tree import Node
 
 _FULL = 3
-"""Items that a list without dots must have to say how it goes on."""
+"""Minimum items of a list without dots that determine a progression."""
 
 Progression = tuple[fmpq, fmpq, bool, str]
-"""First, step or ratio, whether it is a ratio, and the last item ("" where it goes on for ever)."""
+"""(first item, step or ratio, True if it is a ratio, last item or "" if infinite)."""
 
 
 def same_progression(left: tuple[Node, ...], right: tuple[Node, ...], context: ComparisonContext) -> bool | None:
-    """Are both the same arithmetic or geometric progression? None where one of them is neither."""
+    """Return True if both are the same arithmetic or geometric progression; None if one of them is neither."""
     one, two = _progressions(left, context), _progressions(right, context)
     if not one or not two:
         return None
@@ -28,7 +28,7 @@ def same_progression(left: tuple[Node, ...], right: tuple[Node, ...], context: C
 
 
 def _progressions(items: tuple[Node, ...], context: ComparisonContext) -> set[Progression]:
-    """What the items may be. Two items before the dots make an arithmetic progression, three also a geometric one."""
+    """Return the possible progressions: two items before the dots can be arithmetic, three also geometric."""
     if ELLIPSIS in items:
         index = items.index(ELLIPSIS)
         shown, tail = items[:index], items[index + 1 :]
@@ -57,7 +57,7 @@ def _progressions(items: tuple[Node, ...], context: ComparisonContext) -> set[Pr
 def _goes_on(
     values: list[fmpq], gap: fmpq, geometric: bool, tail: tuple[Node, ...], context: ComparisonContext
 ) -> bool:
-    """Do the items after the dots lie on the progression? Letters are taken at their word."""
+    """Return True if the items after the dots continue the progression; letters are accepted as the last item."""
     try:
         ends = [rational(item, context) for item in tail]
     except (InconclusiveError, UndefinedValueError):
@@ -69,7 +69,7 @@ def _goes_on(
         return True
     if not geometric:
         count = (ends[0] - values[-1]) / gap
-        return bool(count.q == 1 and count > 1)  # dots leave something out
+        return bool(count.q == 1 and count > 1)  # dots stand for at least one item
     value = values[-1]
     for _ in range(64):
         value *= gap

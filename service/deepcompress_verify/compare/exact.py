@@ -1,4 +1,4 @@
-"""Exact rational values, with limits on bits: the tier that settles most comparisons for good."""
+"""Exact rational values with limits on bits: this tier decides most comparisons."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ from deepcompress_verify.compare.context import ComparisonContext, InconclusiveE
 from deepcompress_verify.tree import Add, Based, BigOp, Call, Const, Div, Mul, Neg, Node, Num, Pow, Sym
 
 MAX_BITS = 1 << 16
-"""Bits of any exact value."""
+"""Maximum bits of any exact value."""
 MAX_FACTORIAL = 4_000
 MAX_TERMS = 1_000
-"""Terms of a sum or product that are added up one by one."""
+"""Maximum terms of a sum or product that is evaluated term by term."""
 
 Env = dict[str, fmpq]
 
 
 def rational(node: Node, context: ComparisonContext, env: Env | None = None) -> fmpq:
-    """The exact rational value. CannotTell where there is none or it is past the limits; Undefined for 1/0."""
+    """Return the exact rational value.
+
+    Raises:
+        InconclusiveError: The value is not rational, or past the limits.
+        UndefinedValueError: The expression has no value (1/0).
+    """
     context.budget -= 1
     if isinstance(node, Num):
         return fmpq(node.p, node.q)
@@ -68,7 +73,12 @@ def _bounded(value: fmpq, context: ComparisonContext) -> fmpq:
 
 
 def power(base: fmpq, exponent: fmpq, context: ComparisonContext) -> fmpq:
-    """base**exponent where that is rational and small enough."""
+    """Return base**exponent if it is rational and small enough.
+
+    Raises:
+        InconclusiveError: The power is irrational, or too large.
+        UndefinedValueError: Zero to a negative power.
+    """
     if exponent.q != 1:
         if exponent.q > 64:
             raise InconclusiveError
@@ -85,7 +95,11 @@ def power(base: fmpq, exponent: fmpq, context: ComparisonContext) -> fmpq:
 
 
 def root(value: fmpq, index: int) -> fmpq:
-    """The real root where it is rational."""
+    """Return the real root if it is rational.
+
+    Raises:
+        InconclusiveError: There is no rational root.
+    """
     if value < 0:
         if index % 2 == 0:
             raise InconclusiveError
@@ -174,7 +188,7 @@ def _call(node: Call, context: ComparisonContext, env: Env | None) -> fmpq:
 
 
 def _logarithm(value: fmpq, base: fmpq, context: ComparisonContext) -> fmpq:
-    """log_base(value) where both are powers of one rational."""
+    """Return log_base(value) if both are powers of one rational."""
     if value <= 0 or base <= 0 or base == 1:
         raise UndefinedValueError
     if value == 1:
@@ -209,7 +223,7 @@ def _logarithm(value: fmpq, base: fmpq, context: ComparisonContext) -> fmpq:
 
 
 def _series(node: BigOp, context: ComparisonContext, env: Env | None) -> fmpq:
-    """A sum or product with integer bounds, term by term."""
+    """Return a sum or product with integer bounds, term by term."""
     if node.kind not in ("sum", "prod") or node.low is None or node.high is None or not node.var:
         raise InconclusiveError
     low, high = _integer(rational(node.low, context, env)), _integer(rational(node.high, context, env))

@@ -1,4 +1,4 @@
-"""Forms of a tree: its free symbols, a canonical text up to the order of terms and factors, and small rewrites."""
+"""Properties of a tree (free symbols, canonical text) and small rewrites."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from deepcompress_verify.tree import (
 
 
 def symbols(node: Node) -> frozenset[str]:
-    """Names of free variables, unknown functions not included."""
+    """Return the names of free variables, without unknown functions."""
     result: set[str] = set()
     bound: set[str] = set()
     for part in walk(node):
@@ -38,18 +38,18 @@ def symbols(node: Node) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What one walk over a tree tells the tiers."""
+    """Properties of a tree that the scalar tiers use, collected in one walk."""
 
     names: frozenset[str]
     """Free symbols."""
     constants: frozenset[str]
     kinds: frozenset[type]
     bare_log: bool
-    """There is a \\log without a base, which is ln to some and log10 to others."""
+    """There is a \\log without a base, which may mean ln or log10."""
 
 
 def facts(node: Node) -> Facts:
-    """Everything the scalar tiers ask of a tree, in one walk."""
+    """Return the facts of a tree, in one walk."""
     names: set[str] = set()
     bound: set[str] = set()
     constants: set[str] = set()
@@ -70,11 +70,12 @@ def facts(node: Node) -> Facts:
 
 
 def has(node: Node, *kinds: type) -> bool:
-    """Is there a node of one of these kinds anywhere?"""
+    """Return True if the tree contains a node of one of these kinds."""
     return any(isinstance(part, kinds) for part in walk(node))
 
 
 def has_constant(node: Node, name: str) -> bool:
+    """Return True if the tree contains the constant `name`."""
     return any(isinstance(part, Const) and part.name == name for part in walk(node))
 
 
@@ -82,8 +83,11 @@ _SYMMETRIC = frozenset(("max", "min", "gcd", "lcm"))
 
 
 def canon(node: Node) -> str:
-    """Text that is equal for trees that differ only in the order of terms, factors and set items, and in how signs,
-    products and quotients are nested."""
+    """Return a canonical text.
+
+    It is equal for trees that differ only in the order of terms, factors and set items, and in the nesting of signs,
+    products and quotients.
+    """
     if isinstance(node, Num):
         return f"{node.p}/{node.q}" if node.q != 1 else str(node.p)
     if isinstance(node, Sym):
@@ -153,7 +157,7 @@ def _factors(node: Node, top: list[str], bottom: list[str]) -> bool:
 
 
 def rewrite(node: Node, change: Callable[[Node], Node | None]) -> Node:
-    """The tree with `change` applied from the leaves up; None leaves a node as it is."""
+    """Return the tree with `change` applied from the leaves up; a result of None keeps the node."""
     updates: dict[str, object] = {}
     for f in fields(node):
         value = getattr(node, f.name)
@@ -176,7 +180,7 @@ def _rewrite_field(value: object, change: Callable[[Node], Node | None]) -> obje
 
 
 def substitute(node: Node, values: dict[str, Node]) -> Node:
-    """The tree with variables replaced."""
+    """Return the tree with variables replaced."""
 
     def change(part: Node) -> Node | None:
         return values.get(part.name) if isinstance(part, Sym) else None
@@ -185,13 +189,12 @@ def substitute(node: Node, values: dict[str, Node]) -> Node:
 
 
 def rename(node: Node, names: dict[str, str]) -> Node:
-    """The tree with variables renamed."""
-
+    """Return the tree with variables renamed."""
     return substitute(node, {old: Sym(new) for old, new in names.items()})
 
 
 def opaque_functions(node: Node) -> Node:
-    """Unknown functions applied become variables of their own, named by their canonical text."""
+    """Return the tree with applications of unknown functions replaced by variables named by their canonical text."""
 
     def change(part: Node) -> Node | None:
         return Sym(f"@{canon(part)}") if isinstance(part, Apply) else None

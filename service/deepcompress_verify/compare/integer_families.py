@@ -1,4 +1,4 @@
-"""Answers with a whole parameter: pi/4 + k*pi beside pi/4 + n*pi, and 7k + 3 beside a congruence."""
+"""Answers with an integer parameter: pi/4 + k*pi and pi/4 + n*pi; 7k + 3 and a congruence."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from deepcompress_verify.compare.scalars import equal
 from deepcompress_verify.tree import Add, BigOp, Mul, Neg, Node, Num, Quantity, Rel, walk
 
 PARAMETERS = frozenset("kmnlj")
-"""Letters that stand for any integer where nothing else is said of them, beside a multiple of pi or of 90 degrees."""
+"""Letters that stand for any integer next to a multiple of pi or of 90 degrees, unless declared otherwise."""
 _SHIFTS = 6
-"""Steps by which two families may begin apart: pi/4 + k*pi and 5pi/4 + k*pi."""
+"""Maximum offset of two equal families in steps: pi/4 + k*pi and 5pi/4 + k*pi."""
 
 
 def same_renamed_family(gold: Node, answer: Node, context: ComparisonContext) -> bool:
-    """Are both the same but for the letter of the one parameter, and does that count turns of an angle?
+    """Return True if both sides differ only in the letter of the one parameter, which counts turns of an angle.
 
-    n + 1 is not k + 1: there the letter is one that the problem gave a meaning."""
+    n + 1 and k + 1 are different: there the problem defines the letter.
+    """
     gold_names, answer_names = context.facts(gold).names, context.facts(answer).names
     if len(gold_names) != 1 or len(answer_names) != 1 or gold_names == answer_names:
         return False
@@ -37,7 +38,7 @@ def same_renamed_family(gold: Node, answer: Node, context: ComparisonContext) ->
 
 
 def same_integer_family(gold: Node, answer: Node, name: str, context: ComparisonContext) -> bool:
-    """Do both run through the same values as the parameter runs through all integers?"""
+    """Return True if both sides take the same values as the parameter `name` runs through all integers."""
     if symbols(gold) != {name} or symbols(answer) != {name}:
         return False
     first, step = _progression(gold, name, context)
@@ -51,7 +52,7 @@ def same_integer_family(gold: Node, answer: Node, name: str, context: Comparison
 
 
 def meets_congruence(relation: Rel, value: Node, context: ComparisonContext) -> bool | None:
-    """7k + 3 beside x = 3 (mod 7); None where the value is no such form."""
+    """Compare a value such as 7k + 3 with a congruence such as x = 3 (mod 7); None if it has another form."""
     names = symbols(value)
     if relation.modulus is None or len(names) != 1 or len(relation.terms) > 2 or names & symbols(relation):
         return None
@@ -74,7 +75,7 @@ def _at(node: Node, name: str, value: int) -> Node:
 
 
 def _progression(node: Node, name: str, context: ComparisonContext) -> tuple[Node, Node | None]:
-    """The value at 0 and the step; None for a step that is not always the same, or zero."""
+    """Return the value at 0 and the step; the step is None if it is not constant, or zero."""
     zero, one, two = (_at(node, name, value) for value in range(3))
     step = Add((one, Neg(zero)))
     if equal(Add((two, Neg(one))), step, context) is not True or equal(step, Num(0), context) is not False:
@@ -83,7 +84,7 @@ def _progression(node: Node, name: str, context: ComparisonContext) -> tuple[Nod
 
 
 def _counts_turns(node: Node, name: str, context: ComparisonContext) -> bool:
-    """Does one step of the parameter add a multiple of pi, or of 90 degrees?"""
+    """Return True if one step of the parameter adds a multiple of pi, or of 90 degrees."""
     in_degrees = any(isinstance(part, Quantity) and part.unit == "degree" for part in walk(node))
     _, step = _progression(_without_degrees(node), name, context)
     if step is None:
@@ -98,7 +99,7 @@ def _counts_turns(node: Node, name: str, context: ComparisonContext) -> bool:
 
 
 def _without_degrees(node: Node) -> Node:
-    """30° + 360°k as 30 + 360k."""
+    """Return the expression without degree signs: 30° + 360°k as 30 + 360k."""
     if isinstance(node, Quantity) and node.unit == "degree":
         return _without_degrees(node.value)
     if isinstance(node, Add):

@@ -1,7 +1,7 @@
-"""Ball arithmetic: the value of an expression with a rigorous error, over the complex numbers.
+"""Complex interval arithmetic (Arb balls, python-flint): values with a rigorous error bound.
 
-Every operation gives a ball that contains the true value, so two balls that do not meet prove that the values
-differ. Balls that meet prove nothing: scalars.py says when agreement to many digits counts as equality.
+Every result contains the true value, so two disjoint intervals prove that the values differ. Intersecting intervals
+prove nothing: scalars.py defines when agreement to many digits counts as equality.
 """
 
 # ruff: noqa: SIM905 (vocabularies read better as lines of words)
@@ -19,7 +19,7 @@ from deepcompress_verify.tree import Add, Based, BigOp, Call, Const, Div, Mul, N
 
 MAX_TERMS = 1_000
 Env = dict[str, fmpq]
-"""Exact values of variables: balls of them are made at the precision of the evaluation."""
+"""Exact values of variables, converted to intervals at the precision of the evaluation."""
 
 
 _PRECISION = RLock()
@@ -27,7 +27,7 @@ _PRECISION = RLock()
 
 @contextmanager
 def precision(bits: int) -> Iterator[None]:
-    """Evaluate at so many bits. The library's precision is one for the process, so threads take turns."""
+    """Evaluate at `bits` bits. The library's precision is global to the process, so threads take turns."""
     with _PRECISION:
         saved = ctx.prec
         ctx.prec = bits
@@ -38,27 +38,33 @@ def precision(bits: int) -> Iterator[None]:
 
 
 class ValueTooLargeError(Exception):
-    """The value is real, positive and beyond what balls hold: above 2^(2^60)."""
+    """The value is real, positive and above 2^(2^60), the range of the intervals."""
 
 
 class Evaluator:
-    """Evaluates trees at one precision, in one environment."""
+    """Evaluates trees at one precision, with one assignment of variables."""
 
     def __init__(
         self, context: ComparisonContext, env: Env, bits: int, log_base: str = "e", real_only: bool = False
     ) -> None:
         self.context = context
         self.real_only = real_only
-        """Values that are not real are undefined: sqrt(x)*sqrt(y) has no say on negative x and y."""
+        """Values that are not real count as undefined: sqrt(x)*sqrt(y) for negative x and y."""
         self.env = env
         self.cost = 1 + bits // 256
         self.log_base = log_base
         self.high = 0
-        """The largest and the smallest binary exponent met: what cancels may hide that far below the precision."""
+        """Largest and smallest binary exponent so far: cancellation can lose that many bits."""
         self.low = 0
 
     def value(self, node: Node) -> acb:
-        """The ball of a tree. Undefined where it has no finite value, CannotTell where we do not know it."""
+        """Return an interval that contains the value of the tree.
+
+        Raises:
+            UndefinedValueError: The tree has no finite value, or no real value with `real_only`.
+            InconclusiveError: The value cannot be computed.
+            ValueTooLargeError: The value is too large.
+        """
         self.context.charge(self.cost)
         result = self._value(node)
         if not result.is_finite():
@@ -107,7 +113,7 @@ class Evaluator:
         raise InconclusiveError
 
     def _note(self, value: acb) -> None:
-        """Remember how large and how small values get."""
+        """Update the range of binary exponents."""
         mantissa = value.real if not value.real.is_zero() else value.imag
         if mantissa.is_zero():
             return
@@ -221,7 +227,7 @@ class Evaluator:
 
     def _gamma(self, x: acb) -> acb:
         if _real(x) and x.real > 1 << 62:
-            # far beyond any value an answer has; Stirling would ask for as many digits as x has bits
+            # far above the values of answers; Stirling would need as many digits as x has bits
             raise ValueTooLargeError
         if _real(x) and x.real < 1:
             integer = _small_integer(x) if x.is_exact() else None
@@ -287,7 +293,7 @@ def _real(x: acb) -> bool:
 
 
 def _small_integer(x: acb) -> int | None:
-    """The integer that an exact ball is, where it has at most 30 bits."""
+    """Return the integer equal to an exact interval if it has at most 30 bits, else None."""
     if not x.imag.is_zero() or not x.is_exact():
         return None
     result = x.real.unique_fmpz()

@@ -1,4 +1,4 @@
-"""Comparing several answers with several: in order, or in any order."""
+"""Comparison of several answers with several, in order or in any order."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ COLLECTIONS = (Tuple, List, Set, Matrix)
 
 
 def has_no_value(node: Node) -> bool:
+    """Return True for a quotient with denominator 0."""
     return isinstance(node, Div) and node.bottom == Num(0)
 
 
 def distinct(items: list[Node]) -> list[Node]:
+    """Return the items without repeats (by canonical text), in order."""
     return list({canon(item): item for item in items}.values())
 
 
 def in_order(left: tuple[Node, ...], right: tuple[Node, ...], context: ComparisonContext) -> bool | None:
-    """Item by item. A certain difference outweighs an open one."""
+    """Compare item by item. A certain difference outweighs an open comparison."""
     if len(left) != len(right):
         return False
     open_ = False
@@ -73,7 +75,7 @@ def _without_repeats(items: list[Node]) -> list[Node]:
 
 
 def _strip_common(left: list[Node], right: list[Node]) -> tuple[list[Node], list[Node]]:
-    """Take out items that are equal as they stand, in linear time."""
+    """Remove items with the same canonical text from both sides, in linear time."""
     counts: dict[str, int] = {}
     for item in right:
         key = canon(item)
@@ -96,6 +98,7 @@ def _strip_common(left: list[Node], right: list[Node]) -> tuple[list[Node], list
 
 
 def tuples_equal(gold: Tuple, answer: Tuple, context: ComparisonContext) -> bool | None:
+    """Compare two tuples in order; the brackets of pairs must be equal as well."""
     if len(gold.items) != len(answer.items):
         context.record("structure", f"{len(gold.items)} items against {len(answer.items)}")
         return False

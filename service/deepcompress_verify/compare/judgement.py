@@ -1,6 +1,6 @@
-"""The rules of judgement over whole answers: what is compared with what. docs/judgement.md tells them with examples.
+"""The rules of comparison of complete answers. docs/judgement.md describes them with examples.
 
-`judge` gives True, False or None (cannot tell). It is symmetric but where a rule says that it speaks of the gold.
+`judge` returns True, False or None (open). It is symmetric, except for rules that mention the gold.
 """
 
 # ruff: noqa: SIM905 (vocabularies read better as lines of words)
@@ -57,7 +57,7 @@ _CASES = frozenset("if when whenever assuming provided given".split())
 
 
 def judge(gold: Node, answer: Node, context: ComparisonContext) -> bool | None:
-    """Does the answer say what the gold says?"""
+    """Compare an answer with a gold: True, False, or None if the result is open."""
     context.charge(1)
     if type(gold) is Num and type(answer) is Num:
         return _numbers(gold, answer, context)
@@ -81,7 +81,7 @@ def judge(gold: Node, answer: Node, context: ComparisonContext) -> bool | None:
 
 
 def _bare(name: str) -> str:
-    """triangle ABC and ABC."""
+    """Return the name without "triangle": triangle ABC and ABC are the same."""
     rest = name.removeprefix("triangle ")
     return rest if len(rest) == 3 and rest.isupper() else name
 
@@ -121,12 +121,12 @@ def _qualified(gold: Node, answer: Node, context: ComparisonContext) -> bool | N
 
 
 def _of_assignment(node: Node) -> Node:
-    """x = pi/4 + k pi stands for its right side."""
+    """Return the right side of an assignment: x = pi/4 + k pi."""
     return node.terms[1] if isinstance(node, Rel) and node.ops == ("=",) and isinstance(node.terms[0], Sym) else node
 
 
 def _droppable(condition: str, one_sided: bool) -> bool:
-    """May a condition be left out? Not if it speaks of alternatives, of cases, or goes on to another value."""
+    """Return True if a condition may be omitted: no alternatives, no cases, and no further value."""
     words = condition.split()
     if not _UNDROPPABLE.isdisjoint(words) or (one_sided and not _CASES.isdisjoint(words)):
         return False
@@ -137,7 +137,7 @@ def _droppable(condition: str, one_sided: bool) -> bool:
 def _domains_differ(
     gold: str, answer: str, left: tuple[str, str] | None, right: tuple[str, str] | None, context: ComparisonContext
 ) -> bool:
-    """Do both conditions say from where to where the variable goes, and not the same?"""
+    """Return True if both conditions state a range of the variable, and the ranges differ."""
     one, two = _range(gold), _range(answer)
     if one is not None and two is not None:
         return context.judge(one, two) is False
@@ -146,7 +146,7 @@ def _domains_differ(
 
 
 def _range(condition: str) -> Node | None:
-    """The inequality in a condition: "for all x > 0"."""
+    """Return the inequality in a condition: "for all x > 0"."""
     if "<" not in condition and ">" not in condition:
         return None
     words = condition.split()
@@ -157,7 +157,7 @@ def _range(condition: str) -> Node | None:
 
 
 def _parameter(node: Node) -> tuple[str, str] | None:
-    """The parameter that a condition declares, and where from: "k in Z", "where k is an integer"."""
+    """Return (name, set) of the parameter that a condition declares: "k in Z", "where k is an integer"."""
     if not isinstance(node, Qualified):
         return None
     words = node.condition.split()
@@ -211,7 +211,7 @@ def _plus_minus(gold: Node, answer: Node, context: ComparisonContext) -> bool | 
 
 
 def _excluded(node: Node) -> Node:
-    """x ≠ ±1 excludes both values at once."""
+    """Rewrite an exclusion of two values: x ≠ ±1 excludes both."""
     if isinstance(node, SetBuilder):
         condition = _excluded(node.condition)
         return node if condition is node.condition else SetBuilder(node.element, condition)
@@ -225,8 +225,10 @@ def _tuples(node: Node) -> bool:
 
 
 def _expand(node: Node, independent: bool) -> list[Node]:
-    """All values of a tree with plus-minus signs. Signs move together within one expression; in a tuple,
-    item by item where `independent`."""
+    """Return all values of a tree with plus-minus signs.
+
+    All signs of one expression are equal; with `independent`, the items of a tuple have independent signs.
+    """
     if isinstance(node, (List, Set)):
         result = [value for item in node.items for value in _expand(item, independent)]
     elif not has(node, PlusMinus):
@@ -267,7 +269,7 @@ def _texts(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotAp
 
 
 def _compare_omission(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
-    """What a formula leaves out or only announces cannot be compared."""
+    """Leave formulas with an ellipsis, or with a derivative that is not evaluated, open."""
     names = context.facts(gold).names | context.facts(answer).names
     if all(name[:1] not in _OMISSION_PREFIXES for name in names) or not (has_omission(gold) or has_omission(answer)):
         return NOT_APPLICABLE
@@ -279,7 +281,7 @@ _OMISSION_PREFIXES = (".", "d")
 
 
 def _numbers(gold: Num, answer: Num, context: ComparisonContext) -> bool:
-    """Two plain numbers: the commonest comparison inside lists and tuples."""
+    """Compare two plain numbers: the most frequent comparison inside lists and tuples."""
     if gold.p == answer.p and gold.q == answer.q:
         context.record("rational", "equal as exact numbers")
         return True
@@ -291,7 +293,7 @@ def _numbers(gold: Num, answer: Num, context: ComparisonContext) -> bool:
 
 
 def _scalars(gold: Node, answer: Node, context: ComparisonContext) -> bool | None:
-    """Numbers and expressions, with the rules of units, percent, degrees and rounding."""
+    """Compare numbers and expressions, with the rules for units, percent, degrees and rounding."""
     for node in (gold, answer):
         if isinstance(node, (Text, Rel, SetOp, SetBuilder, *COLLECTIONS)):
             return False
@@ -335,7 +337,7 @@ def _scalars(gold: Node, answer: Node, context: ComparisonContext) -> bool | Non
 
 
 _SCALAR = frozenset((Num, Const, Sym, Add, Neg, Mul, Div, Pow, Call, Apply, BigOp, Based, Quantity))
-"""What an expression may be made of: nothing but numbers, letters and functions of them."""
+"""Node types of an expression: numbers, variables and functions of them."""
 
 Rule = Callable[[Node, Node, ComparisonContext], "bool | NotApplicable | None"]
 _RULES: tuple[Rule, ...] = (

@@ -1,4 +1,4 @@
-"""Arithmetic of small matrices: sums, multiples, products, small powers, determinants, over any entries."""
+"""Arithmetic of small matrices: sums, multiples, products, small powers and determinants, over any entries."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ Rows = tuple[tuple[Node, ...], ...]
 
 
 def simplify(node: Node, context: ComparisonContext) -> Node:
-    """The value of an expression with matrices as one matrix or scalar; the node itself where there is nothing to do.
+    """Return the value of an expression with matrices as one matrix or scalar, or the node itself if it has none.
 
-    CannotTell where the expression is past the limits or makes no sense.
+    Raises:
+        InconclusiveError: The expression is past the limits, or not defined.
+        UndefinedValueError: An entry has no value.
     """
     if isinstance(node, ARITHMETIC) and Tuple in context.facts(node).kinds:
         # 2(1, 3) and (1, 2) + (3, 4) are arithmetic of vectors

@@ -1,8 +1,7 @@
-"""Exact rational functions over Q (python-flint): equality proved or refuted for good.
+"""Exact rational functions over Q (python-flint): proofs of equality and of difference.
 
-What is no rational function (a sine, a root) stands as a generator of its own. A proof of equality then still
-holds, since it holds for any value of the generator; a difference does not, since generators may depend on
-each other.
+Any other function (a sine, a root) becomes a generator of its own. A proof of equality then still holds, since it
+holds for any value of the generator. A difference is no proof, since generators may depend on each other.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ MAX_TERMS = 1_500
 
 
 class Fractions:
-    """Reads trees as quotients of polynomials in one fixed set of generators."""
+    """Parses trees as quotients of polynomials in one fixed set of generators."""
 
     def __init__(self, nodes: tuple[Node, ...], context: ComparisonContext) -> None:
         self.context = context
         self.names: dict[str, int] = {}
         self.pure = True
-        """No generator but variables: a difference is then proof."""
+        """All generators are variables: a difference is then a proof."""
         for node in nodes:
             self._collect(node)
         if len(self.names) > MAX_GENERATORS:
@@ -67,7 +66,12 @@ class Fractions:
         return int(value.p)
 
     def read(self, node: Node) -> tuple[fmpq_mpoly, fmpq_mpoly]:
-        """(top, bottom). CannotTell past the limits, Undefined for a zero bottom."""
+        """Return (numerator, denominator) as polynomials.
+
+        Raises:
+            InconclusiveError: The polynomials are past the limits.
+            UndefinedValueError: A denominator is zero.
+        """
         one = self.ring_context.constant(1)
         if isinstance(node, Num):
             return self.ring_context.constant(fmpq(node.p, node.q)), one
@@ -81,27 +85,32 @@ class Fractions:
                 if b == bottom:
                     top = top + t
                 else:
-                    top, bottom = self._mul(top, b) + self._mul(t, bottom), self._mul(bottom, b)
+                    top, bottom = self.multiply(top, b) + self.multiply(t, bottom), self.multiply(bottom, b)
             return top, bottom
         if isinstance(node, Mul):
             top, bottom = one, one
             for factor in node.factors:
                 t, b = self.read(factor)
-                top, bottom = self._mul(top, t), self._mul(bottom, b)
+                top, bottom = self.multiply(top, t), self.multiply(bottom, b)
             return top, bottom
         if isinstance(node, Div):
             t, b = self.read(node.top)
             t2, b2 = self.read(node.bottom)
             if t2.is_zero():
                 raise UndefinedValueError
-            return self._mul(t, b2), self._mul(b, t2)
+            return self.multiply(t, b2), self.multiply(b, t2)
         if isinstance(node, Pow):
             exponent = self._integer_exponent(node)
             if exponent is not None:
                 return self._power(node.base, exponent)
         return self.generators[self.names[canon(node)]], one
 
-    def _mul(self, a: fmpq_mpoly, b: fmpq_mpoly) -> fmpq_mpoly:
+    def multiply(self, a: fmpq_mpoly, b: fmpq_mpoly) -> fmpq_mpoly:
+        """Return the product of two polynomials.
+
+        Raises:
+            InconclusiveError: The product is past the limits.
+        """
         terms = len(a) * len(b)
         if terms > MAX_TERMS * 8:
             raise InconclusiveError
@@ -137,11 +146,16 @@ def _height(p: fmpq_mpoly) -> int:
 
 
 def equal_fractions(a: Node, b: Node, context: ComparisonContext) -> bool:
-    """Are two rational functions equal? CannotTell where a difference is no proof."""
+    """Return True if two rational functions are equal.
+
+    Raises:
+        InconclusiveError: They differ in generators that are no variables, which proves nothing.
+        UndefinedValueError: A denominator is zero.
+    """
     reader = Fractions((a, b), context)
     top_a, bottom_a = reader.read(a)
     top_b, bottom_b = reader.read(b)
-    if reader._mul(top_a, bottom_b) == reader._mul(top_b, bottom_a):
+    if reader.multiply(top_a, bottom_b) == reader.multiply(top_b, bottom_a):
         return True
     if reader.pure:
         return False
@@ -149,7 +163,12 @@ def equal_fractions(a: Node, b: Node, context: ComparisonContext) -> bool:
 
 
 def constant_ratio(a: Node, b: Node, context: ComparisonContext) -> fmpq | None:
-    """The constant c with a = c*b after clearing denominators, as polynomials; None where there is none."""
+    """Return the constant c with a = c*b as polynomials after clearing denominators, or None.
+
+    Raises:
+        InconclusiveError: The result is no proof, or the polynomials are past the limits.
+        UndefinedValueError: A denominator is zero.
+    """
     reader = Fractions((a, b), context)
     (top_a, bottom_a), (top_b, bottom_b) = reader.read(a), reader.read(b)
     if top_a.is_zero() or top_b.is_zero():
@@ -180,13 +199,13 @@ def _reduced(top: fmpq_mpoly, bottom: fmpq_mpoly) -> fmpq_mpoly:
 
 
 def linear_in(node: Node, name: str, context: ComparisonContext) -> tuple[fmpq, fmpq] | None:
-    """(slope, constant) where the tree is slope*name + constant with rational coefficients; else None."""
+    """Return (slope, constant) of a tree slope*name + constant with rational coefficients, else None."""
     result = coefficients_in(node, name, context)
     return (result[1], result[0]) if result is not None and result[1] != 0 and result[2] == 0 else None
 
 
 def coefficients_in(node: Node, name: str, context: ComparisonContext) -> tuple[fmpq, fmpq, fmpq] | None:
-    """(c, b, a) where the tree is a*name^2 + b*name + c with rational coefficients; else None."""
+    """Return (c, b, a) of a tree a*name^2 + b*name + c with rational coefficients, else None."""
     try:
         reader = Fractions((node,), context)
         if not reader.pure or list(reader.names) != [name]:

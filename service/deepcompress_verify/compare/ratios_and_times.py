@@ -1,4 +1,4 @@
-"""Comparing ratios, times of day and numerals with a base."""
+"""Comparison of ratios, times of day, and numerals with a base."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from deepcompress_verify.tree import Based, Div, Mul, Node, Num, Ratio, Text, Ti
 
 
 def compare_ratios(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
+    """Compare ratios up to a common factor, and times of day; a ratio of two parts may equal its quotient."""
     if isinstance(gold, Time) or isinstance(answer, Time):
         one, two = _time(gold), _time(answer)
         context.record("time", "times of day")
@@ -35,7 +36,7 @@ def compare_ratios(gold: Node, answer: Node, context: ComparisonContext) -> bool
 
 
 def _of_day(time: Time) -> int:
-    """Seconds since midnight: 12:30 am is half past zero, 2:30 pm is 14:30."""
+    """Return the seconds since midnight: 12:30 am is half past zero, 2:30 pm is 14:30."""
     if not time.half:
         return time.seconds
     return time.seconds % 43200 + (43200 if time.half == "pm" else 0)
@@ -52,6 +53,7 @@ def _time(node: Node) -> Time | None:
 
 
 def compare_numerals(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
+    """Compare numerals with a base; an answer without base is read in the gold's base."""
     if any(isinstance(n, Based) and n.base == 10 for n in (gold, answer)):
         return NOT_APPLICABLE
     if isinstance(gold, Based) and isinstance(answer, Based):

@@ -1,4 +1,4 @@
-"""Subsets of the real line: intervals, unions, points and inequalities in one variable, in one normal form."""
+"""Subsets of the real line in one normal form: intervals, unions, points, inequalities in one variable."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ _HALF_LINES = {
     )
     for mark in marks
 }
-"""R^+ and its like."""
+"""R^+ and other half-lines, with their inequality to 0."""
 MAX_PIECES = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """An interval; a single point is closed with equal ends. None is minus or plus infinity."""
+    """An interval with its ends; None is minus or plus infinity. A single point is closed with equal ends."""
 
     low: Node | None
     low_closed: bool
@@ -62,18 +62,22 @@ Region = list[Piece]
 
 
 class Regions:
-    """Reads trees as regions and compares them. `variable` is what the inequalities speak of, where they name it."""
+    """Parses trees as regions and compares them. `variable` is the variable of the inequalities, if they name one."""
 
     def __init__(self, context: ComparisonContext) -> None:
         self.context = context
         self.variable: str | None = None
         self.unsolved = False
-        """An inequality of the second degree had to be solved."""
+        """A quadratic inequality was solved."""
 
-    # -- order of ends
+    # Order of ends
 
     def order(self, a: Node, b: Node) -> int:
-        """-1, 0, 1. CannotTell where the balls meet without being equal."""
+        """Return -1, 0 or 1: the order of two numbers.
+
+        Raises:
+            InconclusiveError: The order cannot be decided.
+        """
         self.context.charge(1)
         try:
             x, y = rational(a, self.context), rational(b, self.context)
@@ -95,10 +99,14 @@ class Regions:
             return 0
         raise InconclusiveError
 
-    # -- reading
+    # Parsing
 
     def read(self, node: Node) -> Region:
-        """The region a tree stands for. CannotTell where it stands for none."""
+        """Return the region that a tree describes.
+
+        Raises:
+            InconclusiveError: The tree is not a region, or not a supported one.
+        """
         self.context.charge(1)
         if isinstance(node, Tuple):
             return self._interval(node)
@@ -136,7 +144,7 @@ class Regions:
                     total = self.intersection(total, region)
                 if total or node.word == "and":
                     return total
-                # "x < -1, x > 1" cannot mean both at once
+                # "x < -1, x > 1" can only mean a union
             return self.normal([piece for region in regions for piece in region])
         if isinstance(node, Qualified):
             return self.read(node.value)
@@ -201,7 +209,7 @@ class Regions:
         self.variable = name
 
     def _inequality(self, left: Node, op: str, right: Node) -> Region:
-        """left op right, solved where one side is a variable, a linear expression of one, or |linear|."""
+        """Return the region of `left op right`, for a variable, a linear or quadratic expression, or |linear|."""
         if not _constant(right):
             if _constant(left):
                 left, op, right = right, _FLIP[op], left
@@ -234,7 +242,7 @@ class Regions:
         raise InconclusiveError
 
     def _parabola(self, square: tuple[fmpq, fmpq, fmpq], op: str) -> Region:
-        """a*x^2 + b*x + c op 0, a != 0: between the roots or outside them."""
+        """Return the region of a*x^2 + b*x + c op 0, a != 0: between the roots or outside them."""
         c, b, a = square
         if a < 0:
             c, b, a, op = -c, -b, -a, _FLIP[op]
@@ -254,7 +262,7 @@ class Regions:
         return self.normal(outside) if under != 0 or closed or op == ">" else outside
 
     def _solve(self, slope: tuple[fmpq, fmpq], op: str, right: Node) -> Region:
-        """slope*x + constant op right."""
+        """Return the region of slope*x + constant op right."""
         end: Node = right
         if slope != (fmpq(1), fmpq(0)):
             try:
@@ -280,10 +288,14 @@ class Regions:
             return [Piece(None, False, end, False), Piece(end, False, None, False)]
         return [Piece(end, True, end, True)]
 
-    # -- normal form
+    # Normal form
 
     def normal(self, pieces: Region) -> Region:
-        """Sorted, with overlapping and touching pieces joined."""
+        """Return the pieces sorted, with overlapping and touching pieces joined.
+
+        Raises:
+            InconclusiveError: There are too many pieces, or an order cannot be decided.
+        """
         if len(pieces) > MAX_PIECES:
             raise InconclusiveError
 
@@ -314,7 +326,7 @@ class Regions:
         return result
 
     def complement(self, pieces: Region) -> Region:
-        """The rest of the line, of a region in normal form."""
+        """Return the complement of a region in normal form."""
         result: Region = []
         low: Node | None = None
         closed = False
@@ -328,10 +340,11 @@ class Regions:
         return result
 
     def intersection(self, a: Region, b: Region) -> Region:
+        """Return the intersection in normal form."""
         return self.complement(self.normal(self.complement(self.normal(a)) + self.complement(self.normal(b))))
 
     def same(self, a: Region, b: Region) -> bool:
-        """Equal regions, both in normal form."""
+        """Return True if two regions in normal form are equal."""
         if len(a) != len(b):
             return False
         for p, q in zip(a, b, strict=True):
@@ -358,7 +371,7 @@ def _constant(node: Node) -> bool:
 
 
 def _end(node: Node) -> Node | str:
-    """An end of an interval: a number, or "-" or "+" for infinity."""
+    """Return the end of an interval: a number, or "-" or "+" for minus or plus infinity."""
     if isinstance(node, Const) and node.name == "oo":
         return "+"
     if isinstance(node, Neg) and isinstance(node.arg, Const) and node.arg.name == "oo":
@@ -367,7 +380,7 @@ def _end(node: Node) -> Node | str:
 
 
 def is_region(node: Node) -> bool:
-    """Is this surely a set of reals: an inequality, a union, an interval with an infinite or a mixed end?"""
+    """Return True for a certain set of reals: an inequality, a union, an interval with an infinite or mixed end."""
     if isinstance(node, (SetOp, SetBuilder)):
         return True
     if isinstance(node, Const):

@@ -1,4 +1,4 @@
-"""Equations, chains, assignments, congruences: what a relation says, and when two of them say the same."""
+"""Equations, chains, assignments, congruences: their meaning, and their equality."""
 
 from __future__ import annotations
 
@@ -41,27 +41,27 @@ from deepcompress_verify.tree import (
 
 @dataclass(frozen=True, slots=True)
 class EqualityChain:
-    """What a chain of equalities says: names, and the value they have."""
+    """The meaning of a chain of equalities: names, and their value."""
 
     names: tuple[Node, ...]
     value: Node | None
-    """None where every member is a name (x = y)."""
+    """None if every member is a name (x = y)."""
     approximation: Node | None
-    """What stands after a final ≈."""
+    """The value after a final ≈."""
     contradicts: bool = False
-    """Two members that cannot be equal stand in the chain."""
+    """The chain contains two members that cannot be equal."""
     identity: bool = False
     """No names at all: 2 + 3 = 5."""
     open: bool = False
-    """Members that no tier can compare stand in the chain."""
+    """The chain contains members that no tier can compare."""
 
 
 def is_name(node: Node) -> bool:
-    """May this stand on the left of an assignment: x, f(x), (x, y), |AB|, A:B, S_1/S_2, "minimum"?"""
+    """Return True for the left side of an assignment: x, f(x), (x, y), |AB|, A:B, S_1/S_2, "minimum"."""
     if isinstance(node, (Sym, Apply, Text)):
         return True
     if isinstance(node, Const):
-        return node.name in ("e", "i")  # electric charge, current: they can only be names here
+        return node.name in ("e", "i")  # electric charge, current: only possible as names
     if isinstance(node, Tuple):
         return all(isinstance(i, (Sym, Apply, Const)) for i in node.items)
     if isinstance(node, Ratio):
@@ -97,12 +97,15 @@ _NAMED_BY_SQUARES = (Sym("sigma"), Sym("chi"))
 
 
 def is_derivative(node: Node) -> bool:
+    """Return True for a derivative that is not evaluated, such as d/dx."""
     return isinstance(node, Sym) and node.name.startswith(DERIVATIVE)
 
 
 def has_omission(node: Node) -> bool:
-    """Does a formula hold dots or a derivative sign, which no tier may take for unknowns? Dots among the items of a
-    list and derivatives that name what an equation gives are no such thing."""
+    """Return True for a formula with an ellipsis or a derivative sign, which must not be treated as unknowns.
+
+    An ellipsis among the items of a list does not count, nor a derivative that is the name in an equation.
+    """
     if isinstance(node, Rel):
         return any(has_omission(term) for term in node.terms if not is_name(term))
     return any(
@@ -112,14 +115,14 @@ def has_omission(node: Node) -> bool:
 
 
 def is_measured(node: Node) -> bool:
-    """Letters put together without numbers, whose value may be told: a + b, sin(theta), xy."""
+    """Return True for variables combined without numbers, whose value may be stated: a + b, sin(theta), xy."""
     if isinstance(node, (Add, Mul, Neg, Div, Call)):
         return all(is_measured(child) for child in children(node))
     return isinstance(node, Sym) or is_name(node)
 
 
 def read_chain(node: Rel, context: ComparisonContext) -> EqualityChain | None:
-    """Read a chain of = (and ≈ at its end); None for other relations."""
+    """Parse a chain of = (with ≈ at its end); None for other relations."""
     terms = list(node.terms)
     ops = ["=" if op == "==" and node.modulus is None else op for op in node.ops]
     approximation: Node | None = None
@@ -160,8 +163,10 @@ def read_chain(node: Rel, context: ComparisonContext) -> EqualityChain | None:
 
 
 def _measures(terms: list[Node]) -> bool:
-    """m + n = 101 + 103 = 204, and A^{-1} = or grad f = before a matrix or a vector: the first member is what the
-    others tell the value of."""
+    """Return True if the first member is the name of the value.
+
+    m + n = 101 + 103 = 204, and A^{-1} = or grad f = before a matrix or a vector.
+    """
     if not symbols(terms[0]) or has(terms[0], Matrix, Tuple):
         return False
     if len(terms) == 2:
@@ -171,7 +176,7 @@ def _measures(terms: list[Node]) -> bool:
 
 
 def close(value: Node, approximation: Node, context: ComparisonContext) -> bool:
-    """May the second be a rounding of the first? Within one unit of its last digit or one percent, for numbers."""
+    """Return True if the second may be a rounding of the first: one unit of its last digit, or one percent."""
     negative = isinstance(approximation, Neg)
     number = approximation.arg if isinstance(approximation, Neg) else approximation
     if not isinstance(number, Num) or symbols(value) or not _scalar(value):
@@ -192,7 +197,7 @@ def _scalar(node: Node) -> bool:
 
 
 def same_names(a: tuple[Node, ...], b: tuple[Node, ...]) -> bool:
-    """Do two assignments speak of the same thing? f(x) and f(z) do, y and f(x) do, x and y do not."""
+    """Return True if two assignments have the same name: f(x) and f(z), y and f(x), but not x and y."""
     if {canon(n) for n in a} == {canon(n) for n in b}:
         return True
     if len(a) == len(b) == 1:
@@ -212,7 +217,7 @@ def same_names(a: tuple[Node, ...], b: tuple[Node, ...]) -> bool:
 
 
 def _spelled_out(name: Node) -> Node:
-    """dy/dx as y', the partial derivative of f as f_x, and |A| of a matrix as its determinant."""
+    """Return dy/dx as y', the partial derivative of f as f_x, and |A| of a matrix as its determinant."""
     if (
         isinstance(name, Call)
         and name.name == "abs"
@@ -230,7 +235,7 @@ def _spelled_out(name: Node) -> Node:
 
 
 def bind_like(names: tuple[Node, ...], value: Node, pattern: tuple[Node, ...]) -> Node:
-    """The value of f(z) = ..z.. in the letters of f(x): bound variables renamed."""
+    """Return the value of f(z) = ..z.. in the variables of f(x)."""
     if len(names) == len(pattern) == 1:
         own_name, pattern_name = names[0], pattern[0]
         if (
@@ -248,12 +253,12 @@ def bind_like(names: tuple[Node, ...], value: Node, pattern: tuple[Node, ...]) -
 
 
 def sides(node: Rel) -> Node:
-    """L - R of a relation of two terms."""
+    """Return L - R of a relation of two terms."""
     return Add((node.terms[0], Neg(node.terms[1])))
 
 
 def same_equation(a: Node, b: Node, context: ComparisonContext, positive: bool = False) -> bool | None:
-    """Are L1 - R1 and L2 - R2 equal up to a nonzero (or positive) constant factor?"""
+    """Return True if L1 - R1 and L2 - R2 are equal up to a nonzero (or positive) constant factor."""
     try:
         ratio = constant_ratio(a, b, context)
     except UndefinedValueError:
@@ -267,7 +272,7 @@ def same_equation(a: Node, b: Node, context: ComparisonContext, positive: bool =
 
 
 def _proportional(a: Node, b: Node, context: ComparisonContext, positive: bool) -> bool | None:
-    """As above for sides that are no rational functions: compare a*b(p) with b*a(p) for one rational point p."""
+    """Like `same_equation` for other functions: compare a*b(p) with b*a(p) at one rational point p."""
     names = sorted(symbols(a) | symbols(b))
     if not names or has(a, Apply) or has(b, Apply):
         return canon(a) == canon(b)
@@ -284,7 +289,7 @@ def _proportional(a: Node, b: Node, context: ComparisonContext, positive: bool) 
 
 
 def solved_by(equation: Rel, expression: Node, context: ComparisonContext) -> bool | None:
-    """Is the expression what the equation says of the one variable that it lacks, where that is linear?"""
+    """Return True if the expression solves the equation for its one other variable, which must be linear."""
     free = symbols(equation) - symbols(expression)
     if len(free) != 1 or equation.ops != ("=",):
         return False
@@ -303,7 +308,7 @@ def solved_by(equation: Rel, expression: Node, context: ComparisonContext) -> bo
 
 
 def same_congruence(a: Rel, b: Rel, context: ComparisonContext) -> bool | None:
-    """x = 3 (mod 7): equal moduli, the same name, residues that differ by a multiple."""
+    """Compare congruences x = 3 (mod 7): equal moduli, the same name, residues that differ by a multiple."""
     if a.modulus is None or b.modulus is None:
         return False
     try:

@@ -1,8 +1,8 @@
-"""Are two scalar expressions equal? The tiers, cheapest first; True and False are certain up to the one rule below.
+"""Equality of two scalar expressions, by tiers from the cheapest on.
 
-Refutation is always rigorous: exact values differ, or balls do not meet. Equality is proved by structure, by exact
-rationals or by exact rational functions; beyond those it is agreement of balls to at least 50 digits at points that
-are derived from both texts, at a precision that covers every magnitude that was met on the way.
+A negative result is always rigorous: exact values differ, or intervals do not intersect. Equality is proved by
+structure, by exact rationals or by exact rational functions. Beyond those, it is agreement of intervals to at least
+50 digits, at points derived from both texts, at a precision that covers every magnitude that occurred.
 """
 
 # ruff: noqa: SIM905 (vocabularies read better as lines of words)
@@ -28,10 +28,10 @@ _DISCRETE = frozenset("floor ceil factorial factorial2 binom perm mod gcd lcm".s
 
 
 def equal(a: Node, b: Node, context: ComparisonContext) -> bool | None:
-    """Equal, different, or None: cannot tell (the oracle has then been asked)."""
+    """Return True or False, or None if the result is open (the oracle has then been asked)."""
     try:
         result = _equal(a, b, context)
-    except RecursionError:  # the limits on depth make this impossible; a verdict must not depend on it
+    except RecursionError:  # excluded by the limits on depth; a verdict must not depend on it
         result = None
     if result is None and context.oracle is not None:
         result = context.oracle(a, b)
@@ -83,14 +83,14 @@ def _equal(a: Node, b: Node, context: ComparisonContext) -> bool | None:
 
 
 def _any_base(outcomes: list[bool | None]) -> bool | None:
-    """Equal with either meaning of a log without base; different only with both."""
+    """Combine the results over the meanings of a log without base: one suffices for equal, different needs all."""
     if True in outcomes:
         return True
     return None if None in outcomes else False
 
 
 def same_family(a: Node, b: Node, context: ComparisonContext) -> bool:
-    """Two antiderivatives with a constant C: equal where they differ by a constant."""
+    """Return True for two antiderivatives with a constant C that differ by a constant."""
     first, second = symbols(a), symbols(b)
     small: dict[str, Node] = {name: Sym(name.upper()) for name in first ^ second if name[0] == "c"}
     if small and {name.upper() for name in small} <= first | second:
@@ -124,7 +124,7 @@ def _short(value: fmpq) -> str:
 
 
 def _constants(a: Node, b: Node, log_base: str, context: ComparisonContext) -> bool | None:
-    """Two numbers: disjoint balls refute, 50 digits of agreement accept."""
+    """Compare two numbers: disjoint intervals prove a difference; agreement to 50 digits counts as equal."""
     outcome = _compare_at(a, b, {}, log_base, context, real_only=False)
     if outcome is False:
         context.record("interval", "the values differ")
@@ -136,9 +136,9 @@ def _constants(a: Node, b: Node, log_base: str, context: ComparisonContext) -> b
 def _at_points(
     a: Node, b: Node, names: list[str], log_base: str, context: ComparisonContext, real_only: bool
 ) -> bool | None:
-    """Two functions: one point where balls are disjoint refutes, three that agree accept.
+    """Compare two functions: one point with disjoint intervals proves a difference, three that agree count as equal.
 
-    Where even roots of letters are involved the letters may be meant positive: then the positive points decide.
+    If there are even roots of variables, the variables may be assumed positive: then only the positive points count.
     """
     discrete = _is_discrete(a) or _is_discrete(b)
     assume_positive = not discrete and real_only and _is_radical(a, b)
@@ -180,7 +180,7 @@ def _at_points(
 
 
 def _is_radical(a: Node, b: Node) -> bool:
-    """Is there an even root of letters, and no absolute value that would say what sign they have?"""
+    """Return True if there is an even root of variables, and no absolute value that determines their sign."""
     result = False
     for node in (a, b):
         for part in walk(node):
@@ -194,7 +194,7 @@ def _is_radical(a: Node, b: Node) -> bool:
 
 
 def _is_discrete(node: Node) -> bool:
-    """Does the expression make sense at integers only?"""
+    """Return True if the expression is meaningful at integers only."""
     for part in walk(node):
         if isinstance(part, Call) and part.name in _DISCRETE and any(symbols(arg) for arg in part.args):
             return True
@@ -207,15 +207,15 @@ def _is_discrete(node: Node) -> bool:
     return False
 
 
-# The ranges points are taken from, in order: (low, width, signs). A point where either side is undefined or, for real
-# expressions, not real does not count: so sqrt(x^2) and x differ (at negatives), ln(x^2) and 2 ln x do not.
+# The ranges of the points, in order: (low, width, signs). A point does not count if one side is undefined there or,
+# for real expressions, not real: so sqrt(x^2) and x differ (at negatives), ln(x^2) and 2 ln x do not.
 _RANGES = ((1, 3, "-"), (1, 2, "+"), (0, 4, "±"), (0, 1, "+"), (1, 5, "±"), (4, 40, "+"), (0, 1, "-"), (2, 9, "+"))
 _ALWAYS = 4
-"""So many ranges are always tried."""
+"""Number of ranges that are always used."""
 
 
 def _points(names: list[str], seed: bytes, discrete: bool) -> Iterator[tuple[Env, bool]]:
-    """Points, and whether all their coordinates are positive."""
+    """Yield (point, True if all coordinates are positive)."""
     for index, (low, width, signs) in enumerate(_RANGES):
         point: Env = {}
         for offset, name in enumerate(names):
@@ -234,7 +234,11 @@ def _points(names: list[str], seed: bytes, discrete: bool) -> Iterator[tuple[Env
 def _compare_at(
     a: Node, b: Node, env: Env, log_base: str, context: ComparisonContext, real_only: bool
 ) -> bool | None:
-    """Compare at one point. Raises Undefined where the point does not count."""
+    """Compare at one point.
+
+    Raises:
+        UndefinedValueError: One side has no value at this point, so it does not count.
+    """
     bits = BITS
     while bits <= MAX_BITS:
         with precision(bits):
@@ -243,7 +247,7 @@ def _compare_at(
             if left is None or right is None:
                 if env:
                     raise UndefinedValueError
-                # of two numbers one has no value: they differ; neither has one: nothing can be said
+                # numbers: if one has no value they differ; if neither has one, the result is open
                 return None if left is right else False
             if isinstance(left, ValueTooLargeError) or isinstance(right, ValueTooLargeError):
                 return (
@@ -273,7 +277,7 @@ def _value_or_none(node: Node, side: Evaluator) -> acb | ValueTooLargeError | In
 
 
 def _tight(difference: acb, value: acb, bits: int) -> bool:
-    """Is the agreement owed to the precision, not to the width of the balls? Two thirds of the bits must agree."""
+    """Return True if two thirds of the bits agree, so that the agreement is not due to wide intervals."""
     size = abs(value).upper()
     radius = max(difference.real.rad(), difference.imag.rad())
     scaled = radius * fmpq(2) ** (bits * 2 // 3)
@@ -281,7 +285,7 @@ def _tight(difference: acb, value: acb, bits: int) -> bool:
 
 
 def within_rounding(gold: Num, answer: Node, context: ComparisonContext) -> bool:
-    """Does the answer round to the decimal that the gold is?"""
+    """Return True if the answer rounds to the decimal gold."""
     decimals = gold.decimals
     if decimals is None or (isinstance(answer, Num) and answer.decimals is not None and answer.decimals <= decimals):
         return False

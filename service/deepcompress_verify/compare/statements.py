@@ -1,4 +1,4 @@
-"""Comparing what answers state: inequalities and sets of reals, equations, assignments, chains."""
+"""Comparison of statements: inequalities and sets of reals, equations, assignments, chains."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "!=": "!="}
 
 
 def compare_regions(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
-    """Inequalities, intervals and unions, where at least one side is surely a region."""
+    """Compare inequalities, intervals and unions, if at least one side is certainly a region."""
     if not is_region(gold) and not is_region(answer):
         return NOT_APPLICABLE
     if isinstance(gold, Tuple) and isinstance(answer, Tuple):
@@ -62,7 +62,7 @@ def compare_regions(gold: Node, answer: Node, context: ComparisonContext) -> boo
             return False
         same = reader.same(left, right)
         if same and reader.unsolved and not unsolved:
-            # x^2 < 4 for (-2, 2) may be the problem said again
+            # x^2 < 4 for (-2, 2) may repeat the problem
             context.open_reason = "an inequality that is not solved"
             return None
         context.record("region", "the same set of reals" if same else "different sets of reals")
@@ -73,7 +73,7 @@ def compare_regions(gold: Node, answer: Node, context: ComparisonContext) -> boo
 
 
 def _other_regions(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
-    """Regions with letters in them, or of the plane."""
+    """Compare regions with parameters, or of the plane."""
     gold, answer = _membership(gold), _membership(answer)
     if isinstance(gold, SetOp) and isinstance(answer, SetOp):
         if gold.op != answer.op or len(gold.args) != len(answer.args):
@@ -101,7 +101,7 @@ def _other_regions(gold: Node, answer: Node, context: ComparisonContext) -> bool
 
 
 def _symbolic_interval(node: Node) -> Tuple | None:
-    """a < x < b and x < a as brackets, where the ends are no numbers."""
+    """Return a < x < b and x < a as intervals, for ends that are not numbers."""
     if isinstance(node, Tuple):
         return node
     if not isinstance(node, Rel) or any(op not in _TURNED or op == "!=" for op in node.ops):
@@ -125,7 +125,7 @@ def _membership(node: Node) -> Node:
 
 
 def _inequalities(gold: Rel, answer: Rel, context: ComparisonContext) -> bool | None:
-    """Chains term by term in either direction; two-term inequalities up to a positive factor."""
+    """Compare chains term by term in either direction; two-term inequalities up to a positive factor."""
     if len(gold.terms) != len(answer.terms):
         return False
     turned = Rel(
@@ -142,6 +142,7 @@ def _inequalities(gold: Rel, answer: Rel, context: ComparisonContext) -> bool | 
 
 
 def compare_relations(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
+    """Compare equations, assignments, chains and congruences, also with a bare value."""
     if not isinstance(gold, Rel) and not isinstance(answer, Rel):
         return NOT_APPLICABLE
     if isinstance(gold, List) or isinstance(answer, List):
@@ -179,13 +180,13 @@ def _compare_chains(
 
 
 def _names_a_choice(choice: Sym, reading: EqualityChain) -> bool:
-    """A = B where the other side is the choice B."""
+    """Return True for A = B if the other side is the choice B."""
     names = [choice, reading.value, *reading.names]
     return all(isinstance(n, Sym) and len(n.name) == 1 and "A" <= n.name <= "J" for n in names)
 
 
 def _approximately(approximation: Node, answer: Node, context: ComparisonContext) -> bool:
-    """A gold that gives its own rounded value accepts what rounds to it."""
+    """Accept an answer that rounds to the approximation given in the gold."""
     number, negative = (approximation.arg, True) if isinstance(approximation, Neg) else (approximation, False)
     if not isinstance(number, Num) or isinstance(answer, (*COLLECTIONS, Text, Rel)):
         return False
@@ -228,7 +229,7 @@ def _two_relations(
 
 
 def _in_class(relation: Rel, value: Node | None, context: ComparisonContext) -> bool | None:
-    """x = 7k + 3 beside a congruence; None where that is not what the two are."""
+    """Compare x = 7k + 3 with a congruence; None if the two have other forms."""
     if relation.modulus is None or value is None or isinstance(value, (*COLLECTIONS, Rel, Text)):
         return None
     met = meets_congruence(relation, value, context)
@@ -238,7 +239,7 @@ def _in_class(relation: Rel, value: Node | None, context: ComparisonContext) -> 
 
 
 def _gathered(left: EqualityChain, right: EqualityChain) -> tuple[Node, Node] | None:
-    """(a, b) = (1, 1) beside a = b = 1: both as tuples; None where the names are not the same in the same order."""
+    """Return (a, b) = (1, 1) and a = b = 1 as tuples; None unless both have the same names in the same order."""
     assert left.value is not None and right.value is not None
     result: list[Node] = []
     names: list[tuple[Node, ...]] = []
@@ -254,7 +255,7 @@ def _gathered(left: EqualityChain, right: EqualityChain) -> tuple[Node, Node] | 
 
 
 def _apart(left: EqualityChain, right: EqualityChain) -> bool:
-    """Assignments to different variables, neither of which stands in the other's value."""
+    """Return True for assignments to different variables that do not occur in the other's value."""
     mine, other = ({n.name for n in side.names if isinstance(n, Sym)} for side in (left, right))
     assert left.value is not None and right.value is not None
     return mine.isdisjoint(symbols(right.value)) and other.isdisjoint(symbols(left.value))
@@ -272,7 +273,7 @@ def _relation_and_value(
     compare: Callable[[Node], bool | None],
     gold_side: bool,
 ) -> bool | None:
-    """A relation on one side only: its value speaks for it. x + y = 7 as a gold is a line, not 7."""
+    """Compare a relation with a value, through the value of the relation. A gold x + y = 7 is a line, not 7."""
     if relation.modulus is not None:
         met = _in_class(relation, other, context)
         if met is not None:
@@ -283,7 +284,7 @@ def _relation_and_value(
     if reading is not None and reading.value is not None:
         several = len(reading.names) > 1 and not isinstance(reading.value, COLLECTIONS)
         if isinstance(other, Tuple) and several and len(other.items) == len(reading.names):
-            # x = y = z = 1 says (1, 1, 1)
+            # x = y = z = 1 is (1, 1, 1)
             return compare(Tuple((reading.value,) * len(reading.names)))
         result = compare(reading.value)
         if result is not False or not reading.names:

@@ -1,4 +1,4 @@
-"""Comparing words."""
+"""Comparison of words."""
 
 # ruff: noqa: SIM905 (vocabularies read better as lines of words)
 from __future__ import annotations
@@ -8,7 +8,7 @@ from deepcompress_verify.tree import Const, List, Node, Sym, Text
 
 _DROPPED = frozenset("the a an of is are by that it its will be only".split())
 _OPENING = frozenset(("on", "in", "at"))
-"""Dropped where a phrase begins with them: on Tuesday."""
+"""Dropped at the beginning of a phrase: on Tuesday."""
 _NAMED = {
     "emptyset": "no solution",
     "R": "all real numbers",
@@ -20,7 +20,7 @@ _NAMED = {
 
 
 def words_of(node: Node) -> str | None:
-    """The words of a text, a name, or a list of texts joined; None for anything else."""
+    """Return the words of a text, of a name, or of a list of texts joined; None for anything else."""
     if isinstance(node, Text):
         return node.words
     if isinstance(node, Sym):
@@ -35,7 +35,7 @@ def words_of(node: Node) -> str | None:
 
 
 def equal_text(gold: Node, answer: Node) -> bool:
-    """The same words, but for case, articles and punctuation (the reader has dropped those) and spaces."""
+    """Return True for the same words except for case, articles, punctuation and spaces."""
     one, two = words_of(gold), words_of(answer)
     if one is None or two is None:
         return False

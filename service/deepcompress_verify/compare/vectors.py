@@ -1,4 +1,4 @@
-"""Vectors in other clothes: 2i - j + 3k beside (2, -1, 3), and I beside an identity matrix."""
+"""Other notations of vectors and matrices: 2i - j + 3k for (2, -1, 3), and I for an identity matrix."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ _SCALAR = frozenset((Num, Const, Sym, Add, Neg, Mul, Div, Pow, Call, Quantity))
 
 
 def components(node: Node, other: tuple[Node, ...], context: ComparisonContext) -> tuple[Node, ...] | None:
-    """The components of a sum of multiples of the unit vectors i, j, k, where the other side is a vector of two or
-    three; None for anything else. i alone is the imaginary unit, so j or k must be there."""
+    """Return the components of a sum of multiples of the unit vectors i, j, k, or None.
+
+    The other side must be a vector of two or three components. i alone is the imaginary unit, so j or k must occur.
+    """
     facts = context.facts(node)
     size = len(other)
     if size not in (2, 3) or facts.names.isdisjoint(("j", "k")) or not _SCALAR.issuperset(facts.kinds):
@@ -29,7 +31,9 @@ def components(node: Node, other: tuple[Node, ...], context: ComparisonContext) 
 
 
 def identity(node: Node, rows: list[tuple[Node, ...]]) -> list[tuple[Node, ...]] | None:
-    """The identity matrix of the other side's size, where the node is I or, for that size, I_3."""
+    """Return the rows of the identity matrix of the other side's size if the node is I or I_n of that size, else
+    None.
+    """
     size = len(rows)
     if not isinstance(node, Sym) or node.name not in ("I", f"I_{size}") or any(len(row) != size for row in rows):
         return None

@@ -1,4 +1,4 @@
-"""Reading: text -> tree. LaTeX, plain text and unicode, by an own tokenizer and parser; nothing is ever evaluated."""
+"""Parsing of answers: text -> tree. LaTeX, plain text and unicode; nothing is evaluated."""
 
 from __future__ import annotations
 
@@ -31,9 +31,11 @@ _ARITHMETIC = (Add, Neg, Mul, Div, Pow, Call, Apply, PlusMinus, BigOp, Quantity)
 
 
 def read(text: str, commas: Commas = "group", plain_units: bool = False) -> Node | Unreadable:
-    """Read an answer; `plain_units` where the other side says that 12 m may be 12 meters.
+    """Parse an answer. With `plain_units`, a letter after a number may be a unit: 12 m.
 
-    Pure, total (never raises), linear in the text but for a bounded number of look-aheads."""
+    Pure and total: a text that cannot be parsed gives an `Unreadable`. Linear in the text, except for a bounded
+    number of look-aheads.
+    """
     if len(text) > MAX_CHARS:
         return Unreadable("too_long", f"{len(text)} characters, {MAX_CHARS} are read")
     tokens: list[Token] = []
@@ -55,14 +57,18 @@ def read(text: str, commas: Commas = "group", plain_units: bool = False) -> Node
 
 
 def _check_size(node: Node) -> None:
-    """Chains of operators grow a tree without nesting brackets: measure what came out."""
+    """Check the size of the tree: chains of operators make a tree deep without nested brackets.
+
+    Raises:
+        ReadError: The tree is too deep or too large, or it contains words inside a formula.
+    """
     stack = [(node, 1)]
     count = 0
     while stack:
-        here, depth = stack.pop()
+        part, depth = stack.pop()
         count += 1
-        below = list(children(here))
-        if isinstance(here, _ARITHMETIC) and any(isinstance(child, Text) for child in below):
+        below = list(children(part))
+        if isinstance(part, _ARITHMETIC) and any(isinstance(child, Text) for child in below):
             raise ReadError("words", "words inside a formula")
         if depth > 2 * MAX_DEPTH:
             raise ReadError("too_deep", f"nested more than {2 * MAX_DEPTH} deep")
@@ -72,7 +78,7 @@ def _check_size(node: Node) -> None:
 
 
 def _words(tokens: list[Token]) -> Text | None:
-    """What cannot be read as mathematics but holds words is text."""
+    """Return a text that is not mathematics but contains words, as Text."""
     if not any(len(t.value) >= 2 and t.kind in "tw" and t.value.isalpha() for t in tokens):
         return None
     result = phrase([t.value.lower() for t in tokens if t.kind in "nwtc"])

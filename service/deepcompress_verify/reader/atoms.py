@@ -1,4 +1,4 @@
-"""The tightest parts: numbers, letters, brackets, absolute values, functions and their arguments."""
+"""The innermost level: numbers, letters, brackets, absolute values, functions and their arguments."""
 
 from __future__ import annotations
 
@@ -42,13 +42,14 @@ _CLOSERS = frozenset((")", "]", "\\}", "}"))
 _STOPS = frozenset(("and", "or", "mod", "to", "U", "for", "if", "when", "where", "with", "such"))
 """Runs of letters that may end a product."""
 _PROSE = frozenset(("is", "are", "has", "odd", "even", "not"))
-"""Short words that stand apart in plain text are no products of letters."""
+"""Short words that are not products of letters if they are separate words in plain text."""
 
 
 class Atoms(Commands):
-    """Everything that binds tighter than a power."""
+    """Parser level of the parts that bind tighter than a power."""
 
     def starts_atom(self) -> bool:
+        """Return True if an atom begins at the cursor."""
         token = self.peek()
         kind, value = token.kind, token.value
         if kind == "n":
@@ -77,7 +78,7 @@ class Atoms(Commands):
         return False
 
     def _stops(self, token: Token) -> bool:
-        """Is this run of letters a word that ends a product: "or", "3 to 4", "2n for n > 1", (1,2) U (3,4)?"""
+        """Return True if these letters end a product: "or", "3 to 4", "2n for n > 1", (1,2) U (3,4)."""
         value = token.value
         if value == "to":
             return self.peek(1).kind == "n"
@@ -87,7 +88,7 @@ class Atoms(Commands):
         return value in ("and", "or", "mod") or token.space
 
     def is_condition(self) -> bool:
-        """A relation in brackets after a value is a condition: 1/x (x ≠ 0), k pi (k in Z)."""
+        """Return True for a relation in brackets after a value: 1/x (x ≠ 0), k pi (k in Z)."""
         if self.at == 0 or not self.peek().space:
             return False
         level = 0
@@ -103,6 +104,7 @@ class Atoms(Commands):
         return False
 
     def atom(self) -> Node:
+        """Parse an atom."""
         self.enter()
         try:
             return self._atom()
@@ -151,7 +153,7 @@ class Atoms(Commands):
         raise self.fail()
 
     def _chosen(self) -> Node:
-        """{}^{5}C_{2} and {}_5P_2, after the mark."""
+        """Parse {}^{5}C_{2} and {}_5P_2, after the mark."""
         top = self.argument()
         letter = self.next().value
         if letter not in ("C", "P") or not self.take_op("_"):
@@ -159,7 +161,7 @@ class Atoms(Commands):
         return Call("binom" if letter == "C" else "perm", (top, self.argument()))
 
     def _counted(self, letter: str) -> Node | None:
-        """C(5,2) and P(5,2), after the letter: choices of 2 among 5, with and without order."""
+        """Parse C(5,2) and P(5,2), after the letter: choices of 2 from 5, without and with order."""
         marks = [self.peek(k) for k in range(5)]
         n, k = marks[1], marks[3]
         if [t.value for t in marks[::2]] != ["(", ",", ")"] or n.kind != "n" or k.kind != "n":
@@ -208,7 +210,13 @@ class Atoms(Commands):
         raise ReadError("words", value)
 
     def items(self, closers: tuple[str, ...]) -> tuple[list[Node], str]:
-        """Statements up to a closing operator; gives them and the closer. `joiner` says what joined them."""
+        """Parse statements up to a closing operator, and return them with that operator.
+
+        Sets `joiner` to the word that joined them.
+
+        Raises:
+            ReadError: The statements are not separated or not closed.
+        """
         result: list[Node] = []
         word = ""
         bars, self.bars = self.bars, 0
@@ -226,6 +234,11 @@ class Atoms(Commands):
             word = joined if joined != "," else word
 
     def bracketed(self, opener: str) -> Node:
+        """Parse a bracketed expression after its opening bracket: one item is a group, several are a tuple.
+
+        Raises:
+            ReadError: The brackets are empty, or do not match.
+        """
         close_at = ")" if opener == "(" else "]"
         if self.is_op(close_at):
             raise self.fail("empty brackets")
@@ -256,7 +269,7 @@ class Atoms(Commands):
             self.at += 1
             return Const("emptyset")
         if self.is_cmd("begin"):
-            # \\left\\{ \\begin{array} ... \\end{array} \\right. is how cases were written by hand
+            # \\left\\{ \\begin{array} ... \\end{array} \\right. is a manual notation of cases
             self.at += 1
             system = self.environment(as_cases=True)
             if not self.take_op(closer):
@@ -284,7 +297,7 @@ class Atoms(Commands):
                 raise self.fail()
 
     def _group(self) -> Node:
-        """Plain braces: a TeX group, or a set where it holds several items."""
+        """Parse plain braces: a TeX group, or a set if there are several items."""
         bars, self.bars = self.bars, 0
         first = self.statement()
         if self.take_op("}"):
@@ -294,8 +307,8 @@ class Atoms(Commands):
             raise self.fail()
         rest, _ = self.items(("}",))
         self.bars = bars
-        whole = self.gathered([first, *rest], "")
-        return Set(whole.items) if isinstance(whole, List) else whole
+        combined = self.gathered([first, *rest], "")
+        return Set(combined.items) if isinstance(combined, List) else combined
 
     def _bars(self, value: str) -> Node:
         self.bars += 1
@@ -306,7 +319,11 @@ class Atoms(Commands):
         return Call("det" if isinstance(inner, Matrix) else "abs", (inner,))
 
     def argument(self) -> Node:
-        """The argument of a TeX command: a group, or one token (one digit of a number)."""
+        """Parse the argument of a TeX command: a group, or one token (one digit of a number).
+
+        Raises:
+            ReadError: There is no argument.
+        """
         token = self.peek()
         if token.kind == "n" and len(token.value) > 1 and token.value.isdigit():
             self.tokens[self.at] = Token("n", token.value[1:], False)
@@ -323,7 +340,11 @@ class Atoms(Commands):
         raise self.fail("an argument is missing")
 
     def function(self, spelling: str) -> Node:
-        """A known function: its base or power, then its argument."""
+        """Parse a known function: its base or exponent, then its arguments.
+
+        Raises:
+            ReadError: The number of arguments is wrong, or the function has no base.
+        """
         name = FUNCTION_WORDS[spelling]
         if name == "sqrt":
             return self._root()
@@ -341,7 +362,7 @@ class Atoms(Commands):
         for _ in range(2):
             if self.is_op("_") and base is None:
                 self.at += 1
-                base = self._whole_base() or self.argument()
+                base = self._unbraced_base() or self.argument()
             elif self.is_op("^") and exponent is None:
                 self.at += 1
                 exponent = self.argument()
@@ -358,8 +379,8 @@ class Atoms(Commands):
         node: Node = Call(name, args)
         return node if exponent is None else Pow(node, exponent)
 
-    def _whole_base(self) -> Node | None:
-        """\\log_10(5): a base of two digits without braces, where what follows cannot be its argument."""
+    def _unbraced_base(self) -> Node | None:
+        """Parse a base of several digits without braces, if the following token is its argument: \\log_10(5)."""
         token, after = self.peek(), self.peek(1)
         if token.kind == "n" and len(token.value) > 1 and (after.space or after.value in ("(", "{", "|")):
             self.at += 1
@@ -377,7 +398,7 @@ class Atoms(Commands):
         return (self._bare_argument(),)
 
     def _bare_argument(self) -> Node:
-        """What \\sin takes without brackets: a product up to the next operator, bracket or function."""
+        """Parse the argument of \\sin without brackets: a product up to the next operator, bracket or function."""
         negative = self.take_op("-")
         factors: list[Node] = []
         while self.starts_atom():
@@ -404,7 +425,7 @@ class Atoms(Commands):
             self.expect_op("]")
         token = self.peek()
         if token.kind == "n":
-            # \\sqrt12 is meant as the root of 12, though TeX would draw it over the 1 only
+            # \\sqrt12 means the root of 12, although TeX draws it over the 1 only
             self.at += 1
             return Call("root", (number(token.value), index))
         return Call("root", (self.argument(), index))

@@ -28,7 +28,7 @@ _MATRICES = frozenset(
 )
 _ALIGNED = frozenset("aligned align split gathered gather eqnarray equation alignat".split())
 DERIVATIVE = "d/d"
-"""How the name of a derivative sign begins."""
+"""Prefix of the name of a derivative sign."""
 _CASES = frozenset(("cases", "dcases", "rcases"))
 _ACCENTS = frozenset(
     "overline bar vec hat widehat tilde overrightarrow overleftrightarrow overarc widetilde dot".split()
@@ -37,7 +37,7 @@ _DECORATED = frozenset("angle triangle measuredangle odot square bigtriangleup".
 
 
 class Commands(Names):
-    """What follows a backslash."""
+    """Parser level of LaTeX commands."""
 
     def _command(self, name: str) -> Node:
         if name == "frac":
@@ -109,7 +109,7 @@ class Commands(Names):
         return Sym(f"bb {letter}{suffix}")
 
     def _power_of_set(self) -> bool:
-        """R^n is a power; R^+ and Z_{>0} are names."""
+        """Parse R^n as a power, and R^+ and Z_{>0} as names."""
         return self.is_op("^") and (self.peek(1).kind in "nw" or (self.is_op("{", 1) and self.peek(2).kind in "nw"))
 
     def _accent(self, name: str) -> Node:
@@ -162,7 +162,7 @@ class Commands(Names):
         raise self.fail("a bound that is not k = ...")
 
     def environment(self, as_cases: bool = False) -> Node:
-        """After \\begin: a matrix, cases, or aligned statements."""
+        """Parse a matrix, cases, or aligned statements after \\begin."""
         name = self._environment_name()
         if name == "array" and self.is_op("{"):
             self._raw_group()
@@ -205,12 +205,12 @@ class Commands(Names):
         raise self.fail(f"environment {name}")
 
     def _drop_alignment(self) -> None:
-        """Take out the & of an aligned environment, up to its end."""
+        """Remove the & of an aligned environment, up to its end."""
         end = self.at
         while self.tokens[end].kind != "e" and self.tokens[end].value != "end":
             end += 1
-        kept = [t for t in self.tokens[self.at : end] if not (t.kind == "o" and t.value == "&")]
-        self.tokens[self.at : end] = kept
+        remaining = [t for t in self.tokens[self.at : end] if not (t.kind == "o" and t.value == "&")]
+        self.tokens[self.at : end] = remaining
 
     def _cell(self, environment: str) -> Node:
         node = self.statement()
@@ -255,7 +255,7 @@ class Commands(Names):
 
 
 def _derivative(top: Node, bottom: Node) -> Sym | None:
-    """d/dx and d^2/dx^2 are no fractions."""
+    """Return d/dx or d^2/dx^2 as a derivative sign; None for a fraction."""
     order = ""
     if isinstance(top, Pow) and isinstance(top.exponent, Num):
         order = str(top.exponent.p)

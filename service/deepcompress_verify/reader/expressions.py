@@ -28,12 +28,18 @@ _TRANSPOSED = frozenset(("T", "\\top", "\\intercal"))
 
 
 class Expressions(Quantities):
-    """From postfix signs to sums."""
+    """Parser levels from postfix signs to sums."""
 
     def power(self) -> Node:
+        """Parse an atom with its postfix signs and exponents."""
         return self.postfix(self.atom())
 
     def postfix(self, node: Node) -> Node:
+        """Parse exponents, factorials, percent, degree and currency signs, and bases after `node`.
+
+        Raises:
+            ReadError: A subscript follows an expression.
+        """
         while True:
             token = self.peek()
             if token.kind == "o":
@@ -69,10 +75,11 @@ class Expressions(Quantities):
             return node
 
     def starts_after_money(self) -> bool:
+        """Return True if a number follows the currency sign."""
         return self.peek(1).kind == "n"
 
     def _raise(self, base: Node) -> Node:
-        """After "^": a degree sign, an ordinal, or an exponent (right associative)."""
+        """Parse after "^": a degree sign, an ordinal, or an exponent (right associative)."""
         braced = self.is_op("{")
         token = self.peek(1 if braced else 0)
         if token.kind == "c" and token.value in ("circ", "degree") and (not braced or self.is_op("}", 2)):
@@ -127,7 +134,7 @@ class Expressions(Quantities):
         return node
 
     def _based(self, node: Num) -> Node:
-        """204_5, 1011_{2}, 12_{\\text{ten}}."""
+        """Parse a base after a numeral: 204_5, 1011_{2}, 12_{\\text{ten}}."""
         digits = self.tokens[self.at - 1].value
         if self.tokens[self.at - 1].kind != "n":
             digits = str(node.p)
@@ -142,6 +149,7 @@ class Expressions(Quantities):
         return Based(digits, base)
 
     def term(self) -> Node:
+        """Parse a product or quotient."""
         factors: list[Node] = [self._signed_power()]
         while True:
             token = self.peek()
@@ -195,7 +203,7 @@ class Expressions(Quantities):
         return self.power()
 
     def _among(self, factors: list[Node]) -> bool:
-        """5C2 and 5P2 in plain text: choices of 2 among 5."""
+        """Parse 5C2 and 5P2 in plain text: choices of 2 from 5."""
         n, letter, k = self.peek(-1), self.peek(), self.peek(1)
         if n.kind != "n" or k.kind != "n" or letter.space or k.space or not isinstance(factors[-1], Num):
             return False
@@ -206,7 +214,7 @@ class Expressions(Quantities):
         return True
 
     def _juxtaposed_number(self, factors: list[Node]) -> bool:
-        """A numeral after a factor without a sign: 3 1/2 is mixed, 2 3 is nothing, x 3 is a product."""
+        """Parse a numeral after a factor without a sign: 3 1/2 is mixed, 2 3 is an error, x 3 is a product."""
         last = factors[-1]
         if isinstance(last, Quantity) and len(factors) == 1 and self._compound(factors, last):
             return True
@@ -225,7 +233,7 @@ class Expressions(Quantities):
         raise self.fail("two numbers side by side")
 
     def _mixed(self, factors: list[Node]) -> bool:
-        """2\\frac{1}{3} is 7/3."""
+        """Parse a mixed number: 2\\frac{1}{3} is 7/3."""
         last = factors[0]
         if len(factors) != 1 or not isinstance(last, Num) or last.decimals is not None or last.q != 1:
             return False
@@ -239,6 +247,7 @@ class Expressions(Quantities):
         return True
 
     def sum(self) -> Node:
+        """Parse a sum, with plus-minus signs."""
         terms: list[Node] = []
         node: Node | None = None
         while True:
@@ -269,7 +278,7 @@ class Expressions(Quantities):
                 return self._total(terms) or terms[0]
 
     def _plus_minus(self) -> bool:
-        """+- and +/- in plain text."""
+        """Return True for +- and +/- in plain text."""
         if self.is_op("-", 1) and not self.peek(1).space:
             return True
         return self.is_op("/", 1) and self.is_op("-", 2)
@@ -283,7 +292,7 @@ class Expressions(Quantities):
 
 
 def _is_proper(node: Node) -> bool:
-    """A fraction of positive integers below one."""
+    """Return True for a fraction of positive integers below one."""
     if not isinstance(node, Div) or not isinstance(node.top, Num) or not isinstance(node.bottom, Num):
         return False
     return node.top.q == node.bottom.q == 1 and 0 < node.top.p < node.bottom.p

@@ -25,10 +25,10 @@ _UNIT_ORDER = " year month week day h min s yd ft in km m cm mm kg g lb oz dolla
 
 
 class Quantities(Atoms):
-    """Units. Words that might change the value are never units."""
+    """Parser level of units. Words that might change the value are never units."""
 
     def _take_unit(self, node: Node, token: Token) -> Node | None:
-        """A unit after a value, or None. Words that might change the value are never units."""
+        """Parse a unit after a value, or return None."""
         if token.kind not in "tw":
             return None
         word = token.value
@@ -36,7 +36,7 @@ class Quantities(Atoms):
         if lower in JOINERS or lower in QUALIFIERS or word in CONST_WORDS or lower == "to":
             return None
         if token.kind == "w" and not (word in _MAY_BE_UNIT or lower in _MAY_BE_UNIT or is_word(word)):
-            return None  # before the walk over the product so far, which would make long products slow
+            return None  # before the walk over the product parsed so far: it would make long products slow
         numeric = not any(isinstance(n, (Sym, Text)) for n in walk(node))
         if lower in _MULTIPLIERS and numeric:
             self.at += 1
@@ -65,7 +65,7 @@ class Quantities(Atoms):
         return Quantity(node, unit)
 
     def _symbol_unit(self, node: Node) -> Node | None:
-        """5 \\mu\\text{m} and 4.7\\,\\Omega: a sign that is a letter elsewhere, after a number."""
+        """Parse a unit symbol that is otherwise a letter, after a number: 5 \\mu\\text{m}, 4.7\\,\\Omega."""
         token, after = self.peek(), self.peek(1)
         prefix = token.value == "mu" and after.kind == "t" and f"u{after.value}" in PREFIXED
         if not prefix and (token.value != "Omega" or not token.space or not self._at_break(1)):
@@ -76,7 +76,7 @@ class Quantities(Atoms):
         return None if unit is None else Quantity(node, unit)
 
     def _unit_fraction(self, factors: list[Node]) -> bool:
-        """9.8 \\frac{\\text{m}}{\\text{s}^2}."""
+        """Parse a unit in a fraction: 9.8 \\frac{\\text{m}}{\\text{s}^2}."""
         head = self.peek(2)
         if not self.is_op("{", 1) or not (head.kind == "t" or (head.kind == "w" and self.plain_units)):
             return False
@@ -94,7 +94,7 @@ class Quantities(Atoms):
         return False
 
     def _braced_unit(self, node: Node) -> Node | None:
-        """24{chickens}: words in braces after a number."""
+        """Parse words in braces after a number: 24{chickens}."""
         token = self.peek(1)
         if not self.is_op("{") or token.kind not in "tw" or not (is_word(token.value) or token.value in PLAIN_UNITS):
             return None
@@ -111,7 +111,7 @@ class Quantities(Atoms):
         return token.kind == "e" or (token.kind == "o" and token.value in (",", ";", ")", "}", "^", "."))
 
     def _unit(self) -> str | None:
-        """A unit in canonical words: "cm^2", "km/h", "?apples"."""
+        """Return a unit in canonical words: "cm^2", "km/h", "?apples"."""
         parts: list[str] = []
         unknown: list[str] = []
         operator = ""
@@ -200,14 +200,14 @@ class Quantities(Atoms):
         return -int(token.value) if negative else int(token.value)
 
     def _slash_unit(self) -> bool:
-        """m/s in plain letters."""
+        """Return True for a unit such as m/s in plain letters."""
         after = self.peek(2)
         return (
             self.is_op("/", 1) and after.kind == "w" and (after.value in UNIT_LETTERS or after.value in PLAIN_UNITS)
         )
 
     def _arc_minutes(self) -> Node | None:
-        """30' 15'' after degrees, as a part of a degree."""
+        """Parse 30' 15'' after degrees, as a part of a degree."""
         seconds = 0
         for size in (60, 1):
             token = self.peek()
@@ -223,7 +223,7 @@ class Quantities(Atoms):
         return Div(Num(seconds), Num(3600)) if seconds else None
 
     def _compound(self, factors: list[Node], first: Quantity) -> bool:
-        """5 feet 6 inches."""
+        """Parse a second quantity with a smaller unit: 5 feet 6 inches."""
         if first.unit == "degree" and (marks := self._arc_minutes()) is not None:
             factors[-1] = Quantity(Add((first.value, marks)), "degree")
             return True
