@@ -111,7 +111,7 @@ def inspect_gold(gold: str) -> Iterator[tuple[Kind, str]]:
     tree = read(text)
     assert not isinstance(tree, Unreadable)
     yield from (("ambiguous", detail) for detail in dict.fromkeys(_ambiguities(text, tree)))
-    yield from (("often_undecided", detail) for detail in dict.fromkeys(_hard_to_decide(tree)))
+    yield from (("often_undecided", detail) for detail in dict.fromkeys(_undecidable_parts(tree)))
 
 
 def _ambiguities(text: str, tree: Node) -> Iterator[str]:
@@ -132,7 +132,7 @@ def _ambiguities(text: str, tree: Node) -> Iterator[str]:
             yield "a log without a base: taken for base e and for base 10"
 
 
-def _hard_to_decide(tree: Node) -> Iterator[str]:
+def _undecidable_parts(tree: Node) -> Iterator[str]:
     for node in walk(tree):
         if isinstance(node, SetBuilder):
             yield "a set given by a condition"

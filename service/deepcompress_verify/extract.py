@@ -17,12 +17,12 @@ MAX_RESPONSE_CHARS = 16 * 1024 * 1024
 
 _BOX = "\\boxed"
 _FBOX = "\\fbox"
-_THOUGHT = "</think>"
+_THINK_END = "</think>"
 _MAX_JOINED = 32
 """Maximum adjacent boxes that form one answer."""
 _GAP = 64
 """Maximum characters between two adjacent boxes."""
-_MAX_TRIES = 8
+_MAX_INCOMPLETE_BOXES = 8
 """Incomplete boxes tried one by one from the end, before one pass over the entire text."""
 _CONNECTORS = (
     "\\text{and}", "\\text{ and }", "\\text{ and}", "\\text{or}", "\\text{ or }", "\\qquad", "\\quad", "and", "or",
@@ -81,11 +81,11 @@ def _after_thinking(response: str) -> int:
     for _ in range(64):
         if position < 0:
             return 0
-        if response.startswith(_THOUGHT, position):
-            return position + len(_THOUGHT)
+        if response.startswith(_THINK_END, position):
+            return position + len(_THINK_END)
         position = response.rfind("<", 0, position)
-    position = response.rfind(_THOUGHT, 0, position + len(_THOUGHT))
-    return 0 if position < 0 else position + len(_THOUGHT)
+    position = response.rfind(_THINK_END, 0, position + len(_THINK_END))
+    return 0 if position < 0 else position + len(_THINK_END)
 
 
 def boxes_of_gold(gold: str) -> str:
@@ -111,7 +111,7 @@ def _last_box(text: str, start: int) -> Span | None:
     fences: list[int] | None = None
     fenced: Span | None = None
     end = len(text)
-    tries = 0
+    attempts = 0
     while True:
         position = text.rfind(_BOX, start, end)
         position = max(position, text.rfind(_FBOX, max(start, position), end))
@@ -119,8 +119,8 @@ def _last_box(text: str, start: int) -> Span | None:
             return fenced
         span = _span(text, position)
         if span is None:
-            tries += 1
-            if tries > _MAX_TRIES:
+            attempts += 1
+            if attempts > _MAX_INCOMPLETE_BOXES:
                 return _last_complete(text, start) or fenced
         elif not _commented(text, position, start):
             if fences is None:
@@ -129,8 +129,8 @@ def _last_box(text: str, start: int) -> Span | None:
                 return span
             fenced = fenced or span
         else:
-            tries += 1
-            if tries > 64 * _MAX_TRIES:
+            attempts += 1
+            if attempts > 64 * _MAX_INCOMPLETE_BOXES:
                 return fenced
         end = position
 

@@ -34,10 +34,10 @@ def find_restated_answer(text: str, end: int) -> str | None:
 
 def find_closing_answer(text: str, start: int) -> str | None:
     """Return the answer that the end of the text states without a box, or None."""
-    return _marked(text, start) or _last_line(text, start)
+    return _after_marker(text, start) or _last_line(text, start)
 
 
-def _marked(text: str, start: int) -> str | None:
+def _after_marker(text: str, start: int) -> str | None:
     """Return the text after the last marker: the line after "####" and "A:", the sentence after a phrase."""
     hashes = text.rfind("####", start)
     line = max(text.rfind("\nA:", start), 0 if start == 0 and text.startswith("A:") else -1)

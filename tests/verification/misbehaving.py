@@ -1,4 +1,4 @@
-"""A decider for tests of the pool: does what the answer says, instead of comparing."""
+"""A decider for tests of the pool: the answer is a command for misbehaviour, not an answer to compare."""
 
 from __future__ import annotations
 

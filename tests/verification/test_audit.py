@@ -1,4 +1,4 @@
-"""The audit of a data set: what it reports, and what scripts see of it."""
+"""The audit of a data set: its findings, and its output for scripts."""
 
 from __future__ import annotations
 

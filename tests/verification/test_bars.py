@@ -21,16 +21,16 @@ DOUBTED = {
 
 
 def paid(gold: str, response: str, answer_format: AnswerFormat, truncated: bool = False) -> bool:
-    found = extract(response, answer_format, truncated)
-    if found.verdict is not None:
+    result = extract(response, answer_format, truncated)
+    if result.verdict is not None:
         return False
-    assert found.answer is not None
-    verdict = decide((gold,), found.answer, restated_answer=found.restated_answer)
+    assert result.answer is not None
+    verdict = decide((gold,), result.answer, restated_answer=result.restated_answer)
     return not isinstance(verdict, OpenComparison) and verdict.correct
 
 
 def errors(rows: list[dict[str, Any]], boxless: AnswerFormat | None) -> tuple[int, list[str], list[str]]:
-    """Rows counted, ids paid wrongly, ids not paid wrongly."""
+    """Return (number of rows, ids rewarded wrongly, ids not rewarded wrongly)."""
     counted, false_positives, false_negatives = 0, [], []
     for row in rows:
         if row.get("policy") or row["id"] in DOUBTED:

@@ -1,4 +1,4 @@
-"""The computer algebra tier: what it proves, what the gate keeps from it, and that its limits hold."""
+"""The computer algebra tier: its proofs, the pairs that `cas_limits` rejects, and its CPU and memory limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Extraction: which text is the answer in each format, that nothing else can pay, and that it is linear."""
+"""Extraction: the answer in each format, no reward for other text, and linear time."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def answer(text: str, answer_format: AnswerFormat = "boxed", truncated: bool = F
     return extract(text, answer_format, truncated).answer
 
 
-def status(found: Extraction) -> str:
-    assert found.verdict is not None
-    assert not found.verdict.correct
-    return found.verdict.status
+def status(result: Extraction) -> str:
+    assert result.verdict is not None
+    assert not result.verdict.correct
+    return result.verdict.status
 
 
 @pytest.mark.parametrize(
@@ -116,10 +116,10 @@ def test_a_final_answer_after_the_box_must_be_right_as_well(text: str, restated_
 
 
 def test_a_response_over_the_limit_is_unreadable() -> None:
-    found = extract("x" * 101 + "\\boxed{1}", max_chars=100)
-    assert status(found) == "unreadable"
-    assert found.verdict is not None
-    assert "too_long" in found.verdict.reason
+    result = extract("x" * 101 + "\\boxed{1}", max_chars=100)
+    assert status(result) == "unreadable"
+    assert result.verdict is not None
+    assert "too_long" in result.verdict.reason
 
 
 @pytest.mark.parametrize(

@@ -19,13 +19,13 @@ from deepcompress_verify.prepare import encodable, prepare
 from deepcompress_verify.reader import read
 from deepcompress_verify.tiers import decide_pair
 from deepcompress_verify.tree import MAX_DEPTH, MAX_NODES, NODE_TYPES, Node, Num, Unreadable, children, walk
-from tests.verification.soup import texts
+from tests.verification.fuzz_texts import texts
 
 CPU_S = 1.0
-"""Far over what the counted budgets allow on any machine; what passes it is not bounded by counting."""
+"""CPU seconds far above the counted budgets on any machine; exceeding it means that some work is not counted."""
 
 ONE_WAY = {"rounding", "base"}
-"""Rules that speak of the gold (docs/judgement.md); so does the rule that a gold may be a whole solution."""
+"""Rules that treat the gold differently (docs/judgement.md); a gold may also be an entire solution."""
 
 STATUSES = {*get_args(Status), "needs_cas", "readable"}
 
@@ -119,10 +119,10 @@ def test_finding_the_answer_is_total_and_fast(
     text: str, answer_format: AnswerFormat, truncated: bool, gold: str
 ) -> None:
     started = time.process_time()
-    found = prepare(Check((gold,), text, answer_format, truncated), 1 << 20)
+    result = prepare(Check((gold,), text, answer_format, truncated), 1 << 20)
     assert time.process_time() - started < CPU_S
-    assert (found.answer is None) == (found.extraction_verdict is not None)
-    for part in (found.answer, found.restated_answer, *found.gold):
+    assert (result.answer is None) == (result.extraction_verdict is not None)
+    for part in (result.answer, result.restated_answer, *result.gold):
         (part or "").encode()
 
 

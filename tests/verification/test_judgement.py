@@ -1,4 +1,4 @@
-"""The pairs of judgement.txt, kinds.txt and hacks.txt get the verdict written there, swapped too where meant so."""
+"""The pairs of judgement.txt, kinds.txt and hacks.txt get the verdict written there, and swapped if symmetric."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ SIGNS = {"   =   ": (True, True), "   ≠   ": (False, True), "   ⊇   ": (True
 
 
 def pairs(name: str) -> list[tuple[str, str, bool, bool]]:
-    """(gold, answer, right, symmetric) of each line."""
-    found: list[tuple[str, str, bool, bool]] = []
+    """Return (gold, answer, correct, symmetric) of each line."""
+    result: list[tuple[str, str, bool, bool]] = []
     for line in (Path(__file__).parent / name).read_text(encoding="utf-8").splitlines():
         if not line.strip() or line.startswith("#"):
             continue
         sign = next(s for s in SIGNS if s in line)
         gold, answer = line.split(sign)
-        found.append((gold, answer, *SIGNS[sign]))
-    return found
+        result.append((gold, answer, *SIGNS[sign]))
+    return result
 
 
 def correct(gold: str, answer: str) -> bool:
-    """The exact tiers settle it; nothing here may need a computer algebra system."""
+    """The exact tiers decide every pair; none may need a computer algebra system."""
     verdict = decide((gold,), answer)
     assert isinstance(verdict, Verdict), verdict
     return verdict.correct

@@ -1,4 +1,4 @@
-"""Limits: reading and deciding are total and bounded, whatever the text; golds that cannot be read are told."""
+"""Limits: parsing and comparison are total and bounded for any text; golds that cannot be parsed are reported."""
 
 from __future__ import annotations
 

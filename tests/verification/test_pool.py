@@ -1,4 +1,4 @@
-"""The pool: order, packing, and that what hangs or dies costs itself and nothing else."""
+"""The pool: order, chunks, and isolation of checks that hang or crash."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_an_item_that_misbehaves_costs_itself(behaviour: str, decided_by: str) -
 
 
 def test_workers_killed_by_others_change_no_verdict() -> None:
-    """An out-of-memory killer, say: whoever kills workers at random, no verdict is another one for it."""
+    """Killing workers at random (like an out-of-memory killer) changes no verdict."""
 
     async def work(pool: VerifierPool) -> None:
         checks = [box(str(number), str(number // 2 * 2)) for number in range(400)]
@@ -134,7 +134,7 @@ def test_workers_killed_by_others_change_no_verdict() -> None:
 
 
 def test_an_item_whose_worker_was_killed_by_another_gets_a_second_try(tmp_path: Path) -> None:
-    """It was in hand at one death, which was not its doing: the next worker answers it."""
+    """An item whose worker was killed once for an external reason is answered by the next worker."""
 
     async def work(pool: VerifierPool) -> None:
         mark = tmp_path / "was here"

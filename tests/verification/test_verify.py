@@ -45,16 +45,16 @@ def test_a_gold_that_cannot_be_read_is_never_a_silent_wrong() -> None:
 
 
 def test_the_computer_algebra_system_is_asked_last_and_from_any_thread() -> None:
-    found: list[Verdict] = []
+    result: list[Verdict] = []
 
     def work() -> None:
-        found.append(verify(*NEEDS_CAS))
+        result.append(verify(*NEEDS_CAS))
 
     for _ in range(2):
         thread = threading.Thread(target=work)
         thread.start()
         thread.join()
-    assert [(verdict.status, verdict.decided_by) for verdict in found] == [("correct", "cas")] * 2
+    assert [(verdict.status, verdict.decided_by) for verdict in result] == [("correct", "cas")] * 2
 
 
 def _in_a_fork(pipe: object) -> None:

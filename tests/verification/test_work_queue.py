@@ -1,4 +1,4 @@
-"""Whose turn it is among what waits for the workers."""
+"""Scheduling of chunks over tenants and batches."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 from deepcompress_verify.work_queue import CheckBatch, Chunk, WorkQueue
 
 
-def test_parties_take_turns_whatever_the_number_of_their_batches() -> None:
+def test_tenants_take_turns_whatever_the_number_of_their_batches() -> None:
     async def scenario() -> list[tuple[str, int]]:
         queue = WorkQueue("decide")
         loop = asyncio.get_running_loop()

@@ -23,7 +23,7 @@ from deepcompress_verify.tree import Call, List, Matrix, Node, Piecewise, Rel, S
 Compare = Callable[[Node, Node], "bool | None"]
 
 
-def work_out_matrices(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
+def evaluate_matrices(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
     """Evaluate expressions with matrices, then compare."""
     if (
         Matrix not in context.facts(gold).kinds
@@ -58,9 +58,9 @@ def compare_collections(gold: Node, answer: Node, context: ComparisonContext) ->
     if isinstance(gold, Tuple) and isinstance(answer, Tuple):
         return tuples_equal(gold, answer, context)
     if not isinstance(gold, COLLECTIONS):
-        return _one_and_several(gold, answer, context, lambda one, several: context.judge(one, several))
+        return _compare_item_and_collection(gold, answer, context, lambda one, several: context.judge(one, several))
     if not isinstance(answer, COLLECTIONS):
-        return _one_and_several(answer, gold, context, lambda one, several: context.judge(several, one))
+        return _compare_item_and_collection(answer, gold, context, lambda one, several: context.judge(several, one))
     if isinstance(gold, Tuple) or isinstance(answer, Tuple):
         return _tuple_and_list(gold, answer, context)
     assert isinstance(gold, (List, Set)) and isinstance(answer, (List, Set))
@@ -79,7 +79,9 @@ def _contains_sets(node: Node) -> bool:
     )
 
 
-def _one_and_several(one: Node, several: Node, context: ComparisonContext, compare: Compare) -> bool | None:
+def _compare_item_and_collection(
+    one: Node, several: Node, context: ComparisonContext, compare: Compare
+) -> bool | None:
     """Compare one answer with a list: x = {1, 2} and x in {1, 2} are lists; a list of one item equals the item."""
     if isinstance(several, Tuple):
         parts = components(one, several.items, context)
@@ -93,7 +95,7 @@ def _one_and_several(one: Node, several: Node, context: ComparisonContext, compa
                 return compare(spread, several)
             value = one.terms[1] if one.ops == ("in",) else reading.value if reading is not None else None
             if isinstance(value, (List, Set, Tuple)):
-                return compare(value, List(_spread(several.items)) if one.ops == ("in",) else several)
+                return compare(value, List(_expand_assignments(several.items)) if one.ops == ("in",) else several)
         single = len({canon(item) for item in several.items}) == 1
         if single and (len(several.items) == 1 or isinstance(several, Set) or _is_deduplicated(several.items[0])):
             return compare(one, several.items[0])
@@ -194,7 +196,7 @@ def _named(items: tuple[Node, ...]) -> bool:
 
 
 def _lists(gold: List | Set, answer: List | Set, context: ComparisonContext) -> bool | None:
-    left, right = _spread(gold.items), _spread(answer.items)
+    left, right = _expand_assignments(gold.items), _expand_assignments(answer.items)
     named = _named(left), _named(right)
     if named in ((True, False), (False, True)) and not any(isinstance(i, Rel) for i in (right if named[0] else left)):
         several = named[0] and len({_head(i).partition("_")[0] for i in left}) > 1
@@ -218,7 +220,7 @@ def _head(item: Node) -> str:
     return item.terms[0].name if isinstance(item, Rel) and isinstance(item.terms[0], Sym) else ""
 
 
-def _spread(items: tuple[Node, ...]) -> tuple[Node, ...]:
+def _expand_assignments(items: tuple[Node, ...]) -> tuple[Node, ...]:
     """Expand "x = 1, 2, 3" to one assignment each, and drop a final condition such as "k in Z"."""
     first = items[0]
     if len(items) > 1 and isinstance(items[-1], Rel) and items[-1].ops == ("in",):

@@ -40,7 +40,7 @@ def same_date_or_formula(gold: str, tree: Node, answer: str) -> str | None:
         return None
     if "\\" in answer and "\\text" not in answer and "\\mathrm" not in answer and "\\ce" not in answer:
         return None  # most answers: fractions and roots
-    stripped = _bare(answer)
+    stripped = _without_markup(answer)
     if isinstance(tree, Based) and tree.base > 10:
         digits = stripped.replace("{", "").replace("}", "").upper()
         digits = digits.removeprefix("0X") if tree.base == 16 else digits
@@ -49,14 +49,14 @@ def same_date_or_formula(gold: str, tree: Node, answer: str) -> str | None:
         return None
     formula = _formula(stripped)
     if formula is not None:
-        return "the same chemical formula" if formula == _formula(_bare(gold)) else None
+        return "the same chemical formula" if formula == _formula(_without_markup(gold)) else None
     date = _date(stripped)
     if date is not None:
-        return "the same date" if date == _date(_bare(gold)) else None
+        return "the same date" if date == _date(_without_markup(gold)) else None
     return None
 
 
-def _bare(text: str) -> str:
+def _without_markup(text: str) -> str:
     if "\\" in text or "$" in text:
         for mark in _MARKS:
             text = text.replace(mark, " " if mark == "\\ " else "")

@@ -48,13 +48,13 @@ def _progressions(items: tuple[Node, ...], context: ComparisonContext) -> set[Pr
     for gaps, geometric in ((steps, False), (ratios, True)):
         if len(gaps) == 1 and (not geometric or len(shown) >= _FULL):
             (gap,) = gaps
-            if gap != geometric and _goes_on(values, gap, geometric, tail, context):
+            if gap != geometric and _continues(values, gap, geometric, tail, context):
                 last = tail[-1:] if ELLIPSIS in items else items[-1:]
                 result.add((values[0], gap, geometric, canon(last[0]) if last else ""))
     return result
 
 
-def _goes_on(
+def _continues(
     values: list[fmpq], gap: fmpq, geometric: bool, tail: tuple[Node, ...], context: ComparisonContext
 ) -> bool:
     """Return True if the items after the dots continue the progression; letters are accepted as the last item."""

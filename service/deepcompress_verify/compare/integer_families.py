@@ -32,7 +32,7 @@ def same_renamed_family(gold: Node, answer: Node, context: ComparisonContext) ->
         or BigOp in context.facts(gold).kinds | context.facts(answer).kinds
     ):
         return False
-    if not _counts_turns(gold, gold_name, context) or not _counts_turns(answer, answer_name, context):
+    if not _step_is_angle(gold, gold_name, context) or not _step_is_angle(answer, answer_name, context):
         return False
     return equal(_without_degrees(gold), rename(_without_degrees(answer), {answer_name: gold_name}), context) is True
 
@@ -51,7 +51,7 @@ def same_integer_family(gold: Node, answer: Node, name: str, context: Comparison
     return any(equal(first, Add((answer_name, Mul((Num(k), step)))), context) is True for k in shifts)
 
 
-def meets_congruence(relation: Rel, value: Node, context: ComparisonContext) -> bool | None:
+def satisfies_congruence(relation: Rel, value: Node, context: ComparisonContext) -> bool | None:
     """Compare a value such as 7k + 3 with a congruence such as x = 3 (mod 7); None if it has another form."""
     names = symbols(value)
     if relation.modulus is None or len(names) != 1 or len(relation.terms) > 2 or names & symbols(relation):
@@ -83,7 +83,7 @@ def _progression(node: Node, name: str, context: ComparisonContext) -> tuple[Nod
     return zero, step
 
 
-def _counts_turns(node: Node, name: str, context: ComparisonContext) -> bool:
+def _step_is_angle(node: Node, name: str, context: ComparisonContext) -> bool:
     """Return True if one step of the parameter adds a multiple of pi, or of 90 degrees."""
     in_degrees = any(isinstance(part, Quantity) and part.unit == "degree" for part in walk(node))
     _, step = _progression(_without_degrees(node), name, context)

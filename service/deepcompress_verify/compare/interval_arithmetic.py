@@ -71,7 +71,7 @@ class Evaluator:
             raise UndefinedValueError
         if self.real_only and not result.imag.contains(0):
             raise UndefinedValueError
-        self._note(result)
+        self._update_exponent_range(result)
         return result
 
     def _value(self, node: Node) -> acb:
@@ -112,7 +112,7 @@ class Evaluator:
             return self._series(node)
         raise InconclusiveError
 
-    def _note(self, value: acb) -> None:
+    def _update_exponent_range(self, value: acb) -> None:
         """Update the range of binary exponents."""
         mantissa = value.real if not value.real.is_zero() else value.imag
         if mantissa.is_zero():

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from itertools import product
 
 from deepcompress_verify.compare import units
-from deepcompress_verify.compare.collections import compare_collections, compare_piecewise, work_out_matrices
+from deepcompress_verify.compare.collections import compare_collections, compare_piecewise, evaluate_matrices
 from deepcompress_verify.compare.context import NOT_APPLICABLE, ComparisonContext, InconclusiveError, NotApplicable
 from deepcompress_verify.compare.forms import has, rename, rewrite, symbols
 from deepcompress_verify.compare.integer_families import same_integer_family, same_renamed_family
@@ -70,7 +70,7 @@ def judge(gold: Node, answer: Node, context: ComparisonContext) -> bool | None:
     if {type(gold), type(answer)} == {Sym, Const} and getattr(gold, "name", "") == getattr(answer, "name", ""):
         # R and \\mathbb{R}
         return True
-    if type(gold) is Sym and type(answer) is Sym and _bare(gold.name) == _bare(answer.name):
+    if type(gold) is Sym and type(answer) is Sym and _without_prefix(gold.name) == _without_prefix(answer.name):
         context.record("structure", "the same triangle")
         return True
     for rule in _RULES:
@@ -80,7 +80,7 @@ def judge(gold: Node, answer: Node, context: ComparisonContext) -> bool | None:
     return _scalars(gold, answer, context)
 
 
-def _bare(name: str) -> str:
+def _without_prefix(name: str) -> str:
     """Return the name without "triangle": triangle ABC and ABC are the same."""
     rest = name.removeprefix("triangle ")
     return rest if len(rest) == 3 and rest.isupper() else name
@@ -268,7 +268,7 @@ def _texts(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotAp
     return False
 
 
-def _compare_omission(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
+def _omissions(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
     """Leave formulas with an ellipsis, or with a derivative that is not evaluated, open."""
     names = context.facts(gold).names | context.facts(answer).names
     if all(name[:1] not in _OMISSION_PREFIXES for name in names) or not (has_omission(gold) or has_omission(answer)):
@@ -341,6 +341,6 @@ _SCALAR = frozenset((Num, Const, Sym, Add, Neg, Mul, Div, Pow, Call, Apply, BigO
 
 Rule = Callable[[Node, Node, ComparisonContext], "bool | NotApplicable | None"]
 _RULES: tuple[Rule, ...] = (
-    _qualified, _choices, _plus_minus, _texts, _compare_omission, compare_piecewise, compare_regions,
-    compare_relations, work_out_matrices, compare_collections, compare_ratios, compare_numerals,
+    _qualified, _choices, _plus_minus, _texts, _omissions, compare_piecewise, compare_regions,
+    compare_relations, evaluate_matrices, compare_collections, compare_ratios, compare_numerals,
 )  # fmt: skip

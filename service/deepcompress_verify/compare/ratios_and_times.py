@@ -15,8 +15,8 @@ def compare_ratios(gold: Node, answer: Node, context: ComparisonContext) -> bool
         if one is None or two is None:
             return False
         if one.half and two.half:
-            return _of_day(one) == _of_day(two)
-        return one.seconds == two.seconds or _of_day(one) == _of_day(two)
+            return _seconds_of_day(one) == _seconds_of_day(two)
+        return one.seconds == two.seconds or _seconds_of_day(one) == _seconds_of_day(two)
     if not isinstance(gold, Ratio) and not isinstance(answer, Ratio):
         return NOT_APPLICABLE
     if isinstance(gold, Ratio) and isinstance(answer, Ratio):
@@ -35,7 +35,7 @@ def compare_ratios(gold: Node, answer: Node, context: ComparisonContext) -> bool
     return context.judge(quotient, other) if ratio is gold else context.judge(other, quotient)
 
 
-def _of_day(time: Time) -> int:
+def _seconds_of_day(time: Time) -> int:
     """Return the seconds since midnight: 12:30 am is half past zero, 2:30 pm is 14:30."""
     if not time.half:
         return time.seconds

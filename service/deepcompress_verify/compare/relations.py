@@ -114,10 +114,10 @@ def has_omission(node: Node) -> bool:
     )
 
 
-def is_measured(node: Node) -> bool:
+def is_symbolic_term(node: Node) -> bool:
     """Return True for variables combined without numbers, whose value may be stated: a + b, sin(theta), xy."""
     if isinstance(node, (Add, Mul, Neg, Div, Call)):
-        return all(is_measured(child) for child in children(node))
+        return all(is_symbolic_term(child) for child in children(node))
     return isinstance(node, Sym) or is_name(node)
 
 
@@ -142,7 +142,7 @@ def read_chain(node: Rel, context: ComparisonContext) -> EqualityChain | None:
     if len(terms) == 1:
         return EqualityChain((), terms[0], approximation)
     names = [t for t in terms[:-1] if is_name(t)]
-    if not names and _measures(terms):
+    if not names and _first_names_value(terms):
         names = terms[:1]
     values = [t for t in terms if t not in names]
     if len(terms) > 2 and is_name(terms[-1]) and not names:
@@ -162,7 +162,7 @@ def read_chain(node: Rel, context: ComparisonContext) -> EqualityChain | None:
     return EqualityChain(tuple(names), value, approximation, contradicts, constant, None in outcomes)
 
 
-def _measures(terms: list[Node]) -> bool:
+def _first_names_value(terms: list[Node]) -> bool:
     """Return True if the first member is the name of the value.
 
     m + n = 101 + 103 = 204, and A^{-1} = or grad f = before a matrix or a vector.
@@ -172,7 +172,7 @@ def _measures(terms: list[Node]) -> bool:
     if len(terms) == 2:
         value = terms[1]
         return isinstance(value, Tuple) or (isinstance(value, Matrix) and value.kind == "matrix")
-    return is_measured(terms[0]) and not any(symbols(term) for term in terms[1:])
+    return is_symbolic_term(terms[0]) and not any(symbols(term) for term in terms[1:])
 
 
 def close(value: Node, approximation: Node, context: ComparisonContext) -> bool:
@@ -201,7 +201,7 @@ def same_names(a: tuple[Node, ...], b: tuple[Node, ...]) -> bool:
     if {canon(n) for n in a} == {canon(n) for n in b}:
         return True
     if len(a) == len(b) == 1:
-        x, y = _spelled_out(a[0]), _spelled_out(b[0])
+        x, y = _normalised_name(a[0]), _normalised_name(b[0])
         if canon(x) == canon(y):
             return True
         if isinstance(x, Apply) and isinstance(y, Apply):
@@ -216,7 +216,7 @@ def same_names(a: tuple[Node, ...], b: tuple[Node, ...]) -> bool:
     return False
 
 
-def _spelled_out(name: Node) -> Node:
+def _normalised_name(name: Node) -> Node:
     """Return dy/dx as y', the partial derivative of f as f_x, and |A| of a matrix as its determinant."""
     if (
         isinstance(name, Call)
@@ -234,7 +234,7 @@ def _spelled_out(name: Node) -> Node:
     return name
 
 
-def bind_like(names: tuple[Node, ...], value: Node, pattern: tuple[Node, ...]) -> Node:
+def rename_arguments(names: tuple[Node, ...], value: Node, pattern: tuple[Node, ...]) -> Node:
     """Return the value of f(z) = ..z.. in the variables of f(x)."""
     if len(names) == len(pattern) == 1:
         own_name, pattern_name = names[0], pattern[0]
@@ -252,7 +252,7 @@ def bind_like(names: tuple[Node, ...], value: Node, pattern: tuple[Node, ...]) -
     return value
 
 
-def sides(node: Rel) -> Node:
+def difference_of_sides(node: Rel) -> Node:
     """Return L - R of a relation of two terms."""
     return Add((node.terms[0], Neg(node.terms[1])))
 
@@ -294,7 +294,7 @@ def solved_by(equation: Rel, expression: Node, context: ComparisonContext) -> bo
     if len(free) != 1 or equation.ops != ("=",):
         return False
     (name,) = free
-    difference = sides(equation)
+    difference = difference_of_sides(equation)
     try:
         reader = Fractions((difference,), context)
         top, bottom = reader.read(difference)

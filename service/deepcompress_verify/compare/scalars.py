@@ -259,7 +259,7 @@ def _compare_at(
             if not difference.contains(0):
                 return False
             needed = 2 * max(*(side.high for side in sides), *(-side.low for side in sides)) + 64
-            if needed <= bits and _tight(difference, left, bits):
+            if needed <= bits and _is_precise(difference, left, bits):
                 return True
         bits = max(bits * 4, needed)
     return None
@@ -276,7 +276,7 @@ def _value_or_none(node: Node, side: Evaluator) -> acb | ValueTooLargeError | In
         return reason
 
 
-def _tight(difference: acb, value: acb, bits: int) -> bool:
+def _is_precise(difference: acb, value: acb, bits: int) -> bool:
     """Return True if two thirds of the bits agree, so that the agreement is not due to wide intervals."""
     size = abs(value).upper()
     radius = max(difference.real.rad(), difference.imag.rad())

@@ -7,18 +7,18 @@ from collections.abc import Callable
 from deepcompress_verify.compare import units
 from deepcompress_verify.compare.context import NOT_APPLICABLE, ComparisonContext, InconclusiveError, NotApplicable
 from deepcompress_verify.compare.forms import canon, symbols
-from deepcompress_verify.compare.integer_families import meets_congruence
+from deepcompress_verify.compare.integer_families import satisfies_congruence
 from deepcompress_verify.compare.items import COLLECTIONS, in_order, same_items, tuples_equal
 from deepcompress_verify.compare.regions import Regions, is_region
 from deepcompress_verify.compare.relations import (
     EqualityChain,
-    bind_like,
-    is_measured,
+    difference_of_sides,
+    is_symbolic_term,
     read_chain,
+    rename_arguments,
     same_congruence,
     same_equation,
     same_names,
-    sides,
     solved_by,
 )
 from deepcompress_verify.compare.scalars import within_rounding
@@ -41,7 +41,7 @@ from deepcompress_verify.tree import (
 
 _COORDINATES = frozenset("xyz")
 
-_TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "!=": "!="}
+_REVERSED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "!=": "!="}
 
 
 def compare_regions(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
@@ -104,7 +104,7 @@ def _symbolic_interval(node: Node) -> Tuple | None:
     """Return a < x < b and x < a as intervals, for ends that are not numbers."""
     if isinstance(node, Tuple):
         return node
-    if not isinstance(node, Rel) or any(op not in _TURNED or op == "!=" for op in node.ops):
+    if not isinstance(node, Rel) or any(op not in _REVERSED or op == "!=" for op in node.ops):
         return None
     if len(node.terms) == 3 and isinstance(node.terms[1], (Sym, Apply)) and node.ops[0][0] == node.ops[1][0]:
         low, _, high = node.terms
@@ -129,15 +129,17 @@ def _inequalities(gold: Rel, answer: Rel, context: ComparisonContext) -> bool | 
     if len(gold.terms) != len(answer.terms):
         return False
     turned = Rel(
-        tuple(reversed(answer.terms)), tuple(_TURNED.get(op, op) for op in reversed(answer.ops)), answer.modulus
+        tuple(reversed(answer.terms)), tuple(_REVERSED.get(op, op) for op in reversed(answer.ops)), answer.modulus
     )
     for other in (answer, turned):
         if gold.ops == other.ops and in_order(gold.terms, other.terms, context):
             return True
-    if len(gold.terms) == 2 and gold.ops[0] in _TURNED:
+    if len(gold.terms) == 2 and gold.ops[0] in _REVERSED:
         for other in (answer, turned):
             if gold.ops == other.ops:
-                return same_equation(sides(gold), sides(other), context, positive=gold.ops[0] != "!=")
+                return same_equation(
+                    difference_of_sides(gold), difference_of_sides(other), context, positive=gold.ops[0] != "!="
+                )
     return False
 
 
@@ -150,7 +152,7 @@ def compare_relations(gold: Node, answer: Node, context: ComparisonContext) -> b
     left = read_chain(gold, context) if isinstance(gold, Rel) else None
     right = read_chain(answer, context) if isinstance(answer, Rel) else None
     for reading, other in ((left, answer), (right, gold)):
-        if reading is not None and isinstance(other, Sym) and _names_a_choice(other, reading):
+        if reading is not None and isinstance(other, Sym) and _is_choice_relation(other, reading):
             context.record("relation", "a relation between choices is no choice")
             return False
     for side in (left, right):
@@ -179,7 +181,7 @@ def _compare_chains(
     return result
 
 
-def _names_a_choice(choice: Sym, reading: EqualityChain) -> bool:
+def _is_choice_relation(choice: Sym, reading: EqualityChain) -> bool:
     """Return True for A = B if the other side is the choice B."""
     names = [choice, reading.value, *reading.names]
     return all(isinstance(n, Sym) and len(n.name) == 1 and "A" <= n.name <= "J" for n in names)
@@ -202,7 +204,7 @@ def _two_relations(
 ) -> bool | None:
     if gold.modulus is not None or answer.modulus is not None:
         for relation, reading in ((gold, right), (answer, left)):
-            met = _in_class(relation, None if reading is None else reading.value, context)
+            met = _compare_congruence_class(relation, None if reading is None else reading.value, context)
             if met is not None:
                 return met
         return same_congruence(gold, answer, context)
@@ -214,31 +216,33 @@ def _two_relations(
             if left.value is right.value:
                 return {canon(n) for n in left.names} == {canon(n) for n in right.names}
         elif same_names(left.names, right.names) or not left.names or not right.names:
-            value = bind_like(right.names, right.value, left.names)
+            value = rename_arguments(right.names, right.value, left.names)
             return context.judge(left.value, value)
-        elif (gathered := _gathered(left, right)) is not None:
+        elif (gathered := _as_tuples(left, right)) is not None:
             return context.judge(*gathered)
-        elif any(isinstance(n, (Tuple, Text, Apply)) for n in (*left.names, *right.names)) or _apart(left, right):
+        elif any(isinstance(n, (Tuple, Text, Apply)) for n in (*left.names, *right.names)) or _are_independent(
+            left, right
+        ):
             context.record("relation", "they speak of different names")
             return False
     if gold.ops == answer.ops == ("=",):
         if _is_expression(gold) and _is_expression(answer):
-            return same_equation(sides(gold), sides(answer), context)
+            return same_equation(difference_of_sides(gold), difference_of_sides(answer), context)
         return in_order(gold.terms, answer.terms, context)
     return _inequalities(gold, answer, context)
 
 
-def _in_class(relation: Rel, value: Node | None, context: ComparisonContext) -> bool | None:
+def _compare_congruence_class(relation: Rel, value: Node | None, context: ComparisonContext) -> bool | None:
     """Compare x = 7k + 3 with a congruence; None if the two have other forms."""
     if relation.modulus is None or value is None or isinstance(value, (*COLLECTIONS, Rel, Text)):
         return None
-    met = meets_congruence(relation, value, context)
+    met = satisfies_congruence(relation, value, context)
     if met is not None:
         context.record("relation", "the same class" if met else "different classes")
     return met
 
 
-def _gathered(left: EqualityChain, right: EqualityChain) -> tuple[Node, Node] | None:
+def _as_tuples(left: EqualityChain, right: EqualityChain) -> tuple[Node, Node] | None:
     """Return (a, b) = (1, 1) and a = b = 1 as tuples; None unless both have the same names in the same order."""
     assert left.value is not None and right.value is not None
     result: list[Node] = []
@@ -254,11 +258,11 @@ def _gathered(left: EqualityChain, right: EqualityChain) -> tuple[Node, Node] | 
     return (result[0], result[1]) if len(names[0]) > 1 and names[0] == names[1] else None
 
 
-def _apart(left: EqualityChain, right: EqualityChain) -> bool:
+def _are_independent(left: EqualityChain, right: EqualityChain) -> bool:
     """Return True for assignments to different variables that do not occur in the other's value."""
-    mine, other = ({n.name for n in side.names if isinstance(n, Sym)} for side in (left, right))
+    gold_names, other = ({n.name for n in side.names if isinstance(n, Sym)} for side in (left, right))
     assert left.value is not None and right.value is not None
-    return mine.isdisjoint(symbols(right.value)) and other.isdisjoint(symbols(left.value))
+    return gold_names.isdisjoint(symbols(right.value)) and other.isdisjoint(symbols(left.value))
 
 
 def _is_expression(node: Rel) -> bool:
@@ -275,7 +279,7 @@ def _relation_and_value(
 ) -> bool | None:
     """Compare a relation with a value, through the value of the relation. A gold x + y = 7 is a line, not 7."""
     if relation.modulus is not None:
-        met = _in_class(relation, other, context)
+        met = _compare_congruence_class(relation, other, context)
         if met is not None:
             return met
         return compare(relation.terms[-1]) if len(relation.terms) == 2 else compare(relation.terms[0])
@@ -297,7 +301,7 @@ def _relation_and_value(
     if (
         reading is None
         and relation.ops == ("=",)
-        and is_measured(relation.terms[0])
+        and is_symbolic_term(relation.terms[0])
         and not symbols(relation.terms[1])
     ) and (not symbols(relation.terms[0]) <= _COORDINATES or not gold_side):
         return compare(relation.terms[1])

@@ -39,7 +39,7 @@ from deepcompress_verify.tree import (
 
 _ONE = range(1, 2)
 _CLOSERS = frozenset((")", "]", "\\}", "}"))
-_STOPS = frozenset(("and", "or", "mod", "to", "U", "for", "if", "when", "where", "with", "such"))
+_PRODUCT_ENDS = frozenset(("and", "or", "mod", "to", "U", "for", "if", "when", "where", "with", "such"))
 """Runs of letters that may end a product."""
 _PROSE = frozenset(("is", "are", "has", "odd", "even", "not"))
 """Short words that are not products of letters if they are separate words in plain text."""
@@ -55,21 +55,21 @@ class Atoms(Commands):
         if kind == "n":
             return True
         if kind == "w":
-            if value in ("AM", "PM", "am", "pm") and self.at and self.tokens[self.at - 1].kind == "n":
+            if value in ("AM", "PM", "am", "pm") and self.position and self.tokens[self.position - 1].kind == "n":
                 return False
-            if value in _STOPS and self._stops(token):
+            if value in _PRODUCT_ENDS and self._ends_product(token):
                 return False
-            return not (self.integrals and value[0] == "d" and len(value) <= 2)
+            return not (self.open_integrals and value[0] == "d" and len(value) <= 2)
         if kind == "t":
             return (len(value) == 1 and value.isascii()) or value in FUNCTION_WORDS or value in CONST_WORDS
         if kind == "o":
             if value == "|":
-                return self.bars == 0
-            if value == "[" and self.french:
+                return self.open_bars == 0
+            if value == "[" and self.open_french_intervals:
                 return False
             if value == "(" and (self.peek(1).value in ("mod", "bmod") or self.is_condition()):
                 return False
-            return value in ("(", "[", "\\{", "{", "$$") or (value == "||" and self.bars == 0)
+            return value in ("(", "[", "\\{", "{", "$$") or (value == "||" and self.open_bars == 0)
         if kind == "c":
             return value not in (
                 "\\", "end", "pm", "mp", "cup", "cap", "setminus", "backslash", "rfloor", "rceil", "choose", "over",
@@ -77,22 +77,22 @@ class Atoms(Commands):
             )  # fmt: skip
         return False
 
-    def _stops(self, token: Token) -> bool:
+    def _ends_product(self, token: Token) -> bool:
         """Return True if these letters end a product: "or", "3 to 4", "2n for n > 1", (1,2) U (3,4)."""
         value = token.value
         if value == "to":
             return self.peek(1).kind == "n"
         if value == "U":
-            before = self.tokens[self.at - 1] if self.at else END
+            before = self.tokens[self.position - 1] if self.position else END
             return before.value in _CLOSERS and self.peek(1).value in ("(", "[", "\\{", "{")
         return value in ("and", "or", "mod") or token.space
 
     def is_condition(self) -> bool:
         """Return True for a relation in brackets after a value: 1/x (x ≠ 0), k pi (k in Z)."""
-        if self.at == 0 or not self.peek().space:
+        if self.position == 0 or not self.peek().space:
             return False
         level = 0
-        for token in self.tokens[self.at : self.at + 32]:
+        for token in self.tokens[self.position : self.position + 32]:
             if token.kind == "o" and token.value in ("(", "[", "{"):
                 level += 1
             elif token.kind == "o" and token.value in (")", "]", "}"):
@@ -125,7 +125,7 @@ class Atoms(Commands):
                 return self._atom()
             if value == "mod" and self.is_op("("):
                 return Call("mod", self._pair())
-            if value in ("C", "P") and (counted := self._counted(value)) is not None:
+            if value in ("C", "P") and (counted := self._binomial_call(value)) is not None:
                 return counted
             return self._letters(token)
         if kind == "t":
@@ -146,13 +146,13 @@ class Atoms(Commands):
             if value in ("|", "||"):
                 return self._bars(value)
             if value in ("^", "_"):
-                return self._chosen()
+                return self._prefixed_binomial()
             if value == "$$":
                 return Quantity(self.power(), "dollar")
-        self.at -= kind != "e"
+        self.position -= kind != "e"
         raise self.fail()
 
-    def _chosen(self) -> Node:
+    def _prefixed_binomial(self) -> Node:
         """Parse {}^{5}C_{2} and {}_5P_2, after the mark."""
         top = self.argument()
         letter = self.next().value
@@ -160,7 +160,7 @@ class Atoms(Commands):
             raise self.fail("an index without a letter")
         return Call("binom" if letter == "C" else "perm", (top, self.argument()))
 
-    def _counted(self, letter: str) -> Node | None:
+    def _binomial_call(self, letter: str) -> Node | None:
         """Parse C(5,2) and P(5,2), after the letter: choices of 2 from 5, without and with order."""
         marks = [self.peek(k) for k in range(5)]
         n, k = marks[1], marks[3]
@@ -170,7 +170,7 @@ class Atoms(Commands):
             return None
         if int(k.value) > int(n.value) or self.peek(5).value == "=":
             return None
-        self.at += 5
+        self.position += 5
         return Call("binom" if letter == "C" else "perm", (Num(int(n.value)), Num(int(k.value))))
 
     def _pair(self) -> tuple[Node, Node]:
@@ -219,13 +219,13 @@ class Atoms(Commands):
         """
         result: list[Node] = []
         word = ""
-        bars, self.bars = self.bars, 0
+        bars, self.open_bars = self.open_bars, 0
         while True:
             result.append(self.statement())
             token = self.peek()
             if token.kind == "o" and token.value in closers:
-                self.at += 1
-                self.bars = bars
+                self.position += 1
+                self.open_bars = bars
                 self.joiner = word
                 return result, token.value
             joined = self.separator()
@@ -253,12 +253,12 @@ class Atoms(Commands):
         return Tuple(tuple(result), left, right)
 
     def _french_interval(self) -> Node:
-        self.french += 1
+        self.open_french_intervals += 1
         result: list[Node] = [self.statement()]
         if self.separator() is None:
             raise self.fail()
         result.append(self.statement())
-        self.french -= 1
+        self.open_french_intervals -= 1
         token = self.next()
         if token.value not in ("[", "]"):
             raise self.fail()
@@ -266,56 +266,56 @@ class Atoms(Commands):
 
     def _braced_set(self, closer: str) -> Node:
         if self.is_op(closer):
-            self.at += 1
+            self.position += 1
             return Const("emptyset")
         if self.is_cmd("begin"):
             # \\left\\{ \\begin{array} ... \\end{array} \\right. is a manual notation of cases
-            self.at += 1
+            self.position += 1
             system = self.environment(as_cases=True)
             if not self.take_op(closer):
                 self.take_op(".")
             return system
-        bars, self.bars = self.bars, 1  # a bar inside separates the condition
+        bars, self.open_bars = self.open_bars, 1  # a bar inside separates the condition
         result: list[Node] = []
         while True:
             result.append(self.statement())
             token = self.next()
             if token.kind == "o" and token.value == closer:
-                self.bars = bars
+                self.open_bars = bars
                 return Set(tuple(result))
             if (token.kind == "o" and token.value in ("|", ":")) or (token.value == "such"):
                 if token.value == "such" and self.peek().value == "that":
-                    self.at += 1
-                self.bars = 0
+                    self.position += 1
+                self.open_bars = 0
                 conditions, _ = self.items((closer,))
-                self.bars = bars
+                self.open_bars = bars
                 element = result[0] if len(result) == 1 else Tuple(tuple(result))
                 word: Literal["and", "or"] = "or" if self.joiner == "or" else "and"
                 return SetBuilder(element, conditions[0] if len(conditions) == 1 else List(tuple(conditions), word))
-            self.at -= token.kind != "e"
+            self.position -= token.kind != "e"
             if self.separator() is None:
                 raise self.fail()
 
     def _group(self) -> Node:
         """Parse plain braces: a TeX group, or a set if there are several items."""
-        bars, self.bars = self.bars, 0
+        bars, self.open_bars = self.open_bars, 0
         first = self.statement()
         if self.take_op("}"):
-            self.bars = bars
+            self.open_bars = bars
             return first
         if self.separator() is None:
             raise self.fail()
         rest, _ = self.items(("}",))
-        self.bars = bars
+        self.open_bars = bars
         combined = self.gathered([first, *rest], "")
         return Set(combined.items) if isinstance(combined, List) else combined
 
     def _bars(self, value: str) -> Node:
-        self.bars += 1
+        self.open_bars += 1
         inner = self.sum() if value == "|" else self.relation()
         if not self.take_op(value):
             raise self.fail("unclosed bar")
-        self.bars -= 1
+        self.open_bars -= 1
         return Call("det" if isinstance(inner, Matrix) else "abs", (inner,))
 
     def argument(self) -> Node:
@@ -326,16 +326,16 @@ class Atoms(Commands):
         """
         token = self.peek()
         if token.kind == "n" and len(token.value) > 1 and token.value.isdigit():
-            self.tokens[self.at] = Token("n", token.value[1:], False)
+            self.tokens[self.position] = Token("n", token.value[1:], False)
             return Num(int(token.value[0]))
         if token.kind == "w" and len(token.value) > 1:
-            self.at += 1
+            self.position += 1
             self._push_back(token, token.value[1:])
             return self.symbol(token.value[0])
         if token.kind in "nwc" or (token.kind == "o" and token.value in ("{", "(", "|")) or token.kind == "t":
             return self.atom()
         if token.kind == "o" and token.value == "-":
-            self.at += 1
+            self.position += 1
             return Neg(self.atom())
         raise self.fail("an argument is missing")
 
@@ -361,10 +361,10 @@ class Atoms(Commands):
         exponent: Node | None = None
         for _ in range(2):
             if self.is_op("_") and base is None:
-                self.at += 1
+                self.position += 1
                 base = self._unbraced_base() or self.argument()
             elif self.is_op("^") and exponent is None:
-                self.at += 1
+                self.position += 1
                 exponent = self.argument()
         if exponent is not None and exponent in (Neg(Num(1)), Num(-1)) and name in INVERSE:
             name, exponent = INVERSE[name], None
@@ -383,7 +383,7 @@ class Atoms(Commands):
         """Parse a base of several digits without braces, if the following token is its argument: \\log_10(5)."""
         token, after = self.peek(), self.peek(1)
         if token.kind == "n" and len(token.value) > 1 and (after.space or after.value in ("(", "{", "|")):
-            self.at += 1
+            self.position += 1
             return number(token.value)
         return None
 
@@ -426,6 +426,6 @@ class Atoms(Commands):
         token = self.peek()
         if token.kind == "n":
             # \\sqrt12 means the root of 12, although TeX draws it over the 1 only
-            self.at += 1
+            self.position += 1
             return Call("root", (number(token.value), index))
         return Call("root", (self.argument(), index))

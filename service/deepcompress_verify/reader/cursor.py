@@ -18,46 +18,46 @@ class Cursor:
         self.latex = latex
         self.plain_units = plain_units
         """A plain letter after a number and a space may be a unit: 12 m."""
-        self.at = 0
+        self.position = 0
         self.depth = 0
-        self.bars = 0
+        self.open_bars = 0
         """Number of open absolute values: a bar closes the innermost one before it opens another."""
         self.joiner = ""
         """The joiner of the statements of the last brackets: "and", "or", or "" for commas."""
-        self.french = 0
+        self.open_french_intervals = 0
         """Number of open intervals like ]0,1[: "[" closes them."""
         self.in_cases = False
         """True inside a piecewise definition, in which "if" begins a condition."""
-        self.integrals = 0
+        self.open_integrals = 0
         """Number of open integrals: "dx" ends their integrand."""
-        self.bound: list[str] = []
+        self.bound_names: list[str] = []
         """Variables of the open sums: i is not the imaginary unit in a sum over i."""
 
     def peek(self, ahead: int = 0) -> Token:
         """Return the token `ahead` of the cursor."""
-        return self.tokens[self.at + ahead]
+        return self.tokens[self.position + ahead]
 
     def next(self) -> Token:
         """Return the token at the cursor and advance; the end token is never passed."""
-        token = self.tokens[self.at]
+        token = self.tokens[self.position]
         if token.kind != "e":
-            self.at += 1
+            self.position += 1
         return token
 
     def is_op(self, value: str, ahead: int = 0) -> bool:
         """Return True if the token `ahead` is the operator `value`."""
-        token = self.tokens[self.at + ahead]
+        token = self.tokens[self.position + ahead]
         return token.kind == "o" and token.value == value
 
     def is_cmd(self, *names: str) -> bool:
         """Return True if the token at the cursor is one of these commands."""
-        token = self.tokens[self.at]
+        token = self.tokens[self.position]
         return token.kind == "c" and token.value in names
 
     def take_op(self, value: str) -> bool:
         """Advance over the operator `value` if it is at the cursor, and return True."""
         if self.is_op(value):
-            self.at += 1
+            self.position += 1
             return True
         return False
 
@@ -93,7 +93,7 @@ class Cursor:
         """Return the index of the bracket that closes `opener`, which is at the cursor, or -1."""
         closer = {"(": ")", "[": "]", "{": "}", "\\{": "\\}"}[opener]
         level = 0
-        for position in range(self.at, len(self.tokens)):
+        for position in range(self.position, len(self.tokens)):
             token = self.tokens[position]
             if token.kind == "o":
                 if token.value == opener:

@@ -17,17 +17,17 @@ class Names(Grammar):
         bare = name
         while True:
             if self.is_op("_"):
-                self.at += 1
+                self.position += 1
                 name += "_" + self._subscript()
             elif self.is_op("'"):
-                self.at += 1
+                self.position += 1
                 name += "'"
             elif self.is_op("^") and self._is_prime(1):
-                self.at += 4 if self.is_op("{", 1) else 2
+                self.position += 4 if self.is_op("{", 1) else 2
                 name += "'"
             else:
                 break
-        if name == bare and name not in self.bound:
+        if name == bare and name not in self.bound_names:
             if name == "e":
                 return Const("e")
             if name == "i":
@@ -43,7 +43,7 @@ class Names(Grammar):
         """Advance over the mark of an inverse function: f^{-1}(."""
         marks = [self.peek(k).value for k in range(6)]
         if marks == ["^", "{", "-", "1", "}", "("]:
-            self.at += 5
+            self.position += 5
             return True
         return False
 
@@ -68,7 +68,7 @@ class Names(Grammar):
         mixed = any(c.isdigit() for c in digits) or digits.isupper() or len(digits) > 2
         if not mixed or any(c.upper() >= chr(55 + int(raw)) for c in digits if c.isalpha()):
             return None
-        self.at += ahead + (4 if self.is_op("{", ahead + 1) else 2)
+        self.position += ahead + (4 if self.is_op("{", ahead + 1) else 2)
         return Based(digits.upper(), int(raw))
 
     def _based_in_brackets(self) -> Node | None:
@@ -107,18 +107,18 @@ class Names(Grammar):
         end = self.closing("{")
         if end < 0:
             raise self.fail("unclosed subscript")
-        parts = [t.value for t in self.tokens[self.at + 1 : end]]
-        self.at = end + 1
+        parts = [t.value for t in self.tokens[self.position + 1 : end]]
+        self.position = end + 1
         return "".join(parts)
 
     def _push_back(self, token: Token, rest: str) -> None:
-        self.at -= 1
-        self.tokens[self.at] = Token(token.kind, rest, False)
+        self.position -= 1
+        self.tokens[self.position] = Token(token.kind, rest, False)
 
     def _raw_group(self) -> list[str]:
         end = self.closing("{")
         if end < 0:
             raise self.fail("unclosed group")
-        parts = [t.value for t in self.tokens[self.at + 1 : end]]
-        self.at = end + 1
+        parts = [t.value for t in self.tokens[self.position + 1 : end]]
+        self.position = end + 1
         return parts

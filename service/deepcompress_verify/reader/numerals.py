@@ -57,7 +57,7 @@ def join_numerals(tokens: list[Token], commas: Commas = "group", latex: bool = T
         elif (
             kind == "w" and value in "apAP" and tokens[i + 1].value == "." and tokens[i + 2].value in ("m", "M")
         ) or (kind == "t" and value in "apAP" and tokens[i + 1].value == "." and tokens[i + 2].value in ("m", "M")):
-            i = _half_of_day(tokens, i, out)
+            i = _am_or_pm(tokens, i, out)
         elif value in ("x", "X") and kind == "w" and out and out[-1].kind == "n" and _is_power_of_ten(tokens, i + 1):
             out.append(Token("o", "*", True))  # 1.5 x 10^6
             i += 1
@@ -82,7 +82,7 @@ def _is_power_of_ten(tokens: list[Token], i: int) -> bool:
     return tokens[i][:2] == ("n", "10") and tokens[i + 1][:2] == ("o", "^")
 
 
-def _half_of_day(tokens: list[Token], i: int, out: list[Token]) -> int:
+def _am_or_pm(tokens: list[Token], i: int, out: list[Token]) -> int:
     out.append(Token("t", tokens[i].value.lower() + "m", True))
     i += 3
     return i + 1 if tokens[i].value == "." else i

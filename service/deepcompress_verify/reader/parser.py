@@ -66,7 +66,7 @@ class Parser(Expressions):
                 this = _SET_OPS[token.value]
             elif token.kind == "c" and token.value in ("choose", "over") and not op:
                 # TeX: the operands extend to the ends of the group
-                self.at += 1
+                self.position += 1
                 below = self.sum()
                 args = [Call("binom", (args[0], below)) if token.value == "choose" else Div(args[0], below)]
                 continue
@@ -74,7 +74,7 @@ class Parser(Expressions):
                 this = "union"
             else:
                 break
-            self.at += 1
+            self.position += 1
             if op and (op != this or this == "minus"):
                 args = [_set_op(op, args)]
             op = this
@@ -83,10 +83,12 @@ class Parser(Expressions):
 
     def ratio(self) -> Node:
         """Parse a ratio or a time of day."""
-        start = self.at
+        start = self.position
         parts = [self.set_operation()]
-        while self.bars == 0 and self.peek(1).kind != "e" and (self.is_op(":") or self._reads_as_ratio(parts[-1])):
-            self.at += 1
+        while (
+            self.open_bars == 0 and self.peek(1).kind != "e" and (self.is_op(":") or self._reads_as_ratio(parts[-1]))
+        ):
+            self.position += 1
             parts.append(self.set_operation())
         if len(parts) == 1:
             return parts[0]
@@ -109,7 +111,7 @@ class Parser(Expressions):
             return None
         following = self.peek()
         if not half and following.kind in "tw" and following.value.lower() in ("am", "pm"):
-            self.at += 1
+            self.position += 1
             half = following.value.lower()
         if not half and not any(t.value[0] == "0" for t in raw[2::2]):
             return None
@@ -146,7 +148,7 @@ class Parser(Expressions):
 
     def _modulus(self) -> Node:
         if self.next().value == "(":
-            self.at += 1
+            self.position += 1
             node = self.sum()
             self.expect_op(")")
             return node
@@ -163,7 +165,7 @@ class Parser(Expressions):
                 result = JOINERS[token.value.lower()]
             else:
                 return result
-            self.at += 1
+            self.position += 1
 
     def statement(self) -> Node:
         """Parse a statement: words, a choice, or a relation with its condition."""
@@ -173,7 +175,7 @@ class Parser(Expressions):
             if token.kind not in "tw" and token.value != "(":
                 return self._qualified(self.relation(), token)
             if self.in_cases and token.value in QUALIFIERS:
-                self.at += 1
+                self.position += 1
             self._skip_fillers()
             token = self.peek()
             if token.kind in "tw" and self._is_text_word(token):
@@ -197,21 +199,21 @@ class Parser(Expressions):
         return (len(value) > 1 and value not in FUNCTION_WORDS and value not in CONST_WORDS) or not value.isascii()
 
     def _skip_fillers(self) -> None:
-        start = self.at
+        start = self.position
         if self.peek().value in ("a", "an") and self.peek().kind == "t" and self._names_thing(self.peek(1)):
-            self.at += 1
+            self.position += 1
             return
         while True:
             token = self.peek()
             if (token.kind in "tw" and len(token.value) > 1 and token.value.lower() in FILLERS) or (
-                self.at > start and token.kind == "o" and token.value in (":", ".")
+                self.position > start and token.kind == "o" and token.value in (":", ".")
             ):
-                self.at += 1
+                self.position += 1
             else:
                 break
         token = self.peek()
         if token.kind == "e" or (token.kind == "o" and token.value in (",", ";", ")", "}")) or self.separator():
-            self.at = start
+            self.position = start
 
     def _names_thing(self, token: Token) -> bool:
         return token.kind == "t" and len(token.value) > 1 and token.value.lower() not in JOINERS
@@ -227,7 +229,7 @@ class Parser(Expressions):
             token = self.peek()
             lower = token.value.lower()
             if lower in _EXCEPT and token.kind in "tw" and phrase(words) == Const("R"):
-                return self._all_but()
+                return self._all_reals_except()
             if token.kind == "n" and words and words[-1] == "is" and MEASURES.issuperset(words[:-1]):
                 return Rel((Text(" ".join(words[:-1])), self.relation()), ("=",))
             if (token.kind in "tw" and lower not in JOINERS) or (token.kind == "n" and words):
@@ -236,16 +238,16 @@ class Parser(Expressions):
                 pass
             elif words and token.kind == "o" and token.value == "(" and self._names_argument():
                 end = self.closing("(")
-                words.extend(t.value for t in self.tokens[self.at + 1 : end])
-                self.at = end
+                words.extend(t.value for t in self.tokens[self.position + 1 : end])
+                self.position = end
             elif words and ((token.kind == "r" and token.value == "=") or (token.kind == "o" and token.value == ":")):
                 if self.peek(1).kind == "e":
                     raise self.fail()
-                self.at += 1
+                self.position += 1
                 return Rel((Text(" ".join(words)), self.relation()), ("=",))
             else:
                 break
-            self.at += 1
+            self.position += 1
         token = self.peek()
         ends = token.kind == "e" or (token.kind == "c" and token.value in ("\\", "end"))
         ends = ends or (token.kind == "o" and token.value in (",", ";", ")", "}", "\\}", "&", "|"))
@@ -253,11 +255,11 @@ class Parser(Expressions):
             raise ReadError("words", " ".join(words))
         return phrase(words)
 
-    def _all_but(self) -> Node:
+    def _all_reals_except(self) -> Node:
         """Parse the exceptions of "all real numbers except -1 and 1", up to the end."""
-        self.at += 1
+        self.position += 1
         if self.peek().value == "for":
-            self.at += 1
+            self.position += 1
         exceptions: list[Node] = []
         while True:
             item = self.relation()
@@ -280,7 +282,7 @@ class Parser(Expressions):
     def _choice(self) -> Node | None:
         """Parse a choice with its content: (B) 42, B) 42, B. text."""
         token = self.peek()
-        start = self.at
+        start = self.position
         if token.kind == "o" and token.value == "(" and self.is_op(")", 2):
             letter, after = self.peek(1), 3
             bracketed = True
@@ -298,7 +300,7 @@ class Parser(Expressions):
         if following.kind == "e":
             if bracketed:
                 return None
-            self.at += after
+            self.position += after
             return Choice(letter.value)
         if bracketed and not (
             following.space and following.kind in "ntwc" and (letter.kind == "t" or following.kind == "n")
@@ -308,7 +310,7 @@ class Parser(Expressions):
             return None
         if following.kind == "c" and following.value in ("cup", "cap", "pm", "setminus", "ldots", "\\"):
             return None
-        self.at += after
+        self.position += after
         return Choice(letter.value, self.statement())
 
     def _applied_head(self) -> Node | None:
@@ -316,12 +318,12 @@ class Parser(Expressions):
         token = self.peek()
         if token.kind != "w" or len(token.value) != 1 or not self.is_op("(", 1):
             return None
-        self.at += 1
+        self.position += 1
         end = self.closing("(")
-        self.at -= 1
+        self.position -= 1
         if end < 0 or self.tokens[end + 1].value != "=":
             return None
-        self.at += 1
+        self.position += 1
         head = self.apply(token.value)
         terms: list[Node] = [head]
         ops: list[str] = []
@@ -342,8 +344,8 @@ class Parser(Expressions):
             end = self.closing("(")
             if end < 0:
                 raise self.fail("unclosed bracket")
-            words = [t.value for t in self.tokens[self.at + 1 : end]]
-            self.at = end + 1
+            words = [t.value for t in self.tokens[self.position + 1 : end]]
+            self.position = end + 1
             return Qualified(node, " ".join(words).replace("mathbb { Z }", "Z").replace("mathbb { N }", "N"))
         if token.kind not in "tw" or token.value.lower() not in QUALIFIERS or self.in_cases:
             return node
@@ -354,7 +356,7 @@ class Parser(Expressions):
             if token.value.lower() in JOINERS and self.peek(1)[:2] == head[:2]:
                 break
             words.append(token.value.lower())
-            self.at += 1
+            self.position += 1
         return Qualified(node, " ".join(words))
 
     def answer(self) -> Node:

@@ -39,12 +39,12 @@ class Quantities(Atoms):
             return None  # before the walk over the product parsed so far: it would make long products slow
         numeric = not any(isinstance(n, (Sym, Text)) for n in walk(node))
         if lower in _MULTIPLIERS and numeric:
-            self.at += 1
+            self.position += 1
             return Mul((node, Num(_MULTIPLIERS[lower])))
         if lower in ("am", "pm") and isinstance(node, Num):
             if node.q != 1 or not 0 <= node.p <= 12 or self.is_op(":", -2):
                 return None
-            self.at += 1
+            self.position += 1
             return Time(node.p * 3600, lower)
         if word in FUNCTION_WORDS and (word != "min" or self.is_op("(", 1)):
             return None
@@ -57,10 +57,10 @@ class Quantities(Atoms):
         lone_letter = token.kind == "t" and len(word) == 1 and word.isascii()
         if lone_letter and not (numeric and (word in UNIT_LETTERS or self.peek(1).value == "Omega")):
             return None
-        start = self.at
+        start = self.position
         unit = self._unit()
         if unit is None:
-            self.at = start
+            self.position = start
             return None
         return Quantity(node, unit)
 
@@ -82,15 +82,15 @@ class Quantities(Atoms):
             return False
         if not known_unit(head.value):
             return False
-        start = self.at
-        self.at += 2
+        start = self.position
+        self.position += 2
         top = self._unit()
         if top and self.take_op("}") and self.take_op("{"):
             bottom = self._unit()
             if bottom and self.take_op("}"):
                 factors[:] = [Quantity(factors[0] if len(factors) == 1 else Mul(tuple(factors)), f"{top}/{bottom}")]
                 return True
-        self.at = start
+        self.position = start
         return False
 
     def _braced_unit(self, node: Node) -> Node | None:
@@ -98,12 +98,12 @@ class Quantities(Atoms):
         token = self.peek(1)
         if not self.is_op("{") or token.kind not in "tw" or not (is_word(token.value) or token.value in PLAIN_UNITS):
             return None
-        start = self.at
-        self.at += 1
+        start = self.position
+        self.position += 1
         unit = self._unit()
         if unit and self.take_op("}"):
             return Quantity(node, unit)
-        self.at = start
+        self.position = start
         return None
 
     def _at_break(self, ahead: int) -> bool:
@@ -126,11 +126,11 @@ class Quantities(Atoms):
                     raise ReadError("words", token.value)
                 if lower == "per" or (lower == "a" and parts):
                     operator = "/"
-                    self.at += 1
+                    self.position += 1
                     continue
                 if lower in SQUARE:
                     scale = SQUARE[lower]
-                    self.at += 1
+                    self.position += 1
                     if lower.endswith("ed") and parts:
                         parts[-1] += f"^{scale}"
                         scale = 1
@@ -142,12 +142,12 @@ class Quantities(Atoms):
                 ):
                     break
                 if token.value in ("k", "M", "m") and self.peek(1)[:2] == ("c", "Omega"):
-                    self.at += 2
+                    self.position += 2
                     parts.append(f"{operator}{token.value}ohm")
                     operator = ""
                     continue
                 unit = known_unit(token.value)
-                self.at += 1
+                self.position += 1
                 if unit is None:
                     unknown.append(lower)
                     operator, scale = "", 1
@@ -156,25 +156,25 @@ class Quantities(Atoms):
                 parts.append(operator + unit + (f"^{power}" if power != 1 else ""))
                 operator, scale = "", 1
             elif token.kind == "c" and token.value == "Omega":
-                self.at += 1
+                self.position += 1
                 parts.append(operator + "ohm")
                 operator = ""
             elif token.kind == "c" and token.value == "mu" and f"u{self.peek(1).value}" in PREFIXED:
                 unit = f"u{self.peek(1).value}"
-                self.at += 2
+                self.position += 2
                 power = self._unit_power() * scale
                 parts.append(operator + unit + (f"^{power}" if power != 1 else ""))
                 operator, scale = "", 1
             elif token.kind == "o" and token.value == "/" and self.peek(1).kind in "tw" and parts:
                 operator = "/"
-                self.at += 1
+                self.position += 1
             elif (token.kind == "o" and token.value == "*" and self.peek(1).kind in "tw" and parts) or (
                 token.kind == "o" and token.value == "." and not (parts and unknown)
             ):
-                self.at += 1
+                self.position += 1
             elif token.kind == "c" and token.value == "degree" and not parts:
                 # \text{ degrees C}
-                self.at += 1
+                self.position += 1
                 parts.append("degree")
             else:
                 break
@@ -196,7 +196,7 @@ class Quantities(Atoms):
         token = self.peek(position + negative)
         if token.kind != "n" or token.value not in ("1", "2", "3", "4"):
             return 1
-        self.at += position + negative + 1 + braced
+        self.position += position + negative + 1 + braced
         return -int(token.value) if negative else int(token.value)
 
     def _slash_unit(self) -> bool:
@@ -217,7 +217,7 @@ class Quantities(Atoms):
             if not all(self.is_op("'", 1 + k) for k in range(marks)):
                 break
             seconds += size * int(token.value)
-            self.at += 1 + marks
+            self.position += 1 + marks
         else:
             return Div(Num(seconds), Num(3600))
         return Div(Num(seconds), Num(3600)) if seconds else None
@@ -227,7 +227,7 @@ class Quantities(Atoms):
         if first.unit == "degree" and (marks := self._arc_minutes()) is not None:
             factors[-1] = Quantity(Add((first.value, marks)), "degree")
             return True
-        start = self.at
+        start = self.position
         value = self.power()
         second = self._take_unit(value, self.peek())
         if not isinstance(second, Quantity) and self.is_op("{"):
@@ -237,5 +237,5 @@ class Quantities(Atoms):
                 raise ReadError("words", second.unit)
             factors[-1] = Add((first, second))
             return True
-        self.at = start
+        self.position = start
         return False
