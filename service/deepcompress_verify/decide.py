@@ -26,7 +26,7 @@ from deepcompress_verify.extract import boxes_of_gold
 from deepcompress_verify.reader import read
 from deepcompress_verify.reader.numerals import Commas
 from deepcompress_verify.tree import List, Node, Quantity, Set, Tuple, Unreadable
-from deepcompress_verify.verdict import Verdict, shown
+from deepcompress_verify.verdict import Verdict, truncate_answer
 
 __all__ = ["OpenComparison", "Oracle", "decide", "gold_error"]
 
@@ -111,11 +111,15 @@ def _one_gold(gold_text: str, answer: str, oracle: Oracle | None) -> Verdict | O
     gold = _gold(gold_text)
     if isinstance(gold.tree, Unreadable):
         return Verdict(
-            False, "gold_unreadable", shown(answer), "limit", f"the gold cannot be read: {gold_error(gold_text)}"
+            False,
+            "gold_unreadable",
+            truncate_answer(answer),
+            "limit",
+            f"the gold cannot be read: {gold_error(gold_text)}",
         )
     plain = strip_typesetting(answer)
     if plain == gold.stripped:
-        return Verdict(True, "correct", shown(answer), "string", "the same text")
+        return Verdict(True, "correct", truncate_answer(answer), "string", "the same text")
     value = number(plain)
     if value is not None and gold.rational is not None:
         return _rationals(gold.rational, value, answer)
@@ -124,7 +128,7 @@ def _one_gold(gold_text: str, answer: str, oracle: Oracle | None) -> Verdict | O
         return Verdict(
             False,
             "unreadable",
-            shown(answer),
+            truncate_answer(answer),
             "limit",
             f"the answer cannot be read: {tree.slug} {tree.detail}".strip(),
         )
@@ -154,19 +158,19 @@ def _trees(gold: ParsedGold, answer: str, tree: Node, oracle: Oracle | None) -> 
     if not result:
         reason = same_date_or_formula(gold.text, gold.tree, answer)
         if reason is not None:
-            return Verdict(True, "correct", shown(answer), "text", reason)
+            return Verdict(True, "correct", truncate_answer(answer), "text", reason)
     if result is None:
         reason = context.open_reason or "the comparison cannot be settled"
         return (
             OpenComparison(reason)
             if oracle is None
-            else Verdict(False, "undecided", shown(answer), context.tier or "limit", reason)
+            else Verdict(False, "undecided", truncate_answer(answer), context.tier or "limit", reason)
         )
     status = "correct" if result else "wrong"
     return Verdict(
         result,
         "correct" if status == "correct" else "wrong",
-        shown(answer),
+        truncate_answer(answer),
         context.tier or "structure",
         context.reason or status,
     )

@@ -250,8 +250,8 @@ class VerifierPool:
             batch.closed = True
             self._queued -= len(checks)
             self._batches.discard(batch)
-        unended = Verdict(False, "undecided", None, "worker", "the service stopped before this was decided")
-        verdicts = [verdict or unended for verdict in batch.verdicts]
+        stopped = Verdict(False, "undecided", None, "worker", "the service stopped before this was decided")
+        verdicts = [verdict or stopped for verdict in batch.verdicts]
         self._checked += len(verdicts)
         self._undecided += sum(verdict.status == "undecided" for verdict in verdicts)
         return verdicts

@@ -12,7 +12,7 @@ from typing import cast
 from deepcompress_verify.extract import extract
 from deepcompress_verify.ipc import READABLE, Row
 from deepcompress_verify.tree import MAX_CHARS
-from deepcompress_verify.verdict import Check, Status, Verdict, shown
+from deepcompress_verify.verdict import Check, Status, Verdict, truncate_answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def prepare(check: Check, max_chars: int) -> Prepared:
     if len(result.answer) > MAX_CHARS:
         # The reader would reject it as well; rejecting it here avoids sending it to a worker.
         reason = f"the answer cannot be read: too_long {len(result.answer)} characters, {MAX_CHARS} are read"
-        verdict = Verdict(False, "unreadable", shown(encodable(result.answer)), "limit", reason)
+        verdict = Verdict(False, "unreadable", truncate_answer(encodable(result.answer)), "limit", reason)
         return Prepared(gold, None, None, verdict)
     restated_answer = None if result.restated_answer is None else encodable(result.restated_answer)
     return Prepared(gold, encodable(result.answer), restated_answer, None)
@@ -58,7 +58,7 @@ def conclude(answer: str | None, extraction_verdict: Verdict | None, row: Row) -
             return extraction_verdict
         answer = extraction_verdict.answer
     elif answer is not None:
-        answer = shown(answer)
+        answer = truncate_answer(answer)
     status = cast(Status, row[0])
     return Verdict(status == "correct", status, answer, row[1], row[2], row[3])
 

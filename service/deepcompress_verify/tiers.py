@@ -9,7 +9,7 @@ from deepcompress_verify.tree import Node
 
 
 class CasAdmission:
-    """An oracle that answers nothing. It records whether the computer algebra system may be asked."""
+    """An oracle that returns no results: it records if the computer algebra system may be used."""
 
     def __init__(self) -> None:
         self._admitted_pairs = 0
@@ -21,7 +21,7 @@ class CasAdmission:
         return 0 < self._admitted_pairs <= MAX_CAS_PAIRS
 
     def __call__(self, left: Node, right: Node) -> bool | None:
-        """Record whether this pair may be sent to the computer algebra system. Always return None."""
+        """Record if this pair may be sent to the computer algebra system. Always return None."""
         reason = cas_rejection_reason(left, right)
         if reason is None:
             self._admitted_pairs += 1
@@ -33,7 +33,7 @@ class CasAdmission:
 def decide_pair(gold: tuple[str, ...], answer: str | None, restated_answer: str | None) -> tuple[str, str, str]:
     """Return (status, decided_by, reason) of one pair.
 
-    The status is `NEEDS_CAS` if only the computer algebra system can decide and it may be asked. If `answer` is None,
+    The status is `NEEDS_CAS` if only the computer algebra system can decide and it may be used. If `answer` is None,
     only the gold is parsed: the status is `READABLE` or `gold_unreadable`.
     """
     if answer is None:

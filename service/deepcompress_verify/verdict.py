@@ -48,6 +48,6 @@ class Verdict:
     """CPU time of the comparison in milliseconds."""
 
 
-def shown(answer: str) -> str:
+def truncate_answer(answer: str) -> str:
     """Return the answer as a verdict repeats it: cut after `MAX_SHOWN_CHARS` characters."""
     return answer if len(answer) <= MAX_SHOWN_CHARS else answer[:MAX_SHOWN_CHARS] + "…"

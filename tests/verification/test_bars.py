@@ -1,6 +1,6 @@
-"""The bars on labelled data: accuracy, hacks, speed of hostile rows. Skips where the shared data is not at hand.
+"""Thresholds on labelled data: accuracy, hacks, speed of hostile rows. Skipped without the shared data.
 
-Rows whose labels look wrong are left out here, each with the reason.
+Rows with wrong labels are excluded, each with the reason.
 """
 
 from __future__ import annotations

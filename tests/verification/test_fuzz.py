@@ -1,7 +1,7 @@
-"""Whatever stands in a text: no exception leaves, no budget is passed, nothing equals what it should not.
+"""Fuzzing of any text: no exceptions, no exceeded budgets, no false equality.
 
-In CI the examples are few and the same each time. `DEEPCOMPRESS_FUZZ_EXAMPLES=20000 pytest ...test_fuzz.py`
-looks further, at other examples each time.
+In CI the examples are few and always the same. `DEEPCOMPRESS_FUZZ_EXAMPLES=20000 pytest ...test_fuzz.py`
+runs more examples, others each time.
 """
 
 from __future__ import annotations

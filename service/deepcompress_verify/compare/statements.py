@@ -204,9 +204,9 @@ def _two_relations(
 ) -> bool | None:
     if gold.modulus is not None or answer.modulus is not None:
         for relation, reading in ((gold, right), (answer, left)):
-            met = _compare_congruence_class(relation, None if reading is None else reading.value, context)
-            if met is not None:
-                return met
+            matches = _compare_congruence_class(relation, None if reading is None else reading.value, context)
+            if matches is not None:
+                return matches
         return same_congruence(gold, answer, context)
     if left is not None and right is not None:
         if (left.identity != right.identity) or (not left.names and not right.names and left.value is None):
@@ -236,10 +236,10 @@ def _compare_congruence_class(relation: Rel, value: Node | None, context: Compar
     """Compare x = 7k + 3 with a congruence; None if the two have other forms."""
     if relation.modulus is None or value is None or isinstance(value, (*COLLECTIONS, Rel, Text)):
         return None
-    met = satisfies_congruence(relation, value, context)
-    if met is not None:
-        context.record("relation", "the same class" if met else "different classes")
-    return met
+    matches = satisfies_congruence(relation, value, context)
+    if matches is not None:
+        context.record("relation", "the same class" if matches else "different classes")
+    return matches
 
 
 def _as_tuples(left: EqualityChain, right: EqualityChain) -> tuple[Node, Node] | None:
@@ -279,9 +279,9 @@ def _relation_and_value(
 ) -> bool | None:
     """Compare a relation with a value, through the value of the relation. A gold x + y = 7 is a line, not 7."""
     if relation.modulus is not None:
-        met = _compare_congruence_class(relation, other, context)
-        if met is not None:
-            return met
+        matches = _compare_congruence_class(relation, other, context)
+        if matches is not None:
+            return matches
         return compare(relation.terms[-1]) if len(relation.terms) == 2 else compare(relation.terms[0])
     if relation.ops == ("in",):
         return compare(relation.terms[1])

@@ -15,10 +15,10 @@ FUNCTION_WORDS: dict[str, str] = {
     "factorial": "factorial", "Re": "re", "Im": "im", "conjugate": "conj", "Arg": "arg", "hcf": "gcd",
     "GCD": "gcd", "LCM": "lcm", "Gamma": "gamma", "fibonacci": "fibonacci",
 }  # fmt: skip
-"""Spelling -> Call name (sqrt, cbrt, log2 and log10 are built by the parser)."""
+"""Names of Call by spelling (sqrt, cbrt, log2 and log10 are built by the parser)."""
 
 COMMAND_FUNCTIONS = frozenset(FUNCTION_WORDS) - {"sqrt", "cbrt", "Re", "Im", "zeta", "gamma", "Gamma", "binom"}
-"""Those that are LaTeX commands of the same name with one argument."""
+"""Functions that are LaTeX commands of the same name, with one argument."""
 
 ARITY = {
     **dict.fromkeys(("max", "min", "gcd", "lcm"), range(1, 4096)),
@@ -119,7 +119,7 @@ _NO_UNITS = frozenset(("pm", "us"))
 PREFIXED: dict[str, tuple[str, int]] = {
     prefix + unit: (unit, power) for unit in _TAKE_PREFIXES for prefix, (_, power) in _PREFIXES.items()
 }
-"""Canonical unit with a prefix -> the unit and the power of ten: "kJ" -> J, 3."""
+"""(unit, power of ten) by canonical unit with a prefix: "kJ" -> J, 3."""
 UNITS: dict[str, str] = {
     spelling: unit
     for table in (_LENGTH, _OTHER)
@@ -135,7 +135,7 @@ _SPELLED = {
 } | {"micron": "um", "microns": "um"}
 _SYMBOLS = frozenset(PREFIXED) - frozenset(UNITS) - _NO_UNITS
 UNITS = {**{name: name for name in _SYMBOLS}, **_SPELLED, **UNITS}
-"""Spelling -> canonical unit."""
+"""Canonical units by spelling."""
 
 UNIT_LETTERS = frozenset("m s h g L N J W V A K C T F atm bar eV".split()) | _SYMBOLS
 """Units that could be products of letters. They are units only inside \\text or \\mathrm after a number."""
