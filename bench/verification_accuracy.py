@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from deepcompress_verify.decide import Undecided, decide, gold_problem
+from deepcompress_verify.decide import OpenComparison, decide, gold_error
 from deepcompress_verify.extract import extract
 from deepcompress_verify.verdict import Verdict
 
@@ -36,16 +36,16 @@ def rows(name: str) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def check(gold: str, response: str, answer_format: str, truncated: bool = False) -> Verdict | Undecided:
+def check(gold: str, response: str, answer_format: str, truncated: bool = False) -> Verdict | OpenComparison:
     """Extraction and the exact tiers, as a worker runs them."""
     found = extract(response, answer_format, truncated)  # type: ignore[arg-type]
     if found.verdict is not None:
         return found.verdict
     assert found.answer is not None
-    return decide((gold,), found.answer, also=found.also)
+    return decide((gold,), found.answer, restated_answer=found.restated_answer)
 
 
-def show(row: dict[str, Any], label: object, verdict: Verdict | Undecided, seconds: float) -> None:
+def show(row: dict[str, Any], label: object, verdict: Verdict | OpenComparison, seconds: float) -> None:
     """One row that is not as it should be."""
     answer, said = row["response"][-160:], "undecided"
     if isinstance(verdict, Verdict):
@@ -76,7 +76,7 @@ def answers(args: argparse.Namespace) -> None:
         seconds = time.perf_counter() - start
         correct = isinstance(verdict, Verdict) and verdict.correct
         counts["n"] += 1
-        counts["undecided"] += isinstance(verdict, Undecided)
+        counts["undecided"] += isinstance(verdict, OpenComparison)
         if isinstance(verdict, Verdict) and verdict.status == "gold_unreadable":
             counts["gold_unreadable"] += 1
         if correct != bool(row["label"]):
@@ -97,7 +97,7 @@ def hostile(args: argparse.Namespace) -> None:
         verdict = check(row["gold"], row["response"], "boxed")
         seconds = time.perf_counter() - start
         correct = isinstance(verdict, Verdict) and verdict.correct
-        counts["undecided"] += isinstance(verdict, Undecided)
+        counts["undecided"] += isinstance(verdict, OpenComparison)
         if row["must"].startswith("fast"):
             times.append(seconds)
         paid = row["must"] in ("false", "fast-false", "no-exec") and correct
@@ -123,7 +123,7 @@ def load(args: argparse.Namespace) -> None:
     seconds = time.process_time() - start
     for row, verdict in zip(data, verdicts, strict=True):
         correct = isinstance(verdict, Verdict) and verdict.correct
-        tiers["undecided" if isinstance(verdict, Undecided) else verdict.decided_by] += 1
+        tiers["undecided" if isinstance(verdict, OpenComparison) else verdict.decided_by] += 1
         if row["mode"] == "nobox_prose":
             continue
         counts["n"] += 1
@@ -131,7 +131,7 @@ def load(args: argparse.Namespace) -> None:
             counts["FP" if correct else "FN"] += 1
             if not args.quiet:
                 show(row, bool(row["label"]), verdict, 0.0)
-    unreadable = [gold for gold in {row["gold"] for row in data} if gold_problem(gold)]
+    unreadable = [gold for gold in {row["gold"] for row in data} if gold_error(gold)]
     right = counts["n"] - counts["FP"] - counts["FN"]
     share = 100 * right / counts["n"]
     print(f"load_dev: {right}/{counts['n']} = {share:.2f}% {dict(counts)}; unreadable golds {unreadable}")

@@ -1,23 +1,23 @@
-"""Answer checking: text -> verdict. Find the answer, read it, compare it.
+"""Answer verification: find the answer in a response, parse it and compare it with the gold.
 
-Usable as a library, without HTTP::
+The package is a library and needs no HTTP::
 
     from deepcompress_verify import verify
     verify(gold=r"\\frac{3}{4}", response=r"... \\boxed{0.75}").correct
 
-Knows nothing of HTTP, of rewards or of difficulty state. Text that a model wrote is only ever read into a
-closed tree of our own; nothing here evaluates it.
+It imports no HTTP, reward or difficulty code. Text written by a model is only parsed into a closed expression tree;
+nothing evaluates it.
 """
 
-from deepcompress_verify.pool import PoolBusy, PoolClosed, PoolStats, VerifierPool
+from deepcompress_verify.pool import PoolBusyError, PoolClosedError, PoolStats, VerifierPool
 from deepcompress_verify.verdict import AnswerFormat, Check, Status, Verdict
 from deepcompress_verify.verify import verify
 
 __all__ = [
     "AnswerFormat",
     "Check",
-    "PoolBusy",
-    "PoolClosed",
+    "PoolBusyError",
+    "PoolClosedError",
     "PoolStats",
     "Status",
     "Verdict",

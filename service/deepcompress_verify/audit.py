@@ -1,8 +1,8 @@
-"""Is a data set fit to train on? Its gold answers are read as the service will read them, before any training.
+"""Checks of a data set before training: its golds are parsed exactly as the service will parse them.
 
-A gold that cannot be read takes its whole group out of training; one that reads in two ways, or that no exact tier
-can compare, pays at random. With rollouts at hand it also finds problems that no one ever solves although the
-answers agree with each other: most likely the key is wrong.
+A gold that cannot be parsed excludes its entire group from training; a gold that is ambiguous, or that no exact tier
+can compare, gives random rewards. With rollouts the audit also reports problems that are never solved although the
+answers agree with each other: the gold is then probably wrong.
 """
 
 from __future__ import annotations
@@ -11,12 +11,17 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from deepcompress_verify.compare.context import (
+    ComparisonContext,
+    InconclusiveError,
+    UndefinedValueError,
+    WorkBudgetExceededError,
+)
+from deepcompress_verify.compare.judgement import judge
 from deepcompress_verify.compare.scalars import equal
-from deepcompress_verify.compare.structure import judge
-from deepcompress_verify.compare.work import CannotTell, OutOfWork, Undefined, Work
-from deepcompress_verify.decide import gold_problem
+from deepcompress_verify.decide import gold_error
 from deepcompress_verify.extract import boxes_of_gold
 from deepcompress_verify.pool import VerifierPool
 from deepcompress_verify.reader import read
@@ -45,7 +50,7 @@ from deepcompress_verify.verdict import AnswerFormat, Check, Verdict
 Kind = Literal["unreadable", "conflict", "ambiguous", "often_undecided", "likely_wrong"]
 
 SERIOUS: frozenset[Kind] = frozenset({"unreadable", "conflict", "likely_wrong"})
-"""What should be mended before a training run; the other kinds are for a look."""
+"""Kinds to fix before a training run; the others are warnings."""
 
 _LONG_GOLD = 400
 _SCALAR = (Num, Const, Add, Neg, Mul, Div, Pow, Call, BigOp)
@@ -54,7 +59,7 @@ _MAX_DISTINCT = 32
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing to look at in the data set."""
+    """One possible defect of the data set."""
 
     kind: Kind
     problem_id: str
@@ -63,7 +68,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class GoldRow:
     """One row of the file of golds."""
 
     problem_id: str
@@ -71,7 +76,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
+class RolloutRow:
     """One row of the file of rollouts."""
 
     problem_id: str
@@ -80,33 +85,33 @@ class Rollout:
     truncated: bool = False
 
 
-def audit_golds(problems: Iterable[Problem]) -> Iterator[list[Finding]]:
-    """The findings of each problem, in order; one list a problem, so that a caller can show progress."""
+def audit_golds(problems: Iterable[GoldRow]) -> Iterator[list[Finding]]:
+    """Yield the findings of each problem, in order: one list per problem, so that a caller can show progress."""
     seen: dict[str, tuple[str, ...]] = {}
-    for problem in problems:
-        found = [
-            Finding(kind, problem.problem_id, text, detail) for text in problem.gold for kind, detail in look_at(text)
+    for row in problems:
+        result = [
+            Finding(kind, row.problem_id, text, detail) for text in row.gold for kind, detail in inspect_gold(text)
         ]
-        if not problem.gold:
-            found.append(Finding("unreadable", problem.problem_id, "", "no gold is given"))
-        before = seen.setdefault(problem.problem_id, problem.gold)
-        if before != problem.gold:
-            gold = " | ".join(problem.gold)
-            found.append(Finding("conflict", problem.problem_id, gold, f"an earlier row says {' | '.join(before)}"))
-        yield found
+        if not row.gold:
+            result.append(Finding("unreadable", row.problem_id, "", "no gold is given"))
+        before = seen.setdefault(row.problem_id, row.gold)
+        if before != row.gold:
+            gold = " | ".join(row.gold)
+            result.append(Finding("conflict", row.problem_id, gold, f"an earlier row says {' | '.join(before)}"))
+        yield result
 
 
-def look_at(gold: str) -> Iterator[tuple[Kind, str]]:
-    """(kind, detail) of everything worth a look in one gold answer."""
-    problem = gold_problem(gold)
-    if problem is not None:
-        yield "unreadable", problem
+def inspect_gold(gold: str) -> Iterator[tuple[Kind, str]]:
+    """Yield (kind, detail) of each possible defect of one gold."""
+    error = gold_error(gold)
+    if error is not None:
+        yield "unreadable", error
         return
     text = boxes_of_gold(gold)
     tree = read(text)
     assert not isinstance(tree, Unreadable)
     yield from (("ambiguous", detail) for detail in dict.fromkeys(_ambiguities(text, tree)))
-    yield from (("often_undecided", detail) for detail in dict.fromkeys(_hard_to_decide(tree)))
+    yield from (("often_undecided", detail) for detail in dict.fromkeys(_undecidable_parts(tree)))
 
 
 def _ambiguities(text: str, tree: Node) -> Iterator[str]:
@@ -127,18 +132,18 @@ def _ambiguities(text: str, tree: Node) -> Iterator[str]:
             yield "a log without a base: taken for base e and for base 10"
 
 
-def _hard_to_decide(tree: Node) -> Iterator[str]:
+def _undecidable_parts(tree: Node) -> Iterator[str]:
     for node in walk(tree):
         if isinstance(node, SetBuilder):
             yield "a set given by a condition"
         elif isinstance(node, Qualified):
             yield "a value with a condition in words"
     for scalar in _scalars(tree):
-        # An answer that is off by one must at least be refuted: else nothing but the same form can be decided.
-        work = Work(judge)
+        # If even gold + 1 cannot be refuted, only answers in the same form can be decided.
+        context = ComparisonContext(judge)
         try:
-            refuted = equal(scalar, Add((scalar, Num(1))), work)
-        except (CannotTell, OutOfWork, Undefined):
+            refuted = equal(scalar, Add((scalar, Num(1))), context)
+        except (InconclusiveError, WorkBudgetExceededError, UndefinedValueError):
             refuted = None
         if refuted is None:
             integral = any(isinstance(node, BigOp) for node in walk(scalar))
@@ -146,7 +151,7 @@ def _hard_to_decide(tree: Node) -> Iterator[str]:
 
 
 def _scalars(node: Node) -> Iterator[Node]:
-    """The outermost scalar expressions of a tree."""
+    """Yield the outermost scalar expressions of a tree."""
     if isinstance(node, _SCALAR):
         yield node
     else:
@@ -158,19 +163,20 @@ def _scalars(node: Node) -> Iterator[Node]:
 
 
 async def audit_rollouts(
-    rollouts: Sequence[Rollout],
+    rollouts: Sequence[RolloutRow],
     pool: VerifierPool,
     *,
     answer_format: AnswerFormat = "boxed",
     agreement: float = 0.5,
     least: int = 3,
-    advance: Callable[[int], Any] = lambda count: None,
+    advance: Callable[[int], object] = lambda _count: None,
 ) -> list[Finding]:
-    """Problems that no rollout solves although at least `agreement` of the answers, and at least `least`, are equal.
+    """Return the problems that no rollout solves although the answers agree.
 
-    `advance` is called with the number of rollouts done since the last call.
+    At least the share `agreement` of the answers, and at least `least` of them, must be equal. `advance` is called
+    with the number of rollouts done since the last call.
     """
-    groups: dict[str, list[Rollout]] = {}
+    groups: dict[str, list[RolloutRow]] = {}
     for rollout in rollouts:
         groups.setdefault(rollout.problem_id, []).append(rollout)
     findings: list[Finding] = []
@@ -188,7 +194,7 @@ async def audit_rollouts(
 
 
 async def _largest_agreement(verdicts: Sequence[Verdict], pool: VerifierPool) -> tuple[str, int]:
-    """The answer that most of them give, in whatever form, and how many give it."""
+    """Return the most frequent answer, over all its notations, and its count."""
     counts = Counter(verdict.answer.strip() for verdict in verdicts if verdict.answer and verdict.answer.strip())
     kinds: list[list[tuple[str, int]]] = []
     for answer, count in counts.most_common(_MAX_DISTINCT):

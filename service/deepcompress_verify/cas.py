@@ -1,11 +1,11 @@
-"""The computer algebra tier: asks sympy whether two of our trees are equal. Runs in a `cas` worker only.
+"""The computer algebra tier: asks sympy whether two trees are equal. Runs in a `cas` worker only.
 
-sympy objects are built from our tree, node by node, out of Python integers and the classes named below. No string
-is ever given to sympify, parse_expr, parse_latex or lambdify, and no name in a text can reach an attribute: the
-only text that sympy sees is the name of a Symbol. The gate has looked at both trees before; here the CPU and
-memory limits of the worker are what ends the rest.
+sympy objects are built from the expression tree, node by node, from Python integers and the classes named below. No
+string is passed to sympify, parse_expr, parse_latex or lambdify, and no name in a text can reach an attribute: the
+only text that sympy receives is the name of a Symbol. `cas_limits` has checked both trees before; the CPU and memory
+limits of the worker cover the rest.
 
-It answers True only with a proof (the difference reduces to zero), False only where the difference has a numerical
+The result is True only with a proof (the difference reduces to zero), False only if the difference has a numeric
 value known to many digits, and None otherwise.
 """
 
@@ -13,13 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import sympy
 
-from deepcompress_verify.decide import Undecided, decide
-from deepcompress_verify.gate import refusal
+from deepcompress_verify.cas_limits import cas_rejection_reason
+from deepcompress_verify.decide import OpenComparison, decide
 from deepcompress_verify.tree import Add, BigOp, Call, Const, Div, Mul, Neg, Node, Num, Pow, Sym, walk
+
+_precision_bits = attrgetter("_prec")  # sympy has no public accessor
 
 Expr = Any
 """A sympy expression (sympy has no types of its own)."""
@@ -56,26 +59,26 @@ _POINTS = (
 _DIGITS = 40
 
 
-class Unbuildable(Exception):
-    """A tree that has no counterpart here, or whose value sympy does not call a number."""
+class UnsupportedTreeError(Exception):
+    """The tree has no sympy counterpart, or sympy cannot treat its value as a number."""
 
 
-def compare(gold: tuple[str, ...], answer: str, also: str | None) -> tuple[str, str, str]:
-    """(status, decided_by, reason) with the computer algebra system as the last word."""
-    verdict = decide(gold, answer, also=also, oracle=equal)
-    if isinstance(verdict, Undecided):
+def compare(gold: tuple[str, ...], answer: str, restated_answer: str | None) -> tuple[str, str, str]:
+    """Return (status, decided_by, reason), with the computer algebra system as the last tier."""
+    verdict = decide(gold, answer, restated_answer=restated_answer, oracle=equal)
+    if isinstance(verdict, OpenComparison):
         return "undecided", "cas", verdict.reason
     return verdict.status, verdict.decided_by, verdict.reason
 
 
 def equal(left: Node, right: Node) -> bool | None:
-    """Whether two scalar trees are equal wherever both are defined; None where that is not found out."""
-    if refusal(left, right) is not None:
+    """Return True if two scalar trees are equal wherever both are defined, False if not, None if unknown."""
+    if cas_rejection_reason(left, right) is not None:
         return None
     bare = any(
         isinstance(part, Call) and part.name == "log" and len(part.args) == 1 for part in (*walk(left), *walk(right))
     )
-    # "log" without a base is written for both: equal under either is equal, different must be under both
+    # a log without a base may mean either: one match suffices for equal, different requires both
     outcomes = [_equal(left, right, base) for base in ((None, sympy.Integer(10)) if bare else (None,))]
     if True in outcomes:
         return True
@@ -86,7 +89,7 @@ def _equal(left: Node, right: Node, log_base: Expr) -> bool | None:
     try:
         first, second = build_tree(left, log_base), build_tree(right, log_base)
         if first.has(sympy.nan, sympy.zoo) or second.has(sympy.nan, sympy.zoo):
-            return None  # no value at all; sympy would call two of those equal
+            return None  # no value; sympy would report two of these as equal
         if first == second:
             return True
         for step in _steps(first - second):
@@ -94,17 +97,17 @@ def _equal(left: Node, right: Node, log_base: Expr) -> bool | None:
                 return True
             if step.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
                 return None
-            if _apart(step):
+            if _is_provably_nonzero(step):
                 return False
     except (MemoryError, RecursionError):
         raise
-    except Exception:  # sympy raises what it likes where an algorithm does not apply: that is no answer
+    except Exception:  # sympy raises arbitrary errors if an algorithm does not apply: the result is unknown
         return None
     return None
 
 
 def _steps(difference: Expr) -> Iterator[Expr]:
-    """The difference, reduced further and further; each form is looked at before the next is computed."""
+    """Yield the difference in more and more reduced forms; the caller tests each form before the next is computed."""
     if difference.has(sympy.Sum, sympy.Product, sympy.Integral, sympy.Limit):
         difference = difference.doit()
     yield difference
@@ -117,25 +120,32 @@ def _steps(difference: Expr) -> Iterator[Expr]:
     yield sympy.simplify(sympy.expand_func(sympy.expand_trig(difference)).rewrite(sympy.exp))
 
 
-def _apart(difference: Expr) -> bool:
-    """Whether the difference is certainly not zero at some point: its value is known there to many digits."""
+def _is_provably_nonzero(difference: Expr) -> bool:
+    """Return True if the difference is certainly nonzero at some point, by its value to many digits."""
     if difference.has(sympy.Sum, sympy.Product, sympy.Integral, sympy.Limit):
         return False
     names = sorted(difference.free_symbols, key=str)
     for values in _POINTS if names else ((),):
         point = {name: values[k % len(values)] + k // len(values) for k, name in enumerate(names)}
         value = difference.subs(point).evalf(_DIGITS, maxn=400)
-        # evalf marks what it could not get to the digits asked for with a lower precision
-        known = value.is_number and value.is_finite and all(part._prec > 40 for part in value.atoms(sympy.Float))
+        # evalf gives a lower precision to parts that it cannot compute to the requested digits
+        known = (
+            value.is_number
+            and value.is_finite
+            and all(_precision_bits(part) > 40 for part in value.atoms(sympy.Float))
+        )
         if known and value != 0:
             return True
     return False
 
 
 def build_tree(node: Node, log_base: Expr = None) -> Expr:
-    """The sympy expression of a scalar tree. Raises Unbuildable.
+    """Return the sympy expression of a scalar tree.
 
     `log_base` is the base of a log that is written without one; None for e.
+
+    Raises:
+        UnsupportedTreeError: The tree has no sympy counterpart.
     """
     build = partial(build_tree, log_base=log_base)
     match node:
@@ -164,13 +174,13 @@ def build_tree(node: Node, log_base: Expr = None) -> Expr:
         case BigOp(kind, body, var, low, high):
             bounds = [None if bound is None else build(bound) for bound in (low, high)]
             return _build_big(kind, build(body), var, *bounds)
-    raise Unbuildable(type(node).__name__)
+    raise UnsupportedTreeError(type(node).__name__)
 
 
 def _build_big(kind: str, body: Expr, var: str, low: Expr, high: Expr) -> Expr:
     name = sympy.Symbol(var, real=True)
     if low is None or (high is None and kind != "lim"):
-        raise Unbuildable(kind)
+        raise UnsupportedTreeError(kind)
     if kind == "lim":
         return sympy.Limit(body, name, low, dir="+-")
     if kind == "int":
@@ -180,7 +190,7 @@ def _build_big(kind: str, body: Expr, var: str, low: Expr, high: Expr) -> Expr:
 
 
 def warm_up() -> None:
-    """Load what sympy loads late, before the first fork: every check would pay for it again."""
+    """Load the lazily imported parts of sympy before the first fork; otherwise every check would load them again."""
     x = sympy.Symbol("x", real=True)
     k = sympy.Dummy("k", integer=True)
     expressions = (
@@ -193,5 +203,5 @@ def warm_up() -> None:
     )
     for expression in expressions:
         for step in _steps(expression):
-            _apart(step)
+            _is_provably_nonzero(step)
     sympy.core.cache.clear_cache()

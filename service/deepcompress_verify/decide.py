@@ -1,7 +1,8 @@
-"""Gold answers and an extracted answer -> a verdict, or the marker that a computer algebra system is needed.
+"""Comparison of an extracted answer with its golds: a verdict, or the result that an oracle is needed.
 
-Cheapest first: the same text, plain rationals, then both trees and the tiers of compare/. Golds are read once and
-kept in a bounded cache; what is kept is a function of the gold alone, so a verdict never depends on the cache.
+The cheapest tiers run first: equal text, plain rationals, then both trees and the tiers of `compare/`. Golds are
+parsed once and kept in a bounded cache. A cache entry depends on the gold alone, so a verdict never depends on the
+cache.
 """
 
 from __future__ import annotations
@@ -10,48 +11,54 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 
+from deepcompress_verify.compare.context import (
+    ComparisonContext,
+    InconclusiveError,
+    Oracle,
+    UndefinedValueError,
+    WorkBudgetExceededError,
+)
+from deepcompress_verify.compare.dates_and_formulas import same_date_or_formula
+from deepcompress_verify.compare.fast_path import Rational, number, rounds_to, strip_typesetting
 from deepcompress_verify.compare.forms import has, symbols
-from deepcompress_verify.compare.quick import Rational, number, rounds_to, surface
-from deepcompress_verify.compare.spelled import spelled_alike
-from deepcompress_verify.compare.structure import judge
-from deepcompress_verify.compare.work import CannotTell, Oracle, OutOfWork, Undefined, Work
+from deepcompress_verify.compare.judgement import judge
 from deepcompress_verify.extract import boxes_of_gold
 from deepcompress_verify.reader import read
 from deepcompress_verify.reader.numerals import Commas
 from deepcompress_verify.tree import List, Node, Quantity, Set, Tuple, Unreadable
-from deepcompress_verify.verdict import Verdict, shown
+from deepcompress_verify.verdict import Verdict, truncate_answer
 
-__all__ = ["Oracle", "Undecided", "decide", "gold_problem"]
+__all__ = ["OpenComparison", "Oracle", "decide", "gold_error"]
 
 CACHED_GOLDS = 2_048
 
 
 @dataclass(frozen=True, slots=True)
-class Undecided:
-    """The exact tiers could not tell. Run `decide` again with an oracle in a bounded worker, or call it undecided."""
+class OpenComparison:
+    """The exact tiers cannot decide. Call `decide` with an oracle in a bounded worker, or report `undecided`."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Gold:
-    """A gold answer, read once."""
+class ParsedGold:
+    """A gold answer and its parsed forms."""
 
     text: str
-    surface: str
+    stripped: str
     rational: Rational | None
     tree: Node | Unreadable
 
 
 @lru_cache(maxsize=CACHED_GOLDS)
-def _gold(text: str) -> Gold:
+def _gold(text: str) -> ParsedGold:
     stripped = boxes_of_gold(text)
-    plain = surface(stripped)
-    return Gold(stripped, plain, number(plain), read(stripped))
+    plain = strip_typesetting(stripped)
+    return ParsedGold(stripped, plain, number(plain), read(stripped))
 
 
-def gold_problem(gold: str) -> str | None:
-    """None where the gold can be read; else one line that says why it cannot."""
+def gold_error(gold: str) -> str | None:
+    """Return None if the gold can be parsed, otherwise one line with the reason."""
     tree = _gold(gold).tree
     if isinstance(tree, Unreadable):
         return f"{tree.slug}: {tree.detail}" if tree.detail else tree.slug
@@ -59,52 +66,60 @@ def gold_problem(gold: str) -> str | None:
 
 
 def decide(
-    golds: tuple[str, ...], answer: str, *, also: str | None = None, oracle: Oracle | None = None
-) -> Verdict | Undecided:
-    """Compare an answer with the golds (any one suffices). Pure; bounded by counted work; never raises.
+    golds: tuple[str, ...], answer: str, *, restated_answer: str | None = None, oracle: Oracle | None = None
+) -> Verdict | OpenComparison:
+    """Compare an answer with the golds, of which any one suffices.
 
-    `also` is a second statement of the answer that must be right as well (see extract). With `oracle` given the
-    result is always a Verdict: what stays open is `undecided`.
+    Pure, and bounded by counted work. `restated_answer` is a second statement of the answer that must be correct as
+    well (see `extract`). With `oracle` the result is always a Verdict: a comparison that stays open is `undecided`.
     """
     verdict = _any_gold(golds, answer, oracle)
-    if also is None or isinstance(verdict, Undecided) or not verdict.correct:
+    if restated_answer is None or isinstance(verdict, OpenComparison) or not verdict.correct:
         return verdict
-    second = _any_gold(golds, also, oracle)
-    if isinstance(second, Undecided) or second.status == "unreadable" or second.correct:
+    second = _any_gold(golds, restated_answer, oracle)
+    if isinstance(second, OpenComparison) or second.status == "unreadable" or second.correct:
         return verdict
     return Verdict(
-        False, "wrong", answer, "extraction", f"the box is right, but the text after it ends with {also[:64]!r}"
+        False,
+        "wrong",
+        answer,
+        "extraction",
+        f"the box is right, but the text after it ends with {restated_answer[:64]!r}",
     )
 
 
-def _any_gold(golds: tuple[str, ...], answer: str, oracle: Oracle | None) -> Verdict | Undecided:
+def _any_gold(golds: tuple[str, ...], answer: str, oracle: Oracle | None) -> Verdict | OpenComparison:
     if len(golds) == 1:
         return _one_gold(golds[0], answer, oracle)
-    found: list[Verdict | Undecided] = []
+    result: list[Verdict | OpenComparison] = []
     for gold in golds:
         verdict = _one_gold(gold, answer, oracle)
         if isinstance(verdict, Verdict) and verdict.correct:
             return verdict
-        found.append(verdict)
-    readable = [v for v in found if isinstance(v, Undecided) or v.status != "gold_unreadable"]
+        result.append(verdict)
+    readable = [v for v in result if isinstance(v, OpenComparison) or v.status != "gold_unreadable"]
     if not readable:
-        return found[0] if found else Verdict(False, "gold_unreadable", answer, "limit", "no gold was given")
-    # an open comparison with one alternative leaves the whole open
+        return result[0] if result else Verdict(False, "gold_unreadable", answer, "limit", "no gold was given")
+    # if one alternative is open, the result is open
     for verdict in readable:
-        if isinstance(verdict, Undecided) or verdict.status == "undecided":
+        if isinstance(verdict, OpenComparison) or verdict.status == "undecided":
             return verdict
     return readable[0]
 
 
-def _one_gold(gold_text: str, answer: str, oracle: Oracle | None) -> Verdict | Undecided:
+def _one_gold(gold_text: str, answer: str, oracle: Oracle | None) -> Verdict | OpenComparison:
     gold = _gold(gold_text)
     if isinstance(gold.tree, Unreadable):
         return Verdict(
-            False, "gold_unreadable", shown(answer), "limit", f"the gold cannot be read: {gold_problem(gold_text)}"
+            False,
+            "gold_unreadable",
+            truncate_answer(answer),
+            "limit",
+            f"the gold cannot be read: {gold_error(gold_text)}",
         )
-    plain = surface(answer)
-    if plain == gold.surface:
-        return Verdict(True, "correct", shown(answer), "string", "the same text")
+    plain = strip_typesetting(answer)
+    if plain == gold.stripped:
+        return Verdict(True, "correct", truncate_answer(answer), "string", "the same text")
     value = number(plain)
     if value is not None and gold.rational is not None:
         return _rationals(gold.rational, value, answer)
@@ -113,7 +128,7 @@ def _one_gold(gold_text: str, answer: str, oracle: Oracle | None) -> Verdict | U
         return Verdict(
             False,
             "unreadable",
-            shown(answer),
+            truncate_answer(answer),
             "limit",
             f"the answer cannot be read: {tree.slug} {tree.detail}".strip(),
         )
@@ -128,87 +143,90 @@ def _rationals(gold: Rational, value: Rational, answer: str) -> Verdict:
     return Verdict(False, "wrong", answer, "rational", "different as exact numbers")
 
 
-def _trees(gold: Gold, answer: str, tree: Node, oracle: Oracle | None) -> Verdict | Undecided:
+def _trees(gold: ParsedGold, answer: str, tree: Node, oracle: Oracle | None) -> Verdict | OpenComparison:
     seed = blake2b(
-        "\0".join(sorted((gold.surface, surface(answer)))).encode("utf-8", "replace"), digest_size=32
+        "\0".join(sorted((gold.stripped, strip_typesetting(answer)))).encode("utf-8", "replace"), digest_size=32
     ).digest()
     assert not isinstance(gold.tree, Unreadable)
-    found, work = _judge(gold.tree, tree, seed, oracle)
-    if not found:
-        for ours, theirs in _other_readings(gold, gold.tree, answer, tree):
-            again, other_work = _judge(ours, theirs, seed, oracle)
-            if again:
-                found, work = again, other_work
+    result, context = _judge(gold.tree, tree, seed, oracle)
+    if not result:
+        for gold_tree, answer_tree in _other_readings(gold, gold.tree, answer, tree):
+            reread, other_context = _judge(gold_tree, answer_tree, seed, oracle)
+            if reread:
+                result, context = reread, other_context
                 break
-    if not found:
-        alike = spelled_alike(gold.text, gold.tree, answer)
-        if alike is not None:
-            return Verdict(True, "correct", shown(answer), "text", alike)
-    if found is None:
-        reason = work.open_reason or "the comparison cannot be settled"
+    if not result:
+        reason = same_date_or_formula(gold.text, gold.tree, answer)
+        if reason is not None:
+            return Verdict(True, "correct", truncate_answer(answer), "text", reason)
+    if result is None:
+        reason = context.open_reason or "the comparison cannot be settled"
         return (
-            Undecided(reason)
+            OpenComparison(reason)
             if oracle is None
-            else Verdict(False, "undecided", shown(answer), work.tier or "limit", reason)
+            else Verdict(False, "undecided", truncate_answer(answer), context.tier or "limit", reason)
         )
-    status = "correct" if found else "wrong"
+    status = "correct" if result else "wrong"
     return Verdict(
-        found,
+        result,
         "correct" if status == "correct" else "wrong",
-        shown(answer),
-        work.tier or "structure",
-        work.reason or status,
+        truncate_answer(answer),
+        context.tier or "structure",
+        context.reason or status,
     )
 
 
-def _judge(gold: Node, answer: Node, seed: bytes, oracle: Oracle | None) -> tuple[bool | None, Work]:
-    work = Work(judge, oracle, seed=seed)
+def _judge(gold: Node, answer: Node, seed: bytes, oracle: Oracle | None) -> tuple[bool | None, ComparisonContext]:
+    context = ComparisonContext(judge, oracle, seed=seed)
     try:
-        return work.judge(gold, answer), work
-    except OutOfWork:
-        work.tier, work.open_reason = "limit", "the comparison is over its budget of work"
-        return None, work
-    except (CannotTell, Undefined, RecursionError):
-        work.open_reason = "no tier can compare these"
-        return None, work
+        return context.judge(gold, answer), context
+    except WorkBudgetExceededError:
+        context.tier, context.open_reason = "limit", "the comparison is over its budget of work"
+        return None, context
+    except (InconclusiveError, UndefinedValueError, RecursionError):
+        context.open_reason = "no tier can compare these"
+        return None, context
 
 
-def _other_readings(gold: Gold, ours: Node, answer: str, theirs: Node) -> list[tuple[Node, Node]]:
-    """Where one side is a list and the other is not, and a comma between digits may mean something else; and where
-    one side has a unit, and a letter of the other may be one."""
+def _other_readings(gold: ParsedGold, gold_tree: Node, answer: str, answer_tree: Node) -> list[tuple[Node, Node]]:
+    """Return further pairs of trees to compare if one side is ambiguous.
+
+    A comma between digits may separate items if only one side is a list. A letter may be a unit if only the other
+    side has a unit.
+    """
     several = (List, Set, Tuple)
-    found = _with_plain_units(gold, ours, answer, theirs)
-    if isinstance(ours, several) == isinstance(theirs, several):
-        return found
-    for text, tree, is_gold in ((gold.text, ours, True), (answer, theirs, False)):
+    result = _with_plain_units(gold, gold_tree, answer, answer_tree)
+    if isinstance(gold_tree, several) == isinstance(answer_tree, several):
+        return result
+    for text, tree, is_gold in ((gold.text, gold_tree, True), (answer, answer_tree, False)):
         if not _has_grouped_digits(text):
             continue
         other: list[Commas] = ["list"]
         if isinstance(tree, several):
             other = ["all", "decimal"] if isinstance(tree, List) and len(tree.items) == 2 else ["all"]
         for commas in other:
-            again = read(text, commas)
-            if not isinstance(again, Unreadable) and again != tree:
-                found.append((again, theirs) if is_gold else (ours, again))
-    return found
+            reread = read(text, commas)
+            if not isinstance(reread, Unreadable) and reread != tree:
+                result.append((reread, answer_tree) if is_gold else (gold_tree, reread))
+    return result
 
 
-def _with_plain_units(gold: Gold, ours: Node, answer: str, theirs: Node) -> list[tuple[Node, Node]]:
-    """12 m where the other side has a unit: the letter may be one too."""
-    bare = theirs if has(ours, Quantity) else ours
-    if has(ours, Quantity) == has(theirs, Quantity) or not symbols(bare):
+def _with_plain_units(gold: ParsedGold, gold_tree: Node, answer: str, answer_tree: Node) -> list[tuple[Node, Node]]:
+    """Return the pair with the side without a unit parsed again, letters read as units: 12 m."""
+    bare = answer_tree if has(gold_tree, Quantity) else gold_tree
+    if has(gold_tree, Quantity) == has(answer_tree, Quantity) or not symbols(bare):
         return []
-    again = read(answer if bare is theirs else gold.text, plain_units=True)
-    if isinstance(again, Unreadable) or again == bare:
+    reread = read(answer if bare is answer_tree else gold.text, plain_units=True)
+    if isinstance(reread, Unreadable) or reread == bare:
         return []
-    return [(ours, again) if bare is theirs else (again, theirs)]
+    return [(gold_tree, reread) if bare is answer_tree else (reread, answer_tree)]
 
 
 def _has_grouped_digits(text: str) -> bool:
-    """Is there a comma right between two digits?"""
-    place = text.find(",")
-    while place > 0:
-        if text[place - 1].isdigit() and text[place + 1 : place + 2].isdigit():
+    """Return True if there is a comma directly between two digits."""
+    position = text.find(",")
+    while position > 0:
+        if text[position - 1].isdigit() and text[position + 1 : position + 2].isdigit():
             return True
-        place = text.find(",", place + 1)
+        position = text.find(",", position + 1)
     return False

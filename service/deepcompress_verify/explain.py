@@ -1,8 +1,8 @@
-"""Why a verdict is what it is, for a person: both sides as they were read, and what each tier said.
+"""Explanation of a verdict for a person: both sides as parsed, and the result of each tier.
 
     print(render(explain(r"\\frac{3}{4}", "0.75")))
 
-Runs in the caller's process, as `verify` does.
+It runs in the caller's process, like `verify`.
 """
 
 from __future__ import annotations
@@ -10,23 +10,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
-from deepcompress_verify.compare.structure import judge
-from deepcompress_verify.compare.work import CannotTell, OutOfWork, Undefined, Work
+from deepcompress_verify.compare.context import (
+    ComparisonContext,
+    InconclusiveError,
+    UndefinedValueError,
+    WorkBudgetExceededError,
+)
+from deepcompress_verify.compare.judgement import judge
 from deepcompress_verify.extract import MAX_RESPONSE_CHARS, boxes_of_gold
-from deepcompress_verify.picture import picture
 from deepcompress_verify.prepare import prepare
 from deepcompress_verify.reader import read
+from deepcompress_verify.rendering import render_tree
 from deepcompress_verify.tree import NODE_TYPES, Node, Unreadable, children
 from deepcompress_verify.verdict import AnswerFormat, Check, Verdict
 from deepcompress_verify.verify import verify
 
 _MAX_OUTLINE = 60
-"""Lines of a tree that are drawn."""
+"""Maximum lines of an outline."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One side: its text and what it was read as."""
+    """One side: its text and its parsed tree."""
 
     text: str
     tree: Node | Unreadable
@@ -34,26 +39,26 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A verdict with everything that led to it."""
+    """A verdict with the steps that led to it."""
 
     verdict: Verdict
     golds: tuple[Reading, ...]
     answer: Reading | None
-    """None where no answer was found."""
-    says: tuple[tuple[str, str], ...]
-    """(tier, what it said), in the order in which the tiers were asked; the last one decided."""
+    """None if no answer was found."""
+    trace: tuple[tuple[str, str], ...]
+    """(tier, result) in the order of the comparison; the last one decided."""
 
 
-class _Trace(Work):
-    """Work that remembers every tier's say, not only the last."""
+class _TracingContext(ComparisonContext):
+    """A ComparisonContext that keeps the records of all tiers, not only the last."""
 
     def __init__(self) -> None:
         super().__init__(judge)
-        self.said: list[tuple[str, str]] = []
+        self.trace: list[tuple[str, str]] = []
 
-    def say(self, tier: str, reason: str) -> None:
-        super().say(tier, reason)
-        self.said.append((tier, reason))
+    def record(self, tier: str, reason: str) -> None:
+        super().record(tier, reason)
+        self.trace.append((tier, reason))
 
 
 def explain(
@@ -63,22 +68,22 @@ def explain(
     answer_format: AnswerFormat = "bare",
     truncated: bool = False,
 ) -> Explanation:
-    """The verdict of `verify` on the same arguments, explained."""
+    """Return the verdict of `verify` on the same arguments, with its explanation."""
     alternatives = (gold,) if isinstance(gold, str) else tuple(gold)
     verdict = verify(alternatives, response, answer_format=answer_format, truncated=truncated)
-    found = prepare(Check(alternatives, response, answer_format, truncated), MAX_RESPONSE_CHARS)
-    golds = tuple(Reading(text, read(boxes_of_gold(text))) for text in found.gold)
-    if found.answer is None:
-        said = (("extraction", found.verdict.reason),) if found.verdict else ()
-        return Explanation(verdict, golds, None, said)
-    answer = Reading(found.answer, read(found.answer))
-    says = [("extraction", f"found {_cut(found.answer)!r}")]
+    result = prepare(Check(alternatives, response, answer_format, truncated), MAX_RESPONSE_CHARS)
+    golds = tuple(Reading(text, read(boxes_of_gold(text))) for text in result.gold)
+    if result.answer is None:
+        extraction = result.extraction_verdict
+        return Explanation(verdict, golds, None, (("extraction", extraction.reason),) if extraction else ())
+    answer = Reading(result.answer, read(result.answer))
+    trace = [("extraction", f"found {_cut(result.answer)!r}")]
     for number, side in enumerate(golds, 1):
         mark = f" (gold {number})" if len(golds) > 1 else ""
-        says += [(tier, reason + mark) for tier, reason in _tiers(side, answer)]
-    if (verdict.decided_by, verdict.reason) != (says[-1][0], says[-1][1]):
-        says.append((verdict.decided_by, verdict.reason))
-    return Explanation(verdict, golds, answer, tuple(says))
+        trace += [(tier, reason + mark) for tier, reason in _tiers(side, answer)]
+    if (verdict.decided_by, verdict.reason) != (trace[-1][0], trace[-1][1]):
+        trace.append((verdict.decided_by, verdict.reason))
+    return Explanation(verdict, golds, answer, tuple(trace))
 
 
 def _tiers(gold: Reading, answer: Reading) -> Iterator[tuple[str, str]]:
@@ -92,28 +97,28 @@ def _tiers(gold: Reading, answer: Reading) -> Iterator[tuple[str, str]]:
             return
     assert not isinstance(gold.tree, Unreadable)
     assert not isinstance(answer.tree, Unreadable)
-    work = _Trace()
+    context = _TracingContext()
     try:
-        found = work.judge(gold.tree, answer.tree)
-    except OutOfWork:
-        found, work.open_reason = None, "the comparison is over its budget of work"
-    except (CannotTell, Undefined):
-        found = None
-    yield from work.said
-    if found is None:
-        yield "limit", work.open_reason or "no exact tier can tell"
+        result = context.judge(gold.tree, answer.tree)
+    except WorkBudgetExceededError:
+        result, context.open_reason = None, "the comparison is over its budget of work"
+    except (InconclusiveError, UndefinedValueError):
+        result = None
+    yield from context.trace
+    if result is None:
+        yield "limit", context.open_reason or "no exact tier can tell"
 
 
 def render(explanation: Explanation) -> str:
-    """The explanation as plain text for a terminal."""
+    """Return the explanation as plain text for a terminal."""
     lines: list[str] = []
     for number, side in enumerate(explanation.golds, 1):
         lines += _side("gold" if len(explanation.golds) == 1 else f"gold {number}", side)
     if explanation.answer is not None:
         lines += _side("answer", explanation.answer)
     lines.append("tiers")
-    width = max((len(tier) for tier, _ in explanation.says), default=0)
-    lines += [f"    {tier:<{width}}  {_cut(reason, 300)}" for tier, reason in explanation.says]
+    width = max((len(tier) for tier, _ in explanation.trace), default=0)
+    lines += [f"    {tier:<{width}}  {_cut(reason, 300)}" for tier, reason in explanation.trace]
     return "\n".join(lines)
 
 
@@ -121,14 +126,14 @@ def _side(name: str, side: Reading) -> list[str]:
     lines = [f"{name}  {_cut(side.text)}", ""]
     if isinstance(side.tree, Unreadable):
         return [*lines, f"    cannot be read: {side.tree.slug} {side.tree.detail}".rstrip(), ""]
-    drawn = picture(side.tree)
+    drawn = render_tree(side.tree)
     if drawn is not None:
         lines += ["    " + line for line in drawn.split("\n")] + [""]
     return [*lines, *("    " + line for line in outline(side.tree)), ""]
 
 
 def outline(tree: Node) -> list[str]:
-    """The tree with one node a line; a large one is cut."""
+    """Return the tree with one node per line; a large tree is cut."""
     lines = list(_outlined(tree, "", "", 0))
     if len(lines) > _MAX_OUTLINE:
         return [*lines[:_MAX_OUTLINE], f"… and {len(lines) - _MAX_OUTLINE} more"]
@@ -168,6 +173,6 @@ def _plain(value: object) -> str:
 
 
 def _cut(text: str, limit: int = 200) -> str:
-    """`text` on one line without control characters (they could drive the terminal), cut at `limit`."""
+    """Return `text` on one line without control characters (they could control the terminal), cut at `limit`."""
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
     return "".join(c if c.isprintable() else "␤" if c == "\n" else "�" for c in cut)

@@ -1,7 +1,7 @@
-"""Finding the answer in a response: linear in the text, fast on megabytes, safe to run in the API process.
+"""Extraction of the answer from a response: linear in the text, fast on megabytes, safe in the API process.
 
-Nothing here reads mathematics and nothing backtracks: str.find, str.rfind and counting braces. What counts as the
-answer in each format, and what may contradict it, is told with examples in docs/judgement.md.
+This module parses no mathematics and never backtracks: it uses str.find, str.rfind and brace counting.
+docs/judgement.md defines the answer of each format, and the text that may contradict it, with examples.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ from __future__ import annotations
 from bisect import bisect
 from dataclasses import dataclass
 
-from deepcompress_verify.phrases import closing_answer, restated_answer
+from deepcompress_verify.phrases import find_closing_answer, find_restated_answer
 from deepcompress_verify.verdict import AnswerFormat, Status, Verdict
 
 MAX_RESPONSE_CHARS = 16 * 1024 * 1024
-"""Default limit on a response's length; a longer one is unreadable (too_long)."""
+"""Default maximum length of a response; longer ones are unreadable (too_long)."""
 
 _BOX = "\\boxed"
 _FBOX = "\\fbox"
-_THOUGHT = "</think>"
+_THINK_END = "</think>"
 _MAX_JOINED = 32
-"""Boxes side by side that are read as one answer."""
+"""Maximum adjacent boxes that form one answer."""
 _GAP = 64
-"""Characters that may stand between two boxes side by side."""
-_MAX_TRIES = 8
-"""Incomplete boxes that are tried from the end one by one before one pass over the whole text."""
+"""Maximum characters between two adjacent boxes."""
+_MAX_INCOMPLETE_BOXES = 8
+"""Incomplete boxes tried one by one from the end, before one pass over the entire text."""
 _CONNECTORS = (
     "\\text{and}", "\\text{ and }", "\\text{ and}", "\\text{or}", "\\text{ or }", "\\qquad", "\\quad", "and", "or",
     "\\(", "\\)", "\\[", "\\]", "\\,", "\\;", "\\ ", "\\&",
@@ -32,14 +32,14 @@ _CONNECTORS = (
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """What was found. Either `verdict` is set (nothing left to compare), or `answer` is."""
+    """The result of extraction. Either `verdict` is set (nothing is left to compare), or `answer` is."""
 
     answer: str | None
-    """The answer's text."""
-    also: str | None = None
-    """A second final statement that must be right as well: a closing phrase after the last box."""
+    """The text of the answer."""
+    restated_answer: str | None = None
+    """A closing phrase after the last box; it must be correct as well."""
     verdict: Verdict | None = None
-    """Set where extraction alone decides: no_answer, unreadable, wrong (one_boxed)."""
+    """Set if extraction alone decides: no_answer, unreadable, wrong (one_boxed)."""
 
 
 def extract(
@@ -49,7 +49,7 @@ def extract(
     *,
     max_chars: int = MAX_RESPONSE_CHARS,
 ) -> Extraction:
-    """Find the answer of a response. Pure, total, linear."""
+    """Extract the answer of a response. Pure, total, and linear in the text."""
     if len(response) > max_chars:
         return _none("unreadable", f"too_long: {len(response)} characters, the limit is {max_chars}")
     start = _after_thinking(response)
@@ -67,29 +67,29 @@ def extract(
         answer = _joined(response, start, span).strip()
         if not answer:
             return _none("no_answer", "the last \\boxed{} is empty")
-        return Extraction(answer, restated_answer(response, span[2]))
+        return Extraction(answer, find_restated_answer(response, span[2]))
     if answer_format == "final_answer":
-        phrase = closing_answer(response, start)
+        phrase = find_closing_answer(response, start)
         return Extraction(phrase) if phrase else _none("no_answer", "neither a box nor a closing phrase was found")
     return _none("no_answer", "no complete \\boxed{} was found")
 
 
 def _after_thinking(response: str) -> int:
-    """Where the text after the last `</think>` begins; 0 where there is none."""
-    # one character is found many times faster than a word, and most responses hold few of it
-    place = response.rfind("<")
+    """Return the index after the last `</think>`, or 0 if there is none."""
+    # searching one character is many times faster than a word, and most responses contain few of them
+    position = response.rfind("<")
     for _ in range(64):
-        if place < 0:
+        if position < 0:
             return 0
-        if response.startswith(_THOUGHT, place):
-            return place + len(_THOUGHT)
-        place = response.rfind("<", 0, place)
-    place = response.rfind(_THOUGHT, 0, place + len(_THOUGHT))
-    return 0 if place < 0 else place + len(_THOUGHT)
+        if response.startswith(_THINK_END, position):
+            return position + len(_THINK_END)
+        position = response.rfind("<", 0, position)
+    position = response.rfind(_THINK_END, 0, position + len(_THINK_END))
+    return 0 if position < 0 else position + len(_THINK_END)
 
 
 def boxes_of_gold(gold: str) -> str:
-    """A gold given as a solution text stands for its boxes; any other stands for itself."""
+    """Return the content of the boxes of a gold that is a solution text; return any other gold unchanged."""
     if _BOX not in gold:
         return gold
     span = _last_box(gold, 0)
@@ -103,141 +103,141 @@ def _none(status: Status, reason: str) -> Extraction:
 
 
 Span = tuple[int, int, int]
-"""Where a box begins, where its content begins, and where its closing brace is."""
+"""Indices of a box: its beginning, the beginning of its content, its closing brace."""
 
 
 def _last_box(text: str, start: int) -> Span | None:
-    """The last complete box that is neither in a comment nor, where another exists, in a fenced code block."""
+    """Return the last complete box outside comments, preferably outside fenced code blocks."""
     fences: list[int] | None = None
     fenced: Span | None = None
     end = len(text)
-    tries = 0
+    attempts = 0
     while True:
-        place = text.rfind(_BOX, start, end)
-        place = max(place, text.rfind(_FBOX, max(start, place), end))
-        if place < 0:
+        position = text.rfind(_BOX, start, end)
+        position = max(position, text.rfind(_FBOX, max(start, position), end))
+        if position < 0:
             return fenced
-        span = _span(text, place)
+        span = _span(text, position)
         if span is None:
-            tries += 1
-            if tries > _MAX_TRIES:
+            attempts += 1
+            if attempts > _MAX_INCOMPLETE_BOXES:
                 return _last_complete(text, start) or fenced
-        elif not _commented(text, place, start):
+        elif not _commented(text, position, start):
             if fences is None:
                 fences = _fences(text, start)
-            if bisect(fences, place) % 2 == 0:
+            if bisect(fences, position) % 2 == 0:
                 return span
             fenced = fenced or span
         else:
-            tries += 1
-            if tries > 64 * _MAX_TRIES:
+            attempts += 1
+            if attempts > 64 * _MAX_INCOMPLETE_BOXES:
                 return fenced
-        end = place
+        end = position
 
 
 def _fences(text: str, start: int) -> list[int]:
-    """Where fenced code blocks open and close, in turn; a fence that never closes is none."""
+    """Return the indices where fenced code blocks open and close, alternately, without an unclosed one."""
     if text.find("`", start) < 0:
         return []
-    places: list[int] = []
-    place = text.find("```", start)
-    while place >= 0:
-        places.append(place)
-        place = text.find("```", place + 3)
-    return places if len(places) % 2 == 0 else places[:-1]
+    positions: list[int] = []
+    position = text.find("```", start)
+    while position >= 0:
+        positions.append(position)
+        position = text.find("```", position + 3)
+    return positions if len(positions) % 2 == 0 else positions[:-1]
 
 
-def _span(text: str, place: int) -> Span | None:
-    """The box at `place`, if it is complete."""
-    open_at = place + (len(_FBOX) if text.startswith(_FBOX, place) else len(_BOX))
+def _span(text: str, position: int) -> Span | None:
+    """Return the box at `position`, or None if it is incomplete."""
+    open_at = position + (len(_FBOX) if text.startswith(_FBOX, position) else len(_BOX))
     while open_at < len(text) and text[open_at] in " \n":
         open_at += 1
     if open_at >= len(text) or text[open_at] != "{":
         return None
     begin = open_at + 1
-    depth, here = 1, begin
+    depth, offset = 1, begin
     while True:
-        close = text.find("}", here)
+        close = text.find("}", offset)
         if close < 0:
             return None
-        depth += text.count("{", here, close) - text.count("\\{", here, close)
+        depth += text.count("{", offset, close) - text.count("\\{", offset, close)
         if text[close - 1] != "\\" or text[close - 2 : close] == "\\\\":
             depth -= 1
             if depth == 0:
-                return place, begin, close
-        here = close + 1
+                return position, begin, close
+        offset = close + 1
 
 
 def _last_complete(text: str, start: int) -> Span | None:
-    """One pass with a stack: the complete box that begins last. For texts with many incomplete boxes."""
+    """Return the complete box that begins last, in one pass with a stack. For texts with many incomplete boxes."""
     best: Span | None = None
     stack: list[int] = []
-    here = text.find(_BOX, start)
-    here = start if here < 0 else here
+    offset = text.find(_BOX, start)
+    offset = start if offset < 0 else offset
     while True:
-        opened, closed = text.find("{", here), text.find("}", here)
+        opened, closed = text.find("{", offset), text.find("}", offset)
         if closed < 0:
             return best
         if 0 <= opened < closed:
             if text[opened - 1 : opened] != "\\":
                 stack.append(opened)
-            here = opened + 1
+            offset = opened + 1
             continue
         if text[closed - 1] != "\\" and stack:
             opened = stack.pop()
-            place = opened - len(_BOX)
+            position = opened - len(_BOX)
             if (
-                text.startswith(_BOX, place)
-                and (best is None or place > best[0])
-                and not _commented(text, place, start)
+                text.startswith(_BOX, position)
+                and (best is None or position > best[0])
+                and not _commented(text, position, start)
             ):
-                best = (place, opened + 1, closed)
-        here = closed + 1
+                best = (position, opened + 1, closed)
+        offset = closed + 1
 
 
-def _commented(text: str, place: int, start: int) -> bool:
-    """Does an unescaped % that begins a LaTeX comment stand before the box on its line?
+def _commented(text: str, position: int, start: int) -> bool:
+    """Return True if an unescaped % before the box, on its line, begins a LaTeX comment.
 
-    A % right after a number is a percent sign in prose, not a comment.
+    A % directly after a number is a percent sign in prose, not a comment.
     """
-    line = text.rfind("\n", max(start, place - 4096), place) + 1
-    sign = text.find("%", max(line, start), place)
+    line = text.rfind("\n", max(start, position - 4096), position) + 1
+    sign = text.find("%", max(line, start), position)
     while sign >= 0:
         before = text[max(line, start) : sign].rstrip(" ")
         if not before:
             return True
         if before[-1] not in "\\0123456789$" and text[sign - 1] == " ":
             return True
-        sign = text.find("%", sign + 1, place)
+        sign = text.find("%", sign + 1, position)
     return False
 
 
 def _joined(text: str, start: int, span: Span, loose: bool = False) -> str:
-    """The content of the box, or of all boxes that stand side by side with it, as one list."""
-    place, begin, end = span
+    """Return the content of the box, or of all adjacent boxes, as one list."""
+    position, begin, end = span
     parts = [text[begin:end]]
     labels = [""]
     gap_limit = _GAP
     while len(parts) <= _MAX_JOINED:
-        low = max(start, place - gap_limit)
-        close = text.rfind("}", low, place)
+        low = max(start, position - gap_limit)
+        close = text.rfind("}", low, position)
         if close < 0:
             break
         previous = text.rfind(_BOX, start if loose else max(start, close - 4096), close)
         before = _span(text, previous) if previous >= 0 else None
-        if before is None or before[2] >= place or _commented(text, previous, start):
+        if before is None or before[2] >= position or _commented(text, previous, start):
             break
-        label = _connects(text[before[2] + 1 : place], loose)
+        label = _connects(text[before[2] + 1 : position], loose)
         if label is None:
             break
         labels[0] = label
-        place = before[0]
+        position = before[0]
         parts.insert(0, text[before[1] : before[2]])
         labels.insert(0, "")
     if len(parts) == 1:
         return parts[0]
     if not loose:
-        labels[0] = _label_before(text[max(start, place - 24) : place])
+        labels[0] = _label_before(text[max(start, position - 24) : position])
     if all(labels):
         return ", ".join(f"{label} = {part}" for label, part in zip(labels, parts, strict=True))
     unique = list(dict.fromkeys(part.strip() for part in parts))
@@ -245,7 +245,7 @@ def _joined(text: str, start: int, span: Span, loose: bool = False) -> str:
 
 
 def _connects(gap: str, loose: bool) -> str | None:
-    """None where the gap separates two statements; else the label ("x_2") that ends it, or ""."""
+    """Return None if the gap separates two statements, otherwise the label ("x_2") at its end, or ""."""
     if "\n\n" in gap or "\\boxed" in gap:
         return None
     rest = gap.replace("\\text{and}", " ")
@@ -269,7 +269,7 @@ def _connects(gap: str, loose: bool) -> str | None:
 
 
 def _label_before(text: str) -> str:
-    """The name before an equals sign at the end of the text: "... y_1 = " -> "y_1"."""
+    """Return the name before an equals sign at the end of the text: "... y_1 = " -> "y_1"."""
     text = text.rstrip()
     if not text.endswith("="):
         return ""

@@ -1,30 +1,30 @@
-"""Closing phrases: "The answer is X", "#### X", "A: X", and a last line that states its answer in mathematics.
+"""Closing phrases: "The answer is X", "#### X", "A: X", and a last line that states the answer.
 
-Used by `final_answer` where there is no box, and to notice that a response restates its final answer after its
-last box. Linear: find and rfind over the text, and a bounded tail where a line is looked at closely.
+Used for the format `final_answer` if there is no box, and to detect that a response restates its answer after its
+last box. Linear: find and rfind over the text, and a bounded tail that is examined by lines.
 """
 
 # ruff: noqa: SIM905 (vocabularies read better as lines of words)
 from __future__ import annotations
 
 _TAIL = 4096
-"""Characters at the end of the text in which a closing phrase is looked for."""
+"""Characters at the end of the text that are searched for a closing phrase."""
 _MARKERS = ("final answer is", "answer is", "final answer:", "answer:", "answer**:", "answer to the problem is")
 _MAX_STATEMENT = 400
-"""Characters of a statement that are read."""
+"""Maximum characters of a statement."""
 _DELIMITERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
 _DIGITS = frozenset("0123456789")
 _UNIT_WORDS = frozenset("percent pct % degrees cm dollars inches miles hours minutes".split())
 
 
-def restated_answer(text: str, end: int) -> str | None:
-    """What a phrase "final answer is X" after the last box states, where it states mathematics; else None."""
-    place = -1
+def find_restated_answer(text: str, end: int) -> str | None:
+    """Return the mathematics of a phrase "final answer is X" after the last box, or None."""
+    position = -1
     for spelling in ("inal answer", "inal Answer", "INAL ANSWER"):
-        place = max(place, text.rfind(spelling, end))
-    if place < 0:
+        position = max(position, text.rfind(spelling, end))
+    if position < 0:
         return None
-    rest = text[place + len("inal answer") :][:_MAX_STATEMENT].lstrip(" *:")
+    rest = text[position + len("inal answer") :][:_MAX_STATEMENT].lstrip(" *:")
     if rest[:2].lower() == "is":
         rest = rest[2:].lstrip(" *:")
     if "boxed" in rest:
@@ -32,22 +32,22 @@ def restated_answer(text: str, end: int) -> str | None:
     return _delimited(rest) or _leading_number(rest)
 
 
-def closing_answer(text: str, start: int) -> str | None:
-    """The answer that the end of a text states without a box."""
-    return _marked(text, start) or _last_line(text, start)
+def find_closing_answer(text: str, start: int) -> str | None:
+    """Return the answer that the end of the text states without a box, or None."""
+    return _after_marker(text, start) or _last_line(text, start)
 
 
-def _marked(text: str, start: int) -> str | None:
-    """After the last marker: "####" and "A:" take their line, a phrase takes its sentence."""
+def _after_marker(text: str, start: int) -> str | None:
+    """Return the text after the last marker: the line after "####" and "A:", the sentence after a phrase."""
     hashes = text.rfind("####", start)
     line = max(text.rfind("\nA:", start), 0 if start == 0 and text.startswith("A:") else -1)
     tail_start = max(start, len(text) - _TAIL)
     tail = text[tail_start:].lower()
     phrase, after = -1, -1
     for marker in _MARKERS:
-        place = tail.rfind(marker)
-        if place >= 0 and place + len(marker) > after:
-            phrase, after = place, place + len(marker)
+        position = tail.rfind(marker)
+        if position >= 0 and position + len(marker) > after:
+            phrase, after = position, position + len(marker)
     if phrase >= 0 and tail_start + phrase > max(hashes, line):
         return _sentence(text[tail_start + after :][:_MAX_STATEMENT])
     if hashes > line:
@@ -63,21 +63,21 @@ def _line(text: str, begin: int) -> str | None:
 
 
 def _sentence(rest: str) -> str | None:
-    """A statement after "the answer is": mathematics in dollars, bold text, or words up to a full stop."""
+    """Return the statement after "the answer is": delimited mathematics, bold text, or words up to a full stop."""
     rest = rest.lstrip(" *:\n")
-    found = _delimited(rest)
-    if found:
-        return found
+    result = _delimited(rest)
+    if result:
+        return result
     stop = len(rest)
     for mark in ("\n", ". ", "**", "<|"):
-        place = rest.find(mark)
-        if 0 <= place < stop:
-            stop = place
+        position = rest.find(mark)
+        if 0 <= position < stop:
+            stop = position
     return rest[:stop].strip(" *.:") or None
 
 
 def _delimited(rest: str) -> str | None:
-    """The mathematics that a text begins with, and the unit right after it."""
+    """Return the mathematics at the beginning of the text, with the unit directly after it."""
     for opener, closer in _DELIMITERS:
         if rest.startswith(opener):
             end = rest.find(closer, len(opener))
@@ -87,7 +87,7 @@ def _delimited(rest: str) -> str | None:
 
 
 def _with_unit(inside: str, after: str) -> str | None:
-    """ "$28$ percent" is 28 percent."""
+    """Return the mathematics with a following unit: "$28$ percent" is 28 percent."""
     if not inside:
         return None
     after = after[:16].lstrip(" ")
@@ -96,7 +96,7 @@ def _with_unit(inside: str, after: str) -> str | None:
 
 
 def _last_line(text: str, start: int) -> str | None:
-    """The last mathematics, bold text or number of the last line that says anything."""
+    """Return the last mathematics, bold text or number of the last line with content."""
     tail = text[max(start, len(text) - _TAIL) :]
     for line in reversed(tail.split("\n")[-6:]):
         stripped = line.strip()
@@ -110,9 +110,9 @@ def _last_delimited(line: str) -> str | None:
         end = line.rfind(closer)
         begin = line.rfind(opener, 0, end - (line[end - 1 : end] == "$")) if end > 0 else -1
         if begin >= 0:
-            found = _with_unit(line[begin + len(opener) : end].strip("$ "), line[end + len(closer) :])
-            if found:
-                return found
+            result = _with_unit(line[begin + len(opener) : end].strip("$ "), line[end + len(closer) :])
+            if result:
+                return result
     return None
 
 
@@ -123,7 +123,7 @@ def _last_bold(line: str) -> str | None:
 
 
 def _last_value(line: str) -> str | None:
-    """The last number of a line, with its sign or fraction and its percent sign; else a last word of one capital."""
+    """Return the last number of a line with sign, fraction and percent sign, or a last word of one capital letter."""
     end = len(line)
     while end > 0 and line[end - 1] not in _DIGITS:
         end -= 1

@@ -1,19 +1,19 @@
-"""Many checks on a few worker processes, none of which can hurt another.
+"""Verification of many checks on a few isolated worker processes.
 
-The service extracts the answer from each text itself (linear, no process to cross), and sends only the short
-(gold, answer) pairs to pre-forked workers: `decide` workers for our own tiers, and separate `cas` workers for the
-few pairs that only a computer algebra system can settle, so that those never delay the others.
+The service extracts the answer from each text itself, in time linear in the text, and sends only the short (gold,
+answer) pairs to pre-started workers. `decide` workers run the exact tiers. Separate `cas` workers run the computer
+algebra system, so that the few pairs that need it do not delay the others.
 
-What holds:
+Guarantees:
 
-- One item costs itself. A worker that hangs or dies is killed and replaced at once by a spare that is already
-  running; the item that it had in hand becomes `undecided` (at once if it passed a limit, else when it has ended a
-  second worker), the others of its chunk are done again elsewhere.
-- Budgets are CPU time, which does not depend on load: per item by the kernel's limit on the worker, per batch
-  over what its items used in the computer algebra system. Wall clocks only guard liveness, and generously.
-- Parties (runs) take turns, and so do the calls of each, a chunk at a time: neither a large batch nor a run that
-  sends many starves another.
-- The queue is bounded: over it, `PoolBusy`.
+- A failure affects one item only. A worker that hangs or dies is killed and replaced by a spare that is already
+  running. The item it was working on becomes `undecided`: at once if it hit a limit, otherwise after a second crash.
+  The other items of its chunk run again on another worker.
+- Budgets are CPU time, which is independent of load: per item through the kernel's limit on the worker, and per batch
+  over the time spent in the computer algebra system. Wall-clock limits only detect hangs, and are generous.
+- Tenants (runs) take turns, and so do the calls of each tenant, one chunk at a time. Neither a large batch nor a run
+  with many requests delays the others.
+- The queue is bounded: above the bound `PoolBusyError` is raised.
 """
 
 from __future__ import annotations
@@ -23,87 +23,89 @@ import contextlib
 import logging
 import signal
 import time
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Coroutine, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
-from deepcompress_verify.frames import HEADER, NEEDS_CAS, FrameError, Row, body_length, encode_request
+from deepcompress_verify.ipc import HEADER, NEEDS_CAS, FrameError, Json, Row, body_length, encode_request
 from deepcompress_verify.prepare import conclude, prepare
 from deepcompress_verify.process import DECIDER, Role, WorkerLimits, WorkerProcess
-from deepcompress_verify.queues import Batch, Chunk, Item, Lane
 from deepcompress_verify.verdict import Check, Verdict
+from deepcompress_verify.work_queue import CheckBatch, Chunk, Item, WorkQueue
 
 logger = logging.getLogger(__name__)
 
 CHUNK_ITEMS = 64
-"""Items in a message at most: about 3 ms of work, so a hundred messages a second keep a worker busy."""
+"""Maximum items per message: about 3 ms of work, so about a hundred messages a second keep a worker busy."""
 CHUNK_CHARS = 1_000_000
-"""Text in a message at most, but for one item over it."""
+"""Maximum characters per message; a single longer item is still sent, alone."""
 _SLICE_CHARS = 2_000_000
-"""Text that is searched for answers before other tasks of the service get a turn."""
+"""Characters searched for answers before the event loop runs other tasks."""
 _RECYCLE_CHECKS = 200_000
 _START_S = 60.0
-_TRIES = 3
-"""How often a chunk is tried anew, or a worker started anew, when nothing says which item is to blame."""
+_MAX_ATTEMPTS = 3
+"""Attempts to run a chunk, or to start a worker, if no single item can be identified as the cause."""
 
 
-class PoolBusy(Exception):
-    """The queue is full: try again later. Nothing was checked."""
+class PoolBusyError(Exception):
+    """The queue is full. Nothing was checked; retry later."""
 
 
-class PoolClosed(Exception):
+class PoolClosedError(Exception):
     """The pool is not running, or its workers cannot be started."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoolStats:
-    """Counters since the start, and gauges of this moment."""
+    """Counters since the start, and gauges of the current state."""
 
     workers: int
-    """Decide workers asked for."""
+    """Configured number of `decide` workers."""
     alive: int
-    """Decide workers that run (spares not counted)."""
+    """Running `decide` workers, without the spare."""
     cas_workers: int
+    """Configured number of `cas` workers."""
     cas_alive: int
+    """Running `cas` workers."""
     queued: int
-    """Checks taken in and not yet answered."""
+    """Checks accepted and not yet answered."""
     batches: int
     """Calls in progress."""
     checked: int
     """Checks answered."""
     undecided: int
+    """Checks answered with status `undecided`."""
     cas_checks: int
-    """Distinct pairs that reached the computer algebra system."""
+    """Distinct pairs sent to the computer algebra system."""
     killed: int
-    """Workers that a limit or the watchdog ended."""
+    """Workers ended by a limit or by the watchdog."""
     crashed: int
-    """Workers that ended otherwise in the middle of work."""
+    """Workers that ended for another reason while they had work."""
     recycled: int
-    """Workers replaced because they had done their share."""
+    """Workers replaced after their maximum number of checks, or after they ran out of memory."""
     cpu_s: float
-    """CPU time of the checks, all workers together."""
+    """CPU seconds of all checks, all workers together."""
     peak_memory_bytes: int
-    """The largest any worker has been."""
+    """Largest peak memory of any worker, in bytes."""
 
 
 @dataclass(slots=True, eq=False)
 class _Slot:
-    """One place for a worker: its process now, and what the watchdog last saw of it."""
+    """A worker position: its current process, and the last heartbeat that the watchdog read."""
 
     role: Role
     process: WorkerProcess | None = None
     reader: asyncio.StreamReader | None = None
     writer: asyncio.StreamWriter | None = None
     busy: bool = False
-    seen: tuple[int, int] = (0, -1)
-    since: float = 0.0
-    overdue: bool = False
+    last_heartbeat: tuple[int, int] = (0, -1)
+    last_change_at: float = 0.0
+    stalled: bool = False
 
 
 class VerifierPool:
-    """Checks answers on worker processes of its own. One pool a service process; use within one event loop."""
+    """Checks answers on its own worker processes. Use one pool per service process, within one event loop."""
 
     def __init__(
         self,
@@ -116,11 +118,16 @@ class VerifierPool:
         max_queued: int = 1 << 19,
         decider: str = DECIDER,
     ) -> None:
-        """
-        workers: processes for our own tiers. cas_workers: processes for the computer algebra system.
-        item_budget_s: CPU seconds for one comparison; batch_budget_s: for all of one batch in the computer
-        algebra system. memory_bytes: address space of one worker. max_text_chars: a longer response is
-        `unreadable`. max_queued: checks in progress over which `PoolBusy` is raised.
+        """Configure the pool; `start` launches the processes.
+
+        - `workers`: number of processes for the exact tiers.
+        - `cas_workers`: number of processes for the computer algebra system.
+        - `item_budget_s`: CPU seconds for one comparison.
+        - `batch_budget_s`: CPU seconds in the computer algebra system for all checks of one call.
+        - `memory_bytes`: address space of one worker.
+        - `max_text_chars`: longer responses get status `unreadable`.
+        - `max_queued`: number of checks in progress above which `PoolBusyError` is raised.
+        - `decider`: `module:function` that a `decide` worker calls for each pair.
         """
         self.workers = workers
         self.cas_workers = cas_workers
@@ -130,27 +137,31 @@ class VerifierPool:
         self.max_queued = max_queued
         self._limits = WorkerLimits(item_budget_s, memory_bytes)
         self._decider = decider
-        self._stuck_s = 5.0 + 4 * item_budget_s
-        self._lanes: dict[Role, Lane] = {}
+        self._stall_seconds = 5.0 + 4 * item_budget_s
+        self._queues: dict[Role, WorkQueue] = {}
         self._slots: list[_Slot] = []
         self._spare: asyncio.Task[_Slot] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._running = False
         self._sequence = 0
-        self._batches: set[Batch] = set()
+        self._batches: set[CheckBatch] = set()
         self._queued = self._checked = self._undecided = self._cas_checks = 0
         self._killed = self._crashed = self._recycled = 0
         self._cpu_ms = 0.0
         self._peak_bytes = 0
 
-    # Life
+    # Lifecycle
 
     async def start(self) -> None:
-        """Start the workers; returns when those for our own tiers can work. Raises PoolClosed if they cannot."""
+        """Start the workers, and return when all `decide` workers are ready.
+
+        Raises:
+            PoolClosedError: The workers cannot be started.
+        """
         if self._running:
             return
         self._running = True
-        self._lanes = {"decide": Lane("decide"), "cas": Lane("cas")}
+        self._queues = {"decide": WorkQueue("decide"), "cas": WorkQueue("cas")}
         self._slots = [_Slot("decide") for _ in range(self.workers)]
         self._slots += [_Slot("cas") for _ in range(self.cas_workers)]
         first = [slot for slot in self._slots if slot.role == "decide"]
@@ -158,14 +169,14 @@ class VerifierPool:
             await asyncio.gather(*(self._launch(slot) for slot in first))
         except (OSError, TimeoutError) as error:
             await self.close()
-            raise PoolClosed(f"the verification workers do not start: {error}") from error
+            raise PoolClosedError(f"the verification workers do not start: {error}") from error
         for slot in self._slots:
-            self._spawn(self._serve(slot))
+            self._spawn(self._run_slot(slot))
         self._spawn(self._watch())
         self._prepare_spare()
 
     async def close(self) -> None:
-        """End all workers; calls in progress get `undecided` for what is open."""
+        """Stop all workers. Calls in progress return `undecided` for checks that are still open."""
         self._running = False
         tasks = [*self._tasks, *([self._spare] if self._spare else [])]
         for task in tasks:
@@ -181,6 +192,7 @@ class VerifierPool:
                 batch.done.set_result(None)
 
     def stats(self) -> PoolStats:
+        """Return the current counters and gauges."""
         alive = {"decide": 0, "cas": 0}
         for slot in self._slots:
             alive[slot.role] += slot.process is not None
@@ -204,29 +216,33 @@ class VerifierPool:
     # Checking
 
     async def verify_many(
-        self, checks: Sequence[Check], *, budget_s: float | None = None, party: str = ""
+        self, checks: Sequence[Check], *, budget_s: float | None = None, tenant: str = ""
     ) -> list[Verdict]:
-        """Verdicts in the order of `checks`. `budget_s` replaces the batch budget for this call; `party` is who
-        takes turns with others.
+        """Return the verdicts in the order of `checks`.
 
-        Raises PoolBusy and PoolClosed, before anything is checked; never anything for what a text holds.
+        `budget_s` replaces the batch budget (CPU seconds) for this call. `tenant` is the unit of fair scheduling. No
+        text content raises an error.
+
+        Raises:
+            PoolBusyError: Too many checks are queued. Nothing was checked.
+            PoolClosedError: The pool is not running. Nothing was checked.
         """
         if not self._running:
-            raise PoolClosed("the verification pool is not running")
+            raise PoolClosedError("the verification pool is not running")
         if self._queued and self._queued + len(checks) > self.max_queued:
-            raise PoolBusy(f"{self._queued} checks are waiting")
-        batch = Batch(
+            raise PoolBusyError(f"{self._queued} checks are waiting")
+        batch = CheckBatch(
             verdicts=[None] * len(checks),
             budget_s=self.batch_budget_s if budget_s is None else budget_s,
             done=asyncio.get_running_loop().create_future(),
-            party=party,
+            tenant=tenant,
         )
         self._queued += len(checks)
         self._batches.add(batch)
         try:
-            # Liveness only: no batch that is worked on at all takes this long.
+            # Only detects hangs: a batch that makes progress ends long before.
             async with asyncio.timeout(60.0 + 5 * batch.budget_s + 0.02 * len(checks)):
-                await self._take_in(batch, checks)
+                await self._prepare_and_enqueue(batch, checks)
                 await batch.done
         except TimeoutError:
             logger.error("a batch of %d checks did not end", len(checks))
@@ -234,119 +250,120 @@ class VerifierPool:
             batch.closed = True
             self._queued -= len(checks)
             self._batches.discard(batch)
-        unended = Verdict(False, "undecided", None, "worker", "the service stopped before this was decided")
-        verdicts = [verdict or unended for verdict in batch.verdicts]
+        stopped = Verdict(False, "undecided", None, "worker", "the service stopped before this was decided")
+        verdicts = [verdict or stopped for verdict in batch.verdicts]
         self._checked += len(verdicts)
         self._undecided += sum(verdict.status == "undecided" for verdict in verdicts)
         return verdicts
 
-    async def _take_in(self, batch: Batch, checks: Sequence[Check]) -> None:
-        """Find the answers and queue the distinct pairs, while workers already start on the first of them."""
+    async def _prepare_and_enqueue(self, batch: CheckBatch, checks: Sequence[Check]) -> None:
+        """Extract the answers and enqueue the distinct pairs; workers start on the first chunks meanwhile."""
         size = max(8, min(CHUNK_ITEMS, -(-len(checks) // (2 * self.workers))))
-        lane = self._lanes["decide"]
+        queue = self._queues["decide"]
         known: dict[Hashable, Item] = {}
         pending: list[Item] = []
-        searched = chars = 0
-        for place, check in enumerate(checks):
-            found = prepare(check, self.max_text_chars)
-            searched += len(check.response)
-            key = found if found.verdict else (found.gold, found.answer, found.also)
+        searched_chars = chars = 0
+        for index, check in enumerate(checks):
+            result = prepare(check, self.max_text_chars)
+            searched_chars += len(check.response)
+            key = result if result.extraction_verdict else (result.gold, result.answer, result.restated_answer)
             item = known.get(key)
             if item is None:
-                item = Item((found.gold, found.answer, found.also), [place], found.verdict)
+                item = Item((result.gold, result.answer, result.restated_answer), [index], result.extraction_verdict)
                 known[key] = item
                 pending.append(item)
-                chars += len(found.answer or "") + len(found.also or "") + sum(map(len, found.gold))
+                chars += len(result.answer or "") + len(result.restated_answer or "") + sum(map(len, result.gold))
             elif item.row is None:
-                item.places.append(place)
+                item.indices.append(index)
             else:
-                batch.verdicts[place] = batch.verdicts[item.places[0]]
+                batch.verdicts[index] = batch.verdicts[item.indices[0]]
             if len(pending) >= size or chars > CHUNK_CHARS:
                 batch.open_items += len(pending)
-                lane.put(Chunk(batch, pending))
+                queue.put(Chunk(batch, pending))
                 pending, chars = [], 0
-            if searched > _SLICE_CHARS:
-                searched = 0
+            if searched_chars > _SLICE_CHARS:
+                searched_chars = 0
                 await asyncio.sleep(0)
         if pending:
             batch.open_items += len(pending)
-            lane.put(Chunk(batch, pending))
-        batch.taken_in = True
+            queue.put(Chunk(batch, pending))
+        batch.all_enqueued = True
         if not batch.open_items:
             batch.done.set_result(None)
 
-    def _settle(self, batch: Batch, items: Iterable[Item], row: Row) -> None:
+    def _record_result(self, batch: CheckBatch, items: Iterable[Item], row: Row) -> None:
+        """Set the verdict of every open item, and complete the batch if none is left."""
         for item in items:
             if item.row is not None:
                 continue
             item.row = row
-            verdict = conclude(item.pair[1], item.otherwise, row)
-            for place in item.places:
-                batch.verdicts[place] = verdict
+            verdict = conclude(item.pair[1], item.extraction_verdict, row)
+            for index in item.indices:
+                batch.verdicts[index] = verdict
             batch.open_items -= 1
-        if batch.taken_in and not batch.open_items and not batch.done.done():
+        if batch.all_enqueued and not batch.open_items and not batch.done.done():
             batch.done.set_result(None)
 
-    def _took(self, chunk: Chunk, item: Item, row: Row, role: Role) -> None:
-        """One item's row from a worker."""
+    def _handle_row(self, chunk: Chunk, item: Item, row: Row, role: Role) -> None:
+        """Process one item's row from a worker: record it, or forward the pair to a `cas` worker."""
         self._cpu_ms += row[3]
         if role == "cas":
             chunk.batch.spent_s += row[3] / 1e3
         elif row[0] == NEEDS_CAS:
             self._cas_checks += 1
             if self.cas_workers:
-                self._lanes["cas"].put(Chunk(chunk.batch, [item]))
+                self._queues["cas"].put(Chunk(chunk.batch, [item]))
                 return
             row = ("undecided", "limit", "only a computer algebra system could tell, and none is configured", row[3])
-        self._settle(chunk.batch, [item], row)
+        self._record_result(chunk.batch, [item], row)
 
     # Workers
 
-    async def _serve(self, slot: _Slot) -> None:
-        """Feed one slot, for as long as the pool runs."""
-        lane = self._lanes[slot.role]
+    async def _run_slot(self, slot: _Slot) -> None:
+        """Feed chunks to one slot until the pool closes."""
+        queue = self._queues[slot.role]
         if slot.process is None:
             with contextlib.suppress(OSError, TimeoutError):
-                await self._launch(slot)  # ahead of need
+                await self._launch(slot)  # before the first chunk arrives
         while True:
-            chunk = await lane.take()
+            chunk = await queue.take()
             batch = chunk.batch
             if batch.closed:
                 continue
             if batch.spent_s >= batch.budget_s:
                 reason = f"the batch had used up its budget of {batch.budget_s:g} s"
-                self._settle(batch, chunk.items, ("undecided", "limit", reason, 0.0))
+                self._record_result(batch, chunk.items, ("undecided", "limit", reason, 0.0))
                 continue
             if slot.process is None and not await self._replace(slot):
-                self._settle(batch, chunk.items, ("undecided", "worker", "no worker could be started", 0.0))
+                self._record_result(batch, chunk.items, ("undecided", "worker", "no worker could be started", 0.0))
                 continue
             try:
-                await self._run(slot, chunk)
-            except Exception:  # a bug of ours must not take the slot with it
+                await self._run_chunk(slot, chunk)
+            except Exception:  # an internal bug must not end the slot
                 logger.exception("a %s slot failed", slot.role)
                 self._discard(slot)
-                self._settle(batch, chunk.items, ("undecided", "worker", "internal error in the pool", 0.0))
+                self._record_result(batch, chunk.items, ("undecided", "worker", "internal error in the pool", 0.0))
 
-    async def _run(self, slot: _Slot, chunk: Chunk) -> None:
-        """One chunk on one worker. However it ends, every item is settled or queued again."""
+    async def _run_chunk(self, slot: _Slot, chunk: Chunk) -> None:
+        """Run one chunk on one worker. In every case each item is settled or queued again."""
         assert slot.process and slot.reader and slot.writer
         self._sequence = number = (self._sequence + 1) & 0xFFFFFFFF
-        slot.busy, slot.overdue = True, False
-        slot.seen, slot.since = (number, -1), time.monotonic()
-        got = 0
+        slot.busy, slot.stalled = True, False
+        slot.last_heartbeat, slot.last_change_at = (number, -1), time.monotonic()
+        received = 0
         try:
             slot.writer.write(encode_request(number, (item.pair for item in chunk.items)))
             await slot.writer.drain()
-            while got < len(chunk.items):
+            while received < len(chunk.items):
                 answered, first, rows, peak_kib = await _receive(slot.reader)
-                if answered != number or first != got or got + len(rows) > len(chunk.items):
+                if answered != number or first != received or received + len(rows) > len(chunk.items):
                     raise FrameError("an answer out of turn")
                 slot.process.peak_bytes = peak_kib * 1024
                 for status, decided_by, reason, cpu_ms in rows:
-                    self._took(chunk, chunk.items[got], (status, decided_by, reason, cpu_ms), slot.role)
-                    got += 1
+                    self._handle_row(chunk, chunk.items[received], (status, decided_by, reason, cpu_ms), slot.role)
+                    received += 1
         except (OSError, EOFError, ValueError, TypeError):
-            self._lost(slot, chunk, number, got)
+            self._handle_worker_exit(slot, chunk, number, received)
             return
         finally:
             slot.busy = False
@@ -356,53 +373,56 @@ class VerifierPool:
             self._recycled += 1
             self._discard(slot)
 
-    def _lost(self, slot: _Slot, chunk: Chunk, number: int, got: int) -> None:
-        """The worker is gone in the middle of `chunk`: blame the item in hand, queue the others again."""
+    def _handle_worker_exit(self, slot: _Slot, chunk: Chunk, number: int, received: int) -> None:
+        """Handle a worker that ended during `chunk`: blame the current item, and requeue the others."""
         assert slot.process
         self._peak_bytes = max(self._peak_bytes, slot.process.peak_bytes)
-        at, index = slot.process.beat()
-        overdue = slot.overdue
+        at, index = slot.process.heartbeat()
+        stalled = slot.stalled
         code = self._discard(slot, dead=True)
         if index < 0 and code == 0:
-            self._recycled += 1  # it handed over by itself, after a failed allocation
-        elif overdue or code in (-signal.SIGXCPU, -signal.SIGKILL):
+            self._recycled += 1  # it exited on purpose after a failed allocation
+        elif stalled or code in (-signal.SIGXCPU, -signal.SIGKILL):
             self._killed += 1
         else:
             self._crashed += 1
             logger.warning("a %s worker ended with code %s", slot.role, code)
-        rest = chunk.items[got:]
-        if at == number and got <= index < len(chunk.items):
+        rest = chunk.items[received:]
+        if at == number and received <= index < len(chunk.items):
             blamed = chunk.items[index]
             rest.remove(blamed)
-            self._blame(slot.role, chunk.batch, blamed, at_limit=overdue or code == -signal.SIGXCPU)
-        elif not got:
-            chunk.tries += 1
+            self._retry_or_fail(slot.role, chunk.batch, blamed, at_limit=stalled or code == -signal.SIGXCPU)
+        elif not received:
+            chunk.attempts += 1
         if not rest:
             return
-        if chunk.tries >= _TRIES:
-            self._settle(chunk.batch, rest, ("undecided", "worker", "its workers died again and again", 0.0))
+        if chunk.attempts >= _MAX_ATTEMPTS:
+            self._record_result(chunk.batch, rest, ("undecided", "worker", "its workers died again and again", 0.0))
         else:
-            self._lanes[slot.role].put(Chunk(chunk.batch, rest, chunk.tries), first=True)
+            self._queues[slot.role].put(Chunk(chunk.batch, rest, chunk.attempts), first=True)
 
-    def _blame(self, role: Role, batch: Batch, item: Item, *, at_limit: bool) -> None:
-        """An item that was in hand when its worker ended. A limit is its own doing; a death may be another's (the
-        system out of memory, say), so it gets a second try, alone."""
+    def _retry_or_fail(self, role: Role, batch: CheckBatch, item: Item, *, at_limit: bool) -> None:
+        """Decide about the item whose worker ended.
+
+        If the item hit its own limit, do not retry. If the worker died otherwise (e.g. the OOM killer), retry once,
+        alone.
+        """
         if at_limit:
             batch.spent_s += self.item_budget_s
-            self._settle(
+            self._record_result(
                 batch, [item], ("undecided", "limit", f"stopped at its budget of {self.item_budget_s:g} s", 0.0)
             )
-        elif item.deaths:
-            self._settle(
+        elif item.crashes:
+            self._record_result(
                 batch, [item], ("undecided", "worker", "its worker died in the middle of this comparison, twice", 0.0)
             )
         else:
-            item.deaths += 1
-            self._lanes[role].put(Chunk(batch, [item]), first=True)
+            item.crashes += 1
+            self._queues[role].put(Chunk(batch, [item]), first=True)
 
     async def _replace(self, slot: _Slot) -> bool:
-        """Put a working process into the slot: the spare where there is one."""
-        for attempt in range(_TRIES):
+        """Put a running process into the slot, if possible the spare. Return False if none can be started."""
+        for attempt in range(_MAX_ATTEMPTS):
             try:
                 if slot.role == "decide" and self._spare is not None:
                     spare, self._spare = self._spare, None
@@ -423,7 +443,12 @@ class VerifierPool:
             self._spare = asyncio.create_task(self._launch(_Slot("decide")))
 
     async def _launch(self, slot: _Slot) -> _Slot:
-        """Start a process for the slot and wait until it says that it can work. Raises OSError, TimeoutError."""
+        """Start a process for the slot and wait until it is ready.
+
+        Raises:
+            OSError: The process did not start, or it ended early.
+            TimeoutError: The process was not ready in time.
+        """
         process = WorkerProcess(slot.role, self._limits, self._decider)
         try:
             reader, writer = await asyncio.open_connection(sock=process.socket)
@@ -439,7 +464,9 @@ class VerifierPool:
         return slot
 
     def _discard(self, slot: _Slot, *, dead: bool = False) -> int | None:
-        """Empty the slot; gives the exit code of what was in it. `dead`: its socket says that it is gone."""
+        """Empty the slot and return the exit code of its process. With `dead`, the process has already closed its
+        socket.
+        """
         process, writer = slot.process, slot.writer
         slot.process = slot.reader = slot.writer = None
         if writer is not None:
@@ -451,26 +478,27 @@ class VerifierPool:
         return process.reap()
 
     async def _watch(self) -> None:
-        """Kill workers that stand still on one item. CPU use is the kernel's business; this is for sleepers."""
+        """Kill workers whose heartbeat stalls. The kernel limits CPU time; this catches workers that sleep."""
         while True:
             await asyncio.sleep(0.25)
             now = time.monotonic()
             for slot in self._slots:
                 if not slot.busy or slot.process is None:
                     continue
-                seen = slot.process.beat()
-                if seen != slot.seen:
-                    slot.seen, slot.since = seen, now
-                elif now - slot.since > self._stuck_s and not slot.overdue:
-                    slot.overdue = True
+                last_heartbeat = slot.process.heartbeat()
+                if last_heartbeat != slot.last_heartbeat:
+                    slot.last_heartbeat, slot.last_change_at = last_heartbeat, now
+                elif now - slot.last_change_at > self._stall_seconds and not slot.stalled:
+                    slot.stalled = True
                     slot.process.kill()
 
-    def _spawn(self, work: Any) -> None:
-        task: asyncio.Task[None] = asyncio.create_task(work)
+    def _spawn(self, coroutine: Coroutine[object, object, None]) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
 
-async def _receive(reader: asyncio.StreamReader) -> Any:
+async def _receive(reader: asyncio.StreamReader) -> Json:
+    """Read one message from a worker."""
     header = await reader.readexactly(HEADER.size)
     return orjson.loads(await reader.readexactly(body_length(header)))

@@ -1,7 +1,7 @@
-"""From a check to the short strings that must be compared, and back to a verdict: what pool and library share.
+"""Conversion of a check to the short strings to compare, and of the result to a verdict; shared by pool and library.
 
-Runs in the process of the caller, in time linear in the text. What it gives can be encoded as UTF-8: a response
-may hold lone surrogates (a JSON escape can carry them), and those would fail any message they are put in.
+It runs in the process of the caller, in time linear in the text. Its output can be encoded as UTF-8: a response may
+contain lone surrogates (through JSON escapes), which would break every message that contains them.
 """
 
 from __future__ import annotations
@@ -10,61 +10,61 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from deepcompress_verify.extract import extract
-from deepcompress_verify.frames import READABLE, Row
+from deepcompress_verify.ipc import READABLE, Row
 from deepcompress_verify.tree import MAX_CHARS
-from deepcompress_verify.verdict import Check, Status, Verdict, shown
+from deepcompress_verify.verdict import Check, Status, Verdict, truncate_answer
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What is left of a check once the answer is found."""
+    """A check after extraction."""
 
     gold: tuple[str, ...]
     answer: str | None
-    """None where nothing is to be compared; then `verdict` says why."""
-    also: str | None
-    """A second closing statement of the response, which must be right as well."""
-    verdict: Verdict | None
-    """What extraction says alone; it holds unless the gold answer cannot be read."""
+    """None if there is nothing to compare; `extraction_verdict` is then set."""
+    restated_answer: str | None
+    """A second closing statement of the response, which must be correct as well."""
+    extraction_verdict: Verdict | None
+    """The verdict if extraction alone decides; it holds unless the gold is unreadable."""
 
 
 def prepare(check: Check, max_chars: int) -> Prepared:
-    """Find the answer in `check.response`; a response over `max_chars` is unreadable."""
-    found = extract(check.response, check.answer_format, check.truncated, max_chars=max_chars)
+    """Extract the answer of `check.response`; a response of more than `max_chars` characters is unreadable."""
+    result = extract(check.response, check.answer_format, check.truncated, max_chars=max_chars)
     gold = check.gold
     for text in gold:
         if not text.isascii():
             gold = tuple(map(encodable, gold))
             break
-    verdict = found.verdict
+    verdict = result.verdict
     if verdict is not None:
         if verdict.answer is not None:
             verdict = replace(verdict, answer=encodable(verdict.answer), reason=encodable(verdict.reason))
         return Prepared(gold, None, None, verdict)
-    assert found.answer is not None
-    if len(found.answer) > MAX_CHARS:
-        # The reader would refuse it as well; told here, it does not travel to a worker first.
-        reason = f"the answer cannot be read: too_long {len(found.answer)} characters, {MAX_CHARS} are read"
-        verdict = Verdict(False, "unreadable", shown(encodable(found.answer)), "limit", reason)
+    assert result.answer is not None
+    if len(result.answer) > MAX_CHARS:
+        # The reader would reject it as well; rejecting it here avoids sending it to a worker.
+        reason = f"the answer cannot be read: too_long {len(result.answer)} characters, {MAX_CHARS} are read"
+        verdict = Verdict(False, "unreadable", truncate_answer(encodable(result.answer)), "limit", reason)
         return Prepared(gold, None, None, verdict)
-    also = None if found.also is None else encodable(found.also)
-    return Prepared(gold, encodable(found.answer), also, None)
+    restated_answer = None if result.restated_answer is None else encodable(result.restated_answer)
+    return Prepared(gold, encodable(result.answer), restated_answer, None)
 
 
-def conclude(answer: str | None, otherwise: Verdict | None, row: Row) -> Verdict:
-    """The verdict, from what a worker said of the pair; `otherwise` is what extraction had to say alone."""
-    if otherwise is not None:
+def conclude(answer: str | None, extraction_verdict: Verdict | None, row: Row) -> Verdict:
+    """Return the verdict from a worker's row; `extraction_verdict` is the verdict of extraction alone, if any."""
+    if extraction_verdict is not None:
         if row[0] == READABLE:
-            return otherwise
-        answer = otherwise.answer
+            return extraction_verdict
+        answer = extraction_verdict.answer
     elif answer is not None:
-        answer = shown(answer)
+        answer = truncate_answer(answer)
     status = cast(Status, row[0])
     return Verdict(status == "correct", status, answer, row[1], row[2], row[3])
 
 
 def encodable(text: str) -> str:
-    """`text` with every lone surrogate replaced by U+FFFD, which no reader takes for anything."""
+    """Return `text` with every lone surrogate replaced by U+FFFD, which the parser rejects."""
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

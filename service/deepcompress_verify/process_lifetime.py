@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them, however it ends. Loads little: comparison workers use it too."""
+"""Processes that end with their parent. Imports little, because verification workers use it too."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ import sys
 
 
 def end_with_parent(by: signal.Signals) -> None:
-    """On Linux, have the kernel send this process a signal when its parent goes; elsewhere nothing happens."""
+    """On Linux, have the kernel send signal `by` to this process when its parent ends; no effect elsewhere."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, by, 0, 0, 0)  # PR_SET_PDEATHSIG
 
 
 def end_with_supervisor() -> None:
-    """One of several server processes drains when the process that supervises them is gone: it would otherwise hold
-    the port, and nobody would be left to stop it. Nothing for a server process that is alone."""
+    """Drain this server process when its supervisor ends. No effect if there is no supervisor.
+
+    Otherwise an orphaned server process would keep the port, and nothing would stop it.
+    """
     from multiprocessing import parent_process
 
     supervisor = parent_process()
     if supervisor is None:
         return
     end_with_parent(signal.SIGTERM)
-    if not supervisor.is_alive():  # before the kernel was told
+    if not supervisor.is_alive():  # it ended before prctl took effect
         os.kill(os.getpid(), signal.SIGTERM)

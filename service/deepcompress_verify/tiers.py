@@ -1,51 +1,54 @@
-"""Our own tiers on one pair, with the complexity gate at their end: what a `decide` worker and the library call."""
+"""The exact tiers on one pair, followed by the admission check for the computer algebra system."""
 
 from __future__ import annotations
 
-from deepcompress_verify.decide import Undecided, decide, gold_problem
-from deepcompress_verify.frames import NEEDS_CAS, READABLE
-from deepcompress_verify.gate import MAX_QUESTIONS, refusal
+from deepcompress_verify.cas_limits import MAX_CAS_PAIRS, cas_rejection_reason
+from deepcompress_verify.decide import OpenComparison, decide, gold_error
+from deepcompress_verify.ipc import NEEDS_CAS, READABLE
 from deepcompress_verify.tree import Node
 
 
-class _Gate:
-    """Stands where the computer algebra system would, to learn whether it may be asked."""
+class CasAdmission:
+    """An oracle that returns no results: it records if the computer algebra system may be used."""
 
     def __init__(self) -> None:
-        self._asked = 0
-        self.why = ""
+        self._admitted_pairs = 0
+        self.reason = ""
 
     @property
     def admitted(self) -> bool:
-        return 0 < self._asked <= MAX_QUESTIONS
+        """True if at least one pair may be sent, and not more than `MAX_CAS_PAIRS`."""
+        return 0 < self._admitted_pairs <= MAX_CAS_PAIRS
 
     def __call__(self, left: Node, right: Node) -> bool | None:
-        why = refusal(left, right)
-        if why is None:
-            self._asked += 1
-            why = "it would be asked too often" if self._asked > MAX_QUESTIONS else None
-        self.why = why or self.why
+        """Record if this pair may be sent to the computer algebra system. Always return None."""
+        reason = cas_rejection_reason(left, right)
+        if reason is None:
+            self._admitted_pairs += 1
+            reason = "it would be asked too often" if self._admitted_pairs > MAX_CAS_PAIRS else None
+        self.reason = reason or self.reason
         return None
 
 
-def decide_pair(gold: tuple[str, ...], answer: str | None, also: str | None) -> tuple[str, str, str]:
-    """(status, decided_by, reason); NEEDS_CAS where only the computer algebra system can tell, and may be asked.
+def decide_pair(gold: tuple[str, ...], answer: str | None, restated_answer: str | None) -> tuple[str, str, str]:
+    """Return (status, decided_by, reason) of one pair.
 
-    Without an answer, only whether a gold can be read is asked: `READABLE` or gold_unreadable.
+    The status is `NEEDS_CAS` if only the computer algebra system can decide and it may be used. If `answer` is None,
+    only the gold is parsed: the status is `READABLE` or `gold_unreadable`.
     """
     if answer is None:
-        problems = [gold_problem(alternative) for alternative in gold] or ["no gold was given"]
+        problems = [gold_error(alternative) for alternative in gold] or ["no gold was given"]
         if all(problems):
             return "gold_unreadable", "limit", f"the gold cannot be read: {problems[0]}"
         return READABLE, "extraction", ""
-    verdict = decide(gold, answer, also=also)
-    if isinstance(verdict, Undecided):
-        gate = _Gate()
+    verdict = decide(gold, answer, restated_answer=restated_answer)
+    if isinstance(verdict, OpenComparison):
+        admission = CasAdmission()
         open_reason = verdict.reason
-        verdict = decide(gold, answer, also=also, oracle=gate)
-        if gate.admitted:
+        verdict = decide(gold, answer, restated_answer=restated_answer, oracle=admission)
+        if admission.admitted:
             return NEEDS_CAS, "cas", open_reason
-        if isinstance(verdict, Undecided) or verdict.status == "undecided":
-            why = f"; not put to the computer algebra system: {gate.why}" if gate.why else ""
-            return "undecided", "limit", f"{open_reason}{why}"
+        if isinstance(verdict, OpenComparison) or verdict.status == "undecided":
+            reason = f"; not put to the computer algebra system: {admission.reason}" if admission.reason else ""
+            return "undecided", "limit", f"{open_reason}{reason}"
     return verdict.status, verdict.decided_by, verdict.reason

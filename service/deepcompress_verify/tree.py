@@ -1,8 +1,8 @@
-"""The closed expression tree that every answer is read into, and the limits on reading.
+"""The closed expression tree that every answer is parsed into, and the limits on parsing.
 
-A tree is plain data: frozen dataclasses of strings, ints, bools and other nodes, no callables, nothing that a
-name in the text could reach. Only the reader makes trees, and it never makes one past these limits, so
-everything that walks a tree may recurse. Comparison gives trees their meaning; this file does not.
+A tree is plain data: frozen dataclasses of strings, ints, bools and other nodes. It contains no callables, and no
+name in a text can refer to anything else. Only the reader creates trees, always within these limits, so code that
+walks a tree may recurse. The meaning of trees is defined by the comparison, not here.
 """
 
 # ruff: noqa: SIM905 (vocabularies read better as lines of words)
@@ -13,12 +13,12 @@ from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias
 
 MAX_CHARS = 16_384
-"""Characters of an answer or a gold that are read. Longer ones are unreadable (too_long)."""
+"""Maximum characters of an answer or a gold; longer ones are unreadable (too_long)."""
 MAX_TOKENS = 4_096
 MAX_NODES = 4_096
 MAX_DEPTH = 40
 MAX_DIGITS = 4_096
-"""Digits of one number."""
+"""Maximum digits of one number."""
 
 Bracket = Literal["(", ")", "[", "]"]
 
@@ -30,12 +30,12 @@ class Num:
     p: int
     q: int = 1
     decimals: int | None = None
-    """Digits after the point where it was written as a decimal (0.50 -> 2), else None."""
+    """Digits after the point if written as a decimal (0.50 -> 2), else None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Const:
-    """pi, e, i, phi, oo (infinity), zoo (undefined), emptyset, or a number set: N Z Q R C."""
+    """A constant: pi, e, i, phi, oo (infinity), zoo (undefined), emptyset, or a number set (N Z Q R C)."""
 
     name: str
 
@@ -49,34 +49,44 @@ class Sym:
 
 @dataclass(frozen=True, slots=True)
 class Add:
+    """A sum of two or more terms."""
+
     terms: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Neg:
+    """A negated expression."""
+
     arg: Node
 
 
 @dataclass(frozen=True, slots=True)
 class Mul:
+    """A product of two or more factors."""
+
     factors: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Div:
+    """A quotient."""
+
     top: Node
     bottom: Node
 
 
 @dataclass(frozen=True, slots=True)
 class Pow:
+    """A power."""
+
     base: Node
     exponent: Node
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A known function: see FUNCTIONS. root(x, n), log(x) or log(x, base), binom(n, k)."""
+    """A known function (see FUNCTIONS): root(x, n), log(x) or log(x, base), binom(n, k)."""
 
     name: str
     args: tuple[Node, ...]
@@ -92,7 +102,7 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class PlusMinus:
-    """left + right or left - right; `flipped` is the lower sign first (\\mp)."""
+    """The two values left + right and left - right; `flipped` if the lower sign comes first (\\mp)."""
 
     left: Node | None
     right: Node
@@ -101,7 +111,7 @@ class PlusMinus:
 
 @dataclass(frozen=True, slots=True)
 class BigOp:
-    """A sum, product, integral or limit over `var`; bounds are None where not written."""
+    """A sum, product, integral or limit over `var`; bounds are None if not written."""
 
     kind: Literal["sum", "prod", "int", "lim"]
     body: Node
@@ -112,7 +122,7 @@ class BigOp:
 
 @dataclass(frozen=True, slots=True)
 class Based:
-    """A numeral with its base written: 204_5."""
+    """A numeral with an explicit base: 204_5."""
 
     digits: str
     base: int
@@ -120,7 +130,7 @@ class Based:
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A number with a unit. `unit` is canonical where known ("cm^2", "percent", "degree", "dollar"), else words."""
+    """A number with a unit. `unit` is canonical if known ("cm^2", "percent", "degree", "dollar"), otherwise words."""
 
     value: Node
     unit: str
@@ -128,7 +138,7 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """3:4, 1:2:3."""
+    """A ratio of two or more parts: 3:4, 1:2:3."""
 
     parts: tuple[Node, ...]
 
@@ -143,7 +153,7 @@ class Time:
 
 @dataclass(frozen=True, slots=True)
 class Tuple:
-    """Ordered items in brackets: a point, a vector, and with two items perhaps an interval."""
+    """Ordered items in brackets: a point, a vector, or with two items possibly an interval."""
 
     items: tuple[Node, ...]
     left: Bracket = "("
@@ -152,7 +162,7 @@ class Tuple:
 
 @dataclass(frozen=True, slots=True)
 class List:
-    """Several answers side by side without brackets: "1, 2", "3 and 4"; `word` is "or" where that joins them."""
+    """Several answers without brackets: "1, 2", "3 and 4"; `word` is "and" or "or" if written."""
 
     items: tuple[Node, ...]
     word: Literal["", "and", "or"] = ""
@@ -160,12 +170,14 @@ class List:
 
 @dataclass(frozen=True, slots=True)
 class Set:
+    """A set of listed elements."""
+
     items: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class SetBuilder:
-    """{element : condition}."""
+    """A set given by a condition: {element : condition}."""
 
     element: Node
     condition: Node
@@ -173,12 +185,16 @@ class SetBuilder:
 
 @dataclass(frozen=True, slots=True)
 class SetOp:
+    """A union, intersection or difference of sets."""
+
     op: Literal["union", "intersection", "minus"]
     args: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
+    """A matrix, or a determinant."""
+
     rows: tuple[tuple[Node, ...], ...]
     kind: Literal["matrix", "det"] = "matrix"
 
@@ -194,14 +210,14 @@ class Rel:
 
 @dataclass(frozen=True, slots=True)
 class Piecewise:
-    """(value, condition) pairs; condition None is "otherwise"."""
+    """Pairs (value, condition); the condition None is "otherwise"."""
 
     cases: tuple[tuple[Node, Node | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A multiple-choice letter, with the text of the choice where it was given: (B) 42."""
+    """A multiple-choice letter, with the text of the choice if given: (B) 42."""
 
     letter: str
     content: Node | None = None
@@ -217,7 +233,7 @@ class Qualified:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Words. Normalised: lower case, single spaces, no articles."""
+    """Words, normalised: lower case, single spaces, no articles."""
 
     words: str
 
@@ -255,7 +271,7 @@ Node: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """What the reader gives where it cannot read: a slug (empty, too_long, too_deep, too_many_digits, syntax)."""
+    """The result for a text that cannot be parsed: a slug (empty, too_long, too_deep, too_many_digits, syntax)."""
 
     slug: str
     detail: str = ""
@@ -266,11 +282,11 @@ FUNCTIONS = frozenset(
     "acoth asech acsch exp ln log root abs floor ceil sign factorial factorial2 binom perm gcd lcm min max "
     "gamma zeta re im conj arg mod det fibonacci".split()
 )
-"""Names that Call may carry."""
+"""Valid names of a Call."""
 
 
 def children(node: Node) -> Iterator[Node]:
-    """The nodes directly under `node`, in reading order."""
+    """Yield the nodes directly under `node`, in reading order."""
     for name in _BRANCHES[type(node)]:
         value = getattr(node, name)
         if type(value) is tuple:
@@ -284,13 +300,13 @@ def children(node: Node) -> Iterator[Node]:
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """The node and everything under it."""
+    """Yield the node and all its descendants."""
     stack = [node]
     while stack:
-        here = stack.pop()
-        yield here
-        if type(here) not in _LEAF_TYPES:
-            stack.extend(children(here))
+        current = stack.pop()
+        yield current
+        if type(current) not in _LEAF_TYPES:
+            stack.extend(children(current))
 
 
 NODE_TYPES = (
@@ -301,12 +317,12 @@ NODE_TYPES = (
 _NODE_FIELDS: dict[type, tuple[str, ...]] = {
     kind: tuple(field.name for field in fields(kind) if "Node" in str(field.type)) for kind in NODE_TYPES
 }
-"""The fields of each kind that hold nodes: looked up once, since trees are walked often."""
+"""The fields of each node type that contain nodes, computed once, since trees are walked often."""
 
 _LEAVES = frozenset(("int", "str", "int | None", "Bracket", "bool", "tuple[str, ...]"))
 _BRANCHES: dict[type, tuple[str, ...]] = {
     kind: tuple(f.name for f in fields(kind) if f.type not in _LEAVES and "Literal" not in str(f.type))
     for kind in NODE_TYPES
 }
-"""For each node type, the fields that may hold nodes."""
+"""The fields of each node type that may contain nodes."""
 _LEAF_TYPES = frozenset(kind for kind, names in _BRANCHES.items() if not names)

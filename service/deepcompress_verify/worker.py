@@ -1,11 +1,12 @@
-"""What runs inside a worker process. Never imported by the service: started as a program by `process.py`.
+"""Worker process program. Never imported by the service: `process.py` starts it with `python -m`.
 
-Two roles. A `decide` worker runs our own tiers, which are bounded by counted work, on chunks of many items; it
-keeps the item in hand in memory shared with the pool, so that a worker that hangs or dies costs that item only.
-A `cas` worker holds the computer algebra system and forks a fresh child for every check, so that nothing that
-one check does is seen by another; the child dies by the kernel's limits on CPU time and memory, or by the pool's
-SIGKILL. There is no alarm and no signal handler anywhere: a limit that runs inside the interpreter waits for the
-very C call that it should end.
+There are two roles. A `decide` worker runs the exact tiers, which are bounded by counted work, on chunks of many
+items. It writes the index of its current item to memory shared with the pool, so that a hang or a crash affects that
+item only. A `cas` worker loads the computer algebra system and forks a fresh child for every check, so that checks
+cannot influence each other. The kernel's limits on CPU time and memory, or the pool's SIGKILL, end the child.
+
+There are no alarms and no signal handlers: a limit inside the interpreter would have to wait for the C call that it
+should interrupt.
 """
 
 from __future__ import annotations
@@ -27,21 +28,22 @@ from functools import partial
 
 import orjson
 
-from deepcompress_verify.frames import BEAT, HEADER, FrameError, Row, encode, read_frame
+from deepcompress_verify.ipc import HEADER, HEARTBEAT, FrameError, Row, encode, read_frame
 from deepcompress_verify.process_lifetime import end_with_parent
 
 _FLUSH_S = 0.005
-"""Results are sent on once this old, so that a kill loses at most this much of finished work."""
+"""Maximum age of unsent results, in seconds: a kill loses at most this much finished work."""
 
 
 class CpuLimit:
-    """Keeps the kernel's CPU limit of this process one item's budget ahead of what it has used."""
+    """The kernel's CPU limit of this process, kept one item budget above the time used so far."""
 
     def __init__(self, item_cpu_s: float) -> None:
         self._budget = item_cpu_s
         self._soft = 0
 
     def renew(self) -> None:
+        """Grant the next item its full budget."""
         soft = math.ceil(time.process_time() + self._budget)
         if soft != self._soft:
             self._soft = soft
@@ -51,12 +53,12 @@ class CpuLimit:
 Decider = Callable[[tuple[str, ...], str | None, str | None], tuple[str, str, str]]
 
 
-def serve_decide(sock: socket.socket, beat: mmap.mmap, item_cpu_s: float, decider: str) -> None:
+def serve_decide(sock: socket.socket, heartbeat: mmap.mmap, item_cpu_s: float, decider: str) -> None:
     """Answer chunks until the pool closes the socket."""
     judge = _load(decider)
     limit = CpuLimit(item_cpu_s)
     limit.renew()
-    # Trees hold no cycles: collect rarely, and never look again at what was imported.
+    # Trees have no cycles: collect rarely, and exclude imported modules from collection.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
@@ -68,35 +70,35 @@ def serve_decide(sock: socket.socket, beat: mmap.mmap, item_cpu_s: float, decide
         sent = time.perf_counter()
         for golds, answers in groups:
             gold = tuple(golds)
-            for answer, also in answers:
+            for answer, restated_answer in answers:
                 if rows and time.perf_counter() - sent > _FLUSH_S:
                     sock.sendall(encode([chunk, first, rows, _peak_kib()]))
                     first, rows, sent = index, [], time.perf_counter()
-                BEAT.pack_into(beat, 0, chunk, index + 1)
+                HEARTBEAT.pack_into(heartbeat, 0, chunk, index + 1)
                 limit.renew()
                 started = time.thread_time_ns()
-                spoiled = False
+                exhausted = False
                 try:
-                    status, decided_by, reason = judge(gold, answer, also)
+                    status, decided_by, reason = judge(gold, answer, restated_answer)
                 except (MemoryError, RecursionError) as error:
                     status, decided_by = "undecided", "limit"
                     reason = f"the comparison ran out of {'memory' if isinstance(error, MemoryError) else 'stack'}"
-                    spoiled = True
-                except Exception as error:  # a bug of ours must cost one item, not a chunk
+                    exhausted = True
+                except Exception as error:  # an internal bug must affect one item, not the chunk
                     status, decided_by, reason = "undecided", "worker", f"internal error: {type(error).__name__}"
                 rows.append((status, decided_by, reason, (time.thread_time_ns() - started) / 1e6))
                 index += 1
-                if spoiled:
-                    # What a failed allocation left behind is anyone's guess: hand over and start afresh.
-                    BEAT.pack_into(beat, 0, chunk, 0)
+                if exhausted:
+                    # After MemoryError, send the results and exit; the pool starts a new worker.
+                    HEARTBEAT.pack_into(heartbeat, 0, chunk, 0)
                     sock.sendall(encode([chunk, first, rows, _peak_kib()]))
                     return
-        BEAT.pack_into(beat, 0, chunk, 0)
+        HEARTBEAT.pack_into(heartbeat, 0, chunk, 0)
         sock.sendall(encode([chunk, first, rows, _peak_kib()]))
 
 
-def serve_cas(sock: socket.socket, beat: mmap.mmap, item_cpu_s: float) -> None:
-    """Answer one check at a time, each in a fork of this process as it was before the first."""
+def serve_cas(sock: socket.socket, heartbeat: mmap.mmap, item_cpu_s: float) -> None:
+    """Answer one check at a time, each in a fork of the process state before the first check."""
     from deepcompress_verify import cas
 
     cas.warm_up()
@@ -107,23 +109,26 @@ def serve_cas(sock: socket.socket, beat: mmap.mmap, item_cpu_s: float) -> None:
         chunk, groups = read_frame(sock)
         index = 0
         for golds, answers in groups:
-            for answer, also in answers:
-                BEAT.pack_into(beat, 0, chunk, index + 1)
-                row = check_in_fork(partial(cas.compare, tuple(golds), answer, also), item_cpu_s)
+            for answer, restated_answer in answers:
+                HEARTBEAT.pack_into(heartbeat, 0, chunk, index + 1)
+                row = check_in_fork(partial(cas.compare, tuple(golds), answer, restated_answer), item_cpu_s)
                 sock.sendall(encode([chunk, index, [row], _peak_kib()]))
                 index += 1
-        BEAT.pack_into(beat, 0, chunk, 0)
+        HEARTBEAT.pack_into(heartbeat, 0, chunk, 0)
 
 
 def check_in_fork(compare: Callable[[], tuple[str, str, str]], item_cpu_s: float) -> Row:
-    """`compare()` in a child of its own with a CPU limit; what a limit or a crash ends is undecided."""
+    """Run `compare` in a forked child with a CPU limit, and return its row.
+
+    A child that is ended by a limit or by a crash gives `undecided`.
+    """
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         code = 1
         try:
             os.close(reader)
-            end_with_parent(signal.SIGKILL)  # where that is not known, the closed socket ends it
+            end_with_parent(signal.SIGKILL)  # Linux only; elsewhere the closed socket ends the process
             seconds = max(1, math.ceil(item_cpu_s))
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
             try:
@@ -153,15 +158,17 @@ def check_in_fork(compare: Callable[[], tuple[str, str, str]], item_cpu_s: float
 
 
 def confine(memory_bytes: int) -> None:
-    """Give up what a worker has no use for: memory over the limit, core dumps, writing files."""
+    """Limit this process: `memory_bytes` of address space, no core dumps, no file writes."""
     for name, value in (("RLIMIT_AS", memory_bytes), ("RLIMIT_CORE", 0), ("RLIMIT_FSIZE", 0)):
-        with contextlib.suppress(AttributeError, ValueError, OSError):  # not every system has all of them
+        with contextlib.suppress(AttributeError, ValueError, OSError):  # not every system supports all of them
             resource.setrlimit(getattr(resource, name), (value, value))
 
 
 def _peak_kib() -> int:
-    """The most memory this program held. On Linux not getrusage's figure, which a program takes over from the process
-    that it was forked off, and so counts its parent's."""
+    """Return the peak memory of this program in KiB.
+
+    On Linux `getrusage` also counts the parent's memory before exec, so VmHWM is used instead.
+    """
     with contextlib.suppress(OSError, ValueError, IndexError), open("/proc/self/status", encoding="ascii") as status:
         for line in status:
             if line.startswith("VmHWM:"):
@@ -177,19 +184,20 @@ def _load(name: str) -> Decider:
 
 
 def main(arguments: list[str]) -> None:
-    role, socket_fd, beat_fd, item_cpu_s, memory_bytes, decider = arguments
-    end_with_parent(signal.SIGKILL)  # where that is not known, the closed socket ends it
+    """Run the worker with the arguments that `WorkerProcess` passes."""
+    role, socket_fd, heartbeat_fd, item_cpu_s, memory_bytes, decider = arguments
+    end_with_parent(signal.SIGKILL)  # Linux only; elsewhere the closed socket ends the process
     sock = socket.socket(fileno=int(socket_fd))
-    # The pool may have gone before the kernel was told to kill us with it.
+    # The pool may have ended before `end_with_parent` took effect; then the socket is readable.
     if select.select([sock], [], [], 0)[0]:
         return
-    beat = mmap.mmap(int(beat_fd), mmap.PAGESIZE)
+    heartbeat = mmap.mmap(int(heartbeat_fd), mmap.PAGESIZE)
     confine(int(memory_bytes))
     with contextlib.suppress(FrameError, ConnectionError):
         if role == "cas":
-            serve_cas(sock, beat, float(item_cpu_s))
+            serve_cas(sock, heartbeat, float(item_cpu_s))
         else:
-            serve_decide(sock, beat, float(item_cpu_s), decider)
+            serve_decide(sock, heartbeat, float(item_cpu_s), decider)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from fastapi.testclient import TestClient
 
-from deepcompress_verify import PoolBusy, PoolClosed
+from deepcompress_verify import PoolBusyError, PoolClosedError
 
 from .test_verbs import problem
 
 
-@pytest.mark.parametrize(("error", "slug"), [(PoolBusy(), "overloaded"), (PoolClosed(), "stopping")])
+@pytest.mark.parametrize(("error", "slug"), [(PoolBusyError(), "overloaded"), (PoolClosedError(), "stopping")])
 def test_a_verifier_that_refuses_is_a_503(
     service: TestClient, run: str, monkeypatch: pytest.MonkeyPatch, error: Exception, slug: str
 ) -> None:

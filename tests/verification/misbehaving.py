@@ -1,4 +1,4 @@
-"""A decider for tests of the pool: does what the answer says, instead of comparing."""
+"""A decider for tests of the pool: the answer is a command for misbehaviour, not an answer to compare."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import time
 
 
-def judge(gold: tuple[str, ...], answer: str | None, also: str | None) -> tuple[str, str, str]:
+def judge(gold: tuple[str, ...], answer: str | None, restated_answer: str | None) -> tuple[str, str, str]:
     match answer:
         case None:
             return "readable", "test", ""

@@ -1,4 +1,4 @@
-"""The audit of a data set: what it reports, and what scripts see of it."""
+"""The audit of a data set: its findings, and its output for scripts."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 
 from deepcompress_service.cli.app import app
 from deepcompress_verify import VerifierPool
-from deepcompress_verify.audit import Finding, Problem, Rollout, audit_golds, audit_rollouts, look_at
+from deepcompress_verify.audit import Finding, GoldRow, RolloutRow, audit_golds, audit_rollouts, inspect_gold
 
 
 def kinds(gold: str) -> set[str]:
-    return {kind for kind, _ in look_at(gold)}
+    return {kind for kind, _ in inspect_gold(gold)}
 
 
 @pytest.mark.parametrize(
@@ -55,11 +55,11 @@ def test_golds_that_will_often_be_undecided(gold: str) -> None:
 
 def test_one_problem_with_two_golds_is_a_conflict() -> None:
     problems = [
-        Problem("p", ("1",)),
-        Problem("q", ("2",)),
-        Problem("p", ("1",)),
-        Problem("p", ("3",)),
-        Problem("r", ()),
+        GoldRow("p", ("1",)),
+        GoldRow("q", ("2",)),
+        GoldRow("p", ("1",)),
+        GoldRow("p", ("3",)),
+        GoldRow("r", ()),
     ]
     found = list(audit_golds(problems))
     assert [[finding.kind for finding in findings] for findings in found] == [
@@ -71,11 +71,11 @@ def test_one_problem_with_two_golds_is_a_conflict() -> None:
     ]
 
 
-def rollouts(problem: str, gold: str, answers: list[str]) -> list[Rollout]:
-    return [Rollout(problem, (gold,), rf"so \boxed{{{answer}}}") for answer in answers]
+def rollouts(problem: str, gold: str, answers: list[str]) -> list[RolloutRow]:
+    return [RolloutRow(problem, (gold,), rf"so \boxed{{{answer}}}") for answer in answers]
 
 
-def audited(texts: list[Rollout], **options: Any) -> list[Finding]:
+def audited(texts: list[RolloutRow], **options: Any) -> list[Finding]:
     async def main() -> list[Finding]:
         pool = VerifierPool(workers=1, cas_workers=0)
         await pool.start()

@@ -1,6 +1,6 @@
-"""The bars on labelled data: accuracy, hacks, speed of hostile rows. Skips where the shared data is not at hand.
+"""Thresholds on labelled data: accuracy, hacks, speed of hostile rows. Skipped without the shared data.
 
-Rows whose labels look wrong are left out here, each with the reason.
+Rows with wrong labels are excluded, each with the reason.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from deepcompress_verify.decide import Undecided, decide, gold_problem
+from deepcompress_verify.decide import OpenComparison, decide, gold_error
 from deepcompress_verify.extract import extract
 from deepcompress_verify.verdict import AnswerFormat
 from tests.shared_data import read_rows
@@ -21,16 +21,16 @@ DOUBTED = {
 
 
 def paid(gold: str, response: str, answer_format: AnswerFormat, truncated: bool = False) -> bool:
-    found = extract(response, answer_format, truncated)
-    if found.verdict is not None:
+    result = extract(response, answer_format, truncated)
+    if result.verdict is not None:
         return False
-    assert found.answer is not None
-    verdict = decide((gold,), found.answer, also=found.also)
-    return not isinstance(verdict, Undecided) and verdict.correct
+    assert result.answer is not None
+    verdict = decide((gold,), result.answer, restated_answer=result.restated_answer)
+    return not isinstance(verdict, OpenComparison) and verdict.correct
 
 
 def errors(rows: list[dict[str, Any]], boxless: AnswerFormat | None) -> tuple[int, list[str], list[str]]:
-    """Rows counted, ids paid wrongly, ids not paid wrongly."""
+    """Return (number of rows, ids rewarded wrongly, ids not rewarded wrongly)."""
     counted, false_positives, false_negatives = 0, [], []
     for row in rows:
         if row.get("policy") or row["id"] in DOUBTED:
@@ -82,4 +82,4 @@ def test_a_realistic_batch_agrees_with_its_labels_without_computer_algebra() -> 
         if paid(row["gold"], row["response"], "boxed", row["truncated"]) != bool(row["label"])
     ]
     assert len(wrong) <= 0.007 * len(rows), wrong
-    assert not [row["gold"] for row in rows if gold_problem(row["gold"])]
+    assert not [row["gold"] for row in rows if gold_error(row["gold"])]

@@ -1,4 +1,4 @@
-"""The computer algebra tier: what it proves, what the gate keeps from it, and that its limits hold."""
+"""The computer algebra tier: its proofs, the pairs that `cas_limits` rejects, and its CPU and memory limits."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from deepcompress_verify import Check, VerifierPool, cas
-from deepcompress_verify.frames import NEEDS_CAS
-from deepcompress_verify.gate import refusal
+from deepcompress_verify.cas_limits import cas_rejection_reason
+from deepcompress_verify.ipc import NEEDS_CAS
 from deepcompress_verify.reader import read
 from deepcompress_verify.tiers import decide_pair
 from deepcompress_verify.tree import Node, Unreadable
@@ -87,14 +87,14 @@ def test_different_expressions_are_never_equal(left: str, right: str) -> None:
 @pytest.mark.parametrize("text", REFUSED)
 def test_the_gate_keeps_what_may_blow_up_from_it(text: str) -> None:
     started = time.process_time()
-    assert refusal(tree(text), tree("1")) is not None
+    assert cas_rejection_reason(tree(text), tree("1")) is not None
     assert cas.equal(tree("1"), tree(text)) is None
     assert time.process_time() - started < 0.2
 
 
 def test_what_passes_the_gate_has_known_functions_only() -> None:
     for left, right in EQUAL + DIFFERENT:
-        assert refusal(tree(left), tree(right)) is None
+        assert cas_rejection_reason(tree(left), tree(right)) is None
 
 
 def test_a_comparison_asks_it_a_few_questions_only() -> None:

@@ -1,4 +1,4 @@
-"""Extraction: which text is the answer in each format, that nothing else can pay, and that it is linear."""
+"""Extraction: the answer in each format, no reward for other text, and linear time."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def answer(text: str, answer_format: AnswerFormat = "boxed", truncated: bool = F
     return extract(text, answer_format, truncated).answer
 
 
-def status(found: Extraction) -> str:
-    assert found.verdict is not None
-    assert not found.verdict.correct
-    return found.verdict.status
+def status(result: Extraction) -> str:
+    assert result.verdict is not None
+    assert not result.verdict.correct
+    return result.verdict.status
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_bare_is_the_whole_response() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "also"),
+    ("text", "restated_answer"),
     [
         ("\\boxed{42}\n\nSorry, final answer is 17.", "17"),
         ("\\boxed{42} Final Answer: The final answer is $42$. I hope it is correct.", "42"),
@@ -111,15 +111,15 @@ def test_bare_is_the_whole_response() -> None:
         ("\\boxed{42} is my final answer, with thanks", None),
     ],
 )
-def test_a_final_answer_after_the_box_must_be_right_as_well(text: str, also: str | None) -> None:
-    assert extract(text).also == also
+def test_a_final_answer_after_the_box_must_be_right_as_well(text: str, restated_answer: str | None) -> None:
+    assert extract(text).restated_answer == restated_answer
 
 
 def test_a_response_over_the_limit_is_unreadable() -> None:
-    found = extract("x" * 101 + "\\boxed{1}", max_chars=100)
-    assert status(found) == "unreadable"
-    assert found.verdict is not None
-    assert "too_long" in found.verdict.reason
+    result = extract("x" * 101 + "\\boxed{1}", max_chars=100)
+    assert status(result) == "unreadable"
+    assert result.verdict is not None
+    assert "too_long" in result.verdict.reason
 
 
 @pytest.mark.parametrize(

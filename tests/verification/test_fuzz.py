@@ -1,7 +1,7 @@
-"""Whatever stands in a text: no exception leaves, no budget is passed, nothing equals what it should not.
+"""Fuzzing of any text: no exceptions, no exceeded budgets, no false equality.
 
-In CI the examples are few and the same each time. `DEEPCOMPRESS_FUZZ_EXAMPLES=20000 pytest ...test_fuzz.py`
-looks further, at other examples each time.
+In CI the examples are few and always the same. `DEEPCOMPRESS_FUZZ_EXAMPLES=20000 pytest ...test_fuzz.py`
+runs more examples, others each time.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from deepcompress_verify import AnswerFormat, Check, Status
-from deepcompress_verify.gate import refusal
+from deepcompress_verify.cas_limits import cas_rejection_reason
 from deepcompress_verify.prepare import encodable, prepare
 from deepcompress_verify.reader import read
 from deepcompress_verify.tiers import decide_pair
 from deepcompress_verify.tree import MAX_DEPTH, MAX_NODES, NODE_TYPES, Node, Num, Unreadable, children, walk
-from tests.verification.soup import texts
+from tests.verification.fuzz_texts import texts
 
 CPU_S = 1.0
-"""Far over what the counted budgets allow on any machine; what passes it is not bounded by counting."""
+"""CPU seconds far above the counted budgets on any machine; exceeding it means that some work is not counted."""
 
 ONE_WAY = {"rounding", "base"}
-"""Rules that speak of the gold (docs/judgement.md); so does the rule that a gold may be a whole solution."""
+"""Rules that treat the gold differently (docs/judgement.md); a gold may also be an entire solution."""
 
 STATUSES = {*get_args(Status), "needs_cas", "readable"}
 
@@ -119,10 +119,10 @@ def test_finding_the_answer_is_total_and_fast(
     text: str, answer_format: AnswerFormat, truncated: bool, gold: str
 ) -> None:
     started = time.process_time()
-    found = prepare(Check((gold,), text, answer_format, truncated), 1 << 20)
+    result = prepare(Check((gold,), text, answer_format, truncated), 1 << 20)
     assert time.process_time() - started < CPU_S
-    assert (found.answer is None) == (found.verdict is not None)
-    for part in (found.answer, found.also, *found.gold):
+    assert (result.answer is None) == (result.extraction_verdict is not None)
+    for part in (result.answer, result.restated_answer, *result.gold):
         (part or "").encode()
 
 
@@ -132,6 +132,6 @@ def test_the_gate_is_total_and_fast(text: str) -> None:
     tree = read(encodable(text))
     if not isinstance(tree, Unreadable):
         started = time.process_time()
-        why = refusal(tree, Num(1))
+        why = cas_rejection_reason(tree, Num(1))
         assert why is None or why
         assert time.process_time() - started < CPU_S

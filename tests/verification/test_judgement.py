@@ -1,4 +1,4 @@
-"""The pairs of judgement.txt, kinds.txt and hacks.txt get the verdict written there, swapped too where meant so."""
+"""The pairs of judgement.txt, kinds.txt and hacks.txt get the verdict written there, and swapped if symmetric."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from pathlib import Path
 
 import pytest
 
-from deepcompress_verify.decide import Undecided, decide
+from deepcompress_verify.decide import OpenComparison, decide
 from deepcompress_verify.verdict import Verdict
 
 SIGNS = {"   =   ": (True, True), "   ≠   ": (False, True), "   ⊇   ": (True, False), "   ⊉   ": (False, False)}
 
 
 def pairs(name: str) -> list[tuple[str, str, bool, bool]]:
-    """(gold, answer, right, symmetric) of each line."""
-    found: list[tuple[str, str, bool, bool]] = []
+    """Return (gold, answer, correct, symmetric) of each line."""
+    result: list[tuple[str, str, bool, bool]] = []
     for line in (Path(__file__).parent / name).read_text(encoding="utf-8").splitlines():
         if not line.strip() or line.startswith("#"):
             continue
         sign = next(s for s in SIGNS if s in line)
         gold, answer = line.split(sign)
-        found.append((gold, answer, *SIGNS[sign]))
-    return found
+        result.append((gold, answer, *SIGNS[sign]))
+    return result
 
 
 def correct(gold: str, answer: str) -> bool:
-    """The exact tiers settle it; nothing here may need a computer algebra system."""
+    """The exact tiers decide every pair; none may need a computer algebra system."""
     verdict = decide((gold,), answer)
     assert isinstance(verdict, Verdict), verdict
     return verdict.correct
@@ -57,8 +57,8 @@ def test_hacks_do_not_pay(gold: str, answer: str, right: bool, symmetric: bool) 
     ],
 )
 def test_what_a_formula_leaves_out_is_open(gold: str, answer: str) -> None:
-    assert isinstance(decide((gold,), answer), Undecided)
-    assert isinstance(decide((answer,), gold), Undecided)
+    assert isinstance(decide((gold,), answer), OpenComparison)
+    assert isinstance(decide((answer,), gold), OpenComparison)
 
 
 @pytest.mark.parametrize(
@@ -69,8 +69,8 @@ def test_what_a_formula_leaves_out_is_open(gold: str, answer: str) -> None:
     ],
 )
 def test_what_no_exact_tier_can_work_out_is_open_not_wrong(gold: str, answer: str) -> None:
-    assert isinstance(decide((gold,), answer), Undecided)
-    assert isinstance(decide((answer,), gold), Undecided)
+    assert isinstance(decide((gold,), answer), OpenComparison)
+    assert isinstance(decide((answer,), gold), OpenComparison)
 
 
 def test_an_open_member_does_not_save_a_chain_that_ends_wrong() -> None:
@@ -79,5 +79,5 @@ def test_an_open_member_does_not_save_a_chain_that_ends_wrong() -> None:
 
 
 def test_an_inequality_that_is_not_solved_is_not_paid() -> None:
-    assert isinstance(decide(("(-2,2)",), "x^2<4"), Undecided)
-    assert isinstance(decide((r"\{-1,0,1\}",), r"\{n \in \mathbb{Z} : n^2 < 4\}"), Undecided)
+    assert isinstance(decide(("(-2,2)",), "x^2<4"), OpenComparison)
+    assert isinstance(decide((r"\{-1,0,1\}",), r"\{n \in \mathbb{Z} : n^2 < 4\}"), OpenComparison)

@@ -13,7 +13,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "judgement.md"
 
 
 def examples() -> list[tuple[str, str, bool]]:
-    found: list[tuple[str, str, bool]] = []
+    result: list[tuple[str, str, bool]] = []
     for line in PAGE.read_text(encoding="utf-8").splitlines():
         cells = line.replace("`|`", "").split(" | ")
         if not line.startswith("| ") or len(cells) != 3:
@@ -22,8 +22,8 @@ def examples() -> list[tuple[str, str, bool]]:
             for piece in cell.split("`")[1::2]:
                 if " ← " in piece:
                     gold, answer = piece.split(" ← ")
-                    found.append((gold, answer, right))
-    return found
+                    result.append((gold, answer, right))
+    return result
 
 
 @pytest.mark.parametrize(("gold", "answer", "right"), examples())

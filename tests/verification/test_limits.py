@@ -1,4 +1,4 @@
-"""Limits: reading and deciding are total and bounded, whatever the text; golds that cannot be read are told."""
+"""Limits: parsing and comparison are total and bounded for any text; golds that cannot be parsed are reported."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from deepcompress_verify.decide import Undecided, decide, gold_problem
+from deepcompress_verify.decide import OpenComparison, decide, gold_error
 from deepcompress_verify.reader import read
 from deepcompress_verify.tree import FUNCTIONS, MAX_CHARS, Based, Call, Num, Text, Unreadable, walk
 from deepcompress_verify.verdict import Verdict
@@ -72,14 +72,14 @@ def test_hostile_answers_are_settled_fast_and_never_paid(gold: str, text: str) -
     start = time.process_time()
     verdict = decide((gold,), text)
     seconds = time.process_time() - start
-    assert isinstance(verdict, Undecided) or not verdict.correct
+    assert isinstance(verdict, OpenComparison) or not verdict.correct
     assert seconds < 1
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_golds_break_nothing(text: str) -> None:
     verdict = decide((text,), "42")
-    assert isinstance(verdict, Undecided) or not verdict.correct
+    assert isinstance(verdict, OpenComparison) or not verdict.correct
 
 
 def test_reading_is_bounded_in_length_depth_and_digits() -> None:
@@ -121,12 +121,12 @@ def test_trees_hold_no_function_but_the_known_ones() -> None:
 
 def test_a_gold_that_cannot_be_read_is_told_for_every_answer() -> None:
     for gold in ("", "x =", "\\frac{1}{", "(1, 2"):
-        assert gold_problem(gold) is not None
+        assert gold_error(gold) is not None
         for answer in ("42", gold, "x="):
             verdict = decide((gold,), answer)
             assert isinstance(verdict, Verdict)
             assert verdict.status == "gold_unreadable"
-    assert gold_problem("42") is None
+    assert gold_error("42") is None
 
 
 def test_any_readable_gold_suffices() -> None:

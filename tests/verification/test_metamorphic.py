@@ -1,4 +1,4 @@
-"""An expression and its rewritings are equal, a perturbed one is not: over generated mathematics of every kind."""
+"""An expression equals its rewritings and differs from perturbed ones, over generated mathematics of every kind."""
 
 from __future__ import annotations
 

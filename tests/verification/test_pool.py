@@ -1,4 +1,4 @@
-"""The pool: order, packing, and that what hangs or dies costs itself and nothing else."""
+"""The pool: order, chunks, and isolation of checks that hang or crash."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from random import Random
 
 import pytest
 
-from deepcompress_verify import Check, PoolBusy, PoolClosed, Verdict, VerifierPool
+from deepcompress_verify import Check, PoolBusyError, PoolClosedError, Verdict, VerifierPool
 
 ROOT = Path(__file__).parents[2]
 
@@ -104,7 +104,7 @@ def test_an_item_that_misbehaves_costs_itself(behaviour: str, decided_by: str) -
 
 
 def test_workers_killed_by_others_change_no_verdict() -> None:
-    """An out-of-memory killer, say: whoever kills workers at random, no verdict is another one for it."""
+    """Killing workers at random (like an out-of-memory killer) changes no verdict."""
 
     async def work(pool: VerifierPool) -> None:
         checks = [box(str(number), str(number // 2 * 2)) for number in range(400)]
@@ -134,7 +134,7 @@ def test_workers_killed_by_others_change_no_verdict() -> None:
 
 
 def test_an_item_whose_worker_was_killed_by_another_gets_a_second_try(tmp_path: Path) -> None:
-    """It was in hand at one death, which was not its doing: the next worker answers it."""
+    """An item whose worker was killed once for an external reason is answered by the next worker."""
 
     async def work(pool: VerifierPool) -> None:
         mark = tmp_path / "was here"
@@ -150,7 +150,7 @@ def test_an_item_whose_worker_was_killed_by_another_gets_a_second_try(tmp_path: 
 
 def test_a_sleeper_is_killed_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     async def work(pool: VerifierPool) -> None:
-        pool._stuck_s = 0.5
+        pool._stall_seconds = 0.5
         verdicts = await pool.verify_many([box("1"), box("sleep"), box("1", "2")])
         assert statuses(verdicts) == ["correct", "undecided", "wrong"]
         assert verdicts[1].decided_by == "limit"
@@ -235,7 +235,7 @@ def test_the_queue_is_bounded() -> None:
     async def work(pool: VerifierPool) -> None:
         first = asyncio.create_task(pool.verify_many([box("slow", str(number)) for number in range(9)]))
         await asyncio.sleep(0.05)
-        with pytest.raises(PoolBusy):
+        with pytest.raises(PoolBusyError):
             await pool.verify_many([box("1")] * 3)
         await first
         assert (await pool.verify_many([box("1")] * 20))[0].correct
@@ -244,13 +244,13 @@ def test_the_queue_is_bounded() -> None:
 
 
 def test_a_pool_that_does_not_run_says_so() -> None:
-    with pytest.raises(PoolClosed):
+    with pytest.raises(PoolClosedError):
         asyncio.run(VerifierPool().verify_many([box("1")]))
 
 
 def test_workers_that_cannot_start_are_an_error_at_start() -> None:
     async def main() -> None:
-        with pytest.raises(PoolClosed):
+        with pytest.raises(PoolClosedError):
             await VerifierPool(workers=1, decider="tests.verification.misbehaving:nothing").start()
 
     asyncio.run(main())

@@ -82,29 +82,29 @@ FORGIVENESS = {
 
 
 def cases(rules: dict[str, list[tuple[str, str]]]) -> list[tuple[str, str, str]]:
-    return [(rule, gold, answer) for rule, found in rules.items() for gold, answer in found]
+    return [(rule, gold, answer) for rule, result in rules.items() for gold, answer in result]
 
 
 def verdict(gold: str, answer: str) -> Verdict:
-    found = decide((gold,), answer)
-    assert isinstance(found, Verdict), found
-    return found
+    result = decide((gold,), answer)
+    assert isinstance(result, Verdict), result
+    return result
 
 
 @pytest.mark.parametrize(("rule", "gold", "answer"), cases(EXACTNESS))
 def test_exactness(rule: str, gold: str, answer: str) -> None:
-    found = verdict(gold, answer)
-    assert found.status in ("wrong", "unreadable"), rule
-    assert found.decided_by
-    assert found.reason
+    result = verdict(gold, answer)
+    assert result.status in ("wrong", "unreadable"), rule
+    assert result.decided_by
+    assert result.reason
 
 
 @pytest.mark.parametrize(("rule", "gold", "answer"), cases(FORGIVENESS))
 def test_forgiveness(rule: str, gold: str, answer: str) -> None:
-    found = verdict(gold, answer)
-    assert found.status == "correct", rule
-    assert found.decided_by
-    assert found.reason
+    result = verdict(gold, answer)
+    assert result.status == "correct", rule
+    assert result.decided_by
+    assert result.reason
 
 
 def test_a_decimal_gold_accepts_what_rounds_to_it() -> None:
@@ -114,14 +114,14 @@ def test_a_decimal_gold_accepts_what_rounds_to_it() -> None:
         ("0.33", "\\frac13"),
         ("2.65 \\text{ m}", "2.653"),
     ]:
-        found = verdict(gold, answer)
-        assert found.correct
-        assert found.decided_by == "rounding"
+        result = verdict(gold, answer)
+        assert result.correct
+        assert result.decided_by == "rounding"
         assert not verdict(answer, gold).correct, "an exact gold is not met by a rounded answer"
 
 
 def test_a_restated_final_answer_must_agree_with_the_box() -> None:
-    agreed = decide(("42",), "42", also="42.0")
+    agreed = decide(("42",), "42", restated_answer="42.0")
     assert isinstance(agreed, Verdict) and agreed.correct
-    contested = decide(("42",), "42", also="17")
+    contested = decide(("42",), "42", restated_answer="17")
     assert isinstance(contested, Verdict) and contested.status == "wrong"

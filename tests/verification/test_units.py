@@ -1,4 +1,4 @@
-"""Every unit's size and dimensions, from the definitions of the units and from nothing that the service computes."""
+"""The size and dimensions of every unit, from the definitions of the units, independent of the service."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ ROWS: dict[str, tuple[Fraction | int, dict[str, int]]] = {
 @pytest.mark.parametrize("name", ROWS)
 def test_a_unit_is_what_its_definition_says(name: str) -> None:
     factor, dimensions = ROWS[name]
-    found = units.measure(name)
-    assert found is not None
-    assert Fraction(int(found[0].p), int(found[0].q)) == factor
-    assert dict(found[1]) == dimensions
+    result = units.measure(name)
+    assert result is not None
+    assert Fraction(int(result[0].p), int(result[0].q)) == factor
+    assert dict(result[1]) == dimensions
 
 
 def test_every_unit_of_the_service_has_a_row() -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from deepcompress_verify import Verdict, verify
 from deepcompress_verify.explain import explain, outline, render
-from deepcompress_verify.picture import picture
 from deepcompress_verify.reader import read
+from deepcompress_verify.rendering import render_tree
 from deepcompress_verify.tree import Unreadable
 
 NEEDS_CAS = (r"\frac{\pi^2}{6}", r"\boxed{\sum_{k=1}^{\infty}\frac{1}{k^2}}")
@@ -45,16 +45,16 @@ def test_a_gold_that_cannot_be_read_is_never_a_silent_wrong() -> None:
 
 
 def test_the_computer_algebra_system_is_asked_last_and_from_any_thread() -> None:
-    found: list[Verdict] = []
+    result: list[Verdict] = []
 
     def work() -> None:
-        found.append(verify(*NEEDS_CAS))
+        result.append(verify(*NEEDS_CAS))
 
     for _ in range(2):
         thread = threading.Thread(target=work)
         thread.start()
         thread.join()
-    assert [(verdict.status, verdict.decided_by) for verdict in found] == [("correct", "cas")] * 2
+    assert [(verdict.status, verdict.decided_by) for verdict in result] == [("correct", "cas")] * 2
 
 
 def _in_a_fork(pipe: object) -> None:
@@ -88,13 +88,13 @@ def test_the_computer_algebra_worker_is_not_shared_with_a_fork() -> None:
 def test_trees_are_drawn_as_mathematics(text: str, drawn: list[str]) -> None:
     tree = read(text)
     assert not isinstance(tree, Unreadable)
-    assert (picture(tree) or "").split("\n") == drawn
+    assert (render_tree(tree) or "").split("\n") == drawn
 
 
 def test_an_explanation_shows_both_sides_and_each_tier() -> None:
     explanation = explain(r"2\sqrt{3}", r"\sqrt{12}")
     assert explanation.verdict.correct
-    assert [tier for tier, _ in explanation.says][:2] == ["extraction", "string"]
+    assert [tier for tier, _ in explanation.trace][:2] == ["extraction", "string"]
     text = render(explanation)
     assert "└─ Call root" in text
     assert "√ 12" in text

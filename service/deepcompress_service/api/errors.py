@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from deepcompress_client.errors import PROBLEM_PREFIX
-from deepcompress_verify import PoolBusy, PoolClosed
+from deepcompress_verify import PoolBusyError, PoolClosedError
 
 from ..difficulty import errors as difficulty
 from ..observability import metrics
@@ -164,14 +164,14 @@ def install(app: FastAPI) -> None:
     async def _scoring(_: Request, error: scoring.RequestError) -> Response:
         return from_scoring(error).response()
 
-    @app.exception_handler(PoolBusy)
-    async def _busy(_: Request, error: PoolBusy) -> Response:
+    @app.exception_handler(PoolBusyError)
+    async def _busy(_: Request, error: PoolBusyError) -> Response:
         metrics.REJECTED.labels("verifier-queue-full").inc()
         detail = "too many answers wait to be checked; the same request later will do"
         return ApiError(503, "overloaded", detail, retry_after=1).response()
 
-    @app.exception_handler(PoolClosed)
-    async def _closed(_: Request, error: PoolClosed) -> Response:
+    @app.exception_handler(PoolClosedError)
+    async def _closed(_: Request, error: PoolClosedError) -> Response:
         return ApiError(
             503, "stopping", "the service is being stopped; another replica will do", retry_after=1
         ).response()

@@ -17,7 +17,7 @@ from .helptext import teach
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from deepcompress_verify.audit import Finding, Problem, Rollout
+    from deepcompress_verify.audit import Finding, GoldRow, RolloutRow
 
 _HELP = """\
 Read every gold answer of a data set before a training run, and say which will make trouble.
@@ -152,20 +152,20 @@ def _gold(row: dict[str, Any], name: str, where: str) -> tuple[str, ...]:
     raise ValueError(f"{where}: {name!r} is not a text or a list of texts (--gold-field names another field)")
 
 
-def _problems(path: Path, gold_field: str, id_field: str) -> Iterator[Problem]:
-    from deepcompress_verify.audit import Problem
+def _problems(path: Path, gold_field: str, id_field: str) -> Iterator[GoldRow]:
+    from deepcompress_verify.audit import GoldRow
 
     empty = True
     for number, row in _rows(path):
         empty = False
         name = str(row.get(id_field, f"line {number}"))
-        yield Problem(name, _gold(row, gold_field, f"{path.name}, line {number}"))
+        yield GoldRow(name, _gold(row, gold_field, f"{path.name}, line {number}"))
     if empty:
         raise ValueError(f"{path.name} has no rows")
 
 
-def _rollouts(path: Path, gold_field: str, id_field: str, problems: list[Problem]) -> Iterator[Rollout]:
-    from deepcompress_verify.audit import Rollout
+def _rollouts(path: Path, gold_field: str, id_field: str, problems: list[GoldRow]) -> Iterator[RolloutRow]:
+    from deepcompress_verify.audit import RolloutRow
 
     keys = {problem.problem_id: problem.gold for problem in problems}
     for number, row in _rows(path):
@@ -174,7 +174,7 @@ def _rollouts(path: Path, gold_field: str, id_field: str, problems: list[Problem
             raise ValueError(f"{where}: needs {id_field} and response")
         name = str(row[id_field])
         gold = keys.get(name) or _gold(row, gold_field, where)
-        yield Rollout(name, gold, row["response"], bool(row.get("truncated")))
+        yield RolloutRow(name, gold, row["response"], bool(row.get("truncated")))
 
 
 def _print_json(findings: list[Finding]) -> None:

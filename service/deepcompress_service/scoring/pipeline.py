@@ -72,7 +72,7 @@ class Verifier(Protocol):
     """Checks answers: the verifier pool, or a test's."""
 
     async def verify_many(
-        self, checks: Sequence[Check], *, budget_s: float | None = None, party: str = ""
+        self, checks: Sequence[Check], *, budget_s: float | None = None, tenant: str = ""
     ) -> list[Verdict]:
         """Return one verdict for each check, in order."""
 
@@ -356,7 +356,7 @@ class Pipeline:
         """Return one verdict for each check, in order. Runs take turns in the verifier."""
         began = time.perf_counter()
         with tracing.span("verify", rollouts=len(checks)):
-            verdicts = await self.verifier.verify_many(checks, budget_s=self.settings.batch_budget, party=run or "")
+            verdicts = await self.verifier.verify_many(checks, budget_s=self.settings.batch_budget, tenant=run or "")
         metrics.VERIFY_SECONDS.observe(time.perf_counter() - began)
         self._later(metrics.note_verdicts, verdicts)
         return verdicts

@@ -1,1 +1,1 @@
-"""Comparing two trees: tiers from exact rationals to agreement at points, and the rules of structure."""
+"""Comparison of two trees: tiers from exact rationals to agreement at points, and the rules of judgement."""

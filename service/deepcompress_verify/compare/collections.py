@@ -1,97 +1,110 @@
-"""Comparing tuples, lists, sets, matrices and piecewise definitions."""
+"""Comparison of tuples, lists, sets, matrices and piecewise definitions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from deepcompress_verify.compare import matrices
-from deepcompress_verify.compare.elided import same_elided
+from deepcompress_verify.compare.context import (
+    NOT_APPLICABLE,
+    ComparisonContext,
+    InconclusiveError,
+    NotApplicable,
+    UndefinedValueError,
+)
+from deepcompress_verify.compare.ellipsis import same_progression
 from deepcompress_verify.compare.forms import canon, symbols
 from deepcompress_verify.compare.items import COLLECTIONS, in_order, same_items, tuples_equal
-from deepcompress_verify.compare.relations import Said, is_name, said
+from deepcompress_verify.compare.relations import EqualityChain, is_name, read_chain
 from deepcompress_verify.compare.vectors import components, identity
-from deepcompress_verify.compare.work import PASS, CannotTell, Pass, Undefined, Work
 from deepcompress_verify.reader.progressions import ELLIPSIS
 from deepcompress_verify.tree import Call, List, Matrix, Node, Piecewise, Rel, Set, Sym, Text, Tuple, walk
 
 Compare = Callable[[Node, Node], "bool | None"]
 
 
-def work_out_matrices(gold: Node, answer: Node, work: Work) -> bool | Pass | None:
-    """Expressions in matrices are worked out first."""
+def evaluate_matrices(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
+    """Evaluate expressions with matrices, then compare."""
     if (
-        Matrix not in work.facts(gold).kinds
-        and Matrix not in work.facts(answer).kinds
+        Matrix not in context.facts(gold).kinds
+        and Matrix not in context.facts(answer).kinds
         and not (isinstance(gold, matrices.ARITHMETIC) or isinstance(answer, matrices.ARITHMETIC))
     ):
-        return PASS
+        return NOT_APPLICABLE
     try:
-        ours, theirs = matrices.simplify(gold, work), matrices.simplify(answer, work)
-    except CannotTell:
+        left, right = matrices.simplify(gold, context), matrices.simplify(answer, context)
+    except InconclusiveError:
         return None
-    except Undefined:
+    except UndefinedValueError:
         return False
-    if ours is gold and theirs is answer:
-        return PASS
-    return work.judge(ours, theirs)
+    if left is gold and right is answer:
+        return NOT_APPLICABLE
+    return context.judge(left, right)
 
 
-def compare_collections(gold: Node, answer: Node, work: Work) -> bool | Pass | None:
+def compare_collections(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
+    """Compare tuples, lists, sets and matrices."""
     if not isinstance(gold, COLLECTIONS) and not isinstance(answer, COLLECTIONS):
-        return PASS
-    if _holds_sets(gold) != _holds_sets(answer) and isinstance(gold, COLLECTIONS) and isinstance(answer, COLLECTIONS):
-        work.say("structure", "sets side by side against elements")
+        return NOT_APPLICABLE
+    if (
+        _contains_sets(gold) != _contains_sets(answer)
+        and isinstance(gold, COLLECTIONS)
+        and isinstance(answer, COLLECTIONS)
+    ):
+        context.record("structure", "sets side by side against elements")
         return False
     if isinstance(gold, Matrix) or isinstance(answer, Matrix):
-        return _matrices(gold, answer, work)
+        return _matrices(gold, answer, context)
     if isinstance(gold, Tuple) and isinstance(answer, Tuple):
-        return tuples_equal(gold, answer, work)
+        return tuples_equal(gold, answer, context)
     if not isinstance(gold, COLLECTIONS):
-        return _one_and_several(gold, answer, work, lambda one, several: work.judge(one, several))
+        return _compare_item_and_collection(gold, answer, context, lambda one, several: context.judge(one, several))
     if not isinstance(answer, COLLECTIONS):
-        return _one_and_several(answer, gold, work, lambda one, several: work.judge(several, one))
+        return _compare_item_and_collection(answer, gold, context, lambda one, several: context.judge(several, one))
     if isinstance(gold, Tuple) or isinstance(answer, Tuple):
-        return _tuple_and_list(gold, answer, work)
+        return _tuple_and_list(gold, answer, context)
     assert isinstance(gold, (List, Set)) and isinstance(answer, (List, Set))
     if len(gold.items) != len(answer.items) and (ELLIPSIS in gold.items or ELLIPSIS in answer.items):
-        elided = same_elided(gold.items, answer.items, work)
+        elided = same_progression(gold.items, answer.items, context)
         if elided is not None:
-            work.say("structure", "the same progression" if elided else "different progressions")
+            context.record("structure", "the same progression" if elided else "different progressions")
             return elided
-    return _lists(gold, answer, work)
+    return _lists(gold, answer, context)
 
 
-def _holds_sets(node: Node) -> bool:
-    """Several sets side by side, {1}, {2}: each of them is one element, and never the numbers in it."""
+def _contains_sets(node: Node) -> bool:
+    """Return True for several adjacent sets, {1}, {2}: each of them is one element."""
     return (
         isinstance(node, (List, Set, Tuple)) and len(node.items) > 1 and any(isinstance(i, Set) for i in node.items)
     )
 
 
-def _one_and_several(one: Node, several: Node, work: Work, compare: Compare) -> bool | None:
-    """x = {1, 2} and x in {1, 2} are lists in disguise; a list of one item stands for the item."""
+def _compare_item_and_collection(
+    one: Node, several: Node, context: ComparisonContext, compare: Compare
+) -> bool | None:
+    """Compare one answer with a list: x = {1, 2} and x in {1, 2} are lists; a list of one item equals the item."""
     if isinstance(several, Tuple):
-        parts = components(one, several.items, work)
+        parts = components(one, several.items, context)
         if parts is not None:
             return compare(Tuple(parts, several.left, several.right), several)
     if isinstance(several, (List, Set)):
         if isinstance(one, Rel):
-            reading = said(one, work)
-            spread = _assignments(one, reading) if isinstance(several, List) and _named(several.items) else None
+            reading = read_chain(one, context)
+            spread = _assignments(reading) if isinstance(several, List) and _named(several.items) else None
             if spread is not None:
                 return compare(spread, several)
             value = one.terms[1] if one.ops == ("in",) else reading.value if reading is not None else None
             if isinstance(value, (List, Set, Tuple)):
-                return compare(value, List(_spread(several.items)) if one.ops == ("in",) else several)
+                return compare(value, List(_expand_assignments(several.items)) if one.ops == ("in",) else several)
         single = len({canon(item) for item in several.items}) == 1
-        if single and (len(several.items) == 1 or isinstance(several, Set) or _counts_once(several.items[0])):
+        if single and (len(several.items) == 1 or isinstance(several, Set) or _is_deduplicated(several.items[0])):
             return compare(one, several.items[0])
-    work.say("structure", "one value against several")
+    context.record("structure", "one value against several")
     return False
 
 
-def _assignments(relation: Rel, reading: Said | None) -> Node | None:
-    """x = y = 1 and (x, y) = (1, 2) as x = 1, y = 1 and x = 1, y = 2."""
+def _assignments(reading: EqualityChain | None) -> Node | None:
+    """Return x = y = 1 and (x, y) = (1, 2) as lists of assignments: x = 1, y = 1 and x = 1, y = 2."""
     if reading is None or reading.value is None:
         return None
     names, values = reading.names, (reading.value,) * len(reading.names)
@@ -102,35 +115,37 @@ def _assignments(relation: Rel, reading: Said | None) -> Node | None:
     return List(tuple(Rel((n, v), ("=",)) for n, v in zip(names, values, strict=True)), "and")
 
 
-def _counts_once(item: Node) -> bool:
-    """A point or an equation that stands twice is said once; a number that stands twice is two values."""
+def _is_deduplicated(item: Node) -> bool:
+    """Return True for points and equations, whose repeats count once. Repeated numbers are several values."""
     return isinstance(item, (Tuple, Rel))
 
 
-def _matrices(gold: Node, answer: Node, work: Work) -> bool | None:
-    ours, theirs = _rows(gold), _rows(answer)
-    if ours is None and theirs is not None:
-        ours = _in_clothes(gold, theirs, work)
-    elif theirs is None and ours is not None:
-        theirs = _in_clothes(answer, ours, work)
-    if ours is None or theirs is None:
-        work.say("structure", "a matrix against something else")
+def _matrices(gold: Node, answer: Node, context: ComparisonContext) -> bool | None:
+    left, right = _rows(gold), _rows(answer)
+    if left is None and right is not None:
+        left = _as_vector_or_matrix(gold, right, context)
+    elif right is None and left is not None:
+        right = _as_vector_or_matrix(answer, left, context)
+    if left is None or right is None:
+        context.record("structure", "a matrix against something else")
         return False
-    if len(ours) != len(theirs) and (len(ours) == 1 or len(theirs) == 1):
+    if len(left) != len(right) and (len(left) == 1 or len(right) == 1):
         # a row and a column of the same numbers are the same vector
-        ours, theirs = _as_row(ours), _as_row(theirs)
-    if [len(r) for r in ours] != [len(r) for r in theirs]:
-        work.say("structure", "matrices of different shape")
+        left, right = _as_row(left), _as_row(right)
+    if [len(r) for r in left] != [len(r) for r in right]:
+        context.record("structure", "matrices of different shape")
         return False
-    return in_order(tuple(c for r in ours for c in r), tuple(c for r in theirs for c in r), work)
+    return in_order(tuple(c for r in left for c in r), tuple(c for r in right for c in r), context)
 
 
-def _in_clothes(node: Node, rows: list[tuple[Node, ...]], work: Work) -> list[tuple[Node, ...]] | None:
-    """2i - j beside a column, I beside a matrix."""
-    found = identity(node, rows)
-    if found is not None:
-        return found
-    parts = components(node, _as_row(rows)[0], work) if len(rows) == 1 or len(rows[0]) == 1 else None
+def _as_vector_or_matrix(
+    node: Node, rows: list[tuple[Node, ...]], context: ComparisonContext
+) -> list[tuple[Node, ...]] | None:
+    """Return the rows of 2i - j next to a column vector, or of I next to a matrix; None for anything else."""
+    result = identity(node, rows)
+    if result is not None:
+        return result
+    parts = components(node, _as_row(rows)[0], context) if len(rows) == 1 or len(rows[0]) == 1 else None
     return None if parts is None else [parts]
 
 
@@ -148,29 +163,29 @@ def _rows(node: Node) -> list[tuple[Node, ...]] | None:
     return None
 
 
-def _tuple_and_list(gold: Node, answer: Node, work: Work) -> bool | None:
-    """(1, 2) and "1, 2" or "x = 1, y = 2" in this order; never a set, never an interval."""
+def _tuple_and_list(gold: Node, answer: Node, context: ComparisonContext) -> bool | None:
+    """Compare (1, 2) with "1, 2" or "x = 1, y = 2" in order; never with a set, never as an interval."""
     one, two = (gold, answer) if isinstance(gold, Tuple) else (answer, gold)
     assert isinstance(one, Tuple) and isinstance(two, (List, Set))
     if isinstance(two, Set):
         if len(two.items) == 1:
-            return work.judge(gold, two.items[0]) if two is answer else work.judge(two.items[0], answer)
-        work.say("structure", "a tuple against a set")
+            return context.judge(gold, two.items[0]) if two is answer else context.judge(two.items[0], answer)
+        context.record("structure", "a tuple against a set")
         return False
     if ((one.left, one.right) != ("(", ")") and len(one.items) == 2) or two.word == "or":
-        work.say("structure", "an interval against a list")
+        context.record("structure", "an interval against a list")
         return False
     if len({canon(i) for i in two.items}) == 1 and isinstance(two.items[0], Tuple):
-        return work.judge(gold, two.items[0]) if two is answer else work.judge(two.items[0], answer)
+        return context.judge(gold, two.items[0]) if two is answer else context.judge(two.items[0], answer)
     if len(one.items) != len(two.items):
-        work.say("structure", f"{len(one.items)} items against {len(two.items)}")
+        context.record("structure", f"{len(one.items)} items against {len(two.items)}")
         return False
     values = tuple(_value_of(item) for item in two.items)
-    return in_order(one.items, values, work) if one is gold else in_order(values, one.items, work)
+    return in_order(one.items, values, context) if one is gold else in_order(values, one.items, context)
 
 
 def _value_of(node: Node) -> Node:
-    """x = 3 stands for 3 among answers without names."""
+    """Return the value of an assignment: x = 3 is 3 among answers without names."""
     if isinstance(node, Rel) and node.ops == ("=",) and is_name(node.terms[0]) and node.modulus is None:
         return node.terms[1]
     return node
@@ -180,25 +195,23 @@ def _named(items: tuple[Node, ...]) -> bool:
     return all(isinstance(i, Rel) and i.ops == ("=",) and is_name(i.terms[0]) for i in items)
 
 
-def _lists(gold: List | Set, answer: List | Set, work: Work) -> bool | None:
-    ours, theirs = _spread(gold.items), _spread(answer.items)
-    named = _named(ours), _named(theirs)
-    if named in ((True, False), (False, True)) and not any(
-        isinstance(i, Rel) for i in (theirs if named[0] else ours)
-    ):
-        several = named[0] and len({_head(i).partition("_")[0] for i in ours}) > 1
-        ours, theirs = tuple(map(_value_of, ours)), tuple(map(_value_of, theirs))
+def _lists(gold: List | Set, answer: List | Set, context: ComparisonContext) -> bool | None:
+    left, right = _expand_assignments(gold.items), _expand_assignments(answer.items)
+    named = _named(left), _named(right)
+    if named in ((True, False), (False, True)) and not any(isinstance(i, Rel) for i in (right if named[0] else left)):
+        several = named[0] and len({_head(i).partition("_")[0] for i in left}) > 1
+        left, right = tuple(map(_value_of, left)), tuple(map(_value_of, right))
         if several:
-            # a = 2, b = 3 in the gold: an answer without names gives them in this order
-            return in_order(ours, theirs, work)
-    elif named == (True, True) and _numbered(ours, theirs):
-        ours, theirs = tuple(map(_value_of, ours)), tuple(map(_value_of, theirs))
-    return same_items(list(ours), list(theirs), work)
+            # a = 2, b = 3 in the gold: an answer without names lists the values in this order
+            return in_order(left, right, context)
+    elif named == (True, True) and _numbered(left, right):
+        left, right = tuple(map(_value_of, left)), tuple(map(_value_of, right))
+    return same_items(list(left), list(right), context)
 
 
-def _numbered(ours: tuple[Node, ...], theirs: tuple[Node, ...]) -> bool:
-    """x = 2, x = 3 and x_1 = 2, x_2 = 3 say the same: one unknown with several values, numbered or not."""
-    one, two = ({_head(i) for i in items} for items in (ours, theirs))
+def _numbered(left: tuple[Node, ...], right: tuple[Node, ...]) -> bool:
+    """Return True for x = 2, x = 3 and x_1 = 2, x_2 = 3: one unknown with several values, numbered or not."""
+    one, two = ({_head(i) for i in items} for items in (left, right))
     bases = {name.partition("_")[0] for name in one | two}
     return len(bases) == 1 and "" not in bases and (len(one) == 1) != (len(two) == 1)
 
@@ -207,8 +220,8 @@ def _head(item: Node) -> str:
     return item.terms[0].name if isinstance(item, Rel) and isinstance(item.terms[0], Sym) else ""
 
 
-def _spread(items: tuple[Node, ...]) -> tuple[Node, ...]:
-    """x = 1, 2, 3 says x = of each; "k in Z" at the end of a list is a condition, not an answer."""
+def _expand_assignments(items: tuple[Node, ...]) -> tuple[Node, ...]:
+    """Expand "x = 1, 2, 3" to one assignment each, and drop a final condition such as "k in Z"."""
     first = items[0]
     if len(items) > 1 and isinstance(items[-1], Rel) and items[-1].ops == ("in",):
         head = items[-1].terms[0]
@@ -223,21 +236,22 @@ def _spread(items: tuple[Node, ...]) -> tuple[Node, ...]:
     return items
 
 
-def compare_piecewise(gold: Node, answer: Node, work: Work) -> bool | Pass | None:
+def compare_piecewise(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
+    """Compare piecewise definitions case by case, in any order."""
     if not isinstance(gold, Piecewise) and not isinstance(answer, Piecewise):
-        return PASS
+        return NOT_APPLICABLE
     if isinstance(gold, Rel) or isinstance(answer, Rel):
-        return PASS
+        return NOT_APPLICABLE
     if not isinstance(gold, Piecewise) or not isinstance(answer, Piecewise):
         other = answer if isinstance(gold, Piecewise) else gold
-        if any(isinstance(here, Call) and here.name in _BY_CASES for here in walk(other)):
-            work.open_reason = "cases against an expression"
+        if any(isinstance(part, Call) and part.name in _BY_CASES for part in walk(other)):
+            context.open_reason = "cases against an expression"
             return None
         return False
     if len(gold.cases) != len(answer.cases):
         return False
-    ours = [_case(*case) for case in gold.cases]
-    return same_items(ours, [_case(*case) for case in answer.cases], work)
+    left = [_case(*case) for case in gold.cases]
+    return same_items(left, [_case(*case) for case in answer.cases], context)
 
 
 _BY_CASES = frozenset(("abs", "max", "min", "sign", "floor", "ceil"))

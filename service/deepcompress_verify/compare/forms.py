@@ -1,4 +1,4 @@
-"""Forms of a tree: its free symbols, a canonical text up to the order of terms and factors, and small rewrites."""
+"""Properties of a tree (free symbols, canonical text) and small rewrites."""
 
 from __future__ import annotations
 
@@ -25,65 +25,69 @@ from deepcompress_verify.tree import (
 
 
 def symbols(node: Node) -> frozenset[str]:
-    """Names of free variables, unknown functions not included."""
-    found: set[str] = set()
+    """Return the names of free variables, without unknown functions."""
+    result: set[str] = set()
     bound: set[str] = set()
-    for here in walk(node):
-        if isinstance(here, Sym):
-            found.add(here.name)
-        elif isinstance(here, BigOp) and here.var:
-            bound.add(here.var)
-    return frozenset(found - bound)
+    for part in walk(node):
+        if isinstance(part, Sym):
+            result.add(part.name)
+        elif isinstance(part, BigOp) and part.var:
+            bound.add(part.var)
+    return frozenset(result - bound)
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What one walk over a tree tells the tiers."""
+    """Properties of a tree that the scalar tiers use, collected in one walk."""
 
     names: frozenset[str]
     """Free symbols."""
     constants: frozenset[str]
     kinds: frozenset[type]
     bare_log: bool
-    """There is a \\log without a base, which is ln to some and log10 to others."""
+    """There is a \\log without a base, which may mean ln or log10."""
 
 
 def facts(node: Node) -> Facts:
-    """Everything the scalar tiers ask of a tree, in one walk."""
+    """Return the facts of a tree, in one walk."""
     names: set[str] = set()
     bound: set[str] = set()
     constants: set[str] = set()
     kinds: set[type] = set()
     bare_log = False
-    for here in walk(node):
-        kind = type(here)
+    for part in walk(node):
+        kind = type(part)
         kinds.add(kind)
-        if isinstance(here, Sym):
-            names.add(here.name)
-        elif isinstance(here, Const):
-            constants.add(here.name)
-        elif isinstance(here, Call):
-            bare_log = bare_log or (here.name == "log" and len(here.args) == 1)
-        elif isinstance(here, BigOp) and here.var:
-            bound.add(here.var)
+        if isinstance(part, Sym):
+            names.add(part.name)
+        elif isinstance(part, Const):
+            constants.add(part.name)
+        elif isinstance(part, Call):
+            bare_log = bare_log or (part.name == "log" and len(part.args) == 1)
+        elif isinstance(part, BigOp) and part.var:
+            bound.add(part.var)
     return Facts(frozenset(names - bound), frozenset(constants), frozenset(kinds), bare_log)
 
 
 def has(node: Node, *kinds: type) -> bool:
-    """Is there a node of one of these kinds anywhere?"""
-    return any(isinstance(here, kinds) for here in walk(node))
+    """Return True if the tree contains a node of one of these kinds."""
+    return any(isinstance(part, kinds) for part in walk(node))
 
 
 def has_constant(node: Node, name: str) -> bool:
-    return any(isinstance(here, Const) and here.name == name for here in walk(node))
+    """Return True if the tree contains the constant `name`."""
+    return any(isinstance(part, Const) and part.name == name for part in walk(node))
 
 
 _SYMMETRIC = frozenset(("max", "min", "gcd", "lcm"))
 
 
 def canon(node: Node) -> str:
-    """Text that is equal for trees that differ only in the order of terms, factors and set items, and in how signs,
-    products and quotients are nested."""
+    """Return a canonical text.
+
+    It is equal for trees that differ only in the order of terms, factors and set items, and in the nesting of signs,
+    products and quotients.
+    """
     if isinstance(node, Num):
         return f"{node.p}/{node.q}" if node.q != 1 else str(node.p)
     if isinstance(node, Sym):
@@ -118,13 +122,13 @@ def _field(value: object) -> str:
 
 
 def _terms(node: Add) -> list[str]:
-    found: list[str] = []
+    result: list[str] = []
     for term in node.terms:
         if isinstance(term, Add):
-            found.extend(_terms(term))
+            result.extend(_terms(term))
         else:
-            found.append(canon(term))
-    return found
+            result.append(canon(term))
+    return result
 
 
 def _product(node: Mul | Div | Neg) -> str:
@@ -153,7 +157,7 @@ def _factors(node: Node, top: list[str], bottom: list[str]) -> bool:
 
 
 def rewrite(node: Node, change: Callable[[Node], Node | None]) -> Node:
-    """The tree with `change` applied from the leaves up; None leaves a node as it is."""
+    """Return the tree with `change` applied from the leaves up; a result of None keeps the node."""
     updates: dict[str, object] = {}
     for f in fields(node):
         value = getattr(node, f.name)
@@ -176,24 +180,23 @@ def _rewrite_field(value: object, change: Callable[[Node], Node | None]) -> obje
 
 
 def substitute(node: Node, values: dict[str, Node]) -> Node:
-    """The tree with variables replaced."""
+    """Return the tree with variables replaced."""
 
-    def change(here: Node) -> Node | None:
-        return values.get(here.name) if isinstance(here, Sym) else None
+    def change(part: Node) -> Node | None:
+        return values.get(part.name) if isinstance(part, Sym) else None
 
     return rewrite(node, change)
 
 
 def rename(node: Node, names: dict[str, str]) -> Node:
-    """The tree with variables renamed."""
-
+    """Return the tree with variables renamed."""
     return substitute(node, {old: Sym(new) for old, new in names.items()})
 
 
 def opaque_functions(node: Node) -> Node:
-    """Unknown functions applied become variables of their own, named by their canonical text."""
+    """Return the tree with applications of unknown functions replaced by variables named by their canonical text."""
 
-    def change(here: Node) -> Node | None:
-        return Sym(f"@{canon(here)}") if isinstance(here, Apply) else None
+    def change(part: Node) -> Node | None:
+        return Sym(f"@{canon(part)}") if isinstance(part, Apply) else None
 
     return rewrite(node, change)

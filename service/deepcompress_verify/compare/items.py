@@ -1,9 +1,9 @@
-"""Comparing several answers with several: in order, or in any order."""
+"""Comparison of several answers with several, in order or in any order."""
 
 from __future__ import annotations
 
+from deepcompress_verify.compare.context import ComparisonContext
 from deepcompress_verify.compare.forms import canon
-from deepcompress_verify.compare.work import Work
 from deepcompress_verify.tree import Div, List, Matrix, Node, Num, Rel, Set, Tuple
 
 MAX_PAIRS = 4_096
@@ -12,54 +12,59 @@ COLLECTIONS = (Tuple, List, Set, Matrix)
 
 
 def has_no_value(node: Node) -> bool:
+    """Return True for a quotient with denominator 0."""
     return isinstance(node, Div) and node.bottom == Num(0)
 
 
 def distinct(items: list[Node]) -> list[Node]:
+    """Return the items without repeats (by canonical text), in order."""
     return list({canon(item): item for item in items}.values())
 
 
-def in_order(ours: tuple[Node, ...], theirs: tuple[Node, ...], work: Work) -> bool | None:
-    """Item by item. A certain difference outweighs an open one."""
-    if len(ours) != len(theirs):
+def in_order(left: tuple[Node, ...], right: tuple[Node, ...], context: ComparisonContext) -> bool | None:
+    """Compare item by item. A certain difference outweighs an open comparison."""
+    if len(left) != len(right):
         return False
     open_ = False
-    for a, b in zip(ours, theirs, strict=True):
-        found = work.judge(a, b)
-        if found is False:
+    for a, b in zip(left, right, strict=True):
+        result = context.judge(a, b)
+        if result is False:
             return False
-        open_ = open_ or found is None
+        open_ = open_ or result is None
     return None if open_ else True
 
 
-def same_items(ours: list[Node], theirs: list[Node], work: Work) -> bool | None:
-    """The same items in any order. Repeated points count once; repeated numbers count as often as they stand."""
-    if len(ours) != len(theirs):
-        ours, theirs = _without_repeats(ours), _without_repeats(theirs)
-        if len(ours) != len(theirs):
-            work.say("structure", f"{len(ours)} items against {len(theirs)}")
+def same_items(left: list[Node], right: list[Node], context: ComparisonContext) -> bool | None:
+    """Compare the items in any order.
+
+    Repeated points and relations count once; repeated numbers count each time.
+    """
+    if len(left) != len(right):
+        left, right = _without_repeats(left), _without_repeats(right)
+        if len(left) != len(right):
+            context.record("structure", f"{len(left)} items against {len(right)}")
             return False
-    ours, theirs = _strip_common(ours, theirs)
-    if len(ours) * len(theirs) > MAX_PAIRS:
+    left, right = _strip_common(left, right)
+    if len(left) * len(right) > MAX_PAIRS:
         return None
     open_ = False
-    left = list(theirs)
-    for item in ours:
-        maybe = False
-        for place, other in enumerate(left):
-            found = work.judge(item, other)
-            if found:
-                del left[place]
+    unmatched = list(right)
+    for item in left:
+        open_match = False
+        for index, other in enumerate(unmatched):
+            result = context.judge(item, other)
+            if result:
+                del unmatched[index]
                 break
-            maybe = maybe or found is None
+            open_match = open_match or result is None
         else:
-            if not maybe:
-                work.say("structure", "an item has no counterpart")
+            if not open_match:
+                context.record("structure", "an item has no counterpart")
                 return False
             open_ = True
     if open_:
         return None
-    work.say(work.tier if len(ours) == 1 else "structure", "the same items")
+    context.record(context.tier if len(left) == 1 else "structure", "the same items")
     return True
 
 
@@ -69,21 +74,21 @@ def _without_repeats(items: list[Node]) -> list[Node]:
     return items
 
 
-def _strip_common(ours: list[Node], theirs: list[Node]) -> tuple[list[Node], list[Node]]:
-    """Take out items that are equal as they stand, in linear time."""
+def _strip_common(left: list[Node], right: list[Node]) -> tuple[list[Node], list[Node]]:
+    """Remove items with the same canonical text from both sides, in linear time."""
     counts: dict[str, int] = {}
-    for item in theirs:
+    for item in right:
         key = canon(item)
         counts[key] = counts.get(key, 0) + 1
     rest: list[Node] = []
-    for item in ours:
+    for item in left:
         key = canon(item)
         if counts.get(key, 0) and not has_no_value(item):
             counts[key] -= 1
         else:
             rest.append(item)
     others: list[Node] = []
-    for item in reversed(theirs):
+    for item in reversed(right):
         key = canon(item)
         if counts.get(key, 0):
             counts[key] -= 1
@@ -92,11 +97,12 @@ def _strip_common(ours: list[Node], theirs: list[Node]) -> tuple[list[Node], lis
     return rest, others
 
 
-def tuples_equal(gold: Tuple, answer: Tuple, work: Work) -> bool | None:
+def tuples_equal(gold: Tuple, answer: Tuple, context: ComparisonContext) -> bool | None:
+    """Compare two tuples in order; the brackets of pairs must be equal as well."""
     if len(gold.items) != len(answer.items):
-        work.say("structure", f"{len(gold.items)} items against {len(answer.items)}")
+        context.record("structure", f"{len(gold.items)} items against {len(answer.items)}")
         return False
     if len(gold.items) == 2 and (gold.left, gold.right) != (answer.left, answer.right):
-        work.say("structure", "different brackets")
+        context.record("structure", "different brackets")
         return False
-    return in_order(gold.items, answer.items, work)
+    return in_order(gold.items, answer.items, context)

@@ -1,17 +1,16 @@
-"""Exact rational functions over Q (python-flint): equality proved or refuted for good.
+"""Exact rational functions over Q (python-flint): proofs of equality and of difference.
 
-What is no rational function (a sine, a root) stands as a generator of its own. A proof of equality then still
-holds, since it holds for any value of the generator; a difference does not, since generators may depend on
-each other.
+Any other function (a sine, a root) becomes a generator of its own. A proof of equality then still holds, since it
+holds for any value of the generator. A difference is no proof, since generators may depend on each other.
 """
 
 from __future__ import annotations
 
 from flint import fmpq, fmpq_mpoly, fmpq_mpoly_ctx
 
+from deepcompress_verify.compare.context import ComparisonContext, InconclusiveError, UndefinedValueError
 from deepcompress_verify.compare.exact import rational
 from deepcompress_verify.compare.forms import canon
-from deepcompress_verify.compare.work import CannotTell, Undefined, Work
 from deepcompress_verify.tree import Add, BigOp, Call, Const, Div, Mul, Neg, Node, Num, Pow, Quantity, Sym
 
 MAX_GENERATORS = 12
@@ -20,19 +19,19 @@ MAX_TERMS = 1_500
 
 
 class Fractions:
-    """Reads trees as quotients of polynomials in one fixed set of generators."""
+    """Parses trees as quotients of polynomials in one fixed set of generators."""
 
-    def __init__(self, nodes: tuple[Node, ...], work: Work) -> None:
-        self.work = work
+    def __init__(self, nodes: tuple[Node, ...], context: ComparisonContext) -> None:
+        self.context = context
         self.names: dict[str, int] = {}
         self.pure = True
-        """No generator but variables: a difference is then proof."""
+        """All generators are variables: a difference is then a proof."""
         for node in nodes:
             self._collect(node)
         if len(self.names) > MAX_GENERATORS:
-            raise CannotTell
-        self.context = fmpq_mpoly_ctx.get(tuple(f"g{i}" for i in range(max(1, len(self.names)))), "lex")
-        self.generators = self.context.gens()
+            raise InconclusiveError
+        self.ring_context = fmpq_mpoly_ctx.get(tuple(f"g{i}" for i in range(max(1, len(self.names)))), "lex")
+        self.generators = self.ring_context.gens()
 
     def _collect(self, node: Node) -> None:
         if isinstance(node, Num):
@@ -54,23 +53,28 @@ class Fractions:
             if isinstance(node, (Const, Call, Pow, BigOp, Quantity)):
                 self.pure = False
             elif not isinstance(node, Sym):
-                raise CannotTell
+                raise InconclusiveError
             self.names.setdefault(canon(node), len(self.names))
 
     def _integer_exponent(self, node: Pow) -> int | None:
         try:
-            value = rational(node.exponent, self.work)
-        except (CannotTell, Undefined):
+            value = rational(node.exponent, self.context)
+        except (InconclusiveError, UndefinedValueError):
             return None
         if value.q != 1 or abs(value.p) > 10**6:
             return None
         return int(value.p)
 
     def read(self, node: Node) -> tuple[fmpq_mpoly, fmpq_mpoly]:
-        """(top, bottom). CannotTell past the limits, Undefined for a zero bottom."""
-        one = self.context.constant(1)
+        """Return (numerator, denominator) as polynomials.
+
+        Raises:
+            InconclusiveError: The polynomials are past the limits.
+            UndefinedValueError: A denominator is zero.
+        """
+        one = self.ring_context.constant(1)
         if isinstance(node, Num):
-            return self.context.constant(fmpq(node.p, node.q)), one
+            return self.ring_context.constant(fmpq(node.p, node.q)), one
         if isinstance(node, Neg):
             top, bottom = self.read(node.arg)
             return -top, bottom
@@ -81,41 +85,46 @@ class Fractions:
                 if b == bottom:
                     top = top + t
                 else:
-                    top, bottom = self._mul(top, b) + self._mul(t, bottom), self._mul(bottom, b)
+                    top, bottom = self.multiply(top, b) + self.multiply(t, bottom), self.multiply(bottom, b)
             return top, bottom
         if isinstance(node, Mul):
             top, bottom = one, one
             for factor in node.factors:
                 t, b = self.read(factor)
-                top, bottom = self._mul(top, t), self._mul(bottom, b)
+                top, bottom = self.multiply(top, t), self.multiply(bottom, b)
             return top, bottom
         if isinstance(node, Div):
             t, b = self.read(node.top)
             t2, b2 = self.read(node.bottom)
             if t2.is_zero():
-                raise Undefined
-            return self._mul(t, b2), self._mul(b, t2)
+                raise UndefinedValueError
+            return self.multiply(t, b2), self.multiply(b, t2)
         if isinstance(node, Pow):
             exponent = self._integer_exponent(node)
             if exponent is not None:
                 return self._power(node.base, exponent)
         return self.generators[self.names[canon(node)]], one
 
-    def _mul(self, a: fmpq_mpoly, b: fmpq_mpoly) -> fmpq_mpoly:
+    def multiply(self, a: fmpq_mpoly, b: fmpq_mpoly) -> fmpq_mpoly:
+        """Return the product of two polynomials.
+
+        Raises:
+            InconclusiveError: The product is past the limits.
+        """
         terms = len(a) * len(b)
         if terms > MAX_TERMS * 8:
-            raise CannotTell
-        self.work.spend(1 + (terms >> 2))
+            raise InconclusiveError
+        self.context.charge(1 + (terms >> 2))
         product = a * b
         if len(product) > MAX_TERMS or (len(product) and product.total_degree() > MAX_DEGREE * 4):
-            raise CannotTell
+            raise InconclusiveError
         return product
 
     def _power(self, base: Node, exponent: int) -> tuple[fmpq_mpoly, fmpq_mpoly]:
         top, bottom = self.read(base)
         if exponent < 0:
             if top.is_zero():
-                raise Undefined
+                raise UndefinedValueError
             top, bottom, exponent = bottom, top, -exponent
         if exponent > 1:
             degree = max(top.total_degree() if len(top) else 0, bottom.total_degree())
@@ -125,10 +134,10 @@ class Fractions:
                 or (size > 1 and exponent > 64)
                 or size ** min(exponent, 8) > 4 * MAX_TERMS
             ):
-                raise CannotTell
+                raise InconclusiveError
             if exponent > 1 and max(_height(top), _height(bottom)) * exponent > 1 << 14:
-                raise CannotTell
-        self.work.spend(1 + exponent * len(top))
+                raise InconclusiveError
+        self.context.charge(1 + exponent * len(top))
         return top**exponent, bottom**exponent
 
 
@@ -136,26 +145,36 @@ def _height(p: fmpq_mpoly) -> int:
     return max((c.height_bits() for c in p.coeffs()), default=0)
 
 
-def equal_fractions(a: Node, b: Node, work: Work) -> bool:
-    """Are two rational functions equal? CannotTell where a difference is no proof."""
-    reader = Fractions((a, b), work)
+def equal_fractions(a: Node, b: Node, context: ComparisonContext) -> bool:
+    """Return True if two rational functions are equal.
+
+    Raises:
+        InconclusiveError: They differ in generators that are no variables, which proves nothing.
+        UndefinedValueError: A denominator is zero.
+    """
+    reader = Fractions((a, b), context)
     top_a, bottom_a = reader.read(a)
     top_b, bottom_b = reader.read(b)
-    if reader._mul(top_a, bottom_b) == reader._mul(top_b, bottom_a):
+    if reader.multiply(top_a, bottom_b) == reader.multiply(top_b, bottom_a):
         return True
     if reader.pure:
         return False
-    raise CannotTell
+    raise InconclusiveError
 
 
-def constant_ratio(a: Node, b: Node, work: Work) -> fmpq | None:
-    """The constant c with a = c*b after clearing denominators, as polynomials; None where there is none."""
-    reader = Fractions((a, b), work)
+def constant_ratio(a: Node, b: Node, context: ComparisonContext) -> fmpq | None:
+    """Return the constant c with a = c*b as polynomials after clearing denominators, or None.
+
+    Raises:
+        InconclusiveError: The result is no proof, or the polynomials are past the limits.
+        UndefinedValueError: A denominator is zero.
+    """
+    reader = Fractions((a, b), context)
     (top_a, bottom_a), (top_b, bottom_b) = reader.read(a), reader.read(b)
     if top_a.is_zero() or top_b.is_zero():
         if reader.pure:
             return None
-        raise CannotTell
+        raise InconclusiveError
     if not bottom_a.is_constant():
         top_a = _reduced(top_a, bottom_a)
     else:
@@ -164,40 +183,40 @@ def constant_ratio(a: Node, b: Node, work: Work) -> fmpq | None:
         top_b = _reduced(top_b, bottom_b)
     else:
         top_b = top_b / bottom_b.leading_coefficient()
-    work.spend(len(top_a) + len(top_b))
+    context.charge(len(top_a) + len(top_b))
     ratio = fmpq(top_a.leading_coefficient()) / top_b.leading_coefficient()
     if top_a == top_b * ratio:
         return ratio
     if reader.pure:
         return None
-    raise CannotTell
+    raise InconclusiveError
 
 
 def _reduced(top: fmpq_mpoly, bottom: fmpq_mpoly) -> fmpq_mpoly:
     if len(top) * len(bottom) > 256:
-        raise CannotTell
+        raise InconclusiveError
     return top / top.gcd(bottom)
 
 
-def linear_in(node: Node, name: str, work: Work) -> tuple[fmpq, fmpq] | None:
-    """(slope, constant) where the tree is slope*name + constant with rational coefficients; else None."""
-    found = coefficients_in(node, name, work)
-    return (found[1], found[0]) if found is not None and found[1] != 0 and found[2] == 0 else None
+def linear_in(node: Node, name: str, context: ComparisonContext) -> tuple[fmpq, fmpq] | None:
+    """Return (slope, constant) of a tree slope*name + constant with rational coefficients, else None."""
+    result = coefficients_in(node, name, context)
+    return (result[1], result[0]) if result is not None and result[1] != 0 and result[2] == 0 else None
 
 
-def coefficients_in(node: Node, name: str, work: Work) -> tuple[fmpq, fmpq, fmpq] | None:
-    """(c, b, a) where the tree is a*name^2 + b*name + c with rational coefficients; else None."""
+def coefficients_in(node: Node, name: str, context: ComparisonContext) -> tuple[fmpq, fmpq, fmpq] | None:
+    """Return (c, b, a) of a tree a*name^2 + b*name + c with rational coefficients, else None."""
     try:
-        reader = Fractions((node,), work)
+        reader = Fractions((node,), context)
         if not reader.pure or list(reader.names) != [name]:
             return None
         top, bottom = reader.read(node)
-    except (CannotTell, Undefined):
+    except (InconclusiveError, UndefinedValueError):
         return None
     if not bottom.is_constant() or (len(top) and top.total_degree() > 2):
         return None
     scale = bottom.leading_coefficient()
-    found = [fmpq(0), fmpq(0), fmpq(0)]
+    result = [fmpq(0), fmpq(0), fmpq(0)]
     for exponents, coefficient in top.terms():
-        found[int(exponents[0])] = coefficient / scale
-    return found[0], found[1], found[2]
+        result[int(exponents[0])] = coefficient / scale
+    return result[0], result[1], result[2]

@@ -1,4 +1,4 @@
-"""Subsets of the real line: intervals, unions, points and inequalities in one variable, in one normal form."""
+"""Subsets of the real line in one normal form: intervals, unions, points, inequalities in one variable."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from functools import cmp_to_key
 
 from flint import fmpq
 
-from deepcompress_verify.compare.balls import Evaluator, Huge, precision
+from deepcompress_verify.compare.context import ComparisonContext, InconclusiveError, UndefinedValueError
 from deepcompress_verify.compare.exact import rational
 from deepcompress_verify.compare.forms import canon, symbols
+from deepcompress_verify.compare.interval_arithmetic import Evaluator, ValueTooLargeError, precision
 from deepcompress_verify.compare.polynomials import coefficients_in, linear_in
 from deepcompress_verify.compare.scalars import equal
-from deepcompress_verify.compare.work import CannotTell, Undefined, Work
 from deepcompress_verify.tree import (
     Add,
     Apply,
@@ -44,13 +44,13 @@ _HALF_LINES = {
     )
     for mark in marks
 }
-"""R^+ and its like."""
+"""R^+ and other half-lines, with their inequality to 0."""
 MAX_PIECES = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """An interval; a single point is closed with equal ends. None is minus or plus infinity."""
+    """An interval with its ends; None is minus or plus infinity. A single point is closed with equal ends."""
 
     low: Node | None
     low_closed: bool
@@ -62,44 +62,52 @@ Region = list[Piece]
 
 
 class Regions:
-    """Reads trees as regions and compares them. `variable` is what the inequalities speak of, where they name it."""
+    """Parses trees as regions and compares them. `variable` is the variable of the inequalities, if they name one."""
 
-    def __init__(self, work: Work) -> None:
-        self.work = work
+    def __init__(self, context: ComparisonContext) -> None:
+        self.context = context
         self.variable: str | None = None
         self.unsolved = False
-        """An inequality of the second degree had to be solved."""
+        """A quadratic inequality was solved."""
 
-    # -- order of ends
+    # Order of ends
 
     def order(self, a: Node, b: Node) -> int:
-        """-1, 0, 1. CannotTell where the balls meet without being equal."""
-        self.work.spend(1)
+        """Return -1, 0 or 1: the order of two numbers.
+
+        Raises:
+            InconclusiveError: The order cannot be decided.
+        """
+        self.context.charge(1)
         try:
-            x, y = rational(a, self.work), rational(b, self.work)
+            x, y = rational(a, self.context), rational(b, self.context)
             return (x > y) - (x < y)
-        except (CannotTell, Undefined):
+        except (InconclusiveError, UndefinedValueError):
             pass
         with precision(192):
             try:
-                gap = Evaluator(self.work, {}, 192).value(a) - Evaluator(self.work, {}, 192).value(b)
-            except (Undefined, Huge):
-                raise CannotTell from None
+                gap = Evaluator(self.context, {}, 192).value(a) - Evaluator(self.context, {}, 192).value(b)
+            except (UndefinedValueError, ValueTooLargeError):
+                raise InconclusiveError from None
             if not gap.imag.contains(0):
-                raise CannotTell
+                raise InconclusiveError
             if gap.real > 0:
                 return 1
             if gap.real < 0:
                 return -1
-        if equal(a, b, self.work):
+        if equal(a, b, self.context):
             return 0
-        raise CannotTell
+        raise InconclusiveError
 
-    # -- reading
+    # Parsing
 
     def read(self, node: Node) -> Region:
-        """The region a tree stands for. CannotTell where it stands for none."""
-        self.work.spend(1)
+        """Return the region that a tree describes.
+
+        Raises:
+            InconclusiveError: The tree is not a region, or not a supported one.
+        """
+        self.context.charge(1)
         if isinstance(node, Tuple):
             return self._interval(node)
         if isinstance(node, Set):
@@ -136,22 +144,22 @@ class Regions:
                     total = self.intersection(total, region)
                 if total or node.word == "and":
                     return total
-                # "x < -1, x > 1" cannot mean both at once
+                # "x < -1, x > 1" can only mean a union
             return self.normal([piece for region in regions for piece in region])
         if isinstance(node, Qualified):
             return self.read(node.value)
-        raise CannotTell
+        raise InconclusiveError
 
     def _check_number(self, node: Node) -> None:
         if symbols(node) or isinstance(node, (Tuple, Set, Rel, Text)):
-            raise CannotTell
+            raise InconclusiveError
 
     def _interval(self, node: Tuple) -> Region:
         if len(node.items) != 2:
-            raise CannotTell
+            raise InconclusiveError
         low, high = (_end(item) for item in node.items)
         if low == "+" or high == "-":
-            raise CannotTell
+            raise InconclusiveError
         for end in (low, high):
             if not isinstance(end, str):
                 self._check_number(end)
@@ -162,12 +170,12 @@ class Regions:
         if piece.low is not None and piece.high is not None:
             side = self.order(piece.low, piece.high)
             if side > 0 or (side == 0 and not (piece.low_closed and piece.high_closed)):
-                raise CannotTell
+                raise InconclusiveError
         return [piece]
 
     def _operation(self, node: SetOp) -> Region:
         if len(node.args) > MAX_PIECES:
-            raise CannotTell
+            raise InconclusiveError
         regions = [self.read(arg) for arg in node.args]
         if node.op == "union":
             return self.normal([piece for region in regions for piece in region])
@@ -181,12 +189,12 @@ class Regions:
 
     def _relation(self, node: Rel) -> Region:
         if node.modulus is not None:
-            raise CannotTell
+            raise InconclusiveError
         if node.ops == ("in",) and not isinstance(node.terms[0], (Tuple, List)):
             self._name(node.terms[0])
             return self.read(node.terms[1])
         if any(op not in _FLIP for op in node.ops) or not node.ops:
-            raise CannotTell
+            raise InconclusiveError
         total: Region = [Piece(None, False, None, False)]
         for left, op, right in zip(node.terms, node.ops, node.terms[1:], strict=False):
             total = self.intersection(total, self._inequality(left, op, right))
@@ -197,11 +205,11 @@ class Regions:
         if isinstance(node, Sym) and not node.name:
             return
         if self.variable not in (None, name):
-            raise CannotTell
+            raise InconclusiveError
         self.variable = name
 
     def _inequality(self, left: Node, op: str, right: Node) -> Region:
-        """left op right, solved where one side is a variable, a linear expression of one, or |linear|."""
+        """Return the region of `left op right`, for a variable, a linear or quadratic expression, or |linear|."""
         if not _constant(right):
             if _constant(left):
                 left, op, right = right, _FLIP[op], left
@@ -212,29 +220,29 @@ class Regions:
             self._name(left)
             return self._half_line(op, right)
         if len(names) != 1:
-            raise CannotTell
+            raise InconclusiveError
         (name,) = names
-        slope = linear_in(left, name, self.work)
+        slope = linear_in(left, name, self.context)
         if slope is not None:
             self._name(Sym(name))
             return self._solve(slope, op, right)
         if isinstance(left, Call) and left.name == "abs":
-            slope = linear_in(left.args[0], name, self.work)
+            slope = linear_in(left.args[0], name, self.context)
             if slope is not None:
                 self._name(Sym(name))
                 upper = self._solve(slope, op, right)
                 lower = self._solve((-slope[0], -slope[1]), op, right)
                 both = op in ("<", "<=", "!=")
                 return self.intersection(upper, lower) if both else self.normal(upper + lower)
-        square = coefficients_in(Add((left, Neg(right))), name, self.work)
+        square = coefficients_in(Add((left, Neg(right))), name, self.context)
         if square is not None and square[2] != 0:
             self._name(Sym(name))
             self.unsolved = True
             return self._parabola(square, op)
-        raise CannotTell
+        raise InconclusiveError
 
     def _parabola(self, square: tuple[fmpq, fmpq, fmpq], op: str) -> Region:
-        """a*x^2 + b*x + c op 0, a != 0: between the roots or outside them."""
+        """Return the region of a*x^2 + b*x + c op 0, a != 0: between the roots or outside them."""
         c, b, a = square
         if a < 0:
             c, b, a, op = -c, -b, -a, _FLIP[op]
@@ -254,13 +262,13 @@ class Regions:
         return self.normal(outside) if under != 0 or closed or op == ">" else outside
 
     def _solve(self, slope: tuple[fmpq, fmpq], op: str, right: Node) -> Region:
-        """slope*x + constant op right."""
+        """Return the region of slope*x + constant op right."""
         end: Node = right
         if slope != (fmpq(1), fmpq(0)):
             try:
-                value = (rational(right, self.work) - slope[1]) / slope[0]
+                value = (rational(right, self.context) - slope[1]) / slope[0]
                 end = Num(int(value.p), int(value.q))
-            except CannotTell:
+            except InconclusiveError:
                 end = _quotient(Add((right, _num(-slope[1]))), _num(slope[0]))
             if slope[0] < 0:
                 op = _FLIP[op]
@@ -271,7 +279,7 @@ class Regions:
         if isinstance(bound, str):
             if (op in ("<", "<=") and bound == "+") or (op in (">", ">=") and bound == "-"):
                 return [Piece(None, False, None, False)]
-            raise CannotTell
+            raise InconclusiveError
         if op in ("<", "<="):
             return [Piece(None, False, end, op == "<=")]
         if op in (">", ">="):
@@ -280,58 +288,63 @@ class Regions:
             return [Piece(None, False, end, False), Piece(end, False, None, False)]
         return [Piece(end, True, end, True)]
 
-    # -- normal form
+    # Normal form
 
     def normal(self, pieces: Region) -> Region:
-        """Sorted, with overlapping and touching pieces joined."""
+        """Return the pieces sorted, with overlapping and touching pieces joined.
+
+        Raises:
+            InconclusiveError: There are too many pieces, or an order cannot be decided.
+        """
         if len(pieces) > MAX_PIECES:
-            raise CannotTell
+            raise InconclusiveError
 
         def compare(a: Piece, b: Piece) -> int:
             if a.low is None or b.low is None:
                 return (a.low is not None) - (b.low is not None)
             return self.order(a.low, b.low) or b.low_closed - a.low_closed
 
-        found: Region = []
+        result: Region = []
         for piece in sorted(pieces, key=cmp_to_key(compare)):
-            if not found:
-                found.append(piece)
+            if not result:
+                result.append(piece)
                 continue
-            last = found[-1]
+            last = result[-1]
             if last.high is None:
                 break
             if piece.low is not None:
                 side = self.order(last.high, piece.low)
                 if side < 0 or (side == 0 and not (last.high_closed or piece.low_closed)):
-                    found.append(piece)
+                    result.append(piece)
                     continue
             if piece.high is None:
-                found[-1] = Piece(last.low, last.low_closed, None, False)
+                result[-1] = Piece(last.low, last.low_closed, None, False)
                 continue
             side = self.order(last.high, piece.high)
             if side < 0 or (side == 0 and piece.high_closed):
-                found[-1] = Piece(last.low, last.low_closed, piece.high, piece.high_closed)
-        return found
+                result[-1] = Piece(last.low, last.low_closed, piece.high, piece.high_closed)
+        return result
 
     def complement(self, pieces: Region) -> Region:
-        """The rest of the line, of a region in normal form."""
-        found: Region = []
+        """Return the complement of a region in normal form."""
+        result: Region = []
         low: Node | None = None
         closed = False
         for piece in pieces:
             if piece.low is not None:
-                found.append(Piece(low, closed, piece.low, not piece.low_closed))
+                result.append(Piece(low, closed, piece.low, not piece.low_closed))
             if piece.high is None:
-                return found
+                return result
             low, closed = piece.high, not piece.high_closed
-        found.append(Piece(low, closed, None, False))
-        return found
+        result.append(Piece(low, closed, None, False))
+        return result
 
     def intersection(self, a: Region, b: Region) -> Region:
+        """Return the intersection in normal form."""
         return self.complement(self.normal(self.complement(self.normal(a)) + self.complement(self.normal(b))))
 
     def same(self, a: Region, b: Region) -> bool:
-        """Equal regions, both in normal form."""
+        """Return True if two regions in normal form are equal."""
         if len(a) != len(b):
             return False
         for p, q in zip(a, b, strict=True):
@@ -358,7 +371,7 @@ def _constant(node: Node) -> bool:
 
 
 def _end(node: Node) -> Node | str:
-    """An end of an interval: a number, or "-" or "+" for infinity."""
+    """Return the end of an interval: a number, or "-" or "+" for minus or plus infinity."""
     if isinstance(node, Const) and node.name == "oo":
         return "+"
     if isinstance(node, Neg) and isinstance(node.arg, Const) and node.arg.name == "oo":
@@ -367,7 +380,7 @@ def _end(node: Node) -> Node | str:
 
 
 def is_region(node: Node) -> bool:
-    """Is this surely a set of reals: an inequality, a union, an interval with an infinite or a mixed end?"""
+    """Return True for a certain set of reals: an inequality, a union, an interval with an infinite or mixed end."""
     if isinstance(node, (SetOp, SetBuilder)):
         return True
     if isinstance(node, Const):

@@ -1,4 +1,4 @@
-"""Equations, chains, assignments, congruences: what a relation says, and when two of them say the same."""
+"""Equations, chains, assignments, congruences: their meaning, and their equality."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from flint import fmpq
 
+from deepcompress_verify.compare.context import ComparisonContext, InconclusiveError, UndefinedValueError
 from deepcompress_verify.compare.exact import rational
 from deepcompress_verify.compare.forms import canon, has, rename, substitute, symbols
 from deepcompress_verify.compare.polynomials import Fractions, constant_ratio
 from deepcompress_verify.compare.scalars import equal
-from deepcompress_verify.compare.work import CannotTell, Undefined, Work
 from deepcompress_verify.reader.commands import DERIVATIVE
 from deepcompress_verify.reader.progressions import ELLIPSIS
 from deepcompress_verify.tree import (
@@ -40,28 +40,28 @@ from deepcompress_verify.tree import (
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a chain of equalities says: names, and the value they have."""
+class EqualityChain:
+    """The meaning of a chain of equalities: names, and their value."""
 
     names: tuple[Node, ...]
     value: Node | None
-    """None where every member is a name (x = y)."""
+    """None if every member is a name (x = y)."""
     approximation: Node | None
-    """What stands after a final ≈."""
+    """The value after a final ≈."""
     contradicts: bool = False
-    """Two members that cannot be equal stand in the chain."""
+    """The chain contains two members that cannot be equal."""
     identity: bool = False
     """No names at all: 2 + 3 = 5."""
     open: bool = False
-    """Members that no tier can compare stand in the chain."""
+    """The chain contains members that no tier can compare."""
 
 
 def is_name(node: Node) -> bool:
-    """May this stand on the left of an assignment: x, f(x), (x, y), |AB|, A:B, S_1/S_2, "minimum"?"""
+    """Return True for the left side of an assignment: x, f(x), (x, y), |AB|, A:B, S_1/S_2, "minimum"."""
     if isinstance(node, (Sym, Apply, Text)):
         return True
     if isinstance(node, Const):
-        return node.name in ("e", "i")  # electric charge, current: they can only be names here
+        return node.name in ("e", "i")  # electric charge, current: only possible as names
     if isinstance(node, Tuple):
         return all(isinstance(i, (Sym, Apply, Const)) for i in node.items)
     if isinstance(node, Ratio):
@@ -97,29 +97,32 @@ _NAMED_BY_SQUARES = (Sym("sigma"), Sym("chi"))
 
 
 def is_derivative(node: Node) -> bool:
+    """Return True for a derivative that is not evaluated, such as d/dx."""
     return isinstance(node, Sym) and node.name.startswith(DERIVATIVE)
 
 
-def leaves_out(node: Node) -> bool:
-    """Does a formula hold dots or a derivative sign, which no tier may take for unknowns? Dots among the items of a
-    list and derivatives that name what an equation gives are no such thing."""
+def has_omission(node: Node) -> bool:
+    """Return True for a formula with an ellipsis or a derivative sign, which must not be treated as unknowns.
+
+    An ellipsis among the items of a list does not count, nor a derivative that is the name in an equation.
+    """
     if isinstance(node, Rel):
-        return any(leaves_out(term) for term in node.terms if not is_name(term))
+        return any(has_omission(term) for term in node.terms if not is_name(term))
     return any(
-        isinstance(here, (Add, Mul, Div, Neg, Pow)) and any(c == ELLIPSIS or is_derivative(c) for c in children(here))
-        for here in walk(node)
+        isinstance(part, (Add, Mul, Div, Neg, Pow)) and any(c == ELLIPSIS or is_derivative(c) for c in children(part))
+        for part in walk(node)
     )
 
 
-def is_measured(node: Node) -> bool:
-    """Letters put together without numbers, whose value may be told: a + b, sin(theta), xy."""
+def is_symbolic_term(node: Node) -> bool:
+    """Return True for variables combined without numbers, whose value may be stated: a + b, sin(theta), xy."""
     if isinstance(node, (Add, Mul, Neg, Div, Call)):
-        return all(is_measured(child) for child in children(node))
+        return all(is_symbolic_term(child) for child in children(node))
     return isinstance(node, Sym) or is_name(node)
 
 
-def said(node: Rel, work: Work) -> Said | None:
-    """Read a chain of = (and ≈ at its end); None for other relations."""
+def read_chain(node: Rel, context: ComparisonContext) -> EqualityChain | None:
+    """Parse a chain of = (with ≈ at its end); None for other relations."""
     terms = list(node.terms)
     ops = ["=" if op == "==" and node.modulus is None else op for op in node.ops]
     approximation: Node | None = None
@@ -129,49 +132,51 @@ def said(node: Rel, work: Work) -> Said | None:
         if any(op != "~" for op in ops[cut:]):
             return None
         terms, ops = terms[: cut + 1], ops[:cut]
-        if terms != [Sym("")] and not close(terms[-1], approximation, work):
-            return Said((), terms[-1], approximation, contradicts=True)
+        if terms != [Sym("")] and not close(terms[-1], approximation, context):
+            return EqualityChain((), terms[-1], approximation, contradicts=True)
         if terms == [Sym("")] or (len(terms) == 1 and is_name(terms[0])):
             name = () if terms == [Sym("")] else (terms[0],)
-            return Said(name, approximation, approximation)
+            return EqualityChain(name, approximation, approximation)
     if not all(op == "=" for op in ops) or node.modulus is not None:
         return None
     if len(terms) == 1:
-        return Said((), terms[0], approximation)
+        return EqualityChain((), terms[0], approximation)
     names = [t for t in terms[:-1] if is_name(t)]
-    if not names and _measures(terms):
+    if not names and _first_names_value(terms):
         names = terms[:1]
     values = [t for t in terms if t not in names]
     if len(terms) > 2 and is_name(terms[-1]) and not names:
         return None
     if not values:
-        return Said(tuple(terms), None, approximation)
+        return EqualityChain(tuple(terms), None, approximation)
     value = values[-1]
     if names and len(values) == 1:
-        return Said(tuple(names), value, approximation)
+        return EqualityChain(tuple(names), value, approximation)
     if not names and len(values) == 2 and (symbols(values[0]) or symbols(values[1])):
         return None  # a proper equation
-    outcomes = [work.judge(v, value) for v in values[:-1]]
+    outcomes = [context.judge(v, value) for v in values[:-1]]
     contradicts = False in outcomes
     constant = not names and not any(symbols(v) for v in values)
     if not names and not constant:
         return None
-    return Said(tuple(names), value, approximation, contradicts, constant, None in outcomes)
+    return EqualityChain(tuple(names), value, approximation, contradicts, constant, None in outcomes)
 
 
-def _measures(terms: list[Node]) -> bool:
-    """m + n = 101 + 103 = 204, and A^{-1} = or grad f = before a matrix or a vector: the first member is what the
-    others tell the value of."""
+def _first_names_value(terms: list[Node]) -> bool:
+    """Return True if the first member is the name of the value.
+
+    m + n = 101 + 103 = 204, and A^{-1} = or grad f = before a matrix or a vector.
+    """
     if not symbols(terms[0]) or has(terms[0], Matrix, Tuple):
         return False
     if len(terms) == 2:
         value = terms[1]
         return isinstance(value, Tuple) or (isinstance(value, Matrix) and value.kind == "matrix")
-    return is_measured(terms[0]) and not any(symbols(term) for term in terms[1:])
+    return is_symbolic_term(terms[0]) and not any(symbols(term) for term in terms[1:])
 
 
-def close(value: Node, approximation: Node, work: Work) -> bool:
-    """May the second be a rounding of the first? Within one unit of its last digit or one percent, for numbers."""
+def close(value: Node, approximation: Node, context: ComparisonContext) -> bool:
+    """Return True if the second may be a rounding of the first: one unit of its last digit, or one percent."""
     negative = isinstance(approximation, Neg)
     number = approximation.arg if isinstance(approximation, Neg) else approximation
     if not isinstance(number, Num) or symbols(value) or not _scalar(value):
@@ -184,7 +189,7 @@ def close(value: Node, approximation: Node, work: Work) -> bool:
     unit = max(unit, fmpq(number.p, number.q) / 100)
     gap = Add((value, Neg(Neg(number) if negative else number)))
     far = Call("floor", (Div(Call("abs", (gap,)), Num(int(unit.p), int(unit.q))),))
-    return equal(far, Num(0), work) is not False
+    return equal(far, Num(0), context) is not False
 
 
 def _scalar(node: Node) -> bool:
@@ -192,11 +197,11 @@ def _scalar(node: Node) -> bool:
 
 
 def same_names(a: tuple[Node, ...], b: tuple[Node, ...]) -> bool:
-    """Do two assignments speak of the same thing? f(x) and f(z) do, y and f(x) do, x and y do not."""
+    """Return True if two assignments have the same name: f(x) and f(z), y and f(x), but not x and y."""
     if {canon(n) for n in a} == {canon(n) for n in b}:
         return True
     if len(a) == len(b) == 1:
-        x, y = _spelled_out(a[0]), _spelled_out(b[0])
+        x, y = _normalised_name(a[0]), _normalised_name(b[0])
         if canon(x) == canon(y):
             return True
         if isinstance(x, Apply) and isinstance(y, Apply):
@@ -211,8 +216,8 @@ def same_names(a: tuple[Node, ...], b: tuple[Node, ...]) -> bool:
     return False
 
 
-def _spelled_out(name: Node) -> Node:
-    """dy/dx as y', the partial derivative of f as f_x, and |A| of a matrix as its determinant."""
+def _normalised_name(name: Node) -> Node:
+    """Return dy/dx as y', the partial derivative of f as f_x, and |A| of a matrix as its determinant."""
     if (
         isinstance(name, Call)
         and name.name == "abs"
@@ -229,13 +234,17 @@ def _spelled_out(name: Node) -> Node:
     return name
 
 
-def bind_like(names: tuple[Node, ...], value: Node, pattern: tuple[Node, ...]) -> Node:
-    """The value of f(z) = ..z.. in the letters of f(x): bound variables renamed."""
+def rename_arguments(names: tuple[Node, ...], value: Node, pattern: tuple[Node, ...]) -> Node:
+    """Return the value of f(z) = ..z.. in the variables of f(x)."""
     if len(names) == len(pattern) == 1:
-        mine, theirs = names[0], pattern[0]
-        if isinstance(mine, Apply) and isinstance(theirs, Apply) and len(mine.args) == len(theirs.args):
+        own_name, pattern_name = names[0], pattern[0]
+        if (
+            isinstance(own_name, Apply)
+            and isinstance(pattern_name, Apply)
+            and len(own_name.args) == len(pattern_name.args)
+        ):
             table: dict[str, str] = {}
-            for x, y in zip(mine.args, theirs.args, strict=True):
+            for x, y in zip(own_name.args, pattern_name.args, strict=True):
                 if isinstance(x, Sym) and isinstance(y, Sym):
                     table[x.name] = y.name
             if table:
@@ -243,73 +252,73 @@ def bind_like(names: tuple[Node, ...], value: Node, pattern: tuple[Node, ...]) -
     return value
 
 
-def sides(node: Rel) -> Node:
-    """L - R of a relation of two terms."""
+def difference_of_sides(node: Rel) -> Node:
+    """Return L - R of a relation of two terms."""
     return Add((node.terms[0], Neg(node.terms[1])))
 
 
-def same_equation(a: Node, b: Node, work: Work, positive: bool = False) -> bool | None:
-    """Are L1 - R1 and L2 - R2 equal up to a nonzero (or positive) constant factor?"""
+def same_equation(a: Node, b: Node, context: ComparisonContext, positive: bool = False) -> bool | None:
+    """Return True if L1 - R1 and L2 - R2 are equal up to a nonzero (or positive) constant factor."""
     try:
-        ratio = constant_ratio(a, b, work)
-    except Undefined:
+        ratio = constant_ratio(a, b, context)
+    except UndefinedValueError:
         return False
-    except CannotTell:
-        return _proportional(a, b, work, positive)
-    work.say(
+    except InconclusiveError:
+        return _proportional(a, b, context, positive)
+    context.record(
         "polynomial", "the equations are " + ("the same" if ratio is not None else "not the same") + " up to a factor"
     )
     return ratio is not None and (not positive or ratio > 0)
 
 
-def _proportional(a: Node, b: Node, work: Work, positive: bool) -> bool | None:
-    """As above for sides that are no rational functions: compare a*b(p) with b*a(p) for one rational point p."""
+def _proportional(a: Node, b: Node, context: ComparisonContext, positive: bool) -> bool | None:
+    """Like `same_equation` for other functions: compare a*b(p) with b*a(p) at one rational point p."""
     names = sorted(symbols(a) | symbols(b))
     if not names or has(a, Apply) or has(b, Apply):
         return canon(a) == canon(b)
     point: dict[str, Node] = {name: Num(13 + 6 * k, 11 + k) for k, name in enumerate(names)}
 
     a_there, b_there = substitute(a, point), substitute(b, point)
-    if equal(a_there, Num(0), work) is not False or equal(b_there, Num(0), work) is not False:
+    if equal(a_there, Num(0), context) is not False or equal(b_there, Num(0), context) is not False:
         return None
     if positive:
-        same_sign = equal(Call("sign", (a_there,)), Call("sign", (b_there,)), work)
+        same_sign = equal(Call("sign", (a_there,)), Call("sign", (b_there,)), context)
         if same_sign is not True:
             return same_sign
-    return equal(Mul((a, b_there)), Mul((b, a_there)), work)
+    return equal(Mul((a, b_there)), Mul((b, a_there)), context)
 
 
-def solved_by(equation: Rel, expression: Node, work: Work) -> bool | None:
-    """Is the expression what the equation says of the one variable that it lacks, where that is linear?"""
+def solved_by(equation: Rel, expression: Node, context: ComparisonContext) -> bool | None:
+    """Return True if the expression solves the equation for its one other variable, which must be linear."""
     free = symbols(equation) - symbols(expression)
     if len(free) != 1 or equation.ops != ("=",):
         return False
     (name,) = free
-    whole = sides(equation)
+    difference = difference_of_sides(equation)
     try:
-        reader = Fractions((whole,), work)
-        top, bottom = reader.read(whole)
-        place = reader.names.get(name)
-        if place is None or top.degrees()[place] != 1 or bottom.degrees()[place] != 0:
+        reader = Fractions((difference,), context)
+        top, bottom = reader.read(difference)
+        index = reader.names.get(name)
+        if index is None or top.degrees()[index] != 1 or bottom.degrees()[index] != 0:
             return False
-    except (CannotTell, Undefined):
+    except (InconclusiveError, UndefinedValueError):
         return None
     solution = {name: expression}
-    return equal(substitute(equation.terms[0], solution), substitute(equation.terms[1], solution), work)
+    return equal(substitute(equation.terms[0], solution), substitute(equation.terms[1], solution), context)
 
 
-def same_congruence(a: Rel, b: Rel, work: Work) -> bool | None:
-    """x = 3 (mod 7): equal moduli, the same name, residues that differ by a multiple."""
+def same_congruence(a: Rel, b: Rel, context: ComparisonContext) -> bool | None:
+    """Compare congruences x = 3 (mod 7): equal moduli, the same name, residues that differ by a multiple."""
     if a.modulus is None or b.modulus is None:
         return False
     try:
-        m, n = rational(a.modulus, work), rational(b.modulus, work)
+        m, n = rational(a.modulus, context), rational(b.modulus, context)
         if abs(m) != abs(n) or m == 0:
             return False
-        gap: fmpq = (rational(a.terms[-1], work) - rational(b.terms[-1], work)) / m
-    except Undefined:
+        gap: fmpq = (rational(a.terms[-1], context) - rational(b.terms[-1], context)) / m
+    except UndefinedValueError:
         return False
-    except CannotTell:
+    except InconclusiveError:
         return canon(a) == canon(b)
     heads = {canon(r.terms[0]) for r in (a, b) if len(r.terms) > 1}
     return len(heads) <= 1 and gap.q == 1

@@ -1,27 +1,27 @@
-"""Comparing what answers state: inequalities and sets of reals, equations, assignments, chains."""
+"""Comparison of statements: inequalities and sets of reals, equations, assignments, chains."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from deepcompress_verify.compare import units
-from deepcompress_verify.compare.families import meets_congruence
+from deepcompress_verify.compare.context import NOT_APPLICABLE, ComparisonContext, InconclusiveError, NotApplicable
 from deepcompress_verify.compare.forms import canon, symbols
+from deepcompress_verify.compare.integer_families import satisfies_congruence
 from deepcompress_verify.compare.items import COLLECTIONS, in_order, same_items, tuples_equal
 from deepcompress_verify.compare.regions import Regions, is_region
 from deepcompress_verify.compare.relations import (
-    Said,
-    bind_like,
-    is_measured,
-    said,
+    EqualityChain,
+    difference_of_sides,
+    is_symbolic_term,
+    read_chain,
+    rename_arguments,
     same_congruence,
     same_equation,
     same_names,
-    sides,
     solved_by,
 )
 from deepcompress_verify.compare.scalars import within_rounding
-from deepcompress_verify.compare.work import PASS, CannotTell, Pass, Work
 from deepcompress_verify.tree import (
     Apply,
     Const,
@@ -41,70 +41,70 @@ from deepcompress_verify.tree import (
 
 _COORDINATES = frozenset("xyz")
 
-_TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "!=": "!="}
+_REVERSED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "!=": "!="}
 
 
-def compare_regions(gold: Node, answer: Node, work: Work) -> bool | Pass | None:
-    """Inequalities, intervals and unions, where at least one side is surely a region."""
+def compare_regions(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
+    """Compare inequalities, intervals and unions, if at least one side is certainly a region."""
     if not is_region(gold) and not is_region(answer):
-        return PASS
+        return NOT_APPLICABLE
     if isinstance(gold, Tuple) and isinstance(answer, Tuple):
-        return PASS
-    reader = Regions(work)
+        return NOT_APPLICABLE
+    reader = Regions(context)
     try:
-        ours = reader.normal(reader.read(gold))
+        left = reader.normal(reader.read(gold))
         variable, reader.variable = reader.variable, None
         unsolved, reader.unsolved = reader.unsolved, False
-        theirs = reader.normal(reader.read(answer))
+        right = reader.normal(reader.read(answer))
         named = variable is not None and reader.variable is not None
         if named and variable != reader.variable:
-            work.say("region", f"{variable} is not {reader.variable}")
+            context.record("region", f"{variable} is not {reader.variable}")
             return False
-        same = reader.same(ours, theirs)
+        same = reader.same(left, right)
         if same and reader.unsolved and not unsolved:
-            # x^2 < 4 for (-2, 2) may be the problem said again
-            work.open_reason = "an inequality that is not solved"
+            # x^2 < 4 for (-2, 2) may repeat the problem
+            context.open_reason = "an inequality that is not solved"
             return None
-        work.say("region", "the same set of reals" if same else "different sets of reals")
+        context.record("region", "the same set of reals" if same else "different sets of reals")
         return same
-    except CannotTell:
+    except InconclusiveError:
         pass
-    return _other_regions(gold, answer, work)
+    return _other_regions(gold, answer, context)
 
 
-def _other_regions(gold: Node, answer: Node, work: Work) -> bool | Pass | None:
-    """Regions with letters in them, or of the plane."""
+def _other_regions(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
+    """Compare regions with parameters, or of the plane."""
     gold, answer = _membership(gold), _membership(answer)
     if isinstance(gold, SetOp) and isinstance(answer, SetOp):
         if gold.op != answer.op or len(gold.args) != len(answer.args):
             return False
         if gold.op == "minus":
-            return in_order(gold.args, answer.args, work)
-        return same_items(list(gold.args), list(answer.args), work)
+            return in_order(gold.args, answer.args, context)
+        return same_items(list(gold.args), list(answer.args), context)
     if isinstance(gold, SetBuilder) and isinstance(answer, SetBuilder):
-        return in_order((gold.element, gold.condition), (answer.element, answer.condition), work)
+        return in_order((gold.element, gold.condition), (answer.element, answer.condition), context)
     if isinstance(gold, Rel) and isinstance(answer, Rel):
-        return _inequalities(gold, answer, work)
+        return _inequalities(gold, answer, context)
     if isinstance(gold, List) or isinstance(answer, List):
-        return PASS
-    ours, theirs = _symbolic_interval(gold), _symbolic_interval(answer)
-    if ours is not None and theirs is not None:
-        return tuples_equal(ours, theirs, work)
+        return NOT_APPLICABLE
+    left, right = _symbolic_interval(gold), _symbolic_interval(answer)
+    if left is not None and right is not None:
+        return tuples_equal(left, right, context)
     if type(gold) is type(answer):
-        return PASS
+        return NOT_APPLICABLE
     if any(isinstance(node, SetBuilder) for node in (gold, answer)) and all(
         isinstance(node, (SetBuilder, SetOp, Rel, Set, Tuple)) for node in (gold, answer)
     ):
-        work.open_reason = "a set given by a condition that is not understood"
+        context.open_reason = "a set given by a condition that is not understood"
         return None
     return False
 
 
 def _symbolic_interval(node: Node) -> Tuple | None:
-    """a < x < b and x < a as brackets, where the ends are no numbers."""
+    """Return a < x < b and x < a as intervals, for ends that are not numbers."""
     if isinstance(node, Tuple):
         return node
-    if not isinstance(node, Rel) or any(op not in _TURNED or op == "!=" for op in node.ops):
+    if not isinstance(node, Rel) or any(op not in _REVERSED or op == "!=" for op in node.ops):
         return None
     if len(node.terms) == 3 and isinstance(node.terms[1], (Sym, Apply)) and node.ops[0][0] == node.ops[1][0]:
         low, _, high = node.terms
@@ -124,136 +124,145 @@ def _membership(node: Node) -> Node:
     return node.terms[1] if isinstance(node, Rel) and node.ops == ("in",) else node
 
 
-def _inequalities(gold: Rel, answer: Rel, work: Work) -> bool | None:
-    """Chains term by term in either direction; two-term inequalities up to a positive factor."""
+def _inequalities(gold: Rel, answer: Rel, context: ComparisonContext) -> bool | None:
+    """Compare chains term by term in either direction; two-term inequalities up to a positive factor."""
     if len(gold.terms) != len(answer.terms):
         return False
     turned = Rel(
-        tuple(reversed(answer.terms)), tuple(_TURNED.get(op, op) for op in reversed(answer.ops)), answer.modulus
+        tuple(reversed(answer.terms)), tuple(_REVERSED.get(op, op) for op in reversed(answer.ops)), answer.modulus
     )
     for other in (answer, turned):
-        if gold.ops == other.ops and in_order(gold.terms, other.terms, work):
+        if gold.ops == other.ops and in_order(gold.terms, other.terms, context):
             return True
-    if len(gold.terms) == 2 and gold.ops[0] in _TURNED:
+    if len(gold.terms) == 2 and gold.ops[0] in _REVERSED:
         for other in (answer, turned):
             if gold.ops == other.ops:
-                return same_equation(sides(gold), sides(other), work, positive=gold.ops[0] != "!=")
+                return same_equation(
+                    difference_of_sides(gold), difference_of_sides(other), context, positive=gold.ops[0] != "!="
+                )
     return False
 
 
-def compare_relations(gold: Node, answer: Node, work: Work) -> bool | Pass | None:
+def compare_relations(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
+    """Compare equations, assignments, chains and congruences, also with a bare value."""
     if not isinstance(gold, Rel) and not isinstance(answer, Rel):
-        return PASS
+        return NOT_APPLICABLE
     if isinstance(gold, List) or isinstance(answer, List):
-        return PASS
-    ours = said(gold, work) if isinstance(gold, Rel) else None
-    theirs = said(answer, work) if isinstance(answer, Rel) else None
-    for reading, other in ((ours, answer), (theirs, gold)):
-        if reading is not None and isinstance(other, Sym) and _names_a_choice(other, reading):
-            work.say("relation", "a relation between choices is no choice")
+        return NOT_APPLICABLE
+    left = read_chain(gold, context) if isinstance(gold, Rel) else None
+    right = read_chain(answer, context) if isinstance(answer, Rel) else None
+    for reading, other in ((left, answer), (right, gold)):
+        if reading is not None and isinstance(other, Sym) and _is_choice_relation(other, reading):
+            context.record("relation", "a relation between choices is no choice")
             return False
-    for side in (ours, theirs):
+    for side in (left, right):
         if side is not None and side.contradicts:
-            work.say("relation", "a chain whose members differ says nothing")
+            context.record("relation", "a chain whose members differ says nothing")
             return False
-    found = _compare_said(gold, answer, ours, theirs, work)
-    if found and any(side is not None and side.open for side in (ours, theirs)):
-        work.open_reason = "a chain with a member that no exact tier can work out"
+    result = _compare_chains(gold, answer, left, right, context)
+    if result and any(side is not None and side.open for side in (left, right)):
+        context.open_reason = "a chain with a member that no exact tier can work out"
         return None
-    return found
+    return result
 
 
-def _compare_said(gold: Node, answer: Node, ours: Said | None, theirs: Said | None, work: Work) -> bool | None:
+def _compare_chains(
+    gold: Node, answer: Node, left: EqualityChain | None, right: EqualityChain | None, context: ComparisonContext
+) -> bool | None:
     if isinstance(gold, Rel) and isinstance(answer, Rel):
-        return _two_relations(gold, answer, ours, theirs, work)
+        return _two_relations(gold, answer, left, right, context)
     if isinstance(gold, Rel):
-        found = _relation_and_value(gold, ours, answer, work, lambda value: work.judge(value, answer), True)
+        result = _relation_and_value(gold, left, answer, context, lambda value: context.judge(value, answer), True)
     else:
         assert isinstance(answer, Rel)
-        found = _relation_and_value(answer, theirs, gold, work, lambda value: work.judge(gold, value), False)
-    if not found and ours is not None and ours.approximation is not None:
-        return _approximately(ours.approximation, answer, work) or found
-    return found
+        result = _relation_and_value(answer, right, gold, context, lambda value: context.judge(gold, value), False)
+    if not result and left is not None and left.approximation is not None:
+        return _approximately(left.approximation, answer, context) or result
+    return result
 
 
-def _names_a_choice(choice: Sym, reading: Said) -> bool:
-    """A = B where the other side is the choice B."""
+def _is_choice_relation(choice: Sym, reading: EqualityChain) -> bool:
+    """Return True for A = B if the other side is the choice B."""
     names = [choice, reading.value, *reading.names]
     return all(isinstance(n, Sym) and len(n.name) == 1 and "A" <= n.name <= "J" for n in names)
 
 
-def _approximately(approximation: Node, answer: Node, work: Work) -> bool:
-    """A gold that gives its own rounded value accepts what rounds to it."""
+def _approximately(approximation: Node, answer: Node, context: ComparisonContext) -> bool:
+    """Accept an answer that rounds to the approximation given in the gold."""
     number, negative = (approximation.arg, True) if isinstance(approximation, Neg) else (approximation, False)
     if not isinstance(number, Num) or isinstance(answer, (*COLLECTIONS, Text, Rel)):
         return False
     value, _ = units.split(answer)
-    rounded = within_rounding(number, Neg(value) if negative else value, work)
+    rounded = within_rounding(number, Neg(value) if negative else value, context)
     if rounded:
-        work.say("rounding", "it rounds to the approximation in the gold")
+        context.record("rounding", "it rounds to the approximation in the gold")
     return rounded
 
 
-def _two_relations(gold: Rel, answer: Rel, ours: Said | None, theirs: Said | None, work: Work) -> bool | None:
+def _two_relations(
+    gold: Rel, answer: Rel, left: EqualityChain | None, right: EqualityChain | None, context: ComparisonContext
+) -> bool | None:
     if gold.modulus is not None or answer.modulus is not None:
-        for relation, reading in ((gold, theirs), (answer, ours)):
-            met = _in_class(relation, None if reading is None else reading.value, work)
-            if met is not None:
-                return met
-        return same_congruence(gold, answer, work)
-    if ours is not None and theirs is not None:
-        if (ours.identity != theirs.identity) or (not ours.names and not theirs.names and ours.value is None):
-            work.say("relation", "one names a variable and the other does not")
+        for relation, reading in ((gold, right), (answer, left)):
+            matches = _compare_congruence_class(relation, None if reading is None else reading.value, context)
+            if matches is not None:
+                return matches
+        return same_congruence(gold, answer, context)
+    if left is not None and right is not None:
+        if (left.identity != right.identity) or (not left.names and not right.names and left.value is None):
+            context.record("relation", "one names a variable and the other does not")
             return False
-        if ours.value is None or theirs.value is None:
-            if ours.value is theirs.value:
-                return {canon(n) for n in ours.names} == {canon(n) for n in theirs.names}
-        elif same_names(ours.names, theirs.names) or not ours.names or not theirs.names:
-            value = bind_like(theirs.names, theirs.value, ours.names)
-            return work.judge(ours.value, value)
-        elif (gathered := _gathered(ours, theirs)) is not None:
-            return work.judge(*gathered)
-        elif any(isinstance(n, (Tuple, Text, Apply)) for n in (*ours.names, *theirs.names)) or _apart(ours, theirs):
-            work.say("relation", "they speak of different names")
+        if left.value is None or right.value is None:
+            if left.value is right.value:
+                return {canon(n) for n in left.names} == {canon(n) for n in right.names}
+        elif same_names(left.names, right.names) or not left.names or not right.names:
+            value = rename_arguments(right.names, right.value, left.names)
+            return context.judge(left.value, value)
+        elif (gathered := _as_tuples(left, right)) is not None:
+            return context.judge(*gathered)
+        elif any(isinstance(n, (Tuple, Text, Apply)) for n in (*left.names, *right.names)) or _are_independent(
+            left, right
+        ):
+            context.record("relation", "they speak of different names")
             return False
     if gold.ops == answer.ops == ("=",):
         if _is_expression(gold) and _is_expression(answer):
-            return same_equation(sides(gold), sides(answer), work)
-        return in_order(gold.terms, answer.terms, work)
-    return _inequalities(gold, answer, work)
+            return same_equation(difference_of_sides(gold), difference_of_sides(answer), context)
+        return in_order(gold.terms, answer.terms, context)
+    return _inequalities(gold, answer, context)
 
 
-def _in_class(relation: Rel, value: Node | None, work: Work) -> bool | None:
-    """x = 7k + 3 beside a congruence; None where that is not what the two are."""
+def _compare_congruence_class(relation: Rel, value: Node | None, context: ComparisonContext) -> bool | None:
+    """Compare x = 7k + 3 with a congruence; None if the two have other forms."""
     if relation.modulus is None or value is None or isinstance(value, (*COLLECTIONS, Rel, Text)):
         return None
-    met = meets_congruence(relation, value, work)
-    if met is not None:
-        work.say("relation", "the same class" if met else "different classes")
-    return met
+    matches = satisfies_congruence(relation, value, context)
+    if matches is not None:
+        context.record("relation", "the same class" if matches else "different classes")
+    return matches
 
 
-def _gathered(ours: Said, theirs: Said) -> tuple[Node, Node] | None:
-    """(a, b) = (1, 1) beside a = b = 1: both as tuples; None where the names are not the same in the same order."""
-    assert ours.value is not None and theirs.value is not None
-    found: list[Node] = []
+def _as_tuples(left: EqualityChain, right: EqualityChain) -> tuple[Node, Node] | None:
+    """Return (a, b) = (1, 1) and a = b = 1 as tuples; None unless both have the same names in the same order."""
+    assert left.value is not None and right.value is not None
+    result: list[Node] = []
     names: list[tuple[Node, ...]] = []
-    for side in (ours, theirs):
+    for side in (left, right):
         assert side.value is not None
         if len(side.names) == 1 and isinstance(side.names[0], Tuple):
             names.append(side.names[0].items)
-            found.append(side.value)
+            result.append(side.value)
         else:
             names.append(side.names)
-            found.append(Tuple((side.value,) * len(side.names)))
-    return (found[0], found[1]) if len(names[0]) > 1 and names[0] == names[1] else None
+            result.append(Tuple((side.value,) * len(side.names)))
+    return (result[0], result[1]) if len(names[0]) > 1 and names[0] == names[1] else None
 
 
-def _apart(ours: Said, theirs: Said) -> bool:
-    """Assignments to different variables, neither of which stands in the other's value."""
-    mine, other = ({n.name for n in side.names if isinstance(n, Sym)} for side in (ours, theirs))
-    assert ours.value is not None and theirs.value is not None
-    return mine.isdisjoint(symbols(theirs.value)) and other.isdisjoint(symbols(ours.value))
+def _are_independent(left: EqualityChain, right: EqualityChain) -> bool:
+    """Return True for assignments to different variables that do not occur in the other's value."""
+    gold_names, other = ({n.name for n in side.names if isinstance(n, Sym)} for side in (left, right))
+    assert left.value is not None and right.value is not None
+    return gold_names.isdisjoint(symbols(right.value)) and other.isdisjoint(symbols(left.value))
 
 
 def _is_expression(node: Rel) -> bool:
@@ -262,40 +271,40 @@ def _is_expression(node: Rel) -> bool:
 
 def _relation_and_value(
     relation: Rel,
-    reading: Said | None,
+    reading: EqualityChain | None,
     other: Node,
-    work: Work,
+    context: ComparisonContext,
     compare: Callable[[Node], bool | None],
     gold_side: bool,
 ) -> bool | None:
-    """A relation on one side only: its value speaks for it. x + y = 7 as a gold is a line, not 7."""
+    """Compare a relation with a value, through the value of the relation. A gold x + y = 7 is a line, not 7."""
     if relation.modulus is not None:
-        met = _in_class(relation, other, work)
-        if met is not None:
-            return met
+        matches = _compare_congruence_class(relation, other, context)
+        if matches is not None:
+            return matches
         return compare(relation.terms[-1]) if len(relation.terms) == 2 else compare(relation.terms[0])
     if relation.ops == ("in",):
         return compare(relation.terms[1])
     if reading is not None and reading.value is not None:
         several = len(reading.names) > 1 and not isinstance(reading.value, COLLECTIONS)
         if isinstance(other, Tuple) and several and len(other.items) == len(reading.names):
-            # x = y = z = 1 says (1, 1, 1)
+            # x = y = z = 1 is (1, 1, 1)
             return compare(Tuple((reading.value,) * len(reading.names)))
-        found = compare(reading.value)
-        if found is not False or not reading.names:
-            return found
+        result = compare(reading.value)
+        if result is not False or not reading.names:
+            return result
     if reading is None and relation.ops == ("=",) and _is_expression(relation) and symbols(other):
         if isinstance(other, (*COLLECTIONS, Text)):
             return False
-        work.say("relation", "an equation solved for its last variable")
-        return solved_by(relation, other, work)
+        context.record("relation", "an equation solved for its last variable")
+        return solved_by(relation, other, context)
     if (
         reading is None
         and relation.ops == ("=",)
-        and is_measured(relation.terms[0])
+        and is_symbolic_term(relation.terms[0])
         and not symbols(relation.terms[1])
     ) and (not symbols(relation.terms[0]) <= _COORDINATES or not gold_side):
         return compare(relation.terms[1])
     if reading is None or reading.value is None:
-        work.say("relation", "a relation and a value are different things")
+        context.record("relation", "a relation and a value are different things")
     return False

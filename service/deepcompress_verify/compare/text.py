@@ -1,4 +1,4 @@
-"""Comparing words."""
+"""Comparison of words."""
 
 # ruff: noqa: SIM905 (vocabularies read better as lines of words)
 from __future__ import annotations
@@ -8,7 +8,7 @@ from deepcompress_verify.tree import Const, List, Node, Sym, Text
 
 _DROPPED = frozenset("the a an of is are by that it its will be only".split())
 _OPENING = frozenset(("on", "in", "at"))
-"""Dropped where a phrase begins with them: on Tuesday."""
+"""Dropped at the beginning of a phrase: on Tuesday."""
 _NAMED = {
     "emptyset": "no solution",
     "R": "all real numbers",
@@ -20,7 +20,7 @@ _NAMED = {
 
 
 def words_of(node: Node) -> str | None:
-    """The words of a text, a name, or a list of texts joined; None for anything else."""
+    """Return the words of a text, of a name, or of a list of texts joined; None for anything else."""
     if isinstance(node, Text):
         return node.words
     if isinstance(node, Sym):
@@ -35,7 +35,7 @@ def words_of(node: Node) -> str | None:
 
 
 def equal_text(gold: Node, answer: Node) -> bool:
-    """The same words, but for case, articles and punctuation (the reader has dropped those) and spaces."""
+    """Return True for the same words except for case, articles, punctuation and spaces."""
     one, two = words_of(gold), words_of(answer)
     if one is None or two is None:
         return False
@@ -43,7 +43,7 @@ def equal_text(gold: Node, answer: Node) -> bool:
 
 
 def _key(words: str) -> str:
-    kept = [w for w in words.replace("-", " ").split() if w not in _DROPPED]
-    if len(kept) > 1 and kept[0] in _OPENING:
-        del kept[0]
-    return "".join(kept or words.split())
+    significant = [w for w in words.replace("-", " ").split() if w not in _DROPPED]
+    if len(significant) > 1 and significant[0] in _OPENING:
+        del significant[0]
+    return "".join(significant or words.split())

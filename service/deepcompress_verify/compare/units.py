@@ -1,7 +1,7 @@
-"""Units: taken off a value, and the rule for comparing two of them.
+"""Units: splitting a value from its unit, and comparing two units.
 
-Units must be equal (after conversion) or absent on one side. A percent sign may stand for /100, a degree sign for
-pi/180, where exactly one side has it. Words that are no known unit ("apples") count as a unit of their own.
+Units must be equal after conversion, or be absent on one side. A percent sign may mean /100, and a degree sign
+pi/180, if exactly one side has it. Words that are not known units ("apples") are units of their own.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _DERIVED: dict[str, tuple[fmpq, str]] = {
     "bar": (fmpq(10**5), "kg*m^-1/s^2"),
     "torr": (fmpq(101325, 760), "kg*m^-1/s^2"),
 }
-"""Exact by definition, in the units above."""
+"""Exact by definition, in terms of the units above."""
 _ANGLES = frozenset(("asin", "acos", "atan", "acot", "asec", "acsc"))
 _COMPOUND = {"mph": "mi/h", "kph": "km/h"}
 
@@ -65,7 +65,7 @@ Dimensions = tuple[tuple[str, int], ...]
 
 
 def split(node: Node) -> tuple[Node, str]:
-    """The value without its unit, and the unit ("" for none)."""
+    """Return (value, unit); the unit is "" if there is none."""
     if isinstance(node, Quantity):
         value, inner = split(node.value)
         return value, node.unit if not inner else f"{inner} {node.unit}"
@@ -87,7 +87,7 @@ def split(node: Node) -> tuple[Node, str]:
         distinct = {u for u in units if u}
         if len(distinct) == 1:
             unit = distinct.pop()
-            # 60° + 180k: a degree on one term speaks for all; 5 cm + x does not
+            # 60° + 180k: a degree on one term applies to all; a length in 5 cm + x does not
             if unit == "degree" or all(units):
                 return Add(tuple(values)), unit
         elif all(units):
@@ -96,7 +96,7 @@ def split(node: Node) -> tuple[Node, str]:
 
 
 def _sum_of_units(values: list[Node], units: list[str], node: Node) -> tuple[Node, str]:
-    """5 ft + 3 in, in the first unit."""
+    """Return 5 ft + 3 in, in the first unit."""
     measures = [measure(u) for u in units]
     if any(m is None or m[1] != measures[0][1] for m in measures):  # type: ignore[index]
         return node, ""
@@ -110,7 +110,7 @@ def _number(value: fmpq) -> Num:
 
 
 def measure(unit: str) -> tuple[fmpq, Dimensions] | None:
-    """Factor to the base unit and dimensions; None for words that are no known unit."""
+    """Return (factor to the base unit, dimensions), or None for an unknown unit."""
     if unit in _COMPOUND:
         unit = _COMPOUND[unit]
     factor = fmpq(1)
@@ -142,7 +142,7 @@ def measure(unit: str) -> tuple[fmpq, Dimensions] | None:
 
 
 def pairs(gold: Node, answer: Node) -> list[tuple[Node, Node]] | None:
-    """The comparisons of bare values of which any one suffices; None where the units exclude each other."""
+    """Return the pairs of bare values to compare, of which one suffices; None if the units are incompatible."""
     g, unit_g = split(gold)
     a, unit_a = split(answer)
     if not unit_g and not unit_a:
@@ -151,15 +151,15 @@ def pairs(gold: Node, answer: Node) -> list[tuple[Node, Node]] | None:
         return [(g, a)]
     if not unit_g or not unit_a:
         unit = unit_g or unit_a
-        found = [(g, a)]
+        result = [(g, a)]
         if unit == "percent":
-            found.append((Div(g, Num(100)), a) if unit_g else (g, Div(a, Num(100))))
+            result.append((Div(g, Num(100)), a) if unit_g else (g, Div(a, Num(100))))
         elif unit == "degree":
             turned = Mul((g if unit_g else a, Div(Const("pi"), Num(180))))
             bare = a if unit_g else g
             if has_constant(bare, "pi") or any(isinstance(n, Call) and n.name in _ANGLES for n in walk(bare)):
-                found.append((turned, bare) if unit_g else (bare, turned))
-        return found
+                result.append((turned, bare) if unit_g else (bare, turned))
+        return result
     if {unit_g, unit_a} == {"degree", "radian"}:
         scale = Div(Const("pi"), Num(180))
         return [(Mul((g, scale)), a) if unit_g == "degree" else (g, Mul((a, scale)))]
@@ -180,6 +180,6 @@ def _power(unit: str) -> str:
 
 
 def _share_a_word(first: str, second: str) -> bool:
-    """Two phrases that are no known units name the same thing if they share a word (singular or plural)."""
+    """Return True if two unknown units share a word, singular or plural."""
     one, two = ({w.lstrip("?").rstrip("s") for w in unit.split()} for unit in (first, second))
     return bool(one & two)

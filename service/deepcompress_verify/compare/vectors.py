@@ -1,35 +1,39 @@
-"""Vectors in other clothes: 2i - j + 3k beside (2, -1, 3), and I beside an identity matrix."""
+"""Other notations of vectors and matrices: 2i - j + 3k for (2, -1, 3), and I for an identity matrix."""
 
 from __future__ import annotations
 
+from deepcompress_verify.compare.context import ComparisonContext
 from deepcompress_verify.compare.forms import rewrite, substitute
 from deepcompress_verify.compare.scalars import equal
-from deepcompress_verify.compare.work import Work
 from deepcompress_verify.tree import Add, Call, Const, Div, Mul, Neg, Node, Num, Pow, Quantity, Sym
 
 _UNITS = ("@i", "j", "k")
 _SCALAR = frozenset((Num, Const, Sym, Add, Neg, Mul, Div, Pow, Call, Quantity))
 
 
-def components(node: Node, other: tuple[Node, ...], work: Work) -> tuple[Node, ...] | None:
-    """The components of a sum of multiples of the unit vectors i, j, k, where the other side is a vector of two or
-    three; None for anything else. i alone is the imaginary unit, so j or k must be there."""
-    facts = work.facts(node)
+def components(node: Node, other: tuple[Node, ...], context: ComparisonContext) -> tuple[Node, ...] | None:
+    """Return the components of a sum of multiples of the unit vectors i, j, k, or None.
+
+    The other side must be a vector of two or three components. i alone is the imaginary unit, so j or k must occur.
+    """
+    facts = context.facts(node)
     size = len(other)
     if size not in (2, 3) or facts.names.isdisjoint(("j", "k")) or not _SCALAR.issuperset(facts.kinds):
         return None
-    if (size == 2 and "k" in facts.names) or any(not work.facts(o).names.isdisjoint(("j", "k")) for o in other):
+    if (size == 2 and "k" in facts.names) or any(not context.facts(o).names.isdisjoint(("j", "k")) for o in other):
         return None
-    plain = rewrite(node, lambda here: Sym("@i") if here == Const("i") else None)
-    found: list[Node] = []
+    plain = rewrite(node, lambda part: Sym("@i") if part == Const("i") else None)
+    result: list[Node] = []
     for unit in _UNITS[:size]:
-        found.append(substitute(plain, {name: Num(int(name == unit)) for name in _UNITS}))
-    whole = Add(tuple(Mul((part, Sym(unit))) for part, unit in zip(found, _UNITS, strict=False)))
-    return tuple(found) if equal(plain, whole, work) is True else None
+        result.append(substitute(plain, {name: Num(int(name == unit)) for name in _UNITS}))
+    combination = Add(tuple(Mul((part, Sym(unit))) for part, unit in zip(result, _UNITS, strict=False)))
+    return tuple(result) if equal(plain, combination, context) is True else None
 
 
 def identity(node: Node, rows: list[tuple[Node, ...]]) -> list[tuple[Node, ...]] | None:
-    """The identity matrix of the other side's size, where the node is I or, for that size, I_3."""
+    """Return the rows of the identity matrix of the other side's size if the node is I or I_n of that size, else
+    None.
+    """
     size = len(rows)
     if not isinstance(node, Sym) or node.name not in ("I", f"I_{size}") or any(len(row) != size for row in rows):
         return None

@@ -1,10 +1,10 @@
-"""Reading: text -> tree. LaTeX, plain text and unicode, by an own tokenizer and parser; nothing is ever evaluated."""
+"""Parsing of answers: text -> tree. LaTeX, plain text and unicode; nothing is evaluated."""
 
 from __future__ import annotations
 
 from deepcompress_verify.reader.numerals import Commas, join_numerals
 from deepcompress_verify.reader.parser import Parser, phrase
-from deepcompress_verify.reader.tokens import Token, Unread, clean, tokenize
+from deepcompress_verify.reader.tokens import ReadError, Token, clean, tokenize
 from deepcompress_verify.tree import (
     MAX_CHARS,
     MAX_DEPTH,
@@ -31,9 +31,11 @@ _ARITHMETIC = (Add, Neg, Mul, Div, Pow, Call, Apply, PlusMinus, BigOp, Quantity)
 
 
 def read(text: str, commas: Commas = "group", plain_units: bool = False) -> Node | Unreadable:
-    """Read an answer; `plain_units` where the other side says that 12 m may be 12 meters.
+    """Parse an answer. With `plain_units`, a letter after a number may be a unit: 12 m.
 
-    Pure, total (never raises), linear in the text but for a bounded number of look-aheads."""
+    Pure and total: a text that cannot be parsed gives an `Unreadable`. Linear in the text, except for a bounded
+    number of look-aheads.
+    """
     if len(text) > MAX_CHARS:
         return Unreadable("too_long", f"{len(text)} characters, {MAX_CHARS} are read")
     tokens: list[Token] = []
@@ -46,7 +48,7 @@ def read(text: str, commas: Commas = "group", plain_units: bool = False) -> Node
         node = Parser(list(tokens), latex, plain_units).answer()
         _check_size(node)
         return node
-    except Unread as reason:
+    except ReadError as reason:
         if reason.slug in ("syntax", "words"):
             words = _words(tokens)
             if words is not None:
@@ -55,25 +57,29 @@ def read(text: str, commas: Commas = "group", plain_units: bool = False) -> Node
 
 
 def _check_size(node: Node) -> None:
-    """Chains of operators grow a tree without nesting brackets: measure what came out."""
+    """Check the size of the tree: chains of operators make a tree deep without nested brackets.
+
+    Raises:
+        ReadError: The tree is too deep or too large, or it contains words inside a formula.
+    """
     stack = [(node, 1)]
     count = 0
     while stack:
-        here, depth = stack.pop()
+        part, depth = stack.pop()
         count += 1
-        below = list(children(here))
-        if isinstance(here, _ARITHMETIC) and any(isinstance(child, Text) for child in below):
-            raise Unread("words", "words inside a formula")
+        below = list(children(part))
+        if isinstance(part, _ARITHMETIC) and any(isinstance(child, Text) for child in below):
+            raise ReadError("words", "words inside a formula")
         if depth > 2 * MAX_DEPTH:
-            raise Unread("too_deep", f"nested more than {2 * MAX_DEPTH} deep")
+            raise ReadError("too_deep", f"nested more than {2 * MAX_DEPTH} deep")
         if count > MAX_NODES:
-            raise Unread("too_long", f"over {MAX_NODES} parts")
+            raise ReadError("too_long", f"over {MAX_NODES} parts")
         stack.extend((child, depth + 1) for child in below)
 
 
 def _words(tokens: list[Token]) -> Text | None:
-    """What cannot be read as mathematics but holds words is text."""
+    """Return a text that is not mathematics but contains words, as Text."""
     if not any(len(t.value) >= 2 and t.kind in "tw" and t.value.isalpha() for t in tokens):
         return None
-    found = phrase([t.value.lower() for t in tokens if t.kind in "nwtc"])
-    return found if isinstance(found, Text) else Text("all real numbers")
+    result = phrase([t.value.lower() for t in tokens if t.kind in "nwtc"])
+    return result if isinstance(result, Text) else Text("all real numbers")

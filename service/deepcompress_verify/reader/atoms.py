@@ -1,4 +1,4 @@
-"""The tightest parts: numbers, letters, brackets, absolute values, functions and their arguments."""
+"""The innermost level: numbers, letters, brackets, absolute values, functions and their arguments."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 from deepcompress_verify.reader.commands import Commands
 from deepcompress_verify.reader.numerals import number
-from deepcompress_verify.reader.tokens import END, Token, Unread
+from deepcompress_verify.reader.tokens import END, ReadError, Token
 from deepcompress_verify.reader.words import (
     ARITY,
     COMMAND_FUNCTIONS,
@@ -39,36 +39,37 @@ from deepcompress_verify.tree import (
 
 _ONE = range(1, 2)
 _CLOSERS = frozenset((")", "]", "\\}", "}"))
-_STOPS = frozenset(("and", "or", "mod", "to", "U", "for", "if", "when", "where", "with", "such"))
+_PRODUCT_ENDS = frozenset(("and", "or", "mod", "to", "U", "for", "if", "when", "where", "with", "such"))
 """Runs of letters that may end a product."""
 _PROSE = frozenset(("is", "are", "has", "odd", "even", "not"))
-"""Short words that stand apart in plain text are no products of letters."""
+"""Short words that are not products of letters if they are separate words in plain text."""
 
 
 class Atoms(Commands):
-    """Everything that binds tighter than a power."""
+    """Parser level of the parts that bind tighter than a power."""
 
     def starts_atom(self) -> bool:
+        """Return True if an atom begins at the cursor."""
         token = self.peek()
         kind, value = token.kind, token.value
         if kind == "n":
             return True
         if kind == "w":
-            if value in ("AM", "PM", "am", "pm") and self.at and self.tokens[self.at - 1].kind == "n":
+            if value in ("AM", "PM", "am", "pm") and self.position and self.tokens[self.position - 1].kind == "n":
                 return False
-            if value in _STOPS and self._stops(token):
+            if value in _PRODUCT_ENDS and self._ends_product(token):
                 return False
-            return not (self.integrals and value[0] == "d" and len(value) <= 2)
+            return not (self.open_integrals and value[0] == "d" and len(value) <= 2)
         if kind == "t":
             return (len(value) == 1 and value.isascii()) or value in FUNCTION_WORDS or value in CONST_WORDS
         if kind == "o":
             if value == "|":
-                return self.bars == 0
-            if value == "[" and self.french:
+                return self.open_bars == 0
+            if value == "[" and self.open_french_intervals:
                 return False
             if value == "(" and (self.peek(1).value in ("mod", "bmod") or self.is_condition()):
                 return False
-            return value in ("(", "[", "\\{", "{", "$$") or (value == "||" and self.bars == 0)
+            return value in ("(", "[", "\\{", "{", "$$") or (value == "||" and self.open_bars == 0)
         if kind == "c":
             return value not in (
                 "\\", "end", "pm", "mp", "cup", "cap", "setminus", "backslash", "rfloor", "rceil", "choose", "over",
@@ -76,22 +77,22 @@ class Atoms(Commands):
             )  # fmt: skip
         return False
 
-    def _stops(self, token: Token) -> bool:
-        """Is this run of letters a word that ends a product: "or", "3 to 4", "2n for n > 1", (1,2) U (3,4)?"""
+    def _ends_product(self, token: Token) -> bool:
+        """Return True if these letters end a product: "or", "3 to 4", "2n for n > 1", (1,2) U (3,4)."""
         value = token.value
         if value == "to":
             return self.peek(1).kind == "n"
         if value == "U":
-            before = self.tokens[self.at - 1] if self.at else END
+            before = self.tokens[self.position - 1] if self.position else END
             return before.value in _CLOSERS and self.peek(1).value in ("(", "[", "\\{", "{")
         return value in ("and", "or", "mod") or token.space
 
     def is_condition(self) -> bool:
-        """A relation in brackets after a value is a condition: 1/x (x ≠ 0), k pi (k in Z)."""
-        if self.at == 0 or not self.peek().space:
+        """Return True for a relation in brackets after a value: 1/x (x ≠ 0), k pi (k in Z)."""
+        if self.position == 0 or not self.peek().space:
             return False
         level = 0
-        for token in self.tokens[self.at : self.at + 32]:
+        for token in self.tokens[self.position : self.position + 32]:
             if token.kind == "o" and token.value in ("(", "[", "{"):
                 level += 1
             elif token.kind == "o" and token.value in (")", "]", "}"):
@@ -103,6 +104,7 @@ class Atoms(Commands):
         return False
 
     def atom(self) -> Node:
+        """Parse an atom."""
         self.enter()
         try:
             return self._atom()
@@ -118,12 +120,12 @@ class Atoms(Commands):
             return number(value)
         if kind == "w":
             if token.space and value in _PROSE:
-                raise Unread("words", value)
+                raise ReadError("words", value)
             if value == "m" and self.is_cmd("angle"):
                 return self._atom()
             if value == "mod" and self.is_op("("):
                 return Call("mod", self._pair())
-            if value in ("C", "P") and (counted := self._counted(value)) is not None:
+            if value in ("C", "P") and (counted := self._binomial_call(value)) is not None:
                 return counted
             return self._letters(token)
         if kind == "t":
@@ -144,22 +146,22 @@ class Atoms(Commands):
             if value in ("|", "||"):
                 return self._bars(value)
             if value in ("^", "_"):
-                return self._chosen()
+                return self._prefixed_binomial()
             if value == "$$":
                 return Quantity(self.power(), "dollar")
-        self.at -= kind != "e"
+        self.position -= kind != "e"
         raise self.fail()
 
-    def _chosen(self) -> Node:
-        """{}^{5}C_{2} and {}_5P_2, after the mark."""
+    def _prefixed_binomial(self) -> Node:
+        """Parse {}^{5}C_{2} and {}_5P_2, after the mark."""
         top = self.argument()
         letter = self.next().value
         if letter not in ("C", "P") or not self.take_op("_"):
             raise self.fail("an index without a letter")
         return Call("binom" if letter == "C" else "perm", (top, self.argument()))
 
-    def _counted(self, letter: str) -> Node | None:
-        """C(5,2) and P(5,2), after the letter: choices of 2 among 5, with and without order."""
+    def _binomial_call(self, letter: str) -> Node | None:
+        """Parse C(5,2) and P(5,2), after the letter: choices of 2 from 5, without and with order."""
         marks = [self.peek(k) for k in range(5)]
         n, k = marks[1], marks[3]
         if [t.value for t in marks[::2]] != ["(", ",", ")"] or n.kind != "n" or k.kind != "n":
@@ -168,7 +170,7 @@ class Atoms(Commands):
             return None
         if int(k.value) > int(n.value) or self.peek(5).value == "=":
             return None
-        self.at += 5
+        self.position += 5
         return Call("binom" if letter == "C" else "perm", (Num(int(n.value)), Num(int(k.value))))
 
     def _pair(self) -> tuple[Node, Node]:
@@ -193,7 +195,7 @@ class Atoms(Commands):
             if run.isupper() and len(run) <= 6:
                 return Sym(run)
             if is_word(run):
-                raise Unread("words", run)
+                raise ReadError("words", run)
             self._push_back(token, run[1:])
         return self.symbol(run[0])
 
@@ -205,125 +207,144 @@ class Atoms(Commands):
             return Const(CONST_WORDS[value])
         if len(value) == 1 and value.isascii():
             return self.symbol(value)
-        raise Unread("words", value)
+        raise ReadError("words", value)
 
     def items(self, closers: tuple[str, ...]) -> tuple[list[Node], str]:
-        """Statements up to a closing operator; gives them and the closer. `joiner` says what joined them."""
-        found: list[Node] = []
+        """Parse statements up to a closing operator, and return them with that operator.
+
+        Sets `joiner` to the word that joined them.
+
+        Raises:
+            ReadError: The statements are not separated or not closed.
+        """
+        result: list[Node] = []
         word = ""
-        bars, self.bars = self.bars, 0
+        bars, self.open_bars = self.open_bars, 0
         while True:
-            found.append(self.statement())
+            result.append(self.statement())
             token = self.peek()
             if token.kind == "o" and token.value in closers:
-                self.at += 1
-                self.bars = bars
+                self.position += 1
+                self.open_bars = bars
                 self.joiner = word
-                return found, token.value
+                return result, token.value
             joined = self.separator()
             if joined is None:
                 raise self.fail()
             word = joined if joined != "," else word
 
     def bracketed(self, opener: str) -> Node:
+        """Parse a bracketed expression after its opening bracket: one item is a group, several are a tuple.
+
+        Raises:
+            ReadError: The brackets are empty, or do not match.
+        """
         close_at = ")" if opener == "(" else "]"
         if self.is_op(close_at):
             raise self.fail("empty brackets")
-        found, closer = self.items((")", "]"))
-        if len(found) == 1:
+        result, closer = self.items((")", "]"))
+        if len(result) == 1:
             if closer != close_at:
                 raise self.fail("unmatched bracket")
-            return found[0]
+            return result[0]
             # (a) groups; [a, b] of one item is a group too, but keep a bracketed list of one apart from a value
         left: Bracket = "(" if opener == "(" else "["
         right: Bracket = ")" if closer == ")" else "]"
-        return Tuple(tuple(found), left, right)
+        return Tuple(tuple(result), left, right)
 
     def _french_interval(self) -> Node:
-        self.french += 1
-        found: list[Node] = [self.statement()]
+        self.open_french_intervals += 1
+        result: list[Node] = [self.statement()]
         if self.separator() is None:
             raise self.fail()
-        found.append(self.statement())
-        self.french -= 1
+        result.append(self.statement())
+        self.open_french_intervals -= 1
         token = self.next()
         if token.value not in ("[", "]"):
             raise self.fail()
-        return Tuple(tuple(found), "(", ")" if token.value == "[" else "]")
+        return Tuple(tuple(result), "(", ")" if token.value == "[" else "]")
 
     def _braced_set(self, closer: str) -> Node:
         if self.is_op(closer):
-            self.at += 1
+            self.position += 1
             return Const("emptyset")
         if self.is_cmd("begin"):
-            # \\left\\{ \\begin{array} ... \\end{array} \\right. is how cases were written by hand
-            self.at += 1
+            # \\left\\{ \\begin{array} ... \\end{array} \\right. is a manual notation of cases
+            self.position += 1
             system = self.environment(as_cases=True)
             if not self.take_op(closer):
                 self.take_op(".")
             return system
-        bars, self.bars = self.bars, 1  # a bar inside separates the condition
-        found: list[Node] = []
+        bars, self.open_bars = self.open_bars, 1  # a bar inside separates the condition
+        result: list[Node] = []
         while True:
-            found.append(self.statement())
+            result.append(self.statement())
             token = self.next()
             if token.kind == "o" and token.value == closer:
-                self.bars = bars
-                return Set(tuple(found))
+                self.open_bars = bars
+                return Set(tuple(result))
             if (token.kind == "o" and token.value in ("|", ":")) or (token.value == "such"):
                 if token.value == "such" and self.peek().value == "that":
-                    self.at += 1
-                self.bars = 0
+                    self.position += 1
+                self.open_bars = 0
                 conditions, _ = self.items((closer,))
-                self.bars = bars
-                element = found[0] if len(found) == 1 else Tuple(tuple(found))
+                self.open_bars = bars
+                element = result[0] if len(result) == 1 else Tuple(tuple(result))
                 word: Literal["and", "or"] = "or" if self.joiner == "or" else "and"
                 return SetBuilder(element, conditions[0] if len(conditions) == 1 else List(tuple(conditions), word))
-            self.at -= token.kind != "e"
+            self.position -= token.kind != "e"
             if self.separator() is None:
                 raise self.fail()
 
     def _group(self) -> Node:
-        """Plain braces: a TeX group, or a set where it holds several items."""
-        bars, self.bars = self.bars, 0
+        """Parse plain braces: a TeX group, or a set if there are several items."""
+        bars, self.open_bars = self.open_bars, 0
         first = self.statement()
         if self.take_op("}"):
-            self.bars = bars
+            self.open_bars = bars
             return first
         if self.separator() is None:
             raise self.fail()
         rest, _ = self.items(("}",))
-        self.bars = bars
-        whole = self.gathered([first, *rest], "")
-        return Set(whole.items) if isinstance(whole, List) else whole
+        self.open_bars = bars
+        combined = self.gathered([first, *rest], "")
+        return Set(combined.items) if isinstance(combined, List) else combined
 
     def _bars(self, value: str) -> Node:
-        self.bars += 1
+        self.open_bars += 1
         inner = self.sum() if value == "|" else self.relation()
         if not self.take_op(value):
             raise self.fail("unclosed bar")
-        self.bars -= 1
+        self.open_bars -= 1
         return Call("det" if isinstance(inner, Matrix) else "abs", (inner,))
 
     def argument(self) -> Node:
-        """The argument of a TeX command: a group, or one token (one digit of a number)."""
+        """Parse the argument of a TeX command: a group, or one token (one digit of a number).
+
+        Raises:
+            ReadError: There is no argument.
+        """
         token = self.peek()
         if token.kind == "n" and len(token.value) > 1 and token.value.isdigit():
-            self.tokens[self.at] = Token("n", token.value[1:], False)
+            self.tokens[self.position] = Token("n", token.value[1:], False)
             return Num(int(token.value[0]))
         if token.kind == "w" and len(token.value) > 1:
-            self.at += 1
+            self.position += 1
             self._push_back(token, token.value[1:])
             return self.symbol(token.value[0])
         if token.kind in "nwc" or (token.kind == "o" and token.value in ("{", "(", "|")) or token.kind == "t":
             return self.atom()
         if token.kind == "o" and token.value == "-":
-            self.at += 1
+            self.position += 1
             return Neg(self.atom())
         raise self.fail("an argument is missing")
 
     def function(self, spelling: str) -> Node:
-        """A known function: its base or power, then its argument."""
+        """Parse a known function: its base or exponent, then its arguments.
+
+        Raises:
+            ReadError: The number of arguments is wrong, or the function has no base.
+        """
         name = FUNCTION_WORDS[spelling]
         if name == "sqrt":
             return self._root()
@@ -340,10 +361,10 @@ class Atoms(Commands):
         exponent: Node | None = None
         for _ in range(2):
             if self.is_op("_") and base is None:
-                self.at += 1
-                base = self._whole_base() or self.argument()
+                self.position += 1
+                base = self._unbraced_base() or self.argument()
             elif self.is_op("^") and exponent is None:
-                self.at += 1
+                self.position += 1
                 exponent = self.argument()
         if exponent is not None and exponent in (Neg(Num(1)), Num(-1)) and name in INVERSE:
             name, exponent = INVERSE[name], None
@@ -358,11 +379,11 @@ class Atoms(Commands):
         node: Node = Call(name, args)
         return node if exponent is None else Pow(node, exponent)
 
-    def _whole_base(self) -> Node | None:
-        """\\log_10(5): a base of two digits without braces, where what follows cannot be its argument."""
+    def _unbraced_base(self) -> Node | None:
+        """Parse a base of several digits without braces, if the following token is its argument: \\log_10(5)."""
         token, after = self.peek(), self.peek(1)
         if token.kind == "n" and len(token.value) > 1 and (after.space or after.value in ("(", "{", "|")):
-            self.at += 1
+            self.position += 1
             return number(token.value)
         return None
 
@@ -377,7 +398,7 @@ class Atoms(Commands):
         return (self._bare_argument(),)
 
     def _bare_argument(self) -> Node:
-        """What \\sin takes without brackets: a product up to the next operator, bracket or function."""
+        """Parse the argument of \\sin without brackets: a product up to the next operator, bracket or function."""
         negative = self.take_op("-")
         factors: list[Node] = []
         while self.starts_atom():
@@ -404,7 +425,7 @@ class Atoms(Commands):
             self.expect_op("]")
         token = self.peek()
         if token.kind == "n":
-            # \\sqrt12 is meant as the root of 12, though TeX would draw it over the 1 only
-            self.at += 1
+            # \\sqrt12 means the root of 12, although TeX draws it over the 1 only
+            self.position += 1
             return Call("root", (number(token.value), index))
         return Call("root", (self.argument(), index))

@@ -28,7 +28,7 @@ _MATRICES = frozenset(
 )
 _ALIGNED = frozenset("aligned align split gathered gather eqnarray equation alignat".split())
 DERIVATIVE = "d/d"
-"""How the name of a derivative sign begins."""
+"""Prefix of the name of a derivative sign."""
 _CASES = frozenset(("cases", "dcases", "rcases"))
 _ACCENTS = frozenset(
     "overline bar vec hat widehat tilde overrightarrow overleftrightarrow overarc widetilde dot".split()
@@ -37,7 +37,7 @@ _DECORATED = frozenset("angle triangle measuredangle odot square bigtriangleup".
 
 
 class Commands(Names):
-    """What follows a backslash."""
+    """Parser level of LaTeX commands."""
 
     def _command(self, name: str) -> Node:
         if name == "frac":
@@ -53,13 +53,13 @@ class Commands(Names):
             top = self.argument()
             return Call("binom", (top, self.argument()))
         if name in ("lfloor", "lceil"):
-            bars, self.bars = self.bars, 0
+            bars, self.open_bars = self.open_bars, 0
             inner = self.sum()
             closer = "rfloor" if name == "lfloor" else "rceil"
             if not self.is_cmd(closer):
                 raise self.fail(f"\\{closer} expected")
-            self.at += 1
-            self.bars = bars
+            self.position += 1
+            self.open_bars = bars
             return Call("floor" if name == "lfloor" else "ceil", (inner,))
         if name in ("sum", "prod", "int", "lim", "iint", "oint"):
             return self._big(name)
@@ -109,16 +109,16 @@ class Commands(Names):
         return Sym(f"bb {letter}{suffix}")
 
     def _power_of_set(self) -> bool:
-        """R^n is a power; R^+ and Z_{>0} are names."""
+        """Parse R^n as a power, and R^+ and Z_{>0} as names."""
         return self.is_op("^") and (self.peek(1).kind in "nw" or (self.is_op("{", 1) and self.peek(2).kind in "nw"))
 
     def _accent(self, name: str) -> Node:
         if self.is_op("{"):
-            start = self.at
+            start = self.position
             end = self.closing("{")
             inside = self.tokens[start + 1 : end] if end > 0 else []
             if inside and all(t.kind in "wt" for t in inside):
-                self.at = end + 1
+                self.position = end + 1
                 label = "".join(t.value for t in inside)
                 return self.symbol(label if name != "overline" or label.isupper() else f"{name} {label}")
         inner = self.argument()
@@ -134,13 +134,13 @@ class Commands(Names):
             elif self.take_op("^"):
                 high = self.argument()
         if name in ("sum", "prod", "lim"):
-            self.bound.append(var)
+            self.bound_names.append(var)
             body = self.term()
-            self.bound.pop()
+            self.bound_names.pop()
             return BigOp("sum" if name == "sum" else "prod" if name == "prod" else "lim", body, var, low, high)
-        self.integrals += 1
+        self.open_integrals += 1
         body = self.sum()
-        self.integrals -= 1
+        self.open_integrals -= 1
         token = self.next()
         if token.kind not in "wt" or token.value[0] != "d":
             raise self.fail("an integral without its differential")
@@ -162,7 +162,7 @@ class Commands(Names):
         raise self.fail("a bound that is not k = ...")
 
     def environment(self, as_cases: bool = False) -> Node:
-        """After \\begin: a matrix, cases, or aligned statements."""
+        """Parse a matrix, cases, or aligned statements after \\begin."""
         name = self._environment_name()
         if name == "array" and self.is_op("{"):
             self._raw_group()
@@ -171,27 +171,27 @@ class Commands(Names):
             self._drop_alignment()
         in_cases, self.in_cases = self.in_cases, starred in _CASES
         rows: list[tuple[Node, ...]] = []
-        bars, self.bars = self.bars, 0
+        bars, self.open_bars = self.open_bars, 0
         while True:
             row: list[Node] = []
             while self.is_cmd("hline"):
-                self.at += 1
+                self.position += 1
             if self._take_end(name):
                 break
             while True:
                 row.append(Text("") if self._at_cell_end() else self._cell(starred))
                 if self.is_op("&"):
-                    self.at += 1
+                    self.position += 1
                     continue
                 break
             rows.append(tuple(row))
             if self.is_cmd("\\"):
-                self.at += 1
+                self.position += 1
                 continue
             if self._take_end(name):
                 break
             raise self.fail()
-        self.bars = bars
+        self.open_bars = bars
         self.in_cases = in_cases
         if starred in _MATRICES:
             if not rows or any(len(row) != len(rows[0]) for row in rows) or Text("") in rows[0]:
@@ -205,12 +205,12 @@ class Commands(Names):
         raise self.fail(f"environment {name}")
 
     def _drop_alignment(self) -> None:
-        """Take out the & of an aligned environment, up to its end."""
-        end = self.at
+        """Remove the & of an aligned environment, up to its end."""
+        end = self.position
         while self.tokens[end].kind != "e" and self.tokens[end].value != "end":
             end += 1
-        kept = [t for t in self.tokens[self.at : end] if not (t.kind == "o" and t.value == "&")]
-        self.tokens[self.at : end] = kept
+        remaining = [t for t in self.tokens[self.position : end] if not (t.kind == "o" and t.value == "&")]
+        self.tokens[self.position : end] = remaining
 
     def _cell(self, environment: str) -> Node:
         node = self.statement()
@@ -242,20 +242,20 @@ class Commands(Names):
             if token.kind == "e":
                 raise self.fail()
             name += token.value
-        self.at += 1
+        self.position += 1
         return name
 
     def _take_end(self, name: str) -> bool:
         if not self.is_cmd("end"):
             return False
-        self.at += 1
+        self.position += 1
         if self._environment_name() != name:
             raise self.fail("environments do not nest")
         return True
 
 
 def _derivative(top: Node, bottom: Node) -> Sym | None:
-    """d/dx and d^2/dx^2 are no fractions."""
+    """Return d/dx or d^2/dx^2 as a derivative sign; None for a fraction."""
     order = ""
     if isinstance(top, Pow) and isinstance(top.exponent, Num):
         order = str(top.exponent.p)

@@ -28,31 +28,37 @@ _TRANSPOSED = frozenset(("T", "\\top", "\\intercal"))
 
 
 class Expressions(Quantities):
-    """From postfix signs to sums."""
+    """Parser levels from postfix signs to sums."""
 
     def power(self) -> Node:
+        """Parse an atom with its postfix signs and exponents."""
         return self.postfix(self.atom())
 
     def postfix(self, node: Node) -> Node:
+        """Parse exponents, factorials, percent, degree and currency signs, and bases after `node`.
+
+        Raises:
+            ReadError: A subscript follows an expression.
+        """
         while True:
             token = self.peek()
             if token.kind == "o":
                 if token.value == "^":
-                    self.at += 1
+                    self.position += 1
                     node = self._raise(node)
                     continue
                 if token.value == "!":
-                    self.at += 1
+                    self.position += 1
                     double = self.is_op("!") and not self.peek().space
-                    self.at += double
+                    self.position += double
                     node = Call("factorial2" if double else "factorial", (node,))
                     continue
                 if token.value == "%":
-                    self.at += 1
+                    self.position += 1
                     node = Quantity(node, "percent")
                     continue
                 if token.value == "$$" and not self.starts_after_money():
-                    self.at += 1
+                    self.position += 1
                     node = Quantity(node, "dollar")
                     continue
                 if token.value == "_" and isinstance(node, Num) and node.q == 1:
@@ -61,31 +67,32 @@ class Expressions(Quantities):
                 if token.value == "_" and isinstance(node, (Call, Sym, Apply)):
                     raise self.fail("a subscript on an expression")
             elif token.kind == "c" and token.value in ("degree", "degrees", "circ", "textdegree"):
-                self.at += 1
+                self.position += 1
                 if self.peek().value in ("C", "F") and self.peek(1).kind != "w" and not self.is_op("_", 1):
-                    self.at += 1  # degrees of temperature
+                    self.position += 1  # degrees of temperature
                 node = Quantity(node, "degree")
                 continue
             return node
 
     def starts_after_money(self) -> bool:
+        """Return True if a number follows the currency sign."""
         return self.peek(1).kind == "n"
 
     def _raise(self, base: Node) -> Node:
-        """After "^": a degree sign, an ordinal, or an exponent (right associative)."""
+        """Parse after "^": a degree sign, an ordinal, or an exponent (right associative)."""
         braced = self.is_op("{")
         token = self.peek(1 if braced else 0)
         if token.kind == "c" and token.value in ("circ", "degree") and (not braced or self.is_op("}", 2)):
-            self.at += 3 if braced else 1
+            self.position += 3 if braced else 1
             if self.peek().value in ("C", "F") and (self.peek().kind == "t" or self.peek(1).kind == "e"):
-                self.at += 1  # degrees of temperature
+                self.position += 1  # degrees of temperature
             return Quantity(base, "degree")
         if token.kind in "tw" and token.value in ("th", "st", "nd", "rd") and isinstance(base, Num):
-            self.at += 3 if braced else 1
+            self.position += 3 if braced else 1
             return Quantity(base, "ordinal")
         lone = self.is_op("}", 2) if braced else self.peek(1).kind == "e"
         if lone and token.kind == "o" and token.value in ("*", "+", "-"):
-            self.at += 3 if braced else 1
+            self.position += 3 if braced else 1
             return Sym(f"{base.name}^{token.value}") if isinstance(base, Sym) else base
         self.enter()
         try:
@@ -102,13 +109,13 @@ class Expressions(Quantities):
     def _exponent(self) -> Node:
         sign = self.peek()
         if sign.kind == "o" and sign.value in ("-", "+"):
-            self.at += 1
+            self.position += 1
             inner = self._exponent()
             return Neg(inner) if sign.value == "-" else inner
         token = self.peek()
         if token.kind == "w" and len(token.value) > 1 and token.value not in CONST_WORDS:
             if token.value not in FUNCTION_WORDS:
-                self.at += 1
+                self.position += 1
                 self._push_back(token, token.value[1:])
                 node = self.symbol(token.value[0])
             else:
@@ -116,7 +123,7 @@ class Expressions(Quantities):
         else:
             node = self.atom()
         if self.is_op("!"):
-            self.at += 1
+            self.position += 1
             node = Call("factorial", (node,))
         if self.take_op("^"):
             self.enter()
@@ -127,11 +134,11 @@ class Expressions(Quantities):
         return node
 
     def _based(self, node: Num) -> Node:
-        """204_5, 1011_{2}, 12_{\\text{ten}}."""
-        digits = self.tokens[self.at - 1].value
-        if self.tokens[self.at - 1].kind != "n":
+        """Parse a base after a numeral: 204_5, 1011_{2}, 12_{\\text{ten}}."""
+        digits = self.tokens[self.position - 1].value
+        if self.tokens[self.position - 1].kind != "n":
             digits = str(node.p)
-        self.at += 1
+        self.position += 1
         if self.is_op("{"):
             raw = "".join(self._raw_group())
         else:
@@ -142,6 +149,7 @@ class Expressions(Quantities):
         return Based(digits, base)
 
     def term(self) -> Node:
+        """Parse a product or quotient."""
         factors: list[Node] = [self._signed_power()]
         while True:
             token = self.peek()
@@ -150,22 +158,22 @@ class Expressions(Quantities):
                 break
             if kind == "o":
                 if value == "*":
-                    self.at += 1
+                    self.position += 1
                     factors.append(self._signed_power())
                     continue
                 if value == "/" and (token.space or self.peek(1).kind != "e"):
-                    self.at += 1
+                    self.position += 1
                     factors = [Div(_product(factors), self._signed_power())]
                     continue
                 if value == "{" and (unit := self._braced_unit(_product(factors))) is not None:
                     factors = [unit]
                     continue
             elif value in ("bmod", "mod"):
-                self.at += 1
+                self.position += 1
                 factors = [Call("mod", (_product(factors), self._signed_power()))]
                 continue
             elif kind in "tw":
-                if value in ("C", "P") and self._among(factors):
+                if value in ("C", "P") and self._infix_binomial(factors):
                     continue
                 if (unit := self._take_unit(_product(factors), token)) is not None:
                     factors = [unit]
@@ -185,7 +193,7 @@ class Expressions(Quantities):
     def _signed_power(self) -> Node:
         token = self.peek()
         if token.kind == "o" and token.value in ("-", "+"):
-            self.at += 1
+            self.position += 1
             self.enter()
             try:
                 inner = self._signed_power()
@@ -194,19 +202,19 @@ class Expressions(Quantities):
             return Neg(inner) if token.value == "-" else inner
         return self.power()
 
-    def _among(self, factors: list[Node]) -> bool:
-        """5C2 and 5P2 in plain text: choices of 2 among 5."""
+    def _infix_binomial(self, factors: list[Node]) -> bool:
+        """Parse 5C2 and 5P2 in plain text: choices of 2 from 5."""
         n, letter, k = self.peek(-1), self.peek(), self.peek(1)
         if n.kind != "n" or k.kind != "n" or letter.space or k.space or not isinstance(factors[-1], Num):
             return False
         if not (n.value.isdigit() and k.value.isdigit()) or len(n.value) > 6 or int(k.value[:7]) > int(n.value):
             return False
-        self.at += 2
+        self.position += 2
         factors[-1] = Call("binom" if letter.value == "C" else "perm", (factors[-1], Num(int(k.value))))
         return True
 
     def _juxtaposed_number(self, factors: list[Node]) -> bool:
-        """A numeral after a factor without a sign: 3 1/2 is mixed, 2 3 is nothing, x 3 is a product."""
+        """Parse a numeral after a factor without a sign: 3 1/2 is mixed, 2 3 is an error, x 3 is a product."""
         last = factors[-1]
         if isinstance(last, Quantity) and len(factors) == 1 and self._compound(factors, last):
             return True
@@ -217,7 +225,7 @@ class Expressions(Quantities):
         if last.q == 1 and self.is_op("/", 1) and self.peek(2).kind == "n":
             top, bottom = self.peek().value, self.peek(2).value
             if top.isdigit() and bottom.isdigit() and int(bottom) > int(top):
-                self.at += 3
+                self.position += 3
                 factors[-1] = Add((last, Div(Num(int(top)), Num(int(bottom)))))
                 if self.is_op("%"):
                     factors[-1] = self.postfix(factors[-1])
@@ -225,7 +233,7 @@ class Expressions(Quantities):
         raise self.fail("two numbers side by side")
 
     def _mixed(self, factors: list[Node]) -> bool:
-        """2\\frac{1}{3} is 7/3."""
+        """Parse a mixed number: 2\\frac{1}{3} is 7/3."""
         last = factors[0]
         if len(factors) != 1 or not isinstance(last, Num) or last.decimals is not None or last.q != 1:
             return False
@@ -239,20 +247,21 @@ class Expressions(Quantities):
         return True
 
     def sum(self) -> Node:
+        """Parse a sum, with plus-minus signs."""
         terms: list[Node] = []
         node: Node | None = None
         while True:
             token = self.peek()
             sign = token.value
             if (token.kind == "c" and sign in ("pm", "mp")) or (sign == "+" and self._plus_minus()):
-                self.at += 1 if token.kind == "c" else 3 if self.peek(1).value == "/" else 2
+                self.position += 1 if token.kind == "c" else 3 if self.peek(1).value == "/" else 2
                 left = self._total(terms)
                 self.enter()
                 node = PlusMinus(left, self.term(), sign == "mp")
                 self.leave()
                 terms = [node]
             elif token.kind == "o" and sign in ("+", "-"):
-                self.at += 1
+                self.position += 1
                 self.enter()
                 inner = self.term()
                 self.leave()
@@ -269,7 +278,7 @@ class Expressions(Quantities):
                 return self._total(terms) or terms[0]
 
     def _plus_minus(self) -> bool:
-        """+- and +/- in plain text."""
+        """Return True for +- and +/- in plain text."""
         if self.is_op("-", 1) and not self.peek(1).space:
             return True
         return self.is_op("/", 1) and self.is_op("-", 2)
@@ -283,7 +292,7 @@ class Expressions(Quantities):
 
 
 def _is_proper(node: Node) -> bool:
-    """A fraction of positive integers below one."""
+    """Return True for a fraction of positive integers below one."""
     if not isinstance(node, Div) or not isinstance(node.top, Num) or not isinstance(node.bottom, Num):
         return False
     return node.top.q == node.bottom.q == 1 and 0 < node.top.p < node.bottom.p

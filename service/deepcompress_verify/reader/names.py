@@ -1,4 +1,4 @@
-"""Names: variables with their subscripts and primes, functions applied, numerals with letters."""
+"""Names: variables with subscripts and primes, applied functions, numerals with letters."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ _ALWAYS_FUNCTIONS = frozenset("fgFG")
 
 
 class Names(Grammar):
-    """Everything that begins with a name."""
+    """Parser level of names."""
 
     def symbol(self, name: str) -> Node:
-        """A name with its subscripts and primes; e and i are constants when bare."""
+        """Parse the subscripts and primes of a name. Without them, e and i are constants."""
         bare = name
         while True:
             if self.is_op("_"):
-                self.at += 1
+                self.position += 1
                 name += "_" + self._subscript()
             elif self.is_op("'"):
-                self.at += 1
+                self.position += 1
                 name += "'"
             elif self.is_op("^") and self._is_prime(1):
-                self.at += 4 if self.is_op("{", 1) else 2
+                self.position += 4 if self.is_op("{", 1) else 2
                 name += "'"
             else:
                 break
-        if name == bare and name not in self.bound:
+        if name == bare and name not in self.bound_names:
             if name == "e":
                 return Const("e")
             if name == "i":
@@ -40,15 +40,15 @@ class Names(Grammar):
         return Sym(name)
 
     def _inverse_mark(self) -> bool:
-        """f^{-1}( names the inverse function."""
+        """Advance over the mark of an inverse function: f^{-1}(."""
         marks = [self.peek(k).value for k in range(6)]
         if marks == ["^", "{", "-", "1", "}", "("]:
-            self.at += 5
+            self.position += 5
             return True
         return False
 
     def _based_on_letters(self, token: Token) -> Node | None:
-        """2A_{16} and E9EE_{16}: digits and letters run together before a base above ten."""
+        """Parse digits and letters before a base above ten: 2A_{16} and E9EE_{16}."""
         ahead = 0
         digits = token.value
         while self.peek(ahead).kind in "nwt" and not self.peek(ahead).space and ahead < 8:
@@ -61,18 +61,18 @@ class Names(Grammar):
         return self._in_base(digits, ahead)
 
     def _in_base(self, digits: str, ahead: int) -> Node | None:
-        """The numeral of these digits, where a base of two digits stands `ahead`; takes it."""
+        """Return the numeral of these digits if a base of two digits is `ahead`, and advance over it."""
         raw = self.peek(ahead + 2).value if self.is_op("{", ahead + 1) else self.peek(ahead + 1).value
         if not (raw.isascii() and raw.isdigit() and len(raw) == 2 and 11 <= int(raw) <= 36):
             return None
         mixed = any(c.isdigit() for c in digits) or digits.isupper() or len(digits) > 2
         if not mixed or any(c.upper() >= chr(55 + int(raw)) for c in digits if c.isalpha()):
             return None
-        self.at += ahead + (4 if self.is_op("{", ahead + 1) else 2)
+        self.position += ahead + (4 if self.is_op("{", ahead + 1) else 2)
         return Based(digits.upper(), int(raw))
 
     def _based_in_brackets(self) -> Node | None:
-        """(E9EE)_{16}, after the bracket."""
+        """Parse (E9EE)_{16}, after the opening bracket."""
         ahead = 0
         digits = ""
         while self.peek(ahead).kind in "nwt" and ahead < 6:
@@ -89,12 +89,13 @@ class Names(Grammar):
         return token.kind == "c" and token.value == "prime"
 
     def apply(self, name: str) -> Node:
+        """Parse the arguments of an unknown function."""
         self.expect_op("(")
         inner = self.bracketed("(")
         return Apply(name, inner.items if isinstance(inner, Tuple) else (inner,))
 
     def _subscript(self) -> str:
-        """A subscript as canonical text."""
+        """Return a subscript as canonical text."""
         if not self.is_op("{"):
             token = self.next()
             if token.kind not in "nwtc":
@@ -106,18 +107,18 @@ class Names(Grammar):
         end = self.closing("{")
         if end < 0:
             raise self.fail("unclosed subscript")
-        parts = [t.value for t in self.tokens[self.at + 1 : end]]
-        self.at = end + 1
+        parts = [t.value for t in self.tokens[self.position + 1 : end]]
+        self.position = end + 1
         return "".join(parts)
 
     def _push_back(self, token: Token, rest: str) -> None:
-        self.at -= 1
-        self.tokens[self.at] = Token(token.kind, rest, False)
+        self.position -= 1
+        self.tokens[self.position] = Token(token.kind, rest, False)
 
     def _raw_group(self) -> list[str]:
         end = self.closing("{")
         if end < 0:
             raise self.fail("unclosed group")
-        parts = [t.value for t in self.tokens[self.at + 1 : end]]
-        self.at = end + 1
+        parts = [t.value for t in self.tokens[self.position + 1 : end]]
+        self.position = end + 1
         return parts

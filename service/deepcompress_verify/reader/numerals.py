@@ -1,8 +1,8 @@
-"""Putting numerals together: thousands separators, decimals, repeating decimals, scientific notation.
+"""Joining of numeral tokens: thousands separators, decimals, repeating decimals, scientific notation.
 
-`commas` says how a bare comma between digits is meant where both are possible: "group" (1,000 is one number, but in
-brackets it is two), "all" (one number everywhere), "list" (two everywhere) or "decimal" (2,74 is 2.74). The
-comparison tries the others where the first reading differs.
+`commas` is the meaning of a bare comma between digits if several are possible: "group" (1,000 is one number, but two
+inside brackets), "all" (one number everywhere), "list" (two everywhere) or "decimal" (2,74 is 2.74). The comparison
+tries the other meanings if the first one does not match.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from math import gcd
 from typing import Literal
 
-from deepcompress_verify.reader.tokens import END, Token, Unread
+from deepcompress_verify.reader.tokens import END, ReadError, Token
 from deepcompress_verify.tree import MAX_DIGITS, Based, Mul, Node, Num, Pow
 
 Commas = Literal["group", "all", "list", "decimal"]
@@ -21,7 +21,11 @@ _ENDERS = frozenset((")", "]", "\\}", "}", ",", ";", "|"))
 
 
 def join_numerals(tokens: list[Token], commas: Commas = "group", latex: bool = True) -> list[Token]:
-    """One n-token a numeral: "1{,}000", "0.1\\overline{6}" (value "0.1(6)"), "1.5e10"."""
+    """Join the tokens of each numeral into one n-token: "1{,}000", "0.1\\overline{6}" (value "0.1(6)"), "1.5e10".
+
+    Raises:
+        ReadError: A number has too many digits.
+    """
     out: list[Token] = []
     depth = 0
     i = 0
@@ -42,8 +46,8 @@ def join_numerals(tokens: list[Token], commas: Commas = "group", latex: bool = T
             out.append(token)
             i += 1
         elif kind == "n":
-            here: Commas = "list" if depth and commas == "group" else "group" if commas == "all" else commas
-            i = _numeral(tokens, i, out, here, latex)
+            meaning: Commas = "list" if depth and commas == "group" else "group" if commas == "all" else commas
+            i = _numeral(tokens, i, out, meaning, latex)
         elif kind == "w" and out and not token.space and _glued_joiner(value, out[-1]):
             cut = 2 if value.startswith("or") else 3
             out.append(Token("t", value[:cut], True))
@@ -53,7 +57,7 @@ def join_numerals(tokens: list[Token], commas: Commas = "group", latex: bool = T
         elif (
             kind == "w" and value in "apAP" and tokens[i + 1].value == "." and tokens[i + 2].value in ("m", "M")
         ) or (kind == "t" and value in "apAP" and tokens[i + 1].value == "." and tokens[i + 2].value in ("m", "M")):
-            i = _half_of_day(tokens, i, out)
+            i = _am_or_pm(tokens, i, out)
         elif value in ("x", "X") and kind == "w" and out and out[-1].kind == "n" and _is_power_of_ten(tokens, i + 1):
             out.append(Token("o", "*", True))  # 1.5 x 10^6
             i += 1
@@ -64,7 +68,7 @@ def join_numerals(tokens: list[Token], commas: Commas = "group", latex: bool = T
 
 
 def _glued_joiner(value: str, before: Token) -> bool:
-    """ "(11,7)or(7,11)", "1orW(x)": a joiner written without spaces."""
+    """Return True for a joiner without spaces: "(11,7)or(7,11)", "1orW(x)"."""
     if before.kind != "n" and before.value not in _CLOSE:
         return False
     return (
@@ -78,14 +82,14 @@ def _is_power_of_ten(tokens: list[Token], i: int) -> bool:
     return tokens[i][:2] == ("n", "10") and tokens[i + 1][:2] == ("o", "^")
 
 
-def _half_of_day(tokens: list[Token], i: int, out: list[Token]) -> int:
+def _am_or_pm(tokens: list[Token], i: int, out: list[Token]) -> int:
     out.append(Token("t", tokens[i].value.lower() + "m", True))
     i += 3
     return i + 1 if tokens[i].value == "." else i
 
 
 def _dot(tokens: list[Token], i: int, out: list[Token]) -> int:
-    """A point that is not inside a numeral: an ellipsis, a leading decimal point, the end of a sentence."""
+    """Read a point outside a numeral: an ellipsis, a leading decimal point, the end of a sentence."""
     after = tokens[i + 1]
     if after.kind == "o" and after.value == ".":
         while tokens[i].kind == "o" and tokens[i].value == ".":
@@ -119,10 +123,10 @@ def _numeral(tokens: list[Token], i: int, out: list[Token], commas: Commas, late
             digits += nxt.value
             i = j + 1
             if len(digits) > MAX_DIGITS:
-                raise Unread("too_many_digits", f"over {MAX_DIGITS} digits")
+                raise ReadError("too_many_digits", f"over {MAX_DIGITS} digits")
     nxt = tokens[i]
     if nxt.value == "{" and tokens[i + 1].value == "," and tokens[i + 2].value == "}" and tokens[i + 3].kind == "n":
-        # 1{,}5 is a decimal comma where the digits after it are no thousands
+        # 1{,}5 is a decimal comma if the digits after it are not a group of three
         out.append(Token("n", f"{digits}.{tokens[i + 3].value}", start.space))
         return i + 4
     if commas == "decimal" and nxt.value == "," and not nxt.space:
@@ -138,7 +142,7 @@ def _numeral(tokens: list[Token], i: int, out: list[Token], commas: Commas, late
 
 
 def _separator(tokens: list[Token], i: int) -> tuple[int, str]:
-    """Where the next group of digits begins, and what stands before it."""
+    """Return (index of the next group of digits, kind of separator)."""
     token = tokens[i]
     if token.kind == "n":
         return (i, "space") if token.space else (i, "")
@@ -151,7 +155,7 @@ def _separator(tokens: list[Token], i: int) -> tuple[int, str]:
             return i + 2, "tight"
         return (i + 1, "comma") if not tokens[i + 1].space and not token.space else (i, "")
     if token.value == "'":
-        # 1'000'000; a prime after a number means nothing else
+        # 1'000'000; a prime after a number has no other meaning
         return (i + 1, "tick") if not tokens[i + 1].space and not token.space else (i, "")
     if token.value == "\\!":
         if tokens[i + 1].value == ",":
@@ -161,7 +165,7 @@ def _separator(tokens: list[Token], i: int) -> tuple[int, str]:
 
 
 def _repetend(tokens: list[Token], i: int) -> tuple[str, int]:
-    """The repeating digits at i: \\overline{3}, \\bar{3}, \\dot{3}, (3); and where they end."""
+    """Return the repeating digits at i (\\overline{3}, \\bar{3}, \\dot{3}, (3)) and the index after them."""
     token = tokens[i]
     if token.kind == "c" and token.value in ("overline", "bar", "dot"):
         if tokens[i + 1].value == "{" and tokens[i + 2].kind == "n" and tokens[i + 3].value == "}":
@@ -176,11 +180,11 @@ def _repetend(tokens: list[Token], i: int) -> tuple[str, int]:
     return "", i
 
 
-def _fraction_part(tokens: list[Token], i: int, whole: str, space: bool, out: list[Token]) -> int:
-    """From the decimal point on."""
+def _fraction_part(tokens: list[Token], i: int, integer_part: str, space: bool, out: list[Token]) -> int:
+    """Read a numeral from its decimal point on."""
     i += 1
-    if len(whole) > MAX_DIGITS:
-        raise Unread("too_many_digits", f"over {MAX_DIGITS} digits")
+    if len(integer_part) > MAX_DIGITS:
+        raise ReadError("too_many_digits", f"over {MAX_DIGITS} digits")
     decimals = ""
     if tokens[i].kind == "n" and not tokens[i].space:
         decimals = tokens[i].value
@@ -197,9 +201,9 @@ def _fraction_part(tokens: list[Token], i: int, whole: str, space: bool, out: li
         if last and tokens[j + bool(middle)].value == "dot":
             repeating, j = repeating + middle + last, k
     if repeating:
-        if len(whole) + len(decimals) + len(repeating) > MAX_DIGITS:
-            raise Unread("too_many_digits", f"over {MAX_DIGITS} digits")
-        out.append(Token("n", f"{whole}.{decimals}({repeating})", space))
+        if len(integer_part) + len(decimals) + len(repeating) > MAX_DIGITS:
+            raise ReadError("too_many_digits", f"over {MAX_DIGITS} digits")
+        out.append(Token("n", f"{integer_part}.{decimals}({repeating})", space))
         return j
     dots = tokens[i]
     if decimals and ((dots.value == "." and tokens[i + 1].value == ".") or dots.value == "ldots"):
@@ -207,13 +211,13 @@ def _fraction_part(tokens: list[Token], i: int, whole: str, space: bool, out: li
         if period:
             while tokens[i].value in (".", "ldots"):
                 i += 1
-            out.append(Token("n", f"{whole}.{decimals}({period})", space))
+            out.append(Token("n", f"{integer_part}.{decimals}({period})", space))
             return i
-    return _exponent(tokens, i, f"{whole}.{decimals}", space, out, True)
+    return _exponent(tokens, i, f"{integer_part}.{decimals}", space, out, True)
 
 
 def _period(decimals: str) -> str:
-    """The block that a decimal cut off with dots repeats at least three times (once for six digits or more)."""
+    """Return the repeating block of a truncated decimal: three repeats of one digit, two of a longer block."""
     for size in (1, 2, 3, 6):
         block = decimals[-size:]
         if len(decimals) >= 2 * size and decimals.endswith(block * (3 if size == 1 else 2)):
@@ -222,7 +226,7 @@ def _period(decimals: str) -> str:
 
 
 def _exponent(tokens: list[Token], i: int, mantissa: str, space: bool, out: list[Token], latex: bool) -> int:
-    """1.5e10, 1E-7. "2e-3" in LaTeX without a decimal point is 2e - 3."""
+    """Read an exponent: 1.5e10, 1E-7. "2e-3" in LaTeX without a decimal point is 2e - 3."""
     token = tokens[i]
     if token.kind in "wt" and token.value in ("e", "E") and not token.space:
         j = i + 1
@@ -236,17 +240,17 @@ def _exponent(tokens: list[Token], i: int, mantissa: str, space: bool, out: list
             j += 1
         if tokens[j].kind == "n" and not tokens[j].space and tokens[j + 1].value != ".":
             if len(mantissa) + len(tokens[j].value) > MAX_DIGITS:
-                raise Unread("too_many_digits", f"over {MAX_DIGITS} digits")
+                raise ReadError("too_many_digits", f"over {MAX_DIGITS} digits")
             out.append(Token("n", f"{mantissa}e{sign}{tokens[j].value}", space))
             return j + 1
     if len(mantissa) > MAX_DIGITS and "." in mantissa:
-        raise Unread("too_many_digits", f"over {MAX_DIGITS} digits")
+        raise ReadError("too_many_digits", f"over {MAX_DIGITS} digits")
     out.append(Token("n", mantissa, space))
     return i
 
 
 def number(value: str) -> Node:
-    """An n-token's value as a tree."""
+    """Return the tree of an n-token's value."""
     if "e" in value:
         mantissa, exponent = value.split("e")
         power = int(exponent)
@@ -254,7 +258,7 @@ def number(value: str) -> Node:
         if abs(power) <= MAX_DIGITS and isinstance(node, Num):
             return make_rational(node.p * 10 ** max(power, 0), node.q * 10 ** max(-power, 0))
         return Mul((node, Pow(Num(10), Num(power))))
-    whole, point, decimals = value.partition(".")
+    integer_part, point, decimals = value.partition(".")
     if not point:
         return Num(int(value)) if len(value) <= MAX_DIGITS else Based(value, 10)
     if decimals.endswith(")"):
@@ -262,14 +266,14 @@ def number(value: str) -> Node:
         nines = 10 ** len(repeating) - 1
         shift = 10 ** len(decimals)
         if nines == 0:
-            return number(f"{whole}.{decimals}")
-        return make_rational(int(whole + decimals) * nines + int(repeating), shift * nines)
-    node = make_rational(int(whole + decimals), 10 ** len(decimals))
+            return number(f"{integer_part}.{decimals}")
+        return make_rational(int(integer_part + decimals) * nines + int(repeating), shift * nines)
+    node = make_rational(int(integer_part + decimals), 10 ** len(decimals))
     return Num(node.p, node.q, len(decimals))
 
 
 def make_rational(p: int, q: int) -> Num:
-    """p/q in lowest terms, q > 0."""
+    """Return p/q in lowest terms, q > 0."""
     common = gcd(p, q)
     if q < 0:
         common = -common

@@ -7,7 +7,7 @@ from itertools import zip_longest
 
 from deepcompress_verify.reader.expressions import Expressions
 from deepcompress_verify.reader.numerals import make_rational
-from deepcompress_verify.reader.tokens import Token, Unread
+from deepcompress_verify.reader.tokens import ReadError, Token
 from deepcompress_verify.reader.words import (
     ARTICLES,
     CONST_WORDS,
@@ -53,9 +53,10 @@ _SET_OPS = {"cup": "union", "cap": "intersection", "setminus": "minus", "backsla
 
 
 class Parser(Expressions):
-    """answer > statement > relation > ratio > set operation > sum > term > power > atom."""
+    """The complete parser: answer > statement > relation > ratio > set operation > sum > term > power > atom."""
 
     def set_operation(self) -> Node:
+        """Parse a union, intersection or difference of sums, and TeX \\choose and \\over."""
         node = self.sum()
         args = [node]
         op = ""
@@ -64,8 +65,8 @@ class Parser(Expressions):
             if token.kind == "c" and token.value in _SET_OPS:
                 this = _SET_OPS[token.value]
             elif token.kind == "c" and token.value in ("choose", "over") and not op:
-                # TeX: what stands on either side, up to the group or the end
-                self.at += 1
+                # TeX: the operands extend to the ends of the group
+                self.position += 1
                 below = self.sum()
                 args = [Call("binom", (args[0], below)) if token.value == "choose" else Div(args[0], below)]
                 continue
@@ -73,7 +74,7 @@ class Parser(Expressions):
                 this = "union"
             else:
                 break
-            self.at += 1
+            self.position += 1
             if op and (op != this or this == "minus"):
                 args = [_set_op(op, args)]
             op = this
@@ -81,22 +82,25 @@ class Parser(Expressions):
         return _set_op(op, args) if op else args[0]
 
     def ratio(self) -> Node:
-        start = self.at
+        """Parse a ratio or a time of day."""
+        start = self.position
         parts = [self.set_operation()]
-        while self.bars == 0 and self.peek(1).kind != "e" and (self.is_op(":") or self._says_to(parts[-1])):
-            self.at += 1
+        while (
+            self.open_bars == 0 and self.peek(1).kind != "e" and (self.is_op(":") or self._reads_as_ratio(parts[-1]))
+        ):
+            self.position += 1
             parts.append(self.set_operation())
         if len(parts) == 1:
             return parts[0]
         return self._clock(start, parts) or Ratio(tuple(parts))
 
-    def _says_to(self, left: Node) -> bool:
-        """3 to 4."""
+    def _reads_as_ratio(self, left: Node) -> bool:
+        """Return True for a ratio in words: 3 to 4."""
         token = self.peek()
         return token.kind in "tw" and token.value == "to" and isinstance(left, Num) and self.peek(1).kind == "n"
 
     def _clock(self, start: int, parts: list[Node]) -> Node | None:
-        """12:00, 1:03 PM: minutes of two digits, and a leading zero or half of day to tell them from a ratio."""
+        """Return a time (12:00, 1:03 PM), or None for a ratio. A time has a leading zero, or am or pm."""
         raw = self.tokens[start : start + 2 * len(parts) - 1]
         last = parts[-1]
         half = last.half if isinstance(last, Time) else ""
@@ -107,7 +111,7 @@ class Parser(Expressions):
             return None
         following = self.peek()
         if not half and following.kind in "tw" and following.value.lower() in ("am", "pm"):
-            self.at += 1
+            self.position += 1
             half = following.value.lower()
         if not half and not any(t.value[0] == "0" for t in raw[2::2]):
             return None
@@ -115,6 +119,7 @@ class Parser(Expressions):
         return Time(seconds, half)
 
     def relation(self) -> Node:
+        """Parse a chain of relations, with its modulus."""
         terms: list[Node] = []
         ops: list[str] = []
         modulus: Node | None = None
@@ -143,33 +148,34 @@ class Parser(Expressions):
 
     def _modulus(self) -> Node:
         if self.next().value == "(":
-            self.at += 1
+            self.position += 1
             node = self.sum()
             self.expect_op(")")
             return node
         return self.argument()
 
     def separator(self) -> str | None:
-        """Take a separator: "," for punctuation and line ends, "and", "or"; None where there is none."""
-        found: str | None = None
+        """Advance over separators; return "," for punctuation and line ends, "and", "or", or None."""
+        result: str | None = None
         while True:
             token = self.peek()
             if (token.kind == "o" and token.value in (",", ";")) or (token.kind == "c" and token.value == "\\"):
-                found = found or ","
+                result = result or ","
             elif token.kind in "tw" and token.value.lower() in JOINERS:
-                found = JOINERS[token.value.lower()]
+                result = JOINERS[token.value.lower()]
             else:
-                return found
-            self.at += 1
+                return result
+            self.position += 1
 
     def statement(self) -> Node:
+        """Parse a statement: words, a choice, or a relation with its condition."""
         self.enter()
         try:
             token = self.peek()
             if token.kind not in "tw" and token.value != "(":
                 return self._qualified(self.relation(), token)
             if self.in_cases and token.value in QUALIFIERS:
-                self.at += 1
+                self.position += 1
             self._skip_fillers()
             token = self.peek()
             if token.kind in "tw" and self._is_text_word(token):
@@ -193,33 +199,37 @@ class Parser(Expressions):
         return (len(value) > 1 and value not in FUNCTION_WORDS and value not in CONST_WORDS) or not value.isascii()
 
     def _skip_fillers(self) -> None:
-        start = self.at
+        start = self.position
         if self.peek().value in ("a", "an") and self.peek().kind == "t" and self._names_thing(self.peek(1)):
-            self.at += 1
+            self.position += 1
             return
         while True:
             token = self.peek()
             if (token.kind in "tw" and len(token.value) > 1 and token.value.lower() in FILLERS) or (
-                self.at > start and token.kind == "o" and token.value in (":", ".")
+                self.position > start and token.kind == "o" and token.value in (":", ".")
             ):
-                self.at += 1
+                self.position += 1
             else:
                 break
         token = self.peek()
         if token.kind == "e" or (token.kind == "o" and token.value in (",", ";", ")", "}")) or self.separator():
-            self.at = start
+            self.position = start
 
     def _names_thing(self, token: Token) -> bool:
         return token.kind == "t" and len(token.value) > 1 and token.value.lower() not in JOINERS
 
     def _text_statement(self) -> Node:
-        """Words up to the next separator; "name: value" and "name = value" are relations."""
+        """Parse words up to the next separator; "name: value" and "name = value" are relations.
+
+        Raises:
+            ReadError: The words are followed by mathematics.
+        """
         words: list[str] = []
         while True:
             token = self.peek()
             lower = token.value.lower()
             if lower in _EXCEPT and token.kind in "tw" and phrase(words) == Const("R"):
-                return self._all_but()
+                return self._all_reals_except()
             if token.kind == "n" and words and words[-1] == "is" and MEASURES.issuperset(words[:-1]):
                 return Rel((Text(" ".join(words[:-1])), self.relation()), ("=",))
             if (token.kind in "tw" and lower not in JOINERS) or (token.kind == "n" and words):
@@ -228,51 +238,51 @@ class Parser(Expressions):
                 pass
             elif words and token.kind == "o" and token.value == "(" and self._names_argument():
                 end = self.closing("(")
-                words.extend(t.value for t in self.tokens[self.at + 1 : end])
-                self.at = end
+                words.extend(t.value for t in self.tokens[self.position + 1 : end])
+                self.position = end
             elif words and ((token.kind == "r" and token.value == "=") or (token.kind == "o" and token.value == ":")):
                 if self.peek(1).kind == "e":
                     raise self.fail()
-                self.at += 1
+                self.position += 1
                 return Rel((Text(" ".join(words)), self.relation()), ("=",))
             else:
                 break
-            self.at += 1
+            self.position += 1
         token = self.peek()
         ends = token.kind == "e" or (token.kind == "c" and token.value in ("\\", "end"))
         ends = ends or (token.kind == "o" and token.value in (",", ";", ")", "}", "\\}", "&", "|"))
         if not ends and token.value.lower() not in JOINERS:
-            raise Unread("words", " ".join(words))
+            raise ReadError("words", " ".join(words))
         return phrase(words)
 
-    def _all_but(self) -> Node:
-        """All real numbers except -1 and 1: what follows "except", up to the end."""
-        self.at += 1
+    def _all_reals_except(self) -> Node:
+        """Parse the exceptions of "all real numbers except -1 and 1", up to the end."""
+        self.position += 1
         if self.peek().value == "for":
-            self.at += 1
-        left_out: list[Node] = []
+            self.position += 1
+        exceptions: list[Node] = []
         while True:
             item = self.relation()
             if isinstance(item, Rel) and item.ops == ("=",) and isinstance(item.terms[0], Sym):
                 item = item.terms[1]
             if isinstance(item, (Rel, Tuple)):
                 raise self.fail()
-            left_out.append(item)
+            exceptions.append(item)
             if self.separator() is None:
                 break
         if self.peek().kind != "e":
             raise self.fail()
-        return SetOp("minus", (Const("R"), Set(tuple(left_out))))
+        return SetOp("minus", (Const("R"), Set(tuple(exceptions))))
 
     def _names_argument(self) -> bool:
-        """rank(A) = ...: brackets between a word and an equals sign belong to the name."""
+        """Return True if brackets between a word and an equals sign belong to the name: rank(A) = ..."""
         end = self.closing("(")
         return end > 0 and self.tokens[end + 1][:2] == ("r", "=")
 
     def _choice(self) -> Node | None:
-        """(B) 42 and B) 42 and B. text: a choice with its content."""
+        """Parse a choice with its content: (B) 42, B) 42, B. text."""
         token = self.peek()
-        start = self.at
+        start = self.position
         if token.kind == "o" and token.value == "(" and self.is_op(")", 2):
             letter, after = self.peek(1), 3
             bracketed = True
@@ -290,7 +300,7 @@ class Parser(Expressions):
         if following.kind == "e":
             if bracketed:
                 return None
-            self.at += after
+            self.position += after
             return Choice(letter.value)
         if bracketed and not (
             following.space and following.kind in "ntwc" and (letter.kind == "t" or following.kind == "n")
@@ -300,20 +310,20 @@ class Parser(Expressions):
             return None
         if following.kind == "c" and following.value in ("cup", "cap", "pm", "setminus", "ldots", "\\"):
             return None
-        self.at += after
+        self.position += after
         return Choice(letter.value, self.statement())
 
     def _applied_head(self) -> Node | None:
-        """W(n) = ...: a name with brackets before an equals sign is a function there."""
+        """Parse W(n) = ...: before an equals sign, a letter with brackets is a function."""
         token = self.peek()
         if token.kind != "w" or len(token.value) != 1 or not self.is_op("(", 1):
             return None
-        self.at += 1
+        self.position += 1
         end = self.closing("(")
-        self.at -= 1
+        self.position -= 1
         if end < 0 or self.tokens[end + 1].value != "=":
             return None
-        self.at += 1
+        self.position += 1
         head = self.apply(token.value)
         terms: list[Node] = [head]
         ops: list[str] = []
@@ -323,16 +333,19 @@ class Parser(Expressions):
         return Rel(tuple(terms), tuple(ops))
 
     def _qualified(self, node: Node, head: Token) -> Node:
-        """A condition in words after a value: everything up to the end belongs to it, or up to an "and" that is
-        followed by the same beginning (f(x) = 1 for all x, and f(x) = x for all x)."""
+        """Parse a condition in words after a value.
+
+        It extends to the end, or to an "and" followed by the same beginning (f(x) = 1 for all x, and f(x) = x for all
+        x).
+        """
         token = self.peek()
         words: list[str] = []
         if self.is_op("(") and self.is_condition():
             end = self.closing("(")
             if end < 0:
                 raise self.fail("unclosed bracket")
-            words = [t.value for t in self.tokens[self.at + 1 : end]]
-            self.at = end + 1
+            words = [t.value for t in self.tokens[self.position + 1 : end]]
+            self.position = end + 1
             return Qualified(node, " ".join(words).replace("mathbb { Z }", "Z").replace("mathbb { N }", "N"))
         if token.kind not in "tw" or token.value.lower() not in QUALIFIERS or self.in_cases:
             return node
@@ -343,11 +356,15 @@ class Parser(Expressions):
             if token.value.lower() in JOINERS and self.peek(1)[:2] == head[:2]:
                 break
             words.append(token.value.lower())
-            self.at += 1
+            self.position += 1
         return Qualified(node, " ".join(words))
 
     def answer(self) -> Node:
-        """A whole answer."""
+        """Parse a complete answer.
+
+        Raises:
+            ReadError: The statements are not separated.
+        """
         items: list[Node] = []
         word = ""
         self._angle_brackets()
@@ -368,7 +385,7 @@ class Parser(Expressions):
         return self.gathered(items, word)
 
     def _angle_brackets(self) -> None:
-        """<1, 2, 3> is a vector."""
+        """Convert <1, 2, 3> to a vector."""
         first, last = self.tokens[0], self.tokens[-1 - self.padding]
         inside = self.tokens[1 : -1 - self.padding]
         if first[:2] == ("r", "<") and last[:2] == ("r", ">") and all(t.kind != "r" for t in inside):
@@ -376,22 +393,23 @@ class Parser(Expressions):
             self.tokens[-1 - self.padding] = Token("o", ")", False)
 
     def gathered(self, items: list[Node], word: str) -> Node:
-        return _whole(items, word)
+        """Combine the statements of an answer into one tree."""
+        return _combine(items, word)
 
 
-def _whole(items: list[Node], word: str) -> Node:
-    """The statements of an answer as one tree: "k in Z" at the end is a condition, 5 hours and 30 minutes a sum."""
+def _combine(items: list[Node], word: str) -> Node:
+    """Combine statements into one tree: a final "k in Z" is a condition, 5 hours and 30 minutes a sum."""
     last = items[-1]
     if len(items) > 1 and isinstance(last, Rel) and last.ops == ("in",) and isinstance(last.terms[0], Sym):
         name = last.terms[0].name
         if isinstance(last.terms[1], Const) and any(
             isinstance(n, Sym) and n.name == name for i in items[:-1] for n in walk(i)
         ):
-            return Qualified(_whole(items[:-1], word), f"{name} in {last.terms[1].name}")
+            return Qualified(_combine(items[:-1], word), f"{name} in {last.terms[1].name}")
     if len(items) == 1:
         return items[0]
     if (domain := _domain(items)) is not None:
-        return Qualified(_whole(items[:-1], word), domain)
+        return Qualified(_combine(items[:-1], word), domain)
     first = items[0]
     if isinstance(first, Rel) and first.ops == ("!=",) and not any(isinstance(i, (Rel, Text)) for i in items[1:]):
         # x ≠ 0, 1 excludes both
@@ -408,8 +426,11 @@ def _whole(items: list[Node], word: str) -> Node:
 
 
 def _domain(items: list[Node]) -> str | None:
-    """Where a formula is meant, after it: "2^n - 1, n >= 1", "f(x) = 1/x, 0 < x < 1"; None where the last item says
-    something of its own, as in "x = 2, y > 1" and in "x^2 + y^2 = 4, y > 0", which is half a circle."""
+    """Return the domain of a formula, written after it: "2^n - 1, n >= 1", "f(x) = 1/x, 0 < x < 1".
+
+    Return None if the last item is a statement of its own, as in "x = 2, y > 1" and in "x^2 + y^2 = 4, y > 0", a half
+    circle.
+    """
     last = items[-1]
     if not isinstance(last, Rel) or not last.ops:
         return None
@@ -439,7 +460,7 @@ _ORDER = frozenset(("<", "<=", ">", ">=", "!="))
 
 
 def _plain(node: Node) -> str | None:
-    """An end of a domain as text: a number or pi, with a sign, or a fraction."""
+    """Return an end of a domain as text: a number or pi, with a sign, or a fraction."""
     if isinstance(node, Num):
         return str(node.p) if node.q == 1 else f"{node.p}/{node.q}"
     if isinstance(node, Const):
@@ -463,17 +484,17 @@ def _set_op(op: str, args: list[Node]) -> Node:
 
 
 def phrase(words: list[str]) -> Node:
-    """Words as text; set phrases become what they stand for."""
-    whole = " ".join(words)
-    if whole in PHRASES:
-        return Text(PHRASES[whole])
+    """Return words as Text, in canonical form for set phrases and numbers."""
+    text = " ".join(words)
+    if text in PHRASES:
+        return Text(PHRASES[text])
     if _ALL_REALS.issuperset(words) and ("real" in words or "reals" in words):
         return Const("R")
     number = spelled_number(words)
     if number is not None:
         return make_rational(*number)
-    kept = [w for w in words if w not in ARTICLES] or words
-    if len(kept) > 1 and kept[0] in SUBJECTS and kept[1] in PREDICATES:
-        del kept[0]
-    whole = " ".join(kept)
-    return Text(PHRASES.get(whole, whole))
+    significant = [w for w in words if w not in ARTICLES] or words
+    if len(significant) > 1 and significant[0] in SUBJECTS and significant[1] in PREDICATES:
+        del significant[0]
+    text = " ".join(significant)
+    return Text(PHRASES.get(text, text))

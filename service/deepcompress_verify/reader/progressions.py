@@ -1,4 +1,4 @@
-"""Sums that leave terms out: 1 + 2 + 3 + ... + n is added up where its terms say how it goes on."""
+"""Sums with an ellipsis: 1 + 2 + 3 + ... + n is evaluated if its terms determine the progression."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from deepcompress_verify.tree import Add, Div, Mul, Neg, Node, Num, Sym, walk
 
 ELLIPSIS = Sym("...")
 _SHOWN = 3
-"""Terms before the dots without which a sum could go on in many ways (1 + 4 + ... + 100)."""
+"""Minimum terms before the dots: fewer do not determine the sum (1 + 4 + ... + 100)."""
 _LINEAR = (Num, Add, Neg, Mul, Sym)
 
 
 def progression(terms: list[Node]) -> Node | None:
-    """The value of an arithmetic progression; None where the terms do not say that it is one."""
+    """Return the value of an arithmetic progression, or None if the terms do not determine one."""
     shown, last = terms[:-2], terms[-1]
     if len(shown) < _SHOWN or terms[-2] != ELLIPSIS or not all(isinstance(n, _LINEAR) for n in walk(last)):
         return None

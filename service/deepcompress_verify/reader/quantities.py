@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deepcompress_verify.reader.atoms import Atoms
-from deepcompress_verify.reader.tokens import Token, Unread
+from deepcompress_verify.reader.tokens import ReadError, Token
 from deepcompress_verify.reader.words import (
     CONST_WORDS,
     FUNCTION_WORDS,
@@ -25,10 +25,10 @@ _UNIT_ORDER = " year month week day h min s yd ft in km m cm mm kg g lb oz dolla
 
 
 class Quantities(Atoms):
-    """Units. Words that might change the value are never units."""
+    """Parser level of units. Words that might change the value are never units."""
 
     def _take_unit(self, node: Node, token: Token) -> Node | None:
-        """A unit after a value, or None. Words that might change the value are never units."""
+        """Parse a unit after a value, or return None."""
         if token.kind not in "tw":
             return None
         word = token.value
@@ -36,15 +36,15 @@ class Quantities(Atoms):
         if lower in JOINERS or lower in QUALIFIERS or word in CONST_WORDS or lower == "to":
             return None
         if token.kind == "w" and not (word in _MAY_BE_UNIT or lower in _MAY_BE_UNIT or is_word(word)):
-            return None  # before the walk over the product so far, which would make long products slow
+            return None  # before the walk over the product parsed so far: it would make long products slow
         numeric = not any(isinstance(n, (Sym, Text)) for n in walk(node))
         if lower in _MULTIPLIERS and numeric:
-            self.at += 1
+            self.position += 1
             return Mul((node, Num(_MULTIPLIERS[lower])))
         if lower in ("am", "pm") and isinstance(node, Num):
             if node.q != 1 or not 0 <= node.p <= 12 or self.is_op(":", -2):
                 return None
-            self.at += 1
+            self.position += 1
             return Time(node.p * 3600, lower)
         if word in FUNCTION_WORDS and (word != "min" or self.is_op("(", 1)):
             return None
@@ -57,15 +57,15 @@ class Quantities(Atoms):
         lone_letter = token.kind == "t" and len(word) == 1 and word.isascii()
         if lone_letter and not (numeric and (word in UNIT_LETTERS or self.peek(1).value == "Omega")):
             return None
-        start = self.at
+        start = self.position
         unit = self._unit()
         if unit is None:
-            self.at = start
+            self.position = start
             return None
         return Quantity(node, unit)
 
     def _symbol_unit(self, node: Node) -> Node | None:
-        """5 \\mu\\text{m} and 4.7\\,\\Omega: a sign that is a letter elsewhere, after a number."""
+        """Parse a unit symbol that is otherwise a letter, after a number: 5 \\mu\\text{m}, 4.7\\,\\Omega."""
         token, after = self.peek(), self.peek(1)
         prefix = token.value == "mu" and after.kind == "t" and f"u{after.value}" in PREFIXED
         if not prefix and (token.value != "Omega" or not token.space or not self._at_break(1)):
@@ -76,34 +76,34 @@ class Quantities(Atoms):
         return None if unit is None else Quantity(node, unit)
 
     def _unit_fraction(self, factors: list[Node]) -> bool:
-        """9.8 \\frac{\\text{m}}{\\text{s}^2}."""
+        """Parse a unit in a fraction: 9.8 \\frac{\\text{m}}{\\text{s}^2}."""
         head = self.peek(2)
         if not self.is_op("{", 1) or not (head.kind == "t" or (head.kind == "w" and self.plain_units)):
             return False
         if not known_unit(head.value):
             return False
-        start = self.at
-        self.at += 2
+        start = self.position
+        self.position += 2
         top = self._unit()
         if top and self.take_op("}") and self.take_op("{"):
             bottom = self._unit()
             if bottom and self.take_op("}"):
                 factors[:] = [Quantity(factors[0] if len(factors) == 1 else Mul(tuple(factors)), f"{top}/{bottom}")]
                 return True
-        self.at = start
+        self.position = start
         return False
 
     def _braced_unit(self, node: Node) -> Node | None:
-        """24{chickens}: words in braces after a number."""
+        """Parse words in braces after a number: 24{chickens}."""
         token = self.peek(1)
         if not self.is_op("{") or token.kind not in "tw" or not (is_word(token.value) or token.value in PLAIN_UNITS):
             return None
-        start = self.at
-        self.at += 1
+        start = self.position
+        self.position += 1
         unit = self._unit()
         if unit and self.take_op("}"):
             return Quantity(node, unit)
-        self.at = start
+        self.position = start
         return None
 
     def _at_break(self, ahead: int) -> bool:
@@ -111,7 +111,7 @@ class Quantities(Atoms):
         return token.kind == "e" or (token.kind == "o" and token.value in (",", ";", ")", "}", "^", "."))
 
     def _unit(self) -> str | None:
-        """A unit in canonical words: "cm^2", "km/h", "?apples"."""
+        """Return a unit in canonical words: "cm^2", "km/h", "?apples"."""
         parts: list[str] = []
         unknown: list[str] = []
         operator = ""
@@ -123,14 +123,14 @@ class Quantities(Atoms):
                 if lower in JOINERS or lower in QUALIFIERS:
                     break
                 if lower in NOT_UNITS:
-                    raise Unread("words", token.value)
+                    raise ReadError("words", token.value)
                 if lower == "per" or (lower == "a" and parts):
                     operator = "/"
-                    self.at += 1
+                    self.position += 1
                     continue
                 if lower in SQUARE:
                     scale = SQUARE[lower]
-                    self.at += 1
+                    self.position += 1
                     if lower.endswith("ed") and parts:
                         parts[-1] += f"^{scale}"
                         scale = 1
@@ -142,12 +142,12 @@ class Quantities(Atoms):
                 ):
                     break
                 if token.value in ("k", "M", "m") and self.peek(1)[:2] == ("c", "Omega"):
-                    self.at += 2
+                    self.position += 2
                     parts.append(f"{operator}{token.value}ohm")
                     operator = ""
                     continue
                 unit = known_unit(token.value)
-                self.at += 1
+                self.position += 1
                 if unit is None:
                     unknown.append(lower)
                     operator, scale = "", 1
@@ -156,25 +156,25 @@ class Quantities(Atoms):
                 parts.append(operator + unit + (f"^{power}" if power != 1 else ""))
                 operator, scale = "", 1
             elif token.kind == "c" and token.value == "Omega":
-                self.at += 1
+                self.position += 1
                 parts.append(operator + "ohm")
                 operator = ""
             elif token.kind == "c" and token.value == "mu" and f"u{self.peek(1).value}" in PREFIXED:
                 unit = f"u{self.peek(1).value}"
-                self.at += 2
+                self.position += 2
                 power = self._unit_power() * scale
                 parts.append(operator + unit + (f"^{power}" if power != 1 else ""))
                 operator, scale = "", 1
             elif token.kind == "o" and token.value == "/" and self.peek(1).kind in "tw" and parts:
                 operator = "/"
-                self.at += 1
+                self.position += 1
             elif (token.kind == "o" and token.value == "*" and self.peek(1).kind in "tw" and parts) or (
                 token.kind == "o" and token.value == "." and not (parts and unknown)
             ):
-                self.at += 1
+                self.position += 1
             elif token.kind == "c" and token.value == "degree" and not parts:
                 # \text{ degrees C}
-                self.at += 1
+                self.position += 1
                 parts.append("degree")
             else:
                 break
@@ -191,23 +191,23 @@ class Quantities(Atoms):
         if not self.is_op("^"):
             return 1
         braced = self.is_op("{", 1)
-        place = 2 if braced else 1
-        negative = self.is_op("-", place)
-        token = self.peek(place + negative)
+        position = 2 if braced else 1
+        negative = self.is_op("-", position)
+        token = self.peek(position + negative)
         if token.kind != "n" or token.value not in ("1", "2", "3", "4"):
             return 1
-        self.at += place + negative + 1 + braced
+        self.position += position + negative + 1 + braced
         return -int(token.value) if negative else int(token.value)
 
     def _slash_unit(self) -> bool:
-        """m/s in plain letters."""
+        """Return True for a unit such as m/s in plain letters."""
         after = self.peek(2)
         return (
             self.is_op("/", 1) and after.kind == "w" and (after.value in UNIT_LETTERS or after.value in PLAIN_UNITS)
         )
 
     def _arc_minutes(self) -> Node | None:
-        """30' 15'' after degrees, as a part of a degree."""
+        """Parse 30' 15'' after degrees, as a part of a degree."""
         seconds = 0
         for size in (60, 1):
             token = self.peek()
@@ -217,25 +217,25 @@ class Quantities(Atoms):
             if not all(self.is_op("'", 1 + k) for k in range(marks)):
                 break
             seconds += size * int(token.value)
-            self.at += 1 + marks
+            self.position += 1 + marks
         else:
             return Div(Num(seconds), Num(3600))
         return Div(Num(seconds), Num(3600)) if seconds else None
 
     def _compound(self, factors: list[Node], first: Quantity) -> bool:
-        """5 feet 6 inches."""
+        """Parse a second quantity with a smaller unit: 5 feet 6 inches."""
         if first.unit == "degree" and (marks := self._arc_minutes()) is not None:
             factors[-1] = Quantity(Add((first.value, marks)), "degree")
             return True
-        start = self.at
+        start = self.position
         value = self.power()
         second = self._take_unit(value, self.peek())
         if not isinstance(second, Quantity) and self.is_op("{"):
             second = self._braced_unit(value)
         if isinstance(second, Quantity) and second.unit != first.unit:
             if f" {first.unit} " not in _UNIT_ORDER or f" {second.unit} " not in _UNIT_ORDER:
-                raise Unread("words", second.unit)
+                raise ReadError("words", second.unit)
             factors[-1] = Add((first, second))
             return True
-        self.at = start
+        self.position = start
         return False

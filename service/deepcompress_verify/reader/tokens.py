@@ -1,4 +1,4 @@
-"""Text -> tokens: LaTeX, plain text and unicode become one small alphabet. One pass, linear, ASCII digits only."""
+"""Tokenizer: LaTeX, plain text and unicode become one small alphabet. One pass, linear, ASCII digits only."""
 
 # ruff: noqa: SIM905 (vocabularies read better as lines of words)
 from __future__ import annotations
@@ -11,15 +11,17 @@ from deepcompress_verify.tree import MAX_TOKENS
 
 
 class Token(NamedTuple):
+    """A token of the cleaned text."""
+
     kind: str
     """n number, w letters in mathematics, t word of text, c command, o operator or bracket, r relation, e end."""
     value: str
     space: bool
-    """White space stood before it."""
+    """True if white space precedes the token."""
 
 
-class Unread(Exception):
-    """Raised inside the reader only; `read` turns it into an Unreadable."""
+class ReadError(Exception):
+    """The text cannot be parsed. Internal to the reader: `read` converts it to an Unreadable."""
 
     def __init__(self, slug: str, detail: str = "") -> None:
         super().__init__(slug, detail)
@@ -28,7 +30,7 @@ class Unread(Exception):
 
 
 MAX_LETTERS = 64
-"""Letters in a row. Longer runs are neither words nor products of variables."""
+"""Maximum consecutive letters. Longer runs are neither words nor products of variables."""
 
 END = Token("e", "", False)
 
@@ -72,8 +74,8 @@ _UNICODE_TABLE = str.maketrans(
 )
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\x00")
 
-# JSON and Python escapes that ate the backslash of a command: "\f" + "rac" was \frac.
-_EATEN = {
+# Commands whose backslash was lost to a JSON or Python escape: "\f" + "rac" was \frac.
+_LOST_ESCAPES = {
     "\x0c": ("\\f", ("rac", "box", "lo")),
     "\x08": ("\\b", ("inom", "eta", "ar", "egin", "oxed", "mod", "ig", "f")),
     "\t": ("\\t", ("imes", "ext", "heta", "an", "frac", "au", "o ", "binom", "riangle")),
@@ -93,7 +95,7 @@ TEXT_COMMANDS = frozenset(
     "mathtt mathbf boldsymbol bm emph".split()
 )
 TRANSPARENT = frozenset("boxed fbox displaylines ensuremath mathop mathord underline pmb".split())
-"""Commands whose argument stands for itself."""
+"""Commands that are replaced by their argument."""
 
 _SYNONYMS: dict[str, tuple[str, str]] = {
     **dict.fromkeys(("cdot", "times", "ast", "cdotp", "bullet", "star"), ("o", "*")),
@@ -128,12 +130,16 @@ _ESCAPED: dict[str, tuple[str, str]] = {
 
 
 def clean(text: str) -> str:
-    """Unicode to LaTeX or ASCII, eaten escapes and doubled backslashes repaired."""
+    """Convert unicode to LaTeX or ASCII, and repair lost escapes and doubled backslashes.
+
+    Raises:
+        ReadError: The text contains control characters.
+    """
     if not text.isascii():
         if not _BIDI.isdisjoint(text):
-            raise Unread("syntax", "control characters")
+            raise ReadError("syntax", "control characters")
         text = _unfold(text)
-    for char, (command, tails) in _EATEN.items():
+    for char, (command, tails) in _LOST_ESCAPES.items():
         if char in text:
             for tail in tails:
                 text = text.replace(char + tail, command + tail)
@@ -149,14 +155,14 @@ def clean(text: str) -> str:
         elif "\\begin" not in text:
             text = _undouble(text)
     if "\x00" in text:
-        raise Unread("syntax", "control characters")
+        raise ReadError("syntax", "control characters")
     return text
 
 
 def _plain(char: str) -> str:
-    """Digits of every script as ASCII digits, and the letters of mathematical alphabets as plain ones."""
+    """Return the ASCII form of digits of any script, and of letters of mathematical alphabets."""
     if char < "\u0600" or "\u1fff" < char < "\ua000":
-        return char  # Latin, Greek and Cyrillic letters, and the symbols, which have a table of their own
+        return char  # Latin, Greek and Cyrillic letters; symbols are converted by a separate table
     if "\U0001d400" <= char <= "\U0001d7ff":
         return unicodedata.normalize("NFKC", char)
     digit = unicodedata.decimal(char, -1)
@@ -189,7 +195,7 @@ def _unfold(text: str) -> str:
 
 
 def _undouble(text: str) -> str:
-    """\\\\frac -> \\frac, where no environment gives a doubled backslash a meaning of its own."""
+    """Replace \\\\frac by \\frac, unless an environment gives a doubled backslash a meaning."""
     out: list[str] = []
     i, n = 0, len(text)
     while True:
@@ -207,7 +213,11 @@ def _undouble(text: str) -> str:
 
 
 def tokenize(text: str) -> list[Token]:
-    """Tokens of a cleaned text, ending with END. Raises Unread past the limits."""
+    """Return the tokens of a cleaned text, ending with END.
+
+    Raises:
+        ReadError: The text is past a limit, or its words or braces cannot be parsed.
+    """
     out: list[Token] = []
     space = False
     text_levels: list[bool] = []  # for each open brace: does it belong to a text command?
@@ -256,7 +266,7 @@ def tokenize(text: str) -> list[Token]:
             token = Token("n", value, space)
         elif kind == "w":
             if len(value) > MAX_LETTERS:
-                raise Unread("words", "a run of letters without end")
+                raise ReadError("words", "a run of letters without end")
             token = Token("t" if in_text else "w", value, space)
         elif kind == "u":
             token = Token("t", value, space)
@@ -288,13 +298,13 @@ def tokenize(text: str) -> list[Token]:
         out.append(token)
         space = False
         if len(out) > MAX_TOKENS:
-            raise Unread("too_long", "too many symbols")
+            raise ReadError("too_long", "too many symbols")
     out.append(Token("e", "", space))
     return out
 
 
 def _operator(value: str, space: bool, out: list[Token]) -> Token:
-    """Single characters, with the two-character relations of plain text put together."""
+    """Return the token of an operator; the two-character relations of plain text become one token."""
     if value in "<>=":
         last = out[-1] if out and not space else END
         if value == "=" and last.kind == "r" and last.value in ("<", ">", "="):
@@ -313,13 +323,13 @@ def _operator(value: str, space: bool, out: list[Token]) -> Token:
 
 
 def _money_signs(text: str) -> frozenset[int]:
-    """Positions of `$` that mean money: an odd number of them, beside a digit."""
+    """Return the positions of `$` that mean money: their number is odd, and one is next to a digit."""
     if "$" not in text:
         return frozenset()
-    places = [i for i, c in enumerate(text) if c == "$" and (i == 0 or text[i - 1] != "\\")]
-    if len(places) % 2 == 0:
+    positions = [i for i, c in enumerate(text) if c == "$" and (i == 0 or text[i - 1] != "\\")]
+    if len(positions) % 2 == 0:
         return frozenset()
-    for i in places:
+    for i in positions:
         before, after = text[i - 1 : i], text[i + 1 : i + 2]
         if (after and after in "0123456789") or (before and before in "0123456789"):
             return frozenset((i,))

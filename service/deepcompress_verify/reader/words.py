@@ -1,4 +1,4 @@
-"""The words the reader knows: function names, units, connectives, fillers."""
+"""Vocabularies of the reader: function names, units, connectives, fillers."""
 
 # ruff: noqa: SIM905 (vocabularies read better as lines of words)
 from __future__ import annotations
@@ -15,23 +15,23 @@ FUNCTION_WORDS: dict[str, str] = {
     "factorial": "factorial", "Re": "re", "Im": "im", "conjugate": "conj", "Arg": "arg", "hcf": "gcd",
     "GCD": "gcd", "LCM": "lcm", "Gamma": "gamma", "fibonacci": "fibonacci",
 }  # fmt: skip
-"""Spelling -> Call name (sqrt, cbrt, log2 and log10 are built by the parser)."""
+"""Names of Call by spelling (sqrt, cbrt, log2 and log10 are built by the parser)."""
 
 COMMAND_FUNCTIONS = frozenset(FUNCTION_WORDS) - {"sqrt", "cbrt", "Re", "Im", "zeta", "gamma", "Gamma", "binom"}
-"""Those that are LaTeX commands of the same name with one argument."""
+"""Functions that are LaTeX commands of the same name, with one argument."""
 
 ARITY = {
     **dict.fromkeys(("max", "min", "gcd", "lcm"), range(1, 4096)),
     **dict.fromkeys(("binom", "perm", "mod"), range(2, 3)),
     "log": range(1, 3),
 }
-"""How many arguments a function takes, where that is not one."""
+"""Number of arguments of functions that do not take exactly one."""
 
 INVERSE = {name: f"a{name}" for name in "sin cos tan cot sec csc sinh cosh tanh coth sech csch".split()}
-"""What f^{-1} means for these."""
+"""The inverse function that f^{-1} means."""
 
 PREFIX_FUNCTIONS = ("sqrt", "arcsin", "arccos", "arctan", "sin", "cos", "tan", "cot", "sec", "csc", "ln", "log", "pi")
-"""Names that may be glued to their argument in plain text: sinx, pir."""
+"""Names that may precede their argument without a space in plain text: sinx, pir."""
 
 GREEK = frozenset(
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi omicron rho varrho "
@@ -115,11 +115,11 @@ _TAKE_PREFIXES = {
     "eV": "electronvolt", "ohm": "ohm", "cal": "calorie", "L": "liter litre",
 }  # fmt: skip
 _NO_UNITS = frozenset(("pm", "us"))
-"""Words of their own: half of the day, and us."""
+"""Ambiguous with a half of the day and with the word "us"."""
 PREFIXED: dict[str, tuple[str, int]] = {
     prefix + unit: (unit, power) for unit in _TAKE_PREFIXES for prefix, (_, power) in _PREFIXES.items()
 }
-"""Canonical unit with a prefix -> the unit and the power of ten: "kJ" -> J, 3."""
+"""(unit, power of ten) by canonical unit with a prefix: "kJ" -> J, 3."""
 UNITS: dict[str, str] = {
     spelling: unit
     for table in (_LENGTH, _OTHER)
@@ -135,11 +135,10 @@ _SPELLED = {
 } | {"micron": "um", "microns": "um"}
 _SYMBOLS = frozenset(PREFIXED) - frozenset(UNITS) - _NO_UNITS
 UNITS = {**{name: name for name in _SYMBOLS}, **_SPELLED, **UNITS}
-"""Spelling -> canonical unit."""
+"""Canonical units by spelling."""
 
 UNIT_LETTERS = frozenset("m s h g L N J W V A K C T F atm bar eV".split()) | _SYMBOLS
-"""Units that could be products of letters: units only inside \\text or \\mathrm after a number; plain letters are
-variables."""
+"""Units that could be products of letters. They are units only inside \\text or \\mathrm after a number."""
 
 PLAIN_UNITS = frozenset(
     spelling
@@ -165,7 +164,7 @@ FILLERS = frozenset(
     "we get have solution solutions ans result be to a an then total there of "
     "réponse est respuesta es antwort ist la le el".split()
 )
-"""Words that carry nothing before a value."""
+"""Words without meaning before a value."""
 
 NOT_UNITS = frozenset(
     "or not and no but except nor either neither maybe perhaps possibly than versus vs to between else instead "
@@ -173,7 +172,7 @@ NOT_UNITS = frozenset(
     "negative positive squared cubed root more less least most up down over under am pm noon midnight "
     "is are was were has have".split()
 )
-"""Words that may change a value: text with one of these after a number is never dropped as a unit."""
+"""Words that may change a value: text with one of these after a number is never a unit."""
 
 PHRASES = {
     "no solution": "no solution", "no solutions": "no solution", "no real solution": "no solution",
@@ -195,14 +194,14 @@ PHRASES = {
     "set of complex numbers": "complex numbers", "no real solution exists": "no solution",
     "no solution exists": "no solution", "no solutions exist": "no solution",
 }  # fmt: skip
-"""Set phrases and what they stand for."""
+"""Set phrases and their canonical form."""
 
 MEASURES = frozenset(
     "the a an value maximum minimum max min maximal minimal least greatest smallest largest area volume perimeter "
     "length width height radius diameter probability sum product total number distance slope average mean median "
     "expected".split()
 )
-"""What "is" may stand after, as in "the maximum value is 5"."""
+"""Words that may precede "is", as in "the maximum value is 5"."""
 
 ARTICLES = frozenset({"a", "an", "the"})
 
@@ -223,15 +222,15 @@ _PARTS = {
 }
 
 SUBJECTS = frozenset("limit series integral sequence sum".split())
-"""What a predicate like "diverges" may speak of: left out, the predicate says the same."""
+"""Subjects of a predicate such as "diverges"; they may be omitted without a change of meaning."""
 PREDICATES = frozenset(("diverges", "converges", "does", "divergent", "convergent"))
 
 
 def spelled_number(words: list[str]) -> tuple[int, int] | None:
-    """(p, q) of "twenty one", "two hundred five", "minus seven", "two thirds"; None for other words."""
+    """Return (p, q) of "twenty one", "two hundred five", "minus seven", "two thirds"; None for other words."""
     if words and words[0] in ("minus", "negative") and len(words) > 1:
-        found = spelled_number(words[1:])
-        return None if found is None or found[0] < 0 else (-found[0], found[1])
+        result = spelled_number(words[1:])
+        return None if result is None or result[0] < 0 else (-result[0], result[1])
     if len(words) == 2 and words[1] in _PARTS and words[0] in NUMBER_WORDS:
         return NUMBER_WORDS[words[0]], _PARTS[words[1]]
     total = below = 0
@@ -256,7 +255,7 @@ _VOWELS = frozenset("aeiou")
 
 
 def is_word(run: str) -> bool:
-    """Is a run of plain letters a word rather than a product of variables?"""
+    """Return True if a run of plain letters is a word rather than a product of variables."""
     if run in FUNCTION_WORDS or run in CONST_WORDS or run in GREEK:
         return False
     if len(run) < 4:
@@ -265,5 +264,5 @@ def is_word(run: str) -> bool:
 
 
 def known_unit(word: str) -> str | None:
-    """The canonical unit of a word, or None."""
+    """Return the canonical unit of a word, or None."""
     return UNITS.get(word) or UNITS.get(word.lower())

@@ -1,13 +1,13 @@
-"""A tree as mathematics on a terminal: fractions stacked, roots roofed, matrices in tall brackets.
+"""Rendering of a tree as two-dimensional mathematics in a terminal: fractions, roots, matrices in tall brackets.
 
-    picture(read(r"\\frac{1+\\sqrt{5}}{2}"))
+    render_tree(read(r"\\frac{1+\\sqrt{5}}{2}"))
 
          ___
     1 + √ 5
     ────────
        2
 
-Only looks at the tree. A tree too large to be worth drawing gives None; the caller then has the one-line form.
+A tree that is too large gives None; the caller then uses the one-line form.
 """
 
 from __future__ import annotations
@@ -80,12 +80,12 @@ _TALL = {
 }  # fmt: skip
 
 _SUM, _PRODUCT, _POWER, _ATOM = 1, 2, 3, 4
-"""How tightly a drawing holds together; a looser one inside a tighter one gets parentheses."""
+"""Binding strength of a block; a weaker block inside a stronger one gets parentheses."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Lines of equal width; `base` is the index of the line that the writing runs along."""
+    """Lines of equal width; `base` is the index of the base line."""
 
     lines: tuple[str, ...]
     base: int = 0
@@ -93,22 +93,23 @@ class Block:
 
     @property
     def width(self) -> int:
+        """Width in characters."""
         return len(self.lines[0])
 
 
-def picture(node: Node) -> str | None:
-    """The drawing, lines joined; None for a tree too large to be worth it."""
+def render_tree(node: Node) -> str | None:
+    """Return the rendering, lines joined; None for a tree that is too large."""
     if sum(1 for _ in walk(node)) > MAX_DRAWN_NODES:
         return None
     return "\n".join(line.rstrip() for line in _draw(node).lines)
 
 
-def _word(text: str, tightness: int = _ATOM) -> Block:
+def _text_block(text: str, tightness: int = _ATOM) -> Block:
     return Block(("".join(c if c.isprintable() else "�" for c in text),), 0, tightness)
 
 
 def _row(blocks: Sequence[Block], tightness: int = _ATOM) -> Block:
-    """Side by side on one base line."""
+    """Join blocks side by side on one base line."""
     above = max(block.base for block in blocks)
     below = max(len(block.lines) - block.base for block in blocks)
     lines = []
@@ -122,7 +123,7 @@ def _row(blocks: Sequence[Block], tightness: int = _ATOM) -> Block:
 
 
 def _stack(blocks: Sequence[Block], base: int, tightness: int = _ATOM) -> Block:
-    """One above the other, centred; the base line is that of block number `base`."""
+    """Stack blocks, centred; the base line is that of block number `base`."""
     width = max(block.width for block in blocks)
     lines = [line.center(width) for block in blocks for line in block.lines]
     above = sum(len(block.lines) for block in blocks[:base])
@@ -130,7 +131,7 @@ def _stack(blocks: Sequence[Block], base: int, tightness: int = _ATOM) -> Block:
 
 
 def _between(left: str, block: Block, right: str) -> Block:
-    """In brackets as tall as the block; "" draws none."""
+    """Put a block between brackets of its height; "" means no bracket."""
     sides = [_bracket(left, block), block, _bracket(right, block)]
     return _row([side for side in sides if side.width])
 
@@ -150,17 +151,17 @@ def _bracket(mark: str, block: Block) -> Block:
     return Block(tuple(lines), block.base)
 
 
-def _held(node: Node, tightness: int) -> Block:
+def _parenthesized(node: Node, tightness: int) -> Block:
     block = _draw(node)
     return block if block.tightness >= tightness else _between("(", block, ")")
 
 
-def _listed(items: Sequence[Node], mark: str = ", ") -> Block:
+def _joined_items(items: Sequence[Node], mark: str = ", ") -> Block:
     blocks: list[Block] = []
     for item in items:
-        blocks += [_word(mark)] if blocks else []
+        blocks += [_text_block(mark)] if blocks else []
         blocks.append(_draw(item))
-    return _row(blocks) if blocks else _word("")
+    return _row(blocks) if blocks else _text_block("")
 
 
 def _draw(node: Node) -> Block:
@@ -168,32 +169,32 @@ def _draw(node: Node) -> Block:
         case Num():
             return _number(node)
         case Const(name):
-            return _word(_CONSTANTS.get(name, name))
+            return _text_block(_CONSTANTS.get(name, name))
         case Sym(name):
-            return _word(_symbol(name))
+            return _text_block(_symbol(name))
         case Add(terms):
             return _sum(terms)
         case Neg(arg):
-            return _row([_word("-"), _held(arg, _PRODUCT)], _SUM)
+            return _row([_text_block("-"), _parenthesized(arg, _PRODUCT)], _SUM)
         case Mul(factors):
             return _product(factors)
         case Div(top, bottom):
-            return _over(_draw(top), _draw(bottom))
+            return _fraction(_draw(top), _draw(bottom))
         case Pow(base, exponent):
-            return _raised(_held(base, _ATOM), _draw(exponent))
+            return _raised(_parenthesized(base, _ATOM), _draw(exponent))
         case Call(name, args):
             return _call(name, args)
         case Apply(name, args):
-            return _row([_word(_symbol(name)), _between("(", _listed(args), ")")])
+            return _row([_text_block(_symbol(name)), _between("(", _joined_items(args), ")")])
         case PlusMinus(left, right, flipped):
             sign = "∓" if flipped else "±"
             if left is None:
-                return _row([_word(sign), _held(right, _PRODUCT)], _SUM)
-            return _row([_held(left, _SUM), _word(f" {sign} "), _held(right, _PRODUCT)], _SUM)
+                return _row([_text_block(sign), _parenthesized(right, _PRODUCT)], _SUM)
+            return _row([_parenthesized(left, _SUM), _text_block(f" {sign} "), _parenthesized(right, _PRODUCT)], _SUM)
         case BigOp(kind, body, var, low, high):
-            return _big(kind, body, var, low, high)
+            return _big_operator(kind, body, var, low, high)
         case Based(digits, base):
-            return _word(digits + str(base).translate(_SUBSCRIPT))
+            return _text_block(digits + str(base).translate(_SUBSCRIPT))
         case _:
             return _draw_structure(node)
 
@@ -201,59 +202,63 @@ def _draw(node: Node) -> Block:
 def _draw_structure(node: Node) -> Block:
     match node:
         case Quantity(value, unit):
-            return _row([_held(value, _PRODUCT), _word(_UNITS.get(unit, f" {unit}"))], _PRODUCT)
+            return _row([_parenthesized(value, _PRODUCT), _text_block(_UNITS.get(unit, f" {unit}"))], _PRODUCT)
         case Ratio(parts):
-            return _listed(parts, " : ")
+            return _joined_items(parts, " : ")
         case Time(seconds, half):
             hours, rest = divmod(seconds, 3600)
-            return _word(
+            return _text_block(
                 f"{hours}:{rest // 60:02d}"
                 + (f":{rest % 60:02d}" if rest % 60 else "")
                 + (f" {half}" if half else "")
             )
         case Tuple(items, left, right):
-            return _between(left, _listed(items), right)
+            return _between(left, _joined_items(items), right)
         case List(items, word):
-            return _listed(items, f" {word} " if word else ", ")
+            return _joined_items(items, f" {word} " if word else ", ")
         case Set(items):
-            return _between("{", _listed(items), "}")
+            return _between("{", _joined_items(items), "}")
         case SetBuilder(element, condition):
-            return _between("{", _row([_draw(element), _word(" | "), _draw(condition)]), "}")
+            return _between("{", _row([_draw(element), _text_block(" | "), _draw(condition)]), "}")
         case SetOp(joined, args):
-            return _listed(args, f" {_SETS[joined]} ")
+            return _joined_items(args, f" {_SETS[joined]} ")
         case Matrix(rows, kind):
             grid = _grid([[_draw(cell) for cell in row] for row in rows])
             return _between("|", grid, "|") if kind == "det" else _between("[", grid, "]")
         case Rel(terms, ops, modulus):
             blocks = [_draw(terms[0])]
             for op, term in zip(ops, terms[1:], strict=False):
-                blocks += [_word(f" {_RELATIONS.get(op, op)} "), _draw(term)]
+                blocks += [_text_block(f" {_RELATIONS.get(op, op)} "), _draw(term)]
             if modulus is not None:
-                blocks += [_word("  (mod "), _draw(modulus), _word(")")]
+                blocks += [_text_block("  (mod "), _draw(modulus), _text_block(")")]
             return _row(blocks, 0)
         case Piecewise(cases):
-            branches = [[_draw(value), _word("otherwise") if when is None else _draw(when)] for value, when in cases]
+            branches = [
+                [_draw(value), _text_block("otherwise") if when is None else _draw(when)] for value, when in cases
+            ]
             return _between("{", _grid(branches, "  if "), "")
         case Choice(letter, content):
-            chosen = _word(f"choice {letter}")
-            return chosen if content is None else _row([chosen, _word(": "), _draw(content)])
+            chosen = _text_block(f"choice {letter}")
+            return chosen if content is None else _row([chosen, _text_block(": "), _draw(content)])
         case Qualified(value, condition):
-            return _row([_draw(value), _word(f"   where {condition}")], 0)
+            return _row([_draw(value), _text_block(f"   where {condition}")], 0)
         case Text(words):
-            return _word(f"“{words}”")
+            return _text_block(f"“{words}”")
         case _:
-            return _word(type(node).__name__)
+            return _text_block(type(node).__name__)
 
 
 def _number(node: Num) -> Block:
     if node.q == 1:
-        return _word(_digits(node.p), _ATOM if node.p >= 0 else _SUM)
+        return _text_block(_digits(node.p), _ATOM if node.p >= 0 else _SUM)
     if node.decimals is not None and node.decimals <= MAX_DRAWN_DIGITS:
         digits = str(abs(node.p) * 10**node.decimals // node.q).rjust(node.decimals + 1, "0")
         sign = "-" if node.p < 0 else ""
-        return _word(f"{sign}{digits[: -node.decimals]}.{digits[-node.decimals :]}", _ATOM if node.p >= 0 else _SUM)
-    over = _over(_word(_digits(abs(node.p))), _word(_digits(node.q)))
-    return over if node.p >= 0 else _row([_word("-"), over], _SUM)
+        return _text_block(
+            f"{sign}{digits[: -node.decimals]}.{digits[-node.decimals :]}", _ATOM if node.p >= 0 else _SUM
+        )
+    over = _fraction(_text_block(_digits(abs(node.p))), _text_block(_digits(node.q)))
+    return over if node.p >= 0 else _row([_text_block("-"), over], _SUM)
 
 
 def _digits(number: int) -> str:
@@ -276,15 +281,15 @@ def _sum(terms: Sequence[Node]) -> Block:
     for term in terms:
         negative = isinstance(term, Neg) or (isinstance(term, Num) and term.p < 0)
         if blocks:
-            blocks.append(_word(" - " if negative else " + "))
+            blocks.append(_text_block(" - " if negative else " + "))
         elif negative:
-            blocks.append(_word("-"))
+            blocks.append(_text_block("-"))
         if isinstance(term, Neg):
-            blocks.append(_held(term.arg, _PRODUCT))
+            blocks.append(_parenthesized(term.arg, _PRODUCT))
         elif isinstance(term, Num) and negative:
             blocks.append(_number(Num(-term.p, term.q, term.decimals)))
         else:
-            blocks.append(_held(term, _PRODUCT))
+            blocks.append(_parenthesized(term, _PRODUCT))
     return _row(blocks, _SUM)
 
 
@@ -294,21 +299,23 @@ def _product(factors: Sequence[Node]) -> Block:
     for factor in factors:
         if before is not None:
             dotted = isinstance(factor, Num) or (isinstance(factor, Pow) and isinstance(factor.base, Num))
-            blocks.append(_word("·" if dotted else " " if isinstance(before, Div | Call) or _wordy(factor) else ""))
-        blocks.append(_held(factor, _PRODUCT if isinstance(factor, Mul) else _POWER))
+            blocks.append(
+                _text_block("·" if dotted else " " if isinstance(before, Div | Call) or _needs_space(factor) else "")
+            )
+        blocks.append(_parenthesized(factor, _PRODUCT if isinstance(factor, Mul) else _POWER))
         before = factor
     return _row(blocks, _PRODUCT)
 
 
-def _wordy(node: Node) -> bool:
+def _needs_space(node: Node) -> bool:
     return isinstance(node, Call | BigOp | Div) or (isinstance(node, Sym) and len(_symbol(node.name)) > 1)
 
 
-def _over(top: Block, bottom: Block) -> Block:
+def _fraction(top: Block, bottom: Block) -> Block:
     width = max(top.width, bottom.width)
     if len(top.lines) > 1 or len(bottom.lines) > 1:
-        width += 2  # so that the outer bar of a nested fraction is the longer one
-    return _stack([top, _word("─" * width), bottom], 1, _POWER)
+        width += 2  # the outer bar of a nested fraction is longer
+    return _stack([top, _text_block("─" * width), bottom], 1, _POWER)
 
 
 def _raised(base: Block, exponent: Block) -> Block:
@@ -333,14 +340,14 @@ def _call(name: str, args: Sequence[Node]) -> Block:
         case "ceil", (arg,):
             return _between("⌈", _draw(arg), "⌉")
         case "factorial" | "factorial2", (arg,):
-            return _row([_held(arg, _ATOM), _word("!" if name == "factorial" else "!!")])
+            return _row([_parenthesized(arg, _ATOM), _text_block("!" if name == "factorial" else "!!")])
         case "binom", (upper, lower):
-            return _between("(", _stack([_draw(upper), _word(" "), _draw(lower)], 1), ")")
+            return _between("(", _stack([_draw(upper), _text_block(" "), _draw(lower)], 1), ")")
         case "exp", (arg,):
-            return _raised(_word("e"), _draw(arg))
+            return _raised(_text_block("e"), _draw(arg))
         case "log", (arg, Num(base, 1)) if base >= 0:
-            return _row([_word("log" + str(base).translate(_SUBSCRIPT)), _between("(", _draw(arg), ")")])
-    return _row([_word(name), _between("(", _listed(args), ")")])
+            return _row([_text_block("log" + str(base).translate(_SUBSCRIPT)), _between("(", _draw(arg), ")")])
+    return _row([_text_block(name), _between("(", _joined_items(args), ")")])
 
 
 def _root(inside: Block, index: str) -> Block:
@@ -358,16 +365,18 @@ def _root(inside: Block, index: str) -> Block:
     return Block(marked, base + 1)
 
 
-def _big(kind: str, body: Node, var: str, low: Node | None, high: Node | None) -> Block:
+def _big_operator(kind: str, body: Node, var: str, low: Node | None, high: Node | None) -> Block:
     name = _symbol(var)
     below = None
     if low is not None:
         mark = " → " if kind == "lim" else " = " if kind != "int" else None
-        below = _draw(low) if mark is None else _row([_word(name + mark), _draw(low)])
-    parts = [part for part in (None if high is None else _draw(high), _word(_BIG[kind]), below) if part is not None]
+        below = _draw(low) if mark is None else _row([_text_block(name + mark), _draw(low)])
+    parts = [
+        part for part in (None if high is None else _draw(high), _text_block(_BIG[kind]), below) if part is not None
+    ]
     sign = _stack(parts, 0 if high is None else 1)
-    tail = [_word(f" d{name}")] if kind == "int" else []
-    return _row([sign, _word(" "), _held(body, _PRODUCT), *tail], _PRODUCT)
+    tail = [_text_block(f" d{name}")] if kind == "int" else []
+    return _row([sign, _text_block(" "), _parenthesized(body, _PRODUCT), *tail], _PRODUCT)
 
 
 def _grid(rows: Sequence[Sequence[Block]], gap: str = "  ") -> Block:
@@ -378,9 +387,9 @@ def _grid(rows: Sequence[Sequence[Block]], gap: str = "  ") -> Block:
         cells: list[Block] = []
         for k, cell in enumerate(row):
             if k:
-                cells.append(_word(gap))
+                cells.append(_text_block(gap))
             spare = widths[k] - cell.width
-            cells.append(_row([cell, _word(" " * spare)]) if spare else cell)
+            cells.append(_row([cell, _text_block(" " * spare)]) if spare else cell)
         drawn.append(_row(cells))
     width = max((block.width for block in drawn), default=0)
     lines = [line.ljust(width) for block in drawn for line in block.lines]

@@ -1,7 +1,7 @@
-"""Ball arithmetic: the value of an expression with a rigorous error, over the complex numbers.
+"""Complex interval arithmetic (Arb balls, python-flint): values with a rigorous error bound.
 
-Every operation gives a ball that contains the true value, so two balls that do not meet prove that the values
-differ. Balls that meet prove nothing: scalars.py says when agreement to many digits counts as equality.
+Every result contains the true value, so two disjoint intervals prove that the values differ. Intersecting intervals
+prove nothing: scalars.py defines when agreement to many digits counts as equality.
 """
 
 # ruff: noqa: SIM905 (vocabularies read better as lines of words)
@@ -13,13 +13,13 @@ from threading import RLock
 
 from flint import acb, arb, ctx, fmpq, fmpz
 
+from deepcompress_verify.compare.context import ComparisonContext, InconclusiveError, UndefinedValueError
 from deepcompress_verify.compare.exact import rational
-from deepcompress_verify.compare.work import CannotTell, Undefined, Work
 from deepcompress_verify.tree import Add, Based, BigOp, Call, Const, Div, Mul, Neg, Node, Num, Pow, Quantity, Sym
 
 MAX_TERMS = 1_000
 Env = dict[str, fmpq]
-"""Exact values of variables: balls of them are made at the precision of the evaluation."""
+"""Exact values of variables, converted to intervals at the precision of the evaluation."""
 
 
 _PRECISION = RLock()
@@ -27,7 +27,7 @@ _PRECISION = RLock()
 
 @contextmanager
 def precision(bits: int) -> Iterator[None]:
-    """Evaluate at so many bits. The library's precision is one for the process, so threads take turns."""
+    """Evaluate at `bits` bits. The library's precision is global to the process, so threads take turns."""
     with _PRECISION:
         saved = ctx.prec
         ctx.prec = bits
@@ -37,34 +37,42 @@ def precision(bits: int) -> Iterator[None]:
             ctx.prec = saved
 
 
-class Huge(Exception):
-    """The value is real, positive and beyond what balls hold: above 2^(2^60)."""
+class ValueTooLargeError(Exception):
+    """The value is real, positive and above 2^(2^60), the range of the intervals."""
 
 
 class Evaluator:
-    """Evaluates trees at one precision, in one environment."""
+    """Evaluates trees at one precision, with one assignment of variables."""
 
-    def __init__(self, work: Work, env: Env, bits: int, log_base: str = "e", real_only: bool = False) -> None:
-        self.work = work
+    def __init__(
+        self, context: ComparisonContext, env: Env, bits: int, log_base: str = "e", real_only: bool = False
+    ) -> None:
+        self.context = context
         self.real_only = real_only
-        """Values that are not real are undefined: sqrt(x)*sqrt(y) has no say on negative x and y."""
+        """Values that are not real count as undefined: sqrt(x)*sqrt(y) for negative x and y."""
         self.env = env
         self.cost = 1 + bits // 256
         self.log_base = log_base
         self.high = 0
-        """The largest and the smallest binary exponent met: what cancels may hide that far below the precision."""
+        """Largest and smallest binary exponent so far: cancellation can lose that many bits."""
         self.low = 0
 
     def value(self, node: Node) -> acb:
-        """The ball of a tree. Undefined where it has no finite value, CannotTell where we do not know it."""
-        self.work.spend(self.cost)
-        found = self._value(node)
-        if not found.is_finite():
-            raise Undefined
-        if self.real_only and not found.imag.contains(0):
-            raise Undefined
-        self._note(found)
-        return found
+        """Return an interval that contains the value of the tree.
+
+        Raises:
+            UndefinedValueError: The tree has no finite value, or no real value with `real_only`.
+            InconclusiveError: The value cannot be computed.
+            ValueTooLargeError: The value is too large.
+        """
+        self.context.charge(self.cost)
+        result = self._value(node)
+        if not result.is_finite():
+            raise UndefinedValueError
+        if self.real_only and not result.imag.contains(0):
+            raise UndefinedValueError
+        self._update_exponent_range(result)
+        return result
 
     def _value(self, node: Node) -> acb:
         if isinstance(node, Num):
@@ -72,7 +80,7 @@ class Evaluator:
         if isinstance(node, Sym):
             if node.name in self.env:
                 return acb(self.env[node.name])
-            raise CannotTell
+            raise InconclusiveError
         if isinstance(node, Const):
             return _constant(node.name)
         if isinstance(node, Neg):
@@ -90,7 +98,7 @@ class Evaluator:
         if isinstance(node, Div):
             bottom = self.value(node.bottom)
             if bottom.contains(0):
-                raise Undefined
+                raise UndefinedValueError
             return self.value(node.top) / bottom
         if isinstance(node, Pow):
             return self._power(node)
@@ -102,10 +110,10 @@ class Evaluator:
             return self._quantity(node)
         if isinstance(node, BigOp):
             return self._series(node)
-        raise CannotTell
+        raise InconclusiveError
 
-    def _note(self, value: acb) -> None:
-        """Remember how large and how small values get."""
+    def _update_exponent_range(self, value: acb) -> None:
+        """Update the range of binary exponents."""
         mantissa = value.real if not value.real.is_zero() else value.imag
         if mantissa.is_zero():
             return
@@ -122,48 +130,48 @@ class Evaluator:
             return self.value(node.value)
         if node.unit == "percent":
             return self.value(node.value) / 100
-        raise CannotTell
+        raise InconclusiveError
 
     def _power(self, node: Pow) -> acb:
         base = self.value(node.base)
         try:
             exponent = self.value(node.exponent)
-        except Huge:
+        except ValueTooLargeError:
             if _real(base) and base.real > 1:
                 raise
-            raise CannotTell from None
+            raise InconclusiveError from None
         if exponent.is_exact() and exponent.imag.is_zero():
             integer = _small_integer(exponent)
             if integer is not None:
                 if integer < 0 and base.contains(0):
-                    raise Undefined
+                    raise UndefinedValueError
                 return base**integer
             if base.is_zero():
                 if exponent.real > 0:
                     return acb(0)
-                raise Undefined
+                raise UndefinedValueError
         if base.contains(0):
             if base.is_zero() and exponent.real > 0:
                 return acb(0)
-            raise CannotTell
+            raise InconclusiveError
         if _real(base) and base.real < 0:
             index = self._odd_denominator(node.exponent)
             if index is not None:
                 # (-8)^(1/3) is -2, as in school, not the principal value
                 return self._root(base, acb(int(index.q))) ** int(index.p)
-        found = base.pow(exponent)
+        result = base.pow(exponent)
         if _real(base) and base.real > 0 and _real(exponent):
-            found = acb(found.real)
-            if not found.is_finite() and base.real > 1 and exponent.real > 0:
-                raise Huge
-            if not found.is_finite() and exponent.real < 0 and base.real > 1:
-                raise CannotTell
-        return found
+            result = acb(result.real)
+            if not result.is_finite() and base.real > 1 and exponent.real > 0:
+                raise ValueTooLargeError
+            if not result.is_finite() and exponent.real < 0 and base.real > 1:
+                raise InconclusiveError
+        return result
 
     def _odd_denominator(self, exponent: Node) -> fmpq | None:
         try:
-            value = rational(exponent, self.work)
-        except (CannotTell, Undefined):
+            value = rational(exponent, self.context)
+        except (InconclusiveError, UndefinedValueError):
             return None
         return value if value.q % 2 == 1 and value.q < 1000 and abs(value.p) < 1000 else None
 
@@ -175,24 +183,24 @@ class Evaluator:
             return self._root(x, args[1])
         if name in ("ln", "log"):
             if x.contains(0):
-                raise Undefined if x.is_zero() else CannotTell
+                raise UndefinedValueError if x.is_zero() else InconclusiveError
             if name == "ln" or (len(args) == 1 and self.log_base == "e"):
                 return x.log()
             base = args[1] if len(args) == 2 else acb(10)
             if base.contains(0):
-                raise Undefined
+                raise UndefinedValueError
             bottom = base.log()
             if bottom.contains(0):
-                raise Undefined
+                raise UndefinedValueError
             return x.log() / bottom
         if name in _DIRECT:
-            found: acb = getattr(x, name)()
-            return acb(found.real) if _real(x) and name in _REAL_ON_REALS else found
+            result: acb = getattr(x, name)()
+            return acb(result.real) if _real(x) and name in _REAL_ON_REALS else result
         if name in _INVERSE_RECIPROCAL:
             if name == "acot":
                 return acb.pi() / 2 - x.atan()
             if x.contains(0):
-                raise Undefined
+                raise UndefinedValueError
             return acb(getattr(1 / x, _INVERSE_RECIPROCAL[name])())
         if name == "abs":
             return acb(abs(x)) if not _real(x) else acb(abs(x.real))
@@ -213,26 +221,26 @@ class Evaluator:
             if name == "binom":
                 bottom *= self._gamma(k + 1)
             if bottom.contains(0):
-                raise Undefined
+                raise UndefinedValueError
             return top / bottom
-        raise CannotTell
+        raise InconclusiveError
 
     def _gamma(self, x: acb) -> acb:
         if _real(x) and x.real > 1 << 62:
-            # far beyond any value an answer has; Stirling would ask for as many digits as x has bits
-            raise Huge
+            # far above the values of answers; Stirling would need as many digits as x has bits
+            raise ValueTooLargeError
         if _real(x) and x.real < 1:
             integer = _small_integer(x) if x.is_exact() else None
             if integer is not None and integer <= 0:
-                raise Undefined
-        found = x.gamma()
-        return acb(found.real) if _real(x) else found
+                raise UndefinedValueError
+        result = x.gamma()
+        return acb(result.real) if _real(x) else result
 
     def _root(self, x: acb, index: acb) -> acb:
         n = _small_integer(index) if index.is_exact() else None
         if n is None or n == 0:
             if index.contains(0):
-                raise Undefined
+                raise UndefinedValueError
             return x.pow(1 / index)
         if _real(x):
             if x.real.contains(0):
@@ -244,16 +252,16 @@ class Evaluator:
                 if n % 2:
                     return -acb((-x.real).root(abs(n))) if n > 0 else -1 / acb((-x.real).root(-n))
                 return x.pow(acb(1) / n)
-            found = acb(x.real.root(abs(n)))
-            return found if n > 0 else 1 / found
+            result = acb(x.real.root(abs(n)))
+            return result if n > 0 else 1 / result
         return x.pow(acb(1) / n)
 
     def _series(self, node: BigOp) -> acb:
         if node.kind not in ("sum", "prod") or node.low is None or node.high is None:
-            raise CannotTell
+            raise InconclusiveError
         low, high = (_small_integer(self.value(bound)) for bound in (node.low, node.high))
         if low is None or high is None or high - low >= MAX_TERMS:
-            raise CannotTell
+            raise InconclusiveError
         total = acb(0 if node.kind == "sum" else 1)
         saved = self.env
         try:
@@ -276,8 +284,8 @@ def _constant(name: str) -> acb:
     if name == "phi":
         return (1 + acb(5).sqrt()) / 2
     if name == "zoo":
-        raise Undefined
-    raise CannotTell
+        raise UndefinedValueError
+    raise InconclusiveError
 
 
 def _real(x: acb) -> bool:
@@ -285,18 +293,18 @@ def _real(x: acb) -> bool:
 
 
 def _small_integer(x: acb) -> int | None:
-    """The integer that an exact ball is, where it has at most 30 bits."""
+    """Return the integer equal to an exact interval if it has at most 30 bits, else None."""
     if not x.imag.is_zero() or not x.is_exact():
         return None
-    found = x.real.unique_fmpz()
-    if found is None or found.bit_length() > 30:
+    result = x.real.unique_fmpz()
+    if result is None or result.bit_length() > 30:
         return None
-    return int(found) if arb(found) == x.real else None
+    return int(result) if arb(result) == x.real else None
 
 
 def _near_zero_root(x: acb, n: int) -> acb:
     if n < 0:
-        raise Undefined
+        raise UndefinedValueError
     radius = abs(x.real).upper().root(n)
     return acb(arb(0, radius))
 
@@ -308,24 +316,24 @@ def _binary_exponent(x: arb) -> int:
 
 def _stepwise(name: str, args: list[acb]) -> arb:
     if any(not _real(a) for a in args):
-        raise CannotTell
+        raise InconclusiveError
     reals = [a.real for a in args]
     x = reals[0]
     if name in ("floor", "ceil"):
-        found = x.ceil() if name == "ceil" else x.floor()
-        if found.unique_fmpz() is None:
-            raise CannotTell
-        return found
+        result = x.ceil() if name == "ceil" else x.floor()
+        if result.unique_fmpz() is None:
+            raise InconclusiveError
+        return result
     if name == "sign":
         if x.contains(0) and not x.is_zero():
-            raise CannotTell
+            raise InconclusiveError
         return x.sgn()
     if name == "mod":
         if reals[1].contains(0):
-            raise Undefined
+            raise UndefinedValueError
         quotient = (x / reals[1]).floor()
         if quotient.unique_fmpz() is None:
-            raise CannotTell
+            raise InconclusiveError
         return x - reals[1] * quotient
     best = reals[0]
     for other in reals[1:]:

@@ -1,7 +1,7 @@
-"""What is spelled rather than computed: dates, chemical formulas, numerals with letters for digits.
+"""Dates, chemical formulas, and numerals with letters as digits: answers that are compared as spellings.
 
-Asked where two answers were read and found different: their texts may still say the same. May 5 is 5 May, CO_2 is
-CO2, and AF is what a gold AF_{16} is met by without its base. One anchored pass over short texts.
+Used if two parsed answers differ: their texts may still have the same meaning. May 5 is 5 May, CO_2 is CO2, and AF
+matches a gold AF_{16} without its base. One anchored pass over short texts.
 """
 
 # ruff: noqa: SIM905 (vocabularies read better as lines of words)
@@ -11,7 +11,7 @@ import re
 
 from deepcompress_verify.tree import Based, Node
 
-MAX_SPELLED = 64
+MAX_TEXT_CHARS = 64
 _MARKS = ("\\text", "\\mathrm", "\\ce", "\\textbf", "\\,", "\\ ", "$")
 _SIGNS = frozenset("=+-*/^<>|[]!:;")
 _MONTHS = {
@@ -24,7 +24,7 @@ _MONTHS = {
 _DATE = re.compile(r"[A-Za-z0-9 ,.]+")
 _DATE_PARTS = re.compile(r"[A-Za-z]+|[0-9]+")
 _FILLERS = frozenset("the of on st nd rd th".split())
-# An element's symbol and how many atoms of it: each part is one way only, so matching is linear.
+# The symbol of an element and its count: no part matches in two ways, so matching is linear.
 _FORMULA = re.compile(r"(?:[A-Z][a-z]?(?:[0-9]{1,3}|_[0-9]|_\{[0-9]{1,3}\})?)+")
 _ATOMS = re.compile(r"([A-Z][a-z]?)(?:_?\{?([0-9]+)\}?)?")
 _ELEMENTS = frozenset(
@@ -34,29 +34,29 @@ _ELEMENTS = frozenset(
 )
 
 
-def spelled_alike(gold: str, tree: Node, answer: str) -> str | None:
-    """Why both texts say the same, "a date" or "a chemical formula" or "a numeral"; None where they do not."""
-    if len(gold) > MAX_SPELLED or len(answer) > MAX_SPELLED:
+def same_date_or_formula(gold: str, tree: Node, answer: str) -> str | None:
+    """Return the reason why both texts have the same meaning, or None: "the same date", for example."""
+    if len(gold) > MAX_TEXT_CHARS or len(answer) > MAX_TEXT_CHARS:
         return None
     if "\\" in answer and "\\text" not in answer and "\\mathrm" not in answer and "\\ce" not in answer:
-        return None  # most answers: a fraction or a root is no such thing
-    theirs = _bare(answer)
+        return None  # most answers: fractions and roots
+    stripped = _without_markup(answer)
     if isinstance(tree, Based) and tree.base > 10:
-        digits = theirs.replace("{", "").replace("}", "").upper()
+        digits = stripped.replace("{", "").replace("}", "").upper()
         digits = digits.removeprefix("0X") if tree.base == 16 else digits
         return f"the same numeral in the base of the gold, {tree.base}" if digits == tree.digits else None
-    if not theirs or "\\" in theirs or not _SIGNS.isdisjoint(theirs):
+    if not stripped or "\\" in stripped or not _SIGNS.isdisjoint(stripped):
         return None
-    formula = _formula(theirs)
+    formula = _formula(stripped)
     if formula is not None:
-        return "the same chemical formula" if formula == _formula(_bare(gold)) else None
-    date = _date(theirs)
+        return "the same chemical formula" if formula == _formula(_without_markup(gold)) else None
+    date = _date(stripped)
     if date is not None:
-        return "the same date" if date == _date(_bare(gold)) else None
+        return "the same date" if date == _date(_without_markup(gold)) else None
     return None
 
 
-def _bare(text: str) -> str:
+def _without_markup(text: str) -> str:
     if "\\" in text or "$" in text:
         for mark in _MARKS:
             text = text.replace(mark, " " if mark == "\\ " else "")
@@ -64,7 +64,7 @@ def _bare(text: str) -> str:
 
 
 def _formula(text: str) -> tuple[tuple[str, str], ...] | None:
-    """The atoms of a formula and their numbers, in order: H2SO4, H_2SO_4, {H}_2{SO}_4."""
+    """Return the atoms of a formula and their counts, in order: H2SO4, H_2SO_4, {H}_2{SO}_4."""
     text = re.sub(r"\{([A-Z][A-Za-z]*)\}", r"\1", text).replace(" ", "")
     while text.startswith("{") and text.endswith("}"):
         text = text[1:-1]
@@ -76,7 +76,7 @@ def _formula(text: str) -> tuple[tuple[str, str], ...] | None:
 
 
 def _date(text: str) -> tuple[int, int, int | None] | None:
-    """(month, day, year or None) of "May 5", "5th of May", "January 1, 2000"."""
+    """Return (month, day, year or None) of "May 5", "5th of May", "January 1, 2000"."""
     text = text.replace("{", "").replace("}", "")
     if _DATE.fullmatch(text) is None:
         return None

@@ -1,7 +1,7 @@
 """The cheapest tier: normalised strings and plain rationals, without a tree. It decides most of a real batch.
 
-It only ever says "equal" for the same text up to typesetting, and compares plain numbers exactly; what it cannot
-be sure of it leaves to the tiers behind it.
+It reports equality only for the same text up to typesetting, and compares plain numbers exactly; everything else is
+left to the following tiers.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import itertools
 import re
 from typing import NamedTuple
 
-MAX_QUICK = 64
+MAX_FAST_CHARS = 64
 
 _TYPESETTING = (
     ("\\left", ""), ("\\right", ""), ("\\!", ""), ("\\,", " "), ("\\;", " "), ("\\:", " "), ("\\ ", " "),
@@ -18,22 +18,23 @@ _TYPESETTING = (
     ("\\$", ""), ("^{\\circ}", "^\\circ"), ("\\%", "%"),
 )  # fmt: skip
 _THOUSANDS = re.compile(r"(?<=[0-9])\{,\}(?=[0-9]{3})")
-# One anchored pass over at most MAX_QUICK characters; no part can match in two ways.
+# One anchored pass over at most MAX_FAST_CHARS characters; no part can match in two ways.
 _NUMBER = re.compile(
     r"([+-]?)(?:\\frac\{([0-9]{1,24})\}\{([0-9]{1,24})\}|([0-9]{1,3}(?:,[0-9]{3}){1,6}|[0-9]{1,24})(?:/([0-9]{1,24})|\.([0-9]{1,24}))?|\.([0-9]{1,24}))"
 )
 
 
 class Rational(NamedTuple):
-    """p/q, q > 0, not necessarily in lowest terms; digits after the point where written as a decimal, else -1."""
+    """p/q with q > 0, not necessarily in lowest terms."""
 
     p: int
     q: int
     decimals: int
+    """Digits after the point if written as a decimal, else -1."""
 
 
-def surface(text: str) -> str:
-    """The text without typesetting: spaces, dollars, \\left, \\dfrac, a full stop at the end, a \\text around it."""
+def strip_typesetting(text: str) -> str:
+    """Return the text without spaces, dollars, \\left, \\dfrac, a final full stop, and a surrounding \\text."""
     s = text.strip()
     if s.isalnum():
         return s
@@ -60,7 +61,7 @@ def surface(text: str) -> str:
 
 
 def _join(parts: list[str]) -> str:
-    """Without spaces but where digits would run together, or letters (a word, a command) would."""
+    """Join without spaces, except between two letters or digits."""
     out = [parts[0]]
     for before, part in itertools.pairwise(parts):
         last, first = before[-1], part[0]
@@ -71,30 +72,32 @@ def _join(parts: list[str]) -> str:
 
 
 def number(text: str) -> Rational | None:
-    """A plain number: 42, -3/4, \\frac{3}{4}, 0.75, 1,000. None for anything else."""
-    if len(text) > MAX_QUICK:
+    """Parse a plain number: 42, -3/4, \\frac{3}{4}, 0.75, 1,000. Return None for anything else."""
+    if len(text) > MAX_FAST_CHARS:
         return None
     match = _NUMBER.fullmatch(text)
     if match is None:
         return None
-    sign, top, bottom, whole, below, decimals, only = match.groups()
+    sign, top, bottom, integer_part, below, decimals, only = match.groups()
     if only is not None:
         p, q, digits = int(only), 10 ** len(only), len(only)
     elif top is not None:
         p, q, digits = int(top), int(bottom), -1
     else:
-        whole = whole.replace(",", "")
+        integer_part = integer_part.replace(",", "")
         if decimals is not None:
-            p, q, digits = int(whole + decimals), 10 ** len(decimals), len(decimals)
+            p, q, digits = int(integer_part + decimals), 10 ** len(decimals), len(decimals)
         else:
-            p, q, digits = int(whole), int(below) if below is not None else 1, -1
+            p, q, digits = int(integer_part), int(below) if below is not None else 1, -1
     if q == 0:
         return None
     return Rational(-p if sign == "-" else p, q, digits)
 
 
 def rounds_to(gold: Rational, answer: Rational) -> bool:
-    """Does the answer round to the decimal that the gold is (two places or more, and fewer than the answer has)?"""
+    """Return True if the answer rounds to the decimal gold, which has two decimals or more, and fewer than the
+    answer.
+    """
     if gold.decimals < 2 or 0 <= answer.decimals <= gold.decimals:
         return False
     gap: int = 2 * abs(gold.p * answer.q - answer.p * gold.q) * 10**gold.decimals

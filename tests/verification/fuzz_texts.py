@@ -1,4 +1,4 @@
-"""Texts for fuzzing: pieces of answers thrown together, real answers cut and mixed, and repetition."""
+"""Texts for fuzzing: random pieces of answers, real answers cut and mixed, and repetition."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _spliced(parts: tuple[str, str, int, int]) -> str:
     return first[: at % (len(first) + 1)] + second[to % (len(second) + 1) :]
 
 
-soup = st.lists(st.sampled_from(PIECES), max_size=40).map("".join)
+random_pieces = st.lists(st.sampled_from(PIECES), max_size=40).map("".join)
 characters = st.text(max_size=60)
 splices = st.tuples(st.sampled_from(WHOLE), st.sampled_from(WHOLE), st.integers(0, 60), st.integers(0, 60)).map(
     _spliced
@@ -49,5 +49,5 @@ splices = st.tuples(st.sampled_from(WHOLE), st.sampled_from(WHOLE), st.integers(
 repetitions = st.tuples(
     st.sampled_from(PIECES), st.integers(1, 3000), st.sampled_from(WHOLE), st.integers(0, 3000)
 ).map(_repeated)
-texts = st.one_of(soup, splices, characters, repetitions)
-"""Anything that a model might put into a box."""
+texts = st.one_of(random_pieces, splices, characters, repetitions)
+"""Any text that a model might put into a box."""

@@ -1,0 +1,346 @@
+"""The rules of comparison of complete answers. docs/judgement.md describes them with examples.
+
+`judge` returns True, False or None (open). It is symmetric, except for rules that mention the gold.
+"""
+
+# ruff: noqa: SIM905 (vocabularies read better as lines of words)
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+
+from deepcompress_verify.compare import units
+from deepcompress_verify.compare.collections import compare_collections, compare_piecewise, evaluate_matrices
+from deepcompress_verify.compare.context import NOT_APPLICABLE, ComparisonContext, InconclusiveError, NotApplicable
+from deepcompress_verify.compare.forms import has, rename, rewrite, symbols
+from deepcompress_verify.compare.integer_families import same_integer_family, same_renamed_family
+from deepcompress_verify.compare.items import COLLECTIONS, distinct, has_no_value, same_items
+from deepcompress_verify.compare.ratios_and_times import compare_numerals, compare_ratios
+from deepcompress_verify.compare.regions import is_region
+from deepcompress_verify.compare.relations import has_omission
+from deepcompress_verify.compare.scalars import equal, same_family, within_rounding
+from deepcompress_verify.compare.statements import compare_regions, compare_relations
+from deepcompress_verify.compare.text import equal_text
+from deepcompress_verify.reader import read
+from deepcompress_verify.tree import (
+    Add,
+    Apply,
+    Based,
+    BigOp,
+    Call,
+    Choice,
+    Const,
+    Div,
+    List,
+    Mul,
+    Neg,
+    Node,
+    Num,
+    PlusMinus,
+    Pow,
+    Qualified,
+    Quantity,
+    Rel,
+    Set,
+    SetBuilder,
+    SetOp,
+    Sym,
+    Text,
+    Tuple,
+)
+
+MAX_EXPANSION = 64
+
+_NO_PARAMETERS = frozenset("azNZQRC")
+_UNDROPPABLE = frozenset("or not but except nor either neither unless otherwise else".split())
+_CASES = frozenset("if when whenever assuming provided given".split())
+
+
+def judge(gold: Node, answer: Node, context: ComparisonContext) -> bool | None:
+    """Compare an answer with a gold: True, False, or None if the result is open."""
+    context.charge(1)
+    if type(gold) is Num and type(answer) is Num:
+        return _numbers(gold, answer, context)
+    if gold == answer or context.canon(gold) == context.canon(answer):
+        if has_no_value(gold):
+            context.record("rational", "the expression has no value")
+            return False
+        context.record("structure", "read as the same expression")
+        return True
+    if {type(gold), type(answer)} == {Sym, Const} and getattr(gold, "name", "") == getattr(answer, "name", ""):
+        # R and \\mathbb{R}
+        return True
+    if type(gold) is Sym and type(answer) is Sym and _without_prefix(gold.name) == _without_prefix(answer.name):
+        context.record("structure", "the same triangle")
+        return True
+    for rule in _RULES:
+        result = rule(gold, answer, context)
+        if not isinstance(result, NotApplicable):
+            return result
+    return _scalars(gold, answer, context)
+
+
+def _without_prefix(name: str) -> str:
+    """Return the name without "triangle": triangle ABC and ABC are the same."""
+    rest = name.removeprefix("triangle ")
+    return rest if len(rest) == 3 and rest.isupper() else name
+
+
+def _qualified(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
+    if not isinstance(gold, Qualified) and not isinstance(answer, Qualified):
+        return NOT_APPLICABLE
+    one_sided = not (isinstance(gold, Qualified) and isinstance(answer, Qualified))
+    for node in (gold, answer):
+        if isinstance(node, Qualified) and not _droppable(node.condition, one_sided):
+            context.record("text", "a condition that may change the value")
+            return False
+    left, right = _parameter(gold), _parameter(answer)
+    before = after = ""
+    if isinstance(gold, Qualified):
+        before = gold.condition
+        gold = gold.value
+    if isinstance(answer, Qualified):
+        after = answer.condition
+        answer = answer.value
+    if left is not None and right is not None and left != right:
+        if left[1] != right[1]:
+            context.record("text", "parameters from different sets")
+            return False
+        if left[0] not in symbols(answer):
+            answer = rename(answer, {right[0]: left[0]})
+    if before and after and _domains_differ(before, after, left, right, context):
+        context.record("text", "formulas for different ranges")
+        return False
+    result = context.judge(gold, answer)
+    if result is False and left is not None and right is not None and left[1] == "Z":
+        value, other = _of_assignment(gold), _of_assignment(answer)
+        if same_integer_family(value, other, left[0], context):
+            context.record("points", "the same values as the parameter runs through all integers")
+            return True
+    return result
+
+
+def _of_assignment(node: Node) -> Node:
+    """Return the right side of an assignment: x = pi/4 + k pi."""
+    return node.terms[1] if isinstance(node, Rel) and node.ops == ("=",) and isinstance(node.terms[0], Sym) else node
+
+
+def _droppable(condition: str, one_sided: bool) -> bool:
+    """Return True if a condition may be omitted: no alternatives, no cases, and no further value."""
+    words = condition.split()
+    if not _UNDROPPABLE.isdisjoint(words) or (one_sided and not _CASES.isdisjoint(words)):
+        return False
+    later = condition.replace(";", ",").split(",")[1:]
+    return all(piece.split()[0].isalpha() and " for " not in piece for piece in later if piece.strip())
+
+
+def _domains_differ(
+    gold: str, answer: str, left: tuple[str, str] | None, right: tuple[str, str] | None, context: ComparisonContext
+) -> bool:
+    """Return True if both conditions state a range of the variable, and the ranges differ."""
+    one, two = _range(gold), _range(answer)
+    if one is not None and two is not None:
+        return context.judge(one, two) is False
+    declared = right if two is None else left
+    return (one is None) != (two is None) and declared is not None and declared[1] == "Z"
+
+
+def _range(condition: str) -> Node | None:
+    """Return the inequality in a condition: "for all x > 0"."""
+    if "<" not in condition and ">" not in condition:
+        return None
+    words = condition.split()
+    while words and len(words[0]) > 1 and words[0].isalpha():
+        del words[0]
+    result = read(" ".join(words))
+    return result if isinstance(result, Rel) else None
+
+
+def _parameter(node: Node) -> tuple[str, str] | None:
+    """Return (name, set) of the parameter that a condition declares: "k in Z", "where k is an integer"."""
+    if not isinstance(node, Qualified):
+        return None
+    words = node.condition.split()
+    letters = {w for w in words if len(w) == 1 and w.isalpha()} - _NO_PARAMETERS
+    if len(letters) != 1:
+        return None
+    (name,) = letters
+    known = frozenset(words)
+    if not known.isdisjoint(("natural", "positive", "nonnegative")) or words[-1] == "N":
+        return name, "N"
+    if not known.isdisjoint(("integer", "integers", "Z", "z")):
+        return name, "Z"
+    return None
+
+
+def _choices(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
+    if not isinstance(gold, Choice) and not isinstance(answer, Choice):
+        return NOT_APPLICABLE
+    if isinstance(gold, Choice) and isinstance(answer, Choice):
+        context.record("choice", f"choice {gold.letter} and choice {answer.letter}")
+        if gold.letter != answer.letter:
+            return False
+        return True if gold.content is None or answer.content is None else context.judge(gold.content, answer.content)
+    choice, other = (gold, answer) if isinstance(gold, Choice) else (answer, gold)
+    assert isinstance(choice, Choice)
+    if isinstance(other, Sym):
+        context.record("choice", f"choice {choice.letter}")
+        return other.name == choice.letter
+    if choice.content is None:
+        return False
+    return context.judge(choice.content, answer) if choice is gold else context.judge(gold, choice.content)
+
+
+def _plus_minus(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
+    if PlusMinus not in context.facts(gold).kinds and PlusMinus not in context.facts(answer).kinds:
+        return NOT_APPLICABLE
+    excluded = tuple(_excluded(node) for node in (gold, answer))
+    if excluded != (gold, answer):
+        return context.judge(*excluded)
+    for independent in (True, False):
+        try:
+            left, right = _expand(gold, independent), _expand(answer, independent)
+        except InconclusiveError:
+            return None
+        result = same_items(distinct(left), distinct(right), context)
+        if result:
+            return True
+        if not (_tuples(gold) or _tuples(answer)):
+            return result
+    return result
+
+
+def _excluded(node: Node) -> Node:
+    """Rewrite an exclusion of two values: x ≠ ±1 excludes both."""
+    if isinstance(node, SetBuilder):
+        condition = _excluded(node.condition)
+        return node if condition is node.condition else SetBuilder(node.element, condition)
+    if not isinstance(node, Rel) or node.ops != ("!=",) or not has(node.terms[1], PlusMinus):
+        return node
+    return List(tuple(Rel((node.terms[0], _choose(node.terms[1], upper)), ("!=",)) for upper in (True, False)), "and")
+
+
+def _tuples(node: Node) -> bool:
+    return has(node, Tuple)
+
+
+def _expand(node: Node, independent: bool) -> list[Node]:
+    """Return all values of a tree with plus-minus signs.
+
+    All signs of one expression are equal; with `independent`, the items of a tuple have independent signs.
+    """
+    if isinstance(node, (List, Set)):
+        result = [value for item in node.items for value in _expand(item, independent)]
+    elif not has(node, PlusMinus):
+        return [node]
+    elif isinstance(node, Tuple) and independent:
+        result = [Tuple(items, node.left, node.right) for items in product(*(_expand(i, True) for i in node.items))]
+    elif isinstance(node, Rel) and len(node.terms) == 2:
+        heads, values = (_expand(t, independent) for t in node.terms)
+        result = [Rel((h, v), node.ops, node.modulus) for h in heads for v in values]
+    else:
+        result = [_choose(node, upper) for upper in (True, False)]
+    if len(result) > MAX_EXPANSION:
+        raise InconclusiveError
+    return result
+
+
+def _choose(node: Node, upper: bool) -> Node:
+    def change(part: Node) -> Node | None:
+        if not isinstance(part, PlusMinus):
+            return None
+        right = part.right if upper != part.flipped else Neg(part.right)
+        return right if part.left is None else Add((part.left, right))
+
+    return rewrite(node, change)
+
+
+def _texts(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
+    gold_words, answer_words = isinstance(gold, Text), isinstance(answer, Text)
+    if not gold_words and not answer_words:
+        return NOT_APPLICABLE
+    if equal_text(gold, answer):
+        context.record("text", "the same words")
+        return True
+    if is_region(gold) and is_region(answer):
+        return NOT_APPLICABLE
+    context.record("text", "other words")
+    return False
+
+
+def _omissions(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
+    """Leave formulas with an ellipsis, or with a derivative that is not evaluated, open."""
+    names = context.facts(gold).names | context.facts(answer).names
+    if all(name[:1] not in _OMISSION_PREFIXES for name in names) or not (has_omission(gold) or has_omission(answer)):
+        return NOT_APPLICABLE
+    context.open_reason = "a formula with dots or a derivative sign"
+    return None
+
+
+_OMISSION_PREFIXES = (".", "d")
+
+
+def _numbers(gold: Num, answer: Num, context: ComparisonContext) -> bool:
+    """Compare two plain numbers: the most frequent comparison inside lists and tuples."""
+    if gold.p == answer.p and gold.q == answer.q:
+        context.record("rational", "equal as exact numbers")
+        return True
+    if gold.decimals is not None and gold.decimals >= 2 and within_rounding(gold, answer, context):
+        context.record("rounding", "it rounds to the decimal of the gold")
+        return True
+    context.record("rational", "different as exact numbers")
+    return False
+
+
+def _scalars(gold: Node, answer: Node, context: ComparisonContext) -> bool | None:
+    """Compare numbers and expressions, with the rules for units, percent, degrees and rounding."""
+    for node in (gold, answer):
+        if isinstance(node, (Text, Rel, SetOp, SetBuilder, *COLLECTIONS)):
+            return False
+    if not _SCALAR.issuperset(context.facts(gold).kinds | context.facts(answer).kinds):
+        context.record("structure", "a collection inside a formula")
+        return False
+    candidates = units.pairs(gold, answer)
+    if candidates is None:
+        context.record("unit", "the units exclude each other")
+        return False
+    open_ = False
+    for left, right in candidates:
+        if isinstance(left, (*COLLECTIONS, Rel, Text)) or isinstance(right, (*COLLECTIONS, Rel, Text)):
+            result = context.judge(left, right)
+        else:
+            result = equal(left, right, context)
+        if result:
+            return True
+        open_ = open_ or result is None
+    left, right = candidates[0]
+    if same_family(left, right, context):
+        context.record("points", "they differ by a constant, which C takes up")
+        return True
+    for left, right in candidates:
+        number, negative = (left.arg, True) if isinstance(left, Neg) else (left, False)
+        if not isinstance(number, Num) or number.decimals is None or number.decimals < 2:
+            continue
+        if within_rounding(number, Neg(right) if negative else right, context):
+            context.record("rounding", "it rounds to the decimal of the gold")
+            return True
+    names = context.facts(gold).names
+    if (
+        not open_
+        and names
+        and names.isdisjoint(context.facts(answer).names)
+        and same_renamed_family(gold, answer, context)
+    ):
+        context.record("points", "the same family, whose parameter has another letter")
+        return True
+    return None if open_ else False
+
+
+_SCALAR = frozenset((Num, Const, Sym, Add, Neg, Mul, Div, Pow, Call, Apply, BigOp, Based, Quantity))
+"""Node types of an expression: numbers, variables and functions of them."""
+
+Rule = Callable[[Node, Node, ComparisonContext], "bool | NotApplicable | None"]
+_RULES: tuple[Rule, ...] = (
+    _qualified, _choices, _plus_minus, _texts, _omissions, compare_piecewise, compare_regions,
+    compare_relations, evaluate_matrices, compare_collections, compare_ratios, compare_numerals,
+)  # fmt: skip
