@@ -18,8 +18,8 @@ from typing import TypeVar
 
 from ..errors import StoreTooNew, StoreUnavailable
 from ..retention import IMPORT_S, OBSERVATIONS_S, STALLED_S
-from .local import LocalStore, Place
-from .sqlite_view import ADDED, SCHEMA, SCHEMA_VERSION, SqlitePlace
+from .local import LocalStore, LocalTransaction
+from .sqlite_view import ADDED, SCHEMA, SCHEMA_VERSION, SqliteTransaction
 
 T = TypeVar("T")
 
@@ -56,10 +56,10 @@ class SqliteStore(LocalStore):
     async def open(self) -> None:
         """Not needed: what was not opened yet, since the file could not be used when the service started, is opened
         by the next request."""
-        await self._run(self._writer, self._opened_writer)
-        await self._run(self._reader, self._opened_reader)
+        await self._run(self._writer, self._open_writer)
+        await self._run(self._reader, self._open_reader)
 
-    def _opened_writer(self) -> sqlite3.Connection:
+    def _open_writer(self) -> sqlite3.Connection:
         self._check_open()
         if self._write_connection is None:
             Path(self._path).parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ class SqliteStore(LocalStore):
             connection.execute("ROLLBACK")
             raise
 
-    def _opened_reader(self) -> sqlite3.Connection:
+    def _open_reader(self) -> sqlite3.Connection:
         self._check_open()
         if self._read_connection is None:
             self._read_connection = self._connect()
@@ -142,7 +142,7 @@ class SqliteStore(LocalStore):
 
     async def ping(self) -> None:
         def work() -> None:
-            connection = self._opened_writer()
+            connection = self._open_writer()
             # A write, since training requests are: the disk may be full and the file still be read.
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION:d}")
 
@@ -156,12 +156,12 @@ class SqliteStore(LocalStore):
         except (sqlite3.Error, OSError) as error:
             raise StoreUnavailable(f"SQLite at {self._path}: {error}", path=self._path) from error
 
-    async def _write(self, work: Callable[[Place], T]) -> T:
+    async def _write(self, work: Callable[[LocalTransaction], T]) -> T:
         def transaction() -> T:
-            connection = self._opened_writer()
+            connection = self._open_writer()
             connection.execute("BEGIN IMMEDIATE")
             try:
-                result = work(SqlitePlace(connection, writing=True))
+                result = work(SqliteTransaction(connection, writing=True))
                 connection.execute("COMMIT")
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):
@@ -172,26 +172,26 @@ class SqliteStore(LocalStore):
 
         return await self._run(self._writer, transaction)
 
-    async def _read(self, work: Callable[[Place], T]) -> T:
+    async def _read(self, work: Callable[[LocalTransaction], T]) -> T:
         def transaction() -> T:
-            connection = self._opened_reader()
+            connection = self._open_reader()
             connection.execute("BEGIN")
             try:
-                return work(SqlitePlace(connection, writing=False))
+                return work(SqliteTransaction(connection, writing=False))
             finally:
                 connection.execute("ROLLBACK")
 
-        await self._checked()
+        await self._check_file()
         return await self._run(self._reader, transaction)
 
-    async def _checked(self) -> None:
+    async def _check_file(self) -> None:
         """Nothing is read from a file whose schema was not looked at."""
         if self._write_connection is None:
-            await self._run(self._writer, self._opened_writer)
+            await self._run(self._writer, self._open_writer)
 
-    async def _stream(self, work: Callable[[Place], Iterator[str]]) -> AsyncIterator[str]:
+    async def _stream(self, work: Callable[[LocalTransaction], Iterator[str]]) -> AsyncIterator[str]:
         """Over a connection of its own, whose read transaction is one snapshot from the first line to the last."""
-        await self._checked()
+        await self._check_file()
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, thread_name_prefix="difficulty-export") as executor:
             connection = await self._run(executor, self._connect)
@@ -207,7 +207,7 @@ class SqliteStore(LocalStore):
             def begin() -> None:
                 nonlocal lines
                 connection.execute("BEGIN")
-                lines = work(SqlitePlace(connection, writing=False))
+                lines = work(SqliteTransaction(connection, writing=False))
 
             def some() -> list[str]:
                 found = list(islice(lines, LINES_AT_ONCE))
