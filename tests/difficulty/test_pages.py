@@ -20,7 +20,7 @@ from deepcompress_service.difficulty.stores.redis import RedisStore
 from deepcompress_service.difficulty.stores.redis_commit import TOKEN_BYTES, _packed, join_group, split_group
 from deepcompress_service.difficulty.stores.redis_link import pack
 from deepcompress_service.difficulty.stores.redis_rows import PAGE
-from deepcompress_service.difficulty.stores.sqlite_view import SqliteRun
+from deepcompress_service.difficulty.stores.sqlite_tables import SqliteRun
 
 from .driving import Driver, Run, group
 

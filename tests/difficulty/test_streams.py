@@ -196,7 +196,7 @@ def test_what_a_dead_process_left_of_an_import_goes(driver: Driver, new_run: Mak
     else:
         assert isinstance(store, local.LocalStore)
         name = f"{local.SCRATCH}dead"
-        driver.wait(store._change(name, lambda place: place.view(name).wipe()))
+        driver.wait(store._write(lambda transaction: transaction.open_run(name).wipe(), used=name))
     assert left_behind(driver, run.name)
     let_pass(driver, name, retention.SCRATCH_S - 60)
     driver.sweep(None)

@@ -229,7 +229,8 @@ def _count(
         add_to_bucket(run_record, generation, group)
     before = apply_groups(state, run_record, [(names[g.group_id], g) for g in counted])
     uncounted = {names[group.group_id] for group in groups} - before.keys()
-    before |= problems_before(state, run_record, run_record.open or 0, uncounted)
+    if uncounted:
+        before |= problems_before(state, run_record, run_record.open or 0, uncounted)
     after = accumulators_after(run_record.config, run_record.start, run_record.buckets)
     mean = step_mean(run_record.config, run_record.buckets)
     if mean is None:

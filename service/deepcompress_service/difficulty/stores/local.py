@@ -1,4 +1,4 @@
-"""What `memory://` and SQLite share: the store protocol over a `Place` that can give views inside a transaction."""
+"""The store protocol over a `LocalTransaction`: shared by `memory://` and SQLite."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import cache, partial
 from typing import Literal, Protocol, TypeVar
 
-from .. import refusals
+from .. import engine, refusals
 from ..arithmetic import close_record
 from ..codec import unpack_problem
-from ..engine import commit, existing_run, new_run_record
+from ..engine import existing_run, new_run_record
 from ..errors import DifficultyError, StoreUnavailable
 from ..model import (
     Checkpoint,
@@ -37,73 +37,72 @@ T = TypeVar("T")
 Due = Literal["run", "observations", "scratch", "unknown"]
 
 SCRATCH = "/import/"
-"""What an import fills before it becomes the run's is kept under a name that begins so, and no run's does."""
+"""Prefix of the names under which imports collect their rows. No run's name begins with it."""
 
 
 class LocalTransaction(Protocol):
     """All runs of a store, inside one transaction."""
 
     def epoch(self, run: str) -> int:
-        """0 where the run was never heard of; survives its deletion."""
+        """Return the run's epoch: 0 for an unknown run. It survives the run's deletion."""
 
-    def set_epoch(self, run: str, epoch: int) -> None: ...
+    def set_epoch(self, run: str, epoch: int) -> None:
+        """Store the run's epoch."""
 
-    def runs(self) -> list[str]: ...
+    def runs(self) -> list[str]:
+        """Return the names of all runs, ascending."""
 
     def open_run(self, run: str, checkpoint: str | None = None) -> RunTransaction:
-        """The run's own state, or that of a checkpoint of it."""
+        """Return the run's own state, or that of one of its checkpoints."""
 
     def copy(self, run: str, source: str | None, target: str | None) -> None:
-        """Replace one view of a run (None: its own) by a copy of another."""
+        """Replace one state of a run by a copy of another; each is a checkpoint's name, None for the run's own."""
 
     def adopt(self, source: str, run: str) -> None:
-        """The state that is kept under the name `source` becomes the run's own."""
+        """Replace the run's own state by the one stored under the name `source`."""
 
-    def checkpoints(self, run: str) -> list[Checkpoint]: ...
+    def checkpoints(self, run: str) -> list[Checkpoint]:
+        """Return the run's checkpoints in any order."""
 
-    def put_checkpoint(self, run: str, checkpoint: Checkpoint) -> None: ...
+    def put_checkpoint(self, run: str, checkpoint: Checkpoint) -> None:
+        """Store the description of a checkpoint whose state exists."""
 
-    def drop_checkpoint(self, run: str, name: str) -> None: ...
+    def drop_checkpoint(self, run: str, name: str) -> None:
+        """Delete a checkpoint that exists."""
 
     def drop(self, run: str) -> None:
-        """The run's state and its checkpoints, but not its epoch."""
+        """Delete the run's state and its checkpoints, but not its epoch."""
 
     def use(self, run: str, now: float) -> None:
-        """Somebody uses the run now."""
+        """Record that the run was used at `now` (seconds since 1970)."""
 
     def last_used(self, run: str) -> float | None:
-        """None where it is not known."""
+        """Return when the run was last used (seconds since 1970); None if unknown."""
 
     def names(self) -> list[str]:
-        """Every run of which anything but the epoch is kept."""
+        """Return every name under which more than an epoch is stored."""
 
 
 class LocalStore:
-    """Subclasses say how a transaction runs."""
+    """Base class of the local stores. Subclasses define how a transaction is run."""
 
     _observations_s: float = OBSERVATIONS_S
 
     async def _read(self, work: Callable[[LocalTransaction], T]) -> T:
+        """Return `work(transaction)`; the transaction may change nothing."""
         raise NotImplementedError
 
-    async def _write(self, work: Callable[[LocalTransaction], T]) -> T:
+    async def _write(self, work: Callable[[LocalTransaction], T], *, used: str | None = None) -> T:
+        """Return `work(transaction)` and commit, or roll back if it raises; `used`: the run that it uses."""
         raise NotImplementedError
 
     def _stream(self, work: Callable[[LocalTransaction], Iterator[str]]) -> AsyncIterator[str]:
-        """Lines read from one snapshot."""
+        """Iterate over the lines of `work(transaction)`, all read from one snapshot."""
         raise NotImplementedError
 
-    async def _write_as_user(self, run: str, work: Callable[[LocalTransaction], T]) -> T:
-        """`_write` by somebody who uses the run."""
-
-        def using(transaction: LocalTransaction) -> T:
-            result = work(transaction)
-            transaction.use(run, time.time())
-            return result
-
-        return await self._write(using)
-
     async def put_run(self, run: str, config: DifficultyConfig, config_text: str) -> RunState:
+        """Implement `DifficultyStore.put_run`."""
+
         def work(transaction: LocalTransaction) -> RunState:
             state = transaction.open_run(run)
             run_record = state.load()
@@ -117,9 +116,11 @@ class LocalStore:
                 raise refusals.run_conflict(run)
             return run_state(state, run, transaction.epoch(run), run_record, created=created)
 
-        return await self._write_as_user(run, work)
+        return await self._write(work, used=run)
 
     async def get_run(self, run: str) -> RunState:
+        """Implement `DifficultyStore.get_run`."""
+
         def work(transaction: LocalTransaction) -> RunState:
             state = transaction.open_run(run)
             return run_state(state, run, transaction.epoch(run), existing_run(state, run))
@@ -127,41 +128,45 @@ class LocalStore:
         return await self._read(work)
 
     async def list_runs(self) -> list[RunState]:
+        """Implement `DifficultyStore.list_runs`."""
+
         def work(transaction: LocalTransaction) -> list[RunState]:
-            found = []
+            result = []
             for run in transaction.runs():
                 state = transaction.open_run(run)
                 if run_record := state.load():
-                    found.append(run_state(state, run, transaction.epoch(run), run_record))
-            return found
+                    result.append(run_state(state, run, transaction.epoch(run), run_record))
+            return result
 
         return await self._read(work)
 
     async def delete_run(self, run: str) -> int:
+        """Implement `DifficultyStore.delete_run`."""
+
         def work(transaction: LocalTransaction) -> int:
             existing_run(transaction.open_run(run), run)
             transaction.drop(run)
-            return self._raise_epoch(transaction, run)
+            return _raise_epoch(transaction, run)
 
         return await self._write(work)
 
     async def sweep(self, idle_s: float | None) -> Swept:
+        """Implement `DifficultyStore.sweep`."""
         now = time.time()
-        names = await self._read(
-            lambda transaction: [run for run in transaction.names() if self._due(transaction, run, now, idle_s)]
-        )
-        gone, observed = [], 0
+        names = await self._read(lambda t: [run for run in t.names() if self._due(t, run, now, idle_s)])
+        deleted, observed = [], 0
         for name in names:
-            done = await self._write(partial(self._sweep, run=name, now=now, idle_s=idle_s))
-            gone += [name] if done == "run" else []
-            observed += done == "observations"
-        return Swept(tuple(gone), observed)
+            due = await self._write(partial(self._sweep_one, run=name, now=now, idle_s=idle_s))
+            deleted += [name] if due == "run" else []
+            observed += due == "observations"
+        return Swept(tuple(deleted), observed)
 
     def _due(self, transaction: LocalTransaction, run: str, now: float, idle_s: float | None) -> Due | None:
-        last, state = transaction.last_used(run), transaction.open_run(run)
-        if last is None:
+        """Return what of the run has expired; "unknown" if its last use was never recorded."""
+        last_used, state = transaction.last_used(run), transaction.open_run(run)
+        if last_used is None:
             return "unknown"
-        run_record, idle = state.load(), now - last
+        run_record, idle = state.load(), now - last_used
         if run.startswith(SCRATCH):
             return "scratch" if idle >= SCRATCH_S else None
         if run_record is not None and idle_s is not None and idle >= idle_s:
@@ -171,41 +176,37 @@ class LocalStore:
             return "observations"
         return None
 
-    def _sweep(self, transaction: LocalTransaction, run: str, now: float, idle_s: float | None) -> Due | None:
+    def _sweep_one(self, transaction: LocalTransaction, run: str, now: float, idle_s: float | None) -> Due | None:
         due = self._due(transaction, run, now, idle_s)
         if due == "unknown":
-            # Of a version that kept no such time: it is counted from now on.
+            # Written by a version that did not record the last use: the idle time starts now.
             transaction.use(run, now)
         elif due == "run":
             transaction.drop(run)
-            self._raise_epoch(transaction, run)
+            _raise_epoch(transaction, run)
         elif due == "scratch" or (due == "observations" and transaction.open_run(run).load() is None):
             transaction.drop(run)
         elif due == "observations":
             transaction.open_run(run).forget_from(0)
         return due
 
-    @staticmethod
-    def _raise_epoch(transaction: LocalTransaction, run: str) -> int:
-        epoch = transaction.epoch(run) + 1
-        transaction.set_epoch(run, epoch)
-        return epoch
-
-    async def commit(self, commit_: Commit) -> CommitOutcome:
-        def work(transaction: LocalTransaction) -> CommitOutcome:
-            return commit(transaction.open_run(commit_.run), transaction.epoch(commit_.run), commit_)
-
-        return await self._write_as_user(commit_.run, work)
+    async def commit(self, commit: Commit) -> CommitOutcome:
+        """Implement `DifficultyStore.commit`."""
+        run = commit.run
+        return await self._write(lambda t: engine.commit(t.open_run(run), t.epoch(run), commit), used=run)
 
     async def observe(self, observations: Sequence[Observation]) -> list[bool]:
+        """Implement `DifficultyStore.observe`."""
+
         def work(transaction: LocalTransaction) -> list[bool]:
             answers = [False] * len(observations)
             by_run: dict[str, list[int]] = {}
-            for index, seen in enumerate(observations):
-                by_run.setdefault(seen.run, []).append(index)
+            for index, observation in enumerate(observations):
+                by_run.setdefault(observation.run, []).append(index)
             for run, indices in by_run.items():
-                said = observe(transaction.open_run(run), transaction.epoch(run), [observations[i] for i in indices])
-                for index, answer in zip(indices, said, strict=True):
+                own = [observations[i] for i in indices]
+                recorded = observe(transaction.open_run(run), transaction.epoch(run), own)
+                for index, answer in zip(indices, recorded, strict=True):
                     answers[index] = answer
                 transaction.use(run, time.time())
             return answers
@@ -213,20 +214,24 @@ class LocalStore:
         return await self._write(work)
 
     async def history(self, run: str, *, since: int | None = None, limit: int | None = None) -> list[StepStatistics]:
+        """Implement `DifficultyStore.history`."""
+
         def work(transaction: LocalTransaction) -> list[StepStatistics]:
             state = transaction.open_run(run)
             run_record = existing_run(state, run)
             closed = state.steps(-1 if since is None else since - 1)
             if limit is not None:
                 closed = closed[-limit:]
-            found = [record.statistics(step) for step in closed if (record := state.step(step))]
+            result = [record.statistics(step) for step in closed if (record := state.step(step))]
             if run_record.open is not None and (since is None or run_record.open >= since):
-                found.append(close_record(run_record).statistics(run_record.open, closed=False))
-            return found if limit is None else found[-limit:]
+                result.append(close_record(run_record).statistics(run_record.open, closed=False))
+            return result if limit is None else result[-limit:]
 
         return await self._read(work)
 
     async def problem(self, run: str, problem_id: str) -> ProblemState:
+        """Implement `DifficultyStore.problem`."""
+
         def work(transaction: LocalTransaction) -> ProblemState:
             state = transaction.open_run(run)
             run_record = existing_run(state, run)
@@ -238,6 +243,8 @@ class LocalStore:
         return await self._read(work)
 
     async def problem_course(self, run: str, problem_id: str, *, limit: int = 200) -> list[ProblemState]:
+        """Implement `DifficultyStore.problem_course`."""
+
         def work(transaction: LocalTransaction) -> list[ProblemState]:
             state = transaction.open_run(run)
             run_record = existing_run(state, run)
@@ -247,10 +254,11 @@ class LocalStore:
             course = [problem_now(state, run_record, problem_id, data)]
             while data and len(course) < limit:
                 record = unpack_problem(problem_id, data)
+                step = record.delta.step
                 if record.before.last_step is None:
                     break
                 course.append(record.before)
-                data = state.undo_of(record.delta.step, problem_id) if record.delta.step > run_record.pruned else b""
+                data = state.undo_of(step, problem_id) if step > run_record.pruned else b""
             return course[::-1]
 
         return await self._read(work)
@@ -265,6 +273,8 @@ class LocalStore:
         sort: Sort = "problem_id",
         search: str | None = None,
     ) -> Page:
+        """Implement `DifficultyStore.problems`."""
+
         def work(transaction: LocalTransaction) -> Page:
             state = transaction.open_run(run)
             run_record = existing_run(state, run)
@@ -283,21 +293,24 @@ class LocalStore:
         return await self._read(work)
 
     async def checkpoint(self, run: str, name: str, step: int) -> Checkpoint:
+        """Implement `DifficultyStore.checkpoint`."""
+
         def work(transaction: LocalTransaction) -> Checkpoint:
             check_rewindable(existing_run(transaction.open_run(run), run), step + 1, transaction.checkpoints(run))
             transaction.copy(run, None, name)
             state = transaction.open_run(run, name)
             run_record = rewind(state, existing_run(state, run), step + 1, transaction.checkpoints(run))
             state.save(run_record)
-            saved = Checkpoint(
-                name, step, closed_level(run_record), run_record.problems, transaction.epoch(run), state.bytes_used()
-            )
+            level, epoch = closed_level(run_record), transaction.epoch(run)
+            saved = Checkpoint(name, step, level, run_record.problems, epoch, state.bytes_used())
             transaction.put_checkpoint(run, saved)
             return saved
 
-        return await self._write_as_user(run, work)
+        return await self._write(work, used=run)
 
     async def checkpoints(self, run: str) -> list[Checkpoint]:
+        """Implement `DifficultyStore.checkpoints`."""
+
         def work(transaction: LocalTransaction) -> list[Checkpoint]:
             existing_run(transaction.open_run(run), run)
             return sorted(transaction.checkpoints(run), key=lambda c: (c.step, c.name))
@@ -305,38 +318,41 @@ class LocalStore:
         return await self._read(work)
 
     async def delete_checkpoint(self, run: str, name: str) -> None:
+        """Implement `DifficultyStore.delete_checkpoint`."""
+
         def work(transaction: LocalTransaction) -> None:
             existing_run(transaction.open_run(run), run)
-            self._require_checkpoint(transaction, run, name)
+            _require_checkpoint(transaction, run, name)
             transaction.drop_checkpoint(run, name)
 
-        await self._write_as_user(run, work)
-
-    @staticmethod
-    def _require_checkpoint(transaction: LocalTransaction, run: str, name: str) -> None:
-        if all(checkpoint.name != name for checkpoint in transaction.checkpoints(run)):
-            raise refusals.unknown_checkpoint(run, name)
+        await self._write(work, used=run)
 
     async def restore(self, run: str, name: str) -> RunState:
+        """Implement `DifficultyStore.restore`."""
+
         def work(transaction: LocalTransaction) -> RunState:
             existing_run(transaction.open_run(run), run)
-            self._require_checkpoint(transaction, run, name)
+            _require_checkpoint(transaction, run, name)
             transaction.copy(run, name, None)
             state = transaction.open_run(run)
-            return run_state(state, run, self._raise_epoch(transaction, run), existing_run(state, run))
+            return run_state(state, run, _raise_epoch(transaction, run), existing_run(state, run))
 
-        return await self._write_as_user(run, work)
+        return await self._write(work, used=run)
 
     async def rewind(self, run: str, next_step: int | None) -> RunState:
+        """Implement `DifficultyStore.rewind`."""
+
         def work(transaction: LocalTransaction) -> RunState:
             state = transaction.open_run(run)
             run_record = rewind(state, existing_run(state, run), next_step, transaction.checkpoints(run))
             state.save(run_record)
-            return run_state(state, run, self._raise_epoch(transaction, run), run_record)
+            return run_state(state, run, _raise_epoch(transaction, run), run_record)
 
-        return await self._write_as_user(run, work)
+        return await self._write(work, used=run)
 
     def export_run(self, run: str) -> AsyncIterator[str]:
+        """Implement `DifficultyStore.export_run`."""
+
         def work(transaction: LocalTransaction) -> Iterator[str]:
             state = transaction.open_run(run)
             return export_lines(state, run, transaction.epoch(run), existing_run(state, run))
@@ -346,31 +362,45 @@ class LocalStore:
     async def import_run(
         self, run: str, lines: AsyncIterator[str], accepts: Callable[[str], None] = accept_any_config
     ) -> RunState:
-        """Portion by portion into a state of its own, so that nobody waits for a slow sender."""
+        """Implement `DifficultyStore.import_run`.
+
+        Each batch of lines is one short transaction on a scratch state, so a slow sender blocks no other request.
+        """
         scratch, reader = f"{SCRATCH}{uuid.uuid4().hex}", ExportReader(accepts)
 
-        def work(transaction: LocalTransaction) -> RunState:
+        def adopt(transaction: LocalTransaction) -> RunState:
             transaction.adopt(scratch, run)
             state = transaction.open_run(run)
             state.save(run_record)
-            return run_state(state, run, self._raise_epoch(transaction, run), run_record)
+            return run_state(state, run, _raise_epoch(transaction, run), run_record)
 
         try:
             async with asyncio.timeout(IMPORT_S):
-                await self._write_as_user(scratch, lambda transaction: transaction.open_run(scratch).wipe())
-                async for some in line_batches(lines):
-                    rows = await asyncio.to_thread(reader.rows, some)
-                    await self._write_as_user(scratch, partial(self._fill_scratch, scratch=scratch, rows=rows))
+                await self._write(lambda t: t.open_run(scratch).wipe(), used=scratch)
+                async for batch in line_batches(lines):
+                    rows = await asyncio.to_thread(reader.rows, batch)
+                    await self._write(partial(_fill_scratch, scratch=scratch, rows=rows), used=scratch)
             run_record = reader.finish()
-            return await self._write_as_user(run, work)
+            return await self._write(adopt, used=run)
         except TimeoutError:
             raise import_timeout() from None
         finally:
             with contextlib.suppress(DifficultyError):
-                await self._write(lambda transaction: transaction.drop(scratch))
+                await self._write(lambda t: t.drop(scratch))
 
-    @staticmethod
-    def _fill_scratch(transaction: LocalTransaction, *, scratch: str, rows: list[Row]) -> None:
-        if transaction.last_used(scratch) is None:
-            raise StoreUnavailable("what was imported so far is gone: send the export again")
-        transaction.open_run(scratch).put_rows(rows)
+
+def _raise_epoch(transaction: LocalTransaction, run: str) -> int:
+    epoch = transaction.epoch(run) + 1
+    transaction.set_epoch(run, epoch)
+    return epoch
+
+
+def _require_checkpoint(transaction: LocalTransaction, run: str, name: str) -> None:
+    if all(checkpoint.name != name for checkpoint in transaction.checkpoints(run)):
+        raise refusals.unknown_checkpoint(run, name)
+
+
+def _fill_scratch(transaction: LocalTransaction, *, scratch: str, rows: list[Row]) -> None:
+    if transaction.last_used(scratch) is None:
+        raise StoreUnavailable("what was imported so far is gone: send the export again")
+    transaction.open_run(scratch).put_rows(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -235,20 +236,20 @@ class MemoryState:
 
 
 class MemoryStore(LocalStore):
-    """One process, one event loop: an operation runs to its end before the next begins."""
+    """A store for one process with one event loop: each operation ends before the next begins."""
 
     def __init__(self, *, observations_s: float = OBSERVATIONS_S) -> None:
         self._state = MemoryState()
         self._observations_s = observations_s
 
     async def open(self) -> None:
-        """Nothing to connect to."""
+        """Do nothing: there is no connection."""
 
     async def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: there is no connection."""
 
     async def ping(self) -> None:
-        """Always there."""
+        """Do nothing: memory is always available."""
 
     async def _read(self, work: Callable[[LocalTransaction], T]) -> T:
         try:
@@ -256,14 +257,16 @@ class MemoryStore(LocalStore):
         finally:
             self._state.end(keep=False)
 
-    async def _write(self, work: Callable[[LocalTransaction], T]) -> T:
+    async def _write(self, work: Callable[[LocalTransaction], T], *, used: str | None = None) -> T:
+        keep = False
         try:
             result = work(self._state)
-        except BaseException:
-            self._state.end(keep=False)
-            raise
-        self._state.end(keep=True)
-        return result
+            if used is not None:
+                self._state.use(used, time.time())
+            keep = True
+            return result
+        finally:
+            self._state.end(keep=keep)
 
     async def _stream(self, work: Callable[[LocalTransaction], Iterator[str]]) -> AsyncIterator[str]:
         try:

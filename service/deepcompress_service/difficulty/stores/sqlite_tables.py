@@ -60,6 +60,24 @@ BESIDE = {"requests": ("sequence", "step")}
 AT_ONCE = 500
 
 
+def _upsert(table: str) -> str:
+    """Return the statement that inserts a row or updates it in place.
+
+    With INSERT OR REPLACE, in any order, a request of many groups takes about a sixth longer.
+    """
+    marks = ",".join("?" * (len(KEYS[table]) + 2))
+    other = BESIDE.get(table, ())
+    key = ", ".join(column for column in KEYS[table] if column not in other)
+    changes = ", ".join(f"{column} = excluded.{column}" for column in (*other, "record"))
+    return (
+        f"INSERT INTO {table} (space, {', '.join(KEYS[table])}, record) VALUES ({marks})"  # noqa: S608
+        f" ON CONFLICT (space, {key}) DO UPDATE SET {changes}"
+    )
+
+
+_UPSERT = {table: _upsert(table) for table in KEYS}
+
+
 class SqliteRun:
     def __init__(self, connection: sqlite3.Connection, space: int | None) -> None:
         self._sql = connection
@@ -89,18 +107,8 @@ class SqliteRun:
         return found
 
     def _put(self, table: str, rows: Iterable[tuple[object, ...]]) -> None:
-        """Rows as (key columns, record), over older ones of the same key: updated where they stand, and in the order
-        of the table. With INSERT OR REPLACE in any order a request of many groups costs a sixth more or so."""
-        beside = BESIDE.get(table, ())
-        marks = ",".join("?" * (len(KEYS[table]) + 2))
-        columns = ", ".join(KEYS[table])
-        key = ", ".join(column for column in KEYS[table] if column not in beside)
-        changes = ", ".join(f"{column} = excluded.{column}" for column in (*beside, "record"))
-        self._sql.executemany(
-            f"INSERT INTO {table} (space, {columns}, record) VALUES ({marks})"  # noqa: S608
-            f" ON CONFLICT (space, {key}) DO UPDATE SET {changes}",
-            ((self._space, *row) for row in sorted(rows)),
-        )
+        """Insert or replace rows of (key columns, record), in the order of the table."""
+        self._sql.executemany(_UPSERT[table], [(self._space, *row) for row in sorted(rows)])
 
     def _delete(self, table: str, condition: str = "", *values: object) -> None:
         self._sql.execute(f"DELETE FROM {table} WHERE space = ?{condition}", (self._space, *values))  # noqa: S608
