@@ -40,7 +40,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 
-from deepcompress_service.difficulty.codec import ProblemRecord, Tally, pack_problem
+from deepcompress_service.difficulty.codec import ProblemRecord, StepDelta, pack_problem
 from deepcompress_service.difficulty.model import Commit, DifficultyConfig, GroupCommit, ProblemState
 from deepcompress_service.difficulty.store import DifficultyStore, open_store
 from deepcompress_service.difficulty.stores.redis_commit import is_group
@@ -121,7 +121,7 @@ def records(problems: int) -> Iterator[list[tuple[str, bytes]]]:
     rng = random.Random(0)
     kinds = [
         pack_problem(
-            ProblemRecord(ProblemState(""), Tally(0, G, passes, 1000 if passes else None, passes * 1000, passes))
+            ProblemRecord(ProblemState(""), StepDelta(0, G, passes, 1000 if passes else None, passes * 1000, passes))
         )
         for passes in range(G + 1)
     ]

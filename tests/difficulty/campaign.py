@@ -59,7 +59,7 @@ class Plan:
 
 
 @dataclass
-class Tally:
+class StepDelta:
     acknowledged: int = 0
     refused: int = 0
     replayed: int = 0
@@ -99,9 +99,9 @@ async def train(
     last: int | None = None,
     pause_s: float = 0.02,
     faults: Faults | None = None,
-) -> Tally:
+) -> StepDelta:
     """Send the plan: all shards of a step at once, over all stores, and the next step when all are acknowledged."""
-    tally = Tally()
+    tally = StepDelta()
     rng = random.Random(len(stores))
 
     async def observe(store: DifficultyStore, step: int) -> None:

@@ -29,9 +29,9 @@ def let_pass(driver: Driver, run: str, seconds: int | None) -> None:
     store = driver.store
     if isinstance(store, MemoryStore):
         if seconds is None:
-            store._place.used.pop(run, None)
-        elif run in store._place.used:
-            store._place.used[run] -= seconds
+            store._state.used.pop(run, None)
+        elif run in store._state.used:
+            store._state.used[run] -= seconds
     elif isinstance(store, SqliteStore):
         with sqlite3.connect(store._path) as connection:
             if seconds is None:

@@ -581,7 +581,7 @@ def test_restored_run_is_the_rewound_one(new_run: MakeRun) -> None:
         run.observe(2, "seen", "s0", True)
         for step in range(1, 5):
             run.commit(step, group("a", step), group(f"b{step}", 1))
-    answered = restored.commit(2, group("a", 2), group("b2", 1))
+    record_success = restored.commit(2, group("a", 2), group("b2", 1))
     restored.driver.checkpoint(restored.name, "two", 2)
     restored.commit(5, group("a", 0))
     restored.driver.restore(restored.name, "two")
@@ -591,7 +591,7 @@ def test_restored_run_is_the_rewound_one(new_run: MakeRun) -> None:
         again = run.commit(2, group("a", 2), group("b2", 1), epoch=1)
         assert [g.replayed for g in again.groups] == [True, True]
         assert [(g.level, g.problem, g.payload) for g in again.groups] == [
-            (g.level, g.problem, g.payload) for g in answered.groups
+            (g.level, g.problem, g.payload) for g in record_success.groups
         ]
         with pytest.raises(errors.GroupConflict, match="rewind the run to this step"):
             run.commit(2, group("a", 0))

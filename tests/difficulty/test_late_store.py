@@ -18,7 +18,7 @@ import pytest
 from deepcompress_service.difficulty.errors import StoreTooNew, StoreUnavailable
 from deepcompress_service.difficulty.store import open_store
 from deepcompress_service.difficulty.stores import breaker
-from deepcompress_service.difficulty.stores.breaker import Breaker
+from deepcompress_service.difficulty.stores.breaker import CircuitBreaker
 
 from .campaign import Plan
 from .servers import RedisServer, free_port, needs_redis
@@ -206,24 +206,24 @@ def test_a_redis_that_takes_no_writes_is_not_ready(late_redis: RedisServer) -> N
 
 def test_a_server_that_is_gone_is_not_waited_for_by_everyone() -> None:
     now = 100.0
-    one = Breaker(lambda: now)
+    one = CircuitBreaker(lambda: now)
     for _ in range(breaker.IN_A_ROW - 1):
-        one.admit()
-        one.unanswered("gone")
-    one.admit()
-    one.answered()
+        one.check()
+        one.record_failure("gone")
+    one.check()
+    one.record_success()
     for _ in range(breaker.IN_A_ROW):
-        one.admit()
-        one.unanswered("gone")
+        one.check()
+        one.record_failure("gone")
     with pytest.raises(StoreUnavailable, match="gone"):
-        one.admit()
+        one.check()
     now += breaker.PAUSE_S
-    one.admit()
+    one.check()
     with pytest.raises(StoreUnavailable):
-        one.admit()  # one asks for all
-    one.answered()
-    one.admit()
-    one.admit()
+        one.check()  # one asks for all
+    one.record_success()
+    one.check()
+    one.check()
 
 
 def test_a_server_that_is_gone_is_refused_without_an_attempt() -> None:

@@ -17,10 +17,10 @@ from deepcompress_service.difficulty.codec import GroupRecord, pack_group, unpac
 from deepcompress_service.difficulty.model import Accumulator, Commit, DifficultyConfig, ProblemState
 from deepcompress_service.difficulty.paging import BadCursor
 from deepcompress_service.difficulty.stores.redis import RedisStore
-from deepcompress_service.difficulty.stores.redis_commit import TOKEN_BYTES, _packed, split_group, whole_group
+from deepcompress_service.difficulty.stores.redis_commit import TOKEN_BYTES, _packed, join_group, split_group
 from deepcompress_service.difficulty.stores.redis_link import pack
 from deepcompress_service.difficulty.stores.redis_rows import PAGE
-from deepcompress_service.difficulty.stores.sqlite_view import SqliteView
+from deepcompress_service.difficulty.stores.sqlite_tables import SqliteRun
 
 from .driving import Driver, Run, group
 
@@ -91,15 +91,15 @@ def test_a_page_reads_what_it_shows_in_sqlite(tmp_path: Path, monkeypatch: pytes
     run = Run(driver, "pages-cost", CONFIG)
     fill(run, MANY)
     read = 0
-    after = SqliteView.problems_after
+    after = SqliteRun.problems_after
 
-    def watched(view: SqliteView, problem_id: str | None) -> Iterator[tuple[str, bytes]]:
+    def watched(view: SqliteRun, problem_id: str | None) -> Iterator[tuple[str, bytes]]:
         nonlocal read
         for row in after(view, problem_id):
             read += 1
             yield row
 
-    monkeypatch.setattr(SqliteView, "problems_after", watched)
+    monkeypatch.setattr(SqliteRun, "problems_after", watched)
     _, cursor = driver.problems(run.name, limit=100)
     page, _ = driver.problems(run.name, limit=100, cursor=cursor)
     assert [state.problem_id for state in page] == [f"p{i:05}" for i in range(100, 200)]
@@ -211,9 +211,9 @@ def test_a_group_cut_in_two_is_whole_again(stale: bool, counts: bool, accumulato
     state = ProblemState("p/1", 8, 3, 0.3, 0.4, -0.1, 2, "hard", 12, 99, 3, 7)
     record = GroupRecord(0.5, 0.625, 0.75, stale, counts, accumulators, state, bytes(range(16)), b"payload")
     tail, shared = split_group(pack_group(record), b"t" * TOKEN_BYTES)
-    assert unpack_group(whole_group(tail, shared)) == record
+    assert unpack_group(join_group(tail, shared)) == record
     bare = tail.removesuffix(record.payload)
-    assert unpack_group(whole_group(bare, shared, _packed([record.payload, b"another's"]))) == record
+    assert unpack_group(join_group(bare, shared, _packed([record.payload, b"another's"]))) == record
     assert _packed([b"", b""]) == b""
 
 

@@ -255,6 +255,6 @@ def test_looking_at_runs_that_are_not_there_keeps_nothing_in_memory() -> None:
         with pytest.raises(errors.UnknownRun):
             driver.commit(Commit(f"nobody-{number}", (group("p", 1),), step=0))
     assert isinstance(driver.store, MemoryStore)
-    place = driver.store._place
-    assert not place.views and not place.made and not place.used
+    state = driver.store._state
+    assert not state.states and not state.made and not state.used
     driver.close()

@@ -17,7 +17,7 @@ from deepcompress_service.difficulty.model import Commit, DifficultyConfig
 from deepcompress_service.difficulty.store import open_store
 from deepcompress_service.difficulty.stores import local, redis_transfer
 from deepcompress_service.difficulty.stores.redis import RedisStore
-from deepcompress_service.difficulty.stores.redis_link import Pinned
+from deepcompress_service.difficulty.stores.redis_link import PinnedConnection
 from deepcompress_service.difficulty.stores.sqlite import SqliteStore
 
 from .conftest import REDIS_STORES, SHARED_STORES
@@ -185,8 +185,8 @@ def test_what_a_dead_process_left_of_an_import_goes(driver: Driver, new_run: Mak
         key = f"dc:{{{run.name}}}:"
 
         async def half() -> None:
-            async with Pinned(store._link, key + "m") as pinned:
-                reader = transfer.Reader()
+            async with PinnedConnection(store._link, key + "m") as pinned:
+                reader = transfer.ExportReader()
                 rows = reader.rows(list(large_export(50)))
                 commands = redis_transfer.redis_rows.row_commands(f"{key}x:dead:", rows, -1)
                 await pinned.batch(redis_transfer._expiring(commands, set()))
@@ -196,7 +196,7 @@ def test_what_a_dead_process_left_of_an_import_goes(driver: Driver, new_run: Mak
     else:
         assert isinstance(store, local.LocalStore)
         name = f"{local.SCRATCH}dead"
-        driver.wait(store._change(name, lambda place: place.view(name).wipe()))
+        driver.wait(store._write(lambda transaction: transaction.open_run(name).wipe(), used=name))
     assert left_behind(driver, run.name)
     let_pass(driver, name, retention.SCRATCH_S - 60)
     driver.sweep(None)
@@ -215,14 +215,14 @@ def test_an_export_reads_as_it_is_read(new_run: MakeRun, monkeypatch: pytest.Mon
     driver.import_run(run.name, large_export(problems))
     asked = 0
     if isinstance(driver.store, RedisStore):
-        batch = Pinned.batch
+        batch = PinnedConnection.batch
 
-        async def counted(self: Pinned, *args: object, **more: object) -> list[object]:
+        async def counted(self: PinnedConnection, *args: object, **more: object) -> list[object]:
             nonlocal asked
             asked += 1
             return await batch(self, *args, **more)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(Pinned, "batch", counted)
+        monkeypatch.setattr(PinnedConnection, "batch", counted)
     else:
         read = SqliteStore._run
 

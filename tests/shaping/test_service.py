@@ -29,8 +29,8 @@ def request(run: str, step: int, *, bare: bool = False) -> dict[str, Any]:
     groups = []
     for problem, rollouts in {"p": [(1, 900), (1, 4000), (0, 5000)], "q": [(0, 700), (1, 9000)]}.items():
         more = {} if bare else {"target_tokens": 2000, "reference_accuracy": 0.5, "reference_tokens": 3000}
-        said = {} if bare else {"thinking": True, "repetitive": False}
-        sent = [{"correct": bool(c), "tokens": t + step, **said} for c, t in rollouts]
+        declared = {} if bare else {"thinking": True, "repetitive": False}
+        sent = [{"correct": bool(c), "tokens": t + step, **declared} for c, t in rollouts]
         groups.append({"problem_id": problem, "rollouts": sent, **more})
     return {"run": run, "step": step, "groups": groups}
 

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .codec import RATIO_ONE, Cell, CellKey, Meta, ProblemRecord, StepRecord, Tally
+from .codec import RATIO_ONE, PassCountBucket, PassCountKey, ProblemRecord, RunRecord, StepDelta, StepRecord
 from .model import Accumulator, DifficultyConfig, ProblemState
 
 
-def selected(config: DifficultyConfig, cells: Mapping[CellKey, Cell]) -> list[tuple[CellKey, Cell]]:
+def level_buckets(
+    config: DifficultyConfig, buckets: Mapping[PassCountKey, PassCountBucket]
+) -> list[tuple[PassCountKey, PassCountBucket]]:
     """The cells that make the step's level: all, or those of the greatest generation."""
-    if config.step_level == "all" or not cells:
-        return list(cells.items())
-    greatest = max(generation for generation, _, _ in cells)
-    return [(key, cell) for key, cell in cells.items() if key[0] == greatest]
+    if config.step_level == "all" or not buckets:
+        return list(buckets.items())
+    greatest = max(generation for generation, _, _ in buckets)
+    return [(key, bucket) for key, bucket in buckets.items() if key[0] == greatest]
 
 
 def mean_pass_ratio(counts: Mapping[int, tuple[int, int]]) -> float | None:
@@ -31,29 +33,29 @@ def mean_pass_ratio(counts: Mapping[int, tuple[int, int]]) -> float | None:
     return total / groups
 
 
-def step_mean(config: DifficultyConfig, cells: Mapping[CellKey, Cell]) -> float | None:
+def step_mean(config: DifficultyConfig, buckets: Mapping[PassCountKey, PassCountBucket]) -> float | None:
     """The mean P_g of a step (None where no group counts)."""
     counts: dict[int, tuple[int, int]] = {}
-    for (_, size, passes), cell in selected(config, cells):
+    for (_, size, passes), bucket in level_buckets(config, buckets):
         groups, total = counts.get(size, (0, 0))
-        counts[size] = (groups + cell.groups, total + passes * cell.groups)
+        counts[size] = (groups + bucket.groups, total + passes * bucket.groups)
     return mean_pass_ratio(counts)
 
 
 def accumulators_after(
-    config: DifficultyConfig, before: tuple[float, ...], cells: Mapping[CellKey, Cell]
+    config: DifficultyConfig, before: tuple[float, ...], buckets: Mapping[PassCountKey, PassCountBucket]
 ) -> tuple[float, ...]:
     """The level and the further accumulators of a step, from their values before it and its tallies."""
-    mean = step_mean(config, cells)
+    mean = step_mean(config, buckets)
     if mean is None:
         return before
     rollouts = correct = 0
-    for (_, size, passes), cell in selected(config, cells):
-        rollouts += size * cell.groups
-        correct += passes * cell.groups
+    for (_, size, passes), bucket in level_buckets(config, buckets):
+        rollouts += size * bucket.groups
+        correct += passes * bucket.groups
     accuracy = correct / rollouts
     after = [
-        advance(accumulator, value, mean, accuracy)
+        next_value(accumulator, value, mean, accuracy)
         for accumulator, value in zip((config.level, *config.extra), before, strict=True)
     ]
     if config.reference == "dataset":
@@ -61,7 +63,7 @@ def accumulators_after(
     return tuple(after)
 
 
-def advance(accumulator: Accumulator, value: float, mean: float, accuracy: float) -> float:
+def next_value(accumulator: Accumulator, value: float, mean: float, accuracy: float) -> float:
     """One accumulator over one step (the formulas and papers are in `model.Accumulator`)."""
     if accumulator.kind == "ema":
         return accumulator.weight * value + (1.0 - accumulator.weight) * mean
@@ -70,40 +72,40 @@ def advance(accumulator: Accumulator, value: float, mean: float, accuracy: float
     return max(0.0, value + accumulator.weight * (accuracy - accumulator.target))
 
 
-def start_values(meta: Meta) -> tuple[float, ...]:
+def start_values(run_record: RunRecord) -> tuple[float, ...]:
     """The accumulators that the groups of a step opened now would read.
 
     With ``reference: "dataset"`` the level is the mean over all problems' smoothed pass ratios as the last step
     left them: fixed for the whole step, so it depends on neither order nor shards.
     """
-    if meta.config.reference == "dataset" and meta.problems:
-        return (meta.ratio_sum / RATIO_ONE / meta.problems, *meta.values[1:])
-    return meta.values
+    if run_record.config.reference == "dataset" and run_record.problems:
+        return (run_record.ratio_sum / RATIO_ONE / run_record.problems, *run_record.values[1:])
+    return run_record.values
 
 
-def finish(meta: Meta, observed_groups: int = 0) -> StepRecord:
+def close_record(run_record: RunRecord, observed_groups: int = 0) -> StepRecord:
     """The open step's record as it would be if it closed with the groups it has."""
-    after = accumulators_after(meta.config, meta.start, meta.cells)
-    record = StepRecord(meta.start, after, step_mean(meta.config, meta.cells))
+    after = accumulators_after(run_record.config, run_record.start, run_record.buckets)
+    record = StepRecord(run_record.start, after, step_mean(run_record.config, run_record.buckets))
     record.observed_groups = observed_groups
-    for (_, size, passes), cell in meta.cells.items():
-        record.groups += cell.groups
-        record.rollouts += size * cell.groups
-        record.correct += passes * cell.groups
-        record.truncated += cell.truncated
-        record.tokens_sum += cell.tokens_sum
-        record.tokens_count += cell.tokens_count
-        record.correct_tokens_sum += cell.correct_tokens_sum
-        record.correct_tokens_count += cell.correct_tokens_count
+    for (_, size, passes), bucket in run_record.buckets.items():
+        record.groups += bucket.groups
+        record.rollouts += size * bucket.groups
+        record.correct += passes * bucket.groups
+        record.truncated += bucket.truncated
+        record.tokens_sum += bucket.tokens_sum
+        record.tokens_count += bucket.tokens_count
+        record.correct_tokens_sum += bucket.correct_tokens_sum
+        record.correct_tokens_count += bucket.correct_tokens_count
         beta = passes / size - after[0]
         if beta > 0:
-            record.simple += cell.groups
-            record.simple_tokens_sum += cell.tokens_sum
-            record.simple_tokens_count += cell.tokens_count
+            record.simple += bucket.groups
+            record.simple_tokens_sum += bucket.tokens_sum
+            record.simple_tokens_count += bucket.tokens_count
         elif beta < 0:
-            record.hard += cell.groups
-            record.hard_tokens_sum += cell.tokens_sum
-            record.hard_tokens_count += cell.tokens_count
+            record.hard += bucket.groups
+            record.hard_tokens_sum += bucket.tokens_sum
+            record.hard_tokens_count += bucket.tokens_count
     return record
 
 
@@ -112,46 +114,46 @@ def reference_level(config: DifficultyConfig, before: float, after: float) -> fl
     return before if config.reference == "previous" else after
 
 
-def ratio_after(weight: float, before: ProblemState, tally: Tally) -> float | None:
+def ratio_after(weight: float, before: ProblemState, delta: StepDelta) -> float | None:
     """The smoothed pass ratio once the tally is counted; a problem's first step gives it as it is."""
-    if tally.attempts == 0:
+    if delta.attempts == 0:
         return before.pass_ratio
-    newest = tally.passes / tally.attempts
+    newest = delta.passes / delta.attempts
     if before.pass_ratio is None:
         return newest
     return (1.0 - weight) * before.pass_ratio + weight * newest
 
 
-def counted_ratio(meta: Meta, record: ProblemRecord) -> int:
+def counted_ratio(run_record: RunRecord, record: ProblemRecord) -> int:
     """A problem's part in the sum over all problems: its smoothed pass ratio in units of 2^-30, so that the sum is
     exact in any order. Only ``reference: "dataset"`` needs that sum; else it stays 0."""
-    if meta.config.reference != "dataset":
+    if run_record.config.reference != "dataset":
         return 0
-    ratio = ratio_after(meta.config.problem_weight, record.before, record.tally)
+    ratio = ratio_after(run_record.config.problem_weight, record.before, record.delta)
     return 0 if ratio is None else int(ratio * RATIO_ONE + 0.5)
 
 
-def fold(record: ProblemRecord, weight: float, level: float) -> ProblemState:
+def fold_delta(record: ProblemRecord, weight: float, level: float) -> ProblemState:
     """The problem after the step of its tally, whose level is given."""
-    before, tally = record.before, record.tally
-    if tally.attempts == 0:
+    before, delta = record.before, record.delta
+    if delta.attempts == 0:
         return before
-    last = tally.passes / tally.attempts
+    last = delta.passes / delta.attempts
     beta = last - level
     side = "simple" if beta > 0 else "hard" if beta < 0 else before.last_side
     turned = before.last_side is not None and side != before.last_side
-    shortest = [s for s in (before.shortest_correct_tokens, tally.shortest) if s is not None]
+    shortest = [s for s in (before.shortest_correct_tokens, delta.shortest) if s is not None]
     return ProblemState(
         problem_id=before.problem_id,
-        attempts=before.attempts + tally.attempts,
-        passes=before.passes + tally.passes,
-        pass_ratio=ratio_after(weight, before, tally),
+        attempts=before.attempts + delta.attempts,
+        passes=before.passes + delta.passes,
+        pass_ratio=ratio_after(weight, before, delta),
         last_pass_ratio=last,
         last_beta=beta,
         turns=before.turns + turned,
         last_side=side,
         shortest_correct_tokens=min(shortest, default=None),
-        correct_tokens_sum=before.correct_tokens_sum + tally.correct_tokens_sum,
-        correct_tokens_count=before.correct_tokens_count + tally.correct_tokens_count,
-        last_step=tally.step,
+        correct_tokens_sum=before.correct_tokens_sum + delta.correct_tokens_sum,
+        correct_tokens_count=before.correct_tokens_count + delta.correct_tokens_count,
+        last_step=delta.step,
     )

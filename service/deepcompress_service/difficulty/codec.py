@@ -21,9 +21,9 @@ RATIO_ONE = 1 << 30
 
 _STATE = struct.Struct("<IIdddIBIdId")
 STATE_BYTES = _STATE.size
-_TALLY = struct.Struct("<dIIIdI")
+_DELTA = struct.Struct("<dIIIdI")
 _HEAD = struct.Struct("<dddBB")
-_GLANCE = struct.Struct("<8xd8xd4xB24xdII")
+_PAGE_SORT_FIELDS = struct.Struct("<8xd8xd4xB24xdII")
 """Of a problem's record: pass ratio, last beta, flags; of its tally: step, attempts, passes."""
 GROUP_HEAD_BYTES = _HEAD.size
 _OBSERVED = struct.Struct("<IIIIddIBd")
@@ -33,7 +33,7 @@ _SIDES: tuple[Literal["simple", "hard"] | None, ...] = (None, "simple", "hard")
 
 
 @dataclass(slots=True)
-class Tally:
+class StepDelta:
     """What one step added to one problem."""
 
     step: int = -1
@@ -63,7 +63,7 @@ class ProblemRecord:
     """
 
     before: ProblemState
-    tally: Tally
+    delta: StepDelta
 
 
 @dataclass(slots=True)
@@ -202,30 +202,30 @@ def _state(problem_id: str, fields: tuple[Any, ...]) -> ProblemState:
 
 
 def pack_problem(record: ProblemRecord) -> bytes:
-    tally = record.tally
-    return pack_state(record.before) + _TALLY.pack(
-        float(tally.step),
-        tally.attempts,
-        tally.passes,
-        NONE32 if tally.shortest is None else tally.shortest,
-        float(tally.correct_tokens_sum),
-        tally.correct_tokens_count,
+    delta = record.delta
+    return pack_state(record.before) + _DELTA.pack(
+        float(delta.step),
+        delta.attempts,
+        delta.passes,
+        NONE32 if delta.shortest is None else delta.shortest,
+        float(delta.correct_tokens_sum),
+        delta.correct_tokens_count,
     )
 
 
 def unpack_problem(problem_id: str, data: bytes) -> ProblemRecord:
-    step, attempts, passes, shortest, total, count = _TALLY.unpack_from(data, _STATE.size)
-    tally = Tally(int(step), attempts, passes, None if shortest == NONE32 else shortest, int(total), count)
-    return ProblemRecord(unpack_state(problem_id, data), tally)
+    step, attempts, passes, shortest, total, count = _DELTA.unpack_from(data, _STATE.size)
+    delta = StepDelta(int(step), attempts, passes, None if shortest == NONE32 else shortest, int(total), count)
+    return ProblemRecord(unpack_state(problem_id, data), delta)
 
 
-def glance(data: bytes, weight: float) -> tuple[float, int, float, float | None]:
+def page_sort_fields(data: bytes, weight: float) -> tuple[float, int, float, float | None]:
     """What listings need of a problem's record, at a tenth of the cost of the whole.
 
     Its smoothed pass ratio (0 where it has none), the step of its tally, its last beta before that (0: none), and the
     pass ratio of that step, which makes the last beta (None where nothing was added; then it is the one before).
     """
-    ratio, beta, flags, step, attempts, passes = _GLANCE.unpack_from(data)
+    ratio, beta, flags, step, attempts, passes = _PAGE_SORT_FIELDS.unpack_from(data)
     if not attempts:
         return ratio, int(step), beta, None
     newest = passes / attempts
@@ -353,12 +353,12 @@ def decode(data: bytes) -> str:
     return data.decode("utf-8", "surrogatepass")
 
 
-CellKey = tuple[int, int, int]
+PassCountKey = tuple[int, int, int]
 """(generation, group size G, passes of the group)"""
 
 
 @dataclass(slots=True)
-class Cell:
+class PassCountBucket:
     """All groups of the open step that share generation, size and passes: everything a step's statistics need,
     since which of them are simple is known only once the step's final level is."""
 
@@ -381,7 +381,7 @@ class Cell:
 
 
 @dataclass(slots=True)
-class Meta:
+class RunRecord:
     """What a run is, apart from its problems, groups, steps and observations."""
 
     config: DifficultyConfig
@@ -405,24 +405,24 @@ class Meta:
     """The accumulators before the open step, as its groups read them."""
     sequence: int = 0
     """Stepless requests so far."""
-    cells: dict[CellKey, Cell] = field(default_factory=dict)
+    buckets: dict[PassCountKey, PassCountBucket] = field(default_factory=dict)
 
 
-def meta_to_json(meta: Meta) -> str:
+def run_record_to_json(run_record: RunRecord) -> str:
     fields = {
-        name: getattr(meta, name)
+        name: getattr(run_record, name)
         for name in ("config_text", "kind", "open", "closed", "pruned", "first", "values", "problems")
     }
-    fields |= {"ratio_sum": meta.ratio_sum, "start": meta.start, "sequence": meta.sequence}
-    fields["config"] = asdict(meta.config)
-    fields["cells"] = [[*key, *cell.integers()] for key, cell in meta.cells.items()]
+    fields |= {"ratio_sum": run_record.ratio_sum, "start": run_record.start, "sequence": run_record.sequence}
+    fields["config"] = asdict(run_record.config)
+    fields["cells"] = [[*key, *bucket.integers()] for key, bucket in run_record.buckets.items()]
     return json.dumps(fields, separators=(",", ":"))
 
 
-def meta_from_json(text: str | bytes) -> Meta:
+def run_record_from_json(text: str | bytes) -> RunRecord:
     fields: dict[str, Any] = json.loads(text)
     fields["config"] = config_from_json(json.dumps(fields["config"]))
     fields["values"] = tuple(fields["values"])
     fields["start"] = tuple(fields["start"])
-    fields["cells"] = {tuple(row[:3]): Cell(*row[3:]) for row in fields["cells"]}
-    return Meta(**fields)
+    fields["buckets"] = {tuple(row[:3]): PassCountBucket(*row[3:]) for row in fields.pop("cells")}
+    return RunRecord(**fields)

@@ -10,19 +10,19 @@ import struct
 from collections.abc import Iterable, Sequence
 
 from . import refusals
-from .arithmetic import accumulators_after, finish, mean_pass_ratio, reference_level, step_mean
-from .codec import GroupRecord, Meta, StepRecord, group_digest, pack_group, unpack_group, unpack_observed
+from .arithmetic import accumulators_after, close_record, mean_pass_ratio, reference_level, step_mean
+from .codec import GroupRecord, RunRecord, StepRecord, group_digest, pack_group, unpack_group, unpack_observed
 from .model import Commit, CommitOutcome, DifficultyConfig, GroupCommit, GroupOutcome
-from .steps import add_cell, advance_to, close, problems_before, touch
-from .view import View
+from .run_transaction import RunTransaction
+from .steps import add_to_bucket, advance_to, apply_groups, close, problems_before
 
 KEPT_REQUESTS = 10_000
 """How many stepless requests are known by their request_id."""
 
 
-def new_meta(config: DifficultyConfig, config_text: str) -> Meta:
+def new_run_record(config: DifficultyConfig, config_text: str) -> RunRecord:
     values = tuple(accumulator.initial for accumulator in (config.level, *config.extra))
-    return Meta(config, config_text, values=values, start=values)
+    return RunRecord(config, config_text, values=values, start=values)
 
 
 def check_epoch(epoch: int, *believed: int | None) -> None:
@@ -31,86 +31,90 @@ def check_epoch(epoch: int, *believed: int | None) -> None:
             raise refusals.epoch_mismatch(epoch, other)
 
 
-def commit(view: View, epoch: int, request: Commit) -> CommitOutcome:
+def commit(state: RunTransaction, epoch: int, request: Commit) -> CommitOutcome:
     """Count each group once; answer with the state its reward is computed from."""
     check_epoch(epoch, request.epoch, request.expected_epoch)
-    meta = view.load()
-    created = meta is None
-    if meta is None:
+    run_record = state.load()
+    created = run_record is None
+    if run_record is None:
         if request.config is None:
             raise refusals.unknown_run(request.run)
-        meta = new_meta(request.config, request.config_text)
+        run_record = new_run_record(request.config, request.config_text)
     kind = "stepless" if request.step is None else "stepped"
-    if meta.kind not in (None, kind):
-        raise refusals.kind_mismatch(meta.kind)
+    if run_record.kind not in (None, kind):
+        raise refusals.kind_mismatch(run_record.kind)
     seen: set[str] = set()
     for group in request.groups:
         if group.group_id in seen:
-            raise refusals.group_twice(group.group_id)
+            raise refusals.duplicate_group(group.group_id)
         seen.add(group.group_id)
-    meta.kind = "stepless" if request.step is None else "stepped"
+    run_record.kind = "stepless" if request.step is None else "stepped"
     if request.step is None:
-        step, level, mean, outcomes = _commit_stepless(view, meta, request)
+        step, level, mean, outcomes = _commit_stepless(state, run_record, request)
     else:
-        step = observed_step(view, meta, request.groups) if request.step == "observed" else request.step
-        level, mean, outcomes = _commit_at(view, meta, step, request)
-    view.save(meta)
+        step = observed_step(state, run_record, request.groups) if request.step == "observed" else request.step
+        level, mean, outcomes = _commit_at(state, run_record, step, request)
+    state.save(run_record)
     return CommitOutcome(
-        request.run, epoch, step, level, mean, tuple(outcomes), created=created, config_text=meta.config_text
+        request.run, epoch, step, level, mean, tuple(outcomes), created=created, config_text=run_record.config_text
     )
 
 
-def _commit_at(view: View, meta: Meta, step: int, request: Commit) -> tuple[float, float, list[GroupOutcome]]:
+def _commit_at(
+    state: RunTransaction, run_record: RunRecord, step: int, request: Commit
+) -> tuple[float, float, list[GroupOutcome]]:
     """The groups of a stepped request: (the step's level, its mean P_g, the outcomes in order)."""
-    if step <= meta.pruned:
-        raise refusals.step_too_old(step, meta.pruned, meta.config.keep_steps)
-    known = view.groups(step, [group.group_id for group in request.groups])
+    if step <= run_record.pruned:
+        raise refusals.step_too_old(step, run_record.pruned, run_record.config.keep_steps)
+    known = state.groups(step, [group.group_id for group in request.groups])
     for group in request.groups:
         if group.group_id in known and group_digest(known[group.group_id]) != group.digest:
             raise refusals.group_conflict(group.group_id, step)
     new = [group for group in request.groups if group.group_id not in known]
-    names = problem_names(view, step, new)
+    names = problem_names(state, step, new)
     records = {group_id: unpack_group(data) for group_id, data in known.items()}
     if not new:
-        level, mean = _standing(view, meta, step, list(records.values()))
-    elif step <= meta.closed:
-        fresh, level, mean = _stale(view, meta, step, new, names)
-        view.put_groups(step, {group_id: pack_group(record) for group_id, record in fresh.items()})
+        level, mean = _recorded_level(state, run_record, step, list(records.values()))
+    elif step <= run_record.closed:
+        fresh, level, mean = _commit_late_groups(state, run_record, step, new, names)
+        state.put_groups(step, {group_id: pack_group(record) for group_id, record in fresh.items()})
         records |= fresh
     else:
-        advance_to(view, meta, step)
-        fresh, level, mean = _count(view, meta, new, names, request.generation or 0)
-        view.put_groups(step, {group_id: pack_group(record) for group_id, record in fresh.items()})
+        advance_to(state, run_record, step)
+        fresh, level, mean = _count(state, run_record, new, names, request.generation or 0)
+        state.put_groups(step, {group_id: pack_group(record) for group_id, record in fresh.items()})
         records |= fresh
     return level, mean, [_outcome(g, records[g.group_id], g.group_id in known) for g in request.groups]
 
 
-def _commit_stepless(view: View, meta: Meta, request: Commit) -> tuple[int, float, float, list[GroupOutcome]]:
+def _commit_stepless(
+    state: RunTransaction, run_record: RunRecord, request: Commit
+) -> tuple[int, float, float, list[GroupOutcome]]:
     """A request without a step is known by its request_id, and its groups by their place in it."""
     request_id = request.request_id or ""
-    data = view.request(request_id)
+    data = state.request(request_id)
     if data is not None:
         if data[:16] != request.request_digest:
             raise refusals.request_conflict(request_id)
         step, records = unpack_request(data)
-        level, mean = _standing(view, meta, step, records)
+        level, mean = _recorded_level(state, run_record, step, records)
         return (
             step,
             level,
             mean,
             [_outcome(group, record, True) for group, record in zip(request.groups, records, strict=True)],
         )
-    step = meta.closed + 1 if meta.open is None else meta.open
-    names = problem_names(view, step, request.groups)
-    advance_to(view, meta, step)
-    fresh, level, mean = _count(view, meta, request.groups, names, request.generation or 0)
+    step = run_record.closed + 1 if run_record.open is None else run_record.open
+    names = problem_names(state, step, request.groups)
+    advance_to(state, run_record, step)
+    fresh, level, mean = _count(state, run_record, request.groups, names, request.generation or 0)
     records = [fresh[group.group_id] for group in request.groups]
-    meta.sequence += 1
-    view.put_request(
-        request_id, meta.sequence, step, pack_request(request.request_digest, step, records), KEPT_REQUESTS
+    run_record.sequence += 1
+    state.put_request(
+        request_id, run_record.sequence, step, pack_request(request.request_digest, step, records), KEPT_REQUESTS
     )
-    if sum(cell.groups for cell in meta.cells.values()) >= (meta.config.groups_per_step or 0):
-        close(view, meta)
+    if sum(bucket.groups for bucket in run_record.buckets.values()) >= (run_record.config.groups_per_step or 0):
+        close(state, run_record)
     return step, level, mean, [_outcome(g, r, False) for g, r in zip(request.groups, records, strict=True)]
 
 
@@ -147,59 +151,63 @@ def _outcome(group: GroupCommit, record: GroupRecord, replayed: bool) -> GroupOu
     )
 
 
-def _standing(view: View, meta: Meta, step: int, records: Sequence[GroupRecord]) -> tuple[float, float]:
+def _recorded_level(
+    state: RunTransaction, run_record: RunRecord, step: int, records: Sequence[GroupRecord]
+) -> tuple[float, float]:
     """Level and mean of an answer that is all replay: as first answered, where the records agree on it."""
     first = records[0]
     said = {(record.step_level, record.batch_pass_ratio) for record in records}
     if len(said) > 1:
-        now = current(view, meta, step)
+        now = step_now(state, run_record, step)
         if now.mean is not None:
             return now.after[0], now.mean
     return first.step_level, first.batch_pass_ratio
 
 
-def current(view: View, meta: Meta, step: int) -> StepRecord:
+def step_now(state: RunTransaction, run_record: RunRecord, step: int) -> StepRecord:
     """The step as it stands: the open one with the groups it has, or the closed one's record."""
-    if step == meta.open:
-        return finish(meta)
-    return view.step(step) or phantom(view, meta, step)
+    if step == run_record.open:
+        return close_record(run_record)
+    return state.step(step) or empty_step(state, run_record, step)
 
 
-def phantom(view: View, meta: Meta, step: int) -> StepRecord:
+def empty_step(state: RunTransaction, run_record: RunRecord, step: int) -> StepRecord:
     """A step that never opened and lies before one that did: it leaves the accumulators as they were."""
-    values = values_before(view, meta, step)
+    values = values_before(state, run_record, step)
     return StepRecord(values, values)
 
 
-def values_before(view: View, meta: Meta, step: int) -> tuple[float, ...]:
+def values_before(state: RunTransaction, run_record: RunRecord, step: int) -> tuple[float, ...]:
     """The accumulators at the end of the last step before this one."""
-    earlier = [s for s in view.steps(meta.pruned) if s < step]
-    record = view.step(earlier[-1] if earlier else meta.pruned)
-    return record.after if record else new_meta(meta.config, "").values
+    earlier = [s for s in state.steps(run_record.pruned) if s < step]
+    record = state.step(earlier[-1] if earlier else run_record.pruned)
+    return record.after if record else new_run_record(run_record.config, "").values
 
 
-def problem_names(view: View, step: int, groups: Iterable[GroupCommit]) -> dict[str, str]:
+def problem_names(state: RunTransaction, step: int, groups: Iterable[GroupCommit]) -> dict[str, str]:
     """problem_id by group_id; left out by the caller, it is that of the group's observations."""
     missing = [group.group_id for group in groups if group.problem_id is None]
-    observed = view.observed(step, missing) if missing else {}
+    observed = state.observed(step, missing) if missing else {}
     for group_id in missing:
         if group_id not in observed:
-            raise refusals.not_named(group_id, step)
+            raise refusals.missing_problem_id(group_id, step)
     return {
         g.group_id: g.problem_id if g.problem_id is not None else unpack_observed(observed[g.group_id]).problem_id
         for g in groups
     }
 
 
-def observed_step(view: View, meta: Meta, groups: Sequence[GroupCommit]) -> int:
+def observed_step(state: RunTransaction, run_record: RunRecord, groups: Sequence[GroupCommit]) -> int:
     """The step of a request that says ``"step": "observed"``."""
     ids = [group.group_id for group in groups]
-    retained = [*view.steps(meta.pruned), *([] if meta.open is None else [meta.open])]
+    retained = [*state.steps(run_record.pruned), *([] if run_record.open is None else [run_record.open])]
     for step in reversed(retained):
-        known = view.groups(step, ids)
+        known = state.groups(step, ids)
         if len(known) == len(ids) and all(group_digest(known[g.group_id]) == g.digest for g in groups):
             return step
-    open_steps = [step for step in view.observed_steps(meta.closed) if len(view.observed(step, ids)) == len(ids)]
+    open_steps = [
+        step for step in state.observed_steps(run_record.closed) if len(state.observed(step, ids)) == len(ids)
+    ]
     if len(open_steps) != 1:
         raise refusals.step_not_observed(open_steps)
     return open_steps[0]
@@ -209,42 +217,55 @@ def observed_step(view: View, meta: Meta, groups: Sequence[GroupCommit]) -> int:
 
 
 def _count(
-    view: View, meta: Meta, groups: Sequence[GroupCommit], names: dict[str, str], generation: int
+    state: RunTransaction,
+    run_record: RunRecord,
+    groups: Sequence[GroupCommit],
+    names: dict[str, str],
+    generation: int,
 ) -> tuple[dict[str, GroupRecord], float, float]:
     """Fold new groups into the open step; their records, and the step's level and mean with them."""
     counted = [group for group in groups if group.counts]
     for group in counted:
-        add_cell(meta, generation, group)
-    before = touch(view, meta, [(names[g.group_id], g) for g in counted])
+        add_to_bucket(run_record, generation, group)
+    before = apply_groups(state, run_record, [(names[g.group_id], g) for g in counted])
     uncounted = {names[group.group_id] for group in groups} - before.keys()
-    before |= problems_before(view, meta, meta.open or 0, uncounted)
-    after = accumulators_after(meta.config, meta.start, meta.cells)
-    mean = step_mean(meta.config, meta.cells)
+    if uncounted:
+        before |= problems_before(state, run_record, run_record.open or 0, uncounted)
+    after = accumulators_after(run_record.config, run_record.start, run_record.buckets)
+    mean = step_mean(run_record.config, run_record.buckets)
     if mean is None:
         mean = request_mean(groups)
-    level = reference_level(meta.config, meta.start[0], after[0])
+    level = reference_level(run_record.config, run_record.start[0], after[0])
     records = {
         g.group_id: GroupRecord(
-            level, after[0], mean, False, g.counts, meta.start[1:], before[names[g.group_id]], g.digest, g.payload
+            level,
+            after[0],
+            mean,
+            False,
+            g.counts,
+            run_record.start[1:],
+            before[names[g.group_id]],
+            g.digest,
+            g.payload,
         )
         for g in groups
     }
     return records, after[0], mean
 
 
-def _stale(
-    view: View, meta: Meta, step: int, groups: Sequence[GroupCommit], names: dict[str, str]
+def _commit_late_groups(
+    state: RunTransaction, run_record: RunRecord, step: int, groups: Sequence[GroupCommit], names: dict[str, str]
 ) -> tuple[dict[str, GroupRecord], float, float]:
     """Groups that came too late: their records say so, and nothing but the step's stale count changes."""
-    record = view.step(step)
+    record = state.step(step)
     if record is None:
-        record = phantom(view, meta, step)
-        meta.first = step if meta.first is None else min(meta.first, step)
+        record = empty_step(state, run_record, step)
+        run_record.first = step if run_record.first is None else min(run_record.first, step)
     record.stale_groups += len(groups)
-    view.put_step(step, record)
-    level = reference_level(meta.config, record.before[0], record.after[0])
+    state.put_step(step, record)
+    level = reference_level(run_record.config, record.before[0], record.after[0])
     mean = request_mean(groups) if record.mean is None else record.mean
-    before = problems_before(view, meta, step, set(names.values()))
+    before = problems_before(state, run_record, step, set(names.values()))
     records = {
         g.group_id: GroupRecord(
             level,
@@ -270,8 +291,8 @@ def request_mean(groups: Sequence[GroupCommit]) -> float:
     return mean_pass_ratio(counts) or 0.0
 
 
-def run_exists(view: View, run: str) -> Meta:
-    meta = view.load()
-    if meta is None:
+def existing_run(state: RunTransaction, run: str) -> RunRecord:
+    run_record = state.load()
+    if run_record is None:
         raise refusals.unknown_run(run)
-    return meta
+    return run_record

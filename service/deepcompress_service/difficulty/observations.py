@@ -6,39 +6,39 @@ from collections.abc import Sequence
 
 from .codec import ObservedGroup, pack_observed, pack_rollout, unpack_observed
 from .model import DifficultyConfig, Observation
-from .view import View
+from .run_transaction import RunTransaction
 
 
-def observe(view: View, epoch: int, observations: Sequence[Observation]) -> list[bool]:
+def observe(state: RunTransaction, epoch: int, observations: Sequence[Observation]) -> list[bool]:
     """Observations of one run, in order: for each, whether it is recorded. A run that does not exist yet keeps
     them for the day it does, since `verify` comes before the first `shape`."""
-    meta = view.load()
-    kept = meta.config.keep_steps if meta else DifficultyConfig().keep_steps
-    closed = meta.closed if meta else -1
+    run_record = state.load()
+    kept = run_record.config.keep_steps if run_record else DifficultyConfig().keep_steps
+    closed = run_record.closed if run_record else -1
     answers = [False] * len(observations)
-    if meta is not None and meta.kind == "stepless":
+    if run_record is not None and run_record.kind == "stepless":
         return answers
     by_step: dict[int, list[int]] = {}
     for index, seen in enumerate(observations):
         if seen.epoch in (None, epoch) and seen.step > closed:
             by_step.setdefault(seen.step, []).append(index)
-    waiting = set(view.observed_steps(closed))
+    waiting = set(state.observed_steps(closed))
     for step, indices in sorted(by_step.items()):
         if step not in waiting and len(waiting) >= kept:
             continue
-        _observe_step(view, step, [(index, observations[index]) for index in indices], answers)
+        _observe_step(state, step, [(index, observations[index]) for index in indices], answers)
         if any(answers[index] for index in indices):
             waiting.add(step)
     return answers
 
 
 def _observe_step(
-    view: View, step: int, observations: Sequence[tuple[int, Observation]], answers: list[bool]
+    state: RunTransaction, step: int, observations: Sequence[tuple[int, Observation]], answers: list[bool]
 ) -> None:
     ids = {seen.group_id for _, seen in observations}
-    shaped = view.groups(step, ids)
-    groups = {group_id: unpack_observed(data) for group_id, data in view.observed(step, ids).items()}
-    rollouts = view.rollouts(step, {(seen.group_id, seen.rollout_id) for _, seen in observations})
+    shaped = state.groups(step, ids)
+    groups = {group_id: unpack_observed(data) for group_id, data in state.observed(step, ids).items()}
+    rollouts = state.rollouts(step, {(seen.group_id, seen.rollout_id) for _, seen in observations})
     changed: dict[str, ObservedGroup] = {}
     new: dict[tuple[str, str], bytes] = {}
     for index, seen in observations:
@@ -68,5 +68,5 @@ def _observe_step(
                 group.correct_tokens_sum += seen.tokens
                 least = group.correct_tokens_min
                 group.correct_tokens_min = seen.tokens if least is None else min(least, seen.tokens)
-    view.put_rollouts(step, new)
-    view.put_observed(step, {group_id: pack_observed(group) for group_id, group in changed.items()})
+    state.put_rollouts(step, new)
+    state.put_observed(step, {group_id: pack_observed(group) for group_id, group in changed.items()})

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Literal
 
-from .arithmetic import fold
-from .codec import glance, unpack_problem
+from .arithmetic import fold_delta
+from .codec import page_sort_fields, unpack_problem
 from .errors import DifficultyError
 from .model import ProblemState
 
@@ -22,7 +22,7 @@ Side = Literal["simple", "hard"]
 Sort = Literal["problem_id", "pass_ratio", "-pass_ratio"]
 Page = tuple[list[ProblemState], str | None]
 MANY = 1000
-_Found = tuple[float, str, bytes]
+_SortedRecord = tuple[float, str, bytes]
 """What the page is ordered by (0 where that is the problem_id), the problem_id, its record."""
 
 
@@ -32,7 +32,7 @@ class BadCursor(DifficultyError):
     slug = "bad-cursor"
 
 
-class Pick:
+class PageBuilder:
     """A page in the making. `side` is the side of the last beta; ties of a pass ratio go by problem_id.
 
     `level_at` says the level at the end of a step; it is asked about the problems that `side` needs it for and about
@@ -57,7 +57,7 @@ class Pick:
         self._sort: Sort = sort
         self._search = search
         self._after = _read_cursor(cursor, sort)
-        self._found: list[_Found] = []
+        self._found: list[_SortedRecord] = []
 
     @property
     def ordered(self) -> bool:
@@ -81,11 +81,11 @@ class Pick:
 
     def steps(self, records: Iterable[tuple[str, bytes]]) -> set[int]:
         """The steps that `add` is going to ask the level of, for these records."""
-        return {glance(data, self._weight)[1] for _, data in records} if self._side is not None else set()
+        return {page_sort_fields(data, self._weight)[1] for _, data in records} if self._side is not None else set()
 
     def steps_of_page(self) -> set[int]:
         """The steps that `page` is going to ask the level of."""
-        return {glance(data, self._weight)[1] for _, _, data in self._found}
+        return {page_sort_fields(data, self._weight)[1] for _, _, data in self._found}
 
     def add(self, records: Iterable[tuple[str, bytes]]) -> bool:
         """Take a portion of the records; False where the page needs no more."""
@@ -98,12 +98,12 @@ class Pick:
         self._found = heapq.nsmallest(self._limit + 1, chain(self._found, self._fitting(records)))
         return True
 
-    def _fitting(self, records: Iterable[tuple[str, bytes]]) -> Iterator[_Found]:
+    def _fitting(self, records: Iterable[tuple[str, bytes]]) -> Iterator[_SortedRecord]:
         sign = -1.0 if self._sort == "-pass_ratio" else 1.0
         for problem_id, data in records:
             if not self.fits(problem_id):
                 continue
-            ratio, step, beta, newest = glance(data, self._weight)
+            ratio, step, beta, newest = page_sort_fields(data, self._weight)
             if self._side is not None:
                 if newest is not None:
                     beta = newest - self._level_at(step)
@@ -122,7 +122,7 @@ class Pick:
 
     def _state(self, problem_id: str, data: bytes) -> ProblemState:
         record = unpack_problem(problem_id, data)
-        return fold(record, self._weight, self._level_at(record.tally.step))
+        return fold_delta(record, self._weight, self._level_at(record.delta.step))
 
 
 def _write_cursor(sort: Sort, key: tuple[float, str]) -> str:

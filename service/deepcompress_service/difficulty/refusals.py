@@ -51,7 +51,7 @@ def kind_mismatch(kind: str) -> StepKindMismatch:
     return StepKindMismatch(f"the run is {kind} since its first training request: {way_out}", kind=kind)
 
 
-def group_twice(group_id: str) -> GroupConflict:
+def duplicate_group(group_id: str) -> GroupConflict:
     return GroupConflict(f"group {group_id!r} is twice in one request", group_id=group_id)
 
 
@@ -71,7 +71,7 @@ def request_conflict(request_id: str) -> GroupConflict:
     )
 
 
-def not_named(group_id: str, step: int) -> NotObserved:
+def missing_problem_id(group_id: str, step: int) -> NotObserved:
     return NotObserved(
         f"group {group_id!r} of step {step} has no problem_id and was not observed: send its problem_id",
         group_id=group_id,

@@ -4,72 +4,72 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from .arithmetic import counted_ratio, finish, fold, start_values
+from .arithmetic import close_record, counted_ratio, fold_delta, start_values
 from .codec import (
-    Cell,
-    Meta,
     ObservedGroup,
+    PassCountBucket,
     ProblemRecord,
-    Tally,
+    RunRecord,
+    StepDelta,
     pack_problem,
     unpack_observed,
     unpack_problem,
 )
 from .model import GroupCommit, ProblemState
-from .view import View
+from .run_transaction import RunTransaction
 
 
-def advance_to(view: View, meta: Meta, step: int) -> None:
+def advance_to(state: RunTransaction, run_record: RunRecord, step: int) -> None:
     """Make `step`, which is not closed, the open one; everything before it closes."""
-    if meta.open != step:
-        close_before(view, meta, step)
-        open_step(view, meta, step)
+    if run_record.open != step:
+        close_before(state, run_record, step)
+        open_step(state, run_record, step)
 
 
-def close_before(view: View, meta: Meta, step: int) -> None:
+def close_before(state: RunTransaction, run_record: RunRecord, step: int) -> None:
     """Close every step before this one, those included of which only observations are known."""
-    if meta.open is not None and meta.open < step:
-        close(view, meta)
-    waiting_steps = view.observed_steps(meta.closed) if meta.kind == "stepped" else []
+    if run_record.open is not None and run_record.open < step:
+        close(state, run_record)
+    waiting_steps = state.observed_steps(run_record.closed) if run_record.kind == "stepped" else []
     for waiting in waiting_steps:
         if waiting < step:
-            open_step(view, meta, waiting)
-            close(view, meta)
+            open_step(state, run_record, waiting)
+            close(state, run_record)
 
 
-def open_step(view: View, meta: Meta, step: int) -> None:
-    meta.open = step
-    meta.closed = step - 1
-    meta.first = step if meta.first is None else min(meta.first, step)
-    meta.start = start_values(meta)
-    meta.cells = {}
-    kept = view.steps(meta.pruned)
-    for old in kept[: max(0, len(kept) + 1 - meta.config.keep_steps)]:
-        view.forget_records(old)
-        meta.pruned = old
+def open_step(state: RunTransaction, run_record: RunRecord, step: int) -> None:
+    run_record.open = step
+    run_record.closed = step - 1
+    run_record.first = step if run_record.first is None else min(run_record.first, step)
+    run_record.start = start_values(run_record)
+    run_record.buckets = {}
+    kept = state.steps(run_record.pruned)
+    for old in kept[: max(0, len(kept) + 1 - run_record.config.keep_steps)]:
+        state.forget_records(old)
+        run_record.pruned = old
 
 
-def close(view: View, meta: Meta) -> None:
+def close(state: RunTransaction, run_record: RunRecord) -> None:
     """Close the open step: groups that were observed and never shaped count, then its level is final."""
-    step = meta.open
+    step = run_record.open
     assert step is not None
-    observed = view.observed(step) if meta.kind == "stepped" else {}
-    shaped = view.groups(step, observed)
+    observed = state.observed(step) if run_record.kind == "stepped" else {}
+    shaped = state.groups(step, observed)
     counted: list[tuple[str, GroupCommit]] = []
     for group_id in sorted(observed.keys() - shaped.keys()):
         group = unpack_observed(observed[group_id])
         if group.counts:
             as_commit = observed_commit(group_id, group)
-            add_cell(meta, group.generation, as_commit)
+            add_to_bucket(run_record, group.generation, as_commit)
             counted.append((group.problem_id, as_commit))
-    touch(view, meta, counted)
-    view.close_observations(step)
-    record = finish(meta, len(counted))
-    view.put_step(step, record)
-    meta.values = record.after
-    meta.closed = step
-    meta.open = None
-    meta.cells = {}
+    apply_groups(state, run_record, counted)
+    state.close_observations(step)
+    record = close_record(run_record, len(counted))
+    state.put_step(step, record)
+    run_record.values = record.after
+    run_record.closed = step
+    run_record.open = None
+    run_record.buckets = {}
 
 
 def observed_commit(group_id: str, group: ObservedGroup) -> GroupCommit:
@@ -88,22 +88,24 @@ def observed_commit(group_id: str, group: ObservedGroup) -> GroupCommit:
     )
 
 
-def add_cell(meta: Meta, generation: int, group: GroupCommit) -> None:
-    cell = meta.cells.setdefault((generation, group.size, group.passes), Cell())
-    cell.groups += 1
-    cell.truncated += group.truncated
+def add_to_bucket(run_record: RunRecord, generation: int, group: GroupCommit) -> None:
+    bucket = run_record.buckets.setdefault((generation, group.size, group.passes), PassCountBucket())
+    bucket.groups += 1
+    bucket.truncated += group.truncated
     if group.tokens_known:
-        cell.tokens_sum += group.tokens_sum
-        cell.tokens_count += group.size
-        cell.correct_tokens_sum += group.correct_tokens_sum
-        cell.correct_tokens_count += group.passes
+        bucket.tokens_sum += group.tokens_sum
+        bucket.tokens_count += group.size
+        bucket.correct_tokens_sum += group.correct_tokens_sum
+        bucket.correct_tokens_count += group.passes
 
 
-def touch(view: View, meta: Meta, groups: Sequence[tuple[str, GroupCommit]]) -> dict[str, ProblemState]:
+def apply_groups(
+    state: RunTransaction, run_record: RunRecord, groups: Sequence[tuple[str, GroupCommit]]
+) -> dict[str, ProblemState]:
     """Add groups of the open step to their problems; each problem as it stood before the step."""
-    step, weight = meta.open, meta.config.problem_weight
+    step, weight = run_record.open, run_record.config.problem_weight
     assert step is not None
-    packed = view.problems({problem_id for problem_id, _ in groups})
+    packed = state.problems({problem_id for problem_id, _ in groups})
     records: dict[str, ProblemRecord] = {}
     undo: dict[str, bytes] = {}
     levels: dict[int, float] = {}
@@ -112,41 +114,43 @@ def touch(view: View, meta: Meta, groups: Sequence[tuple[str, GroupCommit]]) -> 
         if record is None:
             data = packed.get(problem_id)
             if data is None:
-                record = ProblemRecord(ProblemState(problem_id), Tally(step))
-                meta.problems += 1
+                record = ProblemRecord(ProblemState(problem_id), StepDelta(step))
+                run_record.problems += 1
                 undo[problem_id] = b""
             else:
                 record = unpack_problem(problem_id, data)
-                if record.tally.step != step:
-                    undo[problem_id] = data if record.tally.step > meta.pruned else b""
-                    last = record.tally.step
+                if record.delta.step != step:
+                    undo[problem_id] = data if record.delta.step > run_record.pruned else b""
+                    last = record.delta.step
                     if last not in levels:
-                        levels[last] = level_of(view, meta, last)
-                    before = fold(record, weight, levels[last])
-                    record = ProblemRecord(before, Tally(step))
+                        levels[last] = level_of(state, run_record, last)
+                    before = fold_delta(record, weight, levels[last])
+                    record = ProblemRecord(before, StepDelta(step))
             records[problem_id] = record
-        meta.ratio_sum -= counted_ratio(meta, record)
-        record.tally.add(
+        run_record.ratio_sum -= counted_ratio(run_record, record)
+        record.delta.add(
             group.size, group.passes, group.tokens_known, group.correct_tokens_sum, group.correct_tokens_min
         )
-        meta.ratio_sum += counted_ratio(meta, record)
-    view.put_problems({problem_id: pack_problem(record) for problem_id, record in records.items()})
-    view.put_undo(step, undo)
+        run_record.ratio_sum += counted_ratio(run_record, record)
+    state.put_problems({problem_id: pack_problem(record) for problem_id, record in records.items()})
+    state.put_undo(step, undo)
     return {problem_id: record.before for problem_id, record in records.items()}
 
 
-def level_of(view: View, meta: Meta, step: int) -> float:
+def level_of(state: RunTransaction, run_record: RunRecord, step: int) -> float:
     """The level at the end of a step that a problem's tally belongs to (0 where it belongs to none)."""
-    if step == meta.open:
-        return finish(meta).after[0]
-    record = view.step(step)
+    if step == run_record.open:
+        return close_record(run_record).after[0]
+    record = state.step(step)
     return record.after[0] if record else 0.0
 
 
-def problems_before(view: View, meta: Meta, step: int, ids: Iterable[str]) -> dict[str, ProblemState]:
+def problems_before(
+    state: RunTransaction, run_record: RunRecord, step: int, ids: Iterable[str]
+) -> dict[str, ProblemState]:
     """Problems as they stood before a step, found by following their records back through the undo of later ones."""
-    weight, states = meta.config.problem_weight, {}
-    packed = view.problems(ids)
+    weight, states = run_record.config.problem_weight, {}
+    packed = state.problems(ids)
     for problem_id in ids:
         data = packed.get(problem_id)
         if data is None:
@@ -154,9 +158,9 @@ def problems_before(view: View, meta: Meta, step: int, ids: Iterable[str]) -> di
             continue
         record = unpack_problem(problem_id, data)
         while record.before.last_step is not None and record.before.last_step >= step:
-            record = unpack_problem(problem_id, view.undo_of(record.tally.step, problem_id))
-        if record.tally.step >= step:
+            record = unpack_problem(problem_id, state.undo_of(record.delta.step, problem_id))
+        if record.delta.step >= step:
             states[problem_id] = record.before
         else:
-            states[problem_id] = fold(record, weight, level_of(view, meta, record.tally.step))
+            states[problem_id] = fold_delta(record, weight, level_of(state, run_record, record.delta.step))
     return states

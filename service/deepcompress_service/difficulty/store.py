@@ -20,7 +20,7 @@ from .model import (
     StepStatistics,
 )
 from .retention import Swept
-from .transfer import any_config
+from .transfer import accept_any_config
 
 
 @runtime_checkable
@@ -100,7 +100,7 @@ class DifficultyStore(Protocol):
         one snapshot. Without its last line an export is not whole."""
 
     async def import_run(
-        self, run: str, lines: AsyncIterator[str], accepts: Callable[[str], None] = any_config
+        self, run: str, lines: AsyncIterator[str], accepts: Callable[[str], None] = accept_any_config
     ) -> RunState:
         """Replace the run's state by an export, read as it comes; the epoch rises. Until the last line was read and
         is right the run is what it was. `accepts` is told the run's `config_text` first, and may raise."""

@@ -6,27 +6,27 @@ import base64
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any
 
 from .codec import (
-    Meta,
     ProblemRecord,
+    RunRecord,
+    StepDelta,
     StepRecord,
-    Tally,
     decode,
     encode,
     format_step,
-    meta_from_json,
-    meta_to_json,
     pack_problem,
     parse_step,
+    run_record_from_json,
+    run_record_to_json,
     unpack_problem,
 )
 from .errors import DifficultyError
 from .model import ProblemState
 from .retention import IMPORT_S
-from .transfer_checks import BROKEN, check_key, check_meta, check_value
-from .view import View
+from .run_transaction import Row, RunTransaction
+from .transfer_checks import BROKEN, check_key, check_run_record, check_value
 
 FORMAT = "deepcompress-run"
 VERSION = 1
@@ -41,46 +41,26 @@ class BadExport(DifficultyError):
     slug = "bad-export"
 
 
-Row = tuple[str, tuple[str | int, ...], bytes]
-"""(table, key, value): table is one of problems, undo, groups, observed, rollouts, requests, steps."""
-
-
-def took_too_long() -> BadExport:
+def import_timeout() -> BadExport:
     return BadExport(f"the export did not come whole within {IMPORT_S / 60:g} minutes; nothing is changed")
 
 
-def any_config(config_text: str) -> None:
+def accept_any_config(config_text: str) -> None:
     """For whom the configuration is no matter."""
 
 
-class FullView(View, Protocol):
-    """A view that can also be read and filled whole."""
-
-    def all_problems(self) -> Iterator[tuple[str, bytes]]: ...
-
-    def problems_after(self, problem_id: str | None) -> Iterator[tuple[str, bytes]]:
-        """By problem_id, ascending, from the one after this on; what is not read costs nothing."""
-
-    def rows(self) -> Iterator[Row]:
-        """Everything but the meta."""
-
-    def put_rows(self, rows: Iterable[Row]) -> None: ...
-
-    def bytes_used(self) -> int: ...
-
-
-def export_lines(view: FullView, run: str, epoch: int, meta: Meta) -> Iterator[str]:
+def export_lines(state: RunTransaction, run: str, epoch: int, run_record: RunRecord) -> Iterator[str]:
     """A header, one line a row, and a last line that says how many there were."""
-    yield header_line(run, epoch, meta)
+    yield header_line(run, epoch, run_record)
     count = 0
-    for row in view.rows():
+    for row in state.rows():
         yield row_line(row)
         count += 1
     yield end_line(count)
 
 
-def header_line(run: str, epoch: int, meta: Meta) -> str:
-    return _line({"format": FORMAT, "version": VERSION, "run": run, "epoch": epoch, "meta": _meta(meta)})
+def header_line(run: str, epoch: int, run_record: RunRecord) -> str:
+    return _line({"format": FORMAT, "version": VERSION, "run": run, "epoch": epoch, "meta": _run_record(run_record)})
 
 
 def row_line(row: Row) -> str:
@@ -92,7 +72,7 @@ def end_line(rows: int) -> str:
     return _line({"end": True, "rows": rows})
 
 
-async def portions(lines: AsyncIterator[str]) -> AsyncIterator[list[str]]:
+async def line_batches(lines: AsyncIterator[str]) -> AsyncIterator[list[str]]:
     """Lines as they come, some at a time: so many as are held at once."""
     some: list[str] = []
     size = 0
@@ -105,13 +85,13 @@ async def portions(lines: AsyncIterator[str]) -> AsyncIterator[list[str]]:
     yield some
 
 
-class Reader:
+class ExportReader:
     """Reads an export portion by portion. Raises BadExport where it is broken, and at the end where it broke off."""
 
-    def __init__(self, accepts: Callable[[str], None] = any_config) -> None:
+    def __init__(self, accepts: Callable[[str], None] = accept_any_config) -> None:
         """`accepts` is told the header's `config_text`, before any row is read, and raises where it will not do."""
         self._accepts = accepts
-        self._meta: Meta | None = None
+        self._run_record: RunRecord | None = None
         self._number = 0
         self._rows = 0
         self._ended = False
@@ -126,52 +106,52 @@ class Reader:
             if self._ended:
                 raise BadExport(f"line {self._number} of the export comes after its end")
             fields = _parse(line, self._number)
-            if self._meta is None:
-                self._meta = _header(fields)
-                self._accepts(self._meta.config_text)
+            if self._run_record is None:
+                self._run_record = _header(fields)
+                self._accepts(self._run_record.config_text)
             elif fields.get("end"):
                 if fields.get("rows") != self._rows:
                     raise BadExport(f"the export says {fields.get('rows')} rows and has {self._rows}")
                 self._ended = True
             else:
-                found.append(_row(fields, self._number, self._meta))
+                found.append(_row(fields, self._number, self._run_record))
                 self._rows += 1
         return found
 
     @property
-    def meta(self) -> Meta:
+    def run_record(self) -> RunRecord:
         """The header's; to be asked for once a row was read, or at the end."""
-        if self._meta is None:
+        if self._run_record is None:
             raise BadExport("the export is empty")
-        return self._meta
+        return self._run_record
 
-    def finish(self) -> Meta:
+    def finish(self) -> RunRecord:
         """All of it was read."""
-        meta = self.meta
+        run_record = self.run_record
         if not self._ended:
             raise BadExport("the export ends early: its last line is missing")
-        return meta
+        return run_record
 
 
-def _header(header: dict[str, Any]) -> Meta:
+def _header(header: dict[str, Any]) -> RunRecord:
     if header.get("format") != FORMAT:
         raise BadExport(f"not a {FORMAT} export: the first line has no such format")
     if header.get("version") != VERSION:
         raise BadExport(f"export version {header.get('version')!r}: this service reads version {VERSION}")
     try:
-        check_meta(header["meta"])
-        meta = meta_from_json(json.dumps(header["meta"]))
+        check_run_record(header["meta"])
+        run_record = run_record_from_json(json.dumps(header["meta"]))
     except BROKEN as error:
         raise BadExport(f"the header's meta is broken: {error!r}") from error
-    return meta
+    return run_record
 
 
-def _row(fields: dict[str, Any], number: int, meta: Meta) -> Row:
+def _row(fields: dict[str, Any], number: int, run_record: RunRecord) -> Row:
     try:
         table, key = fields["table"], tuple(fields["key"])
         check_key(table, key)
         value = _bytes(fields)
-        check_value(table, value, meta)
+        check_value(table, value, run_record)
     except BROKEN as error:
         raise BadExport(f"line {number} of the export is broken: {error!r}") from error
     return table, key, value
@@ -187,8 +167,8 @@ def _parse(line: str, number: int) -> dict[str, Any]:
     return fields
 
 
-def _meta(meta: Meta) -> dict[str, Any]:
-    fields: dict[str, Any] = json.loads(meta_to_json(meta))
+def _run_record(run_record: RunRecord) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(run_record_to_json(run_record))
     return fields
 
 
@@ -197,7 +177,7 @@ def _value(table: str, key: tuple[str | int, ...], value: bytes) -> dict[str, An
         record = unpack_problem(str(key[0]), value)
         before = asdict(record.before)
         del before["problem_id"]
-        return {"before": before, "tally": asdict(record.tally)}
+        return {"before": before, "tally": asdict(record.delta)}
     if table == "steps":
         record_of_step = asdict(parse_step(decode(value)))
         return {"step": record_of_step}
@@ -207,7 +187,7 @@ def _value(table: str, key: tuple[str | int, ...], value: bytes) -> dict[str, An
 def _bytes(fields: dict[str, Any]) -> bytes:
     if fields["table"] == "problems":
         before = ProblemState(str(fields["key"][0]), **fields["before"])
-        return pack_problem(ProblemRecord(before, Tally(**fields["tally"])))
+        return pack_problem(ProblemRecord(before, StepDelta(**fields["tally"])))
     if fields["table"] == "steps":
         record = StepRecord(**fields["step"])
         record.before, record.after = tuple(record.before), tuple(record.after)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .codec import ROLLOUT_BYTES, Meta, decode, parse_step, unpack_group, unpack_observed, unpack_problem
+from .codec import ROLLOUT_BYTES, RunRecord, decode, parse_step, unpack_group, unpack_observed, unpack_problem
 from .engine import unpack_request
 
 BROKEN = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError, struct.error)
@@ -45,7 +45,7 @@ class _Config(_Strict):
     problem_weight: Annotated[float, Field(ge=0, le=1)]
 
 
-class _Meta(_Strict):
+class _RunRecord(_Strict):
     config: _Config
     config_text: str
     kind: Literal["stepped", "stepless"] | None
@@ -61,16 +61,18 @@ class _Meta(_Strict):
     cells: list[tuple[Count, Size, Count, Count, Count, Count, Count, Count, Count]]
 
 
-def check_meta(fields: dict[str, Any]) -> None:
+def check_run_record(fields: dict[str, Any]) -> None:
     """The header's meta, as its JSON was read."""
     # As JSON once more, in which a list may stand for a tuple and 1 for 1.0.
-    meta = _Meta.model_validate_json(json.dumps(fields))
-    meta.config_text.encode()
-    if not len(meta.values) == len(meta.start) == 1 + len(meta.config.extra):
+    run_record = _RunRecord.model_validate_json(json.dumps(fields))
+    run_record.config_text.encode()
+    if not len(run_record.values) == len(run_record.start) == 1 + len(run_record.config.extra):
         raise ValueError("values and start need one number for the level and for each further accumulator")
-    if meta.pruned > meta.closed or (meta.open is not None and meta.open <= meta.closed):
+    if run_record.pruned > run_record.closed or (
+        run_record.open is not None and run_record.open <= run_record.closed
+    ):
         raise ValueError("the steps must be in order: pruned, closed, open")
-    if any(cell[2] > cell[1] for cell in meta.cells):
+    if any(cell[2] > cell[1] for cell in run_record.cells):
         raise ValueError("a cell has more passes than rollouts")
 
 
@@ -95,9 +97,9 @@ def check_key(table: str, key: tuple[Any, ...]) -> None:
             _check_step(part)
 
 
-def check_value(table: str, value: bytes, meta: Meta) -> None:
+def check_value(table: str, value: bytes, run_record: RunRecord) -> None:
     """Packed values must unpack: what is kept unread would fail a training request later."""
-    further = len(meta.config.extra)
+    further = len(run_record.config.extra)
     if table == "steps":
         step = parse_step(decode(value))
         levels = (*step.before, *step.after, step.mean or 0.0)
@@ -105,7 +107,7 @@ def check_value(table: str, value: bytes, meta: Meta) -> None:
             raise ValueError("before and after need one number for the level and for each further accumulator")
     elif table == "problems" or (table == "undo" and value):
         problem = unpack_problem("", value)
-        _check_step(problem.tally.step, least=-1)  # nothing, after a rewind
+        _check_step(problem.delta.step, least=-1)  # nothing, after a rewind
         _check_step(problem.before.last_step or 0)
     elif table == "groups":
         _check_group(value, further)

@@ -3,16 +3,14 @@ of a cohort, and one that names its newest round."""
 
 from __future__ import annotations
 
-import hashlib
 from importlib.resources import files
 from typing import Any
 
 from ..difficulty.stores.redis_link import Link, open_link
-from ..difficulty.stores.scripts import Script
+from ..difficulty.stores.scripts import make_script
 from .model import TOMBSTONE_S, Arrival, Cohort, Collecting, Refused, Released
 
-_TEXT = (files(__package__) / "meet.lua").read_text("utf-8")
-MEET = Script("meet", _TEXT, hashlib.sha1(_TEXT.encode(), usedforsecurity=False).hexdigest())
+MEET = make_script("meet", (files(__package__) / "meet.lua").read_text("utf-8"))
 
 
 class RedisRendezvous:

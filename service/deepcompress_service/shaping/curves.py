@@ -48,10 +48,10 @@ def against_z(reward: Reward, beta: float, *, correct: bool, points: int = 121, 
     passes = min(max(round(size * (1.0 + beta) / 2.0), 1), size - 1)
     ranks = [(i + 0.5) / OTHERS for i in range(OTHERS)]
     lengths = tuple(round(MEDIAN * math.exp(SPREAD * NormalDist().inv_cdf(rank))) for rank in ranks)
-    group = _furnished(
+    group = _with_references(
         reward,
         Group(
-            correct=(correct, *_spread_out(passes - correct, OTHERS)),
+            correct=(correct, *_spread_evenly(passes - correct, OTHERS)),
             tokens=(0, *lengths),
             truncated=(False,) * size,
             level=passes / size - beta,
@@ -59,17 +59,17 @@ def against_z(reward: Reward, beta: float, *, correct: bool, points: int = 121, 
     )
     # The z of one rollout saturates at sqrt(G - 1) as it grows, so the lengths are those that reach each z.
     wanted = [-reach + 2 * reach * i / (points - 1) for i in range(points)]
-    tokens = [t for z in wanted if (t := _length_for(z, lengths)) is not None]
+    tokens = [t for z in wanted if (t := _length_at_z(z, lengths)) is not None]
     return against_tokens(reward, group, 0, sorted(set(tokens)))
 
 
 def example_group(reward: Reward, tokens: Sequence[int], correct: Sequence[bool], level: float) -> Group:
     """A group as given, with what else the reward may ask for set to something plain."""
     bare = Group(tuple(correct), tuple(tokens), (False,) * len(tokens), level=level)
-    return _furnished(reward, bare)
+    return _with_references(reward, bare)
 
 
-def _furnished(reward: Reward, group: Group) -> Group:
+def _with_references(reward: Reward, group: Group) -> Group:
     """State and reference values of a made group: half right, lengths like its own, thinking, not repetitive.
 
     A target is given only where it is needed, since it takes the place of Laser's bands.
@@ -90,7 +90,7 @@ def _furnished(reward: Reward, group: Group) -> Group:
     )
 
 
-def _spread_out(count: int, size: int) -> tuple[bool, ...]:
+def _spread_evenly(count: int, size: int) -> tuple[bool, ...]:
     """`count` truths among `size` places, evenly."""
     return tuple((i + 1) * count // size > i * count // size for i in range(size))
 
@@ -102,7 +102,7 @@ def _z(group: Group, index: int) -> float:
     return (size * group.tokens[index] - total) / math.sqrt(scatter) if scatter else 0.0
 
 
-def _length_for(z: float, others: Sequence[int]) -> int | None:
+def _length_at_z(z: float, others: Sequence[int]) -> int | None:
     """The length at which one rollout beside `others` has this z; None where no length of 0 or more has.
 
     With m and s the others' mean and population std and n their number, a rollout at m + d has

@@ -13,12 +13,12 @@ from typing import Any, Literal
 import numpy as np
 
 from .batch import Batch, Floats
+from .configured import ConfiguredStrategy, read_shadow, read_strategy
 from .errors import ConfigError, InputError, StrategyError
 from .families.overlong import VARIANTS, overlong_term
 from .parameters import Param, read_params
-from .part import Part, read_part, read_shadow
-from .strategy import NEEDS, AccumulatorSpec, Extras
-from .traps import find_traps
+from .reward_warnings import find_warnings
+from .strategy import NEEDS, AccumulatorSpec, AdvantageTerms
 from .types import COMPONENTS, Group, ShapedGroup, Why
 
 _WEIGHT = Param("length_weight", "number", 1.0, "weight of the length term")
@@ -34,8 +34,8 @@ _OVERLONG_PARAMS = (
 class Reward:
     """What a run pays. Made by `reward_from_config`."""
 
-    main: Part
-    shadows: tuple[Part, ...]
+    main: ConfiguredStrategy
+    shadows: tuple[ConfiguredStrategy, ...]
     length_weight: float
     overlong: Mapping[str, Any] | None
     """The overlong term's parameters; None where the run has no such term."""
@@ -49,8 +49,12 @@ class Reward:
     def shadow(self) -> list[dict[str, Any]]:
         """The shadow strategies likewise, each with its label and its outcome pair."""
         return [
-            {**part.config, "label": part.label, "outcome": {"correct": part.pair[0], "wrong": part.pair[1]}}
-            for part in self.shadows
+            {
+                **configured.config,
+                "label": configured.label,
+                "outcome": {"correct": configured.pair[0], "wrong": configured.pair[1]},
+            }
+            for configured in self.shadows
         ]
 
     @property
@@ -61,7 +65,7 @@ class Reward:
     @property
     def needs(self) -> frozenset[str]:
         """What the run's strategy, its shadows and its overlong term need of a request."""
-        needs = {NEEDS[key] for part in self._parts for key in part.requires}
+        needs = {NEEDS[key] for configured in self._strategies for key in configured.requires}
         return frozenset(needs if self.overlong is None else needs | {"tokens"})
 
     @property
@@ -88,16 +92,18 @@ class Reward:
     @property
     def accumulators(self) -> tuple[AccumulatorSpec, ...]:
         """What the run must carry from step to step beside the level: the strategy's own, then the shadows'."""
-        return tuple(spec for part in self._parts for spec in part.accumulators)
+        return tuple(spec for configured in self._strategies for spec in configured.accumulators)
 
     @property
-    def _parts(self) -> tuple[Part, ...]:
+    def _strategies(self) -> tuple[ConfiguredStrategy, ...]:
         return (self.main, *self.shadows)
 
     @property
     def required_inputs(self) -> list[tuple[str, str]]:
         """(name, what to send) of each field of `Group` that a caller must send for this reward."""
-        return [(key, f"{who} needs it: {_HOW_TO_SEND[key]}") for who, key in self._wanted() if key in _HOW_TO_SEND]
+        return [
+            (key, f"{who} needs it: {_SEND_HINTS[key]}") for who, key in self._requirements() if key in _SEND_HINTS
+        ]
 
     def check_sent(self, groups: Sequence[Group]) -> None:
         """Check that every group has the fields that a caller must send; the level and the step are not among them.
@@ -121,28 +127,28 @@ class Reward:
         if evaluate:
             return [_outcome_only(group, self.main.pair) for group in groups]
         self._check(groups)
-        return self._shape_part(self.main, groups, self.length_weight)
+        return self._shape_with(self.main, groups, self.length_weight)
 
     def shape_shadows(self, groups: Sequence[Group]) -> list[dict[str, ShapedGroup]]:
         """For each group, what every shadow strategy would have paid, by label; with the run's overlong term."""
         if not groups:
             return []
         self._check(groups)
-        shaped = {part.label: self._shape_part(part, groups, 1.0) for part in self.shadows}
+        shaped = {configured.label: self._shape_with(configured, groups, 1.0) for configured in self.shadows}
         return [{label: of[g] for label, of in shaped.items()} for g in range(len(groups))]
 
     def warnings(self, groups: Sequence[Group], shaped: Sequence[ShapedGroup]) -> list[tuple[str, str]]:
         """Known traps that these groups met, as a stable slug and a sentence. Once per run is the caller's part."""
-        return find_traps(self.main.strategy, self.overlong, groups, shaped)
+        return find_warnings(self.main.strategy, self.overlong, groups, shaped)
 
-    def _wanted(self) -> list[tuple[str, str]]:
-        wanted = [(part.strategy.name, key) for part in self._parts for key in part.requires]
+    def _requirements(self) -> list[tuple[str, str]]:
+        wanted = [(configured.strategy.name, key) for configured in self._strategies for key in configured.requires]
         return wanted if self.overlong is None else [*wanted, ("the overlong term", "tokens")]
 
     def _check(self, groups: Sequence[Group]) -> None:
         self.check_sent(groups)
         declared = len(self.accumulators)
-        state = [(who, key) for who, key in self._wanted() if key in ("level", "step")]
+        state = [(who, key) for who, key in self._requirements() if key in ("level", "step")]
         for index, group in enumerate(groups):
             if len(group.accumulators) != declared:
                 raise InputError(f"groups.{index}.accumulators", f"this reward carries {declared} between steps")
@@ -150,22 +156,24 @@ class Reward:
                 if getattr(group, key) is None:
                     raise InputError(f"groups.{index}.{key}", f"{who} needs it: send training requests with a step")
 
-    def _shape_part(self, part: Part, groups: Sequence[Group], weight: float) -> list[ShapedGroup]:
-        batch = part.batch(groups)
-        strategy = part.strategy
-        term = strategy.length(batch, part.params)
+    def _shape_with(
+        self, configured: ConfiguredStrategy, groups: Sequence[Group], weight: float
+    ) -> list[ShapedGroup]:
+        batch = configured.batch(groups)
+        strategy = configured.strategy
+        term = strategy.length(batch, configured.params)
         length = weight * term
         total = batch.outcome + length
         overlong = np.zeros_like(total)
         if self.overlong is not None:
             overlong = overlong_term(batch, total, **self.overlong)
             total = total + overlong
-        beta = None if strategy.beta is None else strategy.beta(batch, part.params)
-        extras = Extras() if strategy.extras is None else strategy.extras(batch, part.params, total)
+        beta = None if strategy.beta is None else strategy.beta(batch, configured.params)
+        extras = AdvantageTerms() if strategy.extras is None else strategy.extras(batch, configured.params, total)
         if not np.isfinite(total).all():
             raise StrategyError("strategy", f"{strategy.name} gave a reward that is not finite")
         components = dict(zip(COMPONENTS, (batch.outcome, length, overlong), strict=True))
-        return _cut(batch, total, components, term, beta, extras, weight)
+        return _split_by_group(batch, total, components, term, beta, extras, weight)
 
 
 def reward_from_config(
@@ -181,16 +189,18 @@ def reward_from_config(
     (where two have one name), `outcome` (the published pair where it is left out) and level parameters of its
     own (the run's where they are left out).
     """
-    main = read_part(strategy, "strategy", outcome or {}, "outcome")
+    main = read_strategy(strategy, "strategy", outcome or {}, "outcome")
     weight = _WEIGHT.read(length_weight, "length_weight")
     first = len(main.accumulators)
-    shadows: list[Part] = []
+    shadows: list[ConfiguredStrategy] = []
     for index, config in enumerate(shadow):
-        part = read_shadow(config, f"shadow.{index}", main, first)
-        if any(part.label == other.label for other in shadows):
-            raise ConfigError(f"shadow.{index}.label", f"two shadows are called {part.label!r}; send another label")
-        first += len(part.accumulators)
-        shadows.append(part)
+        configured = read_shadow(config, f"shadow.{index}", main, first)
+        if any(configured.label == other.label for other in shadows):
+            raise ConfigError(
+                f"shadow.{index}.label", f"two shadows are called {configured.label!r}; send another label"
+            )
+        first += len(configured.accumulators)
+        shadows.append(configured)
     return Reward(main, tuple(shadows), weight, _read_overlong(overlong))
 
 
@@ -206,7 +216,7 @@ def _read_overlong(config: Mapping[str, Any] | None) -> Mapping[str, Any] | None
     return read
 
 
-_HOW_TO_SEND = {
+_SEND_HINTS = {
     "tokens": "send tokens, the length in tokens (never characters), with every rollout",
     "target_tokens": "send target_tokens, the length asked of the policy, with every group",
     "reference_accuracy": "send reference_accuracy, the reference policy's accuracy on the problem, with every group",
@@ -223,13 +233,13 @@ def _outcome_only(group: Group, pair: tuple[float, float]) -> ShapedGroup:
     return ShapedGroup(outcome, components, zeros, group.pass_ratio, None, None, why="evaluation")
 
 
-def _cut(
+def _split_by_group(
     batch: Batch,
     total: Floats,
     components: Mapping[str, Floats],
     term: Floats,
     beta: Floats | None,
-    extras: Extras,
+    extras: AdvantageTerms,
     weight: float,
 ) -> list[ShapedGroup]:
     """The flat arrays as one ShapedGroup a group, in Python's own numbers."""

@@ -49,7 +49,7 @@ class AccumulatorSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Extras:
+class AdvantageTerms:
     """What strategies that act on advantages give beside the rewards, one number a rollout."""
 
     mask: Bools | None = None
@@ -88,7 +88,7 @@ class Strategy:
     accumulators: Callable[[Params], tuple[AccumulatorSpec, ...]] = field(default=lambda params: ())
     beta: Callable[[Batch, Params], Floats] | None = None
     """[g] for strategies that have one."""
-    extras: Callable[[Batch, Params, Floats], Extras] | None = None
+    extras: Callable[[Batch, Params, Floats], AdvantageTerms] | None = None
     """From the total rewards [n]."""
     requires_given: Callable[[Params], tuple[str, ...]] | None = None
     """`requires` where it depends on the parameters."""

@@ -43,7 +43,7 @@ Function = TypeVar("Function", bound=Callable[..., Sequence[float]])
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class _Declared:
     """What a user says of a strategy beside the function itself."""
 
     source: str = "user"
@@ -72,7 +72,7 @@ def user_strategy(
     `requires` takes keys of `strategy.NEEDS`, all but "batch"; `bounds` limits parameters, by name. What is
     promised here (the range, conditioning on correctness) is checked when the strategy is loaded.
     """
-    said = _Said(
+    declared = _Declared(
         source,
         tuple(requires),
         outcome,
@@ -84,7 +84,7 @@ def user_strategy(
     )
 
     def mark(function: Function) -> Function:
-        setattr(function, _MARK, said)
+        setattr(function, _MARK, declared)
         return function
 
     return mark
@@ -120,8 +120,8 @@ def from_function(name: str, function: Callable[..., Sequence[float]]) -> Strate
     """The strategy that a user's function describes. Raises StrategyError where it does not have the form."""
     if not callable(function):
         raise StrategyError(name, "the entry point must name a function")
-    said: _Said = getattr(function, _MARK, _Said())
-    unknown = set(said.requires) - (set(NEEDS) - {"batch"})
+    declared: _Declared = getattr(function, _MARK, _Declared())
+    unknown = set(declared.requires) - (set(NEEDS) - {"batch"})
     if unknown:
         raise StrategyError(name, f"requires has {sorted(unknown)}; there are {sorted(set(NEEDS) - {'batch'})}")
     summary = (inspect.getdoc(function) or "").partition("\n")[0]
@@ -147,16 +147,16 @@ def from_function(name: str, function: Callable[..., Sequence[float]]) -> Strate
     return Strategy(
         name=name,
         summary=summary,
-        source=said.source,
+        source=declared.source,
         certainty="user",
         length=length,
-        bounds=lambda p, pair: said.length_range,
-        params=_params(name, function, dict(said.bounds)),
-        requires=said.requires,
-        correctness_conditioned=said.correctness_conditioned,
-        requires_reward_ge_0=lambda p: said.requires_reward_ge_0,
-        outcome=lambda p: said.outcome,
-        note=said.note,
+        bounds=lambda p, pair: declared.length_range,
+        params=_params(name, function, dict(declared.bounds)),
+        requires=declared.requires,
+        correctness_conditioned=declared.correctness_conditioned,
+        requires_reward_ge_0=lambda p: declared.requires_reward_ge_0,
+        outcome=lambda p: declared.outcome,
+        note=declared.note,
     )
 
 

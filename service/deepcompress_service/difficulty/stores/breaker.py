@@ -16,30 +16,30 @@ PAUSE_S = 1.0
 """From then on one operation is tried in so many seconds, and the others are refused at once."""
 
 
-class Breaker:
+class CircuitBreaker:
     """Of one process and one server. An error that the server answered with is an answer."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._unanswered = 0
+        self._failures = 0
         self._why = ""
         self._next = 0.0
 
-    def admit(self) -> None:
+    def check(self) -> None:
         """Before an operation. StoreUnavailable where it would be in vain."""
-        if self._unanswered < IN_A_ROW:
+        if self._failures < IN_A_ROW:
             return
         now = self._clock()
         if now < self._next:
             raise StoreUnavailable(f"{self._why}; it is asked again in a moment")
         self._next = now + PAUSE_S
 
-    def answered(self) -> None:
+    def record_success(self) -> None:
         """The server is there."""
-        self._unanswered = 0
+        self._failures = 0
 
-    def unanswered(self, why: str) -> None:
+    def record_failure(self, why: str) -> None:
         """An operation's time was up without an answer."""
-        self._unanswered += 1
+        self._failures += 1
         self._why = why
         self._next = self._clock() + PAUSE_S

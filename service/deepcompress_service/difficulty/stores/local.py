@@ -1,4 +1,4 @@
-"""What `memory://` and SQLite share: the store protocol over a `Place` that can give views inside a transaction."""
+"""The store protocol over a `LocalTransaction`: shared by `memory://` and SQLite."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import cache, partial
 from typing import Literal, Protocol, TypeVar
 
-from .. import refusals
-from ..arithmetic import finish
+from .. import engine, refusals
+from ..arithmetic import close_record
 from ..codec import unpack_problem
-from ..engine import commit, new_meta, run_exists
+from ..engine import existing_run, new_run_record
 from ..errors import DifficultyError, StoreUnavailable
-from ..going_back import check_reach, problem_now, rewind, run_state, standing_level
 from ..model import (
     Checkpoint,
     Commit,
@@ -27,227 +26,239 @@ from ..model import (
     StepStatistics,
 )
 from ..observations import observe
-from ..paging import Page, Pick, Side, Sort
+from ..paging import Page, PageBuilder, Side, Sort
 from ..retention import IMPORT_S, OBSERVATIONS_S, SCRATCH_S, Swept
+from ..rollback import check_rewindable, closed_level, problem_now, rewind, run_state
+from ..run_transaction import Row, RunTransaction
 from ..steps import level_of
-from ..transfer import FullView, Reader, Row, any_config, export_lines, portions, took_too_long
+from ..transfer import ExportReader, accept_any_config, export_lines, import_timeout, line_batches
 
 T = TypeVar("T")
 Due = Literal["run", "observations", "scratch", "unknown"]
 
 SCRATCH = "/import/"
-"""What an import fills before it becomes the run's is kept under a name that begins so, and no run's does."""
+"""Prefix of the names under which imports collect their rows. No run's name begins with it."""
 
 
-class Place(Protocol):
+class LocalTransaction(Protocol):
     """All runs of a store, inside one transaction."""
 
     def epoch(self, run: str) -> int:
-        """0 where the run was never heard of; survives its deletion."""
+        """Return the run's epoch: 0 for an unknown run. It survives the run's deletion."""
 
-    def set_epoch(self, run: str, epoch: int) -> None: ...
+    def set_epoch(self, run: str, epoch: int) -> None:
+        """Store the run's epoch."""
 
-    def runs(self) -> list[str]: ...
+    def runs(self) -> list[str]:
+        """Return the names of all runs, ascending."""
 
-    def view(self, run: str, checkpoint: str | None = None) -> FullView:
-        """The run's own state, or that of a checkpoint of it."""
+    def open_run(self, run: str, checkpoint: str | None = None) -> RunTransaction:
+        """Return the run's own state, or that of one of its checkpoints."""
 
     def copy(self, run: str, source: str | None, target: str | None) -> None:
-        """Replace one view of a run (None: its own) by a copy of another."""
+        """Replace one state of a run by a copy of another; each is a checkpoint's name, None for the run's own."""
 
     def adopt(self, source: str, run: str) -> None:
-        """The state that is kept under the name `source` becomes the run's own."""
+        """Replace the run's own state by the one stored under the name `source`."""
 
-    def checkpoints(self, run: str) -> list[Checkpoint]: ...
+    def checkpoints(self, run: str) -> list[Checkpoint]:
+        """Return the run's checkpoints in any order."""
 
-    def put_checkpoint(self, run: str, checkpoint: Checkpoint) -> None: ...
+    def put_checkpoint(self, run: str, checkpoint: Checkpoint) -> None:
+        """Store the description of a checkpoint whose state exists."""
 
-    def drop_checkpoint(self, run: str, name: str) -> None: ...
+    def drop_checkpoint(self, run: str, name: str) -> None:
+        """Delete a checkpoint that exists."""
 
     def drop(self, run: str) -> None:
-        """The run's state and its checkpoints, but not its epoch."""
+        """Delete the run's state and its checkpoints, but not its epoch."""
 
     def use(self, run: str, now: float) -> None:
-        """Somebody uses the run now."""
+        """Record that the run was used at `now` (seconds since 1970)."""
 
     def last_used(self, run: str) -> float | None:
-        """None where it is not known."""
+        """Return when the run was last used (seconds since 1970); None if unknown."""
 
     def names(self) -> list[str]:
-        """Every run of which anything but the epoch is kept."""
+        """Return every name under which more than an epoch is stored."""
 
 
 class LocalStore:
-    """Subclasses say how a transaction runs."""
+    """Base class of the local stores. Subclasses define how a transaction is run."""
 
     _observations_s: float = OBSERVATIONS_S
 
-    async def _read(self, work: Callable[[Place], T]) -> T:
+    async def _read(self, work: Callable[[LocalTransaction], T]) -> T:
+        """Return `work(transaction)`; the transaction may change nothing."""
         raise NotImplementedError
 
-    async def _write(self, work: Callable[[Place], T]) -> T:
+    async def _write(self, work: Callable[[LocalTransaction], T], *, used: str | None = None) -> T:
+        """Return `work(transaction)` and commit, or roll back if it raises; `used`: the run that it uses."""
         raise NotImplementedError
 
-    def _stream(self, work: Callable[[Place], Iterator[str]]) -> AsyncIterator[str]:
-        """Lines read from one snapshot."""
+    def _stream(self, work: Callable[[LocalTransaction], Iterator[str]]) -> AsyncIterator[str]:
+        """Iterate over the lines of `work(transaction)`, all read from one snapshot."""
         raise NotImplementedError
-
-    async def _change(self, run: str, work: Callable[[Place], T]) -> T:
-        """`_write` by somebody who uses the run."""
-
-        def using(place: Place) -> T:
-            result = work(place)
-            place.use(run, time.time())
-            return result
-
-        return await self._write(using)
 
     async def put_run(self, run: str, config: DifficultyConfig, config_text: str) -> RunState:
-        def work(place: Place) -> RunState:
-            view = place.view(run)
-            meta = view.load()
-            created = meta is None
-            if meta is None or (meta.config_text != config_text and meta.kind is None):
-                closed = meta.closed if meta else -1
-                meta = new_meta(config, config_text)
-                meta.closed = closed
-                view.save(meta)
-            elif meta.config_text != config_text:
-                raise refusals.run_conflict(run)
-            return run_state(view, run, place.epoch(run), meta, created=created)
+        """Implement `DifficultyStore.put_run`."""
 
-        return await self._change(run, work)
+        def work(transaction: LocalTransaction) -> RunState:
+            state = transaction.open_run(run)
+            run_record = state.load()
+            created = run_record is None
+            if run_record is None or (run_record.config_text != config_text and run_record.kind is None):
+                closed = run_record.closed if run_record else -1
+                run_record = new_run_record(config, config_text)
+                run_record.closed = closed
+                state.save(run_record)
+            elif run_record.config_text != config_text:
+                raise refusals.run_conflict(run)
+            return run_state(state, run, transaction.epoch(run), run_record, created=created)
+
+        return await self._write(work, used=run)
 
     async def get_run(self, run: str) -> RunState:
-        def work(place: Place) -> RunState:
-            view = place.view(run)
-            return run_state(view, run, place.epoch(run), run_exists(view, run))
+        """Implement `DifficultyStore.get_run`."""
+
+        def work(transaction: LocalTransaction) -> RunState:
+            state = transaction.open_run(run)
+            return run_state(state, run, transaction.epoch(run), existing_run(state, run))
 
         return await self._read(work)
 
     async def list_runs(self) -> list[RunState]:
-        def work(place: Place) -> list[RunState]:
-            found = []
-            for run in place.runs():
-                view = place.view(run)
-                if meta := view.load():
-                    found.append(run_state(view, run, place.epoch(run), meta))
-            return found
+        """Implement `DifficultyStore.list_runs`."""
+
+        def work(transaction: LocalTransaction) -> list[RunState]:
+            result = []
+            for run in transaction.runs():
+                state = transaction.open_run(run)
+                if run_record := state.load():
+                    result.append(run_state(state, run, transaction.epoch(run), run_record))
+            return result
 
         return await self._read(work)
 
     async def delete_run(self, run: str) -> int:
-        def work(place: Place) -> int:
-            run_exists(place.view(run), run)
-            place.drop(run)
-            return self._raise_epoch(place, run)
+        """Implement `DifficultyStore.delete_run`."""
+
+        def work(transaction: LocalTransaction) -> int:
+            existing_run(transaction.open_run(run), run)
+            transaction.drop(run)
+            return _raise_epoch(transaction, run)
 
         return await self._write(work)
 
     async def sweep(self, idle_s: float | None) -> Swept:
+        """Implement `DifficultyStore.sweep`."""
         now = time.time()
-        names = await self._read(lambda place: [run for run in place.names() if self._due(place, run, now, idle_s)])
-        gone, observed = [], 0
+        names = await self._read(lambda t: [run for run in t.names() if self._due(t, run, now, idle_s)])
+        deleted, observed = [], 0
         for name in names:
-            done = await self._write(partial(self._sweep, run=name, now=now, idle_s=idle_s))
-            gone += [name] if done == "run" else []
-            observed += done == "observations"
-        return Swept(tuple(gone), observed)
+            due = await self._write(partial(self._sweep_one, run=name, now=now, idle_s=idle_s))
+            deleted += [name] if due == "run" else []
+            observed += due == "observations"
+        return Swept(tuple(deleted), observed)
 
-    def _due(self, place: Place, run: str, now: float, idle_s: float | None) -> Due | None:
-        last, view = place.last_used(run), place.view(run)
-        if last is None:
+    def _due(self, transaction: LocalTransaction, run: str, now: float, idle_s: float | None) -> Due | None:
+        """Return what of the run has expired; "unknown" if its last use was never recorded."""
+        last_used, state = transaction.last_used(run), transaction.open_run(run)
+        if last_used is None:
             return "unknown"
-        meta, idle = view.load(), now - last
+        run_record, idle = state.load(), now - last_used
         if run.startswith(SCRATCH):
             return "scratch" if idle >= SCRATCH_S else None
-        if meta is not None and idle_s is not None and idle >= idle_s:
+        if run_record is not None and idle_s is not None and idle >= idle_s:
             return "run"
-        trained = meta is not None and meta.kind is not None
-        if not trained and idle >= self._observations_s and (meta is None or view.observed_steps(-1)):
+        trained = run_record is not None and run_record.kind is not None
+        if not trained and idle >= self._observations_s and (run_record is None or state.observed_steps(-1)):
             return "observations"
         return None
 
-    def _sweep(self, place: Place, run: str, now: float, idle_s: float | None) -> Due | None:
-        due = self._due(place, run, now, idle_s)
+    def _sweep_one(self, transaction: LocalTransaction, run: str, now: float, idle_s: float | None) -> Due | None:
+        due = self._due(transaction, run, now, idle_s)
         if due == "unknown":
-            # Of a version that kept no such time: it is counted from now on.
-            place.use(run, now)
+            # Written by a version that did not record the last use: the idle time starts now.
+            transaction.use(run, now)
         elif due == "run":
-            place.drop(run)
-            self._raise_epoch(place, run)
-        elif due == "scratch" or (due == "observations" and place.view(run).load() is None):
-            place.drop(run)
+            transaction.drop(run)
+            _raise_epoch(transaction, run)
+        elif due == "scratch" or (due == "observations" and transaction.open_run(run).load() is None):
+            transaction.drop(run)
         elif due == "observations":
-            place.view(run).forget_from(0)
+            transaction.open_run(run).forget_from(0)
         return due
 
-    @staticmethod
-    def _raise_epoch(place: Place, run: str) -> int:
-        epoch = place.epoch(run) + 1
-        place.set_epoch(run, epoch)
-        return epoch
-
-    async def commit(self, commit_: Commit) -> CommitOutcome:
-        def work(place: Place) -> CommitOutcome:
-            return commit(place.view(commit_.run), place.epoch(commit_.run), commit_)
-
-        return await self._change(commit_.run, work)
+    async def commit(self, commit: Commit) -> CommitOutcome:
+        """Implement `DifficultyStore.commit`."""
+        run = commit.run
+        return await self._write(lambda t: engine.commit(t.open_run(run), t.epoch(run), commit), used=run)
 
     async def observe(self, observations: Sequence[Observation]) -> list[bool]:
-        def work(place: Place) -> list[bool]:
+        """Implement `DifficultyStore.observe`."""
+
+        def work(transaction: LocalTransaction) -> list[bool]:
             answers = [False] * len(observations)
             by_run: dict[str, list[int]] = {}
-            for index, seen in enumerate(observations):
-                by_run.setdefault(seen.run, []).append(index)
+            for index, observation in enumerate(observations):
+                by_run.setdefault(observation.run, []).append(index)
             for run, indices in by_run.items():
-                said = observe(place.view(run), place.epoch(run), [observations[i] for i in indices])
-                for index, answer in zip(indices, said, strict=True):
+                own = [observations[i] for i in indices]
+                recorded = observe(transaction.open_run(run), transaction.epoch(run), own)
+                for index, answer in zip(indices, recorded, strict=True):
                     answers[index] = answer
-                place.use(run, time.time())
+                transaction.use(run, time.time())
             return answers
 
         return await self._write(work)
 
     async def history(self, run: str, *, since: int | None = None, limit: int | None = None) -> list[StepStatistics]:
-        def work(place: Place) -> list[StepStatistics]:
-            view = place.view(run)
-            meta = run_exists(view, run)
-            closed = view.steps(-1 if since is None else since - 1)
+        """Implement `DifficultyStore.history`."""
+
+        def work(transaction: LocalTransaction) -> list[StepStatistics]:
+            state = transaction.open_run(run)
+            run_record = existing_run(state, run)
+            closed = state.steps(-1 if since is None else since - 1)
             if limit is not None:
                 closed = closed[-limit:]
-            found = [record.statistics(step) for step in closed if (record := view.step(step))]
-            if meta.open is not None and (since is None or meta.open >= since):
-                found.append(finish(meta).statistics(meta.open, closed=False))
-            return found if limit is None else found[-limit:]
+            result = [record.statistics(step) for step in closed if (record := state.step(step))]
+            if run_record.open is not None and (since is None or run_record.open >= since):
+                result.append(close_record(run_record).statistics(run_record.open, closed=False))
+            return result if limit is None else result[-limit:]
 
         return await self._read(work)
 
     async def problem(self, run: str, problem_id: str) -> ProblemState:
-        def work(place: Place) -> ProblemState:
-            view = place.view(run)
-            meta = run_exists(view, run)
-            data = view.problems([problem_id]).get(problem_id)
+        """Implement `DifficultyStore.problem`."""
+
+        def work(transaction: LocalTransaction) -> ProblemState:
+            state = transaction.open_run(run)
+            run_record = existing_run(state, run)
+            data = state.problems([problem_id]).get(problem_id)
             if data is None:
                 raise refusals.unknown_problem(run, problem_id)
-            return problem_now(view, meta, problem_id, data)
+            return problem_now(state, run_record, problem_id, data)
 
         return await self._read(work)
 
     async def problem_course(self, run: str, problem_id: str, *, limit: int = 200) -> list[ProblemState]:
-        def work(place: Place) -> list[ProblemState]:
-            view = place.view(run)
-            meta = run_exists(view, run)
-            data = view.problems([problem_id]).get(problem_id)
+        """Implement `DifficultyStore.problem_course`."""
+
+        def work(transaction: LocalTransaction) -> list[ProblemState]:
+            state = transaction.open_run(run)
+            run_record = existing_run(state, run)
+            data = state.problems([problem_id]).get(problem_id)
             if data is None:
                 raise refusals.unknown_problem(run, problem_id)
-            course = [problem_now(view, meta, problem_id, data)]
+            course = [problem_now(state, run_record, problem_id, data)]
             while data and len(course) < limit:
                 record = unpack_problem(problem_id, data)
+                step = record.delta.step
                 if record.before.last_step is None:
                     break
                 course.append(record.before)
-                data = view.undo_of(record.tally.step, problem_id) if record.tally.step > meta.pruned else b""
+                data = state.undo_of(step, problem_id) if step > run_record.pruned else b""
             return course[::-1]
 
         return await self._read(work)
@@ -262,110 +273,134 @@ class LocalStore:
         sort: Sort = "problem_id",
         search: str | None = None,
     ) -> Page:
-        def work(place: Place) -> Page:
-            view = place.view(run)
-            meta = run_exists(view, run)
-            pick = Pick(
-                meta.config.problem_weight,
-                cache(partial(level_of, view, meta)),
+        """Implement `DifficultyStore.problems`."""
+
+        def work(transaction: LocalTransaction) -> Page:
+            state = transaction.open_run(run)
+            run_record = existing_run(state, run)
+            builder = PageBuilder(
+                run_record.config.problem_weight,
+                cache(partial(level_of, state, run_record)),
                 cursor=cursor,
                 limit=limit,
                 side=side,
                 sort=sort,
                 search=search,
             )
-            pick.add(view.problems_after(pick.start) if pick.ordered else view.all_problems())
-            return pick.page()
+            builder.add(state.problems_after(builder.start) if builder.ordered else state.all_problems())
+            return builder.page()
 
         return await self._read(work)
 
     async def checkpoint(self, run: str, name: str, step: int) -> Checkpoint:
-        def work(place: Place) -> Checkpoint:
-            check_reach(run_exists(place.view(run), run), step + 1, place.checkpoints(run))
-            place.copy(run, None, name)
-            view = place.view(run, name)
-            meta = rewind(view, run_exists(view, run), step + 1, place.checkpoints(run))
-            view.save(meta)
-            saved = Checkpoint(name, step, standing_level(meta), meta.problems, place.epoch(run), view.bytes_used())
-            place.put_checkpoint(run, saved)
+        """Implement `DifficultyStore.checkpoint`."""
+
+        def work(transaction: LocalTransaction) -> Checkpoint:
+            check_rewindable(existing_run(transaction.open_run(run), run), step + 1, transaction.checkpoints(run))
+            transaction.copy(run, None, name)
+            state = transaction.open_run(run, name)
+            run_record = rewind(state, existing_run(state, run), step + 1, transaction.checkpoints(run))
+            state.save(run_record)
+            level, epoch = closed_level(run_record), transaction.epoch(run)
+            saved = Checkpoint(name, step, level, run_record.problems, epoch, state.bytes_used())
+            transaction.put_checkpoint(run, saved)
             return saved
 
-        return await self._change(run, work)
+        return await self._write(work, used=run)
 
     async def checkpoints(self, run: str) -> list[Checkpoint]:
-        def work(place: Place) -> list[Checkpoint]:
-            run_exists(place.view(run), run)
-            return sorted(place.checkpoints(run), key=lambda c: (c.step, c.name))
+        """Implement `DifficultyStore.checkpoints`."""
+
+        def work(transaction: LocalTransaction) -> list[Checkpoint]:
+            existing_run(transaction.open_run(run), run)
+            return sorted(transaction.checkpoints(run), key=lambda c: (c.step, c.name))
 
         return await self._read(work)
 
     async def delete_checkpoint(self, run: str, name: str) -> None:
-        def work(place: Place) -> None:
-            run_exists(place.view(run), run)
-            self._known(place, run, name)
-            place.drop_checkpoint(run, name)
+        """Implement `DifficultyStore.delete_checkpoint`."""
 
-        await self._change(run, work)
+        def work(transaction: LocalTransaction) -> None:
+            existing_run(transaction.open_run(run), run)
+            _require_checkpoint(transaction, run, name)
+            transaction.drop_checkpoint(run, name)
 
-    @staticmethod
-    def _known(place: Place, run: str, name: str) -> None:
-        if all(checkpoint.name != name for checkpoint in place.checkpoints(run)):
-            raise refusals.unknown_checkpoint(run, name)
+        await self._write(work, used=run)
 
     async def restore(self, run: str, name: str) -> RunState:
-        def work(place: Place) -> RunState:
-            run_exists(place.view(run), run)
-            self._known(place, run, name)
-            place.copy(run, name, None)
-            view = place.view(run)
-            return run_state(view, run, self._raise_epoch(place, run), run_exists(view, run))
+        """Implement `DifficultyStore.restore`."""
 
-        return await self._change(run, work)
+        def work(transaction: LocalTransaction) -> RunState:
+            existing_run(transaction.open_run(run), run)
+            _require_checkpoint(transaction, run, name)
+            transaction.copy(run, name, None)
+            state = transaction.open_run(run)
+            return run_state(state, run, _raise_epoch(transaction, run), existing_run(state, run))
+
+        return await self._write(work, used=run)
 
     async def rewind(self, run: str, next_step: int | None) -> RunState:
-        def work(place: Place) -> RunState:
-            view = place.view(run)
-            meta = rewind(view, run_exists(view, run), next_step, place.checkpoints(run))
-            view.save(meta)
-            return run_state(view, run, self._raise_epoch(place, run), meta)
+        """Implement `DifficultyStore.rewind`."""
 
-        return await self._change(run, work)
+        def work(transaction: LocalTransaction) -> RunState:
+            state = transaction.open_run(run)
+            run_record = rewind(state, existing_run(state, run), next_step, transaction.checkpoints(run))
+            state.save(run_record)
+            return run_state(state, run, _raise_epoch(transaction, run), run_record)
+
+        return await self._write(work, used=run)
 
     def export_run(self, run: str) -> AsyncIterator[str]:
-        def work(place: Place) -> Iterator[str]:
-            view = place.view(run)
-            return export_lines(view, run, place.epoch(run), run_exists(view, run))
+        """Implement `DifficultyStore.export_run`."""
+
+        def work(transaction: LocalTransaction) -> Iterator[str]:
+            state = transaction.open_run(run)
+            return export_lines(state, run, transaction.epoch(run), existing_run(state, run))
 
         return self._stream(work)
 
     async def import_run(
-        self, run: str, lines: AsyncIterator[str], accepts: Callable[[str], None] = any_config
+        self, run: str, lines: AsyncIterator[str], accepts: Callable[[str], None] = accept_any_config
     ) -> RunState:
-        """Portion by portion into a state of its own, so that nobody waits for a slow sender."""
-        scratch, reader = f"{SCRATCH}{uuid.uuid4().hex}", Reader(accepts)
+        """Implement `DifficultyStore.import_run`.
 
-        def work(place: Place) -> RunState:
-            place.adopt(scratch, run)
-            view = place.view(run)
-            view.save(meta)
-            return run_state(view, run, self._raise_epoch(place, run), meta)
+        Each batch of lines is one short transaction on a scratch state, so a slow sender blocks no other request.
+        """
+        scratch, reader = f"{SCRATCH}{uuid.uuid4().hex}", ExportReader(accepts)
+
+        def adopt(transaction: LocalTransaction) -> RunState:
+            transaction.adopt(scratch, run)
+            state = transaction.open_run(run)
+            state.save(run_record)
+            return run_state(state, run, _raise_epoch(transaction, run), run_record)
 
         try:
             async with asyncio.timeout(IMPORT_S):
-                await self._change(scratch, lambda place: place.view(scratch).wipe())
-                async for some in portions(lines):
-                    rows = await asyncio.to_thread(reader.rows, some)
-                    await self._change(scratch, partial(self._fill, scratch=scratch, rows=rows))
-            meta = reader.finish()
-            return await self._change(run, work)
+                await self._write(lambda t: t.open_run(scratch).wipe(), used=scratch)
+                async for batch in line_batches(lines):
+                    rows = await asyncio.to_thread(reader.rows, batch)
+                    await self._write(partial(_fill_scratch, scratch=scratch, rows=rows), used=scratch)
+            run_record = reader.finish()
+            return await self._write(adopt, used=run)
         except TimeoutError:
-            raise took_too_long() from None
+            raise import_timeout() from None
         finally:
             with contextlib.suppress(DifficultyError):
-                await self._write(lambda place: place.drop(scratch))
+                await self._write(lambda t: t.drop(scratch))
 
-    @staticmethod
-    def _fill(place: Place, *, scratch: str, rows: list[Row]) -> None:
-        if place.last_used(scratch) is None:
-            raise StoreUnavailable("what was imported so far is gone: send the export again")
-        place.view(scratch).put_rows(rows)
+
+def _raise_epoch(transaction: LocalTransaction, run: str) -> int:
+    epoch = transaction.epoch(run) + 1
+    transaction.set_epoch(run, epoch)
+    return epoch
+
+
+def _require_checkpoint(transaction: LocalTransaction, run: str, name: str) -> None:
+    if all(checkpoint.name != name for checkpoint in transaction.checkpoints(run)):
+        raise refusals.unknown_checkpoint(run, name)
+
+
+def _fill_scratch(transaction: LocalTransaction, *, scratch: str, rows: list[Row]) -> None:
+    if transaction.last_used(scratch) is None:
+        raise StoreUnavailable("what was imported so far is gone: send the export again")
+    transaction.open_run(scratch).put_rows(rows)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ..codec import Meta, StepRecord, decode, encode, format_step, parse_step
+from ..codec import RunRecord, StepRecord, decode, encode, format_step, parse_step
 from ..model import Checkpoint
 from ..retention import OBSERVATIONS_S
-from ..transfer import Row
-from .local import LocalStore, Place
+from ..run_transaction import Row
+from .local import LocalStore, LocalTransaction
 
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class MemoryView:
-    meta: Meta | None = None
+class MemoryRun:
+    run_record: RunRecord | None = None
     problem_records: dict[str, bytes] = field(default_factory=dict)
     undo_records: dict[int, dict[str, bytes]] = field(default_factory=dict)
     group_records: dict[int, dict[str, bytes]] = field(default_factory=dict)
@@ -27,11 +28,11 @@ class MemoryView:
     observed_rollouts: dict[int, dict[tuple[str, str], bytes]] = field(default_factory=dict)
     requests: dict[str, tuple[int, int, bytes]] = field(default_factory=dict)
 
-    def load(self) -> Meta | None:
-        return copy.deepcopy(self.meta)
+    def load(self) -> RunRecord | None:
+        return copy.deepcopy(self.run_record)
 
-    def save(self, meta: Meta) -> None:
-        self.meta = meta
+    def save(self, run_record: RunRecord) -> None:
+        self.run_record = run_record
 
     def problems(self, ids: Iterable[str]) -> dict[str, bytes]:
         return {i: self.problem_records[i] for i in ids if i in self.problem_records}
@@ -127,7 +128,7 @@ class MemoryView:
             del self.requests[next(iter(self.requests))]
 
     def wipe(self) -> None:
-        fresh = MemoryView(self.meta)
+        fresh = MemoryRun(self.run_record)
         for name in self.__dataclass_fields__:
             setattr(self, name, getattr(fresh, name))
 
@@ -175,12 +176,12 @@ class MemoryView:
 
 
 @dataclass(slots=True)
-class MemoryPlace:
+class MemoryState:
     epochs: dict[str, int] = field(default_factory=dict)
-    views: dict[tuple[str, str | None], MemoryView] = field(default_factory=dict)
+    states: dict[tuple[str, str | None], MemoryRun] = field(default_factory=dict)
     saved: dict[str, dict[str, Checkpoint]] = field(default_factory=dict)
     used: dict[str, float] = field(default_factory=dict)
-    made: dict[tuple[str, str | None], MemoryView] = field(default_factory=dict)
+    made: dict[tuple[str, str | None], MemoryRun] = field(default_factory=dict)
     """Views of what was not there, by this transaction: a look, or a refusal, leaves nothing behind."""
 
     def epoch(self, run: str) -> int:
@@ -190,7 +191,7 @@ class MemoryPlace:
         self.epochs[run] = epoch
 
     def runs(self) -> list[str]:
-        return sorted(run for run, checkpoint in self.views if checkpoint is None)
+        return sorted(run for run, checkpoint in self.states if checkpoint is None)
 
     def names(self) -> list[str]:
         return self.runs()
@@ -201,21 +202,21 @@ class MemoryPlace:
     def last_used(self, run: str) -> float | None:
         return self.used.get(run)
 
-    def view(self, run: str, checkpoint: str | None = None) -> MemoryView:
-        known = self.views.get((run, checkpoint))
-        return self.made.setdefault((run, checkpoint), MemoryView()) if known is None else known
+    def open_run(self, run: str, checkpoint: str | None = None) -> MemoryRun:
+        known = self.states.get((run, checkpoint))
+        return self.made.setdefault((run, checkpoint), MemoryRun()) if known is None else known
 
     def end(self, *, keep: bool) -> None:
         """Of a transaction."""
         if keep:
-            self.views |= self.made
+            self.states |= self.made
         self.made.clear()
 
     def copy(self, run: str, source: str | None, target: str | None) -> None:
-        self.views[run, target] = copy.deepcopy(self.view(run, source))
+        self.states[run, target] = copy.deepcopy(self.open_run(run, source))
 
     def adopt(self, source: str, run: str) -> None:
-        self.views[run, None] = self.views.pop((source, None))
+        self.states[run, None] = self.states.pop((source, None))
 
     def checkpoints(self, run: str) -> list[Checkpoint]:
         return list(self.saved.get(run, {}).values())
@@ -225,50 +226,52 @@ class MemoryPlace:
 
     def drop_checkpoint(self, run: str, name: str) -> None:
         del self.saved[run][name]
-        del self.views[run, name]
+        del self.states[run, name]
 
     def drop(self, run: str) -> None:
         self.saved.pop(run, None)
         self.used.pop(run, None)
-        for key in [key for key in self.views if key[0] == run]:
-            del self.views[key]
+        for key in [key for key in self.states if key[0] == run]:
+            del self.states[key]
 
 
 class MemoryStore(LocalStore):
-    """One process, one event loop: an operation runs to its end before the next begins."""
+    """A store for one process with one event loop: each operation ends before the next begins."""
 
     def __init__(self, *, observations_s: float = OBSERVATIONS_S) -> None:
-        self._place = MemoryPlace()
+        self._state = MemoryState()
         self._observations_s = observations_s
 
     async def open(self) -> None:
-        """Nothing to connect to."""
+        """Do nothing: there is no connection."""
 
     async def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: there is no connection."""
 
     async def ping(self) -> None:
-        """Always there."""
+        """Do nothing: memory is always available."""
 
-    async def _read(self, work: Callable[[Place], T]) -> T:
+    async def _read(self, work: Callable[[LocalTransaction], T]) -> T:
         try:
-            return work(self._place)
+            return work(self._state)
         finally:
-            self._place.end(keep=False)
+            self._state.end(keep=False)
 
-    async def _write(self, work: Callable[[Place], T]) -> T:
+    async def _write(self, work: Callable[[LocalTransaction], T], *, used: str | None = None) -> T:
+        keep = False
         try:
-            result = work(self._place)
-        except BaseException:
-            self._place.end(keep=False)
-            raise
-        self._place.end(keep=True)
-        return result
-
-    async def _stream(self, work: Callable[[Place], Iterator[str]]) -> AsyncIterator[str]:
-        try:
-            lines = list(work(self._place))
+            result = work(self._state)
+            if used is not None:
+                self._state.use(used, time.time())
+            keep = True
+            return result
         finally:
-            self._place.end(keep=False)
+            self._state.end(keep=keep)
+
+    async def _stream(self, work: Callable[[LocalTransaction], Iterator[str]]) -> AsyncIterator[str]:
+        try:
+            lines = list(work(self._state))
+        finally:
+            self._state.end(keep=False)
         for line in lines:
             yield line

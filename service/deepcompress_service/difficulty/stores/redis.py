@@ -13,11 +13,11 @@ from functools import partial
 from typing import Any
 
 from .. import refusals
-from ..arithmetic import finish, fold
+from ..arithmetic import close_record, fold_delta
 from ..codec import (
-    Cell,
-    Meta,
+    PassCountBucket,
     ProblemRecord,
+    RunRecord,
     StepRecord,
     config_from_json,
     config_to_json,
@@ -28,7 +28,6 @@ from ..codec import (
     unpack_problem,
 )
 from ..errors import DifficultyError, StoreTooNew, StoreUnavailable, UnknownRun
-from ..going_back import standing_level
 from ..model import (
     Checkpoint,
     Commit,
@@ -39,11 +38,12 @@ from ..model import (
     RunState,
     StepStatistics,
 )
-from ..paging import Page, Pick, Side, Sort
+from ..paging import Page, PageBuilder, Side, Sort
 from ..retention import OBSERVATIONS_S, SCRATCH_S, Swept
-from ..transfer import Reader, any_config
+from ..rollback import closed_level
+from ..transfer import ExportReader, accept_any_config
 from . import redis_commit, redis_pages, redis_transfer
-from .redis_link import Argument, Link, Pinned, open_link
+from .redis_link import Argument, Link, PinnedConnection, open_link
 from .scripts import (
     CHECKPOINT,
     COMMIT,
@@ -83,10 +83,10 @@ class RedisStore:
         observations_s: float = OBSERVATIONS_S,
     ) -> None:
         self._link: Link = open_link(url, timeout_s=timeout_s, replicas=replicas, max_connections=max_connections)
-        self._link.guard = self._check_schema
+        self._link.schema_check = self._check_schema
         self._slow = slow_timeout_s
         self._observations_s = max(1, round(observations_s))
-        self._listed: set[str] = set()
+        self._registered: set[str] = set()
 
     async def open(self) -> None:
         await self._check_schema()
@@ -104,24 +104,24 @@ class RedisStore:
             )
         if version is None:
             await self._link.command(SCHEMA_KEY, "SET", SCHEMA_KEY, SCHEMA_VERSION, "NX", writes=True, first=True)
-        self._link.guard = None
+        self._link.schema_check = None
 
     async def close(self) -> None:
         await self._link.close()
 
     async def ping(self) -> None:
-        if self._link.guard is not None:
-            await self._link.guard()
+        if self._link.schema_check is not None:
+            await self._link.schema_check()
         # A write, since training requests are: Redis may be full, or short of replicas, and still answer a GET.
         await self._link.command(PING_KEY, "SET", PING_KEY, 1, "EX", 60, writes=True, first=True)
 
     # runs
 
     async def put_run(self, run: str, config: DifficultyConfig, config_text: str) -> RunState:
-        await self._list(run)
+        await self._register(run)
         reply = await self._run(PUT_RUN, run, config_to_json(config), config_text)
         if reply[1]:
-            await self._list(run, anew=True)
+            await self._register(run, anew=True)
         return await self._state(run, created=bool(reply[1]))
 
     async def get_run(self, run: str) -> RunState:
@@ -150,44 +150,53 @@ class RedisStore:
             except StoreTooNew:
                 continue  # not ours to judge
             except UnknownRun:
-                await self._unlist(name)
+                await self._unregister(name)
         return Swept(tuple(gone))
 
-    async def _unlist(self, run: str) -> None:
+    async def _unregister(self, run: str) -> None:
         """Take away the name of a run that is gone; back with it, if the run was made anew in the meantime."""
-        self._listed.discard(run)
+        self._registered.discard(run)
         await self._link.command(RUNS_KEY, "SREM", RUNS_KEY, run, writes=True)
         with suppress(UnknownRun):
             await self._read(run)
-            await self._list(run, anew=True)
+            await self._register(run, anew=True)
 
-    async def _list(self, run: str, *, anew: bool = False) -> None:
+    async def _register(self, run: str, *, anew: bool = False) -> None:
         """Name the run among all runs: before it is made, and again after it was (a sweep may have come between).
         A name of a run that does not exist does no harm."""
-        if anew or run not in self._listed:
+        if anew or run not in self._registered:
             await self._link.command(RUNS_KEY, "SADD", RUNS_KEY, run, writes=True)
-            self._listed.add(run)
+            self._registered.add(run)
 
-    async def _read(self, run: str, key: str | None = None) -> tuple[int, Meta, StepRecord | None]:
+    async def _read(self, run: str, key: str | None = None) -> tuple[int, RunRecord, StepRecord | None]:
         """Epoch, meta with the open step's tallies, and the last closed step."""
         reply = await self._run(READ_RUN, run, writes=False, key=key)
         try:
-            meta = _meta_of(_pairs(reply[2]), _pairs(reply[3]))
-            return int(reply[1]), meta, parse_step(decode(reply[4])) if reply[4] else None
+            run_record = _parse_run_record(_pairs(reply[2]), _pairs(reply[3]))
+            return int(reply[1]), run_record, parse_step(decode(reply[4])) if reply[4] else None
         except (KeyError, TypeError, ValueError) as error:
             raise StoreTooNew(f"the run {run} was written by a newer service, or is damaged: {error!r}") from error
 
-    async def _meta(self, run: str) -> Meta:
+    async def _run_record(self, run: str) -> RunRecord:
         return (await self._read(run))[1]
 
     async def _state(self, run: str, *, created: bool = False) -> RunState:
-        epoch, meta, last = await self._read(run)
-        level, mean = standing_level(meta), last.mean if last else None
-        if meta.open is not None:
-            now = finish(meta)
+        epoch, run_record, last = await self._read(run)
+        level, mean = closed_level(run_record), last.mean if last else None
+        if run_record.open is not None:
+            now = close_record(run_record)
             level, mean = now.after[0], now.mean
         return RunState(
-            run, epoch, meta.config, meta.config_text, meta.kind, meta.open, level, mean, meta.problems, created
+            run,
+            epoch,
+            run_record.config,
+            run_record.config_text,
+            run_record.kind,
+            run_record.open,
+            level,
+            mean,
+            run_record.problems,
+            created,
         )
 
     # the training path
@@ -195,7 +204,7 @@ class RedisStore:
     async def commit(self, commit: Commit) -> CommitOutcome:
         reply = await self._run(COMMIT, commit.run, *redis_commit.arguments(commit))
         with suppress(StoreUnavailable):  # the names may be on another server; the next commit tries again
-            await self._list(commit.run, anew=bool(reply[3]))
+            await self._register(commit.run, anew=bool(reply[3]))
         return redis_commit.outcome(commit, reply)
 
     async def observe(self, observations: Sequence[Observation]) -> list[bool]:
@@ -223,12 +232,12 @@ class RedisStore:
     # looking
 
     async def history(self, run: str, *, since: int | None = None, limit: int | None = None) -> list[StepStatistics]:
-        _, meta, _ = await self._read(run)
+        _, run_record, _ = await self._read(run)
         rows = _pairs(await self._link.command(_prefix(run) + "m", "HGETALL", _prefix(run) + "h"))
         steps = sorted((int(step), text) for step, text in rows.items() if int(step) >= (since or 0))
-        if meta.open is not None and (since is None or meta.open >= since):
-            steps = [row for row in steps if row[0] != meta.open]
-            found = [finish(meta).statistics(meta.open, closed=False)]
+        if run_record.open is not None and (since is None or run_record.open >= since):
+            steps = [row for row in steps if row[0] != run_record.open]
+            found = [close_record(run_record).statistics(run_record.open, closed=False)]
         else:
             found = []
         steps = steps if limit is None else steps[max(0, len(steps) - limit + len(found)) :]
@@ -239,29 +248,29 @@ class RedisStore:
         return (await self._problem(run, problem_id))[0]
 
     async def problem_course(self, run: str, problem_id: str, *, limit: int = 200) -> list[ProblemState]:
-        now, record, meta = await self._problem(run, problem_id)
+        now, record, run_record = await self._problem(run, problem_id)
         key, course = _prefix(run), [now]
         while record.before.last_step is not None and len(course) < limit:
             course.append(record.before)
-            if record.tally.step <= meta.pruned:
+            if record.delta.step <= run_record.pruned:
                 break
             # Pruned in between: the course ends here.
-            data = await self._link.command(key + "m", "HGET", f"{key}u:{record.tally.step}", encode(problem_id))
+            data = await self._link.command(key + "m", "HGET", f"{key}u:{record.delta.step}", encode(problem_id))
             if not data:
                 break
             record = unpack_problem(problem_id, data)
         return course[::-1]
 
-    async def _problem(self, run: str, problem_id: str) -> tuple[ProblemState, ProblemRecord, Meta]:
-        _, meta, _ = await self._read(run)
+    async def _problem(self, run: str, problem_id: str) -> tuple[ProblemState, ProblemRecord, RunRecord]:
+        _, run_record, _ = await self._read(run)
         key = _prefix(run)
         data = await self._link.command(key + "m", "HGET", key + "p", encode(problem_id))
         if data is None:
             raise refusals.unknown_problem(run, problem_id)
         record = unpack_problem(problem_id, data)
-        levels = redis_pages.Levels(self._link, key, meta, partial(self._meta, run))
-        await levels.learn([record.tally.step])
-        return fold(record, meta.config.problem_weight, levels.at(record.tally.step)), record, meta
+        levels = redis_pages.StepLevels(self._link, key, run_record, partial(self._run_record, run))
+        await levels.load([record.delta.step])
+        return fold_delta(record, run_record.config.problem_weight, levels.at(record.delta.step)), record, run_record
 
     async def problems(
         self,
@@ -273,10 +282,10 @@ class RedisStore:
         sort: Sort = "problem_id",
         search: str | None = None,
     ) -> Page:
-        meta = await self._meta(run)
-        levels = redis_pages.Levels(self._link, _prefix(run), meta, partial(self._meta, run))
-        pick = Pick(
-            meta.config.problem_weight,
+        run_record = await self._run_record(run)
+        levels = redis_pages.StepLevels(self._link, _prefix(run), run_record, partial(self._run_record, run))
+        builder = PageBuilder(
+            run_record.config.problem_weight,
             levels.at,
             cursor=cursor,
             limit=limit,
@@ -284,7 +293,7 @@ class RedisStore:
             sort=sort,
             search=search,
         )
-        return await redis_pages.page(self._link, _prefix(run), pick, levels)
+        return await redis_pages.page(self._link, _prefix(run), builder, levels)
 
     # going back
 
@@ -315,40 +324,40 @@ class RedisStore:
     async def export_run(self, run: str) -> AsyncIterator[str]:
         key = _prefix(run)
         scratch = redis_transfer.scratch_of(key)
-        async with Pinned(self._link, key + "m") as pinned:
+        async with PinnedConnection(self._link, key + "m") as pinned:
             taken = await pinned.run(SNAPSHOT, key + "m", scratch, SCRATCH_S, timeout_s=self._slow)
-            _, epoch, entries = self._checked(run, taken)
+            _, epoch, entries = self._raise_if_refused(run, taken)
             try:
-                reply = self._checked(run, await pinned.run(READ_RUN, scratch + "m", timeout_s=self._slow))
-                meta = _meta_of(_pairs(reply[2]), _pairs(reply[3]))
-                lines = redis_transfer.export_lines(pinned, run, int(epoch), meta, scratch, int(entries))
+                reply = self._raise_if_refused(run, await pinned.run(READ_RUN, scratch + "m", timeout_s=self._slow))
+                run_record = _parse_run_record(_pairs(reply[2]), _pairs(reply[3]))
+                lines = redis_transfer.export_lines(pinned, run, int(epoch), run_record, scratch, int(entries))
                 async for line in lines:
                     yield line
             finally:
                 await self._drop(run, scratch)
 
     async def import_run(
-        self, run: str, lines: AsyncIterator[str], accepts: Callable[[str], None] = any_config
+        self, run: str, lines: AsyncIterator[str], accepts: Callable[[str], None] = accept_any_config
     ) -> RunState:
-        await self._list(run)
+        await self._register(run)
         key = _prefix(run)
         scratch = redis_transfer.scratch_of(key)
         try:
-            async with Pinned(self._link, key + "m") as pinned:
+            async with PinnedConnection(self._link, key + "m") as pinned:
                 reply = await redis_transfer.fill_and_adopt(
                     pinned,
                     key,
                     scratch,
                     lines,
-                    Reader(accepts),
+                    ExportReader(accepts),
                     schema=SCHEMA_VERSION,
                     observations_s=self._observations_s,
                     timeout_s=self._slow,
                 )
-            self._checked(run, reply)
+            self._raise_if_refused(run, reply)
         finally:
             await self._drop(run, scratch)
-        await self._list(run, anew=True)
+        await self._register(run, anew=True)
         return await self._state(run)
 
     async def _drop(self, run: str, scratch: str) -> None:
@@ -357,7 +366,7 @@ class RedisStore:
             await self._run(DROP, run, scratch, slow=True)
 
     @staticmethod
-    def _checked(run: str, reply: Any) -> Any:
+    def _raise_if_refused(run: str, reply: Any) -> Any:
         if reply[0] == 0:
             return reply
         raise _refusal(run, [decode(fact) if isinstance(fact, bytes) else fact for fact in reply[1:]])
@@ -379,7 +388,7 @@ class RedisStore:
             writes=writes,
             timeout_s=self._slow if slow else None,
         )
-        return reply if plain else self._checked(run, reply)
+        return reply if plain else self._raise_if_refused(run, reply)
 
 
 def _prefix(run: str) -> str:
@@ -390,12 +399,12 @@ def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def _meta_of(fields: dict[bytes, bytes], cells: dict[bytes, bytes]) -> Meta:
+def _parse_run_record(fields: dict[bytes, bytes], buckets: dict[bytes, bytes]) -> RunRecord:
     def integer(name: bytes) -> int | None:
         return int(fields[name]) if fields[name] else None
 
     kind = decode(fields[b"kind"])
-    meta = Meta(
+    run_record = RunRecord(
         config=config_from_json(fields[b"config"]),
         config_text=decode(fields[b"config_text"]),
         kind="stepped" if kind == "stepped" else "stepless" if kind else None,
@@ -409,10 +418,10 @@ def _meta_of(fields: dict[bytes, bytes], cells: dict[bytes, bytes]) -> Meta:
         ratio_sum=int(fields[b"ratio_sum"]),
         sequence=int(fields[b"sequence"]),
     )
-    for name, text in cells.items():
+    for name, text in buckets.items():
         generation, size, passes = map(int, name.split(b":"))
-        meta.cells[generation, size, passes] = Cell(*map(int, text.split(b",")))
-    return meta
+        run_record.buckets[generation, size, passes] = PassCountBucket(*map(int, text.split(b",")))
+    return run_record
 
 
 def _refusal(run: str, facts: Sequence[str]) -> DifficultyError:
@@ -428,7 +437,7 @@ def _refusal(run: str, facts: Sequence[str]) -> DifficultyError:
         case ["step-kind-mismatch", kind]:
             return refusals.kind_mismatch(kind)
         case ["group-conflict", group_id, "twice"]:
-            return refusals.group_twice(group_id)
+            return refusals.duplicate_group(group_id)
         case ["group-conflict", request_id, "request"]:
             return refusals.request_conflict(request_id)
         case ["group-conflict", group_id, step]:
@@ -436,7 +445,7 @@ def _refusal(run: str, facts: Sequence[str]) -> DifficultyError:
         case ["not-observed", "", steps]:
             return refusals.step_not_observed([int(step) for step in steps.split()])
         case ["not-observed", group_id, step]:
-            return refusals.not_named(group_id, int(step))
+            return refusals.missing_problem_id(group_id, int(step))
         case ["step-too-old", step, pruned, keep]:
             return refusals.step_too_old(int(step), int(pruned), int(keep))
         case ["rewind-too-far", next_step, pruned, keep, name, step]:

@@ -34,7 +34,7 @@ SHARED = b"\xff"
 PAYLOADS = b"\xfe"
 """Before a request's token, the field with the payloads of its groups, where they have any."""
 _NUMBERS = struct.Struct("<IIIdIBId")
-_CELL = struct.Struct("<IIIddddd")
+_BUCKET = struct.Struct("<IIIddddd")
 _TAIL = struct.Struct(f"<I{TOKEN_BYTES}sIB16sH")
 """A group's tail behind its length, up to the problem_id."""
 _TAIL_BYTES = _TAIL.size - 4
@@ -51,10 +51,10 @@ def arguments(commit: Commit) -> list[Argument]:
     names: list[bytes] = []
     pairs: list[bytes] = []
     payloads: list[bytes] = []
-    cells: dict[tuple[int, int], list[int]] = {}
+    buckets: dict[tuple[int, int], list[int]] = {}
     plain = same = True
     pack_numbers, pack_tail = _NUMBERS.pack, _TAIL.pack
-    for place, g in enumerate(commit.groups):
+    for index, g in enumerate(commit.groups):
         size, passes, known, truncated, counts, total = (
             g.size,
             g.passes,
@@ -63,16 +63,16 @@ def arguments(commit: Commit) -> list[Argument]:
             g.counts,
             g.tokens_sum,
         )
-        cell = cells.get((size, passes))
-        if cell is None:
-            cell = cells[size, passes] = [0, 0, 0, 0, 0]
-        cell[0] += 1
-        cell[1] += truncated
+        bucket = buckets.get((size, passes))
+        if bucket is None:
+            bucket = buckets[size, passes] = [0, 0, 0, 0, 0]
+        bucket[0] += 1
+        bucket[1] += truncated
         if known:
             least, correct, count = g.correct_tokens_min, g.correct_tokens_sum, passes
-            cell[2] += total
-            cell[3] += 1
-            cell[4] += correct
+            bucket[2] += total
+            bucket[3] += 1
+            bucket[4] += correct
         else:
             least, correct, count = None, 0, 0
         numbers.append(
@@ -98,7 +98,7 @@ def arguments(commit: Commit) -> list[Argument]:
         pairs += (
             _LENGTHS[len(group_id)] if len(group_id) < 256 else struct.pack("<H", len(group_id)),
             group_id,
-            pack_tail(_TAIL_BYTES + length, token, place, counts, g.digest, length),
+            pack_tail(_TAIL_BYTES + length, token, index, counts, g.digest, length),
             name,
         )
         payloads.append(g.payload)
@@ -111,10 +111,10 @@ def arguments(commit: Commit) -> list[Argument]:
         commit.request_digest,
         _config_text(commit.config) if commit.config else "",
         commit.config_text,
-        _twice(ids),
+        _first_duplicate(ids),
         b"1" if plain and len(set(names)) == len(names) else b"0",
         token,
-        b"".join([_cell(key, cell) for key, cell in cells.items()]),
+        b"".join([_pack_bucket(key, bucket) for key, bucket in buckets.items()]),
         b"".join(numbers),
         b"" if same else b"".join([struct.pack("<H", len(name)) + name for name in names]),
         b"".join(pairs),
@@ -135,10 +135,10 @@ def is_group(field: bytes) -> bool:
     return not field.startswith((SHARED, PAYLOADS))
 
 
-def _cell(key: tuple[int, int], cell: Sequence[int]) -> bytes:
+def _pack_bucket(key: tuple[int, int], bucket: Sequence[int]) -> bytes:
     size, passes = key
-    groups, truncated, tokens, known, correct = cell
-    return _CELL.pack(size, passes, groups, truncated, tokens, known * size, correct, known * passes)
+    groups, truncated, tokens, known, correct = bucket
+    return _BUCKET.pack(size, passes, groups, truncated, tokens, known * size, correct, known * passes)
 
 
 @lru_cache(maxsize=64)
@@ -146,7 +146,7 @@ def _config_text(config: DifficultyConfig) -> str:
     return config_to_json(config)
 
 
-def _twice(ids: Sequence[bytes]) -> bytes:
+def _first_duplicate(ids: Sequence[bytes]) -> bytes:
     """The first that is there twice, or nothing."""
     if len(set(ids)) == len(ids):
         return b""
@@ -171,12 +171,12 @@ def outcome(commit: Commit, reply: Sequence[Any]) -> CommitOutcome:
         ]
     else:
         entries, groups = iter(rest), []
-        for place, (g, again) in enumerate(zip(commit.groups, replayed, strict=True)):
+        for index, (g, again) in enumerate(zip(commit.groups, replayed, strict=True)):
             if again == 49:  # "1": its whole record is among the entries
                 groups.append(_recorded(g.group_id, unpack_group(next(entries))))
                 continue
             problem_id = g.problem_id or decode(next(entries))
-            state = unpack_state(problem_id, shared, states + place * STATE_BYTES)
+            state = unpack_state(problem_id, shared, states + index * STATE_BYTES)
             groups.append(
                 GroupOutcome(g.group_id, problem_id, level, accumulators, state, g.payload, False, is_stale)
             )
@@ -213,17 +213,17 @@ def _head(shared: bytes) -> tuple[float, tuple[float, ...], int]:
     return level, accumulators, GROUP_HEAD_BYTES + 8 * extras
 
 
-def whole_group(tail: bytes, shared: bytes, payloads: bytes | None = None) -> bytes:
+def join_group(tail: bytes, shared: bytes, payloads: bytes | None = None) -> bytes:
     """The whole record of a group (`codec.GroupRecord`), from its tail, what its request was answered from, and the
     request's payloads. A group that was imported has its payload at the end of its tail."""
-    _, place, counts = _OWN.unpack_from(tail)
+    _, index, counts = _OWN.unpack_from(tail)
     states = GROUP_HEAD_BYTES + 8 * shared[GROUP_HEAD_BYTES - 1]
-    at = states + STATE_BYTES * place
+    at = states + STATE_BYTES * index
     head = bytearray(shared[:states])
     head[GROUP_HEAD_BYTES - 2] |= counts << 1
     payload = b""
     if payloads:
-        begin, end = struct.unpack_from("<II", payloads, 4 * place)
+        begin, end = struct.unpack_from("<II", payloads, 4 * index)
         payload = payloads[begin:end]
     return b"".join((head, shared[at : at + STATE_BYTES], tail[_OWN.size :], payload))
 

@@ -34,12 +34,12 @@ from redis.exceptions import (
 )
 
 from ..errors import StoreTooNew, StoreUnavailable
-from .breaker import Breaker
+from .breaker import CircuitBreaker
 from .scripts import Script
 
 Argument = bytes | str | int | float
 
-AGAIN = (ConnectionError, TimeoutError, ReadOnlyError, MovedError, AskError, ClusterDownError, TryAgainError)
+RETRYABLE = (ConnectionError, TimeoutError, ReadOnlyError, MovedError, AskError, ClusterDownError, TryAgainError)
 """Worth another try within the operation's time: the next attempt may find the right server, or it back."""
 FIRST_PAUSE_S = 0.02
 LONGEST_PAUSE_S = 0.5
@@ -52,10 +52,10 @@ class Link(ABC):
         self.timeout_s = timeout_s
         self.replicas = replicas
         """How many replicas must have a write before it is acknowledged (WAIT)."""
-        self.guard: Callable[[], Awaitable[None]] | None = None
+        self.schema_check: Callable[[], Awaitable[None]] | None = None
         """What must have been found right before anything else is asked, however late the server comes up. It takes
         itself away when it has."""
-        self._breaker = Breaker()
+        self._breaker = CircuitBreaker()
 
     @abstractmethod
     async def client_for(self, key: str) -> Redis: ...
@@ -63,14 +63,14 @@ class Link(ABC):
     @abstractmethod
     async def close(self) -> None: ...
 
-    def breaker_of(self, key: str) -> Breaker:
+    def breaker_for(self, key: str) -> CircuitBreaker:
         return self._breaker
 
     def client_at(self, host: str, port: int) -> Redis | None:
         """The server that a cluster which is moving slots points to for one request."""
         return None
 
-    async def lost(self, error: Exception | None = None) -> None:  # noqa: B027 - a lone server has nowhere to look
+    async def locate(self, error: Exception | None = None) -> None:  # noqa: B027 - a lone server has nowhere to look
         """The last attempt failed in a way that may mean that a key lives elsewhere now, and may say where."""
 
     async def run(
@@ -85,7 +85,7 @@ class Link(ABC):
             except NoScriptError:
                 return await self._send(client, key, ("EVAL", script.text, *keys, *args), writes, asking)
 
-        return await self._bounded(key, attempt, timeout_s or self.timeout_s)
+        return await self._guarded(key, attempt, timeout_s or self.timeout_s)
 
     async def command(self, key: str, *command: Argument, writes: bool = False, first: bool = False) -> Any:
         """`first`: asked whatever the guard and the breaker say."""
@@ -94,8 +94,8 @@ class Link(ABC):
             return await self._send(client, key, command, writes, asking)
 
         if first:
-            return await self._tried(key, attempt, self.timeout_s)
-        return await self._bounded(key, attempt, self.timeout_s)
+            return await self._retry(key, attempt, self.timeout_s)
+        return await self._guarded(key, attempt, self.timeout_s)
 
     async def _send(self, client: Redis, key: str, command: Sequence[Argument], writes: bool, asking: bool) -> Any:
         if not asking and not (writes and self.replicas):
@@ -121,21 +121,21 @@ class Link(ABC):
                 if isinstance(other, Exception):
                     raise other
             if replies[-1] < self.replicas:
-                raise too_few_replicas(replies[-1], self.replicas)
+                raise missing_replicas(replies[-1], self.replicas)
         return reply
 
-    async def _bounded(self, key: str, attempt: Callable[[Redis, bool], Awaitable[Any]], timeout_s: float) -> Any:
+    async def _guarded(self, key: str, attempt: Callable[[Redis, bool], Awaitable[Any]], timeout_s: float) -> Any:
         """Attempts until one succeeds or the time is up; none while the breaker knows that they would be in vain."""
-        self.breaker_of(key).admit()
-        if self.guard is not None:
-            await self.guard()
-        return await self._tried(key, attempt, timeout_s)
+        self.breaker_for(key).check()
+        if self.schema_check is not None:
+            await self.schema_check()
+        return await self._retry(key, attempt, timeout_s)
 
-    async def _tried(self, key: str, attempt: Callable[[Redis, bool], Awaitable[Any]], timeout_s: float) -> Any:
+    async def _retry(self, key: str, attempt: Callable[[Redis, bool], Awaitable[Any]], timeout_s: float) -> Any:
         pause, last = FIRST_PAUSE_S, "no answer"
         failed: Exception | None = None
         elsewhere: Redis | None = None
-        breaker = self.breaker_of(key)
+        breaker = self.breaker_for(key)
         deadline = asyncio.get_running_loop().time() + timeout_s
         try:
             async with asyncio.timeout_at(deadline):
@@ -144,11 +144,11 @@ class Link(ABC):
                     try:
                         client = elsewhere or await self.client_for(key)
                         reply = await attempt(client, elsewhere is not None)
-                        breaker.answered()
+                        breaker.record_success()
                         return reply
                     except AuthenticationError:
                         raise
-                    except AGAIN as error:
+                    except RETRYABLE as error:
                         failed, last = error, f"{type(error).__name__}: {error}"
                         elsewhere = None
                         if isinstance(error, AskError) and not isinstance(error, MovedError):
@@ -156,25 +156,25 @@ class Link(ABC):
                             continue
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, LONGEST_PAUSE_S)
-                    await self.lost(failed)
+                    await self.locate(failed)
                 raise builtins.TimeoutError
         except asyncio.TimeoutError:  # noqa: UP041 - on 3.11+ the builtin; redis' own TimeoutError shadows it here
             why = f"Redis gave no answer within {timeout_s:g} s ({last})"
             if isinstance(failed, TryAgainError):  # an answer: of one slot that is moved, while others may go on
-                breaker.answered()
+                breaker.record_success()
             else:
-                breaker.unanswered(why)
+                breaker.record_failure(why)
             raise StoreUnavailable(why) from None
         except StoreUnavailable:
-            breaker.answered()
+            breaker.record_success()
             raise
         except (RedisError, OSError) as error:
             if isinstance(error, ResponseError):
-                breaker.answered()
+                breaker.record_success()
             raise refused(error) from error
 
 
-class Pinned:
+class PinnedConnection:
     """One connection to the server of a key, and nothing is tried twice: what answers at the end is what answered at
     the beginning. Of its own, since a slow reader may hold it for long."""
 
@@ -183,7 +183,7 @@ class Pinned:
         self._key = key
         self._connection: Any = None
 
-    async def __aenter__(self) -> Pinned:
+    async def __aenter__(self) -> PinnedConnection:
         await self._link.command(self._key, "EXISTS", self._key)  # finds the server, and whether we may use it
         client = await self._link.client_for(self._key)
         self._connection = client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
@@ -214,7 +214,7 @@ class Pinned:
             commands.append(("WAIT", self._link.replicas, int(self._link.timeout_s * 250)))
         reply, *rest = await self.batch(commands, timeout_s=timeout_s)
         if rest and rest[0] < self._link.replicas:
-            raise too_few_replicas(rest[0], self._link.replicas)
+            raise missing_replicas(rest[0], self._link.replicas)
         return reply
 
     async def _answer(self, asked: Awaitable[Any], timeout_s: float | None = None) -> Any:
@@ -248,7 +248,7 @@ def refused(error: Exception) -> StoreUnavailable | StoreTooNew:
     return StoreUnavailable(f"Redis cannot be reached: {error or type(error).__name__}")
 
 
-def too_few_replicas(found: int, asked: int) -> StoreUnavailable:
+def missing_replicas(found: int, asked: int) -> StoreUnavailable:
     return StoreUnavailable(
         f"only {found} of the {asked} replicas asked for have the write so far: send the request again. Where there "
         "are no replicas, and an acknowledged write may be lost with its master, DEEPCOMPRESS_STORE_REPLICAS=0 does "
@@ -261,7 +261,7 @@ def _plain(client: Redis) -> Redis:
     """Replies as Redis sent them, without redis-py's conversions by command name; commands packed by `pack`."""
     client.response_callbacks.clear()
     pool = client.connection_pool
-    pool.connection_class = _packing(pool.connection_class)
+    pool.connection_class = _packing_class(pool.connection_class)
     return client
 
 
@@ -281,7 +281,7 @@ class _Packing:
         return [pack(command)]
 
 
-def _packing(plain: type[Any]) -> type[Any]:
+def _packing_class(plain: type[Any]) -> type[Any]:
     """A connection class of redis-py, with our packing."""
     return type(f"Packing{plain.__name__}", (_Packing, plain), {})
 
@@ -335,7 +335,7 @@ class SentinelLink(Link):
     async def client_for(self, key: str) -> Redis:
         return self._client
 
-    async def lost(self, error: Exception | None = None) -> None:
+    async def locate(self, error: Exception | None = None) -> None:
         await self._client.connection_pool.disconnect(inuse_connections=False)
 
     async def close(self) -> None:
@@ -355,7 +355,7 @@ class ClusterLink(Link):
         self._max_connections = max_connections
         self._clients: dict[tuple[str, int], Redis] = {}
         self._slots: list[tuple[int, int, tuple[str, int]]] = []
-        self._breakers: dict[int, Breaker] = {}
+        self._breakers: dict[int, CircuitBreaker] = {}
         self._turn = -1
 
     def client_at(self, host: str, port: int) -> Redis | None:
@@ -373,24 +373,24 @@ class ClusterLink(Link):
             self._clients[address] = _plain(Redis.from_pool(pool))
         return self._clients[address]
 
-    def breaker_of(self, key: str) -> Breaker:
+    def breaker_for(self, key: str) -> CircuitBreaker:
         """One for each range of slots: where a master is lost, the runs of the others go on."""
         slot = key_slot(key.encode())
         for first, last, _ in self._slots:
             if first <= slot <= last:
-                return self._breakers.setdefault(first, Breaker())
+                return self._breakers.setdefault(first, CircuitBreaker())
         return self._breaker
 
     async def client_for(self, key: str) -> Redis:
         if not self._slots:
-            await self.lost()
+            await self.locate()
         slot = key_slot(key.encode())
         for first, last, address in self._slots:
             if first <= slot <= last:
                 return self._client(address)
         raise ClusterDownError(f"CLUSTERDOWN no master has slot {slot}")
 
-    async def lost(self, error: Exception | None = None) -> None:
+    async def locate(self, error: Exception | None = None) -> None:
         """Ask the nodes who has which slot now: the one that was named first, then the others in turn, since one that
         was cut off goes on telling what it knew."""
         named = [(error.host, error.port)] if isinstance(error, MovedError) else []
@@ -421,8 +421,8 @@ class _Addresses:
 
     def __init__(self, url: str, default_port: int) -> None:
         rest = url.partition("://")[2]
-        place, _, self.path = rest.partition("?")[0].partition("/")
-        login, _, hosts = place.rpartition("@")
+        authority, _, self.path = rest.partition("?")[0].partition("/")
+        login, _, hosts = authority.rpartition("@")
         user, _, password = login.partition(":")
         self.login: dict[str, Any] = {}
         if password:

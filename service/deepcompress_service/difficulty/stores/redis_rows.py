@@ -6,10 +6,10 @@ import os
 import struct
 from collections.abc import AsyncIterator, Iterable, Iterator
 
-from ..codec import Meta, config_to_json, decode, encode
-from ..transfer import Row
-from .redis_commit import PAYLOADS, SHARED, TOKEN_BYTES, is_group, split_group, whole_group
-from .redis_link import Argument, Link, Pinned
+from ..codec import RunRecord, config_to_json, decode, encode
+from ..run_transaction import Row
+from .redis_commit import PAYLOADS, SHARED, TOKEN_BYTES, is_group, join_group, split_group
+from .redis_link import Argument, Link, PinnedConnection
 
 PAGE = 1000
 REQUESTS_AT_ONCE = 50
@@ -34,7 +34,7 @@ class Snapshot:
     """A state that nobody changes, read once from beginning to end. Nothing of it is held but the portion being read,
     and of one step at a time what its requests were answered from (61 bytes a group) and their payloads."""
 
-    def __init__(self, pinned: Pinned, prefix: str) -> None:
+    def __init__(self, pinned: PinnedConnection, prefix: str) -> None:
         self._pinned = pinned
         self._prefix = prefix
         self.entries = 0
@@ -86,7 +86,7 @@ class Snapshot:
             tails = [(name, tail) for name, tail in fields if is_group(name)]
             await self._learn(step, {tail[:TOKEN_BYTES] for _, tail in tails}, shared)
             for name, tail in tails:
-                yield "groups", (step, decode(name)), whole_group(tail, *shared[tail[:TOKEN_BYTES]])
+                yield "groups", (step, decode(name)), join_group(tail, *shared[tail[:TOKEN_BYTES]])
         async for fields in self._hash(f"o:{step}"):
             for name, record in fields:
                 yield "observed", (step, decode(name)), record
@@ -131,17 +131,24 @@ def _step_of_request(record: bytes) -> float:
     return step
 
 
-def meta_commands(prefix: str, meta: Meta, schema: int) -> list[list[Argument]]:
+def run_record_commands(prefix: str, run_record: RunRecord, schema: int) -> list[list[Argument]]:
     fields: list[Argument] = [
-        *("schema", schema, "config", config_to_json(meta.config), "config_text", meta.config_text),
-        *("kind", meta.kind or "", "open", "" if meta.open is None else meta.open, "closed", meta.closed),
-        *("pruned", meta.pruned, "first", "" if meta.first is None else meta.first),
-        *("values", " ".join(map(repr, meta.values)), "start", " ".join(map(repr, meta.start))),
-        *("problems", meta.problems, "ratio_sum", meta.ratio_sum, "sequence", meta.sequence),
+        *("schema", schema, "config", config_to_json(run_record.config), "config_text", run_record.config_text),
+        *(
+            "kind",
+            run_record.kind or "",
+            "open",
+            "" if run_record.open is None else run_record.open,
+            "closed",
+            run_record.closed,
+        ),
+        *("pruned", run_record.pruned, "first", "" if run_record.first is None else run_record.first),
+        *("values", " ".join(map(repr, run_record.values)), "start", " ".join(map(repr, run_record.start))),
+        *("problems", run_record.problems, "ratio_sum", run_record.ratio_sum, "sequence", run_record.sequence),
     ]
     commands: list[list[Argument]] = [["HSET", f"{prefix}m", *fields]]
-    for (generation, size, passes), cell in meta.cells.items():
-        value = ",".join(map(str, cell.integers()))
+    for (generation, size, passes), bucket in run_record.buckets.items():
+        value = ",".join(map(str, bucket.integers()))
         commands.append(["HSET", f"{prefix}t", f"{generation}:{size}:{passes}", value])
     return commands
 

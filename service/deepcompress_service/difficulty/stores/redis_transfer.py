@@ -12,12 +12,12 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
-from ..codec import Meta
+from ..codec import RunRecord
 from ..errors import StoreUnavailable
 from ..retention import IMPORT_S, SCRATCH_S
-from ..transfer import Reader, end_line, header_line, portions, row_line, took_too_long
+from ..transfer import ExportReader, end_line, header_line, import_timeout, line_batches, row_line
 from . import redis_rows
-from .redis_link import Argument, Pinned
+from .redis_link import Argument, PinnedConnection
 from .scripts import ADOPT
 
 
@@ -27,12 +27,12 @@ def scratch_of(prefix: str) -> str:
 
 
 async def export_lines(
-    pinned: Pinned, run: str, epoch: int, meta: Meta, scratch: str, entries: int
+    pinned: PinnedConnection, run: str, epoch: int, run_record: RunRecord, scratch: str, entries: int
 ) -> AsyncIterator[str]:
     """The lines of a snapshot of so many entries. It ends in an error, and without the last line, where the snapshot
     turns out not to be whole."""
     end = asyncio.get_running_loop().time() + IMPORT_S
-    yield header_line(run, epoch, meta)
+    yield header_line(run, epoch, run_record)
     snapshot, count = redis_rows.Snapshot(pinned, scratch), 0
     async for row in snapshot.rows():
         if asyncio.get_running_loop().time() > end:
@@ -47,11 +47,11 @@ async def export_lines(
 
 
 async def fill_and_adopt(
-    pinned: Pinned,
+    pinned: PinnedConnection,
     prefix: str,
     scratch: str,
     lines: AsyncIterator[str],
-    reader: Reader,
+    reader: ExportReader,
     *,
     schema: int,
     observations_s: int,
@@ -61,14 +61,14 @@ async def fill_and_adopt(
     known = set[str]()
     try:
         async with asyncio.timeout(IMPORT_S):
-            async for some in portions(lines):
+            async for some in line_batches(lines):
                 rows = await asyncio.to_thread(reader.rows, some)
-                commands = [] if known else redis_rows.meta_commands(scratch, reader.meta, schema)
-                commands += redis_rows.row_commands(scratch, rows, reader.meta.pruned)
+                commands = [] if known else redis_rows.run_record_commands(scratch, reader.run_record, schema)
+                commands += redis_rows.row_commands(scratch, rows, reader.run_record.pruned)
                 await pinned.batch(_expiring(commands, known))
             reader.finish()
     except TimeoutError:
-        raise took_too_long() from None
+        raise import_timeout() from None
     return await pinned.run(ADOPT, f"{prefix}m", scratch, observations_s, timeout_s=timeout_s)
 
 

@@ -1,4 +1,4 @@
-"""The Lua scripts of the Redis store: read once, sent once, then called by their digest."""
+"""The Lua scripts of the Redis store: each is a list of files, sent once and then called by its digest."""
 
 from __future__ import annotations
 
@@ -7,34 +7,44 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 _FOLDER = files(__package__) / "lua"
+_READ = ("layout", "hashes", "run_record")
+_HISTORY = (*_READ, "buckets", "level", "history")
+_STEPS = (*_HISTORY, "problems", "apply_groups", "steps")
+_STATE = (*_HISTORY, "state_keys")
+_ROLLBACK = (*_STEPS, "state_keys", "rollback")
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One atomic operation: the shared part and its own, as Redis knows them."""
+    """One atomic operation."""
 
     name: str
     text: str
     sha: str
+    """SHA-1 of the text, by which Redis calls it."""
 
 
-def _load(name: str, *shared: str) -> Script:
-    parts = [(_FOLDER / f"{part}.lua").read_text("utf-8") for part in (*shared, name)]
-    text = "\n".join(parts)
+def make_script(name: str, text: str) -> Script:
+    """Return the script with its digest."""
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-COMMIT = _load("commit", "common", "problems")
-INDEX = _load("index", "common")
-OBSERVE = _load("observe", "common", "problems")
-PUT_RUN = _load("put_run", "common")
-READ_RUN = _load("read_run", "common")
-REWIND = _load("rewind", "common", "problems", "back")
-CHECKPOINT = _load("checkpoint", "common", "problems", "back")
-RESTORE = _load("restore", "common", "problems", "back")
-DROP_CHECKPOINT = _load("drop_checkpoint", "common", "problems", "back")
-DELETE = _load("delete", "common", "problems", "back")
-SNAPSHOT = _load("snapshot", "common", "problems", "back")
-ADOPT = _load("adopt", "common", "problems", "back")
-DROP = _load("drop", "common", "problems", "back")
-SWEEP = _load("sweep", "common", "problems", "back")
+def _load(*parts: str) -> Script:
+    """Concatenate the files of `parts`; the last one gives the script its name."""
+    return make_script(parts[-1], "\n".join((_FOLDER / f"{part}.lua").read_text("utf-8") for part in parts))
+
+
+COMMIT = _load(*_STEPS, "commit_arguments", "commit_records", "commit_count", "commit")
+OBSERVE = _load(*_STEPS, "observe")
+PUT_RUN = _load(*_READ, "put_run")
+READ_RUN = _load(*_READ, "read_run")
+INDEX = _load(*_READ, "index")
+REWIND = _load(*_ROLLBACK, "rewind")
+CHECKPOINT = _load(*_ROLLBACK, "checkpoint")
+RESTORE = _load(*_STATE, "restore")
+DELETE = _load(*_STATE, "delete")
+DROP_CHECKPOINT = _load(*_STATE, "drop_checkpoint")
+SNAPSHOT = _load(*_STATE, "snapshot")
+ADOPT = _load(*_STATE, "adopt")
+DROP = _load(*_STATE, "drop")
+SWEEP = _load(*_STATE, "sweep")

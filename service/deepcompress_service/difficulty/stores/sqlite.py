@@ -1,8 +1,8 @@
 """`sqlite:///PATH`: the embedded store. Durable (WAL, synchronous=FULL), safe for several processes of one machine.
 
-Every request is one transaction: BEGIN IMMEDIATE, so that its reads are what its writes are based on. SQLite runs
-in threads of its own: one that writes, one that reads, so a long listing holds up no training request, and one that
-writes SQLite's log back into the file, which would else fall on one request in several.
+Every request is one transaction, begun with BEGIN IMMEDIATE so that its writes are based on its reads. SQLite runs in
+three threads: one for writes; one for reads, so that a long listing delays no training request; and one that copies
+the write-ahead log back into the database file, which would otherwise delay one request in several.
 """
 
 from __future__ import annotations
@@ -10,35 +10,42 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 from ..errors import StoreTooNew, StoreUnavailable
 from ..retention import IMPORT_S, OBSERVATIONS_S, STALLED_S
-from .local import LocalStore, Place
-from .sqlite_view import ADDED, SCHEMA, SCHEMA_VERSION, SqlitePlace
+from .local import LocalStore, LocalTransaction
+from .sqlite_tables import ADDED, SCHEMA, SCHEMA_VERSION, SqliteTransaction
 
 T = TypeVar("T")
 
 LINES_AT_ONCE = 500
+"""Lines of an export that one call to SQLite's thread reads."""
 PAGE_BYTES = 1024
-"""A request of many groups writes to as many pages all over a large file, and each goes whole into the log: small
-ones halve what that costs (bench/store_speed.py). A file that was made with larger pages keeps them."""
+"""Size of a database page. A request of many groups changes about as many pages, and each is written to the log as a
+whole, so small pages halve the cost (bench/store_speed.py). An existing file keeps its page size."""
 LOG_PAGES = 16 * 1024 * 1024 // PAGE_BYTES
-"""A request that finds the log this long writes it back itself: where requests follow so closely that the log, which
-they go on writing, could never begin anew."""
+"""Length of the log at which a commit copies it back itself. Reached only if requests follow each other so closely
+that the log, which they keep extending, never starts anew."""
 ROWS_IN_LOG = 4 * 4096
-"""Rows changed until the log is written back beside the requests: some 4 MiB of it, four of them to a page."""
+"""Changed rows after which the log is copied back in the background: about 4 MiB of log, at four rows a page."""
 LOG_LEFT_BYTES = 64 * 1024 * 1024
-"""What is kept of a log that grew longer, when it begins anew."""
+"""Size to which a longer log file is cut when it starts anew."""
 CACHE_KIB = 16 * 1024
 
 
 class SqliteStore(LocalStore):
-    """`timeout_s` bounds the wait for other processes' transactions; after it the request is a StoreUnavailable."""
+    """A store in one SQLite file.
+
+    `timeout_s` bounds the wait (seconds) for other processes' transactions; then the request is a StoreUnavailable.
+    `observations_s`: how long (seconds) observations are kept for a run that was never trained.
+    """
 
     def __init__(self, path: str, *, timeout_s: float = 5.0, observations_s: float = OBSERVATIONS_S) -> None:
         self._path = path
@@ -54,12 +61,16 @@ class SqliteStore(LocalStore):
         self._rows_cleaned = 0
 
     async def open(self) -> None:
-        """Not needed: what was not opened yet, since the file could not be used when the service started, is opened
-        by the next request."""
-        await self._run(self._writer, self._opened_writer)
-        await self._run(self._reader, self._opened_reader)
+        """Open the file. Optional: connections are also opened by the first request.
 
-    def _opened_writer(self) -> sqlite3.Connection:
+        Raises:
+            StoreUnavailable: The file cannot be used.
+            StoreTooNew: The file's schema is newer than this service.
+        """
+        await self._run(self._writer, self._open_writer)
+        await self._run(self._reader, self._open_reader)
+
+    def _open_writer(self) -> sqlite3.Connection:
         self._check_open()
         if self._write_connection is None:
             Path(self._path).parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +109,7 @@ class SqliteStore(LocalStore):
             connection.execute("ROLLBACK")
             raise
 
-    def _opened_reader(self) -> sqlite3.Connection:
+    def _open_reader(self) -> sqlite3.Connection:
         self._check_open()
         if self._read_connection is None:
             self._read_connection = self._connect()
@@ -116,20 +127,21 @@ class SqliteStore(LocalStore):
         connection.execute(f"PRAGMA cache_size = {-CACHE_KIB:d}")
         return connection
 
-    def _write_back(self, rows: int) -> None:
-        """Of a writer that has changed so many rows in all: have the log written back, if it is due."""
+    def _schedule_log_copy(self, rows: int) -> None:
+        """Copy the log back in the background if it is due; `rows`: all rows changed by the writing connection."""
         if rows - self._rows_cleaned < ROWS_IN_LOG or (self._cleaning is not None and not self._cleaning.done()):
             return
         self._rows_cleaned = rows
-        self._cleaning = self._cleaner.submit(self._clean)
+        self._cleaning = self._cleaner.submit(self._copy_log)
 
-    def _clean(self) -> None:
-        # What this cannot do now, the next one does, or the writer: nothing depends on it.
+    def _copy_log(self) -> None:
+        # Best effort: the next copy, or a commit, does what this one could not.
         with contextlib.suppress(sqlite3.Error), contextlib.closing(self._connect()) as connection:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     async def close(self) -> None:
-        self._closed = True  # what waits in a thread's queue finds that; what was begun ends
+        """Finish running transactions and close the connections; queued requests are refused."""
+        self._closed = True
         for executor, connection in (
             (self._writer, self._write_connection),
             (self._reader, self._read_connection),
@@ -141,57 +153,59 @@ class SqliteStore(LocalStore):
         self._write_connection = self._read_connection = None
 
     async def ping(self) -> None:
+        """Implement `DifficultyStore.ping`: write to the file, since a full disk can still be read."""
+
         def work() -> None:
-            connection = self._opened_writer()
-            # A write, since training requests are: the disk may be full and the file still be read.
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION:d}")
+            self._open_writer().execute(f"PRAGMA user_version = {SCHEMA_VERSION:d}")
 
         await self._run(self._writer, work)
 
     async def _run(self, executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-        """In SQLite's thread. A caller that goes away leaves the transaction to end as it would have."""
+        """Run `work` in one of SQLite's threads. If the caller is cancelled, `work` runs to its end all the same."""
         self._check_open()
         try:
             return await asyncio.get_running_loop().run_in_executor(executor, work)
         except (sqlite3.Error, OSError) as error:
             raise StoreUnavailable(f"SQLite at {self._path}: {error}", path=self._path) from error
 
-    async def _write(self, work: Callable[[Place], T]) -> T:
-        def transaction() -> T:
-            connection = self._opened_writer()
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                result = work(SqlitePlace(connection, writing=True))
-                connection.execute("COMMIT")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):
-                    connection.execute("ROLLBACK")
-                raise
-            self._write_back(connection.total_changes)
-            return result
+    async def _write(self, work: Callable[[LocalTransaction], T], *, used: str | None = None) -> T:
+        return await self._run(self._writer, partial(self._commit_work, work, used))
 
-        return await self._run(self._writer, transaction)
-
-    async def _read(self, work: Callable[[Place], T]) -> T:
-        def transaction() -> T:
-            connection = self._opened_reader()
-            connection.execute("BEGIN")
-            try:
-                return work(SqlitePlace(connection, writing=False))
-            finally:
+    def _commit_work(self, work: Callable[[LocalTransaction], T], used: str | None) -> T:
+        connection = self._open_writer()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            transaction = SqliteTransaction(connection, writing=True)
+            result = work(transaction)
+            if used is not None:
+                transaction.use(used, time.time())
+            connection.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
+            raise
+        self._schedule_log_copy(connection.total_changes)
+        return result
 
-        await self._checked()
-        return await self._run(self._reader, transaction)
+    async def _read(self, work: Callable[[LocalTransaction], T]) -> T:
+        await self._ensure_schema_checked()
+        return await self._run(self._reader, partial(self._read_work, work))
 
-    async def _checked(self) -> None:
-        """Nothing is read from a file whose schema was not looked at."""
+    def _read_work(self, work: Callable[[LocalTransaction], T]) -> T:
+        connection = self._open_reader()
+        connection.execute("BEGIN")
+        try:
+            return work(SqliteTransaction(connection, writing=False))
+        finally:
+            connection.execute("ROLLBACK")
+
+    async def _ensure_schema_checked(self) -> None:
         if self._write_connection is None:
-            await self._run(self._writer, self._opened_writer)
+            await self._run(self._writer, self._open_writer)
 
-    async def _stream(self, work: Callable[[Place], Iterator[str]]) -> AsyncIterator[str]:
-        """Over a connection of its own, whose read transaction is one snapshot from the first line to the last."""
-        await self._checked()
+    async def _stream(self, work: Callable[[LocalTransaction], Iterator[str]]) -> AsyncIterator[str]:
+        # A connection of its own, whose read transaction is one snapshot from the first line to the last.
+        await self._ensure_schema_checked()
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, thread_name_prefix="difficulty-export") as executor:
             connection = await self._run(executor, self._connect)
@@ -200,28 +214,28 @@ class SqliteStore(LocalStore):
 
             def stop() -> None:
                 nonlocal lines, stopped
-                # A statement that is not at its end keeps its snapshot, whatever becomes of the connection.
+                # An unfinished statement keeps its snapshot even after the connection is closed.
                 lines, stopped = iter(()), True
                 connection.close()
 
             def begin() -> None:
                 nonlocal lines
                 connection.execute("BEGIN")
-                lines = work(SqlitePlace(connection, writing=False))
+                lines = work(SqliteTransaction(connection, writing=False))
 
-            def some() -> list[str]:
-                found = list(islice(lines, LINES_AT_ONCE))
+            def next_lines() -> list[str]:
+                result = list(islice(lines, LINES_AT_ONCE))
                 if stopped:
                     raise StoreUnavailable("the export was read too slowly: ask for it again")
-                return found
+                return result
 
-            # An open snapshot keeps SQLite from writing its log back. So it ends in time, also where the reader has
-            # stopped reading and nothing of this is run again.
+            # An open snapshot keeps SQLite from copying its log back. So a timer ends it, even if the reader has
+            # stopped reading and this generator is never resumed.
             last = loop.time() + IMPORT_S
             stopping = loop.call_later(STALLED_S, executor.submit, stop)
             try:
                 await self._run(executor, begin)
-                while portion := await self._run(executor, some):
+                while portion := await self._run(executor, next_lines):
                     for line in portion:
                         yield line
                     stopping.cancel()

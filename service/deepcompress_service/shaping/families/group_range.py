@@ -9,7 +9,7 @@ import numpy as np
 from ..advantages import group_advantages
 from ..batch import Batch, Floats, Moments, ratio
 from ..parameters import Param, Params
-from ..strategy import AccumulatorSpec, Bounds, Extras, Pair, Strategy
+from ..strategy import AccumulatorSpec, AdvantageTerms, Bounds, Pair, Strategy
 
 
 def half_to_minus_half(batch: Batch, lengths: Moments) -> Floats:
@@ -59,11 +59,11 @@ def diet(batch: Batch, p: Params) -> Floats:
     return diet_weight(batch, p)[batch.rows] * diet_score(batch, p)
 
 
-def diet_advantages(batch: Batch, p: Params, total: Floats) -> Extras:
+def diet_advantages(batch: Batch, p: Params, total: Floats) -> AdvantageTerms:
     """A(outcome) + w * A(score), each standardised on its own, so that mixing does not distort the std."""
     outcome = group_advantages(batch, batch.outcome)
     score = group_advantages(batch, diet_score(batch, p))
-    return Extras(advantages=outcome + diet_weight(batch, p)[batch.rows] * score)
+    return AdvantageTerms(advantages=outcome + diet_weight(batch, p)[batch.rows] * score)
 
 
 def _half(p: Params, pair: Pair) -> Bounds:

@@ -7,7 +7,7 @@ import numpy as np
 from ..advantages import group_advantages
 from ..batch import Batch, Bools, Floats, ratio
 from ..parameters import Param, Params
-from ..strategy import Extras, Strategy
+from ..strategy import AdvantageTerms, Strategy
 from .outcome import nothing
 
 
@@ -24,10 +24,10 @@ def kept(batch: Batch, p: Params, total: Floats) -> Bools:
     return chosen
 
 
-def select(batch: Batch, p: Params, total: Floats) -> Extras:
+def select(batch: Batch, p: Params, total: Floats) -> AdvantageTerms:
     """The mask, and advantages within the kept (population std), 0 for the rest."""
     mask = kept(batch, p, total)
-    return Extras(mask=mask, advantages=group_advantages(batch, total, mask, sample=False))
+    return AdvantageTerms(mask=mask, advantages=group_advantages(batch, total, mask, sample=False))
 
 
 STRATEGIES = (

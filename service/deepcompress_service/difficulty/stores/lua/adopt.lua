@@ -1,22 +1,27 @@
--- The state under the scratch prefix ARGV[1], which an import filled, becomes the run's; the epoch rises.
--- KEYS[1] the run's meta. ARGV[2]: for how many seconds its observations wait where it was never trained.
--- Answers {0}, or {1, 'unknown-run'} where the scratch state is gone.
+-- Replace a run's state by the scratch state that an import filled; the epoch rises.
+--
+-- KEYS[1]  key of the run's record
+-- ARGV[1]  prefix of the scratch state's keys
+-- ARGV[2]  seconds after which observations expire if the run was never trained
+--
+-- Returns {0}, or {1, 'unknown-run'} if the scratch state is gone.
 
-local P, from = string.sub(KEYS[1], 1, -2), ARGV[1]
-local m = load_meta(from)
-if not m then return {1, 'unknown-run'} end
-wipe(P)
+local prefix, scratch, observations_seconds = string.sub(KEYS[1], 1, -2), ARGV[1], ARGV[2]
+
+local run = load_run(scratch)
+if not run then return {1, 'unknown-run'} end
+wipe(prefix)
 local function move(name)
-  if call('EXISTS', from .. name) == 1 then
-    call('RENAME', from .. name, P .. name)
-    call('PERSIST', P .. name)
+  if call('EXISTS', scratch .. name) == 1 then
+    call('RENAME', scratch .. name, prefix .. name)
+    call('PERSIST', prefix .. name)
   end
 end
-for _, step in ipairs(steps_with_keys(from)) do
+for _, step in ipairs(steps_with_keys(scratch)) do
   for _, kind in ipairs(BY_STEP) do move(kind .. step) end
 end
 for _, name in ipairs(WHOLE) do move(name) end
-if m.kind == '' then keep_observations(P, ARGV[2]) end
-call('INCR', P .. 'e')
-used(P)
+if run.kind == '' then keep_observations(prefix, observations_seconds) end
+call('INCR', prefix .. 'e')
+mark_used(prefix)
 return {0}

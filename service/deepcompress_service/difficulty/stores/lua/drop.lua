@@ -1,4 +1,11 @@
--- Forget what is left of the scratch state under the prefix ARGV[1]. KEYS[1] the run's meta. Answers {0}.
+-- Delete what is left of a scratch state.
+--
+-- KEYS[1]  key of the run's record
+-- ARGV[1]  prefix of the scratch state's keys
+--
+-- Returns {0}.
 
-wipe(ARGV[1])
+local scratch = ARGV[1]
+
+wipe(scratch)
 return {0}

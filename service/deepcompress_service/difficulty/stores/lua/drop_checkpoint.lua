@@ -1,8 +1,13 @@
--- Delete the checkpoint ARGV[1]. KEYS[1] the run's meta. Answers {0}, or {1, slug}.
+-- Delete a checkpoint.
+--
+-- KEYS[1]  key of the run's record
+-- ARGV[1]  name of the checkpoint
+--
+-- Returns {0}, or {1, slug, facts...} with nothing changed.
 
-local P, name = string.sub(KEYS[1], 1, -2), ARGV[1]
-if not load_meta(P) then return {1, 'unknown-run'} end
-if call('HDEL', P .. 'c', name) == 0 then return {1, 'unknown-checkpoint', name} end
-wipe(P .. 'c:' .. name .. ':')
-used(P)
+local prefix, name = string.sub(KEYS[1], 1, -2), ARGV[1]
+if not load_run(prefix) then return {1, 'unknown-run'} end
+if call('HDEL', prefix .. 'c', name) == 0 then return {1, 'unknown-checkpoint', name} end
+wipe(prefix .. 'c:' .. name .. ':')
+mark_used(prefix)
 return {0}

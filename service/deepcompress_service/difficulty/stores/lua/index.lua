@@ -1,13 +1,19 @@
--- One portion of bringing the index of problem names (P i) up to date, for pages in the order of the names. It is made
--- when somebody first looks and kept up by the scripts from then on; whatever replaces all problems drops it.
--- KEYS[1] the run's meta. ARGV: '0' to begin, else what the last portion answered. Answers '0' when it is up to date.
+-- Add one portion of problem names to the index that pages in the order of names read (key P i).
+-- The first page of a run makes the index; the scripts that count groups keep it current; scripts that replace all
+-- problems delete it.
+--
+-- KEYS[1]  key of the run's record
+-- ARGV[1]  '0' to begin, else what the last call returned
+--
+-- Returns '0' when the index is complete, else the cursor of the next portion.
 
-local P = string.sub(KEYS[1], 1, -2)
-if ARGV[1] == '0' and call('ZCARD', P .. 'i') == call('HLEN', P .. 'p') then return '0' end
-local portion, flat = call('HSCAN', P .. 'p', ARGV[1], 'COUNT', 500), {}
+local prefix, cursor = string.sub(KEYS[1], 1, -2), ARGV[1]
+
+if cursor == '0' and call('ZCARD', prefix .. 'i') == call('HLEN', prefix .. 'p') then return '0' end
+local portion, flat = call('HSCAN', prefix .. 'p', cursor, 'COUNT', 500), {}
 for i = 1, #portion[2], 2 do
   flat[i] = '0'
   flat[i + 1] = portion[2][i]
 end
-add_to_index(P, flat)
+add_to_index(prefix, flat)
 return portion[1]

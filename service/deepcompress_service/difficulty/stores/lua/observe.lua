@@ -1,20 +1,26 @@
--- Observations of one run: what verify saw of groups that are not shaped yet (docs/design.md, 5.5).
--- KEYS[1] the run's meta. ARGV: how many steps may wait where the run does not exist yet, for how many seconds they
--- wait for a run that was never trained, then for each observation: step, epoch believed in, group_id, rollout_id,
--- problem_id, its packed content.
--- Answers one digit for each: 1 where it is recorded, now or before as the same.
+-- Record observations of one run: rollouts of groups that are not shaped yet (docs/design.md, 5.5).
+--
+-- KEYS[1]  key of the run's record
+-- ARGV[1]  number of steps that may have observations if the run does not exist
+-- ARGV[2]  seconds after which observations expire if the run was never trained
+-- ARGV[3..]  six for each observation: step, epoch that the caller named (or ''), group_id, rollout_id, problem_id,
+--            packed content (CONTENT)
+--
+-- Returns one digit for each observation: 1 if it is recorded, now or before with the same content.
 
 local CONTENT = '<BBBdd'
-local P = string.sub(KEYS[1], 1, -2)
-local epoch, m = epoch_of(P), load_meta(P)
-local keep = m and m.config.keep_steps or tonumber(ARGV[1])
-local count, answers = (#ARGV - 2) / 6, {}
-for i = 1, count do answers[i] = 0 end
-if m and m.kind == 'stepless' then return table.concat(answers) end
+local prefix, default_keep, observations_seconds = string.sub(KEYS[1], 1, -2), tonumber(ARGV[1]), ARGV[2]
+local FIRST, EACH = 3, 6 -- index in ARGV of the first observation, arguments of each
 
-local closed, by_step, steps = m and m.closed or -1, {}, {}
+local epoch, run = epoch_of(prefix), load_run(prefix)
+local keep = run and run.config.keep_steps or default_keep
+local count, answers = (#ARGV - FIRST + 1) / EACH, {}
+for i = 1, count do answers[i] = 0 end
+if run and run.kind == 'stepless' then return table.concat(answers) end
+
+local closed, by_step, steps = run and run.closed or -1, {}, {}
 for i = 1, count do
-  local at = 6 * i - 3
+  local at = FIRST + EACH * (i - 1)
   local step = tonumber(ARGV[at])
   if step > closed and (ARGV[at + 1] == '' or tonumber(ARGV[at + 1]) == epoch) then
     if not by_step[step] then
@@ -37,7 +43,7 @@ local function observe_step(step, list)
     o.key = integer(#o.group) .. ':' .. o.group .. o.rollout
     keys[i] = o.key
   end
-  local shaped, packed, rollouts = fetch(P .. 'g:' .. n, ids), fetch(P .. 'o:' .. n, ids), fetch(P .. 'r:' .. n, keys)
+  local shaped, packed, rollouts = fetch(prefix .. 'g:' .. n, ids), fetch(prefix .. 'o:' .. n, ids), fetch(prefix .. 'r:' .. n, keys)
   local groups, changed, flat, new = {}, {}, {}, {}
   for _, o in ipairs(list) do
     local g = groups[o.group]
@@ -82,20 +88,20 @@ local function observe_step(step, list)
                                   g.least, g.counts and 1 or 0, g.generation) .. g.problem
   end
   if #flat > 0 then
-    put(P .. 'r:' .. n, new)
-    put(P .. 'o:' .. n, flat)
-    call('ZADD', P .. 'w', n, n)
+    put(prefix .. 'r:' .. n, new)
+    put(prefix .. 'o:' .. n, flat)
+    call('ZADD', prefix .. 'w', n, n)
   end
 end
 
-local waiting = call('ZCOUNT', P .. 'w', '(' .. integer(closed), '+inf')
+local waiting = call('ZCOUNT', prefix .. 'w', '(' .. integer(closed), '+inf')
 for _, step in ipairs(steps) do
-  local known = call('ZSCORE', P .. 'w', integer(step))
+  local known = call('ZSCORE', prefix .. 'w', integer(step))
   if known or waiting < keep then
     observe_step(step, by_step[step])
-    if not known and call('ZSCORE', P .. 'w', integer(step)) then waiting = waiting + 1 end
+    if not known and call('ZSCORE', prefix .. 'w', integer(step)) then waiting = waiting + 1 end
   end
 end
-if m then used(P) end
-if not m or m.kind == '' then keep_observations(P, ARGV[2]) end
+if run then mark_used(prefix) end
+if not run or run.kind == '' then keep_observations(prefix, observations_seconds) end
 return table.concat(answers)

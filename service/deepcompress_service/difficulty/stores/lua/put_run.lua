@@ -1,15 +1,20 @@
--- Create a run, or compare its configuration.
--- KEYS[1] the run's meta. ARGV: config, its text.
--- Answers {0, created} or {1, 'run-conflict'}. A run without state takes the new configuration.
+-- Create a run, or compare its configuration. A run without state takes the new one.
+--
+-- KEYS[1]  key of the run's record
+-- ARGV[1]  difficulty configuration, JSON
+-- ARGV[2]  the run's whole configuration, canonical JSON
+--
+-- Returns {0, 1} if the run was created, {0, 0} if it existed, or {1, 'run-conflict'} with nothing changed.
 
-local P = string.sub(KEYS[1], 1, -2)
-local m = load_meta(P)
-local same = m and call('HGET', P .. 'm', 'config_text') == ARGV[2]
-if m and m.kind ~= '' and not same then return {1, 'run-conflict'} end
-used(P)
+local prefix, config, config_text = string.sub(KEYS[1], 1, -2), ARGV[1], ARGV[2]
+
+local run = load_run(prefix)
+local same = run and call('HGET', prefix .. 'm', 'config_text') == config_text
+if run and run.kind ~= '' and not same then return {1, 'run-conflict'} end
+mark_used(prefix)
 if same then return {0, 0} end
-local fresh = fresh_meta(ARGV[1])
-if m then fresh.closed = m.closed end
-call('HSET', P .. 'm', 'config', ARGV[1], 'config_text', ARGV[2])
-save_meta(P, fresh)
-return {0, m and 0 or 1}
+local fresh = new_run(config)
+if run then fresh.closed = run.closed end
+call('HSET', prefix .. 'm', 'config', config, 'config_text', config_text)
+save_run(prefix, fresh)
+return {0, run and 0 or 1}

@@ -1,8 +1,12 @@
--- A run as it stands: {0, epoch, meta, cells of the open step, the last closed step's record}, or {1, 'unknown-run'}.
--- KEYS[1] the run's meta. Writes nothing.
+-- Read a run. Writes nothing.
+--
+-- KEYS[1]  key of the run's record
+--
+-- Returns {0, epoch, fields of the record, buckets of the open step, record of the last closed step or ''}, or
+-- {1, 'unknown-run'}.
 
-local P = string.sub(KEYS[1], 1, -2)
-if not load_meta(P) then return {1, 'unknown-run'} end
-local meta = call('HGETALL', P .. 'm')
-local last = call('ZREVRANGE', P .. 's', 0, 0)[1] or call('HGET', P .. 'm', 'pruned')
-return {0, integer(epoch_of(P)), meta, call('HGETALL', P .. 't'), call('HGET', P .. 'h', last) or ''}
+local prefix = string.sub(KEYS[1], 1, -2)
+if not load_run(prefix) then return {1, 'unknown-run'} end
+local meta = call('HGETALL', prefix .. 'm')
+local last = call('ZREVRANGE', prefix .. 's', 0, 0)[1] or call('HGET', prefix .. 'm', 'pruned')
+return {0, integer(epoch_of(prefix)), meta, call('HGETALL', prefix .. 't'), call('HGET', prefix .. 'h', last) or ''}

@@ -1,12 +1,17 @@
--- Forget everything at steps >= ARGV[1] ('': all but the configuration), and raise the epoch.
--- KEYS[1] the run's meta. Answers {0}, or {1, slug, facts...} with nothing changed.
+-- Forget everything from a step on; the epoch rises.
+--
+-- KEYS[1]  key of the run's record
+-- ARGV[1]  first step to forget, a number; '' for everything but the configuration
+--
+-- Returns {0}, or {1, slug, facts...} with nothing changed.
 
-local P = string.sub(KEYS[1], 1, -2)
-local m, next_step = load_meta(P), tonumber(ARGV[1])
-if not m then return {1, 'unknown-run'} end
-local refusal = check_reach(P, m, next_step)
+local prefix, next_step = string.sub(KEYS[1], 1, -2), tonumber(ARGV[1])
+
+local run = load_run(prefix)
+if not run then return {1, 'unknown-run'} end
+local refusal = check_rewindable(prefix, run, next_step)
 if refusal then return refusal end
-rewind(P, m, next_step)
-call('INCR', P .. 'e')
-used(P)
+rewind(prefix, run, next_step)
+call('INCR', prefix .. 'e')
+mark_used(prefix)
 return {0}

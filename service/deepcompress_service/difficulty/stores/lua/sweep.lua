@@ -1,10 +1,15 @@
--- Forget a run, as delete does, if nobody used it for ARGV[1] seconds of Redis' own clock.
--- KEYS[1] the run's meta. Answers {0, epoch} where it is gone now, {0, ''} where it stays, or {1, 'unknown-run'}.
+-- Delete a run, as delete.lua does, if it was not used for some time by Redis' own clock.
+--
+-- KEYS[1]  key of the run's record
+-- ARGV[1]  seconds without use
+--
+-- Returns {0, epoch} if it was deleted, {0, ''} if not, or {1, 'unknown-run'}.
 
-local P = string.sub(KEYS[1], 1, -2)
-if not load_meta(P) then return {1, 'unknown-run'} end
-local last = call('GET', P .. 'a')
--- A run of a version that kept no such time: it is counted from now on.
-if not last then used(P) end
-if not last or tonumber(call('TIME')[1]) - tonumber(last) < tonumber(ARGV[1]) then return {0, ''} end
-return {0, forget_run(P)}
+local prefix, idle_seconds = string.sub(KEYS[1], 1, -2), tonumber(ARGV[1])
+
+if not load_run(prefix) then return {1, 'unknown-run'} end
+local last_used = call('GET', prefix .. 'a')
+-- Written by a version that did not record the last use: the idle time starts now.
+if not last_used then mark_used(prefix) end
+if not last_used or tonumber(call('TIME')[1]) - tonumber(last_used) < idle_seconds then return {0, ''} end
+return {0, delete_run_keys(prefix)}

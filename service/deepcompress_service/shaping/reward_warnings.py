@@ -12,7 +12,7 @@ TRUNCATION_SHARE = 0.2
 """Above this share of truncated rollouts, truncation and not difficulty decides what is learned."""
 
 
-def find_traps(
+def find_warnings(
     strategy: Strategy,
     overlong: Mapping[str, Any] | None,
     groups: Sequence[Group],

@@ -18,7 +18,7 @@ _PAIR_PARAMS = (Param("correct", "number", 1.0, "R_o when correct"), Param("wron
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ConfiguredStrategy:
     """A strategy with its parameters, its outcome pair and its place among the run's accumulators."""
 
     label: str
@@ -78,12 +78,14 @@ class Part:
         return float(weight * own + (1.0 - weight) * mean)
 
 
-def read_part(config: Mapping[str, Any], path: str, outcome: Mapping[str, Any], outcome_path: str) -> Part:
+def read_strategy(
+    config: Mapping[str, Any], path: str, outcome: Mapping[str, Any], outcome_path: str
+) -> ConfiguredStrategy:
     """The strategy that trains. Raises ConfigError naming the field."""
     return _read(config, path, _LEVEL_NAMES, config, outcome, outcome_path)
 
 
-def read_shadow(config: Mapping[str, Any], path: str, main: Part, first: int) -> Part:
+def read_shadow(config: Mapping[str, Any], path: str, main: ConfiguredStrategy, first: int) -> ConfiguredStrategy:
     """A shadow: its level parameters are the run's where it names none, its outcome pair the published one."""
     level = {**main.level, **{name: config[name] for name in _LEVEL_NAMES if name in config}}
     outcome = config.get("outcome")
@@ -107,7 +109,7 @@ def _read(
     level: Mapping[str, Any],
     outcome: Mapping[str, Any],
     outcome_path: str,
-) -> Part:
+) -> ConfiguredStrategy:
     strategy = find(config.get("name", "deepcompress"), f"{path}.name")
     own = {key: value for key, value in config.items() if key != "name" and key not in taken}
     params = read_params(strategy.params, own, path)
@@ -121,7 +123,7 @@ def _read(
             f"outcome {{correct: {published['correct']:g}, wrong: {published['wrong']:g}}}",
         )
     named = {name: level[name] for name in _LEVEL_NAMES if name in level}
-    return Part(strategy.name, strategy, params, read_params(LEVEL_PARAMS, named, path), pair)
+    return ConfiguredStrategy(strategy.name, strategy, params, read_params(LEVEL_PARAMS, named, path), pair)
 
 
 def _check_own_level(level: Params, run: Params, path: str) -> None:

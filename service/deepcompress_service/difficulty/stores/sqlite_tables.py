@@ -9,9 +9,18 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby, islice
 
-from ..codec import Meta, StepRecord, decode, encode, format_step, meta_from_json, meta_to_json, parse_step
+from ..codec import (
+    RunRecord,
+    StepRecord,
+    decode,
+    encode,
+    format_step,
+    parse_step,
+    run_record_from_json,
+    run_record_to_json,
+)
 from ..model import Checkpoint
-from ..transfer import Row
+from ..run_transaction import Row
 
 SCHEMA_VERSION = 1
 SCHEMA = (
@@ -51,17 +60,35 @@ BESIDE = {"requests": ("sequence", "step")}
 AT_ONCE = 500
 
 
-class SqliteView:
+def _upsert(table: str) -> str:
+    """Return the statement that inserts a row or updates it in place.
+
+    With INSERT OR REPLACE, in any order, a request of many groups takes about a sixth longer.
+    """
+    marks = ",".join("?" * (len(KEYS[table]) + 2))
+    other = BESIDE.get(table, ())
+    key = ", ".join(column for column in KEYS[table] if column not in other)
+    changes = ", ".join(f"{column} = excluded.{column}" for column in (*other, "record"))
+    return (
+        f"INSERT INTO {table} (space, {', '.join(KEYS[table])}, record) VALUES ({marks})"  # noqa: S608
+        f" ON CONFLICT (space, {key}) DO UPDATE SET {changes}"
+    )
+
+
+_UPSERT = {table: _upsert(table) for table in KEYS}
+
+
+class SqliteRun:
     def __init__(self, connection: sqlite3.Connection, space: int | None) -> None:
         self._sql = connection
         self._space = space
 
-    def load(self) -> Meta | None:
+    def load(self) -> RunRecord | None:
         row = self._sql.execute("SELECT meta FROM spaces WHERE space = ?", (self._space,)).fetchone()
-        return meta_from_json(row[0]) if row and row[0] is not None else None
+        return run_record_from_json(row[0]) if row and row[0] is not None else None
 
-    def save(self, meta: Meta) -> None:
-        self._sql.execute("UPDATE spaces SET meta = ? WHERE space = ?", (meta_to_json(meta), self._space))
+    def save(self, run_record: RunRecord) -> None:
+        self._sql.execute("UPDATE spaces SET meta = ? WHERE space = ?", (run_record_to_json(run_record), self._space))
 
     def _some(self, table: str, ids: Iterable[str], *fixed: int) -> dict[str, bytes]:
         """Records of a table by their last key column."""
@@ -80,18 +107,8 @@ class SqliteView:
         return found
 
     def _put(self, table: str, rows: Iterable[tuple[object, ...]]) -> None:
-        """Rows as (key columns, record), over older ones of the same key: updated where they stand, and in the order
-        of the table. With INSERT OR REPLACE in any order a request of many groups costs a sixth more or so."""
-        beside = BESIDE.get(table, ())
-        marks = ",".join("?" * (len(KEYS[table]) + 2))
-        columns = ", ".join(KEYS[table])
-        key = ", ".join(column for column in KEYS[table] if column not in beside)
-        changes = ", ".join(f"{column} = excluded.{column}" for column in (*beside, "record"))
-        self._sql.executemany(
-            f"INSERT INTO {table} (space, {columns}, record) VALUES ({marks})"  # noqa: S608
-            f" ON CONFLICT (space, {key}) DO UPDATE SET {changes}",
-            ((self._space, *row) for row in sorted(rows)),
-        )
+        """Insert or replace rows of (key columns, record), in the order of the table."""
+        self._sql.executemany(_UPSERT[table], [(self._space, *row) for row in sorted(rows)])
 
     def _delete(self, table: str, condition: str = "", *values: object) -> None:
         self._sql.execute(f"DELETE FROM {table} WHERE space = ?{condition}", (self._space, *values))  # noqa: S608
@@ -232,7 +249,7 @@ class SqliteView:
             self._put(table, ((*key, decode(value) if table == "steps" else value) for _, key, value in some))
 
 
-class SqlitePlace:
+class SqliteTransaction:
     """`writing` is False inside a read transaction: an unknown run's view is empty and takes nothing."""
 
     def __init__(self, connection: sqlite3.Connection, *, writing: bool) -> None:
@@ -266,11 +283,11 @@ class SqlitePlace:
         ).fetchone()
         return row[0] if row else None
 
-    def view(self, run: str, checkpoint: str | None = None) -> SqliteView:
+    def open_run(self, run: str, checkpoint: str | None = None) -> SqliteRun:
         space = self._space(run, checkpoint)
         if space is None and self._writing:
             space = self._add(run, checkpoint)
-        return SqliteView(self._sql, space)
+        return SqliteRun(self._sql, space)
 
     def _add(self, run: str, checkpoint: str | None) -> int | None:
         return self._sql.execute("INSERT INTO spaces (run, checkpoint) VALUES (?, ?)", (run, checkpoint)).lastrowid
@@ -297,7 +314,7 @@ class SqlitePlace:
     def _drop_space(self, run: str, checkpoint: str | None) -> None:
         space = self._space(run, checkpoint)
         if space is not None:
-            SqliteView(self._sql, space).wipe()
+            SqliteRun(self._sql, space).wipe()
             self._sql.execute("DELETE FROM spaces WHERE space = ?", (space,))
 
     def checkpoints(self, run: str) -> list[Checkpoint]:

@@ -1,0 +1,115 @@
+"""Rewind, checkpoint and restore (docs/design.md, 5.4) over a `View`.
+
+A checkpoint is a second view: a copy of the run's, rewound to the step after it. Restoring copies it back, so that
+it leaves the run as that rewind would have: the groups of its steps are still answered from their records.
+"""
+
+from __future__ import annotations
+
+from . import refusals
+from .arithmetic import close_record, counted_ratio, fold_delta
+from .codec import RunRecord, pack_problem, unpack_problem
+from .engine import new_run_record
+from .model import Checkpoint, ProblemState, RunState
+from .run_transaction import RunTransaction
+from .steps import close_before, level_of
+
+
+def run_state(
+    state: RunTransaction, run: str, epoch: int, run_record: RunRecord, *, created: bool = False
+) -> RunState:
+    if run_record.open is not None:
+        now = close_record(run_record)
+        level, mean = now.after[0], now.mean
+    else:
+        level, mean = closed_level(run_record), None
+        last = [step for step in state.steps(-1) if step <= run_record.closed]
+        if last:
+            record = state.step(last[-1])
+            mean = record.mean if record else None
+    return RunState(
+        run,
+        epoch,
+        run_record.config,
+        run_record.config_text,
+        run_record.kind,
+        run_record.open,
+        level,
+        mean,
+        run_record.problems,
+        created,
+    )
+
+
+def closed_level(run_record: RunRecord) -> float:
+    """The level at the end of the last closed step."""
+    return run_record.values[0]
+
+
+def rewind(
+    state: RunTransaction, run_record: RunRecord, next_step: int | None, checkpoints: list[Checkpoint]
+) -> RunRecord:
+    """Forget everything at steps >= `next_step` (None: all but the configuration). The step before it is closed:
+    what comes for it afterwards is stale. The caller raises the epoch and saves the meta that is returned."""
+    check_rewindable(run_record, next_step, checkpoints)
+    if next_step is None or run_record.first is None or next_step <= run_record.first:
+        state.wipe()
+        fresh = new_run_record(run_record.config, run_record.config_text)
+        if next_step is not None:
+            fresh.closed = next_step - 1
+        return fresh
+    close_before(state, run_record, next_step)
+    touched = [*state.steps(max(run_record.pruned, next_step - 1))]
+    if run_record.open is not None:
+        touched.append(run_record.open)
+    for step in reversed(touched):
+        undo = state.undo(step)
+        packed = state.problems(undo)
+        restored: dict[str, bytes] = {}
+        gone: list[str] = []
+        for problem_id, old in undo.items():
+            record = unpack_problem(problem_id, packed[problem_id])
+            run_record.ratio_sum -= counted_ratio(run_record, record)
+            if record.before.last_step is None:
+                gone.append(problem_id)
+                continue
+            if not old:
+                old = pack_problem(type(record)(record.before, type(record.delta)()))
+            record = unpack_problem(problem_id, old)
+            run_record.ratio_sum += counted_ratio(run_record, record)
+            restored[problem_id] = old
+        state.put_problems(restored)
+        state.drop_problems(gone)
+        run_record.problems -= len(gone)
+    state.forget_from(next_step)
+    kept = state.steps(-1)
+    last = state.step(kept[-1]) if kept else None
+    run_record.values = last.after if last else new_run_record(run_record.config, "").values
+    run_record.open, run_record.closed, run_record.buckets = None, next_step - 1, {}
+    return run_record
+
+
+def check_rewindable(run_record: RunRecord, next_step: int | None, checkpoints: list[Checkpoint]) -> None:
+    """StepTooOld, naming the nearest checkpoint, where the undo of some step from `next_step` on is gone."""
+    if (
+        next_step is None
+        or run_record.first is None
+        or next_step <= run_record.first
+        or next_step > run_record.pruned
+    ):
+        return
+    usable = [c for c in checkpoints if c.step < next_step]
+    nearest = max(usable, key=lambda c: (c.step, c.name), default=None)
+    raise refusals.rewind_too_far(
+        next_step,
+        run_record.pruned,
+        run_record.config.keep_steps,
+        nearest.name if nearest else None,
+        nearest.step if nearest else -1,
+    )
+
+
+def problem_now(state: RunTransaction, run_record: RunRecord, problem_id: str, data: bytes) -> ProblemState:
+    """A problem as it stands, the open step's groups so far included."""
+    record = unpack_problem(problem_id, data)
+    return fold_delta(record, run_record.config.problem_weight, level_of(state, run_record, record.delta.step))

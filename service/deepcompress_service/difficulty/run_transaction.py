@@ -1,0 +1,122 @@
+"""The interface between the engine and a store: one run's stored state, inside one transaction.
+
+A `RunTransaction` reads and writes; it decides nothing. All binary values are those of `codec`. The store commits the
+transaction when the engine returns, and rolls it back when the engine raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol
+
+from .codec import RunRecord, StepRecord
+
+Row = tuple[str, tuple[str | int, ...], bytes]
+"""(table, key, value) of an export; the table is problems, undo, groups, observed, rollouts, requests or steps."""
+
+
+class RunTransaction(Protocol):
+    """The state of one run (or of one of its checkpoints) as packed records."""
+
+    def load(self) -> RunRecord | None:
+        """Return the run's record; None if the run does not exist."""
+
+    def save(self, run_record: RunRecord) -> None:
+        """Store the run's record."""
+
+    # problems, and their records before each step
+
+    def problems(self, ids: Iterable[str]) -> dict[str, bytes]:
+        """Return packed problem records by problem_id, without those that do not exist."""
+
+    def put_problems(self, records: Mapping[str, bytes]) -> None:
+        """Insert or replace problem records."""
+
+    def drop_problems(self, ids: Iterable[str]) -> None:
+        """Delete problem records that exist."""
+
+    def all_problems(self) -> Iterator[tuple[str, bytes]]:
+        """Iterate over (problem_id, record) in any order."""
+
+    def problems_after(self, problem_id: str | None) -> Iterator[tuple[str, bytes]]:
+        """Iterate lazily over (problem_id, record) after `problem_id` (None: from the first), ids ascending."""
+
+    def undo(self, step: int) -> dict[str, bytes]:
+        """Return, for every problem that the step changed, its packed record before the step.
+
+        Empty bytes if the records of that earlier step are pruned: then the problem's state before this step, which
+        the current record contains, is all that is left.
+        """
+
+    def undo_of(self, step: int, problem_id: str) -> bytes:
+        """Return one problem's entry of `undo(step)`."""
+
+    def put_undo(self, step: int, records: Mapping[str, bytes]) -> None:
+        """Insert or replace undo records of the step."""
+
+    # groups
+
+    def groups(self, step: int, ids: Iterable[str]) -> dict[str, bytes]:
+        """Return packed group records of the step by group_id, without those that do not exist."""
+
+    def put_groups(self, step: int, records: Mapping[str, bytes]) -> None:
+        """Insert or replace group records of the step."""
+
+    # closed steps
+
+    def steps(self, after: int) -> list[int]:
+        """Return the closed steps greater than `after`, ascending."""
+
+    def step(self, step: int) -> StepRecord | None:
+        """Return the record of a closed step; None if there is none."""
+
+    def put_step(self, step: int, record: StepRecord) -> None:
+        """Insert or replace the record of a closed step."""
+
+    def forget_records(self, step: int) -> None:
+        """Delete the step's groups, undo records and observations; keep its line in the history."""
+
+    def forget_from(self, step: int) -> None:
+        """Delete everything of this step and later ones, except the problems."""
+
+    # observations
+
+    def observed_steps(self, after: int) -> list[int]:
+        """Return the steps greater than `after` that have observations, ascending."""
+
+    def observed(self, step: int, ids: Iterable[str] | None = None) -> dict[str, bytes]:
+        """Return packed observed groups of the step by group_id: all, or those among `ids`."""
+
+    def put_observed(self, step: int, records: Mapping[str, bytes]) -> None:
+        """Insert or replace observed groups of the step."""
+
+    def rollouts(self, step: int, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+        """Return packed observed rollouts by (group_id, rollout_id), without those that do not exist."""
+
+    def put_rollouts(self, step: int, records: Mapping[tuple[str, str], bytes]) -> None:
+        """Insert or replace observed rollouts of the step."""
+
+    def close_observations(self, step: int) -> None:
+        """Delete the observed rollouts of a step that closes; keep its observed groups, which name their problems."""
+
+    # stepless requests
+
+    def request(self, request_id: str) -> bytes | None:
+        """Return the packed record of a stepless request; None if there is none."""
+
+    def put_request(self, request_id: str, sequence: int, step: int, record: bytes, keep: int) -> None:
+        """Store a request's record, and delete all but the last `keep` requests."""
+
+    # the state as a whole
+
+    def wipe(self) -> None:
+        """Delete everything except the run's record."""
+
+    def rows(self) -> Iterator[Row]:
+        """Iterate over everything except the run's record, for an export."""
+
+    def put_rows(self, rows: Iterable[Row]) -> None:
+        """Store rows of an export."""
+
+    def bytes_used(self) -> int:
+        """Return the size of all keys and records, in bytes."""

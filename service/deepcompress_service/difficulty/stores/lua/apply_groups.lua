@@ -1,0 +1,89 @@
+-- Adding groups of the open step to their problems (steps.apply_groups). After problems.lua.
+
+-- What groups add to their problems: the problems, each once, and one packed ADDED for each, joined.
+local function deltas_of(groups)
+  local ids, index, attempts, passes, shortest, sums, counts = {}, {}, {}, {}, {}, {}, {}
+  for _, g in ipairs(groups) do
+    local i = index[g.problem]
+    if not i then
+      i = #ids + 1
+      ids[i], index[g.problem] = g.problem, i
+      attempts[i], passes[i], shortest[i], sums[i], counts[i] = 0, 0, NONE, 0, 0
+    end
+    attempts[i] = attempts[i] + g.size
+    passes[i] = passes[i] + g.passes
+    if g.known then
+      sums[i] = sums[i] + g.correct
+      counts[i] = counts[i] + g.passes
+      if g.least < shortest[i] then shortest[i] = g.least end
+    end
+  end
+  local packed = {}
+  for i = 1, #ids do packed[i] = struct.pack(ADDED, attempts[i], passes[i], shortest[i], sums[i], counts[i]) end
+  return ids, table.concat(packed)
+end
+
+-- Add to the problems `ids`, all different, what the open step brought them: `added` holds one packed ADDED for each,
+-- `stride` bytes apart. Answers each problem as it stood before the step, packed.
+local function apply_groups(prefix, run, ids, added, stride)
+  local result, before, flat, undo, names, new, levels = values(prefix .. 'p', ids), {}, {}, {}, {}, {}, {}
+  local open, weight, step, lengths = run.open, run.config.problem_weight, struct.pack('<d', run.open), {}
+  local cut, take, undone, named = string.sub, struct.unpack, 0, 0
+  for i, id in ipairs(ids) do
+    local raw, at = result[i], stride * (i - 1) + 1
+    local more, state = cut(added, at, at + ADDED_BYTES - 1), EMPTY
+    local last_step
+    if not raw then
+      run.problems = run.problems + 1
+      new[#new + 1] = '0'
+      new[#new + 1] = id
+    else
+      if run.dataset then run.ratio_sum = run.ratio_sum - counted_ratio(run, raw) end
+      local attempts, passes, ratio, then_ratio, then_beta, turns, flags, shortest, sum, count, then_step, tstep,
+            tattempts, tpasses, tshortest, tsum, tcount = take(RECORD, raw)
+      last_step = tstep
+      if tstep == open then
+        local a, p, s, t, c = take(ADDED, more)
+        more = struct.pack(ADDED, tattempts + a, tpasses + p, math.min(tshortest, s), tsum + t, tcount + c)
+        state = cut(raw, 1, STATE_BYTES)
+      elseif tattempts == 0 then
+        state = cut(raw, 1, STATE_BYTES)
+      else
+        local level = levels[tstep]
+        if not level then
+          level = level_of(prefix, tstep)
+          levels[tstep] = level
+        end
+        state = folded(weight, level, attempts, passes, ratio, then_ratio, then_beta, turns, flags, shortest, sum, count,
+                       then_step, tstep, tattempts, tpasses, tshortest, tsum, tcount)
+      end
+    end
+    if last_step ~= open then
+      if last_step and last_step > run.pruned then
+        undo[undone + 1], undo[undone + 2] = id, raw
+        undone = undone + 2
+      else
+        local length = lengths[#id]
+        if not length then
+          length = struct.pack('<I2', #id)
+          lengths[#id] = length
+        end
+        names[named + 1], names[named + 2] = length, id
+        named = named + 2
+      end
+    end
+    local record = state .. step .. more
+    if run.dataset then run.ratio_sum = run.ratio_sum + counted_ratio(run, record) end
+    before[i], flat[2 * i - 1], flat[2 * i] = state, id, record
+  end
+  put(prefix .. 'p', flat)
+  put(prefix .. 'u:' .. integer(open), undo)
+  if #new > 0 and call('EXISTS', prefix .. 'i') == 1 then add_to_index(prefix, new) end
+  if named > 0 then call('RPUSH', prefix .. 'n:' .. integer(open), table.concat(names)) end
+  return before
+end
+
+local function apply_group_list(prefix, run, groups)
+  local ids, added = deltas_of(groups)
+  return ids, apply_groups(prefix, run, ids, added, ADDED_BYTES)
+end

@@ -1,0 +1,75 @@
+-- The arguments of a training request, as redis_commit.commit_arguments packs them. After steps.lua; before the other
+-- commit_*.lua, which read the locals named here.
+--
+-- KEYS[1]   key of the run's record
+-- ARGV[1]   step: a number, 'observed', or '' for a stepless request
+-- ARGV[2]   epoch that the caller named, or ''
+-- ARGV[3]   epoch that the service met on arrival, or ''
+-- ARGV[4]   generation, a number
+-- ARGV[5]   request_id of a stepless request, or ''
+-- ARGV[6]   digest of a stepless request, 16 bytes, or ''
+-- ARGV[7]   difficulty configuration (JSON) to create the run with, or ''
+-- ARGV[8]   the run's whole configuration (JSON) to create it with
+-- ARGV[9]   a group_id that occurs twice in the request, or ''
+-- ARGV[10]  '1' if every group counts and has a problem_id that no other group has, else '0' ("plain")
+-- ARGV[11]  the request's token: 8 random bytes
+-- ARGV[12]  pass-count buckets of all groups, each packed as BUCKET
+-- ARGV[13]  numbers of all groups, each packed as NUMBERS
+-- ARGV[14]  problem_id of each group, each behind its length; '' for one to be taken from the group's observations.
+--           The whole argument is '' if every problem_id equals its group_id
+-- ARGV[15]  group_id and tail of each group, each behind its length (Redis takes longer for a thousand arguments than
+--           Lua for cutting one)
+-- ARGV[16]  payloads of all groups: offsets in bytes (where each begins, and where the last ends), then the payloads;
+--           '' if all are empty
+--
+-- A tail is stored as it comes: token (8 bytes), index in the request, whether the group counts, digest (16 bytes),
+-- length of the problem_id, problem_id. Groups of one request share two more fields of the step's hash:
+-- \254 .. token: their payloads (ARGV[16]);
+-- \255 .. token: what they were answered from: level, the step's level, mean, flags, number of further accumulators,
+--   these, then by index the problem's state before the step.
+
+local NUMBERS, NUMBERS_BYTES = '<I4I4I4dI4BI4d', 37 -- begins with the fields of ADDED
+local BUCKET, BUCKET_BYTES = '<I4I4I4ddddd', 52
+local HEAD, HEAD_BYTES = '<dddBB', 26
+
+local prefix = string.sub(KEYS[1], 1, -2)
+local sent_step, sent_epoch, expected_epoch, generation = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local request_id, request_digest, new_config, new_config_text = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+local duplicate, plain, token = ARGV[9], ARGV[10] == '1', ARGV[11]
+local packed_buckets, packed_numbers, packed_names = ARGV[12], ARGV[13], ARGV[14]
+local packed_groups, payloads_sent = ARGV[15], ARGV[16]
+local n = #packed_numbers / NUMBERS_BYTES -- number of groups
+
+-- `count` strings, each behind its length; `one` is the format of a few of them. Lua's stack bounds one call's results.
+local function cut_up(packed, count, one, of_one)
+  local result, at, most = {}, 1, 500 * of_one
+  for from = 1, count, most do
+    local some = math.min(most, count - from + 1)
+    local cut = {struct.unpack('<' .. string.rep(one, some / of_one), packed, at)}
+    at = cut[some + 1]
+    if from == 1 then
+      result = cut
+      result[some + 1] = nil
+    else
+      for i = 1, some do result[from + i - 1] = cut[i] end
+    end
+  end
+  return result
+end
+
+local sent, group_ids = cut_up(packed_groups, 2 * n, 'I2c0I4c0', 2), {} -- group_id, tail, group_id, tail, ...
+for i = 1, n do group_ids[i] = sent[2 * i - 1] end
+local problem_ids = packed_names == '' and group_ids or cut_up(packed_names, n, 'I2c0', 1)
+
+-- The groups one by one, for requests that are not all new and plain.
+local function read_groups()
+  local groups = {}
+  for i = 1, n do
+    local size, passes, least, correct, _, flags, truncated, tokens =
+      struct.unpack(NUMBERS, packed_numbers, NUMBERS_BYTES * (i - 1) + 1)
+    groups[i] = {index = i, id = group_ids[i], tail = sent[2 * i], problem = problem_ids[i], size = size, passes = passes,
+                 counts = flags % 2 == 1, known = flags >= 2, truncated = truncated, tokens = tokens, correct = correct,
+                 least = least, record = false}
+  end
+  return groups
+end

@@ -1,0 +1,49 @@
+-- A run's record, its epoch and its last use. After hashes.lua.
+
+local META = {'config', 'schema', 'kind', 'open', 'closed', 'pruned', 'first', 'values', 'start', 'problems', 'ratio_sum',
+              'sequence'}
+
+local function new_run(config)
+  local run = {config = cjson.decode(config), kind = '', closed = -1, pruned = -1, problems = 0, ratio_sum = 0,
+             sequence = 0, values = {}}
+  run.values[1] = run.config.level.initial
+  run.dataset = run.config.reference == 'dataset'
+  for i, extra in ipairs(run.config.extra) do run.values[i + 1] = extra.initial end
+  run.start = run.values
+  return run
+end
+
+local function load_run(prefix)
+  local f = call('HMGET', prefix .. 'm', unpack(META))
+  if not f[1] then return nil end
+  if tonumber(f[2]) > SCHEMA_VERSION then error('STORETOONEW ' .. f[2]) end
+  local config = cjson.decode(f[1])
+  return {config = config, dataset = config.reference == 'dataset', kind = f[3], open = tonumber(f[4]), closed = tonumber(f[5]),
+          pruned = tonumber(f[6]), first = tonumber(f[7]), values = numbers(f[8]), start = numbers(f[9]),
+          problems = tonumber(f[10]), ratio_sum = tonumber(f[11]), sequence = tonumber(f[12])}
+end
+
+local function save_run(prefix, run)
+  call('HSET', prefix .. 'm', 'schema', SCHEMA_VERSION, 'kind', run.kind, 'open', run.open and integer(run.open) or '', 'closed', integer(run.closed),
+       'pruned', integer(run.pruned), 'first', run.first and integer(run.first) or '', 'values', join(run.values),
+       'start', join(run.start), 'problems', integer(run.problems), 'ratio_sum', integer(run.ratio_sum),
+       'sequence', integer(run.sequence))
+end
+
+local function epoch_of(tag) return tonumber(call('GET', tag .. 'e') or '0') end
+
+-- Somebody uses the run now, by Redis' own clock: sweep.lua forgets runs that nobody used for long.
+local function mark_used(tag) call('SET', tag .. 'a', call('TIME')[1]) end
+
+-- Observations of a run that was never trained wait for so many seconds, all alike; of one that was (nil), for as
+-- long as it lives: they are going to count.
+local function keep_observations(prefix, seconds)
+  local keys = {prefix .. 'w'}
+  for _, step in ipairs(call('ZRANGE', prefix .. 'w', 0, -1)) do
+    keys[#keys + 1] = prefix .. 'o:' .. step
+    keys[#keys + 1] = prefix .. 'r:' .. step
+  end
+  for _, key in ipairs(keys) do
+    if seconds then call('EXPIRE', key, seconds) else call('PERSIST', key) end
+  end
+end

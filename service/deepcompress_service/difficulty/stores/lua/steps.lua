@@ -1,0 +1,84 @@
+-- Opening and closing steps (steps.py). After apply_groups.lua.
+
+local function forget_records(prefix, step)
+  local n = integer(step)
+  call('UNLINK', prefix .. 'g:' .. n, prefix .. 'u:' .. n, prefix .. 'n:' .. n, prefix .. 'o:' .. n, prefix .. 'r:' .. n)
+  call('ZREM', prefix .. 'w', n)
+  call('ZREM', prefix .. 's', n)
+end
+
+local function open_step(prefix, run, step)
+  run.open, run.closed, run.first = step, step - 1, math.min(run.first or step, step)
+  run.start = run.values
+  if run.config.reference == 'dataset' and run.problems > 0 then
+    run.start = {unpack(run.values)}
+    run.start[1] = run.ratio_sum / RATIO_ONE / run.problems
+  end
+  run.buckets = {}
+  local kept = call('ZCARD', prefix .. 's')
+  if kept >= run.config.keep_steps then
+    for _, old in ipairs(call('ZRANGE', prefix .. 's', 0, kept - run.config.keep_steps)) do
+      forget_records(prefix, tonumber(old))
+      run.pruned = tonumber(old)
+    end
+  end
+end
+
+local function unpack_observed(raw)
+  local g = {}
+  local counts, known
+  g.size, g.passes, g.truncated, known, g.tokens, g.correct, g.least, counts, g.generation =
+    struct.unpack(OBSERVED, raw)
+  g.counts, g.tokens_known, g.known = counts == 1, known, known == g.size
+  g.problem = string.sub(raw, OBSERVED_BYTES + 1)
+  return g
+end
+
+-- Close the open step: groups that were observed and never shaped count, then its level is final.
+local function close(prefix, run)
+  local n, counted = integer(run.open), {}
+  local buckets = load_buckets(prefix, run)
+  if run.kind == 'stepped' then
+    local observed, ids = pairs_of(prefix .. 'o:' .. n), {}
+    for id in pairs(observed) do ids[#ids + 1] = id end
+    table.sort(ids)
+    local shaped = fetch(prefix .. 'g:' .. n, ids)
+    for _, id in ipairs(ids) do
+      if not shaped[id] then
+        local g = unpack_observed(observed[id])
+        if g.counts then
+          add_group(buckets, g.generation, g)
+          counted[#counted + 1] = g
+        end
+      end
+    end
+    if #counted > 0 then apply_group_list(prefix, run, counted) end
+  end
+  call('UNLINK', prefix .. 'r:' .. n, prefix .. 't')
+  local record = close_record(run, buckets, #counted)
+  put_step(prefix, run.open, record)
+  run.values, run.closed, run.open, run.buckets = record.after, run.open, nil, {}
+end
+
+local function waiting_steps(prefix, run)
+  return call('ZRANGEBYSCORE', prefix .. 'w', '(' .. integer(run.closed), '+inf')
+end
+
+-- Close every step before this one, those included of which only observations are known.
+local function close_before(prefix, run, step)
+  if run.open and run.open < step then close(prefix, run) end
+  if run.kind ~= 'stepped' then return end
+  for _, waiting in ipairs(waiting_steps(prefix, run)) do
+    if tonumber(waiting) < step then
+      open_step(prefix, run, tonumber(waiting))
+      close(prefix, run)
+    end
+  end
+end
+
+local function advance_to(prefix, run, step)
+  if run.open ~= step then
+    close_before(prefix, run, step)
+    open_step(prefix, run, step)
+  end
+end
