@@ -124,7 +124,7 @@ def test_an_export_that_nobody_reads_ends_and_frees_the_log(life: Life, monkeypa
 
 def test_an_export_that_is_read_slowly_is_whole(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
     life.train(10)
-    monkeypatch.setattr(sqlite, "STALLED_S", 0.5)
+    monkeypatch.setattr(sqlite, "STALLED_S", 1.0)
     monkeypatch.setattr(sqlite, "LINES_AT_ONCE", 1000)
 
     async def read() -> list[str]:
@@ -132,7 +132,7 @@ def test_an_export_that_is_read_slowly_is_whole(life: Life, monkeypatch: pytest.
         async for line in life.store.export_run("run"):
             lines.append(line)
             if len(lines) % 500 == 0:
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(0.3)
         return lines
 
     lines = life.driver.wait(read())

@@ -1,5 +1,5 @@
-"""Difficulty state: what a run knows of its level and its problems, and the stores that keep it.
+"""Difficulty state: the level of each run, the state of its problems, and the stores that keep them.
 
-`model` has the words as frozen dataclasses, `store` the protocol every store fulfils, `engine` the semantics.
-Knows nothing of HTTP, of answers or of rewards.
+`model` defines the terms as dataclasses, `store` the protocol of every store, `engine` the semantics, `stores` the
+implementations. Independent of HTTP, of answers and of rewards.
 """

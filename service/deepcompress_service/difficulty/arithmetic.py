@@ -15,7 +15,7 @@ from .model import Accumulator, DifficultyConfig, ProblemState
 def level_buckets(
     config: DifficultyConfig, buckets: Mapping[PassCountKey, PassCountBucket]
 ) -> list[tuple[PassCountKey, PassCountBucket]]:
-    """The cells that make the step's level: all, or those of the greatest generation."""
+    """Return the cells that make the step's level: all, or those of the greatest generation."""
     if config.step_level == "all" or not buckets:
         return list(buckets.items())
     greatest = max(generation for generation, _, _ in buckets)
@@ -23,7 +23,9 @@ def level_buckets(
 
 
 def mean_pass_ratio(counts: Mapping[int, tuple[int, int]]) -> float | None:
-    """The mean of P_g from (groups, passes) by group size: sizes ascending, one division a size, one at the end."""
+    """Return the mean of P_g from (groups, passes) by group size: sizes ascending, one division a size, one at the
+    end.
+    """
     groups = sum(number for number, _ in counts.values())
     if not groups:
         return None
@@ -34,7 +36,7 @@ def mean_pass_ratio(counts: Mapping[int, tuple[int, int]]) -> float | None:
 
 
 def step_mean(config: DifficultyConfig, buckets: Mapping[PassCountKey, PassCountBucket]) -> float | None:
-    """The mean P_g of a step (None where no group counts)."""
+    """Return the mean P_g of a step (None where no group counts)."""
     counts: dict[int, tuple[int, int]] = {}
     for (_, size, passes), bucket in level_buckets(config, buckets):
         groups, total = counts.get(size, (0, 0))
@@ -45,7 +47,7 @@ def step_mean(config: DifficultyConfig, buckets: Mapping[PassCountKey, PassCount
 def accumulators_after(
     config: DifficultyConfig, before: tuple[float, ...], buckets: Mapping[PassCountKey, PassCountBucket]
 ) -> tuple[float, ...]:
-    """The level and the further accumulators of a step, from their values before it and its tallies."""
+    """Return the level and the further accumulators of a step, from their values before it and its tallies."""
     mean = step_mean(config, buckets)
     if mean is None:
         return before
@@ -73,10 +75,10 @@ def next_value(accumulator: Accumulator, value: float, mean: float, accuracy: fl
 
 
 def start_values(run_record: RunRecord) -> tuple[float, ...]:
-    """The accumulators that the groups of a step opened now would read.
+    """Return the accumulators that the groups of a step opened now would read.
 
-    With ``reference: "dataset"`` the level is the mean over all problems' smoothed pass ratios as the last step
-    left them: fixed for the whole step, so it depends on neither order nor shards.
+    With ``reference: "dataset"`` the level is the mean over all problems' smoothed pass ratios at the end of the
+    last step: fixed for the whole step, so it depends on neither order nor shards.
     """
     if run_record.config.reference == "dataset" and run_record.problems:
         return (run_record.ratio_sum / RATIO_ONE / run_record.problems, *run_record.values[1:])
@@ -84,7 +86,7 @@ def start_values(run_record: RunRecord) -> tuple[float, ...]:
 
 
 def close_record(run_record: RunRecord, observed_groups: int = 0) -> StepRecord:
-    """The open step's record as it would be if it closed with the groups it has."""
+    """Return the open step's record as it would be if it closed with the groups it has."""
     after = accumulators_after(run_record.config, run_record.start, run_record.buckets)
     record = StepRecord(run_record.start, after, step_mean(run_record.config, run_record.buckets))
     record.observed_groups = observed_groups
@@ -110,12 +112,12 @@ def close_record(run_record: RunRecord, observed_groups: int = 0) -> StepRecord:
 
 
 def reference_level(config: DifficultyConfig, before: float, after: float) -> float:
-    """The level that a step's betas are taken against."""
+    """Return the level that a step's betas are taken against."""
     return before if config.reference == "previous" else after
 
 
 def ratio_after(weight: float, before: ProblemState, delta: StepDelta) -> float | None:
-    """The smoothed pass ratio once the tally is counted; a problem's first step gives it as it is."""
+    """Return the smoothed pass ratio once the tally is counted; a problem's first step gives it as it is."""
     if delta.attempts == 0:
         return before.pass_ratio
     newest = delta.passes / delta.attempts
@@ -125,8 +127,10 @@ def ratio_after(weight: float, before: ProblemState, delta: StepDelta) -> float 
 
 
 def counted_ratio(run_record: RunRecord, record: ProblemRecord) -> int:
-    """A problem's part in the sum over all problems: its smoothed pass ratio in units of 2^-30, so that the sum is
-    exact in any order. Only ``reference: "dataset"`` needs that sum; else it stays 0."""
+    """Return a problem's share of the sum over all problems: its smoothed pass ratio in units of 2^-30.
+
+    In these units the sum is exact in any order. Only ``reference: "dataset"`` needs it; otherwise it stays 0.
+    """
     if run_record.config.reference != "dataset":
         return 0
     ratio = ratio_after(run_record.config.problem_weight, record.before, record.delta)
@@ -134,7 +138,7 @@ def counted_ratio(run_record: RunRecord, record: ProblemRecord) -> int:
 
 
 def fold_delta(record: ProblemRecord, weight: float, level: float) -> ProblemState:
-    """The problem after the step of its tally, whose level is given."""
+    """Return the problem after the step of its tally, whose level is given."""
     before, delta = record.before, record.delta
     if delta.attempts == 0:
         return before

@@ -1,7 +1,7 @@
-"""Bytes and text that stores keep: the one place that knows their layout, in Python and (mirrored) in Lua.
+"""Packed formats of the stores, in Python; the Lua scripts mirror them (``stores/lua/layout.lua``).
 
-Binary values are little-endian and unaligned, so that Python's ``struct`` and the ``struct`` library of Redis'
-Lua read and write the same bytes. Integers are exact, doubles are the 8 bytes of a float64: nothing is rounded.
+Binary values are little-endian and unaligned, so that Python's ``struct`` and the ``struct`` library of Redis' Lua
+read and write the same bytes. Integers are exact, doubles are the 8 bytes of a float64: nothing is rounded.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class StepDelta:
     correct_tokens_count: int = 0
 
     def add(self, attempts: int, passes: int, tokens_known: bool, correct_sum: int, correct_min: int | None) -> None:
+        """Add one group: rollouts, correct ones, and, if lengths are known, the tokens of the correct ones."""
         self.attempts += attempts
         self.passes += passes
         if tokens_known:
@@ -123,6 +124,7 @@ class StepRecord:
     hard_tokens_count: int = 0
 
     def statistics(self, step: int, *, closed: bool = True) -> StepStatistics:
+        """Return the record as the statistics of `step`."""
         return StepStatistics(
             step=step,
             level=self.after[0],
@@ -155,6 +157,7 @@ STEP_INTEGERS = (
 
 
 def pack_state(state: ProblemState) -> bytes:
+    """Return a problem's state as STATE_BYTES bytes, without its problem_id."""
     flags = (state.pass_ratio is not None) | (state.last_beta is not None) << 1
     flags |= _SIDES.index(state.last_side) << 2
     return _STATE.pack(
@@ -173,6 +176,7 @@ def pack_state(state: ProblemState) -> bytes:
 
 
 def unpack_state(problem_id: str, data: bytes, offset: int = 0) -> ProblemState:
+    """Return the state packed at `offset` of `data`."""
     return _state(problem_id, _STATE.unpack_from(data, offset))
 
 
@@ -202,6 +206,7 @@ def _state(problem_id: str, fields: tuple[Any, ...]) -> ProblemState:
 
 
 def pack_problem(record: ProblemRecord) -> bytes:
+    """Return a problem's record as bytes, without its problem_id."""
     delta = record.delta
     return pack_state(record.before) + _DELTA.pack(
         float(delta.step),
@@ -214,16 +219,17 @@ def pack_problem(record: ProblemRecord) -> bytes:
 
 
 def unpack_problem(problem_id: str, data: bytes) -> ProblemRecord:
+    """Return the problem's record packed in `data`."""
     step, attempts, passes, shortest, total, count = _DELTA.unpack_from(data, _STATE.size)
     delta = StepDelta(int(step), attempts, passes, None if shortest == NONE32 else shortest, int(total), count)
     return ProblemRecord(unpack_state(problem_id, data), delta)
 
 
 def page_sort_fields(data: bytes, weight: float) -> tuple[float, int, float, float | None]:
-    """What listings need of a problem's record, at a tenth of the cost of the whole.
+    """Return the fields of a problem's record that listings sort and filter by, without unpacking the rest.
 
-    Its smoothed pass ratio (0 where it has none), the step of its tally, its last beta before that (0: none), and the
-    pass ratio of that step, which makes the last beta (None where nothing was added; then it is the one before).
+    Returns its smoothed pass ratio (0 if it has none), the step of its delta, its last beta before that step (0 if
+    none), and the pass ratio of that step, from which the newest beta follows (None if nothing was added).
     """
     ratio, beta, flags, step, attempts, passes = _PAGE_SORT_FIELDS.unpack_from(data)
     if not attempts:
@@ -233,6 +239,7 @@ def page_sort_fields(data: bytes, weight: float) -> tuple[float, int, float, flo
 
 
 def pack_group(record: GroupRecord) -> bytes:
+    """Return a group's record as bytes."""
     name = encode(record.problem.problem_id)
     count = len(record.accumulators)
     return b"".join(
@@ -255,6 +262,7 @@ def pack_group(record: GroupRecord) -> bytes:
 
 
 def unpack_group(data: bytes) -> GroupRecord:
+    """Return the group's record packed in `data`."""
     level, step_level, mean, flags, count = _HEAD.unpack_from(data)
     at = _HEAD.size
     accumulators = struct.unpack_from(f"<{count}d", data, at)
@@ -276,12 +284,13 @@ def unpack_group(data: bytes) -> GroupRecord:
 
 
 def group_digest(data: bytes) -> bytes:
-    """The digest of a packed group, without unpacking the rest."""
+    """Return the digest of a packed group, without unpacking the rest."""
     at = _HEAD.size + 8 * data[_HEAD.size - 1] + _STATE.size
     return data[at : at + 16]
 
 
 def pack_observed(group: ObservedGroup) -> bytes:
+    """Return an observed group as bytes."""
     return _OBSERVED.pack(
         group.size,
         group.passes,
@@ -296,6 +305,7 @@ def pack_observed(group: ObservedGroup) -> bytes:
 
 
 def unpack_observed(data: bytes) -> ObservedGroup:
+    """Return the observed group packed in `data`."""
     size, passes, truncated, known, total, correct, least, counts, generation = _OBSERVED.unpack_from(data)
     return ObservedGroup(
         problem_id=decode(data[_OBSERVED.size :]),
@@ -312,7 +322,7 @@ def unpack_observed(data: bytes) -> ObservedGroup:
 
 
 def pack_rollout(correct: bool, counts: bool, truncated: bool, tokens: int | None, generation: int) -> bytes:
-    """An observed rollout's content: equal bytes are the same observation."""
+    """Return an observed rollout's content; equal bytes are the same observation."""
     return _ROLLOUT.pack(correct, counts, truncated, -1.0 if tokens is None else tokens, generation)
 
 
@@ -325,6 +335,7 @@ def format_step(record: StepRecord) -> str:
 
 
 def parse_step(text: str) -> StepRecord:
+    """Return the step record that `format_step` wrote."""
     mean, integers, before, after = text.split("|")
     return StepRecord(
         tuple(map(float, before.split())),
@@ -335,10 +346,12 @@ def parse_step(text: str) -> StepRecord:
 
 
 def config_to_json(config: DifficultyConfig) -> str:
+    """Return the configuration as canonical JSON."""
     return json.dumps(asdict(config), sort_keys=True, separators=(",", ":"))
 
 
 def config_from_json(text: str | bytes) -> DifficultyConfig:
+    """Return the configuration that `config_to_json` wrote."""
     fields: dict[str, Any] = json.loads(text)
     fields["level"] = Accumulator(**fields["level"])
     fields["extra"] = tuple(Accumulator(**extra) for extra in fields["extra"])
@@ -346,10 +359,12 @@ def config_from_json(text: str | bytes) -> DifficultyConfig:
 
 
 def encode(text: str) -> bytes:
+    """Return the text as UTF-8 bytes; lone surrogates are kept."""
     return text.encode("utf-8", "surrogatepass")
 
 
 def decode(data: bytes) -> str:
+    """Return the text that `encode` packed."""
     return data.decode("utf-8", "surrogatepass")
 
 
@@ -360,7 +375,8 @@ PassCountKey = tuple[int, int, int]
 @dataclass(slots=True)
 class PassCountBucket:
     """All groups of the open step that share generation, size and passes: everything a step's statistics need,
-    since which of them are simple is known only once the step's final level is."""
+    since which of them are simple is known only once the step's final level is.
+    """
 
     groups: int = 0
     truncated: int = 0
@@ -370,6 +386,7 @@ class PassCountBucket:
     correct_tokens_count: int = 0
 
     def integers(self) -> list[int]:
+        """Return the six integers, in the order of the fields."""
         return [
             self.groups,
             self.truncated,
@@ -409,6 +426,7 @@ class RunRecord:
 
 
 def run_record_to_json(run_record: RunRecord) -> str:
+    """Return the run's record as JSON, the format of SQLite's meta column and of an export's header."""
     fields = {
         name: getattr(run_record, name)
         for name in ("config_text", "kind", "open", "closed", "pruned", "first", "values", "problems")
@@ -420,6 +438,7 @@ def run_record_to_json(run_record: RunRecord) -> str:
 
 
 def run_record_from_json(text: str | bytes) -> RunRecord:
+    """Return the record that `run_record_to_json` wrote."""
     fields: dict[str, Any] = json.loads(text)
     fields["config"] = config_from_json(json.dumps(fields["config"]))
     fields["values"] = tuple(fields["values"])

@@ -21,18 +21,24 @@ KEPT_REQUESTS = 10_000
 
 
 def new_run_record(config: DifficultyConfig, config_text: str) -> RunRecord:
+    """Return the record of a run without state."""
     values = tuple(accumulator.initial for accumulator in (config.level, *config.extra))
     return RunRecord(config, config_text, values=values, start=values)
 
 
 def check_epoch(epoch: int, *believed: int | None) -> None:
+    """Raise EpochMismatch if one of `believed` is an epoch other than the run's."""
     for other in believed:
         if other is not None and other != epoch:
             raise refusals.epoch_mismatch(epoch, other)
 
 
 def commit(state: RunTransaction, epoch: int, request: Commit) -> CommitOutcome:
-    """Count each group once; answer with the state its reward is computed from."""
+    """Count each group once; return the state that its reward is computed from.
+
+    Raises:
+        EpochMismatch, UnknownRun, StepKindMismatch, GroupConflict, NotObserved, StepTooOld: Nothing was changed.
+    """
     check_epoch(epoch, request.epoch, request.expected_epoch)
     run_record = state.load()
     created = run_record is None
@@ -63,7 +69,7 @@ def commit(state: RunTransaction, epoch: int, request: Commit) -> CommitOutcome:
 def _commit_at(
     state: RunTransaction, run_record: RunRecord, step: int, request: Commit
 ) -> tuple[float, float, list[GroupOutcome]]:
-    """The groups of a stepped request: (the step's level, its mean P_g, the outcomes in order)."""
+    """Count the groups of a stepped request; return the step's level, its mean P_g, and the outcomes in order."""
     if step <= run_record.pruned:
         raise refusals.step_too_old(step, run_record.pruned, run_record.config.keep_steps)
     known = state.groups(step, [group.group_id for group in request.groups])
@@ -90,7 +96,7 @@ def _commit_at(
 def _commit_stepless(
     state: RunTransaction, run_record: RunRecord, request: Commit
 ) -> tuple[int, float, float, list[GroupOutcome]]:
-    """A request without a step is known by its request_id, and its groups by their place in it."""
+    """Count the groups of a stepless request, or replay them if its request_id is known."""
     request_id = request.request_id or ""
     data = state.request(request_id)
     if data is not None:
@@ -119,6 +125,7 @@ def _commit_stepless(
 
 
 def pack_request(digest: bytes, step: int, records: Sequence[GroupRecord]) -> bytes:
+    """Return the record of a stepless request: digest (16 bytes), step (float64), then each packed group."""
     parts = [digest, struct.pack("<d", step)]
     for record in records:
         data = pack_group(record)
@@ -127,6 +134,11 @@ def pack_request(digest: bytes, step: int, records: Sequence[GroupRecord]) -> by
 
 
 def unpack_request(data: bytes) -> tuple[int, list[GroupRecord]]:
+    """Return the step and the group records of a packed request.
+
+    Raises:
+        ValueError: The record ends early.
+    """
     (step,) = struct.unpack_from("<d", data, 16)
     at, records = 24, []
     while at < len(data):
@@ -154,7 +166,7 @@ def _outcome(group: GroupCommit, record: GroupRecord, replayed: bool) -> GroupOu
 def _recorded_level(
     state: RunTransaction, run_record: RunRecord, step: int, records: Sequence[GroupRecord]
 ) -> tuple[float, float]:
-    """Level and mean of an answer that is all replay: as first answered, where the records agree on it."""
+    """Return level and mean of an answer that is all replay: as first answered, if the records agree."""
     first = records[0]
     said = {(record.step_level, record.batch_pass_ratio) for record in records}
     if len(said) > 1:
@@ -165,27 +177,31 @@ def _recorded_level(
 
 
 def step_now(state: RunTransaction, run_record: RunRecord, step: int) -> StepRecord:
-    """The step as it stands: the open one with the groups it has, or the closed one's record."""
+    """Return the step's record so far: of the open step with its groups, or of the closed one."""
     if step == run_record.open:
         return close_record(run_record)
     return state.step(step) or empty_step(state, run_record, step)
 
 
 def empty_step(state: RunTransaction, run_record: RunRecord, step: int) -> StepRecord:
-    """A step that never opened and lies before one that did: it leaves the accumulators as they were."""
+    """Return the record of a step that never opened and precedes one that did: the accumulators do not change."""
     values = values_before(state, run_record, step)
     return StepRecord(values, values)
 
 
 def values_before(state: RunTransaction, run_record: RunRecord, step: int) -> tuple[float, ...]:
-    """The accumulators at the end of the last step before this one."""
+    """Return the accumulators at the end of the last step before this one."""
     earlier = [s for s in state.steps(run_record.pruned) if s < step]
     record = state.step(earlier[-1] if earlier else run_record.pruned)
     return record.after if record else new_run_record(run_record.config, "").values
 
 
 def problem_names(state: RunTransaction, step: int, groups: Iterable[GroupCommit]) -> dict[str, str]:
-    """problem_id by group_id; left out by the caller, it is that of the group's observations."""
+    """Return problem_id by group_id; if the caller left it out, that of the group's observations.
+
+    Raises:
+        NotObserved: A group has neither.
+    """
     missing = [group.group_id for group in groups if group.problem_id is None]
     observed = state.observed(step, missing) if missing else {}
     for group_id in missing:
@@ -198,7 +214,11 @@ def problem_names(state: RunTransaction, step: int, groups: Iterable[GroupCommit
 
 
 def observed_step(state: RunTransaction, run_record: RunRecord, groups: Sequence[GroupCommit]) -> int:
-    """The step of a request that says ``"step": "observed"``."""
+    """Return the step of a request with ``"step": "observed"``.
+
+    Raises:
+        NotObserved: The groups were not observed at exactly one open step.
+    """
     ids = [group.group_id for group in groups]
     retained = [*state.steps(run_record.pruned), *([] if run_record.open is None else [run_record.open])]
     for step in reversed(retained):
@@ -256,7 +276,7 @@ def _count(
 def _commit_late_groups(
     state: RunTransaction, run_record: RunRecord, step: int, groups: Sequence[GroupCommit], names: dict[str, str]
 ) -> tuple[dict[str, GroupRecord], float, float]:
-    """Groups that came too late: their records say so, and nothing but the step's stale count changes."""
+    """Record groups of a closed step as stale; only the step's count of stale groups changes."""
     record = state.step(step)
     if record is None:
         record = empty_step(state, run_record, step)
@@ -284,6 +304,7 @@ def _commit_late_groups(
 
 
 def request_mean(groups: Sequence[GroupCommit]) -> float:
+    """Return the mean P_g of these groups; 0.0 without groups."""
     counts: dict[int, tuple[int, int]] = {}
     for group in groups:
         number, passes = counts.get(group.size, (0, 0))
@@ -292,6 +313,11 @@ def request_mean(groups: Sequence[GroupCommit]) -> float:
 
 
 def existing_run(state: RunTransaction, run: str) -> RunRecord:
+    """Return the run's record.
+
+    Raises:
+        UnknownRun: The run does not exist.
+    """
     run_record = state.load()
     if run_record is None:
         raise refusals.unknown_run(run)

@@ -1,10 +1,10 @@
-"""Why a store says no. Each carries a stable slug, which the API puts into the problem's ``type``."""
+"""Errors of the stores. Each has a stable slug, which the API puts into ``type`` of the problem details."""
 
 from __future__ import annotations
 
 
 class DifficultyError(Exception):
-    """Base: the request was refused and nothing was changed. ``detail`` says what the caller can do."""
+    """Base class: the request was refused and nothing was changed. ``detail`` names what the caller can do."""
 
     slug = "difficulty-error"
 
@@ -15,14 +15,20 @@ class DifficultyError(Exception):
 
 
 class UnknownRun(DifficultyError):
+    """The run does not exist."""
+
     slug = "unknown-run"
 
 
 class UnknownProblem(DifficultyError):
+    """The run has no such problem."""
+
     slug = "unknown-problem"
 
 
 class UnknownCheckpoint(DifficultyError):
+    """The run has no such checkpoint."""
+
     slug = "unknown-checkpoint"
 
 
@@ -45,6 +51,8 @@ class StepTooOld(DifficultyError):
 
 
 class EpochMismatch(DifficultyError):
+    """The run was rewound, restored, imported or deleted since the caller read its epoch."""
+
     slug = "epoch-mismatch"
 
 

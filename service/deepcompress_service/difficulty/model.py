@@ -33,7 +33,7 @@ class Accumulator:
 
 @dataclass(frozen=True, slots=True)
 class DifficultyConfig:
-    """What a store must know of a run's configuration. The rest of it is opaque text to the store."""
+    """The part of a run's configuration that a store reads. The rest is opaque text to the store."""
 
     level: Accumulator = Accumulator("ema", initial=1.0, weight=0.99)
     """Accumulator 0: the level P_b."""
@@ -99,7 +99,7 @@ class Commit:
 
 @dataclass(slots=True)  # not frozen: a request makes thousands, and freezing doubles what one costs
 class ProblemState:
-    """A problem as it stood before a step, or as it stands now."""
+    """A problem's state before a step, or its present state."""
 
     problem_id: str
     attempts: int = 0
@@ -121,7 +121,7 @@ class ProblemState:
 
 @dataclass(slots=True)  # not frozen: a request makes thousands, and freezing doubles what one costs
 class GroupOutcome:
-    """What the record of a group says: the state its reward is computed from."""
+    """A group's recorded state, from which its reward is computed."""
 
     group_id: str
     problem_id: str
@@ -139,6 +139,8 @@ class GroupOutcome:
 
 @dataclass(frozen=True, slots=True)
 class CommitOutcome:
+    """The result of a commit."""
+
     run: str
     epoch: int
     step: int
@@ -200,6 +202,8 @@ class StepStatistics:
 
 @dataclass(frozen=True, slots=True)
 class RunState:
+    """A run's present state."""
+
     run: str
     epoch: int
     config: DifficultyConfig
@@ -214,6 +218,8 @@ class RunState:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
+    """A named copy of a run's state at the end of one step."""
+
     name: str
     step: int
     level: float

@@ -1,4 +1,4 @@
-"""Observations (docs/design.md, 5.5): what `verify` saw of a group before anyone shaped it."""
+"""Observations (docs/design.md, 5.5): verdicts of `verify` on groups that are not shaped yet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from .run_transaction import RunTransaction
 
 def observe(state: RunTransaction, epoch: int, observations: Sequence[Observation]) -> list[bool]:
     """Observations of one run, in order: for each, whether it is recorded. A run that does not exist yet keeps
-    them for the day it does, since `verify` comes before the first `shape`."""
+    them for the day it does, since `verify` comes before the first `shape`.
+    """
     run_record = state.load()
     kept = run_record.config.keep_steps if run_record else DifficultyConfig().keep_steps
     closed = run_record.closed if run_record else -1

@@ -71,24 +71,25 @@ class PageBuilder:
 
     @property
     def portion(self) -> int:
-        """How many records to read next: those that the page lacks, and one that says whether another page follows;
-        many where most may not fit."""
+        """Number of records to read next: those the page lacks and one that shows whether a page follows;
+        MANY if a filter may skip most of them.
+        """
         return self._limit + 1 - len(self._found) if self._side is self._search is None else MANY
 
     def fits(self, problem_id: str) -> bool:
-        """Whether a problem of this name can be in the page, whatever its record says."""
+        """Return whether the page may contain a problem of this name."""
         return self._search is None or self._search in problem_id
 
     def steps(self, records: Iterable[tuple[str, bytes]]) -> set[int]:
-        """The steps that `add` is going to ask the level of, for these records."""
+        """Return the steps whose levels `add` needs for these records."""
         return {page_sort_fields(data, self._weight)[1] for _, data in records} if self._side is not None else set()
 
     def steps_of_page(self) -> set[int]:
-        """The steps that `page` is going to ask the level of."""
+        """Return the steps whose levels `page` needs."""
         return {page_sort_fields(data, self._weight)[1] for _, _, data in self._found}
 
     def add(self, records: Iterable[tuple[str, bytes]]) -> bool:
-        """Take a portion of the records; False where the page needs no more."""
+        """Add a batch of records; return False if the page needs no more."""
         if self.ordered:
             for one in self._fitting(records):
                 self._found.append(one)
@@ -114,7 +115,7 @@ class PageBuilder:
                 yield (*key, data)
 
     def page(self) -> Page:
-        """The problems, and the cursor of the next page (None on the last)."""
+        """Return the problems, and the cursor of the next page (None on the last)."""
         states = [self._state(problem_id, data) for _, problem_id, data in self._found[: self._limit]]
         if len(self._found) <= self._limit:
             return states, None

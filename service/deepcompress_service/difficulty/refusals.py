@@ -1,4 +1,4 @@
-"""The words of every refusal, in one place: the engine and the Redis store say no in the same sentences."""
+"""Error factories, so that all stores raise identical errors."""
 
 from __future__ import annotations
 
@@ -18,18 +18,22 @@ from .errors import (
 
 
 def unknown_run(run: str) -> UnknownRun:
+    """Return the error for a run that does not exist."""
     return UnknownRun(f"there is no run {run!r}", run=run)
 
 
 def unknown_problem(run: str, problem_id: str) -> UnknownProblem:
+    """Return the error for a problem that the run does not have."""
     return UnknownProblem(f"run {run!r} has no problem {problem_id!r}", run=run, problem_id=problem_id)
 
 
 def unknown_checkpoint(run: str, name: str) -> UnknownCheckpoint:
+    """Return the error for a checkpoint that the run does not have."""
     return UnknownCheckpoint(f"run {run!r} has no checkpoint {name!r}", run=run, checkpoint=name)
 
 
 def run_conflict(run: str) -> RunConflict:
+    """Return the error for a run with state under another configuration."""
     return RunConflict(
         f"run {run!r} has state under another configuration: use another name, or forget its state (rewind with "
         "next_step null, or delete) before configuring it anew",
@@ -38,6 +42,7 @@ def run_conflict(run: str) -> RunConflict:
 
 
 def epoch_mismatch(epoch: int, sent: int) -> EpochMismatch:
+    """Return the error for a request at another epoch than the run's."""
     return EpochMismatch(
         f"the run is at epoch {epoch}, the request at {sent}: it was rewound, restored, imported or deleted "
         "meanwhile; read the run and go on from its state",
@@ -47,15 +52,18 @@ def epoch_mismatch(epoch: int, sent: int) -> EpochMismatch:
 
 
 def kind_mismatch(kind: str) -> StepKindMismatch:
+    """Return the error for a stepped request on a stepless run, or the reverse."""
     way_out = "send `step`" if kind == "stepped" else "leave `step` out and send a `request_id`"
     return StepKindMismatch(f"the run is {kind} since its first training request: {way_out}", kind=kind)
 
 
 def duplicate_group(group_id: str) -> GroupConflict:
+    """Return the error for a group_id that occurs twice in one request."""
     return GroupConflict(f"group {group_id!r} is twice in one request", group_id=group_id)
 
 
 def group_conflict(group_id: str, step: int) -> GroupConflict:
+    """Return the error for a group that was recorded with other content."""
     return GroupConflict(
         f"group {group_id!r} of step {step} was recorded with other content; give a new group another group_id, "
         "or rewind the run to this step",
@@ -65,6 +73,7 @@ def group_conflict(group_id: str, step: int) -> GroupConflict:
 
 
 def request_conflict(request_id: str) -> GroupConflict:
+    """Return the error for a request_id that was used with other content."""
     return GroupConflict(
         f"request_id {request_id!r} was used before with other content; give a new request another one",
         request_id=request_id,
@@ -72,6 +81,7 @@ def request_conflict(request_id: str) -> GroupConflict:
 
 
 def missing_problem_id(group_id: str, step: int) -> NotObserved:
+    """Return the error for a group that has no problem_id and was not observed."""
     return NotObserved(
         f"group {group_id!r} of step {step} has no problem_id and was not observed: send its problem_id",
         group_id=group_id,
@@ -80,6 +90,7 @@ def missing_problem_id(group_id: str, step: int) -> NotObserved:
 
 
 def step_not_observed(steps: Sequence[int]) -> NotObserved:
+    """Return the error for ``"step": "observed"`` if the groups were observed at none or several steps."""
     found = f"several open steps ({', '.join(map(str, steps))})" if steps else "no open step"
     return NotObserved(
         f'the request says "step": "observed", and its groups were observed at {found}: send the step',
@@ -88,6 +99,7 @@ def step_not_observed(steps: Sequence[int]) -> NotObserved:
 
 
 def step_too_old(step: int, pruned: int, keep_steps: int) -> StepTooOld:
+    """Return the error for a step whose records are gone."""
     return StepTooOld(
         f"the records of step {step} are gone (kept: {keep_steps} steps, from {pruned + 1} on). Go on with a later "
         "step; or rewind the run, restore a checkpoint of it, or start a run of another name; to keep records "
@@ -100,6 +112,7 @@ def step_too_old(step: int, pruned: int, keep_steps: int) -> StepTooOld:
 def rewind_too_far(
     next_step: int, pruned: int, keep_steps: int, nearest: str | None, nearest_step: int
 ) -> StepTooOld:
+    """Return the error for a rewind beyond the records, with the nearest checkpoint if there is one."""
     detail = (
         f"cannot go back to before step {next_step}: exact records reach back to step {pruned + 1} (`keep_steps` "
         f"is {keep_steps}). "

@@ -1,5 +1,4 @@
-"""How long state is kept where nobody uses it, and what sweeping did. Stores sweep when they are told to; the service
-tells them (`deepcompress_service.sweeping`)."""
+"""How long unused state is kept, and the result of a sweep. The service sweeps periodically (`server.expiry`)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Rewind, checkpoint and restore (docs/design.md, 5.4) over a `View`.
+"""Rewind, checkpoint and restore (docs/design.md, 5.4) over a `RunTransaction`.
 
-A checkpoint is a second view: a copy of the run's, rewound to the step after it. Restoring copies it back, so that
-it leaves the run as that rewind would have: the groups of its steps are still answered from their records.
+A checkpoint is a copy of the run's state, rewound to the step after it. Restoring copies it back, so it leaves the
+run as that rewind would have: groups of its steps are still replayed from their records.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from .steps import close_before, level_of
 def run_state(
     state: RunTransaction, run: str, epoch: int, run_record: RunRecord, *, created: bool = False
 ) -> RunState:
+    """Return the run's present state."""
     if run_record.open is not None:
         now = close_record(run_record)
         level, mean = now.after[0], now.mean
@@ -42,7 +43,7 @@ def run_state(
 
 
 def closed_level(run_record: RunRecord) -> float:
-    """The level at the end of the last closed step."""
+    """Return the level at the end of the last closed step."""
     return run_record.values[0]
 
 
@@ -50,7 +51,8 @@ def rewind(
     state: RunTransaction, run_record: RunRecord, next_step: int | None, checkpoints: list[Checkpoint]
 ) -> RunRecord:
     """Forget everything at steps >= `next_step` (None: all but the configuration). The step before it is closed:
-    what comes for it afterwards is stale. The caller raises the epoch and saves the meta that is returned."""
+    what comes for it afterwards is stale. The caller raises the epoch and saves the meta that is returned.
+    """
     check_rewindable(run_record, next_step, checkpoints)
     if next_step is None or run_record.first is None or next_step <= run_record.first:
         state.wipe()
@@ -90,7 +92,11 @@ def rewind(
 
 
 def check_rewindable(run_record: RunRecord, next_step: int | None, checkpoints: list[Checkpoint]) -> None:
-    """StepTooOld, naming the nearest checkpoint, where the undo of some step from `next_step` on is gone."""
+    """Check that every step from `next_step` on can be undone.
+
+    Raises:
+        StepTooOld: Some undo records are gone; the error names the nearest checkpoint.
+    """
     if (
         next_step is None
         or run_record.first is None
@@ -110,6 +116,6 @@ def check_rewindable(run_record: RunRecord, next_step: int | None, checkpoints: 
 
 
 def problem_now(state: RunTransaction, run_record: RunRecord, problem_id: str, data: bytes) -> ProblemState:
-    """A problem as it stands, the open step's groups so far included."""
+    """Return a problem's state with the open step's groups so far."""
     record = unpack_problem(problem_id, data)
     return fold_delta(record, run_record.config.problem_weight, level_of(state, run_record, record.delta.step))

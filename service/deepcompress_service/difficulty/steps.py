@@ -1,4 +1,4 @@
-"""Opening, counting in and closing a step: how the tallies of a run move from one step to the next."""
+"""Open a step, count groups in it, and close it."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ def close_before(state: RunTransaction, run_record: RunRecord, step: int) -> Non
 
 
 def open_step(state: RunTransaction, run_record: RunRecord, step: int) -> None:
+    """Make `step` the open one, and delete the records of steps beyond `keep_steps`."""
     run_record.open = step
     run_record.closed = step - 1
     run_record.first = step if run_record.first is None else min(run_record.first, step)
@@ -50,7 +51,7 @@ def open_step(state: RunTransaction, run_record: RunRecord, step: int) -> None:
 
 
 def close(state: RunTransaction, run_record: RunRecord) -> None:
-    """Close the open step: groups that were observed and never shaped count, then its level is final."""
+    """Close the open step: count the groups that were observed but never shaped, then fix its level."""
     step = run_record.open
     assert step is not None
     observed = state.observed(step) if run_record.kind == "stepped" else {}
@@ -73,6 +74,7 @@ def close(state: RunTransaction, run_record: RunRecord) -> None:
 
 
 def observed_commit(group_id: str, group: ObservedGroup) -> GroupCommit:
+    """Return an observed group as the commit that counts it."""
     return GroupCommit(
         group_id,
         group.problem_id,
@@ -89,6 +91,7 @@ def observed_commit(group_id: str, group: ObservedGroup) -> GroupCommit:
 
 
 def add_to_bucket(run_record: RunRecord, generation: int, group: GroupCommit) -> None:
+    """Add a group to its bucket of the open step."""
     bucket = run_record.buckets.setdefault((generation, group.size, group.passes), PassCountBucket())
     bucket.groups += 1
     bucket.truncated += group.truncated
@@ -102,7 +105,7 @@ def add_to_bucket(run_record: RunRecord, generation: int, group: GroupCommit) ->
 def apply_groups(
     state: RunTransaction, run_record: RunRecord, groups: Sequence[tuple[str, GroupCommit]]
 ) -> dict[str, ProblemState]:
-    """Add groups of the open step to their problems; each problem as it stood before the step."""
+    """Add groups of the open step to their problems; return each problem's state before the step."""
     step, weight = run_record.open, run_record.config.problem_weight
     assert step is not None
     packed = state.problems({problem_id for problem_id, _ in groups})
@@ -138,7 +141,7 @@ def apply_groups(
 
 
 def level_of(state: RunTransaction, run_record: RunRecord, step: int) -> float:
-    """The level at the end of a step that a problem's tally belongs to (0 where it belongs to none)."""
+    """Return the level at the end of the step of a problem's delta (0 if it has none)."""
     if step == run_record.open:
         return close_record(run_record).after[0]
     record = state.step(step)
@@ -148,7 +151,7 @@ def level_of(state: RunTransaction, run_record: RunRecord, step: int) -> float:
 def problems_before(
     state: RunTransaction, run_record: RunRecord, step: int, ids: Iterable[str]
 ) -> dict[str, ProblemState]:
-    """Problems as they stood before a step, found by following their records back through the undo of later ones."""
+    """Return problems' states before a step, by following their undo records back."""
     weight, states = run_record.config.problem_weight, {}
     packed = state.problems(ids)
     for problem_id in ids:

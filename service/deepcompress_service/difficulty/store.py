@@ -22,52 +22,88 @@ from .model import (
 from .retention import Swept
 from .transfer import accept_any_config
 
+StoreOption = Any
+"""Value of a keyword argument of a store: see `open_store`."""
+
 
 @runtime_checkable
 class DifficultyStore(Protocol):
-    """See the module's docstring; semantics are those of docs/design.md, 5.1 to 5.9."""
+    """The protocol of every store; semantics are those of docs/design.md, 5.1 to 5.9."""
 
     async def open(self) -> None:
-        """Connect and check the schema version. Raises StoreUnavailable or StoreTooNew."""
+        """Connect and check the schema version.
 
-    async def close(self) -> None: ...
+        Raises:
+            StoreUnavailable: The store cannot be reached.
+            StoreTooNew: Its schema is newer than this service.
+        """
+
+    async def close(self) -> None:
+        """Close all connections."""
 
     async def ping(self) -> None:
-        """Raises StoreUnavailable where a request would fail now."""
+        """Check that a request would succeed now.
+
+        Raises:
+            StoreUnavailable: It would fail.
+        """
 
     # runs
     async def put_run(self, run: str, config: DifficultyConfig, config_text: str) -> RunState:
-        """Create the run, or compare: RunConflict where it has state under another `config_text`."""
+        """Create the run, or compare its configuration.
+
+        Raises:
+            RunConflict: It has state under another `config_text`.
+        """
 
     async def get_run(self, run: str) -> RunState:
-        """UnknownRun where there is none."""
+        """Return the run's state.
 
-    async def list_runs(self) -> list[RunState]: ...
+        Raises:
+            UnknownRun: It does not exist.
+        """
+
+    async def list_runs(self) -> list[RunState]:
+        """Return the states of all runs, by name."""
 
     async def delete_run(self, run: str) -> int:
-        """Forget everything but the epoch counter; the new epoch."""
+        """Delete everything of the run except its epoch; return the new epoch."""
 
     async def sweep(self, idle_s: float | None) -> Swept:
-        """Delete, as `delete_run` does, every run that nobody used for `idle_s` seconds (None: no run); drop the
-        observations of runs never trained whose time is over, and what broken imports left. Using a run is every
-        call that changes it and every commit and observation, repeats too; looking at it is not."""
+        """Delete, as `delete_run` does, every run without use for `idle_s` seconds (None: no run).
+
+        Also delete the expired observations of runs that were never trained, and the remains of broken imports.
+        Every change, every commit and every observation, repeats included, is a use; reading is not.
+        """
 
     # the training path: one atomic operation each
     async def commit(self, commit: Commit) -> CommitOutcome:
-        """Count each group once and answer with the state its reward is computed from."""
+        """Count each group once; return the state that its reward is computed from."""
 
     async def observe(self, observations: Sequence[Observation]) -> list[bool]:
-        """For each, whether it is recorded (now, or before as the same). Never opens or closes a step."""
+        """Record observations; return for each whether it is recorded (now, or before with the same
+        content). Never opens or closes a step.
+        """
 
     # looking
     async def history(self, run: str, *, since: int | None = None, limit: int | None = None) -> list[StepStatistics]:
-        """By step, ascending; the open step last, with `closed` False. `limit` keeps the newest."""
+        """Return the statistics by step, ascending; the open step last, with `closed` False.
 
-    async def problem(self, run: str, problem_id: str) -> ProblemState: ...
+        `limit` keeps the newest.
+        """
+
+    async def problem(self, run: str, problem_id: str) -> ProblemState:
+        """Return the problem's present state.
+
+        Raises:
+            UnknownRun, UnknownProblem: It does not exist.
+        """
 
     async def problem_course(self, run: str, problem_id: str, *, limit: int = 200) -> list[ProblemState]:
-        """The problem as it stood after each step that touched it, ascending, as far back as the steps are kept
-        for rewinding; at most the newest `limit` of them."""
+        """Return the problem's state after each step that changed it, ascending.
+
+        Reaches back as far as the steps are kept for rewinding; at most the newest `limit`.
+        """
 
     async def problems(
         self,
@@ -79,35 +115,46 @@ class DifficultyStore(Protocol):
         sort: Literal["problem_id", "pass_ratio", "-pass_ratio"] = "problem_id",
         search: str | None = None,
     ) -> tuple[list[ProblemState], str | None]:
-        """One page and the next page's cursor (None on the last)."""
+        """Return one page and the next page's cursor (None on the last)."""
 
     # going back
     async def checkpoint(self, run: str, name: str, step: int) -> Checkpoint:
         """Save the state as at the end of `step`, even if later steps have begun."""
 
-    async def checkpoints(self, run: str) -> list[Checkpoint]: ...
+    async def checkpoints(self, run: str) -> list[Checkpoint]:
+        """Return the run's checkpoints, by step and name."""
 
-    async def delete_checkpoint(self, run: str, name: str) -> None: ...
+    async def delete_checkpoint(self, run: str, name: str) -> None:
+        """Delete a checkpoint.
+
+        Raises:
+            UnknownCheckpoint: It does not exist.
+        """
 
     async def restore(self, run: str, name: str) -> RunState:
-        """The state of the checkpoint becomes the run's; the epoch rises."""
+        """Replace the run's state by the checkpoint's; the epoch rises."""
 
     async def rewind(self, run: str, next_step: int | None) -> RunState:
         """Forget everything at steps >= next_step (None: all but the configuration); the epoch rises."""
 
     def export_run(self, run: str) -> AsyncIterator[str]:
-        """The whole state as lines of JSON (documented in docs/export-format.md), read as they are asked for, out of
-        one snapshot. Without its last line an export is not whole."""
+        """Iterate lazily over the whole state as lines of JSON (docs/export-format.md), from one snapshot.
+
+        An export without its last line is incomplete.
+        """
 
     async def import_run(
         self, run: str, lines: AsyncIterator[str], accepts: Callable[[str], None] = accept_any_config
     ) -> RunState:
-        """Replace the run's state by an export, read as it comes; the epoch rises. Until the last line was read and
-        is right the run is what it was. `accepts` is told the run's `config_text` first, and may raise."""
+        """Replace the run's state by an export, read as it arrives; the epoch rises.
+
+        The run changes only after the last line was read and checked. `accepts` is called with the run's
+        `config_text` first, and may raise.
+        """
 
 
-def open_store(url: str, **options: Any) -> DifficultyStore:
-    """The store that a URL names; `await store.open()` connects it. ValueError for a URL that names none.
+def open_store(url: str, **options: StoreOption) -> DifficultyStore:
+    """Return the store that a URL names; `await store.open()` connects it. ValueError for a URL that names none.
 
     =====================================  ========================================================
     ``sqlite:///PATH``                     `timeout_s`. Three slashes: relative, four: absolute

@@ -42,15 +42,16 @@ class BadExport(DifficultyError):
 
 
 def import_timeout() -> BadExport:
+    """Return the error for an import that took longer than IMPORT_S."""
     return BadExport(f"the export did not come whole within {IMPORT_S / 60:g} minutes; nothing is changed")
 
 
 def accept_any_config(config_text: str) -> None:
-    """For whom the configuration is no matter."""
+    """Accept every configuration."""
 
 
 def export_lines(state: RunTransaction, run: str, epoch: int, run_record: RunRecord) -> Iterator[str]:
-    """A header, one line a row, and a last line that says how many there were."""
+    """Iterate over a header, one line a row, and a last line with the number of rows."""
     yield header_line(run, epoch, run_record)
     count = 0
     for row in state.rows():
@@ -60,20 +61,23 @@ def export_lines(state: RunTransaction, run: str, epoch: int, run_record: RunRec
 
 
 def header_line(run: str, epoch: int, run_record: RunRecord) -> str:
+    """Return the first line of an export."""
     return _line({"format": FORMAT, "version": VERSION, "run": run, "epoch": epoch, "meta": _run_record(run_record)})
 
 
 def row_line(row: Row) -> str:
+    """Return the line of a row."""
     table, key, value = row
     return _line({"table": table, "key": list(key), **_value(table, key, value)})
 
 
 def end_line(rows: int) -> str:
+    """Return the last line of an export of `rows` rows."""
     return _line({"end": True, "rows": rows})
 
 
 async def line_batches(lines: AsyncIterator[str]) -> AsyncIterator[list[str]]:
-    """Lines as they come, some at a time: so many as are held at once."""
+    """Iterate over batches of at most LINES_AT_ONCE lines or about CHARS_AT_ONCE characters."""
     some: list[str] = []
     size = 0
     async for line in lines:
@@ -86,10 +90,12 @@ async def line_batches(lines: AsyncIterator[str]) -> AsyncIterator[list[str]]:
 
 
 class ExportReader:
-    """Reads an export portion by portion. Raises BadExport where it is broken, and at the end where it broke off."""
+    """Reads an export batch by batch."""
 
     def __init__(self, accepts: Callable[[str], None] = accept_any_config) -> None:
-        """`accepts` is told the header's `config_text`, before any row is read, and raises where it will not do."""
+        """Make a reader; `accepts` is called with the header's `config_text` before any row is read, and may
+        raise.
+        """
         self._accepts = accepts
         self._run_record: RunRecord | None = None
         self._number = 0
@@ -97,7 +103,11 @@ class ExportReader:
         self._ended = False
 
     def rows(self, lines: Iterable[str]) -> list[Row]:
-        """The rows of the next lines, each checked."""
+        """Return the rows of the next lines, each checked.
+
+        Raises:
+            BadExport: A line is not one of an export.
+        """
         found: list[Row] = []
         for line in lines:
             if not line.strip():
@@ -126,7 +136,11 @@ class ExportReader:
         return self._run_record
 
     def finish(self) -> RunRecord:
-        """All of it was read."""
+        """Return the run's record after the last line.
+
+        Raises:
+            BadExport: The export ends early.
+        """
         run_record = self.run_record
         if not self._ended:
             raise BadExport("the export ends early: its last line is missing")

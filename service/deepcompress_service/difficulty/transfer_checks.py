@@ -1,5 +1,7 @@
-"""What a line of an export must be before it is kept: an import comes from outside, and what is wrong in it would
-fail later requests, of other runs too. Everything here raises one of `BROKEN`."""
+"""Checks of an export's lines: a wrong value from outside would fail later requests, of other runs too.
+
+Every check raises one of `BROKEN`.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,11 @@ class _RunRecord(_Strict):
 
 
 def check_run_record(fields: dict[str, Any]) -> None:
-    """The header's meta, as its JSON was read."""
+    """Check the header's run record, as parsed from JSON.
+
+    Raises:
+        ValueError: It is inconsistent.
+    """
     # As JSON once more, in which a list may stand for a tuple and 1 for 1.0.
     run_record = _RunRecord.model_validate_json(json.dumps(fields))
     run_record.config_text.encode()
@@ -88,6 +94,11 @@ KEY_TYPES: dict[str, list[type]] = {
 
 
 def check_key(table: str, key: tuple[Any, ...]) -> None:
+    """Check the key of a row.
+
+    Raises:
+        TypeError, ValueError: It is not a key of that table.
+    """
     if [type(part) for part in key] != KEY_TYPES[table]:
         raise TypeError(f"a key of {table} is not {key}")
     for part in key:

@@ -54,16 +54,20 @@ class LocalRendezvous:
         self._db: sqlite3.Connection | None = None
 
     async def open(self) -> None:
+        """Implement `Rendezvous.open`."""
         await self._call(lambda: None)
 
     async def close(self) -> None:
+        """Implement `Rendezvous.close`."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown(wait=False)
 
     async def arrive(self, arrival: Arrival) -> Stand:
+        """Implement `Rendezvous.arrive`."""
         return await self._call(lambda: self._arrive(arrival))
 
     async def look(self, cohort: Cohort, round: int, attempt: int, slot: int) -> Stand:
+        """Implement `Rendezvous.look`."""
         return await self._call(lambda: self._look(cohort.key, round, attempt, slot))
 
     async def _call(self, work: Callable[[], T]) -> T:

@@ -1,12 +1,26 @@
--- One step of a rendezvous: a rollout arrives for its slot, or someone looks where a round of its cohort stands.
--- KEYS[1] names the cohort's newest round; KEYS[1]:<round> is that round, a hash: a(ttempt) n(size) h(eader)
--- d(eadline, ms) r(eleased) t(ombstone, ms) p(revious round) and s<slot> = digest .. payload.
--- A round is the millisecond in which it began, or one more than the last. The keys share a hash tag, so one node has all.
--- ARGV: 'arrive', attempt, slot, size, header, digest, payload, timeout ms, tombstone ms, renewal; or
---       'look', attempt, slot, round.
--- Answers {'collecting', round, remaining ms, arrived}, {'released', round, slot, payload, ...} or {'refused', why}.
+-- One operation of a rendezvous: a rollout arrives for its slot, or a waiting caller polls a round of its cohort.
+--
+-- KEYS[1]  key with the number of the cohort's newest round; KEYS[1]:<round> is the hash of a round. Both share a hash tag
+-- ARGV[1]  'arrive' or 'look'
+-- ARGV[2]  attempt, a number
+-- ARGV[3]  slot, a number
+-- For 'look':
+-- ARGV[4]  round
+-- For 'arrive':
+-- ARGV[4]  size: rollouts of the complete group
+-- ARGV[5]  header: digest of what all rollouts of the group must agree on
+-- ARGV[6]  digest of the rollout, 16 bytes
+-- ARGV[7]  payload
+-- ARGV[8]  milliseconds from the round's first arrival to its deadline
+-- ARGV[9]  milliseconds that a released round is remembered
+-- ARGV[10] renewal: 'never', 'attempt' or 'content'
+--
+-- Fields of a round: a attempt, n size, h header, d deadline (ms), r released, t remembered for (ms), p previous round,
+-- s<slot> digest .. payload. A round's number is the millisecond in which it began, or one more than the last.
+--
+-- Returns {'collecting', round, remaining ms, arrived}, {'released', round, slot, payload, ...} or {'refused', why}.
 
-local attempt, slot = tonumber(ARGV[2]), 's' .. ARGV[3]
+local operation, attempt, slot = ARGV[1], tonumber(ARGV[2]), 's' .. ARGV[3]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -17,34 +31,34 @@ local function key_of(round) return KEYS[1] .. ':' .. round end
 local function load(round)
   local flat = round and redis.call('HGETALL', key_of(round)) or {}
   if #flat == 0 then return nil end
-  local found = {round = round, slots = {}, arrived = 0}
+  local state = {round = round, slots = {}, arrived = 0}
   for i = 1, #flat, 2 do
     if string.sub(flat[i], 1, 1) == 's' then
-      found.slots[flat[i]] = flat[i + 1]
-      found.arrived = found.arrived + 1
+      state.slots[flat[i]] = flat[i + 1]
+      state.arrived = state.arrived + 1
     else
-      found[flat[i]] = flat[i + 1]
+      state[flat[i]] = flat[i + 1]
     end
   end
-  return found
+  return state
 end
 
-local function release(found)
-  if found.r then return end
-  redis.call('HSET', key_of(found.round), 'r', '1')
-  redis.call('PEXPIRE', key_of(found.round), found.t)
-  found.r = '1'
+local function release(state)
+  if state.r then return end
+  redis.call('HSET', key_of(state.round), 'r', '1')
+  redis.call('PEXPIRE', key_of(state.round), state.t)
+  state.r = '1'
 end
 
-local function over(found)
-  if now >= tonumber(found.d) or found.arrived >= tonumber(found.n) then release(found) end
-  return found.r
+local function over(state)
+  if now >= tonumber(state.d) or state.arrived >= tonumber(state.n) then release(state) end
+  return state.r
 end
 
-local function stand(found)
-  if not over(found) then return {'collecting', found.round, integer(found.d - now), found.arrived} end
-  local answer = {'released', found.round}
-  for name, content in pairs(found.slots) do
+local function answer_of(state)
+  if not over(state) then return {'collecting', state.round, integer(state.d - now), state.arrived} end
+  local answer = {'released', state.round}
+  for name, content in pairs(state.slots) do
     answer[#answer + 1] = string.sub(name, 2)
     answer[#answer + 1] = string.sub(content, 17)
   end
@@ -53,53 +67,54 @@ end
 
 local newest = redis.call('GET', KEYS[1])
 
-if ARGV[1] == 'look' then
-  local found = load(ARGV[4])
-  if not found then
+if operation == 'look' then
+  local look_round = ARGV[4]
+  local state = load(look_round)
+  if not state then
     local current = load(newest or nil)
     return {'refused', (current and attempt < tonumber(current.a)) and 'superseded' or 'gone'}
   end
-  if not found.slots[slot] then return {'refused', 'late'} end
-  return stand(found)
+  if not state.slots[slot] then return {'refused', 'late'} end
+  return answer_of(state)
 end
 
 local size, header, digest, payload = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local timeout, tombstone, renewal = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10]
-local function holds(found) return found and found.slots[slot] and string.sub(found.slots[slot], 1, 16) == digest end
+local function holds(state) return state and state.slots[slot] and string.sub(state.slots[slot], 1, 16) == digest end
 
-local found = load(newest or nil)
+local state = load(newest or nil)
 local previous = newest or ''
-if found and attempt > tonumber(found.a) then
-  if over(found) then
+if state and attempt > tonumber(state.a) then
+  if over(state) then
     if renewal == 'never' then return {'refused', 'late'} end
   else
-    redis.call('DEL', key_of(found.round))
-    previous = found.p
+    redis.call('DEL', key_of(state.round))
+    previous = state.p
   end
-  found = nil
-elseif found and attempt < tonumber(found.a) then
+  state = nil
+elseif state and attempt < tonumber(state.a) then
   return {'refused', 'superseded'}
-elseif found and renewal == 'content' and not holds(found) then
-  local before = load(found.p ~= '' and found.p or nil)
+elseif state and renewal == 'content' and not holds(state) then
+  local before = load(state.p ~= '' and state.p or nil)
   -- A late repeat of the round before, while the next one collects already.
-  if holds(before) then return stand(before) end
-  if over(found) then found = nil end
+  if holds(before) then return answer_of(before) end
+  if over(state) then state = nil end
 end
-if not found then
+if not state then
   local round = integer(math.max(now, (tonumber(newest or '') or 0) + 1))
   local key = key_of(round)
   redis.call('HSET', key, 'a', attempt, 'n', size, 'h', header, 'd', integer(now + timeout), 't', tombstone, 'p', previous)
   redis.call('PEXPIRE', key, timeout + tombstone)
   redis.call('SET', KEYS[1], round, 'PX', integer(timeout + 2 * tombstone))
-  found = load(round)
+  state = load(round)
 end
-if found.h ~= header then return {'refused', 'mismatch'} end
-if not found.slots[slot] then
-  if over(found) then return {'refused', 'late'} end
-  redis.call('HSET', key_of(found.round), slot, digest .. payload)
-  found.slots[slot] = digest .. payload
-  found.arrived = found.arrived + 1
-elseif not holds(found) then
+if state.h ~= header then return {'refused', 'mismatch'} end
+if not state.slots[slot] then
+  if over(state) then return {'refused', 'late'} end
+  redis.call('HSET', key_of(state.round), slot, digest .. payload)
+  state.slots[slot] = digest .. payload
+  state.arrived = state.arrived + 1
+elseif not holds(state) then
   return {'refused', 'conflict'}
 end
-return stand(found)
+return answer_of(state)

@@ -1,4 +1,4 @@
-"""The words of the rendezvous, and the protocol its stores fulfil."""
+"""Terms of the rendezvous as dataclasses, and the protocol of its stores."""
 
 from __future__ import annotations
 
@@ -84,12 +84,14 @@ class Refused:
 class Rendezvous(Protocol):
     """Where cohorts are kept. Each method is one atomic operation; errors are `difficulty.errors`'."""
 
-    async def open(self) -> None: ...
+    async def open(self) -> None:
+        """Prepare the store."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Close all connections."""
 
     async def arrive(self, arrival: Arrival) -> Collecting | Released | Refused:
         """Fill the slot, or find it filled with the same."""
 
     async def look(self, cohort: Cohort, round: int, attempt: int, slot: int) -> Collecting | Released | Refused:
-        """Where that round stands for someone who waits for it; releases it once its deadline has passed."""
+        """Return the state of the round for a caller that waits for it; release it if its deadline has passed."""

@@ -1,5 +1,6 @@
 """Cohorts in Redis, so that a group's rollouts may arrive at any replica: one Lua script, one key a round
-of a cohort, and one that names its newest round."""
+of a cohort, and one that names its newest round.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +24,11 @@ class RedisRendezvous:
         """Nothing to prepare: the link connects when it is first used."""
 
     async def close(self) -> None:
+        """Implement `Rendezvous.close`."""
         await self._link.close()
 
     async def arrive(self, arrival: Arrival) -> Collecting | Released | Refused:
+        """Implement `Rendezvous.arrive`."""
         reply = await self._link.run(
             MEET,
             arrival.cohort.key,
@@ -43,6 +46,7 @@ class RedisRendezvous:
         return _read(reply)
 
     async def look(self, cohort: Cohort, round: int, attempt: int, slot: int) -> Collecting | Released | Refused:
+        """Implement `Rendezvous.look`."""
         return _read(await self._link.run(MEET, cohort.key, "look", attempt, slot, round))
 
 

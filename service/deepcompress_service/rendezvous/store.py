@@ -1,4 +1,4 @@
-"""Which rendezvous goes with which state store."""
+"""Choice of the rendezvous that fits a state store."""
 
 from __future__ import annotations
 

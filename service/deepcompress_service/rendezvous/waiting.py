@@ -1,4 +1,4 @@
-"""Waiting for a cohort: looks at the store now and then, and at once when the group completes in this process."""
+"""Waiting for a cohort: polls the store, and wakes at once if the group completes in this process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class WaitingRoom:
 
     async def meet(self, arrival: Arrival, wait_s: float, *, patient: bool = False) -> Stand:
         """Arrive, and wait up to `wait_s` for the group. Whoever gives up leaves the slot filled. ``patient``: a
-        store that is away is waited for as well, as long; else it is a `StoreUnavailable` at once."""
+        store that is away is waited for as well, as long; else it is a `StoreUnavailable` at once.
+        """
         end = asyncio.get_running_loop().time() + wait_s
         self.waiting += 1
         try:

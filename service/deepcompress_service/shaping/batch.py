@@ -28,7 +28,7 @@ _LARGEST_PRODUCT = math.isqrt(2**63 - 1)
 
 
 def apply(function: Callable[[float], float], values: Floats) -> Floats:
-    """`function` of every value, one at a time."""
+    """Return `function` of every value, computed one at a time."""
     return np.fromiter(map(function, values.tolist()), np.float64, len(values))
 
 
@@ -44,7 +44,7 @@ def bounded_exp(x: Floats) -> Floats:
 
 
 def ratio(numerator: Floats | Ints, denominator: Floats | Ints) -> Floats:
-    """numerator / denominator, and 0 where the denominator is 0."""
+    """Numerator / denominator, and 0 where the denominator is 0."""
     out = np.zeros(np.broadcast_shapes(numerator.shape, denominator.shape), np.float64)
     return np.divide(numerator, denominator, out=out, where=denominator != 0)
 
@@ -63,6 +63,7 @@ class Moments:
 
     @property
     def mean(self) -> Floats:
+        """[groups] mean length in tokens."""
         return ratio(self.total, self.count)
 
     @property
@@ -114,23 +115,28 @@ class Batch:
 
     @cached_property
     def tokens(self) -> Ints:
+        """[n] length of each rollout in tokens."""
         lengths = chain.from_iterable(g.tokens or () for g in self.groups)
         return np.fromiter(lengths, np.int64, int(self.sizes.sum()))
 
     @cached_property
     def truncated(self) -> Bools:
+        """[n] True for rollouts cut at the limit."""
         return self._flags([g.truncated for g in self.groups])
 
     @cached_property
     def thinking(self) -> Bools:
+        """[n] True for rollouts that reasoned before they answered."""
         return self._flags([g.thinking or () for g in self.groups])
 
     @cached_property
     def repetitive(self) -> Bools:
+        """[n] True for rollouts that repeat themselves."""
         return self._flags([g.repetitive or () for g in self.groups])
 
     @cached_property
     def formatted(self) -> Bools:
+        """[n] True for rollouts with an answer in the requested format."""
         return self._flags([g.formatted or (True,) * len(g.correct) for g in self.groups])
 
     def per_group(self, value: Callable[[Group], float | None]) -> Floats:
@@ -190,10 +196,12 @@ class Batch:
 
     @cached_property
     def all_lengths(self) -> Moments:
+        """[groups] statistics of the lengths of all rollouts."""
         return self.moments()
 
     @cached_property
     def correct_lengths(self) -> Moments:
+        """[groups] statistics of the lengths of the correct rollouts."""
         return self.moments(self.correct)
 
     def deviation(self, of: Moments) -> Floats:

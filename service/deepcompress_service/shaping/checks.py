@@ -22,7 +22,9 @@ _TOLERANCE = 1e-9
 
 
 def sample_groups(accumulators: tuple[float, ...] = ()) -> list[Group]:
-    """Groups of every kind that trips a length reward: G = 1, equal lengths, all or none correct, long, short."""
+    """Return groups of every kind that breaks length rewards: G = 1, equal lengths, all or none correct, long,
+    short.
+    """
     random_source = random.Random(0)
     lengths: list[tuple[int, ...]] = [(700,), (0,), (500, 500, 500, 500), (0, 0), (2**31 - 1, 1)]
     lengths += [tuple(random_source.randint(1, 20_000) for _ in range(size)) for size in (2, 3, 5, 8, 16)]
@@ -51,7 +53,7 @@ def sample_groups(accumulators: tuple[float, ...] = ()) -> list[Group]:
 
 
 def find_faults(strategy: Strategy) -> list[str]:
-    """What does not hold of a strategy at its default parameters, as sentences; empty where all is well."""
+    """Return the claims that a strategy breaks at its default parameters, as sentences; empty if there are none."""
     params = {param.name: param.default for param in strategy.params}
     groups = sample_groups(tuple(spec.initial for spec in strategy.accumulators(params)))
     try:
@@ -81,7 +83,7 @@ def find_faults(strategy: Strategy) -> list[str]:
 
 
 def reverse_group(group: Group) -> Group:
-    """The group with its rollouts in reverse order."""
+    """Return the group with its rollouts in reverse order."""
     return replace(
         group,
         correct=group.correct[::-1],

@@ -1,4 +1,4 @@
-"""One strategy of a run, as configured: read strictly, defaults filled in, with what it keeps between steps."""
+"""A configured strategy of a run: read strictly, with defaults, and its state between steps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PAIR_PARAMS = (Param("correct", "number", 1.0, "R_o when correct"), Param("wron
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredStrategy:
-    """A strategy with its parameters, its outcome pair and its place among the run's accumulators."""
+    """A strategy with its parameters, its outcome pair and the index of its first accumulator."""
 
     label: str
     strategy: Strategy
@@ -34,11 +34,12 @@ class ConfiguredStrategy:
 
     @property
     def requires(self) -> tuple[str, ...]:
+        """Keys of `NEEDS` that the strategy requires under its parameters."""
         return self.strategy.required(self.params)
 
     @property
     def config(self) -> dict[str, Any]:
-        """The configuration that gives this part again."""
+        """The configuration that describes this strategy."""
         return {"name": self.strategy.name, **self.params, **self.level}
 
     @property
@@ -47,7 +48,7 @@ class ConfiguredStrategy:
         return (*self.strategy.accumulators(self.params), *self._level_accumulators())
 
     def batch(self, groups: Sequence[Group]) -> Batch:
-        """The groups as this part sees them: its own accumulators, its own level."""
+        """Return the groups as a batch with this strategy's own accumulators and level."""
         own = slice(self.first, self.first + len(self.accumulators))
         if self.run_level is not None:
             groups = [replace(group, level=self._own_level(group.level, group.accumulators[own])) for group in groups]
@@ -62,10 +63,10 @@ class ConfiguredStrategy:
         return (own, AccumulatorSpec("ema", self.run_level["initial_level"], self.run_level["ema"]))
 
     def _own_level(self, run_level: float | None, accumulators: tuple[float, ...]) -> float | None:
-        """A shadow's own level, from the run's level and the values before the step.
+        """Return a shadow's own level, from the run's level and the values before the step.
 
-        Against the current level, the mean pass ratio of the step so far is read back from what it did to the
-        run's level (to about 1e-16 / (1 - ema)), so that it is the record's and not the request's.
+        Against the current level, the mean pass ratio of the step so far is derived from its effect on the run's
+        level (to about 1e-16 / (1 - ema)), so that it is the record's and not the request's.
         """
         assert self.run_level is not None
         if run_level is None:
@@ -81,12 +82,20 @@ class ConfiguredStrategy:
 def read_strategy(
     config: Mapping[str, Any], path: str, outcome: Mapping[str, Any], outcome_path: str
 ) -> ConfiguredStrategy:
-    """The strategy that trains. Raises ConfigError naming the field."""
+    """Read the strategy that trains.
+
+    Raises:
+        ConfigError: A field is wrong; the error names it.
+    """
     return _read(config, path, _LEVEL_NAMES, config, outcome, outcome_path)
 
 
 def read_shadow(config: Mapping[str, Any], path: str, main: ConfiguredStrategy, first: int) -> ConfiguredStrategy:
-    """A shadow: its level parameters are the run's where it names none, its outcome pair the published one."""
+    """Read a shadow: its level parameters default to the run's, its outcome pair to the published one.
+
+    Raises:
+        ConfigError: A field is wrong; the error names it.
+    """
     level = {**main.level, **{name: config[name] for name in _LEVEL_NAMES if name in config}}
     outcome = config.get("outcome")
     if outcome is not None and not isinstance(outcome, Mapping):
@@ -127,7 +136,7 @@ def _read(
 
 
 def _check_own_level(level: Params, run: Params, path: str) -> None:
-    """A shadow's own level must follow from what the run's state holds."""
+    """Check that a shadow's own level can be derived from the run's state."""
     if level["step_level"] != run["step_level"]:
         raise ConfigError(f"{path}.step_level", f"a shadow shares the run's: send {run['step_level']}")
     if "dataset" in (level["reference"], run["reference"]) and level["reference"] != "previous":

@@ -26,7 +26,7 @@ class Curve:
 
 
 def against_tokens(reward: Reward, group: Group, index: int, lengths: Sequence[int]) -> Curve:
-    """What rollout `index` of the group gets beside its outcome, at each of these lengths of its own."""
+    """Return the terms that rollout `index` gets beside its outcome, at each of these lengths of its own."""
     assert group.tokens is not None
     tokens = group.tokens
     moved = [replace(group, tokens=(*tokens[:index], length, *tokens[index + 1 :])) for length in lengths]
@@ -39,7 +39,7 @@ def against_tokens(reward: Reward, group: Group, index: int, lengths: Sequence[i
 
 
 def against_z(reward: Reward, beta: float, *, correct: bool, points: int = 121, reach: float = 3.5) -> Curve:
-    """What a rollout gets beside its outcome against its z, in a group of 16 with this beta.
+    """Return the terms that a rollout gets beside its outcome against its z, in a group of 16 with this beta.
 
     The pass ratio is the share nearest to (1 + beta)/2, never none or all, and the level is beta below it, so that
     beta runs from -1 to 1 with levels that a run can have.
@@ -64,7 +64,7 @@ def against_z(reward: Reward, beta: float, *, correct: bool, points: int = 121, 
 
 
 def example_group(reward: Reward, tokens: Sequence[int], correct: Sequence[bool], level: float) -> Group:
-    """A group as given, with what else the reward may ask for set to something plain."""
+    """Return the given group, with plain values for the other inputs that the reward may need."""
     bare = Group(tuple(correct), tuple(tokens), (False,) * len(tokens), level=level)
     return _with_references(reward, bare)
 
@@ -103,7 +103,7 @@ def _z(group: Group, index: int) -> float:
 
 
 def _length_at_z(z: float, others: Sequence[int]) -> int | None:
-    """The length at which one rollout beside `others` has this z; None where no length of 0 or more has.
+    """Return the length at which one rollout beside `others` has this z; None if there is no such length.
 
     With m and s the others' mean and population std and n their number, a rollout at m + d has
     z = d*n / sqrt(n*(n+1)*s^2 + n*d^2), which is solved for d.

@@ -1,4 +1,4 @@
-"""What shaping refuses, each with the field at fault and a message that says what to send instead."""
+"""Errors of shaping, each with the field at fault and a message that names what to send instead."""
 
 from __future__ import annotations
 

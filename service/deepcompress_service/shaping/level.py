@@ -14,7 +14,7 @@ def next_level(previous: float, batch_pass_ratio: float, ema: float) -> float:
 
 
 def mean_pass_ratio(groups: Sequence[Group]) -> float | None:
-    """The mean of P_g over a step's groups; None where there is none.
+    """Return the mean of P_g over a step's groups; None where there is none.
 
     Passes are summed by group size in whole numbers, sizes ascending, so that the order of groups changes nothing
     and a store that does likewise gets the same bits.
@@ -30,7 +30,7 @@ def mean_pass_ratio(groups: Sequence[Group]) -> float | None:
 
 
 def next_value(spec: AccumulatorSpec, value: float, mean_pass_ratio: float, accuracy: float) -> float:
-    """An accumulator after a step: see `AccumulatorSpec`. `accuracy` is correct rollouts / rollouts."""
+    """Return an accumulator after a step: see `AccumulatorSpec`. `accuracy` is correct rollouts / rollouts."""
     if spec.kind == "ema":
         return next_level(value, mean_pass_ratio, spec.weight)
     if spec.kind == "max":
@@ -39,7 +39,7 @@ def next_value(spec: AccumulatorSpec, value: float, mean_pass_ratio: float, accu
 
 
 def next_history(before: ProblemHistory, groups: Sequence[Group], weight: float) -> ProblemHistory:
-    """A problem after a step: its state before it and all its groups of the step, of any order.
+    """Return a problem after a step: its state before it and all its groups of the step, of any order.
 
     `weight` is that of the step's pass ratio in the smoothed one; lengths are those of correct rollouts.
     """

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from .errors import ConfigError
 
+ParamValue = Any
+"""A number, a truth value, a text or None, as the parameter's kind says."""
 Params = Mapping[str, Any]
 """A strategy's parameters by name, each already read by its `Param`."""
 
@@ -26,8 +28,12 @@ class Param:
     choices: tuple[str, ...] = ()
     nullable: bool = False
 
-    def read(self, value: Any, field: str) -> Any:
-        """`value` as this parameter's type. Raises ConfigError naming `field` and what is taken there."""
+    def read(self, value: object, field: str) -> ParamValue:
+        """Return `value` as this parameter's type.
+
+        Raises:
+            ConfigError: It is not a value of this parameter; the error names `field` and the accepted values.
+        """
         if value is None and self.nullable:
             return None
         if self.kind == "choice":
@@ -46,7 +52,7 @@ class Param:
         raise ConfigError(field, f"send {self.expected()}, not {value!r:.80}")
 
     def expected(self) -> str:
-        """What the parameter takes, in words."""
+        """Return a description of the accepted values."""
         if self.kind == "choice":
             taken = "one of " + ", ".join(self.choices)
         elif self.kind == "boolean":
@@ -57,7 +63,7 @@ class Param:
         return taken + (" or null" if self.nullable else "")
 
     def schema(self) -> dict[str, Any]:
-        """The parameter as JSON Schema."""
+        """Return the parameter as JSON Schema."""
         schema: dict[str, Any] = {"description": self.doc, "default": self.default}
         if self.kind == "choice":
             schema["enum"] = [*self.choices, None] if self.nullable else list(self.choices)
@@ -70,7 +76,11 @@ class Param:
 
 
 def read_params(declared: Sequence[Param], sent: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """Every declared parameter with its default filled in. Unknown names are refused with the known ones."""
+    """Return every declared parameter, with defaults filled in.
+
+    Raises:
+        ConfigError: A name is unknown or a value is not accepted.
+    """
     known = {param.name: param for param in declared}
     for name in sent:
         if name not in known:

@@ -65,7 +65,11 @@ LEVEL_PARAMS = (
 
 
 def find(name: object, field: str) -> Strategy:
-    """The strategy of that name, a published one first. Raises ConfigError with the names there are."""
+    """Return the strategy of that name; a published one takes precedence.
+
+    Raises:
+        ConfigError: There is none, or it was refused; the error lists the names.
+    """
     if isinstance(name, str):
         if name in BUILT_IN:
             return BUILT_IN[name]

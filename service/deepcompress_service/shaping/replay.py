@@ -82,7 +82,7 @@ def replay(log: Log, rewards: Mapping[str, Reward]) -> dict[str, list[ReplayedSt
 
 
 def _levels(reward: Reward, level: float, mean: float | None, dataset: float | None) -> tuple[float, float]:
-    """The level after the step, and the one that betas are taken against."""
+    """Return the level after the step, and the one that betas are taken against."""
     if reward.reference == "dataset":
         fixed = level if dataset is None else dataset
         return fixed, fixed
@@ -129,7 +129,7 @@ class Summary:
 def summarise(
     log: Log, walk: Sequence[ReplayedStep], default: Sequence[ReplayedStep], sides: Sequence[Sequence[str | None]]
 ) -> Summary:
-    """The figures of one walk. `sides` says of every group of every step whether it is simple or hard."""
+    """Return the figures of one walk. `sides`: for every group of every step, whether it is simple or hard."""
     rewards: dict[str, list[float]] = {"simple": [], "hard": []}
     shorter: dict[str, list[float]] = {"simple": [], "hard": []}
     agreements, spreads = [], []
@@ -171,8 +171,10 @@ def rank_agreement(a: NDArray[np.float64], b: NDArray[np.float64]) -> float | No
 
 
 def order_signs(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The sign of every difference of two values, as a vector of length 1 (0 where all are equal): the product of
-    two such vectors is Kendall's tau-b. Differences under 1e-12 are none."""
+    """Return the sign of every difference of two values, as a vector of length 1 (0 if all are equal).
+
+    The product of two such vectors is Kendall's tau-b. Differences under 1e-12 count as 0.
+    """
     difference = (values[:, None] - values[None, :]).ravel()
     signs = np.where(np.abs(difference) < 1e-12, 0.0, np.sign(difference))
     length = np.sqrt((signs * signs).sum())

@@ -75,6 +75,7 @@ class Reward:
 
     @property
     def initial_level(self) -> float:
+        """The level before the first step."""
         return float(self.main.level["initial_level"])
 
     @property
@@ -106,10 +107,12 @@ class Reward:
         ]
 
     def check_sent(self, groups: Sequence[Group]) -> None:
-        """Check that every group has the fields that a caller must send; the level and the step are not among them.
+        """Check that every group carries the inputs that the reward needs.
+
+        To be called before anything is counted: level, accumulators and step are not checked.
 
         Raises:
-            InputError: A field is missing. The message says what to send.
+            InputError: An input is missing; the error names what to send.
         """
         for key, how in self.required_inputs:
             for index, group in enumerate(groups):
@@ -117,10 +120,11 @@ class Reward:
                     raise InputError(f"groups.{index}.{key}", how)
 
     def shape(self, groups: Sequence[Group], *, evaluate: bool = False) -> list[ShapedGroup]:
-        """The rewards of each group, in the order given. In evaluation: the outcome alone.
+        """Return the rewards of each group, in the order given. In evaluation: the outcome alone.
 
-        Raises InputError where a group lacks what the reward needs, StrategyError where a user's strategy
-        misbehaves.
+        Raises:
+            InputError: A group lacks an input of the reward.
+            StrategyError: A user's strategy returned invalid terms.
         """
         if not groups:
             return []
@@ -138,7 +142,10 @@ class Reward:
         return [{label: of[g] for label, of in shaped.items()} for g in range(len(groups))]
 
     def warnings(self, groups: Sequence[Group], shaped: Sequence[ShapedGroup]) -> list[tuple[str, str]]:
-        """Known traps that these groups met, as a stable slug and a sentence. Once per run is the caller's part."""
+        """Return the known problems that these groups show, as a stable slug and a sentence.
+
+        The caller reports each once per run.
+        """
         return find_warnings(self.main.strategy, self.overlong, groups, shaped)
 
     def _requirements(self) -> list[tuple[str, str]]:
@@ -183,11 +190,14 @@ def reward_from_config(
     overlong: Mapping[str, Any] | None = None,
     shadow: Sequence[Mapping[str, Any]] = (),
 ) -> Reward:
-    """The reward that a run's configuration describes. Raises ConfigError naming the field and what to send.
+    """Return the reward that a run's configuration describes.
 
-    `outcome` may leave out either half: the strategy's published value stands there. A shadow may carry `label`
-    (where two have one name), `outcome` (the published pair where it is left out) and level parameters of its
-    own (the run's where they are left out).
+    `outcome` may leave out either half: the strategy's published value is the default. A shadow may have `label`
+    (needed if two share a name), `outcome` (default: the published pair) and level parameters of its own (default:
+    the run's).
+
+    Raises:
+        ConfigError: A field is wrong; the error names it and what to send.
     """
     main = read_strategy(strategy, "strategy", outcome or {}, "outcome")
     weight = _WEIGHT.read(length_weight, "length_weight")
@@ -242,7 +252,7 @@ def _split_by_group(
     extras: AdvantageTerms,
     weight: float,
 ) -> list[ShapedGroup]:
-    """The flat arrays as one ShapedGroup a group, in Python's own numbers."""
+    """Return the flat arrays as one ShapedGroup a group, with Python numbers."""
     # Adding 0.0 turns -0.0 into 0.0, which reads better in JSON.
     totals, terms = (total + 0.0).tolist(), (term + 0.0).tolist()
     columns = {name: (values + 0.0).tolist() for name, values in components.items()}

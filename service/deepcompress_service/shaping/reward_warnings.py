@@ -1,4 +1,4 @@
-"""Known traps of length rewards, found in what a request brought: each a stable slug and one sentence."""
+"""Warnings about known problems of length rewards: each a stable slug and one sentence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def find_warnings(
     groups: Sequence[Group],
     shaped: Sequence[ShapedGroup],
 ) -> list[tuple[str, str]]:
-    """The traps met, in a fixed order."""
+    """Return the warnings that apply, in a fixed order."""
     traps: list[tuple[str, str]] = []
     trained = [g for g in groups if not g.trainable or any(g.trainable)]
     rollouts = sum(len(g.correct) for g in trained)

@@ -34,8 +34,10 @@ NEEDS = {
 
 @dataclass(frozen=True, slots=True)
 class AccumulatorSpec:
-    """A number that the run carries from step to step. With x = its value before the step, m = the mean P_g of
-    the step and a = correct rollouts / rollouts of the step, its value after the step is
+    """A number that the run carries from step to step.
+
+    With x = its value before the step, m = the mean P_g of the step and a = correct rollouts / rollouts of the step,
+    its value after the step is
 
     * ``ema``:         weight * x + (1 - weight) * m
     * ``max``:         max(x, a)
@@ -50,7 +52,7 @@ class AccumulatorSpec:
 
 @dataclass(frozen=True, slots=True)
 class AdvantageTerms:
-    """What strategies that act on advantages give beside the rewards, one number a rollout."""
+    """Results of strategies that act on advantages, beside the rewards: one number a rollout each."""
 
     mask: Bools | None = None
     weights: Floats | None = None
@@ -60,7 +62,8 @@ class AdvantageTerms:
 @dataclass(frozen=True, slots=True)
 class Strategy:
     """One published rule. Its length term is what it adds to the outcome reward: for rules that are published
-    as a whole reward, that reward minus `outcome`, so that the two add up to what was published."""
+    as a whole reward, that reward minus `outcome`, so that the two add up to what was published.
+    """
 
     name: str
     summary: str
@@ -76,16 +79,16 @@ class Strategy:
     """Keys of `NEEDS`."""
     correctness_conditioned: bool = True
     """True: the length of a wrong rollout never changes its reward."""
-    requires_reward_ge_0: Callable[[Params], bool] = field(default=lambda params: False)
-    """True: it multiplies the outcome, so a negative one would turn its meaning round."""
+    requires_reward_ge_0: Callable[[Params], bool] = field(default=lambda _params: False)
+    """True if the strategy scales the outcome reward, which must then be >= 0."""
     level: Literal["reward", "advantage", "mask"] = "reward"
-    outcome: Callable[[Params], Pair] = field(default=lambda params: (1.0, 0.0))
+    outcome: Callable[[Params], Pair] = field(default=lambda _params: (1.0, 0.0))
     """The published outcome pair, used where the configuration names none."""
     variants: tuple[str, ...] = ()
     """Names of other published forms of the same rule."""
     note: str = ""
     """Where code and paper part, what is left out, what to watch."""
-    accumulators: Callable[[Params], tuple[AccumulatorSpec, ...]] = field(default=lambda params: ())
+    accumulators: Callable[[Params], tuple[AccumulatorSpec, ...]] = field(default=lambda _params: ())
     beta: Callable[[Batch, Params], Floats] | None = None
     """[g] for strategies that have one."""
     extras: Callable[[Batch, Params, Floats], AdvantageTerms] | None = None
@@ -94,10 +97,11 @@ class Strategy:
     """`requires` where it depends on the parameters."""
 
     def required(self, params: Params) -> tuple[str, ...]:
+        """Return the keys of `NEEDS` that the strategy requires under these parameters."""
         return self.requires if self.requires_given is None else self.requires_given(params)
 
     def describe(self) -> StrategyInfo:
-        """The descriptor for callers, at the default parameters."""
+        """Return the descriptor for callers, at the default parameters."""
         defaults = {param.name: param.default for param in self.params}
         pair = self.outcome(defaults)
         low, high = self.bounds(defaults, pair)

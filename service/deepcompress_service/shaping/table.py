@@ -19,7 +19,7 @@ END = "<!-- end: generated -->"
 
 
 def markdown() -> str:
-    """The overview and one section a strategy."""
+    """Return the overview and one section a strategy."""
     listed = published()
     lines = [
         "| strategy | rule | needs | level | wrong pays for length | length term | outcome | source | certainty |",

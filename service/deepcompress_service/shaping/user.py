@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -44,7 +44,7 @@ Function = TypeVar("Function", bound=Callable[..., Sequence[float]])
 
 @dataclass(frozen=True, slots=True)
 class _Declared:
-    """What a user says of a strategy beside the function itself."""
+    """The declarations of `user_strategy` about a function."""
 
     source: str = "user"
     requires: tuple[str, ...] = ("group", "tokens")
@@ -91,15 +91,16 @@ def user_strategy(
 
 
 def names() -> list[str]:
-    """The names of all installed user strategies; nothing is loaded."""
+    """Return the names of all installed user strategies, without loading them."""
     return sorted({point.name for point in metadata.entry_points(group=ENTRY_POINTS)})
 
 
 @lru_cache(maxsize=128)
 def load(name: str) -> Strategy | None:
-    """The installed strategy of that name, checked; None where there is none.
+    """Return the installed strategy of that name, checked; None if there is none.
 
-    Raises StrategyError where it cannot be imported, does not have the form above, or fails the checks.
+    Raises:
+        StrategyError: It cannot be imported, does not have the form above, or fails the checks.
     """
     points = metadata.entry_points(group=ENTRY_POINTS, name=name)
     if not points:
@@ -117,7 +118,11 @@ def load(name: str) -> Strategy | None:
 
 
 def from_function(name: str, function: Callable[..., Sequence[float]]) -> Strategy:
-    """The strategy that a user's function describes. Raises StrategyError where it does not have the form."""
+    """Return the strategy that a user's function describes.
+
+    Raises:
+        StrategyError: The function does not have the form above.
+    """
     if not callable(function):
         raise StrategyError(name, "the entry point must name a function")
     declared: _Declared = getattr(function, _MARK, _Declared())
@@ -150,12 +155,12 @@ def from_function(name: str, function: Callable[..., Sequence[float]]) -> Strate
         source=declared.source,
         certainty="user",
         length=length,
-        bounds=lambda p, pair: declared.length_range,
+        bounds=lambda _p, _pair: declared.length_range,
         params=_params(name, function, dict(declared.bounds)),
         requires=declared.requires,
         correctness_conditioned=declared.correctness_conditioned,
-        requires_reward_ge_0=lambda p: declared.requires_reward_ge_0,
-        outcome=lambda p: declared.outcome,
+        requires_reward_ge_0=lambda _p: declared.requires_reward_ge_0,
+        outcome=lambda _p: declared.outcome,
         note=declared.note,
     )
 
@@ -163,7 +168,11 @@ def from_function(name: str, function: Callable[..., Sequence[float]]) -> Strate
 def _params(
     name: str, function: Callable[..., Sequence[float]], bounds: Mapping[str, tuple[float, float]]
 ) -> tuple[Param, ...]:
-    """The function's parameters after the group, by their defaults and annotations."""
+    """Return the function's parameters after the group, by their defaults and annotations.
+
+    Raises:
+        StrategyError: The signature is not of the form above.
+    """
     signature = list(inspect.signature(function).parameters.values())
     if not signature or any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in signature):
         raise StrategyError(name, "the function takes a group, then named parameters with defaults")
@@ -171,7 +180,7 @@ def _params(
     return tuple(_param(name, p, hints.get(p.name), bounds.get(p.name, (-1e6, 1e6))) for p in signature[1:])
 
 
-def _param(name: str, parameter: inspect.Parameter, hint: Any, bounds: tuple[float, float]) -> Param:
+def _param(name: str, parameter: inspect.Parameter, hint: object, bounds: tuple[float, float]) -> Param:
     default = parameter.default
     if isinstance(default, bool):
         return Param(parameter.name, "boolean", default, "")

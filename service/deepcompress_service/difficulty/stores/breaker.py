@@ -1,6 +1,6 @@
-"""Not waiting for a server that does not answer: what keeps `verify` quick while the store is down.
+"""Circuit breaker: refuse operations at once while a server does not answer.
 
-Without it every request would wait for its whole timeout, also those that need no store for their answer.
+Without it every request would wait for its whole timeout, including those that need no store for their answer.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Callable
 from ..errors import StoreUnavailable
 
 IN_A_ROW = 3
-"""So many operations without an answer, and none with one in between: the server is gone, not slow."""
+"""Consecutive operations without an answer after which the server counts as gone."""
 PAUSE_S = 1.0
-"""From then on one operation is tried in so many seconds, and the others are refused at once."""
+"""Seconds between trial operations while it counts as gone; the others are refused at once."""
 
 
 class CircuitBreaker:
-    """Of one process and one server. An error that the server answered with is an answer."""
+    """Circuit breaker of one process for one server. An error sent by the server counts as an answer."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -26,7 +26,11 @@ class CircuitBreaker:
         self._next = 0.0
 
     def check(self) -> None:
-        """Before an operation. StoreUnavailable where it would be in vain."""
+        """Check, before an operation, that the server may answer.
+
+        Raises:
+            StoreUnavailable: It has not answered lately.
+        """
         if self._failures < IN_A_ROW:
             return
         now = self._clock()
@@ -35,11 +39,11 @@ class CircuitBreaker:
         self._next = now + PAUSE_S
 
     def record_success(self) -> None:
-        """The server is there."""
+        """Record that the server answered."""
         self._failures = 0
 
     def record_failure(self, why: str) -> None:
-        """An operation's time was up without an answer."""
+        """Record that an operation timed out without an answer."""
         self._failures += 1
         self._why = why
         self._next = self._clock() + PAUSE_S

@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class MemoryRun:
+    """One state in dictionaries."""
+
     run_record: RunRecord | None = None
     problem_records: dict[str, bytes] = field(default_factory=dict)
     undo_records: dict[int, dict[str, bytes]] = field(default_factory=dict)
@@ -29,61 +31,78 @@ class MemoryRun:
     requests: dict[str, tuple[int, int, bytes]] = field(default_factory=dict)
 
     def load(self) -> RunRecord | None:
+        """Implement `RunTransaction.load`."""
         return copy.deepcopy(self.run_record)
 
     def save(self, run_record: RunRecord) -> None:
+        """Implement `RunTransaction.save`."""
         self.run_record = run_record
 
     def problems(self, ids: Iterable[str]) -> dict[str, bytes]:
+        """Implement `RunTransaction.problems`."""
         return {i: self.problem_records[i] for i in ids if i in self.problem_records}
 
     def put_problems(self, records: Mapping[str, bytes]) -> None:
+        """Implement `RunTransaction.put_problems`."""
         self.problem_records.update(records)
 
     def drop_problems(self, ids: Iterable[str]) -> None:
+        """Implement `RunTransaction.drop_problems`."""
         for problem_id in ids:
             del self.problem_records[problem_id]
 
     def all_problems(self) -> Iterator[tuple[str, bytes]]:
+        """Implement `RunTransaction.all_problems`."""
         return iter(self.problem_records.items())
 
     def problems_after(self, problem_id: str | None) -> Iterator[tuple[str, bytes]]:
+        """Implement `RunTransaction.problems_after`."""
         names = sorted(name for name in self.problem_records if problem_id is None or name > problem_id)
         return ((name, self.problem_records[name]) for name in names)
 
     def undo(self, step: int) -> dict[str, bytes]:
+        """Implement `RunTransaction.undo`."""
         return dict(self.undo_records.get(step, {}))
 
     def undo_of(self, step: int, problem_id: str) -> bytes:
+        """Implement `RunTransaction.undo_of`."""
         return self.undo_records[step][problem_id]
 
     def put_undo(self, step: int, records: Mapping[str, bytes]) -> None:
+        """Implement `RunTransaction.put_undo`."""
         self.undo_records.setdefault(step, {}).update(records)
 
     def groups(self, step: int, ids: Iterable[str]) -> dict[str, bytes]:
+        """Implement `RunTransaction.groups`."""
         records = self.group_records.get(step, {})
         return {i: records[i] for i in ids if i in records}
 
     def put_groups(self, step: int, records: Mapping[str, bytes]) -> None:
+        """Implement `RunTransaction.put_groups`."""
         self.group_records.setdefault(step, {}).update(records)
 
     def steps(self, after: int) -> list[int]:
+        """Implement `RunTransaction.steps`."""
         return sorted(step for step in self.step_records if step > after)
 
     def step(self, step: int) -> StepRecord | None:
+        """Implement `RunTransaction.step`."""
         text = self.step_records.get(step)
         return None if text is None else parse_step(text)
 
     def put_step(self, step: int, record: StepRecord) -> None:
+        """Implement `RunTransaction.put_step`."""
         self.step_records[step] = format_step(record)
 
     def forget_records(self, step: int) -> None:
+        """Implement `RunTransaction.forget_records`."""
         tables: tuple[dict[int, Any], ...] = (self.group_records, self.undo_records, self.observed_groups)
         for table in tables:
             table.pop(step, None)
         self.observed_rollouts.pop(step, None)
 
     def forget_from(self, step: int) -> None:
+        """Implement `RunTransaction.forget_from`."""
         tables: tuple[dict[int, Any], ...] = (
             self.group_records,
             self.undo_records,
@@ -97,47 +116,58 @@ class MemoryRun:
         self.requests = {name: kept for name, kept in self.requests.items() if kept[1] < step}
 
     def observed_steps(self, after: int) -> list[int]:
+        """Implement `RunTransaction.observed_steps`."""
         return sorted(step for step in self.observed_groups if step > after)
 
     def observed(self, step: int, ids: Iterable[str] | None = None) -> dict[str, bytes]:
+        """Implement `RunTransaction.observed`."""
         groups = self.observed_groups.get(step, {})
         return dict(groups) if ids is None else {i: groups[i] for i in ids if i in groups}
 
     def put_observed(self, step: int, records: Mapping[str, bytes]) -> None:
+        """Implement `RunTransaction.put_observed`."""
         if records:
             self.observed_groups.setdefault(step, {}).update(records)
 
     def rollouts(self, step: int, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+        """Implement `RunTransaction.rollouts`."""
         known = self.observed_rollouts.get(step, {})
         return {key: known[key] for key in keys if key in known}
 
     def put_rollouts(self, step: int, records: Mapping[tuple[str, str], bytes]) -> None:
+        """Implement `RunTransaction.put_rollouts`."""
         if records:
             self.observed_rollouts.setdefault(step, {}).update(records)
 
     def close_observations(self, step: int) -> None:
+        """Implement `RunTransaction.close_observations`."""
         self.observed_rollouts.pop(step, None)
 
     def request(self, request_id: str) -> bytes | None:
+        """Implement `RunTransaction.request`."""
         kept = self.requests.get(request_id)
         return None if kept is None else kept[2]
 
     def put_request(self, request_id: str, sequence: int, step: int, record: bytes, keep: int) -> None:
+        """Implement `RunTransaction.put_request`."""
         self.requests[request_id] = (sequence, step, record)
         while len(self.requests) > keep:
             del self.requests[next(iter(self.requests))]
 
     def wipe(self) -> None:
+        """Implement `RunTransaction.wipe`."""
         fresh = MemoryRun(self.run_record)
         for name in self.__dataclass_fields__:
             setattr(self, name, getattr(fresh, name))
 
     def bytes_used(self) -> int:
+        """Implement `RunTransaction.bytes_used`."""
         tables = [self.problem_records, *self.undo_records.values()]
         tables += [*self.group_records.values(), *self.observed_groups.values()]
         return sum(len(key) + len(value) for table in tables for key, value in table.items())
 
     def rows(self) -> Iterator[Row]:
+        """Implement `RunTransaction.rows`."""
         for step, text in sorted(self.step_records.items()):
             yield "steps", (step,), encode(text)
         for problem_id, record in sorted(self.problem_records.items()):
@@ -157,6 +187,7 @@ class MemoryRun:
             yield "requests", (request_id, sequence, step), record
 
     def put_rows(self, rows: Iterable[Row]) -> None:
+        """Implement `RunTransaction.put_rows`."""
         for table, key, value in rows:
             match table, key:
                 case "steps", (int(step),):
@@ -177,6 +208,8 @@ class MemoryRun:
 
 @dataclass(slots=True)
 class MemoryState:
+    """All states of the store, and those that the present transaction adds."""
+
     epochs: dict[str, int] = field(default_factory=dict)
     states: dict[tuple[str, str | None], MemoryRun] = field(default_factory=dict)
     saved: dict[str, dict[str, Checkpoint]] = field(default_factory=dict)
@@ -185,50 +218,63 @@ class MemoryState:
     """Views of what was not there, by this transaction: a look, or a refusal, leaves nothing behind."""
 
     def epoch(self, run: str) -> int:
+        """Implement `LocalTransaction.epoch`."""
         return self.epochs.get(run, 0)
 
     def set_epoch(self, run: str, epoch: int) -> None:
+        """Implement `LocalTransaction.set_epoch`."""
         self.epochs[run] = epoch
 
     def runs(self) -> list[str]:
+        """Implement `LocalTransaction.runs`."""
         return sorted(run for run, checkpoint in self.states if checkpoint is None)
 
     def names(self) -> list[str]:
+        """Implement `LocalTransaction.names`."""
         return self.runs()
 
     def use(self, run: str, now: float) -> None:
+        """Implement `LocalTransaction.use`."""
         self.used[run] = now
 
     def last_used(self, run: str) -> float | None:
+        """Implement `LocalTransaction.last_used`."""
         return self.used.get(run)
 
     def open_run(self, run: str, checkpoint: str | None = None) -> MemoryRun:
+        """Implement `LocalTransaction.open_run`."""
         known = self.states.get((run, checkpoint))
         return self.made.setdefault((run, checkpoint), MemoryRun()) if known is None else known
 
     def end(self, *, keep: bool) -> None:
-        """Of a transaction."""
+        """End a transaction; `keep`: keep the states that it added."""
         if keep:
             self.states |= self.made
         self.made.clear()
 
     def copy(self, run: str, source: str | None, target: str | None) -> None:
+        """Implement `LocalTransaction.copy`."""
         self.states[run, target] = copy.deepcopy(self.open_run(run, source))
 
     def adopt(self, source: str, run: str) -> None:
+        """Implement `LocalTransaction.adopt`."""
         self.states[run, None] = self.states.pop((source, None))
 
     def checkpoints(self, run: str) -> list[Checkpoint]:
+        """Implement `LocalTransaction.checkpoints`."""
         return list(self.saved.get(run, {}).values())
 
     def put_checkpoint(self, run: str, checkpoint: Checkpoint) -> None:
+        """Implement `LocalTransaction.put_checkpoint`."""
         self.saved.setdefault(run, {})[checkpoint.name] = checkpoint
 
     def drop_checkpoint(self, run: str, name: str) -> None:
+        """Implement `LocalTransaction.drop_checkpoint`."""
         del self.saved[run][name]
         del self.states[run, name]
 
     def drop(self, run: str) -> None:
+        """Implement `LocalTransaction.drop`."""
         self.saved.pop(run, None)
         self.used.pop(run, None)
         for key in [key for key in self.states if key[0] == run]:

@@ -10,7 +10,6 @@ import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 from .. import refusals
 from ..arithmetic import close_record, fold_delta
@@ -43,7 +42,7 @@ from ..retention import OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import closed_level
 from ..transfer import ExportReader, accept_any_config
 from . import redis_commit, redis_pages, redis_transfer
-from .redis_link import Argument, Link, PinnedConnection, open_link
+from .redis_link import Argument, Link, PinnedConnection, Reply, open_link
 from .scripts import (
     CHECKPOINT,
     COMMIT,
@@ -57,6 +56,7 @@ from .scripts import (
     REWIND,
     SNAPSHOT,
     SWEEP,
+    Script,
 )
 
 SCHEMA_VERSION = 1
@@ -70,7 +70,8 @@ _NUMBERS = struct.Struct("<IIBIddI")
 
 class RedisStore:
     """`timeout_s` bounds an operation with its retries; `slow_timeout_s` those that touch a whole run (checkpoint,
-    restore, rewind, export, import). `replicas`: how many must have a write before it is acknowledged."""
+    restore, rewind, export, import). `replicas`: how many must have a write before it is acknowledged.
+    """
 
     def __init__(
         self,
@@ -89,11 +90,13 @@ class RedisStore:
         self._registered: set[str] = set()
 
     async def open(self) -> None:
+        """Implement `DifficultyStore.open`."""
         await self._check_schema()
 
     async def _check_schema(self) -> None:
-        """Until it has found a schema that we know, every operation begins with it: the server may be down when the
-        service starts, or be another one when it is up."""
+        """Check the schema version, before every operation until one check succeeds: the server may be
+        down when the service starts, or be replaced.
+        """
         version = await self._link.command(SCHEMA_KEY, "GET", SCHEMA_KEY, first=True)
         if version is not None and int(version) > SCHEMA_VERSION:
             raise StoreTooNew(
@@ -107,9 +110,11 @@ class RedisStore:
         self._link.schema_check = None
 
     async def close(self) -> None:
+        """Implement `DifficultyStore.close`."""
         await self._link.close()
 
     async def ping(self) -> None:
+        """Implement `DifficultyStore.ping`."""
         if self._link.schema_check is not None:
             await self._link.schema_check()
         # A write, since training requests are: Redis may be full, or short of replicas, and still answer a GET.
@@ -118,6 +123,7 @@ class RedisStore:
     # runs
 
     async def put_run(self, run: str, config: DifficultyConfig, config_text: str) -> RunState:
+        """Implement `DifficultyStore.put_run`."""
         await self._register(run)
         reply = await self._run(PUT_RUN, run, config_to_json(config), config_text)
         if reply[1]:
@@ -125,9 +131,11 @@ class RedisStore:
         return await self._state(run, created=bool(reply[1]))
 
     async def get_run(self, run: str) -> RunState:
+        """Implement `DifficultyStore.get_run`."""
         return await self._state(run)
 
     async def list_runs(self) -> list[RunState]:
+        """Implement `DifficultyStore.list_runs`."""
         names = await self._link.command(RUNS_KEY, "SMEMBERS", RUNS_KEY)
         found = []
         for name in sorted(map(decode, names)):
@@ -136,10 +144,12 @@ class RedisStore:
         return found
 
     async def delete_run(self, run: str) -> int:
+        """Implement `DifficultyStore.delete_run`."""
         reply = await self._run(DELETE, run, slow=True)
         return int(reply[1])
 
     async def sweep(self, idle_s: float | None) -> Swept:
+        """Implement `DifficultyStore.sweep`."""
         gone = []
         for name in sorted(map(decode, await self._link.command(RUNS_KEY, "SMEMBERS", RUNS_KEY))):
             try:
@@ -154,7 +164,7 @@ class RedisStore:
         return Swept(tuple(gone))
 
     async def _unregister(self, run: str) -> None:
-        """Take away the name of a run that is gone; back with it, if the run was made anew in the meantime."""
+        """Remove the name of a run that does not exist; restore it if the run was made meanwhile."""
         self._registered.discard(run)
         await self._link.command(RUNS_KEY, "SREM", RUNS_KEY, run, writes=True)
         with suppress(UnknownRun):
@@ -162,8 +172,9 @@ class RedisStore:
             await self._register(run, anew=True)
 
     async def _register(self, run: str, *, anew: bool = False) -> None:
-        """Name the run among all runs: before it is made, and again after it was (a sweep may have come between).
-        A name of a run that does not exist does no harm."""
+        """Add the run's name to the list of all runs: before the run is made, and again afterwards, since a
+        sweep may have removed it in between. The name of a run that does not exist is harmless.
+        """
         if anew or run not in self._registered:
             await self._link.command(RUNS_KEY, "SADD", RUNS_KEY, run, writes=True)
             self._registered.add(run)
@@ -202,12 +213,14 @@ class RedisStore:
     # the training path
 
     async def commit(self, commit: Commit) -> CommitOutcome:
+        """Implement `DifficultyStore.commit`."""
         reply = await self._run(COMMIT, commit.run, *redis_commit.arguments(commit))
         with suppress(StoreUnavailable):  # the names may be on another server; the next commit tries again
             await self._register(commit.run, anew=bool(reply[3]))
         return redis_commit.outcome(commit, reply)
 
     async def observe(self, observations: Sequence[Observation]) -> list[bool]:
+        """Implement `DifficultyStore.observe`."""
         answers = [False] * len(observations)
         by_run: dict[str, list[int]] = {}
         for index, seen in enumerate(observations):
@@ -232,6 +245,7 @@ class RedisStore:
     # looking
 
     async def history(self, run: str, *, since: int | None = None, limit: int | None = None) -> list[StepStatistics]:
+        """Implement `DifficultyStore.history`."""
         _, run_record, _ = await self._read(run)
         rows = _pairs(await self._link.command(_prefix(run) + "m", "HGETALL", _prefix(run) + "h"))
         steps = sorted((int(step), text) for step, text in rows.items() if int(step) >= (since or 0))
@@ -245,9 +259,11 @@ class RedisStore:
         return found if limit is None else found[-limit:]
 
     async def problem(self, run: str, problem_id: str) -> ProblemState:
+        """Implement `DifficultyStore.problem`."""
         return (await self._problem(run, problem_id))[0]
 
     async def problem_course(self, run: str, problem_id: str, *, limit: int = 200) -> list[ProblemState]:
+        """Implement `DifficultyStore.problem_course`."""
         now, record, run_record = await self._problem(run, problem_id)
         key, course = _prefix(run), [now]
         while record.before.last_step is not None and len(course) < limit:
@@ -282,6 +298,7 @@ class RedisStore:
         sort: Sort = "problem_id",
         search: str | None = None,
     ) -> Page:
+        """Implement `DifficultyStore.problems`."""
         run_record = await self._run_record(run)
         levels = redis_pages.StepLevels(self._link, _prefix(run), run_record, partial(self._run_record, run))
         builder = PageBuilder(
@@ -298,10 +315,12 @@ class RedisStore:
     # going back
 
     async def checkpoint(self, run: str, name: str, step: int) -> Checkpoint:
+        """Implement `DifficultyStore.checkpoint`."""
         reply = await self._run(CHECKPOINT, run, name, step, slow=True)
         return Checkpoint(name, int(reply[1]), float(reply[2]), *map(int, reply[3:]))
 
     async def checkpoints(self, run: str) -> list[Checkpoint]:
+        """Implement `DifficultyStore.checkpoints`."""
         await self._read(run)
         key = _prefix(run)
         found = []
@@ -311,17 +330,21 @@ class RedisStore:
         return sorted(found, key=lambda c: (c.step, c.name))
 
     async def delete_checkpoint(self, run: str, name: str) -> None:
+        """Implement `DifficultyStore.delete_checkpoint`."""
         await self._run(DROP_CHECKPOINT, run, name, slow=True)
 
     async def restore(self, run: str, name: str) -> RunState:
+        """Implement `DifficultyStore.restore`."""
         await self._run(RESTORE, run, name, slow=True)
         return await self._state(run)
 
     async def rewind(self, run: str, next_step: int | None) -> RunState:
+        """Implement `DifficultyStore.rewind`."""
         await self._run(REWIND, run, "" if next_step is None else next_step, slow=True)
         return await self._state(run)
 
     async def export_run(self, run: str) -> AsyncIterator[str]:
+        """Implement `DifficultyStore.export_run`."""
         key = _prefix(run)
         scratch = redis_transfer.scratch_of(key)
         async with PinnedConnection(self._link, key + "m") as pinned:
@@ -339,6 +362,7 @@ class RedisStore:
     async def import_run(
         self, run: str, lines: AsyncIterator[str], accepts: Callable[[str], None] = accept_any_config
     ) -> RunState:
+        """Implement `DifficultyStore.import_run`."""
         await self._register(run)
         key = _prefix(run)
         scratch = redis_transfer.scratch_of(key)
@@ -361,26 +385,26 @@ class RedisStore:
         return await self._state(run)
 
     async def _drop(self, run: str, scratch: str) -> None:
-        """What is left of a scratch state, now; where that fails it expires."""
+        """Delete the rest of a scratch state now; if that fails, it expires."""
         with suppress(DifficultyError):
             await self._run(DROP, run, scratch, slow=True)
 
     @staticmethod
-    def _raise_if_refused(run: str, reply: Any) -> Any:
+    def _raise_if_refused(run: str, reply: Reply) -> Reply:
         if reply[0] == 0:
             return reply
         raise _refusal(run, [decode(fact) if isinstance(fact, bytes) else fact for fact in reply[1:]])
 
     async def _run(
         self,
-        script: Any,
+        script: Script,
         run: str,
         *args: Argument,
         slow: bool = False,
         writes: bool = True,
         plain: bool = False,
         key: str | None = None,
-    ) -> Any:
+    ) -> Reply:
         reply = await self._link.run(
             script,
             key or _prefix(run) + "m",

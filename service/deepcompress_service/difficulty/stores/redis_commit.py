@@ -1,6 +1,6 @@
-"""A training request as the commit script takes it, and the script's answer as an outcome (`lua/commit.lua`).
+"""Arguments and reply of the commit script (`lua/commit_arguments.lua`, `lua/commit.lua`).
 
-Whatever does not depend on the state is worked out here, so that Redis, which serves everybody, has less to do.
+Everything that does not depend on the state is computed here, to keep Redis' share of the work small.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _OWN = struct.Struct(f"<{TOKEN_BYTES}sIB")
 
 
 def arguments(commit: Commit) -> list[Argument]:
-    """ARGV of the commit script, in the order that its first comment tells."""
+    """Return ARGV of the commit script, in the order of `lua/commit_arguments.lua`."""
     token = os.urandom(TOKEN_BYTES)
     numbers: list[bytes] = []
     ids: list[bytes] = []
@@ -131,7 +131,7 @@ def _packed(payloads: list[bytes]) -> bytes:
 
 
 def is_group(field: bytes) -> bool:
-    """Whether a field of a step's groups is a group: no group_id begins as the two others do, which is no UTF-8."""
+    """Return whether a field of a step's hash is a group; the two other kinds do not begin like UTF-8."""
     return not field.startswith((SHARED, PAYLOADS))
 
 
@@ -147,7 +147,7 @@ def _config_text(config: DifficultyConfig) -> str:
 
 
 def _first_duplicate(ids: Sequence[bytes]) -> bytes:
-    """The first that is there twice, or nothing."""
+    """Return the first value that occurs twice, or nothing."""
     if len(set(ids)) == len(ids):
         return b""
     seen: set[bytes] = set()
@@ -159,7 +159,7 @@ def _first_duplicate(ids: Sequence[bytes]) -> bytes:
 
 
 def outcome(commit: Commit, reply: Sequence[Any]) -> CommitOutcome:
-    """What the script answered, as an outcome."""
+    """Return the script's reply as an outcome."""
     _, epoch, step, created, config_text, step_level, mean, stale, replayed, shared, rest = reply
     level, accumulators, states = _head(shared) if shared else (0.0, (), 0)
     is_stale = bool(stale)
@@ -206,7 +206,7 @@ def _recorded(group_id: str, record: GroupRecord) -> GroupOutcome:
 
 
 def _head(shared: bytes) -> tuple[float, tuple[float, ...], int]:
-    """The level for beta, the other accumulators before the step, and where the problems' states begin."""
+    """Return the level for beta, the further accumulators before the step, and the offset of the problems' states."""
     extras = shared[GROUP_HEAD_BYTES - 1]
     (level,) = struct.unpack_from("<d", shared)
     accumulators = struct.unpack_from(f"<{extras}d", shared, GROUP_HEAD_BYTES)
@@ -214,8 +214,11 @@ def _head(shared: bytes) -> tuple[float, tuple[float, ...], int]:
 
 
 def join_group(tail: bytes, shared: bytes, payloads: bytes | None = None) -> bytes:
-    """The whole record of a group (`codec.GroupRecord`), from its tail, what its request was answered from, and the
-    request's payloads. A group that was imported has its payload at the end of its tail."""
+    """Return the whole record of a group (`codec.GroupRecord`).
+
+    It is joined from the group's tail, its request's shared field, and its request's payloads. An imported group has
+    its payload at the end of its tail.
+    """
     _, index, counts = _OWN.unpack_from(tail)
     states = GROUP_HEAD_BYTES + 8 * shared[GROUP_HEAD_BYTES - 1]
     at = states + STATE_BYTES * index
@@ -229,7 +232,7 @@ def join_group(tail: bytes, shared: bytes, payloads: bytes | None = None) -> byt
 
 
 def split_group(record: bytes, token: bytes) -> tuple[bytes, bytes]:
-    """The other way: a group that is alone in its request."""
+    """Return the tail and the shared field of a group that is alone in its request: the inverse of `join_group`."""
     at = GROUP_HEAD_BYTES + 8 * record[GROUP_HEAD_BYTES - 1] + STATE_BYTES
     shared = bytearray(record[:at])
     counts = shared[GROUP_HEAD_BYTES - 2] >> 1 & 1

@@ -38,48 +38,54 @@ from .breaker import CircuitBreaker
 from .scripts import Script
 
 Argument = bytes | str | int | float
+Reply = Any
+"""A reply of Redis: bytes, an integer, None, or a list of replies."""
 
 RETRYABLE = (ConnectionError, TimeoutError, ReadOnlyError, MovedError, AskError, ClusterDownError, TryAgainError)
-"""Worth another try within the operation's time: the next attempt may find the right server, or it back."""
+"""Errors after which an operation is retried within its time: the next attempt may reach the right server."""
 FIRST_PAUSE_S = 0.02
 LONGEST_PAUSE_S = 0.5
 
 
 class Link(ABC):
-    """Subclasses say which server has a key."""
+    """A connection to Redis. Subclasses define which server has a key."""
 
     def __init__(self, timeout_s: float, replicas: int) -> None:
         self.timeout_s = timeout_s
         self.replicas = replicas
         """How many replicas must have a write before it is acknowledged (WAIT)."""
         self.schema_check: Callable[[], Awaitable[None]] | None = None
-        """What must have been found right before anything else is asked, however late the server comes up. It takes
-        itself away when it has."""
+        """Schema check that runs before the first command; set to None once it passed."""
         self._breaker = CircuitBreaker()
 
     @abstractmethod
-    async def client_for(self, key: str) -> Redis: ...
+    async def client_for(self, key: str) -> Redis:
+        """Return the client of the server that has the key."""
 
     @abstractmethod
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Close all connections."""
 
     def breaker_for(self, key: str) -> CircuitBreaker:
+        """Return the circuit breaker of the server that has the key."""
+        del key  # a single server has every key
         return self._breaker
 
     def client_at(self, host: str, port: int) -> Redis | None:
-        """The server that a cluster which is moving slots points to for one request."""
+        """Return the client of the server to which a cluster that moves a slot redirects one request (ASK)."""
+        del host, port  # only a cluster redirects
         return None
 
     async def locate(self, error: Exception | None = None) -> None:  # noqa: B027 - a lone server has nowhere to look
-        """The last attempt failed in a way that may mean that a key lives elsewhere now, and may say where."""
+        """Find out again which server has which key, after an attempt that failed with `error`."""
 
     async def run(
         self, script: Script, key: str, *args: Argument, writes: bool = True, timeout_s: float | None = None
-    ) -> Any:
+    ) -> Reply:
         """Run a script on the server of `key`, which is its KEYS[1]."""
         keys = _keys(key)
 
-        async def attempt(client: Redis, asking: bool) -> Any:
+        async def attempt(client: Redis, asking: bool) -> Reply:
             try:
                 return await self._send(client, key, ("EVALSHA", script.sha, *keys, *args), writes, asking)
             except NoScriptError:
@@ -87,17 +93,20 @@ class Link(ABC):
 
         return await self._guarded(key, attempt, timeout_s or self.timeout_s)
 
-    async def command(self, key: str, *command: Argument, writes: bool = False, first: bool = False) -> Any:
-        """`first`: asked whatever the guard and the breaker say."""
+    async def command(self, key: str, *command: Argument, writes: bool = False, first: bool = False) -> Reply:
+        """Run a command on the server of `key`.
 
-        async def attempt(client: Redis, asking: bool) -> Any:
+        `first`: skip the schema check and the circuit breaker.
+        """
+
+        async def attempt(client: Redis, asking: bool) -> Reply:
             return await self._send(client, key, command, writes, asking)
 
         if first:
             return await self._retry(key, attempt, self.timeout_s)
         return await self._guarded(key, attempt, self.timeout_s)
 
-    async def _send(self, client: Redis, key: str, command: Sequence[Argument], writes: bool, asking: bool) -> Any:
+    async def _send(self, client: Redis, key: str, command: Sequence[Argument], writes: bool, asking: bool) -> Reply:
         if not asking and not (writes and self.replicas):
             return await client.execute_command(*command)  # type: ignore[no-untyped-call]
         async with client.pipeline(transaction=False) as pipe:
@@ -124,14 +133,14 @@ class Link(ABC):
                 raise missing_replicas(replies[-1], self.replicas)
         return reply
 
-    async def _guarded(self, key: str, attempt: Callable[[Redis, bool], Awaitable[Any]], timeout_s: float) -> Any:
-        """Attempts until one succeeds or the time is up; none while the breaker knows that they would be in vain."""
+    async def _guarded(self, key: str, attempt: Callable[[Redis, bool], Awaitable[Reply]], timeout_s: float) -> Reply:
+        """Run `_retry` after the circuit breaker and the schema check."""
         self.breaker_for(key).check()
         if self.schema_check is not None:
             await self.schema_check()
         return await self._retry(key, attempt, timeout_s)
 
-    async def _retry(self, key: str, attempt: Callable[[Redis, bool], Awaitable[Any]], timeout_s: float) -> Any:
+    async def _retry(self, key: str, attempt: Callable[[Redis, bool], Awaitable[Reply]], timeout_s: float) -> Reply:
         pause, last = FIRST_PAUSE_S, "no answer"
         failed: Exception | None = None
         elsewhere: Redis | None = None
@@ -175,8 +184,11 @@ class Link(ABC):
 
 
 class PinnedConnection:
-    """One connection to the server of a key, and nothing is tried twice: what answers at the end is what answered at
-    the beginning. Of its own, since a slow reader may hold it for long."""
+    """One connection to the server of a key, without retries.
+
+    So the server that answers last is the one that answered first. Not from the pool, since a slow reader may hold
+    it.
+    """
 
     def __init__(self, link: Link, key: str) -> None:
         self._link = link
@@ -194,7 +206,8 @@ class PinnedConnection:
         with contextlib.suppress(RedisError, OSError, builtins.TimeoutError):
             await self._connection.disconnect(nowait=True)
 
-    async def command(self, *command: Argument, timeout_s: float | None = None) -> Any:
+    async def command(self, *command: Argument, timeout_s: float | None = None) -> Reply:
+        """Run one command."""
         return (await self.batch([command], timeout_s=timeout_s))[0]
 
     async def batch(self, commands: Sequence[Sequence[Argument]], *, timeout_s: float | None = None) -> list[Any]:
@@ -207,8 +220,12 @@ class PinnedConnection:
 
         return list(await self._answer(send(), timeout_s))
 
-    async def run(self, script: Script, key: str, *args: Argument, timeout_s: float) -> Any:
-        """A script whose writes are acknowledged as all are: by as many replicas as are asked for."""
+    async def run(self, script: Script, key: str, *args: Argument, timeout_s: float) -> Reply:
+        """Run a script; its writes are acknowledged by the required number of replicas.
+
+        Raises:
+            StoreUnavailable: There was no answer, or too few replicas have the write.
+        """
         commands: list[Sequence[Argument]] = [("EVAL", script.text, *_keys(key), *args)]
         if self._link.replicas:
             commands.append(("WAIT", self._link.replicas, int(self._link.timeout_s * 250)))
@@ -217,7 +234,7 @@ class PinnedConnection:
             raise missing_replicas(rest[0], self._link.replicas)
         return reply
 
-    async def _answer(self, asked: Awaitable[Any], timeout_s: float | None = None) -> Any:
+    async def _answer(self, asked: Awaitable[Reply], timeout_s: float | None = None) -> Reply:
         try:
             async with asyncio.timeout(timeout_s or self._link.timeout_s):
                 return await asked
@@ -226,19 +243,18 @@ class PinnedConnection:
 
 
 def _keys(key: str) -> tuple[int, str, str]:
-    """A script's declared keys: its own, and one of the same slot that never exists.
+    """Return a script's declared keys: its own, and one of the same slot that never exists.
 
-    Redis looks at declared keys only, before a script begins. In a cluster's slot that is being moved, where some of
-    a run's keys are here and some are there, the one that is nowhere makes it refuse the script whole, on either
-    side: TRYAGAIN, or ASK and then TRYAGAIN. Else a script could end in its middle, or take what has not come yet
-    for what is not.
+    Redis checks declared keys before a script begins. In a slot that is being moved, with a run's keys on both
+    nodes, the missing key makes either node refuse the whole script: TRYAGAIN, or ASK and then TRYAGAIN. Without it
+    a script could end halfway, or treat a key that has not arrived as missing.
     """
     tag = key[: key.index("}") + 1] if "}" in key else f"{{{key}}}"
     return 2, key, f"{tag}:-"
 
 
 def refused(error: Exception) -> StoreUnavailable | StoreTooNew:
-    """What an error of Redis, or on the way to it, is for us."""
+    """Return the store's error for an error of Redis or of the connection."""
     if "STORETOONEW" in str(error):
         return StoreTooNew("this run was written by a newer version of the service")
     if isinstance(error, ResponseError):
@@ -249,6 +265,7 @@ def refused(error: Exception) -> StoreUnavailable | StoreTooNew:
 
 
 def missing_replicas(found: int, asked: int) -> StoreUnavailable:
+    """Return the error for a write that too few replicas have."""
     return StoreUnavailable(
         f"only {found} of the {asked} replicas asked for have the write so far: send the request again. Where there "
         "are no replicas, and an acknowledged write may be lost with its master, DEEPCOMPRESS_STORE_REPLICAS=0 does "
@@ -258,7 +275,7 @@ def missing_replicas(found: int, asked: int) -> StoreUnavailable:
 
 
 def _plain(client: Redis) -> Redis:
-    """Replies as Redis sent them, without redis-py's conversions by command name; commands packed by `pack`."""
+    """Make the client return raw replies, without redis-py's conversions, and pack commands with `pack`."""
     client.response_callbacks.clear()
     pool = client.connection_pool
     pool.connection_class = _packing_class(pool.connection_class)
@@ -266,8 +283,10 @@ def _plain(client: Redis) -> Redis:
 
 
 def pack(command: Sequence[Argument]) -> bytes:
-    """A command as it goes over the wire, joined once: redis-py's own way takes twice as long for many arguments.
-    A first argument of several words ("CLUSTER SLOTS") is several."""
+    """Return a command in Redis' wire format, joined once: redis-py takes twice as long for many arguments.
+
+    A first argument of several words ("CLUSTER SLOTS") is several arguments.
+    """
     parts: list[bytes] = []
     words = str(command[0]).encode().split()
     for argument in (*words, *command[1:]):
@@ -282,7 +301,7 @@ class _Packing:
 
 
 def _packing_class(plain: type[Any]) -> type[Any]:
-    """A connection class of redis-py, with our packing."""
+    """Return the redis-py connection class with `pack` as its packer."""
     return type(f"Packing{plain.__name__}", (_Packing, plain), {})
 
 
@@ -309,9 +328,12 @@ class ServerLink(Link):
         self._client = _plain(Redis.from_pool(pool))
 
     async def client_for(self, key: str) -> Redis:
+        """Implement `Link.client_for`."""
+        del key  # a single server has every key
         return self._client
 
     async def close(self) -> None:
+        """Implement `Link.close`."""
         await self._client.aclose()
 
 
@@ -333,12 +355,17 @@ class SentinelLink(Link):
         self._client = _plain(self._sentinel.master_for(service, db=int(db or 0), max_connections=max_connections))
 
     async def client_for(self, key: str) -> Redis:
+        """Implement `Link.client_for`."""
+        del key  # a single server has every key
         return self._client
 
     async def locate(self, error: Exception | None = None) -> None:
+        """Implement `Link.locate`: drop idle connections, so that the next one asks the sentinels."""
+        del error
         await self._client.connection_pool.disconnect(inuse_connections=False)
 
     async def close(self) -> None:
+        """Implement `Link.close`."""
         await self._client.aclose()
         for sentinel in self._sentinel.sentinels:
             await sentinel.aclose()
@@ -359,6 +386,7 @@ class ClusterLink(Link):
         self._turn = -1
 
     def client_at(self, host: str, port: int) -> Redis | None:
+        """Implement `Link.client_at`."""
         return self._client((host, port))
 
     def _client(self, address: tuple[str, int]) -> Redis:
@@ -374,7 +402,7 @@ class ClusterLink(Link):
         return self._clients[address]
 
     def breaker_for(self, key: str) -> CircuitBreaker:
-        """One for each range of slots: where a master is lost, the runs of the others go on."""
+        """Return the breaker of the key's range of slots: if one master is lost, runs of others continue."""
         slot = key_slot(key.encode())
         for first, last, _ in self._slots:
             if first <= slot <= last:
@@ -382,6 +410,7 @@ class ClusterLink(Link):
         return self._breaker
 
     async def client_for(self, key: str) -> Redis:
+        """Implement `Link.client_for`."""
         if not self._slots:
             await self.locate()
         slot = key_slot(key.encode())
@@ -391,8 +420,9 @@ class ClusterLink(Link):
         raise ClusterDownError(f"CLUSTERDOWN no master has slot {slot}")
 
     async def locate(self, error: Exception | None = None) -> None:
-        """Ask the nodes who has which slot now: the one that was named first, then the others in turn, since one that
-        was cut off goes on telling what it knew."""
+        """Ask the nodes which of them has which slot: the one named in the error first, then the others in turn,
+        since a node that was cut off keeps reporting an old map.
+        """
         named = [(error.host, error.port)] if isinstance(error, MovedError) else []
         known = list(dict.fromkeys([*self._clients, *self._seeds]))
         self._turn += 1
@@ -412,6 +442,7 @@ class ClusterLink(Link):
                 return
 
     async def close(self) -> None:
+        """Implement `Link.close`."""
         for client in self._clients.values():
             await client.aclose()
 
@@ -445,6 +476,7 @@ def _text(value: bytes | str | None) -> str:
 
 
 def open_link(url: str, *, timeout_s: float, replicas: int, max_connections: int) -> Link:
+    """Return the link for the URL's scheme."""
     scheme = url.partition("://")[0]
     if scheme == "redis+sentinel":
         return SentinelLink(url, timeout_s, replicas, max_connections)

@@ -1,7 +1,7 @@
-"""Pages of a run's problems out of Redis, a portion at a time, so that neither Redis nor the event loop is held up.
+"""Pages of a run's problems out of Redis, read in portions, so that neither Redis nor the event loop is blocked.
 
-By problem_id a page costs as much as it shows: the names are in a sorted set, which the first look at a run makes.
-With a filter it costs what must be passed over; by pass ratio every record is read.
+Sorted by problem_id a page costs as much as it shows: names are in a sorted set that the first page of a run makes.
+With a filter it costs what is skipped; sorted by pass ratio every record is read.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ class StepLevels:
             self._levels[run_record.open] = close_record(run_record).after[0]
 
     def at(self, step: int) -> float:
+        """Return the level at the end of a step that was loaded; 0 if it is not in the history."""
         return self._levels.get(step, 0.0)
 
     async def load(self, steps: Iterable[int]) -> None:
-        """Read those that `at` is going to be asked for."""
+        """Read the levels of these steps."""
         missing = sorted({step for step in steps if step >= 0} - self._levels.keys())
         for start in range(0, len(missing), PAGE):
             some = missing[start : start + PAGE]

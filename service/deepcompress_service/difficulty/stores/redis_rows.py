@@ -32,7 +32,8 @@ async def scan_hash(link: Link, tag: str, key: str) -> AsyncIterator[tuple[bytes
 
 class Snapshot:
     """A state that nobody changes, read once from beginning to end. Nothing of it is held but the portion being read,
-    and of one step at a time what its requests were answered from (61 bytes a group) and their payloads."""
+    and of one step at a time what its requests were answered from (61 bytes a group) and their payloads.
+    """
 
     def __init__(self, pinned: PinnedConnection, prefix: str) -> None:
         self._pinned = pinned
@@ -97,7 +98,7 @@ class Snapshot:
                 yield "rollouts", (step, decode(group_id), decode(rollout_id)), record
 
     async def _learn(self, step: int, tokens: set[bytes], shared: dict[bytes, tuple[bytes, bytes | None]]) -> None:
-        """What the requests of these tokens were answered from, and their payloads."""
+        """Read the shared fields and the payloads of the requests with these tokens."""
         missing = sorted(tokens - shared.keys())
         if missing:
             fields = [kind + token for token in missing for kind in (SHARED, PAYLOADS)]
@@ -132,6 +133,7 @@ def _step_of_request(record: bytes) -> float:
 
 
 def run_record_commands(prefix: str, run_record: RunRecord, schema: int) -> list[list[Argument]]:
+    """Return the commands that write the run's record under the prefix."""
     fields: list[Argument] = [
         *("schema", schema, "config", config_to_json(run_record.config), "config_text", run_record.config_text),
         *(
@@ -154,6 +156,7 @@ def run_record_commands(prefix: str, run_record: RunRecord, schema: int) -> list
 
 
 def row_commands(prefix: str, rows: Iterable[Row], pruned: int) -> list[list[Argument]]:
+    """Return the commands that write rows of an export under the prefix."""
     commands: list[list[Argument]] = []
     for table, key, value in rows:
         match table, key:

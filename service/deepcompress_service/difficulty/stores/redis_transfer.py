@@ -10,27 +10,29 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
-from typing import Any
 
 from ..codec import RunRecord
 from ..errors import StoreUnavailable
 from ..retention import IMPORT_S, SCRATCH_S
 from ..transfer import ExportReader, end_line, header_line, import_timeout, line_batches, row_line
 from . import redis_rows
-from .redis_link import Argument, PinnedConnection
+from .redis_link import Argument, PinnedConnection, Reply
 from .scripts import ADOPT
 
 
 def scratch_of(prefix: str) -> str:
-    """Where a state is put together that is not the run's, or not yet."""
+    """Return a new prefix for a state that is not, or not yet, the run's."""
     return f"{prefix}x:{uuid.uuid4().hex}:"
 
 
 async def export_lines(
     pinned: PinnedConnection, run: str, epoch: int, run_record: RunRecord, scratch: str, entries: int
 ) -> AsyncIterator[str]:
-    """The lines of a snapshot of so many entries. It ends in an error, and without the last line, where the snapshot
-    turns out not to be whole."""
+    """Iterate over the lines of a snapshot of `entries` entries.
+
+    Raises:
+        StoreUnavailable: The snapshot is incomplete or about to expire; the last line is missing.
+    """
     end = asyncio.get_running_loop().time() + IMPORT_S
     yield header_line(run, epoch, run_record)
     snapshot, count = redis_rows.Snapshot(pinned, scratch), 0
@@ -56,7 +58,7 @@ async def fill_and_adopt(
     schema: int,
     observations_s: int,
     timeout_s: float,
-) -> Any:
+) -> Reply:
     """Put the lines' state under the scratch prefix, and make it the run's: what that script answers."""
     known = set[str]()
     try:
@@ -73,8 +75,7 @@ async def fill_and_adopt(
 
 
 def _expiring(commands: list[list[Argument]], known: set[str]) -> list[list[Argument]]:
-    """The commands, and for each key that they are the first to fill the time after which it is gone: later than any
-    import may end."""
+    """Add to the commands an expiry for each key that they are the first to write: later than an import may end."""
     keys = {str(command[1]) for command in commands} - known
     known |= keys
     expiries: list[list[Argument]] = [["EXPIRE", key, SCRATCH_S] for key in sorted(keys)]

@@ -79,19 +79,23 @@ _UPSERT = {table: _upsert(table) for table in KEYS}
 
 
 class SqliteRun:
+    """One state in the tables: the rows of a space."""
+
     def __init__(self, connection: sqlite3.Connection, space: int | None) -> None:
         self._sql = connection
         self._space = space
 
     def load(self) -> RunRecord | None:
+        """Implement `RunTransaction.load`."""
         row = self._sql.execute("SELECT meta FROM spaces WHERE space = ?", (self._space,)).fetchone()
         return run_record_from_json(row[0]) if row and row[0] is not None else None
 
     def save(self, run_record: RunRecord) -> None:
+        """Implement `RunTransaction.save`."""
         self._sql.execute("UPDATE spaces SET meta = ? WHERE space = ?", (run_record_to_json(run_record), self._space))
 
     def _some(self, table: str, ids: Iterable[str], *fixed: int) -> dict[str, bytes]:
-        """Records of a table by their last key column."""
+        """Return records of a table by their last key column."""
         *columns, last = KEYS[table]
         where = "".join(f" AND {column} = ?" for column in columns)
         found: dict[str, bytes] = {}
@@ -114,20 +118,25 @@ class SqliteRun:
         self._sql.execute(f"DELETE FROM {table} WHERE space = ?{condition}", (self._space, *values))  # noqa: S608
 
     def problems(self, ids: Iterable[str]) -> dict[str, bytes]:
+        """Implement `RunTransaction.problems`."""
         return self._some("problems", ids)
 
     def put_problems(self, records: Mapping[str, bytes]) -> None:
+        """Implement `RunTransaction.put_problems`."""
         self._put("problems", records.items())
 
     def drop_problems(self, ids: Iterable[str]) -> None:
+        """Implement `RunTransaction.drop_problems`."""
         self._sql.executemany(
             "DELETE FROM problems WHERE space = ? AND problem_id = ?", ((self._space, i) for i in ids)
         )
 
     def all_problems(self) -> Iterator[tuple[str, bytes]]:
+        """Implement `RunTransaction.all_problems`."""
         return self._sql.execute("SELECT problem_id, record FROM problems WHERE space = ?", (self._space,))
 
     def problems_after(self, problem_id: str | None) -> Iterator[tuple[str, bytes]]:
+        """Implement `RunTransaction.problems_after`."""
         # Text is compared by its UTF-8 bytes, which is the order of Python's strings; the primary key has it so.
         after, values = ("", ()) if problem_id is None else (" AND problem_id > ?", (problem_id,))
         return self._sql.execute(
@@ -136,52 +145,64 @@ class SqliteRun:
         )
 
     def undo(self, step: int) -> dict[str, bytes]:
+        """Implement `RunTransaction.undo`."""
         return dict(
             self._sql.execute("SELECT problem_id, record FROM undo WHERE space = ? AND step = ?", (self._space, step))
         )
 
     def undo_of(self, step: int, problem_id: str) -> bytes:
+        """Implement `RunTransaction.undo_of`."""
         return self._some("undo", [problem_id], step)[problem_id]
 
     def put_undo(self, step: int, records: Mapping[str, bytes]) -> None:
+        """Implement `RunTransaction.put_undo`."""
         self._put("undo", ((step, problem_id, record) for problem_id, record in records.items()))
 
     def groups(self, step: int, ids: Iterable[str]) -> dict[str, bytes]:
+        """Implement `RunTransaction.groups`."""
         return self._some("groups", ids, step)
 
     def put_groups(self, step: int, records: Mapping[str, bytes]) -> None:
+        """Implement `RunTransaction.put_groups`."""
         self._put("groups", ((step, group_id, record) for group_id, record in records.items()))
 
     def steps(self, after: int) -> list[int]:
+        """Implement `RunTransaction.steps`."""
         rows = self._sql.execute(
             "SELECT step FROM steps WHERE space = ? AND step > ? ORDER BY step", (self._space, after)
         )
         return [step for (step,) in rows]
 
     def step(self, step: int) -> StepRecord | None:
+        """Implement `RunTransaction.step`."""
         row = self._sql.execute(
             "SELECT record FROM steps WHERE space = ? AND step = ?", (self._space, step)
         ).fetchone()
         return parse_step(row[0]) if row else None
 
     def put_step(self, step: int, record: StepRecord) -> None:
+        """Implement `RunTransaction.put_step`."""
         self._put("steps", [(step, format_step(record))])
 
     def forget_records(self, step: int) -> None:
+        """Implement `RunTransaction.forget_records`."""
         for table in ("groups", "undo", "observed", "rollouts"):
             self._delete(table, " AND step = ?", step)
 
     def forget_from(self, step: int) -> None:
+        """Implement `RunTransaction.forget_from`."""
         for table in ("groups", "undo", "steps", "observed", "rollouts", "requests"):
             self._delete(table, " AND step >= ?", step)
 
     def observed_steps(self, after: int) -> list[int]:
+        """Implement `RunTransaction.observed_steps`."""
         rows = self._sql.execute(
             "SELECT DISTINCT step FROM observed WHERE space = ? AND step > ? ORDER BY step", (self._space, after)
         )
         return [step for (step,) in rows]
 
     def observed(self, step: int, ids: Iterable[str] | None = None) -> dict[str, bytes]:
+        """Implement `RunTransaction.observed`."""
         if ids is not None:
             return self._some("observed", ids, step)
         return dict(
@@ -191,9 +212,11 @@ class SqliteRun:
         )
 
     def put_observed(self, step: int, records: Mapping[str, bytes]) -> None:
+        """Implement `RunTransaction.put_observed`."""
         self._put("observed", ((step, group_id, record) for group_id, record in records.items()))
 
     def rollouts(self, step: int, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+        """Implement `RunTransaction.rollouts`."""
         found: dict[tuple[str, str], bytes] = {}
         for group_id, rollout_id in keys:
             row = self._sql.execute(
@@ -205,26 +228,32 @@ class SqliteRun:
         return found
 
     def put_rollouts(self, step: int, records: Mapping[tuple[str, str], bytes]) -> None:
+        """Implement `RunTransaction.put_rollouts`."""
         self._put("rollouts", ((step, *key, record) for key, record in records.items()))
 
     def close_observations(self, step: int) -> None:
+        """Implement `RunTransaction.close_observations`."""
         self._delete("rollouts", " AND step = ?", step)
 
     def request(self, request_id: str) -> bytes | None:
+        """Implement `RunTransaction.request`."""
         row = self._sql.execute(
             "SELECT record FROM requests WHERE space = ? AND request_id = ?", (self._space, request_id)
         ).fetchone()
         return row[0] if row else None
 
     def put_request(self, request_id: str, sequence: int, step: int, record: bytes, keep: int) -> None:
+        """Implement `RunTransaction.put_request`."""
         self._put("requests", [(request_id, sequence, step, record)])
         self._delete("requests", " AND sequence <= ?", sequence - keep)
 
     def wipe(self) -> None:
+        """Implement `RunTransaction.wipe`."""
         for table in KEYS:
             self._delete(table)
 
     def bytes_used(self) -> int:
+        """Implement `RunTransaction.bytes_used`."""
         total = 0
         for table in ("problems", "undo", "groups", "observed"):
             name = KEYS[table][-1]
@@ -236,6 +265,7 @@ class SqliteRun:
         return total
 
     def rows(self) -> Iterator[Row]:
+        """Implement `RunTransaction.rows`."""
         for table, columns in KEYS.items():
             names = ", ".join(columns)
             for *key, value in self._sql.execute(
@@ -245,35 +275,45 @@ class SqliteRun:
                 yield table, tuple(key), encode(value) if isinstance(value, str) else value
 
     def put_rows(self, rows: Iterable[Row]) -> None:
+        """Implement `RunTransaction.put_rows`."""
         for table, some in groupby(rows, key=lambda row: row[0]):
             self._put(table, ((*key, decode(value) if table == "steps" else value) for _, key, value in some))
 
 
 class SqliteTransaction:
-    """`writing` is False inside a read transaction: an unknown run's view is empty and takes nothing."""
+    """All runs inside one transaction.
+
+    If `writing` is False, the state of an unknown run is empty and cannot be written.
+    """
 
     def __init__(self, connection: sqlite3.Connection, *, writing: bool) -> None:
         self._sql = connection
         self._writing = writing
 
     def epoch(self, run: str) -> int:
+        """Implement `LocalTransaction.epoch`."""
         row = self._sql.execute("SELECT epoch FROM epochs WHERE run = ?", (run,)).fetchone()
         return row[0] if row else 0
 
     def set_epoch(self, run: str, epoch: int) -> None:
+        """Implement `LocalTransaction.set_epoch`."""
         self._sql.execute("INSERT OR REPLACE INTO epochs (run, epoch) VALUES (?, ?)", (run, epoch))
 
     def runs(self) -> list[str]:
+        """Implement `LocalTransaction.runs`."""
         rows = self._sql.execute("SELECT run FROM spaces WHERE checkpoint IS NULL AND meta IS NOT NULL ORDER BY run")
         return [run for (run,) in rows]
 
     def names(self) -> list[str]:
+        """Implement `LocalTransaction.names`."""
         return [run for (run,) in self._sql.execute("SELECT DISTINCT run FROM spaces ORDER BY run")]
 
     def use(self, run: str, now: float) -> None:
+        """Implement `LocalTransaction.use`."""
         self._sql.execute("INSERT OR REPLACE INTO used (run, at) VALUES (?, ?)", (run, now))
 
     def last_used(self, run: str) -> float | None:
+        """Implement `LocalTransaction.last_used`."""
         row = self._sql.execute("SELECT at FROM used WHERE run = ?", (run,)).fetchone()
         return row[0] if row else None
 
@@ -284,6 +324,7 @@ class SqliteTransaction:
         return row[0] if row else None
 
     def open_run(self, run: str, checkpoint: str | None = None) -> SqliteRun:
+        """Implement `LocalTransaction.open_run`."""
         space = self._space(run, checkpoint)
         if space is None and self._writing:
             space = self._add(run, checkpoint)
@@ -293,6 +334,7 @@ class SqliteTransaction:
         return self._sql.execute("INSERT INTO spaces (run, checkpoint) VALUES (?, ?)", (run, checkpoint)).lastrowid
 
     def copy(self, run: str, source: str | None, target: str | None) -> None:
+        """Implement `LocalTransaction.copy`."""
         origin = self._space(run, source)
         self._drop_space(run, target)
         space = self._add(run, target)
@@ -308,6 +350,7 @@ class SqliteTransaction:
             )
 
     def adopt(self, source: str, run: str) -> None:
+        """Implement `LocalTransaction.adopt`."""
         self._drop_space(run, None)
         self._sql.execute("UPDATE spaces SET run = ? WHERE run = ? AND checkpoint IS NULL", (run, source))
 
@@ -318,6 +361,7 @@ class SqliteTransaction:
             self._sql.execute("DELETE FROM spaces WHERE space = ?", (space,))
 
     def checkpoints(self, run: str) -> list[Checkpoint]:
+        """Implement `LocalTransaction.checkpoints`."""
         rows = self._sql.execute(
             "SELECT checkpoint, step, level, problems, epoch, bytes FROM spaces"
             " WHERE run = ? AND checkpoint IS NOT NULL AND step IS NOT NULL",
@@ -326,6 +370,7 @@ class SqliteTransaction:
         return [Checkpoint(*row) for row in rows]
 
     def put_checkpoint(self, run: str, checkpoint: Checkpoint) -> None:
+        """Implement `LocalTransaction.put_checkpoint`."""
         self._sql.execute(
             "UPDATE spaces SET step = ?, level = ?, problems = ?, epoch = ?, bytes = ?"
             " WHERE run = ? AND checkpoint = ?",
@@ -341,9 +386,11 @@ class SqliteTransaction:
         )
 
     def drop_checkpoint(self, run: str, name: str) -> None:
+        """Implement `LocalTransaction.drop_checkpoint`."""
         self._drop_space(run, name)
 
     def drop(self, run: str) -> None:
+        """Implement `LocalTransaction.drop`."""
         names = self._sql.execute("SELECT checkpoint FROM spaces WHERE run = ?", (run,)).fetchall()
         for (name,) in names:
             self._drop_space(run, name)

@@ -68,11 +68,11 @@ def laser_de(batch: Batch, p: Params) -> Floats:
 def choose_laser_targets(
     coverage: Mapping[str, Mapping[int, float]], *, rollouts: int = 8, max_tokens: int = 16384
 ) -> dict[str, int]:
-    """The target of each band: the smallest threshold at which at least one correct rollout is expected.
+    """Return the target of each band: the smallest threshold at which a correct rollout is expected.
 
     `coverage[band][threshold]` is the share of the band's monitored correct rollouts within the threshold. The
-    authors take int(2/3 * rollouts), int(1/3 * rollouts) and 1 correct rollouts a group for high, medium and
-    low, round the expectation down, and fall back to `max_tokens`.
+    authors take int(2/3 * rollouts), int(1/3 * rollouts) and 1 correct rollouts a group for high, medium and low,
+    round the expectation down, and fall back to `max_tokens`.
     """
     expected = {"high": 2 * rollouts // 3, "medium": rollouts // 3, "low": 1}
     targets = {}
@@ -82,15 +82,15 @@ def choose_laser_targets(
     return targets
 
 
-def _below_zero(p: Params, pair: Pair) -> Bounds:
+def _below_zero(_p: Params, _pair: Pair) -> Bounds:
     return -np.inf, 0.0
 
 
-def _up_to_one(p: Params, pair: Pair) -> Bounds:
+def _up_to_one(_p: Params, _pair: Pair) -> Bounds:
     return -1.0, 0.0
 
 
-def _laser_bounds(p: Params, pair: Pair) -> Bounds:
+def _laser_bounds(p: Params, _pair: Pair) -> Bounds:
     return min(0.0, p["no_format"]), p["bonus"] + max(0.0, p["no_format"])
 
 
@@ -163,7 +163,7 @@ STRATEGIES = (
         requires=("tokens",),
         bounds=_laser_bounds,
         params=(_threshold("target", 4096, "tokens; published with 2048, 4096, 8192"), _BONUS, _NO_FORMAT),
-        outcome=lambda p: (1.0, -0.5),
+        outcome=lambda _p: (1.0, -0.5),
         note="The authors' code also knows types penalty and hybrid, which are left out.",
     ),
     Strategy(
@@ -174,7 +174,7 @@ STRATEGIES = (
         length=laser_d,
         bounds=_laser_bounds,
         params=(*_BANDS, _BONUS, _NO_FORMAT),
-        outcome=lambda p: (1.0, -0.5),
+        outcome=lambda _p: (1.0, -0.5),
         variants=("laser_de",),
         note=_BAND_NOTE,
     ),
@@ -188,7 +188,7 @@ STRATEGIES = (
         params=(*_BANDS, _BONUS, _NO_FORMAT),
         requires=("group", "tokens", "repetitive"),
         correctness_conditioned=False,
-        outcome=lambda p: (1.0, -0.5),
+        outcome=lambda _p: (1.0, -0.5),
         variants=("laser_d",),
         note=_BAND_NOTE,
     ),

@@ -18,7 +18,7 @@ def cosine(batch: Batch, at_zero: Floats, at_limit: Floats, limit: int) -> Float
 
 
 def yeo(batch: Batch, p: Params) -> Floats:
-    """The published reward minus its outcome pair, the values at the limit."""
+    """Return [n] the published reward minus its outcome pair, the values at the limit."""
     at_limit = batch.by_verdict(p["correct_at_limit"], p["wrong_at_limit"])
     at_zero = batch.by_verdict(p["correct_at_zero"], p["wrong_at_zero"])
     reward = cosine(batch, at_zero, at_limit, p["max_tokens"])
@@ -27,19 +27,19 @@ def yeo(batch: Batch, p: Params) -> Floats:
 
 
 def openr1(batch: Batch, p: Params) -> Floats:
-    """The published reward minus its outcome pair, the values at the limit; not clamped, as published."""
+    """Return [n] the published reward minus its outcome pair, the values at the limit; not clamped, as published."""
     at_limit = batch.by_verdict(p["min_value_correct"], p["max_value_wrong"])
     at_zero = batch.by_verdict(p["max_value_correct"], p["min_value_wrong"])
     return cosine(batch, at_zero, at_limit, p["max_tokens"]) - at_limit
 
 
-def _yeo_bounds(p: Params, pair: Pair) -> Bounds:
+def _yeo_bounds(p: Params, _pair: Pair) -> Bounds:
     c, w = p["correct_at_limit"], p["wrong_at_limit"]
     ends = [p["correct_at_zero"] - c, p["exceeded"] - c, p["wrong_at_zero"] - w, p["exceeded"] - w, 0.0]
     return min(ends), max(ends)
 
 
-def _openr1_bounds(p: Params, pair: Pair) -> Bounds:
+def _openr1_bounds(p: Params, _pair: Pair) -> Bounds:
     ends = [p["max_value_correct"] - p["min_value_correct"], p["min_value_wrong"] - p["max_value_wrong"], 0.0]
     return min(ends), max(ends)
 

@@ -46,10 +46,12 @@ def length(batch: Batch, p: Params) -> Floats:
 
 
 def requires(p: Params) -> tuple[str, ...]:
+    """Return the keys of `NEEDS`: the level only if beta is not fixed."""
     return ("group", "tokens", "level") if p["beta"] is None else ("group", "tokens")
 
 
-def bounds(p: Params, pair: Pair) -> Bounds:
+def bounds(p: Params, _pair: Pair) -> Bounds:
+    """Return the range of R_l: 0 to alpha."""
     return 0.0, p["alpha"]
 
 
@@ -98,7 +100,7 @@ STRATEGIES = (
         ),
         requires=("group", "tokens", "level"),
         requires_given=requires,
-        outcome=lambda params: (1.0, -1.0),
+        outcome=lambda _params: (1.0, -1.0),
         note="paper and release differ only in groups whose rollouts are all correct. unsolved: explore departs from "
         "the paper, pays wrong rollouts, and is then no longer conditioned on correctness.",
     ),

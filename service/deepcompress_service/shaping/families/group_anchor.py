@@ -33,7 +33,7 @@ def optimal_length(batch: Batch) -> Floats:
     return np.where(batch.passes == batch.sizes, every.low, chosen)
 
 
-def smartthinker(batch: Batch, p: Params) -> Floats:
+def smartthinker(batch: Batch, _p: Params) -> Floats:
     """-Lambda * max(0, tokens - optimal) on correct rollouts; Lambda keeps every correct advantage at or above 0."""
     over = np.maximum(batch.tokens - optimal_length(batch)[batch.rows], 0.0)
     over = np.where(batch.correct, over, 0.0)
@@ -46,7 +46,7 @@ def smartthinker(batch: Batch, p: Params) -> Floats:
 
 
 def dast(batch: Batch, p: Params) -> Floats:
-    """The published reward of the distance to the token length budget, minus its value on the budget."""
+    """Return [n] the published reward of the distance to the token length budget, minus its value on the budget."""
     budget = batch.pass_ratio * batch.correct_lengths.mean + (1.0 - batch.pass_ratio) * p["max_tokens"]
     u = ratio(batch.tokens - budget[batch.rows], budget[batch.rows])
     right = np.maximum(0.5 - 0.5 * u, 0.1) - 0.5
@@ -54,7 +54,7 @@ def dast(batch: Batch, p: Params) -> Floats:
     return np.where(batch.correct, right, wrong)
 
 
-def _unbounded_below(p: Params, pair: Pair) -> Bounds:
+def _unbounded_below(_p: Params, _pair: Pair) -> Bounds:
     return -np.inf, 0.0
 
 
@@ -68,7 +68,7 @@ STRATEGIES = (
         bounds=_unbounded_below,
         params=(Param("beta", "number", 0.001, "price of a token", 0.0),),
         correctness_conditioned=False,
-        outcome=lambda p: (2.0, 0.0),
+        outcome=lambda _p: (2.0, 0.0),
         note="The published alpha is the outcome of a correct rollout, 2. Unbounded below, and wrong rollouts are "
         "drawn to the shortest correct length too: others report over-compression.",
     ),
@@ -78,7 +78,7 @@ STRATEGIES = (
         source="arXiv 2603.08000; SJTU-RTEAS/SmartThinker SmartThinker.py",
         certainty="C+",
         length=smartthinker,
-        bounds=lambda p, pair: (-1.0, 0.0),
+        bounds=lambda _p, _pair: (-1.0, 0.0),
         note="The degenerate branches of l_opt are the code's; those in the paper's main equations contradict its "
         "own appendix. The promise about advantages is for the published outcome, 1 and 0.",
     ),
@@ -88,10 +88,10 @@ STRATEGIES = (
         source="arXiv 2503.04472, through a note",
         certainty="N",
         length=dast,
-        bounds=lambda p, pair: (-0.9, 0.5),
+        bounds=lambda _p, _pair: (-0.9, 0.5),
         params=(Param("max_tokens", "integer", 16384, "the generation limit", 1, 2**31 - 1),),
         correctness_conditioned=False,
-        outcome=lambda p: (0.5, -0.1),
+        outcome=lambda _p: (0.5, -0.1),
         note="The paper makes preference pairs offline from it. The outcome pair is the reward on the budget.",
     ),
 )

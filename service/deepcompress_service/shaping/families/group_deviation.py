@@ -51,7 +51,7 @@ def lead_weight(pass_ratio: Floats) -> Floats:
     return 0.4 + 1.1 * sigmoid(-10.0 * (pass_ratio - 0.75))
 
 
-def lead_weights(batch: Batch, p: Params, total: Floats) -> AdvantageTerms:
+def lead_weights(batch: Batch, _p: Params, total: Floats) -> AdvantageTerms:
     """[n] w(P_g) where the advantage is positive, w(1 - P_g) where it is negative (or zero, where it is nothing)."""
     mean = batch.sum_floats(total) / batch.sizes
     above = total > mean[batch.rows]
@@ -78,7 +78,7 @@ def _clamped_z(batch: Batch, lengths: Moments) -> Floats:
     return np.where((lengths.count > 1)[batch.rows], batch.deviation(lengths) / std[batch.rows], 0.0)
 
 
-def autothink_stage1(batch: Batch, p: Params) -> Floats:
+def autothink_stage1(batch: Batch, _p: Params) -> Floats:
     """Stage 1: the mode that over half of the batch uses is drawn towards thinking 0 / -1, not thinking 1 / -2."""
     base = _autothink_base(batch)
     share = float(np.count_nonzero(batch.thinking)) / len(batch.rows)
@@ -108,7 +108,7 @@ STRATEGIES = (
         source="arXiv 2504.09696; aeroplanepaper/GRPO-LEAD main_ppo.py, core_algos.py",
         certainty="C+",
         length=grpo_lead,
-        bounds=lambda p, pair: (-1.0, np.inf),
+        bounds=lambda _p, _pair: (-1.0, np.inf),
         params=(
             Param("alpha", "number", 0.05, "strength of the length term", 0.0, 1e3),
             Param(
@@ -121,7 +121,7 @@ STRATEGIES = (
             ),
         ),
         level="advantage",
-        outcome=lambda p: (1.0, -1.0),
+        outcome=lambda _p: (1.0, -1.0),
         extras=lead_weights,
         note="Multiply each rollout's advantage by the returned weight: w(P_g) where it is positive, w(1 - P_g) "
         "where it is negative.",
@@ -132,7 +132,7 @@ STRATEGIES = (
         source="arXiv 2505.10832; TU2021/AutoThink main_ppo.py _reweight_rewards, train_stage3.sh",
         certainty="C",
         length=autothink,
-        bounds=lambda p, pair: _UNBOUNDED,
+        bounds=lambda _p, _pair: _UNBOUNDED,
         params=(
             Param("alpha", "number", 0.05, "strength on correct rollouts", 0.0, 1e3),
             Param("beta", "number", 0.05, "strength on wrong rollouts", 0.0, 1e3),
@@ -148,7 +148,7 @@ STRATEGIES = (
         source="arXiv 2505.10832; TU2021/AutoThink",
         certainty="C",
         length=autothink_stage1,
-        bounds=lambda p, pair: (-2.0, 1.0),
+        bounds=lambda _p, _pair: (-2.0, 1.0),
         requires=("thinking", "batch"),
         variants=("autothink",),
         note="Shares are those of the request: send whole steps. It reads no lengths.",

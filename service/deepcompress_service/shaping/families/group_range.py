@@ -19,8 +19,8 @@ def half_to_minus_half(batch: Batch, lengths: Moments) -> Floats:
     return np.where(span == 0, 0.0, 0.5 - place)
 
 
-def kimi(batch: Batch, p: Params) -> Floats:
-    """lambda on correct rollouts, min(0, lambda) on wrong ones; the range is over all rollouts of the group."""
+def kimi(batch: Batch, _p: Params) -> Floats:
+    """Lambda on correct rollouts, min(0, lambda) on wrong ones; the range is over all rollouts of the group."""
     score = half_to_minus_half(batch, batch.all_lengths)
     return np.where(batch.correct, score, np.minimum(score, 0.0))
 
@@ -42,7 +42,7 @@ def _accuracy(batch: Batch) -> float:
     return int(batch.passes[counted].sum()) / rollouts if rollouts else 0.0
 
 
-def diet_score(batch: Batch, p: Params) -> Floats:
+def diet_score(batch: Batch, _p: Params) -> Floats:
     """[n] the length score of correct rollouts, 0 for wrong ones; the range is over the correct."""
     return np.where(batch.correct, half_to_minus_half(batch, batch.correct_lengths), 0.0)
 
@@ -56,17 +56,18 @@ def diet_weight(batch: Batch, p: Params) -> Floats:
 
 
 def diet(batch: Batch, p: Params) -> Floats:
+    """Return [n] the length score of correct rollouts times the annealed weight."""
     return diet_weight(batch, p)[batch.rows] * diet_score(batch, p)
 
 
-def diet_advantages(batch: Batch, p: Params, total: Floats) -> AdvantageTerms:
+def diet_advantages(batch: Batch, p: Params, _total: Floats) -> AdvantageTerms:
     """A(outcome) + w * A(score), each standardised on its own, so that mixing does not distort the std."""
     outcome = group_advantages(batch, batch.outcome)
     score = group_advantages(batch, diet_score(batch, p))
     return AdvantageTerms(advantages=outcome + diet_weight(batch, p)[batch.rows] * score)
 
 
-def _half(p: Params, pair: Pair) -> Bounds:
+def _half(_p: Params, _pair: Pair) -> Bounds:
     return -0.5, 0.5
 
 
@@ -94,8 +95,8 @@ STRATEGIES = (
             Param("accuracy_tolerance", "number", 0.05, "how far below the best accuracy still counts", 0.0, 1.0),
         ),
         requires=("group", "tokens", "batch"),
-        outcome=lambda p: (2.0, -1.5),
-        accumulators=lambda p: (AccumulatorSpec("max", 0.0),),
+        outcome=lambda _p: (2.0, -1.5),
+        accumulators=lambda _p: (AccumulatorSpec("max", 0.0),),
         note="Batch accuracy is that of the request: send whole steps. The code's further -2 for answers without "
         "format and its +-1 format reward are left to the outcome.",
     ),
@@ -105,7 +106,7 @@ STRATEGIES = (
         source="arXiv 2505.19217; thunlp/DIET math_select.py",
         certainty="C",
         length=diet,
-        bounds=lambda p, pair: (-0.5 * p["weight"], 0.5 * p["weight"]),
+        bounds=lambda p, _pair: (-0.5 * p["weight"], 0.5 * p["weight"]),
         params=(
             Param("weight", "number", 0.5, "weight at step 0 and P_g = 1", 0.0),
             Param("anneal_steps", "integer", 100, "steps until the weight is 0", 1, 1_000_000),

@@ -17,7 +17,7 @@ def gr3(batch: Batch, p: Params) -> Floats:
     return batch.outcome * (1.0 / (1.0 + alpha * relative) - 1.0)
 
 
-def prime_efficiency(batch: Batch, p: Params) -> Floats:
+def prime_efficiency(batch: Batch, _p: Params) -> Floats:
     """R_o * clamp(1 - tokens / mean of the correct, 0, 1) on correct rollouts."""
     lengths = batch.correct_lengths
     relative = ratio(lengths.count[batch.rows] * batch.tokens, lengths.total[batch.rows])
@@ -36,7 +36,7 @@ def prime_linear(batch: Batch, p: Params) -> Floats:
 
 
 def nemo_group(batch: Batch, p: Params) -> Floats:
-    """coefficient * (w - mean w) over rollouts with a positive outcome, w = 1 - (l-min)/(max-min); two or more."""
+    """Coefficient * (w - mean w) over rollouts with a positive outcome, w = 1 - (l-min)/(max-min); two or more."""
     positive = batch.outcome > 0
     lengths = batch.moments(positive)
     span = (lengths.high - lengths.low)[batch.rows]
@@ -46,7 +46,7 @@ def nemo_group(batch: Batch, p: Params) -> Floats:
     return np.where(paid, p["coefficient"] * centred, 0.0)
 
 
-def _gr3_bounds(p: Params, pair: Pair) -> Bounds:
+def _gr3_bounds(_p: Params, pair: Pair) -> Bounds:
     return -max(pair), 0.0
 
 
@@ -59,7 +59,7 @@ STRATEGIES = (
         length=gr3,
         bounds=_gr3_bounds,
         params=(Param("alpha", "number", 0.33, "strength", 0.0, 1e3),),
-        requires_reward_ge_0=lambda p: True,
+        requires_reward_ge_0=lambda _p: True,
         note="prime-rl required difficulty filtering with it. Conditioned on correctness while wrong pays 0.",
     ),
     Strategy(
@@ -68,8 +68,8 @@ STRATEGIES = (
         source="PrimeIntellect-ai/prime-rl@f8a146063 (PR 2265)",
         certainty="C",
         length=prime_efficiency,
-        bounds=lambda p, pair: (0.0, max(pair[0], 0.0)),
-        requires_reward_ge_0=lambda p: True,
+        bounds=lambda _p, pair: (0.0, max(pair[0], 0.0)),
+        requires_reward_ge_0=lambda _p: True,
         note="Long correct and wrong rollouts are untouched.",
     ),
     Strategy(
@@ -81,7 +81,7 @@ STRATEGIES = (
         bounds=lambda p, pair: (-max(pair) * p["weight"], 0.0),
         params=(Param("weight", "number", 0.25, "share of the mean reward taken at the longest", 0.0, 1e3),),
         correctness_conditioned=False,
-        requires_reward_ge_0=lambda p: True,
+        requires_reward_ge_0=lambda _p: True,
         note="Wrong rollouts pay too (prime-rl PR 3376 would gate that). The terms for input tokens and turns, 0.1 "
         "each, are left out: a rollout here has neither.",
     ),
@@ -91,7 +91,7 @@ STRATEGIES = (
         source="NVIDIA-NeMo/Gym genrm_compare/utils.py _compute_length_weights; NeMo-RL length_penalty.py",
         certainty="C+",
         length=nemo_group,
-        bounds=lambda p, pair: (-p["coefficient"], p["coefficient"]),
+        bounds=lambda p, _pair: (-p["coefficient"], p["coefficient"]),
         params=(Param("coefficient", "number", 0.1, "the recipes use 0.08 to 0.35", 0.0, 1e3),),
         note="Zero-centred: the group's mean reward stays. The flat bonus of the shortest, the penalties of the "
         "longest and of outliers, and the profile gates of NeMo-RL are left out.",

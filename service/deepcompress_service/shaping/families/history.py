@@ -25,7 +25,7 @@ def hapo(batch: Batch, p: Params) -> Floats:
     return np.where(shortest == _NEVER, 0.0, p["weight"] * term)
 
 
-def _bounds(p: Params, pair: Pair) -> Bounds:
+def _bounds(p: Params, _pair: Pair) -> Bounds:
     return -p["weight"], p["weight"]
 
 

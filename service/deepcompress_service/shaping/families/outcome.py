@@ -9,7 +9,7 @@ from ..parameters import Params
 from ..strategy import Strategy
 
 
-def nothing(batch: Batch, p: Params) -> Floats:
+def nothing(batch: Batch, _p: Params) -> Floats:
     """[n] zeros."""
     return np.zeros(len(batch.rows))
 
@@ -21,8 +21,8 @@ STRATEGIES = (
         source="none needed",
         certainty="C+",
         length=nothing,
-        bounds=lambda p, pair: (0.0, 0.0),
+        bounds=lambda _p, _pair: (0.0, 0.0),
         requires=(),
-        outcome=lambda params: (1.0, -1.0),
+        outcome=lambda _params: (1.0, -1.0),
     ),
 )

@@ -57,7 +57,9 @@ def _soft_bounds(p: Params, pair: Pair) -> Bounds:
 
 
 def _stop(batch: Batch, p: Params) -> Floats:
-    """Truncated: the reward times coefficient, or the coefficient itself where it is negative."""
+    """Return [n] for truncated rollouts the reward times `coefficient`, or `coefficient` itself if negative, minus
+    R_o.
+    """
     coefficient = p["coefficient"]
     punished = batch.outcome * coefficient if coefficient >= 0 else np.full(len(batch.rows), coefficient)
     return np.where(batch.truncated, punished - batch.outcome, 0.0)
@@ -70,7 +72,7 @@ def _stop_bounds(p: Params, pair: Pair) -> Bounds:
 
 
 def _thinkprune(batch: Batch, p: Params) -> Floats:
-    """A correct rollout over the limit is worth what a wrong one is."""
+    """Return [n] the term that gives a correct rollout over the limit the reward of a wrong one."""
     over = batch.correct & (batch.tokens > p["limit"])
     return np.where(over, batch.pair[1] - batch.pair[0], 0.0)
 
@@ -93,7 +95,7 @@ STRATEGIES = (
             Param("variant", "choice", "floored", "what happens beyond max_tokens", choices=VARIANTS),
         ),
         correctness_conditioned=False,
-        outcome=lambda params: (1.0, -1.0),
+        outcome=lambda _params: (1.0, -1.0),
         note="The same term can stand beside any strategy, as `overlong` of the configuration.",
     ),
     Strategy(
@@ -116,7 +118,7 @@ STRATEGIES = (
         certainty="C",
         length=_thinkprune,
         requires=("tokens",),
-        bounds=lambda p, pair: (min(0.0, pair[1] - pair[0]), max(0.0, pair[1] - pair[0])),
+        bounds=lambda _p, pair: (min(0.0, pair[1] - pair[0]), max(0.0, pair[1] - pair[0])),
         params=(Param("limit", "integer", 4000, "tokens; the published stages are 4000, 3000, 2000", *_TOKENS),),
         note="The authors' code enforces the limit by truncating generation. One run has one limit: a stage is a "
         "run. DLER (2510.15110) uses the same rule with another normalisation of advantages.",

@@ -9,13 +9,13 @@ from ..parameters import Param, Params
 from ..strategy import AccumulatorSpec, Bounds, Pair, Strategy
 
 
-def a_dlp(batch: Batch, p: Params) -> Floats:
+def a_dlp(batch: Batch, _p: Params) -> Floats:
     """-lambda * tokens on every rollout; lambda as the controller left it after the step before."""
     return -batch.accumulator(0)[batch.rows] * batch.tokens
 
 
 def controller(p: Params) -> tuple[AccumulatorSpec, ...]:
-    """lambda = max(0, lambda + rate * (accuracy of the step - wanted accuracy))."""
+    """Lambda = max(0, lambda + rate * (accuracy of the step - wanted accuracy))."""
     return (AccumulatorSpec("integrator", p["initial_lambda"], p["rate"], p["accuracy"]),)
 
 
@@ -27,7 +27,7 @@ def alp(batch: Batch, p: Params) -> Floats:
     return -cost
 
 
-def _below_zero(p: Params, pair: Pair) -> Bounds:
+def _below_zero(_p: Params, _pair: Pair) -> Bounds:
     return -np.inf, 0.0
 
 

@@ -10,7 +10,7 @@ from ..strategy import Bounds, Pair, Strategy
 
 
 def adaptthink(batch: Batch, p: Params) -> Floats:
-    """-reference accuracy, and +delta where the rollout did not think."""
+    """Return [n] minus the reference accuracy, plus delta if the rollout did not think."""
     accuracy = batch.per_group(lambda g: g.reference_accuracy)[batch.rows]
     bonus: Floats = np.where(batch.thinking, 0.0, p["delta"])
     return bonus - accuracy
@@ -26,7 +26,7 @@ def o1_pruner(batch: Batch, p: Params) -> Floats:
     return clipped - base
 
 
-def _o1_bounds(p: Params, pair: Pair) -> Bounds:
+def _o1_bounds(p: Params, _pair: Pair) -> Bounds:
     low, high = sorted((p["low"], p["high"]))
     return low - max(0.0, p["alpha"]), high
 
@@ -38,7 +38,7 @@ STRATEGIES = (
         source="arXiv 2505.13417; THU-KEG/AdaptThink src/adapt_think_reward_manager.py",
         certainty="C",
         length=adaptthink,
-        bounds=lambda p, pair: (-1.0 + min(0.0, p["delta"]), max(0.0, p["delta"])),
+        bounds=lambda p, _pair: (-1.0 + min(0.0, p["delta"]), max(0.0, p["delta"])),
         params=(Param("delta", "number", 0.05, "for not thinking", -1e3, 1e3),),
         requires=("reference_accuracy", "thinking"),
         note="It reads no lengths: it prices thinking or not. The reference accuracy is pre-sampled (K = 16).",

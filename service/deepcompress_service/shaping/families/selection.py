@@ -25,7 +25,7 @@ def kept(batch: Batch, p: Params, total: Floats) -> Bools:
 
 
 def select(batch: Batch, p: Params, total: Floats) -> AdvantageTerms:
-    """The mask, and advantages within the kept (population std), 0 for the rest."""
+    """Return the mask, and advantages among the selected rollouts (population std), 0 for the others."""
     mask = kept(batch, p, total)
     return AdvantageTerms(mask=mask, advantages=group_advantages(batch, total, mask, sample=False))
 
@@ -37,7 +37,7 @@ STRATEGIES = (
         source="arXiv 2508.09726, through notes; TRL's experimental GFPO (removed in PR 6309)",
         certainty="N",
         length=nothing,
-        bounds=lambda p, pair: (0.0, 0.0),
+        bounds=lambda _p, _pair: (0.0, 0.0),
         params=(
             Param("keep", "integer", 8, "rollouts kept of each group", 1, 1_000_000),
             Param("metric", "choice", "length", "what is best", choices=("length", "efficiency")),

@@ -1,7 +1,7 @@
 -- Keys and packed formats of the difficulty state. First part of every script.
 -- Semantics: docs/design.md, 5.1 to 5.8. Packed formats: codec.py.
 --
--- Keys of a run, all under one hash tag, P = dc:{run}: (a checkpoint's: dc:{run}:c:NAME:)
+-- Keys of a run, all under one hash tag, P (`prefix` in the code) = dc:{run}: (a checkpoint's: dc:{run}:c:NAME:)
 --   P m         meta: config, kind, the open step, ...    hash
 --   P t         tallies of the open step                  hash  generation:size:passes -> integers
 --   P h         history                                   hash  step -> mean|integers|before|after
