@@ -501,11 +501,11 @@ class HistoryEntry(_Answer):
     stale_groups: int = 0
     observed_groups: int = 0
     truncated: int = 0
-    mean_tokens: float | None = None
-    mean_tokens_correct: float | None = None
-    mean_tokens_wrong: float | None = None
-    mean_tokens_simple: float | None = None
-    mean_tokens_hard: float | None = None
+    mean_tokens: float | None
+    mean_tokens_correct: float | None
+    mean_tokens_wrong: float | None
+    mean_tokens_simple: float | None
+    mean_tokens_hard: float | None
     closed: bool = True
 
 
