@@ -75,13 +75,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         store = open_store(settings.state_url, observations_s=observations_s, **_store_options(settings))
         pool = VerifierPool(
             workers=settings.verifier_workers,
-            item_budget_s=settings.item_budget,
-            batch_budget_s=settings.batch_budget,
-            memory_bytes=settings.verifier_memory,
-            max_text_chars=settings.max_text,
+            item_budget_s=settings.item_cpu_seconds,
+            batch_budget_s=settings.batch_cpu_seconds,
+            memory_bytes=settings.verifier_memory_bytes,
+            max_text_chars=settings.max_text_chars,
         )
         meeting = open_rendezvous(settings.state_url, **_store_options(settings))
-        if settings.masters_are_replaced and not settings.store_replicas:
+        if settings.has_failover and not settings.store_replicas:
             log.warning("DEEPCOMPRESS_STORE_REPLICAS=0: what was acknowledged may be lost at a failover")
         for opening in (store.open(), meeting.open()):
             await _opened(opening)
@@ -93,10 +93,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             store=store,
             pool=pool,
             rewards=rewards,
-            door=Door(settings.max_inflight_requests, settings.max_inflight_body, settings.max_body),
-            gate=Gate(settings.max_active, settings.max_waiting_per_run, settings.max_inflight_body // 2),
-            reading=Gate(READS_AT_ONCE, settings.max_waiting_per_run, settings.max_inflight_body),
-            keys=KeyRing(settings.api_keys, settings.api_keys_file, settings.rate_per_key),
+            door=Door(settings.max_inflight_requests, settings.max_inflight_body_bytes, settings.max_body_bytes),
+            gate=Gate(settings.max_active, settings.max_waiting_per_run, settings.max_inflight_body_bytes // 2),
+            reading=Gate(READS_AT_ONCE, settings.max_waiting_per_run, settings.max_inflight_body_bytes),
+            keys=KeyRing(settings.api_keys, settings.api_keys_file, settings.key_requests_per_second),
             waiting=WaitingRoom(meeting, settings.max_waiting_rollouts),
             windows=windows,
             run_metrics=RunMetrics(store, windows),
@@ -104,7 +104,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         # What is loaded by now stays: the collector need not look at it again while it walks a large request.
         gc.collect()
         gc.freeze()
-        _drain_on_sigterm(app.state.context, settings.drain_delay)
+        _drain_on_sigterm(app.state.context, settings.drain_seconds)
         try:
             async with background_tasks(app.state.context), sweeping(store, settings):
                 yield
@@ -153,7 +153,7 @@ def _store_options(settings: Settings) -> dict[str, Any]:
     scheme = settings.state_url.partition(":")[0]
     if scheme == "memory":
         return {}
-    options: dict[str, Any] = {"timeout_s": settings.store_timeout}
+    options: dict[str, Any] = {"timeout_s": settings.store_timeout_seconds}
     if scheme.startswith("redis"):
         options["replicas"] = settings.store_replicas
     return options

@@ -187,7 +187,7 @@ def test_the_service_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         state_url=f"sqlite:///{tmp_path / 'state.sqlite3'}",
         verifier_workers=1,
         run_ttl_days=1e-9,
-        sweep_every=0.01,
+        sweep_interval_seconds=0.01,
         log_level="warning",
     )
     with TestClient(create_app(settings)) as client:
@@ -238,7 +238,7 @@ def test_a_store_that_cannot_be_reached_is_swept_the_next_time(caplog: pytest.Lo
 
 
 def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RUN_TTL_DAYS", "OBSERVATION_TTL_DAYS", "SWEEP_EVERY"):
+    for name in ("RUN_TTL_DAYS", "OBSERVATION_TTL_DAYS", "SWEEP_INTERVAL_SECONDS"):
         monkeypatch.setenv(f"DEEPCOMPRESS_{name}", "-1")
         with pytest.raises(ValueError, match=name.lower()):
             Settings()

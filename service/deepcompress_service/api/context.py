@@ -58,7 +58,7 @@ class Context:
     async def small_body(self, request: Request, model: type[Model]) -> Model:
         """The body of a request that sends no batch, as a wire model; through the door, as all bodies go."""
         with self.door.enter(request, SMALL_BODY):
-            return parse(model, await read_body(request, SMALL_BODY, self.settings.body_timeout))
+            return parse(model, await read_body(request, SMALL_BODY, self.settings.body_timeout_seconds))
 
     def _bound(self, request: Request, raw: bytes | bytearray) -> None:
         """Refuse what would take too much memory to parse; the request's place then weighs what it will take."""
@@ -73,11 +73,11 @@ class Context:
     def body_lines(self, request: Request) -> AsyncIterator[str]:
         """The lines of a body that may be larger than what is held."""
         settings = self.settings
-        return body_lines(request, settings.max_import, settings.max_body, settings.body_timeout)
+        return body_lines(request, settings.max_import_bytes, settings.max_body_bytes, settings.body_timeout_seconds)
 
     async def raw_body(self, request: Request) -> bytes | bytearray:
         """The request's body, decompressed."""
-        return await read_body(request, self.settings.max_body, self.settings.body_timeout)
+        return await read_body(request, self.settings.max_body_bytes, self.settings.body_timeout_seconds)
 
 
 def context_of(request: Request) -> Context:

@@ -352,7 +352,9 @@ class RewardService:
     async def _verdicts(self, checks: Sequence[Check], run: str | None) -> list[Verdict]:
         began = time.perf_counter()
         with tracing.span("verify", rollouts=len(checks)):
-            verdicts = await self.verifier.verify_many(checks, budget_s=self.settings.batch_budget, party=run or "")
+            verdicts = await self.verifier.verify_many(
+                checks, budget_s=self.settings.batch_cpu_seconds, party=run or ""
+            )
         metrics.VERIFY_SECONDS.observe(time.perf_counter() - began)
         metrics.note_verdicts(verdicts)
         return verdicts
@@ -407,8 +409,8 @@ class RewardService:
             raise too_large(f"the number of {what}", limit)
 
     def _check_gold(self, field: str, gold: str | list[str]) -> None:
-        if sum(len(one) for one in golds(gold)) > self.settings.max_gold:
-            raise too_large(field, self.settings.max_gold)
+        if sum(len(one) for one in golds(gold)) > self.settings.max_gold_chars:
+            raise too_large(field, self.settings.max_gold_chars)
 
     def _check_batch(self, request: ShapeRequest | ScoreRequest) -> None:
         self._limit("groups", len(request.groups), self.settings.max_groups)

@@ -79,7 +79,7 @@ async def rollout(request: Request, context: In) -> Response:
         return _answer(await context.rewards.shape(alone), group_size, place, 0, verdict)
     if context.waiting.full:
         raise ApiError(503, "overloaded", "too many rollouts wait for their groups", retry_after=1)
-    stand = await unless_abandoned(request, context.waiting.meet(arrival, context.settings.rollout_wait))
+    stand = await unless_abandoned(request, context.waiting.meet(arrival, context.settings.rollout_wait_seconds))
     if isinstance(stand, Refused):
         raise ApiError(409, f"rollout-{stand.why}", _REFUSALS[stand.why])
     if isinstance(stand, Collecting):

@@ -29,7 +29,7 @@ def embedded_service(state_url: str | None = None) -> Iterator[str]:
         url = state_url or f"sqlite:///{Path(folder) / 'state.sqlite3'}"
         # A real deployment's keys and rates may be set in the environment: they are not this private service's.
         settings = Settings(
-            state_url=url, api_keys=(), api_keys_file=None, rate_per_key=0, workers=1, log_level="warning"
+            state_url=url, api_keys=(), api_keys_file=None, key_requests_per_second=0, workers=1, log_level="warning"
         )
         server = uvicorn.Server(
             uvicorn.Config(create_app(settings), log_level="warning", access_log=False, lifespan="on")

@@ -36,7 +36,7 @@ async def sweeping(store: DifficultyStore, settings: Settings) -> AsyncIterator[
 async def _sweep_again_and_again(store: DifficultyStore, settings: Settings) -> None:
     while True:
         # Never at once: a service that is restarted again and again has other things to do.
-        await asyncio.sleep(settings.sweep_every * random.uniform(0.5, 1.0))
+        await asyncio.sleep(settings.sweep_interval_seconds * random.uniform(0.5, 1.0))
         await sweep(store, settings)
 
 
