@@ -101,7 +101,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             windows=windows,
             run_metrics=RunMetrics(store, windows),
         )
-        # What is loaded by now stays: the collector need not look at it again while it walks a large request.
+        app.state.viewers = dashboard.Viewers(app.state.context)
+        # Objects that exist now live as long as the process: exclude them from later garbage collections.
         gc.collect()
         gc.freeze()
         _drain_on_sigterm(app.state.context, settings.drain_seconds)
