@@ -26,7 +26,7 @@ from deepcompress_verify import VerifierPool
 from deepcompress_verify.process_lifetime import end_with_supervisor
 
 from . import dashboard
-from .activity.shared import Windows
+from .activity.shared import SharedActivity
 from .api import compat, errors, health, rollouts, runs, verbs
 from .api.admission import Door, Gate
 from .api.auth import KeyRing
@@ -40,8 +40,8 @@ from .observability import logs, tracing
 from .observability.run_metrics import RunMetrics
 from .observability.worker_folders import activity_folder
 from .rendezvous import WaitingRoom, open_rendezvous
-from .server.background import background_tasks
-from .server.expiry import sweeping
+from .server.background import housekeeping_task
+from .server.expiry import expiry_task
 from .server.memory import keep_freed_memory
 from .settings import Settings
 
@@ -87,7 +87,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             await _opened(opening)
         await pool.start()
         rewards = RewardService(settings, store, pool)
-        windows = Windows(rewards.activity, activity_folder())
+        windows = SharedActivity(rewards.activity, activity_folder())
         app.state.context = Context(
             settings=settings,
             store=store,
@@ -107,7 +107,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         gc.freeze()
         _drain_on_sigterm(app.state.context, settings.drain_seconds)
         try:
-            async with background_tasks(app.state.context), sweeping(store, settings):
+            async with housekeeping_task(app.state.context), expiry_task(store, settings):
                 yield
         finally:
             app.state.context.draining = True

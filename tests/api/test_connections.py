@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from deepcompress_service.server.http_protocol import Connection
+from deepcompress_service.server.http_protocol import BoundedHttpProtocol
 
 SHORT = 0.2
 LONG = 3600.0
@@ -18,7 +18,7 @@ BIG = 64 << 20
 """An answer that no socket buffer holds."""
 
 
-class Impatient(Connection):
+class Impatient(BoundedHttpProtocol):
     """Nothing times out but what a test is about."""
 
     head_s = rest_s = stall_s = LONG
@@ -205,7 +205,7 @@ def test_answers_that_are_not_read_do_not_pile_up() -> None:
                 await reader.read(1)
                 writer.transport.pause_reading()  # type: ignore[attr-defined]
                 callers.append((reader, writer))
-                assert sum(Connection.unread.values()) <= 2 * BIG
+                assert sum(BoundedHttpProtocol.unread.values()) <= 2 * BIG
             # Some are owed their answer still, and get it whole; the others were cut off.
             got = []
             for reader, writer in callers:
@@ -214,7 +214,7 @@ def test_answers_that_are_not_read_do_not_pile_up() -> None:
                 writer.close()
             assert sum(size >= BIG for size in got) >= 1
             assert sum(size < BIG for size in got) >= 3
-        assert not Connection.unread
+        assert not BoundedHttpProtocol.unread
 
     within(scenario)
 

@@ -1,6 +1,6 @@
-"""Records a bounded sample of each request for the dashboard and the per-run metrics, after it was answered for.
+"""Recorder of a bounded sample of each request, for the dashboard and the per-run metrics.
 
-Nothing here changes an answer.
+It does not change the response.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from ..shaping import Group, ShapedGroup
 from .recent import Activity, sample
 
 _LONGEST = 1024
-"""Characters of a text that are looked at: the watchers keep fewer."""
+"""Most characters of a text that are passed on; `recent` shortens them further."""
 
 
-def saw_verify(activity: Activity, request: VerifyRequest, verdicts: Sequence[Verdict]) -> None:
-    """The verdicts of a verify request, by the runs that its items name."""
+def record_verify(activity: Activity, request: VerifyRequest, verdicts: Sequence[Verdict]) -> None:
+    """Record the verdicts of a verify request under the runs that its items name."""
     by_run: dict[str | None, list[int]] = {}
     for index, item in enumerate(request.items):
         by_run.setdefault(item.run, []).append(index)
@@ -32,14 +32,14 @@ def saw_verify(activity: Activity, request: VerifyRequest, verdicts: Sequence[Ve
         activity.note_verdicts(run, rows)
 
 
-def saw_batch(
+def record_batch(
     activity: Activity,
     outcome: CommitOutcome,
     groups: Sequence[Group],
     shaped: Sequence[ShapedGroup],
     traps: Sequence[tuple[str, str]],
 ) -> None:
-    """The groups of a training request. Repeats and stale groups were seen before, or are of another step."""
+    """Record the groups of a training request, without replayed groups (recorded before) and stale ones."""
     window = activity.note_step(outcome.run, outcome.epoch, outcome.step, traps)
     if window is None:
         return
@@ -59,14 +59,14 @@ def saw_batch(
         )
 
 
-def saw_scored(
+def record_scored(
     activity: Activity,
     request: ScoreRequest,
     step: int | None,
     shaped: Sequence[ShapedGroup],
     verdicts: Sequence[tuple[Verdict, ...]],
 ) -> None:
-    """The verdicts of a score request, with what each rollout was paid."""
+    """Record the verdicts of a score request with the rewards of the rollouts."""
     places = [(index, place) for index, of_group in enumerate(verdicts) for place in range(len(of_group))]
     rows = []
     for at in sample([verdict.status for of_group in verdicts for verdict in of_group]):

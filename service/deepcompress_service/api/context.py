@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from deepcompress_verify import VerifierPool
 
-from ..activity.shared import Windows
+from ..activity.shared import SharedActivity
 from ..difficulty.store import DifficultyStore
 from ..observability.run_metrics import RunMetrics
 from ..rendezvous import WaitingRoom
@@ -45,7 +45,7 @@ class Context:
     """For reads whose answers may be large: few at once, runs take turns."""
     keys: KeyRing
     waiting: WaitingRoom
-    windows: Windows
+    windows: SharedActivity
     run_metrics: RunMetrics
     draining: bool = False
 

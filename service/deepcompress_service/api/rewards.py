@@ -29,7 +29,7 @@ from deepcompress_client.wire import (
 from deepcompress_verify import Check, Verdict
 
 from ..activity.recent import Activity
-from ..activity.recorder import saw_batch, saw_scored, saw_verify
+from ..activity.recorder import record_batch, record_scored, record_verify
 from ..difficulty.errors import UNUSABLE, DifficultyError, UnknownRun
 from ..difficulty.model import Commit, CommitOutcome, GroupCommit, GroupOutcome, Observation
 from ..difficulty.store import DifficultyStore
@@ -89,7 +89,7 @@ class RewardService:
         formats = await self._formats(request)
         checks = [Check(golds(item.gold), item.response, formats[item.run], item.truncated) for item in request.items]
         verdicts = await self._verdicts(checks, next((item.run for item in request.items if item.run), None))
-        saw_verify(self.activity, request, verdicts)
+        record_verify(self.activity, request, verdicts)
         observed = [
             index for index, item in enumerate(request.items) if item.rollout_id is not None and item.phase == "train"
         ]
@@ -297,9 +297,9 @@ class RewardService:
         found = plan.reward.warnings(groups, shaped)
         for slug, _ in found:
             metrics.TRAPS.labels(slug).inc()
-        saw_batch(self.activity, outcome, groups, shaped, found)
+        record_batch(self.activity, outcome, groups, shaped, found)
         if verdicts is not None and isinstance(request, ScoreRequest):
-            saw_scored(self.activity, request, outcome.step, shaped, verdicts)
+            record_scored(self.activity, request, outcome.step, shaped, verdicts)
         metrics.SHAPE_SECONDS.observe(time.perf_counter() - began)
         return {
             "run": request.run,
@@ -327,7 +327,7 @@ class RewardService:
         ]
         shaped = plan.reward.shape(groups, evaluate=True)
         if verdicts is not None and isinstance(request, ScoreRequest):
-            saw_scored(self.activity, request, None, shaped, verdicts)
+            record_scored(self.activity, request, None, shaped, verdicts)
         rows = []
         for index, (group, result) in enumerate(zip(groups, shaped, strict=True)):
             sent = request.groups[index]

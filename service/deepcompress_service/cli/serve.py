@@ -50,7 +50,7 @@ def serve(
     from pydantic import ValidationError
 
     from deepcompress_service.observability.worker_folders import prepare
-    from deepcompress_service.server.http_protocol import IDLE_S, Connection, allow_connections
+    from deepcompress_service.server.http_protocol import IDLE_S, BoundedHttpProtocol, allow_connections
     from deepcompress_service.settings import Settings, explain
 
     from .output import fail, without_password
@@ -83,7 +83,7 @@ def serve(
             factory=True,
             host=settings.host,
             port=settings.port,
-            http=Connection,
+            http=BoundedHttpProtocol,
             timeout_keep_alive=IDLE_S,
             ws="none",
             workers=settings.workers,

@@ -1,5 +1,5 @@
 """How long state is kept where nobody uses it, and what sweeping did. Stores sweep when they are told to; the service
-tells them (`deepcompress_service.sweeping`)."""
+tells them (`deepcompress_service.server.expiry`)."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _LARGEST_BYTES = 32 << 20
 
 
 def keep_freed_memory() -> bool:
-    """Say so to glibc; False where the C library is another, and knows better or nothing of this."""
+    """Tell glibc to keep freed memory. Returns False if libc is not glibc."""
     if sys.platform != "linux":
         return False
     try:
