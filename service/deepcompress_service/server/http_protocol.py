@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
-from typing import Any, ClassVar
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
 
 HEAD_BYTES = 65_536
 """Request line and headers."""
@@ -45,11 +46,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     stall_s = STALL_S
     max_connections = MAX_CONNECTIONS
     max_unread = MAX_UNREAD
-    unread: ClassVar[dict[BoundedHttpProtocol, int]] = {}
-    """What waits for each caller that is slow to read, as it was when it was last looked at."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.unread = unread_bytes(self.server_state)
         self._in_head = True
         self._head_size = 0
         self._heads = 0
@@ -150,6 +150,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._stall.cancel()
             self._stall = None
         self.unread.pop(self, None)
+
+
+def unread_bytes(state: ServerState) -> dict[BoundedHttpProtocol, int]:
+    """Return the bytes that wait for each slow caller of a server, as last measured.
+
+    uvicorn gives all connections of one server the same `state`, so the table is kept there.
+    """
+    table: dict[BoundedHttpProtocol, int] = vars(state).setdefault("unread_bytes", {})
+    return table
 
 
 def allow_connections() -> None:
