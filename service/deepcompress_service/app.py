@@ -140,7 +140,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 async def _opened(opening: Awaitable[None]) -> None:
     """A store that cannot be reached yet is no reason not to start: /readyz says why, verify works, and the store
-    is used as soon as it is there. One of a newer version is."""
+    is used as soon as it is there. One of a newer version is.
+    """
     try:
         await opening
     except StoreUnavailable as error:
@@ -162,7 +163,8 @@ def _store_options(settings: Settings) -> dict[str, Any]:
 
 def _drain_on_sigterm(context: Context, delay: float) -> None:
     """On SIGTERM say "not ready" first, and let the server stop `delay` seconds later: requests in progress
-    finish, and a load balancer has had the time to send new ones elsewhere."""
+    finish, and a load balancer has had the time to send new ones elsewhere.
+    """
     if threading.current_thread() is not threading.main_thread():
         return  # an embedded server: whoever embeds it stops it
     loop = asyncio.get_running_loop()

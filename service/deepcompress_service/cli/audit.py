@@ -51,6 +51,7 @@ _STYLE = {
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
     app.command("audit", help=teach(_HELP))(audit)
 
 

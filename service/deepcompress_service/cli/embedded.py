@@ -1,5 +1,6 @@
 """A whole service inside this process, for commands that work without one running: on a thread of its own, on
-a free port of 127.0.0.1, gone when the command ends."""
+a free port of 127.0.0.1, gone when the command ends.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ START_LIMIT_S = 60.0
 @contextmanager
 def embedded_service(state_url: str | None = None) -> Iterator[str]:
     """The URL of a service that lives as long as the context. Its state is in `state_url`, or in a folder that
-    goes with it."""
+    goes with it.
+    """
     import uvicorn
 
     from deepcompress_service.app import create_app

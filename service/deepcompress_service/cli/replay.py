@@ -51,6 +51,7 @@ DEFAULT = "deepcompress"
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
     app.command("replay", help=teach(_HELP))(replay)
 
 

@@ -65,6 +65,7 @@ class Batch:
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
     app.command("score", help=teach(_HELP))(score)
 
 

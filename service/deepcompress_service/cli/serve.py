@@ -51,7 +51,7 @@ def serve(
     """Run the server until it gets SIGTERM or SIGINT. Exit status 2 if a setting is invalid.
 
     One worker gets its settings as an argument. Several workers read them from the environment, to which the
-    options of the command are added: uvicorn starts them as new processes and accepts only an import string as their app.
+    options of the command are added: uvicorn starts them as new processes, and accepts only an import string.
     """
     import os
     from contextlib import nullcontext

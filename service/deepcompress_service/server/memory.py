@@ -43,7 +43,8 @@ def keep_freed_memory() -> bool:
 
 class FreedMemory:
     """Looks now and then at how much this process has grown, and hands back what is free of that where it is more
-    than a batch takes. Does nothing where the C library is not glibc."""
+    than a batch takes. Does nothing where the C library is not glibc.
+    """
 
     def __init__(self, kept: int = _GROWN_BYTES, every_s: float = _EVERY_S) -> None:
         self._kept = kept
