@@ -28,7 +28,7 @@ from deepcompress_verify.process_lifetime import end_with_supervisor
 from . import dashboard
 from .activity.recent import Activity
 from .activity.recorder import ActivityRecorder
-from .activity.shared import Windows
+from .activity.shared import SharedActivity
 from .api import compat, errors, health, rollouts, runs, score
 from .api.admission import FairScheduler, InflightLimiter
 from .api.auth import KeyRing
@@ -43,8 +43,8 @@ from .observability.run_metrics import RunMetrics
 from .observability.worker_folders import activity_folder
 from .rendezvous import WaitingRoom, open_rendezvous
 from .scoring.pipeline import Pipeline
-from .server.background import background_tasks
-from .server.expiry import sweeping
+from .server.background import housekeeping_task
+from .server.expiry import expiry_task
 from .server.memory import keep_freed_memory
 from .settings import Settings
 
@@ -78,42 +78,47 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         store = open_store(settings.state_url, observations_s=observations_s, **_store_options(settings))
         pool = VerifierPool(
             workers=settings.verifier_workers,
-            item_budget_s=settings.item_budget,
-            batch_budget_s=settings.batch_budget,
-            memory_bytes=settings.verifier_memory,
-            max_text_chars=settings.max_text,
+            item_budget_s=settings.item_cpu_seconds,
+            batch_budget_s=settings.batch_cpu_seconds,
+            memory_bytes=settings.verifier_memory_bytes,
+            max_text_chars=settings.max_text_chars,
         )
         meeting = open_rendezvous(settings.state_url, **_store_options(settings))
-        if settings.masters_are_replaced and not settings.store_replicas:
+        if settings.has_failover and not settings.store_replicas:
             log.warning("DEEPCOMPRESS_STORE_REPLICAS=0: what was acknowledged may be lost at a failover")
         for opening in (store.open(), meeting.open()):
             await _opened(opening)
         await pool.start()
         activity = Activity()
-        windows = Windows(activity, activity_folder())
+        windows = SharedActivity(activity, activity_folder())
         app.state.context = Context(
             settings=settings,
             store=store,
             pool=pool,
             pipeline=Pipeline(settings, store, pool, ActivityRecorder(activity)),
             activity=activity,
-            inflight=InflightLimiter(settings.max_inflight_requests, settings.max_inflight_body, settings.max_body),
-            scheduler=FairScheduler(
-                settings.max_active, settings.max_waiting_per_run, settings.max_inflight_body // 2
+            inflight=InflightLimiter(
+                settings.max_inflight_requests, settings.max_inflight_body_bytes, settings.max_body_bytes
             ),
-            read_scheduler=FairScheduler(READS_AT_ONCE, settings.max_waiting_per_run, settings.max_inflight_body),
-            keys=KeyRing(settings.api_keys, settings.api_keys_file, settings.rate_per_key),
+            scheduler=FairScheduler(
+                settings.max_active, settings.max_waiting_per_run, settings.max_inflight_body_bytes // 2
+            ),
+            read_scheduler=FairScheduler(
+                READS_AT_ONCE, settings.max_waiting_per_run, settings.max_inflight_body_bytes
+            ),
+            keys=KeyRing(settings.api_keys, settings.api_keys_file, settings.key_requests_per_second),
             nemo_gym_rows=PackedRows(),
             waiting=WaitingRoom(meeting, settings.max_waiting_rollouts),
             windows=windows,
             run_metrics=RunMetrics(store, windows),
         )
-        # What is loaded by now stays: the collector need not look at it again while it walks a large request.
+        app.state.viewers = dashboard.Viewers(app.state.context)
+        # Objects that exist now live as long as the process: exclude them from later garbage collections.
         gc.collect()
         gc.freeze()
-        _drain_on_sigterm(app.state.context, settings.drain_delay)
+        _drain_on_sigterm(app.state.context, settings.drain_seconds)
         try:
-            async with background_tasks(app.state.context), sweeping(store, settings):
+            async with housekeeping_task(app.state.context), expiry_task(store, settings):
                 yield
         finally:
             app.state.context.draining = True
@@ -146,7 +151,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 async def _opened(opening: Awaitable[None]) -> None:
     """A store that cannot be reached yet is no reason not to start: /readyz says why, verify works, and the store
-    is used as soon as it is there. One of a newer version is."""
+    is used as soon as it is there. One of a newer version is.
+    """
     try:
         await opening
     except StoreUnavailable as error:
@@ -160,7 +166,7 @@ def _store_options(settings: Settings) -> dict[str, Any]:
     scheme = settings.state_url.partition(":")[0]
     if scheme == "memory":
         return {}
-    options: dict[str, Any] = {"timeout_s": settings.store_timeout}
+    options: dict[str, Any] = {"timeout_s": settings.store_timeout_seconds}
     if scheme.startswith("redis"):
         options["replicas"] = settings.store_replicas
     return options
@@ -168,7 +174,8 @@ def _store_options(settings: Settings) -> dict[str, Any]:
 
 def _drain_on_sigterm(context: Context, delay: float) -> None:
     """On SIGTERM say "not ready" first, and let the server stop `delay` seconds later: requests in progress
-    finish, and a load balancer has had the time to send new ones elsewhere."""
+    finish, and a load balancer has had the time to send new ones elsewhere.
+    """
     if threading.current_thread() is not threading.main_thread():
         return  # an embedded server: whoever embeds it stops it
     loop = asyncio.get_running_loop()

@@ -1,100 +1,150 @@
-"""Every setting of the service, its default and its environment variable (``DEEPCOMPRESS_`` + NAME).
+"""All settings of the service, with their defaults.
 
-Read once, at start, and validated then: an error names the variable.
+The environment variable of a setting is ``DEEPCOMPRESS_`` and its name in capitals. Settings are read and validated
+once, at start; an error names the variable. The docstring under a setting is its description in
+``deepcompress config`` and in docs/configuration.md.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+PREFIX = "DEEPCOMPRESS_"
 MIB = 1024 * 1024
+
+RENAMED = {
+    "item_budget": "item_cpu_seconds",
+    "batch_budget": "batch_cpu_seconds",
+    "drain_delay": "drain_seconds",
+    "store_timeout": "store_timeout_seconds",
+    "sweep_every": "sweep_interval_seconds",
+    "verifier_memory": "verifier_memory_bytes",
+    "max_body": "max_body_bytes",
+    "max_import": "max_import_bytes",
+    "max_text": "max_text_chars",
+    "max_gold": "max_gold_chars",
+    "max_inflight_body": "max_inflight_body_bytes",
+    "rollout_wait": "rollout_wait_seconds",
+    "body_timeout": "body_timeout_seconds",
+    "rate_per_key": "key_requests_per_second",
+}
+"""Former name of a setting to its name now. A former name that is set is an error: see `Settings`."""
 
 
 class Settings(BaseSettings):
-    """Settings of one service process group. Sizes are in bytes, times in seconds, unless the name says."""
+    """Settings of one service: every worker process of one ``deepcompress serve`` has the same ones.
 
-    model_config = SettingsConfigDict(env_prefix="DEEPCOMPRESS_", extra="ignore", frozen=True)
+    Raises:
+        ValidationError: a value is invalid, or a setting has a former name (`RENAMED`). `explain` turns it into text.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, use_attribute_docstrings=True)
 
     host: str = "127.0.0.1"
+    """Address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8321
+    """TCP port to listen on. 0: a free one."""
     workers: Annotated[int, Field(ge=1, le=256)] = 1
-    """HTTP processes. Each has its own verifier workers."""
+    """HTTP server processes. Each has its own verifier workers."""
+
     state_url: str = "sqlite:///deepcompress.sqlite3"
-    """Where difficulty state is kept: sqlite:///PATH, redis://, rediss://, redis+sentinel://,
-    redis+cluster:// or memory:// (tests; one worker only)."""
-    store_timeout: Annotated[float, Field(gt=0)] = 5.0
-    run_ttl_days: Annotated[float, Field(ge=0)] = 0.0
-    """Days after which a run that nobody used is deleted, its checkpoints too; its epoch rises. 0: never. Training
-    requests (repeats too), observations and every change are use; looking is not."""
-    observation_ttl_days: Annotated[float, Field(gt=0)] = 7.0
-    """Days for which what verify saw waits for a run that was never trained. A trained run's observations live as
-    long as the run."""
-    sweep_every: Annotated[float, Field(gt=0)] = 3600.0
-    """Seconds between two looks for runs and observations whose time is over."""
+    """Store of the difficulty state: sqlite:///PATH, redis://, rediss://, redis+sentinel://, redis+cluster:// or
+    memory:// (for tests; one HTTP process only)."""
+    store_timeout_seconds: Annotated[float, Field(gt=0)] = 5.0
+    """Longest time for one operation of the store, its retries included."""
     store_replicas: Annotated[int, Field(ge=0, validate_default=True)] = None  # type: ignore[assignment]
-    """Redis replicas that must acknowledge a write before it is answered (WAIT); else 503. Unless it is set: 1 with
-    redis+sentinel:// and redis+cluster://, whose masters are replaced by replicas, and 0 with one Redis."""
+    """Redis replicas that must acknowledge a write before the response is sent (WAIT); with fewer: 503. Default: 1
+    for redis+sentinel:// and redis+cluster://, which replace a failed master by a replica; else 0."""
+    run_ttl_days: Annotated[float, Field(ge=0)] = 0.0
+    """A run that was not used for this many days is deleted with its checkpoints, and its epoch rises. 0: never.
+    Training requests (repeats too), observations and changes count as use; reads do not."""
+    observation_ttl_days: Annotated[float, Field(gt=0)] = 7.0
+    """Days for which the observations of a run that was never trained are kept. Those of a trained run are kept as
+    long as the run."""
+    sweep_interval_seconds: Annotated[float, Field(gt=0)] = 3600.0
+    """Longest time between two deletions of expired runs and observations."""
 
     verifier_workers: Annotated[int, Field(ge=1, le=256)] = Field(default_factory=lambda: os.cpu_count() or 1)
-    """Answer-checking processes per HTTP process."""
-    item_budget: Annotated[float, Field(gt=0)] = 2.0
-    """CPU seconds that one comparison may spend in the computer algebra system."""
-    batch_budget: Annotated[float, Field(gt=0)] = 30.0
-    """CPU seconds that one batch may spend in the computer algebra system and on stopped items; what is then
-    still open is `undecided`."""
-    verifier_memory: Annotated[int, Field(ge=128 * MIB)] = 1024 * MIB
+    """Verifier processes, which compare answers, per HTTP process. Default: the number of CPUs."""
+    item_cpu_seconds: Annotated[float, Field(gt=0)] = 2.0
+    """Most CPU time for one comparison in the computer algebra system. After that the item is stopped and its status
+    is undecided."""
+    batch_cpu_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """Most CPU time for all comparisons of one request in the computer algebra system; a stopped item counts as
+    item_cpu_seconds. After that the items that still need the system are undecided."""
+    verifier_memory_bytes: Annotated[int, Field(ge=128 * MIB)] = 1024 * MIB
+    """Largest address space of one verifier process. The item that exceeds it is undecided."""
 
-    max_body: Annotated[int, Field(ge=1024)] = 128 * MIB
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 128 * MIB
     """Largest request body, after decompression."""
-    max_import: Annotated[int, Field(ge=1024)] = 4096 * MIB
-    """Largest export that may be imported, after decompression. It is read line by line and never held whole; a line
-    is bounded as a body is."""
-    max_text: Annotated[int, Field(ge=1024)] = 8 * MIB
-    """Longest response text, in characters; a longer one is `unreadable`, reason too_long."""
-    max_gold: Annotated[int, Field(ge=64)] = 65_536
+    max_import_bytes: Annotated[int, Field(ge=1024)] = 4096 * MIB
+    """Largest export that can be imported, after decompression. It is read line by line; max_body_bytes limits a
+    line."""
+    max_text_chars: Annotated[int, Field(ge=1024)] = 8 * MIB
+    """Longest response text. A longer one is unreadable (reason too_long)."""
+    max_gold_chars: Annotated[int, Field(ge=64)] = 65_536
+    """Longest gold answer, its alternatives added up. A longer one: 413."""
     max_items: Annotated[int, Field(ge=1)] = 262_144
     """Most rollouts in one request."""
     max_groups: Annotated[int, Field(ge=1)] = 16_384
-    max_inflight_body: Annotated[int, Field(ge=1024)] = 512 * MIB
-    """Bytes of request bodies held at once; beyond it requests get 503 and Retry-After."""
+    """Most groups in one request."""
+    max_inflight_body_bytes: Annotated[int, Field(ge=1024)] = 512 * MIB
+    """Most bytes of request bodies in one process at once. Beyond it: 503 with Retry-After."""
     max_inflight_requests: Annotated[int, Field(ge=1)] = 512
+    """Most requests in one process at once. Beyond it: 503 with Retry-After."""
     max_active: Annotated[int, Field(ge=1)] = 16
-    """Requests that work at once; the others wait, and runs take turns."""
+    """Requests that one process works on at once. The others wait, and the runs take turns."""
     max_waiting_per_run: Annotated[int, Field(ge=1)] = 256
-    """Requests of one run that may wait for their turn; beyond it they get 429."""
+    """Most requests of one run that wait for their turn. Beyond it: 429 with Retry-After."""
     max_waiting_rollouts: Annotated[int, Field(ge=1)] = 65_536
-    """Single rollouts that may wait for their group in one process; beyond it they get 503."""
-    rollout_wait: Annotated[float, Field(gt=0)] = 100.0
-    """Seconds that a single rollout's request is held open; beyond it: 503, and the same request again waits on.
-    Keep it under the callers' own timeout."""
-    body_timeout: Annotated[float, Field(gt=0)] = 60.0
-    """Seconds that a request's body may take to arrive; beyond it the request gets 408."""
-    drain_delay: Annotated[float, Field(ge=0)] = 0.0
-    """Seconds between SIGTERM, when /readyz begins to say no, and the end of accepting connections: long
-    enough for a load balancer to notice."""
+    """Most single rollouts that wait for their group in one process. Beyond it: 503."""
+    rollout_wait_seconds: Annotated[float, Field(gt=0)] = 100.0
+    """Longest time that a single rollout's request is held open. After that: 503, and the same request again goes on
+    waiting. Set it below the timeout of the callers."""
+    body_timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """Longest time for a request body to arrive. After that: 408."""
+    drain_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """Time between SIGTERM, when /readyz begins to return 503, and the end of accepting connections. Set it so that
+    the load balancer has noticed."""
 
     api_keys: Annotated[tuple[str, ...], NoDecode] = ()
-    """Comma-separated, full access to every run. With this and the file unset: no authentication."""
+    """Comma-separated keys with full access to every run. If neither this nor api_keys_file is set, there is no
+    authentication."""
     api_keys_file: Path | None = None
-    """TOML file of keys with scopes (see api/auth.py); read again when it changes."""
-    rate_per_key: Annotated[int, Field(ge=0)] = 0
-    """Requests a second that one key may send to one process. 0: no limit."""
-    log_format: Literal["console", "json"] = "console"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """TOML file of keys with scopes. It is read again when it changes."""
+    key_requests_per_second: Annotated[int, Field(ge=0)] = 0
+    """Requests a second that one key may send to one process. Beyond it: 429. 0: no limit."""
 
+    log_format: Literal["console", "json"] = "console"
+    """Format of the log on standard error: console (for people) or json (one object a line)."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Lowest level that is logged: debug, info, warning or error. Only debug logs answers and gold answers."""
     tracing: bool = False
-    """OpenTelemetry traces over OTLP; where to is said by OTEL_EXPORTER_OTLP_ENDPOINT. Needs the extra [tracing]."""
+    """Send OpenTelemetry traces over OTLP to OTEL_EXPORTER_OTLP_ENDPOINT. Needs the extra [tracing]."""
 
     default_run: str = "{}"
-    """Configuration (JSON, as for PUT /v1/runs/RUN) of runs that a training request names for the first time."""
-
+    """Configuration (JSON, as for PUT /v1/runs/RUN) of a run that is created by its first training request."""
     problem_weight: Annotated[float, Field(gt=0, le=1)] = 0.3
     """Weight of the newest step in a problem's smoothed pass ratio."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reject_renamed(cls, data: object) -> object:
+        given: Iterable[object] = data if isinstance(data, dict) else ()
+        names = {str(name).lower() for name in given}
+        names |= {name[len(PREFIX) :].lower() for name in os.environ if name.upper().startswith(PREFIX)}
+        former = [name for name in RENAMED if name in names]
+        if former:
+            raise ValueError(
+                "; ".join(f"{variable(name)} is now called {variable(RENAMED[name])}: rename it" for name in former)
+            )
+        return data
 
     @field_validator("api_keys", mode="before")
     @classmethod
@@ -105,15 +155,15 @@ class Settings(BaseSettings):
 
     @field_validator("store_replicas", mode="before")
     @classmethod
-    def _replicas_where_masters_are_replaced(cls, value: object, info: ValidationInfo) -> object:
+    def _default_replicas(cls, value: object, info: ValidationInfo) -> object:
         if value is None:
-            return int(_masters_are_replaced(str(info.data.get("state_url"))))
+            return int(_has_failover(str(info.data.get("state_url"))))
         return value
 
     @property
-    def masters_are_replaced(self) -> bool:
-        """Whether another server may take over from the one that acknowledged."""
-        return _masters_are_replaced(self.state_url)
+    def has_failover(self) -> bool:
+        """Whether a replica may replace the Redis master that acknowledged a write."""
+        return _has_failover(self.state_url)
 
     @model_validator(mode="after")
     def _memory_is_one_process(self) -> Settings:
@@ -125,15 +175,20 @@ class Settings(BaseSettings):
         return self
 
 
-def _masters_are_replaced(state_url: str) -> bool:
+def _has_failover(state_url: str) -> bool:
     return state_url.startswith(("redis+sentinel:", "redis+cluster:"))
 
 
+def variable(name: str) -> str:
+    """Return the environment variable of a setting."""
+    return PREFIX + name.upper()
+
+
 def explain(error: ValidationError) -> str:
-    """What is wrong with the settings, naming each variable; for a person, and without the values."""
+    """Return a one-line message that names each invalid variable. It contains no values: they may be secrets."""
     lines = []
-    for found in error.errors(include_url=False, include_input=False):
-        where = "_".join(str(part) for part in found["loc"]).upper()
-        message = found["msg"].removeprefix("Value error, ")
-        lines.append(f"DEEPCOMPRESS_{where}: {message}" if where else message)
+    for detail in error.errors(include_url=False, include_input=False):
+        name = "_".join(str(part) for part in detail["loc"])
+        message = detail["msg"].removeprefix("Value error, ")
+        lines.append(f"{variable(name)}: {message}" if name else message)
     return "; ".join(lines)

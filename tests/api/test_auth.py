@@ -136,7 +136,10 @@ def test_a_bad_key_file_is_an_error_at_start_that_names_it(tmp_path: Path, text:
 
 def test_a_rate_is_a_429(tmp_path: Path) -> None:
     settings = Settings(
-        state_url=f"sqlite:///{tmp_path / 's.sqlite3'}", verifier_workers=1, api_keys=("k",), rate_per_key=5
+        state_url=f"sqlite:///{tmp_path / 's.sqlite3'}",
+        verifier_workers=1,
+        api_keys=("k",),
+        key_requests_per_second=5,
     )
     with TestClient(create_app(settings)) as client:
         codes = [client.get("/v1/strategies", headers=bearer("k")).status_code for _ in range(30)]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from deepcompress_service.server.http_protocol import Connection
+from deepcompress_service.server.http_protocol import BoundedHttpProtocol, unread_bytes
 
 SHORT = 0.2
 LONG = 3600.0
@@ -18,7 +18,7 @@ BIG = 64 << 20
 """An answer that no socket buffer holds."""
 
 
-class Impatient(Connection):
+class Impatient(BoundedHttpProtocol):
     """Nothing times out but what a test is about."""
 
     head_s = rest_s = stall_s = LONG
@@ -38,6 +38,12 @@ async def app(scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[
 
 @contextlib.asynccontextmanager
 async def serving(**limits: Any) -> AsyncIterator[int]:
+    async with server_with(**limits) as server:
+        yield server.servers[0].sockets[0].getsockname()[1]
+
+
+@contextlib.asynccontextmanager
+async def server_with(**limits: Any) -> AsyncIterator[uvicorn.Server]:
     protocol = type("Limited", (Impatient,), limits)
     config = uvicorn.Config(app, port=0, http=protocol, ws="none", lifespan="off", log_level="critical")
     server = uvicorn.Server(config)
@@ -47,7 +53,7 @@ async def serving(**limits: Any) -> AsyncIterator[int]:
     while not server.started:
         await asyncio.sleep(0.01)
     try:
-        yield server.servers[0].sockets[0].getsockname()[1]
+        yield server
     finally:
         server.should_exit = server.force_exit = True
         await task
@@ -197,7 +203,9 @@ def test_an_answer_that_is_not_read_is_given_up() -> None:
 
 def test_answers_that_are_not_read_do_not_pile_up() -> None:
     async def scenario() -> None:
-        async with serving(max_unread=2 * BIG) as port:
+        async with server_with(max_unread=2 * BIG) as server:
+            port = server.servers[0].sockets[0].getsockname()[1]
+            unread = unread_bytes(server.server_state)
             callers = []
             for _ in range(6):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
@@ -205,7 +213,7 @@ def test_answers_that_are_not_read_do_not_pile_up() -> None:
                 await reader.read(1)
                 writer.transport.pause_reading()  # type: ignore[attr-defined]
                 callers.append((reader, writer))
-                assert sum(Connection.unread.values()) <= 2 * BIG
+                assert sum(unread.values()) <= 2 * BIG
             # Some are owed their answer still, and get it whole; the others were cut off.
             got = []
             for reader, writer in callers:
@@ -214,7 +222,7 @@ def test_answers_that_are_not_read_do_not_pile_up() -> None:
                 writer.close()
             assert sum(size >= BIG for size in got) >= 1
             assert sum(size < BIG for size in got) >= 3
-        assert not Connection.unread
+        assert not unread
 
     within(scenario)
 

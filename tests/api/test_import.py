@@ -131,7 +131,7 @@ def test_bounds(tmp_path: Path) -> None:
             assert answer.status_code == 413
         assert (await client.get("/v1/runs")).json()["runs"] == []
 
-    with_app(tmp_path, scenario, max_import=1_000_000, max_body=100_000)
+    with_app(tmp_path, scenario, max_import_bytes=1_000_000, max_body_bytes=100_000)
 
 
 def test_an_import_larger_than_a_body_may_be(tmp_path: Path) -> None:
@@ -140,12 +140,12 @@ def test_an_import_larger_than_a_body_may_be(tmp_path: Path) -> None:
         for step in range(5):
             (await client.post("/v1/shape", json=shape_body("large", step, *groups))).raise_for_status()
         exported = (await client.get("/v1/runs/large/export")).content
-        assert len(exported) > 3 * app.state.context.settings.max_body
+        assert len(exported) > 3 * app.state.context.settings.max_body_bytes
         answer = await client.put("/v1/runs/copy/import", content=exported)
         assert answer.status_code == 200, answer.text
         assert answer.json()["problems"] == 20
 
-    with_app(tmp_path, scenario, max_body=10_000)
+    with_app(tmp_path, scenario, max_body_bytes=10_000)
 
 
 def test_a_body_that_stops_coming_is_a_408(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_a_body_that_stops_coming_is_a_408(tmp_path: Path) -> None:
         answer = await client.put("/v1/runs/r/import", content=stuck())
         assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (408, "body-timeout")
 
-    with_app(tmp_path, scenario, body_timeout=0.2)
+    with_app(tmp_path, scenario, body_timeout_seconds=0.2)
 
 
 def test_an_export_is_refused_before_it_begins(service: TestClient, run: str) -> None:

@@ -18,7 +18,7 @@ TOKENS = [800, 1200, 1000, 2000]
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Two processes: a group's rollouts meet across them."""
-    started = Server(tmp_path_factory.mktemp("rollouts"), workers=2, rollout_wait=5)
+    started = Server(tmp_path_factory.mktemp("rollouts"), workers=2, rollout_wait_seconds=5)
     yield started
     started.stop()
 

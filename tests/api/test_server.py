@@ -78,7 +78,7 @@ def raw_request(port: int, path: str, length: int) -> socket.socket:
     return caller
 
 
-@pytest.mark.parametrize("server", [{"drain_delay": 1.5}], indirect=True)
+@pytest.mark.parametrize("server", [{"drain_seconds": 1.5}], indirect=True)
 def test_sigterm_drops_readiness_first_and_finishes_what_is_in_flight(server: Server) -> None:
     body = json.dumps(shape_body("drained", 1, P7)).encode()
     caller = raw_request(server.port, "/v1/shape", len(body))
@@ -97,7 +97,7 @@ def test_sigterm_drops_readiness_first_and_finishes_what_is_in_flight(server: Se
     assert server.process.wait(20) in (0, -signal.SIGTERM)
 
 
-@pytest.mark.parametrize("server", [{"body_timeout": 0.5}], indirect=True)
+@pytest.mark.parametrize("server", [{"body_timeout_seconds": 0.5}], indirect=True)
 def test_a_body_that_does_not_arrive_is_a_408(server: Server) -> None:
     with raw_request(server.port, "/v1/shape", 1000) as caller:
         caller.sendall(b"{")

@@ -203,7 +203,7 @@ def test_packed_bodies(service: TestClient) -> None:
 
 
 def test_a_bomb_unpacks_no_further_than_the_limit(service: TestClient) -> None:
-    limit = service.app.state.context.settings.max_body  # type: ignore[attr-defined]
+    limit = service.app.state.context.settings.max_body_bytes  # type: ignore[attr-defined]
     bomb = zstandard.ZstdCompressor().compress(b" " * (limit + 1))
     assert len(bomb) < 100_000
     problem(service.post("/v1/verify", content=bomb, headers={"content-encoding": "zstd"}), 413, "too-large")

@@ -6,12 +6,16 @@ import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from deepcompress_client import wire
 from deepcompress_service.cli import entry
 from deepcompress_service.cli.app import app
+from deepcompress_service.cli.formats import Format
+from deepcompress_service.cli.output import STATUS_STYLE
+from deepcompress_verify import verdict
 
 
 def names() -> list[str]:
@@ -43,3 +47,8 @@ def test_a_base_install_says_how_to_get_the_service(
         entry.main()
     assert end.value.code == 3
     assert 'pip install ".[service]"' in capsys.readouterr().err
+
+
+def test_formats_and_statuses_are_those_of_the_wire() -> None:
+    assert tuple(Format) == get_args(wire.AnswerFormat) == get_args(verdict.AnswerFormat)
+    assert tuple(STATUS_STYLE) == get_args(wire.Status) == get_args(verdict.Status)

@@ -93,16 +93,16 @@ def test_answers_are_checked_where_rows_carry_none(cli: Callable[..., Any], tmp_
 @pytest.mark.parametrize(
     ("row", "complaint"),
     [
-        ("nonsense", "line 1 is not JSON"),
-        ("[]", "line 1 is not a JSON object"),
-        ('{"problem_id": "a", "correct": true, "tokens": 1}', "line 1 needs a step"),
-        ('{"step": 0, "correct": true, "tokens": 1}', "line 1 has no problem_id"),
-        ('{"step": 0, "problem_id": "a", "tokens": 1}', "line 1 needs correct, or gold and response"),
-        ('{"step": 0, "problem_id": "a", "correct": 1, "tokens": 1}', "correct is true or false"),
-        ('{"step": 0, "problem_id": "a", "correct": true, "tokens": 1.5}', "tokens is a whole number"),
-        ('{"step": 0, "problem_id": "a", "correct": true, "tokens": 1, "truncated": "no"}', "truncated is true"),
+        ("nonsense", "line 1: not JSON"),
+        ("[]", "line 1: not a JSON object"),
+        ('{"problem_id": "a", "correct": true, "tokens": 1}', "line 1: needs a step"),
+        ('{"step": 0, "correct": true, "tokens": 1}', "line 1: no problem_id"),
+        ('{"step": 0, "problem_id": "a", "tokens": 1}', "line 1: needs correct, or gold and response"),
+        ('{"step": 0, "problem_id": "a", "correct": 1, "tokens": 1}', "correct must be true or false"),
+        ('{"step": 0, "problem_id": "a", "correct": true, "tokens": 1.5}', "tokens must be a whole number"),
+        ('{"step": 0, "problem_id": "a", "correct": true, "tokens": 1, "truncated": "no"}', "truncated must be true"),
         ('{"step": 0, "problem_id": "a", "correct": true}', "never characters"),
-        ("", "no rollouts"),
+        ("", "has no rows"),
     ],
 )
 def test_what_cannot_be_replayed_is_named(cli: Callable[..., Any], tmp_path: Path, row: str, complaint: str) -> None:

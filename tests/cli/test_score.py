@@ -58,10 +58,10 @@ def test_the_strategy_can_have_parameters(cli: Callable[..., Any], rollouts: Pat
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("", "no rollouts"),
-        ("not json\n", "line 1 is not JSON"),
-        ("[1]\n", "line 1 is not a JSON object"),
-        ('\n{"problem_id": "a", "gold": "1"}\n', "line 2 has no response"),
+        ("", "bad.jsonl has no rows"),
+        ("not json\n", "bad.jsonl, line 1: not JSON"),
+        ("[1]\n", "line 1: not a JSON object"),
+        ('\n{"problem_id": "a", "gold": "1"}\n', "line 2: no response"),
         (
             '{"problem_id": "a", "gold": "1", "response": ""}\n{"problem_id": "a", "gold": "2", "response": ""}\n',
             "line 2: problem 'a' had another gold",

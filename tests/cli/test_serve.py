@@ -67,6 +67,7 @@ def test_state_survives_a_restart(tmp_path: Path) -> None:
     [
         ({"DEEPCOMPRESS_PORT": "eleven"}, b"DEEPCOMPRESS_PORT"),
         ({"DEEPCOMPRESS_STATE_URL": "memory://", "DEEPCOMPRESS_WORKERS": "2"}, b"DEEPCOMPRESS_STATE_URL"),
+        ({"DEEPCOMPRESS_DRAIN_DELAY": "5"}, b"DEEPCOMPRESS_DRAIN_SECONDS"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, environment: dict[str, str], complaint: bytes) -> None:

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from deepcompress_service.activity.recent import Activity
-from deepcompress_service.activity.shared import Windows
+from deepcompress_service.activity.shared import SharedActivity
 from deepcompress_service.difficulty.errors import StoreUnavailable
 from deepcompress_service.difficulty.model import Commit, DifficultyConfig, GroupCommit
 from deepcompress_service.difficulty.store import DifficultyStore, open_store
@@ -120,7 +120,7 @@ def test_gauges_of_runs_are_bounded_and_go_when_the_run_rests() -> None:
         store: DifficultyStore = open_store("memory://")
         await store.open()
         clock = Clock()
-        told = RunMetrics(store, Windows(Activity(clock), None), clock)
+        told = RunMetrics(store, SharedActivity(Activity(clock), None), clock)
         for number in range(run_metrics.MAX_RUNS + 30):
             await store.commit(commit(f"run-{number:03d}", 1))
         assert len(shown(await told.families(lambda run: True))) == run_metrics.MAX_RUNS
@@ -144,7 +144,7 @@ def test_a_store_that_is_gone_is_told_and_old_numbers_are_not() -> None:
         await store.open()
         await store.commit(commit("r", 1))
         clock = Clock()
-        told = RunMetrics(store, Windows(Activity(), None), clock)
+        told = RunMetrics(store, SharedActivity(Activity(), None), clock)
         assert shown(await told.families(lambda run: True)) == {"r"}
 
         async def refuse() -> Any:

@@ -126,6 +126,37 @@ def test_streams_of_one_process_are_bounded(serve: Serve) -> None:
                 stream.__exit__(None, None, None)
 
 
+def test_a_burst_of_streams_does_not_exceed_the_bound(serve: Serve) -> None:
+    address = serve()
+
+    async def scenario() -> list[int]:
+        limits = httpx.Limits(max_connections=None)
+        everybody_answered = asyncio.Event()
+        statuses: list[int] = []
+
+        async def watch(client: httpx.AsyncClient) -> None:
+            async with client.stream("GET", "/dashboard/events") as answer:
+                statuses.append(answer.status_code)
+                if len(statuses) == 300:
+                    everybody_answered.set()
+                await everybody_answered.wait()
+
+        async with httpx.AsyncClient(base_url=address, limits=limits, timeout=120) as client:
+            await asyncio.gather(*(watch(client) for _ in range(300)))
+        return statuses
+
+    statuses = asyncio.run(scenario())
+    assert statuses.count(200) == routes.MAX_VIEWERS
+    assert statuses.count(503) == 300 - routes.MAX_VIEWERS
+    # Streams that ended leave room for others.
+    for _ in range(100):
+        health = next(data for name, data in listen(address, "/dashboard/events") if name == "health")
+        if health["viewers"] == 1:
+            return
+        time.sleep(0.2)
+    raise AssertionError(health)
+
+
 def commit(run: str, step: int) -> Commit:
     one = GroupCommit("p", "p", f"{step}".encode().ljust(16, b"."), b"", 4, 2, tokens_sum=400, correct_tokens_sum=100)
     return Commit(run, (one,), step=step, config=DifficultyConfig(), config_text="{}")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from deepcompress_service.activity import recent as bounds
 from deepcompress_service.activity.recent import Activity, beta_bin, clip, sample
-from deepcompress_service.activity.shared import Windows, join
+from deepcompress_service.activity.shared import SharedActivity, join
 
 
 def verdict(status: str = "wrong", text: str = "1") -> dict[str, Any]:
@@ -102,8 +102,8 @@ def test_siblings_are_one(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         first, second = Activity(), Activity()
-        one, two = Windows(first, tmp_path), Windows(second, tmp_path)
-        two._mine = "2.json"
+        one, two = SharedActivity(first, tmp_path), SharedActivity(second, tmp_path)
+        two._own_file = "2.json"
         note(first, "..", 7, count=3, reward=1.0)
         note(second, "..", 7, count=1, reward=-1.0)
         note(second, "other", 1)

@@ -85,13 +85,13 @@ def test_settings_are_settings_and_fit_the_pod(manifests: Manifests) -> None:
     assert {port["name"]: port["containerPort"] for port in main["ports"]} == {"http": chosen.port}
     assert chosen.host == "0.0.0.0"
     # Drain delay, then uvicorn's 30 s for what is in flight, before the kill.
-    assert pod(manifests)["spec"]["terminationGracePeriodSeconds"] > chosen.drain_delay + 30
+    assert pod(manifests)["spec"]["terminationGracePeriodSeconds"] > chosen.drain_seconds + 30
     # Readiness must be seen to drop before connections are refused.
     probe = main["readinessProbe"]
-    assert chosen.drain_delay > probe["periodSeconds"] * probe["failureThreshold"]
+    assert chosen.drain_seconds > probe["periodSeconds"] * probe["failureThreshold"]
     # Worker processes at their own memory limits must not be what ends the pod by surprise: the server's part too.
     limit = int(main["resources"]["limits"]["memory"].removesuffix("Gi")) * 2**30
-    assert chosen.max_inflight_body * chosen.workers + 2**30 < limit
+    assert chosen.max_inflight_body_bytes * chosen.workers + 2**30 < limit
     keys = manifests["ConfigMap/deepcompress"]["data"]["DEEPCOMPRESS_API_KEYS_FILE"]
     mounted = {mount["mountPath"] for mount in main["volumeMounts"]}
     assert keys.rpartition("/")[0] in mounted and "/tmp" in mounted

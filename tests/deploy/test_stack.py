@@ -80,7 +80,7 @@ def test_a_rolling_restart_under_load_loses_and_doubles_nothing(parts: Parts) ->
     program("nginx")
     state = parts.redis()
     ports = [free_port(), free_port()]
-    replicas = [parts.service(port, state, drain_delay="1.5") for port in ports]
+    replicas = [parts.service(port, state, drain_seconds="1.5") for port in ports]
     proxy = parts.nginx(ports)
 
     stop = threading.Event()
@@ -107,7 +107,7 @@ def test_a_rolling_restart_under_load_loses_and_doubles_nothing(parts: Parts) ->
             lambda before=before: all(len(t.sent) > n for t, n in zip(trainers, before, strict=True)),  # type: ignore[misc]
             what="progress on the other replica alone",
         )
-        parts.service(port, state, drain_delay="1.5")
+        parts.service(port, state, drain_seconds="1.5")
     wait_until(lambda: all(len(t.sent) >= STEPS_AT_LEAST for t in trainers), what="enough steps")
     # The restarted replicas take part again.
     for port in ports:

@@ -47,7 +47,7 @@ def test_a_cluster_without_replicas_acknowledges_nothing_unless_told_to(
 ) -> None:
     body = {**SHAPE, "run": "no-replicas"}
     for asked, status in (({}, 503), ({"store_replicas": 0}, 200)):
-        settings = Settings(state_url=cluster_url, verifier_workers=1, store_timeout=1.0, **asked)
+        settings = Settings(state_url=cluster_url, verifier_workers=1, store_timeout_seconds=1.0, **asked)
         with TestClient(create_app(settings)) as client:
             assert client.get("/readyz").status_code == status
             answer = client.post("/v1/shape", json=body)

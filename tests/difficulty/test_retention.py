@@ -18,7 +18,7 @@ from deepcompress_service.difficulty.model import Commit, DifficultyConfig
 from deepcompress_service.difficulty.retention import OBSERVATIONS_S, Swept
 from deepcompress_service.difficulty.store import DifficultyStore, open_store
 from deepcompress_service.difficulty.stores.memory import MemoryStore
-from deepcompress_service.server import expiry as sweeping
+from deepcompress_service.server import expiry
 from deepcompress_service.settings import Settings
 
 from .conftest import SHARED_STORES
@@ -187,7 +187,7 @@ def test_the_service_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         state_url=f"sqlite:///{tmp_path / 'state.sqlite3'}",
         verifier_workers=1,
         run_ttl_days=1e-9,
-        sweep_every=0.01,
+        sweep_interval_seconds=0.01,
         log_level="warning",
     )
     with TestClient(create_app(settings)) as client:
@@ -210,7 +210,7 @@ def test_days_of_the_settings_are_seconds_to_a_sweep(days: float, seconds: float
             asked.append(idle_s)
             return Swept()
 
-    asyncio.run(sweeping.sweep(Recording(), Settings(state_url="memory://", run_ttl_days=days)))
+    asyncio.run(expiry.sweep(Recording(), Settings(state_url="memory://", run_ttl_days=days)))
     assert asked == [seconds]
 
 
@@ -233,12 +233,12 @@ def test_days_of_the_settings_are_seconds_to_observations(
 
 def test_a_store_that_cannot_be_reached_is_swept_the_next_time(caplog: pytest.LogCaptureFixture) -> None:
     store = open_store("redis://127.0.0.1:1/0", timeout_s=0.05)
-    asyncio.run(sweeping.sweep(store, Settings(state_url="memory://")))
+    asyncio.run(expiry.sweep(store, Settings(state_url="memory://")))
     assert "could not be swept" in caplog.text
 
 
 def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RUN_TTL_DAYS", "OBSERVATION_TTL_DAYS", "SWEEP_EVERY"):
+    for name in ("RUN_TTL_DAYS", "OBSERVATION_TTL_DAYS", "SWEEP_INTERVAL_SECONDS"):
         monkeypatch.setenv(f"DEEPCOMPRESS_{name}", "-1")
         with pytest.raises(ValueError, match=name.lower()):
             Settings()

@@ -289,8 +289,8 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def replicas(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[live.Service]]:
     folder = tmp_path_factory.mktemp("replicas")
     with (
-        live.serving(folder / "one", redis_url, STORE_TIMEOUT="1") as one,
-        live.serving(folder / "two", redis_url, STORE_TIMEOUT="1") as two,
+        live.serving(folder / "one", redis_url, STORE_TIMEOUT_SECONDS="1") as one,
+        live.serving(folder / "two", redis_url, STORE_TIMEOUT_SECONDS="1") as two,
     ):
         yield [one, two]
 

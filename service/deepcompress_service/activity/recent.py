@@ -120,7 +120,8 @@ class Activity:
 
     def note_verdicts(self, run: str | None, seen: Sequence[dict[str, Any]]) -> None:
         """Keep verdicts of one request (a `sample` of them will do). The rows are those of `SeenVerdict`
-        without `id` and `at`, texts uncut."""
+        without `id` and `at`, texts uncut.
+        """
         window = self._window(run or "")
         for index, row in enumerate(seen):
             self._verdicts += 1

@@ -1,6 +1,6 @@
-"""Records a bounded sample of each request for the dashboard and the per-run metrics, after it was answered for.
+"""Recorder of a bounded sample of each request, for the dashboard and the per-run metrics.
 
-Nothing here changes an answer.
+It does not change the response.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..shaping import Group, ShapedGroup
 from .recent import Activity, sample
 
 _LONGEST = 1024
-"""Characters of a text that are looked at: the watchers keep fewer."""
+"""Most characters of a text that are passed on; `recent` shortens them further."""
 
 
 class ActivityRecorder:

@@ -1,8 +1,7 @@
-"""The windows of all worker processes of one `serve`, seen as one.
+"""Recent activity of all worker processes of one `serve`, joined.
 
-With several workers, each request and each dashboard lands on one of them. So each writes its windows
-(`activity`), bounded as they are, to small files in a folder that `serve` made for its workers, and reads the
-others'. With one worker there is no folder and nothing is written. Replicas on other machines are not seen.
+Each worker writes its own activity, which is bounded, to small files in a folder that `serve` made for its workers,
+and reads the files of the others. With one worker there is no folder. Replicas on other machines are not included.
 """
 
 from __future__ import annotations
@@ -21,34 +20,38 @@ from .recent import BETA_BINS, MAX_POINTS, MAX_VERDICTS, Activity, RunActivity, 
 _SUFFIX = ".json"
 
 
-class Windows:
-    """What this process saw, joined with what its siblings did."""
+class SharedActivity:
+    """Recent activity of this process, joined with that of the other workers."""
 
     def __init__(self, activity: Activity, folder: Path | None) -> None:
         self._activity = activity
         self._folder = folder
-        self._mine = f"{os.getpid()}{_SUFFIX}"
+        self._own_file = f"{os.getpid()}{_SUFFIX}"
         self._written: dict[str, tuple[object, ...]] = {}
 
     async def of(self, run: str) -> RunActivity | None:
-        """The window on one run; the empty name stands for verdicts that named none."""
+        """Return the recent activity of one run; "" for verdicts without a run."""
         mine = self._activity.of(run)
         if self._folder is None:
             return mine
         return join([mine, *await asyncio.to_thread(self._others, run)])
 
     async def publish(self) -> None:
-        """Write what changed, for the siblings."""
+        """Write what has changed since the last call, for the other workers.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
         if self._folder is None:
             return
         changed = []
-        kept = {window.run for window in self._activity.runs()}
+        recent = {window.run for window in self._activity.runs()}
         for window in self._activity.runs():
             mark = (window.at, window.rollouts, window.step)
             if self._written.get(window.run) != mark:
                 self._written[window.run] = mark
                 changed.append((window.run, orjson.dumps(_row(window))))
-        gone = [run for run in self._written if run not in kept]
+        gone = [run for run in self._written if run not in recent]
         for run in gone:
             del self._written[run]
         if changed or gone:
@@ -56,32 +59,32 @@ class Windows:
 
     def _write(self, changed: list[tuple[str, bytes]], gone: list[str]) -> None:
         for run, data in changed:
-            place = self._place(run)
-            place.mkdir(parents=True, exist_ok=True)
-            unfinished = place / f".{self._mine}"
+            folder = self._run_folder(run)
+            folder.mkdir(parents=True, exist_ok=True)
+            unfinished = folder / f".{self._own_file}"
             unfinished.write_bytes(data)
-            unfinished.replace(place / self._mine)
+            unfinished.replace(folder / self._own_file)
         for run in gone:
-            (self._place(run) / self._mine).unlink(missing_ok=True)
+            (self._run_folder(run) / self._own_file).unlink(missing_ok=True)
 
     def _others(self, run: str) -> list[RunActivity | None]:
-        found: list[RunActivity | None] = []
-        for file in self._place(run).glob(f"[0-9]*{_SUFFIX}"):
-            if file.name == self._mine:
+        others: list[RunActivity | None] = []
+        for file in self._run_folder(run).glob(f"[0-9]*{_SUFFIX}"):
+            if file.name == self._own_file:
                 continue
-            # A sibling that ended leaves its last words: they stay true. Others may vanish as we look.
+            # Files of exited workers stay valid; a file may be removed while we iterate.
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                found.append(_window(orjson.loads(file.read_bytes())))
-        return found
+                others.append(_window(orjson.loads(file.read_bytes())))
+        return others
 
-    def _place(self, run: str) -> Path:
+    def _run_folder(self, run: str) -> Path:
         assert self._folder is not None
         # A prefix, since `.` and `..` are run names too.
         return self._folder / f"run-{run}"
 
 
 def join(windows: list[RunActivity | None]) -> RunActivity | None:
-    """Several processes' windows on one run as one: the newest step's parts added up, all verdicts together."""
+    """Join several processes' activity of one run: counts of the newest step are added, verdicts are merged."""
     known = [window for window in windows if window is not None]
     if len(known) <= 1:
         return known[0] if known else None

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from deepcompress_verify import VerifierPool
 
 from ..activity.recent import Activity
-from ..activity.shared import Windows
+from ..activity.shared import SharedActivity
 from ..difficulty.store import DifficultyStore
 from ..observability.run_metrics import RunMetrics
 from ..rendezvous import WaitingRoom
@@ -48,7 +48,7 @@ class Context:
     keys: KeyRing
     waiting: WaitingRoom
     nemo_gym_rows: PackedRows
-    windows: Windows
+    windows: SharedActivity
     run_metrics: RunMetrics
     draining: bool = False
 
@@ -58,7 +58,7 @@ class Context:
         Raises:
             ApiError: The body is too large, incomplete, or not valid.
         """
-        raw = await read_body(request, self.settings.max_body, self.settings.body_timeout)
+        raw = await read_body(request, self.settings.max_body_bytes, self.settings.body_timeout_seconds)
         structure = count_structure(raw)
         most = self.settings.max_items + self.settings.max_groups
         if structure.objects > most + 1:
@@ -71,12 +71,12 @@ class Context:
     async def small_body(self, request: Request, model: type[Model]) -> Model:
         """Read the body of a request that sends no batch, as a wire model."""
         with self.inflight.admit(request, SMALL_BODY):
-            return parse(model, await read_body(request, SMALL_BODY, self.settings.body_timeout))
+            return parse(model, await read_body(request, SMALL_BODY, self.settings.body_timeout_seconds))
 
     def body_lines(self, request: Request) -> AsyncIterator[str]:
         """Return the lines of a body that may be larger than memory allows."""
         settings = self.settings
-        return body_lines(request, settings.max_import, settings.max_body, settings.body_timeout)
+        return body_lines(request, settings.max_import_bytes, settings.max_body_bytes, settings.body_timeout_seconds)
 
 
 def app_context(request: Request) -> Context:

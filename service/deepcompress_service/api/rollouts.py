@@ -85,7 +85,7 @@ async def rollout(request: Request, context: ContextDep, grant: GrantDep) -> Res
         return _answer(await context.pipeline.shape(alone), group_size, index, 0, verdict)
     if context.waiting.full:
         raise ApiError(503, "overloaded", "too many rollouts wait for their groups", retry_after=1)
-    meeting = context.waiting.meet(arrival, context.settings.rollout_wait)
+    meeting = context.waiting.meet(arrival, context.settings.rollout_wait_seconds)
     stand = await cancel_on_disconnect(request, meeting)
     if isinstance(stand, Refused):
         raise ApiError(409, f"rollout-{stand.why}", _REFUSALS[stand.why])

@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .formats import Format
 from .helptext import teach
+from .jsonl import Row, read_jsonl
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -50,6 +51,7 @@ _STYLE = {
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
     app.command("audit", help=teach(_HELP))(audit)
 
 
@@ -129,52 +131,32 @@ def _progress() -> Iterator[Progress]:
         yield progress
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line.decode("utf-8", "surrogatepass"))
-            except (ValueError, RecursionError) as error:
-                raise ValueError(f"{path.name}, line {number}: not JSON: {error}") from None
-            if not isinstance(row, dict):
-                raise ValueError(f"{path.name}, line {number}: not a JSON object")
-            yield number, row
-
-
-def _gold(row: dict[str, Any], name: str, where: str) -> tuple[str, ...]:
-    gold = row.get(name)
+def _gold(row: Row, name: str) -> tuple[str, ...]:
+    gold = row.fields.get(name)
     if isinstance(gold, str | int | float) and not isinstance(gold, bool):
         return (str(gold),)
     if isinstance(gold, list) and all(isinstance(text, str) for text in gold):
         return tuple(gold)
-    raise ValueError(f"{where}: {name!r} is not a text or a list of texts (--gold-field names another field)")
+    raise row.error(f"{name!r} is not a text or a list of texts (--gold-field names another field)")
 
 
 def _problems(path: Path, gold_field: str, id_field: str) -> Iterator[GoldRow]:
     from deepcompress_verify.audit import GoldRow
 
-    empty = True
-    for number, row in _rows(path):
-        empty = False
-        name = str(row.get(id_field, f"line {number}"))
-        yield GoldRow(name, _gold(row, gold_field, f"{path.name}, line {number}"))
-    if empty:
-        raise ValueError(f"{path.name} has no rows")
+    for row in read_jsonl(path):
+        yield GoldRow(str(row.fields.get(id_field, f"line {row.number}")), _gold(row, gold_field))
 
 
 def _rollouts(path: Path, gold_field: str, id_field: str, problems: list[GoldRow]) -> Iterator[RolloutRow]:
     from deepcompress_verify.audit import RolloutRow
 
-    keys = {problem.problem_id: problem.gold for problem in problems}
-    for number, row in _rows(path):
-        where = f"{path.name}, line {number}"
-        if id_field not in row or not isinstance(row.get("response"), str):
-            raise ValueError(f"{where}: needs {id_field} and response")
-        name = str(row[id_field])
-        gold = keys.get(name) or _gold(row, gold_field, where)
-        yield RolloutRow(name, gold, row["response"], bool(row.get("truncated")))
+    golds = {problem.problem_id: problem.gold for problem in problems}
+    for row in read_jsonl(path):
+        response = row.fields.get("response")
+        if id_field not in row.fields or not isinstance(response, str):
+            raise row.error(f"needs {id_field} and response")
+        name = str(row.fields[id_field])
+        yield RolloutRow(name, golds.get(name) or _gold(row, gold_field), response, bool(row.fields.get("truncated")))
 
 
 def _print_json(findings: list[Finding]) -> None:

@@ -1,4 +1,4 @@
-"""``deepcompress config``: every setting, its value here, its variable, and what it is for."""
+"""``deepcompress config``: print every setting with its variable, value and meaning."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .helptext import teach
 _HELP = """\
 Print the configuration that the service would start with here.
 
-Settings come from the environment: each is DEEPCOMPRESS_ and its name in capitals. A value that is not the
-default is marked. API keys are counted, never shown.
+Settings come from the environment: the variable is DEEPCOMPRESS_ and the setting's name in capitals. Variables that
+are set here are printed in bold. API keys are counted, not shown. Names end in their unit.
 
   deepcompress config
   DEEPCOMPRESS_WORKERS=4 deepcompress config --json
@@ -20,18 +20,21 @@ default is marked. API keys are counted, never shown.
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
     app.command("config", help=teach(_HELP))(config)
 
 
 def config(
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of a table")] = False,
 ) -> None:
+    """Print the settings in force. Exit status 2 if one is invalid."""
     import json
 
     from pydantic import ValidationError
     from rich.table import Table
+    from rich.text import Text
 
-    from deepcompress_service.settings import Settings, explain
+    from deepcompress_service.settings import Settings, explain, variable
 
     from .output import console, fail
 
@@ -39,21 +42,18 @@ def config(
         settings = Settings()
     except ValidationError as error:
         fail(explain(error))
-    rows = []
-    for name in Settings.model_fields:
-        value = getattr(settings, name)
-        changed = name in settings.model_fields_set
-        rows.append((name, _show(name, value), changed))
+    values = {name: _show(name, getattr(settings, name)) for name in Settings.model_fields}
     if as_json:
-        typer.echo(json.dumps({name: value for name, value, _ in rows}, indent=2))
+        typer.echo(json.dumps(values, indent=2))
         return
     table = Table(show_edge=False, pad_edge=False)
-    for column in ("variable", "value", "set here"):
+    for column in ("variable", "value", "meaning"):
         table.add_column(column, overflow="fold")
-    for name, value, changed in rows:
-        table.add_row(
-            f"DEEPCOMPRESS_{name.upper()}", value, "yes" if changed else "", style="bold" if changed else ""
-        )
+    for name, field in Settings.model_fields.items():
+        changed = name in settings.model_fields_set
+        meaning = " ".join((field.description or "").split())
+        cells = (variable(name), values[name], meaning)
+        table.add_row(*map(Text, cells), style="bold" if changed else "")
     console().print(table)
 
 

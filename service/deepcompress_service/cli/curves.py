@@ -29,6 +29,7 @@ Exit status: 0 drawn, 2 a strategy or the group is wrong.
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
     app.command("curves", help=teach(_HELP))(curves)
 
 

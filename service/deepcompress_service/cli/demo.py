@@ -36,6 +36,7 @@ no network and leaves nothing behind.
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
     app.command("demo", help=teach(_HELP))(demo)
 
 

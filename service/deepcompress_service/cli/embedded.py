@@ -1,5 +1,6 @@
 """A whole service inside this process, for commands that work without one running: on a thread of its own, on
-a free port of 127.0.0.1, gone when the command ends."""
+a free port of 127.0.0.1, gone when the command ends.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ START_LIMIT_S = 60.0
 @contextmanager
 def embedded_service(state_url: str | None = None) -> Iterator[str]:
     """The URL of a service that lives as long as the context. Its state is in `state_url`, or in a folder that
-    goes with it."""
+    goes with it.
+    """
     import uvicorn
 
     from deepcompress_service.app import create_app
@@ -29,7 +31,7 @@ def embedded_service(state_url: str | None = None) -> Iterator[str]:
         url = state_url or f"sqlite:///{Path(folder) / 'state.sqlite3'}"
         # A real deployment's keys and rates may be set in the environment: they are not this private service's.
         settings = Settings(
-            state_url=url, api_keys=(), api_keys_file=None, rate_per_key=0, workers=1, log_level="warning"
+            state_url=url, api_keys=(), api_keys_file=None, key_requests_per_second=0, workers=1, log_level="warning"
         )
         server = uvicorn.Server(
             uvicorn.Config(create_app(settings), log_level="warning", access_log=False, lifespan="on")

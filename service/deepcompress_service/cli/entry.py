@@ -1,5 +1,8 @@
-"""The ``deepcompress`` command's door. It imports nothing but the standard library until it knows that the
-service's packages are there: the base install is the thin client, and says how to get the rest."""
+"""Console entry point of ``deepcompress``.
+
+It imports only the standard library until the service's packages are known to be installed: the base install is the
+thin client, and the command then prints how to install the rest.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ For the command line and the server, install the service too, from a clone of th
 
 
 def main() -> None:
-    """Run the command line; exit status 3 where the service's packages are not installed."""
+    """Run the command line. Exit status 3 if the service's packages are not installed."""
     missing = [name for name in ("typer", "rich", "fastapi") if importlib.util.find_spec(name) is None]
     if missing:
         sys.stderr.write(f"{_MISSING}\n(not found: {', '.join(missing)})\n")

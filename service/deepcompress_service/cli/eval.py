@@ -8,6 +8,7 @@ from .train import EVERYTHING, run
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
     app.command("eval", help="Evaluate a model with the service: see `eval --help`.", context_settings=EVERYTHING)(
         evaluate
     )

@@ -1,14 +1,18 @@
-"""The wire's answer formats, as choices of an option."""
+"""The answer formats of the wire, as choices of a command-line option."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING, get_args
 
+from deepcompress_client.wire import AnswerFormat
 
-class Format(StrEnum):
-    """Where in a response the answer is looked for."""
+if TYPE_CHECKING:  # type checkers need the members that the commands name
 
-    boxed = "boxed"
-    one_boxed = "one_boxed"
-    final_answer = "final_answer"
-    bare = "bare"
+    class Format(StrEnum):
+        """How an answer is extracted from a response."""
+
+        boxed = "boxed"
+        bare = "bare"
+else:
+    Format = StrEnum("Format", {name: name for name in get_args(AnswerFormat)})

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 @contextmanager
 def service_client(url: str | None, api_key: str | None) -> Iterator[Client]:
     """A client of `url`. A request that is wrong ends the command with USAGE_ERROR, a service that says no or
-    does not answer with SERVICE_ERROR."""
+    does not answer with SERVICE_ERROR.
+    """
     from deepcompress_client import Client, Retry, errors
 
     from .output import SERVICE_ERROR, USAGE_ERROR, fail

@@ -51,6 +51,7 @@ DEFAULT = "deepcompress"
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
     app.command("replay", help=teach(_HELP))(replay)
 
 
@@ -73,14 +74,13 @@ def replay(
     from ..shaping import ShapingError
     from ..shaping import replay as offline
     from .output import console, fail
-    from .rollouts import BadRows, read_rows, steps_of
+    from .rollouts import read_rows, steps_of
     from .strategies import rewards_of
 
     try:
-        with nullcontext(sys.stdin.buffer) if str(rollouts) == "-" else rollouts.open("rb") as lines:
-            rows = read_rows(lines)
+        rows = read_rows(rollouts)
         rewards = rewards_of([DEFAULT, *(strategy or [])])
-    except (OSError, BadRows, ShapingError, ValueError) as error:
+    except (OSError, ShapingError, ValueError) as error:
         fail(str(error))
     log = steps_of(rows, make_judge(rows, answer_format.value))
     try:

@@ -1,82 +1,75 @@
-"""Reading logged rollouts of many steps, for `deepcompress replay`.
+"""Logged rollouts of many steps, for `deepcompress replay`.
 
-One JSON object a line: `step`, `problem_id`, `tokens`, and either `correct` or `gold` with `response` (then the
-answer is checked here, by the library, without a service).
+Fields of a row: `step`, `problem_id`, `tokens`, and either `correct` or `gold` with `response` (the answer is then
+checked in this process, without a service).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from ..shaping import Group
 from ..shaping.replay import LoggedGroup
+from .jsonl import Row, read_jsonl
 
 _FLAGS = ("thinking", "repetitive")
-_OF_GROUP = ("reference_accuracy", "reference_tokens", "target_tokens")
+_GROUP_FIELDS = ("reference_accuracy", "reference_tokens", "target_tokens")
 
 Judge = Callable[[dict[str, Any]], tuple[bool, str | None]]
-"""Whether a row that carries no `correct` is correct, and its verdict's status."""
+"""Checks the answer of a row without `correct`: returns correct or not, and the verdict's status."""
 
 
-class BadRows(Exception):
-    """The file cannot be replayed; the message says where and why."""
+def read_rows(file: Path) -> list[dict[str, Any]]:
+    """Return the rows of a JSONL file.
 
-
-def read_rows(lines: Iterable[bytes]) -> list[dict[str, Any]]:
-    """The rows of a JSONL stream, each checked. Raises BadRows with the line's number."""
+    Raises:
+        OSError: the file cannot be read.
+        JsonlError: a row is invalid.
+    """
     rows = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line.decode("utf-8", "surrogatepass"))
-        except (ValueError, RecursionError) as error:
-            raise BadRows(f"line {number} is not JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise BadRows(f"line {number} is not a JSON object")
-        _check(row, number)
-        rows.append(row)
-    if not rows:
-        raise BadRows("the file has no rollouts")
+    for row in read_jsonl(file):
+        _check(row)
+        rows.append(row.fields)
     return rows
 
 
-def _check(row: dict[str, Any], number: int) -> None:
-    if not _whole(row.get("step")):
-        raise BadRows(f"line {number} needs a step, a whole number from 0")
-    if "problem_id" not in row:
-        raise BadRows(f"line {number} has no problem_id")
-    if row.get("tokens") is not None and not _whole(row["tokens"]):
-        raise BadRows(f"line {number}: tokens is a whole number from 0 to 2^31 - 1")
-    if "correct" in row:
-        if not isinstance(row["correct"], bool):
-            raise BadRows(f"line {number}: correct is true or false")
-    elif "gold" not in row or not isinstance(row.get("response"), str):
-        raise BadRows(f"line {number} needs correct, or gold and response")
-    elif not _is_gold(row["gold"]):
-        raise BadRows(f"line {number}: gold is a text or a list of texts")
+def _check(row: Row) -> None:
+    fields = row.fields
+    if not _is_count(fields.get("step")):
+        raise row.error("needs a step, a whole number from 0")
+    if "problem_id" not in fields:
+        raise row.error("no problem_id")
+    if fields.get("tokens") is not None and not _is_count(fields["tokens"]):
+        raise row.error("tokens must be a whole number from 0 to 2^31 - 1")
+    if "correct" in fields:
+        if not isinstance(fields["correct"], bool):
+            raise row.error("correct must be true or false")
+    elif "gold" not in fields or not isinstance(fields.get("response"), str):
+        raise row.error("needs correct, or gold and response")
+    elif not _is_gold(fields["gold"]):
+        raise row.error("gold must be a text or a list of texts")
     for name in ("truncated", *_FLAGS):
-        if not isinstance(row.get(name, False), bool):
-            raise BadRows(f"line {number}: {name} is true or false")
-    for name in _OF_GROUP:
-        value = row.get(name)
+        if not isinstance(fields.get(name, False), bool):
+            raise row.error(f"{name} must be true or false")
+    for name in _GROUP_FIELDS:
+        value = fields.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0):
-            raise BadRows(f"line {number}: {name} is a number from 0")
+            raise row.error(f"{name} must be a number from 0")
 
 
-def _whole(value: Any) -> bool:
+def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
 
 
-def _is_gold(gold: Any) -> bool:
+def _is_gold(gold: object) -> bool:
     alternatives = [gold] if isinstance(gold, str) else gold
     return isinstance(alternatives, list) and bool(alternatives) and all(isinstance(g, str) for g in alternatives)
 
 
 def steps_of(rows: Iterable[dict[str, Any]], judge: Judge) -> list[tuple[int, list[LoggedGroup]]]:
-    """The rows as steps of groups: rows of one step and group_id (by default problem_id) are one group."""
+    """Return the groups of each step: rows of one step and group_id (by default problem_id) are one group."""
     steps: dict[int, dict[str, list[dict[str, Any]]]] = {}
     for row in rows:
         name = str(row.get("group_id", row["problem_id"]))
@@ -105,5 +98,5 @@ def _group(rows: list[dict[str, Any]], judge: Judge) -> LoggedGroup:
 
 
 def _flags(rows: list[dict[str, Any]], name: str) -> tuple[bool, ...] | None:
-    """The rows' flags; None where a row does not say."""
+    """Return the flags of all rows; None if a row has none."""
     return tuple(row[name] for row in rows) if all(name in row for row in rows) else None

@@ -42,6 +42,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
     app.add_typer(_runs, name="runs", help=teach(_HELP))
 
 

@@ -17,6 +17,7 @@ import typer
 
 from .formats import Format
 from .helptext import teach
+from .jsonl import read_jsonl
 from .remote import service_client
 
 if TYPE_CHECKING:
@@ -49,10 +50,10 @@ CHUNK = 256
 
 @dataclass(slots=True)
 class Problem:
-    """The rows of one problem: where they stand in the file, and what shaping needs of them."""
+    """The rows of one problem: their indices in the file, and what shaping needs of them."""
 
     gold: Any
-    places: list[int] = field(default_factory=list)
+    indices: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -63,11 +64,8 @@ class Batch:
     problems: dict[str, Problem] = field(default_factory=dict)
 
 
-class BadFile(Exception):
-    """The file cannot be scored; the message says where and why."""
-
-
 def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
     app.command("score", help=teach(_HELP))(score)
 
 
@@ -90,14 +88,14 @@ def score(
     step: Annotated[int, typer.Option(min=0, help="the step of --run")] = 0,
 ) -> None:
     from .output import fail
+    from .strategies import parse_strategy
 
     if run is not None and url is None:
         fail("--run needs --url: without it the service and its state last as long as this command")
     try:
-        with nullcontext(sys.stdin.buffer) if str(rollouts) == "-" else rollouts.open("rb") as lines:
-            batch = read_batch(lines)
+        batch = read_batch(rollouts)
         chosen = parse_strategy(strategy)
-    except (OSError, BadFile) as error:
+    except (OSError, ValueError) as error:
         fail(str(error))
 
     began = time.perf_counter()
@@ -122,41 +120,25 @@ def score(
     print_summary(batch, verdicts, answer, seconds, to_stderr=str(out) == "-")
 
 
-def read_batch(lines: Any) -> Batch:
-    """The rows of a JSONL stream of bytes, grouped. Raises `BadFile` with the line's number."""
+def read_batch(file: Path) -> Batch:
+    """Return the rows of a JSONL file, grouped by problem.
+
+    Raises:
+        OSError: the file cannot be read.
+        JsonlError: a row is invalid.
+    """
     batch = Batch()
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line.decode("utf-8", "surrogatepass"))
-        except (ValueError, RecursionError) as error:
-            raise BadFile(f"line {number} is not JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise BadFile(f"line {number} is not a JSON object")
-        missing = [name for name in ("problem_id", "gold", "response") if name not in row]
+    for row in read_jsonl(file):
+        missing = [name for name in ("problem_id", "gold", "response") if name not in row.fields]
         if missing:
-            raise BadFile(f"line {number} has no {', '.join(missing)}")
-        name = str(row["problem_id"])
-        problem = batch.problems.setdefault(name, Problem(row["gold"]))
-        if problem.gold != row["gold"]:
-            raise BadFile(f"line {number}: problem {name!r} had another gold on an earlier line")
-        problem.places.append(len(batch.rows))
-        batch.rows.append({key: row.get(key) for key in ("response", "tokens", "truncated")})
-    if not batch.rows:
-        raise BadFile("the file has no rollouts")
+            raise row.error(f"no {', '.join(missing)}")
+        name = str(row.fields["problem_id"])
+        problem = batch.problems.setdefault(name, Problem(row.fields["gold"]))
+        if problem.gold != row.fields["gold"]:
+            raise row.error(f"problem {name!r} had another gold on an earlier line")
+        problem.indices.append(len(batch.rows))
+        batch.rows.append({key: row.fields.get(key) for key in ("response", "tokens", "truncated")})
     return batch
-
-
-def parse_strategy(text: str) -> dict[str, Any]:
-    """A name, or a JSON object with a name."""
-    if not text.lstrip().startswith("{"):
-        return {"name": text}
-    try:
-        chosen = json.loads(text)
-    except ValueError as error:
-        raise BadFile(f"--strategy is not JSON: {error}") from None
-    return dict(chosen)
 
 
 def verify_all(training: Run, batch: Batch, answer_format: Any, step: int) -> list[Verdict]:
@@ -167,9 +149,9 @@ def verify_all(training: Run, batch: Batch, answer_format: Any, step: int) -> li
 
     items: list[dict[str, Any]] = [{} for _ in batch.rows]
     for problem in batch.problems.values():
-        for place in problem.places:
-            row = batch.rows[place]
-            items[place] = {
+        for index in problem.indices:
+            row = batch.rows[index]
+            items[index] = {
                 "gold": problem.gold,
                 "response": row["response"],
                 "truncated": bool(row["truncated"]),
@@ -190,12 +172,12 @@ def shape_groups(batch: Batch, verdicts: Sequence[Verdict]) -> Iterator[dict[str
     for name, problem in batch.problems.items():
         rollouts = [
             {
-                "correct": verdicts[place].correct,
-                "status": verdicts[place].status,
-                "tokens": batch.rows[place]["tokens"],
-                "truncated": bool(batch.rows[place]["truncated"]),
+                "correct": verdicts[index].correct,
+                "status": verdicts[index].status,
+                "tokens": batch.rows[index]["tokens"],
+                "truncated": bool(batch.rows[index]["truncated"]),
             }
-            for place in problem.places
+            for index in problem.indices
         ]
         yield {"problem_id": name, "rollouts": rollouts}
 
@@ -204,9 +186,9 @@ def write_rows(sink: TextIO, batch: Batch, verdicts: Sequence[Verdict], answer: 
     """One JSON object a rollout, in the file's order."""
     rows: list[dict[str, Any]] = [{} for _ in batch.rows]
     for group, problem in zip(answer.groups, batch.problems.values(), strict=True):
-        for i, place in enumerate(problem.places):
-            verdict = verdicts[place]
-            rows[place] = {
+        for i, index in enumerate(problem.indices):
+            verdict = verdicts[index]
+            rows[index] = {
                 "problem_id": group.problem_id,
                 "correct": verdict.correct,
                 "status": verdict.status,
@@ -256,7 +238,7 @@ def print_summary(
             if group.difficulty == side
         ]
         if found:
-            tokens = [batch.rows[place]["tokens"] for _, problem in found for place in problem.places]
+            tokens = [batch.rows[index]["tokens"] for _, problem in found for index in problem.indices]
             known = [n for n in tokens if n is not None]
             rewards = [reward for group, _ in found for reward in group.rewards]
             table.add_row(
@@ -275,7 +257,7 @@ def print_summary(
     for warning in answer.warnings:
         out.print("[yellow]warning[/] ", end="")
         out.print(clean(warning), markup=False)
-    unreadable = [name for name, p in batch.problems.items() if verdicts[p.places[0]].status == "gold_unreadable"]
+    unreadable = [name for name, p in batch.problems.items() if verdicts[p.indices[0]].status == "gold_unreadable"]
     if unreadable:
         out.print(f"[bold magenta]gold answers that cannot be read[/] ({len(unreadable)}): ", end="")
         out.print(clean(", ".join(unreadable[:10])), markup=False)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .helptext import teach
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 _HELP = """\
 Start the service.
@@ -24,6 +28,7 @@ Then http://HOST:PORT/docs describes every endpoint, and http://HOST:PORT/ shows
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
     app.command("serve", help=teach(_HELP))(serve)
 
 
@@ -43,15 +48,21 @@ def serve(
         typer.Option(help="comparison processes per server process", min=1, max=256, show_default=False),
     ] = None,
 ) -> None:
+    """Run the server until it gets SIGTERM or SIGINT. Exit status 2 if a setting is invalid.
+
+    One worker gets its settings as an argument. Several workers read them from the environment, to which the
+    options of the command are added: uvicorn starts them as new processes, and accepts only an import string.
+    """
     import os
     from contextlib import nullcontext
+    from functools import partial
 
     import uvicorn
     from pydantic import ValidationError
 
     from deepcompress_service.observability.worker_folders import prepare
-    from deepcompress_service.server.http_protocol import IDLE_S, Connection, allow_connections
-    from deepcompress_service.settings import Settings, explain
+    from deepcompress_service.server.http_protocol import IDLE_S, BoundedHttpProtocol, allow_connections
+    from deepcompress_service.settings import Settings, explain, variable
 
     from .output import fail, without_password
 
@@ -62,28 +73,32 @@ def serve(
         "workers": workers,
         "verifier_workers": verifier_workers,
     }
-    # Server processes read their settings from the environment: it is what they inherit, however they start.
-    os.environ.update(
-        {f"DEEPCOMPRESS_{name.upper()}": str(value) for name, value in given.items() if value is not None}
-    )
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     try:
-        settings = Settings()
+        settings = Settings(**options)
     except ValidationError as error:
         fail(explain(error))
+    app: str | Callable[[], FastAPI] = "deepcompress_service.app:create_app"
+    if settings.workers == 1:
+        from deepcompress_service.app import create_app
+
+        app = partial(create_app, settings)
+    else:
+        os.environ.update({variable(name): str(value) for name, value in options.items()})
     if settings.log_format == "console":
         address = f"http://{settings.host}:{settings.port}"
         state = without_password(settings.state_url)
         typer.echo(f"deepcompress at {address} ({address}/docs describes it); state in {state}", err=True)
 
     allow_connections()
-    # Several processes count and watch together, in a folder that must be known before any of them starts.
+    # Worker processes share folders for their counters and recent activity; these must exist before they start.
     with prepare() if settings.workers > 1 else nullcontext():
         uvicorn.run(
-            "deepcompress_service.app:create_app",
+            app,
             factory=True,
             host=settings.host,
             port=settings.port,
-            http=Connection,
+            http=BoundedHttpProtocol,
             timeout_keep_alive=IDLE_S,
             ws="none",
             workers=settings.workers,

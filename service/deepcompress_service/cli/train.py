@@ -9,6 +9,7 @@ EVERYTHING = {"allow_extra_args": True, "ignore_unknown_options": True, "help_op
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
     app.command(
         "train", help="Train a small model with the service: see `train --help`.", context_settings=EVERYTHING
     )(train)

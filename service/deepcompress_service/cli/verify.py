@@ -26,6 +26,7 @@ Exit status: 0 correct, 1 not correct, 2 bad arguments, 4 undecided or the gold 
 
 
 def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
     app.command("verify", help=teach(_HELP))(verify)
 
 

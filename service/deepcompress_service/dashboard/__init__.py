@@ -1,8 +1,8 @@
-"""The live page at `/`: files that a browser loads as they are, and the event streams they draw from.
+"""The live page at `/`: its static files, and the event streams that it draws.
 
-The page itself carries no data and is open; everything it shows comes through routes behind the API keys.
+The page itself contains no data and needs no key; the data comes from routes that check the API key.
 """
 
-from .routes import router
+from .routes import Viewers, router
 
-__all__ = ["router"]
+__all__ = ["Viewers", "router"]

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from ..activity.last_change import Recency, most_recent
+from ..activity.last_change import LastChangeTracker, most_recent
 from ..activity.recent import BETA_BINS, beta_bin
 from ..api.runs import run_row, step_row
 from ..difficulty.model import RunState
@@ -138,7 +138,7 @@ class Board:
         self._store = store
         self._runs: OrderedDict[str, RunBoard] = OrderedDict()
         self._sparks: dict[str, _Spark] = {}
-        self._recency = Recency()
+        self._last_changes = LastChangeTracker()
         self._cards = Shared(self._look, EVERY)
 
     def run(self, run: str) -> RunBoard:
@@ -157,7 +157,7 @@ class Board:
 
     async def _look(self) -> list[dict[str, Any]]:
         states = await self._store.list_runs()
-        changed = self._recency.look(states)
+        changed = self._last_changes.update(states)
         shown = most_recent(states, changed)[:MAX_CARDS]
         cards = []
         for state in shown:

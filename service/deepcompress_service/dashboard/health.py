@@ -50,7 +50,7 @@ async def health(context: Context, viewers: int) -> dict[str, Any]:
             "most": context.settings.max_inflight_requests,
             "waiting": context.scheduler.waiting,
             "bytes": context.inflight.bytes,
-            "most_bytes": context.settings.max_inflight_body,
+            "most_bytes": context.settings.max_inflight_body_bytes,
         },
         "viewers": viewers,
     }

@@ -6,7 +6,8 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib import resources
 from typing import Annotated
@@ -14,6 +15,7 @@ from typing import Annotated
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from ..activity.recent import RunActivity
 from ..api.auth import Grant
@@ -96,14 +98,14 @@ async def static(request: Request, name: str) -> Response:
 @router.get("/dashboard/events")
 async def all_events(request: Request, context: ContextDep, grant: GrantDep) -> Response:
     """A stream of all runs that the key may see."""
-    stream = CardStream(_watchers(request).board, grant.allows_run)
+    stream = CardStream(_viewers(request).board, grant.allows_run)
     return _streamed(request, context, grant, stream, "")
 
 
 @router.get("/dashboard/runs/{run}/events")
 async def run_events(run: Run, request: Request, context: ContextDep, grant: GrantDep) -> Response:
     """A stream of one run."""
-    stream = RunStream(_watchers(request).board.run(run))
+    stream = RunStream(_viewers(request).board.run(run))
     return _streamed(request, context, grant, stream, run)
 
 
@@ -114,49 +116,71 @@ async def problem_course(run: Run, context: ContextDep, problem: Annotated[str, 
     return Response(orjson.dumps({"steps": [problem_row(state) for state in course]}), media_type="application/json")
 
 
-class Watchers:
-    """The open streams of one process and the board they share."""
+class Viewers:
+    """The open streams of one process, and the snapshots that they share."""
 
     def __init__(self, context: Context) -> None:
         self.board = Board(context.store)
         self.count = 0
         self.health = Shared(lambda: health(context, self.count), EVERY)
-        self._windows: OrderedDict[str, Shared[RunActivity | None]] = OrderedDict()
+        self._activity: OrderedDict[str, Shared[RunActivity | None]] = OrderedDict()
         self._context = context
 
-    async def window(self, run: str) -> RunActivity | None:
-        """What the processes of this server lately saw of a run; the empty name for verdicts without one."""
-        shared = self._windows.get(run)
+    @contextmanager
+    def admit(self) -> Iterator[None]:
+        """Count one viewer until the block ends.
+
+        Raises:
+            ApiError: 503 `too-many-viewers` if MAX_VIEWERS streams are open or the process is shutting down.
+        """
+        # Check and count without an await in between: a burst of requests cannot exceed the limit.
+        if self.count >= MAX_VIEWERS or self._context.draining:
+            raise ApiError(503, "too-many-viewers", "too many pages are open on this process", retry_after=5)
+        self.count += 1
+        try:
+            yield
+        finally:
+            self.count -= 1
+
+    async def activity(self, run: str) -> RunActivity | None:
+        """Return the recent activity of a run in all processes of this server; "" for verdicts without a run."""
+        shared = self._activity.get(run)
         if shared is None:
-            shared = self._windows[run] = Shared(lambda: self._context.windows.of(run), EVERY)
-        self._windows.move_to_end(run)
-        while len(self._windows) > MAX_VIEWERS:
-            self._windows.popitem(last=False)
+            shared = self._activity[run] = Shared(lambda: self._context.windows.of(run), EVERY)
+        self._activity.move_to_end(run)
+        while len(self._activity) > MAX_VIEWERS:
+            self._activity.popitem(last=False)
         return await shared.get()
 
 
-def _watchers(request: Request) -> Watchers:
-    state = request.app.state
-    # One for each start of the app: the context is a new one then.
-    known: tuple[Context, Watchers] | None = getattr(state, "watchers", None)
-    if known is None or known[0] is not state.context:
-        known = state.watchers = (state.context, Watchers(state.context))
-    return known[1]
+def _viewers(request: Request) -> Viewers:
+    viewers: Viewers = request.app.state.viewers
+    return viewers
+
+
+class _EventStream(StreamingResponse):
+    """A response that counts as a viewer from its start to its end, also if the client leaves early."""
+
+    def __init__(self, viewers: Viewers, body: AsyncIterator[bytes]) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(body, media_type="text/event-stream", headers=headers)
+        self._viewers = viewers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._viewers.admit():
+            await super().__call__(scope, receive, send)
 
 
 def _streamed(request: Request, context: Context, grant: Grant, stream: RunStream | CardStream, run: str) -> Response:
-    watchers = _watchers(request)
-    if watchers.count >= MAX_VIEWERS or context.draining:
-        raise ApiError(503, "too-many-viewers", "too many pages are open on this process", retry_after=5)
+    viewers = _viewers(request)
 
     async def body() -> AsyncIterator[bytes]:
-        watchers.count += 1
         checked = time.monotonic()
         try:
             while not context.draining:
-                parts = [part async for part in stream.events(await watchers.window(run))]
-                # Told every time, changed or not: a silent stream is a lost one, and the page notices.
-                parts.append(event("health", await watchers.health.get()))
+                parts = [part async for part in stream.events(await viewers.activity(run))]
+                # Sent every time, also unchanged: the page shows a stream without events as lost.
+                parts.append(event("health", await viewers.health.get()))
                 yield b"".join(parts)
                 await asyncio.sleep(EVERY)
                 if time.monotonic() - checked > KEY_CHECK_S:
@@ -165,8 +189,5 @@ def _streamed(request: Request, context: Context, grant: Grant, stream: RunStrea
                         return
         except ApiError:
             return
-        finally:
-            watchers.count -= 1
 
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(body(), media_type="text/event-stream", headers=headers)
+    return _EventStream(viewers, body())

@@ -164,7 +164,8 @@ class _Given(Collector):
 
 def exposition(families: Sequence[Metric] = ()) -> tuple[bytes, str]:
     """The metrics page and its content type: over all processes where there are several, with further
-    families at its end."""
+    families at its end.
+    """
     folder = metrics_folder()
     if folder is None:
         page = generate_latest(REGISTRY)

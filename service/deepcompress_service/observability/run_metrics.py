@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from ..activity.last_change import Recency, most_recent
-from ..activity.shared import Windows
+from ..activity.last_change import LastChangeTracker, most_recent
+from ..activity.shared import SharedActivity
 from ..difficulty.errors import DifficultyError
 from ..difficulty.model import RunState, StepStatistics
 from ..difficulty.store import DifficultyStore
@@ -43,11 +43,13 @@ _GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
 class RunMetrics:
     """The gauges of runs, kept for LOOK_EVERY_S."""
 
-    def __init__(self, store: DifficultyStore, windows: Windows, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, store: DifficultyStore, windows: SharedActivity, clock: Callable[[], float] = time.time
+    ) -> None:
         self._store = store
         self._windows = windows
         self._clock = clock
-        self._recency = Recency(clock)
+        self._last_changes = LastChangeTracker(clock)
         self._at = float("-inf")
         self._rows: dict[str, list[Row]] = {}
         self._runs = 0
@@ -73,7 +75,7 @@ class RunMetrics:
     async def _look(self) -> None:
         try:
             states = await self._store.list_runs()
-            changed = self._recency.look(states)
+            changed = self._last_changes.update(states)
             rows: dict[str, list[Row]] = {}
             for state in self._shown(states, changed):
                 for name, values, number in await self._run(state):
@@ -85,7 +87,9 @@ class RunMetrics:
         self._up, self._rows, self._runs = True, rows, len(states)
 
     def _shown(self, states: Iterable[RunState], changed: dict[str, float | None]) -> list[RunState]:
-        moving = [s for s in states if s.kind is not None and self._recency.rested(changed[s.run]) <= IDLE_S]
+        moving = [
+            s for s in states if s.kind is not None and self._last_changes.idle_seconds(changed[s.run]) <= IDLE_S
+        ]
         return most_recent(moving, changed)[:MAX_RUNS]
 
     async def _run(self, state: RunState) -> list[tuple[str, tuple[str, ...], float]]:

@@ -247,7 +247,7 @@ class Pipeline:
 
     def check_gold(self, field: str, gold: str | list[str]) -> None:
         """Check a gold answer's length in characters, alternatives together. Raises `TooLarge`."""
-        limit(field, sum(map(len, gold_alternatives(gold))), self.settings.max_gold)
+        limit(field, sum(map(len, gold_alternatives(gold))), self.settings.max_gold_chars)
 
     # --- stage: resolve ----------------------------------------------------------------------------------
 
@@ -356,7 +356,9 @@ class Pipeline:
         """Return one verdict for each check, in order. Runs take turns in the verifier."""
         began = time.perf_counter()
         with tracing.span("verify", rollouts=len(checks)):
-            verdicts = await self.verifier.verify_many(checks, budget_s=self.settings.batch_budget, tenant=run or "")
+            verdicts = await self.verifier.verify_many(
+                checks, budget_s=self.settings.batch_cpu_seconds, tenant=run or ""
+            )
         metrics.VERIFY_SECONDS.observe(time.perf_counter() - began)
         self._later(metrics.note_verdicts, verdicts)
         return verdicts

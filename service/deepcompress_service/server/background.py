@@ -1,5 +1,7 @@
-"""Once a second in each server process: gauges that nobody else sets, the windows that siblings read, and memory that
-was freed and is too much to keep."""
+"""Housekeeping task of each server process, once a second.
+
+It sets gauges, publishes recent activity to the other workers, and returns freed memory to the system.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ log = logging.getLogger("deepcompress.background")
 
 
 @asynccontextmanager
-async def background_tasks(context: Context) -> AsyncIterator[None]:
-    """Run the once-a-second task until the block ends."""
+async def housekeeping_task(context: Context) -> AsyncIterator[None]:
+    """Run the task until the block ends."""
     task = asyncio.create_task(_every_second(context))
     try:
         yield
@@ -41,5 +43,5 @@ async def _every_second(context: Context) -> None:
             await context.windows.publish()
         except OSError as error:
             # If the disk is full, only the other workers' dashboards go stale.
-            log.warning("the windows of this process cannot be shared: %s", type(error).__name__)
+            log.warning("the recent activity of this process cannot be shared: %s", type(error).__name__)
         await asyncio.sleep(EVERY_S)

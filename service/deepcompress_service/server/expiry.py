@@ -1,6 +1,6 @@
-"""Tells the store, now and then, to forget what nobody used for longer than the settings keep it.
+"""Background task that deletes expired runs and observations.
 
-Every process does it, each at its own random moment: the store's deletion is atomic, so that it is done once.
+Every process runs it, at random times. The store's deletion is atomic, so each run is deleted once.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from ..difficulty.store import DifficultyStore
 from ..observability import metrics
 from ..settings import Settings
 
-log = logging.getLogger("deepcompress.sweeping")
+log = logging.getLogger("deepcompress.expiry")
 
 
 @asynccontextmanager
-async def sweeping(store: DifficultyStore, settings: Settings) -> AsyncIterator[None]:
+async def expiry_task(store: DifficultyStore, settings: Settings) -> AsyncIterator[None]:
     """Sweep until the block ends."""
-    task = asyncio.create_task(_sweep_again_and_again(store, settings))
+    task = asyncio.create_task(_sweep_forever(store, settings))
     try:
         yield
     finally:
@@ -33,15 +33,15 @@ async def sweeping(store: DifficultyStore, settings: Settings) -> AsyncIterator[
             await task
 
 
-async def _sweep_again_and_again(store: DifficultyStore, settings: Settings) -> None:
+async def _sweep_forever(store: DifficultyStore, settings: Settings) -> None:
     while True:
-        # Never at once: a service that is restarted again and again has other things to do.
-        await asyncio.sleep(settings.sweep_every * random.uniform(0.5, 1.0))
+        # Wait first: a service that restarts often should not sweep at each start.
+        await asyncio.sleep(settings.sweep_interval_seconds * random.uniform(0.5, 1.0))
         await sweep(store, settings)
 
 
 async def sweep(store: DifficultyStore, settings: Settings) -> None:
-    """One sweep. A store that says no is asked again the next time."""
+    """Delete what has expired. An error of the store is logged; the next sweep tries again."""
     idle_s = settings.run_ttl_days * DAY_S or None
     try:
         swept = await store.sweep(idle_s)
@@ -49,7 +49,7 @@ async def sweep(store: DifficultyStore, settings: Settings) -> None:
         log.warning("the store could not be swept: %s", error.detail)
         return
     except Exception:
-        log.exception("the store could not be swept")  # whatever it was, the next sweep is still to come
+        log.exception("the store could not be swept")  # the task must survive any error
         return
     metrics.RUNS_EXPIRED.inc(len(swept.runs))
     for run in swept.runs:

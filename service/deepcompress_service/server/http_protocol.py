@@ -1,4 +1,4 @@
-"""Connections that cannot be held open, nor filled, by a caller that does nothing useful with them.
+"""HTTP protocol with limits on time and size for callers that are slow or idle.
 
 uvicorn's protocol waits for ever for a request's head, takes any number of headers, and waits for ever for
 a caller to read its answer. Here a head has a size and a time, what is left of a body whose request was answered
@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
-from typing import Any, ClassVar
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
 
 HEAD_BYTES = 65_536
 """Request line and headers."""
@@ -36,7 +37,7 @@ _TOO_LARGE = (
 )
 
 
-class Connection(HttpToolsProtocol):
+class BoundedHttpProtocol(HttpToolsProtocol):
     """One connection. Every wait for the caller ends."""
 
     head_bytes = HEAD_BYTES
@@ -45,11 +46,10 @@ class Connection(HttpToolsProtocol):
     stall_s = STALL_S
     max_connections = MAX_CONNECTIONS
     max_unread = MAX_UNREAD
-    unread: ClassVar[dict[Connection, int]] = {}
-    """What waits for each caller that is slow to read, as it was when it was last looked at."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.unread = unread_bytes(self.server_state)
         self._in_head = True
         self._head_size = 0
         self._heads = 0
@@ -101,19 +101,19 @@ class Connection(HttpToolsProtocol):
             self._wait(self.rest_s)
 
     def _wait(self, seconds: float | None) -> None:
-        """Close the connection unless something happens within so many seconds."""
+        """Close the connection after `seconds`, unless this is called again before; None: no limit."""
         if self._patience is not None:
             self._patience.cancel()
         self._patience = None if seconds is None else self.loop.call_later(seconds, self._give_up)
 
     def _give_up(self) -> None:
-        # After a stall of the loop, what arrived meanwhile is read before it is said not to have come.
+        # After a stall of the event loop, read what has arrived meanwhile before giving up.
         self._patience = self.loop.call_later(GRACE_S, self._end)
 
     def _end(self) -> None:
         self._patience = None
         if self.cycle is not None and not self.cycle.response_complete and self._in_head:
-            # A request before it is being worked on: that one's answer is owed.
+            # An earlier pipelined request is still running; keep the connection for its response.
             self._wait(self.head_s)
             return
         self.transport.abort()
@@ -133,7 +133,7 @@ class Connection(HttpToolsProtocol):
         super().resume_writing()
 
     def _look_again(self, waiting: int) -> None:
-        """Give up where nothing of what waits now was read by the next look."""
+        """Close the connection if the caller reads nothing for `stall_s` seconds."""
         self.unread[self] = waiting
 
         def look() -> None:
@@ -150,6 +150,15 @@ class Connection(HttpToolsProtocol):
             self._stall.cancel()
             self._stall = None
         self.unread.pop(self, None)
+
+
+def unread_bytes(state: ServerState) -> dict[BoundedHttpProtocol, int]:
+    """Return the bytes that wait for each slow caller of a server, as last measured.
+
+    uvicorn gives all connections of one server the same `state`, so the table is kept there.
+    """
+    table: dict[BoundedHttpProtocol, int] = vars(state).setdefault("unread_bytes", {})
+    return table
 
 
 def allow_connections() -> None:

@@ -29,7 +29,7 @@ _LARGEST_BYTES = 32 << 20
 
 
 def keep_freed_memory() -> bool:
-    """Say so to glibc; False where the C library is another, and knows better or nothing of this."""
+    """Tell glibc to keep freed memory. Returns False if libc is not glibc."""
     if sys.platform != "linux":
         return False
     try:
@@ -43,7 +43,8 @@ def keep_freed_memory() -> bool:
 
 class FreedMemory:
     """Looks now and then at how much this process has grown, and hands back what is free of that where it is more
-    than a batch takes. Does nothing where the C library is not glibc."""
+    than a batch takes. Does nothing where the C library is not glibc.
+    """
 
     def __init__(self, kept: int = _GROWN_BYTES, every_s: float = _EVERY_S) -> None:
         self._kept = kept
