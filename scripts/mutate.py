@@ -5,9 +5,9 @@
     python scripts/mutate.py --results FILE --survivors run the survivors of FILE once more (after adding tests)
     python scripts/mutate.py --list                     print the sample, run nothing
 
-A mutant is one change of the source text: another comparison, a moved boundary, another arithmetic operator, another
-constant, ``and`` for ``or``, a condition without its ``not``, ``return None``, a statement or a ``raise`` removed. Each
-runs the tests of its target in a copy of the tree. It is killed if a test fails or the tests take too long.
+A mutant is one change of the source text: another comparison, a moved boundary, another arithmetic operator or
+constant, ``and`` for ``or``, a condition without its ``not``, ``return None``, a statement or a ``raise`` removed.
+Each runs the tests of its target in a copy of the tree. It is killed if a test fails or the tests take too long.
 
 The sample depends on ``--seed`` and on the text of the lines, not on their positions or on file names: an unrelated
 change of the code replaces few mutants of the sample. Docstrings, annotations, f-strings, log calls and text of error
@@ -56,13 +56,14 @@ _STATE_TESTS = (
     "-k",
     "memory or engine",
 )
+_SHAPING_TESTS = (
+    *("vectors", "deepcompress", "config", "checks", "curves", "plain", "traps", "user", "docs", "replay", "service"),
+    *("shadows", "properties"),
+)
 TARGETS = {
     "shaping": Target(
         ("service/deepcompress_service/shaping/**/*.py",),
-        tuple(
-            f"tests/shaping/test_{name}.py"
-            for name in "vectors deepcompress config checks curves plain traps user docs replay service shadows properties".split()
-        ),
+        tuple(f"tests/shaping/test_{name}.py" for name in _SHAPING_TESTS),
     ),
     "difficulty": Target(
         tuple(
@@ -79,25 +80,10 @@ TARGETS = {
     "auth": Target(("service/deepcompress_service/api/auth.py",), ("tests/api/test_auth.py",)),
     "units": Target(
         ("service/deepcompress_verify/compare/units.py",),
-        (
-            "tests/verification/test_units.py",
-            "tests/verification/test_rules.py",
-            "tests/verification/test_judgement.py",
-        ),
+        tuple(f"tests/verification/test_{name}.py" for name in ("units", "rules", "judgement")),
     ),
 }
-COPIED = (
-    "service",
-    "client",
-    "tests",
-    "docs",
-    "scripts",
-    "examples",
-    "bench",
-    "deploy",
-    "pyproject.toml",
-    "README.md",
-)
+COPIED = ("service", "client", "tests", "docs", "scripts", "examples", "bench", "deploy", "pyproject.toml")
 PYTEST = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist", "--hypothesis-seed=0")
 LEAST = 25
 """Mutants of a small target in a sample."""
@@ -142,6 +128,10 @@ _COMPARISON = re.compile(rb"not\s+in|is\s+not|<=|>=|==|!=|<|>|\bin\b|\bis\b")
 _ARITHMETIC = re.compile(rb"\*\*|//|[-+*/%&|]")
 
 
+def _is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
+
+
 class _Finder(ast.NodeVisitor):
     """Collects the changes that are possible in one file."""
 
@@ -161,7 +151,7 @@ class _Finder(ast.NodeVisitor):
             self._starts[node.end_lineno - 1] + node.end_col_offset,
         )
 
-    def _between(self, kind: str, start: int, end: int, pattern: re.Pattern[bytes]) -> tuple[int, int, str] | None:
+    def _between(self, start: int, end: int, pattern: re.Pattern[bytes]) -> tuple[int, int, str] | None:
         """Find an operator between its operands, where there are also brackets and comments."""
         text = re.sub(rb"#[^\n]*", lambda comment: b" " * len(comment[0]), self.source[start:end])
         match = pattern.search(text)
@@ -170,30 +160,27 @@ class _Finder(ast.NodeVisitor):
     def visit_Compare(self, node: ast.Compare) -> None:
         left = node.left
         for right in node.comparators:
-            if operator := self._between("comparison", self._span(left)[1], self._span(right)[0], _COMPARISON):
+            if operator := self._between(self._span(left)[1], self._span(right)[0], _COMPARISON):
                 start, end, text = operator
                 self.changes += [("comparison", start, end, other) for other in COMPARISONS[text]]
             left = right
         self.generic_visit(node)
 
+    def _operator(self, left: ast.expr, right: ast.expr) -> None:
+        if operator := self._between(self._span(left)[1], self._span(right)[0], _ARITHMETIC):
+            start, end, text = operator
+            self.changes.append(("arithmetic", start, end, ARITHMETIC[text]))
+
     def visit_BinOp(self, node: ast.BinOp) -> None:
-        texts = (ast.JoinedStr, ast.Constant)
-        if not any(
-            isinstance(part, texts) and isinstance(getattr(part, "value", ""), str)
-            for part in (node.left, node.right)
-        ):
-            if operator := self._between(
-                "arithmetic", self._span(node.left)[1], self._span(node.right)[0], _ARITHMETIC
-            ):
-                start, end, text = operator
-                self.changes.append(("arithmetic", start, end, ARITHMETIC[text]))
+        if not any(_is_text(part) for part in (node.left, node.right)):
+            self._operator(node.left, node.right)
         self.generic_visit(node)
 
     def visit_BoolOp(self, node: ast.BoolOp) -> None:
         word = "and" if isinstance(node.op, ast.And) else "or"
         pattern = re.compile(rb"\b" + word.encode() + rb"\b")
         for left, right in zip(node.values, node.values[1:], strict=False):
-            if operator := self._between("boolean", self._span(left)[1], self._span(right)[0], pattern):
+            if operator := self._between(self._span(left)[1], self._span(right)[0], pattern):
                 self.changes.append(("boolean", operator[0], operator[1], "or" if word == "and" else "and"))
         self.generic_visit(node)
 
@@ -224,10 +211,7 @@ class _Finder(ast.NodeVisitor):
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         self.changes.append(("statement", *self._span(node), "pass"))
-        if operator := self._between(
-            "arithmetic", self._span(node.target)[1], self._span(node.value)[0], _ARITHMETIC
-        ):
-            self.changes.append(("arithmetic", operator[0], operator[1], ARITHMETIC[operator[2]]))
+        self._operator(node.target, node.value)
         self.generic_visit(node)
 
     def visit_Expr(self, node: ast.Expr) -> None:
@@ -333,7 +317,7 @@ class Copy:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_limit,  # noqa: PLW1509
+            preexec_fn=_limit,
         )
         try:
             output = process.communicate(timeout=timeout)[0].decode(errors="replace")
@@ -420,10 +404,8 @@ def report(mutants: list[Mutant], results: dict[str, dict[str, object]]) -> None
             counts.setdefault(mutant.target, Counter())[str(results[mutant.key]["status"])] += 1
     total = sum(counts.values(), Counter())
     for name, count in [*counts.items(), ("all", total)]:
-        tried = count.total()
-        print(
-            f"{name:12} {count['killed']:4} killed {count['survived']:4} survived {count['killed'] / max(tried, 1):6.1%}"
-        )
+        share = count["killed"] / max(count.total(), 1)
+        print(f"{name:12} {count['killed']:4} killed {count['survived']:4} survived {share:6.1%}")
 
 
 def main() -> int:
