@@ -58,7 +58,7 @@ _STATE_TESTS = (
 )
 _SHAPING_TESTS = (
     *("vectors", "deepcompress", "config", "checks", "curves", "plain", "traps", "user", "docs", "replay", "service"),
-    *("shadows", "properties"),
+    *("edges", "shadows", "properties"),
 )
 TARGETS = {
     "shaping": Target(
