@@ -179,6 +179,20 @@ def test_the_gate_tries_every_kind_of_group() -> None:
     assert {group.accumulators for group in groups} == {(0.5,)}
 
 
+def test_evaluation_has_no_length_and_no_overlong_term() -> None:
+    reward = reward_from_config({"name": "deepcompress"}, None, 1.0, {"max_tokens": 10, "buffer_tokens": 5})
+    shaped = reward.evaluate([Group((True, False), (100, 200), (False, False), level=0.5)])[0]
+    assert (shaped.rewards, shaped.length, shaped.overlong) == ((1.0, -1.0), (0.0, 0.0), (0.0, 0.0))
+
+
+@pytest.mark.parametrize("name", sorted(set(PLAIN) | {"gfpo", "stop_properly"}))
+def test_no_number_is_minus_zero(name: str) -> None:
+    groups = edge_groups(name)
+    for shaped in reward_from_config({"name": name}).shape(groups):
+        for values in (shaped.rewards, shaped.length, shaped.overlong, shaped.advantages or ()):
+            assert not [value for value in values if value == 0 and math.copysign(1, value) < 0]
+
+
 def test_records_are_frozen() -> None:
     package = deepcompress_service.shaping
     names = [info.name for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
