@@ -181,7 +181,7 @@ def test_the_gate_tries_every_kind_of_group() -> None:
 
 def test_evaluation_has_no_length_and_no_overlong_term() -> None:
     reward = reward_from_config({"name": "deepcompress"}, None, 1.0, {"max_tokens": 10, "buffer_tokens": 5})
-    shaped = reward.evaluate([Group((True, False), (100, 200), (False, False), level=0.5)])[0]
+    shaped = reward.shape([Group((True, False), (100, 200), (False, False), level=0.5)], evaluate=True)[0]
     assert (shaped.rewards, shaped.length, shaped.overlong) == ((1.0, -1.0), (0.0, 0.0), (0.0, 0.0))
 
 

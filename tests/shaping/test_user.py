@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -141,10 +142,7 @@ def test_published_names_cannot_be_taken(install: Install) -> None:
 
 
 def test_what_a_user_does_not_declare_is_the_least(install: Install) -> None:
-    install(
-        HEAD
-        + "@user_strategy()\ndef first_home(group: Group, *, alpha: float = 0.0):\n    return [alpha] * len(group.correct)\n"
-    )
+    install(re.sub(r"@user_strategy\(.*\)", "@user_strategy()", GOOD))
     info = next(one for one in strategies() if one.name == "first_home")
     assert info.outcome == {"correct": 1.0, "wrong": 0.0}
     assert (info.requires_reward_ge_0, info.correctness_conditioned) == (False, False)
