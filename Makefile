@@ -1,6 +1,6 @@
 # The two commands of the README, and the parts of the second. Each makes .venv and installs what it needs.
 #   make demo    the method at work, in a terminal
-#   make test    ruff, mypy and pytest
+#   make test    ruff, codespell, mypy and pytest
 #   make quick   the tests that need no server, in about half a minute
 
 VENV := .venv
@@ -26,6 +26,7 @@ lint: $(VENV)/dev-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --exclude '*.md' .
 	$(BIN)/python scripts/unasync.py --check
+	$(BIN)/codespell
 
 types: $(VENV)/dev-installed
 	$(BIN)/mypy

@@ -1,7 +1,7 @@
-"""Where tests find their data (labelled answers, vectors, loads), and how they skip without it.
+"""The data files of tests: small ones of this repository, and larger ones beside it where they are there.
 
-``tests/data`` holds the small files, in every clone; the large ones lie in ``../shared/data``, or where
-DEEPCOMPRESS_SHARED says.
+``tests/data`` is in every clone. The larger files are in ``../shared/data``, or in ``data`` of the folder that the
+environment variable DEEPCOMPRESS_SHARED names; no test needs them.
 """
 
 from __future__ import annotations
@@ -12,25 +12,18 @@ import os
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 OWN = Path(__file__).resolve().parent / "data"
 SHARED = Path(os.environ.get("DEEPCOMPRESS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
 
-def shared_file(name: str) -> Path:
-    """The path of ``tests/data/NAME``, else of ``shared/data/NAME``; skips the test where there is neither."""
-    if (OWN / name).exists():
-        return OWN / name
-    path = SHARED / "data" / name
-    if not path.exists():
-        pytest.skip(f"needs the shared data file {name}, which a plain clone does not have")
-    return path
+def data_files(own: str, shared: str) -> list[Path]:
+    """Return ``tests/data/OWN``, and ``shared/data/SHARED`` if that exists: a test is parametrized by them."""
+    path = SHARED / "data" / shared
+    return [OWN / own, *([path] if path.exists() else [])]
 
 
-def read_rows(name: str) -> list[dict[str, Any]]:
-    """The rows of a ``.jsonl`` or ``.jsonl.gz`` file of the shared data."""
-    path = shared_file(name)
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a ``.jsonl`` or ``.jsonl.gz`` file."""
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,17 @@ def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
     started.stop()
 
 
+def eventually(send: Callable[[], httpx.Response], status: int, seconds: float = 60) -> httpx.Response:
+    """Send until the answer has this status, as the server takes its time to read or to miss other callers."""
+    end = time.monotonic() + seconds
+    while True:
+        answer = send()
+        if answer.status_code == status or time.monotonic() > end:
+            assert answer.status_code == status, answer.text
+            return answer
+        time.sleep(0.05)
+
+
 def raw_request(port: int, path: str, length: int) -> socket.socket:
     """The head of a request whose body is still to come."""
     caller = socket.create_connection(("127.0.0.1", port))
@@ -78,45 +89,42 @@ def raw_request(port: int, path: str, length: int) -> socket.socket:
     return caller
 
 
-@pytest.mark.parametrize("server", [{"drain_seconds": 1.5}], indirect=True)
+@pytest.mark.parametrize("server", [{"drain_seconds": 5}], indirect=True)
 def test_sigterm_drops_readiness_first_and_finishes_what_is_in_flight(server: Server) -> None:
     body = json.dumps(shape_body("drained", 1, P7)).encode()
     caller = raw_request(server.port, "/v1/shape", len(body))
     caller.sendall(body[:20])
     time.sleep(0.2)
     server.process.send_signal(signal.SIGTERM)
-    server.wait(503, 5)
+    server.wait(503)
     assert "draining" in httpx.get(f"{server.url}/readyz").json()["why"]["service"]
     # Not ready, but still serving: a balancer may not have noticed yet.
     assert httpx.post(f"{server.url}/v1/shape", json=shape_body("drained", 1, ("q", [True], [5]))).status_code == 200
-    time.sleep(1.6)
+    time.sleep(5.1)
     caller.sendall(body[20:])
     answer = caller.recv(65536)
     assert answer.startswith(b"HTTP/1.1 200"), answer
     # uvicorn ends by the signal that it was sent, once everything is finished.
-    assert server.process.wait(20) in (0, -signal.SIGTERM)
+    assert server.process.wait(60) in (0, -signal.SIGTERM)
 
 
 @pytest.mark.parametrize("server", [{"body_timeout_seconds": 0.5}], indirect=True)
 def test_a_body_that_does_not_arrive_is_a_408(server: Server) -> None:
     with raw_request(server.port, "/v1/shape", 1000) as caller:
         caller.sendall(b"{")
-        caller.settimeout(10)
+        caller.settimeout(60)
         assert caller.recv(4096).startswith(b"HTTP/1.1 408")
 
 
 @pytest.mark.parametrize("server", [{"max_inflight_requests": 4}], indirect=True)
 def test_more_than_the_door_takes_is_a_503_that_says_when(server: Server) -> None:
     callers = [raw_request(server.port, "/v1/shape", 1000) for _ in range(4)]
-    time.sleep(0.3)
-    refused = httpx.post(f"{server.url}/v1/shape", json=shape_body("r", 1, P7))
-    assert refused.status_code == 503
+    refused = eventually(lambda: httpx.post(f"{server.url}/v1/shape", json=shape_body("r", 1, P7)), 503)
     assert refused.json()["type"].endswith(":overloaded")
     assert int(refused.headers["retry-after"]) >= 1
     for caller in callers:
         caller.close()
-    time.sleep(0.3)
-    assert httpx.post(f"{server.url}/v1/shape", json=shape_body("r", 1, P7)).status_code == 200
+    assert eventually(lambda: httpx.post(f"{server.url}/v1/shape", json=shape_body("r", 1, P7)), 200)
 
 
 def test_callers_that_hang_up_cost_nobody_their_place(server: Server) -> None:
@@ -159,7 +167,7 @@ def test_server_processes_end_when_their_supervisor_is_killed(server: Server) ->
     """They would hold the port otherwise, and the next start would fail."""
     server.process.kill()
     server.process.wait()
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         with socket.socket() as caller:
             if caller.connect_ex(("127.0.0.1", server.port)) != 0:

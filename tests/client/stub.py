@@ -43,11 +43,11 @@ class Stub:
         if method == "PUT" and not rest:
             if run is None:
                 run = self.runs[name] = {"epoch": 0, "config": body, "kind": None, "step": None}
-                return self._info(name, created=True)
+                return self.info(name, created=True)
             if run["kind"] is not None and run["config"] != body:
                 return problem(409, "run-conflict")
             run["config"] = body
-            return self._info(name)
+            return self.info(name)
         if run is None:
             return problem(404, "unknown-run")
         if rest == ["rewind"]:
@@ -55,13 +55,13 @@ class Stub:
             step = body["next_step"]
             if step is None:
                 run.update(kind=None, step=None)
-            return self._info(name)
-        return self._info(name)
+            return self.info(name)
+        return self.info(name)
 
     def train(self, name: str, step: int) -> None:
         self.runs.setdefault(name, {"epoch": 0, "config": {}}).update(kind="stepped", step=step)
 
-    def _info(self, name: str, created: bool = False) -> httpx.Response:
+    def info(self, name: str, created: bool = False) -> httpx.Response:
         run = self.runs[name]
         row = {
             "run": name,

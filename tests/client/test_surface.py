@@ -22,6 +22,7 @@ from deepcompress_client import AsyncClient, AsyncRun, Client, Retry, Run, error
 
 from .both import QUICK
 from .stub import Stub, problem, verdicts
+from .test_faults import serving
 
 GROUP = {"problem_id": "p", "gold": "7", "rollouts": [{"response": "7", "tokens": 3}, {"response": "8", "tokens": 4}]}
 
@@ -397,7 +398,7 @@ def test_a_file_is_sent_in_portions(client: Callable[..., Any], tmp_path: Path) 
         if not request.url.path.endswith("/import"):
             return stub(request)
         sizes.append(len(request.content))
-        return problem(503, "store-unavailable", {"retry-after": "0"}) if len(sizes) == 1 else stub._info("r")
+        return problem(503, "store-unavailable", {"retry-after": "0"}) if len(sizes) == 1 else stub.info("r")
 
     client(handler=handler).run("r").import_state(file)
     assert sizes == [800_000, 800_000], "from its beginning each time"
@@ -408,8 +409,12 @@ def test_a_file_is_sent_in_portions(client: Callable[..., Any], tmp_path: Path) 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 def test_a_client_can_be_pickled(kind: type[Client] | type[AsyncClient]) -> None:
-    copy = pickle.loads(pickle.dumps(kind("http://service", api_key="k", retry=QUICK)))
-    assert copy._options.api_key == "k"
+    """The copy sends the key too."""
+    with serving() as server:
+        copy = pickle.loads(pickle.dumps(kind(server.url, api_key="k", retry=QUICK)))
+        answer = copy.verify_one("7", "7")
+        assert (asyncio.run(answer) if inspect.iscoroutine(answer) else answer).correct
+        assert server.headers[0]["authorization"] == "Bearer k"
 
 
 def test_an_async_client_outlives_an_event_loop() -> None:

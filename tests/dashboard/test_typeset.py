@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ..shared_data import read_rows
+from ..shared_data import data_files, read_rows
 from .conftest import Pages
 
 SHOWN = """async (answers) => {
@@ -113,8 +114,9 @@ def test_nothing_makes_it_fail(page: Any) -> None:
     assert sum(one is not None for one in shown) > 20
 
 
-def test_most_answers_of_real_data_are_typeset(page: Any) -> None:
-    rows = read_rows("load_dev.jsonl.gz")
+@pytest.mark.parametrize("file", data_files("load.jsonl", "load_dev.jsonl.gz"), ids=lambda file: file.name)
+def test_most_answers_of_real_data_are_typeset(page: Any, file: Path) -> None:
+    rows = read_rows(file)
     golds = sorted(
         {gold for row in rows for gold in ([row["gold"]] if isinstance(row["gold"], str) else row["gold"])}
     )
@@ -122,8 +124,9 @@ def test_most_answers_of_real_data_are_typeset(page: Any) -> None:
     assert sum(one is not None for one in shown) / len(shown) > 0.9
 
 
-def test_hostile_data_is_shown_whatever_it_is(page: Any) -> None:
-    rows = read_rows("hostile_dev.jsonl.gz")
+@pytest.mark.parametrize("file", data_files("hostile.jsonl", "hostile_dev.jsonl.gz"), ids=lambda file: file.name)
+def test_hostile_data_is_shown_whatever_it_is(page: Any, file: Path) -> None:
+    rows = read_rows(file)
     texts = [text[:200] for row in rows for text in (row.get("response"), row.get("gold")) if isinstance(text, str)]
     assert len(page.evaluate(SHOWN, texts)) == len(texts)
     assert page.evaluate("window.hacked") is None

@@ -258,3 +258,26 @@ def test_looking_at_runs_that_are_not_there_keeps_nothing_in_memory() -> None:
     state = driver.store._state
     assert not state.states and not state.made and not state.used
     driver.close()
+
+
+def test_sweeps_are_half_a_period_to_a_period_apart_and_end_with_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    pause = asyncio.sleep
+
+    async def short(seconds: float) -> None:
+        pauses.append(seconds)
+        await pause(0)
+
+    async def scenario() -> None:
+        store = MemoryStore()
+        await store.open()
+        monkeypatch.setattr(asyncio, "sleep", short)
+        async with sweeping.sweeping(store, Settings(state_url="memory://", sweep_every=80)):
+            while len(pauses) < 400:
+                await pause(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        await store.close()
+
+    asyncio.run(scenario())
+    assert 40 <= min(pauses) < 44
+    assert 76 < max(pauses) <= 80

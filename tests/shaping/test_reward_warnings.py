@@ -42,3 +42,8 @@ def test_one_truncated_in_five_is_not_yet_a_trap() -> None:
 def test_groups_that_cannot_be_trained_on_are_left_out() -> None:
     unreadable = group("--", 9, 9, truncated="tt", trainable=(False, False))
     assert slugs({"name": "deepcompress"}, group("+-", 50, 60), unreadable) == set()
+
+
+def test_a_group_of_one_or_without_lengths_is_not_of_equal_lengths() -> None:
+    plain = Group((True, False), None, (False, False))
+    assert slugs({"name": "outcome"}, group("+", 9), group("-", 9), plain) == set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -138,3 +139,13 @@ def test_published_names_cannot_be_taken(install: Install) -> None:
     install(GOOD, name="deepcompress")
     assert reward_from_config({"name": "deepcompress"}).main.strategy.certainty == "C+"
     assert [info.name for info in strategies()].count("deepcompress") == 1
+
+
+def test_what_a_user_does_not_declare_is_the_least(install: Install) -> None:
+    install(re.sub(r"@user_strategy\(.*\)", "@user_strategy()", GOOD))
+    info = next(one for one in strategies() if one.name == "first_home")
+    assert info.outcome == {"correct": 1.0, "wrong": 0.0}
+    assert (info.requires_reward_ge_0, info.correctness_conditioned) == (False, False)
+    assert info.length_range == (None, None)
+    alpha = info.parameters["properties"]["alpha"]
+    assert (alpha["minimum"], alpha["maximum"]) == (-1e6, 1e6)

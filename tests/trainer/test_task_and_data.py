@@ -12,7 +12,7 @@ from deepcompress_trainer import task
 from deepcompress_trainer.data import Deck, Problem, chain_problems, held_out_chains, read_problems
 from deepcompress_trainer.model import chain_tokenizer
 
-from ..shared_data import shared_file
+from ..shared_data import data_files
 
 MIXED = task.Style(1, 1, 1, 1)
 STYLES = [task.Style(skip=1), task.Style(short=1), task.Style(written=1), task.Style(checked=1), MIXED]
@@ -145,10 +145,14 @@ def test_a_row_that_is_no_problem_is_named_with_its_file(tmp_path: Path, kind: s
         read_problems(f"{kind}{file}")
 
 
-def test_gsm8k() -> None:
-    problems = read_problems(f"gsm8k:{shared_file('gsm8k_test.jsonl')}")
-    assert len(problems) == 1319
-    assert problems[0].gold == "18"
+GSM8K = {"gsm8k.jsonl": (6, "54"), "gsm8k_test.jsonl": (1319, "18")}
+"""Problems of each file, and the answer of the first."""
+
+
+@pytest.mark.parametrize("file", data_files("gsm8k.jsonl", "gsm8k_test.jsonl"), ids=lambda file: file.name)
+def test_gsm8k(file: Path) -> None:
+    problems = read_problems(f"gsm8k:{file}")
+    assert (len(problems), problems[0].gold) == GSM8K[file.name]
     assert problems[0].prompt.endswith("\\boxed{}.")
     assert all("," not in str(problem.gold) for problem in problems)
     assert {problem.bin for problem in problems} == {"easy", "medium", "hard"}

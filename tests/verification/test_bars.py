@@ -1,4 +1,5 @@
-"""Thresholds on labelled data: accuracy, hacks, speed of hostile rows. Skipped without the shared data.
+"""The bars on labelled data: accuracy, hacks, speed of hostile rows; on the small files of tests/data, and on the
+shared ones if they are there.
 
 Rows with wrong labels are excluded, each with the reason.
 """
@@ -6,18 +7,30 @@ Rows with wrong labels are excluded, each with the reason.
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from deepcompress_verify.decide import OpenComparison, decide, gold_error
 from deepcompress_verify.extract import extract
 from deepcompress_verify.verdict import AnswerFormat
-from tests.shared_data import read_rows
+from tests.shared_data import data_files, read_rows
 
 DOUBTED = {
     "3e4b10477634": "z = 3+3 = 2 is a contradiction",
     "9762cda3b2a6": "x = 5+5+1 = 1/3 is a contradiction",
     "708b9bcfd837": "the gold 1 = ... = 0 is a contradiction",
 }
+
+
+ANSWERS = pytest.mark.parametrize(
+    "file", data_files("answers.jsonl", "answers_dev.jsonl"), ids=lambda file: file.name
+)
+HOSTILE = pytest.mark.parametrize(
+    "file", data_files("hostile.jsonl", "hostile_dev.jsonl.gz"), ids=lambda file: file.name
+)
+LOAD = pytest.mark.parametrize("file", data_files("load.jsonl", "load_dev.jsonl.gz"), ids=lambda file: file.name)
 
 
 def paid(gold: str, response: str, answer_format: AnswerFormat, truncated: bool = False) -> bool:
@@ -48,20 +61,23 @@ def errors(rows: list[dict[str, Any]], boxless: AnswerFormat | None) -> tuple[in
     return counted, false_positives, false_negatives
 
 
-def test_boxed_and_bare_answers() -> None:
-    counted, wrongly_paid, missed = errors(read_rows("answers_dev.jsonl"), None)
+@ANSWERS
+def test_boxed_and_bare_answers(file: Path) -> None:
+    counted, wrongly_paid, missed = errors(read_rows(file), None)
     assert len(wrongly_paid) <= 2, wrongly_paid
     assert 1 - (len(wrongly_paid) + len(missed)) / counted >= 0.99, (wrongly_paid, missed)
 
 
-def test_all_shapes_with_final_answer() -> None:
-    counted, wrongly_paid, missed = errors(read_rows("answers_dev.jsonl"), "final_answer")
+@ANSWERS
+def test_all_shapes_with_final_answer(file: Path) -> None:
+    counted, wrongly_paid, missed = errors(read_rows(file), "final_answer")
     assert 1 - (len(wrongly_paid) + len(missed)) / counted >= 0.985, (wrongly_paid, missed)
 
 
-def test_hostile_rows_do_not_pay_and_are_fast() -> None:
+@HOSTILE
+def test_hostile_rows_do_not_pay_and_are_fast(file: Path) -> None:
     slow: list[tuple[float, str]] = []
-    for row in read_rows("hostile_dev.jsonl.gz"):
+    for row in read_rows(file):
         start = time.process_time()
         correct = paid(row["gold"], row["response"], "boxed")
         seconds = time.process_time() - start
@@ -74,8 +90,9 @@ def test_hostile_rows_do_not_pay_and_are_fast() -> None:
     assert slow[-1][0] < 1, slow[-1]
 
 
-def test_a_realistic_batch_agrees_with_its_labels_without_computer_algebra() -> None:
-    rows = [row for row in read_rows("load_dev.jsonl.gz") if row["mode"] != "nobox_prose"]
+@LOAD
+def test_a_realistic_batch_agrees_with_its_labels_without_computer_algebra(file: Path) -> None:
+    rows = [row for row in read_rows(file) if row["mode"] != "nobox_prose"]
     wrong = [
         row["problem_id"]
         for row in rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -46,6 +47,27 @@ def run(work: Callable[[VerifierPool], Awaitable[None]], **options: object) -> N
             await work(pool)
 
     asyncio.run(main())
+
+
+def children(parent: int) -> list[int]:
+    """Return the ids of the processes that a process started and that run, from /proc."""
+    result = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, ppid = stat.read_text().rpartition(")")[2].split()[:2]
+            if int(ppid) == parent and state != "Z":
+                result.append(int(stat.parent.name))
+    return result
+
+
+def workers_of(parent: int) -> list[int]:
+    """Return the ids of the pool's workers among them."""
+    workers = []
+    for pid in children(parent):
+        with contextlib.suppress(OSError):
+            if b"deepcompress_verify.worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                workers.append(pid)
+    return workers
 
 
 def statuses(verdicts: list[Verdict]) -> list[str]:
@@ -103,28 +125,29 @@ def test_an_item_that_misbehaves_costs_itself(behaviour: str, decided_by: str) -
     run(work)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, whose /proc lists the workers")
 def test_workers_killed_by_others_change_no_verdict() -> None:
     """Killing workers at random (like an out-of-memory killer) changes no verdict."""
 
     async def work(pool: VerifierPool) -> None:
         checks = [box(str(number), str(number // 2 * 2)) for number in range(400)]
-        stop = asyncio.Event()
+        killed = 0
 
         async def kill() -> None:
-            random = Random(1)
-            while not stop.is_set():
+            nonlocal killed
+            random, signals = Random(1), [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM]
+            while killed < 12:
                 await asyncio.sleep(random.random() * 0.3)
-                process = random.choice(pool._slots).process
-                if process is not None:
-                    os.kill(process.pid, random.choice([signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM]))
+                if workers := workers_of(os.getpid()):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(random.choice(workers), random.choice(signals))
+                        killed += 1
 
         killer = asyncio.create_task(kill())
-        until = time.monotonic() + 4
-        while time.monotonic() < until:
+        while not killer.done():
             verdicts = await pool.verify_many(checks)
             for number, verdict in enumerate(verdicts):
                 assert verdict.status in ("wrong" if number % 2 else "correct", "undecided")
-        stop.set()
         await killer
         # only an item that was in hand at two kills is given up
         assert pool.stats().undecided < 0.01 * pool.stats().checked
@@ -148,15 +171,16 @@ def test_an_item_whose_worker_was_killed_by_another_gets_a_second_try(tmp_path: 
     run(work, item_budget_s=20.0)
 
 
-def test_a_sleeper_is_killed_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sleeper_is_killed_from_outside() -> None:
+    """After a few seconds more than the item's budget, which the worker did not keep to."""
+
     async def work(pool: VerifierPool) -> None:
-        pool._stall_seconds = 0.5
         verdicts = await pool.verify_many([box("1"), box("sleep"), box("1", "2")])
         assert statuses(verdicts) == ["correct", "undecided", "wrong"]
         assert verdicts[1].decided_by == "limit"
         assert pool.stats().killed == 1
 
-    run(work)
+    run(work, item_budget_s=0.25)
 
 
 def test_many_that_hang_do_not_keep_another_batch_waiting() -> None:
@@ -201,7 +225,7 @@ def test_closing_answers_the_calls_in_progress() -> None:
         waiting = asyncio.create_task(pool.verify_many([box("1"), box("spin")]))
         await asyncio.sleep(0.3)
         await pool.close()
-        verdicts = await asyncio.wait_for(waiting, 5)
+        verdicts = await asyncio.wait_for(waiting, 60)
         assert verdicts[1].status == "undecided"
 
     run(work, item_budget_s=30.0)
@@ -295,7 +319,7 @@ def test_workers_die_with_a_service_that_is_killed() -> None:
         "async def main():\n"
         "    pool = VerifierPool(workers=2, decider='tests.verification.misbehaving:judge')\n"
         "    await pool.start()\n"
-        "    print(*[slot.process.pid for slot in pool._slots if slot.process], flush=True)\n"
+        "    print('started', flush=True)\n"
         "    await pool.verify_many([Check(('1',), r'\\boxed{spin}')])\n"
         "asyncio.run(main())\n"
     )
@@ -306,12 +330,13 @@ def test_workers_die_with_a_service_that_is_killed() -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert service.stdout is not None
-    pids = [int(pid) for pid in service.stdout.readline().split()]
+    assert service.stdout.readline() == "started\n"
+    pids = workers_of(service.pid)
     assert len(pids) == 2
     time.sleep(0.3)
     service.send_signal(signal.SIGKILL)
     service.wait()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while any(_running(pid) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(_running(pid) for pid in pids)

@@ -1,0 +1,44 @@
+"""Parts of the engine by themselves: what few lives of a store come to."""
+
+from __future__ import annotations
+
+import struct
+from typing import Literal
+
+import pytest
+
+from deepcompress_service.difficulty.arithmetic import fold
+from deepcompress_service.difficulty.codec import ProblemRecord, Tally
+from deepcompress_service.difficulty.engine import unpack_request
+from deepcompress_service.difficulty.model import Accumulator, DifficultyConfig, ProblemState
+
+from .driving import Driver, Run, group
+
+
+@pytest.mark.parametrize("missing", [1, 2, 10])
+def test_a_request_record_that_ends_early_is_refused(missing: int) -> None:
+    data = bytes(16) + struct.pack("<d", 3.0) + struct.pack("<I", 10) + bytes(10 - missing)
+    with pytest.raises(ValueError, match="ends early"):
+        unpack_request(data)
+
+
+def test_a_request_record_without_groups_is_its_step() -> None:
+    assert unpack_request(bytes(16) + struct.pack("<d", 3.0)) == (3, [])
+
+
+def test_a_step_that_added_nothing_leaves_a_problem_as_it_was() -> None:
+    before = ProblemState("p", attempts=8, passes=4, pass_ratio=0.5, last_pass_ratio=0.5, last_beta=0.1, last_step=2)
+    assert fold(ProblemRecord(before, Tally()), 0.3, 0.5) == before
+
+
+@pytest.mark.parametrize("reference", ["current", "previous", "dataset"])
+def test_extra_accumulators_start_each_step_whatever_the_level_is(
+    reference: Literal["current", "previous", "dataset"],
+) -> None:
+    driver = Driver("memory://")
+    extra = (Accumulator("ema", 0.25, 0.5), Accumulator("ema", 0.75, 0.5))
+    run = Run(driver, "r", DifficultyConfig(reference=reference, extra=extra))
+    values = [run.commit(step, group("a", 1)).groups[0].accumulators for step in (1, 2)]
+    driver.close()
+    assert [value[-2:] for value in values] == [(0.25, 0.75), (0.25, 0.5)]
+    assert [len(value) for value in values] == [2, 2]
