@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from . import _flows, _runs
+from . import _operations, _runs
 from ._async_concurrency import Connections, send_all, sleep
 from ._batches import StepLike, score_request, shape_request, verify_request
 from ._core import CONNECTIONS, MAX_REQUEST_BYTES, MAX_REQUEST_ITEMS, Call, Flow, Options, Reply, T
@@ -82,7 +82,7 @@ class AsyncClient:
     async def verify(self, items: Iterable[Any], *, answer_format: AnswerFormat | None = None) -> list[Verdict]:
         """Check rollouts: items with ``gold`` and ``response`` (dicts, `wire.VerifyItem`, or objects with
         those fields). One verdict an item, in order."""
-        return await self._drive(_flows.verify(verify_request(items, answer_format), self._options))
+        return await self._drive(_operations.verify(verify_request(items, answer_format), self._options))
 
     async def verify_one(
         self,
@@ -119,7 +119,7 @@ class AsyncClient:
             generation=generation,
             request_id=request_id,
         )
-        return await self._drive(_flows.shape(request))
+        return await self._drive(_operations.shape(request))
 
     async def score(
         self,
@@ -145,7 +145,7 @@ class AsyncClient:
             generation=generation,
             request_id=request_id,
         )
-        return await self._drive(_flows.score(request, self._options))
+        return await self._drive(_operations.score(request, self._options))
 
     # --- runs -------------------------------------------------------------------------------------------
 
@@ -193,11 +193,11 @@ class AsyncClient:
 
     async def health(self) -> dict[str, Any]:
         """Whether the service is up. Asked once: `TransportError` where it is not."""
-        return await self._drive(_flows.ask("/healthz"))
+        return await self._drive(_operations.ask("/healthz"))
 
     async def ready(self) -> dict[str, Any]:
         """Whether it can take training requests now; asked once. `Unavailable` where it cannot."""
-        return await self._drive(_flows.ask("/readyz"))
+        return await self._drive(_operations.ask("/readyz"))
 
     async def close(self) -> None:
         await self._connections.close()

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from . import _flows, _runs
+from . import _operations, _runs
 from ._concurrency import Connections, send_all, sleep
 from ._batches import StepLike, score_request, shape_request, verify_request
 from ._core import CONNECTIONS, MAX_REQUEST_BYTES, MAX_REQUEST_ITEMS, Call, Flow, Options, Reply, T
@@ -78,7 +78,7 @@ class Client:
     def verify(self, items: Iterable[Any], *, answer_format: AnswerFormat | None = None) -> list[Verdict]:
         """Check rollouts: items with ``gold`` and ``response`` (dicts, `wire.VerifyItem`, or objects with
         those fields). One verdict an item, in order."""
-        return self._drive(_flows.verify(verify_request(items, answer_format), self._options))
+        return self._drive(_operations.verify(verify_request(items, answer_format), self._options))
 
     def verify_one(
         self,
@@ -115,7 +115,7 @@ class Client:
             generation=generation,
             request_id=request_id,
         )
-        return self._drive(_flows.shape(request))
+        return self._drive(_operations.shape(request))
 
     def score(
         self,
@@ -141,7 +141,7 @@ class Client:
             generation=generation,
             request_id=request_id,
         )
-        return self._drive(_flows.score(request, self._options))
+        return self._drive(_operations.score(request, self._options))
 
     # --- runs -------------------------------------------------------------------------------------------
 
@@ -188,11 +188,11 @@ class Client:
 
     def health(self) -> dict[str, Any]:
         """Whether the service is up. Asked once: `TransportError` where it is not."""
-        return self._drive(_flows.ask("/healthz"))
+        return self._drive(_operations.ask("/healthz"))
 
     def ready(self) -> dict[str, Any]:
         """Whether it can take training requests now; asked once. `Unavailable` where it cannot."""
-        return self._drive(_flows.ask("/readyz"))
+        return self._drive(_operations.ask("/readyz"))
 
     def close(self) -> None:
         self._connections.close()

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import _flows
+from . import _operations
 from ._batches import score_request, shape_request, verify_request
 from ._core import Call, Flow, Options, checked, path, post, raise_for, read, read_json
 from .errors import RunInUse
@@ -110,14 +110,14 @@ class RunState:
         self, items: Iterable[Any], answer_format: AnswerFormat | None, step: int | None, phase: Phase
     ) -> Flow[list[Verdict]]:
         request = verify_request(items, answer_format, run=self.name, epoch=self.epoch, step=step, phase=phase)
-        return _flows.verify(request, self._options)
+        return _operations.verify(request, self._options)
 
     def _shape(self, groups: Iterable[Any], **batch: Any) -> Flow[ShapeAnswer]:
-        return _flows.shape(shape_request(groups, run=self.name, epoch=self.epoch, **batch))
+        return _operations.shape(shape_request(groups, run=self.name, epoch=self.epoch, **batch))
 
     def _score(self, groups: Iterable[Any], answer_format: AnswerFormat | None, **batch: Any) -> Flow[ScoreAnswer]:
         request = score_request(groups, answer_format, run=self.name, epoch=self.epoch, **batch)
-        return _flows.score(request, self._options)
+        return _operations.score(request, self._options)
 
     def _info(self) -> Flow[RunInfo]:
         return info(self.name)

@@ -22,6 +22,9 @@ from deepcompress_client.wire import NAME_PATTERN, AnswerFormat
 
 from . import task
 
+RUN_LENGTH_WEIGHT = 1.0
+"""The run's `length_weight` at the service, where reward = outcome + length_weight * length + overlong."""
+
 
 class SettingsError(ValueError):
     """Settings that do not fit what a run met on its way; the message names the setting."""

@@ -15,7 +15,7 @@ import torch
 
 from deepcompress_client.wire import GroupRewards
 
-from .config import SettingsError
+from .config import RUN_LENGTH_WEIGHT, SettingsError
 from .data import Draw
 from .generate import Rollout, left_pad, positions
 from .model import Policy, autocast
@@ -58,15 +58,20 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Advantages:
-    """A group's advantages as an exact sum of their parts; one number a rollout, 0 where it is not trained."""
+    """The advantages of one group as a sum of parts. Each part has shape [rollouts] and is 0 for a rollout that is
+    not trained on.
+    """
 
     outcome: Array
     length: Array
     overlong: Array
+    other: Array
+    """The part of the reward that is in none of the components above; 0 for a service of this version."""
 
     @property
     def total(self) -> Array:
-        return self.outcome + self.length + self.overlong
+        """The advantage of each rollout, [rollouts]."""
+        return self.outcome + self.length + self.overlong + self.other
 
 
 def advantages(
@@ -87,30 +92,32 @@ def advantages(
     everything = np.concatenate([np.zeros(0), *(np.sum(parts, axis=0)[keep] for *parts, keep in rewards)])
     batch_std = everything.std(ddof=1) if len(everything) > 1 else 0.0
     found = []
-    for group, (outcome, length, overlong, keep) in zip(groups, rewards, strict=True):
-        total = (outcome + length + overlong)[keep]
+    for group, (*parts, keep) in zip(groups, rewards, strict=True):
+        total = np.sum(parts, axis=0)[keep]
         group_std = total.std(ddof=1) if len(total) > 1 else 0.0
         scale = {"group": group_std + 1e-6, "batch": batch_std + 1e-6, "none": 1.0}[scale_rewards]
-        centred = [
-            np.where(keep, part - (part[keep].mean() if keep.any() else 0.0), 0.0) / scale
-            for part in (outcome, length, overlong)
-        ]
+        centred = [np.where(keep, part - (part[keep].mean() if keep.any() else 0.0), 0.0) / scale for part in parts]
         if apart:
             centred[1] = np.where(keep, length_weight * _length_preference(group, keep), 0.0)
         if group.said.advantages is not None:  # the strategy is published as advantages: they are taken as they are
-            centred = [np.where(keep, group.said.advantages, 0.0), np.zeros(len(keep)), np.zeros(len(keep))]
+            centred = [np.where(keep, group.said.advantages, 0.0), *(np.zeros(len(keep)) for _ in parts[1:])]
         weights = np.array(group.said.weights or [1.0] * len(group.rollouts))
         found.append(Advantages(*(part * weights for part in centred)))
     return found
 
 
-def _parts(group: Group, apart: bool) -> tuple[Array, Array, Array, Any]:
-    """Outcome, length and overlong rewards, and which rollouts are trained on. The length part is what is left
-    of the reward, so the parts add up for multiplicative strategies too."""
+def _parts(group: Group, apart: bool) -> tuple[Array, Array, Array, Array, Any]:
+    """Return the outcome, length, overlong and other rewards, and the mask of the rollouts that are trained on.
+
+    The length part is the service's component times the run's length_weight, as the service adds it. `other` is the
+    rest of the reward: 0 unless the service has a component that this trainer does not read. It is trained on and is
+    not counted as length.
+    """
     outcome = np.array(group.said.components.outcome)
     overlong = np.array(group.said.components.overlong)
-    length = np.zeros_like(outcome) if apart else np.array(group.said.rewards) - outcome - overlong
-    return outcome, length, overlong, np.array(group.trained)
+    length = RUN_LENGTH_WEIGHT * np.array(group.said.components.length)
+    other = np.array(group.said.rewards) - (outcome + length + overlong)
+    return outcome, np.zeros_like(length) if apart else length, overlong, other, np.array(group.trained)
 
 
 def _length_preference(group: Group, keep: Any) -> Array:

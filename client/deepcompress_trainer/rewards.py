@@ -20,7 +20,7 @@ from deepcompress_client import Client, Run
 from deepcompress_client.errors import NotFound
 from deepcompress_client.wire import GroupRewards, Verdict
 
-from .config import TrainConfig
+from .config import RUN_LENGTH_WEIGHT, TrainConfig
 from .data import Draw
 from .generate import Rollout
 
@@ -117,6 +117,7 @@ def run_settings(config: TrainConfig) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "strategy": config.strategy,
         "outcome": config.outcome,
+        "length_weight": RUN_LENGTH_WEIGHT,
         "answer_format": config.answer_format,
         # A resume restores a checkpoint, so the service need not keep more steps than lie between two.
         "keep_steps": max(64, config.save_every + 1),

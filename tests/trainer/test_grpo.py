@@ -194,6 +194,18 @@ def test_sampled_entropy_is_the_mean_surprise_of_a_token() -> None:
     assert sampled_entropy(rollouts) == pytest.approx(5 / 4)
 
 
+def test_a_fourth_component_is_trained_on_and_is_not_counted_as_length() -> None:
+    one, more = (group([True, True, False, False], [10, 20, 12, 16]) for _ in range(2))
+    fourth = np.array([0.5, -0.25, 0.0, 0.125])
+    more.said.rewards = [reward + value for reward, value in zip(more.said.rewards, fourth, strict=True)]
+    (plain,) = advantages([one], scale_rewards="none", **ONE)  # type: ignore[arg-type]
+    (found,) = advantages([more], scale_rewards="none", **ONE)  # type: ignore[arg-type]
+    assert found.length == pytest.approx(plain.length)
+    assert found.other == pytest.approx(fourth - fourth.mean())
+    assert found.total == pytest.approx(plain.total + fourth - fourth.mean())
+    assert not plain.other.any()
+
+
 def test_length_shares_by_kind_of_group() -> None:
     groups = [group([True] * 4, [4, 6, 8, 10]), group([True, False, True, False], [4, 6, 8, 10])]
     shares = length_shares(groups, advantages(groups, scale_rewards="group", **ONE))  # type: ignore[arg-type]

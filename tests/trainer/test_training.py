@@ -336,7 +336,7 @@ said = GroupRewards(
 )
 group = Group(Draw(0, Problem("p", "q", "1", "easy")), [1, 5], rollouts, said)
 advantage = torch.tensor([1.0 - 0.3 * place for place in range(7)]).double().numpy()
-found = trainer.update(0, [group], [Advantages(advantage, 0 * advantage, 0 * advantage)])
+found = trainer.update(0, [group], [Advantages(advantage, *[0 * advantage] * 3)])
 if trainer.accelerator.is_main_process:
     open(sys.argv[1], "w").write(json.dumps(found))
 trainer.leave()

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic import BaseModel
+
 from ._core import Call, Flow, Options, Reply, encode, error_of, pack, post, read, read_json
 from .errors import ServiceError, TooLarge
 from .wire import (
@@ -139,22 +141,24 @@ def _score_in_parts(request: ScoreRequest, options: Options) -> Flow[ScoreAnswer
 
 
 def to_shape(request: ScoreRequest, verdicts: Sequence[Verdict]) -> ShapeRequest:
-    """The shape of a score whose texts have been verified: one verdict a rollout, in order. The status goes
-    along, since it decides what is trainable."""
-    left = iter(verdicts)
+    """Return the shape request of a score whose texts have been verified.
+
+    `verdicts` holds one verdict per rollout, in order. The status is sent too: it decides what is trainable.
+    """
+    remaining = iter(verdicts)
     groups = [
         ShapeGroup(
-            **{name: value for name, value in group if name not in ("gold", "rollouts")},
+            **_shared_fields(group, ShapeGroup, "rollouts"),
             rollouts=[
-                ShapeRollout(
-                    **{name: value for name, value in rollout if name in ShapeRollout.model_fields},
-                    correct=verdict.correct,
-                    status=verdict.status,
-                )
-                for rollout, verdict in zip(group.rollouts, left, strict=False)
+                ShapeRollout(**_shared_fields(rollout, ShapeRollout), correct=verdict.correct, status=verdict.status)
+                for rollout, verdict in zip(group.rollouts, remaining, strict=False)
             ],
         )
         for group in request.groups
     ]
-    batch = {name: value for name, value in request if name not in ("groups", "answer_format")}
-    return ShapeRequest(**batch, groups=groups)
+    return ShapeRequest(**_shared_fields(request, ShapeRequest, "groups"), groups=groups)
+
+
+def _shared_fields(source: BaseModel, target: type[BaseModel], nested: str | None = None) -> dict[str, Any]:
+    """Return the fields of `source` that `target` declares too, without `nested`, which the caller converts."""
+    return {name: value for name, value in source if name in target.model_fields and name != nested}
