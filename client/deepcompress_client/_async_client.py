@@ -12,9 +12,17 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from . import _operations, _runs
 from ._async_concurrency import Connections, send_all, sleep
 from ._batches import StepLike, score_request, shape_request, verify_request
-from ._core import CONNECTIONS, MAX_REQUEST_BYTES, MAX_REQUEST_ITEMS, Call, Flow, Options, Reply, T
+from ._core import CONNECTIONS, MAX_REQUEST_BYTES, MAX_REQUEST_ITEMS, Operation, Options, Reply, RequestSpec, T
 from ._retry import Retry
-from ._transport import Attempts, Failure, failure_of, portions_async, reply_from, request_of, whole_file
+from ._transport import (
+    Attempts,
+    Failure,
+    classify_error,
+    httpx_arguments,
+    read_chunks_async,
+    replace_on_success,
+    reply_from_response,
+)
 from .wire import (
     AnswerFormat,
     Phase,
@@ -81,8 +89,9 @@ class AsyncClient:
 
     async def verify(self, items: Iterable[Any], *, answer_format: AnswerFormat | None = None) -> list[Verdict]:
         """Check rollouts: items with ``gold`` and ``response`` (dicts, `wire.VerifyItem`, or objects with
-        those fields). One verdict an item, in order."""
-        return await self._drive(_operations.verify(verify_request(items, answer_format), self._options))
+        those fields). One verdict an item, in order.
+        """
+        return await self._execute(_operations.verify(verify_request(items, answer_format), self._options))
 
     async def verify_one(
         self,
@@ -109,7 +118,8 @@ class AsyncClient:
         request_id: str | None = None,
     ) -> ShapeAnswer:
         """Rewards for groups whose rollouts carry ``correct``, ``tokens`` and, from verify, ``status``.
-        Never sent in parts. In training prefer `run(...).shape`, which sends the epoch."""
+        Never sent in parts. In training prefer `run(...).shape`, which sends the epoch.
+        """
         request = shape_request(
             groups,
             run=run,
@@ -119,7 +129,7 @@ class AsyncClient:
             generation=generation,
             request_id=request_id,
         )
-        return await self._drive(_operations.shape(request))
+        return await self._execute(_operations.shape(request))
 
     async def score(
         self,
@@ -134,7 +144,8 @@ class AsyncClient:
         answer_format: AnswerFormat | None = None,
     ) -> ScoreAnswer:
         """Verify, then shape: groups with ``problem_id``, ``gold`` and rollouts with ``response`` and
-        ``tokens``. In training prefer `run(...).score`, which sends the epoch."""
+        ``tokens``. In training prefer `run(...).score`, which sends the epoch.
+        """
         request = score_request(
             groups,
             answer_format,
@@ -145,7 +156,7 @@ class AsyncClient:
             generation=generation,
             request_id=request_id,
         )
-        return await self._drive(_operations.score(request, self._options))
+        return await self._execute(_operations.score(request, self._options))
 
     # --- runs -------------------------------------------------------------------------------------------
 
@@ -170,34 +181,35 @@ class AsyncClient:
         #: ``strategy`` is a name or ``{"name": ..., parameter: ...}``; ``config`` are the other fields of
         #: `wire.RunConfig` (``outcome``, ``overlong``, ``answer_format``, ``keep_steps``, ...).
         #: """
-        flow = _runs.open_run(name, _runs.run_config(strategy, config), next_step, join)
-        return AsyncRun(self, await self._drive(flow))
+        operation = _runs.open_run(name, _runs.run_config(strategy, config), next_step, join)
+        return AsyncRun(self, await self._execute(operation))
 
     async def runs(self) -> list[RunInfo]:
-        return await self._drive(_runs.list_runs())
+        return await self._execute(_runs.list_runs())
 
     async def delete_run(self, name: str) -> None:
         """Forget a run. Its epoch rises, should the name be used again."""
-        await self._drive(_runs.delete(name))
+        await self._execute(_runs.delete(name))
 
     async def import_run(self, name: str, exported: bytes | Path) -> RunInfo:
-        """Make a run of what another's `Run.export` gave, on this service or another; a file of it is sent a portion
-        at a time."""
-        return await self._drive(_runs.import_state(name, exported))
+        """Make a run of what another's `Run.export` gave, on this service or another; a file of it is sent a chunk
+        at a time.
+        """
+        return await self._execute(_runs.import_state(name, exported))
 
     # --- the service ------------------------------------------------------------------------------------
 
     async def strategies(self) -> list[dict[str, Any]]:
         """Every strategy: its name, what it needs, its parameters as a JSON schema."""
-        return await self._drive(_runs.list_strategies())
+        return await self._execute(_runs.list_strategies())
 
     async def health(self) -> dict[str, Any]:
         """Whether the service is up. Asked once: `TransportError` where it is not."""
-        return await self._drive(_operations.ask("/healthz"))
+        return await self._execute(_operations.get_status("/healthz"))
 
     async def ready(self) -> dict[str, Any]:
         """Whether it can take training requests now; asked once. `Unavailable` where it cannot."""
-        return await self._drive(_operations.ask("/readyz"))
+        return await self._execute(_operations.get_status("/readyz"))
 
     async def close(self) -> None:
         await self._connections.close()
@@ -228,57 +240,58 @@ class AsyncClient:
             transport=self._transport,
         )
 
-    async def _drive(self, flow: Flow[T]) -> T:
+    async def _execute(self, operation: Operation[T]) -> T:
         try:
-            wave = next(flow)
+            batch = next(operation)
             while True:
-                wave = flow.send(await self._send_all(wave))
+                batch = operation.send(await self._send_all(batch))
         except StopIteration as end:
             result: T = end.value
             return result
 
-    async def _send_all(self, wave: list[Call]) -> list[Reply]:
-        if len(wave) == 1:
-            return [await self._send(wave[0])]
-        return await send_all(self._send, wave, self._options.concurrency)
+    async def _send_all(self, batch: list[RequestSpec]) -> list[Reply]:
+        if len(batch) == 1:
+            return [await self._send(batch[0])]
+        return await send_all(self._send, batch, self._options.concurrency)
 
-    async def _send(self, call: Call) -> Reply:
+    async def _send(self, spec: RequestSpec) -> Reply:
         import httpx
 
-        attempts = Attempts(call, self._options.retry, time.monotonic())
+        attempts = Attempts(spec, self._options.retry, time.monotonic())
         while True:
             failure: Failure | None = None
             reply: Reply | None = None
             try:
-                reply = await self._once(call, attempts.made + 1)
+                reply = await self._send_once(spec, attempts.made + 1)
             except httpx.HTTPError as error:
-                failure = failure_of(error)
-            wait = attempts.after(reply, failure, time.monotonic(), random.random())
+                failure = classify_error(error)
+            wait = attempts.delay_before_next(reply, failure, time.monotonic(), random.random())
             if wait is None:
                 return attempts.result(reply, failure)
             await sleep(wait)
 
-    async def _once(self, call: Call, attempt: int) -> Reply:
-        request = request_of(call, portions_async(call.body) if isinstance(call.body, Path) else call.body)
+    async def _send_once(self, spec: RequestSpec, attempt: int) -> Reply:
+        request = httpx_arguments(spec, read_chunks_async(spec.body) if isinstance(spec.body, Path) else spec.body)
         http = self._connections.get(self._connect)
-        if call.into is None:
-            return reply_from(await http.request(**request), attempt)
+        if spec.into is None:
+            return reply_from_response(await http.request(**request), attempt)
         async with http.stream(**request) as response:
             if not response.is_success:
                 await response.aread()
-                return reply_from(response, attempt)
-            with whole_file(call.into) as file:
-                async for portion in response.aiter_bytes():
-                    file.write(portion)
+                return reply_from_response(response, attempt)
+            with replace_on_success(spec.into) as file:
+                async for chunk in response.aiter_bytes():
+                    file.write(chunk)
             return Reply(response.status_code, b"", attempts=attempt)
 
 
 class AsyncRun(_runs.RunState):
     """One training run. Made by `AsyncClient.run`; remembers the run's epoch and sends it, so that no late retry
-    from before a rewind can reach the state after it (`EpochMismatch`)."""
+    from before a rewind can reach the state after it (`EpochMismatch`).
+    """
 
-    def __init__(self, client: AsyncClient, found: RunInfo) -> None:
-        super().__init__(found, client._options)
+    def __init__(self, client: AsyncClient, info: RunInfo) -> None:
+        super().__init__(info, client._options)
         self.client = client
 
     def __repr__(self) -> str:
@@ -293,8 +306,9 @@ class AsyncRun(_runs.RunState):
         answer_format: AnswerFormat | None = None,
     ) -> list[Verdict]:
         """Check rollouts as they stream in. Items with a ``rollout_id`` (and ``problem_id``) are also observed:
-        groups that are never shaped, since dynamic sampling dropped them, then count in the level."""
-        return await self.client._drive(self._verify(items, answer_format, step, phase))
+        groups that are never shaped, since dynamic sampling dropped them, then count in the level.
+        """
+        return await self.client._execute(self._verify(items, answer_format, step, phase))
 
     async def shape(
         self,
@@ -306,7 +320,7 @@ class AsyncRun(_runs.RunState):
         request_id: str | None = None,
     ) -> ShapeAnswer:
         """Rewards for groups that are verified already; see `Client.shape`."""
-        return await self.client._drive(
+        return await self.client._execute(
             self._shape(groups, step=step, phase=phase, generation=generation, request_id=request_id)
         )
 
@@ -321,20 +335,20 @@ class AsyncRun(_runs.RunState):
         answer_format: AnswerFormat | None = None,
     ) -> ScoreAnswer:
         """Verify, then shape; see `Client.score`."""
-        return await self.client._drive(
+        return await self.client._execute(
             self._score(groups, answer_format, step=step, phase=phase, generation=generation, request_id=request_id)
         )
 
     async def info(self) -> RunInfo:
-        return await self.client._drive(self._info())
+        return await self.client._execute(self._info())
 
     async def refresh(self) -> RunInfo:
         """Believe in the run's epoch of now: for a process that knows of another's rewind or restore."""
-        return await self.client._drive(self._refresh())
+        return await self.client._execute(self._refresh())
 
     async def history(self, *, since: int | None = None, limit: int | None = None) -> RunHistory:
         """The level and the statistics of every step; ``limit`` keeps the newest."""
-        return await self.client._drive(self._history(since, limit))
+        return await self.client._execute(self._history(since, limit))
 
     async def problems(
         self,
@@ -347,7 +361,7 @@ class AsyncRun(_runs.RunState):
         """Every problem of the run, fetched by the page."""
         cursor: str | None = None
         while True:
-            page = await self.client._drive(
+            page = await self.client._execute(
                 self._problem_page(cursor, difficulty=difficulty, sort=sort, search=search, limit=page_size)
             )
             for problem in page.problems:
@@ -356,37 +370,37 @@ class AsyncRun(_runs.RunState):
                 return
 
     async def problem(self, problem_id: str) -> Problem:
-        return await self.client._drive(self._problem(problem_id))
+        return await self.client._execute(self._problem(problem_id))
 
     async def rewind(self, next_step: int | None) -> RunInfo:
         """Forget everything at steps >= ``next_step`` (the step sent next); None: all but the configuration."""
-        return await self.client._drive(self._rewind(next_step))
+        return await self.client._execute(self._rewind(next_step))
 
     async def checkpoint(self, name: str, step: int) -> dict[str, Any]:
         """Save the state as at the end of ``step``; no rewind removes it."""
-        return await self.client._drive(self._checkpoint(name, step))
+        return await self.client._execute(self._checkpoint(name, step))
 
     async def checkpoints(self) -> list[dict[str, Any]]:
-        return await self.client._drive(self._checkpoints())
+        return await self.client._execute(self._checkpoints())
 
     async def delete_checkpoint(self, name: str) -> None:
-        await self.client._drive(self._delete_checkpoint(name))
+        await self.client._execute(self._delete_checkpoint(name))
 
     async def restore(self, name: str) -> RunInfo:
         """The state of the checkpoint becomes the run's."""
-        return await self.client._drive(self._restore(name))
+        return await self.client._execute(self._restore(name))
 
     async def export(self) -> bytes:
         """The whole state as lines of JSON."""
-        return await self.client._drive(self._export())
+        return await self.client._execute(self._export())
 
     async def export_to(self, file: Path) -> None:
-        """The same into a file, a portion at a time: the file is whole, or as it was before."""
-        await self.client._drive(self._export_to(file))
+        """The same into a file, a chunk at a time: the file is whole, or as it was before."""
+        await self.client._execute(self._export_to(file))
 
     async def import_state(self, exported: bytes | Path) -> RunInfo:
         """Replace the run's state by an export, or by a file of one."""
-        return await self.client._drive(self._import(exported))
+        return await self.client._execute(self._import(exported))
 
     async def delete(self) -> None:
         await self.client.delete_run(self.name)

@@ -30,7 +30,8 @@ StepLike = int | Literal["observed"] | None
 
 def verify_request(items: Iterable[Any], answer_format: AnswerFormat | None, **same: Any) -> VerifyRequest:
     """Items of any accepted kind; `same` is what all of them share (run, epoch, step, ...), where an item
-    does not say it itself."""
+    does not say it itself.
+    """
     shared = {name: value for name, value in same.items() if value is not None}
     rows = [{**shared, **_fields(item, VerifyItem)} for item in items]
     return checked(VerifyRequest, {"items": rows, "answer_format": answer_format})
@@ -79,7 +80,8 @@ def _group(group: Any, group_model: type[BaseModel], rollout_model: type[BaseMod
 
 def _fields(value: Any, model: type[BaseModel]) -> dict[str, Any]:
     """The fields of one group, rollout or item. A mapping's unknown keys stay, so that they are refused by
-    name; an object is asked for the wire's fields only."""
+    name; an object is asked for the wire's fields only.
+    """
     if isinstance(value, Mapping):
         return {name: _scalar(part) for name, part in value.items()}
     if isinstance(value, BaseModel):

@@ -13,9 +13,17 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from . import _operations, _runs
 from ._concurrency import Connections, send_all, sleep
 from ._batches import StepLike, score_request, shape_request, verify_request
-from ._core import CONNECTIONS, MAX_REQUEST_BYTES, MAX_REQUEST_ITEMS, Call, Flow, Options, Reply, T
+from ._core import CONNECTIONS, MAX_REQUEST_BYTES, MAX_REQUEST_ITEMS, Operation, Options, Reply, RequestSpec, T
 from ._retry import Retry
-from ._transport import Attempts, Failure, failure_of, portions, reply_from, request_of, whole_file
+from ._transport import (
+    Attempts,
+    Failure,
+    classify_error,
+    httpx_arguments,
+    read_chunks,
+    replace_on_success,
+    reply_from_response,
+)
 from .wire import (
     AnswerFormat,
     Phase,
@@ -77,8 +85,9 @@ class Client:
 
     def verify(self, items: Iterable[Any], *, answer_format: AnswerFormat | None = None) -> list[Verdict]:
         """Check rollouts: items with ``gold`` and ``response`` (dicts, `wire.VerifyItem`, or objects with
-        those fields). One verdict an item, in order."""
-        return self._drive(_operations.verify(verify_request(items, answer_format), self._options))
+        those fields). One verdict an item, in order.
+        """
+        return self._execute(_operations.verify(verify_request(items, answer_format), self._options))
 
     def verify_one(
         self,
@@ -105,7 +114,8 @@ class Client:
         request_id: str | None = None,
     ) -> ShapeAnswer:
         """Rewards for groups whose rollouts carry ``correct``, ``tokens`` and, from verify, ``status``.
-        Never sent in parts. In training prefer `run(...).shape`, which sends the epoch."""
+        Never sent in parts. In training prefer `run(...).shape`, which sends the epoch.
+        """
         request = shape_request(
             groups,
             run=run,
@@ -115,7 +125,7 @@ class Client:
             generation=generation,
             request_id=request_id,
         )
-        return self._drive(_operations.shape(request))
+        return self._execute(_operations.shape(request))
 
     def score(
         self,
@@ -130,7 +140,8 @@ class Client:
         answer_format: AnswerFormat | None = None,
     ) -> ScoreAnswer:
         """Verify, then shape: groups with ``problem_id``, ``gold`` and rollouts with ``response`` and
-        ``tokens``. In training prefer `run(...).score`, which sends the epoch."""
+        ``tokens``. In training prefer `run(...).score`, which sends the epoch.
+        """
         request = score_request(
             groups,
             answer_format,
@@ -141,7 +152,7 @@ class Client:
             generation=generation,
             request_id=request_id,
         )
-        return self._drive(_operations.score(request, self._options))
+        return self._execute(_operations.score(request, self._options))
 
     # --- runs -------------------------------------------------------------------------------------------
 
@@ -165,34 +176,35 @@ class Client:
         ``strategy`` is a name or ``{"name": ..., parameter: ...}``; ``config`` are the other fields of
         `wire.RunConfig` (``outcome``, ``overlong``, ``answer_format``, ``keep_steps``, ...).
         """
-        flow = _runs.open_run(name, _runs.run_config(strategy, config), next_step, join)
-        return Run(self, self._drive(flow))
+        operation = _runs.open_run(name, _runs.run_config(strategy, config), next_step, join)
+        return Run(self, self._execute(operation))
 
     def runs(self) -> list[RunInfo]:
-        return self._drive(_runs.list_runs())
+        return self._execute(_runs.list_runs())
 
     def delete_run(self, name: str) -> None:
         """Forget a run. Its epoch rises, should the name be used again."""
-        self._drive(_runs.delete(name))
+        self._execute(_runs.delete(name))
 
     def import_run(self, name: str, exported: bytes | Path) -> RunInfo:
-        """Make a run of what another's `Run.export` gave, on this service or another; a file of it is sent a portion
-        at a time."""
-        return self._drive(_runs.import_state(name, exported))
+        """Make a run of what another's `Run.export` gave, on this service or another; a file of it is sent a chunk
+        at a time.
+        """
+        return self._execute(_runs.import_state(name, exported))
 
     # --- the service ------------------------------------------------------------------------------------
 
     def strategies(self) -> list[dict[str, Any]]:
         """Every strategy: its name, what it needs, its parameters as a JSON schema."""
-        return self._drive(_runs.list_strategies())
+        return self._execute(_runs.list_strategies())
 
     def health(self) -> dict[str, Any]:
         """Whether the service is up. Asked once: `TransportError` where it is not."""
-        return self._drive(_operations.ask("/healthz"))
+        return self._execute(_operations.get_status("/healthz"))
 
     def ready(self) -> dict[str, Any]:
         """Whether it can take training requests now; asked once. `Unavailable` where it cannot."""
-        return self._drive(_operations.ask("/readyz"))
+        return self._execute(_operations.get_status("/readyz"))
 
     def close(self) -> None:
         self._connections.close()
@@ -223,57 +235,58 @@ class Client:
             transport=self._transport,
         )
 
-    def _drive(self, flow: Flow[T]) -> T:
+    def _execute(self, operation: Operation[T]) -> T:
         try:
-            wave = next(flow)
+            batch = next(operation)
             while True:
-                wave = flow.send(self._send_all(wave))
+                batch = operation.send(self._send_all(batch))
         except StopIteration as end:
             result: T = end.value
             return result
 
-    def _send_all(self, wave: list[Call]) -> list[Reply]:
-        if len(wave) == 1:
-            return [self._send(wave[0])]
-        return send_all(self._send, wave, self._options.concurrency)
+    def _send_all(self, batch: list[RequestSpec]) -> list[Reply]:
+        if len(batch) == 1:
+            return [self._send(batch[0])]
+        return send_all(self._send, batch, self._options.concurrency)
 
-    def _send(self, call: Call) -> Reply:
+    def _send(self, spec: RequestSpec) -> Reply:
         import httpx
 
-        attempts = Attempts(call, self._options.retry, time.monotonic())
+        attempts = Attempts(spec, self._options.retry, time.monotonic())
         while True:
             failure: Failure | None = None
             reply: Reply | None = None
             try:
-                reply = self._once(call, attempts.made + 1)
+                reply = self._send_once(spec, attempts.made + 1)
             except httpx.HTTPError as error:
-                failure = failure_of(error)
-            wait = attempts.after(reply, failure, time.monotonic(), random.random())
+                failure = classify_error(error)
+            wait = attempts.delay_before_next(reply, failure, time.monotonic(), random.random())
             if wait is None:
                 return attempts.result(reply, failure)
             sleep(wait)
 
-    def _once(self, call: Call, attempt: int) -> Reply:
-        request = request_of(call, portions(call.body) if isinstance(call.body, Path) else call.body)
+    def _send_once(self, spec: RequestSpec, attempt: int) -> Reply:
+        request = httpx_arguments(spec, read_chunks(spec.body) if isinstance(spec.body, Path) else spec.body)
         http = self._connections.get(self._connect)
-        if call.into is None:
-            return reply_from(http.request(**request), attempt)
+        if spec.into is None:
+            return reply_from_response(http.request(**request), attempt)
         with http.stream(**request) as response:
             if not response.is_success:
                 response.read()
-                return reply_from(response, attempt)
-            with whole_file(call.into) as file:
-                for portion in response.iter_bytes():
-                    file.write(portion)
+                return reply_from_response(response, attempt)
+            with replace_on_success(spec.into) as file:
+                for chunk in response.iter_bytes():
+                    file.write(chunk)
             return Reply(response.status_code, b"", attempts=attempt)
 
 
 class Run(_runs.RunState):
     """One training run. Made by `Client.run`; remembers the run's epoch and sends it, so that no late retry
-    from before a rewind can reach the state after it (`EpochMismatch`)."""
+    from before a rewind can reach the state after it (`EpochMismatch`).
+    """
 
-    def __init__(self, client: Client, found: RunInfo) -> None:
-        super().__init__(found, client._options)
+    def __init__(self, client: Client, info: RunInfo) -> None:
+        super().__init__(info, client._options)
         self.client = client
 
     def __repr__(self) -> str:
@@ -288,8 +301,9 @@ class Run(_runs.RunState):
         answer_format: AnswerFormat | None = None,
     ) -> list[Verdict]:
         """Check rollouts as they stream in. Items with a ``rollout_id`` (and ``problem_id``) are also observed:
-        groups that are never shaped, since dynamic sampling dropped them, then count in the level."""
-        return self.client._drive(self._verify(items, answer_format, step, phase))
+        groups that are never shaped, since dynamic sampling dropped them, then count in the level.
+        """
+        return self.client._execute(self._verify(items, answer_format, step, phase))
 
     def shape(
         self,
@@ -301,7 +315,7 @@ class Run(_runs.RunState):
         request_id: str | None = None,
     ) -> ShapeAnswer:
         """Rewards for groups that are verified already; see `Client.shape`."""
-        return self.client._drive(
+        return self.client._execute(
             self._shape(groups, step=step, phase=phase, generation=generation, request_id=request_id)
         )
 
@@ -316,20 +330,20 @@ class Run(_runs.RunState):
         answer_format: AnswerFormat | None = None,
     ) -> ScoreAnswer:
         """Verify, then shape; see `Client.score`."""
-        return self.client._drive(
+        return self.client._execute(
             self._score(groups, answer_format, step=step, phase=phase, generation=generation, request_id=request_id)
         )
 
     def info(self) -> RunInfo:
-        return self.client._drive(self._info())
+        return self.client._execute(self._info())
 
     def refresh(self) -> RunInfo:
         """Believe in the run's epoch of now: for a process that knows of another's rewind or restore."""
-        return self.client._drive(self._refresh())
+        return self.client._execute(self._refresh())
 
     def history(self, *, since: int | None = None, limit: int | None = None) -> RunHistory:
         """The level and the statistics of every step; ``limit`` keeps the newest."""
-        return self.client._drive(self._history(since, limit))
+        return self.client._execute(self._history(since, limit))
 
     def problems(
         self,
@@ -342,7 +356,7 @@ class Run(_runs.RunState):
         """Every problem of the run, fetched by the page."""
         cursor: str | None = None
         while True:
-            page = self.client._drive(
+            page = self.client._execute(
                 self._problem_page(cursor, difficulty=difficulty, sort=sort, search=search, limit=page_size)
             )
             for problem in page.problems:
@@ -351,37 +365,37 @@ class Run(_runs.RunState):
                 return
 
     def problem(self, problem_id: str) -> Problem:
-        return self.client._drive(self._problem(problem_id))
+        return self.client._execute(self._problem(problem_id))
 
     def rewind(self, next_step: int | None) -> RunInfo:
         """Forget everything at steps >= ``next_step`` (the step sent next); None: all but the configuration."""
-        return self.client._drive(self._rewind(next_step))
+        return self.client._execute(self._rewind(next_step))
 
     def checkpoint(self, name: str, step: int) -> dict[str, Any]:
         """Save the state as at the end of ``step``; no rewind removes it."""
-        return self.client._drive(self._checkpoint(name, step))
+        return self.client._execute(self._checkpoint(name, step))
 
     def checkpoints(self) -> list[dict[str, Any]]:
-        return self.client._drive(self._checkpoints())
+        return self.client._execute(self._checkpoints())
 
     def delete_checkpoint(self, name: str) -> None:
-        self.client._drive(self._delete_checkpoint(name))
+        self.client._execute(self._delete_checkpoint(name))
 
     def restore(self, name: str) -> RunInfo:
         """The state of the checkpoint becomes the run's."""
-        return self.client._drive(self._restore(name))
+        return self.client._execute(self._restore(name))
 
     def export(self) -> bytes:
         """The whole state as lines of JSON."""
-        return self.client._drive(self._export())
+        return self.client._execute(self._export())
 
     def export_to(self, file: Path) -> None:
-        """The same into a file, a portion at a time: the file is whole, or as it was before."""
-        self.client._drive(self._export_to(file))
+        """The same into a file, a chunk at a time: the file is whole, or as it was before."""
+        self.client._execute(self._export_to(file))
 
     def import_state(self, exported: bytes | Path) -> RunInfo:
         """Replace the run's state by an export, or by a file of one."""
-        return self.client._drive(self._import(exported))
+        return self.client._execute(self._import(exported))
 
     def delete(self) -> None:
         self.client.delete_run(self.name)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from ._core import Call, Reply
+from ._core import Reply, RequestSpec
 
 if TYPE_CHECKING:
     import httpx
@@ -43,10 +43,10 @@ class Connections:
         self._http = None
 
 
-def send_all(send: Callable[[Call], Reply], wave: list[Call], most: int) -> list[Reply]:
-    """The reply to every call, in order; at most `most` are under way at once."""
-    with ThreadPoolExecutor(most, "deepcompress") as pool:
-        return list(pool.map(send, wave))
+def send_all(send: Callable[[RequestSpec], Reply], batch: list[RequestSpec], limit: int) -> list[Reply]:
+    """The reply to every spec, in order; at most `most` are under way at once."""
+    with ThreadPoolExecutor(limit, "deepcompress") as pool:
+        return list(pool.map(send, batch))
 
 
 def sleep(seconds: float) -> None:

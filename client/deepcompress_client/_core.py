@@ -30,7 +30,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class RequestSpec:
     """One HTTP request, ready to send, as often as need be."""
 
     method: str
@@ -58,8 +58,8 @@ class Reply:
     attempts: int = 1
 
 
-Wave = list[Call]
-Flow = Generator[Wave, list[Reply], T]
+RequestBatch = list[RequestSpec]
+Operation = Generator[RequestBatch, list[Reply], T]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +118,8 @@ def path(*parts: str) -> str:
     return "/v1/" + "/".join(quote(part, safe="") for part in parts)
 
 
-def post(where: str, body: BaseModel | Mapping[str, Any], *, repeatable: bool = True) -> Call:
-    return Call("POST", where, encode(body), repeatable=repeatable)
+def post(where: str, body: BaseModel | Mapping[str, Any], *, repeatable: bool = True) -> RequestSpec:
+    return RequestSpec("POST", where, encode(body), repeatable=repeatable)
 
 
 def encode(body: BaseModel | Mapping[str, Any]) -> bytes:
@@ -189,7 +189,8 @@ def read_json(reply: Reply) -> Any:
 
 def pack(sizes: Iterable[int], most_bytes: int, most_items: int) -> list[slice]:
     """Cut a sequence of sized items into consecutive runs, none over either limit (but never empty: an
-    item that is too large alone travels alone)."""
+    item that is too large alone travels alone).
+    """
     cuts: list[slice] = []
     start = total = 0
     end = -1

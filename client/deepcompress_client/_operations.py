@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ._core import Call, Flow, Options, Reply, encode, error_of, pack, post, read, read_json
+from ._core import Operation, Options, Reply, RequestSpec, encode, error_of, pack, post, read, read_json
 from .errors import ServiceError, TooLarge
 from .wire import (
     AnswerFormat,
@@ -29,24 +29,24 @@ from .wire import (
 )
 
 
-def ask(where: str) -> Flow[dict[str, Any]]:
+def get_status(where: str) -> Operation[dict[str, Any]]:
     """How the service is, now."""
-    (reply,) = yield [Call("GET", where, once=True)]
+    (reply,) = yield [RequestSpec("GET", where, once=True)]
     return dict(read_json(reply))
 
 
-def verify(request: VerifyRequest, options: Options) -> Flow[list[Verdict]]:
+def verify(request: VerifyRequest, options: Options) -> Operation[list[Verdict]]:
     """One verdict an item, in order; in as many requests as the limits ask for."""
     encoded = [encode(item) for item in request.items]
     pending = pack(map(len, encoded), options.max_request_bytes, options.max_request_items)
     if len(pending) > 1:
-        # The service names an item by its place in the request where it has no id: keep the caller's places.
+        # The service names an item by its place in the request where it has no id: keep the caller's positions.
         for place, item in enumerate(request.items):
             if item.id is None:
                 encoded[place] = encode(item.model_copy(update={"id": str(place)}))
     verdicts: list[Verdict | None] = [None] * len(encoded)
     while pending:
-        replies = yield [_verify_call(encoded[cut], request.answer_format) for cut in pending]
+        replies = yield [_verify_spec(encoded[cut], request.answer_format) for cut in pending]
         smaller: list[slice] = []
         for cut, reply in zip(pending, replies, strict=True):
             count = cut.stop - cut.start
@@ -57,20 +57,21 @@ def verify(request: VerifyRequest, options: Options) -> Flow[list[Verdict]]:
                 verdicts[cut.start] = _too_long(request.items[cut.start], encoded[cut.start], reply)
             else:
                 answer = read(VerifyAnswer, reply).verdicts
-                _same_length(answer, count, "verdicts")
+                _check_count(answer, count, "verdicts")
                 verdicts[cut] = answer
         pending = smaller
     return [verdict for verdict in verdicts if verdict is not None]
 
 
-def _verify_call(items: Sequence[bytes], answer_format: AnswerFormat | None) -> Call:
+def _verify_spec(items: Sequence[bytes], answer_format: AnswerFormat | None) -> RequestSpec:
     end = b"]}" if answer_format is None else b'],"answer_format":' + f'"{answer_format}"'.encode() + b"}"
-    return Call("POST", "/v1/verify", b'{"items":[' + b",".join(items) + end)
+    return RequestSpec("POST", "/v1/verify", b'{"items":[' + b",".join(items) + end)
 
 
 def _too_long(item: VerifyItem, encoded: bytes, reply: Reply) -> Verdict:
     """The verdict of an item that alone is over the service's limit through its response: as for every
-    response over the text limit, it costs only itself. Raises `TooLarge` where the rest is too large."""
+    response over the text limit, it costs only itself. Raises `TooLarge` where the rest is too large.
+    """
     error = error_of(reply)
     limit = error.problem.get("limit") if isinstance(error, TooLarge) else None
     rest = len(encode(item.model_copy(update={"response": ""})))
@@ -88,33 +89,33 @@ def _too_long(item: VerifyItem, encoded: bytes, reply: Reply) -> Verdict:
     )
 
 
-def _same_length(answer: Sequence[object], asked: int, what: str) -> None:
+def _check_count(answer: Sequence[object], asked: int, what: str) -> None:
     if len(answer) != asked:
         raise ServiceError(200, "unreadable-answer", f"{len(answer)} {what} came for {asked} asked")
 
 
-def shape(request: ShapeRequest) -> Flow[ShapeAnswer]:
+def shape(request: ShapeRequest) -> Operation[ShapeAnswer]:
     (reply,) = yield [post("/v1/shape", request)]
     answer = read(ShapeAnswer, reply)
-    _same_length(answer.groups, len(request.groups), "groups")
+    _check_count(answer.groups, len(request.groups), "groups")
     return answer
 
 
-def score(request: ScoreRequest, options: Options) -> Flow[ScoreAnswer]:
+def score(request: ScoreRequest, options: Options) -> Operation[ScoreAnswer]:
     """One score; over the limits (ours, or the service's 413) as verify requests and one shape."""
     rollouts = sum(len(group.rollouts) for group in request.groups)
     if rollouts <= options.max_request_items:
         body = encode(request)
         if len(body) <= options.max_request_bytes:
-            (reply,) = yield [Call("POST", "/v1/score", body)]
+            (reply,) = yield [RequestSpec("POST", "/v1/score", body)]
             if reply.status != 413:
                 answer = read(ScoreAnswer, reply)
-                _same_length(answer.groups, len(request.groups), "groups")
+                _check_count(answer.groups, len(request.groups), "groups")
                 return answer
     return (yield from _score_in_parts(request, options))
 
 
-def _score_in_parts(request: ScoreRequest, options: Options) -> Flow[ScoreAnswer]:
+def _score_in_parts(request: ScoreRequest, options: Options) -> Operation[ScoreAnswer]:
     # Without a rollout_id an item is not observed; the run is named only for its answer_format.
     run = request.run if request.answer_format is None else None
     items = [

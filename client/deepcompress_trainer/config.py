@@ -191,7 +191,8 @@ def _check_chain(config: TrainConfig) -> None:
 
 def parse(values: dict[str, Any]) -> TrainConfig:
     """Settings by name; what YAML or a flag gave is brought to the field's type. Raises ValueError for names that
-    are no setting and for values that do not fit."""
+    are no setting and for values that do not fit.
+    """
     hints = get_type_hints(TrainConfig)
     unknown = sorted(set(values) - set(hints))
     if unknown:
@@ -216,7 +217,8 @@ def _fit(name: str, value: Any, hint: Any) -> Any:
 
 def load(source: str, flags: dict[str, str]) -> TrainConfig:
     """A YAML file, or the name of a shipped configuration, with flags over it. A flag's value is read as YAML;
-    ``strategy.alpha`` sets one key of a mapping."""
+    ``strategy.alpha`` sets one key of a mapping.
+    """
     path = Path(source)
     if path.is_file():
         text = path.read_text(encoding="utf-8")

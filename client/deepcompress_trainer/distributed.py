@@ -16,15 +16,16 @@ from .generate import Rollout
 
 def all_to_all(accelerator: Accelerator, mine: list[list[Rollout]], groups: int) -> list[list[Rollout]]:
     """Every process's groups, in the order of the batch, on every process. Process r of n generated the groups
-    r, r + n, r + 2n, ..."""
+    r, r + n, r + 2n, ...
+    """
     if accelerator.num_processes == 1:
         return mine
     rows = [[[r.ids, r.logprobs, r.truncated] for r in group] for group in mine]
     everyone = [json.loads(part) for part in _gather_bytes(accelerator, json.dumps(rows).encode())]
     ranks = len(everyone)
     return [
-        [Rollout(ids, logprobs, truncated) for ids, logprobs, truncated in everyone[place % ranks][place // ranks]]
-        for place in range(groups)
+        [Rollout(ids, logprobs, truncated) for ids, logprobs, truncated in everyone[index % ranks][index // ranks]]
+        for index in range(groups)
     ]
 
 
@@ -34,8 +35,8 @@ def from_main(accelerator: Accelerator, answer: dict[str, Any] | None) -> dict[s
         assert answer is not None
         return answer
     raw = json.dumps(answer).encode() if answer is not None else b""
-    found: dict[str, Any] = json.loads(_gather_bytes(accelerator, raw)[0])
-    return found
+    received: dict[str, Any] = json.loads(_gather_bytes(accelerator, raw)[0])
+    return received
 
 
 def _gather_bytes(accelerator: Accelerator, raw: bytes) -> list[bytes]:

@@ -21,7 +21,8 @@ START_TIMEOUT_S = 60.0
 @contextmanager
 def embedded_service(folder: Path) -> Iterator[str]:
     """Serve on a free port of this machine, the state in `folder`; yields the URL. The log is service.log there.
-    Raises RuntimeError where the service does not come up."""
+    Raises RuntimeError where the service does not come up.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -83,7 +83,7 @@ def evaluate(
     generator = seeded(policy.model.device, seed)
     prompts = [policy.encode_prompt(problem.prompt, chat=config.chat) for problem in problems]
     # Problems of like length together: less padding. The order is undone below.
-    order = sorted(range(len(problems)), key=lambda place: len(prompts[place]))
+    order = sorted(range(len(problems)), key=lambda index: len(prompts[index]))
     sampled = _generate(policy, [prompts[i] for i in order], config, config.eval_samples, generator, greedy=False)
     greedy = _generate(policy, [prompts[i] for i in order], config, 1, generator, greedy=True)
 
@@ -92,8 +92,8 @@ def evaluate(
     texts = [[policy.decode(rollout.ids) for rollout in rollouts] for rollouts in answers]
     items = [
         {"gold": problem.gold, "response": text, "truncated": rollout.truncated}
-        for problem, rollouts, said in zip(ordered, answers, texts, strict=True)
-        for rollout, text in zip(rollouts, said, strict=True)
+        for problem, rollouts, decoded in zip(ordered, answers, texts, strict=True)
+        for rollout, text in zip(rollouts, decoded, strict=True)
     ]
     verdicts = iter(client.verify(items, answer_format=config.answer_format))
     outcomes = []
@@ -124,10 +124,10 @@ def _generate(
     *,
     greedy: bool,
 ) -> list[list[Rollout]]:
-    found: list[list[Rollout]] = []
+    rollouts: list[list[Rollout]] = []
     at_once = max(1, ROWS_AT_ONCE // copies)
     for begin in range(0, len(prompts), at_once):
-        found += GENERATORS[config.generation](
+        rollouts += GENERATORS[config.generation](
             policy,
             prompts[begin : begin + at_once],
             copies=copies,
@@ -137,7 +137,7 @@ def _generate(
             greedy=greedy,
             compact_at=config.compact_at,
         )
-    return found
+    return rollouts
 
 
 def summarise(outcomes: Sequence[_Outcome]) -> BinResult:

@@ -48,7 +48,8 @@ def sample(
     compact_at: float = 0.2,
 ) -> list[list[Rollout]]:
     """`copies` responses to every prompt. A prompt is read once and its cache repeated for its copies. Models whose
-    cache cannot be repeated are left to transformers' own loop."""
+    cache cannot be repeated are left to transformers' own loop.
+    """
     if not has_plain_cache(policy.model):
         _say_no_loop(type(policy.model).__name__)
         return sample_with_transformers(
@@ -130,7 +131,8 @@ def sample_with_transformers(
     compact_at: float = 0.0,
 ) -> list[list[Rollout]]:
     """The same through ``model.generate`` (`compact_at` has no meaning there). Log-probabilities are computed
-    by a pass afterwards: the logits of every step would be too large to keep."""
+    by a pass afterwards: the logits of every step would be too large to keep.
+    """
     from .grpo import token_logprobs
 
     model, device = policy.model, policy.model.device
@@ -158,15 +160,16 @@ def sample_with_transformers(
     logprobs = torch.zeros(tokens.shape)
     for begin in range(0, len(responses), 128):
         part = slice(begin, begin + 128)
-        found, _, real = token_logprobs(policy, repeated[part], responses[part], temperature)
-        logprobs[part, : found.shape[1]] = (found * real).float().cpu()
+        response_logprobs, _, response_mask = token_logprobs(policy, repeated[part], responses[part], temperature)
+        logprobs[part, : response_logprobs.shape[1]] = (response_logprobs * response_mask).float().cpu()
     model.train(was_training)
     return _collect(tokens, logprobs, lengths, ended, copies)
 
 
 def has_plain_cache(model: Any) -> bool:
     """Whether the model's memory is keys and values alone, whose rows `sample` repeats and drops. State-space and
-    hybrid models also keep a state, which transformers' cache does not repeat."""
+    hybrid models also keep a state, which transformers' cache does not repeat.
+    """
     if getattr(model, "_is_stateful", False):
         return False
     layers = DynamicCache(config=model.config).layers

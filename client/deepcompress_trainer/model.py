@@ -57,7 +57,8 @@ class Policy:
 
 def load_policy(path: str | Path, *, device: str | torch.device = "cpu") -> Policy:
     """The model in `path`: a folder in transformers' format, or a ``.gguf`` file (or a folder with one).
-    Weights are float32; on CUDA the trainer computes in bfloat16 under autocast."""
+    Weights are float32; on CUDA the trainer computes in bfloat16 under autocast.
+    """
     path = Path(path)
     gguf = path if path.suffix == ".gguf" else next(iter(sorted(path.glob("*.gguf"))), None)
     if not path.exists():
@@ -72,10 +73,10 @@ def load_policy(path: str | Path, *, device: str | torch.device = "cpu") -> Poli
 
 def as_policy(model: Any, tokenizer: Any) -> Policy:
     """Gather the ids that end a response: the tokenizer's and those of the model's generation settings."""
-    said = getattr(model.generation_config, "eos_token_id", None)
+    eos = getattr(model.generation_config, "eos_token_id", None)
     ends = [
         tokenizer.eos_token_id,
-        *sorted(end for end in (said if isinstance(said, list) else [said]) if end is not None),
+        *sorted(end for end in (eos if isinstance(eos, list) else [eos]) if end is not None),
     ]
     end_ids = tuple(dict.fromkeys(end for end in ends if end is not None))
     if not end_ids:
@@ -86,7 +87,8 @@ def as_policy(model: Any, tokenizer: Any) -> Policy:
 
 def _load_gguf(file: Path) -> tuple[Any, Any]:
     """A GGUF file as a plain float32 model. transformers keeps a `quantization_config` on what it reads from
-    GGUF, and such a model refuses to be saved; the weights go into a fresh model without it."""
+    GGUF, and such a model refuses to be saved; the weights go into a fresh model without it.
+    """
     tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
     read = AutoModelForCausalLM.from_pretrained(
         file.parent, gguf_file=file.name, local_files_only=True, dtype=torch.float32
@@ -102,7 +104,8 @@ def _load_gguf(file: Path) -> tuple[Any, Any]:
 
 def on_cpu(wanted: str) -> bool:
     """Whether to compute on the CPU, for the setting `device`. Raises ValueError where CUDA is asked for by name and
-    is not there: a training meant for a GPU would otherwise crawl in silence."""
+    is not there: a training meant for a GPU would otherwise crawl in silence.
+    """
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
         raise ValueError("device: cuda was asked for and torch finds none here")
@@ -116,7 +119,8 @@ def autocast(device: torch.device) -> Any:
 
 def without_dropout(model: Any) -> Any:
     """The same model, with every dropout set to 0. In training mode, which gradient checkpointing needs, dropout
-    would make the update's log-probabilities those of another policy than the one that sampled."""
+    would make the update's log-probabilities those of another policy than the one that sampled.
+    """
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
@@ -134,7 +138,7 @@ def save_policy(policy: Policy, folder: Path) -> None:
 
 def chain_tokenizer() -> PreTrainedTokenizerFast:
     """The synthetic task's tokenizer: one token a word. Prompts get ``<bos>`` in front."""
-    vocabulary = {word: place for place, word in enumerate(task.VOCABULARY)}
+    vocabulary = {word: index for index, word in enumerate(task.VOCABULARY)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=task.PAD))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -152,7 +156,8 @@ def chain_tokenizer() -> PreTrainedTokenizerFast:
 
 def new_tiny_policy(*, width: int = 128, layers: int = 2, heads: int = 4, seed: int = 0) -> Policy:
     """A new Llama for the synthetic task: 335 thousand parameters as it stands. `initializer_range` is 0.08
-    since with transformers' 0.02 a model of this size stalls at uniform digits for hundreds of steps."""
+    since with transformers' 0.02 a model of this size stalls at uniform digits for hundreds of steps.
+    """
     tokenizer = chain_tokenizer()
     config = LlamaConfig(
         vocab_size=len(task.VOCABULARY),

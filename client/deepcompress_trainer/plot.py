@@ -1,5 +1,6 @@
 """Pictures of runs: ``deepcompress train plot RUNS...``. Runs that differ only in name and seed are one line with
-a band, from the smallest to the largest seed."""
+a band, from the smallest to the largest seed.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +67,8 @@ def _short(value: Any) -> str:
 
 def plot_runs(folders: Sequence[Path], out: Path) -> Path:
     """One picture of the runs: held-out accuracy and tokens by step and by bin, the level, the length share. Raises
-    ValueError for a run that has no evaluation yet."""
+    ValueError for a run that has no evaluation yet.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -136,8 +138,8 @@ def _band(
     for rows in runs:
         values = [(row["step"] + shift, value(row)) for row in rows]
         known = [(step, float(v)) for step, v in values if v is not None]
-        for place, (step, _) in enumerate(known):
-            near = [v for _, v in known[max(0, place - smooth + 1) : place + 1]]
+        for index, (step, _) in enumerate(known):
+            near = [v for _, v in known[max(0, index - smooth + 1) : index + 1]]
             by_step[step].append(sum(near) / len(near))
     steps = sorted(by_step)
     means = [sum(by_step[step]) / len(by_step[step]) for step in steps]

@@ -55,7 +55,8 @@ class Rewards:
     @classmethod
     def resume(cls, client: Client, config: TrainConfig, checkpoint: str, exported: Path) -> Rewards:
         """A training that goes on from `checkpoint`. A service that does not know it (another one, or one that
-        lost its store) is given the state that was exported with it."""
+        lost its store) is given the state that was exported with it.
+        """
         try:
             run = client.run(config.name, join=True)
             run.restore(checkpoint)
@@ -75,7 +76,8 @@ class Rewards:
 
     def finish(self, step: int, generation: int, groups: Sequence[Sampled]) -> dict[str, Any]:
         """What the service says of a generation batch: the level, the warnings, and under "groups" each group's
-        rewards, in order (`wire.GroupRewards` as plain data, ready to go to other processes)."""
+        rewards, in order (`wire.GroupRewards` as plain data, ready to go to other processes).
+        """
         began = time.perf_counter()
         answer: Any
         if self._verifying:

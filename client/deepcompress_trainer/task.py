@@ -61,12 +61,12 @@ class Chain:
             value = apply(operation, value)
         return value
 
-    def label(self, place: int) -> str:
-        return LABELS[(self.first_label + place) % len(LABELS)]
+    def label(self, index: int) -> str:
+        return LABELS[(self.first_label + index) % len(LABELS)]
 
     @property
     def prompt(self) -> str:
-        steps = [f"{self.label(place)} {operation}" for place, operation in enumerate(self.operations)]
+        steps = [f"{self.label(index)} {operation}" for index, operation in enumerate(self.operations)]
         return " ".join([str(self.start), *steps, "="])
 
 
@@ -100,7 +100,8 @@ HASTE = 3
 def demonstrate(chain: Chain, style: Style, slip: float, rng: random.Random) -> str:
     """A response to `chain` in that style, in the task's words. Every written value slips with probability
     `slip` (`HASTE` times that where it is written short), and what follows goes on from the slipped value: a
-    demonstration may end wrong."""
+    demonstration may end wrong.
+    """
     words: list[str] = []
     value = chain.start
     exact = chain.start  # the value after the operations since the last written one, not yet written
@@ -110,8 +111,8 @@ def demonstrate(chain: Chain, style: Style, slip: float, rng: random.Random) -> 
             return true_value
         return (true_value + rng.randrange(1, MODULUS)) % MODULUS
 
-    for place, operation in enumerate(chain.operations):
-        label = chain.label(place)
+    for index, operation in enumerate(chain.operations):
+        label = chain.label(index)
         exact = apply(operation, exact)
         way = style.draw(rng)
         if way == "skip":
@@ -133,7 +134,8 @@ def demonstrate(chain: Chain, style: Style, slip: float, rng: random.Random) -> 
 
 def check_chains(operations: tuple[int, int], *counts: int) -> None:
     """Raises ValueError where sets of so many problems, all different, cannot be drawn with the numbers of operations
-    (bounds included) in turn: drawing would never end. The shortest chains run out first."""
+    (bounds included) in turn: drawing would never end. The shortest chains run out first.
+    """
     low, high = operations
     if not 1 <= low <= high <= MAX_OPERATIONS:
         raise ValueError(f"a chain has 1 to {MAX_OPERATIONS} operations, not {low} to {high}")
@@ -151,7 +153,8 @@ def chain_rows(
 ) -> list[dict[str, object]]:
     """`count` different problems as JSONL rows, the numbers of operations (bounds included) in turn. Prompts in
     `exclude` (the held-out ones, when training problems are drawn) do not come. Raises ValueError where there are
-    not so many."""
+    not so many.
+    """
     rng = random.Random(f"chain/{seed}")
     low, high = operations
     check_chains(operations, count, len(exclude))

@@ -52,7 +52,7 @@ from .grpo import (
 )
 from .model import load_policy, on_cpu, without_dropout
 from .rewards import Rewards, Sampled
-from .watch import Watch
+from .run_logger import RunLogger
 
 
 @dataclass(slots=True)
@@ -93,7 +93,7 @@ class Trainer:
         )
         self.reference = load_policy(start, device=device) if config.kl else None
         training, self.held_out = read_data(config)
-        self.deck = data.Deck(training, seed=config.seed, cursor=last.cursor if last else 0)
+        self.problem_sampler = data.ProblemSampler(training, seed=config.seed, cursor=last.cursor if last else 0)
         self.next_step = last.step + 1 if last else 0
         self.rewards: Rewards | None = None
         if self.main:
@@ -102,7 +102,7 @@ class Trainer:
             )
         if last:
             checkpoint.read_into(last, self.optimiser, device)
-        self.watch = Watch(
+        self.run_logger = RunLogger(
             config, next_step=self.next_step, processes=self.accelerator.num_processes, active=self.main
         )
 
@@ -115,15 +115,15 @@ class Trainer:
             if self.next_step == 0:
                 self.evaluate(-1)
             for step in range(self.next_step, config.steps):
-                self.watch.step(self.training_step(step))
+                self.run_logger.step(self.training_step(step))
                 last = step == config.steps - 1
                 if last or (step + 1) % config.eval_every == 0:
                     self.evaluate(step)
                 if last or (step + 1) % config.save_every == 0:
                     self.save(step)
-            self.watch.compare()
+            self.run_logger.compare()
         finally:
-            self.watch.close()
+            self.run_logger.close()
             if self.rewards:
                 self.rewards.close()
 
@@ -138,13 +138,13 @@ class Trainer:
         waited = self.rewards.waited_s if self.rewards else 0.0
         kept, drawn, service = self.collect(step)
         collected = time.perf_counter()
-        found = advantages(
+        group_advantages = advantages(
             kept,
             scale_rewards=config.scale_rewards,
             length_term=config.length_term,
             length_weight=config.length_weight,
         )
-        updated = self.update(step, kept, found)
+        updated = self.update(step, kept, group_advantages)
         ended = time.perf_counter()
         rollouts = [rollout for group in drawn for rollout in group.rollouts]
         rewards_s = self.rewards.waited_s - waited if self.rewards else 0.0
@@ -153,8 +153,8 @@ class Trainer:
             **service,
             **rollout_metrics(drawn),
             "groups_kept": len(kept),
-            **length_shares(kept, found),
-            "correct_pushed_down": correct_pushed_down(kept, found),
+            **length_shares(kept, group_advantages),
+            "correct_pushed_down": correct_pushed_down(kept, group_advantages),
             **updated,
             "time": {
                 "step_s": ended - began,
@@ -172,7 +172,8 @@ class Trainer:
 
     def collect(self, step: int) -> tuple[list[Group], list[Group], dict[str, Any]]:
         """Generation batches until enough groups have a signal (dynamic sampling). Returns the groups that
-        train, all that were drawn, and what the service said of the step."""
+        train, all that were drawn, and what the service said of the step.
+        """
         config = self.config
         kept: list[Group] = []
         drawn: list[Group] = []
@@ -197,7 +198,7 @@ class Trainer:
     def generate(self, step: int, generation: int) -> tuple[list[Group], dict[str, Any]]:
         """One generation batch: whole groups, sampled by the processes and scored by the service."""
         config, rank, processes = self.config, self.accelerator.process_index, self.accelerator.num_processes
-        draws = self.deck.draw(config.problems_per_step)
+        draws = self.problem_sampler.draw(config.problems_per_step)
         chunk = config.generation_chunk or len(draws)
         sampled: list[Sampled] = []
         for begin in range(0, len(draws), chunk):
@@ -213,10 +214,10 @@ class Trainer:
             if self.rewards and chunk < len(draws):
                 self.rewards.begin(new)  # verified while the next chunk is generated
         answer = from_main(self.accelerator, self.rewards.finish(step, generation, sampled) if self.rewards else None)
-        said = [GroupRewards.model_validate(group) for group in answer.pop("groups")]
+        service_rewards = [GroupRewards.model_validate(group) for group in answer.pop("groups")]
         groups = [
             Group(s.draw, s.prompt_ids, s.rollouts, g, mask_truncated=config.mask_truncated)
-            for s, g in zip(sampled, said, strict=True)
+            for s, g in zip(sampled, service_rewards, strict=True)
         ]
         check_length_term(groups, length_term=config.length_term, strategy=str(config.strategy.get("name")))
         return groups, answer
@@ -238,14 +239,16 @@ class Trainer:
 
     # --- 4: the update ------------------------------------------------------------------------------------
 
-    def update(self, step: int, groups: Sequence[Group], found: Sequence[Advantages]) -> dict[str, Any]:
+    def update(self, step: int, groups: Sequence[Group], group_advantages: Sequence[Advantages]) -> dict[str, Any]:
         """Clipped token-level policy gradient, one optimiser step a minibatch of whole groups."""
         config, model = self.config, self.policy.model
         rate = learning_rate_at(config, step)
         for parameters in self.optimiser.param_groups:
             parameters["lr"] = rate
-        batch = [examples_of(group, advantage) for group, advantage in zip(groups, found, strict=True)]
-        minibatches = list(split(batch, config.minibatches))
+        batch = [
+            training_examples(group, advantage) for group, advantage in zip(groups, group_advantages, strict=True)
+        ]
+        minibatches = list(split_groups(batch, config.minibatches))
         shares = [list(self.micro_batches(minibatch)) for minibatch in minibatches]  # this process's, as passes
         if config.old_logprobs == "recompute":
             for micro in (micro for share in shares for micro in share):
@@ -283,25 +286,30 @@ class Trainer:
         config, device = self.config, self.policy.model.device
         prompts = [example.prompt_ids for example in examples]
         responses = [example.rollout.ids for example in examples]
-        logprobs, entropy, real = token_logprobs(self.policy, prompts, responses, config.temperature)
+        logprobs, entropy, response_mask = token_logprobs(self.policy, prompts, responses, config.temperature)
         old = torch.zeros(logprobs.shape)
         for row, example in enumerate(examples):
             old[row, : len(example.old_logprobs)] = torch.tensor(example.old_logprobs)
         old = old.to(device)
         advantage = torch.tensor([[example.advantage] for example in examples], device=device)
         loss, clipped = clipped_loss(
-            logprobs * real, old, advantage, real, clip_low=config.clip_low, clip_high=config.clip_high
+            logprobs * response_mask,
+            old,
+            advantage,
+            response_mask,
+            clip_low=config.clip_low,
+            clip_high=config.clip_high,
         )
         counts = {
-            "tokens": float(real.sum()),
+            "tokens": float(response_mask.sum()),
             "clipped": float(clipped),
-            "entropy": float((entropy * real).sum()),
-            "log_ratio": float(((logprobs.detach() - old).abs() * real).sum()),
+            "entropy": float((entropy * response_mask).sum()),
+            "log_ratio": float(((logprobs.detach() - old).abs() * response_mask).sum()),
         }
         if self.reference:
             with torch.no_grad():
                 reference, _, _ = token_logprobs(self.reference, prompts, responses, config.temperature)
-            kl = kl_to_reference(logprobs, reference, real)
+            kl = kl_to_reference(logprobs, reference, response_mask)
             loss, counts["kl"] = loss + config.kl * kl, float(kl.detach())
         return loss, counts
 
@@ -314,11 +322,12 @@ class Trainer:
         # Dealt out by length, so that every process gets as much work.
         working = sorted(filter(self.has_gradient, examples), key=lambda e: len(e.prompt_ids) + e.rollout.tokens)
         mine = working[self.accelerator.process_index :: self.accelerator.num_processes]
-        return micro_batches_of(mine, self.config.micro_tokens)
+        return split_by_tokens(mine, self.config.micro_tokens)
 
     def sum_gradients(self) -> None:
         """Add up the processes' shares. By hand and after the last micro-batch: shares may be of different
-        sizes, and the denominator is the whole minibatch's already."""
+        sizes, and the denominator is the whole minibatch's already.
+        """
         if self.accelerator.num_processes == 1:
             return
         for parameter in self.policy.model.parameters():
@@ -338,7 +347,8 @@ class Trainer:
     @torch.no_grad()
     def recompute_old_logprobs(self, examples: Sequence[Example]) -> None:
         """Log-probabilities by the training graph, under the policy that sampled: the first ratio is then 1
-        whatever the generation's numerics were."""
+        whatever the generation's numerics were.
+        """
         prompts = [example.prompt_ids for example in examples]
         responses = [example.rollout.ids for example in examples]
         logprobs, _, _ = token_logprobs(self.policy, prompts, responses, self.config.temperature)
@@ -349,13 +359,13 @@ class Trainer:
 
     def evaluate(self, step: int) -> Evaluation | None:
         """Held-out problems, on the main process. `step` is the last one trained; -1 before the first."""
-        found = None
+        evaluation = None
         if self.main:
             seed = f"eval/{self.config.seed}/{step}"
-            found = evaluate(self.policy, self.held_out, self.client, self.config, seed=seed)
-            self.watch.evaluation(step, found)
+            evaluation = evaluate(self.policy, self.held_out, self.client, self.config, seed=seed)
+            self.run_logger.evaluation(step, evaluation)
         self.accelerator.wait_for_everyone()
-        return found
+        return evaluation
 
     def save(self, step: int) -> None:
         if self.main:
@@ -365,7 +375,7 @@ class Trainer:
                 policy=self.policy,
                 optimiser=self.optimiser,
                 step=step,
-                cursor=self.deck.cursor,
+                cursor=self.problem_sampler.cursor,
                 config=self.config,
                 processes=self.accelerator.num_processes,
                 rewards=self.rewards,
@@ -396,16 +406,16 @@ def read_held_out(config: TrainConfig) -> list[data.Problem]:
     return data.read_problems(source)[: config.eval_problems]
 
 
-def examples_of(group: Group, advantage: Advantages) -> list[Example]:
+def training_examples(group: Group, advantage: Advantages) -> list[Example]:
     """The rollouts of a group that train."""
     return [
         Example(group.prompt_ids, rollout, float(value), rollout.logprobs)
-        for rollout, value, able in zip(group.rollouts, advantage.total, group.trained, strict=True)
-        if able
+        for rollout, value, is_trained in zip(group.rollouts, advantage.total, group.trained, strict=True)
+        if is_trained
     ]
 
 
-def split(batch: Sequence[list[Example]], parts: int) -> Iterator[list[Example]]:
+def split_groups(batch: Sequence[list[Example]], parts: int) -> Iterator[list[Example]]:
     """Groups in `parts` minibatches of whole groups, as even as may be; fewer where there are fewer groups."""
     parts = min(parts, len(batch))
     for part in range(parts):
@@ -413,7 +423,7 @@ def split(batch: Sequence[list[Example]], parts: int) -> Iterator[list[Example]]
         yield [example for group in chosen for example in group]
 
 
-def micro_batches_of(examples: Sequence[Example], most_tokens: int) -> Iterator[list[Example]]:
+def split_by_tokens(examples: Sequence[Example], most_tokens: int) -> Iterator[list[Example]]:
     """Rollouts of like length together (less padding), each batch within `most_tokens`, padding counted."""
     micro: list[Example] = []
     prompt = response = 0
@@ -431,27 +441,27 @@ def micro_batches_of(examples: Sequence[Example], most_tokens: int) -> Iterator[
 def rollout_metrics(groups: Sequence[Group]) -> dict[str, Any]:
     """What was sampled in a step, all generation batches together, also by the data's own bins."""
     kinds = Counter(group.kind for group in groups)
-    betas = [group.said.beta for group in groups if group.said.beta is not None]
-    found: dict[str, Any] = {
+    betas = [group.service_rewards.beta for group in groups if group.service_rewards.beta is not None]
+    metrics: dict[str, Any] = {
         "groups_drawn": len(groups),
         **{f"groups_{kind}": kinds[kind] for kind in ("none", "some", "all")},
         "beta_mean": sum(betas) / len(betas) if betas else None,
         "simple": sum(beta > 0 for beta in betas),
         "hard": sum(beta < 0 for beta in betas),
-        "undecided": sum(not able for group in groups for able in group.said.trainable),
+        "undecided": sum(not is_trained for group in groups for is_trained in group.service_rewards.trainable),
         "entropy_sampled": sampled_entropy([rollout for group in groups for rollout in group.rollouts]),
     }
     names = sorted({group.draw.problem.bin for group in groups})
     for name in ["", *names]:
         chosen = [group for group in groups if name in ("", group.draw.problem.bin)]
         tokens = [rollout.tokens for group in chosen for rollout in group.rollouts]
-        right = [correct for group in chosen for correct in group.said.correct]
+        right = [correct for group in chosen for correct in group.service_rewards.correct]
         cut = [rollout.truncated for group in chosen for rollout in group.rollouts]
         of = f"_{name}" if name else ""
-        found[f"accuracy{of}"] = sum(right) / len(right)
-        found[f"tokens{of}"] = sum(tokens) / len(tokens)
+        metrics[f"accuracy{of}"] = sum(right) / len(right)
+        metrics[f"tokens{of}"] = sum(tokens) / len(tokens)
         if not name:
             right_tokens = [t for t, correct in zip(tokens, right, strict=True) if correct]
-            found["tokens_correct"] = sum(right_tokens) / len(right_tokens) if right_tokens else None
-            found["truncated"] = sum(cut) / len(cut)
-    return found
+            metrics["tokens_correct"] = sum(right_tokens) / len(right_tokens) if right_tokens else None
+            metrics["truncated"] = sum(cut) / len(cut)
+    return metrics

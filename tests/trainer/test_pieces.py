@@ -19,9 +19,9 @@ from deepcompress_trainer.evaluate import BinResult, Evaluation, wilson
 from deepcompress_trainer.model import Policy, as_policy, load_policy, on_cpu
 from deepcompress_trainer.plot import families, read_run
 from deepcompress_trainer.rewards import run_settings
+from deepcompress_trainer.run_logger import RunLogger
 from deepcompress_trainer.sft import CHAIN_CURRICULUM, _pack, chain_pairs, learn
 from deepcompress_trainer.train import Example, micro_batches_of, split
-from deepcompress_trainer.watch import Watch
 
 
 @pytest.mark.parametrize("name", shipped())
@@ -345,7 +345,7 @@ def test_a_resumed_run_compares_with_its_start_and_keeps_its_evaluations_on_the_
 ) -> None:
     monkeypatch.setenv("COLUMNS", "140")
     config = TrainConfig(name="seen", out=str(tmp_path), steps=3)
-    first = Watch(config, next_step=0, processes=2, active=True)
+    first = RunLogger(config, next_step=0, processes=2, active=True)
     first.evaluation(-1, evaluation(0.25))
     for step in range(2):
         first.step({**METRICS, "step": step})
@@ -356,7 +356,7 @@ def test_a_resumed_run_compares_with_its_start_and_keeps_its_evaluations_on_the_
     with (config.folder / "metrics.jsonl").open("a") as file:
         file.write('{"step": 2, "lev')
 
-    again = Watch(config, next_step=2, processes=1, active=True)
+    again = RunLogger(config, next_step=2, processes=1, active=True)
     assert not list(config.folder.glob("*.part"))
     again.step({**METRICS, "step": 2})
     again.evaluation(2, evaluation(0.75))
@@ -377,7 +377,7 @@ def test_a_resumed_run_compares_with_its_start_and_keeps_its_evaluations_on_the_
 
 def test_a_kill_while_the_files_are_cut_back_loses_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = TrainConfig(name="cut", out=str(tmp_path), steps=3)
-    watch = Watch(config, next_step=0, processes=1, active=True)
+    watch = RunLogger(config, next_step=0, processes=1, active=True)
     for step in range(3):
         watch.step({**METRICS, "step": step})
     watch.close()
@@ -386,7 +386,7 @@ def test_a_kill_while_the_files_are_cut_back_loses_no_row(tmp_path: Path, monkey
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("deepcompress_trainer.watch.os.fsync", killed)
+    monkeypatch.setattr("deepcompress_trainer.run_logger.os.fsync", killed)
     with pytest.raises(KeyboardInterrupt):
-        Watch(config, next_step=2, processes=1, active=True)
+        RunLogger(config, next_step=2, processes=1, active=True)
     assert (config.folder / "metrics.jsonl").read_text() == before

@@ -1,5 +1,6 @@
 """Samples of one prompt that run concurrently in one event loop, waiting for each other in memory: no socket is held,
-and no limit of the framework on waiting calls applies."""
+and no limit of the framework on waiting calls applies.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ Score = Callable[[list[dict[str, Any]]], Awaitable[GroupRewards]]
 class Barrier:
     """Frameworks start all samples of a prompt at once and hand each the same object (its data, its sampling
     parameters): that object tells siblings from others, and whoever shares it by the time the first sample is
-    done is a sibling. Nobody need know how many there are."""
+    done is a sibling. Nobody need know how many there are.
+    """
 
     def __init__(self) -> None:
         self._groups: dict[int, Siblings] = {}
@@ -42,7 +44,8 @@ class Barrier:
 
     async def reward(self, siblings: Siblings, rollout: dict[str, Any], score: Score) -> tuple[GroupRewards, int]:
         """Wait for the siblings; the group's rewards, and this rollout's place among them. The last to come
-        scores the group for all. `fail` is for those that never come."""
+        scores the group for all. `fail` is for those that never come.
+        """
         place = len(siblings.rollouts)
         siblings.rollouts.append(rollout)
         if len(siblings.rollouts) == siblings.joined and not siblings.rewards.done():

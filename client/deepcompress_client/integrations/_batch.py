@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class VerifiedCompletion:
     """What the batch must know of one completion; its text stays on the rank that holds it."""
 
     problem_id: str | None
@@ -27,7 +27,7 @@ class Row:
     truncated: bool = False
 
 
-def group_of(members: Sequence[Row], group_id: str) -> dict[str, Any]:
+def shape_group(members: Sequence[VerifiedCompletion], group_id: str) -> dict[str, Any]:
     """A group as `Run.shape` takes it."""
     return {
         "problem_id": members[0].problem_id,
@@ -40,11 +40,12 @@ def group_of(members: Sequence[Row], group_id: str) -> dict[str, Any]:
     }
 
 
-def spread(
+def rewards_by_row(
     count: int, blocks: Sequence[Sequence[int]], answer: ShapeAnswer | None
 ) -> tuple[list[float | None], list[float | None]]:
     """Total and length reward of each of `count` rows, None where there is none. ``blocks`` are the rows of each
-    group that was sent, in the order sent."""
+    group that was sent, in the order sent.
+    """
     rewards: list[float | None] = [None] * count
     lengths: list[float | None] = [None] * count
     if answer is not None:
@@ -56,7 +57,7 @@ def spread(
     return rewards, lengths
 
 
-def metrics_of(answer: ShapeAnswer) -> dict[str, float]:
+def batch_metrics(answer: ShapeAnswer) -> dict[str, float]:
     """What the trainer logs of the batch, beside its own reward statistics."""
     length = [value for group in answer.groups for value in group.components.length]
     overlong = [value for group in answer.groups for value in group.components.overlong]
@@ -79,7 +80,7 @@ def gather(value: Any) -> list[Any]:
     return list(gather_object([value]))
 
 
-def on_first_rank(work: Callable[[], T]) -> T:
+def run_on_first_rank(work: Callable[[], T]) -> T:
     """What `work` returns on rank 0, on every rank; its error likewise, so that no rank waits for another."""
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
@@ -89,7 +90,7 @@ def on_first_rank(work: Callable[[], T]) -> T:
         try:
             box[0] = work()
         except Exception as error:
-            box[1] = portable(error)
+            box[1] = picklable_error(error)
     broadcast_object_list(box, from_process=0)
     if box[1] is not None:
         raise box[1]
@@ -97,7 +98,7 @@ def on_first_rank(work: Callable[[], T]) -> T:
     return result
 
 
-def portable(error: Exception) -> Exception:
+def picklable_error(error: Exception) -> Exception:
     """The error as one that can be sent to the other ranks."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - its own bytes, just made

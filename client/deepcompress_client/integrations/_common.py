@@ -28,9 +28,10 @@ OUTAGES = (TransportError, Unavailable)
 missing reward. Every other error is a mistake in the set-up, and is raised."""
 
 
-def patience(deadline_s: float) -> dict[str, Any]:
+def client_options(deadline_s: float) -> dict[str, Any]:
     """Client options under which a call ends within `deadline_s`: the last try may begin late, so the time that a
-    try may take is set aside."""
+    try may take is set aside.
+    """
     if not deadline_s > 0:
         raise ValueError(f"deadline_s must be positive, not {deadline_s}")
     one_try = min(120.0, deadline_s / 2)
@@ -41,7 +42,7 @@ def patience(deadline_s: float) -> dict[str, Any]:
     }
 
 
-IN_PIECES = {"name": "deepcompress", "reference": "previous"}
+GROUPWISE_STRATEGY = {"name": "deepcompress", "reference": "previous"}
 """The strategy where a framework hands over its step group by group: against the level of the step before, a
 group's reward does not depend on which groups of its step came earlier (the default `current` would)."""
 
@@ -51,7 +52,8 @@ group's reward does not depend on which groups of its step came earlier (the def
 
 def text_of(content: Any) -> str:
     """The text of a completion: a string, a message, or a conversation, of which the last assistant message
-    holds the answer. Parts that are not text are left out."""
+    holds the answer. Parts that are not text are left out.
+    """
     if isinstance(content, str):
         return content
     if content is None:
@@ -94,7 +96,8 @@ def gold_text(value: Any) -> str | list[str]:
 
 def problem_name(prompt: Any, gold: Any) -> str:
     """A name for a problem that has none: the same prompt and gold have the same name, over epochs, processes
-    and restarts."""
+    and restarts.
+    """
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps([prompt_text(prompt), gold_text(gold)], ensure_ascii=True).encode())
     return digest.hexdigest()
@@ -102,29 +105,31 @@ def problem_name(prompt: Any, gold: Any) -> str:
 
 # --- verdicts in one number ------------------------------------------------------------------------------
 
-MARKS = {"undecided": 2.0**-10, "gold_unreadable": 2.0**-9}
+STATUS_OFFSETS = {"undecided": 2.0**-10, "gold_unreadable": 2.0**-9}
 """How far below "wrong" the outcome of a rollout lies that must not be trained on, where a framework carries nothing
 from its outcome hook to its batch hook but that one number. Exact in float32, and beside 0 and -1 in fp16."""
 
 
-def marked(outcome: float, status: str) -> float:
-    """The outcome with its mark, for `verdict_of` to read. Only where that is done: to anything that normalises it, a
-    hair below wrong would be a reward like any other."""
-    return outcome - MARKS.get(status, 0.0)
+def encode_status(outcome: float, status: str) -> float:
+    """The outcome with its mark, for `decode_status` to read. Only where that is done: to anything that normalises it, a
+    hair below wrong would be a reward like any other.
+    """
+    return outcome - STATUS_OFFSETS.get(status, 0.0)
 
 
-def verdict_of(outcome: float) -> dict[str, Any]:
+def decode_status(outcome: float) -> dict[str, Any]:
     """``correct`` and ``status`` of a rollout, from an outcome of 1 or 0, or of 1 or -1, marked or not."""
     wrong = -1.0 if outcome < -0.5 else 0.0
-    for status, mark in MARKS.items():
+    for status, mark in STATUS_OFFSETS.items():
         if abs(wrong - outcome - mark) < 2.0**-12:
             return {"correct": False, "status": status}
     return {"correct": outcome > 0}
 
 
-def neutral(rewards: Sequence[float], trainable: Sequence[bool]) -> list[float]:
+def fill_with_group_mean(rewards: Sequence[float], trainable: Sequence[bool]) -> list[float]:
     """A group's rewards, where what must not be trained on has the mean of the others: next to the group's own
-    baseline that teaches nothing."""
+    baseline that teaches nothing.
+    """
     known = [reward for reward, ok in zip(rewards, trainable, strict=True) if ok]
     middle = sum(known) / len(known) if known else min(rewards)
     return [reward if ok else middle for reward, ok in zip(rewards, trainable, strict=True)]
@@ -140,7 +145,8 @@ def checkpoint_name(next_step: int) -> str:
 
 def open_run(client: Client, name: str, next_step: int, strategy: Any, config: Mapping[str, Any]) -> Run:
     """Start the run (step 0), or go back to where its framework resumes: by rewinding, or, where the steps
-    between are too many to be kept, from the checkpoint saved with the framework's own."""
+    between are too many to be kept, from the checkpoint saved with the framework's own.
+    """
     try:
         run = client.run(name, next_step=next_step, strategy=strategy, **config)
     except StepTooOld as too_old:
@@ -186,7 +192,8 @@ def _say_where(name: str, next_step: int, info: Any) -> None:
 
 def grpo_advantages(rewards: Sequence[float | None], *, divide_by_std: bool = True, eps: float = 1e-6) -> list[float]:
     """One group's advantages: (reward - mean) / (sample std + eps). A rollout without a reward (None) counts in
-    neither, and its advantage is 0: it teaches nothing."""
+    neither, and its advantage is 0: it teaches nothing.
+    """
     known = [reward for reward in rewards if reward is not None]
     if not known:
         return [0.0] * len(rewards)

@@ -6,12 +6,13 @@ from typing import Any
 
 from .._client import Client, Run
 from ..wire import ShapeAnswer
-from ._common import DEADLINE_S, log, open_run, patience
+from ._common import DEADLINE_S, client_options, log, open_run
 
 
 class CountedSteps:
     """A run that is shaped once a batch. ``next_step`` is the step that comes first: 0, or where the training
-    resumes; the framework does not say."""
+    resumes; the framework does not say.
+    """
 
     framework: str
     """Whose hook it is, for the line that says at start that steps are counted."""
@@ -28,7 +29,7 @@ class CountedSteps:
         **config: Any,
     ) -> None:
         self.run_name = run
-        self._client = Client(url, api_key=api_key, **patience(deadline_s))
+        self._client = Client(url, api_key=api_key, **client_options(deadline_s))
         self._step = next_step
         self._strategy = strategy
         self._config = config

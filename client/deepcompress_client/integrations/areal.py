@@ -19,7 +19,7 @@ from .._async_client import AsyncClient, AsyncRun
 from .._client import Client
 from ..wire import GroupRewards
 from ._barrier import Barrier, Siblings
-from ._common import DEADLINE_S, IN_PIECES, OUTAGES, gold_text, log, open_run, patience, problem_name
+from ._common import DEADLINE_S, GROUPWISE_STRATEGY, OUTAGES, client_options, gold_text, log, open_run, problem_name
 
 
 def start(
@@ -34,10 +34,11 @@ def start(
 ) -> int:
     """Open the run, once, in the launching script: from nothing, or after `next_step` batches. Its epoch, to be
     given to `group_workflow`, so that nothing left over from an earlier launch can reach this training. Raises where
-    the service stays away for `deadline_s`."""
-    client = Client(url, **patience(deadline_s))
+    the service stays away for `deadline_s`.
+    """
+    client = Client(url, **client_options(deadline_s))
     settings = {**config, "groups_per_step": groups_per_step}
-    return open_run(client, run, next_step, strategy or IN_PIECES, settings).epoch
+    return open_run(client, run, next_step, strategy or GROUPWISE_STRATEGY, settings).epoch
 
 
 class _Unpaid(Exception):
@@ -55,7 +56,7 @@ def group_workflow(
     answer_format: Any = None,
 ) -> type:
     """A subclass of AReaL's RLVRWorkflow. ``gold``: the data's field with the gold answer; ``epoch``: of `start`."""
-    client = AsyncClient(url, **patience(deadline_s))
+    client = AsyncClient(url, **client_options(deadline_s))
     log.warning("run %r: AReaL tells a workflow no step, so groups_per_step of them make one", run)
 
     class DeepCompressWorkflow(base):  # type: ignore[misc]

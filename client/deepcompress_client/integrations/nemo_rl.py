@@ -16,7 +16,7 @@ from typing import Any
 
 from .._client import Client
 from ..wire import AnswerFormat
-from ._common import gold_text, log, marked, neutral, problem_name, text_of, verdict_of
+from ._common import decode_status, encode_status, fill_with_group_mean, gold_text, log, problem_name, text_of
 from ._counting import CountedSteps
 
 
@@ -39,14 +39,15 @@ def verify(
         for messages, row in zip(message_logs, metadata, strict=True)
     ]
     verdicts = client.verify(items, answer_format=answer_format)
-    return [marked(float(one.correct), one.status) if marks else float(one.correct) for one in verdicts]
+    return [encode_status(float(one.correct), one.status) if marks else float(one.correct) for one in verdicts]
 
 
 class StepShaping(CountedSteps):
     """Called as ``apply_reward_shaping(batch, cfg)``: replaces ``total_reward``, and keeps the outcome as
     ``unshaped_total_reward``, which dynamic sampling reads. ``next_step`` is the step that comes first: 0, or where
     the training resumes; the function is not told. What must not be trained on (`verify` with ``marks``) gets its
-    group's mean, and no weight in the loss where the batch has NeMo RL's ``loss_multiplier``."""
+    group's mean, and no weight in the loss where the batch has NeMo RL's ``loss_multiplier``.
+    """
 
     framework = "NeMo RL tells reward shaping"
 
@@ -72,7 +73,7 @@ class StepShaping(CountedSteps):
             written = [message["token_ids"] for message in messages if message["role"] == "assistant"]
             rollouts.append(
                 {
-                    **verdict_of(float(outcomes[row])),
+                    **decode_status(float(outcomes[row])),
                     "tokens": sum(len(ids) for ids in written),
                     "truncated": bool(truncated[row]),
                 }
@@ -82,7 +83,7 @@ class StepShaping(CountedSteps):
         batch["unshaped_total_reward"] = outcomes
         total = outcomes.clone()
         for rows, group in zip(rows_of.values(), answer.groups, strict=True):
-            for row, reward in zip(rows, neutral(group.rewards, group.trainable), strict=True):
+            for row, reward in zip(rows, fill_with_group_mean(group.rewards, group.trainable), strict=True):
                 total[row] = reward
         batch["total_reward"] = total
         left_out = [

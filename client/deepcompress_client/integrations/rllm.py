@@ -16,7 +16,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._client import Client
-from ._common import DEADLINE_S, MARKS, gold_text, grpo_advantages, marked, patience, verdict_of
+from ._common import (
+    DEADLINE_S,
+    STATUS_OFFSETS,
+    client_options,
+    decode_status,
+    encode_status,
+    gold_text,
+    grpo_advantages,
+)
 from ._counting import CountedSteps
 
 
@@ -40,7 +48,7 @@ class Evaluator:
     ) -> None:
         self._gold = gold
         self._marks = marks
-        self._client = Client(url, api_key=api_key, **patience(deadline_s))
+        self._client = Client(url, api_key=api_key, **client_options(deadline_s))
 
     def __call__(self, task: Any, response: str) -> tuple[float, bool, dict[str, float]]:
         """``(reward, is_correct, signals)``; the reward is the raw 1 or 0. Raises where the service stays away."""
@@ -48,13 +56,14 @@ class Evaluator:
         verdict = self._client.verify_one(gold_text(data[self._gold]), response)
         reward = float(verdict.correct)
         if self._marks:
-            reward = marked(reward, verdict.status)
-        return reward, verdict.correct, {"untrainable": float(verdict.status in MARKS)}
+            reward = encode_status(reward, verdict.status)
+        return reward, verdict.correct, {"untrainable": float(verdict.status in STATUS_OFFSETS)}
 
 
 class StepShaping(CountedSteps):
     """Rewards and GRPO advantages of a whole step. ``next_step`` is the step that comes first: 0, or where the
-    training resumes, which the estimator is not told."""
+    training resumes, which the estimator is not told.
+    """
 
     framework = "rLLM tells estimators"
 
@@ -67,7 +76,7 @@ class StepShaping(CountedSteps):
                 "problem_id": str(group.group_id).rpartition(":")[0] or str(group.group_id),
                 "group_id": str(group.group_id),
                 "rollouts": [
-                    {**verdict_of(float(outcome)), "tokens": _tokens(trajectory)}
+                    {**decode_status(float(outcome)), "tokens": _tokens(trajectory)}
                     for outcome, trajectory in zip(outcomes, group.trajectories, strict=True)
                 ],
             }

@@ -26,11 +26,11 @@ from ..wire import Verdict
 from ._common import (
     DEADLINE_S,
     checkpoint_name,
+    client_options,
     gold_text,
     grpo_advantages,
     log,
     open_run,
-    patience,
     problem_name,
 )
 
@@ -64,8 +64,8 @@ class SlimeReward:
         **config: Any,
     ) -> None:
         self.run_name = run
-        self._async = AsyncClient(url, api_key=api_key, **patience(deadline_s))
-        self._client = Client(url, api_key=api_key, **patience(deadline_s))
+        self._async = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
+        self._client = Client(url, api_key=api_key, **client_options(deadline_s))
         self._next_step = next_step
         self._observe = observe
         self._strategy = strategy

@@ -19,12 +19,22 @@ from typing import Any
 
 from .._async_client import AsyncClient, AsyncRun
 from ..wire import AnswerFormat
-from ._common import DEADLINE_S, IN_PIECES, gold_text, log, neutral, patience, problem_name, text_of
+from ._common import (
+    DEADLINE_S,
+    GROUPWISE_STRATEGY,
+    client_options,
+    fill_with_group_mean,
+    gold_text,
+    log,
+    problem_name,
+    text_of,
+)
 
 
 class Unjudged(RuntimeError):
     """There is no verdict to train on (undecided, or a gold answer that cannot be read). Raised from a reward, it
-    makes the rollout a failed one, which verifiers and prime-rl leave out."""
+    makes the rollout a failed one, which verifiers and prime-rl leave out.
+    """
 
 
 class Outcome:
@@ -38,7 +48,7 @@ class Outcome:
         answer_format: AnswerFormat | None = None,
         deadline_s: float = DEADLINE_S,
     ) -> None:
-        self._client = AsyncClient(url, api_key=api_key, **patience(deadline_s))
+        self._client = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
         self._answer_format = answer_format
 
     async def __call__(self, trace: Any, gold: Any) -> float:
@@ -69,7 +79,7 @@ def group_reward(
     Rubrics know no step, so ``groups_per_step`` groups make one. ``resume``: go on with the run's state. Rubrics turn
     an exception into zeros for the whole group: without spread, it teaches nothing.
     """
-    client = AsyncClient(url, api_key=api_key, **patience(deadline_s))
+    client = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
     opened: list[AsyncRun] = []
     settings = {**config, "groups_per_step": groups_per_step}
     log.warning("run %r: rubrics tell no step, so every %d groups make one", run, groups_per_step)
@@ -79,7 +89,7 @@ def group_reward(
             opened.append(
                 await client.run(run, join=True)
                 if resume
-                else await client.run(run, next_step=0, strategy=strategy or IN_PIECES, **settings)
+                else await client.run(run, next_step=0, strategy=strategy or GROUPWISE_STRATEGY, **settings)
             )
         first = states[0]
         group = {
@@ -95,7 +105,7 @@ def group_reward(
             ],
         }
         answer = (await opened[0].score([group])).groups[0]
-        return neutral(answer.rewards, answer.trainable)
+        return fill_with_group_mean(answer.rewards, answer.trainable)
 
     return deepcompress
 

@@ -34,7 +34,7 @@ from .._client import Client, Run
 from .._runs import run_config
 from ..errors import DeepCompressError, Unavailable
 from ..wire import Phase, ShapeAnswer, Verdict
-from ._common import DEADLINE_S, checkpoint_name, gold_text, log, patience, problem_name
+from ._common import DEADLINE_S, checkpoint_name, client_options, gold_text, log, problem_name
 from ._ray import opener
 
 ESTIMATOR = "deepcompress_grpo"
@@ -107,12 +107,13 @@ class DeepCompressRewardManager(RewardManagerBase):  # type: ignore[misc]
             check(config, self.settings)
         deadline_s = DEADLINE_S if self.settings is None else self.settings.deadline_s
         self._deadline_s = deadline_s
-        self._client = AsyncClient(None if self.settings is None else self.settings.url, **patience(deadline_s))
+        self._client = AsyncClient(None if self.settings is None else self.settings.url, **client_options(deadline_s))
         self._epoch: int | None = None
 
     async def run_single(self, data: Any) -> dict[str, Any]:
         """``{"reward_score", "reward_extra_info"}``. Raises where the service stays away: verl then counts the
-        prompt as failed."""
+        prompt as failed.
+        """
         if len(data) > 1:
             raise ValueError(
                 "an agent loop with several outputs a session is not supported: the estimator cannot tell them "
@@ -172,7 +173,8 @@ class DeepCompressRewardManager(RewardManagerBase):  # type: ignore[misc]
 
     async def _verify(self, item: dict[str, Any]) -> Verdict:
         """The verdict, observed where the item is of training: while the state store is away, verdicts are given
-        but not recorded, and a group without records could not be shaped."""
+        but not recorded, and a group without records could not be shaped.
+        """
         began, wait = time.monotonic(), 0.25
         while True:
             verdict = (await self._client.verify([item]))[0]
@@ -185,7 +187,7 @@ class DeepCompressRewardManager(RewardManagerBase):  # type: ignore[misc]
 
 
 def phase_of(extra_info: Any, train_splits: tuple[str, ...]) -> Phase:
-    """verl keeps its own validation flag from reward managers; the data set's ``extra_info.split`` tells."""
+    """Verl keeps its own validation flag from reward managers; the data set's ``extra_info.split`` tells."""
     split = extra_info.get("split") if isinstance(extra_info, Mapping) else None
     if split is None:
         raise ValueError(
@@ -311,7 +313,7 @@ def _verdict_of(score: float) -> dict[str, Any]:
 
 
 def _report(settings: Settings, answer: ShapeAnswer) -> None:
-    """verl gives estimators no way to its metrics; the service's history and dashboard have them."""
+    """Verl gives estimators no way to its metrics; the service's history and dashboard have them."""
     log.info(
         "run %r, step %s: level %s, pass ratio %s", settings.run, answer.step, answer.level, answer.batch_pass_ratio
     )
@@ -328,7 +330,7 @@ def _run(settings: Settings) -> Run:
         import ray
 
         epoch = ray.get(settings.opener().epoch.remote())
-        run = Client(settings.url, **patience(settings.deadline_s)).run(settings.run, join=True)
+        run = Client(settings.url, **client_options(settings.deadline_s)).run(settings.run, join=True)
         run.epoch = epoch
         _runs_here[settings.run] = run
     return _runs_here[settings.run]
@@ -336,7 +338,8 @@ def _run(settings: Settings) -> Run:
 
 class DeepCompressCheckpoint(CheckpointCallback):  # type: ignore[misc]
     """Saves the difficulty state with verl's checkpoints, so that a resume from far back finds it:
-    ``+trainer.checkpoint_callback_class=deepcompress_client.integrations.verl.DeepCompressCheckpoint``."""
+    ``+trainer.checkpoint_callback_class=deepcompress_client.integrations.verl.DeepCompressCheckpoint``.
+    """
 
     def on_save(
         self, trainer: Any, global_step: int, checkpoint_dir: str, async_save: bool = False, **_: Any

@@ -27,7 +27,7 @@ from .evaluate import Evaluation
 from .plot import read_rows
 
 
-class Watch:
+class RunLogger:
     """Where a run's numbers go. Does nothing in processes other than the main one."""
 
     def __init__(self, config: TrainConfig, *, next_step: int, processes: int, active: bool) -> None:
@@ -44,8 +44,8 @@ class Watch:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         write_settings(config)
-        _cut_back(self._folder / "metrics.jsonl", next_step)
-        evals = _cut_back(self._folder / "evals.jsonl", next_step)
+        _truncate_rows(self._folder / "metrics.jsonl", next_step)
+        evals = _truncate_rows(self._folder / "evals.jsonl", next_step)
         if evals:
             self._first = Evaluation.from_row(evals[0])
         if importlib.util.find_spec("tensorboard"):
@@ -96,15 +96,17 @@ class Watch:
                 self._warned.add(slug)
                 self._progress.console.print(f"[yellow]step {step}: {escape(warning)}[/]", highlight=False)
 
-    def evaluation(self, step: int, found: Evaluation) -> None:
+    def evaluation(self, step: int, evaluation: Evaluation) -> None:
         """One evaluation; `step` is the last one trained, -1 before the first."""
         if not self._active:
             return
-        self._first, self._last = self._first or found, found
-        _append(self._folder / "evals.jsonl", {"step": step, "bins": found.as_dict(), "samples": found.samples})
+        self._first, self._last = self._first or evaluation, evaluation
+        _append(
+            self._folder / "evals.jsonl", {"step": step, "bins": evaluation.as_dict(), "samples": evaluation.samples}
+        )
         if self._board:
-            self._board_evaluation(step, found.as_dict())
-        every = found.bins["all"]
+            self._board_evaluation(step, evaluation.as_dict())
+        every = evaluation.bins["all"]
         self._progress.console.print(
             f"[bold]held out[/] after {step + 1} steps: sampled {every.sampled:.1%} in {every.tokens:.1f} tokens, "
             f"greedy {every.greedy:.1%} in {every.greedy_tokens:.1f}",
@@ -123,12 +125,12 @@ class Watch:
         if self._first and self._last and self._first is not self._last:
             self._console.print(comparison(self._first, self._last))
             for before, after in zip(self._first.samples, self._last.samples, strict=False):
-                bin_name, prompt = escape(_shown(before["bin"])), escape(_shown(before["prompt"]))
+                bin_name, prompt = escape(_printable(before["bin"])), escape(_printable(before["prompt"]))
                 self._console.print(f"\n[bold]{bin_name}[/] {prompt}", highlight=False)
                 for when, sample in (("before", before), ("after", after)):
                     mark = "[green]right[/]" if sample["greedy"]["correct"] else "[red]wrong[/]"
                     self._console.print(f"  {when:6s} {mark} ", end="", highlight=False)
-                    self._console.print(_shown(sample["greedy"]["text"]), markup=False, highlight=False)
+                    self._console.print(_printable(sample["greedy"]["text"]), markup=False, highlight=False)
 
     def close(self) -> None:
         """End the progress and TensorBoard's file; a second call does nothing."""
@@ -160,20 +162,20 @@ def comparison(first: Evaluation, last: Evaluation) -> Table:
     return table
 
 
-def results(found: Evaluation) -> None:
+def print_results(evaluation: Evaluation) -> None:
     """Print one evaluation."""
     table = Table(title="held-out problems")
     for heading in ("bin", "n", "sampled", "greedy", "tokens", "greedy tokens", "cut"):
         table.add_column(heading, justify="left" if heading == "bin" else "right")
-    for name, one in found.bins.items():
+    for name, result in evaluation.bins.items():
         table.add_row(
             escape(name),
-            str(one.problems),
-            _with_interval(one.sampled, one.sampled_interval),
-            _with_interval(one.greedy, one.greedy_interval),
-            f"{one.tokens:.1f}",
-            f"{one.greedy_tokens:.1f}",
-            f"{one.truncated:.1%}",
+            str(result.problems),
+            _with_interval(result.sampled, result.sampled_interval),
+            _with_interval(result.greedy, result.greedy_interval),
+            f"{result.tokens:.1f}",
+            f"{result.greedy_tokens:.1f}",
+            f"{result.truncated:.1%}",
         )
     Console().print(table)
 
@@ -185,7 +187,7 @@ def _with_interval(share: float, interval: tuple[float, float] | None) -> str:
     return f"{share:.1%} ({100 * interval[0]:.0f} to {100 * interval[1]:.0f})"
 
 
-def _shown(text: str, limit: int = 400) -> str:
+def _printable(text: str, limit: int = 400) -> str:
     """Text without control characters: a terminal would obey them."""
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
     return "".join(c if c.isprintable() else " " for c in cut)
@@ -204,17 +206,18 @@ def _append(file: Path, row: dict[str, Any]) -> None:
         out.write(json.dumps(row) + "\n")
 
 
-def _cut_back(file: Path, next_step: int) -> list[dict[str, Any]]:
+def _truncate_rows(file: Path, next_step: int) -> list[dict[str, Any]]:
     """Keep the rows of steps before `next_step`, and return them. Written beside and renamed: a kill in the middle
-    loses none."""
+    loses none.
+    """
     if not file.exists():
         return []
     # A new training (next_step 0) evaluates before its first step again.
     rows = [row for row in read_rows(file) if row["step"] < next_step] if next_step else []
-    part = file.with_suffix(".part")
-    with part.open("w", encoding="utf-8") as out:
+    partial = file.with_suffix(".part")
+    with partial.open("w", encoding="utf-8") as out:
         out.writelines(json.dumps(row) + "\n" for row in rows)
         out.flush()
         os.fsync(out.fileno())
-    part.replace(file)
+    partial.replace(file)
     return rows
