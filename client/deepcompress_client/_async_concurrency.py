@@ -1,4 +1,4 @@
-"""What the asyncio client does with tasks: written by hand, as `_concurrency` is for threads.
+"""Concurrency of the asyncio client; `_concurrency` is its counterpart for threads. Both are written by hand.
 
 The two have the same names, so that `_client` can be generated from `_async_client`.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Connections:
-    """One `httpx.AsyncClient`. Connections belong to the event loop (and the process) that opened them."""
+    """One `httpx.AsyncClient`. Its connections belong to the event loop and the process that opened them."""
 
     def __init__(self) -> None:
         self._http: httpx.AsyncClient | None = None
@@ -28,12 +28,14 @@ class Connections:
         return os.getpid(), asyncio.get_running_loop()
 
     def get(self, connect: Callable[[], httpx.AsyncClient]) -> httpx.AsyncClient:
+        """Return the HTTP client of the running event loop; `connect` creates it."""
         if self._http is None or self._owner != self._owner_now():
             self._owner = self._owner_now()
             self._http = connect()
         return self._http
 
     async def close(self) -> None:
+        """Close the HTTP client, if it belongs to the running event loop."""
         if self._http is not None and self._owner == self._owner_now():
             await self._http.aclose()
         self._http = None
@@ -42,7 +44,7 @@ class Connections:
 async def send_all(
     send: Callable[[RequestSpec], Awaitable[Reply]], batch: list[RequestSpec], limit: int
 ) -> list[Reply]:
-    """The reply to every spec, in order; at most `most` are under way at once."""
+    """Return the reply to every request, in order. At most `limit` requests are in flight at once."""
     slots = asyncio.Semaphore(limit)
 
     async def send_limited(spec: RequestSpec) -> Reply:
@@ -58,4 +60,5 @@ async def send_all(
 
 
 async def sleep(seconds: float) -> None:
+    """Sleep for some seconds."""
     await asyncio.sleep(seconds)

@@ -1,7 +1,7 @@
-"""The operations on text and batches, as flows: verify, shape, score, and a score cut in parts.
+"""Operations on texts and batches: verify, shape, score, and a score that is split.
 
-Only text is ever cut, never a shape: the rewards of a shard depend on the shard. A score over the limits
-becomes verify requests, packed by bytes, and one shape; joined, they are the same answer.
+Only texts are split, never a shape: the rewards of a shard depend on the shard. A score over the limits is sent as
+verify requests, packed by bytes, and one shape request. The joined answer is the same as that of one request.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from .wire import (
 
 
 def get_status(where: str) -> Operation[dict[str, Any]]:
-    """How the service is, now."""
+    """Return the JSON answer of a health endpoint. It is sent once, without retries."""
     (reply,) = yield [RequestSpec("GET", where, once=True)]
     return dict(read_json(reply))
 
 
 def verify(request: VerifyRequest, options: Options) -> Operation[list[Verdict]]:
-    """One verdict an item, in order; in as many requests as the limits ask for."""
+    """Return one verdict per item, in order. The items are sent in as many requests as the limits require."""
     encoded = [encode(item) for item in request.items]
     pending = pack(map(len, encoded), options.max_request_bytes, options.max_request_items)
     if len(pending) > 1:
@@ -69,8 +69,12 @@ def _verify_spec(items: Sequence[bytes], answer_format: AnswerFormat | None) -> 
 
 
 def _too_long(item: VerifyItem, encoded: bytes, reply: Reply) -> Verdict:
-    """The verdict of an item that alone is over the service's limit through its response: as for every
-    response over the text limit, it costs only itself. Raises `TooLarge` where the rest is too large.
+    """Return the verdict of an item that is over the service's limit because of its response.
+
+    As for every response over the text limit, only this item fails.
+
+    Raises:
+        TooLarge: the item is over the limit without its response too.
     """
     error = error_of(reply)
     limit = error.problem.get("limit") if isinstance(error, TooLarge) else None
@@ -95,6 +99,7 @@ def _check_count(answer: Sequence[object], asked: int, what: str) -> None:
 
 
 def shape(request: ShapeRequest) -> Operation[ShapeAnswer]:
+    """Return the rewards of the groups, from one request."""
     (reply,) = yield [post("/v1/shape", request)]
     answer = read(ShapeAnswer, reply)
     _check_count(answer.groups, len(request.groups), "groups")
@@ -102,7 +107,9 @@ def shape(request: ShapeRequest) -> Operation[ShapeAnswer]:
 
 
 def score(request: ScoreRequest, options: Options) -> Operation[ScoreAnswer]:
-    """One score; over the limits (ours, or the service's 413) as verify requests and one shape."""
+    """Return the answer to one score. Over the client's limits, or after a 413, it is sent as verify requests and one
+    shape.
+    """
     rollouts = sum(len(group.rollouts) for group in request.groups)
     if rollouts <= options.max_request_items:
         body = encode(request)
@@ -117,6 +124,7 @@ def score(request: ScoreRequest, options: Options) -> Operation[ScoreAnswer]:
 
 def _score_in_parts(request: ScoreRequest, options: Options) -> Operation[ScoreAnswer]:
     # Without a rollout_id an item is not observed; the run is named only for its answer_format.
+    """Verify the texts of a score in as many requests as needed, then shape its groups in one."""
     run = request.run if request.answer_format is None else None
     items = [
         VerifyItem(

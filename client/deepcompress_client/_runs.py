@@ -1,6 +1,6 @@
-"""A run as the caller holds it: its name, and the epoch it believes in, sent with every training request.
+"""The client's view of a run: its name and its epoch, which is sent with every training request.
 
-`RunState` builds the flows; `Run` and `AsyncRun` drive them. What raises the epoch (rewind, restore, import)
+`RunState` builds the operations; `Run` and `AsyncRun` execute them. What raises the epoch (rewind, restore, import)
 updates it here from the answer.
 """
 
@@ -32,7 +32,7 @@ FIRST_STEP = 0
 
 
 def run_config(strategy: str | Mapping[str, Any] | None, settings: Mapping[str, Any]) -> RunConfig:
-    """The configuration to PUT. What is not said is left to the service's defaults."""
+    """Return the configuration to PUT. Settings that are None are left to the service's defaults."""
     said = {name: value for name, value in settings.items() if value is not None}
     if strategy is not None:
         said["strategy"] = {"name": strategy} if isinstance(strategy, str) else dict(strategy)
@@ -40,7 +40,11 @@ def run_config(strategy: str | Mapping[str, Any] | None, settings: Mapping[str, 
 
 
 def open_run(name: str, config: RunConfig, next_step: int | None, join: bool) -> Operation[RunInfo]:
-    """Create the run, come back to a step of it, or join it; see `Client.run`."""
+    """Create the run, rewind it to a step, or join it; see `Client.run`.
+
+    Raises:
+        RunInUse: the run has been trained with, and neither `next_step` nor `join` is given.
+    """
     if join:
         return (yield from info(name))
     spec = RequestSpec("PUT", path("runs", name), config.model_dump_json(exclude_unset=True).encode())
@@ -59,16 +63,19 @@ def open_run(name: str, config: RunConfig, next_step: int | None, join: bool) ->
 
 
 def info(name: str) -> Operation[RunInfo]:
+    """Return the state of a run."""
     (reply,) = yield [RequestSpec("GET", path("runs", name))]
     return read(RunInfo, reply)
 
 
 def rewind(name: str, next_step: int | None) -> Operation[RunInfo]:
+    """Forget the steps from `next_step` on; None forgets all but the configuration."""
     (reply,) = yield [post(path("runs", name, "rewind"), {"next_step": next_step}, repeatable=False)]
     return read(RunInfo, reply)
 
 
 def delete(name: str) -> Operation[None]:
+    """Delete a run. A 404 after a retry is a success: an earlier attempt deleted it."""
     (reply,) = yield [RequestSpec("DELETE", path("runs", name), repeatable=False)]
     if reply.status == 404 and reply.attempts > 1:
         return  # an earlier try did it, and its answer was lost
@@ -76,23 +83,26 @@ def delete(name: str) -> Operation[None]:
 
 
 def import_state(name: str, exported: bytes | Path) -> Operation[RunInfo]:
+    """Create a run from exported state."""
     where = path("runs", name, "import")
     (reply,) = yield [RequestSpec("PUT", where, exported, content_type="application/x-ndjson", repeatable=False)]
     return read(RunInfo, reply)
 
 
 def list_runs() -> Operation[list[RunInfo]]:
+    """Return every run."""
     (reply,) = yield [RequestSpec("GET", path("runs"))]
     return [checked(RunInfo, row) for row in read_json(reply)["runs"]]
 
 
 def list_strategies() -> Operation[list[dict[str, Any]]]:
+    """Return every strategy."""
     (reply,) = yield [RequestSpec("GET", path("strategies"))]
     return list(read_json(reply)["strategies"])
 
 
 class RunState:
-    """Name and epoch of a run, and its operations as flows."""
+    """Name and epoch of a run, and its operations."""
 
     def __init__(self, info: RunInfo, options: Options) -> None:
         self.name = info.run

@@ -1,4 +1,4 @@
-"""Where httpx ends: its answers and errors as ours, and the bookkeeping of tries.
+"""Conversion between httpx and this client's types, and the retry state of one call.
 
 httpx is imported inside the functions, so that ``import deepcompress_client`` stays quick.
 """
@@ -29,7 +29,7 @@ CHUNK_BYTES = 1 << 16
 
 
 def httpx_arguments(spec: RequestSpec, content: Any) -> dict[str, Any]:
-    """A call as httpx takes it; `content` is its body, or what gives it piece by piece."""
+    """Return the keyword arguments of `httpx.Client.request`. `content` is the body, or an iterator over its chunks."""
     return {
         "method": spec.method,
         "url": spec.path,
@@ -40,26 +40,27 @@ def httpx_arguments(spec: RequestSpec, content: Any) -> dict[str, Any]:
 
 
 def reply_from_response(response: httpx.Response, attempt: int) -> Reply:
-    """An httpx answer as a `Reply`."""
+    """Convert an httpx response to a `Reply`."""
     retry_after = parse_retry_after(response.headers.get("retry-after"), time.time())
     return Reply(response.status_code, response.content, retry_after, attempt)
 
 
 def read_chunks(file: Path) -> Iterator[bytes]:
-    """A file, a chunk at a time."""
+    """Yield the content of a file in chunks of `CHUNK_BYTES`."""
     with file.open("rb") as source:
         while chunk := source.read(CHUNK_BYTES):
             yield chunk
 
 
 async def read_chunks_async(file: Path) -> AsyncIterator[bytes]:
+    """Yield the content of a file in chunks, as an async iterator."""
     for chunk in read_chunks(file):
         yield chunk
 
 
 @contextlib.contextmanager
 def replace_on_success(target: Path) -> Iterator[BinaryIO]:
-    """Written beside the target, and in its place once all of it is there."""
+    """Open a temporary file beside `target`; it replaces `target` when the block ends without an error."""
     partial = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         with partial.open("wb") as file:
@@ -71,8 +72,10 @@ def replace_on_success(target: Path) -> Iterator[BinaryIO]:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """No answer came. ``lost``: the request surely reached no one, or the connection it went by is gone;
-    otherwise (silence until the timeout) it may still be under way.
+    """A request without a response.
+
+    ``lost`` is true if the request certainly reached no server, or its connection is gone. Otherwise (no answer until
+    the timeout) the server may still be processing it.
     """
 
     error: DeepCompressError
@@ -81,7 +84,7 @@ class Failure:
 
 
 def classify_error(error: httpx.HTTPError) -> Failure:
-    """What an httpx error means for the next try."""
+    """Return what an httpx error means for the next attempt."""
     import httpx
 
     words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
@@ -93,7 +96,10 @@ def classify_error(error: httpx.HTTPError) -> Failure:
 
 
 class Attempts:
-    """The tries of one spec. `after` says how long to wait before the next, `result` what it came to."""
+    """Retry state of one call.
+
+    `delay_before_next` returns the delay before the next attempt, or None. `result` returns the last reply or raises.
+    """
 
     def __init__(self, spec: RequestSpec, retry: Retry, started: float) -> None:
         self.made = 0
@@ -104,7 +110,7 @@ class Attempts:
     def delay_before_next(
         self, reply: Reply | None, failure: Failure | None, now: float, jitter: float
     ) -> float | None:
-        """Seconds to wait before the next try; None: this was the last."""
+        """Count one attempt; return the seconds to wait before the next one, or None if it was the last."""
         self.made += 1
         if self._spec.once:
             return None
@@ -123,7 +129,11 @@ class Attempts:
         return wait
 
     def result(self, reply: Reply | None, failure: Failure | None) -> Reply:
-        """The last reply, whatever it says; raises `TransportError` where none came."""
+        """Return the last reply, whatever its status.
+
+        Raises:
+            TransportError: no attempt got a reply.
+        """
         if reply is not None:
             return reply
         assert failure is not None

@@ -21,7 +21,7 @@ from deepcompress_trainer.plot import families, read_run
 from deepcompress_trainer.rewards import run_settings
 from deepcompress_trainer.run_logger import RunLogger
 from deepcompress_trainer.sft import CHAIN_CURRICULUM, _pack, chain_pairs, learn
-from deepcompress_trainer.train import Example, micro_batches_of, split
+from deepcompress_trainer.train import Example, split_by_tokens, split_groups
 
 
 @pytest.mark.parametrize("name", shipped())
@@ -252,12 +252,12 @@ def test_minibatches_hold_whole_groups() -> None:
         return Example([of], Rollout([9] * tokens, [0.0] * tokens, truncated=False), 1.0, [0.0] * tokens)
 
     batch = [[example(5, of) for _ in range(4)] for of in range(7)]
-    parts = list(split(batch, 3))
+    parts = list(split_groups(batch, 3))
     assert sorted(len(part) for part in parts) == [8, 8, 12]
     groups = [{e.prompt_ids[0] for e in part} for part in parts]
     assert sum(len(group) for group in groups) == 7
-    assert list(split(batch[:2], 3)) == batch[:2]
-    micros = micro_batches_of([example(n, 0) for n in (30, 3, 8, 30)], 40)
+    assert list(split_groups(batch[:2], 3)) == batch[:2]
+    micros = split_by_tokens([example(n, 0) for n in (30, 3, 8, 30)], 40)
     assert [[e.rollout.tokens for e in micro] for micro in micros] == [[3, 8], [30], [30]]
 
 

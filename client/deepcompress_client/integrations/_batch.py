@@ -1,6 +1,7 @@
-"""Whole batches that a framework spreads over the ranks of a data-parallel training: each rank verifies the texts
-it holds, the verdicts of all ranks are gathered, rank 0 shapes them in one request, and all ranks get its answer,
-or its error. Needs accelerate, which the frameworks that work this way are built on.
+"""Whole batches that a framework distributes over the ranks of a data-parallel training.
+
+Each rank verifies its own texts and the verdicts of all ranks are gathered. Rank 0 shapes them in one request, and
+all ranks get its answer or its error. Needs accelerate, which these frameworks are built on.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class VerifiedCompletion:
-    """What the batch must know of one completion; its text stays on the rank that holds it."""
+    """The verdict and the length of one completion; its text stays on its own rank."""
 
     problem_id: str | None
     """None: this row has no gold, and this reward has nothing to say about it."""
@@ -28,7 +29,7 @@ class VerifiedCompletion:
 
 
 def shape_group(members: Sequence[VerifiedCompletion], group_id: str) -> dict[str, Any]:
-    """A group as `Run.shape` takes it."""
+    """Return a group in the form that `Run.shape` takes."""
     return {
         "problem_id": members[0].problem_id,
         "group_id": group_id,
@@ -43,8 +44,9 @@ def shape_group(members: Sequence[VerifiedCompletion], group_id: str) -> dict[st
 def rewards_by_row(
     count: int, blocks: Sequence[Sequence[int]], answer: ShapeAnswer | None
 ) -> tuple[list[float | None], list[float | None]]:
-    """Total and length reward of each of `count` rows, None where there is none. ``blocks`` are the rows of each
-    group that was sent, in the order sent.
+    """Return the total and the length reward of each of `count` rows, None for a row without one.
+
+    ``blocks`` are the row numbers of each group that was sent, in the order sent.
     """
     rewards: list[float | None] = [None] * count
     lengths: list[float | None] = [None] * count
@@ -58,7 +60,7 @@ def rewards_by_row(
 
 
 def batch_metrics(answer: ShapeAnswer) -> dict[str, float]:
-    """What the trainer logs of the batch, beside its own reward statistics."""
+    """Return the metrics of the batch that the trainer logs beside its own reward statistics."""
     length = [value for group in answer.groups for value in group.components.length]
     overlong = [value for group in answer.groups for value in group.components.overlong]
     trainable = [ok for group in answer.groups for ok in group.trainable]
@@ -74,14 +76,16 @@ def batch_metrics(answer: ShapeAnswer) -> dict[str, float]:
 
 
 def gather(value: Any) -> list[Any]:
-    """Every rank's value, on every rank, in rank order."""
+    """Return the values of all ranks, in rank order, on every rank."""
     from accelerate.utils import gather_object
 
     return list(gather_object([value]))
 
 
 def run_on_first_rank(work: Callable[[], T]) -> T:
-    """What `work` returns on rank 0, on every rank; its error likewise, so that no rank waits for another."""
+    """Run `work` on rank 0 and return its result on every rank. Its error is raised on every rank, so that none
+    hangs.
+    """
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
@@ -99,7 +103,7 @@ def run_on_first_rank(work: Callable[[], T]) -> T:
 
 
 def picklable_error(error: Exception) -> Exception:
-    """The error as one that can be sent to the other ranks."""
+    """Return the error, or a RuntimeError with its text if it cannot be pickled."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - its own bytes, just made
     except Exception:
