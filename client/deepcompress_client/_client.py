@@ -44,10 +44,10 @@ class Client:
 
     ``url``              the service; else DEEPCOMPRESS_URL, else http://127.0.0.1:8321
     ``api_key``          else DEEPCOMPRESS_API_KEY
-    ``timeout_s``        longest silence while an answer is awaited, for one try
-    ``retry``            how long to go on where the service is away (`Retry`); 4xx answers are never retried
-    ``max_request_bytes``, ``max_request_items``  a larger verify or score is sent in parts, with the same result
-    ``concurrency``      how many parts of one verify are under way at once
+    ``timeout_s``        longest time without data from the service, for one attempt
+    ``retry``            how long to retry while the service is unavailable (`Retry`); 4xx answers are never retried
+    ``max_request_bytes``, ``max_request_items``  a larger verify or score is split, with the same result
+    ``concurrency``      parts of one verify that are in flight at once
     ``transport``        an `httpx` transport, for tests
 
     Raises the errors of `deepcompress_client.errors`, and nothing of httpx.
@@ -84,8 +84,9 @@ class Client:
     # --- verdicts and rewards ---------------------------------------------------------------------------
 
     def verify(self, items: Iterable[Any], *, answer_format: AnswerFormat | None = None) -> list[Verdict]:
-        """Check rollouts: items with ``gold`` and ``response`` (dicts, `wire.VerifyItem`, or objects with
-        those fields). One verdict an item, in order.
+        """Check rollouts: items with ``gold`` and ``response``. Return one verdict per item, in order.
+
+        Items are dicts, `wire.VerifyItem`, or objects with those fields.
         """
         return self._execute(_operations.verify(verify_request(items, answer_format), self._options))
 
@@ -113,8 +114,9 @@ class Client:
         generation: int | None = None,
         request_id: str | None = None,
     ) -> ShapeAnswer:
-        """Rewards for groups whose rollouts carry ``correct``, ``tokens`` and, from verify, ``status``.
-        Never sent in parts. In training prefer `run(...).shape`, which sends the epoch.
+        """Return rewards for groups whose rollouts have ``correct``, ``tokens`` and, from verify, ``status``.
+
+        The request is never split. In training prefer `run(...).shape`, which sends the epoch.
         """
         request = shape_request(
             groups,
@@ -139,8 +141,9 @@ class Client:
         request_id: str | None = None,
         answer_format: AnswerFormat | None = None,
     ) -> ScoreAnswer:
-        """Verify, then shape: groups with ``problem_id``, ``gold`` and rollouts with ``response`` and
-        ``tokens``. In training prefer `run(...).score`, which sends the epoch.
+        """Verify, then shape: groups with ``problem_id``, ``gold`` and rollouts with ``response`` and ``tokens``.
+
+        In training prefer `run(...).score`, which sends the epoch.
         """
         request = score_request(
             groups,
@@ -167,7 +170,7 @@ class Client:
     ) -> Run:
         """Open a training run. Exactly one process of a training does so; the others join it.
 
-        ``run("r")``                 a new run; `RunInUse` where it has been trained with, since a training
+        ``run("r")``                 a new run; `RunInUse` if it has been trained with, since a training
                                      from step 0 must not be paid against the levels of an older one
         ``run("r", next_step=0)``    a new training: the old state of "r" is forgotten
         ``run("r", next_step=401)``  a resumed training whose next step is 401: later steps are forgotten
@@ -180,33 +183,41 @@ class Client:
         return Run(self, self._execute(operation))
 
     def runs(self) -> list[RunInfo]:
+        """Return every run."""
         return self._execute(_runs.list_runs())
 
     def delete_run(self, name: str) -> None:
-        """Forget a run. Its epoch rises, should the name be used again."""
+        """Delete a run. A later run of the same name has a greater epoch."""
         self._execute(_runs.delete(name))
 
     def import_run(self, name: str, exported: bytes | Path) -> RunInfo:
-        """Make a run of what another's `Run.export` gave, on this service or another; a file of it is sent a chunk
-        at a time.
-        """
+        """Create a run from the result of `Run.export`, of this service or another. A file is sent in chunks."""
         return self._execute(_runs.import_state(name, exported))
 
     # --- the service ------------------------------------------------------------------------------------
 
     def strategies(self) -> list[dict[str, Any]]:
-        """Every strategy: its name, what it needs, its parameters as a JSON schema."""
+        """Return every strategy: its name, its requirements, its parameters as a JSON schema."""
         return self._execute(_runs.list_strategies())
 
     def health(self) -> dict[str, Any]:
-        """Whether the service is up. Asked once: `TransportError` where it is not."""
+        """Return the service's health. The request is sent once.
+
+        Raises:
+            TransportError: the service is down.
+        """
         return self._execute(_operations.get_status("/healthz"))
 
     def ready(self) -> dict[str, Any]:
-        """Whether it can take training requests now; asked once. `Unavailable` where it cannot."""
+        """Return whether the service accepts training requests. The request is sent once.
+
+        Raises:
+            Unavailable: it does not accept them now.
+        """
         return self._execute(_operations.get_status("/readyz"))
 
     def close(self) -> None:
+        """Close the connections."""
         self._connections.close()
 
     def __enter__(self) -> Self:
@@ -281,8 +292,10 @@ class Client:
 
 
 class Run(_runs.RunState):
-    """One training run. Made by `Client.run`; remembers the run's epoch and sends it, so that no late retry
-    from before a rewind can reach the state after it (`EpochMismatch`).
+    """One training run, made by `Client.run`.
+
+    It sends the run's epoch with every request, so that no late retry from before a rewind changes the state after it
+    (`EpochMismatch`).
     """
 
     def __init__(self, client: Client, info: RunInfo) -> None:
@@ -300,8 +313,10 @@ class Run(_runs.RunState):
         phase: Phase = "train",
         answer_format: AnswerFormat | None = None,
     ) -> list[Verdict]:
-        """Check rollouts as they stream in. Items with a ``rollout_id`` (and ``problem_id``) are also observed:
-        groups that are never shaped, since dynamic sampling dropped them, then count in the level.
+        """Check rollouts as they are generated.
+
+        Items with a ``rollout_id`` (and ``problem_id``) are also observed: groups that dynamic sampling drops, which
+        are never shaped, then count in the level.
         """
         return self.client._execute(self._verify(items, answer_format, step, phase))
 
@@ -314,7 +329,7 @@ class Run(_runs.RunState):
         generation: int | None = None,
         request_id: str | None = None,
     ) -> ShapeAnswer:
-        """Rewards for groups that are verified already; see `Client.shape`."""
+        """Return rewards for groups that are verified already; see `Client.shape`."""
         return self.client._execute(
             self._shape(groups, step=step, phase=phase, generation=generation, request_id=request_id)
         )
@@ -335,14 +350,15 @@ class Run(_runs.RunState):
         )
 
     def info(self) -> RunInfo:
+        """Return the run's state."""
         return self.client._execute(self._info())
 
     def refresh(self) -> RunInfo:
-        """Believe in the run's epoch of now: for a process that knows of another's rewind or restore."""
+        """Fetch the run's present epoch, after another process has rewound or restored the run."""
         return self.client._execute(self._refresh())
 
     def history(self, *, since: int | None = None, limit: int | None = None) -> RunHistory:
-        """The level and the statistics of every step; ``limit`` keeps the newest."""
+        """Return the level and the statistics of every step; ``limit`` keeps the newest."""
         return self.client._execute(self._history(since, limit))
 
     def problems(
@@ -353,7 +369,7 @@ class Run(_runs.RunState):
         search: str | None = None,
         page_size: int | None = None,
     ) -> Iterator[Problem]:
-        """Every problem of the run, fetched by the page."""
+        """Yield every problem of the run, fetched page by page."""
         cursor: str | None = None
         while True:
             page = self.client._execute(
@@ -365,10 +381,11 @@ class Run(_runs.RunState):
                 return
 
     def problem(self, problem_id: str) -> Problem:
+        """Return one problem of the run."""
         return self.client._execute(self._problem(problem_id))
 
     def rewind(self, next_step: int | None) -> RunInfo:
-        """Forget everything at steps >= ``next_step`` (the step sent next); None: all but the configuration."""
+        """Forget every step from ``next_step`` on, which is the step sent next; None: all but the configuration."""
         return self.client._execute(self._rewind(next_step))
 
     def checkpoint(self, name: str, step: int) -> dict[str, Any]:
@@ -376,21 +393,23 @@ class Run(_runs.RunState):
         return self.client._execute(self._checkpoint(name, step))
 
     def checkpoints(self) -> list[dict[str, Any]]:
+        """Return every checkpoint of the run."""
         return self.client._execute(self._checkpoints())
 
     def delete_checkpoint(self, name: str) -> None:
+        """Delete a checkpoint."""
         self.client._execute(self._delete_checkpoint(name))
 
     def restore(self, name: str) -> RunInfo:
-        """The state of the checkpoint becomes the run's."""
+        """Replace the run's state by a checkpoint."""
         return self.client._execute(self._restore(name))
 
     def export(self) -> bytes:
-        """The whole state as lines of JSON."""
+        """Return the whole state as lines of JSON."""
         return self.client._execute(self._export())
 
     def export_to(self, file: Path) -> None:
-        """The same into a file, a chunk at a time: the file is whole, or as it was before."""
+        """Write the whole state to a file in chunks. If it fails, the file is unchanged."""
         self.client._execute(self._export_to(file))
 
     def import_state(self, exported: bytes | Path) -> RunInfo:
@@ -398,4 +417,5 @@ class Run(_runs.RunState):
         return self.client._execute(self._import(exported))
 
     def delete(self) -> None:
+        """Delete the run."""
         self.client.delete_run(self.name)

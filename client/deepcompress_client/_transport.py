@@ -29,7 +29,10 @@ CHUNK_BYTES = 1 << 16
 
 
 def httpx_arguments(spec: RequestSpec, content: Any) -> dict[str, Any]:
-    """Return the keyword arguments of `httpx.Client.request`. `content` is the body, or an iterator over its chunks."""
+    """Return the keyword arguments of `httpx.Client.request`.
+
+    `content` is the body, or an iterator over its chunks.
+    """
     return {
         "method": spec.method,
         "url": spec.path,

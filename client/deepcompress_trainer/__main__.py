@@ -1,11 +1,11 @@
-"""The trainer's commands, behind ``deepcompress train`` and ``deepcompress eval``, and for ``torchrun``:
+"""The trainer's commands, for ``deepcompress train``, ``deepcompress eval`` and ``torchrun``.
 
 python -m deepcompress_trainer [CONFIG.yaml] [--SETTING VALUE ...] [--service-url URL | --embedded] [--resume]
 python -m deepcompress_trainer plot RUNS... [--out PICTURE.png]
 python -m deepcompress_trainer eval MODEL [--data ...] [--service-url URL | --embedded]
 python -m deepcompress_trainer sft ...
 
-Exit status: 0 done, 2 the arguments, the settings or a file are wrong, 3 the service said no or none answered.
+Exit status: 0 done, 2 the arguments, the settings or a file are wrong, 3 an error of the service, or no answer.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ USAGE_ERROR, SERVICE_ERROR = 2, 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
+    """Run one command; return the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["plot"]:
         return _plot(given[1:])
@@ -172,9 +172,7 @@ def _plot(given: list[str]) -> int:
 
 @contextmanager
 def _exit_on_error(parser: argparse.ArgumentParser) -> Iterator[None]:
-    """What a run or an evaluation meets on its way and a person can mend: one line and an exit status. Any other
-    exception is a fault of the trainer's, and keeps its traceback.
-    """
+    """Exit with one line and a status for errors that the user can fix. Other exceptions keep their traceback."""
     try:
         yield
     except (SettingsError, InvalidRequest, TooLarge) as error:
@@ -208,8 +206,9 @@ def _default(entry: dataclasses.Field[object]) -> object:
 
 
 def _parse(parser: argparse.ArgumentParser, given: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
-    """The command's own arguments, and the settings among the rest as {name: written value}. Settings are taken out
-    first: argparse would take the value of a flag it does not know for the command's own argument.
+    """Return the command's own arguments, and the settings as {name: text}.
+
+    Settings are taken out first: argparse would read the value of an unknown flag as the command's own argument.
     """
     own: list[str] = []
     flags: dict[str, str] = {}
@@ -232,8 +231,9 @@ def _parse(parser: argparse.ArgumentParser, given: list[str]) -> tuple[argparse.
 
 @contextmanager
 def _service(asked: argparse.Namespace, folder: Path) -> Iterator[str | None]:
-    """The service's URL: the one that was named, or an embedded one's. Under several processes only the main
-    one speaks with the service, so only it starts one.
+    """Yield the URL of the given service or of an embedded one.
+
+    Only the main process calls the service, so only it starts one.
     """
     import os
 
@@ -250,7 +250,11 @@ def _service(asked: argparse.Namespace, folder: Path) -> Iterator[str | None]:
 
 
 def _warn_if_unreachable(url: str | None) -> None:
-    """The client waits for a service that is away, as it should in a run; who just begins may have forgotten it."""
+    """Print a hint if no service answers. The client then waits for it, as in a run.
+
+    Raises:
+        SettingsError: the URL is invalid.
+    """
     try:
         url_client = Client(url)
     except ValueError as error:

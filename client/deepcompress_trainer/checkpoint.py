@@ -1,4 +1,4 @@
-"""Checkpoints: everything a run is, so that a run killed at any moment and resumed gives the same numbers.
+"""Checkpoints: the whole state of a run, so that a run killed at any moment and resumed gives the same numbers.
 
     OUT/NAME/checkpoints/step-000020/
         model/            the weights and the tokenizer, a folder that transformers reads
@@ -46,22 +46,25 @@ class Checkpoint:
 
     @property
     def name(self) -> str:
-        """Its name at the service."""
+        """The checkpoint's name at the service."""
         return service_name(self.folder)
 
     @property
     def exported(self) -> Path:
+        """File with the run's exported difficulty state."""
         return self.folder / "service.jsonl"
 
 
 def name_of(step: int) -> str:
+    """Return the folder name of a step's checkpoint."""
     return f"step-{step:06d}"
 
 
 def service_name(folder: Path) -> str:
-    """A checkpoint's name at the service: its folder's, and a mark of where that lies. Another training of the same
-    run name, in another folder, thus never has this one's state restored; a folder that was moved finds none and
-    brings its export.
+    """Return a checkpoint's name at the service: its folder's name and a digest of the folder's path.
+
+    The state of another training with the same run name, in another folder, is thus never restored. A folder that was
+    moved has no checkpoint at the service; its exported state is imported.
     """
     path_hash = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
     return f"{folder.name}-{path_hash}"
@@ -78,8 +81,9 @@ def write(
     processes: int,
     rewards: Any,
 ) -> Path:
-    """Save the state as at the end of `step`. The service goes first: a checkpoint there that no folder names
-    does no harm, a folder whose checkpoint is missing would.
+    """Save the state as at the end of `step`; return the checkpoint's folder.
+
+    The service's checkpoint is made first: one there without a folder does no harm, a folder without one would.
     """
     from .model import save_policy
 
@@ -104,7 +108,7 @@ def write(
 
 
 def write_settings(config: TrainConfig) -> None:
-    """The run's settings beside its metrics, for plots and for reading."""
+    """Write the run's settings beside its metrics, for plots and for readers."""
     (config.folder / "config.json").write_text(json.dumps(as_dict(config), indent=1), encoding="utf-8")
 
 
@@ -124,7 +128,7 @@ def _remove(checkpoint: Path) -> None:
 
 
 def find(folder: Path) -> list[Checkpoint]:
-    """The whole checkpoints of a run, oldest first."""
+    """Return the complete checkpoints of a run, oldest first."""
     checkpoints = []
     for path in sorted((folder / "checkpoints").glob("step-*")):
         if path.suffix not in (".part", ".gone"):
@@ -144,7 +148,7 @@ def clear(folder: Path) -> None:
 
 
 def settings_beside(model: Path) -> dict[str, Any]:
-    """The settings of the run whose checkpoint `model` lies in; none where it lies in no checkpoint."""
+    """Return the settings of the run whose checkpoint contains `model`, or {} if no checkpoint does."""
     file = model.resolve().parent / STATE
     settings: dict[str, Any] = {}
     if model.name == "model" and file.is_file():
@@ -153,8 +157,13 @@ def settings_beside(model: Path) -> dict[str, Any]:
 
 
 def check_same(checkpoint: Checkpoint, config: TrainConfig, *, processes: int) -> None:
-    """Raises ValueError where something that decides the numbers is not what the run began with: a setting, or the
-    number of processes, since each samples its groups by a seed of its own.
+    """Check that everything that decides the numbers is as at the start of the run.
+
+    That is every setting outside `MAY_CHANGE`, and the number of processes, since each process samples with its own
+    seed.
+
+    Raises:
+        ValueError: a setting or the number of processes differs.
     """
     if checkpoint.processes not in (None, processes):
         raise ValueError(
@@ -172,7 +181,7 @@ def check_same(checkpoint: Checkpoint, config: TrainConfig, *, processes: int) -
 
 
 def read_into(checkpoint: Checkpoint, optimiser: Any, device: torch.device) -> None:
-    """Optimiser and random states of a checkpoint; the model was loaded from it already."""
+    """Load the optimiser and random states of a checkpoint. The model is loaded separately."""
     optimiser.load_state_dict(torch.load(checkpoint.folder / "optimiser.pt", map_location=device, weights_only=True))
     states = torch.load(checkpoint.folder / "random.pt", weights_only=True)
     torch.set_rng_state(states["cpu"])

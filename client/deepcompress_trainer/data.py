@@ -34,8 +34,11 @@ class Problem:
 
 
 def read_problems(source: str) -> list[Problem]:
-    """The problems of a file; see the module's docstring for the kinds. Raises OSError where it cannot be read, and
-    ValueError, with file and row, where a row is no problem.
+    """Return the problems of a file; the module's docstring lists the kinds.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: a row is not a problem; the message names file and row.
     """
     kind, _, rest = source.partition(":")
     gsm8k = kind == "gsm8k" and bool(rest)
@@ -52,8 +55,11 @@ def read_problems(source: str) -> list[Problem]:
 
 
 def read_jsonl(path: Path, read: Callable[[dict[str, Any], int], T]) -> list[T]:
-    """What `read` makes of every row and its index, counted from 0. Blank lines are no rows. Raises OSError, and
-    ValueError with file and row for what `read` refuses by a ValueError (its message goes on after "row N").
+    """Return `read(row, index)` for every row; the index counts from 0. Blank lines are skipped.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: `read` rejected a row. Its message is continued after "PATH: row N".
     """
     values: list[T] = []
     with path.open("rb") as lines:
@@ -74,7 +80,11 @@ def read_jsonl(path: Path, read: Callable[[dict[str, Any], int], T]) -> list[T]:
 
 
 def text_of(row: Mapping[str, Any], field: str, shape: str) -> str:
-    """The text in a field of a row. Raises ValueError where there is none; `shape` says what a row looks like."""
+    """Return the text in a field of a row. `shape` describes a valid row, for the message.
+
+    Raises:
+        ValueError: the field is missing, or is not text.
+    """
     if field not in row:
         raise ValueError(f"has no {field!r}: {shape}")
     if not isinstance(row[field], str):
@@ -83,7 +93,7 @@ def text_of(row: Mapping[str, Any], field: str, shape: str) -> str:
 
 
 def chain_problems(count: int, *, operations: tuple[int, int], seed: int, held_out: int) -> list[Problem]:
-    """`count` problems of the synthetic task, none of them among its first `held_out` held-out ones."""
+    """Return `count` problems of the synthetic task, none of them among its first `held_out` held-out ones."""
     hidden = frozenset(problem.prompt for problem in held_out_chains(held_out, operations=operations))
     rows = task.chain_rows(count, operations=operations, seed=seed, exclude=hidden)
     return [_problem(row, index) for index, row in enumerate(rows)]
@@ -94,7 +104,7 @@ HELD_OUT_SEED = 987_654
 
 
 def held_out_chains(count: int, *, operations: tuple[int, int]) -> list[Problem]:
-    """The synthetic task's held-out problems, the numbers of operations in turn."""
+    """Return the synthetic task's held-out problems; their numbers of operations cycle through the range."""
     rows = task.chain_rows(count, operations=operations, seed=HELD_OUT_SEED)
     return [_problem(row, index) for index, row in enumerate(rows)]
 
@@ -116,7 +126,7 @@ _PROBLEM = "a problem is {problem_id, prompt, gold}"
 
 
 def _gold(value: Any) -> str:
-    """A gold answer as text; numbers are taken as they are written in JSON."""
+    """Return a gold answer as text; numbers keep their JSON form."""
     if isinstance(value, str):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
@@ -125,8 +135,12 @@ def _gold(value: Any) -> str:
 
 
 def gsm8k_problem(row: Mapping[str, Any], index: int) -> tuple[Problem, str]:
-    """A GSM8K row as a problem, and its worked solution as a response that ends in ``\\boxed{}``. The bin is
-    the number of calculations in the solution. Raises ValueError for a row that is none of GSM8K's.
+    """Return a GSM8K row as a problem and its worked solution as a response that ends in a boxed answer.
+
+    The bin is set by the number of calculations in the solution.
+
+    Raises:
+        ValueError: the row is not one of GSM8K's.
     """
     shape = "a row of GSM8K is {question, answer}, the answer ending in '#### GOLD'"
     question, answer = text_of(row, "question", shape), text_of(row, "answer", shape)
@@ -143,19 +157,22 @@ def gsm8k_problem(row: Mapping[str, Any], index: int) -> tuple[Problem, str]:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """A problem as drawn: `number` counts draws from 0, so a problem that comes twice has two group ids."""
+    """A drawn problem. `number` counts draws from 0, so a problem that is drawn twice has two group ids."""
 
     number: int
     problem: Problem
 
     @property
     def group_id(self) -> str:
+        """The group's name at the service."""
         return f"{self.problem.problem_id}@{self.number}"
 
 
 class ProblemSampler:
-    """Problems in a shuffled order, every one once an epoch. The order is a function of the seed and the epoch,
-    so `cursor` (how many were drawn) is all that a checkpoint needs.
+    """Draws problems in a shuffled order, every one once an epoch.
+
+    The order is a function of the seed and the epoch, so a checkpoint needs only `cursor`, the number of problems
+    drawn.
     """
 
     def __init__(self, problems: list[Problem], *, seed: int, cursor: int = 0) -> None:
@@ -166,7 +183,7 @@ class ProblemSampler:
         self.cursor = cursor
 
     def draw(self, count: int) -> list[Draw]:
-        """The next `count` problems."""
+        """Return the next `count` problems."""
         draws = []
         for number in range(self.cursor, self.cursor + count):
             epoch, index = divmod(number, len(self._problems))

@@ -1,6 +1,6 @@
-"""What crosses between the processes of one training: rollouts to all, the service's answer from the main one.
+"""Messages between the processes of one training: rollouts to all, the service's answer from the main process.
 
-As JSON in byte tensors, never as pickles: what a policy wrote is only ever data. Floats keep every bit.
+They are JSON in byte tensors, not pickles: text of a policy is never executed. Floats keep every bit.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from .generate import Rollout
 
 
 def all_to_all(accelerator: Accelerator, mine: list[list[Rollout]], groups: int) -> list[list[Rollout]]:
-    """Every process's groups, in the order of the batch, on every process. Process r of n generated the groups
-    r, r + n, r + 2n, ...
+    """Return every process's groups, in the order of the batch, on every process.
+
+    Process r of n generated the groups r, r + n, r + 2n, ...
     """
     if accelerator.num_processes == 1:
         return mine
@@ -30,7 +31,7 @@ def all_to_all(accelerator: Accelerator, mine: list[list[Rollout]], groups: int)
 
 
 def from_main(accelerator: Accelerator, answer: dict[str, Any] | None) -> dict[str, Any]:
-    """The main process's answer, on every process."""
+    """Return the main process's answer on every process."""
     if accelerator.num_processes == 1:
         assert answer is not None
         return answer
@@ -40,7 +41,7 @@ def from_main(accelerator: Accelerator, answer: dict[str, Any] | None) -> dict[s
 
 
 def _gather_bytes(accelerator: Accelerator, raw: bytes) -> list[bytes]:
-    """Every process's bytes, by rank."""
+    """Return every process's bytes, by rank."""
     device = accelerator.device
     sizes = accelerator.gather(torch.tensor([len(raw)], device=device)).tolist()
     padded = torch.zeros((1, max(sizes)), dtype=torch.uint8, device=device)

@@ -1,7 +1,7 @@
-"""The algorithm as functions of their arguments: which groups train, their advantages, the loss, the diagnostics.
+"""The algorithm as pure functions: filter, advantages, loss, diagnostics.
 
-GRPO (arXiv 2402.03300) with DAPO's changes (arXiv 2503.14476): asymmetric clip, token-level loss, no KL,
-groups without a signal dropped. No I/O and no random numbers here.
+GRPO (arXiv 2402.03300) with DAPO's changes (arXiv 2503.14476): asymmetric clip, token-level loss, no KL, groups
+without a signal dropped. No I/O and no random numbers here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SIGNAL = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The G rollouts of one problem in one step, with what the service said of them."""
+    """The G rollouts of one problem in one step, with the service's rewards for them."""
 
     draw: Draw
     prompt_ids: list[int]
@@ -40,8 +40,10 @@ class Group:
 
     @property
     def trained(self) -> list[bool]:
-        """Which rollouts are trained on: not undecided, chosen where the strategy selects, and not truncated where
-        those are masked.
+        """The rollouts that are trained on, [rollouts].
+
+        A rollout is left out if it is undecided, not selected by the strategy's mask, or truncated while
+        `mask_truncated` is set.
         """
         chosen = self.service_rewards.mask or [True] * len(self.rollouts)
         return [
@@ -51,8 +53,10 @@ class Group:
 
     @property
     def kind(self) -> Kind:
-        """How many of its trained rollouts are correct. Those that are left out do not count: seven correct and one
-        wrong that is masked would pass for a mixed group, and train on their lengths alone.
+        """Number of correct rollouts among those that are trained on: none, some or all.
+
+        The others do not count: a group of seven correct rollouts and a masked wrong one would otherwise be "some",
+        and would train on its lengths alone.
         """
         correct = [correct for correct, able in zip(self.service_rewards.correct, self.trained, strict=True) if able]
         return "none" if not any(correct) else "all" if all(correct) else "some"
@@ -60,8 +64,9 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Advantages:
-    """The advantages of one group as a sum of parts. Each part has shape [rollouts] and is 0 for a rollout that is
-    not trained on.
+    """The advantages of one group as a sum of parts.
+
+    Each part has shape [rollouts] and is 0 for a rollout that is not trained on.
     """
 
     outcome: Array
@@ -83,11 +88,11 @@ def advantages(
     length_term: Literal["reward", "advantage"],
     length_weight: float,
 ) -> list[Advantages]:
-    """Rewards less their group's mean, over a standard deviation (sample std + 1e-6, as verl's GRPO).
+    """Return each group's advantages: (reward - group mean) / (std + 1e-6), as in verl's GRPO.
 
-    The standard deviation is of the group, of the batch, or 1. With `length_term` "advantage" the length
-    reward takes no part in it, and ``length_weight * (-beta * z)`` is added instead: z is over the group's
-    correct rollouts (population std), wrong ones get 0.
+    `scale_rewards` selects the sample standard deviation of the group or of the batch, or none. With `length_term`
+    "advantage" the length reward is left out of it, and ``length_weight * (-beta * z)`` is added instead: z is over
+    the group's correct rollouts (population std) and 0 for wrong ones.
     """
     separate_length_term = length_term == "advantage"
     rewards = [_parts(group, separate_length_term) for group in groups]
@@ -139,7 +144,10 @@ def _parts(group: Group, separate_length_term: bool) -> tuple[Array, Array, Arra
 
 
 def _length_preference(group: Group, trained_mask: Any) -> Array:
-    """-beta * z on correct rollouts, z over them alone; 0 where fewer than two are correct or all equally long."""
+    """Return -beta * z, [rollouts], with z over the correct rollouts.
+
+    It is 0 for wrong rollouts, and if fewer than two are correct or all correct ones are equally long.
+    """
     tokens = np.array([rollout.tokens for rollout in group.rollouts], dtype=np.float64)
     correct = np.array(group.service_rewards.correct) & trained_mask
     beta = group.service_rewards.beta
@@ -156,8 +164,10 @@ def keep_group(
     length_term: Literal["reward", "advantage"],
     length_weight: float,
 ) -> bool:
-    """Whether a group trains, by the rollouts of it that are trained on. "acc" looks at `correct` alone, never at
-    the shaped reward; "reward" keeps every group in which some rollout would have an advantage.
+    """Return whether a group is trained on, by those of its rollouts that are trained on.
+
+    "acc" reads `correct` alone, not the shaped reward. "reward" keeps every group in which some rollout has an
+    advantage.
     """
     if not any(group.trained):
         return False
@@ -170,8 +180,13 @@ def keep_group(
 
 
 def check_length_term(groups: Sequence[Group], *, length_term: Literal["reward", "advantage"], strategy: str) -> None:
-    """Raises SettingsError where the length term is to be -beta * z and the strategy gives no beta: the training
-    would be on the outcome alone, without a word. Only the service knows, so the first scored batch tells.
+    """Check that the strategy gives a beta if the length term is -beta * z.
+
+    Without a beta the training would be on the outcome alone. Only the service's answer shows it, so this checks the
+    first scored batch.
+
+    Raises:
+        SettingsError: no group has a beta.
     """
     if length_term == "advantage" and all(group.service_rewards.beta is None for group in groups):
         raise SettingsError(f"length_term advantage needs a strategy with beta; {strategy} gives none")
@@ -183,8 +198,10 @@ def check_length_term(groups: Sequence[Group], *, length_term: Literal["reward",
 def token_logprobs(
     policy: Policy, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], temperature: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Log-probabilities and entropies of every response token, and a mask of the real ones: (rows, longest
-    response) each, under the current weights. Prompts are padded on the left, responses on the right.
+    """Return log-probabilities, entropies and the response mask of every response token, under the current weights.
+
+    Each has shape [rows, longest response]. Prompts are padded on the left, responses on the right; the mask is 1 for
+    tokens of the response.
     """
     device = policy.model.device
     prompt_ids, prompt_mask = left_pad(prompts, policy.pad_id)
@@ -220,8 +237,9 @@ def clipped_loss(
     clip_low: float,
     clip_high: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The sum over tokens of -min(r*A, clip(r, 1 - low, 1 + high)*A), and how many tokens were clipped.
-    Not divided here: the caller divides by the tokens of the whole minibatch (DAPO, eq. 12).
+    """Return the sum over tokens of -min(r*A, clip(r, 1 - low, 1 + high)*A), and the number of clipped tokens.
+
+    The sum is not divided here: the caller divides by the tokens of the whole minibatch (DAPO, eq. 12).
     """
     ratio = torch.exp(logprobs - old)
     unclipped = ratio * advantage
@@ -230,8 +248,8 @@ def clipped_loss(
 
 
 def kl_to_reference(logprobs: torch.Tensor, reference: torch.Tensor, response_mask: torch.Tensor) -> torch.Tensor:
-    """The sum over tokens of the k3 estimate of KL(policy || reference)."""
-    # Masked before exp: padding is anybody's guess, exp of it may be infinite, and infinity times 0 is NaN.
+    """Return the sum over tokens of the k3 estimate of KL(policy || reference)."""
+    # Mask before exp: padding is undefined, and inf * 0 is NaN.
     difference = (reference - logprobs).masked_fill(response_mask == 0, 0.0)
     return (torch.exp(difference) - difference - 1).sum()
 
@@ -240,11 +258,11 @@ def kl_to_reference(logprobs: torch.Tensor, reference: torch.Tensor, response_ma
 
 
 def length_shares(groups: Sequence[Group], group_advantages: Sequence[Advantages]) -> dict[str, float | None]:
-    """The share of the advantage's variance that comes from the length term, over all groups and by kind.
+    """Return the length term's share of the advantage's variance, over all groups and by kind.
 
-    A = A_outcome + A_length + A_overlong holds exactly and every part has mean 0 in a group, so
-    sum(A_length * A) / sum(A * A) is a share in the sense of covariances: the parts' shares add up to 1. It
-    is below 0 where the length term works against the rest. None where no group of the kind has a signal.
+    A is the sum of its parts, and every part has mean 0 in a group, so sum(A_length * A) / sum(A * A) is a share in
+    the sense of covariances: the parts' shares add up to 1. It is negative if the length term works against the rest,
+    and None if no group of the kind has a signal.
     """
     shares: dict[str, float | None] = {}
     for name in ("", "none", "some", "all"):
@@ -256,16 +274,17 @@ def length_shares(groups: Sequence[Group], group_advantages: Sequence[Advantages
 
 
 def sampled_entropy(rollouts: Sequence[Rollout]) -> float:
-    """The policy's entropy in nats a token, over all that was sampled: the mean of -log p of the sampled tokens. An
-    estimate without bias, since -log p has the entropy as its mean wherever a token is drawn from p; so it is the
-    entropy of the distribution that is sampled from, `temperature` included.
+    """Return the policy's entropy in nats per token: the mean of -log p over all sampled tokens.
+
+    The estimate is unbiased, since the mean of -log p is the entropy if tokens are drawn from p. It is the entropy of
+    the distribution that is sampled from, `temperature` included.
     """
     tokens = sum(rollout.tokens for rollout in rollouts)
     return -sum(sum(rollout.logprobs) for rollout in rollouts) / tokens
 
 
 def correct_pushed_down(groups: Sequence[Group], group_advantages: Sequence[Advantages]) -> float | None:
-    """The share of correct, trained rollouts whose advantage is negative."""
+    """Return the share of correct, trained rollouts whose advantage is negative, or None without such rollouts."""
     signs = [
         bool(value < -SIGNAL)
         for group, a in zip(groups, group_advantages, strict=True)

@@ -1,11 +1,11 @@
-"""Watching a run: progress in the terminal, metrics as JSONL, TensorBoard where it is installed.
+"""The output of a run: progress in the terminal, metrics as JSONL, TensorBoard if it is installed.
 
     OUT/NAME/metrics.jsonl    one line a step; what depends on the machine's speed is under "time"
     OUT/NAME/evals.jsonl      one line an evaluation, by bin, with the samples
     OUT/NAME/tensorboard/
 
-A resumed run cuts the files back to its checkpoint, so that no step is in them twice, and compares with where the
-run began, not with where it was resumed.
+A resumed run truncates the files to its checkpoint, so that no step is in them twice. Its final comparison is with
+the start of the run, not with the resume.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .plot import read_rows
 
 
 class RunLogger:
-    """Where a run's numbers go. Does nothing in processes other than the main one."""
+    """Writes a run's metrics. Does nothing in processes other than the main one."""
 
     def __init__(self, config: TrainConfig, *, next_step: int, processes: int, active: bool) -> None:
         self._active = active
@@ -73,7 +73,7 @@ class RunLogger:
         self._progress.start()
 
     def step(self, metrics: dict[str, Any]) -> None:
-        """One training step."""
+        """Record one training step."""
         if not self._active:
             return
         _append(self._folder / "metrics.jsonl", metrics)
@@ -97,7 +97,7 @@ class RunLogger:
                 self._progress.console.print(f"[yellow]step {step}: {escape(warning)}[/]", highlight=False)
 
     def evaluation(self, step: int, evaluation: Evaluation) -> None:
-        """One evaluation; `step` is the last one trained, -1 before the first."""
+        """Record one evaluation; `step` is the last one trained, -1 before the first."""
         if not self._active:
             return
         self._first, self._last = self._first or evaluation, evaluation
@@ -120,7 +120,7 @@ class RunLogger:
                     self._board.add_scalar(f"eval_{key}/{name}", value, step + 1)
 
     def compare(self) -> None:
-        """Show where the run began and where it ended."""
+        """Print the first and the last evaluation side by side."""
         self._stop()
         if self._first and self._last and self._first is not self._last:
             self._console.print(comparison(self._first, self._last))
@@ -146,7 +146,7 @@ class RunLogger:
 
 
 def comparison(first: Evaluation, last: Evaluation) -> Table:
-    """A table of two evaluations, by bin; in brackets the 95 % interval of the second."""
+    """Return a table of two evaluations, by bin; in brackets the 95 % interval of the second."""
     table = Table(title="held-out problems, before and after")
     for heading in ("bin", "sampled (95 % interval)", "greedy", "tokens", "truncated"):
         table.add_column(heading, justify="left" if heading == "bin" else "right")
@@ -181,20 +181,20 @@ def print_results(evaluation: Evaluation) -> None:
 
 
 def _with_interval(share: float, interval: tuple[float, float] | None) -> str:
-    """The share with its interval, in per cent; a single problem has none."""
+    """Return the share with its interval, in per cent; a single problem has no interval."""
     if interval is None:
         return f"{share:.1%} (one problem)"
     return f"{share:.1%} ({100 * interval[0]:.0f} to {100 * interval[1]:.0f})"
 
 
 def _printable(text: str, limit: int = 400) -> str:
-    """Text without control characters: a terminal would obey them."""
+    """Return text without control characters, which a terminal would interpret."""
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
     return "".join(c if c.isprintable() else " " for c in cut)
 
 
 def _tag(name: str) -> str:
-    """TensorBoard's group and name: accuracy_hard is accuracy/hard."""
+    """Return TensorBoard's group and name: accuracy_hard is accuracy/hard."""
     if name == "entropy":
         return "entropy/trained"  # of the rollouts with an advantage, beside entropy/sampled of all
     head, _, rest = name.partition("_")
@@ -207,8 +207,9 @@ def _append(file: Path, row: dict[str, Any]) -> None:
 
 
 def _truncate_rows(file: Path, next_step: int) -> list[dict[str, Any]]:
-    """Keep the rows of steps before `next_step`, and return them. Written beside and renamed: a kill in the middle
-    loses none.
+    """Remove the rows from `next_step` on; return the others.
+
+    The file is replaced at the end, so a kill in between loses no row.
     """
     if not file.exists():
         return []

@@ -32,7 +32,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A stretch of the chain curriculum."""
+    """One phase of the chain curriculum."""
 
     steps: int
     operations: tuple[int, int]
@@ -71,7 +71,7 @@ CHAIN_CURRICULUM = (
 
 
 def chain_pairs(phase: Phase, count: int, rng: random.Random) -> list[Pair]:
-    """Fresh demonstrations of one phase."""
+    """Return new demonstrations of one phase."""
     pairs = []
     weights, styles = zip(*phase.styles, strict=True)
     for _ in range(count):
@@ -82,7 +82,7 @@ def chain_pairs(phase: Phase, count: int, rng: random.Random) -> list[Pair]:
 
 
 def batches_of(pairs: Sequence[Pair], size: int, epochs: int, rng: random.Random) -> Iterator[list[Pair]]:
-    """Every pair once an epoch, in a new order each time."""
+    """Yield batches with every pair once per epoch, in a new order each time."""
     for _ in range(epochs):
         order = rng.sample(range(len(pairs)), len(pairs))
         for begin in range(0, len(order), size):
@@ -99,8 +99,9 @@ def learn(
     max_tokens: int = 1024,
     report_every: int = 50,
 ) -> None:
-    """Cross-entropy on the responses (their end token included), AdamW, cosine to a tenth. Pairs are cut at
-    `max_tokens`; one whose prompt alone is as long teaches nothing and is left out.
+    """Train on the responses (their end token included) with cross-entropy, AdamW and a cosine schedule to a tenth.
+
+    Pairs are cut at `max_tokens`; a pair whose prompt alone has this length is left out.
     """
     model = policy.model.train()
     device = next(model.parameters()).device
@@ -131,8 +132,10 @@ def learn(
 def _pack(
     policy: Policy, pairs: list[Pair], *, chat: bool, max_tokens: int
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Right-padded ids and labels; -100 where nothing is learnt (prompts and padding). Padding on the right
-    needs no attention mask: no earlier position attends to it. None where no pair has a response left.
+    """Return right-padded ids and labels, or None if no pair has a response left.
+
+    Labels are -100 for prompts and padding. Padding on the right needs no attention mask: no earlier position attends
+    to it.
     """
     rows = []
     for prompt, response in pairs:
@@ -155,7 +158,7 @@ def _pack(
 def make_chain_start(
     out: Path, *, seed: int = 0, width: int = 128, layers: int = 2, scale: float = 1.0, device: str = "cpu"
 ) -> Policy:
-    """The start checkpoint of the synthetic task; `scale` shortens or stretches every phase."""
+    """Train the start checkpoint of the synthetic task; `scale` multiplies the length of every phase."""
     policy = new_tiny_policy(width=width, layers=layers, seed=seed)
     policy.model.to(device)
     rng = random.Random(f"sft/{seed}")
@@ -170,7 +173,12 @@ def make_chain_start(
 
 
 def read_pairs(path: Path, *, gsm8k: bool) -> list[Pair]:
-    """Prompt and response of every row. Raises OSError, and ValueError with file and row."""
+    """Return the prompt and response of every row.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: a row is invalid; the message names file and row.
+    """
 
     def pair(row: dict[str, Any], index: int) -> Pair:
         if gsm8k:
@@ -186,6 +194,7 @@ def read_pairs(path: Path, *, gsm8k: bool) -> list[Pair]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -57,7 +57,7 @@ from .run_logger import RunLogger
 
 @dataclass(slots=True)
 class Example:
-    """One rollout on its way into the loss."""
+    """One rollout that is trained on."""
 
     prompt_ids: list[int]
     rollout: Rollout
@@ -66,7 +66,7 @@ class Example:
 
 
 class Trainer:
-    """A run: the policy, its optimiser, the deck of problems, and the service's side of it."""
+    """A run: the policy, its optimiser, the problem sampler, and the run at the service."""
 
     def __init__(self, config: TrainConfig, client: Client, *, resume: bool) -> None:
         torch.set_num_threads(config.threads)
@@ -109,7 +109,7 @@ class Trainer:
     # --- the loop ---------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Train to the last step, evaluating and saving on the way."""
+        """Train to the last step, with evaluations and checkpoints."""
         config = self.config
         try:
             if self.next_step == 0:
@@ -128,12 +128,12 @@ class Trainer:
                 self.rewards.close()
 
     def leave(self) -> None:
-        """End what the processes have together: one that just ends while another still listens may be aborted."""
+        """Close the process group. A process that ends while others still communicate may abort them."""
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
 
     def training_step(self, step: int) -> dict[str, Any]:
-        """One step of the algorithm. Returns its metrics."""
+        """Run one step of the algorithm; return its metrics."""
         config, began = self.config, time.perf_counter()
         waited = self.rewards.waited_s if self.rewards else 0.0
         kept, drawn, service = self.collect(step)
@@ -171,8 +171,9 @@ class Trainer:
     # --- 1 and 2: sample, score, filter -------------------------------------------------------------------
 
     def collect(self, step: int) -> tuple[list[Group], list[Group], dict[str, Any]]:
-        """Generation batches until enough groups have a signal (dynamic sampling). Returns the groups that
-        train, all that were drawn, and what the service said of the step.
+        """Generate batches until enough groups have a signal (dynamic sampling).
+
+        Returns the groups that are trained on, all groups that were drawn, and the service's values for the step.
         """
         config = self.config
         kept: list[Group] = []
@@ -196,7 +197,7 @@ class Trainer:
         return kept[: config.problems_per_step], drawn, {**service, "generation_batches": generation + 1}
 
     def generate(self, step: int, generation: int) -> tuple[list[Group], dict[str, Any]]:
-        """One generation batch: whole groups, sampled by the processes and scored by the service."""
+        """Generate one batch of whole groups, sampled by the processes and scored by the service."""
         config, rank, processes = self.config, self.accelerator.process_index, self.accelerator.num_processes
         draws = self.problem_sampler.draw(config.problems_per_step)
         chunk = config.generation_chunk or len(draws)
@@ -223,7 +224,7 @@ class Trainer:
         return groups, answer
 
     def sample(self, prompts: list[list[int]], *seed: int) -> list[list[Rollout]]:
-        """G responses to each prompt. The seed is the place in the run, so a resumed run draws the same."""
+        """Return G responses to each prompt. The seed is the position in the run, so a resumed run draws the same."""
         config = self.config
         if not prompts:
             return []
@@ -240,7 +241,7 @@ class Trainer:
     # --- 4: the update ------------------------------------------------------------------------------------
 
     def update(self, step: int, groups: Sequence[Group], group_advantages: Sequence[Advantages]) -> dict[str, Any]:
-        """Clipped token-level policy gradient, one optimiser step a minibatch of whole groups."""
+        """Do a clipped token-level policy gradient update, one optimiser step per minibatch of whole groups."""
         config, model = self.config, self.policy.model
         rate = learning_rate_at(config, step)
         for parameters in self.optimiser.param_groups:
@@ -282,7 +283,7 @@ class Trainer:
         return {**known, "learning_rate": rate, "tokens_trained": int(counted["tokens"])}
 
     def loss(self, examples: Sequence[Example]) -> tuple[torch.Tensor, dict[str, float]]:
-        """The summed loss of some rollouts, and what to count of it."""
+        """Return the summed loss of some rollouts, and the counts for the metrics."""
         config, device = self.config, self.policy.model.device
         prompts = [example.prompt_ids for example in examples]
         responses = [example.rollout.ids for example in examples]
@@ -314,19 +315,21 @@ class Trainer:
         return loss, counts
 
     def has_gradient(self, example: Example) -> bool:
-        """An advantage of 0 gives no gradient: such a rollout only counts in the denominator."""
+        """Return whether a rollout has a gradient. Without one (advantage 0) it only counts in the denominator."""
         return bool(example.advantage or self.config.kl)
 
     def micro_batches(self, examples: Sequence[Example]) -> Iterator[list[Example]]:
-        """This process's share, in forward passes of at most `micro_tokens`."""
+        """Yield this process's share, in forward passes of at most `micro_tokens`."""
         # Dealt out by length, so that every process gets as much work.
         working = sorted(filter(self.has_gradient, examples), key=lambda e: len(e.prompt_ids) + e.rollout.tokens)
         mine = working[self.accelerator.process_index :: self.accelerator.num_processes]
         return split_by_tokens(mine, self.config.micro_tokens)
 
     def sum_gradients(self) -> None:
-        """Add up the processes' shares. By hand and after the last micro-batch: shares may be of different
-        sizes, and the denominator is the whole minibatch's already.
+        """Add up the gradients of all processes.
+
+        This is done explicitly and after the last micro-batch: shares may differ in size, and the denominator is
+        already that of the whole minibatch.
         """
         if self.accelerator.num_processes == 1:
             return
@@ -336,7 +339,7 @@ class Trainer:
             parameter.grad = self.accelerator.reduce(parameter.grad, "sum")
 
     def sum_counts(self, totals: Mapping[str, float]) -> dict[str, float]:
-        """What `loss` counted, of all processes' shares together."""
+        """Return the counts of `loss` summed over all processes."""
         names = ("tokens", "clipped", "entropy", "log_ratio", "kl")
         mine = [float(totals.get(name, 0.0)) for name in names]
         if self.accelerator.num_processes > 1:
@@ -358,7 +361,7 @@ class Trainer:
     # --- beside the algorithm -----------------------------------------------------------------------------
 
     def evaluate(self, step: int) -> Evaluation | None:
-        """Held-out problems, on the main process. `step` is the last one trained; -1 before the first."""
+        """Evaluate the held-out problems on the main process. `step` is the last one trained, -1 before the first."""
         evaluation = None
         if self.main:
             seed = f"eval/{self.config.seed}/{step}"
@@ -368,6 +371,7 @@ class Trainer:
         return evaluation
 
     def save(self, step: int) -> None:
+        """Write a checkpoint and remove old ones."""
         if self.main:
             folder = self.config.folder
             checkpoint.write(
@@ -385,7 +389,12 @@ class Trainer:
 
 
 def read_data(config: TrainConfig) -> tuple[list[data.Problem], list[data.Problem]]:
-    """Training problems and held-out ones. Raises ValueError or OSError where there are none."""
+    """Return training problems and held-out ones.
+
+    Raises:
+        ValueError: there are none, or a file is invalid.
+        OSError: a file cannot be read.
+    """
     if config.data != "chain":
         return data.read_problems(config.data), read_held_out(config)
     low, high = config.chain_operations
@@ -396,7 +405,11 @@ def read_data(config: TrainConfig) -> tuple[list[data.Problem], list[data.Proble
 
 
 def read_held_out(config: TrainConfig) -> list[data.Problem]:
-    """The held-out problems: `eval_data`'s, or the synthetic task's own where it is the data and none are named."""
+    """Return the held-out problems: those of `eval_data`, or the synthetic task's own.
+
+    Raises:
+        ValueError: `eval_data` is not set and the data has no held-out problems of its own.
+    """
     source = config.eval_data or ("chain" if config.data == "chain" else None)
     if source is None:
         raise ValueError("eval_data: say where the held-out problems are")
@@ -407,7 +420,7 @@ def read_held_out(config: TrainConfig) -> list[data.Problem]:
 
 
 def training_examples(group: Group, advantage: Advantages) -> list[Example]:
-    """The rollouts of a group that train."""
+    """Return the rollouts of a group that are trained on."""
     return [
         Example(group.prompt_ids, rollout, float(value), rollout.logprobs)
         for rollout, value, is_trained in zip(group.rollouts, advantage.total, group.trained, strict=True)
@@ -416,7 +429,7 @@ def training_examples(group: Group, advantage: Advantages) -> list[Example]:
 
 
 def split_groups(batch: Sequence[list[Example]], parts: int) -> Iterator[list[Example]]:
-    """Groups in `parts` minibatches of whole groups, as even as may be; fewer where there are fewer groups."""
+    """Yield `parts` minibatches of whole groups, as even as possible; fewer if there are fewer groups."""
     parts = min(parts, len(batch))
     for part in range(parts):
         chosen = batch[part * len(batch) // parts : (part + 1) * len(batch) // parts]
@@ -424,7 +437,7 @@ def split_groups(batch: Sequence[list[Example]], parts: int) -> Iterator[list[Ex
 
 
 def split_by_tokens(examples: Sequence[Example], most_tokens: int) -> Iterator[list[Example]]:
-    """Rollouts of like length together (less padding), each batch within `most_tokens`, padding counted."""
+    """Yield batches of rollouts of similar length (less padding), each within `most_tokens`, padding counted."""
     micro: list[Example] = []
     prompt = response = 0
     for example in sorted(examples, key=lambda e: len(e.prompt_ids) + e.rollout.tokens):
@@ -439,7 +452,7 @@ def split_by_tokens(examples: Sequence[Example], most_tokens: int) -> Iterator[l
 
 
 def rollout_metrics(groups: Sequence[Group]) -> dict[str, Any]:
-    """What was sampled in a step, all generation batches together, also by the data's own bins."""
+    """Return metrics of everything sampled in a step, in all generation batches, also by the data's bins."""
     kinds = Counter(group.kind for group in groups)
     betas = [group.service_rewards.beta for group in groups if group.service_rewards.beta is not None]
     metrics: dict[str, Any] = {

@@ -58,7 +58,10 @@ class Barrier:
         return await asyncio.shield(siblings.rewards), place
 
     def fail(self, siblings: Siblings, error: BaseException) -> None:
-        """Fail the whole group because one member failed: the others neither wait for it nor are rewarded without it."""
+        """Fail the whole group because one member failed.
+
+        The others neither wait for it nor are rewarded without it.
+        """
         self._groups.pop(id(siblings.shared), None)
         if not siblings.rewards.done():
             siblings.rewards.set_exception(RuntimeError(f"a sample of this group failed: {error!r}"))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._retry import Retry
 from ..errors import NotFound, StepTooOld, TransportError, Unavailable
+from ..wire import Status
 
 if TYPE_CHECKING:
     from .._async_client import AsyncClient, AsyncRun
@@ -112,12 +113,14 @@ def problem_name(prompt: Any, gold: Any) -> str:
 
 # --- verdicts in one number ------------------------------------------------------------------------------
 
-STATUS_OFFSETS = {"undecided": 2.0**-10, "gold_unreadable": 2.0**-9}
-"""How far below "wrong" the outcome of a rollout lies that must not be trained on, where a framework carries nothing
-from its outcome hook to its batch hook but that one number. Exact in float32, and beside 0 and -1 in fp16."""
+STATUS_OFFSETS: Mapping[Status, float] = {"undecided": 2.0**-10, "gold_unreadable": 2.0**-9}
+"""Statuses of rollouts that must not be trained on, with the offset that is subtracted from the outcome of "wrong".
+
+It is for frameworks that pass only that number from their outcome hook to their batch hook. The offsets are exact in
+float32, and in fp16 beside 0 and -1."""
 
 
-def encode_status(outcome: float, status: str) -> float:
+def encode_status(outcome: float, status: Status) -> float:
     """Return the outcome reward with the offset of its status, for `decode_status` to read.
 
     Use it only if that is done. Anything else that normalises rewards would take the offset as part of the reward.

@@ -53,7 +53,9 @@ def register(run: str, *, name: str = "deepcompress", **options: Any) -> type:
 
 
 class DeepCompressReward:
-    """``run``            the run's name
+    """A reward function of ms-swift.
+
+    ``run``              the run's name
     ``gold``             the data column with the gold answer
     ``split``            the data column that says "train" or another word: ms-swift does not tell a reward that it
                          evaluates, so it is needed where the trainer evaluates
@@ -106,6 +108,7 @@ class DeepCompressReward:
         trajectory_inputs: Any = None,
         **columns: Any,
     ) -> list[float]:
+        """Return the reward of each completion, as ms-swift calls it."""
         phase = self._phase(columns)
         step = None if trainer_state is None else int(trainer_state.global_step)
         if phase == "train":
@@ -229,7 +232,7 @@ class DeepCompressReward:
 
 
 def _count(ids: Any) -> int:
-    """Tokens of a response: ms-swift has a list a turn."""
+    """Return the tokens of a response: ms-swift has one list per turn."""
     return sum(len(turn) if isinstance(turn, list | tuple) else 1 for turn in ids or ())
 
 
@@ -240,7 +243,7 @@ def _rank() -> int:
 
 
 def _paid(blocks: Sequence[Sequence[int]], answer: ShapeAnswer) -> list[float]:
-    """Every row's reward, without gaps: what must not be trained on gets the mean of its group."""
+    """Return every row's reward, with the mean of its group for a rollout that must not be trained on."""
     paid: dict[int, float] = {}
     for members, group in zip(blocks, answer.groups, strict=True):
         paid |= dict(zip(members, fill_with_group_mean(group.rewards, group.trainable), strict=True))

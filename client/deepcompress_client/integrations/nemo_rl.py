@@ -64,6 +64,8 @@ class StepShaping(CountedSteps):
             module.apply_reward_shaping = self  # type: ignore[attr-defined]
 
     def __call__(self, batch: Any, cfg: Any = None) -> Any:
+        """Replace the batch's rewards, as NeMo RL's ``apply_reward_shaping``; return the batch."""
+        del cfg  # NeMo RL passes its configuration
         outcomes = batch["total_reward"]
         truncated = batch["truncated"].tolist() if "truncated" in batch else [False] * len(outcomes)
         rows_of: dict[str, list[int]] = {}
@@ -104,7 +106,7 @@ class StepShaping(CountedSteps):
 
 
 def _prompt(messages: Sequence[Mapping[str, Any]]) -> str:
-    """A name for the prompt: NeMo RL forwards no group key, so its token ids are the key."""
+    """Return a name for the prompt: NeMo RL passes no group key, so its token ids are the key."""
     first = next((place for place, m in enumerate(messages) if m["role"] == "assistant"), len(messages))
     ids = [int(token) for message in messages[:first] for token in message["token_ids"]]
     return problem_name(str(ids), "")

@@ -37,7 +37,7 @@ def agent_executor(
     deadline_s: float = DEADLINE_S,
     **config: Any,
 ) -> type:
-    """The ``AgentExecutor`` class that OpenRLHF looks for in the agent file.
+    """Return the ``AgentExecutor`` class that OpenRLHF imports from the agent file.
 
     ``groups_per_step``    groups that make one step of the level: --rollout.batch_size
     ``eval_temperature``   --eval.temperature, by which evaluation is told from training; None: there is none
@@ -144,8 +144,10 @@ def _rollout(output: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
 
 
 def _fields(group: GroupRewards, place: int, training: bool) -> dict[str, Any]:
-    """The reward fields of one sample. ``scores`` is the raw 1 or 0, which dynamic filtering reads; evaluation
-    reads ``reward``, so there it is the raw one too.
+    """Return the reward fields of one sample.
+
+    ``scores`` is the raw 1 or 0, which dynamic filtering reads. In evaluation ``reward`` is raw too, since OpenRLHF
+    reads it there.
     """
     score = float(group.correct[place])
     # OpenRLHF can leave no sample out. The group's mean teaches nothing where the baseline is the group.

@@ -36,7 +36,9 @@ Assign = Callable[[Any, float], None]
 
 
 class GroupShaping:
-    """``run``     the run's name
+    """Shapes the groups of prime-rl and assigns their advantages.
+
+    ``run``        the run's name
     ``assign``     prime-rl's ``assign_advantages``
     ``correct``    the name of the trace's reward that is 1 or 0: `Outcome` of the verifiers integration
     ``gold``       the field of the task's data with the gold answer; with its prompt it names the problem

@@ -29,12 +29,12 @@ from ._counting import CountedSteps
 
 
 class Evaluator:
-    """What ``evaluate`` must find out of an episode: whether its answer is right. `answer_of` and the gold's name say
-    where to look; rLLM's own `EvalOutput` is made of the result by the caller.
+    """Judges an episode for ``evaluate``: whether its answer is correct.
 
-    ``marks``: tell `StepShaping` which episodes have no verdict to train on, by a reward a hair below 0, since
-    nothing but rewards gets from an evaluator to an estimator. With another estimator leave it off: they are wrong
-    ones then.
+    `gold` names the field of the gold answer; the caller makes rLLM's own `EvalOutput` of the result. ``marks`` tells
+    `StepShaping` which episodes have no verdict to train on, by a small offset of the reward, since nothing but
+    rewards is passed from an evaluator to an estimator. Leave it off with another estimator: such episodes are then
+    wrong.
     """
 
     def __init__(
@@ -95,7 +95,11 @@ class StepShaping(CountedSteps):
 
 
 def _tokens(trajectory: Any) -> int:
-    """What the policy wrote, by the token ids of its steps."""
+    """Return the number of tokens that the policy generated, by the token ids of its steps.
+
+    Raises:
+        ValueError: a step has no token ids.
+    """
     ids = [step.model_output.completion_ids for step in trajectory.steps]
     if not ids or any(one is None for one in ids):
         raise ValueError("a trajectory has no completion_ids; lengths are never guessed from characters")

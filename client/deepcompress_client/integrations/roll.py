@@ -50,7 +50,7 @@ class GroupShaping:
         self._run: AsyncRun | None = None
 
     async def apply(self, context: Any, responses: Sequence[Any] | None) -> Sequence[Any] | None:
-        """The same responses, shaped; as they are in validation, or where ROLL dropped the prompt."""
+        """Return the same responses, shaped. They are unchanged in validation, or if ROLL dropped the prompt."""
         if not responses or context.is_val:
             return responses
         rows = [(data, row) for data in responses for row in range(len(data.batch["scores"]))]

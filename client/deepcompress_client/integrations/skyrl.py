@@ -28,9 +28,11 @@ def shaped(
     deadline_s: float = DEADLINE_S,
     **config: Any,
 ) -> type:
-    """A subclass of SkyRL's generator. Golds come from ``reward_model.ground_truth`` of each row. With the fully
-    asynchronous trainer, which generates group by group, say ``strategy={"name": "deepcompress", "reference":
-    "previous"}``: rewards then do not depend on which groups of a step came first.
+    """Return a subclass of SkyRL's generator that shapes its batches.
+
+    Golds come from ``reward_model.ground_truth`` of each row. The fully asynchronous trainer generates group by
+    group; with it, use ``strategy={"name": "deepcompress", "reference": "previous"}``: rewards then do not depend on
+    the order of a step's groups.
     """
 
     class DeepCompressGenerator(base):  # type: ignore[misc]

@@ -92,7 +92,11 @@ class DeepCompressReward:
     # --- start ------------------------------------------------------------------------------------------
 
     def attach(self, trainer: Any) -> None:
-        """Meet the trainer: what cannot be known is said here, before the training starts."""
+        """Connect the reward to the trainer; errors in the set-up are raised before the training starts.
+
+        Raises:
+            ValueError: the reward, a data column or `deadline_s` does not fit the trainer.
+        """
         if not any(func is self for func in trainer.reward_funcs):
             raise ValueError("this reward is not one of the trainer's reward_funcs")
         for name, data in (("train_dataset", trainer.train_dataset), ("eval_dataset", trainer.eval_dataset)):
@@ -153,6 +157,7 @@ class DeepCompressReward:
         log_extra: Any = None,
         **columns: Any,
     ) -> list[float | None]:
+        """Return the total reward of each completion, None if there is none, as TRL calls it."""
         trainer = None if self._trainer is None else self._trainer()
         if trainer is None or trainer_state is None:
             raise RuntimeError(
@@ -322,6 +327,7 @@ class DeepCompressGroupReward:
         completion_ids: Sequence[Sequence[int]],
         **columns: Any,
     ) -> list[float | None]:
+        """Return the total reward of each completion of one group, None if there is none."""
         if self._gold not in columns:
             raise ValueError(f"the dataset has no column {self._gold!r}, only {sorted(columns)}")
         gold = columns[self._gold][0]
@@ -362,7 +368,7 @@ class DeepCompressGroupReward:
 
 
 def _end_tokens(trainer: Any) -> set[int]:
-    """The tokens that a finished completion ends with, as the trainer itself counts its clipped ratio."""
+    """Return the tokens that end a completion, as the trainer counts them for its clipped ratio."""
     tokenizer = getattr(trainer, "_tokenizer", None) or trainer.processing_class
     ends = {tokenizer.pad_token_id, tokenizer.eos_token_id, *getattr(trainer, "eos_token_ids", ())}
     return {token for token in ends if token is not None}
@@ -375,9 +381,11 @@ def _callback(reward: DeepCompressReward) -> Any:
         """Opens the run when training begins, and saves its state with the trainer's."""
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            del args, control
             reward.start(int(state.global_step))
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            del control
             if state.is_world_process_zero:
                 folders = [folder.name for folder in Path(args.output_dir).glob("checkpoint-*")]
                 reward.save(int(state.global_step), folders)

@@ -22,6 +22,7 @@ from ..wire import AnswerFormat
 from ._common import (
     DEADLINE_S,
     GROUPWISE_STRATEGY,
+    STATUS_OFFSETS,
     client_options,
     fill_with_group_mean,
     gold_text,
@@ -52,13 +53,18 @@ class Outcome:
         self._answer_format = answer_format
 
     async def __call__(self, trace: Any, gold: Any) -> float:
+        """Return 1.0 if the trace's last reply is correct, else 0.0.
+
+        Raises:
+            Unjudged: there is no verdict to train on.
+        """
         verdict = await self._client.verify_one(
             gold_text(gold),
             trace.last_reply,
             answer_format=self._answer_format,
             truncated=bool(getattr(trace, "is_truncated", False)),
         )
-        if verdict.status in ("undecided", "gold_unreadable"):
+        if verdict.status in STATUS_OFFSETS:
             raise Unjudged(f"{verdict.status}: {verdict.reason}")
         return float(verdict.correct)
 
@@ -74,7 +80,7 @@ def group_reward(
     deadline_s: float = DEADLINE_S,
     **config: Any,
 ) -> Callable[..., Awaitable[list[float]]]:
-    """A group function for a rubric: ``vf.Rubric(funcs=[group_reward(run="my-run", groups_per_step=64)])``.
+    """Return a group function for a rubric: ``vf.Rubric(funcs=[group_reward(run="my-run", groups_per_step=64)])``.
 
     Rubrics know no step, so ``groups_per_step`` groups make one. ``resume``: go on with the run's state. Rubrics turn
     an exception into zeros for the whole group: without spread, it teaches nothing.
@@ -111,7 +117,11 @@ def group_reward(
 
 
 def _tokens(trajectory: Sequence[Any]) -> int:
-    """What the policy wrote, by its token ids."""
+    """Return the number of tokens that the policy generated.
+
+    Raises:
+        ValueError: a turn has no token ids.
+    """
     turns = [step["tokens"] for step in trajectory]
     if not turns or any(turn is None for turn in turns):
         raise ValueError("this environment's client returns no token ids; lengths are never guessed from characters")

@@ -34,7 +34,7 @@ from .._client import Client, Run
 from .._runs import run_config
 from ..errors import DeepCompressError, Unavailable
 from ..wire import Phase, ShapeAnswer, Verdict
-from ._common import DEADLINE_S, checkpoint_name, client_options, gold_text, log, problem_name
+from ._common import DEADLINE_S, STATUS_OFFSETS, checkpoint_name, client_options, gold_text, log, problem_name
 from ._ray import opener
 
 ESTIMATOR = "deepcompress_grpo"
@@ -42,8 +42,7 @@ ESTIMATOR = "deepcompress_grpo"
 OUTCOMES = {
     "correct": 1.0,
     "wrong": -1.0,
-    "undecided": -1.0 - 2.0**-10,
-    "gold_unreadable": -1.0 - 2.0**-9,
+    **{status: -1.0 - offset for status, offset in STATUS_OFFSETS.items()},
 }
 """The reward the manager gives, by verdict. All are exact in float32; the two that must not be trained on lie a
 hair below -1, since no other field of a sample reaches the estimator. The other statuses are "wrong" to it."""
@@ -80,6 +79,7 @@ class Settings:
         return settings
 
     def opener(self) -> Any:
+        """Return this job's `RunOpener` actor of the run."""
         return opener(self.run, self.url, self.strategy, self.config, self.deadline_s)
 
 
@@ -101,6 +101,7 @@ class DeepCompressRewardManager(RewardManagerBase):  # type: ignore[misc]
         reward_router_address: str | None = None,
         reward_model_tokenizer: Any = None,
     ) -> None:
+        del reward_router_address, reward_model_tokenizer
         super().__init__(config, tokenizer, compute_score)
         self.settings = Settings.of(config.algorithm)
         if self.settings is not None:
@@ -149,7 +150,7 @@ class DeepCompressRewardManager(RewardManagerBase):  # type: ignore[misc]
         }
 
     def _truncated(self, ids: list[int]) -> bool:
-        """Stopped by the limit: as long as the limit allows, and without an end token. Either alone is no proof."""
+        """Return whether the limit cut the response: it has the maximal length and no end token."""
         limit = self.config.data.max_response_length
         return bool(len(ids) >= limit and ids[-1] != self.tokenizer.eos_token_id)
 
@@ -172,8 +173,10 @@ class DeepCompressRewardManager(RewardManagerBase):  # type: ignore[misc]
         }
 
     async def _verify(self, item: dict[str, Any]) -> Verdict:
-        """The verdict, observed where the item is of training: while the state store is away, verdicts are given
-        but not recorded, and a group without records could not be shaped.
+        """Return the verdict, which is recorded in training.
+
+        While the state store is unavailable, verdicts are given but not recorded. A group without records could not
+        be shaped, so this retries until the deadline.
         """
         began, wait = time.monotonic(), 0.25
         while True:
@@ -202,7 +205,11 @@ def _messages(raw_prompt: Any) -> Any:
 
 
 def check(config: Any, settings: Settings) -> None:
-    """Say at start what would otherwise go wrong in the middle of a run."""
+    """Check the configuration at the start of a run.
+
+    Raises:
+        ValueError: deepcompress cannot work with it.
+    """
     trainer, algorithm = config.trainer, config.algorithm
     wrong = []
     if not trainer.get("use_v1", False):
@@ -325,7 +332,7 @@ _runs_here: dict[str, Run] = {}
 
 
 def _run(settings: Settings) -> Run:
-    """The run as this job opened it: its epoch is the opener's, not whatever holds by now."""
+    """Return the run as this job opened it: with the epoch of its `RunOpener`, even if it has changed since."""
     if settings.run not in _runs_here:
         import ray
 
@@ -344,6 +351,8 @@ class DeepCompressCheckpoint(CheckpointCallback):  # type: ignore[misc]
     def on_save(
         self, trainer: Any, global_step: int, checkpoint_dir: str, async_save: bool = False, **_: Any
     ) -> None:
+        """Save the difficulty state; verl calls this after it saved a checkpoint."""
+        del trainer, checkpoint_dir, async_save
         settings = Settings.of(self.config.algorithm)
         if settings is None:
             return
