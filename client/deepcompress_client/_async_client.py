@@ -49,7 +49,7 @@ class AsyncClient:
     #: ``url``              the service; else DEEPCOMPRESS_URL, else http://127.0.0.1:8321
     #: ``api_key``          else DEEPCOMPRESS_API_KEY
     #: ``timeout_s``        longest time without data from the service, for one attempt
-    #: ``retry``            how long to retry while the service is unavailable (`Retry`); 4xx answers are never retried
+    #: ``retry``            how long to retry if the service is unavailable (`Retry`); 4xx answers are never retried
     #: ``max_request_bytes``, ``max_request_items``  a larger verify or score is split, with the same result
     #: ``concurrency``      parts of one verify that are in flight at once
     #: ``transport``        an `httpx` transport, for tests
