@@ -61,7 +61,7 @@ def test_flags_alone_are_a_configuration(tmp_path: Path, monkeypatch: pytest.Mon
         def leave(self) -> None: ...
 
     monkeypatch.setattr("deepcompress_trainer.__main__.Client", asked.append)
-    monkeypatch.setattr("deepcompress_trainer.__main__._say_where_no_service_is", lambda url: None)
+    monkeypatch.setattr("deepcompress_trainer.__main__._warn_if_unreachable", lambda url: None)
     monkeypatch.setattr("deepcompress_trainer.train.Trainer", Stand)
     words = ["--out", str(tmp_path), "--data", "chain", "--service-url", "http://there:1", "--resume"]
     words += ["--strategy.alpha=0.5", "--chat", "true"]
@@ -135,7 +135,7 @@ def test_what_is_wrong_is_said_in_a_line(
     words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "--chat" in words:
-        monkeypatch.setattr("deepcompress_trainer.__main__._say_where_no_service_is", lambda url: None)
+        monkeypatch.setattr("deepcompress_trainer.__main__._warn_if_unreachable", lambda url: None)
     with pytest.raises(SystemExit) as ended:
         main(words if words[0] == "sft" else [*words, "--out", str(tmp_path), "--device", "cpu"])
     assert ended.value.code == 2
