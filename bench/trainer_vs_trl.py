@@ -61,7 +61,7 @@ def side_ours(url: str, steps: int, run: str, folder: Path) -> list[dict[str, fl
                 "waited_s": metrics["time"]["rewards_s"],
             }
         )
-    trainer.watch.close()
+    trainer.run_logger.close()
     return times
 
 

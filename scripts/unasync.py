@@ -27,7 +27,7 @@ WORDS = [
         (r"\basync (?=def |for |with )", ""),
         (r"\bawait (?=\w)", ""),
         (r"\b_async_concurrency\b", "_concurrency"),
-        (r"\bportions_async\b", "portions"),
+        (r"\bread_chunks_async\b", "read_chunks"),
         (r"\bAsync(Client|Run|Iterator|BaseTransport)\b", r"\1"),
         (r"\b__a(enter|exit)__", r"__\1__"),
         (r"\.a(close|read|iter_bytes)\b", r".\1"),

@@ -9,12 +9,20 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from . import _flows, _runs
+from . import _operations, _runs
 from ._async_concurrency import Connections, send_all, sleep
 from ._batches import StepLike, score_request, shape_request, verify_request
-from ._core import CONNECTIONS, MAX_REQUEST_BYTES, MAX_REQUEST_ITEMS, Call, Flow, Options, Reply, T
+from ._core import CONNECTIONS, MAX_REQUEST_BYTES, MAX_REQUEST_ITEMS, Operation, Options, Reply, RequestSpec, T
 from ._retry import Retry
-from ._transport import Attempts, Failure, failure_of, portions_async, reply_from, request_of, whole_file
+from ._transport import (
+    Attempts,
+    Failure,
+    classify_error,
+    httpx_arguments,
+    read_chunks_async,
+    replace_on_success,
+    reply_from_response,
+)
 from .wire import (
     AnswerFormat,
     Phase,
@@ -40,10 +48,10 @@ class AsyncClient:
     #:
     #: ``url``              the service; else DEEPCOMPRESS_URL, else http://127.0.0.1:8321
     #: ``api_key``          else DEEPCOMPRESS_API_KEY
-    #: ``timeout_s``        longest silence while an answer is awaited, for one try
-    #: ``retry``            how long to go on where the service is away (`Retry`); 4xx answers are never retried
-    #: ``max_request_bytes``, ``max_request_items``  a larger verify or score is sent in parts, with the same result
-    #: ``concurrency``      how many parts of one verify are under way at once
+    #: ``timeout_s``        longest time without data from the service, for one attempt
+    #: ``retry``            how long to retry if the service is unavailable (`Retry`); 4xx answers are never retried
+    #: ``max_request_bytes``, ``max_request_items``  a larger verify or score is split, with the same result
+    #: ``concurrency``      parts of one verify that are in flight at once
     #: ``transport``        an `httpx` transport, for tests
     #:
     #: Raises the errors of `deepcompress_client.errors`, and nothing of httpx.
@@ -80,9 +88,11 @@ class AsyncClient:
     # --- verdicts and rewards ---------------------------------------------------------------------------
 
     async def verify(self, items: Iterable[Any], *, answer_format: AnswerFormat | None = None) -> list[Verdict]:
-        """Check rollouts: items with ``gold`` and ``response`` (dicts, `wire.VerifyItem`, or objects with
-        those fields). One verdict an item, in order."""
-        return await self._drive(_flows.verify(verify_request(items, answer_format), self._options))
+        """Check rollouts: items with ``gold`` and ``response``. Return one verdict per item, in order.
+
+        Items are dicts, `wire.VerifyItem`, or objects with those fields.
+        """
+        return await self._execute(_operations.verify(verify_request(items, answer_format), self._options))
 
     async def verify_one(
         self,
@@ -108,8 +118,10 @@ class AsyncClient:
         generation: int | None = None,
         request_id: str | None = None,
     ) -> ShapeAnswer:
-        """Rewards for groups whose rollouts carry ``correct``, ``tokens`` and, from verify, ``status``.
-        Never sent in parts. In training prefer `run(...).shape`, which sends the epoch."""
+        """Return rewards for groups whose rollouts have ``correct``, ``tokens`` and, from verify, ``status``.
+
+        The request is never split. In training prefer `run(...).shape`, which sends the epoch.
+        """
         request = shape_request(
             groups,
             run=run,
@@ -119,7 +131,7 @@ class AsyncClient:
             generation=generation,
             request_id=request_id,
         )
-        return await self._drive(_flows.shape(request))
+        return await self._execute(_operations.shape(request))
 
     async def score(
         self,
@@ -133,8 +145,10 @@ class AsyncClient:
         request_id: str | None = None,
         answer_format: AnswerFormat | None = None,
     ) -> ScoreAnswer:
-        """Verify, then shape: groups with ``problem_id``, ``gold`` and rollouts with ``response`` and
-        ``tokens``. In training prefer `run(...).score`, which sends the epoch."""
+        """Verify, then shape: groups with ``problem_id``, ``gold`` and rollouts with ``response`` and ``tokens``.
+
+        In training prefer `run(...).score`, which sends the epoch.
+        """
         request = score_request(
             groups,
             answer_format,
@@ -145,7 +159,7 @@ class AsyncClient:
             generation=generation,
             request_id=request_id,
         )
-        return await self._drive(_flows.score(request, self._options))
+        return await self._execute(_operations.score(request, self._options))
 
     # --- runs -------------------------------------------------------------------------------------------
 
@@ -161,7 +175,7 @@ class AsyncClient:
         """Open a training run; see `Client.run` for what the arguments mean."""
         #: """Open a training run. Exactly one process of a training does so; the others join it.
         #:
-        #: ``run("r")``                 a new run; `RunInUse` where it has been trained with, since a training
+        #: ``run("r")``                 a new run; `RunInUse` if it has been trained with, since a training
         #:                              from step 0 must not be paid against the levels of an older one
         #: ``run("r", next_step=0)``    a new training: the old state of "r" is forgotten
         #: ``run("r", next_step=401)``  a resumed training whose next step is 401: later steps are forgotten
@@ -170,36 +184,45 @@ class AsyncClient:
         #: ``strategy`` is a name or ``{"name": ..., parameter: ...}``; ``config`` are the other fields of
         #: `wire.RunConfig` (``outcome``, ``overlong``, ``answer_format``, ``keep_steps``, ...).
         #: """
-        flow = _runs.open_run(name, _runs.run_config(strategy, config), next_step, join)
-        return AsyncRun(self, await self._drive(flow))
+        operation = _runs.open_run(name, _runs.run_config(strategy, config), next_step, join)
+        return AsyncRun(self, await self._execute(operation))
 
     async def runs(self) -> list[RunInfo]:
-        return await self._drive(_runs.list_runs())
+        """Return every run."""
+        return await self._execute(_runs.list_runs())
 
     async def delete_run(self, name: str) -> None:
-        """Forget a run. Its epoch rises, should the name be used again."""
-        await self._drive(_runs.delete(name))
+        """Delete a run. A later run of the same name has a greater epoch."""
+        await self._execute(_runs.delete(name))
 
     async def import_run(self, name: str, exported: bytes | Path) -> RunInfo:
-        """Make a run of what another's `Run.export` gave, on this service or another; a file of it is sent a portion
-        at a time."""
-        return await self._drive(_runs.import_state(name, exported))
+        """Create a run from the result of `Run.export`, of this service or another. A file is sent in chunks."""
+        return await self._execute(_runs.import_state(name, exported))
 
     # --- the service ------------------------------------------------------------------------------------
 
     async def strategies(self) -> list[dict[str, Any]]:
-        """Every strategy: its name, what it needs, its parameters as a JSON schema."""
-        return await self._drive(_runs.list_strategies())
+        """Return every strategy: its name, its requirements, its parameters as a JSON schema."""
+        return await self._execute(_runs.list_strategies())
 
     async def health(self) -> dict[str, Any]:
-        """Whether the service is up. Asked once: `TransportError` where it is not."""
-        return await self._drive(_flows.ask("/healthz"))
+        """Return the service's health. The request is sent once.
+
+        Raises:
+            TransportError: the service is down.
+        """
+        return await self._execute(_operations.get_status("/healthz"))
 
     async def ready(self) -> dict[str, Any]:
-        """Whether it can take training requests now; asked once. `Unavailable` where it cannot."""
-        return await self._drive(_flows.ask("/readyz"))
+        """Return whether the service accepts training requests. The request is sent once.
+
+        Raises:
+            Unavailable: it does not accept them now.
+        """
+        return await self._execute(_operations.get_status("/readyz"))
 
     async def close(self) -> None:
+        """Close the connections."""
         await self._connections.close()
 
     async def __aenter__(self) -> Self:
@@ -228,57 +251,60 @@ class AsyncClient:
             transport=self._transport,
         )
 
-    async def _drive(self, flow: Flow[T]) -> T:
+    async def _execute(self, operation: Operation[T]) -> T:
         try:
-            wave = next(flow)
+            batch = next(operation)
             while True:
-                wave = flow.send(await self._send_all(wave))
+                batch = operation.send(await self._send_all(batch))
         except StopIteration as end:
             result: T = end.value
             return result
 
-    async def _send_all(self, wave: list[Call]) -> list[Reply]:
-        if len(wave) == 1:
-            return [await self._send(wave[0])]
-        return await send_all(self._send, wave, self._options.concurrency)
+    async def _send_all(self, batch: list[RequestSpec]) -> list[Reply]:
+        if len(batch) == 1:
+            return [await self._send(batch[0])]
+        return await send_all(self._send, batch, self._options.concurrency)
 
-    async def _send(self, call: Call) -> Reply:
+    async def _send(self, spec: RequestSpec) -> Reply:
         import httpx
 
-        attempts = Attempts(call, self._options.retry, time.monotonic())
+        attempts = Attempts(spec, self._options.retry, time.monotonic())
         while True:
             failure: Failure | None = None
             reply: Reply | None = None
             try:
-                reply = await self._once(call, attempts.made + 1)
+                reply = await self._send_once(spec, attempts.made + 1)
             except httpx.HTTPError as error:
-                failure = failure_of(error)
-            wait = attempts.after(reply, failure, time.monotonic(), random.random())
+                failure = classify_error(error)
+            wait = attempts.delay_before_next(reply, failure, time.monotonic(), random.random())
             if wait is None:
                 return attempts.result(reply, failure)
             await sleep(wait)
 
-    async def _once(self, call: Call, attempt: int) -> Reply:
-        request = request_of(call, portions_async(call.body) if isinstance(call.body, Path) else call.body)
+    async def _send_once(self, spec: RequestSpec, attempt: int) -> Reply:
+        request = httpx_arguments(spec, read_chunks_async(spec.body) if isinstance(spec.body, Path) else spec.body)
         http = self._connections.get(self._connect)
-        if call.into is None:
-            return reply_from(await http.request(**request), attempt)
+        if spec.into is None:
+            return reply_from_response(await http.request(**request), attempt)
         async with http.stream(**request) as response:
             if not response.is_success:
                 await response.aread()
-                return reply_from(response, attempt)
-            with whole_file(call.into) as file:
-                async for portion in response.aiter_bytes():
-                    file.write(portion)
+                return reply_from_response(response, attempt)
+            with replace_on_success(spec.into) as file:
+                async for chunk in response.aiter_bytes():
+                    file.write(chunk)
             return Reply(response.status_code, b"", attempts=attempt)
 
 
 class AsyncRun(_runs.RunState):
-    """One training run. Made by `AsyncClient.run`; remembers the run's epoch and sends it, so that no late retry
-    from before a rewind can reach the state after it (`EpochMismatch`)."""
+    """One training run, made by `AsyncClient.run`.
 
-    def __init__(self, client: AsyncClient, found: RunInfo) -> None:
-        super().__init__(found, client._options)
+    It sends the run's epoch with every request, so that no late retry from before a rewind changes the state after it
+    (`EpochMismatch`).
+    """
+
+    def __init__(self, client: AsyncClient, info: RunInfo) -> None:
+        super().__init__(info, client._options)
         self.client = client
 
     def __repr__(self) -> str:
@@ -292,9 +318,12 @@ class AsyncRun(_runs.RunState):
         phase: Phase = "train",
         answer_format: AnswerFormat | None = None,
     ) -> list[Verdict]:
-        """Check rollouts as they stream in. Items with a ``rollout_id`` (and ``problem_id``) are also observed:
-        groups that are never shaped, since dynamic sampling dropped them, then count in the level."""
-        return await self.client._drive(self._verify(items, answer_format, step, phase))
+        """Check rollouts as they are generated.
+
+        Items with a ``rollout_id`` (and ``problem_id``) are also observed: groups that dynamic sampling drops, which
+        are never shaped, then count in the level.
+        """
+        return await self.client._execute(self._verify(items, answer_format, step, phase))
 
     async def shape(
         self,
@@ -305,8 +334,8 @@ class AsyncRun(_runs.RunState):
         generation: int | None = None,
         request_id: str | None = None,
     ) -> ShapeAnswer:
-        """Rewards for groups that are verified already; see `Client.shape`."""
-        return await self.client._drive(
+        """Return rewards for groups that are verified already; see `Client.shape`."""
+        return await self.client._execute(
             self._shape(groups, step=step, phase=phase, generation=generation, request_id=request_id)
         )
 
@@ -321,20 +350,21 @@ class AsyncRun(_runs.RunState):
         answer_format: AnswerFormat | None = None,
     ) -> ScoreAnswer:
         """Verify, then shape; see `Client.score`."""
-        return await self.client._drive(
+        return await self.client._execute(
             self._score(groups, answer_format, step=step, phase=phase, generation=generation, request_id=request_id)
         )
 
     async def info(self) -> RunInfo:
-        return await self.client._drive(self._info())
+        """Return the run's state."""
+        return await self.client._execute(self._info())
 
     async def refresh(self) -> RunInfo:
-        """Believe in the run's epoch of now: for a process that knows of another's rewind or restore."""
-        return await self.client._drive(self._refresh())
+        """Fetch the run's present epoch, after another process has rewound or restored the run."""
+        return await self.client._execute(self._refresh())
 
     async def history(self, *, since: int | None = None, limit: int | None = None) -> RunHistory:
-        """The level and the statistics of every step; ``limit`` keeps the newest."""
-        return await self.client._drive(self._history(since, limit))
+        """Return the level and the statistics of every step; ``limit`` keeps the newest."""
+        return await self.client._execute(self._history(since, limit))
 
     async def problems(
         self,
@@ -344,10 +374,10 @@ class AsyncRun(_runs.RunState):
         search: str | None = None,
         page_size: int | None = None,
     ) -> AsyncIterator[Problem]:
-        """Every problem of the run, fetched by the page."""
+        """Yield every problem of the run, fetched page by page."""
         cursor: str | None = None
         while True:
-            page = await self.client._drive(
+            page = await self.client._execute(
                 self._problem_page(cursor, difficulty=difficulty, sort=sort, search=search, limit=page_size)
             )
             for problem in page.problems:
@@ -356,37 +386,41 @@ class AsyncRun(_runs.RunState):
                 return
 
     async def problem(self, problem_id: str) -> Problem:
-        return await self.client._drive(self._problem(problem_id))
+        """Return one problem of the run."""
+        return await self.client._execute(self._problem(problem_id))
 
     async def rewind(self, next_step: int | None) -> RunInfo:
-        """Forget everything at steps >= ``next_step`` (the step sent next); None: all but the configuration."""
-        return await self.client._drive(self._rewind(next_step))
+        """Forget every step from ``next_step`` on, which is the step sent next; None: all but the configuration."""
+        return await self.client._execute(self._rewind(next_step))
 
     async def checkpoint(self, name: str, step: int) -> dict[str, Any]:
         """Save the state as at the end of ``step``; no rewind removes it."""
-        return await self.client._drive(self._checkpoint(name, step))
+        return await self.client._execute(self._checkpoint(name, step))
 
     async def checkpoints(self) -> list[dict[str, Any]]:
-        return await self.client._drive(self._checkpoints())
+        """Return every checkpoint of the run."""
+        return await self.client._execute(self._checkpoints())
 
     async def delete_checkpoint(self, name: str) -> None:
-        await self.client._drive(self._delete_checkpoint(name))
+        """Delete a checkpoint."""
+        await self.client._execute(self._delete_checkpoint(name))
 
     async def restore(self, name: str) -> RunInfo:
-        """The state of the checkpoint becomes the run's."""
-        return await self.client._drive(self._restore(name))
+        """Replace the run's state by a checkpoint."""
+        return await self.client._execute(self._restore(name))
 
     async def export(self) -> bytes:
-        """The whole state as lines of JSON."""
-        return await self.client._drive(self._export())
+        """Return the whole state as lines of JSON."""
+        return await self.client._execute(self._export())
 
     async def export_to(self, file: Path) -> None:
-        """The same into a file, a portion at a time: the file is whole, or as it was before."""
-        await self.client._drive(self._export_to(file))
+        """Write the whole state to a file in chunks. If it fails, the file is unchanged."""
+        await self.client._execute(self._export_to(file))
 
     async def import_state(self, exported: bytes | Path) -> RunInfo:
         """Replace the run's state by an export, or by a file of one."""
-        return await self.client._drive(self._import(exported))
+        return await self.client._execute(self._import(exported))
 
     async def delete(self) -> None:
+        """Delete the run."""
         await self.client.delete_run(self.name)

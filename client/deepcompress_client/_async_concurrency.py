@@ -1,4 +1,4 @@
-"""What the asyncio client does with tasks: written by hand, as `_concurrency` is for threads.
+"""Concurrency of the asyncio client; `_concurrency` is its counterpart for threads. Both are written by hand.
 
 The two have the same names, so that `_client` can be generated from `_async_client`.
 """
@@ -10,50 +10,55 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from ._core import Call, Reply
+from ._core import Reply, RequestSpec
 
 if TYPE_CHECKING:
     import httpx
 
 
 class Connections:
-    """One `httpx.AsyncClient`. Connections belong to the event loop (and the process) that opened them."""
+    """One `httpx.AsyncClient`. Its connections belong to the event loop and the process that opened them."""
 
     def __init__(self) -> None:
         self._http: httpx.AsyncClient | None = None
-        self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
+        self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None
 
     @staticmethod
-    def _here() -> tuple[int, asyncio.AbstractEventLoop]:
+    def _owner_now() -> tuple[int, asyncio.AbstractEventLoop]:
         return os.getpid(), asyncio.get_running_loop()
 
     def get(self, connect: Callable[[], httpx.AsyncClient]) -> httpx.AsyncClient:
-        if self._http is None or self._home != self._here():
-            self._home = self._here()
+        """Return the HTTP client of the running event loop; `connect` creates it."""
+        if self._http is None or self._owner != self._owner_now():
+            self._owner = self._owner_now()
             self._http = connect()
         return self._http
 
     async def close(self) -> None:
-        if self._http is not None and self._home == self._here():
+        """Close the HTTP client, if it belongs to the running event loop."""
+        if self._http is not None and self._owner == self._owner_now():
             await self._http.aclose()
         self._http = None
 
 
-async def send_all(send: Callable[[Call], Awaitable[Reply]], wave: list[Call], most: int) -> list[Reply]:
-    """The reply to every call, in order; at most `most` are under way at once."""
-    places = asyncio.Semaphore(most)
+async def send_all(
+    send: Callable[[RequestSpec], Awaitable[Reply]], batch: list[RequestSpec], limit: int
+) -> list[Reply]:
+    """Return the reply to every request, in order. At most `limit` requests are in flight at once."""
+    slots = asyncio.Semaphore(limit)
 
-    async def in_turn(call: Call) -> Reply:
-        async with places:
-            return await send(call)
+    async def send_limited(spec: RequestSpec) -> Reply:
+        async with slots:
+            return await send(spec)
 
     try:
         async with asyncio.TaskGroup() as parts:
-            tasks = [parts.create_task(in_turn(call)) for call in wave]
+            tasks = [parts.create_task(send_limited(spec)) for spec in batch]
     except BaseExceptionGroup as failed:
         raise failed.exceptions[0] from None
     return [task.result() for task in tasks]
 
 
 async def sleep(seconds: float) -> None:
+    """Sleep for some seconds."""
     await asyncio.sleep(seconds)

@@ -1,6 +1,6 @@
-"""From what a caller holds to wire models: plain dicts, wire models, or any objects with the wire's fields.
+"""Convert what a caller passes (plain dicts, wire models, or objects with the wire's fields) to wire models.
 
-Counts that come from numpy or torch become plain numbers here, since the wire is strict about types.
+Counts that come from numpy or torch become plain numbers, since the wire models are strict about types.
 """
 
 from __future__ import annotations
@@ -29,21 +29,22 @@ StepLike = int | Literal["observed"] | None
 
 
 def verify_request(items: Iterable[Any], answer_format: AnswerFormat | None, **same: Any) -> VerifyRequest:
-    """Items of any accepted kind; `same` is what all of them share (run, epoch, step, ...), where an item
-    does not say it itself."""
+    """Return a verify request. `same` holds the fields that all items share (run, epoch, step, ...); an item's own
+    value wins.
+    """
     shared = {name: value for name, value in same.items() if value is not None}
     rows = [{**shared, **_fields(item, VerifyItem)} for item in items]
     return checked(VerifyRequest, {"items": rows, "answer_format": answer_format})
 
 
 def shape_request(groups: Iterable[Any], **batch: Any) -> ShapeRequest:
-    """Groups whose rollouts carry ``correct`` (and ``status``, where verify gave it)."""
+    """Return a shape request for groups whose rollouts have ``correct`` (and ``status``, if verify gave it)."""
     rows = [_group(group, ShapeGroup, ShapeRollout) for group in groups]
     return checked(ShapeRequest, {**_batch(**batch), "groups": rows})
 
 
 def score_request(groups: Iterable[Any], answer_format: AnswerFormat | None, **batch: Any) -> ScoreRequest:
-    """Groups that carry ``gold`` and whose rollouts carry ``response``."""
+    """Return a score request for groups that have ``gold`` and whose rollouts have ``response``."""
     rows = [_group(group, ScoreGroup, ScoreRollout) for group in groups]
     return checked(ScoreRequest, {**_batch(**batch), "groups": rows, "answer_format": answer_format})
 
@@ -78,8 +79,10 @@ def _group(group: Any, group_model: type[BaseModel], rollout_model: type[BaseMod
 
 
 def _fields(value: Any, model: type[BaseModel]) -> dict[str, Any]:
-    """The fields of one group, rollout or item. A mapping's unknown keys stay, so that they are refused by
-    name; an object is asked for the wire's fields only."""
+    """Return the fields of one group, rollout or item.
+
+    Unknown keys of a mapping are kept, so that validation names them. Of an object only the wire's fields are read.
+    """
     if isinstance(value, Mapping):
         return {name: _scalar(part) for name, part in value.items()}
     if isinstance(value, BaseModel):
@@ -88,7 +91,7 @@ def _fields(value: Any, model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _scalar(value: Any) -> Any:
-    """A numpy or torch scalar as a Python number; anything else as it is."""
+    """Return a numpy or torch scalar as a Python number, and any other value unchanged."""
     if type(value) in (str, int, bool, float, list, dict, type(None)):
         return value
     return value.item() if hasattr(value, "item") and getattr(value, "shape", None) == () else value

@@ -10,12 +10,20 @@ from collections.abc import Iterator, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from . import _flows, _runs
+from . import _operations, _runs
 from ._concurrency import Connections, send_all, sleep
 from ._batches import StepLike, score_request, shape_request, verify_request
-from ._core import CONNECTIONS, MAX_REQUEST_BYTES, MAX_REQUEST_ITEMS, Call, Flow, Options, Reply, T
+from ._core import CONNECTIONS, MAX_REQUEST_BYTES, MAX_REQUEST_ITEMS, Operation, Options, Reply, RequestSpec, T
 from ._retry import Retry
-from ._transport import Attempts, Failure, failure_of, portions, reply_from, request_of, whole_file
+from ._transport import (
+    Attempts,
+    Failure,
+    classify_error,
+    httpx_arguments,
+    read_chunks,
+    replace_on_success,
+    reply_from_response,
+)
 from .wire import (
     AnswerFormat,
     Phase,
@@ -36,10 +44,10 @@ class Client:
 
     ``url``              the service; else DEEPCOMPRESS_URL, else http://127.0.0.1:8321
     ``api_key``          else DEEPCOMPRESS_API_KEY
-    ``timeout_s``        longest silence while an answer is awaited, for one try
-    ``retry``            how long to go on where the service is away (`Retry`); 4xx answers are never retried
-    ``max_request_bytes``, ``max_request_items``  a larger verify or score is sent in parts, with the same result
-    ``concurrency``      how many parts of one verify are under way at once
+    ``timeout_s``        longest time without data from the service, for one attempt
+    ``retry``            how long to retry if the service is unavailable (`Retry`); 4xx answers are never retried
+    ``max_request_bytes``, ``max_request_items``  a larger verify or score is split, with the same result
+    ``concurrency``      parts of one verify that are in flight at once
     ``transport``        an `httpx` transport, for tests
 
     Raises the errors of `deepcompress_client.errors`, and nothing of httpx.
@@ -76,9 +84,11 @@ class Client:
     # --- verdicts and rewards ---------------------------------------------------------------------------
 
     def verify(self, items: Iterable[Any], *, answer_format: AnswerFormat | None = None) -> list[Verdict]:
-        """Check rollouts: items with ``gold`` and ``response`` (dicts, `wire.VerifyItem`, or objects with
-        those fields). One verdict an item, in order."""
-        return self._drive(_flows.verify(verify_request(items, answer_format), self._options))
+        """Check rollouts: items with ``gold`` and ``response``. Return one verdict per item, in order.
+
+        Items are dicts, `wire.VerifyItem`, or objects with those fields.
+        """
+        return self._execute(_operations.verify(verify_request(items, answer_format), self._options))
 
     def verify_one(
         self,
@@ -104,8 +114,10 @@ class Client:
         generation: int | None = None,
         request_id: str | None = None,
     ) -> ShapeAnswer:
-        """Rewards for groups whose rollouts carry ``correct``, ``tokens`` and, from verify, ``status``.
-        Never sent in parts. In training prefer `run(...).shape`, which sends the epoch."""
+        """Return rewards for groups whose rollouts have ``correct``, ``tokens`` and, from verify, ``status``.
+
+        The request is never split. In training prefer `run(...).shape`, which sends the epoch.
+        """
         request = shape_request(
             groups,
             run=run,
@@ -115,7 +127,7 @@ class Client:
             generation=generation,
             request_id=request_id,
         )
-        return self._drive(_flows.shape(request))
+        return self._execute(_operations.shape(request))
 
     def score(
         self,
@@ -129,8 +141,10 @@ class Client:
         request_id: str | None = None,
         answer_format: AnswerFormat | None = None,
     ) -> ScoreAnswer:
-        """Verify, then shape: groups with ``problem_id``, ``gold`` and rollouts with ``response`` and
-        ``tokens``. In training prefer `run(...).score`, which sends the epoch."""
+        """Verify, then shape: groups with ``problem_id``, ``gold`` and rollouts with ``response`` and ``tokens``.
+
+        In training prefer `run(...).score`, which sends the epoch.
+        """
         request = score_request(
             groups,
             answer_format,
@@ -141,7 +155,7 @@ class Client:
             generation=generation,
             request_id=request_id,
         )
-        return self._drive(_flows.score(request, self._options))
+        return self._execute(_operations.score(request, self._options))
 
     # --- runs -------------------------------------------------------------------------------------------
 
@@ -156,7 +170,7 @@ class Client:
     ) -> Run:
         """Open a training run. Exactly one process of a training does so; the others join it.
 
-        ``run("r")``                 a new run; `RunInUse` where it has been trained with, since a training
+        ``run("r")``                 a new run; `RunInUse` if it has been trained with, since a training
                                      from step 0 must not be paid against the levels of an older one
         ``run("r", next_step=0)``    a new training: the old state of "r" is forgotten
         ``run("r", next_step=401)``  a resumed training whose next step is 401: later steps are forgotten
@@ -165,36 +179,45 @@ class Client:
         ``strategy`` is a name or ``{"name": ..., parameter: ...}``; ``config`` are the other fields of
         `wire.RunConfig` (``outcome``, ``overlong``, ``answer_format``, ``keep_steps``, ...).
         """
-        flow = _runs.open_run(name, _runs.run_config(strategy, config), next_step, join)
-        return Run(self, self._drive(flow))
+        operation = _runs.open_run(name, _runs.run_config(strategy, config), next_step, join)
+        return Run(self, self._execute(operation))
 
     def runs(self) -> list[RunInfo]:
-        return self._drive(_runs.list_runs())
+        """Return every run."""
+        return self._execute(_runs.list_runs())
 
     def delete_run(self, name: str) -> None:
-        """Forget a run. Its epoch rises, should the name be used again."""
-        self._drive(_runs.delete(name))
+        """Delete a run. A later run of the same name has a greater epoch."""
+        self._execute(_runs.delete(name))
 
     def import_run(self, name: str, exported: bytes | Path) -> RunInfo:
-        """Make a run of what another's `Run.export` gave, on this service or another; a file of it is sent a portion
-        at a time."""
-        return self._drive(_runs.import_state(name, exported))
+        """Create a run from the result of `Run.export`, of this service or another. A file is sent in chunks."""
+        return self._execute(_runs.import_state(name, exported))
 
     # --- the service ------------------------------------------------------------------------------------
 
     def strategies(self) -> list[dict[str, Any]]:
-        """Every strategy: its name, what it needs, its parameters as a JSON schema."""
-        return self._drive(_runs.list_strategies())
+        """Return every strategy: its name, its requirements, its parameters as a JSON schema."""
+        return self._execute(_runs.list_strategies())
 
     def health(self) -> dict[str, Any]:
-        """Whether the service is up. Asked once: `TransportError` where it is not."""
-        return self._drive(_flows.ask("/healthz"))
+        """Return the service's health. The request is sent once.
+
+        Raises:
+            TransportError: the service is down.
+        """
+        return self._execute(_operations.get_status("/healthz"))
 
     def ready(self) -> dict[str, Any]:
-        """Whether it can take training requests now; asked once. `Unavailable` where it cannot."""
-        return self._drive(_flows.ask("/readyz"))
+        """Return whether the service accepts training requests. The request is sent once.
+
+        Raises:
+            Unavailable: it does not accept them now.
+        """
+        return self._execute(_operations.get_status("/readyz"))
 
     def close(self) -> None:
+        """Close the connections."""
         self._connections.close()
 
     def __enter__(self) -> Self:
@@ -223,57 +246,60 @@ class Client:
             transport=self._transport,
         )
 
-    def _drive(self, flow: Flow[T]) -> T:
+    def _execute(self, operation: Operation[T]) -> T:
         try:
-            wave = next(flow)
+            batch = next(operation)
             while True:
-                wave = flow.send(self._send_all(wave))
+                batch = operation.send(self._send_all(batch))
         except StopIteration as end:
             result: T = end.value
             return result
 
-    def _send_all(self, wave: list[Call]) -> list[Reply]:
-        if len(wave) == 1:
-            return [self._send(wave[0])]
-        return send_all(self._send, wave, self._options.concurrency)
+    def _send_all(self, batch: list[RequestSpec]) -> list[Reply]:
+        if len(batch) == 1:
+            return [self._send(batch[0])]
+        return send_all(self._send, batch, self._options.concurrency)
 
-    def _send(self, call: Call) -> Reply:
+    def _send(self, spec: RequestSpec) -> Reply:
         import httpx
 
-        attempts = Attempts(call, self._options.retry, time.monotonic())
+        attempts = Attempts(spec, self._options.retry, time.monotonic())
         while True:
             failure: Failure | None = None
             reply: Reply | None = None
             try:
-                reply = self._once(call, attempts.made + 1)
+                reply = self._send_once(spec, attempts.made + 1)
             except httpx.HTTPError as error:
-                failure = failure_of(error)
-            wait = attempts.after(reply, failure, time.monotonic(), random.random())
+                failure = classify_error(error)
+            wait = attempts.delay_before_next(reply, failure, time.monotonic(), random.random())
             if wait is None:
                 return attempts.result(reply, failure)
             sleep(wait)
 
-    def _once(self, call: Call, attempt: int) -> Reply:
-        request = request_of(call, portions(call.body) if isinstance(call.body, Path) else call.body)
+    def _send_once(self, spec: RequestSpec, attempt: int) -> Reply:
+        request = httpx_arguments(spec, read_chunks(spec.body) if isinstance(spec.body, Path) else spec.body)
         http = self._connections.get(self._connect)
-        if call.into is None:
-            return reply_from(http.request(**request), attempt)
+        if spec.into is None:
+            return reply_from_response(http.request(**request), attempt)
         with http.stream(**request) as response:
             if not response.is_success:
                 response.read()
-                return reply_from(response, attempt)
-            with whole_file(call.into) as file:
-                for portion in response.iter_bytes():
-                    file.write(portion)
+                return reply_from_response(response, attempt)
+            with replace_on_success(spec.into) as file:
+                for chunk in response.iter_bytes():
+                    file.write(chunk)
             return Reply(response.status_code, b"", attempts=attempt)
 
 
 class Run(_runs.RunState):
-    """One training run. Made by `Client.run`; remembers the run's epoch and sends it, so that no late retry
-    from before a rewind can reach the state after it (`EpochMismatch`)."""
+    """One training run, made by `Client.run`.
 
-    def __init__(self, client: Client, found: RunInfo) -> None:
-        super().__init__(found, client._options)
+    It sends the run's epoch with every request, so that no late retry from before a rewind changes the state after it
+    (`EpochMismatch`).
+    """
+
+    def __init__(self, client: Client, info: RunInfo) -> None:
+        super().__init__(info, client._options)
         self.client = client
 
     def __repr__(self) -> str:
@@ -287,9 +313,12 @@ class Run(_runs.RunState):
         phase: Phase = "train",
         answer_format: AnswerFormat | None = None,
     ) -> list[Verdict]:
-        """Check rollouts as they stream in. Items with a ``rollout_id`` (and ``problem_id``) are also observed:
-        groups that are never shaped, since dynamic sampling dropped them, then count in the level."""
-        return self.client._drive(self._verify(items, answer_format, step, phase))
+        """Check rollouts as they are generated.
+
+        Items with a ``rollout_id`` (and ``problem_id``) are also observed: groups that dynamic sampling drops, which
+        are never shaped, then count in the level.
+        """
+        return self.client._execute(self._verify(items, answer_format, step, phase))
 
     def shape(
         self,
@@ -300,8 +329,8 @@ class Run(_runs.RunState):
         generation: int | None = None,
         request_id: str | None = None,
     ) -> ShapeAnswer:
-        """Rewards for groups that are verified already; see `Client.shape`."""
-        return self.client._drive(
+        """Return rewards for groups that are verified already; see `Client.shape`."""
+        return self.client._execute(
             self._shape(groups, step=step, phase=phase, generation=generation, request_id=request_id)
         )
 
@@ -316,20 +345,21 @@ class Run(_runs.RunState):
         answer_format: AnswerFormat | None = None,
     ) -> ScoreAnswer:
         """Verify, then shape; see `Client.score`."""
-        return self.client._drive(
+        return self.client._execute(
             self._score(groups, answer_format, step=step, phase=phase, generation=generation, request_id=request_id)
         )
 
     def info(self) -> RunInfo:
-        return self.client._drive(self._info())
+        """Return the run's state."""
+        return self.client._execute(self._info())
 
     def refresh(self) -> RunInfo:
-        """Believe in the run's epoch of now: for a process that knows of another's rewind or restore."""
-        return self.client._drive(self._refresh())
+        """Fetch the run's present epoch, after another process has rewound or restored the run."""
+        return self.client._execute(self._refresh())
 
     def history(self, *, since: int | None = None, limit: int | None = None) -> RunHistory:
-        """The level and the statistics of every step; ``limit`` keeps the newest."""
-        return self.client._drive(self._history(since, limit))
+        """Return the level and the statistics of every step; ``limit`` keeps the newest."""
+        return self.client._execute(self._history(since, limit))
 
     def problems(
         self,
@@ -339,10 +369,10 @@ class Run(_runs.RunState):
         search: str | None = None,
         page_size: int | None = None,
     ) -> Iterator[Problem]:
-        """Every problem of the run, fetched by the page."""
+        """Yield every problem of the run, fetched page by page."""
         cursor: str | None = None
         while True:
-            page = self.client._drive(
+            page = self.client._execute(
                 self._problem_page(cursor, difficulty=difficulty, sort=sort, search=search, limit=page_size)
             )
             for problem in page.problems:
@@ -351,37 +381,41 @@ class Run(_runs.RunState):
                 return
 
     def problem(self, problem_id: str) -> Problem:
-        return self.client._drive(self._problem(problem_id))
+        """Return one problem of the run."""
+        return self.client._execute(self._problem(problem_id))
 
     def rewind(self, next_step: int | None) -> RunInfo:
-        """Forget everything at steps >= ``next_step`` (the step sent next); None: all but the configuration."""
-        return self.client._drive(self._rewind(next_step))
+        """Forget every step from ``next_step`` on, which is the step sent next; None: all but the configuration."""
+        return self.client._execute(self._rewind(next_step))
 
     def checkpoint(self, name: str, step: int) -> dict[str, Any]:
         """Save the state as at the end of ``step``; no rewind removes it."""
-        return self.client._drive(self._checkpoint(name, step))
+        return self.client._execute(self._checkpoint(name, step))
 
     def checkpoints(self) -> list[dict[str, Any]]:
-        return self.client._drive(self._checkpoints())
+        """Return every checkpoint of the run."""
+        return self.client._execute(self._checkpoints())
 
     def delete_checkpoint(self, name: str) -> None:
-        self.client._drive(self._delete_checkpoint(name))
+        """Delete a checkpoint."""
+        self.client._execute(self._delete_checkpoint(name))
 
     def restore(self, name: str) -> RunInfo:
-        """The state of the checkpoint becomes the run's."""
-        return self.client._drive(self._restore(name))
+        """Replace the run's state by a checkpoint."""
+        return self.client._execute(self._restore(name))
 
     def export(self) -> bytes:
-        """The whole state as lines of JSON."""
-        return self.client._drive(self._export())
+        """Return the whole state as lines of JSON."""
+        return self.client._execute(self._export())
 
     def export_to(self, file: Path) -> None:
-        """The same into a file, a portion at a time: the file is whole, or as it was before."""
-        self.client._drive(self._export_to(file))
+        """Write the whole state to a file in chunks. If it fails, the file is unchanged."""
+        self.client._execute(self._export_to(file))
 
     def import_state(self, exported: bytes | Path) -> RunInfo:
         """Replace the run's state by an export, or by a file of one."""
-        return self.client._drive(self._import(exported))
+        return self.client._execute(self._import(exported))
 
     def delete(self) -> None:
+        """Delete the run."""
         self.client.delete_run(self.name)

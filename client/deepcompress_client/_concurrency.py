@@ -1,4 +1,4 @@
-"""What the blocking client does with threads: written by hand, as `_async_concurrency` is for asyncio.
+"""Concurrency of the blocking client; `_async_concurrency` is its counterpart for asyncio. Both are written by hand.
 
 The two have the same names, so that `_client` can be generated from `_async_client`.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from ._core import Call, Reply
+from ._core import Reply, RequestSpec
 
 if TYPE_CHECKING:
     import httpx
@@ -30,6 +30,7 @@ class Connections:
         self._lock = threading.Lock()
 
     def get(self, connect: Callable[[], httpx.Client]) -> httpx.Client:
+        """Return the HTTP client of this process; the first call creates it with `connect`."""
         if self._pid != os.getpid():  # sockets must not be shared with the process that forked this one
             self._forget()
         with self._lock:
@@ -38,16 +39,18 @@ class Connections:
             return self._http
 
     def close(self) -> None:
+        """Close the HTTP client."""
         if self._http is not None:
             self._http.close()
         self._http = None
 
 
-def send_all(send: Callable[[Call], Reply], wave: list[Call], most: int) -> list[Reply]:
-    """The reply to every call, in order; at most `most` are under way at once."""
-    with ThreadPoolExecutor(most, "deepcompress") as pool:
-        return list(pool.map(send, wave))
+def send_all(send: Callable[[RequestSpec], Reply], batch: list[RequestSpec], limit: int) -> list[Reply]:
+    """Return the reply to every request, in order. At most `limit` requests are in flight at once."""
+    with ThreadPoolExecutor(limit, "deepcompress") as pool:
+        return list(pool.map(send, batch))
 
 
 def sleep(seconds: float) -> None:
+    """Sleep for some seconds."""
     time.sleep(seconds)

@@ -1,7 +1,7 @@
-"""What `Client` and `AsyncClient` share: calls, replies and errors, without any I/O.
+"""Requests, replies and errors that `Client` and `AsyncClient` share, without any I/O.
 
-An operation is a *flow*: a generator that yields a wave of calls, is sent their replies, and returns its
-result. The clients drive flows; they add sockets, sleeping and retries, and nothing else.
+An operation is a generator: it yields a batch of requests, is sent their replies, and returns its result. The clients
+run operations; they add sockets, sleeping and retries, and nothing else.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ M = TypeVar("M")
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One HTTP request, ready to send, as often as need be."""
+class RequestSpec:
+    """One HTTP request, ready to send any number of times."""
 
     method: str
     path: str
@@ -50,7 +50,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One HTTP answer, whatever its status."""
+    """One HTTP response, whatever its status."""
 
     status: int
     body: bytes
@@ -58,13 +58,13 @@ class Reply:
     attempts: int = 1
 
 
-Wave = list[Call]
-Flow = Generator[Wave, list[Reply], T]
+RequestBatch = list[RequestSpec]
+Operation = Generator[RequestBatch, list[Reply], T]
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Everything a client is configured with; it can be pickled."""
+    """The configuration of a client; it can be pickled."""
 
     url: str
     api_key: str | None
@@ -90,7 +90,11 @@ class Options:
         concurrency: int,
         headers: Mapping[str, str] | None,
     ) -> Options:
-        """Fill in what the environment says: DEEPCOMPRESS_URL, DEEPCOMPRESS_API_KEY."""
+        """Return the options, with defaults from the environment: DEEPCOMPRESS_URL, DEEPCOMPRESS_API_KEY.
+
+        Raises:
+            ValueError: the URL does not start with http:// or https://.
+        """
         url = url or os.environ.get("DEEPCOMPRESS_URL") or DEFAULT_URL
         if not url.startswith(("http://", "https://")):
             raise ValueError(f"the service's URL starts with http:// or https://, this one does not: {url!r}")
@@ -107,6 +111,7 @@ class Options:
         )
 
     def request_headers(self) -> dict[str, str]:
+        """Return the headers of every request."""
         headers = {"accept": "application/json", "user-agent": "deepcompress-client", **self.headers}
         if self.api_key:
             headers["authorization"] = f"Bearer {self.api_key}"
@@ -114,16 +119,17 @@ class Options:
 
 
 def path(*parts: str) -> str:
-    """``/v1/...`` with every part quoted, slashes and all."""
+    """Return ``/v1/...`` with every part percent-encoded, slashes too."""
     return "/v1/" + "/".join(quote(part, safe="") for part in parts)
 
 
-def post(where: str, body: BaseModel | Mapping[str, Any], *, repeatable: bool = True) -> Call:
-    return Call("POST", where, encode(body), repeatable=repeatable)
+def post(where: str, body: BaseModel | Mapping[str, Any], *, repeatable: bool = True) -> RequestSpec:
+    """Return a POST request with a JSON body."""
+    return RequestSpec("POST", where, encode(body), repeatable=repeatable)
 
 
 def encode(body: BaseModel | Mapping[str, Any]) -> bytes:
-    """A request's JSON. A model's fields that are None are left out: what is not said is the service's default."""
+    """Return a request's JSON. None fields of a model are left out, so that the service's defaults apply."""
     return to_json(body, exclude_none=isinstance(body, BaseModel))
 
 
@@ -139,7 +145,11 @@ def adapter(model: type[M]) -> TypeAdapter[M]:
 
 
 def checked(model: type[M], data: Mapping[str, Any]) -> M:
-    """`data` as a wire model. Raises `InvalidRequest`, as the service would, without a round trip."""
+    """Return `data` as a wire model.
+
+    Raises:
+        InvalidRequest: the data is invalid. The service would answer the same, after a round trip.
+    """
     try:
         return adapter(model).validate_python(data)
     except ValidationError as error:
@@ -148,7 +158,7 @@ def checked(model: type[M], data: Mapping[str, Any]) -> M:
 
 
 def describe(error: ValidationError, most: int = 5) -> str:
-    """Each mistake with the field's place in the request, at most `most` of them."""
+    """Return the validation errors as text, each with the path of its field, at most `most` of them."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     lines = []
     for mistake in found[:most]:
@@ -160,7 +170,7 @@ def describe(error: ValidationError, most: int = 5) -> str:
 
 
 def error_of(reply: Reply) -> ServiceError | None:
-    """The typed error that a reply carries; None where it is a success."""
+    """Return the typed error of a reply, or None for a success."""
     if 200 <= reply.status < 300:
         return None
     try:
@@ -177,14 +187,22 @@ def error_of(reply: Reply) -> ServiceError | None:
 
 
 def raise_for(reply: Reply) -> Reply:
-    """The reply, where it is a success; raises its typed error otherwise."""
+    """Return a successful reply.
+
+    Raises:
+        ServiceError: the reply is an error.
+    """
     if (error := error_of(reply)) is not None:
         raise error
     return reply
 
 
 def read(model: type[M], reply: Reply) -> M:
-    """A successful reply as a wire model."""
+    """Return a successful reply as a wire model.
+
+    Raises:
+        ServiceError: the reply is an error, or its body is not such a model.
+    """
     try:
         return adapter(model).validate_json(raise_for(reply).body)
     except ValidationError as error:
@@ -192,6 +210,11 @@ def read(model: type[M], reply: Reply) -> M:
 
 
 def read_json(reply: Reply) -> Any:
+    """Return the JSON of a successful reply.
+
+    Raises:
+        ServiceError: the reply is an error, or its body is not JSON.
+    """
     try:
         return json.loads(raise_for(reply).body)
     except ValueError:
@@ -199,8 +222,10 @@ def read_json(reply: Reply) -> Any:
 
 
 def pack(sizes: Iterable[int], most_bytes: int, most_items: int) -> list[slice]:
-    """Cut a sequence of sized items into consecutive runs, none over either limit (but never empty: an
-    item that is too large alone travels alone)."""
+    """Return consecutive slices of a sequence of sized items, each within both limits.
+
+    A slice has at least one item: an item that is over the byte limit has a slice of its own.
+    """
     cuts: list[slice] = []
     start = total = 0
     end = -1

@@ -1,7 +1,7 @@
-"""When to try again, as a pure function: no clock, no sleep, no random here.
+"""The retry rule as a pure function: no clock, no sleep, no random numbers.
 
-A training request may be sent any number of times: the service knows it by (run, step, group) and its
-content, and answers a repeat from its record. So a lost answer is simply asked for again.
+A training request may be sent any number of times: the service identifies it by (run, step, group) and its content,
+and answers a repeat from its record. If an answer is lost, the request is sent again.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ RETRIED_STATUSES = frozenset({429, 502, 503, 504})
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How long to go on trying. ``Retry(max_elapsed_s=0)`` tries once.
+    """How long to retry. ``Retry(max_elapsed_s=0)`` sends once.
 
-    The default outlives a service that is restarted, or moved to another machine: the trainer waits, and loses
+    The default outlasts a restart of the service or its move to another machine: the trainer waits, and loses
     nothing.
     """
 
@@ -30,11 +30,10 @@ class Retry:
     """Waits double from ``first_wait_s`` up to this; a longer Retry-After is kept to all the same."""
 
     def wait(self, attempt: int, elapsed_s: float, retry_after_s: float | None, jitter: float) -> float | None:
-        """Seconds to wait before try number ``attempt + 1``; None: give up.
+        """Return the seconds to wait before attempt ``attempt + 1``, or None to give up.
 
-        ``attempt`` counts the tries made (from 1). ``jitter`` in [0, 1) spreads callers that failed together:
-        the wait is drawn from the upper half of the doubling interval, and after a Retry-After never shorter
-        than the service asked for.
+        ``attempt`` counts the attempts made, from 1. ``jitter`` in [0, 1) spreads callers that failed together: the
+        wait is drawn from the upper half of the doubling interval. After a Retry-After it is never shorter than that.
         """
         if self.max_attempts is not None and attempt >= self.max_attempts:
             return None
@@ -46,7 +45,7 @@ class Retry:
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
-    """Seconds from a Retry-After header: a number of seconds or an HTTP date; None where it is neither."""
+    """Return the seconds of a Retry-After header (a number of seconds or an HTTP date), or None if it is neither."""
     if value is None:
         return None
     try:

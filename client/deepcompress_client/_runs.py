@@ -1,6 +1,6 @@
-"""A run as the caller holds it: its name, and the epoch it believes in, sent with every training request.
+"""The client's view of a run: its name and its epoch, which is sent with every training request.
 
-`RunState` builds the flows; `Run` and `AsyncRun` drive them. What raises the epoch (rewind, restore, import)
+`RunState` builds the operations; `Run` and `AsyncRun` execute them. What raises the epoch (rewind, restore, import)
 updates it here from the answer.
 """
 
@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import _flows
+from . import _operations
 from ._batches import score_request, shape_request, verify_request
-from ._core import Call, Flow, Options, checked, path, post, raise_for, read, read_json
+from ._core import Operation, Options, RequestSpec, checked, path, post, raise_for, read, read_json
 from .errors import RunInUse
 from .wire import (
     AnswerFormat,
@@ -27,145 +27,157 @@ from .wire import (
     Verdict,
 )
 
-START = 0
+FIRST_STEP = 0
 """The first step of a training: coming back to it forgets everything, whatever the run has seen."""
 
 
 def run_config(strategy: str | Mapping[str, Any] | None, settings: Mapping[str, Any]) -> RunConfig:
-    """The configuration to PUT. What is not said is left to the service's defaults."""
+    """Return the configuration to PUT. Settings that are None are left to the service's defaults."""
     said = {name: value for name, value in settings.items() if value is not None}
     if strategy is not None:
         said["strategy"] = {"name": strategy} if isinstance(strategy, str) else dict(strategy)
     return checked(RunConfig, said)
 
 
-def open_run(name: str, config: RunConfig, next_step: int | None, join: bool) -> Flow[RunInfo]:
-    """Create the run, come back to a step of it, or join it; see `Client.run`."""
+def open_run(name: str, config: RunConfig, next_step: int | None, join: bool) -> Operation[RunInfo]:
+    """Create the run, rewind it to a step, or join it; see `Client.run`.
+
+    Raises:
+        RunInUse: the run has been trained with, and neither `next_step` nor `join` is given.
+    """
     if join:
         return (yield from info(name))
-    call = Call("PUT", path("runs", name), config.model_dump_json(exclude_unset=True).encode())
-    (reply,) = yield [call]
-    if next_step == START and (reply.status == 409 or not read(RunInfo, reply).created):
+    spec = RequestSpec("PUT", path("runs", name), config.model_dump_json(exclude_unset=True).encode())
+    (reply,) = yield [spec]
+    if next_step == FIRST_STEP and (reply.status == 409 or not read(RunInfo, reply).created):
         # A new training: the state and settings of the last one go. Settings that are left out get their defaults.
         yield from rewind(name, None)
-        (reply,) = yield [call]
+        (reply,) = yield [spec]
         return read(RunInfo, reply)
-    found = read(RunInfo, reply)
-    if found.created or (next_step is None and found.kind is None):
-        return found
+    result = read(RunInfo, reply)
+    if result.created or (next_step is None and result.kind is None):
+        return result
     if next_step is None:
-        raise RunInUse(name, found.step)
+        raise RunInUse(name, result.step)
     return (yield from rewind(name, next_step))
 
 
-def info(name: str) -> Flow[RunInfo]:
-    (reply,) = yield [Call("GET", path("runs", name))]
+def info(name: str) -> Operation[RunInfo]:
+    """Return the state of a run."""
+    (reply,) = yield [RequestSpec("GET", path("runs", name))]
     return read(RunInfo, reply)
 
 
-def rewind(name: str, next_step: int | None) -> Flow[RunInfo]:
+def rewind(name: str, next_step: int | None) -> Operation[RunInfo]:
+    """Forget the steps from `next_step` on; None forgets all but the configuration."""
     (reply,) = yield [post(path("runs", name, "rewind"), {"next_step": next_step}, repeatable=False)]
     return read(RunInfo, reply)
 
 
-def delete(name: str) -> Flow[None]:
-    (reply,) = yield [Call("DELETE", path("runs", name), repeatable=False)]
+def delete(name: str) -> Operation[None]:
+    """Delete a run. A 404 after a retry is a success: an earlier attempt deleted it."""
+    (reply,) = yield [RequestSpec("DELETE", path("runs", name), repeatable=False)]
     if reply.status == 404 and reply.attempts > 1:
         return  # an earlier try did it, and its answer was lost
     raise_for(reply)
 
 
-def import_state(name: str, exported: bytes | Path) -> Flow[RunInfo]:
+def import_state(name: str, exported: bytes | Path) -> Operation[RunInfo]:
+    """Create a run from exported state."""
     where = path("runs", name, "import")
-    (reply,) = yield [Call("PUT", where, exported, content_type="application/x-ndjson", repeatable=False)]
+    (reply,) = yield [RequestSpec("PUT", where, exported, content_type="application/x-ndjson", repeatable=False)]
     return read(RunInfo, reply)
 
 
-def list_runs() -> Flow[list[RunInfo]]:
-    (reply,) = yield [Call("GET", path("runs"))]
+def list_runs() -> Operation[list[RunInfo]]:
+    """Return every run."""
+    (reply,) = yield [RequestSpec("GET", path("runs"))]
     return [checked(RunInfo, row) for row in read_json(reply)["runs"]]
 
 
-def list_strategies() -> Flow[list[dict[str, Any]]]:
-    (reply,) = yield [Call("GET", path("strategies"))]
+def list_strategies() -> Operation[list[dict[str, Any]]]:
+    """Return every strategy."""
+    (reply,) = yield [RequestSpec("GET", path("strategies"))]
     return list(read_json(reply)["strategies"])
 
 
 class RunState:
-    """Name and epoch of a run, and its operations as flows."""
+    """Name and epoch of a run, and its operations."""
 
-    def __init__(self, found: RunInfo, options: Options) -> None:
-        self.name = found.run
-        self.epoch = found.epoch
+    def __init__(self, info: RunInfo, options: Options) -> None:
+        self.name = info.run
+        self.epoch = info.epoch
         self._options = options
 
-    def _learn(self, found: RunInfo) -> RunInfo:
-        self.epoch = found.epoch
-        return found
+    def _update_epoch(self, info: RunInfo) -> RunInfo:
+        self.epoch = info.epoch
+        return info
 
-    def _where(self, *parts: str) -> str:
+    def _run_path(self, *parts: str) -> str:
         return path("runs", self.name, *parts)
 
     def _verify(
         self, items: Iterable[Any], answer_format: AnswerFormat | None, step: int | None, phase: Phase
-    ) -> Flow[list[Verdict]]:
+    ) -> Operation[list[Verdict]]:
         request = verify_request(items, answer_format, run=self.name, epoch=self.epoch, step=step, phase=phase)
-        return _flows.verify(request, self._options)
+        return _operations.verify(request, self._options)
 
-    def _shape(self, groups: Iterable[Any], **batch: Any) -> Flow[ShapeAnswer]:
-        return _flows.shape(shape_request(groups, run=self.name, epoch=self.epoch, **batch))
+    def _shape(self, groups: Iterable[Any], **batch: Any) -> Operation[ShapeAnswer]:
+        return _operations.shape(shape_request(groups, run=self.name, epoch=self.epoch, **batch))
 
-    def _score(self, groups: Iterable[Any], answer_format: AnswerFormat | None, **batch: Any) -> Flow[ScoreAnswer]:
+    def _score(
+        self, groups: Iterable[Any], answer_format: AnswerFormat | None, **batch: Any
+    ) -> Operation[ScoreAnswer]:
         request = score_request(groups, answer_format, run=self.name, epoch=self.epoch, **batch)
-        return _flows.score(request, self._options)
+        return _operations.score(request, self._options)
 
-    def _info(self) -> Flow[RunInfo]:
+    def _info(self) -> Operation[RunInfo]:
         return info(self.name)
 
-    def _refresh(self) -> Flow[RunInfo]:
-        return self._learn((yield from info(self.name)))
+    def _refresh(self) -> Operation[RunInfo]:
+        return self._update_epoch((yield from info(self.name)))
 
-    def _history(self, since: int | None, limit: int | None) -> Flow[RunHistory]:
+    def _history(self, since: int | None, limit: int | None) -> Operation[RunHistory]:
         params = {key: value for key, value in (("since", since), ("limit", limit)) if value is not None}
-        (reply,) = yield [Call("GET", self._where("history"), params=params)]
+        (reply,) = yield [RequestSpec("GET", self._run_path("history"), params=params)]
         return read(RunHistory, reply)
 
-    def _problem_page(self, cursor: str | None, **asked: str | int | None) -> Flow[ProblemPage]:
+    def _problem_page(self, cursor: str | None, **asked: str | int | None) -> Operation[ProblemPage]:
         params = {key: value for key, value in {**asked, "cursor": cursor}.items() if value is not None}
-        (reply,) = yield [Call("GET", self._where("problems"), params=params)]
+        (reply,) = yield [RequestSpec("GET", self._run_path("problems"), params=params)]
         return read(ProblemPage, reply)
 
-    def _problem(self, problem_id: str) -> Flow[Problem]:
-        (reply,) = yield [Call("GET", self._where("problems", problem_id))]
+    def _problem(self, problem_id: str) -> Operation[Problem]:
+        (reply,) = yield [RequestSpec("GET", self._run_path("problems", problem_id))]
         return read(Problem, reply)
 
-    def _checkpoint(self, name: str, step: int) -> Flow[dict[str, Any]]:
-        (reply,) = yield [post(self._where("checkpoints", name), {"step": step})]
+    def _checkpoint(self, name: str, step: int) -> Operation[dict[str, Any]]:
+        (reply,) = yield [post(self._run_path("checkpoints", name), {"step": step})]
         return dict(read_json(reply))
 
-    def _checkpoints(self) -> Flow[list[dict[str, Any]]]:
-        (reply,) = yield [Call("GET", self._where("checkpoints"))]
+    def _checkpoints(self) -> Operation[list[dict[str, Any]]]:
+        (reply,) = yield [RequestSpec("GET", self._run_path("checkpoints"))]
         return list(read_json(reply)["checkpoints"])
 
-    def _delete_checkpoint(self, name: str) -> Flow[None]:
-        (reply,) = yield [Call("DELETE", self._where("checkpoints", name))]
+    def _delete_checkpoint(self, name: str) -> Operation[None]:
+        (reply,) = yield [RequestSpec("DELETE", self._run_path("checkpoints", name))]
         if not (reply.status == 404 and reply.attempts > 1):
             raise_for(reply)
 
-    def _restore(self, name: str) -> Flow[RunInfo]:
-        (reply,) = yield [post(self._where("restore"), {"checkpoint": name}, repeatable=False)]
-        return self._learn(read(RunInfo, reply))
+    def _restore(self, name: str) -> Operation[RunInfo]:
+        (reply,) = yield [post(self._run_path("restore"), {"checkpoint": name}, repeatable=False)]
+        return self._update_epoch(read(RunInfo, reply))
 
-    def _rewind(self, next_step: int | None) -> Flow[RunInfo]:
-        return self._learn((yield from rewind(self.name, next_step)))
+    def _rewind(self, next_step: int | None) -> Operation[RunInfo]:
+        return self._update_epoch((yield from rewind(self.name, next_step)))
 
-    def _export(self) -> Flow[bytes]:
-        (reply,) = yield [Call("GET", self._where("export"))]
+    def _export(self) -> Operation[bytes]:
+        (reply,) = yield [RequestSpec("GET", self._run_path("export"))]
         return raise_for(reply).body
 
-    def _export_to(self, file: Path) -> Flow[None]:
-        (reply,) = yield [Call("GET", self._where("export"), into=file)]
+    def _export_to(self, file: Path) -> Operation[None]:
+        (reply,) = yield [RequestSpec("GET", self._run_path("export"), into=file)]
         raise_for(reply)
 
-    def _import(self, exported: bytes | Path) -> Flow[RunInfo]:
-        return self._learn((yield from import_state(self.name, exported)))
+    def _import(self, exported: bytes | Path) -> Operation[RunInfo]:
+        return self._update_epoch((yield from import_state(self.name, exported)))

@@ -1,4 +1,4 @@
-"""Where httpx ends: its answers and errors as ours, and the bookkeeping of tries.
+"""Conversion between httpx and this client's types, and the retry state of one call.
 
 httpx is imported inside the functions, so that ``import deepcompress_client`` stays quick.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ._core import Call, Reply
+from ._core import Reply, RequestSpec
 from ._retry import RETRIED_STATUSES, Retry, parse_retry_after
 from .errors import DeepCompressError, TransportError
 
@@ -24,42 +24,46 @@ if TYPE_CHECKING:
 log = logging.getLogger("deepcompress_client")
 
 
-PORTION = 1 << 16
+CHUNK_BYTES = 1 << 16
 """Bytes of a file that are held at once."""
 
 
-def request_of(call: Call, content: Any) -> dict[str, Any]:
-    """A call as httpx takes it; `content` is its body, or what gives it piece by piece."""
+def httpx_arguments(spec: RequestSpec, content: Any) -> dict[str, Any]:
+    """Return the keyword arguments of `httpx.Client.request`.
+
+    `content` is the body, or an iterator over its chunks.
+    """
     return {
-        "method": call.method,
-        "url": call.path,
+        "method": spec.method,
+        "url": spec.path,
         "content": content,
-        "params": call.params or None,
-        "headers": {"content-type": call.content_type} if call.body is not None else None,
+        "params": spec.params or None,
+        "headers": {"content-type": spec.content_type} if spec.body is not None else None,
     }
 
 
-def reply_from(response: httpx.Response, attempt: int) -> Reply:
-    """An httpx answer as a `Reply`."""
+def reply_from_response(response: httpx.Response, attempt: int) -> Reply:
+    """Convert an httpx response to a `Reply`."""
     retry_after = parse_retry_after(response.headers.get("retry-after"), time.time())
     return Reply(response.status_code, response.content, retry_after, attempt)
 
 
-def portions(file: Path) -> Iterator[bytes]:
-    """A file, a portion at a time."""
+def read_chunks(file: Path) -> Iterator[bytes]:
+    """Yield the content of a file in chunks of `CHUNK_BYTES`."""
     with file.open("rb") as source:
-        while portion := source.read(PORTION):
-            yield portion
+        while chunk := source.read(CHUNK_BYTES):
+            yield chunk
 
 
-async def portions_async(file: Path) -> AsyncIterator[bytes]:
-    for portion in portions(file):
-        yield portion
+async def read_chunks_async(file: Path) -> AsyncIterator[bytes]:
+    """Yield the content of a file in chunks, as an async iterator."""
+    for chunk in read_chunks(file):
+        yield chunk
 
 
 @contextlib.contextmanager
-def whole_file(target: Path) -> Iterator[BinaryIO]:
-    """Written beside the target, and in its place once all of it is there."""
+def replace_on_success(target: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `target`; it replaces `target` when the block ends without an error."""
     partial = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         with partial.open("wb") as file:
@@ -71,16 +75,19 @@ def whole_file(target: Path) -> Iterator[BinaryIO]:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """No answer came. ``lost``: the request surely reached no one, or the connection it went by is gone;
-    otherwise (silence until the timeout) it may still be under way."""
+    """A request without a response.
+
+    ``lost`` is true if the request certainly reached no server, or its connection is gone. Otherwise (no answer until
+    the timeout) the server may still be processing it.
+    """
 
     error: DeepCompressError
     retryable: bool
     lost: bool
 
 
-def failure_of(error: httpx.HTTPError) -> Failure:
-    """What an httpx error means for the next try."""
+def classify_error(error: httpx.HTTPError) -> Failure:
+    """Return what an httpx error means for the next attempt."""
     import httpx
 
     words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
@@ -92,35 +99,44 @@ def failure_of(error: httpx.HTTPError) -> Failure:
 
 
 class Attempts:
-    """The tries of one call. `after` says how long to wait before the next, `result` what it came to."""
+    """Retry state of one call.
 
-    def __init__(self, call: Call, retry: Retry, started: float) -> None:
+    `delay_before_next` returns the delay before the next attempt, or None. `result` returns the last reply or raises.
+    """
+
+    def __init__(self, spec: RequestSpec, retry: Retry, started: float) -> None:
         self.made = 0
-        self._call = call
+        self._spec = spec
         self._retry = retry
         self._started = started
 
-    def after(self, reply: Reply | None, failure: Failure | None, now: float, jitter: float) -> float | None:
-        """Seconds to wait before the next try; None: this was the last."""
+    def delay_before_next(
+        self, reply: Reply | None, failure: Failure | None, now: float, jitter: float
+    ) -> float | None:
+        """Count one attempt; return the seconds to wait before the next one, or None if it was the last."""
         self.made += 1
-        if self._call.once:
+        if self._spec.once:
             return None
         if failure is not None:
-            if not failure.retryable or not (self._call.repeatable or failure.lost):
+            if not failure.retryable or not (self._spec.repeatable or failure.lost):
                 return None
             what = str(failure.error)
         else:
             assert reply is not None
-            if reply.status not in RETRIED_STATUSES or (reply.status == 504 and not self._call.repeatable):
+            if reply.status not in RETRIED_STATUSES or (reply.status == 504 and not self._spec.repeatable):
                 return None
             what = f"{reply.status}"
         wait = self._retry.wait(self.made, now - self._started, reply.retry_after_s if reply else None, jitter)
         if wait is not None:
-            log.warning("%s %s: %s; trying again in %.1f s", self._call.method, self._call.path, what, wait)
+            log.warning("%s %s: %s; trying again in %.1f s", self._spec.method, self._spec.path, what, wait)
         return wait
 
     def result(self, reply: Reply | None, failure: Failure | None) -> Reply:
-        """The last reply, whatever it says; raises `TransportError` where none came."""
+        """Return the last reply, whatever its status.
+
+        Raises:
+            TransportError: no attempt got a reply.
+        """
         if reply is not None:
             return reply
         assert failure is not None

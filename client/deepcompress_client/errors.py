@@ -55,11 +55,11 @@ class NotFound(ServiceError):
 
 
 class Conflict(ServiceError):
-    """The run's state says no; nothing was changed."""
+    """The request conflicts with the run's state; nothing was changed."""
 
 
 class RunInUse(Conflict):
-    """A run of that name has been trained with, and the caller did not say which step comes next."""
+    """A run of that name has been trained with, and the caller did not give the next step."""
 
     def __init__(self, run: str, step: int | None) -> None:
         where = "" if step is None else f", up to step {step}"
@@ -92,7 +92,9 @@ class Unauthorized(ServiceError):
 
 
 class Unavailable(ServiceError):
-    """Overloaded, or the state store is out of reach. ``retry_after`` is in seconds, where it was said."""
+    """Overloaded, or the state store is out of reach. ``retry_after`` is the Retry-After header in seconds, if there
+    was one.
+    """
 
     retry_after: float | None = None
 
@@ -124,7 +126,7 @@ _BY_STATUS: dict[int, type[ServiceError]] = {
 
 
 def error_from_problem(status: int, problem: dict[str, Any]) -> ServiceError:
-    """The typed error for an ``application/problem+json`` body."""
+    """Return the typed error for an ``application/problem+json`` body."""
     slug = str(problem.get("type", "")).removeprefix(PROBLEM_PREFIX) or f"http-{status}"
     kind = _BY_SLUG.get(slug) or _BY_STATUS.get(status, ServiceError)
     return kind(status, slug, str(problem.get("detail") or problem.get("title") or ""), problem)

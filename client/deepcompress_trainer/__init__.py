@@ -11,7 +11,7 @@ Read `train.py` first: one training step, from prompt to optimiser, is there in 
     grpo.py        the algorithm as pure functions: filter, advantages, loss, and the diagnostics of both
     evaluate.py    avg@k and greedy, by difficulty bin, with confidence intervals
     checkpoint.py  everything a run is, written so that a kill at any moment loses only steps, never numbers
-    watch.py       progress, JSONL, TensorBoard; plot.py the pictures
+    run_logger.py       progress, JSONL, TensorBoard; plot.py the pictures
     sft.py         the warm-up on worked solutions that makes start checkpoints
     embedded.py    a service of the trainer's own
 

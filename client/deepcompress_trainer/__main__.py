@@ -1,11 +1,11 @@
-"""The trainer's commands, behind ``deepcompress train`` and ``deepcompress eval``, and for ``torchrun``:
+"""The trainer's commands, for ``deepcompress train``, ``deepcompress eval`` and ``torchrun``.
 
 python -m deepcompress_trainer [CONFIG.yaml] [--SETTING VALUE ...] [--service-url URL | --embedded] [--resume]
 python -m deepcompress_trainer plot RUNS... [--out PICTURE.png]
 python -m deepcompress_trainer eval MODEL [--data ...] [--service-url URL | --embedded]
 python -m deepcompress_trainer sft ...
 
-Exit status: 0 done, 2 the arguments, the settings or a file are wrong, 3 the service said no or none answered.
+Exit status: 0 done, 2 the arguments, the settings or a file are wrong, 3 an error of the service, or no answer.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ USAGE_ERROR, SERVICE_ERROR = 2, 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
+    """Run one command; return the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["plot"]:
         return _plot(given[1:])
@@ -97,7 +97,7 @@ def _train(given: list[str]) -> int:
 
     if asked.fresh:
         checkpoint.clear(config.folder)
-    with _errors_in_a_line(parser), _service(asked, config.folder) as url:
+    with _exit_on_error(parser), _service(asked, config.folder) as url:
         try:
             trainer = Trainer(config, Client(url), resume=asked.resume)
         except (ValueError, OSError) as error:  # settings that do not fit the run, the data or the machine
@@ -125,8 +125,8 @@ def _eval(given: list[str]) -> int:
     from .config import start_checkpoint
     from .evaluate import evaluate
     from .model import load_policy, on_cpu
+    from .run_logger import print_results
     from .train import read_held_out
-    from .watch import results
 
     try:
         run = settings_beside(Path(asked.model))
@@ -144,12 +144,12 @@ def _eval(given: list[str]) -> int:
         held_out = read_held_out(config)
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    with _errors_in_a_line(parser), TemporaryDirectory() as folder, _service(asked, Path(folder)) as url:
-        found = evaluate(policy, held_out, Client(url), config, seed=f"eval/{config.seed}")
+    with _exit_on_error(parser), TemporaryDirectory() as folder, _service(asked, Path(folder)) as url:
+        evaluation = evaluate(policy, held_out, Client(url), config, seed=f"eval/{config.seed}")
     if asked.json:
-        print(json.dumps(found.as_dict()))
+        print(json.dumps(evaluation.as_dict()))
     else:
-        results(found)
+        print_results(evaluation)
     return 0
 
 
@@ -171,9 +171,8 @@ def _plot(given: list[str]) -> int:
 
 
 @contextmanager
-def _errors_in_a_line(parser: argparse.ArgumentParser) -> Iterator[None]:
-    """What a run or an evaluation meets on its way and a person can mend: one line and an exit status. Any other
-    exception is a fault of the trainer's, and keeps its traceback."""
+def _exit_on_error(parser: argparse.ArgumentParser) -> Iterator[None]:
+    """Exit with one line and a status for errors that the user can fix. Other exceptions keep their traceback."""
     try:
         yield
     except (SettingsError, InvalidRequest, TooLarge) as error:
@@ -207,8 +206,10 @@ def _default(entry: dataclasses.Field[object]) -> object:
 
 
 def _parse(parser: argparse.ArgumentParser, given: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
-    """The command's own arguments, and the settings among the rest as {name: written value}. Settings are taken out
-    first: argparse would take the value of a flag it does not know for the command's own argument."""
+    """Return the command's own arguments, and the settings as {name: text}.
+
+    Settings are taken out first: argparse would read the value of an unknown flag as the command's own argument.
+    """
     own: list[str] = []
     flags: dict[str, str] = {}
     words = iter(given)
@@ -230,8 +231,10 @@ def _parse(parser: argparse.ArgumentParser, given: list[str]) -> tuple[argparse.
 
 @contextmanager
 def _service(asked: argparse.Namespace, folder: Path) -> Iterator[str | None]:
-    """The service's URL: the one that was named, or an embedded one's. Under several processes only the main
-    one speaks with the service, so only it starts one."""
+    """Yield the URL of the given service or of an embedded one.
+
+    Only the main process calls the service, so only it starts one.
+    """
     import os
 
     main_process = os.environ.get("RANK", "0") == "0"
@@ -242,17 +245,21 @@ def _service(asked: argparse.Namespace, folder: Path) -> Iterator[str | None]:
             yield url
     else:
         if main_process and not asked.embedded:
-            _say_where_no_service_is(asked.service_url)
+            _warn_if_unreachable(asked.service_url)
         yield asked.service_url
 
 
-def _say_where_no_service_is(url: str | None) -> None:
-    """The client waits for a service that is away, as it should in a run; who just begins may have forgotten it."""
+def _warn_if_unreachable(url: str | None) -> None:
+    """Print a hint if no service answers. The client then waits for it, as in a run.
+
+    Raises:
+        SettingsError: the URL is invalid.
+    """
     try:
-        asking = Client(url)
+        url_client = Client(url)
     except ValueError as error:
         raise SettingsError(str(error)) from None
-    with asking as client:
+    with url_client as client:
         try:
             client.health()
         except DeepCompressError as error:

@@ -1,4 +1,4 @@
-"""Checkpoints: everything a run is, so that a run killed at any moment and resumed gives the same numbers.
+"""Checkpoints: the whole state of a run, so that a run killed at any moment and resumed gives the same numbers.
 
     OUT/NAME/checkpoints/step-000020/
         model/            the weights and the tokenizer, a folder that transformers reads
@@ -7,7 +7,7 @@
         service.jsonl     the run's difficulty state, exported; the service has it as a checkpoint too
         state.json        the step, the data cursor, the settings, the number of processes
 
-A folder is written under another name and renamed when it is whole, so that one with this name is whole.
+A folder is written under another name and renamed when it is complete, so a folder with this name is complete.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ STATE = "state.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Checkpoint:
     """A checkpoint on disk."""
 
     folder: Path
@@ -46,24 +46,28 @@ class Found:
 
     @property
     def name(self) -> str:
-        """Its name at the service."""
+        """The checkpoint's name at the service."""
         return service_name(self.folder)
 
     @property
     def exported(self) -> Path:
+        """File with the run's exported difficulty state."""
         return self.folder / "service.jsonl"
 
 
 def name_of(step: int) -> str:
+    """Return the folder name of a step's checkpoint."""
     return f"step-{step:06d}"
 
 
 def service_name(folder: Path) -> str:
-    """A checkpoint's name at the service: its folder's, and a mark of where that lies. Another training of the same
-    run name, in another folder, thus never has this one's state restored; a folder that was moved finds none and
-    brings its export."""
-    place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
-    return f"{folder.name}-{place}"
+    """Return a checkpoint's name at the service: its folder's name and a digest of the folder's path.
+
+    The state of another training with the same run name, in another folder, is thus never restored. A folder that was
+    moved has no checkpoint at the service; its exported state is imported.
+    """
+    path_hash = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
+    return f"{folder.name}-{path_hash}"
 
 
 def write(
@@ -77,58 +81,62 @@ def write(
     processes: int,
     rewards: Any,
 ) -> Path:
-    """Save the state as at the end of `step`. The service goes first: a checkpoint there that no folder names
-    does no harm, a folder whose checkpoint is missing would."""
+    """Save the state as at the end of `step`; return the checkpoint's folder.
+
+    The service's checkpoint is made first: one there without a folder does no harm, a folder without one would.
+    """
     from .model import save_policy
 
     final = folder / "checkpoints" / name_of(step)
-    part = final.with_suffix(".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    rewards.save(service_name(final), step, part / "service.jsonl")
-    save_policy(policy, part / "model")
-    torch.save(optimiser.state_dict(), part / "optimiser.pt")
-    torch.save(_random_states(), part / "random.pt")
+    partial = final.with_suffix(".part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    rewards.save(service_name(final), step, partial / "service.jsonl")
+    save_policy(policy, partial / "model")
+    torch.save(optimiser.state_dict(), partial / "optimiser.pt")
+    torch.save(_random_states(), partial / "random.pt")
     state = {"step": step, "cursor": cursor, "processes": processes, "config": as_dict(config)}
-    (part / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
-    for file in part.rglob("*"):
+    (partial / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
+    for file in partial.rglob("*"):
         if file.is_file():
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
     if final.exists():
         _remove(final)
-    part.rename(final)
+    partial.rename(final)
     return final
 
 
 def write_settings(config: TrainConfig) -> None:
-    """The run's settings beside its metrics, for plots and for reading."""
+    """Write the run's settings beside its metrics, for plots and for readers."""
     (config.folder / "config.json").write_text(json.dumps(as_dict(config), indent=1), encoding="utf-8")
 
 
 def prune(folder: Path, keep: int, rewards: Any) -> None:
     """Remove all but the newest `keep` checkpoints, here and at the service."""
-    for found in find(folder)[:-keep]:
-        _remove(found.folder)
-        rewards.forget(found.name)
+    for checkpoint in find(folder)[:-keep]:
+        _remove(checkpoint.folder)
+        rewards.forget(checkpoint.name)
 
 
-def _remove(whole: Path) -> None:
-    """Take the name away first: a kill in the middle leaves nothing that looks whole."""
-    part = whole.with_suffix(".gone")
-    shutil.rmtree(part, ignore_errors=True)
-    whole.rename(part)
-    shutil.rmtree(part)
+def _remove(checkpoint: Path) -> None:
+    """Delete a checkpoint. It is renamed first, so a kill in the middle leaves no folder that `find` would list."""
+    partial = checkpoint.with_suffix(".gone")
+    shutil.rmtree(partial, ignore_errors=True)
+    checkpoint.rename(partial)
+    shutil.rmtree(partial)
 
 
-def find(folder: Path) -> list[Found]:
-    """The whole checkpoints of a run, oldest first."""
-    found = []
+def find(folder: Path) -> list[Checkpoint]:
+    """Return the complete checkpoints of a run, oldest first."""
+    checkpoints = []
     for path in sorted((folder / "checkpoints").glob("step-*")):
         if path.suffix not in (".part", ".gone"):
             state = json.loads((path / STATE).read_text(encoding="utf-8"))
-            found.append(Found(path, state["step"], state["cursor"], state["config"], state.get("processes")))
-    return found
+            checkpoints.append(
+                Checkpoint(path, state["step"], state["cursor"], state["config"], state.get("processes"))
+            )
+    return checkpoints
 
 
 def clear(folder: Path) -> None:
@@ -140,7 +148,7 @@ def clear(folder: Path) -> None:
 
 
 def settings_beside(model: Path) -> dict[str, Any]:
-    """The settings of the run whose checkpoint `model` lies in; none where it lies in no checkpoint."""
+    """Return the settings of the run whose checkpoint contains `model`, or {} if no checkpoint does."""
     file = model.resolve().parent / STATE
     settings: dict[str, Any] = {}
     if model.name == "model" and file.is_file():
@@ -148,28 +156,34 @@ def settings_beside(model: Path) -> dict[str, Any]:
     return settings
 
 
-def check_same(found: Found, config: TrainConfig, *, processes: int) -> None:
-    """Raises ValueError where something that decides the numbers is not what the run began with: a setting, or the
-    number of processes, since each samples its groups by a seed of its own."""
-    if found.processes not in (None, processes):
+def check_same(checkpoint: Checkpoint, config: TrainConfig, *, processes: int) -> None:
+    """Check that everything that decides the numbers is as at the start of the run.
+
+    That is every setting outside `MAY_CHANGE`, and the number of processes, since each process samples with its own
+    seed.
+
+    Raises:
+        ValueError: a setting or the number of processes differs.
+    """
+    if checkpoint.processes not in (None, processes):
         raise ValueError(
-            f"{found.folder} was written with other processes: were {found.processes}, are {processes}; "
-            f"go on with torchrun --nproc_per_node {found.processes}, or start again with --fresh"
+            f"{checkpoint.folder} was written with other processes: were {checkpoint.processes}, are {processes}; "
+            f"go on with torchrun --nproc_per_node {checkpoint.processes}, or start again with --fresh"
         )
     now = as_dict(config)
     changed = [
         f"{name}: was {old!r}, is {now.get(name)!r}"
-        for name, old in found.config.items()
+        for name, old in checkpoint.config.items()
         if name not in MAY_CHANGE and now.get(name) != old
     ]
     if changed:
-        raise ValueError(f"{found.folder} was written with other settings; {'; '.join(changed)}")
+        raise ValueError(f"{checkpoint.folder} was written with other settings; {'; '.join(changed)}")
 
 
-def read_into(found: Found, optimiser: Any, device: torch.device) -> None:
-    """Optimiser and random states of a checkpoint; the model was loaded from it already."""
-    optimiser.load_state_dict(torch.load(found.folder / "optimiser.pt", map_location=device, weights_only=True))
-    states = torch.load(found.folder / "random.pt", weights_only=True)
+def read_into(checkpoint: Checkpoint, optimiser: Any, device: torch.device) -> None:
+    """Load the optimiser and random states of a checkpoint. The model is loaded separately."""
+    optimiser.load_state_dict(torch.load(checkpoint.folder / "optimiser.pt", map_location=device, weights_only=True))
+    states = torch.load(checkpoint.folder / "random.pt", weights_only=True)
     torch.set_rng_state(states["cpu"])
     if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(states["cuda"])

@@ -1,8 +1,8 @@
-"""Every setting of a training, in one dataclass: a YAML file names some, flags of the same names win.
+"""Every setting of a training, in one dataclass. A YAML file sets some; flags of the same names override it.
 
-The fields' comments are the help texts of `deepcompress train --help`; those that decide what becomes of the
-length reward say so. The defaults follow the authors' scripts where they have a value (clip 0.2/0.28,
-token-level loss, no KL, filter on accuracy), at the size of the small task.
+The fields' texts are the help texts of `deepcompress train --help`; those that affect the length reward explain how.
+The defaults follow the authors' scripts where they have a value (clip 0.2/0.28, token-level loss, no KL, filter on
+accuracy), at the size of the small task.
 """
 
 # ruff: noqa: RUF009  (the calls in the defaults make fields)
@@ -24,11 +24,11 @@ from . import task
 
 
 class SettingsError(ValueError):
-    """Settings that do not fit what a run met on its way; the message names the setting."""
+    """Settings that do not fit the run's data or strategy; the message names the setting."""
 
 
 def _f(default: Any, text: str) -> Any:
-    """A field with its help text."""
+    """Return a field with its help text."""
     if isinstance(default, dict | list):
         kept = default
         return field(default_factory=lambda: type(kept)(kept), metadata={"help": text})
@@ -37,7 +37,7 @@ def _f(default: Any, text: str) -> Any:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What one training run is. Frozen: a run never changes its settings, a resumed one is checked against them."""
+    """The settings of one training run. Frozen: they never change, and a resumed run is checked against them."""
 
     name: str = _f("run", "the run's name, in the service too: letters, digits, dots, - and _")
     out: str = _f("runs", "folder that holds the run's folder, OUT/NAME")
@@ -130,6 +130,7 @@ class TrainConfig:
 
     @property
     def folder(self) -> Path:
+        """The run's folder, OUT/NAME."""
         return Path(self.out) / self.name
 
     def __post_init__(self) -> None:
@@ -137,7 +138,11 @@ class TrainConfig:
 
 
 def check(config: TrainConfig) -> None:
-    """Raises ValueError, naming the field."""
+    """Check the settings.
+
+    Raises:
+        ValueError: a setting is invalid; the message names the field.
+    """
     hints = get_type_hints(TrainConfig)
     for entry in dataclasses.fields(TrainConfig):
         choices = [c for c in get_args(hints[entry.name]) if isinstance(c, str)]
@@ -172,7 +177,11 @@ _LEAST = {
 
 
 def _check_chain(config: TrainConfig) -> None:
-    """Raises ValueError where the synthetic task cannot be drawn as asked."""
+    """Check that the synthetic task has enough different problems.
+
+    Raises:
+        ValueError: it has not, or the numbers of operations are invalid.
+    """
     bounds = config.chain_operations
     whole = [type(bound) is int for bound in bounds]
     if whole != [True, True] or not 1 <= bounds[0] <= bounds[1] <= task.MAX_OPERATIONS:
@@ -187,8 +196,11 @@ def _check_chain(config: TrainConfig) -> None:
 
 
 def parse(values: dict[str, Any]) -> TrainConfig:
-    """Settings by name; what YAML or a flag gave is brought to the field's type. Raises ValueError for names that
-    are no setting and for values that do not fit."""
+    """Return the configuration for settings by name; values from YAML or flags are converted to the field's type.
+
+    Raises:
+        ValueError: a name is no setting, or a value does not fit.
+    """
     hints = get_type_hints(TrainConfig)
     unknown = sorted(set(values) - set(hints))
     if unknown:
@@ -212,8 +224,13 @@ def _fit(name: str, value: Any, hint: Any) -> Any:
 
 
 def load(source: str, flags: dict[str, str]) -> TrainConfig:
-    """A YAML file, or the name of a shipped configuration, with flags over it. A flag's value is read as YAML;
-    ``strategy.alpha`` sets one key of a mapping."""
+    """Return the configuration of a YAML file or of a shipped name, with flags over it.
+
+    A flag's value is read as YAML; ``strategy.alpha`` sets one key of a mapping.
+
+    Raises:
+        ValueError: there is no such file, or its settings are invalid.
+    """
     path = Path(source)
     if path.is_file():
         text = path.read_text(encoding="utf-8")
@@ -229,7 +246,7 @@ def load(source: str, flags: dict[str, str]) -> TrainConfig:
 
 
 def parse_flags(values: dict[str, Any], flags: dict[str, str]) -> TrainConfig:
-    """Settings by name with flags over them, as `load` reads them."""
+    """Return the configuration for settings by name with flags over them, which are read as in `load`."""
     values = dict(values)
     for flag, written in flags.items():
         name, _, key = flag.partition(".")
@@ -261,22 +278,23 @@ def _default_of(name: str) -> Any:
 
 
 def shipped() -> list[str]:
-    """Names of the configurations that come with the trainer."""
+    """Return the names of the configurations that come with the trainer."""
     folder = resources.files(__package__) / "configs"
     return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
 def start_checkpoint() -> Path:
-    """The shipped start checkpoint of the synthetic task."""
+    """Return the folder of the synthetic task's shipped start checkpoint."""
     return Path(str(resources.files(__package__) / "start"))
 
 
 def as_dict(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings as plain data."""
     return dataclasses.asdict(config)
 
 
 def learning_rate_at(config: TrainConfig, step: int) -> float:
-    """The rate of a step's updates: linear warm-up, then as it is, or falling linearly over `decay_steps`."""
+    """Return the learning rate of a step: linear warm-up, then constant, or falling linearly over `decay_steps`."""
     warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
     left = max(0.0, 1.0 - step / config.decay_steps) if config.decay_steps else 1.0
     return config.learning_rate * warm * left

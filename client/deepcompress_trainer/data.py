@@ -34,13 +34,17 @@ class Problem:
 
 
 def read_problems(source: str) -> list[Problem]:
-    """The problems of a file; see the module's docstring for the kinds. Raises OSError where it cannot be read, and
-    ValueError, with file and row, where a row is no problem."""
+    """Return the problems of a file; the module's docstring lists the kinds.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: a row is not a problem; the message names file and row.
+    """
     kind, _, rest = source.partition(":")
     gsm8k = kind == "gsm8k" and bool(rest)
     problems = read_jsonl(
         Path(rest if gsm8k else source),
-        lambda row, place: gsm8k_problem(row, place)[0] if gsm8k else _problem(row, place),
+        lambda row, index: gsm8k_problem(row, index)[0] if gsm8k else _problem(row, index),
     )
     if not problems:
         raise ValueError(f"{source} holds no problem")
@@ -51,9 +55,13 @@ def read_problems(source: str) -> list[Problem]:
 
 
 def read_jsonl(path: Path, read: Callable[[dict[str, Any], int], T]) -> list[T]:
-    """What `read` makes of every row and its place, counted from 0. Blank lines are no rows. Raises OSError, and
-    ValueError with file and row for what `read` refuses by a ValueError (its message goes on after "row N")."""
-    found: list[T] = []
+    """Return `read(row, index)` for every row; the index counts from 0. Blank lines are skipped.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: `read` rejected a row. Its message is continued after "PATH: row N".
+    """
+    values: list[T] = []
     with path.open("rb") as lines:
         for line in lines:
             if not line.strip():
@@ -65,14 +73,18 @@ def read_jsonl(path: Path, read: Callable[[dict[str, Any], int], T]) -> list[T]:
                     raise ValueError(f"is not JSON: {error}") from None
                 if not isinstance(row, dict):
                     raise ValueError("is no JSON object")
-                found.append(read(row, len(found)))
+                values.append(read(row, len(values)))
             except ValueError as error:
-                raise ValueError(f"{path}: row {len(found) + 1} {error}") from None
-    return found
+                raise ValueError(f"{path}: row {len(values) + 1} {error}") from None
+    return values
 
 
 def text_of(row: Mapping[str, Any], field: str, shape: str) -> str:
-    """The text in a field of a row. Raises ValueError where there is none; `shape` says what a row looks like."""
+    """Return the text in a field of a row. `shape` describes a valid row, for the message.
+
+    Raises:
+        ValueError: the field is missing, or is not text.
+    """
     if field not in row:
         raise ValueError(f"has no {field!r}: {shape}")
     if not isinstance(row[field], str):
@@ -81,10 +93,10 @@ def text_of(row: Mapping[str, Any], field: str, shape: str) -> str:
 
 
 def chain_problems(count: int, *, operations: tuple[int, int], seed: int, held_out: int) -> list[Problem]:
-    """`count` problems of the synthetic task, none of them among its first `held_out` held-out ones."""
+    """Return `count` problems of the synthetic task, none of them among its first `held_out` held-out ones."""
     hidden = frozenset(problem.prompt for problem in held_out_chains(held_out, operations=operations))
     rows = task.chain_rows(count, operations=operations, seed=seed, exclude=hidden)
-    return [_problem(row, place) for place, row in enumerate(rows)]
+    return [_problem(row, index) for index, row in enumerate(rows)]
 
 
 HELD_OUT_SEED = 987_654
@@ -92,18 +104,18 @@ HELD_OUT_SEED = 987_654
 
 
 def held_out_chains(count: int, *, operations: tuple[int, int]) -> list[Problem]:
-    """The synthetic task's held-out problems, the numbers of operations in turn."""
+    """Return the synthetic task's held-out problems; their numbers of operations cycle through the range."""
     rows = task.chain_rows(count, operations=operations, seed=HELD_OUT_SEED)
-    return [_problem(row, place) for place, row in enumerate(rows)]
+    return [_problem(row, index) for index, row in enumerate(rows)]
 
 
-def _problem(row: Mapping[str, Any], place: int) -> Problem:
+def _problem(row: Mapping[str, Any], index: int) -> Problem:
     prompt = text_of(row, "prompt", _PROBLEM)
     if "gold" not in row:
         raise ValueError(f"has no 'gold': {_PROBLEM}")
     gold = row["gold"]
     return Problem(
-        problem_id=str(row.get("problem_id", place)),
+        problem_id=str(row.get("problem_id", index)),
         prompt=prompt,
         gold=[_gold(one) for one in gold] if isinstance(gold, list) and gold else _gold(gold),
         bin=str(row.get("bin", "all")),
@@ -114,7 +126,7 @@ _PROBLEM = "a problem is {problem_id, prompt, gold}"
 
 
 def _gold(value: Any) -> str:
-    """A gold answer as text; numbers are taken as they are written in JSON."""
+    """Return a gold answer as text; numbers keep their JSON form."""
     if isinstance(value, str):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
@@ -122,9 +134,14 @@ def _gold(value: Any) -> str:
     raise ValueError(f"has the 'gold' {value!r}: give text, a number, or a list of them")
 
 
-def gsm8k_problem(row: Mapping[str, Any], place: int) -> tuple[Problem, str]:
-    """A GSM8K row as a problem, and its worked solution as a response that ends in ``\\boxed{}``. The bin is
-    the number of calculations in the solution. Raises ValueError for a row that is none of GSM8K's."""
+def gsm8k_problem(row: Mapping[str, Any], index: int) -> tuple[Problem, str]:
+    """Return a GSM8K row as a problem and its worked solution as a response that ends in a boxed answer.
+
+    The bin is set by the number of calculations in the solution.
+
+    Raises:
+        ValueError: the row is not one of GSM8K's.
+    """
     shape = "a row of GSM8K is {question, answer}, the answer ending in '#### GOLD'"
     question, answer = text_of(row, "question", shape), text_of(row, "answer", shape)
     if "####" not in answer:
@@ -133,26 +150,30 @@ def gsm8k_problem(row: Mapping[str, Any], place: int) -> tuple[Problem, str]:
     gold = gold.strip().replace(",", "")
     calculations = len(_CALCULATOR.findall(worked))
     bin_name = task.EASY if calculations <= 2 else task.MEDIUM if calculations <= 4 else task.HARD
-    problem = Problem(f"gsm8k-{place:05d}", question.strip() + GSM8K_INSTRUCTION, gold, bin_name)
+    problem = Problem(f"gsm8k-{index:05d}", question.strip() + GSM8K_INSTRUCTION, gold, bin_name)
     response = f"{_CALCULATOR.sub('', worked).strip()}\nThe answer is \\boxed{{{gold}}}."
     return problem, response
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """A problem as drawn: `number` counts draws from 0, so a problem that comes twice has two group ids."""
+    """A drawn problem. `number` counts draws from 0, so a problem that is drawn twice has two group ids."""
 
     number: int
     problem: Problem
 
     @property
     def group_id(self) -> str:
+        """The group's name at the service."""
         return f"{self.problem.problem_id}@{self.number}"
 
 
-class Deck:
-    """Problems in a shuffled order, every one once an epoch. The order is a function of the seed and the epoch,
-    so `cursor` (how many were drawn) is all that a checkpoint needs."""
+class ProblemSampler:
+    """Draws problems in a shuffled order, every one once an epoch.
+
+    The order is a function of the seed and the epoch, so a checkpoint needs only `cursor`, the number of problems
+    drawn.
+    """
 
     def __init__(self, problems: list[Problem], *, seed: int, cursor: int = 0) -> None:
         self._problems = problems
@@ -162,14 +183,14 @@ class Deck:
         self.cursor = cursor
 
     def draw(self, count: int) -> list[Draw]:
-        """The next `count` problems."""
+        """Return the next `count` problems."""
         draws = []
         for number in range(self.cursor, self.cursor + count):
-            epoch, place = divmod(number, len(self._problems))
+            epoch, index = divmod(number, len(self._problems))
             if epoch != self._epoch:
                 self._epoch = epoch
                 self._order = list(range(len(self._problems)))
                 random.Random(f"deck/{self._seed}/{epoch}").shuffle(self._order)
-            draws.append(Draw(number, self._problems[self._order[place]]))
+            draws.append(Draw(number, self._problems[self._order[index]]))
         self.cursor += count
         return draws

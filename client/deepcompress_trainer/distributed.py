@@ -1,6 +1,6 @@
-"""What crosses between the processes of one training: rollouts to all, the service's answer from the main one.
+"""Messages between the processes of one training: rollouts to all, the service's answer from the main process.
 
-As JSON in byte tensors, never as pickles: what a policy wrote is only ever data. Floats keep every bit.
+They are JSON in byte tensors, not pickles: text of a policy is never executed. Floats keep every bit.
 """
 
 from __future__ import annotations
@@ -15,31 +15,33 @@ from .generate import Rollout
 
 
 def all_to_all(accelerator: Accelerator, mine: list[list[Rollout]], groups: int) -> list[list[Rollout]]:
-    """Every process's groups, in the order of the batch, on every process. Process r of n generated the groups
-    r, r + n, r + 2n, ..."""
+    """Return every process's groups, in the order of the batch, on every process.
+
+    Process r of n generated the groups r, r + n, r + 2n, ...
+    """
     if accelerator.num_processes == 1:
         return mine
     rows = [[[r.ids, r.logprobs, r.truncated] for r in group] for group in mine]
     everyone = [json.loads(part) for part in _gather_bytes(accelerator, json.dumps(rows).encode())]
     ranks = len(everyone)
     return [
-        [Rollout(ids, logprobs, truncated) for ids, logprobs, truncated in everyone[place % ranks][place // ranks]]
-        for place in range(groups)
+        [Rollout(ids, logprobs, truncated) for ids, logprobs, truncated in everyone[index % ranks][index // ranks]]
+        for index in range(groups)
     ]
 
 
 def from_main(accelerator: Accelerator, answer: dict[str, Any] | None) -> dict[str, Any]:
-    """The main process's answer, on every process."""
+    """Return the main process's answer on every process."""
     if accelerator.num_processes == 1:
         assert answer is not None
         return answer
     raw = json.dumps(answer).encode() if answer is not None else b""
-    found: dict[str, Any] = json.loads(_gather_bytes(accelerator, raw)[0])
-    return found
+    received: dict[str, Any] = json.loads(_gather_bytes(accelerator, raw)[0])
+    return received
 
 
 def _gather_bytes(accelerator: Accelerator, raw: bytes) -> list[bytes]:
-    """Every process's bytes, by rank."""
+    """Return every process's bytes, by rank."""
     device = accelerator.device
     sizes = accelerator.gather(torch.tensor([len(raw)], device=device)).tolist()
     padded = torch.zeros((1, max(sizes)), dtype=torch.uint8, device=device)

@@ -1,4 +1,4 @@
-"""A service of the trainer's own, for ``--embedded``: started as a process beside it, ended with it."""
+"""A service started as a process beside the trainer, for ``--embedded``; it ends with the trainer."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ START_TIMEOUT_S = 60.0
 
 @contextmanager
 def embedded_service(folder: Path) -> Iterator[str]:
-    """Serve on a free port of this machine, the state in `folder`; yields the URL. The log is service.log there.
-    Raises RuntimeError where the service does not come up."""
+    """Serve on a free port of this machine with the state in `folder`; yield the URL. The log is service.log there.
+
+    Raises:
+        RuntimeError: the service did not start.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -62,11 +65,11 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> 
 
 
 def _asking_once(url: str) -> Client:
-    """A client that asks once: while the service starts, the waiting is done here."""
+    """Return a client without retries, since the waiting is done by the caller."""
     return Client(url, retry=Retry(max_elapsed_s=0.0), timeout_s=5.0)
 
 
 def _die_with_parent() -> None:
-    """On Linux the service gets SIGTERM when the trainer dies, however it dies."""
+    """Have the service get SIGTERM when the trainer dies for any reason (Linux only)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)

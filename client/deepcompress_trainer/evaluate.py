@@ -25,7 +25,7 @@ ROWS_AT_ONCE = 512
 
 @dataclass(frozen=True, slots=True)
 class BinResult:
-    """What the problems of one bin gave. Accuracies are shares; intervals are 95 %, over problems."""
+    """Results of the problems of one bin. Accuracies are shares; intervals are 95 %, over problems."""
 
     problems: int
     sampled: float
@@ -48,11 +48,12 @@ class Evaluation:
     samples: list[dict[str, Any]]
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the bins as plain data."""
         return {name: asdict(result) for name, result in self.bins.items()}
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Evaluation:
-        """An evaluation as `evals.jsonl` holds it."""
+        """Return an evaluation from a row of `evals.jsonl`."""
         names = {entry.name for entry in fields(BinResult)}
         bins = {
             bin_name: BinResult(**{name: value for name, value in one.items() if name in names})
@@ -79,11 +80,14 @@ def evaluate(
     *,
     seed: str,
 ) -> Evaluation:
-    """Every problem `config.eval_samples` times sampled and once greedy. `seed` makes the sampling repeatable."""
+    """Sample every problem `config.eval_samples` times and once greedily; return the results.
+
+    `seed` makes the sampling repeatable.
+    """
     generator = seeded(policy.model.device, seed)
     prompts = [policy.encode_prompt(problem.prompt, chat=config.chat) for problem in problems]
     # Problems of like length together: less padding. The order is undone below.
-    order = sorted(range(len(problems)), key=lambda place: len(prompts[place]))
+    order = sorted(range(len(problems)), key=lambda index: len(prompts[index]))
     sampled = _generate(policy, [prompts[i] for i in order], config, config.eval_samples, generator, greedy=False)
     greedy = _generate(policy, [prompts[i] for i in order], config, 1, generator, greedy=True)
 
@@ -92,8 +96,8 @@ def evaluate(
     texts = [[policy.decode(rollout.ids) for rollout in rollouts] for rollouts in answers]
     items = [
         {"gold": problem.gold, "response": text, "truncated": rollout.truncated}
-        for problem, rollouts, said in zip(ordered, answers, texts, strict=True)
-        for rollout, text in zip(rollouts, said, strict=True)
+        for problem, rollouts, decoded in zip(ordered, answers, texts, strict=True)
+        for rollout, text in zip(rollouts, decoded, strict=True)
     ]
     verdicts = iter(client.verify(items, answer_format=config.answer_format))
     outcomes = []
@@ -124,10 +128,10 @@ def _generate(
     *,
     greedy: bool,
 ) -> list[list[Rollout]]:
-    found: list[list[Rollout]] = []
+    rollouts: list[list[Rollout]] = []
     at_once = max(1, ROWS_AT_ONCE // copies)
     for begin in range(0, len(prompts), at_once):
-        found += GENERATORS[config.generation](
+        rollouts += GENERATORS[config.generation](
             policy,
             prompts[begin : begin + at_once],
             copies=copies,
@@ -137,11 +141,11 @@ def _generate(
             greedy=greedy,
             compact_at=config.compact_at,
         )
-    return found
+    return rollouts
 
 
 def summarise(outcomes: Sequence[_Outcome]) -> BinResult:
-    """Means over problems, with `clustered_wilson` intervals for what was sampled and Wilson's for the greedy."""
+    """Return means over problems, with `clustered_wilson` intervals for samples and Wilson's for greedy responses."""
     means = [sum(o.right) / len(o.right) for o in outcomes]
     rights = sum(o.greedy_right for o in outcomes)
     tokens = [t for o in outcomes for t in o.tokens]
@@ -158,12 +162,12 @@ def summarise(outcomes: Sequence[_Outcome]) -> BinResult:
 
 
 def clustered_wilson(means: Sequence[float], *, samples: int) -> tuple[float, float] | None:
-    """The 95 % interval of an accuracy from every problem's own mean over `samples` samples; None for one problem.
+    """Return the 95 % interval of an accuracy from each problem's mean over `samples` samples; None for one problem.
 
-    A problem's samples are not independent, so they count as fewer: the effective number of trials is the one at
-    which a binomial share would vary as the mean over problems does, between one a problem (all its samples agree)
-    and all of them (independent). With it, Wilson's interval, which keeps a width at 0 and at 1; there the
-    problems' means do not vary, and one trial a problem is the careful count.
+    A problem's samples are not independent, so they count as fewer. The effective number of trials is the one at
+    which a binomial share would vary as the mean over problems does. It lies between one per problem (all its samples
+    agree) and all of them (independent). Wilson's interval for it has a width at 0 and at 1 too; there the problems'
+    means do not vary, and one trial per problem is the cautious count.
     """
     problems = len(means)
     if problems == 1:
@@ -178,7 +182,7 @@ def clustered_wilson(means: Sequence[float], *, samples: int) -> tuple[float, fl
 
 
 def wilson(successes: float, trials: float, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share."""
+    """Return Wilson's 95 % interval of a share."""
     share = successes / trials
     centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z / (1 + z * z / trials) * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
@@ -189,7 +193,7 @@ def wilson(successes: float, trials: float, z: float = 1.96) -> tuple[float, flo
 def _one_of_each_bin(
     problems: Sequence[Problem], texts: Sequence[list[str]], outcomes: Sequence[_Outcome]
 ) -> list[tuple[Problem, list[str], _Outcome]]:
-    """The first problem of each bin by id: the same one before and after."""
+    """Return the first problem of each bin by id, so that evaluations show the same ones."""
     first: dict[str, tuple[Problem, list[str], _Outcome]] = {}
     for row in sorted(zip(problems, texts, outcomes, strict=True), key=lambda row: row[0].problem_id, reverse=True):
         first[row[0].bin] = row

@@ -1,9 +1,9 @@
-"""Sampling responses, and their log-probabilities as sampled.
+"""Sampling of responses, with their log-probabilities as sampled.
 
-Two ways, of one distribution (temperature only, no top-k, no top-p): a loop over the key-value cache that
-drops rows once enough of them have finished, and transformers' own ``generate``. A test holds their
-log-probabilities equal to a training pass's. A response ends with its first end token, which counts in its
-length and in the loss; one without an end token is truncated.
+There are two implementations of one distribution (temperature only, no top-k, no top-p): a loop over the key-value
+cache that drops rows once enough of them have finished, and transformers' own ``generate``. A test compares their
+log-probabilities with a training pass's. A response ends with its first end token, which counts in its length and in
+the loss; one without an end token is truncated.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .model import Policy, autocast
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One response: its tokens (the end token included, where there is one) and their log-probabilities."""
+    """One response: its tokens (with the end token, if there is one) and their log-probabilities."""
 
     ids: list[int]
     logprobs: list[float]
@@ -32,6 +32,7 @@ class Rollout:
 
     @property
     def tokens(self) -> int:
+        """Length in tokens."""
         return len(self.ids)
 
 
@@ -47,8 +48,11 @@ def sample(
     greedy: bool = False,
     compact_at: float = 0.2,
 ) -> list[list[Rollout]]:
-    """`copies` responses to every prompt. A prompt is read once and its cache repeated for its copies. Models whose
-    cache cannot be repeated are left to transformers' own loop."""
+    """Return `copies` responses to every prompt.
+
+    A prompt is processed once and its cache is repeated for its copies. Models whose cache cannot be repeated are
+    sampled by transformers' own loop.
+    """
     if not has_plain_cache(policy.model):
         _say_no_loop(type(policy.model).__name__)
         return sample_with_transformers(
@@ -129,9 +133,13 @@ def sample_with_transformers(
     greedy: bool = False,
     compact_at: float = 0.0,
 ) -> list[list[Rollout]]:
-    """The same through ``model.generate`` (`compact_at` has no meaning there). Log-probabilities are computed
-    by a pass afterwards: the logits of every step would be too large to keep."""
+    """Do the same as `sample` through ``model.generate`` (`compact_at` has no effect).
+
+    Log-probabilities are computed by a pass afterwards: the logits of every step would be too large to hold.
+    """
     from .grpo import token_logprobs
+
+    del compact_at
 
     model, device = policy.model, policy.model.device
     was_training = model.training
@@ -158,15 +166,17 @@ def sample_with_transformers(
     logprobs = torch.zeros(tokens.shape)
     for begin in range(0, len(responses), 128):
         part = slice(begin, begin + 128)
-        found, _, real = token_logprobs(policy, repeated[part], responses[part], temperature)
-        logprobs[part, : found.shape[1]] = (found * real).float().cpu()
+        response_logprobs, _, response_mask = token_logprobs(policy, repeated[part], responses[part], temperature)
+        logprobs[part, : response_logprobs.shape[1]] = (response_logprobs * response_mask).float().cpu()
     model.train(was_training)
     return _collect(tokens, logprobs, lengths, ended, copies)
 
 
 def has_plain_cache(model: Any) -> bool:
-    """Whether the model's memory is keys and values alone, whose rows `sample` repeats and drops. State-space and
-    hybrid models also keep a state, which transformers' cache does not repeat."""
+    """Return whether the model's cache is keys and values alone, whose rows `sample` repeats and drops.
+
+    State-space and hybrid models also have a state, which transformers' cache does not repeat.
+    """
     if getattr(model, "_is_stateful", False):
         return False
     layers = DynamicCache(config=model.config).layers
@@ -185,18 +195,18 @@ GENERATORS = {"loop": sample, "transformers": sample_with_transformers}
 
 
 def seeded(device: torch.device, *parts: object) -> torch.Generator:
-    """A random generator that is a function of `parts`, the same in every process and after every resume."""
+    """Return a random generator that is a function of `parts`, the same in every process and after every resume."""
     digest = hashlib.sha256(repr(parts).encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:7], "big"))
 
 
 def cache_word_of(model: Any) -> str:
-    """What the model calls its key-value cache: transformers renamed `past_key_values` during version 5."""
+    """Return the model's name for its key-value cache: transformers renamed `past_key_values` during version 5."""
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 def left_pad(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and attention mask (prompts, widest), the padding on the left."""
+    """Return ids and attention mask, [prompts, longest prompt], padded on the left."""
     width = max(map(len, prompts))
     ids = torch.full((len(prompts), width), pad_id)
     mask = torch.zeros((len(prompts), width), dtype=torch.long)
@@ -207,7 +217,7 @@ def left_pad(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Tenso
 
 
 def positions(mask: torch.Tensor) -> torch.Tensor:
-    """Position ids under left padding: the first real token is 0."""
+    """Return position ids under left padding: the first token of the prompt is 0."""
     return (mask.cumsum(1) - 1).clamp(min=0)
 
 

@@ -27,7 +27,7 @@ transformers_logging.disable_progress_bar()  # the trainer has its own
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A model with its tokenizer, and what generation must know of them."""
+    """A model with its tokenizer and its end tokens."""
 
     model: Any
     tokenizer: Any
@@ -36,7 +36,7 @@ class Policy:
     pad_id: int
 
     def encode_prompt(self, prompt: str, *, chat: bool) -> list[int]:
-        """Token ids of a prompt, through the chat template or as plain text."""
+        """Return the token ids of a prompt, through the chat template or as plain text."""
         if chat:
             messages = [{"role": "user", "content": prompt}]
             encoded = self.tokenizer.apply_chat_template(
@@ -46,18 +46,27 @@ class Policy:
         return list(self.tokenizer(prompt)["input_ids"])
 
     def check_chat(self) -> None:
-        """Raises ValueError where the tokenizer has no chat template."""
+        """Check that the tokenizer has a chat template.
+
+        Raises:
+            ValueError: it has none.
+        """
         if self.tokenizer.chat_template is None:
             raise ValueError("chat: the tokenizer has no chat template; leave chat off, or give the model one")
 
     def decode(self, ids: list[int]) -> str:
-        """A response's text, without special tokens."""
+        """Return a response's text, without special tokens."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
 
 def load_policy(path: str | Path, *, device: str | torch.device = "cpu") -> Policy:
-    """The model in `path`: a folder in transformers' format, or a ``.gguf`` file (or a folder with one).
-    Weights are float32; on CUDA the trainer computes in bfloat16 under autocast."""
+    """Load the model in `path`: a folder in transformers' format, or a ``.gguf`` file (or a folder with one).
+
+    Weights are float32; on CUDA the trainer computes in bfloat16 under autocast.
+
+    Raises:
+        FileNotFoundError: there is no model.
+    """
     path = Path(path)
     gguf = path if path.suffix == ".gguf" else next(iter(sorted(path.glob("*.gguf"))), None)
     if not path.exists():
@@ -71,11 +80,15 @@ def load_policy(path: str | Path, *, device: str | torch.device = "cpu") -> Poli
 
 
 def as_policy(model: Any, tokenizer: Any) -> Policy:
-    """Gather the ids that end a response: the tokenizer's and those of the model's generation settings."""
-    said = getattr(model.generation_config, "eos_token_id", None)
+    """Return a policy; the ids that end a response are the tokenizer's and those of the model's generation settings.
+
+    Raises:
+        ValueError: there is no end token.
+    """
+    eos = getattr(model.generation_config, "eos_token_id", None)
     ends = [
         tokenizer.eos_token_id,
-        *sorted(end for end in (said if isinstance(said, list) else [said]) if end is not None),
+        *sorted(end for end in (eos if isinstance(eos, list) else [eos]) if end is not None),
     ]
     end_ids = tuple(dict.fromkeys(end for end in ends if end is not None))
     if not end_ids:
@@ -85,8 +98,11 @@ def as_policy(model: Any, tokenizer: Any) -> Policy:
 
 
 def _load_gguf(file: Path) -> tuple[Any, Any]:
-    """A GGUF file as a plain float32 model. transformers keeps a `quantization_config` on what it reads from
-    GGUF, and such a model refuses to be saved; the weights go into a fresh model without it."""
+    """Load a GGUF file as a plain float32 model.
+
+    transformers leaves a `quantization_config` on a model from GGUF, which then cannot be saved; so the weights are
+    copied into a new model.
+    """
     tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
     read = AutoModelForCausalLM.from_pretrained(
         file.parent, gguf_file=file.name, local_files_only=True, dtype=torch.float32
@@ -101,8 +117,12 @@ def _load_gguf(file: Path) -> tuple[Any, Any]:
 
 
 def on_cpu(wanted: str) -> bool:
-    """Whether to compute on the CPU, for the setting `device`. Raises ValueError where CUDA is asked for by name and
-    is not there: a training meant for a GPU would otherwise crawl in silence."""
+    """Return whether to compute on the CPU, for the setting `device`.
+
+    Raises:
+        ValueError: CUDA is requested by name and is not available. Training would otherwise be very slow without
+            a warning.
+    """
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
         raise ValueError("device: cuda was asked for and torch finds none here")
@@ -110,13 +130,16 @@ def on_cpu(wanted: str) -> bool:
 
 
 def autocast(device: torch.device) -> Any:
-    """Compute in bfloat16 on CUDA; on a CPU in float32, as the weights are."""
+    """Return the context for a forward pass: bfloat16 on CUDA, float32 on a CPU."""
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
 
 def without_dropout(model: Any) -> Any:
-    """The same model, with every dropout set to 0. In training mode, which gradient checkpointing needs, dropout
-    would make the update's log-probabilities those of another policy than the one that sampled."""
+    """Set every dropout of the model to 0; return the model.
+
+    In training mode, which gradient checkpointing needs, dropout would make the update's log-probabilities differ
+    from those of the policy that sampled.
+    """
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
@@ -133,8 +156,8 @@ def save_policy(policy: Policy, folder: Path) -> None:
 
 
 def chain_tokenizer() -> PreTrainedTokenizerFast:
-    """The synthetic task's tokenizer: one token a word. Prompts get ``<bos>`` in front."""
-    vocabulary = {word: place for place, word in enumerate(task.VOCABULARY)}
+    """Return the synthetic task's tokenizer: one token per word. Prompts start with ``<bos>``."""
+    vocabulary = {word: index for index, word in enumerate(task.VOCABULARY)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=task.PAD))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -151,8 +174,11 @@ def chain_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def new_tiny_policy(*, width: int = 128, layers: int = 2, heads: int = 4, seed: int = 0) -> Policy:
-    """A new Llama for the synthetic task: 335 thousand parameters as it stands. `initializer_range` is 0.08
-    since with transformers' 0.02 a model of this size stalls at uniform digits for hundreds of steps."""
+    """Return a new Llama for the synthetic task, with 335 thousand parameters by default.
+
+    `initializer_range` is 0.08, since with transformers' 0.02 a model of this size makes no progress for hundreds of
+    steps.
+    """
     tokenizer = chain_tokenizer()
     config = LlamaConfig(
         vocab_size=len(task.VOCABULARY),

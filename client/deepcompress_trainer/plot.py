@@ -1,5 +1,7 @@
-"""Pictures of runs: ``deepcompress train plot RUNS...``. Runs that differ only in name and seed are one line with
-a band, from the smallest to the largest seed."""
+"""Pictures of runs: ``deepcompress train plot RUNS...``.
+
+Runs that differ only in name and seed are one line with a band, from the smallest to the largest seed.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ BANDS_MIN_RUNS = 2
 
 @dataclass(frozen=True, slots=True)
 class RunFiles:
-    """What a run's folder holds."""
+    """The contents of a run's folder."""
 
     folder: Path
     config: dict[str, Any]
@@ -27,13 +29,13 @@ class RunFiles:
 
 
 def read_run(folder: Path) -> RunFiles:
-    """The settings, metrics and evaluations of a run."""
+    """Return the settings, metrics and evaluations of a run."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return RunFiles(folder, config, read_rows(folder / "metrics.jsonl"), read_rows(folder / "evals.jsonl"))
 
 
 def read_rows(file: Path) -> Rows:
-    """The rows of a run's file, none where there is no file; a line that a kill cut short is left out."""
+    """Return the rows of a run's file, or none without a file. A line that was cut short by a kill is left out."""
     rows = []
     for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
         with contextlib.suppress(ValueError):
@@ -42,7 +44,7 @@ def read_rows(file: Path) -> Rows:
 
 
 def families(runs: Iterable[RunFiles]) -> dict[str, list[RunFiles]]:
-    """Runs of the same settings together, under a label made of what differs between the families."""
+    """Group runs with equal settings, under a label of the settings that differ between the groups."""
     keyed: dict[str, list[RunFiles]] = defaultdict(list)
     for run in runs:
         deciding = {name: value for name, value in run.config.items() if name not in NOT_A_DIFFERENCE}
@@ -65,8 +67,11 @@ def _short(value: Any) -> str:
 
 
 def plot_runs(folders: Sequence[Path], out: Path) -> Path:
-    """One picture of the runs: held-out accuracy and tokens by step and by bin, the level, the length share. Raises
-    ValueError for a run that has no evaluation yet."""
+    """Write one picture of the runs: held-out accuracy and tokens by step and bin, the level, the length share.
+
+    Raises:
+        ValueError: a run has no evaluation yet.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -131,13 +136,13 @@ def _band(
     smooth: int = 1,
     shift: int = 0,
 ) -> None:
-    """The mean over seeds as a line, and from the least to the greatest as a band."""
+    """Draw the mean over seeds as a line, and their range as a band."""
     by_step: dict[int, list[float]] = defaultdict(list)
     for rows in runs:
         values = [(row["step"] + shift, value(row)) for row in rows]
         known = [(step, float(v)) for step, v in values if v is not None]
-        for place, (step, _) in enumerate(known):
-            near = [v for _, v in known[max(0, place - smooth + 1) : place + 1]]
+        for index, (step, _) in enumerate(known):
+            near = [v for _, v in known[max(0, index - smooth + 1) : index + 1]]
             by_step[step].append(sum(near) / len(near))
     steps = sorted(by_step)
     means = [sum(by_step[step]) / len(by_step[step]) for step in steps]

@@ -1,9 +1,9 @@
-"""The service's part of a step: text is verified while the next groups are generated, then the batch is shaped.
+"""The service's part of a step: texts are verified while the next groups are generated, then the batch is shaped.
 
-A generation batch that is generated in one piece goes to the service as one ``score``. One that is generated
-in chunks is verified chunk by chunk in the background and shaped at its end: the same verdicts and rewards,
-with the checking hidden behind the generation. The step is the identity, so a request that is sent again
-after a crash counts once; the run's difficulty state is saved and restored with the trainer's own checkpoints.
+A generation batch that is generated at once is sent as one ``score``. One that is generated in chunks is verified
+chunk by chunk in the background and shaped at its end, with the same verdicts and rewards. The step is the identity,
+so a request that is sent again after a crash counts once. The run's difficulty state is saved and restored with the
+trainer's own checkpoints.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .generate import Rollout
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """The rollouts of one problem, with their text, before the service has seen them."""
+    """The rollouts of one problem, with their texts, before they are scored."""
 
     draw: Draw
     prompt_ids: list[int]
@@ -36,7 +36,7 @@ class Sampled:
 
 
 class Rewards:
-    """One training run at the service. Held by the main process only; the others get their rewards from it."""
+    """One training run at the service. Only the main process has one; it distributes the rewards."""
 
     def __init__(self, client: Client, config: TrainConfig, run: Run) -> None:
         self._client = client
@@ -49,13 +49,15 @@ class Rewards:
 
     @classmethod
     def open(cls, client: Client, config: TrainConfig) -> Rewards:
-        """A training from step 0: whatever the run was before is forgotten."""
+        """Start a training at step 0; older state of the run is deleted."""
         return cls(client, config, client.run(config.name, next_step=0, **run_settings(config)))
 
     @classmethod
     def resume(cls, client: Client, config: TrainConfig, checkpoint: str, exported: Path) -> Rewards:
-        """A training that goes on from `checkpoint`. A service that does not know it (another one, or one that
-        lost its store) is given the state that was exported with it."""
+        """Continue a training from `checkpoint`.
+
+        If the service does not have the run or the checkpoint, the state that was exported with it is imported.
+        """
         try:
             run = client.run(config.name, join=True)
             run.restore(checkpoint)
@@ -65,7 +67,7 @@ class Rewards:
         return cls(client, config, run)
 
     def begin(self, groups: Sequence[Sampled]) -> None:
-        """Have these groups' text verified in the background."""
+        """Verify these groups' texts in the background."""
         items = [
             {"gold": group.draw.problem.gold, "response": text, "truncated": rollout.truncated}
             for group in groups
@@ -74,8 +76,11 @@ class Rewards:
         self._verifying.append(self._background.submit(self._client.verify, items, answer_format=self._answer_format))
 
     def finish(self, step: int, generation: int, groups: Sequence[Sampled]) -> dict[str, Any]:
-        """What the service says of a generation batch: the level, the warnings, and under "groups" each group's
-        rewards, in order (`wire.GroupRewards` as plain data, ready to go to other processes)."""
+        """Return the service's answer for a generation batch: the level, the warnings and the groups' rewards.
+
+        "groups" holds each group's rewards in order (`wire.GroupRewards` as plain data, ready to send to other
+        processes).
+        """
         began = time.perf_counter()
         answer: Any
         if self._verifying:
@@ -94,7 +99,7 @@ class Rewards:
         }
 
     def level(self) -> float:
-        """P_b as it stands."""
+        """Return the run's present level, P_b."""
         return self._run.info().level
 
     def save(self, name: str, step: int, exported: Path) -> None:
@@ -108,11 +113,12 @@ class Rewards:
             self._run.delete_checkpoint(name)
 
     def close(self) -> None:
+        """Stop the background thread."""
         self._background.shutdown(wait=True, cancel_futures=True)
 
 
 def run_settings(config: TrainConfig) -> dict[str, Any]:
-    """The run's configuration at the service."""
+    """Return the run's configuration at the service."""
     settings: dict[str, Any] = {
         "strategy": config.strategy,
         "outcome": config.outcome,

@@ -32,7 +32,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A stretch of the chain curriculum."""
+    """One phase of the chain curriculum."""
 
     steps: int
     operations: tuple[int, int]
@@ -71,7 +71,7 @@ CHAIN_CURRICULUM = (
 
 
 def chain_pairs(phase: Phase, count: int, rng: random.Random) -> list[Pair]:
-    """Fresh demonstrations of one phase."""
+    """Return new demonstrations of one phase."""
     pairs = []
     weights, styles = zip(*phase.styles, strict=True)
     for _ in range(count):
@@ -82,11 +82,11 @@ def chain_pairs(phase: Phase, count: int, rng: random.Random) -> list[Pair]:
 
 
 def batches_of(pairs: Sequence[Pair], size: int, epochs: int, rng: random.Random) -> Iterator[list[Pair]]:
-    """Every pair once an epoch, in a new order each time."""
+    """Yield batches with every pair once per epoch, in a new order each time."""
     for _ in range(epochs):
         order = rng.sample(range(len(pairs)), len(pairs))
         for begin in range(0, len(order), size):
-            yield [pairs[place] for place in order[begin : begin + size]]
+            yield [pairs[index] for index in order[begin : begin + size]]
 
 
 def learn(
@@ -99,8 +99,10 @@ def learn(
     max_tokens: int = 1024,
     report_every: int = 50,
 ) -> None:
-    """Cross-entropy on the responses (their end token included), AdamW, cosine to a tenth. Pairs are cut at
-    `max_tokens`; one whose prompt alone is as long teaches nothing and is left out."""
+    """Train on the responses (their end token included) with cross-entropy, AdamW and a cosine schedule to a tenth.
+
+    Pairs are cut at `max_tokens`; a pair whose prompt alone has this length is left out.
+    """
     model = policy.model.train()
     device = next(model.parameters()).device
     optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
@@ -130,30 +132,33 @@ def learn(
 def _pack(
     policy: Policy, pairs: list[Pair], *, chat: bool, max_tokens: int
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Right-padded ids and labels; -100 where nothing is learnt (prompts and padding). Padding on the right
-    needs no attention mask: no earlier position attends to it. None where no pair has a response left."""
+    """Return right-padded ids and labels, or None if no pair has a response left.
+
+    Labels are -100 for prompts and padding. Padding on the right needs no attention mask: no earlier position attends
+    to it.
+    """
     rows = []
     for prompt, response in pairs:
-        asked = policy.encode_prompt(prompt, chat=chat)
-        said = [*policy.tokenizer(response, add_special_tokens=False)["input_ids"], policy.end_ids[0]]
-        if len(asked) < max_tokens:
-            rows.append((asked, said[: max_tokens - len(asked)]))
+        prompt_ids = policy.encode_prompt(prompt, chat=chat)
+        response_ids = [*policy.tokenizer(response, add_special_tokens=False)["input_ids"], policy.end_ids[0]]
+        if len(prompt_ids) < max_tokens:
+            rows.append((prompt_ids, response_ids[: max_tokens - len(prompt_ids)]))
     if not rows:
         return None
-    width = max(len(asked) + len(said) for asked, said in rows)
+    width = max(len(prompt_ids) + len(response_ids) for prompt_ids, response_ids in rows)
     ids = torch.full((len(rows), width), policy.pad_id)
     labels = torch.full((len(rows), width), -100)
-    for row, (asked, said) in enumerate(rows):
-        end = len(asked) + len(said)
-        ids[row, :end] = torch.tensor(asked + said)
-        labels[row, len(asked) : end] = torch.tensor(said)
+    for row, (prompt_ids, response_ids) in enumerate(rows):
+        end = len(prompt_ids) + len(response_ids)
+        ids[row, :end] = torch.tensor(prompt_ids + response_ids)
+        labels[row, len(prompt_ids) : end] = torch.tensor(response_ids)
     return ids, labels
 
 
 def make_chain_start(
     out: Path, *, seed: int = 0, width: int = 128, layers: int = 2, scale: float = 1.0, device: str = "cpu"
 ) -> Policy:
-    """The start checkpoint of the synthetic task; `scale` shortens or stretches every phase."""
+    """Train the start checkpoint of the synthetic task; `scale` multiplies the length of every phase."""
     policy = new_tiny_policy(width=width, layers=layers, seed=seed)
     policy.model.to(device)
     rng = random.Random(f"sft/{seed}")
@@ -168,11 +173,16 @@ def make_chain_start(
 
 
 def read_pairs(path: Path, *, gsm8k: bool) -> list[Pair]:
-    """Prompt and response of every row. Raises OSError, and ValueError with file and row."""
+    """Return the prompt and response of every row.
 
-    def pair(row: dict[str, Any], place: int) -> Pair:
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: a row is invalid; the message names file and row.
+    """
+
+    def pair(row: dict[str, Any], index: int) -> Pair:
         if gsm8k:
-            problem, worked = gsm8k_problem(row, place)
+            problem, worked = gsm8k_problem(row, index)
             return problem.prompt, worked
         shape = "a pair is {prompt, response}"
         return text_of(row, "prompt", shape), text_of(row, "response", shape)
@@ -184,6 +194,7 @@ def read_pairs(path: Path, *, gsm8k: bool) -> list[Pair]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -203,30 +214,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
         pairs.add_argument("--learning-rate", type=float, default=2e-5)
         pairs.add_argument("--plain", action="store_true", help="a plain prompt instead of the chat template")
         pairs.add_argument("--limit", type=int, default=None, help="only so many rows")
-    asked = parser.parse_args(arguments)
-    if asked.device == "cpu":
+    options = parser.parse_args(arguments)
+    if options.device == "cpu":
         torch.set_num_threads(1)
-    if asked.kind == "chain":
+    if options.kind == "chain":
         make_chain_start(
-            asked.out,
-            seed=asked.seed,
-            width=asked.width,
-            layers=asked.layers,
-            scale=asked.scale,
-            device=asked.device,
+            options.out,
+            seed=options.seed,
+            width=options.width,
+            layers=options.layers,
+            scale=options.scale,
+            device=options.device,
         )
         return
     try:
-        rows = read_pairs(asked.data, gsm8k=asked.kind == "gsm8k")[: asked.limit]
-        policy = load_policy(asked.model, device=asked.device)
-        if not asked.plain:
+        rows = read_pairs(options.data, gsm8k=options.kind == "gsm8k")[: options.limit]
+        policy = load_policy(options.model, device=options.device)
+        if not options.plain:
             policy.check_chat()
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    steps = asked.epochs * math.ceil(len(rows) / asked.batch)
-    batches = batches_of(rows, asked.batch, asked.epochs, random.Random(asked.seed))
-    learn(policy, batches, steps=steps, learning_rate=asked.learning_rate, chat=not asked.plain)
-    save_policy(policy, asked.out)
+    steps = options.epochs * math.ceil(len(rows) / options.batch)
+    batches = batches_of(rows, options.batch, options.epochs, random.Random(options.seed))
+    learn(policy, batches, steps=steps, learning_rate=options.learning_rate, chat=not options.plain)
+    save_policy(policy, options.out)
 
 
 if __name__ == "__main__":

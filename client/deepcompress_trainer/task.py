@@ -32,7 +32,7 @@ MAX_OPERATIONS = len(LABELS)
 
 
 def apply(operation: str, value: int) -> int:
-    """`value` after one operation, mod 10."""
+    """Return `value` after one operation, mod 10."""
     sign, operand = operation[0], int(operation[1:])
     if sign == "+":
         return (value + operand) % MODULUS
@@ -42,7 +42,7 @@ def apply(operation: str, value: int) -> int:
 
 
 def difficulty_bin(operations: int) -> str:
-    """easy: up to 4 operations, medium: 5 to 9, hard: 10 and more."""
+    """Return the bin of a number of operations: easy up to 4, medium 5 to 9, hard from 10."""
     return EASY if operations <= 4 else MEDIUM if operations <= 9 else HARD
 
 
@@ -56,22 +56,25 @@ class Chain:
 
     @property
     def answer(self) -> int:
+        """The result of all operations."""
         value = self.start
         for operation in self.operations:
             value = apply(operation, value)
         return value
 
-    def label(self, place: int) -> str:
-        return LABELS[(self.first_label + place) % len(LABELS)]
+    def label(self, index: int) -> str:
+        """Return the label of an operation, by its index."""
+        return LABELS[(self.first_label + index) % len(LABELS)]
 
     @property
     def prompt(self) -> str:
-        steps = [f"{self.label(place)} {operation}" for place, operation in enumerate(self.operations)]
+        """The problem in the task's words."""
+        steps = [f"{self.label(index)} {operation}" for index, operation in enumerate(self.operations)]
         return " ".join([str(self.start), *steps, "="])
 
 
 def draw_chain(rng: random.Random, operations: int) -> Chain:
-    """A chain of so many operations, everything else uniform."""
+    """Return a chain with this number of operations, everything else uniform."""
     return Chain(
         start=rng.randrange(MODULUS),
         operations=tuple(rng.choice(OPERATIONS) for _ in range(operations)),
@@ -89,6 +92,7 @@ class Style:
     checked: float = 0.0
 
     def draw(self, rng: random.Random) -> str:
+        """Return the form of the next step: skip, short, written or checked."""
         ways = ("skip", "short", "written", "checked")
         return rng.choices(ways, (self.skip, self.short, self.written, self.checked))[0]
 
@@ -98,9 +102,11 @@ HASTE = 3
 
 
 def demonstrate(chain: Chain, style: Style, slip: float, rng: random.Random) -> str:
-    """A response to `chain` in that style, in the task's words. Every written value slips with probability
-    `slip` (`HASTE` times that where it is written short), and what follows goes on from the slipped value: a
-    demonstration may end wrong."""
+    """Return a response to `chain` in that style, in the task's words.
+
+    Every written value slips with probability `slip` (`HASTE` times that in short writing), and the chain continues
+    from the slipped value: a demonstration may end wrong.
+    """
     words: list[str] = []
     value = chain.start
     exact = chain.start  # the value after the operations since the last written one, not yet written
@@ -110,8 +116,8 @@ def demonstrate(chain: Chain, style: Style, slip: float, rng: random.Random) -> 
             return true_value
         return (true_value + rng.randrange(1, MODULUS)) % MODULUS
 
-    for place, operation in enumerate(chain.operations):
-        label = chain.label(place)
+    for index, operation in enumerate(chain.operations):
+        label = chain.label(index)
         exact = apply(operation, exact)
         way = style.draw(rng)
         if way == "skip":
@@ -132,8 +138,13 @@ def demonstrate(chain: Chain, style: Style, slip: float, rng: random.Random) -> 
 
 
 def check_chains(operations: tuple[int, int], *counts: int) -> None:
-    """Raises ValueError where sets of so many problems, all different, cannot be drawn with the numbers of operations
-    (bounds included) in turn: drawing would never end. The shortest chains run out first."""
+    """Check that sets with these numbers of different problems can be drawn; drawing would otherwise never end.
+
+    The numbers of operations cycle through the range (bounds included), so the shortest chains run out first.
+
+    Raises:
+        ValueError: there are too few different chains.
+    """
     low, high = operations
     if not 1 <= low <= high <= MAX_OPERATIONS:
         raise ValueError(f"a chain has 1 to {MAX_OPERATIONS} operations, not {low} to {high}")
@@ -149,9 +160,13 @@ def check_chains(operations: tuple[int, int], *counts: int) -> None:
 def chain_rows(
     count: int, *, operations: tuple[int, int], seed: int, exclude: frozenset[str] = frozenset()
 ) -> list[dict[str, object]]:
-    """`count` different problems as JSONL rows, the numbers of operations (bounds included) in turn. Prompts in
-    `exclude` (the held-out ones, when training problems are drawn) do not come. Raises ValueError where there are
-    not so many."""
+    """Return `count` different problems as JSONL rows; their numbers of operations cycle through the range.
+
+    Prompts in `exclude` (the held-out ones, when training problems are drawn) are left out.
+
+    Raises:
+        ValueError: there are too few different problems.
+    """
     rng = random.Random(f"chain/{seed}")
     low, high = operations
     check_chains(operations, count, len(exclude))

@@ -53,14 +53,14 @@ from .grpo import (
 )
 from .model import load_policy, on_cpu, without_dropout
 from .rewards import Rewards, Sampled
-from .watch import Watch
+from .run_logger import RunLogger
 
 _GROUP = TypeAdapter(GroupRewards)
 
 
 @dataclass(slots=True)
 class Example:
-    """One rollout on its way into the loss."""
+    """One rollout that is trained on."""
 
     prompt_ids: list[int]
     rollout: Rollout
@@ -69,7 +69,7 @@ class Example:
 
 
 class Trainer:
-    """A run: the policy, its optimiser, the deck of problems, and the service's side of it."""
+    """A run: the policy, its optimiser, the problem sampler, and the run at the service."""
 
     def __init__(self, config: TrainConfig, client: Client, *, resume: bool) -> None:
         torch.set_num_threads(config.threads)
@@ -96,7 +96,7 @@ class Trainer:
         )
         self.reference = load_policy(start, device=device) if config.kl else None
         training, self.held_out = read_data(config)
-        self.deck = data.Deck(training, seed=config.seed, cursor=last.cursor if last else 0)
+        self.problem_sampler = data.ProblemSampler(training, seed=config.seed, cursor=last.cursor if last else 0)
         self.next_step = last.step + 1 if last else 0
         self.rewards: Rewards | None = None
         if self.main:
@@ -105,49 +105,49 @@ class Trainer:
             )
         if last:
             checkpoint.read_into(last, self.optimiser, device)
-        self.watch = Watch(
+        self.run_logger = RunLogger(
             config, next_step=self.next_step, processes=self.accelerator.num_processes, active=self.main
         )
 
     # --- the loop ---------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Train to the last step, evaluating and saving on the way."""
+        """Train to the last step, with evaluations and checkpoints."""
         config = self.config
         try:
             if self.next_step == 0:
                 self.evaluate(-1)
             for step in range(self.next_step, config.steps):
-                self.watch.step(self.training_step(step))
+                self.run_logger.step(self.training_step(step))
                 last = step == config.steps - 1
                 if last or (step + 1) % config.eval_every == 0:
                     self.evaluate(step)
                 if last or (step + 1) % config.save_every == 0:
                     self.save(step)
-            self.watch.compare()
+            self.run_logger.compare()
         finally:
-            self.watch.close()
+            self.run_logger.close()
             if self.rewards:
                 self.rewards.close()
 
     def leave(self) -> None:
-        """End what the processes have together: one that just ends while another still listens may be aborted."""
+        """Close the process group. A process that ends while others still communicate may abort them."""
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
 
     def training_step(self, step: int) -> dict[str, Any]:
-        """One step of the algorithm. Returns its metrics."""
+        """Run one step of the algorithm; return its metrics."""
         config, began = self.config, time.perf_counter()
         waited = self.rewards.waited_s if self.rewards else 0.0
         kept, drawn, service = self.collect(step)
         collected = time.perf_counter()
-        found = advantages(
+        group_advantages = advantages(
             kept,
             scale_rewards=config.scale_rewards,
             length_term=config.length_term,
             length_weight=config.length_weight,
         )
-        updated = self.update(step, kept, found)
+        updated = self.update(step, kept, group_advantages)
         ended = time.perf_counter()
         rollouts = [rollout for group in drawn for rollout in group.rollouts]
         rewards_s = self.rewards.waited_s - waited if self.rewards else 0.0
@@ -156,8 +156,8 @@ class Trainer:
             **service,
             **rollout_metrics(drawn),
             "groups_kept": len(kept),
-            **length_shares(kept, found),
-            "correct_pushed_down": correct_pushed_down(kept, found),
+            **length_shares(kept, group_advantages),
+            "correct_pushed_down": correct_pushed_down(kept, group_advantages),
             **updated,
             "time": {
                 "step_s": ended - began,
@@ -174,8 +174,10 @@ class Trainer:
     # --- 1 and 2: sample, score, filter -------------------------------------------------------------------
 
     def collect(self, step: int) -> tuple[list[Group], list[Group], dict[str, Any]]:
-        """Generation batches until enough groups have a signal (dynamic sampling). Returns the groups that
-        train, all that were drawn, and what the service said of the step."""
+        """Generate batches until enough groups have a signal (dynamic sampling).
+
+        Returns the groups that are trained on, all groups that were drawn, and the service's values for the step.
+        """
         config = self.config
         kept: list[Group] = []
         drawn: list[Group] = []
@@ -198,9 +200,9 @@ class Trainer:
         return kept[: config.problems_per_step], drawn, {**service, "generation_batches": generation + 1}
 
     def generate(self, step: int, generation: int) -> tuple[list[Group], dict[str, Any]]:
-        """One generation batch: whole groups, sampled by the processes and scored by the service."""
+        """Generate one batch of whole groups, sampled by the processes and scored by the service."""
         config, rank, processes = self.config, self.accelerator.process_index, self.accelerator.num_processes
-        draws = self.deck.draw(config.problems_per_step)
+        draws = self.problem_sampler.draw(config.problems_per_step)
         chunk = config.generation_chunk or len(draws)
         sampled: list[Sampled] = []
         for begin in range(0, len(draws), chunk):
@@ -216,16 +218,16 @@ class Trainer:
             if self.rewards and chunk < len(draws):
                 self.rewards.begin(new)  # verified while the next chunk is generated
         answer = from_main(self.accelerator, self.rewards.finish(step, generation, sampled) if self.rewards else None)
-        said = [_GROUP.validate_python(group) for group in answer.pop("groups")]
+        service_rewards = [_GROUP.validate_python(group) for group in answer.pop("groups")]
         groups = [
             Group(s.draw, s.prompt_ids, s.rollouts, g, mask_truncated=config.mask_truncated)
-            for s, g in zip(sampled, said, strict=True)
+            for s, g in zip(sampled, service_rewards, strict=True)
         ]
         check_length_term(groups, length_term=config.length_term, strategy=str(config.strategy.get("name")))
         return groups, answer
 
     def sample(self, prompts: list[list[int]], *seed: int) -> list[list[Rollout]]:
-        """G responses to each prompt. The seed is the place in the run, so a resumed run draws the same."""
+        """Return G responses to each prompt. The seed is the position in the run, so a resumed run draws the same."""
         config = self.config
         if not prompts:
             return []
@@ -241,14 +243,16 @@ class Trainer:
 
     # --- 4: the update ------------------------------------------------------------------------------------
 
-    def update(self, step: int, groups: Sequence[Group], found: Sequence[Advantages]) -> dict[str, Any]:
-        """Clipped token-level policy gradient, one optimiser step a minibatch of whole groups."""
+    def update(self, step: int, groups: Sequence[Group], group_advantages: Sequence[Advantages]) -> dict[str, Any]:
+        """Do a clipped token-level policy gradient update, one optimiser step per minibatch of whole groups."""
         config, model = self.config, self.policy.model
         rate = learning_rate_at(config, step)
         for parameters in self.optimiser.param_groups:
             parameters["lr"] = rate
-        batch = [examples_of(group, advantage) for group, advantage in zip(groups, found, strict=True)]
-        minibatches = list(split(batch, config.minibatches))
+        batch = [
+            training_examples(group, advantage) for group, advantage in zip(groups, group_advantages, strict=True)
+        ]
+        minibatches = list(split_groups(batch, config.minibatches))
         shares = [list(self.micro_batches(minibatch)) for minibatch in minibatches]  # this process's, as passes
         if config.old_logprobs == "recompute":
             for micro in (micro for share in shares for micro in share):
@@ -282,46 +286,54 @@ class Trainer:
         return {**known, "learning_rate": rate, "tokens_trained": int(counted["tokens"])}
 
     def loss(self, examples: Sequence[Example]) -> tuple[torch.Tensor, dict[str, float]]:
-        """The summed loss of some rollouts, and what to count of it."""
+        """Return the summed loss of some rollouts, and the counts for the metrics."""
         config, device = self.config, self.policy.model.device
         prompts = [example.prompt_ids for example in examples]
         responses = [example.rollout.ids for example in examples]
-        logprobs, entropy, real = token_logprobs(self.policy, prompts, responses, config.temperature)
+        logprobs, entropy, response_mask = token_logprobs(self.policy, prompts, responses, config.temperature)
         old = torch.zeros(logprobs.shape)
         for row, example in enumerate(examples):
             old[row, : len(example.old_logprobs)] = torch.tensor(example.old_logprobs)
         old = old.to(device)
         advantage = torch.tensor([[example.advantage] for example in examples], device=device)
         loss, clipped = clipped_loss(
-            logprobs * real, old, advantage, real, clip_low=config.clip_low, clip_high=config.clip_high
+            logprobs * response_mask,
+            old,
+            advantage,
+            response_mask,
+            clip_low=config.clip_low,
+            clip_high=config.clip_high,
         )
         counts = {
-            "tokens": float(real.sum()),
+            "tokens": float(response_mask.sum()),
             "clipped": float(clipped),
-            "entropy": float((entropy * real).sum()),
-            "log_ratio": float(((logprobs.detach() - old).abs() * real).sum()),
+            "entropy": float((entropy * response_mask).sum()),
+            "log_ratio": float(((logprobs.detach() - old).abs() * response_mask).sum()),
         }
         if self.reference:
             with torch.no_grad():
                 reference, _, _ = token_logprobs(self.reference, prompts, responses, config.temperature)
-            kl = kl_to_reference(logprobs, reference, real)
+            kl = kl_to_reference(logprobs, reference, response_mask)
             loss, counts["kl"] = loss + config.kl * kl, float(kl.detach())
         return loss, counts
 
     def has_gradient(self, example: Example) -> bool:
-        """An advantage of 0 gives no gradient: such a rollout only counts in the denominator."""
+        """Return whether a rollout has a gradient. Without one (advantage 0) it only counts in the denominator."""
         return bool(example.advantage or self.config.kl)
 
     def micro_batches(self, examples: Sequence[Example]) -> Iterator[list[Example]]:
-        """This process's share, in forward passes of at most `micro_tokens`."""
+        """Yield this process's share, in forward passes of at most `micro_tokens`."""
         # Dealt out by length, so that every process gets as much work.
         working = sorted(filter(self.has_gradient, examples), key=lambda e: len(e.prompt_ids) + e.rollout.tokens)
         mine = working[self.accelerator.process_index :: self.accelerator.num_processes]
-        return micro_batches_of(mine, self.config.micro_tokens)
+        return split_by_tokens(mine, self.config.micro_tokens)
 
     def sum_gradients(self) -> None:
-        """Add up the processes' shares. By hand and after the last micro-batch: shares may be of different
-        sizes, and the denominator is the whole minibatch's already."""
+        """Add up the gradients of all processes.
+
+        This is done explicitly and after the last micro-batch: shares may differ in size, and the denominator is
+        already that of the whole minibatch.
+        """
         if self.accelerator.num_processes == 1:
             return
         for parameter in self.policy.model.parameters():
@@ -330,7 +342,7 @@ class Trainer:
             parameter.grad = self.accelerator.reduce(parameter.grad, "sum")
 
     def sum_counts(self, totals: Mapping[str, float]) -> dict[str, float]:
-        """What `loss` counted, of all processes' shares together."""
+        """Return the counts of `loss` summed over all processes."""
         names = ("tokens", "clipped", "entropy", "log_ratio", "kl")
         mine = [float(totals.get(name, 0.0)) for name in names]
         if self.accelerator.num_processes > 1:
@@ -341,7 +353,8 @@ class Trainer:
     @torch.no_grad()
     def recompute_old_logprobs(self, examples: Sequence[Example]) -> None:
         """Log-probabilities by the training graph, under the policy that sampled: the first ratio is then 1
-        whatever the generation's numerics were."""
+        whatever the generation's numerics were.
+        """
         prompts = [example.prompt_ids for example in examples]
         responses = [example.rollout.ids for example in examples]
         logprobs, _, _ = token_logprobs(self.policy, prompts, responses, self.config.temperature)
@@ -351,16 +364,17 @@ class Trainer:
     # --- beside the algorithm -----------------------------------------------------------------------------
 
     def evaluate(self, step: int) -> Evaluation | None:
-        """Held-out problems, on the main process. `step` is the last one trained; -1 before the first."""
-        found = None
+        """Evaluate the held-out problems on the main process. `step` is the last one trained, -1 before the first."""
+        evaluation = None
         if self.main:
             seed = f"eval/{self.config.seed}/{step}"
-            found = evaluate(self.policy, self.held_out, self.client, self.config, seed=seed)
-            self.watch.evaluation(step, found)
+            evaluation = evaluate(self.policy, self.held_out, self.client, self.config, seed=seed)
+            self.run_logger.evaluation(step, evaluation)
         self.accelerator.wait_for_everyone()
-        return found
+        return evaluation
 
     def save(self, step: int) -> None:
+        """Write a checkpoint and remove old ones."""
         if self.main:
             folder = self.config.folder
             checkpoint.write(
@@ -368,7 +382,7 @@ class Trainer:
                 policy=self.policy,
                 optimiser=self.optimiser,
                 step=step,
-                cursor=self.deck.cursor,
+                cursor=self.problem_sampler.cursor,
                 config=self.config,
                 processes=self.accelerator.num_processes,
                 rewards=self.rewards,
@@ -378,7 +392,12 @@ class Trainer:
 
 
 def read_data(config: TrainConfig) -> tuple[list[data.Problem], list[data.Problem]]:
-    """Training problems and held-out ones. Raises ValueError or OSError where there are none."""
+    """Return training problems and held-out ones.
+
+    Raises:
+        ValueError: there are none, or a file is invalid.
+        OSError: a file cannot be read.
+    """
     if config.data != "chain":
         return data.read_problems(config.data), read_held_out(config)
     low, high = config.chain_operations
@@ -389,7 +408,11 @@ def read_data(config: TrainConfig) -> tuple[list[data.Problem], list[data.Proble
 
 
 def read_held_out(config: TrainConfig) -> list[data.Problem]:
-    """The held-out problems: `eval_data`'s, or the synthetic task's own where it is the data and none are named."""
+    """Return the held-out problems: those of `eval_data`, or the synthetic task's own.
+
+    Raises:
+        ValueError: `eval_data` is not set and the data has no held-out problems of its own.
+    """
     source = config.eval_data or ("chain" if config.data == "chain" else None)
     if source is None:
         raise ValueError("eval_data: say where the held-out problems are")
@@ -399,25 +422,25 @@ def read_held_out(config: TrainConfig) -> list[data.Problem]:
     return data.read_problems(source)[: config.eval_problems]
 
 
-def examples_of(group: Group, advantage: Advantages) -> list[Example]:
-    """The rollouts of a group that train."""
+def training_examples(group: Group, advantage: Advantages) -> list[Example]:
+    """Return the rollouts of a group that are trained on."""
     return [
         Example(group.prompt_ids, rollout, float(value), rollout.logprobs)
-        for rollout, value, able in zip(group.rollouts, advantage.total, group.trained, strict=True)
-        if able
+        for rollout, value, is_trained in zip(group.rollouts, advantage.total, group.trained, strict=True)
+        if is_trained
     ]
 
 
-def split(batch: Sequence[list[Example]], parts: int) -> Iterator[list[Example]]:
-    """Groups in `parts` minibatches of whole groups, as even as may be; fewer where there are fewer groups."""
+def split_groups(batch: Sequence[list[Example]], parts: int) -> Iterator[list[Example]]:
+    """Yield `parts` minibatches of whole groups, as even as possible; fewer if there are fewer groups."""
     parts = min(parts, len(batch))
     for part in range(parts):
         chosen = batch[part * len(batch) // parts : (part + 1) * len(batch) // parts]
         yield [example for group in chosen for example in group]
 
 
-def micro_batches_of(examples: Sequence[Example], most_tokens: int) -> Iterator[list[Example]]:
-    """Rollouts of like length together (less padding), each batch within `most_tokens`, padding counted."""
+def split_by_tokens(examples: Sequence[Example], most_tokens: int) -> Iterator[list[Example]]:
+    """Yield batches of rollouts of similar length (less padding), each within `most_tokens`, padding counted."""
     micro: list[Example] = []
     prompt = response = 0
     for example in sorted(examples, key=lambda e: len(e.prompt_ids) + e.rollout.tokens):
@@ -432,29 +455,29 @@ def micro_batches_of(examples: Sequence[Example], most_tokens: int) -> Iterator[
 
 
 def rollout_metrics(groups: Sequence[Group]) -> dict[str, Any]:
-    """What was sampled in a step, all generation batches together, also by the data's own bins."""
+    """Return metrics of everything sampled in a step, in all generation batches, also by the data's bins."""
     kinds = Counter(group.kind for group in groups)
-    betas = [group.said.beta for group in groups if group.said.beta is not None]
-    found: dict[str, Any] = {
+    betas = [group.service_rewards.beta for group in groups if group.service_rewards.beta is not None]
+    metrics: dict[str, Any] = {
         "groups_drawn": len(groups),
         **{f"groups_{kind}": kinds[kind] for kind in ("none", "some", "all")},
         "beta_mean": sum(betas) / len(betas) if betas else None,
         "simple": sum(beta > 0 for beta in betas),
         "hard": sum(beta < 0 for beta in betas),
-        "undecided": sum(not able for group in groups for able in group.said.trainable),
+        "undecided": sum(not is_trained for group in groups for is_trained in group.service_rewards.trainable),
         "entropy_sampled": sampled_entropy([rollout for group in groups for rollout in group.rollouts]),
     }
     names = sorted({group.draw.problem.bin for group in groups})
     for name in ["", *names]:
         chosen = [group for group in groups if name in ("", group.draw.problem.bin)]
         tokens = [rollout.tokens for group in chosen for rollout in group.rollouts]
-        right = [correct for group in chosen for correct in group.said.correct]
+        right = [correct for group in chosen for correct in group.service_rewards.correct]
         cut = [rollout.truncated for group in chosen for rollout in group.rollouts]
         of = f"_{name}" if name else ""
-        found[f"accuracy{of}"] = sum(right) / len(right)
-        found[f"tokens{of}"] = sum(tokens) / len(tokens)
+        metrics[f"accuracy{of}"] = sum(right) / len(right)
+        metrics[f"tokens{of}"] = sum(tokens) / len(tokens)
         if not name:
             right_tokens = [t for t, correct in zip(tokens, right, strict=True) if correct]
-            found["tokens_correct"] = sum(right_tokens) / len(right_tokens) if right_tokens else None
-            found["truncated"] = sum(cut) / len(cut)
-    return found
+            metrics["tokens_correct"] = sum(right_tokens) / len(right_tokens) if right_tokens else None
+            metrics["truncated"] = sum(cut) / len(cut)
+    return metrics

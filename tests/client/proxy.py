@@ -15,7 +15,8 @@ ROUND = (*FATES, *["pass"] * 5)
 
 class LossyProxy:
     """One request a connection; `happened` counts the fates. In ten requests each fate befalls one, in an order
-    drawn from the seed; five pass untouched."""
+    drawn from the seed; five pass untouched.
+    """
 
     def __init__(self, upstream: str, seed: int = 0) -> None:
         parts = urlsplit(upstream)

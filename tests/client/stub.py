@@ -1,5 +1,6 @@
 """A service of a few lines for the client's tests: it checks and shapes by a rule that depends on the whole
-batch, so that a shape sent in parts would show."""
+batch, so that a shape sent in parts would show.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """A service that dies, stalls or cuts connections, over real sockets: the client gets its answer all the same,
-and the service sees the same request each time."""
+and the service sees the same request each time.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ Fault = Callable[[socket.socket], bool]
 
 class Server:
     """HTTP/1.1 by hand, so that it can misbehave between any two bytes. `faults` befall the first requests,
-    one each; the rest are answered by a `Stub`."""
+    one each; the rest are answered by a `Stub`.
+    """
 
     def __init__(self, *faults: Fault) -> None:
         self.stub = Stub()

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import types
+import typing
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
-from deepcompress_client import errors, wire
-from deepcompress_client._core import pack
-from deepcompress_client._flows import to_shape
+from deepcompress_client import _operations, errors, wire
+from deepcompress_client._core import Reply, pack
 
 from .stub import Stub
 
@@ -100,19 +105,80 @@ def test_a_gold_that_no_request_can_hold_is_the_callers_error(client: Callable[.
         client(handler=Stub(max_body=2000)).verify_one("9" * 5000, "7")
 
 
-def test_what_a_rollout_says_of_itself_goes_along_to_the_shape() -> None:
-    """Every field that score and shape share, those that are added later too."""
-    shared = wire.ScoreRollout.model_fields.keys() & wire.ShapeRollout.model_fields.keys()
-    examples = {bool: True, int: 7}
-    said = {
-        name: next(
-            value for kind, value in examples.items() if kind.__name__ in str(wire.ScoreRollout.model_fields[name])
-        )
-        for name in shared
+OBSERVED_ONLY = {"rollout_id"}
+"""Fields that are not sent when a score is split: without a rollout_id the verify request records nothing."""
+
+
+def example_of(name: str, annotation: Any) -> Any:
+    """A value that a field of this type accepts."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        annotation = next(part for part in typing.get_args(annotation) if part is not type(None))
+    while typing.get_origin(annotation) is typing.Annotated:
+        annotation = typing.get_args(annotation)[0]
+    if typing.get_origin(annotation) is typing.Literal:
+        return typing.get_args(annotation)[-1]
+    return {str: f"the-{name}", int: 1, float: 0.5, bool: True}[annotation]
+
+
+def filled(model: type[BaseModel], **given: Any) -> dict[str, Any]:
+    """Every declared field of a model with a value that is not its default."""
+    hints = typing.get_type_hints(model, include_extras=True)
+    return given | {name: example_of(name, hints[name]) for name in model.model_fields if name not in given}
+
+
+def test_no_declared_field_of_a_score_is_dropped_by_splitting(client: Callable[..., Any]) -> None:
+    """Every field of the score, those that are added later too, is in a verify request or in the shape request."""
+    rollout = filled(wire.ScoreRollout, response="it is 7")
+    group = filled(wire.ScoreGroup, gold="7", group_size=1, rollouts=[rollout])
+    request = wire.ScoreRequest.model_validate(filled(wire.ScoreRequest, groups=[group]))
+    stub = Stub()
+    operation = _operations.score(request, client(max_request_bytes=1)._options)
+    sent: list[dict[str, Any]] = []
+    requests = next(operation)
+    with contextlib.suppress(StopIteration):
+        while True:
+            sent += [json.loads(one.body) for one in requests]
+            replies = [stub(httpx.Request("POST", f"http://service{one.path}", content=one.body)) for one in requests]
+            requests = operation.send([Reply(reply.status_code, reply.content) for reply in replies])
+    *verifies, shape = sent
+    (shape_group,) = shape["groups"]
+    items = [{**item, **verify} for verify in verifies for item in verify["items"]]
+    for source, declared, target in (
+        (request, wire.ScoreRequest, shape),
+        (request.groups[0], wire.ScoreGroup, shape_group),
+        (request.groups[0].rollouts[0], wire.ScoreRollout, shape_group["rollouts"][0]),
+    ):
+        for name in declared.model_fields.keys() - {"groups", "rollouts"} - OBSERVED_ONLY:
+            value = getattr(source, name)
+            assert target.get(name) == value or [item.get(name) for item in items] == [value], name
+
+
+def test_a_field_that_score_and_shape_both_gain_is_sent_to_the_shape() -> None:
+    class NewerRollout(wire.ScoreRollout):
+        languages: int | None = None
+
+    class NewerGroup(wire.ScoreGroup):
+        source: str | None = None
+        rollouts: list[NewerRollout]  # type: ignore[assignment]
+
+    class NewerScore(wire.ScoreRequest):
+        note: str | None = None
+        groups: list[NewerGroup]  # type: ignore[assignment]
+
+    rollout = {"response": "7", "languages": 2}
+    group = {"problem_id": "p", "gold": "7", "source": "book", "rollouts": [rollout]}
+    request = NewerScore.model_validate({"groups": [group], "note": "first"})
+    verdict = wire.Verdict(correct=True, status="correct", answer=None, decided_by="", reason="")
+    older = _operations.to_shape(request, [verdict]).model_dump(exclude_none=True)
+    assert older == {
+        "phase": "train",
+        "groups": [
+            {
+                "problem_id": "p",
+                "rollouts": [{"correct": True, "status": "correct", "truncated": False}],
+            }
+        ],
     }
-    request = wire.ScoreRequest.model_validate(
-        {"groups": [{"problem_id": "p", "gold": "7", "rollouts": [{"response": "7", **said}]}]}
-    )
-    verdict = wire.Verdict(correct=True, status="correct", answer="7", decided_by="", reason="", cpu_ms=0.0)
-    (group,) = to_shape(request, [verdict]).groups
-    assert {name: getattr(group.rollouts[0], name) for name in shared} == said
+    assert _operations._shared_fields(request, NewerScore, "groups")["note"] == "first"
+    assert _operations._shared_fields(request.groups[0], NewerGroup, "rollouts")["source"] == "book"
+    assert _operations._shared_fields(request.groups[0].rollouts[0], NewerRollout)["languages"] == 2

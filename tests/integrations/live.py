@@ -161,7 +161,8 @@ service is killed and started again); "silent" (no answer ever comes)."""
 
 class Trouble:
     """An HTTP proxy before the service. `faults` befall the next requests whose path contains `only` (one of them),
-    in order; what comes later passes, or meets `always`."""
+    in order; what comes later passes, or meets `always`.
+    """
 
     def __init__(self, upstream: Service | str) -> None:
         self.faults: list[Fault] = []

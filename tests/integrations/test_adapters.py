@@ -1,5 +1,6 @@
 """Adapters of frameworks that cannot be installed here, with stand-ins that have the fields and the call order which
-the frameworks document (their pages say "protocol-tested"), against a live service."""
+the frameworks document (their pages say "protocol-tested"), against a live service.
+"""
 
 from __future__ import annotations
 
@@ -524,14 +525,16 @@ UNREADABLE = "\\frac{1}{"
 
 @pytest.mark.parametrize("wrong", [0.0, -1.0])
 def test_marks_travel_in_a_number_and_are_read_again(wrong: float) -> None:
-    from deepcompress_client.integrations._common import MARKS, marked, verdict_of
+    from deepcompress_client.integrations._common import STATUS_OFFSETS, decode_status, encode_status
 
-    assert verdict_of(marked(1.0, "correct")) == {"correct": True}
-    assert verdict_of(marked(wrong, "wrong")) == {"correct": False}
-    for status in MARKS:
-        kept = struct.unpack("e", struct.pack("e", marked(wrong, status)))[0]  # fp16, as ROLL's workers keep it
-        assert verdict_of(kept) == {"correct": False, "status": status}
-    assert verdict_of(0.5) == {"correct": True}  # another outcome's own scale
+    assert decode_status(encode_status(1.0, "correct")) == {"correct": True}
+    assert decode_status(encode_status(wrong, "wrong")) == {"correct": False}
+    for status in STATUS_OFFSETS:
+        kept = struct.unpack("e", struct.pack("e", encode_status(wrong, status)))[
+            0
+        ]  # fp16, as ROLL's workers keep it
+        assert decode_status(kept) == {"correct": False, "status": status}
+    assert decode_status(0.5) == {"correct": True}  # another outcome's own scale
 
 
 def test_nemo_rl_leaves_out_what_has_no_verdict(service: live.Service, run: str) -> None:

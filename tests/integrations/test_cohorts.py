@@ -1,5 +1,6 @@
 """NeMo Gym's cohort mode: rollouts that are posted one by one get the rewards of their group, whichever worker or
-replica they come to, whatever is cut, killed or sent twice on the way."""
+replica they come to, whatever is cut, killed or sent twice on the way.
+"""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def areal(url: str, run: str, deadline_s: float) -> Given:
 
 
 def nemo_rl(url: str, run: str, deadline_s: float) -> Given:
-    from deepcompress_client.integrations._common import patience
+    from deepcompress_client.integrations._common import client_options
     from deepcompress_client.integrations.nemo_rl import StepShaping, verify
 
     logs = [
@@ -88,7 +88,9 @@ def nemo_rl(url: str, run: str, deadline_s: float) -> Given:
         for correct, tokens in group
     ]
     shaping = StepShaping(run, next_step=0, url=url, deadline_s=deadline_s)
-    outcomes = verify(Client(url, **patience(deadline_s)), logs, [{"ground_truth": "7"}] * len(logs), marks=True)
+    outcomes = verify(
+        Client(url, **client_options(deadline_s)), logs, [{"ground_truth": "7"}] * len(logs), marks=True
+    )
     batch = shaping({"total_reward": Column(outcomes), "message_log": logs})
     found: Given = batch["total_reward"].tolist()
     return found

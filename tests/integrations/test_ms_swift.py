@@ -1,5 +1,6 @@
 """ms-swift 4.6.0's own scoring of completions (its samples, its reward rows, its reward tensor), against a live
-service; one process."""
+service; one process.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """NeMo Gym 0.4.0 itself: its simple agent's `run`, over its server client, asks the compatible endpoint for rewards,
 through a proxy that puts the prefix in front, as the page's nginx does; its response models read the answers, and its
-own aggregation is held against ours. The model, which needs a GPU, is played."""
+own aggregation is held against ours. The model, which needs a GPU, is played.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """OpenRLHF 0.11.2's own rollout code against a live service: its actor's `generate_responses` runs our executor over
 its single-turn one, its samples generator makes experiences of what comes out, its experience maker advantages; and
-its HTTP client asks the compatible endpoint. vLLM, which needs a GPU, is played (as OpenRLHF's own tests do it)."""
+its HTTP client asks the compatible endpoint. vLLM, which needs a GPU, is played (as OpenRLHF's own tests do it).
+"""
 
 # ruff: noqa: E402 - the modules that vLLM would bring are played before OpenRLHF is imported
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """The lines that the pages of docs/integrations show, run as they stand. Pages of frameworks that can be installed
-have their lines run inside the framework, by the tests named after it."""
+have their lines run inside the framework, by the tests named after it.
+"""
 
 from __future__ import annotations
 

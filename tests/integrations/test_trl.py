@@ -1,5 +1,6 @@
 """TRL 1.16 itself: trainings with a tiny random model against a live service on Redis. What the trainer got is held
-against a reference computation from what the trainer sent."""
+against a reference computation from what the trainer sent.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +69,8 @@ def groups_of(call: Call, size: int) -> list[list[reference.Rollout]]:
 
 def check(calls: list[Call], url: str, run: str, level: float = 1.0) -> list[float]:
     """Every training call got its reference rewards (or, in an outage, none at all), and the service's level is
-    the one that these calls make, once each. The levels, by step."""
+    the one that these calls make, once each. The levels, by step.
+    """
     history = {entry.step: entry for entry in Client(url).run(run, join=True).history().steps}
     levels = []
     for call in calls:

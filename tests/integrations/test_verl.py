@@ -1,6 +1,7 @@
 """verl 0.9.1's own reward and advantage code, with its own data types, against a live service: the trainer's
 configuration composed by hydra, reward workers as Ray actors, scores asked for by the agent loop's method,
-advantages computed by the V1 trainer's function. Only the rollout engine (which needs a GPU) is played."""
+advantages computed by the V1 trainer's function. Only the rollout engine (which needs a GPU) is played.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +81,7 @@ def ray_cluster(service: live.Service) -> Iterator[None]:
 
 
 def configuration(model: Path, files: dict[str, str], url: str, run: str, *more: str) -> Any:
-    """verl's own configuration with the lines of the documentation's page."""
+    """Verl's own configuration with the lines of the documentation's page."""
     lines = [line.replace("=my-run", f"={run}") for line in blocks("verl", "")[0].split()]
     lines.append(f"+algorithm.deepcompress.url={url}")
     own = [
@@ -355,7 +356,8 @@ def test_a_restarted_job_goes_back_to_the_step_where_it_resumes(
     service: live.Service, tokenizer_folder: Path, data_files: dict[str, str], run: str, tmp_path: Path
 ) -> None:
     """Two Ray jobs, one after the other, each in a process of its own: the first is lost after step 3, the second
-    resumes from the checkpoint of step 1."""
+    resumes from the checkpoint of step 1.
+    """
     job = textwrap.dedent(
         """
         import json, sys

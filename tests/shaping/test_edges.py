@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from deepcompress_service.shaping.part import read_part
 
 import deepcompress_service.shaping
 from deepcompress_service.shaping import ConfigError, Group, reward_from_config
 from deepcompress_service.shaping.batch import Batch
 from deepcompress_service.shaping.checks import sample_groups
 from deepcompress_service.shaping.curves import against_z
-from deepcompress_service.shaping.part import read_part
 from deepcompress_service.shaping.registry import BUILT_IN
 from deepcompress_service.shaping.replay import LoggedGroup, replay, summarise
 

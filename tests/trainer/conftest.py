@@ -1,5 +1,6 @@
 """A real service for the trainer's tests, and a small untrained policy. Without the [trainer] extra none of these
-tests is collected."""
+tests is collected.
+"""
 
 from __future__ import annotations
 

@@ -12,11 +12,11 @@ import pytest
 from rich.console import Console
 
 from deepcompress_client import Client
-from deepcompress_trainer.__main__ import _say_where_no_service_is, main
+from deepcompress_trainer.__main__ import _warn_if_unreachable, main
 from deepcompress_trainer.config import TrainConfig, as_dict, start_checkpoint
 from deepcompress_trainer.data import Problem, held_out_chains
 from deepcompress_trainer.evaluate import Evaluation, _Outcome, clustered_wilson, summarise, wilson
-from deepcompress_trainer.watch import comparison
+from deepcompress_trainer.run_logger import comparison
 
 
 def outcome(right: list[bool], tokens: list[int], truncated: list[bool], greedy: bool) -> _Outcome:
@@ -116,7 +116,7 @@ def asked_of(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> tuple[TrainCo
         return Evaluation({"all": summarise([outcome([True], [3], [False], greedy=True)])}, [])
 
     monkeypatch.setattr("deepcompress_trainer.evaluate.evaluate", stand)
-    monkeypatch.setattr("deepcompress_trainer.__main__._say_where_no_service_is", lambda url: None)
+    monkeypatch.setattr("deepcompress_trainer.__main__._warn_if_unreachable", lambda url: None)
     assert main(["eval", *words, "--device", "cpu"]) == 0
     return seen[0]
 
@@ -164,6 +164,6 @@ def test_a_missing_service_is_named_with_the_ways_to_one(capsys: pytest.CaptureF
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and does not listen
         address = f"127.0.0.1:{nobody.getsockname()[1]}"
-        _say_where_no_service_is(f"http://{address}")
+        _warn_if_unreachable(f"http://{address}")
     said = capsys.readouterr().err
     assert address in said and "--embedded" in said and "deepcompress serve" in said

@@ -58,7 +58,7 @@ def test_in_a_mixed_group_the_length_part_is_small_beside_the_outcome() -> None:
 def test_parts_add_up_to_the_advantage_of_the_whole_reward() -> None:
     one = group([True, True, False, True], [5, 9, 7, 20])
     (found,) = advantages([one], scale_rewards="group", **ONE)  # type: ignore[arg-type]
-    rewards = np.array(one.said.rewards)
+    rewards = np.array(one.service_rewards.rewards)
     assert found.total == pytest.approx((rewards - rewards.mean()) / (rewards.std(ddof=1) + 1e-6))
 
 
@@ -73,14 +73,14 @@ def test_an_undecided_rollout_has_no_advantage_and_moves_nobodys() -> None:
 
 def test_ready_advantages_of_a_strategy_are_taken_as_they_are() -> None:
     one = group([True, False], [5, 9])
-    one.said.advantages = [0.25, -0.75]
+    one.service_rewards.advantages = [0.25, -0.75]
     assert total(one, scale="group") == [0.25, -0.75]
 
 
 def test_batch_scale_is_one_number_for_all_groups() -> None:
     groups = [group([True, False], [5, 5]), group([True, True], [4, 8])]
     unscaled, scaled = total(*groups, scale="none"), total(*groups, scale="batch")
-    rewards = [r for one in groups for r in one.said.rewards]
+    rewards = [r for one in groups for r in one.service_rewards.rewards]
     assert np.array(unscaled) / np.array(scaled) == pytest.approx(np.std(rewards, ddof=1) + 1e-6)
 
 
@@ -151,7 +151,7 @@ def test_a_group_of_one_trained_rollout_has_no_signal() -> None:
 
 def test_a_length_term_of_beta_is_refused_where_the_strategy_has_none() -> None:
     with_beta, without = group([True, False], [5, 9]), group([True, False], [5, 9])
-    without.said.beta = None
+    without.service_rewards.beta = None
     with pytest.raises(SettingsError, match="length_term advantage needs a strategy with beta; cosine gives none"):
         check_length_term([without, without], length_term="advantage", strategy="cosine")
     check_length_term([without, with_beta], length_term="advantage", strategy="deepcompress")
@@ -192,6 +192,20 @@ def test_kl_takes_no_notice_of_padding_however_far_apart_the_policies_are_there(
 def test_sampled_entropy_is_the_mean_surprise_of_a_token() -> None:
     rollouts = [Rollout([1, 2, 3], [-0.5, -1.0, -1.5], truncated=False), Rollout([4], [-2.0], truncated=True)]
     assert sampled_entropy(rollouts) == pytest.approx(5 / 4)
+
+
+def test_a_fourth_component_is_trained_on_and_is_not_counted_as_length() -> None:
+    one, more = (group([True, True, False, False], [10, 20, 12, 16]) for _ in range(2))
+    fourth = np.array([0.5, -0.25, 0.0, 0.125])
+    more.service_rewards.rewards = [
+        reward + value for reward, value in zip(more.service_rewards.rewards, fourth, strict=True)
+    ]
+    (plain,) = advantages([one], scale_rewards="none", **ONE)  # type: ignore[arg-type]
+    (found,) = advantages([more], scale_rewards="none", **ONE)  # type: ignore[arg-type]
+    assert found.length == pytest.approx(plain.length)
+    assert found.other == pytest.approx(fourth - fourth.mean())
+    assert found.total == pytest.approx(plain.total + fourth - fourth.mean())
+    assert not plain.other.any()
 
 
 def test_length_shares_by_kind_of_group() -> None:

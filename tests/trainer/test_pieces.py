@@ -19,9 +19,9 @@ from deepcompress_trainer.evaluate import BinResult, Evaluation, wilson
 from deepcompress_trainer.model import Policy, as_policy, load_policy, on_cpu
 from deepcompress_trainer.plot import families, read_run
 from deepcompress_trainer.rewards import run_settings
+from deepcompress_trainer.run_logger import RunLogger
 from deepcompress_trainer.sft import CHAIN_CURRICULUM, _pack, chain_pairs, learn
-from deepcompress_trainer.train import Example, micro_batches_of, split
-from deepcompress_trainer.watch import Watch
+from deepcompress_trainer.train import Example, split_by_tokens, split_groups
 
 
 @pytest.mark.parametrize("name", shipped())
@@ -61,7 +61,7 @@ def test_flags_alone_are_a_configuration(tmp_path: Path, monkeypatch: pytest.Mon
         def leave(self) -> None: ...
 
     monkeypatch.setattr("deepcompress_trainer.__main__.Client", asked.append)
-    monkeypatch.setattr("deepcompress_trainer.__main__._say_where_no_service_is", lambda url: None)
+    monkeypatch.setattr("deepcompress_trainer.__main__._warn_if_unreachable", lambda url: None)
     monkeypatch.setattr("deepcompress_trainer.train.Trainer", Stand)
     words = ["--out", str(tmp_path), "--data", "chain", "--service-url", "http://there:1", "--resume"]
     words += ["--strategy.alpha=0.5", "--chat", "true"]
@@ -135,7 +135,7 @@ def test_what_is_wrong_is_said_in_a_line(
     words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "--chat" in words:
-        monkeypatch.setattr("deepcompress_trainer.__main__._say_where_no_service_is", lambda url: None)
+        monkeypatch.setattr("deepcompress_trainer.__main__._warn_if_unreachable", lambda url: None)
     with pytest.raises(SystemExit) as ended:
         main(words if words[0] == "sft" else [*words, "--out", str(tmp_path), "--device", "cpu"])
     assert ended.value.code == 2
@@ -252,12 +252,12 @@ def test_minibatches_hold_whole_groups() -> None:
         return Example([of], Rollout([9] * tokens, [0.0] * tokens, truncated=False), 1.0, [0.0] * tokens)
 
     batch = [[example(5, of) for _ in range(4)] for of in range(7)]
-    parts = list(split(batch, 3))
+    parts = list(split_groups(batch, 3))
     assert sorted(len(part) for part in parts) == [8, 8, 12]
     groups = [{e.prompt_ids[0] for e in part} for part in parts]
     assert sum(len(group) for group in groups) == 7
-    assert list(split(batch[:2], 3)) == batch[:2]
-    micros = micro_batches_of([example(n, 0) for n in (30, 3, 8, 30)], 40)
+    assert list(split_groups(batch[:2], 3)) == batch[:2]
+    micros = split_by_tokens([example(n, 0) for n in (30, 3, 8, 30)], 40)
     assert [[e.rollout.tokens for e in micro] for micro in micros] == [[3, 8], [30], [30]]
 
 
@@ -345,7 +345,7 @@ def test_a_resumed_run_compares_with_its_start_and_keeps_its_evaluations_on_the_
 ) -> None:
     monkeypatch.setenv("COLUMNS", "140")
     config = TrainConfig(name="seen", out=str(tmp_path), steps=3)
-    first = Watch(config, next_step=0, processes=2, active=True)
+    first = RunLogger(config, next_step=0, processes=2, active=True)
     first.evaluation(-1, evaluation(0.25))
     for step in range(2):
         first.step({**METRICS, "step": step})
@@ -356,7 +356,7 @@ def test_a_resumed_run_compares_with_its_start_and_keeps_its_evaluations_on_the_
     with (config.folder / "metrics.jsonl").open("a") as file:
         file.write('{"step": 2, "lev')
 
-    again = Watch(config, next_step=2, processes=1, active=True)
+    again = RunLogger(config, next_step=2, processes=1, active=True)
     assert not list(config.folder.glob("*.part"))
     again.step({**METRICS, "step": 2})
     again.evaluation(2, evaluation(0.75))
@@ -377,7 +377,7 @@ def test_a_resumed_run_compares_with_its_start_and_keeps_its_evaluations_on_the_
 
 def test_a_kill_while_the_files_are_cut_back_loses_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = TrainConfig(name="cut", out=str(tmp_path), steps=3)
-    watch = Watch(config, next_step=0, processes=1, active=True)
+    watch = RunLogger(config, next_step=0, processes=1, active=True)
     for step in range(3):
         watch.step({**METRICS, "step": step})
     watch.close()
@@ -386,7 +386,7 @@ def test_a_kill_while_the_files_are_cut_back_loses_no_row(tmp_path: Path, monkey
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("deepcompress_trainer.watch.os.fsync", killed)
+    monkeypatch.setattr("deepcompress_trainer.run_logger.os.fsync", killed)
     with pytest.raises(KeyboardInterrupt):
-        Watch(config, next_step=2, processes=1, active=True)
+        RunLogger(config, next_step=2, processes=1, active=True)
     assert (config.folder / "metrics.jsonl").read_text() == before

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deepcompress_trainer import task
-from deepcompress_trainer.data import Deck, Problem, chain_problems, held_out_chains, read_problems
+from deepcompress_trainer.data import Problem, ProblemSampler, chain_problems, held_out_chains, read_problems
 from deepcompress_trainer.model import chain_tokenizer
 
 from ..shared_data import data_files
@@ -99,12 +99,12 @@ def test_every_chain_that_exists_can_be_asked_for() -> None:
 
 def test_the_deck_deals_every_problem_once_an_epoch_and_goes_on_from_a_cursor() -> None:
     problems = [Problem(str(n), str(n), "1", "easy") for n in range(10)]
-    whole = Deck(problems, seed=4).draw(30)
+    whole = ProblemSampler(problems, seed=4).draw(30)
     for begin in (0, 10, 20):
         assert {draw.problem.problem_id for draw in whole[begin : begin + 10]} == {p.problem_id for p in problems}
     assert len({draw.group_id for draw in whole}) == 30
-    assert Deck(problems, seed=4, cursor=7).draw(9) == whole[7:16]
-    assert [d.problem for d in Deck(problems, seed=5).draw(10)] != [d.problem for d in whole[:10]]
+    assert ProblemSampler(problems, seed=4, cursor=7).draw(9) == whole[7:16]
+    assert [d.problem for d in ProblemSampler(problems, seed=5).draw(10)] != [d.problem for d in whole[:10]]
 
 
 def test_jsonl_problems(tmp_path: Path) -> None:

@@ -122,7 +122,8 @@ def test_a_crash_after_the_service_has_acknowledged_changes_no_number(
     where: str, tmp_path: Path, service_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While a checkpoint is being written (the service has saved its half), and in the middle of an update (the step
-    has been counted): both are done again, and count once."""
+    has been counted): both are done again, and count once.
+    """
     name = where.rpartition(".")[2]
     whole = settings(tmp_path / "whole", f"whole-{name}", steps=5)
     Trainer(whole, Client(service_url), resume=False).run()
@@ -143,7 +144,7 @@ def test_a_crash_after_the_service_has_acknowledged_changes_no_number(
         patched.setattr(where, failing)
         with pytest.raises(KeyboardInterrupt):
             trainer.run()
-    trainer.watch.close()
+    trainer.run_logger.close()
     Trainer(broken, Client(service_url), resume=True).run()
 
     assert rows(broken.folder) == rows(whole.folder)
@@ -201,7 +202,7 @@ def test_a_resume_with_another_number_of_processes_is_refused_by_name(
         Trainer(config, Client(service_url), resume=True)
     del written["processes"]  # as an older trainer wrote it: taken as it is
     state.write_text(json.dumps(written))
-    Trainer(config, Client(service_url), resume=True).watch.close()
+    Trainer(config, Client(service_url), resume=True).run_logger.close()
 
 
 def test_a_length_term_without_beta_ends_the_run_in_a_line(
@@ -221,7 +222,7 @@ def test_masked_rollouts_decide_nothing_about_their_group(tmp_path: Path, servic
     config = settings(tmp_path, "masked", mask_truncated=True, **changes)
     trainer = Trainer(config, Client(service_url), resume=False)
     found = trainer.training_step(0)
-    trainer.watch.close()
+    trainer.run_logger.close()
     assert (found["truncated"], found["groups_kept"], found["tokens_trained"]) == (1.0, 0, 0)
     assert found["entropy"] is None and found["entropy_sampled"] > 0
 
@@ -233,7 +234,7 @@ def test_a_run_that_breaks_closes_what_it_opened(
     closed: list[str] = []
     assert trainer.rewards is not None
     monkeypatch.setattr(trainer.rewards, "close", lambda: closed.append("rewards"))
-    monkeypatch.setattr(trainer.watch, "close", lambda: closed.append("watch"))
+    monkeypatch.setattr(trainer.run_logger, "close", lambda: closed.append("watch"))
     monkeypatch.setattr(trainer, "training_step", lambda step: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         trainer.run()
@@ -336,7 +337,7 @@ said = GroupRewards(
 )
 group = Group(Draw(0, Problem("p", "q", "1", "easy")), [1, 5], rollouts, said)
 advantage = torch.tensor([1.0 - 0.3 * place for place in range(7)]).double().numpy()
-found = trainer.update(0, [group], [Advantages(advantage, 0 * advantage, 0 * advantage)])
+found = trainer.update(0, [group], [Advantages(advantage, *[0 * advantage] * 3)])
 if trainer.accelerator.is_main_process:
     open(sys.argv[1], "w").write(json.dumps(found))
 trainer.leave()

@@ -1,5 +1,7 @@
-"""Samples of one prompt that run concurrently in one event loop, waiting for each other in memory: no socket is held,
-and no limit of the framework on waiting calls applies."""
+"""Samples of one prompt that run concurrently in one event loop and wait for each other in memory.
+
+No socket is held while they wait, and no limit of the framework on concurrent calls applies.
+"""
 
 from __future__ import annotations
 
@@ -26,23 +28,28 @@ Score = Callable[[list[dict[str, Any]]], Awaitable[GroupRewards]]
 
 
 class Barrier:
-    """Frameworks start all samples of a prompt at once and hand each the same object (its data, its sampling
-    parameters): that object tells siblings from others, and whoever shares it by the time the first sample is
-    done is a sibling. Nobody need know how many there are."""
+    """Joins the samples of one prompt.
+
+    Frameworks start all samples of a prompt at once and hand each the same object (its data, its sampling
+    parameters). That object identifies siblings: every sample that holds it when the first sample is done. The number
+    of samples need not be given.
+    """
 
     def __init__(self) -> None:
         self._groups: dict[int, Siblings] = {}
 
     async def join(self, shared: Any) -> Siblings:
-        """Be counted among the siblings; returns once all of them had the chance to."""
+        """Register as a sibling; return after all siblings had the chance to register."""
         siblings = self._groups.setdefault(id(shared), Siblings(shared))
         siblings.joined += 1
         await asyncio.sleep(0)
         return siblings
 
     async def reward(self, siblings: Siblings, rollout: dict[str, Any], score: Score) -> tuple[GroupRewards, int]:
-        """Wait for the siblings; the group's rewards, and this rollout's place among them. The last to come
-        scores the group for all. `fail` is for those that never come."""
+        """Wait for the siblings; return the group's rewards and this rollout's index in the group.
+
+        The last sibling scores the group for all. `fail` releases the group of a sample that never finishes.
+        """
         place = len(siblings.rollouts)
         siblings.rollouts.append(rollout)
         if len(siblings.rollouts) == siblings.joined and not siblings.rewards.done():
@@ -51,7 +58,10 @@ class Barrier:
         return await asyncio.shield(siblings.rewards), place
 
     def fail(self, siblings: Siblings, error: BaseException) -> None:
-        """A group that lost a member is lost: the others must not wait for it, nor be paid without it."""
+        """Fail the whole group because one member failed.
+
+        The others neither wait for it nor are rewarded without it.
+        """
         self._groups.pop(id(siblings.shared), None)
         if not siblings.rewards.done():
             siblings.rewards.set_exception(RuntimeError(f"a sample of this group failed: {error!r}"))

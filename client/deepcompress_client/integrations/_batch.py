@@ -1,6 +1,7 @@
-"""Whole batches that a framework spreads over the ranks of a data-parallel training: each rank verifies the texts
-it holds, the verdicts of all ranks are gathered, rank 0 shapes them in one request, and all ranks get its answer,
-or its error. Needs accelerate, which the frameworks that work this way are built on.
+"""Whole batches that a framework distributes over the ranks of a data-parallel training.
+
+Each rank verifies its own texts and the verdicts of all ranks are gathered. Rank 0 shapes them in one request, and
+all ranks get its answer or its error. Needs accelerate, which these frameworks are built on.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """What the batch must know of one completion; its text stays on the rank that holds it."""
+class VerifiedCompletion:
+    """The verdict and the length of one completion; its text stays on its own rank."""
 
     problem_id: str | None
     """None: this row has no gold, and this reward has nothing to say about it."""
@@ -27,8 +28,8 @@ class Row:
     truncated: bool = False
 
 
-def group_of(members: Sequence[Row], group_id: str) -> dict[str, Any]:
-    """A group as `Run.shape` takes it."""
+def shape_group(members: Sequence[VerifiedCompletion], group_id: str) -> dict[str, Any]:
+    """Return a group in the form that `Run.shape` takes."""
     return {
         "problem_id": members[0].problem_id,
         "group_id": group_id,
@@ -40,11 +41,13 @@ def group_of(members: Sequence[Row], group_id: str) -> dict[str, Any]:
     }
 
 
-def spread(
+def rewards_by_row(
     count: int, blocks: Sequence[Sequence[int]], answer: ShapeAnswer | None
 ) -> tuple[list[float | None], list[float | None]]:
-    """Total and length reward of each of `count` rows, None where there is none. ``blocks`` are the rows of each
-    group that was sent, in the order sent."""
+    """Return the total and the length reward of each of `count` rows, None for a row without one.
+
+    ``blocks`` are the row numbers of each group that was sent, in the order sent.
+    """
     rewards: list[float | None] = [None] * count
     lengths: list[float | None] = [None] * count
     if answer is not None:
@@ -56,8 +59,8 @@ def spread(
     return rewards, lengths
 
 
-def metrics_of(answer: ShapeAnswer) -> dict[str, float]:
-    """What the trainer logs of the batch, beside its own reward statistics."""
+def batch_metrics(answer: ShapeAnswer) -> dict[str, float]:
+    """Return the metrics of the batch that the trainer logs beside its own reward statistics."""
     length = [value for group in answer.groups for value in group.components.length]
     overlong = [value for group in answer.groups for value in group.components.overlong]
     trainable = [ok for group in answer.groups for ok in group.trainable]
@@ -73,14 +76,16 @@ def metrics_of(answer: ShapeAnswer) -> dict[str, float]:
 
 
 def gather(value: Any) -> list[Any]:
-    """Every rank's value, on every rank, in rank order."""
+    """Return the values of all ranks, in rank order, on every rank."""
     from accelerate.utils import gather_object
 
     return list(gather_object([value]))
 
 
-def on_first_rank(work: Callable[[], T]) -> T:
-    """What `work` returns on rank 0, on every rank; its error likewise, so that no rank waits for another."""
+def run_on_first_rank(work: Callable[[], T]) -> T:
+    """Run `work` on rank 0 and return its result on every rank. Its error is raised on every rank, so that none
+    hangs.
+    """
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
@@ -89,7 +94,7 @@ def on_first_rank(work: Callable[[], T]) -> T:
         try:
             box[0] = work()
         except Exception as error:
-            box[1] = portable(error)
+            box[1] = picklable_error(error)
     broadcast_object_list(box, from_process=0)
     if box[1] is not None:
         raise box[1]
@@ -97,8 +102,8 @@ def on_first_rank(work: Callable[[], T]) -> T:
     return result
 
 
-def portable(error: Exception) -> Exception:
-    """The error as one that can be sent to the other ranks."""
+def picklable_error(error: Exception) -> Exception:
+    """Return the error, or a RuntimeError with its text if it cannot be pickled."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - its own bytes, just made
     except Exception:

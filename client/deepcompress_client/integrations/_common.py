@@ -1,5 +1,6 @@
-"""What the adapters share: naming problems, reading texts, stating deadlines, opening the run, and GRPO's
-normalisation for the frameworks whose hook replaces it. No framework is imported here.
+"""Functions that the adapters share: problem names, texts, deadlines, opening the run, and GRPO's normalisation.
+
+The normalisation is for frameworks whose hook replaces it. No framework is imported here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._retry import Retry
 from ..errors import NotFound, StepTooOld, TransportError, Unavailable
+from ..wire import Status
 
 if TYPE_CHECKING:
     from .._async_client import AsyncClient, AsyncRun
@@ -28,9 +30,14 @@ OUTAGES = (TransportError, Unavailable)
 missing reward. Every other error is a mistake in the set-up, and is raised."""
 
 
-def patience(deadline_s: float) -> dict[str, Any]:
-    """Client options under which a call ends within `deadline_s`: the last try may begin late, so the time that a
-    try may take is set aside."""
+def client_options(deadline_s: float) -> dict[str, Any]:
+    """Return client options under which a call ends within `deadline_s` seconds.
+
+    The last attempt may begin late, so the time that one attempt may take is subtracted from the retry time.
+
+    Raises:
+        ValueError: `deadline_s` is not positive.
+    """
     if not deadline_s > 0:
         raise ValueError(f"deadline_s must be positive, not {deadline_s}")
     one_try = min(120.0, deadline_s / 2)
@@ -41,7 +48,7 @@ def patience(deadline_s: float) -> dict[str, Any]:
     }
 
 
-IN_PIECES = {"name": "deepcompress", "reference": "previous"}
+GROUPWISE_STRATEGY = {"name": "deepcompress", "reference": "previous"}
 """The strategy where a framework hands over its step group by group: against the level of the step before, a
 group's reward does not depend on which groups of its step came earlier (the default `current` would)."""
 
@@ -50,8 +57,10 @@ group's reward does not depend on which groups of its step came earlier (the def
 
 
 def text_of(content: Any) -> str:
-    """The text of a completion: a string, a message, or a conversation, of which the last assistant message
-    holds the answer. Parts that are not text are left out."""
+    """Return the text of a completion: a string, a message, or a conversation (its last assistant message).
+
+    Parts that are not text are left out.
+    """
     if isinstance(content, str):
         return content
     if content is None:
@@ -70,7 +79,7 @@ def text_of(content: Any) -> str:
 
 
 def prompt_text(prompt: Any) -> str:
-    """A prompt as text that is the same in every process and epoch: roles and texts, without images."""
+    """Return a prompt as text that is the same in every process and epoch: roles and texts, without images."""
     if isinstance(prompt, str):
         return prompt
     if isinstance(prompt, Sequence):
@@ -82,7 +91,7 @@ def prompt_text(prompt: Any) -> str:
 
 
 def gold_text(value: Any) -> str | list[str]:
-    """A gold answer as the wire takes it: text, or a list of alternatives. Numbers become their digits."""
+    """Return a gold answer as the wire takes it: text, or a list of alternatives. Numbers become their digits."""
     if isinstance(value, str):
         return value
     if isinstance(value, list | tuple):
@@ -93,8 +102,10 @@ def gold_text(value: Any) -> str | list[str]:
 
 
 def problem_name(prompt: Any, gold: Any) -> str:
-    """A name for a problem that has none: the same prompt and gold have the same name, over epochs, processes
-    and restarts."""
+    """Return a name for a problem that has none.
+
+    The same prompt and gold get the same name in every epoch, process and restart.
+    """
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps([prompt_text(prompt), gold_text(gold)], ensure_ascii=True).encode())
     return digest.hexdigest()
@@ -102,29 +113,35 @@ def problem_name(prompt: Any, gold: Any) -> str:
 
 # --- verdicts in one number ------------------------------------------------------------------------------
 
-MARKS = {"undecided": 2.0**-10, "gold_unreadable": 2.0**-9}
-"""How far below "wrong" the outcome of a rollout lies that must not be trained on, where a framework carries nothing
-from its outcome hook to its batch hook but that one number. Exact in float32, and beside 0 and -1 in fp16."""
+STATUS_OFFSETS: Mapping[Status, float] = {"undecided": 2.0**-10, "gold_unreadable": 2.0**-9}
+"""Statuses of rollouts that must not be trained on, with the offset that is subtracted from the outcome of "wrong".
+
+It is for frameworks that pass only that number from their outcome hook to their batch hook. The offsets are exact in
+float32, and in fp16 beside 0 and -1."""
 
 
-def marked(outcome: float, status: str) -> float:
-    """The outcome with its mark, for `verdict_of` to read. Only where that is done: to anything that normalises it, a
-    hair below wrong would be a reward like any other."""
-    return outcome - MARKS.get(status, 0.0)
+def encode_status(outcome: float, status: Status) -> float:
+    """Return the outcome reward with the offset of its status, for `decode_status` to read.
+
+    Use it only if that is done. Anything else that normalises rewards would take the offset as part of the reward.
+    """
+    return outcome - STATUS_OFFSETS.get(status, 0.0)
 
 
-def verdict_of(outcome: float) -> dict[str, Any]:
-    """``correct`` and ``status`` of a rollout, from an outcome of 1 or 0, or of 1 or -1, marked or not."""
+def decode_status(outcome: float) -> dict[str, Any]:
+    """Return ``correct`` and ``status`` from an outcome of 1 or 0, or of 1 or -1, with or without an offset."""
     wrong = -1.0 if outcome < -0.5 else 0.0
-    for status, mark in MARKS.items():
+    for status, mark in STATUS_OFFSETS.items():
         if abs(wrong - outcome - mark) < 2.0**-12:
             return {"correct": False, "status": status}
     return {"correct": outcome > 0}
 
 
-def neutral(rewards: Sequence[float], trainable: Sequence[bool]) -> list[float]:
-    """A group's rewards, where what must not be trained on has the mean of the others: next to the group's own
-    baseline that teaches nothing."""
+def fill_with_group_mean(rewards: Sequence[float], trainable: Sequence[bool]) -> list[float]:
+    """Return a group's rewards, with the mean of the others for each rollout that must not be trained on.
+
+    Such a reward equals the group's baseline, so its advantage is 0. Shapes: [rollouts].
+    """
     known = [reward for reward, ok in zip(rewards, trainable, strict=True) if ok]
     middle = sum(known) / len(known) if known else min(rewards)
     return [reward if ok else middle for reward, ok in zip(rewards, trainable, strict=True)]
@@ -134,13 +151,19 @@ def neutral(rewards: Sequence[float], trainable: Sequence[bool]) -> list[float]:
 
 
 def checkpoint_name(next_step: int) -> str:
-    """The service's checkpoint for a framework checkpoint from which training goes on with `next_step`."""
+    """Return the name of the service's checkpoint that belongs to a framework checkpoint resumed at `next_step`."""
     return f"step-{next_step}"
 
 
 def open_run(client: Client, name: str, next_step: int, strategy: Any, config: Mapping[str, Any]) -> Run:
-    """Start the run (step 0), or go back to where its framework resumes: by rewinding, or, where the steps
-    between are too many to be kept, from the checkpoint saved with the framework's own."""
+    """Open a new run (step 0), or go back to the step at which the framework resumes.
+
+    Going back is a rewind, or, if the records between are gone, a restore of the checkpoint saved with the
+    framework's own.
+
+    Raises:
+        StepTooOld: the records are gone and there is no checkpoint.
+    """
     try:
         run = client.run(name, next_step=next_step, strategy=strategy, **config)
     except StepTooOld as too_old:
@@ -156,7 +179,7 @@ def open_run(client: Client, name: str, next_step: int, strategy: Any, config: M
 async def open_run_async(
     client: AsyncClient, name: str, next_step: int, strategy: Any, config: Mapping[str, Any]
 ) -> AsyncRun:
-    """`open_run`, with ``await``."""
+    """Do the same as `open_run`, with ``await``."""
     try:
         run = await client.run(name, next_step=next_step, strategy=strategy, **config)
     except StepTooOld as too_old:
@@ -185,8 +208,10 @@ def _say_where(name: str, next_step: int, info: Any) -> None:
 
 
 def grpo_advantages(rewards: Sequence[float | None], *, divide_by_std: bool = True, eps: float = 1e-6) -> list[float]:
-    """One group's advantages: (reward - mean) / (sample std + eps). A rollout without a reward (None) counts in
-    neither, and its advantage is 0: it teaches nothing."""
+    """Return one group's advantages: (reward - mean) / (sample std + eps), [rollouts].
+
+    A rollout without a reward (None) counts neither in the mean nor in the std, and its advantage is 0.
+    """
     known = [reward for reward in rewards if reward is not None]
     if not known:
         return [0.0] * len(rewards)

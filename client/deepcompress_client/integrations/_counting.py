@@ -1,4 +1,4 @@
-"""For frameworks whose batch hook is told no step: steps are counted from a stated start, one a batch."""
+"""A step counter for frameworks that pass no step to their batch hook: one step per batch, from a given start."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from typing import Any
 
 from .._client import Client, Run
 from ..wire import ShapeAnswer
-from ._common import DEADLINE_S, log, open_run, patience
+from ._common import DEADLINE_S, client_options, log, open_run
 
 
 class CountedSteps:
-    """A run that is shaped once a batch. ``next_step`` is the step that comes first: 0, or where the training
-    resumes; the framework does not say."""
+    """A run that is shaped once per batch.
+
+    ``next_step`` is the first step: 0, or the step at which the training resumes; the framework does not pass it.
+    """
 
     framework: str
     """Whose hook it is, for the line that says at start that steps are counted."""
@@ -28,7 +30,7 @@ class CountedSteps:
         **config: Any,
     ) -> None:
         self.run_name = run
-        self._client = Client(url, api_key=api_key, **patience(deadline_s))
+        self._client = Client(url, api_key=api_key, **client_options(deadline_s))
         self._step = next_step
         self._strategy = strategy
         self._config = config
@@ -36,7 +38,7 @@ class CountedSteps:
         log.warning("run %r: %s no step, so they are counted from %d", run, self.framework, next_step)
 
     def _shape(self, groups: list[dict[str, Any]]) -> ShapeAnswer:
-        """Shape the batch as the next step; the step moves on only when the answer has come."""
+        """Shape the batch as the next step. The step is incremented only after the answer has come."""
         if self._run is None:
             self._run = open_run(self._client, self.run_name, self._step, self._strategy, self._config)
         answer = self._run.shape(groups, step=self._step)

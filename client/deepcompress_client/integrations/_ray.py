@@ -1,5 +1,7 @@
-"""A run that is opened once for all the processes of a Ray job, for the frameworks whose reward code runs in
-several actors and none of which is the first."""
+"""A run that is opened once for all processes of a Ray job.
+
+It is for frameworks whose reward code runs in several actors, none of which is the first.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._client import Client
-from ._common import open_run, patience
+from ._common import client_options, open_run
 
 
-class Opener:
-    """Opens the run on the first request, and remembers its epoch. As a Ray actor it lives and dies with the job:
-    a restarted job opens the run again, where it resumes."""
+class RunOpener:
+    """Opens the run on the first request, and holds its epoch.
+
+    As a Ray actor it ends with the job: a restarted job opens the run again, at the step where it resumes.
+    """
 
     def __init__(
         self,
@@ -25,14 +29,17 @@ class Opener:
         deadline_s: float,
     ) -> None:
         self._run = run
-        self._client = Client(url, api_key=api_key, **patience(deadline_s))
+        self._client = Client(url, api_key=api_key, **client_options(deadline_s))
         self._strategy = strategy
         self._config = config
         self._epoch: int | None = None
 
     def open(self, next_step: int | None) -> int:
-        """The run's epoch. ``next_step``: the step that comes next, 0 for a new training, None to go on with the
-        run as it stands; whoever asks first decides."""
+        """Return the run's epoch; the first call opens the run.
+
+        ``next_step`` is the step that comes next: 0 for a new training, None to continue with the run's present
+        state. Later calls do not change it.
+        """
         if self._epoch is None:
             if next_step is None:
                 self._epoch = self._client.run(self._run, join=True).epoch
@@ -42,7 +49,11 @@ class Opener:
         return self._epoch
 
     def epoch(self) -> int:
-        """The epoch of a run that is open."""
+        """Return the epoch of an open run.
+
+        Raises:
+            RuntimeError: the run is not open.
+        """
         if self._epoch is None:
             raise RuntimeError(f"no rollout was seen yet, so the run {self._run!r} is not open")
         return self._epoch
@@ -52,11 +63,11 @@ _openers: dict[str, Any] = {}
 
 
 def opener(run: str, url: str | None, strategy: Any, config: Mapping[str, Any], deadline_s: float) -> Any:
-    """This job's opener of the run, made by whichever process asks first."""
+    """Return this job's `RunOpener` actor of the run; the first process to ask creates it."""
     import ray
 
     if run not in _openers:
-        actor = ray.remote(num_cpus=0)(Opener).options(name=f"deepcompress-{run}", get_if_exists=True)
+        actor = ray.remote(num_cpus=0)(RunOpener).options(name=f"deepcompress-{run}", get_if_exists=True)
         # The actor's own environment is its cluster's, not its maker's.
         where = url or os.environ.get("DEEPCOMPRESS_URL"), os.environ.get("DEEPCOMPRESS_API_KEY")
         _openers[run] = actor.remote(run, *where, strategy, dict(config), deadline_s)

@@ -20,7 +20,7 @@ from .._client import Client
 from .._core import adapter
 from ..wire import GroupRewards
 from ._barrier import Barrier, Siblings
-from ._common import DEADLINE_S, IN_PIECES, OUTAGES, gold_text, log, open_run, patience, problem_name
+from ._common import DEADLINE_S, GROUPWISE_STRATEGY, OUTAGES, client_options, gold_text, log, open_run, problem_name
 
 
 def start(
@@ -33,16 +33,18 @@ def start(
     deadline_s: float = DEADLINE_S,
     **config: Any,
 ) -> int:
-    """Open the run, once, in the launching script: from nothing, or after `next_step` batches. Its epoch, to be
-    given to `group_workflow`, so that nothing left over from an earlier launch can reach this training. Raises where
-    the service stays away for `deadline_s`."""
-    client = Client(url, **patience(deadline_s))
+    """Open the run once, in the launching script; return its epoch for `group_workflow`.
+
+    The run starts from nothing, or after `next_step` batches. With its epoch, no request left over from an earlier
+    launch can reach this training. An error is raised if the service is unavailable for `deadline_s` seconds.
+    """
+    client = Client(url, **client_options(deadline_s))
     settings = {**config, "groups_per_step": groups_per_step}
-    return open_run(client, run, next_step, strategy or IN_PIECES, settings).epoch
+    return open_run(client, run, next_step, strategy or GROUPWISE_STRATEGY, settings).epoch
 
 
-class _Unpaid(Exception):
-    """This sample has no reward."""
+class _NoRewardError(Exception):
+    """Raised in a sample without a reward."""
 
 
 def group_workflow(
@@ -55,15 +57,18 @@ def group_workflow(
     deadline_s: float = DEADLINE_S,
     answer_format: Any = None,
 ) -> type:
-    """A subclass of AReaL's RLVRWorkflow. ``gold``: the data's field with the gold answer; ``epoch``: of `start`."""
-    client = AsyncClient(url, **patience(deadline_s))
+    """Return a subclass of AReaL's RLVRWorkflow.
+
+    ``gold`` is the data's field with the gold answer; ``epoch`` is the result of `start`.
+    """
+    client = AsyncClient(url, **client_options(deadline_s))
     log.warning("run %r: AReaL tells a workflow no step, so groups_per_step of them make one", run)
 
     class DeepCompressWorkflow(base):  # type: ignore[misc]
         """Generates as its base does; rewards come for the whole group."""
 
         def __init__(self, **settings: Any) -> None:
-            super().__init__(reward_fn=_not_asked, **settings)
+            super().__init__(reward_fn=_unused_reward_function, **settings)
             self._barrier = Barrier()
             self._siblings: dict[int, Siblings] = {}
             self._run: AsyncRun | None = None
@@ -73,7 +78,7 @@ def group_workflow(
             self._siblings[id(data)] = siblings
             try:
                 return await super().arun_episode(engine, data)
-            except _Unpaid:
+            except _NoRewardError:
                 return None
             except BaseException as error:
                 self._barrier.fail(siblings, error)
@@ -91,7 +96,7 @@ def group_workflow(
                 lambda rollouts: self._score(prompt_str, task_data, rollouts),
             )
             if not answer.trainable[place]:
-                raise _Unpaid
+                raise _NoRewardError
             return float(answer.correct[place]) if _evaluating() else answer.rewards[place]
 
         async def _score(self, prompt: str, data: dict[str, Any], rollouts: list[dict[str, Any]]) -> GroupRewards:
@@ -108,14 +113,14 @@ def group_workflow(
                     answer = await self._run.score([group], answer_format=answer_format)
             except OUTAGES as error:
                 log.error("no rewards for a group of %d samples, it is left out: %s", len(rollouts), error)
-                return _nothing(group, len(rollouts))
+                return _untrainable_group(group, len(rollouts))
             return answer.groups[0]
 
     return DeepCompressWorkflow
 
 
-def _nothing(group: dict[str, Any], count: int) -> GroupRewards:
-    """A group that nothing can be said of, for all of its siblings alike."""
+def _untrainable_group(group: dict[str, Any], count: int) -> GroupRewards:
+    """Return a group without rewards: no sample of it is trained on."""
     parts = dict.fromkeys(("outcome", "length", "overlong"), [0.0] * count)
     return adapter(GroupRewards).validate_python(
         {
@@ -139,6 +144,6 @@ def _evaluating() -> bool:
     return bool(workflow_context.get().is_eval)
 
 
-def _not_asked(*_: Any, **__: Any) -> float:
-    """AReaL wants a reward function; `_compute_rewards` never asks it."""
+def _unused_reward_function(*_: Any, **__: Any) -> float:
+    """Fill in for the reward function that AReaL requires; `_compute_rewards` does not call it."""
     raise AssertionError("rewards come from the group")

@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any
 from .._client import Client
 from ..errors import DeepCompressError
 from ..wire import Phase, ShapeAnswer
-from ._batch import Row, gather, group_of, on_first_rank, portable
+from ._batch import VerifiedCompletion, gather, picklable_error, run_on_first_rank, shape_group
 from ._common import (
     DEADLINE_S,
-    IN_PIECES,
+    GROUPWISE_STRATEGY,
     OUTAGES,
     checkpoint_name,
+    client_options,
+    fill_with_group_mean,
     gold_text,
     log,
-    neutral,
     open_run,
-    patience,
     problem_name,
     text_of,
 )
@@ -53,7 +53,9 @@ def register(run: str, *, name: str = "deepcompress", **options: Any) -> type:
 
 
 class DeepCompressReward:
-    """``run``            the run's name
+    """A reward function of ms-swift.
+
+    ``run``              the run's name
     ``gold``             the data column with the gold answer
     ``split``            the data column that says "train" or another word: ms-swift does not tell a reward that it
                          evaluates, so it is needed where the trainer evaluates
@@ -83,10 +85,10 @@ class DeepCompressReward:
                 "or set --eval_strategy no"
             )
         self.run_name = run
-        self.client = Client(url, api_key=api_key, **patience(deadline_s))
+        self.client = Client(url, api_key=api_key, **client_options(deadline_s))
         self._gold, self._problem_id, self._split = gold, problem_id, split
         self._groups_per_step = groups_per_step
-        self._strategy = strategy or (None if groups_per_step is None else IN_PIECES)
+        self._strategy = strategy or (None if groups_per_step is None else GROUPWISE_STRATEGY)
         self._config = config if groups_per_step is None else {**config, "groups_per_step": groups_per_step}
         self._size = getattr(args, "num_generations", None)
         self._save_steps = getattr(args, "save_steps", None)
@@ -106,17 +108,18 @@ class DeepCompressReward:
         trajectory_inputs: Any = None,
         **columns: Any,
     ) -> list[float]:
+        """Return the reward of each completion, as ms-swift calls it."""
         phase = self._phase(columns)
         step = None if trainer_state is None else int(trainer_state.global_step)
         if phase == "train":
             self._next(step)
 
-        rows: list[Row] = []
+        rows: list[VerifiedCompletion] = []
         failure: Exception | None = None
         try:
             rows = self._verify(completions, messages, response_token_ids, is_truncated, columns)
         except Exception as error:  # every rank must reach the gather below, or the others would hang in it
-            failure = portable(error)
+            failure = picklable_error(error)
         shares = gather((rows, list(prompt_id), failure))
         failed = [error for _, _, error in shares if error is not None]
         if failed:
@@ -133,7 +136,7 @@ class DeepCompressReward:
                     f"{len(uneven)} groups of this batch do not have {self._size} completions: "
                     "the ranks do not hold whole groups together"
                 )
-        answer = on_first_rank(lambda: self._shape(everyone, blocks, phase, step))
+        answer = run_on_first_rank(lambda: self._shape(everyone, blocks, phase, step))
         begin = sum(len(share) for share, _, _ in shares[: _rank()])
         return _paid(list(blocks.values()), answer)[begin : begin + len(completions)]
 
@@ -146,12 +149,13 @@ class DeepCompressReward:
 
     def _next(self, step: int | None) -> None:
         """Open the run at the first batch, and again where the trainer goes back; save its state with the
-        trainer's checkpoints."""
+        trainer's checkpoints.
+        """
         if step is None and self._groups_per_step is None:
             raise ValueError("this trainer tells rewards no step: say groups_per_step=N")
         back = step is not None and self._step is not None and step < self._step
         if not self._begun or back:
-            on_first_rank(lambda: self._open(step or 0))
+            run_on_first_rank(lambda: self._open(step or 0))
             self._begun = True
         elif step is not None and step != self._step and self._save_steps and step % self._save_steps == 0:
             self._save(step)
@@ -177,7 +181,7 @@ class DeepCompressReward:
         response_token_ids: Sequence[Any],
         is_truncated: Sequence[bool],
         columns: dict[str, Any],
-    ) -> list[Row]:
+    ) -> list[VerifiedCompletion]:
         for wanted in (self._gold, self._problem_id):
             if wanted is not None and wanted not in columns:
                 raise ValueError(f"the data set has no column {wanted!r}, only {sorted(columns)}")
@@ -198,7 +202,7 @@ class DeepCompressReward:
             named = columns[self._problem_id][index] if self._problem_id else None
             prompt = messages[index][:-1]
             rows.append(
-                Row(
+                VerifiedCompletion(
                     problem_id=problem_name(prompt, golds[index]) if named is None else str(named),
                     correct=verdict.correct,
                     status=verdict.status,
@@ -209,10 +213,11 @@ class DeepCompressReward:
         return rows
 
     def _shape(
-        self, rows: Sequence[Row], blocks: dict[str, list[int]], phase: Phase, step: int | None
+        self, rows: Sequence[VerifiedCompletion], blocks: dict[str, list[int]], phase: Phase, step: int | None
     ) -> ShapeAnswer:
         groups = [
-            group_of([rows[row] for row in members], f"{self._generation}.{name}") for name, members in blocks.items()
+            shape_group([rows[row] for row in members], f"{self._generation}.{name}")
+            for name, members in blocks.items()
         ]
         if phase == "eval":
             return self.client.shape(groups, run=None if self._run is None else self._run.name, phase="eval")
@@ -227,7 +232,7 @@ class DeepCompressReward:
 
 
 def _count(ids: Any) -> int:
-    """Tokens of a response: ms-swift has a list a turn."""
+    """Return the tokens of a response: ms-swift has one list per turn."""
     return sum(len(turn) if isinstance(turn, list | tuple) else 1 for turn in ids or ())
 
 
@@ -238,8 +243,8 @@ def _rank() -> int:
 
 
 def _paid(blocks: Sequence[Sequence[int]], answer: ShapeAnswer) -> list[float]:
-    """Every row's reward, without gaps: what must not be trained on gets the mean of its group."""
+    """Return every row's reward, with the mean of its group for a rollout that must not be trained on."""
     paid: dict[int, float] = {}
     for members, group in zip(blocks, answer.groups, strict=True):
-        paid |= dict(zip(members, neutral(group.rewards, group.trainable), strict=True))
+        paid |= dict(zip(members, fill_with_group_mean(group.rewards, group.trainable), strict=True))
     return [reward for _, reward in sorted(paid.items())]

@@ -16,7 +16,7 @@ from typing import Any
 
 from .._client import Client
 from ..wire import AnswerFormat
-from ._common import gold_text, log, marked, neutral, problem_name, text_of, verdict_of
+from ._common import decode_status, encode_status, fill_with_group_mean, gold_text, log, problem_name, text_of
 from ._counting import CountedSteps
 
 
@@ -39,14 +39,15 @@ def verify(
         for messages, row in zip(message_logs, metadata, strict=True)
     ]
     verdicts = client.verify(items, answer_format=answer_format)
-    return [marked(float(one.correct), one.status) if marks else float(one.correct) for one in verdicts]
+    return [encode_status(float(one.correct), one.status) if marks else float(one.correct) for one in verdicts]
 
 
 class StepShaping(CountedSteps):
     """Called as ``apply_reward_shaping(batch, cfg)``: replaces ``total_reward``, and keeps the outcome as
     ``unshaped_total_reward``, which dynamic sampling reads. ``next_step`` is the step that comes first: 0, or where
     the training resumes; the function is not told. What must not be trained on (`verify` with ``marks``) gets its
-    group's mean, and no weight in the loss where the batch has NeMo RL's ``loss_multiplier``."""
+    group's mean, and no weight in the loss where the batch has NeMo RL's ``loss_multiplier``.
+    """
 
     framework = "NeMo RL tells reward shaping"
 
@@ -63,6 +64,8 @@ class StepShaping(CountedSteps):
             module.apply_reward_shaping = self  # type: ignore[attr-defined]
 
     def __call__(self, batch: Any, cfg: Any = None) -> Any:
+        """Replace the batch's rewards, as NeMo RL's ``apply_reward_shaping``; return the batch."""
+        del cfg  # NeMo RL passes its configuration
         outcomes = batch["total_reward"]
         truncated = batch["truncated"].tolist() if "truncated" in batch else [False] * len(outcomes)
         rows_of: dict[str, list[int]] = {}
@@ -72,7 +75,7 @@ class StepShaping(CountedSteps):
             written = [message["token_ids"] for message in messages if message["role"] == "assistant"]
             rollouts.append(
                 {
-                    **verdict_of(float(outcomes[row])),
+                    **decode_status(float(outcomes[row])),
                     "tokens": sum(len(ids) for ids in written),
                     "truncated": bool(truncated[row]),
                 }
@@ -82,7 +85,7 @@ class StepShaping(CountedSteps):
         batch["unshaped_total_reward"] = outcomes
         total = outcomes.clone()
         for rows, group in zip(rows_of.values(), answer.groups, strict=True):
-            for row, reward in zip(rows, neutral(group.rewards, group.trainable), strict=True):
+            for row, reward in zip(rows, fill_with_group_mean(group.rewards, group.trainable), strict=True):
                 total[row] = reward
         batch["total_reward"] = total
         left_out = [
@@ -103,7 +106,7 @@ class StepShaping(CountedSteps):
 
 
 def _prompt(messages: Sequence[Mapping[str, Any]]) -> str:
-    """A name for the prompt: NeMo RL forwards no group key, so its token ids are the key."""
+    """Return a name for the prompt: NeMo RL passes no group key, so its token ids are the key."""
     first = next((place for place, m in enumerate(messages) if m["role"] == "assistant"), len(messages))
     ids = [int(token) for message in messages[:first] for token in message["token_ids"]]
     return problem_name(str(ids), "")

@@ -18,7 +18,7 @@ from .._async_client import AsyncClient, AsyncRun
 from .._runs import run_config
 from ..wire import GroupRewards
 from ._barrier import Barrier
-from ._common import IN_PIECES, gold_text, log, neutral, patience, problem_name
+from ._common import GROUPWISE_STRATEGY, client_options, fill_with_group_mean, gold_text, log, problem_name
 from ._ray import opener
 
 DEADLINE_S = 600.0
@@ -37,7 +37,7 @@ def agent_executor(
     deadline_s: float = DEADLINE_S,
     **config: Any,
 ) -> type:
-    """The ``AgentExecutor`` class that OpenRLHF looks for in the agent file.
+    """Return the ``AgentExecutor`` class that OpenRLHF imports from the agent file.
 
     ``groups_per_step``    groups that make one step of the level: --rollout.batch_size
     ``eval_temperature``   --eval.temperature, by which evaluation is told from training; None: there is none
@@ -52,14 +52,14 @@ def agent_executor(
             "--eval.temperature to another value (0.999 for 1.0 will do), or eval_temperature=None without evaluation"
         )
     settings = {**config, "groups_per_step": groups_per_step}
-    run_config(strategy or IN_PIECES, settings)  # a misspelt setting is said now
+    run_config(strategy or GROUPWISE_STRATEGY, settings)  # a misspelt setting is said now
 
     class AgentExecutor(SingleTurnAgentExecutor):  # type: ignore[misc]
         """One response, then the group's rewards."""
 
         def __init__(self) -> None:
             super().__init__(None)
-            self._client = AsyncClient(url, **patience(deadline_s))
+            self._client = AsyncClient(url, **client_options(deadline_s))
             self._run: AsyncRun | None = None
             self._opening = asyncio.Lock()
             self._barrier = Barrier()
@@ -124,7 +124,7 @@ def agent_executor(
         async def _opened(self) -> AsyncRun:
             async with self._opening:
                 if self._run is None:
-                    opening = opener(run, url, strategy or IN_PIECES, settings, deadline_s)
+                    opening = opener(run, url, strategy or GROUPWISE_STRATEGY, settings, deadline_s)
                     epoch = await opening.open.remote(next_step)
                     self._run = await self._client.run(run, join=True)
                     self._run.epoch = epoch
@@ -144,11 +144,14 @@ def _rollout(output: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
 
 
 def _fields(group: GroupRewards, place: int, training: bool) -> dict[str, Any]:
-    """The reward fields of one sample. ``scores`` is the raw 1 or 0, which dynamic filtering reads; evaluation
-    reads ``reward``, so there it is the raw one too."""
+    """Return the reward fields of one sample.
+
+    ``scores`` is the raw 1 or 0, which dynamic filtering reads. In evaluation ``reward`` is raw too, since OpenRLHF
+    reads it there.
+    """
     score = float(group.correct[place])
     # OpenRLHF can leave no sample out. The group's mean teaches nothing where the baseline is the group.
-    reward = neutral(group.rewards, group.trainable)[place] if training else score
+    reward = fill_with_group_mean(group.rewards, group.trainable)[place] if training else score
     logs = {"deepcompress_untrainable": float(not group.trainable[place])}
     if training:  # the same keys in every sample of a batch, or OpenRLHF could not stack them
         logs["deepcompress_length"] = group.components.length[place]

@@ -22,12 +22,12 @@ from .._async_client import AsyncClient, AsyncRun
 from ..wire import GroupRewards
 from ._common import (
     DEADLINE_S,
-    IN_PIECES,
+    GROUPWISE_STRATEGY,
     OUTAGES,
+    client_options,
     grpo_advantages,
     log,
     open_run_async,
-    patience,
     problem_name,
 )
 
@@ -36,7 +36,9 @@ Assign = Callable[[Any, float], None]
 
 
 class GroupShaping:
-    """``run``     the run's name
+    """Shapes the groups of prime-rl and assigns their advantages.
+
+    ``run``        the run's name
     ``assign``     prime-rl's ``assign_advantages``
     ``correct``    the name of the trace's reward that is 1 or 0: `Outcome` of the verifiers integration
     ``gold``       the field of the task's data with the gold answer; with its prompt it names the problem
@@ -67,8 +69,8 @@ class GroupShaping:
         self._assign = assign
         self._correct, self._gold = correct, gold
         self._divide_by_std = divide_by_std
-        self._client = AsyncClient(url, api_key=api_key, **patience(deadline_s))
-        self._strategy = strategy or IN_PIECES
+        self._client = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
+        self._strategy = strategy or GROUPWISE_STRATEGY
         self._stepless = groups_per_step is not None
         self._config = {**config, "groups_per_step": groups_per_step}
         self._opening = asyncio.Lock()

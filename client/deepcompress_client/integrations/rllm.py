@@ -16,17 +16,25 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._client import Client
-from ._common import DEADLINE_S, MARKS, gold_text, grpo_advantages, marked, patience, verdict_of
+from ._common import (
+    DEADLINE_S,
+    STATUS_OFFSETS,
+    client_options,
+    decode_status,
+    encode_status,
+    gold_text,
+    grpo_advantages,
+)
 from ._counting import CountedSteps
 
 
 class Evaluator:
-    """What ``evaluate`` must find out of an episode: whether its answer is right. `answer_of` and the gold's name say
-    where to look; rLLM's own `EvalOutput` is made of the result by the caller.
+    """Judges an episode for ``evaluate``: whether its answer is correct.
 
-    ``marks``: tell `StepShaping` which episodes have no verdict to train on, by a reward a hair below 0, since
-    nothing but rewards gets from an evaluator to an estimator. With another estimator leave it off: they are wrong
-    ones then.
+    `gold` names the field of the gold answer; the caller makes rLLM's own `EvalOutput` of the result. ``marks`` tells
+    `StepShaping` which episodes have no verdict to train on, by a small offset of the reward, since nothing but
+    rewards is passed from an evaluator to an estimator. Leave it off with another estimator: such episodes are then
+    wrong.
     """
 
     def __init__(
@@ -40,7 +48,7 @@ class Evaluator:
     ) -> None:
         self._gold = gold
         self._marks = marks
-        self._client = Client(url, api_key=api_key, **patience(deadline_s))
+        self._client = Client(url, api_key=api_key, **client_options(deadline_s))
 
     def __call__(self, task: Any, response: str) -> tuple[float, bool, dict[str, float]]:
         """``(reward, is_correct, signals)``; the reward is the raw 1 or 0. Raises where the service stays away."""
@@ -48,13 +56,14 @@ class Evaluator:
         verdict = self._client.verify_one(gold_text(data[self._gold]), response)
         reward = float(verdict.correct)
         if self._marks:
-            reward = marked(reward, verdict.status)
-        return reward, verdict.correct, {"untrainable": float(verdict.status in MARKS)}
+            reward = encode_status(reward, verdict.status)
+        return reward, verdict.correct, {"untrainable": float(verdict.status in STATUS_OFFSETS)}
 
 
 class StepShaping(CountedSteps):
     """Rewards and GRPO advantages of a whole step. ``next_step`` is the step that comes first: 0, or where the
-    training resumes, which the estimator is not told."""
+    training resumes, which the estimator is not told.
+    """
 
     framework = "rLLM tells estimators"
 
@@ -67,7 +76,7 @@ class StepShaping(CountedSteps):
                 "problem_id": str(group.group_id).rpartition(":")[0] or str(group.group_id),
                 "group_id": str(group.group_id),
                 "rollouts": [
-                    {**verdict_of(float(outcome)), "tokens": _tokens(trajectory)}
+                    {**decode_status(float(outcome)), "tokens": _tokens(trajectory)}
                     for outcome, trajectory in zip(outcomes, group.trajectories, strict=True)
                 ],
             }
@@ -86,7 +95,11 @@ class StepShaping(CountedSteps):
 
 
 def _tokens(trajectory: Any) -> int:
-    """What the policy wrote, by the token ids of its steps."""
+    """Return the number of tokens that the policy generated, by the token ids of its steps.
+
+    Raises:
+        ValueError: a step has no token ids.
+    """
     ids = [step.model_output.completion_ids for step in trajectory.steps]
     if not ids or any(one is None for one in ids):
         raise ValueError("a trajectory has no completion_ids; lengths are never guessed from characters")

@@ -15,13 +15,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._async_client import AsyncClient, AsyncRun
-from ._common import DEADLINE_S, IN_PIECES, log, neutral, open_run_async, patience, verdict_of
+from ._common import (
+    DEADLINE_S,
+    GROUPWISE_STRATEGY,
+    client_options,
+    decode_status,
+    fill_with_group_mean,
+    log,
+    open_run_async,
+)
 
 
 class GroupShaping:
     """Rewrites ``response_level_rewards`` of the responses to one prompt, in float32: fp16, which ROLL's own workers
     use, would round the length term away. ``scores`` keep the raw outcome. A service that stays away raises. What
-    must not be trained on (``submit_task?untrainable=marked`` tells) gets the mean of its group."""
+    must not be trained on (``submit_task?untrainable=marked`` tells) gets the mean of its group.
+    """
 
     def __init__(
         self,
@@ -34,14 +43,14 @@ class GroupShaping:
         **config: Any,
     ) -> None:
         self.run_name = run
-        self._client = AsyncClient(url, api_key=api_key, **patience(deadline_s))
-        self._strategy = strategy or IN_PIECES
+        self._client = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
+        self._strategy = strategy or GROUPWISE_STRATEGY
         self._config = config
         self._opening = asyncio.Lock()
         self._run: AsyncRun | None = None
 
     async def apply(self, context: Any, responses: Sequence[Any] | None) -> Sequence[Any] | None:
-        """The same responses, shaped; as they are in validation, or where ROLL dropped the prompt."""
+        """Return the same responses, shaped. They are unchanged in validation, or if ROLL dropped the prompt."""
         if not responses or context.is_val:
             return responses
         rows = [(data, row) for data in responses for row in range(len(data.batch["scores"]))]
@@ -50,7 +59,7 @@ class GroupShaping:
             "problem_id": str(context.prompt_id),
             "rollouts": [
                 {
-                    **verdict_of(float(data.batch["scores"][row])),
+                    **decode_status(float(data.batch["scores"][row])),
                     "tokens": int(data.batch["response_mask"][row].sum()),
                 }
                 for data, row in rows
@@ -64,7 +73,7 @@ class GroupShaping:
             log.warning("run %r, step %d: %s", self.run_name, step, warning)
         for data in responses:
             data.batch["response_level_rewards"] = data.batch["response_level_rewards"].float()
-        paid = neutral(answer.groups[0].rewards, answer.groups[0].trainable)
+        paid = fill_with_group_mean(answer.groups[0].rewards, answer.groups[0].trainable)
         for (data, row), reward in zip(rows, paid, strict=True):
             data.batch["response_level_rewards"][row] = reward
         return responses

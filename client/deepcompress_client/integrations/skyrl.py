@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._async_client import AsyncClient, AsyncRun
-from ._common import DEADLINE_S, gold_text, log, neutral, open_run_async, patience, problem_name
+from ._common import DEADLINE_S, client_options, fill_with_group_mean, gold_text, log, open_run_async, problem_name
 
 
 def shaped(
@@ -28,9 +28,12 @@ def shaped(
     deadline_s: float = DEADLINE_S,
     **config: Any,
 ) -> type:
-    """A subclass of SkyRL's generator. Golds come from ``reward_model.ground_truth`` of each row. With the fully
-    asynchronous trainer, which generates group by group, say ``strategy={"name": "deepcompress", "reference":
-    "previous"}``: rewards then do not depend on which groups of a step came first."""
+    """Return a subclass of SkyRL's generator that shapes its batches.
+
+    Golds come from ``reward_model.ground_truth`` of each row. The fully asynchronous trainer generates group by
+    group; with it, use ``strategy={"name": "deepcompress", "reference": "previous"}``: rewards then do not depend on
+    the order of a step's groups.
+    """
 
     class DeepCompressGenerator(base):  # type: ignore[misc]
         """Generates as its base does, then asks for the rewards of the batch."""
@@ -52,7 +55,7 @@ class Shaping:
         self, run: str, url: str | None, api_key: str | None, strategy: Any, deadline_s: float, config: dict[str, Any]
     ) -> None:
         self.run_name = run
-        self._client = AsyncClient(url, api_key=api_key, **patience(deadline_s))
+        self._client = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
         self._strategy = strategy
         self._config = config
         self._opening = asyncio.Lock()
@@ -88,7 +91,7 @@ class Shaping:
         for warning in answer.warnings:
             log.warning("run %r, step %s: %s", self.run_name, answer.step, warning)
         for rows, scored in zip(rows_of.values(), answer.groups, strict=True):
-            paid = neutral(scored.rewards, scored.trainable)
+            paid = fill_with_group_mean(scored.rewards, scored.trainable)
             for place, row in enumerate(rows):
                 reward = paid[place] if training else float(scored.correct[place])
                 if training and not scored.trainable[place]:

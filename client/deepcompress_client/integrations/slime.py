@@ -26,11 +26,11 @@ from ..wire import Verdict
 from ._common import (
     DEADLINE_S,
     checkpoint_name,
+    client_options,
     gold_text,
     grpo_advantages,
     log,
     open_run,
-    patience,
     problem_name,
 )
 
@@ -64,8 +64,8 @@ class SlimeReward:
         **config: Any,
     ) -> None:
         self.run_name = run
-        self._async = AsyncClient(url, api_key=api_key, **patience(deadline_s))
-        self._client = Client(url, api_key=api_key, **patience(deadline_s))
+        self._async = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
+        self._client = Client(url, api_key=api_key, **client_options(deadline_s))
         self._next_step = next_step
         self._observe = observe
         self._strategy = strategy
@@ -122,8 +122,8 @@ class SlimeReward:
         verdicts = await self._async.verify(items, answer_format=self._config.get("answer_format", "boxed"))
         rewards = []
         for one, verdict in zip(samples, verdicts, strict=True):
-            _remember(one, verdict)
-            rewards.append(_as_asked(args, float(verdict.correct)))
+            _store_verdict(one, verdict)
+            rewards.append(_in_requested_form(args, float(verdict.correct)))
         return rewards if isinstance(sample, list) else rewards[0]
 
     def _item(self, sample: Any, run: Run | None) -> dict[str, Any]:
@@ -173,7 +173,7 @@ class SlimeReward:
         return 0
 
     def _save(self, args: Any, run: Run) -> None:
-        """The difficulty state beside slime's own checkpoint, which it saves after these rollouts."""
+        """Save the difficulty state beside slime's own checkpoint, which it saves after these rollouts."""
         interval = getattr(args, "save_interval", None)
         if not interval or self._step % interval:
             return
@@ -200,12 +200,12 @@ def _normalised(args: Any, rewards: Sequence[float | None]) -> list[float]:
         by_std = estimator in _DIVIDED_BY_STD and args.grpo_std_normalization
         return grpo_advantages(rewards, divide_by_std=by_std)
     known = [reward for reward in rewards if reward is not None]
-    neutral = sum(known) / len(known) if known else 0.0
-    return [neutral if reward is None else reward for reward in rewards]
+    mean = sum(known) / len(known) if known else 0.0
+    return [mean if reward is None else reward for reward in rewards]
 
 
-def _remember(sample: Any, verdict: Verdict) -> None:
-    """The verdict travels with the sample to the post-process."""
+def _store_verdict(sample: Any, verdict: Verdict) -> None:
+    """Store the verdict in the sample, for the post-process."""
     sample.metadata = {**(sample.metadata or {}), "deepcompress": {"status": verdict.status}}
 
 
@@ -222,7 +222,7 @@ def _rollout(sample: Any) -> dict[str, Any]:
 
 
 def _tokens(sample: Any) -> int:
-    """What the policy wrote, without tool output, where slime tells the two apart."""
+    """Return the number of tokens that the policy generated, without tool output if slime counts it separately."""
     effective = getattr(sample, "effective_response_length", None)
     return int(sample.response_length if effective is None else effective)
 
@@ -232,7 +232,7 @@ def _truncated(sample: Any) -> bool:
     return str(getattr(status, "value", status)).lower() == "truncated"
 
 
-def _as_asked(args: Any, reward: float) -> Any:
-    """A number, or the dict that slime takes its keys from."""
+def _in_requested_form(args: Any, reward: float) -> Any:
+    """Return the reward as a number, or as the dict with the keys that slime reads."""
     keys = {getattr(args, name, None) for name in ("reward_key", "eval_reward_key")} - {None}
     return dict.fromkeys(keys, reward) if keys else reward

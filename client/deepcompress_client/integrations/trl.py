@@ -22,16 +22,24 @@ from .._async_client import AsyncClient
 from .._client import Client
 from ..errors import DeepCompressError
 from ..wire import Phase, ShapeAnswer
-from ._batch import Row, gather, group_of, metrics_of, on_first_rank, portable, spread
+from ._batch import (
+    VerifiedCompletion,
+    batch_metrics,
+    gather,
+    picklable_error,
+    rewards_by_row,
+    run_on_first_rank,
+    shape_group,
+)
 from ._common import (
     DEADLINE_S,
-    IN_PIECES,
+    GROUPWISE_STRATEGY,
     OUTAGES,
     checkpoint_name,
+    client_options,
     gold_text,
     log,
     open_run,
-    patience,
     problem_name,
     text_of,
 )
@@ -69,7 +77,7 @@ class DeepCompressReward:
     ) -> None:
         self.__name__ = "deepcompress"
         self.run_name = run
-        self.client = Client(url, api_key=api_key, **patience(deadline_s))
+        self.client = Client(url, api_key=api_key, **client_options(deadline_s))
         self._gold = gold
         self._problem_id = problem_id
         self._strategy = strategy
@@ -84,7 +92,11 @@ class DeepCompressReward:
     # --- start ------------------------------------------------------------------------------------------
 
     def attach(self, trainer: Any) -> None:
-        """Meet the trainer: what cannot be known is said here, before the training starts."""
+        """Connect the reward to the trainer; errors in the set-up are raised before the training starts.
+
+        Raises:
+            ValueError: the reward, a data column or `deadline_s` does not fit the trainer.
+        """
         if not any(func is self for func in trainer.reward_funcs):
             raise ValueError("this reward is not one of the trainer's reward_funcs")
         for name, data in (("train_dataset", trainer.train_dataset), ("eval_dataset", trainer.eval_dataset)):
@@ -116,7 +128,7 @@ class DeepCompressReward:
             self._run = open_run(self.client, self.run_name, next_step, self._strategy, self._config)
 
         self._step, self._generation = -1, 0
-        on_first_rank(opened)
+        run_on_first_rank(opened)
 
     def save(self, next_step: int, folders: Sequence[str]) -> None:
         """Save the difficulty state with the trainer's checkpoint, and drop what belongs to deleted ones."""
@@ -145,6 +157,7 @@ class DeepCompressReward:
         log_extra: Any = None,
         **columns: Any,
     ) -> list[float | None]:
+        """Return the total reward of each completion, None if there is none, as TRL calls it."""
         trainer = None if self._trainer is None else self._trainer()
         if trainer is None or trainer_state is None:
             raise RuntimeError(
@@ -157,12 +170,12 @@ class DeepCompressReward:
             self._generation = self._generation + 1 if step == self._step else 0
             self._step = step
 
-        rows: list[Row] = []
+        rows: list[VerifiedCompletion] = []
         failure: Exception | None = None
         try:
             rows = self._verify(trainer, prompts, completions, completion_ids, columns)
         except Exception as error:  # every rank must reach the gather below, or the others would hang in it
-            failure = portable(error)
+            failure = picklable_error(error)
         shares = gather((rows, failure))
         failed = [error for _, error in shares if error is not None]
         if failed:  # all ranks take the same one, the gravest, so that they stop together or go on together
@@ -171,7 +184,7 @@ class DeepCompressReward:
 
         everyone = [row for share, _ in shares for row in share]
         try:
-            answer = on_first_rank(lambda: self._shape(everyone, size, phase, step))
+            answer = run_on_first_rank(lambda: self._shape(everyone, size, phase, step))
         except Exception as error:
             return self._without_rewards(error, len(prompts))
         begin = sum(len(share) for share, _ in shares[: trainer.accelerator.process_index])
@@ -180,13 +193,13 @@ class DeepCompressReward:
             for block in range(0, len(everyone), size)
             if everyone[block].problem_id is not None
         ]
-        rewards, lengths = spread(len(everyone), blocks, answer)
+        rewards, lengths = rewards_by_row(len(everyone), blocks, answer)
         mine = slice(begin, begin + len(prompts))
         if log_extra is not None:
             log_extra("verdict", [row.status for row in rows])
             log_extra("length_reward", lengths[mine])
         if log_metric is not None and answer is not None:
-            for name, value in metrics_of(answer).items():
+            for name, value in batch_metrics(answer).items():
                 log_metric(f"deepcompress/{name}", value)
         return rewards[mine]
 
@@ -197,7 +210,7 @@ class DeepCompressReward:
         completions: Sequence[Any],
         completion_ids: Sequence[Sequence[int]],
         columns: dict[str, Any],
-    ) -> list[Row]:
+    ) -> list[VerifiedCompletion]:
         """Verdicts of this rank's own completions."""
         for wanted in (self._gold, self._problem_id):
             if wanted is not None and wanted not in columns:
@@ -216,12 +229,12 @@ class DeepCompressReward:
         rows = []
         for index, (prompt, gold) in enumerate(zip(prompts, golds, strict=True)):
             if gold is None:
-                rows.append(Row(None))
+                rows.append(VerifiedCompletion(None))
                 continue
             verdict = next(verdicts)
             named = columns[self._problem_id][index] if self._problem_id else None
             rows.append(
-                Row(
+                VerifiedCompletion(
                     problem_id=problem_name(prompt, gold) if named is None else str(named),
                     correct=verdict.correct,
                     status=verdict.status,
@@ -231,7 +244,7 @@ class DeepCompressReward:
             )
         return rows
 
-    def _shape(self, rows: Sequence[Row], size: int, phase: Phase, step: int) -> ShapeAnswer | None:
+    def _shape(self, rows: Sequence[VerifiedCompletion], size: int, phase: Phase, step: int) -> ShapeAnswer | None:
         """Rank 0: the whole batch in one request. None where no row has a gold."""
         groups = []
         for block in range(0, len(rows), size):
@@ -242,7 +255,7 @@ class DeepCompressReward:
                     "prompt: this trainer orders its batch in another way than TRL 1.16"
                 )
             if members[0].problem_id is not None:
-                groups.append(group_of(members, f"{self._generation}.{block // size}"))
+                groups.append(shape_group(members, f"{self._generation}.{block // size}"))
         if not groups:
             return None
         if phase == "eval":
@@ -291,12 +304,12 @@ class DeepCompressGroupReward:
     ) -> None:
         self.__name__ = "deepcompress"
         self.run_name = run
-        self.client = AsyncClient(url, api_key=api_key, **patience(deadline_s))
+        self.client = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
         self._resume = resume
         self._gold = gold
         self._problem_id = problem_id
         self._end_tokens = frozenset(end_token_ids)
-        self._strategy = strategy or IN_PIECES
+        self._strategy = strategy or GROUPWISE_STRATEGY
         self._config = {**config, "groups_per_step": groups_per_step}
         self._on_outage = on_outage
         self._run: AsyncRun | None = None
@@ -314,6 +327,7 @@ class DeepCompressGroupReward:
         completion_ids: Sequence[Sequence[int]],
         **columns: Any,
     ) -> list[float | None]:
+        """Return the total reward of each completion of one group, None if there is none."""
         if self._gold not in columns:
             raise ValueError(f"the dataset has no column {self._gold!r}, only {sorted(columns)}")
         gold = columns[self._gold][0]
@@ -354,7 +368,7 @@ class DeepCompressGroupReward:
 
 
 def _end_tokens(trainer: Any) -> set[int]:
-    """The tokens that a finished completion ends with, as the trainer itself counts its clipped ratio."""
+    """Return the tokens that end a completion, as the trainer counts them for its clipped ratio."""
     tokenizer = getattr(trainer, "_tokenizer", None) or trainer.processing_class
     ends = {tokenizer.pad_token_id, tokenizer.eos_token_id, *getattr(trainer, "eos_token_ids", ())}
     return {token for token in ends if token is not None}
@@ -367,9 +381,11 @@ def _callback(reward: DeepCompressReward) -> Any:
         """Opens the run when training begins, and saves its state with the trainer's."""
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            del args, control
             reward.start(int(state.global_step))
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            del control
             if state.is_world_process_zero:
                 folders = [folder.name for folder in Path(args.output_dir).glob("checkpoint-*")]
                 reward.save(int(state.global_step), folders)

@@ -19,12 +19,23 @@ from typing import Any
 
 from .._async_client import AsyncClient, AsyncRun
 from ..wire import AnswerFormat
-from ._common import DEADLINE_S, IN_PIECES, gold_text, log, neutral, patience, problem_name, text_of
+from ._common import (
+    DEADLINE_S,
+    GROUPWISE_STRATEGY,
+    STATUS_OFFSETS,
+    client_options,
+    fill_with_group_mean,
+    gold_text,
+    log,
+    problem_name,
+    text_of,
+)
 
 
 class Unjudged(RuntimeError):
     """There is no verdict to train on (undecided, or a gold answer that cannot be read). Raised from a reward, it
-    makes the rollout a failed one, which verifiers and prime-rl leave out."""
+    makes the rollout a failed one, which verifiers and prime-rl leave out.
+    """
 
 
 class Outcome:
@@ -38,17 +49,22 @@ class Outcome:
         answer_format: AnswerFormat | None = None,
         deadline_s: float = DEADLINE_S,
     ) -> None:
-        self._client = AsyncClient(url, api_key=api_key, **patience(deadline_s))
+        self._client = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
         self._answer_format = answer_format
 
     async def __call__(self, trace: Any, gold: Any) -> float:
+        """Return 1.0 if the trace's last reply is correct, else 0.0.
+
+        Raises:
+            Unjudged: there is no verdict to train on.
+        """
         verdict = await self._client.verify_one(
             gold_text(gold),
             trace.last_reply,
             answer_format=self._answer_format,
             truncated=bool(getattr(trace, "is_truncated", False)),
         )
-        if verdict.status in ("undecided", "gold_unreadable"):
+        if verdict.status in STATUS_OFFSETS:
             raise Unjudged(f"{verdict.status}: {verdict.reason}")
         return float(verdict.correct)
 
@@ -64,12 +80,12 @@ def group_reward(
     deadline_s: float = DEADLINE_S,
     **config: Any,
 ) -> Callable[..., Awaitable[list[float]]]:
-    """A group function for a rubric: ``vf.Rubric(funcs=[group_reward(run="my-run", groups_per_step=64)])``.
+    """Return a group function for a rubric: ``vf.Rubric(funcs=[group_reward(run="my-run", groups_per_step=64)])``.
 
     Rubrics know no step, so ``groups_per_step`` groups make one. ``resume``: go on with the run's state. Rubrics turn
     an exception into zeros for the whole group: without spread, it teaches nothing.
     """
-    client = AsyncClient(url, api_key=api_key, **patience(deadline_s))
+    client = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
     opened: list[AsyncRun] = []
     settings = {**config, "groups_per_step": groups_per_step}
     log.warning("run %r: rubrics tell no step, so every %d groups make one", run, groups_per_step)
@@ -79,7 +95,7 @@ def group_reward(
             opened.append(
                 await client.run(run, join=True)
                 if resume
-                else await client.run(run, next_step=0, strategy=strategy or IN_PIECES, **settings)
+                else await client.run(run, next_step=0, strategy=strategy or GROUPWISE_STRATEGY, **settings)
             )
         first = states[0]
         group = {
@@ -95,13 +111,17 @@ def group_reward(
             ],
         }
         answer = (await opened[0].score([group])).groups[0]
-        return neutral(answer.rewards, answer.trainable)
+        return fill_with_group_mean(answer.rewards, answer.trainable)
 
     return deepcompress
 
 
 def _tokens(trajectory: Sequence[Any]) -> int:
-    """What the policy wrote, by its token ids."""
+    """Return the number of tokens that the policy generated.
+
+    Raises:
+        ValueError: a turn has no token ids.
+    """
     turns = [step["tokens"] for step in trajectory]
     if not turns or any(turn is None for turn in turns):
         raise ValueError("this environment's client returns no token ids; lengths are never guessed from characters")

@@ -34,7 +34,7 @@ from .._client import Client, Run
 from .._runs import run_config
 from ..errors import DeepCompressError, Unavailable
 from ..wire import Phase, ShapeAnswer, Verdict
-from ._common import DEADLINE_S, checkpoint_name, gold_text, log, patience, problem_name
+from ._common import DEADLINE_S, STATUS_OFFSETS, checkpoint_name, client_options, gold_text, log, problem_name
 from ._ray import opener
 
 ESTIMATOR = "deepcompress_grpo"
@@ -42,8 +42,7 @@ ESTIMATOR = "deepcompress_grpo"
 OUTCOMES = {
     "correct": 1.0,
     "wrong": -1.0,
-    "undecided": -1.0 - 2.0**-10,
-    "gold_unreadable": -1.0 - 2.0**-9,
+    **{status: -1.0 - offset for status, offset in STATUS_OFFSETS.items()},
 }
 """The reward the manager gives, by verdict. All are exact in float32; the two that must not be trained on lie a
 hair below -1, since no other field of a sample reaches the estimator. The other statuses are "wrong" to it."""
@@ -80,6 +79,7 @@ class Settings:
         return settings
 
     def opener(self) -> Any:
+        """Return this job's `RunOpener` actor of the run."""
         return opener(self.run, self.url, self.strategy, self.config, self.deadline_s)
 
 
@@ -101,18 +101,20 @@ class DeepCompressRewardManager(RewardManagerBase):  # type: ignore[misc]
         reward_router_address: str | None = None,
         reward_model_tokenizer: Any = None,
     ) -> None:
+        del reward_router_address, reward_model_tokenizer
         super().__init__(config, tokenizer, compute_score)
         self.settings = Settings.of(config.algorithm)
         if self.settings is not None:
             check(config, self.settings)
         deadline_s = DEADLINE_S if self.settings is None else self.settings.deadline_s
         self._deadline_s = deadline_s
-        self._client = AsyncClient(None if self.settings is None else self.settings.url, **patience(deadline_s))
+        self._client = AsyncClient(None if self.settings is None else self.settings.url, **client_options(deadline_s))
         self._epoch: int | None = None
 
     async def run_single(self, data: Any) -> dict[str, Any]:
         """``{"reward_score", "reward_extra_info"}``. Raises where the service stays away: verl then counts the
-        prompt as failed."""
+        prompt as failed.
+        """
         if len(data) > 1:
             raise ValueError(
                 "an agent loop with several outputs a session is not supported: the estimator cannot tell them "
@@ -148,7 +150,7 @@ class DeepCompressRewardManager(RewardManagerBase):  # type: ignore[misc]
         }
 
     def _truncated(self, ids: list[int]) -> bool:
-        """Stopped by the limit: as long as the limit allows, and without an end token. Either alone is no proof."""
+        """Return whether the limit cut the response: it has the maximal length and no end token."""
         limit = self.config.data.max_response_length
         return bool(len(ids) >= limit and ids[-1] != self.tokenizer.eos_token_id)
 
@@ -171,8 +173,11 @@ class DeepCompressRewardManager(RewardManagerBase):  # type: ignore[misc]
         }
 
     async def _verify(self, item: dict[str, Any]) -> Verdict:
-        """The verdict, observed where the item is of training: while the state store is away, verdicts are given
-        but not recorded, and a group without records could not be shaped."""
+        """Return the verdict, which is recorded in training.
+
+        While the state store is unavailable, verdicts are given but not recorded. A group without records could not
+        be shaped, so this retries until the deadline.
+        """
         began, wait = time.monotonic(), 0.25
         while True:
             verdict = (await self._client.verify([item]))[0]
@@ -185,7 +190,7 @@ class DeepCompressRewardManager(RewardManagerBase):  # type: ignore[misc]
 
 
 def phase_of(extra_info: Any, train_splits: tuple[str, ...]) -> Phase:
-    """verl keeps its own validation flag from reward managers; the data set's ``extra_info.split`` tells."""
+    """Verl keeps its own validation flag from reward managers; the data set's ``extra_info.split`` tells."""
     split = extra_info.get("split") if isinstance(extra_info, Mapping) else None
     if split is None:
         raise ValueError(
@@ -200,7 +205,11 @@ def _messages(raw_prompt: Any) -> Any:
 
 
 def check(config: Any, settings: Settings) -> None:
-    """Say at start what would otherwise go wrong in the middle of a run."""
+    """Check the configuration at the start of a run.
+
+    Raises:
+        ValueError: deepcompress cannot work with it.
+    """
     trainer, algorithm = config.trainer, config.algorithm
     wrong = []
     if not trainer.get("use_v1", False):
@@ -311,7 +320,7 @@ def _verdict_of(score: float) -> dict[str, Any]:
 
 
 def _report(settings: Settings, answer: ShapeAnswer) -> None:
-    """verl gives estimators no way to its metrics; the service's history and dashboard have them."""
+    """Verl gives estimators no way to its metrics; the service's history and dashboard have them."""
     log.info(
         "run %r, step %s: level %s, pass ratio %s", settings.run, answer.step, answer.level, answer.batch_pass_ratio
     )
@@ -323,12 +332,12 @@ _runs_here: dict[str, Run] = {}
 
 
 def _run(settings: Settings) -> Run:
-    """The run as this job opened it: its epoch is the opener's, not whatever holds by now."""
+    """Return the run as this job opened it: with the epoch of its `RunOpener`, even if it has changed since."""
     if settings.run not in _runs_here:
         import ray
 
         epoch = ray.get(settings.opener().epoch.remote())
-        run = Client(settings.url, **patience(settings.deadline_s)).run(settings.run, join=True)
+        run = Client(settings.url, **client_options(settings.deadline_s)).run(settings.run, join=True)
         run.epoch = epoch
         _runs_here[settings.run] = run
     return _runs_here[settings.run]
@@ -336,11 +345,14 @@ def _run(settings: Settings) -> Run:
 
 class DeepCompressCheckpoint(CheckpointCallback):  # type: ignore[misc]
     """Saves the difficulty state with verl's checkpoints, so that a resume from far back finds it:
-    ``+trainer.checkpoint_callback_class=deepcompress_client.integrations.verl.DeepCompressCheckpoint``."""
+    ``+trainer.checkpoint_callback_class=deepcompress_client.integrations.verl.DeepCompressCheckpoint``.
+    """
 
     def on_save(
         self, trainer: Any, global_step: int, checkpoint_dir: str, async_save: bool = False, **_: Any
     ) -> None:
+        """Save the difficulty state; verl calls this after it saved a checkpoint."""
+        del trainer, checkpoint_dir, async_save
         settings = Settings.of(self.config.algorithm)
         if settings is None:
             return

@@ -17,7 +17,7 @@ import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel
 
-from deepcompress_client.integrations._common import marked
+from deepcompress_client.integrations._common import encode_status
 from deepcompress_client.wire import ModelText, RunName
 
 from ..auth import Grant, require_run
@@ -111,7 +111,7 @@ async def submit_task(
         (row,) = await verdicts(request, context, reservation, [item], answer_format, run)
     reward = outcome(row.correct, outcome_range)
     if untrainable == "marked":
-        reward = marked(reward, row.status)
+        reward = encode_status(reward, row.status)
     result = [reward, row.correct, row.status]
     return json_response({"errcode": 0, "reward_request_id": base64.urlsafe_b64encode(orjson.dumps(result)).decode()})
 

@@ -1,7 +1,7 @@
-"""The operations on text and batches, as flows: verify, shape, score, and a score cut in parts.
+"""Operations on texts and batches: verify, shape, score, and a score that is split.
 
-Only text is ever cut, never a shape: the rewards of a shard depend on the shard. A score over the limits
-becomes verify requests, packed by bytes, and one shape; joined, they are the same answer.
+Only texts are split, never a shape: the rewards of a shard depend on the shard. A score over the limits is sent as
+verify requests, packed by bytes, and one shape request. The joined answer is the same as that of one request.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ._core import Call, Flow, Options, Reply, encode, error_of, pack, post, read, read_json
+from pydantic import BaseModel
+
+from ._core import Operation, Options, Reply, RequestSpec, encode, error_of, pack, post, read, read_json
 from .errors import ServiceError, TooLarge
 from .wire import (
     AnswerFormat,
@@ -27,24 +29,24 @@ from .wire import (
 )
 
 
-def ask(where: str) -> Flow[dict[str, Any]]:
-    """How the service is, now."""
-    (reply,) = yield [Call("GET", where, once=True)]
+def get_status(where: str) -> Operation[dict[str, Any]]:
+    """Return the JSON answer of a health endpoint. It is sent once, without retries."""
+    (reply,) = yield [RequestSpec("GET", where, once=True)]
     return dict(read_json(reply))
 
 
-def verify(request: VerifyRequest, options: Options) -> Flow[list[Verdict]]:
-    """One verdict an item, in order; in as many requests as the limits ask for."""
+def verify(request: VerifyRequest, options: Options) -> Operation[list[Verdict]]:
+    """Return one verdict per item, in order. The items are sent in as many requests as the limits require."""
     encoded = [encode(item) for item in request.items]
     pending = pack(map(len, encoded), options.max_request_bytes, options.max_request_items)
     if len(pending) > 1:
-        # The service names an item by its place in the request where it has no id: keep the caller's places.
+        # The service names an item by its place in the request where it has no id: keep the caller's positions.
         for place, item in enumerate(request.items):
             if item.id is None:
                 encoded[place] = encode(item.model_copy(update={"id": str(place)}))
     verdicts: list[Verdict | None] = [None] * len(encoded)
     while pending:
-        replies = yield [_verify_call(encoded[cut], request.answer_format) for cut in pending]
+        replies = yield [_verify_spec(encoded[cut], request.answer_format) for cut in pending]
         smaller: list[slice] = []
         for cut, reply in zip(pending, replies, strict=True):
             count = cut.stop - cut.start
@@ -55,20 +57,25 @@ def verify(request: VerifyRequest, options: Options) -> Flow[list[Verdict]]:
                 verdicts[cut.start] = _too_long(request.items[cut.start], encoded[cut.start], reply)
             else:
                 answer = read(VerifyAnswer, reply).verdicts
-                _same_length(answer, count, "verdicts")
+                _check_count(answer, count, "verdicts")
                 verdicts[cut] = answer
         pending = smaller
     return [verdict for verdict in verdicts if verdict is not None]
 
 
-def _verify_call(items: Sequence[bytes], answer_format: AnswerFormat | None) -> Call:
+def _verify_spec(items: Sequence[bytes], answer_format: AnswerFormat | None) -> RequestSpec:
     end = b"]}" if answer_format is None else b'],"answer_format":' + f'"{answer_format}"'.encode() + b"}"
-    return Call("POST", "/v1/verify", b'{"items":[' + b",".join(items) + end)
+    return RequestSpec("POST", "/v1/verify", b'{"items":[' + b",".join(items) + end)
 
 
 def _too_long(item: VerifyItem, encoded: bytes, reply: Reply) -> Verdict:
-    """The verdict of an item that alone is over the service's limit through its response: as for every
-    response over the text limit, it costs only itself. Raises `TooLarge` where the rest is too large."""
+    """Return the verdict of an item that is over the service's limit because of its response.
+
+    As for every response over the text limit, only this item fails.
+
+    Raises:
+        TooLarge: the item is over the limit without its response too.
+    """
     error = error_of(reply)
     limit = error.problem.get("limit") if isinstance(error, TooLarge) else None
     rest = len(encode(item.model_copy(update={"response": ""})))
@@ -86,34 +93,38 @@ def _too_long(item: VerifyItem, encoded: bytes, reply: Reply) -> Verdict:
     )
 
 
-def _same_length(answer: Sequence[object], asked: int, what: str) -> None:
+def _check_count(answer: Sequence[object], asked: int, what: str) -> None:
     if len(answer) != asked:
         raise ServiceError(200, "unreadable-answer", f"{len(answer)} {what} came for {asked} asked")
 
 
-def shape(request: ShapeRequest) -> Flow[ShapeAnswer]:
+def shape(request: ShapeRequest) -> Operation[ShapeAnswer]:
+    """Return the rewards of the groups, from one request."""
     (reply,) = yield [post("/v1/shape", request)]
     answer = read(ShapeAnswer, reply)
-    _same_length(answer.groups, len(request.groups), "groups")
+    _check_count(answer.groups, len(request.groups), "groups")
     return answer
 
 
-def score(request: ScoreRequest, options: Options) -> Flow[ScoreAnswer]:
-    """One score; over the limits (ours, or the service's 413) as verify requests and one shape."""
+def score(request: ScoreRequest, options: Options) -> Operation[ScoreAnswer]:
+    """Return the answer to one score. Over the client's limits, or after a 413, it is sent as verify requests and one
+    shape.
+    """
     rollouts = sum(len(group.rollouts) for group in request.groups)
     if rollouts <= options.max_request_items:
         body = encode(request)
         if len(body) <= options.max_request_bytes:
-            (reply,) = yield [Call("POST", "/v1/score", body)]
+            (reply,) = yield [RequestSpec("POST", "/v1/score", body)]
             if reply.status != 413:
                 answer = read(ScoreAnswer, reply)
-                _same_length(answer.groups, len(request.groups), "groups")
+                _check_count(answer.groups, len(request.groups), "groups")
                 return answer
     return (yield from _score_in_parts(request, options))
 
 
-def _score_in_parts(request: ScoreRequest, options: Options) -> Flow[ScoreAnswer]:
+def _score_in_parts(request: ScoreRequest, options: Options) -> Operation[ScoreAnswer]:
     # Without a rollout_id an item is not observed; the run is named only for its answer_format.
+    """Verify the texts of a score in as many requests as needed, then shape its groups in one."""
     run = request.run if request.answer_format is None else None
     items = [
         VerifyItem(
@@ -139,22 +150,24 @@ def _score_in_parts(request: ScoreRequest, options: Options) -> Flow[ScoreAnswer
 
 
 def to_shape(request: ScoreRequest, verdicts: Sequence[Verdict]) -> ShapeRequest:
-    """The shape of a score whose texts have been verified: one verdict a rollout, in order. The status goes
-    along, since it decides what is trainable."""
-    left = iter(verdicts)
+    """Return the shape request of a score whose texts have been verified.
+
+    `verdicts` holds one verdict per rollout, in order. The status is sent too: it decides what is trainable.
+    """
+    remaining = iter(verdicts)
     groups = [
         ShapeGroup(
-            **{name: value for name, value in group if name not in ("gold", "rollouts")},
+            **_shared_fields(group, ShapeGroup, "rollouts"),
             rollouts=[
-                ShapeRollout(
-                    **{name: value for name, value in rollout if name in ShapeRollout.model_fields},
-                    correct=verdict.correct,
-                    status=verdict.status,
-                )
-                for rollout, verdict in zip(group.rollouts, left, strict=False)
+                ShapeRollout(**_shared_fields(rollout, ShapeRollout), correct=verdict.correct, status=verdict.status)
+                for rollout, verdict in zip(group.rollouts, remaining, strict=False)
             ],
         )
         for group in request.groups
     ]
-    batch = {name: value for name, value in request if name not in ("groups", "answer_format")}
-    return ShapeRequest(**batch, groups=groups)
+    return ShapeRequest(**_shared_fields(request, ShapeRequest, "groups"), groups=groups)
+
+
+def _shared_fields(source: BaseModel, target: type[BaseModel], nested: str | None = None) -> dict[str, Any]:
+    """Return the fields of `source` that `target` declares too, without `nested`, which the caller converts."""
+    return {name: value for name, value in source if name in target.model_fields and name != nested}

@@ -1,11 +1,11 @@
-"""Watching a run: progress in the terminal, metrics as JSONL, TensorBoard where it is installed.
+"""The output of a run: progress in the terminal, metrics as JSONL, TensorBoard if it is installed.
 
     OUT/NAME/metrics.jsonl    one line a step; what depends on the machine's speed is under "time"
     OUT/NAME/evals.jsonl      one line an evaluation, by bin, with the samples
     OUT/NAME/tensorboard/
 
-A resumed run cuts the files back to its checkpoint, so that no step is in them twice, and compares with where the
-run began, not with where it was resumed.
+A resumed run truncates the files to its checkpoint, so that no step is in them twice. Its final comparison is with
+the start of the run, not with the resume.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from .evaluate import Evaluation
 from .plot import read_rows
 
 
-class Watch:
-    """Where a run's numbers go. Does nothing in processes other than the main one."""
+class RunLogger:
+    """Writes a run's metrics. Does nothing in processes other than the main one."""
 
     def __init__(self, config: TrainConfig, *, next_step: int, processes: int, active: bool) -> None:
         self._active = active
@@ -44,8 +44,8 @@ class Watch:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         write_settings(config)
-        _cut_back(self._folder / "metrics.jsonl", next_step)
-        evals = _cut_back(self._folder / "evals.jsonl", next_step)
+        _truncate_rows(self._folder / "metrics.jsonl", next_step)
+        evals = _truncate_rows(self._folder / "evals.jsonl", next_step)
         if evals:
             self._first = Evaluation.from_row(evals[0])
         if importlib.util.find_spec("tensorboard"):
@@ -73,7 +73,7 @@ class Watch:
         self._progress.start()
 
     def step(self, metrics: dict[str, Any]) -> None:
-        """One training step."""
+        """Record one training step."""
         if not self._active:
             return
         _append(self._folder / "metrics.jsonl", metrics)
@@ -96,15 +96,17 @@ class Watch:
                 self._warned.add(slug)
                 self._progress.console.print(f"[yellow]step {step}: {escape(warning)}[/]", highlight=False)
 
-    def evaluation(self, step: int, found: Evaluation) -> None:
-        """One evaluation; `step` is the last one trained, -1 before the first."""
+    def evaluation(self, step: int, evaluation: Evaluation) -> None:
+        """Record one evaluation; `step` is the last one trained, -1 before the first."""
         if not self._active:
             return
-        self._first, self._last = self._first or found, found
-        _append(self._folder / "evals.jsonl", {"step": step, "bins": found.as_dict(), "samples": found.samples})
+        self._first, self._last = self._first or evaluation, evaluation
+        _append(
+            self._folder / "evals.jsonl", {"step": step, "bins": evaluation.as_dict(), "samples": evaluation.samples}
+        )
         if self._board:
-            self._board_evaluation(step, found.as_dict())
-        every = found.bins["all"]
+            self._board_evaluation(step, evaluation.as_dict())
+        every = evaluation.bins["all"]
         self._progress.console.print(
             f"[bold]held out[/] after {step + 1} steps: sampled {every.sampled:.1%} in {every.tokens:.1f} tokens, "
             f"greedy {every.greedy:.1%} in {every.greedy_tokens:.1f}",
@@ -118,17 +120,17 @@ class Watch:
                     self._board.add_scalar(f"eval_{key}/{name}", value, step + 1)
 
     def compare(self) -> None:
-        """Show where the run began and where it ended."""
+        """Print the first and the last evaluation side by side."""
         self._stop()
         if self._first and self._last and self._first is not self._last:
             self._console.print(comparison(self._first, self._last))
             for before, after in zip(self._first.samples, self._last.samples, strict=False):
-                bin_name, prompt = escape(_shown(before["bin"])), escape(_shown(before["prompt"]))
+                bin_name, prompt = escape(_printable(before["bin"])), escape(_printable(before["prompt"]))
                 self._console.print(f"\n[bold]{bin_name}[/] {prompt}", highlight=False)
                 for when, sample in (("before", before), ("after", after)):
                     mark = "[green]right[/]" if sample["greedy"]["correct"] else "[red]wrong[/]"
                     self._console.print(f"  {when:6s} {mark} ", end="", highlight=False)
-                    self._console.print(_shown(sample["greedy"]["text"]), markup=False, highlight=False)
+                    self._console.print(_printable(sample["greedy"]["text"]), markup=False, highlight=False)
 
     def close(self) -> None:
         """End the progress and TensorBoard's file; a second call does nothing."""
@@ -144,7 +146,7 @@ class Watch:
 
 
 def comparison(first: Evaluation, last: Evaluation) -> Table:
-    """A table of two evaluations, by bin; in brackets the 95 % interval of the second."""
+    """Return a table of two evaluations, by bin; in brackets the 95 % interval of the second."""
     table = Table(title="held-out problems, before and after")
     for heading in ("bin", "sampled (95 % interval)", "greedy", "tokens", "truncated"):
         table.add_column(heading, justify="left" if heading == "bin" else "right")
@@ -160,39 +162,39 @@ def comparison(first: Evaluation, last: Evaluation) -> Table:
     return table
 
 
-def results(found: Evaluation) -> None:
+def print_results(evaluation: Evaluation) -> None:
     """Print one evaluation."""
     table = Table(title="held-out problems")
     for heading in ("bin", "n", "sampled", "greedy", "tokens", "greedy tokens", "cut"):
         table.add_column(heading, justify="left" if heading == "bin" else "right")
-    for name, one in found.bins.items():
+    for name, result in evaluation.bins.items():
         table.add_row(
             escape(name),
-            str(one.problems),
-            _with_interval(one.sampled, one.sampled_interval),
-            _with_interval(one.greedy, one.greedy_interval),
-            f"{one.tokens:.1f}",
-            f"{one.greedy_tokens:.1f}",
-            f"{one.truncated:.1%}",
+            str(result.problems),
+            _with_interval(result.sampled, result.sampled_interval),
+            _with_interval(result.greedy, result.greedy_interval),
+            f"{result.tokens:.1f}",
+            f"{result.greedy_tokens:.1f}",
+            f"{result.truncated:.1%}",
         )
     Console().print(table)
 
 
 def _with_interval(share: float, interval: tuple[float, float] | None) -> str:
-    """The share with its interval, in per cent; a single problem has none."""
+    """Return the share with its interval, in per cent; a single problem has no interval."""
     if interval is None:
         return f"{share:.1%} (one problem)"
     return f"{share:.1%} ({100 * interval[0]:.0f} to {100 * interval[1]:.0f})"
 
 
-def _shown(text: str, limit: int = 400) -> str:
-    """Text without control characters: a terminal would obey them."""
+def _printable(text: str, limit: int = 400) -> str:
+    """Return text without control characters, which a terminal would interpret."""
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
     return "".join(c if c.isprintable() else " " for c in cut)
 
 
 def _tag(name: str) -> str:
-    """TensorBoard's group and name: accuracy_hard is accuracy/hard."""
+    """Return TensorBoard's group and name: accuracy_hard is accuracy/hard."""
     if name == "entropy":
         return "entropy/trained"  # of the rollouts with an advantage, beside entropy/sampled of all
     head, _, rest = name.partition("_")
@@ -204,17 +206,19 @@ def _append(file: Path, row: dict[str, Any]) -> None:
         out.write(json.dumps(row) + "\n")
 
 
-def _cut_back(file: Path, next_step: int) -> list[dict[str, Any]]:
-    """Keep the rows of steps before `next_step`, and return them. Written beside and renamed: a kill in the middle
-    loses none."""
+def _truncate_rows(file: Path, next_step: int) -> list[dict[str, Any]]:
+    """Remove the rows from `next_step` on; return the others.
+
+    The file is replaced at the end, so a kill in between loses no row.
+    """
     if not file.exists():
         return []
     # A new training (next_step 0) evaluates before its first step again.
     rows = [row for row in read_rows(file) if row["step"] < next_step] if next_step else []
-    part = file.with_suffix(".part")
-    with part.open("w", encoding="utf-8") as out:
+    partial = file.with_suffix(".part")
+    with partial.open("w", encoding="utf-8") as out:
         out.writelines(json.dumps(row) + "\n" for row in rows)
         out.flush()
         os.fsync(out.fileno())
-    part.replace(file)
+    partial.replace(file)
     return rows
