@@ -272,7 +272,7 @@ def test_sweeps_are_half_a_period_to_a_period_apart_and_end_with_the_block(monke
         store = MemoryStore()
         await store.open()
         monkeypatch.setattr(asyncio, "sleep", short)
-        async with sweeping.sweeping(store, Settings(state_url="memory://", sweep_every=80)):
+        async with expiry.expiry_task(store, Settings(state_url="memory://", sweep_interval_seconds=80)):
             while len(pauses) < 400:
                 await pause(0)
         assert asyncio.all_tasks() == {asyncio.current_task()}
