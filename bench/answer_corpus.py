@@ -49,6 +49,7 @@ from servers import free_port, redis_server
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from starlette.types import Message, Receive, Scope, Send
 
 Json = Any
 """Any value of JSON."""
@@ -1366,8 +1367,13 @@ class CallCounter:
             self.statements.append(statement)
 
 
-def counts() -> None:
-    """Print what one POST /v1/score of one group of two rollouts, on a run's second step, passes through."""
+def counts(epoch: bool, listed: bool) -> None:
+    """Print the functions of this project that one POST /v1/score passes through: a group of two rollouts, step 2.
+
+    Counting ends when the answer begins to be sent: the records for dashboard and metrics are made after it.
+
+    With `epoch` the request carries the run's epoch, as the client's do; with `listed` the functions are named.
+    """
     with tempfile.TemporaryDirectory() as name:
         for variable in [one for one in os.environ if one.startswith("DEEPCOMPRESS_")]:
             del os.environ[variable]
@@ -1379,7 +1385,7 @@ def counts() -> None:
         folders = sorted({str(Path(str(one.__file__)).parents[1]) + os.sep for one in (package, client)})
         counter = CallCounter(folders)
         counter.install()
-        asyncio.run(_count(package.create_app(), counter))
+        asyncio.run(_count(package.create_app(), counter, epoch))
     ours = [call for call in counter.calls if "<module>" not in call[2]]
     named = [call for call in ours if not call[2].endswith(">")]
     moves = sum(one[1] != other[1] for one, other in itertools.pairwise(ours))
@@ -1389,6 +1395,12 @@ def counts() -> None:
         by_thread += sum(one != other for one, other in itertools.pairwise(mine))
     begun = [statement for statement in counter.statements if statement.upper().startswith("BEGIN")]
     print(f"{folders}")
+    if listed:
+        for path, file in itertools.groupby(
+            sorted({(call[1], call[3], call[2]) for call in named}), lambda one: one[0]
+        ):
+            names = [function for _, _, function in file]
+            print(f"{len(names):4} {path.removeprefix(folders[0])}: {', '.join(names)}")
     print(f"functions: {len({call[1:] for call in named})} ({len({call[1:] for call in ours})} with lambdas)")
     print(f"files: {len({call[1] for call in ours})}")
     print(f"moves between files: {moves} ({by_thread} within threads)")
@@ -1396,16 +1408,23 @@ def counts() -> None:
     print(f"store transactions: {len(begun)}; statements: {len(counter.statements)}")
 
 
-async def _count(app: FastAPI, counter: CallCounter) -> None:
+async def _count(app: FastAPI, counter: CallCounter, epoch: bool) -> None:
     def body(step: int) -> Row:
         rollouts = [
             {"response": "Half and a quarter: \\boxed{0.75}", "tokens": 9},
             {"response": "Half of a quarter: \\boxed{1/8}", "tokens": 10},
         ]
         group = {"problem_id": "p7", "gold": "\\frac{3}{4}", "rollouts": rollouts}
-        return {"run": "counted", "step": step, "groups": [group]}
+        return {"run": "counted", "step": step, "groups": [group], **({"epoch": 0} if epoch and step > 1 else {})}
 
-    transport = httpx.ASGITransport(app=app)
+    async def until_answered(scope: Scope, receive: Receive, send: Send) -> None:
+        async def answer(message: Message) -> None:
+            counter.active = False
+            await send(message)
+
+        await app(scope, receive, answer)
+
+    transport = httpx.ASGITransport(app=until_answered)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://here") as client,
@@ -1415,7 +1434,6 @@ async def _count(app: FastAPI, counter: CallCounter) -> None:
         request = client.build_request("POST", "/v1/score", json=body(2))
         counter.active = True
         response = await client.send(request)
-        counter.active = False
         response.raise_for_status()
 
 
@@ -1433,14 +1451,16 @@ def main() -> None:
         "--except", dest="excepted", nargs="+", action="extend", default=[], help="names left out, as patterns"
     )
     comparing.add_argument("--openapi", action="store_true", help="compare /openapi.json too, without its texts")
-    commands.add_parser("counts", help="count functions, files, moves and transactions of one request")
+    counting = commands.add_parser("counts", help="count functions, files, moves and transactions of one request")
+    counting.add_argument("--epoch", action="store_true", help="send the run's epoch, as the client does")
+    counting.add_argument("--list", dest="listed", action="store_true", help="name the functions, by file")
     options = parser.parse_args()
     if options.command == "record":
         record(options.store, options.out)
     elif options.command == "compare":
         sys.exit(compare(options.old, options.new, options.excepted, options.openapi))
     else:
-        counts()
+        counts(options.epoch, options.listed)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from functools import partial
 
 import orjson
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Request, Response
 from structlog.contextvars import bind_contextvars
 
 from deepcompress_client.wire import (
@@ -30,7 +30,7 @@ from deepcompress_verify import Check, Verdict
 from ..difficulty.errors import RunConflict
 from ..difficulty.refusals import epoch_mismatch
 from ..rendezvous import Arrival, Cohort, Collecting, Refused
-from ..scoring.pipeline import verdict_answer
+from ..scoring.pipeline import Later, verdict_answer
 from ..scoring.records import gold_alternatives
 from .auth import require_run
 from .body import documented, json_response
@@ -66,7 +66,7 @@ _REFUSALS = {
     tags=["scoring"],
     summary="Score one rollout when its group is complete (opt-in)",
 )
-async def rollout(request: Request, context: ContextDep, grant: GrantDep) -> Response:
+async def rollout(request: Request, context: ContextDep, grant: GrantDep, tasks: BackgroundTasks) -> Response:
     """Held open until the group's other rollouts have arrived, at this replica or another. Safe to send again:
     the same rollout joins its own slot."""
     with context.inflight.admit(request) as reservation:
@@ -76,13 +76,13 @@ async def rollout(request: Request, context: ContextDep, grant: GrantDep) -> Res
         context.pipeline.check_gold("gold", body.gold)
         if body.rollout_index >= body.group_size:
             raise invalid("rollout_index", f"is from 0 to group_size - 1, which is {body.group_size - 1}")
-        work = partial(_verify, context, body)
+        work = partial(_verify, context, body, tasks.add_task)
         arrival, verdict = await run_scheduled(request, context, body.run, reservation, work)
         group_size, index = body.group_size, body.rollout_index
         alone = _shape_request(body, [_shape_rollout(body, verdict.correct, verdict.status)], arrival)
         del body
     if arrival is None:
-        return _answer(await context.pipeline.shape(alone), group_size, index, 0, verdict)
+        return _answer(await context.pipeline.shape(alone, tasks.add_task), group_size, index, 0, verdict)
     if context.waiting.full:
         raise ApiError(503, "overloaded", "too many rollouts wait for their groups", retry_after=1)
     meeting = context.waiting.meet(arrival, context.settings.rollout_wait_seconds)
@@ -101,11 +101,11 @@ async def rollout(request: Request, context: ContextDep, grant: GrantDep) -> Res
     together = alone.model_copy(
         update={"groups": [alone.groups[0].model_copy(update={"rollouts": rollouts})], "epoch": arrival.cohort.epoch}
     )
-    shaped = await context.pipeline.shape(together)
+    shaped = await context.pipeline.shape(together, tasks.add_task)
     return _answer(shaped, group_size, index, sorted(arrived).index(index), Verdict(**arrived[index]["verdict"]))
 
 
-async def _verify(context: Context, body: RolloutRequest) -> tuple[Arrival | None, Verdict]:
+async def _verify(context: Context, body: RolloutRequest, later: Later) -> tuple[Arrival | None, Verdict]:
     """The verdict, and what arrives at the rendezvous (nothing in evaluation)."""
     answer_format = body.answer_format
     epoch = 0
@@ -129,7 +129,7 @@ async def _verify(context: Context, body: RolloutRequest) -> tuple[Arrival | Non
         answer_format = (await context.pipeline.readable_plan(body.run)).config.answer_format
     gold = gold_alternatives(body.gold)
     (verdict,) = await context.pipeline.verdicts(
-        [Check(gold, body.response, answer_format, body.truncated)], body.run
+        [Check(gold, body.response, answer_format, body.truncated)], body.run, later
     )
     if body.phase == "eval":
         return None, verdict

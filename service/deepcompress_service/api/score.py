@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Request, Response
 from structlog.contextvars import bind_contextvars
 
 from deepcompress_client.wire import (
@@ -75,7 +75,7 @@ def _check_run(grant: Grant, body: ShapeRequest | ScoreRequest) -> None:
     tags=["scoring"],
     summary="Check answers: text to verdicts",
 )
-async def verify(request: Request, context: ContextDep, grant: GrantDep) -> Response:
+async def verify(request: Request, context: ContextDep, grant: GrantDep, tasks: BackgroundTasks) -> Response:
     """Check each item's response against its gold. Changes nothing, except that items with a `rollout_id`
     in training are observed, so that groups a trainer filters away still count in the level."""
     with context.inflight.admit(request) as reservation:
@@ -84,7 +84,7 @@ async def verify(request: Request, context: ContextDep, grant: GrantDep) -> Resp
             require_run(grant, run)
         first = next((item.run for item in body.items if item.run), None)
         bind_contextvars(run=first, items=len(body.items))
-        work = partial(context.pipeline.verify_items, body)
+        work = partial(context.pipeline.verify_items, body, tasks.add_task)
         return json_response(await run_scheduled(request, context, first, reservation, work))
 
 
@@ -95,13 +95,13 @@ async def verify(request: Request, context: ContextDep, grant: GrantDep) -> Resp
     tags=["scoring"],
     summary="Shape rewards: verdicts and lengths to rewards",
 )
-async def shape(request: Request, context: ContextDep, grant: GrantDep) -> Response:
+async def shape(request: Request, context: ContextDep, grant: GrantDep, tasks: BackgroundTasks) -> Response:
     """Count the groups in the run's difficulty state, once, and answer with their rewards. The same request
     again gets the same answer."""
     with context.inflight.admit(request) as reservation:
         body = await context.body(request, reservation, ShapeRequest)
         _check_run(grant, body)
-        work = partial(context.pipeline.shape, body)
+        work = partial(context.pipeline.shape, body, tasks.add_task)
         return json_response(await run_scheduled(request, context, body.run, reservation, work))
 
 
@@ -112,12 +112,12 @@ async def shape(request: Request, context: ContextDep, grant: GrantDep) -> Respo
     tags=["scoring"],
     summary="Score whole groups: verify, then shape",
 )
-async def score(request: Request, context: ContextDep, grant: GrantDep) -> Response:
+async def score(request: Request, context: ContextDep, grant: GrantDep, tasks: BackgroundTasks) -> Response:
     """For callers that hold whole groups: verdicts and rewards in one call."""
     with context.inflight.admit(request) as reservation:
         body = await context.body(request, reservation, ScoreRequest)
         _check_run(grant, body)
-        work = partial(context.pipeline.score, body)
+        work = partial(context.pipeline.score, body, tasks.add_task)
         return json_response(await run_scheduled(request, context, body.run, reservation, work))
 
 

@@ -7,7 +7,7 @@
     commit    Batch, plan -> CommitOutcome               one atomic store call: new, replayed or stale
     shape     Batch, CommitOutcome, plan -> Rewards      pure
     answer    -> typed answer
-    record    metrics and activity                       after the answer is built, in a later turn of the event loop
+    record    metrics and activity                       after the answer is sent
 
 Rewards are computed from the state that the commit returned, never from the state before it. They are a function of
 the record and of the request: a repeated request gets the same bits (docs/design.md, 3).
@@ -65,6 +65,8 @@ MAX_CACHED_PLANS = 4096
 MAX_CACHED_WARNINGS = 65_536
 
 T = TypeVar("T")
+Later = Callable[..., None]
+"""Schedules `function(*arguments)`, a coroutine function, for after the answer was sent."""
 BatchRequest = ShapeRequest | ScoreRequest
 
 
@@ -168,20 +170,20 @@ class Pipeline:
 
     # --- the three requests ------------------------------------------------------------------------------
 
-    async def score(self, request: ScoreRequest) -> ScoreAnswer:
+    async def score(self, request: ScoreRequest, later: Later) -> ScoreAnswer:
         """Verify the groups' responses, then shape."""
         batch = await self.prepare(request)
-        await self.verify(batch)
-        answer = await self._rewards(batch)
+        await self.verify(batch, later)
+        answer = await self._rewards(batch, later)
         groups = [
             ScoredGroup(**vars(row), verdicts=[verdict_answer(str(i), v) for i, v in enumerate(group.verdicts or ())])
             for row, group in zip(answer.groups, batch.groups, strict=True)
         ]
         return ScoreAnswer(**{**vars(answer), "groups": groups})
 
-    async def shape(self, request: ShapeRequest) -> ShapeAnswer:
+    async def shape(self, request: ShapeRequest, later: Later) -> ShapeAnswer:
         """Return rewards for verdicts that the caller has."""
-        return await self._rewards(await self.prepare(request))
+        return await self._rewards(await self.prepare(request), later)
 
     async def prepare(self, request: BatchRequest) -> Batch:
         """Run the stages that change nothing: all that can be refused about a request is refused here."""
@@ -189,14 +191,14 @@ class Pipeline:
         plan, epoch = await self.resolve(request)
         return self.check(request, plan, epoch)
 
-    async def _rewards(self, batch: Batch) -> ShapeAnswer:
+    async def _rewards(self, batch: Batch, later: Later) -> ShapeAnswer:
         """Run the stages after the verdicts are known."""
         outcome = None if batch.request.phase == "eval" else await self.commit(batch)
         began = time.perf_counter()
         rewards = shape(batch, outcome)
         answer = self.answer(batch, outcome, rewards)
         metrics.SHAPE_SECONDS.observe(time.perf_counter() - began)
-        self._later(self.record, batch, outcome, rewards)
+        later(self.record, batch, outcome, rewards)
         return answer
 
     # --- stage: validate ---------------------------------------------------------------------------------
@@ -330,7 +332,7 @@ class Pipeline:
 
     # --- stage: verify -----------------------------------------------------------------------------------
 
-    async def verify(self, batch: Batch) -> None:
+    async def verify(self, batch: Batch, later: Later) -> None:
         """Check every response of the batch, and set the groups' verdicts, digests and payloads."""
         request = batch.request
         assert isinstance(request, ScoreRequest)
@@ -343,7 +345,7 @@ class Pipeline:
         ]
         # Hashing releases the interpreter lock, so it runs beside the workers.
         hashing = asyncio.create_task(asyncio.to_thread(_digests, request.groups))
-        verdicts = await self.verdicts(checks, request.run)
+        verdicts = await self.verdicts(checks, request.run, later)
         digests = await hashing
         start = 0
         for group, digest in zip(batch.groups, digests, strict=True):
@@ -352,7 +354,7 @@ class Pipeline:
             group.digest, group.payload = digest, pack_verdicts(verdicts[start:end])
             start = end
 
-    async def verdicts(self, checks: Sequence[Check], run: str | None) -> list[Verdict]:
+    async def verdicts(self, checks: Sequence[Check], run: str | None, later: Later) -> list[Verdict]:
         """Return one verdict for each check, in order. Runs take turns in the verifier."""
         began = time.perf_counter()
         with tracing.span("verify", rollouts=len(checks)):
@@ -360,7 +362,7 @@ class Pipeline:
                 checks, budget_s=self.settings.batch_cpu_seconds, tenant=run or ""
             )
         metrics.VERIFY_SECONDS.observe(time.perf_counter() - began)
-        self._later(metrics.note_verdicts, verdicts)
+        later(self.count_verdicts, verdicts)
         return verdicts
 
     # --- stage: commit -----------------------------------------------------------------------------------
@@ -466,7 +468,7 @@ class Pipeline:
 
     # --- stage: record -----------------------------------------------------------------------------------
 
-    def record(self, batch: Batch, outcome: CommitOutcome | None, rewards: Rewards) -> None:
+    async def record(self, batch: Batch, outcome: CommitOutcome | None, rewards: Rewards) -> None:
         """Count the groups in the metrics, and give the recorder its sample."""
         request = batch.request
         if outcome is None:
@@ -480,14 +482,17 @@ class Pipeline:
             verdicts = [group.verdicts or () for group in batch.groups]
             self.recorder.record_scored(request, outcome.step if outcome else None, rewards.shaped, verdicts)
 
-    @staticmethod
-    def _later(work: Callable[..., None], *arguments: object) -> None:
-        """Do the work in a later turn of the event loop: it delays no answer, and its failure fails none."""
-        asyncio.get_running_loop().call_soon(work, *arguments)
+    async def count_verdicts(self, verdicts: Sequence[Verdict]) -> None:
+        """Count the verdicts in the metrics."""
+        metrics.note_verdicts(verdicts)
+
+    async def record_verify(self, request: VerifyRequest, verdicts: Sequence[Verdict]) -> None:
+        """Give the recorder its sample of a verify request."""
+        self.recorder.record_verify(request, verdicts)
 
     # --- verify alone ------------------------------------------------------------------------------------
 
-    async def verify_items(self, request: VerifyRequest) -> VerifyAnswer:
+    async def verify_items(self, request: VerifyRequest, later: Later) -> VerifyAnswer:
         """Check each item. Record the observation of those that carry identity.
 
         Raises:
@@ -503,7 +508,8 @@ class Pipeline:
             Check(gold_alternatives(item.gold), item.response, formats[item.run], item.truncated)
             for item in request.items
         ]
-        verdicts = await self.verdicts(checks, next((item.run for item in request.items if item.run), None))
+        first_run = next((item.run for item in request.items if item.run), None)
+        verdicts = await self.verdicts(checks, first_run, later)
         recorded = await self._observe(request.items, verdicts)
         rows = []
         for index, (item, verdict) in enumerate(zip(request.items, verdicts, strict=True)):
@@ -511,7 +517,7 @@ class Pipeline:
             if item.rollout_id is not None:
                 row.recorded = recorded.get(index, False)
             rows.append(row)
-        self._later(self.recorder.record_verify, request, verdicts)
+        later(self.record_verify, request, verdicts)
         return VerifyAnswer(verdicts=rows)
 
     async def _answer_formats(self, request: VerifyRequest) -> dict[str | None, AnswerFormat]:

@@ -22,6 +22,7 @@ from deepcompress_client.wire import MAX_COUNT, ShapeRequest, Verdict
 
 from ...difficulty.errors import StoreUnavailable
 from ...rendezvous import Arrival, Cohort, Collecting, Refused, Released
+from ...scoring.pipeline import Later
 from ..context import Context
 from ..errors import ApiError, invalid
 
@@ -127,7 +128,7 @@ class Ready:
         )
 
 
-async def meet(context: Context, run: str, ready: Ready, timeout_s: float) -> Shaped:
+async def meet(context: Context, run: str, ready: Ready, timeout_s: float, later: Later) -> Shaped:
     """This rollout's share of its group, once that is complete or `timeout_s` has passed since its first rollout."""
     until = asyncio.get_running_loop().time() + timeout_s + GRACE_S
     state = await _through_outages(lambda: context.store.get_run(run), until)
@@ -157,10 +158,12 @@ async def meet(context: Context, run: str, ready: Ready, timeout_s: float) -> Sh
         raise ApiError(409, "cohort-conflict", _REFUSALS[stand.why])
     if isinstance(stand, Collecting):
         raise ApiError(503, "group-incomplete", "the same request again waits on", retry_after=1)
-    return await _shape(context, run, state.epoch, place, stand, until)
+    return await _shape(context, run, state.epoch, place, stand, until, later)
 
 
-async def _shape(context: Context, run: str, epoch: int, place: Place, stand: Released, until: float) -> Shaped:
+async def _shape(
+    context: Context, run: str, epoch: int, place: Place, stand: Released, until: float, later: Later
+) -> Shaped:
     """Whoever finds the group released shapes it; it counts once, however many do, since it is one request."""
     kept = {slot: orjson.loads(payload) for slot, payload in stand.slots}
     order = sorted(kept)
@@ -172,7 +175,7 @@ async def _shape(context: Context, run: str, epoch: int, place: Place, stand: Re
             "groups": [{"problem_id": place.task, "rollouts": [kept[slot]["rollout"] for slot in order]}],
         }
     )
-    group = (await _through_outages(lambda: context.pipeline.shape(body), until)).groups[0]
+    group = (await _through_outages(lambda: context.pipeline.shape(body, later), until)).groups[0]
     position, one = order.index(place.index), kept[place.index]
     return Shaped(
         components={name: values[position] for name, values in vars(group.components).items()},

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from fastapi import Query, Request
+from fastapi import BackgroundTasks, Query, Request
 
 from deepcompress_client.wire import AnswerFormat, Verdict, VerifyRequest
 
@@ -45,11 +45,12 @@ async def verdicts(
     request: Request,
     context: Context,
     reservation: Reservation,
+    tasks: BackgroundTasks,
     items: Sequence[dict[str, Any]],
     answer_format: AnswerFormat | None,
     run: str | None = None,
 ) -> Sequence[Verdict]:
     """Return one verdict an item, as `POST /v1/verify` gives them. `run` is the run whose slot the work takes."""
     body = VerifyRequest.model_validate({"items": items, "answer_format": answer_format})
-    work = partial(context.pipeline.verify_items, body)
+    work = partial(context.pipeline.verify_items, body, tasks.add_task)
     return (await run_scheduled(request, context, run, reservation, work)).verdicts

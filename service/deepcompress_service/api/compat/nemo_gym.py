@@ -13,7 +13,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
 
 from deepcompress_client.wire import RunName
@@ -55,6 +55,7 @@ GoldField = Annotated[str, Query(description="the row's field with the gold answ
 @router.post("/verify", openapi_extra=documented(VerifyBody, EXAMPLE), summary="NeMo Gym: verify a rollout")
 async def verify(
     request: Request,
+    tasks: BackgroundTasks,
     context: ContextDep,
     grant: GrantDep,
     gold: GoldField = "expected_answer",
@@ -80,7 +81,7 @@ async def verify(
         answer = gold_of(row.get(gold), gold)
         cut = truncated(body.response)
         item = {"gold": answer, "response": text_of(body.response), "truncated": cut}
-        (verdict,) = await verdicts(request, context, reservation, [item], answer_format)
+        (verdict,) = await verdicts(request, context, reservation, tasks, [item], answer_format)
         if run is None or cohort is None:
             components = {"outcome": outcome(verdict.correct, outcome_range)}
             return _answer(row, Shaped(components, verdict))
@@ -92,7 +93,7 @@ async def verify(
         del body, item
     # Outside the door: a rollout that waits for its siblings holds no place that they need.
     with context.nemo_gym_rows.keep(row) as kept:
-        shaped = await cancel_on_disconnect(request, meet(context, run, ready, timeout_s))
+        shaped = await cancel_on_disconnect(request, meet(context, run, ready, timeout_s, tasks.add_task))
         return _answer(kept(), shaped)
 
 

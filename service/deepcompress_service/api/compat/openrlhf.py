@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from deepcompress_client.wire import ModelText
@@ -43,6 +43,7 @@ EXAMPLE = {
 @router.post("/get_reward", openapi_extra=documented(GetReward, EXAMPLE), summary="OpenRLHF: remote reward model")
 async def get_reward(
     request: Request,
+    tasks: BackgroundTasks,
     context: ContextDep,
     outcome_range: Annotated[
         OutcomeRange, Query(description="what `rewards` holds; evaluation reads it as a pass rate, which needs 0_1")
@@ -61,7 +62,7 @@ async def get_reward(
             {"gold": gold_of(label, f"labels.{index}"), "response": response}
             for index, (label, (response, _)) in enumerate(zip(body.labels, responses, strict=True))
         ]
-        found = await verdicts(request, context, reservation, items, answer_format)
+        found = await verdicts(request, context, reservation, tasks, items, answer_format)
     scores = [outcome(row.correct, "0_1") for row in found]
     return json_response(
         {

@@ -14,7 +14,7 @@ import binascii
 from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request, Response
 from pydantic import BaseModel
 
 from deepcompress_client.integrations._common import encode_status
@@ -78,6 +78,7 @@ SUBMIT_EXAMPLE = {
 @router.post("/submit_task", openapi_extra=documented(SubmitTask, SUBMIT_EXAMPLE), summary="ROLL: submit a task")
 async def submit_task(
     request: Request,
+    tasks: BackgroundTasks,
     grant: RollGrant,
     run: Annotated[RunName | None, Query(description="observe the verdicts in this run (training only)")] = None,
     outcome_range: OutcomeRange = "0_1",
@@ -108,7 +109,7 @@ async def submit_task(
                 "rollout_id": str(body.rollout_id),
             }
             require_run(grant, run)
-        (row,) = await verdicts(request, context, reservation, [item], answer_format, run)
+        (row,) = await verdicts(request, context, reservation, tasks, [item], answer_format, run)
     reward = outcome(row.correct, outcome_range)
     if untrainable == "marked":
         reward = encode_status(reward, row.status)

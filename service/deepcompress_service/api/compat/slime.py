@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
 from pydantic import BaseModel
 
 from deepcompress_client.wire import ModelText
@@ -34,6 +34,7 @@ EXAMPLE = {"prompt": "What is 6 times 7?", "response": "So it is \\boxed{42}", "
 @router.post("/rm", openapi_extra=documented(RemoteReward, EXAMPLE), summary="slime: remote reward model")
 async def rm(
     request: Request,
+    tasks: BackgroundTasks,
     context: ContextDep,
     reply: Annotated[
         Literal["number", "object"],
@@ -49,7 +50,7 @@ async def rm(
     with context.inflight.admit(request) as reservation:
         body = await context.body(request, reservation, RemoteReward)
         item = {"gold": gold_of(body.label, "label"), "response": body.response}
-        (row,) = await verdicts(request, context, reservation, [item], answer_format)
+        (row,) = await verdicts(request, context, reservation, tasks, [item], answer_format)
     if reply == "number":
         return json_response(outcome(row.correct, outcome_range or "0_1"))
     return json_response(
