@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from deepcompress_service.shaping.part import read_part
+from deepcompress_service.shaping.configured import read_part
 
 import deepcompress_service.shaping
 from deepcompress_service.shaping import ConfigError, Group, reward_from_config
