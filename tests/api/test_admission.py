@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 from fastapi import Request
+from prometheus_client import REGISTRY
 
 from deepcompress_service.api.admission import FairScheduler, InflightLimiter, Reservation
 from deepcompress_service.api.context import Context, run_scheduled
@@ -154,3 +155,51 @@ def test_a_caller_that_hangs_up_leaves_the_line_and_its_work_undone() -> None:
             pass
 
     asyncio.run(scenario())
+
+
+def test_the_door_fills_to_its_last_byte() -> None:
+    door = Door(max_requests=10, max_bytes=100, max_body=100)
+    first, second = request_of(60), request_of(40)
+    with door.enter(first), door.enter(second):
+        assert door.bytes == 100
+        first.state.place.weigh(60)
+        first.state.place.weigh(50)
+        first.state.place.weigh(60)
+        with pytest.raises(ApiError) as problem:
+            first.state.place.weigh(61)  # of two, one may no longer weigh what both together may not
+        refused(problem, 503, "overloaded")
+        with pytest.raises(ApiError), door.enter(request_of(1)):
+            pass
+    assert (door.requests, door.bytes) == (0, 0)
+
+
+def test_a_body_that_does_not_grow_is_not_refused_in_a_full_door() -> None:
+    door = Door(max_requests=10, max_bytes=100, max_body=100)
+    alone = request_of(50)
+    with door.enter(alone):
+        alone.state.place.weigh(150)
+        other = Place(door, 0)
+        assert door.requests == 1
+        alone.state.place.weigh(150)
+        other.weigh(0)
+    assert door.bytes == 0
+
+
+def rejected(slug: str) -> float:
+    return REGISTRY.get_sample_value("deepcompress_rejected_total", {"reason": slug}) or 0.0
+
+
+def test_each_refusal_is_counted() -> None:
+    async def scenario() -> None:
+        gate = Gate(max_active=2, max_waiting_per_run=1, max_bytes_per_run=10)
+        async with gate.turn("x", 10):
+            with pytest.raises(ApiError):
+                async with gate.turn("x", 1):
+                    pass
+
+    before = rejected("run-queue-full"), rejected("overloaded")
+    asyncio.run(scenario())
+    door = Door(max_requests=0, max_bytes=1, max_body=1)
+    with pytest.raises(ApiError), door.enter(request_of(1)):
+        pass
+    assert (rejected("run-queue-full"), rejected("overloaded")) == (before[0] + 1, before[1] + 1)
