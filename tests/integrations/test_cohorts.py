@@ -263,8 +263,8 @@ def test_mistakes_are_refused(service: live.Service, run: str) -> None:
 
 def test_what_waits_is_bounded() -> None:
     pytest.importorskip("fastapi", reason="needs the service's packages: the extra [service]")
-    from deepcompress_service.api.packed_rows import PackedRows
     from deepcompress_service.api.errors import ApiError
+    from deepcompress_service.api.packed_rows import PackedRows
 
     few = PackedRows(max_rows=1)
     with few.keep({"response": "\ud800 text", "n": 1}) as kept:

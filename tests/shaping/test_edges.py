@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from deepcompress_service.shaping.configured import read_part
 
 import deepcompress_service.shaping
 from deepcompress_service.shaping import ConfigError, Group, reward_from_config
 from deepcompress_service.shaping.batch import Batch
 from deepcompress_service.shaping.checks import sample_groups
+from deepcompress_service.shaping.configured import read_strategy
 from deepcompress_service.shaping.curves import against_z
 from deepcompress_service.shaping.registry import BUILT_IN
 from deepcompress_service.shaping.replay import LoggedGroup, replay, summarise
@@ -121,7 +121,7 @@ OTHER_VARIANTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ids=str,
 )
 def test_ends_of_a_declared_range_are_reached(config: dict[str, Any], outcome: dict[str, Any]) -> None:
-    reward, part = reward_from_config(config, outcome), read_part(config, "strategy", outcome, "outcome")
+    reward, part = reward_from_config(config, outcome), read_strategy(config, "strategy", outcome, "outcome")
     groups = [
         dataclasses.replace(
             group,
