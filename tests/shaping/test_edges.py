@@ -58,13 +58,13 @@ def test_the_price_of_alp_is_beta_over_the_normaliser() -> None:
     group = Group((True, False), (100, 300), (False, False))
     for normaliser in (1, 4):
         reward = reward_from_config({"name": "alp", "beta": 0.002, "normaliser": normaliser})
-        assert reward.shape([group])[0].length == pytest.approx((-0.1 / normaliser, -0.3 / normaliser))
+        assert reward.shape([group])[0].length_term == pytest.approx((-0.1 / normaliser, -0.3 / normaliser))
 
 
 def test_a_least_spread_below_one_token_counts() -> None:
     group = Group((True, True, True, False), (1000, 1000, 1001, 1000), (False,) * 4, level=0.1)
     reward = reward_from_config({"name": "deepcompress", "min_std_tokens": 0.5})
-    assert reward.shape([group])[0].length == pytest.approx((0.1, 0.1, 0.1, 0))
+    assert reward.shape([group])[0].length_term == pytest.approx((0.1, 0.1, 0.1, 0))
 
 
 @pytest.mark.parametrize(("thinking", "rewards"), [(True, (0.0, -1.0)), (False, (1.0, -2.0))])
@@ -93,7 +93,7 @@ def test_smartthinker_of_equal_spread_takes_the_side_of_the_correct_mean() -> No
         if a < b and (a + b) / 2 < (a + b + c + d) / 4 and np.var([a, b]) == np.var([a, b, c, d])
     )
     group = Group((True, True, False, False), tokens, (False,) * 4)
-    assert reward_from_config({"name": "smartthinker"}).shape([group])[0].length == (0, 0, 0, 0)
+    assert reward_from_config({"name": "smartthinker"}).shape([group])[0].length_term == (0, 0, 0, 0)
 
 
 def test_lengths_of_no_rollout_are_zero() -> None:
@@ -131,7 +131,7 @@ def test_ends_of_a_declared_range_are_reached(config: dict[str, Any], outcome: d
         )
         for group in [*edge_groups(config["name"]), *realistic(200, 8)]
     ]
-    terms = [term for shaped in reward.shape(groups) for term in shaped.length]
+    terms = [term for shaped in reward.shape(groups) for term in shaped.length_term]
     low, high = part.strategy.bounds(part.params, part.pair)
     assert math.isinf(low) or min(terms) == pytest.approx(low, abs=0.02)
     assert math.isinf(high) or max(terms) == pytest.approx(high, abs=0.02)
@@ -192,14 +192,18 @@ def test_the_gate_tries_every_kind_of_group() -> None:
 def test_evaluation_has_no_length_and_no_overlong_term() -> None:
     reward = reward_from_config({"name": "deepcompress"}, None, 1.0, {"max_tokens": 10, "buffer_tokens": 5})
     shaped = reward.shape([Group((True, False), (100, 200), (False, False), level=0.5)], evaluate=True)[0]
-    assert (shaped.rewards, shaped.length, shaped.overlong) == ((1.0, -1.0), (0.0, 0.0), (0.0, 0.0))
+    assert (shaped.rewards, shaped.length_term, shaped.components["overlong"]) == (
+        (1.0, -1.0),
+        (0.0, 0.0),
+        (0.0, 0.0),
+    )
 
 
 @pytest.mark.parametrize("name", sorted(set(PLAIN) | {"gfpo", "stop_properly"}))
 def test_no_number_is_minus_zero(name: str) -> None:
     groups = edge_groups(name)
     for shaped in reward_from_config({"name": name}).shape(groups):
-        for values in (shaped.rewards, shaped.length, shaped.overlong, shaped.advantages or ()):
+        for values in (shaped.rewards, *shaped.components.values(), shaped.length_term, shaped.advantages or ()):
             assert not [value for value in values if value == 0 and math.copysign(1, value) < 0]
 
 
@@ -220,4 +224,4 @@ def test_grpo_lead_leaves_alone_a_group_whose_shortest_are_on_the_limit() -> Non
     reward = reward_from_config({"name": "grpo_lead", "skip_below_tokens": 4000})
     for shift, left_alone in ((0, True), (1, False)):
         group = Group((True,) * 3, (3999 + shift, 4000 + shift, 4001 + shift), (False,) * 3)
-        assert (reward.shape([group])[0].length == (0, 0, 0)) == left_alone
+        assert (reward.shape([group])[0].length_term == (0, 0, 0)) == left_alone
