@@ -88,6 +88,21 @@ def test_places_are_not_lost_when_waiters_give_up() -> None:
     asyncio.run(asyncio.wait_for(scenario(), 20))
 
 
+def test_a_waiter_cancelled_as_a_place_comes_free_is_only_cancelled() -> None:
+    async def scenario() -> None:
+        gate, order = Gate(1, 100, 10**9), []
+        async with gate.turn("x"):
+            waiting = asyncio.create_task(_take(gate, "y", order))
+            await asyncio.sleep(0)
+            waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        async with gate.turn("z"):
+            assert (gate.waiting, order) == (0, [])
+
+    asyncio.run(scenario())
+
+
 def test_the_door_weighs_what_a_body_declares_and_what_it_turns_out_to_be() -> None:
     door = Door(max_requests=10, max_bytes=100 * MIB, max_body=40 * MIB)
     with door.enter(request_of(60)), door.enter(request_of(None)), door.enter(request_of(5, "zstd")):
