@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from deepcompress_service.shaping.part import read_part
 
 import deepcompress_service.shaping
 from deepcompress_service.shaping import ConfigError, Group, reward_from_config
 from deepcompress_service.shaping.batch import Batch
 from deepcompress_service.shaping.checks import sample_groups
+from deepcompress_service.shaping.configured import read_strategy
 from deepcompress_service.shaping.curves import against_z
 from deepcompress_service.shaping.registry import BUILT_IN
 from deepcompress_service.shaping.replay import LoggedGroup, replay, summarise
@@ -112,7 +112,7 @@ OTHER_VARIANTS = [
     "config", [*({"name": name} for name in BUILT_IN if name not in NOT_REACHED), *OTHER_VARIANTS], ids=str
 )
 def test_ends_of_a_declared_range_are_reached(config: dict[str, Any]) -> None:
-    reward, part = reward_from_config(config), read_part(config, "strategy", {}, "outcome")
+    reward, part = reward_from_config(config), read_strategy(config, "strategy", {}, "outcome")
     groups = [
         dataclasses.replace(
             group,
@@ -189,7 +189,7 @@ def test_evaluation_has_no_length_and_no_overlong_term() -> None:
 def test_no_number_is_minus_zero(name: str) -> None:
     groups = edge_groups(name)
     for shaped in reward_from_config({"name": name}).shape(groups):
-        for values in (shaped.rewards, shaped.length, shaped.overlong, shaped.advantages or ()):
+        for values in (shaped.rewards, *shaped.components.values(), shaped.length_term, shaped.advantages or ()):
             assert not [value for value in values if value == 0 and math.copysign(1, value) < 0]
 
 

@@ -34,7 +34,7 @@ def apply(function: Callable[[float], float], values: Floats) -> Floats:
 
 def sigmoid(x: Floats) -> Floats:
     """1 / (1 + exp(-x)), without overflow for any finite x."""
-    small = apply(math.exp, -np.abs(x))
+    small = np.fromiter(map(math.exp, (-np.abs(x)).tolist()), np.float64, len(x))
     return np.where(x >= 0, 1.0, small) / (1.0 + small)
 
 
@@ -100,10 +100,10 @@ class Batch:
         self.rows: Ints = np.repeat(np.arange(len(groups)), self.sizes)
         """[n] the group of each rollout: per-group values are spread over rollouts by `x[batch.rows]`."""
         self.correct = self._flags([g.correct for g in groups])
-        self.passes: Ints = self.sum_ints(self.correct.astype(np.int64))
+        self.passes: Ints = np.add.reduceat(self.correct.astype(np.int64), self.starts)
         self.pass_ratio: Floats = self.passes / self.sizes
         """[g] P_g."""
-        self.outcome = self.by_verdict(*outcome)
+        self.outcome: Floats = np.where(self.correct, *outcome)
         """[n] R_o."""
 
     def by_verdict(self, right: float, wrong: float) -> Floats:
@@ -146,7 +146,7 @@ class Batch:
     @cached_property
     def level(self) -> Floats:
         """[g] the level that each group's beta is taken against."""
-        return self.per_group(lambda g: g.level)
+        return np.fromiter((g.level or 0.0 for g in self.groups), np.float64, len(self.groups))
 
     def accumulator(self, index: int) -> Floats:
         """[g] the strategy's own accumulator number `index`, before this step."""
