@@ -122,7 +122,7 @@ def test_ends_of_a_declared_range_are_reached(config: dict[str, Any]) -> None:
         )
         for group in [*edge_groups(config["name"]), *realistic(200, 8)]
     ]
-    terms = [term for shaped in reward.shape(groups) for term in shaped.length]
+    terms = [term for shaped in reward.shape(groups) for term in shaped.length_term]
     low, high = part.strategy.bounds(part.params, part.pair)
     assert math.isinf(low) or min(terms) == pytest.approx(low, abs=0.02)
     assert math.isinf(high) or max(terms) == pytest.approx(high, abs=0.02)
@@ -182,7 +182,9 @@ def test_the_gate_tries_every_kind_of_group() -> None:
 def test_evaluation_has_no_length_and_no_overlong_term() -> None:
     reward = reward_from_config({"name": "deepcompress"}, None, 1.0, {"max_tokens": 10, "buffer_tokens": 5})
     shaped = reward.shape([Group((True, False), (100, 200), (False, False), level=0.5)], evaluate=True)[0]
-    assert (shaped.rewards, shaped.length, shaped.overlong) == ((1.0, -1.0), (0.0, 0.0), (0.0, 0.0))
+    zeros = (0.0, 0.0)
+    assert shaped.components == {"outcome": (1.0, -1.0), "length": zeros, "overlong": zeros}
+    assert (shaped.rewards, shaped.length_term) == ((1.0, -1.0), zeros)
 
 
 @pytest.mark.parametrize("name", sorted(set(PLAIN) | {"gfpo", "stop_properly"}))
