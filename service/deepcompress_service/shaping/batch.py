@@ -99,7 +99,7 @@ class Batch:
         self.starts: Ints = np.cumsum(self.sizes) - self.sizes
         self.rows: Ints = np.repeat(np.arange(len(groups)), self.sizes)
         """[n] the group of each rollout: per-group values are spread over rollouts by `x[batch.rows]`."""
-        self.correct = self._flags([g.correct for g in groups])
+        self.correct: Bools = np.fromiter(chain.from_iterable(g.correct for g in groups), np.bool_, len(self.rows))
         self.passes: Ints = np.add.reduceat(self.correct.astype(np.int64), self.starts)
         self.pass_ratio: Floats = self.passes / self.sizes
         """[g] P_g."""
@@ -169,19 +169,19 @@ class Batch:
         """Statistics of the lengths of the chosen rollouts (all of them by default), exact."""
         tokens = self.tokens
         mask = np.ones_like(self.correct) if chosen is None else chosen
-        count = self.sum_ints(mask.astype(np.int64))
+        count: Ints = np.add.reduceat(mask.astype(np.int64), self.starts)
         # The scatter is that of the distances to the group's shortest, which are small enough for int64.
         base: Ints = np.minimum.reduceat(tokens, self.starts)
         distance = np.where(mask, tokens - base[self.rows], 0)
-        first = self.sum_ints(distance)
+        first: Ints = np.add.reduceat(distance, self.starts)
         widest: Ints = np.maximum.reduceat(distance, self.starts)
         large = np.flatnonzero(self.sizes * widest > _LARGEST_PRODUCT)
         if len(large):
             distance_safe = np.where(np.isin(self.rows, large), 0, distance)
-            second = self.sum_ints(distance_safe * distance_safe)
-            first_safe = self.sum_ints(distance_safe)
+            second: Ints = np.add.reduceat(distance_safe * distance_safe, self.starts)
+            first_safe: Ints = np.add.reduceat(distance_safe, self.starts)
         else:
-            second = self.sum_ints(distance * distance)
+            second = np.add.reduceat(distance * distance, self.starts)
             first_safe = first
         scatter = (count * second - first_safe * first_safe).astype(np.float64)
         for g in large.tolist():

@@ -119,19 +119,6 @@ class Reward:
             if key in ("level", "step")
         ]
 
-    def check_sent(self, groups: Sequence[Group]) -> None:
-        """Check that every group carries the inputs that the reward needs.
-
-        To be called before anything is counted: level, accumulators and step are not checked.
-
-        Raises:
-            InputError: An input is missing; the error names what to send.
-        """
-        for key, how in self.required_inputs:
-            for index, group in enumerate(groups):
-                if getattr(group, key) is None:
-                    raise InputError(f"groups.{index}.{key}", how)
-
     def shape(self, groups: Sequence[Group], *, evaluate: bool = False) -> list[ShapedGroup]:
         """Return the rewards of each group, in the order given. In evaluation: the outcome alone.
 
@@ -162,7 +149,11 @@ class Reward:
         return find_warnings(self.main.strategy, self.overlong, groups, shaped)
 
     def _check(self, groups: Sequence[Group]) -> None:
-        self.check_sent(groups)
+        """Check that every group has the inputs that the reward needs, of the request and of the run's state."""
+        for key, how in self.required_inputs:
+            for index, group in enumerate(groups):
+                if getattr(group, key) is None:
+                    raise InputError(f"groups.{index}.{key}", how)
         declared = len(self.accumulators)
         for index, group in enumerate(groups):
             if len(group.accumulators) != declared:

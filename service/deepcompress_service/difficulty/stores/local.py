@@ -13,7 +13,7 @@ from typing import Literal, Protocol, TypeVar
 from .. import engine, refusals
 from ..arithmetic import close_record
 from ..codec import unpack_problem
-from ..engine import existing_run, new_run_record
+from ..engine import existing_run, level_of, new_run_record
 from ..errors import DifficultyError, StoreUnavailable
 from ..model import (
     Checkpoint,
@@ -30,7 +30,6 @@ from ..paging import Page, PageBuilder, Side, Sort
 from ..retention import IMPORT_S, OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import check_rewindable, closed_level, problem_now, rewind, run_state
 from ..run_transaction import Row, RunTransaction
-from ..steps import level_of
 from ..transfer import ExportReader, accept_any_config, export_lines, import_timeout, line_batches
 
 T = TypeVar("T")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import groupby, islice
 
 from ..codec import (
@@ -78,21 +79,21 @@ def _upsert(table: str) -> str:
 _UPSERT = {table: _upsert(table) for table in KEYS}
 
 
+@dataclass(frozen=True, slots=True)
 class SqliteRun:
     """One state in the tables: the rows of a space."""
 
-    def __init__(self, connection: sqlite3.Connection, space: int | None) -> None:
-        self._sql = connection
-        self._space = space
+    sql: sqlite3.Connection
+    space: int | None
 
     def load(self) -> RunRecord | None:
         """Implement `RunTransaction.load`."""
-        row = self._sql.execute("SELECT meta FROM spaces WHERE space = ?", (self._space,)).fetchone()
+        row = self.sql.execute("SELECT meta FROM spaces WHERE space = ?", (self.space,)).fetchone()
         return run_record_from_json(row[0]) if row and row[0] is not None else None
 
     def save(self, run_record: RunRecord) -> None:
         """Implement `RunTransaction.save`."""
-        self._sql.execute("UPDATE spaces SET meta = ? WHERE space = ?", (run_record_to_json(run_record), self._space))
+        self.sql.execute("UPDATE spaces SET meta = ? WHERE space = ?", (run_record_to_json(run_record), self.space))
 
     def _some(self, table: str, ids: Iterable[str], *fixed: int) -> dict[str, bytes]:
         """Return records of a table by their last key column."""
@@ -103,19 +104,19 @@ class SqliteRun:
         while batch := list(islice(pending, AT_ONCE)):
             marks = ",".join("?" * len(batch))
             found.update(
-                self._sql.execute(
+                self.sql.execute(
                     f"SELECT {last}, record FROM {table} WHERE space = ?{where} AND {last} IN ({marks})",  # noqa: S608
-                    (self._space, *fixed, *batch),
+                    (self.space, *fixed, *batch),
                 )
             )
         return found
 
     def _put(self, table: str, rows: Iterable[tuple[object, ...]]) -> None:
         """Insert or replace rows of (key columns, record), in the order of the table."""
-        self._sql.executemany(_UPSERT[table], [(self._space, *row) for row in sorted(rows)])
+        self.sql.executemany(_UPSERT[table], [(self.space, *row) for row in sorted(rows)])
 
     def _delete(self, table: str, condition: str = "", *values: object) -> None:
-        self._sql.execute(f"DELETE FROM {table} WHERE space = ?{condition}", (self._space, *values))  # noqa: S608
+        self.sql.execute(f"DELETE FROM {table} WHERE space = ?{condition}", (self.space, *values))  # noqa: S608
 
     def problems(self, ids: Iterable[str]) -> dict[str, bytes]:
         """Implement `RunTransaction.problems`."""
@@ -127,27 +128,27 @@ class SqliteRun:
 
     def drop_problems(self, ids: Iterable[str]) -> None:
         """Implement `RunTransaction.drop_problems`."""
-        self._sql.executemany(
-            "DELETE FROM problems WHERE space = ? AND problem_id = ?", ((self._space, i) for i in ids)
+        self.sql.executemany(
+            "DELETE FROM problems WHERE space = ? AND problem_id = ?", ((self.space, i) for i in ids)
         )
 
     def all_problems(self) -> Iterator[tuple[str, bytes]]:
         """Implement `RunTransaction.all_problems`."""
-        return self._sql.execute("SELECT problem_id, record FROM problems WHERE space = ?", (self._space,))
+        return self.sql.execute("SELECT problem_id, record FROM problems WHERE space = ?", (self.space,))
 
     def problems_after(self, problem_id: str | None) -> Iterator[tuple[str, bytes]]:
         """Implement `RunTransaction.problems_after`."""
         # Text is compared by its UTF-8 bytes, which is the order of Python's strings; the primary key has it so.
         after, values = ("", ()) if problem_id is None else (" AND problem_id > ?", (problem_id,))
-        return self._sql.execute(
+        return self.sql.execute(
             f"SELECT problem_id, record FROM problems WHERE space = ?{after} ORDER BY problem_id",  # noqa: S608
-            (self._space, *values),
+            (self.space, *values),
         )
 
     def undo(self, step: int) -> dict[str, bytes]:
         """Implement `RunTransaction.undo`."""
         return dict(
-            self._sql.execute("SELECT problem_id, record FROM undo WHERE space = ? AND step = ?", (self._space, step))
+            self.sql.execute("SELECT problem_id, record FROM undo WHERE space = ? AND step = ?", (self.space, step))
         )
 
     def undo_of(self, step: int, problem_id: str) -> bytes:
@@ -168,16 +169,14 @@ class SqliteRun:
 
     def steps(self, after: int) -> list[int]:
         """Implement `RunTransaction.steps`."""
-        rows = self._sql.execute(
-            "SELECT step FROM steps WHERE space = ? AND step > ? ORDER BY step", (self._space, after)
+        rows = self.sql.execute(
+            "SELECT step FROM steps WHERE space = ? AND step > ? ORDER BY step", (self.space, after)
         )
         return [step for (step,) in rows]
 
     def step(self, step: int) -> StepRecord | None:
         """Implement `RunTransaction.step`."""
-        row = self._sql.execute(
-            "SELECT record FROM steps WHERE space = ? AND step = ?", (self._space, step)
-        ).fetchone()
+        row = self.sql.execute("SELECT record FROM steps WHERE space = ? AND step = ?", (self.space, step)).fetchone()
         return parse_step(row[0]) if row else None
 
     def put_step(self, step: int, record: StepRecord) -> None:
@@ -196,8 +195,8 @@ class SqliteRun:
 
     def observed_steps(self, after: int) -> list[int]:
         """Implement `RunTransaction.observed_steps`."""
-        rows = self._sql.execute(
-            "SELECT DISTINCT step FROM observed WHERE space = ? AND step > ? ORDER BY step", (self._space, after)
+        rows = self.sql.execute(
+            "SELECT DISTINCT step FROM observed WHERE space = ? AND step > ? ORDER BY step", (self.space, after)
         )
         return [step for (step,) in rows]
 
@@ -206,9 +205,7 @@ class SqliteRun:
         if ids is not None:
             return self._some("observed", ids, step)
         return dict(
-            self._sql.execute(
-                "SELECT group_id, record FROM observed WHERE space = ? AND step = ?", (self._space, step)
-            )
+            self.sql.execute("SELECT group_id, record FROM observed WHERE space = ? AND step = ?", (self.space, step))
         )
 
     def put_observed(self, step: int, records: Mapping[str, bytes]) -> None:
@@ -219,9 +216,9 @@ class SqliteRun:
         """Implement `RunTransaction.rollouts`."""
         found: dict[tuple[str, str], bytes] = {}
         for group_id, rollout_id in keys:
-            row = self._sql.execute(
+            row = self.sql.execute(
                 "SELECT record FROM rollouts WHERE space = ? AND step = ? AND group_id = ? AND rollout_id = ?",
-                (self._space, step, group_id, rollout_id),
+                (self.space, step, group_id, rollout_id),
             ).fetchone()
             if row:
                 found[group_id, rollout_id] = row[0]
@@ -233,12 +230,12 @@ class SqliteRun:
 
     def close_observations(self, step: int) -> None:
         """Implement `RunTransaction.close_observations`."""
-        self._delete("rollouts", " AND step = ?", step)
+        self.sql.execute("DELETE FROM rollouts WHERE space = ? AND step = ?", (self.space, step))
 
     def request(self, request_id: str) -> bytes | None:
         """Implement `RunTransaction.request`."""
-        row = self._sql.execute(
-            "SELECT record FROM requests WHERE space = ? AND request_id = ?", (self._space, request_id)
+        row = self.sql.execute(
+            "SELECT record FROM requests WHERE space = ? AND request_id = ?", (self.space, request_id)
         ).fetchone()
         return row[0] if row else None
 
@@ -257,9 +254,9 @@ class SqliteRun:
         total = 0
         for table in ("problems", "undo", "groups", "observed"):
             name = KEYS[table][-1]
-            (size,) = self._sql.execute(
+            (size,) = self.sql.execute(
                 f"SELECT ifnull(sum(length({name}) + length(record)), 0) FROM {table} WHERE space = ?",  # noqa: S608
-                (self._space,),
+                (self.space,),
             ).fetchone()
             total += size
         return total
@@ -268,9 +265,9 @@ class SqliteRun:
         """Implement `RunTransaction.rows`."""
         for table, columns in KEYS.items():
             names = ", ".join(columns)
-            for *key, value in self._sql.execute(
+            for *key, value in self.sql.execute(
                 f"SELECT {names}, record FROM {table} WHERE space = ? ORDER BY {names}",  # noqa: S608
-                (self._space,),
+                (self.space,),
             ):
                 yield table, tuple(key), encode(value) if isinstance(value, str) else value
 
@@ -280,45 +277,43 @@ class SqliteRun:
             self._put(table, ((*key, decode(value) if table == "steps" else value) for _, key, value in some))
 
 
+@dataclass(frozen=True, slots=True)
 class SqliteTransaction:
-    """All runs inside one transaction.
+    """All runs inside one transaction."""
 
-    If `writing` is False, the state of an unknown run is empty and cannot be written.
-    """
-
-    def __init__(self, connection: sqlite3.Connection, *, writing: bool) -> None:
-        self._sql = connection
-        self._writing = writing
+    sql: sqlite3.Connection
+    writing: bool
+    """If False, the state of an unknown run is empty and cannot be written."""
 
     def epoch(self, run: str) -> int:
         """Implement `LocalTransaction.epoch`."""
-        row = self._sql.execute("SELECT epoch FROM epochs WHERE run = ?", (run,)).fetchone()
+        row = self.sql.execute("SELECT epoch FROM epochs WHERE run = ?", (run,)).fetchone()
         return row[0] if row else 0
 
     def set_epoch(self, run: str, epoch: int) -> None:
         """Implement `LocalTransaction.set_epoch`."""
-        self._sql.execute("INSERT OR REPLACE INTO epochs (run, epoch) VALUES (?, ?)", (run, epoch))
+        self.sql.execute("INSERT OR REPLACE INTO epochs (run, epoch) VALUES (?, ?)", (run, epoch))
 
     def runs(self) -> list[str]:
         """Implement `LocalTransaction.runs`."""
-        rows = self._sql.execute("SELECT run FROM spaces WHERE checkpoint IS NULL AND meta IS NOT NULL ORDER BY run")
+        rows = self.sql.execute("SELECT run FROM spaces WHERE checkpoint IS NULL AND meta IS NOT NULL ORDER BY run")
         return [run for (run,) in rows]
 
     def names(self) -> list[str]:
         """Implement `LocalTransaction.names`."""
-        return [run for (run,) in self._sql.execute("SELECT DISTINCT run FROM spaces ORDER BY run")]
+        return [run for (run,) in self.sql.execute("SELECT DISTINCT run FROM spaces ORDER BY run")]
 
     def use(self, run: str, now: float) -> None:
         """Implement `LocalTransaction.use`."""
-        self._sql.execute("INSERT OR REPLACE INTO used (run, at) VALUES (?, ?)", (run, now))
+        self.sql.execute("INSERT OR REPLACE INTO used (run, at) VALUES (?, ?)", (run, now))
 
     def last_used(self, run: str) -> float | None:
         """Implement `LocalTransaction.last_used`."""
-        row = self._sql.execute("SELECT at FROM used WHERE run = ?", (run,)).fetchone()
+        row = self.sql.execute("SELECT at FROM used WHERE run = ?", (run,)).fetchone()
         return row[0] if row else None
 
     def _space(self, run: str, checkpoint: str | None) -> int | None:
-        row = self._sql.execute(
+        row = self.sql.execute(
             "SELECT space FROM spaces WHERE run = ? AND checkpoint IS ?", (run, checkpoint)
         ).fetchone()
         return row[0] if row else None
@@ -326,24 +321,24 @@ class SqliteTransaction:
     def open_run(self, run: str, checkpoint: str | None = None) -> SqliteRun:
         """Implement `LocalTransaction.open_run`."""
         space = self._space(run, checkpoint)
-        if space is None and self._writing:
+        if space is None and self.writing:
             space = self._add(run, checkpoint)
-        return SqliteRun(self._sql, space)
+        return SqliteRun(self.sql, space)
 
     def _add(self, run: str, checkpoint: str | None) -> int | None:
-        return self._sql.execute("INSERT INTO spaces (run, checkpoint) VALUES (?, ?)", (run, checkpoint)).lastrowid
+        return self.sql.execute("INSERT INTO spaces (run, checkpoint) VALUES (?, ?)", (run, checkpoint)).lastrowid
 
     def copy(self, run: str, source: str | None, target: str | None) -> None:
         """Implement `LocalTransaction.copy`."""
         origin = self._space(run, source)
         self._drop_space(run, target)
         space = self._add(run, target)
-        self._sql.execute(
+        self.sql.execute(
             "UPDATE spaces SET meta = (SELECT meta FROM spaces WHERE space = ?) WHERE space = ?", (origin, space)
         )
         for table, columns in KEYS.items():
             names = ", ".join(columns)
-            self._sql.execute(
+            self.sql.execute(
                 f"INSERT INTO {table} (space, {names}, record)"  # noqa: S608
                 f" SELECT ?, {names}, record FROM {table} WHERE space = ?",
                 (space, origin),
@@ -352,17 +347,17 @@ class SqliteTransaction:
     def adopt(self, source: str, run: str) -> None:
         """Implement `LocalTransaction.adopt`."""
         self._drop_space(run, None)
-        self._sql.execute("UPDATE spaces SET run = ? WHERE run = ? AND checkpoint IS NULL", (run, source))
+        self.sql.execute("UPDATE spaces SET run = ? WHERE run = ? AND checkpoint IS NULL", (run, source))
 
     def _drop_space(self, run: str, checkpoint: str | None) -> None:
         space = self._space(run, checkpoint)
         if space is not None:
-            SqliteRun(self._sql, space).wipe()
-            self._sql.execute("DELETE FROM spaces WHERE space = ?", (space,))
+            SqliteRun(self.sql, space).wipe()
+            self.sql.execute("DELETE FROM spaces WHERE space = ?", (space,))
 
     def checkpoints(self, run: str) -> list[Checkpoint]:
         """Implement `LocalTransaction.checkpoints`."""
-        rows = self._sql.execute(
+        rows = self.sql.execute(
             "SELECT checkpoint, step, level, problems, epoch, bytes FROM spaces"
             " WHERE run = ? AND checkpoint IS NOT NULL AND step IS NOT NULL",
             (run,),
@@ -371,7 +366,7 @@ class SqliteTransaction:
 
     def put_checkpoint(self, run: str, checkpoint: Checkpoint) -> None:
         """Implement `LocalTransaction.put_checkpoint`."""
-        self._sql.execute(
+        self.sql.execute(
             "UPDATE spaces SET step = ?, level = ?, problems = ?, epoch = ?, bytes = ?"
             " WHERE run = ? AND checkpoint = ?",
             (
@@ -391,7 +386,7 @@ class SqliteTransaction:
 
     def drop(self, run: str) -> None:
         """Implement `LocalTransaction.drop`."""
-        names = self._sql.execute("SELECT checkpoint FROM spaces WHERE run = ?", (run,)).fetchall()
+        names = self.sql.execute("SELECT checkpoint FROM spaces WHERE run = ?", (run,)).fetchall()
         for (name,) in names:
             self._drop_space(run, name)
-        self._sql.execute("DELETE FROM used WHERE run = ?", (run,))
+        self.sql.execute("DELETE FROM used WHERE run = ?", (run,))
