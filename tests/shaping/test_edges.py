@@ -53,13 +53,13 @@ def test_the_price_of_alp_is_beta_over_the_normaliser() -> None:
     group = Group((True, False), (100, 300), (False, False))
     for normaliser in (1, 4):
         reward = reward_from_config({"name": "alp", "beta": 0.002, "normaliser": normaliser})
-        assert reward.shape([group])[0].length == pytest.approx((-0.1 / normaliser, -0.3 / normaliser))
+        assert reward.shape([group])[0].components["length"] == pytest.approx((-0.1 / normaliser, -0.3 / normaliser))
 
 
 def test_a_least_spread_below_one_token_counts() -> None:
     group = Group((True, True, True, False), (1000, 1000, 1001, 1000), (False,) * 4, level=0.1)
     reward = reward_from_config({"name": "deepcompress", "min_std_tokens": 0.5})
-    assert reward.shape([group])[0].length == pytest.approx((0.1, 0.1, 0.1, 0))
+    assert reward.shape([group])[0].components["length"] == pytest.approx((0.1, 0.1, 0.1, 0))
 
 
 @pytest.mark.parametrize(("thinking", "rewards"), [(True, (0.0, -1.0)), (False, (1.0, -2.0))])
@@ -88,7 +88,7 @@ def test_smartthinker_of_equal_spread_takes_the_side_of_the_correct_mean() -> No
         if a < b and (a + b) / 2 < (a + b + c + d) / 4 and np.var([a, b]) == np.var([a, b, c, d])
     )
     group = Group((True, True, False, False), tokens, (False,) * 4)
-    assert reward_from_config({"name": "smartthinker"}).shape([group])[0].length == (0, 0, 0, 0)
+    assert reward_from_config({"name": "smartthinker"}).shape([group])[0].components["length"] == (0, 0, 0, 0)
 
 
 def test_lengths_of_no_rollout_are_zero() -> None:

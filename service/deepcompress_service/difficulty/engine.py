@@ -82,7 +82,7 @@ def _commit_at(
     """Count the groups of a stepped request; return the step's level, its mean P_g, and the outcomes in order."""
     if step <= run_record.pruned:
         raise refusals.step_too_old(step, run_record.pruned, run_record.config.keep_steps)
-    known = state.groups(step, [group.group_id for group in request.groups])
+    known = state.read("groups", step, [group.group_id for group in request.groups])
     for group in request.groups:
         if group.group_id in known and group_digest(known[group.group_id]) != group.digest:
             raise refusals.group_conflict(group.group_id, step)
@@ -96,7 +96,7 @@ def _commit_at(
             fresh, level, mean = _commit_late_groups(state, run_record, step, new, names)
         else:
             fresh, level, mean = _count(state, run_record, step, new, names, request.generation or 0)
-        state.put_groups(step, {group_id: pack_group(record) for group_id, record in fresh.items()})
+        state.put("groups", step, {group_id: pack_group(record) for group_id, record in fresh.items()})
         records |= fresh
     return level, mean, [_outcome(g, records[g.group_id], g.group_id in known) for g in request.groups]
 
@@ -210,7 +210,7 @@ def problem_names(state: RunTransaction, step: int, groups: Iterable[GroupCommit
         NotObserved: A group has neither.
     """
     missing = [group.group_id for group in groups if group.problem_id is None]
-    observed = state.observed(step, missing) if missing else {}
+    observed = state.read("observed", step, missing) if missing else {}
     for group_id in missing:
         if group_id not in observed:
             raise refusals.missing_problem_id(group_id, step)
@@ -229,11 +229,11 @@ def observed_step(state: RunTransaction, run_record: RunRecord, groups: Sequence
     ids = [group.group_id for group in groups]
     retained = [*state.steps(run_record.pruned), *([] if run_record.open is None else [run_record.open])]
     for step in reversed(retained):
-        known = state.groups(step, ids)
+        known = state.read("groups", step, ids)
         if len(known) == len(ids) and all(group_digest(known[g.group_id]) == g.digest for g in groups):
             return step
     open_steps = [
-        step for step in state.observed_steps(run_record.closed) if len(state.observed(step, ids)) == len(ids)
+        step for step in state.observed_steps(run_record.closed) if len(state.read("observed", step, ids)) == len(ids)
     ]
     if len(open_steps) != 1:
         raise refusals.step_not_observed(open_steps)
@@ -371,7 +371,7 @@ def close(state: RunTransaction, run_record: RunRecord) -> None:
     observed = state.observed(step) if run_record.kind == "stepped" else {}
     counted: list[tuple[str, int, GroupCommit]] = []
     if observed:
-        shaped = state.groups(step, observed)
+        shaped = state.read("groups", step, observed)
         for group_id in sorted(observed.keys() - shaped.keys()):
             group = unpack_observed(observed[group_id])
             if group.counts:
@@ -413,7 +413,7 @@ def apply_groups(
     step, weight = run_record.open, run_record.config.problem_weight
     dataset = run_record.config.reference == "dataset"
     assert step is not None
-    packed = state.problems({problem_id for problem_id, _, _ in groups})
+    packed = state.read("problems", None, {problem_id for problem_id, _, _ in groups})
     records: dict[str, ProblemRecord] = {}
     undo: dict[str, bytes] = {}
     levels: dict[int, float] = {}
@@ -456,9 +456,9 @@ def apply_groups(
                 delta.shortest = least if delta.shortest is None else min(delta.shortest, least)
         if dataset:
             run_record.ratio_sum += counted_ratio(run_record, record)
-    state.put_problems({problem_id: pack_problem(record) for problem_id, record in records.items()})
+    state.put("problems", None, {problem_id: pack_problem(record) for problem_id, record in records.items()})
     if undo:
-        state.put_undo(step, undo)
+        state.put("undo", step, undo)
     return {problem_id: record.before for problem_id, record in records.items()}
 
 
@@ -475,7 +475,7 @@ def problems_before(
 ) -> dict[str, ProblemState]:
     """Return problems' states before a step, by following their undo records back."""
     weight, states = run_record.config.problem_weight, {}
-    packed = state.problems(ids)
+    packed = state.read("problems", None, ids)
     for problem_id in ids:
         data = packed.get(problem_id)
         if data is None:
@@ -483,7 +483,7 @@ def problems_before(
             continue
         record = unpack_problem(problem_id, data)
         while record.before.last_step is not None and record.before.last_step >= step:
-            record = unpack_problem(problem_id, state.undo_of(record.delta.step, problem_id))
+            record = unpack_problem(problem_id, state.read("undo", record.delta.step, [problem_id])[problem_id])
         if record.delta.step >= step:
             states[problem_id] = record.before
         else:

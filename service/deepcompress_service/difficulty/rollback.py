@@ -65,7 +65,7 @@ def rewind(
         touched.append(run_record.open)
     for step in reversed(touched):
         undo = state.undo(step)
-        packed = state.problems(undo)
+        packed = state.read("problems", None, undo)
         restored: dict[str, bytes] = {}
         gone: list[str] = []
         for problem_id, old in undo.items():
@@ -79,7 +79,7 @@ def rewind(
             record = unpack_problem(problem_id, old)
             run_record.ratio_sum += counted_ratio(run_record, record)
             restored[problem_id] = old
-        state.put_problems(restored)
+        state.put("problems", None, restored)
         state.drop_problems(gone)
         run_record.problems -= len(gone)
     state.forget_from(next_step)

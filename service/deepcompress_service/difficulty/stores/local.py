@@ -234,7 +234,7 @@ class LocalStore:
         def work(transaction: LocalTransaction) -> ProblemState:
             state = transaction.open_run(run)
             run_record = existing_run(state, run)
-            data = state.problems([problem_id]).get(problem_id)
+            data = state.read("problems", None, [problem_id]).get(problem_id)
             if data is None:
                 raise refusals.unknown_problem(run, problem_id)
             return problem_now(state, run_record, problem_id, data)
@@ -247,7 +247,7 @@ class LocalStore:
         def work(transaction: LocalTransaction) -> list[ProblemState]:
             state = transaction.open_run(run)
             run_record = existing_run(state, run)
-            data = state.problems([problem_id]).get(problem_id)
+            data = state.read("problems", None, [problem_id]).get(problem_id)
             if data is None:
                 raise refusals.unknown_problem(run, problem_id)
             course = [problem_now(state, run_record, problem_id, data)]
@@ -257,7 +257,7 @@ class LocalStore:
                 if record.before.last_step is None:
                     break
                 course.append(record.before)
-                data = state.undo_of(step, problem_id) if step > run_record.pruned else b""
+                data = state.read("undo", step, [problem_id])[problem_id] if step > run_record.pruned else b""
             return course[::-1]
 
         return await self._read(work)

@@ -21,7 +21,7 @@ from ..codec import (
     run_record_to_json,
 )
 from ..model import Checkpoint
-from ..run_transaction import Row
+from ..run_transaction import Row, Table
 
 SCHEMA_VERSION = 1
 SCHEMA = (
@@ -95,21 +95,26 @@ class SqliteRun:
         """Implement `RunTransaction.save`."""
         self.sql.execute("UPDATE spaces SET meta = ? WHERE space = ?", (run_record_to_json(run_record), self.space))
 
-    def _some(self, table: str, ids: Iterable[str], *fixed: int) -> dict[str, bytes]:
-        """Return records of a table by their last key column."""
-        *columns, last = KEYS[table]
-        where = "".join(f" AND {column} = ?" for column in columns)
-        found: dict[str, bytes] = {}
+    def read(self, table: Table, step: int | None, ids: Iterable[str]) -> dict[str, bytes]:
+        """Implement `RunTransaction.read`."""
+        name = KEYS[table][-1]
+        of_step, values = ("", ()) if step is None else (" AND step = ?", (step,))
+        records: dict[str, bytes] = {}
         pending = iter(ids)
         while batch := list(islice(pending, AT_ONCE)):
             marks = ",".join("?" * len(batch))
-            found.update(
+            records.update(
                 self.sql.execute(
-                    f"SELECT {last}, record FROM {table} WHERE space = ?{where} AND {last} IN ({marks})",  # noqa: S608
-                    (self.space, *fixed, *batch),
+                    f"SELECT {name}, record FROM {table} WHERE space = ?{of_step} AND {name} IN ({marks})",  # noqa: S608
+                    (self.space, *values, *batch),
                 )
             )
-        return found
+        return records
+
+    def put(self, table: Table, step: int | None, records: Mapping[str, bytes]) -> None:
+        """Implement `RunTransaction.put`: in the order of the table."""
+        key = (self.space,) if step is None else (self.space, step)
+        self.sql.executemany(_UPSERT[table], [(*key, name, record) for name, record in sorted(records.items())])
 
     def _put(self, table: str, rows: Iterable[tuple[object, ...]]) -> None:
         """Insert or replace rows of (key columns, record), in the order of the table."""
@@ -117,14 +122,6 @@ class SqliteRun:
 
     def _delete(self, table: str, condition: str = "", *values: object) -> None:
         self.sql.execute(f"DELETE FROM {table} WHERE space = ?{condition}", (self.space, *values))  # noqa: S608
-
-    def problems(self, ids: Iterable[str]) -> dict[str, bytes]:
-        """Implement `RunTransaction.problems`."""
-        return self._some("problems", ids)
-
-    def put_problems(self, records: Mapping[str, bytes]) -> None:
-        """Implement `RunTransaction.put_problems`."""
-        self._put("problems", records.items())
 
     def drop_problems(self, ids: Iterable[str]) -> None:
         """Implement `RunTransaction.drop_problems`."""
@@ -151,22 +148,6 @@ class SqliteRun:
             self.sql.execute("SELECT problem_id, record FROM undo WHERE space = ? AND step = ?", (self.space, step))
         )
 
-    def undo_of(self, step: int, problem_id: str) -> bytes:
-        """Implement `RunTransaction.undo_of`."""
-        return self._some("undo", [problem_id], step)[problem_id]
-
-    def put_undo(self, step: int, records: Mapping[str, bytes]) -> None:
-        """Implement `RunTransaction.put_undo`."""
-        self._put("undo", ((step, problem_id, record) for problem_id, record in records.items()))
-
-    def groups(self, step: int, ids: Iterable[str]) -> dict[str, bytes]:
-        """Implement `RunTransaction.groups`."""
-        return self._some("groups", ids, step)
-
-    def put_groups(self, step: int, records: Mapping[str, bytes]) -> None:
-        """Implement `RunTransaction.put_groups`."""
-        self._put("groups", ((step, group_id, record) for group_id, record in records.items()))
-
     def steps(self, after: int) -> list[int]:
         """Implement `RunTransaction.steps`."""
         rows = self.sql.execute(
@@ -181,7 +162,7 @@ class SqliteRun:
 
     def put_step(self, step: int, record: StepRecord) -> None:
         """Implement `RunTransaction.put_step`."""
-        self._put("steps", [(step, format_step(record))])
+        self.sql.execute(_UPSERT["steps"], (self.space, step, format_step(record)))
 
     def forget_records(self, step: int) -> None:
         """Implement `RunTransaction.forget_records`."""
@@ -200,17 +181,11 @@ class SqliteRun:
         )
         return [step for (step,) in rows]
 
-    def observed(self, step: int, ids: Iterable[str] | None = None) -> dict[str, bytes]:
+    def observed(self, step: int) -> dict[str, bytes]:
         """Implement `RunTransaction.observed`."""
-        if ids is not None:
-            return self._some("observed", ids, step)
         return dict(
             self.sql.execute("SELECT group_id, record FROM observed WHERE space = ? AND step = ?", (self.space, step))
         )
-
-    def put_observed(self, step: int, records: Mapping[str, bytes]) -> None:
-        """Implement `RunTransaction.put_observed`."""
-        self._put("observed", ((step, group_id, record) for group_id, record in records.items()))
 
     def rollouts(self, step: int, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
         """Implement `RunTransaction.rollouts`."""
