@@ -341,7 +341,7 @@ def copy_sqlite(source: Path, out: Path) -> None:
 
 
 def dump_redis(client: Redis) -> list[Row]:
-    """Return every key with its type, content (base64) and milliseconds to live (-1: for ever)."""
+    """Return every key with its type, content (base64) and milliseconds to live (-1: indefinitely)."""
     readers = {
         b"string": lambda key: [client.get(key)],
         b"hash": lambda key: [part for pair in client.hgetall(key).items() for part in pair],
