@@ -9,10 +9,10 @@ again; record a later version into another folder.
 The service is started on an empty store, gets the first half of the requests, and is stopped; the store is copied,
 and the service is started again for the second half. The files, each compressed:
 
-    state.sqlite3.gz, state.sqlite3-rendezvous.gz    SQLite after the first half
-    redis.json.gz                                    Redis after the first half: type, content, milliseconds to live
-    export.ndjson.gz                                 the export of one run after the first half
-    answers.jsonl.gz                                 the second half: method, path, body, status and answer a line
+    state.sqlite3.gz, rendezvous.sqlite3.gz    SQLite after the first half
+    redis.json.gz                              Redis after the first half: type, content, milliseconds to live
+    export.ndjson.gz                           the export of one run after the first half
+    answers.jsonl.gz                           the second half: method, path, body, status and answer a line
 
 SQLite and Redis must give the same answers. CPU times and sizes are left out.
 """
@@ -381,8 +381,8 @@ def record_sqlite(folder: Path, out: Path) -> list[Row]:
         for line in send(client, before):
             assert line["status"] < 300 or line["path"] == "/v1/rollouts", line
         write(out / "export.ndjson.gz", client.get("/v1/runs/shadows/export").content)
-    for name in ("state.sqlite3", "state.sqlite3-rendezvous"):
-        copy_sqlite(folder / name, out / f"{name}.gz")
+    copy_sqlite(folder / "state.sqlite3", out / "state.sqlite3.gz")
+    copy_sqlite(folder / "state.sqlite3-rendezvous", out / "rendezvous.sqlite3.gz")
     with service(folder, url) as client:
         return send(client, after)
 

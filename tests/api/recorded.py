@@ -35,8 +35,8 @@ def answers() -> list[Row]:
 
 def restore_sqlite(folder: Path) -> str:
     """Write the recorded files; return the state URL. Groups that were collected get ten more minutes."""
-    for name in ("state.sqlite3", "state.sqlite3-rendezvous"):
-        (folder / name).write_bytes(read(name))
+    (folder / "state.sqlite3").write_bytes(read("state.sqlite3"))
+    (folder / "state.sqlite3-rendezvous").write_bytes(read("rendezvous.sqlite3"))
     with closing(sqlite3.connect(folder / "state.sqlite3-rendezvous")) as db, db:
         later = time.time() + 600
         db.execute("update rounds set deadline = ?, expires = ?", (later, later + 600))
