@@ -677,8 +677,8 @@ def replayed_verdicts_differ(count: int) -> tuple[str, str]:
     """Return the warning that `count` rollouts of replayed groups would be judged differently now."""
     return (
         "replayed-verdicts-differ",
-        f"the recorded verdicts of repeated groups hold, but {count} of their rollouts would be judged differently now "
-        "(another answer_format, or another version of the service): use another run or group_id for new verdicts",
+        f"the recorded verdicts of repeated groups hold, but {count} of their rollouts would be judged differently "
+        "now (another answer_format or version of the service): use another run or group_id for new verdicts",
     )
 
 
