@@ -38,7 +38,11 @@ class ConfigNotSupported(RequestError):
 
 
 class NewerConfiguration(RequestError):
-    """A stored configuration with a field that only a newer version of the service knows."""
+    """Something stored, such as a run's configuration, with a field that only a newer version of the service has."""
+
+    def __init__(self, subject: str) -> None:
+        detail = f"{subject}, which this version of the service does not know: a newer replica will do"
+        super().__init__("newer-configuration", detail)
 
 
 def describe_validation(error: ValidationError) -> tuple[str, list[dict[str, str]]]:

@@ -111,11 +111,7 @@ def _without_neutral(value: Any, annotation: Any = RunConfig, path: str = "") ->
         return value
     for name, one in value.items():
         if name not in declared and one is not None:
-            raise NewerConfiguration(
-                "newer-configuration",
-                f"the run's stored configuration has {path}{name}, which this version of the service does not know: "
-                "a newer replica will do",
-            )
+            raise NewerConfiguration(f"the run's stored configuration has {path}{name}")
     return {
         name: _without_neutral(one, declared[name], f"{path}{name}.")
         for name, one in value.items()

@@ -18,11 +18,12 @@ from typing import Any, TypeGuard, TypeVar
 
 import orjson
 
-from deepcompress_client.wire import MAX_COUNT, ShapeRequest, Verdict
+from deepcompress_client.wire import MAX_COUNT, ShapeGroup, ShapeRequest, Verdict
 
 from ...difficulty.errors import StoreUnavailable
 from ...rendezvous import Arrival, Cohort, Collecting, Refused, Released
 from ...scoring.pipeline import Later
+from ...scoring.records import stored_rollout
 from ..context import Context
 from ..errors import ApiError, invalid
 
@@ -167,13 +168,12 @@ async def _shape(
     """Whoever finds the group released shapes it; it counts once, however many do, since it is one request."""
     kept = {slot: orjson.loads(payload) for slot, payload in stand.slots}
     order = sorted(kept)
-    body = ShapeRequest.model_validate(
-        {
-            "run": run,
-            "epoch": epoch,
-            "request_id": f"nemo-gym:{place.name}:{place.attempt}:{stand.round}",
-            "groups": [{"problem_id": place.task, "rollouts": [kept[slot]["rollout"] for slot in order]}],
-        }
+    rollouts = [stored_rollout(kept[slot]["rollout"]) for slot in order]
+    body = ShapeRequest(
+        run=run,
+        epoch=epoch,
+        request_id=f"nemo-gym:{place.name}:{place.attempt}:{stand.round}",
+        groups=[ShapeGroup(problem_id=place.task, rollouts=rollouts)],
     )
     group = (await _through_outages(lambda: context.pipeline.shape(body, later), until)).groups[0]
     position, one = order.index(place.index), kept[place.index]
