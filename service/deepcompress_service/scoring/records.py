@@ -1,4 +1,4 @@
-"""What the store keeps of a group: the digest that identifies it, its verdicts, and its tallies.
+"""The record of a group in the store: the digest that identifies it, its verdicts, and its tallies.
 
 A digest never changes for a request that was possible before: a new per-rollout field adds to it only if it is sent,
 so that a retry across an upgrade is still a replay (tests/data/digests.json holds digests of the first version).
@@ -9,7 +9,6 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Sequence
-from typing import Any
 
 import orjson
 from blake3 import blake3
@@ -24,11 +23,11 @@ _STATUSES = ("correct", "wrong", "no_answer", "unreadable", "gold_unreadable", "
 _STATUS_CODE: dict[str | None, int] = {None: 255, **{status: code for code, status in enumerate(_STATUSES)}}
 _FIXED = struct.Struct("<?qB?")
 _FIXED_FIELDS = ("tokens", "truncated")
-"""Fields that are in every digest."""
+"""Fields that every digest includes."""
 _FIRST_FIELDS = ("thinking", "repetitive")
-"""Fields that are in a digest together, nulls too, if either is sent."""
+"""Fields that a digest includes together, nulls too, if either is sent."""
 _LATER_FIELDS = tuple(name for name in ROLLOUT_FIELDS if name not in (*_FIXED_FIELDS, *_FIRST_FIELDS))
-"""Fields that are each in a digest if sent."""
+"""Fields that a digest includes one by one, if sent."""
 
 
 def gold_alternatives(gold: str | list[str]) -> tuple[str, ...]:
@@ -67,7 +66,7 @@ def score_digest(group: ScoreGroup) -> bytes:
     return bytes(digest.digest(16))
 
 
-def _group_hash(group: ShapeGroup | ScoreGroup, kind: bytes) -> Any:
+def _group_hash(group: ShapeGroup | ScoreGroup, kind: bytes) -> blake3:
     """Return the hash of a group's own fields: BLAKE3, which is two to three times as fast as SHA-256."""
     digest = blake3(kind)
     fixed = [group.problem_id, group.reference_accuracy, group.reference_tokens, group.target_tokens]
@@ -96,11 +95,11 @@ def group_commit(
     correct: Sequence[bool],
     statuses: Sequence[str | None],
 ) -> GroupCommit:
-    """Return what a commit counts of a group: its name, its digest and its tallies."""
+    """Return a group's part of a commit: its name, its digest and its tallies."""
     tokens = [rollout.tokens for rollout in group.rollouts]
-    known = [count for count in tokens if count is not None]
-    right = [count for count, ok in zip(tokens, correct, strict=True) if ok and count is not None]
-    all_known = len(known) == len(tokens)
+    counts = [count for count in tokens if count is not None]
+    correct_tokens = [count for count, ok in zip(tokens, correct, strict=True) if ok and count is not None]
+    all_known = len(counts) == len(tokens)
     name = group.group_id or group.problem_id
     assert name is not None
     return GroupCommit(
@@ -113,14 +112,14 @@ def group_commit(
         counts="gold_unreadable" not in statuses,
         truncated=sum(rollout.truncated for rollout in group.rollouts),
         tokens_known=all_known,
-        tokens_sum=sum(known) if all_known else 0,
-        correct_tokens_sum=sum(right) if all_known else 0,
-        correct_tokens_min=min(right) if right and all_known else None,
+        tokens_sum=sum(counts) if all_known else 0,
+        correct_tokens_sum=sum(correct_tokens) if all_known else 0,
+        correct_tokens_min=min(correct_tokens) if correct_tokens and all_known else None,
     )
 
 
 def problem_history(problem: ProblemState) -> ProblemHistory:
-    """Return a problem's state before the step, as the strategies read it."""
+    """Return a problem's state before the step, as strategies read it."""
     count = problem.correct_tokens_count
     return ProblemHistory(
         attempts=problem.attempts,
