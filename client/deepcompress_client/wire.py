@@ -30,6 +30,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 __all__ = [
+    "COMPONENTS",
     "MAX_GROUPS",
     "MAX_TOKENS",
     "ROLLOUT_FIELDS",
@@ -283,6 +284,10 @@ class RewardComponents(_Answer):
     outcome: Sequence[float]
     length: Sequence[float]
     overlong: Sequence[float]
+
+
+COMPONENTS = tuple(RewardComponents.__annotations__)
+"""Names of the components, in the order in which they are added."""
 
 
 @_answer

@@ -1,7 +1,7 @@
 """Logged rollouts of many steps, for `deepcompress replay`.
 
-Fields of a row: `step`, `problem_id`, `tokens`, and either `correct` or `gold` with `response` (the answer is then
-checked in this process, without a service).
+Fields of a row: `step`, `problem_id`, the per-rollout fields of the wire (`tokens`, `truncated`, ...), and either
+`correct` or `gold` with `response` (the answer is then checked in this process, without a service).
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from deepcompress_client.wire import ROLLOUT_FIELDS, RolloutFields
+
 from ..shaping import Group
 from ..shaping.replay import LoggedGroup
 from .jsonl import Row, read_jsonl
 
-_FLAGS = ("thinking", "repetitive")
+_OPTIONAL_FIELDS = tuple(name for name in ROLLOUT_FIELDS if name not in ("tokens", "truncated"))
 _GROUP_FIELDS = ("reference_accuracy", "reference_tokens", "target_tokens")
 
 Judge = Callable[[dict[str, Any]], tuple[bool, str | None]]
@@ -50,9 +54,13 @@ def _check(row: Row) -> None:
         raise row.error("needs correct, or gold and response")
     elif not _is_gold(fields["gold"]):
         raise row.error("gold must be a text or a list of texts")
-    for name in ("truncated", *_FLAGS):
-        if not isinstance(fields.get(name, False), bool):
-            raise row.error(f"{name} must be true or false")
+    if not isinstance(fields.get("truncated", False), bool):
+        raise row.error("truncated must be true or false")
+    try:
+        RolloutFields.model_validate({name: fields[name] for name in _OPTIONAL_FIELDS if name in fields})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise row.error(f"{first['loc'][0]}: {first['msg']}") from None
     for name in _GROUP_FIELDS:
         value = fields.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0):
@@ -91,12 +99,12 @@ def _group(rows: list[dict[str, Any]], judge: Judge) -> LoggedGroup:
         reference_accuracy=rows[0].get("reference_accuracy"),
         reference_tokens=rows[0].get("reference_tokens"),
         target_tokens=rows[0].get("target_tokens"),
-        thinking=_flags(rows, "thinking"),
-        repetitive=_flags(rows, "repetitive"),
+        **{name: _column(rows, name) for name in _OPTIONAL_FIELDS},  # type: ignore[arg-type]
     )
     return LoggedGroup(str(rows[0]["problem_id"]), group, counts=readable)
 
 
-def _flags(rows: list[dict[str, Any]], name: str) -> tuple[bool, ...] | None:
-    """Return the flags of all rows; None if a row has none."""
-    return tuple(row[name] for row in rows) if all(name in row for row in rows) else None
+def _column(rows: list[dict[str, Any]], name: str) -> tuple[Any, ...] | None:
+    """Return a field's values in all rows; None if a row lacks it."""
+    values = tuple(row.get(name) for row in rows)
+    return None if None in values else values
