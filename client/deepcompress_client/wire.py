@@ -31,6 +31,7 @@ from pydantic_core import PydanticCustomError
 
 __all__ = [
     "COMPONENTS",
+    "GROUP_FIELDS",
     "MAX_GROUPS",
     "MAX_TOKENS",
     "ROLLOUT_FIELDS",
@@ -255,6 +256,10 @@ class _Group(_Request):
     target_tokens: Annotated[float, Field(strict=True, gt=0)] | None = Field(
         None, description="the token target given to the policy, for strategies that need it"
     )
+
+
+GROUP_FIELDS = tuple(name for name in _Group.model_fields if name not in ("problem_id", "group_id", "group_size"))
+"""Names of the per-group fields beside identity and rollouts, in the order declared."""
 
 
 class ShapeGroup(_Group):

@@ -12,14 +12,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from deepcompress_client.wire import ROLLOUT_FIELDS, RolloutFields
+from deepcompress_client.wire import GROUP_FIELDS, ROLLOUT_FIELDS, RolloutFields
 
 from ..shaping import Group
 from ..shaping.replay import LoggedGroup
 from .jsonl import Row, read_jsonl
 
 _OPTIONAL_FIELDS = tuple(name for name in ROLLOUT_FIELDS if name not in ("tokens", "truncated"))
-_GROUP_FIELDS = ("reference_accuracy", "reference_tokens", "target_tokens")
 
 Judge = Callable[[dict[str, Any]], tuple[bool, str | None]]
 """Checks the answer of a row without `correct`: returns correct or not, and the verdict's status."""
@@ -61,7 +60,7 @@ def _check(row: Row) -> None:
     except ValidationError as error:
         first = error.errors()[0]
         raise row.error(f"{first['loc'][0]}: {first['msg']}") from None
-    for name in _GROUP_FIELDS:
+    for name in GROUP_FIELDS:
         value = fields.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0):
             raise row.error(f"{name} must be a number from 0")
@@ -90,16 +89,15 @@ def _group(rows: list[dict[str, Any]], judge: Judge) -> LoggedGroup:
     statuses = [status for _, status in judged]
     readable = "gold_unreadable" not in statuses
     tokens = tuple(row.get("tokens") for row in rows)
+    optional: dict[str, Any] = {name: rows[0].get(name) for name in GROUP_FIELDS}
+    optional |= {name: _column(rows, name) for name in _OPTIONAL_FIELDS}
     group = Group(
         correct=tuple(correct for correct, _ in judged),
         tokens=None if None in tokens else tokens,  # type: ignore[arg-type]
         truncated=tuple(row.get("truncated", False) for row in rows),
         trainable=tuple(readable and status != "undecided" for status in statuses),
         formatted=tuple(status != "no_answer" for status in statuses),
-        reference_accuracy=rows[0].get("reference_accuracy"),
-        reference_tokens=rows[0].get("reference_tokens"),
-        target_tokens=rows[0].get("target_tokens"),
-        **{name: _column(rows, name) for name in _OPTIONAL_FIELDS},  # type: ignore[arg-type]
+        **optional,
     )
     return LoggedGroup(str(rows[0]["problem_id"]), group, counts=readable)
 

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from deepcompress_client.wire import (
+    GROUP_FIELDS,
     ROLLOUT_FIELDS,
     AnswerFormat,
     GroupRewards,
@@ -615,12 +616,10 @@ def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | No
         accumulators=() if record is None else record.accumulators,
         history=ProblemHistory() if record is None else problem_history(record.problem),
         step=step,
-        reference_accuracy=sent.reference_accuracy,
-        reference_tokens=sent.reference_tokens,
-        target_tokens=sent.target_tokens,
         formatted=tuple(status != "no_answer" for status in statuses),
         # A field that a rollout lacks is missing for the group.
         **{name: None if None in column else column for name, column in columns.items()},  # type: ignore[arg-type]
+        **{name: getattr(sent, name) for name in GROUP_FIELDS},
     )
 
 
