@@ -168,7 +168,7 @@ def test_a_field_that_score_and_shape_both_gain_is_sent_to_the_shape() -> None:
     rollout = {"response": "7", "languages": 2}
     group = {"problem_id": "p", "gold": "7", "source": "book", "rollouts": [rollout]}
     request = NewerScore.model_validate({"groups": [group], "note": "first"})
-    verdict = wire.Verdict(correct=True, status="correct", answer=None, decided_by="", reason="")
+    verdict = wire.Verdict(id="0", correct=True, status="correct", answer=None, decided_by="", reason="")
     older = _operations.to_shape(request, [verdict]).model_dump(exclude_none=True)
     assert older == {
         "phase": "train",
