@@ -32,6 +32,7 @@ from pydantic_core import PydanticCustomError
 __all__ = [
     "MAX_GROUPS",
     "MAX_TOKENS",
+    "REWARD_COMPONENTS",
     "ROLLOUT_FIELDS",
     "AnswerFormat",
     "Difficulty",
@@ -285,6 +286,10 @@ class RewardComponents(_Answer):
     overlong: Sequence[float]
 
 
+REWARD_COMPONENTS = tuple(field.name for field in fields(RewardComponents))
+"""Names of the reward's components, in the order in which they are added."""
+
+
 @_answer
 class GroupRewards(_Answer):
     problem_id: str
@@ -467,10 +472,17 @@ class RunConfig(_Request):
 
 
 def _known_fields(config: Any) -> Any:
-    """Drop what a newer service added to a run's configuration, so that an older client can read the rest."""
+    """Return a run's configuration without the settings that a newer service added, at any depth."""
     if not isinstance(config, dict):
         return config
-    return {name: value for name, value in config.items() if name in RunConfig.model_fields}
+    nested: dict[str, type[BaseModel]] = {"outcome": Outcome, "overlong": Overlong}
+    return {
+        name: {key: part for key, part in value.items() if key in nested[name].model_fields}
+        if name in nested and isinstance(value, dict)
+        else value
+        for name, value in config.items()
+        if name in RunConfig.model_fields
+    }
 
 
 @_answer

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..wire import ShapeAnswer
+from ._common import LOGGED_COMPONENTS
 
 T = TypeVar("T")
 
@@ -52,27 +53,27 @@ def rewards_by_row(
     lengths: list[float | None] = [None] * count
     if answer is not None:
         for rows, group in zip(blocks, answer.groups, strict=True):
-            for place, row in enumerate(rows):
-                lengths[row] = group.components.length[place]
-                if group.trainable[place]:
-                    rewards[row] = group.rewards[place]
+            for index, row in enumerate(rows):
+                lengths[row] = group.components.length[index]
+                if group.trainable[index]:
+                    rewards[row] = group.rewards[index]
     return rewards, lengths
 
 
 def batch_metrics(answer: ShapeAnswer) -> dict[str, float]:
-    """Return the metrics of the batch that the trainer logs beside its own reward statistics."""
-    length = [value for group in answer.groups for value in group.components.length]
-    overlong = [value for group in answer.groups for value in group.components.overlong]
+    """Return the metrics of the batch that the trainer logs beside its own reward statistics.
+
+    ``NAME_reward`` is the mean of a component as added to the reward, over all rollouts.
+    """
     trainable = [ok for group in answer.groups for ok in group.trainable]
-    found = {
-        "batch_pass_ratio": answer.batch_pass_ratio,
-        "length_reward": sum(length) / len(length),
-        "overlong_reward": sum(overlong) / len(overlong),
-        "untrainable": 1.0 - sum(trainable) / len(trainable),
-    }
+    metrics = {"batch_pass_ratio": answer.batch_pass_ratio}
+    for name in LOGGED_COMPONENTS:
+        values = [value for group in answer.groups for value in getattr(group.components, name)]
+        metrics[f"{name}_reward"] = sum(values) / len(values)
+    metrics["untrainable"] = 1.0 - sum(trainable) / len(trainable)
     if answer.level is not None:
-        found["level"] = answer.level
-    return found
+        metrics["level"] = answer.level
+    return metrics
 
 
 def gather(value: Any) -> list[Any]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._retry import Retry
 from ..errors import NotFound, StepTooOld, TransportError, Unavailable
-from ..wire import Status
+from ..wire import REWARD_COMPONENTS, Status
 
 if TYPE_CHECKING:
     from .._async_client import AsyncClient, AsyncRun
@@ -145,6 +145,10 @@ def fill_with_group_mean(rewards: Sequence[float], trainable: Sequence[bool]) ->
     known = [reward for reward, ok in zip(rewards, trainable, strict=True) if ok]
     middle = sum(known) / len(known) if known else min(rewards)
     return [reward if ok else middle for reward, ok in zip(rewards, trainable, strict=True)]
+
+
+LOGGED_COMPONENTS = tuple(name for name in REWARD_COMPONENTS if name != "outcome")
+"""The reward's components that adapters log. The outcome is left out: frameworks log the accuracy."""
 
 
 # --- the run --------------------------------------------------------------------------------------------

@@ -17,8 +17,7 @@ from typing import Any
 
 from .._async_client import AsyncClient, AsyncRun
 from .._client import Client
-from .._core import adapter
-from ..wire import GroupRewards
+from ..wire import REWARD_COMPONENTS, GroupRewards, RewardComponents
 from ._barrier import Barrier, Siblings
 from ._common import DEADLINE_S, GROUPWISE_STRATEGY, OUTAGES, client_options, gold_text, log, open_run, problem_name
 
@@ -121,20 +120,18 @@ def group_workflow(
 
 def _untrainable_group(group: dict[str, Any], count: int) -> GroupRewards:
     """Return a group without rewards: no sample of it is trained on."""
-    parts = dict.fromkeys(("outcome", "length", "overlong"), [0.0] * count)
-    return adapter(GroupRewards).validate_python(
-        {
-            "problem_id": group["problem_id"],
-            "group_id": group["problem_id"],
-            "pass_ratio": 0.0,
-            "level": None,
-            "beta": None,
-            "difficulty": None,
-            "rewards": [0.0] * count,
-            "components": parts,
-            "correct": [False] * count,
-            "trainable": [False] * count,
-        }
+    zeros = [0.0] * count
+    return GroupRewards(
+        problem_id=group["problem_id"],
+        group_id=group["problem_id"],
+        pass_ratio=0.0,
+        level=None,
+        beta=None,
+        difficulty=None,
+        rewards=zeros,
+        components=RewardComponents(**dict.fromkeys(REWARD_COMPONENTS, zeros)),
+        correct=[False] * count,
+        trainable=[False] * count,
     )
 
 

@@ -18,7 +18,15 @@ from .._async_client import AsyncClient, AsyncRun
 from .._runs import run_config
 from ..wire import GroupRewards
 from ._barrier import Barrier
-from ._common import GROUPWISE_STRATEGY, client_options, fill_with_group_mean, gold_text, log, problem_name
+from ._common import (
+    GROUPWISE_STRATEGY,
+    LOGGED_COMPONENTS,
+    client_options,
+    fill_with_group_mean,
+    gold_text,
+    log,
+    problem_name,
+)
 from ._ray import opener
 
 DEADLINE_S = 600.0
@@ -85,7 +93,7 @@ def agent_executor(
                 output: dict[str, Any] = await super().execute(
                     prompt, label, sampling_params, max_length, hf_tokenizer, llm_engine, images
                 )
-                group, place = await self._barrier.reward(
+                group, index = await self._barrier.reward(
                     siblings,
                     _rollout(output, hf_tokenizer),
                     lambda rollouts: self._score(prompt, label, rollouts, training),
@@ -93,7 +101,7 @@ def agent_executor(
             except BaseException as error:
                 self._barrier.fail(siblings, error)
                 raise
-            return {**output, **_fields(group, place, training)}
+            return {**output, **_fields(group, index, training)}
 
         def _training(self, temperature: float) -> bool:
             if temperature == eval_temperature:
@@ -143,19 +151,18 @@ def _rollout(output: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
     }
 
 
-def _fields(group: GroupRewards, place: int, training: bool) -> dict[str, Any]:
+def _fields(group: GroupRewards, index: int, training: bool) -> dict[str, Any]:
     """Return the reward fields of one sample.
 
     ``scores`` is the raw 1 or 0, which dynamic filtering reads. In evaluation ``reward`` is raw too, since OpenRLHF
     reads it there.
     """
-    score = float(group.correct[place])
+    score = float(group.correct[index])
     # OpenRLHF can leave no sample out. The group's mean teaches nothing where the baseline is the group.
-    reward = fill_with_group_mean(group.rewards, group.trainable)[place] if training else score
-    logs = {"deepcompress_untrainable": float(not group.trainable[place])}
+    reward = fill_with_group_mean(group.rewards, group.trainable)[index] if training else score
+    logs = {"deepcompress_untrainable": float(not group.trainable[index])}
     if training:  # the same keys in every sample of a batch, or OpenRLHF could not stack them
-        logs["deepcompress_length"] = group.components.length[place]
-        logs["deepcompress_overlong"] = group.components.overlong[place]
+        logs |= {f"deepcompress_{name}": getattr(group.components, name)[index] for name in LOGGED_COMPONENTS}
         if group.level is not None:
             logs["deepcompress_level"] = group.level
     return {"reward": reward, "scores": score, "extra_logs": logs}
