@@ -29,9 +29,9 @@ from .wire import (
 )
 
 
-def get_status(where: str) -> Operation[dict[str, Any]]:
+def get_status(url_path: str) -> Operation[dict[str, Any]]:
     """Return the JSON answer of a health endpoint. It is sent once, without retries."""
-    (reply,) = yield [RequestSpec("GET", where, once=True)]
+    (reply,) = yield [RequestSpec("GET", url_path, once=True)]
     return dict(read_json(reply))
 
 
@@ -93,9 +93,9 @@ def _too_long(item: VerifyItem, encoded: bytes, reply: Reply) -> Verdict:
     )
 
 
-def _check_count(answer: Sequence[object], asked: int, what: str) -> None:
-    if len(answer) != asked:
-        raise ServiceError(200, "unreadable-answer", f"{len(answer)} {what} came for {asked} asked")
+def _check_count(answer: Sequence[object], expected: int, what: str) -> None:
+    if len(answer) != expected:
+        raise ServiceError(200, "unreadable-answer", f"{len(answer)} {what} in the answer, {expected} expected")
 
 
 def shape(request: ShapeRequest) -> Operation[ShapeAnswer]:

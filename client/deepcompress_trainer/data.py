@@ -125,7 +125,7 @@ def _problem(row: Mapping[str, Any], index: int) -> Problem:
 _PROBLEM = "a problem is {problem_id, prompt, gold}"
 
 
-def _gold(value: Any) -> str:
+def _gold(value: object) -> str:
     """Return a gold answer as text; numbers keep their JSON form."""
     if isinstance(value, str):
         return value

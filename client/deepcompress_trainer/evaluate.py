@@ -42,7 +42,7 @@ class BinResult:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Results by bin ("all" holds every problem), and a few responses to look at."""
+    """Results by bin ("all" holds every problem), and a few responses to read."""
 
     bins: dict[str, BinResult]
     samples: list[dict[str, Any]]

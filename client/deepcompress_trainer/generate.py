@@ -14,10 +14,9 @@ import inspect
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from transformers import DynamicCache, GenerationConfig
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 
 from .model import Policy, autocast
 
@@ -54,7 +53,7 @@ def sample(
     sampled by transformers' own loop.
     """
     if not has_plain_cache(policy.model):
-        _say_no_loop(type(policy.model).__name__)
+        _warn_no_loop(type(policy.model).__name__)
         return sample_with_transformers(
             policy,
             prompts,
@@ -172,7 +171,7 @@ def sample_with_transformers(
     return _collect(tokens, logprobs, lengths, ended, copies)
 
 
-def has_plain_cache(model: Any) -> bool:
+def has_plain_cache(model: PreTrainedModel) -> bool:
     """Return whether the model's cache is keys and values alone, whose rows `sample` repeats and drops.
 
     State-space and hybrid models also have a state, which transformers' cache does not repeat.
@@ -184,7 +183,7 @@ def has_plain_cache(model: Any) -> bool:
 
 
 @functools.cache
-def _say_no_loop(model: str) -> None:
+def _warn_no_loop(model: str) -> None:
     print(
         f"generation: {model} keeps a state beside keys and values; transformers' own loop samples it",
         file=sys.stderr,
@@ -200,7 +199,7 @@ def seeded(device: torch.device, *parts: object) -> torch.Generator:
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:7], "big"))
 
 
-def cache_word_of(model: Any) -> str:
+def cache_word_of(model: PreTrainedModel) -> str:
     """Return the model's name for its key-value cache: transformers renamed `past_key_values` during version 5."""
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 

@@ -1,4 +1,4 @@
-"""The trainer. One training step, from prompt to optimiser, is `Trainer.training_step` and what it calls here.
+"""The trainer. One training step, from prompt to optimiser, is `Trainer.training_step`.
 
     1  draw problems, and G responses of the policy to each                     (generate)
     2  the service verifies and shapes them; draw more until enough groups have a signal   (collect)
@@ -6,12 +6,12 @@
     4  clipped token-level update, in minibatches                               (update)
 
 It departs from plain GRPO as DAPO and the authors' scripts do: asymmetric clip (0.2/0.28), the loss is a mean
-over the tokens of the whole minibatch, no KL, groups without a signal are dropped and drawn anew. Lengths are
+over the tokens of the whole minibatch, no KL, groups without a signal are dropped and drawn again. Lengths are
 counted in tokens, the end token included; a response without one is truncated.
 
-Under `torchrun` every process generates whole groups and then holds the whole batch; the main process alone
-speaks with the service, once a generation batch, so a step moves the level once. Each process computes the
-gradient of its share of every minibatch, and the shares are summed.
+Under `torchrun` every process generates whole groups and then holds the whole batch. Only the main process calls the
+service, once per generation batch, so a step changes the level once. Each process computes the gradient of its share
+of every minibatch, and the shares are summed.
 
     deepcompress train tiny --embedded
     torchrun --nproc_per_node 2 -m deepcompress_trainer CONFIG.yaml --service-url http://127.0.0.1:8321
@@ -375,7 +375,7 @@ class Trainer:
 
     def save(self, step: int) -> None:
         """Write a checkpoint and remove old ones."""
-        if self.main:
+        if self.rewards is not None:  # the main process
             folder = self.config.folder
             checkpoint.write(
                 folder,

@@ -22,7 +22,7 @@ class VerifiedCompletion:
     """The verdict and the length of one completion; its text stays on its own rank."""
 
     problem_id: str | None
-    """None: this row has no gold, and this reward has nothing to say about it."""
+    """None for a row without a gold, which gets no reward."""
     correct: bool = False
     status: str | None = None
     tokens: int = 0
@@ -76,7 +76,7 @@ def batch_metrics(answer: ShapeAnswer) -> dict[str, float]:
     return metrics
 
 
-def gather(value: Any) -> list[Any]:
+def gather(value: object) -> list[Any]:
     """Return the values of all ranks, in rank order, on every rank."""
     from accelerate.utils import gather_object
 
@@ -84,8 +84,9 @@ def gather(value: Any) -> list[Any]:
 
 
 def run_on_first_rank(work: Callable[[], T]) -> T:
-    """Run `work` on rank 0 and return its result on every rank. Its error is raised on every rank, so that none
-    hangs.
+    """Run `work` on rank 0 and return its result on every rank.
+
+    Its error is raised on every rank, so that none waits indefinitely.
     """
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
