@@ -194,8 +194,8 @@ def _check_chain(config: TrainConfig) -> None:
         ValueError: it has not, or the numbers of operations are invalid.
     """
     bounds = config.chain_operations
-    whole = [type(bound) is int for bound in bounds]
-    if whole != [True, True] or not 1 <= bounds[0] <= bounds[1] <= task.MAX_OPERATIONS:
+    are_integers = [type(bound) is int for bound in bounds]
+    if are_integers != [True, True] or not 1 <= bounds[0] <= bounds[1] <= task.MAX_OPERATIONS:
         raise ValueError(
             f"chain_operations: {bounds!r} is not [fewest, most], two whole numbers from 1 to {task.MAX_OPERATIONS}"
         )
@@ -262,7 +262,11 @@ def load(source: str, flags: dict[str, str]) -> TrainConfig:
 
 
 def parse_flags(values: dict[str, Any], flags: dict[str, str]) -> TrainConfig:
-    """Return the configuration for settings by name with flags over them, which are read as in `load`."""
+    """Return the configuration for settings by name with flags over them, which are read as in `load`.
+
+    Raises:
+        ValueError: a setting is invalid.
+    """
     values = dict(values)
     for flag, written in flags.items():
         name, _, key = flag.partition(".")

@@ -88,14 +88,14 @@ def sample(
     lengths = torch.full((rows,), max_new_tokens, device=device)
     ended = torch.zeros(rows, dtype=torch.bool, device=device)
     ends = torch.tensor(policy.end_ids, device=device)
-    live = torch.arange(rows, device=device)  # which response each row of the cache belongs to
-    place = mask[:, :width].sum(1)  # the position of the next token in each row
+    live = torch.arange(rows, device=device)  # the response of each row of the cache
+    next_position = mask[:, :width].sum(1)  # the position of the next token in each row
     for step in range(max_new_tokens):
         row_logprobs = torch.log_softmax(logits.float() / temperature, -1)
         token = row_logprobs.argmax(-1) if greedy else _draw(row_logprobs, generator)
         tokens[live, step] = token
         logprobs[live, step] = row_logprobs.gather(1, token[:, None])[:, 0]
-        # A row that has ended stays until it is dropped; what it goes on drawing is cut off by `lengths`.
+        # A row that has ended stays until it is dropped; `lengths` cuts off the tokens that it draws after its end.
         now = torch.isin(token, ends) & ~ended[live]
         lengths[live[now]] = step + 1
         ended[live[now]] = True
@@ -104,18 +104,19 @@ def sample(
         if left == 0 or step == max_new_tokens - 1:
             break
         if 0 < compact_at <= 1 - left / len(live):
-            kept = going.nonzero()[:, 0]
-            cache.batch_select_indices(kept)
-            live, token, place, mask = live[kept], token[kept], place[kept], mask[kept]
+            unfinished = going.nonzero()[:, 0]
+            cache.batch_select_indices(unfinished)
+            live, token = live[unfinished], token[unfinished]
+            next_position, mask = next_position[unfinished], mask[unfinished]
         with autocast(device):
             logits = model(
                 input_ids=token[:, None],
                 attention_mask=mask[:, : width + step + 1],
-                position_ids=place[:, None],
+                position_ids=next_position[:, None],
                 **{cache_word: cache},
                 use_cache=True,
             ).logits[:, -1]
-        place = place + 1
+        next_position = next_position + 1
     model.train(was_training)
     return _collect(tokens, logprobs, lengths, ended, copies)
 

@@ -112,7 +112,12 @@ class DeepCompressReward:
         trajectory_inputs: FrameworkObject = None,
         **columns: DataColumn,
     ) -> list[float]:
-        """Return the reward of each completion, as ms-swift calls it."""
+        """Return the reward of each completion, as ms-swift calls it.
+
+        Raises:
+            DeepCompressError: the service is unavailable, or refuses the request.
+            ValueError: the data or the trainer do not fit the reward.
+        """
         phase = self._phase(columns)
         step = None if trainer_state is None else int(trainer_state.global_step)
         if phase == "train":

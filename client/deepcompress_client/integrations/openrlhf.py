@@ -53,6 +53,10 @@ def agent_executor(
     ``eval_temperature``   --eval.temperature, which identifies evaluation; None without evaluation
     ``train_temperature``  --rollout.temperature
     ``next_step``          0: a new training; N: resumed after N rollout batches; None: the run unchanged
+
+    Raises:
+        ValueError: the two temperatures are equal.
+        InvalidRequest: a setting of the run is invalid.
     """
     from openrlhf.utils.agent import SingleTurnAgentExecutor
 

@@ -79,7 +79,11 @@ class GroupShaping:
         self._run: AsyncRun | None = None
 
     async def score_group(self, episodes: Sequence[Any]) -> GroupRewards | None:
-        """Shape one group and assign its advantages; return the rewards, or None if there are none."""
+        """Shape one group and assign its advantages; return the rewards, or None if there are none.
+
+        Raises:
+            ValueError: the group is not of training, or has no outcome.
+        """
         judged = [episode for episode in episodes if episode.traces and not episode.traces[0].has_error]
         if not judged:
             return None

@@ -161,7 +161,13 @@ class DeepCompressReward:
         log_extra: FrameworkObject = None,
         **columns: DataColumn,
     ) -> list[float | None]:
-        """Return the total reward of each completion, None if there is none, as TRL calls it."""
+        """Return the total reward of each completion, None if there is none, as TRL calls it.
+
+        Raises:
+            RuntimeError: `attach` was not called.
+            ValueError: the data or the batch do not fit the reward.
+            DeepCompressError: the service refuses the request, or is unavailable and `on_outage` is "raise".
+        """
         trainer = None if self._trainer is None else self._trainer()
         if trainer is None or trainer_state is None:
             raise RuntimeError(
@@ -331,7 +337,12 @@ class DeepCompressGroupReward:
         completion_ids: Sequence[Sequence[int]],
         **columns: DataColumn,
     ) -> list[float | None]:
-        """Return the total reward of each completion of one group, None if there is none."""
+        """Return the total reward of each completion of one group, None if there is none.
+
+        Raises:
+            ValueError: the data set has no column with the gold.
+            DeepCompressError: the service refuses the request, or is unavailable and `on_outage` is "raise".
+        """
         if self._gold not in columns:
             raise ValueError(f"the dataset has no column {self._gold!r}, only {sorted(columns)}")
         gold = columns[self._gold][0]
