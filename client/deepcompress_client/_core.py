@@ -129,9 +129,9 @@ def path(*parts: str) -> str:
     return "/v1/" + "/".join(quote(part, safe="") for part in parts)
 
 
-def post(where: str, body: BaseModel | Mapping[str, Any], *, repeatable: bool = True) -> RequestSpec:
+def post(url_path: str, body: BaseModel | Mapping[str, Any], *, repeatable: bool = True) -> RequestSpec:
     """Return a POST request with a JSON body."""
-    return RequestSpec("POST", where, encode(body), repeatable=repeatable)
+    return RequestSpec("POST", url_path, encode(body), repeatable=repeatable)
 
 
 def encode(body: BaseModel | Mapping[str, Any]) -> bytes:

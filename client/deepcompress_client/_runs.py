@@ -90,8 +90,8 @@ def delete(name: str) -> Operation[None]:
 
 def import_state(name: str, exported: bytes | Path) -> Operation[RunInfo]:
     """Create a run from exported state."""
-    where = path("runs", name, "import")
-    (reply,) = yield [RequestSpec("PUT", where, exported, content_type="application/x-ndjson", repeatable=False)]
+    url_path = path("runs", name, "import")
+    (reply,) = yield [RequestSpec("PUT", url_path, exported, content_type="application/x-ndjson", repeatable=False)]
     return read(RunInfo, reply)
 
 

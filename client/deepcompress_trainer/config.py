@@ -1,8 +1,8 @@
 """Every setting of a training, in one dataclass. A YAML file sets some; flags of the same names override it.
 
 The fields' texts are the help texts of `deepcompress train --help`; those that affect the length reward explain how.
-The defaults follow the authors' scripts where they have a value (clip 0.2/0.28, token-level loss, no KL, filter on
-accuracy), at the size of the small task.
+The defaults are the values of the authors' scripts, if they have one (clip 0.2/0.28, token-level loss, no KL, filter
+on accuracy), at the size of the small task.
 """
 
 # ruff: noqa: RUF009  (the calls in the defaults make fields)

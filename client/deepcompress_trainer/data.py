@@ -30,7 +30,7 @@ class Problem:
     prompt: str
     gold: str | list[str]
     bin: str
-    """Difficulty as the data knows it beforehand; for reports only, the reward never sees it."""
+    """A difficulty class of the data, for reports only; the reward does not depend on it."""
 
 
 def read_problems(source: str) -> list[Problem]:

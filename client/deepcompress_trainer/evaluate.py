@@ -30,7 +30,7 @@ class BinResult:
     problems: int
     sampled: float
     sampled_interval: tuple[float, float] | None
-    """None where there is one problem: its samples say nothing of others."""
+    """None with a single problem: its samples are no sample of the problems."""
     greedy: float
     greedy_interval: tuple[float, float]
     tokens: float

@@ -31,8 +31,8 @@ class Barrier:
     """Joins the samples of one prompt.
 
     Frameworks start all samples of a prompt at once and hand each the same object (its data, its sampling
-    parameters). That object identifies siblings: every sample that holds it when the first sample is done. The number
-    of samples need not be given.
+    parameters). That object identifies siblings: all samples that have joined with it when the first sample is done.
+    The number of samples need not be given.
     """
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from ._common import FrameworkObject, client_options, open_run
 class RunOpener:
     """Opens the run on the first request, and holds its epoch.
 
-    As a Ray actor it ends with the job: a restarted job opens the run again, at the step where it resumes.
+    As a Ray actor it ends with the job: a restarted job opens the run again, at the step at which it resumes.
     """
 
     def __init__(

@@ -59,7 +59,7 @@ class DeepCompressReward:
 
     ``run``         the run's name: a new training deletes its state, a resumed one goes back to its step
     ``url``         the service; else DEEPCOMPRESS_URL
-    ``gold``        the dataset column with the gold answer; rows where it is None get None
+    ``gold``        the dataset column with the gold answer; rows in which it is None get None
     ``problem_id``  the column with the problem's name; else the problem is identified by its prompt and gold
     ``strategy``, ``config``  the run's configuration (`Client.run`)
     ``deadline_s``  seconds that a batch waits for the service before `on_outage` applies
