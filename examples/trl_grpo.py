@@ -3,7 +3,7 @@
     deepcompress serve &
     python examples/trl_grpo.py --data train.jsonl --model Qwen/Qwen2.5-0.5B-Instruct --run my-run
     accelerate launch examples/trl_grpo.py ...                      # several GPUs
-    python examples/trl_grpo.py ... --resume                        # after a crash: goes on, difficulty state and all
+    python examples/trl_grpo.py ... --resume                        # after a crash, with the difficulty state
 
 Rows are ``{"question": ..., "answer": ...}``; an answer may end in ``#### N`` (GSM8K).
 """
@@ -21,7 +21,7 @@ INSTRUCTION = "\nThink step by step, and put the final answer in \\boxed{}."
 
 
 def problems(path: str, chat: bool) -> Dataset:
-    """Prompts and gold answers."""
+    """Return prompts and gold answers."""
 
     def row(one: dict[str, str]) -> dict[str, object]:
         asked = one["question"] + INSTRUCTION
@@ -33,6 +33,7 @@ def problems(path: str, chat: bool) -> Dataset:
 
 
 def main() -> None:
+    """Train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
     parser.add_argument("--model", required=True)

@@ -282,7 +282,8 @@ def mutants_of(target: str, path: str, source: bytes, seed: int) -> Iterator[Mut
 def sample(size: int, seed: int, only: set[str] | None = None) -> list[Mutant]:
     """Return `size` mutants of all targets, in the order of the source.
 
-    Each target has at least `LEAST` of them, or all that are possible."""
+    Each target has at least `LEAST` of them, or all that are possible.
+    """
     everything: list[Mutant] = []
     for name, target in TARGETS.items():
         files = sorted({file for pattern in target.sources for file in ROOT.glob(pattern)})

@@ -1,9 +1,9 @@
-"""Writes the blocking client from the asyncio one, by replacing words.
+"""Generate the blocking client from the asyncio one, by replacing words.
 
     python scripts/unasync.py           writes client/deepcompress_client/_client.py
-    python scripts/unasync.py --check   exits 1 where that file is not what would be written
+    python scripts/unasync.py --check   exits 1 if that file is not up to date
 
-Where a docstring cannot be the same, the blocking one stands below it, in lines that begin with ``#:``.
+If a docstring cannot be the same, the blocking one follows it, in lines that begin with ``#:``.
 """
 
 from __future__ import annotations
@@ -37,22 +37,24 @@ OTHER_DOCSTRING = re.compile(r'^( *)"""(?:(?!""").)*"""\n\n?((?:\1#:[^\n]*\n)+)'
 
 
 def replaced(text: str) -> str:
+    """Return source text with the asynchronous words replaced."""
     for pattern, replacement in WORDS:
         text = pattern.sub(replacement, text)
     return text
 
 
 def image(source: str) -> str:
-    """The blocking module of an asyncio one."""
+    """Return the source of the blocking module for that of the asyncio one."""
     parts, end = [HEADER], 0
-    for found in OTHER_DOCSTRING.finditer(source):
-        parts.append(replaced(source[end : found.start()]))
-        parts.extend(re.sub(r"^( *)#: ?", r"\1", line).rstrip() + "\n" for line in found[2].splitlines())
-        end = found.end()
+    for match in OTHER_DOCSTRING.finditer(source):
+        parts.append(replaced(source[end : match.start()]))
+        parts.extend(re.sub(r"^( *)#: ?", r"\1", line).rstrip() + "\n" for line in match[2].splitlines())
+        end = match.end()
     return "".join(parts) + replaced(source[end:])
 
 
 def main(arguments: list[str]) -> int:
+    """Write the blocking client, or check it; return the exit status."""
     if arguments not in ([], ["--check"]):
         print(__doc__, file=sys.stderr)
         return 2

@@ -8,8 +8,8 @@
         {"response": "... \\\\boxed{42}", "tokens": 812}, {"response": "... \\\\boxed{41}", "tokens": 300}]}])
     answer.groups[0].rewards
 
-`Client` and `AsyncClient` have one surface; `errors` says what can go wrong; `wire` holds every message as a
-pydantic model. Names are loaded when they are first used.
+`Client` and `AsyncClient` have one surface. `errors` has the exceptions, `wire` the models of every message. Names
+are loaded when they are first used.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from ._async_concurrency import Connections, send_all, sleep
 from ._batches import StepLike, score_request, shape_request, verify_request
 from ._core import CONNECTIONS, MAX_REQUEST_BYTES, MAX_REQUEST_ITEMS, Operation, Options, Reply, RequestSpec, T
 from ._retry import Retry
+from ._runs import RunSetting, StrategyLike
 from ._transport import (
     Attempts,
     Failure,
@@ -169,14 +170,14 @@ class AsyncClient:
         *,
         next_step: int | None = None,
         join: bool = False,
-        strategy: str | Mapping[str, Any] | None = None,
-        **config: Any,
+        strategy: StrategyLike = None,
+        **config: RunSetting,
     ) -> AsyncRun:
         """Open a training run; see `Client.run` for what the arguments mean."""
         #: """Open a training run. Exactly one process of a training does so; the others join it.
         #:
-        #: ``run("r")``                 a new run; `RunInUse` if it has been trained with, since a training
-        #:                              from step 0 must not be paid against the levels of an older one
+        #: ``run("r")``                 a new run; `RunInUse` if it has been trained with, since the
+        #:                              rewards of a new training must not depend on the levels of an old one
         #: ``run("r", next_step=0)``    a new training: the old state of "r" is forgotten
         #: ``run("r", next_step=401)``  a resumed training whose next step is 401: later steps are forgotten
         #: ``run("r", join=True)``      another process of the same training: nothing is changed

@@ -28,6 +28,9 @@ CONNECTIONS = 100
 T = TypeVar("T")
 M = TypeVar("M")
 
+Json = Any
+"""Any JSON value, of an answer without a wire model; the caller converts it."""
+
 
 @dataclass(frozen=True, slots=True)
 class RequestSpec:
@@ -36,21 +39,22 @@ class RequestSpec:
     method: str
     path: str
     body: bytes | Path | None = None
-    """A file is sent a portion at a time."""
+    """A file is sent in chunks."""
     params: Mapping[str, str | int] = field(default_factory=dict)
     content_type: str = "application/json"
     repeatable: bool = True
-    """False: a second arrival long after the first would do harm (rewind and its like), so a call whose
-    fate is unknown because no answer came in time is not sent again."""
+    """False for requests that must not be executed again much later, such as a rewind. If such a request times out,
+    the service may still execute it, so it is not sent again."""
     once: bool = False
-    """True: "not now" is an answer too (is the service ready?), so the call is never sent again."""
+    """True for requests that are never retried: for a readiness check, 503 is a result."""
     into: Path | None = None
-    """A file for the body of a successful answer, which is then not held: whole, or as it was before."""
+    """The file to which the body of a successful answer is written, instead of memory. It is replaced only by a
+    complete body."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One HTTP response, whatever its status."""
+    """One HTTP response, of any status."""
 
     status: int
     body: bytes
@@ -59,7 +63,9 @@ class Reply:
 
 
 RequestBatch = list[RequestSpec]
+"""Requests that may be in flight at once."""
 Operation = Generator[RequestBatch, list[Reply], T]
+"""The steps of one call, without I/O: it yields a `RequestBatch`, is sent the replies in order, and returns T."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +129,9 @@ def path(*parts: str) -> str:
     return "/v1/" + "/".join(quote(part, safe="") for part in parts)
 
 
-def post(where: str, body: BaseModel | Mapping[str, Any], *, repeatable: bool = True) -> RequestSpec:
+def post(url_path: str, body: BaseModel | Mapping[str, Any], *, repeatable: bool = True) -> RequestSpec:
     """Return a POST request with a JSON body."""
-    return RequestSpec("POST", where, encode(body), repeatable=repeatable)
+    return RequestSpec("POST", url_path, encode(body), repeatable=repeatable)
 
 
 def encode(body: BaseModel | Mapping[str, Any]) -> bytes:
@@ -137,7 +143,7 @@ _ADAPTERS: dict[type, TypeAdapter[Any]] = {}
 
 
 def adapter(model: type[M]) -> TypeAdapter[M]:
-    """Return what reads a wire model or a wire dataclass."""
+    """Return the pydantic adapter that reads a wire model or a wire dataclass."""
     made: TypeAdapter[M] | None = _ADAPTERS.get(model)
     if made is None:
         made = _ADAPTERS[model] = TypeAdapter(model)
@@ -153,19 +159,19 @@ def checked(model: type[M], data: Mapping[str, Any]) -> M:
     try:
         return adapter(model).validate_python(data)
     except ValidationError as error:
-        # The values themselves are left out: they may be long, and they may be what a policy wrote.
+        # The message omits the values: they may be long, and they may be responses of the policy.
         raise InvalidRequest(422, "invalid-request", describe(error)) from None
 
 
 def describe(error: ValidationError, most: int = 5) -> str:
     """Return the validation errors as text, each with the path of its field, at most `most` of them."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
+    details = error.errors(include_url=False, include_context=False, include_input=False)
     lines = []
-    for mistake in found[:most]:
-        place = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in mistake["loc"]).lstrip(".")
-        lines.append(f"{place}: {mistake['msg']}")
-    if len(found) > most:
-        lines.append(f"and {len(found) - most} more")
+    for detail in details[:most]:
+        field_path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in detail["loc"]).lstrip(".")
+        lines.append(f"{field_path}: {detail['msg']}")
+    if len(details) > most:
+        lines.append(f"and {len(details) - most} more")
     return "; ".join(lines)
 
 
@@ -178,7 +184,7 @@ def error_of(reply: Reply) -> ServiceError | None:
     except ValueError:
         problem = None
     if not isinstance(problem, dict):
-        # Not the service's own words: a proxy's page, most often.
+        # Not problem details of the service: most often the page of a proxy.
         problem = {"detail": reply.body[:200].decode("utf-8", "replace").strip()}
     error = error_from_problem(reply.status, problem)
     if isinstance(error, Unavailable):
@@ -209,7 +215,7 @@ def read(model: type[M], reply: Reply) -> M:
         raise ServiceError(reply.status, "unreadable-answer", describe(error)) from None
 
 
-def read_json(reply: Reply) -> Any:
+def read_json(reply: Reply) -> Json:
     """Return the JSON of a successful reply.
 
     Raises:

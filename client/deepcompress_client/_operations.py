@@ -29,9 +29,9 @@ from .wire import (
 )
 
 
-def get_status(where: str) -> Operation[dict[str, Any]]:
+def get_status(url_path: str) -> Operation[dict[str, Any]]:
     """Return the JSON answer of a health endpoint. It is sent once, without retries."""
-    (reply,) = yield [RequestSpec("GET", where, once=True)]
+    (reply,) = yield [RequestSpec("GET", url_path, once=True)]
     return dict(read_json(reply))
 
 
@@ -40,10 +40,10 @@ def verify(request: VerifyRequest, options: Options) -> Operation[list[Verdict]]
     encoded = [encode(item) for item in request.items]
     pending = pack(map(len, encoded), options.max_request_bytes, options.max_request_items)
     if len(pending) > 1:
-        # The service names an item by its place in the request where it has no id: keep the caller's positions.
-        for place, item in enumerate(request.items):
+        # The default id is the item's index in its request, so send the index in the caller's list.
+        for index, item in enumerate(request.items):
             if item.id is None:
-                encoded[place] = encode(item.model_copy(update={"id": str(place)}))
+                encoded[index] = encode(item.model_copy(update={"id": str(index)}))
     verdicts: list[Verdict | None] = [None] * len(encoded)
     while pending:
         replies = yield [_verify_spec(encoded[cut], request.answer_format) for cut in pending]
@@ -93,9 +93,9 @@ def _too_long(item: VerifyItem, encoded: bytes, reply: Reply) -> Verdict:
     )
 
 
-def _check_count(answer: Sequence[object], asked: int, what: str) -> None:
-    if len(answer) != asked:
-        raise ServiceError(200, "unreadable-answer", f"{len(answer)} {what} came for {asked} asked")
+def _check_count(answer: Sequence[object], expected: int, what: str) -> None:
+    if len(answer) != expected:
+        raise ServiceError(200, "unreadable-answer", f"{len(answer)} {what} in the answer, {expected} expected")
 
 
 def shape(request: ShapeRequest) -> Operation[ShapeAnswer]:
@@ -123,30 +123,47 @@ def score(request: ScoreRequest, options: Options) -> Operation[ScoreAnswer]:
 
 
 def _score_in_parts(request: ScoreRequest, options: Options) -> Operation[ScoreAnswer]:
-    # Without a rollout_id an item is not observed; the run is named only for its answer_format.
     """Verify the texts of a score in as many requests as needed, then shape its groups in one."""
+    verdicts = yield from verify(to_verify(request), options)
+    shaped = yield from shape(to_shape(request, verdicts))
+    groups = []
+    start = 0
+    for group in shaped.groups:
+        count = len(group.rewards)
+        groups.append(ScoredGroup(**vars(group), verdicts=verdicts[start : start + count]))
+        start += count
+    return ScoreAnswer(**{**vars(shaped), "groups": groups})
+
+
+OBSERVATION_FIELDS = frozenset(
+    {"run", "epoch", "step", "generation", "problem_id", "group_id", "rollout_id", "tokens"}
+)
+"""Fields of a verify item that only its observation needs. A split score sends none of them: its groups are recorded
+by the shape request, and observing them too would count them twice."""
+
+
+def to_verify(request: ScoreRequest) -> VerifyRequest:
+    """Return the verify request for the texts of a score, one item per rollout, in order.
+
+    An item has the fields that the score's models and `VerifyItem` share, without `OBSERVATION_FIELDS`. The run is
+    named only if its ``answer_format`` applies.
+    """
     run = request.run if request.answer_format is None else None
     items = [
         VerifyItem(
-            id=str(place),
-            gold=group.gold,
-            response=rollout.response,
-            truncated=rollout.truncated,
+            **{
+                name: value
+                for source in (request, group, rollout)
+                for name, value in _shared_fields(source, VerifyItem).items()
+                if name not in OBSERVATION_FIELDS
+            },
+            id=str(index),
             run=run,
-            phase=request.phase,
         )
         for group in request.groups
-        for place, rollout in enumerate(group.rollouts)
+        for index, rollout in enumerate(group.rollouts)
     ]
-    verdicts = yield from verify(VerifyRequest(items=items, answer_format=request.answer_format), options)
-    shaped = yield from shape(to_shape(request, verdicts))
-    groups = []
-    place = 0
-    for group in shaped.groups:
-        count = len(group.rewards)
-        groups.append(ScoredGroup(**vars(group), verdicts=verdicts[place : place + count]))
-        place += count
-    return ScoreAnswer(**{**vars(shaped), "groups": groups})
+    return VerifyRequest(items=items, answer_format=request.answer_format)
 
 
 def to_shape(request: ScoreRequest, verdicts: Sequence[Verdict]) -> ShapeRequest:

@@ -10,24 +10,24 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 RETRIED_STATUSES = frozenset({429, 502, 503, 504})
-"""The answers that say "later". Every other answer is final: a 4xx would come back the same."""
+"""Statuses of temporary errors. Every other answer is final: a repeat would get the same 4xx."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How long to retry. ``Retry(max_elapsed_s=0)`` sends once.
+    """The limits of retrying. ``Retry(max_elapsed_s=0)`` sends once.
 
-    The default outlasts a restart of the service or its move to another machine: the trainer waits, and loses
-    nothing.
+    The default is longer than a restart of the service or its move to another machine, so that a training survives
+    both.
     """
 
     max_elapsed_s: float = 300.0
-    """Give up where the next try would start later than this after the first."""
+    """Seconds after the first attempt; no attempt starts later."""
     max_attempts: int | None = None
-    """Also give up after this many tries; None: only time decides."""
+    """Most attempts; None: only the time is limited."""
     first_wait_s: float = 0.25
     max_wait_s: float = 15.0
-    """Waits double from ``first_wait_s`` up to this; a longer Retry-After is kept to all the same."""
+    """Waits double from ``first_wait_s`` up to this many seconds. A longer Retry-After is obeyed."""
 
     def wait(self, attempt: int, elapsed_s: float, retry_after_s: float | None, jitter: float) -> float | None:
         """Return the seconds to wait before attempt ``attempt + 1``, or None to give up.

@@ -1,17 +1,17 @@
-"""The client's view of a run: its name and its epoch, which is sent with every training request.
+"""The client's state of a run: its name and its epoch, which is sent with every training request.
 
-`RunState` builds the operations; `Run` and `AsyncRun` execute them. What raises the epoch (rewind, restore, import)
-updates it here from the answer.
+`RunState` builds the operations; `Run` and `AsyncRun` execute them. The operations that raise the epoch (rewind,
+restore, import) update it from the answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from . import _operations
-from ._batches import score_request, shape_request, verify_request
+from ._batches import BatchFields, score_request, shape_request, verify_request
 from ._core import Operation, Options, RequestSpec, checked, path, post, raise_for, read, read_json
 from .errors import RunInUse
 from .wire import (
@@ -27,16 +27,22 @@ from .wire import (
     Verdict,
 )
 
+StrategyLike = str | Mapping[str, Any] | None
+"""A strategy as callers give it: its name, a mapping with ``name`` and parameters, or None for the default."""
+
+RunSetting = Any
+"""The value of a setting of `RunConfig`, given as a keyword argument; the model validates it."""
+
 FIRST_STEP = 0
-"""The first step of a training: coming back to it forgets everything, whatever the run has seen."""
+"""The first step of a training. A rewind to it forgets all state of the run."""
 
 
-def run_config(strategy: str | Mapping[str, Any] | None, settings: Mapping[str, Any]) -> RunConfig:
+def run_config(strategy: StrategyLike, settings: Mapping[str, Any]) -> RunConfig:
     """Return the configuration to PUT. Settings that are None are left to the service's defaults."""
-    said = {name: value for name, value in settings.items() if value is not None}
+    given = {name: value for name, value in settings.items() if value is not None}
     if strategy is not None:
-        said["strategy"] = {"name": strategy} if isinstance(strategy, str) else dict(strategy)
-    return checked(RunConfig, said)
+        given["strategy"] = {"name": strategy} if isinstance(strategy, str) else dict(strategy)
+    return checked(RunConfig, given)
 
 
 def open_run(name: str, config: RunConfig, next_step: int | None, join: bool) -> Operation[RunInfo]:
@@ -50,7 +56,7 @@ def open_run(name: str, config: RunConfig, next_step: int | None, join: bool) ->
     spec = RequestSpec("PUT", path("runs", name), config.model_dump_json(exclude_unset=True).encode())
     (reply,) = yield [spec]
     if next_step == FIRST_STEP and (reply.status == 409 or not read(RunInfo, reply).created):
-        # A new training: the state and settings of the last one go. Settings that are left out get their defaults.
+        # A new training: delete the state and settings of the last one. Omitted settings get their defaults.
         yield from rewind(name, None)
         (reply,) = yield [spec]
         return read(RunInfo, reply)
@@ -78,14 +84,14 @@ def delete(name: str) -> Operation[None]:
     """Delete a run. A 404 after a retry is a success: an earlier attempt deleted it."""
     (reply,) = yield [RequestSpec("DELETE", path("runs", name), repeatable=False)]
     if reply.status == 404 and reply.attempts > 1:
-        return  # an earlier try did it, and its answer was lost
+        return  # an earlier attempt deleted it, and its answer was lost
     raise_for(reply)
 
 
 def import_state(name: str, exported: bytes | Path) -> Operation[RunInfo]:
     """Create a run from exported state."""
-    where = path("runs", name, "import")
-    (reply,) = yield [RequestSpec("PUT", where, exported, content_type="application/x-ndjson", repeatable=False)]
+    url_path = path("runs", name, "import")
+    (reply,) = yield [RequestSpec("PUT", url_path, exported, content_type="application/x-ndjson", repeatable=False)]
     return read(RunInfo, reply)
 
 
@@ -122,11 +128,11 @@ class RunState:
         request = verify_request(items, answer_format, run=self.name, epoch=self.epoch, step=step, phase=phase)
         return _operations.verify(request, self._options)
 
-    def _shape(self, groups: Iterable[Any], **batch: Any) -> Operation[ShapeAnswer]:
+    def _shape(self, groups: Iterable[Any], **batch: Unpack[BatchFields]) -> Operation[ShapeAnswer]:
         return _operations.shape(shape_request(groups, run=self.name, epoch=self.epoch, **batch))
 
     def _score(
-        self, groups: Iterable[Any], answer_format: AnswerFormat | None, **batch: Any
+        self, groups: Iterable[Any], answer_format: AnswerFormat | None, **batch: Unpack[BatchFields]
     ) -> Operation[ScoreAnswer]:
         request = score_request(groups, answer_format, run=self.name, epoch=self.epoch, **batch)
         return _operations.score(request, self._options)

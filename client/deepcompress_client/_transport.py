@@ -25,10 +25,12 @@ log = logging.getLogger("deepcompress_client")
 
 
 CHUNK_BYTES = 1 << 16
-"""Bytes of a file that are held at once."""
+"""Bytes of a file that are read at once."""
 
 
-def httpx_arguments(spec: RequestSpec, content: Any) -> dict[str, Any]:
+def httpx_arguments(
+    spec: RequestSpec, content: bytes | Iterator[bytes] | AsyncIterator[bytes] | None
+) -> dict[str, Any]:
     """Return the keyword arguments of `httpx.Client.request`.
 
     `content` is the body, or an iterator over its chunks.
@@ -90,12 +92,12 @@ def classify_error(error: httpx.HTTPError) -> Failure:
     """Return what an httpx error means for the next attempt."""
     import httpx
 
-    words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    with contextlib.suppress(RuntimeError):  # httpx does not know the request of every error
-        words += f" ({error.request.method} {error.request.url})"
+    message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    with contextlib.suppress(RuntimeError):  # not every httpx error has a request
+        message += f" ({error.request.method} {error.request.url})"
     retryable = isinstance(error, httpx.TimeoutException | httpx.NetworkError | httpx.RemoteProtocolError)
     lost = not isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout)
-    return Failure(TransportError(words), retryable, lost)
+    return Failure(TransportError(message), retryable, lost)
 
 
 class Attempts:
@@ -120,15 +122,15 @@ class Attempts:
         if failure is not None:
             if not failure.retryable or not (self._spec.repeatable or failure.lost):
                 return None
-            what = str(failure.error)
+            reason = str(failure.error)
         else:
             assert reply is not None
             if reply.status not in RETRIED_STATUSES or (reply.status == 504 and not self._spec.repeatable):
                 return None
-            what = f"{reply.status}"
+            reason = f"{reply.status}"
         wait = self._retry.wait(self.made, now - self._started, reply.retry_after_s if reply else None, jitter)
         if wait is not None:
-            log.warning("%s %s: %s; trying again in %.1f s", self._spec.method, self._spec.path, what, wait)
+            log.warning("%s %s: %s; trying again in %.1f s", self._spec.method, self._spec.path, reason, wait)
         return wait
 
     def result(self, reply: Reply | None, failure: Failure | None) -> Reply:

@@ -1,14 +1,14 @@
-"""What can go wrong, as exceptions.
+"""The exceptions of the client.
 
-DeepCompressError                 everything below
-├── TransportError                no answer came: refused, reset, timed out (after the retries)
+DeepCompressError                 base of all
+├── TransportError                no answer: refused, reset, timed out (after the retries)
 └── ServiceError                  the service answered with problem details (RFC 9457)
     ├── InvalidRequest            422, 400: the request is wrong; sending it again will not help
     ├── NotFound                  404: no such run, problem or checkpoint
-    ├── Conflict                  409: the run's state says no
-    │   ├── RunInUse              the client's own: a new training on the name of an old one
+    ├── Conflict                  409: the request conflicts with the run's state
+    │   ├── RunInUse              raised by the client: a new training has the name of an old one
     │   ├── EpochMismatch         the run was rewound, restored, imported or deleted meanwhile
-    │   ├── StepTooOld            the step's records are gone; the message names the ways out
+    │   ├── StepTooOld            the step's records are gone; the message has the remedies
     │   └── GroupConflict         this group was recorded before with other content
     ├── TooLarge                  413: over a limit that the caller controls
     ├── Unauthorized              401, 403: the API key
@@ -20,19 +20,19 @@ from __future__ import annotations
 from typing import Any
 
 PROBLEM_PREFIX = "urn:deepcompress:problem:"
-"""Every problem ``type`` is this prefix and a slug that never changes."""
+"""Prefix of every problem ``type``; the rest is a slug that never changes."""
 
 
 class DeepCompressError(Exception):
-    """Base of everything this client raises."""
+    """Base of all exceptions of this client."""
 
 
 class TransportError(DeepCompressError):
-    """No answer came, after every retry."""
+    """There was no answer, after all retries."""
 
 
 class ServiceError(DeepCompressError):
-    """The service answered with an error. ``slug`` is stable, ``detail`` is for people."""
+    """The service answered with an error. ``slug`` is stable, ``detail`` is a message for people."""
 
     def __init__(self, status: int, slug: str, detail: str, problem: dict[str, Any] | None = None) -> None:
         super().__init__(f"{slug}: {detail}" if detail else slug)
@@ -42,7 +42,7 @@ class ServiceError(DeepCompressError):
         self.problem: dict[str, Any] = problem or {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Trainers send errors between processes; what is pickled by default does not fit this constructor.
+        # Trainers send errors between processes; the default pickle format does not fit this constructor.
         return _restored, (type(self), self.args, self.__dict__)
 
 
@@ -76,7 +76,7 @@ class EpochMismatch(Conflict):
 
 
 class StepTooOld(Conflict):
-    """The records of that step are gone; the message names the ways out."""
+    """The records of that step are gone; the message has the remedies."""
 
 
 class GroupConflict(Conflict):
@@ -84,7 +84,7 @@ class GroupConflict(Conflict):
 
 
 class TooLarge(ServiceError):
-    """Over a limit that the caller controls."""
+    """The request is over a limit that the caller controls."""
 
 
 class Unauthorized(ServiceError):
@@ -92,11 +92,10 @@ class Unauthorized(ServiceError):
 
 
 class Unavailable(ServiceError):
-    """Overloaded, or the state store is out of reach. ``retry_after`` is the Retry-After header in seconds, if there
-    was one.
-    """
+    """The service is overloaded, or its state store is unavailable."""
 
     retry_after: float | None = None
+    """Seconds of the Retry-After header, if there was one."""
 
 
 def _restored(kind: type[ServiceError], args: tuple[Any, ...], state: dict[str, Any]) -> ServiceError:

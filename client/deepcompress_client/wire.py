@@ -1,12 +1,12 @@
-"""The wire: every message that crosses between a caller and the service, as pydantic models.
+"""The wire format: every message between a caller and the service. Requests are pydantic models, answers dataclasses.
 
-One definition of the contract. The service imports these models; the client builds and reads them. Field
-names are fixed by docs/design.md, 4, and are never renamed; fields may be added. What the server does not know it
-refuses (``extra="forbid"`` on requests), so that a misspelt field is an error and not a silent default; what
-the client does not know it ignores (``extra="ignore"`` on answers), so that an older client can talk to a
-newer server.
+The service imports these types too, so the contract is defined once. Field names are fixed by docs/design.md, 4, and
+are never renamed; fields may be added. The service refuses unknown fields of a request (``extra="forbid"``), so that
+a misspelt field is an error and not a silent default. The client ignores unknown fields of an answer, so that an
+older client can read the answers of a newer service.
 
-The words (problem, rollout, group, batch, run, level, beta, ...) are those of docs/glossary.md.
+Lengths are in tokens, rates and ratios are between 0 and 1. The terms (problem, rollout, group, batch, run, level,
+beta, ...) are defined in docs/glossary.md.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ from pydantic import (
     StrictBool,
     StrictInt,
     StringConstraints,
+    ValidatorFunctionWrapHandler,
     WrapValidator,
 )
 from pydantic_core import PydanticCustomError
 
 __all__ = [
-    "COMPONENTS",
     "GROUP_FIELDS",
     "MAX_GROUPS",
     "MAX_TOKENS",
+    "REWARD_COMPONENTS",
     "ROLLOUT_FIELDS",
     "AnswerFormat",
     "Difficulty",
@@ -78,16 +79,16 @@ Difficulty = Literal["simple", "hard", "even"]
 Why = Literal[
     "evaluation", "no-weight", "untrainable", "none-correct", "equal-lengths", "all-correct", "even", "strategy"
 ]
-"""Why a group has no length reward (docs/design.md, 4)."""
+"""The reason why a group has no length reward (docs/design.md, 4)."""
 
 MAX_TOKENS = 2**31 - 1
 """Largest length of a rollout, in tokens."""
 MAX_GROUPS = 16_384
-"""Most groups in one shape: a whole step fits, since a shape is never split."""
+"""Most groups in one shape request. A whole step fits, since a shape request is never split."""
 
 
-def _repair_text(value: Any, handler: Any) -> str:
-    """Lone surrogates become U+FFFD: nothing that a policy wrote can fail a request (docs/design.md, 6)."""
+def _repair_text(value: object, handler: ValidatorFunctionWrapHandler) -> str:
+    """Return text with U+FFFD for lone surrogates, so that no response can fail a request (docs/design.md, 6)."""
     if isinstance(value, str):
         try:
             value.encode("utf-8")
@@ -98,23 +99,23 @@ def _repair_text(value: Any, handler: Any) -> str:
     return text
 
 
-def _one_or_more(value: Any, handler: Any) -> Any:
+def _one_or_more(value: object, handler: ValidatorFunctionWrapHandler) -> object:
     if isinstance(value, list) and not value:
         raise PydanticCustomError("gold_empty", "give at least one gold answer")
     if isinstance(value, list) and not all(isinstance(one, str) for one in value):
-        # Said once, not once an element: a request must not be able to ask for a million messages.
+        # One message, not one per element: a request must not be able to cause a million messages.
         raise PydanticCustomError("gold_type", "give gold answers as text")
     return handler(value)
 
 
 NAME_PATTERN = r"^[A-Za-z0-9._-]{1,128}$"
-"""What a run or a checkpoint may be called."""
+"""The valid names of runs and checkpoints."""
 RunName = Annotated[str, StringConstraints(pattern=NAME_PATTERN, strict=True)]
 CheckpointName = RunName
 Name = Annotated[str, StringConstraints(min_length=1, max_length=512, strict=True)]
 Tokens = Annotated[StrictInt, Field(ge=0, le=MAX_TOKENS)]
 MAX_COUNT = 2**53 - 1
-"""Largest step, epoch and the like: the integers that every store and every reader of JSON keeps whole."""
+"""Largest step, epoch and other count: every store and every JSON reader represents integers up to it exactly."""
 Count = Annotated[StrictInt, Field(ge=0, le=MAX_COUNT)]
 Step = Count
 _FiniteNumber = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -124,6 +125,8 @@ Gold = Annotated[str | list[str], WrapValidator(_one_or_more)]
 
 
 class _Request(BaseModel):
+    """Base of the requests and their parts: unknown fields are errors."""
+
     model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
@@ -133,11 +136,11 @@ class _Answer:
     A field whose default is None is left out of the JSON when it is None; every other field is always there.
     """
 
-    _left_out: ClassVar[tuple[str, ...]] = ()
+    left_out_if_none: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         # orjson writes the instance's own attributes; reading one that is absent gives the class's default, None.
-        for name in self._left_out:
+        for name in self.left_out_if_none:
             if self.__dict__[name] is None:
                 del self.__dict__[name]
 
@@ -150,7 +153,7 @@ class _Answer:
         return json.dumps(self.to_dict(), separators=(",", ":"))
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, _Answer):
         return value.to_dict()
     if isinstance(value, BaseModel):
@@ -164,7 +167,7 @@ def _plain(value: Any) -> Any:
 def _answer(cls: type[A]) -> type[A]:
     """Make a dataclass of an answer."""
     made = dataclass(kw_only=True)(cls)
-    made._left_out = tuple(field.name for field in fields(cast(Any, made)) if field.default is None)
+    made.left_out_if_none = tuple(field.name for field in fields(cast(Any, made)) if field.default is None)
     return made
 
 
@@ -176,8 +179,8 @@ class VerifyItem(_Request):
 
     id: Name | None = Field(None, description="echoed in the verdict; the item's position when left out")
     gold: Gold = Field(description="the gold answer, or alternatives of which any one suffices")
-    response: ModelText = Field(description="what the policy wrote")
-    run: RunName | None = None
+    response: ModelText = Field(description="the text of the rollout")
+    run: RunName | None = Field(None, description="the run whose answer format applies and that observes the item")
     epoch: Count | None = None
     step: Step | None = None
     generation: Count | None = None
@@ -185,31 +188,35 @@ class VerifyItem(_Request):
     problem_id: Name | None = None
     group_id: Name | None = None
     rollout_id: Name | None = None
-    tokens: Tokens | None = None
+    tokens: Tokens | None = Field(None, description="length in tokens, for observed items")
     truncated: StrictBool = False
 
 
 class VerifyRequest(_Request):
+    """The body of ``POST /v1/verify``. `answer_format` takes the place of the run's."""
+
     items: Annotated[list[VerifyItem], FailFast()] = Field(min_length=1)
     answer_format: AnswerFormat | None = None
 
 
 @_answer
 class Verdict(_Answer):
-    """What checking one rollout gave."""
+    """The result of checking one rollout."""
 
     id: str | None = None
     correct: bool
     status: Status
-    answer: Annotated[str | None, Field(description="the extracted answer, null where there is none")]
+    answer: Annotated[str | None, Field(description="the extracted answer, null if there is none")]
     decided_by: Annotated[str, Field(description="the rule or tier that decided")]
-    reason: Annotated[str, Field(description="one line that says why")]
+    reason: Annotated[str, Field(description="the reason, in one line")]
     cpu_ms: Annotated[float, Field(description="CPU milliseconds spent on this comparison")] = 0.0
-    recorded: Annotated[bool | None, Field(description="for items with identity: whether it was observed")] = None
+    recorded: Annotated[bool | None, Field(description="for items with identity: true if it was observed")] = None
 
 
 @_answer
 class VerifyAnswer(_Answer):
+    """The answer to a verify request: one verdict per item, in the order sent."""
+
     verdicts: Sequence[Verdict]
 
 
@@ -217,7 +224,7 @@ class VerifyAnswer(_Answer):
 
 
 class RolloutFields(_Request):
-    """The facts of a rollout beside its text and its verdict, each declared here and nowhere else.
+    """The fields of a rollout beside its text and its verdict; each is declared only here.
 
     The group's digest, the input of the strategies, the rows that wait at a rendezvous and the client's splitting of
     large batches are derived from this list (``ROLLOUT_FIELDS``).
@@ -239,20 +246,22 @@ class ShapeRollout(RolloutFields):
     """A rollout whose verdict the caller has."""
 
     correct: StrictBool
-    status: Status | None = Field(None, description="the verdict's status, where verify gave one")
+    status: Status | None = Field(None, description="the verdict's status, if verify gave one")
 
 
 class _Group(_Request):
+    """The fields that the groups of shape and score share."""
+
     problem_id: Name | None = Field(None, description="may be left out for observed groups only")
     group_id: Name | None = Field(None, description="defaults to problem_id")
     group_size: Annotated[StrictInt, Field(ge=1, le=MAX_COUNT)] | None = Field(
-        None, description="where given, must equal the number of rollouts"
+        None, description="if given, must equal the number of rollouts"
     )
     reference_accuracy: Annotated[float, Field(strict=True, ge=0, le=1)] | None = Field(
         None, description="a reference policy's accuracy on this problem, for strategies that need it"
     )
     reference_tokens: Annotated[_FiniteNumber, Field(gt=0)] | None = Field(
-        None, description="a reference policy's mean length on this problem, for strategies that need it"
+        None, description="a reference policy's mean length on this problem, in tokens, for strategies that need it"
     )
     target_tokens: Annotated[_FiniteNumber, Field(gt=0)] | None = Field(
         None, description="the token target given to the policy, for strategies that need it"
@@ -264,19 +273,25 @@ GROUP_FIELDS = tuple(name for name in _Group.model_fields if name not in ("probl
 
 
 class ShapeGroup(_Group):
+    """A group whose rollouts have been verified."""
+
     rollouts: Annotated[list[ShapeRollout], FailFast()] = Field(min_length=1)
 
 
 class _Batch(_Request):
+    """The fields that shape and score requests share: the run, the step and the phase."""
+
     run: RunName | None = Field(None, description="required in training")
     epoch: Count | None = None
     step: Step | Literal["observed"] | None = Field(None, description="the caller's; null for stepless runs")
     generation: Count | None = Field(None, description="which generation batch of the step, for step_level: last")
     phase: Phase = "train"
-    request_id: Name | None = Field(None, description="required where there is no step")
+    request_id: Name | None = Field(None, description="required if there is no step")
 
 
 class ShapeRequest(_Batch):
+    """The body of ``POST /v1/shape``."""
+
     groups: Annotated[list[ShapeGroup], FailFast()] = Field(min_length=1)
 
 
@@ -284,7 +299,7 @@ class ShapeRequest(_Batch):
 class RewardComponents(_Answer):
     """The parts of each reward, already weighted: ``(outcome + length) + overlong`` is the reward, to the last bit.
 
-    One number a rollout, in the order sent.
+    Each has one number per rollout, [rollouts], in the order sent.
     """
 
     outcome: Sequence[float]
@@ -292,17 +307,22 @@ class RewardComponents(_Answer):
     overlong: Sequence[float]
 
 
-COMPONENTS = tuple(RewardComponents.__annotations__)
-"""Names of the components, in the order in which they are added."""
+REWARD_COMPONENTS = tuple(field.name for field in fields(RewardComponents))
+"""Names of the reward's components, in the order in which they are added."""
 
 
 @_answer
 class GroupRewards(_Answer):
+    """The rewards of one group. Sequences have one value per rollout, [rollouts], in the order sent."""
+
     problem_id: str
     group_id: str
     pass_ratio: float
+    """The group pass ratio."""
     level: float | None
+    """The reference level, null if the rewards depend on none."""
     beta: float | None
+    """The group pass ratio minus the reference level, null if the rewards depend on neither."""
     difficulty: Difficulty | None
     rewards: Sequence[float]
     components: RewardComponents
@@ -315,7 +335,7 @@ class GroupRewards(_Answer):
         Why | None, Field(description="the reason why no rollout of the group has a length reward, if none has")
     ] = None
     mask: Annotated[Sequence[bool] | None, Field(description="for strategies that select rollouts")] = None
-    weights: Annotated[Sequence[float] | None, Field(description="for strategies that weigh advantages")] = None
+    weights: Annotated[Sequence[float] | None, Field(description="for strategies that weight advantages")] = None
     advantages: Annotated[Sequence[float] | None, Field(description="for strategies that give ready advantages")] = (
         None
     )
@@ -326,6 +346,8 @@ class GroupRewards(_Answer):
 
 @_answer
 class _BatchAnswer(_Answer):
+    """The fields that the answers to shape and score share."""
+
     run: str | None
     epoch: int | None
     step: int | None
@@ -337,7 +359,7 @@ class _BatchAnswer(_Answer):
 
 @_answer
 class ShapeAnswer(_BatchAnswer):
-    """Rewards of one shape."""
+    """The answer to a shape request: the groups in the order sent."""
 
     groups: Sequence[GroupRewards]
 
@@ -353,23 +375,29 @@ class ScoreRollout(RolloutFields):
 
 
 class ScoreGroup(_Group):
+    """A group to verify and reward: its gold answer and its rollouts."""
+
     gold: Gold
     rollouts: Annotated[list[ScoreRollout], FailFast()] = Field(min_length=1)
 
 
 class ScoreRequest(_Batch):
+    """The body of ``POST /v1/score``. `answer_format` takes the place of the run's."""
+
     groups: Annotated[list[ScoreGroup], FailFast()] = Field(min_length=1)
     answer_format: AnswerFormat | None = None
 
 
 @_answer
 class ScoredGroup(GroupRewards):
+    """The rewards of one group, and the verdicts they are computed from."""
+
     verdicts: Sequence[Verdict]
 
 
 @_answer
 class ScoreAnswer(_BatchAnswer):
-    """Verdicts and rewards of one score."""
+    """The answer to a score request: the groups in the order sent."""
 
     groups: Sequence[ScoredGroup]
 
@@ -378,8 +406,11 @@ class ScoreAnswer(_BatchAnswer):
 
 
 class RolloutRequest(RolloutFields):
-    """One rollout, for callers that can send nothing else. It is answered when its group is complete, or when the
-    group's deadline has passed: then the group is what has arrived."""
+    """The body of ``POST /v1/rollouts``: one rollout, for callers that cannot send groups.
+
+    It is answered when its group is complete. When the group's deadline has passed, it is answered with the rollouts
+    that have arrived.
+    """
 
     run: RunName
     epoch: Count | None = None
@@ -388,7 +419,7 @@ class RolloutRequest(RolloutFields):
     problem_id: Name
     group_id: Name | None = Field(None, description="defaults to problem_id")
     group_size: Annotated[StrictInt, Field(ge=1, le=4096)] = Field(description="rollouts that complete the group")
-    rollout_index: Count = Field(description="this one's place, from 0 to group_size - 1")
+    rollout_index: Count = Field(description="index of this rollout in its group, from 0 to group_size - 1")
     attempt: Count = Field(
         0, description="a higher attempt at a group that is not complete supersedes the lower ones"
     )
@@ -396,7 +427,7 @@ class RolloutRequest(RolloutFields):
     response: ModelText
     answer_format: AnswerFormat | None = None
     timeout_s: Annotated[float, Field(strict=True, gt=0, le=3600)] = Field(
-        600.0, description="seconds from the group's first rollout until it is released with what it has"
+        600.0, description="seconds from the group's first rollout until it is released incomplete"
     )
 
 
@@ -411,8 +442,8 @@ class RolloutAnswer(_Answer):
     problem_id: str
     group_id: str
     rollout_index: int
-    arrived: Annotated[int, Field(description="rollouts in the group as it was released")]
-    complete: Annotated[bool, Field(description="false where the deadline released it with fewer than group_size")]
+    arrived: Annotated[int, Field(description="rollouts in the group when it was released")]
+    complete: Annotated[bool, Field(description="false if the deadline released it with fewer than group_size")]
     reward: float
     outcome: float
     length: float
@@ -434,24 +465,29 @@ class RolloutAnswer(_Answer):
 
 
 class StrategyConfig(BaseModel):
-    """A strategy's name and parameters. The service's registry says which parameters a name takes
-    (``GET /v1/strategies``), fills in its defaults and refuses what it does not know."""
+    """A strategy's name and parameters.
+
+    The service's registry has the parameters of each name (``GET /v1/strategies``), fills in the defaults and refuses
+    unknown parameters.
+    """
 
     model_config = ConfigDict(extra="allow", defer_build=True)
     name: Annotated[str, StringConstraints(min_length=1, max_length=128)] = "deepcompress"
 
 
 class Outcome(_Request):
-    """The outcome reward. Each half that is left out is the strategy's published value."""
+    """The outcome rewards. A value that is left out is the strategy's published one."""
 
-    # Factories, since OpenAPI would publish a plain default, which holds for some strategies only.
+    # Factories, since OpenAPI would publish a plain default, which is right for some strategies only.
     correct: _FiniteNumber = Field(default_factory=lambda: 1.0)
     wrong: _FiniteNumber = Field(default_factory=lambda: -1.0)
 
 
 class Overlong(_Request):
-    """The DAPO soft overlong term (arXiv 2503.14476, eq. 13): 0 up to ``max_tokens - buffer_tokens``, then
-    linear to ``-factor`` at ``max_tokens``. ``variant`` says what happens beyond."""
+    """The DAPO soft overlong term: 0 to ``max_tokens - buffer_tokens``, then linear to ``-factor`` at ``max_tokens``.
+
+    ``variant`` selects the term beyond ``max_tokens``. Source: arXiv 2503.14476, eq. 13.
+    """
 
     max_tokens: Annotated[StrictInt, Field(ge=1, le=MAX_TOKENS)]
     buffer_tokens: Annotated[StrictInt, Field(ge=1, le=MAX_TOKENS)]
@@ -460,9 +496,11 @@ class Overlong(_Request):
 
 
 class RunConfig(_Request):
+    """The configuration of a run. It is set when the run is created and does not change."""
+
     strategy: StrategyConfig = Field(default_factory=StrategyConfig)
     outcome: Outcome = Field(
-        default_factory=Outcome, description="what is left out is the strategy's published value"
+        default_factory=Outcome, description="a value that is left out is the strategy's published one"
     )
     length_weight: _FiniteNumber = 1.0
     overlong: Overlong | None = None
@@ -474,20 +512,29 @@ class RunConfig(_Request):
     groups_per_step: Annotated[StrictInt, Field(ge=1, le=MAX_COUNT)] | None = None
 
 
-def _known_fields(config: Any) -> Any:
-    """Drop what a newer service added to a run's configuration, so that an older client can read the rest."""
+def _known_fields(config: object) -> object:
+    """Return a run's configuration without the settings that a newer service added, at any depth."""
     if not isinstance(config, dict):
         return config
-    return {name: value for name, value in config.items() if name in RunConfig.model_fields}
+    nested: dict[str, type[BaseModel]] = {"outcome": Outcome, "overlong": Overlong}
+    return {
+        name: {key: part for key, part in value.items() if key in nested[name].model_fields}
+        if name in nested and isinstance(value, dict)
+        else value
+        for name, value in config.items()
+        if name in RunConfig.model_fields
+    }
 
 
 @_answer
 class RunInfo(_Answer):
+    """The state of a run."""
+
     run: str
     epoch: int
     config: Annotated[RunConfig, BeforeValidator(_known_fields)]
     kind: Annotated[Literal["stepped", "stepless"] | None, Field(description="null until the first training request")]
-    step: Annotated[int | None, Field(description="the open step")]
+    step: Annotated[int | None, Field(description="the open step, null without one")]
     level: float
     batch_pass_ratio: float | None
     problems: int
@@ -496,7 +543,7 @@ class RunInfo(_Answer):
 
 @_answer
 class HistoryEntry(_Answer):
-    """One step: the level and the tallies it was computed from."""
+    """One step: its level, and the counts and mean lengths of the step's groups. Lengths are in tokens."""
 
     step: int
     level: float
@@ -519,6 +566,8 @@ class HistoryEntry(_Answer):
 
 @_answer
 class RunHistory(_Answer):
+    """The level and the statistics of a run's steps."""
+
     run: str
     epoch: int
     steps: Sequence[HistoryEntry]
@@ -526,14 +575,16 @@ class RunHistory(_Answer):
 
 @_answer
 class Problem(_Answer):
+    """The difficulty state of one problem of a run."""
+
     problem_id: str
-    attempts: Annotated[int, Field(description="rollouts seen")]
-    passes: Annotated[int, Field(description="of which correct")]
-    pass_ratio: Annotated[float | None, Field(description="smoothed over the steps that touched it")]
+    attempts: Annotated[int, Field(description="rollouts counted")]
+    passes: Annotated[int, Field(description="correct rollouts")]
+    pass_ratio: Annotated[float | None, Field(description="smoothed over the steps that counted it")]
     last_pass_ratio: float | None
     last_beta: float | None
     difficulty: Difficulty | None
-    turns: Annotated[int, Field(description="how often it turned between simple and hard")]
+    turns: Annotated[int, Field(description="changes between simple and hard")]
     shortest_correct_tokens: int | None
     mean_correct_tokens: float | None
     last_step: int | None
@@ -541,6 +592,8 @@ class Problem(_Answer):
 
 @_answer
 class ProblemPage(_Answer):
+    """One page of a run's problems."""
+
     run: str
     problems: Sequence[Problem]
     next: Annotated[str | None, Field(description="cursor of the next page, null on the last")]

@@ -57,7 +57,7 @@ EVALUATED = (
     *("chat", "data", "eval_data", "chain_operations", "eval_problems", "eval_samples", "seed"),
     *("max_new_tokens", "temperature", "generation", "compact_at", "answer_format"),
 )
-"""What an evaluation takes over from the run whose checkpoint it is given; the machine's settings stay its own."""
+"""The settings that an evaluation takes from the run of its checkpoint. Those of the machine are not among them."""
 USAGE_ERROR, SERVICE_ERROR = 2, 3
 """Exit statuses, as those of the service's own commands."""
 
@@ -80,8 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _train(given: list[str]) -> int:
     parser = _parser("deepcompress train", _TRAIN.format(shipped=", ".join(shipped())))
     parser.add_argument("config", nargs="?", help="a YAML file, or the name of a shipped configuration")
-    parser.add_argument("--resume", action="store_true", help="go on from the run's newest checkpoint")
-    parser.add_argument("--fresh", action="store_true", help="start the run again, whatever its folder holds")
+    parser.add_argument("--resume", action="store_true", help="continue from the run's newest checkpoint")
+    parser.add_argument(
+        "--fresh", action="store_true", help="start the run again; its checkpoints and metrics are deleted"
+    )
     parser.add_argument("--no-plot", action="store_true", help="no picture at the end")
     asked, flags = _parse(parser, given)
     if asked.config is None and not flags:
@@ -91,7 +93,7 @@ def _train(given: list[str]) -> int:
     except (ValueError, OSError) as error:
         parser.error(str(error))
     if (config.folder / "metrics.jsonl").exists() and not (asked.resume or asked.fresh):
-        parser.error(f"{config.folder} holds a run: --resume goes on with it, --fresh starts it again")
+        parser.error(f"{config.folder} holds a run: --resume continues it, --fresh starts it again")
     from . import checkpoint
     from .train import Trainer
 
@@ -133,7 +135,7 @@ def _eval(given: list[str]) -> int:
         if run:
             print(f"as the run {run['name']} evaluates; flags win", file=sys.stderr)
         values = {name: value for name, value in run.items() if name in EVALUATED}
-        if "data" in flags:  # it names the problems to evaluate on; the run's held-out ones are others
+        if "data" in flags:  # the problems to evaluate on, instead of the run's held-out ones
             values["eval_data"] = flags["data"]
         config = parse_flags({**values, "model": asked.model, "chain_problems": 1}, flags)
         torch.set_num_threads(config.threads)
@@ -195,7 +197,7 @@ def _parser(name: str, text: str) -> argparse.ArgumentParser:
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--service-url", help="the service; else DEEPCOMPRESS_URL, else http://127.0.0.1:8321")
-    where.add_argument("--embedded", action="store_true", help="start a service of this command's own")
+    where.add_argument("--embedded", action="store_true", help="start a service for this command")
     return parser
 
 

@@ -18,16 +18,20 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from .config import TrainConfig, as_dict
 
+if TYPE_CHECKING:
+    from .model import Policy
+    from .rewards import Rewards
+
 MAY_CHANGE = frozenset({"steps", "out", "eval_every", "save_every", "keep_checkpoints", "device", "threads"})
-"""Settings that a resumed run may give anew. The first five have no part in what a step computes; `device` and
-`threads` have (another GPU draws otherwise, other threads add up in another order), but a run must be able to move
-to another machine: it goes on from the same state, no longer bit for bit."""
+"""Settings that may change when a run is resumed. The first five do not change what a step computes. `device` and
+`threads` do (another GPU draws other samples, threads change the order of sums), but a run must be able to move to
+another machine: it then continues from the same state, with results that are not bit-equal."""
 
 
 STATE = "state.json"
@@ -42,7 +46,7 @@ class Checkpoint:
     cursor: int
     config: dict[str, Any]
     processes: int | None
-    """How many processes trained; None where an older trainer did not write it down."""
+    """Number of processes that trained, or None if an older trainer did not write it."""
 
     @property
     def name(self) -> str:
@@ -73,13 +77,13 @@ def service_name(folder: Path) -> str:
 def write(
     folder: Path,
     *,
-    policy: Any,
-    optimiser: Any,
+    policy: Policy,
+    optimiser: torch.optim.Optimizer,
     step: int,
     cursor: int,
     config: TrainConfig,
     processes: int,
-    rewards: Any,
+    rewards: Rewards,
 ) -> Path:
     """Save the state as at the end of `step`; return the checkpoint's folder.
 
@@ -112,7 +116,7 @@ def write_settings(config: TrainConfig) -> None:
     (config.folder / "config.json").write_text(json.dumps(as_dict(config), indent=1), encoding="utf-8")
 
 
-def prune(folder: Path, keep: int, rewards: Any) -> None:
+def prune(folder: Path, keep: int, rewards: Rewards) -> None:
     """Remove all but the newest `keep` checkpoints, here and at the service."""
     for checkpoint in find(folder)[:-keep]:
         _remove(checkpoint.folder)
@@ -180,7 +184,7 @@ def check_same(checkpoint: Checkpoint, config: TrainConfig, *, processes: int) -
         raise ValueError(f"{checkpoint.folder} was written with other settings; {'; '.join(changed)}")
 
 
-def read_into(checkpoint: Checkpoint, optimiser: Any, device: torch.device) -> None:
+def read_into(checkpoint: Checkpoint, optimiser: torch.optim.Optimizer, device: torch.device) -> None:
     """Load the optimiser and random states of a checkpoint. The model is loaded separately."""
     optimiser.load_state_dict(torch.load(checkpoint.folder / "optimiser.pt", map_location=device, weights_only=True))
     states = torch.load(checkpoint.folder / "random.pt", weights_only=True)

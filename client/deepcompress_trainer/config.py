@@ -1,8 +1,8 @@
 """Every setting of a training, in one dataclass. A YAML file sets some; flags of the same names override it.
 
 The fields' texts are the help texts of `deepcompress train --help`; those that affect the length reward explain how.
-The defaults follow the authors' scripts where they have a value (clip 0.2/0.28, token-level loss, no KL, filter on
-accuracy), at the size of the small task.
+The defaults are the values of the authors' scripts, if they have one (clip 0.2/0.28, token-level loss, no KL, filter
+on accuracy), at the size of the small task.
 """
 
 # ruff: noqa: RUF009  (the calls in the defaults make fields)
@@ -22,16 +22,22 @@ from deepcompress_client.wire import NAME_PATTERN, AnswerFormat
 
 from . import task
 
+Setting = Any
+"""The value of a setting, as read from YAML or from a flag, before it is checked."""
+
+TypeHint = Any
+"""The annotation of a setting."""
+
 
 class SettingsError(ValueError):
     """Settings that do not fit the run's data or strategy; the message names the setting."""
 
 
-def _f(default: Any, text: str) -> Any:
+def _f(default: Setting, text: str) -> Setting:
     """Return a field with its help text."""
     if isinstance(default, dict | list):
-        kept = default
-        return field(default_factory=lambda: type(kept)(kept), metadata={"help": text})
+        template = default
+        return field(default_factory=lambda: type(template)(template), metadata={"help": text})
     return field(default=default, metadata={"help": text})
 
 
@@ -47,11 +53,11 @@ class TrainConfig:
     model: str = _f("start", "'start' (the shipped start checkpoint), a local folder, or a .gguf file")
     chat: bool = _f(False, "prompts through the tokenizer's chat template")
     data: str = _f("chain", "'chain' (the synthetic task), PATH.jsonl, or gsm8k:PATH.jsonl")
-    eval_data: str | None = _f(None, "held-out problems, as data; chain has its own where none are named")
+    eval_data: str | None = _f(None, "held-out problems, as data; chain has its own by default")
     chain_operations: list[int] = _f(
         [1, 16], f"fewest and most operations of the synthetic task, at most {task.MAX_OPERATIONS}"
     )
-    chain_problems: int = _f(4096, "how many training problems of the synthetic task there are")
+    chain_problems: int = _f(4096, "number of training problems of the synthetic task")
 
     # one step
     steps: int = _f(80, "training steps")
@@ -64,23 +70,25 @@ class TrainConfig:
     generation: Literal["loop", "transformers"] = _f("loop", "our key-value-cache loop, or transformers' generate")
     compact_at: float = _f(0.2, "the loop drops finished rows when this share has finished; 0 never drops")
     generation_chunk: int = _f(0, "groups generated at once while the last ones are verified; 0: all of a batch")
-    max_generation_batches: int = _f(1, "dynamic sampling: draw again until enough groups are kept, so often at most")
+    max_generation_batches: int = _f(
+        1, "dynamic sampling: most generation batches of a step, drawn until enough groups are kept"
+    )
 
     # the reward
     strategy: dict[str, Any] = _f({"name": "deepcompress"}, "the service's strategy and its parameters")
     outcome: dict[str, float] = _f({"correct": 1.0, "wrong": -1.0}, "outcome rewards; they go to the service")
     overlong: dict[str, Any] | None = _f(None, "soft overlong term {max_tokens, buffer_tokens, factor}")
     answer_format: AnswerFormat = _f(
-        "boxed", "where the answer is looked for: boxed, one_boxed, final_answer or bare"
+        "boxed", "the position of the answer in a response: boxed, one_boxed, final_answer or bare"
     )
 
     # from rewards to advantages
     filter_metric: Literal["acc", "reward", "none"] = _f(
         "acc",
-        "which groups train. acc: some right and some wrong (DAPO, the authors); an all-correct group never trains "
+        "groups that train. acc: some correct and some wrong (DAPO, the authors); an all-correct group never trains "
         "on its lengths. reward: any group with a signal; all-correct groups then compress, in effect another "
         "algorithm. none: every group; silent ones still count in the token denominator (as in TRL). acc and reward "
-        "look at the rollouts that are trained on, so not at undecided or masked ones. The metric entropy is of the "
+        "count the rollouts that are trained on, so not undecided or masked ones. The metric entropy is of the "
         "rollouts that this leaves, entropy_sampled of all",
     )
     scale_rewards: Literal["group", "batch", "none"] = _f(
@@ -94,14 +102,17 @@ class TrainConfig:
         "by itself and length_weight * (-beta * z) is added, z over the correct rollouts, never divided by a std "
         "again (as DIET and GDPO keep their terms apart); it needs a strategy with beta and ignores strategy.mode",
     )
-    length_weight: float = _f(1.0, "of the length term, where length_term is advantage")
-    mask_truncated: bool = _f(False, "leave truncated rollouts out of the loss; that hides what running over costs")
+    length_weight: float = _f(1.0, "of the length term, if length_term is advantage")
+    mask_truncated: bool = _f(
+        False, "leave truncated rollouts out of the loss; the policy then does not learn to avoid truncation"
+    )
 
     # the update
     learning_rate: float = _f(3e-4, "AdamW's, after the warm-up")
     warmup_steps: int = _f(5, "steps of linear warm-up")
     decay_steps: int = _f(
-        0, "the learning rate falls linearly to 0 over so many steps; 0: it stays. A falling one lets curves settle"
+        0,
+        "steps over which the learning rate falls linearly to 0, so that curves settle; 0: it is constant",
     )
     weight_decay: float = _f(0.0, "AdamW's")
     max_grad_norm: float = _f(1.0, "gradient clipping")
@@ -117,16 +128,16 @@ class TrainConfig:
     )
     gradient_checkpointing: bool = _f(False, "less memory, more time")
     device: Literal["auto", "cpu", "cuda"] = _f(
-        "auto", "cuda where there is one; a resume on another device goes on, but not with the same numbers"
+        "auto", "cuda if available; a resume on another device continues, but not with the same numbers"
     )
-    threads: int = _f(1, "CPU threads; one thread is what makes CPU runs bit-for-bit repeatable")
+    threads: int = _f(1, "CPU threads; on a CPU, only runs with one thread are repeatable to the last bit")
 
-    # evaluation, checkpoints, watching
+    # evaluation and checkpoints
     eval_every: int = _f(20, "steps between evaluations; one before the first step and one at the end besides")
     eval_problems: int = _f(160, "held-out problems in an evaluation")
     eval_samples: int = _f(4, "k of avg@k")
     save_every: int = _f(20, "steps between checkpoints; the last step always has one")
-    keep_checkpoints: int = _f(2, "how many checkpoints stay")
+    keep_checkpoints: int = _f(2, "number of checkpoints to keep")
 
     @property
     def folder(self) -> Path:
@@ -183,8 +194,8 @@ def _check_chain(config: TrainConfig) -> None:
         ValueError: it has not, or the numbers of operations are invalid.
     """
     bounds = config.chain_operations
-    whole = [type(bound) is int for bound in bounds]
-    if whole != [True, True] or not 1 <= bounds[0] <= bounds[1] <= task.MAX_OPERATIONS:
+    are_integers = [type(bound) is int for bound in bounds]
+    if are_integers != [True, True] or not 1 <= bounds[0] <= bounds[1] <= task.MAX_OPERATIONS:
         raise ValueError(
             f"chain_operations: {bounds!r} is not [fewest, most], two whole numbers from 1 to {task.MAX_OPERATIONS}"
         )
@@ -208,7 +219,12 @@ def parse(values: dict[str, Any]) -> TrainConfig:
     return TrainConfig(**{name: _fit(name, value, hints[name]) for name, value in values.items()})
 
 
-def _fit(name: str, value: Any, hint: Any) -> Any:
+def _fit(name: str, value: Setting, hint: TypeHint) -> Setting:
+    """Return a value as the type of its setting; `hint` is the type.
+
+    Raises:
+        ValueError: the value does not have that type.
+    """
     kinds = get_args(hint) if type(None) in get_args(hint) else (hint,)
     if value is None and type(None) in kinds:
         return None
@@ -218,7 +234,7 @@ def _fit(name: str, value: Any, hint: Any) -> Any:
             return float(value)  # YAML reads 3e-4 as text
         except ValueError:
             raise ValueError(f"{name}: {value!r} is no number") from None
-    if kind is not Literal and type(value) is not kind:  # `check` knows the words to choose from
+    if kind is not Literal and type(value) is not kind:  # `check` has the choices
         raise ValueError(f"{name}: {value!r} is not of type {kind.__name__}")
     return value
 
@@ -246,29 +262,33 @@ def load(source: str, flags: dict[str, str]) -> TrainConfig:
 
 
 def parse_flags(values: dict[str, Any], flags: dict[str, str]) -> TrainConfig:
-    """Return the configuration for settings by name with flags over them, which are read as in `load`."""
+    """Return the configuration for settings by name with flags over them, which are read as in `load`.
+
+    Raises:
+        ValueError: a setting is invalid.
+    """
     values = dict(values)
     for flag, written in flags.items():
         name, _, key = flag.partition(".")
         value = _read_yaml(written, f"--{flag}")
         if key:
-            whole = values.get(name) or _default_of(name)
-            if not isinstance(whole, dict):
-                raise ValueError(f"--{flag}: {name} is {whole!r}, no mapping of which {key} could be set")
-            values[name] = {**whole, key: value}
+            mapping = values.get(name) or _default_of(name)
+            if not isinstance(mapping, dict):
+                raise ValueError(f"--{flag}: {name} is {mapping!r}, no mapping of which {key} could be set")
+            values[name] = {**mapping, key: value}
         else:
             values[name] = written if name in ("name", "out", "model", "data", "eval_data") else value
     return parse(values)
 
 
-def _read_yaml(text: str, where: str) -> Any:
+def _read_yaml(text: str, where: str) -> Setting:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(f"{where} cannot be read as YAML: {' '.join(str(error).split())}") from None
 
 
-def _default_of(name: str) -> Any:
+def _default_of(name: str) -> Setting:
     for entry in dataclasses.fields(TrainConfig):
         if entry.name == name and entry.default_factory is not dataclasses.MISSING:
             return entry.default_factory()

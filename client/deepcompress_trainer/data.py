@@ -30,7 +30,7 @@ class Problem:
     prompt: str
     gold: str | list[str]
     bin: str
-    """Difficulty as the data knows it beforehand; for reports only, the reward never sees it."""
+    """A difficulty class of the data, for reports only; the reward does not depend on it."""
 
 
 def read_problems(source: str) -> list[Problem]:
@@ -125,7 +125,7 @@ def _problem(row: Mapping[str, Any], index: int) -> Problem:
 _PROBLEM = "a problem is {problem_id, prompt, gold}"
 
 
-def _gold(value: Any) -> str:
+def _gold(value: object) -> str:
     """Return a gold answer as text; numbers keep their JSON form."""
     if isinstance(value, str):
         return value

@@ -30,7 +30,7 @@ class BinResult:
     problems: int
     sampled: float
     sampled_interval: tuple[float, float] | None
-    """None where there is one problem: its samples say nothing of others."""
+    """None with a single problem: its samples are no sample of the problems."""
     greedy: float
     greedy_interval: tuple[float, float]
     tokens: float
@@ -42,7 +42,7 @@ class BinResult:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Results by bin ("all" holds every problem), and a few responses to look at."""
+    """Results by bin ("all" holds every problem), and a few responses to read."""
 
     bins: dict[str, BinResult]
     samples: list[dict[str, Any]]

@@ -14,10 +14,9 @@ import inspect
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from transformers import DynamicCache, GenerationConfig
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 
 from .model import Policy, autocast
 
@@ -54,7 +53,7 @@ def sample(
     sampled by transformers' own loop.
     """
     if not has_plain_cache(policy.model):
-        _say_no_loop(type(policy.model).__name__)
+        _warn_no_loop(type(policy.model).__name__)
         return sample_with_transformers(
             policy,
             prompts,
@@ -89,14 +88,14 @@ def sample(
     lengths = torch.full((rows,), max_new_tokens, device=device)
     ended = torch.zeros(rows, dtype=torch.bool, device=device)
     ends = torch.tensor(policy.end_ids, device=device)
-    live = torch.arange(rows, device=device)  # which response each row of the cache belongs to
-    place = mask[:, :width].sum(1)  # the position of the next token in each row
+    live = torch.arange(rows, device=device)  # the response of each row of the cache
+    next_position = mask[:, :width].sum(1)  # the position of the next token in each row
     for step in range(max_new_tokens):
         row_logprobs = torch.log_softmax(logits.float() / temperature, -1)
         token = row_logprobs.argmax(-1) if greedy else _draw(row_logprobs, generator)
         tokens[live, step] = token
         logprobs[live, step] = row_logprobs.gather(1, token[:, None])[:, 0]
-        # A row that has ended stays until it is dropped; what it goes on drawing is cut off by `lengths`.
+        # A row that has ended stays until it is dropped; `lengths` cuts off the tokens that it draws after its end.
         now = torch.isin(token, ends) & ~ended[live]
         lengths[live[now]] = step + 1
         ended[live[now]] = True
@@ -105,18 +104,19 @@ def sample(
         if left == 0 or step == max_new_tokens - 1:
             break
         if 0 < compact_at <= 1 - left / len(live):
-            kept = going.nonzero()[:, 0]
-            cache.batch_select_indices(kept)
-            live, token, place, mask = live[kept], token[kept], place[kept], mask[kept]
+            unfinished = going.nonzero()[:, 0]
+            cache.batch_select_indices(unfinished)
+            live, token = live[unfinished], token[unfinished]
+            next_position, mask = next_position[unfinished], mask[unfinished]
         with autocast(device):
             logits = model(
                 input_ids=token[:, None],
                 attention_mask=mask[:, : width + step + 1],
-                position_ids=place[:, None],
+                position_ids=next_position[:, None],
                 **{cache_word: cache},
                 use_cache=True,
             ).logits[:, -1]
-        place = place + 1
+        next_position = next_position + 1
     model.train(was_training)
     return _collect(tokens, logprobs, lengths, ended, copies)
 
@@ -172,7 +172,7 @@ def sample_with_transformers(
     return _collect(tokens, logprobs, lengths, ended, copies)
 
 
-def has_plain_cache(model: Any) -> bool:
+def has_plain_cache(model: PreTrainedModel) -> bool:
     """Return whether the model's cache is keys and values alone, whose rows `sample` repeats and drops.
 
     State-space and hybrid models also have a state, which transformers' cache does not repeat.
@@ -184,7 +184,7 @@ def has_plain_cache(model: Any) -> bool:
 
 
 @functools.cache
-def _say_no_loop(model: str) -> None:
+def _warn_no_loop(model: str) -> None:
     print(
         f"generation: {model} keeps a state beside keys and values; transformers' own loop samples it",
         file=sys.stderr,
@@ -200,7 +200,7 @@ def seeded(device: torch.device, *parts: object) -> torch.Generator:
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:7], "big"))
 
 
-def cache_word_of(model: Any) -> str:
+def cache_word_of(model: PreTrainedModel) -> str:
     """Return the model's name for its key-value cache: transformers renamed `past_key_values` during version 5."""
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 

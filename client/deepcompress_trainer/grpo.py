@@ -21,6 +21,7 @@ from .generate import Rollout, left_pad, positions
 from .model import Policy, autocast
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
 Kind = Literal["none", "some", "all"]
 
 SIGNAL = 1e-9
@@ -36,7 +37,7 @@ class Group:
     rollouts: list[Rollout]
     service_rewards: GroupRewards
     mask_truncated: bool = False
-    """Whether truncated rollouts are left out of the loss (the setting of that name)."""
+    """True if truncated rollouts are left out of the loss: the setting of that name."""
 
     @property
     def trained(self) -> list[bool]:
@@ -73,7 +74,7 @@ class Advantages:
     length: Array
     overlong: Array
     other: Array
-    """The part of the reward that is in none of the components above; 0 for a service of this version."""
+    """The part of the reward that is in none of these components: 0 unless a newer service adds a component."""
 
     @property
     def total(self) -> Array:
@@ -111,9 +112,7 @@ def advantages(
         ]
         if separate_length_term:
             centred[1] = np.where(trained_mask, length_weight * _length_preference(group, trained_mask), 0.0)
-        if (
-            group.service_rewards.advantages is not None
-        ):  # the strategy is published as advantages: they are taken as they are
+        if group.service_rewards.advantages is not None:  # the strategy returns advantages: they are used unchanged
             centred = [
                 np.where(trained_mask, group.service_rewards.advantages, 0.0),
                 *(np.zeros(len(trained_mask)) for _ in parts[1:]),
@@ -123,7 +122,7 @@ def advantages(
     return group_advantages
 
 
-def _parts(group: Group, separate_length_term: bool) -> tuple[Array, Array, Array, Array, Any]:
+def _parts(group: Group, separate_length_term: bool) -> tuple[Array, Array, Array, Array, Mask]:
     """Return the outcome, length, overlong and other rewards, and the mask of the rollouts that are trained on.
 
     The components are weighted and add up to the reward. `other` is the rest: 0 unless the service has a component
@@ -142,7 +141,7 @@ def _parts(group: Group, separate_length_term: bool) -> tuple[Array, Array, Arra
     )
 
 
-def _length_preference(group: Group, trained_mask: Any) -> Array:
+def _length_preference(group: Group, trained_mask: Mask) -> Array:
     """Return -beta * z, [rollouts], with z over the correct rollouts.
 
     It is 0 for wrong rollouts, and if fewer than two are correct or all correct ones are equally long.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -16,6 +15,8 @@ from transformers import (
     AutoTokenizer,
     LlamaConfig,
     LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
 from transformers.utils import logging as transformers_logging
@@ -29,8 +30,8 @@ transformers_logging.disable_progress_bar()  # the trainer has its own
 class Policy:
     """A model with its tokenizer and its end tokens."""
 
-    model: Any
-    tokenizer: Any
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
     end_ids: tuple[int, ...]
     """Token ids that end a response; the first is the one to teach, the tokenizer's own."""
     pad_id: int
@@ -79,7 +80,7 @@ def load_policy(path: str | Path, *, device: str | torch.device = "cpu") -> Poli
     return as_policy(model.to(device), tokenizer)
 
 
-def as_policy(model: Any, tokenizer: Any) -> Policy:
+def as_policy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Policy:
     """Return a policy; the ids that end a response are the tokenizer's and those of the model's generation settings.
 
     Raises:
@@ -97,7 +98,7 @@ def as_policy(model: Any, tokenizer: Any) -> Policy:
     return Policy(model, tokenizer, end_ids, int(pad_id))
 
 
-def _load_gguf(file: Path) -> tuple[Any, Any]:
+def _load_gguf(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a GGUF file as a plain float32 model.
 
     transformers leaves a `quantization_config` on a model from GGUF, which then cannot be saved; so the weights are
@@ -125,16 +126,16 @@ def on_cpu(wanted: str) -> bool:
     """
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
-        raise ValueError("device: cuda was asked for and torch finds none here")
+        raise ValueError("device: cuda is set and torch finds none")
     return wanted == "cpu" or not available
 
 
-def autocast(device: torch.device) -> Any:
+def autocast(device: torch.device) -> torch.autocast:
     """Return the context for a forward pass: bfloat16 on CUDA, float32 on a CPU."""
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
 
-def without_dropout(model: Any) -> Any:
+def without_dropout(model: PreTrainedModel) -> PreTrainedModel:
     """Set every dropout of the model to 0; return the model.
 
     In training mode, which gradient checkpointing needs, dropout would make the update's log-probabilities differ
@@ -143,7 +144,7 @@ def without_dropout(model: Any) -> Any:
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-        for name, value in vars(module).items():  # what transformers hands to functional dropout
+        for name, value in vars(module).items():  # arguments of functional dropout in transformers
             if isinstance(value, float) and ("dropout" in name or name.endswith("pdrop")):
                 setattr(module, name, 0.0)
     return model

@@ -11,7 +11,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Rows = list[dict[str, Any]]
 NOT_A_DIFFERENCE = frozenset({"name", "seed", "out", "threads", "device"})
@@ -59,7 +62,7 @@ def families(runs: Iterable[RunFiles]) -> dict[str, list[RunFiles]]:
     return labels
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     if isinstance(value, dict):
         rest = ",".join(f"{k}={v}" for k, v in value.items() if k != "name")
         return f"{value.get('name', '')}{'(' + rest + ')' if rest else ''}"
@@ -127,10 +130,10 @@ def plot_runs(folders: Sequence[Path], out: Path) -> Path:
 
 
 def _band(
-    axis: Any,
+    axis: Axes,
     runs: Sequence[Rows],
     value: Callable[[dict[str, Any]], float | None],
-    colour: Any,
+    colour: tuple[float, float, float, float],
     label: str,
     *,
     smooth: int = 1,

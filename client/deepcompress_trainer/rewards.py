@@ -45,7 +45,7 @@ class Rewards:
         self._background = ThreadPoolExecutor(1, "verify")
         self._verifying: list[Future[list[Verdict]]] = []
         self.waited_s = 0.0
-        """Seconds that the training stood still for the service."""
+        """Seconds that the training waited for the service."""
 
     @classmethod
     def open(cls, client: Client, config: TrainConfig) -> Rewards:
@@ -109,7 +109,7 @@ class Rewards:
 
     def forget(self, name: str) -> None:
         """Remove a checkpoint at the service."""
-        with contextlib.suppress(NotFound):  # the service never had it, or was changed for another
+        with contextlib.suppress(NotFound):  # for example at another service than the one that saved it
             self._run.delete_checkpoint(name)
 
     def close(self) -> None:
@@ -123,7 +123,7 @@ def run_settings(config: TrainConfig) -> dict[str, Any]:
         "strategy": config.strategy,
         "outcome": config.outcome,
         "answer_format": config.answer_format,
-        # A resume restores a checkpoint, so the service need not keep more steps than lie between two.
+        # A resume restores a checkpoint, so the service keeps only the steps between two checkpoints.
         "keep_steps": max(64, config.save_every + 1),
     }
     if config.overlong is not None:

@@ -53,7 +53,7 @@ class RunLogger:
 
             self._board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=next_step)
             for row in evals:
-                if row["step"] + 1 >= next_step:  # of the checkpoint, but stands where the purge begins
+                if row["step"] + 1 >= next_step:  # before the checkpoint, but at the step where the purge begins
                     self._board_evaluation(row["step"], row["bins"])
         went = f"from step {next_step} to" if next_step else "to"
         self._console.print(

@@ -213,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         pairs.add_argument("--batch", type=int, default=32)
         pairs.add_argument("--learning-rate", type=float, default=2e-5)
         pairs.add_argument("--plain", action="store_true", help="a plain prompt instead of the chat template")
-        pairs.add_argument("--limit", type=int, default=None, help="only so many rows")
+        pairs.add_argument("--limit", type=int, default=None, help="most rows to read")
     options = parser.parse_args(arguments)
     if options.device == "cpu":
         torch.set_num_threads(1)

@@ -84,7 +84,7 @@ def draw_chain(rng: random.Random, operations: int) -> Chain:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a demonstration writes its steps: the weight of each way, drawn anew at every operation."""
+    """The form of a demonstration's steps: the weight of each form, which is drawn at every operation."""
 
     skip: float = 0.0
     short: float = 0.0
@@ -98,7 +98,7 @@ class Style:
 
 
 HASTE = 3
-"""How much more often a value slips that is written short."""
+"""Factor of the rate of slips for a value that is written short."""
 
 
 def demonstrate(chain: Chain, style: Style, slip: float, rng: random.Random) -> str:

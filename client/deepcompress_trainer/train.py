@@ -1,4 +1,4 @@
-"""The trainer. One training step, from prompt to optimiser, is `Trainer.training_step` and what it calls here.
+"""The trainer. One training step, from prompt to optimiser, is `Trainer.training_step`.
 
     1  draw problems, and G responses of the policy to each                     (generate)
     2  the service verifies and shapes them; draw more until enough groups have a signal   (collect)
@@ -6,12 +6,12 @@
     4  clipped token-level update, in minibatches                               (update)
 
 It departs from plain GRPO as DAPO and the authors' scripts do: asymmetric clip (0.2/0.28), the loss is a mean
-over the tokens of the whole minibatch, no KL, groups without a signal are dropped and drawn anew. Lengths are
+over the tokens of the whole minibatch, no KL, groups without a signal are dropped and drawn again. Lengths are
 counted in tokens, the end token included; a response without one is truncated.
 
-Under `torchrun` every process generates whole groups and then holds the whole batch; the main process alone
-speaks with the service, once a generation batch, so a step moves the level once. Each process computes the
-gradient of its share of every minibatch, and the shares are summed.
+Under `torchrun` every process generates whole groups and then holds the whole batch. Only the main process calls the
+service, once per generation batch, so a step changes the level once. Each process computes the gradient of its share
+of every minibatch, and the shares are summed.
 
     deepcompress train tiny --embedded
     torchrun --nproc_per_node 2 -m deepcompress_trainer CONFIG.yaml --service-url http://127.0.0.1:8321
@@ -139,15 +139,15 @@ class Trainer:
         """Run one step of the algorithm; return its metrics."""
         config, began = self.config, time.perf_counter()
         waited = self.rewards.waited_s if self.rewards else 0.0
-        kept, drawn, service = self.collect(step)
+        kept_groups, drawn, service = self.collect(step)
         collected = time.perf_counter()
         group_advantages = advantages(
-            kept,
+            kept_groups,
             scale_rewards=config.scale_rewards,
             length_term=config.length_term,
             length_weight=config.length_weight,
         )
-        updated = self.update(step, kept, group_advantages)
+        updated = self.update(step, kept_groups, group_advantages)
         ended = time.perf_counter()
         rollouts = [rollout for group in drawn for rollout in group.rollouts]
         rewards_s = self.rewards.waited_s - waited if self.rewards else 0.0
@@ -155,9 +155,9 @@ class Trainer:
             "step": step,
             **service,
             **rollout_metrics(drawn),
-            "groups_kept": len(kept),
-            **length_shares(kept, group_advantages),
-            "correct_pushed_down": correct_pushed_down(kept, group_advantages),
+            "groups_kept": len(kept_groups),
+            **length_shares(kept_groups, group_advantages),
+            "correct_pushed_down": correct_pushed_down(kept_groups, group_advantages),
             **updated,
             "time": {
                 "step_s": ended - began,
@@ -179,13 +179,13 @@ class Trainer:
         Returns the groups that are trained on, all groups that were drawn, and the service's values for the step.
         """
         config = self.config
-        kept: list[Group] = []
+        kept_groups: list[Group] = []
         drawn: list[Group] = []
         service: dict[str, Any] = {}
         for generation in range(config.max_generation_batches):
             batch, service = self.generate(step, generation)
             drawn += batch
-            kept += [
+            kept_groups += [
                 group
                 for group in batch
                 if keep_group(
@@ -195,9 +195,9 @@ class Trainer:
                     length_weight=config.length_weight,
                 )
             ]
-            if len(kept) >= config.problems_per_step:
+            if len(kept_groups) >= config.problems_per_step:
                 break
-        return kept[: config.problems_per_step], drawn, {**service, "generation_batches": generation + 1}
+        return kept_groups[: config.problems_per_step], drawn, {**service, "generation_batches": generation + 1}
 
     def generate(self, step: int, generation: int) -> tuple[list[Group], dict[str, Any]]:
         """Generate one batch of whole groups, sampled by the processes and scored by the service."""
@@ -375,7 +375,7 @@ class Trainer:
 
     def save(self, step: int) -> None:
         """Write a checkpoint and remove old ones."""
-        if self.main:
+        if self.rewards is not None:  # the main process
             folder = self.config.folder
             checkpoint.write(
                 folder,

@@ -1,4 +1,4 @@
-"""What OpenRLHF loads with ``--train.agent_func_path agent.py``. The numbers are those of run.sh."""
+"""The executor that OpenRLHF loads with ``--train.agent_func_path agent.py``. The numbers are those of run.sh."""
 
 import os
 

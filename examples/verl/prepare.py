@@ -1,6 +1,6 @@
 """GSM8K-like rows as verl's parquet files: ``python prepare.py train.jsonl test.jsonl FOLDER``.
 
-The reward manager reads ``reward_model.ground_truth``, and ``extra_info.split`` to tell training from validation.
+The reward manager reads the gold in ``reward_model.ground_truth`` and the phase in ``extra_info.split``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ INSTRUCTION = "\nThink step by step, and put the final answer in \\boxed{}."
 
 
 def rows(path: str, split: str) -> list[dict[str, object]]:
+    """Return the rows of a GSM8K file in verl's form."""
     with open(path, encoding="utf-8") as lines:
         return [
             {
@@ -29,6 +30,7 @@ def rows(path: str, split: str) -> list[dict[str, object]]:
 
 
 def main() -> None:
+    """Write the training and the validation file."""
     train, test, folder = sys.argv[1:]
     Path(folder).mkdir(parents=True, exist_ok=True)
     for path, split in ((train, "train"), (test, "test")):

@@ -168,7 +168,7 @@ def test_a_field_that_score_and_shape_both_gain_is_sent_to_the_shape() -> None:
     rollout = {"response": "7", "languages": 2}
     group = {"problem_id": "p", "gold": "7", "source": "book", "rollouts": [rollout]}
     request = NewerScore.model_validate({"groups": [group], "note": "first"})
-    verdict = wire.Verdict(correct=True, status="correct", answer=None, decided_by="", reason="")
+    verdict = wire.Verdict(id="0", correct=True, status="correct", answer=None, decided_by="", reason="")
     older = _operations.to_shape(request, [verdict]).model_dump(exclude_none=True)
     assert older == {
         "phase": "train",
@@ -182,3 +182,32 @@ def test_a_field_that_score_and_shape_both_gain_is_sent_to_the_shape() -> None:
     assert _operations._shared_fields(request, NewerScore, "groups")["note"] == "first"
     assert _operations._shared_fields(request.groups[0], NewerGroup, "rollouts")["source"] == "book"
     assert _operations._shared_fields(request.groups[0].rollouts[0], NewerRollout)["languages"] == 2
+
+
+def test_a_field_that_score_and_verify_both_gain_is_sent_to_the_verify(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NewerRollout(wire.ScoreRollout):
+        language: str | None = None
+
+    class NewerGroup(wire.ScoreGroup):
+        rollouts: list[NewerRollout]  # type: ignore[assignment]
+
+    class NewerScore(wire.ScoreRequest):
+        groups: list[NewerGroup]  # type: ignore[assignment]
+
+    class NewerItem(wire.VerifyItem):
+        language: str | None = None
+
+    monkeypatch.setattr(_operations, "VerifyItem", NewerItem)
+    rollout = {"response": "7", "language": "de", "tokens": 3, "rollout_id": "r0"}
+    group = {"problem_id": "p", "group_id": "g", "gold": "7", "rollouts": [rollout]}
+    request = NewerScore.model_validate({"run": "r", "epoch": 1, "step": 2, "generation": 0, "groups": [group]})
+    (item,) = _operations.to_verify(request).items
+    assert item.model_dump(exclude_unset=True) == {
+        "id": "0",
+        "gold": "7",
+        "response": "7",
+        "run": "r",
+        "phase": "train",
+        "truncated": False,
+        "language": "de",
+    }

@@ -53,8 +53,9 @@ def make_groups(step: int, count: int = 8, size: int = 4) -> list[dict[str, Any]
 
 
 def comparable(answer: wire.ScoreAnswer) -> dict[str, Any]:
-    """An answer without what may differ: the run's name, CPU times, and who was first."""
-    rows = answer.model_dump(exclude={"run"})
+    """Return an answer without the fields that may differ: the run's name, CPU times, ``replayed``."""
+    rows = answer.to_dict()
+    rows.pop("run")
     for group in rows["groups"]:
         group.pop("replayed")
         for verdict in group["verdicts"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import inspect
 import json
 import pickle
@@ -289,7 +290,7 @@ def test_a_problem_id_with_slashes_stays_one_part_of_the_path(client: Callable[.
 
 def test_problems_are_fetched_by_the_page(client: Callable[..., Any]) -> None:
     def row(name: str) -> dict[str, Any]:
-        empty = dict.fromkeys(wire.Problem.model_fields)
+        empty = {field.name: None for field in dataclasses.fields(wire.Problem)}
         return {**empty, "problem_id": name, "attempts": 1, "passes": 1, "turns": 0}
 
     stub = Stub()

@@ -19,9 +19,6 @@ CHECKED = ("service", "client", "scripts", "bench")
 NOT_YET = (
     "bench",
     "bench/study",
-    "client/deepcompress_client",
-    "client/deepcompress_client/integrations",
-    "client/deepcompress_trainer",
     "service/deepcompress_service",
     "service/deepcompress_service/activity",
     "service/deepcompress_service/cli",

@@ -96,5 +96,5 @@ def test_they_are_listed(service: TestClient) -> None:
 
 
 def test_the_wire_has_the_components_of_shaping() -> None:
-    assert wire.COMPONENTS == COMPONENTS
+    assert wire.REWARD_COMPONENTS == COMPONENTS
     assert set(COMPONENTS) <= set(wire.RolloutAnswer.__annotations__)

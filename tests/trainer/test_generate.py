@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, Lfm2Config, MambaConfig
 
 from deepcompress_trainer.config import start_checkpoint
 from deepcompress_trainer.data import held_out_chains
-from deepcompress_trainer.generate import GENERATORS, Rollout, _say_no_loop, sample, seeded
+from deepcompress_trainer.generate import GENERATORS, Rollout, _warn_no_loop, sample, seeded
 from deepcompress_trainer.grpo import sampled_entropy, token_logprobs
 from deepcompress_trainer.model import Policy, load_policy
 
@@ -110,7 +110,7 @@ HEADS = {"intermediate_size": 64, "num_attention_heads": 2, "num_key_value_heads
     ids=["mamba", "lfm2"],
 )
 def test_models_with_a_state_are_sampled_by_transformers(config: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    _say_no_loop.cache_clear()
+    _warn_no_loop.cache_clear()
     torch.manual_seed(0)
     policy = Policy(AutoModelForCausalLM.from_config(config).eval(), None, (2,), 0)
     for _ in range(2):

@@ -1,5 +1,5 @@
-"""Adapters, one file a framework. Each imports its framework only when it is used, and this package imports
-none of them: ``from deepcompress_client.integrations.trl import DeepCompressReward``.
+"""Adapters, one file per framework: ``from deepcompress_client.integrations.trl import DeepCompressReward``.
 
-What a framework lets us see differs; `docs/integrations/` has a page for each.
+Each imports its framework only when it is used, and this package imports none of them. The frameworks give their
+hooks different data; `docs/integrations/` has a page for each.
 """

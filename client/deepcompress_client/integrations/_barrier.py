@@ -15,10 +15,10 @@ from ..wire import GroupRewards
 
 @dataclass(eq=False)
 class Siblings:
-    """The samples of one prompt that are under way together."""
+    """The samples of one prompt that are generated at the same time."""
 
-    shared: Any
-    """The object that marks them as siblings; held, so that its id is not given to another."""
+    shared: object
+    """The object that identifies the siblings; referenced here so that its id is not reused."""
     joined: int = 0
     rollouts: list[dict[str, Any]] = field(default_factory=list)
     rewards: asyncio.Future[GroupRewards] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
@@ -31,14 +31,14 @@ class Barrier:
     """Joins the samples of one prompt.
 
     Frameworks start all samples of a prompt at once and hand each the same object (its data, its sampling
-    parameters). That object identifies siblings: every sample that holds it when the first sample is done. The number
-    of samples need not be given.
+    parameters). That object identifies siblings: all samples that have joined with it when the first sample is done.
+    The number of samples need not be given.
     """
 
     def __init__(self) -> None:
         self._groups: dict[int, Siblings] = {}
 
-    async def join(self, shared: Any) -> Siblings:
+    async def join(self, shared: object) -> Siblings:
         """Register as a sibling; return after all siblings had the chance to register."""
         siblings = self._groups.setdefault(id(shared), Siblings(shared))
         siblings.joined += 1
@@ -50,12 +50,12 @@ class Barrier:
 
         The last sibling scores the group for all. `fail` releases the group of a sample that never finishes.
         """
-        place = len(siblings.rollouts)
+        index = len(siblings.rollouts)
         siblings.rollouts.append(rollout)
         if len(siblings.rollouts) == siblings.joined and not siblings.rewards.done():
             self._groups.pop(id(siblings.shared), None)
             siblings.rewards.set_result(await score(siblings.rollouts))
-        return await asyncio.shield(siblings.rewards), place
+        return await asyncio.shield(siblings.rewards), index
 
     def fail(self, siblings: Siblings, error: BaseException) -> None:
         """Fail the whole group because one member failed.
@@ -65,4 +65,4 @@ class Barrier:
         self._groups.pop(id(siblings.shared), None)
         if not siblings.rewards.done():
             siblings.rewards.set_exception(RuntimeError(f"a sample of this group failed: {error!r}"))
-            siblings.rewards.exception()  # seen, so that asyncio does not complain where nobody waits
+            siblings.rewards.exception()  # mark it as retrieved: asyncio logs errors that no task awaits

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..wire import ShapeAnswer
+from ._common import LOGGED_COMPONENTS
 
 T = TypeVar("T")
 
@@ -21,7 +22,7 @@ class VerifiedCompletion:
     """The verdict and the length of one completion; its text stays on its own rank."""
 
     problem_id: str | None
-    """None: this row has no gold, and this reward has nothing to say about it."""
+    """None for a row without a gold, which gets no reward."""
     correct: bool = False
     status: str | None = None
     tokens: int = 0
@@ -52,32 +53,30 @@ def rewards_by_row(
     lengths: list[float | None] = [None] * count
     if answer is not None:
         for rows, group in zip(blocks, answer.groups, strict=True):
-            for place, row in enumerate(rows):
-                lengths[row] = group.components.length[place]
-                if group.trainable[place]:
-                    rewards[row] = group.rewards[place]
+            for index, row in enumerate(rows):
+                lengths[row] = group.components.length[index]
+                if group.trainable[index]:
+                    rewards[row] = group.rewards[index]
     return rewards, lengths
 
 
 def batch_metrics(answer: ShapeAnswer) -> dict[str, float]:
-    """Return the metrics of the batch that the trainer logs beside its own reward statistics."""
-    components: dict[str, list[float]] = {}
-    for group in answer.groups:
-        for name, values in vars(group.components).items():
-            components.setdefault(name, []).extend(values)
-    del components["outcome"]
+    """Return the metrics of the batch that the trainer logs beside its own reward statistics.
+
+    ``NAME_reward`` is the mean of a component as added to the reward, over all rollouts.
+    """
     trainable = [ok for group in answer.groups for ok in group.trainable]
-    metrics = {
-        "batch_pass_ratio": answer.batch_pass_ratio,
-        **{f"{name}_reward": sum(values) / len(values) for name, values in components.items()},
-        "untrainable": 1.0 - sum(trainable) / len(trainable),
-    }
+    metrics = {"batch_pass_ratio": answer.batch_pass_ratio}
+    for name in LOGGED_COMPONENTS:
+        values = [value for group in answer.groups for value in getattr(group.components, name)]
+        metrics[f"{name}_reward"] = sum(values) / len(values)
+    metrics["untrainable"] = 1.0 - sum(trainable) / len(trainable)
     if answer.level is not None:
         metrics["level"] = answer.level
     return metrics
 
 
-def gather(value: Any) -> list[Any]:
+def gather(value: object) -> list[Any]:
     """Return the values of all ranks, in rank order, on every rank."""
     from accelerate.utils import gather_object
 
@@ -85,8 +84,9 @@ def gather(value: Any) -> list[Any]:
 
 
 def run_on_first_rank(work: Callable[[], T]) -> T:
-    """Run `work` on rank 0 and return its result on every rank. Its error is raised on every rank, so that none
-    hangs.
+    """Run `work` on rank 0 and return its result on every rank.
+
+    Its error is raised on every rank, so that none waits indefinitely.
     """
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list

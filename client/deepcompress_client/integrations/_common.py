@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .._retry import Retry
+from .._runs import StrategyLike
 from ..errors import NotFound, StepTooOld, TransportError, Unavailable
-from ..wire import Status
+from ..wire import REWARD_COMPONENTS, RunInfo, Status
 
 if TYPE_CHECKING:
     from .._async_client import AsyncClient, AsyncRun
@@ -23,11 +24,20 @@ if TYPE_CHECKING:
 log = logging.getLogger("deepcompress_client")
 
 DEADLINE_S = 300.0
-"""How long an adapter waits for the service, retries and all, where its framework sets no shorter limit."""
+"""Seconds that an adapter waits for the service, retries included, if its framework has no shorter limit."""
+
+FrameworkObject = Any
+"""An object or argument of an RL framework. The frameworks are not installed where this package is type-checked."""
+
+DataColumn = Any
+"""A column of the training data, as a framework passes it to a reward function: one value per completion."""
+
+Option = Any
+"""A keyword argument that is passed on unchanged."""
 
 OUTAGES = (TransportError, Unavailable)
-"""The errors that say "later": after the deadline each adapter turns them into its framework's own kind of
-missing reward. Every other error is a mistake in the set-up, and is raised."""
+"""Temporary errors. After the deadline, each adapter converts them to a missing reward of its framework. Every other
+error is a mistake in the configuration, and is raised."""
 
 
 def client_options(deadline_s: float) -> dict[str, Any]:
@@ -40,23 +50,23 @@ def client_options(deadline_s: float) -> dict[str, Any]:
     """
     if not deadline_s > 0:
         raise ValueError(f"deadline_s must be positive, not {deadline_s}")
-    one_try = min(120.0, deadline_s / 2)
+    attempt_s = min(120.0, deadline_s / 2)
     return {
-        "timeout_s": one_try,
-        "connect_timeout_s": min(5.0, one_try),
-        "retry": Retry(max_elapsed_s=deadline_s - one_try),
+        "timeout_s": attempt_s,
+        "connect_timeout_s": min(5.0, attempt_s),
+        "retry": Retry(max_elapsed_s=deadline_s - attempt_s),
     }
 
 
 GROUPWISE_STRATEGY = {"name": "deepcompress", "reference": "previous"}
-"""The strategy where a framework hands over its step group by group: against the level of the step before, a
-group's reward does not depend on which groups of its step came earlier (the default `current` would)."""
+"""The strategy for frameworks that pass a step group by group. With the level of the step before as reference, a
+group's reward does not depend on the groups of its step that came earlier; with the default, `current`, it would."""
 
 
 # --- texts and names ------------------------------------------------------------------------------------
 
 
-def text_of(content: Any) -> str:
+def text_of(content: object) -> str:
     """Return the text of a completion: a string, a message, or a conversation (its last assistant message).
 
     Parts that are not text are left out.
@@ -72,13 +82,13 @@ def text_of(content: Any) -> str:
     if isinstance(content, Sequence):
         messages = [part for part in content if isinstance(part, Mapping) and "role" in part]
         if messages:
-            spoken = [message for message in messages if message["role"] == "assistant"]
-            return text_of((spoken or messages)[-1])
+            replies = [message for message in messages if message["role"] == "assistant"]
+            return text_of((replies or messages)[-1])
         return "".join(text_of(part) for part in content)
     return str(content)
 
 
-def prompt_text(prompt: Any) -> str:
+def prompt_text(prompt: object) -> str:
     """Return a prompt as text that is the same in every process and epoch: roles and texts, without images."""
     if isinstance(prompt, str):
         return prompt
@@ -90,8 +100,8 @@ def prompt_text(prompt: Any) -> str:
     return str(prompt)
 
 
-def gold_text(value: Any) -> str | list[str]:
-    """Return a gold answer as the wire takes it: text, or a list of alternatives. Numbers become their digits."""
+def gold_text(value: object) -> str | list[str]:
+    """Return a gold answer in the wire format: text, or a list of alternatives. Numbers become their digits."""
     if isinstance(value, str):
         return value
     if isinstance(value, list | tuple):
@@ -101,11 +111,8 @@ def gold_text(value: Any) -> str | list[str]:
     return str(value)
 
 
-def problem_name(prompt: Any, gold: Any) -> str:
-    """Return a name for a problem that has none.
-
-    The same prompt and gold get the same name in every epoch, process and restart.
-    """
+def problem_name(prompt: object, gold: object) -> str:
+    """Return a name for a problem that has none; equal prompts and golds get equal names, in every process."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps([prompt_text(prompt), gold_text(gold)], ensure_ascii=True).encode())
     return digest.hexdigest()
@@ -123,7 +130,7 @@ float32, and in fp16 beside 0 and -1."""
 def encode_status(outcome: float, status: Status) -> float:
     """Return the outcome reward with the offset of its status, for `decode_status` to read.
 
-    Use it only if that is done. Anything else that normalises rewards would take the offset as part of the reward.
+    Use it only if `decode_status` reads it. Other code that normalises rewards would treat the offset as reward.
     """
     return outcome - STATUS_OFFSETS.get(status, 0.0)
 
@@ -131,8 +138,8 @@ def encode_status(outcome: float, status: Status) -> float:
 def decode_status(outcome: float) -> dict[str, Any]:
     """Return ``correct`` and ``status`` from an outcome of 1 or 0, or of 1 or -1, with or without an offset."""
     wrong = -1.0 if outcome < -0.5 else 0.0
-    for status, mark in STATUS_OFFSETS.items():
-        if abs(wrong - outcome - mark) < 2.0**-12:
+    for status, offset in STATUS_OFFSETS.items():
+        if abs(wrong - outcome - offset) < 2.0**-12:
             return {"correct": False, "status": status}
     return {"correct": outcome > 0}
 
@@ -143,8 +150,12 @@ def fill_with_group_mean(rewards: Sequence[float], trainable: Sequence[bool]) ->
     Such a reward equals the group's baseline, so its advantage is 0. Shapes: [rollouts].
     """
     known = [reward for reward, ok in zip(rewards, trainable, strict=True) if ok]
-    middle = sum(known) / len(known) if known else min(rewards)
-    return [reward if ok else middle for reward, ok in zip(rewards, trainable, strict=True)]
+    mean = sum(known) / len(known) if known else min(rewards)
+    return [reward if ok else mean for reward, ok in zip(rewards, trainable, strict=True)]
+
+
+LOGGED_COMPONENTS = tuple(name for name in REWARD_COMPONENTS if name != "outcome")
+"""The reward's components that adapters log. The outcome is left out: frameworks log the accuracy."""
 
 
 # --- the run --------------------------------------------------------------------------------------------
@@ -155,11 +166,11 @@ def checkpoint_name(next_step: int) -> str:
     return f"step-{next_step}"
 
 
-def open_run(client: Client, name: str, next_step: int, strategy: Any, config: Mapping[str, Any]) -> Run:
+def open_run(client: Client, name: str, next_step: int, strategy: StrategyLike, config: Mapping[str, Any]) -> Run:
     """Open a new run (step 0), or go back to the step at which the framework resumes.
 
-    Going back is a rewind, or, if the records between are gone, a restore of the checkpoint saved with the
-    framework's own.
+    Going back is a rewind, or, if the records of the steps between are gone, a restore of the checkpoint that was
+    saved with the framework's.
 
     Raises:
         StepTooOld: the records are gone and there is no checkpoint.
@@ -172,12 +183,12 @@ def open_run(client: Client, name: str, next_step: int, strategy: Any, config: M
             run.restore(checkpoint_name(next_step))
         except NotFound:
             raise too_old from None
-    _say_where(run.name, next_step, run.info())
+    _log_start(run.name, next_step, run.info())
     return run
 
 
 async def open_run_async(
-    client: AsyncClient, name: str, next_step: int, strategy: Any, config: Mapping[str, Any]
+    client: AsyncClient, name: str, next_step: int, strategy: StrategyLike, config: Mapping[str, Any]
 ) -> AsyncRun:
     """Do the same as `open_run`, with ``await``."""
     try:
@@ -188,11 +199,11 @@ async def open_run_async(
             await run.restore(checkpoint_name(next_step))
         except NotFound:
             raise too_old from None
-    _say_where(run.name, next_step, await run.info())
+    _log_start(run.name, next_step, await run.info())
     return run
 
 
-def _say_where(name: str, next_step: int, info: Any) -> None:
+def _log_start(name: str, next_step: int, info: RunInfo) -> None:
     if next_step > 0 and info.kind is None:
         log.warning(
             "run %r has no state, although training resumes at step %d: its level starts again at %s",

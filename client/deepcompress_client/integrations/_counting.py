@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .._client import Client, Run
+from .._runs import RunSetting, StrategyLike
 from ..wire import ShapeAnswer
 from ._common import DEADLINE_S, client_options, log, open_run
 
@@ -16,7 +17,7 @@ class CountedSteps:
     """
 
     framework: str
-    """Whose hook it is, for the line that says at start that steps are counted."""
+    """The framework's hook, for the log line at the start: "FRAMEWORK no step, so they are counted"."""
 
     def __init__(
         self,
@@ -25,9 +26,9 @@ class CountedSteps:
         next_step: int,
         url: str | None = None,
         api_key: str | None = None,
-        strategy: Any = None,
+        strategy: StrategyLike = None,
         deadline_s: float = DEADLINE_S,
-        **config: Any,
+        **config: RunSetting,
     ) -> None:
         self.run_name = run
         self._client = Client(url, api_key=api_key, **client_options(deadline_s))

@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._client import Client
-from ._common import client_options, open_run
+from .._runs import StrategyLike
+from ._common import FrameworkObject, client_options, open_run
 
 
 class RunOpener:
     """Opens the run on the first request, and holds its epoch.
 
-    As a Ray actor it ends with the job: a restarted job opens the run again, at the step where it resumes.
+    As a Ray actor it ends with the job: a restarted job opens the run again, at the step at which it resumes.
     """
 
     def __init__(
@@ -24,7 +25,7 @@ class RunOpener:
         run: str,
         url: str | None,
         api_key: str | None,
-        strategy: Any,
+        strategy: StrategyLike,
         config: Mapping[str, Any],
         deadline_s: float,
     ) -> None:
@@ -55,20 +56,22 @@ class RunOpener:
             RuntimeError: the run is not open.
         """
         if self._epoch is None:
-            raise RuntimeError(f"no rollout was seen yet, so the run {self._run!r} is not open")
+            raise RuntimeError(f"no rollout has come yet, so the run {self._run!r} is not open")
         return self._epoch
 
 
-_openers: dict[str, Any] = {}
+_openers: dict[str, FrameworkObject] = {}
 
 
-def opener(run: str, url: str | None, strategy: Any, config: Mapping[str, Any], deadline_s: float) -> Any:
-    """Return this job's `RunOpener` actor of the run; the first process to ask creates it."""
+def opener(
+    run: str, url: str | None, strategy: StrategyLike, config: Mapping[str, Any], deadline_s: float
+) -> FrameworkObject:
+    """Return this job's `RunOpener` actor of the run; the first call creates it."""
     import ray
 
     if run not in _openers:
         actor = ray.remote(num_cpus=0)(RunOpener).options(name=f"deepcompress-{run}", get_if_exists=True)
-        # The actor's own environment is its cluster's, not its maker's.
-        where = url or os.environ.get("DEEPCOMPRESS_URL"), os.environ.get("DEEPCOMPRESS_API_KEY")
-        _openers[run] = actor.remote(run, *where, strategy, dict(config), deadline_s)
+        # The actor has the environment of its cluster, not of the process that creates it.
+        connection = url or os.environ.get("DEEPCOMPRESS_URL"), os.environ.get("DEEPCOMPRESS_API_KEY")
+        _openers[run] = actor.remote(run, *connection, strategy, dict(config), deadline_s)
     return _openers[run]

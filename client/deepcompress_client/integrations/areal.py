@@ -7,8 +7,9 @@
     workflow = Workflow(gconfig=..., tokenizer=...)
 
 AReaL runs the n samples of a prompt at once, with the same data object, and leaves out those whose workflow returns
-None: so does every sample that must not be trained on, or whose service stays away. It tells a workflow no step, and
-rollout workers are many: the run is stepless, and one process opens it before the training (`start`).
+None. The workflow returns None for a sample that must not be trained on, and for every sample of a group that was not
+scored because the service was unavailable. AReaL passes no step to a workflow, and there are several rollout workers,
+so the run is stepless, and one process opens it before the training (`start`).
 """
 
 from __future__ import annotations
@@ -17,10 +18,21 @@ from typing import Any
 
 from .._async_client import AsyncClient, AsyncRun
 from .._client import Client
-from .._core import adapter
-from ..wire import COMPONENTS, GroupRewards
+from .._runs import RunSetting, StrategyLike
+from ..wire import REWARD_COMPONENTS, AnswerFormat, GroupRewards, RewardComponents
 from ._barrier import Barrier, Siblings
-from ._common import DEADLINE_S, GROUPWISE_STRATEGY, OUTAGES, client_options, gold_text, log, open_run, problem_name
+from ._common import (
+    DEADLINE_S,
+    GROUPWISE_STRATEGY,
+    OUTAGES,
+    FrameworkObject,
+    Option,
+    client_options,
+    gold_text,
+    log,
+    open_run,
+    problem_name,
+)
 
 
 def start(
@@ -29,9 +41,9 @@ def start(
     groups_per_step: int,
     next_step: int = 0,
     url: str | None = None,
-    strategy: Any = None,
+    strategy: StrategyLike = None,
     deadline_s: float = DEADLINE_S,
-    **config: Any,
+    **config: RunSetting,
 ) -> int:
     """Open the run once, in the launching script; return its epoch for `group_workflow`.
 
@@ -55,25 +67,25 @@ def group_workflow(
     gold: str = "answer",
     url: str | None = None,
     deadline_s: float = DEADLINE_S,
-    answer_format: Any = None,
+    answer_format: AnswerFormat | None = None,
 ) -> type:
     """Return a subclass of AReaL's RLVRWorkflow.
 
     ``gold`` is the data's field with the gold answer; ``epoch`` is the result of `start`.
     """
     client = AsyncClient(url, **client_options(deadline_s))
-    log.warning("run %r: AReaL tells a workflow no step, so groups_per_step of them make one", run)
+    log.warning("run %r: AReaL passes no step to a workflow, so groups_per_step groups make one", run)
 
     class DeepCompressWorkflow(base):  # type: ignore[misc]
-        """Generates as its base does; rewards come for the whole group."""
+        """The base workflow, with rewards for whole groups."""
 
-        def __init__(self, **settings: Any) -> None:
+        def __init__(self, **settings: Option) -> None:
             super().__init__(reward_fn=_unused_reward_function, **settings)
             self._barrier = Barrier()
             self._siblings: dict[int, Siblings] = {}
             self._run: AsyncRun | None = None
 
-        async def arun_episode(self, engine: Any, data: dict[str, Any]) -> Any:
+        async def arun_episode(self, engine: FrameworkObject, data: dict[str, Any]) -> FrameworkObject:
             siblings = await self._barrier.join(data)
             self._siblings[id(data)] = siblings
             try:
@@ -84,25 +96,25 @@ def group_workflow(
                 self._barrier.fail(siblings, error)
                 raise
 
-        async def _compute_rewards(self, resp: Any, prompt_str: str, task_data: dict[str, Any]) -> float:
+        async def _compute_rewards(self, resp: FrameworkObject, prompt_str: str, task_data: dict[str, Any]) -> float:
             rollout = {
                 "response": self.tokenizer.decode(resp.output_tokens, skip_special_tokens=True),
                 "tokens": len(resp.output_tokens),
                 "truncated": getattr(resp, "stop_reason", None) == "length",
             }
-            answer, place = await self._barrier.reward(
+            answer, index = await self._barrier.reward(
                 self._siblings[id(task_data)],
                 rollout,
                 lambda rollouts: self._score(prompt_str, task_data, rollouts),
             )
-            if not answer.trainable[place]:
+            if not answer.trainable[index]:
                 raise _NoRewardError
-            return float(answer.correct[place]) if _evaluating() else answer.rewards[place]
+            return float(answer.correct[index]) if _evaluating() else answer.rewards[index]
 
         async def _score(self, prompt: str, data: dict[str, Any], rollouts: list[dict[str, Any]]) -> GroupRewards:
             self._siblings.pop(id(data), None)
-            right = gold_text(data[gold])
-            group = {"problem_id": problem_name(prompt, right), "gold": right, "rollouts": rollouts}
+            gold_answer = gold_text(data[gold])
+            group = {"problem_id": problem_name(prompt, gold_answer), "gold": gold_answer, "rollouts": rollouts}
             try:
                 if _evaluating():
                     answer = await client.score([group], phase="eval", answer_format=answer_format)
@@ -121,20 +133,18 @@ def group_workflow(
 
 def _untrainable_group(group: dict[str, Any], count: int) -> GroupRewards:
     """Return a group without rewards: no sample of it is trained on."""
-    components = dict.fromkeys(COMPONENTS, [0.0] * count)
-    return adapter(GroupRewards).validate_python(
-        {
-            "problem_id": group["problem_id"],
-            "group_id": group["problem_id"],
-            "pass_ratio": 0.0,
-            "level": None,
-            "beta": None,
-            "difficulty": None,
-            "rewards": [0.0] * count,
-            "components": components,
-            "correct": [False] * count,
-            "trainable": [False] * count,
-        }
+    zeros = [0.0] * count
+    return GroupRewards(
+        problem_id=group["problem_id"],
+        group_id=group["problem_id"],
+        pass_ratio=0.0,
+        level=None,
+        beta=None,
+        difficulty=None,
+        rewards=zeros,
+        components=RewardComponents(**dict.fromkeys(REWARD_COMPONENTS, zeros)),
+        correct=[False] * count,
+        trainable=[False] * count,
     )
 
 
@@ -144,6 +154,6 @@ def _evaluating() -> bool:
     return bool(workflow_context.get().is_eval)
 
 
-def _unused_reward_function(*_: Any, **__: Any) -> float:
+def _unused_reward_function(*_: object, **__: object) -> float:
     """Fill in for the reward function that AReaL requires; `_compute_rewards` does not call it."""
     raise AssertionError("rewards come from the group")

@@ -4,9 +4,9 @@
     from deepcompress_client.integrations.ms_swift import register
     register(run="my-run", gold="solution")
 
-Ranks verify what they hold, the verdicts are gathered, rank 0 shapes the batch. ms-swift sums rewards with nansum,
-so a None would train as 0, between right and wrong: what must not be trained on gets the mean of its group instead,
-and a service that stays away stops the training. Written against ms-swift 4.6.
+Each rank verifies its completions, the verdicts are gathered, and rank 0 shapes the batch. ms-swift sums rewards with
+nansum, so None would train as 0, between correct and wrong. A rollout that must not be trained on therefore gets the
+mean of its group, and an outage of the service stops the training. Written against ms-swift 4.6.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .._client import Client
+from .._runs import RunSetting, StrategyLike
 from ..errors import DeepCompressError
 from ..wire import Phase, ShapeAnswer
 from ._batch import VerifiedCompletion, gather, picklable_error, run_on_first_rank, shape_group
@@ -22,6 +23,9 @@ from ._common import (
     DEADLINE_S,
     GROUPWISE_STRATEGY,
     OUTAGES,
+    DataColumn,
+    FrameworkObject,
+    Option,
     checkpoint_name,
     client_options,
     fill_with_group_mean,
@@ -36,14 +40,14 @@ if TYPE_CHECKING:
     from .._client import Run
 
 
-def register(run: str, *, name: str = "deepcompress", **options: Any) -> type:
-    """Make the reward known to ms-swift as `name`; options are those of `DeepCompressReward`."""
+def register(run: str, *, name: str = "deepcompress", **options: Option) -> type:
+    """Register the reward with ms-swift as `name`; the options are those of `DeepCompressReward`."""
     from swift.rewards import ORM, orms
 
     class Reward(DeepCompressReward, ORM):  # type: ignore[misc]
-        """ms-swift makes one with its arguments."""
+        """The registered class; ms-swift calls it with its arguments."""
 
-        def __init__(self, args: Any = None, **_: Any) -> None:
+        def __init__(self, args: FrameworkObject = None, **_: object) -> None:
             ORM.__init__(self, args)
             DeepCompressReward.__init__(self, run, args=args, **options)
 
@@ -57,9 +61,9 @@ class DeepCompressReward:
 
     ``run``              the run's name
     ``gold``             the data column with the gold answer
-    ``split``            the data column that says "train" or another word: ms-swift does not tell a reward that it
-                         evaluates, so it is needed where the trainer evaluates
-    ``groups_per_step``  for the Ray-Megatron trainer, which tells no step: groups that make one
+    ``split``            the data column that is "train" for training data; required if the trainer evaluates, since
+                         ms-swift does not pass its phase to rewards
+    ``groups_per_step``  for the Ray-Megatron trainer, which passes no step: groups that make one
     ``strategy``, ``config``  the run's configuration (`Client.run`)
     """
 
@@ -67,21 +71,21 @@ class DeepCompressReward:
         self,
         run: str,
         *,
-        args: Any = None,
+        args: FrameworkObject = None,
         url: str | None = None,
         api_key: str | None = None,
         gold: str = "solution",
         problem_id: str | None = None,
         split: str | None = None,
         groups_per_step: int | None = None,
-        strategy: Any = None,
+        strategy: StrategyLike = None,
         deadline_s: float = DEADLINE_S,
-        **config: Any,
+        **config: RunSetting,
     ) -> None:
         evaluates = str(getattr(args, "eval_strategy", "no")).rpartition(".")[2].lower() != "no"
         if evaluates and split is None:
             raise ValueError(
-                "ms-swift does not tell rewards when it evaluates: name a data column that does (split='split'), "
+                "ms-swift does not pass its phase to rewards: name a data column with the split (split='split'), "
                 "or set --eval_strategy no"
             )
         self.run_name = run
@@ -104,11 +108,16 @@ class DeepCompressReward:
         prompt_id: Sequence[str] = (),
         response_token_ids: Sequence[Any] = (),
         is_truncated: Sequence[bool] = (),
-        trainer_state: Any = None,
-        trajectory_inputs: Any = None,
-        **columns: Any,
+        trainer_state: FrameworkObject = None,
+        trajectory_inputs: FrameworkObject = None,
+        **columns: DataColumn,
     ) -> list[float]:
-        """Return the reward of each completion, as ms-swift calls it."""
+        """Return the reward of each completion, as ms-swift calls it.
+
+        Raises:
+            DeepCompressError: the service is unavailable, or refuses the request.
+            ValueError: the data or the trainer do not fit the reward.
+        """
         phase = self._phase(columns)
         step = None if trainer_state is None else int(trainer_state.global_step)
         if phase == "train":
@@ -118,7 +127,7 @@ class DeepCompressReward:
         failure: Exception | None = None
         try:
             rows = self._verify(completions, messages, response_token_ids, is_truncated, columns)
-        except Exception as error:  # every rank must reach the gather below, or the others would hang in it
+        except Exception as error:  # every rank must reach the gather below, or the others would wait in it
             failure = picklable_error(error)
         shares = gather((rows, list(prompt_id), failure))
         failed = [error for _, _, error in shares if error is not None]
@@ -138,7 +147,7 @@ class DeepCompressReward:
                 )
         answer = run_on_first_rank(lambda: self._shape(everyone, blocks, phase, step))
         begin = sum(len(share) for share, _, _ in shares[: _rank()])
-        return _paid(list(blocks.values()), answer)[begin : begin + len(completions)]
+        return _rewards_of(list(blocks.values()), answer)[begin : begin + len(completions)]
 
     def _phase(self, columns: dict[str, Any]) -> Phase:
         if self._split is None:
@@ -148,11 +157,12 @@ class DeepCompressReward:
         return "train" if columns[self._split][0] == "train" else "eval"
 
     def _next(self, step: int | None) -> None:
-        """Open the run at the first batch, and again where the trainer goes back; save its state with the
-        trainer's checkpoints.
+        """Open the run at the first batch, and again if the trainer goes back.
+
+        The run's state is saved with the trainer's checkpoints.
         """
         if step is None and self._groups_per_step is None:
-            raise ValueError("this trainer tells rewards no step: say groups_per_step=N")
+            raise ValueError("this trainer passes no step to rewards: give groups_per_step=N")
         back = step is not None and self._step is not None and step < self._step
         if not self._begun or back:
             run_on_first_rank(lambda: self._open(step or 0))
@@ -182,9 +192,9 @@ class DeepCompressReward:
         is_truncated: Sequence[bool],
         columns: dict[str, Any],
     ) -> list[VerifiedCompletion]:
-        for wanted in (self._gold, self._problem_id):
-            if wanted is not None and wanted not in columns:
-                raise ValueError(f"the data set has no column {wanted!r}, only {sorted(columns)}")
+        for column in (self._gold, self._problem_id):
+            if column is not None and column not in columns:
+                raise ValueError(f"the data set has no column {column!r}, only {sorted(columns)}")
         tokens = [_count(ids) for ids in response_token_ids]
         if len(tokens) != len(completions) or not all(tokens):
             raise ValueError("ms-swift sent no response_token_ids; lengths are never guessed from characters")
@@ -231,7 +241,7 @@ class DeepCompressReward:
         return answer
 
 
-def _count(ids: Any) -> int:
+def _count(ids: FrameworkObject) -> int:
     """Return the tokens of a response: ms-swift has one list per turn."""
     return sum(len(turn) if isinstance(turn, list | tuple) else 1 for turn in ids or ())
 
@@ -242,9 +252,9 @@ def _rank() -> int:
     return int(PartialState().process_index)
 
 
-def _paid(blocks: Sequence[Sequence[int]], answer: ShapeAnswer) -> list[float]:
+def _rewards_of(blocks: Sequence[Sequence[int]], answer: ShapeAnswer) -> list[float]:
     """Return every row's reward, with the mean of its group for a rollout that must not be trained on."""
-    paid: dict[int, float] = {}
+    rewards: dict[int, float] = {}
     for members, group in zip(blocks, answer.groups, strict=True):
-        paid |= dict(zip(members, fill_with_group_mean(group.rewards, group.trainable), strict=True))
-    return [reward for _, reward in sorted(paid.items())]
+        rewards |= dict(zip(members, fill_with_group_mean(group.rewards, group.trainable), strict=True))
+    return [reward for _, reward in sorted(rewards.items())]

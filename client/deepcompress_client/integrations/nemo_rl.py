@@ -3,9 +3,9 @@
     from deepcompress_client.integrations.nemo_rl import StepShaping, verify
     StepShaping(run="my-run", next_step=0).install()     # with grpo.reward_shaping.enabled=true
 
-`verify` is for an environment's ``step``, which sees texts and metadata only. The shaping sees the whole batch, with
-token ids; NeMo RL has no plug for it, so `install` replaces the function wherever NeMo RL holds it. Where NeMo Gym is
-used, its endpoint (docs/integrations/nemo_gym.md) needs none of this.
+`verify` is for an environment's ``step``, which gets texts and metadata only. The shaping gets the whole batch, with
+token ids. NeMo RL has no setting for it, so `install` replaces the function in every module of NeMo RL that imported
+it. With NeMo Gym, use its endpoint (docs/integrations/nemo_gym.md) instead.
 """
 
 from __future__ import annotations
@@ -16,7 +16,16 @@ from typing import Any
 
 from .._client import Client
 from ..wire import AnswerFormat
-from ._common import decode_status, encode_status, fill_with_group_mean, gold_text, log, problem_name, text_of
+from ._common import (
+    FrameworkObject,
+    decode_status,
+    encode_status,
+    fill_with_group_mean,
+    gold_text,
+    log,
+    problem_name,
+    text_of,
+)
 from ._counting import CountedSteps
 
 
@@ -29,10 +38,14 @@ def verify(
     answer_format: AnswerFormat | None = None,
     marks: bool = False,
 ) -> list[float]:
-    """Outcome rewards (1.0 or 0.0) for an environment's ``step``. Raises where the service stays away.
+    """Return outcome rewards (1.0 or 0.0) for an environment's ``step``, [rollouts].
 
-    ``marks``: tell `StepShaping` which rollouts have no verdict to train on, by a number a hair below 0, since
-    nothing but the reward gets from an environment to it. Without `StepShaping` leave it off; they are then wrong.
+    With ``marks``, a rollout without a verdict to train on gets a reward just below 0, which `StepShaping`
+    recognises: an environment passes only the reward to it. Without `StepShaping` leave it off; such rollouts then
+    count as wrong.
+
+    Raises:
+        DeepCompressError: the service is unavailable, or refuses the request.
     """
     items = [
         {"gold": gold_text(row[gold]), "response": text_of(messages[-1]["content"])}
@@ -43,27 +56,33 @@ def verify(
 
 
 class StepShaping(CountedSteps):
-    """Called as ``apply_reward_shaping(batch, cfg)``: replaces ``total_reward``, and keeps the outcome as
-    ``unshaped_total_reward``, which dynamic sampling reads. ``next_step`` is the step that comes first: 0, or where
-    the training resumes; the function is not told. What must not be trained on (`verify` with ``marks``) gets its
-    group's mean, and no weight in the loss where the batch has NeMo RL's ``loss_multiplier``.
+    """Reward shaping of a step, called as ``apply_reward_shaping(batch, cfg)``.
+
+    It replaces ``total_reward``, and stores the outcome as ``unshaped_total_reward``, which dynamic sampling reads.
+    ``next_step`` is the first step: 0, or the step at which the training resumes; NeMo RL does not pass it. A rollout
+    that must not be trained on (`verify` with ``marks``) gets its group's mean, and weight 0 in the loss if the batch
+    has NeMo RL's ``loss_multiplier``.
     """
 
-    framework = "NeMo RL tells reward shaping"
+    framework = "NeMo RL passes reward shaping"
 
     def install(self) -> None:
-        """Take the place of NeMo RL's function in every module that has imported it."""
-        places = [
+        """Replace NeMo RL's function in every module that has imported it.
+
+        Raises:
+            RuntimeError: no module has it.
+        """
+        modules = [
             module
             for name, module in list(sys.modules.items())
             if name.startswith("nemo_rl.") and hasattr(module, "apply_reward_shaping")
         ]
-        if not places:
+        if not modules:
             raise RuntimeError("NeMo RL is not imported yet, or has no apply_reward_shaping any more")
-        for module in places:
+        for module in modules:
             module.apply_reward_shaping = self  # type: ignore[attr-defined]
 
-    def __call__(self, batch: Any, cfg: Any = None) -> Any:
+    def __call__(self, batch: FrameworkObject, cfg: FrameworkObject = None) -> FrameworkObject:
         """Replace the batch's rewards, as NeMo RL's ``apply_reward_shaping``; return the batch."""
         del cfg  # NeMo RL passes its configuration
         outcomes = batch["total_reward"]
@@ -107,6 +126,6 @@ class StepShaping(CountedSteps):
 
 def _prompt(messages: Sequence[Mapping[str, Any]]) -> str:
     """Return a name for the prompt: NeMo RL passes no group key, so its token ids are the key."""
-    first = next((place for place, m in enumerate(messages) if m["role"] == "assistant"), len(messages))
+    first = next((index for index, m in enumerate(messages) if m["role"] == "assistant"), len(messages))
     ids = [int(token) for message in messages[:first] for token in message["token_ids"]]
     return problem_name(str(ids), "")

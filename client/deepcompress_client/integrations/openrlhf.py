@@ -4,9 +4,9 @@
     from deepcompress_client.integrations.openrlhf import agent_executor
     AgentExecutor = agent_executor(run="my-run", groups_per_step=128, eval_temperature=0.6)
 
-OpenRLHF runs all samples of a prompt concurrently in one actor, and tells the executor neither the step, nor the
-sample count, nor whether it evaluates. So the run is stepless (``groups_per_step`` = --rollout.batch_size), siblings
-are known by the sampling-parameters object they share, and evaluation by its temperature.
+OpenRLHF runs all samples of a prompt concurrently in one actor, and passes the executor neither the step, nor the
+number of samples, nor the phase. So the run is stepless (``groups_per_step`` = --rollout.batch_size), siblings are
+identified by the sampling-parameters object they share, and evaluation by its temperature.
 """
 
 from __future__ import annotations
@@ -15,14 +15,24 @@ import asyncio
 from typing import Any
 
 from .._async_client import AsyncClient, AsyncRun
-from .._runs import run_config
+from .._runs import RunSetting, StrategyLike, run_config
 from ..wire import GroupRewards
 from ._barrier import Barrier
-from ._common import GROUPWISE_STRATEGY, client_options, fill_with_group_mean, gold_text, log, problem_name
+from ._common import (
+    GROUPWISE_STRATEGY,
+    LOGGED_COMPONENTS,
+    FrameworkObject,
+    client_options,
+    fill_with_group_mean,
+    gold_text,
+    log,
+    problem_name,
+)
 from ._ray import opener
 
 DEADLINE_S = 600.0
-"""Longer than elsewhere: there is no way to leave a sample out, so an outage beyond it stops the training."""
+"""Seconds. Longer than in other adapters: OpenRLHF cannot leave a sample out, so a longer outage stops the
+training."""
 
 
 def agent_executor(
@@ -33,29 +43,33 @@ def agent_executor(
     train_temperature: float = 1.0,
     next_step: int | None = 0,
     url: str | None = None,
-    strategy: Any = None,
+    strategy: StrategyLike = None,
     deadline_s: float = DEADLINE_S,
-    **config: Any,
+    **config: RunSetting,
 ) -> type:
     """Return the ``AgentExecutor`` class that OpenRLHF imports from the agent file.
 
     ``groups_per_step``    groups that make one step of the level: --rollout.batch_size
-    ``eval_temperature``   --eval.temperature, by which evaluation is told from training; None: there is none
+    ``eval_temperature``   --eval.temperature, which identifies evaluation; None without evaluation
     ``train_temperature``  --rollout.temperature
-    ``next_step``          0: a new training; N: resumed after N rollout batches; None: the run as it stands
+    ``next_step``          0: a new training; N: resumed after N rollout batches; None: the run unchanged
+
+    Raises:
+        ValueError: the two temperatures are equal.
+        InvalidRequest: a setting of the run is invalid.
     """
     from openrlhf.utils.agent import SingleTurnAgentExecutor
 
     if eval_temperature == train_temperature:
         raise ValueError(
-            "evaluation cannot be told from training where both sample at the same temperature: set "
+            "evaluation and training cannot be distinguished if both sample at the same temperature: set "
             "--eval.temperature to another value (0.999 for 1.0 will do), or eval_temperature=None without evaluation"
         )
     settings = {**config, "groups_per_step": groups_per_step}
-    run_config(strategy or GROUPWISE_STRATEGY, settings)  # a misspelt setting is said now
+    run_config(strategy or GROUPWISE_STRATEGY, settings)  # refuse a misspelt setting now
 
     class AgentExecutor(SingleTurnAgentExecutor):  # type: ignore[misc]
-        """One response, then the group's rewards."""
+        """An executor that generates one response and returns its reward within the group."""
 
         def __init__(self) -> None:
             super().__init__(None)
@@ -64,20 +78,20 @@ def agent_executor(
             self._opening = asyncio.Lock()
             self._barrier = Barrier()
             log.warning(
-                "run %r: OpenRLHF tells no step, so every %d groups make one; rewards refer to the step before",
+                "run %r: OpenRLHF passes no step, so every %d groups make one; rewards refer to the step before",
                 run,
                 groups_per_step,
             )
 
         async def execute(
             self,
-            prompt: Any,
-            label: Any,
-            sampling_params: Any,
+            prompt: FrameworkObject,
+            label: FrameworkObject,
+            sampling_params: FrameworkObject,
             max_length: int,
-            hf_tokenizer: Any,
-            llm_engine: Any,
-            images: Any = None,
+            hf_tokenizer: FrameworkObject,
+            llm_engine: FrameworkObject,
+            images: FrameworkObject = None,
         ) -> dict[str, Any]:
             training = self._training(sampling_params.temperature)
             siblings = await self._barrier.join(sampling_params)
@@ -85,7 +99,7 @@ def agent_executor(
                 output: dict[str, Any] = await super().execute(
                     prompt, label, sampling_params, max_length, hf_tokenizer, llm_engine, images
                 )
-                group, place = await self._barrier.reward(
+                group, index = await self._barrier.reward(
                     siblings,
                     _rollout(output, hf_tokenizer),
                     lambda rollouts: self._score(prompt, label, rollouts, training),
@@ -93,7 +107,7 @@ def agent_executor(
             except BaseException as error:
                 self._barrier.fail(siblings, error)
                 raise
-            return {**output, **_fields(group, place, training)}
+            return {**output, **_fields(group, index, training)}
 
         def _training(self, temperature: float) -> bool:
             if temperature == eval_temperature:
@@ -101,12 +115,12 @@ def agent_executor(
             if temperature != train_temperature:
                 raise ValueError(
                     f"samples at temperature {temperature} are neither of training ({train_temperature}) nor of "
-                    f"evaluation ({eval_temperature}): tell agent_executor the temperatures of this training"
+                    f"evaluation ({eval_temperature}): give agent_executor the temperatures of this training"
                 )
             return True
 
         async def _score(
-            self, prompt: Any, label: Any, rollouts: list[dict[str, Any]], training: bool
+            self, prompt: FrameworkObject, label: FrameworkObject, rollouts: list[dict[str, Any]], training: bool
         ) -> GroupRewards:
             gold = gold_text(label)
             sent = {"problem_id": problem_name(prompt, gold), "gold": gold, "rollouts": rollouts}
@@ -133,7 +147,7 @@ def agent_executor(
     return AgentExecutor
 
 
-def _rollout(output: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
+def _rollout(output: dict[str, Any], tokenizer: FrameworkObject) -> dict[str, Any]:
     start, end = output["action_ranges"][-1]
     ids = output["observation_tokens"][start:end]
     return {
@@ -143,20 +157,18 @@ def _rollout(output: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
     }
 
 
-def _fields(group: GroupRewards, place: int, training: bool) -> dict[str, Any]:
+def _fields(group: GroupRewards, index: int, training: bool) -> dict[str, Any]:
     """Return the reward fields of one sample.
 
     ``scores`` is the raw 1 or 0, which dynamic filtering reads. In evaluation ``reward`` is raw too, since OpenRLHF
     reads it there.
     """
-    score = float(group.correct[place])
-    # OpenRLHF can leave no sample out. The group's mean teaches nothing where the baseline is the group.
-    reward = fill_with_group_mean(group.rewards, group.trainable)[place] if training else score
-    logs = {"deepcompress_untrainable": float(not group.trainable[place])}
-    if training:  # the same keys in every sample of a batch, or OpenRLHF could not stack them
-        for name, values in vars(group.components).items():
-            if name != "outcome":
-                logs[f"deepcompress_{name}"] = values[place]
+    score = float(group.correct[index])
+    # OpenRLHF cannot leave a sample out. With the group's mean as reward, its advantage within the group is 0.
+    reward = fill_with_group_mean(group.rewards, group.trainable)[index] if training else score
+    logs = {"deepcompress_untrainable": float(not group.trainable[index])}
+    if training:  # OpenRLHF stacks these: every sample of a batch has the same keys
+        logs |= {f"deepcompress_{name}": getattr(group.components, name)[index] for name in LOGGED_COMPONENTS}
         if group.level is not None:
             logs["deepcompress_level"] = group.level
     return {"reward": reward, "scores": score, "extra_logs": logs}

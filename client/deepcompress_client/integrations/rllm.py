@@ -6,8 +6,8 @@
     shaping = StepShaping(run="my-run", next_step=0)  # rllm.algorithm.adv_estimator: deepcompress
     register_rllm_adv_estimator("deepcompress")(shaping.estimate)
 
-The estimator gets every group of a role once a step, but not the step: it counts from ``next_step``. This file
-imports nothing of rLLM.
+The estimator gets every group of a role once per step, but not the step, so it counts from ``next_step``. This file
+does not import rLLM.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .._client import Client
 from ._common import (
     DEADLINE_S,
     STATUS_OFFSETS,
+    FrameworkObject,
     client_options,
     decode_status,
     encode_status,
@@ -29,11 +30,11 @@ from ._counting import CountedSteps
 
 
 class Evaluator:
-    """Judges an episode for ``evaluate``: whether its answer is correct.
+    """Verifies the answer of an episode, for ``evaluate``.
 
-    `gold` names the field of the gold answer; the caller makes rLLM's own `EvalOutput` of the result. ``marks`` tells
-    `StepShaping` which episodes have no verdict to train on, by a small offset of the reward, since nothing but
-    rewards is passed from an evaluator to an estimator. Leave it off with another estimator: such episodes are then
+    `gold` names the field of the gold answer; the caller converts the result to rLLM's `EvalOutput`. With ``marks``,
+    an episode without a verdict to train on gets a small offset of the reward, which `StepShaping` recognises: an
+    evaluator passes only rewards to an estimator. Leave it off with another estimator; such episodes then count as
     wrong.
     """
 
@@ -50,8 +51,12 @@ class Evaluator:
         self._marks = marks
         self._client = Client(url, api_key=api_key, **client_options(deadline_s))
 
-    def __call__(self, task: Any, response: str) -> tuple[float, bool, dict[str, float]]:
-        """``(reward, is_correct, signals)``; the reward is the raw 1 or 0. Raises where the service stays away."""
+    def __call__(self, task: FrameworkObject, response: str) -> tuple[float, bool, dict[str, float]]:
+        """Return ``(reward, is_correct, signals)``; the reward is the raw 1 or 0.
+
+        Raises:
+            DeepCompressError: the service is unavailable, or refuses the request.
+        """
         data = task if isinstance(task, dict) else getattr(task, "data", None) or vars(task)
         verdict = self._client.verify_one(gold_text(data[self._gold]), response)
         reward = float(verdict.correct)
@@ -61,16 +66,21 @@ class Evaluator:
 
 
 class StepShaping(CountedSteps):
-    """Rewards and GRPO advantages of a whole step. ``next_step`` is the step that comes first: 0, or where the
-    training resumes, which the estimator is not told.
+    """Rewards and GRPO advantages of a whole step.
+
+    ``next_step`` is the first step: 0, or the step at which the training resumes; rLLM does not pass it.
     """
 
-    framework = "rLLM tells estimators"
+    framework = "rLLM passes estimators"
 
     def estimate(
-        self, rewards: Sequence[Sequence[float]], algorithm_config: Any, traj_groups: Sequence[Any], **_: Any
+        self,
+        rewards: Sequence[Sequence[float]],
+        algorithm_config: FrameworkObject,
+        traj_groups: Sequence[Any],
+        **_: object,
     ) -> tuple[list[list[float]], list[list[float]]]:
-        """``(advantages, returns)``, one list a group, as rLLM's estimators answer."""
+        """Return ``(advantages, returns)``, [groups][rollouts], as rLLM's estimators do."""
         groups = [
             {
                 "problem_id": str(group.group_id).rpartition(":")[0] or str(group.group_id),
@@ -94,7 +104,7 @@ class StepShaping(CountedSteps):
         return advantages, advantages
 
 
-def _tokens(trajectory: Any) -> int:
+def _tokens(trajectory: FrameworkObject) -> int:
     """Return the number of tokens that the policy generated, by the token ids of its steps.
 
     Raises:

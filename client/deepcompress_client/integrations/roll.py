@@ -5,7 +5,7 @@
             return await SHAPING.apply(context, await super().process_new_prompt(context))
 
 The outcome comes from a reward worker (ROLL's own, or the compatible endpoint, /compat/roll). Prompts come one by
-one, so rewards are taken against the level of the step before. This file imports nothing of ROLL.
+one, so rewards refer to the level of the step before. This file does not import ROLL.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._async_client import AsyncClient, AsyncRun
+from .._runs import RunSetting, StrategyLike
 from ._common import (
     DEADLINE_S,
     GROUPWISE_STRATEGY,
+    FrameworkObject,
     client_options,
     decode_status,
     fill_with_group_mean,
@@ -27,9 +29,11 @@ from ._common import (
 
 
 class GroupShaping:
-    """Rewrites ``response_level_rewards`` of the responses to one prompt, in float32: fp16, which ROLL's own workers
-    use, would round the length term away. ``scores`` keep the raw outcome. A service that stays away raises. What
-    must not be trained on (``submit_task?untrainable=marked`` tells) gets the mean of its group.
+    """Replaces ``response_level_rewards`` of the responses to one prompt; ``scores`` keep the raw outcome.
+
+    The rewards become float32: fp16, which ROLL's workers use, would round the length term to 0. A rollout that must
+    not be trained on gets the mean of its group; ``submit_task?untrainable=marked`` marks such rollouts. An outage of
+    the service raises.
     """
 
     def __init__(
@@ -38,9 +42,9 @@ class GroupShaping:
         *,
         url: str | None = None,
         api_key: str | None = None,
-        strategy: Any = None,
+        strategy: StrategyLike = None,
         deadline_s: float = DEADLINE_S,
-        **config: Any,
+        **config: RunSetting,
     ) -> None:
         self.run_name = run
         self._client = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
@@ -49,7 +53,7 @@ class GroupShaping:
         self._opening = asyncio.Lock()
         self._run: AsyncRun | None = None
 
-    async def apply(self, context: Any, responses: Sequence[Any] | None) -> Sequence[Any] | None:
+    async def apply(self, context: FrameworkObject, responses: Sequence[Any] | None) -> Sequence[Any] | None:
         """Return the same responses, shaped. They are unchanged in validation, or if ROLL dropped the prompt."""
         if not responses or context.is_val:
             return responses
@@ -73,7 +77,7 @@ class GroupShaping:
             log.warning("run %r, step %d: %s", self.run_name, step, warning)
         for data in responses:
             data.batch["response_level_rewards"] = data.batch["response_level_rewards"].float()
-        paid = fill_with_group_mean(answer.groups[0].rewards, answer.groups[0].trainable)
-        for (data, row), reward in zip(rows, paid, strict=True):
+        rewards = fill_with_group_mean(answer.groups[0].rewards, answer.groups[0].trainable)
+        for (data, row), reward in zip(rows, rewards, strict=True):
             data.batch["response_level_rewards"][row] = reward
         return responses

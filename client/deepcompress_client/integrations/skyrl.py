@@ -4,8 +4,8 @@
     from deepcompress_client.integrations.skyrl import shaped
     Generator = shaped(SkyRLGymGenerator, run="my-run")       # returned by BasePPOExp.get_generator
 
-A generator sees everything: prompts, token ids, stop reasons, the step and the phase. The environment's own reward is
-replaced; samples that must not be trained on get an empty loss mask, as SkyRL's own overlong filter does.
+A generator has all data: prompts, token ids, stop reasons, the step and the phase. The environment's reward is
+replaced. Samples that must not be trained on get an empty loss mask, as from SkyRL's overlong filter.
 """
 
 from __future__ import annotations
@@ -15,7 +15,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._async_client import AsyncClient, AsyncRun
-from ._common import DEADLINE_S, client_options, fill_with_group_mean, gold_text, log, open_run_async, problem_name
+from .._runs import RunSetting, StrategyLike
+from ._common import (
+    DEADLINE_S,
+    FrameworkObject,
+    client_options,
+    fill_with_group_mean,
+    gold_text,
+    log,
+    open_run_async,
+    problem_name,
+)
 
 
 def shaped(
@@ -24,9 +34,9 @@ def shaped(
     run: str,
     url: str | None = None,
     api_key: str | None = None,
-    strategy: Any = None,
+    strategy: StrategyLike = None,
     deadline_s: float = DEADLINE_S,
-    **config: Any,
+    **config: RunSetting,
 ) -> type:
     """Return a subclass of SkyRL's generator that shapes its batches.
 
@@ -36,11 +46,11 @@ def shaped(
     """
 
     class DeepCompressGenerator(base):  # type: ignore[misc]
-        """Generates as its base does, then asks for the rewards of the batch."""
+        """The base generator, with shaped rewards."""
 
         _shaping = Shaping(run, url, api_key, strategy, deadline_s, config)
 
-        async def generate(self, input_batch: Any, disable_tqdm: bool = False) -> Any:
+        async def generate(self, input_batch: FrameworkObject, disable_tqdm: bool = False) -> FrameworkObject:
             output = await super().generate(input_batch, disable_tqdm)
             await self._shaping.apply(input_batch, output, self.tokenizer)
             return output
@@ -49,10 +59,16 @@ def shaped(
 
 
 class Shaping:
-    """Rewrites the rewards of a generator's output. Raises where the service stays away: nothing is scored 0."""
+    """Replaces the rewards of a generator's output. An outage of the service raises; no reward becomes 0."""
 
     def __init__(
-        self, run: str, url: str | None, api_key: str | None, strategy: Any, deadline_s: float, config: dict[str, Any]
+        self,
+        run: str,
+        url: str | None,
+        api_key: str | None,
+        strategy: StrategyLike,
+        deadline_s: float,
+        config: dict[str, Any],
     ) -> None:
         self.run_name = run
         self._client = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
@@ -63,14 +79,18 @@ class Shaping:
         self._step = -1
         self._generation = 0
 
-    async def apply(self, batch: Any, output: Any, tokenizer: Any) -> None:
-        """`batch` is what the generator got, `output` what it made; its rewards and loss masks are replaced."""
+    async def apply(self, batch: FrameworkObject, output: FrameworkObject, tokenizer: FrameworkObject) -> None:
+        """Replace the rewards and loss masks in `output`, which the generator made from `batch`.
+
+        Raises:
+            ValueError: the trainer's data do not identify the step and the rollouts.
+        """
         ids = batch.get("trajectory_ids")
         metadata = batch.get("batch_metadata")
         if ids is None or metadata is None:
             raise ValueError("this trainer gives the generator neither trajectory ids nor the step")
         if len(output["response_ids"]) != len(ids):
-            raise ValueError("step-wise trajectories are not supported: turns and rollouts cannot be told apart")
+            raise ValueError("step-wise trajectories are not supported: turns and rollouts cannot be distinguished")
         training = metadata.training_phase != "eval"
         rows_of: dict[str, list[int]] = {}
         for row, one in enumerate(ids):
@@ -91,14 +111,21 @@ class Shaping:
         for warning in answer.warnings:
             log.warning("run %r, step %s: %s", self.run_name, answer.step, warning)
         for rows, scored in zip(rows_of.values(), answer.groups, strict=True):
-            paid = fill_with_group_mean(scored.rewards, scored.trainable)
-            for place, row in enumerate(rows):
-                reward = paid[place] if training else float(scored.correct[place])
-                if training and not scored.trainable[place]:
+            rewards = fill_with_group_mean(scored.rewards, scored.trainable)
+            for index, row in enumerate(rows):
+                reward = rewards[index] if training else float(scored.correct[index])
+                if training and not scored.trainable[index]:
                     output["loss_masks"][row] = [0] * len(output["loss_masks"][row])
                 _put(output["rewards"], row, reward)
 
-    def _group(self, name: str, rows: Sequence[int], batch: Any, output: Any, tokenizer: Any) -> dict[str, Any]:
+    def _group(
+        self,
+        name: str,
+        rows: Sequence[int],
+        batch: FrameworkObject,
+        output: FrameworkObject,
+        tokenizer: FrameworkObject,
+    ) -> dict[str, Any]:
         gold = gold_text(batch["env_extras"][rows[0]]["reward_model"]["ground_truth"])
         reasons = output.get("stop_reasons") or [None] * len(output["response_ids"])
         return {
@@ -108,7 +135,7 @@ class Shaping:
             "rollouts": [
                 {
                     "response": tokenizer.decode(output["response_ids"][row], skip_special_tokens=True),
-                    # What the policy wrote, without observations; all of it, where a filter emptied the mask.
+                    # The policy's tokens, without observations; all tokens if a filter emptied the mask.
                     "tokens": sum(output["loss_masks"][row]) or len(output["response_ids"][row]),
                     "truncated": reasons[row] == "length",
                 }
@@ -126,7 +153,7 @@ class Shaping:
 
 
 def _put(rewards: list[Any], row: int, reward: float) -> None:
-    """SkyRL's rewards are numbers, or one number a token with the reward on the last."""
+    """Set the reward of a row: a number, or one number per token with the reward at the last."""
     if isinstance(rewards[row], list):
         rewards[row] = [0.0] * (len(rewards[row]) - 1) + [reward]
     else:

@@ -7,8 +7,8 @@
 
     --custom-rm-path my_rm.custom_rm --custom-reward-post-process-path my_rm.post_process
 
-The reward model gives the raw 1 or 0, which slime's dynamic filters and evaluations read; the post-process sees the
-flat list of all training samples of a rollout, and replaces slime's own normalisation, so it does that too.
+The reward model returns the raw 1 or 0, which slime's dynamic filters and evaluations read. The post-process gets the
+flat list of all training samples of a rollout. It replaces slime's normalisation, so it normalises too.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from typing import Any
 
 from .._async_client import AsyncClient
 from .._client import Client, Run
+from .._runs import RunSetting, StrategyLike
 from ..errors import DeepCompressError
 from ..wire import Verdict
 from ._common import (
     DEADLINE_S,
+    FrameworkObject,
     checkpoint_name,
     client_options,
     gold_text,
@@ -36,19 +38,19 @@ from ._common import (
 
 _DIVIDED_BY_STD = frozenset({"grpo", "gspo", "cispo"})
 _MEAN_ONLY = frozenset({"reinforce_plus_plus_baseline"})
-"""Which of slime's estimators its own post-process normalises by group, and how."""
+"""The estimators whose rewards slime's own post-process normalises by group: with or without the std."""
 
 
 class SlimeReward:
     """Both hooks of one training, in the rollout manager's process.
 
     ``run``        the run's name
-    ``next_step``  the first rollout; else slime's ``args.start_rollout_id``, else 0 where nothing is loaded
-    ``observe``    with a dynamic sampling filter: dropped groups count in the level too. slime does not tell a reward
-                   model that it evaluates, so evaluation data sets then need ``eval_rm`` as their custom_rm_path
+    ``next_step``  the first rollout; else slime's ``args.start_rollout_id``, else 0 if no checkpoint is loaded
+    ``observe``    with a dynamic sampling filter: dropped groups count in the level too. slime passes no phase to a
+                   reward model, so evaluation data sets then need ``eval_rm`` as their custom_rm_path
     ``strategy``, ``config``  the run's configuration (`Client.run`)
 
-    A service that stays away for `deadline_s` raises, which ends slime's rollout: nothing is scored 0.
+    An outage longer than `deadline_s` seconds raises, which ends slime's rollout; no reward becomes 0.
     """
 
     def __init__(
@@ -59,9 +61,9 @@ class SlimeReward:
         api_key: str | None = None,
         next_step: int | None = None,
         observe: bool = False,
-        strategy: Any = None,
+        strategy: StrategyLike = None,
         deadline_s: float = DEADLINE_S,
-        **config: Any,
+        **config: RunSetting,
     ) -> None:
         self.run_name = run
         self._async = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
@@ -76,17 +78,17 @@ class SlimeReward:
 
     # --- hooks ------------------------------------------------------------------------------------------
 
-    async def custom_rm(self, args: Any, sample: Any, **_: Any) -> Any:
-        """``--custom-rm-path``: the raw outcome of a sample, or of each sample of a list."""
+    async def custom_rm(self, args: FrameworkObject, sample: FrameworkObject, **_: object) -> FrameworkObject:
+        """Return the raw outcome of a sample, or of each sample of a list: ``--custom-rm-path``."""
         run = await asyncio.to_thread(self._opened, args)
         return await self._verify(args, sample, run if self._observe else None)
 
-    async def eval_rm(self, args: Any, sample: Any, **_: Any) -> Any:
-        """``custom_rm_path`` of an evaluation data set: the same, and nothing is observed."""
+    async def eval_rm(self, args: FrameworkObject, sample: FrameworkObject, **_: object) -> FrameworkObject:
+        """Return the same without observing: ``custom_rm_path`` of an evaluation data set."""
         return await self._verify(args, sample, None)
 
-    def post_process(self, args: Any, samples: Sequence[Any]) -> tuple[list[float], list[float]]:
-        """``--custom-reward-post-process-path``: (total rewards, what trains), one an entry of `samples`."""
+    def post_process(self, args: FrameworkObject, samples: Sequence[Any]) -> tuple[list[float], list[float]]:
+        """Return (total rewards, normalised rewards), each [samples]: ``--custom-reward-post-process-path``."""
         run = self._opened(args)
         rows_of = _groups(args, samples)
         groups = [
@@ -116,7 +118,7 @@ class SlimeReward:
 
     # --- parts ------------------------------------------------------------------------------------------
 
-    async def _verify(self, args: Any, sample: Any, run: Run | None) -> Any:
+    async def _verify(self, args: FrameworkObject, sample: FrameworkObject, run: Run | None) -> FrameworkObject:
         samples = sample if isinstance(sample, list) else [sample]
         items = [self._item(one, run) for one in samples]
         verdicts = await self._async.verify(items, answer_format=self._config.get("answer_format", "boxed"))
@@ -126,7 +128,7 @@ class SlimeReward:
             rewards.append(_in_requested_form(args, float(verdict.correct)))
         return rewards if isinstance(sample, list) else rewards[0]
 
-    def _item(self, sample: Any, run: Run | None) -> dict[str, Any]:
+    def _item(self, sample: FrameworkObject, run: Run | None) -> dict[str, Any]:
         item: dict[str, Any] = {
             "gold": gold_text(sample.label),
             "response": sample.response,
@@ -144,11 +146,13 @@ class SlimeReward:
             }
         return item
 
-    def _opened(self, args: Any) -> Run:
+    def _opened(self, args: FrameworkObject) -> Run:
         with self._opening:
             if self._run is None:
                 self._step = self._first_step(args)
-                log.warning("run %r: slime tells no step, so rollouts are counted from %d", self.run_name, self._step)
+                log.warning(
+                    "run %r: slime passes no step, so rollouts are counted from %d", self.run_name, self._step
+                )
                 self._run = open_run(self._client, self.run_name, self._step, self._strategy, self._config)
                 if not self._observe:
                     log.warning(
@@ -158,7 +162,7 @@ class SlimeReward:
                     )
             return self._run
 
-    def _first_step(self, args: Any) -> int:
+    def _first_step(self, args: FrameworkObject) -> int:
         if self._next_step is not None:
             return self._next_step
         started = getattr(args, "start_rollout_id", None)
@@ -167,13 +171,13 @@ class SlimeReward:
         loaded = getattr(args, "load", None)
         if loaded and (Path(loaded) / "latest_checkpointed_iteration.txt").exists():
             raise ValueError(
-                f"this training resumes from {loaded}, but slime does not tell the reward at which rollout: "
-                "say SlimeReward(..., next_step=N)"
+                f"this training resumes from {loaded}, but slime does not pass the rollout to the reward: "
+                "give SlimeReward(..., next_step=N)"
             )
         return 0
 
-    def _save(self, args: Any, run: Run) -> None:
-        """Save the difficulty state beside slime's own checkpoint, which it saves after these rollouts."""
+    def _save(self, args: FrameworkObject, run: Run) -> None:
+        """Save the difficulty state for slime's checkpoint, which slime saves after these rollouts."""
         interval = getattr(args, "save_interval", None)
         if not interval or self._step % interval:
             return
@@ -184,8 +188,8 @@ class SlimeReward:
             log.warning("no checkpoint of run %r at step %d: %s", self.run_name, self._step, error)
 
 
-def _groups(args: Any, samples: Sequence[Any]) -> dict[str, list[int]]:
-    """Row numbers by group: by slime's group index; by blocks of n where samples carry none."""
+def _groups(args: FrameworkObject, samples: Sequence[Any]) -> dict[str, list[int]]:
+    """Return the row numbers of each group: by slime's group index, or in blocks of n if samples have none."""
     rows_of: dict[str, list[int]] = {}
     for row, sample in enumerate(samples):
         index = sample.group_index
@@ -194,7 +198,7 @@ def _groups(args: Any, samples: Sequence[Any]) -> dict[str, list[int]]:
     return rows_of
 
 
-def _normalised(args: Any, rewards: Sequence[float | None]) -> list[float]:
+def _normalised(args: FrameworkObject, rewards: Sequence[float | None]) -> list[float]:
     estimator = args.advantage_estimator
     if args.rewards_normalization and estimator in _DIVIDED_BY_STD | _MEAN_ONLY:
         by_std = estimator in _DIVIDED_BY_STD and args.grpo_std_normalization
@@ -204,12 +208,12 @@ def _normalised(args: Any, rewards: Sequence[float | None]) -> list[float]:
     return [mean if reward is None else reward for reward in rewards]
 
 
-def _store_verdict(sample: Any, verdict: Verdict) -> None:
+def _store_verdict(sample: FrameworkObject, verdict: Verdict) -> None:
     """Store the verdict in the sample, for the post-process."""
     sample.metadata = {**(sample.metadata or {}), "deepcompress": {"status": verdict.status}}
 
 
-def _rollout(sample: Any) -> dict[str, Any]:
+def _rollout(sample: FrameworkObject) -> dict[str, Any]:
     known = (sample.metadata or {}).get("deepcompress")
     if known is None:
         raise ValueError("this sample was not verified: is --custom-rm-path set to SlimeReward.custom_rm?")
@@ -221,18 +225,18 @@ def _rollout(sample: Any) -> dict[str, Any]:
     }
 
 
-def _tokens(sample: Any) -> int:
+def _tokens(sample: FrameworkObject) -> int:
     """Return the number of tokens that the policy generated, without tool output if slime counts it separately."""
     effective = getattr(sample, "effective_response_length", None)
     return int(sample.response_length if effective is None else effective)
 
 
-def _truncated(sample: Any) -> bool:
+def _truncated(sample: FrameworkObject) -> bool:
     status = sample.status
     return str(getattr(status, "value", status)).lower() == "truncated"
 
 
-def _in_requested_form(args: Any, reward: float) -> Any:
+def _in_requested_form(args: FrameworkObject, reward: float) -> FrameworkObject:
     """Return the reward as a number, or as the dict with the keys that slime reads."""
     keys = {getattr(args, name, None) for name in ("reward_key", "eval_reward_key")} - {None}
     return dict.fromkeys(keys, reward) if keys else reward

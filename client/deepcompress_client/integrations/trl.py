@@ -1,14 +1,13 @@
-"""TRL: `DeepCompressReward` for GRPOTrainer (and Unsloth, which patches it), `DeepCompressGroupReward` for the
-asynchronous trainer.
+"""TRL: `DeepCompressReward` for GRPOTrainer and Unsloth, `DeepCompressGroupReward` for the asynchronous trainer.
 
     reward = DeepCompressReward(run="my-run", gold="answer")
     trainer = GRPOTrainer(model=..., reward_funcs=reward, args=..., train_dataset=...)
     reward.attach(trainer)
     trainer.train()
 
-Each rank verifies the completions it holds; the verdicts and token counts of all ranks are gathered, so that
-groups which TRL splits over ranks are whole again, and rank 0 shapes the batch in one request. All ranks get the
-same answer, or the same error. Written against TRL 1.16.
+Each rank verifies its completions. The verdicts and token counts of all ranks are gathered, which joins groups that
+TRL splits over ranks, and rank 0 shapes the batch in one request. All ranks get the same answer, or the same error.
+Written against TRL 1.16.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .._async_client import AsyncClient
 from .._client import Client
+from .._runs import RunSetting, StrategyLike
 from ..errors import DeepCompressError
 from ..wire import Phase, ShapeAnswer
 from ._batch import (
@@ -35,6 +35,8 @@ from ._common import (
     DEADLINE_S,
     GROUPWISE_STRATEGY,
     OUTAGES,
+    DataColumn,
+    FrameworkObject,
     checkpoint_name,
     client_options,
     gold_text,
@@ -50,16 +52,18 @@ if TYPE_CHECKING:
 
 
 class DeepCompressReward:
-    """A reward function for ``GRPOTrainer(reward_funcs=...)``: the total reward of each completion, None where
-    there is none to give (undecided, unreadable gold, or a service that stayed away).
+    """A reward function for ``GRPOTrainer(reward_funcs=...)``.
 
-    ``run``         the run's name: a new training starts it again from nothing, a resumed one goes back in it
+    It returns the total reward of each completion, or None without one: the verdict is undecided, the gold is
+    unreadable, or the service was unavailable.
+
+    ``run``         the run's name: a new training deletes its state, a resumed one goes back to its step
     ``url``         the service; else DEEPCOMPRESS_URL
-    ``gold``        the dataset column with the gold answer; rows where it is None get None
-    ``problem_id``  the column with the problem's name; else the problem is known by its prompt and gold
+    ``gold``        the dataset column with the gold answer; rows in which it is None get None
+    ``problem_id``  the column with the problem's name; else the problem is identified by its prompt and gold
     ``strategy``, ``config``  the run's configuration (`Client.run`)
-    ``deadline_s``  how long a batch waits for the service before `on_outage` happens
-    ``on_outage``   "none": the batch gets None, which TRL takes as no signal; "raise": training stops
+    ``deadline_s``  seconds that a batch waits for the service before `on_outage` applies
+    ``on_outage``   "none": the batch gets None, which TRL ignores; "raise": training stops
     """
 
     def __init__(
@@ -70,10 +74,10 @@ class DeepCompressReward:
         api_key: str | None = None,
         gold: str = "solution",
         problem_id: str | None = None,
-        strategy: Any = None,
+        strategy: StrategyLike = None,
         deadline_s: float = DEADLINE_S,
         on_outage: Literal["none", "raise"] = "none",
-        **config: Any,
+        **config: RunSetting,
     ) -> None:
         self.__name__ = "deepcompress"
         self.run_name = run
@@ -91,7 +95,7 @@ class DeepCompressReward:
 
     # --- start ------------------------------------------------------------------------------------------
 
-    def attach(self, trainer: Any) -> None:
+    def attach(self, trainer: FrameworkObject) -> None:
         """Connect the reward to the trainer; errors in the set-up are raised before the training starts.
 
         Raises:
@@ -112,14 +116,14 @@ class DeepCompressReward:
         self._trainer = weakref.ref(trainer)
         trainer.add_callback(_callback(self))
 
-    def _check_columns(self, name: str, data: Any) -> None:
+    def _check_columns(self, name: str, data: FrameworkObject) -> None:
         for part in data.values() if isinstance(data, dict) else [data]:
-            columns = getattr(part, "column_names", None)  # None for streams: the first batch will tell
+            columns = getattr(part, "column_names", None)  # None for streams: checked at the first batch
             if columns is None:
                 continue
-            for wanted in (self._gold, self._problem_id):
-                if wanted is not None and wanted not in columns:
-                    raise ValueError(f"{name} has no column {wanted!r}, only {sorted(columns)}")
+            for column in (self._gold, self._problem_id):
+                if column is not None and column not in columns:
+                    raise ValueError(f"{name} has no column {column!r}, only {sorted(columns)}")
 
     def start(self, next_step: int) -> None:
         """Open the run at the trainer's step; called on every rank when training begins."""
@@ -131,7 +135,7 @@ class DeepCompressReward:
         run_on_first_rank(opened)
 
     def save(self, next_step: int, folders: Sequence[str]) -> None:
-        """Save the difficulty state with the trainer's checkpoint, and drop what belongs to deleted ones."""
+        """Save the difficulty state with the trainer's checkpoint; delete the states of deleted checkpoints."""
         if self._run is None or next_step == 0:
             return
         keep = {folder.removeprefix("checkpoint-") for folder in folders} | {str(next_step)}
@@ -152,12 +156,18 @@ class DeepCompressReward:
         prompts: Sequence[Any],
         completions: Sequence[Any],
         completion_ids: Sequence[Sequence[int]],
-        trainer_state: Any = None,
-        log_metric: Any = None,
-        log_extra: Any = None,
-        **columns: Any,
+        trainer_state: FrameworkObject = None,
+        log_metric: FrameworkObject = None,
+        log_extra: FrameworkObject = None,
+        **columns: DataColumn,
     ) -> list[float | None]:
-        """Return the total reward of each completion, None if there is none, as TRL calls it."""
+        """Return the total reward of each completion, None if there is none, as TRL calls it.
+
+        Raises:
+            RuntimeError: `attach` was not called.
+            ValueError: the data or the batch do not fit the reward.
+            DeepCompressError: the service refuses the request, or is unavailable and `on_outage` is "raise".
+        """
         trainer = None if self._trainer is None else self._trainer()
         if trainer is None or trainer_state is None:
             raise RuntimeError(
@@ -174,13 +184,13 @@ class DeepCompressReward:
         failure: Exception | None = None
         try:
             rows = self._verify(trainer, prompts, completions, completion_ids, columns)
-        except Exception as error:  # every rank must reach the gather below, or the others would hang in it
+        except Exception as error:  # every rank must reach the gather below, or the others would wait in it
             failure = picklable_error(error)
         shares = gather((rows, failure))
         failed = [error for _, error in shares if error is not None]
-        if failed:  # all ranks take the same one, the gravest, so that they stop together or go on together
-            gravest = next((error for error in failed if not isinstance(error, OUTAGES)), failed[0])
-            return self._without_rewards(gravest, len(prompts))
+        if failed:  # all ranks raise the same error, a permanent one first, so that all stop or all continue
+            permanent = next((error for error in failed if not isinstance(error, OUTAGES)), failed[0])
+            return self._without_rewards(permanent, len(prompts))
 
         everyone = [row for share, _ in shares for row in share]
         try:
@@ -205,16 +215,16 @@ class DeepCompressReward:
 
     def _verify(
         self,
-        trainer: Any,
+        trainer: FrameworkObject,
         prompts: Sequence[Any],
         completions: Sequence[Any],
         completion_ids: Sequence[Sequence[int]],
         columns: dict[str, Any],
     ) -> list[VerifiedCompletion]:
-        """Verdicts of this rank's own completions."""
-        for wanted in (self._gold, self._problem_id):
-            if wanted is not None and wanted not in columns:
-                raise ValueError(f"the dataset has no column {wanted!r}, only {sorted(columns)}")
+        """Return the verdicts of this rank's completions."""
+        for column in (self._gold, self._problem_id):
+            if column is not None and column not in columns:
+                raise ValueError(f"the dataset has no column {column!r}, only {sorted(columns)}")
         golds = columns[self._gold]
         ends = _end_tokens(trainer)
         truncated = [bool(ids) and ids[-1] not in ends for ids in completion_ids]
@@ -245,7 +255,7 @@ class DeepCompressReward:
         return rows
 
     def _shape(self, rows: Sequence[VerifiedCompletion], size: int, phase: Phase, step: int) -> ShapeAnswer | None:
-        """Rank 0: the whole batch in one request. None where no row has a gold."""
+        """Shape the whole batch in one request, on rank 0; return None if no row has a gold."""
         groups = []
         for block in range(0, len(rows), size):
             members = rows[block : block + size]
@@ -271,19 +281,19 @@ class DeepCompressReward:
     def _without_rewards(self, error: Exception, count: int) -> list[float | None]:
         if self._on_outage == "raise" or not isinstance(error, OUTAGES):
             raise error
-        log.error("no rewards for this batch of %d completions, it teaches nothing: %s", count, error)
+        log.error("no rewards for this batch of %d completions, it has no training signal: %s", count, error)
         return [None] * count
 
 
 class DeepCompressGroupReward:
-    """A reward function for TRL's asynchronous GRPO trainer, which hands over one group a call, in a process of
-    its own, without the trainer's step.
+    """A reward function for TRL's asynchronous GRPO trainer.
 
-    The run is therefore stepless: the service closes a step after ``groups_per_step`` groups, which should be the
-    number of groups that one optimiser step consumes; rewards are taken against the level of the step before, unless
-    ``strategy`` says otherwise. ``resume=True`` goes on with the run's state as it stands;
-    otherwise it starts from nothing. ``end_token_ids`` are the tokens that end a completion (the tokenizer's
-    eos_token_id): without them no completion is reported as truncated. This trainer has no evaluation.
+    That trainer calls it with one group at a time, in another process, without the trainer's step. The run is
+    therefore stepless: the service closes a step after ``groups_per_step`` groups, which should be the number of
+    groups that one optimiser step consumes. Rewards refer to the level of the step before, unless ``strategy`` sets
+    another reference. ``resume=True`` continues with the run's state; otherwise the state is deleted.
+    ``end_token_ids`` are the tokens that end a completion (the tokenizer's eos_token_id); without them no completion
+    is reported as truncated. This trainer has no evaluation.
     """
 
     def __init__(
@@ -297,10 +307,10 @@ class DeepCompressGroupReward:
         gold: str = "solution",
         problem_id: str | None = None,
         end_token_ids: Sequence[int] = (),
-        strategy: Any = None,
+        strategy: StrategyLike = None,
         deadline_s: float = DEADLINE_S,
         on_outage: Literal["none", "raise"] = "none",
-        **config: Any,
+        **config: RunSetting,
     ) -> None:
         self.__name__ = "deepcompress"
         self.run_name = run
@@ -314,7 +324,7 @@ class DeepCompressGroupReward:
         self._on_outage = on_outage
         self._run: AsyncRun | None = None
         log.warning(
-            "run %r: the asynchronous trainer has no step to tell, so every %d groups make one%s",
+            "run %r: the asynchronous trainer passes no step, so every %d groups make one%s",
             run,
             groups_per_step,
             "" if end_token_ids else "; without end_token_ids no completion is reported as truncated",
@@ -325,9 +335,14 @@ class DeepCompressGroupReward:
         prompts: Sequence[Any],
         completions: Sequence[Any],
         completion_ids: Sequence[Sequence[int]],
-        **columns: Any,
+        **columns: DataColumn,
     ) -> list[float | None]:
-        """Return the total reward of each completion of one group, None if there is none."""
+        """Return the total reward of each completion of one group, None if there is none.
+
+        Raises:
+            ValueError: the data set has no column with the gold.
+            DeepCompressError: the service refuses the request, or is unavailable and `on_outage` is "raise".
+        """
         if self._gold not in columns:
             raise ValueError(f"the dataset has no column {self._gold!r}, only {sorted(columns)}")
         gold = columns[self._gold][0]
@@ -351,7 +366,9 @@ class DeepCompressGroupReward:
         except OUTAGES as error:
             if self._on_outage == "raise":
                 raise
-            log.error("no rewards for a group of %d completions, it teaches nothing: %s", len(completions), error)
+            log.error(
+                "no rewards for a group of %d completions, it has no training signal: %s", len(completions), error
+            )
             return [None] * len(completions)
         return [reward if ok else None for reward, ok in zip(answer.rewards, answer.trainable, strict=True)]
 
@@ -367,24 +384,28 @@ class DeepCompressGroupReward:
 # --- helpers --------------------------------------------------------------------------------------------
 
 
-def _end_tokens(trainer: Any) -> set[int]:
+def _end_tokens(trainer: FrameworkObject) -> set[int]:
     """Return the tokens that end a completion, as the trainer counts them for its clipped ratio."""
     tokenizer = getattr(trainer, "_tokenizer", None) or trainer.processing_class
     ends = {tokenizer.pad_token_id, tokenizer.eos_token_id, *getattr(trainer, "eos_token_ids", ())}
     return {token for token in ends if token is not None}
 
 
-def _callback(reward: DeepCompressReward) -> Any:
+def _callback(reward: DeepCompressReward) -> FrameworkObject:
     from transformers import TrainerCallback
 
     class DeepCompressCallback(TrainerCallback):  # type: ignore[misc]
-        """Opens the run when training begins, and saves its state with the trainer's."""
+        """Opens the run when training begins, and saves its state with the trainer's checkpoints."""
 
-        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_train_begin(
+            self, args: FrameworkObject, state: FrameworkObject, control: FrameworkObject, **_: object
+        ) -> None:
             del args, control
             reward.start(int(state.global_step))
 
-        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_save(
+            self, args: FrameworkObject, state: FrameworkObject, control: FrameworkObject, **_: object
+        ) -> None:
             del control
             if state.is_world_process_zero:
                 folders = [folder.name for folder in Path(args.output_dir).glob("checkpoint-*")]

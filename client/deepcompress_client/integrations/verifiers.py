@@ -1,5 +1,4 @@
-"""verifiers: the outcome of a trace, for ``@vf.reward`` (0.4, ``verifiers.v1``), and a group function for rubrics (up
-to 0.3).
+"""verifiers: the outcome of a trace for ``@vf.reward`` (0.4, ``verifiers.v1``), and a group function for rubrics.
 
     class MathTask(vf.Task):
         outcome = Outcome()
@@ -8,8 +7,8 @@ to 0.3).
         async def correct(self, trace: vf.Trace) -> float:
             return await self.outcome(trace, self.data.answer)
 
-A v1 reward sees one trace, without group, step or evaluation flag: the length term needs the trainer's hook, as
-`deepcompress_client.integrations.prime_rl` has it. Neither kind imports verifiers.
+Rubrics are of verifiers up to 0.3. A v1 reward gets one trace, without group, step or phase. The length term needs a
+hook of the trainer, such as that of `deepcompress_client.integrations.prime_rl`. Neither kind imports verifiers.
 """
 
 from __future__ import annotations
@@ -18,11 +17,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from .._async_client import AsyncClient, AsyncRun
+from .._runs import RunSetting, StrategyLike
 from ..wire import AnswerFormat
 from ._common import (
     DEADLINE_S,
     GROUPWISE_STRATEGY,
     STATUS_OFFSETS,
+    FrameworkObject,
     client_options,
     fill_with_group_mean,
     gold_text,
@@ -33,13 +34,14 @@ from ._common import (
 
 
 class Unjudged(RuntimeError):
-    """There is no verdict to train on (undecided, or a gold answer that cannot be read). Raised from a reward, it
-    makes the rollout a failed one, which verifiers and prime-rl leave out.
+    """There is no verdict to train on: it is undecided, or the gold answer is unreadable.
+
+    If a reward raises it, the rollout has failed; verifiers and prime-rl leave failed rollouts out.
     """
 
 
 class Outcome:
-    """1.0 where the trace's last reply is right, 0.0 where it is wrong; raises where that is not known."""
+    """The outcome of a trace: 1.0 if its last reply is correct, 0.0 if it is wrong."""
 
     def __init__(
         self,
@@ -52,7 +54,7 @@ class Outcome:
         self._client = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
         self._answer_format = answer_format
 
-    async def __call__(self, trace: Any, gold: Any) -> float:
+    async def __call__(self, trace: FrameworkObject, gold: object) -> float:
         """Return 1.0 if the trace's last reply is correct, else 0.0.
 
         Raises:
@@ -76,19 +78,19 @@ def group_reward(
     resume: bool = False,
     url: str | None = None,
     api_key: str | None = None,
-    strategy: Any = None,
+    strategy: StrategyLike = None,
     deadline_s: float = DEADLINE_S,
-    **config: Any,
+    **config: RunSetting,
 ) -> Callable[..., Awaitable[list[float]]]:
     """Return a group function for a rubric: ``vf.Rubric(funcs=[group_reward(run="my-run", groups_per_step=64)])``.
 
-    Rubrics know no step, so ``groups_per_step`` groups make one. ``resume``: go on with the run's state. Rubrics turn
-    an exception into zeros for the whole group: without spread, it teaches nothing.
+    Rubrics have no step, so ``groups_per_step`` groups make one. With ``resume``, the run's state is continued.
+    Rubrics convert an exception to reward 0 for the whole group, whose advantages are then 0.
     """
     client = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
     opened: list[AsyncRun] = []
     settings = {**config, "groups_per_step": groups_per_step}
-    log.warning("run %r: rubrics tell no step, so every %d groups make one", run, groups_per_step)
+    log.warning("run %r: rubrics pass no step, so every %d groups make one", run, groups_per_step)
 
     async def deepcompress(states: list[Any]) -> list[float]:
         if not opened:

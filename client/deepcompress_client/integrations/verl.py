@@ -6,11 +6,11 @@
     algorithm.adv_estimator=deepcompress_grpo
     +algorithm.deepcompress.run=my-run
 
-verl's reward loop sees one sample at a time, in several processes, while rollouts stream; its batch hook, the
-advantage estimator, sees the whole training batch but neither texts nor the step. So the manager verifies and
-leaves observations under the step and the prompt's uid (groups that dynamic sampling drops then count in the
-level too), and the estimator shapes the groups "at the step where they were observed". What the estimator must
-know of a sample travels in the one number it gets, the reward: see `OUTCOMES`.
+verl's reward loop gets one sample at a time, in several processes, while rollouts stream. Its batch hook, the
+advantage estimator, gets the whole training batch, but neither texts nor the step. So the manager verifies and
+records observations under the step and the prompt's uid, and the estimator shapes the groups at the step at which
+they were observed. Groups that dynamic sampling drops then count in the level too. The verdict's status is passed to
+the estimator in the reward, since it gets no other field of a sample: see `OUTCOMES`.
 
 This file is imported by verl; nothing else imports it.
 """
@@ -31,10 +31,19 @@ from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage, register
 
 from .._async_client import AsyncClient
 from .._client import Client, Run
-from .._runs import run_config
+from .._runs import StrategyLike, run_config
 from ..errors import DeepCompressError, Unavailable
 from ..wire import Phase, ShapeAnswer, Verdict
-from ._common import DEADLINE_S, STATUS_OFFSETS, checkpoint_name, client_options, gold_text, log, problem_name
+from ._common import (
+    DEADLINE_S,
+    STATUS_OFFSETS,
+    FrameworkObject,
+    checkpoint_name,
+    client_options,
+    gold_text,
+    log,
+    problem_name,
+)
 from ._ray import opener
 
 ESTIMATOR = "deepcompress_grpo"
@@ -44,8 +53,8 @@ OUTCOMES = {
     "wrong": -1.0,
     **{status: -1.0 - offset for status, offset in STATUS_OFFSETS.items()},
 }
-"""The reward the manager gives, by verdict. All are exact in float32; the two that must not be trained on lie a
-hair below -1, since no other field of a sample reaches the estimator. The other statuses are "wrong" to it."""
+"""The manager's reward by status. All are exact in float32. The two statuses that must not be trained on are just
+below -1, since the estimator gets no other field of a sample. The statuses that are not listed count as "wrong"."""
 
 
 @dataclass(frozen=True)
@@ -54,31 +63,35 @@ class Settings:
 
     run: str
     url: str | None = None
-    strategy: Any = None
+    strategy: StrategyLike = None
     deadline_s: float = DEADLINE_S
     train_splits: tuple[str, ...] = ("train",)
     config: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, algorithm: Any) -> Settings | None:
-        """None where no run is configured: outcome rewards only."""
+    def of(cls, algorithm: FrameworkObject) -> Settings | None:
+        """Return the settings, or None without a configured run: outcome rewards only.
+
+        Raises:
+            ValueError: a setting is missing.
+        """
         from omegaconf import OmegaConf
 
-        said = algorithm.get("deepcompress") if algorithm is not None else None
-        if said is None:
+        section = algorithm.get("deepcompress") if algorithm is not None else None
+        if section is None:
             return None
-        if OmegaConf.is_config(said):
-            said = OmegaConf.to_container(said, resolve=True)
-        rest = dict(said)
+        if OmegaConf.is_config(section):
+            section = OmegaConf.to_container(section, resolve=True)
+        rest = dict(section)
         if "run" not in rest:
-            raise ValueError("algorithm.deepcompress has no run: say +algorithm.deepcompress.run=NAME")
+            raise ValueError("algorithm.deepcompress has no run: add +algorithm.deepcompress.run=NAME")
         own = {name: rest.pop(name) for name in ("run", "url", "strategy", "deadline_s") if name in rest}
         splits = rest.pop("train_splits", "train")
         settings = cls(**own, train_splits=(splits,) if isinstance(splits, str) else tuple(splits), config=rest)
-        run_config(settings.strategy, settings.config)  # a misspelt setting is said now
+        run_config(settings.strategy, settings.config)  # refuse a misspelt setting now
         return settings
 
-    def opener(self) -> Any:
+    def opener(self) -> FrameworkObject:
         """Return this job's `RunOpener` actor of the run."""
         return opener(self.run, self.url, self.strategy, self.config, self.deadline_s)
 
@@ -89,17 +102,17 @@ class Settings:
 class DeepCompressRewardManager(RewardManagerBase):  # type: ignore[misc]
     """Verifies one sample: +1 or -1, with ``acc`` (1 or 0) beside it for filters and validation.
 
-    Without ``algorithm.deepcompress.run`` it gives outcomes only and works with any estimator; what has no verdict
-    to train on is then a wrong one, with ``undecided`` or ``gold_unreadable`` 1 beside it.
+    Without ``algorithm.deepcompress.run`` it returns outcomes only and works with any estimator. A sample without a
+    verdict to train on then counts as wrong, and its ``undecided`` or ``gold_unreadable`` is 1.
     """
 
     def __init__(
         self,
-        config: Any,
-        tokenizer: Any,
-        compute_score: Any = None,
+        config: FrameworkObject,
+        tokenizer: FrameworkObject,
+        compute_score: FrameworkObject = None,
         reward_router_address: str | None = None,
-        reward_model_tokenizer: Any = None,
+        reward_model_tokenizer: FrameworkObject = None,
     ) -> None:
         del reward_router_address, reward_model_tokenizer
         super().__init__(config, tokenizer, compute_score)
@@ -111,14 +124,17 @@ class DeepCompressRewardManager(RewardManagerBase):  # type: ignore[misc]
         self._client = AsyncClient(None if self.settings is None else self.settings.url, **client_options(deadline_s))
         self._epoch: int | None = None
 
-    async def run_single(self, data: Any) -> dict[str, Any]:
-        """``{"reward_score", "reward_extra_info"}``. Raises where the service stays away: verl then counts the
-        prompt as failed.
+    async def run_single(self, data: FrameworkObject) -> dict[str, Any]:
+        """Return ``{"reward_score", "reward_extra_info"}`` of one sample.
+
+        Raises:
+            DeepCompressError: the service is unavailable; verl then counts the prompt as failed.
+            ValueError: the data are not one sample.
         """
         if len(data) > 1:
             raise ValueError(
-                "an agent loop with several outputs a session is not supported: the estimator cannot tell them "
-                "from further rollouts of the group"
+                "an agent loop with several outputs per session is not supported: the estimator cannot distinguish "
+                "them from further rollouts of the group"
             )
         sample = data[0]
         fields = sample.non_tensor_batch
@@ -137,11 +153,11 @@ class DeepCompressRewardManager(RewardManagerBase):  # type: ignore[misc]
             item |= await self._identity(fields, gold)
         verdict = await self._verify(item)
         kind = verdict.status if verdict.status in OUTCOMES else "wrong"
-        # Only our estimator reads the marks; to another one they would be rewards, and a group of wrong answers
-        # with one of them would have a spread to learn from.
-        told = kind if self.settings is not None or kind == "correct" else "wrong"
+        # Only this estimator reads the offsets. For another one they would be rewards, and would give a group of
+        # wrong answers a spread.
+        sent = kind if self.settings is not None or kind == "correct" else "wrong"
         return {
-            "reward_score": OUTCOMES[told],
+            "reward_score": OUTCOMES[sent],
             "reward_extra_info": {
                 "acc": float(verdict.correct),
                 "undecided": float(kind == "undecided"),
@@ -175,8 +191,8 @@ class DeepCompressRewardManager(RewardManagerBase):  # type: ignore[misc]
     async def _verify(self, item: dict[str, Any]) -> Verdict:
         """Return the verdict, which is recorded in training.
 
-        While the state store is unavailable, verdicts are given but not recorded. A group without records could not
-        be shaped, so this retries until the deadline.
+        While the state store is unavailable, verdicts are returned but not recorded. A group without records could
+        not be shaped, so this retries until the deadline.
         """
         began, wait = time.monotonic(), 0.25
         while True:
@@ -184,27 +200,31 @@ class DeepCompressRewardManager(RewardManagerBase):  # type: ignore[misc]
             if verdict.recorded is not False:
                 return verdict
             if time.monotonic() - began + wait > self._deadline_s:
-                raise Unavailable(503, "not-recorded", "the verdict was given, but its state store is away")
+                raise Unavailable(503, "not-recorded", "the verdict was not recorded: the state store is unavailable")
             await asyncio.sleep(wait)
             wait = min(2 * wait, 15.0)
 
 
-def phase_of(extra_info: Any, train_splits: tuple[str, ...]) -> Phase:
-    """Verl keeps its own validation flag from reward managers; the data set's ``extra_info.split`` tells."""
+def phase_of(extra_info: FrameworkObject, train_splits: tuple[str, ...]) -> Phase:
+    """Return the phase by the data set's ``extra_info.split``: verl passes reward managers no validation flag.
+
+    Raises:
+        ValueError: the sample has no split.
+    """
     split = extra_info.get("split") if isinstance(extra_info, Mapping) else None
     if split is None:
         raise ValueError(
-            "this sample has no extra_info.split, so training and validation cannot be told apart: "
+            "this sample has no extra_info.split, so training and validation cannot be distinguished: "
             "write it into the data set, as verl's example preprocessors do"
         )
     return "train" if split in train_splits else "eval"
 
 
-def _messages(raw_prompt: Any) -> Any:
+def _messages(raw_prompt: FrameworkObject) -> FrameworkObject:
     return list(raw_prompt) if hasattr(raw_prompt, "tolist") else raw_prompt
 
 
-def check(config: Any, settings: Settings) -> None:
+def check(config: FrameworkObject, settings: Settings) -> None:
     """Check the configuration at the start of a run.
 
     Raises:
@@ -213,7 +233,7 @@ def check(config: Any, settings: Settings) -> None:
     trainer, algorithm = config.trainer, config.algorithm
     wrong = []
     if not trainer.get("use_v1", False):
-        wrong.append("trainer.use_v1=true is needed: the legacy trainer tells rewards no step")
+        wrong.append("trainer.use_v1=true is needed: the legacy trainer passes no step to rewards")
     elif trainer.v1.trainer_mode != "sync":
         wrong.append(
             f"trainer.v1.trainer_mode={trainer.v1.trainer_mode}: only sync is supported, since the other modes mix "
@@ -224,15 +244,15 @@ def check(config: Any, settings: Settings) -> None:
     if algorithm.get("use_kl_in_reward"):
         wrong.append("algorithm.use_kl_in_reward=false is needed: a KL term in the reward would hide the outcome")
     if config.reward.reward_model.enable:
-        wrong.append("reward.reward_model.enable=false is needed: a reward model would be asked instead")
+        wrong.append("reward.reward_model.enable=false is needed: a reward model would be used instead")
     for key in ("train_files", "val_files"):
         wrong += _splits_missing(key, config.data.get(key), settings)
     if wrong:
         raise ValueError("deepcompress cannot work with this configuration: " + "; ".join(wrong))
 
 
-def _splits_missing(key: str, files: Any, settings: Settings) -> list[str]:
-    """Look at the first row of each local parquet file; what cannot be looked at is checked as samples come."""
+def _splits_missing(key: str, files: FrameworkObject, settings: Settings) -> list[str]:
+    """Check the first row of each local parquet file; other data is checked as its samples come."""
     wrong = []
     for name in [files] if isinstance(files, str) else list(files or ()):
         path = Path(str(name))
@@ -251,7 +271,7 @@ def _splits_missing(key: str, files: Any, settings: Settings) -> list[str]:
             wrong.append(f"data.{key}: {path.name}: {error}")
             continue
         if (phase == "train") != (key == "train_files"):
-            wrong.append(f"data.{key}: {path.name} says it is of {phase}; see algorithm.deepcompress.train_splits")
+            wrong.append(f"data.{key}: {path.name} has the phase {phase}; see algorithm.deepcompress.train_splits")
     return wrong
 
 
@@ -262,14 +282,17 @@ def _splits_missing(key: str, files: Any, settings: Settings) -> list[str]:
 def compute_deepcompress_grpo_advantage(
     token_level_rewards: torch.Tensor,
     response_mask: torch.Tensor,
-    config: Any = None,
-    index: Any = None,
-    **_: Any,
+    config: FrameworkObject = None,
+    index: FrameworkObject = None,
+    **_: object,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Shape the whole training batch, then normalise as verl's GRPO does.
 
-    token_level_rewards, response_mask: (batch, response length); index: the uid of each row. Answers advantages
-    and returns of the same shape. Rows that must not be trained on get advantage 0 and count in no mean.
+    Return advantages and returns, both of the shape of `token_level_rewards` and `response_mask`: [batch, response
+    length]. `index` has the uid of each row. Rows that must not be trained on get advantage 0 and count in no mean.
+
+    Raises:
+        ValueError: there is no run or no uid.
     """
     settings = Settings.of(config)
     if settings is None or index is None:
@@ -278,7 +301,7 @@ def compute_deepcompress_grpo_advantage(
     scores = token_level_rewards.sum(-1).tolist()
     rows_of: dict[str, list[int]] = {}
     for row, uid in enumerate(index):
-        if tokens[row] > 0:  # verl fills batches up with empty rows, under a uid of their own
+        if tokens[row] > 0:  # verl pads batches with empty rows, which have another uid
             rows_of.setdefault(str(uid), []).append(row)
     groups = [
         {
@@ -314,13 +337,11 @@ def _verdict_of(score: float) -> dict[str, Any]:
     for status, value in OUTCOMES.items():
         if abs(score - value) < 2.0**-12:
             return {"correct": status == "correct", "status": status}
-    raise ValueError(
-        f"a reward of {score} is none that DeepCompressRewardManager gives: something else was added to it"
-    )
+    raise ValueError(f"a reward of {score} is none of DeepCompressRewardManager: something else was added to it")
 
 
 def _report(settings: Settings, answer: ShapeAnswer) -> None:
-    """Verl gives estimators no way to its metrics; the service's history and dashboard have them."""
+    """Log the step. Estimators cannot add to verl's metrics; the service's history and dashboard have them."""
     log.info(
         "run %r, step %s: level %s, pass ratio %s", settings.run, answer.step, answer.level, answer.batch_pass_ratio
     )
@@ -328,28 +349,29 @@ def _report(settings: Settings, answer: ShapeAnswer) -> None:
         log.warning("run %r, step %s: %s", settings.run, answer.step, warning)
 
 
-_runs_here: dict[str, Run] = {}
+_runs: dict[str, Run] = {}
 
 
 def _run(settings: Settings) -> Run:
-    """Return the run as this job opened it: with the epoch of its `RunOpener`, even if it has changed since."""
-    if settings.run not in _runs_here:
+    """Return the run with the epoch at which this job's `RunOpener` opened it, even if it has changed since."""
+    if settings.run not in _runs:
         import ray
 
         epoch = ray.get(settings.opener().epoch.remote())
         run = Client(settings.url, **client_options(settings.deadline_s)).run(settings.run, join=True)
         run.epoch = epoch
-        _runs_here[settings.run] = run
-    return _runs_here[settings.run]
+        _runs[settings.run] = run
+    return _runs[settings.run]
 
 
 class DeepCompressCheckpoint(CheckpointCallback):  # type: ignore[misc]
-    """Saves the difficulty state with verl's checkpoints, so that a resume from far back finds it:
-    ``+trainer.checkpoint_callback_class=deepcompress_client.integrations.verl.DeepCompressCheckpoint``.
+    """Saves the difficulty state with verl's checkpoints, so that a training can resume from an old one.
+
+    ``+trainer.checkpoint_callback_class=deepcompress_client.integrations.verl.DeepCompressCheckpoint``
     """
 
     def on_save(
-        self, trainer: Any, global_step: int, checkpoint_dir: str, async_save: bool = False, **_: Any
+        self, trainer: FrameworkObject, global_step: int, checkpoint_dir: str, async_save: bool = False, **_: object
     ) -> None:
         """Save the difficulty state; verl calls this after it saved a checkpoint."""
         del trainer, checkpoint_dir, async_save
