@@ -90,7 +90,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             await _opened(opening)
         await pool.start()
         activity = Activity()
-        windows = SharedActivity(activity, activity_folder())
+        shared_activity = SharedActivity(activity, activity_folder())
         app.state.context = Context(
             settings=settings,
             store=store,
@@ -109,8 +109,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             keys=KeyRing(settings.api_keys, settings.api_keys_file, settings.key_requests_per_second),
             nemo_gym_rows=PackedRows(),
             waiting=WaitingRoom(meeting, settings.max_waiting_rollouts),
-            windows=windows,
-            run_metrics=RunMetrics(store, windows),
+            shared_activity=shared_activity,
+            run_metrics=RunMetrics(store, shared_activity),
         )
         app.state.viewers = dashboard.Viewers(app.state.context)
         # Objects that exist now live as long as the process: exclude them from later garbage collections.

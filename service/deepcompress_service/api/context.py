@@ -48,7 +48,7 @@ class Context:
     keys: KeyRing
     waiting: WaitingRoom
     nemo_gym_rows: PackedRows
-    windows: SharedActivity
+    shared_activity: SharedActivity
     run_metrics: RunMetrics
     draining: bool = False
 
