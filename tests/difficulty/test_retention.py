@@ -196,7 +196,7 @@ def test_the_service_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         while client.get("/v1/runs/short-lived").status_code != 404:
             assert time.monotonic() < until
             time.sleep(0.01)
-        assert "short-lived was not used" in capsys.readouterr().err
+        assert "deleted run short-lived" in capsys.readouterr().err
         page = client.get("/metrics").text
         assert [line for line in page.splitlines() if line.startswith("deepcompress_runs_expired_total ")] != []
 
