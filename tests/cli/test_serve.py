@@ -15,7 +15,6 @@ import pytest
 
 from deepcompress_client import Client, Retry
 
-
 START_S = 180.0
 """Longest time in seconds for a service to start on a loaded machine."""
 
