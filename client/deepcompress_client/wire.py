@@ -195,7 +195,7 @@ class VerifyRequest(_Request):
 class Verdict(_Answer):
     """What checking one rollout gave."""
 
-    id: str | None
+    id: str | None = None
     correct: bool
     status: Status
     answer: Annotated[str | None, Field(description="the extracted answer, null where there is none")]

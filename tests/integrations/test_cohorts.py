@@ -263,17 +263,17 @@ def test_mistakes_are_refused(service: live.Service, run: str) -> None:
 
 def test_what_waits_is_bounded() -> None:
     pytest.importorskip("fastapi", reason="needs the service's packages: the extra [service]")
-    from deepcompress_service.api.compat.cohort import Waiting
     from deepcompress_service.api.errors import ApiError
+    from deepcompress_service.api.packed_rows import PackedRows
 
-    few = Waiting(most=1)
+    few = PackedRows(max_rows=1)
     with few.keep({"response": "\ud800 text", "n": 1}) as kept:
         assert kept() == {"response": "\ud800 text", "n": 1}
         with pytest.raises(ApiError, match="too many"), few.keep({}):
             pass
     with few.keep({}) as kept:
         assert kept() == {}
-    with pytest.raises(ApiError, match="too many"), Waiting(most_bytes=10).keep({"response": os.urandom(99).hex()}):
+    with pytest.raises(ApiError, match="too many"), PackedRows(max_bytes=10).keep({"response": os.urandom(99).hex()}):
         pass
 
 
