@@ -12,6 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from importlib import metadata, resources
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -40,7 +41,6 @@ from .difficulty.retention import DAY_S
 from .difficulty.store import open_store
 from .observability import logs, tracing
 from .observability.run_metrics import RunMetrics
-from .observability.worker_folders import activity_folder
 from .rendezvous import WaitingRoom, open_rendezvous
 from .scoring.pipeline import Pipeline
 from .server.background import housekeeping_task
@@ -66,8 +66,12 @@ _REQUEST_MODELS = (
 )
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """Return the service as an ASGI app. `settings` default to those of the environment."""
+def create_app(settings: Settings | None = None, activity_folder: Path | None = None) -> FastAPI:
+    """Return the service as an ASGI app.
+
+    By default the settings come from the environment. `activity_folder` is shared by the worker processes of one
+    server, for their recent activity; None for a single process.
+    """
     settings = settings or Settings()
 
     @asynccontextmanager
@@ -90,7 +94,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             await _try_to_open(opening)
         await pool.start()
         activity = Activity()
-        shared_activity = SharedActivity(activity, activity_folder())
+        shared_activity = SharedActivity(activity, activity_folder)
         app.state.context = Context(
             settings=settings,
             store=store,

@@ -489,9 +489,9 @@ class Pipeline:
         """Count the groups in the metrics, and give the recorder its sample."""
         request = batch.request
         if outcome is None:
-            metrics.note_groups("eval", ["new"] * len(batch.groups))
+            metrics.count_groups("eval", ["new"] * len(batch.groups))
         else:
-            metrics.note_groups("train", [_kind(record) for record in outcome.groups])
+            metrics.count_groups("train", [_kind(record) for record in outcome.groups])
             for slug, _ in rewards.warnings:
                 metrics.WARNINGS.labels(slug).inc()
             self.recorder.record_batch(outcome, rewards.groups, rewards.shaped, rewards.warnings)
@@ -501,7 +501,7 @@ class Pipeline:
 
     async def count_verdicts(self, verdicts: Sequence[Verdict]) -> None:
         """Count the verdicts in the metrics."""
-        metrics.note_verdicts(verdicts)
+        metrics.count_verdicts(verdicts)
 
     async def record_verify(self, request: VerifyRequest, verdicts: Sequence[Verdict]) -> None:
         """Give the recorder its sample of a verify request."""
