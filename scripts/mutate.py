@@ -57,7 +57,19 @@ _STATE_TESTS = (
     "memory or engine",
 )
 _SHAPING_TESTS = (
-    *("vectors", "deepcompress", "config", "checks", "curves", "plain", "traps", "user", "docs", "replay", "service"),
+    *(
+        "vectors",
+        "deepcompress",
+        "config",
+        "checks",
+        "curves",
+        "plain",
+        "reward_warnings",
+        "user",
+        "docs",
+        "replay",
+        "service",
+    ),
     *("edges", "shadows", "properties"),
 )
 TARGETS = {
@@ -67,8 +79,7 @@ TARGETS = {
     ),
     "difficulty": Target(
         tuple(
-            f"service/deepcompress_service/difficulty/**/{name}.py"
-            for name in ("engine", "arithmetic", "steps", "retention")
+            f"service/deepcompress_service/difficulty/**/{name}.py" for name in ("engine", "arithmetic", "retention")
         ),
         _STATE_TESTS,
     ),

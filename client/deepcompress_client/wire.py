@@ -30,6 +30,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 __all__ = [
+    "COMPONENTS",
+    "GROUP_FIELDS",
     "MAX_GROUPS",
     "MAX_TOKENS",
     "ROLLOUT_FIELDS",
@@ -196,7 +198,7 @@ class VerifyRequest(_Request):
 class Verdict(_Answer):
     """What checking one rollout gave."""
 
-    id: str | None
+    id: str | None = None
     correct: bool
     status: Status
     answer: Annotated[str | None, Field(description="the extracted answer, null where there is none")]
@@ -257,6 +259,10 @@ class _Group(_Request):
     )
 
 
+GROUP_FIELDS = tuple(name for name in _Group.model_fields if name not in ("problem_id", "group_id", "group_size"))
+"""Names of the per-group fields beside identity and rollouts, in the order declared."""
+
+
 class ShapeGroup(_Group):
     rollouts: Annotated[list[ShapeRollout], FailFast()] = Field(min_length=1)
 
@@ -284,6 +290,10 @@ class RewardComponents(_Answer):
     outcome: Sequence[float]
     length: Sequence[float]
     overlong: Sequence[float]
+
+
+COMPONENTS = tuple(RewardComponents.__annotations__)
+"""Names of the components, in the order in which they are added."""
 
 
 @_answer

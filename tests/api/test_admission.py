@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 from fastapi import Request
+from prometheus_client import REGISTRY
 
 from deepcompress_service.api.admission import FairScheduler, InflightLimiter, Reservation
 from deepcompress_service.api.context import Context, run_scheduled
@@ -87,6 +88,21 @@ def test_places_are_not_lost_when_waiters_give_up() -> None:
     asyncio.run(asyncio.wait_for(scenario(), 20))
 
 
+def test_a_waiter_cancelled_as_a_place_comes_free_is_only_cancelled() -> None:
+    async def scenario() -> None:
+        scheduler, order = FairScheduler(1, 100, 10**9), []
+        async with scheduler.slot("x"):
+            waiting = asyncio.create_task(_take(scheduler, "y", order))
+            await asyncio.sleep(0)
+            waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        async with scheduler.slot("z"):
+            assert (scheduler.waiting, order) == (0, [])
+
+    asyncio.run(scenario())
+
+
 def test_the_limiter_counts_the_declared_size_of_a_body_and_then_its_real_size() -> None:
     limiter = InflightLimiter(max_requests=10, max_bytes=100 * MIB, max_body=40 * MIB)
     with limiter.admit(request_of(60)), limiter.admit(request_of(None)), limiter.admit(request_of(5, "zstd")):
@@ -154,3 +170,49 @@ def test_a_caller_that_hangs_up_leaves_the_line_and_its_work_undone() -> None:
             pass
 
     asyncio.run(scenario())
+
+
+def test_the_limiter_fills_to_its_last_byte() -> None:
+    limiter = InflightLimiter(max_requests=10, max_bytes=100, max_body=100)
+    with limiter.admit(request_of(60)) as first, limiter.admit(request_of(40)):
+        assert limiter.bytes == 100
+        first.resize(60)
+        first.resize(50)
+        first.resize(60)
+        with pytest.raises(ApiError) as problem:
+            first.resize(61)  # two requests may not take more together
+        refused(problem, 503, "overloaded")
+        with pytest.raises(ApiError), limiter.admit(request_of(1)):
+            pass
+    assert (limiter.requests, limiter.bytes) == (0, 0)
+
+
+def test_a_body_that_does_not_grow_is_not_refused_when_all_bytes_are_taken() -> None:
+    limiter = InflightLimiter(max_requests=10, max_bytes=100, max_body=100)
+    with limiter.admit(request_of(50)) as alone:
+        alone.resize(150)
+        other = Reservation(limiter, 0)
+        assert limiter.requests == 1
+        alone.resize(150)
+        other.resize(0)
+    assert limiter.bytes == 0
+
+
+def rejected(slug: str) -> float:
+    return REGISTRY.get_sample_value("deepcompress_rejected_total", {"reason": slug}) or 0.0
+
+
+def test_each_refusal_is_counted() -> None:
+    async def scenario() -> None:
+        scheduler = FairScheduler(max_active=2, max_waiting_per_run=1, max_bytes_per_run=10)
+        async with scheduler.slot("x", 10):
+            with pytest.raises(ApiError):
+                async with scheduler.slot("x", 1):
+                    pass
+
+    before = rejected("run-queue-full"), rejected("overloaded")
+    asyncio.run(scenario())
+    limiter = InflightLimiter(max_requests=0, max_bytes=1, max_body=1)
+    with pytest.raises(ApiError), limiter.admit(request_of(1)):
+        pass
+    assert (rejected("run-queue-full"), rejected("overloaded")) == (before[0] + 1, before[1] + 1)

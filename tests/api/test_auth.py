@@ -124,6 +124,9 @@ def test_keys_rotate_without_a_restart(keyed: tuple[TestClient, Path], monkeypat
         "[[key]]\nkey='a'\nsha256='b'",
         "[[key]]\nsha256='zz'",
         "[[key]]\nkey='a'\naccess='all'",
+        "[[key]]\nkey='a'\nrun='b'",
+        f"[[key]]\nsha256='{'ab' * 31}'",
+        "key = 'a'",
         "x",
     ],
 )
@@ -132,6 +135,26 @@ def test_a_bad_key_file_is_an_error_at_start_that_names_it(tmp_path: Path, text:
     file.write_text(text)
     with pytest.raises(auth.KeyFileError, match=r"keys\.toml"):
         auth.KeyRing((), file)
+
+
+def test_a_key_in_its_own_header_changes_things(keyed: tuple[TestClient, Path]) -> None:
+    client, _ = keyed
+    sent = client.post("/v1/shape", json=shape_body("a-2", 1, P7), headers={"X-API-Key": "admin"})
+    assert sent.status_code == 200
+
+
+def test_a_key_file_is_not_read_again_within_a_second(
+    keyed: tuple[TestClient, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, file = keyed
+    clock = [2e6]
+    monkeypatch.setattr(auth.time, "monotonic", lambda: clock[0])
+    client.get("/v1/runs", headers=bearer("admin"))
+    file.write_text(FILE + '\n[[key]]\nkey = "newer-key"\n')
+    clock[0] += 0.9
+    problem(client.get("/v1/runs", headers=bearer("newer-key")), 401, "unauthorized")
+    clock[0] += 0.1
+    assert client.get("/v1/runs", headers=bearer("newer-key")).status_code == 200
 
 
 def test_a_rate_is_a_429(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from deepcompress_service.app import create_app
-from deepcompress_service.scoring.errors import NewerConfiguration
+from deepcompress_service.scoring.errors import NewerConfigurationError
 from deepcompress_service.scoring.records import unpack_verdicts
 from deepcompress_service.settings import Settings
 
@@ -161,5 +161,5 @@ def test_a_recorded_verdict_of_a_newer_replica() -> None:
     row = [True, "correct", "42", "string", "equal", 0.5]
     (verdict,) = unpack_verdicts(zlib.compress(orjson.dumps([[*row, None]])))
     assert (verdict.correct, verdict.cpu_ms) == (True, 0.5)
-    with pytest.raises(NewerConfiguration):
+    with pytest.raises(NewerConfigurationError):
         unpack_verdicts(zlib.compress(orjson.dumps([[*row, None], [*row, 0]])))

@@ -179,7 +179,7 @@ def test_a_group_is_released_with_what_it_has_when_its_time_is_up(service: live.
 
     assert rewards_of(asyncio.run(collect())) == pytest.approx(reference.rewards(GROUP[:3], 1.0), abs=1e-9)
     (late,) = asyncio.run(post_all(service.url, run, rows[3:], "&cohort=4&timeout_s=3"))
-    assert (late.status_code, "too late" in late.json()["detail"]) == (409, True)
+    assert (late.status_code, "without this rollout" in late.json()["detail"]) == (409, True)
     assert counted(service.url, run) == [(1, 3)]
 
 
@@ -263,17 +263,17 @@ def test_mistakes_are_refused(service: live.Service, run: str) -> None:
 
 def test_what_waits_is_bounded() -> None:
     pytest.importorskip("fastapi", reason="needs the service's packages: the extra [service]")
-    from deepcompress_service.api.compat.cohort import Waiting
     from deepcompress_service.api.errors import ApiError
+    from deepcompress_service.api.packed_rows import PackedRows
 
-    few = Waiting(most=1)
+    few = PackedRows(max_rows=1)
     with few.keep({"response": "\ud800 text", "n": 1}) as kept:
         assert kept() == {"response": "\ud800 text", "n": 1}
         with pytest.raises(ApiError, match="too many"), few.keep({}):
             pass
     with few.keep({}) as kept:
         assert kept() == {}
-    with pytest.raises(ApiError, match="too many"), Waiting(most_bytes=10).keep({"response": os.urandom(99).hex()}):
+    with pytest.raises(ApiError, match="too many"), PackedRows(max_bytes=10).keep({"response": os.urandom(99).hex()}):
         pass
 
 

@@ -24,8 +24,6 @@ NOT_YET = (
     "client/deepcompress_trainer",
     "service/deepcompress_service",
     "service/deepcompress_service/activity",
-    "service/deepcompress_service/api",
-    "service/deepcompress_service/api/compat",
     "service/deepcompress_service/cli",
     "service/deepcompress_service/dashboard",
     "service/deepcompress_service/difficulty",

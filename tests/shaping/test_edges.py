@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from deepcompress_service.shaping.part import read_part
 
 import deepcompress_service.shaping
 from deepcompress_service.shaping import ConfigError, Group, reward_from_config
 from deepcompress_service.shaping.batch import Batch
 from deepcompress_service.shaping.checks import sample_groups
+from deepcompress_service.shaping.configured import read_strategy
 from deepcompress_service.shaping.curves import against_z
 from deepcompress_service.shaping.registry import BUILT_IN
 from deepcompress_service.shaping.replay import LoggedGroup, replay, summarise
@@ -29,14 +29,19 @@ def edge_groups(name: str) -> list[Group]:
     """Groups of 1 to 6 rollouts whose lengths tie, and lie on, just below and just above the limits of a strategy."""
     source = Random(name)
     defaults = [param.default for param in BUILT_IN[name].params if param.kind in ("integer", "number")]
-    limits = [default for default in defaults if default is not None and 50 < default < 2**31]
+    limits = [default for default in defaults if default is not None and 5 < default < 2**31]
     values = [0, 1, 2, 3, 100, 1000, *(int(limit) + shift for limit in limits for shift in (-1, 0, 1))]
     groups = []
     for group in [one for size in range(1, 7) for one in realistic(60, size, seed=size)]:
         size = len(group.correct)
         few = source.sample(values, source.choice([1, 2, 3]))
         tokens = tuple(source.choice(few) for _ in range(size))
-        groups.append(dataclasses.replace(group, tokens=tokens, level=source.choice([0.0, 0.5, 1.0])))
+        short = source.choice([1.0, 2.0, 3.0, group.reference_tokens])
+        target = None if name.startswith("laser") else group.target_tokens
+        level = source.choice([0.0, 0.5, 1.0])
+        groups.append(
+            dataclasses.replace(group, tokens=tokens, level=level, reference_tokens=short, target_tokens=target)
+        )
     return groups
 
 
@@ -53,13 +58,13 @@ def test_the_price_of_alp_is_beta_over_the_normaliser() -> None:
     group = Group((True, False), (100, 300), (False, False))
     for normaliser in (1, 4):
         reward = reward_from_config({"name": "alp", "beta": 0.002, "normaliser": normaliser})
-        assert reward.shape([group])[0].length == pytest.approx((-0.1 / normaliser, -0.3 / normaliser))
+        assert reward.shape([group])[0].length_term == pytest.approx((-0.1 / normaliser, -0.3 / normaliser))
 
 
 def test_a_least_spread_below_one_token_counts() -> None:
     group = Group((True, True, True, False), (1000, 1000, 1001, 1000), (False,) * 4, level=0.1)
     reward = reward_from_config({"name": "deepcompress", "min_std_tokens": 0.5})
-    assert reward.shape([group])[0].length == pytest.approx((0.1, 0.1, 0.1, 0))
+    assert reward.shape([group])[0].length_term == pytest.approx((0.1, 0.1, 0.1, 0))
 
 
 @pytest.mark.parametrize(("thinking", "rewards"), [(True, (0.0, -1.0)), (False, (1.0, -2.0))])
@@ -88,7 +93,7 @@ def test_smartthinker_of_equal_spread_takes_the_side_of_the_correct_mean() -> No
         if a < b and (a + b) / 2 < (a + b + c + d) / 4 and np.var([a, b]) == np.var([a, b, c, d])
     )
     group = Group((True, True, False, False), tokens, (False,) * 4)
-    assert reward_from_config({"name": "smartthinker"}).shape([group])[0].length == (0, 0, 0, 0)
+    assert reward_from_config({"name": "smartthinker"}).shape([group])[0].length_term == (0, 0, 0, 0)
 
 
 def test_lengths_of_no_rollout_are_zero() -> None:
@@ -101,18 +106,22 @@ def test_lengths_of_no_rollout_are_zero() -> None:
 
 NOT_REACHED = {"deepcompress", "smartthinker", "grpo_lead", "autothink_stage1", "gr3", "nemo_group", "o1_pruner"}
 """Their ends are limits that these groups come near to at most."""
-OTHER_VARIANTS = [
-    {"name": "dapo_soft_overlong", "variant": "skyrl", "factor": 0.5},
-    {"name": "stop_properly", "coefficient": -0.5},
-    {"name": "stop_properly", "coefficient": 0.25},
+SKYRL = {"name": "dapo_soft_overlong", "variant": "skyrl", "factor": 0.5}
+OTHER_VARIANTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (SKYRL, {}),
+    (SKYRL, {"wrong": 0.0}),
+    ({"name": "stop_properly", "coefficient": -0.5}, {}),
+    ({"name": "stop_properly", "coefficient": 0.25}, {}),
 ]
 
 
 @pytest.mark.parametrize(
-    "config", [*({"name": name} for name in BUILT_IN if name not in NOT_REACHED), *OTHER_VARIANTS], ids=str
+    ("config", "outcome"),
+    [*(({"name": name}, {}) for name in BUILT_IN if name not in NOT_REACHED), *OTHER_VARIANTS],
+    ids=str,
 )
-def test_ends_of_a_declared_range_are_reached(config: dict[str, Any]) -> None:
-    reward, part = reward_from_config(config), read_part(config, "strategy", {}, "outcome")
+def test_ends_of_a_declared_range_are_reached(config: dict[str, Any], outcome: dict[str, Any]) -> None:
+    reward, part = reward_from_config(config, outcome), read_strategy(config, "strategy", outcome, "outcome")
     groups = [
         dataclasses.replace(
             group,
@@ -122,7 +131,7 @@ def test_ends_of_a_declared_range_are_reached(config: dict[str, Any]) -> None:
         )
         for group in [*edge_groups(config["name"]), *realistic(200, 8)]
     ]
-    terms = [term for shaped in reward.shape(groups) for term in shaped.length]
+    terms = [term for shaped in reward.shape(groups) for term in shaped.length_term]
     low, high = part.strategy.bounds(part.params, part.pair)
     assert math.isinf(low) or min(terms) == pytest.approx(low, abs=0.02)
     assert math.isinf(high) or max(terms) == pytest.approx(high, abs=0.02)
@@ -150,7 +159,7 @@ def test_a_curve_against_z_has_the_pass_ratio_of_its_beta(beta: float, pass_rati
 
 def test_a_summary_counts_by_hand() -> None:
     mixed = Group((True, True, True, False), (100, 400, 500, 300), (False,) * 4)
-    solved = Group((True, True), (100, 900), (False,) * 2)
+    solved = Group((True,) * 4, (100, 800, 850, 900), (False,) * 4)
     log = [(0, [LoggedGroup("a", mixed), LoggedGroup("b", solved)])]
     walk = replay(log, {"it": reward_from_config({"name": "kimi_k1.5"})})["it"]
     summary = summarise(log, walk, walk, [["simple", "hard"]])
@@ -159,9 +168,10 @@ def test_a_summary_counts_by_hand() -> None:
         [reward < paid.mean() for reward, correct in zip(paid, group.correct, strict=True) if correct]
         for paid, group in zip(rewards, (mixed, solved), strict=True)
     ]
-    assert sum(map(sum, below)) not in (0, 5)
+    assert sum(map(sum, below)) not in (0, 7)
+    assert sum(below[0]) != sum(below[1])
     assert summary.spread == pytest.approx(np.mean([paid.std() for paid in rewards]))
-    assert summary.negative_correct == pytest.approx(sum(map(sum, below)) / 5)
+    assert summary.negative_correct == pytest.approx(sum(map(sum, below)) / 7)
     assert summary.negative_correct_mixed == pytest.approx(sum(below[0]) / 3)
     assert (summary.reward_simple, summary.reward_hard) == pytest.approx((rewards[0].mean(), rewards[1].mean()))
 
@@ -182,14 +192,18 @@ def test_the_gate_tries_every_kind_of_group() -> None:
 def test_evaluation_has_no_length_and_no_overlong_term() -> None:
     reward = reward_from_config({"name": "deepcompress"}, None, 1.0, {"max_tokens": 10, "buffer_tokens": 5})
     shaped = reward.shape([Group((True, False), (100, 200), (False, False), level=0.5)], evaluate=True)[0]
-    assert (shaped.rewards, shaped.length, shaped.overlong) == ((1.0, -1.0), (0.0, 0.0), (0.0, 0.0))
+    assert (shaped.rewards, shaped.length_term, shaped.components["overlong"]) == (
+        (1.0, -1.0),
+        (0.0, 0.0),
+        (0.0, 0.0),
+    )
 
 
 @pytest.mark.parametrize("name", sorted(set(PLAIN) | {"gfpo", "stop_properly"}))
 def test_no_number_is_minus_zero(name: str) -> None:
     groups = edge_groups(name)
     for shaped in reward_from_config({"name": name}).shape(groups):
-        for values in (shaped.rewards, shaped.length, shaped.overlong, shaped.advantages or ()):
+        for values in (shaped.rewards, *shaped.components.values(), shaped.length_term, shaped.advantages or ()):
             assert not [value for value in values if value == 0 and math.copysign(1, value) < 0]
 
 
@@ -204,3 +218,10 @@ def test_records_are_frozen() -> None:
     }
     assert len(records) > 10
     assert [record.__name__ for record in records if not record.__dataclass_params__.frozen] == []
+
+
+def test_grpo_lead_leaves_alone_a_group_whose_shortest_are_on_the_limit() -> None:
+    reward = reward_from_config({"name": "grpo_lead", "skip_below_tokens": 4000})
+    for shift, left_alone in ((0, True), (1, False)):
+        group = Group((True,) * 3, (3999 + shift, 4000 + shift, 4001 + shift), (False,) * 3)
+        assert (reward.shape([group])[0].length_term == (0, 0, 0)) == left_alone

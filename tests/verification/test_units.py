@@ -7,6 +7,7 @@ from fractions import Fraction
 import pytest
 
 from deepcompress_verify.compare import units
+from deepcompress_verify.tree import Num
 
 INCH = Fraction("0.0254")  # metres: the international yard and pound agreement, 1959
 FOOT = 12 * INCH
@@ -79,3 +80,11 @@ def test_a_unit_is_what_its_definition_says(name: str) -> None:
 
 def test_every_unit_of_the_service_has_a_row() -> None:
     assert set(ROWS) == {*units._FACTORS, *units._DERIVED, *units._COMPOUND}
+
+
+def test_a_measure_of_no_name_is_none() -> None:
+    assert [units.measure(unit) for unit in ("", "?apple", "red apple", "m/", "*m")] == [None] * 5
+
+
+def test_bare_values_are_compared_as_they_are() -> None:
+    assert units.pairs(Num(1), Num(2)) == [(Num(1), Num(2))]

@@ -61,18 +61,20 @@ def rewards_by_row(
 
 def batch_metrics(answer: ShapeAnswer) -> dict[str, float]:
     """Return the metrics of the batch that the trainer logs beside its own reward statistics."""
-    length = [value for group in answer.groups for value in group.components.length]
-    overlong = [value for group in answer.groups for value in group.components.overlong]
+    components: dict[str, list[float]] = {}
+    for group in answer.groups:
+        for name, values in vars(group.components).items():
+            components.setdefault(name, []).extend(values)
+    del components["outcome"]
     trainable = [ok for group in answer.groups for ok in group.trainable]
-    found = {
+    metrics = {
         "batch_pass_ratio": answer.batch_pass_ratio,
-        "length_reward": sum(length) / len(length),
-        "overlong_reward": sum(overlong) / len(overlong),
+        **{f"{name}_reward": sum(values) / len(values) for name, values in components.items()},
         "untrainable": 1.0 - sum(trainable) / len(trainable),
     }
     if answer.level is not None:
-        found["level"] = answer.level
-    return found
+        metrics["level"] = answer.level
+    return metrics
 
 
 def gather(value: Any) -> list[Any]:

@@ -18,7 +18,7 @@ from typing import Any
 from .._async_client import AsyncClient, AsyncRun
 from .._client import Client
 from .._core import adapter
-from ..wire import GroupRewards
+from ..wire import COMPONENTS, GroupRewards
 from ._barrier import Barrier, Siblings
 from ._common import DEADLINE_S, GROUPWISE_STRATEGY, OUTAGES, client_options, gold_text, log, open_run, problem_name
 
@@ -121,7 +121,7 @@ def group_workflow(
 
 def _untrainable_group(group: dict[str, Any], count: int) -> GroupRewards:
     """Return a group without rewards: no sample of it is trained on."""
-    parts = dict.fromkeys(("outcome", "length", "overlong"), [0.0] * count)
+    components = dict.fromkeys(COMPONENTS, [0.0] * count)
     return adapter(GroupRewards).validate_python(
         {
             "problem_id": group["problem_id"],
@@ -131,7 +131,7 @@ def _untrainable_group(group: dict[str, Any], count: int) -> GroupRewards:
             "beta": None,
             "difficulty": None,
             "rewards": [0.0] * count,
-            "components": parts,
+            "components": components,
             "correct": [False] * count,
             "trainable": [False] * count,
         }

@@ -154,8 +154,9 @@ def _fields(group: GroupRewards, place: int, training: bool) -> dict[str, Any]:
     reward = fill_with_group_mean(group.rewards, group.trainable)[place] if training else score
     logs = {"deepcompress_untrainable": float(not group.trainable[place])}
     if training:  # the same keys in every sample of a batch, or OpenRLHF could not stack them
-        logs["deepcompress_length"] = group.components.length[place]
-        logs["deepcompress_overlong"] = group.components.overlong[place]
+        for name, values in vars(group.components).items():
+            if name != "outcome":
+                logs[f"deepcompress_{name}"] = values[place]
         if group.level is not None:
             logs["deepcompress_level"] = group.level
     return {"reward": reward, "scores": score, "extra_logs": logs}

@@ -146,7 +146,7 @@ class Viewers:
         """Return the recent activity of a run in all processes of this server; "" for verdicts without a run."""
         shared = self._activity.get(run)
         if shared is None:
-            shared = self._activity[run] = Shared(lambda: self._context.windows.of(run), EVERY)
+            shared = self._activity[run] = Shared(lambda: self._context.shared_activity.of(run), EVERY)
         self._activity.move_to_end(run)
         while len(self._activity) > MAX_VIEWERS:
             self._activity.popitem(last=False)

@@ -74,7 +74,7 @@ RUNS_EXPIRED = Counter(
     "deepcompress_runs_expired_total", "Runs deleted because nobody used them for DEEPCOMPRESS_RUN_TTL_DAYS"
 )
 GROUPS = Counter("deepcompress_groups_total", "Groups shaped", ["phase", "kind"])
-TRAPS = Counter("deepcompress_traps_total", "Batches that met a known trap of length rewards", ["trap"])
+WARNINGS = Counter("deepcompress_traps_total", "Batches that met a known trap of length rewards", ["trap"])
 REJECTED = Counter("deepcompress_rejected_total", "Requests refused for load", ["reason"])
 for _reason in ("overloaded", "run-queue-full"):
     # There from the start, so that the first refusal is a rise and not a beginning.

@@ -40,7 +40,7 @@ async def _every_second(context: Context) -> None:
         freed.look()
         metrics.note_memory(resident_bytes())
         try:
-            await context.windows.publish()
+            await context.shared_activity.publish()
         except OSError as error:
             # If the disk is full, only the other workers' dashboards go stale.
             log.warning("the recent activity of this process cannot be shared: %s", type(error).__name__)
