@@ -79,9 +79,9 @@ WHY: dict[str, tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]] = {
     "no-weight": ({"length_weight": 0}, MIXED, {}),
     "untrainable": (DEEPCOMPRESS, rollouts((False, 10), (False, 20), status="gold_unreadable"), {}),
     "none-correct": (DEEPCOMPRESS, rollouts((False, 10), (False, 20)), {}),
-    "equal-lengths": (DEEPCOMPRESS, rollouts((True, 10), (True, 10), (False, 20)), {}),
+    "equal-lengths": ({"strategy": {"name": "kimi_k1.5"}}, rollouts((True, 10), (True, 10), (False, 10)), {}),
     "all-correct": (DEEPCOMPRESS, rollouts((True, 10), (True, 20)), {}),
-    "even": ({"strategy": {"name": "deepcompress", "beta": 0}}, MIXED, {}),
+    "even": ({"strategy": {"name": "deepcompress", "beta": 0, "alpha": 0}}, MIXED, {}),
     "strategy": ({"strategy": {"name": "outcome"}}, MIXED, {}),
 }
 """Configuration, rollouts and request that give each reason."""
