@@ -31,7 +31,7 @@ from ..difficulty.errors import RunConflict
 from ..difficulty.refusals import epoch_mismatch
 from ..rendezvous import Arrival, Cohort, Collecting, Refused
 from ..scoring.pipeline import AddTask, verdict_answer
-from ..scoring.records import gold_alternatives
+from ..scoring.records import gold_alternatives, stored_rollout, stored_verdict
 from .auth import require_run
 from .body import documented, json_response
 from .context import Context, ContextDep, GrantDep, cancel_on_disconnect, run_scheduled
@@ -91,11 +91,12 @@ async def rollout(request: Request, context: ContextDep, grant: GrantDep, tasks:
             retry_after=1,
         )
     arrived = {slot: orjson.loads(payload) for slot, payload in result.slots}
-    rollouts = [ShapeRollout.model_validate(one["rollout"]) for _, one in sorted(arrived.items())]
+    rollouts = [stored_rollout(one["rollout"]) for _, one in sorted(arrived.items())]
+    own_verdict = stored_verdict(arrived[index]["verdict"])
     group = single.groups[0].model_copy(update={"rollouts": rollouts})
     group_request = single.model_copy(update={"groups": [group], "epoch": arrival.cohort.epoch})
     shaped = await context.pipeline.shape(group_request, tasks.add_task)
-    return _answer(shaped, group_size, index, sorted(arrived).index(index), Verdict(**arrived[index]["verdict"]))
+    return _answer(shaped, group_size, index, sorted(arrived).index(index), own_verdict)
 
 
 async def _verify(context: Context, body: RolloutRequest, add_task: AddTask) -> tuple[Arrival | None, Verdict]:

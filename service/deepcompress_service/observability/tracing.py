@@ -5,13 +5,13 @@ Without the extra installed, or with tracing off, `span` costs nothing and nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from fastapi import FastAPI
 
 _tracer: Any = None
+_NO_SPAN = nullcontext()
 
 
 class TracingUnavailable(RuntimeError):
@@ -41,11 +41,9 @@ def install(app: FastAPI) -> None:
     FastAPIInstrumentor.instrument_app(app, excluded_urls="healthz,readyz,metrics")
 
 
-@contextmanager
-def span(name: str, **attributes: str | int | float) -> Iterator[None]:
-    """A span around a part of a request. Attributes are counts and names, never text of a rollout."""
+def span(name: str, **attributes: str | int | float) -> AbstractContextManager[object]:
+    """Return a span around a part of a request. Attributes are counts and names, never text of a rollout."""
     if _tracer is None:
-        yield
-        return
-    with _tracer.start_as_current_span(name, attributes=attributes):
-        yield
+        return _NO_SPAN
+    started: AbstractContextManager[object] = _tracer.start_as_current_span(name, attributes=attributes)
+    return started

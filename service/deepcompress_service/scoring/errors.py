@@ -38,7 +38,11 @@ class UnsupportedConfigError(RequestError):
 
 
 class NewerConfigurationError(RequestError):
-    """A stored configuration with a field that only a newer version of the service has."""
+    """Stored data, such as a run's configuration, with a field that only a newer version of the service has."""
+
+    def __init__(self, subject: str) -> None:
+        detail = f"{subject}, which this version of the service does not have: use a newer replica"
+        super().__init__("newer-configuration", detail)
 
 
 def describe_validation(error: ValidationError) -> tuple[str, list[dict[str, str]]]:

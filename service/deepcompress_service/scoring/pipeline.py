@@ -144,6 +144,8 @@ class Batch:
     epoch: int | None
     """The run's epoch on arrival; None for a run that does not exist yet, and in evaluation."""
     groups: list[BatchGroup]
+    warnings: list[tuple[str, str]]
+    """(slug, text) of each warning of the stages before the rewards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +315,7 @@ class Pipeline:
             InvalidRequestError: An input is missing.
         """
         groups = sent_groups(request)
-        batch = Batch(request, plan, epoch, [BatchGroup(group) for group in groups])
+        batch = Batch(request, plan, epoch, [BatchGroup(group) for group in groups], warnings=[])
         for group in batch.groups:
             if isinstance(group.sent, ShapeGroup):
                 group.correct = tuple(rollout.correct for rollout in group.sent.rollouts)
@@ -416,9 +418,14 @@ class Pipeline:
         if outcome.config_text and outcome.config_text != batch.plan.text:
             batch.plan = plan_from_text(outcome.config_text, self.settings.problem_weight)
         self._remember(request.run, CachedPlan(outcome.epoch, True, batch.plan))
+        changed = 0
         for group, record in zip(batch.groups, outcome.groups, strict=True):
             if record.replayed and group.verdicts is not None:
-                group.set_verdicts(unpack_verdicts(record.payload))
+                fresh, recorded = group.verdicts, unpack_verdicts(record.payload)
+                changed += sum(map(_contradict, fresh, recorded))
+                group.set_verdicts(recorded)
+        if changed:
+            batch.warnings.append(replayed_verdicts_differ(changed))
         return outcome
 
     # --- stage: answer -----------------------------------------------------------------------------------
@@ -601,7 +608,7 @@ def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
     ]
     shaped = reward.shape(groups)
     shadows = reward.shape_shadows(groups) if batch.plan.config.shadow else None
-    return Rewards(groups, shaped, shadows, reward.warnings(groups, shaped))
+    return Rewards(groups, shaped, shadows, [*batch.warnings, *reward.warnings(groups, shaped)])
 
 
 def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | None) -> Group:
@@ -669,6 +676,23 @@ def shadow_answer(shaped: ShapedGroup) -> dict[str, object]:
     row = {"rewards": shaped.rewards, "length": shaped.length_term, "beta": shaped.beta}
     extras = {name: getattr(shaped, name) for name in ("mask", "weights", "advantages")}
     return row | {name: value for name, value in extras.items() if value is not None}
+
+
+# --- warnings -----------------------------------------------------------------------------------------------
+
+
+def replayed_verdicts_differ(count: int) -> tuple[str, str]:
+    """Return the warning that `count` rollouts of replayed groups would be judged differently now."""
+    return (
+        "replayed-verdicts-differ",
+        f"the recorded verdicts of repeated groups hold, but {count} of their rollouts would be judged differently "
+        "now (another answer_format or version of the service): use another run or group_id for new verdicts",
+    )
+
+
+def _contradict(one: Verdict, other: Verdict) -> bool:
+    """Return True if two verdicts of one rollout differ in `correct`; an undecided verdict contradicts none."""
+    return "undecided" not in (one.status, other.status) and one.correct != other.correct
 
 
 # --- small checks -------------------------------------------------------------------------------------------

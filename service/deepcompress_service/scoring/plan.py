@@ -114,11 +114,7 @@ def _without_unknown_nulls(value: object, annotation: object = RunConfig, path: 
         return value
     for name, one in value.items():
         if name not in declared and one is not None:
-            raise NewerConfigurationError(
-                "newer-configuration",
-                f"the run's stored configuration has {path}{name}, which this version of the service does not have: "
-                "use a newer replica",
-            )
+            raise NewerConfigurationError(f"the run's stored configuration has {path}{name}")
     return {
         name: _without_unknown_nulls(one, declared[name], f"{path}{name}.")
         for name, one in value.items()

@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
 
 import orjson
 from blake3 import blake3
+from pydantic import ValidationError
 
 from deepcompress_client.wire import GROUP_FIELDS, ROLLOUT_FIELDS, ScoreGroup, ScoreRollout, ShapeGroup, ShapeRollout
 from deepcompress_verify import Verdict
 
 from ..difficulty.model import GroupCommit, ProblemState
 from ..shaping import ProblemHistory
+from .errors import NewerConfigurationError
 
 _STATUSES = ("correct", "wrong", "no_answer", "unreadable", "gold_unreadable", "undecided")
 _STATUS_CODE: dict[str | None, int] = {None: 255, **{status: code for code, status in enumerate(_STATUSES)}}
+_VERDICT_FIELDS = tuple(field.name for field in fields(Verdict))
 _FIXED = struct.Struct("<?qB?")
 _FIXED_FIELDS = ("tokens", "truncated")
 """Fields that every digest includes."""
@@ -46,8 +51,47 @@ def pack_verdicts(verdicts: Sequence[Verdict]) -> bytes:
 
 
 def unpack_verdicts(payload: bytes) -> list[Verdict]:
-    """Return the verdicts of a payload that `pack_verdicts` made."""
-    return [Verdict(*row) for row in orjson.loads(zlib.decompress(payload))]
+    """Return the verdicts of a payload that `pack_verdicts` of this or another version made.
+
+    Raises:
+        NewerConfigurationError: A verdict has a part that this version does not declare, and that is not null.
+    """
+    rows = orjson.loads(zlib.decompress(payload))
+    if any(part is not None for row in rows for part in row[len(_VERDICT_FIELDS) :]):
+        raise NewerConfigurationError("a recorded verdict has a part")
+    return [Verdict(*row[: len(_VERDICT_FIELDS)]) for row in rows]
+
+
+def stored_verdict(values: Mapping[str, Any]) -> Verdict:
+    """Return a verdict that this or another version of the service kept with a waiting rollout.
+
+    Raises:
+        NewerConfigurationError: A field that this version does not declare is not null.
+    """
+    return Verdict(**_declared_only(values, _VERDICT_FIELDS, "the verdict of a rollout of this group"))
+
+
+def stored_rollout(values: Mapping[str, Any]) -> ShapeRollout:
+    """Return a rollout that this or another version of the service kept until its group was complete.
+
+    Raises:
+        NewerConfigurationError: A field that this version does not declare is not null, or a value is none of this
+            version's.
+    """
+    subject = "a rollout of this group"
+    try:
+        return ShapeRollout.model_validate(_declared_only(values, ShapeRollout.model_fields, subject))
+    except ValidationError as error:
+        names = ", ".join(str(one["loc"][0]) for one in error.errors(include_input=False))
+        raise NewerConfigurationError(f"{subject} has a value of {names}") from None
+
+
+def _declared_only(values: Mapping[str, Any], declared: Container[str], subject: str) -> dict[str, Any]:
+    """Return the values without the fields that a newer version added and left null."""
+    for name, value in values.items():
+        if name not in declared and value is not None:
+            raise NewerConfigurationError(f"{subject} has {name}")
+    return {name: value for name, value in values.items() if name in declared}
 
 
 def shape_digest(group: ShapeGroup) -> bytes:

@@ -21,11 +21,12 @@ from typing import Any, TypeGuard, TypeVar
 
 import orjson
 
-from deepcompress_client.wire import MAX_COUNT, ShapeRequest, Verdict
+from deepcompress_client.wire import MAX_COUNT, ShapeGroup, ShapeRequest, Verdict
 
 from ...difficulty.errors import StoreUnavailable
 from ...rendezvous import Arrival, Cohort, Collecting, Refused, Released
 from ...scoring.pipeline import AddTask
+from ...scoring.records import stored_rollout
 from ..context import Context
 from ..errors import ApiError, invalid, refused_rollout
 
@@ -189,13 +190,12 @@ async def _shape(
     """Shape a released group. Each of its calls does; the group counts once, since their requests are equal."""
     arrived = {slot: orjson.loads(payload) for slot, payload in released.slots}
     order = sorted(arrived)
-    body = ShapeRequest.model_validate(
-        {
-            "run": run,
-            "epoch": epoch,
-            "request_id": f"nemo-gym:{identity.group}:{identity.attempt}:{released.round}",
-            "groups": [{"problem_id": identity.task, "rollouts": [arrived[slot]["rollout"] for slot in order]}],
-        }
+    rollouts = [stored_rollout(arrived[slot]["rollout"]) for slot in order]
+    body = ShapeRequest(
+        run=run,
+        epoch=epoch,
+        request_id=f"nemo-gym:{identity.group}:{identity.attempt}:{released.round}",
+        groups=[ShapeGroup(problem_id=identity.task, rollouts=rollouts)],
     )
     group = (await _through_outages(lambda: context.pipeline.shape(body, add_task), until)).groups[0]
     position, one = order.index(identity.index), arrived[identity.index]
