@@ -92,6 +92,7 @@ async def rollout(request: Request, context: ContextDep, grant: GrantDep, tasks:
         )
     arrived = {slot: orjson.loads(payload) for slot, payload in result.slots}
     rollouts = [stored_rollout(one["rollout"]) for _, one in sorted(arrived.items())]
+    # Before the group counts: a verdict of a newer version is refused.
     own_verdict = stored_verdict(arrived[index]["verdict"])
     group = single.groups[0].model_copy(update={"rollouts": rollouts})
     group_request = single.model_copy(update={"groups": [group], "epoch": arrival.cohort.epoch})
