@@ -92,10 +92,12 @@ async def rollout(request: Request, context: ContextDep, grant: GrantDep, tasks:
         )
     arrived = {slot: orjson.loads(payload) for slot, payload in result.slots}
     rollouts = [stored_rollout(one["rollout"]) for _, one in sorted(arrived.items())]
+    # Before the group counts: a verdict of a newer version is refused.
+    own_verdict = stored_verdict(arrived[index]["verdict"])
     group = single.groups[0].model_copy(update={"rollouts": rollouts})
     group_request = single.model_copy(update={"groups": [group], "epoch": arrival.cohort.epoch})
     shaped = await context.pipeline.shape(group_request, tasks.add_task)
-    return _answer(shaped, group_size, index, sorted(arrived).index(index), stored_verdict(arrived[index]["verdict"]))
+    return _answer(shaped, group_size, index, sorted(arrived).index(index), own_verdict)
 
 
 async def _verify(context: Context, body: RolloutRequest, add_task: AddTask) -> tuple[Arrival | None, Verdict]:

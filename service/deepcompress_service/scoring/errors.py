@@ -38,7 +38,7 @@ class UnsupportedConfigError(RequestError):
 
 
 class NewerConfigurationError(RequestError):
-    """Something stored, such as a run's configuration, with a field that only a newer version of the service has."""
+    """Stored data, such as a run's configuration, with a field that only a newer version of the service has."""
 
     def __init__(self, subject: str) -> None:
         detail = f"{subject}, which this version of the service does not have: use a newer replica"
