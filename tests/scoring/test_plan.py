@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deepcompress_client.wire import RunConfig
-from deepcompress_service.scoring.errors import ConfigNotSupported, NewerConfiguration
+from deepcompress_service.scoring.errors import NewerConfigurationError, UnsupportedConfigError
 from deepcompress_service.scoring.plan import RunPlan, make_plan, named_plan, plan_from_text
 
 CONFIG = {
@@ -59,7 +59,7 @@ def test_an_unknown_field_that_is_null_is_left_out(level: str) -> None:
 @pytest.mark.parametrize("value", [0, False, "", [], {}, 1.5, [None]], ids=repr)
 @pytest.mark.parametrize("level", LEVELS)
 def test_an_unknown_field_that_is_not_null_is_a_newer_versions(level: str, value: object) -> None:
-    with pytest.raises(NewerConfiguration) as caught:
+    with pytest.raises(NewerConfigurationError) as caught:
         read(changed(LEVELS[level], value))
     assert f" has {level}of_tomorrow, " in caught.value.detail
 
@@ -68,7 +68,7 @@ def test_an_unknown_field_that_is_not_null_is_a_newer_versions(level: str, value
 def test_a_null_and_another_unknown_field(level: str) -> None:
     config = changed(LEVELS[level], None)
     config["later_still"] = 1
-    with pytest.raises(NewerConfiguration, match="has later_still"):
+    with pytest.raises(NewerConfigurationError, match="has later_still"):
         read(config)
 
 
@@ -87,7 +87,7 @@ def test_a_null_and_another_unknown_field(level: str) -> None:
     ],
 )
 def test_what_no_version_field_explains_is_not_supported(config: str, detail: str) -> None:
-    with pytest.raises(ConfigNotSupported) as caught:
+    with pytest.raises(UnsupportedConfigError) as caught:
         plan_from_text(config, 0.3)
     assert caught.value.slug == "config-not-supported"
     assert detail in caught.value.detail
