@@ -3,7 +3,7 @@
     OLD/.venv/bin/python scripts/record_digests.py > tests/data/digests.json
 
 Run it with the interpreter of the older version. The file in the repository is of commit 6112358; its digests never
-change, so never record it again. Lines may be added, of a version that records which they send.
+change, so never record it again. Lines may be added, of a later version.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast, dataclass_transform
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, dataclass_transform
 
 from pydantic import (
     BaseModel,
@@ -138,12 +138,6 @@ class _Answer:
 
     left_out_if_none: ClassVar[tuple[str, ...]] = ()
 
-    def __post_init__(self) -> None:
-        # orjson writes the instance's own attributes; reading one that is absent gives the class's default, None.
-        for name in self.left_out_if_none:
-            if self.__dict__[name] is None:
-                del self.__dict__[name]
-
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as the JSON object that the service sends."""
         return {name: _plain(value) for name, value in vars(self).items()}
@@ -151,6 +145,17 @@ class _Answer:
     def to_json(self) -> str:
         """Return the answer as a line of JSON."""
         return json.dumps(self.to_dict(), separators=(",", ":"))
+
+
+def _leave_out(answer: _Answer) -> None:
+    """Delete the optional attributes that are None: orjson writes the instance's own attributes.
+
+    Reading one that is absent gives the class's default, None.
+    """
+    attributes = answer.__dict__
+    for name in answer.left_out_if_none:
+        if attributes[name] is None:
+            del attributes[name]
 
 
 def _plain(value: object) -> object:
@@ -166,9 +171,11 @@ def _plain(value: object) -> object:
 @dataclass_transform(kw_only_default=True)
 def _answer(cls: type[A]) -> type[A]:
     """Make a dataclass of an answer."""
-    made = dataclass(kw_only=True)(cls)
-    made.left_out_if_none = tuple(field.name for field in fields(cast(Any, made)) if field.default is None)
-    return made
+    own = [name for name in cls.__annotations__ if vars(cls).get(name, ...) is None]
+    cls.left_out_if_none = (*cls.left_out_if_none, *own)
+    if cls.left_out_if_none:
+        cls.__post_init__ = _leave_out  # type: ignore[attr-defined]
+    return dataclass(kw_only=True)(cls)
 
 
 # --- verify ---------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import StrictInt
 
-from deepcompress_client.wire import ROLLOUT_FIELDS, ScoreGroup, ScoreRollout, ShapeGroup, ShapeRollout
+from deepcompress_client.wire import GROUP_FIELDS, ROLLOUT_FIELDS, ScoreGroup, ScoreRollout, ShapeGroup, ShapeRollout
 from deepcompress_service.scoring import records
 from deepcompress_service.scoring.records import score_digest, shape_digest
 
@@ -34,12 +34,14 @@ class LaterScoreRollout(ScoreRollout):
 class LaterShapeGroup(ShapeGroup):
     """A group of a later version."""
 
+    weather: str | None = None
     rollouts: list[LaterShapeRollout]  # type: ignore[assignment]
 
 
 class LaterScoreGroup(ScoreGroup):
     """A group of a later version."""
 
+    weather: str | None = None
     rollouts: list[LaterScoreRollout]  # type: ignore[assignment]
 
 
@@ -48,9 +50,11 @@ LATER = {"shape": LaterShapeGroup, "score": LaterScoreGroup}
 
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The digests of a version with two more fields of a rollout."""
+    """The digests of a version with two more fields of a rollout, and one of a group."""
     monkeypatch.setattr(records, "ROLLOUT_FIELDS", (*ROLLOUT_FIELDS, "rating", "mood"))
     monkeypatch.setattr(records, "_LATER_FIELDS", (*records._LATER_FIELDS, "rating", "mood"))
+    monkeypatch.setattr(records, "GROUP_FIELDS", (*GROUP_FIELDS, "weather"))
+    monkeypatch.setattr(records, "_LATER_GROUP_FIELDS", (*records._LATER_GROUP_FIELDS, "weather"))
 
 
 def digest(group: ShapeGroup | ScoreGroup) -> str:
@@ -68,7 +72,7 @@ def test_digests_of_the_first_version_hold(row: dict[str, Any]) -> None:
 def test_a_later_field_that_is_not_sent_adds_nothing(row: dict[str, Any]) -> None:
     assert digest(LATER[row["kind"]](**row["group"])) == row["digest"]
     nulls = [{**rollout, "rating": None} for rollout in row["group"]["rollouts"]]
-    assert digest(LATER[row["kind"]](**{**row["group"], "rollouts": nulls})) == row["digest"]
+    assert digest(LATER[row["kind"]](**{**row["group"], "rollouts": nulls, "weather": None})) == row["digest"]
 
 
 @pytest.mark.usefixtures("later")
@@ -79,7 +83,8 @@ def test_a_later_field_that_is_sent_is_part_of_the_digest(kind: str) -> None:
     sent: list[dict[str, Any]] = [{}, {"rating": 0}, {"rating": 1}, {"mood": ""}, {"rating": 1, "mood": "calm"}]
     digests = {digest(LATER[kind](**{**group, "rollouts": [{**first, **more}, *rest]})) for more in sent}
     digests.add(digest(LATER[kind](**{**group, "rollouts": [first, {**rest[0], "rating": 1}, *rest[1:]]})))
-    assert len(digests) == len(sent) + 1
+    digests |= {digest(LATER[kind](**{**group, "weather": weather})) for weather in ("", "fair")}
+    assert len(digests) == len(sent) + 3
 
 
 def test_every_field_of_a_rollout_is_part_of_the_digest() -> None:

@@ -53,6 +53,15 @@ class Grant:
         """Return True if the run is one of this key's."""
         return run.startswith(self.runs)
 
+    def require_run(self, run: str) -> None:
+        """Check that the run is one of this key's.
+
+        Raises:
+            ApiError: 403, if it is not.
+        """
+        if not run.startswith(self.runs):
+            raise ApiError(403, "run-not-allowed", "this key is not for this run")
+
 
 ANONYMOUS = Grant("everybody")
 """Grant of every caller if no keys are set: full access to every run."""
@@ -66,6 +75,8 @@ class KeyRing:
     """The keys that are accepted. If none are set, every request is."""
 
     def __init__(self, keys: tuple[str, ...] = (), file: Path | None = None, rate_per_second: int = 0) -> None:
+        self.requires_key = bool(keys) or file is not None
+        """True if a request needs a key at all."""
         self._fixed = {_digest(key): Grant(f"env-{index}") for index, key in enumerate(keys)}
         self._file = file
         self._file_stamp: tuple[int, int, int] | None = None
@@ -77,11 +88,6 @@ class KeyRing:
             # A bad file is an error at start; later, the keys read before stay in force.
             self._grants = {**self._fixed, **_read_file(file)}
             self._file_stamp = _stamp(file)
-
-    @property
-    def requires_key(self) -> bool:
-        """True if requests need a key."""
-        return bool(self._fixed) or self._file is not None
 
     def check(self, request: Request) -> Grant:
         """Return the rights of the request's sender.
@@ -98,7 +104,7 @@ class KeyRing:
             raise ApiError(403, "read-only-key", "this key may only read")
         run = request.path_params.get("run")
         if run is not None:
-            require_run(grant, run)
+            grant.require_run(run)
         if self._rate is not None and not self._limiter.hit(self._rate, grant.name):
             raise ApiError(429, "rate-limited", "this key sends too many requests", retry_after=1)
         return grant
@@ -128,16 +134,6 @@ class KeyRing:
                 log.info("read the API keys again: %d in force", len(self._grants))
         except (OSError, KeyFileError) as error:
             log.error("the API key file cannot be used, the keys read before stay in force: %s", error)
-
-
-def require_run(grant: Grant, run: str) -> None:
-    """Check that the key is for this run.
-
-    Raises:
-        ApiError: 403, if it is not.
-    """
-    if not grant.allows_run(run):
-        raise ApiError(403, "run-not-allowed", "this key is not for this run")
 
 
 def _sent_key(request: Request) -> tuple[str, bool]:

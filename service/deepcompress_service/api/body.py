@@ -12,7 +12,7 @@ import asyncio
 import json
 import zlib
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -277,17 +277,10 @@ class Structure:
     objects: int = 0
     strings: int = 0
     commas: int = 0
-
-    @property
-    def memory(self) -> int:
-        """Bytes of memory that the parsed body takes, without its texts."""
-        return self.objects * OBJECT_BYTES + self.commas * VALUE_BYTES
-
-    @property
-    def exceeds_limits(self) -> bool:
-        """True if the objects hold more than any object of the wire does."""
-        strings = self.strings > _FREE_VALUES + STRINGS_PER_OBJECT * self.objects
-        return strings or self.commas > _FREE_VALUES + VALUES_PER_OBJECT * self.objects
+    memory: int = field(default=0, compare=False)
+    """Bytes of memory that the parsed body takes, without its texts."""
+    exceeds_limits: bool = field(default=False, compare=False)
+    """True if the objects hold more than any object of the wire does."""
 
 
 def count_structure(raw: bytes | bytearray) -> Structure:
@@ -311,7 +304,15 @@ def count_structure(raw: bytes | bytearray) -> Structure:
         commas += outside.count(b",")
         quotes += len(parts) - 1
         inside = (inside + len(parts) - 1) % 2
-    return Structure(objects, quotes // 2, commas)
+    strings = quotes // 2
+    return Structure(
+        objects,
+        strings,
+        commas,
+        memory=objects * OBJECT_BYTES + commas * VALUE_BYTES,
+        exceeds_limits=strings > _FREE_VALUES + STRINGS_PER_OBJECT * objects
+        or commas > _FREE_VALUES + VALUES_PER_OBJECT * objects,
+    )
 
 
 def _needs_full_scan(raw: bytes | bytearray) -> bool:

@@ -111,7 +111,8 @@ GrantDep = Annotated[Grant, Depends(get_grant)]
 
 async def get_context(request: Request, _grant: GrantDep) -> Context:
     """Return the app's context, after the API key was checked."""
-    return app_context(request)
+    context: Context = request.app.state.context
+    return context
 
 
 ContextDep = Annotated[Context, Depends(get_context)]

@@ -35,7 +35,6 @@ class RequestLoggingMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the app; add headers to its answer, then write the log line and the metrics."""
-        """Run the app; add headers to its answer, then write the log line and the metrics."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -43,9 +42,10 @@ class RequestLoggingMiddleware:
         request_id = _request_id(scope)
         status = 0
         sent = 0
+        seconds = None
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status, sent
+            nonlocal status, sent, seconds
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = message.setdefault("headers", [])
@@ -55,6 +55,9 @@ class RequestLoggingMiddleware:
             elif message["type"] == "http.response.body":
                 sent += len(message.get("body", b""))
             await send(message)
+            if not message.get("more_body", False) and message["type"] == "http.response.body":
+                # The answer is sent; work in the background is not part of its time.
+                seconds = time.perf_counter() - began
 
         # Routes bind fields of their request (run, step, ...) in the same context.
         structlog.contextvars.clear_contextvars()
@@ -62,7 +65,7 @@ class RequestLoggingMiddleware:
         try:
             await self._app(scope, receive, send_with_headers)
         finally:
-            self._report(scope, status, sent, time.perf_counter() - began)
+            self._report(scope, status, sent, time.perf_counter() - began if seconds is None else seconds)
 
     def _report(self, scope: Scope, status: int, sent: int, seconds: float) -> None:
         # The route's pattern, not the path: the number of labels stays bounded.

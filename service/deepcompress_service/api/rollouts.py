@@ -32,7 +32,6 @@ from ..difficulty.refusals import epoch_mismatch
 from ..rendezvous import Arrival, Cohort, Collecting, Refused
 from ..scoring.pipeline import AddTask, verdict_answer
 from ..scoring.records import gold_alternatives, stored_rollout, stored_verdict
-from .auth import require_run
 from .body import documented, json_response
 from .context import Context, ContextDep, GrantDep, cancel_on_disconnect, run_scheduled
 from .errors import ApiError, invalid, refused_rollout
@@ -65,7 +64,7 @@ async def rollout(request: Request, context: ContextDep, grant: GrantDep, tasks:
     """
     with context.inflight.admit(request) as reservation:
         body = await context.body(request, reservation, RolloutRequest)
-        require_run(grant, body.run)
+        grant.require_run(body.run)
         bind_contextvars(run=body.run, step=body.step, phase=body.phase)
         context.pipeline.check_gold("gold", body.gold)
         if body.rollout_index >= body.group_size:

@@ -17,7 +17,7 @@ from deepcompress_client.wire import (
 )
 
 from ..shaping import strategies
-from .auth import Grant, require_run
+from .auth import Grant
 from .body import documented, json_response
 from .context import ContextDep, GrantDep, run_scheduled
 
@@ -64,7 +64,7 @@ SCORE_EXAMPLE = {
 def _check_run(grant: Grant, body: ShapeRequest | ScoreRequest) -> None:
     """Check that the key is for the body's run, and bind the request's fields to its log lines."""
     if body.run is not None:
-        require_run(grant, body.run)
+        grant.require_run(body.run)
     bind_contextvars(run=body.run, step=body.step, phase=body.phase, groups=len(body.groups))
 
 
@@ -84,7 +84,7 @@ async def verify(request: Request, context: ContextDep, grant: GrantDep, tasks: 
     with context.inflight.admit(request) as reservation:
         body = await context.body(request, reservation, VerifyRequest)
         for run in {item.run for item in body.items if item.run is not None}:
-            require_run(grant, run)
+            grant.require_run(run)
         first = next((item.run for item in body.items if item.run), None)
         bind_contextvars(run=first, items=len(body.items))
         work = partial(context.pipeline.verify_items, body, tasks.add_task)

@@ -45,7 +45,7 @@ from deepcompress_client.wire import Verdict as VerdictAnswer
 from deepcompress_verify import Check, Verdict
 
 from ..difficulty.errors import UNUSABLE, DifficultyError, UnknownRun
-from ..difficulty.model import Commit, CommitOutcome, GroupOutcome, Observation, RunState
+from ..difficulty.model import Commit, CommitOutcome, GroupOutcome, Observation, ProblemState, RunState
 from ..difficulty.store import DifficultyStore
 from ..observability import metrics, tracing
 from ..settings import Settings
@@ -56,7 +56,6 @@ from .records import (
     gold_alternatives,
     group_commit,
     pack_verdicts,
-    problem_history,
     score_digest,
     shape_digest,
     unpack_verdicts,
@@ -218,7 +217,8 @@ class Pipeline:
             TooLargeError: More groups, rollouts or gold text than the settings allow.
             InvalidRequestError: A field is missing, or two groups have one name.
         """
-        settings, groups = self.settings, sent_groups(request)
+        settings = self.settings
+        groups: Sequence[ShapeGroup | ScoreGroup] = request.groups
         limit("the number of groups", len(groups), settings.max_groups)
         limit("the number of rollouts", sum(len(group.rollouts) for group in groups), settings.max_items)
         training = request.phase == "train"
@@ -261,7 +261,7 @@ class Pipeline:
         Raises:
             TooLargeError: The gold is over the limit.
         """
-        limit(field, sum(map(len, gold_alternatives(gold))), self.settings.max_gold_chars)
+        limit(field, sum(map(len, [gold] if isinstance(gold, str) else gold)), self.settings.max_gold_chars)
 
     # --- stage: resolve ----------------------------------------------------------------------------------
 
@@ -314,7 +314,7 @@ class Pipeline:
         Raises:
             InvalidRequestError: An input is missing.
         """
-        groups = sent_groups(request)
+        groups: Sequence[ShapeGroup | ScoreGroup] = request.groups
         batch = Batch(request, plan, epoch, [BatchGroup(group) for group in groups], warnings=[])
         for group in batch.groups:
             if isinstance(group.sent, ShapeGroup):
@@ -356,7 +356,7 @@ class Pipeline:
             for rollout in group.rollouts
         ]
         # Hashing releases the interpreter lock, so it runs beside the workers.
-        hashing = asyncio.create_task(asyncio.to_thread(_digests, request.groups))
+        hashing = asyncio.create_task(asyncio.to_thread(lambda: [score_digest(group) for group in request.groups]))
         verdicts = await self.verdicts(checks, request.run, add_task)
         digests = await hashing
         start = 0
@@ -630,6 +630,18 @@ def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | No
     )
 
 
+def problem_history(problem: ProblemState) -> ProblemHistory:
+    """Return a problem's state before the step, as strategies read it."""
+    count = problem.correct_tokens_count
+    return ProblemHistory(
+        attempts=problem.attempts,
+        passes=problem.passes,
+        pass_ratio=problem.pass_ratio,
+        shortest_correct_tokens=problem.shortest_correct_tokens,
+        mean_correct_tokens=problem.correct_tokens_sum / count if count else None,
+    )
+
+
 # --- rows of the answer -------------------------------------------------------------------------------------
 
 
@@ -698,11 +710,6 @@ def _contradict(one: Verdict, other: Verdict) -> bool:
 # --- small checks -------------------------------------------------------------------------------------------
 
 
-def sent_groups(request: BatchRequest) -> Sequence[ShapeGroup | ScoreGroup]:
-    """Return the request's groups."""
-    return request.groups
-
-
 def limit(subject: str, size: int, most: int) -> None:
     """Check a size against its limit.
 
@@ -726,10 +733,6 @@ def check_identity(index: int, item: VerifyItem) -> None:
             raise InvalidRequestError(
                 f"items.{index}.{field}", "an item with a rollout_id also needs its run, step and problem_id"
             )
-
-
-def _digests(groups: Sequence[ScoreGroup]) -> list[bytes]:
-    return [score_digest(group) for group in groups]
 
 
 def _kind(record: GroupOutcome) -> str:

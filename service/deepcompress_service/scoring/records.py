@@ -19,8 +19,7 @@ from pydantic import ValidationError
 from deepcompress_client.wire import GROUP_FIELDS, ROLLOUT_FIELDS, ScoreGroup, ScoreRollout, ShapeGroup, ShapeRollout
 from deepcompress_verify import Verdict
 
-from ..difficulty.model import GroupCommit, ProblemState
-from ..shaping import ProblemHistory
+from ..difficulty.model import GroupCommit
 from .errors import NewerConfigurationError
 
 _STATUSES = ("correct", "wrong", "no_answer", "unreadable", "gold_unreadable", "undecided")
@@ -166,16 +165,4 @@ def group_commit(
         tokens_sum=sum(counts) if all_known else 0,
         correct_tokens_sum=sum(correct_tokens) if all_known else 0,
         correct_tokens_min=min(correct_tokens) if correct_tokens and all_known else None,
-    )
-
-
-def problem_history(problem: ProblemState) -> ProblemHistory:
-    """Return a problem's state before the step, as strategies read it."""
-    count = problem.correct_tokens_count
-    return ProblemHistory(
-        attempts=problem.attempts,
-        passes=problem.passes,
-        pass_ratio=problem.pass_ratio,
-        shortest_correct_tokens=problem.shortest_correct_tokens,
-        mean_correct_tokens=problem.correct_tokens_sum / count if count else None,
     )

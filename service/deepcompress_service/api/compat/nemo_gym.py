@@ -18,7 +18,6 @@ from pydantic import BaseModel, ConfigDict
 
 from deepcompress_client.wire import RunName
 
-from ..auth import require_run
 from ..body import documented, json_response
 from ..context import ContextDep, GrantDep, cancel_on_disconnect
 from ..errors import invalid
@@ -79,7 +78,7 @@ async def verify(
         if (run is None) != (cohort is None):
             raise invalid("cohort" if cohort is None else "run", "run and cohort are needed together")
         if run is not None:
-            require_run(grant, run)
+            grant.require_run(run)
         body = await context.body(request, reservation, VerifyBody)
         row = {**(body.model_extra or {}), "response": body.response}
         answer = gold_of(row.get(gold), gold)

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from deepcompress_client.integrations._common import encode_status
 from deepcompress_client.wire import ModelText, RunName
 
-from ..auth import Grant, require_run
+from ..auth import Grant
 from ..body import documented, json_response
 from ..context import app_context, get_grant
 from ..errors import invalid
@@ -113,7 +113,7 @@ async def submit_task(
                 "problem_id": str(body.data_id),
                 "rollout_id": str(body.rollout_id),
             }
-            require_run(grant, run)
+            grant.require_run(run)
         (row,) = await verdicts(request, context, reservation, tasks, [item], answer_format, run)
     reward = outcome(row.correct, outcome_range)
     if untrainable == "marked":
