@@ -79,8 +79,7 @@ TARGETS = {
     ),
     "difficulty": Target(
         tuple(
-            f"service/deepcompress_service/difficulty/**/{name}.py"
-            for name in ("engine", "arithmetic", "steps", "retention")
+            f"service/deepcompress_service/difficulty/**/{name}.py" for name in ("engine", "arithmetic", "retention")
         ),
         _STATE_TESTS,
     ),

@@ -31,6 +31,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 __all__ = [
+    "GROUP_FIELDS",
     "MAX_GROUPS",
     "MAX_TOKENS",
     "REWARD_COMPONENTS",
@@ -117,6 +118,7 @@ MAX_COUNT = 2**53 - 1
 """Largest step, epoch and other count: every store and every JSON reader represents integers up to it exactly."""
 Count = Annotated[StrictInt, Field(ge=0, le=MAX_COUNT)]
 Step = Count
+_FiniteNumber = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 ModelText = Annotated[str, WrapValidator(_repair_text)]
 """Text that a policy wrote. Any string is valid here."""
 Gold = Annotated[str | list[str], WrapValidator(_one_or_more)]
@@ -258,12 +260,16 @@ class _Group(_Request):
     reference_accuracy: Annotated[float, Field(strict=True, ge=0, le=1)] | None = Field(
         None, description="a reference policy's accuracy on this problem, for strategies that need it"
     )
-    reference_tokens: Annotated[float, Field(strict=True, gt=0)] | None = Field(
+    reference_tokens: Annotated[_FiniteNumber, Field(gt=0)] | None = Field(
         None, description="a reference policy's mean length on this problem, in tokens, for strategies that need it"
     )
-    target_tokens: Annotated[float, Field(strict=True, gt=0)] | None = Field(
+    target_tokens: Annotated[_FiniteNumber, Field(gt=0)] | None = Field(
         None, description="the token target given to the policy, for strategies that need it"
     )
+
+
+GROUP_FIELDS = tuple(name for name in _Group.model_fields if name not in ("problem_id", "group_id", "group_size"))
+"""Names of the per-group fields beside identity and rollouts, in the order declared."""
 
 
 class ShapeGroup(_Group):
@@ -467,9 +473,6 @@ class StrategyConfig(BaseModel):
 
     model_config = ConfigDict(extra="allow", defer_build=True)
     name: Annotated[str, StringConstraints(min_length=1, max_length=128)] = "deepcompress"
-
-
-_FiniteNumber = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
 class Outcome(_Request):

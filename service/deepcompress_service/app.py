@@ -1,4 +1,4 @@
-"""The application: puts the parts together, and takes them apart in the right order."""
+"""The application: creates its parts, starts them, and stops them in order."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from importlib import metadata, resources
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -40,7 +41,6 @@ from .difficulty.retention import DAY_S
 from .difficulty.store import open_store
 from .observability import logs, tracing
 from .observability.run_metrics import RunMetrics
-from .observability.worker_folders import activity_folder
 from .rendezvous import WaitingRoom, open_rendezvous
 from .scoring.pipeline import Pipeline
 from .server.background import housekeeping_task
@@ -51,7 +51,7 @@ from .settings import Settings
 log = logging.getLogger("deepcompress.app")
 
 READS_AT_ONCE = 4
-"""Lists and histories that are put together at once; each may be of a hundred thousand rows."""
+"""Lists and histories that are read at once; each may have a hundred thousand rows."""
 
 _REQUEST_MODELS = (
     wire.VerifyRequest,
@@ -66,8 +66,12 @@ _REQUEST_MODELS = (
 )
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """The service as an ASGI app. Without `settings` they come from the environment."""
+def create_app(settings: Settings | None = None, activity_folder: Path | None = None) -> FastAPI:
+    """Return the service as an ASGI app.
+
+    By default the settings come from the environment. `activity_folder` is shared by the worker processes of one
+    server, for their recent activity; None for a single process.
+    """
     settings = settings or Settings()
 
     @asynccontextmanager
@@ -83,14 +87,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             memory_bytes=settings.verifier_memory_bytes,
             max_text_chars=settings.max_text_chars,
         )
-        meeting = open_rendezvous(settings.state_url, **_store_options(settings))
+        rendezvous = open_rendezvous(settings.state_url, **_store_options(settings))
         if settings.has_failover and not settings.store_replicas:
-            log.warning("DEEPCOMPRESS_STORE_REPLICAS=0: what was acknowledged may be lost at a failover")
-        for opening in (store.open(), meeting.open()):
-            await _opened(opening)
+            log.warning("DEEPCOMPRESS_STORE_REPLICAS=0: acknowledged groups may be lost at a failover")
+        for opening in (store.open(), rendezvous.open()):
+            await _try_to_open(opening)
         await pool.start()
         activity = Activity()
-        windows = SharedActivity(activity, activity_folder())
+        shared_activity = SharedActivity(activity, activity_folder)
         app.state.context = Context(
             settings=settings,
             store=store,
@@ -108,9 +112,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             ),
             keys=KeyRing(settings.api_keys, settings.api_keys_file, settings.key_requests_per_second),
             nemo_gym_rows=PackedRows(),
-            waiting=WaitingRoom(meeting, settings.max_waiting_rollouts),
-            windows=windows,
-            run_metrics=RunMetrics(store, windows),
+            waiting=WaitingRoom(rendezvous, settings.max_waiting_rollouts),
+            shared_activity=shared_activity,
+            run_metrics=RunMetrics(store, shared_activity),
         )
         app.state.viewers = dashboard.Viewers(app.state.context)
         # Objects that exist now live as long as the process: exclude them from later garbage collections.
@@ -123,7 +127,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         finally:
             app.state.context.draining = True
             await pool.close()
-            await meeting.close()
+            await rendezvous.close()
             await store.close()
 
     app = FastAPI(
@@ -149,9 +153,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-async def _opened(opening: Awaitable[None]) -> None:
-    """A store that cannot be reached yet is no reason not to start: /readyz says why, verify works, and the store
-    is used as soon as it is there. One of a newer version is.
+async def _try_to_open(opening: Awaitable[None]) -> None:
+    """Open a store. The service starts also if it cannot be reached yet: it is used as soon as it can.
+
+    Until then /readyz reports the reason, and verify works.
+
+    Raises:
+        StoreTooNew: A newer version of the service wrote the store.
     """
     try:
         await opening
@@ -173,11 +181,12 @@ def _store_options(settings: Settings) -> dict[str, Any]:
 
 
 def _drain_on_sigterm(context: Context, delay: float) -> None:
-    """On SIGTERM say "not ready" first, and let the server stop `delay` seconds later: requests in progress
-    finish, and a load balancer has had the time to send new ones elsewhere.
+    """Install a handler that reports "not ready" on SIGTERM, and lets the server stop `delay` seconds later.
+
+    In between a load balancer notices and sends new requests elsewhere. Requests in progress finish.
     """
     if threading.current_thread() is not threading.main_thread():
-        return  # an embedded server: whoever embeds it stops it
+        return  # an embedded server: the program that embeds it stops it
     loop = asyncio.get_running_loop()
     stop = signal.getsignal(signal.SIGTERM)
 
@@ -191,7 +200,7 @@ def _drain_on_sigterm(context: Context, delay: float) -> None:
 
 
 def _install_docs(app: FastAPI) -> None:
-    """Swagger UI from an installed package: the page asks nothing of the outside."""
+    """Install Swagger UI from a Python package, so that the page loads nothing from other hosts."""
     assets = resources.files("fastapi_swagger") / "resources"
     app.mount("/docs/assets", StaticFiles(directory=str(assets)), name="docs-assets")
 
@@ -202,7 +211,7 @@ def _install_docs(app: FastAPI) -> None:
         swagger_css_url="/docs/assets/swagger-ui.css",
         swagger_favicon_url="data:,",
     )
-    # The page's one inline script is allowed by its hash, and no other is.
+    # The page's own inline script is allowed by its hash; no other is.
     script = bytes(page.body).split(b"<script>", 1)[1].split(b"</script>", 1)[0]
     allowed = base64.b64encode(hashlib.sha256(script).digest()).decode()
     page.headers["content-security-policy"] = (
@@ -211,11 +220,11 @@ def _install_docs(app: FastAPI) -> None:
     )
 
     @app.get("/docs", include_in_schema=False)
-    async def docs(context: ContextDep) -> Response:
+    async def docs(_context: ContextDep) -> Response:
         return page
 
     @app.get("/openapi.json", include_in_schema=False)
-    async def description(context: ContextDep) -> dict[str, Any]:
+    async def description(_context: ContextDep) -> dict[str, Any]:
         return app.openapi()
 
     def openapi() -> dict[str, Any]:

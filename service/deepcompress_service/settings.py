@@ -162,7 +162,7 @@ class Settings(BaseSettings):
 
     @property
     def has_failover(self) -> bool:
-        """Whether a replica may replace the Redis master that acknowledged a write."""
+        """True if a replica may replace the Redis master that acknowledged a write."""
         return _has_failover(self.state_url)
 
     @model_validator(mode="after")

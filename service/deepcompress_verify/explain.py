@@ -17,8 +17,7 @@ from deepcompress_verify.compare.context import (
     WorkBudgetExceededError,
 )
 from deepcompress_verify.compare.judgement import judge
-from deepcompress_verify.extract import MAX_RESPONSE_CHARS, boxes_of_gold
-from deepcompress_verify.prepare import prepare
+from deepcompress_verify.extract import MAX_RESPONSE_CHARS, boxes_of_gold, prepare
 from deepcompress_verify.reader import read
 from deepcompress_verify.rendering import render_tree
 from deepcompress_verify.tree import NODE_TYPES, Node, Unreadable, children

@@ -2,15 +2,19 @@
 
 This module parses no mathematics and never backtracks: it uses str.find, str.rfind and brace counting.
 docs/judgement.md defines the answer of each format, and the text that may contradict it, with examples.
+
+The output of `prepare` can be encoded as UTF-8: a response may contain lone surrogates (through JSON escapes), which
+would break every message that contains them.
 """
 
 from __future__ import annotations
 
 from bisect import bisect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deepcompress_verify.phrases import find_closing_answer, find_restated_answer
-from deepcompress_verify.verdict import AnswerFormat, Status, Verdict
+from deepcompress_verify.tree import MAX_CHARS
+from deepcompress_verify.verdict import AnswerFormat, Check, Status, Verdict, truncate_answer
 
 MAX_RESPONSE_CHARS = 16 * 1024 * 1024
 """Default maximum length of a response; longer ones are unreadable (too_long)."""
@@ -40,6 +44,49 @@ class Extraction:
     """A closing phrase after the last box; it must be correct as well."""
     verdict: Verdict | None = None
     """Set if extraction alone decides: no_answer, unreadable, wrong (one_boxed)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A check after extraction."""
+
+    gold: tuple[str, ...]
+    answer: str | None
+    """None if there is nothing to compare; `extraction_verdict` is then set."""
+    restated_answer: str | None
+    """A second closing statement of the response, which must be correct as well."""
+    extraction_verdict: Verdict | None
+    """The verdict if extraction alone decides; it holds unless the gold is unreadable."""
+
+
+def prepare(check: Check, max_chars: int) -> Prepared:
+    """Extract the answer of `check.response`; a response of more than `max_chars` characters is unreadable."""
+    result = extract(check.response, check.answer_format, check.truncated, max_chars=max_chars)
+    gold = check.gold
+    for text in gold:
+        if not text.isascii():
+            gold = tuple(map(encodable, gold))
+            break
+    verdict = result.verdict
+    if verdict is not None:
+        if verdict.answer is not None:
+            verdict = replace(verdict, answer=encodable(verdict.answer), reason=encodable(verdict.reason))
+        return Prepared(gold, None, None, verdict)
+    assert result.answer is not None
+    if len(result.answer) > MAX_CHARS:
+        # The reader would reject it as well; rejecting it here avoids sending it to a worker.
+        reason = f"the answer cannot be read: too_long {len(result.answer)} characters, {MAX_CHARS} are read"
+        verdict = Verdict(False, "unreadable", truncate_answer(encodable(result.answer)), "limit", reason)
+        return Prepared(gold, None, None, verdict)
+    restated_answer = None if result.restated_answer is None else encodable(result.restated_answer)
+    return Prepared(gold, encodable(result.answer), restated_answer, None)
+
+
+def encodable(text: str) -> str:
+    """Return `text` with every lone surrogate replaced by U+FFFD, which the parser rejects."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def extract(

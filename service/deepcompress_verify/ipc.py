@@ -59,25 +59,16 @@ def encode_request(chunk: int, pairs: Iterable[Pair]) -> bytes:
     return encode([chunk, groups])
 
 
-def body_length(header: bytes) -> int:
-    """Return the length of the body in bytes.
-
-    Raises:
-        FrameError: The frame is larger than `MAX_FRAME`.
-    """
-    (length,) = HEADER.unpack(header)
-    if length > MAX_FRAME:
-        raise FrameError("a frame over the size limit")
-    return int(length)
-
-
 def read_frame(sock: socket.socket) -> Json:
     """Read the next message from a blocking socket.
 
     Raises:
         FrameError: The peer closed the connection, or the frame is too large.
     """
-    return orjson.loads(_read_exactly(sock, body_length(_read_exactly(sock, HEADER.size))))
+    (length,) = HEADER.unpack(_read_exactly(sock, HEADER.size))
+    if length > MAX_FRAME:
+        raise FrameError("a frame over the size limit")
+    return orjson.loads(_read_exactly(sock, length))
 
 
 def _read_exactly(sock: socket.socket, length: int) -> bytes:

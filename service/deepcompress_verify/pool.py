@@ -25,13 +25,14 @@ import signal
 import time
 from collections.abc import Coroutine, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import orjson
 
-from deepcompress_verify.ipc import HEADER, NEEDS_CAS, FrameError, Json, Row, body_length, encode_request
-from deepcompress_verify.prepare import conclude, prepare
+from deepcompress_verify.extract import prepare
+from deepcompress_verify.ipc import HEADER, MAX_FRAME, NEEDS_CAS, READABLE, FrameError, Json, Row, encode_request
 from deepcompress_verify.process import DECIDER, Role, WorkerLimits, WorkerProcess
-from deepcompress_verify.verdict import Check, Verdict
+from deepcompress_verify.verdict import MAX_SHOWN_CHARS, Check, Status, Verdict, truncate_answer
 from deepcompress_verify.work_queue import CheckBatch, Chunk, Item, WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -352,7 +353,7 @@ class VerifierPool:
         slot.last_heartbeat, slot.last_change_at = (number, -1), time.monotonic()
         received = 0
         try:
-            slot.writer.write(encode_request(number, (item.pair for item in chunk.items)))
+            slot.writer.write(encode_request(number, [item.pair for item in chunk.items]))
             await slot.writer.drain()
             while received < len(chunk.items):
                 answered, first, rows, peak_kib = await _receive(slot.reader)
@@ -499,6 +500,25 @@ class VerifierPool:
 
 
 async def _receive(reader: asyncio.StreamReader) -> Json:
-    """Read one message from a worker."""
-    header = await reader.readexactly(HEADER.size)
-    return orjson.loads(await reader.readexactly(body_length(header)))
+    """Read one message from a worker, as `ipc.read_frame` does.
+
+    Raises:
+        EOFError: The worker closed the connection.
+        FrameError: The message is too large.
+    """
+    (length,) = HEADER.unpack(await reader.readexactly(HEADER.size))
+    if length > MAX_FRAME:
+        raise FrameError("a frame over the size limit")
+    return orjson.loads(await reader.readexactly(length))
+
+
+def conclude(answer: str | None, extraction_verdict: Verdict | None, row: Row) -> Verdict:
+    """Return the verdict from a worker's row; `extraction_verdict` is the verdict of extraction alone, if any."""
+    if extraction_verdict is not None:
+        if row[0] == READABLE:
+            return extraction_verdict
+        answer = extraction_verdict.answer
+    elif answer is not None and len(answer) > MAX_SHOWN_CHARS:
+        answer = truncate_answer(answer)
+    status = cast(Status, row[0])
+    return Verdict(status == "correct", status, answer, row[1], row[2], row[3])

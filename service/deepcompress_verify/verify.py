@@ -14,9 +14,9 @@ import threading
 import time
 from collections.abc import Sequence
 
-from deepcompress_verify.extract import MAX_RESPONSE_CHARS
+from deepcompress_verify.extract import MAX_RESPONSE_CHARS, prepare
 from deepcompress_verify.ipc import NEEDS_CAS, Pair, Row, encode_request, read_frame
-from deepcompress_verify.prepare import conclude, prepare
+from deepcompress_verify.pool import conclude
 from deepcompress_verify.process import WorkerLimits, WorkerProcess
 from deepcompress_verify.tiers import decide_pair
 from deepcompress_verify.verdict import AnswerFormat, Check, Verdict

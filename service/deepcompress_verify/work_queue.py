@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import OrderedDict, defaultdict, deque
 from dataclasses import dataclass, field
+from functools import partial
 
 from deepcompress_verify.ipc import Pair, Row
 from deepcompress_verify.process import Role
@@ -43,7 +44,7 @@ class CheckBatch:
     """The caller has returned; remaining chunks are dropped."""
     spent_s: float = 0.0
     """CPU seconds in the computer algebra system, plus the budgets of items that were stopped."""
-    queues: dict[Role, deque[Chunk]] = field(default_factory=lambda: {"decide": deque(), "cas": deque()})
+    queues: defaultdict[Role, deque[Chunk]] = field(default_factory=partial(defaultdict, deque))
 
 
 @dataclass(slots=True, eq=False)

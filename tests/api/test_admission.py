@@ -88,6 +88,21 @@ def test_places_are_not_lost_when_waiters_give_up() -> None:
     asyncio.run(asyncio.wait_for(scenario(), 20))
 
 
+def test_a_waiter_cancelled_as_a_place_comes_free_is_only_cancelled() -> None:
+    async def scenario() -> None:
+        scheduler, order = FairScheduler(1, 100, 10**9), []
+        async with scheduler.slot("x"):
+            waiting = asyncio.create_task(_take(scheduler, "y", order))
+            await asyncio.sleep(0)
+            waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        async with scheduler.slot("z"):
+            assert (scheduler.waiting, order) == (0, [])
+
+    asyncio.run(scenario())
+
+
 def test_the_limiter_counts_the_declared_size_of_a_body_and_then_its_real_size() -> None:
     limiter = InflightLimiter(max_requests=10, max_bytes=100 * MIB, max_body=40 * MIB)
     with limiter.admit(request_of(60)), limiter.admit(request_of(None)), limiter.admit(request_of(5, "zstd")):

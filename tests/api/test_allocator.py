@@ -44,25 +44,25 @@ freed = FreedMemory(kept=64 << 20, every_s=0)
 blocks = [b"x" * (100_000 if number % 2 else 2_000) for number in range(2_000)]
 full = resident_bytes()
 del blocks[1::2]
-assert freed.look()
+assert freed.trim()
 left = resident_bytes()
 assert left < full - (60 << 20), (full, left)
 # Not again for what a batch takes and leaves.
 batch = [b"x" * 100_000 for _ in range(300)]
 del batch
-assert not freed.look()
+assert not freed.trim()
 # What was in use at one look is handed back at a later one, once it is free.
 used = [b"x" * (100_000 if number % 2 else 2_000) for number in range(4_000)]
-assert freed.look()
+assert freed.trim()
 full = resident_bytes()
 del used[1::2]
-assert freed.look()
+assert freed.trim()
 assert resident_bytes() < full - (120 << 20), (full, resident_bytes())
 # But not at every look.
 patient = FreedMemory(kept=0, every_s=1000)
 used += [b"x" * 1_000_000 for _ in range(20)]
-assert patient.look()
-assert not patient.look()
+assert patient.trim()
+assert not patient.trim()
 """
 
 

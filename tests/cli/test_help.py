@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import resources
 from typing import Any, get_args
 
 import pytest
@@ -52,3 +54,9 @@ def test_a_base_install_says_how_to_get_the_service(
 def test_formats_and_statuses_are_those_of_the_wire() -> None:
     assert tuple(Format) == get_args(wire.AnswerFormat) == get_args(verdict.AnswerFormat)
     assert tuple(STATUS_STYLE) == get_args(wire.Status) == get_args(verdict.Status)
+
+
+def test_the_page_has_a_word_for_every_status() -> None:
+    script = (resources.files("deepcompress_service") / "dashboard/static/js/views/verdicts.js").read_text("utf-8")
+    words = script.partition("const WORDS = {")[2].partition("};")[0]
+    assert tuple(re.findall(r"^ +(\w+): \[", words, re.MULTILINE)) == get_args(wire.Status)

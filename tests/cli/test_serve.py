@@ -15,6 +15,9 @@ import pytest
 
 from deepcompress_client import Client, Retry
 
+START_S = 180.0
+"""Longest time in seconds for a service to start on a loaded machine."""
+
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -42,7 +45,7 @@ def serving(folder: Path, *options: str, **environment: str) -> Iterator[tuple[s
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_it_serves_and_ends_when_asked(tmp_path: Path, workers: str) -> None:
     with serving(tmp_path, "--workers", workers) as (process, url):
-        with Client(url, retry=Retry(max_elapsed_s=60)) as client:
+        with Client(url, retry=Retry(max_elapsed_s=START_S)) as client:
             run = client.run("r")
             group = {"problem_id": "p", "gold": "7", "rollouts": [{"response": "\\boxed{7}", "tokens": 3}]}
             assert run.score(step=0, groups=[group]).groups[0].correct == [True]
@@ -55,7 +58,7 @@ def test_state_survives_a_restart(tmp_path: Path) -> None:
     group = {"problem_id": "p", "gold": "7", "rollouts": [{"response": "\\boxed{7}", "tokens": 3}]}
     answers = []
     for _ in range(2):
-        with serving(tmp_path) as (_, url), Client(url, retry=Retry(max_elapsed_s=60)) as client:
+        with serving(tmp_path) as (_, url), Client(url, retry=Retry(max_elapsed_s=START_S)) as client:
             answers.append(client.score(run="r", step=0, groups=[group]))
     first, second = (answer.groups[0] for answer in answers)
     assert second.replayed
@@ -76,7 +79,23 @@ def test_a_wrong_setting_is_named(tmp_path: Path, environment: dict[str, str], c
         cwd=tmp_path,
         env={**os.environ, **environment},
         capture_output=True,
-        timeout=60,
+        timeout=START_S,
     )
     assert found.returncode == 2
     assert complaint in found.stderr
+
+
+def test_options_reach_every_worker_and_not_the_environment(tmp_path: Path) -> None:
+    store = tmp_path / "of-the-option.sqlite3"
+    options = ("--workers", "2", "--state-url", f"sqlite:///{store}", "--verifier-workers", "1")
+    with serving(tmp_path, *options, DEEPCOMPRESS_STATE_URL="redis://127.0.0.1:1") as (process, url):
+        with Client(url, retry=Retry(max_elapsed_s=START_S)) as client:
+            for run in ("a", "b", "c", "d"):
+                client.run(run).info()
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        environments = [Path(f"/proc/{child}/environ").read_bytes() for child in children]
+    assert len(environments) >= 2
+    assert not any(
+        b"ACTIVITY_FOLDER" in environment or store.name.encode() in environment for environment in environments
+    )
+    assert store.exists()

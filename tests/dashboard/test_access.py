@@ -45,9 +45,9 @@ def test_charts_are_read_with_the_arrow_keys(trained: str, pages: Pages) -> None
     assert f"At step {steps[-1]['step']}" in label and f"level {steps[-1]['level']:.3f}" in label
     chart.focus()
     page.keyboard.press("End")
-    assert f"level {steps[-1]['level']:.3f}" in page.locator("#said").inner_text()
+    assert f"level {steps[-1]['level']:.3f}" in page.locator("#announcement").inner_text()
     page.keyboard.press("ArrowLeft")
-    assert f"Step {steps[-2]['step']}:" in page.locator("#said").inner_text()
+    assert f"Step {steps[-2]['step']}:" in page.locator("#announcement").inner_text()
     assert page.locator(".tip").first.is_visible()
     page.keyboard.press("Escape")
     assert not page.locator(".tip").first.is_visible()

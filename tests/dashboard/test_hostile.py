@@ -93,7 +93,7 @@ def test_a_problem_can_be_called_anything(attacked: str, pages: Pages) -> None:
 
 def test_verdicts_that_named_no_run_are_text_too(attacked: str, pages: Pages) -> None:
     page = pages.open(attacked)
-    page.get_by_role("region", name="Verdicts that named no run").locator("li.verdict").first.wait_for()
+    page.get_by_role("region", name="Verdicts without a run").locator("li.verdict").first.wait_for()
     is_clean(page)
 
 

@@ -68,7 +68,7 @@ def test_several_workers_answer_as_one(many: str) -> None:
 
 
 def test_runs_have_gauges_that_say_what_the_store_says(many: str) -> None:
-    asyncio.run(asyncio.sleep(run_metrics.LOOK_EVERY_S + 1))
+    asyncio.run(asyncio.sleep(run_metrics.REFRESH_S + 1))
     samples = scrape(many)
     steps = httpx.get(f"{many}/v1/runs/many/history").json()["steps"]
     closed = [step for step in steps if step["closed"]][-1]
@@ -167,7 +167,7 @@ def test_tiers_are_labels_up_to_a_bound() -> None:
         assert len(metrics._tiers) == metrics.MAX_TIERS
         assert metrics.tier_label("one more") == "other"
         assert metrics.tier_label('"}\n') == "other"
-        metrics.note_verdicts([Verdict(True, "correct", "1", "never seen", "", 1.0)])
+        metrics.count_verdicts([Verdict(True, "correct", "1", "never seen", "", 1.0)])
     finally:
         metrics._tiers.clear()
         metrics._tiers.update(before)

@@ -37,7 +37,7 @@ def test_runs_are_cards_that_lead_to_their_page(trained: str, pages: Pages) -> N
     card.get_by_role("link", name="trained").click()
     page.get_by_role("heading", name="trained", level=1).wait_for()
     assert page.title() == "trained · deepcompress"
-    assert page.get_by_role("navigation", name="Where you are").inner_text() == "Runs / trained"
+    assert page.get_by_role("navigation", name="Breadcrumb").inner_text() == "Runs / trained"
 
 
 def test_a_run_shows_where_it_stands(trained: str, pages: Pages) -> None:
@@ -137,13 +137,13 @@ def test_problems_can_be_searched_filtered_sorted_paged_and_opened(trained: str,
     expect(rows).to_have_count(1)
     problems.get_by_role("button", name="set/07").click()
     detail = problems.locator("tr.detail")
-    detail.get_by_text("shortest right answer").wait_for()
+    detail.get_by_text("shortest correct response").wait_for()
     course = httpx.get(f"{trained}/dashboard/runs/trained/problem", params={"problem": "set/07"}).json()["steps"]
     assert len(course) == 8
     detail.get_by_text("As a table").click()
     expect(detail.locator("tbody tr")).to_have_count(8)
     problems.get_by_role("searchbox").fill("nothing like it")
-    problems.get_by_text("No problem fits.").wait_for()
+    problems.get_by_text("No matching problems.").wait_for()
 
 
 def test_verdicts_are_typeset_and_explained(trained: str, pages: Pages) -> None:
@@ -163,7 +163,7 @@ def test_verdicts_are_typeset_and_explained(trained: str, pages: Pages) -> None:
     listed.get_by_role("button", name="Correct", exact=True).click()
     assert set(listed.locator(".status").all_inner_texts()) == {"✓ correct"}
     listed.get_by_role("button", name="Other", exact=True).click()
-    listed.get_by_text("None of this kind among the latest.").wait_for()
+    listed.get_by_text("No recent verdict of this kind.").wait_for()
 
 
 def test_verdicts_pause_for_a_reader(serve: Serve, trained: str, pages: Pages) -> None:
@@ -173,7 +173,7 @@ def test_verdicts_pause_for_a_reader(serve: Serve, trained: str, pages: Pages) -
     listed.locator("li.verdict").first.wait_for()
     listed.get_by_role("button", name="Pause").click()
     score(trained, "paused", 2, [group("p", "3", [("3", 1), ("5", 1)])])
-    listed.get_by_role("button", name="Resume (new ones wait)").wait_for(timeout=45_000)
+    listed.get_by_role("button", name="Resume (new verdicts)").wait_for(timeout=45_000)
     expect(listed.locator("li.verdict")).to_have_count(1)
     listed.get_by_role("button", name="Resume").click()
     expect(listed.locator("li.verdict")).to_have_count(3)
@@ -185,7 +185,7 @@ def test_verdicts_without_a_run_have_a_place(serve: Serve, pages: Pages) -> None
     httpx.post(f"{address}/v1/verify", json={"items": items}, timeout=60).raise_for_status()
     page = pages.open(address)
     page.get_by_text("No runs yet").wait_for()
-    listed = panel(page, "Verdicts that named no run")
+    listed = panel(page, "Verdicts without a run")
     listed.locator("li.verdict").nth(1).wait_for()
     assert sorted(listed.locator(".status").all_inner_texts()) == ["∅ no answer", "✓ correct"]
 

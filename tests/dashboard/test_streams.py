@@ -16,7 +16,7 @@ import pytest
 
 from deepcompress_service.activity.recent import Activity
 from deepcompress_service.dashboard import routes
-from deepcompress_service.dashboard.board import MAX_BOARDS, Board, Shared
+from deepcompress_service.dashboard.board import MAX_BOARDS, Board, TimedCache
 from deepcompress_service.dashboard.stream import RunStream, event
 from deepcompress_service.difficulty.errors import StoreUnavailable
 from deepcompress_service.difficulty.model import Commit, DifficultyConfig, GroupCommit
@@ -47,7 +47,7 @@ def test_a_stream_begins_with_everything_and_goes_on_with_what_changed(serve: Se
         first[name] = data
         if name == "health":
             break
-    assert {"run", "steps", "betas", "window", "verdicts", "health"} <= set(first)
+    assert {"run", "steps", "betas", "activity", "verdicts", "health"} <= set(first)
     assert first["steps"]["replace"] is True
     assert [step["step"] for step in first["steps"]["steps"]] == [1, 2, 3]
     train(address, "r", range(4, 5))
@@ -253,7 +253,7 @@ def test_a_question_that_failed_is_asked_again() -> None:
                 raise answer
             return int(answer)
 
-        shared = Shared(load, 60)
+        shared = TimedCache(load, 60)
         with pytest.raises(StoreUnavailable):
             await shared.get()
         assert [await shared.get() for _ in range(3)] == [7, 7, 7]

@@ -7,28 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from deepcompress_service.observability.worker_folders import activity_folder, metrics_folder, prepare
+from deepcompress_service.observability.worker_folders import METRICS_VARIABLE, metrics_folder, shared_folders
 
 
 def test_an_operators_prometheus_folder_gets_counters_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    assert activity_folder() is None
-    with prepare():
+    monkeypatch.setenv(METRICS_VARIABLE, str(tmp_path))
+    with shared_folders() as activity:
         assert metrics_folder() == tmp_path
-        activity = activity_folder()
-        assert activity is not None and activity.is_dir()
+        assert activity.is_dir()
         assert tmp_path != activity and tmp_path not in activity.parents
-    assert activity_folder() is None
-    assert os.environ["PROMETHEUS_MULTIPROC_DIR"] == str(tmp_path)
-    assert not activity.exists()
+    assert os.environ[METRICS_VARIABLE] == str(tmp_path)
+    assert tmp_path.is_dir() and not activity.exists()
 
 
 def test_workers_get_two_folders_that_are_removed_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
-    with prepare():
-        folders = metrics_folder(), activity_folder()
-        assert all(folder is not None and folder.is_dir() for folder in folders)
-        assert folders[0] != folders[1]
+    monkeypatch.delenv(METRICS_VARIABLE, raising=False)
+    with shared_folders() as activity:
+        counters = metrics_folder()
+        assert counters is not None and counters.is_dir() and activity.is_dir()
+        assert counters != activity
     assert metrics_folder() is None
-    assert activity_folder() is None
-    assert not any(folder is not None and folder.exists() for folder in folders)
+    assert not counters.exists() and not activity.exists()

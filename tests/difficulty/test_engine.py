@@ -7,8 +7,8 @@ from typing import Literal
 
 import pytest
 
-from deepcompress_service.difficulty.arithmetic import fold
-from deepcompress_service.difficulty.codec import ProblemRecord, Tally
+from deepcompress_service.difficulty.arithmetic import fold_delta
+from deepcompress_service.difficulty.codec import ProblemRecord, StepDelta
 from deepcompress_service.difficulty.engine import unpack_request
 from deepcompress_service.difficulty.model import Accumulator, DifficultyConfig, ProblemState
 
@@ -28,7 +28,7 @@ def test_a_request_record_without_groups_is_its_step() -> None:
 
 def test_a_step_that_added_nothing_leaves_a_problem_as_it_was() -> None:
     before = ProblemState("p", attempts=8, passes=4, pass_ratio=0.5, last_pass_ratio=0.5, last_beta=0.1, last_step=2)
-    assert fold(ProblemRecord(before, Tally()), 0.3, 0.5) == before
+    assert fold_delta(ProblemRecord(before, StepDelta()), 0.3, 0.5) == before
 
 
 @pytest.mark.parametrize("reference", ["current", "previous", "dataset"])

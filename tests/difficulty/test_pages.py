@@ -107,7 +107,7 @@ def test_a_page_reads_what_it_shows_in_sqlite(tmp_path: Path, monkeypatch: pytes
 
     def plan(work: Any) -> list[str]:
         statement = "SELECT problem_id, record FROM problems WHERE space = 1 AND problem_id > 'p' ORDER BY problem_id"
-        return [row[3] for row in work._sql.execute("EXPLAIN QUERY PLAN " + statement)]
+        return [row[3] for row in work.sql.execute("EXPLAIN QUERY PLAN " + statement)]
 
     steps = driver.wait(driver.store._read(plan))  # type: ignore[attr-defined]
     assert len(steps) == 1, f"SQLite sorts instead of following the primary key: {steps}"

@@ -179,7 +179,7 @@ def test_a_group_is_released_with_what_it_has_when_its_time_is_up(service: live.
 
     assert rewards_of(asyncio.run(collect())) == pytest.approx(reference.rewards(GROUP[:3], 1.0), abs=1e-9)
     (late,) = asyncio.run(post_all(service.url, run, rows[3:], "&cohort=4&timeout_s=3"))
-    assert (late.status_code, "too late" in late.json()["detail"]) == (409, True)
+    assert (late.status_code, "without this rollout" in late.json()["detail"]) == (409, True)
     assert counted(service.url, run) == [(1, 3)]
 
 

@@ -97,7 +97,7 @@ def test_requests_that_lack_what_is_needed_are_refused(name: str, field: str, sa
     bare = Group((True, False), tokens, (False, False), level=0.5)
     reward = reward_from_config({"name": name})
     with pytest.raises(InputError) as caught:
-        reward.check_sent([bare])
+        reward.shape([bare])
     assert caught.value.field == f"groups.0.{field}"
     assert says in caught.value.message
     with pytest.raises(InputError):

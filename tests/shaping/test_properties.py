@@ -154,16 +154,20 @@ def test_configuration_survives_the_round_trip(seed: int) -> None:
 
 
 @few
-@given(sent=batches(), variant=st.sampled_from(["floored", "verl", "openrlhf", "skyrl"]))
-def test_components_add_up(sent: list[Group], variant: str) -> None:
+@given(
+    sent=batches(),
+    variant=st.sampled_from(["floored", "verl", "openrlhf", "skyrl"]),
+    weight=st.sampled_from([0.7, -1.3, 1e-9, 0.0]),
+)
+def test_components_add_up(sent: list[Group], variant: str, weight: float) -> None:
     overlong = {"max_tokens": 9000, "buffer_tokens": 3000, "factor": 0.5, "variant": variant}
     for name in NAMES:
-        reward = reward_from_config({"name": name}, None, 0.7, overlong)
+        reward = reward_from_config({"name": name}, None, weight, overlong)
         for shaped in reward.shape(ready(reward, sent)):
             parts = zip(*shaped.components.values(), strict=True)
             for total, (outcome, length, late) in zip(shaped.rewards, parts, strict=True):
-                assert total == outcome + length + late, name
-            weighted = tuple(0.7 * term + 0.0 for term in shaped.length_term)
+                assert total == (outcome + length) + late, name
+            weighted = tuple(weight * term + 0.0 for term in shaped.length_term)
             assert shaped.components["length"] == weighted, name
             assert (shaped.why is None) == any(weighted), name
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from deepcompress_client import wire
 from deepcompress_service.app import create_app
 from deepcompress_service.settings import Settings
-from deepcompress_service.shaping import strategies
+from deepcompress_service.shaping import COMPONENTS, strategies
 
 NAMES = [info.name for info in strategies()]
 OUTCOMES = {info.name: info.outcome for info in strategies()}
@@ -92,3 +93,8 @@ def test_they_are_listed(service: TestClient) -> None:
     listed = service.get("/v1/strategies").json()["strategies"]
     assert [one["name"] for one in listed] == NAMES
     assert {"needs", "parameters", "source", "certainty", "level", "length_range"} <= set(listed[0])
+
+
+def test_the_wire_has_the_components_of_shaping() -> None:
+    assert wire.REWARD_COMPONENTS == COMPONENTS
+    assert set(COMPONENTS) <= set(wire.RolloutAnswer.__annotations__)

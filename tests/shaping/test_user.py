@@ -141,8 +141,9 @@ def test_published_names_cannot_be_taken(install: Install) -> None:
     assert [info.name for info in strategies()].count("deepcompress") == 1
 
 
-def test_what_a_user_does_not_declare_is_the_least(install: Install) -> None:
-    install(re.sub(r"@user_strategy\(.*\)", "@user_strategy()", GOOD))
+@pytest.mark.parametrize("decorator", ["@user_strategy()", ""])
+def test_what_a_user_does_not_declare_is_the_least(install: Install, decorator: str) -> None:
+    install(re.sub(r"@user_strategy\(.*\)", decorator, GOOD))
     info = next(one for one in strategies() if one.name == "first_home")
     assert info.outcome == {"correct": 1.0, "wrong": 0.0}
     assert (info.requires_reward_ge_0, info.correctness_conditioned) == (False, False)

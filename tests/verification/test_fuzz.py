@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from deepcompress_verify import AnswerFormat, Check, Status
 from deepcompress_verify.cas_limits import cas_rejection_reason
-from deepcompress_verify.prepare import encodable, prepare
+from deepcompress_verify.extract import encodable, prepare
 from deepcompress_verify.reader import read
 from deepcompress_verify.tiers import decide_pair
 from deepcompress_verify.tree import MAX_DEPTH, MAX_NODES, NODE_TYPES, Node, Num, Unreadable, children, walk

@@ -1,9 +1,8 @@
-"""What lately happened in each run, for those who watch: the dashboard and the per-run metrics.
+"""Recent activity of each run, for the dashboard and the per-run metrics.
 
-A window, never a record: bounded in runs, entries and characters, forgotten with the process, and read by
-nothing that decides a reward. What is true of a run lives in the store; this holds only what the store has
-no place for: the latest verdicts with their texts cut short, a sample of the step's rollouts, its betas, its
-reward components and the traps it met.
+It holds data that the store does not keep: the latest verdicts with shortened texts, a sample of the current step's
+rollouts, and the betas, reward components and warnings of that step. Runs, entries and characters are bounded. The
+data is lost when the process ends, and no reward depends on it.
 """
 
 from __future__ import annotations
@@ -14,21 +13,24 @@ import secrets
 import time
 import unicodedata
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 MAX_RUNS = 64
+"""Runs kept: the most recently active ones."""
 MAX_VERDICTS = 32
-"""Kept per status, so that a flood of right answers does not wash out the rare undecided one."""
+"""Verdicts kept per status, so that many correct ones do not displace the rare undecided ones."""
 MAX_POINTS = 1000
+"""Rollouts kept of the current step of a run."""
 MAX_TEXT = 200
-"""Characters kept of an answer, a gold answer or a reason."""
+"""Most characters kept of an answer, a gold answer or a reason."""
 MAX_ID = 80
+"""Most characters kept of a problem_id or the name of a rule."""
 BETA_BINS = 40
 """Bins of width 0.05 over [-1, 1]."""
 _BATCH_SAMPLE = 64
-"""Verdicts of the common kinds kept of a request: more than anybody can read, few enough to cost nothing."""
+"""About the number of verdicts of the common statuses that are kept of one request."""
 _RARE = ("unreadable", "gold_unreadable", "undecided")
 
 
@@ -53,7 +55,7 @@ class SeenVerdict:
 
 @dataclass(frozen=True, slots=True)
 class SeenRollout:
-    """One rollout of the current step: its length, what it was paid, and why."""
+    """One rollout of the current step: its length in tokens, its reward, and the data that explain the reward."""
 
     tokens: int
     reward: float
@@ -64,46 +66,53 @@ class SeenRollout:
 
 @dataclass(slots=True)
 class RunActivity:
-    """The window on one run. Everything but the verdicts is of the step `step` of epoch `epoch`."""
+    """Recent activity of one run. All fields except `verdicts` are about step `step` of epoch `epoch`."""
 
     run: str
     at: float = 0.0
+    """Time of the last activity, in seconds since the epoch."""
     epoch: int | None = None
     step: int | None = None
     rollouts: int = 0
+    """Rollouts of the step so far."""
     sums: dict[str, float] = field(default_factory=dict)
     """Reward components summed over the step's rollouts: outcome, length, overlong, total."""
-    traps: dict[str, str] = field(default_factory=dict)
+    warnings: dict[str, str] = field(default_factory=dict)
+    """Warnings of the step: slug to text."""
     betas: list[int] = field(default_factory=lambda: [0] * BETA_BINS)
+    """Number of groups per bin of beta, [BETA_BINS]."""
     points: list[SeenRollout] = field(default_factory=list)
+    """A uniform sample of the step's rollouts with token counts, at most MAX_POINTS."""
     seen_points: int = 0
+    """Rollouts of the step from which `points` is sampled."""
     next_point: int = 0
-    """Which of the step's rollouts is the next to take a place among the points."""
-    sieve: float = 1.0
-    """How fine the sampling has become (W of algorithm L)."""
+    """Index of the next of these rollouts that enters the sample."""
+    sampling_weight: float = 1.0
+    """W of algorithm L. It falls as the number of rollouts rises."""
     verdicts: dict[str, deque[SeenVerdict]] = field(default_factory=dict)
+    """The latest verdicts by status, oldest first."""
 
-    def begin(self, epoch: int, step: int) -> bool:
-        """Move on to the step if it is a newer one; whether it is the one being watched now."""
+    def begin_step(self, epoch: int, step: int) -> bool:
+        """Reset the data of the step if this step is newer. Return False for an older step."""
         if self.epoch is not None and self.step is not None and (epoch, step) < (self.epoch, self.step):
             return False
         if (epoch, step) != (self.epoch, self.step):
             self.epoch, self.step = epoch, step
             self.rollouts = self.seen_points = self.next_point = 0
-            self.sieve = 1.0
-            self.sums, self.traps, self.points = {}, {}, []
+            self.sampling_weight = 1.0
+            self.sums, self.warnings, self.points = {}, {}, []
             self.betas = [0] * BETA_BINS
         return True
 
     def latest(self) -> list[SeenVerdict]:
-        """The verdicts kept, newest first."""
+        """Return the verdicts of all statuses, newest first."""
         return sorted((v for of_status in self.verdicts.values() for v in of_status), key=lambda v: -v.at)
 
 
 class Activity:
-    """The windows on all runs of one process, the most recently active ones."""
+    """Recent activity of the most recently active runs of one process."""
 
-    def __init__(self, clock: Any = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._runs: OrderedDict[str, RunActivity] = OrderedDict()
         self._clock = clock
         self._random = random.Random(0)
@@ -111,26 +120,27 @@ class Activity:
         self._verdicts = 0
 
     def runs(self) -> list[RunActivity]:
-        """The most recently active last."""
+        """Return the activity of all runs, the most recently active last."""
         return list(self._runs.values())
 
     def of(self, run: str) -> RunActivity | None:
-        """The window on a run; the empty name stands for verdicts that named no run."""
+        """Return the activity of a run; "" for verdicts without a run. None if there is none."""
         return self._runs.get(run)
 
-    def note_verdicts(self, run: str | None, seen: Sequence[dict[str, Any]]) -> None:
-        """Keep verdicts of one request (a `sample` of them will do). The rows are those of `SeenVerdict`
-        without `id` and `at`, texts uncut.
+    def record_verdicts(self, run: str | None, rows: Sequence[dict[str, Any]]) -> None:
+        """Record verdicts of one request; a `sample` of them is enough.
+
+        The rows have the fields of `SeenVerdict` without `id` and `at`. Their texts are shortened here.
         """
-        window = self._window(run or "")
-        for index, row in enumerate(seen):
+        activity = self._get_or_create(run or "")
+        for index, row in enumerate(rows):
             self._verdicts += 1
-            of_status = window.verdicts.setdefault(row["status"], deque(maxlen=MAX_VERDICTS))
+            of_status = activity.verdicts.setdefault(row["status"], deque(maxlen=MAX_VERDICTS))
             of_status.append(
                 SeenVerdict(
                     id=f"{self._name}-{self._verdicts}",
                     # Later verdicts of one request sort as later.
-                    at=window.at + index * 1e-6,
+                    at=activity.at + index * 1e-6,
                     step=row["step"],
                     phase=row["phase"],
                     problem_id=None if row["problem_id"] is None else clip(row["problem_id"], MAX_ID),
@@ -144,17 +154,20 @@ class Activity:
                 )
             )
 
-    def note_step(self, run: str, epoch: int, step: int, traps: Iterable[tuple[str, str]]) -> RunActivity | None:
-        """The window if this is its step (then `note_group` may follow), None for an older step."""
-        window = self._window(run)
-        if not window.begin(epoch, step):
-            return None
-        window.traps.update((slug, clip(text, 2 * MAX_TEXT)) for slug, text in traps)
-        return window
+    def begin_step(self, run: str, epoch: int, step: int, warnings: Iterable[tuple[str, str]]) -> RunActivity | None:
+        """Record warnings (slug, text) of a step, and return the run's activity for `record_group`.
 
-    def note_group(
+        Returns None if the step is older than the one that was recorded last.
+        """
+        activity = self._get_or_create(run)
+        if not activity.begin_step(epoch, step):
+            return None
+        activity.warnings.update((slug, clip(text, 2 * MAX_TEXT)) for slug, text in warnings)
+        return activity
+
+    def record_group(
         self,
-        window: RunActivity,
+        activity: RunActivity,
         problem_id: str,
         beta: float | None,
         difficulty: Literal["simple", "hard", "even"] | None,
@@ -163,53 +176,53 @@ class Activity:
         rewards: Sequence[float],
         components: Mapping[str, Sequence[float]],
     ) -> None:
-        """Fold one group of the step in."""
+        """Add one group of the current step. `tokens`, `correct`, `rewards` and the components are [rollouts]."""
         if beta is not None:
-            window.betas[beta_bin(beta)] += 1
-        window.rollouts += len(rewards)
+            activity.betas[beta_bin(beta)] += 1
+        activity.rollouts += len(rewards)
         for name, values in (*components.items(), ("total", rewards)):
-            window.sums[name] = window.sums.get(name, 0.0) + sum(values)
+            activity.sums[name] = activity.sums.get(name, 0.0) + sum(values)
         if tokens is None:
             return
-        # Reservoir sampling (algorithm L): every rollout of the step is equally likely to be among the points,
-        # and those that are passed over cost nothing.
-        end = window.seen_points + len(tokens)
-        while window.next_point < end:
-            index = window.next_point - window.seen_points
+        # Reservoir sampling (algorithm L; Li 1994, ACM TOMS 20(4)): each rollout of the step is in the sample with
+        # equal probability, and rollouts that are skipped need no work.
+        end = activity.seen_points + len(tokens)
+        while activity.next_point < end:
+            index = activity.next_point - activity.seen_points
             point = SeenRollout(tokens[index], rewards[index], correct[index], difficulty, clip(problem_id, MAX_ID))
-            if len(window.points) < MAX_POINTS:
-                window.points.append(point)
+            if len(activity.points) < MAX_POINTS:
+                activity.points.append(point)
             else:
-                window.points[self._random.randrange(MAX_POINTS)] = point
-            full = len(window.points) == MAX_POINTS
-            window.next_point += self._pass_over(window) if full else 1
-        window.seen_points = end
+                activity.points[self._random.randrange(MAX_POINTS)] = point
+            full = len(activity.points) == MAX_POINTS
+            activity.next_point += self._skip(activity) if full else 1
+        activity.seen_points = end
 
-    def _pass_over(self, window: RunActivity) -> int:
-        """How far the next rollout is that takes a place."""
-        window.sieve *= math.exp(math.log(1.0 - self._random.random()) / MAX_POINTS)
-        return 1 + int(math.log(1.0 - self._random.random()) / math.log1p(-window.sieve))
+    def _skip(self, activity: RunActivity) -> int:
+        """Return the distance to the next rollout that enters the sample."""
+        activity.sampling_weight *= math.exp(math.log(1.0 - self._random.random()) / MAX_POINTS)
+        return 1 + int(math.log(1.0 - self._random.random()) / math.log1p(-activity.sampling_weight))
 
-    def _window(self, run: str) -> RunActivity:
-        window = self._runs.get(run)
-        if window is None:
-            window = self._runs[run] = RunActivity(run)
+    def _get_or_create(self, run: str) -> RunActivity:
+        activity = self._runs.get(run)
+        if activity is None:
+            activity = self._runs[run] = RunActivity(run)
         self._runs.move_to_end(run)
         while len(self._runs) > MAX_RUNS:
             self._runs.popitem(last=False)
-        window.at = self._clock()
-        return window
+        activity.at = self._clock()
+        return activity
 
 
 def sample(statuses: Sequence[str]) -> list[int]:
-    """Which verdicts of a request to show: evenly spread ones, and those of the rarer kinds."""
+    """Return the indices of the verdicts to record: evenly spaced ones, and those of the rare statuses."""
     stride = max(1, len(statuses) // _BATCH_SAMPLE)
-    room = dict.fromkeys(_RARE, MAX_VERDICTS)
+    remaining = dict.fromkeys(_RARE, MAX_VERDICTS)
     chosen = []
     for index, status in enumerate(statuses):
-        if status in room:
-            room[status] -= 1
-            if room[status] >= 0:
+        if status in remaining:
+            remaining[status] -= 1
+            if remaining[status] >= 0:
                 chosen.append(index)
         elif index % stride == 0:
             chosen.append(index)
@@ -217,12 +230,12 @@ def sample(statuses: Sequence[str]) -> list[int]:
 
 
 def beta_bin(beta: float) -> int:
-    """Which of the BETA_BINS a beta falls into. Exactly 0 falls into the first bin on the simple side."""
+    """Return the index of the bin of a beta. 0 is in the first bin of simple problems."""
     return min(BETA_BINS - 1, max(0, int((beta + 1) * BETA_BINS / 2)))
 
 
 def clip(text: str, limit: int = MAX_TEXT) -> str:
-    """The text's beginning, with an ellipsis where something was cut. Never ends inside a combined character."""
+    """Return at most `limit` characters of a text, with an ellipsis if it was cut. Combined characters stay whole."""
     if len(text) <= limit:
         return text
     end = limit - 1

@@ -16,7 +16,7 @@ from ..shaping import Group, ShapedGroup
 from .recent import Activity, sample
 
 _LONGEST = 1024
-"""Most characters of a text that are passed on; `recent` shortens them further."""
+"""Most characters of a text that are passed to `Activity`, which shortens texts further."""
 
 
 class ActivityRecorder:
@@ -26,16 +26,16 @@ class ActivityRecorder:
         self.activity = activity
 
     def record_verify(self, request: VerifyRequest, verdicts: Sequence[Verdict]) -> None:
-        """The verdicts of a verify request, by the runs that its items name."""
+        """Record the verdicts of a verify request, by the runs of its items. `verdicts` is [items]."""
         by_run: dict[str | None, list[int]] = {}
         for index, item in enumerate(request.items):
             by_run.setdefault(item.run, []).append(index)
         for run, indices in by_run.items():
             rows = []
-            for place in sample([verdicts[index].status for index in indices]):
-                item, verdict = request.items[indices[place]], verdicts[indices[place]]
+            for position in sample([verdicts[index].status for index in indices]):
+                item, verdict = request.items[indices[position]], verdicts[indices[position]]
                 rows.append(_row(item.gold, verdict, item.step, item.phase, item.problem_id, item.tokens, None))
-            self.activity.note_verdicts(run, rows)
+            self.activity.record_verdicts(run, rows)
 
     def record_batch(
         self,
@@ -44,23 +44,22 @@ class ActivityRecorder:
         shaped: Sequence[ShapedGroup],
         warnings: Sequence[tuple[str, str]],
     ) -> None:
-        """The groups of a training request. Repeats and stale groups were seen before, or are of another step."""
-        window = self.activity.note_step(outcome.run, outcome.epoch, outcome.step, warnings)
-        if window is None:
+        """Record the groups of a training request, without replayed and stale ones. All sequences are [groups]."""
+        activity = self.activity.begin_step(outcome.run, outcome.epoch, outcome.step, warnings)
+        if activity is None:
             return
         for state, group, result in zip(outcome.groups, groups, shaped, strict=True):
             if state.replayed or state.stale:
                 continue
-            components = dict(result.components)
-            self.activity.note_group(
-                window,
+            self.activity.record_group(
+                activity,
                 state.problem_id,
                 result.beta,
                 result.difficulty,
                 group.tokens,
                 group.correct,
                 result.rewards,
-                components,
+                dict(result.components),
             )
 
     def record_scored(
@@ -70,24 +69,24 @@ class ActivityRecorder:
         shaped: Sequence[ShapedGroup],
         verdicts: Sequence[Sequence[Verdict]],
     ) -> None:
-        """The verdicts of a score request, with what each rollout was paid."""
-        places = [(index, place) for index, of_group in enumerate(verdicts) for place in range(len(of_group))]
+        """Record the verdicts of a score request with their rewards. `verdicts` is [groups, rollouts]."""
+        positions = [(group, rollout) for group, row in enumerate(verdicts) for rollout in range(len(row))]
         rows = []
-        for at in sample([verdict.status for of_group in verdicts for verdict in of_group]):
-            index, place = places[at]
-            sent = request.groups[index]
+        for index in sample([verdict.status for row in verdicts for verdict in row]):
+            group, rollout = positions[index]
+            sent = request.groups[group]
             rows.append(
                 _row(
                     sent.gold,
-                    verdicts[index][place],
+                    verdicts[group][rollout],
                     step,
                     request.phase,
                     sent.problem_id or sent.group_id,
-                    sent.rollouts[place].tokens,
-                    shaped[index].rewards[place],
+                    sent.rollouts[rollout].tokens,
+                    shaped[group].rewards[rollout],
                 )
             )
-        self.activity.note_verdicts(request.run, rows)
+        self.activity.record_verdicts(request.run, rows)
 
 
 def _row(

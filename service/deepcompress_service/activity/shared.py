@@ -21,7 +21,10 @@ _SUFFIX = ".json"
 
 
 class SharedActivity:
-    """Recent activity of this process, joined with that of the other workers."""
+    """Recent activity of this process, joined with that of the other workers.
+
+    `folder` is shared by the workers of one `serve`; None for a single process.
+    """
 
     def __init__(self, activity: Activity, folder: Path | None) -> None:
         self._activity = activity
@@ -45,13 +48,13 @@ class SharedActivity:
         if self._folder is None:
             return
         changed = []
-        recent = {window.run for window in self._activity.runs()}
-        for window in self._activity.runs():
-            mark = (window.at, window.rollouts, window.step)
-            if self._written.get(window.run) != mark:
-                self._written[window.run] = mark
-                changed.append((window.run, orjson.dumps(_row(window))))
-        gone = [run for run in self._written if run not in recent]
+        current = {activity.run for activity in self._activity.runs()}
+        for activity in self._activity.runs():
+            mark = (activity.at, activity.rollouts, activity.step)
+            if self._written.get(activity.run) != mark:
+                self._written[activity.run] = mark
+                changed.append((activity.run, orjson.dumps(_row(activity))))
+        gone = [run for run in self._written if run not in current]
         for run in gone:
             del self._written[run]
         if changed or gone:
@@ -74,7 +77,7 @@ class SharedActivity:
                 continue
             # Files of exited workers stay valid; a file may be removed while we iterate.
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                others.append(_window(orjson.loads(file.read_bytes())))
+                others.append(_parse(orjson.loads(file.read_bytes())))
         return others
 
     def _run_folder(self, run: str) -> Path:
@@ -83,47 +86,47 @@ class SharedActivity:
         return self._folder / f"run-{run}"
 
 
-def join(windows: list[RunActivity | None]) -> RunActivity | None:
+def join(activities: list[RunActivity | None]) -> RunActivity | None:
     """Join several processes' activity of one run: counts of the newest step are added, verdicts are merged."""
-    known = [window for window in windows if window is not None]
+    known = [activity for activity in activities if activity is not None]
     if len(known) <= 1:
         return known[0] if known else None
     newest = max(((w.epoch, w.step) for w in known if w.epoch is not None and w.step is not None), default=None)
-    joined = RunActivity(known[0].run, max(window.at for window in known))
-    for window in known:
-        for status, verdicts in window.verdicts.items():
-            kept = sorted([*joined.verdicts.get(status, ()), *verdicts], key=lambda v: v.at)[-MAX_VERDICTS:]
-            joined.verdicts[status] = deque(kept, maxlen=MAX_VERDICTS)
+    joined = RunActivity(known[0].run, max(activity.at for activity in known))
+    for activity in known:
+        for status, verdicts in activity.verdicts.items():
+            latest = sorted([*joined.verdicts.get(status, ()), *verdicts], key=lambda v: v.at)[-MAX_VERDICTS:]
+            joined.verdicts[status] = deque(latest, maxlen=MAX_VERDICTS)
     if newest is None:
         return joined
     joined.epoch, joined.step = newest
-    current = [window for window in known if (window.epoch, window.step) == newest]
-    for window in current:
-        joined.rollouts += window.rollouts
-        joined.seen_points += window.seen_points
-        joined.traps.update(window.traps)
-        joined.betas = [joined.betas[i] + window.betas[i] for i in range(BETA_BINS)]
-        for name, total in window.sums.items():
+    current = [activity for activity in known if (activity.epoch, activity.step) == newest]
+    for activity in current:
+        joined.rollouts += activity.rollouts
+        joined.seen_points += activity.seen_points
+        joined.warnings.update(activity.warnings)
+        joined.betas = [joined.betas[i] + activity.betas[i] for i in range(BETA_BINS)]
+        for name, total in activity.sums.items():
             joined.sums[name] = joined.sums.get(name, 0.0) + total
-        # Each process keeps a fair sample of its own; of several, each its share.
-        share = MAX_POINTS * window.seen_points // max(1, sum(w.seen_points for w in current))
-        joined.points += window.points[:: -(-len(window.points) // max(1, share)) or 1]
+        # Each process has a uniform sample of its rollouts: take from each in proportion to their number.
+        share = MAX_POINTS * activity.seen_points // max(1, sum(w.seen_points for w in current))
+        joined.points += activity.points[:: -(-len(activity.points) // max(1, share)) or 1]
     return joined
 
 
-def _row(window: RunActivity) -> dict[str, Any]:
-    row = {name: getattr(window, name) for name in _PLAIN}
-    row["points"] = window.points
-    row["verdicts"] = {status: list(verdicts) for status, verdicts in window.verdicts.items()}
+def _row(activity: RunActivity) -> dict[str, Any]:
+    row = {name: getattr(activity, name) for name in _PLAIN}
+    row["points"] = activity.points
+    row["verdicts"] = {status: list(verdicts) for status, verdicts in activity.verdicts.items()}
     return row
 
 
-_PLAIN = ("run", "at", "epoch", "step", "rollouts", "sums", "traps", "betas", "seen_points")
+_PLAIN = ("run", "at", "epoch", "step", "rollouts", "sums", "warnings", "betas", "seen_points")
 
 
-def _window(row: dict[str, Any]) -> RunActivity:
-    window = RunActivity(**{name: row[name] for name in _PLAIN})
-    window.points = [SeenRollout(**point) for point in row["points"]]
+def _parse(row: dict[str, Any]) -> RunActivity:
+    activity = RunActivity(**{name: row[name] for name in _PLAIN})
+    activity.points = [SeenRollout(**point) for point in row["points"]]
     for status, verdicts in row["verdicts"].items():
-        window.verdicts[status] = deque((SeenVerdict(**one) for one in verdicts), maxlen=MAX_VERDICTS)
-    return window
+        activity.verdicts[status] = deque((SeenVerdict(**one) for one in verdicts), maxlen=MAX_VERDICTS)
+    return activity

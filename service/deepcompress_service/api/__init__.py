@@ -1,4 +1,1 @@
-"""HTTP: where verification, shaping and difficulty meet.
-
-`rewards` is the meeting itself, free of HTTP; the route files around it are thin.
-"""
+"""HTTP: routes, keys, admission, bodies and errors. The pipeline that they call is `scoring`."""

@@ -2,9 +2,9 @@
 
 `InflightLimiter` acts before a body is read: it bounds the requests in progress and the bytes of their bodies, and
 refuses more with 503 and Retry-After, so that memory is bounded under any load. `FairScheduler` acts before the
-work: it bounds the requests that are worked on at once. The others wait, and runs take turns, so that a run that
-sends much does not starve one that sends little. A run with too many waiting requests, or with half of all bytes,
-gets 429, so that there is always room left for another run.
+work: it bounds the requests that are worked on at once. The others wait, and runs take turns, so that a run with many
+requests does not starve a run with few. A run with too many waiting requests, or with half of all bytes, gets 429, so
+that there is always room left for another run.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from .errors import ApiError
 
 @dataclass(slots=True)
 class Reservation:
-    """One request in progress, and the bytes of memory that it is taken to hold."""
+    """One request in progress, and an estimate of its memory in bytes."""
 
     limiter: InflightLimiter
     weight: int
 
     def resize(self, weight: int) -> None:
-        """Set the bytes to those that the body turned out to take.
+        """Set the bytes to those that the body takes after it was read.
 
         Raises:
             ApiError: 503, if there is no room for more bytes.
@@ -71,7 +71,8 @@ class InflightLimiter:
     def overloaded() -> ApiError:
         """Count a refused request and return its error."""
         metrics.REJECTED.labels("overloaded").inc()
-        return ApiError(503, "overloaded", "too much is in progress; the same request later will do", retry_after=1)
+        detail = "too many requests or bytes are in progress: send the same request again later"
+        return ApiError(503, "overloaded", detail, retry_after=1)
 
     @staticmethod
     def _declared_bytes(request: Request, most: int) -> int:
@@ -143,7 +144,7 @@ class FairScheduler:
             await slot
         except asyncio.CancelledError:
             if slot.done() and not slot.cancelled():
-                # The slot was given at the moment at which the wait was cancelled.
+                # The slot was assigned just before the wait was cancelled: pass it on.
                 self._release()
             else:
                 self._leave(run, slot)

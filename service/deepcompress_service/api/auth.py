@@ -1,17 +1,17 @@
-"""API keys: who may call, what, and for which runs.
+"""API keys: the callers that are accepted, and the routes and runs that each may use.
 
 Keys come from the environment (``DEEPCOMPRESS_API_KEYS``, full access to every run) and from a TOML file
 (``DEEPCOMPRESS_API_KEYS_FILE``) that is read again when it changes, so that keys rotate without a restart::
 
     [[key]]
-    name = "team-a"                  # shows in logs; the key itself never does
+    name = "team-a"                  # appears in logs; the key itself never does
     sha256 = "9f86d081884c..."       # of the key; or: key = "the key itself"
     access = "full"                  # or "read": GET only
-    runs = "team-a-"                 # prefix of the runs it may touch; "" or left out: all
+    runs = "team-a-"                 # prefix of the runs it may use; "" or left out: all
 
-Keys are compared by digest and in constant time, so that neither length nor prefix leaks. Browsers may send
-the key as the password of HTTP Basic, for reading only: a page of another origin could make a browser repeat
-its Basic password, so that it must not be able to change anything.
+Keys are compared by digest and in constant time, so that neither length nor prefix leaks. Browsers may send the key
+as the password of HTTP Basic, for reading only: a page of another origin could make a browser repeat its Basic
+password, which therefore must not be able to change anything.
 """
 
 from __future__ import annotations
@@ -37,56 +37,61 @@ from .errors import ApiError
 log = logging.getLogger("deepcompress.auth")
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
-"""What a load balancer must reach without a key."""
+"""Paths that need no key: a load balancer asks them."""
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a caller may do."""
+    """The rights of a caller: the key's name, its access, and the prefix of its runs."""
 
     name: str
     access: Literal["full", "read"] = "full"
     runs: str = ""
 
     def allows_run(self, run: str) -> bool:
-        """Whether the run is one of this key's."""
+        """Return True if the run is one of this key's."""
         return run.startswith(self.runs)
 
 
-EVERYBODY = Grant("everybody")
-"""Without any keys, everybody may do everything."""
+ANONYMOUS = Grant("everybody")
+"""Grant of every caller if no keys are set: full access to every run."""
 
 
 class KeyFileError(ValueError):
-    """The key file cannot be used; the message says where."""
+    """The key file cannot be used; the message names the file and the key."""
 
 
 class KeyRing:
-    """The keys that are accepted. With none set, everybody is let in."""
+    """The keys that are accepted. If none are set, every request is."""
 
     def __init__(self, keys: tuple[str, ...] = (), file: Path | None = None, rate_per_second: int = 0) -> None:
         self._fixed = {_digest(key): Grant(f"env-{index}") for index, key in enumerate(keys)}
         self._file = file
-        self._seen: tuple[int, int, int] | None = None
-        self._looked = 0.0
+        self._file_stamp: tuple[int, int, int] | None = None
+        self._checked_at = 0.0
         self._grants = dict(self._fixed)
         self._rate = RateLimitItemPerSecond(rate_per_second) if rate_per_second else None
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         if file is not None:
-            # At start a bad file is an error; later, the keys read before stay in force.
+            # A bad file is an error at start; later, the keys read before stay in force.
             self._grants = {**self._fixed, **_read_file(file)}
-            self._seen = _stamp(file)
+            self._file_stamp = _stamp(file)
 
     @property
-    def closed(self) -> bool:
-        """Whether a key is needed at all."""
+    def requires_key(self) -> bool:
+        """True if requests need a key."""
         return bool(self._fixed) or self._file is not None
 
     def check(self, request: Request) -> Grant:
-        """What the request's sender may do. Raises a 401, 403 or 429 ApiError."""
-        if request.url.path in OPEN_PATHS or not self.closed:
-            return EVERYBODY
+        """Return the rights of the request's sender.
+
+        Raises:
+            ApiError: 401 without a valid key, 403 for another run or a change with a read-only key, 429 over the
+                rate.
+        """
+        if request.url.path in OPEN_PATHS or not self.requires_key:
+            return ANONYMOUS
         self._refresh()
         grant = self._find(request)
         if grant.access == "read" and request.method not in _SAFE_METHODS:
@@ -101,38 +106,42 @@ class KeyRing:
     def _find(self, request: Request) -> Grant:
         sent, basic = _sent_key(request)
         digest = _digest(sent)
-        found: Grant | None = None
-        # Every key is compared, whichever matches: time says nothing.
+        match: Grant | None = None
+        # All keys are compared even after a match: the time taken reveals nothing.
         for known, grant in self._grants.items():
             if hmac.compare_digest(digest, known):
-                found = grant
-        if found is None or (basic and request.method not in _SAFE_METHODS):
+                match = grant
+        if match is None or (basic and request.method not in _SAFE_METHODS):
             raise ApiError(401, "unauthorized", "send a valid API key as 'Authorization: Bearer KEY'")
-        return found
+        return match
 
     def _refresh(self) -> None:
         now = time.monotonic()
-        if self._file is None or now - self._looked < 1.0:
+        if self._file is None or now - self._checked_at < 1.0:
             return
-        self._looked = now
+        self._checked_at = now
         try:
             stamp = _stamp(self._file)
-            if stamp != self._seen:
+            if stamp != self._file_stamp:
                 self._grants = {**self._fixed, **_read_file(self._file)}
-                self._seen = stamp
+                self._file_stamp = stamp
                 log.info("read the API keys again: %d in force", len(self._grants))
         except (OSError, KeyFileError) as error:
             log.error("the API key file cannot be used, the keys read before stay in force: %s", error)
 
 
 def require_run(grant: Grant, run: str) -> None:
-    """Raises a 403 ApiError where the key is not for this run."""
+    """Check that the key is for this run.
+
+    Raises:
+        ApiError: 403, if it is not.
+    """
     if not grant.allows_run(run):
         raise ApiError(403, "run-not-allowed", "this key is not for this run")
 
 
 def _sent_key(request: Request) -> tuple[str, bool]:
-    """The key sent, and whether it came as a Basic password."""
+    """Return the key sent, and True if it is a Basic password."""
     scheme, _, rest = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return rest.strip(), False
@@ -164,20 +173,20 @@ def _read_file(file: Path) -> dict[bytes, Grant]:
     return dict(_read_row(file, index, row) for index, row in enumerate(rows))
 
 
-def _read_row(file: Path, index: int, row: Any) -> tuple[bytes, Grant]:
-    where = f"{file}: key {index + 1}"
+def _read_row(file: Path, index: int, row: dict[str, Any]) -> tuple[bytes, Grant]:
+    subject = f"{file}: key {index + 1}"
     unknown = set(row) - {"name", "key", "sha256", "access", "runs"}
     if unknown:
-        raise KeyFileError(f"{where}: unknown {', '.join(sorted(unknown))}")
+        raise KeyFileError(f"{subject}: unknown {', '.join(sorted(unknown))}")
     access = row.get("access", "full")
     if access not in ("full", "read"):
-        raise KeyFileError(f"{where}: access is 'full' or 'read'")
+        raise KeyFileError(f"{subject}: access is 'full' or 'read'")
     if ("key" in row) == ("sha256" in row):
-        raise KeyFileError(f"{where}: give either key or sha256")
+        raise KeyFileError(f"{subject}: give either key or sha256")
     try:
         digest = _digest(row["key"]) if "key" in row else bytes.fromhex(row["sha256"])
     except (ValueError, TypeError, AttributeError):
-        raise KeyFileError(f"{where}: sha256 is 64 hexadecimal digits") from None
+        raise KeyFileError(f"{subject}: sha256 is 64 hexadecimal digits") from None
     if len(digest) != 32:
-        raise KeyFileError(f"{where}: sha256 is 64 hexadecimal digits")
+        raise KeyFileError(f"{subject}: sha256 is 64 hexadecimal digits")
     return digest, Grant(str(row.get("name", f"file-{index}")), access, str(row.get("runs", "")))

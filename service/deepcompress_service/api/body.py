@@ -1,9 +1,9 @@
 """Reading request bodies: bounded, decompressed within the bound, parsed straight into wire models.
 
-A body has up to megabytes, so each copy of it counts: it is received into one buffer and parsed by orjson, whose
-strings the wire models take over as they are. What orjson refuses is read again by slower parsers: for the message
-that names what is wrong, and for lone surrogates, which JSON allows and Rust strings do not, so that nothing a policy
-wrote can fail a request.
+A body may have megabytes, so it is copied as rarely as possible: it is received into one buffer and parsed by orjson,
+whose strings the wire models use without a copy. A body that orjson refuses is read again by slower parsers, for two
+reasons: an error message that names the fault, and lone surrogates, which JSON allows and Rust strings do not. Text
+that a policy wrote can therefore never fail a request.
 """
 
 from __future__ import annotations
@@ -26,16 +26,21 @@ from .errors import ApiError, abandoned, from_validation
 
 Model = TypeVar("Model", bound=BaseModel)
 PIECE = 1 << 18
-"""Bytes that one step of unpacking gives at most, where that can be said."""
+"""Most bytes that one step of decompression gives, for formats that allow a bound."""
 
 
-def too_large(what: str, limit: int) -> ApiError:
-    """A 413 that names what was too large and the limit."""
-    return ApiError(413, "too-large", f"{what} is over the limit of {limit}", limit=limit)
+def too_large(subject: str, limit: int) -> ApiError:
+    """Return a 413 that names its subject and the limit."""
+    return ApiError(413, "too-large", f"{subject} is over the limit of {limit}", limit=limit)
 
 
 async def read_body(request: Request, limit: int, timeout: float) -> bytes | bytearray:  # noqa: ASYNC109
-    """The body's bytes, decompressed. Refused before it is read where its declared size is over the limit."""
+    """Return the body's bytes, decompressed. `limit` is in bytes, `timeout` in seconds.
+
+    Raises:
+        ApiError: 413 over the limit (before reading, if the declared size is over it), 408 after the timeout, 499 if
+            the client disconnected, 400 or 415 for its compression.
+    """
     declared = request.headers.get("content-length")
     if declared is not None and declared.isdigit() and int(declared) > limit:
         raise too_large("the body", limit)
@@ -53,13 +58,19 @@ async def read_body(request: Request, limit: int, timeout: float) -> bytes | byt
 
 
 async def body_lines(request: Request, limit: int, longest: int, timeout: float) -> AsyncIterator[str]:  # noqa: ASYNC109
-    """The body's lines as they come, decompressed: of a body of up to `limit` bytes no more is held than a line,
-    which may have `longest`, and a piece. `timeout` is for each piece."""
+    """Yield the body's lines as they arrive, decompressed.
+
+    No more is held in memory than one line, of up to `longest` bytes, and one piece of a body of up to `limit` bytes.
+    `timeout`, in seconds, is for each piece.
+
+    Raises:
+        ApiError: As `read_body`; 413 also for a line over `longest`.
+    """
     rest = bytearray()
     async for piece in _pieces(request, limit, timeout):
-        start, looked = 0, len(rest)
+        start, searched = 0, len(rest)
         rest += piece
-        while (end := rest.find(b"\n", max(start, looked))) >= 0:
+        while (end := rest.find(b"\n", max(start, searched))) >= 0:
             yield rest[start:end].decode("utf-8", "replace")
             start = end + 1
         del rest[:start]
@@ -92,12 +103,13 @@ async def _pieces(request: Request, limit: int, timeout: float) -> AsyncIterator
 
 
 class _Unpacker:
-    """Of a body that is not packed."""
+    """Decompressor of a body that is not compressed."""
 
-    whole = True
+    complete = True
+    """True once the end of the compressed stream was read."""
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """What a chunk has in it, in pieces that are small whatever the chunk is."""
+        """Yield the chunk's content in pieces of bounded size."""
         yield chunk
 
 
@@ -106,14 +118,14 @@ class _Gzip(_Unpacker):
         self._inflater = zlib.decompressobj(wbits=31)
 
     @property
-    def whole(self) -> bool:  # type: ignore[override]
+    def complete(self) -> bool:  # type: ignore[override]
         return self._inflater.eof
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         while chunk and not self._inflater.eof:
             yield self._inflater.decompress(chunk, PIECE)
             chunk = self._inflater.unconsumed_tail
-        # What the bound held back although all of the chunk was taken in.
+        # Output that the bound held back after the whole chunk was read.
         while not self._inflater.eof and (piece := self._inflater.decompress(b"", PIECE)):
             yield piece
 
@@ -123,11 +135,11 @@ class _Zstd(_Unpacker):
         self._inflater = zstandard.ZstdDecompressor(max_window_size=2**27).decompressobj()
 
     @property
-    def whole(self) -> bool:  # type: ignore[override]
+    def complete(self) -> bool:  # type: ignore[override]
         return self._inflater.eof
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        # Small chunks: zstd offers no bound on what one call gives, but a kilobyte cannot hold more than 256 blocks.
+        # Small chunks: zstd has no bound on the output of one call, but a kilobyte has at most 256 blocks.
         for start in range(0, len(chunk), 1024):
             if self._inflater.eof:
                 return
@@ -148,11 +160,11 @@ async def _receive(request: Request, limit: int) -> bytes | bytearray:
     declared = request.headers.get("content-length", "")
     if not declared.isdigit():
         return await _receive_pieces(request, limit)
-    # One buffer of the size that was declared. Memory that nothing is written to costs nothing, should it be a lie.
+    # One buffer of the declared size. Memory that is never written to is not used, if less arrives.
     body = bytearray(min(int(declared), limit))
     size = 0
     async for chunk in request.stream():
-        if size + len(chunk) > len(body):  # the server holds a body to its declared size; were it not to, we do
+        if size + len(chunk) > len(body):  # uvicorn checks this too
             raise too_large("the body", len(body))
         body[size : size + len(chunk)] = chunk
         size += len(chunk)
@@ -195,12 +207,16 @@ def _unpacked(unpack: _Unpacker, chunk: bytes, encoding: str) -> Iterator[bytes]
 
 
 def _refuse_broken(unpack: _Unpacker, encoding: str) -> None:
-    if not unpack.whole:
+    if not unpack.complete:
         raise ApiError(400, "bad-compression", f"the body ends in the middle of its {encoding} stream")
 
 
 def parse(model: type[Model], raw: bytes | bytearray) -> Model:
-    """The body as a wire model; a 422 that names the field where it is not one."""
+    """Return the body as a wire model.
+
+    Raises:
+        ApiError: 422, which names the field that is not valid.
+    """
     try:
         value: Any = orjson.loads(raw)
     except orjson.JSONDecodeError:
@@ -215,14 +231,14 @@ def _parse_slowly(model: type[Model], raw: bytes | bytearray) -> Model:
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:
-        # JSON that Rust's strings cannot hold (lone surrogates) is the one kind worth a second, slower look.
+        # Only JSON with lone surrogates, which Rust strings cannot hold, is worth a second, slower attempt.
         if error.errors(include_url=False, include_input=False)[0]["type"] != "json_invalid":
             raise from_validation(error) from None
-        problem = from_validation(error)
+        refusal = from_validation(error)
     try:
         value = json.loads(raw.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError):
-        raise problem from None
+        raise refusal from None
     try:
         return model.model_validate(value, strict=False)
     except ValidationError as error:
@@ -239,9 +255,9 @@ _SCAN_BYTES = 1 << 20
 _QUOTE, _COMMA = ord('"'), ord(",")
 
 OBJECT_BYTES = 1024
-"""Memory of one parsed rollout without its text, and of what is answered for it."""
+"""Memory of one parsed rollout without its text, and of its part of the answer, in bytes."""
 VALUE_BYTES = 96
-"""Memory of one value while it is being read."""
+"""Memory of one value while it is being read, in bytes."""
 STRINGS_PER_OBJECT = 32
 """More names and strings than any object of the wire has."""
 VALUES_PER_OBJECT = 32
@@ -253,8 +269,8 @@ _FREE_VALUES = 16_384
 class Structure:
     """Counts of a body of JSON; all 0 for one that is plainly text.
 
-    A parsed value takes a hundred times the bytes that wrote it, so a limit on bytes alone bounds no memory. Bodies
-    of text, which are nearly all, are told apart by two counts of single bytes; the others are counted exactly,
+    A parsed value may take a hundred times its bytes in the body, so a limit on bytes does not bound memory. Bodies
+    of text, which are nearly all, are recognized by two counts of single bytes; the others are counted exactly,
     without the contents of strings.
     """
 
@@ -283,7 +299,7 @@ def count_structure(raw: bytes | bytearray) -> Structure:
     inside = 0
     for start in range(0, len(raw), _SCAN_BYTES):
         piece = carry + raw[start : start + _SCAN_BYTES]
-        # A backslash whose partner is in the next piece goes there with it.
+        # A last backslash escapes the first byte of the next piece: it is counted with that.
         odd = (len(piece) - len(piece.rstrip(b"\\"))) % 2
         carry = b"\\" * odd
         if odd:
@@ -304,7 +320,7 @@ def _needs_full_scan(raw: bytes | bytearray) -> bool:
         return False
     quotes = commas = 0
     array = np.frombuffer(raw, np.uint8)
-    # In pieces that fit a processor's cache: several times as fast as `bytes.count`.
+    # In pieces that fit into the processor's cache: several times as fast as `bytes.count`.
     for start in range(0, size, 1 << 16):
         piece = array[start : start + (1 << 16)]
         quotes += int(np.count_nonzero(piece == _QUOTE))
@@ -318,7 +334,7 @@ def json_response(value: object, status: int = 200) -> Response:
 
 
 def documented(model: type[BaseModel], *examples: dict[str, Any]) -> dict[str, Any]:
-    """`openapi_extra` for a route that reads its own body: the schema by reference, and examples."""
+    """Return `openapi_extra` for a route that reads its own body: the schema by reference, and examples."""
     content: dict[str, Any] = {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
     if examples:
         content["examples"] = {f"example {i + 1}": {"value": example} for i, example in enumerate(examples)}

@@ -1,4 +1,4 @@
-"""The parts of the running app that routes use, and the dependencies that give them."""
+"""The parts of the running app that routes use, and the FastAPI dependencies that return them."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class Context:
     inflight: InflightLimiter
     scheduler: FairScheduler
     read_scheduler: FairScheduler
-    """For reads whose answers may be large: few at once, runs take turns."""
+    """For reads with large answers: few at once, runs take turns."""
     keys: KeyRing
     waiting: WaitingRoom
     nemo_gym_rows: PackedRows
-    windows: SharedActivity
+    shared_activity: SharedActivity
     run_metrics: RunMetrics
     draining: bool = False
 
@@ -69,12 +69,16 @@ class Context:
         return parse(model, raw)
 
     async def small_body(self, request: Request, model: type[Model]) -> Model:
-        """Read the body of a request that sends no batch, as a wire model."""
+        """Read the body of a request that sends no batch, as a wire model.
+
+        Raises:
+            ApiError: The body is too large, incomplete, or not valid.
+        """
         with self.inflight.admit(request, SMALL_BODY):
             return parse(model, await read_body(request, SMALL_BODY, self.settings.body_timeout_seconds))
 
     def body_lines(self, request: Request) -> AsyncIterator[str]:
-        """Return the lines of a body that may be larger than memory allows."""
+        """Yield the lines of a body that may be larger than memory allows."""
         settings = self.settings
         return body_lines(request, settings.max_import_bytes, settings.max_body_bytes, settings.body_timeout_seconds)
 
@@ -86,13 +90,13 @@ def app_context(request: Request) -> Context:
 
 
 async def get_grant(request: Request) -> Grant:
-    """Check the API key and the origin, and return what the sender may do.
+    """Check the API key and the origin, and return the sender's rights.
 
     Raises:
-        ApiError: 401, 403 or 429.
+        ApiError: 401, 403 or 429 (`KeyRing.check`); 403 for a change requested by a page of another origin.
     """
     origin = request.headers.get("origin")
-    # A page of another origin must not make a browser change anything here, with or without keys.
+    # A page of another origin must not make a browser change anything, with or without keys.
     if (
         origin is not None
         and request.method not in ("GET", "HEAD")
@@ -134,7 +138,11 @@ async def run_scheduled(
 
 
 async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Await the work; cancel it if the client disconnects."""
+    """Await the work; cancel it if the client disconnects.
+
+    Raises:
+        ApiError: 499, if the client disconnected.
+    """
     task = asyncio.ensure_future(work)
     disconnected = asyncio.ensure_future(_disconnected(request))
     try:
@@ -148,6 +156,6 @@ async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) -
 
 
 async def _disconnected(request: Request) -> None:
-    # The whole body was read before, so the next message can only be the end of the connection.
+    # The body was read to its end before, so the next message can only be the end of the connection.
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,6 +1,6 @@
 """Every error of the service as problem details (RFC 9457), with a `type` that never changes.
 
-Text of a request never comes back in an error: what a policy wrote stays out of logs and answers.
+No error repeats text of a request: text that a policy wrote stays out of logs and answers.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from deepcompress_verify import PoolBusyError, PoolClosedError
 
 from ..difficulty import errors as difficulty
 from ..observability import metrics
+from ..rendezvous import Refused
 from ..scoring import errors as scoring
 from ..scoring.errors import describe_validation
 from ..shaping import StrategyError
@@ -40,7 +41,16 @@ STATUS_OF = {
     "store-unavailable": 503,
     "store-too-new": 503,
 }
-"""HTTP status of a store's refusal, by its slug."""
+"""HTTP status of an error of the store, by its slug."""
+
+_REFUSED_ROLLOUTS = {
+    "conflict": "another rollout with this index arrived before: send an index of its own, or a higher attempt",
+    "mismatch": "this group began with another problem, gold or size: send a group id of its own",
+    "superseded": "a higher attempt at this group has begun",
+    "late": "the group was released without this rollout",
+    "gone": "the group is no longer stored",
+}
+"""Details of the errors of a rollout that does not fit its group, by `Refused.why`."""
 
 _TITLES = {
     400: "Bad request",
@@ -79,14 +89,14 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
         },
     }
 }
-"""How errors look, for the OpenAPI description."""
+"""The form of errors, for the OpenAPI description."""
 
 
 class ApiError(Exception):
-    """An error on its way to the caller. `slug` is stable; `detail` says what to do."""
+    """An error that is answered to the caller. `slug` never changes; `detail` gives the cause and the remedy."""
 
     def __init__(
-        self, status: int, slug: str, detail: str, *, retry_after: float | None = None, **extra: Any
+        self, status: int, slug: str, detail: str, *, retry_after: float | None = None, **extra: object
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -96,7 +106,7 @@ class ApiError(Exception):
         self.extra = extra
 
     def response(self) -> Response:
-        """As ``application/problem+json``."""
+        """Return the error as ``application/problem+json``."""
         body = {
             "type": PROBLEM_PREFIX + self.slug,
             "title": _TITLES.get(self.status, "Error"),
@@ -113,12 +123,12 @@ class ApiError(Exception):
 
 
 def invalid(field: str, detail: str, slug: str = "invalid-request") -> ApiError:
-    """A 422 that names the field."""
+    """Return a 422 that names the field."""
     return ApiError(422, slug, f"{field}: {detail}" if field else detail, errors=[{"field": field, "detail": detail}])
 
 
 def abandoned() -> ApiError:
-    """Return the error of a client that disconnected. It is never read, but counted and logged."""
+    """Return the error of a client that disconnected. It is not sent, but counted and logged."""
     return ApiError(499, "abandoned", "the client disconnected")
 
 
@@ -131,29 +141,34 @@ def from_validation(error: ValidationError) -> ApiError:
 def from_scoring(error: scoring.RequestError) -> ApiError:
     """Return the error of a request that the pipeline refused."""
     match error:
-        case scoring.InvalidRequest():
+        case scoring.InvalidRequestError():
             return ApiError(422, error.slug, error.detail, errors=error.errors)
-        case scoring.TooLarge():
+        case scoring.TooLargeError():
             return ApiError(413, error.slug, error.detail, limit=error.limit)
-        case scoring.NewerConfiguration():
+        case scoring.NewerConfigurationError():
             return ApiError(503, error.slug, error.detail, retry_after=1)
         case _:
             return ApiError(409, error.slug, error.detail)
 
 
 def from_difficulty(error: difficulty.DifficultyError) -> ApiError:
-    """The problem for a store's refusal."""
+    """Return the error of a request that the store refused."""
     status = STATUS_OF.get(error.slug, 500)
     retry_after = 1.0 if status == 503 else None
     facts = {key: value for key, value in error.facts.items() if isinstance(value, str | int | float | None)}
     return ApiError(status, error.slug, error.detail, retry_after=retry_after, **facts)
 
 
+def refused_rollout(refused: Refused, slug: str) -> ApiError:
+    """Return the 409 of a rollout that does not fit its group."""
+    return ApiError(409, slug, _REFUSED_ROLLOUTS[refused.why])
+
+
 def install(app: FastAPI) -> None:
-    """Make every error that leaves the app a problem."""
+    """Install handlers that answer every exception with problem details."""
 
     @app.exception_handler(ApiError)
-    async def _problem(_: Request, error: ApiError) -> Response:
+    async def _api(_: Request, error: ApiError) -> Response:
         return error.response()
 
     @app.exception_handler(difficulty.DifficultyError)
@@ -165,20 +180,23 @@ def install(app: FastAPI) -> None:
         return from_scoring(error).response()
 
     @app.exception_handler(PoolBusyError)
-    async def _busy(_: Request, error: PoolBusyError) -> Response:
+    async def _busy(_: Request, _error: PoolBusyError) -> Response:
         metrics.REJECTED.labels("verifier-queue-full").inc()
-        detail = "too many answers wait to be checked; the same request later will do"
+        detail = "too many answers wait to be checked: send the same request again later"
         return ApiError(503, "overloaded", detail, retry_after=1).response()
 
     @app.exception_handler(PoolClosedError)
-    async def _closed(_: Request, error: PoolClosedError) -> Response:
+    async def _closed(_: Request, _error: PoolClosedError) -> Response:
         return ApiError(
-            503, "stopping", "the service is being stopped; another replica will do", retry_after=1
+            503,
+            "stopping",
+            "the service is being stopped: send the same request again, to another replica if there is one",
+            retry_after=1,
         ).response()
 
     @app.exception_handler(StrategyError)
     async def _strategy(_: Request, error: StrategyError) -> Response:
-        # The groups are counted; the same request after the strategy is mended is a replay, and gets its rewards.
+        # The groups are counted: once the strategy is fixed, the same request is a replay and gets its rewards.
         log.error("a strategy failed: %s", error.message)
         return ApiError(500, "strategy-failed", f"{error.field}: {error.message}").response()
 
@@ -199,6 +217,6 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, error: Exception) -> Response:
-        # The type alone: a message may quote the text that caused it.
+        # Only the type is named: a message may quote the text that caused it.
         log.error("unexpected %s on %s", type(error).__name__, request.url.path, exc_info=error)
-        return ApiError(500, "internal-error", "an error of the service itself; its log says more").response()
+        return ApiError(500, "internal-error", "an error of the service itself: its log has the details").response()

@@ -1,4 +1,4 @@
-"""Routes for those who run the service: alive, ready, metrics."""
+"""Routes for operators: liveness, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ router = APIRouter(tags=["service"])
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether a training request would be served now."""
+    """The result of the readiness checks: ready if `why` is empty."""
 
     why: dict[str, str]
-    """What is not ready, and why; empty where all is."""
+    """The reason for each part that is not ready."""
     store_error: str | None
-    """The slug of the store's error, None where it answers."""
+    """The slug of the store's error; None if it answers."""
 
 
 async def readiness(context: Context) -> Readiness:
-    """Ask the store, and look at the verifier's workers."""
+    """Check the store and the verifier's workers."""
     why: dict[str, str] = {}
     store_error = None
     if context.draining:
@@ -43,13 +43,13 @@ async def readiness(context: Context) -> Readiness:
 
 @router.get("/healthz", summary="The process is alive")
 async def healthz() -> dict[str, str]:
-    """Always 200 while the process can answer at all."""
+    """Answer 200 while the process can answer at all."""
     return {"status": "ok"}
 
 
 @router.get("/readyz", summary="The service can do its work")
 async def readyz(request: Request) -> Response:
-    """200 where a training request would be served now; else 503, and why."""
+    """Answer 200 if a training request would be served now, else 503 with the reasons."""
     context = app_context(request)
     why = (await readiness(context)).why
     body = {"ready": not why, "why": why, "verifier_workers": context.pool.stats().alive}
@@ -59,7 +59,7 @@ async def readyz(request: Request) -> Response:
 
 @router.get("/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse)
 async def metrics_page(context: ContextDep, grant: GrantDep) -> Response:
-    """The Prometheus exposition format: of all worker processes, and of the runs that the key may see."""
+    """Return the metrics of all worker processes, and of the runs that the key may read, in Prometheus' format."""
     families = await context.run_metrics.families(grant.allows_run)
     page, content_type = metrics.exposition(families)
     return Response(page, headers={"Content-Type": content_type})

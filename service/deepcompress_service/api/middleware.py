@@ -1,6 +1,6 @@
-"""Around every request: its id, one line of log, its metrics, and the headers that keep a browser safe.
+"""Middleware for every request: its id, one log line, its metrics, and security headers for browsers.
 
-Plain ASGI, so that streams stay streams and the end of a connection is seen at once.
+Plain ASGI, so that streams are not buffered and routes notice the end of a connection at once.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class RequestLoggingMiddleware:
-    """The middleware. Pages that show something bring a content security policy of their own."""
+    """ASGI middleware. An answer without its own content security policy gets one that allows nothing."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the app; add headers to its answer, then write the log line and the metrics."""
+        """Run the app; add headers to its answer, then write the log line and the metrics."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -42,7 +44,7 @@ class RequestLoggingMiddleware:
         status = 0
         sent = 0
 
-        async def watched(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status, sent
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -58,12 +60,12 @@ class RequestLoggingMiddleware:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id.decode())
         try:
-            await self._app(scope, receive, watched)
+            await self._app(scope, receive, send_with_headers)
         finally:
             self._report(scope, status, sent, time.perf_counter() - began)
 
     def _report(self, scope: Scope, status: int, sent: int, seconds: float) -> None:
-        # The route's pattern, not the path: labels stay bounded whatever is asked for.
+        # The route's pattern, not the path: the number of labels stays bounded.
         route = getattr(scope.get("route"), "path", "none")
         metrics.REQUESTS.labels(route, str(status)).inc()
         if not route.endswith("/events"):
@@ -81,7 +83,7 @@ class RequestLoggingMiddleware:
 
 
 def _request_id(scope: Scope) -> bytes:
-    """The caller's X-Request-ID where it is a harmless one, else a new one."""
+    """Return the caller's X-Request-ID if it has only safe characters, else a new id."""
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return bytes(value)

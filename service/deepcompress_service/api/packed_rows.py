@@ -1,4 +1,4 @@
-"""Rows that NeMo Gym's held calls give back with their reward: they are kept compressed while the call waits."""
+"""Rows that NeMo Gym's held calls return with their reward, compressed while the call waits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .errors import ApiError
 MAX_ROWS = 16_384
 """Most rows that wait at once in this process."""
 MAX_BYTES = 256 << 20
-"""Most bytes of them, compressed."""
+"""Most bytes of waiting rows, compressed."""
 
 
 class PackedRows:

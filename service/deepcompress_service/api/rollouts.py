@@ -1,8 +1,8 @@
 """`POST /v1/rollouts`: one rollout, answered when its group is complete. For callers that can send nothing else.
 
-The rollout is verified at once; then it waits in a rendezvous, with neither its text nor a place among the
-requests at work. Whoever finds the group released shapes it: shaping knows a group by its identity, so that
-it counts once however many of its rollouts, on however many replicas, do so.
+The rollout is verified at once. Then it waits in a rendezvous: its text is dropped, and its slot and its reservation
+are free for other requests. Each of the group's requests, on any replica, shapes the released group. The group counts
+once, since shaping identifies a group by its name and content.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from deepcompress_verify import Check, Verdict
 from ..difficulty.errors import RunConflict
 from ..difficulty.refusals import epoch_mismatch
 from ..rendezvous import Arrival, Cohort, Collecting, Refused
-from ..scoring.pipeline import Later, verdict_answer
-from ..scoring.records import gold_alternatives
+from ..scoring.pipeline import AddTask, verdict_answer
+from ..scoring.records import gold_alternatives, stored_rollout, stored_verdict
 from .auth import require_run
 from .body import documented, json_response
 from .context import Context, ContextDep, GrantDep, cancel_on_disconnect, run_scheduled
-from .errors import ApiError, invalid
+from .errors import ApiError, invalid, refused_rollout
 
 router = APIRouter(prefix="/v1")
 
@@ -50,14 +50,6 @@ EXAMPLE = {
     "tokens": 9,
 }
 
-_REFUSALS = {
-    "conflict": "another rollout with this index arrived before: send an index of its own, or a higher attempt",
-    "mismatch": "this group is collecting for another problem, gold or group_size: send a group_id of its own",
-    "superseded": "a higher attempt at this group has begun",
-    "late": "the group was released without this rollout",
-    "gone": "the group is not known any more",
-}
-
 
 @router.post(
     "/rollouts",
@@ -67,57 +59,65 @@ _REFUSALS = {
     summary="Score one rollout when its group is complete (opt-in)",
 )
 async def rollout(request: Request, context: ContextDep, grant: GrantDep, tasks: BackgroundTasks) -> Response:
-    """Held open until the group's other rollouts have arrived, at this replica or another. Safe to send again:
-    the same rollout joins its own slot."""
+    """Hold the request until the group's other rollouts have arrived, at this replica or another.
+
+    It is safe to send the same rollout again: it continues to wait.
+    """
     with context.inflight.admit(request) as reservation:
         body = await context.body(request, reservation, RolloutRequest)
         require_run(grant, body.run)
         bind_contextvars(run=body.run, step=body.step, phase=body.phase)
         context.pipeline.check_gold("gold", body.gold)
         if body.rollout_index >= body.group_size:
-            raise invalid("rollout_index", f"is from 0 to group_size - 1, which is {body.group_size - 1}")
+            raise invalid("rollout_index", f"must be between 0 and group_size - 1, which is {body.group_size - 1}")
         work = partial(_verify, context, body, tasks.add_task)
         arrival, verdict = await run_scheduled(request, context, body.run, reservation, work)
         group_size, index = body.group_size, body.rollout_index
-        alone = _shape_request(body, [_shape_rollout(body, verdict.correct, verdict.status)], arrival)
+        single = _shape_request(body, [_shape_rollout(body, verdict.correct, verdict.status)], arrival)
         del body
     if arrival is None:
-        return _answer(await context.pipeline.shape(alone, tasks.add_task), group_size, index, 0, verdict)
+        return _answer(await context.pipeline.shape(single, tasks.add_task), group_size, index, 0, verdict)
     if context.waiting.full:
         raise ApiError(503, "overloaded", "too many rollouts wait for their groups", retry_after=1)
     meeting = context.waiting.meet(arrival, context.settings.rollout_wait_seconds)
-    stand = await cancel_on_disconnect(request, meeting)
-    if isinstance(stand, Refused):
-        raise ApiError(409, f"rollout-{stand.why}", _REFUSALS[stand.why])
-    if isinstance(stand, Collecting):
+    result = await cancel_on_disconnect(request, meeting)
+    if isinstance(result, Refused):
+        raise refused_rollout(result, f"rollout-{result.why}")
+    if isinstance(result, Collecting):
         raise ApiError(
             503,
             "group-incomplete",
-            f"{stand.arrived} of {group_size} rollouts have arrived; the same request again waits on",
+            f"{result.arrived} of {group_size} rollouts have arrived: send the same request again to wait further",
             retry_after=1,
         )
-    arrived = {slot: orjson.loads(payload) for slot, payload in stand.slots}
-    rollouts = [ShapeRollout.model_validate(one["rollout"]) for _, one in sorted(arrived.items())]
-    together = alone.model_copy(
-        update={"groups": [alone.groups[0].model_copy(update={"rollouts": rollouts})], "epoch": arrival.cohort.epoch}
-    )
-    shaped = await context.pipeline.shape(together, tasks.add_task)
-    return _answer(shaped, group_size, index, sorted(arrived).index(index), Verdict(**arrived[index]["verdict"]))
+    arrived = {slot: orjson.loads(payload) for slot, payload in result.slots}
+    rollouts = [stored_rollout(one["rollout"]) for _, one in sorted(arrived.items())]
+    # Before the group counts: a verdict of a newer version is refused.
+    own_verdict = stored_verdict(arrived[index]["verdict"])
+    group = single.groups[0].model_copy(update={"rollouts": rollouts})
+    group_request = single.model_copy(update={"groups": [group], "epoch": arrival.cohort.epoch})
+    shaped = await context.pipeline.shape(group_request, tasks.add_task)
+    return _answer(shaped, group_size, index, sorted(arrived).index(index), own_verdict)
 
 
-async def _verify(context: Context, body: RolloutRequest, later: Later) -> tuple[Arrival | None, Verdict]:
-    """The verdict, and what arrives at the rendezvous (nothing in evaluation)."""
+async def _verify(context: Context, body: RolloutRequest, add_task: AddTask) -> tuple[Arrival | None, Verdict]:
+    """Verify the rollout; return its arrival at the rendezvous (None in evaluation) and its verdict.
+
+    Raises:
+        ApiError: The pipeline refused the request.
+        DifficultyError: The store refused it: another epoch, or another configuration of the run.
+    """
     answer_format = body.answer_format
     epoch = 0
     if body.phase == "train":
         probe = _shape_request(body, [_shape_rollout(body, correct=False, status=None)], None)
         batch = await context.pipeline.prepare(probe)
         if batch.epoch is None:
-            # The group's other rollouts must meet the same epoch, whichever of them creates the run.
+            # The group's other rollouts must have the same epoch, whichever of them creates the run.
             try:
                 batch.epoch = (await context.store.put_run(body.run, batch.plan.difficulty, batch.plan.text)).epoch
             except RunConflict:
-                # Another request gave the run its configuration since we looked.
+                # Another request gave the run its configuration in between.
                 batch = await context.pipeline.prepare(probe)
                 if batch.epoch is None:
                     raise
@@ -129,7 +129,7 @@ async def _verify(context: Context, body: RolloutRequest, later: Later) -> tuple
         answer_format = (await context.pipeline.readable_plan(body.run)).config.answer_format
     gold = gold_alternatives(body.gold)
     (verdict,) = await context.pipeline.verdicts(
-        [Check(gold, body.response, answer_format, body.truncated)], body.run, later
+        [Check(gold, body.response, answer_format, body.truncated)], body.run, add_task
     )
     if body.phase == "eval":
         return None, verdict
@@ -153,16 +153,19 @@ def _shape_rollout(body: RolloutRequest, correct: bool, status: Status | None) -
 
 
 def _content(body: RolloutRequest) -> list[object]:
-    """Return what a repeat of this rollout has in common with it: a field that is added later, only if it is sent."""
+    """Return the content that identifies a rollout; repeats have the same.
+
+    Fields that were added after the first version are in it only if they are sent, so that no digest changes.
+    """
     first = ("tokens", "truncated", "thinking", "repetitive")
-    later = {name: getattr(body, name) for name in ROLLOUT_FIELDS if name not in first}
-    sent = {name: value for name, value in later.items() if value is not None}
+    added = {name: getattr(body, name) for name in ROLLOUT_FIELDS if name not in first}
+    sent = {name: value for name, value in added.items() if value is not None}
     return [body.response, *(getattr(body, name) for name in first), *([sent] if sent else [])]
 
 
 def _shape_request(body: RolloutRequest, rollouts: list[ShapeRollout], arrival: Arrival | None) -> ShapeRequest:
     group_id = body.group_id or body.problem_id
-    # A run without steps knows a group's request by this name.
+    # In a run without steps this name identifies the group's request.
     request_id = f"rollouts:{group_id}"[:512] if body.step is None else None
     return ShapeRequest(
         run=body.run,
@@ -175,7 +178,7 @@ def _shape_request(body: RolloutRequest, rollouts: list[ShapeRollout], arrival: 
 
 
 def _answer(shaped: ShapeAnswer, group_size: int, index: int, position: int, verdict: Verdict) -> Response:
-    """Return the share of the rollout `index`, which is at `position` in the shaped group."""
+    """Return the answer for the rollout `index`, which is at `position` in the shaped group."""
     group = shaped.groups[0]
     assert shaped.run is not None
     answer = RolloutAnswer(

@@ -1,4 +1,4 @@
-"""Routes of runs: their configuration, their state, and the ways back."""
+"""Routes of runs: configuration, state, checkpoints, rewind, restore, export and import."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from deepcompress_client.wire import (
 from ..difficulty.errors import RunConflict, UnknownCheckpoint, UnknownRun
 from ..difficulty.model import Checkpoint, ProblemState, RunState, StepStatistics
 from ..difficulty.refusals import run_conflict
-from ..scoring.errors import ConfigNotSupported, NewerConfiguration
+from ..scoring.errors import NewerConfigurationError, UnsupportedConfigError
 from ..scoring.plan import make_plan, named_plan, plan_from_text
 from .body import documented, json_response
 from .context import Context, ContextDep, GrantDep
@@ -40,13 +40,15 @@ Checkpoint_ = Annotated[CheckpointName, Path(description="the checkpoint's name"
 
 
 class CheckpointRequest(BaseModel):
-    """At the end of which step the state is saved."""
+    """The step at whose end the state is saved."""
 
     model_config = ConfigDict(extra="forbid")
     step: Step
 
 
 class RestoreRequest(BaseModel):
+    """The checkpoint that is restored."""
+
     model_config = ConfigDict(extra="forbid")
     checkpoint: CheckpointName
 
@@ -65,13 +67,16 @@ class RewindRequest(BaseModel):
     openapi_extra=documented(RunConfig, {"strategy": {"name": "deepcompress"}}),
 )
 async def put_run(run: Run, request: Request, context: ContextDep) -> Response:
-    """Create a run, or find that it has this configuration already. Of a run with state, only what the request names
-    is compared: what it leaves out is as stored. Another configuration is a 409, unless the run has no state yet."""
+    """Create a run, or confirm that it has this configuration.
+
+    For a run with state only the fields sent are compared: fields left out mean the stored values. Another
+    configuration is a 409, unless the run has no state yet.
+    """
     config = await context.small_body(request, RunConfig)
     try:
         state = await _put(context, run, config)
     except RunConflict:
-        # Perhaps only because a first request counted between our look and our write.
+        # A first request may have counted between the read and the write of `_put`: compare again.
         state = await _put(context, run, config)
     return json_response(run_row(state), 201 if state.created else 200)
 
@@ -79,35 +84,38 @@ async def put_run(run: Run, request: Request, context: ContextDep) -> Response:
 async def _put(context: Context, run: str, config: RunConfig) -> RunState:
     """Create the run, or compare configurations by their meaning in this version, whichever version stored the text.
 
-    Stores compare texts, so they are given the stored one where it means the same. Raises `RunConflict`.
+    Stores compare texts, so they are given the stored one if it means the same.
+
+    Raises:
+        RunConflict: The run has state and another configuration.
     """
     weight = context.settings.problem_weight
     try:
-        known = await context.store.get_run(run)
+        state = await context.store.get_run(run)
     except UnknownRun:
         plan = make_plan(config, weight)
         return await context.store.put_run(run, plan.difficulty, plan.text)
-    if known.kind is None:
+    if state.kind is None:
         plan = make_plan(config, weight)
         try:
-            same = plan.text == plan_from_text(known.config_text, weight).text
-        except ConfigNotSupported:
+            same = plan.text == plan_from_text(state.config_text, weight).text
+        except UnsupportedConfigError:
             same = False
-        return await context.store.put_run(run, plan.difficulty, known.config_text if same else plan.text)
-    stored = plan_from_text(known.config_text, weight)
+        return await context.store.put_run(run, plan.difficulty, state.config_text if same else plan.text)
+    stored = plan_from_text(state.config_text, weight)
     if named_plan(config, stored, weight).text != stored.text:
         raise run_conflict(run)
-    state = await context.store.put_run(run, stored.difficulty, known.config_text)
+    state = await context.store.put_run(run, stored.difficulty, state.config_text)
     if not state.created:
         return state
-    # The run was deleted since we looked, and is now new: it takes this request's configuration.
+    # The run was deleted in between, and is now new: it takes this request's configuration.
     plan = make_plan(config, weight)
     return replace(await context.store.put_run(run, plan.difficulty, plan.text), created=True)
 
 
 @router.get("")
 async def list_runs(context: ContextDep, grant: GrantDep) -> Response:
-    """Every run that the key may see, by name."""
+    """List the runs that the key may read, by name."""
     async with context.read_scheduler.slot(""):
         rows = [run_row(state) for state in await context.store.list_runs() if grant.allows_run(state.run)]
         return json_response({"runs": rows})
@@ -115,13 +123,13 @@ async def list_runs(context: ContextDep, grant: GrantDep) -> Response:
 
 @router.get("/{run}", response_model=RunInfo)
 async def get_run(run: Run, context: ContextDep) -> Response:
-    """Configuration, epoch, open step and level."""
+    """Return the run's configuration, epoch, open step and level."""
     return json_response(run_row(await context.store.get_run(run)))
 
 
 @router.delete("/{run}")
 async def delete_run(run: Run, context: ContextDep) -> Response:
-    """Forget the run and its state. Its epoch rises, so that no late retry can reach a later run of this name."""
+    """Delete the run and its state. Its epoch rises, so that a late retry cannot reach a later run of this name."""
     return json_response({"run": run, "epoch": await context.store.delete_run(run)})
 
 
@@ -132,7 +140,7 @@ async def history(
     since: Annotated[int | None, Query(ge=0, le=MAX_COUNT)] = None,
     limit: Annotated[int | None, Query(ge=1, le=100_000)] = None,
 ) -> Response:
-    """The level and the statistics of every step, oldest first."""
+    """Return the level and the statistics of every step, oldest first."""
     async with context.read_scheduler.slot(run):
         state = await context.store.get_run(run)
         steps = await context.store.history(run, since=since, limit=limit)
@@ -149,7 +157,7 @@ async def problems(
     sort: Literal["problem_id", "pass_ratio", "-pass_ratio"] = "problem_id",
     search: Annotated[str | None, Query(max_length=512)] = None,
 ) -> Response:
-    """The run's problems, a page at a time."""
+    """Return one page of the run's problems."""
     page, following = await context.store.problems(
         run, cursor=cursor, limit=limit, side=difficulty, sort=sort, search=search
     )
@@ -158,13 +166,13 @@ async def problems(
 
 @router.get("/{run}/problems/{problem_id:path}", response_model=Problem)
 async def problem(run: Run, problem_id: str, context: ContextDep) -> Response:
-    """One problem. Its id may contain slashes."""
+    """Return one problem. Its id may contain slashes."""
     return json_response(problem_row(await context.store.problem(run, problem_id)))
 
 
 @router.get("/{run}/checkpoints")
 async def checkpoints(run: Run, context: ContextDep) -> Response:
-    """The run's checkpoints."""
+    """List the run's checkpoints."""
     rows = [_checkpoint_row(one) for one in await context.store.checkpoints(run)]
     return json_response({"run": run, "checkpoints": rows})
 
@@ -178,7 +186,7 @@ async def make_checkpoint(run: Run, name: Checkpoint_, request: Request, context
 
 @router.get("/{run}/checkpoints/{name}")
 async def get_checkpoint(run: Run, name: Checkpoint_, context: ContextDep) -> Response:
-    """One checkpoint."""
+    """Return one checkpoint."""
     for one in await context.store.checkpoints(run):
         if one.name == name:
             return json_response(_checkpoint_row(one))
@@ -187,7 +195,7 @@ async def get_checkpoint(run: Run, name: Checkpoint_, context: ContextDep) -> Re
 
 @router.delete("/{run}/checkpoints/{name}")
 async def delete_checkpoint(run: Run, name: Checkpoint_, context: ContextDep) -> Response:
-    """Remove a checkpoint. Nothing else does."""
+    """Remove a checkpoint. No other request removes one, except the deletion of its run."""
     await context.store.delete_checkpoint(run, name)
     return json_response({"run": run, "deleted": name})
 
@@ -198,7 +206,7 @@ async def delete_checkpoint(run: Run, name: Checkpoint_, context: ContextDep) ->
     openapi_extra=documented(RestoreRequest, {"checkpoint": "step-400"}),
 )
 async def restore(run: Run, request: Request, context: ContextDep) -> Response:
-    """The state of the checkpoint becomes the run's. The epoch rises."""
+    """Replace the run's state by the checkpoint's. The epoch rises."""
     body = await context.small_body(request, RestoreRequest)
     return json_response(run_row(await context.store.restore(run, body.checkpoint)))
 
@@ -214,10 +222,10 @@ async def rewind(run: Run, request: Request, context: ContextDep) -> Response:
     "/{run}/export", responses={200: {"content": {"application/x-ndjson": {}}}}, response_class=StreamingResponse
 )
 async def export_run(run: Run, context: ContextDep) -> Response:
-    """The whole state as lines of JSON."""
+    """Return the run's state as lines of JSON."""
     exported = context.store.export_run(run)
-    # What can be refused is refused with the first line; an error later on breaks the connection, and the last line,
-    # without which an export is not whole, is missing.
+    # Errors of the request occur before the first line. A later error breaks the connection, and the last line,
+    # without which an export is incomplete, is missing.
     first = await anext(exported)
 
     async def lines() -> AsyncIterator[bytes]:
@@ -230,15 +238,17 @@ async def export_run(run: Run, context: ContextDep) -> Response:
 
 @router.put("/{run}/import", response_model=RunInfo)
 async def import_run(run: Run, request: Request, context: ContextDep) -> Response:
-    """Replace the run's state by an export, which is read as it comes. Until it was read to its end and found right
-    nothing changes. The epoch rises."""
+    """Replace the run's state by an export. The epoch rises.
+
+    The export is read as it arrives. Nothing changes until it was read to its end and is valid.
+    """
 
     def accepts(config_text: str) -> None:
         try:
             plan_from_text(config_text, context.settings.problem_weight)
-        except NewerConfiguration as error:
-            # Nothing is stored yet that a newer replica should answer for.
-            raise ConfigNotSupported("config-not-supported", error.detail) from None
+        except NewerConfigurationError as error:
+            # Not the 503 of a stored configuration: here the request is at fault, and a retry does not help.
+            raise UnsupportedConfigError("config-not-supported", error.detail) from None
 
     with context.inflight.admit(request):
         return json_response(run_row(await context.store.import_run(run, context.body_lines(request), accepts)))
@@ -252,6 +262,7 @@ def _mean(total: int, count: int) -> float | None:
 
 
 def run_row(state: RunState) -> dict[str, Any]:
+    """Return a run as it is answered: the fields of `wire.RunInfo`."""
     return {
         "run": state.run,
         "epoch": state.epoch,
@@ -266,6 +277,7 @@ def run_row(state: RunState) -> dict[str, Any]:
 
 
 def step_row(step: StepStatistics) -> dict[str, Any]:
+    """Return a step as it is answered: the fields of `wire.HistoryEntry`."""
     wrong_sum = step.tokens_sum - step.correct_tokens_sum
     wrong_count = step.tokens_count - step.correct_tokens_count
     row = HistoryEntry(
@@ -291,6 +303,7 @@ def step_row(step: StepStatistics) -> dict[str, Any]:
 
 
 def problem_row(problem: ProblemState) -> dict[str, Any]:
+    """Return a problem as it is answered: the fields of `wire.Problem`."""
     beta = problem.last_beta
     side: Difficulty | None = None if beta is None else "simple" if beta > 0 else "hard" if beta < 0 else "even"
     row = Problem(

@@ -76,8 +76,11 @@ def _check_run(grant: Grant, body: ShapeRequest | ScoreRequest) -> None:
     summary="Check answers: text to verdicts",
 )
 async def verify(request: Request, context: ContextDep, grant: GrantDep, tasks: BackgroundTasks) -> Response:
-    """Check each item's response against its gold. Changes nothing, except that items with a `rollout_id`
-    in training are observed, so that groups a trainer filters away still count in the level."""
+    """Check each item's response against its gold.
+
+    Changes no state, except that items with a `rollout_id` in training are observed, so that groups that the trainer
+    filters out still count in the level.
+    """
     with context.inflight.admit(request) as reservation:
         body = await context.body(request, reservation, VerifyRequest)
         for run in {item.run for item in body.items if item.run is not None}:
@@ -96,8 +99,10 @@ async def verify(request: Request, context: ContextDep, grant: GrantDep, tasks: 
     summary="Shape rewards: verdicts and lengths to rewards",
 )
 async def shape(request: Request, context: ContextDep, grant: GrantDep, tasks: BackgroundTasks) -> Response:
-    """Count the groups in the run's difficulty state, once, and answer with their rewards. The same request
-    again gets the same answer."""
+    """Count the groups in the run's difficulty state, once, and return their rewards.
+
+    The same request again gets the same answer.
+    """
     with context.inflight.admit(request) as reservation:
         body = await context.body(request, reservation, ShapeRequest)
         _check_run(grant, body)
@@ -113,7 +118,7 @@ async def shape(request: Request, context: ContextDep, grant: GrantDep, tasks: B
     summary="Score whole groups: verify, then shape",
 )
 async def score(request: Request, context: ContextDep, grant: GrantDep, tasks: BackgroundTasks) -> Response:
-    """For callers that hold whole groups: verdicts and rewards in one call."""
+    """Return verdicts and rewards in one call, for callers that have whole groups."""
     with context.inflight.admit(request) as reservation:
         body = await context.body(request, reservation, ScoreRequest)
         _check_run(grant, body)
@@ -121,7 +126,7 @@ async def score(request: Request, context: ContextDep, grant: GrantDep, tasks: B
         return json_response(await run_scheduled(request, context, body.run, reservation, work))
 
 
-@router.get("/strategies", tags=["scoring"], summary="The strategies, what they need and their parameters")
-async def list_strategies(context: ContextDep) -> Response:
-    """Name, needs, range, source, certainty and parameter schema of every strategy."""
+@router.get("/strategies", tags=["scoring"], summary="The strategies, their needs and their parameters")
+async def list_strategies(_context: ContextDep) -> Response:
+    """List every strategy: its name, needs, range, source, certainty and parameters."""
     return json_response({"strategies": strategies()})

@@ -1,4 +1,4 @@
-"""The command line's table of contents: every command is a file here with a ``register(app)``."""
+"""The command line: each command is a module of this package with a function ``register(app)``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from . import audit, config, curves, demo, eval, replay, runs, score, serve, tra
 
 app = typer.Typer(
     name="deepcompress",
-    help="A reward service for reinforcement learning of reasoning models: it says which answers are right "
-    "and how much each response is worth.\n\nStart with [bold]deepcompress demo[/bold]; then "
+    help="A reward service for reinforcement learning of reasoning models: it checks answers "
+    "and computes rewards.\n\nStart with [bold]deepcompress demo[/bold]; then "
     "[bold]deepcompress serve[/bold], and the page /docs of the server.",
     no_args_is_help=True,
     add_completion=False,

@@ -1,4 +1,4 @@
-"""``deepcompress audit GOLDS.jsonl``: is a data set fit to train on? Its golds read, its likely wrong keys found."""
+"""``deepcompress audit GOLDS.jsonl``: find unreadable, conflicting and likely wrong gold answers of a data set."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from deepcompress_verify.audit import Finding, GoldRow, RolloutRow
 
 _HELP = """\
-Read every gold answer of a data set before a training run, and say which will make trouble.
+Check the gold answers of a data set before a training run.
 
-GOLDS.jsonl has one JSON object a line; the problem_id may be left out, and gold may be a list of alternatives:
+GOLDS.jsonl (- reads standard input) has one JSON object per line. problem_id is optional, and gold may be a list of
+alternatives:
 
   {"problem_id": "p7", "gold": "\\\\frac{3}{4}"}
 
-With --rollouts (rows as for "deepcompress score") it also names the problems that no rollout ever solves although
-the answers agree with each other: their keys are likely wrong. GOLDS.jsonl may then be the same file.
+With --rollouts (rows as for "deepcompress score") it also lists the problems that no rollout solves although many
+answers agree with each other: their gold answers are likely wrong. GOLDS.jsonl may then be the same file.
 
   deepcompress audit golds.jsonl
   deepcompress audit golds.jsonl --rollouts rollouts.jsonl --agreement 0.6
   deepcompress audit golds.jsonl --gold-field answer --json > findings.jsonl
 
-Found are: unreadable (the group would never train), conflict (one problem, two golds), likely_wrong (see above);
-and for a look: ambiguous (reads in two ways) and often_undecided (no exact rule can compare it).
+Errors: unreadable (the group would never be trainable), conflict (one problem, two golds), likely_wrong (see above).
+Hints: ambiguous (has two readings), often_undecided (no exact rule can compare it).
 
-Exit status: 0 nothing to mend, 1 something unreadable, in conflict or likely wrong (with --strict: any finding),
-2 the file is wrong.
+Exit status: 0 no errors, 1 errors (with --strict: any finding), 2 the file is invalid.
 """
 
 _STYLE = {
@@ -56,23 +56,31 @@ def register(app: typer.Typer) -> None:
 
 
 def audit(
-    golds: Annotated[Path, typer.Argument(help="the file of golds", show_default=False)],
+    golds: Annotated[
+        Path, typer.Argument(help="the file of gold answers; - reads standard input", show_default=False)
+    ],
     rollouts: Annotated[
-        Path | None, typer.Option("--rollouts", "-r", help="also look for keys that are likely wrong, in this file")
+        Path | None,
+        typer.Option("--rollouts", "-r", help="file of rollouts, to find gold answers that are likely wrong"),
     ] = None,
-    gold_field: Annotated[str, typer.Option(help="the field that holds the gold answer")] = "gold",
-    id_field: Annotated[str, typer.Option(help="the field that holds the problem's name")] = "problem_id",
+    gold_field: Annotated[str, typer.Option(help="field of the gold answer")] = "gold",
+    id_field: Annotated[str, typer.Option(help="field of the problem's name")] = "problem_id",
     answer_format: Annotated[
-        Format, typer.Option("--format", "-f", help="where in a response the answer is looked for")
+        Format, typer.Option("--format", "-f", help="answer format of the responses")
     ] = Format.boxed,
     agreement: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="share of a problem's answers that must agree")
     ] = 0.5,
-    least: Annotated[int, typer.Option(min=2, help="answers that must agree, at least")] = 3,
-    limit: Annotated[int, typer.Option(min=0, help="findings listed, of each kind; 0: all")] = 20,
-    strict: Annotated[bool, typer.Option("--strict", help="exit 1 for findings of any kind")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="one finding a line, as JSON, all of them")] = False,
+    least: Annotated[int, typer.Option(min=2, help="smallest number of answers that must agree")] = 3,
+    limit: Annotated[int, typer.Option(min=0, help="most findings listed per kind; 0: all")] = 20,
+    strict: Annotated[bool, typer.Option("--strict", help="exit status 1 for findings of any kind")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print all findings as JSON, one per line")] = False,
 ) -> None:
+    """Check the gold answers, and print the findings. Exit status 1 if there are errors.
+
+    Raises:
+        Exit: with the status in the help text, if it is not 0.
+    """
     import asyncio
 
     from deepcompress_verify import VerifierPool
@@ -89,8 +97,8 @@ def audit(
     findings: list[Finding] = []
     with _progress() as progress:
         bar = progress.add_task("reading golds", total=len(problems))
-        for found in audit_golds(problems):
-            findings += found
+        for row_findings in audit_golds(problems):
+            findings += row_findings
             progress.advance(bar)
 
         async def checked() -> list[Finding]:
@@ -137,7 +145,7 @@ def _gold(row: Row, name: str) -> tuple[str, ...]:
         return (str(gold),)
     if isinstance(gold, list) and all(isinstance(text, str) for text in gold):
         return tuple(gold)
-    raise row.error(f"{name!r} is not a text or a list of texts (--gold-field names another field)")
+    raise row.error(f"{name!r} is not a string or a list of strings (use --gold-field for another field)")
 
 
 def _problems(path: Path, gold_field: str, id_field: str) -> Iterator[GoldRow]:
@@ -190,5 +198,5 @@ def _print_table(findings: list[Finding], problems: int, rollouts: int, limit: i
         if limit and count > limit:
             out.print(f"{count - limit} more of {kind} (--limit 0 lists all)", style="dim")
     read = f"{problems} golds" + (f" and {rollouts} rollouts" if rollouts else "")
-    summary = ", ".join(f"{counts[kind]} {kind}" for kind in _STYLE if counts[kind]) or "nothing to mend"
+    summary = ", ".join(f"{counts[kind]} {kind}" for kind in _STYLE if counts[kind]) or "no findings"
     out.print(f"{read}: {summary}", highlight=False)

@@ -9,7 +9,7 @@ import typer
 from .helptext import teach
 
 _HELP = """\
-Print the configuration that the service would start with here.
+Print the configuration with which the service would start.
 
 Settings come from the environment: the variable is DEEPCOMPRESS_ and the setting's name in capitals. Variables that
 are set here are printed in bold. API keys are counted, not shown. Names end in their unit.
@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def config(
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of a table")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")] = False,
 ) -> None:
     """Print the settings in force. Exit status 2 if one is invalid."""
     import json

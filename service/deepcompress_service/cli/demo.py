@@ -1,13 +1,14 @@
-"""``deepcompress demo``: the method in one screen after another, over a service started for it.
+"""``deepcompress demo``: the method step by step, with a service that the command starts.
 
-A small set of written rollouts (`demo_rollouts.json`) is scored over a few steps, so that one sees the level
-move and a problem turn from hard to simple. The level's weight is smaller here than in training (see EMA), or
-nothing would turn within so few steps; the demo says so.
+A small set of prepared rollouts (`demo_rollouts.json`) is scored over a few steps, in which the level changes and a
+problem turns from hard to simple. The smoothing factor of the level is smaller than in training (see EMA): otherwise
+no problem would turn in a few steps. The output of the demo explains this.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from importlib import resources
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,14 +22,13 @@ if TYPE_CHECKING:
     from deepcompress_client.wire import ScoreAnswer, ScoredGroup
 
 EMA = 0.6
-"""Weight of the level so far. In training 0.99: the same movement takes some hundred steps."""
+"""Smoothing factor of the level. With 0.99, as in training, the same change takes about a hundred steps."""
 
 _HELP = """\
-Show the method at work: a few steps of written rollouts, scored by a real service.
+Demonstrate the method: a few steps of prepared rollouts, scored by a real service.
 
-Starts a service with its state in a temporary folder, scores simple, hard and hostile problems over five
-steps and prints what came: pass ratio, level, beta, simple or hard, tokens and rewards. Takes seconds, needs
-no network and leaves nothing behind.
+Starts a service with its state in a temporary folder, scores simple, hard and hostile problems over five steps and
+prints pass ratio, level, beta, difficulty, tokens and rewards. Takes seconds, needs no network and leaves no files.
 
   deepcompress demo
   deepcompress demo --json | jq .groups[0]
@@ -41,8 +41,11 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    as_json: Annotated[bool, typer.Option("--json", help="the service's answers, one JSON object a step")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print the service's responses, one JSON object per step")
+    ] = False,
 ) -> None:
+    """Start a service, score the prepared rollouts and print the results."""
     from deepcompress_client import Client
 
     from .embedded import embedded_service
@@ -51,7 +54,7 @@ def demo(
     data = json.loads(resources.files(__package__).joinpath("demo_rollouts.json").read_text("utf-8"))
     out = console()
     if not as_json:
-        out.print("[bold]deepcompress demo[/]: starting a service, its state in a temporary folder ...")
+        out.print("[bold]deepcompress demo[/]: starting a service with its state in a temporary folder ...")
     with embedded_service() as url, Client(url) as client:
         run = client.run("demo", strategy={"name": "deepcompress", "ema": EMA})
         answers = []
@@ -70,8 +73,8 @@ def demo(
             _print_end(out, answers[0], again)
 
 
-def groups_of(data: dict[str, Any], step: int) -> Any:
-    """What the policy drew at `step`, as the groups of a score."""
+def groups_of(data: dict[str, Any], step: int) -> Iterator[dict[str, Any]]:
+    """Yield the groups of one step for a score request."""
     for problem in data["problems"]:
         drawn = [problem["responses"][i] for i in problem["steps"][step]]
         yield {"problem_id": problem["problem_id"], "gold": problem["gold"], "rollouts": drawn}
@@ -83,8 +86,8 @@ def _print_how_to_read(out: Console) -> None:
         "pass ratio; beta = pass ratio - level. Above 0 a problem is [cyan]simple[/]: its shorter correct answers "
         "earn more. Below 0 it is [red]hard[/]: its longer correct answers earn more. Wrong answers earn -1; a "
         "problem with only right or only wrong answers has no length reward.\n"
-        f"[dim]The level's weight is {EMA} here, so that five steps suffice; in training it is 0.99, and the same "
-        "road takes some hundred steps: first explore, then compress.[/]"
+        f"[dim]The level's smoothing factor is {EMA} here, so that five steps suffice; in training it is 0.99, and "
+        "the same change takes about 100 steps: first explore, then compress.[/]"
     )
 
 
@@ -133,7 +136,7 @@ def _rollouts(group: ScoredGroup, tokens: list[int]) -> str:
 def _print_path(out: Console, answers: list[ScoreAnswer]) -> None:
     from rich.table import Table
 
-    table = Table(title="the road so far", title_justify="left", title_style="bold")
+    table = Table(title="all steps", title_justify="left", title_style="bold")
     for name in ("step", "level", "batch pass ratio", "simple", "even", "hard"):
         table.add_column(name, justify="right")
     for answer in answers:
@@ -151,14 +154,14 @@ def _print_path(out: Console, answers: list[ScoreAnswer]) -> None:
 
 
 def _print_verdicts(out: Console, answers: list[ScoreAnswer], data: dict[str, Any]) -> None:
-    """Each response once, with its verdict: how answers in other forms, and hostile ones, were read."""
+    """Print each response once, with its verdict, among them answers in other forms and hostile ones."""
     from rich.table import Table
     from rich.text import Text
 
     from .output import STATUS_STYLE, clean
 
-    table = Table(title="how the answers were read", title_justify="left", title_style="bold")
-    for name in ("gold", "answer found", "verdict", "why"):
+    table = Table(title="verdicts", title_justify="left", title_style="bold")
+    for name in ("gold", "extracted answer", "verdict", "reason"):
         table.add_column(name)
     shown = set()
     for answer in answers:
@@ -181,7 +184,7 @@ def _print_verdicts(out: Console, answers: list[ScoreAnswer], data: dict[str, An
 def _print_end(out: Console, first: ScoreAnswer, again: ScoreAnswer) -> None:
     same = [a.rewards == b.rewards and b.replayed for a, b in zip(first.groups, again.groups, strict=True)]
     out.print(
-        f"\nStep 0 sent once more: {sum(same)} of {len(same)} groups answered from their record, bit for bit, and "
-        "counted once.\nNext: [bold]deepcompress serve[/], then /docs in a browser; "
-        "[bold]deepcompress score FILE.jsonl[/] for rollouts of yours."
+        f"\nStep 0 sent again: {sum(same)} of {len(same)} groups were answered from their records with identical "
+        "rewards, and not counted again.\nNext: [bold]deepcompress serve[/], then /docs in a browser; "
+        "[bold]deepcompress score FILE.jsonl[/] for your own rollouts."
     )

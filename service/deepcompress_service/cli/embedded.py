@@ -1,5 +1,6 @@
-"""A whole service inside this process, for commands that work without one running: on a thread of its own, on
-a free port of 127.0.0.1, gone when the command ends.
+"""A service inside this process, for commands that need none running.
+
+It runs on a thread and listens on a free port of 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ START_LIMIT_S = 60.0
 
 @contextmanager
 def embedded_service(state_url: str | None = None) -> Iterator[str]:
-    """The URL of a service that lives as long as the context. Its state is in `state_url`, or in a folder that
-    goes with it.
+    """Run a service until the block ends, and yield its URL.
+
+    Its state is in `state_url`; by default in a temporary folder.
     """
     import uvicorn
 
@@ -29,7 +31,7 @@ def embedded_service(state_url: str | None = None) -> Iterator[str]:
 
     with tempfile.TemporaryDirectory(prefix="deepcompress-") as folder:
         url = state_url or f"sqlite:///{Path(folder) / 'state.sqlite3'}"
-        # A real deployment's keys and rates may be set in the environment: they are not this private service's.
+        # Ignore keys and rates of a deployment that are set in the environment.
         settings = Settings(
             state_url=url, api_keys=(), api_keys_file=None, key_requests_per_second=0, workers=1, log_level="warning"
         )
@@ -52,7 +54,7 @@ def _wait_until_started(server: object, thread: threading.Thread) -> None:
     late = time.monotonic() + START_LIMIT_S
     while not getattr(server, "started", False):
         if not thread.is_alive():
-            fail("the service inside this command did not start; the lines above say why", SERVICE_ERROR)
+            fail("the service of this command did not start; see the lines above", SERVICE_ERROR)
         if time.monotonic() > late:
-            fail(f"the service inside this command did not start in {START_LIMIT_S:.0f} s", SERVICE_ERROR)
+            fail(f"the service of this command did not start in {START_LIMIT_S:.0f} s", SERVICE_ERROR)
         time.sleep(0.02)

@@ -18,7 +18,11 @@ For the command line and the server, install the service too, from a clone of th
 
 
 def main() -> None:
-    """Run the command line. Exit status 3 if the service's packages are not installed."""
+    """Run the command line.
+
+    Raises:
+        SystemExit: when the command has ended; status 3 if the service's packages are not installed.
+    """
     missing = [name for name in ("typer", "rich", "fastapi") if importlib.util.find_spec(name) is None]
     if missing:
         sys.stderr.write(f"{_MISSING}\n(not found: {', '.join(missing)})\n")

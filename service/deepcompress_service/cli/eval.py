@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import typer
 
-from .train import EVERYTHING, run
+from .train import PASS_THROUGH, run
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
-    app.command("eval", help="Evaluate a model with the service: see `eval --help`.", context_settings=EVERYTHING)(
+    app.command("eval", help="Evaluate a model with the service: see `eval --help`.", context_settings=PASS_THROUGH)(
         evaluate
     )
 
 
 def evaluate(context: typer.Context) -> None:
+    """Run the evaluation of the trainer package with all arguments."""
     run(["eval", *context.args])

@@ -10,7 +10,7 @@ from deepcompress_client.wire import AnswerFormat
 if TYPE_CHECKING:  # type checkers need the members that the commands name
 
     class Format(StrEnum):
-        """How an answer is extracted from a response."""
+        """Rule by which an answer is extracted from a response."""
 
         boxed = "boxed"
         bare = "bare"

@@ -1,4 +1,4 @@
-"""Help texts are written as they are read in the source; `teach` makes them fit any terminal's width."""
+"""Layout of help texts for any width of the terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def teach(text: str) -> str:
         else:
             paragraphs.append(" ".join(line.strip() for line in lines))
     if paragraphs[-1].startswith("  "):
-        # Typer would take away the indentation that all lines after the first share; an empty-looking line
-        # that is not indented keeps it.
+        # Typer removes the common indentation of all lines after the first. An invisible line without
+        # indentation prevents that.
         paragraphs.append("\u200b")
     return "\n\n".join(paragraphs)

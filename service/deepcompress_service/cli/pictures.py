@@ -1,4 +1,4 @@
-"""Pictures of the command line: comparisons of strategies as PNG. Only this file knows the drawing library."""
+"""Comparisons of strategies as PNG files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..shaping import Reward
@@ -21,7 +22,7 @@ SIMPLE, HARD, PLAIN = "#1b7f8c", "#c0392b", "#4a5568"
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write the figure; the folder is made where it is missing."""
+    """Write the figure as a PNG file, and make its folder if necessary. Return `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120, bbox_inches="tight")
     return path
@@ -30,7 +31,7 @@ def save(figure: Figure, path: Path) -> Path:
 def draw_replay(
     folder: Path, log: Log, walks: Mapping[str, Sequence[ReplayedStep]], summaries: Mapping[str, Summary]
 ) -> list[Path]:
-    """Four pictures into the folder: figures by strategy, agreement of all pairs, steps, reward against length."""
+    """Write four pictures: statistics by strategy, agreement of all pairs, steps, and reward against length."""
     return [
         save(_bars(summaries), folder / "figures.png"),
         save(_agreement(walks), folder / "agreement.png"),
@@ -40,7 +41,7 @@ def draw_replay(
 
 
 def _bars(summaries: Mapping[str, Summary]) -> Figure:
-    """What each strategy pays simple and hard groups, and how it ranks rollouts within them."""
+    """Draw the mean reward of simple and hard groups by strategy, and the ranking of rollouts within groups."""
     names = list(summaries)
     figure = Figure(figsize=(11, 1.6 + 0.35 * len(names)))
     panels: list[tuple[str, list[tuple[str, str, Callable[[Summary], float | None]]]]] = [
@@ -49,40 +50,40 @@ def _bars(summaries: Mapping[str, Summary]) -> Figure:
             [("simple", SIMPLE, lambda s: s.reward_simple), ("hard", HARD, lambda s: s.reward_hard)],
         ),
         (
-            "pays the shorter (rank correlation)",
+            "rewards shorter rollouts (rank correlation)",
             [("simple", SIMPLE, lambda s: s.shorter_simple), ("hard", HARD, lambda s: s.shorter_hard)],
         ),
         ("correct below 0 (share)", [("all groups", PLAIN, lambda s: s.negative_correct)]),
         ("spread within a group", [("all groups", PLAIN, lambda s: s.spread)]),
     ]
     axes = figure.subplots(1, len(panels), sharey=True)
-    places = np.arange(len(names))
+    positions = np.arange(len(names))
     for axis, (title, series) in zip(axes, panels, strict=True):
         height = 0.8 / len(series)
         for i, (label, colour, of) in enumerate(series):
             values = [of(summaries[name]) or 0.0 for name in names]
-            axis.barh(places + (i - (len(series) - 1) / 2) * height, values, height, color=colour, label=label)
+            axis.barh(positions + (i - (len(series) - 1) / 2) * height, values, height, color=colour, label=label)
         axis.axvline(0, color="black", linewidth=0.6)
         axis.set_title(title)
         if len(series) > 1:
             axis.legend(frameon=False, fontsize=7)
-    axes[0].set_yticks(places, names)
+    axes[0].set_yticks(positions, names)
     axes[0].invert_yaxis()
     figure.tight_layout()
     return figure
 
 
 def _agreement(walks: Mapping[str, Sequence[ReplayedStep]]) -> Figure:
-    """Mean rank correlation within groups, of every pair of strategies."""
+    """Draw the mean rank correlation within groups for each pair of strategies."""
     names = list(walks)
     total = np.zeros((len(names), len(names)))
     counted = np.zeros_like(total)
     for steps in zip(*walks.values(), strict=True):
         for of_group in zip(*(step.shaped for step in steps), strict=True):
             orders = np.stack([order_signs(np.array(shaped.rewards)) for shaped in of_group])
-            told = (orders != 0).any(axis=1).astype(np.float64)
+            ranked = (orders != 0).any(axis=1).astype(np.float64)
             total += orders @ orders.T
-            counted += np.outer(told, told)
+            counted += np.outer(ranked, ranked)
     table = np.divide(total, counted, out=np.full_like(total, np.nan), where=counted > 0)
     side = 2.2 + 0.5 * len(names)
     figure = Figure(figsize=(side + 1, side))
@@ -101,7 +102,7 @@ def _agreement(walks: Mapping[str, Sequence[ReplayedStep]]) -> Figure:
 
 
 def _steps(walks: Mapping[str, Sequence[ReplayedStep]]) -> Figure:
-    """The level and the mean reward by step."""
+    """Draw the level and the mean reward by step."""
     figure = Figure(figsize=(10, 4))
     levels, rewards = figure.subplots(1, 2)
     for (name, walk), colour in zip(walks.items(), cycle(mpl.color_sequences["tab20"]), strict=False):
@@ -121,7 +122,7 @@ def _steps(walks: Mapping[str, Sequence[ReplayedStep]]) -> Figure:
 
 
 def _scatter(log: Log, walks: Mapping[str, Sequence[ReplayedStep]]) -> Figure:
-    """The length term of correct rollouts against their length relative to the group's mean, a panel a strategy."""
+    """Draw the length term of correct rollouts against length / group mean, with a panel for each strategy."""
     columns = min(4, len(walks))
     rows = -(-len(walks) // columns)
     figure = Figure(figsize=(3 * columns, 2.6 * rows))
@@ -131,8 +132,8 @@ def _scatter(log: Log, walks: Mapping[str, Sequence[ReplayedStep]]) -> Figure:
     default = next(iter(walks.values()))
     for axis, (name, walk) in zip(axes.flat, walks.items(), strict=False):
         points: dict[str, tuple[list[float], list[float]]] = {"simple": ([], []), "hard": ([], [])}
-        for (_, logged), mine, theirs in zip(log, walk, default, strict=True):
-            for one, shaped, seen in zip(logged, mine.shaped, theirs.shaped, strict=True):
+        for (_, logged), step, default_step in zip(log, walk, default, strict=True):
+            for one, shaped, seen in zip(logged, step.shaped, default_step.shaped, strict=True):
                 if seen.difficulty not in points or one.group.tokens is None or not sum(one.group.tokens):
                     continue
                 mean = sum(one.group.tokens) / len(one.group.tokens)
@@ -160,7 +161,7 @@ def draw_curves(
     correct: Sequence[bool],
     level: float,
 ) -> Path:
-    """Two panels a strategy: what is paid beside the outcome against z for each beta, and against tokens."""
+    """Write two panels for each strategy: reward without outcome against z for each beta, and against tokens."""
     figure = Figure(figsize=(10, 3.2 * len(rewards)))
     axes: Any = figure.subplots(len(rewards), 2, squeeze=False)
     for (by_z, by_tokens), (name, reward) in zip(axes, rewards.items(), strict=True):
@@ -170,7 +171,7 @@ def draw_curves(
     return save(figure, path)
 
 
-def _draw_z(axis: Any, name: str, reward: Reward, betas: Sequence[float]) -> None:
+def _draw_z(axis: Axes, name: str, reward: Reward, betas: Sequence[float]) -> None:
     shades = mpl.colormaps["coolwarm_r"]
     for beta in betas:
         colour = shades(0.5 + beta / 2)
@@ -183,7 +184,7 @@ def _draw_z(axis: Any, name: str, reward: Reward, betas: Sequence[float]) -> Non
     axis.legend(frameon=False, fontsize=7)
 
 
-def _draw_tokens(axis: Any, reward: Reward, lengths: Sequence[int], correct: Sequence[bool], level: float) -> None:
+def _draw_tokens(axis: Axes, reward: Reward, lengths: Sequence[int], correct: Sequence[bool], level: float) -> None:
     group = example_group(reward, lengths, correct, level)
     shaped = reward.shape([group])[0]
     longest = max(max(lengths), 1)

@@ -1,4 +1,4 @@
-"""A client for commands: what goes wrong becomes one line and an exit status, never a traceback."""
+"""A client for commands. Errors become one line and an exit status, without a traceback."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def service_client(url: str | None, api_key: str | None) -> Iterator[Client]:
-    """A client of `url`. A request that is wrong ends the command with USAGE_ERROR, a service that says no or
-    does not answer with SERVICE_ERROR.
+    """Yield a client of `url`, and turn its errors into the end of the command.
+
+    The exit status is USAGE_ERROR for an invalid request, and SERVICE_ERROR if the service rejects the request for
+    another reason or is not reachable.
     """
     from deepcompress_client import Client, Retry, errors
 
@@ -21,7 +23,7 @@ def service_client(url: str | None, api_key: str | None) -> Iterator[Client]:
 
     try:
         client = Client(url, api_key=api_key, retry=Retry(max_elapsed_s=15.0))
-    except ValueError as error:  # an address that is none
+    except ValueError as error:  # an invalid address
         fail(str(error), USAGE_ERROR)
     with client:
         try:

@@ -1,4 +1,4 @@
-"""``deepcompress replay``: what several strategies would have paid for the rollouts of a finished run."""
+"""``deepcompress replay``: the rewards of several strategies for the rollouts of a finished run."""
 
 from __future__ import annotations
 
@@ -16,35 +16,38 @@ from .formats import Format
 from .helptext import teach
 
 if TYPE_CHECKING:
+    from deepcompress_client.wire import AnswerFormat
+
     from ..shaping.replay import ReplayedStep, Summary
     from .rollouts import Judge
 
 _HELP = """\
-Run logged rollouts of many steps through strategies, offline, and compare what they would have paid.
+Compute the rewards of several strategies for logged rollouts of many steps, offline, and compare them.
 
-ROLLOUTS.jsonl has one JSON object a line; rows of one step and problem_id are one group:
+ROLLOUTS.jsonl has one JSON object per line; rows of one step and problem_id are one group:
 
   {"step": 0, "problem_id": "p7", "correct": true, "tokens": 812}
   {"step": 0, "problem_id": "p7", "gold": "3/4", "response": "...", "tokens": 900}
 
-A row carries correct, or gold and response. It may carry group_id, status, thinking, repetitive, target_tokens,
-reference_accuracy and reference_tokens, for strategies that read them. Levels, histories and controllers
-are those that a run under that strategy would have had.
+A row has correct, or gold and response. It may have group_id, status, thinking, repetitive, target_tokens,
+reference_accuracy and reference_tokens, for strategies that use them. Levels, histories and controllers are those
+of a run with that strategy.
 
   deepcompress replay run.jsonl --strategy kimi_k1.5 --strategy hapo
   deepcompress replay run.jsonl -s '{"name": "deepcompress", "ema": 0.9}' --pictures pics/
 
-The table has a row a strategy, each with its published outcome pair; the default, deepcompress, is always there:
+The table has a row for each strategy, with its published outcome rewards. The default, deepcompress, is always
+included:
 
-  reward     mean over the rollouts of simple and of hard groups, as the default sees them
+  reward     mean over the rollouts of simple and of hard groups (by the default's difficulty)
   shorter    rank correlation of reward with brevity among the correct rollouts
-             of a group: +1 always pays the shorter
+             of a group: +1 if shorter rollouts always get more
   agreement  rank correlation with the default's rewards within a group
   below 0    share of correct rollouts with a negative group advantage: in all
              groups, and in those with right and wrong rollouts
   spread     standard deviation of the rewards within a group
 
-Exit status: 0 replayed, 2 the file or a strategy is wrong.
+Exit status: 0 success, 2 the file or a strategy is invalid.
 """
 
 DEFAULT = "deepcompress"
@@ -60,17 +63,19 @@ def replay(
     strategy: Annotated[
         list[str] | None,
         typer.Option(
-            "--strategy", "-s", help="a strategy's name, or a JSON object with name and parameters; repeat it"
+            "--strategy", "-s", help="a strategy's name, or a JSON object with name and parameters; may be repeated"
         ),
     ] = None,
     answer_format: Annotated[
-        Format, typer.Option("--format", "-f", help="where in a response the answer is looked for")
+        Format, typer.Option("--format", "-f", help="answer format of the responses")
     ] = Format.boxed,
-    pictures: Annotated[Path | None, typer.Option(help="a folder to draw the comparison into, as PNG")] = None,
+    pictures: Annotated[Path | None, typer.Option(help="folder for pictures of the comparison, as PNG")] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="write the figures here as JSON; - to print")
+        Path | None,
+        typer.Option("--out", "-o", help="write the statistics to this file as JSON; - for standard output"),
     ] = None,
 ) -> None:
+    """Compare strategies on logged rollouts. Exit status 2 if the file or a strategy is invalid."""
     from ..shaping import ShapingError
     from ..shaping import replay as offline
     from .output import console, fail
@@ -103,8 +108,8 @@ def replay(
             console().print(f"wrote {path}", markup=False)
 
 
-def make_judge(rows: Sequence[dict[str, Any]], answer_format: Any) -> Judge:
-    """Checks the answers of rows that carry none of their own, with a progress bar on standard error."""
+def make_judge(rows: Sequence[dict[str, Any]], answer_format: AnswerFormat) -> Judge:
+    """Check the answers of rows without `correct`, with a progress bar on standard error. Return the results."""
     from rich.progress import track
 
     from deepcompress_verify import verify
@@ -121,7 +126,7 @@ def make_judge(rows: Sequence[dict[str, Any]], answer_format: Any) -> Judge:
 
 
 def figures(walks: dict[str, list[ReplayedStep]], summaries: dict[str, Summary]) -> dict[str, Any]:
-    """Everything shown, for a program: per strategy the summary, and per step the level and the mean reward."""
+    """Return the summary of each strategy, with the level and the mean reward of each step, for JSON."""
     return {
         name: {
             **asdict(summaries[name]),
@@ -134,12 +139,13 @@ def figures(walks: dict[str, list[ReplayedStep]], summaries: dict[str, Summary])
 
 
 def mean_reward(step: ReplayedStep) -> float:
-    """Over the rollouts of the step."""
+    """Return the mean reward over the rollouts of the step."""
     rewards = [reward for shaped in step.shaped for reward in shaped.rewards]
     return sum(rewards) / len(rewards)
 
 
 def print_table(rollouts: int, sides: Sequence[Sequence[str | None]], summaries: dict[str, Summary]) -> None:
+    """Print a row for each strategy. `sides` has the difficulty of each group, [steps][groups]."""
     from rich import box
     from rich.table import Table
     from rich.text import Text

@@ -1,7 +1,7 @@
 """Logged rollouts of many steps, for `deepcompress replay`.
 
-Fields of a row: `step`, `problem_id`, `tokens`, and either `correct` or `gold` with `response` (the answer is then
-checked in this process, without a service).
+Fields of a row: `step`, `problem_id`, the per-rollout fields of the wire (`tokens`, `truncated`, ...), and either
+`correct` or `gold` with `response` (the answer is then checked in this process, without a service).
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from deepcompress_client.wire import GROUP_FIELDS, ROLLOUT_FIELDS, RolloutFields
+
 from ..shaping import Group
 from ..shaping.replay import LoggedGroup
 from .jsonl import Row, read_jsonl
 
-_FLAGS = ("thinking", "repetitive")
-_GROUP_FIELDS = ("reference_accuracy", "reference_tokens", "target_tokens")
+_OPTIONAL_FIELDS = tuple(name for name in ROLLOUT_FIELDS if name not in ("tokens", "truncated"))
 
 Judge = Callable[[dict[str, Any]], tuple[bool, str | None]]
 """Checks the answer of a row without `correct`: returns correct or not, and the verdict's status."""
@@ -50,10 +53,14 @@ def _check(row: Row) -> None:
         raise row.error("needs correct, or gold and response")
     elif not _is_gold(fields["gold"]):
         raise row.error("gold must be a text or a list of texts")
-    for name in ("truncated", *_FLAGS):
-        if not isinstance(fields.get(name, False), bool):
-            raise row.error(f"{name} must be true or false")
-    for name in _GROUP_FIELDS:
+    if not isinstance(fields.get("truncated", False), bool):
+        raise row.error("truncated must be true or false")
+    try:
+        RolloutFields.model_validate({name: fields[name] for name in _OPTIONAL_FIELDS if name in fields})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise row.error(f"{first['loc'][0]}: {first['msg']}") from None
+    for name in GROUP_FIELDS:
         value = fields.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0):
             raise row.error(f"{name} must be a number from 0")
@@ -82,21 +89,20 @@ def _group(rows: list[dict[str, Any]], judge: Judge) -> LoggedGroup:
     statuses = [status for _, status in judged]
     readable = "gold_unreadable" not in statuses
     tokens = tuple(row.get("tokens") for row in rows)
+    optional: dict[str, Any] = {name: rows[0].get(name) for name in GROUP_FIELDS}
+    optional |= {name: _column(rows, name) for name in _OPTIONAL_FIELDS}
     group = Group(
         correct=tuple(correct for correct, _ in judged),
         tokens=None if None in tokens else tokens,  # type: ignore[arg-type]
         truncated=tuple(row.get("truncated", False) for row in rows),
         trainable=tuple(readable and status != "undecided" for status in statuses),
         formatted=tuple(status != "no_answer" for status in statuses),
-        reference_accuracy=rows[0].get("reference_accuracy"),
-        reference_tokens=rows[0].get("reference_tokens"),
-        target_tokens=rows[0].get("target_tokens"),
-        thinking=_flags(rows, "thinking"),
-        repetitive=_flags(rows, "repetitive"),
+        **optional,
     )
     return LoggedGroup(str(rows[0]["problem_id"]), group, counts=readable)
 
 
-def _flags(rows: list[dict[str, Any]], name: str) -> tuple[bool, ...] | None:
-    """Return the flags of all rows; None if a row has none."""
-    return tuple(row[name] for row in rows) if all(name in row for row in rows) else None
+def _column(rows: list[dict[str, Any]], name: str) -> tuple[Any, ...] | None:
+    """Return a field's values in all rows; None if a row lacks it."""
+    values = tuple(row.get(name) for row in rows)
+    return None if None in values else values

@@ -1,4 +1,4 @@
-"""The picture of a run: level and pass ratio, token lengths, simple and hard problems, by step."""
+"""Picture of a run: level and pass ratio, lengths in tokens, simple and hard groups, by step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .pictures import HARD, PLAIN, SIMPLE, save
 
 
 def draw_run(name: str, steps: Sequence[HistoryEntry], path: Path) -> Path:
-    """Three panels over one axis of steps, written to `path`; its folder is made where it is missing."""
+    """Write three panels over the steps of a run as a PNG file. Return `path`."""
     figure = Figure(figsize=(8, 8))
     ratios, lengths, counts = figure.subplots(3, 1, sharex=True)
     x = [step.step for step in steps]
@@ -25,7 +25,7 @@ def draw_run(name: str, steps: Sequence[HistoryEntry], path: Path) -> Path:
     _line(lengths, x, [step.mean_tokens_simple for step in steps], "simple problems", SIMPLE)
     _line(lengths, x, [step.mean_tokens_hard for step in steps], "hard problems", HARD)
     _line(lengths, x, [step.mean_tokens for step in steps], "all", PLAIN, width=0.8)
-    lengths.set_ylabel("mean tokens a response")
+    lengths.set_ylabel("mean tokens per response")
     _line(counts, x, [step.simple for step in steps], "simple", SIMPLE)
     _line(counts, x, [step.hard for step in steps], "hard", HARD)
     counts.set_ylabel("groups")
@@ -39,6 +39,6 @@ def draw_run(name: str, steps: Sequence[HistoryEntry], path: Path) -> Path:
 def _line(
     axis: Axes, x: Sequence[int], y: Sequence[float | None], label: str, colour: str, *, width: float = 1.3
 ) -> None:
-    """A line that leaves out what is not known, with its points marked where there are few."""
+    """Draw a line without its unknown values, with markers if it has few points."""
     values = [float("nan") if value is None else value for value in y]
     axis.plot(x, values, label=label, color=colour, linewidth=width, marker="." if len(x) < 60 else None)

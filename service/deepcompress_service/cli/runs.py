@@ -1,4 +1,4 @@
-"""``deepcompress runs ...``: look at the runs of a service, and take them back, save them, move them."""
+"""``deepcompress runs ...``: list, show, rewind, save, restore, move and delete the runs of a service."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from deepcompress_client.wire import HistoryEntry, RunInfo
 
 _HELP = """\
-Look at the runs of a service; rewind, save, restore, move and delete them.
+List and show the runs of a service; rewind, save, restore, move and delete them.
 
 The service is --url, else DEEPCOMPRESS_URL, else http://127.0.0.1:8321.
 
@@ -30,15 +30,15 @@ The service is --url, else DEEPCOMPRESS_URL, else http://127.0.0.1:8321.
   deepcompress runs rewind exp-12 401
   deepcompress runs export exp-12 > exp-12.jsonl
 
-Exit status: 0 done, 1 not done since you did not say yes, 2 bad arguments, 3 the service said no or none answered.
+Exit status: 0 success, 1 not confirmed, 2 invalid arguments, 3 the service rejected the request or is not reachable.
 """
 
 _runs = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 
-Url = Annotated[str | None, typer.Option(envvar="DEEPCOMPRESS_URL", help="the service", show_default=False)]
+Url = Annotated[str | None, typer.Option(envvar="DEEPCOMPRESS_URL", help="URL of the service", show_default=False)]
 Key = Annotated[str | None, typer.Option("--api-key", envvar="DEEPCOMPRESS_API_KEY", show_default=False)]
-Name = Annotated[str, typer.Argument(help="the run", show_default=False)]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
+Name = Annotated[str, typer.Argument(help="name of the run", show_default=False)]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask for confirmation")]
 
 
 def register(app: typer.Typer) -> None:
@@ -48,7 +48,7 @@ def register(app: typer.Typer) -> None:
 
 @_runs.command("ls")
 def list_runs(url: Url = None, key: Key = None) -> None:
-    """Every run, with its level and open step."""
+    """List all runs with their levels and open steps."""
     from rich.table import Table
 
     from .output import console
@@ -68,11 +68,11 @@ def list_runs(url: Url = None, key: Key = None) -> None:
 @_runs.command("show")
 def show(
     name: Name,
-    steps: Annotated[int, typer.Option(min=1, help="how many of the newest steps")] = 10,
+    steps: Annotated[int, typer.Option(min=1, help="number of steps, from the newest")] = 10,
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """One run: its configuration, its newest steps, its checkpoints."""
+    """Show one run: its configuration, its newest steps, its checkpoints."""
     import json
 
     from .output import clean, console
@@ -91,12 +91,14 @@ def show(
 @_runs.command("history")
 def history(
     name: Name,
-    since: Annotated[int, typer.Option(min=0, help="the first step")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object a step instead of a table")] = False,
+    since: Annotated[int, typer.Option(min=0, help="first step")] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print one JSON object per step instead of a table")
+    ] = False,
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """The level and the statistics of every step."""
+    """Show the level and the statistics of each step."""
     from .output import console
 
     with service_client(url, key) as client:
@@ -115,7 +117,7 @@ def plot(
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """A picture of the level, the pass ratio and the token lengths by step."""
+    """Draw the level, the pass ratio and the lengths by step."""
     from .output import fail
     from .run_picture import draw_run
 
@@ -131,11 +133,11 @@ def problems(
     name: Name,
     difficulty: Annotated[str | None, typer.Option(help="simple or hard", show_default=False)] = None,
     search: Annotated[str | None, typer.Option(help="part of the problem_id", show_default=False)] = None,
-    limit: Annotated[int, typer.Option(min=1, help="how many")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="most problems listed")] = 50,
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """The problems of a run, the lowest pass ratio first."""
+    """List the problems of a run, lowest pass ratio first."""
     from itertools import islice
     from typing import Literal, cast
 
@@ -145,16 +147,16 @@ def problems(
     from .output import DIFFICULTY_STYLE, clean, console, fail
 
     if difficulty not in (None, "simple", "hard"):
-        fail("--difficulty is simple or hard")
+        fail("--difficulty must be simple or hard")
     side = cast('Literal["simple", "hard"] | None', difficulty)
     with service_client(url, key) as client:
-        found = client.run(name, join=True).problems(
+        listed = client.run(name, join=True).problems(
             difficulty=side, sort="pass_ratio", search=search, page_size=min(limit, 1000)
         )
         table = Table()
-        for column in ("problem", "pass ratio", "beta", "", "rollouts", "shortest right", "turns", "last step"):
+        for column in ("problem", "pass ratio", "beta", "", "rollouts", "shortest correct", "turns", "last step"):
             table.add_column(column, justify="left" if column in ("problem", "") else "right")
-        for problem in islice(found, limit):
+        for problem in islice(listed, limit):
             table.add_row(
                 Text(clean(problem.problem_id, 60)),
                 "-" if problem.pass_ratio is None else f"{problem.pass_ratio:.3f}",
@@ -171,16 +173,18 @@ def problems(
 @_runs.command("rewind")
 def rewind(
     name: Name,
-    next_step: Annotated[str, typer.Argument(help="the step sent next, or 'all' to forget everything")],
+    next_step: Annotated[
+        str, typer.Argument(help="the step that the trainer sends next, or 'all' to forget all steps")
+    ],
     yes: Yes = False,
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """Forget everything from a step on."""
+    """Forget all steps from one step on."""
     from .output import fail
 
     if next_step != "all" and not next_step.isdecimal():
-        fail("NEXT_STEP is a whole number from 0, or 'all'")
+        fail("NEXT_STEP must be a whole number from 0, or 'all'")
     _ask(f"Forget run {name} from {'its beginning' if next_step == 'all' else f'step {next_step}'} on?", yes)
     with service_client(url, key) as client:
         run = client.run(name, join=True)
@@ -190,12 +194,12 @@ def rewind(
 @_runs.command("checkpoint")
 def checkpoint(
     name: Name,
-    checkpoint_name: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="a name for it")],
-    step: Annotated[int, typer.Argument(min=0, help="the step at whose end the state is saved")],
+    checkpoint_name: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="name of the checkpoint")],
+    step: Annotated[int, typer.Argument(min=0, help="step at whose end the state is saved")],
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """Save the state as at the end of a step."""
+    """Save the state at the end of a step as a checkpoint."""
     with service_client(url, key) as client:
         saved = client.run(name, join=True).checkpoint(checkpoint_name, step)
         typer.echo(f"saved {saved['name']} at the end of step {saved['step']}, level {saved['level']:.4f}")
@@ -209,7 +213,7 @@ def restore(
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """The state of a checkpoint becomes the run's."""
+    """Replace the state of a run by a checkpoint."""
     _ask(f"Replace the state of run {name} by checkpoint {checkpoint_name}?", yes)
     with service_client(url, key) as client:
         typer.echo(_line(client.run(name, join=True).restore(checkpoint_name)))
@@ -222,7 +226,7 @@ def export(
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """The whole state as lines of JSON."""
+    """Write the whole state of a run as lines of JSON."""
     import shutil
     import sys
     import tempfile
@@ -232,22 +236,22 @@ def export(
         if out is not None:
             run.export_to(out)
             return
-        with tempfile.TemporaryDirectory() as folder:  # nothing of an export that breaks off is printed
-            whole = Path(folder) / "export.jsonl"
-            run.export_to(whole)
-            with whole.open("rb") as file:
+        with tempfile.TemporaryDirectory() as folder:  # print no part of an export that fails
+            path = Path(folder) / "export.jsonl"
+            run.export_to(path)
+            with path.open("rb") as file:
                 shutil.copyfileobj(file, sys.stdout.buffer)
 
 
 @_runs.command("import")
 def import_state(
     name: Name,
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="what export wrote")],
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="file written by export")],
     yes: Yes = False,
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """Replace a run's state by an export; the run is made where there is none of that name."""
+    """Replace a run's state by an export, or create the run."""
     _ask(f"Replace the state of run {name} by {file}?", yes)
     with service_client(url, key) as client:
         typer.echo(_line(client.import_run(name, file)))
@@ -255,7 +259,7 @@ def import_state(
 
 @_runs.command("rm")
 def delete(name: Name, yes: Yes = False, url: Url = None, key: Key = None) -> None:
-    """Forget a run and its checkpoints."""
+    """Delete a run and its checkpoints."""
     _ask(f"Delete run {name}, its state and its checkpoints?", yes)
     with service_client(url, key) as client:
         client.delete_run(name)
@@ -266,7 +270,7 @@ def _steps_table(steps: Sequence[HistoryEntry]) -> Table:
     from rich.table import Table
 
     table = Table()
-    columns = ("step", "level", "pass ratio", "groups", "simple", "hard", "tokens right", "tokens wrong", "stale")
+    columns = ("step", "level", "pass ratio", "groups", "simple", "hard", "tokens correct", "tokens wrong", "stale")
     for column in columns:
         table.add_column(column, justify="right")
     for step in steps:

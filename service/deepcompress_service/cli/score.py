@@ -22,35 +22,36 @@ from .remote import service_client
 
 if TYPE_CHECKING:
     from deepcompress_client import Run
-    from deepcompress_client.wire import ShapeAnswer, Verdict
+    from deepcompress_client.wire import AnswerFormat, ShapeAnswer, Verdict
 
 _HELP = """\
 Score a file of rollouts: check every answer, then shape the rewards as one step of a run.
 
-ROLLOUTS.jsonl has one JSON object a line; rows of one problem_id are one group, wherever they stand:
+ROLLOUTS.jsonl has one JSON object per line; all rows of one problem_id are one group:
 
   {"problem_id": "p7", "gold": "\\\\frac{3}{4}", "response": "... \\\\boxed{0.75}", "tokens": 812}
   {"problem_id": "p7", "gold": "\\\\frac{3}{4}", "response": "... and so", "tokens": 4096, "truncated": true}
 
-Without --url a service is started for the occasion, with empty state: the level is then at the strategy's
-initial value, so most groups count as hard. With --url and --run the rollouts count in that run, at --step.
+Without --url the command starts a service with empty state: the level is then the strategy's initial value, so most
+groups are hard. With --url and --run the rollouts are counted in that run, at --step.
 
   deepcompress score rollouts.jsonl
   deepcompress score rollouts.jsonl --strategy '{"name": "deepcompress", "initial_level": 0.5, "ema": 0}'
   deepcompress score rollouts.jsonl --url http://gpu-host:8321 --run exp-12 --step 0 --out rewards.jsonl
 
-The rows of --out are in the file's order: verdict, reward and its components, beta, simple or hard.
+The rows of --out are in the order of the file: verdict, reward and its components, beta, difficulty.
 
-Exit status: 0 scored, 2 the file or the configuration is wrong, 3 the service said no or none answered.
+Exit status: 0 success, 2 the file or the configuration is invalid, 3 the service rejected the request or is not
+reachable.
 """
 
 CHUNK = 256
-"""Rollouts verified in one request: few enough that the progress bar moves."""
+"""Rollouts verified in one request: few, so that the progress bar is updated often."""
 
 
 @dataclass(slots=True)
 class Problem:
-    """The rows of one problem: their indices in the file, and what shaping needs of them."""
+    """The gold answer of one problem, and the indices of its rows in the file."""
 
     gold: Any
     indices: list[int] = field(default_factory=list)
@@ -58,7 +59,7 @@ class Problem:
 
 @dataclass(slots=True)
 class Batch:
-    """The file, read."""
+    """The rows of the file, and its problems by name."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     problems: dict[str, Problem] = field(default_factory=dict)
@@ -72,26 +73,28 @@ def register(app: typer.Typer) -> None:
 def score(
     rollouts: Annotated[Path, typer.Argument(help="the file; - reads standard input", show_default=False)],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="write one JSON row a rollout here; - for standard output")
+        Path | None,
+        typer.Option("--out", "-o", help="write one JSON object per rollout to this file; - for standard output"),
     ] = None,
     strategy: Annotated[
         str, typer.Option(help="a strategy's name, or a JSON object with its name and parameters")
     ] = "deepcompress",
     answer_format: Annotated[
-        Format, typer.Option("--format", "-f", help="where in a response the answer is looked for")
+        Format, typer.Option("--format", "-f", help="answer format of the responses")
     ] = Format.boxed,
-    url: Annotated[str | None, typer.Option(help="use this service instead of starting one")] = None,
-    api_key: Annotated[str | None, typer.Option(envvar="DEEPCOMPRESS_API_KEY", help="for --url")] = None,
+    url: Annotated[str | None, typer.Option(help="URL of a service, instead of starting one")] = None,
+    api_key: Annotated[str | None, typer.Option(envvar="DEEPCOMPRESS_API_KEY", help="API key for --url")] = None,
     run: Annotated[
-        str | None, typer.Option(help="count the rollouts in this run of --url; default: one for the occasion")
+        str | None, typer.Option(help="run of --url in which the rollouts are counted; default: a temporary one")
     ] = None,
-    step: Annotated[int, typer.Option(min=0, help="the step of --run")] = 0,
+    step: Annotated[int, typer.Option(min=0, help="step of --run")] = 0,
 ) -> None:
+    """Score the rollouts of a file. Exit status 2 if the file or the configuration is invalid."""
     from .output import fail
     from .strategies import parse_strategy
 
     if run is not None and url is None:
-        fail("--run needs --url: without it the service and its state last as long as this command")
+        fail("--run requires --url: otherwise the service and its state end with this command")
     try:
         batch = read_batch(rollouts)
         chosen = parse_strategy(strategy)
@@ -141,8 +144,8 @@ def read_batch(file: Path) -> Batch:
     return batch
 
 
-def verify_all(training: Run, batch: Batch, answer_format: Any, step: int) -> list[Verdict]:
-    """A verdict a row, in the file's order, with a progress bar on standard error."""
+def verify_all(training: Run, batch: Batch, answer_format: AnswerFormat, step: int) -> list[Verdict]:
+    """Return the verdict of each row, [rows], with a progress bar on standard error."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from .output import progress_console
@@ -168,7 +171,7 @@ def verify_all(training: Run, batch: Batch, answer_format: Any, step: int) -> li
 
 
 def shape_groups(batch: Batch, verdicts: Sequence[Verdict]) -> Iterator[dict[str, Any]]:
-    """The groups of the one shape, in order of first appearance."""
+    """Yield the groups for a shape request, in order of first appearance."""
     for name, problem in batch.problems.items():
         rollouts = [
             {
@@ -183,7 +186,7 @@ def shape_groups(batch: Batch, verdicts: Sequence[Verdict]) -> Iterator[dict[str
 
 
 def write_rows(sink: TextIO, batch: Batch, verdicts: Sequence[Verdict], answer: ShapeAnswer) -> None:
-    """One JSON object a rollout, in the file's order."""
+    """Write one JSON object per rollout, in the order of the file."""
     rows: list[dict[str, Any]] = [{} for _ in batch.rows]
     for group, problem in zip(answer.groups, batch.problems.values(), strict=True):
         for i, index in enumerate(problem.indices):
@@ -209,6 +212,7 @@ def write_rows(sink: TextIO, batch: Batch, verdicts: Sequence[Verdict], answer: 
 def print_summary(
     batch: Batch, verdicts: Sequence[Verdict], answer: ShapeAnswer, seconds: float, *, to_stderr: bool
 ) -> None:
+    """Print verdicts by status, problems by difficulty, and warnings."""
     from rich.table import Table
 
     from .output import DIFFICULTY_STYLE, STATUS_STYLE, clean, console, progress_console
@@ -230,19 +234,19 @@ def print_summary(
     for name in ("difficulty", "problems", "mean pass ratio", "mean tokens", "mean reward"):
         table.add_column(name, justify="left" if name == "difficulty" else "right")
     for side in ("simple", "even", "hard", None):
-        found = [
+        members = [
             (group, problem)
             for group, problem in zip(answer.groups, batch.problems.values(), strict=True)
             if group.difficulty == side
         ]
-        if found:
-            tokens = [batch.rows[index]["tokens"] for _, problem in found for index in problem.indices]
+        if members:
+            tokens = [batch.rows[index]["tokens"] for _, problem in members for index in problem.indices]
             known = [n for n in tokens if n is not None]
-            rewards = [reward for group, _ in found for reward in group.rewards]
+            rewards = [reward for group, _ in members for reward in group.rewards]
             table.add_row(
-                f"[{DIFFICULTY_STYLE[side]}]{side or 'not told apart'}[/]",
-                str(len(found)),
-                f"{sum(group.pass_ratio for group, _ in found) / len(found):.3f}",
+                f"[{DIFFICULTY_STYLE[side]}]{side or 'no difficulty'}[/]",
+                str(len(members)),
+                f"{sum(group.pass_ratio for group, _ in members) / len(members):.3f}",
                 f"{sum(known) / len(known):.0f}" if known else "-",
                 f"{sum(rewards) / len(rewards):+.4f}",
             )
@@ -250,12 +254,12 @@ def print_summary(
     level = "none" if answer.level is None else f"{answer.level:.4f}"
     out.print(
         f"{count} rollouts of {len(batch.problems)} problems in {seconds:.1f} s "
-        f"({count / seconds:.0f} a second); batch pass ratio {answer.batch_pass_ratio:.4f}, level {level}"
+        f"({count / seconds:.0f} per second); batch pass ratio {answer.batch_pass_ratio:.4f}, level {level}"
     )
     for warning in answer.warnings:
         out.print("[yellow]warning[/] ", end="")
         out.print(clean(warning), markup=False)
     unreadable = [name for name, p in batch.problems.items() if verdicts[p.indices[0]].status == "gold_unreadable"]
     if unreadable:
-        out.print(f"[bold magenta]gold answers that cannot be read[/] ({len(unreadable)}): ", end="")
+        out.print(f"[bold magenta]unreadable gold answers[/] ({len(unreadable)}): ", end="")
         out.print(clean(", ".join(unreadable[:10])), markup=False)

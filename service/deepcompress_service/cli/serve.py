@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,21 +9,25 @@ import typer
 from .helptext import teach
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    import uvicorn
 
 _HELP = """\
 Start the service.
 
-State lives where --state-url says: [bold]sqlite:///PATH[/bold] (the default: deepcompress.sqlite3 in the
-working directory; durable, fit for one machine) or [bold]redis://HOST:PORT/DB[/bold] (shared by replicas; run
-it with appendonly yes and appendfsync always). Every setting is also an environment variable,
-DEEPCOMPRESS_STATE_URL and so on; an option given here wins. SIGTERM drains: requests in flight finish.
+The state is stored in --state-url: [bold]sqlite:///PATH[/bold] (default: deepcompress.sqlite3 in the working
+directory; durable, for one machine) or [bold]redis://HOST:PORT/DB[/bold] (shared by replicas; run it with
+appendonly yes and appendfsync always). Each setting is also an environment variable, for example
+DEEPCOMPRESS_STATE_URL; the options of this command take precedence. After SIGTERM, requests in progress finish.
 
   deepcompress serve
   deepcompress serve --host 0.0.0.0 --port 8321 --state-url redis://localhost:6379/0 --workers 4
 
-Then http://HOST:PORT/docs describes every endpoint, and http://HOST:PORT/ shows the runs live.
+Then http://HOST:PORT/docs documents the endpoints, and http://HOST:PORT/ is the dashboard.
 """
+
+
+STARTUP_FAILED = 3
+"""Exit status of uvicorn if the application could not start."""
 
 
 def register(app: typer.Typer) -> None:
@@ -38,31 +41,26 @@ def serve(
     ] = None,
     port: Annotated[int | None, typer.Option(help="port; default 8321", min=0, max=65535, show_default=False)] = None,
     state_url: Annotated[
-        str | None, typer.Option(help="where the difficulty state lives (see above)", show_default=False)
+        str | None, typer.Option(help="store of the difficulty state (see above)", show_default=False)
     ] = None,
     workers: Annotated[
         int | None, typer.Option(help="server processes; default 1", min=1, max=256, show_default=False)
     ] = None,
     verifier_workers: Annotated[
         int | None,
-        typer.Option(help="comparison processes per server process", min=1, max=256, show_default=False),
+        typer.Option(help="processes that compare answers, per server process", min=1, max=256, show_default=False),
     ] = None,
 ) -> None:
-    """Run the server until it gets SIGTERM or SIGINT. Exit status 2 if a setting is invalid.
-
-    One worker gets its settings as an argument. Several workers read them from the environment, to which the
-    options of the command are added: uvicorn starts them as new processes, and accepts only an import string.
-    """
-    import os
+    """Run the server until it receives SIGTERM or SIGINT. Exit status 2 if a setting is invalid."""
     from contextlib import nullcontext
     from functools import partial
 
     import uvicorn
     from pydantic import ValidationError
 
-    from deepcompress_service.observability.worker_folders import prepare
+    from deepcompress_service.observability.worker_folders import shared_folders
     from deepcompress_service.server.http_protocol import IDLE_S, BoundedHttpProtocol, allow_connections
-    from deepcompress_service.settings import Settings, explain, variable
+    from deepcompress_service.settings import Settings, explain
 
     from .output import fail, without_password
 
@@ -78,23 +76,18 @@ def serve(
         settings = Settings(**options)
     except ValidationError as error:
         fail(explain(error))
-    app: str | Callable[[], FastAPI] = "deepcompress_service.app:create_app"
-    if settings.workers == 1:
-        from deepcompress_service.app import create_app
-
-        app = partial(create_app, settings)
-    else:
-        os.environ.update({variable(name): str(value) for name, value in options.items()})
     if settings.log_format == "console":
         address = f"http://{settings.host}:{settings.port}"
         state = without_password(settings.state_url)
-        typer.echo(f"deepcompress at {address} ({address}/docs describes it); state in {state}", err=True)
+        typer.echo(f"deepcompress at {address} (documentation: {address}/docs); state in {state}", err=True)
 
     allow_connections()
-    # Worker processes share folders for their counters and recent activity; these must exist before they start.
-    with prepare() if settings.workers > 1 else nullcontext():
-        uvicorn.run(
-            app,
+    # The folders must exist before prometheus-client is imported, which `create_app` does.
+    with shared_folders() if settings.workers > 1 else nullcontext() as activity_folder:
+        from deepcompress_service.app import create_app
+
+        config = uvicorn.Config(
+            partial(create_app, settings, activity_folder),
             factory=True,
             host=settings.host,
             port=settings.port,
@@ -107,3 +100,29 @@ def serve(
             log_config=None,
             server_header=False,
         )
+        _run(config)
+
+
+def _run(config: uvicorn.Config) -> None:
+    """Run the server in this process, or its workers in processes of their own.
+
+    `uvicorn.run` does the same, but with several workers it accepts only an import string as the app. The workers
+    receive the pickled configuration, so the app may be any picklable factory.
+    """
+    import contextlib
+    import inspect
+
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    server = uvicorn.Server(config)
+    with contextlib.suppress(KeyboardInterrupt):
+        if config.workers == 1:
+            server.run()
+        else:
+            # Older releases (0.40, for example) require the function that each worker runs.
+            takes_target = "target" in inspect.signature(Multiprocess).parameters
+            options: dict[str, Any] = {"target": server.run} if takes_target else {}
+            Multiprocess(config, sockets=[config.bind_socket()], **options).run()
+    if config.workers == 1 and not server.started:
+        raise typer.Exit(STARTUP_FAILED)

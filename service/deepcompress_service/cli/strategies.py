@@ -1,4 +1,4 @@
-"""Strategies as they are named on the command line: a name, or a JSON object with a name and parameters."""
+"""Strategies on the command line: a name, or a JSON object with a name and parameters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from ..shaping import Reward, reward_from_config
 
 
 def parse_strategy(text: str) -> dict[str, Any]:
-    """The configuration that the text stands for. Raises ValueError where it is no JSON object."""
+    """Return the configuration of a strategy.
+
+    Raises:
+        ValueError: the text is neither a name nor a JSON object.
+    """
     if not text.lstrip().startswith("{"):
         return {"name": text}
     try:
@@ -20,24 +24,27 @@ def parse_strategy(text: str) -> dict[str, Any]:
 
 
 def rewards_of(texts: Sequence[str]) -> dict[str, Reward]:
-    """The reward of each named strategy as published, by `label`, else by name and parameters; once where repeated.
+    """Return the published reward of each strategy, by its `label`, else by name and parameters.
 
-    An object may carry `label`, `outcome`, `length_weight` and `overlong` beside the strategy's parameters. Raises
-    ConfigError, and ValueError where the text is no JSON or two share a label.
+    An object may have `label`, `outcome`, `length_weight` and `overlong` in addition to the strategy's parameters.
+
+    Raises:
+        ConfigError: a parameter is invalid.
+        ValueError: a text is not JSON, or two different strategies have the same label.
     """
     rewards: dict[str, Reward] = {}
     for text in texts:
         config = parse_strategy(text)
-        around = {key: config.pop(key) for key in ("outcome", "length_weight", "overlong") if key in config}
+        options = {key: config.pop(key) for key in ("outcome", "length_weight", "overlong") if key in config}
         label = str(config.pop("label", _label(config)))
-        reward = reward_from_config(config, **around)
+        reward = reward_from_config(config, **options)
         if rewards.setdefault(label, reward) != reward:
             raise ValueError(f"two strategies are called {label!r}; give one a label")
     return rewards
 
 
 def _label(config: dict[str, Any]) -> str:
-    """The name, and the parameters that were given."""
+    """Return the name and the given parameters."""
     given = ", ".join(f"{key}={value}" for key, value in config.items() if key != "name")
     name = config.get("name", "deepcompress")
     return f"{name} ({given})" if given else str(name)

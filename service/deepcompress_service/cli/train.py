@@ -1,31 +1,36 @@
-"""``deepcompress train``: the bundled trainer, and its plots and warm-up, all of whose help is the trainer's own."""
+"""``deepcompress train``: the bundled trainer with its plots and warm-up."""
 
 from __future__ import annotations
 
 import typer
 
-EVERYTHING = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-"""What follows the command goes to the trainer as it stands, --help too."""
+PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+"""Settings of a command that passes all its arguments to the trainer, --help included."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
     app.command(
-        "train", help="Train a small model with the service: see `train --help`.", context_settings=EVERYTHING
+        "train", help="Train a small model with the service: see `train --help`.", context_settings=PASS_THROUGH
     )(train)
 
 
 def train(context: typer.Context) -> None:
+    """Run the trainer with all arguments."""
     run(context.args)
 
 
 def run(arguments: list[str]) -> None:
-    """Hand over to the trainer, where it is installed; exit with its status."""
+    """Run the trainer and end the command.
+
+    Raises:
+        Exit: always, with the trainer's status; SERVICE_ERROR if the trainer is not installed.
+    """
     import importlib.util
 
     from .output import SERVICE_ERROR, fail
 
-    # Its help is read without its heavy packages.
+    # --help works without the large packages.
     needed = ("yaml",) if {"-h", "--help"} & set(arguments) else ("torch", "transformers", "accelerate", "yaml")
     if any(importlib.util.find_spec(name) is None for name in needed):
         fail(

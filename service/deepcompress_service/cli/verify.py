@@ -1,4 +1,4 @@
-"""``deepcompress verify GOLD ANSWER``: one comparison, in this process, with the reason in words."""
+"""``deepcompress verify GOLD ANSWER``: compare one answer, in this process, and print the reason."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from .formats import Format
 from .helptext import teach
 
 _HELP = """\
-Compare one answer with one gold answer and say why.
+Compare one answer with one gold answer and print the reason.
 
-Runs in this process: no server is asked and nothing is stored. ANSWER is the bare answer; with
-[bold]--format boxed[/bold] (or another) it is a whole response in which the answer is looked for first.
-Give [bold]-[/bold] as ANSWER to read it from standard input.
+Runs in this process, without a server, and stores nothing. ANSWER is the bare answer; with
+[bold]--format boxed[/bold] (or another) it is a response from which the answer is extracted.
+[bold]-[/bold] as ANSWER reads it from standard input.
 
   deepcompress verify '\\frac{3}{4}' 0.75
   deepcompress verify '[0,1)' '0 \\le x < 1'
   deepcompress verify 42 - --format boxed < response.txt
   deepcompress verify '2\\sqrt{3}' '\\sqrt{12}' --explain
 
-Exit status: 0 correct, 1 not correct, 2 bad arguments, 4 undecided or the gold is unreadable.
+Exit status: 0 correct, 1 not correct, 2 invalid arguments, 4 undecided or the gold is unreadable.
 """
 
 
@@ -34,20 +34,23 @@ def verify(
     gold: Annotated[str, typer.Argument(help="the gold answer", show_default=False)],
     answer: Annotated[
         str,
-        typer.Argument(help="the answer, or a whole response with --format; - reads it", show_default=False),
+        typer.Argument(help="the answer, or a response with --format; - reads standard input", show_default=False),
     ],
-    answer_format: Annotated[
-        Format, typer.Option("--format", "-f", help="where in ANSWER the answer is looked for")
-    ] = Format.bare,
+    answer_format: Annotated[Format, typer.Option("--format", "-f", help="answer format of ANSWER")] = Format.bare,
     alternative: Annotated[
-        list[str] | None, typer.Option("--or", help="another gold answer that also suffices; may be repeated")
+        list[str] | None, typer.Option("--or", help="an alternative gold answer; may be repeated")
     ] = None,
     truncated: Annotated[bool, typer.Option("--truncated", help="the response was cut off")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="the verdict as one JSON object")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print the verdict as one JSON object")] = False,
     explain: Annotated[
-        bool, typer.Option("--explain", help="show both sides as they were read, and what each tier said")
+        bool, typer.Option("--explain", help="print the parsed gold and answer, and the result of each tier")
     ] = False,
 ) -> None:
+    """Print the verdict. The exit status depends on it.
+
+    Raises:
+        Exit: with the status in the help text, if it is not 0.
+    """
     import dataclasses
     import json
     import sys
@@ -68,7 +71,7 @@ def verify(
         out.print(f"[{STATUS_STYLE[verdict.status]}]{verdict.status.replace('_', ' ')}[/]", highlight=False)
         for name, value in (
             ("gold", " or ".join(golds)),
-            ("answer", verdict.answer if verdict.answer is not None else "none found"),
+            ("answer", verdict.answer if verdict.answer is not None else "none"),
             ("decided by", verdict.decided_by),
             ("reason", verdict.reason),
         ):

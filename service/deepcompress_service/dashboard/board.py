@@ -1,7 +1,7 @@
-"""What the dashboard shows of the state: snapshots out of the store, shared by everybody who watches.
+"""Snapshots of the store for the dashboard, shared by all viewers of one process.
 
-However many pages are open, the store is asked at most once a second per run that somebody looks at, and for
-no more than what changed. Everything here reads; nothing is written.
+Regardless of the number of viewers, each viewed run is read at most once a second, and only the steps that may have
+changed. Nothing is written.
 """
 
 from __future__ import annotations
@@ -22,21 +22,25 @@ from ..difficulty.store import DifficultyStore
 T = TypeVar("T")
 
 EVERY = 1.0
-"""Seconds for which an answer of the store is good enough for the next viewer too."""
+"""Seconds for which a snapshot is used for all viewers."""
 MAX_STEPS = 2000
-"""Steps of a run that the page draws, the newest ones."""
+"""Most steps of a run that are sent: the newest ones."""
 MAX_CARDS = 200
+"""Most runs in the list of runs: the last changed ones."""
 SPARK_STEPS = 60
+"""Steps in the small chart of a run in the list."""
 MAX_BOARDS = 64
+"""Most runs with a snapshot in memory: the most recently viewed ones."""
 BETAS_EVERY = 10.0
+"""Shortest time in seconds between two counts of a run's betas."""
 MAX_BETAS = 20_000
-"""Problems whose beta is counted, the first by name."""
+"""Most problems whose beta is counted: the first ones by name."""
 BETAS_AT_ONCE = 1000
-"""A page of problems is made without a pause: so many take some ten milliseconds."""
+"""Problems in one read of the store. It blocks the event loop for about ten milliseconds."""
 
 
-class Shared(Generic[T]):
-    """One answer for all who ask within `every` seconds, and one question however many wait for it."""
+class TimedCache(Generic[T]):
+    """A value that is loaded at most once in `every` seconds, also with concurrent callers."""
 
     def __init__(self, load: Callable[[], Awaitable[T]], every: float) -> None:
         self._load = load
@@ -46,6 +50,7 @@ class Shared(Generic[T]):
         self._lock = asyncio.Lock()
 
     async def get(self) -> T:
+        """Return the value; load it first if it is older than `every` seconds. Errors of the load are raised."""
         async with self._lock:
             if self._value is None or time.monotonic() - self._at >= self.every:
                 self._value = await self._load()
@@ -55,7 +60,7 @@ class Shared(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class RunSnapshot:
-    """A run as the store has it: its row, and its steps by number."""
+    """State of a run in the store: its row, and its steps by number."""
 
     row: dict[str, Any]
     epoch: int
@@ -64,12 +69,12 @@ class RunSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Betas:
-    """How the problems' last betas are distributed."""
+    """Distribution of the problems' last betas: number of problems per bin, [BETA_BINS]."""
 
     bins: list[int]
     problems: int
     complete: bool
-    """False where the run has more problems than were looked at."""
+    """False if the run has more problems than were counted."""
 
 
 @dataclass(slots=True)
@@ -80,30 +85,40 @@ class _Spark:
 
 
 class RunBoard:
-    """One run, kept up to date while somebody looks."""
+    """Snapshots of one run."""
 
     def __init__(self, store: DifficultyStore, run: str) -> None:
         self._store = store
         self._run = run
         self._before: RunSnapshot | None = None
-        self._snapshot = Shared(self._look, EVERY)
-        self._betas = Shared(self._count_betas, BETAS_EVERY)
+        self._snapshot = TimedCache(self._load, EVERY)
+        self._betas = TimedCache(self._count_betas, BETAS_EVERY)
 
     async def snapshot(self) -> RunSnapshot:
-        """The run now. Raises what the store raises."""
+        """Return the state of the run, at most EVERY seconds old.
+
+        Raises:
+            DifficultyError: the store failed, or there is no such run.
+        """
         return await self._snapshot.get()
 
     async def betas(self) -> Betas:
-        """The distribution of the problems' last betas, not older than BETAS_EVERY seconds."""
+        """Return the distribution of the problems' last betas, at most BETAS_EVERY seconds old.
+
+        A run with many problems is counted less often.
+
+        Raises:
+            DifficultyError: the store failed, or there is no such run.
+        """
         return await self._betas.get()
 
-    async def _look(self) -> RunSnapshot:
+    async def _load(self) -> RunSnapshot:
         state = await self._store.get_run(self._run)
         known = self._before.steps if self._before is not None and self._before.epoch == state.epoch else None
         steps: dict[int, dict[str, Any]] | None = None
         if known:
             newest = await self._store.history(self._run, limit=8)
-            # Eight at a time reach back to what is known, unless the run ran ahead.
+            # Eight steps reach back to the known ones, unless the run has made more steps since.
             if newest and newest[0].step in known:
                 steps = {**known, **{step.step: step_row(step) for step in newest}}
         if steps is None:
@@ -126,23 +141,23 @@ class RunBoard:
                     seen += 1
             if cursor is None:
                 break
-        # Counting is slower the more problems there are: at most a fiftieth of the time goes into it.
+        # Use at most a fiftieth of the time for counting.
         self._betas.every = max(BETAS_EVERY, 50 * (time.monotonic() - began))
         return Betas(bins, seen, cursor is None)
 
 
 class Board:
-    """All runs, and those that somebody looks at."""
+    """Snapshots of the list of runs, and of each viewed run."""
 
     def __init__(self, store: DifficultyStore) -> None:
         self._store = store
         self._runs: OrderedDict[str, RunBoard] = OrderedDict()
         self._sparks: dict[str, _Spark] = {}
         self._last_changes = LastChangeTracker()
-        self._cards = Shared(self._look, EVERY)
+        self._cards = TimedCache(self._load, EVERY)
 
     def run(self, run: str) -> RunBoard:
-        """The board of one run; the least recently looked at make room."""
+        """Return the board of one run. The least recently viewed boards beyond MAX_BOARDS are dropped."""
         board = self._runs.get(run)
         if board is None:
             board = self._runs[run] = RunBoard(self._store, run)
@@ -152,10 +167,14 @@ class Board:
         return board
 
     async def cards(self) -> list[dict[str, Any]]:
-        """Every run, most recently changed first, up to MAX_CARDS of them, with the course of its last steps."""
+        """Return the last changed runs, at most MAX_CARDS, each with its last SPARK_STEPS steps.
+
+        Raises:
+            DifficultyError: the store failed.
+        """
         return await self._cards.get()
 
-    async def _look(self) -> list[dict[str, Any]]:
+    async def _load(self) -> list[dict[str, Any]]:
         states = await self._store.list_runs()
         changed = self._last_changes.update(states)
         shown = most_recent(states, changed)[:MAX_CARDS]

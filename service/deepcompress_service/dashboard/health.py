@@ -1,4 +1,4 @@
-"""The service's own state for the page: of the one process that answers, and of the store it sees."""
+"""State of the service for the page: of the process that answers, and of its store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _VERSION = metadata.version("deepcompress-reward")
 
 
 async def health(context: Context, viewers: int) -> dict[str, Any]:
-    """Ready or not and why, what is in progress, and how long the store takes to answer."""
+    """Return readiness, work in progress, and the response time of the store in milliseconds."""
     began = time.perf_counter()
     ready = await readiness(context)
     store_ms = (time.perf_counter() - began) * 1000
@@ -29,7 +29,7 @@ async def health(context: Context, viewers: int) -> dict[str, Any]:
         "process": f"{socket.gethostname()}:{os.getpid()}",
         "uptime_s": time.time() - _STARTED,
         "store": {
-            # The scheme alone: the rest of the URL may hold a password.
+            # Only the scheme: the rest of the URL may contain a password.
             "kind": urlsplit(context.settings.state_url).scheme,
             "error": ready.store_error,
             "ms": store_ms,

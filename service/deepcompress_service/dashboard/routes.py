@@ -22,16 +22,16 @@ from ..api.auth import Grant
 from ..api.context import Context, ContextDep, GrantDep
 from ..api.errors import ApiError
 from ..api.runs import Run, problem_row
-from .board import EVERY, Board, Shared
+from .board import EVERY, Board, TimedCache
 from .health import health
 from .stream import CardStream, RunStream, event
 
 router = APIRouter(include_in_schema=False)
 
 MAX_VIEWERS = 128
-"""Open streams of one process; each costs a connection and up to a few hundred kilobytes."""
+"""Most open streams of one process. Each needs a connection and up to a few hundred kilobytes."""
 KEY_CHECK_S = 15.0
-"""A stream ends this soon after its key was taken away."""
+"""Seconds between two checks of a stream's key. A stream ends when its key is no longer valid."""
 
 POLICY = "; ".join(
     (
@@ -43,7 +43,7 @@ POLICY = "; ".join(
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",
-        # No string becomes markup or code in this page, whatever a script of it tries.
+        # The page's scripts cannot turn a string into markup or code.
         "require-trusted-types-for 'script'",
         "trusted-types 'none'",
     )
@@ -59,7 +59,7 @@ _TYPES = {
 
 @lru_cache(maxsize=64)
 def _file(name: str) -> tuple[bytes, str, str] | None:
-    """Content, content type and entity tag of one of the page's files; None where it is not one of them."""
+    """Return content, content type and entity tag of a file of the page; None if there is no such file."""
     parts = name.split("/")
     if any(not part or part.startswith(".") or "\\" in part for part in parts):
         return None
@@ -72,11 +72,11 @@ def _file(name: str) -> tuple[bytes, str, str] | None:
 
 
 def _answer(request: Request, name: str) -> Response:
-    found = _file(name)
-    if found is None:
+    file = _file(name)
+    if file is None:
         raise ApiError(404, "not-found", "the dashboard has no such file")
-    content, kind, tag = found
-    # Asked about every time, sent only when it changed: a new version of the service is a new page at once.
+    content, kind, tag = file
+    # Browsers revalidate the file each time, so a new version of the service takes effect at once.
     headers = {"ETag": tag, "Cache-Control": "no-cache", "Content-Security-Policy": POLICY}
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
@@ -85,45 +85,45 @@ def _answer(request: Request, name: str) -> Response:
 
 @router.get("/")
 async def page(request: Request) -> Response:
-    """The page: no data in it, so no key for it."""
+    """Return the page. It contains no data, so it needs no key."""
     return _answer(request, "index.html")
 
 
 @router.get("/dashboard/static/{name:path}")
 async def static(request: Request, name: str) -> Response:
-    """The page's scripts and styles."""
+    """Return a script, style or image of the page."""
     return _answer(request, name)
 
 
 @router.get("/dashboard/events")
 async def all_events(request: Request, context: ContextDep, grant: GrantDep) -> Response:
-    """A stream of all runs that the key may see."""
+    """Stream the list of the runs that the key gives access to."""
     stream = CardStream(_viewers(request).board, grant.allows_run)
     return _streamed(request, context, grant, stream, "")
 
 
 @router.get("/dashboard/runs/{run}/events")
 async def run_events(run: Run, request: Request, context: ContextDep, grant: GrantDep) -> Response:
-    """A stream of one run."""
+    """Stream one run."""
     stream = RunStream(_viewers(request).board.run(run))
     return _streamed(request, context, grant, stream, run)
 
 
 @router.get("/dashboard/runs/{run}/problem")
 async def problem_course(run: Run, context: ContextDep, problem: Annotated[str, Query(max_length=512)]) -> Response:
-    """One problem after each of the kept steps that touched it."""
+    """Return the state of one problem after each kept step that has it."""
     course = await context.store.problem_course(run, problem)
     return Response(orjson.dumps({"steps": [problem_row(state) for state in course]}), media_type="application/json")
 
 
 class Viewers:
-    """The open streams of one process, and the snapshots that they share."""
+    """The open streams of one process, and their shared snapshots."""
 
     def __init__(self, context: Context) -> None:
         self.board = Board(context.store)
         self.count = 0
-        self.health = Shared(lambda: health(context, self.count), EVERY)
-        self._activity: OrderedDict[str, Shared[RunActivity | None]] = OrderedDict()
+        self.health = TimedCache(lambda: health(context, self.count), EVERY)
+        self._activity: OrderedDict[str, TimedCache[RunActivity | None]] = OrderedDict()
         self._context = context
 
     @contextmanager
@@ -146,7 +146,7 @@ class Viewers:
         """Return the recent activity of a run in all processes of this server; "" for verdicts without a run."""
         shared = self._activity.get(run)
         if shared is None:
-            shared = self._activity[run] = Shared(lambda: self._context.windows.of(run), EVERY)
+            shared = self._activity[run] = TimedCache(lambda: self._context.shared_activity.of(run), EVERY)
         self._activity.move_to_end(run)
         while len(self._activity) > MAX_VIEWERS:
             self._activity.popitem(last=False)

@@ -9,17 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .codec import RATIO_ONE, PassCountBucket, PassCountKey, ProblemRecord, RunRecord, StepDelta, StepRecord
-from .model import Accumulator, DifficultyConfig, ProblemState
-
-
-def level_buckets(
-    config: DifficultyConfig, buckets: Mapping[PassCountKey, PassCountBucket]
-) -> list[tuple[PassCountKey, PassCountBucket]]:
-    """Return the cells that make the step's level: all, or those of the greatest generation."""
-    if config.step_level == "all" or not buckets:
-        return list(buckets.items())
-    greatest = max(generation for generation, _, _ in buckets)
-    return [(key, bucket) for key, bucket in buckets.items() if key[0] == greatest]
+from .model import DifficultyConfig, ProblemState
 
 
 def mean_pass_ratio(counts: Mapping[int, tuple[int, int]]) -> float | None:
@@ -35,60 +25,42 @@ def mean_pass_ratio(counts: Mapping[int, tuple[int, int]]) -> float | None:
     return total / groups
 
 
-def step_mean(config: DifficultyConfig, buckets: Mapping[PassCountKey, PassCountBucket]) -> float | None:
-    """Return the mean P_g of a step (None where no group counts)."""
-    counts: dict[int, tuple[int, int]] = {}
-    for (_, size, passes), bucket in level_buckets(config, buckets):
-        groups, total = counts.get(size, (0, 0))
-        counts[size] = (groups + bucket.groups, total + passes * bucket.groups)
-    return mean_pass_ratio(counts)
-
-
 def accumulators_after(
     config: DifficultyConfig, before: tuple[float, ...], buckets: Mapping[PassCountKey, PassCountBucket]
-) -> tuple[float, ...]:
-    """Return the level and the further accumulators of a step, from their values before it and its tallies."""
-    mean = step_mean(config, buckets)
+) -> tuple[tuple[float, ...], float | None]:
+    """Return a step's accumulators (the level first) and its mean P_g, from the values before it and its tallies.
+
+    If no group counts, the accumulators do not change and the mean is None. The formulas and papers are in
+    `model.Accumulator`.
+    """
+    greatest = max((generation for generation, _, _ in buckets), default=0)
+    counts: dict[int, tuple[int, int]] = {}
+    for (generation, size, passes), bucket in buckets.items():
+        if config.step_level == "all" or generation == greatest:
+            groups, total = counts.get(size, (0, 0))
+            counts[size] = (groups + bucket.groups, total + passes * bucket.groups)
+    mean = mean_pass_ratio(counts)
     if mean is None:
-        return before
-    rollouts = correct = 0
-    for (_, size, passes), bucket in level_buckets(config, buckets):
-        rollouts += size * bucket.groups
-        correct += passes * bucket.groups
-    accuracy = correct / rollouts
-    after = [
-        next_value(accumulator, value, mean, accuracy)
-        for accumulator, value in zip((config.level, *config.extra), before, strict=True)
-    ]
+        return before, None
+    rollouts = sum(size * groups for size, (groups, _) in counts.items())
+    accuracy = sum(passes for _, passes in counts.values()) / rollouts
+    after = []
+    for accumulator, value in zip((config.level, *config.extra), before, strict=True):
+        if accumulator.kind == "ema":
+            after.append(accumulator.weight * value + (1.0 - accumulator.weight) * mean)
+        elif accumulator.kind == "max":
+            after.append(max(value, accuracy))
+        else:
+            after.append(max(0.0, value + accumulator.weight * (accuracy - accumulator.target)))
     if config.reference == "dataset":
         after[0] = before[0]
-    return tuple(after)
-
-
-def next_value(accumulator: Accumulator, value: float, mean: float, accuracy: float) -> float:
-    """One accumulator over one step (the formulas and papers are in `model.Accumulator`)."""
-    if accumulator.kind == "ema":
-        return accumulator.weight * value + (1.0 - accumulator.weight) * mean
-    if accumulator.kind == "max":
-        return max(value, accuracy)
-    return max(0.0, value + accumulator.weight * (accuracy - accumulator.target))
-
-
-def start_values(run_record: RunRecord) -> tuple[float, ...]:
-    """Return the accumulators that the groups of a step opened now would read.
-
-    With ``reference: "dataset"`` the level is the mean over all problems' smoothed pass ratios at the end of the
-    last step: fixed for the whole step, so it depends on neither order nor shards.
-    """
-    if run_record.config.reference == "dataset" and run_record.problems:
-        return (run_record.ratio_sum / RATIO_ONE / run_record.problems, *run_record.values[1:])
-    return run_record.values
+    return tuple(after), mean
 
 
 def close_record(run_record: RunRecord, observed_groups: int = 0) -> StepRecord:
     """Return the open step's record as it would be if it closed with the groups it has."""
-    after = accumulators_after(run_record.config, run_record.start, run_record.buckets)
-    record = StepRecord(run_record.start, after, step_mean(run_record.config, run_record.buckets))
+    after, mean = accumulators_after(run_record.config, run_record.start, run_record.buckets)
+    record = StepRecord(run_record.start, after, mean)
     record.observed_groups = observed_groups
     for (_, size, passes), bucket in run_record.buckets.items():
         record.groups += bucket.groups
@@ -109,11 +81,6 @@ def close_record(run_record: RunRecord, observed_groups: int = 0) -> StepRecord:
             record.hard_tokens_sum += bucket.tokens_sum
             record.hard_tokens_count += bucket.tokens_count
     return record
-
-
-def reference_level(config: DifficultyConfig, before: float, after: float) -> float:
-    """Return the level that a step's betas are taken against."""
-    return before if config.reference == "previous" else after
 
 
 def ratio_after(weight: float, before: ProblemState, delta: StepDelta) -> float | None:

@@ -10,6 +10,7 @@ import json
 import struct
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from operator import attrgetter
 from typing import Any, Literal
 
 from .model import Accumulator, DifficultyConfig, ProblemState, StepStatistics
@@ -43,16 +44,6 @@ class StepDelta:
     shortest: int | None = None
     correct_tokens_sum: int = 0
     correct_tokens_count: int = 0
-
-    def add(self, attempts: int, passes: int, tokens_known: bool, correct_sum: int, correct_min: int | None) -> None:
-        """Add one group: rollouts, correct ones, and, if lengths are known, the tokens of the correct ones."""
-        self.attempts += attempts
-        self.passes += passes
-        if tokens_known:
-            self.correct_tokens_sum += correct_sum
-            self.correct_tokens_count += passes
-            if correct_min is not None:
-                self.shortest = correct_min if self.shortest is None else min(self.shortest, correct_min)
 
 
 @dataclass(slots=True)
@@ -154,6 +145,7 @@ STEP_INTEGERS = (
     "hard_tokens_count",
 )
 """The integers of a step's line, in order."""
+_step_integers = attrgetter(*STEP_INTEGERS)
 
 
 def pack_state(state: ProblemState) -> bytes:
@@ -177,15 +169,7 @@ def pack_state(state: ProblemState) -> bytes:
 
 def unpack_state(problem_id: str, data: bytes, offset: int = 0) -> ProblemState:
     """Return the state packed at `offset` of `data`."""
-    return _state(problem_id, _STATE.unpack_from(data, offset))
-
-
-def unpack_states(problem_ids: Iterable[str], data: bytes) -> list[ProblemState]:
-    """States packed one after the other."""
-    return [_state(*one) for one in zip(problem_ids, _STATE.iter_unpack(data), strict=True)]
-
-
-def _state(problem_id: str, fields: tuple[Any, ...]) -> ProblemState:
+    fields = _STATE.unpack_from(data, offset)
     attempts, passes, ratio, last, beta, turns, flags, shortest, total, count, step = fields
     if not attempts:
         return ProblemState(problem_id)
@@ -203,6 +187,12 @@ def _state(problem_id: str, fields: tuple[Any, ...]) -> ProblemState:
         count,
         None if step < 0 else int(step),
     )
+
+
+def unpack_states(problem_ids: Iterable[str], data: bytes) -> list[ProblemState]:
+    """Return the states packed one after the other."""
+    offsets = range(0, len(data), STATE_BYTES)
+    return [unpack_state(problem_id, data, at) for problem_id, at in zip(problem_ids, offsets, strict=True)]
 
 
 def pack_problem(record: ProblemRecord) -> bytes:
@@ -240,7 +230,7 @@ def page_sort_fields(data: bytes, weight: float) -> tuple[float, int, float, flo
 
 def pack_group(record: GroupRecord) -> bytes:
     """Return a group's record as bytes."""
-    name = encode(record.problem.problem_id)
+    name = record.problem.problem_id.encode("utf-8", "surrogatepass")
     count = len(record.accumulators)
     return b"".join(
         (
@@ -328,7 +318,7 @@ def pack_rollout(correct: bool, counts: bool, truncated: bool, tokens: int | Non
 
 def format_step(record: StepRecord) -> str:
     """``mean|integers|before|after``: doubles with all their digits, `-` for no mean."""
-    integers = ",".join(str(getattr(record, name)) for name in STEP_INTEGERS)
+    integers = ",".join(map(str, _step_integers(record)))
     before = " ".join(map(repr, record.before))
     after = " ".join(map(repr, record.after))
     return f"{'-' if record.mean is None else repr(record.mean)}|{integers}|{before}|{after}"
@@ -352,7 +342,10 @@ def config_to_json(config: DifficultyConfig) -> str:
 
 def config_from_json(text: str | bytes) -> DifficultyConfig:
     """Return the configuration that `config_to_json` wrote."""
-    fields: dict[str, Any] = json.loads(text)
+    return _config_from(json.loads(text))
+
+
+def _config_from(fields: dict[str, Any]) -> DifficultyConfig:
     fields["level"] = Accumulator(**fields["level"])
     fields["extra"] = tuple(Accumulator(**extra) for extra in fields["extra"])
     return DifficultyConfig(**fields)
@@ -385,16 +378,11 @@ class PassCountBucket:
     correct_tokens_sum: int = 0
     correct_tokens_count: int = 0
 
-    def integers(self) -> list[int]:
-        """Return the six integers, in the order of the fields."""
-        return [
-            self.groups,
-            self.truncated,
-            self.tokens_sum,
-            self.tokens_count,
-            self.correct_tokens_sum,
-            self.correct_tokens_count,
-        ]
+
+bucket_integers = attrgetter(
+    "groups", "truncated", "tokens_sum", "tokens_count", "correct_tokens_sum", "correct_tokens_count"
+)
+"""Returns the six integers of a `PassCountBucket`, in the order of its fields."""
 
 
 @dataclass(slots=True)
@@ -433,14 +421,14 @@ def run_record_to_json(run_record: RunRecord) -> str:
     }
     fields |= {"ratio_sum": run_record.ratio_sum, "start": run_record.start, "sequence": run_record.sequence}
     fields["config"] = asdict(run_record.config)
-    fields["cells"] = [[*key, *bucket.integers()] for key, bucket in run_record.buckets.items()]
+    fields["cells"] = [[*key, *bucket_integers(bucket)] for key, bucket in run_record.buckets.items()]
     return json.dumps(fields, separators=(",", ":"))
 
 
 def run_record_from_json(text: str | bytes) -> RunRecord:
     """Return the record that `run_record_to_json` wrote."""
     fields: dict[str, Any] = json.loads(text)
-    fields["config"] = config_from_json(json.dumps(fields["config"]))
+    fields["config"] = _config_from(fields["config"])
     fields["values"] = tuple(fields["values"])
     fields["start"] = tuple(fields["start"])
     fields["buckets"] = {tuple(row[:3]): PassCountBucket(*row[3:]) for row in fields.pop("cells")}

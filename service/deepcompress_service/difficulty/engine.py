@@ -8,13 +8,28 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from . import refusals
-from .arithmetic import accumulators_after, close_record, mean_pass_ratio, reference_level, step_mean
-from .codec import GroupRecord, RunRecord, StepRecord, group_digest, pack_group, unpack_group, unpack_observed
-from .model import Commit, CommitOutcome, DifficultyConfig, GroupCommit, GroupOutcome
+from .arithmetic import accumulators_after, close_record, counted_ratio, fold_delta, mean_pass_ratio
+from .codec import (
+    RATIO_ONE,
+    GroupRecord,
+    ObservedGroup,
+    PassCountBucket,
+    ProblemRecord,
+    RunRecord,
+    StepDelta,
+    StepRecord,
+    group_digest,
+    pack_group,
+    pack_problem,
+    unpack_group,
+    unpack_observed,
+    unpack_problem,
+)
+from .model import Commit, CommitOutcome, DifficultyConfig, GroupCommit, GroupOutcome, ProblemState
 from .run_transaction import RunTransaction
-from .steps import add_to_bucket, advance_to, apply_groups, close, problems_before
 
 KEPT_REQUESTS = 10_000
 """How many stepless requests are known by their request_id."""
@@ -26,27 +41,22 @@ def new_run_record(config: DifficultyConfig, config_text: str) -> RunRecord:
     return RunRecord(config, config_text, values=values, start=values)
 
 
-def check_epoch(epoch: int, *believed: int | None) -> None:
-    """Raise EpochMismatch if one of `believed` is an epoch other than the run's."""
-    for other in believed:
-        if other is not None and other != epoch:
-            raise refusals.epoch_mismatch(epoch, other)
-
-
 def commit(state: RunTransaction, epoch: int, request: Commit) -> CommitOutcome:
     """Count each group once; return the state that its reward is computed from.
 
     Raises:
         EpochMismatch, UnknownRun, StepKindMismatch, GroupConflict, NotObserved, StepTooOld: Nothing was changed.
     """
-    check_epoch(epoch, request.epoch, request.expected_epoch)
+    for believed in (request.epoch, request.expected_epoch):
+        if believed is not None and believed != epoch:
+            raise refusals.epoch_mismatch(epoch, believed)
     run_record = state.load()
     created = run_record is None
     if run_record is None:
         if request.config is None:
             raise refusals.unknown_run(request.run)
         run_record = new_run_record(request.config, request.config_text)
-    kind = "stepless" if request.step is None else "stepped"
+    kind: Literal["stepless", "stepped"] = "stepless" if request.step is None else "stepped"
     if run_record.kind not in (None, kind):
         raise refusals.kind_mismatch(run_record.kind)
     seen: set[str] = set()
@@ -54,7 +64,7 @@ def commit(state: RunTransaction, epoch: int, request: Commit) -> CommitOutcome:
         if group.group_id in seen:
             raise refusals.duplicate_group(group.group_id)
         seen.add(group.group_id)
-    run_record.kind = "stepless" if request.step is None else "stepped"
+    run_record.kind = kind
     if request.step is None:
         step, level, mean, outcomes = _commit_stepless(state, run_record, request)
     else:
@@ -72,7 +82,7 @@ def _commit_at(
     """Count the groups of a stepped request; return the step's level, its mean P_g, and the outcomes in order."""
     if step <= run_record.pruned:
         raise refusals.step_too_old(step, run_record.pruned, run_record.config.keep_steps)
-    known = state.groups(step, [group.group_id for group in request.groups])
+    known = state.read("groups", step, [group.group_id for group in request.groups])
     for group in request.groups:
         if group.group_id in known and group_digest(known[group.group_id]) != group.digest:
             raise refusals.group_conflict(group.group_id, step)
@@ -81,14 +91,12 @@ def _commit_at(
     records = {group_id: unpack_group(data) for group_id, data in known.items()}
     if not new:
         level, mean = _recorded_level(state, run_record, step, list(records.values()))
-    elif step <= run_record.closed:
-        fresh, level, mean = _commit_late_groups(state, run_record, step, new, names)
-        state.put_groups(step, {group_id: pack_group(record) for group_id, record in fresh.items()})
-        records |= fresh
     else:
-        advance_to(state, run_record, step)
-        fresh, level, mean = _count(state, run_record, new, names, request.generation or 0)
-        state.put_groups(step, {group_id: pack_group(record) for group_id, record in fresh.items()})
+        if step <= run_record.closed:
+            fresh, level, mean = _commit_late_groups(state, run_record, step, new, names)
+        else:
+            fresh, level, mean = _count(state, run_record, step, new, names, request.generation or 0)
+        state.put("groups", step, {group_id: pack_group(record) for group_id, record in fresh.items()})
         records |= fresh
     return level, mean, [_outcome(g, records[g.group_id], g.group_id in known) for g in request.groups]
 
@@ -112,8 +120,7 @@ def _commit_stepless(
         )
     step = run_record.closed + 1 if run_record.open is None else run_record.open
     names = problem_names(state, step, request.groups)
-    advance_to(state, run_record, step)
-    fresh, level, mean = _count(state, run_record, request.groups, names, request.generation or 0)
+    fresh, level, mean = _count(state, run_record, step, request.groups, names, request.generation or 0)
     records = [fresh[group.group_id] for group in request.groups]
     run_record.sequence += 1
     state.put_request(
@@ -203,7 +210,7 @@ def problem_names(state: RunTransaction, step: int, groups: Iterable[GroupCommit
         NotObserved: A group has neither.
     """
     missing = [group.group_id for group in groups if group.problem_id is None]
-    observed = state.observed(step, missing) if missing else {}
+    observed = state.read("observed", step, missing) if missing else {}
     for group_id in missing:
         if group_id not in observed:
             raise refusals.missing_problem_id(group_id, step)
@@ -222,11 +229,11 @@ def observed_step(state: RunTransaction, run_record: RunRecord, groups: Sequence
     ids = [group.group_id for group in groups]
     retained = [*state.steps(run_record.pruned), *([] if run_record.open is None else [run_record.open])]
     for step in reversed(retained):
-        known = state.groups(step, ids)
+        known = state.read("groups", step, ids)
         if len(known) == len(ids) and all(group_digest(known[g.group_id]) == g.digest for g in groups):
             return step
     open_steps = [
-        step for step in state.observed_steps(run_record.closed) if len(state.observed(step, ids)) == len(ids)
+        step for step in state.observed_steps(run_record.closed) if len(state.read("observed", step, ids)) == len(ids)
     ]
     if len(open_steps) != 1:
         raise refusals.step_not_observed(open_steps)
@@ -239,23 +246,26 @@ def observed_step(state: RunTransaction, run_record: RunRecord, groups: Sequence
 def _count(
     state: RunTransaction,
     run_record: RunRecord,
+    step: int,
     groups: Sequence[GroupCommit],
     names: dict[str, str],
     generation: int,
 ) -> tuple[dict[str, GroupRecord], float, float]:
-    """Fold new groups into the open step; their records, and the step's level and mean with them."""
-    counted = [group for group in groups if group.counts]
-    for group in counted:
-        add_to_bucket(run_record, generation, group)
-    before = apply_groups(state, run_record, [(names[g.group_id], g) for g in counted])
+    """Open `step` if it is not the open one, and fold new groups into it.
+
+    Returns their records, and the step's level and mean with them.
+    """
+    if run_record.open != step:
+        close_before(state, run_record, step)
+        open_step(state, run_record, step)
+    before = apply_groups(state, run_record, [(names[g.group_id], generation, g) for g in groups if g.counts])
     uncounted = {names[group.group_id] for group in groups} - before.keys()
     if uncounted:
-        before |= problems_before(state, run_record, run_record.open or 0, uncounted)
-    after = accumulators_after(run_record.config, run_record.start, run_record.buckets)
-    mean = step_mean(run_record.config, run_record.buckets)
+        before |= problems_before(state, run_record, step, uncounted)
+    after, mean = accumulators_after(run_record.config, run_record.start, run_record.buckets)
     if mean is None:
         mean = request_mean(groups)
-    level = reference_level(run_record.config, run_record.start[0], after[0])
+    level = run_record.start[0] if run_record.config.reference == "previous" else after[0]
     records = {
         g.group_id: GroupRecord(
             level,
@@ -283,7 +293,7 @@ def _commit_late_groups(
         run_record.first = step if run_record.first is None else min(run_record.first, step)
     record.stale_groups += len(groups)
     state.put_step(step, record)
-    level = reference_level(run_record.config, record.before[0], record.after[0])
+    level = record.before[0] if run_record.config.reference == "previous" else record.after[0]
     mean = request_mean(groups) if record.mean is None else record.mean
     before = problems_before(state, run_record, step, set(names.values()))
     records = {
@@ -322,3 +332,160 @@ def existing_run(state: RunTransaction, run: str) -> RunRecord:
     if run_record is None:
         raise refusals.unknown_run(run)
     return run_record
+
+
+# --- steps --------------------------------------------------------------------------------------------------
+
+
+def close_before(state: RunTransaction, run_record: RunRecord, step: int) -> None:
+    """Close every step before this one, those included of which only observations are known."""
+    if run_record.open is not None and run_record.open < step:
+        close(state, run_record)
+    waiting_steps = state.observed_steps(run_record.closed) if run_record.kind == "stepped" else []
+    for waiting in waiting_steps:
+        if waiting < step:
+            open_step(state, run_record, waiting)
+            close(state, run_record)
+
+
+def open_step(state: RunTransaction, run_record: RunRecord, step: int) -> None:
+    """Make `step` the open one, and delete the records of steps beyond `keep_steps`."""
+    run_record.open = step
+    run_record.closed = step - 1
+    run_record.first = step if run_record.first is None else min(run_record.first, step)
+    run_record.start = run_record.values
+    if run_record.config.reference == "dataset" and run_record.problems:
+        # The mean over all problems at the end of the last step: fixed for the step, in any order, with any shards.
+        run_record.start = (run_record.ratio_sum / RATIO_ONE / run_record.problems, *run_record.values[1:])
+    run_record.buckets = {}
+    kept = state.steps(run_record.pruned)
+    for old in kept[: max(0, len(kept) + 1 - run_record.config.keep_steps)]:
+        state.forget_records(old)
+        run_record.pruned = old
+
+
+def close(state: RunTransaction, run_record: RunRecord) -> None:
+    """Close the open step: count the groups that were observed but never shaped, then fix its level."""
+    step = run_record.open
+    assert step is not None
+    observed = state.observed(step) if run_record.kind == "stepped" else {}
+    counted: list[tuple[str, int, GroupCommit]] = []
+    if observed:
+        shaped = state.read("groups", step, observed)
+        for group_id in sorted(observed.keys() - shaped.keys()):
+            group = unpack_observed(observed[group_id])
+            if group.counts:
+                counted.append((group.problem_id, group.generation, observed_commit(group_id, group)))
+        apply_groups(state, run_record, counted)
+    state.close_observations(step)
+    record = close_record(run_record, len(counted))
+    state.put_step(step, record)
+    run_record.values = record.after
+    run_record.closed = step
+    run_record.open = None
+    run_record.buckets = {}
+
+
+def observed_commit(group_id: str, group: ObservedGroup) -> GroupCommit:
+    """Return an observed group as the commit that counts it."""
+    return GroupCommit(
+        group_id,
+        group.problem_id,
+        b"",
+        b"",
+        group.size,
+        group.passes,
+        truncated=group.truncated,
+        tokens_known=group.tokens_known == group.size,
+        tokens_sum=group.tokens_sum,
+        correct_tokens_sum=group.correct_tokens_sum,
+        correct_tokens_min=group.correct_tokens_min,
+    )
+
+
+def apply_groups(
+    state: RunTransaction, run_record: RunRecord, groups: Sequence[tuple[str, int, GroupCommit]]
+) -> dict[str, ProblemState]:
+    """Add groups of the open step to its buckets and to their problems; return each problem's state before the step.
+
+    Each group comes with its problem_id and its generation.
+    """
+    step, weight = run_record.open, run_record.config.problem_weight
+    dataset = run_record.config.reference == "dataset"
+    assert step is not None
+    packed = state.read("problems", None, {problem_id for problem_id, _, _ in groups})
+    records: dict[str, ProblemRecord] = {}
+    undo: dict[str, bytes] = {}
+    levels: dict[int, float] = {}
+    for problem_id, generation, group in groups:
+        bucket = run_record.buckets.setdefault((generation, group.size, group.passes), PassCountBucket())
+        bucket.groups += 1
+        bucket.truncated += group.truncated
+        if group.tokens_known:
+            bucket.tokens_sum += group.tokens_sum
+            bucket.tokens_count += group.size
+            bucket.correct_tokens_sum += group.correct_tokens_sum
+            bucket.correct_tokens_count += group.passes
+        record = records.get(problem_id)
+        if record is None:
+            data = packed.get(problem_id)
+            if data is None:
+                record = ProblemRecord(ProblemState(problem_id), StepDelta(step))
+                run_record.problems += 1
+                undo[problem_id] = b""
+            else:
+                record = unpack_problem(problem_id, data)
+                if record.delta.step != step:
+                    undo[problem_id] = data if record.delta.step > run_record.pruned else b""
+                    last = record.delta.step
+                    if last not in levels:
+                        levels[last] = level_of(state, run_record, last)
+                    before = fold_delta(record, weight, levels[last])
+                    record = ProblemRecord(before, StepDelta(step))
+            records[problem_id] = record
+        if dataset:
+            run_record.ratio_sum -= counted_ratio(run_record, record)
+        delta = record.delta
+        delta.attempts += group.size
+        delta.passes += group.passes
+        if group.tokens_known:
+            delta.correct_tokens_sum += group.correct_tokens_sum
+            delta.correct_tokens_count += group.passes
+            if group.correct_tokens_min is not None:
+                least = group.correct_tokens_min
+                delta.shortest = least if delta.shortest is None else min(delta.shortest, least)
+        if dataset:
+            run_record.ratio_sum += counted_ratio(run_record, record)
+    state.put("problems", None, {problem_id: pack_problem(record) for problem_id, record in records.items()})
+    if undo:
+        state.put("undo", step, undo)
+    return {problem_id: record.before for problem_id, record in records.items()}
+
+
+def level_of(state: RunTransaction, run_record: RunRecord, step: int) -> float:
+    """Return the level at the end of the step of a problem's delta (0 if it has none)."""
+    if step == run_record.open:
+        return close_record(run_record).after[0]
+    record = state.step(step)
+    return record.after[0] if record else 0.0
+
+
+def problems_before(
+    state: RunTransaction, run_record: RunRecord, step: int, ids: Iterable[str]
+) -> dict[str, ProblemState]:
+    """Return problems' states before a step, by following their undo records back."""
+    weight, states = run_record.config.problem_weight, {}
+    packed = state.read("problems", None, ids)
+    for problem_id in ids:
+        data = packed.get(problem_id)
+        if data is None:
+            states[problem_id] = ProblemState(problem_id)
+            continue
+        record = unpack_problem(problem_id, data)
+        while record.before.last_step is not None and record.before.last_step >= step:
+            record = unpack_problem(problem_id, state.read("undo", record.delta.step, [problem_id])[problem_id])
+        if record.delta.step >= step:
+            states[problem_id] = record.before
+        else:
+            states[problem_id] = fold_delta(record, weight, level_of(state, run_record, record.delta.step))
+    return states

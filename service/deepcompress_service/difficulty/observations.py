@@ -37,8 +37,8 @@ def _observe_step(
     state: RunTransaction, step: int, observations: Sequence[tuple[int, Observation]], answers: list[bool]
 ) -> None:
     ids = {seen.group_id for _, seen in observations}
-    shaped = state.groups(step, ids)
-    groups = {group_id: unpack_observed(data) for group_id, data in state.observed(step, ids).items()}
+    shaped = state.read("groups", step, ids)
+    groups = {group_id: unpack_observed(data) for group_id, data in state.read("observed", step, ids).items()}
     rollouts = state.rollouts(step, {(seen.group_id, seen.rollout_id) for _, seen in observations})
     changed: dict[str, ObservedGroup] = {}
     new: dict[tuple[str, str], bytes] = {}
@@ -70,4 +70,4 @@ def _observe_step(
                 least = group.correct_tokens_min
                 group.correct_tokens_min = seen.tokens if least is None else min(least, seen.tokens)
     state.put_rollouts(step, new)
-    state.put_observed(step, {group_id: pack_observed(group) for group_id, group in changed.items()})
+    state.put("observed", step, {group_id: pack_observed(group) for group_id, group in changed.items()})

@@ -9,10 +9,9 @@ from __future__ import annotations
 from . import refusals
 from .arithmetic import close_record, counted_ratio, fold_delta
 from .codec import RunRecord, pack_problem, unpack_problem
-from .engine import new_run_record
+from .engine import close_before, level_of, new_run_record
 from .model import Checkpoint, ProblemState, RunState
 from .run_transaction import RunTransaction
-from .steps import close_before, level_of
 
 
 def run_state(
@@ -66,7 +65,7 @@ def rewind(
         touched.append(run_record.open)
     for step in reversed(touched):
         undo = state.undo(step)
-        packed = state.problems(undo)
+        packed = state.read("problems", None, undo)
         restored: dict[str, bytes] = {}
         gone: list[str] = []
         for problem_id, old in undo.items():
@@ -80,7 +79,7 @@ def rewind(
             record = unpack_problem(problem_id, old)
             run_record.ratio_sum += counted_ratio(run_record, record)
             restored[problem_id] = old
-        state.put_problems(restored)
+        state.put("problems", None, restored)
         state.drop_problems(gone)
         run_record.problems -= len(gone)
     state.forget_from(next_step)

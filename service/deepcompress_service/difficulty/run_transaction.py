@@ -7,12 +7,16 @@ transaction when the engine returns, and rolls it back when the engine raises.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Protocol
+from typing import Literal, Protocol
 
 from .codec import RunRecord, StepRecord
 
 Row = tuple[str, tuple[str | int, ...], bytes]
 """(table, key, value) of an export; the table is problems, undo, groups, observed, rollouts, requests or steps."""
+
+Table = Literal["problems", "undo", "groups", "observed"]
+"""Tables whose records are read and written by name: problems and undo by problem_id, groups and observed by
+group_id."""
 
 
 class RunTransaction(Protocol):
@@ -24,13 +28,15 @@ class RunTransaction(Protocol):
     def save(self, run_record: RunRecord) -> None:
         """Store the run's record."""
 
+    # records by name
+
+    def read(self, table: Table, step: int | None, ids: Iterable[str]) -> dict[str, bytes]:
+        """Return packed records by name, without those that do not exist; `step` is None for problems alone."""
+
+    def put(self, table: Table, step: int | None, records: Mapping[str, bytes]) -> None:
+        """Insert or replace packed records, given by name; `step` is None for problems alone."""
+
     # problems, and their records before each step
-
-    def problems(self, ids: Iterable[str]) -> dict[str, bytes]:
-        """Return packed problem records by problem_id, without those that do not exist."""
-
-    def put_problems(self, records: Mapping[str, bytes]) -> None:
-        """Insert or replace problem records."""
 
     def drop_problems(self, ids: Iterable[str]) -> None:
         """Delete problem records that exist."""
@@ -47,20 +53,6 @@ class RunTransaction(Protocol):
         Empty bytes if the records of that earlier step are pruned: then the problem's state before this step, which
         the current record contains, is all that is left.
         """
-
-    def undo_of(self, step: int, problem_id: str) -> bytes:
-        """Return one problem's entry of `undo(step)`."""
-
-    def put_undo(self, step: int, records: Mapping[str, bytes]) -> None:
-        """Insert or replace undo records of the step."""
-
-    # groups
-
-    def groups(self, step: int, ids: Iterable[str]) -> dict[str, bytes]:
-        """Return packed group records of the step by group_id, without those that do not exist."""
-
-    def put_groups(self, step: int, records: Mapping[str, bytes]) -> None:
-        """Insert or replace group records of the step."""
 
     # closed steps
 
@@ -84,11 +76,8 @@ class RunTransaction(Protocol):
     def observed_steps(self, after: int) -> list[int]:
         """Return the steps greater than `after` that have observations, ascending."""
 
-    def observed(self, step: int, ids: Iterable[str] | None = None) -> dict[str, bytes]:
-        """Return packed observed groups of the step by group_id: all, or those among `ids`."""
-
-    def put_observed(self, step: int, records: Mapping[str, bytes]) -> None:
-        """Insert or replace observed groups of the step."""
+    def observed(self, step: int) -> dict[str, bytes]:
+        """Return all packed observed groups of the step by group_id."""
 
     def rollouts(self, step: int, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
         """Return packed observed rollouts by (group_id, rollout_id), without those that do not exist."""

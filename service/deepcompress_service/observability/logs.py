@@ -1,6 +1,6 @@
-"""Structured logs: one line an event, for people (console) or machines (JSON).
+"""Structured logs: one line per event, as text (console) or JSON.
 
-Answers and gold texts are logged at debug level only, and nowhere else.
+Answers and gold answers are logged at debug level only.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def configure(log_format: Literal["console", "json"], level: str) -> None:
     if log_format == "json":
         renderer: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
-        # Plain tracebacks: the pretty ones print local variables, and those hold text that a policy wrote.
+        # Plain tracebacks: rich ones print local variables, which contain responses.
         renderer = [
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
@@ -48,6 +48,6 @@ def configure(log_format: Literal["console", "json"], level: str) -> None:
         logger.handlers = [handler]
         logger.propagate = False
         logger.setLevel(level.upper())
-    # One line a request is ours: uvicorn's own would be a second.
+    # `RequestLoggingMiddleware` logs each request; uvicorn's access log would be a second line.
     logging.getLogger("uvicorn.access").handlers = []
     logging.getLogger("uvicorn.access").propagate = False

@@ -1,9 +1,7 @@
-"""What the service counts about itself, for Prometheus. Names and labels live here and nowhere else, but for the
-gauges of runs, which `run_metrics` reads out of the store.
+"""Prometheus metrics of the service, except the gauges of runs (`run_metrics`).
 
-Labels are bounded by construction: statuses, routes and codes come from closed sets, deciding tiers from a
-bounded one. With several worker processes `worker_folders.prepare` has been called before any of them imports
-this module: then all of them count in one folder, and each answers for all.
+The number of label values is bounded: statuses, routes and codes come from closed sets, and `tier_label` limits the
+rules. Several worker processes count in one folder (`worker_folders`), and each of them returns the sums of all.
 """
 
 from __future__ import annotations
@@ -37,67 +35,67 @@ if TYPE_CHECKING:
     from deepcompress_verify.pool import PoolStats
 
 MAX_TIERS = 40
-"""Deciding rules that get a label of their own; any beyond are `other`."""
+"""Most rules that get a label of their own. The others share the label `other`."""
 
-REQUESTS = Counter("deepcompress_requests_total", "Requests by route and code", ["route", "code"])
+REQUESTS = Counter("deepcompress_requests_total", "Requests by route and status code", ["route", "code"])
 REQUEST_SECONDS = Histogram(
     "deepcompress_request_seconds",
-    "Time from the first byte read to the end of the answer",
+    "Seconds from the first byte of the request to the end of the response",
     ["route"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
-VERDICTS = Counter("deepcompress_verdicts_total", "Verdicts by status and by what decided", ["status", "tier"])
+VERDICTS = Counter("deepcompress_verdicts_total", "Verdicts by status and by deciding rule", ["status", "tier"])
 CHECK_CPU_SECONDS = Counter(
-    "deepcompress_check_cpu_seconds_total", "CPU time of the checks by what decided", ["tier"]
+    "deepcompress_check_cpu_seconds_total", "CPU seconds of the checks by deciding rule", ["tier"]
 )
 VERIFY_SECONDS = Histogram(
     "deepcompress_verify_batch_seconds",
-    "Time to check one batch, waiting included",
+    "Seconds to check the answers of one request, including the wait in the queue",
     buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30),
 )
 SHAPE_SECONDS = Histogram(
     "deepcompress_shape_seconds",
-    "Time to shape one batch",
+    "Seconds to compute the rewards of one request",
     buckets=(0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1),
 )
 STORE_SECONDS = Histogram(
     "deepcompress_store_seconds",
-    "Time of one call to the state store",
+    "Seconds of one call to the state store",
     ["operation"],
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5),
 )
 STORE_ERRORS = Counter("deepcompress_store_errors_total", "Failed calls to the state store", ["operation", "error"])
-OBSERVATIONS_LOST = Counter(
-    "deepcompress_observations_lost_total", "Verified rollouts with identity that could not be recorded"
+OBSERVATIONS_LOST = Counter("deepcompress_observations_lost_total", "Observations that could not be recorded")
+RUNS_EXPIRED = Counter("deepcompress_runs_expired_total", "Runs deleted after DEEPCOMPRESS_RUN_TTL_DAYS without use")
+GROUPS = Counter(
+    "deepcompress_groups_total", "Groups shaped, by phase and kind (new, replayed or stale)", ["phase", "kind"]
 )
-RUNS_EXPIRED = Counter(
-    "deepcompress_runs_expired_total", "Runs deleted because nobody used them for DEEPCOMPRESS_RUN_TTL_DAYS"
-)
-GROUPS = Counter("deepcompress_groups_total", "Groups shaped", ["phase", "kind"])
-TRAPS = Counter("deepcompress_traps_total", "Batches that met a known trap of length rewards", ["trap"])
-REJECTED = Counter("deepcompress_rejected_total", "Requests refused for load", ["reason"])
+WARNINGS = Counter("deepcompress_traps_total", "Training requests with a reward warning, by its slug", ["trap"])
+REJECTED = Counter("deepcompress_rejected_total", "Requests rejected because of load", ["reason"])
 for _reason in ("overloaded", "run-queue-full"):
-    # There from the start, so that the first refusal is a rise and not a beginning.
+    # Export 0 from the start: Prometheus computes no rate from a series that begins at 1.
     REJECTED.labels(_reason)
 
 
-def _now(name: str, text: str) -> Gauge:
-    """A gauge of this moment, added up over the processes that are alive."""
+def _live_gauge(name: str, text: str) -> Gauge:
+    """Return a gauge that is the sum over the live processes."""
     return Gauge(name, text, multiprocess_mode="livesum")
 
 
-INFLIGHT = _now("deepcompress_inflight_requests", "Requests in progress")
-INFLIGHT_BYTES = _now("deepcompress_inflight_bytes", "Request bodies held")
-WAITING = _now("deepcompress_waiting_requests", "Requests that wait for their turn")
-VERIFIER_QUEUE = _now("deepcompress_verifier_queue", "Checks taken in and not yet answered")
-VERIFIER_WORKERS = _now("deepcompress_verifier_workers", "Verifier workers asked for")
-VERIFIER_ALIVE = _now("deepcompress_verifier_workers_alive", "Verifier workers that run")
-MEMORY = _now("deepcompress_memory_bytes", "Resident memory of the server processes")
+INFLIGHT = _live_gauge("deepcompress_inflight_requests", "Requests in progress")
+INFLIGHT_BYTES = _live_gauge("deepcompress_inflight_bytes", "Bytes of request bodies in memory")
+WAITING = _live_gauge("deepcompress_waiting_requests", "Requests that wait to be scheduled")
+VERIFIER_QUEUE = _live_gauge("deepcompress_verifier_queue", "Checks accepted and not finished")
+VERIFIER_WORKERS = _live_gauge("deepcompress_verifier_workers", "Verifier workers configured")
+VERIFIER_ALIVE = _live_gauge("deepcompress_verifier_workers_alive", "Verifier workers running")
+MEMORY = _live_gauge("deepcompress_memory_bytes", "Resident memory of the server processes in bytes")
 VERIFIER_ENDED = Counter(
-    "deepcompress_verifier_workers_ended_total", "Verifier workers that did not end of their own accord", ["how"]
+    "deepcompress_verifier_workers_ended_total", "Verifier workers that were killed or crashed", ["how"]
 )
 VERIFIER_MEMORY = Gauge(
-    "deepcompress_verifier_peak_memory_bytes", "The largest any verifier worker has been", multiprocess_mode="max"
+    "deepcompress_verifier_peak_memory_bytes",
+    "Largest memory of a verifier worker in bytes",
+    multiprocess_mode="max",
 )
 
 
@@ -105,7 +103,7 @@ _tiers: set[str] = set()
 
 
 def tier_label(decided_by: str) -> str:
-    """The rule as a label: the first MAX_TIERS of them, else `other`."""
+    """Return the label of a rule: its name if it is among the first MAX_TIERS, else `other`."""
     if decided_by in _tiers:
         return decided_by
     if len(_tiers) < MAX_TIERS and re.fullmatch(r"[a-z0-9_ -]{1,40}", decided_by):
@@ -114,8 +112,8 @@ def tier_label(decided_by: str) -> str:
     return "other"
 
 
-def note_verdicts(verdicts: Sequence[Verdict]) -> None:
-    """Count a batch's verdicts: one touch of a counter per kind, not per verdict."""
+def count_verdicts(verdicts: Sequence[Verdict]) -> None:
+    """Count the verdicts of a request and their CPU time."""
     kinds = Tally((verdict.status, verdict.decided_by) for verdict in verdicts)
     for (status, decided_by), count in kinds.items():
         VERDICTS.labels(status, tier_label(decided_by)).inc(count)
@@ -126,19 +124,20 @@ def note_verdicts(verdicts: Sequence[Verdict]) -> None:
         CHECK_CPU_SECONDS.labels(tier_label(decided_by)).inc(milliseconds / 1000)
 
 
-def note_groups(phase: str, kinds: Iterable[str]) -> None:
-    """Count a batch's groups: new, replayed or stale."""
+def count_groups(phase: str, kinds: Iterable[str]) -> None:
+    """Count the groups of a request by kind: new, replayed or stale."""
     for kind, count in Tally(kinds).items():
         GROUPS.labels(phase, kind).inc(count)
 
 
 class PoolMeter:
-    """Turns the pool's own counters, which start at 0 with the process, into steps of ours."""
+    """Copies the statistics of the verifier pool into the metrics. Counts are added as differences."""
 
     def __init__(self) -> None:
         self._ended = {"killed": 0, "crashed": 0}
 
-    def note(self, stats: PoolStats) -> None:
+    def update(self, stats: PoolStats) -> None:
+        """Set the gauges, and add what was counted since the last call."""
         VERIFIER_QUEUE.set(stats.queued)
         VERIFIER_WORKERS.set(stats.workers)
         VERIFIER_ALIVE.set(stats.alive)
@@ -149,12 +148,12 @@ class PoolMeter:
             self._ended[how] = now
 
 
-def note_memory(resident_bytes: int) -> None:
-    """Set the gauge of this process's memory. Where `resident_bytes` is 0 (unknown), it is the peak."""
+def set_memory(resident_bytes: int) -> None:
+    """Set the gauge of this process's memory. With 0 (unknown), set it to the peak."""
     MEMORY.set(resident_bytes or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
-class _Given(Collector):
+class _FixedFamilies(Collector):
     def __init__(self, families: Sequence[Metric]) -> None:
         self._families = families
 
@@ -163,24 +162,22 @@ class _Given(Collector):
 
 
 def exposition(families: Sequence[Metric] = ()) -> tuple[bytes, str]:
-    """The metrics page and its content type: over all processes where there are several, with further
-    families at its end.
-    """
+    """Return the metrics of all worker processes, followed by `families`, and the content type."""
     folder = metrics_folder()
     if folder is None:
         page = generate_latest(REGISTRY)
     else:
-        _forget_dead(folder)
+        _remove_exited(folder)
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         page = generate_latest(registry)
     more = CollectorRegistry()
-    more.register(_Given(families))
+    more.register(_FixedFamilies(families))
     return page + generate_latest(more), CONTENT_TYPE_LATEST
 
 
-def _forget_dead(folder: Path) -> None:
-    """The gauges of processes that ended are of no moment any more; their counts stay."""
+def _remove_exited(folder: Path) -> None:
+    """Remove the gauges of exited processes. Their counters stay."""
     for file in folder.glob("gauge_live*_*.db"):
         pid = int(file.stem.rpartition("_")[2])
         try:

@@ -1,26 +1,30 @@
-"""OpenTelemetry traces, where they are asked for: a span a request, with one for each call to the parts below.
+"""OpenTelemetry traces: a span for each request, with child spans for its parts.
 
-Without the extra installed, or with tracing off, `span` costs nothing and nothing is imported.
+With tracing off, `span` does nothing and no package of OpenTelemetry is imported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from fastapi import FastAPI
 
 _tracer: Any = None
+_NO_SPAN = nullcontext()
 
 
-class TracingUnavailable(RuntimeError):
-    """Tracing was asked for and its packages are not installed."""
+class TracingUnavailableError(RuntimeError):
+    """Tracing is on, and its packages are not installed."""
 
 
 def install(app: FastAPI) -> None:
-    """Trace the app's requests and send them over OTLP."""
-    global _tracer  # one tracer a process, as OpenTelemetry itself has one provider
+    """Trace the app's requests and send the traces over OTLP.
+
+    Raises:
+        TracingUnavailableError: the packages of the extra [tracing] are not installed.
+    """
+    global _tracer  # one tracer per process, as OpenTelemetry has one provider
     try:
         from opentelemetry import trace
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -29,7 +33,7 @@ def install(app: FastAPI) -> None:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
-        raise TracingUnavailable(
+        raise TracingUnavailableError(
             "DEEPCOMPRESS_TRACING is set, but its packages are missing: in a clone of deepcompress, "
             "pip install '.[service,tracing]'"
         ) from error
@@ -41,11 +45,9 @@ def install(app: FastAPI) -> None:
     FastAPIInstrumentor.instrument_app(app, excluded_urls="healthz,readyz,metrics")
 
 
-@contextmanager
-def span(name: str, **attributes: str | int | float) -> Iterator[None]:
-    """A span around a part of a request. Attributes are counts and names, never text of a rollout."""
+def span(name: str, **attributes: str | int | float) -> AbstractContextManager[object]:
+    """Return a span around a part of a request. Attributes are counts and names, never text of a rollout."""
     if _tracer is None:
-        yield
-        return
-    with _tracer.start_as_current_span(name, attributes=attributes):
-        yield
+        return _NO_SPAN
+    started: AbstractContextManager[object] = _tracer.start_as_current_span(name, attributes=attributes)
+    return started

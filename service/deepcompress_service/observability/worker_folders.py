@@ -1,6 +1,7 @@
 """Folders that the worker processes of one `serve` share: one for their counters, one for their recent activity.
 
-prometheus-client looks for its folder when it is imported, and never again: so nothing is imported here.
+prometheus-client reads the name of its folder from the environment when it is imported, so this module imports
+nothing of it.
 """
 
 from __future__ import annotations
@@ -12,38 +13,31 @@ from contextlib import contextmanager
 from pathlib import Path
 
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-"""prometheus-client's own variable. An operator may have set it: then only counters go there."""
-ACTIVITY_VARIABLE = "_DEEPCOMPRESS_ACTIVITY_FOLDER"
-"""Set by `prepare` for the processes that it starts; no setting of the user's."""
+"""prometheus-client's own variable. If the operator has set it, that folder is used for the counters."""
 
 
 @contextmanager
-def prepare() -> Iterator[None]:
-    """Make both folders and name them in the environment of the workers; remove them at the end."""
-    with tempfile.TemporaryDirectory(prefix="deepcompress-") as made:
-        folders = {METRICS_VARIABLE: Path(made, "metrics"), ACTIVITY_VARIABLE: Path(made, "activity")}
+def shared_folders() -> Iterator[Path]:
+    """Make both folders, and remove them when the block ends.
+
+    Yields the folder for recent activity. The folder for counters is set in the environment of this process and of
+    those that it starts, as prometheus-client requires.
+    """
+    with tempfile.TemporaryDirectory(prefix="deepcompress-") as folder:
+        activity, counters = Path(folder, "activity"), Path(folder, "metrics")
+        activity.mkdir()
         if METRICS_VARIABLE in os.environ:
-            del folders[METRICS_VARIABLE]
-        for variable, folder in folders.items():
-            folder.mkdir()
-            os.environ[variable] = str(folder)
+            yield activity
+            return
+        counters.mkdir()
+        os.environ[METRICS_VARIABLE] = str(counters)
         try:
-            yield
+            yield activity
         finally:
-            for variable in folders:
-                del os.environ[variable]
+            del os.environ[METRICS_VARIABLE]
 
 
 def metrics_folder() -> Path | None:
     """Return the folder of the counters of all workers; None for a single process."""
-    return _folder(METRICS_VARIABLE)
-
-
-def activity_folder() -> Path | None:
-    """Return the folder in which all workers write their recent activity; None for a single process."""
-    return _folder(ACTIVITY_VARIABLE)
-
-
-def _folder(variable: str) -> Path | None:
-    folder = os.environ.get(variable)
+    folder = os.environ.get(METRICS_VARIABLE)
     return Path(folder) if folder else None

@@ -9,7 +9,7 @@ MAX_FIELDS = 20
 
 
 class RequestError(Exception):
-    """A request that cannot be answered. `slug` never changes; `detail` says what to do."""
+    """A request that cannot be answered. `slug` never changes; `detail` gives the cause and the remedy."""
 
     def __init__(self, slug: str, detail: str) -> None:
         super().__init__(detail)
@@ -17,7 +17,7 @@ class RequestError(Exception):
         self.detail = detail
 
 
-class InvalidRequest(RequestError):
+class InvalidRequestError(RequestError):
     """A field of the request, or of a run's configuration, that is missing or not valid."""
 
     def __init__(self, field: str, detail: str, slug: str = "invalid-request") -> None:
@@ -25,7 +25,7 @@ class InvalidRequest(RequestError):
         self.errors = [{"field": field, "detail": detail}]
 
 
-class TooLarge(RequestError):
+class TooLargeError(RequestError):
     """More than the server's settings allow. `limit` is the setting's value."""
 
     def __init__(self, subject: str, limit: int) -> None:
@@ -33,12 +33,16 @@ class TooLarge(RequestError):
         self.limit = limit
 
 
-class ConfigNotSupported(RequestError):
+class UnsupportedConfigError(RequestError):
     """A stored configuration that this version of the service cannot run."""
 
 
-class NewerConfiguration(RequestError):
-    """A stored configuration with a field that only a newer version of the service knows."""
+class NewerConfigurationError(RequestError):
+    """Stored data, such as a run's configuration, with a field that only a newer version of the service has."""
+
+    def __init__(self, subject: str) -> None:
+        detail = f"{subject}, which this version of the service does not have: use a newer replica"
+        super().__init__("newer-configuration", detail)
 
 
 def describe_validation(error: ValidationError) -> tuple[str, list[dict[str, str]]]:

@@ -1,4 +1,4 @@
-"""Verify, shape and score, as stages that are read from top to bottom. Free of HTTP.
+"""Verify, shape and score, in stages that are defined in the order in which they run. Free of HTTP.
 
     validate  request                                    limits and identity
     resolve   request -> plan and epoch of the run       one read of the store, or none if the caller sends the epoch
@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from deepcompress_client.wire import (
+    GROUP_FIELDS,
     ROLLOUT_FIELDS,
     AnswerFormat,
     GroupRewards,
@@ -49,7 +50,7 @@ from ..difficulty.store import DifficultyStore
 from ..observability import metrics, tracing
 from ..settings import Settings
 from ..shaping import Group, ProblemHistory, ShapedGroup
-from .errors import InvalidRequest, TooLarge
+from .errors import InvalidRequestError, TooLargeError
 from .plan import RunPlan, make_plan, plan_from_text
 from .records import (
     gold_alternatives,
@@ -65,13 +66,13 @@ MAX_CACHED_PLANS = 4096
 MAX_CACHED_WARNINGS = 65_536
 
 T = TypeVar("T")
-Later = Callable[..., None]
-"""Schedules `function(*arguments)`, a coroutine function, for after the answer was sent."""
+AddTask = Callable[..., None]
+"""Schedules a coroutine function, given with its arguments, for after the answer was sent (FastAPI's `add_task`)."""
 BatchRequest = ShapeRequest | ScoreRequest
 
 
 class Verifier(Protocol):
-    """Checks answers: the verifier pool, or a test's."""
+    """Checks answers: the verifier pool, or a stand-in of a test."""
 
     async def verify_many(
         self, checks: Sequence[Check], *, budget_s: float | None = None, tenant: str = ""
@@ -80,7 +81,7 @@ class Verifier(Protocol):
 
 
 class Recorder(Protocol):
-    """Keeps a bounded sample of the traffic for the dashboard and the per-run metrics."""
+    """Keeps a bounded sample of batches and verdicts for the dashboard and the per-run metrics."""
 
     def record_verify(self, request: VerifyRequest, verdicts: Sequence[Verdict]) -> None:
         """Record the verdicts of a verify request."""
@@ -106,7 +107,7 @@ class Recorder(Protocol):
 
 @dataclass(slots=True)
 class BatchGroup:
-    """One group of a request and what the stages learned of it. Sequences have one entry a rollout."""
+    """One group of a request and the results of the stages. Sequences have one entry for each rollout."""
 
     sent: ShapeGroup | ScoreGroup
     correct: tuple[bool, ...] = ()
@@ -117,7 +118,7 @@ class BatchGroup:
     payload: bytes = b""
     """The packed verdicts, which the store keeps; empty for shape."""
 
-    def judge(self, verdicts: Sequence[Verdict]) -> None:
+    def set_verdicts(self, verdicts: Sequence[Verdict]) -> None:
         """Set the group's verdicts."""
         self.verdicts = verdicts
         self.correct = tuple(verdict.correct for verdict in verdicts)
@@ -126,34 +127,36 @@ class BatchGroup:
 
 @dataclass(frozen=True, slots=True)
 class CachedPlan:
-    """A run's plan as last seen here."""
+    """A run's plan, as this process last read it."""
 
     epoch: int
     final: bool
-    """True once the run was trained: its configuration then never changes within the epoch."""
+    """True after the run's first training request: its configuration then never changes within the epoch."""
     plan: RunPlan
 
 
 @dataclass(slots=True)
 class Batch:
-    """One shape or score on its way through the stages."""
+    """One shape or score request, with the results of the stages."""
 
     request: BatchRequest
     plan: RunPlan
     epoch: int | None
     """The run's epoch on arrival; None for a run that does not exist yet, and in evaluation."""
     groups: list[BatchGroup]
+    warnings: list[tuple[str, str]]
+    """(slug, text) of each warning of the stages before the rewards."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rewards:
-    """What the stage shape gives. One entry a group, in the order sent."""
+    """The result of the stage shape. One entry for each group, in the order sent."""
 
     groups: list[Group]
     shaped: list[ShapedGroup]
     shadows: list[dict[str, ShapedGroup]] | None
     warnings: list[tuple[str, str]]
-    """(slug, text)"""
+    """Known problems that the groups show, as (slug, text)."""
 
 
 class Pipeline:
@@ -170,35 +173,40 @@ class Pipeline:
 
     # --- the three requests ------------------------------------------------------------------------------
 
-    async def score(self, request: ScoreRequest, later: Later) -> ScoreAnswer:
+    async def score(self, request: ScoreRequest, add_task: AddTask) -> ScoreAnswer:
         """Verify the groups' responses, then shape."""
         batch = await self.prepare(request)
-        await self.verify(batch, later)
-        answer = await self._rewards(batch, later)
+        await self.verify(batch, add_task)
+        answer = await self._rewards(batch, add_task)
         groups = [
             ScoredGroup(**vars(row), verdicts=[verdict_answer(str(i), v) for i, v in enumerate(group.verdicts or ())])
             for row, group in zip(answer.groups, batch.groups, strict=True)
         ]
         return ScoreAnswer(**{**vars(answer), "groups": groups})
 
-    async def shape(self, request: ShapeRequest, later: Later) -> ShapeAnswer:
+    async def shape(self, request: ShapeRequest, add_task: AddTask) -> ShapeAnswer:
         """Return rewards for verdicts that the caller has."""
-        return await self._rewards(await self.prepare(request), later)
+        return await self._rewards(await self.prepare(request), add_task)
 
     async def prepare(self, request: BatchRequest) -> Batch:
-        """Run the stages that change nothing: all that can be refused about a request is refused here."""
+        """Run the stages that change nothing. They make every check of a request that needs no commit.
+
+        Raises:
+            RequestError: The request, or the run's configuration, is refused.
+            DifficultyError: The store could not be used.
+        """
         self.validate(request)
         plan, epoch = await self.resolve(request)
         return self.check(request, plan, epoch)
 
-    async def _rewards(self, batch: Batch, later: Later) -> ShapeAnswer:
+    async def _rewards(self, batch: Batch, add_task: AddTask) -> ShapeAnswer:
         """Run the stages after the verdicts are known."""
         outcome = None if batch.request.phase == "eval" else await self.commit(batch)
         began = time.perf_counter()
         rewards = shape(batch, outcome)
         answer = self.answer(batch, outcome, rewards)
         metrics.SHAPE_SECONDS.observe(time.perf_counter() - began)
-        later(self.record, batch, outcome, rewards)
+        add_task(self.record, batch, outcome, rewards)
         return answer
 
     # --- stage: validate ---------------------------------------------------------------------------------
@@ -207,17 +215,17 @@ class Pipeline:
         """Check the limits and the identity of a request.
 
         Raises:
-            TooLarge: More groups, rollouts or gold text than the settings allow.
-            InvalidRequest: A field is missing, or two groups have one name.
+            TooLargeError: More groups, rollouts or gold text than the settings allow.
+            InvalidRequestError: A field is missing, or two groups have one name.
         """
         settings, groups = self.settings, sent_groups(request)
         limit("the number of groups", len(groups), settings.max_groups)
         limit("the number of rollouts", sum(len(group.rollouts) for group in groups), settings.max_items)
         training = request.phase == "train"
         if training and request.run is None:
-            raise InvalidRequest("run", "a training request must name its run")
+            raise InvalidRequestError("run", "a training request must name its run")
         if training and request.step is None and request.request_id is None:
-            raise InvalidRequest(
+            raise InvalidRequestError(
                 "request_id",
                 "send the trainer's step; a run without steps needs a request_id instead, by which repeats are known",
                 "request-id-required",
@@ -225,9 +233,9 @@ class Pipeline:
         names: set[str] = set()
         for index, group in enumerate(groups):
             if group.group_size is not None and group.group_size != len(group.rollouts):
-                raise InvalidRequest(
+                raise InvalidRequestError(
                     f"groups.{index}.group_size",
-                    f"says {group.group_size}, but {len(group.rollouts)} rollouts were sent: "
+                    f"is {group.group_size}, but {len(group.rollouts)} rollouts were sent: "
                     "gather the group's rollouts from all ranks first",
                     "group-size-mismatch",
                 )
@@ -235,9 +243,9 @@ class Pipeline:
             if name is None:
                 if not training:
                     continue
-                raise InvalidRequest(f"groups.{index}.problem_id", "a training group needs a problem_id")
+                raise InvalidRequestError(f"groups.{index}.problem_id", "a training group needs a problem_id")
             if name in names:
-                raise InvalidRequest(
+                raise InvalidRequestError(
                     f"groups.{index}.group_id",
                     "two groups of one request have this group_id: send a group_id of its own with each group",
                     "duplicate-group",
@@ -248,7 +256,11 @@ class Pipeline:
                 self.check_gold(f"groups.{index}.gold", group.gold)
 
     def check_gold(self, field: str, gold: str | list[str]) -> None:
-        """Check a gold answer's length in characters, alternatives together. Raises `TooLarge`."""
+        """Check a gold answer's length in characters, alternatives together.
+
+        Raises:
+            TooLargeError: The gold is over the limit.
+        """
         limit(field, sum(map(len, gold_alternatives(gold))), self.settings.max_gold_chars)
 
     # --- stage: resolve ----------------------------------------------------------------------------------
@@ -256,7 +268,7 @@ class Pipeline:
     async def resolve(self, request: BatchRequest) -> tuple[RunPlan, int | None]:
         """Return the run's plan and its epoch on arrival; the server's default plan and None for an unknown run.
 
-        Needs no read of the store if the caller sends the epoch and the run's configuration in it is known here.
+        Needs no read of the store if the caller sends the epoch and this process has cached the run's plan in it.
         """
         if request.run is None:
             return self.default_plan, None
@@ -272,7 +284,7 @@ class Pipeline:
         return self._cache_plan(state), state.epoch
 
     async def readable_plan(self, run: str) -> RunPlan:
-        """Return the run's plan; if the store cannot be used, the last one seen here, else the server's default."""
+        """Return the run's plan; if the store cannot be used, the cached one, else the server's default."""
         try:
             state = await self._timed("get_run", self.store.get_run(run))
         except UnknownRun:
@@ -300,10 +312,10 @@ class Pipeline:
         """Return the batch, after checking that the request has the inputs that the run's strategies need.
 
         Raises:
-            InvalidRequest: An input is missing.
+            InvalidRequestError: An input is missing.
         """
         groups = sent_groups(request)
-        batch = Batch(request, plan, epoch, [BatchGroup(group) for group in groups])
+        batch = Batch(request, plan, epoch, [BatchGroup(group) for group in groups], warnings=[])
         for group in batch.groups:
             if isinstance(group.sent, ShapeGroup):
                 group.correct = tuple(rollout.correct for rollout in group.sent.rollouts)
@@ -312,12 +324,12 @@ class Pipeline:
             return batch
         name, needs = plan.config.strategy.name, plan.reward.needs
         if "step" in needs and request.step is None:
-            raise InvalidRequest("step", f"the strategy {name} needs the trainer's step", "missing-step")
+            raise InvalidRequestError("step", f"the strategy {name} needs the trainer's step", "missing-step")
         if "tokens" in needs:
             for index, sent in enumerate(groups):
                 for rollout_index, rollout in enumerate(sent.rollouts):
                     if rollout.tokens is None:
-                        raise InvalidRequest(
+                        raise InvalidRequestError(
                             f"groups.{index}.rollouts.{rollout_index}.tokens",
                             f"the strategy {name} needs the length in tokens of every rollout; "
                             "it is never guessed from characters",
@@ -327,13 +339,13 @@ class Pipeline:
             for index, sent in enumerate(groups):
                 values = [getattr(one, field) for one in (sent.rollouts if field in ROLLOUT_FIELDS else [sent])]
                 if None in values:
-                    raise InvalidRequest(f"groups.{index}.{field}", detail, "missing-input")
+                    raise InvalidRequestError(f"groups.{index}.{field}", detail, "missing-input")
         return batch
 
     # --- stage: verify -----------------------------------------------------------------------------------
 
-    async def verify(self, batch: Batch, later: Later) -> None:
-        """Check every response of the batch, and set the groups' verdicts, digests and payloads."""
+    async def verify(self, batch: Batch, add_task: AddTask) -> None:
+        """Verify every response of the batch, and set the groups' verdicts, digests and payloads."""
         request = batch.request
         assert isinstance(request, ScoreRequest)
         answer_format = request.answer_format or batch.plan.config.answer_format
@@ -345,16 +357,16 @@ class Pipeline:
         ]
         # Hashing releases the interpreter lock, so it runs beside the workers.
         hashing = asyncio.create_task(asyncio.to_thread(_digests, request.groups))
-        verdicts = await self.verdicts(checks, request.run, later)
+        verdicts = await self.verdicts(checks, request.run, add_task)
         digests = await hashing
         start = 0
         for group, digest in zip(batch.groups, digests, strict=True):
             end = start + len(group.sent.rollouts)
-            group.judge(verdicts[start:end])
+            group.set_verdicts(verdicts[start:end])
             group.digest, group.payload = digest, pack_verdicts(verdicts[start:end])
             start = end
 
-    async def verdicts(self, checks: Sequence[Check], run: str | None, later: Later) -> list[Verdict]:
+    async def verdicts(self, checks: Sequence[Check], run: str | None, add_task: AddTask) -> list[Verdict]:
         """Return one verdict for each check, in order. Runs take turns in the verifier."""
         began = time.perf_counter()
         with tracing.span("verify", rollouts=len(checks)):
@@ -362,7 +374,7 @@ class Pipeline:
                 checks, budget_s=self.settings.batch_cpu_seconds, tenant=run or ""
             )
         metrics.VERIFY_SECONDS.observe(time.perf_counter() - began)
-        later(self.count_verdicts, verdicts)
+        add_task(self.count_verdicts, verdicts)
         return verdicts
 
     # --- stage: commit -----------------------------------------------------------------------------------
@@ -406,9 +418,14 @@ class Pipeline:
         if outcome.config_text and outcome.config_text != batch.plan.text:
             batch.plan = plan_from_text(outcome.config_text, self.settings.problem_weight)
         self._remember(request.run, CachedPlan(outcome.epoch, True, batch.plan))
+        changed = 0
         for group, record in zip(batch.groups, outcome.groups, strict=True):
             if record.replayed and group.verdicts is not None:
-                group.judge(unpack_verdicts(record.payload))
+                fresh, recorded = group.verdicts, unpack_verdicts(record.payload)
+                changed += sum(map(_contradict, fresh, recorded))
+                group.set_verdicts(recorded)
+        if changed:
+            batch.warnings.append(replayed_verdicts_differ(changed))
         return outcome
 
     # --- stage: answer -----------------------------------------------------------------------------------
@@ -455,7 +472,7 @@ class Pipeline:
         )
 
     def _new_warnings(self, outcome: CommitOutcome, warnings: Sequence[tuple[str, str]]) -> list[str]:
-        """Return the warnings whose kind this process has not yet given to the run."""
+        """Return the warnings whose kind this process has not yet answered in the run's epoch."""
         fresh = []
         for slug, text in warnings:
             key = (outcome.run, outcome.epoch, slug)
@@ -472,11 +489,11 @@ class Pipeline:
         """Count the groups in the metrics, and give the recorder its sample."""
         request = batch.request
         if outcome is None:
-            metrics.note_groups("eval", ["new"] * len(batch.groups))
+            metrics.count_groups("eval", ["new"] * len(batch.groups))
         else:
-            metrics.note_groups("train", [_kind(record) for record in outcome.groups])
+            metrics.count_groups("train", [_kind(record) for record in outcome.groups])
             for slug, _ in rewards.warnings:
-                metrics.TRAPS.labels(slug).inc()
+                metrics.WARNINGS.labels(slug).inc()
             self.recorder.record_batch(outcome, rewards.groups, rewards.shaped, rewards.warnings)
         if isinstance(request, ScoreRequest):
             verdicts = [group.verdicts or () for group in batch.groups]
@@ -484,7 +501,7 @@ class Pipeline:
 
     async def count_verdicts(self, verdicts: Sequence[Verdict]) -> None:
         """Count the verdicts in the metrics."""
-        metrics.note_verdicts(verdicts)
+        metrics.count_verdicts(verdicts)
 
     async def record_verify(self, request: VerifyRequest, verdicts: Sequence[Verdict]) -> None:
         """Give the recorder its sample of a verify request."""
@@ -492,12 +509,12 @@ class Pipeline:
 
     # --- verify alone ------------------------------------------------------------------------------------
 
-    async def verify_items(self, request: VerifyRequest, later: Later) -> VerifyAnswer:
+    async def verify_items(self, request: VerifyRequest, add_task: AddTask) -> VerifyAnswer:
         """Check each item. Record the observation of those that carry identity.
 
         Raises:
-            TooLarge: More items or gold text than the settings allow.
-            InvalidRequest: An item with a rollout_id lacks its run, step or problem_id.
+            TooLargeError: More items or gold text than the settings allow.
+            InvalidRequestError: An item with a rollout_id lacks its run, step or problem_id.
         """
         limit("the number of items", len(request.items), self.settings.max_items)
         for index, item in enumerate(request.items):
@@ -509,7 +526,7 @@ class Pipeline:
             for item in request.items
         ]
         first_run = next((item.run for item in request.items if item.run), None)
-        verdicts = await self.verdicts(checks, first_run, later)
+        verdicts = await self.verdicts(checks, first_run, add_task)
         recorded = await self._observe(request.items, verdicts)
         rows = []
         for index, (item, verdict) in enumerate(zip(request.items, verdicts, strict=True)):
@@ -517,7 +534,7 @@ class Pipeline:
             if item.rollout_id is not None:
                 row.recorded = recorded.get(index, False)
             rows.append(row)
-        later(self.record_verify, request, verdicts)
+        add_task(self.record_verify, request, verdicts)
         return VerifyAnswer(verdicts=rows)
 
     async def _answer_formats(self, request: VerifyRequest) -> dict[str | None, AnswerFormat]:
@@ -532,7 +549,7 @@ class Pipeline:
         return formats
 
     async def _observe(self, items: Sequence[VerifyItem], verdicts: Sequence[Verdict]) -> dict[int, bool]:
-        """Give the store the training items that have a rollout_id; return by index whether it took each."""
+        """Send the training items that have a rollout_id to the store; return by index if each was recorded."""
         indices, observations = [], []
         for index, (item, verdict) in enumerate(zip(items, verdicts, strict=True)):
             if item.rollout_id is None or item.phase == "eval":
@@ -559,13 +576,13 @@ class Pipeline:
         try:
             recorded = await self._timed("observe", self.store.observe(observations))
         except UNUSABLE:
-            # The verdict is worth more than its observation: it is given all the same, and the loss is counted.
+            # The verdicts are answered without their observations, and the loss is counted.
             metrics.OBSERVATIONS_LOST.inc(len(indices))
             return {}
         return dict(zip(indices, recorded, strict=True))
 
     async def _timed(self, operation: str, call: Awaitable[T]) -> T:
-        """Await a call to the store, with its span, its duration and its error in the metrics."""
+        """Await a call to the store; record its span, its duration and its error."""
         began = time.perf_counter()
         try:
             with tracing.span("store", operation=operation):
@@ -591,7 +608,7 @@ def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
     ]
     shaped = reward.shape(groups)
     shadows = reward.shape_shadows(groups) if batch.plan.config.shadow else None
-    return Rewards(groups, shaped, shadows, reward.warnings(groups, shaped))
+    return Rewards(groups, shaped, shadows, [*batch.warnings, *reward.warnings(groups, shaped)])
 
 
 def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | None) -> Group:
@@ -606,12 +623,10 @@ def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | No
         accumulators=() if record is None else record.accumulators,
         history=ProblemHistory() if record is None else problem_history(record.problem),
         step=step,
-        reference_accuracy=sent.reference_accuracy,
-        reference_tokens=sent.reference_tokens,
-        target_tokens=sent.target_tokens,
         formatted=tuple(status != "no_answer" for status in statuses),
         # A field that a rollout lacks is missing for the group.
         **{name: None if None in column else column for name, column in columns.items()},  # type: ignore[arg-type]
+        **{name: getattr(sent, name) for name in GROUP_FIELDS},
     )
 
 
@@ -657,10 +672,27 @@ def group_answer(
 
 
 def shadow_answer(shaped: ShapedGroup) -> dict[str, object]:
-    """Return what a shadow strategy would have paid a group; what only some strategies give, only if it is there."""
+    """Return a shadow strategy's rewards of a group; mask, weights and advantages only if the strategy has them."""
     row = {"rewards": shaped.rewards, "length": shaped.length_term, "beta": shaped.beta}
     extras = {name: getattr(shaped, name) for name in ("mask", "weights", "advantages")}
     return row | {name: value for name, value in extras.items() if value is not None}
+
+
+# --- warnings -----------------------------------------------------------------------------------------------
+
+
+def replayed_verdicts_differ(count: int) -> tuple[str, str]:
+    """Return the warning that `count` rollouts of replayed groups would be judged differently now."""
+    return (
+        "replayed-verdicts-differ",
+        f"the recorded verdicts of repeated groups hold, but {count} of their rollouts would be judged differently "
+        "now (another answer_format or version of the service): use another run or group_id for new verdicts",
+    )
+
+
+def _contradict(one: Verdict, other: Verdict) -> bool:
+    """Return True if two verdicts of one rollout differ in `correct`; an undecided verdict contradicts none."""
+    return "undecided" not in (one.status, other.status) and one.correct != other.correct
 
 
 # --- small checks -------------------------------------------------------------------------------------------
@@ -672,18 +704,26 @@ def sent_groups(request: BatchRequest) -> Sequence[ShapeGroup | ScoreGroup]:
 
 
 def limit(subject: str, size: int, most: int) -> None:
-    """Raise `TooLarge` if there are more than `most`."""
+    """Check a size against its limit.
+
+    Raises:
+        TooLargeError: There are more than `most`.
+    """
     if size > most:
-        raise TooLarge(subject, most)
+        raise TooLargeError(subject, most)
 
 
 def check_identity(index: int, item: VerifyItem) -> None:
-    """Raise `InvalidRequest` if an item with a rollout_id lacks the rest of its identity."""
+    """Check that an item with a rollout_id has the rest of its identity.
+
+    Raises:
+        InvalidRequestError: A field of its identity is missing.
+    """
     if item.rollout_id is None or item.phase == "eval":
         return
     for field in ("run", "step", "problem_id"):
         if getattr(item, field) is None:
-            raise InvalidRequest(
+            raise InvalidRequestError(
                 f"items.{index}.{field}", "an item with a rollout_id also needs its run, step and problem_id"
             )
 

@@ -1,10 +1,10 @@
-"""A run's configuration, resolved: defaults filled in, checked, and split into what each part must know."""
+"""The plan of a run: its configuration with defaults filled in, checked, and split by the parts that use it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, get_args
+from typing import Any, TypeGuard, get_args
 
 import orjson
 from pydantic import BaseModel, ValidationError
@@ -14,7 +14,7 @@ from deepcompress_client.wire import Outcome, RunConfig, StrategyConfig
 from ..difficulty.model import Accumulator, DifficultyConfig
 from ..shaping import ConfigError, Reward, reward_from_config
 from ..shaping.registry import LEVEL_PARAMS, find
-from .errors import ConfigNotSupported, InvalidRequest, NewerConfiguration, describe_validation
+from .errors import InvalidRequestError, NewerConfigurationError, UnsupportedConfigError, describe_validation
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ def make_plan(config: RunConfig, problem_weight: float) -> RunPlan:
     """Fill in the defaults of a configuration and check it.
 
     Raises:
-        InvalidRequest: A field of the configuration is not valid.
+        InvalidRequestError: A field of the configuration is not valid.
     """
-    # What is left out is the strategy's published outcome, not the wire's default: rules differ in it.
+    # The default is the strategy's published outcome, which differs between strategies; not the wire's.
     outcome = config.outcome.model_dump(exclude_unset=True) if "outcome" in config.model_fields_set else {}
     try:
         reward = reward_from_config(
@@ -47,7 +47,7 @@ def make_plan(config: RunConfig, problem_weight: float) -> RunPlan:
             [shadow.model_dump() for shadow in config.shadow],
         )
     except ConfigError as error:
-        raise InvalidRequest(error.field, error.message, "invalid-config") from None
+        raise InvalidRequestError(error.field, error.message, "invalid-config") from None
     resolved = config.model_dump()
     resolved["strategy"] = reward.strategy
     resolved["outcome"] = reward.outcome
@@ -66,11 +66,15 @@ def make_plan(config: RunConfig, problem_weight: float) -> RunPlan:
 
 
 def named_plan(config: RunConfig, stored: RunPlan, problem_weight: float) -> RunPlan:
-    """The plan of a configuration in which what was left out, strategies' parameters too, means the stored value."""
+    """Return the plan of a configuration whose left-out fields, strategies' too, mean the stored values.
+
+    Raises:
+        InvalidRequestErrorError: A field of the configuration is not valid.
+    """
     named = config.model_dump(exclude_unset=True)
-    if _another(stored.config.strategy.model_dump(), named.get("strategy", {})):
+    if _is_another_strategy(stored.config.strategy.model_dump(), named.get("strategy", {})):
         return make_plan(config, problem_weight)
-    return make_plan(RunConfig.model_validate(_over(stored.config.model_dump(), named)), problem_weight)
+    return make_plan(RunConfig.model_validate(_merged(stored.config.model_dump(), named)), problem_weight)
 
 
 @lru_cache(maxsize=1024)
@@ -78,57 +82,52 @@ def plan_from_text(text: str, problem_weight: float) -> RunPlan:
     """Return the plan of a stored configuration of this or another version, with this version's defaults.
 
     Raises:
-        NewerConfiguration: It has a field that this version does not know, and that is not null.
-        ConfigNotSupported: This version cannot run it for another reason.
+        NewerConfigurationError: It has a field that this version does not know, and that is not null.
+        UnsupportedConfigError: This version cannot run it for another reason.
     """
     try:
-        known = _without_neutral(orjson.loads(text))
-        return make_plan(RunConfig.model_validate_json(orjson.dumps(known)), problem_weight)
+        config = _without_unknown_nulls(orjson.loads(text))
+        return make_plan(RunConfig.model_validate_json(orjson.dumps(config)), problem_weight)
     except orjson.JSONDecodeError:
         detail = "it is not JSON"
     except ValidationError as error:
         detail, _ = describe_validation(error)
-    except InvalidRequest as error:
+    except InvalidRequestError as error:
         detail = error.detail
-    raise ConfigNotSupported(
+    raise UnsupportedConfigError(
         "config-not-supported", f"this server cannot run the run's stored configuration: {detail}"
     ) from None
 
 
-def _without_neutral(value: Any, annotation: Any = RunConfig, path: str = "") -> Any:
+def _without_unknown_nulls(value: object, annotation: object = RunConfig, path: str = "") -> object:
     """Return a stored value without the fields that a newer version added and left null.
 
     `annotation` is the type that this version declares for the value: the fields of nested models are checked too.
 
     Raises:
-        NewerConfiguration: A field that this version does not declare is not null.
+        NewerConfigurationError: A field that this version does not declare is not null.
     """
     if isinstance(value, list):
         (element, *_) = get_args(annotation) or (None,)
-        return [_without_neutral(one, element, f"{path}{index}.") for index, one in enumerate(value)]
-    declared = _declared(value, annotation) if isinstance(value, dict) else None
-    if declared is None:
+        return [_without_unknown_nulls(one, element, f"{path}{index}.") for index, one in enumerate(value)]
+    if not isinstance(value, dict) or (declared := _declared(value, annotation)) is None:
         return value
     for name, one in value.items():
         if name not in declared and one is not None:
-            raise NewerConfiguration(
-                "newer-configuration",
-                f"the run's stored configuration has {path}{name}, which this version of the service does not know: "
-                "a newer replica will do",
-            )
+            raise NewerConfigurationError(f"the run's stored configuration has {path}{name}")
     return {
-        name: _without_neutral(one, declared[name], f"{path}{name}.")
+        name: _without_unknown_nulls(one, declared[name], f"{path}{name}.")
         for name, one in value.items()
         if name in declared
     }
 
 
-def _declared(value: dict[str, Any], annotation: Any) -> dict[str, Any] | None:
-    """Return the type of each field that may be in `value`; None if the annotation is no model, or is unknown."""
+def _declared(value: dict[str, Any], annotation: object) -> dict[str, object] | None:
+    """Return the type of each field that `value` may have; None if the annotation is not a model, or not known."""
     (model, *_) = [one for one in (annotation, *get_args(annotation)) if _is_model(one)] or (None,)
     if model is None:
         return None
-    fields = {name: field.annotation for name, field in model.model_fields.items()}
+    fields: dict[str, object] = {name: field.annotation for name, field in model.model_fields.items()}
     if model is not StrategyConfig:
         return fields
     try:
@@ -139,19 +138,19 @@ def _declared(value: dict[str, Any], annotation: Any) -> dict[str, Any] | None:
     return {**fields, **own, "label": None, "outcome": Outcome}
 
 
-def _is_model(annotation: Any) -> bool:
+def _is_model(annotation: object) -> TypeGuard[type[BaseModel]]:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
-def _over(stored: Any, named: Any) -> Any:
-    """What was named, over what is stored."""
-    if isinstance(stored, dict) and isinstance(named, dict) and not _another(stored, named):
-        return {**stored, **{name: _over(stored.get(name), value) for name, value in named.items()}}
+def _merged(stored: object, named: object) -> object:
+    """Return the stored value with the named fields replaced."""
+    if isinstance(stored, dict) and isinstance(named, dict) and not _is_another_strategy(stored, named):
+        return {**stored, **{name: _merged(stored.get(name), value) for name, value in named.items()}}
     if isinstance(stored, list) and isinstance(named, list) and len(stored) == len(named):
-        return [_over(one, other) for one, other in zip(stored, named, strict=True)]
+        return [_merged(one, other) for one, other in zip(stored, named, strict=True)]
     return named
 
 
-def _another(stored: dict[str, Any], named: dict[str, Any]) -> bool:
-    """Whether another strategy is named: the parameters of one mean nothing in another."""
+def _is_another_strategy(stored: dict[str, Any], named: dict[str, Any]) -> bool:
+    """Return True if another strategy is named: a parameter of one has no meaning in another."""
     return "name" in named and named["name"] != stored.get("name")

@@ -1,4 +1,4 @@
-"""What the store keeps of a group: the digest that identifies it, its verdicts, and its tallies.
+"""The record of a group in the store: the digest that identifies it, its verdicts, and its tallies.
 
 A digest never changes for a request that was possible before: a new per-rollout field adds to it only if it is sent,
 so that a retry across an upgrade is still a replay (tests/data/digests.json holds digests of the first version).
@@ -8,27 +8,35 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import orjson
 from blake3 import blake3
+from pydantic import ValidationError
 
-from deepcompress_client.wire import ROLLOUT_FIELDS, ScoreGroup, ScoreRollout, ShapeGroup, ShapeRollout
+from deepcompress_client.wire import GROUP_FIELDS, ROLLOUT_FIELDS, ScoreGroup, ScoreRollout, ShapeGroup, ShapeRollout
 from deepcompress_verify import Verdict
 
 from ..difficulty.model import GroupCommit, ProblemState
 from ..shaping import ProblemHistory
+from .errors import NewerConfigurationError
 
 _STATUSES = ("correct", "wrong", "no_answer", "unreadable", "gold_unreadable", "undecided")
 _STATUS_CODE: dict[str | None, int] = {None: 255, **{status: code for code, status in enumerate(_STATUSES)}}
+_VERDICT_FIELDS = tuple(field.name for field in fields(Verdict))
 _FIXED = struct.Struct("<?qB?")
 _FIXED_FIELDS = ("tokens", "truncated")
-"""Fields that are in every digest."""
+"""Fields that every digest includes."""
 _FIRST_FIELDS = ("thinking", "repetitive")
-"""Fields that are in a digest together, nulls too, if either is sent."""
+"""Fields that a digest includes together, nulls too, if either is sent."""
 _LATER_FIELDS = tuple(name for name in ROLLOUT_FIELDS if name not in (*_FIXED_FIELDS, *_FIRST_FIELDS))
-"""Fields that are each in a digest if sent."""
+"""Fields that a digest includes one by one, if sent."""
+_FIXED_GROUP_FIELDS = ("reference_accuracy", "reference_tokens", "target_tokens")
+"""Per-group fields that every digest includes."""
+_LATER_GROUP_FIELDS = tuple(name for name in GROUP_FIELDS if name not in _FIXED_GROUP_FIELDS)
+"""Per-group fields that a digest includes one by one, if sent."""
 
 
 def gold_alternatives(gold: str | list[str]) -> tuple[str, ...]:
@@ -43,8 +51,47 @@ def pack_verdicts(verdicts: Sequence[Verdict]) -> bytes:
 
 
 def unpack_verdicts(payload: bytes) -> list[Verdict]:
-    """Return the verdicts of a payload that `pack_verdicts` made."""
-    return [Verdict(*row) for row in orjson.loads(zlib.decompress(payload))]
+    """Return the verdicts of a payload that `pack_verdicts` of this or another version made.
+
+    Raises:
+        NewerConfigurationError: A verdict has a part that this version does not declare, and that is not null.
+    """
+    rows = orjson.loads(zlib.decompress(payload))
+    if any(part is not None for row in rows for part in row[len(_VERDICT_FIELDS) :]):
+        raise NewerConfigurationError("a recorded verdict has a part")
+    return [Verdict(*row[: len(_VERDICT_FIELDS)]) for row in rows]
+
+
+def stored_verdict(values: Mapping[str, Any]) -> Verdict:
+    """Return a verdict that this or another version of the service kept with a waiting rollout.
+
+    Raises:
+        NewerConfigurationError: A field that this version does not declare is not null.
+    """
+    return Verdict(**_declared_only(values, _VERDICT_FIELDS, "the verdict of a rollout of this group"))
+
+
+def stored_rollout(values: Mapping[str, Any]) -> ShapeRollout:
+    """Return a rollout that this or another version of the service kept until its group was complete.
+
+    Raises:
+        NewerConfigurationError: A field that this version does not declare is not null, or a value is none of this
+            version's.
+    """
+    subject = "a rollout of this group"
+    try:
+        return ShapeRollout.model_validate(_declared_only(values, ShapeRollout.model_fields, subject))
+    except ValidationError as error:
+        names = ", ".join(str(one["loc"][0]) for one in error.errors(include_input=False))
+        raise NewerConfigurationError(f"{subject} has a value of {names}") from None
+
+
+def _declared_only(values: Mapping[str, Any], declared: Container[str], subject: str) -> dict[str, Any]:
+    """Return the values without the fields that a newer version added and left null."""
+    for name, value in values.items():
+        if name not in declared and value is not None:
+            raise NewerConfigurationError(f"{subject} has {name}")
+    return {name: value for name, value in values.items() if name in declared}
 
 
 def shape_digest(group: ShapeGroup) -> bytes:
@@ -67,11 +114,14 @@ def score_digest(group: ScoreGroup) -> bytes:
     return bytes(digest.digest(16))
 
 
-def _group_hash(group: ShapeGroup | ScoreGroup, kind: bytes) -> Any:
+def _group_hash(group: ShapeGroup | ScoreGroup, kind: bytes) -> blake3:
     """Return the hash of a group's own fields: BLAKE3, which is two to three times as fast as SHA-256."""
     digest = blake3(kind)
-    fixed = [group.problem_id, group.reference_accuracy, group.reference_tokens, group.target_tokens]
+    fixed = [group.problem_id, *(getattr(group, name) for name in _FIXED_GROUP_FIELDS)]
     digest.update(orjson.dumps(fixed))
+    for name in _LATER_GROUP_FIELDS:
+        if (value := getattr(group, name)) is not None:
+            digest.update(orjson.dumps({name: value}))
     return digest
 
 
@@ -96,11 +146,11 @@ def group_commit(
     correct: Sequence[bool],
     statuses: Sequence[str | None],
 ) -> GroupCommit:
-    """Return what a commit counts of a group: its name, its digest and its tallies."""
+    """Return a group's part of a commit: its name, its digest and its tallies."""
     tokens = [rollout.tokens for rollout in group.rollouts]
-    known = [count for count in tokens if count is not None]
-    right = [count for count, ok in zip(tokens, correct, strict=True) if ok and count is not None]
-    all_known = len(known) == len(tokens)
+    counts = [count for count in tokens if count is not None]
+    correct_tokens = [count for count, ok in zip(tokens, correct, strict=True) if ok and count is not None]
+    all_known = len(counts) == len(tokens)
     name = group.group_id or group.problem_id
     assert name is not None
     return GroupCommit(
@@ -113,14 +163,14 @@ def group_commit(
         counts="gold_unreadable" not in statuses,
         truncated=sum(rollout.truncated for rollout in group.rollouts),
         tokens_known=all_known,
-        tokens_sum=sum(known) if all_known else 0,
-        correct_tokens_sum=sum(right) if all_known else 0,
-        correct_tokens_min=min(right) if right and all_known else None,
+        tokens_sum=sum(counts) if all_known else 0,
+        correct_tokens_sum=sum(correct_tokens) if all_known else 0,
+        correct_tokens_min=min(correct_tokens) if correct_tokens and all_known else None,
     )
 
 
 def problem_history(problem: ProblemState) -> ProblemHistory:
-    """Return a problem's state before the step, as the strategies read it."""
+    """Return a problem's state before the step, as strategies read it."""
     count = problem.correct_tokens_count
     return ProblemHistory(
         attempts=problem.attempts,

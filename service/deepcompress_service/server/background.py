@@ -16,6 +16,7 @@ from ..observability import metrics
 from .memory import FreedMemory, resident_bytes
 
 EVERY_S = 1.0
+"""Seconds between two rounds."""
 log = logging.getLogger("deepcompress.background")
 
 
@@ -35,12 +36,12 @@ async def _every_second(context: Context) -> None:
     meter = metrics.PoolMeter()
     freed = FreedMemory()
     while True:
-        meter.note(context.pool.stats())
+        meter.update(context.pool.stats())
         metrics.WAITING.set(context.scheduler.waiting)
-        freed.look()
-        metrics.note_memory(resident_bytes())
+        freed.trim()
+        metrics.set_memory(resident_bytes())
         try:
-            await context.windows.publish()
+            await context.shared_activity.publish()
         except OSError as error:
             # If the disk is full, only the other workers' dashboards go stale.
             log.warning("the recent activity of this process cannot be shared: %s", type(error).__name__)

@@ -23,7 +23,7 @@ log = logging.getLogger("deepcompress.expiry")
 
 @asynccontextmanager
 async def expiry_task(store: DifficultyStore, settings: Settings) -> AsyncIterator[None]:
-    """Sweep until the block ends."""
+    """Delete expired runs periodically until the block ends."""
     task = asyncio.create_task(_sweep_forever(store, settings))
     try:
         yield
@@ -35,24 +35,24 @@ async def expiry_task(store: DifficultyStore, settings: Settings) -> AsyncIterat
 
 async def _sweep_forever(store: DifficultyStore, settings: Settings) -> None:
     while True:
-        # Wait first: a service that restarts often should not sweep at each start.
+        # Wait first: a service that restarts often should not do this at each start.
         await asyncio.sleep(settings.sweep_interval_seconds * random.uniform(0.5, 1.0))
         await sweep(store, settings)
 
 
 async def sweep(store: DifficultyStore, settings: Settings) -> None:
-    """Delete what has expired. An error of the store is logged; the next sweep tries again."""
+    """Delete expired runs and observations. An error of the store is logged; the next sweep tries again."""
     idle_s = settings.run_ttl_days * DAY_S or None
     try:
         swept = await store.sweep(idle_s)
     except DifficultyError as error:
-        log.warning("the store could not be swept: %s", error.detail)
+        log.warning("expired runs could not be deleted: %s", error.detail)
         return
     except Exception:
-        log.exception("the store could not be swept")  # the task must survive any error
+        log.exception("expired runs could not be deleted")  # the task must survive any error
         return
     metrics.RUNS_EXPIRED.inc(len(swept.runs))
     for run in swept.runs:
-        log.warning("run %s was not used for %g days and is deleted", run, settings.run_ttl_days)
+        log.warning("deleted run %s: it was not used for %g days", run, settings.run_ttl_days)
     if swept.observed_runs:
-        log.info("dropped the observations of %d runs that were never trained", swept.observed_runs)
+        log.info("deleted the observations of %d runs that were never trained", swept.observed_runs)

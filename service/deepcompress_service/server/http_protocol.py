@@ -1,9 +1,9 @@
-"""HTTP protocol with limits on time and size for callers that are slow or idle.
+"""HTTP protocol with limits on time and size for clients that are slow or idle.
 
-uvicorn's protocol waits for ever for a request's head, takes any number of headers, and waits for ever for
-a caller to read its answer. Here a head has a size and a time, what is left of a body whose request was answered
-already has a time, and so has a caller that has stopped reading. Bodies are timed where they are read
-(`api.body`). Connections have a number, and so have the bytes of answers that callers are slow to read.
+uvicorn's protocol waits for a request head without a limit, accepts any number of headers, and waits without a limit
+for a client to read its response. This protocol limits the size of a head, the time for a head, the time for the rest
+of a body after the response, and the time that a client may stop reading. It also limits the connections and the
+unread response bytes of a process. The time for a body is limited in `api.body`.
 """
 
 from __future__ import annotations
@@ -11,26 +11,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
-from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 HEAD_BYTES = 65_536
-"""Request line and headers."""
+"""Largest head (request line and headers) in bytes."""
 HEAD_S = 10.0
+"""Longest time in seconds for a head to arrive."""
 GRACE_S = 0.1
+"""Seconds between the end of a time limit and the close, to read data that has arrived already."""
 IDLE_S = 75
-"""Between two requests: longer than proxies and clients keep a connection, so that it is they who close it, and never
-the server while a request is on its way."""
+"""Longest time in seconds between two requests. Proxies and clients close idle connections earlier, so the server
+does not close one while a request is in transit."""
 REST_S = 10.0
-"""For the rest of a body that nobody waits for: its request was refused before it was read."""
+"""Longest time in seconds for the rest of a body after the response, for requests that were rejected early."""
 STALL_S = 60.0
-"""Without a byte read by a caller that an answer waits for."""
+"""Longest time in seconds in which a client reads no byte of its response."""
 MAX_CONNECTIONS = 70_000
-"""Of one process; more than single rollouts may wait in it."""
+"""Most connections of one process. It is above the default of `max_waiting_rollouts`."""
 MAX_UNREAD = 512 << 20
-"""Bytes of answers that wait in one process for callers to read them; beyond it, who comes next is cut off."""
+"""Most response bytes of one process that clients have not read. Above it, the next slow client is disconnected."""
 
 _TOO_LARGE = (
     STATUS_LINE[431] + b"content-type: text/plain; charset=utf-8\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -38,7 +39,7 @@ _TOO_LARGE = (
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """One connection. Every wait for the caller ends."""
+    """One connection, with a limit on each wait for the client."""
 
     head_bytes = HEAD_BYTES
     head_s = HEAD_S
@@ -47,16 +48,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     max_connections = MAX_CONNECTIONS
     max_unread = MAX_UNREAD
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self.unread = unread_bytes(self.server_state)
         self._in_head = True
         self._head_size = 0
         self._heads = 0
-        self._patience: asyncio.TimerHandle | None = None
-        self._stall: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the time for the first head; close the connection if there are too many."""
         super().connection_made(transport)
         if len(self.connections) > self.max_connections:
             transport.abort()
@@ -64,26 +66,29 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._wait(self.head_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Stop all timers."""
         self._wait(None)
-        self._reads()
+        self._stop_stall_timer()
         super().connection_lost(exc)
 
-    # What arrives
+    # Received data
 
     def data_received(self, data: bytes) -> None:
-        if self._in_head and self._patience is None:
-            self._wait(self.head_s)  # the next request of a connection that was kept
+        """Parse the data. A head that is too large gets status 431, and the connection is closed."""
+        if self._in_head and self._timer is None:
+            self._wait(self.head_s)  # the next request of a kept connection
         in_head, heads = self._in_head, self._heads
         super().data_received(data)
         if not self._in_head or self.transport.is_closing():
             return
-        # Bytes in which a body or a head ended were hardly of the next one.
+        # Do not count data in which a head or a body ended: little of it belongs to the next head.
         self._head_size += len(data) if in_head and self._heads == heads else 0
         if self._head_size > self.head_bytes:
             self.transport.write(_TOO_LARGE)
             self.transport.close()
 
     def on_headers_complete(self) -> None:
+        """Stop the time for the head."""
         self._in_head = False
         self._heads += 1
         self._head_size = 0
@@ -91,69 +96,73 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
+        """Stop the time for the rest of the body, and expect the next head."""
         self._in_head = True
         self._wait(None)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        """Start the time for the rest of the body if it has not arrived yet."""
         super().on_response_complete()
         if not self._in_head and not self.transport.is_closing():
             self._wait(self.rest_s)
 
     def _wait(self, seconds: float | None) -> None:
-        """Close the connection after `seconds`, unless this is called again before; None: no limit."""
-        if self._patience is not None:
-            self._patience.cancel()
-        self._patience = None if seconds is None else self.loop.call_later(seconds, self._give_up)
+        """Close the connection after `seconds`, unless this is called again before then. None: no limit."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if seconds is None else self.loop.call_later(seconds, self._expire)
 
-    def _give_up(self) -> None:
-        # After a stall of the event loop, read what has arrived meanwhile before giving up.
-        self._patience = self.loop.call_later(GRACE_S, self._end)
+    def _expire(self) -> None:
+        # If the event loop was blocked, first read the data that has arrived in the meantime.
+        self._timer = self.loop.call_later(GRACE_S, self._end)
 
     def _end(self) -> None:
-        self._patience = None
+        self._timer = None
         if self.cycle is not None and not self.cycle.response_complete and self._in_head:
             # An earlier pipelined request is still running; keep the connection for its response.
             self._wait(self.head_s)
             return
         self.transport.abort()
 
-    # What is read
+    # Sent data
 
     def pause_writing(self) -> None:
+        """Start the time for the client to read; disconnect it if the process has too many unread bytes."""
         super().pause_writing()
         waiting = self.transport.get_write_buffer_size()
         if sum(self.unread.values()) + waiting > self.max_unread:
             self.transport.abort()
             return
-        self._look_again(waiting)
+        self._start_stall_timer(waiting)
 
     def resume_writing(self) -> None:
-        self._reads()
+        """Stop the time for the client to read."""
+        self._stop_stall_timer()
         super().resume_writing()
 
-    def _look_again(self, waiting: int) -> None:
-        """Close the connection if the caller reads nothing for `stall_s` seconds."""
+    def _start_stall_timer(self, waiting: int) -> None:
+        """Close the connection if the client reads nothing for `stall_s` seconds."""
         self.unread[self] = waiting
 
-        def look() -> None:
+        def check() -> None:
             now = self.transport.get_write_buffer_size()
             if now >= waiting:
                 self.transport.abort()
             else:
-                self._look_again(now)
+                self._start_stall_timer(now)
 
-        self._stall = self.loop.call_later(self.stall_s, look)
+        self._stall_timer = self.loop.call_later(self.stall_s, check)
 
-    def _reads(self) -> None:
-        if self._stall is not None:
-            self._stall.cancel()
-            self._stall = None
+    def _stop_stall_timer(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
         self.unread.pop(self, None)
 
 
 def unread_bytes(state: ServerState) -> dict[BoundedHttpProtocol, int]:
-    """Return the bytes that wait for each slow caller of a server, as last measured.
+    """Return the unread bytes of each slow client of a server, as last measured.
 
     uvicorn gives all connections of one server the same `state`, so the table is kept there.
     """
@@ -162,7 +171,7 @@ def unread_bytes(state: ServerState) -> dict[BoundedHttpProtocol, int]:
 
 
 def allow_connections() -> None:
-    """Let this process and its children have as many open files as the system permits, up to what is needed."""
+    """Raise the limit of open files for MAX_CONNECTIONS connections, as far as the system permits."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_CONNECTIONS + 4096
     limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)

@@ -34,7 +34,7 @@ def apply(function: Callable[[float], float], values: Floats) -> Floats:
 
 def sigmoid(x: Floats) -> Floats:
     """1 / (1 + exp(-x)), without overflow for any finite x."""
-    small = apply(math.exp, -np.abs(x))
+    small = np.fromiter(map(math.exp, (-np.abs(x)).tolist()), np.float64, len(x))
     return np.where(x >= 0, 1.0, small) / (1.0 + small)
 
 
@@ -99,11 +99,11 @@ class Batch:
         self.starts: Ints = np.cumsum(self.sizes) - self.sizes
         self.rows: Ints = np.repeat(np.arange(len(groups)), self.sizes)
         """[n] the group of each rollout: per-group values are spread over rollouts by `x[batch.rows]`."""
-        self.correct = self._flags([g.correct for g in groups])
-        self.passes: Ints = self.sum_ints(self.correct.astype(np.int64))
+        self.correct: Bools = np.fromiter(chain.from_iterable(g.correct for g in groups), np.bool_, len(self.rows))
+        self.passes: Ints = np.add.reduceat(self.correct.astype(np.int64), self.starts)
         self.pass_ratio: Floats = self.passes / self.sizes
         """[g] P_g."""
-        self.outcome = self.by_verdict(*outcome)
+        self.outcome: Floats = np.where(self.correct, *outcome)
         """[n] R_o."""
 
     def by_verdict(self, right: float, wrong: float) -> Floats:
@@ -146,7 +146,7 @@ class Batch:
     @cached_property
     def level(self) -> Floats:
         """[g] the level that each group's beta is taken against."""
-        return self.per_group(lambda g: g.level)
+        return np.fromiter((g.level or 0.0 for g in self.groups), np.float64, len(self.groups))
 
     def accumulator(self, index: int) -> Floats:
         """[g] the strategy's own accumulator number `index`, before this step."""
@@ -169,19 +169,19 @@ class Batch:
         """Statistics of the lengths of the chosen rollouts (all of them by default), exact."""
         tokens = self.tokens
         mask = np.ones_like(self.correct) if chosen is None else chosen
-        count = self.sum_ints(mask.astype(np.int64))
+        count: Ints = np.add.reduceat(mask.astype(np.int64), self.starts)
         # The scatter is that of the distances to the group's shortest, which are small enough for int64.
         base: Ints = np.minimum.reduceat(tokens, self.starts)
         distance = np.where(mask, tokens - base[self.rows], 0)
-        first = self.sum_ints(distance)
+        first: Ints = np.add.reduceat(distance, self.starts)
         widest: Ints = np.maximum.reduceat(distance, self.starts)
         large = np.flatnonzero(self.sizes * widest > _LARGEST_PRODUCT)
         if len(large):
             distance_safe = np.where(np.isin(self.rows, large), 0, distance)
-            second = self.sum_ints(distance_safe * distance_safe)
-            first_safe = self.sum_ints(distance_safe)
+            second: Ints = np.add.reduceat(distance_safe * distance_safe, self.starts)
+            first_safe: Ints = np.add.reduceat(distance_safe, self.starts)
         else:
-            second = self.sum_ints(distance * distance)
+            second = np.add.reduceat(distance * distance, self.starts)
             first_safe = first
         scatter = (count * second - first_safe * first_safe).astype(np.float64)
         for g in large.tolist():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
-from .batch import Batch
 from .errors import ConfigError
 from .parameters import Param, Params, read_params
 from .registry import LEVEL_PARAMS, find
@@ -17,7 +17,7 @@ _LEVEL_NAMES = tuple(param.name for param in LEVEL_PARAMS)
 _PAIR_PARAMS = (Param("correct", "number", 1.0, "R_o when correct"), Param("wrong", "number", -1.0, "R_o otherwise"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ConfiguredStrategy:
     """A strategy with its parameters, its outcome pair and the index of its first accumulator."""
 
@@ -32,7 +32,7 @@ class ConfiguredStrategy:
     run_level: Params | None = None
     """For a shadow with a level of its own: the level parameters of the run. None: it shares the run's level."""
 
-    @property
+    @cached_property
     def requires(self) -> tuple[str, ...]:
         """Keys of `NEEDS` that the strategy requires under its parameters."""
         return self.strategy.required(self.params)
@@ -42,25 +42,26 @@ class ConfiguredStrategy:
         """The configuration that describes this strategy."""
         return {"name": self.strategy.name, **self.params, **self.level}
 
-    @property
+    @cached_property
     def accumulators(self) -> tuple[AccumulatorSpec, ...]:
         """The strategy's own, then those of a level of its own."""
-        return (*self.strategy.accumulators(self.params), *self._level_accumulators())
-
-    def batch(self, groups: Sequence[Group]) -> Batch:
-        """Return the groups as a batch with this strategy's own accumulators and level."""
-        own = slice(self.first, self.first + len(self.accumulators))
-        if self.run_level is not None:
-            groups = [replace(group, level=self._own_level(group.level, group.accumulators[own])) for group in groups]
-        return Batch(groups, self.pair, own)
-
-    def _level_accumulators(self) -> tuple[AccumulatorSpec, ...]:
+        specs = self.strategy.accumulators(self.params)
         if self.run_level is None:
-            return ()
+            return specs
         own = AccumulatorSpec("ema", self.level["initial_level"], self.level["ema"])
         if self.level["reference"] == "previous":
-            return (own,)
-        return (own, AccumulatorSpec("ema", self.run_level["initial_level"], self.run_level["ema"]))
+            return (*specs, own)
+        return (*specs, own, AccumulatorSpec("ema", self.run_level["initial_level"], self.run_level["ema"]))
+
+    @cached_property
+    def accumulator_slice(self) -> slice:
+        """Where this strategy's accumulators are among the run's."""
+        return slice(self.first, self.first + len(self.accumulators))
+
+    def with_own_level(self, groups: Sequence[Group]) -> list[Group]:
+        """Return the groups with the shadow's own level instead of the run's."""
+        own = self.accumulator_slice
+        return [replace(group, level=self._own_level(group.level, group.accumulators[own])) for group in groups]
 
     def _own_level(self, run_level: float | None, accumulators: tuple[float, ...]) -> float | None:
         """Return a shadow's own level, from the run's level and the values before the step.

@@ -42,13 +42,17 @@ class Param:
         elif self.kind == "boolean":
             if isinstance(value, bool):
                 return value
-        elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            whole = isinstance(value, int) or value.is_integer()
-            if math.isfinite(value) and self.minimum <= value <= self.maximum:
-                if self.kind == "number":
-                    return float(value)
-                if whole:
-                    return int(value)
+        elif (
+            isinstance(value, (int, float))
+            and not isinstance(value, bool)
+            # Bounds first: an integer may be too large for a float.
+            and self.minimum <= value <= self.maximum
+            and math.isfinite(value)
+        ):
+            if self.kind == "number":
+                return float(value)
+            if isinstance(value, int) or value.is_integer():
+                return int(value)
         raise ConfigError(field, f"send {self.expected()}, not {value!r:.80}")
 
     def expected(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -30,9 +31,9 @@ _OVERLONG_PARAMS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reward:
-    """What a run pays. Made by `reward_from_config`."""
+    """What a run pays. Made by `reward_from_config`. Facts that follow from the configuration are computed once."""
 
     main: ConfiguredStrategy
     shadows: tuple[ConfiguredStrategy, ...]
@@ -62,11 +63,10 @@ class Reward:
         """The outcome pair: as configured, the strategy's published one where it was left out."""
         return {"correct": self.main.pair[0], "wrong": self.main.pair[1]}
 
-    @property
+    @cached_property
     def needs(self) -> frozenset[str]:
         """What the run's strategy, its shadows and its overlong term need of a request."""
-        needs = {NEEDS[key] for configured in self._strategies for key in configured.requires}
-        return frozenset(needs if self.overlong is None else needs | {"tokens"})
+        return frozenset(NEEDS[key] for _, key in self._requirements)
 
     @property
     def ema(self) -> float:
@@ -90,34 +90,34 @@ class Reward:
         step_level: Literal["all", "last"] = self.main.level["step_level"]
         return step_level
 
-    @property
+    @cached_property
     def accumulators(self) -> tuple[AccumulatorSpec, ...]:
         """What the run must carry from step to step beside the level: the strategy's own, then the shadows'."""
-        return tuple(spec for configured in self._strategies for spec in configured.accumulators)
+        return tuple(spec for configured in (self.main, *self.shadows) for spec in configured.accumulators)
 
-    @property
-    def _strategies(self) -> tuple[ConfiguredStrategy, ...]:
-        return (self.main, *self.shadows)
+    @cached_property
+    def _requirements(self) -> list[tuple[str, str]]:
+        """(name of a strategy or term, key of `NEEDS`) of everything that the reward requires."""
+        required = [
+            (configured.strategy.name, key)
+            for configured in (self.main, *self.shadows)
+            for key in configured.requires
+        ]
+        return required if self.overlong is None else [*required, ("the overlong term", "tokens")]
 
-    @property
+    @cached_property
     def required_inputs(self) -> list[tuple[str, str]]:
         """(name, what to send) of each field of `Group` that a caller must send for this reward."""
+        return [(key, f"{who} needs it: {_SEND_HINTS[key]}") for who, key in self._requirements if key in _SEND_HINTS]
+
+    @cached_property
+    def _required_state(self) -> list[tuple[str, str]]:
+        """(name, how to get it) of each field of `Group` that the run's state must give."""
         return [
-            (key, f"{who} needs it: {_SEND_HINTS[key]}") for who, key in self._requirements() if key in _SEND_HINTS
+            (key, f"{who} needs it: send training requests with a step")
+            for who, key in self._requirements
+            if key in ("level", "step")
         ]
-
-    def check_sent(self, groups: Sequence[Group]) -> None:
-        """Check that every group carries the inputs that the reward needs.
-
-        To be called before anything is counted: level, accumulators and step are not checked.
-
-        Raises:
-            InputError: An input is missing; the error names what to send.
-        """
-        for key, how in self.required_inputs:
-            for index, group in enumerate(groups):
-                if getattr(group, key) is None:
-                    raise InputError(f"groups.{index}.{key}", how)
 
     def shape(self, groups: Sequence[Group], *, evaluate: bool = False) -> list[ShapedGroup]:
         """Return the rewards of each group, in the order given. In evaluation: the outcome alone.
@@ -148,25 +148,26 @@ class Reward:
         """
         return find_warnings(self.main.strategy, self.overlong, groups, shaped)
 
-    def _requirements(self) -> list[tuple[str, str]]:
-        wanted = [(configured.strategy.name, key) for configured in self._strategies for key in configured.requires]
-        return wanted if self.overlong is None else [*wanted, ("the overlong term", "tokens")]
-
     def _check(self, groups: Sequence[Group]) -> None:
-        self.check_sent(groups)
+        """Check that every group has the inputs that the reward needs, of the request and of the run's state."""
+        for key, how in self.required_inputs:
+            for index, group in enumerate(groups):
+                if getattr(group, key) is None:
+                    raise InputError(f"groups.{index}.{key}", how)
         declared = len(self.accumulators)
-        state = [(who, key) for who, key in self._requirements() if key in ("level", "step")]
         for index, group in enumerate(groups):
             if len(group.accumulators) != declared:
                 raise InputError(f"groups.{index}.accumulators", f"this reward carries {declared} between steps")
-            for who, key in state:
+            for key, how in self._required_state:
                 if getattr(group, key) is None:
-                    raise InputError(f"groups.{index}.{key}", f"{who} needs it: send training requests with a step")
+                    raise InputError(f"groups.{index}.{key}", how)
 
     def _shape_with(
         self, configured: ConfiguredStrategy, groups: Sequence[Group], weight: float
     ) -> list[ShapedGroup]:
-        batch = configured.batch(groups)
+        if configured.run_level is not None:
+            groups = configured.with_own_level(groups)
+        batch = Batch(groups, configured.pair, configured.accumulator_slice)
         strategy = configured.strategy
         term = strategy.length(batch, configured.params)
         length = weight * term
@@ -264,6 +265,9 @@ def _split_by_group(
     starts, sizes, ratios = batch.starts.tolist(), batch.sizes.tolist(), batch.pass_ratio.tolist()
     for group, start, size, pass_ratio, of_group in zip(batch.groups, starts, sizes, ratios, betas, strict=True):
         own = slice(start, start + size)
+        difficulty: Literal["simple", "hard", "even"] | None = None
+        if of_group is not None:
+            difficulty = "even" if of_group == 0 else "simple" if of_group > 0 else "hard"
         shaped.append(
             ShapedGroup(
                 rewards=tuple(totals[own]),
@@ -271,7 +275,7 @@ def _split_by_group(
                 length_term=tuple(terms[own]),
                 pass_ratio=pass_ratio,
                 beta=of_group,
-                difficulty=_difficulty(of_group),
+                difficulty=difficulty,
                 mask=None if mask is None else tuple(mask[own]),
                 weights=None if weights is None else tuple(weights[own]),
                 advantages=None if advantages is None else tuple(advantages[own]),
@@ -295,11 +299,3 @@ def _why(group: Group, weight: float, beta: float | None) -> Why:
     if all(group.correct):
         return "all-correct"
     return "even" if beta == 0 else "strategy"
-
-
-def _difficulty(beta: float | None) -> Literal["simple", "hard", "even"] | None:
-    if beta is None:
-        return None
-    if beta == 0:
-        return "even"
-    return "simple" if beta > 0 else "hard"

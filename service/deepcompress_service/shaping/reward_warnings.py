@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,7 +44,11 @@ def find_warnings(
         )
     if trained and all(all(g.correct) for g in trained):
         traps.append(("all-solved", "every rollout of every group is correct: the outcome teaches nothing here"))
-    below = sum(1 for g, s in zip(groups, shaped, strict=True) if _correct_below_wrong(g, s))
+    below = 0
+    for group, of_group in zip(groups, shaped, strict=True):
+        paid = list(zip(of_group.rewards, group.correct, strict=True))
+        least_right = min((reward for reward, correct in paid if correct), default=math.inf)
+        below += any(reward > least_right for reward, correct in paid if not correct)
     if below:
         traps.append(
             (
@@ -73,9 +78,3 @@ def find_warnings(
     if strategy.certainty == "uncertain":
         traps.append(("uncertain-formula", f"{strategy.name}: {strategy.note}"))
     return traps
-
-
-def _correct_below_wrong(group: Group, shaped: ShapedGroup) -> bool:
-    right = [r for r, correct in zip(shaped.rewards, group.correct, strict=True) if correct]
-    wrong = [r for r, correct in zip(shaped.rewards, group.correct, strict=True) if not correct]
-    return bool(right) and bool(wrong) and min(right) < max(wrong)

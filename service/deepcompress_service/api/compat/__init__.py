@@ -1,6 +1,8 @@
-"""Endpoints that speak what RL frameworks already send, so that nothing need be installed beside them. Each module
-is one protocol; what a protocol cannot carry (tokens, groups, steps) its endpoint does not guess: it then gives
-outcomes only."""
+"""Endpoints for protocols that RL frameworks already have, so that nothing needs to be installed beside them.
+
+Each module implements one protocol. If a protocol has no tokens, groups or steps, its endpoint does not guess them:
+it answers with outcomes only.
+"""
 
 from __future__ import annotations
 
@@ -22,4 +24,4 @@ MODELS = (
     roll.SubmitTask,
     roll.TaskResult,
 )
-"""The bodies these routes read themselves, for the API's description."""
+"""The models of request bodies that these routes read themselves, for the OpenAPI description."""

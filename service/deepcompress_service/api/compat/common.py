@@ -1,4 +1,4 @@
-"""What the protocols share: reading gold answers, checking them, and outcome rewards."""
+"""Shared parts of the protocols: gold answers, verdicts, and outcome rewards."""
 
 from __future__ import annotations
 
@@ -15,23 +15,27 @@ from ..context import Context, run_scheduled
 from ..errors import invalid
 
 OutcomeRange = Literal["pm1", "0_1"]
-"""What a right and a wrong answer are worth: 1 and -1, or 1 and 0."""
+"""The rewards of a correct and a wrong answer: 1 and -1, or 1 and 0."""
 
 Format = Annotated[
-    AnswerFormat | None, Query(description="where the answer is looked for; else the server's default")
+    AnswerFormat | None, Query(description="the rule that finds the answer; else the server's default")
 ]
 
 UNTRAINABLE = frozenset({"undecided", "gold_unreadable"})
-"""The verdicts that must not be trained on."""
+"""Statuses of rollouts that must not be trained on."""
 
 
 def outcome(correct: bool, outcome_range: OutcomeRange) -> float:
+    """Return the outcome reward of an answer."""
     return 1.0 if correct else (-1.0 if outcome_range == "pm1" else 0.0)
 
 
-def gold_of(label: Any, field: str) -> str | list[str]:
-    """A gold answer as these protocols send it: text, a number, or alternatives. Raises a 422 that names the
-    field where there is none."""
+def gold_of(label: object, field: str) -> str | list[str]:
+    """Return a gold answer as these protocols send it: text, a number, or a list of alternatives.
+
+    Raises:
+        ApiError: 422, which names the field, if there is none.
+    """
     if isinstance(label, str):
         return label
     if isinstance(label, bool) or label is None or isinstance(label, dict) or label == []:
@@ -50,7 +54,7 @@ async def verdicts(
     answer_format: AnswerFormat | None,
     run: str | None = None,
 ) -> Sequence[Verdict]:
-    """Return one verdict an item, as `POST /v1/verify` gives them. `run` is the run whose slot the work takes."""
+    """Return one verdict for each item, as `POST /v1/verify` does. The work takes a slot of `run`."""
     body = VerifyRequest.model_validate({"items": items, "answer_format": answer_format})
     work = partial(context.pipeline.verify_items, body, tasks.add_task)
     return (await run_scheduled(request, context, run, reservation, work)).verdicts

@@ -1,8 +1,8 @@
 """NeMo Gym's resources server: /verify, /seed_session, /close_session, /aggregate_metrics, /reverify_mode.
 
-NeMo Gym calls the paths at the root of a host and port, so a reverse proxy puts the prefix (and the query) in
-front; docs/integrations/nemo_gym.md has the lines. Without ``?run=`` the reward is the outcome; with ``?run=NAME&
-cohort=N`` calls are held until the N rollouts of their group are there (`cohort`), and shaped.
+NeMo Gym calls the paths at the root of a host and port, so a reverse proxy adds the prefix (and the query);
+docs/integrations/nemo_gym.md has its configuration. Without ``?run=`` the reward is the outcome. With
+``?run=NAME&cohort=N`` calls are held until the N rollouts of their group have arrived (`cohort`), and are shaped.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..auth import require_run
 from ..body import documented, json_response
 from ..context import ContextDep, GrantDep, cancel_on_disconnect
 from ..errors import invalid
-from .cohort import TASK, Ready, Shaped, meet
+from .cohort import TASK, RewardedRollout, VerifiedRollout, meet
 from .common import UNTRAINABLE, Format, OutcomeRange, gold_of, outcome, verdicts
 
 router = APIRouter(prefix="/nemo_gym")
@@ -36,6 +36,8 @@ class VerifyBody(BaseModel):
 
 
 class AggregateBody(BaseModel):
+    """Answers of /verify, as NeMo Gym collected them."""
+
     verify_responses: list[dict[str, Any]]
 
 
@@ -59,18 +61,20 @@ async def verify(
     context: ContextDep,
     grant: GrantDep,
     gold: GoldField = "expected_answer",
-    outcome_range: Annotated[OutcomeRange, Query(description="of the reward, without a cohort")] = "0_1",
+    outcome_range: Annotated[OutcomeRange, Query(description="the range of rewards, without a cohort")] = "0_1",
     answer_format: Format = None,
     run: Annotated[RunName | None, Query(description="with cohort: the run that the groups count in")] = None,
     cohort: Annotated[int | None, Query(ge=1, le=4096, description="rollouts of a group")] = None,
     timeout_s: Annotated[
-        float, Query(gt=0, le=7200, description="after which a group is released with what it has")
+        float,
+        Query(gt=0, le=7200, description="seconds until a group is released with what has arrived"),
     ] = 1800.0,
 ) -> Response:
-    """The row again, with `reward` and what it is made of. What must not be trained on has `mask_sample`.
+    """Return the row with its `reward` and the reward's components. Rollouts not to be trained on have `mask_sample`.
 
-    With `run` and `cohort` the call is held until its group is there, known by `_ng_group_id`, else by
-    `_ng_task_index`, and its place in it by `_ng_rollout_index`. The run must have `groups_per_step`."""
+    With `run` and `cohort` the call is held until its group has arrived. `_ng_group_id`, else `_ng_task_index`, names
+    the group, and `_ng_rollout_index` the rollout in it. The run must have `groups_per_step`.
+    """
     with context.inflight.admit(request) as reservation:
         if (run is None) != (cohort is None):
             raise invalid("cohort" if cohort is None else "run", "run and cohort are needed together")
@@ -84,46 +88,49 @@ async def verify(
         (verdict,) = await verdicts(request, context, reservation, tasks, [item], answer_format)
         if run is None or cohort is None:
             components = {"outcome": outcome(verdict.correct, outcome_range)}
-            return _answer(row, Shaped(components, verdict))
+            return _answer(row, RewardedRollout(components, verdict))
         tokens = tokens_of(body.response)
         if tokens is None:
-            detail = "has neither generation_token_ids nor usage.output_tokens to count its tokens by"
+            detail = "needs generation_token_ids or usage.output_tokens, from which its length in tokens is counted"
             raise invalid("response", detail)
-        ready = Ready.of(row, body.response, verdict, gold=answer, tokens=tokens, truncated=cut, size=cohort)
+        rollout = VerifiedRollout.from_row(
+            row, body.response, verdict, gold=answer, tokens=tokens, truncated=cut, size=cohort
+        )
         del body, item
-    # Outside the door: a rollout that waits for its siblings holds no place that they need.
-    with context.nemo_gym_rows.keep(row) as kept:
-        shaped = await cancel_on_disconnect(request, meet(context, run, ready, timeout_s, tasks.add_task))
-        return _answer(kept(), shaped)
+    # After the reservation was released: a rollout that waits must not take the capacity that its group needs.
+    with context.nemo_gym_rows.keep(row) as unpack_row:
+        rewarded = await cancel_on_disconnect(request, meet(context, run, rollout, timeout_s, tasks.add_task))
+        return _answer(unpack_row(), rewarded)
 
 
-def _answer(row: dict[str, Any], shaped: Shaped) -> Response:
-    row |= {"accuracy": outcome(shaped.verdict.correct, "0_1"), "extracted_answer": shaped.verdict.answer}
-    if shaped.verdict.status in UNTRAINABLE:
-        row |= masked(shaped.verdict.status, shaped.verdict.reason)
+def _answer(row: dict[str, Any], rewarded: RewardedRollout) -> Response:
+    verdict = rewarded.verdict
+    row |= {"accuracy": outcome(verdict.correct, "0_1"), "extracted_answer": verdict.answer}
+    if verdict.status in UNTRAINABLE:
+        row |= masked(verdict.status, verdict.reason)
     else:
-        # NeMo RL insists that the reward is the sum of its components, to the bit.
-        total = sum(shaped.components.values())
-        row |= {"reward": total, "mask_sample": False, "reward_components": shaped.components}
-    # The row may hold lone surrogates that a policy wrote; escaped, they are JSON all the same.
+        # NeMo RL checks that the reward is the sum of its components, to the last bit.
+        total = sum(rewarded.components.values())
+        row |= {"reward": total, "mask_sample": False, "reward_components": rewarded.components}
+    # The row may have lone surrogates that a policy wrote: `json` escapes them, orjson refuses them.
     return Response(json.dumps(row, allow_nan=False), media_type="application/json")
 
 
 @router.post("/seed_session", summary="NeMo Gym: begin a session")
-async def seed_session(context: ContextDep) -> Response:
-    """Nothing to begin: checking an answer has no session."""
+async def seed_session(_context: ContextDep) -> Response:
+    """Answer with an empty object: checking an answer needs no session."""
     return json_response({})
 
 
 @router.post("/close_session", summary="NeMo Gym: end a session")
-async def close_session(context: ContextDep) -> Response:
-    """Nothing to end."""
+async def close_session(_context: ContextDep) -> Response:
+    """Answer with an empty object: there is no session to end."""
     return json_response({})
 
 
-@router.get("/reverify_mode", summary="NeMo Gym: whether rollouts may be verified again")
-async def reverify_mode(context: ContextDep) -> Response:
-    """They may, at any time: a verdict depends on the answer alone."""
+@router.get("/reverify_mode", summary="NeMo Gym: if rollouts may be verified again")
+async def reverify_mode(_context: ContextDep) -> Response:
+    """Answer "stateless": rollouts may be verified again at any time, since a verdict depends only on its inputs."""
     return json_response({"reverify_mode": "stateless"})
 
 
@@ -133,16 +140,18 @@ async def reverify_mode(context: ContextDep) -> Response:
     summary="NeMo Gym: metrics over many rollouts",
 )
 async def aggregate_metrics(request: Request, context: ContextDep) -> Response:
-    """Mean, extremes, median and deviation of every numeric field, over all rollouts and by task; masked rollouts
-    are left out."""
+    """Return mean, extremes, median and standard deviation of every numeric field, over all rollouts and by task.
+
+    Masked rollouts are left out.
+    """
     with context.inflight.admit(request) as reservation:
         rows = (await context.body(request, reservation, AggregateBody)).verify_responses
-    kept = [row for row in rows if not row.get("mask_sample")]
+    unmasked = [row for row in rows if not row.get("mask_sample")]
     tasks: dict[int, list[dict[str, Any]]] = {}
-    for row in kept:
+    for row in unmasked:
         task = row.get(TASK, 0)
         tasks.setdefault(task if isinstance(task, int) else 0, []).append(row)
-    overall = profile(kept)
+    overall = profile(unmasked)
     return json_response(
         {
             "group_level_metrics": [{**profile(tasks[task]), TASK: task} for task in sorted(tasks)],
@@ -156,7 +165,7 @@ async def aggregate_metrics(request: Request, context: ContextDep) -> Response:
 
 
 def text_of(response: Mapping[str, Any]) -> str:
-    """What the model said in its last message; reasoning items are not part of it."""
+    """Return the text of the last message, without reasoning items."""
     output = response.get("output")
     messages = [
         item
@@ -173,7 +182,7 @@ def text_of(response: Mapping[str, Any]) -> str:
 
 
 def tokens_of(response: Mapping[str, Any]) -> int | None:
-    """Length in tokens: the token ids that training servers send along, else the engine's own count."""
+    """Return the length in tokens: of the token ids that training servers add, else as the engine counted it."""
     output = response.get("output")
     ids = [
         item["generation_token_ids"]
@@ -188,13 +197,14 @@ def tokens_of(response: Mapping[str, Any]) -> int | None:
 
 
 def truncated(response: Mapping[str, Any]) -> bool:
+    """Return True if the token limit ended the response."""
     details = response.get("incomplete_details")
     reason = details.get("reason") if isinstance(details, dict) else None
     return response.get("status") == "incomplete" or reason == "max_output_tokens"
 
 
 def masked(kind: str, reason: str) -> dict[str, Any]:
-    """NeMo Gym's own words for a rollout without a reward."""
+    """Return NeMo Gym's fields of a rollout without a reward."""
     return {
         "reward": 0.0,
         "mask_sample": True,
@@ -214,7 +224,7 @@ _STATISTICS: dict[str, Callable[[Sequence[float]], float]] = {
 
 
 def profile(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The statistics of every numeric field, by name ``mean/reward``."""
+    """Return the statistics of every numeric field, under names such as ``mean/reward``."""
     columns: dict[str, list[float]] = {}
     for row in rows:
         for name, value in row.items():

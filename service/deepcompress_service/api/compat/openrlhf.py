@@ -1,7 +1,7 @@
 """OpenRLHF's remote reward model: ``--reward.remote_url http://HOST:8321/compat/openrlhf/get_reward``.
 
 The payload has no group, no step, no tokens and no evaluation flag, so the reward is the outcome. OpenRLHF tries
-five times, 180 s each, and goes on without a reward after that; refusals here come at once, with Retry-After.
+five times, 180 s each, and then continues without a reward; errors of this endpoint come at once, with Retry-After.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from .common import UNTRAINABLE, Format, OutcomeRange, gold_of, outcome, verdict
 router = APIRouter(prefix="/openrlhf")
 
 _ENDS = re.compile(r"(?:<\|[^|<>]{1,40}\|>|</s>|<eos>|\s)+\Z")
-"""Special tokens at the end: OpenRLHF decodes queries with them."""
+"""Special tokens at the end of a query: OpenRLHF does not remove them."""
 
 
 class GetReward(BaseModel):
-    """What OpenRLHF sends; ``query`` is prompt and response in one text."""
+    """The request of OpenRLHF; ``query`` is prompt and response in one text."""
 
     query: list[ModelText] = Field(min_length=1)
     prompts: list[ModelText]
@@ -46,12 +46,16 @@ async def get_reward(
     tasks: BackgroundTasks,
     context: ContextDep,
     outcome_range: Annotated[
-        OutcomeRange, Query(description="what `rewards` holds; evaluation reads it as a pass rate, which needs 0_1")
+        OutcomeRange,
+        Query(description="the range of `rewards`; evaluation, which averages them, needs 0_1"),
     ] = "pm1",
     answer_format: Format = None,
 ) -> Response:
-    """`rewards` in the range asked for, `scores` always the raw 1 or 0 that dynamic filtering reads. A rollout
-    that must not be trained on is a wrong one with `extra_logs.untrainable` 1: the protocol can leave none out."""
+    """Return `rewards` in the requested range, and `scores` of 1 or 0, which dynamic filtering reads.
+
+    A rollout that must not be trained on is answered as wrong with `extra_logs.untrainable` 1: the protocol cannot
+    leave a rollout out.
+    """
     with context.inflight.admit(request) as reservation:
         body = await context.body(request, reservation, GetReward)
         for field in ("prompts", "labels"):
@@ -62,15 +66,15 @@ async def get_reward(
             {"gold": gold_of(label, f"labels.{index}"), "response": response}
             for index, (label, (response, _)) in enumerate(zip(body.labels, responses, strict=True))
         ]
-        found = await verdicts(request, context, reservation, tasks, items, answer_format)
-    scores = [outcome(row.correct, "0_1") for row in found]
+        rows = await verdicts(request, context, reservation, tasks, items, answer_format)
+    scores = [outcome(row.correct, "0_1") for row in rows]
     return json_response(
         {
-            "rewards": [outcome(row.correct, outcome_range) for row in found],
+            "rewards": [outcome(row.correct, outcome_range) for row in rows],
             "scores": scores,
             "extra_logs": {
                 "acc": scores,
-                "untrainable": [float(row.status in UNTRAINABLE) for row in found],
+                "untrainable": [float(row.status in UNTRAINABLE) for row in rows],
                 "prompt_not_found": [float(not split) for _, split in responses],
             },
         }
@@ -78,13 +82,16 @@ async def get_reward(
 
 
 def _response(query: str, prompt: str) -> tuple[str, bool]:
-    """What follows the prompt, and whether the prompt was found; where it was not (another tokenizer's text),
-    the whole query: the last answer in it is the response's, if it has one."""
-    place = query.find(prompt)
-    response = query[place + len(prompt) :] if place >= 0 else query
-    return _trimmed(response), place >= 0
+    """Return the text after the prompt, and True if the query has the prompt.
+
+    Without it (a tokenizer may change text) the query is returned: its last answer is the response's, if there is
+    one.
+    """
+    start = query.find(prompt)
+    response = query[start + len(prompt) :] if start >= 0 else query
+    return _trimmed(response), start >= 0
 
 
 def _trimmed(text: str) -> str:
-    tail = text[-256:]  # bounded, whatever a policy wrote
+    tail = text[-256:]  # the expression runs on a bounded text
     return text[: len(text) - len(tail)] + _ENDS.sub("", tail)

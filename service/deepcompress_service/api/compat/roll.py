@@ -1,10 +1,10 @@
-"""ROLL's reward system: a task is submitted, then its result is asked for until it is there.
+"""ROLL's reward system: a task is submitted, then ROLL polls for its result.
 
-The answer is checked while the task is submitted, and the request id that goes back *is* the result, encoded. So
-nothing is kept between the two calls: any process or replica can answer the second, after any restart.
+The response is checked while the task is submitted, and the request id that is returned *is* the result, encoded. So
+no state is kept between the two calls: any process or replica can answer the second, after any restart.
 
 The payload names data, step and rollout, but has no token counts, so the reward is the outcome. With ``?run=`` the
-verdicts are observed too; ROLL does not say when it validates, so validation needs an address without it.
+verdicts are observed too. ROLL's requests do not differ in validation, so validation needs an address without it.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ async def _roll_grant(request: Request) -> Grant:
     own = request.headers.get("xrl-authorization")
     if own is not None and "authorization" not in request.headers:
         key = own if own.lower().startswith("bearer ") else f"Bearer {own}"
-        request.scope["headers"] = [*request.scope["headers"], (b"authorization", key.encode("latin-1"))]
-        del request._headers  # cached before the line above
+        headers = [*request.scope["headers"], (b"authorization", key.encode("latin-1"))]
+        return await get_grant(Request({**request.scope, "headers": headers}))
     return await get_grant(request)
 
 
@@ -43,11 +43,13 @@ RollGrant = Annotated[Grant, Depends(_roll_grant)]
 
 
 class RewardInfo(BaseModel):
+    """ROLL's data for the reward: the gold answer."""
+
     ground_truth: Any = None
 
 
 class SubmitTask(BaseModel):
-    """What ROLL submits; fields that are not needed are taken and ignored."""
+    """The task that ROLL submits; fields that are not needed are ignored."""
 
     response: ModelText
     reward_info: RewardInfo
@@ -57,6 +59,8 @@ class SubmitTask(BaseModel):
 
 
 class TaskResult(BaseModel):
+    """The request id that `submit_task` returned."""
+
     reward_request_id: str
 
 
@@ -86,11 +90,12 @@ async def submit_task(
     untrainable: Annotated[
         Literal["wrong", "marked"],
         Query(
-            description="what has no verdict to train on: a wrong one, or a hair below, for our GroupShaping to read"
+            description="the reward of a rollout that must not be trained on: that of a wrong one, or a number just "
+            "below it that GroupShaping recognizes"
         ),
     ] = "wrong",
 ) -> Response:
-    """Check the answer at once; the id that comes back carries the result."""
+    """Check the response at once; the id that is returned contains the result."""
     context = app_context(request)
     with context.inflight.admit(request) as reservation:
         body = await context.body(request, reservation, SubmitTask)
@@ -117,20 +122,20 @@ async def submit_task(
     return json_response({"errcode": 0, "reward_request_id": base64.urlsafe_b64encode(orjson.dumps(result)).decode()})
 
 
-@router.get("/task_result", include_in_schema=False)  # OpenAPI knows no GET with a body, which ROLL sends
+@router.get("/task_result", include_in_schema=False)  # OpenAPI has no GET with a body, which ROLL sends
 @router.post(
     "/task_result",
     openapi_extra=documented(TaskResult, {"reward_request_id": "WzEuMCx0cnVlLCJjb3JyZWN0Il0="}),
     summary="ROLL: a task's result",
 )
 async def task_result(request: Request, _grant: RollGrant) -> Response:
-    """The result of a submitted task, by POST or, as ROLL does, by a GET with a body."""
+    """Return the result of a submitted task, by POST or, as ROLL does, by a GET with a body."""
     body = await app_context(request).small_body(request, TaskResult)
     try:
         reward, correct, status = orjson.loads(base64.urlsafe_b64decode(body.reward_request_id))
         reward, correct, status = float(reward), bool(correct), str(status)
     except (ValueError, TypeError, binascii.Error):
-        raise invalid("reward_request_id", "was not given by submit_task") from None
+        raise invalid("reward_request_id", "is not an id that submit_task returned") from None
     return json_response(
         {
             "errcode": 0,

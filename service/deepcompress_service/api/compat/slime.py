@@ -1,7 +1,7 @@
 """slime's remote reward model: ``--rm-type remote_rm --rm-url http://HOST:8321/compat/slime/rm``.
 
 The payload is one sample without any identity, so the reward is the outcome. slime holds at most 64 calls at once
-and waits 120 s for each; nothing here waits for siblings.
+and waits 120 s for each; this endpoint never waits for other rollouts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ router = APIRouter(prefix="/slime")
 
 
 class RemoteReward(BaseModel):
-    """What slime sends. The prompt (text or messages) is not needed."""
+    """The request of slime. The prompt (text or messages) is not used."""
 
     prompt: Any = None
     response: ModelText
@@ -41,12 +41,15 @@ async def rm(
         Query(description="object: {reward, acc, status, untrainable}, for --reward-key and --eval-reward-key"),
     ] = "number",
     outcome_range: Annotated[
-        OutcomeRange | None, Query(description="of the reward; a number's default is 0_1")
+        OutcomeRange | None,
+        Query(description="the range of rewards; default: 0_1 for a number, pm1 for an object"),
     ] = None,
     answer_format: Format = None,
 ) -> Response:
-    """A bare number is the raw 1 or 0 that slime's filters and evaluations read. An object has that as `acc`, and
-    `reward` as 1 or -1 beside it."""
+    """Return a number, 1 or 0, which slime's filters and evaluations read; or an object.
+
+    The object has that number as `acc`, and `reward` as 1 or -1.
+    """
     with context.inflight.admit(request) as reservation:
         body = await context.body(request, reservation, RemoteReward)
         item = {"gold": gold_of(body.label, "label"), "response": body.response}

@@ -13,7 +13,7 @@ from typing import Literal, Protocol, TypeVar
 from .. import engine, refusals
 from ..arithmetic import close_record
 from ..codec import unpack_problem
-from ..engine import existing_run, new_run_record
+from ..engine import existing_run, level_of, new_run_record
 from ..errors import DifficultyError, StoreUnavailable
 from ..model import (
     Checkpoint,
@@ -30,7 +30,6 @@ from ..paging import Page, PageBuilder, Side, Sort
 from ..retention import IMPORT_S, OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import check_rewindable, closed_level, problem_now, rewind, run_state
 from ..run_transaction import Row, RunTransaction
-from ..steps import level_of
 from ..transfer import ExportReader, accept_any_config, export_lines, import_timeout, line_batches
 
 T = TypeVar("T")
@@ -235,7 +234,7 @@ class LocalStore:
         def work(transaction: LocalTransaction) -> ProblemState:
             state = transaction.open_run(run)
             run_record = existing_run(state, run)
-            data = state.problems([problem_id]).get(problem_id)
+            data = state.read("problems", None, [problem_id]).get(problem_id)
             if data is None:
                 raise refusals.unknown_problem(run, problem_id)
             return problem_now(state, run_record, problem_id, data)
@@ -248,7 +247,7 @@ class LocalStore:
         def work(transaction: LocalTransaction) -> list[ProblemState]:
             state = transaction.open_run(run)
             run_record = existing_run(state, run)
-            data = state.problems([problem_id]).get(problem_id)
+            data = state.read("problems", None, [problem_id]).get(problem_id)
             if data is None:
                 raise refusals.unknown_problem(run, problem_id)
             course = [problem_now(state, run_record, problem_id, data)]
@@ -258,7 +257,7 @@ class LocalStore:
                 if record.before.last_step is None:
                     break
                 course.append(record.before)
-                data = state.undo_of(step, problem_id) if step > run_record.pruned else b""
+                data = state.read("undo", step, [problem_id])[problem_id] if step > run_record.pruned else b""
             return course[::-1]
 
         return await self._read(work)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from ..codec import RunRecord, StepRecord, decode, encode, format_step, parse_step
 from ..model import Checkpoint
 from ..retention import OBSERVATIONS_S
-from ..run_transaction import Row
+from ..run_transaction import Row, Table
 from .local import LocalStore, LocalTransaction
 
 T = TypeVar("T")
@@ -38,13 +38,21 @@ class MemoryRun:
         """Implement `RunTransaction.save`."""
         self.run_record = run_record
 
-    def problems(self, ids: Iterable[str]) -> dict[str, bytes]:
-        """Implement `RunTransaction.problems`."""
-        return {i: self.problem_records[i] for i in ids if i in self.problem_records}
+    def _by_step(self, table: Table) -> dict[int, dict[str, bytes]]:
+        tables = {"undo": self.undo_records, "groups": self.group_records, "observed": self.observed_groups}
+        return tables[table]
 
-    def put_problems(self, records: Mapping[str, bytes]) -> None:
-        """Implement `RunTransaction.put_problems`."""
-        self.problem_records.update(records)
+    def read(self, table: Table, step: int | None, ids: Iterable[str]) -> dict[str, bytes]:
+        """Implement `RunTransaction.read`."""
+        records = self.problem_records if step is None else self._by_step(table).get(step, {})
+        return {name: records[name] for name in ids if name in records}
+
+    def put(self, table: Table, step: int | None, records: Mapping[str, bytes]) -> None:
+        """Implement `RunTransaction.put`."""
+        if step is None:
+            self.problem_records.update(records)
+        elif records:
+            self._by_step(table).setdefault(step, {}).update(records)
 
     def drop_problems(self, ids: Iterable[str]) -> None:
         """Implement `RunTransaction.drop_problems`."""
@@ -63,23 +71,6 @@ class MemoryRun:
     def undo(self, step: int) -> dict[str, bytes]:
         """Implement `RunTransaction.undo`."""
         return dict(self.undo_records.get(step, {}))
-
-    def undo_of(self, step: int, problem_id: str) -> bytes:
-        """Implement `RunTransaction.undo_of`."""
-        return self.undo_records[step][problem_id]
-
-    def put_undo(self, step: int, records: Mapping[str, bytes]) -> None:
-        """Implement `RunTransaction.put_undo`."""
-        self.undo_records.setdefault(step, {}).update(records)
-
-    def groups(self, step: int, ids: Iterable[str]) -> dict[str, bytes]:
-        """Implement `RunTransaction.groups`."""
-        records = self.group_records.get(step, {})
-        return {i: records[i] for i in ids if i in records}
-
-    def put_groups(self, step: int, records: Mapping[str, bytes]) -> None:
-        """Implement `RunTransaction.put_groups`."""
-        self.group_records.setdefault(step, {}).update(records)
 
     def steps(self, after: int) -> list[int]:
         """Implement `RunTransaction.steps`."""
@@ -119,15 +110,9 @@ class MemoryRun:
         """Implement `RunTransaction.observed_steps`."""
         return sorted(step for step in self.observed_groups if step > after)
 
-    def observed(self, step: int, ids: Iterable[str] | None = None) -> dict[str, bytes]:
+    def observed(self, step: int) -> dict[str, bytes]:
         """Implement `RunTransaction.observed`."""
-        groups = self.observed_groups.get(step, {})
-        return dict(groups) if ids is None else {i: groups[i] for i in ids if i in groups}
-
-    def put_observed(self, step: int, records: Mapping[str, bytes]) -> None:
-        """Implement `RunTransaction.put_observed`."""
-        if records:
-            self.observed_groups.setdefault(step, {}).update(records)
+        return dict(self.observed_groups.get(step, {}))
 
     def rollouts(self, step: int, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
         """Implement `RunTransaction.rollouts`."""
@@ -195,11 +180,11 @@ class MemoryRun:
                 case "problems", (str(name),):
                     self.problem_records[name] = value
                 case "undo", (int(step), str(name)):
-                    self.put_undo(step, {name: value})
+                    self.put("undo", step, {name: value})
                 case "groups", (int(step), str(name)):
-                    self.put_groups(step, {name: value})
+                    self.put("groups", step, {name: value})
                 case "observed", (int(step), str(name)):
-                    self.put_observed(step, {name: value})
+                    self.put("observed", step, {name: value})
                 case "rollouts", (int(step), str(group_id), str(rollout_id)):
                     self.put_rollouts(step, {(group_id, rollout_id): value})
                 case "requests", (str(name), int(sequence), int(step)):

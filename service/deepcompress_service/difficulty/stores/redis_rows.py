@@ -6,7 +6,7 @@ import os
 import struct
 from collections.abc import AsyncIterator, Iterable, Iterator
 
-from ..codec import RunRecord, config_to_json, decode, encode
+from ..codec import RunRecord, bucket_integers, config_to_json, decode, encode
 from ..run_transaction import Row
 from .redis_commit import PAYLOADS, SHARED, TOKEN_BYTES, is_group, join_group, split_group
 from .redis_link import Argument, Link, PinnedConnection
@@ -150,7 +150,7 @@ def run_record_commands(prefix: str, run_record: RunRecord, schema: int) -> list
     ]
     commands: list[list[Argument]] = [["HSET", f"{prefix}m", *fields]]
     for (generation, size, passes), bucket in run_record.buckets.items():
-        value = ",".join(map(str, bucket.integers()))
+        value = ",".join(map(str, bucket_integers(bucket)))
         commands.append(["HSET", f"{prefix}t", f"{generation}:{size}:{passes}", value])
     return commands
 

@@ -71,7 +71,8 @@ class SqliteStore(LocalStore):
         await self._run(self._reader, self._open_reader)
 
     def _open_writer(self) -> sqlite3.Connection:
-        self._check_open()
+        if self._closed:
+            raise self._closed_error()
         if self._write_connection is None:
             Path(self._path).parent.mkdir(parents=True, exist_ok=True)
             connection = self._connect()
@@ -83,9 +84,8 @@ class SqliteStore(LocalStore):
             self._write_connection, self._rows_cleaned = connection, 0
         return self._write_connection
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise StoreUnavailable("this store is closed", path=self._path)
+    def _closed_error(self) -> StoreUnavailable:
+        return StoreUnavailable("this store is closed", path=self._path)
 
     def _check_schema(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
@@ -110,7 +110,8 @@ class SqliteStore(LocalStore):
             raise
 
     def _open_reader(self) -> sqlite3.Connection:
-        self._check_open()
+        if self._closed:
+            raise self._closed_error()
         if self._read_connection is None:
             self._read_connection = self._connect()
         return self._read_connection
@@ -126,13 +127,6 @@ class SqliteStore(LocalStore):
         connection.execute(f"PRAGMA journal_size_limit = {LOG_LEFT_BYTES:d}")
         connection.execute(f"PRAGMA cache_size = {-CACHE_KIB:d}")
         return connection
-
-    def _schedule_log_copy(self, rows: int) -> None:
-        """Copy the log back in the background if it is due; `rows`: all rows changed by the writing connection."""
-        if rows - self._rows_cleaned < ROWS_IN_LOG or (self._cleaning is not None and not self._cleaning.done()):
-            return
-        self._rows_cleaned = rows
-        self._cleaning = self._cleaner.submit(self._copy_log)
 
     def _copy_log(self) -> None:
         # Best effort: the next copy, or a commit, does what this one could not.
@@ -162,7 +156,8 @@ class SqliteStore(LocalStore):
 
     async def _run(self, executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         """Run `work` in one of SQLite's threads. If the caller is cancelled, `work` runs to its end all the same."""
-        self._check_open()
+        if self._closed:
+            raise self._closed_error()
         try:
             return await asyncio.get_running_loop().run_in_executor(executor, work)
         except (sqlite3.Error, OSError) as error:
@@ -172,7 +167,9 @@ class SqliteStore(LocalStore):
         return await self._run(self._writer, partial(self._commit_work, work, used))
 
     def _commit_work(self, work: Callable[[LocalTransaction], T], used: str | None) -> T:
-        connection = self._open_writer()
+        connection = self._write_connection
+        if connection is None or self._closed:
+            connection = self._open_writer()
         connection.execute("BEGIN IMMEDIATE")
         try:
             transaction = SqliteTransaction(connection, writing=True)
@@ -184,7 +181,10 @@ class SqliteStore(LocalStore):
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             raise
-        self._schedule_log_copy(connection.total_changes)
+        rows = connection.total_changes
+        if rows - self._rows_cleaned >= ROWS_IN_LOG and (self._cleaning is None or self._cleaning.done()):
+            self._rows_cleaned = rows
+            self._cleaning = self._cleaner.submit(self._copy_log)
         return result
 
     async def _read(self, work: Callable[[LocalTransaction], T]) -> T:

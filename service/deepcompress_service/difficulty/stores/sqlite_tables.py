@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import groupby, islice
 
 from ..codec import (
@@ -20,7 +21,7 @@ from ..codec import (
     run_record_to_json,
 )
 from ..model import Checkpoint
-from ..run_transaction import Row
+from ..run_transaction import Row, Table
 
 SCHEMA_VERSION = 1
 SCHEMA = (
@@ -78,111 +79,90 @@ def _upsert(table: str) -> str:
 _UPSERT = {table: _upsert(table) for table in KEYS}
 
 
+@dataclass(frozen=True, slots=True)
 class SqliteRun:
     """One state in the tables: the rows of a space."""
 
-    def __init__(self, connection: sqlite3.Connection, space: int | None) -> None:
-        self._sql = connection
-        self._space = space
+    sql: sqlite3.Connection
+    space: int | None
 
     def load(self) -> RunRecord | None:
         """Implement `RunTransaction.load`."""
-        row = self._sql.execute("SELECT meta FROM spaces WHERE space = ?", (self._space,)).fetchone()
+        row = self.sql.execute("SELECT meta FROM spaces WHERE space = ?", (self.space,)).fetchone()
         return run_record_from_json(row[0]) if row and row[0] is not None else None
 
     def save(self, run_record: RunRecord) -> None:
         """Implement `RunTransaction.save`."""
-        self._sql.execute("UPDATE spaces SET meta = ? WHERE space = ?", (run_record_to_json(run_record), self._space))
+        self.sql.execute("UPDATE spaces SET meta = ? WHERE space = ?", (run_record_to_json(run_record), self.space))
 
-    def _some(self, table: str, ids: Iterable[str], *fixed: int) -> dict[str, bytes]:
-        """Return records of a table by their last key column."""
-        *columns, last = KEYS[table]
-        where = "".join(f" AND {column} = ?" for column in columns)
-        found: dict[str, bytes] = {}
+    def read(self, table: Table, step: int | None, ids: Iterable[str]) -> dict[str, bytes]:
+        """Implement `RunTransaction.read`."""
+        name = KEYS[table][-1]
+        of_step, values = ("", ()) if step is None else (" AND step = ?", (step,))
+        records: dict[str, bytes] = {}
         pending = iter(ids)
         while batch := list(islice(pending, AT_ONCE)):
             marks = ",".join("?" * len(batch))
-            found.update(
-                self._sql.execute(
-                    f"SELECT {last}, record FROM {table} WHERE space = ?{where} AND {last} IN ({marks})",  # noqa: S608
-                    (self._space, *fixed, *batch),
+            records.update(
+                self.sql.execute(
+                    f"SELECT {name}, record FROM {table} WHERE space = ?{of_step} AND {name} IN ({marks})",  # noqa: S608
+                    (self.space, *values, *batch),
                 )
             )
-        return found
+        return records
+
+    def put(self, table: Table, step: int | None, records: Mapping[str, bytes]) -> None:
+        """Implement `RunTransaction.put`: in the order of the table."""
+        key = (self.space,) if step is None else (self.space, step)
+        self.sql.executemany(_UPSERT[table], [(*key, name, record) for name, record in sorted(records.items())])
 
     def _put(self, table: str, rows: Iterable[tuple[object, ...]]) -> None:
         """Insert or replace rows of (key columns, record), in the order of the table."""
-        self._sql.executemany(_UPSERT[table], [(self._space, *row) for row in sorted(rows)])
+        self.sql.executemany(_UPSERT[table], [(self.space, *row) for row in sorted(rows)])
 
     def _delete(self, table: str, condition: str = "", *values: object) -> None:
-        self._sql.execute(f"DELETE FROM {table} WHERE space = ?{condition}", (self._space, *values))  # noqa: S608
-
-    def problems(self, ids: Iterable[str]) -> dict[str, bytes]:
-        """Implement `RunTransaction.problems`."""
-        return self._some("problems", ids)
-
-    def put_problems(self, records: Mapping[str, bytes]) -> None:
-        """Implement `RunTransaction.put_problems`."""
-        self._put("problems", records.items())
+        self.sql.execute(f"DELETE FROM {table} WHERE space = ?{condition}", (self.space, *values))  # noqa: S608
 
     def drop_problems(self, ids: Iterable[str]) -> None:
         """Implement `RunTransaction.drop_problems`."""
-        self._sql.executemany(
-            "DELETE FROM problems WHERE space = ? AND problem_id = ?", ((self._space, i) for i in ids)
+        self.sql.executemany(
+            "DELETE FROM problems WHERE space = ? AND problem_id = ?", ((self.space, i) for i in ids)
         )
 
     def all_problems(self) -> Iterator[tuple[str, bytes]]:
         """Implement `RunTransaction.all_problems`."""
-        return self._sql.execute("SELECT problem_id, record FROM problems WHERE space = ?", (self._space,))
+        return self.sql.execute("SELECT problem_id, record FROM problems WHERE space = ?", (self.space,))
 
     def problems_after(self, problem_id: str | None) -> Iterator[tuple[str, bytes]]:
         """Implement `RunTransaction.problems_after`."""
         # Text is compared by its UTF-8 bytes, which is the order of Python's strings; the primary key has it so.
         after, values = ("", ()) if problem_id is None else (" AND problem_id > ?", (problem_id,))
-        return self._sql.execute(
+        return self.sql.execute(
             f"SELECT problem_id, record FROM problems WHERE space = ?{after} ORDER BY problem_id",  # noqa: S608
-            (self._space, *values),
+            (self.space, *values),
         )
 
     def undo(self, step: int) -> dict[str, bytes]:
         """Implement `RunTransaction.undo`."""
         return dict(
-            self._sql.execute("SELECT problem_id, record FROM undo WHERE space = ? AND step = ?", (self._space, step))
+            self.sql.execute("SELECT problem_id, record FROM undo WHERE space = ? AND step = ?", (self.space, step))
         )
-
-    def undo_of(self, step: int, problem_id: str) -> bytes:
-        """Implement `RunTransaction.undo_of`."""
-        return self._some("undo", [problem_id], step)[problem_id]
-
-    def put_undo(self, step: int, records: Mapping[str, bytes]) -> None:
-        """Implement `RunTransaction.put_undo`."""
-        self._put("undo", ((step, problem_id, record) for problem_id, record in records.items()))
-
-    def groups(self, step: int, ids: Iterable[str]) -> dict[str, bytes]:
-        """Implement `RunTransaction.groups`."""
-        return self._some("groups", ids, step)
-
-    def put_groups(self, step: int, records: Mapping[str, bytes]) -> None:
-        """Implement `RunTransaction.put_groups`."""
-        self._put("groups", ((step, group_id, record) for group_id, record in records.items()))
 
     def steps(self, after: int) -> list[int]:
         """Implement `RunTransaction.steps`."""
-        rows = self._sql.execute(
-            "SELECT step FROM steps WHERE space = ? AND step > ? ORDER BY step", (self._space, after)
+        rows = self.sql.execute(
+            "SELECT step FROM steps WHERE space = ? AND step > ? ORDER BY step", (self.space, after)
         )
         return [step for (step,) in rows]
 
     def step(self, step: int) -> StepRecord | None:
         """Implement `RunTransaction.step`."""
-        row = self._sql.execute(
-            "SELECT record FROM steps WHERE space = ? AND step = ?", (self._space, step)
-        ).fetchone()
+        row = self.sql.execute("SELECT record FROM steps WHERE space = ? AND step = ?", (self.space, step)).fetchone()
         return parse_step(row[0]) if row else None
 
     def put_step(self, step: int, record: StepRecord) -> None:
         """Implement `RunTransaction.put_step`."""
-        self._put("steps", [(step, format_step(record))])
+        self.sql.execute(_UPSERT["steps"], (self.space, step, format_step(record)))
 
     def forget_records(self, step: int) -> None:
         """Implement `RunTransaction.forget_records`."""
@@ -196,32 +176,24 @@ class SqliteRun:
 
     def observed_steps(self, after: int) -> list[int]:
         """Implement `RunTransaction.observed_steps`."""
-        rows = self._sql.execute(
-            "SELECT DISTINCT step FROM observed WHERE space = ? AND step > ? ORDER BY step", (self._space, after)
+        rows = self.sql.execute(
+            "SELECT DISTINCT step FROM observed WHERE space = ? AND step > ? ORDER BY step", (self.space, after)
         )
         return [step for (step,) in rows]
 
-    def observed(self, step: int, ids: Iterable[str] | None = None) -> dict[str, bytes]:
+    def observed(self, step: int) -> dict[str, bytes]:
         """Implement `RunTransaction.observed`."""
-        if ids is not None:
-            return self._some("observed", ids, step)
         return dict(
-            self._sql.execute(
-                "SELECT group_id, record FROM observed WHERE space = ? AND step = ?", (self._space, step)
-            )
+            self.sql.execute("SELECT group_id, record FROM observed WHERE space = ? AND step = ?", (self.space, step))
         )
-
-    def put_observed(self, step: int, records: Mapping[str, bytes]) -> None:
-        """Implement `RunTransaction.put_observed`."""
-        self._put("observed", ((step, group_id, record) for group_id, record in records.items()))
 
     def rollouts(self, step: int, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
         """Implement `RunTransaction.rollouts`."""
         found: dict[tuple[str, str], bytes] = {}
         for group_id, rollout_id in keys:
-            row = self._sql.execute(
+            row = self.sql.execute(
                 "SELECT record FROM rollouts WHERE space = ? AND step = ? AND group_id = ? AND rollout_id = ?",
-                (self._space, step, group_id, rollout_id),
+                (self.space, step, group_id, rollout_id),
             ).fetchone()
             if row:
                 found[group_id, rollout_id] = row[0]
@@ -233,12 +205,12 @@ class SqliteRun:
 
     def close_observations(self, step: int) -> None:
         """Implement `RunTransaction.close_observations`."""
-        self._delete("rollouts", " AND step = ?", step)
+        self.sql.execute("DELETE FROM rollouts WHERE space = ? AND step = ?", (self.space, step))
 
     def request(self, request_id: str) -> bytes | None:
         """Implement `RunTransaction.request`."""
-        row = self._sql.execute(
-            "SELECT record FROM requests WHERE space = ? AND request_id = ?", (self._space, request_id)
+        row = self.sql.execute(
+            "SELECT record FROM requests WHERE space = ? AND request_id = ?", (self.space, request_id)
         ).fetchone()
         return row[0] if row else None
 
@@ -257,9 +229,9 @@ class SqliteRun:
         total = 0
         for table in ("problems", "undo", "groups", "observed"):
             name = KEYS[table][-1]
-            (size,) = self._sql.execute(
+            (size,) = self.sql.execute(
                 f"SELECT ifnull(sum(length({name}) + length(record)), 0) FROM {table} WHERE space = ?",  # noqa: S608
-                (self._space,),
+                (self.space,),
             ).fetchone()
             total += size
         return total
@@ -268,9 +240,9 @@ class SqliteRun:
         """Implement `RunTransaction.rows`."""
         for table, columns in KEYS.items():
             names = ", ".join(columns)
-            for *key, value in self._sql.execute(
+            for *key, value in self.sql.execute(
                 f"SELECT {names}, record FROM {table} WHERE space = ? ORDER BY {names}",  # noqa: S608
-                (self._space,),
+                (self.space,),
             ):
                 yield table, tuple(key), encode(value) if isinstance(value, str) else value
 
@@ -280,45 +252,43 @@ class SqliteRun:
             self._put(table, ((*key, decode(value) if table == "steps" else value) for _, key, value in some))
 
 
+@dataclass(frozen=True, slots=True)
 class SqliteTransaction:
-    """All runs inside one transaction.
+    """All runs inside one transaction."""
 
-    If `writing` is False, the state of an unknown run is empty and cannot be written.
-    """
-
-    def __init__(self, connection: sqlite3.Connection, *, writing: bool) -> None:
-        self._sql = connection
-        self._writing = writing
+    sql: sqlite3.Connection
+    writing: bool
+    """If False, the state of an unknown run is empty and cannot be written."""
 
     def epoch(self, run: str) -> int:
         """Implement `LocalTransaction.epoch`."""
-        row = self._sql.execute("SELECT epoch FROM epochs WHERE run = ?", (run,)).fetchone()
+        row = self.sql.execute("SELECT epoch FROM epochs WHERE run = ?", (run,)).fetchone()
         return row[0] if row else 0
 
     def set_epoch(self, run: str, epoch: int) -> None:
         """Implement `LocalTransaction.set_epoch`."""
-        self._sql.execute("INSERT OR REPLACE INTO epochs (run, epoch) VALUES (?, ?)", (run, epoch))
+        self.sql.execute("INSERT OR REPLACE INTO epochs (run, epoch) VALUES (?, ?)", (run, epoch))
 
     def runs(self) -> list[str]:
         """Implement `LocalTransaction.runs`."""
-        rows = self._sql.execute("SELECT run FROM spaces WHERE checkpoint IS NULL AND meta IS NOT NULL ORDER BY run")
+        rows = self.sql.execute("SELECT run FROM spaces WHERE checkpoint IS NULL AND meta IS NOT NULL ORDER BY run")
         return [run for (run,) in rows]
 
     def names(self) -> list[str]:
         """Implement `LocalTransaction.names`."""
-        return [run for (run,) in self._sql.execute("SELECT DISTINCT run FROM spaces ORDER BY run")]
+        return [run for (run,) in self.sql.execute("SELECT DISTINCT run FROM spaces ORDER BY run")]
 
     def use(self, run: str, now: float) -> None:
         """Implement `LocalTransaction.use`."""
-        self._sql.execute("INSERT OR REPLACE INTO used (run, at) VALUES (?, ?)", (run, now))
+        self.sql.execute("INSERT OR REPLACE INTO used (run, at) VALUES (?, ?)", (run, now))
 
     def last_used(self, run: str) -> float | None:
         """Implement `LocalTransaction.last_used`."""
-        row = self._sql.execute("SELECT at FROM used WHERE run = ?", (run,)).fetchone()
+        row = self.sql.execute("SELECT at FROM used WHERE run = ?", (run,)).fetchone()
         return row[0] if row else None
 
     def _space(self, run: str, checkpoint: str | None) -> int | None:
-        row = self._sql.execute(
+        row = self.sql.execute(
             "SELECT space FROM spaces WHERE run = ? AND checkpoint IS ?", (run, checkpoint)
         ).fetchone()
         return row[0] if row else None
@@ -326,24 +296,24 @@ class SqliteTransaction:
     def open_run(self, run: str, checkpoint: str | None = None) -> SqliteRun:
         """Implement `LocalTransaction.open_run`."""
         space = self._space(run, checkpoint)
-        if space is None and self._writing:
+        if space is None and self.writing:
             space = self._add(run, checkpoint)
-        return SqliteRun(self._sql, space)
+        return SqliteRun(self.sql, space)
 
     def _add(self, run: str, checkpoint: str | None) -> int | None:
-        return self._sql.execute("INSERT INTO spaces (run, checkpoint) VALUES (?, ?)", (run, checkpoint)).lastrowid
+        return self.sql.execute("INSERT INTO spaces (run, checkpoint) VALUES (?, ?)", (run, checkpoint)).lastrowid
 
     def copy(self, run: str, source: str | None, target: str | None) -> None:
         """Implement `LocalTransaction.copy`."""
         origin = self._space(run, source)
         self._drop_space(run, target)
         space = self._add(run, target)
-        self._sql.execute(
+        self.sql.execute(
             "UPDATE spaces SET meta = (SELECT meta FROM spaces WHERE space = ?) WHERE space = ?", (origin, space)
         )
         for table, columns in KEYS.items():
             names = ", ".join(columns)
-            self._sql.execute(
+            self.sql.execute(
                 f"INSERT INTO {table} (space, {names}, record)"  # noqa: S608
                 f" SELECT ?, {names}, record FROM {table} WHERE space = ?",
                 (space, origin),
@@ -352,17 +322,17 @@ class SqliteTransaction:
     def adopt(self, source: str, run: str) -> None:
         """Implement `LocalTransaction.adopt`."""
         self._drop_space(run, None)
-        self._sql.execute("UPDATE spaces SET run = ? WHERE run = ? AND checkpoint IS NULL", (run, source))
+        self.sql.execute("UPDATE spaces SET run = ? WHERE run = ? AND checkpoint IS NULL", (run, source))
 
     def _drop_space(self, run: str, checkpoint: str | None) -> None:
         space = self._space(run, checkpoint)
         if space is not None:
-            SqliteRun(self._sql, space).wipe()
-            self._sql.execute("DELETE FROM spaces WHERE space = ?", (space,))
+            SqliteRun(self.sql, space).wipe()
+            self.sql.execute("DELETE FROM spaces WHERE space = ?", (space,))
 
     def checkpoints(self, run: str) -> list[Checkpoint]:
         """Implement `LocalTransaction.checkpoints`."""
-        rows = self._sql.execute(
+        rows = self.sql.execute(
             "SELECT checkpoint, step, level, problems, epoch, bytes FROM spaces"
             " WHERE run = ? AND checkpoint IS NOT NULL AND step IS NOT NULL",
             (run,),
@@ -371,7 +341,7 @@ class SqliteTransaction:
 
     def put_checkpoint(self, run: str, checkpoint: Checkpoint) -> None:
         """Implement `LocalTransaction.put_checkpoint`."""
-        self._sql.execute(
+        self.sql.execute(
             "UPDATE spaces SET step = ?, level = ?, problems = ?, epoch = ?, bytes = ?"
             " WHERE run = ? AND checkpoint = ?",
             (
@@ -391,7 +361,7 @@ class SqliteTransaction:
 
     def drop(self, run: str) -> None:
         """Implement `LocalTransaction.drop`."""
-        names = self._sql.execute("SELECT checkpoint FROM spaces WHERE run = ?", (run,)).fetchall()
+        names = self.sql.execute("SELECT checkpoint FROM spaces WHERE run = ?", (run,)).fetchall()
         for (name,) in names:
             self._drop_space(run, name)
-        self._sql.execute("DELETE FROM used WHERE run = ?", (run,))
+        self.sql.execute("DELETE FROM used WHERE run = ?", (run,))

@@ -1,5 +1,5 @@
-/** Building elements. Text becomes text nodes, always: there is no way from data to markup in this file,
- *  and the page's policy (Trusted Types) leaves none anywhere else. */
+/** Functions that build elements. All text becomes text nodes, never markup; the page's policy (Trusted Types)
+ *  enforces this everywhere. */
 
 const SVG = "http://www.w3.org/2000/svg";
 const MATHML = "http://www.w3.org/1998/Math/MathML";
@@ -28,17 +28,17 @@ export const s = (tag, props, ...children) => fill(document.createElementNS(SVG,
 /** A MathML element. */
 export const m = (tag, props, ...children) => fill(document.createElementNS(MATHML, tag), props, children);
 
-/** Say something to screen readers, politely. */
-export function say(text) {
-  document.getElementById("said").textContent = text;
+/** Announce a text to screen readers. */
+export function announce(text) {
+  document.getElementById("announcement").textContent = text;
 }
 
 const HIDDEN = /[\u0000-\u0008\u000B-\u001F\u007F-\u009F\u00AD\u061C\u180E\u200B-\u200F\u2028-\u202E\u2060-\u206F\uFEFF\uFFF9-\uFFFB]/g;
 
 const STACKED = /\p{M}{4,}/gu;
 
-/** The text with what cannot be seen made visible: control characters, and those that turn or hide what
- *  stands beside them. Somebody else wrote it, and it should look like what it is. */
+/** Replace invisible characters by visible signs: control characters, and those that reorder or hide text.
+ *  Texts from requests are not trusted. */
 export function visible(text) {
   const flat = text.replace(STACKED, (marks) => `${marks.slice(0, 3)}⟨${marks.length - 3} marks more⟩`);
   return flat.replace(HIDDEN, (char) => {
@@ -48,7 +48,7 @@ export function visible(text) {
   });
 }
 
-/** A row of buttons of which one is pressed. `options` are [value, label]. */
+/** A row of buttons, one of which is pressed. `options` are [value, label]. */
 export function segments(label, options, value, choose) {
   const buttons = options.map(([key, text]) =>
     h("button", { type: "button", "aria-pressed": String(key === value), on: { click: () => set(key) } }, text),

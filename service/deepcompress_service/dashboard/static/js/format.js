@@ -1,4 +1,4 @@
-/** Numbers and times as people read them. A true minus sign, and a dash for what is not known. */
+/** Formats of numbers and times, with a true minus sign, and a dash for unknown values. */
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const NONE = "–";
@@ -37,7 +37,7 @@ export function bytes(value) {
   return `${trim(size)} ${units[unit]}`;
 }
 
-/** "4 s", "12 min", "3 h": how long ago or how long, in one unit. */
+/** A duration in one unit: "4 s", "12 min", "3 h". */
 export function span(seconds) {
   if (seconds < 60) return `${Math.max(0, Math.floor(seconds))} s`;
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;

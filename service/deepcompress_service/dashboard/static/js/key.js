@@ -1,10 +1,10 @@
-/** Asking for the API key: a dialog that keeps it out of the address, the history and the disk. */
+/** The dialog for the API key. The key is never part of the address or the history, and never on disk. */
 
 import { h } from "./dom.js";
 
 let open = null;
 
-/** The key, "" to forget it, or null where the dialog was closed without an answer. */
+/** The key, "" to forget it, or null if the dialog was cancelled. */
 export function askForKey(refused) {
   open ??= ask(refused).finally(() => (open = null));
   return open;
@@ -29,13 +29,13 @@ function ask(refused) {
           },
         },
         h("h2", { id: "key-title" }, "API key"),
-        refused ? h("p", { class: "bad", role: "alert" }, "The key in use was not accepted. Give another one.") : null,
-        h("p", null, "This service answers only with a key; one that may read is enough. It is kept in this tab until you close it."),
+        refused ? h("p", { class: "bad", role: "alert" }, "The current key was not accepted. Enter another one.") : null,
+        h("p", null, "This service requires an API key; a read-only key is enough. It is kept in this tab until you close it."),
         h("label", null, "Key", field),
         h(
           "div",
           { class: "row" },
-          refused ? h("button", { type: "button", class: "button", on: { click: () => { answer = ""; dialog.close(); } } }, "Forget it") : null,
+          refused ? h("button", { type: "button", class: "button", on: { click: () => { answer = ""; dialog.close(); } } }, "Forget key") : null,
           h("button", { type: "button", class: "button", on: { click: () => dialog.close() } }, "Cancel"),
           h("button", { type: "submit", class: "button main" }, "Use this key"),
         ),

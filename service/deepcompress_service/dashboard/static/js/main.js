@@ -1,4 +1,4 @@
-/** The page: which view the address names, the theme, the key, and whether the stream is alive. */
+/** The page: its view according to the address, the theme, the key, and the state of the stream. */
 
 import { h, visible } from "./dom.js";
 import { key } from "./net.js";
@@ -32,8 +32,8 @@ function setState(state) {
   keyButton.hidden = state !== "key" && !key.get();
 }
 
-/** What the address says: #/ is all runs, #/runs/NAME is one. */
-function where() {
+/** The run in the address: null for #/ (all runs), NAME for #/runs/NAME. */
+function currentRun() {
   const parts = location.hash.replace(/^#\/?/, "").split("/");
   if (parts[0] !== "runs" || !parts[1]) return null;
   try {
@@ -45,7 +45,7 @@ function where() {
 
 function show(focus) {
   view?.close();
-  const run = where();
+  const run = currentRun();
   document.title = run === null ? "Runs · deepcompress" : `${visible(run)} · deepcompress`;
   trail.replaceChildren();
   if (run !== null) trail.append(h("a", { href: "#/" }, "Runs"), " / ", h("span", { "aria-current": "page" }, visible(run)));

@@ -1,4 +1,4 @@
-/** Talking to the service: the API key of this session, requests, and event streams read with fetch, since
+/** Requests to the service: the API key of this session, and event streams that are read with fetch, since
  *  EventSource cannot send a key. */
 
 const KEY = "deepcompress-key";
@@ -7,7 +7,7 @@ const SILENCE_MS = 20_000;
 const FIRST_WAIT_MS = 800;
 const LONGEST_WAIT_MS = 15_000;
 
-/** The key is kept for this tab until it is closed, and nowhere else. */
+/** The key, kept in this tab until it is closed. */
 export const key = {
   get: () => sessionStorage.getItem(KEY),
   set: (value) => sessionStorage.setItem(KEY, value),
@@ -30,7 +30,7 @@ async function ask(path, options) {
   if (response.status === 401) throw new KeyNeeded();
   if (!response.ok) {
     const problem = await response.json().catch(() => ({}));
-    throw new Refused(response.status, String(problem.detail ?? `the server answered ${response.status}`));
+    throw new Refused(response.status, String(problem.detail ?? `the server returned status ${response.status}`));
   }
   return response;
 }
@@ -40,16 +40,16 @@ export async function getJson(path, signal) {
   return (await ask(path, { signal, headers: { Accept: "application/json" } })).json();
 }
 
-async function* events(path, signal, heard) {
+async function* events(path, signal, received) {
   const response = await ask(path, { signal, headers: { Accept: "text/event-stream" } });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let buffer = "";
   for (;;) {
     const { done, value } = await reader.read();
     if (done) return;
-    heard();
+    received();
     buffer += value;
-    if (buffer.length > MOST_BUFFERED) throw new Error("the stream sent more than this page can hold");
+    if (buffer.length > MOST_BUFFERED) throw new Error("the stream exceeds the buffer of this page");
     let end;
     while ((end = buffer.indexOf("\n\n")) >= 0) {
       const block = buffer.slice(0, end);
@@ -65,7 +65,7 @@ async function* events(path, signal, heard) {
   }
 }
 
-/** Follow a stream until `close()`: reconnects with growing pauses, notices silence, rests while the page is
+/** Read a stream until `close()`. Reconnects with growing pauses and after silence, but not while the page is
  *  hidden. `on.event(name, data)`, `on.state("connecting" | "live" | "lost" | "key" | "refused", detail)`,
  *  `on.begin()` before each new connection's first event. */
 export function follow(path, on) {
@@ -76,14 +76,14 @@ export function follow(path, on) {
   async function once() {
     abort = new AbortController();
     let timer;
-    const heard = () => {
+    const received = () => {
       clearTimeout(timer);
       timer = setTimeout(() => abort.abort(), SILENCE_MS);
     };
-    heard();
+    received();
     let first = true;
     try {
-      for await (const [name, data] of events(path, abort.signal, heard)) {
+      for await (const [name, data] of events(path, abort.signal, received)) {
         if (closed) return;
         if (first) {
           first = false;
@@ -95,7 +95,7 @@ export function follow(path, on) {
     } finally {
       clearTimeout(timer);
     }
-    if (first) throw new Error("the stream ended before it began");
+    if (first) throw new Error("the stream ended without an event");
   }
 
   async function run() {

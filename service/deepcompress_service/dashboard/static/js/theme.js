@@ -1,4 +1,4 @@
-/** Light, dark, or what the system says. Remembered in this browser. */
+/** The theme: light, dark, or that of the system. Stored in this browser. */
 
 const KEY = "deepcompress-theme";
 const ORDER = ["auto", "light", "dark"];

@@ -1,4 +1,4 @@
--- Adding groups of the open step to their problems (steps.apply_groups). After problems.lua.
+-- Adding groups of the open step to their problems (engine.apply_groups). After problems.lua.
 
 -- What groups add to their problems: the problems, each once, and one packed ADDED for each, joined.
 local function deltas_of(groups)

@@ -1,4 +1,4 @@
--- Opening and closing steps (steps.py). After apply_groups.lua.
+-- Opening and closing steps (engine.py). After apply_groups.lua.
 
 local function forget_records(prefix, step)
   local n = integer(step)

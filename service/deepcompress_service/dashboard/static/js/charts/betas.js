@@ -1,4 +1,4 @@
-/** The distribution of beta over [-1, 1]: hard problems left of zero, simple ones right of it. */
+/** The distribution of beta over [-1, 1]: hard problems left of 0, simple ones right of it. */
 
 import { s } from "../dom.js";
 import { count, fixed, percent } from "../format.js";
@@ -12,7 +12,7 @@ export class BetaChart extends Chart {
     this.unit = "problems";
   }
 
-  /** `bins`: counts over equal parts of [-1, 1]; `unit`: what is counted. */
+  /** `bins`: counts over equal parts of [-1, 1]; `unit`: the counted things, for labels. */
   update(bins, unit) {
     this.bins = bins;
     this.unit = unit;

@@ -1,7 +1,7 @@
-/** What every chart shares: its panel with a heading, legend and table, a drawing that fits its width, and
- *  one pointer-and-keyboard way to pick a place in it and read it. */
+/** The base of all charts: a panel with heading, legend and table, a drawing that fits the width, and selection
+ *  of points by pointer and keyboard. */
 
-import { h, s, say } from "../dom.js";
+import { h, s, announce } from "../dom.js";
 
 const MOST_TABLE_ROWS = 300;
 
@@ -34,7 +34,7 @@ export class Chart {
       this.svg,
       this.tip,
     );
-    this.legend = h("div", { class: "legend", role: "group", "aria-label": `${spec.title}: what is drawn` });
+    this.legend = h("div", { class: "legend", role: "group", "aria-label": `${spec.title}: series` });
     this.tableBody = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${spec.title}, as a table` });
     this.details = h("details", { class: "as-table", on: { toggle: () => this.fillTable() } }, h("summary", null, "As a table"), this.tableBody);
     this.hint = h("p", { class: "hint" }, spec.hint ?? "");
@@ -60,9 +60,9 @@ export class Chart {
     this.observer.disconnect();
   }
 
-  /** New data is in place: draw it, and tell who cannot see it what it says. */
+  /** Draw new data, and update the summary for screen readers. */
   refresh() {
-    this.plot.setAttribute("aria-label", `${this.spec.title}. ${this.spec.summary()} Arrow keys read it point by point.`);
+    this.plot.setAttribute("aria-label", `${this.spec.title}. ${this.spec.summary()} Use the arrow keys to read it point by point.`);
     this.redraw();
     this.fillTable();
   }
@@ -126,7 +126,7 @@ export class Chart {
     this.pick(to);
     if (to !== null) {
       const { title, rows } = this.reading(to);
-      say(`${title}: ${rows.map(([name, value]) => `${name} ${value}`).join(", ")}`);
+      announce(`${title}: ${rows.map(([name, value]) => `${name} ${value}`).join(", ")}`);
     }
   }
 

@@ -1,4 +1,4 @@
-/** Lines over steps. The open step, whose numbers still move, is drawn apart: a hollow end of the line. */
+/** Lines over steps. The open step, whose values may still change, is a hollow point at the end. */
 
 import { s } from "../dom.js";
 import { count, short } from "../format.js";
@@ -47,7 +47,7 @@ export class LineChart extends Chart {
       }
     }
     const range = extent(values, this.spec.around ?? 1);
-    if (!range) return this.nothing(this.spec.nothing ?? "Nothing yet.");
+    if (!range) return this.nothing(this.spec.nothing ?? "No data yet.");
     const [low, high] = this.spec.domain ? this.spec.domain(...range) : range;
     const box = (this.box = { left: 48, right: this.width - 10, top: 10, bottom: this.height - 42 });
     const first = this.rows[0].step;
@@ -65,7 +65,7 @@ export class LineChart extends Chart {
     return parts;
   }
 
-  /** A step without a value breaks the line: nothing is drawn over what was not there. */
+  /** A step without a value interrupts the line. */
   line(one, x, y) {
     const stretches = [[]];
     for (const row of this.rows) {
@@ -73,14 +73,14 @@ export class LineChart extends Chart {
       if (value !== null && value !== undefined) stretches.at(-1).push([x(row.step), value, row.closed]);
       else if (stretches.at(-1).length) stretches.push([]);
     }
-    const places = stretches.flat();
-    if (!places.length) return [];
+    const points = stretches.flat();
+    if (!points.length) return [];
     const parts = stretches.filter((stretch) => stretch.length > 1).map((stretch) => s("path", { class: lineClass(one), d: path(thinned(stretch, this.width), y) }));
-    const sparse = places.length <= this.width / 28;
-    const end = places.at(-1);
-    const dotted = sparse ? places : [...stretches.filter((stretch) => stretch.length === 1).flat(), end];
-    for (const place of dotted) {
-      parts.push(s("circle", { class: `dot c-${one.colour}${place[2] ? "" : " open-step"}`, cx: place[0], cy: y(place[1]), r: place === end ? 4 : 3 }));
+    const sparse = points.length <= this.width / 28;
+    const end = points.at(-1);
+    const dotted = sparse ? points : [...stretches.filter((stretch) => stretch.length === 1).flat(), end];
+    for (const point of dotted) {
+      parts.push(s("circle", { class: `dot c-${one.colour}${point[2] ? "" : " open-step"}`, cx: point[0], cy: y(point[1]), r: point === end ? 4 : 3 }));
     }
     return parts;
   }
@@ -127,20 +127,20 @@ export class LineChart extends Chart {
 
 const lineClass = (one) => `line c-${one.colour}${one.thin ? " thin" : ""}${one.dashed ? " dashed" : ""}`;
 
-const path = (places, y) => places.map(([x, value], i) => `${i ? "L" : "M"}${x.toFixed(1)} ${y(value).toFixed(1)}`).join("");
+const path = (points, y) => points.map(([x, value], i) => `${i ? "L" : "M"}${x.toFixed(1)} ${y(value).toFixed(1)}`).join("");
 
-/** With many more points than pixels, each pixel column keeps its first, lowest, highest and last: spikes stay. */
-function thinned(places, width) {
-  if (places.length <= width * 2) return places;
+/** With many more points than pixels, keep the first, lowest, highest and last point of each pixel column. */
+function thinned(points, width) {
+  if (points.length <= width * 2) return points;
   const columns = new Map();
-  for (const place of places) {
-    const column = Math.round(place[0]);
-    const kept = columns.get(column);
-    if (!kept) columns.set(column, { first: place, low: place, high: place, last: place });
+  for (const point of points) {
+    const column = Math.round(point[0]);
+    const range = columns.get(column);
+    if (!range) columns.set(column, { first: point, low: point, high: point, last: point });
     else {
-      if (place[1] < kept.low[1]) kept.low = place;
-      if (place[1] > kept.high[1]) kept.high = place;
-      kept.last = place;
+      if (point[1] < range.low[1]) range.low = point;
+      if (point[1] > range.high[1]) range.high = point;
+      range.last = point;
     }
   }
   return [...columns.values()].flatMap(({ first, low, high, last }) => [first, low, high, last]);

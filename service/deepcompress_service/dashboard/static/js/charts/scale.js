@@ -1,28 +1,28 @@
-/** Scales and ticks: numbers to places, and round numbers to label. */
+/** Scales from numbers to pixels, and ticks at round numbers. */
 
 /** A linear scale from [d0, d1] to [r0, r1]. */
 export function linear(d0, d1, r0, r1) {
   const slope = d1 === d0 ? 0 : (r1 - r0) / (d1 - d0);
   const scale = (value) => r0 + (value - d0) * slope;
   scale.domain = [d0, d1];
-  scale.invert = (place) => (slope === 0 ? d0 : d0 + (place - r0) / slope);
+  scale.invert = (pixel) => (slope === 0 ? d0 : d0 + (pixel - r0) / slope);
   return scale;
 }
 
-/** About `count` round numbers within [low, high]. `whole` keeps them integers. */
+/** About `count` round numbers within [low, high], integers if `whole`. */
 export function ticks(low, high, count, whole = false) {
   if (!(high > low)) return [low];
   const raw = (high - low) / Math.max(1, count);
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].map((k) => k * power).find((size) => size >= raw * 0.999);
   const size = whole ? Math.max(1, Math.round(step)) : step;
-  const found = [];
-  for (let k = Math.ceil(low / size - 1e-9); k * size <= high + size * 1e-9; k += 1) found.push(Number((k * size).toPrecision(12)));
-  return found;
+  const result = [];
+  for (let k = Math.ceil(low / size - 1e-9); k * size <= high + size * 1e-9; k += 1) result.push(Number((k * size).toPrecision(12)));
+  return result;
 }
 
-/** [low, high] with a little air around the values; `around` is the width where they are all one. */
-export function extent(values, around, air = 0.06) {
+/** [low, high] with a margin around the values; `around` is the width if all values are equal. */
+export function extent(values, around, margin = 0.06) {
   let low = Infinity;
   let high = -Infinity;
   for (const value of values) {
@@ -31,6 +31,6 @@ export function extent(values, around, air = 0.06) {
   }
   if (low > high) return null;
   if (high - low < around * 1e-6) return [low - around / 2, high + around / 2];
-  const more = (high - low) * air;
+  const more = (high - low) * margin;
   return [low - more, high + more];
 }

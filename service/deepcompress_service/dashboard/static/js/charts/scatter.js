@@ -1,5 +1,5 @@
-/** Reward against length for the rollouts of one step. Right and wrong answers lie far apart, with all that
- *  the length reward does in a narrow band at the top: so the empty middle is cut out of the axis. */
+/** Reward against length for the rollouts of one step. Correct and wrong answers lie far apart, and the length
+ *  reward acts in a narrow band at the top, so the empty middle of the axis is left out. */
 
 import { s } from "../dom.js";
 import { count, fixed, short } from "../format.js";
@@ -19,9 +19,9 @@ export class ScatterChart extends Chart {
   constructor(spec) {
     super({
       ...spec,
-      summary: () => (this.points.length ? `${count(this.points.length)} rollouts of step ${count(this.step)}.` : "Nothing yet."),
+      summary: () => (this.points.length ? `${count(this.points.length)} rollouts of step ${count(this.step)}.` : "No data yet."),
       table: () => ({
-        head: ["Problem", "Tokens", "Reward", "Answer", "Problem is"],
+        head: ["Problem", "Tokens", "Reward", "Answer", "Difficulty"],
         rows: this.points.map((p) => [p.problem, count(p.tokens), fixed(p.reward, 4), p.correct ? "correct" : "wrong", p.difficulty ?? "–"]),
       }),
     });
@@ -44,7 +44,7 @@ export class ScatterChart extends Chart {
 
   draw() {
     const points = this.drawn;
-    if (!points.length) return this.nothing(this.points.length ? "All hidden." : "No rollouts seen yet on this replica.");
+    if (!points.length) return this.nothing(this.points.length ? "All series are hidden." : "No rollouts yet on this replica.");
     const box = (this.box = { left: 52, right: this.width - 10, top: 10, bottom: this.height - 42 });
     const [low, high] = extent(points.map((p) => p.tokens), 100, 0.04);
     const x = (this.x = linear(Math.max(0, low), high, box.left, box.right));
@@ -110,7 +110,7 @@ function mark(kind, x, y, size) {
   return s("path", { class: name, d: `M${x - size} ${y - size}l${size * 2} ${size * 2}m0 ${-size * 2}l${-size * 2} ${size * 2}` });
 }
 
-/** One scale for the rewards, or two where an empty gap takes most of their range: the higher band first. */
+/** One scale for the rewards, or two if an empty gap takes most of their range: the higher band first. */
 function split(rewards, box) {
   const sorted = [...new Set(rewards)].sort((a, b) => a - b);
   let cut = 0;

@@ -1,4 +1,4 @@
-/** The LaTeX names that answers use, and what each shows as. */
+/** LaTeX names in answers, and the character of each. */
 
 const letters =
   "alpha α beta β gamma γ delta δ epsilon ϵ varepsilon ε zeta ζ eta η theta θ vartheta ϑ iota ι kappa κ lambda λ mu μ nu ν " +
@@ -26,7 +26,7 @@ export const FUNCTIONS = new Set(
   "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln lg exp lim max min sup inf gcd lcm det dim deg mod arg ker".split(" "),
 );
 
-/** Commands that only steer spacing or size. */
+/** Commands for spacing or size only. */
 export const NOTHING = new Set(
   "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr displaystyle textstyle scriptstyle limits nolimits boxed quad qquad thinspace enspace hfill centering".split(" "),
 );

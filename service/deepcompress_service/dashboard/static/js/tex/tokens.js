@@ -1,4 +1,4 @@
-/** Answers are cut into tokens here: LaTeX as models write it, never executed, only looked at. */
+/** Tokenizer of LaTeX in answers. Nothing is executed. */
 
 export class Unreadable extends Error {}
 
@@ -9,8 +9,8 @@ const DIGIT = /[0-9]/;
 /** Tokens of `text`: {kind, text}, with kinds command, open, close, sup, sub, amp, row, number, letter, sign, space. */
 export function tokens(text) {
   if (text.length > LONGEST) throw new Unreadable("too long to typeset");
-  const found = [];
-  const add = (kind, value) => found.push({ kind, text: value });
+  const result = [];
+  const add = (kind, value) => result.push({ kind, text: value });
   let at = 0;
   while (at < text.length) {
     const char = String.fromCodePoint(text.codePointAt(at));
@@ -37,7 +37,7 @@ export function tokens(text) {
     else if (char !== "$") add(/[\p{L}]/u.test(char) ? "letter" : "sign", char);
     at += char.length;
   }
-  return found;
+  return result;
 }
 
 function command(text, at, add) {

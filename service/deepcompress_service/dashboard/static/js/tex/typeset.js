@@ -1,5 +1,5 @@
-/** Answers as mathematics: LaTeX-like text to MathML elements, made one by one with createElement and text
- *  nodes. What it does not know it does not guess: such text is shown as it was written. */
+/** Answers as mathematics: LaTeX to MathML elements, built with createElement and text nodes. Text with unknown
+ *  commands is shown unchanged. */
 
 import { h, m, visible } from "../dom.js";
 import { ACCENTS, DOUBLE, FENCES, FUNCTIONS, LETTERS, NOTHING, SIGNS, SPACES, STYLES, TEXTS } from "./names.js";
@@ -63,7 +63,7 @@ class Builder {
     return this.argument();
   }
 
-  /** A braced group, or the one token that LaTeX would take. */
+  /** A braced group, or one token, as in LaTeX. */
   argument() {
     this.skipSpace();
     const token = this.peek();
@@ -140,7 +140,7 @@ class Builder {
     return inside;
   }
 
-  /** The text of a braced group, spaces and all. */
+  /** The text of a braced group, with spaces. */
   words() {
     this.skipSpace();
     if (this.peek()?.kind !== "open") throw new Unreadable("text without braces");
@@ -216,7 +216,7 @@ class Builder {
   }
 }
 
-/** Whether text without commands is mathematics at all: words are not. */
+/** True if a text without commands is mathematics rather than words. */
 function looksMathematical(text) {
   if (!/\S/.test(text)) return false;
   const rest = text.replace(/\\[A-Za-z]+\*?\s*(?:\{[^{}]*\})?/g, " ");
@@ -224,7 +224,7 @@ function looksMathematical(text) {
   return words.every((word) => FUNCTIONS.has(word)) && !/[\u0000-\u0008\u000B-\u001F]/.test(text);
 }
 
-/** An element that shows an answer: mathematics where it can be read as such, else the text itself. */
+/** An element for an answer: mathematics if it can be parsed, else the text. */
 export function typeset(text) {
   if (text === null || text === undefined) return h("span", { class: "shown" }, h("span", { class: "none" }, "none found"));
   const seen = visible(text);

@@ -1,4 +1,4 @@
-/** The foot of every page: how the process that answers is doing. */
+/** The footer of every page: the state of the process that serves the stream. */
 
 import { h } from "../dom.js";
 import { bytes, count, fixed, span } from "../format.js";
@@ -19,10 +19,10 @@ export function showHealth(health) {
       fact("queued", count(verifier.queued)),
       fact("undecided", count(verifier.undecided)),
       fact("workers killed", count(verifier.killed)),
-      fact("requests inside", `${count(requests.inside)} of ${count(requests.most)}`),
+      fact("requests in progress", `${count(requests.inside)} of ${count(requests.most)}`),
       fact("waiting", count(requests.waiting)),
-      fact("bodies held", bytes(requests.bytes)),
-      fact("up", span(health.uptime_s)),
+      fact("request bodies", bytes(requests.bytes)),
+      fact("uptime", span(health.uptime_s)),
       fact("version", health.version),
       fact("process", health.process),
     ),

@@ -1,6 +1,6 @@
-/** The run's problems: search, filter, sort, page, and each with its history. */
+/** The problems of a run: search, filters, sorting, pages, and the history of each problem. */
 
-import { h, s, say, segments, visible } from "../dom.js";
+import { h, s, announce, segments, visible } from "../dom.js";
 import { LineChart } from "../charts/line.js";
 import { count, fixed, percent, signed } from "../format.js";
 import { getJson, KeyNeeded } from "../net.js";
@@ -9,12 +9,12 @@ const PAGE = 20;
 const TYPING_MS = 250;
 const COLUMNS = [
   ["Problem", "problem_id"],
-  ["Now", null],
+  ["Difficulty", null],
   ["Pass ratio", "pass_ratio"],
   ["Last β", null],
-  ["Right of tries", null],
-  ["Shortest right", null],
-  ["Mean right", null],
+  ["Correct / attempts", null],
+  ["Shortest correct", null],
+  ["Mean correct", null],
   ["Turns", null],
   ["Last step", null],
 ];
@@ -28,11 +28,11 @@ export class Problems {
     this.next = null;
     this.open = null;
     this.chart = null;
-    /** The open row's detail and what it shows: drawn anew only when that changed, so that a reader keeps the place. */
-    this.story = null;
-    this.asked = 0;
-    /** Milliseconds that the last answer took: who refreshes by itself does it the more rarely. */
-    this.took = 0;
+    /** The row of details and its data. It is replaced only if the data have changed, so that the scroll position stays. */
+    this.details = null;
+    this.requests = 0;
+    /** Duration of the last load in milliseconds. Slow loads are repeated less often. */
+    this.loadMs = 0;
     this.rows = [];
     this.search = h("input", { class: "field", type: "search", placeholder: "Search problems", "aria-label": "Search problems", maxlength: "200", on: { input: () => this.typed() } });
     this.body = h("tbody");
@@ -98,18 +98,18 @@ export class Problems {
     this.load(true);
   }
 
-  /** Of a run that is gone: nothing listed, and no answer on its way is shown any more. */
+  /** Empty the list, and ignore pending responses. */
   clear() {
-    this.asked++;
+    this.requests++;
     this.cursors = [null];
     this.next = this.open = null;
     this.rows = [];
     this.draw();
   }
 
-  /** Ask for the page again. `aloud` where the reader asked for it. */
-  async load(aloud = false) {
-    const asked = ++this.asked;
+  /** Load the current page. `announced`: tell screen readers, for a change that the user made. */
+  async load(announced = false) {
+    const request = ++this.requests;
     const began = performance.now();
     const query = new URLSearchParams({ limit: PAGE, sort: this.query.sort });
     if (this.query.search) query.set("search", this.query.search);
@@ -117,16 +117,16 @@ export class Problems {
     if (this.cursors.at(-1) !== null) query.set("cursor", this.cursors.at(-1));
     try {
       const page = await getJson(`v1/runs/${encodeURIComponent(this.run)}/problems?${query}`);
-      if (asked !== this.asked) return;
+      if (request !== this.requests) return;
       this.rows = page.problems;
       this.next = page.next;
-      this.took = performance.now() - began;
+      this.loadMs = performance.now() - began;
       this.draw();
-      if (aloud) say(`${this.rows.length} problems on this page`);
+      if (announced) announce(`${this.rows.length} problems on this page`);
     } catch (error) {
-      if (asked !== this.asked) return;
+      if (request !== this.requests) return;
       if (error instanceof KeyNeeded) return this.onKey();
-      this.status.textContent = "The problems cannot be shown now.";
+      this.status.textContent = "The problems cannot be loaded.";
     }
   }
 
@@ -140,7 +140,7 @@ export class Problems {
     this.body.replaceChildren(...rows);
     if (focused) [...this.body.querySelectorAll("[data-key]")].find((one) => one.dataset.key === focused)?.focus({ preventScroll: true });
     const page = this.cursors.length;
-    this.status.textContent = this.rows.length ? `Page ${page}` : this.query.search || this.query.difficulty !== "all" ? "No problem fits." : "No problems yet.";
+    this.status.textContent = this.rows.length ? `Page ${page}` : this.query.search || this.query.difficulty !== "all" ? "No matching problems." : "No problems yet.";
     this.back.disabled = page === 1;
     this.forth.disabled = this.next === null;
   }
@@ -164,9 +164,9 @@ export class Problems {
       cell("", side ? h("span", { class: `chip ${side}` }, side) : "–", "left"),
       h("td", { "data-label": "pass ratio" }, bar, h("span", { class: "share" }, percent(problem.pass_ratio))),
       cell("last β", signed(problem.last_beta)),
-      cell("right of tries", `${count(problem.passes)} / ${count(problem.attempts)}`),
-      cell("shortest right", count(problem.shortest_correct_tokens), "more-facts"),
-      cell("mean right", count(problem.mean_correct_tokens), "more-facts"),
+      cell("correct / attempts", `${count(problem.passes)} / ${count(problem.attempts)}`),
+      cell("shortest correct", count(problem.shortest_correct_tokens), "more-facts"),
+      cell("mean correct", count(problem.mean_correct_tokens), "more-facts"),
       cell("turns", count(problem.turns), "more-facts"),
       cell("last step", count(problem.last_step), "more-facts"),
     );
@@ -174,42 +174,42 @@ export class Problems {
 
   toggle(problemId) {
     this.open = this.open === problemId ? null : problemId;
-    this.story = null;
+    this.details = null;
     this.draw();
   }
 
   detail(problem) {
-    const shows = JSON.stringify(problem);
-    if (this.story?.shows !== shows) this.story = { shows, row: this.tell(problem) };
-    return this.story.row;
+    const data = JSON.stringify(problem);
+    if (this.details?.data !== data) this.details = { data, row: this.detailRow(problem) };
+    return this.details.row;
   }
 
-  tell(problem) {
+  detailRow(problem) {
     const facts = [
       ["smoothed pass ratio", fixed(problem.pass_ratio)],
-      ["pass ratio last time", fixed(problem.last_pass_ratio)],
-      ["β last time", signed(problem.last_beta)],
-      ["rollouts right", `${count(problem.passes)} of ${count(problem.attempts)}`],
-      ["turned between simple and hard", `${count(problem.turns)} ${problem.turns === 1 ? "time" : "times"}`],
-      ["shortest right answer", problem.shortest_correct_tokens === null ? "–" : `${count(problem.shortest_correct_tokens)} tokens`],
-      ["mean right answer", problem.mean_correct_tokens === null ? "–" : `${count(problem.mean_correct_tokens)} tokens`],
+      ["pass ratio in the last step", fixed(problem.last_pass_ratio)],
+      ["β in the last step", signed(problem.last_beta)],
+      ["correct rollouts", `${count(problem.passes)} of ${count(problem.attempts)}`],
+      ["turns between simple and hard", `${count(problem.turns)} ${problem.turns === 1 ? "time" : "times"}`],
+      ["shortest correct response", problem.shortest_correct_tokens === null ? "–" : `${count(problem.shortest_correct_tokens)} tokens`],
+      ["mean correct response", problem.mean_correct_tokens === null ? "–" : `${count(problem.mean_correct_tokens)} tokens`],
       ["last step", count(problem.last_step)],
     ];
     const list = h("dl", null, facts.map(([name, value]) => [h("dt", null, name), h("dd", null, value)]));
-    const place = h("div");
-    this.history(problem.problem_id, place);
-    return h("tr", { class: "detail" }, h("td", { colspan: COLUMNS.length }, h("div", { class: "story" }, place, list)));
+    const container = h("div");
+    this.history(problem.problem_id, container);
+    return h("tr", { class: "detail" }, h("td", { colspan: COLUMNS.length }, h("div", { class: "story" }, container, list)));
   }
 
-  /** The problem's course over the steps that the store still remembers. */
-  async history(problemId, place) {
+  /** Draw the problem's history over the kept steps. */
+  async history(problemId, container) {
     try {
       const query = new URLSearchParams({ problem: problemId });
       const { steps } = await getJson(`dashboard/runs/${encodeURIComponent(this.run)}/problem?${query}`);
       this.chart?.close();
       this.chart = new LineChart({
-        title: "Its pass ratio by step",
-        hint: "Over the steps that are kept for replays; older ones are in the totals.",
+        title: "Pass ratio by step",
+        hint: "Kept steps only; older ones are included in the totals.",
         height: 170,
         series: [
           { key: "ratio", label: "pass ratio", colour: "ratio", dashed: true, value: (row) => row.last_pass_ratio },
@@ -218,14 +218,14 @@ export class Problems {
         format: (value) => fixed(value),
         domain: () => [0, 1],
         more: (row) => [["β", signed(row.last_beta)], ["rollouts so far", count(row.attempts)]],
-        nothing: "No kept step touched it.",
+        nothing: "The problem is in no kept step.",
       });
-      place.replaceChildren(this.chart.root);
+      container.replaceChildren(this.chart.root);
       this.chart.update(steps.map((row) => ({ ...row, step: row.last_step, closed: true })));
     } catch (error) {
       if (error instanceof KeyNeeded) return this.onKey();
-      this.story = null; // asked for again with the next list
-      place.replaceChildren(h("p", { class: "hint" }, "Its course cannot be shown now."));
+      this.details = null; // load it again with the next list
+      container.replaceChildren(h("p", { class: "hint" }, "The history cannot be loaded."));
     }
   }
 }

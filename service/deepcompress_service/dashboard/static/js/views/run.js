@@ -1,4 +1,4 @@
-/** One run: where it stands, how it got there, and what was decided lately. */
+/** The page of one run: its current step, its history, and the latest verdicts. */
 
 import { h, s, segments, visible } from "../dom.js";
 import { BetaChart } from "../charts/betas.js";
@@ -13,8 +13,8 @@ const PROBLEMS_MS = 4000;
 
 export function runView(run, hooks) {
   const steps = new Map();
-  let reach = "all";
-  let window_ = null;
+  let range = "all";
+  let activity = null;
   let betas = null;
   let betaSource = "problems";
   let problemsAt = 0;
@@ -24,14 +24,14 @@ export function runView(run, hooks) {
   const sub = h("p", { class: "sub", role: "status" });
   const figures = h("dl", { class: "figures" });
   const notices = h("div", { class: "notices" });
-  const reachButtons = segments("Steps drawn", [["all", "All steps"], ["200", "Last 200"], ["50", "Last 50"]], "all", (value) => {
-    reach = value;
+  const rangeButtons = segments("Steps shown", [["all", "All steps"], ["200", "Last 200"], ["50", "Last 50"]], "all", (value) => {
+    range = value;
     drawSteps();
   });
 
   const level = new LineChart({
     title: "Level and batch pass ratio",
-    hint: "The level follows the pass ratio slowly; problems above it are simple, below it hard.",
+    hint: "The level is the smoothed pass ratio. Problems with a pass ratio above it are simple, below it hard.",
     series: [
       { key: "ratio", label: "batch pass ratio", colour: "ratio", thin: true, value: (row) => row.batch_pass_ratio },
       { key: "level", label: "level", colour: "level", value: (row) => row.level },
@@ -45,7 +45,7 @@ export function runView(run, hooks) {
   });
   const tokens = new LineChart({
     title: "Length of simple and hard problems",
-    hint: "Mean tokens by step. Simple problems should shrink; hard ones may grow.",
+    hint: "Mean tokens by step. Responses to simple problems should become shorter; those to hard ones may become longer.",
     series: [
       { key: "hard", label: "hard", colour: "hard", value: (row) => row.mean_tokens_hard },
       { key: "simple", label: "simple", colour: "simple", dashed: true, value: (row) => row.mean_tokens_simple },
@@ -53,20 +53,20 @@ export function runView(run, hooks) {
     format: count,
     around: 100,
     domain: (low, high) => [Math.max(0, low), high],
-    more: (row) => [["right", count(row.mean_tokens_correct)], ["wrong", count(row.mean_tokens_wrong)]],
+    more: (row) => [["correct", count(row.mean_tokens_correct)], ["wrong", count(row.mean_tokens_wrong)]],
     nothing: "No token lengths yet.",
   });
   const distribution = new BetaChart({
     title: "Distribution of β",
-    hint: "Each problem's β the last time it was seen.",
+    hint: "β of each problem in its latest step.",
     tools: segments("Betas of", [["problems", "All problems"], ["step", "This step"]], "problems", (value) => {
       betaSource = value;
       drawBetas();
     }),
   });
-  const rewards = new ScatterChart({ title: "Reward against length", hint: "The rollouts of the current step." });
+  const rewards = new ScatterChart({ title: "Reward against length", hint: "Rollouts of the current step." });
   const problems = new Problems(run, () => hooks.state("key"));
-  const verdicts = new VerdictList("Latest verdicts", "As decided by the replica that answers this page: a sample of each request, and all that was odd.");
+  const verdicts = new VerdictList("Latest verdicts", "A sample of each request to this replica, and recent unreadable or undecided answers.");
 
   const root = h(
     "div",
@@ -74,14 +74,14 @@ export function runView(run, hooks) {
     h("div", { class: "head" }, h("h1", null, visible(run)), chips, sub),
     figures,
     notices,
-    h("div", { class: "grid" }, h("div", { class: "wide" }, reachButtons), level.root, tokens.root, distribution.root, rewards.root, problems.root, verdicts.root),
+    h("div", { class: "grid" }, h("div", { class: "wide" }, rangeButtons), level.root, tokens.root, distribution.root, rewards.root, problems.root, verdicts.root),
   );
 
   const rows = () => [...steps.values()].sort((a, b) => a.step - b.step);
 
   function drawSteps() {
     const all = rows();
-    const shown = reach === "all" ? all : all.slice(-Number(reach));
+    const shown = range === "all" ? all : all.slice(-Number(range));
     level.update(shown);
     tokens.update(shown);
     drawFigures(all);
@@ -95,7 +95,7 @@ export function runView(run, hooks) {
     const sided = now.simple + now.hard;
     figures.replaceChildren(
       figure("Level", fixed(now.level), change(now.level, before?.level, 3)),
-      figure("Batch pass ratio", percent(now.batch_pass_ratio, 1), now.batch_pass_ratio === null ? "" : `${count(now.correct)} of ${count(now.rollouts)} rollouts right`),
+      figure("Batch pass ratio", percent(now.batch_pass_ratio, 1), now.batch_pass_ratio === null ? "" : `${count(now.correct)} of ${count(now.rollouts)} rollouts correct`),
       h("div", { class: "figure" }, h("dt", null, "Simple and hard"), h("dd", null, `${count(now.simple)} / ${count(now.hard)}`, splitBar(sided ? now.simple / sided : null))),
       figure("Mean tokens", count(now.mean_tokens), change(now.mean_tokens, before?.mean_tokens, 0)),
       figure("Truncated", percent(now.rollouts ? now.truncated / now.rollouts : null, 1), `${count(now.truncated)} of ${count(now.rollouts)}`),
@@ -106,22 +106,22 @@ export function runView(run, hooks) {
   function drawBetas() {
     const step = betaSource === "step";
     distribution.hint.textContent = step
-      ? `The groups of step ${window_ ? count(window_.step) : "–"}, as this replica saw them, against the level when they arrived.`
+      ? `Groups of step ${activity ? count(activity.step) : "–"} on this replica, relative to the level when they arrived.`
       : betas && !betas.complete
-        ? `Each problem's β the last time it was seen; the first ${count(betas.problems)} problems.`
-        : "Each problem's β the last time it was seen.";
-    distribution.update((step ? window_?.betas : betas?.bins) ?? [], step ? "groups" : "problems");
+        ? `β of each problem in its latest step; the first ${count(betas.problems)} problems.`
+        : "β of each problem in its latest step.";
+    distribution.update((step ? activity?.betas : betas?.bins) ?? [], step ? "groups" : "problems");
   }
 
-  function drawWindow() {
-    const points = (window_?.points ?? []).map(([count_, reward, correct, difficulty, problem]) => ({ tokens: count_, reward, correct, difficulty, problem: visible(problem) }));
-    const parts = Object.entries(window_?.components ?? {}).filter(([name]) => name !== "total");
+  function drawActivity() {
+    const points = (activity?.points ?? []).map(([count_, reward, correct, difficulty, problem]) => ({ tokens: count_, reward, correct, difficulty, problem: visible(problem) }));
+    const parts = Object.entries(activity?.components ?? {}).filter(([name]) => name !== "total");
     const mean = parts.map(([name, value]) => `${name} ${signed(value)}`).join(", ");
-    rewards.hint.textContent = window_
-      ? `Step ${count(window_.step)}${window_.seen_points > points.length ? `, ${count(points.length)} of ${count(window_.seen_points)} rollouts` : ""}. Mean ${mean}.`
-      : "The rollouts of the current step, as this replica saw them.";
-    rewards.update(points, window_?.step ?? null);
-    notices.replaceChildren(...(window_?.traps ?? []).map(({ slug, text }) => h("p", { class: "notice" }, h("b", null, slug), h("span", null, visible(text)))));
+    rewards.hint.textContent = activity
+      ? `Step ${count(activity.step)}${activity.seen_points > points.length ? `, ${count(points.length)} of ${count(activity.seen_points)} rollouts` : ""}. Mean ${mean}.`
+      : "Rollouts of the current step on this replica.";
+    rewards.update(points, activity?.step ?? null);
+    notices.replaceChildren(...(activity?.warnings ?? []).map(({ slug, text }) => h("p", { class: "notice" }, h("b", null, slug), h("span", null, visible(text)))));
     if (betaSource === "step") drawBetas();
   }
 
@@ -132,10 +132,10 @@ export function runView(run, hooks) {
     sub.textContent = `${count(row.problems)} problems${strategy.alpha === undefined ? "" : `, α ${strategy.alpha}`}${strategy.ema === undefined ? "" : `, λ ${strategy.ema}`}`;
   }
 
-  /** The list follows the run, but not faster than it can be read. */
+  /** Reload the problems after a change, at most once in PROBLEMS_MS. */
   function refreshProblems() {
     clearTimeout(problemsTimer);
-    const wait = Math.max(0, problemsAt + Math.max(PROBLEMS_MS, 30 * problems.took) - Date.now());
+    const wait = Math.max(0, problemsAt + Math.max(PROBLEMS_MS, 30 * problems.loadMs) - Date.now());
     problemsTimer = setTimeout(() => {
       problemsAt = Date.now();
       problems.load();
@@ -159,9 +159,9 @@ export function runView(run, hooks) {
       betas = data;
       if (betaSource === "problems") drawBetas();
     },
-    window(data) {
-      window_ = data;
-      drawWindow();
+    activity(data) {
+      activity = data;
+      drawActivity();
     },
     verdicts: (data) => verdicts.add(data),
     gone() {
@@ -175,8 +175,8 @@ export function runView(run, hooks) {
   };
 
   if (run === "." || run === "..") {
-    // A browser takes them out of every address, so whatever it asked for would be something else.
-    sub.textContent = "A run of this name cannot be shown in a browser. Its numbers are in the API.";
+    // Browsers remove `.` and `..` from every address, so a request would go to another path.
+    sub.textContent = "A run of this name cannot be shown in a browser. Use the API.";
     hooks.state("refused");
     return { root, close: closeParts };
   }
@@ -209,7 +209,7 @@ export function runView(run, hooks) {
 const figure = (name, value, sub) => h("div", { class: "figure" }, h("dt", null, name), h("dd", null, value, h("span", { class: "sub" }, sub)));
 
 function splitBar(simple) {
-  if (simple === null) return h("span", { class: "sub" }, "none sided yet");
+  if (simple === null) return h("span", { class: "sub" }, "no simple or hard groups yet");
   const width = 100 * simple;
   return h(
     "span",

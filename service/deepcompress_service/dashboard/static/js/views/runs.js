@@ -1,4 +1,4 @@
-/** All runs as cards, those that moved last first. */
+/** All runs as cards, last changed first. */
 
 import { h, s } from "../dom.js";
 import { count, fixed, percent, span } from "../format.js";
@@ -15,14 +15,14 @@ export function runsView(hooks) {
   const list = h("ul", { class: "cards", "aria-label": "Runs" });
   const sub = h("p", { class: "sub", role: "status" }, "Connecting…");
   const body = h("div", null, list);
-  const verdicts = new VerdictList("Verdicts that named no run");
+  const verdicts = new VerdictList("Verdicts without a run");
   const root = h("div", null, h("div", { class: "head" }, h("h1", null, "Runs"), sub), body);
   const cards = new Map();
 
   function update(rows) {
-    const kept = new Set(rows.map((row) => row.run));
+    const current = new Set(rows.map((row) => row.run));
     for (const [run, card] of cards) {
-      if (!kept.has(run)) {
+      if (!current.has(run)) {
         card.root.remove();
         cards.delete(run);
       }
@@ -31,11 +31,11 @@ export function runsView(hooks) {
       let card = cards.get(row.run);
       if (!card) cards.set(row.run, (card = makeCard(row.run)));
       card.update(row);
-      // Moved only where its place changed, so that a focused link stays focused.
+      // Move a card only if its position has changed, so that a focused link keeps the focus.
       if (list.children[index] !== card.root) list.insertBefore(card.root, list.children[index] ?? null);
     });
-    sub.textContent = rows.length ? `${count(rows.length)} ${rows.length === 1 ? "run" : "runs"}, the one that moved last first.` : "";
-    if (!rows.length) body.replaceChildren(h("div", { class: "empty" }, h("p", null, "No runs yet. A training request that names a run creates it; try one:"), h("pre", { tabindex: "0" }, EXAMPLE)));
+    sub.textContent = rows.length ? `${count(rows.length)} ${rows.length === 1 ? "run" : "runs"}, last changed first.` : "";
+    if (!rows.length) body.replaceChildren(h("div", { class: "empty" }, h("p", null, "No runs yet. The first training request of a run creates it, for example:"), h("pre", { tabindex: "0" }, EXAMPLE)));
     else if (!list.isConnected) body.replaceChildren(list);
   }
 
@@ -90,7 +90,7 @@ function makeCard(run) {
   );
   let changed = null;
   const showAge = () => {
-    age.textContent = changed === null ? "" : `moved ${span(Date.now() / 1000 - changed)} ago`;
+    age.textContent = changed === null ? "" : `changed ${span(Date.now() / 1000 - changed)} ago`;
   };
   return {
     root,
@@ -107,7 +107,7 @@ function makeCard(run) {
   };
 }
 
-/** The last steps at a glance: what it shows in numbers stands beside it, so it is decoration to a reader. */
+/** A small chart of the last steps. Hidden from screen readers, since the card has the numbers. */
 function sparkline(levels, ratios) {
   const [width, height, pad] = [100, 54, 3];
   const path = (values) => {

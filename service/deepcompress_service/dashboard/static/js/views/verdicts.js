@@ -1,4 +1,4 @@
-/** The latest verdicts: what was found, what it was held against, and the reason each was decided so. */
+/** The latest verdicts: the extracted answer, the gold answer, and the reason of each. */
 
 import { h, segments, visible } from "../dom.js";
 import { clock, count, fixed } from "../format.js";
@@ -6,7 +6,7 @@ import { typeset } from "../tex/typeset.js";
 
 const SHOWN = 12;
 const SHOWN_MORE = 40;
-const MOST_KEPT = 400;
+const MAX_VERDICTS = 400;
 const WORDS = {
   correct: ["✓ correct", "correct"],
   wrong: ["✗ wrong", "wrong"],
@@ -24,15 +24,15 @@ const FILTERS = [
 
 export class VerdictList {
   constructor(title, hint = "") {
-    this.kept = new Map();
+    this.verdicts = new Map();
     this.filter = "all";
     this.paused = false;
     this.most = SHOWN;
     this.more = h("button", { type: "button", class: "button more", on: { click: () => this.showMore() } }, "Show more");
     this.pause = h("button", { type: "button", class: "button", "aria-pressed": "false", on: { click: () => this.togglePause() } }, "Pause");
     this.list = h("ul", { class: "verdicts", "aria-label": title });
-    this.heads = h("div", { class: "verdict-heads", "aria-hidden": "true" }, ["Verdict", "Answer", "Expected", "Why", "Of"].map((name) => h("span", null, name)));
-    this.none = h("p", { class: "hint" }, "None seen yet on this replica.");
+    this.heads = h("div", { class: "verdict-heads", "aria-hidden": "true" }, ["Verdict", "Answer", "Gold", "Reason", "Rollout"].map((name) => h("span", null, name)));
+    this.none = h("p", { class: "hint" }, "No verdicts yet on this replica.");
     this.root = h(
       "section",
       { class: "panel wide", "aria-label": title },
@@ -57,17 +57,17 @@ export class VerdictList {
   }
 
   clear() {
-    this.kept.clear();
+    this.verdicts.clear();
     this.draw();
   }
 
   add(verdicts) {
-    for (const verdict of verdicts) this.kept.set(verdict.id, verdict);
-    if (this.kept.size > MOST_KEPT) {
-      const oldest = [...this.kept.values()].sort((a, b) => a.at - b.at).slice(0, this.kept.size - MOST_KEPT);
-      for (const verdict of oldest) this.kept.delete(verdict.id);
+    for (const verdict of verdicts) this.verdicts.set(verdict.id, verdict);
+    if (this.verdicts.size > MAX_VERDICTS) {
+      const oldest = [...this.verdicts.values()].sort((a, b) => a.at - b.at).slice(0, this.verdicts.size - MAX_VERDICTS);
+      for (const verdict of oldest) this.verdicts.delete(verdict.id);
     }
-    if (this.paused) this.pause.textContent = "Resume (new ones wait)";
+    if (this.paused) this.pause.textContent = "Resume (new verdicts)";
     else this.draw();
   }
 
@@ -80,10 +80,10 @@ export class VerdictList {
 
   showMore() {
     this.most += SHOWN_MORE;
-    const place = this.rows.size;
+    const next = this.rows.size;
     this.draw();
-    // The button may have gone: what it brought is where the reader is now.
-    if (this.more.hidden) this.list.children[place]?.focus();
+    // If the button has disappeared, move the focus to the first new row.
+    if (this.more.hidden) this.list.children[next]?.focus();
   }
 
   matches(verdict) {
@@ -93,9 +93,9 @@ export class VerdictList {
   }
 
   draw() {
-    const fitting = [...this.kept.values()].filter((verdict) => this.matches(verdict)).sort((a, b) => b.at - a.at);
-    const shown = fitting.slice(0, this.most);
-    this.more.hidden = fitting.length <= this.most;
+    const matching = [...this.verdicts.values()].filter((verdict) => this.matches(verdict)).sort((a, b) => b.at - a.at);
+    const shown = matching.slice(0, this.most);
+    this.more.hidden = matching.length <= this.most;
     const first = this.rows.size === 0;
     const rows = new Map();
     for (const verdict of shown) {
@@ -107,24 +107,24 @@ export class VerdictList {
     this.list.replaceChildren(...rows.values());
     this.none.hidden = shown.length > 0;
     this.heads.hidden = !shown.length;
-    this.none.textContent = this.kept.size ? "None of this kind among the latest." : "None seen yet on this replica.";
+    this.none.textContent = this.verdicts.size ? "No recent verdict of this kind." : "No verdicts yet on this replica.";
   }
 }
 
 function verdictRow(verdict) {
   const [word, kind] = WORDS[verdict.status] ?? [verdict.status, "odd"];
   const part = (name, content) => h("div", { class: "part" }, h("span", { class: "part-name" }, name), content);
-  const paid = [];
-  if (verdict.tokens !== null) paid.push(`${count(verdict.tokens)} tokens`);
-  if (verdict.reward !== null) paid.push(`reward ${fixed(verdict.reward, 3)}`);
+  const facts = [];
+  if (verdict.tokens !== null) facts.push(`${count(verdict.tokens)} tokens`);
+  if (verdict.reward !== null) facts.push(`reward ${fixed(verdict.reward, 3)}`);
   const when = [verdict.phase === "eval" ? "eval" : null, verdict.step === null ? null : `step ${count(verdict.step)}`, clock(verdict.at)];
-  const where = [verdict.problem_id === null ? "" : visible(verdict.problem_id), paid.join(", "), when.filter(Boolean).join(", ")];
+  const where = [verdict.problem_id === null ? "" : visible(verdict.problem_id), facts.join(", "), when.filter(Boolean).join(", ")];
   return h(
     "li",
     { class: "verdict", tabindex: "-1" },
     h("div", { class: "status" }, h("span", { class: `chip ${kind}` }, word)),
     part("answer", typeset(verdict.answer)),
-    part("expected", typeset(verdict.gold)),
+    part("gold", typeset(verdict.gold)),
     h("div", { class: "why" }, visible(verdict.reason), " ", h("span", { class: "by" }, `by ${visible(verdict.decided_by)}`)),
     h("div", { class: "where" }, where.filter(Boolean).map((text) => h("span", null, text))),
   );

@@ -1,4 +1,4 @@
-"""The window on what happens: bounded, current, and one over all worker processes of a server."""
+"""Recent activity: bounded, current, and joined over all worker processes of a server."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def verdict(status: str = "wrong", text: str = "1") -> dict[str, Any]:
 
 
 def note(activity: Activity, run: str, step: int, count: int = 4, reward: float = 1.0, epoch: int = 0) -> None:
-    window = activity.note_step(run, epoch, step, [("equal-lengths", "all lengths are equal")])
-    if window is not None:
-        activity.note_group(
-            window, "p", -0.2, "hard", [10] * count, [True] * count, [reward] * count, {"outcome": [reward] * count}
+    recent = activity.begin_step(run, epoch, step, [("equal-lengths", "all lengths are equal")])
+    if recent is not None:
+        activity.record_group(
+            recent, "p", -0.2, "hard", [10] * count, [True] * count, [reward] * count, {"outcome": [reward] * count}
         )
 
 
@@ -40,25 +40,25 @@ def test_memory_is_bounded_whatever_comes() -> None:
     activity = Activity()
     long = "x" * 100_000
     for number in range(3 * bounds.MAX_RUNS):
-        activity.note_verdicts(f"run-{number}", [verdict(text=long)] * 500)
+        activity.record_verdicts(f"run-{number}", [verdict(text=long)] * 500)
         note(activity, f"run-{number}", 1, count=5000)
     assert len(activity.runs()) == bounds.MAX_RUNS
     assert activity.of("run-0") is None
-    window = activity.of(f"run-{3 * bounds.MAX_RUNS - 1}")
-    assert window is not None
-    assert len(window.points) == bounds.MAX_POINTS and window.seen_points == 5000
-    kept = window.latest()
+    recent = activity.of(f"run-{3 * bounds.MAX_RUNS - 1}")
+    assert recent is not None
+    assert len(recent.points) == bounds.MAX_POINTS and recent.seen_points == 5000
+    kept = recent.latest()
     assert len(kept) == bounds.MAX_VERDICTS
     assert all(len(text) <= bounds.MAX_TEXT for one in kept for text in (one.gold, one.answer or "", one.reason))
 
 
 def test_the_points_are_a_fair_sample_of_the_step() -> None:
     activity = Activity()
-    window = activity.note_step("r", 0, 1, [])
-    assert window is not None
+    recent = activity.begin_step("r", 0, 1, [])
+    assert recent is not None
     for tokens in range(20_000):
-        activity.note_group(window, "p", 0.1, "simple", [tokens], [True], [0.0], {})
-    mean = sum(point.tokens for point in window.points) / bounds.MAX_POINTS
+        activity.record_group(recent, "p", 0.1, "simple", [tokens], [True], [0.0], {})
+    mean = sum(point.tokens for point in recent.points) / bounds.MAX_POINTS
     assert mean == pytest.approx(10_000, rel=0.07)
 
 
@@ -67,10 +67,10 @@ def test_only_the_newest_step_counts_and_another_epoch_begins_anew() -> None:
     note(activity, "r", 5)
     note(activity, "r", 4)
     note(activity, "r", 6, count=2)
-    window = activity.of("r")
-    assert window is not None and (window.step, window.rollouts) == (6, 2)
+    recent = activity.of("r")
+    assert recent is not None and (recent.step, recent.rollouts) == (6, 2)
     note(activity, "r", 3, epoch=1)
-    assert (window.epoch, window.step, window.rollouts) == (1, 3, 4)
+    assert (recent.epoch, recent.step, recent.rollouts) == (1, 3, 4)
 
 
 def test_rare_verdicts_are_never_sampled_away() -> None:
@@ -107,12 +107,12 @@ def test_siblings_are_one(tmp_path: Path) -> None:
         note(first, "..", 7, count=3, reward=1.0)
         note(second, "..", 7, count=1, reward=-1.0)
         note(second, "other", 1)
-        first.note_verdicts("..", [verdict("correct")])
-        second.note_verdicts("..", [verdict("wrong"), verdict("undecided")])
+        first.record_verdicts("..", [verdict("correct")])
+        second.record_verdicts("..", [verdict("wrong"), verdict("undecided")])
         await one.publish()
         await two.publish()
-        for windows in (one, two):
-            seen = await windows.of("..")
+        for shared in (one, two):
+            seen = await shared.of("..")
             assert seen is not None
             assert (seen.step, seen.rollouts, seen.sums["total"]) == (7, 4, 2.0)
             assert sum(seen.betas) == 2 and len(seen.points) == 4
@@ -134,7 +134,7 @@ def test_joining_keeps_the_bounds() -> None:
     for _ in range(6):
         activity = Activity()
         note(activity, "r", 1, count=4000)
-        activity.note_verdicts("r", [verdict()] * 500)
+        activity.record_verdicts("r", [verdict()] * 500)
         parts.append(activity.of("r"))
     joined = join(parts)
     assert joined is not None

@@ -1,0 +1,1 @@
+"""Tests of the pipeline's parts that need no HTTP."""
