@@ -52,7 +52,7 @@ class Prepared:
 
     gold: tuple[str, ...]
     answer: str | None
-    """None if there is nothing to compare; `extraction_verdict` is then set."""
+    """None if there is no answer to compare; `extraction_verdict` is then set."""
     restated_answer: str | None
     """A second closing statement of the response, which must be correct as well."""
     extraction_verdict: Verdict | None

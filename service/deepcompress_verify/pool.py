@@ -398,7 +398,7 @@ class VerifierPool:
         if not rest:
             return
         if chunk.attempts >= _MAX_ATTEMPTS:
-            self._record_result(chunk.batch, rest, ("undecided", "worker", "its workers died again and again", 0.0))
+            self._record_result(chunk.batch, rest, ("undecided", "worker", "its workers died repeatedly", 0.0))
         else:
             self._queues[slot.role].put(Chunk(chunk.batch, rest, chunk.attempts), first=True)
 

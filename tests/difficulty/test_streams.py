@@ -106,16 +106,16 @@ def test_an_import_that_breaks_off_leaves_nothing(driver: Driver, new_run: MakeR
     run.commit(1, group("a", 1))
     before = driver.export(run.name)
 
-    class Gone(Exception):
+    class GoneError(Exception):
         pass
 
     def broken() -> Iterator[str]:
         for number, line in enumerate(large_export(3 * transfer.LINES_AT_ONCE)):
             if number == 2 * transfer.LINES_AT_ONCE + 7:
-                raise Gone
+                raise GoneError
             yield line
 
-    with pytest.raises(Gone):
+    with pytest.raises(GoneError):
         driver.import_run(run.name, broken())
     lines = list(large_export(2 * transfer.LINES_AT_ONCE))
     for bad in ([*lines[:-1], "{", lines[-1]], lines[:-1], [*lines, lines[1]]):

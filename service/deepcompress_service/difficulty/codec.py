@@ -35,7 +35,7 @@ _SIDES: tuple[Literal["simple", "hard"] | None, ...] = (None, "simple", "hard")
 
 @dataclass(slots=True)
 class StepDelta:
-    """What one step added to one problem."""
+    """The additions of one step to one problem."""
 
     step: int = -1
     """-1: nothing (a problem that a rewind brought back to its state before the step)."""
@@ -60,7 +60,7 @@ class ProblemRecord:
 
 @dataclass(slots=True)
 class GroupRecord:
-    """What a recorded group is answered from."""
+    """The data from which a recorded group is answered."""
 
     level: float
     step_level: float
@@ -387,7 +387,7 @@ bucket_integers = attrgetter(
 
 @dataclass(slots=True)
 class RunRecord:
-    """What a run is, apart from its problems, groups, steps and observations."""
+    """The record of a run, without its problems, groups, steps and observations."""
 
     config: DifficultyConfig
     config_text: str

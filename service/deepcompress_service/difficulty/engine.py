@@ -32,7 +32,7 @@ from .model import Commit, CommitOutcome, DifficultyConfig, GroupCommit, GroupOu
 from .run_transaction import RunTransaction
 
 KEPT_REQUESTS = 10_000
-"""How many stepless requests are known by their request_id."""
+"""Number of the latest stepless requests that are recognised by their request_id."""
 
 
 def new_run_record(config: DifficultyConfig, config_text: str) -> RunRecord:

@@ -110,7 +110,7 @@ class ProblemState:
     last_beta: float | None = None
     """Last pass ratio minus the final level of that step."""
     turns: int = 0
-    """How often it turned between simple and hard. An even step (beta = 0) is no turn."""
+    """Number of turns between simple and hard. An even step (beta = 0) is no turn."""
     last_side: Literal["simple", "hard"] | None = None
     """The last of the two sides it was on."""
     shortest_correct_tokens: int | None = None

@@ -23,7 +23,7 @@ Sort = Literal["problem_id", "pass_ratio", "-pass_ratio"]
 Page = tuple[list[ProblemState], str | None]
 MANY = 1000
 _SortedRecord = tuple[float, str, bytes]
-"""What the page is ordered by (0 where that is the problem_id), the problem_id, its record."""
+"""The sort key (0 if the page is ordered by problem_id), the problem_id, and its record."""
 
 
 class BadCursor(DifficultyError):

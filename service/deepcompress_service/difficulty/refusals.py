@@ -36,7 +36,7 @@ def run_conflict(run: str) -> RunConflict:
     """Return the error for a run with state under another configuration."""
     return RunConflict(
         f"run {run!r} has state under another configuration: use another name, or forget its state (rewind with "
-        "next_step null, or delete) before configuring it anew",
+        "next_step null, or delete) before configuring it again",
         run=run,
     )
 

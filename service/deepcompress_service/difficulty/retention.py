@@ -1,4 +1,4 @@
-"""How long unused state is kept, and the result of a sweep. The service sweeps periodically (`server.expiry`)."""
+"""Periods after which unused state is deleted. The service sweeps periodically (`server.expiry`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ DAY_S = 86_400.0
 OBSERVATIONS_S = 7 * DAY_S
 """Observations of a run that was never trained are kept for so long after the last of them."""
 SCRATCH_S = 3600
-"""What an export or an import that broke off left behind is gone after this."""
+"""Seconds after which the remains of a broken export or import are deleted."""
 IMPORT_S = 1800.0
 """The longest an import or an export may take: well before what it works on would be taken for left behind."""
 
@@ -18,7 +18,7 @@ STALLED_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What one sweep took away."""
+    """The runs and observations that one sweep deleted."""
 
     runs: tuple[str, ...] = ()
     """Runs that nobody used for long enough. Their epochs rose."""

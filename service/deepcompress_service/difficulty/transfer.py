@@ -32,7 +32,7 @@ FORMAT = "deepcompress-run"
 VERSION = 1
 LINES_AT_ONCE = 1000
 CHARS_AT_ONCE = 1 << 20
-"""An import holds so many lines, or so much of them, at once."""
+"""Most lines, and most characters, that an import holds at once."""
 
 
 class BadExport(DifficultyError):

@@ -16,7 +16,7 @@ from .codec import ROLLOUT_BYTES, RunRecord, decode, parse_step, unpack_group, u
 from .engine import unpack_request
 
 BROKEN = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError, struct.error)
-"""What reading a line that is not what it should be can raise (pydantic's and Unicode's errors are ValueErrors)."""
+"""The errors that reading an invalid line can raise (those of pydantic and of Unicode are ValueErrors)."""
 LARGEST = 2**53 - 1
 """Largest integer that Lua keeps whole."""
 LONGEST_NAME = 4096

@@ -87,7 +87,7 @@ class LocalRendezvous:
         self._db.execute("pragma journal_mode = wal")
         with self._transaction() as db:
             if db.execute("pragma user_version").fetchone()[0] != _LAYOUT:
-                # What waits is short-lived: a file of another layout is begun anew, and callers try again.
+                # Waiting rollouts are short-lived: a file of another layout is replaced, and callers try again.
                 for table in ("cohorts", "rounds", "slots"):
                     db.execute(f"drop table if exists {table}")
                 for statement in _SCHEMA.split(";"):
@@ -191,7 +191,7 @@ class LocalRendezvous:
         return self._digest(db, found, arrival.slot) == arrival.digest
 
     def _over(self, db: sqlite3.Connection, found: _Round, now: float) -> bool:
-        """Whether the round is released; releases it where it is complete or its time is up."""
+        """Release the round if it is complete or its time is up; return True if it is released."""
         if found.released:
             return True
         (arrived,) = db.execute(

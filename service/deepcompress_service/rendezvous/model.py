@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 TOMBSTONE_S = 3600
-"""How long a released cohort is remembered, so that a late retry is answered and a late sibling refused."""
+"""Seconds for which a released cohort is remembered: a late retry is answered, a late sibling refused."""
 
 Renewal = Literal["never", "attempt", "content"]
-"""What begins a group's next round, once its last was released: nothing; a higher attempt; or, for callers whose
+"""The event that begins a group's next round, after a release: none; a higher attempt; or, for callers whose
 group names come again (a task's, every epoch), other content in a slot as well."""
 
 
@@ -82,7 +82,7 @@ class Refused:
 
 
 class Rendezvous(Protocol):
-    """Where cohorts are kept. Each method is one atomic operation; errors are `difficulty.errors`'."""
+    """Storage of cohorts. Each method is one atomic operation; errors are those of `difficulty.errors`."""
 
     async def open(self) -> None:
         """Prepare the store."""

@@ -25,7 +25,7 @@ class WaitingRoom:
 
     @property
     def full(self) -> bool:
-        """Whether another one would be too many."""
+        """True if no further rollout may wait."""
         return self.waiting >= self._most
 
     async def meet(self, arrival: Arrival, wait_s: float, *, patient: bool = False) -> Stand:

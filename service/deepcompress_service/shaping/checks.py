@@ -1,4 +1,4 @@
-"""What must hold of every strategy, tried on groups made for it: the gate that user strategies pass on loading.
+"""Properties that every strategy must have, tried on generated groups. User strategies are checked on loading.
 
 The property tests hold the published strategies to the same claims on many more groups.
 """
@@ -102,7 +102,7 @@ def _terms(strategy: Strategy, params: Params, groups: Sequence[Group]) -> list[
 
 
 def _conditioned(strategy: Strategy, params: Params, group: Group, terms: Sequence[float]) -> bool:
-    """Whether each wrong rollout's term stays when its own length changes."""
+    """Return True if no wrong rollout's term changes with its own length."""
     assert group.tokens is not None
     for index, correct in enumerate(group.correct):
         if correct:

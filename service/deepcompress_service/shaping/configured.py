@@ -55,7 +55,7 @@ class ConfiguredStrategy:
 
     @cached_property
     def accumulator_slice(self) -> slice:
-        """Where this strategy's accumulators are among the run's."""
+        """Positions of this strategy's accumulators among the run's."""
         return slice(self.first, self.first + len(self.accumulators))
 
     def with_own_level(self, groups: Sequence[Group]) -> list[Group]:

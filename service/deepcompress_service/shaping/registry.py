@@ -97,7 +97,7 @@ def strategies() -> list[StrategyInfo]:
         try:
             strategy = user.load(name)
         except StrategyError:
-            # Naming it in a configuration says what is wrong with it; a list need not.
+            # Its error is reported if a configuration names it; a list leaves it out.
             continue
         if strategy is not None:
             brought.append(strategy.describe())

@@ -32,7 +32,7 @@ class LoggedGroup:
 
 @dataclass(frozen=True, slots=True)
 class ReplayedStep:
-    """What one reward paid in one step."""
+    """The rewards of one configuration in one step."""
 
     step: int
     level: float

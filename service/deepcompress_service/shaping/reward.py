@@ -33,7 +33,7 @@ _OVERLONG_PARAMS = (
 
 @dataclass(frozen=True)
 class Reward:
-    """What a run pays. Made by `reward_from_config`. Facts that follow from the configuration are computed once."""
+    """The reward of a run, made by `reward_from_config`. Facts of the configuration are computed once."""
 
     main: ConfiguredStrategy
     shadows: tuple[ConfiguredStrategy, ...]
@@ -65,7 +65,7 @@ class Reward:
 
     @cached_property
     def needs(self) -> frozenset[str]:
-        """What the run's strategy, its shadows and its overlong term need of a request."""
+        """Needs of the run's strategy, of its shadows and of its overlong term."""
         return frozenset(NEEDS[key] for _, key in self._requirements)
 
     @property
@@ -92,7 +92,7 @@ class Reward:
 
     @cached_property
     def accumulators(self) -> tuple[AccumulatorSpec, ...]:
-        """What the run must carry from step to step beside the level: the strategy's own, then the shadows'."""
+        """Accumulators that the run keeps beside the level: the strategy's own, then the shadows'."""
         return tuple(spec for configured in (self.main, *self.shadows) for spec in configured.accumulators)
 
     @cached_property

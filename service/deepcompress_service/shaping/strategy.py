@@ -1,4 +1,4 @@
-"""What a strategy is: its descriptor and its functions. The published ones are in `families`."""
+"""The descriptor of a strategy: its facts and its functions. The published ones are in `families`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Pair = tuple[float, float]
 """The outcome reward of a correct and of a wrong rollout."""
 Bounds = tuple[float, float]
 Certainty = Literal["C+", "C", "P", "N", "uncertain", "user"]
-"""How the formula was checked. C+: the authors' code was read and executed; C: a code was read; P: the paper's
+"""Evidence for the formula. C+: the authors' code was read and executed; C: a code was read; P: the paper's
 text was read; N: through a third party's note; uncertain: sources disagree; user: not a published rule."""
 
 NEEDS = {
@@ -29,7 +29,7 @@ NEEDS = {
     "thinking": "thinking",
     "repetitive": "repetitive",
 }
-"""What a strategy may require (whole groups or batches, the run's state, a field of `Group`), and the need it is."""
+"""Inputs that a strategy may require (groups, batches, the run's state, a field of `Group`), each with its need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Strategy:
     variants: tuple[str, ...] = ()
     """Names of other published forms of the same rule."""
     note: str = ""
-    """Where code and paper part, what is left out, what to watch."""
+    """Differences between code and paper, parts left out, cautions."""
     accumulators: Callable[[Params], tuple[AccumulatorSpec, ...]] = field(default=lambda _params: ())
     beta: Callable[[Batch, Params], Floats] | None = None
     """[g] for strategies that have one."""
@@ -133,7 +133,7 @@ def _finite(bound: float) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class StrategyInfo:
-    """A strategy as `GET /v1/strategies` and the documentation show it; every field is JSON as it stands."""
+    """A strategy as `GET /v1/strategies` and the documentation show it; every field can be written as JSON."""
 
     name: str
     summary: str
@@ -141,7 +141,7 @@ class StrategyInfo:
     certainty: str
     needs: tuple[str, ...]
     request_fields: tuple[str, ...]
-    """What a request must carry for it."""
+    """Fields that a request must have for it."""
     correctness_conditioned: bool
     requires_reward_ge_0: bool
     level: str

@@ -41,9 +41,9 @@ class Group:
     reference_tokens: float | None = None
     target_tokens: float | None = None
     thinking: tuple[bool, ...] | None = None
-    """Whether each rollout reasoned before it answered (AutoThink, AdaptThink). None: the caller did not say."""
+    """True for rollouts that reasoned before they answered (AutoThink, AdaptThink). None: not sent."""
     repetitive: tuple[bool, ...] | None = None
-    """Whether each rollout repeats itself (Laser-DE). None: the caller did not say."""
+    """True for rollouts that repeat themselves (Laser-DE). None: not sent."""
     formatted: tuple[bool, ...] = ()
     """False where no answer was found in the asked format (Laser). Empty: all True."""
 
@@ -77,7 +77,7 @@ class ShapedGroup:
     mask: tuple[bool, ...] | None = None
     """Which rollouts to train on, for strategies that select (GFPO)."""
     weights: tuple[float, ...] | None = None
-    """What to multiply each rollout's advantage by, for strategies that weigh (GRPO-LEAD)."""
+    """Factors of the rollouts' advantages, for strategies that weigh (GRPO-LEAD)."""
     advantages: tuple[float, ...] | None = None
     """Ready group advantages, for strategies that are published as such (DIET, GFPO)."""
     why: Why | None = None

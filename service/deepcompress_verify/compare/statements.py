@@ -223,7 +223,7 @@ def _two_relations(
         elif any(isinstance(n, (Tuple, Text, Apply)) for n in (*left.names, *right.names)) or _are_independent(
             left, right
         ):
-            context.record("relation", "they speak of different names")
+            context.record("relation", "they use different names")
             return False
     if gold.ops == answer.ops == ("=",):
         if _is_expression(gold) and _is_expression(answer):

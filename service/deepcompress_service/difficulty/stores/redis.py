@@ -100,7 +100,7 @@ class RedisStore:
         version = await self._link.command(SCHEMA_KEY, "GET", SCHEMA_KEY, first=True)
         if version is not None and int(version) > SCHEMA_VERSION:
             raise StoreTooNew(
-                f"this Redis has schema version {int(version)}, this service knows {SCHEMA_VERSION}: run the newer "
+                f"this Redis has schema version {int(version)}, the service supports {SCHEMA_VERSION}: run the newer "
                 "service, or another Redis",
                 found=int(version),
                 known=SCHEMA_VERSION,

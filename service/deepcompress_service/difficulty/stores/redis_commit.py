@@ -40,7 +40,7 @@ _TAIL = struct.Struct(f"<I{TOKEN_BYTES}sIB16sH")
 _TAIL_BYTES = _TAIL.size - 4
 _LENGTHS = [struct.pack("<H", length) for length in range(256)]
 _OWN = struct.Struct(f"<{TOKEN_BYTES}sIB")
-"""What a group's tail begins with, before what its whole record ends with."""
+"""The start of a group's tail; the end of its whole record follows."""
 
 
 def arguments(commit: Commit) -> list[Argument]:
@@ -123,7 +123,7 @@ def arguments(commit: Commit) -> list[Argument]:
 
 
 def _packed(payloads: list[bytes]) -> bytes:
-    """Where each begins and the last ends, as 32 bits each, then the payloads; nothing where all are empty."""
+    """Return the offsets of the payloads (32 bits each) and the payloads; empty if all are."""
     ends = list(accumulate(map(len, payloads), initial=4 * len(payloads) + 4))
     if ends[0] == ends[-1]:
         return b""

@@ -1,4 +1,4 @@
-"""How the Redis store reaches Redis: one server, Sentinel or Cluster, each as a `Link` that runs scripts.
+"""Connections to Redis: one server, Sentinel or Cluster, each as a `Link` that runs scripts.
 
 A link bounds everything: connections, and the time of an operation with all its retries. Whatever goes wrong
 on the way is a StoreUnavailable; the scripts are atomic and repeatable, so nothing is half-written.
@@ -53,7 +53,7 @@ class Link(ABC):
     def __init__(self, timeout_s: float, replicas: int) -> None:
         self.timeout_s = timeout_s
         self.replicas = replicas
-        """How many replicas must have a write before it is acknowledged (WAIT)."""
+        """Number of replicas that must have a write before it is acknowledged (WAIT)."""
         self.schema_check: Callable[[], Awaitable[None]] | None = None
         """Schema check that runs before the first command; set to None once it passed."""
         self._breaker = CircuitBreaker()
@@ -114,7 +114,7 @@ class Link(ABC):
                 pipe.execute_command("ASKING")
             pipe.execute_command(*command)
             if writes and self.replicas:
-                # WAIT looks at the last write of this connection, and a replay writes nothing: the write before it
+                # WAIT waits for the last write of this connection, and a replay writes nothing: the write before it
                 # makes WAIT cover everything up to now, the recorded answer included.
                 if asking:
                     pipe.execute_command("ASKING")

@@ -19,9 +19,9 @@ _Records = list[tuple[str, bytes]]
 
 
 class StepLevels:
-    """The level at the end of each step, read as it is asked for; 0 for steps that are not in the history.
+    """The level at the end of each step, read on demand; 0 for steps that are not in the history.
 
-    A step that opened after `meta` was read is in neither; it is looked for anew, with `read_meta`.
+    A step that opened after `meta` was read is in neither; it is read again, with `read_meta`.
     """
 
     def __init__(

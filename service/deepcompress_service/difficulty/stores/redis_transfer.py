@@ -1,8 +1,8 @@
 """Export and import of a run in Redis, a portion at a time: a snapshot that is read as the reader reads, a scratch
 state that is filled as lines come and adopted whole.
 
-Both speak over one connection from their first word to their last and try nothing twice. So the server that is asked
-at the end is the one that has all of it: a failover in between ends them, and what they left behind expires.
+Both use one connection from the first command to the last, and retry nothing. So the server that commits at the end
+is the one that has all of the data: a failover in between ends them, and the remains expire.
 """
 
 from __future__ import annotations

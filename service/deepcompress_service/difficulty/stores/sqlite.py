@@ -32,11 +32,11 @@ PAGE_BYTES = 1024
 whole, so small pages halve the cost (bench/store_speed.py). An existing file keeps its page size."""
 LOG_PAGES = 16 * 1024 * 1024 // PAGE_BYTES
 """Length of the log at which a commit copies it back itself. Reached only if requests follow each other so closely
-that the log, which they keep extending, never starts anew."""
+that the log, which they keep extending, never restarts."""
 ROWS_IN_LOG = 4 * 4096
 """Changed rows after which the log is copied back in the background: about 4 MiB of log, at four rows a page."""
 LOG_LEFT_BYTES = 64 * 1024 * 1024
-"""Size to which a longer log file is cut when it starts anew."""
+"""Size to which a longer log file is cut when it starts again."""
 CACHE_KIB = 16 * 1024
 
 
@@ -93,7 +93,7 @@ class SqliteStore(LocalStore):
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version > SCHEMA_VERSION:
                 raise StoreTooNew(
-                    f"{self._path} has schema version {version}, this service knows {SCHEMA_VERSION}: "
+                    f"{self._path} has schema version {version}, this service supports {SCHEMA_VERSION}: "
                     "run the newer service, or point it at another file",
                     found=version,
                     known=SCHEMA_VERSION,

@@ -52,7 +52,7 @@ def lead_weight(pass_ratio: Floats) -> Floats:
 
 
 def lead_weights(batch: Batch, _p: Params, total: Floats) -> AdvantageTerms:
-    """[n] w(P_g) where the advantage is positive, w(1 - P_g) where it is negative (or zero, where it is nothing)."""
+    """[n] w(P_g) where the advantage is positive, w(1 - P_g) where it is negative or zero."""
     mean = batch.sum_floats(total) / batch.sizes
     above = total > mean[batch.rows]
     raised = lead_weight(batch.pass_ratio)[batch.rows]
