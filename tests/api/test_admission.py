@@ -198,6 +198,18 @@ def test_a_body_that_does_not_grow_is_not_refused_when_all_bytes_are_taken() -> 
     assert limiter.bytes == 0
 
 
+def test_the_gauges_show_the_requests_and_bytes_in_progress() -> None:
+    def gauges() -> list[float | None]:
+        return [REGISTRY.get_sample_value(f"deepcompress_inflight_{what}") for what in ("requests", "bytes")]
+
+    limiter = InflightLimiter(max_requests=10, max_bytes=100, max_body=100)
+    with limiter.admit(request_of(20)) as reservation, limiter.admit(request_of(30)):
+        assert gauges() == [2, 50]
+        reservation.resize(25)
+        assert gauges() == [2, 55]
+    assert gauges() == [0, 0]
+
+
 def rejected(slug: str) -> float:
     return REGISTRY.get_sample_value("deepcompress_rejected_total", {"reason": slug}) or 0.0
 
