@@ -48,8 +48,8 @@ third (0.81 to 0.85 in its halves) and ends at 84.7 % sampled, with 800 it no lo
 at 84.9 %. So: 800 steps of the same, everything else as in `main`, lambda matched to the run (0.994). Tables
 `official`, `reward-filter` and `within-reach`, five seeds, seed by seed; without the bonus, which lengthened without
 bound wherever it could. The question: do the differences found at `main`'s length remain once the curves are flat?
-Amended after three seeds: three more (5 to 7) for `reward-filter` and `within-reach`, if there is time, whatever five show.
-There was time for 5 and 6.
+Amended after three seeds: three more (5 to 7) for `reward-filter` and `within-reach`, if there is time, whatever five
+show. There was time for 5 and 6.
 """
 
 from __future__ import annotations
