@@ -16,7 +16,7 @@ from deepcompress_service.app import create_app
 from deepcompress_service.settings import Settings
 
 from .conftest import shape_body
-from .test_verbs import problem
+from .test_endpoints import problem
 
 FILE = f"""
 [[key]]
