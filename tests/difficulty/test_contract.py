@@ -10,6 +10,7 @@ import pytest
 
 from deepcompress_service.difficulty import errors
 from deepcompress_service.difficulty.model import Accumulator, Commit, DifficultyConfig, Observation
+from deepcompress_service.difficulty.retention import Swept
 
 from .driving import Driver, Run, group, states_of
 
@@ -99,6 +100,12 @@ def test_last_generation_makes_the_level(new_run: MakeRun) -> None:
     assert run.driver.history(run.name)[0].groups == 4
 
 
+def test_no_generation_is_generation_0(new_run: MakeRun) -> None:
+    run = new_run(level=Accumulator("ema", 1.0, weight=0.0), step_level="last")
+    assert run.commit(1, group("a", 4)).level == 1.0
+    assert run.commit(1, group("b", 0), generation=0).level == 0.5
+
+
 def test_further_accumulators(new_run: MakeRun) -> None:
     run = new_run(extra=(Accumulator("max", 0.0), Accumulator("integrator", 0.5, weight=0.1, target=0.75)))
     first = run.commit(1, group("a", 2), group("b", 1))
@@ -124,6 +131,26 @@ def test_same_content_again_is_answered_from_the_record(new_run: MakeRun) -> Non
     assert [g.problem for g in again.groups] == [g.problem for g in reversed(first.groups)]
     assert again.groups[0].payload == group("b", 1).payload
     assert run.driver.problem(run.name, "a").attempts == 8
+
+
+def test_repeats_of_several_requests_in_one_are_answered_with_the_level_of_the_step(new_run: MakeRun) -> None:
+    run = new_run()
+    first = run.commit(1, group("a", 3))
+    second = run.commit(1, group("b", 1))
+    assert first.level != second.level
+    for step in (2, 3):
+        again = run.commit(1, group("a", 3), group("b", 1))
+        assert (again.level, again.batch_pass_ratio) == (second.level, 0.5)
+        assert [g.level for g in again.groups] == [first.level, second.level]
+        run.commit(step, group("a", 0))
+
+
+def test_repeats_of_a_step_in_which_no_group_counts_are_answered_as_the_first(new_run: MakeRun) -> None:
+    run = new_run()
+    run.commit(1, group("a", 1, counts=False))
+    run.commit(1, group("b", 3, counts=False))
+    again = run.commit(1, group("a", 1, counts=False), group("b", 3, counts=False))
+    assert (again.level, again.batch_pass_ratio) == (1.0, 0.25)
 
 
 def test_replay_gives_the_first_payload(new_run: MakeRun) -> None:
@@ -281,6 +308,14 @@ def test_unknown_run(driver: Driver) -> None:
             call("nobody")
 
 
+def test_a_sweep_deletes_nothing_before_its_time(driver: Driver, new_run: MakeRun) -> None:
+    run = new_run()
+    run.observe(1, "a", "0", True)
+    run.commit(1, group("b", 2))
+    assert driver.sweep(1e9) == Swept()
+    assert run.state.problems == 1
+
+
 def test_list_runs(driver: Driver, new_run: MakeRun) -> None:
     runs = [new_run(), new_run()]
     for run in runs:
@@ -309,6 +344,15 @@ def test_stepless_requests_are_known_by_their_id(new_run: MakeRun) -> None:
     assert run.commit(None, group("a", 3), request_id="r3", request_digest=b"1" * 16).step == 1
     with pytest.raises(errors.StepKindMismatch):
         run.commit(4, group("a", 3))
+
+
+def test_last_generation_makes_the_level_of_stepless_requests(new_run: MakeRun) -> None:
+    run = new_run(level=Accumulator("ema", 1.0, weight=0.0), step_level="last", groups_per_step=10)
+    levels = [
+        run.commit(None, group(name, passes), request_id=name, request_digest=b"1" * 16, generation=generation).level
+        for name, passes, generation in (("a", 4, None), ("b", 0, 0), ("c", 1, 2), ("d", 4, 1), ("e", 3, 2))
+    ]
+    assert levels == [1.0, 0.5, 0.25, 0.25, 0.5]
 
 
 def test_stepped_runs_refuse_stepless_requests(new_run: MakeRun) -> None:
@@ -442,6 +486,18 @@ def test_step_observed(new_run: MakeRun) -> None:
         run.commit("observed", group("z", 1, 1))
     with pytest.raises(errors.NotObserved, match="send its problem_id"):
         run.commit(3, group(None, 1, 1, group_id="z"))
+
+
+def test_step_observed_is_that_of_the_first_request_though_a_later_step_observes_the_group_too(
+    new_run: MakeRun,
+) -> None:
+    run = new_run()
+    run.observe(1, "a", "0", True)
+    one = group(None, 1, 1, group_id="a")
+    run.commit("observed", one)
+    run.observe(2, "a", "0", True)
+    again = run.commit("observed", one)
+    assert (again.step, again.groups[0].replayed) == (1, True)
 
 
 def test_observations_of_another_epoch_are_not_recorded(new_run: MakeRun) -> None:

@@ -102,6 +102,12 @@ def test_lengths_of_no_rollout_are_zero() -> None:
     assert [float(x[0]) for x in (right.count, right.total, right.low, right.high, right.mean)] == [0] * 5
 
 
+def test_gfpo_takes_an_empty_rollout_for_one_token() -> None:
+    reward = reward_from_config({"name": "gfpo", "keep": 1, "metric": "efficiency"})
+    group = Group((True, True, False), (0, 10, 10), (False,) * 3)
+    assert reward.shape([group])[0].mask == (True, False, False)
+
+
 # --- declared ranges and limits ------------------------------------------------------------------------
 
 NOT_REACHED = {"deepcompress", "smartthinker", "grpo_lead", "autothink_stage1", "gr3", "nemo_group", "o1_pruner"}
