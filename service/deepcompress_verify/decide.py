@@ -202,8 +202,12 @@ def _other_readings(gold: ParsedGold, gold_tree: Node, answer: str, answer_tree:
         if not _has_grouped_digits(text):
             continue
         other: list[Commas] = ["list"]
-        if isinstance(tree, several):
-            other = ["all", "decimal"] if isinstance(tree, List) and len(tree.items) == 2 else ["all"]
+        if isinstance(tree, (Tuple, Set)):
+            continue  # in brackets a comma separates
+        if isinstance(tree, List):
+            if len(tree.items) != 2 or not _may_be_decimal(text, is_gold, gold):
+                continue
+            other = ["decimal"]
         for commas in other:
             reread = read(text, commas)
             if not isinstance(reread, Unreadable) and reread != tree:
@@ -220,6 +224,14 @@ def _with_plain_units(gold: ParsedGold, gold_tree: Node, answer: str, answer_tre
     if isinstance(reread, Unreadable) or reread == bare:
         return []
     return [(gold_tree, reread) if bare is answer_tree else (reread, answer_tree)]
+
+
+def _may_be_decimal(text: str, is_gold: bool, gold: ParsedGold) -> bool:
+    """Return True if a comma may mark decimals: 0,125 and -0,5; an answer to a gold with decimals: 1,22 to 1.22."""
+    whole, _, decimals = strip_typesetting(text).partition(",")
+    if whole.lstrip("+-") == "0" and (whole.startswith("-") or len(decimals) > 2 or not is_gold):
+        return True
+    return not is_gold and gold.rational is not None and gold.rational.decimals > 0
 
 
 def _has_grouped_digits(text: str) -> bool:

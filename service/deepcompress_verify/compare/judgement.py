@@ -94,6 +94,10 @@ def _qualified(gold: Node, answer: Node, context: ComparisonContext) -> bool | N
         if isinstance(node, Qualified) and not _droppable(node.condition, one_sided):
             context.record("text", "a condition that may change the value")
             return False
+    for node, other in ((gold, answer), (answer, gold)):
+        if isinstance(node, Qualified) and not isinstance(other, Qualified) and _restricts(node, other):
+            context.record("text", "a condition on a letter of which the value is no function")
+            return False
     left, right = _parameter(gold), _parameter(answer)
     before = after = ""
     if isinstance(gold, Qualified):
@@ -118,6 +122,14 @@ def _qualified(gold: Node, answer: Node, context: ComparisonContext) -> bool | N
             context.record("points", "the same values as the parameter runs through all integers")
             return True
     return result
+
+
+def _restricts(node: Qualified, other: Node) -> bool:
+    """Return True for 42 for x = 43: an equation or inequality of a letter that neither side has."""
+    if not any(sign in node.condition for sign in "=<>"):
+        return False
+    letters = {word for word in node.condition.split() if len(word) == 1 and word.isalpha()}
+    return bool(letters) and letters.isdisjoint(symbols(node.value) | symbols(other))
 
 
 def _of_assignment(node: Node) -> Node:
@@ -230,11 +242,22 @@ def _expand(node: Node, independent: bool) -> list[Node]:
     All signs of one expression are equal; with `independent`, the items of a tuple have independent signs.
     """
     if isinstance(node, (List, Set)):
-        result = [value for item in node.items for value in _expand(item, independent)]
+        result = []
+        for item in node.items:
+            result += _expand(item, independent)
+            if len(result) > MAX_EXPANSION:
+                raise InconclusiveError
     elif not has(node, PlusMinus):
         return [node]
     elif isinstance(node, Tuple) and independent:
-        result = [Tuple(items, node.left, node.right) for items in product(*(_expand(i, True) for i in node.items))]
+        options: list[list[Node]] = []
+        size = 1
+        for item in node.items:
+            options.append(_expand(item, True))
+            size *= len(options[-1])
+            if size > MAX_EXPANSION:
+                raise InconclusiveError
+        result = [Tuple(items, node.left, node.right) for items in product(*options)]
     elif isinstance(node, Rel) and len(node.terms) == 2:
         heads, values = (_expand(t, independent) for t in node.terms)
         result = [Rel((h, v), node.ops, node.modulus) for h in heads for v in values]

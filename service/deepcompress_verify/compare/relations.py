@@ -179,8 +179,20 @@ def close(value: Node, approximation: Node, context: ComparisonContext) -> bool:
     """Return True if the second may be a rounding of the first: one unit of its last digit, or one percent."""
     negative = isinstance(approximation, Neg)
     number = approximation.arg if isinstance(approximation, Neg) else approximation
-    if not isinstance(number, Num) or symbols(value) or not _scalar(value):
+    if isinstance(value, (Tuple, List, Set)):
+        return (
+            type(value) is type(approximation)
+            and len(value.items) == len(approximation.items)  # type: ignore[union-attr]
+            and all(close(v, a, context) for v, a in zip(value.items, approximation.items, strict=True))  # type: ignore[union-attr]
+        )
+    if not _scalar(value) or not _scalar(approximation):
         return True
+    if symbols(value) or symbols(approximation):
+        return True
+    if not isinstance(number, Num):
+        gap = Add((value, Neg(approximation)))
+        ratio = Call("floor", (Div(Mul((Num(100), Call("abs", (gap,)))), Call("abs", (approximation,))),))
+        return equal(ratio, Num(0), context) is not False
     if number.decimals is not None:
         unit = fmpq(1, 10**number.decimals)
     else:

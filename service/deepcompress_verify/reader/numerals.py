@@ -117,6 +117,8 @@ def _numeral(tokens: list[Token], i: int, out: list[Token], commas: Commas, late
                 break
             if kind in ("comma", "space") and commas != "group":
                 break
+            if kind == "comma" and digits[0] == "0":
+                break
             if kind == "space" and (digits[0] == "0" or tokens[j + 1].value in ("/", "^") or start.value == "0"):
                 break
             style = kind

@@ -6,12 +6,16 @@ from deepcompress_verify.reader.atoms import Atoms
 from deepcompress_verify.reader.tokens import ReadError, Token
 from deepcompress_verify.reader.words import (
     CONST_WORDS,
+    DENIALS,
+    DIRECTIONS,
+    FRACTION_WORDS,
     FUNCTION_WORDS,
     JOINERS,
     NOT_UNITS,
     PLAIN_UNITS,
     PREFIXED,
     QUALIFIERS,
+    SCALES,
     SQUARE,
     UNIT_LETTERS,
     is_word,
@@ -19,9 +23,20 @@ from deepcompress_verify.reader.words import (
 )
 from deepcompress_verify.tree import Add, Div, Mul, Node, Num, Quantity, Sym, Text, Time, walk
 
-_MULTIPLIERS = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_MAY_BE_UNIT = UNIT_LETTERS | PLAIN_UNITS | frozenset(SQUARE) | frozenset(_MULTIPLIERS) | frozenset(("am", "pm"))
+_MAY_BE_UNIT = UNIT_LETTERS | PLAIN_UNITS | frozenset(SQUARE) | frozenset(SCALES) | frozenset(FRACTION_WORDS) | frozenset(("am", "pm"))
 _UNIT_ORDER = " year month week day h min s yd ft in km m cm mm kg g lb oz dollar cent "
+
+
+MAX_NOUNS = 3
+"""Maximum words of a counted noun: 18 large brown eggs."""
+
+
+def _temperature(parts: list[str], unknown: list[str]) -> str | None:
+    """Return the unit of "degrees C" and "degrees Fahrenheit"."""
+    name = (parts[1:] + unknown)[0].lower() if len(parts) + len(unknown) == 2 else ""
+    return {"c": "celsius", "celsius": "celsius", "centigrade": "celsius", "f": "fahrenheit"}.get(
+        name, "fahrenheit" if name == "fahrenheit" else None
+    )
 
 
 class Quantities(Atoms):
@@ -38,9 +53,12 @@ class Quantities(Atoms):
         if token.kind == "w" and not (word in _MAY_BE_UNIT or lower in _MAY_BE_UNIT or is_word(word)):
             return None  # before the walk over the product parsed so far: it would make long products slow
         numeric = not any(isinstance(n, (Sym, Text)) for n in walk(node))
-        if lower in _MULTIPLIERS and numeric:
+        if lower in SCALES and numeric:
             self.position += 1
-            return Mul((node, Num(_MULTIPLIERS[lower])))
+            return Mul((node, Num(SCALES[lower])))
+        if lower in FRACTION_WORDS and numeric:
+            self.position += 1
+            return Div(node, Num(FRACTION_WORDS[lower]))
         if lower in ("am", "pm") and isinstance(node, Num):
             if node.q != 1 or not 0 <= node.p <= 12 or self.is_op(":", -2):
                 return None
@@ -114,6 +132,7 @@ class Quantities(Atoms):
         """Return a unit in canonical words: "cm^2", "km/h", "?apples"."""
         parts: list[str] = []
         unknown: list[str] = []
+        marks: list[str] = []
         operator = ""
         scale = 1
         while True:
@@ -122,7 +141,11 @@ class Quantities(Atoms):
             if token.kind in "tw" and token.value:
                 if lower in JOINERS or lower in QUALIFIERS:
                     break
-                if lower in NOT_UNITS:
+                if lower in DIRECTIONS:
+                    marks.append(lower)
+                    self.position += 1
+                    continue
+                if lower in NOT_UNITS or lower in DENIALS or lower in SCALES or lower in FRACTION_WORDS:
                     raise ReadError("words", token.value)
                 if lower == "per" or (lower == "a" and parts):
                     operator = "/"
@@ -178,14 +201,17 @@ class Quantities(Atoms):
                 parts.append("degree")
             else:
                 break
-        if unknown and parts == ["degree"]:
-            parts, unknown = [], []
-            return "degree"
-        if unknown:
-            return "?" + " ".join(unknown) if not parts else " ".join(parts) + " ?" + " ".join(unknown)
+        if len(unknown) > MAX_NOUNS:
+            raise ReadError("words", " ".join(unknown))
+        if parts and parts[0] == "degree" and (scale_name := _temperature(parts, unknown)) is not None:
+            parts, unknown = [scale_name], []
         if scale != 1:
             return None
-        return "*".join(parts).replace("*/", "/") if parts else None
+        pieces = ["*".join(parts).replace("*/", "/")] if parts else []
+        if unknown:
+            pieces.append("?" + " ".join(unknown))
+        pieces += [f"!{mark}" for mark in marks]
+        return " ".join(pieces) or None
 
     def _unit_power(self) -> int:
         if not self.is_op("^"):

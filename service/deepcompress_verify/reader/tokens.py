@@ -51,7 +51,7 @@ _UNICODE = {
     "⋅": "\\cdot ",
     "∙": "\\cdot ", "÷": "\\div ", "∕": "/", "⁄": "/", "≤": "\\le ", "⩽": "\\le ", "≥": "\\ge ", "⩾": "\\ge ",
     "≠": "\\ne ", "≈": "\\approx ", "≅": "\\approx ", "≡": "\\equiv ", "∈": "\\in ", "∉": "\\notin ", "∪": "\\cup ",
-    "∩": "\\cap ", "∞": "\\infty ", "π": "\\pi ", "√": "\\sqrt ", "∛": "\\cbrt ", "°": "\\degree ", "º": "\\degree ",
+    "∩": "\\cap ", "∞": "\\infty ", "π": "\\pi ", "√": "\\sqrt ", "∛": "\\cbrt ", "℃": "\\degree\\text{C}", "℉": "\\degree\\text{F}", "°": "\\degree ", "º": "\\degree ",
     "∅": "\\emptyset ", "±": "\\pm ", "∓": "\\mp ", "ℝ": "\\mathbb{R}", "ℤ": "\\mathbb{Z}", "ℕ": "\\mathbb{N}",
     "ℚ": "\\mathbb{Q}", "ℂ": "\\mathbb{C}", "∑": "\\sum ", "∏": "\\prod ", "∫": "\\int ", "⌊": "\\lfloor ",
     "⌋": "\\rfloor ", "⌈": "\\lceil ", "⌉": "\\rceil ", "⟨": "\\langle ", "⟩": "\\rangle ", "∠": "\\angle ",
@@ -84,6 +84,11 @@ _LOST_ESCAPES = {
     "\x0b": ("\\v", ("ec", "ert", "ar")),
 }
 
+_NEGATED = {
+    "=": "!=", "in": "notin", "<": ">=", ">": "<=", "<=": ">", ">=": "<", "subset": "notsubset", "==": "not==",
+    "~": "not~", "parallel": "notparallel", "=>": "not=>", "sim": "notsim",
+}  # fmt: skip
+"""The relation after \\not."""
 DROPPED = frozenset(
     "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr middle displaystyle textstyle "
     "scriptstyle "
@@ -98,7 +103,8 @@ TRANSPARENT = frozenset("boxed fbox displaylines ensuremath mathop mathord under
 """Commands that are replaced by their argument."""
 
 _SYNONYMS: dict[str, tuple[str, str]] = {
-    **dict.fromkeys(("cdot", "times", "ast", "cdotp", "bullet", "star"), ("o", "*")),
+    **dict.fromkeys(("cdot", "ast", "cdotp", "bullet", "star"), ("o", "*")),
+    "times": ("o", "\\times"),
     **dict.fromkeys(("div", "slash"), ("o", "/")),
     **dict.fromkeys(("le", "leq", "leqslant", "leqq"), ("r", "<=")),
     **dict.fromkeys(("ge", "geq", "geqslant", "geqq"), ("r", ">=")),
@@ -295,6 +301,11 @@ def tokenize(text: str) -> list[Token]:
                 continue
             known = _SYNONYMS.get(name)
             token = Token("c", name, space) if known is None else Token(known[0], known[1], space)
+        if token.kind == "r" and out and out[-1][:2] == ("c", "not"):
+            negated = _NEGATED.get(token.value)
+            if negated is None:
+                raise ReadError("syntax", f"not {token.value}")
+            token = Token("r", negated, out.pop().space)
         out.append(token)
         space = False
         if len(out) > MAX_TOKENS:
