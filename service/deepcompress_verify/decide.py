@@ -7,6 +7,7 @@ cache.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -18,7 +19,7 @@ from deepcompress_verify.compare.context import (
     UndefinedValueError,
     WorkBudgetExceededError,
 )
-from deepcompress_verify.compare.dates_and_formulas import same_date_or_formula
+from deepcompress_verify.compare.dates_and_formulas import differs_in_case, same_date_or_formula
 from deepcompress_verify.compare.fast_path import Rational, number, rounds_to, strip_typesetting
 from deepcompress_verify.compare.forms import has, symbols
 from deepcompress_verify.compare.judgement import judge
@@ -30,6 +31,7 @@ from deepcompress_verify.verdict import Verdict, truncate_answer
 
 __all__ = ["OpenComparison", "Oracle", "decide", "gold_error"]
 
+_GROUP_OF_ZEROS = re.compile(r",0[0-9][0-9](?![0-9])")
 CACHED_GOLDS = 2_048
 
 
@@ -123,6 +125,8 @@ def _one_gold(gold_text: str, answer: str, oracle: Oracle | None) -> Verdict | O
     value = number(plain)
     if value is not None and gold.rational is not None:
         return _rationals(gold.rational, value, answer)
+    if differs_in_case(gold.text, answer):
+        return Verdict(False, "wrong", truncate_answer(answer), "text", "the case of the letters is the meaning")
     tree = read(answer)
     if isinstance(tree, Unreadable):
         return Verdict(
@@ -203,11 +207,16 @@ def _other_readings(gold: ParsedGold, gold_tree: Node, answer: str, answer_tree:
             continue
         other: list[Commas] = ["list"]
         if isinstance(tree, (Tuple, Set)):
-            continue  # in brackets a comma separates
+            if _GROUP_OF_ZEROS.search(text):
+                other = ["all"]  # (100,000): no coordinate begins with zeros
+            else:
+                continue  # in brackets a comma separates
         if isinstance(tree, List):
             if len(tree.items) != 2 or not _may_be_decimal(text, is_gold, gold):
                 continue
             other = ["decimal"]
+        if strip_typesetting(text).startswith("-0,"):
+            continue
         for commas in other:
             reread = read(text, commas)
             if not isinstance(reread, Unreadable) and reread != tree:

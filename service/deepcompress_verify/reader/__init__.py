@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from deepcompress_verify.reader.numerals import Commas, join_numerals
+from deepcompress_verify.reader.dates import numeric_date
 from deepcompress_verify.reader.parser import Parser, phrase
+from deepcompress_verify.reader.parts import split_parts
 from deepcompress_verify.reader.tokens import ReadError, Token, clean, tokenize
 from deepcompress_verify.tree import (
     MAX_CHARS,
@@ -14,6 +16,7 @@ from deepcompress_verify.tree import (
     BigOp,
     Call,
     Div,
+    List,
     Mul,
     Neg,
     Node,
@@ -21,6 +24,7 @@ from deepcompress_verify.tree import (
     Pow,
     Quantity,
     Text,
+    Tuple,
     Unreadable,
     children,
 )
@@ -43,11 +47,13 @@ def read(text: str, commas: Commas = "group", plain_units: bool = False) -> Node
     tokens: list[Token] = []
     try:
         cleaned = clean(text)
+        if (date := numeric_date(cleaned)) is not None:
+            return Text(date)
         latex = "\\" in cleaned
         tokens = join_numerals(tokenize(cleaned), commas, latex)
         if len(tokens) == 1:
             return Unreadable("empty")
-        node = Parser(list(tokens), latex, plain_units).answer()
+        node = _answer(tokens, latex, plain_units)
         _check_size(node)
         return node
     except ReadError as reason:
@@ -56,6 +62,20 @@ def read(text: str, commas: Commas = "group", plain_units: bool = False) -> Node
             if words is not None:
                 return words
         return Unreadable(reason.slug, reason.detail)
+
+
+def _answer(tokens: list[Token], latex: bool, plain_units: bool) -> Node:
+    """Return the tree of the tokens: parts and "respectively" make an answer ordered."""
+    parts = split_parts(tokens)
+    if parts is not None:
+        return Tuple(tuple(Parser(part, latex, plain_units).answer() for part in parts))
+    ordered = len(tokens) > 3 and tokens[-2].kind in "tw" and tokens[-2].value.lower() == "respectively"
+    if ordered:
+        tokens = [*tokens[:-2], tokens[-1]]
+        if tokens[-2].value == ",":
+            del tokens[-2]
+    node = Parser(list(tokens), latex, plain_units).answer()
+    return Tuple(node.items) if ordered and isinstance(node, List) else node
 
 
 def _check_size(node: Node) -> None:
