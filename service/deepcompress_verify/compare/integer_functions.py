@@ -22,12 +22,13 @@ from deepcompress_verify.tree import Add, BigOp, Call, Const, Div, Mul, Neg, Nod
 
 DISCRETE = frozenset("floor ceil factorial factorial2 binom perm mod gcd lcm fibonacci".split())
 _STEPS = frozenset(("floor", "ceil", "mod"))
-_REAL_LETTERS = frozenset("x y z t u v w".split())
-"""Letters that stand for real numbers in a floor, a ceiling or a remainder; others stand for integers."""
+_INTEGER_LETTERS = frozenset("i j k l m n p q N M K".split()) | {"@cell"}
+"""Letters that stand for integers in a floor, a ceiling or a remainder; others do so only where the gold takes their
+factorial, binomial, greatest common divisor or a sum to them."""
 MAX_RESIDUES = 20_000
 _MAX_SHIFT = 24
 """Largest integer in the argument of a factorial or in a binomial that is expanded."""
-_CELL, _OFFSET = "@cell", "@offset"
+_CELL, OFFSET = "@cell", "@offset"
 
 
 def is_discrete(node: Node) -> bool:
@@ -44,18 +45,25 @@ def is_discrete(node: Node) -> bool:
     return False
 
 
-def real_letter(gold: Node, answer: Node) -> str | None:
-    """Return the one letter that stands for real numbers: x in floor(x); None if the letters are integers."""
-    names: set[str] = set()
-    for part in (*walk(gold), *walk(answer)):
-        if isinstance(part, Call) and part.name in DISCRETE:
-            if part.name not in _STEPS:
-                return None
-            names |= symbols(part)
-        elif isinstance(part, BigOp):
-            return None
-    real = sorted(name for name in names if name.partition("_")[0] in _REAL_LETTERS)
-    return real[0] if real else None
+def real_letters(gold: Node, answer: Node) -> list[str]:
+    """Return the letters that stand for real numbers, by the gold and by convention; the others are integers."""
+    integers: set[str] = set()
+    for part in walk(gold):
+        if (isinstance(part, Call) and part.name in DISCRETE - _STEPS) or isinstance(part, BigOp):
+            integers |= symbols(part)
+        elif isinstance(part, Pow) and symbols(part.exponent) and is_discrete(part):
+            integers |= symbols(part.exponent)
+    names = symbols(gold) | symbols(answer)
+    return sorted(name for name in names - integers if name.partition("_")[0] not in _INTEGER_LETTERS)
+
+
+def can_be_split(gold: Node, answer: Node, name: str) -> bool:
+    """Return True if a real letter occurs in no function of integers but floors, ceilings and remainders."""
+    return not any(
+        (isinstance(part, BigOp) or (isinstance(part, Call) and part.name in DISCRETE - _STEPS))
+        and name in symbols(part)
+        for part in (*walk(gold), *walk(answer))
+    )
 
 
 def split_at_integers(gold: Node, answer: Node, name: str, context: ComparisonContext) -> list[tuple[Node, Node]]:
@@ -72,13 +80,13 @@ def split_at_integers(gold: Node, answer: Node, name: str, context: ComparisonCo
             grid = lcm(grid, abs(int(slope.p)) * int(constant.q))
     if grid > MAX_RESIDUES:
         raise InconclusiveError
-    cell, inside = Sym(_CELL), Add((Sym(_CELL), Sym(_OFFSET)))
+    cell, inside = Sym(_CELL), Add((Sym(_CELL), Sym(OFFSET)))
 
     def between(part: Node) -> Node | None:
         if isinstance(part, Sym) and part.name == name:
             return Div(inside, Num(grid))
         if isinstance(part, Call) and part.name == "floor" and symbols(part):
-            argument = substitute(part.args[0], {_OFFSET: Num(1, 2)})
+            argument = substitute(part.args[0], {OFFSET: Num(1, 2)})
             return Call("floor", (argument,))
         return None
 
@@ -160,8 +168,11 @@ def _standard_sum(part: Node, context: ComparisonContext) -> Node | None:
     if not isinstance(part, BigOp) or part.kind not in ("sum", "prod"):
         return None
     body = part.body
-    if part.kind == "sum" and part.low == Num(0) and part.high is not None and body == Call(
-        "binom", (part.high, Sym(part.var))
+    if (
+        part.kind == "sum"
+        and part.low == Num(0)
+        and part.high is not None
+        and body == Call("binom", (part.high, Sym(part.var)))
     ):
         return _split_power(Pow(Num(2), part.high), context) or Pow(Num(2), part.high)
     if any(isinstance(inner, BigOp) for inner in walk(body)) or part.var == _BOUND:
@@ -371,7 +382,9 @@ class Residues:
             # a floor is its argument less a constant of the class
             return Add((part.args[0], Neg(mark))) if isinstance(part, Call) and part.name == "floor" else mark
 
-        difference = Add((_outside_in(self.gold, constants, change), Neg(_outside_in(self.answer, constants, change))))
+        difference = Add(
+            (_outside_in(self.gold, constants, change), Neg(_outside_in(self.answer, constants, change)))
+        )
         if any(f"@{i}" in symbols(arg) for i in range(len(constants)) for p in self.periodic for arg in children(p)):
             raise InconclusiveError
         marks = [Sym(f"@{index}") for index in range(len(self.periodic))]
@@ -452,14 +465,18 @@ def _outside_in(node: Node, constants: dict[Node, Node], change: object) -> Node
     return rewrite(node, visit)
 
 
-def integer_points(gold: Node, answer: Node, names: list[str], context: ComparisonContext) -> Iterator[dict[str, fmpq]]:
+def integer_points(
+    gold: Node, answer: Node, names: list[str], real: list[str], context: ComparisonContext
+) -> Iterator[dict[str, fmpq]]:
     """Yield points with integer coordinates: small ones, those on both sides of a jump of a floor, random ones."""
-    integers = [name for name in names if name != _OFFSET]
+    integers = [name for name in names if name not in real]
 
     def point(values: dict[str, int], index: int) -> dict[str, fmpq]:
         env = {name: fmpq(values[name]) for name in integers}
-        if _OFFSET in names:
-            env[_OFFSET] = fmpq(1 + _random(context.seed, f"u{index}") % 9999, 10_001)
+        for name in real:
+            env[name] = fmpq(1 + _random(context.seed, f"{name} {index}") % 99_999, 100_003)
+            if name != OFFSET:
+                env[name] = env[name] * (7 if index % 2 else -5)
         return env
 
     index = 0
@@ -492,7 +509,11 @@ def integer_points(gold: Node, answer: Node, names: list[str], context: Comparis
 
 def _jumps(slope: fmpq, constant: fmpq) -> list[int]:
     """Return integers at which the floor of a line jumps."""
-    a, b, c = int((slope * slope.q * constant.q).p), int((constant * slope.q * constant.q).p), int(slope.q * constant.q)
+    a, b, c = (
+        int((slope * slope.q * constant.q).p),
+        int((constant * slope.q * constant.q).p),
+        int(slope.q * constant.q),
+    )
     g = gcd(a, c)
     if g == 0 or b % g:
         start = -b // a if a else 0

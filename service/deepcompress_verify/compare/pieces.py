@@ -236,7 +236,9 @@ def _of_half_angle(count: int) -> tuple[Node, Node, Node]:
             next_imaginary[power + 1] = next_imaginary.get(power + 1, 0) + value
         real, imaginary = next_real, next_imaginary
     t = Sym(HALF_ANGLE)
-    parts = [Add((Num(0), *(Mul((Num(c), Pow(t, Num(k)))) for k, c in sorted(p.items()) if c))) for p in (imaginary, real)]
+    parts = [
+        Add((Num(0), *(Mul((Num(c), Pow(t, Num(k)))) for k, c in sorted(p.items()) if c))) for p in (imaginary, real)
+    ]
     return parts[0], parts[1], Pow(Add((Num(1), Pow(t, Num(2)))), Num(count))
 
 
@@ -376,7 +378,12 @@ def _positive_letters(gold: Node, reader: Fractions) -> bool:
     for part in walk(gold):
         if isinstance(part, Call) and part.name == "abs":
             return False
-        if isinstance(part, Call) and part.name == "root" and isinstance(part.args[1], Num) and part.args[1].p % 2 == 0:
+        if (
+            isinstance(part, Call)
+            and part.name == "root"
+            and isinstance(part.args[1], Num)
+            and part.args[1].p % 2 == 0
+        ):
             base = part.args[0]
         elif isinstance(part, Call) and part.name in ("ln", "log"):
             base = part.args[0]

@@ -198,7 +198,8 @@ def close(value: Node, approximation: Node, context: ComparisonContext) -> bool:
     else:
         digits = str(number.p)[:64]
         unit = fmpq(10 ** min(len(digits) - len(digits.rstrip("0")), len(digits) - 1), number.q)
-    unit = max(unit, fmpq(number.p, number.q) / 100)
+    size = fmpq(number.p, number.q)
+    unit = max(min(unit, size / 2) if number.decimals is None and size else unit, size / 100)
     gap = Add((value, Neg(Neg(number) if negative else number)))
     far = Call("floor", (Div(Call("abs", (gap,)), Num(int(unit.p), int(unit.q))),))
     return equal(far, Num(0), context) is not False

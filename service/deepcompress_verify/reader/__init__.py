@@ -31,7 +31,9 @@ from deepcompress_verify.tree import (
 
 __all__ = ["read"]
 
-_WITHOUT_MEANING = frozenset((",", ".", ";", ":", "?", "'", '"', "(", ")", "[", "]", "{", "}", "\\{", "\\}", "-", "`", "*"))
+_WITHOUT_MEANING = frozenset(
+    (",", ".", ";", ":", "?", "'", '"', "(", ")", "[", "]", "{", "}", "\\{", "\\}", "-", "`", "*")
+)
 """Marks between words that carry no meaning of their own. A minus before a number is kept by its numeral."""
 _ARITHMETIC = (Add, Neg, Mul, Div, Pow, Call, Apply, PlusMinus, BigOp, Quantity)
 
@@ -103,6 +105,8 @@ def _words(tokens: list[Token]) -> Text | None:
     """Return a text that is not mathematics but contains words, as Text."""
     if not any(len(t.value) >= 2 and t.kind in "tw" and t.value.isalpha() for t in tokens):
         return None
-    words = [t.value.lower() for t in tokens if t.kind in "nwtcr" or (t.kind == "o" and t.value not in _WITHOUT_MEANING)]
+    words = [
+        t.value.lower() for t in tokens if t.kind in "nwtcr" or (t.kind == "o" and t.value not in _WITHOUT_MEANING)
+    ]
     result = phrase(words)
     return result if isinstance(result, Text) else Text("all real numbers")

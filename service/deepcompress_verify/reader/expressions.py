@@ -253,7 +253,9 @@ class Expressions(Quantities):
         if last in _REMAINDER and len(factors) == 2 and isinstance(factors[0], Num):
             factors[:] = [Apply("remainder", (factors[0], self.power()))]
             return True
-        if isinstance(last, Quantity) or (isinstance(last, Sym) and isinstance(factors[0], Num) and self.peek().space):
+        if isinstance(last, Quantity) or (
+            isinstance(last, Sym) and isinstance(factors[0], Num) and self.peek().space
+        ):
             raise self.fail("a number after a quantity")
         if not isinstance(last, Num) or len(factors) > 1:
             if isinstance(last, (Num, Based)):

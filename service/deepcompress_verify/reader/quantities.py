@@ -6,6 +6,7 @@ from deepcompress_verify.reader.atoms import Atoms
 from deepcompress_verify.reader.tokens import ReadError, Token
 from deepcompress_verify.reader.words import (
     CONST_WORDS,
+    CONTRARY_NOUNS,
     DENIALS,
     DIRECTIONS,
     FRACTION_WORDS,
@@ -23,7 +24,14 @@ from deepcompress_verify.reader.words import (
 )
 from deepcompress_verify.tree import Add, Div, Mul, Node, Num, Quantity, Sym, Text, Time, walk
 
-_MAY_BE_UNIT = UNIT_LETTERS | PLAIN_UNITS | frozenset(SQUARE) | frozenset(SCALES) | frozenset(FRACTION_WORDS) | frozenset(("am", "pm"))
+_MAY_BE_UNIT = (
+    UNIT_LETTERS
+    | PLAIN_UNITS
+    | frozenset(SQUARE)
+    | frozenset(SCALES)
+    | frozenset(FRACTION_WORDS)
+    | frozenset(("am", "pm"))
+)
 _UNIT_ORDER = " year month week day h min s yd ft in km m cm mm kg g lb oz dollar cent "
 
 
@@ -50,7 +58,10 @@ class Quantities(Atoms):
         lower = word.lower()
         if lower in JOINERS or lower in QUALIFIERS or word in CONST_WORDS or lower == "to":
             return None
-        if token.kind == "w" and not (word in _MAY_BE_UNIT or lower in _MAY_BE_UNIT or is_word(word)):
+        adjective = (
+            token.space and lower in CONTRARY_NOUNS and self.peek(1).kind == "w" and len(self.peek(1).value) > 1
+        )
+        if token.kind == "w" and not (word in _MAY_BE_UNIT or lower in _MAY_BE_UNIT or is_word(word) or adjective):
             return None  # before the walk over the product parsed so far: it would make long products slow
         numeric = not any(isinstance(n, (Sym, Text)) for n in walk(node))
         if lower in SCALES and numeric:
@@ -68,7 +79,8 @@ class Quantities(Atoms):
             return None
         lone = self.plain_units and token.space
         if token.kind == "w" and not (word in UNIT_LETTERS and numeric and (lone or self._slash_unit())):
-            if not numeric or not (word in PLAIN_UNITS or lower in SQUARE or is_word(word)) or self.is_op("(", 1):
+            noun = word in PLAIN_UNITS or lower in SQUARE or is_word(word) or adjective
+            if not numeric or not noun or self.is_op("(", 1):
                 return None
             if word == "in" and not self._at_break(1):
                 return None
@@ -141,6 +153,9 @@ class Quantities(Atoms):
             if token.kind in "tw" and token.value:
                 if lower in JOINERS or lower in QUALIFIERS:
                     break
+                if lower == "of" and marks and self.peek(1).value.lower() in DIRECTIONS:
+                    self.position += 1
+                    continue
                 if lower in DIRECTIONS:
                     marks.append(lower)
                     self.position += 1
@@ -158,7 +173,9 @@ class Quantities(Atoms):
                         parts[-1] += f"^{scale}"
                         scale = 1
                     continue
-                plain = token.kind == "w" and not (token.value in PLAIN_UNITS or is_word(token.value))
+                plain = token.kind == "w" and not (
+                    token.value in PLAIN_UNITS or is_word(token.value) or (token.space and lower in CONTRARY_NOUNS)
+                )
                 if plain and (
                     token.value not in UNIT_LETTERS
                     or not (parts or unknown or self.plain_units or self._slash_unit())
