@@ -2,8 +2,8 @@
 
     python bench/verification_generated.py [--pairs 20000] [--kinds NAME ...] [--show 3]
 
-The generators are those of tests/verification/mathematics; the seeds are fixed ("KIND 0", "KIND 1", ...), so every run
-has the same pairs. The goal is that no unequal pair is paid; the exit code is 1 if one is.
+The generators are those of tests/verification/mathematics; the seeds are fixed ("KIND 0", "KIND 1", ...), so every
+run has the same pairs. The goal is that no unequal pair is paid; the exit code is 1 if one is.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from deepcompress_verify.tiers import decide_pair  # noqa: E402
-from tests.verification.mathematics import KINDS  # noqa: E402
+from tests.verification.mathematics import KINDS
+
+from deepcompress_verify.tiers import decide_pair
 
 
 def main() -> int:

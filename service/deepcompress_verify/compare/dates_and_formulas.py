@@ -60,7 +60,7 @@ def same_date_or_formula(gold: str, tree: Node, answer: str) -> str | None:
 
 
 def differs_in_case(gold: str, answer: str) -> bool:
-    """Return True for two genotypes or two chemical formulas that differ in the case of letters only: Aa, AA; Co, CO."""
+    """Return True for genotypes or chemical formulas that differ in the case of letters only: Aa, AA; Co, CO."""
     if len(gold) > MAX_TEXT_CHARS or len(answer) > MAX_TEXT_CHARS:
         return False
     one, two = (_without_markup(text).strip("{}()") for text in (gold, answer))

@@ -14,7 +14,7 @@ MAX_FAST_CHARS = 64
 
 _TYPESETTING = (
     ("\\left", ""), ("\\right", ""), ("\\!", ""), ("\\,", " "), ("\\;", " "), ("\\:", " "), ("\\ ", " "),
-    ("\\quad", " "), ("\\dfrac", "\\frac"), ("\\tfrac", "\\frac"), ("\\cdot", "*"), ("\\times", "*"),
+    ("\\quad", " "), ("\\dfrac", "\\frac"), ("\\tfrac", "\\frac"), ("\\cdot", "*"),
     ("\\$", ""), ("^{\\circ}", "^\\circ"), ("\\%", "%"),
 )  # fmt: skip
 _THOUSANDS = re.compile(r"(?<=[0-9])\{,\}(?=[0-9]{3})")
@@ -45,9 +45,8 @@ def strip_typesetting(text: str) -> str:
             s = s[6:-1]
         elif (s.startswith("\\(") and s.endswith("\\)")) or (s.startswith("\\[") and s.endswith("\\]")):
             s = s[2:-2]
-        vectors = "\\vec" in s or "\\mathbf" in s
         for old, new in _TYPESETTING:
-            if old in s and not (vectors and new == "*"):
+            if old in s:
                 if old in ("\\left", "\\right") and old + "arrow" in s.lower():
                     continue
                 s = s.replace(old, new)

@@ -20,9 +20,9 @@ from deepcompress_verify.compare.forms import rewrite, substitute, symbols
 from deepcompress_verify.compare.polynomials import Fractions, equal_fractions, standard_form
 from deepcompress_verify.tree import Add, BigOp, Call, Const, Div, Mul, Neg, Node, Num, Pow, Sym, children, walk
 
-DISCRETE = frozenset("floor ceil factorial factorial2 binom perm mod gcd lcm fibonacci".split())
+DISCRETE = frozenset(["floor", "ceil", "factorial", "factorial2", "binom", "perm", "mod", "gcd", "lcm", "fibonacci"])
 _STEPS = frozenset(("floor", "ceil", "mod"))
-_INTEGER_LETTERS = frozenset("i j k l m n p q N M K".split()) | {"@cell"}
+_INTEGER_LETTERS = frozenset(["i", "j", "k", "l", "m", "n", "p", "q", "N", "M", "K"]) | {"@cell"}
 """Letters that stand for integers in a floor, a ceiling or a remainder; others do so only where the gold takes their
 factorial, binomial, greatest common divisor or a sum to them."""
 MAX_RESIDUES = 20_000
@@ -137,6 +137,8 @@ def reduced(node: Node, context: ComparisonContext) -> Node:
             return Div(Mul(part.args), Call("gcd", part.args))  # of positive integers
         if part.name == "factorial":
             return _factorial(part.args[0], context)
+        if part.name == "gamma":
+            return _factorial(Add((part.args[0], Num(-1))), context)
         if part.name == "factorial2":
             return _double_factorial(part.args[0], context)
         if part.name in ("binom", "perm"):
@@ -333,8 +335,7 @@ class Residues:
         if not isinstance(part, Call) or not symbols(part):
             return 0
         if part.name == "floor":
-            denominator = self._denominator(part.args[0])
-            return denominator
+            return self._denominator(part.args[0])
         if part.name == "gcd":
             plain = [arg for arg in part.args if not symbols(arg)]
             if len(plain) != 1 or any(self._denominator(arg) != 1 for arg in part.args if symbols(arg)):
@@ -460,7 +461,7 @@ def _outside_in(node: Node, constants: dict[Node, Node], change: object) -> Node
     """Return the tree with its periodic parts replaced; parts inside them are left alone."""
 
     def visit(part: Node) -> Node | None:
-        return change(part) if part in constants else None  # type: ignore[operator, no-any-return]
+        return change(part) if part in constants else None  # type: ignore[operator]
 
     return rewrite(node, visit)
 

@@ -22,6 +22,7 @@ from deepcompress_verify.compare.scalars import equal, same_family, within_round
 from deepcompress_verify.compare.statements import compare_regions, compare_relations
 from deepcompress_verify.compare.text import equal_text
 from deepcompress_verify.reader import read
+from deepcompress_verify.reader.words import DENIALS
 from deepcompress_verify.tree import (
     Add,
     Apply,
@@ -140,7 +141,11 @@ def _of_assignment(node: Node) -> Node:
 def _droppable(condition: str, one_sided: bool) -> bool:
     """Return True if a condition may be omitted: no alternatives, no cases, and no further value."""
     words = condition.split()
-    if not _UNDROPPABLE.isdisjoint(words) or (one_sided and not _CASES.isdisjoint(words)):
+    if (
+        not _UNDROPPABLE.isdisjoint(words)
+        or not DENIALS.isdisjoint(words)
+        or (one_sided and not _CASES.isdisjoint(words))
+    ):
         return False
     later = condition.replace(";", ",").split(",")[1:]
     return all(piece.split()[0].isalpha() and " for " not in piece for piece in later if piece.strip())

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import blake2b
-from itertools import combinations, product
+from itertools import combinations, pairwise, product
 
-from flint import arb, fmpq, fmpq_mpoly, fmpq_poly, fmpz_poly
+from flint import acb, arb, fmpq, fmpq_mpoly, fmpq_poly, fmpz_poly
 
 from deepcompress_verify.compare.context import ComparisonContext, InconclusiveError, UndefinedValueError
 from deepcompress_verify.compare.forms import rewrite, symbols
@@ -68,6 +68,9 @@ def _fractional(part: Pow) -> bool:
     exponent = part.exponent
     while isinstance(exponent, Neg):
         exponent = exponent.arg
+    if isinstance(exponent, Div) and isinstance(exponent.top, Num) and isinstance(exponent.bottom, Num):
+        top, bottom = exponent.top, exponent.bottom
+        return not (top.q == bottom.q == 1 and bottom.p and top.p % bottom.p == 0)
     return not symbols(exponent) and not (isinstance(exponent, Num) and exponent.q == 1)
 
 
@@ -84,27 +87,37 @@ def _forms(node: Node) -> list[Node]:
         if node.name == "sign":
             return [Num(1), Num(-1)]
         return inner if node.name in ("max", "min") else inner + [Neg(form) for form in inner]
+    parts: tuple[Node, ...]
     if isinstance(node, Add):
-        parts, build = node.terms, lambda chosen: Add(tuple(chosen))
+        parts = node.terms
+    elif isinstance(node, Mul):
+        parts = node.factors
+    elif isinstance(node, Div):
+        parts = (node.top, node.bottom)
+    elif isinstance(node, Pow):
+        parts = (node.base, node.exponent)
     elif isinstance(node, Neg):
-        return [Neg(form) for form in _forms(node.arg)]
+        parts = (node.arg,)
     else:
-        name = {"Mul": "factors"}.get(type(node).__name__)
-        if name is not None:
-            parts, build = getattr(node, name), lambda chosen: type(node)(tuple(chosen))
-        elif type(node).__name__ == "Div":
-            parts, build = (node.top, node.bottom), lambda chosen: type(node)(*chosen)  # type: ignore[union-attr]
-        elif isinstance(node, Pow):
-            parts, build = (node.base, node.exponent), lambda chosen: Pow(*chosen)
-        else:
-            raise InconclusiveError
+        raise InconclusiveError
     options = [_forms(part) for part in parts]
     size = 1
     for option in options:
         size *= len(option)
     if size > MAX_BRANCHES:
         raise InconclusiveError
-    return [build(chosen) for chosen in product(*options)]
+    return [_built(node, chosen) for chosen in product(*options)]
+
+
+def _built(node: Node, parts: tuple[Node, ...]) -> Node:
+    """Return a node of the same kind with other parts."""
+    if isinstance(node, Add):
+        return Add(parts)
+    if isinstance(node, Mul):
+        return Mul(parts)
+    if isinstance(node, Div):
+        return Div(*parts)
+    return Pow(*parts) if isinstance(node, Pow) else Neg(*parts)
 
 
 def _factors(node: Node) -> Iterator[Node]:
@@ -170,8 +183,8 @@ def half_angle(a: Node, b: Node, names: list[str]) -> tuple[Node, Node] | None:
         return None
     ((name, multiples),) = angles.items()
     unit = fmpq(1)
-    for count, multiple in enumerate(multiples):
-        unit = multiple if not count else _common_measure(unit, multiple)
+    for count, factor in enumerate(sorted(multiples)):
+        unit = factor if not count else _common_measure(unit, factor)
     if name not in names or any(m / unit > 4 for m in multiples):
         return None
 
@@ -371,8 +384,8 @@ class Cells:
 
 
 def _positive_letters(gold: Node, reader: Fractions) -> bool:
-    """Return True if the letters of the gold are positive: it has even roots or logarithms that need positive letters,
-    as in sqrt(x) and ln(xy), and no absolute value.
+    """Return True if the letters of the gold are positive: its even roots or logarithms need it, as in sqrt(x) and
+    ln(xy), and it has no absolute value.
     """
     restricted = False
     for part in walk(gold):
@@ -383,9 +396,7 @@ def _positive_letters(gold: Node, reader: Fractions) -> bool:
             and part.name == "root"
             and isinstance(part.args[1], Num)
             and part.args[1].p % 2 == 0
-        ):
-            base = part.args[0]
-        elif isinstance(part, Call) and part.name in ("ln", "log"):
+        ) or (isinstance(part, Call) and part.name in ("ln", "log")):
             base = part.args[0]
         elif isinstance(part, Pow) and _fractional(part):
             base = part.base
@@ -466,12 +477,13 @@ def _between_roots(polynomials: list[fmpq_poly]) -> list[fmpq]:
     if squarefree.degree() > 64:
         raise InconclusiveError
     with precision(64):
-        roots = [root for root, _ in squarefree.complex_roots() if root.imag.is_zero()]
+        isolated: list[tuple[acb, int]] = squarefree.complex_roots()  # type: ignore[assignment]
+        roots = [root for root, _ in isolated if root.imag.is_zero()]
     ends = sorted((_exact(root.real.lower()), _exact(root.real.upper())) for root in roots)
     if not ends:
         return [fmpq(1)]
     result = [fmpq(ends[0][0].p // ends[0][0].q - 1)]
-    for (_, low), (high, _) in zip(ends, ends[1:], strict=False):
+    for (_, low), (high, _) in pairwise(ends):
         result.append(_simple_between(low, high))
     result.append(fmpq(-(-ends[-1][1].p // ends[-1][1].q) + 1))
     return result

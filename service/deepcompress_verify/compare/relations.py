@@ -182,8 +182,8 @@ def close(value: Node, approximation: Node, context: ComparisonContext) -> bool:
     if isinstance(value, (Tuple, List, Set)):
         return (
             type(value) is type(approximation)
-            and len(value.items) == len(approximation.items)  # type: ignore[union-attr]
-            and all(close(v, a, context) for v, a in zip(value.items, approximation.items, strict=True))  # type: ignore[union-attr]
+            and len(value.items) == len(approximation.items)
+            and all(close(v, a, context) for v, a in zip(value.items, approximation.items, strict=True))
         )
     if not _scalar(value) or not _scalar(approximation):
         return True

@@ -18,6 +18,7 @@ from deepcompress_verify.compare.exact import rational
 from deepcompress_verify.compare.forms import opaque_functions, rewrite, substitute, symbols
 from deepcompress_verify.compare.integer_functions import (
     OFFSET,
+    Residues,
     can_be_split,
     integer_points,
     is_discrete,
@@ -25,7 +26,6 @@ from deepcompress_verify.compare.integer_functions import (
     real_letters,
     reduced,
     split_at_integers,
-    Residues,
 )
 from deepcompress_verify.compare.interval_arithmetic import Env, Evaluator, ValueTooLargeError, precision
 from deepcompress_verify.compare.pieces import Cells, breaks, half_angle, must_be_cut
@@ -271,10 +271,9 @@ def _same_integer_function(
             return True
     except (InconclusiveError, UndefinedValueError):
         pass
-    if not is_discrete(a) and not is_discrete(b) and not breaks(a) and not breaks(b):
-        # analytic without the functions of integers: agreement at real points implies equality
-        if names and _at_points(a, b, names, log_base, context, True):
-            return True
+    analytic = not any(is_discrete(node) or breaks(node) for node in (a, b))
+    if analytic and _at_points(a, b, names, log_base, context, True):
+        return True  # without functions of integers, agreement at real points implies equality
     context.open_reason = "functions of integers that may differ beyond those tried"
     return None
 
@@ -390,7 +389,7 @@ def _points(names: list[str], seed: bytes) -> Iterator[Env]:
     """Yield points with rational coordinates."""
     for index, (low, width, signs) in enumerate(_RANGES):
         point: Env = {}
-        for offset, name in enumerate(names):
+        for name in names:
             key = name.encode("utf-8", "replace")
             digest = int.from_bytes(blake2b(key, key=seed[:32], salt=bytes((index,)), digest_size=8).digest(), "big")
             value = low + fmpq(width * ((digest >> 8) % 1000003 + 7), 1000033)

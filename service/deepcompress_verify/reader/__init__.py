@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from deepcompress_verify.reader.numerals import Commas, join_numerals
+from itertools import pairwise
+
 from deepcompress_verify.reader.dates import numeric_date
+from deepcompress_verify.reader.numerals import Commas, join_numerals
 from deepcompress_verify.reader.parser import Parser, phrase
 from deepcompress_verify.reader.parts import split_parts
 from deepcompress_verify.reader.tokens import ReadError, Token, clean, tokenize
@@ -34,7 +36,7 @@ __all__ = ["read"]
 _WITHOUT_MEANING = frozenset(
     (",", ".", ";", ":", "?", "'", '"', "(", ")", "[", "]", "{", "}", "\\{", "\\}", "-", "`", "*")
 )
-"""Marks between words that carry no meaning of their own. A minus before a number is kept by its numeral."""
+"""Marks between words that carry no meaning of their own; a minus before a number is kept."""
 _ARITHMETIC = (Add, Neg, Mul, Div, Pow, Call, Apply, PlusMinus, BigOp, Quantity)
 
 
@@ -105,8 +107,11 @@ def _words(tokens: list[Token]) -> Text | None:
     """Return a text that is not mathematics but contains words, as Text."""
     if not any(len(t.value) >= 2 and t.kind in "tw" and t.value.isalpha() for t in tokens):
         return None
-    words = [
-        t.value.lower() for t in tokens if t.kind in "nwtcr" or (t.kind == "o" and t.value not in _WITHOUT_MEANING)
-    ]
+    words: list[str] = []
+    for token, following in pairwise(tokens):
+        if token.kind in "nwtcr" or (token.kind == "o" and token.value not in _WITHOUT_MEANING):
+            words.append(token.value.lower())
+        elif token.value == "-" and token.space and following.kind == "n":
+            words.append("minus")
     result = phrase(words)
     return result if isinstance(result, Text) else Text("all real numbers")

@@ -33,6 +33,7 @@ _CASES = frozenset(("cases", "dcases", "rcases"))
 _ACCENTS = frozenset(
     "overline bar vec hat widehat tilde overrightarrow overleftrightarrow overarc widetilde dot".split()
 )
+_ARCS = frozenset(("\\frown", "\\smallfrown", "\\leftrightarrow", "\\longrightarrow"))
 _ARROWS = frozenset(("vec", "overrightarrow", "overleftrightarrow", "overarc"))
 """Marks over a name that leave it the same name."""
 _SAME_MARKS = {"overline": "bar", "widehat": "hat", "widetilde": "tilde"}
@@ -89,6 +90,8 @@ class Commands(Names):
             return self.atom()
         if name in ("textcolor", "underbrace", "overset", "underset", "stackrel", "overbrace"):
             first = self.argument()
+            if name in ("overset", "stackrel") and not (isinstance(first, Sym) and first.name in _ARCS):
+                raise self.fail(f"{name} over a formula")
             return first if name in ("underbrace", "overbrace") else self.argument()
         if name in ("euro", "pounds", "yen"):
             return Quantity(self.power(), {"euro": "euro", "pounds": "gbp", "yen": "yen"}[name])
@@ -135,7 +138,7 @@ class Commands(Names):
         raise self.fail(f"{name} over a formula")
 
     def _marked(self, name: str, label: str) -> Node:
-        """Return a name under a bar, an arrow or a hat; a segment and a vector are their points, \\bar z a conjugate."""
+        """Return a name under a mark; a segment and a vector are their points, \\bar z is a conjugate."""
         if name in _ARROWS or (name in ("hat", "widehat") and label in ("i", "j", "k")):
             node = self.symbol(label)
             if isinstance(node, Sym):

@@ -26,6 +26,8 @@ from deepcompress_verify.tree import (
 )
 
 _UNIT_SIGNS = frozenset(("mu", "Omega"))
+_NABLA = Sym("\\nabla")
+_KNOWN_SYMBOLS = frozenset(("\\partial", "\\nabla", "\\top", "\\intercal"))
 _REMAINDER = (Sym("R"), Sym("r"))
 _SCALES_OF_TEMPERATURE = {"C": "celsius", "F": "fahrenheit"}
 _TRANSPOSED = frozenset(("T", "\\top", "\\intercal"))
@@ -105,7 +107,9 @@ class Expressions(Quantities):
         lone = self.is_op("}", 2) if braced else self.peek(1).kind == "e"
         if lone and token.kind == "o" and token.value in ("*", "+", "-"):
             self.position += 3 if braced else 1
-            return Sym(f"{base.name}^{token.value}") if isinstance(base, Sym) else base
+            if not isinstance(base, Sym):
+                raise self.fail("a mark on an expression")
+            return Sym(f"{base.name}^{token.value}")
         self.enter()
         try:
             exponent = self._exponent()
@@ -171,12 +175,19 @@ class Expressions(Quantities):
             if kind == "o":
                 if value == "*":
                     self.position += 1
-                    factors.append(self._signed_power())
+                    if factors[-1] == _NABLA:
+                        factors[-1] = Apply("divergence", (self._signed_power(),))
+                    else:
+                        factors.append(self._signed_power())
+                    continue
+                if value == "\\star":
+                    self.position += 1
+                    factors = [Apply("star", (_product(factors), self._signed_power()))]
                     continue
                 if value == "\\times":
                     self.position += 1
                     right = self._signed_power()
-                    if self._ordered(factors[-1]) and self._ordered(right):
+                    if factors[-1] == _NABLA or (self._ordered(factors[-1]) and self._ordered(right)):
                         factors[-1] = Apply("cross", (factors[-1], right))
                     else:
                         factors.append(right)
@@ -350,4 +361,9 @@ def _matrix_product(factors: list[Node]) -> Node | None:
 
 
 def _product(factors: list[Node]) -> Node:
-    return factors[0] if len(factors) == 1 else Mul(tuple(factors))
+    if len(factors) == 1:
+        return factors[0]
+    if any(isinstance(f, Sym) and f.name[0] == "\\" and f.name not in _KNOWN_SYMBOLS for f in factors):
+        # a command that is not known may be an operator: the order of what is beside it is kept
+        return Apply("sequence", tuple(factors))
+    return Mul(tuple(factors))

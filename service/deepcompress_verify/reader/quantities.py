@@ -77,7 +77,7 @@ class Quantities(Atoms):
             return Time(node.p * 3600, lower)
         if word in FUNCTION_WORDS and (word != "min" or self.is_op("(", 1)):
             return None
-        lone = self.plain_units and token.space
+        lone = (self.plain_units or self.peek(1).value.lower() in DIRECTIONS) and token.space
         if token.kind == "w" and not (word in UNIT_LETTERS and numeric and (lone or self._slash_unit())):
             noun = word in PLAIN_UNITS or lower in SQUARE or is_word(word) or adjective
             if not numeric or not noun or self.is_op("(", 1):
@@ -178,7 +178,13 @@ class Quantities(Atoms):
                 )
                 if plain and (
                     token.value not in UNIT_LETTERS
-                    or not (parts or unknown or self.plain_units or self._slash_unit())
+                    or not (
+                        parts
+                        or unknown
+                        or self.plain_units
+                        or self._slash_unit()
+                        or self.peek(1).value.lower() in DIRECTIONS
+                    )
                 ):
                     break
                 if token.value in ("k", "M", "m") and self.peek(1)[:2] == ("c", "Omega"):

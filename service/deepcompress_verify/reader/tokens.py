@@ -51,7 +51,7 @@ _UNICODE = {
     "⋅": "\\cdot ",
     "∙": "\\cdot ", "÷": "\\div ", "∕": "/", "⁄": "/", "≤": "\\le ", "⩽": "\\le ", "≥": "\\ge ", "⩾": "\\ge ",
     "≠": "\\ne ", "≈": "\\approx ", "≅": "\\approx ", "≡": "\\equiv ", "∈": "\\in ", "∉": "\\notin ", "∪": "\\cup ",
-    "∩": "\\cap ", "∞": "\\infty ", "π": "\\pi ", "√": "\\sqrt ", "∛": "\\cbrt ", "℃": "\\degree\\text{C}", "℉": "\\degree\\text{F}", "°": "\\degree ", "º": "\\degree ",
+    "∩": "\\cap ", "∞": "\\infty ", "π": "\\pi ", "√": "\\sqrt ", "∛": "\\cbrt ", "°": "\\degree ", "º": "\\degree ",
     "∅": "\\emptyset ", "±": "\\pm ", "∓": "\\mp ", "ℝ": "\\mathbb{R}", "ℤ": "\\mathbb{Z}", "ℕ": "\\mathbb{N}",
     "ℚ": "\\mathbb{Q}", "ℂ": "\\mathbb{C}", "∑": "\\sum ", "∏": "\\prod ", "∫": "\\int ", "⌊": "\\lfloor ",
     "⌋": "\\rfloor ", "⌈": "\\lceil ", "⌉": "\\rceil ", "⟨": "\\langle ", "⟩": "\\rangle ", "∠": "\\angle ",
@@ -68,6 +68,7 @@ _UNICODE = {
     "η": "\\eta ", "ζ": "\\zeta ", "κ": "\\kappa ", "ν": "\\nu ", "ξ": "\\xi ", "χ": "\\chi ", "ψ": "\\psi ",
     "Γ": "\\Gamma ", "Λ": "\\Lambda ", "Θ": "\\Theta ", "Φ": "\\Phi ", "Ψ": "\\Psi ",
 }  # fmt: skip
+_UNICODE |= {"℃": "\\degree\\text{C}", "℉": "\\degree\\text{F}"}
 _UNICODE |= {chr(0x245F + n): f" {n} , " for n in range(1, 21)}  # circled numerals: choices of several statements
 _UNICODE_TABLE = str.maketrans(
     _UNICODE | {chr(c): chr(c - 0xFEE0) for c in range(0xFF01, 0xFF5F) if chr(c) not in _UNICODE}
@@ -103,7 +104,8 @@ TRANSPARENT = frozenset("boxed fbox displaylines ensuremath mathop mathord under
 """Commands that are replaced by their argument."""
 
 _SYNONYMS: dict[str, tuple[str, str]] = {
-    **dict.fromkeys(("cdot", "ast", "cdotp", "bullet", "star"), ("o", "*")),
+    **dict.fromkeys(("cdot", "ast", "cdotp", "bullet"), ("o", "*")),
+    "star": ("o", "\\star"),
     "times": ("o", "\\times"),
     **dict.fromkeys(("div", "slash"), ("o", "/")),
     **dict.fromkeys(("le", "leq", "leqslant", "leqq"), ("r", "<=")),
