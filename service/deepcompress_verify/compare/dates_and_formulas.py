@@ -13,7 +13,7 @@ from deepcompress_verify.reader.dates import numeric_date
 from deepcompress_verify.tree import Based, Node
 
 MAX_TEXT_CHARS = 64
-_MARKS = ("\\text", "\\mathrm", "\\ce", "\\textbf", "\\,", "\\ ", "$")
+_MARKS = ("\\text", "\\mathrm", "\\ce", "\\textbf", "\\displaystyle", "\\textstyle", "\\left", "\\right", "\\,", "\\ ", "$")
 _SIGNS = frozenset("=+-*/^<>|[]!:;")
 _MONTHS = {
     name[:length]: number
@@ -82,7 +82,7 @@ def _without_markup(text: str) -> str:
     if "\\" in text or "$" in text:
         for mark in _MARKS:
             text = text.replace(mark, " " if mark == "\\ " else "")
-    return text.strip(" .")
+    return text.strip(" .\n\t")
 
 
 def _formula(text: str) -> tuple[tuple[str, str], ...] | None:

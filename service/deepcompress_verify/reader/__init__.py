@@ -70,6 +70,8 @@ def read(text: str, commas: Commas = "group", plain_units: bool = False) -> Node
 
 def _answer(tokens: list[Token], latex: bool, plain_units: bool) -> Node:
     """Return the tree of the tokens: parts and "respectively" make an answer ordered."""
+    while len(tokens) > 4 and tokens[0][:2] == ("o", "{") and _closes_at_end(tokens):
+        tokens = [*tokens[1:-2], tokens[-1]]
     parts = split_parts(tokens)
     if parts is not None:
         return Tuple(tuple(Parser(part, latex, plain_units).answer() for part in parts))
@@ -80,6 +82,19 @@ def _answer(tokens: list[Token], latex: bool, plain_units: bool) -> Node:
             del tokens[-2]
     node = Parser(list(tokens), latex, plain_units).answer()
     return Tuple(node.items) if ordered and isinstance(node, List) else node
+
+
+def _closes_at_end(tokens: list[Token]) -> bool:
+    """Return True if the brace at the beginning closes at the end, and the braces hold no list, which is a set."""
+    if tokens[-2][:2] != ("o", "}"):
+        return False
+    level = 0
+    for token in tokens[:-2]:
+        if token.kind == "o":
+            level += (token.value in ("{", "(", "[", "\\{")) - (token.value in ("}", ")", "]", "\\}"))
+            if level == 0 or (level == 1 and token.value in (",", ";")):
+                return False
+    return True
 
 
 def _check_size(node: Node) -> None:

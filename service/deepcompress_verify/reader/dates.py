@@ -18,7 +18,10 @@ def numeric_date(text: str) -> str | None:
     """
     if len(text) > MAX_CHARS or not ("-" in text or "/" in text or "." in text):
         return None
-    plain = text.replace("\\text{", "").replace("\\mathrm{", "").replace("$", "").strip("{} .")
+    plain = text
+    for mark in ("\\text", "\\mathrm", "\\displaystyle", "\\textstyle", "\\,", "\\;", "$", "{", "}"):
+        plain = plain.replace(mark, "")
+    plain = plain.strip(" .\n\t\\")
     match = _DATE.fullmatch(plain)
     if match is None:
         return None
