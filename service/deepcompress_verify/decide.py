@@ -125,8 +125,6 @@ def _one_gold(gold_text: str, answer: str, oracle: Oracle | None) -> Verdict | O
     value = number(plain)
     if value is not None and gold.rational is not None:
         return _rationals(gold.rational, value, answer)
-    if differs_in_case(gold.text, answer):
-        return Verdict(False, "wrong", truncate_answer(answer), "text", "the case of the letters is the meaning")
     tree = read(answer)
     if isinstance(tree, Unreadable):
         return Verdict(
@@ -163,6 +161,8 @@ def _trees(gold: ParsedGold, answer: str, tree: Node, oracle: Oracle | None) -> 
         reason = same_date_or_formula(gold.text, gold.tree, answer)
         if reason is not None:
             return Verdict(True, "correct", truncate_answer(answer), "text", reason)
+    if result and differs_in_case(gold.text, answer):
+        return Verdict(False, "wrong", truncate_answer(answer), "text", "the case of the letters is the meaning")
     if result is None:
         reason = context.open_reason or "the comparison cannot be settled"
         return (

@@ -13,7 +13,19 @@ from deepcompress_verify.reader.dates import numeric_date
 from deepcompress_verify.tree import Based, Node
 
 MAX_TEXT_CHARS = 64
-_MARKS = ("\\text", "\\mathrm", "\\ce", "\\textbf", "\\displaystyle", "\\textstyle", "\\left", "\\right", "\\,", "\\ ", "$")
+_MARKS = (
+    "\\text",
+    "\\mathrm",
+    "\\ce",
+    "\\textbf",
+    "\\displaystyle",
+    "\\textstyle",
+    "\\left",
+    "\\right",
+    "\\,",
+    "\\ ",
+    "$",
+)
 _SIGNS = frozenset("=+-*/^<>|[]!:;")
 _MONTHS = {
     name[:length]: number

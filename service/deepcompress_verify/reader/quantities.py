@@ -35,6 +35,7 @@ _MAY_BE_UNIT = (
 _UNIT_ORDER = " year month week day h min s yd ft in km m cm mm kg g lb oz dollar cent "
 
 
+_AFTER_A_UNIT = DIRECTIONS | CONTRARY_NOUNS
 MAX_NOUNS = 3
 """Maximum words of a counted noun: 18 large brown eggs."""
 
@@ -77,7 +78,7 @@ class Quantities(Atoms):
             return Time(node.p * 3600, lower)
         if word in FUNCTION_WORDS and (word != "min" or self.is_op("(", 1)):
             return None
-        lone = (self.plain_units or self.peek(1).value.lower() in DIRECTIONS) and token.space
+        lone = (self.plain_units or self.peek(1).value.lower() in _AFTER_A_UNIT) and token.space
         if token.kind == "w" and not (word in UNIT_LETTERS and numeric and (lone or self._slash_unit())):
             noun = word in PLAIN_UNITS or lower in SQUARE or is_word(word) or adjective
             if not numeric or not noun or self.is_op("(", 1):
@@ -183,7 +184,7 @@ class Quantities(Atoms):
                         or unknown
                         or self.plain_units
                         or self._slash_unit()
-                        or self.peek(1).value.lower() in DIRECTIONS
+                        or self.peek(1).value.lower() in _AFTER_A_UNIT
                     )
                 ):
                     break
