@@ -124,8 +124,11 @@ def _without_steps(node: Node) -> Node:
     return rewrite(node, change)
 
 
-def reduced(node: Node, context: ComparisonContext) -> Node:
-    """Return the tree with fewer kinds of functions: floors for ceilings, one factorial for neighbouring ones."""
+def reduced(node: Node, context: ComparisonContext, real: list[str]) -> Node:
+    """Return the tree with fewer kinds of functions: floors for ceilings, one factorial for neighbouring ones.
+
+    `real` are the letters that are no integers.
+    """
 
     def change(part: Node) -> Node | None:
         context.charge(1)
@@ -137,6 +140,8 @@ def reduced(node: Node, context: ComparisonContext) -> Node:
             return Div(Mul(part.args), Call("gcd", part.args))  # of positive integers
         if part.name == "factorial":
             return _factorial(part.args[0], context)
+        if part.name == "floor" and symbols(part).isdisjoint(real):
+            return _standard_floor(part.args[0], context)
         if part.name == "gamma":
             return _factorial(Add((part.args[0], Num(-1))), context)
         if part.name == "factorial2":
@@ -163,6 +168,46 @@ def reduced(node: Node, context: ComparisonContext) -> Node:
         return None
 
     return rewrite(_without_steps(rewrite(node, lambda part: _standard_sum(part, context))), change)
+
+
+def _standard_floor(node: Node, context: ComparisonContext) -> Node | None:
+    """Return the floor of a polynomial of integers with coefficients below its denominator, the first one positive."""
+    try:
+        reader = Fractions((node,), context)
+        top, bottom = reader.read(node)
+    except (InconclusiveError, UndefinedValueError):
+        return None
+    if not reader.pure or not bottom.is_constant() or len(top) > 32:
+        return None
+    scale = bottom.leading_coefficient()
+    terms = sorted(((tuple(map(int, e)), c / scale) for e, c in top.terms()), key=lambda term: term[0], reverse=True)
+    denominator = lcm(1, *(int(c.q) for _, c in terms))
+    whole = [(e, int((c * denominator).p)) for e, c in terms]
+    moving = [c for e, c in whole if any(e)]
+    if not moving:
+        return None
+    constant = sum(c for e, c in whole if not any(e))
+    common = gcd(denominator, *moving)
+    denominator //= common
+    constant //= common
+    moving = [c // common for c in moving]
+    sign = 1
+    if moving[0] < 0:
+        # the floor of -m/c is the negative floor of (m + c - 1)/c
+        sign, moving, constant = -1, [-c for c in moving], -constant + denominator - 1
+    monomials = [
+        Mul((Num(1), *(Pow(reader.nodes[i], Num(p)) for i, p in enumerate(e) if p))) for e, _ in whole if any(e)
+    ]
+    outside: list[Node] = [Num(constant // denominator)]
+    inside: list[Node] = [Num(constant % denominator)]
+    for monomial, c in zip(monomials, moving, strict=True):
+        outside.append(Mul((Num(c // denominator), monomial)))
+        if c % denominator:
+            inside.append(Mul((Num(c % denominator), monomial)))
+    if len(inside) > 1:
+        argument = standard_form(Div(Add(tuple(inside)), Num(denominator)), context)
+        outside.append(Call("floor", (argument,)))
+    return Mul((Num(sign), Add(tuple(outside))))
 
 
 def _standard_sum(part: Node, context: ComparisonContext) -> Node | None:
@@ -546,7 +591,7 @@ def proves_sum(one: Node, other: Node, context: ComparisonContext) -> bool:
     after: Node = Add((before, step)) if one.kind == "sum" else Mul((before, step))
     first: dict[str, Node] = {name: Num(low - shift)}
     base = substitute(one.body, {one.var: Num(low)})
-    left, right = reduced(other, context), reduced(after, context)
+    left, right = reduced(other, context, []), reduced(after, context, [])
     try:
         return equal_fractions(left, right, context) and equal_fractions(substitute(other, first), base, context)
     except (InconclusiveError, UndefinedValueError):

@@ -15,7 +15,7 @@ from flint import acb, fmpq
 
 from deepcompress_verify.compare.context import ComparisonContext, InconclusiveError, UndefinedValueError
 from deepcompress_verify.compare.exact import rational
-from deepcompress_verify.compare.forms import opaque_functions, rewrite, substitute, symbols
+from deepcompress_verify.compare.forms import canon, opaque_functions, rewrite, substitute, symbols
 from deepcompress_verify.compare.integer_functions import (
     OFFSET,
     Residues,
@@ -133,6 +133,17 @@ def _standard_arguments(node: Node, context: ComparisonContext) -> Node:
 
     def change(part: Node) -> Node | None:
         if isinstance(part, Call) and symbols(part):
+            if part.name in ("max", "min") and len(part.args) == 2:
+                one, two = part.args
+                gap = _absolute(Add((one, Neg(two))), context)
+                return Div(Add((one, two, gap if part.name == "max" else Neg(gap))), Num(2))
+            if part.name == "abs":
+                return _absolute(part.args[0], context)
+            squared = part.args[0]
+            if part.name == "root" and part.args[1:] == (Num(2),) and isinstance(squared, Pow):
+                power = squared.exponent
+                if isinstance(power, Num) and power.q == 1 and power.p % 2 == 0 and power.p > 0:
+                    return Pow(_absolute(squared.base, context), Num(power.p // 2))
             return Call(part.name, tuple(standard_form(arg, context) if symbols(arg) else arg for arg in part.args))
         if isinstance(part, Pow) and symbols(part.base) and isinstance(part.exponent, (Div, Num)):
             index = part.exponent
@@ -143,6 +154,12 @@ def _standard_arguments(node: Node, context: ComparisonContext) -> Node:
         return None
 
     return rewrite(node, change)
+
+
+def _absolute(node: Node, context: ComparisonContext) -> Node:
+    """Return the absolute value in a standard writing, the same for a and -a."""
+    forms = [standard_form(form, context) for form in (node, Neg(node))]
+    return Call("abs", (min(forms, key=canon),))
 
 
 def _in_cells(a: Node, b: Node, names: list[str], log_base: str, context: ComparisonContext) -> bool | None:
@@ -257,7 +274,7 @@ def _same_integer_function(
     if proves_sum(a, b, context) or proves_sum(b, a, context):
         context.record("polynomial", "the same by induction")
         return True
-    a, b = reduced(a, context), reduced(b, context)
+    a, b = reduced(a, context, real), reduced(b, context, real)
     try:
         if equal_fractions(a, b, context):
             context.record("polynomial", "the same function of integers")
