@@ -171,7 +171,7 @@ def reduced(node: Node, context: ComparisonContext, real: list[str]) -> Node:
 
 
 def _standard_floor(node: Node, context: ComparisonContext) -> Node | None:
-    """Return the floor of a polynomial of integers with coefficients below its denominator, the first one positive."""
+    """Return the floor of a polynomial of integers with its coefficients below its denominator."""
     try:
         reader = Fractions((node,), context)
         top, bottom = reader.read(node)

@@ -383,6 +383,14 @@ class Cells:
         return self._ring.from_dict(terms)
 
 
+def positive_letters(gold: Node, names: list[str], context: ComparisonContext) -> bool:
+    """Return True if the letters of the gold are positive by convention (see `_positive_letters`)."""
+    try:
+        return _positive_letters(gold, Fractions((*(Sym(name) for name in names), Num(1)), context))
+    except InconclusiveError:
+        return False
+
+
 def _positive_letters(gold: Node, reader: Fractions) -> bool:
     """Return True if the letters of the gold are positive: its even roots or logarithms need it, as in sqrt(x) and
     ln(xy), and it has no absolute value.
@@ -408,7 +416,7 @@ def _positive_letters(gold: Node, reader: Fractions) -> bool:
             top, bottom = reader.read(base)
         except (KeyError, InconclusiveError, UndefinedValueError):
             return False
-        if any(c < 0 for p in (top, bottom) for c in p.coeffs()):
+        if len(reader.names) == 1 and any(c < 0 for p in (top, bottom) for c in p.coeffs()):
             return False
         restricted = restricted or _takes_negative_values(top * bottom, len(reader.names))
     return restricted
@@ -416,11 +424,10 @@ def _positive_letters(gold: Node, reader: Fractions) -> bool:
 
 def _takes_negative_values(p: fmpq_mpoly, size: int) -> bool:
     """Return True if a polynomial is found to be negative at one of a few points."""
-    if size > MAX_VARIABLES:
-        return False
-    for signs in product((1, -1), repeat=size):
-        for scale in (fmpq(1, 97), fmpq(1), fmpq(89)):
-            point = [sign * scale * fmpq(13 + 4 * k, 11) for k, sign in enumerate(signs)]
+    for signs in product((1, -1), repeat=min(size, 4)):
+        signs += (1,) * (size - len(signs))
+        for scale, turn in ((fmpq(1, 97), 0), (fmpq(1), 1), (fmpq(89), 2), (fmpq(3), 3), (fmpq(1, 5), 4)):
+            point = [sign * scale * fmpq(13 + 4 * ((k * (turn + 1) + turn) % 7), 11) for k, sign in enumerate(signs)]
             total = fmpq(0)
             for exponents, coefficient in p.terms():
                 for value, exponent in zip(point, exponents, strict=False):

@@ -225,8 +225,16 @@ def same_names(a: tuple[Node, ...], b: tuple[Node, ...]) -> bool:
         if isinstance(x, Tuple) and isinstance(y, Tuple):
             return False
         if isinstance(x, Sym) and isinstance(y, Sym):
-            return x.name.replace("{", "").replace("}", "") == y.name.replace("{", "").replace("}", "")
+            one, two = (name.name.replace("{", "").replace("}", "") for name in (x, y))
+            marked = " " in one and " " in two
+            return one == two or (not marked and _unmarked(one) == _unmarked(two))
     return False
+
+
+def _unmarked(name: str) -> str:
+    """Return the letter under a mark: the name of a value may have its hat or not."""
+    mark, _, letter = name.rpartition(" ")
+    return letter if mark in ("hat", "bar", "tilde") else name
 
 
 def _normalised_name(name: Node) -> Node:

@@ -28,7 +28,15 @@ from deepcompress_verify.compare.integer_functions import (
     split_at_integers,
 )
 from deepcompress_verify.compare.interval_arithmetic import Env, Evaluator, ValueTooLargeError, precision
-from deepcompress_verify.compare.pieces import Cells, breaks, half_angle, must_be_cut
+from deepcompress_verify.compare.pieces import (
+    MAX_VARIABLES,
+    STEPS,
+    Cells,
+    breaks,
+    half_angle,
+    must_be_cut,
+    positive_letters,
+)
 from deepcompress_verify.compare.polynomials import equal_fractions, standard_form
 from deepcompress_verify.tree import Add, Apply, BigOp, Call, Div, Neg, Node, Num, Pow, Sym, walk
 
@@ -120,8 +128,11 @@ def _functions(
             return _in_cells(a, b, names, log_base, context)
         except (InconclusiveError, UndefinedValueError):
             pass
-        outcome = _at_points(a, b, names, log_base, context, real_only)
-        if outcome and (must_be_cut(a) or must_be_cut(b)):
+        roots_only = not any(isinstance(p, Call) and p.name in STEPS and symbols(p) for p in (*walk(a), *walk(b)))
+        many = len(names) > MAX_VARIABLES and roots_only
+        positive = many and positive_letters(a, names, context)
+        outcome = _at_points(a, b, names, log_base, context, real_only, positive, 6 if many else 3)
+        if outcome and not positive and (must_be_cut(a) or must_be_cut(b)):
             context.open_reason = "functions that may differ beyond the points tried"
             return None
         return outcome
@@ -274,6 +285,7 @@ def _same_integer_function(
     if proves_sum(a, b, context) or proves_sum(b, a, context):
         context.record("polynomial", "the same by induction")
         return True
+    a, b = _standard_arguments(a, context), _standard_arguments(b, context)
     a, b = reduced(a, context, real), reduced(b, context, real)
     try:
         if equal_fractions(a, b, context):
@@ -366,16 +378,26 @@ def _constants(a: Node, b: Node, log_base: str, context: ComparisonContext) -> b
 
 
 def _at_points(
-    a: Node, b: Node, names: list[str], log_base: str, context: ComparisonContext, real_only: bool
+    a: Node,
+    b: Node,
+    names: list[str],
+    log_base: str,
+    context: ComparisonContext,
+    real_only: bool,
+    positive: bool = False,
+    enough: int = 3,
 ) -> bool | None:
-    """Compare two functions: one point with disjoint intervals proves a difference, three that agree count as equal.
+    """Compare two functions: one point with disjoint intervals proves a difference, `enough` that agree count as
+    equal.
 
     Points at which the gold has no value do not count; where the gold has one and the answer has none, they differ.
     """
     agreed = 0
-    for index, point in enumerate(_points(names, context.seed)):
-        if agreed >= 3 and index >= _ALWAYS:
+    for index, point in enumerate(_points(names, context.seed, 24 if positive else len(_RANGES))):
+        if agreed >= enough and index >= _ALWAYS:
             break
+        if positive:
+            point = {name: abs(value) for name, value in point.items()}
         try:
             outcome = _compare_at(a, b, point, log_base, context, real_only)
         except OnlyAnswerUndefinedError:
@@ -389,7 +411,7 @@ def _at_points(
             context.record("points", "the values differ at a point")
             return False
         agreed += outcome is True
-    if agreed >= 2:
+    if agreed >= min(enough, 4) - 1:
         context.record("points", f"the values agree to more than 50 digits at {agreed} points")
         return True
     return None
@@ -402,9 +424,10 @@ _ALWAYS = 4
 """Number of ranges that are always used."""
 
 
-def _points(names: list[str], seed: bytes) -> Iterator[Env]:
+def _points(names: list[str], seed: bytes, count: int) -> Iterator[Env]:
     """Yield points with rational coordinates."""
-    for index, (low, width, signs) in enumerate(_RANGES):
+    for index in range(count):
+        low, width, signs = _RANGES[index % len(_RANGES)]
         point: Env = {}
         for name in names:
             key = name.encode("utf-8", "replace")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from flint import fmpq
 
 from deepcompress_verify.compare.forms import has, has_constant
-from deepcompress_verify.reader.words import CONTRARY_NOUNS, PREFIXED
+from deepcompress_verify.reader.words import CONTRARY_NOUNS, NOUN_FILLERS, PREFIXED
 from deepcompress_verify.tree import Add, Call, Const, Div, Mul, Neg, Node, Num, Quantity, walk
 
 _FACTORS: dict[str, tuple[str, fmpq]] = {
@@ -213,14 +213,12 @@ def _parts(unit: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
         elif word.startswith("?") or in_nouns:
             in_nouns = True
             noun = word.lstrip("?").rstrip("s")
-            if noun not in _OF:
+            if noun not in NOUN_FILLERS:
                 nouns.append(noun)
         else:
             known.append(word)
     return " ".join(known), tuple(nouns), tuple(marks)
 
-
-_OF = frozenset(("of", "in", "for", "the", "a", "an", "each", "total", "per", "possible", "different"))
 
 TEMPERATURES = frozenset(("celsius", "fahrenheit", "K"))
 

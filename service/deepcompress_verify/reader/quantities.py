@@ -13,6 +13,7 @@ from deepcompress_verify.reader.words import (
     FUNCTION_WORDS,
     JOINERS,
     NOT_UNITS,
+    NOUN_FILLERS,
     PLAIN_UNITS,
     PREFIXED,
     QUALIFIERS,
@@ -225,7 +226,7 @@ class Quantities(Atoms):
                 parts.append("degree")
             else:
                 break
-        if len(unknown) > MAX_NOUNS:
+        if len([word for word in unknown if word not in NOUN_FILLERS]) > MAX_NOUNS or len(unknown) > 8:
             raise ReadError("words", " ".join(unknown))
         if parts and parts[0] == "degree" and (scale_name := _temperature(parts, unknown)) is not None:
             parts, unknown = [scale_name], []

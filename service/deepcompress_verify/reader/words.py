@@ -182,7 +182,7 @@ FRACTION_WORDS = {
 NOT_UNITS = frozenset(
     "or not and no but except nor either neither maybe perhaps possibly than versus vs to between else instead "
     "wrong incorrect unknown minus plus times over hundred thousand million billion trillion dozen half twice double "
-    "negative positive squared cubed root more less least most up down over under am pm noon midnight "
+    "negative squared cubed root more less least most up down over under am pm noon midnight "
     "is are was were has have thousands hundreds millions squares cubes percentile "
     "half third fourth fifth sixth seventh eighth ninth tenth reciprocal inverse opposite factorial mod modulo "
     "remainder rem base divided multiplied added subtracted plusminus".split()
@@ -190,30 +190,35 @@ NOT_UNITS = frozenset(
 """Words that may change a value: text with one of these after a number is never a unit."""
 
 DIRECTIONS = frozenset(
-    "north south east west northeast northwest southeast southwest northern southern eastern western up down "
-    "upward upwards downward downwards above below over under clockwise counterclockwise anticlockwise forward "
-    "forwards backward backwards ahead behind inward inwards outward outwards uphill downhill upstream downstream "
-    "inside outside toward towards earlier later before after ago early late past sooner since until profit loss "
-    "gain increase decrease increased decreased rise fall drop discount markup surplus deficit debt credit growth "
-    "decline reduction raise cut profits losses gains increases decreases higher lower faster slower older "
-    "younger taller shorter longer bigger smaller larger greater fewer heavier lighter closer farther further "
-    "nearer warmer colder hotter cooler deeper wider narrower thicker thinner cheaper richer poorer better worse "
-    "increasing decreasing positive negative won lost".split()
+    "north south east west northeast northwest southeast southwest northern southern eastern western up "
+    "down upward upwards downward downwards above below over under clockwise counterclockwise "
+    "anticlockwise forward forwards backward backwards ahead behind inward inwards outward outwards "
+    "uphill downhill upstream downstream inside outside toward towards earlier later before after ago "
+    "early late past sooner since until profit loss gain increase decrease increased decreased rise fall "
+    "drop discount markup surplus deficit debt credit growth decline reduction raise cut profits losses "
+    "gains increases decreases higher lower faster slower older younger taller shorter longer bigger "
+    "smaller larger greater fewer heavier lighter closer farther further nearer warmer colder hotter "
+    "cooler deeper wider narrower thicker thinner cheaper richer poorer better worse increasing "
+    "decreasing won lost".split()
 )
 """Words after a value or a unit that say in which direction, order or sense: two sides must say the same of it."""
 
 CONTRARY_NOUNS = frozenset(
-    "left right long wide high deep tall thick broad away apart male female red green blue yellow white black "
-    "brown orange purple pink gray grey gold silver big small large little old young new hot cold front back top "
-    "bottom first second third last heavy light open closed full empty odd even hard soft inner outer".split()
+    "positive left right long wide high deep tall thick broad away apart male female red green blue "
+    "yellow white black brown orange purple pink gray grey gold silver big small large little old young "
+    "new hot cold front back top bottom first second third last heavy light open closed full empty odd "
+    "even hard soft inner outer".split()
 )
 """Words of a counted noun that may be left out or added, but not be others."""
 
+NOUN_FILLERS = frozenset("of in for the a an each total per possible different on at this that".split())
+"""Words of a counted noun without a meaning of their own: 8 cards of each color."""
+
 DENIALS = frozenset(
-    "rejected true denied excluded omitted removed missing invalid false incorrect wrong impossible unsolved "
-    "refuted disproved disproven untrue mistaken discarded ruled failed cancelled canceled except without "
-    "excluding zero non none nothing never neither nor not no fails isn't false refused void retracted crossed "
-    "too many few almost nearly barely hardly about approximately roughly".split()
+    "rejected true denied excluded omitted removed missing invalid false incorrect wrong impossible "
+    "unsolved refuted disproved disproven untrue mistaken discarded ruled failed cancelled canceled "
+    "except without excluding zero non none nothing never neither nor not no fails isn't false refused "
+    "void retracted crossed too many few almost nearly barely hardly about approximately roughly".split()
 )
 """Words after a number that deny it, or bring another: never a unit."""
 
