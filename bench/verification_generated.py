@@ -28,10 +28,11 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), help="kinds to run (all)")
     parser.add_argument("--show", type=int, default=3, help="examples shown of each kind")
     args = parser.parse_args()
-    share = -(-args.pairs // len(args.kinds))
     totals: Counter[str] = Counter()
     print(f"{'kind':44} {'unequal':>8} {'paid':>6} {'open':>6} {'equal':>8} {'missed':>7} {'open':>6}")
-    for kind in args.kinds:
+    for index, kind in enumerate(args.kinds):
+        # kinds of few different pairs leave their share to the next ones
+        share = -(-(args.pairs - totals["unequal"]) // (len(args.kinds) - index))
         counts, examples = run_kind(kind, share, args.show)
         totals.update(counts)
         print(
