@@ -20,6 +20,7 @@ from deepcompress_verify.reader.words import (
     SCALES,
     SQUARE,
     UNIT_LETTERS,
+    is_counted_noun,
     is_word,
     known_unit,
 )
@@ -90,7 +91,7 @@ class Quantities(Atoms):
         if lone_letter and not (numeric and (word in UNIT_LETTERS or self.peek(1).value == "Omega")):
             return None
         start = self.position
-        unit = self._unit()
+        unit = self._unit(one=not isinstance(node, Num) or node.p == 1 or node.q != 1)
         if unit is None:
             self.position = start
             return None
@@ -142,8 +143,8 @@ class Quantities(Atoms):
         token = self.peek(ahead)
         return token.kind == "e" or (token.kind == "o" and token.value in (",", ";", ")", "}", "^", "."))
 
-    def _unit(self) -> str | None:
-        """Return a unit in canonical words: "cm^2", "km/h", "?apples"."""
+    def _unit(self, one: bool = False) -> str | None:
+        """Return a unit in canonical words: "cm^2", "km/h", "?apples"; `one` if a singular noun may follow."""
         parts: list[str] = []
         unknown: list[str] = []
         marks: list[str] = []
@@ -227,6 +228,8 @@ class Quantities(Atoms):
             else:
                 break
         if len([word for word in unknown if word not in NOUN_FILLERS]) > MAX_NOUNS or len(unknown) > 8:
+            raise ReadError("words", " ".join(unknown))
+        if unknown and not is_counted_noun(unknown, bool(parts or marks), one):
             raise ReadError("words", " ".join(unknown))
         if parts and parts[0] == "degree" and (scale_name := _temperature(parts, unknown)) is not None:
             parts, unknown = [scale_name], []

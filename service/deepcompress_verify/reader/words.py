@@ -102,6 +102,9 @@ _OTHER = {
     "atm": "atmosphere atmospheres",
     "bar": "bars",
     "torr": "",
+    "kWh": "kwh",
+    "rpm": "",
+    "psi": "",
     "unit": "units",
     "ordinal": "th st nd rd",
 }
@@ -214,11 +217,42 @@ CONTRARY_NOUNS = frozenset(
 NOUN_FILLERS = frozenset("of in for the a an each total per possible different on at this that".split())
 """Words of a counted noun without a meaning of their own: 8 cards of each color."""
 
+PLURALS = frozenset(
+    "people men women children feet mice sheep fish dice geese teeth oxen deer cattle police pence data "
+    "media bacteria vertices matrices axes radii digits ways species series offspring aircraft left each "
+    "total old".split()
+)
+"""Plurals that do not end in s, and other words that may follow a count: 5 left, 12 red."""
+_ADJECTIVE_ENDINGS = ("ed", "ly", "ous", "ive", "less", "ible")
+_NOUNS_LIKE_ADJECTIVES = frozenset(
+    "seed bed weed shed speed breed reed sled red hundred family fly butterfly jelly lily reply ally five olive dive "
+    "motive house bible".split()
+)
+
+
+def is_counted_noun(words: list[str], known_unit: bool, one: bool) -> bool:
+    """Return True if words after a number can be what is counted: a plural is among them and none judges the number.
+
+    After a known unit, and after one or a fraction, a singular will do.
+    """
+    content = [word for word in words if word not in NOUN_FILLERS]
+    last = content[-1] if content else ""
+    if last.endswith(_ADJECTIVE_ENDINGS) and last not in _NOUNS_LIKE_ADJECTIVES:
+        return False
+    if known_unit or one or not content or not all(word.isascii() for word in content):
+        return True
+    return any(
+        (word.endswith("s") and not word.endswith("ss") and len(word) > 2) or word in PLURALS for word in content
+    )
+
+
 DENIALS = frozenset(
-    "rejected true denied excluded omitted removed missing invalid false incorrect wrong impossible "
-    "unsolved refuted disproved disproven untrue mistaken discarded ruled failed cancelled canceled "
-    "except without excluding zero non none nothing never neither nor not no fails isn't false refused "
-    "void retracted crossed too many few almost nearly barely hardly about approximately roughly".split()
+    "rejected short overdue exclusive tens zillion zillions gazillion ppm ppb permille mille bn mn mil "
+    "kilo mega giga tera milli micro nano hundredweight unless maybe bogus wrong true denied excluded "
+    "omitted removed missing invalid false incorrect wrong impossible unsolved refuted disproved "
+    "disproven untrue mistaken discarded ruled failed cancelled canceled except without excluding zero "
+    "non none nothing never neither nor not no fails isn't false refused void retracted crossed too many "
+    "few almost nearly barely hardly about approximately roughly".split()
 )
 """Words after a number that deny it, or bring another: never a unit."""
 
