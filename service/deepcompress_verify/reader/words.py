@@ -220,7 +220,8 @@ NOUN_FILLERS = frozenset("of in for the a an each total per possible different o
 PLURALS = frozenset(
     "people men women children feet mice sheep fish dice geese teeth oxen deer cattle police pence data "
     "media bacteria vertices matrices axes radii digits ways species series offspring aircraft left each "
-    "total old".split()
+    "total old text money water milk rice sugar flour red green blue yellow white black brown orange "
+    "purple pink gray grey male female".split()
 )
 """Plurals that do not end in s, and other words that may follow a count: 5 left, 12 red."""
 _ADJECTIVE_ENDINGS = ("ed", "ly", "ous", "ive", "less", "ible")

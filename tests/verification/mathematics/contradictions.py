@@ -270,7 +270,8 @@ def words_that_deny(rng: Random) -> Case:
     words = rng.sample(
         "rejected,denied,excluded,omitted,is wrong,below zero,invalid,false,not correct,or not,removed,incorrect,"
         "impossible,at least,at most,too many,too few,or more,or less,minus one,plus one,squared,factorial,disproved,"
-        "is not the answer,except one,short,never,exceeded,cubed,halved,doubled,reversed,zillion,unlikely,bogus".split(","), 4
+        "is not the answer,except one,short,never,exceeded,cubed,"
+        "halved,doubled,reversed,zillion,unlikely,bogus".split(","), 4
     )  # fmt: skip
     return Case(
         str(n),
