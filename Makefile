@@ -1,7 +1,7 @@
 # The two commands of the README, and the parts of the second. Each makes .venv and installs what it needs.
 #   make demo    the method at work, in a terminal
 #   make test    ruff, codespell, mypy and pytest
-#   make quick   the tests that need no server, in about half a minute
+#   make quick   the tests that need no server: half a minute on two idle cores
 
 VENV := .venv
 # EXTRAS=dev,trainer runs the trainer's tests too; it brings torch, some gigabytes where its default build is taken.

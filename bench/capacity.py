@@ -1,10 +1,10 @@
-"""What a rollout costs: CPU of every process it passes, memory, and what a run takes in Redis.
+"""The cost of a rollout: CPU time of every process that handles it, memory, and the memory of a run in Redis.
 
     python bench/capacity.py [--seconds 8] [--out FILE.json]
 
 One service (one server process, one verifier worker) on a Redis with `appendfsync always`, and one client that
 sends batch after batch of new groups. CPU time is read from the kernel per process before and after, so the
-figures per rollout hold on a busy machine too; the times of answers do not, and are only printed. Answers are
+figures per rollout are valid on a busy machine too. The response times are not, and are only printed. Answers are
 drawn from many values and forms, so that most comparisons are new to the service.
 """
 
@@ -32,7 +32,7 @@ FILLER = "First we expand the product and collect the terms, then we compare bot
 
 @dataclass(frozen=True)
 class Row:
-    """One kind of request, measured."""
+    """The measurements of one kind of request."""
 
     verb: str
     groups: int
@@ -47,12 +47,12 @@ class Row:
 
     @property
     def per_core(self) -> float:
-        """Rollouts a second that one core's worth of CPU carries, Redis not included."""
+        """Rollouts a second that the CPU time of one core suffices for, without Redis."""
         return 1e6 / (self.server_us + self.verifier_us)
 
 
 def answers(choice: random.Random) -> tuple[str, str]:
-    """A gold answer and one that may equal it, in another form."""
+    """Return a gold answer, and an answer that may equal it in another form."""
     a, b, c = choice.randrange(2, 9999), choice.randrange(2, 999), choice.randrange(2, 99)
     gold, same, other = choice.choice(
         (
@@ -116,7 +116,7 @@ def measure(
 
 
 def redis_bytes(service: Service, url: str) -> dict[str, float]:
-    """What problems and kept groups take, by Redis's own count."""
+    """Return the bytes that problems and stored groups use, as Redis reports them."""
     client = redis.Redis.from_url(url)
 
     def used() -> int:

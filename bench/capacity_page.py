@@ -1,10 +1,10 @@
-"""Every figure of docs/capacity.md that is measured, one command after the other: about eight minutes, alone.
+"""Every measured figure of docs/capacity.md, one command after the other: about eight minutes on an idle machine.
 
     python bench/capacity_page.py --out FOLDER [--long]
 
 Runs `capacity.py` (cost of a rollout, memory, Redis bytes), `overload.py` (five times the capacity, with small
 requests and with large ones) and four minutes of `soak.py` (times by batch size, rollouts a second of everything at
-once); `--long` makes that the page's thirty minutes. What each prints and its JSON are in the folder.
+once); `--long` runs it for thirty minutes, as the page does. The output of each and its JSON are in the folder.
 """
 
 from __future__ import annotations

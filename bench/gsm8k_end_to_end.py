@@ -2,20 +2,20 @@
 
     python bench/gsm8k_end_to_end.py [--data PATH] [--quick]
 
-Starts its own servers (the service over SQLite and over a Redis with appendfsync always), sends everything with the
-client, and holds what comes to six claims:
+Starts its own servers (the service on SQLite, and on a Redis with appendfsync always), sends all groups with the
+client, and checks six claims about the answers:
 
 1. verdicts agree with the file's labels on at least 99.5%; every disagreement is listed
 2. the rewards of SQLite and Redis are equal to the last bit
-3. the batch sent a second time gets the same bits, marked replayed, and the level stays
+3. the batch sent a second time gets the same bits, marked replayed, and the level does not change
 4. in shards of 50 groups, shuffled, from four clients at once, the final level is the same to the last bit; under
    `reference: previous` so is every reward
-5. where the service is killed (SIGKILL) in the middle of a training, started again and everything sent again, the
-   final state is that of a training without the kill, on both stores
+5. if the service is killed (SIGKILL) during a training and started again, and everything is sent again, the final
+   state is that of a training without the kill, on both stores
 6. the same as 5 without sending again: the clients' own retries suffice
 
-The file has no token counts, so they are counted here, for this measurement only, with TOKEN below.
-Exit status 1 where a claim does not hold.
+The file has no token counts. They are counted with TOKEN below, for this measurement only.
+Exit status 1 if a claim fails.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ Group = dict[str, Any]
 
 @dataclass
 class Claims:
-    """What was held true, and what was not."""
+    """The claims, each printed as it is checked, and the number of those that failed."""
 
     failed: int = 0
 
@@ -91,7 +91,7 @@ def open_run(client: Client, name: str, **strategy: Any) -> Run:
 
 
 def rewards(answers: Sequence[ScoreAnswer]) -> dict[str, list[str]]:
-    """Every reward to its last bit, by group."""
+    """Return every reward by group, to the last bit."""
     return {group.group_id: [r.hex() for r in group.rewards] for answer in answers for group in answer.groups}
 
 
@@ -112,7 +112,7 @@ def agreement(claims: Claims, answer: ScoreAnswer, labels: list[list[bool]], gro
 
 
 def in_shards(url: str, name: str, groups: list[Group], seed: int) -> list[ScoreAnswer]:
-    """The step cut into shards of 50 groups, shuffled, from four clients at once."""
+    """Send the step in shards of 50 groups, shuffled, from four clients at once."""
     mixed = random.Random(seed).sample(groups, len(groups))
     shards = [mixed[start : start + SHARD] for start in range(0, len(mixed), SHARD)]
     clients = [Client(url, retry=PATIENT) for _ in range(4)]
@@ -129,7 +129,7 @@ def in_shards(url: str, name: str, groups: list[Group], seed: int) -> list[Score
 
 
 def train(url: str, name: str, steps: list[list[Group]], done: threading.Event | None = None) -> None:
-    """A training: each step in shards from four threads; the next step when all of one is answered."""
+    """Run a training: each step in shards from four threads; a step starts when the one before is answered."""
     with Client(url, retry=PATIENT) as client, ThreadPoolExecutor(4) as senders:
         run = client.run(name, join=True)
         for step, groups in enumerate(steps):
@@ -140,7 +140,7 @@ def train(url: str, name: str, steps: list[list[Group]], done: threading.Event |
 
 
 def state_of(client: Client, name: str) -> tuple[Any, ...]:
-    """All of a run's state that a caller can see."""
+    """Return all state of a run that a caller can read."""
     run = client.run(name, join=True)
     level = run.info().level
     return level, level.hex(), run.history().steps, sorted(run.problems(page_size=1000), key=lambda p: p.problem_id)

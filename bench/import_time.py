@@ -1,9 +1,9 @@
-"""How long the client takes to import, in a new interpreter each time: wall clock and CPU, in milliseconds.
+"""The import time of the client, in a new interpreter each time: wall clock and CPU, in milliseconds.
 
     python bench/import_time.py          # 20 interpreters each
 
-`import deepcompress_client` loads nothing else; a name is loaded when it is first asked for. `Client` brings pydantic
-(shown apart, since most programs have it already), the first request httpx.
+`import deepcompress_client` imports no other package; each name is loaded at its first use. `Client` imports pydantic
+(shown separately, since most programs import it anyway), and the first request imports httpx.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ print(time.perf_counter() - wall, time.process_time() - cpu)
 
 
 def milliseconds(statement: str) -> tuple[float, float]:
-    """Wall clock and CPU of one interpreter."""
+    """Return wall clock and CPU time of one interpreter."""
     command = [sys.executable, "-c", TIMED.format(statement=statement)]
     wall, cpu = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     return 1000 * float(wall), 1000 * float(cpu)

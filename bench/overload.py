@@ -1,15 +1,15 @@
-"""Five times what the service can carry: who is refused, who is served, how long that takes, what it costs in memory.
+"""Five times the load that the service can serve: requests refused and served, response times, memory.
 
     python bench/overload.py [--times 5] [--seconds 30] [--groups 16] [--chars 2000] [--out FILE.json]
 
-First the capacity: as many `score` requests as eight clients that wait for their answers get through. Then the
-same requests come on a clock, whatever becomes of them (an open loop), five times as many: a greedy run sends
-most of them, three modest runs a fifth of the capacity each, which is less than a fair share. Every request
-brings new groups of one step, so that the step's count says in the end whether each acknowledged one counted once.
+First it measures the capacity: the `score` requests a second of eight clients that wait for their answers. Then it
+sends five times as many of the same requests at a fixed rate, without waiting for answers (an open loop). One greedy
+run sends most of them; three modest runs send a fifth of the capacity each, which is less than a fair share. Every
+request has new groups of one step, so the step's count of groups shows if each acknowledged one counted once.
 
-Exit status 1 where an answer was neither 200 nor a 429 or 503 with Retry-After, where a modest run was not served,
-where less was carried than half of the capacity, where memory stayed, or where the count is off. The client is on
-the same machine and takes its share of it, most of all of what it sends in vain.
+Exit status 1 if an answer was neither 200 nor a 429 or 503 with Retry-After, if a modest run was not served, if the
+served requests are less than half of the capacity, if memory was not released, or if the count is wrong. The client
+runs on the same machine and uses part of its CPU, most of it for the requests that are refused.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from servers import Service, redis_server, service
 MIB = 2**20
 MODEST = 3
 MODEST_SHARE = 0.2
-"""Of the capacity, each."""
+"""Requests of each modest run, as a share of the capacity."""
 MARK = b"@@@@@@@@"
 
 
 @dataclass(slots=True)
 class Sent:
-    """What became of one run's requests."""
+    """The results of the requests of one run."""
 
     offered: int = 0
     codes: Counter[str] = field(default_factory=Counter)
@@ -59,7 +59,7 @@ class Sent:
 
 
 class Load:
-    """Requests of one size, made once; only the names of their groups are new each time."""
+    """Requests of one size, made once; only the names of their groups differ."""
 
     def __init__(self, client: httpx.AsyncClient, groups: int, size: int, chars: int) -> None:
         self.client = client
@@ -100,7 +100,7 @@ class Load:
 
 
 async def capacity(load: Load, seconds: float) -> tuple[float, Sent]:
-    """Requests a second that eight clients get through."""
+    """Return the requests a second of eight clients that wait for their answers."""
     sent = Sent()
     end = time.monotonic() + seconds
 
@@ -116,7 +116,7 @@ async def capacity(load: Load, seconds: float) -> tuple[float, Sent]:
 async def offer(
     load: Load, rates: dict[str, float], seconds: float, console: Console
 ) -> tuple[dict[str, Sent], float]:
-    """Send on a clock; what was sent, and how long it took until everything was answered."""
+    """Send at a fixed rate; return the results, and the seconds until everything was answered."""
     sent = {run: Sent() for run in rates}
     clock = [(number / rate, run) for run, rate in rates.items() for number in range(max(3, int(rate * seconds)))]
     began = time.monotonic()
@@ -227,14 +227,14 @@ def tell(figures: dict[str, Any], console: Console) -> None:
 
 
 def problems(figures: dict[str, Any]) -> list[str]:
-    """What does not hold."""
+    """Return a description of each requirement that is not met."""
     found = [f"{name}: {text}" for name, one in figures["runs"].items() for text in one["unmeant"]]
     found += [f"{name}: not each counted once" for name, one in figures["runs"].items() if not one["counted_once"]]
     for name, one in figures["runs"].items():
         if name != "greedy" and one["served"] < 0.95:
             found.append(f"{name}: only {100 * one['served']:.0f}% served of less than a fair share")
     if figures["goodput"] < 0.5:
-        found.append("less than half of the capacity was carried")
+        found.append("less than half of the capacity was served")
     held = figures["memory_mib"]
     if held["after"] > 1.1 * held["after_once"]:
         found.append("memory grows from one overload to the next")

@@ -1,7 +1,7 @@
 """Runs inside the peer's environment: math-verify with all defaults, `verify(parse("\\boxed{gold}"), parse(text))`.
 
 `rows` answers JSON lines from standard input one by one; `file PATH` times a whole JSONL file, after a warm-up on
-rows of its own. Imports nothing of ours.
+rows of its own. Imports nothing of this project.
 """
 
 from __future__ import annotations

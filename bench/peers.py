@@ -1,4 +1,4 @@
-"""Peers, installed from PyPI into environments of their own, never into the project's.
+"""Other verifiers for comparison, installed from PyPI into environments of their own, never into the project's.
 
     from peers import MATH_VERIFY, Peer, interpreter
     with Peer(MATH_VERIFY) as peer:
@@ -27,7 +27,7 @@ _PROGRAM = Path(__file__).with_name("peer_math_verify.py")
 
 
 def interpreter(requirements: tuple[str, ...]) -> Path:
-    """A Python that has `requirements` and nothing of ours."""
+    """Return a Python that has `requirements` and nothing of this project."""
     name = hashlib.sha256(repr((requirements, sys.version_info[:2])).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     home = cache / "deepcompress-bench" / name
@@ -51,7 +51,7 @@ class PeerVerdict:
 
 
 class Peer:
-    """math-verify in a process of its own, asked one row at a time."""
+    """math-verify in a process of its own, which checks one row at a time."""
 
     def __init__(self, requirements: tuple[str, ...] = MATH_VERIFY) -> None:
         self._python = interpreter(requirements)
@@ -66,7 +66,7 @@ class Peer:
         self._stop()
 
     def verify(self, gold: str, response: str, limit_s: float = 60.0) -> PeerVerdict:
-        """One verdict; after `limit_s` of wall clock the peer is killed from outside and its verdict is False."""
+        """Return one verdict. After `limit_s` seconds of wall clock the process is killed: False."""
         process = self._started()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -116,7 +116,7 @@ class PeerRun:
 
 
 def whole_file(rows: Path, requirements: tuple[str, ...] = MATH_VERIFY) -> PeerRun:
-    """math-verify over a JSONL file of {gold, response}, in a new process."""
+    """Run math-verify over a JSONL file of {gold, response}, in a new process."""
     command = [interpreter(requirements), _PROGRAM, "file", rows]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
     answers: list[tuple[bool, float, float]] = json.loads(done.stdout)

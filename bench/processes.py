@@ -1,4 +1,4 @@
-"""What the kernel says of processes: their children, the CPU time they used, the memory they hold."""
+"""The kernel's figures of processes: their children, their CPU time, their memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def children(pid: int) -> list[int]:
-    """The process's children and theirs, those that are still there."""
+    """Return the running descendants of a process."""
     found = []
     try:
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -22,7 +22,7 @@ def children(pid: int) -> list[int]:
 
 
 def cpu(pid: int) -> float:
-    """User and system seconds of a process so far, those of its children that have ended included."""
+    """Return the user and system seconds of a process so far, with those of its children that have ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -31,7 +31,7 @@ def cpu(pid: int) -> float:
 
 
 def resident(pid: int) -> int:
-    """Bytes in memory, those that are shared with others included."""
+    """Return the resident memory in bytes, shared pages included (RSS)."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
     except (FileNotFoundError, ProcessLookupError):
@@ -39,7 +39,7 @@ def resident(pid: int) -> int:
 
 
 def proportional(pid: int) -> int:
-    """Bytes in memory, what is shared divided by those that share it (PSS): these may be added up."""
+    """Return the memory in bytes with shared pages divided among their processes (PSS), so that sums are exact."""
     try:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):

@@ -1,5 +1,5 @@
-"""Servers that a measurement starts for itself: a deepcompress service and a Redis, on free ports of this
-machine, their data in a folder of the measurement's, gone when it ends."""
+"""Servers for measurements: a deepcompress service and a Redis on free ports, with their data in a folder that the
+measurement deletes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def redis_server(folder: Path) -> Iterator[str]:
-    """The URL of a Redis that syncs every write to disk before it acknowledges it."""
+    """Start a Redis that syncs every write to disk before it acknowledges it; yield its URL."""
     port = free_port()
     command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
     command += ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--loglevel", "warning"]
@@ -36,7 +36,7 @@ def redis_server(folder: Path) -> Iterator[str]:
 
 
 class Service:
-    """`deepcompress serve` on one port, which can be killed and started again."""
+    """A `deepcompress serve` on one port that can be killed and started again."""
 
     def __init__(self, state_url: str, workers: int = 1) -> None:
         self.state_url = state_url
@@ -47,7 +47,7 @@ class Service:
 
     @property
     def pid(self) -> int:
-        """Of the server process, while it runs."""
+        """Process id of the server, while it runs."""
         assert self._process is not None
         return self._process.pid
 
@@ -60,14 +60,14 @@ class Service:
         _wait_for(self.port, self._process)
 
     def wait_until_ready(self) -> None:
-        """Until `/readyz` says yes."""
+        """Wait until `/readyz` answers 200."""
         while True:
             with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/readyz", timeout=5):
                 return
             time.sleep(0.2)
 
     def stop(self, sign: signal.Signals = signal.SIGTERM) -> None:
-        """SIGTERM drains; SIGKILL ends it in the middle of whatever it does."""
+        """Stop the server: SIGTERM drains it, SIGKILL ends it at once."""
         if self._process is not None:
             self._process.send_signal(sign)
             self._process.wait(60)
@@ -76,7 +76,7 @@ class Service:
 
 @contextlib.contextmanager
 def service(state_url: str, workers: int = 1) -> Iterator[Service]:
-    """A service that is ready."""
+    """Start a service; yield it once it is ready."""
     one = Service(state_url, workers)
     one.start()
     try:

@@ -1,12 +1,12 @@
-"""How long shaping one large batch takes, strategy by strategy, next to a plain Python loop.
+"""The time to shape one large batch, for each strategy, compared with a plain Python loop.
 
 A batch of 8,192 rollouts (512 groups of 16) is shaped by every strategy: the median CPU time and the best wall time
-of several runs (other work on the machine lengthens wall times), beside the plain loop that the tests hold it
-against, which gives numbers only, no components, and checks nothing.
+of several runs (other work on the machine makes wall times longer), beside the plain loop of the tests, which
+computes only the rewards: no components, no checks.
 
     python bench/shaping_speed.py [--groups 512] [--size 16] [--repeats 15] [--limit-ms 60]
 
-Exits with 1 where a strategy takes longer than the limit, in wall time.
+Exit status 1 if a strategy takes longer than the limit, in wall time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from deepcompress_service.shaping import reward_from_config, strategies
 
 
 def milliseconds(call: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """The median CPU time and the best wall time of a call."""
+    """Return the median CPU time and the best wall time of a call."""
     cpu, wall = [], []
     for _ in range(repeats):
         began_cpu, began = time.process_time(), time.perf_counter()

@@ -1,17 +1,17 @@
-"""Mixed traffic for as long as wanted: rollouts a second, times by batch size, wrong answers, growth of memory.
+"""Mixed traffic over a long time: rollouts a second, response times by batch size, wrong answers, growth of memory.
 
     python bench/soak.py [--minutes 30] [--hostile 0.01] [--rate 0] [--out FOLDER]
 
 One service and a Redis with `appendfsync always`. Eight runs train at once: `score` with batches of 1 to 2,048
 rollouts, `verify` then `shape`, single `rollouts` that wait for their group; plain `verify` beside them, three
 dashboards that follow the event streams, a scrape of the metrics every 15 seconds. One rollout in a hundred is
-hostile. Every verdict is held against what an idle service said of the row, every level and reward against the
-paper's formula, computed again here.
+hostile. Every verdict is compared with the verdict of an idle service for that row, and every level and reward with
+the paper's formula, computed again in this file.
 
-Memory is the proportional share (PSS) of every process of the service, so that it may be added up. It is called
-flat where the fitted line over what comes after the warm-up (the first fifth) rises by less than 3% of the
-median from end to end. Times of answers are those of this machine with this client on it: on a busy machine they
-say nothing. Exit status 1 where memory is not flat or an answer was wrong.
+Memory is the proportional share (PSS) of every process of the service, so that sums are exact. It is called flat if
+the line fitted to the samples after the warm-up (the first fifth) rises by less than 3% of the median from end to
+end. Response times are those of this machine with this client on it: on a busy machine they are meaningless. Exit
+status 1 if memory is not flat or an answer was wrong.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ MIB = 2**20
 
 @dataclass(slots=True)
 class Sample:
-    """Memory at one moment, in bytes."""
+    """The memory at one time, in bytes."""
 
     at: float
     server: int
@@ -68,7 +68,7 @@ class Sample:
 
 @dataclass(slots=True)
 class Soak:
-    """What is being measured, as it goes."""
+    """The measurements so far."""
 
     traffic: Traffic
     share: float
@@ -84,7 +84,7 @@ class Soak:
     began: float = field(default_factory=time.monotonic)
 
     async def send(self, verb: str, size: int, path: str, body: dict[str, Any]) -> Any:
-        """The answer to a request; None, and noted, where it is not a 200."""
+        """Return the answer to a request. One that is not a 200 is recorded, and None is returned."""
         content = encoded(body)
         began = time.perf_counter()
         try:
@@ -101,7 +101,7 @@ class Soak:
         return answer.json()
 
     async def pace(self, began: float, rollouts: int, hostile: int) -> None:
-        """Count what was answered since `began`, and wait where there is a rate to keep."""
+        """Count the rollouts answered since `began`, and wait if a rate is set."""
         self.rollouts += rollouts
         self.hostile += hostile
         share = self.rate / SENDERS
@@ -215,7 +215,7 @@ async def single_rollouts(soak: Soak) -> None:
 
 
 async def verifying(soak: Soak, size: int) -> None:
-    """Somebody who only wants verdicts."""
+    """A client that requests verdicts only."""
     choice = random.Random(100 + size)
     while True:
         began = time.monotonic()
@@ -243,7 +243,7 @@ async def watching(soak: Soak, path: str) -> None:
 
 
 async def scraping(soak: Soak) -> None:
-    """Prometheus, and somebody who pages through a run."""
+    """Prometheus, and a client that pages through a run."""
     while True:
         for path in ("/metrics", "/v1/runs/score-16/history?limit=500", "/v1/runs/score-16/problems", "/readyz"):
             answer = await soak.client.get(path)
@@ -279,13 +279,16 @@ def look(soak: Soak, pid: int) -> Sample:
 
 
 def settled(samples: Sequence[Sample]) -> list[Sample]:
-    """The samples after the warm-up."""
+    """Return the samples after the warm-up."""
     return [one for one in samples if one.at >= WARM_UP * samples[-1].at]
 
 
 def line(samples: Sequence[Sample], of: Callable[[Sample], int]) -> tuple[float, float]:
-    """(bytes a second, standard error): the median of the slopes between all pairs (Theil and Sen), which a few
-    peaks do not move; its error from the slopes of eight blocks left out in turn."""
+    """Return the growth in bytes a second and its standard error.
+
+    The growth is the median of the slopes between all pairs (Theil and Sen), so a few peaks do not change it. The
+    error is estimated by leaving out each of eight blocks (jackknife).
+    """
 
     def slope(some: Sequence[Sample]) -> float:
         thin = some[:: max(1, len(some) // 150)]
@@ -303,7 +306,7 @@ def line(samples: Sequence[Sample], of: Callable[[Sample], int]) -> tuple[float,
 
 
 def verdict(samples: Sequence[Sample]) -> dict[str, Any]:
-    """Whether memory is flat, and the figures that say so."""
+    """Return the figures of memory growth, with `flat`: True if memory is flat."""
     after = settled(samples)
     span = after[-1].at - after[0].at
     slope, error = line(after, lambda one: one.total)
@@ -324,7 +327,7 @@ def verdict(samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def draw(soak: Soak, path: Path) -> None:
-    """Memory over time, and rollouts a second."""
+    """Draw memory over time, and rollouts a second."""
     from matplotlib.figure import Figure
 
     minutes = [one.at / 60 for one in soak.samples]
@@ -449,7 +452,7 @@ _STREAMS = ("/dashboard/runs/score-128/events", "/dashboard/runs/score-1/events"
 
 
 async def show(soak: Soak, tasks: Sequence[asyncio.Future[None]], seconds: float, console: Console) -> None:
-    """A progress bar until the time is up; on a terminal it moves, elsewhere a line a minute."""
+    """Show a progress bar until the end; without a terminal, print a line a minute."""
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     said = 0.0
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:

@@ -1,21 +1,21 @@
-"""How fast the difficulty stores take a request, against groups in it and problems known.
+"""The time of a commit in each difficulty store, by groups in the request and problems in the run.
 
     python bench/store_speed.py [--groups 1,8,64,512,2048] [--problems 1000,10000,100000,1000000]
                                 [--stores redis,sqlite] [--payloads 0,400] [--fsync always]
 
-Times are of `store.commit`, one request after the other over one connection, each a new step with 16 rollouts a
-group. The payload of a group is nothing for `shape`, and for `score` the packed verdicts, some 400 bytes for 16
-rollouts. Beside Redis stands the floor: all bytes that the request leaves in Redis, sent as one pipelined HSET to
-the same server, timed at the client's call too, right after the request. redis-server runs with `appendonly yes`,
-`appendfsync always`, as the guarantee needs; with `--fsync no` the disk is left out, which shows the work alone. It
-does not rewrite its log while it is timed, as it would after the filling: a rewrite copies every page that is
-written to meanwhile, whoever writes. `--rewrites` lets it.
+Times are of `store.commit`: one request after the other over one connection, each a new step with 16 rollouts a
+group. The payload of a group is empty for `shape`; for `score` it is the packed verdicts, about 400 bytes for 16
+rollouts. For Redis the table also has a lower bound, the floor: all bytes that the request leaves in Redis, sent to
+the same server as one pipelined HSET right after the request, and timed in the same way. redis-server runs with
+`appendonly yes` and `appendfsync always`, as the guarantee requires; `--fsync no` leaves out the disk and shows the
+CPU work alone. Redis would rewrite its log after the filling, and a rewrite slows every write; it is switched off
+unless `--rewrites` is given.
 
-Each line has the median and the least of the repeats, and the median of the processor time that went into one, in
-this process and in Redis: on a machine that others use too, that one says most. After the lines of a store: how the
-processor time of a group changes with the size of the request, and that of a request with the number of problems
-known. After each number of problems: what their records take in Redis, and a page of 100 of them: the first (which
-makes the index of their names), the next, and one by pass ratio.
+Each line has the median and the minimum of the repeats, and the median CPU time of one request in this process and in
+Redis: on a shared machine the CPU time is the most reliable. After the lines of a store: the CPU time of a group by
+the size of the request, and of a request by the number of problems. After each number of problems: the memory of
+their records in Redis, and the time of a page of 100 of them: the first (which makes the index of their names), the
+next, and one by pass ratio.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ G = 16
 RUN = "bench"
 AT_ONCE = 5000
 KINDS = {0: "shape"}
-"""By payload; any other is a score."""
+"""The kind of request by its payload in bytes; any other payload is a score."""
 
 
 @dataclass
 class Series:
-    """Seconds of each repeat, by the clock and of the processor."""
+    """Seconds of each repeat: wall clock and CPU time."""
 
     clock: list[float] = dataclasses.field(default_factory=list)
     cpu: list[float] = dataclasses.field(default_factory=list)
@@ -72,7 +72,7 @@ class Series:
 
 
 async def cpu_seconds(client: Redis | None) -> float:
-    """Of this process, and of Redis."""
+    """CPU time of this process and of Redis."""
     if client is None:
         return time.process_time()
     told = await client.info("cpu")
@@ -81,7 +81,7 @@ async def cpu_seconds(client: Redis | None) -> float:
 
 @dataclass(frozen=True)
 class Line:
-    """One measurement: the requests, and the floor after each."""
+    """One measurement: the requests, and the lower bound after each."""
 
     problems: int
     groups: int
@@ -110,14 +110,14 @@ def a_group(rng: random.Random, problem: int, payload: bytes) -> GroupCommit:
 
 
 async def begin(store: DifficultyStore) -> None:
-    """The run, its first two steps, and the first problem."""
+    """Create the run, its first two steps, and the first problem."""
     for step in (0, 1):
         group = a_group(random.Random(step), 0, b"")
         await store.commit(Commit(RUN, (group,), step=step, config=DifficultyConfig(keep_steps=8), config_text="{}"))
 
 
 def records(problems: int) -> Iterator[list[tuple[str, bytes]]]:
-    """All problems but the first as step 0 would have left them, in portions: filling by requests takes minutes."""
+    """Write all problems but the first as step 0 would have left them, in portions: by requests it takes minutes."""
     rng = random.Random(0)
     kinds = [
         pack_problem(
@@ -154,7 +154,7 @@ async def time_commits(
     repeats: int,
     client: Redis | None = None,
 ) -> Line:
-    """Each request, and the floor right after it, so that a busy machine troubles both alike."""
+    """Time each request, and the floor right after it, so that a busy machine affects both alike."""
     rng = random.Random(groups)
     line = Line(problems, groups, payload)
     for i in range(repeats):
@@ -172,7 +172,7 @@ async def time_commits(
 
 
 async def stored_by(client: Redis, run: str, step: int, groups: int) -> list[Any]:
-    """What the last request left: fields and values of its groups, undo, problems, and the run's own keys."""
+    """Return the data of the last request: fields and values of its groups, undo, problems and the run."""
     prefix = f"dc:{{{run}}}:"
     flat: list[Any] = []
     of_groups = await client.hgetall(f"{prefix}g:{step}")
@@ -244,7 +244,7 @@ def say(store: str, line: Line) -> Line:
 
 
 def conclude(store: str, lines: Sequence[Line]) -> None:
-    """Whether the cost is linear in groups and flat in problems."""
+    """Print the CPU time of a group by groups, and that of a request by problems."""
     cost = {(line.payload, line.problems, line.groups): median(line.request.cpu) for line in lines}
     for payload in sorted({line.payload for line in lines}):
         of_kind = [line for line in lines if line.payload == payload]

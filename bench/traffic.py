@@ -1,7 +1,7 @@
-"""Mixed traffic for the load tests: batches of rollouts of which some are hostile, and what each must get.
+"""Mixed traffic for the load tests: batches of rollouts, some of them hostile, with their expected verdicts.
 
-Rows come from `../shared/data` (load_dev, hostile_dev) where that is there, else from the generator below. What
-a row's verdict is, is asked once, of a service that does nothing else; from then on any other verdict is wrong.
+Rows come from `../shared/data` (load_dev, hostile_dev) if it exists, else from the generator below. The expected
+verdict of a row is requested once from an idle service; any other verdict afterwards is wrong.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FILLER = "Wait, let me check that again. The sum of the roots is the negative of
 
 @dataclass(slots=True)
 class Row:
-    """One rollout that can be sent, its gold, and what is known of its verdict."""
+    """One rollout, its gold, and its expected verdict."""
 
     problem: str
     gold: str | list[str]
@@ -39,15 +39,15 @@ class Row:
     tokens: int
     truncated: bool
     label: bool | None
-    """Whether it is right, where whoever made the row said so."""
+    """True if the response is correct, by the label of the row; None without a label."""
     hostile: bool
     status: str = ""
-    """What the service says of it."""
+    """Status of the verdict of an idle service."""
 
 
 @dataclass(slots=True)
 class Traffic:
-    """All rows, and what was found out about them."""
+    """All rows, and those whose verdict contradicts their label."""
 
     problems: list[list[Row]]
     hostile: list[Row]
@@ -69,7 +69,7 @@ class Traffic:
         return found
 
     async def learn(self, client: httpx.AsyncClient) -> None:
-        """Ask for every row's verdict once, a few at a time, and hold it against the row's label."""
+        """Request every row's verdict once, a few at a time, and compare it with the row's label."""
         rows = self.rows()
         for start in range(0, len(rows), 32):
             part = rows[start : start + 32]
@@ -83,7 +83,7 @@ class Traffic:
 
 
 def load() -> Traffic:
-    """The shared rows where they are there, else generated ones."""
+    """Return the shared rows if they exist, else generated ones."""
     data = SHARED / "data"
     if (data / "load_dev.jsonl.gz").is_file() and (data / "hostile_dev.jsonl.gz").is_file():
         problems: dict[str, list[Row]] = {}
@@ -107,7 +107,7 @@ def load() -> Traffic:
 
 
 def encoded(body: dict[str, Any]) -> bytes:
-    """A request's body. Lone surrogates, which some hostile rows hold, only the slow encoder takes."""
+    """Return a request's body. Some hostile rows have lone surrogates, which only the slow encoder accepts."""
     try:
         return orjson.dumps(body)
     except TypeError:
@@ -158,17 +158,17 @@ def _made_up_hostile() -> list[Row]:
     ]
 
 
-# --- what is held against the answers --------------------------------------------------------------------
+# --- checks of the answers --------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
 class Findings:
-    """What went wrong, counted."""
+    """Counts of the faults."""
 
     wrong: Counter[str] = field(default_factory=Counter)
-    """Verdicts, levels and rewards that are not what they must be, by kind."""
+    """Number of wrong verdicts, levels and rewards, by kind."""
     undecided: int = 0
-    """Rows that had a verdict when the service was idle and were undecided now."""
+    """Number of rows that are undecided in only one of the two: under load, or in the idle service."""
     examples: list[str] = field(default_factory=list)
 
     def note(self, kind: str, text: str) -> None:
@@ -186,7 +186,7 @@ class Findings:
                 self.note("verdict", f"{row.problem} is {verdict['status']}, was {row.status}")
 
     def group(self, group: dict[str, Any], tokens: Sequence[int]) -> None:
-        """The paper's rewards again (release mode, alpha 0.2), from the answer's own level and verdicts."""
+        """Compare the rewards with the paper's (release mode, alpha 0.2), from the answer's level and verdicts."""
         correct = group["correct"]
         share = sum(correct) / len(correct)
         beta = share - group["level"]
@@ -201,7 +201,7 @@ class Findings:
 
 
 def next_level(level: float, groups: Sequence[dict[str, Any]]) -> float:
-    """The level after a step of these groups, those with a readable gold."""
+    """Return the level after a step of these groups, without those whose gold is unreadable."""
     shares = [g["pass_ratio"] for g in groups if any(g["trainable"]) or not _unreadable(g)]
     return 0.99 * level + 0.01 * fmean(shares) if shares else level
 

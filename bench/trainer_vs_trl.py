@@ -1,14 +1,14 @@
 """Rollouts a second: the bundled trainer against TRL's GRPOTrainer.
 
 The same start checkpoint, task, batch (24 problems x 8), update (3 minibatches, every rollout in the loss),
-sampling (T = 1, no top-k) and service, on one CPU thread each. The two take turns in the same run, round by
-round, so that whatever else the machine does falls on both. TRL is driven through this project's own adapter.
+sampling (T = 1, no top-k) and service, on one CPU thread each. The two alternate in the same run, so that
+other work on the machine affects both alike. TRL is driven through this project's own adapter.
 
     python bench/trainer_vs_trl.py --trl-python /path/to/venv/bin/python
 
 The virtual environment needs trl, datasets, httpx and pydantic; its TRL must be 1.16 or what the adapter says.
 Steps are timed from the second on. CPU seconds of the training process are reported beside wall seconds: on a
-busy machine they are the steadier of the two.
+busy machine they vary less.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ROLLOUTS = PROBLEMS * GROUP
 
 
 def side_ours(url: str, steps: int, run: str, folder: Path) -> list[dict[str, float]]:
-    """Our trainer. `filter_metric: none` and a batch-wide update, as TRL does."""
+    """The bundled trainer. `filter_metric: none` and a batch-wide update, as TRL does."""
     from deepcompress_client import Client
     from deepcompress_trainer.config import TrainConfig
     from deepcompress_trainer.train import Trainer

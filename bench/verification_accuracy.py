@@ -1,11 +1,11 @@
-"""How often verification is right: the labelled answers, the hostile rows and the load set, every miss listed.
+"""Accuracy of verification on the labelled answers, the hostile rows and the load set; every miss is listed.
 
     python bench/verification_accuracy.py                 all sets, counts, and the misses outside policy
     python bench/verification_accuracy.py answers --policy --all-shapes
     python bench/verification_accuracy.py answers --topic inequality
 
-Rows marked `policy` are debatable and stay out of the counts; --policy shows what the service does with them.
-Decides in this process with the exact tiers only; what they leave open counts as undecided.
+Rows marked `policy` are debatable and are not counted; --policy shows their verdicts. Only the exact tiers are used,
+in this process; comparisons that they leave open count as undecided.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SHARED = Path(os.environ.get("DEEPCOMPRESS_SHARED", Path(__file__).resolve().par
 
 
 def rows(name: str) -> Iterator[dict[str, Any]]:
-    """The rows of a data file."""
+    """Yield the rows of a data file."""
     path = SHARED / "data" / name
     opener = gzip.open if name.endswith(".gz") else open
     with opener(path, "rt", encoding="utf-8") as lines:
@@ -37,7 +37,7 @@ def rows(name: str) -> Iterator[dict[str, Any]]:
 
 
 def check(gold: str, response: str, answer_format: str, truncated: bool = False) -> Verdict | OpenComparison:
-    """Extraction and the exact tiers, as a worker runs them."""
+    """Extract the answer and run the exact tiers, as a worker does."""
     found = extract(response, answer_format, truncated)  # type: ignore[arg-type]
     if found.verdict is not None:
         return found.verdict
@@ -46,14 +46,14 @@ def check(gold: str, response: str, answer_format: str, truncated: bool = False)
 
 
 def show(row: dict[str, Any], label: object, verdict: Verdict | OpenComparison, seconds: float) -> None:
-    """One row that is not as it should be."""
+    """Print a row with a wrong verdict."""
     answer, said = row["response"][-160:], "undecided"
     if isinstance(verdict, Verdict):
         answer = (verdict.answer or answer)[:160]
         said = f"{verdict.status} by {verdict.decided_by}"
     name = row.get("id") or row.get("problem_id")
     kind = row.get("topic") or row.get("kind") or row.get("mode")
-    print(f"  {name} [{kind}] want {label}: {row['gold'][:160]!r} <- {answer!r}")
+    print(f"  {name} [{kind}] expected {label}: {row['gold'][:160]!r} <- {answer!r}")
     print(f"      {said}: {verdict.reason} ({seconds * 1e3:.1f} ms)")
 
 

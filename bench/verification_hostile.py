@@ -1,12 +1,12 @@
-"""The hostile rows: nothing runs, nothing pays, nothing hangs.
+"""The hostile rows: no code runs, no hack is rewarded, nothing hangs.
 
     python bench/verification_hostile.py [--rows PATH] [--peer] [--list]
 
 Every row goes through a pool as the service uses it, one at a time, after the prefix @MARKERS@ is replaced by a
-new folder; a file in that folder afterwards is code that ran. Times are wall clock from the call to the verdict.
+new folder; a file in that folder afterwards shows that code ran. Times are wall clock from the call to the verdict.
 `--peer` gives math-verify the same rows in the same run, with a kill from outside after 25 s of wall clock (that
-takes some minutes). Exit status 1 when a bar is missed: nothing executed, no hack paid, p99 of the fast rows under
-100 ms, none over 1 s.
+takes some minutes). Exit status 1 if a requirement is missed: nothing executed, no hack paid, p99 of the fast rows
+under 100 ms, none over 1 s.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from deepcompress_verify import Check, PoolStats, VerifierPool
 SHARED = Path(os.environ.get("DEEPCOMPRESS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
 AFTER_TAMPERING = (("x+1", "x+2"), (r"\frac{1}{2}", r"\frac{1}{3}"), (r"\sqrt{2}", r"\pi^2"), ("1", "2"))
-"""Pairs that are not equal; a checker whose state was changed says otherwise."""
+"""Pairs that are not equal; a checker whose state was corrupted may find them equal."""
 
 FORMATS = ("boxed", "one_boxed", "final_answer")
 
@@ -53,7 +53,7 @@ def read_rows(path: Path, markers: Path) -> list[dict[str, Any]]:
 
 
 async def ours(rows: list[dict[str, Any]]) -> tuple[list[Outcome], PoolStats, float, bool]:
-    """Every row's outcome, the pool's counters, the time of the whole batch at once, and whether it still judges."""
+    """Return the outcomes, the pool's counters, the seconds for all rows at once, and if the pool still works."""
     pool = VerifierPool(workers=2)
     await pool.start()
     await asyncio.sleep(3)  # so that the computer algebra worker is up as well, as in a service that runs

@@ -1,10 +1,10 @@
-"""A whole batch through `POST /v1/score` on two verifier workers, beside math-verify's single-process rate.
+"""A whole batch through `POST /v1/score` on two verifier workers, compared with one process of math-verify.
 
     python bench/verification_http.py [--repeats 5] [--load PATH] [--peer-rate N | --no-peer]
 
-Servers are started for every repetition, so that no gold has been seen before and no verdict is there to be used
-again. Twice: `first`, where a small request of other problems came before, and `next`, where a batch as large came
-before as well, of other problems, as in a training. The clock runs from the first byte sent to the last byte
+A new server is started for every repetition, so no gold or verdict is in its caches. There are two measurements:
+`first`, after a small request of other problems, and `next`, after a batch of the same size of other problems too, as
+in a training. The clock runs from the first byte sent to the last byte
 received, over one plain socket; the body is encoded before. math-verify runs the same rollouts in the same run, in
 one process, texts in memory.
 """
@@ -33,7 +33,7 @@ from verification_speed import SHARED, WARM_UP, WARM_UP_ROUNDS, agreement, read_
 
 @contextlib.contextmanager
 def server(workers: int, folder: Path) -> Iterator[int]:
-    """A server on a free port, gone at the end."""
+    """Start a server on a free port; end it afterwards."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -58,7 +58,7 @@ def server(workers: int, folder: Path) -> Iterator[int]:
 
 
 def request(port: int, method: str, path: str, body: bytes) -> tuple[int, bytes, float]:
-    """(status, body, seconds from the first byte sent to the last received)."""
+    """Return status, body, and the seconds from the first byte sent to the last received."""
     head = (
         f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
@@ -117,7 +117,7 @@ def warm_up_rows() -> list[dict[str, Any]]:
 
 
 def other_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """As many rollouts, as long, of problems that the load does not have."""
+    """Return rollouts of the same number and lengths, of problems that are not in the load."""
     line = "Then the next term is added to what is there, and the sum is written down again. "
     others = []
     for row in rows:
@@ -128,7 +128,7 @@ def other_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def one_batch(workers: int, before: list[bytes], body: bytes) -> tuple[float, list[dict[str, Any]]]:
-    """(seconds, verdicts) of the batch on a server of its own, after the requests in `before`."""
+    """Return seconds and verdicts of the batch on a new server, after the requests in `before`."""
     with tempfile.TemporaryDirectory() as folder, server(workers, Path(folder)) as port:
         for request_before in before:
             status, answer, _ = request(port, "POST", "/v1/score", request_before)
@@ -136,7 +136,7 @@ def one_batch(workers: int, before: list[bytes], body: bytes) -> tuple[float, li
                 sys.exit(f"the warm-up got {status}: {answer[:500].decode()}")
         status, answer, wall = request(port, "POST", "/v1/score", body)
         if status != 200:
-            sys.exit(f"the server said {status}: {answer[:500].decode()}")
+            sys.exit(f"the server answered {status}: {answer[:500].decode()}")
     return wall, [verdict for group in json.loads(answer)["groups"] for verdict in group["verdicts"]]
 
 

@@ -1,14 +1,14 @@
-"""How many verdicts a second: our library and our pool beside math-verify, on load_dev, in one run.
+"""Verdicts a second: the library and the pool beside math-verify, on load_dev, in one run.
 
     python bench/verification_speed.py [--repeats 5] [--load PATH] [--no-peer]
 
-Text is in memory. Every repetition of ours is a new process that has never seen the golds and keeps nothing from
-the one before; it has warmed up on other rows (hand-written, below), so that imports are not counted. math-verify
-gets the same: a new process a repetition, warmed up. Repetitions of the two alternate; ratios are of medians.
+Texts are in memory. Every repetition is a new process without caches; it warms up on other rows (hand-written,
+below), so that imports are not counted. The same holds for math-verify. Repetitions of the two alternate; ratios are
+of medians.
 
 `library` is `verify` in a loop in one process (with its computer algebra worker, where a row needs it);
-`pool` is `VerifierPool(workers=1)`, which searches texts in one process and compares in another, and checks
-identical (gold, answer) pairs of one batch once.
+`pool` is `VerifierPool(workers=1)`, which extracts answers in one process and compares in another, and
+compares identical (gold, answer) pairs of one batch once.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ WARM_UP = (
 )
 
 WARM_UP_ROUNDS = 20
-"""So that the interpreter has seen its hot paths, as in a worker that has been up for a while."""
+"""Rounds over the warm-up rows, so that the interpreter has specialised its hot paths, as in a long-lived worker."""
 
 
 def read_load(path: Path) -> list[dict[str, Any]]:
@@ -55,7 +55,7 @@ def read_load(path: Path) -> list[dict[str, Any]]:
 
 
 def one_repetition(kind: str, path: Path) -> dict[str, Any]:
-    """Our figures for the whole load; runs in a process of its own."""
+    """Return the figures of this project for the whole load; runs in a process of its own."""
     from deepcompress_verify import Check, Verdict, VerifierPool, verify
 
     rows = read_load(path)

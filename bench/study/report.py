@@ -288,12 +288,12 @@ def merged(files: Sequence[Path]) -> list[Row]:
 
 
 def marks(size: str) -> tuple[str, str]:
-    """What stands in a page before and after the tables of a size."""
+    """Return the comments in a page before and after the tables of a size."""
     return f"<!-- {size}: written by bench/study/report.py -->", f"<!-- {size}: end -->"
 
 
 def put_into(page: str, size: str, text: str) -> str:
-    """The page with `text` between the two marks of that size."""
+    """Return the page with `text` between the two comments of that size."""
     before, after = marks(size)
     begin, end = page.index(before) + len(before), page.index(after)
     return f"{page[:begin]}\n\n{text}\n{page[end:]}"

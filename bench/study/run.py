@@ -6,7 +6,7 @@
 
 A run that has its line in OUT/SIZE/runs.jsonl is not run again; one that was interrupted goes on from its
 checkpoint; cells of several tables with the same settings are one run. Tables named together are run seed by seed,
-so that a study that is stopped has whole comparisons. The runs share one service, as trainings of a team would.
+so that a study that is stopped has complete comparisons. The runs share one service, as the trainings of a team do.
 `--size gpu` first makes its start checkpoint (about 4 million parameters), once.
 """
 
@@ -33,12 +33,12 @@ from deepcompress_trainer.embedded import embedded_service
 from deepcompress_verify.process_lifetime import end_with_parent
 
 Job = tuple[str, int, dict[str, Any]]
-"""What to run: the first cell that asked for it ("table / cell"), the seed, the settings."""
+"""A run: the first cell that it belongs to ("table / cell"), the seed, the settings."""
 CURVE_POINTS = 16
 
 
 def run_one(out: Path, size: str, job: Job, extra: dict[str, Any], url: str) -> dict[str, Any]:
-    """One training, in a worker's process; its result as a row."""
+    """Run one training, in a worker's process; return its result as a row."""
     from deepcompress_client import Client
     from deepcompress_trainer.config import parse
     from deepcompress_trainer.train import Trainer
@@ -106,7 +106,7 @@ def in_parts(metrics: list[dict[str, Any]], name: str, parts: int) -> list[float
 
 
 def rounded(value: Any) -> Any:
-    """Six digits are far more than an evaluation knows."""
+    """Round to six digits, more than an evaluation is accurate to."""
     if isinstance(value, float):
         return round(value, 6)
     if isinstance(value, dict):
@@ -168,7 +168,7 @@ def main() -> None:
 
 
 def study(asked: argparse.Namespace, chosen: dict[str, Table], out: Path) -> None:
-    """Every run that has no row yet."""
+    """Execute every run that has no row yet."""
     extra: dict[str, Any] = {"model": gpu_start(out)} if asked.size == "gpu" else {}
     if asked.eval_every:
         extra["eval_every"] = asked.eval_every

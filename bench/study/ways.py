@@ -1,11 +1,11 @@
-"""How a policy solves the synthetic task: short, written out or checked, and which way is right how often.
+"""The ways in which a policy solves the synthetic task (short, written out, checked), and the accuracy of each.
 
     python bench/study/ways.py                                  the shipped start checkpoint
     python bench/study/ways.py RUN/checkpoints/step-000199/model
 
-Responses are sampled at temperature 1 to new problems. Printed by number of operations: the share of responses that
-write every operation short (`+8 1`), every one out (`c +8 1`, checked or not), every one in either way, and that
-leave some out; and how often each gave the answer. Only responses that the task's words explain are counted.
+Responses to new problems are sampled at temperature 1. Printed for each range of operations: the share of responses
+that write every operation short (`+8 1`), every one out (`c +8 1`, checked or not), all of them in both ways, and
+that leave some out; and how often each was correct. Only responses in the task's vocabulary are counted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ KINDS = ("short", "written out", "both", "some left out")
 
 
 def kind_of(chain: task.Chain, text: str) -> str | None:
-    """Which of `KINDS` a response is; None where it is not in the task's words."""
+    """Return the kind of a response, one of `KINDS`; None if it is not in the task's vocabulary."""
     words = text.split()
     if "\\boxed{" not in words:
         return None

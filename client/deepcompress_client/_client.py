@@ -175,7 +175,8 @@ class Client:
                                      rewards of a new training must not depend on the levels of an old one
         ``run("r", next_step=0)``    a new training: the old state of "r" is forgotten
         ``run("r", next_step=401)``  a resumed training whose next step is 401: later steps are forgotten
-        ``run("r", join=True)``      another process of the same training: nothing is changed
+        ``run("r", join=True)``      another process of the same training: nothing is changed,
+                                     and the configuration arguments are ignored
 
         ``strategy`` is a name or ``{"name": ..., parameter: ...}``; ``config`` are the other fields of
         `wire.RunConfig` (``outcome``, ``overlong``, ``answer_format``, ``keep_steps``, ...).

@@ -66,7 +66,7 @@ class RunInUse(Conflict):
         super().__init__(
             409,
             "run-in-use",
-            f"run {run!r} has been trained with{where}: say next_step=0 to start it again from nothing, "
+            f"run {run!r} has been trained with{where}: pass next_step=0 to delete its state and start it again, "
             "next_step=N to resume it before step N, or join=True in the other processes of one training",
         )
 

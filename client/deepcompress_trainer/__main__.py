@@ -34,8 +34,9 @@ Train a policy with GRPO, every batch scored by the service over HTTP.
   deepcompress train sft chain OUT                           make a start checkpoint (also: sft gsm8k, sft jsonl)
   deepcompress eval runs/tiny/checkpoints/step-000119/model  avg@k and greedy, by bin
 
-CONFIG is a YAML file of the settings below, or a shipped one: {shipped}. Without one, flags say it all.
-A flag --SETTING VALUE wins over the file; --strategy.alpha 0.5 sets one key of a mapping.
+CONFIG is a YAML file of the settings below, or a shipped one: {shipped}. Without one, every
+setting is a flag or its default.
+A flag --SETTING VALUE takes precedence over the file; --strategy.alpha 0.5 sets one key of a mapping.
 """
 _EVAL = """\
 Evaluate a model: pass@1 by sampling (avg@k) and greedy, tokens and truncation, by difficulty bin, with 95 %
@@ -45,8 +46,8 @@ intervals. Every setting of `deepcompress train --help` that an evaluation reads
   deepcompress eval runs/tiny/checkpoints/step-000119/model --embedded
   deepcompress eval PATH/model --data gsm8k:gsm8k_test.jsonl --eval_problems 200 --eval_samples 4 --embedded
 
-A model that lies in a run's checkpoint is evaluated as the run evaluates; flags win. The problems are those of
---eval_data, else of --data.
+A model that lies in a run's checkpoint is evaluated with the settings of the run; flags take precedence.
+The problems are those of --eval_data, else of --data.
 """
 
 

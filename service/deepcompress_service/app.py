@@ -7,6 +7,7 @@ import base64
 import gc
 import hashlib
 import logging
+import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Awaitable
@@ -46,7 +47,7 @@ from .scoring.pipeline import Pipeline
 from .server.background import housekeeping_task
 from .server.expiry import expiry_task
 from .server.memory import keep_freed_memory
-from .settings import Settings
+from .settings import Settings, unknown_variables
 
 log = logging.getLogger("deepcompress.app")
 
@@ -78,6 +79,8 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         keep_freed_memory()
         logs.configure(settings.log_format, settings.log_level)
+        keys = KeyRing(settings.api_keys, settings.api_keys_file, settings.key_requests_per_second)
+        _log_access(keys)
         observations_s = settings.observation_ttl_days * DAY_S
         store = open_store(settings.state_url, observations_s=observations_s, **_store_options(settings))
         pool = VerifierPool(
@@ -110,7 +113,7 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
             read_scheduler=FairScheduler(
                 READS_AT_ONCE, settings.max_waiting_per_run, settings.max_inflight_body_bytes
             ),
-            keys=KeyRing(settings.api_keys, settings.api_keys_file, settings.key_requests_per_second),
+            keys=keys,
             nemo_gym_rows=PackedRows(),
             waiting=WaitingRoom(rendezvous, settings.max_waiting_rollouts),
             shared_activity=shared_activity,
@@ -168,6 +171,15 @@ async def _try_to_open(opening: Awaitable[None]) -> None:
     except StoreTooNew as error:
         log.critical("the state store cannot be used: %s", error.detail)
         raise
+
+
+def _log_access(keys: KeyRing) -> None:
+    """Log who may do what, and the variables that look like settings and are none."""
+    (log.info if keys.requires_key else log.warning)(keys.describe())
+    for name, _ in unknown_variables():
+        log.warning("%s is no setting and has no effect", name)
+    if "DEEPCOMPRESS_API_KEY" in os.environ and not keys.requires_key:
+        log.warning("DEEPCOMPRESS_API_KEY is the client's key; the service reads DEEPCOMPRESS_API_KEYS")
 
 
 def _store_options(settings: Settings) -> dict[str, Any]:

@@ -8,6 +8,7 @@ once, at start; an error names the variable. The docstring under a setting is it
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -144,14 +145,23 @@ class Settings(BaseSettings):
             raise ValueError(
                 "; ".join(f"{variable(name)} is now called {variable(RENAMED[name])}: rename it" for name in former)
             )
+        misspelt = [(name, close) for name, close in unknown_variables() if close is not None]
+        if misspelt:
+            raise ValueError("; ".join(f"{name} is no setting: did you mean {close}?" for name, close in misspelt))
         return data
 
     @field_validator("api_keys", mode="before")
     @classmethod
     def _split_keys(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(key.strip() for key in value.split(",") if key.strip())
-        return value
+        keys = value.split(",") if isinstance(value, str) else value
+        if not isinstance(keys, list | tuple) or keys == [""]:
+            return ()  # unset, or set to nothing: no keys
+        stripped = tuple(str(key).strip() for key in keys)
+        if not all(stripped):
+            raise ValueError(
+                "one of the keys is empty: is a variable in it unset? An empty key would open the service"
+            )
+        return stripped
 
     @field_validator("store_replicas", mode="before")
     @classmethod
@@ -182,6 +192,35 @@ def _has_failover(state_url: str) -> bool:
 def variable(name: str) -> str:
     """Return the environment variable of a setting."""
     return PREFIX + name.upper()
+
+
+OTHER_VARIABLES = frozenset({"DEEPCOMPRESS_URL", "DEEPCOMPRESS_API_KEY"})
+"""Variables with the same prefix that others read: the client."""
+_SERVICE_LINK = re.compile(r"DEEPCOMPRESS(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_.+)?)")
+"""Variables that Kubernetes sets in every pod for a Service whose name begins with "deepcompress"."""
+MAX_EDITS = 2
+
+
+def unknown_variables() -> list[tuple[str, str | None]]:
+    """Return each variable with the prefix that nothing reads, and the setting it is a misspelling of, if any."""
+    known = {variable(name) for name in Settings.model_fields} | OTHER_VARIABLES
+    unknown = []
+    for name in sorted(os.environ):
+        if name.startswith(PREFIX) and name not in known and not _SERVICE_LINK.fullmatch(name):
+            close = min(known - OTHER_VARIABLES, key=lambda other: _edits(name, other))
+            unknown.append((name, close if _edits(name, close) <= MAX_EDITS else None))
+    return unknown
+
+
+def _edits(one: str, other: str) -> int:
+    """Return the least number of insertions, deletions and replacements that turn one text into the other."""
+    previous = list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        row = [i]
+        for j, target in enumerate(other, 1):
+            row.append(min(previous[j] + 1, row[-1] + 1, previous[j - 1] + (letter != target)))
+        previous = row
+    return previous[-1]
 
 
 def explain(error: ValidationError) -> str:

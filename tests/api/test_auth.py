@@ -16,7 +16,7 @@ from deepcompress_service.app import create_app
 from deepcompress_service.settings import Settings
 
 from .conftest import shape_body
-from .test_verbs import problem
+from .test_endpoints import problem
 
 FILE = f"""
 [[key]]
@@ -183,3 +183,21 @@ def test_security_headers(service: TestClient) -> None:
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["content-security-policy"].startswith("default-src 'none'")
     assert "'unsafe-inline'" not in service.get("/docs").headers["content-security-policy"].split("style-src")[0]
+
+
+@pytest.mark.parametrize(
+    "row", ['key = ""', 'key = "  "', f'sha256 = "{hashlib.sha256(b"").hexdigest()}"'], ids=["empty", "blank", "hash"]
+)
+def test_an_empty_key_in_a_file_ends_the_start(tmp_path: Path, row: str) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text(f'[[key]]\nname = "grafana"\n{row}\n')
+    with pytest.raises(auth.KeyFileError, match="key 1: the key is empty"):
+        auth.KeyRing(file=file)
+
+
+def test_the_log_states_who_may_do_what_without_the_keys(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text(FILE)
+    text = auth.KeyRing(("admin-secret",), file).describe()
+    assert text == "3 API keys: env-0 (full), reader (read), team-a (full, runs a-*)"
+    assert auth.KeyRing().describe() == "no API keys are set: every caller may read and change every run"

@@ -15,7 +15,7 @@ from deepcompress_client.wire import ScoreRequest, VerifyRequest
 from deepcompress_service.api import body as body_module
 from deepcompress_service.api.body import Structure, count_structure, parse
 
-from .test_verbs import problem
+from .test_endpoints import problem
 
 
 def counted(value: Any) -> Structure:

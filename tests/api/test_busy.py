@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 
 from deepcompress_verify import PoolBusyError, PoolClosedError
 
-from .test_verbs import problem
+from .test_endpoints import problem
 
 
 @pytest.mark.parametrize(("error", "slug"), [(PoolBusyError(), "overloaded"), (PoolClosedError(), "stopping")])

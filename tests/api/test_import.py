@@ -22,7 +22,7 @@ from deepcompress_service.difficulty.model import DifficultyConfig, RunState
 from deepcompress_service.settings import Settings
 
 from .conftest import shape_body
-from .test_verbs import problem
+from .test_endpoints import problem
 
 P = ("p", [True, False], [10, 20])
 

@@ -24,7 +24,7 @@ from deepcompress_service.scoring.records import unpack_verdicts
 from deepcompress_service.settings import Settings
 
 from ..difficulty.servers import RedisServer, needs_redis
-from .test_verbs import problem
+from .test_endpoints import problem
 
 Payload = dict[str, dict[str, Any]]
 

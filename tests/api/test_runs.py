@@ -12,7 +12,7 @@ from deepcompress_service.difficulty.errors import UnknownRun
 from deepcompress_service.scoring.plan import plan_from_text
 
 from .conftest import shape_body
-from .test_verbs import problem
+from .test_endpoints import problem
 
 MIXED = ("a/b", [True, False], [10, 20])
 

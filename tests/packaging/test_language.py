@@ -16,8 +16,8 @@ from tests.shared_data import OWN
 ROOT = Path(__file__).resolve().parents[2]
 CHECKED = ("service", "client", "scripts", "bench")
 
-NOT_YET = ("bench", "bench/study")
-"""Folders, without those in them, whose prose is still to be rewritten: this list may only become shorter."""
+NOT_YET: tuple[str, ...] = ()
+"""Folders, without those in them, whose prose is still to be rewritten. It is empty; keep it so."""
 
 GENERATED = ("client/deepcompress_client/_client.py",)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from deepcompress_service.settings import RENAMED, Settings, explain, variable
+from deepcompress_service.settings import RENAMED, Settings, explain, unknown_variables, variable
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,3 +46,55 @@ def test_new_names_exist_and_former_ones_do_not() -> None:
     assert not set(RENAMED) & set(Settings.model_fields)
     changes = (ROOT / "CHANGELOG.md").read_text()
     assert all(f"`{variable(a)}` | `{variable(b)}`" in changes for a, b in RENAMED.items())
+
+
+@pytest.mark.parametrize("keys", ["a,,b", " ", ",", "a,", "a, "])
+def test_an_empty_key_in_the_list_ends_the_start(keys: str) -> None:
+    with pytest.raises(ValidationError, match="one of the keys is empty"):
+        Settings(api_keys=keys)
+
+
+def test_no_keys_and_an_unset_variable_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPCOMPRESS_API_KEYS", "")
+    assert Settings().api_keys == ()
+    monkeypatch.setenv("DEEPCOMPRESS_API_KEYS", "a, b")
+    assert Settings().api_keys == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("DEEPCOMPRESS_API_KYES", "API_KEYS"),
+        ("DEEPCOMPRESS_WORKER", "WORKERS"),
+        ("DEEPCOMPRESS_STATEURL", "STATE_URL"),
+    ],
+)
+def test_a_misspelt_variable_ends_the_start_and_names_the_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str, setting: str
+) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(ValidationError, match=f"{name} is no setting: did you mean DEEPCOMPRESS_{setting}"):
+        Settings()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "DEEPCOMPRESS_URL",
+        "DEEPCOMPRESS_API_KEY",
+        "DEEPCOMPRESS_SERVICE_HOST",
+        "DEEPCOMPRESS_SERVICE_PORT_HTTP",
+        "DEEPCOMPRESS_PORT_8321_TCP_ADDR",
+        "DEEPCOMPRESS_REDIS_PORT",
+    ],
+)
+def test_variables_of_the_client_and_of_kubernetes_are_known(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "1")
+    assert name not in dict(unknown_variables())
+    Settings()
+
+
+def test_another_variable_is_reported_and_has_no_effect(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPCOMPRESS_SOMETHING_ELSE", "1")
+    assert ("DEEPCOMPRESS_SOMETHING_ELSE", None) in unknown_variables()
+    Settings()

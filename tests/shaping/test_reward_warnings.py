@@ -1,4 +1,4 @@
-"""The traps that a request can meet, each told once by a stable slug."""
+"""The warnings that a request can cause, each given once, by a stable slug."""
 
 from __future__ import annotations
 

@@ -136,9 +136,12 @@ def test_workers_killed_by_others_change_no_verdict() -> None:
         async def kill() -> None:
             nonlocal killed
             random, signals = Random(1), [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM]
+            checked = -1
             while killed < 12:
                 await asyncio.sleep(random.random() * 0.3)
-                if workers := workers_of(os.getpid()):
+                # The next kill waits for a verdict, or a busy machine would see every worker killed as it starts.
+                if pool.stats().checked > checked and (workers := workers_of(os.getpid())):
+                    checked = pool.stats().checked
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(random.choice(workers), random.choice(signals))
                         killed += 1
@@ -332,7 +335,7 @@ def test_workers_die_with_a_service_that_is_killed() -> None:
     assert service.stdout is not None
     assert service.stdout.readline() == "started\n"
     pids = workers_of(service.pid)
-    assert len(pids) == 2
+    assert len(pids) >= 2  # the spare may be up already
     time.sleep(0.3)
     service.send_signal(signal.SIGKILL)
     service.wait()

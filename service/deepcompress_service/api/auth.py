@@ -89,6 +89,16 @@ class KeyRing:
             self._grants = {**self._fixed, **_read_file(file)}
             self._file_stamp = _stamp(file)
 
+    def describe(self) -> str:
+        """Return one line on who may do what, for the log. It contains names of keys, never keys."""
+        if not self.requires_key:
+            return "no API keys are set: every caller may read and change every run"
+        rights = [
+            f"{grant.name} ({grant.access}{f', runs {grant.runs}*' if grant.runs else ''})"
+            for grant in self._grants.values()
+        ]
+        return f"{len(rights)} API keys: {', '.join(rights) or 'none, so no request is accepted'}"
+
     def check(self, request: Request) -> Grant:
         """Return the rights of the request's sender.
 
@@ -117,7 +127,7 @@ class KeyRing:
         for known, grant in self._grants.items():
             if hmac.compare_digest(digest, known):
                 match = grant
-        if match is None or (basic and request.method not in _SAFE_METHODS):
+        if not sent or match is None or (basic and request.method not in _SAFE_METHODS):
             raise ApiError(401, "unauthorized", "send a valid API key as 'Authorization: Bearer KEY'")
         return match
 
@@ -185,4 +195,6 @@ def _read_row(file: Path, index: int, row: dict[str, Any]) -> tuple[bytes, Grant
         raise KeyFileError(f"{subject}: sha256 is 64 hexadecimal digits") from None
     if len(digest) != 32:
         raise KeyFileError(f"{subject}: sha256 is 64 hexadecimal digits")
+    if digest == _digest("") or not str(row.get("key", "key")).strip():
+        raise KeyFileError(f"{subject}: the key is empty, which would let in requests without a key")
     return digest, Grant(str(row.get("name", f"file-{index}")), access, str(row.get("runs", "")))

@@ -1,4 +1,5 @@
-"""The command line, ``deepcompress``. One file a command; ``app.py`` puts them together, ``entry.py`` is the
-door that opens on a base install too. A command's heavy imports stand inside its function, so that
-``deepcompress --help`` answers at once.
+"""The command line, ``deepcompress``: one file a command.
+
+``app.py`` registers the commands. ``entry.py`` is the entry point, which also runs on a base install. A command's
+heavy imports are inside its function, so that ``deepcompress --help`` answers at once.
 """

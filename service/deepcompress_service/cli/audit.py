@@ -86,13 +86,13 @@ def audit(
     from deepcompress_verify import VerifierPool
     from deepcompress_verify.audit import SERIOUS, audit_golds, audit_rollouts
 
-    from .output import fail
+    from .output import fail, reason
 
     try:
         problems = list(_problems(golds, gold_field, id_field))
         texts = [] if rollouts is None else list(_rollouts(rollouts, gold_field, id_field, problems))
     except (OSError, ValueError) as error:
-        fail(str(error))
+        fail(reason(error))
 
     findings: list[Finding] = []
     with _progress() as progress:

@@ -48,7 +48,7 @@ def curves(
 ) -> None:
     """Draw the curves as a PNG file. Exit status 2 if a strategy or the group is invalid."""
     from ..shaping import ShapingError
-    from .output import console, fail
+    from .output import console, fail, reason
     from .pictures import draw_curves
     from .strategies import rewards_of
 
@@ -66,5 +66,5 @@ def curves(
         rewards = rewards_of(strategy or ["deepcompress"])
         path = draw_curves(out, rewards, betas, lengths, flags, level)
     except (ShapingError, ValueError, OSError) as error:
-        fail(str(error))
+        fail(reason(error))
     console().print(f"wrote {path}", markup=False)

@@ -48,6 +48,13 @@ def without_password(url: str) -> str:
     return f"{scheme}://***@{rest.rpartition('@')[2]}" if "@" in rest else f"{scheme}{separator}{rest}"
 
 
+def reason(error: Exception) -> str:
+    """Return the text of an error; for a file that cannot be read or written, its name and the cause."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
 def fail(message: str, status: int = USAGE_ERROR) -> NoReturn:
     """Print an error on standard error and end the command.
 

@@ -78,7 +78,7 @@ def replay(
     """Compare strategies on logged rollouts. Exit status 2 if the file or a strategy is invalid."""
     from ..shaping import ShapingError
     from ..shaping import replay as offline
-    from .output import console, fail
+    from .output import console, fail, reason
     from .rollouts import read_rows, steps_of
     from .strategies import rewards_of
 
@@ -86,7 +86,7 @@ def replay(
         rows = read_rows(rollouts)
         rewards = rewards_of([DEFAULT, *(strategy or [])])
     except (OSError, ShapingError, ValueError) as error:
-        fail(str(error))
+        fail(reason(error))
     log = steps_of(rows, make_judge(rows, answer_format.value))
     try:
         walks = offline.replay(log, rewards)

@@ -90,7 +90,7 @@ def score(
     step: Annotated[int, typer.Option(min=0, help="step of --run")] = 0,
 ) -> None:
     """Score the rollouts of a file. Exit status 2 if the file or the configuration is invalid."""
-    from .output import fail
+    from .output import fail, reason
     from .strategies import parse_strategy
 
     if run is not None and url is None:
@@ -99,7 +99,7 @@ def score(
         batch = read_batch(rollouts)
         chosen = parse_strategy(strategy)
     except (OSError, ValueError) as error:
-        fail(str(error))
+        fail(reason(error))
 
     began = time.perf_counter()
     with ExitStack() as stack:

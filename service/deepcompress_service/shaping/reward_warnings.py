@@ -20,12 +20,12 @@ def find_warnings(
     shaped: Sequence[ShapedGroup],
 ) -> list[tuple[str, str]]:
     """Return the warnings that apply, in a fixed order."""
-    traps: list[tuple[str, str]] = []
+    result: list[tuple[str, str]] = []
     trained = [g for g in groups if not g.trainable or any(g.trainable)]
     rollouts = sum(len(g.correct) for g in trained)
     truncated = sum(sum(g.truncated) for g in trained)
     if truncated > TRUNCATION_SHARE * rollouts:
-        traps.append(
+        result.append(
             (
                 "truncation-rate",
                 f"{truncated} of {rollouts} rollouts were truncated (over 20%): raise the limit, or the reward "
@@ -35,7 +35,7 @@ def find_warnings(
     measured = [g for g in trained if g.tokens is not None and len(g.tokens) > 1]
     equal = sum(1 for g in measured if len(set(g.tokens or ())) == 1)
     if equal:
-        traps.append(
+        result.append(
             (
                 "equal-lengths",
                 f"all lengths are equal in {equal} of {len(measured)} groups: no length signal there; check that "
@@ -43,14 +43,14 @@ def find_warnings(
             )
         )
     if trained and all(all(g.correct) for g in trained):
-        traps.append(("all-solved", "every rollout of every group is correct: the outcome teaches nothing here"))
+        result.append(("all-solved", "every rollout of every group is correct: the outcome teaches nothing here"))
     below = 0
     for group, of_group in zip(groups, shaped, strict=True):
         paid = list(zip(of_group.rewards, group.correct, strict=True))
         least_right = min((reward for reward, correct in paid if correct), default=math.inf)
         below += any(reward > least_right for reward, correct in paid if not correct)
     if below:
-        traps.append(
+        result.append(
             (
                 "correct-below-wrong",
                 f"a correct rollout was paid less than a wrong one in {below} of {len(groups)} groups: lower the "
@@ -61,7 +61,7 @@ def find_warnings(
         limit = overlong["max_tokens"]
         beyond = sum(1 for g in trained for tokens in g.tokens or () if tokens > limit)
         if beyond:
-            traps.append(
+            result.append(
                 (
                     "longer-than-max",
                     f"{beyond} of {rollouts} rollouts are longer than overlong.max_tokens = {limit}: it should "
@@ -69,12 +69,12 @@ def find_warnings(
                 )
             )
     if not strategy.correctness_conditioned:
-        traps.append(
+        result.append(
             (
                 "wrong-pays-for-length",
                 f"under {strategy.name} the length of a wrong rollout changes its reward: failing fast may pay",
             )
         )
     if strategy.certainty == "uncertain":
-        traps.append(("uncertain-formula", f"{strategy.name}: {strategy.note}"))
-    return traps
+        result.append(("uncertain-formula", f"{strategy.name}: {strategy.note}"))
+    return result

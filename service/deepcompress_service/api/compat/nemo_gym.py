@@ -7,6 +7,7 @@ docs/integrations/nemo_gym.md has its configuration. Without ``?run=`` the rewar
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import statistics
@@ -14,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from deepcompress_client.wire import RunName
 
@@ -22,19 +23,19 @@ from ..body import documented, json_response
 from ..context import ContextDep, GrantDep, cancel_on_disconnect
 from ..errors import invalid
 from .cohort import TASK, RewardedRollout, VerifiedRollout, meet
-from .common import UNTRAINABLE, Format, OutcomeRange, gold_of, outcome, verdicts
+from .common import UNTRAINABLE, Format, FreeBody, OutcomeRange, gold_of, outcome, verdicts
 
 router = APIRouter(prefix="/nemo_gym")
 
 
-class VerifyBody(BaseModel):
+class VerifyBody(FreeBody):
     """A row of the data set, and the model's response to it (an OpenAI Responses object)."""
 
     model_config = ConfigDict(extra="allow")
     response: dict[str, Any]
 
 
-class AggregateBody(BaseModel):
+class AggregateBody(FreeBody):
     """Answers of /verify, as NeMo Gym collected them."""
 
     verify_responses: list[dict[str, Any]]
@@ -145,19 +146,22 @@ async def aggregate_metrics(request: Request, context: ContextDep) -> Response:
     """
     with context.inflight.admit(request) as reservation:
         rows = (await context.body(request, reservation, AggregateBody)).verify_responses
+        # In a thread: a body may have a hundred thousand numbers.
+        return json_response(await asyncio.to_thread(_aggregate, rows))
+
+
+def _aggregate(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     unmasked = [row for row in rows if not row.get("mask_sample")]
     tasks: dict[int, list[dict[str, Any]]] = {}
     for row in unmasked:
         task = row.get(TASK, 0)
         tasks.setdefault(task if isinstance(task, int) else 0, []).append(row)
     overall = profile(unmasked)
-    return json_response(
-        {
-            "group_level_metrics": [{**profile(tasks[task]), TASK: task} for task in sorted(tasks)],
-            "agent_metrics": overall,
-            "key_metrics": {name: value for name, value in overall.items() if name.startswith("mean/")},
-        }
-    )
+    return {
+        "group_level_metrics": [{**profile(tasks[task]), TASK: task} for task in sorted(tasks)],
+        "agent_metrics": overall,
+        "key_metrics": {name: value for name, value in overall.items() if name.startswith("mean/")},
+    }
 
 
 # --- reading and writing --------------------------------------------------------------------------------

@@ -1,0 +1,76 @@
+"""The frameworks' bodies hold any JSON: its depth and its numbers are bounded before our code reads it."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from deepcompress_service.api import compat
+from deepcompress_service.api.compat.common import MAX_DEPTH, FreeBody
+
+LONE = "\\ud800"
+"""A lone surrogate: JSON that only the slower parser reads."""
+
+
+def nested(depth: int, inner: str = "1") -> str:
+    return "[" * depth + inner + "]" * depth
+
+
+def bodies(value: str, text: str = "x") -> list[tuple[str, str]]:
+    """(path, body) of every route, with `value` in the place of the gold answer or of a free field."""
+    content = f'[{{"type": "output_text", "text": "{text}"}}]'
+    message = f'{{"output": [{{"type": "message", "content": {content}}}]}}'
+    task = f'{{"response": "{text}", "reward_info": {{"ground_truth": {value}}}}}'
+    return [
+        ("/compat/slime/rm", f'{{"response": "{text}", "label": {value}}}'),
+        ("/compat/openrlhf/get_reward", f'{{"query": ["{text}"], "prompts": [""], "labels": [{value}]}}'),
+        ("/compat/roll/submit_task", task),
+        ("/compat/nemo_gym/verify", f'{{"expected_answer": {value}, "response": {message}}}'),
+        ("/compat/nemo_gym/verify", f'{{"expected_answer": "1", "extra": {value}, "response": {message}}}'),
+        ("/compat/nemo_gym/aggregate_metrics", f'{{"verify_responses": [{{"reward": {value}, "id": "{text}"}}]}}'),
+    ]
+
+
+def test_every_body_of_a_protocol_is_bounded() -> None:
+    assert all(issubclass(model, FreeBody) for model in compat.MODELS)
+
+
+@pytest.mark.parametrize("text", ["x", LONE])
+@pytest.mark.parametrize(
+    "value",
+    [nested(100), nested(900), nested(100, '"a"'), "9" * 400, "NaN", "1e999"],
+    ids=lambda v: v[:9],
+)
+def test_a_body_out_of_bounds_is_a_422_at_once(service: TestClient, value: str, text: str) -> None:
+    for path, body in bodies(value, text):
+        began = time.process_time()
+        answer = service.post(path, content=body)
+        assert answer.status_code == 422, (path, answer.text)
+        assert len(answer.content) < 2000
+        assert time.process_time() - began < 5
+
+
+def test_a_list_of_lists_is_no_gold_answer(service: TestClient) -> None:
+    for path, body in bodies("[[1]]")[:4]:
+        answer = service.post(path, content=body)
+        assert answer.status_code == 422, (path, answer.text)
+        assert "text, a number, or a list of these" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("value", ["9" * 30, "-" + "9" * 17, "[1, 9007199254740993]", "1e17"])
+def test_a_gold_number_that_json_may_have_rounded_is_refused(service: TestClient, value: str) -> None:
+    for path, body in bodies(value)[:4]:
+        answer = service.post(path, content=body)
+        assert answer.status_code == 422, (path, answer.text)
+
+
+def test_what_is_within_the_bounds_is_kept(service: TestClient) -> None:
+    deep: Any = json.loads(nested(MAX_DEPTH - 1))
+    row = {"expected_answer": [1, "2"], "extra": deep, "response": {"output": []}}
+    answer = service.post("/compat/nemo_gym/verify", json=row)
+    assert answer.status_code == 200
+    assert answer.json()["extra"] == deep
