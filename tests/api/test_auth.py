@@ -82,6 +82,12 @@ def test_a_read_key_only_reads(keyed: tuple[TestClient, Path]) -> None:
         problem(client.request(method, path, headers=bearer("read-me")), 403, "read-only-key")
 
 
+def test_stray_characters_in_a_basic_header_are_refused(keyed: tuple[TestClient, Path]) -> None:
+    client, _ = keyed
+    sent = basic("admin")["Authorization"]
+    problem(client.get("/v1/runs", headers={"Authorization": f"{sent[:10]}%{sent[10:]}"}), 401, "unauthorized")
+
+
 def test_a_basic_password_changes_nothing(keyed: tuple[TestClient, Path]) -> None:
     client, _ = keyed
     problem(client.post("/v1/shape", json=shape_body("a-1", 1, P7), headers=basic("admin")), 401, "unauthorized")
