@@ -376,8 +376,13 @@ def _run_pytest(root: Path, arguments: tuple[str, ...], output_file: Path, bytec
     os.environ["PYTHONPATH"] = os.pathsep.join(folders[1:])
     if not bytecode:
         os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    import hypothesis
     import pytest
 
+    # The first failing example is enough: a smaller one is not needed.
+    phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
+    hypothesis.settings.register_profile("mutation", phases=phases)
+    hypothesis.settings.load_profile("mutation")
     status = int(pytest.main([*PYTEST, *arguments]))
     sys.stdout.flush()
     sys.stderr.flush()

@@ -19,6 +19,8 @@ from typing import Any
 import sympy
 
 from deepcompress_verify.cas_limits import cas_rejection_reason
+from deepcompress_verify.compare.forms import symbols
+from deepcompress_verify.compare.integer_functions import is_discrete, real_letters
 from deepcompress_verify.decide import OpenComparison, decide
 from deepcompress_verify.tree import Add, BigOp, Call, Const, Div, Mul, Neg, Node, Num, Pow, Sym, walk
 
@@ -86,8 +88,14 @@ def equal(left: Node, right: Node) -> bool | None:
 
 
 def _equal(left: Node, right: Node, log_base: Expr) -> bool | None:
+    discrete = is_discrete(left) or is_discrete(right)
     try:
         first, second = build_tree(left, log_base), build_tree(right, log_base)
+        if discrete:
+            # the exact tiers have tried integers; here only a proof counts
+            letters = (symbols(left) | symbols(right)) - set(real_letters(left, right))
+            integers = {sympy.Symbol(n, real=True): sympy.Symbol(n, integer=True) for n in letters}
+            first, second = first.subs(integers), second.subs(integers)
         if first.has(sympy.nan, sympy.zoo) or second.has(sympy.nan, sympy.zoo):
             return None  # no value; sympy would report two of these as equal
         if first == second:
@@ -97,7 +105,7 @@ def _equal(left: Node, right: Node, log_base: Expr) -> bool | None:
                 return True
             if step.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
                 return None
-            if _is_provably_nonzero(step):
+            if not discrete and _is_provably_nonzero(step):
                 return False
     except (MemoryError, RecursionError):
         raise

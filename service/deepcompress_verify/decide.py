@@ -7,6 +7,7 @@ cache.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -18,7 +19,7 @@ from deepcompress_verify.compare.context import (
     UndefinedValueError,
     WorkBudgetExceededError,
 )
-from deepcompress_verify.compare.dates_and_formulas import same_date_or_formula
+from deepcompress_verify.compare.dates_and_formulas import differs_in_case, same_date_or_formula
 from deepcompress_verify.compare.fast_path import Rational, number, rounds_to, strip_typesetting
 from deepcompress_verify.compare.forms import has, symbols
 from deepcompress_verify.compare.judgement import judge
@@ -30,6 +31,7 @@ from deepcompress_verify.verdict import Verdict, truncate_answer
 
 __all__ = ["OpenComparison", "Oracle", "decide", "gold_error"]
 
+_GROUP_OF_ZEROS = re.compile(r",0[0-9][0-9](?![0-9])")
 CACHED_GOLDS = 2_048
 
 
@@ -159,6 +161,8 @@ def _trees(gold: ParsedGold, answer: str, tree: Node, oracle: Oracle | None) -> 
         reason = same_date_or_formula(gold.text, gold.tree, answer)
         if reason is not None:
             return Verdict(True, "correct", truncate_answer(answer), "text", reason)
+    if result and differs_in_case(gold.text, answer):
+        return Verdict(False, "wrong", truncate_answer(answer), "text", "the case of the letters is the meaning")
     if result is None:
         reason = context.open_reason or "the comparison cannot be settled"
         return (
@@ -202,8 +206,17 @@ def _other_readings(gold: ParsedGold, gold_tree: Node, answer: str, answer_tree:
         if not _has_grouped_digits(text):
             continue
         other: list[Commas] = ["list"]
-        if isinstance(tree, several):
-            other = ["all", "decimal"] if isinstance(tree, List) and len(tree.items) == 2 else ["all"]
+        if isinstance(tree, (Tuple, Set)):
+            if _GROUP_OF_ZEROS.search(text):
+                other = ["all"]  # (100,000): no coordinate begins with zeros
+            else:
+                continue  # in brackets a comma separates
+        if isinstance(tree, List):
+            if len(tree.items) != 2 or not _may_be_decimal(text, is_gold, gold):
+                continue
+            other = ["decimal"]
+        if strip_typesetting(text).startswith("-0,"):
+            continue
         for commas in other:
             reread = read(text, commas)
             if not isinstance(reread, Unreadable) and reread != tree:
@@ -220,6 +233,14 @@ def _with_plain_units(gold: ParsedGold, gold_tree: Node, answer: str, answer_tre
     if isinstance(reread, Unreadable) or reread == bare:
         return []
     return [(gold_tree, reread) if bare is answer_tree else (reread, answer_tree)]
+
+
+def _may_be_decimal(text: str, is_gold: bool, gold: ParsedGold) -> bool:
+    """Return True if a comma may mark decimals: 0,125 and -0,5; an answer to a gold with decimals: 1,22 to 1.22."""
+    whole, _, decimals = strip_typesetting(text).partition(",")
+    if whole.lstrip("+-") == "0" and (whole.startswith("-") or len(decimals) > 2 or not is_gold):
+        return True
+    return not is_gold and gold.rational is not None and gold.rational.decimals > 0
 
 
 def _has_grouped_digits(text: str) -> bool:

@@ -9,8 +9,10 @@ import pytest
 
 from deepcompress_service.difficulty.arithmetic import fold_delta
 from deepcompress_service.difficulty.codec import ProblemRecord, StepDelta
-from deepcompress_service.difficulty.engine import unpack_request
-from deepcompress_service.difficulty.model import Accumulator, DifficultyConfig, ProblemState
+from deepcompress_service.difficulty.engine import commit, unpack_request
+from deepcompress_service.difficulty.model import Accumulator, Commit, DifficultyConfig, Observation, ProblemState
+from deepcompress_service.difficulty.observations import observe
+from deepcompress_service.difficulty.stores.memory import MemoryRun
 
 from .driving import Driver, Run, group
 
@@ -42,3 +44,13 @@ def test_extra_accumulators_start_each_step_whatever_the_level_is(
     driver.close()
     assert [value[-2:] for value in values] == [(0.25, 0.75), (0.25, 0.5)]
     assert [len(value) for value in values] == [2, 2]
+
+
+def test_a_closed_step_keeps_no_observed_rollouts() -> None:
+    state = MemoryRun()
+    keys = [("a", "0")]
+    observe(state, 0, [Observation("r", 1, "a", "a", "0", True)])
+    assert len(state.rollouts(1, keys)) == 1
+    commit(state, 0, Commit("r", (group("b", 1),), step=2, config=DifficultyConfig()))
+    assert state.rollouts(1, keys) == {}
+    assert list(state.observed(1)) == ["a"]

@@ -104,6 +104,15 @@ def test_requests_that_lack_what_is_needed_are_refused(name: str, field: str, sa
         reward.shape([good, bare])
 
 
+def test_training_groups_without_a_level_are_refused_in_any_place() -> None:
+    reward = reward_from_config({"name": "deepcompress"})
+    good, bare = (Group((True, False), (1, 2), (False, False), level=level) for level in (0.5, None))
+    for index, groups in enumerate([[bare, good], [good, bare]]):
+        with pytest.raises(InputError, match="training requests with a step") as caught:
+            reward.shape(groups)
+        assert caught.value.field == f"groups.{index}.level"
+
+
 def test_the_overlong_term_and_shadows_add_to_the_needs() -> None:
     overlong = {"max_tokens": 100, "buffer_tokens": 50}
     assert reward_from_config({"name": "outcome"}).needs == frozenset()

@@ -108,6 +108,35 @@ def test_gfpo_takes_an_empty_rollout_for_one_token() -> None:
     assert reward.shape([group])[0].mask == (True, False, False)
 
 
+@pytest.mark.parametrize(
+    ("config", "group", "why"),
+    [
+        ({}, Group((False, False), (1, 2), (False, False), trainable=(False, False)), "untrainable"),
+        ({}, Group((False, False), (1, 2), (False, False)), "none-correct"),
+        ({"name": "kimi_k1.5"}, Group((True, True, False), (1, 1, 1), (False,) * 3), "equal-lengths"),
+        ({}, Group((True, True), (1, 2), (False, False), level=1.0), "all-correct"),
+        ({"alpha": 0.0}, Group((True, True, False, False), (1, 2, 3, 4), (False,) * 4, level=0.5), "even"),
+        ({"name": "dapo_soft_overlong"}, Group((True, True, False), (1, 2, 3), (False,) * 3), "strategy"),
+        ({}, Group((True, True, False, False), (1, 2, 3, 4), (False,) * 4, level=0.25), None),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_group_without_a_length_reward_has_the_reason(
+    config: dict[str, Any], group: Group, why: str | None
+) -> None:
+    level = 0.25 if group.level is None else group.level
+    group = dataclasses.replace(group, level=level)
+    reward = reward_from_config({"name": "deepcompress"} | config)
+    shaped = reward.shape([group])[0]
+    assert (any(shaped.length_term), shaped.why) == (why is None, why)
+
+
+def test_the_reason_of_evaluation_and_of_no_weight_come_first() -> None:
+    group = Group((False, False), (1, 2), (False, False), level=0.5)
+    assert reward_from_config({"name": "deepcompress"}, None, 0.0).shape([group])[0].why == "no-weight"
+    assert reward_from_config({"name": "deepcompress"}).shape([group], evaluate=True)[0].why == "evaluation"
+
+
 # --- declared ranges and limits ------------------------------------------------------------------------
 
 NOT_REACHED = {"deepcompress", "smartthinker", "grpo_lead", "autothink_stage1", "gr3", "nemo_group", "o1_pruner"}

@@ -47,3 +47,9 @@ def test_groups_that_cannot_be_trained_on_are_left_out() -> None:
 def test_a_group_of_one_or_without_lengths_is_not_of_equal_lengths() -> None:
     plain = Group((True, False), None, (False, False))
     assert slugs({"name": "outcome"}, group("+", 9), group("-", 9), plain) == set()
+
+
+def test_a_correct_rollout_paid_as_a_wrong_one_is_not_paid_less() -> None:
+    config = {"name": "dapo_soft_overlong", "variant": "skyrl", "max_tokens": 100, "buffer_tokens": 50}
+    assert "correct-below-wrong" not in slugs(config, group("+-", 200, 300))
+    assert "correct-below-wrong" in slugs(config, group("+-", 200, 10), outcome={"wrong": 0.5})

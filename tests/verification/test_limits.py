@@ -63,6 +63,11 @@ HOSTILE = [
     "\\begin{cases}" * 1_000,
     "<" * 10_000,
     "=" * 10_000,
+    "(" + ",".join(f"\\pm {k}" for k in range(1, 23)) + ")",
+    "+".join(f"|x-{k}|" for k in range(60)),
+    "\\max(" + ",".join(f"{k}x+{k * k % 7}y-{k % 5}z+{k}" for k in range(1, 13)) + ")",
+    "|" + "+".join(f"x^{{{i}}}y^{{{j}}}z^{{{i + j}}}" for i in range(4) for j in range(4)) + "|",
+    "+".join(f"\\lfloor n/{p}\\rfloor" for p in (2, 3, 5, 7, 11, 13, 17)),
 ]
 
 

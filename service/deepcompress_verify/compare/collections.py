@@ -196,6 +196,14 @@ def _named(items: tuple[Node, ...]) -> bool:
 
 
 def _lists(gold: List | Set, answer: List | Set, context: ComparisonContext) -> bool | None:
+    if (
+        isinstance(gold, List)
+        and isinstance(answer, List)
+        and {gold.word, answer.word} == {"and", "or"}
+        and all(isinstance(item, Sym) for item in (*gold.items, *answer.items))
+    ):
+        context.record("structure", "p and q is not p or q")
+        return False
     left, right = _expand_assignments(gold.items), _expand_assignments(answer.items)
     named = _named(left), _named(right)
     if named in ((True, False), (False, True)) and not any(isinstance(i, Rel) for i in (right if named[0] else left)):

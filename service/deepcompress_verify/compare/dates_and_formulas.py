@@ -9,10 +9,23 @@ from __future__ import annotations
 
 import re
 
+from deepcompress_verify.reader.dates import numeric_date
 from deepcompress_verify.tree import Based, Node
 
 MAX_TEXT_CHARS = 64
-_MARKS = ("\\text", "\\mathrm", "\\ce", "\\textbf", "\\,", "\\ ", "$")
+_MARKS = (
+    "\\text",
+    "\\mathrm",
+    "\\ce",
+    "\\textbf",
+    "\\displaystyle",
+    "\\textstyle",
+    "\\left",
+    "\\right",
+    "\\,",
+    "\\ ",
+    "$",
+)
 _SIGNS = frozenset("=+-*/^<>|[]!:;")
 _MONTHS = {
     name[:length]: number
@@ -45,6 +58,8 @@ def same_date_or_formula(gold: str, tree: Node, answer: str) -> str | None:
         digits = stripped.replace("{", "").replace("}", "").upper()
         digits = digits.removeprefix("0X") if tree.base == 16 else digits
         return f"the same numeral in the base of the gold, {tree.base}" if digits == tree.digits else None
+    if numeric_date(stripped) is not None:
+        return "the same date" if _date(stripped) == _date(_without_markup(gold)) is not None else None
     if not stripped or "\\" in stripped or not _SIGNS.isdisjoint(stripped):
         return None
     formula = _formula(stripped)
@@ -56,11 +71,30 @@ def same_date_or_formula(gold: str, tree: Node, answer: str) -> str | None:
     return None
 
 
+def differs_in_case(gold: str, answer: str) -> bool:
+    """Return True for genotypes or chemical formulas that differ in the case of letters only: Aa, AA; Co, CO."""
+    if len(gold) > MAX_TEXT_CHARS or len(answer) > MAX_TEXT_CHARS:
+        return False
+    one, two = (_without_markup(text).strip("{}()") for text in (gold, answer))
+    if one == two or one.lower() != two.lower() or not one.isalnum() or len(one) > 12:
+        return False
+    letters = [c for c in one.lower() if c.isalpha()]
+    if len(letters) > 1 and all(letters.count(c) == 2 for c in set(letters)):
+        return True  # AaBb
+    return all(_is_formula(text) for text in (one, two))
+
+
+def _is_formula(text: str) -> bool:
+    if _FORMULA.fullmatch(text) is None:
+        return False
+    return all(symbol in _ELEMENTS for symbol, _ in _ATOMS.findall(text))
+
+
 def _without_markup(text: str) -> str:
     if "\\" in text or "$" in text:
         for mark in _MARKS:
             text = text.replace(mark, " " if mark == "\\ " else "")
-    return text.strip(" .")
+    return text.strip(" .\n\t")
 
 
 def _formula(text: str) -> tuple[tuple[str, str], ...] | None:
@@ -78,6 +112,10 @@ def _formula(text: str) -> tuple[tuple[str, str], ...] | None:
 def _date(text: str) -> tuple[int, int, int | None] | None:
     """Return (month, day, year or None) of "May 5", "5th of May", "January 1, 2000"."""
     text = text.replace("{", "").replace("}", "")
+    digits = numeric_date(text)
+    if digits is not None:
+        year, month, day = (int(part) for part in digits.split()[1:])
+        return (month, day, year) if year > 31 else None
     if _DATE.fullmatch(text) is None:
         return None
     parts = [p for p in _DATE_PARTS.findall(text.lower()) if p not in _FILLERS]

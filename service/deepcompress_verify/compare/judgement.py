@@ -22,6 +22,7 @@ from deepcompress_verify.compare.scalars import equal, same_family, within_round
 from deepcompress_verify.compare.statements import compare_regions, compare_relations
 from deepcompress_verify.compare.text import equal_text
 from deepcompress_verify.reader import read
+from deepcompress_verify.reader.words import DENIALS
 from deepcompress_verify.tree import (
     Add,
     Apply,
@@ -94,6 +95,10 @@ def _qualified(gold: Node, answer: Node, context: ComparisonContext) -> bool | N
         if isinstance(node, Qualified) and not _droppable(node.condition, one_sided):
             context.record("text", "a condition that may change the value")
             return False
+    for node, other in ((gold, answer), (answer, gold)):
+        if isinstance(node, Qualified) and not isinstance(other, Qualified) and _restricts(node, other):
+            context.record("text", "a condition on a letter of which the value is no function")
+            return False
     left, right = _parameter(gold), _parameter(answer)
     before = after = ""
     if isinstance(gold, Qualified):
@@ -120,6 +125,14 @@ def _qualified(gold: Node, answer: Node, context: ComparisonContext) -> bool | N
     return result
 
 
+def _restricts(node: Qualified, other: Node) -> bool:
+    """Return True for 42 for x = 43: an equation or inequality of a letter that neither side has."""
+    if not any(sign in node.condition for sign in "=<>"):
+        return False
+    letters = {word for word in node.condition.split() if len(word) == 1 and word.isalpha()}
+    return bool(letters) and letters.isdisjoint(symbols(node.value) | symbols(other))
+
+
 def _of_assignment(node: Node) -> Node:
     """Return the right side of an assignment: x = pi/4 + k pi."""
     return node.terms[1] if isinstance(node, Rel) and node.ops == ("=",) and isinstance(node.terms[0], Sym) else node
@@ -128,7 +141,11 @@ def _of_assignment(node: Node) -> Node:
 def _droppable(condition: str, one_sided: bool) -> bool:
     """Return True if a condition may be omitted: no alternatives, no cases, and no further value."""
     words = condition.split()
-    if not _UNDROPPABLE.isdisjoint(words) or (one_sided and not _CASES.isdisjoint(words)):
+    if (
+        not _UNDROPPABLE.isdisjoint(words)
+        or not DENIALS.isdisjoint(words)
+        or (one_sided and not _CASES.isdisjoint(words))
+    ):
         return False
     later = condition.replace(";", ",").split(",")[1:]
     return all(piece.split()[0].isalpha() and " for " not in piece for piece in later if piece.strip())
@@ -230,11 +247,22 @@ def _expand(node: Node, independent: bool) -> list[Node]:
     All signs of one expression are equal; with `independent`, the items of a tuple have independent signs.
     """
     if isinstance(node, (List, Set)):
-        result = [value for item in node.items for value in _expand(item, independent)]
+        result = []
+        for item in node.items:
+            result += _expand(item, independent)
+            if len(result) > MAX_EXPANSION:
+                raise InconclusiveError
     elif not has(node, PlusMinus):
         return [node]
     elif isinstance(node, Tuple) and independent:
-        result = [Tuple(items, node.left, node.right) for items in product(*(_expand(i, True) for i in node.items))]
+        options: list[list[Node]] = []
+        size = 1
+        for item in node.items:
+            options.append(_expand(item, True))
+            size *= len(options[-1])
+            if size > MAX_EXPANSION:
+                raise InconclusiveError
+        result = [Tuple(items, node.left, node.right) for items in product(*options)]
     elif isinstance(node, Rel) and len(node.terms) == 2:
         heads, values = (_expand(t, independent) for t in node.terms)
         result = [Rel((h, v), node.ops, node.modulus) for h in heads for v in values]

@@ -24,6 +24,8 @@ class Fractions:
     def __init__(self, nodes: tuple[Node, ...], context: ComparisonContext) -> None:
         self.context = context
         self.names: dict[str, int] = {}
+        self.nodes: list[Node] = []
+        """The generators as trees, by their index."""
         self.pure = True
         """All generators are variables: a difference is then a proof."""
         for node in nodes:
@@ -54,7 +56,10 @@ class Fractions:
                 self.pure = False
             elif not isinstance(node, Sym):
                 raise InconclusiveError
-            self.names.setdefault(canon(node), len(self.names))
+            key = canon(node)
+            if key not in self.names:
+                self.names[key] = len(self.names)
+                self.nodes.append(node)
 
     def _integer_exponent(self, node: Pow) -> int | None:
         try:
@@ -139,6 +144,32 @@ class Fractions:
                 raise InconclusiveError
         self.context.charge(1 + exponent * len(top))
         return top**exponent, bottom**exponent
+
+
+def standard_form(node: Node, context: ComparisonContext) -> Node:
+    """Return a polynomial in a standard writing, or the node itself if it is no polynomial of moderate size."""
+    try:
+        reader = Fractions((node,), context)
+        top, bottom = reader.read(node)
+    except (InconclusiveError, UndefinedValueError):
+        return node
+    if not bottom.is_constant() or len(top) > 64:
+        return node
+    scale = bottom.leading_coefficient()
+    terms: list[tuple[str, Node]] = []
+    for exponents, coefficient in top.terms():
+        value = coefficient / scale
+        factors: list[Node] = [] if value == 1 and any(exponents) else [Num(int(value.p), int(value.q))]
+        for index, exponent in enumerate(exponents):
+            if exponent:
+                base = reader.nodes[index]
+                factors.append(base if exponent == 1 else Pow(base, Num(int(exponent))))
+        term = Mul(tuple(factors)) if len(factors) > 1 else factors[0]
+        terms.append((canon(term), term))
+    terms.sort(key=lambda pair: pair[0])
+    if not terms:
+        return Num(0)
+    return Add(tuple(term for _, term in terms)) if len(terms) > 1 else terms[0][1]
 
 
 def _height(p: fmpq_mpoly) -> int:

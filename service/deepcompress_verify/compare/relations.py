@@ -179,14 +179,27 @@ def close(value: Node, approximation: Node, context: ComparisonContext) -> bool:
     """Return True if the second may be a rounding of the first: one unit of its last digit, or one percent."""
     negative = isinstance(approximation, Neg)
     number = approximation.arg if isinstance(approximation, Neg) else approximation
-    if not isinstance(number, Num) or symbols(value) or not _scalar(value):
+    if isinstance(value, (Tuple, List, Set)):
+        return (
+            type(value) is type(approximation)
+            and len(value.items) == len(approximation.items)
+            and all(close(v, a, context) for v, a in zip(value.items, approximation.items, strict=True))
+        )
+    if not _scalar(value) or not _scalar(approximation):
         return True
+    if symbols(value) or symbols(approximation):
+        return True
+    if not isinstance(number, Num):
+        gap = Add((value, Neg(approximation)))
+        ratio = Call("floor", (Div(Mul((Num(100), Call("abs", (gap,)))), Call("abs", (approximation,))),))
+        return equal(ratio, Num(0), context) is not False
     if number.decimals is not None:
         unit = fmpq(1, 10**number.decimals)
     else:
         digits = str(number.p)[:64]
         unit = fmpq(10 ** min(len(digits) - len(digits.rstrip("0")), len(digits) - 1), number.q)
-    unit = max(unit, fmpq(number.p, number.q) / 100)
+    size = fmpq(number.p, number.q)
+    unit = max(min(unit, size / 2) if number.decimals is None and size else unit, size / 100)
     gap = Add((value, Neg(Neg(number) if negative else number)))
     far = Call("floor", (Div(Call("abs", (gap,)), Num(int(unit.p), int(unit.q))),))
     return equal(far, Num(0), context) is not False
@@ -212,8 +225,16 @@ def same_names(a: tuple[Node, ...], b: tuple[Node, ...]) -> bool:
         if isinstance(x, Tuple) and isinstance(y, Tuple):
             return False
         if isinstance(x, Sym) and isinstance(y, Sym):
-            return x.name.replace("{", "").replace("}", "") == y.name.replace("{", "").replace("}", "")
+            one, two = (name.name.replace("{", "").replace("}", "") for name in (x, y))
+            marked = " " in one and " " in two
+            return one == two or (not marked and _unmarked(one) == _unmarked(two))
     return False
+
+
+def _unmarked(name: str) -> str:
+    """Return the letter under a mark: the name of a value may have its hat or not."""
+    mark, _, letter = name.rpartition(" ")
+    return letter if mark in ("hat", "bar", "tilde") else name
 
 
 def _normalised_name(name: Node) -> Node:

@@ -41,6 +41,8 @@ from deepcompress_verify.tree import (
 
 _COORDINATES = frozenset("xyz")
 
+_SYMMETRIC = frozenset(("=", "==", "~", "<=>", "sim", "perp", "parallel", "not==", "not~", "notparallel", "notsim"))
+"""Relations that mean the same from right to left; an arrow does not."""
 _REVERSED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "!=": "!="}
 
 
@@ -131,7 +133,8 @@ def _inequalities(gold: Rel, answer: Rel, context: ComparisonContext) -> bool | 
     turned = Rel(
         tuple(reversed(answer.terms)), tuple(_REVERSED.get(op, op) for op in reversed(answer.ops)), answer.modulus
     )
-    for other in (answer, turned):
+    turnable = all(op in _REVERSED or op in _SYMMETRIC for op in answer.ops)
+    for other in (answer, turned) if turnable else (answer,):
         if gold.ops == other.ops and in_order(gold.terms, other.terms, context):
             return True
     if len(gold.terms) == 2 and gold.ops[0] in _REVERSED:

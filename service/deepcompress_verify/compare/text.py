@@ -43,7 +43,13 @@ def equal_text(gold: Node, answer: Node) -> bool:
 
 
 def _key(words: str) -> str:
-    significant = [w for w in words.replace("-", " ").split() if w not in _DROPPED]
+    split = words.replace("-", " ").split()
+    last = len(split) - 1
+    significant = [w for i, w in enumerate(split) if w not in _DROPPED or (w == "a" and i == last)]  # hepatitis A
     if len(significant) > 1 and significant[0] in _OPENING:
         del significant[0]
-    return "".join(significant or words.split())
+    joined = ""
+    for word in significant or split:
+        # "1 23" is not "12 3"
+        joined += f" {word}" if joined and joined[-1].isdigit() and word[0].isdigit() else word
+    return joined

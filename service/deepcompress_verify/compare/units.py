@@ -9,7 +9,7 @@ from __future__ import annotations
 from flint import fmpq
 
 from deepcompress_verify.compare.forms import has, has_constant
-from deepcompress_verify.reader.words import PREFIXED
+from deepcompress_verify.reader.words import CONTRARY_NOUNS, NOUN_FILLERS, PREFIXED
 from deepcompress_verify.tree import Add, Call, Const, Div, Mul, Neg, Node, Num, Quantity, walk
 
 _FACTORS: dict[str, tuple[str, fmpq]] = {
@@ -145,10 +145,18 @@ def pairs(gold: Node, answer: Node) -> list[tuple[Node, Node]] | None:
     """Return the pairs of bare values to compare, of which one suffices; None if the units are incompatible."""
     g, unit_g = split(gold)
     a, unit_a = split(answer)
-    if not unit_g and not unit_a:
-        return [(g, a)]
     if unit_g == unit_a:
         return [(g, a)]
+    unit_g, nouns_g, marks_g = _parts(unit_g)
+    unit_a, nouns_a, marks_a = _parts(unit_a)
+    if marks_a and marks_a != marks_g:
+        return None  # a direction that the gold does not give; one that the answer leaves out is understood
+    if nouns_g and nouns_a and not _same_nouns(nouns_g, nouns_a):
+        return None
+    if unit_g == unit_a:
+        return [(g, a)]
+    if (nouns_g and not unit_g and unit_a and not nouns_a) or (nouns_a and not unit_a and unit_g and not nouns_g):
+        return None  # 7 apples, 7 km
     if not unit_g or not unit_a:
         unit = unit_g or unit_a
         result = [(g, a)]
@@ -163,9 +171,13 @@ def pairs(gold: Node, answer: Node) -> list[tuple[Node, Node]] | None:
     if {unit_g, unit_a} == {"degree", "radian"}:
         scale = Div(Const("pi"), Num(180))
         return [(Mul((g, scale)), a) if unit_g == "degree" else (g, Mul((a, scale)))]
+    if unit_g in TEMPERATURES and unit_a in TEMPERATURES:
+        return [(_kelvin(g, unit_g), _kelvin(a, unit_a))]
+    if (unit_g in TEMPERATURES and unit_a == "degree") or (unit_a in TEMPERATURES and unit_g == "degree"):
+        return [(g, a)]
     first, second = measure(unit_g), measure(unit_a)
     if first is None or second is None:
-        return [(g, a)] if _share_a_word(unit_g, unit_a) else None
+        return None
     if first[1] != second[1]:
         if "unit" in (unit_g.split("^")[0], unit_a.split("^")[0]) and _power(unit_g) == _power(unit_a):
             return [(g, a)]
@@ -179,7 +191,41 @@ def _power(unit: str) -> str:
     return unit.partition("^")[2]
 
 
-def _share_a_word(first: str, second: str) -> bool:
-    """Return True if two unknown units share a word, singular or plural."""
-    one, two = ({w.lstrip("?").rstrip("s") for w in unit.split()} for unit in (first, second))
-    return bool(one & two)
+def _same_nouns(one: tuple[str, ...], two: tuple[str, ...]) -> bool:
+    """Return True if one noun has the words of the other, or both have one head: hard candies, jelly candies."""
+    first, second = frozenset(one), frozenset(two)
+    contrary = first & CONTRARY_NOUNS, second & CONTRARY_NOUNS
+    if contrary[0] and contrary[1] and contrary[0] != contrary[1]:
+        return False
+    return first <= second or second <= first or one[-1] == two[-1]
+
+
+def _parts(unit: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """Return (known unit, counted nouns in the singular, words of direction in their order)."""
+    known: list[str] = []
+    nouns: list[str] = []
+    marks: list[str] = []
+    in_nouns = False
+    for word in unit.split():
+        if word.startswith("!"):
+            marks.append(word[1:])
+            in_nouns = False
+        elif word.startswith("?") or in_nouns:
+            in_nouns = True
+            noun = word.lstrip("?").rstrip("s")
+            if noun not in NOUN_FILLERS:
+                nouns.append(noun)
+        else:
+            known.append(word)
+    return " ".join(known), tuple(nouns), tuple(marks)
+
+
+TEMPERATURES = frozenset(("celsius", "fahrenheit", "K"))
+
+
+def _kelvin(value: Node, unit: str) -> Node:
+    if unit == "celsius":
+        return Add((value, Num(27315, 100)))
+    if unit == "fahrenheit":
+        return Mul((Add((value, Num(45967, 100))), Num(5, 9)))
+    return value

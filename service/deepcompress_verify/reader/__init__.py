@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+from deepcompress_verify.reader.dates import numeric_date
 from deepcompress_verify.reader.numerals import Commas, join_numerals
 from deepcompress_verify.reader.parser import Parser, phrase
+from deepcompress_verify.reader.parts import split_parts
 from deepcompress_verify.reader.tokens import ReadError, Token, clean, tokenize
 from deepcompress_verify.tree import (
     MAX_CHARS,
@@ -14,6 +18,7 @@ from deepcompress_verify.tree import (
     BigOp,
     Call,
     Div,
+    List,
     Mul,
     Neg,
     Node,
@@ -21,12 +26,17 @@ from deepcompress_verify.tree import (
     Pow,
     Quantity,
     Text,
+    Tuple,
     Unreadable,
     children,
 )
 
 __all__ = ["read"]
 
+_WITHOUT_MEANING = frozenset(
+    (",", ".", ";", ":", "?", "'", '"', "(", ")", "[", "]", "{", "}", "\\{", "\\}", "-", "`", "*")
+)
+"""Marks between words that carry no meaning of their own; a minus before a number is kept."""
 _ARITHMETIC = (Add, Neg, Mul, Div, Pow, Call, Apply, PlusMinus, BigOp, Quantity)
 
 
@@ -41,11 +51,13 @@ def read(text: str, commas: Commas = "group", plain_units: bool = False) -> Node
     tokens: list[Token] = []
     try:
         cleaned = clean(text)
+        if (date := numeric_date(cleaned)) is not None:
+            return Text(date)
         latex = "\\" in cleaned
         tokens = join_numerals(tokenize(cleaned), commas, latex)
         if len(tokens) == 1:
             return Unreadable("empty")
-        node = Parser(list(tokens), latex, plain_units).answer()
+        node = _answer(tokens, latex, plain_units)
         _check_size(node)
         return node
     except ReadError as reason:
@@ -54,6 +66,35 @@ def read(text: str, commas: Commas = "group", plain_units: bool = False) -> Node
             if words is not None:
                 return words
         return Unreadable(reason.slug, reason.detail)
+
+
+def _answer(tokens: list[Token], latex: bool, plain_units: bool) -> Node:
+    """Return the tree of the tokens: parts and "respectively" make an answer ordered."""
+    while len(tokens) > 4 and tokens[0][:2] == ("o", "{") and _closes_at_end(tokens):
+        tokens = [*tokens[1:-2], tokens[-1]]
+    parts = split_parts(tokens)
+    if parts is not None:
+        return Tuple(tuple(Parser(part, latex, plain_units).answer() for part in parts))
+    ordered = len(tokens) > 3 and tokens[-2].kind in "tw" and tokens[-2].value.lower() == "respectively"
+    if ordered:
+        tokens = [*tokens[:-2], tokens[-1]]
+        if tokens[-2].value == ",":
+            del tokens[-2]
+    node = Parser(list(tokens), latex, plain_units).answer()
+    return Tuple(node.items) if ordered and isinstance(node, List) else node
+
+
+def _closes_at_end(tokens: list[Token]) -> bool:
+    """Return True if the brace at the beginning closes at the end, and the braces hold no list, which is a set."""
+    if tokens[-2][:2] != ("o", "}"):
+        return False
+    level = 0
+    for token in tokens[:-2]:
+        if token.kind == "o":
+            level += (token.value in ("{", "(", "[", "\\{")) - (token.value in ("}", ")", "]", "\\}"))
+            if level == 0 or (level == 1 and token.value in (",", ";")):
+                return False
+    return True
 
 
 def _check_size(node: Node) -> None:
@@ -81,5 +122,11 @@ def _words(tokens: list[Token]) -> Text | None:
     """Return a text that is not mathematics but contains words, as Text."""
     if not any(len(t.value) >= 2 and t.kind in "tw" and t.value.isalpha() for t in tokens):
         return None
-    result = phrase([t.value.lower() for t in tokens if t.kind in "nwtc"])
+    words: list[str] = []
+    for token, following in pairwise(tokens):
+        if token.kind in "nwtcr" or (token.kind == "o" and token.value not in _WITHOUT_MEANING):
+            words.append(token.value.lower())
+        elif token.value == "-" and token.space and following.kind == "n":
+            words.append("minus")
+    result = phrase(words)
     return result if isinstance(result, Text) else Text("all real numbers")

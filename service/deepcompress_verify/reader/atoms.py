@@ -148,7 +148,10 @@ class Atoms(Commands):
             if value in ("^", "_"):
                 return self._prefixed_binomial()
             if value == "$$":
-                return Quantity(self.power(), "dollar")
+                amount = [self.power()]
+                if self.is_cmd("frac"):
+                    self.mixed(amount)
+                return Quantity(amount[0] if len(amount) == 1 else Mul(tuple(amount)), "dollar")
         self.position -= kind != "e"
         raise self.fail()
 

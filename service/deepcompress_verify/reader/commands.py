@@ -33,6 +33,10 @@ _CASES = frozenset(("cases", "dcases", "rcases"))
 _ACCENTS = frozenset(
     "overline bar vec hat widehat tilde overrightarrow overleftrightarrow overarc widetilde dot".split()
 )
+_ARCS = frozenset(("\\frown", "\\smallfrown", "\\leftrightarrow", "\\longrightarrow"))
+_ARROWS = frozenset(("vec", "overrightarrow", "overleftrightarrow", "overarc"))
+"""Marks over a name that leave it the same name."""
+_SAME_MARKS = {"overline": "bar", "widehat": "hat", "widetilde": "tilde"}
 _DECORATED = frozenset("angle triangle measuredangle odot square bigtriangleup".split())
 
 
@@ -86,6 +90,8 @@ class Commands(Names):
             return self.atom()
         if name in ("textcolor", "underbrace", "overset", "underset", "stackrel", "overbrace"):
             first = self.argument()
+            if name in ("overset", "stackrel") and not (isinstance(first, Sym) and first.name in _ARCS):
+                raise self.fail(f"{name} over a formula")
             return first if name in ("underbrace", "overbrace") else self.argument()
         if name in ("euro", "pounds", "yen"):
             return Quantity(self.power(), {"euro": "euro", "pounds": "gbp", "yen": "yen"}[name])
@@ -119,12 +125,31 @@ class Commands(Names):
             inside = self.tokens[start + 1 : end] if end > 0 else []
             if inside and all(t.kind in "wt" for t in inside):
                 self.position = end + 1
-                label = "".join(t.value for t in inside)
-                return self.symbol(label if name != "overline" or label.isupper() else f"{name} {label}")
+                return self._marked(name, "".join(t.value for t in inside))
         inner = self.argument()
         if isinstance(inner, Sym):
-            return self.symbol(inner.name if name == "vec" else f"{name} {inner.name}")
-        return Call("conj", (inner,)) if name in ("overline", "bar") else inner
+            return self._marked(name, inner.name)
+        if isinstance(inner, Const) and inner.name == "i" and name in ("hat", "widehat", "vec"):
+            return inner
+        if name in ("overline", "bar"):
+            return Call("conj", (inner,))
+        if name in _ARROWS:
+            return inner
+        raise self.fail(f"{name} over a formula")
+
+    def _marked(self, name: str, label: str) -> Node:
+        """Return a name under a mark; a segment and a vector are their points, \\bar z is a conjugate."""
+        if name in _ARROWS or (name in ("hat", "widehat") and label in ("i", "j", "k")):
+            node = self.symbol(label)
+            if isinstance(node, Sym):
+                self.vectors.add(node.name)
+            return node
+        if len(label) > 1 and label.isupper():
+            return self.symbol(label)
+        if name in ("overline", "bar") and label in ("z", "w"):
+            return Call("conj", (self.symbol(label),))
+        name = _SAME_MARKS.get(name, name)
+        return self.symbol(f"{name} {label}")
 
     def _big(self, name: str) -> Node:
         var, low, high = "", None, None

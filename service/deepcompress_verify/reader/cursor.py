@@ -30,6 +30,10 @@ class Cursor:
         """True inside a piecewise definition, in which "if" begins a condition."""
         self.open_integrals = 0
         """Number of open integrals: "dx" ends their integrand."""
+        self.vectors: set[str] = set()
+        """Names written as vectors so far."""
+        self.ordered = False
+        """The answer ends in "respectively"."""
         self.bound_names: list[str] = []
         """Variables of the open sums: i is not the imaginary unit in a sum over i."""
 
@@ -136,6 +140,10 @@ class Grammar(Cursor):
 
     def separator(self) -> str | None:
         """Advance over a separator and return its kind, or None."""
+        raise NotImplementedError
+
+    def mixed(self, factors: list[Node]) -> bool:
+        """Parse a fraction after an integer."""
         raise NotImplementedError
 
     def atom(self) -> Node:

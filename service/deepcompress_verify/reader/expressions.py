@@ -10,6 +10,7 @@ from deepcompress_verify.tree import (
     Apply,
     Based,
     Call,
+    Const,
     Div,
     Matrix,
     Mul,
@@ -19,11 +20,16 @@ from deepcompress_verify.tree import (
     PlusMinus,
     Pow,
     Quantity,
+    Set,
     Sym,
     Tuple,
 )
 
 _UNIT_SIGNS = frozenset(("mu", "Omega"))
+_NABLA = Sym("\\nabla")
+_KNOWN_SYMBOLS = frozenset(("\\partial", "\\nabla", "\\top", "\\intercal"))
+_REMAINDER = (Sym("R"), Sym("r"))
+_SCALES_OF_TEMPERATURE = {"C": "celsius", "F": "fahrenheit"}
 _TRANSPOSED = frozenset(("T", "\\top", "\\intercal"))
 
 
@@ -67,12 +73,20 @@ class Expressions(Quantities):
                 if token.value == "_" and isinstance(node, (Call, Sym, Apply)):
                     raise self.fail("a subscript on an expression")
             elif token.kind == "c" and token.value in ("degree", "degrees", "circ", "textdegree"):
+                if token.value == "circ" and not isinstance(node, Num) and self._composes():
+                    return node
                 self.position += 1
+                unit = "degree"
                 if self.peek().value in ("C", "F") and self.peek(1).kind != "w" and not self.is_op("_", 1):
-                    self.position += 1  # degrees of temperature
-                node = Quantity(node, "degree")
+                    unit = _SCALES_OF_TEMPERATURE[self.next().value]
+                node = Quantity(node, unit)
                 continue
             return node
+
+    def _composes(self) -> bool:
+        """Return True if a composition follows, as in f \\circ g."""
+        after = self.peek(1)
+        return after.kind in "wt" or (after.kind == "o" and after.value in ("(", "{")) or after.kind == "c"
 
     def starts_after_money(self) -> bool:
         """Return True if a number follows the currency sign."""
@@ -85,7 +99,7 @@ class Expressions(Quantities):
         if token.kind == "c" and token.value in ("circ", "degree") and (not braced or self.is_op("}", 2)):
             self.position += 3 if braced else 1
             if self.peek().value in ("C", "F") and (self.peek().kind == "t" or self.peek(1).kind == "e"):
-                self.position += 1  # degrees of temperature
+                return Quantity(base, _SCALES_OF_TEMPERATURE[self.next().value])
             return Quantity(base, "degree")
         if token.kind in "tw" and token.value in ("th", "st", "nd", "rd") and isinstance(base, Num):
             self.position += 3 if braced else 1
@@ -93,7 +107,9 @@ class Expressions(Quantities):
         lone = self.is_op("}", 2) if braced else self.peek(1).kind == "e"
         if lone and token.kind == "o" and token.value in ("*", "+", "-"):
             self.position += 3 if braced else 1
-            return Sym(f"{base.name}^{token.value}") if isinstance(base, Sym) else base
+            if not isinstance(base, Sym):
+                raise self.fail("a mark on an expression")
+            return Sym(f"{base.name}^{token.value}")
         self.enter()
         try:
             exponent = self._exponent()
@@ -159,7 +175,22 @@ class Expressions(Quantities):
             if kind == "o":
                 if value == "*":
                     self.position += 1
-                    factors.append(self._signed_power())
+                    if factors[-1] == _NABLA:
+                        factors[-1] = Apply("divergence", (self._signed_power(),))
+                    else:
+                        factors.append(self._signed_power())
+                    continue
+                if value == "\\star":
+                    self.position += 1
+                    factors = [Apply("star", (_product(factors), self._signed_power()))]
+                    continue
+                if value == "\\times":
+                    self.position += 1
+                    right = self._signed_power()
+                    if factors[-1] == _NABLA or (self._ordered(factors[-1]) and self._ordered(right)):
+                        factors[-1] = Apply("cross", (factors[-1], right))
+                    else:
+                        factors.append(right)
                     continue
                 if value == "/" and (token.space or self.peek(1).kind != "e"):
                     self.position += 1
@@ -168,6 +199,10 @@ class Expressions(Quantities):
                 if value == "{" and (unit := self._braced_unit(_product(factors))) is not None:
                     factors = [unit]
                     continue
+            elif value == "circ" and kind == "c":
+                self.position += 1
+                factors = [Apply("compose", (_product(factors), self._signed_power()))]
+                continue
             elif value in ("bmod", "mod"):
                 self.position += 1
                 factors = [Call("mod", (_product(factors), self._signed_power()))]
@@ -185,10 +220,18 @@ class Expressions(Quantities):
                 break
             if kind == "n" and self._juxtaposed_number(factors):
                 continue
-            if value == "frac" and (self._unit_fraction(factors) or self._mixed(factors)):
+            if value == "frac" and (self._unit_fraction(factors) or self.mixed(factors)):
                 continue
             factors.append(self.power())
-        return _product(factors)
+        return _matrix_product(factors) or _product(factors)
+
+    def _ordered(self, node: Node) -> bool:
+        """Return True for a vector, an interval or a set, whose products with others have an order."""
+        if isinstance(node, (Tuple, Set)) or (isinstance(node, Const) and node.name in ("R", "Z", "N", "Q", "C")):
+            return True
+        if isinstance(node, Apply) and node.name == "cross":
+            return True
+        return isinstance(node, Sym) and node.name in self.vectors
 
     def _signed_power(self) -> Node:
         token = self.peek()
@@ -218,6 +261,13 @@ class Expressions(Quantities):
         last = factors[-1]
         if isinstance(last, Quantity) and len(factors) == 1 and self._compound(factors, last):
             return True
+        if last in _REMAINDER and len(factors) == 2 and isinstance(factors[0], Num):
+            factors[:] = [Apply("remainder", (factors[0], self.power()))]
+            return True
+        if isinstance(last, Quantity) or (
+            isinstance(last, Sym) and isinstance(factors[0], Num) and self.peek().space
+        ):
+            raise self.fail("a number after a quantity")
         if not isinstance(last, Num) or len(factors) > 1:
             if isinstance(last, (Num, Based)):
                 raise self.fail("two numbers side by side")
@@ -232,7 +282,7 @@ class Expressions(Quantities):
                 return True
         raise self.fail("two numbers side by side")
 
-    def _mixed(self, factors: list[Node]) -> bool:
+    def mixed(self, factors: list[Node]) -> bool:
         """Parse a mixed number: 2\\frac{1}{3} is 7/3."""
         last = factors[0]
         if len(factors) != 1 or not isinstance(last, Num) or last.decimals is not None or last.q != 1:
@@ -298,5 +348,22 @@ def _is_proper(node: Node) -> bool:
     return node.top.q == node.bottom.q == 1 and 0 < node.top.p < node.bottom.p
 
 
+def _matrix_product(factors: list[Node]) -> Node | None:
+    """Return a product of capital letters with an inverse or a transpose among them, in order: B^{-1}A^{-1}."""
+    inverses = 0
+    for factor in factors:
+        base = factor.base if isinstance(factor, Pow) else factor
+        if not isinstance(base, Sym) or len(base.name) != 1 or not base.name.isupper():
+            return None
+        if isinstance(factor, Pow):
+            inverses += factor.exponent in (Neg(Num(1)), Num(-1), Sym("T"), Sym("\\top"))
+    return Apply("product", tuple(factors)) if inverses and len(factors) > 1 else None
+
+
 def _product(factors: list[Node]) -> Node:
-    return factors[0] if len(factors) == 1 else Mul(tuple(factors))
+    if len(factors) == 1:
+        return factors[0]
+    if any(isinstance(f, Sym) and f.name[0] == "\\" and f.name not in _KNOWN_SYMBOLS for f in factors):
+        # a command that is not known may be an operator: the order of what is beside it is kept
+        return Apply("sequence", tuple(factors))
+    return Mul(tuple(factors))

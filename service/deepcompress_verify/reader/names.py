@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from deepcompress_verify.reader.cursor import Grammar
 from deepcompress_verify.reader.tokens import Token
-from deepcompress_verify.tree import Apply, Based, Const, Node, Sym, Tuple
+from deepcompress_verify.tree import Apply, Based, Call, Const, Node, Sym, Tuple
 
+_NAMED_FUNCTIONS = {"zeta": "zeta", "Gamma": "gamma", "Phi": "", "Psi": "", "Li": "", "erf": ""}
+"""Functions named by a letter, with the known function that they are."""
 _ALWAYS_FUNCTIONS = frozenset("fgFG")
 
 
@@ -32,12 +34,25 @@ class Names(Grammar):
                 return Const("e")
             if name == "i":
                 return Const("i")
+        if name in _NAMED_FUNCTIONS and self.is_op("("):
+            inner = self.apply(name)
+            known = _NAMED_FUNCTIONS[name]
+            return Call(known, inner.args) if known and isinstance(inner, Apply) and len(inner.args) == 1 else inner
+        if self._of_a_number() and name not in self.bound_names:
+            return self.apply(name)
         if name[0] in _ALWAYS_FUNCTIONS:
             if self._inverse_mark():
                 name += "^-1"
             if self.is_op("("):
                 return self.apply(name)
         return Sym(name)
+
+    def _of_a_number(self) -> bool:
+        """Return True if a number in brackets follows the name directly: P(3) is a value, not 3P."""
+        if not self.is_op("(") or self.peek().space:
+            return False
+        sign = self.is_op("-", 1)
+        return self.peek(1 + sign).kind == "n" and self.is_op(")", 2 + sign)
 
     def _inverse_mark(self) -> bool:
         """Advance over the mark of an inverse function: f^{-1}(."""

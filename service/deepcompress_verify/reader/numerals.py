@@ -107,6 +107,8 @@ def _dot(tokens: list[Token], i: int, out: list[Token]) -> int:
 def _numeral(tokens: list[Token], i: int, out: list[Token], commas: Commas, latex: bool) -> int:
     start = tokens[i]
     digits = start.value
+    if digits == "0" and commas == "group" and out and out[-1][:2] == ("o", "-") and len(out) == 1:
+        commas = "decimal"  # -0,5: nobody writes minus zero in a list
     i += 1
     if len(digits) <= 3:
         style = ""
@@ -116,6 +118,8 @@ def _numeral(tokens: list[Token], i: int, out: list[Token], commas: Commas, late
             if kind in ("", "decimal") or nxt.kind != "n" or len(nxt.value) != 3 or (style and kind != style):
                 break
             if kind in ("comma", "space") and commas != "group":
+                break
+            if kind == "comma" and digits[0] == "0":
                 break
             if kind == "space" and (digits[0] == "0" or tokens[j + 1].value in ("/", "^") or start.value == "0"):
                 break

@@ -235,7 +235,8 @@ class Parser(Expressions):
             if (token.kind in "tw" and lower not in JOINERS) or (token.kind == "n" and words):
                 words.append(lower)
             elif token.kind == "o" and token.value in ("-", "'", '"', "."):
-                pass
+                if token.value == "-" and token.space and self.peek(1).kind == "n" and words:
+                    words.append("minus")
             elif words and token.kind == "o" and token.value == "(" and self._names_argument():
                 end = self.closing("(")
                 words.extend(t.value for t in self.tokens[self.position + 1 : end])
@@ -493,7 +494,7 @@ def phrase(words: list[str]) -> Node:
     number = spelled_number(words)
     if number is not None:
         return make_rational(*number)
-    significant = [w for w in words if w not in ARTICLES] or words
+    significant = [w for i, w in enumerate(words) if w not in ARTICLES or (w == "a" and i == len(words) - 1)] or words
     if len(significant) > 1 and significant[0] in SUBJECTS and significant[1] in PREDICATES:
         del significant[0]
     text = " ".join(significant)

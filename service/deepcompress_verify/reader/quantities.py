@@ -6,22 +6,48 @@ from deepcompress_verify.reader.atoms import Atoms
 from deepcompress_verify.reader.tokens import ReadError, Token
 from deepcompress_verify.reader.words import (
     CONST_WORDS,
+    CONTRARY_NOUNS,
+    DENIALS,
+    DIRECTIONS,
+    FRACTION_WORDS,
     FUNCTION_WORDS,
     JOINERS,
     NOT_UNITS,
+    NOUN_FILLERS,
     PLAIN_UNITS,
     PREFIXED,
     QUALIFIERS,
+    SCALES,
     SQUARE,
     UNIT_LETTERS,
+    is_counted_noun,
     is_word,
     known_unit,
 )
 from deepcompress_verify.tree import Add, Div, Mul, Node, Num, Quantity, Sym, Text, Time, walk
 
-_MULTIPLIERS = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_MAY_BE_UNIT = UNIT_LETTERS | PLAIN_UNITS | frozenset(SQUARE) | frozenset(_MULTIPLIERS) | frozenset(("am", "pm"))
+_MAY_BE_UNIT = (
+    UNIT_LETTERS
+    | PLAIN_UNITS
+    | frozenset(SQUARE)
+    | frozenset(SCALES)
+    | frozenset(FRACTION_WORDS)
+    | frozenset(("am", "pm"))
+)
 _UNIT_ORDER = " year month week day h min s yd ft in km m cm mm kg g lb oz dollar cent "
+
+
+_AFTER_A_UNIT = DIRECTIONS | CONTRARY_NOUNS
+MAX_NOUNS = 3
+"""Maximum words of a counted noun: 18 large brown eggs."""
+
+
+def _temperature(parts: list[str], unknown: list[str]) -> str | None:
+    """Return the unit of "degrees C" and "degrees Fahrenheit"."""
+    name = (parts[1:] + unknown)[0].lower() if len(parts) + len(unknown) == 2 else ""
+    return {"c": "celsius", "celsius": "celsius", "centigrade": "celsius", "f": "fahrenheit"}.get(
+        name, "fahrenheit" if name == "fahrenheit" else None
+    )
 
 
 class Quantities(Atoms):
@@ -35,12 +61,18 @@ class Quantities(Atoms):
         lower = word.lower()
         if lower in JOINERS or lower in QUALIFIERS or word in CONST_WORDS or lower == "to":
             return None
-        if token.kind == "w" and not (word in _MAY_BE_UNIT or lower in _MAY_BE_UNIT or is_word(word)):
+        adjective = (
+            token.space and lower in CONTRARY_NOUNS and self.peek(1).kind == "w" and len(self.peek(1).value) > 1
+        )
+        if token.kind == "w" and not (word in _MAY_BE_UNIT or lower in _MAY_BE_UNIT or is_word(word) or adjective):
             return None  # before the walk over the product parsed so far: it would make long products slow
         numeric = not any(isinstance(n, (Sym, Text)) for n in walk(node))
-        if lower in _MULTIPLIERS and numeric:
+        if lower in SCALES and numeric:
             self.position += 1
-            return Mul((node, Num(_MULTIPLIERS[lower])))
+            return Mul((node, Num(SCALES[lower])))
+        if lower in FRACTION_WORDS and numeric:
+            self.position += 1
+            return Div(node, Num(FRACTION_WORDS[lower]))
         if lower in ("am", "pm") and isinstance(node, Num):
             if node.q != 1 or not 0 <= node.p <= 12 or self.is_op(":", -2):
                 return None
@@ -48,9 +80,10 @@ class Quantities(Atoms):
             return Time(node.p * 3600, lower)
         if word in FUNCTION_WORDS and (word != "min" or self.is_op("(", 1)):
             return None
-        lone = self.plain_units and token.space
+        lone = (self.plain_units or self.peek(1).value.lower() in _AFTER_A_UNIT) and token.space
         if token.kind == "w" and not (word in UNIT_LETTERS and numeric and (lone or self._slash_unit())):
-            if not numeric or not (word in PLAIN_UNITS or lower in SQUARE or is_word(word)) or self.is_op("(", 1):
+            noun = word in PLAIN_UNITS or lower in SQUARE or is_word(word) or adjective
+            if not numeric or not noun or self.is_op("(", 1):
                 return None
             if word == "in" and not self._at_break(1):
                 return None
@@ -58,7 +91,7 @@ class Quantities(Atoms):
         if lone_letter and not (numeric and (word in UNIT_LETTERS or self.peek(1).value == "Omega")):
             return None
         start = self.position
-        unit = self._unit()
+        unit = self._unit(one=not isinstance(node, Num) or node.p == 1 or node.q != 1)
         if unit is None:
             self.position = start
             return None
@@ -110,10 +143,11 @@ class Quantities(Atoms):
         token = self.peek(ahead)
         return token.kind == "e" or (token.kind == "o" and token.value in (",", ";", ")", "}", "^", "."))
 
-    def _unit(self) -> str | None:
-        """Return a unit in canonical words: "cm^2", "km/h", "?apples"."""
+    def _unit(self, one: bool = False) -> str | None:
+        """Return a unit in canonical words: "cm^2", "km/h", "?apples"; `one` if a singular noun may follow."""
         parts: list[str] = []
         unknown: list[str] = []
+        marks: list[str] = []
         operator = ""
         scale = 1
         while True:
@@ -122,7 +156,14 @@ class Quantities(Atoms):
             if token.kind in "tw" and token.value:
                 if lower in JOINERS or lower in QUALIFIERS:
                     break
-                if lower in NOT_UNITS:
+                if lower == "of" and marks and self.peek(1).value.lower() in DIRECTIONS:
+                    self.position += 1
+                    continue
+                if lower in DIRECTIONS:
+                    marks.append(lower)
+                    self.position += 1
+                    continue
+                if lower in NOT_UNITS or lower in DENIALS or lower in SCALES or lower in FRACTION_WORDS:
                     raise ReadError("words", token.value)
                 if lower == "per" or (lower == "a" and parts):
                     operator = "/"
@@ -135,10 +176,18 @@ class Quantities(Atoms):
                         parts[-1] += f"^{scale}"
                         scale = 1
                     continue
-                plain = token.kind == "w" and not (token.value in PLAIN_UNITS or is_word(token.value))
+                plain = token.kind == "w" and not (
+                    token.value in PLAIN_UNITS or is_word(token.value) or (token.space and lower in CONTRARY_NOUNS)
+                )
                 if plain and (
                     token.value not in UNIT_LETTERS
-                    or not (parts or unknown or self.plain_units or self._slash_unit())
+                    or not (
+                        parts
+                        or unknown
+                        or self.plain_units
+                        or self._slash_unit()
+                        or self.peek(1).value.lower() in _AFTER_A_UNIT
+                    )
                 ):
                     break
                 if token.value in ("k", "M", "m") and self.peek(1)[:2] == ("c", "Omega"):
@@ -178,14 +227,19 @@ class Quantities(Atoms):
                 parts.append("degree")
             else:
                 break
-        if unknown and parts == ["degree"]:
-            parts, unknown = [], []
-            return "degree"
-        if unknown:
-            return "?" + " ".join(unknown) if not parts else " ".join(parts) + " ?" + " ".join(unknown)
+        if len([word for word in unknown if word not in NOUN_FILLERS]) > MAX_NOUNS or len(unknown) > 8:
+            raise ReadError("words", " ".join(unknown))
+        if unknown and not is_counted_noun(unknown, bool(parts or marks), one):
+            raise ReadError("words", " ".join(unknown))
+        if parts and parts[0] == "degree" and (scale_name := _temperature(parts, unknown)) is not None:
+            parts, unknown = [scale_name], []
         if scale != 1:
             return None
-        return "*".join(parts).replace("*/", "/") if parts else None
+        pieces = ["*".join(parts).replace("*/", "/")] if parts else []
+        if unknown:
+            pieces.append("?" + " ".join(unknown))
+        pieces += [f"!{mark}" for mark in marks]
+        return " ".join(pieces) or None
 
     def _unit_power(self) -> int:
         if not self.is_op("^"):

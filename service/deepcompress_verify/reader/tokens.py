@@ -68,6 +68,7 @@ _UNICODE = {
     "η": "\\eta ", "ζ": "\\zeta ", "κ": "\\kappa ", "ν": "\\nu ", "ξ": "\\xi ", "χ": "\\chi ", "ψ": "\\psi ",
     "Γ": "\\Gamma ", "Λ": "\\Lambda ", "Θ": "\\Theta ", "Φ": "\\Phi ", "Ψ": "\\Psi ",
 }  # fmt: skip
+_UNICODE |= {"℃": "\\degree\\text{C}", "℉": "\\degree\\text{F}"}
 _UNICODE |= {chr(0x245F + n): f" {n} , " for n in range(1, 21)}  # circled numerals: choices of several statements
 _UNICODE_TABLE = str.maketrans(
     _UNICODE | {chr(c): chr(c - 0xFEE0) for c in range(0xFF01, 0xFF5F) if chr(c) not in _UNICODE}
@@ -84,6 +85,11 @@ _LOST_ESCAPES = {
     "\x0b": ("\\v", ("ec", "ert", "ar")),
 }
 
+_NEGATED = {
+    "=": "!=", "in": "notin", "<": ">=", ">": "<=", "<=": ">", ">=": "<", "subset": "notsubset", "==": "not==",
+    "~": "not~", "parallel": "notparallel", "=>": "not=>", "sim": "notsim",
+}  # fmt: skip
+"""The relation after \\not."""
 DROPPED = frozenset(
     "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr middle displaystyle textstyle "
     "scriptstyle "
@@ -98,7 +104,9 @@ TRANSPARENT = frozenset("boxed fbox displaylines ensuremath mathop mathord under
 """Commands that are replaced by their argument."""
 
 _SYNONYMS: dict[str, tuple[str, str]] = {
-    **dict.fromkeys(("cdot", "times", "ast", "cdotp", "bullet", "star"), ("o", "*")),
+    **dict.fromkeys(("cdot", "ast", "cdotp", "bullet"), ("o", "*")),
+    "star": ("o", "\\star"),
+    "times": ("o", "\\times"),
     **dict.fromkeys(("div", "slash"), ("o", "/")),
     **dict.fromkeys(("le", "leq", "leqslant", "leqq"), ("r", "<=")),
     **dict.fromkeys(("ge", "geq", "geqslant", "geqq"), ("r", ">=")),
@@ -295,6 +303,11 @@ def tokenize(text: str) -> list[Token]:
                 continue
             known = _SYNONYMS.get(name)
             token = Token("c", name, space) if known is None else Token(known[0], known[1], space)
+        if token.kind == "r" and out and out[-1][:2] == ("c", "not"):
+            negated = _NEGATED.get(token.value)
+            if negated is None:
+                raise ReadError("syntax", f"not {token.value}")
+            token = Token("r", negated, out.pop().space)
         out.append(token)
         space = False
         if len(out) > MAX_TOKENS:

@@ -102,6 +102,9 @@ _OTHER = {
     "atm": "atmosphere atmospheres",
     "bar": "bars",
     "torr": "",
+    "kWh": "kwh",
+    "rpm": "",
+    "psi": "",
     "unit": "units",
     "ordinal": "th st nd rd",
 }
@@ -166,13 +169,93 @@ FILLERS = frozenset(
 )
 """Words without meaning before a value."""
 
+SCALES = {
+    "dozen": 12, "dozens": 12, "score": 20, "gross": 144, "hundred": 100, "hundreds": 100, "thousand": 1000,
+    "thousands": 1000, "million": 10**6, "millions": 10**6, "billion": 10**9, "billions": 10**9, "trillion": 10**12,
+    "trillions": 10**12, "quadrillion": 10**15, "quintillion": 10**18, "lakh": 10**5, "lakhs": 10**5, "lac": 10**5,
+    "lacs": 10**5, "crore": 10**7, "crores": 10**7, "myriad": 10**4,
+}  # fmt: skip
+"""Words after a number that multiply it."""
+FRACTION_WORDS = {
+    "halves": 2, "thirds": 3, "fourths": 4, "fifths": 5, "sixths": 6, "sevenths": 7, "eighths": 8, "ninths": 9,
+    "tenths": 10, "elevenths": 11, "twelfths": 12, "twentieths": 20, "hundredths": 100, "thousandths": 1000,
+    "millionths": 10**6, "billionths": 10**9, "hundredth": 100, "thousandth": 1000, "millionth": 10**6,
+}  # fmt: skip
+"""Words after a number that divide it, without "quarters", which are coins too."""
 NOT_UNITS = frozenset(
     "or not and no but except nor either neither maybe perhaps possibly than versus vs to between else instead "
     "wrong incorrect unknown minus plus times over hundred thousand million billion trillion dozen half twice double "
-    "negative positive squared cubed root more less least most up down over under am pm noon midnight "
-    "is are was were has have".split()
+    "negative squared cubed root more less least most up down over under am pm noon midnight "
+    "is are was were has have thousands hundreds millions squares cubes percentile "
+    "half third fourth fifth sixth seventh eighth ninth tenth reciprocal inverse opposite factorial mod modulo "
+    "remainder rem base divided multiplied added subtracted plusminus".split()
 )
 """Words that may change a value: text with one of these after a number is never a unit."""
+
+DIRECTIONS = frozenset(
+    "north south east west northeast northwest southeast southwest northern southern eastern western up "
+    "down upward upwards downward downwards above below over under clockwise counterclockwise "
+    "anticlockwise forward forwards backward backwards ahead behind inward inwards outward outwards "
+    "uphill downhill upstream downstream inside outside toward towards earlier later before after ago "
+    "early late past sooner since until profit loss gain increase decrease increased decreased rise fall "
+    "drop discount markup surplus deficit debt credit growth decline reduction raise cut profits losses "
+    "gains increases decreases higher lower faster slower older younger taller shorter longer bigger "
+    "smaller larger greater fewer heavier lighter closer farther further nearer warmer colder hotter "
+    "cooler deeper wider narrower thicker thinner cheaper richer poorer better worse increasing "
+    "decreasing won lost".split()
+)
+"""Words after a value or a unit that say in which direction, order or sense: two sides must say the same of it."""
+
+CONTRARY_NOUNS = frozenset(
+    "positive left right long wide high deep tall thick broad away apart male female red green blue "
+    "yellow white black brown orange purple pink gray grey gold silver big small large little old young "
+    "new hot cold front back top bottom first second third last heavy light open closed full empty odd "
+    "even hard soft inner outer".split()
+)
+"""Words of a counted noun that may be left out or added, but not be others."""
+
+NOUN_FILLERS = frozenset("of in for the a an each total per possible different on at this that".split())
+"""Words of a counted noun without a meaning of their own: 8 cards of each color."""
+
+PLURALS = frozenset(
+    "people men women children feet mice sheep fish dice geese teeth oxen deer cattle police pence data "
+    "media bacteria vertices matrices axes radii digits ways species series offspring aircraft left each "
+    "total old text money water milk rice sugar flour red green blue yellow white black brown orange "
+    "purple pink gray grey male female".split()
+)
+"""Plurals that do not end in s, and other words that may follow a count: 5 left, 12 red."""
+_ADJECTIVE_ENDINGS = ("ed", "ly", "ous", "ive", "less", "ible")
+_NOUNS_LIKE_ADJECTIVES = frozenset(
+    "seed bed weed shed speed breed reed sled red hundred family fly butterfly jelly lily reply ally five olive dive "
+    "motive house bible".split()
+)
+
+
+def is_counted_noun(words: list[str], known_unit: bool, one: bool) -> bool:
+    """Return True if words after a number can be what is counted: a plural is among them and none judges the number.
+
+    After a known unit, and after one or a fraction, a singular will do.
+    """
+    content = [word for word in words if word not in NOUN_FILLERS]
+    last = content[-1] if content else ""
+    if last.endswith(_ADJECTIVE_ENDINGS) and last not in _NOUNS_LIKE_ADJECTIVES:
+        return False
+    if known_unit or one or not content or not all(word.isascii() for word in content):
+        return True
+    return any(
+        (word.endswith("s") and not word.endswith("ss") and len(word) > 2) or word in PLURALS for word in content
+    )
+
+
+DENIALS = frozenset(
+    "rejected short overdue exclusive tens zillion zillions gazillion ppm ppb permille mille bn mn mil "
+    "kilo mega giga tera milli micro nano hundredweight unless maybe bogus wrong true denied excluded "
+    "omitted removed missing invalid false incorrect wrong impossible unsolved refuted disproved "
+    "disproven untrue mistaken discarded ruled failed cancelled canceled except without excluding zero "
+    "non none nothing never neither nor not no fails isn't false refused void retracted crossed too many "
+    "few almost nearly barely hardly about approximately roughly".split()
+)
+"""Words after a number that deny it, or bring another: never a unit."""
 
 PHRASES = {
     "no solution": "no solution", "no solutions": "no solution", "no real solution": "no solution",

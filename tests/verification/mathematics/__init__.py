@@ -1,7 +1,17 @@
 """Generated mathematics with known truth, kind by kind; see case.py."""
 
-from tests.verification.mathematics import expressions, numbers, quantities, relations
+from tests.verification.mathematics import contradictions, expressions, numbers, quantities, relations
 from tests.verification.mathematics.case import KINDS, Case, Generator
 from tests.verification.mathematics.restyles import RESTYLES
 
-__all__ = ["KINDS", "RESTYLES", "Case", "Generator", "expressions", "numbers", "quantities", "relations"]
+__all__ = [
+    "KINDS",
+    "RESTYLES",
+    "Case",
+    "Generator",
+    "contradictions",
+    "expressions",
+    "numbers",
+    "quantities",
+    "relations",
+]

@@ -332,7 +332,7 @@ def absolute_value_floor_ceiling(rng: Random) -> Case:
             f"\\left|{n // d}\\right|",
             f"\\lvert -{n // d} \\rvert",
         ),
-        (f"\\lceil \\frac{{{n // d * d + 1}}}{{{d}}} \\rceil", f"-|{n // d}|"),
+        (f"\\lceil \\frac{{{n // d * d + 1}}}{{{d}}} \\rceil", f"-|{n // d}|-1"),
     )
 
 

@@ -1,0 +1,513 @@
+"""Real functions that are analytic in pieces only: absolute values, maxima, roots, logarithms of polynomials.
+
+The letters' space is cut at the zeros of the polynomials at which such a function may break. On each open cell both
+sides are analytic, and the cell is connected, so agreement at random points of the cell implies equality there.
+
+source: G. E. Collins, "Quantifier elimination for real closed fields by cylindrical algebraic decomposition" (1975);
+only the open cells are computed, with the projection of A. Strzebonski (2000): leading coefficients, discriminants
+and resultants.
+"""
+
+# ruff: noqa: SIM905 (vocabularies read better as lines of words)
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import blake2b
+from itertools import combinations, pairwise, product
+
+from flint import acb, arb, fmpq, fmpq_mpoly, fmpq_poly, fmpz_poly
+
+from deepcompress_verify.compare.context import ComparisonContext, InconclusiveError, UndefinedValueError
+from deepcompress_verify.compare.forms import rewrite, symbols
+from deepcompress_verify.compare.interval_arithmetic import precision
+from deepcompress_verify.compare.polynomials import Fractions
+from deepcompress_verify.tree import Add, Call, Div, Mul, Neg, Node, Num, Pow, Sym, walk
+
+MAX_BRANCHES = 16
+"""Maximum forms of one argument, by the signs of the absolute values in it."""
+MAX_POLYNOMIALS = 14
+MAX_CELLS = 160
+MAX_FACTORING = 1_200
+"""Maximum terms times degree of a polynomial that is factored."""
+MAX_VARIABLES = 3
+MAX_DEGREE = 12
+"""Maximum degree of a polynomial in two or three variables."""
+
+STEPS = frozenset("abs sign max min re im conj arg".split())
+"""Functions that are not analytic at a zero of an argument, or of a difference of two."""
+_UNIT_INTERVAL = frozenset("asin acos acosh atanh acoth asec acsc asech".split())
+"""Functions that break at an argument of 1, -1 or 0."""
+_AT_POLES = frozenset("atan acot".split())
+_AT_ZEROS = frozenset("ln log root gamma acsch".split())
+
+Point = tuple[fmpq, ...]
+
+
+def breaks(node: Node) -> bool:
+    """Return True if the expression has a function of letters that may break."""
+    return any(_breaking(part) and symbols(part) for part in walk(node))
+
+
+def must_be_cut(node: Node) -> bool:
+    """Return True if agreement at random points proves nothing unless the space is cut: absolute values and roots."""
+    return any(
+        (isinstance(part, Call) and (part.name in STEPS or part.name == "root") and bool(symbols(part)))
+        or (isinstance(part, Pow) and _fractional(part) and bool(symbols(part.base)))
+        for part in walk(node)
+    )
+
+
+def _breaking(part: Node) -> bool:
+    if isinstance(part, Call):
+        return part.name in STEPS or part.name in _UNIT_INTERVAL or part.name in _AT_POLES or part.name in _AT_ZEROS
+    return isinstance(part, Pow) and (_fractional(part) or bool(symbols(part.exponent) and symbols(part.base)))
+
+
+def _fractional(part: Pow) -> bool:
+    exponent = part.exponent
+    while isinstance(exponent, Neg):
+        exponent = exponent.arg
+    if isinstance(exponent, Div) and isinstance(exponent.top, Num) and isinstance(exponent.bottom, Num):
+        top, bottom = exponent.top, exponent.bottom
+        return not (top.q == bottom.q == 1 and bottom.p and top.p % bottom.p == 0)
+    return not symbols(exponent) and not (isinstance(exponent, Num) and exponent.q == 1)
+
+
+def _forms(node: Node) -> list[Node]:
+    """Return the forms of a tree without absolute values, maxima and signs: one for each choice of signs."""
+    if not any(isinstance(part, Call) and part.name in STEPS and symbols(part) for part in walk(node)):
+        return [node]
+    if isinstance(node, Call) and node.name in STEPS:
+        inner = [form for arg in node.args for form in _forms(arg)]
+        if node.name in ("re", "conj"):
+            return inner
+        if node.name in ("im", "arg"):
+            raise InconclusiveError
+        if node.name == "sign":
+            return [Num(1), Num(-1)]
+        return inner if node.name in ("max", "min") else inner + [Neg(form) for form in inner]
+    parts: tuple[Node, ...]
+    if isinstance(node, Add):
+        parts = node.terms
+    elif isinstance(node, Mul):
+        parts = node.factors
+    elif isinstance(node, Div):
+        parts = (node.top, node.bottom)
+    elif isinstance(node, Pow):
+        parts = (node.base, node.exponent)
+    elif isinstance(node, Neg):
+        parts = (node.arg,)
+    else:
+        raise InconclusiveError
+    options = [_forms(part) for part in parts]
+    size = 1
+    for option in options:
+        size *= len(option)
+    if size > MAX_BRANCHES:
+        raise InconclusiveError
+    return [_built(node, chosen) for chosen in product(*options)]
+
+
+def _built(node: Node, parts: tuple[Node, ...]) -> Node:
+    """Return a node of the same kind with other parts."""
+    if isinstance(node, Add):
+        return Add(parts)
+    if isinstance(node, Mul):
+        return Mul(parts)
+    if isinstance(node, Div):
+        return Div(*parts)
+    return Pow(*parts) if isinstance(node, Pow) else Neg(*parts)
+
+
+def _factors(node: Node) -> Iterator[Node]:
+    """Yield expressions that have all zeros and poles of a product, a quotient, a power or a root."""
+    if isinstance(node, Mul):
+        for factor in node.factors:
+            yield from _factors(factor)
+    elif isinstance(node, Div):
+        yield from _factors(node.top)
+        yield from _factors(node.bottom)
+    elif isinstance(node, Neg):
+        yield from _factors(node.arg)
+    elif isinstance(node, Call) and node.name == "root" and not symbols(node.args[1]):
+        yield from _factors(node.args[0])
+    elif isinstance(node, Pow) and not symbols(node.exponent):
+        yield from _factors(node.base)
+    elif symbols(node):
+        yield node
+
+
+def _cut_arguments(node: Node, strict: bool) -> Iterator[Node]:
+    """Yield the expressions at whose zeros or poles the tree may break."""
+    for part in walk(node):
+        if not _breaking(part) or not symbols(part):
+            continue
+        if isinstance(part, Pow):
+            for factor in _factors(part.base):
+                yield from _forms(factor)
+            continue
+        assert isinstance(part, Call)
+        if strict and part.name not in STEPS and part.name != "root":
+            continue
+        inner = [form for arg in part.args for form in _forms(arg)]
+        if len(inner) > MAX_BRANCHES:
+            raise InconclusiveError
+        if part.name in ("max", "min"):
+            yield from (Add((a, Neg(b))) for a, b in combinations(inner, 2))
+        elif part.name in ("root", "ln", "log"):
+            for factor in _factors(part.args[0]):
+                yield from _forms(factor)
+        elif part.name in _UNIT_INTERVAL:
+            for form in inner:
+                yield form
+                yield Add((form, Num(1)))
+                yield Add((form, Num(-1)))
+        else:
+            yield from inner
+
+
+def half_angle(a: Node, b: Node, names: list[str]) -> tuple[Node, Node] | None:
+    """Return both sides as functions of t = tan(x/2), for sines and cosines of multiples of one letter x.
+
+    t runs through all reals as the angle runs through one period. None if the letter occurs outside of them.
+    """
+    angles: dict[str, set[fmpq]] = {}
+    for part in (*walk(a), *walk(b)):
+        if isinstance(part, Call) and part.name in _TRIGONOMETRIC and symbols(part):
+            multiple = _multiple_of_letter(part.args[0])
+            if multiple is None:
+                return None
+            angles.setdefault(multiple[1], set()).add(abs(multiple[0]))
+    if len(angles) != 1:
+        return None
+    ((name, multiples),) = angles.items()
+    unit = fmpq(1)
+    for count, factor in enumerate(sorted(multiples)):
+        unit = factor if not count else _common_measure(unit, factor)
+    if name not in names or any(m / unit > 4 for m in multiples):
+        return None
+
+    def change(part: Node) -> Node | None:
+        if not isinstance(part, Call) or part.name not in _TRIGONOMETRIC or not symbols(part):
+            return None
+        multiple = _multiple_of_letter(part.args[0])
+        assert multiple is not None
+        count = int((multiple[0] / unit).p)
+        sine, cosine, bottom = _of_half_angle(abs(count))
+        if count < 0:
+            sine = Neg(sine)
+        table = {
+            "sin": (sine, bottom), "cos": (cosine, bottom), "tan": (sine, cosine), "cot": (cosine, sine),
+            "sec": (bottom, cosine), "csc": (bottom, sine),
+        }  # fmt: skip
+        return Div(*table[part.name])
+
+    changed = rewrite(a, change), rewrite(b, change)
+    return None if any(name in symbols(node) for node in changed) else changed
+
+
+_TRIGONOMETRIC = frozenset("sin cos tan cot sec csc".split())
+HALF_ANGLE = "@t"
+
+
+def _common_measure(a: fmpq, b: fmpq) -> fmpq:
+    while b != 0:
+        quotient = a / b
+        a, b = b, a - b * (quotient.p // quotient.q)
+    return abs(a)
+
+
+def _multiple_of_letter(node: Node) -> tuple[fmpq, str] | None:
+    """Return (3/2, x) of 3x/2; None for anything else."""
+    if isinstance(node, Sym):
+        return fmpq(1), node.name
+    if isinstance(node, Neg):
+        inner = _multiple_of_letter(node.arg)
+        return None if inner is None else (-inner[0], inner[1])
+    if isinstance(node, Div) and isinstance(node.bottom, Num) and node.bottom.p:
+        inner = _multiple_of_letter(node.top)
+        return None if inner is None else (inner[0] * fmpq(node.bottom.q, node.bottom.p), inner[1])
+    if isinstance(node, Mul) and len(node.factors) == 2:
+        for number, other in (node.factors, node.factors[::-1]):
+            if isinstance(number, Div) and isinstance(number.top, Num) and isinstance(number.bottom, Num):
+                number = Num(number.top.p * number.bottom.q, number.top.q * number.bottom.p)
+            if isinstance(number, Num) and number.p and number.q:
+                inner = _multiple_of_letter(other)
+                return None if inner is None else (inner[0] * fmpq(number.p, number.q), inner[1])
+    return None
+
+
+def _of_half_angle(count: int) -> tuple[Node, Node, Node]:
+    """Return (sine, cosine, common denominator) of count * x, in t = tan(x/2): parts of (1 + it)^(2 count)."""
+    real, imaginary = {0: 1}, {0: 0}
+    for _ in range(2 * count):
+        next_real, next_imaginary = dict(real), dict(imaginary)
+        for power, value in imaginary.items():
+            next_real[power + 1] = next_real.get(power + 1, 0) - value
+        for power, value in real.items():
+            next_imaginary[power + 1] = next_imaginary.get(power + 1, 0) + value
+        real, imaginary = next_real, next_imaginary
+    t = Sym(HALF_ANGLE)
+    parts = [
+        Add((Num(0), *(Mul((Num(c), Pow(t, Num(k)))) for k, c in sorted(p.items()) if c))) for p in (imaginary, real)
+    ]
+    return parts[0], parts[1], Pow(Add((Num(1), Pow(t, Num(2)))), Num(count))
+
+
+class Cells:
+    """The open cells on which two expressions are analytic, each with a box of rational points."""
+
+    def __init__(self, gold: Node, answer: Node, names: list[str], context: ComparisonContext) -> None:
+        if len(names) > MAX_VARIABLES:
+            raise InconclusiveError
+        self.context = context
+        self.names = names
+        arguments = self._arguments(gold, answer, strict=False)
+        reader = Fractions((*(Sym(name) for name in names), *arguments), context)
+        if not reader.pure or len(reader.names) != len(names):
+            # a logarithm of a sine: cut at the roots and absolute values only
+            arguments = self._arguments(gold, answer, strict=True)
+            reader = Fractions((*(Sym(name) for name in names), *arguments), context)
+            if not reader.pure or len(reader.names) != len(names):
+                raise InconclusiveError
+        self._ring = reader.ring_context
+        self._reader = reader
+        polynomials: list[fmpq_mpoly] = []
+        for argument in arguments:
+            try:
+                polynomials.extend(reader.read(argument))
+            except UndefinedValueError:
+                continue
+        if _positive_letters(gold, reader):
+            self.positive = True
+            polynomials.extend(reader.generators[: len(names)])
+        else:
+            self.positive = False
+        self._polynomials = self._basis(polynomials)
+
+    @staticmethod
+    def _arguments(gold: Node, answer: Node, strict: bool) -> list[Node]:
+        return [*_cut_arguments(gold, strict), *_cut_arguments(answer, strict)]
+
+    def points(self) -> Iterator[list[dict[str, fmpq]]]:
+        """Yield random points of each open cell, two in a cell.
+
+        Raises:
+            InconclusiveError: There are more than `MAX_CELLS` cells.
+        """
+        count = 0
+        for sample in self._samples(self._polynomials, len(self.names)):
+            if self.positive and any(value < 0 for value in sample):
+                continue
+            count += 1
+            self.context.charge(20)
+            if count > MAX_CELLS:
+                raise InconclusiveError
+            radius = self._radius(sample)
+            yield [self._random(sample, radius, count, k) for k in range(2)]
+
+    def _random(self, sample: Point, radius: fmpq, cell: int, number: int) -> dict[str, fmpq]:
+        point: dict[str, fmpq] = {}
+        for index, name in enumerate(self.names):
+            key = f"{cell} {number} {index}".encode()
+            digest = int.from_bytes(blake2b(key, key=self.context.seed[:32], digest_size=4).digest(), "big")
+            point[name] = sample[index] + radius * fmpq(2 * digest - (1 << 32), 1 << 32)
+        return point
+
+    def _radius(self, sample: Point) -> fmpq:
+        """Return the half-width of a box around the sample in which no polynomial has a zero."""
+        radius = fmpq(1, 2)
+        with precision(128):
+            for _ in range(40):
+                sides = [arb(value) + arb(0, arb(radius)) for value in sample]
+                if all(not _evaluate(p, sides).contains(0) for p in self._polynomials):
+                    return radius
+                radius /= 4
+        raise InconclusiveError
+
+    def _basis(self, polynomials: list[fmpq_mpoly]) -> list[fmpq_mpoly]:
+        """Return the irreducible factors."""
+        result: dict[str, fmpq_mpoly] = {}
+        for p in polynomials:
+            if p.is_zero() or p.is_constant():
+                continue
+            if len(p) > 1 and len(p) * p.total_degree() > MAX_FACTORING:
+                raise InconclusiveError
+            self.context.charge(4 * len(p))
+            for factor, _ in p.factor()[1]:
+                if len(self.names) > 1 and factor.total_degree() > MAX_DEGREE:
+                    raise InconclusiveError
+                if not factor.is_constant():
+                    result[str(factor)] = factor
+            if len(result) > MAX_POLYNOMIALS * 4:
+                raise InconclusiveError
+        return list(result.values())
+
+    def _samples(self, polynomials: list[fmpq_mpoly], size: int) -> Iterator[Point]:
+        """Yield one rational point of each open cell of the first `size` letters."""
+        if size == 1:
+            for value in _between_roots([_univariate(p, 0) for p in polynomials]):
+                yield (value,)
+            return
+        last = size - 1
+        if len(polynomials) > MAX_POLYNOMIALS:
+            raise InconclusiveError
+        projected: list[fmpq_mpoly] = []
+        own: list[fmpq_mpoly] = []
+        for p in polynomials:
+            degree = int(p.degrees()[last])
+            if degree == 0:
+                projected.append(p)
+                continue
+            own.append(p)
+            projected.append(self._leading(p, last, degree))
+            if degree > 1:
+                self.context.charge(100 * degree)
+                projected.append(p.discriminant(last))
+        for p, q in combinations(own, 2):
+            self.context.charge(50 * int(p.degrees()[last]) * int(q.degrees()[last]))
+            projected.append(p.resultant(q, last))
+        for base in self._samples(self._basis(projected), last):
+            self.context.charge(10)
+            lines = [_univariate(_substitute(p, base), last) for p in own]
+            for value in _between_roots(lines):
+                yield (*base, value)
+
+    def _leading(self, p: fmpq_mpoly, index: int, degree: int) -> fmpq_mpoly:
+        terms: dict[tuple[int, ...], fmpq] = {}
+        for exponents, coefficient in p.terms():
+            if int(exponents[index]) == degree:
+                key = tuple(0 if k == index else int(e) for k, e in enumerate(exponents))
+                terms[key] = terms.get(key, fmpq(0)) + coefficient
+        return self._ring.from_dict(terms)
+
+
+def positive_letters(gold: Node, names: list[str], context: ComparisonContext) -> bool:
+    """Return True if the letters of the gold are positive by convention (see `_positive_letters`)."""
+    try:
+        return _positive_letters(gold, Fractions((*(Sym(name) for name in names), Num(1)), context))
+    except InconclusiveError:
+        return False
+
+
+def _positive_letters(gold: Node, reader: Fractions) -> bool:
+    """Return True if the letters of the gold are positive: its even roots or logarithms need it, as in sqrt(x) and
+    ln(xy), and it has no absolute value.
+    """
+    restricted = False
+    for part in walk(gold):
+        if isinstance(part, Call) and part.name == "abs":
+            return False
+        if (
+            isinstance(part, Call)
+            and part.name == "root"
+            and isinstance(part.args[1], Num)
+            and part.args[1].p % 2 == 0
+        ) or (isinstance(part, Call) and part.name in ("ln", "log")):
+            base = part.args[0]
+        elif isinstance(part, Pow) and _fractional(part):
+            base = part.base
+        else:
+            continue
+        if not symbols(base):
+            continue
+        try:
+            top, bottom = reader.read(base)
+        except (KeyError, InconclusiveError, UndefinedValueError):
+            return False
+        if len(reader.names) == 1 and any(c < 0 for p in (top, bottom) for c in p.coeffs()):
+            return False
+        restricted = restricted or _takes_negative_values(top * bottom, len(reader.names))
+    return restricted
+
+
+def _takes_negative_values(p: fmpq_mpoly, size: int) -> bool:
+    """Return True if a polynomial is found to be negative at one of a few points."""
+    for signs in product((1, -1), repeat=min(size, 4)):
+        signs += (1,) * (size - len(signs))
+        for scale, turn in ((fmpq(1, 97), 0), (fmpq(1), 1), (fmpq(89), 2), (fmpq(3), 3), (fmpq(1, 5), 4)):
+            point = [sign * scale * fmpq(13 + 4 * ((k * (turn + 1) + turn) % 7), 11) for k, sign in enumerate(signs)]
+            total = fmpq(0)
+            for exponents, coefficient in p.terms():
+                for value, exponent in zip(point, exponents, strict=False):
+                    coefficient = coefficient * value ** int(exponent)
+                total += coefficient
+            if total < 0:
+                return True
+    return False
+
+
+def _evaluate(p: fmpq_mpoly, values: list[arb]) -> arb:
+    total = arb(0)
+    for exponents, coefficient in p.terms():
+        term = arb(coefficient)
+        for value, exponent in zip(values, exponents, strict=False):
+            # a ball that contains 0 has no power in the library
+            for _ in range(int(exponent)):
+                term *= value
+        total += term
+    return total
+
+
+def _substitute(p: fmpq_mpoly, base: Point) -> dict[int, fmpq]:
+    """Return the coefficients of the polynomial in the letter after `base`, by its exponent."""
+    result: dict[int, fmpq] = {}
+    size = len(base)
+    for exponents, coefficient in p.terms():
+        value = coefficient
+        for index in range(size):
+            if exponents[index]:
+                value = value * base[index] ** int(exponents[index])
+        key = int(exponents[size])
+        result[key] = result.get(key, fmpq(0)) + value
+    return result
+
+
+def _univariate(p: fmpq_mpoly | dict[int, fmpq], index: int) -> fmpq_poly:
+    terms = p if isinstance(p, dict) else {int(e[index]): c for e, c in p.terms()}
+    degree = max(terms, default=0)
+    return fmpq_poly([terms.get(k, fmpq(0)) for k in range(degree + 1)])
+
+
+def _between_roots(polynomials: list[fmpq_poly]) -> list[fmpq]:
+    """Return a rational number in each interval between two neighbouring real roots, and beyond the outer ones."""
+    total = fmpz_poly([1])
+    for p in polynomials:
+        if p.degree() > 0:
+            total *= p.numer()
+    if total.degree() <= 0:
+        return [fmpq(1)]
+    squarefree = fmpz_poly([1])
+    for factor, _ in total.factor_squarefree()[1]:
+        squarefree *= factor
+    if squarefree.degree() > 64:
+        raise InconclusiveError
+    with precision(64):
+        isolated: list[tuple[acb, int]] = squarefree.complex_roots()  # type: ignore[assignment]
+        roots = [root for root, _ in isolated if root.imag.is_zero()]
+    ends = sorted((_exact(root.real.lower()), _exact(root.real.upper())) for root in roots)
+    if not ends:
+        return [fmpq(1)]
+    result = [fmpq(ends[0][0].p // ends[0][0].q - 1)]
+    for (_, low), (high, _) in pairwise(ends):
+        result.append(_simple_between(low, high))
+    result.append(fmpq(-(-ends[-1][1].p // ends[-1][1].q) + 1))
+    return result
+
+
+def _exact(value: arb) -> fmpq:
+    mantissa, exponent = value.mid().man_exp()
+    return fmpq(mantissa) * fmpq(2) ** int(exponent)
+
+
+def _simple_between(low: fmpq, high: fmpq) -> fmpq:
+    if not low < high:
+        raise InconclusiveError
+    for bits in range(256):
+        step = fmpq(1, 1 << bits)
+        scaled = low / step
+        candidate = (scaled.p // scaled.q + 1) * step
+        if low < candidate < high:
+            return candidate
+    raise InconclusiveError
