@@ -51,6 +51,8 @@ from .settings import Settings, unknown_variables
 
 log = logging.getLogger("deepcompress.app")
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+"""Addresses that only this machine can connect to."""
 READS_AT_ONCE = 4
 """Lists and histories that are read at once; each may have a hundred thousand rows."""
 
@@ -80,7 +82,7 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
         keep_freed_memory()
         logs.configure(settings.log_format, settings.log_level)
         keys = KeyRing(settings.api_keys, settings.api_keys_file, settings.key_requests_per_second)
-        _log_access(keys)
+        _log_access(keys, settings.host)
         observations_s = settings.observation_ttl_days * DAY_S
         store = open_store(settings.state_url, observations_s=observations_s, **_store_options(settings))
         pool = VerifierPool(
@@ -173,9 +175,12 @@ async def _try_to_open(opening: Awaitable[None]) -> None:
         raise
 
 
-def _log_access(keys: KeyRing) -> None:
-    """Log who may do what, and the variables that look like settings and are none."""
-    (log.info if keys.requires_key else log.warning)(keys.describe())
+def _log_access(keys: KeyRing, host: str) -> None:
+    """Log who may do what, and the variables that look like settings and are none.
+
+    Without keys it is a warning, unless only this machine can connect.
+    """
+    (log.info if keys.requires_key or host in LOOPBACK else log.warning)(keys.describe())
     for name, _ in unknown_variables():
         log.warning("%s is no setting and has no effect", name)
     if "DEEPCOMPRESS_API_KEY" in os.environ and not keys.requires_key:

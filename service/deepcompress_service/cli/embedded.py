@@ -33,7 +33,13 @@ def embedded_service(state_url: str | None = None) -> Iterator[str]:
         url = state_url or f"sqlite:///{Path(folder) / 'state.sqlite3'}"
         # Ignore keys and rates of a deployment that are set in the environment.
         settings = Settings(
-            state_url=url, api_keys=(), api_keys_file=None, key_requests_per_second=0, workers=1, log_level="warning"
+            host="127.0.0.1",
+            state_url=url,
+            api_keys=(),
+            api_keys_file=None,
+            key_requests_per_second=0,
+            workers=1,
+            log_level="warning",
         )
         server = uvicorn.Server(
             uvicorn.Config(create_app(settings), log_level="warning", access_log=False, lifespan="on")

@@ -1,7 +1,7 @@
 """The formulas of the difficulty state: the level of a step, a problem after a step. Pure.
 
-Every float is computed from integers in one fixed order, so that the same groups give the same bits whatever
-the order, the cutting into requests or the store they came through. ``stores/lua/`` has the same formulas.
+Every float is computed from integers in one fixed order. So the same groups give the same bits for every order,
+every division into requests and every store. ``stores/lua/`` has the same formulas.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from .model import DifficultyConfig, ProblemState
 
 
 def mean_pass_ratio(counts: Mapping[int, tuple[int, int]]) -> float | None:
-    """Return the mean of P_g from (groups, passes) by group size: sizes ascending, one division a size, one at the
-    end.
+    """Return the mean of P_g from (groups, passes) by group size; None without groups.
+
+    Sizes are added in ascending order, with one division for each size and one at the end.
     """
     groups = sum(number for number, _ in counts.values())
     if not groups:
@@ -84,7 +85,7 @@ def close_record(run_record: RunRecord, observed_groups: int = 0) -> StepRecord:
 
 
 def ratio_after(weight: float, before: ProblemState, delta: StepDelta) -> float | None:
-    """Return the smoothed pass ratio once the tally is counted; a problem's first step gives it as it is."""
+    """Return the smoothed pass ratio after the tally is counted; after the first step it is that step's ratio."""
     if delta.attempts == 0:
         return before.pass_ratio
     newest = delta.passes / delta.attempts
@@ -94,9 +95,9 @@ def ratio_after(weight: float, before: ProblemState, delta: StepDelta) -> float 
 
 
 def counted_ratio(run_record: RunRecord, record: ProblemRecord) -> int:
-    """Return a problem's share of the sum over all problems: its smoothed pass ratio in units of 2^-30.
+    """Return a problem's term of the sum over all problems: its smoothed pass ratio in units of 2^-30.
 
-    In these units the sum is exact in any order. Only ``reference: "dataset"`` needs it; otherwise it stays 0.
+    In these units the sum is exact in any order. Only ``reference: "dataset"`` needs it; otherwise it is 0.
     """
     if run_record.config.reference != "dataset":
         return 0

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from .model import Accumulator, DifficultyConfig, ProblemState, StepStatistics
 
 NONE32 = 0xFFFFFFFF
-"""Stands for None where a token length is kept in 32 bits (lengths go to 2^31 - 1)."""
+"""The value for None in a 32-bit token length (lengths are at most 2^31 - 1)."""
 RATIO_ONE = 1 << 30
 """A smoothed pass ratio of 1 in the fixed-point sum over all problems: exact for 2^23 problems in a double."""
 
@@ -25,7 +25,7 @@ STATE_BYTES = _STATE.size
 _DELTA = struct.Struct("<dIIIdI")
 _HEAD = struct.Struct("<dddBB")
 _PAGE_SORT_FIELDS = struct.Struct("<8xd8xd4xB24xdII")
-"""Of a problem's record: pass ratio, last beta, flags; of its tally: step, attempts, passes."""
+"""Pass ratio, last beta and flags of a problem's record; step, attempts and passes of its tally."""
 GROUP_HEAD_BYTES = _HEAD.size
 _OBSERVED = struct.Struct("<IIIIddIBd")
 _ROLLOUT = struct.Struct("<BBBdd")
@@ -38,7 +38,7 @@ class StepDelta:
     """The additions of one step to one problem."""
 
     step: int = -1
-    """-1: nothing (a problem that a rewind brought back to its state before the step)."""
+    """-1: no tally (a problem that a rewind restored to its state before the step)."""
     attempts: int = 0
     passes: int = 0
     shortest: int | None = None
@@ -75,7 +75,7 @@ class GroupRecord:
 
 @dataclass(slots=True)
 class ObservedGroup:
-    """The rollouts of a group seen by verify so far."""
+    """The rollouts of a group that were observed so far."""
 
     problem_id: str
     size: int = 0
@@ -367,8 +367,9 @@ PassCountKey = tuple[int, int, int]
 
 @dataclass(slots=True)
 class PassCountBucket:
-    """All groups of the open step that share generation, size and passes: everything a step's statistics need,
-    since which of them are simple is known only once the step's final level is.
+    """The tallies of all groups of the open step with the same generation, size and passes.
+
+    A step's statistics are computed from these: the groups that are simple follow from the step's final level.
     """
 
     groups: int = 0
@@ -393,7 +394,7 @@ class RunRecord:
     config_text: str
     kind: Literal["stepped", "stepless"] | None = None
     open: int | None = None
-    """The step that takes groups now."""
+    """The open step."""
     closed: int = -1
     """Every step up to this one is closed."""
     pruned: int = -1

@@ -1,7 +1,8 @@
-"""The semantics of the difficulty state (docs/design.md, 5.1 to 5.8) over a `View`: what `memory://` and SQLite run.
+"""The semantics of the difficulty state (docs/design.md, 5.1 to 5.8) over a `RunTransaction`.
 
-Every function here happens inside one transaction. It checks everything before it writes anything, so a refusal
-leaves no trace. The Redis store has the same semantics in ``stores/lua/``; the contract tests hold both to one model.
+It is what `memory://` and SQLite run. Every function runs inside one transaction. It checks everything before it
+writes anything, so a request that is refused changes nothing. The Redis store has the same semantics in
+``stores/lua/``; the contract tests compare both with one model.
 """
 
 from __future__ import annotations
@@ -173,13 +174,16 @@ def _outcome(group: GroupCommit, record: GroupRecord, replayed: bool) -> GroupOu
 def _recorded_level(
     state: RunTransaction, run_record: RunRecord, step: int, records: Sequence[GroupRecord]
 ) -> tuple[float, float]:
-    """Return level and mean of an answer that is all replay: as first answered, if the records agree."""
+    """Return level and mean of a request of replayed groups only.
+
+    They are the recorded values if the records agree, else the present ones.
+    """
     first = records[0]
-    said = {(record.step_level, record.batch_pass_ratio) for record in records}
-    if len(said) > 1:
-        now = step_now(state, run_record, step)
-        if now.mean is not None:
-            return now.after[0], now.mean
+    recorded = {(record.step_level, record.batch_pass_ratio) for record in records}
+    if len(recorded) > 1:
+        present = step_now(state, run_record, step)
+        if present.mean is not None:
+            return present.after[0], present.mean
     return first.step_level, first.batch_pass_ratio
 
 
@@ -338,7 +342,7 @@ def existing_run(state: RunTransaction, run: str) -> RunRecord:
 
 
 def close_before(state: RunTransaction, run_record: RunRecord, step: int) -> None:
-    """Close every step before this one, those included of which only observations are known."""
+    """Close every step before this one, also steps that have only observations."""
     if run_record.open is not None and run_record.open < step:
         close(state, run_record)
     waiting_steps = state.observed_steps(run_record.closed) if run_record.kind == "stepped" else []

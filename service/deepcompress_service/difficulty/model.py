@@ -1,6 +1,6 @@
-"""The words of the difficulty state, as frozen dataclasses: what is asked of a store and what it answers.
+"""The types of the difficulty state, as dataclasses: the requests to a store and its answers.
 
-Nothing here computes. Integers are exact tallies; every float is a float64 derived from them in one fixed
+There is no computation here. Integers are exact tallies; every float is a float64 derived from them in one fixed
 order (docs/design.md, 5.8), so that stores agree to the last bit.
 """
 
@@ -40,10 +40,10 @@ class DifficultyConfig:
     extra: tuple[Accumulator, ...] = ()
     """Further accumulators, for strategies with a state of their own (shadow strategies included)."""
     reference: Literal["current", "previous", "dataset"] = "current"
-    """Which level beta is taken against: after this step's groups so far were folded in, the level at the end
-    of the step before, or the mean over all problems' smoothed pass ratios."""
+    """The level that beta is taken against: with this step's groups so far, at the end of the step before, or the
+    mean over all problems' smoothed pass ratios."""
     step_level: Literal["all", "last"] = "all"
-    """Which groups of a step make its level: all, or those of the greatest generation (docs/design.md, 5.2)."""
+    """The groups of a step that make its level: all, or those of the greatest generation (docs/design.md, 5.2)."""
     keep_steps: int = 64
     groups_per_step: int | None = None
     problem_weight: float = 0.3
@@ -52,27 +52,27 @@ class DifficultyConfig:
 
 @dataclass(frozen=True, slots=True)
 class GroupCommit:
-    """One group as a caller reports it. Its identity is (run, step, group_id)."""
+    """One group of a request. Its identity is (run, step, group_id)."""
 
     group_id: str
     problem_id: str | None
-    """None: taken from the group's observations (422 where it has none)."""
+    """None: taken from the group's observations (`NotObserved` if there are none)."""
     digest: bytes
-    """16 bytes over what the caller sent, rollouts in order; verdicts are not part of it."""
+    """16 bytes over the fields that the caller sent, rollouts in order; without verdicts that the service made."""
     payload: bytes
-    """Kept in the record and given back with a replay: the verdicts. Opaque to the store."""
+    """The verdicts, kept in the record and returned with a replay. Opaque to the store."""
     size: int
     """Rollouts in the group, G >= 1."""
     passes: int
-    """Of which correct. Undecided ones count as wrong."""
+    """Correct rollouts. Undecided ones count as wrong."""
     counts: bool = True
-    """False where the gold cannot be read: counts in neither the level nor the problem's state."""
+    """False if the gold cannot be read: the group counts in neither the level nor the problem's state."""
     truncated: int = 0
     tokens_known: bool = True
     tokens_sum: int = 0
     correct_tokens_sum: int = 0
     correct_tokens_min: int | None = None
-    """None where no rollout was correct, or no lengths are known."""
+    """None if no rollout was correct, or no lengths are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +84,15 @@ class Commit:
     step: int | Literal["observed"] | None = None
     """None: a stepless request; then `request_id` is required."""
     epoch: int | None = None
-    """The epoch the caller believes in. None: bound to the one met on arrival (see `expected_epoch`)."""
+    """The epoch that the caller sent. None: the epoch on arrival applies (see `expected_epoch`)."""
     expected_epoch: int | None = None
-    """The epoch the service met on arrival; another at commit time is an EpochMismatch. None: not met yet."""
+    """The run's epoch on arrival; another one at the commit is an EpochMismatch. None: not read."""
     generation: int | None = None
     request_id: str | None = None
     request_digest: bytes = b""
     """16 bytes over the whole request's groups, for stepless repeats."""
     config: DifficultyConfig | None = None
-    """Given so that a run named for the first time can be created within the same transaction."""
+    """The configuration with which an unknown run is created in the same transaction. None: it is refused."""
     config_text: str = ""
     """The run's whole configuration as canonical JSON, kept with the run when this request creates it."""
 
@@ -110,9 +110,9 @@ class ProblemState:
     last_beta: float | None = None
     """Last pass ratio minus the final level of that step."""
     turns: int = 0
-    """Number of turns between simple and hard. An even step (beta = 0) is no turn."""
+    """Number of changes between simple and hard. An even step (beta = 0) is no change."""
     last_side: Literal["simple", "hard"] | None = None
-    """The last of the two sides it was on."""
+    """The last side that was simple or hard."""
     shortest_correct_tokens: int | None = None
     correct_tokens_sum: int = 0
     correct_tokens_count: int = 0
@@ -130,9 +130,9 @@ class GroupOutcome:
     accumulators: tuple[float, ...]
     """The values of `DifficultyConfig.extra` before this step."""
     problem: ProblemState
-    """As it stood before this step."""
+    """The problem before this step."""
     payload: bytes
-    """As recorded: of the first commit when replayed, else as sent."""
+    """The recorded payload: that of the first commit if replayed, else as sent."""
     replayed: bool = False
     stale: bool = False
 
@@ -144,21 +144,21 @@ class CommitOutcome:
     run: str
     epoch: int
     step: int
-    """The step the groups were counted in (the service's own count for stepless runs)."""
+    """The step in which the groups were counted (numbered by the service for stepless runs)."""
     level: float
     """The step's level with every group committed so far."""
     batch_pass_ratio: float
-    """Mean P_g of the step's counted groups so far; of this request's groups where none count."""
+    """Mean P_g of the step's counted groups so far; of this request's groups if none counts."""
     groups: tuple[GroupOutcome, ...]
     """In the order sent."""
     created: bool = False
     config_text: str = ""
-    """The run's configuration as stored: it may differ from the default the caller offered."""
+    """The run's configuration as stored: it may differ from that of the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One verified rollout that carries identity (docs/design.md, 5.5). The first of a rollout_id wins."""
+    """One verified rollout that carries identity (docs/design.md, 5.5). The first of a rollout_id is kept."""
 
     run: str
     step: int
@@ -175,7 +175,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class StepStatistics:
-    """One step's tallies and what was computed from them. Beta here is P_g minus the step's final level."""
+    """The tallies of one step and the values computed from them. Beta is P_g minus the step's final level."""
 
     step: int
     level: float

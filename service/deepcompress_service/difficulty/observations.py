@@ -10,8 +10,9 @@ from .run_transaction import RunTransaction
 
 
 def observe(state: RunTransaction, epoch: int, observations: Sequence[Observation]) -> list[bool]:
-    """Observations of one run, in order: for each, whether it is recorded. A run that does not exist yet keeps
-    them for the day it does, since `verify` comes before the first `shape`.
+    """Record observations of one run; return for each, in order, True if it is recorded.
+
+    Those of a run that does not exist yet are kept until it does, since `verify` comes before the first `shape`.
     """
     run_record = state.load()
     kept = run_record.config.keep_steps if run_record else DifficultyConfig().keep_steps

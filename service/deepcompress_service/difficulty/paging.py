@@ -1,7 +1,7 @@
-"""One page of a run's problems, filtered and sorted. Pure: stores give records in portions, this picks.
+"""One page of a run's problems, filtered and sorted. Pure: stores read records in portions and add them to the page.
 
-By problem_id a store gives its records in that order, from the cursor on, and stops as soon as the page is full; by
-pass ratio every record must be looked at, and only those of the page are kept.
+For a page by problem_id, a store reads its records in that order, from the cursor on, until the page is full. For a
+page by pass ratio it reads every record, and only those of the page are kept.
 """
 
 from __future__ import annotations
@@ -27,16 +27,19 @@ _SortedRecord = tuple[float, str, bytes]
 
 
 class BadCursor(DifficultyError):
-    """A cursor that this service never gave, or that belongs to another order."""
+    """A cursor that is not valid, or that belongs to another order."""
 
     slug = "bad-cursor"
 
 
 class PageBuilder:
-    """A page in the making. `side` is the side of the last beta; ties of a pass ratio go by problem_id.
+    """A page that is being filled. `side` is the side of the last beta; equal pass ratios are sorted by problem_id.
 
-    `level_at` says the level at the end of a step; it is asked about the problems that `side` needs it for and about
-    those of the page. Raises BadCursor.
+    `level_at` returns the level at the end of a step. It is called for the problems that the filter by `side`
+    needs it for, and for those of the page.
+
+    Raises:
+        BadCursor: The cursor is not one of this order.
     """
 
     def __init__(
@@ -61,17 +64,18 @@ class PageBuilder:
 
     @property
     def ordered(self) -> bool:
-        """The records must come by problem_id, from `start` on."""
+        """True if the records must be added by problem_id, from `start` on."""
         return self._sort == "problem_id"
 
     @property
     def start(self) -> str | None:
-        """The problem_id after which an ordered page begins; None: with the first."""
+        """The problem_id after which an ordered page begins; None: it begins with the first problem."""
         return self._after[1] if self._after and self.ordered else None
 
     @property
     def portion(self) -> int:
-        """Number of records to read next: those the page lacks and one that shows whether a page follows;
+        """Number of records to read next: the rest of the page, and one more that shows if another page follows.
+
         MANY if a filter may skip most of them.
         """
         return self._limit + 1 - len(self._found) if self._side is self._search is None else MANY

@@ -1,7 +1,7 @@
 """Rewind, checkpoint and restore (docs/design.md, 5.4) over a `RunTransaction`.
 
-A checkpoint is a copy of the run's state, rewound to the step after it. Restoring copies it back, so it leaves the
-run as that rewind would have: groups of its steps are still replayed from their records.
+A checkpoint is a copy of the run's state, rewound to the step after it. Restoring copies it back, so the
+run is then in the state after that rewind: groups of its steps are still replayed from their records.
 """
 
 from __future__ import annotations
@@ -49,8 +49,13 @@ def closed_level(run_record: RunRecord) -> float:
 def rewind(
     state: RunTransaction, run_record: RunRecord, next_step: int | None, checkpoints: list[Checkpoint]
 ) -> RunRecord:
-    """Forget everything at steps >= `next_step` (None: all but the configuration). The step before it is closed:
-    what comes for it afterwards is stale. The caller raises the epoch and saves the meta that is returned.
+    """Forget everything at steps >= `next_step` (None: all but the configuration); return the run's new record.
+
+    The step before `next_step` is closed: new groups for it are stale. The caller raises the epoch and saves the
+    record.
+
+    Raises:
+        StepTooOld: The undo records of a step are gone; nothing was changed.
     """
     check_rewindable(run_record, next_step, checkpoints)
     if next_step is None or run_record.first is None or next_step <= run_record.first:

@@ -1,7 +1,7 @@
-"""The one protocol that every store of difficulty state fulfils, and `open_store`, which picks one by URL.
+"""The protocol of every store of difficulty state, and `open_store`, which opens the store of a URL.
 
-A method either happened wholly, durably, and is acknowledged, or it raises and changed nothing (where the
-answer was lost, the same call again gives the same answer). Methods raise only `errors.DifficultyError`s.
+A method either has its whole effect, durably, and returns, or it raises and changes nothing. If an answer is lost,
+the same call again gives the same answer. Methods raise only `errors.DifficultyError`s.
 """
 
 from __future__ import annotations
@@ -81,11 +81,12 @@ class DifficultyStore(Protocol):
         """Count each group once; return the state that its reward is computed from."""
 
     async def observe(self, observations: Sequence[Observation]) -> list[bool]:
-        """Record observations; return for each whether it is recorded (now, or before with the same
-        content). Never opens or closes a step.
+        """Record observations; return for each True if it is recorded (now, or before with the same content).
+
+        Never opens or closes a step.
         """
 
-    # looking
+    # reading
     async def history(self, run: str, *, since: int | None = None, limit: int | None = None) -> list[StepStatistics]:
         """Return the statistics by step, ascending; the open step last, with `closed` False.
 
@@ -117,7 +118,7 @@ class DifficultyStore(Protocol):
     ) -> tuple[list[ProblemState], str | None]:
         """Return one page and the next page's cursor (None on the last)."""
 
-    # going back
+    # checkpoints, rewind, transfer
     async def checkpoint(self, run: str, name: str, step: int) -> Checkpoint:
         """Save the state as at the end of `step`, even if later steps have begun."""
 
@@ -154,7 +155,7 @@ class DifficultyStore(Protocol):
 
 
 def open_store(url: str, **options: StoreOption) -> DifficultyStore:
-    """Return the store that a URL names; `await store.open()` connects it. ValueError for a URL that names none.
+    """Return the store that a URL names; `await store.open()` connects it. An invalid URL is a ValueError.
 
     =====================================  ========================================================
     ``sqlite:///PATH``                     `timeout_s`. Three slashes: relative, four: absolute

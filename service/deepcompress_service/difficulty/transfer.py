@@ -93,8 +93,9 @@ class ExportReader:
     """Reads an export batch by batch."""
 
     def __init__(self, accepts: Callable[[str], None] = accept_any_config) -> None:
-        """Make a reader; `accepts` is called with the header's `config_text` before any row is read, and may
-        raise.
+        """Make a reader.
+
+        `accepts` is called with the header's `config_text` before any row is read, and may raise.
         """
         self._accepts = accepts
         self._run_record: RunRecord | None = None
@@ -130,7 +131,11 @@ class ExportReader:
 
     @property
     def run_record(self) -> RunRecord:
-        """The header's; to be asked for once a row was read, or at the end."""
+        """The run's record in the header; available once a row was read, or at the end.
+
+        Raises:
+            BadExport: The export is empty.
+        """
         if self._run_record is None:
             raise BadExport("the export is empty")
         return self._run_record

@@ -1,4 +1,4 @@
-"""Checks of an export's lines: a wrong value from outside would fail later requests, of other runs too.
+"""Checks of an export's lines: a wrong value would fail later requests, of other runs too.
 
 Every check raises one of `BROKEN`.
 """
@@ -18,7 +18,7 @@ from .engine import unpack_request
 BROKEN = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError, struct.error)
 """The errors that reading an invalid line can raise (those of pydantic and of Unicode are ValueErrors)."""
 LARGEST = 2**53 - 1
-"""Largest integer that Lua keeps whole."""
+"""Largest integer that is exact in Lua."""
 LONGEST_NAME = 4096
 
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
@@ -109,7 +109,7 @@ def check_key(table: str, key: tuple[Any, ...]) -> None:
 
 
 def check_value(table: str, value: bytes, run_record: RunRecord) -> None:
-    """Packed values must unpack: what is kept unread would fail a training request later."""
+    """Check that a packed value unpacks: an invalid one would fail a later training request."""
     further = len(run_record.config.extra)
     if table == "steps":
         step = parse_step(decode(value))
@@ -148,6 +148,6 @@ def _check_step(step: int, least: int = 0) -> None:
 
 
 def _check_name(name: str) -> None:
-    name.encode()  # no lone surrogates: no answer could say them
+    name.encode()  # no lone surrogates: an answer could not contain them
     if len(name) > LONGEST_NAME:
         raise ValueError("a name is too long")

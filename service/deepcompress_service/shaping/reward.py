@@ -1,7 +1,7 @@
-"""The reward of a run: outcome + length_weight * length + overlong, from one configuration, parts kept apart.
+"""The reward of a run: outcome + length_weight * length + overlong, from one configuration, with its components.
 
-`reward_from_config` reads and checks the configuration once; the `Reward` it gives is immutable, and `shape` is
-a function of the groups alone.
+`reward_from_config` reads and checks the configuration once. The `Reward` that it returns is immutable, and `shape`
+depends on the groups alone.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _OVERLONG_PARAMS = (
 
 @dataclass(frozen=True)
 class Reward:
-    """The reward of a run, made by `reward_from_config`. Facts of the configuration are computed once."""
+    """The reward of a run, made by `reward_from_config`. Values derived from the configuration are computed once."""
 
     main: ConfiguredStrategy
     shadows: tuple[ConfiguredStrategy, ...]
     length_weight: float
     overlong: Mapping[str, Any] | None
-    """The overlong term's parameters; None where the run has no such term."""
+    """The overlong term's parameters; None if the run has no such term."""
 
     @property
     def strategy(self) -> dict[str, Any]:
@@ -48,7 +48,7 @@ class Reward:
 
     @property
     def shadow(self) -> list[dict[str, Any]]:
-        """The shadow strategies likewise, each with its label and its outcome pair."""
+        """The shadow strategies in the same form, each with its label and its outcome pair."""
         return [
             {
                 **configured.config,
@@ -60,7 +60,7 @@ class Reward:
 
     @property
     def outcome(self) -> dict[str, float]:
-        """The outcome pair: as configured, the strategy's published one where it was left out."""
+        """The outcome pair: as configured, by default the strategy's published one."""
         return {"correct": self.main.pair[0], "wrong": self.main.pair[1]}
 
     @cached_property
@@ -70,7 +70,7 @@ class Reward:
 
     @property
     def ema(self) -> float:
-        """lambda, the weight of the level so far."""
+        """lambda, the weight of the level before the step."""
         return float(self.main.level["ema"])
 
     @property
@@ -80,13 +80,13 @@ class Reward:
 
     @property
     def reference(self) -> Literal["current", "previous", "dataset"]:
-        """Which level beta is taken against."""
+        """The level that beta is taken against."""
         reference: Literal["current", "previous", "dataset"] = self.main.level["reference"]
         return reference
 
     @property
     def step_level(self) -> Literal["all", "last"]:
-        """Which groups of a step make its level."""
+        """The groups of a step that make its level."""
         step_level: Literal["all", "last"] = self.main.level["step_level"]
         return step_level
 
@@ -134,7 +134,7 @@ class Reward:
         return self._shape_with(self.main, groups, self.length_weight)
 
     def shape_shadows(self, groups: Sequence[Group]) -> list[dict[str, ShapedGroup]]:
-        """For each group, what every shadow strategy would have paid, by label; with the run's overlong term."""
+        """Return each group's rewards under every shadow strategy, by label, with the run's overlong term."""
         if not groups:
             return []
         self._check(groups)
@@ -254,7 +254,7 @@ def _split_by_group(
     weight: float,
 ) -> list[ShapedGroup]:
     """Return the flat arrays as one ShapedGroup a group, with Python numbers."""
-    # Adding 0.0 turns -0.0 into 0.0, which reads better in JSON.
+    # Adding 0.0 turns -0.0 into 0.0, for JSON that is easier to read.
     totals, terms = (total + 0.0).tolist(), (term + 0.0).tolist()
     columns = {name: (values + 0.0).tolist() for name, values in components.items()}
     mask = None if extras.mask is None else extras.mask.tolist()

@@ -13,8 +13,8 @@ Pair = tuple[float, float]
 """The outcome reward of a correct and of a wrong rollout."""
 Bounds = tuple[float, float]
 Certainty = Literal["C+", "C", "P", "N", "uncertain", "user"]
-"""Evidence for the formula. C+: the authors' code was read and executed; C: a code was read; P: the paper's
-text was read; N: through a third party's note; uncertain: sources disagree; user: not a published rule."""
+"""Evidence for the formula. C+: the authors' code was read and executed; C: an implementation was read; P: the
+paper was read; N: a third party's note was read; uncertain: sources disagree; user: not a published rule."""
 
 NEEDS = {
     "group": "group",
@@ -29,7 +29,8 @@ NEEDS = {
     "thinking": "thinking",
     "repetitive": "repetitive",
 }
-"""Inputs that a strategy may require (groups, batches, the run's state, a field of `Group`), each with its need."""
+"""Inputs that a strategy may require (groups, batches, the run's state, a field of `Group`), each with its
+public name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,8 @@ class AdvantageTerms:
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """One published rule. Its length term is what it adds to the outcome reward: for rules that are published
-    as a whole reward, that reward minus `outcome`, so that the two add up to what was published.
+    """One published rule. Its length term is added to the outcome reward. If a rule is published as one total
+    reward, its length term is that total minus `outcome`, so that the sum is the published reward.
     """
 
     name: str
@@ -83,7 +84,7 @@ class Strategy:
     """True if the strategy scales the outcome reward, which must then be >= 0."""
     level: Literal["reward", "advantage", "mask"] = "reward"
     outcome: Callable[[Params], Pair] = field(default=lambda _params: (1.0, 0.0))
-    """The published outcome pair, used where the configuration names none."""
+    """The published outcome pair, the default of the configuration."""
     variants: tuple[str, ...] = ()
     """Names of other published forms of the same rule."""
     note: str = ""
@@ -94,7 +95,7 @@ class Strategy:
     extras: Callable[[Batch, Params, Floats], AdvantageTerms] | None = None
     """From the total rewards [n]."""
     requires_given: Callable[[Params], tuple[str, ...]] | None = None
-    """`requires` where it depends on the parameters."""
+    """Replaces `requires` if that depends on the parameters."""
 
     def required(self, params: Params) -> tuple[str, ...]:
         """Return the keys of `NEEDS` that the strategy requires under these parameters."""
@@ -133,7 +134,7 @@ def _finite(bound: float) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class StrategyInfo:
-    """A strategy as `GET /v1/strategies` and the documentation show it; every field can be written as JSON."""
+    """A strategy as in `GET /v1/strategies` and the documentation; every field can be written as JSON."""
 
     name: str
     summary: str
@@ -146,10 +147,10 @@ class StrategyInfo:
     requires_reward_ge_0: bool
     level: str
     length_range: tuple[float | None, float | None]
-    """Of the length term at the default parameters; null where it has no bound."""
+    """Of the length term at the default parameters; null if it has no bound."""
     outcome: dict[str, float]
     """The published outcome pair."""
     variants: tuple[str, ...]
     note: str
     parameters: dict[str, Any]
-    """JSON Schema of the strategy's own parameters; `LEVEL_PARAMS` come on top for every strategy."""
+    """JSON Schema of the strategy's own parameters; every strategy also has `LEVEL_PARAMS`."""

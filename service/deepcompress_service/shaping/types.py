@@ -1,4 +1,4 @@
-"""The words of shaping as frozen dataclasses: a group as a strategy sees it, and the rewards it gives."""
+"""The types of shaping, as frozen dataclasses: a group, the input of a strategy, and its rewards, the output."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class ProblemHistory:
-    """A problem as it stood before this step (HAPO and others read it)."""
+    """The state of a problem before this step (HAPO and others read it)."""
 
     attempts: int = 0
     passes: int = 0
@@ -20,21 +20,21 @@ class ProblemHistory:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The rollouts of one problem in one step, with everything a strategy may ask for.
+    """The rollouts of one problem in one step, with every input of a strategy.
 
     `correct`, `tokens` and `truncated` have one entry a rollout, in the order sent, G >= 1 of them.
     """
 
     correct: tuple[bool, ...]
     tokens: tuple[int, ...] | None
-    """Lengths in tokens; None only where the run's reward needs no lengths."""
+    """Lengths in tokens; None only if the run's reward needs no lengths."""
     truncated: tuple[bool, ...]
     trainable: tuple[bool, ...] = ()
     """False for undecided rollouts and for groups whose gold is unreadable. Empty: all True."""
     level: float | None = None
     """The level P_b that beta is taken against. None in eval."""
     accumulators: tuple[float, ...] = ()
-    """The run's further accumulators before this step, in the order the reward declared them."""
+    """The run's further accumulators before this step, in the order in which the reward declares them."""
     history: ProblemHistory = ProblemHistory()
     step: int | None = None
     reference_accuracy: float | None = None
@@ -45,7 +45,7 @@ class Group:
     repetitive: tuple[bool, ...] | None = None
     """True for rollouts that repeat themselves (Laser-DE). None: not sent."""
     formatted: tuple[bool, ...] = ()
-    """False where no answer was found in the asked format (Laser). Empty: all True."""
+    """False if the response has no answer in the answer format (Laser). Empty: all True."""
 
     @property
     def pass_ratio(self) -> float:
@@ -59,12 +59,12 @@ COMPONENTS = ("outcome", "length", "overlong")
 Why = Literal[
     "evaluation", "no-weight", "untrainable", "none-correct", "equal-lengths", "all-correct", "even", "strategy"
 ]
-"""Why a group has no length reward (docs/design.md, 4)."""
+"""The reason why a group has no length reward (docs/design.md, 4)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShapedGroup:
-    """Rewards of one group, one number a rollout, with their parts apart."""
+    """The rewards of one group, one number a rollout, with their components."""
 
     rewards: tuple[float, ...]
     components: Mapping[str, tuple[float, ...]]
@@ -75,10 +75,10 @@ class ShapedGroup:
     beta: float | None
     difficulty: Literal["simple", "hard", "even"] | None
     mask: tuple[bool, ...] | None = None
-    """Which rollouts to train on, for strategies that select (GFPO)."""
+    """True for each rollout to train on, for strategies that select (GFPO)."""
     weights: tuple[float, ...] | None = None
-    """Factors of the rollouts' advantages, for strategies that weigh (GRPO-LEAD)."""
+    """Factors of the rollouts' advantages, for strategies with weights (GRPO-LEAD)."""
     advantages: tuple[float, ...] | None = None
-    """Ready group advantages, for strategies that are published as such (DIET, GFPO)."""
+    """Group advantages, for strategies that are published as advantages (DIET, GFPO)."""
     why: Why | None = None
-    """The reason why no rollout has a length reward, if none has."""
+    """The reason why no rollout has a length reward; None if one has."""
