@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 from deepcompress_verify.remarks import DENIALS, HEDGES, mask
 
@@ -90,7 +91,7 @@ def names_another(content: str, own: str) -> bool:
     """Return True if the text hedges, or names a letter other than `own` as an answer without denying it."""
     tokens = _TOKEN.findall(content)
     words = [token.replace("'", "").replace("’", "").lower() for token in tokens]
-    if not HEDGES.isdisjoint(words):
+    if not HEDGES.isdisjoint(words) or ("no", ",") in pairwise(words):
         return True
     for index, part in enumerate(tokens):
         if (

@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import cast
 
+from deepcompress_verify.checkers.protocol import MAX_ANSWER_CHARS
 from deepcompress_verify.extract import extract
 from deepcompress_verify.ipc import READABLE, Row
+from deepcompress_verify.task import encode_task, is_plain
 from deepcompress_verify.tree import MAX_CHARS
 from deepcompress_verify.verdict import Check, Status, Verdict, truncate_answer
 
@@ -29,22 +31,31 @@ class Prepared:
 
 
 def prepare(check: Check, max_chars: int) -> Prepared:
-    """Extract the answer of `check.response`; a response of more than `max_chars` characters is unreadable."""
+    """Extract the answer of `check.response`; a response of more than `max_chars` characters is unreadable.
+
+    Raises:
+        CheckerError: The checker or a parameter is unknown.
+    """
     result = extract(check.response, check.answer_format, check.truncated, max_chars=max_chars)
     gold = check.gold
     for text in gold:
         if not text.isascii():
             gold = tuple(map(encodable, gold))
             break
+    options = check.options
+    if options and not all(map(str.isascii, options)):
+        options = tuple(map(encodable, options))
+    gold = encode_task(gold, check.checker, options)
     verdict = result.verdict
     if verdict is not None:
         if verdict.answer is not None:
             verdict = replace(verdict, answer=encodable(verdict.answer), reason=encodable(verdict.reason))
         return Prepared(gold, None, None, verdict)
     assert result.answer is not None
-    if len(result.answer) > MAX_CHARS:
+    limit = MAX_CHARS if is_plain(gold) else MAX_ANSWER_CHARS
+    if len(result.answer) > limit:
         # The reader would reject it as well; rejecting it here avoids sending it to a worker.
-        reason = f"the answer cannot be read: too_long {len(result.answer)} characters, {MAX_CHARS} are read"
+        reason = f"the answer cannot be read: too_long {len(result.answer)} characters, {limit} are read"
         verdict = Verdict(False, "unreadable", truncate_answer(encodable(result.answer)), "limit", reason)
         return Prepared(gold, None, None, verdict)
     restated_answer = None if result.restated_answer is None else encodable(result.restated_answer)

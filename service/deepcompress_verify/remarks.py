@@ -83,7 +83,7 @@ _PREDICATE = re.compile(
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
 _OPERATORS = frozenset("+*/^|[]")
 _WORD = re.compile(r"[a-zA-Z]+(?:['’][a-zA-Z]+)?")
-_OR_VALUE = re.compile(r"\bor\s+(?:maybe\s+|even\s+|just\s+)?(?:[-+$\\(]|\d|[A-Z]\b|[a-z]\b(?!\s+[a-z]))")
+_OR_VALUE = re.compile(r"\b[nN]o\s*,|\bor\s+(?:maybe\s+|even\s+|just\s+)?(?:[-+$\\(]|\d|[A-Z]\b|[a-z]\b(?!\s+[a-z]))")
 _YES_NO = re.compile(r"^\s*(yes|no|true|false)\s*[,.:;—–-]\s*(?=\S)", re.IGNORECASE)
 _STATEMENTS = frozenset("yes no true false".split())
 
