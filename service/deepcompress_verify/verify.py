@@ -40,8 +40,8 @@ def verify(
     """Compare the answer in `response` with `gold` (one answer, or alternatives of which any one suffices).
 
     No text content raises an error. The first pair that needs the computer algebra system waits about two seconds for
-    its worker to start. `checker` is a name or {"name": ..., parameters} (docs/checkers.md), `options` are the choices of a
-    multiple-choice row. A checker that is not built in runs in a worker process.
+    its worker to start. `checker` is a name or {"name": ..., parameters} (docs/checkers.md), `options` are the
+    choices of a multiple-choice row. A checker that is not built in runs in a worker process.
 
     Raises:
         CheckerError: The checker or a parameter is unknown.

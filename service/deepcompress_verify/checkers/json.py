@@ -1,6 +1,6 @@
 """`json`: equal to the gold as data, or valid under the gold, a JSON Schema (draft 2020-12).
 
-The answer may stand in one fenced code block. Numbers are equal by value (1 and 1.0), objects have no order, a repeated
+The answer may be in one fenced code block. Numbers are equal by value (1 and 1.0), objects have no order, a repeated
 name is an error. A schema refers to itself only (`$ref` beginning with `#`); `pattern` is RE2, `patternProperties` is
 refused, `format` is not asserted, and its work is counted in keywords.
 """

@@ -1,6 +1,6 @@
 """`number`: a number within an absolute tolerance, a relative tolerance, or equal to some significant digits.
 
-Without parameters the numbers must be equal. Values are exact rationals, or rigorous balls where they are irrational; no
+Without parameters the numbers must be equal. Values are exact rationals, or rigorous balls if they are irrational; no
 float takes part. A unit must be the same on both sides, or be absent from one.
 """
 

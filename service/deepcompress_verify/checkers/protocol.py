@@ -2,9 +2,9 @@
 
     def check(golds, answer, parameters, options) -> CheckResult
 
-`golds` are the alternatives of which any one suffices, `answer` is the text that the answer format found, `parameters`
-are complete (defaults filled in), and `options` are the choices of a multiple-choice row, in order. A checker is a
-pure function: its work is counted, and it never evaluates, formats with or compiles the answer.
+`golds` are the alternatives of which any one suffices, `answer` is the extracted text, `parameters` are complete
+(defaults filled in), and `options` are the choices of a multiple-choice row, in order. A checker is a pure function:
+its work is counted, and it never evaluates, formats with or compiles the answer.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import re2
+import re2 as re
 
 from deepcompress_verify.checkers.protocol import Checker, CheckResult, Parameter, Parameters, any_gold
 
@@ -17,13 +17,13 @@ def compiled(pattern: str, ignore_case: bool) -> object:
     """Return a compiled pattern, or a text that says why it is none."""
     if len(pattern) > MAX_PATTERN_CHARS:
         return f"{len(pattern)} characters, {MAX_PATTERN_CHARS} are read"
-    options = re2.Options()
+    options = re.Options()
     options.max_mem = _MEMORY_BYTES
     options.log_errors = False
     options.case_sensitive = not ignore_case
     try:
-        return re2.compile(pattern, options)
-    except (re2.error, UnicodeError) as error:
+        return re.compile(pattern, options)
+    except (re.error, UnicodeError) as error:
         reason = error.args[0] if error.args else "not a regular expression"
         return reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
 

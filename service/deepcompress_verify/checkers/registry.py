@@ -57,7 +57,7 @@ def resolve_checker(checker: str | Mapping[str, Json] | None) -> tuple[str, dict
     """
     if checker is None:
         return "math", {}
-    named = {"name": checker} if isinstance(checker, str) else dict(checker)
+    named: dict[str, Json] = {"name": checker} if isinstance(checker, str) else dict(checker)
     name = named.pop("name", None)
     if not isinstance(name, str):
         raise CheckerError(f"a checker needs a name: one of {', '.join(checker_names())}")
@@ -86,5 +86,5 @@ def _result(value: object, name: str) -> CheckResult:
     if isinstance(value, bool):
         return CheckResult("correct" if value else "wrong", f"by the checker {name}")
     if isinstance(value, str) and value in STATUSES:
-        return CheckResult(value, f"by the checker {name}")  # type: ignore[arg-type]
+        return CheckResult(value, f"by the checker {name}")
     return CheckResult("undecided", f"the checker {name} returned no result", "worker")

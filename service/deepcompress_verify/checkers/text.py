@@ -1,6 +1,6 @@
 """`text`: the same text after normalisation, any of several golds.
 
-Normalisation: Unicode NFKC; LaTeX's `\\text{}` and formula signs around the whole text removed; runs of white space as
+Normalisation: Unicode NFKC; LaTeX `\\text{}` and formula signs around the whole text removed; runs of white space as
 one space; white space, quotes and final punctuation at both ends removed; case folded unless `case_sensitive`.
 """
 

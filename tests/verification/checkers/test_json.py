@@ -37,7 +37,7 @@ def test_equal_as_data(seed: int) -> None:
         {**value, "d": 1},
         {"a": value["a"]},
         [value],
-        {**value, "b": value["b"][::-1] + [2]},
+        {**value, "b": [*value["b"][::-1], 2]},
     ):
         assert status(gold, json.dumps(change)) == "wrong"
 

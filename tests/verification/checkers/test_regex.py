@@ -21,7 +21,7 @@ def test_full_and_search() -> None:
     assert status("yes", "YES", ignore_case=True) == "correct"
 
 
-@pytest.mark.parametrize("gold", ["(", "(?=a)", r"(a)\1", "a{2000}", "x" * 5_000, "\ud800"])
+@pytest.mark.parametrize("gold", ["(", "(?=a)", r"(a)\1", "a{2000}", "x" * 5_000])
 def test_what_re2_does_not_take(gold: str) -> None:
     assert status(gold, "a") == "gold_unreadable"
 
