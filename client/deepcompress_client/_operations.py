@@ -6,6 +6,7 @@ verify requests, packed by bytes, and one shape request. The joined answer is th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from pydantic import BaseModel
 from ._core import Operation, Options, Reply, RequestSpec, encode, error_of, pack, post, read, read_json
 from .errors import ServiceError, TooLarge
 from .wire import (
-    AnswerFormat,
+    ROW_FIELDS,
     ScoreAnswer,
     ScoredGroup,
     ScoreRequest,
@@ -46,7 +47,7 @@ def verify(request: VerifyRequest, options: Options) -> Operation[list[Verdict]]
                 encoded[place] = encode(item.model_copy(update={"id": str(place)}))
     verdicts: list[Verdict | None] = [None] * len(encoded)
     while pending:
-        replies = yield [_verify_spec(encoded[cut], request.answer_format) for cut in pending]
+        replies = yield [_verify_spec(encoded[cut], request) for cut in pending]
         smaller: list[slice] = []
         for cut, reply in zip(pending, replies, strict=True):
             count = cut.stop - cut.start
@@ -63,9 +64,10 @@ def verify(request: VerifyRequest, options: Options) -> Operation[list[Verdict]]
     return [verdict for verdict in verdicts if verdict is not None]
 
 
-def _verify_spec(items: Sequence[bytes], answer_format: AnswerFormat | None) -> RequestSpec:
-    end = b"]}" if answer_format is None else b'],"answer_format":' + f'"{answer_format}"'.encode() + b"}"
-    return RequestSpec("POST", "/v1/verify", b'{"items":[' + b",".join(items) + end)
+def _verify_spec(items: Sequence[bytes], request: VerifyRequest) -> RequestSpec:
+    shared = {"answer_format": request.answer_format, "checker": request.checker}
+    end = "".join(f",{json.dumps(name)}:{json.dumps(value)}" for name, value in shared.items() if value is not None)
+    return RequestSpec("POST", "/v1/verify", b'{"items":[' + b",".join(items) + b"]" + end.encode() + b"}")
 
 
 def _too_long(item: VerifyItem, encoded: bytes, reply: Reply) -> Verdict:
@@ -125,7 +127,8 @@ def score(request: ScoreRequest, options: Options) -> Operation[ScoreAnswer]:
 def _score_in_parts(request: ScoreRequest, options: Options) -> Operation[ScoreAnswer]:
     # Without a rollout_id an item is not observed; the run is named only for its answer_format.
     """Verify the texts of a score in as many requests as needed, then shape its groups in one."""
-    run = request.run if request.answer_format is None else None
+    routed = request.checker is None and any(group.data_source for group in request.groups)
+    run = request.run if request.answer_format is None or routed else None
     items = [
         VerifyItem(
             id=str(place),
@@ -134,11 +137,14 @@ def _score_in_parts(request: ScoreRequest, options: Options) -> Operation[ScoreA
             truncated=rollout.truncated,
             run=run,
             phase=request.phase,
+            **{name: value for name in ROW_FIELDS if (value := getattr(group, name)) is not None},
         )
         for group in request.groups
         for place, rollout in enumerate(group.rollouts)
     ]
-    verdicts = yield from verify(VerifyRequest(items=items, answer_format=request.answer_format), options)
+    verdicts = yield from verify(
+        VerifyRequest(items=items, answer_format=request.answer_format, checker=request.checker), options
+    )
     shaped = yield from shape(to_shape(request, verdicts))
     groups = []
     place = 0

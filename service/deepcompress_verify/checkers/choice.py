@@ -1,9 +1,9 @@
 """`choice`: a multiple-choice answer, by its letter or by the text of its option.
 
-The gold is a letter, a letter with its text, or the text of one option; several letters ("A, C") are a set that must
-be equal. The answer states the letter in any dress, or the text of the option. A text after the letter must be that
-of the option, or a remark that names no other letter and is no other option. If an option's text is itself a letter, the
-letter is meant.
+The gold is a letter, a letter with its text, or the text of one option; several letters ("A, C") are a set that
+must be equal. The answer states the letter in any dress, or the text of the option. A text after the letter must be
+that of the option, or a remark that names no other letter and is no other option. If an option's text is itself a
+letter, the letter is meant.
 """
 
 from __future__ import annotations
