@@ -24,6 +24,7 @@ from deepcompress_verify.compare.dates_and_formulas import same_date_or_formula
 from deepcompress_verify.compare.fast_path import Rational, number, rounds_to, strip_typesetting
 from deepcompress_verify.compare.forms import has, symbols
 from deepcompress_verify.compare.judgement import judge
+from deepcompress_verify.compare.unit_text import UnitText, has_no_unit, split_unit
 from deepcompress_verify.extract import boxes_of_gold
 from deepcompress_verify.reader import read
 from deepcompress_verify.reader.numerals import Commas
@@ -113,7 +114,11 @@ def _any_reading(golds: tuple[str, ...], answer: str, oracle: Oracle | None) -> 
     for gold in golds:
         if len(gold) > MAX_REMARK_CHARS:
             continue
-        reason = _same_choice(gold, answer, oracle) or _same_without_remarks(gold, answer, oracle)
+        reason = (
+            _same_choice(gold, answer, oracle)
+            or _same_without_remarks(gold, answer, oracle)
+            or _same_quantity(gold, answer, oracle)
+        )
         if reason is not None:
             return Verdict(True, "correct", truncate_answer(answer), *reason)
     return verdict
@@ -175,6 +180,32 @@ def _same_without_remarks(gold: str, answer: str, oracle: Oracle | None) -> tupl
             assert choice is not None or isinstance(verdict, Verdict)
             return choice or (verdict.decided_by, f"without remarks: {verdict.reason}")  # type: ignore[union-attr]
     return None
+
+
+def _same_quantity(gold: str, answer: str, oracle: Oracle | None) -> tuple[str, str] | None:
+    """Return (rule, reason) if both are the same quantity, by units as text; a unit may be missing on one side."""
+    meant, stated = _unit_text(gold), split_unit(answer)
+    if meant is None and stated is None:
+        return None
+    if meant is None or stated is None:
+        quantity, bare = (meant, answer) if meant is not None else (stated, boxes_of_gold(gold))
+        assert quantity is not None
+        if not quantity.marked or not has_no_unit(bare):
+            return None
+        pair = (quantity.value, bare) if meant is not None else (bare, quantity.value)
+        same = _is_correct(_any_gold((pair[0],), pair[1], oracle))
+        return ("unit", "equal, the unit left out") if same else None
+    if meant.dimensions != stated.dimensions:
+        return None
+    ratio = stated.factor / meant.factor
+    value = stated.value if ratio == 1 else f"\\frac{{{ratio.p}}}{{{ratio.q}}}\\cdot({stated.value})"
+    same = _is_correct(_any_gold((meant.value,), value, oracle))
+    return ("unit", "equal in the same unit") if same else None
+
+
+@lru_cache(maxsize=CACHED_GOLDS)
+def _unit_text(gold: str) -> UnitText | None:
+    return split_unit(boxes_of_gold(gold))
 
 
 def _rounds_to(value: str, decimal: str, oracle: Oracle | None) -> bool:
