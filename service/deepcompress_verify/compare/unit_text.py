@@ -21,13 +21,13 @@ _MORE = {
     "sec": "s", "psi": "lb*in^-2", "cc": "cm^3", "mmHg": "torr", "pm": "pm", "rupees": "rupee", "rupee": "rupee",
     "Rs": "rupee", "pounds": "lb", "pound": "lb", "元": "yuan", "千米": "km", "公里": "km", "米": "m",
     "厘米": "cm",
-    "毫米": "mm", "分米": "dm", "小时": "h", "时": "h", "分钟": "min", "分": "min", "秒": "s", "千克": "kg", "公斤": "kg",
-    "克": "g", "升": "L", "毫升": "mL", "美元": "dollar", "天": "day", "平方米": "m^2", "平方厘米": "cm^2",
-    "平方千米": "km^2", "立方米": "m^3", "立方厘米": "cm^3", "度": "degree",
+    "毫米": "mm", "分米": "dm", "小时": "h", "时": "h", "分钟": "min", "分": "min", "秒": "s", "千克": "kg",
+    "公斤": "kg", "克": "g", "升": "L", "毫升": "mL", "美元": "dollar", "天": "day", "平方米": "m^2",
+    "平方厘米": "cm^2", "平方千米": "km^2", "立方米": "m^3", "立方厘米": "cm^3",
 }  # fmt: skip
 _PREFIXES = {"Rs.": "rupee", "Rs": "rupee", "₹": "rupee", "INR": "rupee"}
 """Currencies before the number."""
-_NAMES = frozenset("th st nd rd ordinal percent degree deg unit units".split())
+_NAMES = frozenset("th st nd rd ordinal percent degree deg radian rad unit units".split())
 """Not units of a quantity here."""
 _BEFORE = {"square": 2, "sq": 2, "cubic": 3}
 _AFTER = {"squared": 2, "cubed": 3}
@@ -84,6 +84,8 @@ def split_unit(text: str) -> UnitText | None:
 
 def has_no_unit(text: str) -> bool:
     """Return True for a formula without words, units, percent or money: commands, digits and operators only."""
+    if text.rstrip(" }").endswith(("\\circ", "\\degree", "\\prime")):
+        return False
     if any(mark in text for mark in ("\\text", "\\mathrm", "\\rm", "\\operatorname", "%", "\\$", "°", "'")):
         return False
     return not any(map(str.isalpha, re.sub(r"\\[a-zA-Z]+", " ", text)))
@@ -129,9 +131,9 @@ def _tokens(text: str) -> list[str] | None:
         match = _TOKEN.match(text, position)
         if match is None:
             return None
-        token = match.group().strip()
-        if token and token not in "{}":
-            tokens.append(token)
+        part = match.group().strip()
+        if part and part not in "{}":
+            tokens.append(part)
         position = match.end()
     return tokens[:-1] if tokens and tokens[-1] == "." else tokens
 
