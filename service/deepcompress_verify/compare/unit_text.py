@@ -42,6 +42,11 @@ _TOKEN = re.compile(
     r"\s+|[A-Za-zµμΩ]+|[一-鿿]+|\\(?:cdot|times)(?![A-Za-z])|\^\s*\{\s*[-+]?\d+\s*\}|\^\s*[-+]?\d|[⁻]?[¹²³⁴]|[·⋅*/().{}-]"
 )
 _BLANK = re.compile(r"\\(?:text|mathrm|rm|textrm|operatorname|left|right)(?![A-Za-z])|\\[ ,;:!]|~|\$")
+_COMMANDS = frozenset(
+    "frac dfrac tfrac sqrt sin cos tan cot sec csc ln log exp arcsin arccos arctan pi cdot times circ left right "
+    "displaystyle pm quad".split()
+)
+"""Commands of a formula without a unit."""
 _SUPER = str.maketrans("⁻¹²³⁴", "-1234")
 
 
@@ -53,7 +58,7 @@ class UnitText:
     factor: fmpq
     dimensions: Dimensions
     marked: bool
-    """The unit is set as text, or has no name of a single letter: it cannot be a variable."""
+    """The unit is set as text, or its names have three letters or more: it is no product of variables."""
 
 
 def split_unit(text: str) -> UnitText | None:
@@ -77,7 +82,7 @@ def split_unit(text: str) -> UnitText | None:
         size = read_unit(tail)
         if size is not None:
             names = re.findall(r"[A-Za-z]+", _BLANK.sub(" ", tail))
-            marked = "\\text" in tail or "\\mathrm" in tail or all(len(name) > 1 for name in names)
+            marked = "\\text" in tail or "\\mathrm" in tail or all(len(name) > 2 for name in names)
             return UnitText(value.strip(), *size, marked)
     return None
 
@@ -87,6 +92,8 @@ def has_no_unit(text: str) -> bool:
     if text.rstrip(" }").endswith(("\\circ", "\\degree", "\\prime")):
         return False
     if any(mark in text for mark in ("\\text", "\\mathrm", "\\rm", "\\operatorname", "%", "\\$", "°", "'")):
+        return False
+    if not _COMMANDS.issuperset(re.findall(r"\\([a-zA-Z]+)", text)):
         return False
     return not any(map(str.isalpha, re.sub(r"\\[a-zA-Z]+", " ", text)))
 
