@@ -16,7 +16,7 @@ from deepcompress_verify.remarks import DENIALS, HEDGES, mask
 MAX_CHARS = 2_000
 _DRESS = re.compile(
     r"^\s*(?:(?:the\s+)?(?:correct\s+|right\s+|best\s+|final\s+)?(?:option|choice|answer|选项|答案)(?:\s+is|是|为)?\s*[:：]?\s*)?"
-    r"(?P<open>[{\[(（【\s]*)(?P<letter>[A-Za-z])(?P<close>[}\])）】\s]*)(?P<after>[.:：)、．]|\s*[—–]|\s-(?=\s+[A-Za-z]{3}))?\s*",
+    r"(?P<open>[{\[(（【\s]*)(?P<letter>[A-Za-z])(?P<close>[}\])）】\s]*)(?P<after>[.。:：)、．]|\s*[—–]|\s-(?=\s+[A-Za-z]{3}))?\s*",
     re.IGNORECASE,
 )
 _PREDICATE = re.compile(
@@ -26,10 +26,10 @@ _PREDICATE = re.compile(
 _TOKEN = re.compile(r"[A-Za-z]+(?:['’][a-zA-Z]+)?|[,/&|.;:()]|[^\sA-Za-z]")
 _ASSERTING = frozenset(
     "or and & / | , option options choice choices answer answers so then therefore thus hence "
-    "letter letters both nor".split()
+    "letter letters both nor 或 和 选 是".split()
 )
 _LINKS = frozenset(
-    "be is are was the option options answer answers choice choices or and nor , / letter letters either a an".split()
+    "be is are was the option options answer answers choice choices or and nor , / letter letters either a an 是 或 和".split()
 )
 _PART = re.compile(r"\([A-Za-z]\)|(?<![A-Za-z])[A-Za-z][):]|\b(?:i|ii|iii|iv)\)")
 
@@ -125,7 +125,7 @@ def _article(words: list[str], index: int) -> bool:
 def _denied_before(words: list[str], index: int) -> bool:
     """Return True if a denial comes before, with nothing but letters and links between: "can't be A or B"."""
     for word in reversed(words[max(0, index - 8) : index]):
-        if word in DENIALS:
+        if word in DENIALS or word in ("不", "非"):
             return True
         if word not in _LINKS and len(word) != 1:
             return False

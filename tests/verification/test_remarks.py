@@ -204,6 +204,12 @@ def test_choices(seed: int) -> None:
         assert not correct(own, text, "final_answer"), text
 
 
+def test_choices_in_chinese() -> None:
+    assert correct("B", "B。不是 A")
+    for text in ("B。或 A", "B。是 A", "B。选 A"):
+        assert not correct("B", text), text
+
+
 def test_parts_are_no_choices() -> None:
     assert not correct("(a) 5 (b) 7", "(a)")
     assert not correct(r"\text{A: } 5, \text{B: } 7", "A")

@@ -89,7 +89,8 @@ def split_unit(text: str) -> UnitText | None:
 
 def has_no_unit(text: str) -> bool:
     """Return True for a formula without words, units, percent or money: commands, digits and operators only."""
-    if text.rstrip(" }").endswith(("\\circ", "\\degree", "\\prime")):
+    angle = text.rstrip(" })").endswith("\\circ")
+    if angle and not any(function in text for function in ("\\sin", "\\cos", "\\tan")):
         return False
     if any(mark in text for mark in ("\\text", "\\mathrm", "\\rm", "\\operatorname", "%", "\\$", "°", "'")):
         return False
