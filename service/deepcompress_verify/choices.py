@@ -29,7 +29,8 @@ _ASSERTING = frozenset(
     "letter letters both nor 或 和 选 是".split()
 )
 _LINKS = frozenset(
-    "be is are was the option options answer answers choice choices or and nor , / letter letters either a an 是 或 和".split()
+    "be is are was the option options answer answers choice choices or and nor , / letter letters either a an "
+    "是 或 和".split()
 )
 _PART = re.compile(r"\([A-Za-z]\)|(?<![A-Za-z])[A-Za-z][):]|\b(?:i|ii|iii|iv)\)")
 
