@@ -202,7 +202,7 @@ _FACTORIAL = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRST
 
 
 def _in_brackets(answer: str, masked: str) -> Iterator[Reduction]:
-    """A remark in brackets at the end: (about 18.9 cards), (five), (i.e. 1/2), (or 0.5)."""
+    """Remove a remark in brackets at the end: (about 18.9 cards), (five), (i.e. 1/2), (or 0.5)."""
     end = len(masked.rstrip())
     if not masked[:end].endswith(")"):
         return
@@ -236,14 +236,14 @@ def _counted(words: str | None) -> bool:
 
 
 def _approximation(answer: str, masked: str) -> Iterator[Reduction]:
-    """A trailing approximation: "2/3 or approximately 0.667"."""
+    """Remove a trailing approximation: "2/3 or approximately 0.667"."""
     match = _TRAILING_APPROXIMATION.search(masked)
     if match is not None and _has_digit(match[1]):
         yield Reduction(_part(answer, masked, 0, match.start()), approximations=(match[1].replace(",", ""),))
 
 
 def _claim(answer: str, masked: str) -> Iterator[Reduction]:
-    """A second statement of the value: "2/3, or 0.\\overline6". Both must be correct."""
+    """Remove a second statement of the value: "2/3, or 0.\\overline6". Both must be correct."""
     matches = list(_TRAILING_CLAIM.finditer(masked))
     if 1 <= len(matches) <= 3 and matches[0].start() > 0:
         pieces = []
@@ -257,7 +257,7 @@ def _claim(answer: str, masked: str) -> Iterator[Reduction]:
 
 
 def _reason(answer: str, masked: str) -> Iterator[Reduction]:
-    """A reason after the answer: "B because C is not valid"."""
+    """Remove a reason after the answer: "B because C is not valid"."""
     match = _REASON.search(masked)
     if match is None or match.start() == 0 or not masked[match.end() :].strip(" .,"):
         return
@@ -266,7 +266,7 @@ def _reason(answer: str, masked: str) -> Iterator[Reduction]:
 
 
 def _subject(answer: str, masked: str) -> Iterator[Reduction]:
-    """A subject before the value, "The largest n is 34", or a predicate after it, "34 is the answer"."""
+    """Remove a subject before the value, "The largest n is 34", or a predicate after it, "34 is the answer"."""
     predicate = _PREDICATE.search(masked)
     if predicate is not None:
         yield Reduction(_part(answer, masked, 0, predicate.start()))
@@ -307,7 +307,7 @@ def _embedded(head: str) -> bool:
 
 
 def _yes_or_no(answer: str, masked: str) -> Iterator[Reduction]:
-    """An elaboration after yes or no: "Yes, it is possible"."""
+    """Remove an elaboration after yes or no: "Yes, it is possible"."""
     match = _YES_NO.match(masked)
     if match is None:
         return

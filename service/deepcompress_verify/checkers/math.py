@@ -7,7 +7,7 @@ from deepcompress_verify.decide import OpenComparison, decide, gold_error
 
 
 def check(golds: tuple[str, ...], answer: str, parameters: Parameters, options: tuple[str, ...]) -> CheckResult:
-    """Compare by the exact tiers. (`tiers.decide_pair` may go on with the computer algebra system.)"""
+    """Compare by the exact tiers; `tiers.decide_pair` may continue with the computer algebra system."""
     del parameters, options
     verdict = decide(golds, answer)
     if isinstance(verdict, OpenComparison):
