@@ -117,6 +117,8 @@ def example_of(name: str, annotation: Any) -> Any:
         annotation = typing.get_args(annotation)[0]
     if typing.get_origin(annotation) is typing.Literal:
         return typing.get_args(annotation)[-1]
+    if typing.get_origin(annotation) is list:
+        return [example_of(name, typing.get_args(annotation)[0])]
     return {str: f"the-{name}", int: 1, float: 0.5, bool: True}[annotation]
 
 

@@ -108,7 +108,7 @@ def _functions(
 ) -> bool | None:
     """Compare two functions of letters that are not both rational, by what they are made of."""
     if is_discrete(a) or is_discrete(b):
-        return _of_integers(a, b, names, log_base, context)
+        return _of_integers(a, b, log_base, context)
     if real_only and any(_of_complex_numbers(node) for node in (a, b)):
         return _at_complex_points(a, b, names, log_base, context)
     if real_only and (breaks(a) or breaks(b)):
@@ -232,7 +232,7 @@ def _at_complex_points(a: Node, b: Node, names: list[str], log_base: str, contex
     return None
 
 
-def _of_integers(a: Node, b: Node, names: list[str], log_base: str, context: ComparisonContext) -> bool | None:
+def _of_integers(a: Node, b: Node, log_base: str, context: ComparisonContext) -> bool | None:
     """Compare functions of integers, or floors of a real letter (see `integer_functions`)."""
     real = real_letters(a, b)
     if len(real) == 1 and can_be_split(a, b, real[0]):
