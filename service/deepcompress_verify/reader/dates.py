@@ -14,7 +14,7 @@ _DATE = re.compile(
 def numeric_date(text: str) -> str | None:
     """Return a date in digits as "date 2024 3 5" (year, month, day), or None.
 
-    A date whose day and month cannot be told apart, such as 3/4/2021, keeps its order: "date 3 4 2021".
+    A date whose day and month cannot be distinguished, such as 3/4/2021, keeps its order: "date 3 4 2021".
     """
     if len(text) > MAX_CHARS or not ("-" in text or "/" in text or "." in text):
         return None
