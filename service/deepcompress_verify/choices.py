@@ -111,6 +111,8 @@ def names_another(content: str, own: str) -> bool:
             if denied:
                 return True
             continue
+        while before and before[-1] in ("(", "[", "{"):
+            before.pop()
         asserted = not before or not _ASSERTING.isdisjoint(before)
         if asserted and not denied:
             return True

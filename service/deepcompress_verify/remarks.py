@@ -54,8 +54,8 @@ _LEADING = ("\\therefore", "\\implies", "\\Rightarrow", "\\Longrightarrow", "\\d
 """Marks without a meaning at the beginning of an answer."""
 _TAG = re.compile(r"\\(?:tag\*?|label)\s*\{[^{}]{0,32}\}$")
 _TEXT = re.compile(
-    r"\\(?:text|textbf|textit|textrm|mathrm|mbox|textup|textsf|texttt|mathbf|bf|rm)\s*\{|\$|\\[()\[\]]|\\[ ,;:!]"
-    r"|\\q?quad(?![a-zA-Z])|\*\*|~"
+    r"\\(?:text|textbf|textit|textrm|mathrm|mbox|textup|textsf|texttt|mathbf|bf|rm)\s*\{|(?<!\\)\$|\\[()\[\]]"
+    r"|\\[ ,;:!]|\\q?quad(?![a-zA-Z])|\*\*|~"
 )
 _ABOUT = r"(?:approximately|approx\.?|about|roughly|around|nearly|\\approx|≈|\\simeq|~)"
 _NUMBER = r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?"
@@ -162,7 +162,11 @@ def mask(text: str) -> str:
 def _part(text: str, masked: str, begin: int, end: int) -> str:
     """Return a part of the text; the masked part if the cut is inside braces or formula signs."""
     part = text[begin:end]
-    balanced = part.count("{") == part.count("}") and part.count("$") % 2 == 0 and part.count("**") % 2 == 0
+    balanced = (
+        part.count("{") == part.count("}")
+        and (part.count("$") - part.count("\\$")) % 2 == 0
+        and part.count("**") % 2 == 0
+    )
     balanced = balanced and part.count("\\(") == part.count("\\)") and part.count("\\[") == part.count("\\]")
     return (part if balanced else masked[begin:end]).strip()
 
