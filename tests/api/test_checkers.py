@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from deepcompress_client.wire import ScoreGroup, ScoreRequest
 from deepcompress_service.scoring.records import score_digest
 
-from .test_verbs import problem
+from .test_endpoints import problem
 
 OPTIONS = ["Paris", "London"]
 
