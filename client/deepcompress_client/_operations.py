@@ -6,6 +6,7 @@ verify requests, packed by bytes, and one shape request. The joined answer is th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,6 @@ from pydantic import BaseModel
 from ._core import Operation, Options, Reply, RequestSpec, encode, error_of, pack, post, read, read_json
 from .errors import ServiceError, TooLarge
 from .wire import (
-    AnswerFormat,
     ScoreAnswer,
     ScoredGroup,
     ScoreRequest,
@@ -46,7 +46,7 @@ def verify(request: VerifyRequest, options: Options) -> Operation[list[Verdict]]
                 encoded[index] = encode(item.model_copy(update={"id": str(index)}))
     verdicts: list[Verdict | None] = [None] * len(encoded)
     while pending:
-        replies = yield [_verify_spec(encoded[cut], request.answer_format) for cut in pending]
+        replies = yield [_verify_spec(encoded[cut], request) for cut in pending]
         smaller: list[slice] = []
         for cut, reply in zip(pending, replies, strict=True):
             count = cut.stop - cut.start
@@ -63,9 +63,10 @@ def verify(request: VerifyRequest, options: Options) -> Operation[list[Verdict]]
     return [verdict for verdict in verdicts if verdict is not None]
 
 
-def _verify_spec(items: Sequence[bytes], answer_format: AnswerFormat | None) -> RequestSpec:
-    end = b"]}" if answer_format is None else b'],"answer_format":' + f'"{answer_format}"'.encode() + b"}"
-    return RequestSpec("POST", "/v1/verify", b'{"items":[' + b",".join(items) + end)
+def _verify_spec(items: Sequence[bytes], request: VerifyRequest) -> RequestSpec:
+    shared = {"answer_format": request.answer_format, "checker": request.checker}
+    end = "".join(f",{json.dumps(name)}:{json.dumps(value)}" for name, value in shared.items() if value is not None)
+    return RequestSpec("POST", "/v1/verify", b'{"items":[' + b",".join(items) + b"]" + end.encode() + b"}")
 
 
 def _too_long(item: VerifyItem, encoded: bytes, reply: Reply) -> Verdict:
@@ -145,17 +146,20 @@ by the shape request, and observing them too would count them twice."""
 def to_verify(request: ScoreRequest) -> VerifyRequest:
     """Return the verify request for the texts of a score, one item per rollout, in order.
 
-    An item has the fields that the score's models and `VerifyItem` share, without `OBSERVATION_FIELDS`. The run is
-    named only if its ``answer_format`` applies.
+    An item has the fields that the score's models and `VerifyItem` share, without `OBSERVATION_FIELDS` and without
+    the fields of the request itself. The run is named only if its ``answer_format`` or its ``checkers`` apply.
     """
-    run = request.run if request.answer_format is None else None
+    routed = request.checker is None and any(group.data_source for group in request.groups)
+    run = request.run if request.answer_format is None or routed else None
     items = [
         VerifyItem(
             **{
                 name: value
                 for source in (request, group, rollout)
                 for name, value in _shared_fields(source, VerifyItem).items()
-                if name not in OBSERVATION_FIELDS
+                if value is not None
+                and name not in OBSERVATION_FIELDS
+                and not (source is request and name in VerifyRequest.model_fields)
             },
             id=str(index),
             run=run,
@@ -163,7 +167,7 @@ def to_verify(request: ScoreRequest) -> VerifyRequest:
         for group in request.groups
         for index, rollout in enumerate(group.rollouts)
     ]
-    return VerifyRequest(items=items, answer_format=request.answer_format)
+    return VerifyRequest(**_shared_fields(request, VerifyRequest), items=items)
 
 
 def to_shape(request: ScoreRequest, verdicts: Sequence[Verdict]) -> ShapeRequest:

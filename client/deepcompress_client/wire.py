@@ -36,7 +36,9 @@ __all__ = [
     "MAX_TOKENS",
     "REWARD_COMPONENTS",
     "ROLLOUT_FIELDS",
+    "ROW_FIELDS",
     "AnswerFormat",
+    "Checker",
     "Difficulty",
     "GroupRewards",
     "HistoryEntry",
@@ -49,6 +51,7 @@ __all__ = [
     "RolloutAnswer",
     "RolloutFields",
     "RolloutRequest",
+    "RowFields",
     "RunConfig",
     "RunHistory",
     "RunInfo",
@@ -124,6 +127,13 @@ ModelText = Annotated[str, WrapValidator(_repair_text)]
 Gold = Annotated[str | list[str], WrapValidator(_one_or_more)]
 
 
+MAX_OPTIONS = 26
+"""Most choices of a row."""
+Checker = Annotated[str, StringConstraints(min_length=1, max_length=128, strict=True)] | dict[str, Any]
+"""A checker's name, or `{"name": ...}` with its parameters (docs/checkers.md)."""
+Options = Annotated[list[ModelText], Field(min_length=1, max_length=MAX_OPTIONS)]
+
+
 class _Request(BaseModel):
     """Base of the requests and their parts: unknown fields are errors."""
 
@@ -181,7 +191,22 @@ def _answer(cls: type[A]) -> type[A]:
 # --- verify ---------------------------------------------------------------------------------------------
 
 
-class VerifyItem(_Request):
+class RowFields(_Request):
+    """The fields of a row that select how its answers are checked."""
+
+    answer_format: AnswerFormat | None = Field(None, description="the request's when left out")
+    checker: Checker | None = Field(
+        None, description="the request's when left out, else the run's for the data_source, else math"
+    )
+    data_source: Name | None = Field(None, description="name of the row's data set: selects the run's checker")
+    options: Options | None = Field(None, description="the choices of a multiple-choice row, in order")
+
+
+ROW_FIELDS = tuple(RowFields.model_fields)
+"""Names of the row fields, in the order declared."""
+
+
+class VerifyItem(RowFields):
     """One rollout to check. With identity (``run`` and ``rollout_id``) it is also observed (docs/design.md, 5.5)."""
 
     id: Name | None = Field(None, description="echoed in the verdict; the item's position when left out")
@@ -204,6 +229,7 @@ class VerifyRequest(_Request):
 
     items: Annotated[list[VerifyItem], FailFast()] = Field(min_length=1)
     answer_format: AnswerFormat | None = None
+    checker: Checker | None = None
 
 
 @_answer
@@ -381,7 +407,7 @@ class ScoreRollout(RolloutFields):
     rollout_id: Name | None = None
 
 
-class ScoreGroup(_Group):
+class ScoreGroup(_Group, RowFields):
     """A group to verify and reward: its gold answer and its rollouts."""
 
     gold: Gold
@@ -393,6 +419,7 @@ class ScoreRequest(_Batch):
 
     groups: Annotated[list[ScoreGroup], FailFast()] = Field(min_length=1)
     answer_format: AnswerFormat | None = None
+    checker: Checker | None = None
 
 
 @_answer
@@ -517,6 +544,9 @@ class RunConfig(_Request):
     answer_format: AnswerFormat = "boxed"
     keep_steps: Annotated[StrictInt, Field(ge=1, le=100_000)] = 64
     groups_per_step: Annotated[StrictInt, Field(ge=1, le=MAX_COUNT)] | None = None
+    checkers: Annotated[dict[Name, Checker], Field(max_length=1024)] | None = Field(
+        None, description="the checker of each data_source; math for the others"
+    )
 
 
 def _known_fields(config: object) -> object:

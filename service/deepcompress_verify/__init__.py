@@ -9,6 +9,7 @@ It imports no HTTP, reward or difficulty code. Text written by a model is only p
 nothing evaluates it.
 """
 
+from deepcompress_verify.checkers import CheckerError, CheckResult
 from deepcompress_verify.pool import PoolBusyError, PoolClosedError, PoolStats, VerifierPool
 from deepcompress_verify.verdict import AnswerFormat, Check, Status, Verdict
 from deepcompress_verify.verify import verify
@@ -16,6 +17,8 @@ from deepcompress_verify.verify import verify
 __all__ = [
     "AnswerFormat",
     "Check",
+    "CheckResult",
+    "CheckerError",
     "PoolBusyError",
     "PoolClosedError",
     "PoolStats",

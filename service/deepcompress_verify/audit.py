@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from deepcompress_verify.checkers.registry import BUILT_IN, find_checker
 from deepcompress_verify.compare.context import (
     ComparisonContext,
     InconclusiveError,
@@ -25,6 +26,7 @@ from deepcompress_verify.decide import gold_error
 from deepcompress_verify.extract import boxes_of_gold
 from deepcompress_verify.pool import VerifierPool
 from deepcompress_verify.reader import read
+from deepcompress_verify.task import decode_task, encode_task, resolved_task
 from deepcompress_verify.tree import (
     Add,
     BigOp,
@@ -52,6 +54,8 @@ Kind = Literal["unreadable", "conflict", "ambiguous", "often_undecided", "likely
 SERIOUS: frozenset[Kind] = frozenset({"unreadable", "conflict", "likely_wrong"})
 """Kinds to fix before a training run; the others are warnings."""
 
+CheckerSpec = str | Mapping[str, object] | None
+
 _LONG_GOLD = 400
 _SCALAR = (Num, Const, Add, Neg, Mul, Div, Pow, Call, BigOp)
 _MAX_DISTINCT = 32
@@ -73,6 +77,8 @@ class GoldRow:
 
     problem_id: str
     gold: tuple[str, ...]
+    checker: CheckerSpec = None
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,8 @@ class RolloutRow:
     gold: tuple[str, ...]
     response: str
     truncated: bool = False
+    checker: CheckerSpec = None
+    options: tuple[str, ...] = ()
 
 
 def audit_golds(problems: Iterable[GoldRow]) -> Iterator[list[Finding]]:
@@ -90,7 +98,9 @@ def audit_golds(problems: Iterable[GoldRow]) -> Iterator[list[Finding]]:
     seen: dict[str, tuple[str, ...]] = {}
     for row in problems:
         result = [
-            Finding(kind, row.problem_id, text, detail) for text in row.gold for kind, detail in inspect_gold(text)
+            Finding(kind, row.problem_id, text, detail)
+            for text in row.gold
+            for kind, detail in _inspect(text, row.checker, row.options)
         ]
         if not row.gold:
             result.append(Finding("unreadable", row.problem_id, "", "no gold is given"))
@@ -99,6 +109,17 @@ def audit_golds(problems: Iterable[GoldRow]) -> Iterator[list[Finding]]:
             gold = " | ".join(row.gold)
             result.append(Finding("conflict", row.problem_id, gold, f"an earlier row says {' | '.join(before)}"))
         yield result
+
+
+def _inspect(gold: str, checker: CheckerSpec, options: tuple[str, ...]) -> Iterator[tuple[Kind, str]]:
+    """Yield (kind, detail) of each possible defect of one gold, as its checker reads it."""
+    task = resolved_task(decode_task(encode_task((gold,), checker, options)))
+    if task.checker == "math":
+        yield from inspect_gold(gold)
+    elif task.checker in BUILT_IN:
+        error = find_checker(task.checker).gold_error(gold, task.parameters, task.options)
+        if error is not None:
+            yield "unreadable", error
 
 
 def inspect_gold(gold: str) -> Iterator[tuple[Kind, str]]:
@@ -181,7 +202,7 @@ async def audit_rollouts(
         groups.setdefault(rollout.problem_id, []).append(rollout)
     findings: list[Finding] = []
     for name, members in groups.items():
-        checks = [Check(member.gold, member.response, answer_format, member.truncated) for member in members]
+        checks = [Check(m.gold, m.response, answer_format, m.truncated, m.checker, m.options) for m in members]
         verdicts = await pool.verify_many(checks)
         advance(len(members))
         if any(verdict.correct or verdict.status == "gold_unreadable" for verdict in verdicts):

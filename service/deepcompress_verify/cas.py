@@ -22,6 +22,7 @@ from deepcompress_verify.cas_limits import cas_rejection_reason
 from deepcompress_verify.compare.forms import symbols
 from deepcompress_verify.compare.integer_functions import is_discrete, real_letters
 from deepcompress_verify.decide import OpenComparison, decide
+from deepcompress_verify.task import decode_task
 from deepcompress_verify.tree import Add, BigOp, Call, Const, Div, Mul, Neg, Node, Num, Pow, Sym, walk
 
 _precision_bits = attrgetter("_prec")  # sympy has no public accessor
@@ -67,7 +68,7 @@ class UnsupportedTreeError(Exception):
 
 def compare(gold: tuple[str, ...], answer: str, restated_answer: str | None) -> tuple[str, str, str]:
     """Return (status, decided_by, reason), with the computer algebra system as the last tier."""
-    verdict = decide(gold, answer, restated_answer=restated_answer, oracle=equal)
+    verdict = decide(decode_task(gold).golds, answer, restated_answer=restated_answer, oracle=equal)
     if isinstance(verdict, OpenComparison):
         return "undecided", "cas", verdict.reason
     return verdict.status, verdict.decided_by, verdict.reason

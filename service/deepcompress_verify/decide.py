@@ -11,7 +11,9 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import product
 
+from deepcompress_verify.choices import ChoiceText, has_parts, read_choice
 from deepcompress_verify.compare.context import (
     ComparisonContext,
     InconclusiveError,
@@ -23,9 +25,12 @@ from deepcompress_verify.compare.dates_and_formulas import differs_in_case, same
 from deepcompress_verify.compare.fast_path import Rational, number, rounds_to, strip_typesetting
 from deepcompress_verify.compare.forms import has, symbols
 from deepcompress_verify.compare.judgement import judge
+from deepcompress_verify.compare.unit_text import UnitText, has_no_unit, split_unit
 from deepcompress_verify.extract import boxes_of_gold
 from deepcompress_verify.reader import read
 from deepcompress_verify.reader.numerals import Commas
+from deepcompress_verify.remarks import MAX_CHARS as MAX_REMARK_CHARS
+from deepcompress_verify.remarks import Reduction, reductions
 from deepcompress_verify.tree import List, Node, Quantity, Set, Tuple, Unreadable
 from deepcompress_verify.verdict import Verdict, truncate_answer
 
@@ -33,6 +38,10 @@ __all__ = ["OpenComparison", "Oracle", "decide", "gold_error"]
 
 _GROUP_OF_ZEROS = re.compile(r",0[0-9][0-9](?![0-9])")
 CACHED_GOLDS = 2_048
+_LETTERS = ("choice", "points")
+"""Tiers that may pay a gold that is a letter."""
+MAX_READING_PAIRS = 12
+"""Maximum pairs of readings without remarks that are compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +84,10 @@ def decide(
     Pure, and bounded by counted work. `restated_answer` is a second statement of the answer that must be correct as
     well (see `extract`). With `oracle` the result is always a Verdict: a comparison that stays open is `undecided`.
     """
-    verdict = _any_gold(golds, answer, oracle)
+    verdict = _any_reading(golds, answer, oracle)
     if restated_answer is None or isinstance(verdict, OpenComparison) or not verdict.correct:
         return verdict
-    second = _any_gold(golds, restated_answer, oracle)
+    second = _any_reading(golds, restated_answer, oracle)
     if isinstance(second, OpenComparison) or second.status == "unreadable" or second.correct:
         return verdict
     return Verdict(
@@ -88,6 +97,139 @@ def decide(
         "extraction",
         f"the box is right, but the text after it ends with {restated_answer[:64]!r}",
     )
+
+
+def _any_reading(golds: tuple[str, ...], answer: str, oracle: Oracle | None) -> Verdict | OpenComparison:
+    """Compare as written; if that is not correct, compare as choices and without remarks."""
+    verdict = _any_gold(golds, answer, oracle)
+    if (
+        isinstance(verdict, Verdict)
+        and verdict.correct
+        and verdict.decided_by in _LETTERS
+        and _no_choice(golds, answer)
+    ):
+        return Verdict(False, "wrong", truncate_answer(answer), "choice", "not one choice")
+    if isinstance(verdict, Verdict) and (verdict.correct or verdict.status == "gold_unreadable"):
+        return verdict
+    if len(answer) > MAX_REMARK_CHARS:
+        return verdict
+    for gold in golds:
+        if len(gold) > MAX_REMARK_CHARS:
+            continue
+        reason = (
+            _same_choice(gold, answer, oracle)
+            or _same_without_remarks(gold, answer, oracle)
+            or _same_quantity(gold, answer, oracle)
+        )
+        if reason is not None:
+            return Verdict(True, "correct", truncate_answer(answer), *reason)
+    return verdict
+
+
+def _no_choice(golds: tuple[str, ...], answer: str) -> bool:
+    """Return True if the golds are letters and the answer is none, or names several: "E. or C"."""
+    stated = read_choice(answer)
+    for gold in golds:
+        meant = read_choice(boxes_of_gold(gold))
+        if meant is None:
+            return False
+        if stated is not None and (not has_parts(meant.content) or stated.content):
+            return False
+        if stated is None and meant.content:
+            return False
+    return True
+
+
+def _same_choice(gold: str, answer: str, oracle: Oracle | None) -> tuple[str, str] | None:
+    """Return (rule, reason) if both state the same choice, without contradiction between the texts after it."""
+    meant = _choice(gold)
+    if meant is None:
+        return None
+    stated = read_choice(answer)
+    if stated is None or stated.letter != meant.letter:
+        return None
+    if meant.content and stated.content and not _is_correct(_any_gold((meant.content,), stated.content, oracle)):
+        return None
+    return "choice", f"choice {meant.letter}"
+
+
+@lru_cache(maxsize=CACHED_GOLDS)
+def _choice(gold: str) -> ChoiceText | None:
+    """Return the choice that a gold states. Golds with parts, "(a) 5 (b) 7", are none."""
+    choice = read_choice(boxes_of_gold(gold))
+    if choice is None or not choice.content:
+        return choice
+    return None if choice.lower or has_parts(choice.content) else choice
+
+
+def _same_without_remarks(gold: str, answer: str, oracle: Oracle | None) -> tuple[str, str] | None:
+    """Return (rule, reason) if a reading of the answer without its remarks is correct, and so is every claim."""
+    readings = (*reductions(answer), Reduction(answer))
+    meant = (*_reduced_gold(gold), Reduction(gold))
+    if len(readings) == len(meant) == 1:
+        return None
+    for reading, target in list(product(readings, meant))[:MAX_READING_PAIRS]:
+        if reading.answer == answer and target.answer == gold:
+            continue
+        verdict = _any_gold((target.answer,), reading.answer, oracle)
+        choice = None if _is_correct(verdict) else _same_choice(target.answer, reading.answer, oracle)
+        if choice is None and not _is_correct(verdict):
+            continue
+        claims = all(_is_correct(_any_gold((target.answer,), claim, oracle)) for claim in reading.claims)
+        claims = claims and all(_is_correct(_any_gold((claim,), reading.answer, oracle)) for claim in target.claims)
+        decimals = (*reading.approximations, *target.approximations)
+        if claims and all(_rounds_to(reading.answer, decimal, oracle) for decimal in decimals):
+            assert choice is not None or isinstance(verdict, Verdict)
+            return choice or (verdict.decided_by, f"without remarks: {verdict.reason}")  # type: ignore[union-attr]
+    return None
+
+
+def _same_quantity(gold: str, answer: str, oracle: Oracle | None) -> tuple[str, str] | None:
+    """Return (rule, reason) if both are the same quantity, by units as text; a unit may be missing on one side."""
+    meant, stated = _unit_text(gold), split_unit(answer)
+    if meant is None and stated is None:
+        return None
+    if meant is None or stated is None:
+        quantity, bare = (meant, answer) if meant is not None else (stated, boxes_of_gold(gold))
+        assert quantity is not None
+        if not quantity.marked or not has_no_unit(bare):
+            return None
+        pair = (quantity.value, bare) if meant is not None else (bare, quantity.value)
+        same = _is_correct(_any_gold((pair[0],), pair[1], oracle))
+        return ("unit", "equal, the unit left out") if same else None
+    if meant.dimensions != stated.dimensions:
+        return None
+    ratio = stated.factor / meant.factor
+    value = stated.value if ratio == 1 else f"\\frac{{{ratio.p}}}{{{ratio.q}}}\\cdot({stated.value})"
+    same = _is_correct(_any_gold((meant.value,), value, oracle))
+    return ("unit", "equal in the same unit") if same else None
+
+
+@lru_cache(maxsize=CACHED_GOLDS)
+def _unit_text(gold: str) -> UnitText | None:
+    return split_unit(boxes_of_gold(gold))
+
+
+def _rounds_to(value: str, decimal: str, oracle: Oracle | None) -> bool:
+    """Return True if a decimal is an approximation of a value: within three quarters of a unit of its last digit."""
+    whole, _, part = decimal.lstrip("+").partition(".")
+    units, places = 2 * int(whole + part), len(part) + 2
+    for near in (units, units - 1, units + 1):
+        # twice the value, so that the step is half a unit, in hundredths: the rule for rounded golds needs decimals
+        digits = str(abs(near)).rjust(places + 1, "0")
+        gold = f"{'-' if near < 0 else ''}{digits[:-places]}.{digits[-places:]}"
+        if _is_correct(_any_gold((gold,), f"2\\cdot\\frac{{{value}}}{{100}}", oracle)):
+            return True
+    return False
+
+
+@lru_cache(maxsize=CACHED_GOLDS)
+def _reduced_gold(gold: str) -> tuple[Reduction, ...]:
+    return tuple(reductions(boxes_of_gold(gold)))
+
+
+def _is_correct(verdict: Verdict | OpenComparison) -> bool:
+    return isinstance(verdict, Verdict) and verdict.correct
 
 
 def _any_gold(golds: tuple[str, ...], answer: str, oracle: Oracle | None) -> Verdict | OpenComparison:

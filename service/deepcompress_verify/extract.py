@@ -9,10 +9,13 @@ would break every message that contains them.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect
 from dataclasses import dataclass, replace
 
-from deepcompress_verify.phrases import find_closing_answer, find_restated_answer
+from deepcompress_verify.checkers.protocol import MAX_ANSWER_CHARS
+from deepcompress_verify.phrases import find_closing_answer, find_marked_answer, find_restated_answer
+from deepcompress_verify.task import encode_task, is_plain
 from deepcompress_verify.tree import MAX_CHARS
 from deepcompress_verify.verdict import AnswerFormat, Check, Status, Verdict, truncate_answer
 
@@ -20,12 +23,21 @@ MAX_RESPONSE_CHARS = 16 * 1024 * 1024
 """Default maximum length of a response; longer ones are unreadable (too_long)."""
 
 _BOX = "\\boxed"
-_FBOX = "\\fbox"
+_FBOXES = ("\\fbox", "\\framebox")
 _THINK_END = "</think>"
 _MAX_JOINED = 32
 """Maximum adjacent boxes that form one answer."""
 _GAP = 64
 """Maximum characters between two adjacent boxes."""
+_MAX_UNBRACED = 64
+"""Maximum characters of a box without braces."""
+_ARGUMENT = r"(?:\s?[0-9]|\s*\{[^{}\n]{1,24}\})"
+_UNBRACED = re.compile(
+    r"([-+]?[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?(?:/[0-9]+)?"
+    rf"|[-+]?\\[dt]?frac{_ARGUMENT}{_ARGUMENT}|[-+]?\\sqrt{_ARGUMENT}|[-+]?\\(?:pi|infty)|[A-Z])"
+    r"(?=\s*(?:\$|\\\)|\\\])|[.,;]?[ \t]*(?:\n|\Z))"
+)
+"""The content of a box without braces, up to the end of its formula or line."""
 _MAX_INCOMPLETE_BOXES = 8
 """Incomplete boxes tried one by one from the end, before one pass over the entire text."""
 _CONNECTORS = (
@@ -60,22 +72,31 @@ class Prepared:
 
 
 def prepare(check: Check, max_chars: int) -> Prepared:
-    """Extract the answer of `check.response`; a response of more than `max_chars` characters is unreadable."""
+    """Extract the answer of `check.response`; a response of more than `max_chars` characters is unreadable.
+
+    Raises:
+        CheckerError: The checker or a parameter is unknown.
+    """
     result = extract(check.response, check.answer_format, check.truncated, max_chars=max_chars)
     gold = check.gold
     for text in gold:
         if not text.isascii():
             gold = tuple(map(encodable, gold))
             break
+    options = check.options
+    if options and not all(map(str.isascii, options)):
+        options = tuple(map(encodable, options))
+    gold = encode_task(gold, check.checker, options)
     verdict = result.verdict
     if verdict is not None:
         if verdict.answer is not None:
             verdict = replace(verdict, answer=encodable(verdict.answer), reason=encodable(verdict.reason))
         return Prepared(gold, None, None, verdict)
     assert result.answer is not None
-    if len(result.answer) > MAX_CHARS:
+    limit = MAX_CHARS if is_plain(gold) else MAX_ANSWER_CHARS
+    if len(result.answer) > limit:
         # The reader would reject it as well; rejecting it here avoids sending it to a worker.
-        reason = f"the answer cannot be read: too_long {len(result.answer)} characters, {MAX_CHARS} are read"
+        reason = f"the answer cannot be read: too_long {len(result.answer)} characters, {limit} are read"
         verdict = Verdict(False, "unreadable", truncate_answer(encodable(result.answer)), "limit", reason)
         return Prepared(gold, None, None, verdict)
     restated_answer = None if result.restated_answer is None else encodable(result.restated_answer)
@@ -114,6 +135,10 @@ def extract(
         answer = _joined(response, start, span).strip()
         if not answer:
             return _none("no_answer", "the last \\boxed{} is empty")
+        if answer_format == "final_answer":
+            marked = find_marked_answer(response, span[2])
+            if marked is not None:
+                return Extraction(marked)
         return Extraction(answer, find_restated_answer(response, span[2]))
     if answer_format == "final_answer":
         phrase = find_closing_answer(response, start)
@@ -136,9 +161,14 @@ def _after_thinking(response: str) -> int:
 
 
 def boxes_of_gold(gold: str) -> str:
-    """Return the content of the boxes of a gold that is a solution text; return any other gold unchanged."""
+    """Return the answer of a gold that is a solution text: its boxes, or what follows "####" on its last line.
+
+    Any other gold is returned unchanged.
+    """
     if _BOX not in gold:
-        return gold
+        _, hashes, last = gold.rpartition("####")
+        last = last.strip()
+        return last if hashes and last and "\n" not in last else gold
     span = _last_box(gold, 0)
     if span is None:
         return gold.replace("\\\\boxed{", "", 1).replace(_BOX + "{", "", 1).replace(_BOX, "")
@@ -161,7 +191,8 @@ def _last_box(text: str, start: int) -> Span | None:
     attempts = 0
     while True:
         position = text.rfind(_BOX, start, end)
-        position = max(position, text.rfind(_FBOX, max(start, position), end))
+        for name in _FBOXES:
+            position = max(position, text.rfind(name, max(start, position), end))
         if position < 0:
             return fenced
         span = _span(text, position)
@@ -196,11 +227,14 @@ def _fences(text: str, start: int) -> list[int]:
 
 def _span(text: str, position: int) -> Span | None:
     """Return the box at `position`, or None if it is incomplete."""
-    open_at = position + (len(_FBOX) if text.startswith(_FBOX, position) else len(_BOX))
+    open_at = position + len(_BOX)
+    for name in _FBOXES:
+        if text.startswith(name, position):
+            open_at = position + len(name)
     while open_at < len(text) and text[open_at] in " \n":
         open_at += 1
     if open_at >= len(text) or text[open_at] != "{":
-        return None
+        return _span_without_braces(text, position, open_at)
     begin = open_at + 1
     depth, offset = 1, begin
     while True:
@@ -213,6 +247,15 @@ def _span(text: str, position: int) -> Span | None:
             if depth == 0:
                 return position, begin, close
         offset = close + 1
+
+
+def _span_without_braces(text: str, position: int, begin: int) -> Span | None:
+    r"""Return the box of `\boxed 5`, `\boxed\frac12` or `\boxed B`: a number, fraction, root, constant or capital.
+
+    Anything else after the command is prose about boxes. The last index of the span is one after the content.
+    """
+    match = _UNBRACED.match(text, begin, begin + _MAX_UNBRACED)
+    return None if match is None else (position, begin, match.end(1))
 
 
 def _last_complete(text: str, start: int) -> Span | None:

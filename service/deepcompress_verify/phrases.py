@@ -7,14 +7,47 @@ last box. Linear: find and rfind over the text, and a bounded tail that is exami
 # ruff: noqa: SIM905 (vocabularies read better as lines of words)
 from __future__ import annotations
 
+import re
+
+from deepcompress_verify.reader.words import FUNCTION_WORDS
+
 _TAIL = 4096
 """Characters at the end of the text that are searched for a closing phrase."""
-_MARKERS = ("final answer is", "answer is", "final answer:", "answer:", "answer**:", "answer to the problem is")
+_MARKERS = (
+    "answer is", "answer:", "answer**:", "answer to the problem is", "answer：", "answer=", "answer =", "option is",
+    "choice is", "option:", "choice:", "答案是", "答案为", "答案：", "答案:", "故选", "故选择", "应选",
+    "answer would be", "answer must be", "answer should be", "answer to the question is", "answer to this problem is",
+)  # fmt: skip
+_CHOICE_MARKERS = ("option is", "choice is", "option:", "choice:")
+"""Markers only after a word such as "correct"."""
+_LINE_MARKERS = ("answer is", "answer:", "option is", "choice is", "答案")
+_CORRECT = frozenset("correct right best final".split())
+_DENYING = frozenset(
+    "not no never wrong incorrect false isn't wasn't cannot can't another other one possible first initial previous "
+    "earlier different alternative if unless suppose supposing assume assuming 不是 错误".split()
+)
+"""Words before a marker after which it states no answer: "a wrong answer is 5"."""
+_MAX_MARKERS = 16
+"""Markers tried from the end of the text."""
+_RETRACTIONS = frozenset("wait actually sorry correction oops nope".split())
+"""Words that, at the beginning of a sentence after the statement, withdraw it."""
+_ALTERNATIVES = frozenset(
+    "no hmm but however alternatively or instead unless mistake perhaps maybe otherwise".split()
+)
+"""The same, if the sentence has a value: a digit, a formula or a single capital letter."""
+_WITHDRAWN = ("i made a mistake", "i was wrong", "that is wrong", "that's wrong", "is incorrect", "not correct")
 _MAX_STATEMENT = 400
 """Maximum characters of a statement."""
 _DELIMITERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
 _DIGITS = frozenset("0123456789")
 _UNIT_WORDS = frozenset("percent pct % degrees cm dollars inches miles hours minutes".split())
+_EXPRESSION = re.compile(r"[-+]?[\w.()^ ]+(?:[-+*/][\w.()^ ]+)+", re.ASCII)
+"""A line that is a formula in plain text: -1 + sqrt(3)."""
+_NAMES = re.compile(r"[A-Za-z_]{2,}")
+_OPENING = " *:\n：=_"
+"""Characters between a marker and its statement."""
+_CLOSING = " *.:。,;；，_\n"
+"""Characters at the end of a statement that are not part of it."""
 
 
 def find_restated_answer(text: str, end: int) -> str | None:
@@ -32,29 +65,70 @@ def find_restated_answer(text: str, end: int) -> str | None:
     return _delimited(rest) or _leading_number(rest)
 
 
+def find_marked_answer(text: str, end: int) -> str | None:
+    """Return what "Final answer: X" or a last line "#### X" states after the last box, or None.
+
+    The box then holds an intermediate result.
+    """
+    if find_restated_answer(text, end) is None and text.find("####", end) < 0:
+        return None
+    statement, _ = _after_marker(text, end)
+    return statement
+
+
 def find_closing_answer(text: str, start: int) -> str | None:
     """Return the answer that the end of the text states without a box, or None."""
-    return _after_marker(text, start) or _last_line(text, start)
+    statement, marked = _after_marker(text, start)
+    return statement if marked else _last_line(text, start)
 
 
-def _after_marker(text: str, start: int) -> str | None:
-    """Return the text after the last marker: the line after "####" and "A:", the sentence after a phrase."""
+def _after_marker(text: str, start: int) -> tuple[str | None, bool]:
+    """Return (statement, True) of the last marker: the line after "####" and "A:", the sentence after a phrase.
+
+    The statement is None if the text after it withdraws it. Without a marker the result is (None, False).
+    """
     hashes = text.rfind("####", start)
     line = max(text.rfind("\nA:", start), 0 if start == 0 and text.startswith("A:") else -1)
     tail_start = max(start, len(text) - _TAIL)
-    tail = text[tail_start:].lower()
-    phrase, after = -1, -1
-    for marker in _MARKERS:
-        position = tail.rfind(marker)
-        if position >= 0 and position + len(marker) > after:
-            phrase, after = position, position + len(marker)
+    phrase, after = _last_phrase(text[tail_start:])
     if phrase >= 0 and tail_start + phrase > max(hashes, line):
-        return _sentence(text[tail_start + after :][:_MAX_STATEMENT])
+        statement, rest = _statement(text[tail_start + after :])
+        return (None if _withdraws(rest) else statement), True
     if hashes > line:
-        return _line(text, hashes + len("####"))
+        return _line(text, hashes + len("####")), True
     if line >= 0:
-        return _line(text, text.find(":", line) + 1)
-    return None
+        return _line(text, text.find(":", line) + 1), True
+    return None, False
+
+
+def _last_phrase(tail: str) -> tuple[int, int]:
+    """Return (begin, end) of the last marker that no word before it denies; (-1, -1) without one."""
+    lower = tail.lower()
+    if len(lower) != len(tail):  # some letters grow: İ
+        lower = "".join(c.lower() if len(c.lower()) == 1 else c for c in tail)
+    end = len(lower)
+    for _ in range(_MAX_MARKERS):
+        begin, after = -1, -1
+        for marker in _MARKERS:
+            position = lower.rfind(marker, 0, end)
+            if position >= 0 and position + len(marker) > after:
+                begin, after = position, position + len(marker)
+        if begin < 0:
+            return -1, -1
+        if _states(lower[max(0, begin - 48) : begin], lower[begin:after]):
+            return begin, after
+        end = begin + 1
+    return -1, -1
+
+
+def _states(before: str, marker: str) -> bool:
+    """Return True if a marker after the words `before` states the answer."""
+    for mark in ("\n", ". ", "; ", "。"):
+        before = before.rpartition(mark)[2]
+    words = before.replace("*", " ").replace(",", " , ").split()[-4:]
+    if not _DENYING.isdisjoint(words):
+        return False
+    return marker not in _CHOICE_MARKERS or not _CORRECT.isdisjoint(words)
 
 
 def _line(text: str, begin: int) -> str | None:
@@ -62,18 +136,70 @@ def _line(text: str, begin: int) -> str | None:
     return text[begin : len(text) if end < 0 else end][:_MAX_STATEMENT].strip() or None
 
 
-def _sentence(rest: str) -> str | None:
-    """Return the statement after "the answer is": delimited mathematics, bold text, or words up to a full stop."""
-    rest = rest.lstrip(" *:\n")
-    result = _delimited(rest)
-    if result:
-        return result
-    stop = len(rest)
-    for mark in ("\n", ". ", "**", "<|"):
-        position = rest.find(mark)
-        if 0 <= position < stop:
-            stop = position
-    return rest[:stop].strip(" *.:") or None
+def _statement(rest: str) -> tuple[str | None, str]:
+    """Return the statement after "the answer is", up to the end of its sentence, and the text after it.
+
+    Nothing of the sentence is dropped: words that it goes on with are part of the answer (`remarks` reads them).
+    """
+    rest = rest.lstrip(_OPENING)
+    end, resume = _end_of_sentence(rest[:_MAX_STATEMENT])
+    sentence = rest[:end].replace("**", " ").strip(_CLOSING)
+    for opener, closer in _DELIMITERS:
+        if sentence.startswith(opener) and sentence.find(closer, len(opener)) == len(sentence) - len(closer):
+            return sentence[len(opener) : -len(closer)].strip() or None, rest[resume:]
+    result = _delimited(sentence)
+    if result is not None and result.endswith("}") and _only_unit(sentence):
+        return result, rest[resume:]
+    return sentence or None, rest[resume:]
+
+
+def _only_unit(sentence: str) -> bool:
+    """Return True if nothing but a unit of `_UNIT_WORDS` follows the mathematics: "$28$ percent"."""
+    after = max(sentence.rfind(closer) + len(closer) for _, closer in _DELIMITERS if sentence.rfind(closer) >= 0)
+    return sentence[after:].strip(_CLOSING) in _UNIT_WORDS
+
+
+def _end_of_sentence(text: str) -> tuple[int, int]:
+    """Return (end, begin of the next sentence) of the first sentence; formulas may hold stops and line ends."""
+    position = 0
+    while position < len(text):
+        for opener, closer in _DELIMITERS:
+            if text.startswith(opener, position):
+                close = text.find(closer, position + len(opener))
+                if close >= 0:
+                    position = close + len(closer)
+                    break
+        else:
+            if text[position] in "\n。" or text.startswith("<|", position):
+                return position, position + 1
+            if text[position] == "." and text[position + 1 : position + 2] in (" ", "\n", "*", ""):
+                return position, position + 1
+            position += 1
+    return len(text), len(text)
+
+
+def _withdraws(rest: str) -> bool:
+    """Return True if a sentence after the statement withdraws it: "Wait, that is wrong"."""
+    lower = rest[:_TAIL].lower()
+    if any(phrase in lower for phrase in _WITHDRAWN):
+        return True
+    for sentence in rest[:_TAIL].replace("!", ".").replace("?", ".").replace("\n", ".").split("."):
+        words = sentence.replace(",", " ").replace("*", " ").split()
+        if not words:
+            continue
+        first = words[0].lower()
+        if first in _RETRACTIONS or (first in _ALTERNATIVES and any(map(_is_value, words[1:]))):
+            return True
+    return False
+
+
+def _is_value(word: str) -> bool:
+    return (
+        not _DIGITS.isdisjoint(word)
+        or "$" in word
+        or "\\(" in word
+        or (len(word.strip("()")) == 1 and word.isupper())
+    )
 
 
 def _delimited(rest: str) -> str | None:
@@ -101,6 +227,11 @@ def _last_line(text: str, start: int) -> str | None:
     for line in reversed(tail.split("\n")[-6:]):
         stripped = line.strip()
         if stripped and stripped not in ("$$", "\\]", "\\)"):
+            lower = stripped.lower()
+            if any(marker in lower for marker in _LINE_MARKERS):
+                return None  # a marker that a word before it denies: "the wrong answer is 5"
+            if _EXPRESSION.fullmatch(stripped) and FUNCTION_WORDS.keys() >= set(_NAMES.findall(stripped)):
+                return stripped
             return _last_delimited(stripped) or _last_bold(stripped) or _last_value(stripped)
     return None
 

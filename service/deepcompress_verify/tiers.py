@@ -5,6 +5,7 @@ from __future__ import annotations
 from deepcompress_verify.cas_limits import MAX_CAS_PAIRS, cas_rejection_reason
 from deepcompress_verify.decide import OpenComparison, decide, gold_error
 from deepcompress_verify.ipc import NEEDS_CAS, READABLE
+from deepcompress_verify.task import decode_task, is_plain, resolved_task, run_task
 from deepcompress_verify.tree import Node
 
 
@@ -36,6 +37,11 @@ def decide_pair(gold: tuple[str, ...], answer: str | None, restated_answer: str 
     The status is `NEEDS_CAS` if only the computer algebra system can decide and it may be used. If `answer` is None,
     only the gold is parsed: the status is `READABLE` or `gold_unreadable`.
     """
+    if not is_plain(gold):
+        task = resolved_task(decode_task(gold))
+        if task.checker != "math":
+            return run_task(task, answer, restated_answer)
+        gold = task.golds
     if answer is None:
         problems = [gold_error(alternative) for alternative in gold] or ["no gold was given"]
         if all(problems):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -30,6 +31,10 @@ class Check:
     truncated: bool = False
     """The response was cut at the token limit. If its <think> is not closed, the status is `no_answer`
     (docs/design.md, 4)."""
+    checker: str | Mapping[str, object] | None = None
+    """The checker: a name, or {"name": ..., parameters}; None is `math` (docs/checkers.md)."""
+    options: tuple[str, ...] = ()
+    """The choices of a multiple-choice row, in order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,14 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from deepcompress_verify.checkers.registry import BUILT_IN
 from deepcompress_verify.extract import MAX_RESPONSE_CHARS, prepare
 from deepcompress_verify.ipc import NEEDS_CAS, Pair, Row, encode_request, read_frame
 from deepcompress_verify.pool import conclude
-from deepcompress_verify.process import WorkerLimits, WorkerProcess
+from deepcompress_verify.process import Role, WorkerLimits, WorkerProcess
+from deepcompress_verify.task import decode_task
 from deepcompress_verify.tiers import decide_pair
 from deepcompress_verify.verdict import AnswerFormat, Check, Verdict
 
@@ -32,14 +34,25 @@ def verify(
     *,
     answer_format: AnswerFormat = "boxed",
     truncated: bool = False,
+    checker: str | Mapping[str, object] | None = None,
+    options: Sequence[str] = (),
 ) -> Verdict:
     """Compare the answer in `response` with `gold` (one answer, or alternatives of which any one suffices).
 
     No text content raises an error. The first pair that needs the computer algebra system waits about two seconds for
-    its worker to start.
+    its worker to start. `checker` is a name or {"name": ..., parameters} (docs/checkers.md), `options` are the
+    choices of a multiple-choice row. A checker that is not built in runs in a worker process.
+
+    Raises:
+        CheckerError: The checker or a parameter is unknown.
     """
     alternatives = (gold,) if isinstance(gold, str) else tuple(gold)
-    result = prepare(Check(alternatives, response, answer_format, truncated), MAX_RESPONSE_CHARS)
+    result = prepare(
+        Check(alternatives, response, answer_format, truncated, checker, tuple(options)), MAX_RESPONSE_CHARS
+    )
+    pair = (result.gold, result.answer, result.restated_answer)
+    if decode_task(result.gold).checker not in BUILT_IN:
+        return conclude(result.answer, result.extraction_verdict, _own.check(pair))
     started = time.thread_time_ns()
     try:
         status, decided_by, reason = decide_pair(result.gold, result.answer, result.restated_answer)
@@ -47,20 +60,21 @@ def verify(
         status, decided_by, reason = "undecided", "worker", f"internal error: {type(error).__name__}"
     row: Row = (status, decided_by, reason, (time.thread_time_ns() - started) / 1e6)
     if status == NEEDS_CAS:
-        row = _cas.check((result.gold, result.answer, result.restated_answer))
+        row = _cas.check(pair)
     return conclude(result.answer, result.extraction_verdict, row)
 
 
-class CasWorker:
-    """One worker with the computer algebra system, for callers without an event loop. Thread-safe."""
+class BoundedWorker:
+    """One worker process, for callers without an event loop. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, role: Role) -> None:
+        self._role = role
         self._lock = threading.Lock()
         self._process: WorkerProcess | None = None
         self._owner = 0
 
     def check(self, pair: Pair) -> Row:
-        """Return the computer algebra system's row for one pair; `undecided` if its worker fails."""
+        """Return the worker's row for one pair; `undecided` if the worker fails."""
         with self._lock:
             for _ in range(2):
                 # A worker ends with the thread that started it, and a fork of this process cannot use it.
@@ -74,7 +88,11 @@ class CasWorker:
                     self._drop()
                 else:
                     return status, decided_by, reason, cpu_ms
-        return "undecided", "worker", "the worker of the computer algebra system died", 0.0
+        return "undecided", "worker", "its worker died in the middle of this comparison, twice", 0.0
+
+    def renew_lock(self) -> None:
+        """Replace the lock after a fork, in the child."""
+        self._lock = threading.Lock()
 
     def close(self) -> None:
         """Stop the worker process."""
@@ -86,7 +104,7 @@ class CasWorker:
             self._process.socket.close()
             self._process = None
         if self._process is None:
-            self._process = WorkerProcess("cas", _LIMITS)
+            self._process = WorkerProcess(self._role, _LIMITS)
             self._owner = os.getpid()
             self._process.socket.settimeout(_STALL_SECONDS)
             read_frame(self._process.socket)
@@ -100,8 +118,12 @@ class CasWorker:
                 process.reap()
 
 
-_cas = CasWorker()
+_cas = BoundedWorker("cas")
+_own = BoundedWorker("decide")
+"""Runs checkers that are not built in."""
 atexit.register(_cas.close)
+atexit.register(_own.close)
 if hasattr(os, "register_at_fork"):
     # A fork while another thread holds the lock would leave it locked forever in the child.
-    os.register_at_fork(after_in_child=lambda: setattr(_cas, "_lock", threading.Lock()))
+    for _worker in (_cas, _own):
+        os.register_at_fork(after_in_child=_worker.renew_lock)

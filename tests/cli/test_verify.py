@@ -45,3 +45,12 @@ def test_an_answer_cannot_drive_the_terminal(cli: Callable[..., Any]) -> None:
     assert "\x07" not in result.output
     assert "\u202e" not in result.output
     assert "[bold]x[/bold]" in result.output
+
+
+def test_checkers_by_name_and_with_parameters(cli: Callable[..., Any]) -> None:
+    chosen = cli("verify", "B", "London", "--checker", "choice", "--option", "Paris", "--option", "London")
+    assert chosen.exit_code == 0
+    near = cli("verify", "3.14", "3.1", "--checker", '{"name": "number", "absolute": 0.1}')
+    assert near.exit_code == 0
+    unknown = cli("verify", "1", "1", "--checker", "maths")
+    assert unknown.exit_code == 2

@@ -117,6 +117,8 @@ def example_of(name: str, annotation: Any) -> Any:
         annotation = typing.get_args(annotation)[0]
     if typing.get_origin(annotation) is typing.Literal:
         return typing.get_args(annotation)[-1]
+    if typing.get_origin(annotation) is list:
+        return [example_of(name, typing.get_args(annotation)[0])]
     return {str: f"the-{name}", int: 1, float: 0.5, bool: True}[annotation]
 
 
@@ -211,3 +213,20 @@ def test_a_field_that_score_and_verify_both_gain_is_sent_to_the_verify(monkeypat
         "truncated": False,
         "language": "de",
     }
+
+
+def test_a_split_score_sends_row_fields_with_items_and_request_fields_once() -> None:
+    row = {"checker": "choice", "options": ["Paris", "Rome"], "data_source": "geography", "answer_format": "bare"}
+    groups = [
+        {"problem_id": "p", "gold": "A", "rollouts": [{"response": "A"}], **row},
+        {"problem_id": "q", "gold": "7", "rollouts": [{"response": "7"}]},
+    ]
+    request = wire.ScoreRequest.model_validate({"run": "r", "step": 1, "answer_format": "boxed", "groups": groups})
+    sent = _operations.to_verify(request)
+    own = [{name: getattr(item, name) for name in wire.ROW_FIELDS} for item in sent.items]
+    assert own == [row, dict.fromkeys(wire.ROW_FIELDS)]
+    assert (sent.answer_format, sent.checker) == ("boxed", None)
+    assert {item.run for item in sent.items} == {"r"}  # its checkers may have one for the data_source
+    request = request.model_copy(update={"checker": "math"})
+    sent = _operations.to_verify(request)
+    assert (sent.checker, {item.run for item in sent.items}) == ("math", {None})

@@ -36,7 +36,7 @@ ALLOWED = {
     "dashboard": {"activity", "api", "difficulty", "observability", "settings"},
     "settings": set(),
 }
-VERIFY_MAY_IMPORT = {"deepcompress_verify", "orjson", "flint", "sympy", "mpmath"}
+VERIFY_MAY_IMPORT = {"deepcompress_verify", "orjson", "flint", "sympy", "mpmath", "re2", "jsonschema", "referencing"}
 
 
 def imported(file: Path) -> Iterator[tuple[int, str]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .formats import Format
+from .formats import CheckerOption, Format, parse_checker
 from .helptext import teach
 from .jsonl import Row, read_jsonl
 
@@ -24,7 +24,7 @@ _HELP = """\
 Check the gold answers of a data set before a training run.
 
 GOLDS.jsonl (- reads standard input) has one JSON object per line. problem_id is optional, and gold may be a list of
-alternatives:
+alternatives. The fields checker and options are as in a request:
 
   {"problem_id": "p7", "gold": "\\\\frac{3}{4}"}
 
@@ -68,6 +68,15 @@ def audit(
     answer_format: Annotated[
         Format, typer.Option("--format", "-f", help="answer format of the responses")
     ] = Format.boxed,
+    checker: Annotated[
+        str | None,
+        typer.Option(
+            "--checker",
+            "-c",
+            help="the checker of rows without a field 'checker': its name, or its name and parameters as JSON",
+            show_default="math",
+        ),
+    ] = None,
     agreement: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="share of a problem's answers that must agree")
     ] = 0.5,
@@ -89,7 +98,7 @@ def audit(
     from .output import fail, reason
 
     try:
-        problems = list(_problems(golds, gold_field, id_field))
+        problems = list(_problems(golds, gold_field, id_field, parse_checker(checker)))
         texts = [] if rollouts is None else list(_rollouts(rollouts, gold_field, id_field, problems))
     except (OSError, ValueError) as error:
         fail(reason(error))
@@ -148,23 +157,39 @@ def _gold(row: Row, name: str) -> tuple[str, ...]:
     raise row.error(f"{name!r} is not a string or a list of strings (use --gold-field for another field)")
 
 
-def _problems(path: Path, gold_field: str, id_field: str) -> Iterator[GoldRow]:
+def _problems(path: Path, gold_field: str, id_field: str, default: CheckerOption) -> Iterator[GoldRow]:
+    from deepcompress_verify import CheckerError
     from deepcompress_verify.audit import GoldRow
+    from deepcompress_verify.checkers import resolve_checker
 
     for row in read_jsonl(path):
-        yield GoldRow(str(row.fields.get(id_field, f"line {row.number}")), _gold(row, gold_field))
+        name = str(row.fields.get(id_field, f"line {row.number}"))
+        checker = row.fields.get("checker") or default
+        options = row.fields.get("options") or ()
+        if not isinstance(options, list | tuple) or not all(isinstance(text, str) for text in options):
+            raise row.error("'options' is not a list of strings")
+        try:
+            resolve_checker(checker)
+        except (CheckerError, TypeError, ValueError) as error:
+            raise row.error(f"'checker': {error}") from None
+        yield GoldRow(name, _gold(row, gold_field), checker, tuple(options))
 
 
 def _rollouts(path: Path, gold_field: str, id_field: str, problems: list[GoldRow]) -> Iterator[RolloutRow]:
     from deepcompress_verify.audit import RolloutRow
 
-    golds = {problem.problem_id: problem.gold for problem in problems}
+    known = {problem.problem_id: problem for problem in problems}
     for row in read_jsonl(path):
         response = row.fields.get("response")
         if id_field not in row.fields or not isinstance(response, str):
             raise row.error(f"needs {id_field} and response")
         name = str(row.fields[id_field])
-        yield RolloutRow(name, golds.get(name) or _gold(row, gold_field), response, bool(row.fields.get("truncated")))
+        problem = known.get(name)
+        truncated = bool(row.fields.get("truncated"))
+        if problem is None:
+            yield RolloutRow(name, _gold(row, gold_field), response, truncated)
+        else:
+            yield RolloutRow(name, problem.gold, response, truncated, problem.checker, problem.options)
 
 
 def _print_json(findings: list[Finding]) -> None:

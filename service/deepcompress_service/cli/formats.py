@@ -1,4 +1,4 @@
-"""The answer formats of the wire, as choices of a command-line option."""
+"""The answer formats of the wire, as choices of a command-line option, and the option --checker."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, get_args
 
 from deepcompress_client.wire import AnswerFormat
+
+CheckerOption = str | dict[str, object] | None
+"""A checker as the library takes it."""
 
 if TYPE_CHECKING:  # type checkers need the members that the commands name
 
@@ -16,3 +19,18 @@ if TYPE_CHECKING:  # type checkers need the members that the commands name
         bare = "bare"
 else:
     Format = StrEnum("Format", {name: name for name in get_args(AnswerFormat)})
+
+
+def parse_checker(text: str | None) -> CheckerOption:
+    """Return the value of an option --checker: a name, or a name with parameters as JSON."""
+    if text is None or not text.lstrip().startswith("{"):
+        return text
+    import json
+
+    import typer
+
+    try:
+        value = json.loads(text)
+    except ValueError:
+        raise typer.BadParameter('--checker is a name, or JSON such as \'{"name": "number", "digits": 3}\'') from None
+    return dict(value)

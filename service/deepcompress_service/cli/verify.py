@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .formats import Format
+from .formats import Format, parse_checker
 from .helptext import teach
 
 _HELP = """\
@@ -40,6 +40,15 @@ def verify(
     alternative: Annotated[
         list[str] | None, typer.Option("--or", help="an alternative gold answer; may be repeated")
     ] = None,
+    checker: Annotated[
+        str | None,
+        typer.Option(
+            "--checker", "-c", help="a checker's name, or its name and parameters as JSON", show_default="math"
+        ),
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", help="a choice of the row; repeated, in order")
+    ] = None,
     truncated: Annotated[bool, typer.Option("--truncated", help="the response was cut off")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the verdict as one JSON object")] = False,
     explain: Annotated[
@@ -55,14 +64,25 @@ def verify(
     import json
     import sys
 
+    from deepcompress_verify import CheckerError
     from deepcompress_verify import verify as check
 
-    from .output import STATUS_STYLE, clean, console
+    from .output import STATUS_STYLE, clean, console, fail
 
     if answer == "-":
         answer = sys.stdin.buffer.read().decode("utf-8", "replace")
     golds = [gold, *(alternative or [])]
-    verdict = check(golds if len(golds) > 1 else gold, answer, answer_format=answer_format.value, truncated=truncated)
+    try:
+        verdict = check(
+            golds,
+            answer,
+            answer_format=answer_format.value,
+            truncated=truncated,
+            checker=parse_checker(checker),
+            options=option or (),
+        )
+    except CheckerError as error:
+        fail(str(error))
 
     if as_json:
         print(json.dumps(dataclasses.asdict(verdict), ensure_ascii=False))
@@ -77,7 +97,7 @@ def verify(
         ):
             out.print(f"  {name:<10}  ", end="", highlight=False)
             out.print(clean(value), markup=False, highlight=False)
-        if explain:
+        if explain and checker is None and not option:
             from deepcompress_verify import explain as explained
 
             text = explained.render(

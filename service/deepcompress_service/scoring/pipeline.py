@@ -26,7 +26,6 @@ from typing import Protocol, TypeVar
 from deepcompress_client.wire import (
     GROUP_FIELDS,
     ROLLOUT_FIELDS,
-    AnswerFormat,
     GroupRewards,
     RewardComponents,
     RunConfig,
@@ -50,10 +49,10 @@ from ..difficulty.store import DifficultyStore
 from ..observability import metrics, tracing
 from ..settings import Settings
 from ..shaping import Group, ProblemHistory, ShapedGroup
+from .checks import make_check, reads_config, validate_checker
 from .errors import InvalidRequestError, TooLargeError
 from .plan import RunPlan, make_plan, plan_from_text
 from .records import (
-    gold_alternatives,
     group_commit,
     pack_verdicts,
     score_digest,
@@ -251,9 +250,23 @@ class Pipeline:
                     "duplicate-group",
                 )
             names.add(name)
+        if isinstance(request, ScoreRequest):
+            validate_checker("checker", request.checker)
         for index, group in enumerate(groups):
             if isinstance(group, ScoreGroup):
-                self.check_gold(f"groups.{index}.gold", group.gold)
+                self.check_row(f"groups.{index}", group)
+
+    def check_row(self, field: str, row: VerifyItem | ScoreGroup) -> None:
+        """Check a row's gold, options and checker.
+
+        Raises:
+            TooLargeError: More characters than the settings allow.
+            InvalidRequestError: The checker or a parameter is unknown.
+        """
+        self.check_gold(f"{field}.gold", row.gold)
+        if row.options is not None:
+            limit(f"{field}.options", sum(map(len, row.options)), self.settings.max_gold_chars)
+        validate_checker(f"{field}.checker", row.checker)
 
     def check_gold(self, field: str, gold: str | list[str]) -> None:
         """Check a gold answer's length in characters, alternatives together.
@@ -348,12 +361,9 @@ class Pipeline:
         """Verify every response of the batch, and set the groups' verdicts, digests and payloads."""
         request = batch.request
         assert isinstance(request, ScoreRequest)
-        answer_format = request.answer_format or batch.plan.config.answer_format
+        config = batch.plan.config
         checks = [
-            Check(alternatives, rollout.response, answer_format, rollout.truncated)
-            for group in request.groups
-            for alternatives in (gold_alternatives(group.gold),)
-            for rollout in group.rollouts
+            make_check(group, rollout, request, config) for group in request.groups for rollout in group.rollouts
         ]
         # Hashing releases the interpreter lock, so it runs beside the workers.
         hashing = asyncio.create_task(asyncio.to_thread(lambda: [score_digest(group) for group in request.groups]))
@@ -514,17 +524,15 @@ class Pipeline:
 
         Raises:
             TooLargeError: More items or gold text than the settings allow.
-            InvalidRequestError: An item with a rollout_id lacks its run, step or problem_id.
+            InvalidRequestError: An item with a rollout_id lacks its run, step or problem_id, or a checker is unknown.
         """
         limit("the number of items", len(request.items), self.settings.max_items)
+        validate_checker("checker", request.checker)
         for index, item in enumerate(request.items):
-            self.check_gold(f"items.{index}.gold", item.gold)
+            self.check_row(f"items.{index}", item)
             check_identity(index, item)
-        formats = await self._answer_formats(request)
-        checks = [
-            Check(gold_alternatives(item.gold), item.response, formats[item.run], item.truncated)
-            for item in request.items
-        ]
+        configs = await self._configs(request)
+        checks = [make_check(item, item, request, configs[item.run]) for item in request.items]
         first_run = next((item.run for item in request.items if item.run), None)
         verdicts = await self.verdicts(checks, first_run, add_task)
         recorded = await self._observe(request.items, verdicts)
@@ -537,16 +545,13 @@ class Pipeline:
         add_task(self.record_verify, request, verdicts)
         return VerifyAnswer(verdicts=rows)
 
-    async def _answer_formats(self, request: VerifyRequest) -> dict[str | None, AnswerFormat]:
-        """Return the answer format of each run that an item names: the request's, else the run's."""
-        runs = {item.run for item in request.items}
-        if request.answer_format is not None:
-            return dict.fromkeys(runs, request.answer_format)
-        formats: dict[str | None, AnswerFormat] = {}
-        for run in runs:
-            plan = self.default_plan if run is None else await self.readable_plan(run)
-            formats[run] = plan.config.answer_format
-        return formats
+    async def _configs(self, request: VerifyRequest) -> dict[str | None, RunConfig]:
+        """Return the configuration of each run that an item names; runs are read only if a check depends on them."""
+        default = self.default_plan.config
+        configs: dict[str | None, RunConfig] = dict.fromkeys((item.run for item in request.items), default)
+        for run in {item.run for item in request.items if item.run and reads_config(item, request)}:
+            configs[run] = (await self.readable_plan(run)).config
+        return configs
 
     async def _observe(self, items: Sequence[VerifyItem], verdicts: Sequence[Verdict]) -> dict[int, bool]:
         """Send the training items that have a rollout_id to the store; return by index if each was recorded."""

@@ -14,6 +14,7 @@ from deepcompress_client.wire import Outcome, RunConfig, StrategyConfig
 from ..difficulty.model import Accumulator, DifficultyConfig
 from ..shaping import ConfigError, Reward, reward_from_config
 from ..shaping.registry import LEVEL_PARAMS, find
+from .checks import validate_checker
 from .errors import InvalidRequestError, NewerConfigurationError, UnsupportedConfigError, describe_validation
 
 
@@ -52,6 +53,10 @@ def make_plan(config: RunConfig, problem_weight: float) -> RunPlan:
     resolved["strategy"] = reward.strategy
     resolved["outcome"] = reward.outcome
     resolved["shadow"] = reward.shadow
+    for source, checker in (config.checkers or {}).items():
+        validate_checker(f"checkers.{source}", checker, "invalid-config")
+    if not config.checkers:
+        del resolved["checkers"]  # the text of a configuration without checkers is that of earlier versions
     text = orjson.dumps(resolved, option=orjson.OPT_SORT_KEYS).decode()
     difficulty = DifficultyConfig(
         level=Accumulator("ema", initial=reward.initial_level, weight=reward.ema),
@@ -69,7 +74,7 @@ def named_plan(config: RunConfig, stored: RunPlan, problem_weight: float) -> Run
     """Return the plan of a configuration whose left-out fields, strategies' too, mean the stored values.
 
     Raises:
-        InvalidRequestErrorError: A field of the configuration is not valid.
+        InvalidRequestError: A field of the configuration is not valid.
     """
     named = config.model_dump(exclude_unset=True)
     if _is_another_strategy(stored.config.strategy.model_dump(), named.get("strategy", {})):

@@ -16,7 +16,15 @@ import orjson
 from blake3 import blake3
 from pydantic import ValidationError
 
-from deepcompress_client.wire import GROUP_FIELDS, ROLLOUT_FIELDS, ScoreGroup, ScoreRollout, ShapeGroup, ShapeRollout
+from deepcompress_client.wire import (
+    GROUP_FIELDS,
+    ROLLOUT_FIELDS,
+    ROW_FIELDS,
+    ScoreGroup,
+    ScoreRollout,
+    ShapeGroup,
+    ShapeRollout,
+)
 from deepcompress_verify import Verdict
 
 from ..difficulty.model import GroupCommit
@@ -104,6 +112,9 @@ def score_digest(group: ScoreGroup) -> bytes:
     """Return the 16 bytes that identify a group with text: all fields sent, rollouts in order, no verdicts."""
     digest = _group_hash(group, b"score")
     digest.update(orjson.dumps(gold_alternatives(group.gold)))
+    row = {name: value for name in ROW_FIELDS if (value := getattr(group, name)) is not None}
+    if row:
+        digest.update(orjson.dumps(row, option=orjson.OPT_SORT_KEYS))
     pieces: list[bytes] = []
     for rollout in group.rollouts:
         text = rollout.response.encode()

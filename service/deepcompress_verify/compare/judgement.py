@@ -23,6 +23,7 @@ from deepcompress_verify.compare.statements import compare_regions, compare_rela
 from deepcompress_verify.compare.text import equal_text
 from deepcompress_verify.reader import read
 from deepcompress_verify.reader.words import DENIALS
+from deepcompress_verify.remarks import HEDGES
 from deepcompress_verify.tree import (
     Add,
     Apply,
@@ -53,8 +54,8 @@ from deepcompress_verify.tree import (
 MAX_EXPANSION = 64
 
 _NO_PARAMETERS = frozenset("azNZQRC")
-_UNDROPPABLE = frozenset("or not but except nor either neither unless otherwise else".split())
 _CASES = frozenset("if when whenever assuming provided given".split())
+_UNDROPPABLE = frozenset("or not but except nor either neither unless otherwise else".split()) | HEDGES - _CASES
 
 
 def judge(gold: Node, answer: Node, context: ComparisonContext) -> bool | None:

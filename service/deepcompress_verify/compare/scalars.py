@@ -317,7 +317,7 @@ def _any_base(outcomes: list[bool | None]) -> bool | None:
 def same_family(a: Node, b: Node, context: ComparisonContext) -> bool:
     """Return True for two antiderivatives with a constant C that differ by a constant."""
     first, second = symbols(a), symbols(b)
-    small: dict[str, Node] = {name: Sym(name.upper()) for name in first ^ second if name[0] == "c"}
+    small: dict[str, Node] = {name: Sym(name.upper()) for name in first ^ second if name.startswith("c")}
     if small and {name.upper() for name in small} <= first | second:
         return equal(substitute(a, small), substitute(b, small), context) is True
     for name in first - second | second - first:

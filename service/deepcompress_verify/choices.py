@@ -1,0 +1,135 @@
+"""Letters of choices in every dress: "(D)", `\\textbf{(d)}`, "D. Alina", "Option D: it can't be A or B".
+
+`read_choice` returns the letter and the text after it. A text after the letter that names another letter as an
+answer ("D. or B", "D: B") is no choice.
+"""
+
+# ruff: noqa: SIM905 (vocabularies read better as lines of words)
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+
+from deepcompress_verify.remarks import DENIALS, HEDGES, mask
+
+MAX_CHARS = 2_000
+_DRESS = re.compile(
+    r"^\s*(?:(?:the\s+)?(?:correct\s+|right\s+|best\s+|final\s+)?(?:option|choice|answer|选项|答案)(?:\s+is|是|为)?\s*[:：]?\s*)?"
+    r"(?P<open>[{\[(（【\s]*)(?P<letter>[A-Za-z])(?P<close>[}\])）】\s]*)(?P<after>[.。:：)、．]|\s*[—–]|\s-(?=\s+[A-Za-z]{3}))?\s*",
+    re.IGNORECASE,
+)
+_PREDICATE = re.compile(
+    r"^(?:is|was)\s+(?:the\s+|my\s+)?(?:correct|right|best|true|answer)(?:\s+(?:answer|option|choice))?[.!]?\s*$",
+    re.I,
+)
+_TOKEN = re.compile(r"[A-Za-z]+(?:['’][a-zA-Z]+)?|[,/&|.;:()]|[^\sA-Za-z]")
+_ASSERTING = frozenset(
+    "or and & / | , option options choice choices answer answers so then therefore thus hence "
+    "letter letters both nor 或 和 选 是".split()
+)
+_LINKS = frozenset(
+    "be is are was the option options answer answers choice choices or and nor , / letter letters either a an "
+    "是 或 和".split()
+)
+_PART = re.compile(r"\([A-Za-z]\)|(?<![A-Za-z])[A-Za-z][):]|\b(?:i|ii|iii|iv)\)")
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceText:
+    """A choice: its letter, in upper case, and the text after the letter."""
+
+    letter: str
+    content: str
+    """The text of the option, or a remark; empty if there is none."""
+    lower: bool
+    """The letter was written in lower case, in brackets."""
+
+
+def read_choice(text: str) -> ChoiceText | None:
+    """Return the choice that a text states, or None if it states none, or more than one."""
+    if len(text) > MAX_CHARS:
+        return None
+    text = text.strip().rstrip(".。 ")
+    masked = mask(text)
+    match = _DRESS.match(masked)
+    if match is None:
+        return None
+    letter = match["letter"]
+    if _unbalanced(match["open"], match["close"], match["after"] or ""):
+        return None
+    wrapped = any(bracket in match["open"] for bracket in "([（【")
+    if letter.islower() and not wrapped:
+        return None
+    content = masked[match.end() :].strip()
+    separated = wrapped or match["after"] or not set(match["close"]).isdisjoint(")]）】")
+    if content and not (separated or _PREDICATE.match(content)):
+        return None
+    if _PREDICATE.match(content):
+        content = ""
+    if content and names_another(content, letter.upper()):
+        return None
+    original = text[match.end() :].strip()
+    if original.count("{") != original.count("}") or original.count("$") % 2:
+        original = content
+    return ChoiceText(letter.upper(), original if content else "", letter.islower())
+
+
+def has_parts(content: str) -> bool:
+    """Return True if the text after a letter goes on with another part: (a) 5 (b) 7."""
+    return _PART.search(content) is not None
+
+
+def _unbalanced(opened: str, closed: str, after: str) -> bool:
+    closed += after
+    pairs = (("(", ")"), ("[", "]"), ("（", "）"), ("【", "】"))
+    if any(opened.count(left) > closed.count(right) for left, right in pairs):
+        return True
+    return opened.count("[") != closed.count("]")
+
+
+def names_another(content: str, own: str) -> bool:
+    """Return True if the text hedges, or names a letter other than `own` as an answer without denying it."""
+    tokens = _TOKEN.findall(content)
+    words = [token.replace("'", "").replace("’", "").lower() for token in tokens]
+    if not HEDGES.isdisjoint(words) or ("no", ",") in pairwise(words):
+        return True
+    for index, part in enumerate(tokens):
+        if (
+            len(part) != 1
+            or not part.isupper()
+            or (part == "I" and own != "I")
+            or (part == "A" and _article(words, index))
+        ):
+            continue
+        before, after = words[max(0, index - 2) : index], words[index + 1 : index + 4]
+        denied = _denied_before(words, index) or (
+            after[:1] in (["is"], ["are"], ["was"], ["cannot"], ["cant"], ["isnt"], ["doesnt"], ["does"])
+            and not DENIALS.isdisjoint(after)
+        )
+        if part == own:
+            if denied:
+                return True
+            continue
+        while before and before[-1] in ("(", "[", "{"):
+            before.pop()
+        asserted = not before or not _ASSERTING.isdisjoint(before)
+        if asserted and not denied:
+            return True
+    return False
+
+
+def _article(words: list[str], index: int) -> bool:
+    return (
+        words[index + 1 : index + 2] != [] and words[index + 1].isalpha() and len(words[index + 1]) > 2 and index == 0
+    )
+
+
+def _denied_before(words: list[str], index: int) -> bool:
+    """Return True if a denial comes before, with nothing but letters and links between: "can't be A or B"."""
+    for word in reversed(words[max(0, index - 8) : index]):
+        if word in DENIALS or word in ("不", "非"):
+            return True
+        if word not in _LINKS and len(word) != 1:
+            return False
+    return False

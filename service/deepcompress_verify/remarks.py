@@ -1,0 +1,325 @@
+"""Remarks around an answer: "The largest n is 34", "5 (five)", "B because C is not valid", "3 \\checkmark".
+
+`reductions` returns further readings of an answer without its remarks. A remark is removed only by a rule that
+gives it a meaning: marks without a value are on a list; a second statement of the value becomes a claim that must be
+correct as well; reasons and subjects may hold no word that denies, hedges or withdraws the answer. Any other text
+stays, and is compared as it is.
+
+Linear in the text. A reading has no verdict of its own: `decide` compares it with the gold like any answer.
+"""
+
+# ruff: noqa: SIM905 (vocabularies read better as lines of words)
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from deepcompress_verify.reader.words import FUNCTION_WORDS, GREEK, NOT_UNITS, spelled_number
+
+MAX_CHARS = 1_000
+"""Longer answers are not searched for remarks."""
+MAX_READINGS = 6
+
+HEDGES = frozenset(
+    "maybe perhaps possibly probably presumably either alternatively otherwise unless but however although though "
+    "yet instead rather actually wait correction corrected sorry mistake oops also too unsure guess guessing "
+    "guessed except assuming supposedly allegedly doubt unclear neither nor incorrect wrongly withdraw retract "
+    "ignore scratch doubtful questionable".split()
+)
+"""Words that hedge or withdraw an answer. A remark with one of them is never removed."""
+DENIALS = frozenset(
+    "not no never cannot neither nor none nothing without isnt arent wasnt werent cant dont doesnt didnt wont "
+    "wouldnt couldnt shouldnt wrong incorrect false invalid impossible unlikely excluding excluded eliminated "
+    "except unless".split()
+)
+"""Words that deny what they stand beside."""
+_SUBJECT_DENIALS = (
+    HEDGES
+    | DENIALS
+    | frozenset(
+        "other than less more half twice double triple opposite inverse reciprocal complement bound bounds estimate "
+        "if one another some any candidate option fake bad discarded rejected previous earlier naive answers minus "
+        "negative every only or upper lower because since thought hundred thousand million percent".split()
+    )
+)
+"""Words that make the subject of a statement something else than the answer."""
+_MARKS = (
+    "\\checkmark", "\\blacksquare", "\\square", "\\Box", "\\qed", "\\qedhere", "\\quad", "\\qquad", "\\,", "\\;",
+    "\\!", "\\ ", "\\nonumber", "✓", "✔", "✅", "☑", "∎", "■", "□", "◻", "◼", "▪", "🎉", "\ufe0f", "~", "!",
+)  # fmt: skip
+"""Marks without a meaning at the end of an answer."""
+_LEADING = ("\\therefore", "\\implies", "\\Rightarrow", "\\Longrightarrow", "\\displaystyle", "∴", "⇒", "⟹")
+"""Marks without a meaning at the beginning of an answer."""
+_TAG = re.compile(r"\\(?:tag\*?|label)\s*\{[^{}]{0,32}\}$")
+_TEXT = re.compile(
+    r"\\(?:text|textbf|textit|textrm|mathrm|mbox|textup|textsf|texttt|mathbf|bf|rm)\s*\{|(?<!\\)\$|\\[()\[\]]"
+    r"|\\[ ,;:!]|\\q?quad(?![a-zA-Z])|\*\*|~"
+)
+_ABOUT = r"(?:approximately|approx\.?|about|roughly|around|nearly|\\approx|≈|\\simeq|~)"
+_NUMBER = r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?"
+_APPROXIMATION = re.compile(
+    rf"(?:which\s+is\s+|or\s+|i\.e\.,?\s+)?{_ABOUT}\s*({_NUMBER}\d?)\s*([a-zA-Z]+(?:\s+[a-zA-Z]+)?)?"
+)
+_TRAILING_APPROXIMATION = re.compile(
+    rf"(?:\s|,)\s*(?:(?:or|i\.e\.|that\s+is|which\s+is),?\s+)?{_ABOUT}\s*({_NUMBER}\d?)\s*$"
+)
+_EQUAL_CLAIM = re.compile(
+    r"^(?:or\s+equivalently|or|i\.e\.|equivalently|that\s+is|namely|same\s+as|equal\s+to|=),?\s*(.+)$"
+)
+_TRAILING_CLAIM = re.compile(
+    r"[\s,]+(?:or\s+equivalently|equivalently|or|i\.e\.|that\s+is\s+to\s+say|that\s+is|in\s+other\s+words|namely),?\s+"
+)
+_REASON = re.compile(
+    r"(?:\s|,)\s*(?:because|since|due\s+to|as\s+shown|as\s+required|as\s+desired|as\s+expected)(?=\W|$)|,\s*as\s"
+)
+_COPULA = re.compile(
+    r"\s(?:is\s+equal\s+to|is\s+exactly|is|are|equals|equal|was|will\s+be|must\s+be|comes\s+to)\s*:?\s|\s?=\s?|:\s"
+)
+_PREDICATE = re.compile(
+    r"\s+is\s+(?:the|my|our)\s+(?:final\s+|correct\s+|right\s+)?(?:answer|result|solution|value|option|choice)\s*$"
+)
+_COMMAND = re.compile(r"\\[a-zA-Z]+")
+_OPERATORS = frozenset("+*/^|[]")
+_WORD = re.compile(r"[a-zA-Z]+(?:['’][a-zA-Z]+)?")
+_OR_VALUE = re.compile(r"\b[nN]o\s*,|\bor\s+(?:maybe\s+|even\s+|just\s+)?(?:[-+$\\(]|\d|[A-Z]\b|[a-z]\b(?!\s+[a-z]))")
+_YES_NO = re.compile(r"^\s*(yes|no|true|false)\s*[,.:;—–-]\s*(?=\S)", re.IGNORECASE)
+_STATEMENTS = frozenset("yes no true false".split())
+
+
+@dataclass(frozen=True, slots=True)
+class Reduction:
+    """A reading of an answer without a remark."""
+
+    answer: str
+    claims: tuple[str, ...] = ()
+    """Further statements of the value, each of which must be correct as well."""
+    approximations: tuple[str, ...] = ()
+    """Decimals to which the value must round."""
+
+
+def reductions(answer: str) -> list[Reduction]:
+    """Return the readings of an answer without its remarks, shortest removal first; none if it has no remarks."""
+    if len(answer) > MAX_CHARS or not answer or _is_plain(answer):
+        return []
+    result: dict[str, Reduction] = {}
+    pending = [Reduction(answer)]
+    while pending and len(result) < MAX_READINGS:
+        current = pending.pop(0)
+        for reduced in _steps(current.answer):
+            text = reduced.answer.strip(" \n,;:.")
+            if text and text != answer and text not in result:
+                claims = current.claims + reduced.claims
+                result[text] = Reduction(text, claims, current.approximations + reduced.approximations)
+                pending.append(result[text])
+    return list(result.values())
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of a text in lower case, without apostrophes: "can't" is "cant"."""
+    return [word.replace("'", "").replace("’", "").lower() for word in _WORD.findall(text)]
+
+
+def hedged(text: str) -> bool:
+    """Return True if a remark may hedge or withdraw the answer beside it."""
+    words = words_of(text)
+    if not HEDGES.isdisjoint(words) or _OR_VALUE.search(text):
+        return True
+    pairs = set(pairwise(words))
+    return any(first in ("could", "may", "might", "not", "another") and second in _UNSURE for first, second in pairs)
+
+
+_UNSURE = frozenset("be sure certain confident answer".split())
+
+
+def _is_plain(answer: str) -> bool:
+    """Return True for a number or a name: the usual answers have no remarks."""
+    return (
+        len(answer) < 24 and answer.replace(".", "").replace("-", "").replace("/", "").isalnum() and answer.isascii()
+    )
+
+
+def mask(text: str) -> str:
+    """Return the text with the commands around words blanked, in the same length, so that indices agree."""
+    result = list(text)
+    position = 0
+    depth: list[int] = []
+    for match in _TEXT.finditer(text):
+        result[match.start() : match.end()] = " " * (match.end() - match.start())
+        if match.group().endswith("{"):
+            depth.append(match.end())
+    for begin in depth:
+        level, position = 1, begin
+        while position < len(text) and level:
+            level += {"{": 1, "}": -1}.get(text[position], 0)
+            position += 1
+        if level == 0:
+            result[position - 1] = " "
+    return "".join(result)
+
+
+def _part(text: str, masked: str, begin: int, end: int) -> str:
+    """Return a part of the text; the masked part if the cut is inside braces or formula signs."""
+    part = text[begin:end]
+    balanced = (
+        part.count("{") == part.count("}")
+        and (part.count("$") - part.count("\\$")) % 2 == 0
+        and part.count("**") % 2 == 0
+    )
+    balanced = balanced and part.count("\\(") == part.count("\\)") and part.count("\\[") == part.count("\\]")
+    return (part if balanced else masked[begin:end]).strip()
+
+
+def _steps(answer: str) -> Iterator[Reduction]:
+    """Yield the answer with one remark removed, by each rule that applies."""
+    unmarked = _without_marks(answer)
+    if unmarked != answer:
+        yield Reduction(unmarked)
+        answer = unmarked
+    masked = mask(answer)
+    if masked == answer and " " not in answer and "(" not in answer and "=" not in answer:
+        return
+    for rule in (_in_brackets, _approximation, _claim, _reason, _subject, _yes_or_no):
+        yield from rule(answer, masked)
+
+
+def _without_marks(answer: str) -> str:
+    text = answer.strip()
+    while True:
+        before = text
+        for mark in _MARKS:
+            if text.endswith(mark) and not (mark == "!" and text[:-1].rstrip()[-1:] in _FACTORIAL):
+                text = text[: -len(mark)].rstrip()
+        for mark in _LEADING:
+            if text.startswith(mark) and not text[len(mark) : len(mark) + 1].isalpha():
+                text = text[len(mark) :].lstrip()
+        text = _TAG.sub("", text).rstrip()
+        if text.endswith("\\") and not text.endswith("\\\\"):  # the space of "\\ " is gone
+            text = text[:-1].rstrip()
+        if text == before:
+            return text
+
+
+_FACTORIAL = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ)}]!")
+"""An exclamation mark after one of these may be a factorial."""
+
+
+def _in_brackets(answer: str, masked: str) -> Iterator[Reduction]:
+    """Remove a remark in brackets at the end: (about 18.9 cards), (five), (i.e. 1/2), (or 0.5)."""
+    end = len(masked.rstrip())
+    if not masked[:end].endswith(")"):
+        return
+    level, begin = 0, end - 1
+    while begin >= 0:
+        level += {")": 1, "(": -1}.get(masked[begin], 0)
+        if level == 0:
+            break
+        begin -= 1
+    if begin <= 0 or not masked[:begin].strip():
+        return
+    value, content = _part(answer, masked, 0, begin), masked[begin + 1 : end - 1].strip()
+    approximation = _APPROXIMATION.fullmatch(content)
+    if approximation is not None and _has_digit(approximation[1]) and _counted(approximation[2]):
+        yield Reduction(value, approximations=(approximation[1].replace(",", ""),))
+        return
+    claim = _EQUAL_CLAIM.match(content)
+    if claim is not None and not hedged(content.removeprefix("or ")):
+        yield Reduction(value, (_part(answer, masked, begin + 1 + masked[begin + 1 :].find(claim[1]), end - 1),))
+    elif spelled_number(words_of(content)) is not None and content.replace("-", " ").replace(" ", "").isalpha():
+        yield Reduction(value, (f"\\text{{{content}}}",))
+
+
+def _has_digit(text: str | None) -> bool:
+    return text is not None and any(map(str.isdigit, text))
+
+
+def _counted(words: str | None) -> bool:
+    """Return True for no words, or one or two that name what is counted."""
+    return words is None or (NOT_UNITS.isdisjoint(words.lower().split()) and not hedged(words))
+
+
+def _approximation(answer: str, masked: str) -> Iterator[Reduction]:
+    """Remove a trailing approximation: "2/3 or approximately 0.667"."""
+    match = _TRAILING_APPROXIMATION.search(masked)
+    if match is not None and _has_digit(match[1]):
+        yield Reduction(_part(answer, masked, 0, match.start()), approximations=(match[1].replace(",", ""),))
+
+
+def _claim(answer: str, masked: str) -> Iterator[Reduction]:
+    """Remove a second statement of the value: "2/3, or 0.\\overline6". Both must be correct."""
+    matches = list(_TRAILING_CLAIM.finditer(masked))
+    if 1 <= len(matches) <= 3 and matches[0].start() > 0:
+        pieces = []
+        begin = 0
+        for match in matches:
+            pieces.append(_part(answer, masked, begin, match.start()))
+            begin = match.end()
+        pieces.append(_part(answer, masked, begin, len(answer)))
+        if all(pieces):
+            yield Reduction(pieces[0], tuple(pieces[1:]))
+
+
+def _reason(answer: str, masked: str) -> Iterator[Reduction]:
+    """Remove a reason after the answer: "B because C is not valid"."""
+    match = _REASON.search(masked)
+    if match is None or match.start() == 0 or not masked[match.end() :].strip(" .,"):
+        return
+    if not hedged(masked[match.end() :]):
+        yield Reduction(_part(answer, masked, 0, match.start()))
+
+
+def _subject(answer: str, masked: str) -> Iterator[Reduction]:
+    """Remove a subject before the value, "The largest n is 34", or a predicate after it, "34 is the answer"."""
+    predicate = _PREDICATE.search(masked)
+    if predicate is not None:
+        yield Reduction(_part(answer, masked, 0, predicate.start()))
+    matches = list(_COPULA.finditer(masked))
+    if not matches:
+        return
+    last = matches[-1]
+    head = masked[: last.start()]
+    if not _neutral_subject(head, masked[last.start() : last.end()].strip()):
+        return
+    yield Reduction(_part(answer, masked, last.end(), len(answer)))
+
+
+def _neutral_subject(head: str, copula: str) -> bool:
+    words = words_of(_COMMAND.sub(" ", head))
+    if not _SUBJECT_DENIALS.isdisjoint(words) or len(words) > 24 or any(mark in head for mark in ",;?!<>≤≥≠"):
+        return False
+    if "\\ne" in head or "\\not" in head or ". " in head:
+        return False
+    long_words = [word for word in words if len(word) > 2 and word not in FUNCTION_WORDS and word not in GREEK]
+    if copula in ("=", ":") and (len(long_words) < 2 or not _OPERATORS.isdisjoint(head)):
+        return False
+    if not long_words and copula not in ("is", "equals"):
+        return False
+    other = _COPULA.search(f"{head} ")
+    if other is None:
+        return True
+    return not any(map(str.isdigit, head)) and "=" not in head and ": " not in head and _embedded(head)
+
+
+def _embedded(head: str) -> bool:
+    """Return True if a verb inside the subject belongs to a clause: "the probability that x is even"."""
+    words = words_of(head)
+    verbs = [index for index, word in enumerate(words) if word in ("is", "are", "was", "equals", "equal")]
+    return all({"that", "such"} & set(words[:index]) and "and" not in words[index:] for index in verbs) and (
+        bool(words) and words[0] in ("the", "probability", "number")
+    )
+
+
+def _yes_or_no(_answer: str, masked: str) -> Iterator[Reduction]:
+    """Remove an elaboration after yes or no: "Yes, it is possible"."""
+    match = _YES_NO.match(masked)
+    if match is None:
+        return
+    rest = masked[match.end() :]
+    words = words_of(rest)
+    if len(words) < 2 or hedged(rest) or not _STATEMENTS.isdisjoint(words):
+        return
+    denied = not DENIALS.isdisjoint(words) or any(word.endswith("nt") and word in DENIALS for word in words)
+    positive = match[1].lower() in ("yes", "true")
+    if positive != denied or (not positive and words[:1] in (["because"], ["since"])):
+        yield Reduction(match[1])
