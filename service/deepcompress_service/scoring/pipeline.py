@@ -20,6 +20,7 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -54,7 +55,6 @@ from .errors import InvalidRequestError, TooLargeError
 from .plan import RunPlan, make_plan, plan_from_text
 from .records import (
     group_commit,
-    pack_verdicts,
     score_digest,
     shape_digest,
     unpack_verdicts,
@@ -113,8 +113,6 @@ class BatchGroup:
     verdicts: Sequence[Verdict] | None = None
     """None if the caller sent verdicts (shape)."""
     digest: bytes = b""
-    payload: bytes = b""
-    """The packed verdicts, which the store keeps; empty for shape."""
 
     def set_verdicts(self, verdicts: Sequence[Verdict]) -> None:
         """Set the group's verdicts."""
@@ -165,6 +163,7 @@ class Pipeline:
         self.store = store
         self.verifier = verifier
         self.recorder = recorder
+        self._span = tracing.span if settings.tracing else lambda *_, **__: nullcontext()
         self.default_plan = make_plan(RunConfig.model_validate_json(settings.default_run), settings.problem_weight)
         self._plans: OrderedDict[str, CachedPlan] = OrderedDict()
         self._warned: OrderedDict[tuple[str, int, str], None] = OrderedDict()
@@ -358,7 +357,7 @@ class Pipeline:
     # --- stage: verify -----------------------------------------------------------------------------------
 
     async def verify(self, batch: Batch, add_task: AddTask) -> None:
-        """Verify every response of the batch, and set the groups' verdicts, digests and payloads."""
+        """Verify every response of the batch, and set the groups' verdicts and digests."""
         request = batch.request
         assert isinstance(request, ScoreRequest)
         config = batch.plan.config
@@ -373,13 +372,13 @@ class Pipeline:
         for group, digest in zip(batch.groups, digests, strict=True):
             end = start + len(group.sent.rollouts)
             group.set_verdicts(verdicts[start:end])
-            group.digest, group.payload = digest, pack_verdicts(verdicts[start:end])
+            group.digest = digest
             start = end
 
     async def verdicts(self, checks: Sequence[Check], run: str | None, add_task: AddTask) -> list[Verdict]:
         """Return one verdict for each check, in order. Runs take turns in the verifier."""
         began = time.perf_counter()
-        with tracing.span("verify", rollouts=len(checks)):
+        with self._span("verify", rollouts=len(checks)):
             verdicts = await self.verifier.verify_many(
                 checks, budget_s=self.settings.batch_cpu_seconds, tenant=run or ""
             )
@@ -405,7 +404,7 @@ class Pipeline:
         for group in batch.groups:
             if isinstance(group.sent, ShapeGroup):
                 group.digest = shape_digest(group.sent)
-            commit = group_commit(group.sent, group.digest, group.payload, group.correct, group.statuses)
+            commit = group_commit(group.sent, group.digest, group.verdicts, group.correct, group.statuses)
             digest.update(commit.group_id.encode() + b"\0" + commit.digest)
             commits.append(commit)
         outcome = await self._timed(
@@ -590,7 +589,7 @@ class Pipeline:
         """Await a call to the store; record its span, its duration and its error."""
         began = time.perf_counter()
         try:
-            with tracing.span("store", operation=operation):
+            with self._span("store", operation=operation):
                 return await call
         except DifficultyError as error:
             metrics.STORE_ERRORS.labels(operation, error.slug).inc()

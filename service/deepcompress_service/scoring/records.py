@@ -152,7 +152,7 @@ def _rollout_bytes(rollout: ShapeRollout | ScoreRollout, correct: bool, status: 
 def group_commit(
     group: ShapeGroup | ScoreGroup,
     digest: bytes,
-    payload: bytes,
+    verdicts: Sequence[Verdict] | None,
     correct: Sequence[bool],
     statuses: Sequence[str | None],
 ) -> GroupCommit:
@@ -167,7 +167,7 @@ def group_commit(
         group_id=name,
         problem_id=group.problem_id,
         digest=digest,
-        payload=payload,
+        payload=b"" if verdicts is None else pack_verdicts(verdicts),
         size=len(tokens),
         passes=sum(correct),
         counts="gold_unreadable" not in statuses,
