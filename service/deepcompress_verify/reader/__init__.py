@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from deepcompress_verify.reader.dates import numeric_date
+from deepcompress_verify.reader.dates import contains_date, numeric_date
 from deepcompress_verify.reader.numerals import Commas, join_numerals
 from deepcompress_verify.reader.parser import Parser, phrase
 from deepcompress_verify.reader.parts import split_parts
@@ -53,6 +53,8 @@ def read(text: str, commas: Commas = "group", plain_units: bool = False) -> Node
         cleaned = clean(text)
         if (date := numeric_date(cleaned)) is not None:
             return Text(date)
+        if contains_date(cleaned):
+            return Text(" ".join(cleaned.lower().split()))
         latex = "\\" in cleaned
         tokens = join_numerals(tokenize(cleaned), commas, latex)
         if len(tokens) == 1:

@@ -11,6 +11,19 @@ _DATE = re.compile(
 )
 
 
+_INNER_DATE = re.compile(
+    r"(?<![0-9.])(?:1[0-9]{3}|20[0-9]{2})(?P<s>[-/.])(?:0[1-9]|1[0-2])(?P=s)(?:0[1-9]|[12][0-9]|3[01])(?![0-9.])(?!\s*=)"
+)
+
+
+def contains_date(text: str) -> bool:
+    """Return True if a part of the text is a date in digits, year first: "x = 1970-06-22".
+
+    Digits that are followed by "=" are arithmetic: "2000-10-15 = 1975".
+    """
+    return _INNER_DATE.search(text) is not None
+
+
 def numeric_date(text: str) -> str | None:
     """Return a date in digits as "date 2024 3 5" (year, month, day), or None.
 
