@@ -18,7 +18,7 @@ def test_the_demo_ends_well_and_shows_the_method(cli: Callable[..., Any]) -> Non
 
 def test_the_demos_numbers(cli: Callable[..., Any]) -> None:
     result = cli("demo", "--json")
-    answers = [json.loads(line) for line in result.output.splitlines()]
+    answers = [json.loads(line) for line in result.stdout.splitlines()]
     # mean pass ratio 0.375 at step 0: level = 0.6 * 1 + 0.4 * 0.375
     assert answers[0]["level"] == 0.75
     assert len({answer["level"] for answer in answers}) == 5
