@@ -3,7 +3,6 @@
     PYTHON bench/answer_corpus.py record --store sqlite --out old.jsonl     PYTHON: the interpreter of the version
     PYTHON bench/answer_corpus.py record --store redis --out old.jsonl      needs redis-server
     python bench/answer_corpus.py compare old.jsonl new.jsonl [--except NAME ...] [--openapi]
-    PYTHON bench/answer_corpus.py counts                                    functions, files and moves of one request
 
 Use it before and after a change that must not alter any answer. `record` starts the service of the interpreter that
 runs this file, with default settings, and writes one line of JSON for each request: name, method, path, request body,
@@ -25,22 +24,17 @@ import contextlib
 import fnmatch
 import gzip
 import hashlib
-import importlib
-import itertools
 import json
 import os
 import random
 import re
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -48,8 +42,7 @@ import httpx
 from servers import free_port, redis_server
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
-    from starlette.types import Message, Receive, Scope, Send
+    pass
 
 Json = Any
 """Any value of JSON."""
@@ -1328,117 +1321,8 @@ def _extent(lines: Sequence[Row]) -> str:
     return f"{len(routes)} routes, {len(strategies)} strategies, {len(errors)} error types, {verdicts} verdicts"
 
 
-# --- counting -----------------------------------------------------------------------------------------------
-
-
-class CallCounter:
-    """Profiler of this project's functions, in every thread that starts after it is installed."""
-
-    def __init__(self, folders: Sequence[str]) -> None:
-        self._folders = tuple(folders)
-        self.active = False
-        self.calls: list[tuple[int, str, str, int]] = []
-        """(thread, file, function, first line) of each call, in order."""
-        self.statements: list[str] = []
-        """Each statement that SQLite ran."""
-
-    def install(self) -> None:
-        """Install the profiler and trace SQLite connections opened from now on; count while `active` is set."""
-        threading.setprofile(self._profile)
-        sys.setprofile(self._profile)
-        connect = sqlite3.connect
-
-        def traced_connect(*arguments: Json, **options: Json) -> sqlite3.Connection:
-            connection: sqlite3.Connection = connect(*arguments, **options)
-            connection.set_trace_callback(self._traced)
-            return connection
-
-        sqlite3.connect = traced_connect  # type: ignore[assignment]
-
-    def _profile(self, frame: FrameType, event: str, _argument: object) -> None:
-        if event != "call" or not self.active:
-            return
-        code = frame.f_code
-        if code.co_filename.startswith(self._folders):
-            self.calls.append((threading.get_ident(), code.co_filename, code.co_qualname, code.co_firstlineno))
-
-    def _traced(self, statement: str) -> None:
-        if self.active:
-            self.statements.append(statement)
-
-
-def counts(epoch: bool, listed: bool) -> None:
-    """Print the functions of this project that one POST /v1/score passes through: a group of two rollouts, step 2.
-
-    Counting ends when the answer begins to be sent: the records for dashboard and metrics are made after it.
-
-    With `epoch` the request carries the run's epoch, as the client's do; with `listed` the functions are named.
-    """
-    with tempfile.TemporaryDirectory() as name:
-        for variable in [one for one in os.environ if one.startswith("DEEPCOMPRESS_")]:
-            del os.environ[variable]
-        os.environ["DEEPCOMPRESS_STATE_URL"] = f"sqlite:///{name}/state.sqlite3"
-        os.environ["DEEPCOMPRESS_VERIFIER_WORKERS"] = "1"
-        os.environ["DEEPCOMPRESS_LOG_LEVEL"] = "error"
-        package = importlib.import_module("deepcompress_service.app")
-        client = importlib.import_module("deepcompress_client")
-        folders = sorted({str(Path(str(one.__file__)).parents[1]) + os.sep for one in (package, client)})
-        counter = CallCounter(folders)
-        counter.install()
-        asyncio.run(_count(package.create_app(), counter, epoch))
-    ours = [call for call in counter.calls if "<module>" not in call[2]]
-    named = [call for call in ours if not call[2].endswith(">")]
-    moves = sum(one[1] != other[1] for one, other in itertools.pairwise(ours))
-    by_thread = 0
-    for thread in {call[0] for call in ours}:
-        mine = [call[1] for call in ours if call[0] == thread]
-        by_thread += sum(one != other for one, other in itertools.pairwise(mine))
-    begun = [statement for statement in counter.statements if statement.upper().startswith("BEGIN")]
-    print(f"{folders}")
-    if listed:
-        for path, file in itertools.groupby(
-            sorted({(call[1], call[3], call[2]) for call in named}), lambda one: one[0]
-        ):
-            names = [function for _, _, function in file]
-            print(f"{len(names):4} {path.removeprefix(folders[0])}: {', '.join(names)}")
-    print(f"functions: {len({call[1:] for call in named})} ({len({call[1:] for call in ours})} with lambdas)")
-    print(f"files: {len({call[1] for call in ours})}")
-    print(f"moves between files: {moves} ({by_thread} within threads)")
-    print(f"calls: {len(ours)} in {len({call[0] for call in ours})} threads")
-    print(f"store transactions: {len(begun)}; statements: {len(counter.statements)}")
-
-
-async def _count(app: FastAPI, counter: CallCounter, epoch: bool) -> None:
-    def body(step: int) -> Row:
-        rollouts = [
-            {"response": "Half and a quarter: \\boxed{0.75}", "tokens": 9},
-            {"response": "Half of a quarter: \\boxed{1/8}", "tokens": 10},
-        ]
-        group = {"problem_id": "p7", "gold": "\\frac{3}{4}", "rollouts": rollouts}
-        return {"run": "counted", "step": step, "groups": [group], **({"epoch": 0} if epoch and step > 1 else {})}
-
-    async def until_answered(scope: Scope, receive: Receive, send: Send) -> None:
-        async def answer(message: Message) -> None:
-            counter.active = False
-            await send(message)
-
-        await app(scope, receive, answer)
-
-    transport = httpx.ASGITransport(app=until_answered)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://here") as client,
-    ):
-        (await client.post("/v1/score", json=body(1))).raise_for_status()
-        await asyncio.sleep(1)
-        request = client.build_request("POST", "/v1/score", json=body(2))
-        counter.active = True
-        response = await client.send(request)
-        response.raise_for_status()
-
-
 def main() -> None:
-    """Run one of the three commands."""
+    """Run one of the two commands."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     recording = commands.add_parser("record", help="send the corpus and write the answers")
@@ -1451,16 +1335,11 @@ def main() -> None:
         "--except", dest="excepted", nargs="+", action="extend", default=[], help="names left out, as patterns"
     )
     comparing.add_argument("--openapi", action="store_true", help="compare /openapi.json too, without its texts")
-    counting = commands.add_parser("counts", help="count functions, files, moves and transactions of one request")
-    counting.add_argument("--epoch", action="store_true", help="send the run's epoch, as the client does")
-    counting.add_argument("--list", dest="listed", action="store_true", help="name the functions, by file")
     options = parser.parse_args()
     if options.command == "record":
         record(options.store, options.out)
-    elif options.command == "compare":
-        sys.exit(compare(options.old, options.new, options.excepted, options.openapi))
     else:
-        counts(options.epoch, options.listed)
+        sys.exit(compare(options.old, options.new, options.excepted, options.openapi))
 
 
 if __name__ == "__main__":

@@ -45,10 +45,8 @@ _SLICE_CHARS = 2_000_000
 """Characters searched for answers before the event loop runs other tasks."""
 _RECYCLE_CHECKS = 200_000
 _START_S = 60.0
-_MAX_ATTEMPTS = 8
+_MAX_ATTEMPTS = 3
 """Attempts to run a chunk, or to start a worker, if no single item can be identified as the cause."""
-_START_PAUSE_S = 3.0
-"""Longest pause between attempts to start a worker, in seconds."""
 
 
 class PoolBusyError(Exception):
@@ -435,7 +433,7 @@ class VerifierPool:
                     await self._launch(slot)
             except (OSError, TimeoutError, EOFError) as error:
                 logger.error("a %s worker did not start: %s", slot.role, error)
-                await asyncio.sleep(min(0.1 * 4**attempt, _START_PAUSE_S))
+                await asyncio.sleep(0.1 * 4**attempt)
             else:
                 self._prepare_spare()
                 return True

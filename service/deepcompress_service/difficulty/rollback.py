@@ -18,15 +18,22 @@ def run_state(
     state: RunTransaction, run: str, epoch: int, run_record: RunRecord, *, created: bool = False
 ) -> RunState:
     """Return the run's present state."""
+    mean = None
+    if run_record.open is None:
+        closed = [step for step in state.steps(-1) if step <= run_record.closed]
+        record = state.step(closed[-1]) if closed else None
+        mean = record.mean if record else None
+    return state_of_run(run, epoch, run_record, mean, created=created)
+
+
+def state_of_run(
+    run: str, epoch: int, run_record: RunRecord, closed_mean: float | None, *, created: bool = False
+) -> RunState:
+    """Return the state that a run's record gives. `closed_mean` is the mean pass ratio of the last closed step."""
+    level, mean = closed_level(run_record), closed_mean
     if run_record.open is not None:
         now = close_record(run_record)
         level, mean = now.after[0], now.mean
-    else:
-        level, mean = closed_level(run_record), None
-        last = [step for step in state.steps(-1) if step <= run_record.closed]
-        if last:
-            record = state.step(last[-1])
-            mean = record.mean if record else None
     return RunState(
         run,
         epoch,

@@ -26,12 +26,12 @@ from deepcompress_client.wire import (
     ShapeRollout,
 )
 from deepcompress_verify import Verdict
+from deepcompress_verify.verdict import STATUSES
 
 from ..difficulty.model import GroupCommit
 from .errors import NewerConfigurationError
 
-_STATUSES = ("correct", "wrong", "no_answer", "unreadable", "gold_unreadable", "undecided")
-_STATUS_CODE: dict[str | None, int] = {None: 255, **{status: code for code, status in enumerate(_STATUSES)}}
+_STATUS_CODE: dict[str | None, int] = {None: 255, **{status: code for code, status in enumerate(STATUSES)}}
 _VERDICT_FIELDS = tuple(field.name for field in fields(Verdict))
 _FIXED = struct.Struct("<?qB?")
 _FIXED_FIELDS = ("tokens", "truncated")

@@ -39,7 +39,7 @@ from ..model import (
 )
 from ..paging import Page, PageBuilder, Side, Sort
 from ..retention import OBSERVATIONS_S, SCRATCH_S, Swept
-from ..rollback import closed_level
+from ..rollback import state_of_run
 from ..transfer import ExportReader, accept_any_config
 from . import redis_commit, redis_pages, redis_transfer
 from .redis_link import Argument, Link, PinnedConnection, Reply, open_link
@@ -127,7 +127,7 @@ class RedisStore:
         await self._register(run)
         reply = await self._run(PUT_RUN, run, config_to_json(config), config_text)
         if reply[1]:
-            await self._register(run, anew=True)
+            await self._register(run, renew=True)
         return await self._state(run, created=bool(reply[1]))
 
     async def get_run(self, run: str) -> RunState:
@@ -169,13 +169,13 @@ class RedisStore:
         await self._link.command(RUNS_KEY, "SREM", RUNS_KEY, run, writes=True)
         with suppress(UnknownRun):
             await self._read(run)
-            await self._register(run, anew=True)
+            await self._register(run, renew=True)
 
-    async def _register(self, run: str, *, anew: bool = False) -> None:
+    async def _register(self, run: str, *, renew: bool = False) -> None:
         """Add the run's name to the list of all runs: before the run is made, and again afterwards, since a
         sweep may have removed it in between. The name of a run that does not exist is harmless.
         """
-        if anew or run not in self._registered:
+        if renew or run not in self._registered:
             await self._link.command(RUNS_KEY, "SADD", RUNS_KEY, run, writes=True)
             self._registered.add(run)
 
@@ -193,22 +193,7 @@ class RedisStore:
 
     async def _state(self, run: str, *, created: bool = False) -> RunState:
         epoch, run_record, last = await self._read(run)
-        level, mean = closed_level(run_record), last.mean if last else None
-        if run_record.open is not None:
-            now = close_record(run_record)
-            level, mean = now.after[0], now.mean
-        return RunState(
-            run,
-            epoch,
-            run_record.config,
-            run_record.config_text,
-            run_record.kind,
-            run_record.open,
-            level,
-            mean,
-            run_record.problems,
-            created,
-        )
+        return state_of_run(run, epoch, run_record, last.mean if last else None, created=created)
 
     # the training path
 
@@ -216,7 +201,7 @@ class RedisStore:
         """Implement `DifficultyStore.commit`."""
         reply = await self._run(COMMIT, commit.run, *redis_commit.arguments(commit))
         with suppress(StoreUnavailable):  # the names may be on another server; the next commit tries again
-            await self._register(commit.run, anew=bool(reply[3]))
+            await self._register(commit.run, renew=bool(reply[3]))
         return redis_commit.outcome(commit, reply)
 
     async def observe(self, observations: Sequence[Observation]) -> list[bool]:
@@ -381,7 +366,7 @@ class RedisStore:
             self._raise_if_refused(run, reply)
         finally:
             await self._drop(run, scratch)
-        await self._register(run, anew=True)
+        await self._register(run, renew=True)
         return await self._state(run)
 
     async def _drop(self, run: str, scratch: str) -> None:

@@ -32,11 +32,11 @@ end
 
 local function epoch_of(tag) return tonumber(call('GET', tag .. 'e') or '0') end
 
--- Somebody uses the run now, by Redis' own clock: sweep.lua forgets runs that nobody used for long.
+-- Record that the run is used now, by Redis' own clock: sweep.lua deletes runs that were not used for long.
 local function mark_used(tag) call('SET', tag .. 'a', call('TIME')[1]) end
 
--- Observations of a run that was never trained wait for so many seconds, all alike; of one that was (nil), for as
--- long as it lives: they are going to count.
+-- Set the time to live of a run's observations: `seconds` if the run was never trained; none (nil) if it was, since
+-- its observations will count.
 local function keep_observations(prefix, seconds)
   local keys = {prefix .. 'w'}
   for _, step in ipairs(call('ZRANGE', prefix .. 'w', 0, -1)) do
