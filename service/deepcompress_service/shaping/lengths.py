@@ -87,5 +87,3 @@ class LengthRecord:
 
 def _sorted(counts: Mapping[int, int]) -> tuple[tuple[int, int], ...]:
     return tuple((index, counts[index]) for index in sorted(counts) if counts[index] > 0)
-
-

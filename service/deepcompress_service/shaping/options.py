@@ -50,7 +50,7 @@ TARGET_PARAMS = (
         "form",
         "choice",
         "excess",
-        "excess: -clip((l - T) / T, 0, 1) on correct rollouts; limit: a correct rollout over T is paid as a wrong one",
+        "excess: -clip((l - T) / T, 0, 1) on correct rollouts; limit: a correct one over T is paid as a wrong one",
         choices=("excess", "limit"),
     ),
 )
@@ -108,7 +108,7 @@ class Options:
         own = ("gate", "guard", "target", "advantage")
         now = {n: resolve(p, closed_steps) for n, p in self._parts() if n in own}
         scores = self.scores and {name: resolve(p, closed_steps) for name, p in self.scores.items()}
-        return replace(self, **now, scores=scores)  # type: ignore[arg-type]
+        return replace(self, **now, scores=scores)
 
     @property
     def config(self) -> dict[str, Any]:

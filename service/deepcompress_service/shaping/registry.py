@@ -43,8 +43,18 @@ FAMILIES = (
 BUILT_IN: dict[str, Strategy] = {s.name: s for s in chain.from_iterable(f.STRATEGIES for f in FAMILIES)}
 
 LEVEL_PARAMS = (
-    Param("ema", "number", 0.99, "lambda: weight of the level so far; 0 means the raw batch mean", 0.0, 1.0, fixed=True),
-    Param("initial_level", "number", 1.0, "the level before the first step; 1 starts everything as hard", 0.0, 1.0, fixed=True),
+    Param(
+        "ema", "number", 0.99, "lambda: weight of the level so far; 0 means the raw batch mean", 0.0, 1.0, fixed=True
+    ),
+    Param(
+        "initial_level",
+        "number",
+        1.0,
+        "the level before the first step; 1 starts everything as hard",
+        0.0,
+        1.0,
+        fixed=True,
+    ),
     Param(
         "reference",
         "choice",

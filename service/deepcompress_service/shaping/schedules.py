@@ -70,9 +70,7 @@ def read_schedule(value: Mapping[str, Any], field: str, read: Callable[[object, 
 
 def resolve(values: Mapping[str, Any], closed_steps: int) -> dict[str, Any]:
     """Return the values with every schedule replaced by its number after `closed_steps`."""
-    return {
-        name: value.at(closed_steps) if isinstance(value, Schedule) else value for name, value in values.items()
-    }
+    return {name: value.at(closed_steps) if isinstance(value, Schedule) else value for name, value in values.items()}
 
 
 def knots(values: Mapping[str, Any]) -> Iterator[int]:

@@ -35,6 +35,10 @@ NEEDS = {
 public name."""
 
 
+_STATE_NEEDS = ("group", "batch", "level", "history", "lengths", "guard")
+"""Those that are no field of a request."""
+
+
 @dataclass(frozen=True, slots=True)
 class AccumulatorSpec:
     """A number that the run carries from step to step.
@@ -127,7 +131,7 @@ class Strategy:
             source=self.source,
             certainty=self.certainty,
             needs=tuple(sorted({NEEDS[key] for key in self.requires})),
-            request_fields=tuple(key for key in self.requires if key not in ("group", "batch", "level", "history", "lengths", "guard")),
+            request_fields=tuple(key for key in self.requires if key not in _STATE_NEEDS),
             correctness_conditioned=self.correctness_conditioned,
             requires_reward_ge_0=self.requires_reward_ge_0(defaults),
             level=self.level,

@@ -66,7 +66,7 @@ def among_the_top(ratios: Floats, share: float) -> Bools:
 
 
 def target_of(group: Group, p: Params) -> float | None:
-    """Return T, in tokens: the slack times the quantile of the stored correct lengths; None without enough of them."""
+    """Return T = slack * quantile of the stored correct lengths, in tokens; None without enough of them."""
     record = group.lengths
     if record is None or record.correct < p["min_rollouts"]:
         return None
