@@ -155,9 +155,9 @@ def test_scores_are_weighted_and_add_up(service: TestClient) -> None:
         ({"format": 1}, "groups.0.rollouts.0.scores.aside", "missing-input"),
         (None, "groups.0.rollouts.0.scores.aside", "missing-input"),
         ({"format": 1, "aside": 1, "other": 1}, "groups.0.rollouts.0.scores.other", "unknown-score"),
-        ({"format": 1, "aside": float("1e7")}, "groups.0.rollouts.0.scores.aside", "validation-error"),
-        ({"format": 1, "aside": "1"}, "groups.0.rollouts.0.scores.aside", "validation-error"),
-        ({"format": 1, "a side": 1}, "groups.0.rollouts.0.scores", "validation-error"),
+        ({"format": 1, "aside": float("1e7")}, "groups.0.rollouts.0.scores.aside", "invalid-request"),
+        ({"format": 1, "aside": "1"}, "groups.0.rollouts.0.scores.aside", "invalid-request"),
+        ({"format": 1, "a side": 1}, "groups.0.rollouts.0.scores.a side", "invalid-request"),
     ],
 )
 def test_refused_scores(service: TestClient, sent: Any, field: str, slug: str) -> None:

@@ -46,7 +46,7 @@ def group_advantages(
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """What advantages are made of, [n] each."""
+    """The parts of the rewards that advantages are made of, [n] each."""
 
     outcome: Floats
     """The outcome reward with the overlong term."""

@@ -199,7 +199,8 @@ class Reward:
 
         The caller reports each once per run.
         """
-        return find_warnings(self.main.strategy, self.overlong, groups, shaped)
+        now = self.at(groups[0].step or 0) if self.scheduled and groups else self
+        return find_warnings(now.main.strategy, now.overlong, groups, shaped)
 
     def _check(self, groups: Sequence[Group]) -> None:
         """Check that every group has the inputs that the reward needs, of the request and of the run's state."""
