@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     item_cpu_seconds: Annotated[float, Field(gt=0)] = 2.0
     """Most CPU time for one comparison in the computer algebra system. After that the item is stopped and its status
     is undecided."""
-    batch_cpu_seconds: Annotated[float, Field(gt=0)] = 30.0
+    batch_cpu_seconds: Annotated[float, Field(gt=0)] = 5.0
     """Most CPU time for all comparisons of one request in the computer algebra system; a stopped item counts as
     item_cpu_seconds. After that the items that still need the system are undecided."""
     verifier_memory_bytes: Annotated[int, Field(ge=128 * MIB)] = 1024 * MIB
