@@ -64,11 +64,13 @@ FIRST_SLICE_S = 0.1
 """CPU seconds in which an item must end in order not to be deferred."""
 SHORT_SLICE_S = 0.03
 """First slice of the remaining items of a batch in which many were deferred. The median item takes 0.5 ms."""
-SECOND_SLICE_S = 0.5
-WASTE_S = 2.0
+SECOND_SLICE_S = 0.4
+WASTE_S = 1.0
 """CPU seconds of first slices without a result from which a batch gets the short slice."""
 DECIDE_MEMORY_BYTES = 384 << 20
 """Largest address space of a `decide` worker. It begins with about 60 MiB."""
+BUDGET_PER_CHECK_S = 0.001
+"""CPU seconds that each check adds to the budget of its batch: a large batch has more items that take long."""
 _STUCK_S = 180.0
 """Seconds without any result, in the whole pool, after which the calls in progress fail."""
 
@@ -140,7 +142,7 @@ class VerifierPool:
         self,
         workers: int = 2,
         item_budget_s: float = 2.0,
-        batch_budget_s: float = 5.0,
+        batch_budget_s: float = 3.0,
         memory_bytes: int = 1 << 30,
         max_text_chars: int = 8 << 20,
         cas_workers: int = 1,
@@ -152,7 +154,7 @@ class VerifierPool:
         - `workers`: number of processes for the exact tiers.
         - `cas_workers`: number of processes for the computer algebra system.
         - `item_budget_s`: CPU seconds for one comparison.
-        - `batch_budget_s`: CPU seconds for the deferred items of one call.
+        - `batch_budget_s`: CPU seconds for the deferred items of one call, beside BUDGET_PER_CHECK_S for each check.
         - `memory_bytes`: address space of one worker; `decide` workers get at most DECIDE_MEMORY_BYTES.
         - `max_text_chars`: longer responses get status `unreadable`.
         - `max_queued`: number of checks in progress above which `PoolBusyError` is raised.
@@ -269,7 +271,7 @@ class VerifierPool:
             raise PoolBusyError(f"{self._queued} checks are waiting")
         batch = CheckBatch(
             verdicts=[None] * len(checks),
-            budget_s=self.batch_budget_s if budget_s is None else budget_s,
+            budget_s=(self.batch_budget_s if budget_s is None else budget_s) + BUDGET_PER_CHECK_S * len(checks),
             done=asyncio.get_running_loop().create_future(),
             tenant=tenant,
         )
@@ -370,7 +372,10 @@ class VerifierPool:
         if not chunk.level:
             first = SHORT_SLICE_S if chunk.batch.wasted_s > WASTE_S else FIRST_SLICE_S
             return min(self.item_budget_s, first)
-        return min(self.item_budget_s, SECOND_SLICE_S) if chunk.level == 1 else self.item_budget_s
+        batch = chunk.batch
+        longer = min(self.item_budget_s, SECOND_SLICE_S) if chunk.level == 1 else self.item_budget_s
+        # The last one gets what is left, or another first slice.
+        return min(longer, max(batch.budget_s - batch.spent_s, FIRST_SLICE_S))
 
     # Workers
 
