@@ -30,7 +30,8 @@ MAX_CHARS = 4_000
 SHORT = ("1", "x", "(1,2)", r"\{1,2\}", r"\frac{1}{2}", "x=1", "[0,1]", r"\sqrt{2}", "5 \\text{ cm}", "x^2+1")
 LEAVES = (
     "1", "2", "7", "0", "12", "999", "x", "y", "n", "k", "a_1", r"\pi", "i", "e", "0.5", "3.14159", r"\infty", "A",
-    "C", r"\alpha", "10^{9}", "1000000007", r"\text{cat}", r"\ldots", r"\emptyset", r"\mathbb{R}", "5\\%", r"30^\circ",
+    "C", r"\alpha", "10^{9}", "1000000007", r"\text{cat}", r"\ldots", r"\emptyset", r"\mathbb{R}", "5\\%",
+    r"30^\circ",
 )  # fmt: skip
 UNARY = (
     r"\pm {0}", r"\mp {0}", "-{0}", r"\sqrt{{{0}}}", r"\sqrt[3]{{{0}}}", r"\lfloor {0} \rfloor", r"\lceil {0} \rceil",
@@ -217,7 +218,7 @@ def main() -> None:
     options = parser.parse_args()
     sys.setrecursionlimit(1000)
     choice = random.Random(options.seed)
-    child = Child(options.limit, 384 << 20)
+    child = Child(options.limit, 256 << 20)
     best: list[Pair] = []
     end, count, errors = time.monotonic() + options.seconds, 0, {}
     while time.monotonic() < end:

@@ -78,8 +78,10 @@ class Settings(BaseSettings):
     batch_cpu_seconds: Annotated[float, Field(gt=0)] = 3.0
     """Most CPU time for the long comparisons of one request, those over 0.1 s, beside a millisecond for each of its
     rollouts. The long ones run last, and those that find no time are undecided."""
-    verifier_memory_bytes: Annotated[int, Field(ge=128 * MIB)] = 1024 * MIB
-    """Largest address space of one verifier process. The item that exceeds it is undecided."""
+    verifier_memory_bytes: Annotated[int, Field(ge=128 * MIB)] = 512 * MIB
+    """Largest address space of one verifier process; those that do not run the computer algebra system get at most
+    256 MiB. The item that exceeds it is undecided. It is lowered at start if all processes together would exceed the
+    memory limit of their container."""
 
     max_body_bytes: Annotated[int, Field(ge=1024)] = 128 * MIB
     """Largest request body, after decompression."""

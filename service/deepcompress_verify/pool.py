@@ -67,7 +67,7 @@ SHORT_SLICE_S = 0.03
 SECOND_SLICE_S = 0.4
 WASTE_S = 1.0
 """CPU seconds of first slices without a result from which a batch gets the short slice."""
-DECIDE_MEMORY_BYTES = 384 << 20
+DECIDE_MEMORY_BYTES = 256 << 20
 """Largest address space of a `decide` worker. It begins with about 60 MiB."""
 BUDGET_PER_CHECK_S = 0.001
 """CPU seconds that each check adds to the budget of its batch: a large batch has more items that take long."""
@@ -143,7 +143,7 @@ class VerifierPool:
         workers: int = 2,
         item_budget_s: float = 2.0,
         batch_budget_s: float = 3.0,
-        memory_bytes: int = 1 << 30,
+        memory_bytes: int = 512 << 20,
         max_text_chars: int = 8 << 20,
         cas_workers: int = 1,
         max_queued: int = 1 << 19,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import mmap
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from random import Random
 import pytest
 
 from deepcompress_verify import Check, PoolBusyError, PoolClosedError, PoolFailedError, Verdict, VerifierPool
-from deepcompress_verify.process import WorkerProcess
+from deepcompress_verify.process import WorkerProcess, shared_page
 
 ROOT = Path(__file__).parents[2]
 
@@ -414,3 +415,55 @@ def _running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+FULL_TMP = """
+import asyncio, os
+from deepcompress_verify import Check, VerifierPool
+from tests.verification.test_pool import workers_of
+
+async def main():
+    pool = VerifierPool(workers=1, cas_workers=0)
+    await pool.start()
+    await asyncio.sleep(1)
+    with open(os.path.join(os.environ["TMPDIR"], "full"), "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            pass
+    for _ in range(3):
+        for pid in workers_of(os.getpid()):
+            os.kill(pid, 9)
+        (verdict,) = await pool.verify_many([Check(("1",), r"\\boxed{1}")])
+        assert verdict.correct, verdict
+        await asyncio.sleep(0.5)
+    await pool.close()
+    print("well")
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a tmpfs")
+def test_a_full_tmp_and_dead_workers_do_not_end_the_process(tmp_path: Path) -> None:
+    """The page that a worker shares with the pool was a sparse file: reading it on a full tmpfs was a SIGBUS."""
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(tmp_path)], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
+    try:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+        ended = subprocess.run(
+            [sys.executable, "-c", FULL_TMP], capture_output=True, text=True, env=environment, timeout=120
+        )
+        assert (ended.returncode, ended.stdout) == (0, "well\n"), ended.stderr
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_the_heartbeat_is_allocated_at_once() -> None:
+    with shared_page() as page:
+        status = os.fstat(page.fileno())
+        assert status.st_size == status.st_blocks * 512 == mmap.PAGESIZE
