@@ -77,7 +77,6 @@ def test_without_rates_no_token_is_replaced(start: Policy) -> None:
     prompts = [start.encode_prompt(problem.prompt, chat=False) for problem in held_out_chains(4, operations=(3, 6))]
     groups = sample(start, prompts, copies=2, max_new_tokens=60, generator=seeded(CPU, "none"))
     assert not any(rollout.replaced for group in groups for rollout in group)
-    assert all(value < 0 for group in groups for rollout in group for value in rollout.logprobs)
 
 
 def test_transformers_generation_refuses_slips(start: Policy) -> None:
