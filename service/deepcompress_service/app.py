@@ -25,6 +25,7 @@ from pydantic.json_schema import models_json_schema
 
 from deepcompress_client import wire
 from deepcompress_verify import VerifierPool
+from deepcompress_verify.pool import DECIDE_MEMORY_BYTES
 from deepcompress_verify.process_lifetime import end_with_supervisor
 
 from . import dashboard
@@ -86,7 +87,7 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
         _log_access(keys, settings.host)
         observations_s = settings.observation_ttl_days * DAY_S
         store = open_store(settings.state_url, observations_s=observations_s, **_store_options(settings))
-        memory = plan_memory(settings, container_limit())
+        memory = plan_memory(settings, container_limit(), DECIDE_MEMORY_BYTES)
         (log.info if memory.fits else log.warning)(memory.describe())
         pool = VerifierPool(
             workers=settings.verifier_workers,

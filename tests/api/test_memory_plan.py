@@ -44,15 +44,15 @@ def test_no_control_groups_are_no_limit(tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_verifier_processes_are_made_smaller_until_all_fit(workers: int) -> None:
     settings = Settings(workers=workers, verifier_workers=2)
-    free = plan_memory(settings, None)
+    free = plan_memory(settings, None, 256 * MIB)
     assert free.verifier == settings.verifier_memory_bytes and free.fits
-    assert plan_memory(settings, free.most).verifier == free.verifier
-    tight = plan_memory(settings, free.most - 200 * MIB)
+    assert plan_memory(settings, free.most, 256 * MIB).verifier == free.verifier
+    tight = plan_memory(settings, free.most - 200 * MIB, 256 * MIB)
     assert tight.fits and LEAST_BYTES <= tight.verifier < free.verifier
-    too_small = plan_memory(settings, 256 * MIB)
+    too_small = plan_memory(settings, 256 * MIB, 256 * MIB)
     assert not too_small.fits and too_small.verifier == LEAST_BYTES
 
 
 def test_the_default_of_two_server_processes_fits_six_gibibytes() -> None:
     settings = Settings(workers=2, verifier_workers=2)
-    assert plan_memory(settings, 6144 * MIB).verifier == settings.verifier_memory_bytes
+    assert plan_memory(settings, 6144 * MIB, 256 * MIB).verifier == settings.verifier_memory_bytes

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepcompress_verify.pool import DECIDE_MEMORY_BYTES
-
 from ..settings import MIB, Settings
 
 SERVER_BYTES = 256 * MIB
@@ -43,20 +41,23 @@ class MemoryPlan:
         return f"memory: at most {self.most // MIB} MiB, {self.verifier // MIB} MiB for a verifier process; {limit}"
 
 
-def plan_memory(settings: Settings, limit: int | None) -> MemoryPlan:
-    """Return the limits of the processes under a container's limit of `limit` bytes."""
+def plan_memory(settings: Settings, limit: int | None, deciding: int) -> MemoryPlan:
+    """Return the limits of the processes under a container's limit of `limit` bytes.
+
+    `deciding` is the most address space of a verifier process without the computer algebra system, in bytes.
+    """
     verifier = settings.verifier_memory_bytes
-    most = _most(settings, verifier)
+    most = _most(settings, verifier, deciding)
     while limit is not None and most > limit and verifier > LEAST_BYTES:
         verifier = max(LEAST_BYTES, verifier - 16 * MIB)
-        most = _most(settings, verifier)
+        most = _most(settings, verifier, deciding)
     return MemoryPlan(limit, verifier, most)
 
 
-def _most(settings: Settings, verifier: int) -> int:
-    deciding = (settings.verifier_workers + 1) * min(verifier, DECIDE_MEMORY_BYTES)  # and the spare
+def _most(settings: Settings, verifier: int, deciding: int) -> int:
+    processes = settings.verifier_workers + 1  # and the spare
     server = SERVER_BYTES + settings.max_inflight_body_bytes
-    return settings.workers * (server + deciding + CAS_PROCESSES * verifier)
+    return settings.workers * (server + processes * min(verifier, deciding) + CAS_PROCESSES * verifier)
 
 
 def container_limit(root: Path = Path("/")) -> int | None:
