@@ -9,6 +9,7 @@ from .errors import ConfigError, StrategyError
 from .families import (
     budget,
     cosine,
+    decoupled,
     deepcompress,
     group_anchor,
     group_deviation,
@@ -27,6 +28,7 @@ from .strategy import Strategy, StrategyInfo
 FAMILIES = (
     budget,
     cosine,
+    decoupled,
     deepcompress,
     group_anchor,
     group_deviation,
