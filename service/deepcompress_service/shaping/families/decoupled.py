@@ -69,7 +69,7 @@ STRATEGIES = (
         level="advantage",
         extras=ddca_advantages,
         own_advantages=True,
-        note="Train on the returned advantages: added to a reward, the length term is divided by the group's std with "
-        "it. The authors' eps of 1e-8 is kept.",
+        note="Train on the returned advantages: as part of a reward the length term is divided by the group's std. "
+        "The authors' eps of 1e-8 is kept.",
     ),
 )

@@ -120,8 +120,8 @@ STRATEGIES = (
         requires=("tokens",),
         bounds=lambda _p, pair: (min(0.0, pair[1] - pair[0]), max(0.0, pair[1] - pair[0])),
         params=(Param("limit", "integer", 4000, "tokens; near the median correct length at the start", *_TOKENS),),
-        note="The reward is one part of the recipe. The others: `advantage: {scale: none, whiten: batch}` (centred in "
-        "the group, whitened over the step's tokens), and in the trainer clips of 0.2 and 0.28, groups without "
+        note="The reward is one part of the recipe. The others: `advantage: {scale: none, whiten: batch}` (centred "
+        "in the group, whitened over the step's tokens), and in the trainer clips of 0.2 and 0.28, groups without "
         "variance dropped, token mean, KL 0.0005. Its difficulty-aware form sets a limit by problem: here `target` "
         "with `form: limit`.",
     ),
