@@ -9,12 +9,13 @@ from typing import Any, TypeGuard, get_args
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from deepcompress_client.wire import Outcome, RunConfig, StrategyConfig
+from deepcompress_client.wire import Checker, Outcome, RunConfig, StrategyConfig
+from deepcompress_verify import CheckerError
+from deepcompress_verify.checkers import resolve_checker
 
 from ..difficulty.model import Accumulator, DifficultyConfig
 from ..shaping import ConfigError, Reward, reward_from_config
 from ..shaping.registry import LEVEL_PARAMS, find
-from .checks import validate_checker
 from .errors import InvalidRequestError, NewerConfigurationError, UnsupportedConfigError, describe_validation
 
 
@@ -68,6 +69,18 @@ def make_plan(config: RunConfig, problem_weight: float) -> RunPlan:
         problem_weight=problem_weight,
     )
     return RunPlan(RunConfig.model_validate(resolved), text, reward, difficulty)
+
+
+def validate_checker(field: str, checker: Checker, slug: str = "invalid-checker") -> None:
+    """Check the name and the parameters of a checker.
+
+    Raises:
+        InvalidRequestError: The checker or a parameter is unknown.
+    """
+    try:
+        resolve_checker(checker)
+    except CheckerError as error:
+        raise InvalidRequestError(field, str(error), slug) from None
 
 
 def named_plan(config: RunConfig, stored: RunPlan, problem_weight: float) -> RunPlan:
