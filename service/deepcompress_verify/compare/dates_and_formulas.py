@@ -94,18 +94,13 @@ def differs_in_case(gold: str, answer: str) -> bool:
 @lru_cache(maxsize=2_048)
 def _cased_words(gold: str) -> tuple[str, ...]:
     words = _CASED_WORD.findall(_without_markup(gold))
-    return tuple(word for word in words if not word.isdigit() and not word.islower())
+    return tuple(word for word in words if not word.isdigit() and (not word.islower() or word[::2] == word[1::2]))
 
 
 def _has_case(one: str, two: str) -> bool:
     """Return True if the case of letters is the meaning of two words: genotypes such as AaBb, or formulas."""
     letters = one.lower()
-    if (
-        one.isalpha()
-        and len(letters) % 2 == 0
-        and letters[::2] == letters[1::2]
-        and len(set(letters)) == len(letters) // 2
-    ):
+    if one.isalpha() and letters[::2] == letters[1::2] and len(letters) == 2 * len(set(letters)):
         return True
     return _is_formula(one) and _is_formula(two)
 

@@ -152,6 +152,8 @@ def _claims(node: Qualified) -> bool:
     value = node.value
     introduced = words[0] in QUALIFIERS
     if isinstance(value, Rel):
+        if "!=" in words and value.ops == ("=",):
+            return False  # a curve without a point
         return value.ops != ("=",) or not isinstance(value.terms[0], (Sym, Apply))
     return isinstance(value, (List, Set, SetBuilder, SetOp)) and not introduced
 
