@@ -4,8 +4,6 @@ A dress keeps the meaning of a text, so a wrong answer stays wrong in it and a r
 combine a right and a wrong answer into one that must not be paid. `mutations` change one token that carries meaning.
 """
 
-# ruff: noqa: SIM905 (vocabularies read better as lines of words)
-
 from __future__ import annotations
 
 import re
