@@ -89,8 +89,8 @@ def _equal(a: Node, b: Node, context: ComparisonContext) -> bool | None:
     first, second = context.facts(a), context.facts(b)
     if BigOp in first.kinds | second.kinds and (sums_over_letters(a) or sums_over_letters(b)):
         # a_k in a sum over k: equal for every sequence, so equal for a constant one
-        same = _equal(constant_sequences(a), constant_sequences(b), context)
-        return False if same is False else None
+        specialised = _equal(constant_sequences(a), constant_sequences(b), context)
+        return False if specialised is False else None
     constants = first.constants | second.constants
     if not constants.isdisjoint(_SETS) and BigOp not in first.kinds | second.kinds:
         context.record("structure", "infinity and sets of numbers equal only themselves")
