@@ -298,14 +298,14 @@ def _count(
         close_before(state, run_record, step)
         open_step(state, run_record, step)
     problems = apply_groups(state, run_record, [(names[g.group_id], generation, g) for g in groups if g.counts])
-    before = {problem_id: record.before for problem_id, record in problems.records.items()}
-    uncounted = {names[group.group_id] for group in groups} - before.keys()
-    if uncounted:
-        before |= problems_before(state, run_record, step, uncounted)
     after, mean = accumulators_after(run_record.config, run_record.start, run_record.buckets)
     if mean is None:
         mean = request_mean(groups)
     level = run_record.start[0] if run_record.config.reference == "previous" else after[0]
+    before = {problem_id: record.before for problem_id, record in problems.records.items()}
+    uncounted = {names[group.group_id] for group in groups} - before.keys()
+    if uncounted:
+        before |= problems_before(state, run_record, step, uncounted)
     records = {
         g.group_id: GroupRecord(
             level,
