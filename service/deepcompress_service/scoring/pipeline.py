@@ -54,7 +54,7 @@ from ..settings import Settings
 from ..shaping import Group, ProblemHistory, ShapedGroup
 from .errors import InvalidRequestError, TooLargeError
 from .plan import RunPlan, make_plan, plan_from_text, validate_checker
-from .records import gold_alternatives, group_commit, score_digests, shape_digest, unpack_verdicts
+from .records import group_commit, score_digest, shape_digest, unpack_verdicts
 
 MAX_CACHED_PLANS = 4096
 MAX_CACHED_WARNINGS = 65_536
@@ -266,7 +266,7 @@ class Pipeline:
         Raises:
             TooLargeError: The gold is over the limit.
         """
-        limit(field, sum(map(len, [gold] if isinstance(gold, str) else gold)), self.settings.max_gold_chars)
+        limit(field, sum(map(len, gold_alternatives(gold))), self.settings.max_gold_chars)
 
     # --- stage: resolve ----------------------------------------------------------------------------------
 
@@ -357,7 +357,7 @@ class Pipeline:
         config = batch.plan.config
         checks = [check for group in request.groups for check in make_checks(group, group.rollouts, request, config)]
         # Hashing releases the interpreter lock, so it runs beside the workers.
-        hashing = asyncio.create_task(asyncio.to_thread(score_digests, request.groups))
+        hashing = asyncio.create_task(asyncio.to_thread(list, map(score_digest, request.groups)))
         verdicts = await self.verdicts(checks, request.run, add_task)
         digests = await hashing
         start = 0
@@ -605,6 +605,11 @@ def make_checks(
     if checker is None and row.data_source is not None and config.checkers:
         checker = config.checkers.get(row.data_source)
     return [Check(gold, rollout.response, answer_format, rollout.truncated, checker, options) for rollout in rollouts]
+
+
+def gold_alternatives(gold: str | list[str]) -> tuple[str, ...]:
+    """Return the gold answers of which any one suffices."""
+    return (gold,) if isinstance(gold, str) else tuple(gold)
 
 
 def reads_config(row: VerifyItem, request: VerifyRequest) -> bool:
