@@ -25,6 +25,7 @@ from pydantic.json_schema import models_json_schema
 
 from deepcompress_client import wire
 from deepcompress_verify import VerifierPool
+from deepcompress_verify.pool import DECIDE_MEMORY_BYTES
 from deepcompress_verify.process_lifetime import end_with_supervisor
 
 from . import dashboard
@@ -49,6 +50,7 @@ from .server.background import housekeeping_task
 from .server.exit_deadline import CLOSE_S, OVERDUE_STATUS, REQUESTS_S, THREADS_S, exit_within
 from .server.expiry import expiry_task
 from .server.memory import keep_freed_memory
+from .server.memory_plan import container_limit, plan_memory
 from .settings import Settings, read_secret, unknown_variables
 
 log = logging.getLogger("deepcompress.app")
@@ -88,11 +90,13 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
         _log_access(keys, settings)
         observations_s = settings.observation_ttl_days * DAY_S
         store = open_store(settings.store_url, observations_s=observations_s, **_store_options(settings))
+        memory = plan_memory(settings, container_limit(), DECIDE_MEMORY_BYTES)
+        (log.info if memory.fits else log.warning)(memory.describe())
         pool = VerifierPool(
             workers=settings.verifier_workers,
             item_budget_s=settings.item_cpu_seconds,
             batch_budget_s=settings.batch_cpu_seconds,
-            memory_bytes=settings.verifier_memory_bytes,
+            memory_bytes=memory.verifier,
             max_text_chars=settings.max_text_chars,
         )
         rendezvous = open_rendezvous(settings.store_url, **_store_options(settings))

@@ -30,8 +30,8 @@ from deepcompress_verify import Check, Verdict
 from ..difficulty.errors import RunConflict
 from ..difficulty.refusals import epoch_mismatch
 from ..rendezvous import Arrival, Cohort, Collecting, Refused
-from ..scoring.pipeline import AddTask, verdict_answer
-from ..scoring.records import gold_alternatives, stored_rollout, stored_verdict
+from ..scoring.pipeline import AddTask, gold_alternatives, verdict_answer
+from ..scoring.records import stored_rollout, stored_verdict
 from .body import documented, json_response
 from .context import Context, ContextDep, GrantDep, cancel_on_disconnect, run_scheduled
 from .errors import ApiError, invalid, refused_rollout
@@ -200,6 +200,7 @@ def _answer(shaped: ShapeAnswer, group_size: int, index: int, position: int, ver
         difficulty=group.difficulty,
         verdict=verdict_answer(str(index), verdict),
         stale=group.stale,
+        scores=None if group.scores is None else {name: values[position] for name, values in group.scores.items()},
         why=group.why,
     )
     return json_response(answer)

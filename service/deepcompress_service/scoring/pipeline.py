@@ -22,7 +22,8 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from deepcompress_client.wire import (
     GROUP_FIELDS,
@@ -34,6 +35,7 @@ from deepcompress_client.wire import (
     ScoredGroup,
     ScoreGroup,
     ScoreRequest,
+    ScoreRollout,
     ShapeAnswer,
     ShapeGroup,
     ShapeRequest,
@@ -50,20 +52,15 @@ from ..difficulty.store import DifficultyStore
 from ..observability import metrics, tracing
 from ..settings import Settings
 from ..shaping import Group, ProblemHistory, ShapedGroup
-from .checks import make_check, reads_config, validate_checker
 from .errors import InvalidRequestError, TooLargeError
-from .plan import RunPlan, make_plan, plan_from_text
-from .records import (
-    group_commit,
-    score_digest,
-    shape_digest,
-    unpack_verdicts,
-)
+from .plan import RunPlan, make_plan, plan_from_text, validate_checker
+from .records import group_commit, score_digest, shape_digest, unpack_verdicts
 
 MAX_CACHED_PLANS = 4096
 MAX_CACHED_WARNINGS = 65_536
 
 T = TypeVar("T")
+Answer = TypeVar("Answer", ShapeAnswer, ScoreAnswer)
 AddTask = Callable[..., None]
 """Schedules a coroutine function, given with its arguments, for after the answer was sent (FastAPI's `add_task`)."""
 BatchRequest = ShapeRequest | ScoreRequest
@@ -174,16 +171,11 @@ class Pipeline:
         """Verify the groups' responses, then shape."""
         batch = await self.prepare(request)
         await self.verify(batch, add_task)
-        answer = await self._rewards(batch, add_task)
-        groups = [
-            ScoredGroup(**vars(row), verdicts=[verdict_answer(str(i), v) for i, v in enumerate(group.verdicts or ())])
-            for row, group in zip(answer.groups, batch.groups, strict=True)
-        ]
-        return ScoreAnswer(**{**vars(answer), "groups": groups})
+        return await self._rewards(batch, ScoreAnswer, add_task)
 
     async def shape(self, request: ShapeRequest, add_task: AddTask) -> ShapeAnswer:
         """Return rewards for verdicts that the caller has."""
-        return await self._rewards(await self.prepare(request), add_task)
+        return await self._rewards(await self.prepare(request), ShapeAnswer, add_task)
 
     async def prepare(self, request: BatchRequest) -> Batch:
         """Run the stages that change nothing. They make every check of a request that needs no commit.
@@ -196,12 +188,12 @@ class Pipeline:
         plan, epoch = await self.resolve(request)
         return self.check(request, plan, epoch)
 
-    async def _rewards(self, batch: Batch, add_task: AddTask) -> ShapeAnswer:
-        """Run the stages after the verdicts are known."""
+    async def _rewards(self, batch: Batch, kind: type[Answer], add_task: AddTask) -> Answer:
+        """Run the stages after the verdicts are known; return an answer of type `kind`."""
         outcome = None if batch.request.phase == "eval" else await self.commit(batch)
         began = time.perf_counter()
         rewards = shape(batch, outcome)
-        answer = self.answer(batch, outcome, rewards)
+        answer = self.answer(batch, outcome, rewards, kind)
         metrics.SHAPE_SECONDS.observe(time.perf_counter() - began)
         add_task(self.record, batch, outcome, rewards)
         return answer
@@ -250,10 +242,10 @@ class Pipeline:
                 )
             names.add(name)
         if isinstance(request, ScoreRequest):
-            validate_checker("checker", request.checker)
-        for index, group in enumerate(groups):
-            if isinstance(group, ScoreGroup):
-                self.check_row(f"groups.{index}", group)
+            if request.checker is not None:
+                validate_checker("checker", request.checker)
+            for index, row in enumerate(request.groups):
+                self.check_row(f"groups.{index}", row)
 
     def check_row(self, field: str, row: VerifyItem | ScoreGroup) -> None:
         """Check a row's gold, options and checker.
@@ -265,7 +257,8 @@ class Pipeline:
         self.check_gold(f"{field}.gold", row.gold)
         if row.options is not None:
             limit(f"{field}.options", sum(map(len, row.options)), self.settings.max_gold_chars)
-        validate_checker(f"{field}.checker", row.checker)
+        if row.checker is not None:
+            validate_checker(f"{field}.checker", row.checker)
 
     def check_gold(self, field: str, gold: str | list[str]) -> None:
         """Check a gold answer's length in characters, alternatives together.
@@ -273,7 +266,7 @@ class Pipeline:
         Raises:
             TooLargeError: The gold is over the limit.
         """
-        limit(field, sum(map(len, [gold] if isinstance(gold, str) else gold)), self.settings.max_gold_chars)
+        limit(field, sum(map(len, gold_alternatives(gold))), self.settings.max_gold_chars)
 
     # --- stage: resolve ----------------------------------------------------------------------------------
 
@@ -347,6 +340,7 @@ class Pipeline:
                             "it is never guessed from characters",
                             "missing-tokens",
                         )
+        check_scores(groups, plan)
         for field, detail in plan.reward.required_inputs:
             for index, sent in enumerate(groups):
                 values = [getattr(one, field) for one in (sent.rollouts if field in ROLLOUT_FIELDS else [sent])]
@@ -361,11 +355,9 @@ class Pipeline:
         request = batch.request
         assert isinstance(request, ScoreRequest)
         config = batch.plan.config
-        checks = [
-            make_check(group, rollout, request, config) for group in request.groups for rollout in group.rollouts
-        ]
+        checks = [check for group in request.groups for check in make_checks(group, group.rollouts, request, config)]
         # Hashing releases the interpreter lock, so it runs beside the workers.
-        hashing = asyncio.create_task(asyncio.to_thread(lambda: [score_digest(group) for group in request.groups]))
+        hashing = asyncio.create_task(asyncio.to_thread(list, map(score_digest, request.groups)))
         verdicts = await self.verdicts(checks, request.run, add_task)
         digests = await hashing
         start = 0
@@ -439,44 +431,38 @@ class Pipeline:
 
     # --- stage: answer -----------------------------------------------------------------------------------
 
-    def answer(self, batch: Batch, outcome: CommitOutcome | None, rewards: Rewards) -> ShapeAnswer:
+    def answer(self, batch: Batch, outcome: CommitOutcome | None, rewards: Rewards, kind: type[Answer]) -> Answer:
         """Return the answer of a training request, or of an evaluation (`outcome` None): no level and no state."""
         request = batch.request
-        rows = []
+        warnings = [] if outcome is None else self._new_warnings(outcome, rewards.warnings)
+        rows: list[Any] = []  # ScoredGroup where the service verified, else GroupRewards
         for index, (group, shaping_group, shaped) in enumerate(
             zip(batch.groups, rewards.groups, rewards.shaped, strict=True)
         ):
             record = None if outcome is None else outcome.groups[index]
-            problem_id = record.problem_id if record else group.sent.problem_id or group.sent.group_id or str(index)
-            row = group_answer(
-                problem_id,
-                record.group_id if record else group.sent.group_id or problem_id,
-                shaping_group,
-                shaped,
-                record,
-            )
+            row = group_answer(index, group, shaping_group, shaped, record)
             if rewards.shadows is not None:
                 row.shadow = {label: shadow_answer(one) for label, one in rewards.shadows[index].items()}
             rows.append(row)
         if outcome is None:
-            return ShapeAnswer(
+            return kind(
                 run=request.run,
                 epoch=None,
                 step=request.step if isinstance(request.step, int) else None,
                 phase="eval",
                 level=None,
                 batch_pass_ratio=sum(group.pass_ratio for group in rewards.groups) / len(rewards.groups),
-                warnings=[],
+                warnings=warnings,
                 groups=rows,
             )
-        return ShapeAnswer(
+        return kind(
             run=outcome.run,
             epoch=outcome.epoch,
             step=outcome.step,
             phase="train",
             level=outcome.level,
             batch_pass_ratio=outcome.batch_pass_ratio,
-            warnings=self._new_warnings(outcome, rewards.warnings),
+            warnings=warnings,
             groups=rows,
         )
 
@@ -526,12 +512,13 @@ class Pipeline:
             InvalidRequestError: An item with a rollout_id lacks its run, step or problem_id, or a checker is unknown.
         """
         limit("the number of items", len(request.items), self.settings.max_items)
-        validate_checker("checker", request.checker)
+        if request.checker is not None:
+            validate_checker("checker", request.checker)
         for index, item in enumerate(request.items):
             self.check_row(f"items.{index}", item)
             check_identity(index, item)
         configs = await self._configs(request)
-        checks = [make_check(item, item, request, configs[item.run]) for item in request.items]
+        checks = [check for item in request.items for check in make_checks(item, [item], request, configs[item.run])]
         first_run = next((item.run for item in request.items if item.run), None)
         verdicts = await self.verdicts(checks, first_run, add_task)
         recorded = await self._observe(request.items, verdicts)
@@ -596,6 +583,40 @@ class Pipeline:
             raise
         finally:
             metrics.STORE_SECONDS.labels(operation).observe(time.perf_counter() - began)
+
+
+# --- stage: verify ------------------------------------------------------------------------------------------
+
+
+def make_checks(
+    row: VerifyItem | ScoreGroup,
+    rollouts: Sequence[VerifyItem | ScoreRollout],
+    request: VerifyRequest | ScoreRequest,
+    config: RunConfig,
+) -> list[Check]:
+    """Return the check of each response to one row; an item of a verify request is a row and its one rollout.
+
+    Precedence of the checker: the row, the request, the run's `checkers[data_source]`, the default (`math`); of the
+    answer format: the row, the request, the run.
+    """
+    gold, options = gold_alternatives(row.gold), tuple(row.options or ())
+    answer_format = row.answer_format or request.answer_format or config.answer_format
+    checker = row.checker or request.checker
+    if checker is None and row.data_source is not None and config.checkers:
+        checker = config.checkers.get(row.data_source)
+    return [Check(gold, rollout.response, answer_format, rollout.truncated, checker, options) for rollout in rollouts]
+
+
+def gold_alternatives(gold: str | list[str]) -> tuple[str, ...]:
+    """Return the gold answers of which any one suffices."""
+    return (gold,) if isinstance(gold, str) else tuple(gold)
+
+
+def reads_config(row: VerifyItem, request: VerifyRequest) -> bool:
+    """Return True if the check of a row depends on its run's configuration."""
+    if (row.answer_format or request.answer_format) is None:
+        return True
+    return row.data_source is not None and (row.checker or request.checker) is None
 
 
 # --- stage: shape -------------------------------------------------------------------------------------------
@@ -663,22 +684,28 @@ def verdict_answer(name: str, verdict: Verdict) -> VerdictAnswer:
 
 
 def group_answer(
-    problem_id: str, group_id: str, group: Group, shaped: ShapedGroup, record: GroupOutcome | None
+    index: int, group: BatchGroup, shaping_group: Group, shaped: ShapedGroup, record: GroupOutcome | None
 ) -> GroupRewards:
-    """Return a group's rewards as they are answered."""
-    return GroupRewards(
+    """Return the rewards of the request's group `index` as they are answered, with the verdicts that were made."""
+    sent, verdicts = group.sent, group.verdicts
+    problem_id = record.problem_id if record else sent.problem_id or sent.group_id or str(index)
+    row: Callable[..., GroupRewards] = GroupRewards
+    if verdicts is not None:
+        row = partial(ScoredGroup, verdicts=[verdict_answer(str(i), verdict) for i, verdict in enumerate(verdicts)])
+    return row(
         problem_id=problem_id,
-        group_id=group_id,
+        group_id=record.group_id if record else sent.group_id or problem_id,
         pass_ratio=shaped.pass_ratio,
-        level=group.level if shaped.beta is not None else None,
+        level=shaping_group.level if shaped.beta is not None else None,
         beta=shaped.beta,
         difficulty=shaped.difficulty,
         rewards=shaped.rewards,
         components=RewardComponents(**shaped.components),
-        correct=group.correct,
-        trainable=group.trainable,
+        correct=shaping_group.correct,
+        trainable=shaping_group.trainable,
         length_term=shaped.length_term,
         why=shaped.why,
+        scores=None if shaped.scores is None else dict(shaped.scores),
         mask=shaped.mask,
         weights=shaped.weights,
         advantages=shaped.advantages,
@@ -737,6 +764,29 @@ def check_identity(index: int, item: VerifyItem) -> None:
             raise InvalidRequestError(
                 f"items.{index}.{field}", "an item with a rollout_id also needs its run, step and problem_id"
             )
+
+
+def check_scores(groups: Sequence[ShapeGroup | ScoreGroup], plan: RunPlan) -> None:
+    """Check that each rollout has the scores that the run's configuration weights, and no others.
+
+    Raises:
+        InvalidRequestError: A score is missing, or has no weight.
+    """
+    wanted = set(plan.config.scores or ())
+    for index, group in enumerate(groups):
+        for rollout_index, rollout in enumerate(group.rollouts):
+            sent = rollout.scores
+            if not sent and not wanted:
+                continue
+            field = f"groups.{index}.rollouts.{rollout_index}.scores"
+            for name in sorted(wanted - set(sent or ())):
+                raise InvalidRequestError(f"{field}.{name}", "the run weights this score: send it", "missing-input")
+            for name in sorted(set(sent or ()) - wanted):
+                raise InvalidRequestError(
+                    f"{field}.{name}",
+                    "the run's configuration has no weight for this score: add it to scores, or leave it out",
+                    "unknown-score",
+                )
 
 
 def _kind(record: GroupOutcome) -> str:

@@ -9,13 +9,17 @@ from typing import Any, TypeGuard, get_args
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from deepcompress_client.wire import Outcome, RunConfig, StrategyConfig
+from deepcompress_client.wire import Checker, Outcome, RunConfig, StrategyConfig
+from deepcompress_verify import CheckerError
+from deepcompress_verify.checkers import resolve_checker
 
 from ..difficulty.model import Accumulator, DifficultyConfig
 from ..shaping import ConfigError, Reward, reward_from_config
 from ..shaping.registry import LEVEL_PARAMS, find
-from .checks import validate_checker
 from .errors import InvalidRequestError, NewerConfigurationError, UnsupportedConfigError, describe_validation
+
+OPTIONS = ("gate", "guard", "target", "advantage", "scores")
+"""Fields of a configuration that are options of every strategy, off unless sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +47,10 @@ def make_plan(config: RunConfig, problem_weight: float) -> RunPlan:
         reward = reward_from_config(
             config.strategy.model_dump(),
             outcome,
-            config.length_weight,
+            _dumped(config.length_weight),
             None if config.overlong is None else config.overlong.model_dump(),
             [shadow.model_dump() for shadow in config.shadow],
+            **{name: _dumped(getattr(config, name)) for name in OPTIONS},
         )
     except ConfigError as error:
         raise InvalidRequestError(error.field, error.message, "invalid-config") from None
@@ -53,6 +58,8 @@ def make_plan(config: RunConfig, problem_weight: float) -> RunPlan:
     resolved["strategy"] = reward.strategy
     resolved["outcome"] = reward.outcome
     resolved["shadow"] = reward.shadow
+    # The text of a configuration without options is that of earlier versions.
+    resolved = {name: value for name, value in resolved.items() if name not in OPTIONS} | reward.options.config
     for source, checker in (config.checkers or {}).items():
         validate_checker(f"checkers.{source}", checker, "invalid-config")
     if not config.checkers:
@@ -68,6 +75,27 @@ def make_plan(config: RunConfig, problem_weight: float) -> RunPlan:
         problem_weight=problem_weight,
     )
     return RunPlan(RunConfig.model_validate(resolved), text, reward, difficulty)
+
+
+def validate_checker(field: str, checker: Checker, slug: str = "invalid-checker") -> None:
+    """Check the name and the parameters of a checker.
+
+    Raises:
+        InvalidRequestError: The checker or a parameter is unknown.
+    """
+    try:
+        resolve_checker(checker)
+    except CheckerError as error:
+        raise InvalidRequestError(field, str(error), slug) from None
+
+
+def _dumped(value: Any) -> Any:  # noqa: ANN401 - a part of a configuration is any JSON
+    """Return a part of a configuration as plain values."""
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    if isinstance(value, dict):
+        return {name: _dumped(one) for name, one in value.items()}
+    return value
 
 
 def named_plan(config: RunConfig, stored: RunPlan, problem_weight: float) -> RunPlan:

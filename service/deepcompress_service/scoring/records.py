@@ -46,11 +46,6 @@ _LATER_GROUP_FIELDS = tuple(name for name in GROUP_FIELDS if name not in _FIXED_
 """Per-group fields that a digest includes one by one, if sent."""
 
 
-def gold_alternatives(gold: str | list[str]) -> tuple[str, ...]:
-    """Return the gold answers of which any one suffices."""
-    return (gold,) if isinstance(gold, str) else tuple(gold)
-
-
 def pack_verdicts(verdicts: Sequence[Verdict]) -> bytes:
     """Return the verdicts as a payload that the store keeps."""
     rows = [(v.correct, v.status, v.answer, v.decided_by, v.reason, v.cpu_ms) for v in verdicts]
@@ -111,7 +106,7 @@ def shape_digest(group: ShapeGroup) -> bytes:
 def score_digest(group: ScoreGroup) -> bytes:
     """Return the 16 bytes that identify a group with text: all fields sent, rollouts in order, no verdicts."""
     digest = _group_hash(group, b"score")
-    digest.update(orjson.dumps(gold_alternatives(group.gold)))
+    digest.update(orjson.dumps([group.gold] if isinstance(group.gold, str) else group.gold))
     row = {name: value for name in ROW_FIELDS if (value := getattr(group, name)) is not None}
     if row:
         digest.update(orjson.dumps(row, option=orjson.OPT_SORT_KEYS))
@@ -145,7 +140,7 @@ def _rollout_bytes(rollout: ShapeRollout | ScoreRollout, correct: bool, status: 
             fixed += orjson.dumps(first)
     for name in _LATER_FIELDS:
         if (value := getattr(rollout, name)) is not None:
-            fixed += orjson.dumps({name: value})
+            fixed += orjson.dumps({name: value}, option=orjson.OPT_SORT_KEYS)
     return fixed
 
 
