@@ -53,7 +53,9 @@ def test_the_password_of_redis_is_in_a_file(tmp_path: Path) -> None:
         process.wait(20)
 
 
-@pytest.mark.parametrize("url", ["redis://:other@h:1/0", "redis://user:other@h:1/0", "sqlite:///s.sqlite3", "memory://"])
+@pytest.mark.parametrize(
+    "url", ["redis://:other@h:1/0", "redis://user:other@h:1/0", "sqlite:///s.sqlite3", "memory://"]
+)
 def test_a_password_file_needs_a_redis_without_another_password(tmp_path: Path, url: str) -> None:
     (tmp_path / "password").write_text("secret")
     with pytest.raises(ValueError, match="DEEPCOMPRESS_STATE_PASSWORD_FILE needs") as error:

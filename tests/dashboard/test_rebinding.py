@@ -36,7 +36,7 @@ def test_a_rebound_name_reads_and_changes_nothing(serve: Serve) -> None:
 
     with playwright.sync_playwright() as player:
         rules = "--host-resolver-rules=MAP evil.test 127.0.0.1"
-        # The page comes from this test, so that Chromium takes its site for a public one, which may not reach loopback.
+        # This test sends the page, so that Chromium takes its site for a public one, which may not reach loopback.
         checks = "--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests"
         chromium = player.chromium.launch(executable_path=found, args=[*FLAGS, rules, checks])
         page = chromium.new_page()
