@@ -8,7 +8,7 @@ writes anything, so a request that is refused changes nothing. The Redis store h
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from . import refusals
@@ -156,6 +156,13 @@ def unpack_request(data: bytes) -> tuple[int, list[GroupRecord]]:
         records.append(unpack_group(data[at + 4 : at + 4 + length]))
         at += 4 + length
     return int(step), records
+
+
+def payloads_of_request(data: bytes | None, groups: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return the payloads of the groups (group_id to digest) in the record of a stepless request."""
+    records = [] if data is None else unpack_request(data)[1]
+    payloads = {record.digest: record.payload for record in records}
+    return {name: payloads[digest] for name, digest in groups.items() if digest in payloads}
 
 
 def _outcome(group: GroupCommit, record: GroupRecord, replayed: bool) -> GroupOutcome:

@@ -59,6 +59,7 @@ from .records import (
     shape_digest,
     unpack_verdicts,
 )
+from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_group
 
 MAX_CACHED_PLANS = 4096
 MAX_CACHED_WARNINGS = 65_536
@@ -330,7 +331,9 @@ class Pipeline:
         batch = Batch(request, plan, epoch, [BatchGroup(group) for group in groups], warnings=[])
         for group in batch.groups:
             if isinstance(group.sent, ShapeGroup):
-                group.correct = tuple(rollout.correct for rollout in group.sent.rollouts)
+                group.correct = tuple(
+                    rollout.correct and rollout.status != "unchecked" for rollout in group.sent.rollouts
+                )
                 group.statuses = tuple(rollout.status for rollout in group.sent.rollouts)
         if request.phase == "eval":
             return batch
@@ -465,7 +468,7 @@ class Pipeline:
                 step=request.step if isinstance(request.step, int) else None,
                 phase="eval",
                 level=None,
-                batch_pass_ratio=sum(group.pass_ratio for group in rewards.groups) / len(rewards.groups),
+                batch_pass_ratio=mean_pass_ratio(batch, rewards),
                 warnings=[],
                 groups=rows,
             )
@@ -556,7 +559,7 @@ class Pipeline:
         """Send the training items that have a rollout_id to the store; return by index if each was recorded."""
         indices, observations = [], []
         for index, (item, verdict) in enumerate(zip(items, verdicts, strict=True)):
-            if item.rollout_id is None or item.phase == "eval":
+            if item.rollout_id is None or item.phase == "eval" or verdict.status == "unchecked":
                 continue
             assert item.run and item.problem_id and item.step is not None
             indices.append(index)
@@ -604,15 +607,34 @@ class Pipeline:
 def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
     """Return the rewards of every group, from the recorded state (None: evaluation, the outcome alone)."""
     reward = batch.plan.reward
+    statuses = [group.statuses for group in batch.groups]
     if outcome is None:
         groups = [shaping_input(group, None, None) for group in batch.groups]
-        return Rewards(groups, reward.shape(groups, evaluate=True), None, [])
+        shaped = reward.shape(checked_parts(groups, statuses), evaluate=True)
+        return Rewards(groups, list(map(whole_group, shaped, statuses)), None, [])
     groups = [
         shaping_input(group, record, outcome.step) for group, record in zip(batch.groups, outcome.groups, strict=True)
     ]
-    shaped = reward.shape(groups)
-    shadows = reward.shape_shadows(groups) if batch.plan.config.shadow else None
-    return Rewards(groups, shaped, shadows, [*batch.warnings, *reward.warnings(groups, shaped)])
+    parts = checked_parts(groups, statuses)
+    shaped = reward.shape(parts)
+    shadows = None
+    if batch.plan.config.shadow:
+        shadows = [
+            {label: whole_group(one, row) for label, one in by_label.items()}
+            for by_label, row in zip(reward.shape_shadows(parts), statuses, strict=True)
+        ]
+    warnings = [*batch.warnings, *unchecked_warning(statuses), *reward.warnings(parts, shaped)]
+    return Rewards(groups, list(map(whole_group, shaped, statuses)), shadows, warnings)
+
+
+def mean_pass_ratio(batch: Batch, rewards: Rewards) -> float:
+    """Return the mean group pass ratio over the groups with a checked rollout; 0.0 without one."""
+    ratios = [
+        shaped.pass_ratio
+        for group, shaped in zip(batch.groups, rewards.shaped, strict=True)
+        if set(group.statuses) != {"unchecked"}
+    ]
+    return sum(ratios) / len(ratios) if ratios else 0.0
 
 
 def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | None) -> Group:
@@ -622,7 +644,7 @@ def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | No
     columns = {name: tuple(getattr(rollout, name) for rollout in sent.rollouts) for name in ROLLOUT_FIELDS}
     return Group(
         correct=group.correct,
-        trainable=tuple(readable and status != "undecided" for status in statuses),
+        trainable=tuple(readable and status not in NOT_TRAINABLE for status in statuses),
         level=None if record is None else record.level,
         accumulators=() if record is None else record.accumulators,
         history=ProblemHistory() if record is None else problem_history(record.problem),
@@ -707,8 +729,8 @@ def replayed_verdicts_differ(count: int) -> tuple[str, str]:
 
 
 def _contradict(one: Verdict, other: Verdict) -> bool:
-    """Return True if two verdicts of one rollout differ in `correct`; an undecided verdict contradicts none."""
-    return "undecided" not in (one.status, other.status) and one.correct != other.correct
+    """Return True if two verdicts differ in `correct`; an undecided or unchecked one contradicts none."""
+    return NOT_TRAINABLE.isdisjoint((one.status, other.status)) and one.correct != other.correct
 
 
 # --- small checks -------------------------------------------------------------------------------------------
