@@ -135,6 +135,7 @@ Checker = Annotated[str, StringConstraints(min_length=1, max_length=128, strict=
 Options = Annotated[list[ModelText], Field(min_length=1, max_length=MAX_OPTIONS)]
 MAX_ROW_BYTES = 65_536
 """Largest `row`, as JSON in UTF-8."""
+MAX_ROW_DEPTH = 64
 
 
 def _plain_json(value: object) -> object:
@@ -143,18 +144,19 @@ def _plain_json(value: object) -> object:
         size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
     except (TypeError, ValueError, RecursionError):
         raise PydanticCustomError("plain_json", "give a JSON object of texts and finite numbers") from None
-    if size > MAX_ROW_BYTES or _has_large_integer(value):
-        raise PydanticCustomError("plain_json", f"give at most {MAX_ROW_BYTES} bytes of JSON, integers of 64 bits")
+    if size > MAX_ROW_BYTES or not _is_portable(value, MAX_ROW_DEPTH):
+        limits = f"at most {MAX_ROW_BYTES} bytes of JSON, {MAX_ROW_DEPTH} levels deep, with integers of 64 bits"
+        raise PydanticCustomError("plain_json", "give {limits}", {"limits": limits})
     return value
 
 
-def _has_large_integer(value: object) -> bool:
-    """Return True if an integer of decoded JSON has more than 64 bits."""
-    if isinstance(value, dict):
-        return any(map(_has_large_integer, value.values()))
-    if isinstance(value, list):
-        return any(map(_has_large_integer, value))
-    return isinstance(value, int) and not -(2**63) <= value < 2**63
+def _is_portable(value: object, levels: int) -> bool:
+    """Return True if decoded JSON has at most `levels` levels, and no integer of more than 64 bits."""
+    if isinstance(value, dict | list):
+        return levels > 0 and all(
+            _is_portable(part, levels - 1) for part in (value.values() if isinstance(value, dict) else value)
+        )
+    return not isinstance(value, int) or -(2**63) <= value < 2**63
 
 
 RowObject = Annotated[dict[str, Any], AfterValidator(_plain_json)]
