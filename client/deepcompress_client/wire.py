@@ -130,8 +130,6 @@ Gold = Annotated[str | list[str], WrapValidator(_one_or_more)]
 
 MAX_OPTIONS = 26
 """Most choices of a row."""
-Checker = Annotated[str, StringConstraints(min_length=1, max_length=128, strict=True)] | dict[str, Any]
-"""A checker's name, or `{"name": ...}` with its parameters (docs/checkers.md)."""
 Options = Annotated[list[ModelText], Field(min_length=1, max_length=MAX_OPTIONS)]
 MAX_ROW_BYTES = 65_536
 """Largest `row`, as JSON in UTF-8."""
@@ -160,6 +158,8 @@ def _is_portable(value: object, levels: int) -> bool:
 
 
 RowObject = Annotated[dict[str, Any], AfterValidator(_plain_json)]
+Checker = Annotated[str, StringConstraints(min_length=1, max_length=128, strict=True)] | RowObject
+"""A checker's name, or `{"name": ...}` with its parameters (docs/checkers.md)."""
 
 
 class _Request(BaseModel):

@@ -82,6 +82,10 @@ class Settings(BaseSettings):
     verifier_memory_bytes: Annotated[int, Field(ge=128 * MIB)] = 1024 * MIB
     """Largest address space of one verifier process. The item that exceeds it is undecided."""
 
+    remote_checkers_file: Path | None = None
+    """TOML file of the remote checkers: endpoints that check answers, such as a code sandbox or a judge
+    (docs/remote-checkers.md). It is read at start."""
+
     max_body_bytes: Annotated[int, Field(ge=1024)] = 128 * MIB
     """Largest request body, after decompression."""
     max_import_bytes: Annotated[int, Field(ge=1024)] = 4096 * MIB

@@ -22,6 +22,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeVar
 
 from deepcompress_client.wire import (
@@ -29,6 +30,7 @@ from deepcompress_client.wire import (
     ROLLOUT_FIELDS,
     GroupRewards,
     RewardComponents,
+    RolloutRequest,
     RunConfig,
     ScoreAnswer,
     ScoredGroup,
@@ -48,6 +50,7 @@ from ..difficulty.errors import UNUSABLE, DifficultyError, UnknownRun
 from ..difficulty.model import Commit, CommitOutcome, GroupOutcome, Observation, ProblemState, RunState
 from ..difficulty.store import DifficultyStore
 from ..observability import metrics, tracing
+from ..remote import RemoteCheckers
 from ..settings import Settings
 from ..shaping import Group, ProblemHistory, ShapedGroup
 from .checks import make_check, reads_config, validate_checker
@@ -59,6 +62,7 @@ from .records import (
     shape_digest,
     unpack_verdicts,
 )
+from .remote_checks import Recorded, check_all, nothing_recorded
 from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_group
 
 MAX_CACHED_PLANS = 4096
@@ -159,13 +163,25 @@ class Rewards:
 class Pipeline:
     """Verify, shape and score over one store and one verifier."""
 
-    def __init__(self, settings: Settings, store: DifficultyStore, verifier: Verifier, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: DifficultyStore,
+        verifier: Verifier,
+        recorder: Recorder,
+        remote: RemoteCheckers | None = None,
+    ) -> None:
         self.settings = settings
         self.store = store
         self.verifier = verifier
         self.recorder = recorder
         self._span = tracing.span if settings.tracing else lambda *_, **__: nullcontext()
-        self.default_plan = make_plan(RunConfig.model_validate_json(settings.default_run), settings.problem_weight)
+        self.remote = remote
+        self.remote_names: frozenset[str] = frozenset() if remote is None else remote.names
+        """Names of the remote checkers."""
+        self.default_plan = make_plan(
+            RunConfig.model_validate_json(settings.default_run), settings.problem_weight, self.remote_names
+        )
         self._plans: OrderedDict[str, CachedPlan] = OrderedDict()
         self._warned: OrderedDict[tuple[str, int, str], None] = OrderedDict()
 
@@ -251,22 +267,24 @@ class Pipeline:
                 )
             names.add(name)
         if isinstance(request, ScoreRequest):
-            validate_checker("checker", request.checker)
+            validate_checker("checker", request.checker, remote=self.remote_names)
         for index, group in enumerate(groups):
             if isinstance(group, ScoreGroup):
-                self.check_row(f"groups.{index}", group)
+                self.check_row(f"groups.{index}.", group)
 
-    def check_row(self, field: str, row: VerifyItem | ScoreGroup) -> None:
-        """Check a row's gold, options and checker.
+    def check_row(self, field: str, row: VerifyItem | ScoreGroup | RolloutRequest) -> None:
+        """Check a row's gold, options, question and checker; `field` is the row's place, with a dot at its end.
 
         Raises:
             TooLargeError: More characters than the settings allow.
             InvalidRequestError: The checker or a parameter is unknown.
         """
-        self.check_gold(f"{field}.gold", row.gold)
+        self.check_gold(f"{field}gold", row.gold)
         if row.options is not None:
-            limit(f"{field}.options", sum(map(len, row.options)), self.settings.max_gold_chars)
-        validate_checker(f"{field}.checker", row.checker)
+            limit(f"{field}options", sum(map(len, row.options)), self.settings.max_gold_chars)
+        if row.question is not None:
+            limit(f"{field}question", len(row.question), self.settings.max_gold_chars)
+        validate_checker(f"{field}checker", row.checker, remote=self.remote_names)
 
     def check_gold(self, field: str, gold: str | list[str]) -> None:
         """Check a gold answer's length in characters, alternatives together.
@@ -308,7 +326,7 @@ class Pipeline:
         return self._cache_plan(state)
 
     def _cache_plan(self, state: RunState) -> RunPlan:
-        plan = plan_from_text(state.config_text, self.settings.problem_weight)
+        plan = plan_from_text(state.config_text, self.settings.problem_weight, self.remote_names)
         # A run that was never trained may be given another configuration without a new epoch.
         self._remember(state.run, CachedPlan(state.epoch, state.kind is not None, plan))
         return plan
@@ -364,12 +382,19 @@ class Pipeline:
         request = batch.request
         assert isinstance(request, ScoreRequest)
         config = batch.plan.config
+        remote = self.remote_names
         checks = [
-            make_check(group, rollout, request, config) for group in request.groups for rollout in group.rollouts
+            make_check(group, rollout, request, config, remote)
+            for group in request.groups
+            for rollout in group.rollouts
         ]
         # Hashing releases the interpreter lock, so it runs beside the workers.
         hashing = asyncio.create_task(asyncio.to_thread(lambda: [score_digest(group) for group in request.groups]))
-        verdicts = await self.verdicts(checks, request.run, add_task)
+
+        async def recorded() -> dict[int, Verdict]:
+            return await self._recorded_verdicts(request, await hashing)
+
+        verdicts = await self.verdicts(checks, request.run, add_task, recorded)
         digests = await hashing
         start = 0
         for group, digest in zip(batch.groups, digests, strict=True):
@@ -378,15 +403,43 @@ class Pipeline:
             group.digest = digest
             start = end
 
-    async def verdicts(self, checks: Sequence[Check], run: str | None, add_task: AddTask) -> list[Verdict]:
-        """Return one verdict for each check, in order. Runs take turns in the verifier."""
+    async def verdicts(
+        self, checks: Sequence[Check], run: str | None, add_task: AddTask, recorded: Recorded = nothing_recorded
+    ) -> list[Verdict]:
+        """Return one verdict for each check, in order. Runs take turns in the verifier.
+
+        `recorded` returns the stored verdicts of repeated groups: they take the place of remote checks.
+        """
         began = time.perf_counter()
+        tenant = run or ""
+        by_rules = partial(self.verifier.verify_many, budget_s=self.settings.batch_cpu_seconds, tenant=tenant)
         with self._span("verify", rollouts=len(checks)):
-            verdicts = await self.verifier.verify_many(
-                checks, budget_s=self.settings.batch_cpu_seconds, tenant=run or ""
-            )
+            if self.remote is None or not self.remote_names:
+                verdicts = await by_rules(checks)
+            else:
+                longest = self.settings.max_text_chars
+                verdicts = await check_all(checks, by_rules, self.remote, tenant, longest, recorded)
         metrics.VERIFY_SECONDS.observe(time.perf_counter() - began)
         add_task(self.count_verdicts, verdicts)
+        return verdicts
+
+    async def _recorded_verdicts(self, request: ScoreRequest, digests: Sequence[bytes]) -> dict[int, Verdict]:
+        """Return the stored verdicts of the request's repeated groups, by the index of the rollout in the request.
+
+        A request for the step at which its groups were observed gets none: the step is found by the commit.
+        """
+        if request.phase == "eval" or request.run is None or request.step == "observed":
+            return {}
+        names = [group.group_id or group.problem_id or "" for group in request.groups]
+        wanted = dict(zip(names, digests, strict=True))
+        call = self.store.recorded(request.run, wanted, step=request.step, request_id=request.request_id)
+        payloads = await self._timed("recorded", call)
+        verdicts: dict[int, Verdict] = {}
+        start = 0
+        for name, group in zip(names, request.groups, strict=True):
+            if name in payloads:
+                verdicts |= enumerate(unpack_verdicts(payloads[name]), start)
+            start += len(group.rollouts)
         return verdicts
 
     # --- stage: commit -----------------------------------------------------------------------------------
@@ -428,7 +481,7 @@ class Pipeline:
             ),
         )
         if outcome.config_text and outcome.config_text != batch.plan.text:
-            batch.plan = plan_from_text(outcome.config_text, self.settings.problem_weight)
+            batch.plan = plan_from_text(outcome.config_text, self.settings.problem_weight, self.remote_names)
         self._remember(request.run, CachedPlan(outcome.epoch, True, batch.plan))
         changed = 0
         for group, record in zip(batch.groups, outcome.groups, strict=True):
@@ -529,12 +582,13 @@ class Pipeline:
             InvalidRequestError: An item with a rollout_id lacks its run, step or problem_id, or a checker is unknown.
         """
         limit("the number of items", len(request.items), self.settings.max_items)
-        validate_checker("checker", request.checker)
+        validate_checker("checker", request.checker, remote=self.remote_names)
         for index, item in enumerate(request.items):
-            self.check_row(f"items.{index}", item)
+            self.check_row(f"items.{index}.", item)
             check_identity(index, item)
         configs = await self._configs(request)
-        checks = [make_check(item, item, request, configs[item.run]) for item in request.items]
+        remote = self.remote_names
+        checks = [make_check(item, item, request, configs[item.run], remote) for item in request.items]
         first_run = next((item.run for item in request.items if item.run), None)
         verdicts = await self.verdicts(checks, first_run, add_task)
         recorded = await self._observe(request.items, verdicts)
@@ -551,7 +605,8 @@ class Pipeline:
         """Return the configuration of each run that an item names; runs are read only if a check depends on them."""
         default = self.default_plan.config
         configs: dict[str | None, RunConfig] = dict.fromkeys((item.run for item in request.items), default)
-        for run in {item.run for item in request.items if item.run and reads_config(item, request)}:
+        remote = self.remote_names
+        for run in {item.run for item in request.items if item.run and reads_config(item, request, remote)}:
             configs[run] = (await self.readable_plan(run)).config
         return configs
 

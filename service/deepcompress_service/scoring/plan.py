@@ -14,7 +14,7 @@ from deepcompress_client.wire import Outcome, RunConfig, StrategyConfig
 from ..difficulty.model import Accumulator, DifficultyConfig
 from ..shaping import ConfigError, Reward, reward_from_config
 from ..shaping.registry import LEVEL_PARAMS, find
-from .checks import validate_checker
+from .checks import validate_checker, validate_fallback
 from .errors import InvalidRequestError, NewerConfigurationError, UnsupportedConfigError, describe_validation
 
 
@@ -31,8 +31,8 @@ class RunPlan:
     difficulty: DifficultyConfig
 
 
-def make_plan(config: RunConfig, problem_weight: float) -> RunPlan:
-    """Fill in the defaults of a configuration and check it.
+def make_plan(config: RunConfig, problem_weight: float, remote: frozenset[str] = frozenset()) -> RunPlan:
+    """Fill in the defaults of a configuration and check it. `remote` has the names of the remote checkers.
 
     Raises:
         InvalidRequestError: A field of the configuration is not valid.
@@ -54,9 +54,12 @@ def make_plan(config: RunConfig, problem_weight: float) -> RunPlan:
     resolved["outcome"] = reward.outcome
     resolved["shadow"] = reward.shadow
     for source, checker in (config.checkers or {}).items():
-        validate_checker(f"checkers.{source}", checker, "invalid-config")
+        validate_checker(f"checkers.{source}", checker, "invalid-config", remote)
+    validate_fallback(config.fallback_checker, remote)
     if not config.checkers:
         del resolved["checkers"]  # the text of a configuration without checkers is that of earlier versions
+    if config.fallback_checker is None:
+        del resolved["fallback_checker"]
     text = orjson.dumps(resolved, option=orjson.OPT_SORT_KEYS).decode()
     difficulty = DifficultyConfig(
         level=Accumulator("ema", initial=reward.initial_level, weight=reward.ema),
@@ -70,7 +73,9 @@ def make_plan(config: RunConfig, problem_weight: float) -> RunPlan:
     return RunPlan(RunConfig.model_validate(resolved), text, reward, difficulty)
 
 
-def named_plan(config: RunConfig, stored: RunPlan, problem_weight: float) -> RunPlan:
+def named_plan(
+    config: RunConfig, stored: RunPlan, problem_weight: float, remote: frozenset[str] = frozenset()
+) -> RunPlan:
     """Return the plan of a configuration whose left-out fields, strategies' too, mean the stored values.
 
     Raises:
@@ -78,12 +83,12 @@ def named_plan(config: RunConfig, stored: RunPlan, problem_weight: float) -> Run
     """
     named = config.model_dump(exclude_unset=True)
     if _is_another_strategy(stored.config.strategy.model_dump(), named.get("strategy", {})):
-        return make_plan(config, problem_weight)
-    return make_plan(RunConfig.model_validate(_merged(stored.config.model_dump(), named)), problem_weight)
+        return make_plan(config, problem_weight, remote)
+    return make_plan(RunConfig.model_validate(_merged(stored.config.model_dump(), named)), problem_weight, remote)
 
 
 @lru_cache(maxsize=1024)
-def plan_from_text(text: str, problem_weight: float) -> RunPlan:
+def plan_from_text(text: str, problem_weight: float, remote: frozenset[str] = frozenset()) -> RunPlan:
     """Return the plan of a stored configuration of this or another version, with this version's defaults.
 
     Raises:
@@ -92,7 +97,7 @@ def plan_from_text(text: str, problem_weight: float) -> RunPlan:
     """
     try:
         config = _without_unknown_nulls(orjson.loads(text))
-        return make_plan(RunConfig.model_validate_json(orjson.dumps(config)), problem_weight)
+        return make_plan(RunConfig.model_validate_json(orjson.dumps(config)), problem_weight, remote)
     except orjson.JSONDecodeError:
         detail = "it is not JSON"
     except ValidationError as error:
