@@ -31,8 +31,7 @@ from deepcompress_verify import Verdict
 from ..difficulty.errors import RunConflict
 from ..difficulty.refusals import epoch_mismatch
 from ..rendezvous import Arrival, Cohort, Collecting, Refused
-from ..scoring.checks import make_check, reads_config
-from ..scoring.pipeline import AddTask, verdict_answer
+from ..scoring.pipeline import AddTask, make_checks, reads_config, verdict_answer
 from ..scoring.records import stored_rollout, stored_verdict
 from .body import documented, json_response
 from .context import Context, ContextDep, GrantDep, cancel_on_disconnect, run_scheduled
@@ -129,11 +128,11 @@ async def _verify(context: Context, body: RolloutRequest, add_task: AddTask) -> 
         config = (await context.pipeline.readable_plan(body.run)).config
     else:
         config = context.pipeline.default_plan.config
-    check = make_check(body, body, body, config, context.pipeline.remote_names)
-    (verdict,) = await context.pipeline.verdicts([check], body.run, add_task)
+    checks = make_checks(body, [body], body, config, context.pipeline.remote_names)
+    (verdict,) = await context.pipeline.verdicts(checks, body.run, add_task)
     if body.phase == "eval":
         return None, verdict
-    header = orjson.dumps([body.problem_id, check.gold, body.group_size])
+    header = orjson.dumps([body.problem_id, checks[0].gold, body.group_size])
     rollout = _shape_rollout(body, verdict.correct, verdict.status).model_dump(exclude_none=True)
     arrival = Arrival(
         cohort=Cohort(body.run, epoch, body.step, body.group_id or body.problem_id),

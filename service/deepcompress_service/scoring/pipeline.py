@@ -23,7 +23,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from deepcompress_client.wire import (
     GROUP_FIELDS,
@@ -31,11 +31,13 @@ from deepcompress_client.wire import (
     GroupRewards,
     RewardComponents,
     RolloutRequest,
+    RowFields,
     RunConfig,
     ScoreAnswer,
     ScoredGroup,
     ScoreGroup,
     ScoreRequest,
+    ScoreRollout,
     ShapeAnswer,
     ShapeGroup,
     ShapeRequest,
@@ -53,22 +55,17 @@ from ..observability import metrics, tracing
 from ..remote import RemoteCheckers
 from ..settings import Settings
 from ..shaping import Group, ProblemHistory, ShapedGroup
-from .checks import make_check, reads_config, validate_checker
 from .errors import InvalidRequestError, TooLargeError
-from .plan import RunPlan, make_plan, plan_from_text
-from .records import (
-    group_commit,
-    score_digest,
-    shape_digest,
-    unpack_verdicts,
-)
-from .remote_checks import Recorded, check_all, nothing_recorded
+from .plan import RunPlan, checker_name, make_plan, plan_from_text, validate_checker
+from .records import gold_alternatives, group_commit, score_digests, shape_digest, unpack_verdicts
+from .remote_checks import Recorded, RowCheck, check_all, nothing_recorded
 from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_group
 
 MAX_CACHED_PLANS = 4096
 MAX_CACHED_WARNINGS = 65_536
 
 T = TypeVar("T")
+Answer = TypeVar("Answer", ShapeAnswer, ScoreAnswer)
 AddTask = Callable[..., None]
 """Schedules a coroutine function, given with its arguments, for after the answer was sent (FastAPI's `add_task`)."""
 BatchRequest = ShapeRequest | ScoreRequest
@@ -191,16 +188,11 @@ class Pipeline:
         """Verify the groups' responses, then shape."""
         batch = await self.prepare(request)
         await self.verify(batch, add_task)
-        answer = await self._rewards(batch, add_task)
-        groups = [
-            ScoredGroup(**vars(row), verdicts=[verdict_answer(str(i), v) for i, v in enumerate(group.verdicts or ())])
-            for row, group in zip(answer.groups, batch.groups, strict=True)
-        ]
-        return ScoreAnswer(**{**vars(answer), "groups": groups})
+        return await self._rewards(batch, ScoreAnswer, add_task)
 
     async def shape(self, request: ShapeRequest, add_task: AddTask) -> ShapeAnswer:
         """Return rewards for verdicts that the caller has."""
-        return await self._rewards(await self.prepare(request), add_task)
+        return await self._rewards(await self.prepare(request), ShapeAnswer, add_task)
 
     async def prepare(self, request: BatchRequest) -> Batch:
         """Run the stages that change nothing. They make every check of a request that needs no commit.
@@ -213,12 +205,12 @@ class Pipeline:
         plan, epoch = await self.resolve(request)
         return self.check(request, plan, epoch)
 
-    async def _rewards(self, batch: Batch, add_task: AddTask) -> ShapeAnswer:
-        """Run the stages after the verdicts are known."""
+    async def _rewards(self, batch: Batch, kind: type[Answer], add_task: AddTask) -> Answer:
+        """Run the stages after the verdicts are known; return an answer of type `kind`."""
         outcome = None if batch.request.phase == "eval" else await self.commit(batch)
         began = time.perf_counter()
         rewards = shape(batch, outcome)
-        answer = self.answer(batch, outcome, rewards)
+        answer = self.answer(batch, outcome, rewards, kind)
         metrics.SHAPE_SECONDS.observe(time.perf_counter() - began)
         add_task(self.record, batch, outcome, rewards)
         return answer
@@ -267,10 +259,10 @@ class Pipeline:
                 )
             names.add(name)
         if isinstance(request, ScoreRequest):
-            validate_checker("checker", request.checker, remote=self.remote_names)
-        for index, group in enumerate(groups):
-            if isinstance(group, ScoreGroup):
-                self.check_row(f"groups.{index}.", group)
+            if request.checker is not None:
+                validate_checker("checker", request.checker, remote=self.remote_names)
+            for index, row in enumerate(request.groups):
+                self.check_row(f"groups.{index}.", row)
 
     def check_row(self, field: str, row: VerifyItem | ScoreGroup | RolloutRequest) -> None:
         """Check a row's gold, options, question and checker; `field` is the row's place, with a dot at its end.
@@ -284,7 +276,8 @@ class Pipeline:
             limit(f"{field}options", sum(map(len, row.options)), self.settings.max_gold_chars)
         if row.question is not None:
             limit(f"{field}question", len(row.question), self.settings.max_gold_chars)
-        validate_checker(f"{field}checker", row.checker, remote=self.remote_names)
+        if row.checker is not None:
+            validate_checker(f"{field}checker", row.checker, remote=self.remote_names)
 
     def check_gold(self, field: str, gold: str | list[str]) -> None:
         """Check a gold answer's length in characters, alternatives together.
@@ -384,12 +377,10 @@ class Pipeline:
         config = batch.plan.config
         remote = self.remote_names
         checks = [
-            make_check(group, rollout, request, config, remote)
-            for group in request.groups
-            for rollout in group.rollouts
+            check for group in request.groups for check in make_checks(group, group.rollouts, request, config, remote)
         ]
         # Hashing releases the interpreter lock, so it runs beside the workers.
-        hashing = asyncio.create_task(asyncio.to_thread(lambda: [score_digest(group) for group in request.groups]))
+        hashing = asyncio.create_task(asyncio.to_thread(score_digests, request.groups))
 
         async def recorded() -> dict[int, Verdict]:
             return await self._recorded_verdicts(request, await hashing)
@@ -495,44 +486,38 @@ class Pipeline:
 
     # --- stage: answer -----------------------------------------------------------------------------------
 
-    def answer(self, batch: Batch, outcome: CommitOutcome | None, rewards: Rewards) -> ShapeAnswer:
+    def answer(self, batch: Batch, outcome: CommitOutcome | None, rewards: Rewards, kind: type[Answer]) -> Answer:
         """Return the answer of a training request, or of an evaluation (`outcome` None): no level and no state."""
         request = batch.request
-        rows = []
+        warnings = [] if outcome is None else self._new_warnings(outcome, rewards.warnings)
+        rows: list[Any] = []  # ScoredGroup where the service verified, else GroupRewards
         for index, (group, shaping_group, shaped) in enumerate(
             zip(batch.groups, rewards.groups, rewards.shaped, strict=True)
         ):
             record = None if outcome is None else outcome.groups[index]
-            problem_id = record.problem_id if record else group.sent.problem_id or group.sent.group_id or str(index)
-            row = group_answer(
-                problem_id,
-                record.group_id if record else group.sent.group_id or problem_id,
-                shaping_group,
-                shaped,
-                record,
-            )
+            row = group_answer(index, group, shaping_group, shaped, record)
             if rewards.shadows is not None:
                 row.shadow = {label: shadow_answer(one) for label, one in rewards.shadows[index].items()}
             rows.append(row)
         if outcome is None:
-            return ShapeAnswer(
+            return kind(
                 run=request.run,
                 epoch=None,
                 step=request.step if isinstance(request.step, int) else None,
                 phase="eval",
                 level=None,
                 batch_pass_ratio=mean_pass_ratio(batch, rewards),
-                warnings=[],
+                warnings=warnings,
                 groups=rows,
             )
-        return ShapeAnswer(
+        return kind(
             run=outcome.run,
             epoch=outcome.epoch,
             step=outcome.step,
             phase="train",
             level=outcome.level,
             batch_pass_ratio=outcome.batch_pass_ratio,
-            warnings=self._new_warnings(outcome, rewards.warnings),
+            warnings=warnings,
             groups=rows,
         )
 
@@ -582,13 +567,16 @@ class Pipeline:
             InvalidRequestError: An item with a rollout_id lacks its run, step or problem_id, or a checker is unknown.
         """
         limit("the number of items", len(request.items), self.settings.max_items)
-        validate_checker("checker", request.checker, remote=self.remote_names)
+        if request.checker is not None:
+            validate_checker("checker", request.checker, remote=self.remote_names)
         for index, item in enumerate(request.items):
             self.check_row(f"items.{index}.", item)
             check_identity(index, item)
         configs = await self._configs(request)
         remote = self.remote_names
-        checks = [make_check(item, item, request, configs[item.run], remote) for item in request.items]
+        checks = [
+            check for item in request.items for check in make_checks(item, [item], request, configs[item.run], remote)
+        ]
         first_run = next((item.run for item in request.items if item.run), None)
         verdicts = await self.verdicts(checks, first_run, add_task)
         recorded = await self._observe(request.items, verdicts)
@@ -654,6 +642,41 @@ class Pipeline:
             raise
         finally:
             metrics.STORE_SECONDS.labels(operation).observe(time.perf_counter() - began)
+
+
+# --- stage: verify ------------------------------------------------------------------------------------------
+
+
+def make_checks(
+    row: VerifyItem | ScoreGroup | RolloutRequest,
+    rollouts: Sequence[VerifyItem | ScoreRollout | RolloutRequest],
+    request: VerifyRequest | ScoreRequest | RolloutRequest,
+    config: RunConfig,
+    remote: frozenset[str],
+) -> list[Check]:
+    """Return the check of each response to one row; an item of a verify request is a row and its one rollout.
+
+    Precedence of the checker: the row, the request, the run's `checkers[data_source]`, the default (`math`); of the
+    answer format: the row, the request, the run. `remote` has the names of the remote checkers.
+    """
+    gold, options = gold_alternatives(row.gold), tuple(row.options or ())
+    answer_format = row.answer_format or request.answer_format or config.answer_format
+    checker = row.checker or request.checker
+    if checker is None and row.data_source is not None and config.checkers:
+        checker = config.checkers.get(row.data_source)
+    if not remote:
+        return [Check(gold, one.response, answer_format, one.truncated, checker, options) for one in rollouts]
+    named = name if (name := checker_name(checker)) in remote else None
+    own, fallback = (None, None) if named else (checker, config.fallback_checker)
+    fields = (named, fallback, row.question, row.row, row.data_source)
+    return [RowCheck(gold, one.response, answer_format, one.truncated, own, options, *fields) for one in rollouts]
+
+
+def reads_config(row: RowFields, request: VerifyRequest | RolloutRequest, remote: frozenset[str]) -> bool:
+    """Return True if the check of a row depends on its run's configuration: a remote checker may be its fallback."""
+    if remote or (row.answer_format or request.answer_format) is None:
+        return True
+    return row.data_source is not None and (row.checker or request.checker) is None
 
 
 # --- stage: shape -------------------------------------------------------------------------------------------
@@ -740,20 +763,25 @@ def verdict_answer(name: str, verdict: Verdict) -> VerdictAnswer:
 
 
 def group_answer(
-    problem_id: str, group_id: str, group: Group, shaped: ShapedGroup, record: GroupOutcome | None
+    index: int, group: BatchGroup, shaping_group: Group, shaped: ShapedGroup, record: GroupOutcome | None
 ) -> GroupRewards:
-    """Return a group's rewards as they are answered."""
-    return GroupRewards(
+    """Return the rewards of the request's group `index` as they are answered, with the verdicts that were made."""
+    sent, verdicts = group.sent, group.verdicts
+    problem_id = record.problem_id if record else sent.problem_id or sent.group_id or str(index)
+    row: Callable[..., GroupRewards] = GroupRewards
+    if verdicts is not None:
+        row = partial(ScoredGroup, verdicts=[verdict_answer(str(i), verdict) for i, verdict in enumerate(verdicts)])
+    return row(
         problem_id=problem_id,
-        group_id=group_id,
+        group_id=record.group_id if record else sent.group_id or problem_id,
         pass_ratio=shaped.pass_ratio,
-        level=group.level if shaped.beta is not None else None,
+        level=shaping_group.level if shaped.beta is not None else None,
         beta=shaped.beta,
         difficulty=shaped.difficulty,
         rewards=shaped.rewards,
         components=RewardComponents(**shaped.components),
-        correct=group.correct,
-        trainable=group.trainable,
+        correct=shaping_group.correct,
+        trainable=shaping_group.trainable,
         length_term=shaped.length_term,
         why=shaped.why,
         mask=shaped.mask,

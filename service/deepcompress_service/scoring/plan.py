@@ -9,12 +9,13 @@ from typing import Any, TypeGuard, get_args
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from deepcompress_client.wire import Outcome, RunConfig, StrategyConfig
+from deepcompress_client.wire import Checker, Outcome, RunConfig, StrategyConfig
+from deepcompress_verify import CheckerError
+from deepcompress_verify.checkers import resolve_checker
 
 from ..difficulty.model import Accumulator, DifficultyConfig
 from ..shaping import ConfigError, Reward, reward_from_config
 from ..shaping.registry import LEVEL_PARAMS, find
-from .checks import validate_checker, validate_fallback
 from .errors import InvalidRequestError, NewerConfigurationError, UnsupportedConfigError, describe_validation
 
 
@@ -55,7 +56,8 @@ def make_plan(config: RunConfig, problem_weight: float, remote: frozenset[str] =
     resolved["shadow"] = reward.shadow
     for source, checker in (config.checkers or {}).items():
         validate_checker(f"checkers.{source}", checker, "invalid-config", remote)
-    validate_fallback(config.fallback_checker, remote)
+    if config.fallback_checker is not None:
+        validate_fallback(config.fallback_checker, remote)
     if not config.checkers:
         del resolved["checkers"]  # the text of a configuration without checkers is that of earlier versions
     if config.fallback_checker is None:
@@ -71,6 +73,43 @@ def make_plan(config: RunConfig, problem_weight: float, remote: frozenset[str] =
         problem_weight=problem_weight,
     )
     return RunPlan(RunConfig.model_validate(resolved), text, reward, difficulty)
+
+
+def checker_name(checker: object) -> str | None:
+    """Return the name in a checker's name or `{"name": ...}`; None without one."""
+    name = checker.get("name") if isinstance(checker, dict) else checker
+    return name if isinstance(name, str) else None
+
+
+def validate_checker(
+    field: str, checker: Checker, slug: str = "invalid-checker", remote: frozenset[str] = frozenset()
+) -> None:
+    """Check the name and the parameters of a checker. `remote` has the names of the remote checkers.
+
+    Raises:
+        InvalidRequestError: The checker or a parameter is unknown.
+    """
+    if (name := checker_name(checker)) in remote:
+        if isinstance(checker, dict) and len(checker) > 1:
+            raise InvalidRequestError(field, f"{name}: a remote checker has no parameters: send them in row", slug)
+        return
+    try:
+        resolve_checker(checker)
+    except CheckerError as error:
+        others = f"; remote: {', '.join(sorted(remote))}" if remote else ""
+        raise InvalidRequestError(field, f"{error}{others}", slug) from None
+
+
+def validate_fallback(name: str, remote: frozenset[str]) -> None:
+    """Check that a run's fallback is a remote checker.
+
+    Raises:
+        InvalidRequestError: It is not.
+    """
+    if name not in remote:
+        names = ", ".join(sorted(remote)) or "none is set up here (docs/remote-checkers.md)"
+        detail = f"no remote checker {name[:64]!r}; the remote checkers are: {names}"
+        raise InvalidRequestError("fallback_checker", detail, "invalid-config")
 
 
 def named_plan(

@@ -109,6 +109,11 @@ def shape_digest(group: ShapeGroup) -> bytes:
     return bytes(digest.digest(16))
 
 
+def score_digests(groups: Sequence[ScoreGroup]) -> list[bytes]:
+    """Return the digest of each group with text."""
+    return [score_digest(group) for group in groups]
+
+
 def score_digest(group: ScoreGroup) -> bytes:
     """Return the 16 bytes that identify a group with text: all fields sent, rollouts in order, no verdicts."""
     digest = _group_hash(group, b"score")
