@@ -7,9 +7,13 @@ import gzip
 import itertools
 import json
 import logging
+import re
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from http.server import ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -417,3 +421,18 @@ def test_a_judges_request_has_its_model_and_its_own_fields() -> None:
         "seed": 1,
         "max_completion_tokens": 4000,
     }
+
+
+def test_the_endpoint_of_the_page_works() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "remote-checkers.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(code.rpartition("\n\n\n")[0], found)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), found["Handler"])
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        (results,) = answered(f"http://127.0.0.1:{server.server_address[1]}/", [RemoteCheck(("4",), x) for x in "45"])
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert [result.outcome for result in results] == ["correct", "wrong"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from deepcompress_service.remote import EndpointError, read_endpoints
+from deepcompress_service.remote import Endpoint, EndpointError, read_endpoints
 
 
 def written(folder: Path, text: str) -> Path:
@@ -85,3 +86,20 @@ def test_what_is_not_valid_is_an_error_at_start(tmp_path: Path, table: str, mess
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(EndpointError, match=r"none\.toml"):
         read_endpoints(tmp_path / "none.toml")
+
+
+def test_the_page_has_every_field_with_its_meaning() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "remote-checkers.md").read_text()
+    fields = {name: field for name, field in Endpoint.model_fields.items() if not field.exclude}
+    rows = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| (.*) \|$", page, re.MULTILINE))
+    assert {name: " ".join((field.description or "").split()) for name, field in fields.items()} == {
+        name: rows[name] for name in fields
+    }
+
+
+def test_the_example_of_the_page_is_valid(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "remote-checkers.md").read_text()
+    example = page.partition("    [sandbox]")[2].partition("\n\nThen")[0]
+    (tmp_path / "judge").write_text("token")
+    text = "[sandbox]" + example.replace("/run/secrets/judge", "judge")
+    assert list(read_endpoints(written(tmp_path, text))) == ["sandbox", "judge"]
