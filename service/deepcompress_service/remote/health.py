@@ -62,7 +62,7 @@ class EndpointHealth:
             self._next_trial = now + PAUSE_S
         if now >= self._logged_at + LOG_INTERVAL_S:
             log.warning(
-                "the remote checker %s fails, its answers are unchecked: %s (%d failures since the last message)",
+                "the remote checker %s fails, its answers are unchecked: %s (failures since the last message: %d)",
                 self._name,
                 reason,
                 self._unlogged,
