@@ -26,6 +26,7 @@ from pydantic.json_schema import models_json_schema
 from deepcompress_client import wire
 from deepcompress_verify import VerifierPool
 from deepcompress_verify.checkers import checker_names
+from deepcompress_verify.pool import DECIDE_MEMORY_BYTES
 from deepcompress_verify.process_lifetime import end_with_supervisor
 
 from . import dashboard
@@ -49,6 +50,7 @@ from .scoring.pipeline import Pipeline
 from .server.background import housekeeping_task
 from .server.expiry import expiry_task
 from .server.memory import keep_freed_memory
+from .server.memory_plan import container_limit, plan_memory
 from .settings import Settings, unknown_variables
 
 log = logging.getLogger("deepcompress.app")
@@ -90,11 +92,13 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
         endpoints = read_endpoints(settings.remote_checkers_file, checker_names())
         if endpoints:
             log.info("remote checkers: %s", ", ".join(endpoints))
+        memory = plan_memory(settings, container_limit(), DECIDE_MEMORY_BYTES)
+        (log.info if memory.fits else log.warning)(memory.describe())
         pool = VerifierPool(
             workers=settings.verifier_workers,
             item_budget_s=settings.item_cpu_seconds,
             batch_budget_s=settings.batch_cpu_seconds,
-            memory_bytes=settings.verifier_memory_bytes,
+            memory_bytes=memory.verifier,
             max_text_chars=settings.max_text_chars,
         )
         rendezvous = open_rendezvous(settings.state_url, **_store_options(settings))

@@ -57,7 +57,7 @@ from ..settings import Settings
 from ..shaping import Group, ProblemHistory, ShapedGroup
 from .errors import InvalidRequestError, TooLargeError
 from .plan import RunPlan, checker_name, make_plan, plan_from_text, validate_checker
-from .records import gold_alternatives, group_commit, score_digests, shape_digest, unpack_verdicts
+from .records import group_commit, score_digest, shape_digest, unpack_verdicts
 from .remote_checks import Recorded, RowCheck, check_all, nothing_recorded
 from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_group
 
@@ -285,7 +285,7 @@ class Pipeline:
         Raises:
             TooLargeError: The gold is over the limit.
         """
-        limit(field, sum(map(len, [gold] if isinstance(gold, str) else gold)), self.settings.max_gold_chars)
+        limit(field, sum(map(len, gold_alternatives(gold))), self.settings.max_gold_chars)
 
     # --- stage: resolve ----------------------------------------------------------------------------------
 
@@ -380,7 +380,7 @@ class Pipeline:
             check for group in request.groups for check in make_checks(group, group.rollouts, request, config, remote)
         ]
         # Hashing releases the interpreter lock, so it runs beside the workers.
-        hashing = asyncio.create_task(asyncio.to_thread(score_digests, request.groups))
+        hashing = asyncio.create_task(asyncio.to_thread(list, map(score_digest, request.groups)))
 
         async def recorded() -> dict[int, Verdict]:
             return await self._recorded_verdicts(request, await hashing)
@@ -670,6 +670,11 @@ def make_checks(
     own, fallback = (None, None) if named else (checker, config.fallback_checker)
     fields = (named, fallback, row.question, row.row, row.data_source)
     return [RowCheck(gold, one.response, answer_format, one.truncated, own, options, *fields) for one in rollouts]
+
+
+def gold_alternatives(gold: str | list[str]) -> tuple[str, ...]:
+    """Return the gold answers of which any one suffices."""
+    return (gold,) if isinstance(gold, str) else tuple(gold)
 
 
 def reads_config(row: RowFields, request: VerifyRequest | RolloutRequest, remote: frozenset[str]) -> bool:

@@ -47,11 +47,6 @@ _LATER_GROUP_FIELDS = tuple(name for name in GROUP_FIELDS if name not in _FIXED_
 """Per-group fields that a digest includes one by one, if sent."""
 
 
-def gold_alternatives(gold: str | list[str]) -> tuple[str, ...]:
-    """Return the gold answers of which any one suffices."""
-    return (gold,) if isinstance(gold, str) else tuple(gold)
-
-
 def pack_verdicts(verdicts: Sequence[Verdict]) -> bytes:
     """Return the verdicts as a payload that the store keeps."""
     rows = [(v.correct, v.status, v.answer, v.decided_by, v.reason, v.cpu_ms) for v in verdicts]
@@ -109,15 +104,10 @@ def shape_digest(group: ShapeGroup) -> bytes:
     return bytes(digest.digest(16))
 
 
-def score_digests(groups: Sequence[ScoreGroup]) -> list[bytes]:
-    """Return the digest of each group with text."""
-    return [score_digest(group) for group in groups]
-
-
 def score_digest(group: ScoreGroup) -> bytes:
     """Return the 16 bytes that identify a group with text: all fields sent, rollouts in order, no verdicts."""
     digest = _group_hash(group, b"score")
-    digest.update(orjson.dumps(gold_alternatives(group.gold)))
+    digest.update(orjson.dumps([group.gold] if isinstance(group.gold, str) else group.gold))
     row = {name: value for name in ROW_FIELDS if (value := getattr(group, name)) is not None}
     if row:
         digest.update(orjson.dumps(row, option=orjson.OPT_SORT_KEYS))

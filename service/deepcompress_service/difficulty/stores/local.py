@@ -29,7 +29,7 @@ from ..observations import observe
 from ..paging import Page, PageBuilder, Side, Sort
 from ..retention import IMPORT_S, OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import check_rewindable, closed_level, problem_now, rewind, run_state
-from ..run_transaction import Row, RunTransaction
+from ..run_transaction import Row, StoreTransaction
 from ..transfer import ExportReader, accept_any_config, export_lines, import_timeout, line_batches
 
 T = TypeVar("T")
@@ -39,20 +39,14 @@ SCRATCH = "/import/"
 """Prefix of the names under which imports collect their rows. No run's name begins with it."""
 
 
-class LocalTransaction(Protocol):
+class LocalTransaction(StoreTransaction, Protocol):
     """All runs of a store, inside one transaction."""
-
-    def epoch(self, run: str) -> int:
-        """Return the run's epoch: 0 for an unknown run. It survives the run's deletion."""
 
     def set_epoch(self, run: str, epoch: int) -> None:
         """Store the run's epoch."""
 
     def runs(self) -> list[str]:
         """Return the names of all runs, ascending."""
-
-    def open_run(self, run: str, checkpoint: str | None = None) -> RunTransaction:
-        """Return the run's own state, or that of one of its checkpoints."""
 
     def copy(self, run: str, source: str | None, target: str | None) -> None:
         """Replace one state of a run by a copy of another; each is a checkpoint's name, None for the run's own."""
@@ -191,8 +185,7 @@ class LocalStore:
 
     async def commit(self, commit: Commit) -> CommitOutcome:
         """Implement `DifficultyStore.commit`."""
-        run = commit.run
-        return await self._write(lambda t: engine.commit(t.open_run(run), t.epoch(run), commit), used=run)
+        return await self._write(partial(engine.commit, request=commit), used=commit.run)
 
     async def recorded(
         self, run: str, groups: Mapping[str, bytes], *, step: int | None, request_id: str | None = None
