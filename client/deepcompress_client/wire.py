@@ -26,6 +26,7 @@ from pydantic import (
     StrictBool,
     StrictInt,
     StringConstraints,
+    TypeAdapter,
     ValidatorFunctionWrapHandler,
     WrapValidator,
 )
@@ -38,10 +39,13 @@ __all__ = [
     "REWARD_COMPONENTS",
     "ROLLOUT_FIELDS",
     "ROW_FIELDS",
+    "Advantage",
     "AnswerFormat",
     "Checker",
     "Difficulty",
+    "Gate",
     "GroupRewards",
+    "Guard",
     "HistoryEntry",
     "Outcome",
     "Overlong",
@@ -56,7 +60,9 @@ __all__ = [
     "RunConfig",
     "RunHistory",
     "RunInfo",
+    "Schedule",
     "ScoreAnswer",
+    "ScoreConfig",
     "ScoreGroup",
     "ScoreRequest",
     "ScoreRollout",
@@ -67,6 +73,7 @@ __all__ = [
     "ShapeRollout",
     "Status",
     "StrategyConfig",
+    "Target",
     "Verdict",
     "VerifyAnswer",
     "VerifyItem",
@@ -81,7 +88,19 @@ Status = Literal["correct", "wrong", "no_answer", "unreadable", "gold_unreadable
 Phase = Literal["train", "eval"]
 Difficulty = Literal["simple", "hard", "even"]
 Why = Literal[
-    "evaluation", "no-weight", "untrainable", "none-correct", "equal-lengths", "all-correct", "even", "strategy"
+    "evaluation",
+    "no-weight",
+    "schedule",
+    "untrainable",
+    "none-correct",
+    "guarded",
+    "gated",
+    "no-target",
+    "within-target",
+    "equal-lengths",
+    "all-correct",
+    "even",
+    "strategy",
 ]
 """The reason why a group has no length reward (docs/design.md, 4)."""
 
@@ -128,6 +147,10 @@ ModelText = Annotated[str, WrapValidator(_repair_text)]
 Gold = Annotated[str | list[str], WrapValidator(_one_or_more)]
 
 
+MAX_SCORES = 16
+"""Most scores of a rollout."""
+ScoreName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$", strict=True)]
+Score = Annotated[_FiniteNumber, Field(ge=-1e6, le=1e6)]
 MAX_OPTIONS = 26
 """Most choices of a row."""
 Options = Annotated[list[ModelText], Field(min_length=1, max_length=MAX_OPTIONS)]
@@ -301,6 +324,9 @@ class RolloutFields(_Request):
         None, description="true if it reasoned before it answered, for strategies that need it"
     )
     repetitive: StrictBool | None = Field(None, description="true if it repeats itself, for strategies that need it")
+    scores: Annotated[dict[ScoreName, Score], Field(max_length=MAX_SCORES)] | None = Field(
+        None, description="the caller's own scores by name; the run's configuration has their weights"
+    )
 
 
 ROLLOUT_FIELDS = tuple(RolloutFields.model_fields)
@@ -364,6 +390,7 @@ class ShapeRequest(_Batch):
 class RewardComponents(_Answer):
     """The parts of each reward, already weighted: ``(outcome + length) + overlong`` is the reward, to the last bit.
 
+    The caller's scores, where the run has them, are added to that by name (`GroupRewards.scores`).
     Each has one number per rollout, [rollouts], in the order sent.
     """
 
@@ -399,11 +426,16 @@ class GroupRewards(_Answer):
     why: Annotated[
         Why | None, Field(description="the reason why no rollout of the group has a length reward, if none has")
     ] = None
+    scores: Annotated[
+        dict[str, Sequence[float]] | None,
+        Field(description="the caller's scores, weighted: added to the sum of the components, names ascending"),
+    ] = None
     mask: Annotated[Sequence[bool] | None, Field(description="for strategies that select rollouts")] = None
     weights: Annotated[Sequence[float] | None, Field(description="for strategies that weight advantages")] = None
-    advantages: Annotated[Sequence[float] | None, Field(description="for strategies that give ready advantages")] = (
-        None
-    )
+    advantages: Annotated[
+        Sequence[float] | None,
+        Field(description="where the configuration asks for them, or the strategy gives ready advantages"),
+    ] = None
     shadow: Annotated[dict[str, Any] | None, Field(description="rewards of the shadow strategies, by name")] = None
     replayed: bool = False
     stale: bool = False
@@ -521,6 +553,7 @@ class RolloutAnswer(_Answer):
     difficulty: Difficulty | None
     verdict: Verdict
     stale: bool = False
+    scores: Annotated[dict[str, float] | None, Field(description="the caller's scores, weighted")] = None
     why: Annotated[
         Why | None, Field(description="the reason why no rollout of the group has a length reward, if none has")
     ] = None
@@ -529,8 +562,37 @@ class RolloutAnswer(_Answer):
 # --- runs -----------------------------------------------------------------------------------------------
 
 
+class Schedule(_Request):
+    """A number by closed steps, on straight lines between ``[closed_steps, value]`` points, constant outside them."""
+
+    schedule: Annotated[list[tuple[Count, _FiniteNumber]], Field(min_length=1, max_length=1024)]
+
+
+def _or_schedule(kind: Any) -> WrapValidator:  # noqa: ANN401 - a type form
+    """Return a validator of a number of that kind or of a schedule, with the errors of the one that was sent."""
+    number: TypeAdapter[object] = TypeAdapter(kind, config=ConfigDict(defer_build=True))
+
+    def read(value: object, _: ValidatorFunctionWrapHandler) -> object:
+        if isinstance(value, dict | Schedule):
+            return Schedule.model_validate(value)
+        return number.validate_python(value)
+
+    return WrapValidator(read)
+
+
+_Share = Annotated[_FiniteNumber, Field(ge=0, le=1)]
+_NonNegative = Annotated[_FiniteNumber, Field(ge=0)]
+_TokenCount = Annotated[StrictInt, Field(ge=1, le=MAX_TOKENS)]
+_Rollouts = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
+NumberOrSchedule = Annotated[_FiniteNumber | Schedule, _or_schedule(_FiniteNumber)]
+ShareOrSchedule = Annotated[_Share | Schedule, _or_schedule(_Share)]
+NonNegativeOrSchedule = Annotated[_NonNegative | Schedule, _or_schedule(_NonNegative)]
+TokensOrSchedule = Annotated[_TokenCount | Schedule, _or_schedule(_TokenCount)]
+RolloutsOrSchedule = Annotated[_Rollouts | Schedule, _or_schedule(_Rollouts)]
+
+
 class StrategyConfig(BaseModel):
-    """A strategy's name and parameters.
+    """A strategy's name and parameters. Its numbers may be schedules, except those that the run's state depends on.
 
     The service's registry has the parameters of each name (``GET /v1/strategies``), fills in the defaults and refuses
     unknown parameters.
@@ -554,10 +616,65 @@ class Overlong(_Request):
     ``variant`` selects the term beyond ``max_tokens``. Source: arXiv 2503.14476, eq. 13.
     """
 
-    max_tokens: Annotated[StrictInt, Field(ge=1, le=MAX_TOKENS)]
-    buffer_tokens: Annotated[StrictInt, Field(ge=1, le=MAX_TOKENS)]
-    factor: Annotated[_FiniteNumber, Field(ge=0)] = 1.0
+    max_tokens: TokensOrSchedule
+    buffer_tokens: TokensOrSchedule
+    factor: NonNegativeOrSchedule = 1.0
     variant: Literal["floored", "verl", "openrlhf", "skyrl"] = "floored"
+
+
+class Gate(_Request):
+    """A length reward only in groups whose pass ratio reaches ``min_pass_ratio``.
+
+    ``of: problem`` compares the lesser of the group's and the problem's stored pass ratio. ``top_share`` also asks
+    that the group is among that share of the request's groups with the greatest pass ratios (arXiv 2505.18086).
+    """
+
+    min_pass_ratio: ShareOrSchedule = 1.0
+    of: Literal["group", "problem"] = "group"
+    top_share: ShareOrSchedule | None = None
+
+
+class Guard(_Request):
+    """No length reward while accuracy is below the stored one by more than ``margin`` and ``z`` standard errors."""
+
+    margin: ShareOrSchedule = 0.02
+    z: NonNegativeOrSchedule = 2.0
+    of: Literal["run", "problem"] = "run"
+    min_rollouts: RolloutsOrSchedule = 16
+
+
+class Target(_Request):
+    """A length term against T = ``slack`` times a quantile of the problem's stored correct lengths.
+
+    It takes the place of the strategy's length term. ``excess``: -clip((l - T) / T, 0, 1) on correct rollouts;
+    ``limit``: a correct rollout over T is paid as a wrong one. ``bonus`` is added for rollouts within T in groups
+    whose rollouts are all correct.
+    """
+
+    quantile: ShareOrSchedule = 0.1
+    slack: NonNegativeOrSchedule = 1.1
+    min_rollouts: RolloutsOrSchedule = 16
+    bonus: NonNegativeOrSchedule = 0.0
+    form: Literal["excess", "limit"] = "excess"
+
+
+class Advantage(_Request):
+    """The advantages in the answer: centred in the group, scaled by its std or not, components together or apart.
+
+    ``whiten: batch`` then gives them mean 0 and std 1 over the step's tokens; the step is sent in one request.
+    """
+
+    centre: Literal["group"] = "group"
+    scale: Literal["group", "none"] = "group"
+    decouple: StrictBool = False
+    whiten: Literal["none", "batch"] = "none"
+
+
+class ScoreConfig(_Request):
+    """The weight of one of the caller's scores."""
+
+    weight: NumberOrSchedule = 1.0
+    only_if_correct: StrictBool = False
 
 
 class RunConfig(_Request):
@@ -567,7 +684,7 @@ class RunConfig(_Request):
     outcome: Outcome = Field(
         default_factory=Outcome, description="a value that is left out is the strategy's published one"
     )
-    length_weight: _FiniteNumber = 1.0
+    length_weight: NumberOrSchedule = 1.0
     overlong: Overlong | None = None
     shadow: list[StrategyConfig] = Field(
         default_factory=list, max_length=16, description="strategies computed beside the one that trains"
@@ -581,13 +698,27 @@ class RunConfig(_Request):
     fallback_checker: Name | None = Field(
         None, description="the remote checker of what the rules leave open (docs/remote-checkers.md)"
     )
+    gate: Gate | None = Field(None, description="a length reward only where the pass ratio is high enough")
+    guard: Guard | None = Field(None, description="no length reward while accuracy is below the stored one")
+    target: Target | None = Field(None, description="lengths counted against the problem's own stored ones")
+    advantage: Advantage | None = Field(None, description="advantages in the answer")
+    scores: Annotated[dict[ScoreName, ScoreConfig], Field(max_length=MAX_SCORES)] | None = Field(
+        None, description="weights of the caller's own scores; every training rollout then has them"
+    )
 
 
 def _known_fields(config: object) -> object:
     """Return a run's configuration without the settings that a newer service added, at any depth."""
     if not isinstance(config, dict):
         return config
-    nested: dict[str, type[BaseModel]] = {"outcome": Outcome, "overlong": Overlong}
+    nested: dict[str, type[BaseModel]] = {
+        "outcome": Outcome,
+        "overlong": Overlong,
+        "gate": Gate,
+        "guard": Guard,
+        "target": Target,
+        "advantage": Advantage,
+    }
     return {
         name: {key: part for key, part in value.items() if key in nested[name].model_fields}
         if name in nested and isinstance(value, dict)

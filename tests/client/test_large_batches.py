@@ -120,7 +120,8 @@ def example_of(name: str, annotation: Any) -> Any:
     if typing.get_origin(annotation) is list:
         return [example_of(name, typing.get_args(annotation)[0])]
     if typing.get_origin(annotation) is dict:
-        return {"the": name}
+        kind = typing.get_args(annotation)[1]
+        return {"the": name if kind is Any else example_of(name, kind)}
     return {str: f"the-{name}", int: 1, float: 0.5, bool: True}[annotation]
 
 

@@ -48,9 +48,14 @@ def test_a_group_is_shaped_as_if_unchecked_rollouts_were_not_there(strategy: str
     rng = random.Random(seed)
     mixed = [*ROLLOUTS, UNCHECKED, UNCHECKED]
     rng.shuffle(mixed)
-    kept = [index for index, rollout in enumerate(mixed) if rollout is not UNCHECKED]
-    config = {"overlong": {"max_tokens": 2000, "buffer_tokens": 500}, "shadow": [{"name": "outcome", "label": "o"}]}
+    config: dict[str, Any] = {
+        "overlong": {"max_tokens": 2000, "buffer_tokens": 500},
+        "shadow": [{"name": "outcome", "label": "o"}],
+        "scores": {"format": {"weight": 0.1}},
+    }
+    mixed = [{**rollout, "scores": {"format": rollout["tokens"] / 1000}} for rollout in mixed]
     rewards, commit = shaped(mixed, strategy, **config)
+    kept = [index for index, rollout in enumerate(mixed) if rollout.get("status") != "unchecked"]
     without, counted = shaped([mixed[index] for index in kept], strategy, **config)
     whole, part = rewards.shaped[0], without.shaped[0]
     assert tuple(whole.rewards[i] for i in kept) == part.rewards
@@ -58,10 +63,12 @@ def test_a_group_is_shaped_as_if_unchecked_rollouts_were_not_there(strategy: str
     assert (whole.pass_ratio, whole.beta, whole.why) == (part.pass_ratio, part.beta, part.why)
     assert commit == counted
     mean = sum(part.rewards) / len(part.rewards)
-    parts = [sum(column[i] for column in whole.components.values()) for i in range(len(mixed))]
+    assert whole.scores is not None
+    columns = [*whole.components.values(), *whole.scores.values()]
+    parts = [sum(column[i] for column in columns) for i in range(len(mixed))]
     assert parts == pytest.approx(whole.rewards)
-    for index, rollout in enumerate(mixed):
-        if rollout is UNCHECKED:
+    for index in range(len(mixed)):
+        if index not in kept:
             assert whole.rewards[index] == pytest.approx(mean)
             assert not rewards.groups[0].trainable[index]
             assert whole.advantages is None or whole.advantages[index] == 0.0

@@ -202,6 +202,7 @@ def _answer(shaped: ShapeAnswer, group_size: int, index: int, position: int, ver
         difficulty=group.difficulty,
         verdict=verdict_answer(str(index), verdict),
         stale=group.stale,
+        scores=None if group.scores is None else {name: values[position] for name, values in group.scores.items()},
         why=group.why,
     )
     return json_response(answer)

@@ -361,6 +361,7 @@ class Pipeline:
                             "it is never guessed from characters",
                             "missing-tokens",
                         )
+        check_scores(groups, plan)
         for field, detail in plan.reward.required_inputs:
             for index, sent in enumerate(groups):
                 values = [getattr(one, field) for one in (sent.rollouts if field in ROLLOUT_FIELDS else [sent])]
@@ -789,6 +790,7 @@ def group_answer(
         trainable=shaping_group.trainable,
         length_term=shaped.length_term,
         why=shaped.why,
+        scores=None if shaped.scores is None else dict(shaped.scores),
         mask=shaped.mask,
         weights=shaped.weights,
         advantages=shaped.advantages,
@@ -847,6 +849,29 @@ def check_identity(index: int, item: VerifyItem) -> None:
             raise InvalidRequestError(
                 f"items.{index}.{field}", "an item with a rollout_id also needs its run, step and problem_id"
             )
+
+
+def check_scores(groups: Sequence[ShapeGroup | ScoreGroup], plan: RunPlan) -> None:
+    """Check that each rollout has the scores that the run's configuration weights, and no others.
+
+    Raises:
+        InvalidRequestError: A score is missing, or has no weight.
+    """
+    wanted = set(plan.config.scores or ())
+    for index, group in enumerate(groups):
+        for rollout_index, rollout in enumerate(group.rollouts):
+            sent = rollout.scores
+            if not sent and not wanted:
+                continue
+            field = f"groups.{index}.rollouts.{rollout_index}.scores"
+            for name in sorted(wanted - set(sent or ())):
+                raise InvalidRequestError(f"{field}.{name}", "the run weights this score: send it", "missing-input")
+            for name in sorted(set(sent or ()) - wanted):
+                raise InvalidRequestError(
+                    f"{field}.{name}",
+                    "the run's configuration has no weight for this score: add it to scores, or leave it out",
+                    "unknown-score",
+                )
 
 
 def _kind(record: GroupOutcome) -> str:

@@ -18,6 +18,9 @@ from ..shaping import ConfigError, Reward, reward_from_config
 from ..shaping.registry import LEVEL_PARAMS, find
 from .errors import InvalidRequestError, NewerConfigurationError, UnsupportedConfigError, describe_validation
 
+OPTIONS = ("gate", "guard", "target", "advantage", "scores")
+"""Fields of a configuration that are options of every strategy, off unless sent."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
@@ -44,9 +47,10 @@ def make_plan(config: RunConfig, problem_weight: float, remote: frozenset[str] =
         reward = reward_from_config(
             config.strategy.model_dump(),
             outcome,
-            config.length_weight,
+            _dumped(config.length_weight),
             None if config.overlong is None else config.overlong.model_dump(),
             [shadow.model_dump() for shadow in config.shadow],
+            **{name: _dumped(getattr(config, name)) for name in OPTIONS},
         )
     except ConfigError as error:
         raise InvalidRequestError(error.field, error.message, "invalid-config") from None
@@ -54,6 +58,8 @@ def make_plan(config: RunConfig, problem_weight: float, remote: frozenset[str] =
     resolved["strategy"] = reward.strategy
     resolved["outcome"] = reward.outcome
     resolved["shadow"] = reward.shadow
+    # The text of a configuration without options is that of earlier versions.
+    resolved = {name: value for name, value in resolved.items() if name not in OPTIONS} | reward.options.config
     for source, checker in (config.checkers or {}).items():
         validate_checker(f"checkers.{source}", checker, "invalid-config", remote)
     if config.fallback_checker is not None:
@@ -110,6 +116,15 @@ def validate_fallback(name: str, remote: frozenset[str]) -> None:
         names = ", ".join(sorted(remote)) or "none is set up here (docs/remote-checkers.md)"
         detail = f"no remote checker {name[:64]!r}; the remote checkers are: {names}"
         raise InvalidRequestError("fallback_checker", detail, "invalid-config")
+
+
+def _dumped(value: Any) -> Any:  # noqa: ANN401 - a part of a configuration is any JSON
+    """Return a part of a configuration as plain values."""
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    if isinstance(value, dict):
+        return {name: _dumped(one) for name, one in value.items()}
+    return value
 
 
 def named_plan(

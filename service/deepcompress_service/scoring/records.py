@@ -141,7 +141,7 @@ def _rollout_bytes(rollout: ShapeRollout | ScoreRollout, correct: bool, status: 
             fixed += orjson.dumps(first)
     for name in _LATER_FIELDS:
         if (value := getattr(rollout, name)) is not None:
-            fixed += orjson.dumps({name: value})
+            fixed += orjson.dumps({name: value}, option=orjson.OPT_SORT_KEYS)
     return fixed
 
 

@@ -66,10 +66,13 @@ def _spread(shaped: ShapedGroup, checked: Sequence[int], size: int) -> ShapedGro
         return filled(values, math.fsum(values) / len(values))
 
     components = {name: with_mean(values) for name, values in shaped.components.items()}
+    scores = None if shaped.scores is None else {name: with_mean(values) for name, values in shaped.scores.items()}
+    parts = [*components.values(), *(scores or {}).values()]
     return replace(
         shaped,
-        rewards=tuple(reduce(add, parts) for parts in zip(*components.values(), strict=True)),
+        rewards=tuple(reduce(add, of_rollout) for of_rollout in zip(*parts, strict=True)),
         components=components,
+        scores=scores,
         length_term=with_mean(shaped.length_term),
         mask=None if shaped.mask is None else filled(shaped.mask, False),
         weights=None if shaped.weights is None else filled(shaped.weights, 0.0),
@@ -84,6 +87,7 @@ def _without_rewards(shaped: ShapedGroup) -> ShapedGroup:
         shaped,
         rewards=zeros,
         components=dict.fromkeys(shaped.components, zeros),
+        scores=None if shaped.scores is None else dict.fromkeys(shaped.scores, zeros),
         length_term=zeros,
         pass_ratio=0.0,
         beta=None,
@@ -91,7 +95,7 @@ def _without_rewards(shaped: ShapedGroup) -> ShapedGroup:
         mask=None if shaped.mask is None else (False,) * len(zeros),
         weights=None if shaped.weights is None else zeros,
         advantages=None if shaped.advantages is None else zeros,
-        why=shaped.why if shaped.why in ("evaluation", "no-weight") else "untrainable",
+        why=shaped.why if shaped.why in ("evaluation", "no-weight", "schedule") else "untrainable",
     )
 
 
