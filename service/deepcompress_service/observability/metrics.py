@@ -73,7 +73,7 @@ GROUPS = Counter(
 )
 WARNINGS = Counter("deepcompress_traps_total", "Training requests with a reward warning, by its slug", ["trap"])
 REJECTED = Counter("deepcompress_rejected_total", "Requests rejected because of load", ["reason"])
-for _reason in ("overloaded", "run-queue-full"):
+for _reason in ("overloaded", "run-queue-full", "too-many-exports", "too-many-viewers"):
     # Export 0 from the start: Prometheus computes no rate from a series that begins at 1.
     REJECTED.labels(_reason)
 
