@@ -92,7 +92,7 @@ class InflightLimiter:
 class KeyedSlots:
     """Places for answers that are sent for as long as their readers like: exports and event streams.
 
-    At most `total` are open in this process, `per_key` for one API key. Operators (`context.is_operator`) are bound by
+    At most `total` are open in this process, `per_key` for one API key. Operators (`is_operator`) are bound by
     `total` alone, and `reserved` places are for them, so that readers cannot keep them out.
     """
 
