@@ -43,7 +43,7 @@ error is a mistake in the configuration, and is raised."""
 def client_options(deadline_s: float) -> dict[str, Any]:
     """Return client options under which a call ends within `deadline_s` seconds.
 
-    The last attempt may begin late, so the time that one attempt may take is subtracted from the retry time.
+    It also retries for nearly that long: the last attempts get the time that is left.
 
     Raises:
         ValueError: `deadline_s` is not positive.
@@ -54,7 +54,7 @@ def client_options(deadline_s: float) -> dict[str, Any]:
     return {
         "timeout_s": attempt_s,
         "connect_timeout_s": min(5.0, attempt_s),
-        "retry": Retry(max_elapsed_s=deadline_s - attempt_s),
+        "retry": Retry(deadline_s=deadline_s),
     }
 
 
@@ -120,7 +120,11 @@ def problem_name(prompt: object, gold: object) -> str:
 
 # --- verdicts in one number ------------------------------------------------------------------------------
 
-STATUS_OFFSETS: Mapping[Status, float] = {"undecided": 2.0**-10, "gold_unreadable": 2.0**-9}
+STATUS_OFFSETS: Mapping[Status, float] = {
+    "undecided": 2.0**-10,
+    "gold_unreadable": 2.0**-9,
+    "unchecked": 2.0**-8,
+}
 """Statuses of rollouts that must not be trained on, with the offset that is subtracted from the outcome of "wrong".
 
 It is for frameworks that pass only that number from their outcome hook to their batch hook. The offsets are exact in

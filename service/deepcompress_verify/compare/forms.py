@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
@@ -36,6 +37,31 @@ def symbols(node: Node) -> frozenset[str]:
     return frozenset(result - bound)
 
 
+def indexed_by(node: Node, name: str) -> bool:
+    """Return True if a letter of the tree has `name` in its subscript: a_k is no constant in a sum over k."""
+    return any(
+        isinstance(part, Sym) and "_" in part.name and name in _SUBSCRIPT.findall(part.name.partition("_")[2])
+        for part in walk(node)
+    )
+
+
+def sums_over_letters(node: Node) -> bool:
+    """Return True if the tree has a sum or product over letters with the index in their subscript."""
+    return any(isinstance(part, BigOp) and indexed_by(part.body, part.var) for part in walk(node))
+
+
+def constant_sequences(node: Node) -> Node:
+    """Return the tree with every a_k as one letter a."""
+
+    def change(part: Node) -> Node | None:
+        return Sym(part.name.partition("_")[0]) if isinstance(part, Sym) and "_" in part.name else None
+
+    return rewrite(node, change)
+
+
+_SUBSCRIPT = re.compile(r"[A-Za-z]+")
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Properties of a tree that the scalar tiers use, collected in one walk."""
@@ -46,6 +72,8 @@ class Facts:
     kinds: frozenset[type]
     bare_log: bool
     """There is a \\log without a base, which may mean ln or log10."""
+    nodes: int
+    """Number of nodes of the tree."""
 
 
 def facts(node: Node) -> Facts:
@@ -55,7 +83,9 @@ def facts(node: Node) -> Facts:
     constants: set[str] = set()
     kinds: set[type] = set()
     bare_log = False
+    nodes = 0
     for part in walk(node):
+        nodes += 1
         kind = type(part)
         kinds.add(kind)
         if isinstance(part, Sym):
@@ -66,7 +96,7 @@ def facts(node: Node) -> Facts:
             bare_log = bare_log or (part.name == "log" and len(part.args) == 1)
         elif isinstance(part, BigOp) and part.var:
             bound.add(part.var)
-    return Facts(frozenset(names - bound), frozenset(constants), frozenset(kinds), bare_log)
+    return Facts(frozenset(names - bound), frozenset(constants), frozenset(kinds), bare_log, nodes)
 
 
 def has(node: Node, *kinds: type) -> bool:
