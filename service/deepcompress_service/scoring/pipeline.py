@@ -21,7 +21,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -54,7 +54,7 @@ from ..settings import Settings
 from ..shaping import Group, ProblemHistory, ShapedGroup
 from .errors import InvalidRequestError, TooLargeError
 from .plan import RunPlan, make_plan, plan_from_text, validate_checker
-from .records import group_commit, score_digest, shape_digest, unpack_verdicts
+from .records import group_commit, pack_whitening, score_digest, shape_digest, unpack_verdicts, unpack_whitening
 
 MAX_CACHED_PLANS = 4096
 MAX_CACHED_WARNINGS = 65_536
@@ -391,12 +391,16 @@ class Pipeline:
         """
         request = batch.request
         assert request.run is not None
+        whitens = batch.plan.reward.whitens
+        step_whitening = await self._step_whitening(batch) if whitens else None
         digest = hashlib.blake2b(digest_size=16)
         commits = []
         for group in batch.groups:
             if isinstance(group.sent, ShapeGroup):
                 group.digest = shape_digest(group.sent)
             commit = group_commit(group.sent, group.digest, group.verdicts, group.correct, group.statuses)
+            if whitens:
+                commit = replace(commit, payload=pack_whitening(group.verdicts, step_whitening))
             digest.update(commit.group_id.encode() + b"\0" + commit.digest)
             commits.append(commit)
         outcome = await self._timed(
@@ -427,7 +431,31 @@ class Pipeline:
                 group.set_verdicts(recorded)
         if changed:
             batch.warnings.append(replayed_verdicts_differ(changed))
+        if batch.plan.reward.whitens and any(unpack_whitening(one.payload) is None for one in outcome.groups):
+            raise InvalidRequestError(
+                "groups",
+                "advantage.whiten: batch needs the whole step in one request, and this step has groups of an earlier "
+                "one: they count, but have no advantages",
+                "whole-step-needed",
+            )
         return outcome
+
+    async def _step_whitening(self, batch: Batch) -> tuple[float, float] | None:
+        """Return the mean and std of the step's advantages; None if groups of the step were sent before.
+
+        Raises:
+            InvalidRequestError: The request has no step.
+        """
+        request = batch.request
+        if not isinstance(request.step, int) or request.run is None:
+            raise InvalidRequestError("step", "advantage.whiten: batch needs the trainer's step", "missing-step")
+        try:
+            rows = await self._timed("history", self.store.history(request.run, since=request.step, limit=1))
+        except UnknownRun:
+            rows = []
+        if any(row.step == request.step and row.groups > row.observed_groups for row in rows):
+            return None
+        return batch.plan.reward.step_whitening([shaping_input(one, None, request.step) for one in batch.groups])
 
     # --- stage: answer -----------------------------------------------------------------------------------
 
@@ -629,14 +657,15 @@ def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
         groups = [shaping_input(group, None, None) for group in batch.groups]
         return Rewards(groups, reward.shape(groups, evaluate=True), None, [])
     groups = [
-        shaping_input(group, record, outcome.step) for group, record in zip(batch.groups, outcome.groups, strict=True)
+        shaping_input(group, record, outcome.step, reward.whitens)
+        for group, record in zip(batch.groups, outcome.groups, strict=True)
     ]
     shaped = reward.shape(groups)
     shadows = reward.shape_shadows(groups) if batch.plan.config.shadow else None
     return Rewards(groups, shaped, shadows, [*batch.warnings, *reward.warnings(groups, shaped)])
 
 
-def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | None) -> Group:
+def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | None, whitens: bool = False) -> Group:
     """Return a group as the strategies see it: the fields sent, the verdicts, and the recorded state."""
     sent, statuses = group.sent, group.statuses
     readable = "gold_unreadable" not in statuses
@@ -649,6 +678,7 @@ def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | No
         history=ProblemHistory() if record is None else problem_history(record.problem),
         step=step,
         formatted=tuple(status != "no_answer" for status in statuses),
+        whitening=None if record is None or not whitens else unpack_whitening(record.payload),
         # A field that a rollout lacks is missing for the group.
         **{name: None if None in column else column for name, column in columns.items()},  # type: ignore[arg-type]
         **{name: getattr(sent, name) for name in GROUP_FIELDS},
