@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, dataclass_transform
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -83,7 +84,7 @@ __all__ = [
 A = TypeVar("A", bound="_Answer")
 
 AnswerFormat = Literal["boxed", "one_boxed", "final_answer", "bare"]
-Status = Literal["correct", "wrong", "no_answer", "unreadable", "gold_unreadable", "undecided"]
+Status = Literal["correct", "wrong", "no_answer", "unreadable", "gold_unreadable", "undecided", "unchecked"]
 Phase = Literal["train", "eval"]
 Difficulty = Literal["simple", "hard", "even"]
 Why = Literal[
@@ -152,9 +153,36 @@ ScoreName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$", 
 Score = Annotated[_FiniteNumber, Field(ge=-1e6, le=1e6)]
 MAX_OPTIONS = 26
 """Most choices of a row."""
-Checker = Annotated[str, StringConstraints(min_length=1, max_length=128, strict=True)] | dict[str, Any]
-"""A checker's name, or `{"name": ...}` with its parameters (docs/checkers.md)."""
 Options = Annotated[list[ModelText], Field(min_length=1, max_length=MAX_OPTIONS)]
+MAX_ROW_BYTES = 65_536
+"""Largest `row`, as JSON in UTF-8."""
+MAX_ROW_DEPTH = 64
+
+
+def _plain_json(value: object) -> object:
+    """Return decoded JSON that can be written as JSON again, on every system, within `MAX_ROW_BYTES`."""
+    try:
+        size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
+    except (TypeError, ValueError, RecursionError):
+        raise PydanticCustomError("plain_json", "give a JSON object of texts and finite numbers") from None
+    if size > MAX_ROW_BYTES or not _is_portable(value, MAX_ROW_DEPTH):
+        limits = f"at most {MAX_ROW_BYTES} bytes of JSON, {MAX_ROW_DEPTH} levels deep, with integers of 64 bits"
+        raise PydanticCustomError("plain_json", "give {limits}", {"limits": limits})
+    return value
+
+
+def _is_portable(value: object, levels: int) -> bool:
+    """Return True if decoded JSON has at most `levels` levels, and no integer of more than 64 bits."""
+    if isinstance(value, dict | list):
+        return levels > 0 and all(
+            _is_portable(part, levels - 1) for part in (value.values() if isinstance(value, dict) else value)
+        )
+    return not isinstance(value, int) or -(2**63) <= value < 2**63
+
+
+RowObject = Annotated[dict[str, Any], AfterValidator(_plain_json)]
+Checker = Annotated[str, StringConstraints(min_length=1, max_length=128, strict=True)] | RowObject
+"""A checker's name, or `{"name": ...}` with its parameters (docs/checkers.md)."""
 
 
 class _Request(BaseModel):
@@ -223,6 +251,10 @@ class RowFields(_Request):
     )
     data_source: Name | None = Field(None, description="name of the row's data set: selects the run's checker")
     options: Options | None = Field(None, description="the choices of a multiple-choice row, in order")
+    question: ModelText | None = Field(None, description="the text of the problem; reaches remote checkers only")
+    row: RowObject | None = Field(
+        None, description="an object of the row, such as tests to run; reaches remote checkers only"
+    )
 
 
 ROW_FIELDS = tuple(RowFields.model_fields)
@@ -471,7 +503,7 @@ class ScoreAnswer(_BatchAnswer):
 # --- single rollouts that wait for their group ------------------------------------------------------------
 
 
-class RolloutRequest(RolloutFields):
+class RolloutRequest(RolloutFields, RowFields):
     """The body of ``POST /v1/rollouts``: one rollout, for callers that cannot send groups.
 
     It is answered when its group is complete. When the group's deadline has passed, it is answered with the rollouts
@@ -491,7 +523,6 @@ class RolloutRequest(RolloutFields):
     )
     gold: Gold
     response: ModelText
-    answer_format: AnswerFormat | None = None
     timeout_s: Annotated[float, Field(strict=True, gt=0, le=3600)] = Field(
         600.0, description="seconds from the group's first rollout until it is released incomplete"
     )
@@ -663,6 +694,9 @@ class RunConfig(_Request):
     groups_per_step: Annotated[StrictInt, Field(ge=1, le=MAX_COUNT)] | None = None
     checkers: Annotated[dict[Name, Checker], Field(max_length=1024)] | None = Field(
         None, description="the checker of each data_source; math for the others"
+    )
+    fallback_checker: Name | None = Field(
+        None, description="the remote checker of what the rules leave open (docs/remote-checkers.md)"
     )
     gate: Gate | None = Field(None, description="a length reward only where the pass ratio is high enough")
     guard: Guard | None = Field(None, description="no length reward while accuracy is below the stored one")

@@ -25,6 +25,7 @@ from pydantic.json_schema import models_json_schema
 
 from deepcompress_client import wire
 from deepcompress_verify import VerifierPool
+from deepcompress_verify.checkers import checker_names
 from deepcompress_verify.pool import DECIDE_MEMORY_BYTES
 from deepcompress_verify.process_lifetime import end_with_supervisor
 
@@ -33,16 +34,17 @@ from .activity.recent import Activity
 from .activity.recorder import ActivityRecorder
 from .activity.shared import SharedActivity
 from .api import compat, errors, health, rollouts, runs, score
-from .api.admission import FairScheduler, InflightLimiter
+from .api.admission import FairScheduler, InflightLimiter, KeyedSlots
 from .api.auth import KeyRing
-from .api.context import Context, ContextDep
+from .api.context import LOOPBACK, Context, ContextDep
 from .api.middleware import RequestLoggingMiddleware
 from .api.packed_rows import PackedRows
 from .difficulty.errors import StoreTooNew, StoreUnavailable
 from .difficulty.retention import DAY_S
 from .difficulty.store import open_store
-from .observability import logs, tracing
+from .observability import logs, metrics, tracing
 from .observability.run_metrics import RunMetrics
+from .remote import RemoteCheckers, read_endpoints
 from .rendezvous import WaitingRoom, open_rendezvous
 from .scoring.pipeline import Pipeline
 from .server.background import housekeeping_task
@@ -53,10 +55,12 @@ from .settings import Settings, unknown_variables
 
 log = logging.getLogger("deepcompress.app")
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
-"""Addresses that only this machine can connect to."""
 READS_AT_ONCE = 4
-"""Lists and histories that are read at once; each may have a hundred thousand rows."""
+"""Lists, histories and pages of problems that are read at once; each may read a hundred thousand rows."""
+EXPORTS = 8
+"""Exports that are open at once in one process; each has a connection to the store, and a snapshot of it."""
+EXPORTS_PER_KEY = 2
+RESERVED_EXPORTS = 2
 
 _REQUEST_MODELS = (
     wire.VerifyRequest,
@@ -87,6 +91,9 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
         _log_access(keys, settings.host)
         observations_s = settings.observation_ttl_days * DAY_S
         store = open_store(settings.state_url, observations_s=observations_s, **_store_options(settings))
+        endpoints = read_endpoints(settings.remote_checkers_file, checker_names())
+        if endpoints:
+            log.info("remote checkers: %s", ", ".join(endpoints))
         memory = plan_memory(settings, container_limit(), DECIDE_MEMORY_BYTES)
         (log.info if memory.fits else log.warning)(memory.describe())
         pool = VerifierPool(
@@ -102,13 +109,14 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
         for opening in (store.open(), rendezvous.open()):
             await _try_to_open(opening)
         await pool.start()
+        remote = RemoteCheckers(endpoints, metrics.RemoteMeter())
         activity = Activity()
         shared_activity = SharedActivity(activity, activity_folder)
         app.state.context = Context(
             settings=settings,
             store=store,
             pool=pool,
-            pipeline=Pipeline(settings, store, pool, ActivityRecorder(activity)),
+            pipeline=Pipeline(settings, store, pool, ActivityRecorder(activity), remote),
             activity=activity,
             inflight=InflightLimiter(
                 settings.max_inflight_requests, settings.max_inflight_body_bytes, settings.max_body_bytes
@@ -119,6 +127,7 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
             read_scheduler=FairScheduler(
                 READS_AT_ONCE, settings.max_waiting_per_run, settings.max_inflight_body_bytes
             ),
+            exports=KeyedSlots(EXPORTS, EXPORTS_PER_KEY, RESERVED_EXPORTS, runs.too_many_exports),
             keys=keys,
             nemo_gym_rows=PackedRows(),
             waiting=WaitingRoom(rendezvous, settings.max_waiting_rollouts),
@@ -136,6 +145,7 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
         finally:
             app.state.context.draining = True
             await pool.close()
+            await remote.close()
             await rendezvous.close()
             await store.close()
 

@@ -45,13 +45,15 @@ def test_a_repeat_in_any_cutting_has_equal_advantages(store: str, tmp_path: Path
             repeated = shape(0, part).json()["groups"]
             by_name = {group["group_id"]: group for group in first}
             assert repeated == [{**by_name[group["group_id"]], "replayed": True} for group in repeated]
-        # A step that arrives in two requests has no advantages for the second one, now and on its repeats.
+        # More groups for a step are refused, and change nothing.
         assert shape(1, sent[:2]).status_code == 200
         for _ in range(2):
             refused = shape(1, sent[2:])
             assert (refused.status_code, refused.json()["type"].rsplit(":", 1)[-1]) == (422, "whole-step-needed")
+        assert service.get("/v1/runs/w/history").json()["steps"][-1]["groups"] == 2
         assert shape(1, sent[:2]).status_code == 200
         assert shape(2, sent).status_code == 200
+        assert shape(0, sent[1:3]).json()["groups"][0]["advantages"] == first[1]["advantages"]
 
 
 def test_scores_with_text_keep_verdicts_and_whitening() -> None:

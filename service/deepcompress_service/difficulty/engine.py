@@ -162,6 +162,13 @@ def unpack_request(data: bytes) -> tuple[int, list[GroupRecord]]:
     return int(step), records
 
 
+def payloads_of_request(data: bytes | None, groups: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return the payloads of the groups (group_id to digest) in the record of a stepless request."""
+    records = [] if data is None else unpack_request(data)[1]
+    payloads = {record.digest: record.payload for record in records}
+    return {name: payloads[digest] for name, digest in groups.items() if digest in payloads}
+
+
 def _outcome(group: GroupCommit, record: GroupRecord, replayed: bool) -> GroupOutcome:
     return GroupOutcome(
         group.group_id,

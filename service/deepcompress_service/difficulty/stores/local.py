@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import Literal, Protocol, TypeVar
 
 from .. import engine, refusals
 from ..arithmetic import close_record
-from ..codec import unpack_problem
+from ..codec import group_digest, unpack_group, unpack_problem
 from ..engine import existing_run, level_of, new_run_record
 from ..errors import DifficultyError, StoreUnavailable
 from ..model import (
@@ -186,6 +186,24 @@ class LocalStore:
     async def commit(self, commit: Commit) -> CommitOutcome:
         """Implement `DifficultyStore.commit`."""
         return await self._write(partial(engine.commit, request=commit), used=commit.run)
+
+    async def recorded(
+        self, run: str, groups: Mapping[str, bytes], *, step: int | None, request_id: str | None = None
+    ) -> dict[str, bytes]:
+        """Implement `DifficultyStore.recorded`."""
+
+        def work(transaction: LocalTransaction) -> dict[str, bytes]:
+            state = transaction.open_run(run)
+            if step is None:
+                return engine.payloads_of_request(state.request(request_id or ""), groups)
+            records = state.read("groups", step, groups)
+            return {
+                name: unpack_group(data).payload
+                for name, data in records.items()
+                if group_digest(data) == groups[name]
+            }
+
+        return await self._read(work)
 
     async def observe(self, observations: Sequence[Observation]) -> list[bool]:
         """Implement `DifficultyStore.observe`."""
