@@ -25,6 +25,7 @@ from .admission import FairScheduler, InflightLimiter, KeyedSlots, Reservation
 from .auth import Grant, KeyRing
 from .body import body_lines, count_structure, off_loop, parse, read_body, too_large
 from .errors import ApiError, abandoned
+from .hosts import require_same_origin
 from .packed_rows import PackedRows
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -101,14 +102,7 @@ async def get_grant(request: Request) -> Grant:
     Raises:
         ApiError: 401, 403 or 429 (`KeyRing.check`); 403 for a change requested by a page of another origin.
     """
-    origin = request.headers.get("origin")
-    # A page of another origin must not make a browser change anything, with or without keys.
-    if (
-        origin is not None
-        and request.method not in ("GET", "HEAD")
-        and origin.partition("://")[2] != request.headers.get("host")
-    ):
-        raise ApiError(403, "cross-origin", "requests from pages of other origins are refused")
+    require_same_origin(request)
     return app_context(request).keys.check(request)
 
 
