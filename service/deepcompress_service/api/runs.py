@@ -273,6 +273,8 @@ def run_row(state: RunState) -> dict[str, Any]:
         "batch_pass_ratio": state.batch_pass_ratio,
         "problems": state.problems,
         "created": state.created,
+        "incarnation": state.incarnation or None,
+        "version": state.version,
     }
 
 

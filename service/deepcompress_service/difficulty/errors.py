@@ -56,6 +56,18 @@ class EpochMismatch(DifficultyError):
     slug = "epoch-mismatch"
 
 
+class RunLost(DifficultyError):
+    """The run that the caller trained does not exist: the store lost it, or it was deleted or replaced."""
+
+    slug = "run-lost"
+
+
+class RunRolledBack(DifficultyError):
+    """The run's state is older than the one that the caller saw: the store went back to an earlier state."""
+
+    slug = "run-rolled-back"
+
+
 class StepKindMismatch(DifficultyError):
     """A stepped request on a stepless run, or the other way round."""
 

@@ -27,6 +27,7 @@ from ..codec import (
     unpack_problem,
 )
 from ..errors import DifficultyError, StoreTooNew, StoreUnavailable, UnknownRun
+from ..identity import new_incarnation
 from ..model import (
     Checkpoint,
     Commit,
@@ -59,7 +60,7 @@ from .scripts import (
     Script,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA_KEY = "dc:schema"
 PING_KEY = "dc:ping"
 RUNS_KEY = "dc:runs"
@@ -105,8 +106,8 @@ class RedisStore:
                 found=int(version),
                 known=SCHEMA_VERSION,
             )
-        if version is None:
-            await self._link.command(SCHEMA_KEY, "SET", SCHEMA_KEY, SCHEMA_VERSION, "NX", writes=True, first=True)
+        if version is None or int(version) < SCHEMA_VERSION:
+            await self._link.command(SCHEMA_KEY, "SET", SCHEMA_KEY, SCHEMA_VERSION, writes=True, first=True)
         self._link.schema_check = None
 
     async def close(self) -> None:
@@ -125,7 +126,7 @@ class RedisStore:
     async def put_run(self, run: str, config: DifficultyConfig, config_text: str) -> RunState:
         """Implement `DifficultyStore.put_run`."""
         await self._register(run)
-        reply = await self._run(PUT_RUN, run, config_to_json(config), config_text)
+        reply = await self._run(PUT_RUN, run, config_to_json(config), config_text, new_incarnation())
         if reply[1]:
             await self._register(run, renew=True)
         return await self._state(run, created=bool(reply[1]))
@@ -426,6 +427,9 @@ def _parse_run_record(fields: dict[bytes, bytes], buckets: dict[bytes, bytes]) -
         problems=int(fields[b"problems"]),
         ratio_sum=int(fields[b"ratio_sum"]),
         sequence=int(fields[b"sequence"]),
+        incarnation=decode(fields.get(b"incarnation", b"")),
+        version=int(fields.get(b"version", 0)),
+        created_step=int(step) if (step := fields.get(b"created_step")) else None,
     )
     for name, text in buckets.items():
         generation, size, passes = map(int, name.split(b":"))
@@ -441,6 +445,12 @@ def _refusal(run: str, facts: Sequence[str]) -> DifficultyError:
             return refusals.run_conflict(run)
         case ["unknown-checkpoint", name]:
             return refusals.unknown_checkpoint(run, name)
+        case ["run-lost", incarnation]:
+            return refusals.run_lost(run, incarnation or None)
+        case ["run-damaged", part]:
+            return refusals.run_damaged(run, part)
+        case ["run-rolled-back", name, sent, found]:
+            return refusals.run_rolled_back(run, int(sent), int(found), name)
         case ["epoch-mismatch", epoch, sent]:
             return refusals.epoch_mismatch(int(epoch), int(sent))
         case ["step-kind-mismatch", kind]:

@@ -101,9 +101,10 @@ class SqliteStore(LocalStore):
             if version == 0:
                 for statement in SCHEMA:
                     connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION:d}")
             for statement in ADDED:
                 connection.execute(statement)
+            if version < SCHEMA_VERSION:
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION:d}")
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")
