@@ -81,9 +81,19 @@ class NotObserved(DifficultyError):
 
 
 class StoreUnavailable(DifficultyError):
-    """The store cannot be reached or did not answer in time. Nothing was acknowledged; try again."""
+    """The store cannot be reached or did not answer in time. Nothing was acknowledged; try again.
+
+    ``detail`` is for callers. ``reason`` adds what only operators may see: paths, addresses, texts of exceptions.
+    """
 
     slug = "store-unavailable"
+
+    def __init__(self, detail: str, *, reason: str | None = None, **facts: object) -> None:
+        super().__init__(detail, **facts)
+        self.reason = reason or detail
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class StoreTooNew(DifficultyError):

@@ -100,6 +100,10 @@ class LocalStore:
         """Iterate over the lines of `work(transaction)`, all read from one snapshot."""
         raise NotImplementedError
 
+    async def risks(self) -> list[str]:
+        """Implement `DifficultyStore.risks`."""
+        return []
+
     async def put_run(self, run: str, config: DifficultyConfig, config_text: str) -> RunState:
         """Implement `DifficultyStore.put_run`."""
 

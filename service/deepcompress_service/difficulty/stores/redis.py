@@ -7,6 +7,7 @@ journal. What is guaranteed in which deployment is in docs/difficulty-state.md.
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -42,7 +43,7 @@ from ..paging import Page, PageBuilder, Side, Sort
 from ..retention import OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import state_of_run
 from ..transfer import ExportReader, accept_any_config
-from . import redis_commit, redis_pages, redis_transfer
+from . import redis_commit, redis_pages, redis_transfer, redis_watch
 from .redis_link import Argument, Link, PinnedConnection, Reply, open_link
 from .scripts import (
     CHECKPOINT,
@@ -63,6 +64,8 @@ from .scripts import (
 SCHEMA_VERSION = 2
 SCHEMA_KEY = "dc:schema"
 PING_KEY = "dc:ping"
+WATCH_S = 5.0
+"""Seconds between two looks at the servers' evictions, while requests come."""
 RUNS_KEY = "dc:runs"
 """The names of all runs ever; a run that is gone stays named until someone looks for it."""
 
@@ -89,6 +92,8 @@ class RedisStore:
         self._slow = slow_timeout_s
         self._observations_s = max(1, round(observations_s))
         self._registered: set[str] = set()
+        self._watched_at = -WATCH_S
+        self._lost: str | None = None
 
     async def open(self) -> None:
         """Implement `DifficultyStore.open`."""
@@ -120,6 +125,26 @@ class RedisStore:
             await self._link.schema_check()
         # A write, since training requests are: Redis may be full, or short of replicas, and still answer a GET.
         await self._link.command(PING_KEY, "SET", PING_KEY, 1, "EX", 60, writes=True, first=True)
+        if why := redis_watch.unsafe(await self._link.info()):
+            raise StoreUnavailable(why)
+
+    async def risks(self) -> list[str]:
+        """Implement `DifficultyStore.risks`."""
+        return redis_watch.risks(await self._link.info())
+
+    async def _check_evictions(self) -> None:
+        """Look at the servers every WATCH_S seconds.
+
+        Raises:
+            StoreUnavailable: One of them evicted keys, and may do so again.
+        """
+        now = time.monotonic()
+        if now - self._watched_at >= WATCH_S:
+            self._watched_at = now
+            with suppress(StoreUnavailable):  # the commit fails by itself, or goes to another server
+                self._lost = redis_watch.lost(await self._link.info())
+        if self._lost:
+            raise StoreUnavailable(self._lost)
 
     # runs
 
@@ -200,6 +225,7 @@ class RedisStore:
 
     async def commit(self, commit: Commit) -> CommitOutcome:
         """Implement `DifficultyStore.commit`."""
+        await self._check_evictions()
         reply = await self._run(COMMIT, commit.run, *redis_commit.arguments(commit))
         with suppress(StoreUnavailable):  # the names may be on another server; the next commit tries again
             await self._register(commit.run, renew=bool(reply[3]))

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -38,6 +40,33 @@ ROWS_IN_LOG = 4 * 4096
 LOG_LEFT_BYTES = 64 * 1024 * 1024
 """Size to which a longer log file is cut when it starts again."""
 CACHE_KIB = 16 * 1024
+PROBE_S = 15.0
+"""Seconds between two writes of realistic size by the readiness check."""
+PROBE_BYTES = 256 * 1024
+"""Size of such a write: about that of a training request of a thousand groups."""
+
+FileId = tuple[int, int]
+"""Device and inode of a file."""
+log = logging.getLogger("deepcompress.store")
+
+
+def _file_id(path: str) -> FileId | None:
+    """Return the identity of the file that the path names; None if there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _summary(error: Exception) -> str:
+    """Return the kind of a failure without paths and texts of exceptions."""
+    text = str(error)
+    kinds = {"full": "is full", "locked": "is used by others for too long", "readonly": "is read-only"}
+    for part, kind in kinds.items():
+        if part in text:
+            return f"the state store {kind}"
+    return "the state store cannot be used"
 
 
 class SqliteStore(LocalStore):
@@ -59,6 +88,10 @@ class SqliteStore(LocalStore):
         self._cleaning: Future[None] | None = None
         self._closed = False
         self._rows_cleaned = 0
+        self._file: FileId | None = None
+        """The file that the connections have open."""
+        self._file_lost = False
+        self._probed_at = -PROBE_S
 
     async def open(self) -> None:
         """Open the file. Optional: connections are also opened by the first request.
@@ -82,10 +115,28 @@ class SqliteStore(LocalStore):
                 connection.close()
                 raise
             self._write_connection, self._rows_cleaned = connection, 0
+            self._file = _file_id(self._path)
         return self._write_connection
 
+    def _check_file(self) -> None:
+        """Check that the path names the file that is open: SQLite itself goes on with one that was removed.
+
+        Raises:
+            StoreUnavailable: It was removed or replaced.
+        """
+        found = _file_id(self._path)
+        if found == self._file:
+            self._file_lost = False
+            return
+        what = "removed" if found is None else "replaced by another file"
+        reason = f"the database file {self._path} was {what} while it was open"
+        if not self._file_lost:
+            log.critical("%s: nothing is read or written until it is back, or the service is restarted", reason)
+        self._file_lost = True
+        raise StoreUnavailable(f"the database file was {what} while it was open", reason=reason)
+
     def _closed_error(self) -> StoreUnavailable:
-        return StoreUnavailable("this store is closed", path=self._path)
+        return StoreUnavailable("this store is closed")
 
     def _check_schema(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
@@ -129,8 +180,14 @@ class SqliteStore(LocalStore):
         connection.execute(f"PRAGMA cache_size = {-CACHE_KIB:d}")
         return connection
 
+    def _connect_checked(self) -> sqlite3.Connection:
+        self._check_file()
+        return self._connect()
+
     def _copy_log(self) -> None:
         # Best effort: the next copy, or a commit, does what this one could not.
+        if _file_id(self._path) != self._file:
+            return
         with contextlib.suppress(sqlite3.Error), contextlib.closing(self._connect()) as connection:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
@@ -148,10 +205,19 @@ class SqliteStore(LocalStore):
         self._write_connection = self._read_connection = None
 
     async def ping(self) -> None:
-        """Implement `DifficultyStore.ping`: write to the file, since a full disk can still be read."""
+        """Implement `DifficultyStore.ping`: write to the file, since a full disk can still be read.
+
+        A page is written every time. As much as a training request writes is written every PROBE_S seconds, and every
+        time after a failure.
+        """
 
         def work() -> None:
-            self._open_writer().execute(f"PRAGMA user_version = {SCHEMA_VERSION:d}")
+            connection = self._open_writer()
+            self._check_file()
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION:d}")
+            if time.monotonic() - self._probed_at >= PROBE_S:
+                connection.execute("INSERT OR REPLACE INTO probe VALUES (0, randomblob(?))", (PROBE_BYTES,))
+                self._probed_at = time.monotonic()
 
         await self._run(self._writer, work)
 
@@ -162,7 +228,8 @@ class SqliteStore(LocalStore):
         try:
             return await asyncio.get_running_loop().run_in_executor(executor, work)
         except (sqlite3.Error, OSError) as error:
-            raise StoreUnavailable(f"SQLite at {self._path}: {error}", path=self._path) from error
+            self._probed_at = -PROBE_S
+            raise StoreUnavailable(_summary(error), reason=f"SQLite at {self._path}: {error}") from error
 
     async def _write(self, work: Callable[[LocalTransaction], T], *, used: str | None = None) -> T:
         return await self._run(self._writer, partial(self._commit_work, work, used))
@@ -171,6 +238,7 @@ class SqliteStore(LocalStore):
         connection = self._write_connection
         if connection is None or self._closed:
             connection = self._open_writer()
+        self._check_file()
         connection.execute("BEGIN IMMEDIATE")
         try:
             transaction = SqliteTransaction(connection, writing=True)
@@ -194,6 +262,7 @@ class SqliteStore(LocalStore):
 
     def _read_work(self, work: Callable[[LocalTransaction], T]) -> T:
         connection = self._open_reader()
+        self._check_file()
         connection.execute("BEGIN")
         try:
             return work(SqliteTransaction(connection, writing=False))
@@ -209,7 +278,7 @@ class SqliteStore(LocalStore):
         await self._ensure_schema_checked()
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, thread_name_prefix="difficulty-export") as executor:
-            connection = await self._run(executor, self._connect)
+            connection = await self._run(executor, self._connect_checked)
             lines: Iterator[str] = iter(())
             stopped = False
 
