@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import sqlite3
@@ -44,6 +45,7 @@ PROBE_S = 15.0
 """Seconds between two writes of realistic size by the readiness check."""
 PROBE_BYTES = 256 * 1024
 """Size of such a write: about that of a training request of a thousand groups."""
+PROBE_PIECE = 16 * 1024
 
 FileId = tuple[int, int]
 """Device and inode of a file."""
@@ -59,8 +61,27 @@ def _file_id(path: str) -> FileId | None:
     return status.st_dev, status.st_ino
 
 
+def _write_probe(path: str) -> None:
+    """Write PROBE_BYTES to a file and remove it.
+
+    Raises:
+        OSError: There is no room.
+    """
+    try:
+        with open(path, "wb", buffering=0) as file:
+            for _ in range(PROBE_BYTES // PROBE_PIECE):
+                if file.write(bytes(PROBE_PIECE)) < PROBE_PIECE:
+                    raise OSError(errno.ENOSPC, "no space left: the disk is full")
+            os.fsync(file.fileno())
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+
+
 def _summary(error: Exception) -> str:
     """Return the kind of a failure without paths and texts of exceptions."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the state store is full"
     text = str(error)
     kinds = {"full": "is full", "locked": "is used by others for too long", "readonly": "is read-only"}
     for part, kind in kinds.items():
@@ -207,8 +228,8 @@ class SqliteStore(LocalStore):
     async def ping(self) -> None:
         """Implement `DifficultyStore.ping`: write to the file, since a full disk can still be read.
 
-        A page is written every time. As much as a training request writes is written every PROBE_S seconds, and every
-        time after a failure.
+        A page is written every time. Every PROBE_S seconds, and every time after a failure, a file of the size of a
+        training request's data is written beside the database, since its log may have room that it uses again.
         """
 
         def work() -> None:
@@ -216,7 +237,7 @@ class SqliteStore(LocalStore):
             self._check_file()
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION:d}")
             if time.monotonic() - self._probed_at >= PROBE_S:
-                connection.execute("INSERT OR REPLACE INTO probe VALUES (0, randomblob(?))", (PROBE_BYTES,))
+                _write_probe(f"{self._path}-probe-{os.getpid()}")
                 self._probed_at = time.monotonic()
 
         await self._run(self._writer, work)

@@ -45,13 +45,8 @@ SCHEMA = (
     " record BLOB NOT NULL, PRIMARY KEY (space, request_id)) WITHOUT ROWID",
     "CREATE INDEX requests_by_sequence ON requests (space, sequence)",
 )
-ADDED = (
-    "CREATE TABLE IF NOT EXISTS used (run TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS probe (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
-)
-"""Tables that older files may lack: when each run was last used, in seconds since the epoch; what the readiness check
-writes.
-"""
+ADDED = ("CREATE TABLE IF NOT EXISTS used (run TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID",)
+"""Tables that older files of this version may lack: when each run was last used, in seconds since the epoch."""
 KEYS = {
     "steps": ("step",),
     "problems": ("problem_id",),

@@ -19,7 +19,7 @@ local function check_identity(prefix, run, epoch)
       return {1, 'epoch-mismatch', integer(epoch), believed}
     end
   end
-  if not run then return nil end
+  if not run then return lost_record(prefix) and {1, 'run-damaged', 'record'} or nil end
   if version and run.version < version then
     return {1, 'run-rolled-back', 'version', integer(version), integer(run.version)}
   end

@@ -12,6 +12,7 @@ local prefix, config, config_text, incarnation = string.sub(KEYS[1], 1, -2), ARG
 local run = load_run(prefix)
 local same = run and call('HGET', prefix .. 'm', 'config_text') == config_text
 if run and run.kind ~= '' and not same then return {1, 'run-conflict'} end
+if not run and lost_record(prefix) then drop_remains(prefix) end
 mark_used(prefix)
 if same and run.incarnation ~= '' then return {0, 0} end
 local fresh = same and run or new_run(config)

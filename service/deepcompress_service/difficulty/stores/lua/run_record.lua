@@ -33,6 +33,20 @@ local function save_run(prefix, run)
        'created_step', run.created_step and integer(run.created_step) or '')
 end
 
+-- Whether the record was evicted or deleted, with more of the run still there.
+local function lost_record(prefix) return call('EXISTS', prefix .. 'p', prefix .. 'h') > 0 end
+
+-- Delete what is left of a run whose record is gone, but not the observations that wait for it. Linear in its problems.
+local function drop_remains(prefix)
+  local steps = {}
+  for _, step in ipairs(call('ZRANGE', prefix .. 's', 0, -1)) do steps[step] = true end
+  for _, record in ipairs(call('HVALS', prefix .. 'p')) do
+    steps[integer(struct.unpack('<d', record, STATE_BYTES + 1))] = true
+  end
+  for step in pairs(steps) do call('UNLINK', prefix .. 'g:' .. step, prefix .. 'u:' .. step, prefix .. 'n:' .. step) end
+  call('UNLINK', prefix .. 't', prefix .. 'h', prefix .. 's', prefix .. 'p', prefix .. 'i', prefix .. 'q', prefix .. 'qs')
+end
+
 local function epoch_of(tag) return tonumber(call('GET', tag .. 'e') or '0') end
 
 -- Record that the run is used now, by Redis' own clock: sweep.lua deletes runs that were not used for long.
