@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -258,28 +259,32 @@ class AsyncClient:
         )
 
     async def _execute(self, operation: Operation[T]) -> T:
+        started = time.monotonic()
         try:
             batch = next(operation)
             while True:
-                batch = operation.send(await self._send_all(batch))
+                batch = operation.send(await self._send_all(batch, started))
         except StopIteration as end:
             result: T = end.value
             return result
 
-    async def _send_all(self, batch: list[RequestSpec]) -> list[Reply]:
+    async def _send_all(self, batch: list[RequestSpec], started: float) -> list[Reply]:
         if len(batch) == 1:
-            return [await self._send(batch[0])]
-        return await send_all(self._send, batch, self._options.concurrency)
+            return [await self._send(batch[0], started)]
+        return await send_all(partial(self._send, started=started), batch, self._options.concurrency)
 
-    async def _send(self, spec: RequestSpec) -> Reply:
+    async def _send(self, spec: RequestSpec, started: float) -> Reply:
         import httpx
 
-        attempts = Attempts(spec, self._options.retry, time.monotonic())
+        retry = self._options.retry
+        # A deadline is that of the whole call, which may be several requests.
+        attempts = Attempts(spec, retry, time.monotonic() if retry.deadline_s is None else started)
         while True:
             failure: Failure | None = None
             reply: Reply | None = None
             try:
-                reply = await self._send_once(spec, attempts.made + 1)
+                timeout = attempts.timeout(self._options.timeout_s, time.monotonic())
+                reply = await self._send_once(spec, attempts.made + 1, timeout)
             except httpx.HTTPError as error:
                 failure = classify_error(error)
             wait = attempts.delay_before_next(reply, failure, time.monotonic(), random.random())
@@ -287,8 +292,13 @@ class AsyncClient:
                 return attempts.result(reply, failure)
             await sleep(wait)
 
-    async def _send_once(self, spec: RequestSpec, attempt: int) -> Reply:
+    async def _send_once(self, spec: RequestSpec, attempt: int, timeout_s: float) -> Reply:
+        import httpx
+
         request = httpx_arguments(spec, read_chunks_async(spec.body) if isinstance(spec.body, Path) else spec.body)
+        request["timeout"] = httpx.Timeout(
+            timeout_s, connect=min(timeout_s, self._options.connect_timeout_s), pool=None
+        )
         http = self._connections.get(self._connect)
         if spec.into is None:
             return reply_from_response(await http.request(**request), attempt)

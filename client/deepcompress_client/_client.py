@@ -7,6 +7,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -253,28 +254,32 @@ class Client:
         )
 
     def _execute(self, operation: Operation[T]) -> T:
+        started = time.monotonic()
         try:
             batch = next(operation)
             while True:
-                batch = operation.send(self._send_all(batch))
+                batch = operation.send(self._send_all(batch, started))
         except StopIteration as end:
             result: T = end.value
             return result
 
-    def _send_all(self, batch: list[RequestSpec]) -> list[Reply]:
+    def _send_all(self, batch: list[RequestSpec], started: float) -> list[Reply]:
         if len(batch) == 1:
-            return [self._send(batch[0])]
-        return send_all(self._send, batch, self._options.concurrency)
+            return [self._send(batch[0], started)]
+        return send_all(partial(self._send, started=started), batch, self._options.concurrency)
 
-    def _send(self, spec: RequestSpec) -> Reply:
+    def _send(self, spec: RequestSpec, started: float) -> Reply:
         import httpx
 
-        attempts = Attempts(spec, self._options.retry, time.monotonic())
+        retry = self._options.retry
+        # A deadline is that of the whole call, which may be several requests.
+        attempts = Attempts(spec, retry, time.monotonic() if retry.deadline_s is None else started)
         while True:
             failure: Failure | None = None
             reply: Reply | None = None
             try:
-                reply = self._send_once(spec, attempts.made + 1)
+                timeout = attempts.timeout(self._options.timeout_s, time.monotonic())
+                reply = self._send_once(spec, attempts.made + 1, timeout)
             except httpx.HTTPError as error:
                 failure = classify_error(error)
             wait = attempts.delay_before_next(reply, failure, time.monotonic(), random.random())
@@ -282,8 +287,13 @@ class Client:
                 return attempts.result(reply, failure)
             sleep(wait)
 
-    def _send_once(self, spec: RequestSpec, attempt: int) -> Reply:
+    def _send_once(self, spec: RequestSpec, attempt: int, timeout_s: float) -> Reply:
+        import httpx
+
         request = httpx_arguments(spec, read_chunks(spec.body) if isinstance(spec.body, Path) else spec.body)
+        request["timeout"] = httpx.Timeout(
+            timeout_s, connect=min(timeout_s, self._options.connect_timeout_s), pool=None
+        )
         http = self._connections.get(self._connect)
         if spec.into is None:
             return reply_from_response(http.request(**request), attempt)

@@ -11,6 +11,8 @@ from email.utils import parsedate_to_datetime
 
 RETRIED_STATUSES = frozenset({429, 502, 503, 504})
 """Statuses of temporary errors. Every other answer is final: a repeat would get the same 4xx."""
+LAST_ATTEMPT = 0.02
+"""Part of a deadline that an attempt needs in order to be begun at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,9 @@ class Retry:
 
     max_elapsed_s: float = 300.0
     """Seconds after the first attempt; no attempt starts later."""
+    deadline_s: float | None = None
+    """Seconds after the first attempt in which the call has ended: the last attempts get the time that is left, and
+    ``max_elapsed_s`` does not apply. None: no deadline."""
     max_attempts: int | None = None
     """Most attempts; None: only the time is limited."""
     first_wait_s: float = 0.25
@@ -41,7 +46,14 @@ class Retry:
         wait = backoff * (0.5 + 0.5 * jitter)
         if retry_after_s is not None:
             wait = retry_after_s + min(wait, 1.0) * jitter
-        return wait if elapsed_s + wait <= self.max_elapsed_s else None
+        latest = self.max_elapsed_s if self.deadline_s is None else self.deadline_s - LAST_ATTEMPT * self.deadline_s
+        return wait if elapsed_s + wait <= latest else None
+
+    def attempt_timeout(self, timeout_s: float, elapsed_s: float) -> float:
+        """Return the timeout of an attempt that begins now: ``timeout_s``, or what is left until the deadline."""
+        if self.deadline_s is None:
+            return timeout_s
+        return max(min(timeout_s, self.deadline_s - elapsed_s), 0.001)
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:

@@ -112,6 +112,10 @@ class Attempts:
         self._retry = retry
         self._started = started
 
+    def timeout(self, timeout_s: float, now: float) -> float:
+        """Return the timeout of the next attempt in seconds."""
+        return self._retry.attempt_timeout(timeout_s, now - self._started)
+
     def delay_before_next(
         self, reply: Reply | None, failure: Failure | None, now: float, jitter: float
     ) -> float | None:

@@ -58,6 +58,11 @@ class TrainConfig:
         [1, 16], f"fewest and most operations of the synthetic task, at most {task.MAX_OPERATIONS}"
     )
     chain_problems: int = _f(4096, "number of training problems of the synthetic task")
+    slips: dict[str, Any] | None = _f(
+        None,
+        "slips of the synthetic task's world {from_operation, short, written}: from that operation on, a value that "
+        "was written short or written out is replaced by another digit with that probability",
+    )
 
     # one step
     steps: int = _f(80, "training steps")
@@ -140,6 +145,11 @@ class TrainConfig:
     keep_checkpoints: int = _f(2, "number of checkpoints to keep")
 
     @property
+    def slip_rates(self) -> task.SlipRates | None:
+        """The rates of `slips`."""
+        return task.SlipRates.parse(self.slips) if self.slips is not None else None
+
+    @property
     def folder(self) -> Path:
         """The run's folder, OUT/NAME."""
         return Path(self.out) / self.name
@@ -167,6 +177,8 @@ def check(config: TrainConfig) -> None:
         raise ValueError(f"name: {config.name!r} is no run's name: use up to 128 letters, digits, dots, - and _")
     if config.data == "chain" or config.eval_data == "chain":
         _check_chain(config)
+    if config.slip_rates and (config.data != "chain" or config.generation != "loop"):
+        raise ValueError("slips: only the synthetic task (data: chain) has them, with generation: loop")
     if config.temperature <= 0:
         raise ValueError("temperature must be above 0: training samples")
     if 0 < config.decay_steps < config.steps:

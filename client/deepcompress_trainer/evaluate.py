@@ -140,6 +140,7 @@ def _generate(
             temperature=config.temperature,
             greedy=greedy,
             compact_at=config.compact_at,
+            slip_rates=config.slip_rates,
         )
     return rollouts
 

@@ -19,6 +19,8 @@ import torch
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 
 from .model import Policy, autocast
+from .slips import Slips
+from .task import SlipRates
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class Rollout:
     ids: list[int]
     logprobs: list[float]
     truncated: bool
+    replaced: tuple[int, ...] = ()
+    """Positions whose token is not the policy's but a slip of the world (`slips`). Their log-probability is 0."""
 
     @property
     def tokens(self) -> int:
@@ -46,11 +50,12 @@ def sample(
     temperature: float = 1.0,
     greedy: bool = False,
     compact_at: float = 0.2,
+    slip_rates: SlipRates | None = None,
 ) -> list[list[Rollout]]:
     """Return `copies` responses to every prompt.
 
     A prompt is processed once and its cache is repeated for its copies. Models whose cache cannot be repeated are
-    sampled by transformers' own loop.
+    sampled by transformers' own loop. With `slip_rates` some values are replaced after they were drawn.
     """
     if not has_plain_cache(policy.model):
         _warn_no_loop(type(policy.model).__name__)
@@ -62,6 +67,7 @@ def sample(
             generator=generator,
             temperature=temperature,
             greedy=greedy,
+            slip_rates=slip_rates,
         )
     model, device = policy.model, policy.model.device
     was_training = model.training
@@ -87,14 +93,19 @@ def sample(
     logprobs = torch.zeros((rows, max_new_tokens), device=device)
     lengths = torch.full((rows,), max_new_tokens, device=device)
     ended = torch.zeros(rows, dtype=torch.bool, device=device)
+    replaced = torch.zeros((rows, max_new_tokens), dtype=torch.bool, device=device)
+    slips = Slips(slip_rates, policy, rows) if slip_rates else None
     ends = torch.tensor(policy.end_ids, device=device)
     live = torch.arange(rows, device=device)  # the response of each row of the cache
     next_position = mask[:, :width].sum(1)  # the position of the next token in each row
     for step in range(max_new_tokens):
         row_logprobs = torch.log_softmax(logits.float() / temperature, -1)
         token = row_logprobs.argmax(-1) if greedy else _draw(row_logprobs, generator)
-        tokens[live, step] = token
         logprobs[live, step] = row_logprobs.gather(1, token[:, None])[:, 0]
+        if slips:
+            drawn, token = token, slips.replace(live, token, generator)
+            replaced[live, step] = token != drawn
+        tokens[live, step] = token
         # A row that has ended stays until it is dropped; `lengths` cuts off the tokens that it draws after its end.
         now = torch.isin(token, ends) & ~ended[live]
         lengths[live[now]] = step + 1
@@ -118,7 +129,7 @@ def sample(
             ).logits[:, -1]
         next_position = next_position + 1
     model.train(was_training)
-    return _collect(tokens, logprobs, lengths, ended, copies)
+    return _collect(tokens, logprobs.masked_fill(replaced, 0.0), lengths, ended, copies, replaced)
 
 
 @torch.no_grad()
@@ -132,12 +143,19 @@ def sample_with_transformers(
     temperature: float = 1.0,
     greedy: bool = False,
     compact_at: float = 0.0,
+    slip_rates: SlipRates | None = None,
 ) -> list[list[Rollout]]:
     """Do the same as `sample` through ``model.generate`` (`compact_at` has no effect).
 
     Log-probabilities are computed by a pass afterwards: the logits of every step would be too large to hold.
+
+    Raises:
+        ValueError: `slip_rates` is set; only the loop of this module replaces tokens.
     """
     from .grpo import token_logprobs
+
+    if slip_rates:
+        raise ValueError("slips need generation: loop, and a model whose cache is keys and values")
 
     del compact_at
 
@@ -226,12 +244,18 @@ def _draw(logprobs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def _collect(
-    tokens: torch.Tensor, logprobs: torch.Tensor, lengths: torch.Tensor, ended: torch.Tensor, copies: int
+    tokens: torch.Tensor,
+    logprobs: torch.Tensor,
+    lengths: torch.Tensor,
+    ended: torch.Tensor,
+    copies: int,
+    replaced: torch.Tensor | None = None,
 ) -> list[list[Rollout]]:
+    marks = (torch.zeros_like(tokens) if replaced is None else replaced).tolist()
     rollouts = [
-        Rollout(ids[:length], values[:length], not done)
-        for ids, values, length, done in zip(
-            tokens.tolist(), logprobs.tolist(), lengths.tolist(), ended.tolist(), strict=True
+        Rollout(ids[:length], values[:length], not done, tuple(i for i, mark in enumerate(row[:length]) if mark))
+        for ids, values, length, done, row in zip(
+            tokens.tolist(), logprobs.tolist(), lengths.tolist(), ended.tolist(), marks, strict=True
         )
     ]
     return [rollouts[begin : begin + copies] for begin in range(0, len(rollouts), copies)]

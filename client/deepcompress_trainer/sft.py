@@ -1,6 +1,7 @@
 """Supervised warm-up on worked solutions: how start checkpoints are made.
 
     python -m deepcompress_trainer.sft chain OUT                     the shipped start of the synthetic task
+    python -m deepcompress_trainer.sft overthinking OUT              the same, fine-tuned to check nearly every step
     python -m deepcompress_trainer.sft jsonl MODEL PAIRS.jsonl OUT   any model, on rows {prompt, response}
     python -m deepcompress_trainer.sft gsm8k MODEL gsm8k_train.jsonl OUT
 
@@ -23,6 +24,7 @@ from typing import Any
 import torch
 
 from . import task
+from .config import start_checkpoint
 from .data import gsm8k_problem, read_jsonl, text_of
 from .model import Policy, autocast, load_policy, new_tiny_policy, save_policy
 
@@ -68,6 +70,15 @@ CHAIN_CURRICULUM = (
         batch=64,
     ),
 )
+
+OVERTHINKING = Phase(
+    900,
+    (1, 12),
+    ((0.70, _CHECKED), (0.10, _WRITTEN), (0.13, _SHORT), (0.07, task.Style(short=1, written=1, checked=1))),
+    slip=0.02,
+    batch=64,
+)
+"""Demonstrations that mostly check every step, on chains of every length: the start of the study's second edition."""
 
 
 def chain_pairs(phase: Phase, count: int, rng: random.Random) -> list[Pair]:
@@ -172,6 +183,17 @@ def make_chain_start(
     return policy
 
 
+def make_overthinking_start(out: Path, *, seed: int = 0, scale: float = 1.0, device: str = "cpu") -> Policy:
+    """Fine-tune the shipped start checkpoint on `OVERTHINKING`; `scale` multiplies its steps."""
+    policy = load_policy(start_checkpoint(), device=device)
+    rng = random.Random(f"sft/overthinking/{seed}")
+    steps = max(1, round(OVERTHINKING.steps * scale))
+    batches = (chain_pairs(OVERTHINKING, OVERTHINKING.batch, rng) for _ in range(steps))
+    learn(policy, iter(batches), steps=steps, learning_rate=1e-3, chat=False)
+    save_policy(policy, out)
+    return policy
+
+
 def read_pairs(path: Path, *, gsm8k: bool) -> list[Pair]:
     """Return the prompt and response of every row.
 
@@ -204,6 +226,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chain.add_argument("--width", type=int, default=128)
     chain.add_argument("--layers", type=int, default=2)
     chain.add_argument("--scale", type=float, default=1.0)
+    overthinking = kinds.add_parser("overthinking")
+    overthinking.add_argument("out", type=Path)
+    overthinking.add_argument("--scale", type=float, default=1.0)
     for name in ("jsonl", "gsm8k"):
         pairs = kinds.add_parser(name)
         pairs.add_argument("model", type=Path)
@@ -226,6 +251,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             scale=options.scale,
             device=options.device,
         )
+        return
+    if options.kind == "overthinking":
+        make_overthinking_start(options.out, seed=options.seed, scale=options.scale, device=options.device)
         return
     try:
         rows = read_pairs(options.data, gsm8k=options.kind == "gsm8k")[: options.limit]

@@ -16,6 +16,7 @@ by itself.
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 MODULUS = 10
@@ -135,6 +136,40 @@ def demonstrate(chain: Chain, style: Style, slip: float, rng: random.Random) -> 
                 words += ["!", label, operation, str(value)]
         exact = value
     return " ".join([*words, "\\boxed{", str(exact), "}"])
+
+
+@dataclass(frozen=True, slots=True)
+class SlipRates:
+    """Probabilities that a written value is replaced, from one operation of the response on."""
+
+    from_operation: int
+    """The first operation, counted from 1, whose value may slip."""
+    short: float
+    """Probability for a value that is written short (`+8 1`)."""
+    written: float
+    """Probability for a value that is written out (`c +8 1`), if it is checked afterwards too."""
+
+    @classmethod
+    def parse(cls, values: Mapping[str, object]) -> SlipRates:
+        """Return the rates of a mapping ``{from_operation, short, written}``.
+
+        Raises:
+            ValueError: a key is missing or unknown, or a value is out of range.
+        """
+        expected = {"from_operation", "short", "written"}
+        if set(values) != expected:
+            raise ValueError(
+                f"slips: give {', '.join(sorted(expected))}, not {', '.join(sorted(values)) or 'nothing'}"
+            )
+        first, short, written = (values[name] for name in ("from_operation", "short", "written"))
+        if type(first) is not int or first < 1:
+            raise ValueError(f"slips.from_operation: {first!r} is no whole number from 1")
+        rates = []
+        for name, rate in (("short", short), ("written", written)):
+            if not isinstance(rate, int | float) or isinstance(rate, bool) or not 0 <= rate <= 1:
+                raise ValueError(f"slips.{name}: {rate!r} is no probability")
+            rates.append(float(rate))
+        return cls(first, *rates)
 
 
 def check_chains(operations: tuple[int, int], *counts: int) -> None:

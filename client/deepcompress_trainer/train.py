@@ -239,6 +239,7 @@ class Trainer:
             generator=seeded(self.policy.model.device, config.seed, *seed),
             temperature=config.temperature,
             compact_at=config.compact_at,
+            slip_rates=config.slip_rates,
         )
 
     # --- 4: the update ------------------------------------------------------------------------------------
@@ -263,7 +264,8 @@ class Trainer:
         for minibatch, share in zip(minibatches, shares, strict=True):
             if not any(map(self.has_gradient, minibatch)):
                 continue
-            tokens = sum(example.rollout.tokens for example in minibatch)  # the whole minibatch's, everywhere
+            # the whole minibatch's, everywhere
+            tokens = sum(example.rollout.tokens - len(example.rollout.replaced) for example in minibatch)
             for micro in share:
                 loss, counts = self.loss(micro)
                 (loss / tokens).backward()
@@ -294,6 +296,7 @@ class Trainer:
         old = torch.zeros(logprobs.shape)
         for row, example in enumerate(examples):
             old[row, : len(example.old_logprobs)] = torch.tensor(example.old_logprobs)
+            response_mask[row, list(example.rollout.replaced)] = 0
         old = old.to(device)
         advantage = torch.tensor([[example.advantage] for example in examples], device=device)
         loss, clipped = clipped_loss(

@@ -25,6 +25,7 @@ from pydantic.json_schema import models_json_schema
 
 from deepcompress_client import wire
 from deepcompress_verify import VerifierPool
+from deepcompress_verify.pool import DECIDE_MEMORY_BYTES
 from deepcompress_verify.process_lifetime import end_with_supervisor
 
 from . import dashboard
@@ -47,6 +48,7 @@ from .scoring.pipeline import Pipeline
 from .server.background import housekeeping_task
 from .server.expiry import expiry_task
 from .server.memory import keep_freed_memory
+from .server.memory_plan import container_limit, plan_memory
 from .settings import Settings, unknown_variables
 
 log = logging.getLogger("deepcompress.app")
@@ -85,11 +87,13 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
         _log_access(keys, settings.host)
         observations_s = settings.observation_ttl_days * DAY_S
         store = open_store(settings.state_url, observations_s=observations_s, **_store_options(settings))
+        memory = plan_memory(settings, container_limit(), DECIDE_MEMORY_BYTES)
+        (log.info if memory.fits else log.warning)(memory.describe())
         pool = VerifierPool(
             workers=settings.verifier_workers,
             item_budget_s=settings.item_cpu_seconds,
             batch_budget_s=settings.batch_cpu_seconds,
-            memory_bytes=settings.verifier_memory_bytes,
+            memory_bytes=memory.verifier,
             max_text_chars=settings.max_text_chars,
         )
         rendezvous = open_rendezvous(settings.state_url, **_store_options(settings))

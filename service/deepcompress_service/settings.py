@@ -74,13 +74,14 @@ class Settings(BaseSettings):
     verifier_workers: Annotated[int, Field(ge=1, le=256)] = Field(default_factory=lambda: os.cpu_count() or 1)
     """Verifier processes, which compare answers, per HTTP process. Default: the number of CPUs."""
     item_cpu_seconds: Annotated[float, Field(gt=0)] = 2.0
-    """Most CPU time for one comparison in the computer algebra system. After that the item is stopped and its status
-    is undecided."""
-    batch_cpu_seconds: Annotated[float, Field(gt=0)] = 30.0
-    """Most CPU time for all comparisons of one request in the computer algebra system; a stopped item counts as
-    item_cpu_seconds. After that the items that still need the system are undecided."""
-    verifier_memory_bytes: Annotated[int, Field(ge=128 * MIB)] = 1024 * MIB
-    """Largest address space of one verifier process. The item that exceeds it is undecided."""
+    """Most CPU time for one comparison. After that it is stopped and its status is undecided."""
+    batch_cpu_seconds: Annotated[float, Field(gt=0)] = 3.0
+    """Most CPU time for the long comparisons of one request, those over 0.1 s, beside a millisecond for each of its
+    rollouts. The long ones run last, and those that find no time are undecided."""
+    verifier_memory_bytes: Annotated[int, Field(ge=128 * MIB)] = 512 * MIB
+    """Largest address space of one verifier process; those that do not run the computer algebra system get at most
+    256 MiB. The item that exceeds it is undecided. It is lowered at start if all processes together would exceed the
+    memory limit of their container."""
 
     max_body_bytes: Annotated[int, Field(ge=1024)] = 128 * MIB
     """Largest request body, after decompression."""

@@ -10,7 +10,7 @@ nothing evaluates it.
 """
 
 from deepcompress_verify.checkers import CheckerError, CheckResult
-from deepcompress_verify.pool import PoolBusyError, PoolClosedError, PoolStats, VerifierPool
+from deepcompress_verify.pool import PoolBusyError, PoolClosedError, PoolFailedError, PoolStats, VerifierPool
 from deepcompress_verify.verdict import AnswerFormat, Check, Status, Verdict
 from deepcompress_verify.verify import verify
 
@@ -21,6 +21,7 @@ __all__ = [
     "CheckerError",
     "PoolBusyError",
     "PoolClosedError",
+    "PoolFailedError",
     "PoolStats",
     "Status",
     "Verdict",

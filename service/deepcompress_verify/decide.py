@@ -20,6 +20,7 @@ from deepcompress_verify.compare.context import (
     Oracle,
     UndefinedValueError,
     WorkBudgetExceededError,
+    item_budget,
 )
 from deepcompress_verify.compare.dates_and_formulas import differs_in_case, same_date_or_formula
 from deepcompress_verify.compare.fast_path import Rational, number, rounds_to, strip_typesetting
@@ -84,6 +85,13 @@ def decide(
     Pure, and bounded by counted work. `restated_answer` is a second statement of the answer that must be correct as
     well (see `extract`). With `oracle` the result is always a Verdict: a comparison that stays open is `undecided`.
     """
+    with item_budget():
+        return _decide(golds, answer, restated_answer, oracle)
+
+
+def _decide(
+    golds: tuple[str, ...], answer: str, restated_answer: str | None, oracle: Oracle | None
+) -> Verdict | OpenComparison:
     verdict = _any_reading(golds, answer, oracle)
     if restated_answer is None or isinstance(verdict, OpenComparison) or not verdict.correct:
         return verdict
@@ -332,6 +340,8 @@ def _judge(gold: Node, answer: Node, seed: bytes, oracle: Oracle | None) -> tupl
     except (InconclusiveError, UndefinedValueError, RecursionError):
         context.open_reason = "no tier can compare these"
         return None, context
+    finally:
+        context.close()
 
 
 def _other_readings(gold: ParsedGold, gold_tree: Node, answer: str, answer_tree: Node) -> list[tuple[Node, Node]]:

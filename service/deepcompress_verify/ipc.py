@@ -3,9 +3,10 @@
 Messages may contain text written by a model. JSON decodes only to strings, numbers and lists, so a message cannot
 carry code in either direction: a compromised worker can return wrong verdicts and nothing else.
 
-A request is ``[chunk, [[gold alternatives, [[answer, restated answer], ...]], ...]]``. The answers of one gold are
-grouped, so that a worker parses each gold once. A response is ``[chunk, first, rows, peak_kib]``: the rows of the
-items ``first, first + 1, ...`` of the chunk, and the worker's peak memory.
+A request is ``[chunk, slice, [[gold alternatives, [[answer, restated answer], ...]], ...]]``; the slice is the CPU
+seconds of each item. The answers of one gold are grouped, so that a worker parses each gold once. A response is
+``[chunk, first, rows, peak_kib]``: the rows of the items ``first, first + 1, ...`` of the
+chunk, and the worker's peak memory.
 """
 
 from __future__ import annotations
@@ -31,9 +32,12 @@ Pair = tuple[tuple[str, ...], str | None, str | None]
 """(gold alternatives, answer, restated answer). If the answer is None, only the gold is parsed."""
 
 Row = tuple[str, str, str, float]
-"""(status, decided_by, reason, cpu_ms) of one item; status is 'needs_cas' if the exact tiers cannot decide."""
+"""(status, decided_by, reason, cpu_ms) of one item; status is `NEEDS_CAS` if the exact tiers cannot
+decide, and `LONG` if the slice ended first."""
 
 NEEDS_CAS = "needs_cas"
+LONG = "long"
+"""Status of an item that used up its slice, which was less than the whole budget of an item."""
 READABLE = "readable"
 """Status of an item without an answer: the gold can be parsed."""
 
@@ -48,15 +52,18 @@ def encode(message: object) -> bytes:
     return HEADER.pack(len(body)) + body
 
 
-def encode_request(chunk: int, pairs: Iterable[Pair]) -> bytes:
-    """Return a request for `pairs` in their order; neighbours with the same gold share it."""
+def encode_request(chunk: int, pairs: Iterable[Pair], slice_s: float) -> bytes:
+    """Return a request for `pairs` in their order; neighbours with the same gold share it.
+
+    `slice_s` is the CPU seconds that each of them may use.
+    """
     groups: list[tuple[tuple[str, ...], list[tuple[str | None, str | None]]]] = []
     for gold, answer, restated_answer in pairs:
         if groups and groups[-1][0] == gold:
             groups[-1][1].append((answer, restated_answer))
         else:
             groups.append((gold, [(answer, restated_answer)]))
-    return encode([chunk, groups])
+    return encode([chunk, slice_s, groups])
 
 
 def read_frame(sock: socket.socket) -> Json:

@@ -82,6 +82,11 @@ def find_closing_answer(text: str, start: int) -> str | None:
     return statement if marked else _last_line(text, start)
 
 
+def has_marker(text: str, start: int = 0) -> bool:
+    """Return True if the text has a phrase that states an answer, even if the text withdraws it."""
+    return _after_marker(text, start)[1]
+
+
 def _after_marker(text: str, start: int) -> tuple[str | None, bool]:
     """Return (statement, True) of the last marker: the line after "####" and "A:", the sentence after a phrase.
 

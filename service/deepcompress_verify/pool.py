@@ -7,10 +7,13 @@ algebra system, so that the few pairs that need it do not delay the others.
 Guarantees:
 
 - A failure affects one item only. A worker that hangs or dies is killed and replaced by a spare that is already
-  running. The item it was working on becomes `undecided`: at once if it hit a limit, otherwise after a second crash.
-  The other items of its chunk run again on another worker.
-- Budgets are CPU time, which is independent of load: per item through the kernel's limit on the worker, and per batch
-  over the time spent in the computer algebra system. Wall-clock limits only detect hangs, and are generous.
+  running. The item it was working on becomes `undecided`: at once at its limit, otherwise after a second crash.
+  The other items of its chunk run again on another worker. If workers die before they begin an item, or cannot be
+  started, that is an error of the pool (`PoolFailedError`), never a verdict.
+- Every item gets a first slice of CPU time. An item that used it up is deferred: it runs again, alone, when the
+  others of its batch have run, with longer and longer slices up to the budget of an item. Only deferred items use the
+  budget of their batch, so an item that never ran long cannot lose its verdict to those that did.
+- Budgets are CPU time, which is independent of load. Wall-clock limits only detect hangs, and are generous.
 - Tenants (runs) take turns, and so do the calls of each tenant, one chunk at a time. Neither a large batch nor a run
   with many requests delays the others.
 - The queue is bounded: above the bound `PoolBusyError` is raised.
@@ -30,7 +33,17 @@ from typing import cast
 import orjson
 
 from deepcompress_verify.extract import prepare
-from deepcompress_verify.ipc import HEADER, MAX_FRAME, NEEDS_CAS, READABLE, FrameError, Json, Row, encode_request
+from deepcompress_verify.ipc import (
+    HEADER,
+    LONG,
+    MAX_FRAME,
+    NEEDS_CAS,
+    READABLE,
+    FrameError,
+    Json,
+    Row,
+    encode_request,
+)
 from deepcompress_verify.process import DECIDER, Role, WorkerLimits, WorkerProcess
 from deepcompress_verify.verdict import MAX_SHOWN_CHARS, Check, Status, Verdict, truncate_answer
 from deepcompress_verify.work_queue import CheckBatch, Chunk, Item, WorkQueue
@@ -47,6 +60,19 @@ _RECYCLE_CHECKS = 200_000
 _START_S = 60.0
 _MAX_ATTEMPTS = 3
 """Attempts to run a chunk, or to start a worker, if no single item can be identified as the cause."""
+FIRST_SLICE_S = 0.1
+"""CPU seconds in which an item must end in order not to be deferred."""
+SHORT_SLICE_S = 0.03
+"""First slice of the remaining items of a batch in which many were deferred. The median item takes 0.5 ms."""
+SECOND_SLICE_S = 0.4
+WASTE_S = 1.0
+"""CPU seconds of first slices without a result from which a batch gets the short slice."""
+DECIDE_MEMORY_BYTES = 256 << 20
+"""Largest address space of a `decide` worker. It begins with about 60 MiB."""
+BUDGET_PER_CHECK_S = 0.001
+"""CPU seconds that each check adds to the budget of its batch: a large batch has more items that take long."""
+_STUCK_S = 180.0
+"""Seconds without any result, in the whole pool, after which the calls in progress fail."""
 
 
 class PoolBusyError(Exception):
@@ -55,6 +81,10 @@ class PoolBusyError(Exception):
 
 class PoolClosedError(Exception):
     """The pool is not running, or its workers cannot be started."""
+
+
+class PoolFailedError(Exception):
+    """The workers of a running pool cannot be started, or end before they do anything. Retry later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +142,8 @@ class VerifierPool:
         self,
         workers: int = 2,
         item_budget_s: float = 2.0,
-        batch_budget_s: float = 10.0,
-        memory_bytes: int = 1 << 30,
+        batch_budget_s: float = 3.0,
+        memory_bytes: int = 512 << 20,
         max_text_chars: int = 8 << 20,
         cas_workers: int = 1,
         max_queued: int = 1 << 19,
@@ -124,8 +154,8 @@ class VerifierPool:
         - `workers`: number of processes for the exact tiers.
         - `cas_workers`: number of processes for the computer algebra system.
         - `item_budget_s`: CPU seconds for one comparison.
-        - `batch_budget_s`: CPU seconds in the computer algebra system for all checks of one call.
-        - `memory_bytes`: address space of one worker.
+        - `batch_budget_s`: CPU seconds for the deferred items of one call, beside BUDGET_PER_CHECK_S for each check.
+        - `memory_bytes`: address space of one worker; `decide` workers get at most DECIDE_MEMORY_BYTES.
         - `max_text_chars`: longer responses get status `unreadable`.
         - `max_queued`: number of checks in progress above which `PoolBusyError` is raised.
         - `decider`: `module:function` that a `decide` worker calls for each pair.
@@ -136,7 +166,10 @@ class VerifierPool:
         self.batch_budget_s = batch_budget_s
         self.max_text_chars = max_text_chars
         self.max_queued = max_queued
-        self._limits = WorkerLimits(item_budget_s, memory_bytes)
+        self._limits: dict[Role, WorkerLimits] = {
+            "decide": WorkerLimits(item_budget_s, min(memory_bytes, DECIDE_MEMORY_BYTES)),
+            "cas": WorkerLimits(item_budget_s, memory_bytes),
+        }
         self._decider = decider
         self._stall_seconds = 5.0 + 4 * item_budget_s
         self._queues: dict[Role, WorkQueue] = {}
@@ -150,6 +183,7 @@ class VerifierPool:
         self._killed = self._crashed = self._recycled = 0
         self._cpu_ms = 0.0
         self._peak_bytes = 0
+        self._progress_at = time.monotonic()
 
     # Lifecycle
 
@@ -162,7 +196,10 @@ class VerifierPool:
         if self._running:
             return
         self._running = True
-        self._queues = {"decide": WorkQueue("decide"), "cas": WorkQueue("cas")}
+        self._queues = {
+            "decide": WorkQueue("decide", max(1, self.workers // 2)),
+            "cas": WorkQueue("cas", max(1, self.cas_workers // 2)),
+        }
         self._slots = [_Slot("decide") for _ in range(self.workers)]
         self._slots += [_Slot("cas") for _ in range(self.cas_workers)]
         first = [slot for slot in self._slots if slot.role == "decide"]
@@ -177,7 +214,7 @@ class VerifierPool:
         self._prepare_spare()
 
     async def close(self) -> None:
-        """Stop all workers. Calls in progress return `undecided` for checks that are still open."""
+        """Stop all workers. Calls in progress raise `PoolClosedError`."""
         self._running = False
         tasks = [*self._tasks, *([self._spare] if self._spare else [])]
         for task in tasks:
@@ -189,8 +226,7 @@ class VerifierPool:
         for slot in self._slots:
             self._discard(slot)
         for batch in self._batches:
-            if not batch.done.done():
-                batch.done.set_result(None)
+            _fail(batch, PoolClosedError("the verification pool was closed"))
 
     def stats(self) -> PoolStats:
         """Return the current counters and gauges."""
@@ -226,7 +262,8 @@ class VerifierPool:
 
         Raises:
             PoolBusyError: Too many checks are queued. Nothing was checked.
-            PoolClosedError: The pool is not running. Nothing was checked.
+            PoolClosedError: The pool is not running, or was closed before the call was done.
+            PoolFailedError: The workers cannot be started, or gave no result for minutes.
         """
         if not self._running:
             raise PoolClosedError("the verification pool is not running")
@@ -234,25 +271,30 @@ class VerifierPool:
             raise PoolBusyError(f"{self._queued} checks are waiting")
         batch = CheckBatch(
             verdicts=[None] * len(checks),
-            budget_s=self.batch_budget_s if budget_s is None else budget_s,
+            budget_s=(self.batch_budget_s if budget_s is None else budget_s) + BUDGET_PER_CHECK_S * len(checks),
             done=asyncio.get_running_loop().create_future(),
             tenant=tenant,
         )
+        if not self._queued:
+            self._progress_at = time.monotonic()
         self._queued += len(checks)
         self._batches.add(batch)
         try:
-            # Only detects hangs: a batch that makes progress ends long before.
-            async with asyncio.timeout(60.0 + 5 * batch.budget_s + 0.02 * len(checks)):
-                await self._prepare_and_enqueue(batch, checks)
-                await batch.done
-        except TimeoutError:
-            logger.error("a batch of %d checks did not end", len(checks))
+            await self._prepare_and_enqueue(batch, checks)
+            while not batch.done.done():
+                # A batch waits for as long as the pool makes progress: load never costs a verdict.
+                await asyncio.wait((batch.done,), timeout=_STUCK_S / 10)
+                if time.monotonic() - self._progress_at > _STUCK_S:
+                    _fail(batch, PoolFailedError(f"no check ended in {_STUCK_S:g} s"))
+            batch.done.result()
         finally:
             batch.closed = True
+            if batch.done.done():
+                batch.done.exception()  # so that asyncio does not report it as unseen
             self._queued -= len(checks)
             self._batches.discard(batch)
-        stopped = Verdict(False, "undecided", None, "worker", "the service stopped before this was decided")
-        verdicts = [verdict or stopped for verdict in batch.verdicts]
+        verdicts = [verdict for verdict in batch.verdicts if verdict is not None]
+        assert len(verdicts) == len(checks)
         self._checked += len(verdicts)
         self._undecided += sum(verdict.status == "undecided" for verdict in verdicts)
         return verdicts
@@ -289,7 +331,7 @@ class VerifierPool:
             batch.open_items += len(pending)
             queue.put(Chunk(batch, pending))
         batch.all_enqueued = True
-        if not batch.open_items:
+        if not batch.open_items and not batch.done.done():
             batch.done.set_result(None)
 
     def _record_result(self, batch: CheckBatch, items: Iterable[Item], row: Row) -> None:
@@ -308,15 +350,32 @@ class VerifierPool:
     def _handle_row(self, chunk: Chunk, item: Item, row: Row, role: Role) -> None:
         """Process one item's row from a worker: record it, or forward the pair to a `cas` worker."""
         self._cpu_ms += row[3]
-        if role == "cas":
-            chunk.batch.spent_s += row[3] / 1e3
-        elif row[0] == NEEDS_CAS:
+        self._progress_at = time.monotonic()
+        batch = chunk.batch
+        if chunk.level:
+            batch.spent_s += row[3] / 1e3
+        if row[0] == LONG:
+            if not chunk.level:
+                batch.wasted_s += row[3] / 1e3
+            self._queues[role].put(Chunk(batch, [item], level=chunk.level + 1))
+            return
+        if role == "decide" and row[0] == NEEDS_CAS:
             self._cas_checks += 1
             if self.cas_workers:
-                self._queues["cas"].put(Chunk(chunk.batch, [item]))
+                self._queues["cas"].put(Chunk(batch, [item]))
                 return
             row = ("undecided", "limit", "only a computer algebra system could tell, and none is configured", row[3])
-        self._record_result(chunk.batch, [item], row)
+        self._record_result(batch, [item], row)
+
+    def _slice(self, chunk: Chunk) -> float:
+        """Return the CPU seconds of each item of a chunk."""
+        if not chunk.level:
+            first = SHORT_SLICE_S if chunk.batch.wasted_s > WASTE_S else FIRST_SLICE_S
+            return min(self.item_budget_s, first)
+        batch = chunk.batch
+        longer = min(self.item_budget_s, SECOND_SLICE_S) if chunk.level == 1 else self.item_budget_s
+        # The last one gets what is left, or another first slice.
+        return min(longer, max(batch.budget_s - batch.spent_s, FIRST_SLICE_S))
 
     # Workers
 
@@ -328,22 +387,27 @@ class VerifierPool:
                 await self._launch(slot)  # before the first chunk arrives
         while True:
             chunk = await queue.take()
-            batch = chunk.batch
-            if batch.closed:
-                continue
-            if batch.spent_s >= batch.budget_s:
-                reason = f"the batch had used up its budget of {batch.budget_s:g} s"
-                self._record_result(batch, chunk.items, ("undecided", "limit", reason, 0.0))
-                continue
-            if slot.process is None and not await self._replace(slot):
-                self._record_result(batch, chunk.items, ("undecided", "worker", "no worker could be started", 0.0))
-                continue
             try:
-                await self._run_chunk(slot, chunk)
+                await self._run_if_open(slot, chunk)
             except Exception:  # an internal bug must not end the slot
                 logger.exception("a %s slot failed", slot.role)
                 self._discard(slot)
-                self._record_result(batch, chunk.items, ("undecided", "worker", "internal error in the pool", 0.0))
+                _fail(chunk.batch, PoolFailedError("an internal error of the verification pool"))
+            finally:
+                queue.finish(chunk)
+
+    async def _run_if_open(self, slot: _Slot, chunk: Chunk) -> None:
+        """Run one chunk, unless its batch has ended or has no budget left for it."""
+        batch = chunk.batch
+        if batch.closed:
+            return
+        if chunk.level and batch.spent_s >= batch.budget_s:
+            reason = f"it took long, and the batch had used up its budget of {batch.budget_s:g} s for such items"
+            self._record_result(batch, chunk.items, ("undecided", "limit", reason, 0.0))
+        elif slot.process is None and not await self._replace(slot):
+            _fail(batch, PoolFailedError("no verification worker can be started"))
+        else:
+            await self._run_chunk(slot, chunk)
 
     async def _run_chunk(self, slot: _Slot, chunk: Chunk) -> None:
         """Run one chunk on one worker. In every case each item is settled or queued again."""
@@ -353,7 +417,7 @@ class VerifierPool:
         slot.last_heartbeat, slot.last_change_at = (number, -1), time.monotonic()
         received = 0
         try:
-            slot.writer.write(encode_request(number, [item.pair for item in chunk.items]))
+            slot.writer.write(encode_request(number, [item.pair for item in chunk.items], self._slice(chunk)))
             await slot.writer.drain()
             while received < len(chunk.items):
                 answered, first, rows, peak_kib = await _receive(slot.reader)
@@ -392,23 +456,31 @@ class VerifierPool:
         if at == number and received <= index < len(chunk.items):
             blamed = chunk.items[index]
             rest.remove(blamed)
-            self._retry_or_fail(slot.role, chunk.batch, blamed, at_limit=stalled or code == -signal.SIGXCPU)
+            at_limit = stalled or code == -signal.SIGXCPU
+            self._retry_or_end(slot.role, chunk, blamed, at_limit=at_limit, stalled=stalled)
         elif not received:
             chunk.attempts += 1
         if not rest:
             return
         if chunk.attempts >= _MAX_ATTEMPTS:
-            self._record_result(chunk.batch, rest, ("undecided", "worker", "its workers died repeatedly", 0.0))
+            _fail(chunk.batch, PoolFailedError("the verification workers end before they check anything"))
+        elif chunk.attempts:
+            # The cause is unknown: from here on each item has a message of its own.
+            for item in rest:
+                self._queues[slot.role].put(Chunk(chunk.batch, [item], chunk.attempts, chunk.level))
         else:
-            self._queues[slot.role].put(Chunk(chunk.batch, rest, chunk.attempts), first=True)
+            self._queues[slot.role].put(Chunk(chunk.batch, rest, level=chunk.level), first=True)
 
-    def _retry_or_fail(self, role: Role, batch: CheckBatch, item: Item, *, at_limit: bool) -> None:
+    def _retry_or_end(self, role: Role, chunk: Chunk, item: Item, *, at_limit: bool, stalled: bool) -> None:
         """Decide about the item whose worker ended.
 
-        If the item hit its own limit, do not retry. If the worker died otherwise (e.g. the OOM killer), retry once,
-        alone.
+        If the item hit its slice, it is deferred, or ended if the slice was its whole budget. If the worker died
+        otherwise (e.g. the OOM killer), it is tried once more, alone.
         """
-        if at_limit:
+        batch, used_s = chunk.batch, self._slice(chunk)
+        if at_limit and not stalled and used_s < self.item_budget_s:
+            self._handle_row(chunk, item, (LONG, "limit", "", used_s * 1e3), role)
+        elif at_limit:
             batch.spent_s += self.item_budget_s
             self._record_result(
                 batch, [item], ("undecided", "limit", f"stopped at its budget of {self.item_budget_s:g} s", 0.0)
@@ -419,7 +491,7 @@ class VerifierPool:
             )
         else:
             item.crashes += 1
-            self._queues[role].put(Chunk(batch, [item]), first=True)
+            self._queues[role].put(Chunk(batch, [item], level=chunk.level), first=True)
 
     async def _replace(self, slot: _Slot) -> bool:
         """Put a running process into the slot, if possible the spare. Return False if none can be started."""
@@ -450,7 +522,7 @@ class VerifierPool:
             OSError: The process did not start, or it ended early.
             TimeoutError: The process was not ready in time.
         """
-        process = WorkerProcess(slot.role, self._limits, self._decider)
+        process = WorkerProcess(slot.role, self._limits[slot.role], self._decider)
         try:
             reader, writer = await asyncio.open_connection(sock=process.socket)
             async with asyncio.timeout(_START_S):
@@ -497,6 +569,13 @@ class VerifierPool:
         task: asyncio.Task[None] = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _fail(batch: CheckBatch, error: Exception) -> None:
+    """End the call of a batch with an error."""
+    batch.closed = True
+    if not batch.done.done():
+        batch.done.set_exception(error)
 
 
 async def _receive(reader: asyncio.StreamReader) -> Json:

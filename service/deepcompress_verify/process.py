@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from deepcompress_verify.ipc import HEARTBEAT
 
@@ -34,7 +34,7 @@ class WorkerLimits:
 
     item_cpu_s: float = 2.0
     """CPU seconds for one comparison."""
-    memory_bytes: int = 1 << 30
+    memory_bytes: int = 512 << 20
     """Address space in bytes."""
 
 
@@ -50,8 +50,7 @@ class WorkerProcess:
         self.role = role
         parent_end, child_end = socket.socketpair()
         try:
-            with tempfile.TemporaryFile() as shared:
-                shared.truncate(mmap.PAGESIZE)
+            with shared_page() as shared:
                 self._heartbeat = mmap.mmap(shared.fileno(), mmap.PAGESIZE)
                 self._process = subprocess.Popen(
                     [
@@ -110,6 +109,28 @@ class WorkerProcess:
             code = self._process.wait()
         self.kill()
         return code
+
+
+def shared_page() -> BinaryIO:
+    """Return a file of one page that exists in memory, so that no full file system can take it away.
+
+    A page of a sparse file on a full file system ends the process that touches it with SIGBUS.
+
+    Raises:
+        OSError: There is no memory, or no room for it where it has to be a file.
+    """
+    # Systems other than Linux have no memfd: there it is a file whose page is allocated by writing it.
+    if hasattr(os, "memfd_create"):
+        number = os.memfd_create("deepcompress-heartbeat")
+    else:
+        with tempfile.TemporaryFile() as file:
+            number = os.dup(file.fileno())
+    try:
+        os.write(number, bytes(mmap.PAGESIZE))
+        return os.fdopen(number, "w+b", buffering=0)
+    except BaseException:
+        os.close(number)
+        raise
 
 
 def _environment() -> dict[str, str]:

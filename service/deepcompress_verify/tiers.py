@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deepcompress_verify.cas_limits import MAX_CAS_PAIRS, cas_rejection_reason
+from deepcompress_verify.compare.context import item_budget
 from deepcompress_verify.decide import OpenComparison, decide, gold_error
 from deepcompress_verify.ipc import NEEDS_CAS, READABLE
 from deepcompress_verify.task import decode_task, is_plain, resolved_task, run_task
@@ -47,6 +48,11 @@ def decide_pair(gold: tuple[str, ...], answer: str | None, restated_answer: str 
         if all(problems):
             return "gold_unreadable", "limit", f"the gold cannot be read: {problems[0]}"
         return READABLE, "extraction", ""
+    with item_budget():
+        return _decide_math(gold, answer, restated_answer)
+
+
+def _decide_math(gold: tuple[str, ...], answer: str, restated_answer: str | None) -> tuple[str, str, str]:
     verdict = decide(gold, answer, restated_answer=restated_answer)
     if isinstance(verdict, OpenComparison):
         admission = CasAdmission()

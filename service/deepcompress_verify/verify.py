@@ -81,7 +81,7 @@ class BoundedWorker:
                 # If it has ended already, start another.
                 try:
                     process = self._started()
-                    process.socket.sendall(encode_request(1, [pair]))
+                    process.socket.sendall(encode_request(1, [pair], _LIMITS.item_cpu_s))
                     _, _, rows, _ = read_frame(process.socket)
                     status, decided_by, reason, cpu_ms = rows[0]
                 except OSError:

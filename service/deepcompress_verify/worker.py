@@ -5,8 +5,9 @@ items. It writes the index of its current item to memory shared with the pool, s
 item only. A `cas` worker loads the computer algebra system and forks a fresh child for every check, so that checks
 cannot influence each other. The kernel's limits on CPU time and memory, or the pool's SIGKILL, end the child.
 
-There are no alarms and no signal handlers: a limit inside the interpreter would have to wait for the C call that it
-should interrupt.
+Each item has a slice of CPU time. A `decide` worker ends an item at its slice by a timer, which works between two
+bytecodes. A single C call that takes longer is ended by the kernel's CPU limit, with the worker. The timer only
+decides when an item is put off: the pool runs it again with its whole budget.
 """
 
 from __future__ import annotations
@@ -25,29 +26,49 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from types import FrameType
 
 import orjson
 
-from deepcompress_verify.ipc import HEADER, HEARTBEAT, FrameError, Row, encode, read_frame
+from deepcompress_verify.ipc import HEADER, HEARTBEAT, LONG, FrameError, Row, encode, read_frame
 from deepcompress_verify.process_lifetime import end_with_parent
 
 _FLUSH_S = 0.005
 """Maximum age of unsent results, in seconds: a kill loses at most this much finished work."""
 
+_MARGIN_S = 0.25
+"""CPU seconds beyond the slice before the kernel ends the worker; the kernel counts in whole seconds."""
+
+
+class SliceEndedError(BaseException):
+    """The item used up its slice of CPU time. No rule catches it: it is no `Exception`."""
+
 
 class CpuLimit:
-    """The kernel's CPU limit of this process, kept one item budget above the time used so far."""
+    """The CPU time of one item: a timer at its slice, and behind it the kernel's limit on this process."""
 
-    def __init__(self, item_cpu_s: float) -> None:
-        self._budget = item_cpu_s
+    def __init__(self) -> None:
         self._soft = 0
+        self._armed = False
+        signal.signal(signal.SIGPROF, self._end)
 
-    def renew(self) -> None:
-        """Grant the next item its full budget."""
-        soft = math.ceil(time.process_time() + self._budget)
+    def _end(self, _number: int, _frame: FrameType | None) -> None:
+        if self._armed:
+            raise SliceEndedError
+
+    def start(self, slice_s: float) -> None:
+        """Begin the slice of an item. From here on `SliceEndedError` may be raised."""
+        soft = math.ceil(time.process_time() + slice_s + _MARGIN_S)
         if soft != self._soft:
             self._soft = soft
             resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
+        self._armed = True
+        # It repeats, because Python drops an exception that is raised in a destructor.
+        signal.setitimer(signal.ITIMER_PROF, slice_s, slice_s)
+
+    def stop(self) -> None:
+        """End the slice."""
+        self._armed = False
 
 
 Decider = Callable[[tuple[str, ...], str | None, str | None], tuple[str, str, str]]
@@ -56,15 +77,14 @@ Decider = Callable[[tuple[str, ...], str | None, str | None], tuple[str, str, st
 def serve_decide(sock: socket.socket, heartbeat: mmap.mmap, item_cpu_s: float, decider: str) -> None:
     """Answer chunks until the pool closes the socket."""
     judge = _load(decider)
-    limit = CpuLimit(item_cpu_s)
-    limit.renew()
+    limit = CpuLimit()
     # Trees have no cycles: collect rarely, and exclude imported modules from collection.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     sock.sendall(encode("ready"))
     while True:
-        chunk, groups = read_frame(sock)
+        chunk, slice_s, groups = read_frame(sock)
         rows: list[Row] = []
         first = index = 0
         sent = time.perf_counter()
@@ -75,11 +95,16 @@ def serve_decide(sock: socket.socket, heartbeat: mmap.mmap, item_cpu_s: float, d
                     sock.sendall(encode([chunk, first, rows, _peak_kib()]))
                     first, rows, sent = index, [], time.perf_counter()
                 HEARTBEAT.pack_into(heartbeat, 0, chunk, index + 1)
-                limit.renew()
                 started = time.thread_time_ns()
                 exhausted = False
                 try:
-                    status, decided_by, reason = judge(gold, answer, restated_answer)
+                    try:
+                        limit.start(slice_s)
+                        status, decided_by, reason = judge(gold, answer, restated_answer)
+                    finally:
+                        limit.stop()
+                except SliceEndedError:
+                    status, decided_by, reason = over_slice(slice_s, item_cpu_s)
                 except (MemoryError, RecursionError) as error:
                     status, decided_by = "undecided", "limit"
                     reason = f"the comparison ran out of {'memory' if isinstance(error, MemoryError) else 'stack'}"
@@ -97,6 +122,13 @@ def serve_decide(sock: socket.socket, heartbeat: mmap.mmap, item_cpu_s: float, d
         sock.sendall(encode([chunk, first, rows, _peak_kib()]))
 
 
+def over_slice(slice_s: float, item_cpu_s: float) -> tuple[str, str, str]:
+    """Return (status, decided_by, reason) of an item that used up its slice: `LONG`, unless it was its budget."""
+    if slice_s < item_cpu_s:
+        return LONG, "limit", ""
+    return "undecided", "limit", f"stopped at its budget of {item_cpu_s:g} s"
+
+
 def serve_cas(sock: socket.socket, heartbeat: mmap.mmap, item_cpu_s: float) -> None:
     """Answer one check at a time, each in a fork of the process state before the first check."""
     from deepcompress_verify import cas
@@ -106,21 +138,24 @@ def serve_cas(sock: socket.socket, heartbeat: mmap.mmap, item_cpu_s: float) -> N
     gc.freeze()
     sock.sendall(encode("ready"))
     while True:
-        chunk, groups = read_frame(sock)
+        chunk, slice_s, groups = read_frame(sock)
         index = 0
         for golds, answers in groups:
             for answer, restated_answer in answers:
                 HEARTBEAT.pack_into(heartbeat, 0, chunk, index + 1)
-                row = check_in_fork(partial(cas.compare, tuple(golds), answer, restated_answer), item_cpu_s)
+                row = check_in_fork(partial(cas.compare, tuple(golds), answer, restated_answer), slice_s)
+                if row[0] == LONG and slice_s >= item_cpu_s:
+                    reason = f"the computer algebra system used its {item_cpu_s:g} s of CPU time"
+                    row = "undecided", "limit", reason, row[3]
                 sock.sendall(encode([chunk, index, [row], _peak_kib()]))
                 index += 1
         HEARTBEAT.pack_into(heartbeat, 0, chunk, 0)
 
 
-def check_in_fork(compare: Callable[[], tuple[str, str, str]], item_cpu_s: float) -> Row:
+def check_in_fork(compare: Callable[[], tuple[str, str, str]], slice_s: float) -> Row:
     """Run `compare` in a forked child with a CPU limit, and return its row.
 
-    A child that is ended by a limit or by a crash gives `undecided`.
+    A child that is ended by the limit gives `LONG`, one that crashes `undecided`.
     """
     reader, writer = os.pipe()
     child = os.fork()
@@ -129,8 +164,10 @@ def check_in_fork(compare: Callable[[], tuple[str, str, str]], item_cpu_s: float
         try:
             os.close(reader)
             end_with_parent(signal.SIGKILL)  # Linux only; elsewhere the closed socket ends the process
-            seconds = max(1, math.ceil(item_cpu_s))
+            seconds = math.ceil(slice_s) + 1
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+            signal.signal(signal.SIGPROF, signal.SIG_DFL)  # it ends the child, also in the middle of a C call
+            signal.setitimer(signal.ITIMER_PROF, slice_s)
             try:
                 row = compare()
             except (MemoryError, RecursionError):
@@ -152,8 +189,8 @@ def check_in_fork(compare: Callable[[], tuple[str, str, str]], item_cpu_s: float
         verdict, decided_by, reason = orjson.loads(data[HEADER.size :])
         return verdict, decided_by, reason, cpu_ms
     ended = -os.waitstatus_to_exitcode(status)
-    if ended in (signal.SIGXCPU, signal.SIGKILL):
-        return "undecided", "limit", f"the computer algebra system used its {item_cpu_s:g} s of CPU time", cpu_ms
+    if ended in (signal.SIGPROF, signal.SIGXCPU, signal.SIGKILL):
+        return LONG, "limit", "", cpu_ms  # SIGKILL: from outside, as by the kernel without memory; it is tried again
     return "undecided", "worker", "the computer algebra system died", cpu_ms
 
 

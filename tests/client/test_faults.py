@@ -160,6 +160,22 @@ def test_a_service_that_stays_away_is_given_up_in_time(client: Callable[..., Any
     assert time.monotonic() - began < 60
 
 
+def test_a_deadline_is_used_to_its_end_and_no_attempt_goes_beyond_it(client: Callable[..., Any]) -> None:
+    began = time.monotonic()
+    left: list[tuple[float, float]] = []
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        left.append((time.monotonic() - began, request.extensions["timeout"]["read"]))
+        return httpx.Response(503, json={"type": "x", "title": "x", "status": 503, "detail": "away"})
+
+    retry = Retry(deadline_s=2.0, first_wait_s=0.05, max_wait_s=0.1)
+    with pytest.raises(errors.Unavailable):
+        client("http://service", handler=refuse, timeout_s=120.0, retry=retry).verify_one("7", "7")
+    assert len(left) > 4
+    assert all(at + timeout <= 2.0 + 0.05 for at, timeout in left)
+    assert left[-1][0] > 1.0
+
+
 def test_connections_are_kept_and_used_again(client: Callable[..., Any]) -> None:
     with serving() as server:
         one = client(server.url)

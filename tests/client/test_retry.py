@@ -44,6 +44,18 @@ def test_no_time_means_one_try() -> None:
     assert Retry(max_elapsed_s=0.0).wait(1, 0.0, None, 0.0) is None
 
 
+def test_a_deadline_is_kept_from_both_sides() -> None:
+    """The call retries until just before it, and the last attempt ends with it."""
+    retry = Retry(deadline_s=300.0)
+    assert retry.wait(30, 280.0, None, 0.5) is not None
+    assert retry.wait(30, 296.0, None, 0.5) is None
+    assert retry.wait(1, 0.0, 301.0, 0.0) is None
+    assert retry.attempt_timeout(120.0, 10.0) == 120.0
+    assert retry.attempt_timeout(120.0, 290.0) == 10.0
+    assert retry.attempt_timeout(120.0, 301.0) > 0
+    assert Retry().attempt_timeout(120.0, 1e9) == 120.0
+
+
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [

@@ -103,6 +103,8 @@ def test_the_verifier_runs_without_the_service_and_its_libraries() -> None:
         "from deepcompress_verify import verify\n"
         "assert verify('\\\\frac34', 'So \\\\boxed{0.75}').correct\n"
         "assert not verify('\\\\frac34', 'So \\\\boxed{0.8}').correct\n"
+        "from deepcompress_verify import math_verify\n"
+        "assert math_verify.verify(math_verify.parse('3/4'), math_verify.parse('So \\\\boxed{0.75}'))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -14,6 +14,12 @@ def judge(gold: tuple[str, ...], answer: str | None, restated_answer: str | None
         case "spin":
             while True:
                 pass
+        case "spin in C":
+            sum(range(1 << 60))
+        case "busy":
+            end = time.thread_time() + 0.3
+            while time.thread_time() < end:
+                pass
         case "sleep":
             time.sleep(3600)
         case "die":

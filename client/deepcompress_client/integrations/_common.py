@@ -43,7 +43,7 @@ error is a mistake in the configuration, and is raised."""
 def client_options(deadline_s: float) -> dict[str, Any]:
     """Return client options under which a call ends within `deadline_s` seconds.
 
-    The last attempt may begin late, so the time that one attempt may take is subtracted from the retry time.
+    It also retries for nearly that long: the last attempts get the time that is left.
 
     Raises:
         ValueError: `deadline_s` is not positive.
@@ -54,7 +54,7 @@ def client_options(deadline_s: float) -> dict[str, Any]:
     return {
         "timeout_s": attempt_s,
         "connect_timeout_s": min(5.0, attempt_s),
-        "retry": Retry(max_elapsed_s=deadline_s - attempt_s),
+        "retry": Retry(deadline_s=deadline_s),
     }
 
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from deepcompress_client.errors import PROBLEM_PREFIX
-from deepcompress_verify import PoolBusyError, PoolClosedError
+from deepcompress_verify import PoolBusyError, PoolClosedError, PoolFailedError
 
 from ..difficulty import errors as difficulty
 from ..observability import metrics
@@ -195,6 +195,12 @@ def install(app: FastAPI) -> None:
             "the service is being stopped: send the same request again, to another replica if there is one",
             retry_after=1,
         ).response()
+
+    @app.exception_handler(PoolFailedError)
+    async def _failed(_: Request, error: PoolFailedError) -> Response:
+        log.error("the verification pool failed: %s", error)
+        detail = "the verification workers cannot be started: send the same request again later"
+        return ApiError(503, "verifier-failed", detail, retry_after=5).response()
 
     @app.exception_handler(StrategyError)
     async def _strategy(_: Request, error: StrategyError) -> Response:

@@ -6,12 +6,10 @@ It runs on a thread and listens on a free port of 127.0.0.1.
 from __future__ import annotations
 
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from .output import SERVICE_ERROR, fail
 
@@ -27,10 +25,11 @@ def embedded_service(state_url: str | None = None) -> Iterator[str]:
     import uvicorn
 
     from deepcompress_service.app import create_app
+    from deepcompress_service.observability.worker_folders import own_folder
     from deepcompress_service.settings import Settings
 
-    with tempfile.TemporaryDirectory(prefix="deepcompress-") as folder:
-        url = state_url or f"sqlite:///{Path(folder) / 'state.sqlite3'}"
+    with own_folder() as folder:
+        url = state_url or f"sqlite:///{folder / 'state.sqlite3'}"
         # Ignore keys and rates of a deployment that are set in the environment.
         settings = Settings(
             host="127.0.0.1",

@@ -28,7 +28,7 @@ from prometheus_client import (
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from .worker_folders import metrics_folder
+from .worker_folders import allocate_counters, metrics_folder
 
 if TYPE_CHECKING:
     from deepcompress_verify import Verdict
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 MAX_TIERS = 40
 """Most rules that get a label of their own. The others share the label `other`."""
 
+allocate_counters()
 REQUESTS = Counter("deepcompress_requests_total", "Requests by route and status code", ["route", "code"])
 REQUEST_SECONDS = Histogram(
     "deepcompress_request_seconds",

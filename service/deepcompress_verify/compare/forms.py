@@ -46,6 +46,8 @@ class Facts:
     kinds: frozenset[type]
     bare_log: bool
     """There is a \\log without a base, which may mean ln or log10."""
+    nodes: int
+    """Number of nodes of the tree."""
 
 
 def facts(node: Node) -> Facts:
@@ -55,7 +57,9 @@ def facts(node: Node) -> Facts:
     constants: set[str] = set()
     kinds: set[type] = set()
     bare_log = False
+    nodes = 0
     for part in walk(node):
+        nodes += 1
         kind = type(part)
         kinds.add(kind)
         if isinstance(part, Sym):
@@ -66,7 +70,7 @@ def facts(node: Node) -> Facts:
             bare_log = bare_log or (part.name == "log" and len(part.args) == 1)
         elif isinstance(part, BigOp) and part.var:
             bound.add(part.var)
-    return Facts(frozenset(names - bound), frozenset(constants), frozenset(kinds), bare_log)
+    return Facts(frozenset(names - bound), frozenset(constants), frozenset(kinds), bare_log, nodes)
 
 
 def has(node: Node, *kinds: type) -> bool:

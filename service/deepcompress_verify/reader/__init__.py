@@ -5,9 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 from deepcompress_verify.reader.dates import contains_date, numeric_date
+from deepcompress_verify.reader.grammar import parse
 from deepcompress_verify.reader.numerals import Commas, join_numerals
-from deepcompress_verify.reader.parser import Parser, phrase
 from deepcompress_verify.reader.parts import split_parts
+from deepcompress_verify.reader.statements import phrase
+from deepcompress_verify.reader.stream import Options
 from deepcompress_verify.reader.tokens import ReadError, Token, clean, tokenize
 from deepcompress_verify.tree import (
     MAX_CHARS,
@@ -59,7 +61,7 @@ def read(text: str, commas: Commas = "group", plain_units: bool = False) -> Node
         tokens = join_numerals(tokenize(cleaned), commas, latex)
         if len(tokens) == 1:
             return Unreadable("empty")
-        node = _answer(tokens, latex, plain_units)
+        node = _answer(tokens, Options(latex, plain_units))
         _check_size(node)
         return node
     except ReadError as reason:
@@ -70,19 +72,19 @@ def read(text: str, commas: Commas = "group", plain_units: bool = False) -> Node
         return Unreadable(reason.slug, reason.detail)
 
 
-def _answer(tokens: list[Token], latex: bool, plain_units: bool) -> Node:
+def _answer(tokens: list[Token], options: Options) -> Node:
     """Return the tree of the tokens: parts and "respectively" make an answer ordered."""
     while len(tokens) > 4 and tokens[0][:2] == ("o", "{") and _closes_at_end(tokens):
         tokens = [*tokens[1:-2], tokens[-1]]
     parts = split_parts(tokens)
     if parts is not None:
-        return Tuple(tuple(Parser(part, latex, plain_units).answer() for part in parts))
+        return Tuple(tuple(parse(part, options) for part in parts))
     ordered = len(tokens) > 3 and tokens[-2].kind in "tw" and tokens[-2].value.lower() == "respectively"
     if ordered:
         tokens = [*tokens[:-2], tokens[-1]]
         if tokens[-2].value == ",":
             del tokens[-2]
-    node = Parser(list(tokens), latex, plain_units).answer()
+    node = parse(tokens, options)
     return Tuple(node.items) if ordered and isinstance(node, List) else node
 
 

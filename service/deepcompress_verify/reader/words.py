@@ -152,6 +152,9 @@ PLAIN_UNITS = frozenset(
 ) | {"th", "st", "nd", "rd", "deg", "rad", "min"}
 """Units that may follow a number in plain text."""
 
+COMPOUND_UNITS = " year month week day h min s yd ft in km m cm mm kg g lb oz dollar cent "
+"""Units of a compound quantity, from the largest of each kind: 5 ft 6 in."""
+
 SQUARE = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
 
 JOINERS = {"and": "and", "or": "or", "et": "and", "ou": "or", "und": "and", "oder": "or"}

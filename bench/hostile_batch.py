@@ -1,0 +1,145 @@
+"""Honest rollouts beside costly ones in one batch: verdicts lost, and the time against the honest ones alone.
+
+    python bench/hostile_batch.py [--honest 960] [--hostile 30] [--workers 2]
+
+The batch of each family is checked by a pool with the service's limits, before and after with the honest rollouts
+alone. `spinning` is a stand-in for a family that nobody has found yet: comparisons that never end, by a decider of
+its own. Exit status 1 if an honest rollout lost its verdict, or a batch took longer than `--most` seconds (default:
+10).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from deepcompress_service.settings import Settings
+from deepcompress_verify import Check, VerifierPool
+from deepcompress_verify.tiers import decide_pair
+
+SPIN = "1+1+1+1+1"
+
+
+def spinning(gold: tuple[str, ...], answer: str | None, restated_answer: str | None) -> tuple[str, str, str]:
+    """Decide as the service does, but never end for answers that begin with SPIN."""
+    while answer is not None and answer.startswith(SPIN):
+        pass
+    return decide_pair(gold, answer, restated_answer)
+
+
+def honest(choice: random.Random, count: int) -> list[Check]:
+    checks = []
+    for _ in range(count):
+        a, b = choice.randrange(2, 90), choice.randrange(2, 90)
+        gold, right = choice.choice(
+            (
+                (str(a), str(a)),
+                (rf"\frac{{{a}}}{{{b}}}", f"{a}/{b}"),
+                (rf"{a}x+{b}", f"{b}+{a}x"),
+                (rf"\sqrt{{{a}}}", rf"\sqrt{{{a}}}"),
+                (rf"({a},{b})", rf"({a}, {b})"),
+                (rf"x^2-{a * a}", rf"(x-{a})(x+{a})"),
+            )
+        )
+        wrong = choice.random() < 0.4
+        checks.append(Check((gold,), f"So it is \\boxed{{{'1' + right if wrong else right}}}."))
+    return checks
+
+
+def _signs(n: int) -> str:
+    return r"(" + ",".join(rf"\pm {k + 1}" for k in range(12 + n)) + ")"
+
+
+FAMILIES: dict[str, Callable[[int], tuple[str, str]]] = {
+    "signs in tuples": lambda n: ("42", _signs(n)),
+    "unions of integrals": lambda n: (
+        "[" + r"\cap ".join(["a_1"] * 40) + "]",
+        "[" + r"\cap ".join([rf"\int_0^1 \int_0^1 {n} dx dx"] * 40) + "]",
+    ),
+    "lists of sums": lambda n: (
+        ",".join(rf"\sin({k})+\sqrt{{{k}}}" for k in range(2, 50)),
+        ",".join(rf"\sin({k})+\sqrt{{{k + 60}}}" for k in range(2 + n, 50 + n)),
+    ),
+    "ratios of maxima": lambda n: (
+        "(" + ":".join([rf"\pi:\max((999)^3)! \bmod |f({n})|"] * 20) + ")",
+        "(" + ":".join([rf"\pi:\max((999)^3)! \bmod |f(5\%+{n})|"] * 20) + ")",
+    ),
+    "integrals for the algebra system": lambda n: (
+        rf"\frac{{\pi^2}}{{6}}+{n}",
+        rf"\int_0^1 \sin(x+{n})\exp(x)\ln(x+1)\sqrt{{x+{n}}}dx",
+    ),
+    "towers of roots": lambda n: (
+        rf"\sqrt{{2+\sqrt{{{n}+\sqrt{{5+\sqrt{{7}}}}}}}}",
+        rf"\sum_{{k=1}}^{{60}}\frac{{\sqrt{{k+{n}}}}}{{k!}}",
+    ),
+    "spinning": lambda n: ("42", f"{SPIN}+{n}"),
+}  # fmt: skip
+
+
+def hostile(family: str, count: int) -> list[Check]:
+    golds = [FAMILIES[family](number) for number in range(count)]
+    return [Check((gold,), rf"I think \boxed{{{answer}}}") for gold, answer in golds]
+
+
+async def measure(options: argparse.Namespace) -> bool:
+    settings = Settings()
+    pool = VerifierPool(
+        workers=options.workers,
+        item_budget_s=settings.item_cpu_seconds,
+        batch_budget_s=settings.batch_cpu_seconds,
+        memory_bytes=settings.verifier_memory_bytes,
+        decider=f"{Path(__file__).stem}:spinning",
+    )
+    await pool.start()
+    await asyncio.sleep(3)
+    choice = random.Random(4)
+    good = honest(choice, options.honest)
+    fine = True
+
+    async def batch(name: str, bad: list[Check]) -> float:
+        nonlocal fine
+        checks = [(check, True) for check in good] + [(check, False) for check in bad]
+        random.Random(7).shuffle(checks)
+        cpu, killed = pool.stats().cpu_s, pool.stats().killed + pool.stats().crashed
+        began = time.perf_counter()
+        verdicts = await pool.verify_many([check for check, _ in checks])
+        took = time.perf_counter() - began
+        lost = sum(v.status == "undecided" for v, (_, is_good) in zip(verdicts, checks, strict=True) if is_good)
+        kinds = Counter(v.status for v, (_, is_good) in zip(verdicts, checks, strict=True) if not is_good)
+        cpu, killed = pool.stats().cpu_s - cpu, pool.stats().killed + pool.stats().crashed - killed
+        print(f"{name:<34} {took:6.2f} s  CPU {cpu:6.2f} s  lost {lost:3d}  workers ended {killed:3d}  {dict(kinds)}")
+        fine = fine and lost == 0 and took <= options.most
+        return took
+
+    await batch("honest alone (warm-up)", [])
+    alone = await batch("honest alone", [])
+    for family in FAMILIES:
+        took = await batch(family, hostile(family, options.hostile))
+        print(f"{'':<34} {took / alone:6.1f} times the honest batch alone")
+    each = [check for family in FAMILIES for check in hostile(family, options.hostile // len(FAMILIES) + 1)]
+    await batch("all families", each[: options.hostile])
+    await batch("honest alone", [])
+    await pool.close()
+    return fine
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--honest", type=int, default=960)
+    parser.add_argument("--hostile", type=int, default=30)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--most", type=float, default=10.0, help="longest time of a batch in seconds")
+    options = parser.parse_args()
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # the workers import the decider above
+    sys.exit(not asyncio.run(measure(options)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""LaTeX environments: matrices, cases, aligned statements."""
+
+# ruff: noqa: SIM905 (vocabularies read better as lines of words)
+from __future__ import annotations
+
+from deepcompress_verify.reader.gather import gathered
+from deepcompress_verify.reader.stream import Stream
+from deepcompress_verify.tree import (
+    List,
+    Matrix,
+    Node,
+    Piecewise,
+    Text,
+)
+
+_MATRICES = frozenset(
+    "matrix pmatrix bmatrix Bmatrix vmatrix Vmatrix smallmatrix array psmallmatrix bsmallmatrix".split()
+)
+_ALIGNED = frozenset("aligned align split gathered gather eqnarray equation alignat".split())
+_CASES = frozenset(("cases", "dcases", "rcases"))
+
+
+def environment(s: Stream, as_cases: bool = False) -> Node:
+    """Parse a matrix, cases, or aligned statements after \\begin."""
+    name = _environment_name(s)
+    if name == "array" and s.is_op("{"):
+        s.raw_group()
+    starred = "cases" if as_cases else name.rstrip("*")
+    if starred in _ALIGNED:
+        _drop_alignment(s)
+    in_cases, s.in_cases = s.in_cases, starred in _CASES
+    rows: list[tuple[Node, ...]] = []
+    bars, s.open_bars = s.open_bars, 0
+    while True:
+        row: list[Node] = []
+        while s.is_cmd("hline"):
+            s.position += 1
+        if _take_end(s, name):
+            break
+        while True:
+            row.append(Text("") if _at_cell_end(s) else _cell(s, starred))
+            if s.is_op("&"):
+                s.position += 1
+                continue
+            break
+        rows.append(tuple(row))
+        if s.is_cmd("\\"):
+            s.position += 1
+            continue
+        if _take_end(s, name):
+            break
+        raise s.fail()
+    s.open_bars = bars
+    s.in_cases = in_cases
+    if starred in _MATRICES:
+        if not rows or any(len(row) != len(rows[0]) for row in rows) or Text("") in rows[0]:
+            raise s.fail("a matrix with rows of unequal length")
+        return Matrix(tuple(rows), "det" if starred in ("vmatrix", "Vmatrix") else "matrix")
+    if starred in _CASES:
+        return _cases(s, rows)
+    flat = [cell for row in rows for cell in row if cell != Text("")]
+    if starred in _ALIGNED and flat:
+        return gathered(flat, "and")
+    raise s.fail(f"environment {name}")
+
+
+def _drop_alignment(s: Stream) -> None:
+    """Remove the & of an aligned environment, up to its end."""
+    end = s.position
+    while s.tokens[end].kind != "e" and s.tokens[end].value != "end":
+        end += 1
+    remaining = [t for t in s.tokens[s.position : end] if not (t.kind == "o" and t.value == "&")]
+    s.tokens[s.position : end] = remaining
+
+
+def _cell(s: Stream, environment: str) -> Node:
+    node = s.grammar.statement(s)
+    while environment in _CASES and s.take_op(","):
+        if _at_cell_end(s):
+            break
+        node = List((node, s.grammar.statement(s)))
+    return node
+
+
+def _at_cell_end(s: Stream) -> bool:
+    return s.is_op("&") or s.is_cmd("\\", "end")
+
+
+def _cases(s: Stream, rows: list[tuple[Node, ...]]) -> Node:
+    if all(len(row) == 1 for row in rows):
+        return List(tuple(row[0] for row in rows), "and")
+    cases: list[tuple[Node, Node | None]] = []
+    for row in rows:
+        if len(row) != 2:
+            raise s.fail("a case without condition")
+        condition = row[1]
+        cases.append((row[0], None if isinstance(condition, Text) else condition))
+    return Piecewise(tuple(cases))
+
+
+def _environment_name(s: Stream) -> str:
+    s.expect_op("{")
+    name = ""
+    while not s.is_op("}"):
+        token = s.next()
+        if token.kind == "e":
+            raise s.fail()
+        name += token.value
+    s.position += 1
+    return name
+
+
+def _take_end(s: Stream, name: str) -> bool:
+    if not s.is_cmd("end"):
+        return False
+    s.position += 1
+    if _environment_name(s) != name:
+        raise s.fail("environments do not nest")
+    return True

@@ -1,0 +1,100 @@
+"""Statements of an answer combined into one tree."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+
+from deepcompress_verify.reader.words import COMPOUND_UNITS
+from deepcompress_verify.tree import (
+    Add,
+    Apply,
+    Const,
+    Div,
+    List,
+    Neg,
+    Node,
+    Num,
+    Qualified,
+    Quantity,
+    Rel,
+    Sym,
+    Text,
+    Tuple,
+    walk,
+)
+
+_ORDER = frozenset(("<", "<=", ">", ">=", "!="))
+
+
+def gathered(items: list[Node], word: str) -> Node:
+    """Combine statements into one tree: a final "k in Z" is a condition, 5 hours and 30 minutes a sum."""
+    last = items[-1]
+    if len(items) > 1 and isinstance(last, Rel) and last.ops == ("in",) and isinstance(last.terms[0], Sym):
+        name = last.terms[0].name
+        if isinstance(last.terms[1], Const) and any(
+            isinstance(n, Sym) and n.name == name for i in items[:-1] for n in walk(i)
+        ):
+            return Qualified(gathered(items[:-1], word), f"{name} in {last.terms[1].name}")
+    if len(items) == 1:
+        return items[0]
+    if (domain := _domain(items)) is not None:
+        return Qualified(gathered(items[:-1], word), domain)
+    first = items[0]
+    if isinstance(first, Rel) and first.ops == ("!=",) and not any(isinstance(i, (Rel, Text)) for i in items[1:]):
+        # x ≠ 0, 1 excludes both
+        return List((first, *(Rel((first.terms[0], i), ("!=",)) for i in items[1:])), "and")
+    if isinstance(last, Rel) and last.modulus is not None and isinstance(items[0], Rel) and items[0].ops == ("==",):
+        head = items[0].terms[0]
+        residues = [i.terms[-1] if isinstance(i, Rel) else i for i in items]
+        items = [Rel((head, residue), ("==",), last.modulus) for residue in residues]
+    if word == "and" and len(items) <= 3 and all(isinstance(i, Quantity) for i in items):
+        kinds = [COMPOUND_UNITS.find(f" {i.unit} ") for i in items if isinstance(i, Quantity)]
+        if kinds == sorted(set(kinds)) and kinds[0] >= 0:
+            return Add(tuple(items))
+    return List(tuple(items), "or" if word == "or" else "and" if word == "and" else "")
+
+
+def _domain(items: list[Node]) -> str | None:
+    """Return the domain of a formula, written after it: "2^n - 1, n >= 1", "f(x) = 1/x, 0 < x < 1".
+
+    Return None if the last item is a statement of its own, as in "x = 2, y > 1" and in "x^2 + y^2 = 4, y > 0", a half
+    circle.
+    """
+    last = items[-1]
+    if not isinstance(last, Rel) or not last.ops:
+        return None
+    if last.ops == ("in",) and isinstance(last.terms[1], Tuple) and len(last.terms[1].items) == 2:
+        span = last.terms[1]
+        closed = tuple("<=" if end in "[]" else "<" for end in (span.left, span.right))
+        last = Rel((span.items[0], last.terms[0], span.items[1]), closed)
+    if not _ORDER.issuperset(last.ops):
+        return None
+    names = [t.name for t in last.terms if isinstance(t, Sym) and t.name]
+    ends = [_plain(t) for t in last.terms if not isinstance(t, Sym)]
+    if len(names) != 1 or len(names) + len(ends) != len(last.terms) or None in ends:
+        return None
+    for item in items[:-1]:
+        value: Node = item
+        if isinstance(item, Rel):
+            if item.ops != ("=",) or not isinstance(item.terms[0], (Sym, Apply)) or item.terms[0] == Sym(names[0]):
+                return None
+            value = item.terms[1]
+        if isinstance(value, (Sym, Rel, Text)) or all(n != Sym(names[0]) for n in walk(value)):
+            return None
+    parts = [t.name if isinstance(t, Sym) else _plain(t) or "" for t in last.terms]
+    return " ".join(part for pair in zip_longest(parts, last.ops, fillvalue="") for part in pair).strip()
+
+
+def _plain(node: Node) -> str | None:
+    """Return an end of a domain as text: a number or pi, with a sign, or a fraction."""
+    if isinstance(node, Num):
+        return str(node.p) if node.q == 1 else f"{node.p}/{node.q}"
+    if isinstance(node, Const):
+        return node.name if node.name in ("pi", "e", "oo") else None
+    if isinstance(node, Neg):
+        inner = _plain(node.arg)
+        return None if inner is None else f"-{inner}"
+    if isinstance(node, Div):
+        top, bottom = _plain(node.top), _plain(node.bottom)
+        return None if top is None or bottom is None else f"{top}/({bottom})"
+    return None

@@ -1,0 +1,87 @@
+"""Look-ahead that several levels of the grammar need, and separators."""
+
+from __future__ import annotations
+
+from deepcompress_verify.reader.stream import Stream
+from deepcompress_verify.reader.tokens import END, Token
+from deepcompress_verify.reader.words import (
+    CONST_WORDS,
+    FUNCTION_WORDS,
+    JOINERS,
+)
+
+_CLOSERS = frozenset((")", "]", "\\}", "}"))
+_PRODUCT_ENDS = frozenset(("and", "or", "mod", "to", "U", "for", "if", "when", "where", "with", "such"))
+"""Runs of letters that may end a product."""
+
+
+def starts_atom(s: Stream) -> bool:
+    """Return True if an atom begins at the cursor."""
+    token = s.peek()
+    kind, value = token.kind, token.value
+    if kind == "n":
+        return True
+    if kind == "w":
+        if value in ("AM", "PM", "am", "pm") and s.position and s.tokens[s.position - 1].kind == "n":
+            return False
+        if value in _PRODUCT_ENDS and _ends_product(s, token):
+            return False
+        return not (s.open_integrals and value[0] == "d" and len(value) <= 2)
+    if kind == "t":
+        return (len(value) == 1 and value.isascii()) or value in FUNCTION_WORDS or value in CONST_WORDS
+    if kind == "o":
+        if value == "|":
+            return s.open_bars == 0
+        if value == "[" and s.open_french_intervals:
+            return False
+        if value == "(" and (s.peek(1).value in ("mod", "bmod") or is_condition(s)):
+            return False
+        return value in ("(", "[", "\\{", "{", "$$") or (value == "||" and s.open_bars == 0)
+    if kind == "c":
+        return value not in (
+            "\\", "end", "pm", "mp", "cup", "cap", "setminus", "backslash", "rfloor", "rceil", "choose", "over",
+            "degree", "pmod", "bmod", "mod", "prime", "hline", "tag", "circ", "right", "degrees", "pod",
+        )  # fmt: skip
+    return False
+
+
+def _ends_product(s: Stream, token: Token) -> bool:
+    """Return True if these letters end a product: "or", "3 to 4", "2n for n > 1", (1,2) U (3,4)."""
+    value = token.value
+    if value == "to":
+        return s.peek(1).kind == "n"
+    if value == "U":
+        before = s.tokens[s.position - 1] if s.position else END
+        return before.value in _CLOSERS and s.peek(1).value in ("(", "[", "\\{", "{")
+    return value in ("and", "or", "mod") or token.space
+
+
+def is_condition(s: Stream) -> bool:
+    """Return True for a relation in brackets after a value: 1/x (x ≠ 0), k pi (k in Z)."""
+    if s.position == 0 or not s.peek().space:
+        return False
+    level = 0
+    for token in s.tokens[s.position : s.position + 32]:
+        if token.kind == "o" and token.value in ("(", "[", "{"):
+            level += 1
+        elif token.kind == "o" and token.value in (")", "]", "}"):
+            level -= 1
+            if level == 0:
+                return False
+        elif token.kind == "r" and level == 1:
+            return True
+    return False
+
+
+def separator(s: Stream) -> str | None:
+    """Advance over separators; return "," for punctuation and line ends, "and", "or", or None."""
+    result: str | None = None
+    while True:
+        token = s.peek()
+        if (token.kind == "o" and token.value in (",", ";")) or (token.kind == "c" and token.value == "\\"):
+            result = result or ","
+        elif token.kind in "tw" and token.value.lower() in JOINERS:
+            result = JOINERS[token.value.lower()]
+        else:
+            return result
+        s.position += 1

@@ -1,0 +1,296 @@
+"""Statements, conditions in words, and whole answers."""
+
+# ruff: noqa: SIM905 (vocabularies read better as lines of words)
+from __future__ import annotations
+
+from deepcompress_verify.reader.gather import gathered
+from deepcompress_verify.reader.lookahead import is_condition, separator
+from deepcompress_verify.reader.names import apply
+from deepcompress_verify.reader.numerals import make_rational
+from deepcompress_verify.reader.relations import ratio, relation
+from deepcompress_verify.reader.stream import Stream
+from deepcompress_verify.reader.tokens import ReadError, Token
+from deepcompress_verify.reader.words import (
+    ARTICLES,
+    CONST_WORDS,
+    FILLERS,
+    FUNCTION_WORDS,
+    JOINERS,
+    MEASURES,
+    PHRASES,
+    PREDICATES,
+    QUALIFIERS,
+    SUBJECTS,
+    is_word,
+    spelled_number,
+)
+from deepcompress_verify.tree import (
+    Choice,
+    Const,
+    Node,
+    Qualified,
+    Rel,
+    Set,
+    SetOp,
+    Sym,
+    Text,
+    Tuple,
+)
+
+_ALL_REALS = frozenset("all real reals numbers number values value of the set x".split())
+_EXCEPT = frozenset(("except", "excluding"))
+
+
+def statement(s: Stream) -> Node:
+    """Parse a statement: words, a choice, or a relation with its condition."""
+    s.enter()
+    try:
+        token = s.peek()
+        if token.kind not in "tw" and token.value != "(":
+            return _qualified(s, relation(s), token)
+        if s.in_cases and token.value in QUALIFIERS:
+            s.position += 1
+        _skip_fillers(s)
+        token = s.peek()
+        if token.kind in "tw" and _is_text_word(s, token):
+            return _text_statement(s)
+        choice = _choice(s)
+        if choice is not None:
+            return choice
+        applied = _applied_head(s)
+        node = applied if applied is not None else relation(s)
+        return _qualified(s, node, token)
+    finally:
+        s.leave()
+
+
+def _is_text_word(s: Stream, token: Token) -> bool:
+    value = token.value
+    if token.kind == "w":
+        return (is_word(value) and not s.is_op("_", 1)) or value.lower() in ("no", "yes", "none")
+    after = s.peek(1)
+    if value.isupper() and (s.is_op("_", 1) or (after.kind == "n" and not after.space)):
+        return False  # \\text{AC7E}_{16}
+    return (len(value) > 1 and value not in FUNCTION_WORDS and value not in CONST_WORDS) or not value.isascii()
+
+
+def _skip_fillers(s: Stream) -> None:
+    start = s.position
+    if s.peek().value in ("a", "an") and s.peek().kind == "t" and _names_thing(s.peek(1)):
+        s.position += 1
+        return
+    while True:
+        token = s.peek()
+        if (token.kind in "tw" and len(token.value) > 1 and token.value.lower() in FILLERS) or (
+            s.position > start and token.kind == "o" and token.value in (":", ".")
+        ):
+            s.position += 1
+        else:
+            break
+    token = s.peek()
+    if token.kind == "e" or (token.kind == "o" and token.value in (",", ";", ")", "}")) or separator(s):
+        s.position = start
+
+
+def _names_thing(token: Token) -> bool:
+    return token.kind == "t" and len(token.value) > 1 and token.value.lower() not in JOINERS
+
+
+def _text_statement(s: Stream) -> Node:
+    """Parse words up to the next separator; "name: value" and "name = value" are relations.
+
+    Raises:
+        ReadError: The words are followed by mathematics.
+    """
+    words: list[str] = []
+    while True:
+        token = s.peek()
+        lower = token.value.lower()
+        if lower in _EXCEPT and token.kind in "tw" and phrase(words) == Const("R"):
+            return _all_reals_except(s)
+        if token.kind == "n" and words and words[-1] == "is" and MEASURES.issuperset(words[:-1]):
+            return Rel((Text(" ".join(words[:-1])), relation(s)), ("=",))
+        if (token.kind in "tw" and lower not in JOINERS) or (token.kind == "n" and words):
+            words.append(lower)
+        elif token.kind == "o" and token.value in ("-", "'", '"', "."):
+            if token.value == "-" and token.space and s.peek(1).kind == "n" and words:
+                words.append("minus")
+        elif words and token.kind == "o" and token.value == "(" and _names_argument(s):
+            end = s.closing("(")
+            words.extend(t.value for t in s.tokens[s.position + 1 : end])
+            s.position = end
+        elif words and ((token.kind == "r" and token.value == "=") or (token.kind == "o" and token.value == ":")):
+            if s.peek(1).kind == "e":
+                raise s.fail()
+            s.position += 1
+            return Rel((Text(" ".join(words)), relation(s)), ("=",))
+        else:
+            break
+        s.position += 1
+    token = s.peek()
+    ends = token.kind == "e" or (token.kind == "c" and token.value in ("\\", "end"))
+    ends = ends or (token.kind == "o" and token.value in (",", ";", ")", "}", "\\}", "&", "|"))
+    if not ends and token.value.lower() not in JOINERS:
+        raise ReadError("words", " ".join(words))
+    return phrase(words)
+
+
+def _all_reals_except(s: Stream) -> Node:
+    """Parse the exceptions of "all real numbers except -1 and 1", up to the end."""
+    s.position += 1
+    if s.peek().value == "for":
+        s.position += 1
+    exceptions: list[Node] = []
+    while True:
+        item = relation(s)
+        if isinstance(item, Rel) and item.ops == ("=",) and isinstance(item.terms[0], Sym):
+            item = item.terms[1]
+        if isinstance(item, (Rel, Tuple)):
+            raise s.fail()
+        exceptions.append(item)
+        if separator(s) is None:
+            break
+    if s.peek().kind != "e":
+        raise s.fail()
+    return SetOp("minus", (Const("R"), Set(tuple(exceptions))))
+
+
+def _names_argument(s: Stream) -> bool:
+    """Return True if brackets between a word and an equals sign belong to the name: rank(A) = ..."""
+    end = s.closing("(")
+    return end > 0 and s.tokens[end + 1][:2] == ("r", "=")
+
+
+def _choice(s: Stream) -> Node | None:
+    """Parse a choice with its content: (B) 42, B) 42, B. text."""
+    token = s.peek()
+    start = s.position
+    if token.kind == "o" and token.value == "(" and s.is_op(")", 2):
+        letter, after = s.peek(1), 3
+        bracketed = True
+    else:
+        letter, after = token, 2
+        bracketed = False
+        colon = s.is_op(":", 1) and (token.kind == "t" or s.peek(2).space)
+        if not (s.is_op(")", 1) or s.is_op(".", 1) or colon):
+            return None
+        if start != 0:
+            return None
+    if letter.kind not in "tw" or len(letter.value) != 1 or not "A" <= letter.value <= "J":
+        return None
+    following = s.peek(after)
+    if following.kind == "e":
+        if bracketed:
+            return None
+        s.position += after
+        return Choice(letter.value)
+    if bracketed and not (
+        following.space and following.kind in "ntwc" and (letter.kind == "t" or following.kind == "n")
+    ):
+        return None
+    if following.kind == "t" and following.value.lower() in JOINERS:
+        return None
+    if following.kind == "c" and following.value in ("cup", "cap", "pm", "setminus", "ldots", "\\"):
+        return None
+    s.position += after
+    return Choice(letter.value, statement(s))
+
+
+def _applied_head(s: Stream) -> Node | None:
+    """Parse W(n) = ...: before an equals sign, a letter with brackets is a function."""
+    token = s.peek()
+    if token.kind != "w" or len(token.value) != 1 or not s.is_op("(", 1):
+        return None
+    s.position += 1
+    end = s.closing("(")
+    s.position -= 1
+    if end < 0 or s.tokens[end + 1].value != "=":
+        return None
+    s.position += 1
+    head = apply(s, token.value)
+    terms: list[Node] = [head]
+    ops: list[str] = []
+    while s.peek().kind == "r":
+        ops.append(s.next().value)
+        terms.append(ratio(s))
+    return Rel(tuple(terms), tuple(ops))
+
+
+def _qualified(s: Stream, node: Node, head: Token) -> Node:
+    """Parse a condition in words after a value.
+
+    It extends to the end, or to an "and" followed by the same beginning (f(x) = 1 for all x, and f(x) = x for all
+    x).
+    """
+    token = s.peek()
+    words: list[str] = []
+    if s.is_op("(") and is_condition(s):
+        end = s.closing("(")
+        if end < 0:
+            raise s.fail("unclosed bracket")
+        words = [t.value for t in s.tokens[s.position + 1 : end]]
+        s.position = end + 1
+        return Qualified(node, " ".join(words).replace("mathbb { Z }", "Z").replace("mathbb { N }", "N"))
+    if token.kind not in "tw" or token.value.lower() not in QUALIFIERS or s.in_cases:
+        return node
+    while True:
+        token = s.peek()
+        if token.kind == "e" or (s.depth > 1 and token.value in (")", "}", "\\}", "]")):
+            break
+        if token.value.lower() in JOINERS and s.peek(1)[:2] == head[:2]:
+            break
+        words.append(token.value.lower())
+        s.position += 1
+    return Qualified(node, " ".join(words))
+
+
+def answer(s: Stream) -> Node:
+    """Parse a complete answer.
+
+    Raises:
+        ReadError: The statements are not separated.
+    """
+    items: list[Node] = []
+    word = ""
+    _angle_brackets(s)
+    separator(s)
+    while True:
+        items.append(statement(s))
+        if s.peek().kind == "e":
+            break
+        if s.is_op(".") and s.peek(1).kind == "e":
+            break
+        joined = separator(s)
+        if joined is None:
+            raise s.fail()
+        if joined != ",":
+            word = joined
+        if s.peek().kind == "e":
+            break
+    return gathered(items, word)
+
+
+def _angle_brackets(s: Stream) -> None:
+    """Convert <1, 2, 3> to a vector."""
+    first, last = s.tokens[0], s.tokens[-1 - s.padding]
+    inside = s.tokens[1 : -1 - s.padding]
+    if first[:2] == ("r", "<") and last[:2] == ("r", ">") and all(t.kind != "r" for t in inside):
+        s.tokens[0] = Token("o", "(", False)
+        s.tokens[-1 - s.padding] = Token("o", ")", False)
+
+
+def phrase(words: list[str]) -> Node:
+    """Return words as Text, in canonical form for set phrases and numbers."""
+    text = " ".join(words)
+    if text in PHRASES:
+        return Text(PHRASES[text])
+    if _ALL_REALS.issuperset(words) and ("real" in words or "reals" in words):
+        return Const("R")
+    number = spelled_number(words)
+    if number is not None:
+        return make_rational(*number)
+    significant = [w for i, w in enumerate(words) if w not in ARTICLES or (w == "a" and i == len(words) - 1)] or words
+    if len(significant) > 1 and significant[0] in SUBJECTS and significant[1] in PREDICATES:
+        del significant[0]
+    text = " ".join(significant)
+    return Text(PHRASES.get(text, text))
