@@ -1213,7 +1213,7 @@ def record(store: str, out: Path) -> None:
 
 
 def normal(line: Row) -> Row:
-    """Return the line without CPU times and human text."""
+    """Return the line without CPU times, random ids and human text."""
     name = line["name"]
     answer = line["answer"]
     if name == "openapi" or name.endswith(("service/strategies", "strategies/list")):
@@ -1221,9 +1221,11 @@ def normal(line: Row) -> Row:
     elif line["error"] is not None or name.startswith("audit/"):
         answer = _without(answer, frozenset({"detail", "title"}))
     else:
-        answer = _without(answer, frozenset({"cpu_ms"}))
+        answer = _without(answer, frozenset({"cpu_ms", "incarnation", "version"}))
         if isinstance(answer, dict) and isinstance(answer.get("warnings"), list):
-            answer["warnings"] = [str(text).partition(":")[0] for text in answer["warnings"]]
+            # Older recordings have no run-created.
+            slugs = [str(text).partition(":")[0] for text in answer["warnings"]]
+            answer["warnings"] = [slug for slug in slugs if slug != "run-created"]
         if line["route"] and "/checkpoints" in line["route"]:
             # The size of a checkpoint in Redis is memory as Redis measures it, and differs from one time to the next.
             answer = _without(answer, frozenset({"bytes"}))

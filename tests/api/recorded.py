@@ -88,7 +88,7 @@ def text(value: object) -> str:
 def as_answered_then(answer: Row, length_weight: float) -> Row:
     """Return an answer of today as the recorded commit would give it, after checking what was added since.
 
-    Each group: `components.length` was the length term before its weight, now `length_term`; `why` is new.
+    Runs and answers have an incarnation and a version. Each group: `components.length` was the length term before its weight, now `length_term`; `why` is new.
     """
     for group in answer.get("groups", []):
         term, why, components = group.pop("length_term", None), group.pop("why", None), group["components"]
@@ -98,4 +98,6 @@ def as_answered_then(answer: Row, length_weight: float) -> Row:
         assert (why is not None) == (not any(components["length"]))
         components["length"] = term
     answer.pop("why", None)
+    for name in ("incarnation", "version"):
+        answer.pop(name, None)
     return answer
