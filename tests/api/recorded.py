@@ -88,7 +88,8 @@ def text(value: object) -> str:
 def as_answered_then(answer: Row, length_weight: float) -> Row:
     """Return an answer of today as the recorded commit would give it, after checking what was added since.
 
-    Runs and answers have an incarnation and a version. Each group: `components.length` was the length term before its weight, now `length_term`; `why` is new.
+    Runs and answers have an incarnation and a version. Each group: `components.length` was the length term before its
+    weight, now `length_term`; `why` is new.
     """
     for group in answer.get("groups", []):
         term, why, components = group.pop("length_term", None), group.pop("why", None), group["components"]
