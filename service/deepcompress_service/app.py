@@ -25,6 +25,7 @@ from pydantic.json_schema import models_json_schema
 
 from deepcompress_client import wire
 from deepcompress_verify import VerifierPool
+from deepcompress_verify.checkers import checker_names
 from deepcompress_verify.pool import DECIDE_MEMORY_BYTES
 from deepcompress_verify.process_lifetime import end_with_supervisor
 
@@ -41,8 +42,9 @@ from .api.packed_rows import PackedRows
 from .difficulty.errors import StoreTooNew, StoreUnavailable
 from .difficulty.retention import DAY_S
 from .difficulty.store import DifficultyStore, open_store
-from .observability import logs, tracing
+from .observability import logs, metrics, tracing
 from .observability.run_metrics import RunMetrics
+from .remote import RemoteCheckers, read_endpoints
 from .rendezvous import WaitingRoom, open_rendezvous
 from .scoring.pipeline import Pipeline
 from .server.background import housekeeping_task
@@ -87,6 +89,9 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
         _log_access(keys, settings.host)
         observations_s = settings.observation_ttl_days * DAY_S
         store = open_store(settings.state_url, observations_s=observations_s, **_store_options(settings))
+        endpoints = read_endpoints(settings.remote_checkers_file, checker_names())
+        if endpoints:
+            log.info("remote checkers: %s", ", ".join(endpoints))
         memory = plan_memory(settings, container_limit(), DECIDE_MEMORY_BYTES)
         (log.info if memory.fits else log.warning)(memory.describe())
         pool = VerifierPool(
@@ -103,13 +108,14 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
             await _try_to_open(opening)
         await _log_risks(store)
         await pool.start()
+        remote = RemoteCheckers(endpoints, metrics.RemoteMeter())
         activity = Activity()
         shared_activity = SharedActivity(activity, activity_folder)
         app.state.context = Context(
             settings=settings,
             store=store,
             pool=pool,
-            pipeline=Pipeline(settings, store, pool, ActivityRecorder(activity)),
+            pipeline=Pipeline(settings, store, pool, ActivityRecorder(activity), remote),
             activity=activity,
             inflight=InflightLimiter(
                 settings.max_inflight_requests, settings.max_inflight_body_bytes, settings.max_body_bytes
@@ -137,6 +143,7 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
         finally:
             app.state.context.draining = True
             await pool.close()
+            await remote.close()
             await rendezvous.close()
             await store.close()
 

@@ -83,6 +83,10 @@ class Settings(BaseSettings):
     256 MiB. The item that exceeds it is undecided. It is lowered at start if all processes together would exceed the
     memory limit of their container."""
 
+    remote_checkers_file: Path | None = None
+    """TOML file of the remote checkers: endpoints that check answers, such as a code sandbox or a judge
+    (docs/remote-checkers.md). It is read at start."""
+
     max_body_bytes: Annotated[int, Field(ge=1024)] = 128 * MIB
     """Largest request body, after decompression."""
     max_import_bytes: Annotated[int, Field(ge=1024)] = 4096 * MIB

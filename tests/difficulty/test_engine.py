@@ -1,4 +1,4 @@
-"""Parts of the engine by themselves: what few lives of a store come to."""
+"""Parts of the engine by themselves: cases that stores reach rarely."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deepcompress_service.difficulty.codec import ProblemRecord, StepDelta
 from deepcompress_service.difficulty.engine import commit, unpack_request
 from deepcompress_service.difficulty.model import Accumulator, Commit, DifficultyConfig, Observation, ProblemState
 from deepcompress_service.difficulty.observations import observe
-from deepcompress_service.difficulty.stores.memory import MemoryRun
+from deepcompress_service.difficulty.stores.memory import MemoryState
 
 from .driving import Driver, Run, group
 
@@ -47,10 +47,11 @@ def test_extra_accumulators_start_each_step_whatever_the_level_is(
 
 
 def test_a_closed_step_keeps_no_observed_rollouts() -> None:
-    state = MemoryRun()
+    transaction = MemoryState()
+    state = transaction.open_run("r")
     keys = [("a", "0")]
     observe(state, 0, [Observation("r", 1, "a", "a", "0", True)])
     assert len(state.rollouts(1, keys)) == 1
-    commit(state, 0, Commit("r", (group("b", 1),), step=2, config=DifficultyConfig()))
+    commit(transaction, Commit("r", (group("b", 1),), step=2, config=DifficultyConfig()))
     assert state.rollouts(1, keys) == {}
     assert list(state.observed(1)) == ["a"]

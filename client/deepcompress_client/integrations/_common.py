@@ -120,7 +120,11 @@ def problem_name(prompt: object, gold: object) -> str:
 
 # --- verdicts in one number ------------------------------------------------------------------------------
 
-STATUS_OFFSETS: Mapping[Status, float] = {"undecided": 2.0**-10, "gold_unreadable": 2.0**-9}
+STATUS_OFFSETS: Mapping[Status, float] = {
+    "undecided": 2.0**-10,
+    "gold_unreadable": 2.0**-9,
+    "unchecked": 2.0**-8,
+}
 """Statuses of rollouts that must not be trained on, with the offset that is subtracted from the outcome of "wrong".
 
 It is for frameworks that pass only that number from their outcome hook to their batch hook. The offsets are exact in

@@ -18,6 +18,7 @@ from ..difficulty.store import DifficultyStore
 from ..observability.run_metrics import RunMetrics
 from ..rendezvous import WaitingRoom
 from ..scoring.pipeline import Pipeline
+from ..scoring.slot import set_slot
 from ..settings import Settings
 from .admission import FairScheduler, InflightLimiter, Reservation
 from .auth import Grant, KeyRing
@@ -134,7 +135,8 @@ async def run_scheduled(
     """
 
     async def wait_and_work() -> T:
-        async with context.scheduler.slot(run or "", reservation.weight):
+        async with context.scheduler.slot(run or "", reservation.weight) as slot:
+            set_slot(slot.given_up)
             return await work()
 
     return await cancel_on_disconnect(request, wait_and_work())

@@ -17,6 +17,7 @@ from structlog.contextvars import bind_contextvars
 
 from deepcompress_client.wire import (
     ROLLOUT_FIELDS,
+    ROW_FIELDS,
     RolloutAnswer,
     RolloutRequest,
     ShapeAnswer,
@@ -25,13 +26,13 @@ from deepcompress_client.wire import (
     ShapeRollout,
     Status,
 )
-from deepcompress_verify import Check, Verdict
+from deepcompress_verify import Verdict
 
 from ..difficulty.errors import RunConflict
 from ..difficulty.refusals import epoch_mismatch, run_lost
 from ..rendezvous import Arrival, Cohort, Collecting, Refused
-from ..scoring.pipeline import AddTask, run_created, verdict_answer
-from ..scoring.records import gold_alternatives, stored_rollout, stored_verdict
+from ..scoring.pipeline import AddTask, make_checks, reads_config, run_created, verdict_answer
+from ..scoring.records import stored_rollout, stored_verdict
 from .body import documented, json_response
 from .context import Context, ContextDep, GrantDep, cancel_on_disconnect, run_scheduled
 from .errors import ApiError, invalid, refused_rollout
@@ -66,7 +67,7 @@ async def rollout(request: Request, context: ContextDep, grant: GrantDep, tasks:
         body = await context.body(request, reservation, RolloutRequest)
         grant.require_run(body.run)
         bind_contextvars(run=body.run, step=body.step, phase=body.phase)
-        context.pipeline.check_gold("gold", body.gold)
+        context.pipeline.check_row("", body)
         if body.rollout_index >= body.group_size:
             raise invalid("rollout_index", f"must be between 0 and group_size - 1, which is {body.group_size - 1}")
         work = partial(_verify, context, body, tasks.add_task)
@@ -109,7 +110,6 @@ async def _verify(context: Context, body: RolloutRequest, add_task: AddTask) -> 
         ApiError: The pipeline refused the request.
         DifficultyError: The store refused it: another epoch, or another configuration of the run.
     """
-    answer_format = body.answer_format
     epoch, created = 0, False
     if body.phase == "train":
         probe = _shape_request(body, [_shape_rollout(body, correct=False, status=None)], None)
@@ -126,19 +126,19 @@ async def _verify(context: Context, body: RolloutRequest, add_task: AddTask) -> 
                 batch = await context.pipeline.prepare(probe)
                 if batch.epoch is None:
                     raise
-        answer_format = answer_format or batch.plan.config.answer_format
+        config = batch.plan.config
         if body.epoch not in (None, batch.epoch):
             raise epoch_mismatch(batch.epoch, body.epoch)
         epoch = batch.epoch
-    elif answer_format is None:
-        answer_format = (await context.pipeline.readable_plan(body.run)).config.answer_format
-    gold = gold_alternatives(body.gold)
-    (verdict,) = await context.pipeline.verdicts(
-        [Check(gold, body.response, answer_format, body.truncated)], body.run, add_task
-    )
+    elif reads_config(body, body, context.pipeline.remote_names):
+        config = (await context.pipeline.readable_plan(body.run)).config
+    else:
+        config = context.pipeline.default_plan.config
+    checks = make_checks(body, [body], body, config, context.pipeline.remote_names)
+    (verdict,) = await context.pipeline.verdicts(checks, body.run, add_task)
     if body.phase == "eval":
         return None, verdict, False
-    header = orjson.dumps([body.problem_id, gold, body.group_size])
+    header = orjson.dumps([body.problem_id, checks[0].gold, body.group_size])
     rollout = _shape_rollout(body, verdict.correct, verdict.status).model_dump(exclude_none=True)
     arrival = Arrival(
         cohort=Cohort(body.run, epoch, body.step, body.group_id or body.problem_id),
@@ -163,7 +163,9 @@ def _content(body: RolloutRequest) -> list[object]:
     Fields that were added after the first version are in it only if they are sent, so that no digest changes.
     """
     first = ("tokens", "truncated", "thinking", "repetitive")
-    added = {name: getattr(body, name) for name in ROLLOUT_FIELDS if name not in first}
+    # The answer format was a field of the first version, and no part of the content.
+    later = (*ROLLOUT_FIELDS, *(name for name in ROW_FIELDS if name != "answer_format"))
+    added = {name: getattr(body, name) for name in later if name not in first}
     sent = {name: value for name, value in added.items() if value is not None}
     return [body.response, *(getattr(body, name) for name in first), *([sent] if sent else [])]
 
@@ -211,6 +213,7 @@ def _answer(shaped: ShapeAnswer, group_size: int, index: int, position: int, ver
         incarnation=shaped.incarnation,
         version=shaped.version,
         warnings=list(shaped.warnings) or None,
+        scores=None if group.scores is None else {name: values[position] for name, values in group.scores.items()},
         why=group.why,
     )
     return json_response(answer)

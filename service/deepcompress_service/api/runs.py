@@ -89,27 +89,27 @@ async def _put(context: Context, run: str, config: RunConfig) -> RunState:
     Raises:
         RunConflict: The run has state and another configuration.
     """
-    weight = context.settings.problem_weight
+    weight, remote = context.settings.problem_weight, context.pipeline.remote_names
     try:
         state = await context.store.get_run(run)
     except UnknownRun:
-        plan = make_plan(config, weight)
+        plan = make_plan(config, weight, remote)
         return await context.store.put_run(run, plan.difficulty, plan.text)
     if state.kind is None:
-        plan = make_plan(config, weight)
+        plan = make_plan(config, weight, remote)
         try:
-            same = plan.text == plan_from_text(state.config_text, weight).text
+            same = plan.text == plan_from_text(state.config_text, weight, remote).text
         except UnsupportedConfigError:
             same = False
         return await context.store.put_run(run, plan.difficulty, state.config_text if same else plan.text)
-    stored = plan_from_text(state.config_text, weight)
-    if named_plan(config, stored, weight).text != stored.text:
+    stored = plan_from_text(state.config_text, weight, remote)
+    if named_plan(config, stored, weight, remote).text != stored.text:
         raise run_conflict(run)
     state = await context.store.put_run(run, stored.difficulty, state.config_text)
     if not state.created:
         return state
     # The run was deleted in between, and is now new: it takes this request's configuration.
-    plan = make_plan(config, weight)
+    plan = make_plan(config, weight, remote)
     return replace(await context.store.put_run(run, plan.difficulty, plan.text), created=True)
 
 
@@ -245,7 +245,7 @@ async def import_run(run: Run, request: Request, context: ContextDep) -> Respons
 
     def accepts(config_text: str) -> None:
         try:
-            plan_from_text(config_text, context.settings.problem_weight)
+            plan_from_text(config_text, context.settings.problem_weight, context.pipeline.remote_names)
         except NewerConfigurationError as error:
             # Not the 503 of a stored configuration: here the request is at fault, and a retry does not help.
             raise UnsupportedConfigError("config-not-supported", error.detail) from None

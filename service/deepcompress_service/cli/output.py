@@ -17,6 +17,7 @@ STATUS_STYLE = {
     "unreadable": "yellow",
     "gold_unreadable": "bold magenta",
     "undecided": "bold magenta",
+    "unchecked": "bold magenta",
 }
 DIFFICULTY_STYLE = {"simple": "cyan", "hard": "red", "even": "dim", None: "dim"}
 

@@ -8,7 +8,8 @@ writes anything, so a request that is refused changes nothing. The Redis store h
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from . import refusals
@@ -31,7 +32,7 @@ from .codec import (
 )
 from .identity import check_identity, count_commit
 from .model import Commit, CommitOutcome, DifficultyConfig, GroupCommit, GroupOutcome, ProblemState
-from .run_transaction import RunTransaction
+from .run_transaction import RunTransaction, StoreTransaction
 
 KEPT_REQUESTS = 10_000
 """Number of the latest stepless requests that are recognised by their request_id."""
@@ -43,13 +44,14 @@ def new_run_record(config: DifficultyConfig, config_text: str) -> RunRecord:
     return RunRecord(config, config_text, values=values, start=values)
 
 
-def commit(state: RunTransaction, epoch: int, request: Commit) -> CommitOutcome:
+def commit(transaction: StoreTransaction, request: Commit) -> CommitOutcome:
     """Count each group once; return the state that its reward is computed from.
 
     Raises:
         RunLost, RunRolledBack, EpochMismatch, UnknownRun, StepKindMismatch, GroupConflict, NotObserved, StepTooOld:
             Nothing was changed.
     """
+    state, epoch = transaction.open_run(request.run), transaction.epoch(request.run)
     run_record = state.load()
     check_identity(request, epoch, run_record)
     created = run_record is None
@@ -93,15 +95,15 @@ def _commit_at(
     names = problem_names(state, step, new)
     records = {group_id: unpack_group(data) for group_id, data in known.items()}
     if not new:
-        level, mean = _recorded_level(state, run_record, step, list(records.values()))
+        counted = Counted(*_recorded_level(state, run_record, step, list(records.values())))
+    elif step <= run_record.closed:
+        counted = _count_late(state, run_record, step, new, names)
     else:
-        if step <= run_record.closed:
-            fresh, level, mean = _commit_late_groups(state, run_record, step, new, names)
-        else:
-            fresh, level, mean = _count(state, run_record, step, new, names, request.generation or 0)
-        state.put("groups", step, {group_id: pack_group(record) for group_id, record in fresh.items()})
-        records |= fresh
-    return level, mean, [_outcome(g, records[g.group_id], g.group_id in known) for g in request.groups]
+        counted = _count(state, run_record, step, new, names, request.generation or 0)
+    records |= counted.groups
+    outcomes = [_outcome(g, records[g.group_id], g.group_id in known) for g in request.groups]
+    write_records(state, step, counted.problems, counted.groups)
+    return counted.level, counted.mean, outcomes
 
 
 def _commit_stepless(
@@ -123,15 +125,17 @@ def _commit_stepless(
         )
     step = run_record.closed + 1 if run_record.open is None else run_record.open
     names = problem_names(state, step, request.groups)
-    fresh, level, mean = _count(state, run_record, step, request.groups, names, request.generation or 0)
-    records = [fresh[group.group_id] for group in request.groups]
+    counted = _count(state, run_record, step, request.groups, names, request.generation or 0)
+    records = [counted.groups[group.group_id] for group in request.groups]
+    write_records(state, step, counted.problems)
     run_record.sequence += 1
     state.put_request(
         request_id, run_record.sequence, step, pack_request(request.request_digest, step, records), KEPT_REQUESTS
     )
     if sum(bucket.groups for bucket in run_record.buckets.values()) >= (run_record.config.groups_per_step or 0):
         close(state, run_record)
-    return step, level, mean, [_outcome(g, r, False) for g, r in zip(request.groups, records, strict=True)]
+    outcomes = [_outcome(group, record, False) for group, record in zip(request.groups, records, strict=True)]
+    return step, counted.level, counted.mean, outcomes
 
 
 def pack_request(digest: bytes, step: int, records: Sequence[GroupRecord]) -> bytes:
@@ -158,6 +162,13 @@ def unpack_request(data: bytes) -> tuple[int, list[GroupRecord]]:
         records.append(unpack_group(data[at + 4 : at + 4 + length]))
         at += 4 + length
     return int(step), records
+
+
+def payloads_of_request(data: bytes | None, groups: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return the payloads of the groups (group_id to digest) in the record of a stepless request."""
+    records = [] if data is None else unpack_request(data)[1]
+    payloads = {record.digest: record.payload for record in records}
+    return {name: payloads[digest] for name, digest in groups.items() if digest in payloads}
 
 
 def _outcome(group: GroupCommit, record: GroupRecord, replayed: bool) -> GroupOutcome:
@@ -249,6 +260,40 @@ def observed_step(state: RunTransaction, run_record: RunRecord, groups: Sequence
 # --- counting -----------------------------------------------------------------------------------------------
 
 
+@dataclass(slots=True)
+class ProblemChanges:
+    """Problems that groups of a step were added to, by problem_id."""
+
+    records: dict[str, ProblemRecord] = field(default_factory=dict)
+    """Each problem's record with the groups."""
+    undo: dict[str, bytes] = field(default_factory=dict)
+    """The packed record before the step, of each problem that the step had not changed so far."""
+
+
+@dataclass(slots=True)
+class Counted:
+    """The result of counting groups of one step."""
+
+    level: float
+    """The step's level with these groups."""
+    mean: float
+    """The step's mean P_g with these groups."""
+    groups: dict[str, GroupRecord] = field(default_factory=dict)
+    """The new records, by group_id."""
+    problems: ProblemChanges = field(default_factory=ProblemChanges)
+
+
+def write_records(
+    state: RunTransaction, step: int, problems: ProblemChanges, groups: Mapping[str, GroupRecord] | None = None
+) -> None:
+    """Write the records of a step's groups and of the problems that they were added to."""
+    packed_problems = {problem_id: pack_problem(record) for problem_id, record in problems.records.items()}
+    packed_groups = {group_id: pack_group(record) for group_id, record in (groups or {}).items()}
+    state.put("problems", None, packed_problems)
+    state.put("undo", step, problems.undo)
+    state.put("groups", step, packed_groups)
+
+
 def _count(
     state: RunTransaction,
     run_record: RunRecord,
@@ -256,22 +301,20 @@ def _count(
     groups: Sequence[GroupCommit],
     names: dict[str, str],
     generation: int,
-) -> tuple[dict[str, GroupRecord], float, float]:
-    """Open `step` if it is not the open one, and fold new groups into it.
-
-    Returns their records, and the step's level and mean with them.
-    """
+) -> Counted:
+    """Open `step` if it is not the open one, and fold new groups into it."""
     if run_record.open != step:
         close_before(state, run_record, step)
         open_step(state, run_record, step)
-    before = apply_groups(state, run_record, [(names[g.group_id], generation, g) for g in groups if g.counts])
-    uncounted = {names[group.group_id] for group in groups} - before.keys()
-    if uncounted:
-        before |= problems_before(state, run_record, step, uncounted)
+    problems = apply_groups(state, run_record, [(names[g.group_id], generation, g) for g in groups if g.counts])
     after, mean = accumulators_after(run_record.config, run_record.start, run_record.buckets)
     if mean is None:
         mean = request_mean(groups)
     level = run_record.start[0] if run_record.config.reference == "previous" else after[0]
+    before = {problem_id: record.before for problem_id, record in problems.records.items()}
+    uncounted = {names[group.group_id] for group in groups} - before.keys()
+    if uncounted:
+        before |= problems_before(state, run_record, step, uncounted)
     records = {
         g.group_id: GroupRecord(
             level,
@@ -286,12 +329,12 @@ def _count(
         )
         for g in groups
     }
-    return records, after[0], mean
+    return Counted(after[0], mean, records, problems)
 
 
-def _commit_late_groups(
+def _count_late(
     state: RunTransaction, run_record: RunRecord, step: int, groups: Sequence[GroupCommit], names: dict[str, str]
-) -> tuple[dict[str, GroupRecord], float, float]:
+) -> Counted:
     """Record groups of a closed step as stale; only the step's count of stale groups changes."""
     record = state.step(step)
     if record is None:
@@ -316,7 +359,7 @@ def _commit_late_groups(
         )
         for g in groups
     }
-    return records, record.after[0], mean
+    return Counted(record.after[0], mean, records)
 
 
 def request_mean(groups: Sequence[GroupCommit]) -> float:
@@ -382,7 +425,7 @@ def close(state: RunTransaction, run_record: RunRecord) -> None:
             group = unpack_observed(observed[group_id])
             if group.counts:
                 counted.append((group.problem_id, group.generation, observed_commit(group_id, group)))
-        apply_groups(state, run_record, counted)
+        write_records(state, step, apply_groups(state, run_record, counted))
     state.close_observations(step)
     record = close_record(run_record, len(counted))
     state.put_step(step, record)
@@ -411,8 +454,8 @@ def observed_commit(group_id: str, group: ObservedGroup) -> GroupCommit:
 
 def apply_groups(
     state: RunTransaction, run_record: RunRecord, groups: Sequence[tuple[str, int, GroupCommit]]
-) -> dict[str, ProblemState]:
-    """Add groups of the open step to its buckets and to their problems; return each problem's state before the step.
+) -> ProblemChanges:
+    """Add groups of the open step to its buckets and to their problems; return the problems, which it does not write.
 
     Each group comes with its problem_id and its generation.
     """
@@ -420,8 +463,8 @@ def apply_groups(
     dataset = run_record.config.reference == "dataset"
     assert step is not None
     packed = state.read("problems", None, {problem_id for problem_id, _, _ in groups})
-    records: dict[str, ProblemRecord] = {}
-    undo: dict[str, bytes] = {}
+    changes = ProblemChanges()
+    records, undo = changes.records, changes.undo
     levels: dict[int, float] = {}
     for problem_id, generation, group in groups:
         bucket = run_record.buckets.setdefault((generation, group.size, group.passes), PassCountBucket())
@@ -462,10 +505,7 @@ def apply_groups(
                 delta.shortest = least if delta.shortest is None else min(delta.shortest, least)
         if dataset:
             run_record.ratio_sum += counted_ratio(run_record, record)
-    state.put("problems", None, {problem_id: pack_problem(record) for problem_id, record in records.items()})
-    if undo:
-        state.put("undo", step, undo)
-    return {problem_id: record.before for problem_id, record in records.items()}
+    return changes
 
 
 def level_of(state: RunTransaction, run_record: RunRecord, step: int) -> float:

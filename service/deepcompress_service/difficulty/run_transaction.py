@@ -1,4 +1,4 @@
-"""The interface between the engine and a store: one run's stored state, inside one transaction.
+"""The interface between the engine and a store: a transaction, and one run's stored state inside it.
 
 A `RunTransaction` reads and writes; it decides nothing. All binary values are those of `codec`. The store commits the
 transaction when the engine returns, and rolls it back when the engine raises.
@@ -109,3 +109,13 @@ class RunTransaction(Protocol):
 
     def bytes_used(self) -> int:
         """Return the size of all keys and records, in bytes."""
+
+
+class StoreTransaction(Protocol):
+    """The runs of a store, inside one transaction: the part that a commit needs."""
+
+    def epoch(self, run: str) -> int:
+        """Return the run's epoch: 0 for an unknown run. It survives the run's deletion."""
+
+    def open_run(self, run: str, checkpoint: str | None = None) -> RunTransaction:
+        """Return the run's own state, or that of one of its checkpoints."""

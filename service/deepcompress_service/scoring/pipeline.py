@@ -31,6 +31,8 @@ from deepcompress_client.wire import (
     ROLLOUT_FIELDS,
     GroupRewards,
     RewardComponents,
+    RolloutRequest,
+    RowFields,
     RunConfig,
     ScoreAnswer,
     ScoredGroup,
@@ -51,11 +53,14 @@ from ..difficulty.errors import UNUSABLE, DifficultyError, UnknownRun
 from ..difficulty.model import Commit, CommitOutcome, GroupOutcome, Observation, ProblemState, RunState
 from ..difficulty.store import DifficultyStore
 from ..observability import metrics, tracing
+from ..remote import RemoteCheckers
 from ..settings import Settings
 from ..shaping import Group, ProblemHistory, ShapedGroup
 from .errors import InvalidRequestError, TooLargeError
-from .plan import RunPlan, make_plan, plan_from_text, validate_checker
-from .records import gold_alternatives, group_commit, score_digests, shape_digest, unpack_verdicts
+from .plan import RunPlan, checker_name, make_plan, plan_from_text, validate_checker
+from .records import group_commit, score_digest, shape_digest, unpack_verdicts
+from .remote_checks import Recorded, RowCheck, check_all, nothing_recorded
+from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_group
 
 log = logging.getLogger("deepcompress.scoring")
 
@@ -158,13 +163,25 @@ class Rewards:
 class Pipeline:
     """Verify, shape and score over one store and one verifier."""
 
-    def __init__(self, settings: Settings, store: DifficultyStore, verifier: Verifier, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: DifficultyStore,
+        verifier: Verifier,
+        recorder: Recorder,
+        remote: RemoteCheckers | None = None,
+    ) -> None:
         self.settings = settings
         self.store = store
         self.verifier = verifier
         self.recorder = recorder
         self._span = tracing.span if settings.tracing else lambda *_, **__: nullcontext()
-        self.default_plan = make_plan(RunConfig.model_validate_json(settings.default_run), settings.problem_weight)
+        self.remote = remote
+        self.remote_names: frozenset[str] = frozenset() if remote is None else remote.names
+        """Names of the remote checkers."""
+        self.default_plan = make_plan(
+            RunConfig.model_validate_json(settings.default_run), settings.problem_weight, self.remote_names
+        )
         self._plans: OrderedDict[str, CachedPlan] = OrderedDict()
         self._warned: OrderedDict[tuple[str, int, str], None] = OrderedDict()
 
@@ -248,22 +265,24 @@ class Pipeline:
             names.add(name)
         if isinstance(request, ScoreRequest):
             if request.checker is not None:
-                validate_checker("checker", request.checker)
+                validate_checker("checker", request.checker, remote=self.remote_names)
             for index, row in enumerate(request.groups):
-                self.check_row(f"groups.{index}", row)
+                self.check_row(f"groups.{index}.", row)
 
-    def check_row(self, field: str, row: VerifyItem | ScoreGroup) -> None:
-        """Check a row's gold, options and checker.
+    def check_row(self, field: str, row: VerifyItem | ScoreGroup | RolloutRequest) -> None:
+        """Check a row's gold, options, question and checker; `field` is the row's place, with a dot at its end.
 
         Raises:
             TooLargeError: More characters than the settings allow.
             InvalidRequestError: The checker or a parameter is unknown.
         """
-        self.check_gold(f"{field}.gold", row.gold)
+        self.check_gold(f"{field}gold", row.gold)
         if row.options is not None:
-            limit(f"{field}.options", sum(map(len, row.options)), self.settings.max_gold_chars)
+            limit(f"{field}options", sum(map(len, row.options)), self.settings.max_gold_chars)
+        if row.question is not None:
+            limit(f"{field}question", len(row.question), self.settings.max_gold_chars)
         if row.checker is not None:
-            validate_checker(f"{field}.checker", row.checker)
+            validate_checker(f"{field}checker", row.checker, remote=self.remote_names)
 
     def check_gold(self, field: str, gold: str | list[str]) -> None:
         """Check a gold answer's length in characters, alternatives together.
@@ -271,7 +290,7 @@ class Pipeline:
         Raises:
             TooLargeError: The gold is over the limit.
         """
-        limit(field, sum(map(len, [gold] if isinstance(gold, str) else gold)), self.settings.max_gold_chars)
+        limit(field, sum(map(len, gold_alternatives(gold))), self.settings.max_gold_chars)
 
     # --- stage: resolve ----------------------------------------------------------------------------------
 
@@ -305,7 +324,7 @@ class Pipeline:
         return self._cache_plan(state)
 
     def _cache_plan(self, state: RunState) -> RunPlan:
-        plan = plan_from_text(state.config_text, self.settings.problem_weight)
+        plan = plan_from_text(state.config_text, self.settings.problem_weight, self.remote_names)
         # A run that was never trained may be given another configuration without a new epoch.
         self._remember(state.run, CachedPlan(state.epoch, state.kind is not None, plan))
         return plan
@@ -328,7 +347,9 @@ class Pipeline:
         batch = Batch(request, plan, epoch, [BatchGroup(group) for group in groups], warnings=[])
         for group in batch.groups:
             if isinstance(group.sent, ShapeGroup):
-                group.correct = tuple(rollout.correct for rollout in group.sent.rollouts)
+                group.correct = tuple(
+                    rollout.correct and rollout.status != "unchecked" for rollout in group.sent.rollouts
+                )
                 group.statuses = tuple(rollout.status for rollout in group.sent.rollouts)
         if request.phase == "eval":
             return batch
@@ -345,6 +366,7 @@ class Pipeline:
                             "it is never guessed from characters",
                             "missing-tokens",
                         )
+        check_scores(groups, plan)
         for field, detail in plan.reward.required_inputs:
             for index, sent in enumerate(groups):
                 values = [getattr(one, field) for one in (sent.rollouts if field in ROLLOUT_FIELDS else [sent])]
@@ -359,10 +381,17 @@ class Pipeline:
         request = batch.request
         assert isinstance(request, ScoreRequest)
         config = batch.plan.config
-        checks = [check for group in request.groups for check in make_checks(group, group.rollouts, request, config)]
+        remote = self.remote_names
+        checks = [
+            check for group in request.groups for check in make_checks(group, group.rollouts, request, config, remote)
+        ]
         # Hashing releases the interpreter lock, so it runs beside the workers.
-        hashing = asyncio.create_task(asyncio.to_thread(score_digests, request.groups))
-        verdicts = await self.verdicts(checks, request.run, add_task)
+        hashing = asyncio.create_task(asyncio.to_thread(list, map(score_digest, request.groups)))
+
+        async def recorded() -> dict[int, Verdict]:
+            return await self._recorded_verdicts(request, await hashing)
+
+        verdicts = await self.verdicts(checks, request.run, add_task, recorded)
         digests = await hashing
         start = 0
         for group, digest in zip(batch.groups, digests, strict=True):
@@ -371,15 +400,43 @@ class Pipeline:
             group.digest = digest
             start = end
 
-    async def verdicts(self, checks: Sequence[Check], run: str | None, add_task: AddTask) -> list[Verdict]:
-        """Return one verdict for each check, in order. Runs take turns in the verifier."""
+    async def verdicts(
+        self, checks: Sequence[Check], run: str | None, add_task: AddTask, recorded: Recorded = nothing_recorded
+    ) -> list[Verdict]:
+        """Return one verdict for each check, in order. Runs take turns in the verifier.
+
+        `recorded` returns the stored verdicts of repeated groups: they take the place of remote checks.
+        """
         began = time.perf_counter()
+        tenant = run or ""
+        by_rules = partial(self.verifier.verify_many, budget_s=self.settings.batch_cpu_seconds, tenant=tenant)
         with self._span("verify", rollouts=len(checks)):
-            verdicts = await self.verifier.verify_many(
-                checks, budget_s=self.settings.batch_cpu_seconds, tenant=run or ""
-            )
+            if self.remote is None or not self.remote_names:
+                verdicts = await by_rules(checks)
+            else:
+                longest = self.settings.max_text_chars
+                verdicts = await check_all(checks, by_rules, self.remote, tenant, longest, recorded)
         metrics.VERIFY_SECONDS.observe(time.perf_counter() - began)
         add_task(self.count_verdicts, verdicts)
+        return verdicts
+
+    async def _recorded_verdicts(self, request: ScoreRequest, digests: Sequence[bytes]) -> dict[int, Verdict]:
+        """Return the stored verdicts of the request's repeated groups, by the index of the rollout in the request.
+
+        A request for the step at which its groups were observed gets none: the step is found by the commit.
+        """
+        if request.phase == "eval" or request.run is None or request.step == "observed":
+            return {}
+        names = [group.group_id or group.problem_id or "" for group in request.groups]
+        wanted = dict(zip(names, digests, strict=True))
+        call = self.store.recorded(request.run, wanted, step=request.step, request_id=request.request_id)
+        payloads = await self._timed("recorded", call)
+        verdicts: dict[int, Verdict] = {}
+        start = 0
+        for name, group in zip(names, request.groups, strict=True):
+            if name in payloads:
+                verdicts |= enumerate(unpack_verdicts(payloads[name]), start)
+            start += len(group.rollouts)
         return verdicts
 
     # --- stage: commit -----------------------------------------------------------------------------------
@@ -425,7 +482,7 @@ class Pipeline:
         if outcome.created:
             log.warning("run %s: %s", outcome.run, run_created(outcome.step))
         if outcome.config_text and outcome.config_text != batch.plan.text:
-            batch.plan = plan_from_text(outcome.config_text, self.settings.problem_weight)
+            batch.plan = plan_from_text(outcome.config_text, self.settings.problem_weight, self.remote_names)
         self._remember(request.run, CachedPlan(outcome.epoch, True, batch.plan))
         changed = 0
         for group, record in zip(batch.groups, outcome.groups, strict=True):
@@ -459,7 +516,7 @@ class Pipeline:
                 step=request.step if isinstance(request.step, int) else None,
                 phase="eval",
                 level=None,
-                batch_pass_ratio=sum(group.pass_ratio for group in rewards.groups) / len(rewards.groups),
+                batch_pass_ratio=mean_pass_ratio(batch, rewards),
                 warnings=warnings,
                 groups=rows,
             )
@@ -526,12 +583,15 @@ class Pipeline:
         """
         limit("the number of items", len(request.items), self.settings.max_items)
         if request.checker is not None:
-            validate_checker("checker", request.checker)
+            validate_checker("checker", request.checker, remote=self.remote_names)
         for index, item in enumerate(request.items):
-            self.check_row(f"items.{index}", item)
+            self.check_row(f"items.{index}.", item)
             check_identity(index, item)
         configs = await self._configs(request)
-        checks = [check for item in request.items for check in make_checks(item, [item], request, configs[item.run])]
+        remote = self.remote_names
+        checks = [
+            check for item in request.items for check in make_checks(item, [item], request, configs[item.run], remote)
+        ]
         first_run = next((item.run for item in request.items if item.run), None)
         verdicts = await self.verdicts(checks, first_run, add_task)
         recorded = await self._observe(request.items, verdicts)
@@ -548,7 +608,8 @@ class Pipeline:
         """Return the configuration of each run that an item names; runs are read only if a check depends on them."""
         default = self.default_plan.config
         configs: dict[str | None, RunConfig] = dict.fromkeys((item.run for item in request.items), default)
-        for run in {item.run for item in request.items if item.run and reads_config(item, request)}:
+        remote = self.remote_names
+        for run in {item.run for item in request.items if item.run and reads_config(item, request, remote)}:
             configs[run] = (await self.readable_plan(run)).config
         return configs
 
@@ -556,7 +617,7 @@ class Pipeline:
         """Send the training items that have a rollout_id to the store; return by index if each was recorded."""
         indices, observations = [], []
         for index, (item, verdict) in enumerate(zip(items, verdicts, strict=True)):
-            if item.rollout_id is None or item.phase == "eval":
+            if item.rollout_id is None or item.phase == "eval" or verdict.status == "unchecked":
                 continue
             assert item.run and item.problem_id and item.step is not None
             indices.append(index)
@@ -602,27 +663,38 @@ class Pipeline:
 
 
 def make_checks(
-    row: VerifyItem | ScoreGroup,
-    rollouts: Sequence[VerifyItem | ScoreRollout],
-    request: VerifyRequest | ScoreRequest,
+    row: VerifyItem | ScoreGroup | RolloutRequest,
+    rollouts: Sequence[VerifyItem | ScoreRollout | RolloutRequest],
+    request: VerifyRequest | ScoreRequest | RolloutRequest,
     config: RunConfig,
+    remote: frozenset[str],
 ) -> list[Check]:
     """Return the check of each response to one row; an item of a verify request is a row and its one rollout.
 
     Precedence of the checker: the row, the request, the run's `checkers[data_source]`, the default (`math`); of the
-    answer format: the row, the request, the run.
+    answer format: the row, the request, the run. `remote` has the names of the remote checkers.
     """
     gold, options = gold_alternatives(row.gold), tuple(row.options or ())
     answer_format = row.answer_format or request.answer_format or config.answer_format
     checker = row.checker or request.checker
     if checker is None and row.data_source is not None and config.checkers:
         checker = config.checkers.get(row.data_source)
-    return [Check(gold, rollout.response, answer_format, rollout.truncated, checker, options) for rollout in rollouts]
+    if not remote:
+        return [Check(gold, one.response, answer_format, one.truncated, checker, options) for one in rollouts]
+    named = name if (name := checker_name(checker)) in remote else None
+    own, fallback = (None, None) if named else (checker, config.fallback_checker)
+    fields = (named, fallback, row.question, row.row, row.data_source)
+    return [RowCheck(gold, one.response, answer_format, one.truncated, own, options, *fields) for one in rollouts]
 
 
-def reads_config(row: VerifyItem, request: VerifyRequest) -> bool:
-    """Return True if the check of a row depends on its run's configuration."""
-    if (row.answer_format or request.answer_format) is None:
+def gold_alternatives(gold: str | list[str]) -> tuple[str, ...]:
+    """Return the gold answers of which any one suffices."""
+    return (gold,) if isinstance(gold, str) else tuple(gold)
+
+
+def reads_config(row: RowFields, request: VerifyRequest | RolloutRequest, remote: frozenset[str]) -> bool:
+    """Return True if the check of a row depends on its run's configuration: a remote checker may be its fallback."""
+    if remote or (row.answer_format or request.answer_format) is None:
         return True
     return row.data_source is not None and (row.checker or request.checker) is None
 
@@ -633,15 +705,34 @@ def reads_config(row: VerifyItem, request: VerifyRequest) -> bool:
 def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
     """Return the rewards of every group, from the recorded state (None: evaluation, the outcome alone)."""
     reward = batch.plan.reward
+    statuses = [group.statuses for group in batch.groups]
     if outcome is None:
         groups = [shaping_input(group, None, None) for group in batch.groups]
-        return Rewards(groups, reward.shape(groups, evaluate=True), None, [])
+        shaped = reward.shape(checked_parts(groups, statuses), evaluate=True)
+        return Rewards(groups, list(map(whole_group, shaped, statuses)), None, [])
     groups = [
         shaping_input(group, record, outcome.step) for group, record in zip(batch.groups, outcome.groups, strict=True)
     ]
-    shaped = reward.shape(groups)
-    shadows = reward.shape_shadows(groups) if batch.plan.config.shadow else None
-    return Rewards(groups, shaped, shadows, [*batch.warnings, *reward.warnings(groups, shaped)])
+    parts = checked_parts(groups, statuses)
+    shaped = reward.shape(parts)
+    shadows = None
+    if batch.plan.config.shadow:
+        shadows = [
+            {label: whole_group(one, row) for label, one in by_label.items()}
+            for by_label, row in zip(reward.shape_shadows(parts), statuses, strict=True)
+        ]
+    warnings = [*batch.warnings, *unchecked_warning(statuses), *reward.warnings(parts, shaped)]
+    return Rewards(groups, list(map(whole_group, shaped, statuses)), shadows, warnings)
+
+
+def mean_pass_ratio(batch: Batch, rewards: Rewards) -> float:
+    """Return the mean group pass ratio over the groups with a checked rollout; 0.0 without one."""
+    ratios = [
+        shaped.pass_ratio
+        for group, shaped in zip(batch.groups, rewards.shaped, strict=True)
+        if set(group.statuses) != {"unchecked"}
+    ]
+    return sum(ratios) / len(ratios) if ratios else 0.0
 
 
 def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | None) -> Group:
@@ -651,7 +742,7 @@ def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | No
     columns = {name: tuple(getattr(rollout, name) for rollout in sent.rollouts) for name in ROLLOUT_FIELDS}
     return Group(
         correct=group.correct,
-        trainable=tuple(readable and status != "undecided" for status in statuses),
+        trainable=tuple(readable and status not in NOT_TRAINABLE for status in statuses),
         level=None if record is None else record.level,
         accumulators=() if record is None else record.accumulators,
         history=ProblemHistory() if record is None else problem_history(record.problem),
@@ -713,6 +804,7 @@ def group_answer(
         trainable=shaping_group.trainable,
         length_term=shaped.length_term,
         why=shaped.why,
+        scores=None if shaped.scores is None else dict(shaped.scores),
         mask=shaped.mask,
         weights=shaped.weights,
         advantages=shaped.advantages,
@@ -749,8 +841,8 @@ def replayed_verdicts_differ(count: int) -> tuple[str, str]:
 
 
 def _contradict(one: Verdict, other: Verdict) -> bool:
-    """Return True if two verdicts of one rollout differ in `correct`; an undecided verdict contradicts none."""
-    return "undecided" not in (one.status, other.status) and one.correct != other.correct
+    """Return True if two verdicts differ in `correct`; an undecided or unchecked one contradicts none."""
+    return NOT_TRAINABLE.isdisjoint((one.status, other.status)) and one.correct != other.correct
 
 
 # --- small checks -------------------------------------------------------------------------------------------
@@ -779,6 +871,29 @@ def check_identity(index: int, item: VerifyItem) -> None:
             raise InvalidRequestError(
                 f"items.{index}.{field}", "an item with a rollout_id also needs its run, step and problem_id"
             )
+
+
+def check_scores(groups: Sequence[ShapeGroup | ScoreGroup], plan: RunPlan) -> None:
+    """Check that each rollout has the scores that the run's configuration weights, and no others.
+
+    Raises:
+        InvalidRequestError: A score is missing, or has no weight.
+    """
+    wanted = set(plan.config.scores or ())
+    for index, group in enumerate(groups):
+        for rollout_index, rollout in enumerate(group.rollouts):
+            sent = rollout.scores
+            if not sent and not wanted:
+                continue
+            field = f"groups.{index}.rollouts.{rollout_index}.scores"
+            for name in sorted(wanted - set(sent or ())):
+                raise InvalidRequestError(f"{field}.{name}", "the run weights this score: send it", "missing-input")
+            for name in sorted(set(sent or ()) - wanted):
+                raise InvalidRequestError(
+                    f"{field}.{name}",
+                    "the run's configuration has no weight for this score: add it to scores, or leave it out",
+                    "unknown-score",
+                )
 
 
 def _kind(record: GroupOutcome) -> str:

@@ -30,6 +30,7 @@ from deepcompress_verify.verdict import STATUSES
 
 from ..difficulty.model import GroupCommit
 from .errors import NewerConfigurationError
+from .unchecked import checked_indices
 
 _STATUS_CODE: dict[str | None, int] = {None: 255, **{status: code for code, status in enumerate(STATUSES)}}
 _VERDICT_FIELDS = tuple(field.name for field in fields(Verdict))
@@ -44,11 +45,6 @@ _FIXED_GROUP_FIELDS = ("reference_accuracy", "reference_tokens", "target_tokens"
 """Per-group fields that every digest includes."""
 _LATER_GROUP_FIELDS = tuple(name for name in GROUP_FIELDS if name not in _FIXED_GROUP_FIELDS)
 """Per-group fields that a digest includes one by one, if sent."""
-
-
-def gold_alternatives(gold: str | list[str]) -> tuple[str, ...]:
-    """Return the gold answers of which any one suffices."""
-    return (gold,) if isinstance(gold, str) else tuple(gold)
 
 
 def pack_verdicts(verdicts: Sequence[Verdict]) -> bytes:
@@ -108,15 +104,10 @@ def shape_digest(group: ShapeGroup) -> bytes:
     return bytes(digest.digest(16))
 
 
-def score_digests(groups: Sequence[ScoreGroup]) -> list[bytes]:
-    """Return the digest of each group with text."""
-    return [score_digest(group) for group in groups]
-
-
 def score_digest(group: ScoreGroup) -> bytes:
     """Return the 16 bytes that identify a group with text: all fields sent, rollouts in order, no verdicts."""
     digest = _group_hash(group, b"score")
-    digest.update(orjson.dumps(gold_alternatives(group.gold)))
+    digest.update(orjson.dumps([group.gold] if isinstance(group.gold, str) else group.gold))
     row = {name: value for name in ROW_FIELDS if (value := getattr(group, name)) is not None}
     if row:
         digest.update(orjson.dumps(row, option=orjson.OPT_SORT_KEYS))
@@ -150,7 +141,7 @@ def _rollout_bytes(rollout: ShapeRollout | ScoreRollout, correct: bool, status: 
             fixed += orjson.dumps(first)
     for name in _LATER_FIELDS:
         if (value := getattr(rollout, name)) is not None:
-            fixed += orjson.dumps({name: value})
+            fixed += orjson.dumps({name: value}, option=orjson.OPT_SORT_KEYS)
     return fixed
 
 
@@ -163,6 +154,15 @@ def group_commit(
 ) -> GroupCommit:
     """Return a group's part of a commit: its name, its digest and its tallies."""
     tokens = [rollout.tokens for rollout in group.rollouts]
+    truncated = [rollout.truncated for rollout in group.rollouts]
+    counted = "gold_unreadable" not in statuses
+    if "unchecked" in statuses:
+        # Left out of all tallies; without a checked rollout the group is recorded and counts nowhere.
+        checked = checked_indices(statuses)
+        counted = counted and bool(checked)
+        kept = checked or range(len(tokens))
+        tokens, truncated = [tokens[i] for i in kept], [truncated[i] for i in kept]
+        correct = [correct[i] for i in kept]
     counts = [count for count in tokens if count is not None]
     correct_tokens = [count for count, ok in zip(tokens, correct, strict=True) if ok and count is not None]
     all_known = len(counts) == len(tokens)
@@ -175,8 +175,8 @@ def group_commit(
         payload=b"" if verdicts is None else pack_verdicts(verdicts),
         size=len(tokens),
         passes=sum(correct),
-        counts="gold_unreadable" not in statuses,
-        truncated=sum(rollout.truncated for rollout in group.rollouts),
+        counts=counted,
+        truncated=sum(truncated),
         tokens_known=all_known,
         tokens_sum=sum(counts) if all_known else 0,
         correct_tokens_sum=sum(correct_tokens) if all_known else 0,

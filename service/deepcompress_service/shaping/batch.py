@@ -103,6 +103,8 @@ class Batch:
         self.passes: Ints = np.add.reduceat(self.correct.astype(np.int64), self.starts)
         self.pass_ratio: Floats = self.passes / self.sizes
         """[g] P_g."""
+        self.level: Floats = np.fromiter((g.level or 0.0 for g in groups), np.float64, len(groups))
+        """[g] the level that each group's beta is taken against."""
         self.outcome: Floats = np.where(self.correct, *outcome)
         """[n] R_o."""
 
@@ -142,11 +144,6 @@ class Batch:
     def per_group(self, value: Callable[[Group], float | None]) -> Floats:
         """[g] one number a group; 0 where it is None."""
         return np.fromiter((value(g) or 0.0 for g in self.groups), np.float64, len(self.groups))
-
-    @cached_property
-    def level(self) -> Floats:
-        """[g] the level that each group's beta is taken against."""
-        return np.fromiter((g.level or 0.0 for g in self.groups), np.float64, len(self.groups))
 
     def accumulator(self, index: int) -> Floats:
         """[g] the strategy's own accumulator number `index`, before this step."""

@@ -221,7 +221,8 @@ def _numbered(left: tuple[Node, ...], right: tuple[Node, ...]) -> bool:
     """Return True for x = 2, x = 3 and x_1 = 2, x_2 = 3: one unknown with several values, numbered or not."""
     one, two = ({_head(i) for i in items} for items in (left, right))
     bases = {name.partition("_")[0] for name in one | two}
-    return len(bases) == 1 and "" not in bases and (len(one) == 1) != (len(two) == 1)
+    single = [next(iter(names)) for names in (one, two) if len(names) == 1]
+    return len(bases) == 1 and "" not in bases and len(single) == 1 and single[0] in bases
 
 
 def _head(item: Node) -> str:

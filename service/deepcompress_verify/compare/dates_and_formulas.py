@@ -8,11 +8,14 @@ matches a gold AF_{16} without its base. One anchored pass over short texts.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from deepcompress_verify.reader.dates import numeric_date
 from deepcompress_verify.tree import Based, Node
 
 MAX_TEXT_CHARS = 64
+MAX_CASE_CHARS = 1_000
+_CASED_WORD = re.compile(r"(?<![\\A-Za-z0-9])[A-Za-z0-9]{2,12}(?![A-Za-z0-9])")
 _MARKS = (
     "\\text",
     "\\mathrm",
@@ -72,16 +75,34 @@ def same_date_or_formula(gold: str, tree: Node, answer: str) -> str | None:
 
 
 def differs_in_case(gold: str, answer: str) -> bool:
-    """Return True for genotypes or chemical formulas that differ in the case of letters only: Aa, AA; Co, CO."""
-    if len(gold) > MAX_TEXT_CHARS or len(answer) > MAX_TEXT_CHARS:
+    """Return True if a genotype or a chemical formula of the gold has another case in the answer: Aa, AA; Co, CO.
+
+    The words around it, in a text of up to 1,000 characters, do not matter: "The compound is Co".
+    """
+    if len(gold) > MAX_TEXT_CHARS or len(answer) > MAX_CASE_CHARS:
         return False
-    one, two = (_without_markup(text).strip("{}()") for text in (gold, answer))
-    if one == two or one.lower() != two.lower() or not one.isalnum() or len(one) > 12:
+    meant = _cased_words(gold)
+    if not meant:
         return False
-    letters = [c for c in one.lower() if c.isalpha()]
-    if len(letters) > 1 and all(letters.count(c) == 2 for c in set(letters)):
-        return True  # AaBb
-    return all(_is_formula(text) for text in (one, two))
+    stated = frozenset(_CASED_WORD.findall(_without_markup(answer)))
+    lower = {word.lower(): word for word in stated}
+    return any(
+        word not in stated and word.lower() in lower and _has_case(word, lower[word.lower()]) for word in meant
+    )
+
+
+@lru_cache(maxsize=2_048)
+def _cased_words(gold: str) -> tuple[str, ...]:
+    words = _CASED_WORD.findall(_without_markup(gold))
+    return tuple(word for word in words if not word.isdigit() and (not word.islower() or word[::2] == word[1::2]))
+
+
+def _has_case(one: str, two: str) -> bool:
+    """Return True if the case of letters is the meaning of two words: genotypes such as AaBb, or formulas."""
+    letters = one.lower()
+    if one.isalpha() and letters[::2] == letters[1::2] and len(letters) == 2 * len(set(letters)):
+        return True
+    return _is_formula(one) and _is_formula(two)
 
 
 def _is_formula(text: str) -> bool:

@@ -7,6 +7,7 @@ from math import comb, factorial
 from flint import fmpq, fmpz
 
 from deepcompress_verify.compare.context import ComparisonContext, InconclusiveError, UndefinedValueError
+from deepcompress_verify.compare.forms import indexed_by
 from deepcompress_verify.tree import Add, Based, BigOp, Call, Const, Div, Mul, Neg, Node, Num, Pow, Sym
 
 MAX_BITS = 1 << 16
@@ -225,6 +226,8 @@ def _logarithm(value: fmpq, base: fmpq, context: ComparisonContext) -> fmpq:
 def _series(node: BigOp, context: ComparisonContext, env: Env | None) -> fmpq:
     """Return a sum or product with integer bounds, term by term."""
     if node.kind not in ("sum", "prod") or node.low is None or node.high is None or not node.var:
+        raise InconclusiveError
+    if indexed_by(node.body, node.var):
         raise InconclusiveError
     low, high = _integer(rational(node.low, context, env)), _integer(rational(node.high, context, env))
     if high - low >= MAX_TERMS:

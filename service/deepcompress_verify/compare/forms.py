@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
@@ -34,6 +35,31 @@ def symbols(node: Node) -> frozenset[str]:
         elif isinstance(part, BigOp) and part.var:
             bound.add(part.var)
     return frozenset(result - bound)
+
+
+def indexed_by(node: Node, name: str) -> bool:
+    """Return True if a letter of the tree has `name` in its subscript: a_k is no constant in a sum over k."""
+    return any(
+        isinstance(part, Sym) and "_" in part.name and name in _SUBSCRIPT.findall(part.name.partition("_")[2])
+        for part in walk(node)
+    )
+
+
+def sums_over_letters(node: Node) -> bool:
+    """Return True if the tree has a sum or product over letters with the index in their subscript."""
+    return any(isinstance(part, BigOp) and indexed_by(part.body, part.var) for part in walk(node))
+
+
+def constant_sequences(node: Node) -> Node:
+    """Return the tree with every a_k as one letter a."""
+
+    def change(part: Node) -> Node | None:
+        return Sym(part.name.partition("_")[0]) if isinstance(part, Sym) and "_" in part.name else None
+
+    return rewrite(node, change)
+
+
+_SUBSCRIPT = re.compile(r"[A-Za-z]+")
 
 
 @dataclass(frozen=True, slots=True)

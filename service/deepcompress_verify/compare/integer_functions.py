@@ -16,7 +16,7 @@ from flint import fmpq
 
 from deepcompress_verify.compare.context import ComparisonContext, InconclusiveError, UndefinedValueError
 from deepcompress_verify.compare.exact import rational
-from deepcompress_verify.compare.forms import rewrite, substitute, symbols
+from deepcompress_verify.compare.forms import indexed_by, rewrite, substitute, symbols
 from deepcompress_verify.compare.polynomials import Fractions, equal_fractions, standard_form
 from deepcompress_verify.tree import Add, BigOp, Call, Const, Div, Mul, Neg, Node, Num, Pow, Sym, children, walk
 
@@ -580,6 +580,8 @@ def proves_sum(one: Node, other: Node, context: ComparisonContext) -> bool:
     if not isinstance(one, BigOp) or one.kind not in ("sum", "prod") or one.low is None or one.high is None:
         return False
     if symbols(one.low) or len(symbols(one.high)) != 1 or one.var in symbols(other) or not one.var:
+        return False
+    if indexed_by(one.body, one.var):
         return False
     (name,) = symbols(one.high)
     shift = _integer_of(Add((one.high, Neg(Sym(name)))), context)

@@ -15,6 +15,7 @@ from flint import acb, arb, ctx, fmpq, fmpz
 
 from deepcompress_verify.compare.context import ComparisonContext, InconclusiveError, UndefinedValueError
 from deepcompress_verify.compare.exact import rational
+from deepcompress_verify.compare.forms import indexed_by
 from deepcompress_verify.tree import Add, Based, BigOp, Call, Const, Div, Mul, Neg, Node, Num, Pow, Quantity, Sym
 
 MAX_TERMS = 1_000
@@ -258,6 +259,8 @@ class Evaluator:
 
     def _series(self, node: BigOp) -> acb:
         if node.kind not in ("sum", "prod") or node.low is None or node.high is None:
+            raise InconclusiveError
+        if indexed_by(node.body, node.var):
             raise InconclusiveError
         low, high = (_small_integer(self.value(bound)) for bound in (node.low, node.high))
         if low is None or high is None or high - low >= MAX_TERMS:

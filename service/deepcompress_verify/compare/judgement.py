@@ -22,7 +22,7 @@ from deepcompress_verify.compare.scalars import equal, same_family, within_round
 from deepcompress_verify.compare.statements import compare_regions, compare_relations
 from deepcompress_verify.compare.text import equal_text
 from deepcompress_verify.reader import read
-from deepcompress_verify.reader.words import DENIALS
+from deepcompress_verify.reader.words import DENIALS, QUALIFIERS
 from deepcompress_verify.remarks import HEDGES
 from deepcompress_verify.tree import (
     Add,
@@ -54,6 +54,8 @@ from deepcompress_verify.tree import (
 MAX_EXPANSION = 64
 
 _NO_PARAMETERS = frozenset("azNZQRC")
+_REASONS = frozenset(("because", "since"))
+"""Words that begin a reason, which is read as a remark."""
 _CASES = frozenset("if when whenever assuming provided given".split())
 _UNDROPPABLE = frozenset("or not but except nor either neither unless otherwise else".split()) | HEDGES - _CASES
 
@@ -97,9 +99,13 @@ def _qualified(gold: Node, answer: Node, context: ComparisonContext) -> bool | N
             context.record("text", "a condition that may change the value")
             return False
     for node, other in ((gold, answer), (answer, gold)):
-        if isinstance(node, Qualified) and not isinstance(other, Qualified) and _restricts(node, other):
-            context.record("text", "a condition on a letter of which the value is no function")
-            return False
+        if isinstance(node, Qualified) and not isinstance(other, Qualified):
+            if _restricts(node, other):
+                context.record("text", "a condition on a letter of which the value is no function")
+                return False
+            if _claims(node):
+                context.record("text", "another statement beside the value")
+                return False
     left, right = _parameter(gold), _parameter(answer)
     before = after = ""
     if isinstance(gold, Qualified):
@@ -134,6 +140,27 @@ def _restricts(node: Qualified, other: Node) -> bool:
     return bool(letters) and letters.isdisjoint(symbols(node.value) | symbols(other))
 
 
+def _claims(node: Qualified) -> bool:
+    """Return True for a relation that is no range of a formula: 42 (≈ 43), x < 2 (x < 3), x^2 + y^2 = 4 for y > 0."""
+    words = node.condition.split()
+    if "~" in words:
+        return True
+    if _RELATIONS.isdisjoint(words) and not any(sign in node.condition for sign in "<>"):
+        return False
+    if "=" in words and not any(mark in node.condition for mark in (",", "...", "ldots")):
+        return True  # x^2 for x = 3
+    value = node.value
+    introduced = words[0] in QUALIFIERS
+    if isinstance(value, Rel):
+        if "!=" in words and value.ops == ("=",):
+            return False  # a curve without a point
+        return value.ops != ("=",) or not isinstance(value.terms[0], (Sym, Apply))
+    return isinstance(value, (List, Set, SetBuilder, SetOp)) and not introduced
+
+
+_RELATIONS = frozenset(("=", "!=", "<", "<=", ">", ">=", "=="))
+
+
 def _of_assignment(node: Node) -> Node:
     """Return the right side of an assignment: x = pi/4 + k pi."""
     return node.terms[1] if isinstance(node, Rel) and node.ops == ("=",) and isinstance(node.terms[0], Sym) else node
@@ -145,6 +172,7 @@ def _droppable(condition: str, one_sided: bool) -> bool:
     if (
         not _UNDROPPABLE.isdisjoint(words)
         or not DENIALS.isdisjoint(words)
+        or (one_sided and words[0] in _REASONS)
         or (one_sided and not _CASES.isdisjoint(words))
     ):
         return False

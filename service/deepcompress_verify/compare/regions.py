@@ -195,6 +195,8 @@ class Regions:
             return self.read(node.terms[1])
         if any(op not in _FLIP for op in node.ops) or not node.ops:
             raise InconclusiveError
+        if len(node.ops) > 1 and node.terms[0] == Sym(""):
+            raise InconclusiveError  # a relation without a left side begins the chain
         total: Region = [Piece(None, False, None, False)]
         for left, op, right in zip(node.terms, node.ops, node.terms[1:], strict=False):
             total = self.intersection(total, self._inequality(left, op, right))

@@ -185,10 +185,10 @@ def close(value: Node, approximation: Node, context: ComparisonContext) -> bool:
             and len(value.items) == len(approximation.items)
             and all(close(v, a, context) for v, a in zip(value.items, approximation.items, strict=True))
         )
-    if not _scalar(value) or not _scalar(approximation):
-        return True
-    if symbols(value) or symbols(approximation):
-        return True
+    if is_name(value) or is_symbolic_term(value):
+        return True  # the value of a name
+    if not _scalar(value) or not _scalar(approximation) or symbols(value) or symbols(approximation):
+        return context.judge(value, approximation) is True
     if not isinstance(number, Num):
         gap = Add((value, Neg(approximation)))
         ratio = Call("floor", (Div(Mul((Num(100), Call("abs", (gap,)))), Call("abs", (approximation,))),))
@@ -271,6 +271,19 @@ def rename_arguments(names: tuple[Node, ...], value: Node, pattern: tuple[Node, 
             if table:
                 return rename(value, table)
     return value
+
+
+def argument_is_taken(names: tuple[Node, ...], value: Node, pattern: tuple[Node, ...]) -> bool:
+    """Return True if f(z) = ..x.. has the argument of f(x) as another letter: f(k) = n is a constant."""
+    if len(names) != 1 or len(pattern) != 1:
+        return False
+    own, other = _arguments(names[0]), _arguments(pattern[0])
+    return bool(own) and not (other - own).isdisjoint(symbols(value))
+
+
+def _arguments(name: Node) -> frozenset[str]:
+    """Return the letters that a function is applied to."""
+    return frozenset(a.name for a in name.args if isinstance(a, Sym)) if isinstance(name, Apply) else frozenset()
 
 
 def difference_of_sides(node: Rel) -> Node:

@@ -15,7 +15,15 @@ from flint import acb, fmpq
 
 from deepcompress_verify.compare.context import ComparisonContext, InconclusiveError, UndefinedValueError
 from deepcompress_verify.compare.exact import rational
-from deepcompress_verify.compare.forms import canon, opaque_functions, rewrite, substitute, symbols
+from deepcompress_verify.compare.forms import (
+    canon,
+    constant_sequences,
+    opaque_functions,
+    rewrite,
+    substitute,
+    sums_over_letters,
+    symbols,
+)
 from deepcompress_verify.compare.integer_functions import (
     OFFSET,
     Residues,
@@ -81,6 +89,10 @@ def _equal(a: Node, b: Node, context: ComparisonContext) -> bool | None:
         context.record("rational", f"{_short(left)} {'=' if same else '≠'} {_short(right)}")
         return same
     first, second = context.facts(a), context.facts(b)
+    if BigOp in first.kinds | second.kinds and (sums_over_letters(a) or sums_over_letters(b)):
+        # a_k in a sum over k: equal for every sequence, so equal for a constant one
+        specialised = _equal(constant_sequences(a), constant_sequences(b), context)
+        return False if specialised is False else None
     constants = first.constants | second.constants
     if not constants.isdisjoint(_SETS) and BigOp not in first.kinds | second.kinds:
         context.record("structure", "infinity and sets of numbers equal only themselves")

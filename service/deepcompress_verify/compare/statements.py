@@ -12,6 +12,7 @@ from deepcompress_verify.compare.items import COLLECTIONS, in_order, same_items,
 from deepcompress_verify.compare.regions import Regions, is_region
 from deepcompress_verify.compare.relations import (
     EqualityChain,
+    argument_is_taken,
     difference_of_sides,
     is_symbolic_term,
     read_chain,
@@ -40,6 +41,7 @@ from deepcompress_verify.tree import (
 )
 
 _COORDINATES = frozenset("xyz")
+_LETTERS = frozenset("ABCDEFGHIJ")
 
 _SYMMETRIC = frozenset(("=", "==", "~", "<=>", "sim", "perp", "parallel", "not==", "not~", "notparallel", "notsim"))
 """Relations that mean the same from right to left; an arrow does not."""
@@ -187,7 +189,7 @@ def _compare_chains(
 def _is_choice_relation(choice: Sym, reading: EqualityChain) -> bool:
     """Return True for A = B if the other side is the choice B."""
     names = [choice, reading.value, *reading.names]
-    return all(isinstance(n, Sym) and len(n.name) == 1 and "A" <= n.name <= "J" for n in names)
+    return len(choice.name) == 1 and all(isinstance(n, Sym) and _LETTERS.issuperset(n.name) for n in names)
 
 
 def _approximately(approximation: Node, answer: Node, context: ComparisonContext) -> bool:
@@ -196,7 +198,11 @@ def _approximately(approximation: Node, answer: Node, context: ComparisonContext
     if not isinstance(number, Num) or isinstance(answer, (*COLLECTIONS, Text, Rel)):
         return False
     value, _ = units.split(answer)
-    rounded = within_rounding(number, Neg(value) if negative else value, context)
+    size = value.arg if isinstance(value, Neg) else value
+    if not isinstance(size, Num):
+        return False  # an exact value that is not the gold's
+    same = negative == isinstance(value, Neg) and (size.p, size.q) == (number.p, number.q)
+    rounded = same or within_rounding(number, Neg(value) if negative else value, context)
     if rounded:
         context.record("rounding", "it rounds to the approximation in the gold")
     return rounded
@@ -219,6 +225,11 @@ def _two_relations(
             if left.value is right.value:
                 return {canon(n) for n in left.names} == {canon(n) for n in right.names}
         elif same_names(left.names, right.names) or not left.names or not right.names:
+            if argument_is_taken(right.names, right.value, left.names) or argument_is_taken(
+                left.names, left.value, right.names
+            ):
+                context.record("relation", "the argument of one is another letter in the other")
+                return False
             value = rename_arguments(right.names, right.value, left.names)
             return context.judge(left.value, value)
         elif (gathered := _as_tuples(left, right)) is not None:

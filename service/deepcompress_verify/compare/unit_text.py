@@ -80,11 +80,20 @@ def split_unit(text: str) -> UnitText | None:
         if tail.strip() == "pm" or (tail[0].isalpha() and tail[0].isascii() and len(tail.strip()) == 1):
             continue  # a half of the day; a variable
         size = read_unit(tail)
-        if size is not None:
+        if size is not None and not _has_unit(value):
             names = re.findall(r"[A-Za-z]+", _BLANK.sub(" ", tail))
             marked = "\\text" in tail or "\\mathrm" in tail or all(len(name) > 2 for name in names)
             return UnitText(value.strip(), *size, marked)
     return None
+
+
+def _has_unit(value: str) -> bool:
+    """Return True if a member of a chain has a unit of its own: 5 km = 5 cm."""
+    return "=" in value and any(
+        read_unit(part[match.end() :]) is not None
+        for part in value.split("=")[:-1]
+        if (match := _NUMBER.match(part)) is not None and match.group().strip() and part[match.end() :].strip()
+    )
 
 
 def has_no_unit(text: str) -> bool:

@@ -195,9 +195,24 @@ def _same_nouns(one: tuple[str, ...], two: tuple[str, ...]) -> bool:
     """Return True if one noun has the words of the other, or both have one head: hard candies, jelly candies."""
     first, second = frozenset(one), frozenset(two)
     contrary = first & CONTRARY_NOUNS, second & CONTRARY_NOUNS
+    if first <= second or second <= first:
+        shared, added = contrary[0] & contrary[1], contrary[0] ^ contrary[1]
+        return not any(kind & shared and kind & added for kind in _KINDS)
     if contrary[0] and contrary[1] and contrary[0] != contrary[1]:
         return False
-    return first <= second or second <= first or one[-1] == two[-1]
+    return one[-1] == two[-1]
+
+
+_KINDS = tuple(
+    frozenset(words.split())
+    for words in (
+        "red green blue yellow white black brown orange purple pink gray grey gold silver",
+        "big small large little", "old young new", "hot cold", "front back", "top bottom", "first second third last",
+        "left right", "male female", "heavy light", "open closed", "full empty", "odd even", "hard soft",
+        "inner outer", "positive negative",
+    )
+)  # fmt: skip
+"""Words of `CONTRARY_NOUNS` that exclude each other."""
 
 
 def _parts(unit: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:

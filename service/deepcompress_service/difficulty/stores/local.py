@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import Literal, Protocol, TypeVar
 
 from .. import engine, refusals
 from ..arithmetic import close_record
-from ..codec import unpack_problem
+from ..codec import group_digest, unpack_group, unpack_problem
 from ..engine import existing_run, level_of, new_run_record
 from ..errors import DifficultyError, StoreUnavailable
 from ..identity import new_incarnation
@@ -30,7 +30,7 @@ from ..observations import observe
 from ..paging import Page, PageBuilder, Side, Sort
 from ..retention import IMPORT_S, OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import check_rewindable, closed_level, problem_now, rewind, run_state
-from ..run_transaction import Row, RunTransaction
+from ..run_transaction import Row, StoreTransaction
 from ..transfer import ExportReader, accept_any_config, export_lines, import_timeout, line_batches
 
 T = TypeVar("T")
@@ -40,20 +40,14 @@ SCRATCH = "/import/"
 """Prefix of the names under which imports collect their rows. No run's name begins with it."""
 
 
-class LocalTransaction(Protocol):
+class LocalTransaction(StoreTransaction, Protocol):
     """All runs of a store, inside one transaction."""
-
-    def epoch(self, run: str) -> int:
-        """Return the run's epoch: 0 for an unknown run. It survives the run's deletion."""
 
     def set_epoch(self, run: str, epoch: int) -> None:
         """Store the run's epoch."""
 
     def runs(self) -> list[str]:
         """Return the names of all runs, ascending."""
-
-    def open_run(self, run: str, checkpoint: str | None = None) -> RunTransaction:
-        """Return the run's own state, or that of one of its checkpoints."""
 
     def copy(self, run: str, source: str | None, target: str | None) -> None:
         """Replace one state of a run by a copy of another; each is a checkpoint's name, None for the run's own."""
@@ -197,8 +191,25 @@ class LocalStore:
 
     async def commit(self, commit: Commit) -> CommitOutcome:
         """Implement `DifficultyStore.commit`."""
-        run = commit.run
-        return await self._write(lambda t: engine.commit(t.open_run(run), t.epoch(run), commit), used=run)
+        return await self._write(partial(engine.commit, request=commit), used=commit.run)
+
+    async def recorded(
+        self, run: str, groups: Mapping[str, bytes], *, step: int | None, request_id: str | None = None
+    ) -> dict[str, bytes]:
+        """Implement `DifficultyStore.recorded`."""
+
+        def work(transaction: LocalTransaction) -> dict[str, bytes]:
+            state = transaction.open_run(run)
+            if step is None:
+                return engine.payloads_of_request(state.request(request_id or ""), groups)
+            records = state.read("groups", step, groups)
+            return {
+                name: unpack_group(data).payload
+                for name, data in records.items()
+                if group_digest(data) == groups[name]
+            }
+
+        return await self._read(work)
 
     async def observe(self, observations: Sequence[Observation]) -> list[bool]:
         """Implement `DifficultyStore.observe`."""

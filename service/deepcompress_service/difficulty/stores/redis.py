@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -23,10 +23,13 @@ from ..codec import (
     config_to_json,
     decode,
     encode,
+    group_digest,
     pack_rollout,
     parse_step,
+    unpack_group,
     unpack_problem,
 )
+from ..engine import payloads_of_request
 from ..errors import DifficultyError, StoreTooNew, StoreUnavailable, UnknownRun
 from ..identity import new_incarnation
 from ..model import (
@@ -44,6 +47,7 @@ from ..retention import OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import state_of_run
 from ..transfer import ExportReader, accept_any_config
 from . import redis_commit, redis_pages, redis_transfer, redis_watch
+from .redis_commit import PAYLOADS, SHARED, TOKEN_BYTES
 from .redis_link import Argument, Link, PinnedConnection, Reply, open_link
 from .scripts import (
     CHECKPOINT,
@@ -255,6 +259,31 @@ class RedisStore:
         return answers
 
     # looking
+
+    async def recorded(
+        self, run: str, groups: Mapping[str, bytes], *, step: int | None, request_id: str | None = None
+    ) -> dict[str, bytes]:
+        """Implement `DifficultyStore.recorded`."""
+        key = _prefix(run)
+        if step is None:
+            data = await self._link.command(key + "m", "HGET", key + "q", encode(request_id or ""))
+            return payloads_of_request(data, groups)
+        hash_key = f"{key}g:{step}"
+        tails = await self._link.command(key + "m", "HMGET", hash_key, *map(encode, groups))
+        tokens = sorted({tail[:TOKEN_BYTES] for tail in tails if tail})
+        if not tokens:
+            return {}
+        fields = [kind + token for token in tokens for kind in (SHARED, PAYLOADS)]
+        found = await self._link.command(key + "m", "HMGET", hash_key, *fields)
+        shared = dict(zip(tokens, zip(found[::2], found[1::2], strict=True), strict=True))
+        payloads = {}
+        for (name, digest), tail in zip(groups.items(), tails, strict=True):
+            if not tail or shared[tail[:TOKEN_BYTES]][0] is None:
+                continue  # not recorded, or pruned between the two reads
+            record = redis_commit.join_group(tail, *shared[tail[:TOKEN_BYTES]])
+            if group_digest(record) == digest:
+                payloads[name] = unpack_group(record).payload
+        return payloads
 
     async def history(self, run: str, *, since: int | None = None, limit: int | None = None) -> list[StepStatistics]:
         """Implement `DifficultyStore.history`."""
