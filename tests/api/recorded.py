@@ -101,4 +101,6 @@ def as_answered_then(answer: Row, length_weight: float) -> Row:
     answer.pop("why", None)
     for name in ("incarnation", "version"):
         answer.pop(name, None)
+    if "warnings" in answer:
+        answer["warnings"] = [one for one in answer["warnings"] if not one.startswith("run-created")]
     return answer
