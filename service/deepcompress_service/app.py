@@ -34,9 +34,9 @@ from .activity.recent import Activity
 from .activity.recorder import ActivityRecorder
 from .activity.shared import SharedActivity
 from .api import compat, errors, health, rollouts, runs, score
-from .api.admission import FairScheduler, InflightLimiter
+from .api.admission import FairScheduler, InflightLimiter, KeyedSlots
 from .api.auth import KeyRing
-from .api.context import Context, ContextDep
+from .api.context import LOOPBACK, Context, ContextDep
 from .api.middleware import RequestLoggingMiddleware
 from .api.packed_rows import PackedRows
 from .difficulty.errors import StoreTooNew, StoreUnavailable
@@ -55,10 +55,12 @@ from .settings import Settings, unknown_variables
 
 log = logging.getLogger("deepcompress.app")
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
-"""Addresses that only this machine can connect to."""
 READS_AT_ONCE = 4
-"""Lists and histories that are read at once; each may have a hundred thousand rows."""
+"""Lists, histories and pages of problems that are read at once; each may read a hundred thousand rows."""
+EXPORTS = 8
+"""Exports that are open at once in one process; each has a connection to the store, and a snapshot of it."""
+EXPORTS_PER_KEY = 2
+RESERVED_EXPORTS = 2
 
 _REQUEST_MODELS = (
     wire.VerifyRequest,
@@ -126,6 +128,7 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
             read_scheduler=FairScheduler(
                 READS_AT_ONCE, settings.max_waiting_per_run, settings.max_inflight_body_bytes
             ),
+            exports=KeyedSlots(EXPORTS, EXPORTS_PER_KEY, RESERVED_EXPORTS, runs.too_many_exports),
             keys=keys,
             nemo_gym_rows=PackedRows(),
             waiting=WaitingRoom(rendezvous, settings.max_waiting_rollouts),

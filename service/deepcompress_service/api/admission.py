@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
@@ -87,6 +87,43 @@ class InflightLimiter:
         self.bytes += weight
         metrics.INFLIGHT.set(self.requests)
         metrics.INFLIGHT_BYTES.set(self.bytes)
+
+
+class KeyedSlots:
+    """Places for answers that are sent for as long as their readers like: exports and event streams.
+
+    At most `total` are open in this process, `per_key` for one API key. Operators (`is_operator`) are bound by
+    `total` alone, and `reserved` places are for them, so that readers cannot keep them out.
+    """
+
+    def __init__(self, total: int, per_key: int, reserved: int, refused: Callable[[], ApiError]) -> None:
+        self._total, self._per_key, self._reserved = total, per_key, reserved
+        self._refused = refused
+        self._held: Counter[str] = Counter()
+
+    @property
+    def count(self) -> int:
+        """Places that are taken."""
+        return self._held.total()
+
+    @contextmanager
+    def admit(self, key: str, *, operator: bool) -> Iterator[None]:
+        """Hold a place until the block ends.
+
+        Raises:
+            ApiError: There is none for this key.
+        """
+        # Check and count without an await in between: a burst of requests cannot exceed the limit.
+        free = self._total - self.count
+        if free <= (0 if operator else self._reserved) or (not operator and self._held[key] >= self._per_key):
+            raise self._refused()
+        self._held[key] += 1
+        try:
+            yield
+        finally:
+            self._held[key] -= 1
+            if not self._held[key]:
+                del self._held[key]
 
 
 class Slot:

@@ -20,12 +20,14 @@ from ..rendezvous import WaitingRoom
 from ..scoring.pipeline import Pipeline
 from ..scoring.slot import set_slot
 from ..settings import Settings
-from .admission import FairScheduler, InflightLimiter, Reservation
+from .admission import FairScheduler, InflightLimiter, KeyedSlots, Reservation
 from .auth import Grant, KeyRing
 from .body import body_lines, count_structure, parse, read_body, too_large
 from .errors import ApiError, abandoned
 from .packed_rows import PackedRows
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+"""Addresses that only this machine can connect to, or from."""
 SMALL_BODY = 1 << 20
 """Largest body of a request that sends no batch: a configuration, a name, a step."""
 
@@ -45,7 +47,8 @@ class Context:
     inflight: InflightLimiter
     scheduler: FairScheduler
     read_scheduler: FairScheduler
-    """For reads with large answers: few at once, runs take turns."""
+    """For reads with large answers: few at once, API keys take turns."""
+    exports: KeyedSlots
     keys: KeyRing
     waiting: WaitingRoom
     nemo_gym_rows: PackedRows
@@ -119,6 +122,13 @@ async def get_context(request: Request, _grant: GrantDep) -> Context:
 
 
 ContextDep = Annotated[Context, Depends(get_context)]
+
+
+def is_operator(request: Request, context: Context, grant: Grant) -> bool:
+    """Return True for a caller for whom places are reserved: with a key for everything, or without keys from here."""
+    if context.keys.requires_key:
+        return grant.access == "full" and not grant.runs
+    return request.client is None or request.client.host in LOOPBACK
 
 
 async def run_scheduled(

@@ -1,6 +1,6 @@
 """Connections to Redis: one server, Sentinel or Cluster, each as a `Link` that runs scripts.
 
-A link bounds everything: connections, and the time of an operation with all its retries. Whatever goes wrong
+A link bounds everything: connections, and the time of an operation with all its retries. Every failure
 on the way is a StoreUnavailable; the scripts are atomic and repeatable, so nothing is half-written.
 """
 
