@@ -37,6 +37,7 @@ from .api import compat, errors, health, rollouts, runs, score
 from .api.admission import FairScheduler, InflightLimiter, KeyedSlots
 from .api.auth import KeyRing
 from .api.context import LOOPBACK, Context, ContextDep
+from .api.hosts import AllowedHosts, HostCheckMiddleware
 from .api.middleware import RequestLoggingMiddleware
 from .api.packed_rows import PackedRows
 from .difficulty.errors import StoreTooNew, StoreUnavailable
@@ -48,10 +49,11 @@ from .remote import RemoteCheckers, read_endpoints
 from .rendezvous import WaitingRoom, open_rendezvous
 from .scoring.pipeline import Pipeline
 from .server.background import housekeeping_task
+from .server.exit_deadline import CLOSE_S, OVERDUE_STATUS, REQUESTS_S, THREADS_S, exit_within
 from .server.expiry import expiry_task
 from .server.memory import keep_freed_memory
 from .server.memory_plan import container_limit, plan_memory
-from .settings import Settings, unknown_variables
+from .settings import Settings, read_secret, unknown_variables
 
 log = logging.getLogger("deepcompress.app")
 
@@ -87,10 +89,11 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         keep_freed_memory()
         logs.configure(settings.log_format, settings.log_level)
-        keys = KeyRing(settings.api_keys, settings.api_keys_file, settings.key_requests_per_second)
-        _log_access(keys, settings.host)
+        metrics_key = read_secret(settings.metrics_key_file) if settings.metrics_key_file is not None else None
+        keys = KeyRing(settings.api_keys, settings.api_keys_file, settings.key_requests_per_second, metrics_key)
+        _log_access(keys, settings)
         observations_s = settings.observation_ttl_days * DAY_S
-        store = open_store(settings.state_url, observations_s=observations_s, **_store_options(settings))
+        store = open_store(settings.store_url, observations_s=observations_s, **_store_options(settings))
         endpoints = read_endpoints(settings.remote_checkers_file, checker_names())
         if endpoints:
             log.info("remote checkers: %s", ", ".join(endpoints))
@@ -103,7 +106,7 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
             memory_bytes=memory.verifier,
             max_text_chars=settings.max_text_chars,
         )
-        rendezvous = open_rendezvous(settings.state_url, **_store_options(settings))
+        rendezvous = open_rendezvous(settings.store_url, **_store_options(settings))
         if settings.has_failover and not settings.store_replicas:
             log.warning("DEEPCOMPRESS_STORE_REPLICAS=0: acknowledged groups may be lost at a failover")
         for opening in (store.open(), rendezvous.open()):
@@ -144,11 +147,13 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
             async with housekeeping_task(app.state.context), expiry_task(store, settings):
                 yield
         finally:
-            app.state.context.draining = True
+            stopped_by_signal, app.state.context.draining = app.state.context.draining, True
             await pool.close()
             await remote.close()
             await rendezvous.close()
             await store.close()
+            if stopped_by_signal:
+                exit_within(THREADS_S, 0, "waiting for threads after everything was closed")
 
     app = FastAPI(
         title="deepcompress",
@@ -158,6 +163,7 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        redirect_slashes=False,  # a redirect would repeat the Host of the request
     )
     errors.install(app)
     app.include_router(score.router, responses=errors.DOCUMENTED)
@@ -167,6 +173,9 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
     app.include_router(health.router)
     app.include_router(dashboard.router)
     _install_docs(app)
+    hosts = AllowedHosts(settings.allowed_hosts, settings.host)
+    if not (settings.requires_key or hosts.any):
+        app.add_middleware(HostCheckMiddleware, hosts=hosts)
     app.add_middleware(RequestLoggingMiddleware)
     if settings.tracing:
         tracing.install(app)
@@ -197,12 +206,14 @@ async def _log_risks(store: DifficultyStore) -> None:
             log.warning(risk)
 
 
-def _log_access(keys: KeyRing, host: str) -> None:
+def _log_access(keys: KeyRing, settings: Settings) -> None:
     """Log who may do what, and the variables that look like settings and are none.
 
     Without keys it is a warning, unless only this machine can connect.
     """
-    (log.info if keys.requires_key or host in LOOPBACK else log.warning)(keys.describe())
+    (log.info if keys.requires_key or settings.host in LOOPBACK else log.warning)(keys.describe())
+    if not keys.requires_key and AllowedHosts(settings.allowed_hosts).any:
+        log.warning("DEEPCOMPRESS_ALLOWED_HOSTS=*: a page of any site can use the service by DNS rebinding")
     for name, _ in unknown_variables():
         log.warning("%s is no setting and has no effect", name)
     if "DEEPCOMPRESS_API_KEY" in os.environ and not keys.requires_key:
@@ -210,7 +221,7 @@ def _log_access(keys: KeyRing, host: str) -> None:
 
 
 def _store_options(settings: Settings) -> dict[str, Any]:
-    scheme = settings.state_url.partition(":")[0]
+    scheme = settings.store_url.partition(":")[0]
     if scheme == "memory":
         return {}
     options: dict[str, Any] = {"timeout_s": settings.store_timeout_seconds}
@@ -230,6 +241,8 @@ def _drain_on_sigterm(context: Context, delay: float) -> None:
     stop = signal.getsignal(signal.SIGTERM)
 
     def drain(number: int, frame: FrameType | None) -> None:
+        if not context.draining:
+            exit_within(delay + REQUESTS_S + CLOSE_S, OVERDUE_STATUS, "stopping")
         context.draining = True
         if callable(stop):
             loop.call_soon_threadsafe(loop.call_later, delay, stop, number, frame)

@@ -54,7 +54,7 @@ CHUNK_ITEMS = 64
 """Maximum items per message: about 3 ms of work, so about a hundred messages a second keep a worker busy."""
 CHUNK_CHARS = 1_000_000
 """Maximum characters per message; a single longer item is still sent, alone."""
-_SLICE_CHARS = 2_000_000
+_SLICE_CHARS = 500_000
 """Characters searched for answers before the event loop runs other tasks."""
 _RECYCLE_CHECKS = 200_000
 _START_S = 60.0

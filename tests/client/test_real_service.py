@@ -195,7 +195,7 @@ def test_an_app_in_this_process_needs_no_socket() -> None:
         app = create_app(Settings(state_url="memory://", log_level="warning"))
         async with (
             app.router.lifespan_context(app),
-            AsyncClient("http://app", transport=httpx.ASGITransport(app)) as one,
+            AsyncClient("http://localhost", transport=httpx.ASGITransport(app)) as one,
         ):
             return (await one.verify_one("7", "\\boxed{7}")).correct
 
