@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
@@ -60,6 +61,8 @@ from .plan import RunPlan, checker_name, make_plan, plan_from_text, validate_che
 from .records import group_commit, pack_whitening, score_digest, shape_digest, unpack_verdicts, unpack_whitening
 from .remote_checks import Recorded, RowCheck, check_all, nothing_recorded
 from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_group, whole_shadows
+
+log = logging.getLogger("deepcompress.scoring")
 
 MAX_CACHED_PLANS = 4096
 MAX_CACHED_WARNINGS = 65_536
@@ -237,6 +240,8 @@ class Pipeline:
                 "send the trainer's step; a run without steps needs a request_id instead, by which repeats are known",
                 "request-id-required",
             )
+        if request.version is not None and (request.incarnation is None or request.epoch is None):
+            raise InvalidRequestError("version", "a version belongs to an incarnation and an epoch: send both")
         names: set[str] = set()
         for index, group in enumerate(groups):
             if group.group_size is not None and group.group_size != len(group.rollouts):
@@ -468,6 +473,8 @@ class Pipeline:
                     step=request.step,
                     epoch=request.epoch,
                     expected_epoch=batch.epoch,
+                    incarnation=request.incarnation,
+                    version=request.version,
                     generation=request.generation,
                     request_id=request.request_id,
                     request_digest=digest.digest(),
@@ -476,6 +483,8 @@ class Pipeline:
                 )
             ),
         )
+        if outcome.created:
+            log.warning("run %s: %s", outcome.run, run_created(outcome.step))
         if outcome.config_text and outcome.config_text != batch.plan.text:
             batch.plan = plan_from_text(outcome.config_text, self.settings.problem_weight, self.remote_names)
         self._remember(request.run, CachedPlan(outcome.epoch, True, batch.plan))
@@ -552,12 +561,17 @@ class Pipeline:
             level=outcome.level,
             batch_pass_ratio=outcome.batch_pass_ratio,
             warnings=warnings,
+            incarnation=outcome.incarnation or None,
+            version=outcome.version,
             groups=rows,
         )
 
     def _new_warnings(self, outcome: CommitOutcome, warnings: Sequence[tuple[str, str]]) -> list[str]:
-        """Return the warnings whose kind this process has not yet answered in the run's epoch."""
-        fresh = []
+        """Return the warnings whose kind this process has not yet answered in the run's epoch.
+
+        The warning that a request created the run is in every answer of that step, repeats included.
+        """
+        fresh = [run_created(outcome.step)] if outcome.created_step == outcome.step else []
         for slug, text in warnings:
             key = (outcome.run, outcome.epoch, slug)
             if key not in self._warned:
@@ -843,6 +857,14 @@ def shadow_answer(shaped: ShapedGroup) -> dict[str, object]:
 
 
 # --- warnings -----------------------------------------------------------------------------------------------
+
+
+def run_created(step: int | None) -> str:
+    """Return the warning that a training request created the run, as it is answered."""
+    return (
+        f"run-created: the run did not exist and was created by a training request, since step {step}, with "
+        "the server's default configuration and its initial level. If it was trained before, the store lost it"
+    )
 
 
 def replayed_verdicts_differ(count: int) -> tuple[str, str]:
