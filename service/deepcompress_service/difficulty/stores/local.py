@@ -11,7 +11,7 @@ from functools import cache, partial
 from typing import Literal, Protocol, TypeVar
 
 from .. import engine, refusals
-from ..arithmetic import close_record
+from ..arithmetic import close_record, problem_before
 from ..codec import group_digest, unpack_group, unpack_problem
 from ..engine import existing_run, level_of, new_run_record
 from ..errors import DifficultyError, StoreUnavailable
@@ -273,7 +273,7 @@ class LocalStore:
                 step = record.delta.step
                 if record.before.last_step is None:
                     break
-                course.append(record.before)
+                course.append(problem_before(record))
                 data = state.read("undo", step, [problem_id])[problem_id] if step > run_record.pruned else b""
             return course[::-1]
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 
 from .. import refusals
-from ..arithmetic import close_record, fold_delta
+from ..arithmetic import close_record, present_problem, problem_before
 from ..codec import (
     PassCountBucket,
     ProblemRecord,
@@ -47,7 +47,7 @@ from ..retention import OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import state_of_run
 from ..transfer import ExportReader, accept_any_config
 from . import redis_commit, redis_pages, redis_transfer, redis_watch
-from .redis_commit import PAYLOADS, SHARED, TOKEN_BYTES
+from .redis_commit import TOKEN_BYTES
 from .redis_link import Argument, Link, PinnedConnection, Reply, open_link
 from .scripts import (
     CHECKPOINT,
@@ -252,6 +252,7 @@ class RedisStore:
                     encode(seen.rollout_id),
                     encode(seen.problem_id),
                     pack_rollout(seen.correct, seen.counts, seen.truncated, seen.tokens, seen.generation or 0),
+                    b"" if seen.length_bin is None else bytes((seen.length_bin,)),
                 )
             reply = await self._run(OBSERVE, run, *args, plain=True)
             for index, digit in zip(indices, reply, strict=True):
@@ -273,9 +274,8 @@ class RedisStore:
         tokens = sorted({tail[:TOKEN_BYTES] for tail in tails if tail})
         if not tokens:
             return {}
-        fields = [kind + token for token in tokens for kind in (SHARED, PAYLOADS)]
-        found = await self._link.command(key + "m", "HMGET", hash_key, *fields)
-        shared = dict(zip(tokens, zip(found[::2], found[1::2], strict=True), strict=True))
+        found = await self._link.command(key + "m", "HMGET", hash_key, *redis_commit.shared_fields(tokens))
+        shared = redis_commit.by_token(tokens, found)
         payloads = {}
         for (name, digest), tail in zip(groups.items(), tails, strict=True):
             if not tail or shared[tail[:TOKEN_BYTES]][0] is None:
@@ -308,7 +308,7 @@ class RedisStore:
         now, record, run_record = await self._problem(run, problem_id)
         key, course = _prefix(run), [now]
         while record.before.last_step is not None and len(course) < limit:
-            course.append(record.before)
+            course.append(problem_before(record))
             if record.delta.step <= run_record.pruned:
                 break
             # Pruned in between: the course ends here.
@@ -327,7 +327,8 @@ class RedisStore:
         record = unpack_problem(problem_id, data)
         levels = redis_pages.StepLevels(self._link, key, run_record, partial(self._run_record, run))
         await levels.load([record.delta.step])
-        return fold_delta(record, run_record.config.problem_weight, levels.at(record.delta.step)), record, run_record
+        level = levels.at(record.delta.step)
+        return present_problem(record, run_record.config.problem_weight, level), record, run_record
 
     async def problems(
         self,
@@ -482,6 +483,7 @@ def _parse_run_record(fields: dict[bytes, bytes], buckets: dict[bytes, bytes]) -
         problems=int(fields[b"problems"]),
         ratio_sum=int(fields[b"ratio_sum"]),
         sequence=int(fields[b"sequence"]),
+        revisits=_revisits(fields.get(b"revisits")),
         incarnation=decode(fields.get(b"incarnation", b"")),
         version=int(fields.get(b"version", 0)),
         created_step=int(step) if (step := fields.get(b"created_step")) else None,
@@ -490,6 +492,12 @@ def _parse_run_record(fields: dict[bytes, bytes], buckets: dict[bytes, bytes]) -
         generation, size, passes = map(int, name.split(b":"))
         run_record.buckets[generation, size, passes] = PassCountBucket(*map(int, text.split(b",")))
     return run_record
+
+
+def _revisits(text: bytes | None) -> tuple[int, int, int]:
+    """Return the open step's sums over revisited problems; none in the record of an older version."""
+    count, total, squares = map(int, (text or b"0 0 0").split())
+    return count, total, squares
 
 
 def _refusal(run: str, facts: Sequence[str]) -> DifficultyError:
