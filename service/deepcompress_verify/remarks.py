@@ -195,7 +195,7 @@ def _steps(answer: str) -> Iterator[Reduction]:
     masked = mask(answer)
     if masked == answer and " " not in answer and "(" not in answer and "=" not in answer:
         return
-    for rule in (_in_brackets, _approximation, _claim, _reason, _subject, _yes_or_no):
+    for rule in (_direction, _in_brackets, _approximation, _claim, _reason, _subject, _yes_or_no):
         yield from rule(answer, masked)
 
 
@@ -351,6 +351,20 @@ def _embedded(head: str) -> bool:
     return all({"that", "such"} & set(words[:index]) and "and" not in words[index:] for index in verbs) and (
         bool(words) and words[0] in ("the", "probability", "number")
     )
+
+
+def _direction(answer: str, masked: str) -> Iterator[Reduction]:
+    """Put the word of direction after its value: "a profit of 20%" is "20% profit"."""
+    match = _DIRECTED.match(masked)
+    if match is not None:
+        yield Reduction(f"{_part(answer, masked, match.end(), len(answer))} \\text{{ {match[1].lower()}}}")
+
+
+_DIRECTED = re.compile(
+    r"^\s*(?:an?\s+|the\s+)?(profit|loss|gain|increase|decrease|discount|rise|fall|drop|reduction|growth|decline|"
+    r"surplus|deficit)\s+of\s+(?=[-+\d\\$])",
+    re.IGNORECASE,
+)
 
 
 def _yes_or_no(_answer: str, masked: str) -> Iterator[Reduction]:

@@ -90,6 +90,37 @@ def _without_prefix(name: str) -> str:
     return rest if len(rest) == 3 and rest.isupper() else name
 
 
+def _sets_of_integers(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
+    """Compare sets of integers in words with those in symbols: all positive integers, n >= 1 with n in Z."""
+    words, other = (gold, answer) if isinstance(gold, Text) else (answer, gold)
+    if not isinstance(words, Text) or not words.words.endswith("integers") or isinstance(other, Text):
+        return NOT_APPLICABLE
+    if not equal_text(gold, answer):
+        return NOT_APPLICABLE
+    context.record("text", "the same integers")
+    return True
+
+
+def _families(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
+    """Compare {(t, t+1) : t in Z} with (k, k+1), k in Z."""
+    if isinstance(gold, SetBuilder) == isinstance(answer, SetBuilder):
+        return NOT_APPLICABLE
+    left, right = _as_family(gold), _as_family(answer)
+    if (left is gold and right is answer) or not (isinstance(left, Qualified) and isinstance(right, Qualified)):
+        return NOT_APPLICABLE
+    return context.judge(left, right)
+
+
+def _as_family(node: Node) -> Node:
+    """Return a set over a parameter as its element with the parameter's set: {2k : k in Z} is 2k, k in Z."""
+    if not isinstance(node, SetBuilder) or not isinstance(node.condition, Rel) or node.condition.ops != ("in",):
+        return node
+    name, values = node.condition.terms
+    if isinstance(name, Sym) and isinstance(values, Const) and name.name in symbols(node.element):
+        return Qualified(node.element, f"{name.name} in {values.name}")
+    return node
+
+
 def _qualified(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
     if not isinstance(gold, Qualified) and not isinstance(answer, Qualified):
         return NOT_APPLICABLE
@@ -240,6 +271,8 @@ def _choices(gold: Node, answer: Node, context: ComparisonContext) -> bool | Not
 def _plus_minus(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
     if PlusMinus not in context.facts(gold).kinds and PlusMinus not in context.facts(answer).kinds:
         return NOT_APPLICABLE
+    if (root := _root_of(gold, answer)) is not None:
+        return context.judge(gold, root)
     excluded = tuple(_excluded(node) for node in (gold, answer))
     if excluded != (gold, answer):
         return context.judge(*excluded)
@@ -254,6 +287,31 @@ def _plus_minus(gold: Node, answer: Node, context: ComparisonContext) -> bool | 
         if not (_tuples(gold) or _tuples(answer)):
             return result
     return result
+
+
+def _root_of(gold: Node, answer: Node) -> Node | None:
+    """Return y^2 = g^2 for an answer y = ±g to a gold y^2 = f; None for other pairs."""
+    if not isinstance(gold, Rel) or not isinstance(answer, Rel) or gold.ops != ("=",) or answer.ops != ("=",):
+        return None
+    square, root = gold.terms[0], answer.terms[1]
+    if not symbols(gold.terms[1]):
+        return None  # x^2 = 4 may be the problem
+    if square != Pow(answer.terms[0], Num(2)) or not isinstance(answer.terms[0], Sym):
+        return None
+    if not isinstance(root, PlusMinus) or root.left is not None or has(root.right, PlusMinus):
+        return None
+    return Rel((square, _squared(root.right)), ("=",))
+
+
+def _squared(node: Node) -> Node:
+    """Return the square, without the square roots that are factors."""
+    if isinstance(node, Call) and node.name == "root" and node.args[1:] == (Num(2),):
+        return node.args[0]
+    if isinstance(node, Mul):
+        return Mul(tuple(map(_squared, node.factors)))
+    if isinstance(node, Div):
+        return Div(_squared(node.top), _squared(node.bottom))
+    return Pow(node, Num(2))
 
 
 def _excluded(node: Node) -> Node:
@@ -398,6 +456,6 @@ _SCALAR = frozenset((Num, Const, Sym, Add, Neg, Mul, Div, Pow, Call, Apply, BigO
 
 Rule = Callable[[Node, Node, ComparisonContext], "bool | NotApplicable | None"]
 _RULES: tuple[Rule, ...] = (
-    _qualified, _choices, _plus_minus, _texts, _omissions, compare_piecewise, compare_regions,
-    compare_relations, evaluate_matrices, compare_collections, compare_ratios, compare_numerals,
+    _sets_of_integers, _families, _qualified, _choices, _plus_minus, _texts, _omissions, compare_piecewise,
+    compare_regions, compare_relations, evaluate_matrices, compare_collections, compare_ratios, compare_numerals,
 )  # fmt: skip

@@ -118,6 +118,8 @@ def is_symbolic_term(node: Node) -> bool:
     """Return True for variables combined without numbers, whose value may be stated: a + b, sin(theta), xy."""
     if isinstance(node, (Add, Mul, Neg, Div, Call)):
         return all(is_symbolic_term(child) for child in children(node))
+    if isinstance(node, Pow) and isinstance(node.exponent, Num) and node.exponent.q == 1 < node.exponent.p:
+        return is_symbolic_term(node.base)
     return isinstance(node, Sym) or is_name(node)
 
 

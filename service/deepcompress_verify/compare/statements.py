@@ -7,7 +7,7 @@ from collections.abc import Callable
 from deepcompress_verify.compare import units
 from deepcompress_verify.compare.context import NOT_APPLICABLE, ComparisonContext, InconclusiveError, NotApplicable
 from deepcompress_verify.compare.forms import canon, symbols
-from deepcompress_verify.compare.integer_families import satisfies_congruence
+from deepcompress_verify.compare.integer_families import class_members, satisfies_congruence
 from deepcompress_verify.compare.items import COLLECTIONS, in_order, same_items, tuples_equal
 from deepcompress_verify.compare.regions import Regions, is_region
 from deepcompress_verify.compare.relations import (
@@ -22,7 +22,7 @@ from deepcompress_verify.compare.relations import (
     same_names,
     solved_by,
 )
-from deepcompress_verify.compare.scalars import within_rounding
+from deepcompress_verify.compare.scalars import same_constants, within_rounding
 from deepcompress_verify.tree import (
     Apply,
     Const,
@@ -231,7 +231,11 @@ def _two_relations(
                 context.record("relation", "the argument of one is another letter in the other")
                 return False
             value = rename_arguments(right.names, right.value, left.names)
-            return context.judge(left.value, value)
+            result = context.judge(left.value, value)
+            if result is False and same_constants(left.value, value, context):
+                context.record("points", "the same family, whose constants have other names")
+                return True
+            return result
         elif (gathered := _as_tuples(left, right)) is not None:
             return context.judge(*gathered)
         elif any(isinstance(n, (Tuple, Text, Apply)) for n in (*left.names, *right.names)) or _are_independent(
@@ -248,6 +252,13 @@ def _two_relations(
 
 def _compare_congruence_class(relation: Rel, value: Node | None, context: ComparisonContext) -> bool | None:
     """Compare x = 7k + 3 with a congruence; None if the two have other forms."""
+    if relation.modulus is not None and isinstance(value, (Set, List)):
+        members = class_members(value)
+        if members is None:
+            return None
+        step, first = members
+        given = Rel((*relation.terms[:-1], Num(first)), relation.ops, Num(step))
+        return same_congruence(relation, given, context)
     if relation.modulus is None or value is None or isinstance(value, (*COLLECTIONS, Rel, Text)):
         return None
     matches = satisfies_congruence(relation, value, context)
