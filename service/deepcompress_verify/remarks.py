@@ -294,7 +294,7 @@ def _states_another(reason: str, answer: str) -> bool:
     for match in _JUDGEMENT.finditer(reason):
         subject = reason[: match.start()].strip()
         last = words_of(subject)[-1:]
-        if not (last and last[0] in _PRONOUNS) and not subject.endswith(answer):
+        if not (last and last[0] in _PRONOUNS) and subject != answer:
             return True
     return False
 
@@ -329,7 +329,7 @@ def _neutral_subject(head: str, copula: str) -> bool:
     words = words_of(_COMMAND.sub(" ", head))
     if not _SUBJECT_DENIALS.isdisjoint(words) or len(words) > 24 or any(mark in head for mark in ",;?!<>≤≥≠"):
         return False
-    if "\\ne" in head or "\\not" in head or ". " in head or head.lstrip(" -+")[:1].isdigit():
+    if "\\ne" in head or "\\not" in head or ". " in head or head.lstrip(" -+")[:1].isdigit() or "\\begin" in head:
         return False
     if any(first in ("at", "up") and second in ("least", "most", "to") for first, second in pairwise(words)):
         return False

@@ -18,7 +18,7 @@ from deepcompress_verify.compare.items import COLLECTIONS, distinct, has_no_valu
 from deepcompress_verify.compare.ratios_and_times import compare_numerals, compare_ratios
 from deepcompress_verify.compare.regions import is_region
 from deepcompress_verify.compare.relations import has_omission
-from deepcompress_verify.compare.scalars import equal, same_family, within_rounding
+from deepcompress_verify.compare.scalars import equal, same_constants, same_family, within_rounding
 from deepcompress_verify.compare.statements import compare_regions, compare_relations
 from deepcompress_verify.compare.text import equal_text
 from deepcompress_verify.reader import read
@@ -174,19 +174,25 @@ def _restricts(node: Qualified, other: Node) -> bool:
 def _claims(node: Qualified) -> bool:
     """Return True for a relation that is no range of a formula: 42 (≈ 43), x < 2 (x < 3), x^2 + y^2 = 4 for y > 0."""
     words = node.condition.split()
-    if "~" in words:
+    value = node.value
+    introduced = words[0] in QUALIFIERS
+    if "~" in words or (not introduced and isinstance(value, Rel) and value.ops != ("=",) and not _declares(words)):
         return True
     if _RELATIONS.isdisjoint(words) and not any(sign in node.condition for sign in "<>"):
         return False
     if "=" in words and not any(mark in node.condition for mark in (",", "...", "ldots")):
         return True  # x^2 for x = 3
-    value = node.value
-    introduced = words[0] in QUALIFIERS
     if isinstance(value, Rel):
-        if "!=" in words and value.ops == ("=",):
+        curve = value.ops == ("=",) and (len(symbols(value)) > 1 or not isinstance(value.terms[0], Sym))
+        if curve and len(words) == 3 and words[1] == "!=":
             return False  # a curve without a point
         return value.ops != ("=",) or not isinstance(value.terms[0], (Sym, Apply))
     return isinstance(value, (List, Set, SetBuilder, SetOp)) and not introduced
+
+
+def _declares(words: list[str]) -> bool:
+    """Return True for a parameter and its set: k in Z."""
+    return len(words) == 3 and words[1] == "in" and words[2] in _NO_PARAMETERS
 
 
 _RELATIONS = frozenset(("=", "!=", "<", "<=", ">", ">=", "=="))
@@ -370,7 +376,15 @@ def _choose(node: Node, upper: bool) -> Node:
     return rewrite(node, change)
 
 
+def _named_text(node: Node) -> Node:
+    """Return the text of D = 2024-03-05 beside a text."""
+    named = isinstance(node, Rel) and node.ops == ("=",) and isinstance(node.terms[0], Sym)
+    return node.terms[1] if named and isinstance(node.terms[1], Text) else node  # type: ignore[union-attr]
+
+
 def _texts(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
+    if not (isinstance(gold, Rel) and isinstance(answer, Rel)):
+        gold, answer = _named_text(gold), _named_text(answer)
     gold_words, answer_words = isinstance(gold, Text), isinstance(answer, Text)
     if not gold_words and not answer_words:
         return NOT_APPLICABLE
@@ -429,6 +443,9 @@ def _scalars(gold: Node, answer: Node, context: ComparisonContext) -> bool | Non
             return True
         open_ = open_ or result is None
     left, right = candidates[0]
+    if not open_ and same_constants(left, right, context):
+        context.record("points", "the same family, whose constants have other names")
+        return True
     if same_family(left, right, context):
         context.record("points", "they differ by a constant, which C takes up")
         return True

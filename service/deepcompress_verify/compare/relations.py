@@ -143,7 +143,7 @@ def read_chain(node: Rel, context: ComparisonContext) -> EqualityChain | None:
         return None
     if len(terms) == 1:
         return EqualityChain((), terms[0], approximation)
-    names = [t for t in terms[:-1] if is_name(t)]
+    names = [t for t in terms[:-1] if is_name(t) and not _operates_in(t, terms[-1])]
     if not names and _first_names_value(terms):
         names = terms[:1]
     values = [t for t in terms if t not in names]
@@ -162,6 +162,16 @@ def read_chain(node: Rel, context: ComparisonContext) -> EqualityChain | None:
     if not names and not constant:
         return None
     return EqualityChain(tuple(names), value, approximation, contradicts, constant, None in outcomes)
+
+
+def _operates_in(head: Node, value: Node) -> bool:
+    """Return True if an operator between the letters of the head is in the value too: f o g = g o f is no name."""
+    if not isinstance(head, Apply) or head.name not in _OPERATORS:
+        return False
+    return any(isinstance(part, Apply) and part.name == head.name for part in walk(value))
+
+
+_OPERATORS = frozenset(("cross", "compose", "product", "star", "sequence", "remainder"))
 
 
 def _first_names_value(terms: list[Node]) -> bool:
@@ -220,7 +230,8 @@ def same_names(a: tuple[Node, ...], b: tuple[Node, ...]) -> bool:
         if canon(x) == canon(y):
             return True
         if isinstance(x, Apply) and isinstance(y, Apply):
-            return x.name == y.name and len(x.args) == len(y.args)
+            letters = all(isinstance(argument, Sym) for argument in (*x.args, *y.args))
+            return letters and x.name == y.name and x.name[-1] != "|" and len(x.args) == len(y.args)
         if {type(x), type(y)} == {Sym, Apply}:
             head, applied = (x, y) if isinstance(x, Sym) else (y, x)
             return isinstance(head, Sym) and isinstance(applied, Apply) and head.name in ("y", "z", applied.name)

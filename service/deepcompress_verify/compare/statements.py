@@ -22,7 +22,7 @@ from deepcompress_verify.compare.relations import (
     same_names,
     solved_by,
 )
-from deepcompress_verify.compare.scalars import same_constants, within_rounding
+from deepcompress_verify.compare.scalars import within_rounding
 from deepcompress_verify.tree import (
     Apply,
     Const,
@@ -188,8 +188,11 @@ def _compare_chains(
 
 def _is_choice_relation(choice: Sym, reading: EqualityChain) -> bool:
     """Return True for A = B if the other side is the choice B."""
-    names = [choice, reading.value, *reading.names]
-    return len(choice.name) == 1 and all(isinstance(n, Sym) and _LETTERS.issuperset(n.name) for n in names)
+    if not isinstance(reading.value, Sym) or len(choice.name) != 1:
+        return False
+    return {choice.name, reading.value.name} <= _LETTERS and any(
+        isinstance(name, Sym) and _LETTERS.issuperset(name.name) for name in reading.names
+    )
 
 
 def _approximately(approximation: Node, answer: Node, context: ComparisonContext) -> bool:
@@ -231,11 +234,7 @@ def _two_relations(
                 context.record("relation", "the argument of one is another letter in the other")
                 return False
             value = rename_arguments(right.names, right.value, left.names)
-            result = context.judge(left.value, value)
-            if result is False and same_constants(left.value, value, context):
-                context.record("points", "the same family, whose constants have other names")
-                return True
-            return result
+            return context.judge(left.value, value)
         elif (gathered := _as_tuples(left, right)) is not None:
             return context.judge(*gathered)
         elif any(isinstance(n, (Tuple, Text, Apply)) for n in (*left.names, *right.names)) or _are_independent(
