@@ -92,7 +92,7 @@ def is_name(node: Node) -> bool:
     return False
 
 
-_DIFFERENTIALS = (Sym("d"), Sym("\\partial"))
+_DIFFERENTIALS = (Sym("d"), Sym("\\partial"), Sym("Delta"))
 _NAMED_BY_SQUARES = (Sym("sigma"), Sym("chi"))
 
 
