@@ -123,7 +123,12 @@ def names_another(content: str, own: str) -> bool:
             if denied:
                 return True
             continue
-        if after[:1] in (["is"], ["are"]) and not denied and not _RIGHT.isdisjoint(words[index + 2 : index + 5]):
+        if not denied and tokens[index - 1 : index + 2 : 2] == ["(", ")"]:
+            return True
+        verb = words[index + 1 :]
+        while verb and verb[0] in (")", "]"):
+            verb = verb[1:]
+        if verb[:1] in (["is"], ["are"]) and not denied and not _RIGHT.isdisjoint(verb[1:4]):
             return True
         if content.startswith("(") and not denied:
             return True

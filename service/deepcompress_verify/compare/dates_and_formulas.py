@@ -28,6 +28,7 @@ _MARKS = (
     "\\,",
     "\\ ",
     "$",
+    "**",
 )
 _SIGNS = frozenset("=+-*/^<>|[]!:;")
 _MONTHS = {
@@ -113,7 +114,7 @@ def _is_formula(text: str) -> bool:
 
 
 def _without_markup(text: str) -> str:
-    if "\\" in text or "$" in text:
+    if "\\" in text or "$" in text or "**" in text:
         for mark in _MARKS:
             text = text.replace(mark, " " if mark == "\\ " else "")
     if not text.isascii():

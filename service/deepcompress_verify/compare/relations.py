@@ -165,13 +165,10 @@ def read_chain(node: Rel, context: ComparisonContext) -> EqualityChain | None:
 
 
 def _operates_in(head: Node, value: Node) -> bool:
-    """Return True if an operator between the letters of the head is in the value too: f o g = g o f is no name."""
-    if not isinstance(head, Apply) or head.name not in _OPERATORS:
-        return False
-    return any(isinstance(part, Apply) and part.name == head.name for part in walk(value))
-
-
-_OPERATORS = frozenset(("cross", "compose", "product", "star", "sequence", "remainder"))
+    """Return True if the head is a letter or function of the value: f o g = g o f and k = k mod 7 are equations."""
+    if isinstance(head, Sym):
+        return head.name in symbols(value)
+    return isinstance(head, Apply) and any(isinstance(part, Apply) and part.name == head.name for part in walk(value))
 
 
 def _first_names_value(terms: list[Node]) -> bool:

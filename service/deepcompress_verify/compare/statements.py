@@ -41,6 +41,7 @@ from deepcompress_verify.tree import (
 )
 
 _COORDINATES = frozenset("xyz")
+_DENYING = frozenset(["not", "no", "never", "wrong", "incorrect", "non", "isnt", "isn't"])
 _LETTERS = frozenset("ABCDEFGHIJ")
 
 _SYMMETRIC = frozenset(("=", "==", "~", "<=>", "sim", "perp", "parallel", "not==", "not~", "notparallel", "notsim"))
@@ -161,6 +162,11 @@ def compare_relations(gold: Node, answer: Node, context: ComparisonContext) -> b
             context.record("relation", "a relation between choices is no choice")
             return False
     for side in (left, right):
+        if side is not None and any(
+            isinstance(n, Text) and not _DENYING.isdisjoint(n.words.split()) for n in side.names
+        ):
+            context.record("relation", "a name that denies the value")
+            return False
         if side is not None and side.contradicts:
             context.record("relation", "a chain whose members differ says nothing")
             return False

@@ -12,7 +12,7 @@ _OPENING = frozenset(("on", "in", "at"))
 _SHORT = {
     short: name
     for name, shorts in {
-        "monday": "mon", "tuesday": "tue tues", "wednesday": "wed weds", "thursday": "thu thur thurs",
+        "monday": "mon", "tuesday": "tue tues", "wednesday": "wed weds", "thursday": "thu thurs",
         "friday": "fri",
         "saturday": "sat", "sunday": "sun", "january": "jan", "february": "feb", "august": "aug",
         "september": "sep sept", "october": "oct", "november": "nov", "december": "dec", "april": "apr",

@@ -269,7 +269,8 @@ def _exponent(tokens: list[Token], i: int, mantissa: str, space: bool, out: list
         ):
             sign = tokens[j].value if tokens[j].value == "-" else ""
             j += 1
-        if tokens[j].kind == "n" and not tokens[j].space and tokens[j + 1].value != ".":
+        decimal = tokens[j + 1].value == "." and tokens[min(j + 2, len(tokens) - 1)].kind == "n"
+        if tokens[j].kind == "n" and not tokens[j].space and not decimal:
             if len(mantissa) + len(tokens[j].value) > MAX_DIGITS:
                 raise ReadError("too_many_digits", f"over {MAX_DIGITS} digits")
             out.append(Token("n", f"{mantissa}e{sign}{tokens[j].value}", space))

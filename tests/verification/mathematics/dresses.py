@@ -118,6 +118,7 @@ def nested(dress: str, response: str) -> bool:
 
 def is_one_value(gold: str) -> bool:
     """Return True for a gold that is one value: another one beside it contradicts it."""
-    return not any(
-        mark in gold for mark in (",", "\\cup", "<", ">", "=", " or ", "\\pm", "\\to", "\\le", "\\ge", "\\{")
-    )
+    return not any(mark in gold for mark in _SEVERAL)
+
+
+_SEVERAL = (",", "\\cup", "<", ">", "=", " or ", " and ", "\\pm", "\\to", "\\le", "\\ge", "\\{")
