@@ -147,10 +147,8 @@ def to_verify(request: ScoreRequest) -> VerifyRequest:
     """Return the verify request for the texts of a score, one item per rollout, in order.
 
     An item has the fields that the score's models and `VerifyItem` share, without `OBSERVATION_FIELDS` and without
-    the fields of the request itself. The run is named only if its ``answer_format`` or its ``checkers`` apply.
+    the fields of the request itself. The run is named, since its configuration may select the check.
     """
-    routed = request.checker is None and any(group.data_source for group in request.groups)
-    run = request.run if request.answer_format is None or routed else None
     items = [
         VerifyItem(
             **{
@@ -162,7 +160,7 @@ def to_verify(request: ScoreRequest) -> VerifyRequest:
                 and not (source is request and name in VerifyRequest.model_fields)
             },
             id=str(index),
-            run=run,
+            run=request.run,
         )
         for group in request.groups
         for index, rollout in enumerate(group.rollouts)

@@ -138,7 +138,7 @@ class Attempts:
         return wait
 
     def result(self, reply: Reply | None, failure: Failure | None) -> Reply:
-        """Return the last reply, whatever its status.
+        """Return the last reply, of any status.
 
         Raises:
             TransportError: no attempt got a reply.

@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, dataclass_transform
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -25,6 +26,7 @@ from pydantic import (
     StrictBool,
     StrictInt,
     StringConstraints,
+    TypeAdapter,
     ValidatorFunctionWrapHandler,
     WrapValidator,
 )
@@ -37,10 +39,13 @@ __all__ = [
     "REWARD_COMPONENTS",
     "ROLLOUT_FIELDS",
     "ROW_FIELDS",
+    "Advantage",
     "AnswerFormat",
     "Checker",
     "Difficulty",
+    "Gate",
     "GroupRewards",
+    "Guard",
     "HistoryEntry",
     "Outcome",
     "Overlong",
@@ -55,7 +60,9 @@ __all__ = [
     "RunConfig",
     "RunHistory",
     "RunInfo",
+    "Schedule",
     "ScoreAnswer",
+    "ScoreConfig",
     "ScoreGroup",
     "ScoreRequest",
     "ScoreRollout",
@@ -66,6 +73,7 @@ __all__ = [
     "ShapeRollout",
     "Status",
     "StrategyConfig",
+    "Target",
     "Verdict",
     "VerifyAnswer",
     "VerifyItem",
@@ -76,11 +84,23 @@ __all__ = [
 A = TypeVar("A", bound="_Answer")
 
 AnswerFormat = Literal["boxed", "one_boxed", "final_answer", "bare"]
-Status = Literal["correct", "wrong", "no_answer", "unreadable", "gold_unreadable", "undecided"]
+Status = Literal["correct", "wrong", "no_answer", "unreadable", "gold_unreadable", "undecided", "unchecked"]
 Phase = Literal["train", "eval"]
 Difficulty = Literal["simple", "hard", "even"]
 Why = Literal[
-    "evaluation", "no-weight", "untrainable", "none-correct", "equal-lengths", "all-correct", "even", "strategy"
+    "evaluation",
+    "no-weight",
+    "schedule",
+    "untrainable",
+    "none-correct",
+    "guarded",
+    "gated",
+    "no-target",
+    "within-target",
+    "equal-lengths",
+    "all-correct",
+    "even",
+    "strategy",
 ]
 """The reason why a group has no length reward (docs/design.md, 4)."""
 
@@ -121,17 +141,50 @@ MAX_COUNT = 2**53 - 1
 """Largest step, epoch and other count: every store and every JSON reader represents integers up to it exactly."""
 Count = Annotated[StrictInt, Field(ge=0, le=MAX_COUNT)]
 Step = Count
+Incarnation = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$", strict=True)]
+"""The random id of a run's state (docs/design.md, 5.10)."""
 _FiniteNumber = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 ModelText = Annotated[str, WrapValidator(_repair_text)]
 """Text that a policy wrote. Any string is valid here."""
 Gold = Annotated[str | list[str], WrapValidator(_one_or_more)]
 
 
+MAX_SCORES = 16
+"""Most scores of a rollout."""
+ScoreName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$", strict=True)]
+Score = Annotated[_FiniteNumber, Field(ge=-1e6, le=1e6)]
 MAX_OPTIONS = 26
 """Most choices of a row."""
-Checker = Annotated[str, StringConstraints(min_length=1, max_length=128, strict=True)] | dict[str, Any]
-"""A checker's name, or `{"name": ...}` with its parameters (docs/checkers.md)."""
 Options = Annotated[list[ModelText], Field(min_length=1, max_length=MAX_OPTIONS)]
+MAX_ROW_BYTES = 65_536
+"""Largest `row`, as JSON in UTF-8."""
+MAX_ROW_DEPTH = 64
+
+
+def _plain_json(value: object) -> object:
+    """Return decoded JSON that can be written as JSON again, on every system, within `MAX_ROW_BYTES`."""
+    try:
+        size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
+    except (TypeError, ValueError, RecursionError):
+        raise PydanticCustomError("plain_json", "give a JSON object of texts and finite numbers") from None
+    if size > MAX_ROW_BYTES or not _is_portable(value, MAX_ROW_DEPTH):
+        limits = f"at most {MAX_ROW_BYTES} bytes of JSON, {MAX_ROW_DEPTH} levels deep, with integers of 64 bits"
+        raise PydanticCustomError("plain_json", "give {limits}", {"limits": limits})
+    return value
+
+
+def _is_portable(value: object, levels: int) -> bool:
+    """Return True if decoded JSON has at most `levels` levels, and no integer of more than 64 bits."""
+    if isinstance(value, dict | list):
+        return levels > 0 and all(
+            _is_portable(part, levels - 1) for part in (value.values() if isinstance(value, dict) else value)
+        )
+    return not isinstance(value, int) or -(2**63) <= value < 2**63
+
+
+RowObject = Annotated[dict[str, Any], AfterValidator(_plain_json)]
+Checker = Annotated[str, StringConstraints(min_length=1, max_length=128, strict=True)] | RowObject
+"""A checker's name, or `{"name": ...}` with its parameters (docs/checkers.md)."""
 
 
 class _Request(BaseModel):
@@ -200,6 +253,10 @@ class RowFields(_Request):
     )
     data_source: Name | None = Field(None, description="name of the row's data set: selects the run's checker")
     options: Options | None = Field(None, description="the choices of a multiple-choice row, in order")
+    question: ModelText | None = Field(None, description="the text of the problem; reaches remote checkers only")
+    row: RowObject | None = Field(
+        None, description="an object of the row, such as tests to run; reaches remote checkers only"
+    )
 
 
 ROW_FIELDS = tuple(RowFields.model_fields)
@@ -269,6 +326,9 @@ class RolloutFields(_Request):
         None, description="true if it reasoned before it answered, for strategies that need it"
     )
     repetitive: StrictBool | None = Field(None, description="true if it repeats itself, for strategies that need it")
+    scores: Annotated[dict[ScoreName, Score], Field(max_length=MAX_SCORES)] | None = Field(
+        None, description="the caller's own scores by name; the run's configuration has their weights"
+    )
 
 
 ROLLOUT_FIELDS = tuple(RolloutFields.model_fields)
@@ -316,6 +376,10 @@ class _Batch(_Request):
 
     run: RunName | None = Field(None, description="required in training")
     epoch: Count | None = None
+    incarnation: Incarnation | None = Field(None, description="the run's, from an answer: another one is a 409")
+    version: Count | None = Field(
+        None, description="the greatest of the epoch, from answers: less in the store is a 409; needs both above"
+    )
     step: Step | Literal["observed"] | None = Field(None, description="the caller's; null for stepless runs")
     generation: Count | None = Field(None, description="which generation batch of the step, for step_level: last")
     phase: Phase = "train"
@@ -332,6 +396,7 @@ class ShapeRequest(_Batch):
 class RewardComponents(_Answer):
     """The parts of each reward, already weighted: ``(outcome + length) + overlong`` is the reward, to the last bit.
 
+    The caller's scores, where the run has them, are added to that by name (`GroupRewards.scores`).
     Each has one number per rollout, [rollouts], in the order sent.
     """
 
@@ -367,11 +432,16 @@ class GroupRewards(_Answer):
     why: Annotated[
         Why | None, Field(description="the reason why no rollout of the group has a length reward, if none has")
     ] = None
+    scores: Annotated[
+        dict[str, Sequence[float]] | None,
+        Field(description="the caller's scores, weighted: added to the sum of the components, names ascending"),
+    ] = None
     mask: Annotated[Sequence[bool] | None, Field(description="for strategies that select rollouts")] = None
     weights: Annotated[Sequence[float] | None, Field(description="for strategies that weight advantages")] = None
-    advantages: Annotated[Sequence[float] | None, Field(description="for strategies that give ready advantages")] = (
-        None
-    )
+    advantages: Annotated[
+        Sequence[float] | None,
+        Field(description="where the configuration asks for them, or the strategy gives ready advantages"),
+    ] = None
     shadow: Annotated[dict[str, Any] | None, Field(description="rewards of the shadow strategies, by name")] = None
     replayed: bool = False
     stale: bool = False
@@ -388,6 +458,8 @@ class _BatchAnswer(_Answer):
     level: float | None
     batch_pass_ratio: float
     warnings: Sequence[str]
+    incarnation: Annotated[str | None, Field(description="random id of the run's state")] = None
+    version: Annotated[int | None, Field(description="commits of this incarnation and epoch")] = None
 
 
 @_answer
@@ -439,7 +511,7 @@ class ScoreAnswer(_BatchAnswer):
 # --- single rollouts that wait for their group ------------------------------------------------------------
 
 
-class RolloutRequest(RolloutFields):
+class RolloutRequest(RolloutFields, RowFields):
     """The body of ``POST /v1/rollouts``: one rollout, for callers that cannot send groups.
 
     It is answered when its group is complete. When the group's deadline has passed, it is answered with the rollouts
@@ -448,6 +520,8 @@ class RolloutRequest(RolloutFields):
 
     run: RunName
     epoch: Count | None = None
+    incarnation: Incarnation | None = Field(None, description="the run's, from an answer: another one is a 409")
+    version: Count | None = Field(None, description="as in a shape request")
     step: Step | None = Field(None, description="the caller's; null for stepless runs")
     phase: Phase = "train"
     problem_id: Name
@@ -459,7 +533,6 @@ class RolloutRequest(RolloutFields):
     )
     gold: Gold
     response: ModelText
-    answer_format: AnswerFormat | None = None
     timeout_s: Annotated[float, Field(strict=True, gt=0, le=3600)] = Field(
         600.0, description="seconds from the group's first rollout until it is released incomplete"
     )
@@ -490,6 +563,10 @@ class RolloutAnswer(_Answer):
     difficulty: Difficulty | None
     verdict: Verdict
     stale: bool = False
+    incarnation: Annotated[str | None, Field(description="random id of the run's state")] = None
+    version: Annotated[int | None, Field(description="commits of this incarnation and epoch")] = None
+    warnings: Annotated[Sequence[str] | None, Field(description="as in the answer to a shape request")] = None
+    scores: Annotated[dict[str, float] | None, Field(description="the caller's scores, weighted")] = None
     why: Annotated[
         Why | None, Field(description="the reason why no rollout of the group has a length reward, if none has")
     ] = None
@@ -498,8 +575,37 @@ class RolloutAnswer(_Answer):
 # --- runs -----------------------------------------------------------------------------------------------
 
 
+class Schedule(_Request):
+    """A number by closed steps, on straight lines between ``[closed_steps, value]`` points, constant outside them."""
+
+    schedule: Annotated[list[tuple[Count, _FiniteNumber]], Field(min_length=1, max_length=1024)]
+
+
+def _or_schedule(kind: Any) -> WrapValidator:  # noqa: ANN401 - a type form
+    """Return a validator of a number of that kind or of a schedule, with the errors of the one that was sent."""
+    number: TypeAdapter[object] = TypeAdapter(kind, config=ConfigDict(defer_build=True))
+
+    def read(value: object, _: ValidatorFunctionWrapHandler) -> object:
+        if isinstance(value, dict | Schedule):
+            return Schedule.model_validate(value)
+        return number.validate_python(value)
+
+    return WrapValidator(read)
+
+
+_Share = Annotated[_FiniteNumber, Field(ge=0, le=1)]
+_NonNegative = Annotated[_FiniteNumber, Field(ge=0)]
+_TokenCount = Annotated[StrictInt, Field(ge=1, le=MAX_TOKENS)]
+_Rollouts = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
+NumberOrSchedule = Annotated[_FiniteNumber | Schedule, _or_schedule(_FiniteNumber)]
+ShareOrSchedule = Annotated[_Share | Schedule, _or_schedule(_Share)]
+NonNegativeOrSchedule = Annotated[_NonNegative | Schedule, _or_schedule(_NonNegative)]
+TokensOrSchedule = Annotated[_TokenCount | Schedule, _or_schedule(_TokenCount)]
+RolloutsOrSchedule = Annotated[_Rollouts | Schedule, _or_schedule(_Rollouts)]
+
+
 class StrategyConfig(BaseModel):
-    """A strategy's name and parameters.
+    """A strategy's name and parameters. Its numbers may be schedules, except those that the run's state depends on.
 
     The service's registry has the parameters of each name (``GET /v1/strategies``), fills in the defaults and refuses
     unknown parameters.
@@ -523,10 +629,65 @@ class Overlong(_Request):
     ``variant`` selects the term beyond ``max_tokens``. Source: arXiv 2503.14476, eq. 13.
     """
 
-    max_tokens: Annotated[StrictInt, Field(ge=1, le=MAX_TOKENS)]
-    buffer_tokens: Annotated[StrictInt, Field(ge=1, le=MAX_TOKENS)]
-    factor: Annotated[_FiniteNumber, Field(ge=0)] = 1.0
+    max_tokens: TokensOrSchedule
+    buffer_tokens: TokensOrSchedule
+    factor: NonNegativeOrSchedule = 1.0
     variant: Literal["floored", "verl", "openrlhf", "skyrl"] = "floored"
+
+
+class Gate(_Request):
+    """A length reward only in groups whose pass ratio reaches ``min_pass_ratio``.
+
+    ``of: problem`` compares the lesser of the group's and the problem's stored pass ratio. ``top_share`` also asks
+    that the group is among that share of the request's groups with the greatest pass ratios (arXiv 2505.18086).
+    """
+
+    min_pass_ratio: ShareOrSchedule = 1.0
+    of: Literal["group", "problem"] = "group"
+    top_share: ShareOrSchedule | None = None
+
+
+class Guard(_Request):
+    """No length reward while accuracy is below the stored one by more than ``margin`` and ``z`` standard errors."""
+
+    margin: ShareOrSchedule = 0.02
+    z: NonNegativeOrSchedule = 2.0
+    of: Literal["run", "problem"] = "run"
+    min_rollouts: RolloutsOrSchedule = 16
+
+
+class Target(_Request):
+    """A length term against T = ``slack`` times a quantile of the problem's stored correct lengths.
+
+    It takes the place of the strategy's length term. ``excess``: -clip((l - T) / T, 0, 1) on correct rollouts;
+    ``limit``: a correct rollout over T is paid as a wrong one. ``bonus`` is added for rollouts within T in groups
+    whose rollouts are all correct.
+    """
+
+    quantile: ShareOrSchedule = 0.1
+    slack: NonNegativeOrSchedule = 1.1
+    min_rollouts: RolloutsOrSchedule = 16
+    bonus: NonNegativeOrSchedule = 0.0
+    form: Literal["excess", "limit"] = "excess"
+
+
+class Advantage(_Request):
+    """The advantages in the answer: centred in the group, scaled by its std or not, components together or apart.
+
+    ``whiten: batch`` then gives them mean 0 and std 1 over the step's tokens; the step is sent in one request.
+    """
+
+    centre: Literal["group"] = "group"
+    scale: Literal["group", "none"] = "group"
+    decouple: StrictBool = False
+    whiten: Literal["none", "batch"] = "none"
+
+
+class ScoreConfig(_Request):
+    """The weight of one of the caller's scores."""
+
+    weight: NumberOrSchedule = 1.0
+    only_if_correct: StrictBool = False
 
 
 class RunConfig(_Request):
@@ -536,7 +697,7 @@ class RunConfig(_Request):
     outcome: Outcome = Field(
         default_factory=Outcome, description="a value that is left out is the strategy's published one"
     )
-    length_weight: _FiniteNumber = 1.0
+    length_weight: NumberOrSchedule = 1.0
     overlong: Overlong | None = None
     shadow: list[StrategyConfig] = Field(
         default_factory=list, max_length=16, description="strategies computed beside the one that trains"
@@ -547,13 +708,30 @@ class RunConfig(_Request):
     checkers: Annotated[dict[Name, Checker], Field(max_length=1024)] | None = Field(
         None, description="the checker of each data_source; math for the others"
     )
+    fallback_checker: Name | None = Field(
+        None, description="the remote checker of what the rules leave open (docs/remote-checkers.md)"
+    )
+    gate: Gate | None = Field(None, description="a length reward only where the pass ratio is high enough")
+    guard: Guard | None = Field(None, description="no length reward while accuracy is below the stored one")
+    target: Target | None = Field(None, description="lengths counted against the problem's own stored ones")
+    advantage: Advantage | None = Field(None, description="advantages in the answer")
+    scores: Annotated[dict[ScoreName, ScoreConfig], Field(max_length=MAX_SCORES)] | None = Field(
+        None, description="weights of the caller's own scores; every training rollout then has them"
+    )
 
 
 def _known_fields(config: object) -> object:
     """Return a run's configuration without the settings that a newer service added, at any depth."""
     if not isinstance(config, dict):
         return config
-    nested: dict[str, type[BaseModel]] = {"outcome": Outcome, "overlong": Overlong}
+    nested: dict[str, type[BaseModel]] = {
+        "outcome": Outcome,
+        "overlong": Overlong,
+        "gate": Gate,
+        "guard": Guard,
+        "target": Target,
+        "advantage": Advantage,
+    }
     return {
         name: {key: part for key, part in value.items() if key in nested[name].model_fields}
         if name in nested and isinstance(value, dict)
@@ -576,6 +754,10 @@ class RunInfo(_Answer):
     batch_pass_ratio: float | None
     problems: int
     created: bool = False
+    incarnation: Annotated[
+        str | None, Field(description="random id of the run's state, null until an older version's run is written to")
+    ] = None
+    version: Annotated[int | None, Field(description="commits of this incarnation and epoch")] = None
 
 
 @_answer

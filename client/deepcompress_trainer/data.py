@@ -100,7 +100,7 @@ def chain_problems(count: int, *, operations: tuple[int, int], seed: int, held_o
 
 
 HELD_OUT_SEED = 987_654
-"""Held-out chains are the same for every run, whatever its seed."""
+"""Held-out chains are the same for every run, for every seed."""
 
 
 def held_out_chains(count: int, *, operations: tuple[int, int]) -> list[Problem]:

@@ -355,8 +355,9 @@ class Trainer:
 
     @torch.no_grad()
     def recompute_old_logprobs(self, examples: Sequence[Example]) -> None:
-        """Log-probabilities by the training graph, under the policy that sampled: the first ratio is then 1
-        whatever the generation's numerics were.
+        """Set log-probabilities by the training graph, under the policy that sampled.
+
+        The first ratio is then 1: differences between the numerics of generation and training have no effect.
         """
         prompts = [example.prompt_ids for example in examples]
         responses = [example.rollout.ids for example in examples]

@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib import metadata, resources
 from pathlib import Path
 from types import FrameType
@@ -25,6 +25,7 @@ from pydantic.json_schema import models_json_schema
 
 from deepcompress_client import wire
 from deepcompress_verify import VerifierPool
+from deepcompress_verify.checkers import checker_names
 from deepcompress_verify.pool import DECIDE_MEMORY_BYTES
 from deepcompress_verify.process_lifetime import end_with_supervisor
 
@@ -33,30 +34,35 @@ from .activity.recent import Activity
 from .activity.recorder import ActivityRecorder
 from .activity.shared import SharedActivity
 from .api import compat, errors, health, rollouts, runs, score
-from .api.admission import FairScheduler, InflightLimiter
+from .api.admission import FairScheduler, InflightLimiter, KeyedSlots
 from .api.auth import KeyRing
-from .api.context import Context, ContextDep
+from .api.context import LOOPBACK, Context, ContextDep
+from .api.hosts import AllowedHosts, HostCheckMiddleware
 from .api.middleware import RequestLoggingMiddleware
 from .api.packed_rows import PackedRows
 from .difficulty.errors import StoreTooNew, StoreUnavailable
 from .difficulty.retention import DAY_S
-from .difficulty.store import open_store
-from .observability import logs, tracing
+from .difficulty.store import DifficultyStore, open_store
+from .observability import logs, metrics, tracing
 from .observability.run_metrics import RunMetrics
+from .remote import RemoteCheckers, read_endpoints
 from .rendezvous import WaitingRoom, open_rendezvous
 from .scoring.pipeline import Pipeline
 from .server.background import housekeeping_task
+from .server.exit_deadline import CLOSE_S, OVERDUE_STATUS, REQUESTS_S, THREADS_S, exit_within
 from .server.expiry import expiry_task
 from .server.memory import keep_freed_memory
 from .server.memory_plan import container_limit, plan_memory
-from .settings import Settings, unknown_variables
+from .settings import Settings, read_secret, unknown_variables
 
 log = logging.getLogger("deepcompress.app")
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
-"""Addresses that only this machine can connect to."""
 READS_AT_ONCE = 4
-"""Lists and histories that are read at once; each may have a hundred thousand rows."""
+"""Lists, histories and pages of problems that are read at once; each may read a hundred thousand rows."""
+EXPORTS = 8
+"""Exports that are open at once in one process; each has a connection to the store, and a snapshot of it."""
+EXPORTS_PER_KEY = 2
+RESERVED_EXPORTS = 2
 
 _REQUEST_MODELS = (
     wire.VerifyRequest,
@@ -83,10 +89,14 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         keep_freed_memory()
         logs.configure(settings.log_format, settings.log_level)
-        keys = KeyRing(settings.api_keys, settings.api_keys_file, settings.key_requests_per_second)
-        _log_access(keys, settings.host)
+        metrics_key = read_secret(settings.metrics_key_file) if settings.metrics_key_file is not None else None
+        keys = KeyRing(settings.api_keys, settings.api_keys_file, settings.key_requests_per_second, metrics_key)
+        _log_access(keys, settings)
         observations_s = settings.observation_ttl_days * DAY_S
-        store = open_store(settings.state_url, observations_s=observations_s, **_store_options(settings))
+        store = open_store(settings.store_url, observations_s=observations_s, **_store_options(settings))
+        endpoints = read_endpoints(settings.remote_checkers_file, checker_names())
+        if endpoints:
+            log.info("remote checkers: %s", ", ".join(endpoints))
         memory = plan_memory(settings, container_limit(), DECIDE_MEMORY_BYTES)
         (log.info if memory.fits else log.warning)(memory.describe())
         pool = VerifierPool(
@@ -96,19 +106,21 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
             memory_bytes=memory.verifier,
             max_text_chars=settings.max_text_chars,
         )
-        rendezvous = open_rendezvous(settings.state_url, **_store_options(settings))
+        rendezvous = open_rendezvous(settings.store_url, **_store_options(settings))
         if settings.has_failover and not settings.store_replicas:
             log.warning("DEEPCOMPRESS_STORE_REPLICAS=0: acknowledged groups may be lost at a failover")
         for opening in (store.open(), rendezvous.open()):
             await _try_to_open(opening)
+        await _log_risks(store)
         await pool.start()
+        remote = RemoteCheckers(endpoints, metrics.RemoteMeter())
         activity = Activity()
         shared_activity = SharedActivity(activity, activity_folder)
         app.state.context = Context(
             settings=settings,
             store=store,
             pool=pool,
-            pipeline=Pipeline(settings, store, pool, ActivityRecorder(activity)),
+            pipeline=Pipeline(settings, store, pool, ActivityRecorder(activity), remote),
             activity=activity,
             inflight=InflightLimiter(
                 settings.max_inflight_requests, settings.max_inflight_body_bytes, settings.max_body_bytes
@@ -119,6 +131,7 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
             read_scheduler=FairScheduler(
                 READS_AT_ONCE, settings.max_waiting_per_run, settings.max_inflight_body_bytes
             ),
+            exports=KeyedSlots(EXPORTS, EXPORTS_PER_KEY, RESERVED_EXPORTS, runs.too_many_exports),
             keys=keys,
             nemo_gym_rows=PackedRows(),
             waiting=WaitingRoom(rendezvous, settings.max_waiting_rollouts),
@@ -134,10 +147,13 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
             async with housekeeping_task(app.state.context), expiry_task(store, settings):
                 yield
         finally:
-            app.state.context.draining = True
+            stopped_by_signal, app.state.context.draining = app.state.context.draining, True
             await pool.close()
+            await remote.close()
             await rendezvous.close()
             await store.close()
+            if stopped_by_signal:
+                exit_within(THREADS_S, 0, "waiting for threads after everything was closed")
 
     app = FastAPI(
         title="deepcompress",
@@ -147,6 +163,7 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        redirect_slashes=False,  # a redirect would repeat the Host of the request
     )
     errors.install(app)
     app.include_router(score.router, responses=errors.DOCUMENTED)
@@ -156,6 +173,9 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
     app.include_router(health.router)
     app.include_router(dashboard.router)
     _install_docs(app)
+    hosts = AllowedHosts(settings.allowed_hosts, settings.host)
+    if not (settings.requires_key or hosts.any):
+        app.add_middleware(HostCheckMiddleware, hosts=hosts)
     app.add_middleware(RequestLoggingMiddleware)
     if settings.tracing:
         tracing.install(app)
@@ -173,18 +193,27 @@ async def _try_to_open(opening: Awaitable[None]) -> None:
     try:
         await opening
     except StoreUnavailable as error:
-        log.error("the state store cannot be used yet: %s. Training requests get 503 until it can.", error.detail)
+        log.error("the state store cannot be used yet: %s. Training requests get 503 until it can.", error)
     except StoreTooNew as error:
         log.critical("the state store cannot be used: %s", error.detail)
         raise
 
 
-def _log_access(keys: KeyRing, host: str) -> None:
+async def _log_risks(store: DifficultyStore) -> None:
+    """Log what the store's own settings put at risk. A store that is reached later is looked at by /readyz."""
+    with suppress(StoreUnavailable, StoreTooNew):
+        for risk in await store.risks():
+            log.warning(risk)
+
+
+def _log_access(keys: KeyRing, settings: Settings) -> None:
     """Log who may do what, and the variables that look like settings and are none.
 
     Without keys it is a warning, unless only this machine can connect.
     """
-    (log.info if keys.requires_key or host in LOOPBACK else log.warning)(keys.describe())
+    (log.info if keys.requires_key or settings.host in LOOPBACK else log.warning)(keys.describe())
+    if not keys.requires_key and AllowedHosts(settings.allowed_hosts).any:
+        log.warning("DEEPCOMPRESS_ALLOWED_HOSTS=*: a page of any site can use the service by DNS rebinding")
     for name, _ in unknown_variables():
         log.warning("%s is no setting and has no effect", name)
     if "DEEPCOMPRESS_API_KEY" in os.environ and not keys.requires_key:
@@ -192,7 +221,7 @@ def _log_access(keys: KeyRing, host: str) -> None:
 
 
 def _store_options(settings: Settings) -> dict[str, Any]:
-    scheme = settings.state_url.partition(":")[0]
+    scheme = settings.store_url.partition(":")[0]
     if scheme == "memory":
         return {}
     options: dict[str, Any] = {"timeout_s": settings.store_timeout_seconds}
@@ -212,6 +241,8 @@ def _drain_on_sigterm(context: Context, delay: float) -> None:
     stop = signal.getsignal(signal.SIGTERM)
 
     def drain(number: int, frame: FrameType | None) -> None:
+        if not context.draining:
+            exit_within(delay + REQUESTS_S + CLOSE_S, OVERDUE_STATUS, "stopping")
         context.draining = True
         if callable(stop):
             loop.call_soon_threadsafe(loop.call_later, delay, stop, number, frame)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import quote
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -57,6 +58,8 @@ class Settings(BaseSettings):
     state_url: str = "sqlite:///deepcompress.sqlite3"
     """Store of the difficulty state: sqlite:///PATH, redis://, rediss://, redis+sentinel://, redis+cluster:// or
     memory:// (for tests; one HTTP process only)."""
+    state_password_file: Path | None = None
+    """File that contains the password of a Redis store, for a state_url without one. It is read once, at start."""
     store_timeout_seconds: Annotated[float, Field(gt=0)] = 5.0
     """Longest time for one operation of the store, its retries included."""
     store_replicas: Annotated[int, Field(ge=0, validate_default=True)] = None  # type: ignore[assignment]
@@ -75,13 +78,17 @@ class Settings(BaseSettings):
     """Verifier processes, which compare answers, per HTTP process. Default: the number of CPUs."""
     item_cpu_seconds: Annotated[float, Field(gt=0)] = 2.0
     """Most CPU time for one comparison. After that it is stopped and its status is undecided."""
-    batch_cpu_seconds: Annotated[float, Field(gt=0)] = 3.0
-    """Most CPU time for the long comparisons of one request, those over 0.1 s, beside a millisecond for each of its
+    batch_cpu_seconds: Annotated[float, Field(gt=0)] = 2.0
+    """Most CPU time for the long comparisons of one request, those over 0.15 s, beside a millisecond for each of its
     rollouts. The long ones run last, and those that find no time are undecided."""
     verifier_memory_bytes: Annotated[int, Field(ge=128 * MIB)] = 512 * MIB
     """Largest address space of one verifier process; those that do not run the computer algebra system get at most
     256 MiB. The item that exceeds it is undecided. It is lowered at start if all processes together would exceed the
     memory limit of their container."""
+
+    remote_checkers_file: Path | None = None
+    """TOML file of the remote checkers: endpoints that check answers, such as a code sandbox or a judge
+    (docs/remote-checkers.md). It is read at start."""
 
     max_body_bytes: Annotated[int, Field(ge=1024)] = 128 * MIB
     """Largest request body, after decompression."""
@@ -120,6 +127,13 @@ class Settings(BaseSettings):
     authentication."""
     api_keys_file: Path | None = None
     """TOML file of keys with scopes. It is read again when it changes."""
+    metrics_key_file: Path | None = None
+    """File that contains a key for /metrics alone, for Prometheus. Without other keys nothing needs a key. It is read
+    once, at start."""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Comma-separated host names and addresses, without ports, that requests may use while no keys are set; others
+    get 421. Always allowed: loopback names, and host unless it is a wildcard. *.DOMAIN: all names below it. *: every
+    host, which exposes the service to DNS rebinding. /healthz, /readyz and /metrics accept every host."""
     key_requests_per_second: Annotated[int, Field(ge=0)] = 0
     """Requests a second that one key may send to one process. Beyond it: 429. 0: no limit."""
 
@@ -164,12 +178,55 @@ class Settings(BaseSettings):
             )
         return stripped
 
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: object) -> object:
+        return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if not _HOST_PATTERN.fullmatch(name):
+                raise ValueError("give host names or addresses, without scheme and port: gpu-node, 10.0.0.5, *.lab")
+        return names
+
+    @field_validator("state_password_file", "metrics_key_file")
+    @classmethod
+    def _has_text(cls, file: Path | None) -> Path | None:
+        if file is not None:
+            read_secret(file)
+        return file
+
     @field_validator("store_replicas", mode="before")
     @classmethod
     def _default_replicas(cls, value: object, info: ValidationInfo) -> object:
         if value is None:
             return int(_has_failover(str(info.data.get("state_url"))))
         return value
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Settings:
+        if self.state_password_file is not None and (
+            not self.state_url.startswith("redis") or "@" in self.state_url.partition("://")[2].partition("/")[0]
+        ):
+            raise ValueError(
+                "DEEPCOMPRESS_STATE_PASSWORD_FILE needs a DEEPCOMPRESS_STATE_URL of a Redis, without a password in it"
+            )
+        return self
+
+    @property
+    def store_url(self) -> str:
+        """The store's URL, with the password of `state_password_file` if there is one."""
+        if self.state_password_file is None:
+            return self.state_url
+        scheme, _, rest = self.state_url.partition("://")
+        return f"{scheme}://:{quote(read_secret(self.state_password_file), safe='')}@{rest}"
+
+    @property
+    def requires_key(self) -> bool:
+        """True if requests need a key."""
+        return bool(self.api_keys) or self.api_keys_file is not None
 
     @property
     def has_failover(self) -> bool:
@@ -184,6 +241,25 @@ class Settings(BaseSettings):
                 "set DEEPCOMPRESS_WORKERS=1 or use sqlite:/// or redis://"
             )
         return self
+
+
+_HOST_PATTERN = re.compile(r"\*|(\*\.)?[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]?")
+"""A host name, an IPv4 or IPv6 address, all names below a domain, or all hosts."""
+
+
+def read_secret(file: Path) -> str:
+    """Return the text of a file that contains one secret, without the line end.
+
+    Raises:
+        ValueError: The file cannot be read, or is empty.
+    """
+    try:
+        secret = file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} cannot be read: {type(error).__name__}") from None
+    if not secret:
+        raise ValueError(f"{file} is empty")
+    return secret
 
 
 def _has_failover(state_url: str) -> bool:

@@ -54,13 +54,13 @@ CHUNK_ITEMS = 64
 """Maximum items per message: about 3 ms of work, so about a hundred messages a second keep a worker busy."""
 CHUNK_CHARS = 1_000_000
 """Maximum characters per message; a single longer item is still sent, alone."""
-_SLICE_CHARS = 2_000_000
+_SLICE_CHARS = 500_000
 """Characters searched for answers before the event loop runs other tasks."""
 _RECYCLE_CHECKS = 200_000
 _START_S = 60.0
 _MAX_ATTEMPTS = 3
 """Attempts to run a chunk, or to start a worker, if no single item can be identified as the cause."""
-FIRST_SLICE_S = 0.1
+FIRST_SLICE_S = 0.15
 """CPU seconds in which an item must end in order not to be deferred."""
 SHORT_SLICE_S = 0.03
 """First slice of the remaining items of a batch in which many were deferred. The median item takes 0.5 ms."""
@@ -142,7 +142,7 @@ class VerifierPool:
         self,
         workers: int = 2,
         item_budget_s: float = 2.0,
-        batch_budget_s: float = 3.0,
+        batch_budget_s: float = 2.0,
         memory_bytes: int = 512 << 20,
         max_text_chars: int = 8 << 20,
         cas_workers: int = 1,

@@ -13,8 +13,8 @@ AnswerFormat = Literal["boxed", "one_boxed", "final_answer", "bare"]
 """The rule that finds the answer in a response."""
 ANSWER_FORMATS: tuple[AnswerFormat, ...] = get_args(AnswerFormat)
 
-Status = Literal["correct", "wrong", "no_answer", "unreadable", "gold_unreadable", "undecided"]
-"""The outcome of a check."""
+Status = Literal["correct", "wrong", "no_answer", "unreadable", "gold_unreadable", "undecided", "unchecked"]
+"""The outcome of a check. `unchecked` is the service's: a remote check that did not happen."""
 STATUSES: tuple[Status, ...] = get_args(Status)
 """The same names as a tuple. `deepcompress_client.wire` declares both lists as well; a test keeps them equal."""
 

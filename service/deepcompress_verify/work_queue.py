@@ -17,7 +17,7 @@ from deepcompress_verify.process import Role
 from deepcompress_verify.verdict import Verdict
 
 _DEFERRED_TURN = 8
-"""One of so many chunks comes from the deferred lane first, so that a steady load does not keep it waiting."""
+"""One chunk of this number comes from the deferred lane first, so that a steady load does not keep it waiting."""
 
 
 @dataclass(slots=True, eq=False)

@@ -183,3 +183,25 @@ def test_a_wrong_setting_is_an_error_that_names_its_variable(tmp_path: Path) -> 
     )
     assert done.returncode == 2
     assert "DEEPCOMPRESS_STATE_URL" in done.stderr
+
+
+BLOCKED_THREAD = """\
+import concurrent.futures, signal, sys, time
+if "serve" in sys.orig_argv:
+    concurrent.futures.ThreadPoolExecutor().submit(time.sleep, 90)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as for the first process of a container
+"""
+
+
+def test_a_thread_that_waits_does_not_delay_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter waits for its threads, of which one may wait for a name service."""
+    (tmp_path / "sitecustomize.py").write_text(BLOCKED_THREAD)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    server = Server(tmp_path)
+    monkeypatch.delenv("PYTHONPATH")
+    server.process.send_signal(signal.SIGTERM)
+    try:
+        assert server.process.wait(30) == 0
+    finally:
+        server.stop()
+    assert "waiting for threads" in server.log.read_text()

@@ -45,6 +45,10 @@ def test_runs_of_an_older_version_go_on(upgraded: TestClient) -> None:
         run = (line["body"] or {}).get("run")
         weight = runs.get(run, {}).get("length_weight", 1.0)
         answer = recorded.as_answered_then(sent.json(), weight)
+        if run == "s-diet":
+            # Its advantages left out length_weight and the overlong term then.
+            for group in (*answer.get("groups", []), *line["answer"].get("groups", [])):
+                group.pop("advantages", None)
         assert recorded.text(answer) == recorded.text(line["answer"]), where
         replayed += sum(group["replayed"] for group in answer.get("groups", []))
     assert replayed > 100
@@ -55,7 +59,10 @@ def test_a_stored_configuration_sent_again_is_no_conflict(upgraded: TestClient) 
     assert len(runs) > 30
     for row in runs:
         answer = upgraded.put(f"/v1/runs/{row['run']}", json=row["config"])
-        assert (answer.status_code, answer.json()) == (200, {**row, "created": False}), row["run"]
+        incarnation = answer.json()["incarnation"]
+        assert len(incarnation) == 16, "drawn by the first write"
+        expected = {**row, "created": False, "incarnation": incarnation}
+        assert (answer.status_code, answer.json()) == (200, expected), row["run"]
 
 
 def test_an_export_of_an_older_version_is_imported(upgraded: TestClient) -> None:

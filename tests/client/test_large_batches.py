@@ -119,6 +119,9 @@ def example_of(name: str, annotation: Any) -> Any:
         return typing.get_args(annotation)[-1]
     if typing.get_origin(annotation) is list:
         return [example_of(name, typing.get_args(annotation)[0])]
+    if typing.get_origin(annotation) is dict:
+        kind = typing.get_args(annotation)[1]
+        return {"the": name if kind is Any else example_of(name, kind)}
     return {str: f"the-{name}", int: 1, float: 0.5, bool: True}[annotation]
 
 
@@ -132,7 +135,9 @@ def test_no_declared_field_of_a_score_is_dropped_by_splitting(client: Callable[.
     """Every field of the score, those that are added later too, is in a verify request or in the shape request."""
     rollout = filled(wire.ScoreRollout, response="it is 7")
     group = filled(wire.ScoreGroup, gold="7", group_size=1, rollouts=[rollout])
-    request = wire.ScoreRequest.model_validate(filled(wire.ScoreRequest, groups=[group]))
+    request = wire.ScoreRequest.model_validate(
+        filled(wire.ScoreRequest, groups=[group], incarnation="0123456789abcdef")
+    )
     stub = Stub()
     operation = _operations.score(request, client(max_request_bytes=1)._options)
     sent: list[dict[str, Any]] = []
@@ -216,7 +221,8 @@ def test_a_field_that_score_and_verify_both_gain_is_sent_to_the_verify(monkeypat
 
 
 def test_a_split_score_sends_row_fields_with_items_and_request_fields_once() -> None:
-    row = {"checker": "choice", "options": ["Paris", "Rome"], "data_source": "geography", "answer_format": "bare"}
+    row: dict[str, Any] = {"checker": "choice", "options": ["Paris", "Rome"], "data_source": "geography"}
+    row |= {"answer_format": "bare", "question": "Which?", "row": {"tests": [1]}}
     groups = [
         {"problem_id": "p", "gold": "A", "rollouts": [{"response": "A"}], **row},
         {"problem_id": "q", "gold": "7", "rollouts": [{"response": "7"}]},
@@ -226,7 +232,7 @@ def test_a_split_score_sends_row_fields_with_items_and_request_fields_once() -> 
     own = [{name: getattr(item, name) for name in wire.ROW_FIELDS} for item in sent.items]
     assert own == [row, dict.fromkeys(wire.ROW_FIELDS)]
     assert (sent.answer_format, sent.checker) == ("boxed", None)
-    assert {item.run for item in sent.items} == {"r"}  # its checkers may have one for the data_source
+    assert {item.run for item in sent.items} == {"r"}  # its configuration may select the check
     request = request.model_copy(update={"checker": "math"})
     sent = _operations.to_verify(request)
-    assert (sent.checker, {item.run for item in sent.items}) == ("math", {None})
+    assert (sent.checker, {item.run for item in sent.items}) == ("math", {"r"})

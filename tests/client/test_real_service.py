@@ -53,9 +53,10 @@ def make_groups(step: int, count: int = 8, size: int = 4) -> list[dict[str, Any]
 
 
 def comparable(answer: wire.ScoreAnswer) -> dict[str, Any]:
-    """Return an answer without the fields that may differ: the run's name, CPU times, ``replayed``."""
+    """Return an answer without the fields that may differ: run and incarnation, CPU times, ``replayed``."""
     rows = answer.to_dict()
     rows.pop("run")
+    rows.pop("incarnation", None)
     for group in rows["groups"]:
         group.pop("replayed")
         for verdict in group["verdicts"]:
@@ -194,7 +195,7 @@ def test_an_app_in_this_process_needs_no_socket() -> None:
         app = create_app(Settings(state_url="memory://", log_level="warning"))
         async with (
             app.router.lifespan_context(app),
-            AsyncClient("http://app", transport=httpx.ASGITransport(app)) as one,
+            AsyncClient("http://localhost", transport=httpx.ASGITransport(app)) as one,
         ):
             return (await one.verify_one("7", "\\boxed{7}")).correct
 

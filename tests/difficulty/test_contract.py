@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -153,6 +154,37 @@ def test_repeats_of_a_step_in_which_no_group_counts_are_answered_as_the_first(ne
     assert (again.level, again.batch_pass_ratio) == (1.0, 0.25)
 
 
+def test_recorded_groups_are_found_by_name_and_content(new_run: MakeRun) -> None:
+    run = new_run()
+    first, second = group("a", 3), group("b", 0, counts=False)
+    digests = {"a": first.digest, "b": second.digest, "c": bytes(16)}
+
+    def recorded(step: int | None, **more: object) -> object:
+        return run.driver.recorded(run.name, digests, step=step, **more)
+
+    assert recorded(1) == {}
+    run.commit(1, first, second)
+    assert recorded(1) == {"a": first.payload, "b": second.payload}
+    assert recorded(2) == {}
+    assert run.driver.recorded(run.name, {"a": bytes(16)}, step=1) == {}
+    run.commit(1, group("c", 1))
+    run.commit(2, group("d", 1))
+    assert recorded(1) == {"a": first.payload, "b": second.payload}
+    run.driver.rewind(run.name, 1)
+    assert recorded(1) == {}
+
+
+def test_recorded_groups_of_a_stepless_request(new_run: MakeRun) -> None:
+    run = new_run()
+    first, second = group("a", 3), group("b", 0)
+    digests = {"a": first.digest, "b": second.digest}
+    assert run.driver.recorded(run.name, digests, step=None, request_id="r") == {}
+    run.commit(None, first, second, request_id="r", request_digest=bytes(16))
+    assert run.driver.recorded(run.name, digests, step=None, request_id="s") == {}
+    found = run.driver.recorded(run.name, {**digests, "b": bytes(16)}, step=None, request_id="r")
+    assert found == {"a": first.payload}
+
+
 def test_replay_gives_the_first_payload(new_run: MakeRun) -> None:
     run = new_run()
     first = group("a", 3)
@@ -215,7 +247,7 @@ def test_late_group_is_stale(new_run: MakeRun) -> None:
     assert late.groups[0].stale
     assert late.groups[0].level == late.level == run.levels[1]
     assert late.groups[0].accumulators == (0.0,)
-    assert run.state == before
+    assert run.state == replace(before, version=before.version + 1)
     again = run.commit(1, group("b", 4))
     assert (again.groups[0].stale, again.groups[0].replayed) == (True, True)
     assert [step.stale_groups for step in run.driver.history(run.name)] == [1, 0]

@@ -18,7 +18,7 @@ from deepcompress_service.difficulty.errors import StoreUnavailable
 from deepcompress_service.difficulty.model import DifficultyConfig
 from deepcompress_service.difficulty.store import open_store
 
-from .campaign import Faults, Plan, check, train
+from .campaign import Faults, Plan, check, patient, train
 from .driving import Driver, Run, group
 from .servers import RedisServer, cluster_port, free_port, needs_redis
 
@@ -158,7 +158,7 @@ def test_training_while_its_slot_is_moved(masters: Masters) -> None:
     async def scenario() -> None:
         stores = [open_store(masters.url, timeout_s=2.0) for _ in range(2)]
         for store in stores:
-            await store.open()
+            await patient(store.open)
         begun = len(plan.steps)
         tally = await train(stores, plan, faults=Faults([lambda: asyncio.to_thread(move)] * FAULTS, begun))
         assert tally.acknowledged >= begun * 4

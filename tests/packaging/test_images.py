@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import socket
@@ -12,8 +13,11 @@ from typing import Any
 
 import pytest
 import yaml
+from compose_spec import PyCompose
 
+from deepcompress_service.server.memory_plan import plan_memory
 from deepcompress_service.settings import Settings
+from deepcompress_verify.pool import DECIDE_MEMORY_BYTES
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -26,18 +30,32 @@ def instructions() -> list[tuple[str, str]]:
     return [(line.split(" ", 1)[0], line.split(" ", 1)[1]) for line in lines]
 
 
-def last_stage() -> list[tuple[str, str]]:
+def stage(name: str) -> list[tuple[str, str]]:
+    """The instructions of a stage, with those of the stages that it is built from."""
     found = instructions()
-    start = max(i for i, (word, _) in enumerate(found) if word == "FROM")
-    return found[start:]
+    (start,) = [i for i, (word, rest) in enumerate(found) if word == "FROM" and rest.endswith(f" AS {name}")]
+    ends = [i for i, (word, _) in enumerate(found) if word == "FROM" and i > start]
+    own = found[start : ends[0] if ends else len(found)]
+    base = own[0][1].split()[0]
+    known = [rest.split()[-1] for word, rest in found if word == "FROM"]
+    return (stage(base) if base in known else own[:1]) + own[1:]
 
 
-def test_the_image_is_built_in_stages_and_runs_without_root() -> None:
-    assert [word for word, _ in instructions()].count("FROM") >= 2
-    words = dict(last_stage())
-    assert words["USER"] not in ("root", "0")
-    assert "HEALTHCHECK" in words
-    assert [word for word, _ in last_stage() if word == "RUN"] == ["RUN"], "no build steps in the last stage"
+def last_stage() -> list[tuple[str, str]]:
+    names = [rest.split()[-1] for word, rest in instructions() if word == "FROM"]
+    assert names[-1] == "service", "`docker build .` makes the service's image"
+    return stage("service")
+
+
+@pytest.mark.parametrize("name", ["service", "trainer"])
+def test_the_image_is_built_in_stages_and_runs_without_root(name: str) -> None:
+    words = dict(stage(name))
+    assert words["USER"] == "10001:10001"
+    assert ("HEALTHCHECK" in words) == (name == "service"), "the trainer serves nothing that could be asked"
+    steps = [rest for word, rest in stage(name) if word == "RUN"]
+    assert len(steps) == 1 and "pip" not in steps[0], "no build steps in an image"
+    (copied,) = [rest for word, rest in stage(name) if word == "COPY"]
+    assert copied.startswith(f"--from=build-{name} ")
 
 
 def test_what_the_image_copies_is_there_and_let_in() -> None:
@@ -46,11 +64,11 @@ def test_what_the_image_copies_is_there_and_let_in() -> None:
         if word == "COPY" and not rest.startswith("--from"):
             for source in rest.split()[:-1]:
                 assert (ROOT / source).exists()
-                assert source in let_in
+                assert source in let_in or str(Path(source).parent) in let_in
 
 
 def test_the_images_settings_are_settings() -> None:
-    (environment,) = (rest for word, rest in last_stage() if word == "ENV")
+    environment = " ".join(rest for word, rest in last_stage() if word == "ENV")
     names = set(re.findall(r"DEEPCOMPRESS_([A-Z_]+)=", environment))
     assert {name.lower() for name in names} <= set(Settings.model_fields)
 
@@ -81,24 +99,29 @@ def test_the_build_stage_works_step_by_step(tmp_path: Path) -> None:
     """The steps of the build stage in a clean folder, with a virtual environment in place of /opt's."""
     source, target = tmp_path / "src", tmp_path / "opt"
     source.mkdir()
-    for word, rest in instructions():
-        if word == "FROM" and not rest.endswith("AS build"):
-            break
+    for word, rest in stage("build-service"):
         if word == "COPY":
             *sources, place = rest.split()
             for name in sources:
+                (source / place).parent.mkdir(parents=True, exist_ok=True)
                 if (ROOT / name).is_dir():
                     ignored = shutil.ignore_patterns("__pycache__")
                     shutil.copytree(ROOT / name, source / place, ignore=ignored)
                 else:
                     shutil.copy(ROOT / name, source / place)
         if word == "RUN":
-            step = (
-                rest.replace("$EXTRAS", "service")
-                .replace("/opt/deepcompress", str(target))
-                .replace("python -m", f"{sys.executable} -m", 1)
-            )
+            step = re.sub(r"--mount=\S+ ", "", rest)
+            step = step.replace("/opt/deepcompress", str(target)).replace("/opt/build", str(tmp_path / "pip"))
+            step = step.replace("python -m", f"{sys.executable} -m")
             subprocess.run(["sh", "-ec", step], cwd=source, check=True, timeout=850, stdout=subprocess.DEVNULL)
+    packages = next(target.glob("lib/python*/site-packages"))
+    for absent in ("pip", "matplotlib", "sympy/core/tests", "numpy/tests"):
+        assert not (packages / absent).exists()
+    picture = subprocess.run(
+        [target / "bin" / "deepcompress", "curves"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert picture.returncode == 2
+    assert "matplotlib" in picture.stderr
     (entry,) = (yaml.safe_load(rest) for word, rest in last_stage() if word == "ENTRYPOINT")
     found = subprocess.run(
         [target / "bin" / entry[0], "demo", "--json"], capture_output=True, text=True, cwd=tmp_path, timeout=60
@@ -112,26 +135,57 @@ def test_the_build_stage_works_step_by_step(tmp_path: Path) -> None:
 
 
 def test_compose_keeps_what_redis_acknowledged() -> None:
-    command = COMPOSE["services"]["redis"]["command"]
-    options = dict(zip(command[1::2], command[2::2], strict=True))
+    _, configuration, *command = COMPOSE["services"]["redis"]["command"]
+    options = dict(zip(command[::2], command[1::2], strict=True))
     assert options["--appendonly"] == "yes"
     assert options["--appendfsync"] == "always"
     assert options["--maxmemory-policy"] == "noeviction"
-    (mount,) = COMPOSE["services"]["redis"]["volumes"]
-    volume, _, place = mount.partition(":")
-    assert volume in COMPOSE["volumes"]
-    assert place == "/data"
+    mounts = dict(mount.split(":", 1) for mount in COMPOSE["services"]["redis"]["volumes"])
+    assert mounts["redis-data"] == "/data"
+    assert configuration.startswith(mounts["redis-secret"].removesuffix(":ro") + "/")
 
 
-def test_compose_says_only_what_compose_knows() -> None:
-    """The keys used, against the compose specification (compose-spec.json), of which this is the part we use."""
-    known = {
-        "build", "cap_drop", "command", "depends_on", "deploy", "environment", "healthcheck", "image", "networks",
-        "ports", "profiles", "read_only", "restart", "security_opt", "stop_grace_period", "tmpfs", "volumes",
-    }  # fmt: skip
-    assert set(COMPOSE) <= {"name", "services", "volumes", "x-service"}
+def test_only_the_replicas_reach_redis() -> None:
+    assert COMPOSE["networks"]["state"] == {"internal": True}
+    reach = {name for name, service in COMPOSE["services"].items() if "state" in (service.get("networks") or ())}
+    know = {name for name, service in COMPOSE["services"].items() if "redis-secret" in str(service.get("volumes"))}
+    assert reach == {"redis", "service-1", "service-2"}
+    assert know == reach | {"secrets"}
+    assert "ports" not in COMPOSE["services"]["redis"]
+
+
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_every_container_is_hardened_and_bounded(name: str) -> None:
+    service = COMPOSE["services"][name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["mem_limit"] and service["pids_limit"]
+    for port in service.get("ports") or []:
+        assert re.fullmatch(r"127\.0\.0\.1:\$\{DEEPCOMPRESS_[A-Z]+_PORT:-\d+\}:\d+", port), (
+            "this machine only; a variable"
+        )
+    if "build" in service:
+        assert service["pull_policy"] == "build", "the name may be anybody's on a registry"
+
+
+def test_the_verifiers_fit_into_the_memory_of_a_container() -> None:
+    service = COMPOSE["services"]["service-1"]
+    chosen = {"verifier_workers": service["environment"]["DEEPCOMPRESS_VERIFIER_WORKERS"]}
+    settings = Settings(state_url="memory://", **chosen)
+    limit = int(service["mem_limit"].removesuffix("g")) * 2**30
+    plan = plan_memory(settings, limit, DECIDE_MEMORY_BYTES)
+    assert plan.fits
+    assert plan.verifier == settings.verifier_memory_bytes, "no limit has to be lowered"
+
+
+def test_compose_follows_the_specification() -> None:
+    """The merged file against the Compose specification, and references between its parts."""
+    with_defaults = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", json.dumps(COMPOSE))
+    PyCompose.from_yaml(with_defaults).validate()
+    with pytest.raises(Exception, match="pids_limits"):
+        PyCompose.from_yaml(json.dumps({"services": {"redis": {"image": "redis", "pids_limits": 7}}}))
     for name, service in COMPOSE["services"].items():
-        assert set(service) <= known, name
         for other, condition in (service.get("depends_on") or {}).items():
             assert other in COMPOSE["services"]
             if condition["condition"] == "service_healthy" and "build" not in COMPOSE["services"][other]:
@@ -139,8 +193,8 @@ def test_compose_says_only_what_compose_knows() -> None:
         for variable in service.get("environment") or {}:
             if variable.startswith("DEEPCOMPRESS_") and name.startswith("service"):
                 assert variable.removeprefix("DEEPCOMPRESS_").lower() in Settings.model_fields
-        for port in service.get("ports") or []:
-            assert port.startswith("127.0.0.1:"), "published to this machine only"
+        assert set(service.get("networks") or ()) <= set(COMPOSE["networks"])
+        assert set((service.get("build") or {}).get("secrets") or ()) <= set(COMPOSE["secrets"])
 
 
 def test_compose_mounts_what_is_there_and_volumes_it_declares() -> None:
@@ -149,11 +203,28 @@ def test_compose_mounts_what_is_there_and_volumes_it_declares() -> None:
         for mount in service.get("volumes") or []:
             source = mount.split(":")[0]
             if source.startswith("./"):
-                assert (ROOT / source).is_dir(), name
+                assert (ROOT / source).exists(), name
                 assert mount.endswith(":ro"), name
             else:
                 used.add(source)
     assert used == set(COMPOSE["volumes"])
+
+
+def test_secrets_are_made_once(tmp_path: Path) -> None:
+    for name in ("redis-secret", "metrics-secret", "grafana-secret"):
+        (tmp_path / name).mkdir()
+    made = []
+    for _ in range(2):
+        subprocess.run(["sh", str(ROOT / "deploy/secrets/secrets.sh"), str(tmp_path)], check=True, timeout=30)
+        made.append(
+            {str(file.relative_to(tmp_path)): file.read_text() for file in tmp_path.rglob("*") if file.is_file()}
+        )
+    assert made[0] == made[1]
+    redis = made[0].pop("redis-secret/redis.conf")
+    assert redis == "requirepass " + made[0]["redis-secret/password"]
+    assert set(made[0]) == {"redis-secret/password", "metrics-secret/key", "grafana-secret/password"}
+    assert len(set(made[0].values())) == 3
+    assert all(re.fullmatch(r"[0-9a-f]{48}\n", secret) for secret in made[0].values())
 
 
 def test_compose_and_the_files_it_mounts_speak_of_the_same_names() -> None:
@@ -171,11 +242,3 @@ def test_compose_and_the_files_it_mounts_speak_of_the_same_names() -> None:
     provider = yaml.safe_load((ROOT / "deploy/grafana/provisioning/dashboards/deepcompress.yml").read_text())
     folder = provider["providers"][0]["options"]["path"]
     assert f"./deploy/grafana/dashboards:{folder}:ro" in services["grafana"]["volumes"]
-
-
-def test_docker_reads_the_compose_file() -> None:
-    if shutil.which("docker") is None:
-        pytest.skip("docker is not installed")
-    if subprocess.run(["docker", "compose", "version"], capture_output=True).returncode:
-        pytest.skip("docker has no compose plugin here")
-    subprocess.run(["docker", "compose", "config", "--quiet"], cwd=ROOT, check=True)

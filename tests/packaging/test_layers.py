@@ -32,7 +32,8 @@ ALLOWED = {
         "settings",
         "shaping",
     },
-    "scoring": {"deepcompress_verify", "difficulty", "observability", "settings", "shaping"},
+    "remote": set(),
+    "scoring": {"deepcompress_verify", "difficulty", "observability", "remote", "settings", "shaping"},
     "dashboard": {"activity", "api", "difficulty", "observability", "settings"},
     "settings": set(),
 }

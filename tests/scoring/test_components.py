@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from random import Random
 from typing import Any, get_args
@@ -9,8 +10,9 @@ from typing import Any, get_args
 import pytest
 from fastapi.testclient import TestClient
 
-from deepcompress_client.wire import Why
+from deepcompress_client.wire import RunConfig, Why
 from deepcompress_service.app import create_app
+from deepcompress_service.scoring.plan import OPTIONS, make_plan
 from deepcompress_service.settings import Settings
 from deepcompress_service.shaping import strategies
 
@@ -77,6 +79,9 @@ MIXED = rollouts((True, 10), (True, 20), (False, 30))
 WHY: dict[str, tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]] = {
     "evaluation": (DEEPCOMPRESS, MIXED, {"phase": "eval"}),
     "no-weight": ({"length_weight": 0}, MIXED, {}),
+    "schedule": ({"length_weight": {"schedule": [[0, 0], [1, 1.5]]}}, MIXED, {}),
+    "gated": ({"gate": {"min_pass_ratio": 1}}, MIXED, {}),
+    "no-target": ({"target": {}}, MIXED, {}),
     "untrainable": (DEEPCOMPRESS, rollouts((False, 10), (False, 20), status="gold_unreadable"), {}),
     "none-correct": (DEEPCOMPRESS, rollouts((False, 10), (False, 20)), {}),
     "equal-lengths": ({"strategy": {"name": "kimi_k1.5"}}, rollouts((True, 10), (True, 10), (False, 10)), {}),
@@ -88,7 +93,8 @@ WHY: dict[str, tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]] = {
 
 
 def test_every_reason_is_in_the_table() -> None:
-    assert set(WHY) == set(get_args(Why))
+    by_record = {"guarded", "within-target"}
+    assert set(WHY) | by_record == set(get_args(Why))
 
 
 @pytest.mark.parametrize("why", WHY)
@@ -110,3 +116,110 @@ def test_a_group_with_a_length_reward_has_no_why(service: TestClient) -> None:
     (group,) = answer.json()["groups"]
     assert "why" not in group
     assert any(group["components"]["length"])
+
+
+def test_a_problem_that_slips_is_guarded_by_its_record(service: TestClient) -> None:
+    config = {"strategy": {"name": "kimi_k1.5"}, "guard": {"of": "problem", "min_rollouts": 16}}
+    service.put("/v1/runs/guarded", json=config).raise_for_status()
+    whys = []
+    for step, passes in enumerate([16, 16, 8]):
+        sent = rollouts(*((i < passes, 10 + i) for i in range(16)))
+        body = {"run": "guarded", "step": step, "groups": [{"problem_id": "p", "rollouts": sent}]}
+        (group,) = service.post("/v1/shape", json=body).json()["groups"]
+        whys.append(group.get("why"))
+    assert whys == [None, None, "guarded"]
+
+
+def test_scores_are_weighted_and_add_up(service: TestClient) -> None:
+    config = {
+        **DEEPCOMPRESS,
+        "scores": {"format": {"weight": 0.1}, "aside": {"weight": 0.7, "only_if_correct": True}},
+    }
+    service.put("/v1/runs/scored", json=config).raise_for_status()
+    sent = [{**row, "scores": {"format": 0.3, "aside": 1.1}} for row in MIXED]
+    body: dict[str, Any] = {"run": "scored", "step": 0, "groups": [{"problem_id": "p", "rollouts": sent}]}
+    (group,) = service.post("/v1/shape", json=body).json()["groups"]
+    assert group["scores"] == {"aside": [0.7 * 1.1, 0.7 * 1.1, 0.0], "format": [0.1 * 0.3] * 3}
+    parts = zip(*group["components"].values(), *group["scores"].values(), strict=True)
+    assert [(((o + n) + v) + a) + f for o, n, v, a, f in parts] == group["rewards"]
+    again = [{**row, "scores": {"aside": 1.1, "format": 0.3}} for row in MIXED]
+    (repeated,) = service.post("/v1/shape", json={**body, "groups": [{"problem_id": "p", "rollouts": again}]}).json()[
+        "groups"
+    ]
+    assert repeated == {**group, "replayed": True}
+
+
+@pytest.mark.parametrize(
+    ("sent", "field", "slug"),
+    [
+        ({"format": 1}, "groups.0.rollouts.0.scores.aside", "missing-input"),
+        (None, "groups.0.rollouts.0.scores.aside", "missing-input"),
+        ({"format": 1, "aside": 1, "other": 1}, "groups.0.rollouts.0.scores.other", "unknown-score"),
+        ({"format": 1, "aside": float("1e7")}, "groups.0.rollouts.0.scores.aside", "invalid-request"),
+        ({"format": 1, "aside": "1"}, "groups.0.rollouts.0.scores.aside", "invalid-request"),
+        ({"format": 1, "a side": 1}, "groups.0.rollouts.0.scores.a side", "invalid-request"),
+    ],
+)
+def test_refused_scores(service: TestClient, sent: Any, field: str, slug: str) -> None:
+    config = {**DEEPCOMPRESS, "scores": {"format": {}, "aside": {}}}
+    service.put("/v1/runs/refused", json=config).raise_for_status()
+    rows = [{**row, "scores": sent} for row in MIXED]
+    body = {"run": "refused", "step": 0, "groups": [{"problem_id": "p", "rollouts": rows}]}
+    answer = service.post("/v1/shape", json=body)
+    assert answer.status_code == 422, answer.text
+    problem = answer.json()
+    assert field in json.dumps(problem), problem
+    assert problem["type"].endswith(slug), problem
+
+
+OPTIONED: dict[str, Any] = {
+    "strategy": {"name": "thinkprune", "limit": {"schedule": [[0, 4000], [100, 2000]]}},
+    "length_weight": {"schedule": [[0, 1], [50, 0.5]]},
+    "overlong": {"max_tokens": {"schedule": [[0, 9000]]}, "buffer_tokens": 100},
+    "gate": {"min_pass_ratio": 0.9, "of": "problem"},
+    "guard": {},
+    "target": {"bonus": 0.3},
+    "advantage": {"decouple": True},
+    "scores": {"format": {"weight": 0.1}},
+}
+
+
+def test_a_configuration_with_options_is_stored_and_compared_by_meaning(service: TestClient) -> None:
+    created = service.put("/v1/runs/optioned", json=OPTIONED)
+    assert created.status_code == 201, created.text
+    stored = created.json()["config"]
+    assert stored["length_weight"] == OPTIONED["length_weight"]
+    assert stored["gate"] == {"min_pass_ratio": 0.9, "of": "problem", "top_share": None}
+    assert stored["guard"] == {"margin": 0.02, "z": 2.0, "of": "run", "min_rollouts": 16}
+    rows = [{**row, "scores": {"format": 1}} for row in MIXED]
+    body = {"run": "optioned", "step": 0, "groups": [{"problem_id": "p", "rollouts": rows}]}
+    service.post("/v1/shape", json=body).raise_for_status()
+    assert service.put("/v1/runs/optioned", json=OPTIONED).status_code == 200
+    assert service.put("/v1/runs/optioned", json=stored).status_code == 200
+    assert service.put("/v1/runs/optioned", json={"gate": {"min_pass_ratio": 0.9}}).status_code == 200
+    for other in ({"gate": None}, {"length_weight": 1.0}, {"scores": {"format": {"weight": 0.2}}}):
+        assert service.put("/v1/runs/optioned", json=other).status_code == 409, other
+
+
+def test_a_configuration_without_options_has_the_text_of_earlier_versions() -> None:
+    names = set(json.loads(make_plan(RunConfig(), 0.3).text))
+    assert names.isdisjoint(OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("config", "field"),
+    [
+        ({"length_weight": "1"}, "length_weight"),
+        ({"length_weight": {"schedule": [[0, "1"]]}}, "length_weight.schedule.0.1"),
+        ({"overlong": {"max_tokens": 0, "buffer_tokens": 1}}, "overlong.max_tokens"),
+        ({"gate": {"min_pass_ratio": 2}}, "gate.min_pass_ratio"),
+        ({"target": {"slack": {"schedule": [[3, 1], [2, 1]]}}}, "target.slack.schedule.1"),
+        ({"advantage": {"whiten": True}}, "advantage.whiten"),
+        ({"scores": {"": {}}}, "scores"),
+        ({"strategy": {"name": "diet"}, "advantage": {}}, "advantage"),
+    ],
+)
+def test_refused_options_name_the_field(service: TestClient, config: dict[str, Any], field: str) -> None:
+    answer = service.put("/v1/runs/no", json=config)
+    assert answer.status_code == 422
+    assert field in json.dumps(answer.json())

@@ -260,6 +260,21 @@ def thinkprune(tokens: Sequence[int], correct: Sequence[bool], group: Group) -> 
     return [1.0 if c and t <= 4000 else 0.0 for t, c in zip(tokens, correct, strict=True)]
 
 
+def dler(tokens: Sequence[int], correct: Sequence[bool], group: Group) -> list[float]:
+    return [float(c and t <= 4000) for t, c in zip(tokens, correct, strict=True)]
+
+
+def ddca(tokens: Sequence[int], correct: Sequence[bool], group: Group) -> list[float]:
+    right = [t for t, c in zip(tokens, correct, strict=True) if c]
+    if not right:
+        return [0.0] * len(tokens)
+    mean, std = fmean(right), pstdev(right)
+    scores = {t: _sigmoid(max(-20.0, min(20.0, (t - mean) / (std + 1e-8)))) for t in right}
+    middle = fmean(scores[t] for t in right)
+    rho = len(right) / len(tokens)
+    return [1 - 0.2 * rho * (scores[t] - middle) if c else 0.0 for t, c in zip(tokens, correct, strict=True)]
+
+
 def dapo_soft_overlong(tokens: Sequence[int], correct: Sequence[bool], group: Group) -> list[float]:
     return [
         (1.0 if c else -1.0) + max(min((16384 - t) / 4096, 0.0), -1.0) for t, c in zip(tokens, correct, strict=True)
@@ -284,8 +299,10 @@ PLAIN: dict[str, Plain] = {
     "cosine_yeo": cosine_yeo,
     "dapo_soft_overlong": dapo_soft_overlong,
     "dast": dast,
+    "ddca": ddca,
     "deepcompress": deepcompress,
     "diet": diet,
+    "dler": dler,
     "gfpo": gfpo,
     "gr3": gr3,
     "grpo_lead": grpo_lead,

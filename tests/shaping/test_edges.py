@@ -139,7 +139,16 @@ def test_the_reason_of_evaluation_and_of_no_weight_come_first() -> None:
 
 # --- declared ranges and limits ------------------------------------------------------------------------
 
-NOT_REACHED = {"deepcompress", "smartthinker", "grpo_lead", "autothink_stage1", "gr3", "nemo_group", "o1_pruner"}
+NOT_REACHED = {
+    "ddca",
+    "deepcompress",
+    "smartthinker",
+    "grpo_lead",
+    "autothink_stage1",
+    "gr3",
+    "nemo_group",
+    "o1_pruner",
+}
 """Their ends are limits that these groups come near to at most."""
 SKYRL = {"name": "dapo_soft_overlong", "variant": "skyrl", "factor": 0.5}
 OTHER_VARIANTS: list[tuple[dict[str, Any], dict[str, Any]]] = [

@@ -17,7 +17,12 @@ from deepcompress_service.shaping import (
     next_value,
     reward_from_config,
 )
-from deepcompress_service.shaping.advantages import group_advantages
+from deepcompress_service.shaping.advantages import (
+    Components,
+    configured_advantages,
+    group_advantages,
+    whitened,
+)
 from deepcompress_service.shaping.batch import Batch
 from deepcompress_service.shaping.families.budget import choose_laser_targets
 from deepcompress_service.shaping.families.group_anchor import optimal_length
@@ -306,6 +311,36 @@ def test_group_advantages(v: dict[str, Any]) -> None:
     rewards = np.array(v["inputs"]["rewards"])
     batch = Batch([group([1] * len(rewards), [1] * len(rewards))])
     assert list(group_advantages(batch, rewards)) == close(v["expected"]["advantage"])
+
+
+@pytest.mark.parametrize("v", cases("ddca"))
+def test_ddca(v: dict[str, Any]) -> None:
+    shaped = pay({"name": "ddca", **v["params"]}, group(v["inputs"]["lengths"], v["inputs"]["correct"]))[0]
+    assert list(shaped.advantages) == close(v["expected"]["advantages"])
+
+
+@pytest.mark.parametrize("v", cases("dler"))
+def test_dler(v: dict[str, Any]) -> None:
+    sent = [group(g["lengths"], g["correct"]) for g in v["inputs"]["groups"]]
+    reward = reward_from_config(
+        {"name": "dler", "limit": v["params"]["limit"]}, advantage={"scale": "none", "whiten": "batch"}
+    )
+    shaped = reward.shape(sent)
+    assert [list(s.rewards) for s in shaped] == v["expected"]["rewards"]
+    assert [list(s.advantages or ()) for s in shaped] == [close(row) for row in v["expected"]["advantages"]]
+
+
+@pytest.mark.parametrize("v", cases("gdpo"))
+def test_gdpo(v: dict[str, Any]) -> None:
+    sent = [group(g["lengths"], g["correct"]) for g in v["inputs"]["groups"]]
+    batch = Batch(sent)
+    limited = np.where(batch.correct & (batch.tokens <= v["params"]["limit"]), 1.0, 0.0)
+    zeros = np.zeros(len(batch.rows))
+    parts = Components(batch.outcome, limited, zeros + v["params"]["weight"], zeros, {})
+    made = configured_advantages(batch, parts, {"scale": "group", "decouple": True})
+    flat = [a for row in v["expected"]["decoupled"] for a in row]
+    assert made.tolist() == close(flat)
+    assert whitened(batch, made).tolist() == close([a for row in v["expected"]["advantages"] for a in row])
 
 
 NOT_SHIPPED = {"drpo_weights", "s_grpo", "magistral"}

@@ -102,7 +102,7 @@ def test_a_comparison_asks_it_a_few_questions_only() -> None:
         return r"\{" + ", ".join(rf"\sum_{{k=1}}^{{\infty}}\frac{{{top}}}{{k^2}}" for top in tops) + r"\}"
 
     assert decide_pair((sums(1),), r"\{\frac{\pi^2}{6}\}", None)[0] == NEEDS_CAS
-    status, decided_by, reason = decide_pair((sums(*range(2, 40)),), sums(*range(40, 78)), None)
+    status, decided_by, reason = decide_pair((sums(*range(2, 14)),), sums(*range(40, 52)), None)
     assert (status, decided_by) == ("undecided", "limit")
     assert "too often" in reason
 

@@ -103,7 +103,7 @@ class DeepCompressRewardManager(RewardManagerBase):  # type: ignore[misc]
     """Verifies one sample: +1 or -1, with ``acc`` (1 or 0) beside it for filters and validation.
 
     Without ``algorithm.deepcompress.run`` it returns outcomes only and works with any estimator. A sample without a
-    verdict to train on then counts as wrong, and its ``undecided`` or ``gold_unreadable`` is 1.
+    verdict to train on then counts as wrong, and its ``undecided``, ``gold_unreadable`` or ``unchecked`` is 1.
     """
 
     def __init__(
@@ -162,6 +162,7 @@ class DeepCompressRewardManager(RewardManagerBase):  # type: ignore[misc]
                 "acc": float(verdict.correct),
                 "undecided": float(kind == "undecided"),
                 "gold_unreadable": float(kind == "gold_unreadable"),
+                "unchecked": float(kind == "unchecked"),
             },
         }
 

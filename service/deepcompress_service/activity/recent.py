@@ -31,7 +31,7 @@ BETA_BINS = 40
 """Bins of width 0.05 over [-1, 1]."""
 _BATCH_SAMPLE = 64
 """About the number of verdicts of the common statuses that are kept of one request."""
-_RARE = ("unreadable", "gold_unreadable", "undecided")
+_RARE = ("unreadable", "gold_unreadable", "undecided", "unchecked")
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ class ActivityRecorder:
                 group.tokens,
                 group.correct,
                 result.rewards,
-                dict(result.components),
+                {**result.components, **{f"scores.{name}": row for name, row in (result.scores or {}).items()}},
             )
 
     def record_scored(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
@@ -89,6 +89,61 @@ class InflightLimiter:
         metrics.INFLIGHT_BYTES.set(self.bytes)
 
 
+class KeyedSlots:
+    """Places for answers that are sent for as long as their readers like: exports and event streams.
+
+    At most `total` are open in this process, `per_key` for one API key. Operators (`is_operator`) are bound by
+    `total` alone, and `reserved` places are for them, so that readers cannot keep them out.
+    """
+
+    def __init__(self, total: int, per_key: int, reserved: int, refused: Callable[[], ApiError]) -> None:
+        self._total, self._per_key, self._reserved = total, per_key, reserved
+        self._refused = refused
+        self._held: Counter[str] = Counter()
+
+    @property
+    def count(self) -> int:
+        """Places that are taken."""
+        return self._held.total()
+
+    @contextmanager
+    def admit(self, key: str, *, operator: bool) -> Iterator[None]:
+        """Hold a place until the block ends.
+
+        Raises:
+            ApiError: There is none for this key.
+        """
+        # Check and count without an await in between: a burst of requests cannot exceed the limit.
+        free = self._total - self.count
+        if free <= (0 if operator else self._reserved) or (not operator and self._held[key] >= self._per_key):
+            raise self._refused()
+        self._held[key] += 1
+        try:
+            yield
+        finally:
+            self._held[key] -= 1
+            if not self._held[key]:
+                del self._held[key]
+
+
+class Slot:
+    """The slot of one request, which it may give up for a while."""
+
+    def __init__(self, scheduler: FairScheduler, run: str) -> None:
+        self._scheduler = scheduler
+        self._run = run
+        self.held = True
+
+    @asynccontextmanager
+    async def given_up(self) -> AsyncIterator[None]:
+        """Give the slot to another request, and wait for one on leaving. After an error none is held."""
+        self.held = False
+        self._scheduler.release()
+        yield
+        await self._scheduler.take(self._run)
+        self.held = True
+
+
 class FairScheduler:
     """Runs at most `max_active` requests at once; runs take turns for the slots that come free."""
 
@@ -106,7 +161,7 @@ class FairScheduler:
         return sum(len(queue) for queue in self._queues.values())
 
     @asynccontextmanager
-    async def slot(self, run: str, weight: int = 0) -> AsyncIterator[None]:
+    async def slot(self, run: str, weight: int = 0) -> AsyncIterator[Slot]:
         """Wait for a slot and hold it. `weight` is the request's bytes of memory.
 
         Raises:
@@ -116,14 +171,13 @@ class FairScheduler:
             raise self._rejected()
         self._held[run] += weight
         try:
-            if self._free > 0:
-                self._free -= 1
-            else:
-                await self._wait(run)
+            await self.take(run, self._max_waiting)
+            slot = Slot(self, run)
             try:
-                yield
+                yield slot
             finally:
-                self._release()
+                if slot.held:
+                    self.release()
         finally:
             self._held[run] -= weight
             if not self._held[run]:
@@ -134,9 +188,20 @@ class FairScheduler:
         metrics.REJECTED.labels("run-queue-full").inc()
         return ApiError(429, "run-queue-full", "this run has too many requests waiting", retry_after=1)
 
-    async def _wait(self, run: str) -> None:
+    async def take(self, run: str, max_waiting: float = float("inf")) -> None:
+        """Take a slot; wait for one if none is free.
+
+        Raises:
+            ApiError: 429, if the run has `max_waiting` requests waiting.
+        """
+        if self._free > 0:
+            self._free -= 1
+        else:
+            await self._wait(run, max_waiting)
+
+    async def _wait(self, run: str, max_waiting: float) -> None:
         queue = self._queues.setdefault(run, deque())
-        if len(queue) >= self._max_waiting:
+        if len(queue) >= max_waiting:
             raise self._rejected()
         slot: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         queue.append(slot)
@@ -145,7 +210,7 @@ class FairScheduler:
         except asyncio.CancelledError:
             if slot.done() and not slot.cancelled():
                 # The slot was assigned just before the wait was cancelled: pass it on.
-                self._release()
+                self.release()
             else:
                 self._leave(run, slot)
             raise
@@ -157,7 +222,8 @@ class FairScheduler:
             if not queue:
                 del self._queues[run]
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Pass a slot on to the next run that waits."""
         while self._queues:
             run, queue = self._queues.popitem(last=False)
             slot = queue.popleft()

@@ -6,7 +6,7 @@ Keys come from the environment (``DEEPCOMPRESS_API_KEYS``, full access to every 
     [[key]]
     name = "team-a"                  # appears in logs; the key itself never does
     sha256 = "9f86d081884c..."       # of the key; or: key = "the key itself"
-    access = "full"                  # or "read": GET only
+    access = "full"                  # or "read": GET only; or "metrics": GET /metrics only
     runs = "team-a-"                 # prefix of the runs it may use; "" or left out: all
 
 Keys are compared by digest and in constant time, so that neither length nor prefix leaks. Browsers may send the key
@@ -38,6 +38,7 @@ log = logging.getLogger("deepcompress.auth")
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """Paths that need no key: a load balancer asks them."""
+METRICS_PATH = "/metrics"
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
@@ -46,7 +47,7 @@ class Grant:
     """The rights of a caller: the key's name, its access, and the prefix of its runs."""
 
     name: str
-    access: Literal["full", "read"] = "full"
+    access: Literal["full", "read", "metrics"] = "full"
     runs: str = ""
 
     def allows_run(self, run: str) -> bool:
@@ -74,10 +75,18 @@ class KeyFileError(ValueError):
 class KeyRing:
     """The keys that are accepted. If none are set, every request is."""
 
-    def __init__(self, keys: tuple[str, ...] = (), file: Path | None = None, rate_per_second: int = 0) -> None:
+    def __init__(
+        self,
+        keys: tuple[str, ...] = (),
+        file: Path | None = None,
+        rate_per_second: int = 0,
+        metrics_key: str | None = None,
+    ) -> None:
         self.requires_key = bool(keys) or file is not None
         """True if a request needs a key at all."""
         self._fixed = {_digest(key): Grant(f"env-{index}") for index, key in enumerate(keys)}
+        if metrics_key is not None:
+            self._fixed.setdefault(_digest(metrics_key), Grant("metrics", "metrics"))
         self._file = file
         self._file_stamp: tuple[int, int, int] | None = None
         self._checked_at = 0.0
@@ -110,7 +119,9 @@ class KeyRing:
             return ANONYMOUS
         self._refresh()
         grant = self._find(request)
-        if grant.access == "read" and request.method not in _SAFE_METHODS:
+        if grant.access == "metrics" and request.url.path != METRICS_PATH:
+            raise ApiError(403, "metrics-only-key", "this key may only read /metrics")
+        if grant.access != "full" and request.method not in _SAFE_METHODS:
             raise ApiError(403, "read-only-key", "this key may only read")
         run = request.path_params.get("run")
         if run is not None:
@@ -118,6 +129,17 @@ class KeyRing:
         if self._rate is not None and not self._limiter.hit(self._rate, grant.name):
             raise ApiError(429, "rate-limited", "this key sends too many requests", retry_after=1)
         return grant
+
+    def knows(self, request: Request) -> bool:
+        """Return True if the sender has a valid key of any rights, or no key is required."""
+        if not self.requires_key:
+            return True
+        self._refresh()
+        try:
+            self._find(request)
+        except ApiError:
+            return False
+        return True
 
     def _find(self, request: Request) -> Grant:
         sent, basic = _sent_key(request)
@@ -185,8 +207,8 @@ def _read_row(file: Path, index: int, row: dict[str, Any]) -> tuple[bytes, Grant
     if unknown:
         raise KeyFileError(f"{subject}: unknown {', '.join(sorted(unknown))}")
     access = row.get("access", "full")
-    if access not in ("full", "read"):
-        raise KeyFileError(f"{subject}: access is 'full' or 'read'")
+    if access not in ("full", "read", "metrics"):
+        raise KeyFileError(f"{subject}: access is 'full', 'read' or 'metrics'")
     if ("key" in row) == ("sha256" in row):
         raise KeyFileError(f"{subject}: give either key or sha256")
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
@@ -18,13 +19,17 @@ from ..difficulty.store import DifficultyStore
 from ..observability.run_metrics import RunMetrics
 from ..rendezvous import WaitingRoom
 from ..scoring.pipeline import Pipeline
+from ..scoring.slot import set_slot
 from ..settings import Settings
-from .admission import FairScheduler, InflightLimiter, Reservation
+from .admission import FairScheduler, InflightLimiter, KeyedSlots, Reservation
 from .auth import Grant, KeyRing
-from .body import body_lines, count_structure, parse, read_body, too_large
+from .body import body_lines, count_structure, off_loop, parse, read_body, too_large
 from .errors import ApiError, abandoned
+from .hosts import require_same_origin
 from .packed_rows import PackedRows
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+"""Addresses that only this machine can connect to, or from."""
 SMALL_BODY = 1 << 20
 """Largest body of a request that sends no batch: a configuration, a name, a step."""
 
@@ -44,13 +49,16 @@ class Context:
     inflight: InflightLimiter
     scheduler: FairScheduler
     read_scheduler: FairScheduler
-    """For reads with large answers: few at once, runs take turns."""
+    """For reads with large answers: few at once, API keys take turns."""
+    exports: KeyedSlots
     keys: KeyRing
     waiting: WaitingRoom
     nemo_gym_rows: PackedRows
     shared_activity: SharedActivity
     run_metrics: RunMetrics
     draining: bool = False
+    store_reason: str = ""
+    """The reason that was last logged why the store cannot be used; empty while it can."""
 
     async def body(self, request: Request, reservation: Reservation, model: type[Model]) -> Model:
         """Read the request's body as a wire model, within the limits on its size and on its structure.
@@ -59,14 +67,14 @@ class Context:
             ApiError: The body is too large, incomplete, or not valid.
         """
         raw = await read_body(request, self.settings.max_body_bytes, self.settings.body_timeout_seconds)
-        structure = count_structure(raw)
+        structure = await off_loop(partial(count_structure, raw), len(raw))
         most = self.settings.max_items + self.settings.max_groups
         if structure.objects > most + 1:
             raise too_large("the number of items", most)
         if structure.exceeds_limits:
             raise ApiError(413, "too-large", "the body has more fields and values than a request of its items has")
         reservation.resize(len(raw) + structure.memory)
-        return parse(model, raw)
+        return await off_loop(partial(parse, model, raw), len(raw))
 
     async def small_body(self, request: Request, model: type[Model]) -> Model:
         """Read the body of a request that sends no batch, as a wire model.
@@ -75,7 +83,8 @@ class Context:
             ApiError: The body is too large, incomplete, or not valid.
         """
         with self.inflight.admit(request, SMALL_BODY):
-            return parse(model, await read_body(request, SMALL_BODY, self.settings.body_timeout_seconds))
+            raw = await read_body(request, SMALL_BODY, self.settings.body_timeout_seconds)
+            return await off_loop(partial(parse, model, raw), len(raw))
 
     def body_lines(self, request: Request) -> AsyncIterator[str]:
         """Yield the lines of a body that may be larger than memory allows."""
@@ -95,14 +104,7 @@ async def get_grant(request: Request) -> Grant:
     Raises:
         ApiError: 401, 403 or 429 (`KeyRing.check`); 403 for a change requested by a page of another origin.
     """
-    origin = request.headers.get("origin")
-    # A page of another origin must not make a browser change anything, with or without keys.
-    if (
-        origin is not None
-        and request.method not in ("GET", "HEAD")
-        and origin.partition("://")[2] != request.headers.get("host")
-    ):
-        raise ApiError(403, "cross-origin", "requests from pages of other origins are refused")
+    require_same_origin(request)
     return app_context(request).keys.check(request)
 
 
@@ -116,6 +118,13 @@ async def get_context(request: Request, _grant: GrantDep) -> Context:
 
 
 ContextDep = Annotated[Context, Depends(get_context)]
+
+
+def is_operator(request: Request, context: Context, grant: Grant) -> bool:
+    """Return True for a caller for whom places are reserved: with a key for everything, or without keys from here."""
+    if context.keys.requires_key:
+        return grant.access == "full" and not grant.runs
+    return request.client is None or request.client.host in LOOPBACK
 
 
 async def run_scheduled(
@@ -132,7 +141,8 @@ async def run_scheduled(
     """
 
     async def wait_and_work() -> T:
-        async with context.scheduler.slot(run or "", reservation.weight):
+        async with context.scheduler.slot(run or "", reservation.weight) as slot:
+            set_slot(slot.given_up)
             return await work()
 
     return await cancel_on_disconnect(request, wait_and_work())

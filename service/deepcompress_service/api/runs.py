@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -10,6 +12,7 @@ import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict
+from starlette.types import Receive, Scope, Send
 
 from deepcompress_client.wire import (
     MAX_COUNT,
@@ -28,10 +31,12 @@ from deepcompress_client.wire import (
 from ..difficulty.errors import RunConflict, UnknownCheckpoint, UnknownRun
 from ..difficulty.model import Checkpoint, ProblemState, RunState, StepStatistics
 from ..difficulty.refusals import run_conflict
+from ..observability import metrics
 from ..scoring.errors import NewerConfigurationError, UnsupportedConfigError
 from ..scoring.plan import make_plan, named_plan, plan_from_text
 from .body import documented, json_response
-from .context import Context, ContextDep, GrantDep
+from .context import Context, ContextDep, GrantDep, is_operator
+from .errors import ApiError
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
 
@@ -89,34 +94,34 @@ async def _put(context: Context, run: str, config: RunConfig) -> RunState:
     Raises:
         RunConflict: The run has state and another configuration.
     """
-    weight = context.settings.problem_weight
+    weight, remote = context.settings.problem_weight, context.pipeline.remote_names
     try:
         state = await context.store.get_run(run)
     except UnknownRun:
-        plan = make_plan(config, weight)
+        plan = make_plan(config, weight, remote)
         return await context.store.put_run(run, plan.difficulty, plan.text)
     if state.kind is None:
-        plan = make_plan(config, weight)
+        plan = make_plan(config, weight, remote)
         try:
-            same = plan.text == plan_from_text(state.config_text, weight).text
+            same = plan.text == plan_from_text(state.config_text, weight, remote).text
         except UnsupportedConfigError:
             same = False
         return await context.store.put_run(run, plan.difficulty, state.config_text if same else plan.text)
-    stored = plan_from_text(state.config_text, weight)
-    if named_plan(config, stored, weight).text != stored.text:
+    stored = plan_from_text(state.config_text, weight, remote)
+    if named_plan(config, stored, weight, remote).text != stored.text:
         raise run_conflict(run)
     state = await context.store.put_run(run, stored.difficulty, state.config_text)
     if not state.created:
         return state
     # The run was deleted in between, and is now new: it takes this request's configuration.
-    plan = make_plan(config, weight)
+    plan = make_plan(config, weight, remote)
     return replace(await context.store.put_run(run, plan.difficulty, plan.text), created=True)
 
 
 @router.get("")
 async def list_runs(context: ContextDep, grant: GrantDep) -> Response:
     """List the runs that the key may read, by name."""
-    async with context.read_scheduler.slot(""):
+    async with context.read_scheduler.slot(grant.name):
         rows = [run_row(state) for state in await context.store.list_runs() if grant.allows_run(state.run)]
         return json_response({"runs": rows})
 
@@ -137,11 +142,12 @@ async def delete_run(run: Run, context: ContextDep) -> Response:
 async def history(
     run: Run,
     context: ContextDep,
+    grant: GrantDep,
     since: Annotated[int | None, Query(ge=0, le=MAX_COUNT)] = None,
     limit: Annotated[int | None, Query(ge=1, le=100_000)] = None,
 ) -> Response:
     """Return the level and the statistics of every step, oldest first."""
-    async with context.read_scheduler.slot(run):
+    async with context.read_scheduler.slot(grant.name):
         state = await context.store.get_run(run)
         steps = await context.store.history(run, since=since, limit=limit)
         return json_response({"run": run, "epoch": state.epoch, "steps": [step_row(step) for step in steps]})
@@ -151,6 +157,7 @@ async def history(
 async def problems(
     run: Run,
     context: ContextDep,
+    grant: GrantDep,
     cursor: Annotated[str | None, Query(max_length=4096)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     difficulty: Literal["simple", "hard"] | None = None,
@@ -158,9 +165,10 @@ async def problems(
     search: Annotated[str | None, Query(max_length=512)] = None,
 ) -> Response:
     """Return one page of the run's problems."""
-    page, following = await context.store.problems(
-        run, cursor=cursor, limit=limit, side=difficulty, sort=sort, search=search
-    )
+    async with context.read_scheduler.slot(grant.name):
+        page, following = await context.store.problems(
+            run, cursor=cursor, limit=limit, side=difficulty, sort=sort, search=search
+        )
     return json_response({"run": run, "problems": [problem_row(problem) for problem in page], "next": following})
 
 
@@ -221,19 +229,42 @@ async def rewind(run: Run, request: Request, context: ContextDep) -> Response:
 @router.get(
     "/{run}/export", responses={200: {"content": {"application/x-ndjson": {}}}}, response_class=StreamingResponse
 )
-async def export_run(run: Run, context: ContextDep) -> Response:
-    """Return the run's state as lines of JSON."""
-    exported = context.store.export_run(run)
-    # Errors of the request occur before the first line. A later error breaks the connection, and the last line,
-    # without which an export is incomplete, is missing.
-    first = await anext(exported)
+async def export_run(run: Run, request: Request, context: ContextDep, grant: GrantDep) -> Response:
+    """Return the run's state as lines of JSON. An API key may read two exports of one process at once."""
+    place = context.exports.admit(grant.name, operator=is_operator(request, context, grant))
+    return _Export(context.store.export_run(run), place)
 
-    async def lines() -> AsyncIterator[bytes]:
-        yield first.encode() + b"\n"
-        async for line in exported:
+
+class _Export(StreamingResponse):
+    """The lines of an export. It holds a place and a snapshot until its end, also if the client leaves early."""
+
+    def __init__(self, exported: AsyncIterator[str], place: AbstractContextManager[None]) -> None:
+        super().__init__(self._lines(), media_type="application/x-ndjson")
+        self._exported, self._place = exported, place
+        self._first = ""
+
+    async def _lines(self) -> AsyncIterator[bytes]:
+        yield self._first.encode() + b"\n"
+        async for line in self._exported:
             yield line.encode() + b"\n"
 
-    return StreamingResponse(lines(), media_type="application/x-ndjson")
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the lines."""
+        with self._place:
+            try:
+                # Errors of the request occur before the first line. A later error breaks the connection, and the last
+                # line, without which an export is incomplete, is missing.
+                self._first = await anext(self._exported)
+                await super().__call__(scope, receive, send)
+            finally:
+                if isinstance(self._exported, AsyncGenerator):
+                    await asyncio.shield(self._exported.aclose())
+
+
+def too_many_exports() -> ApiError:
+    """Count a refused export and return its error."""
+    metrics.REJECTED.labels("too-many-exports").inc()
+    return ApiError(429, "too-many-exports", "too many exports are being read: ask again later", retry_after=5)
 
 
 @router.put("/{run}/import", response_model=RunInfo)
@@ -245,7 +276,7 @@ async def import_run(run: Run, request: Request, context: ContextDep) -> Respons
 
     def accepts(config_text: str) -> None:
         try:
-            plan_from_text(config_text, context.settings.problem_weight)
+            plan_from_text(config_text, context.settings.problem_weight, context.pipeline.remote_names)
         except NewerConfigurationError as error:
             # Not the 503 of a stored configuration: here the request is at fault, and a retry does not help.
             raise UnsupportedConfigError("config-not-supported", error.detail) from None
@@ -273,6 +304,9 @@ def run_row(state: RunState) -> dict[str, Any]:
         "batch_pass_ratio": state.batch_pass_ratio,
         "problems": state.problems,
         "created": state.created,
+        "version": state.version,
+        # Left out until the first write to a run of an older version.
+        **({"incarnation": state.incarnation} if state.incarnation else {}),
     }
 
 

@@ -5,6 +5,7 @@ Responses and other texts from files are printed with `clean`, since terminals e
 
 from __future__ import annotations
 
+import importlib.util
 from typing import NoReturn
 
 import typer
@@ -17,6 +18,7 @@ STATUS_STYLE = {
     "unreadable": "yellow",
     "gold_unreadable": "bold magenta",
     "undecided": "bold magenta",
+    "unchecked": "bold magenta",
 }
 DIFFICULTY_STYLE = {"simple": "cyan", "hard": "red", "even": "dim", None: "dim"}
 
@@ -53,6 +55,12 @@ def reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return str(error)
+
+
+def require_pictures() -> None:
+    """End the command with status 2 if matplotlib is not installed, as in the image of the service."""
+    if importlib.util.find_spec("matplotlib") is None:
+        fail('pictures need matplotlib: pip install ".[service]" in a clone of deepcompress')
 
 
 def fail(message: str, status: int = USAGE_ERROR) -> NoReturn:

@@ -78,10 +78,12 @@ def replay(
     """Compare strategies on logged rollouts. Exit status 2 if the file or a strategy is invalid."""
     from ..shaping import ShapingError
     from ..shaping import replay as offline
-    from .output import console, fail, reason
+    from .output import console, fail, reason, require_pictures
     from .rollouts import read_rows, steps_of
     from .strategies import rewards_of
 
+    if pictures is not None:
+        require_pictures()
     try:
         rows = read_rows(rollouts)
         rewards = rewards_of([DEFAULT, *(strategy or [])])

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from deepcompress_client.wire import GROUP_FIELDS, ROLLOUT_FIELDS, RolloutFields
 
+from ..scoring.unchecked import NOT_TRAINABLE, checked_indices
 from ..shaping import Group
 from ..shaping.replay import LoggedGroup
 from .jsonl import Row, read_jsonl
@@ -87,6 +88,10 @@ def steps_of(rows: Iterable[dict[str, Any]], judge: Judge) -> list[tuple[int, li
 def _group(rows: list[dict[str, Any]], judge: Judge) -> LoggedGroup:
     judged = [(row["correct"], row.get("status")) if "correct" in row else judge(row) for row in rows]
     statuses = [status for _, status in judged]
+    checked = checked_indices(statuses)
+    if checked and len(checked) < len(rows):
+        rows, judged = [rows[i] for i in checked], [judged[i] for i in checked]
+        statuses = [statuses[i] for i in checked]
     readable = "gold_unreadable" not in statuses
     tokens = tuple(row.get("tokens") for row in rows)
     optional: dict[str, Any] = {name: rows[0].get(name) for name in GROUP_FIELDS}
@@ -95,11 +100,11 @@ def _group(rows: list[dict[str, Any]], judge: Judge) -> LoggedGroup:
         correct=tuple(correct for correct, _ in judged),
         tokens=None if None in tokens else tokens,  # type: ignore[arg-type]
         truncated=tuple(row.get("truncated", False) for row in rows),
-        trainable=tuple(readable and status != "undecided" for status in statuses),
+        trainable=tuple(readable and status not in NOT_TRAINABLE for status in statuses),
         formatted=tuple(status != "no_answer" for status in statuses),
         **optional,
     )
-    return LoggedGroup(str(rows[0]["problem_id"]), group, counts=readable)
+    return LoggedGroup(str(rows[0]["problem_id"]), group, counts=readable and bool(checked))
 
 
 def _column(rows: list[dict[str, Any]], name: str) -> tuple[Any, ...] | None:

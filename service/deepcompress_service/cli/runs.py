@@ -118,7 +118,9 @@ def plot(
     key: Key = None,
 ) -> None:
     """Draw the level, the pass ratio and the lengths by step."""
-    from .output import fail
+    from .output import fail, require_pictures
+
+    require_pictures()
     from .run_picture import draw_run
 
     with service_client(url, key) as client:

@@ -200,6 +200,7 @@ def write_rows(sink: TextIO, batch: Batch, verdicts: Sequence[Verdict], answer: 
                 "reason": verdict.reason,
                 "reward": group.rewards[i],
                 **{name: values[i] for name, values in vars(group.components).items()},
+                **{f"scores.{name}": values[i] for name, values in (group.scores or {}).items()},
                 "trainable": group.trainable[i],
                 "pass_ratio": group.pass_ratio,
                 "beta": group.beta,

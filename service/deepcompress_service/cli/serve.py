@@ -59,6 +59,7 @@ def serve(
     from pydantic import ValidationError
 
     from deepcompress_service.observability.worker_folders import shared_folders
+    from deepcompress_service.server.exit_deadline import REQUESTS_S
     from deepcompress_service.server.http_protocol import IDLE_S, BoundedHttpProtocol, allow_connections
     from deepcompress_service.settings import Settings, explain
 
@@ -95,7 +96,7 @@ def serve(
             timeout_keep_alive=IDLE_S,
             ws="none",
             workers=settings.workers,
-            timeout_graceful_shutdown=30,
+            timeout_graceful_shutdown=REQUESTS_S,
             access_log=False,
             log_config=None,
             server_header=False,

@@ -8,6 +8,8 @@ from typing import Any
 
 from ..shaping import Reward, reward_from_config
 
+_OPTIONS = ("outcome", "length_weight", "overlong", "gate", "guard", "target", "advantage", "scores")
+
 
 def parse_strategy(text: str) -> dict[str, Any]:
     """Return the configuration of a strategy.
@@ -26,7 +28,8 @@ def parse_strategy(text: str) -> dict[str, Any]:
 def rewards_of(texts: Sequence[str]) -> dict[str, Reward]:
     """Return the published reward of each strategy, by its `label`, else by name and parameters.
 
-    An object may have `label`, `outcome`, `length_weight` and `overlong` in addition to the strategy's parameters.
+    An object may have `label`, `outcome`, `length_weight`, `overlong`, `gate`, `guard`, `target`, `advantage` and
+    `scores` in addition to the strategy's parameters.
 
     Raises:
         ConfigError: a parameter is invalid.
@@ -35,7 +38,7 @@ def rewards_of(texts: Sequence[str]) -> dict[str, Reward]:
     rewards: dict[str, Reward] = {}
     for text in texts:
         config = parse_strategy(text)
-        options = {key: config.pop(key) for key in ("outcome", "length_weight", "overlong") if key in config}
+        options = {key: config.pop(key) for key in _OPTIONS if key in config}
         label = str(config.pop("label", _label(config)))
         reward = reward_from_config(config, **options)
         if rewards.setdefault(label, reward) != reward:

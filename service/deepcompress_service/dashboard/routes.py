@@ -18,10 +18,12 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from ..activity.recent import RunActivity
+from ..api.admission import KeyedSlots
 from ..api.auth import Grant
-from ..api.context import Context, ContextDep, GrantDep
+from ..api.context import Context, ContextDep, GrantDep, is_operator
 from ..api.errors import ApiError
 from ..api.runs import Run, problem_row
+from ..observability import metrics
 from .board import EVERY, Board, TimedCache
 from .health import health
 from .stream import CardStream, RunStream, event
@@ -30,6 +32,10 @@ router = APIRouter(include_in_schema=False)
 
 MAX_VIEWERS = 128
 """Most open streams of one process. Each needs a connection and up to a few hundred kilobytes."""
+VIEWERS_PER_KEY = 32
+"""Most of them with one API key that is not an operator's (`api.context.is_operator`)."""
+RESERVED_VIEWERS = 16
+"""Those that are left to operators, so that their dashboards always get a stream."""
 KEY_CHECK_S = 15.0
 """Seconds between two checks of a stream's key. A stream ends when its key is no longer valid."""
 
@@ -116,31 +122,38 @@ async def problem_course(run: Run, context: ContextDep, problem: Annotated[str, 
     return Response(orjson.dumps({"steps": [problem_row(state) for state in course]}), media_type="application/json")
 
 
+def _too_many_viewers() -> ApiError:
+    metrics.REJECTED.labels("too-many-viewers").inc()
+    return ApiError(503, "too-many-viewers", "too many pages are open on this process", retry_after=5)
+
+
 class Viewers:
     """The open streams of one process, and their shared snapshots."""
 
     def __init__(self, context: Context) -> None:
         self.board = Board(context.store)
-        self.count = 0
+        self._places = KeyedSlots(MAX_VIEWERS, VIEWERS_PER_KEY, RESERVED_VIEWERS, _too_many_viewers)
         self.health = TimedCache(lambda: health(context, self.count), EVERY)
         self._activity: OrderedDict[str, TimedCache[RunActivity | None]] = OrderedDict()
         self._context = context
 
+    @property
+    def count(self) -> int:
+        """Number of open streams."""
+        return self._places.count
+
     @contextmanager
-    def admit(self) -> Iterator[None]:
+    def admit(self, key: str, operator: bool) -> Iterator[None]:
         """Count one viewer until the block ends.
 
         Raises:
-            ApiError: 503 `too-many-viewers` if MAX_VIEWERS streams are open or the process is shutting down.
+            ApiError: 503 `too-many-viewers` if too many streams are open, in the process or with this key, or if the
+                process is shutting down.
         """
-        # Check and count without an await in between: a burst of requests cannot exceed the limit.
-        if self.count >= MAX_VIEWERS or self._context.draining:
-            raise ApiError(503, "too-many-viewers", "too many pages are open on this process", retry_after=5)
-        self.count += 1
-        try:
+        if self._context.draining:
+            raise _too_many_viewers()
+        with self._places.admit(key, operator=operator):
             yield
-        finally:
-            self.count -= 1
 
     async def activity(self, run: str) -> RunActivity | None:
         """Return the recent activity of a run in all processes of this server; "" for verdicts without a run."""
@@ -161,13 +174,13 @@ def _viewers(request: Request) -> Viewers:
 class _EventStream(StreamingResponse):
     """A response that counts as a viewer from its start to its end, also if the client leaves early."""
 
-    def __init__(self, viewers: Viewers, body: AsyncIterator[bytes]) -> None:
+    def __init__(self, viewers: Viewers, body: AsyncIterator[bytes], key: str, operator: bool) -> None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         super().__init__(body, media_type="text/event-stream", headers=headers)
-        self._viewers = viewers
+        self._viewers, self._key, self._operator = viewers, key, operator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._viewers.admit():
+        with self._viewers.admit(self._key, self._operator):
             await super().__call__(scope, receive, send)
 
 
@@ -190,4 +203,4 @@ def _streamed(request: Request, context: Context, grant: Grant, stream: RunStrea
         except ApiError:
             return
 
-    return _EventStream(viewers, body())
+    return _EventStream(viewers, body(), grant.name, is_operator(request, context, grant))

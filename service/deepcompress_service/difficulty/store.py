@@ -6,7 +6,7 @@ the same call again gives the same answer. Methods raise only `errors.Difficulty
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from .model import (
@@ -48,6 +48,13 @@ class DifficultyStore(Protocol):
             StoreUnavailable: It would fail.
         """
 
+    async def risks(self) -> list[str]:
+        """Return, for the log, what the store's own settings put at risk; each in one line.
+
+        Raises:
+            StoreUnavailable: The store cannot be reached.
+        """
+
     # runs
     async def put_run(self, run: str, config: DifficultyConfig, config_text: str) -> RunState:
         """Create the run, or compare its configuration.
@@ -87,6 +94,14 @@ class DifficultyStore(Protocol):
         """
 
     # reading
+    async def recorded(
+        self, run: str, groups: Mapping[str, bytes], *, step: int | None, request_id: str | None = None
+    ) -> dict[str, bytes]:
+        """Return the recorded payload of each group that has a record with the given digest (group_id to digest).
+
+        `step` is None for the groups of a stepless request, which its `request_id` names.
+        """
+
     async def history(self, run: str, *, since: int | None = None, limit: int | None = None) -> list[StepStatistics]:
         """Return the statistics by step, ascending; the open step last, with `closed` False.
 

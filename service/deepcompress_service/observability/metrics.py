@@ -72,8 +72,22 @@ GROUPS = Counter(
     "deepcompress_groups_total", "Groups shaped, by phase and kind (new, replayed or stale)", ["phase", "kind"]
 )
 WARNINGS = Counter("deepcompress_traps_total", "Training requests with a reward warning, by its slug", ["trap"])
+REMOTE_CHECKS = Counter(
+    "deepcompress_remote_checks_total",
+    "Checks by a remote checker, by its name and the outcome",
+    ["checker", "outcome"],
+)
+REMOTE_CACHED = Counter(
+    "deepcompress_remote_cached_total", "Checks that the cache of a remote checker answered, by its name", ["checker"]
+)
+REMOTE_SECONDS = Histogram(
+    "deepcompress_remote_seconds",
+    "Seconds of one attempt of a remote checker, by its name",
+    ["checker"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
 REJECTED = Counter("deepcompress_rejected_total", "Requests rejected because of load", ["reason"])
-for _reason in ("overloaded", "run-queue-full"):
+for _reason in ("overloaded", "run-queue-full", "too-many-exports", "too-many-viewers"):
     # Export 0 from the start: Prometheus computes no rate from a series that begins at 1.
     REJECTED.labels(_reason)
 
@@ -129,6 +143,22 @@ def count_groups(phase: str, kinds: Iterable[str]) -> None:
     """Count the groups of a request by kind: new, replayed or stale."""
     for kind, count in Tally(kinds).items():
         GROUPS.labels(phase, kind).inc(count)
+
+
+class RemoteMeter:
+    """Counts the checks of remote checkers. Their names come from the settings, so they are few."""
+
+    def count(self, endpoint: str, outcome: str, checks: int = 1) -> None:
+        """Count checks by outcome."""
+        REMOTE_CHECKS.labels(endpoint, outcome).inc(checks)
+
+    def observe(self, endpoint: str, seconds: float) -> None:
+        """Record the duration of one attempt."""
+        REMOTE_SECONDS.labels(endpoint).observe(seconds)
+
+    def count_hits(self, endpoint: str, checks: int) -> None:
+        """Count checks that the cache answered."""
+        REMOTE_CACHED.labels(endpoint).inc(checks)
 
 
 class PoolMeter:

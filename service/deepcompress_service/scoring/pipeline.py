@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -30,6 +31,8 @@ from deepcompress_client.wire import (
     ROLLOUT_FIELDS,
     GroupRewards,
     RewardComponents,
+    RolloutRequest,
+    RowFields,
     RunConfig,
     ScoreAnswer,
     ScoredGroup,
@@ -50,11 +53,16 @@ from ..difficulty.errors import UNUSABLE, DifficultyError, UnknownRun
 from ..difficulty.model import Commit, CommitOutcome, GroupOutcome, Observation, ProblemState, RunState
 from ..difficulty.store import DifficultyStore
 from ..observability import metrics, tracing
+from ..remote import RemoteCheckers
 from ..settings import Settings
 from ..shaping import Group, ProblemHistory, ShapedGroup
 from .errors import InvalidRequestError, TooLargeError
-from .plan import RunPlan, make_plan, plan_from_text, validate_checker
-from .records import group_commit, score_digest, shape_digest, unpack_verdicts
+from .plan import RunPlan, checker_name, make_plan, plan_from_text, validate_checker
+from .records import group_commit, pack_whitening, score_digest, shape_digest, unpack_verdicts, unpack_whitening
+from .remote_checks import Recorded, RowCheck, check_all, nothing_recorded
+from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_group, whole_shadows
+
+log = logging.getLogger("deepcompress.scoring")
 
 MAX_CACHED_PLANS = 4096
 MAX_CACHED_WARNINGS = 65_536
@@ -141,7 +149,7 @@ class Batch:
     """(slug, text) of each warning of the stages before the rewards."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rewards:
     """The result of the stage shape. One entry for each group, in the order sent."""
 
@@ -155,13 +163,25 @@ class Rewards:
 class Pipeline:
     """Verify, shape and score over one store and one verifier."""
 
-    def __init__(self, settings: Settings, store: DifficultyStore, verifier: Verifier, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: DifficultyStore,
+        verifier: Verifier,
+        recorder: Recorder,
+        remote: RemoteCheckers | None = None,
+    ) -> None:
         self.settings = settings
         self.store = store
         self.verifier = verifier
         self.recorder = recorder
         self._span = tracing.span if settings.tracing else lambda *_, **__: nullcontext()
-        self.default_plan = make_plan(RunConfig.model_validate_json(settings.default_run), settings.problem_weight)
+        self.remote = remote
+        self.remote_names: frozenset[str] = frozenset() if remote is None else remote.names
+        """Names of the remote checkers."""
+        self.default_plan = make_plan(
+            RunConfig.model_validate_json(settings.default_run), settings.problem_weight, self.remote_names
+        )
         self._plans: OrderedDict[str, CachedPlan] = OrderedDict()
         self._warned: OrderedDict[tuple[str, int, str], None] = OrderedDict()
 
@@ -220,6 +240,8 @@ class Pipeline:
                 "send the trainer's step; a run without steps needs a request_id instead, by which repeats are known",
                 "request-id-required",
             )
+        if request.version is not None and (request.incarnation is None or request.epoch is None):
+            raise InvalidRequestError("version", "a version belongs to an incarnation and an epoch: send both")
         names: set[str] = set()
         for index, group in enumerate(groups):
             if group.group_size is not None and group.group_size != len(group.rollouts):
@@ -243,22 +265,24 @@ class Pipeline:
             names.add(name)
         if isinstance(request, ScoreRequest):
             if request.checker is not None:
-                validate_checker("checker", request.checker)
+                validate_checker("checker", request.checker, remote=self.remote_names)
             for index, row in enumerate(request.groups):
-                self.check_row(f"groups.{index}", row)
+                self.check_row(f"groups.{index}.", row)
 
-    def check_row(self, field: str, row: VerifyItem | ScoreGroup) -> None:
-        """Check a row's gold, options and checker.
+    def check_row(self, field: str, row: VerifyItem | ScoreGroup | RolloutRequest) -> None:
+        """Check a row's gold, options, question and checker; `field` is the row's place, with a dot at its end.
 
         Raises:
             TooLargeError: More characters than the settings allow.
             InvalidRequestError: The checker or a parameter is unknown.
         """
-        self.check_gold(f"{field}.gold", row.gold)
+        self.check_gold(f"{field}gold", row.gold)
         if row.options is not None:
-            limit(f"{field}.options", sum(map(len, row.options)), self.settings.max_gold_chars)
+            limit(f"{field}options", sum(map(len, row.options)), self.settings.max_gold_chars)
+        if row.question is not None:
+            limit(f"{field}question", len(row.question), self.settings.max_gold_chars)
         if row.checker is not None:
-            validate_checker(f"{field}.checker", row.checker)
+            validate_checker(f"{field}checker", row.checker, remote=self.remote_names)
 
     def check_gold(self, field: str, gold: str | list[str]) -> None:
         """Check a gold answer's length in characters, alternatives together.
@@ -300,7 +324,7 @@ class Pipeline:
         return self._cache_plan(state)
 
     def _cache_plan(self, state: RunState) -> RunPlan:
-        plan = plan_from_text(state.config_text, self.settings.problem_weight)
+        plan = plan_from_text(state.config_text, self.settings.problem_weight, self.remote_names)
         # A run that was never trained may be given another configuration without a new epoch.
         self._remember(state.run, CachedPlan(state.epoch, state.kind is not None, plan))
         return plan
@@ -323,7 +347,9 @@ class Pipeline:
         batch = Batch(request, plan, epoch, [BatchGroup(group) for group in groups], warnings=[])
         for group in batch.groups:
             if isinstance(group.sent, ShapeGroup):
-                group.correct = tuple(rollout.correct for rollout in group.sent.rollouts)
+                group.correct = tuple(
+                    rollout.correct and rollout.status != "unchecked" for rollout in group.sent.rollouts
+                )
                 group.statuses = tuple(rollout.status for rollout in group.sent.rollouts)
         if request.phase == "eval":
             return batch
@@ -340,6 +366,7 @@ class Pipeline:
                             "it is never guessed from characters",
                             "missing-tokens",
                         )
+        check_scores(groups, plan)
         for field, detail in plan.reward.required_inputs:
             for index, sent in enumerate(groups):
                 values = [getattr(one, field) for one in (sent.rollouts if field in ROLLOUT_FIELDS else [sent])]
@@ -354,10 +381,17 @@ class Pipeline:
         request = batch.request
         assert isinstance(request, ScoreRequest)
         config = batch.plan.config
-        checks = [check for group in request.groups for check in make_checks(group, group.rollouts, request, config)]
+        remote = self.remote_names
+        checks = [
+            check for group in request.groups for check in make_checks(group, group.rollouts, request, config, remote)
+        ]
         # Hashing releases the interpreter lock, so it runs beside the workers.
         hashing = asyncio.create_task(asyncio.to_thread(list, map(score_digest, request.groups)))
-        verdicts = await self.verdicts(checks, request.run, add_task)
+
+        async def recorded() -> dict[int, Verdict]:
+            return await self._recorded_verdicts(request, await hashing)
+
+        verdicts = await self.verdicts(checks, request.run, add_task, recorded)
         digests = await hashing
         start = 0
         for group, digest in zip(batch.groups, digests, strict=True):
@@ -366,15 +400,43 @@ class Pipeline:
             group.digest = digest
             start = end
 
-    async def verdicts(self, checks: Sequence[Check], run: str | None, add_task: AddTask) -> list[Verdict]:
-        """Return one verdict for each check, in order. Runs take turns in the verifier."""
+    async def verdicts(
+        self, checks: Sequence[Check], run: str | None, add_task: AddTask, recorded: Recorded = nothing_recorded
+    ) -> list[Verdict]:
+        """Return one verdict for each check, in order. Runs take turns in the verifier.
+
+        `recorded` returns the stored verdicts of repeated groups: they take the place of remote checks.
+        """
         began = time.perf_counter()
+        tenant = run or ""
+        by_rules = partial(self.verifier.verify_many, budget_s=self.settings.batch_cpu_seconds, tenant=tenant)
         with self._span("verify", rollouts=len(checks)):
-            verdicts = await self.verifier.verify_many(
-                checks, budget_s=self.settings.batch_cpu_seconds, tenant=run or ""
-            )
+            if self.remote is None or not self.remote_names:
+                verdicts = await by_rules(checks)
+            else:
+                longest = self.settings.max_text_chars
+                verdicts = await check_all(checks, by_rules, self.remote, tenant, longest, recorded)
         metrics.VERIFY_SECONDS.observe(time.perf_counter() - began)
         add_task(self.count_verdicts, verdicts)
+        return verdicts
+
+    async def _recorded_verdicts(self, request: ScoreRequest, digests: Sequence[bytes]) -> dict[int, Verdict]:
+        """Return the stored verdicts of the request's repeated groups, by the index of the rollout in the request.
+
+        A request for the step at which its groups were observed gets none: the step is found by the commit.
+        """
+        if request.phase == "eval" or request.run is None or request.step == "observed":
+            return {}
+        names = [group.group_id or group.problem_id or "" for group in request.groups]
+        wanted = dict(zip(names, digests, strict=True))
+        call = self.store.recorded(request.run, wanted, step=request.step, request_id=request.request_id)
+        payloads = await self._timed("recorded", call)
+        verdicts: dict[int, Verdict] = {}
+        start = 0
+        for name, group in zip(names, request.groups, strict=True):
+            if name in payloads:
+                verdicts |= enumerate(unpack_verdicts(payloads[name]), start)
+            start += len(group.rollouts)
         return verdicts
 
     # --- stage: commit -----------------------------------------------------------------------------------
@@ -390,12 +452,16 @@ class Pipeline:
         """
         request = batch.request
         assert request.run is not None
-        digest = hashlib.blake2b(digest_size=16)
-        commits = []
         for group in batch.groups:
             if isinstance(group.sent, ShapeGroup):
                 group.digest = shape_digest(group.sent)
+        step_whitening = await self._step_whitening(batch) if batch.plan.reward.whitens else None
+        digest = hashlib.blake2b(digest_size=16)
+        commits = []
+        for group in batch.groups:
             commit = group_commit(group.sent, group.digest, group.verdicts, group.correct, group.statuses)
+            if step_whitening is not None:
+                commit = replace(commit, payload=pack_whitening(group.verdicts, step_whitening))
             digest.update(commit.group_id.encode() + b"\0" + commit.digest)
             commits.append(commit)
         outcome = await self._timed(
@@ -407,6 +473,8 @@ class Pipeline:
                     step=request.step,
                     epoch=request.epoch,
                     expected_epoch=batch.epoch,
+                    incarnation=request.incarnation,
+                    version=request.version,
                     generation=request.generation,
                     request_id=request.request_id,
                     request_digest=digest.digest(),
@@ -415,8 +483,10 @@ class Pipeline:
                 )
             ),
         )
+        if outcome.created:
+            log.warning("run %s: %s", outcome.run, run_created(outcome.step))
         if outcome.config_text and outcome.config_text != batch.plan.text:
-            batch.plan = plan_from_text(outcome.config_text, self.settings.problem_weight)
+            batch.plan = plan_from_text(outcome.config_text, self.settings.problem_weight, self.remote_names)
         self._remember(request.run, CachedPlan(outcome.epoch, True, batch.plan))
         changed = 0
         for group, record in zip(batch.groups, outcome.groups, strict=True):
@@ -427,6 +497,35 @@ class Pipeline:
         if changed:
             batch.warnings.append(replayed_verdicts_differ(changed))
         return outcome
+
+    async def _step_whitening(self, batch: Batch) -> tuple[float, float]:
+        """Return the mean and std over tokens of the advantages of the step, which is the request.
+
+        Those of a repeat are not used: the recorded ones hold.
+
+        Raises:
+            InvalidRequestError: The request has no step, or adds groups to a step that has some.
+        """
+        request = batch.request
+        step, run = request.step, request.run
+        if not isinstance(step, int) or run is None:
+            raise InvalidRequestError("step", "advantage.whiten: batch needs the trainer's step", "missing-step")
+        named = {one.sent.group_id or one.sent.problem_id or "": one.digest for one in batch.groups}
+        try:
+            rows = await self._timed("history", self.store.history(run, since=step))
+        except UnknownRun:
+            rows = []
+        if any(row.step == step and row.groups > row.observed_groups for row in rows):
+            recorded = await self._timed("recorded", self.store.recorded(run, named, step=step))
+            if len(recorded) < len(named):
+                raise InvalidRequestError(
+                    "groups",
+                    "advantage.whiten: batch needs the whole step in one request, and this step has groups of an "
+                    "earlier one",
+                    "whole-step-needed",
+                )
+        groups = [shaping_input(one, None, step) for one in batch.groups]
+        return batch.plan.reward.step_whitening(checked_parts(groups, [one.statuses for one in batch.groups]))
 
     # --- stage: answer -----------------------------------------------------------------------------------
 
@@ -450,7 +549,7 @@ class Pipeline:
                 step=request.step if isinstance(request.step, int) else None,
                 phase="eval",
                 level=None,
-                batch_pass_ratio=sum(group.pass_ratio for group in rewards.groups) / len(rewards.groups),
+                batch_pass_ratio=mean_pass_ratio(batch, rewards),
                 warnings=warnings,
                 groups=rows,
             )
@@ -462,12 +561,17 @@ class Pipeline:
             level=outcome.level,
             batch_pass_ratio=outcome.batch_pass_ratio,
             warnings=warnings,
+            incarnation=outcome.incarnation or None,
+            version=outcome.version,
             groups=rows,
         )
 
     def _new_warnings(self, outcome: CommitOutcome, warnings: Sequence[tuple[str, str]]) -> list[str]:
-        """Return the warnings whose kind this process has not yet answered in the run's epoch."""
-        fresh = []
+        """Return the warnings whose kind this process has not yet answered in the run's epoch.
+
+        The warning that a request created the run is in every answer of that step, repeats included.
+        """
+        fresh = [run_created(outcome.step)] if outcome.created_step == outcome.step else []
         for slug, text in warnings:
             key = (outcome.run, outcome.epoch, slug)
             if key not in self._warned:
@@ -512,12 +616,15 @@ class Pipeline:
         """
         limit("the number of items", len(request.items), self.settings.max_items)
         if request.checker is not None:
-            validate_checker("checker", request.checker)
+            validate_checker("checker", request.checker, remote=self.remote_names)
         for index, item in enumerate(request.items):
-            self.check_row(f"items.{index}", item)
+            self.check_row(f"items.{index}.", item)
             check_identity(index, item)
         configs = await self._configs(request)
-        checks = [check for item in request.items for check in make_checks(item, [item], request, configs[item.run])]
+        remote = self.remote_names
+        checks = [
+            check for item in request.items for check in make_checks(item, [item], request, configs[item.run], remote)
+        ]
         first_run = next((item.run for item in request.items if item.run), None)
         verdicts = await self.verdicts(checks, first_run, add_task)
         recorded = await self._observe(request.items, verdicts)
@@ -534,7 +641,8 @@ class Pipeline:
         """Return the configuration of each run that an item names; runs are read only if a check depends on them."""
         default = self.default_plan.config
         configs: dict[str | None, RunConfig] = dict.fromkeys((item.run for item in request.items), default)
-        for run in {item.run for item in request.items if item.run and reads_config(item, request)}:
+        remote = self.remote_names
+        for run in {item.run for item in request.items if item.run and reads_config(item, request, remote)}:
             configs[run] = (await self.readable_plan(run)).config
         return configs
 
@@ -542,7 +650,7 @@ class Pipeline:
         """Send the training items that have a rollout_id to the store; return by index if each was recorded."""
         indices, observations = [], []
         for index, (item, verdict) in enumerate(zip(items, verdicts, strict=True)):
-            if item.rollout_id is None or item.phase == "eval":
+            if item.rollout_id is None or item.phase == "eval" or verdict.status == "unchecked":
                 continue
             assert item.run and item.problem_id and item.step is not None
             indices.append(index)
@@ -588,22 +696,28 @@ class Pipeline:
 
 
 def make_checks(
-    row: VerifyItem | ScoreGroup,
-    rollouts: Sequence[VerifyItem | ScoreRollout],
-    request: VerifyRequest | ScoreRequest,
+    row: VerifyItem | ScoreGroup | RolloutRequest,
+    rollouts: Sequence[VerifyItem | ScoreRollout | RolloutRequest],
+    request: VerifyRequest | ScoreRequest | RolloutRequest,
     config: RunConfig,
+    remote: frozenset[str],
 ) -> list[Check]:
     """Return the check of each response to one row; an item of a verify request is a row and its one rollout.
 
     Precedence of the checker: the row, the request, the run's `checkers[data_source]`, the default (`math`); of the
-    answer format: the row, the request, the run.
+    answer format: the row, the request, the run. `remote` has the names of the remote checkers.
     """
     gold, options = gold_alternatives(row.gold), tuple(row.options or ())
     answer_format = row.answer_format or request.answer_format or config.answer_format
     checker = row.checker or request.checker
     if checker is None and row.data_source is not None and config.checkers:
         checker = config.checkers.get(row.data_source)
-    return [Check(gold, rollout.response, answer_format, rollout.truncated, checker, options) for rollout in rollouts]
+    if not remote:
+        return [Check(gold, one.response, answer_format, one.truncated, checker, options) for one in rollouts]
+    named = name if (name := checker_name(checker)) in remote else None
+    own, fallback = (None, None) if named else (checker, config.fallback_checker)
+    fields = (named, fallback, row.question, row.row, row.data_source)
+    return [RowCheck(gold, one.response, answer_format, one.truncated, own, options, *fields) for one in rollouts]
 
 
 def gold_alternatives(gold: str | list[str]) -> tuple[str, ...]:
@@ -611,9 +725,9 @@ def gold_alternatives(gold: str | list[str]) -> tuple[str, ...]:
     return (gold,) if isinstance(gold, str) else tuple(gold)
 
 
-def reads_config(row: VerifyItem, request: VerifyRequest) -> bool:
-    """Return True if the check of a row depends on its run's configuration."""
-    if (row.answer_format or request.answer_format) is None:
+def reads_config(row: RowFields, request: VerifyRequest | RolloutRequest, remote: frozenset[str]) -> bool:
+    """Return True if the check of a row depends on its run's configuration: a remote checker may be its fallback."""
+    if remote or (row.answer_format or request.answer_format) is None:
         return True
     return row.data_source is not None and (row.checker or request.checker) is None
 
@@ -624,30 +738,52 @@ def reads_config(row: VerifyItem, request: VerifyRequest) -> bool:
 def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
     """Return the rewards of every group, from the recorded state (None: evaluation, the outcome alone)."""
     reward = batch.plan.reward
-    if outcome is None:
-        groups = [shaping_input(group, None, None) for group in batch.groups]
-        return Rewards(groups, reward.shape(groups, evaluate=True), None, [])
+    records: Sequence[GroupOutcome | None] = [None] * len(batch.groups) if outcome is None else outcome.groups
+    step = None if outcome is None else outcome.step
     groups = [
-        shaping_input(group, record, outcome.step) for group, record in zip(batch.groups, outcome.groups, strict=True)
+        shaping_input(group, record, step, outcome is not None and reward.whitens)
+        for group, record in zip(batch.groups, records, strict=True)
     ]
-    shaped = reward.shape(groups)
-    shadows = reward.shape_shadows(groups) if batch.plan.config.shadow else None
-    return Rewards(groups, shaped, shadows, [*batch.warnings, *reward.warnings(groups, shaped)])
+    statuses = [group.statuses for group in batch.groups]
+    unchecked = any("unchecked" in row for row in statuses)
+    parts = checked_parts(groups, statuses) if unchecked else groups
+    if outcome is None:
+        rewards = Rewards(groups, reward.shape(parts, evaluate=True), None, [])
+    else:
+        shaped = reward.shape(parts)
+        shadows = reward.shape_shadows(parts) if batch.plan.config.shadow else None
+        rewards = Rewards(groups, shaped, shadows, [*batch.warnings, *reward.warnings(parts, shaped)])
+    if unchecked:
+        rewards.shaped = list(map(whole_group, rewards.shaped, statuses))
+        rewards.shadows = None if rewards.shadows is None else list(map(whole_shadows, rewards.shadows, statuses))
+        rewards.warnings = [*rewards.warnings, *unchecked_warning(statuses)]
+    return rewards
 
 
-def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | None) -> Group:
+def mean_pass_ratio(batch: Batch, rewards: Rewards) -> float:
+    """Return the mean group pass ratio over the groups with a checked rollout; 0.0 without one."""
+    ratios = [
+        shaped.pass_ratio
+        for group, shaped in zip(batch.groups, rewards.shaped, strict=True)
+        if set(group.statuses) != {"unchecked"}
+    ]
+    return sum(ratios) / len(ratios) if ratios else 0.0
+
+
+def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | None, whitens: bool = False) -> Group:
     """Return a group as the strategies see it: the fields sent, the verdicts, and the recorded state."""
     sent, statuses = group.sent, group.statuses
     readable = "gold_unreadable" not in statuses
     columns = {name: tuple(getattr(rollout, name) for rollout in sent.rollouts) for name in ROLLOUT_FIELDS}
     return Group(
         correct=group.correct,
-        trainable=tuple(readable and status != "undecided" for status in statuses),
+        trainable=tuple(readable and status not in NOT_TRAINABLE for status in statuses),
         level=None if record is None else record.level,
         accumulators=() if record is None else record.accumulators,
         history=ProblemHistory() if record is None else problem_history(record.problem),
         step=step,
         formatted=tuple(status != "no_answer" for status in statuses),
+        whitening=None if record is None or not whitens else unpack_whitening(record.payload),
         # A field that a rollout lacks is missing for the group.
         **{name: None if None in column else column for name, column in columns.items()},  # type: ignore[arg-type]
         **{name: getattr(sent, name) for name in GROUP_FIELDS},
@@ -704,6 +840,7 @@ def group_answer(
         trainable=shaping_group.trainable,
         length_term=shaped.length_term,
         why=shaped.why,
+        scores=None if shaped.scores is None else dict(shaped.scores),
         mask=shaped.mask,
         weights=shaped.weights,
         advantages=shaped.advantages,
@@ -722,6 +859,14 @@ def shadow_answer(shaped: ShapedGroup) -> dict[str, object]:
 # --- warnings -----------------------------------------------------------------------------------------------
 
 
+def run_created(step: int | None) -> str:
+    """Return the warning that a training request created the run, as it is answered."""
+    return (
+        f"run-created: the run did not exist and was created by a training request, since step {step}, with "
+        "the server's default configuration and its initial level. If it was trained before, the store lost it"
+    )
+
+
 def replayed_verdicts_differ(count: int) -> tuple[str, str]:
     """Return the warning that `count` rollouts of replayed groups would be judged differently now."""
     return (
@@ -732,8 +877,8 @@ def replayed_verdicts_differ(count: int) -> tuple[str, str]:
 
 
 def _contradict(one: Verdict, other: Verdict) -> bool:
-    """Return True if two verdicts of one rollout differ in `correct`; an undecided verdict contradicts none."""
-    return "undecided" not in (one.status, other.status) and one.correct != other.correct
+    """Return True if two verdicts differ in `correct`; an undecided or unchecked one contradicts none."""
+    return NOT_TRAINABLE.isdisjoint((one.status, other.status)) and one.correct != other.correct
 
 
 # --- small checks -------------------------------------------------------------------------------------------
@@ -762,6 +907,29 @@ def check_identity(index: int, item: VerifyItem) -> None:
             raise InvalidRequestError(
                 f"items.{index}.{field}", "an item with a rollout_id also needs its run, step and problem_id"
             )
+
+
+def check_scores(groups: Sequence[ShapeGroup | ScoreGroup], plan: RunPlan) -> None:
+    """Check that each rollout has the scores that the run's configuration weights, and no others.
+
+    Raises:
+        InvalidRequestError: A score is missing, or has no weight.
+    """
+    wanted = set(plan.config.scores or ())
+    for index, group in enumerate(groups):
+        for rollout_index, rollout in enumerate(group.rollouts):
+            sent = rollout.scores
+            if not sent and not wanted:
+                continue
+            field = f"groups.{index}.rollouts.{rollout_index}.scores"
+            for name in sorted(wanted - set(sent or ())):
+                raise InvalidRequestError(f"{field}.{name}", "the run weights this score: send it", "missing-input")
+            for name in sorted(set(sent or ()) - wanted):
+                raise InvalidRequestError(
+                    f"{field}.{name}",
+                    "the run's configuration has no weight for this score: add it to scores, or leave it out",
+                    "unknown-score",
+                )
 
 
 def _kind(record: GroupOutcome) -> str:

@@ -18,6 +18,9 @@ from ..shaping import ConfigError, Reward, reward_from_config
 from ..shaping.registry import LEVEL_PARAMS, find
 from .errors import InvalidRequestError, NewerConfigurationError, UnsupportedConfigError, describe_validation
 
+OPTIONS = ("gate", "guard", "target", "advantage", "scores")
+"""Fields of a configuration that are options of every strategy, off unless sent."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
@@ -32,8 +35,8 @@ class RunPlan:
     difficulty: DifficultyConfig
 
 
-def make_plan(config: RunConfig, problem_weight: float) -> RunPlan:
-    """Fill in the defaults of a configuration and check it.
+def make_plan(config: RunConfig, problem_weight: float, remote: frozenset[str] = frozenset()) -> RunPlan:
+    """Fill in the defaults of a configuration and check it. `remote` has the names of the remote checkers.
 
     Raises:
         InvalidRequestError: A field of the configuration is not valid.
@@ -44,20 +47,34 @@ def make_plan(config: RunConfig, problem_weight: float) -> RunPlan:
         reward = reward_from_config(
             config.strategy.model_dump(),
             outcome,
-            config.length_weight,
+            _dumped(config.length_weight),
             None if config.overlong is None else config.overlong.model_dump(),
             [shadow.model_dump() for shadow in config.shadow],
+            **{name: _dumped(getattr(config, name)) for name in OPTIONS},
         )
     except ConfigError as error:
         raise InvalidRequestError(error.field, error.message, "invalid-config") from None
+    if reward.whitens and reward.reads_state:
+        raise InvalidRequestError(
+            "advantage.whiten",
+            f"send none: the mean and std of a step are recorded with its groups, before {reward.main.strategy.name} "
+            "and the options can read the run's state",
+            "invalid-config",
+        )
     resolved = config.model_dump()
     resolved["strategy"] = reward.strategy
     resolved["outcome"] = reward.outcome
     resolved["shadow"] = reward.shadow
+    # The text of a configuration without options is that of earlier versions.
+    resolved = {name: value for name, value in resolved.items() if name not in OPTIONS} | reward.options.config
     for source, checker in (config.checkers or {}).items():
-        validate_checker(f"checkers.{source}", checker, "invalid-config")
+        validate_checker(f"checkers.{source}", checker, "invalid-config", remote)
+    if config.fallback_checker is not None:
+        validate_fallback(config.fallback_checker, remote)
     if not config.checkers:
         del resolved["checkers"]  # the text of a configuration without checkers is that of earlier versions
+    if config.fallback_checker is None:
+        del resolved["fallback_checker"]
     text = orjson.dumps(resolved, option=orjson.OPT_SORT_KEYS).decode()
     difficulty = DifficultyConfig(
         level=Accumulator("ema", initial=reward.initial_level, weight=reward.ema),
@@ -71,19 +88,55 @@ def make_plan(config: RunConfig, problem_weight: float) -> RunPlan:
     return RunPlan(RunConfig.model_validate(resolved), text, reward, difficulty)
 
 
-def validate_checker(field: str, checker: Checker, slug: str = "invalid-checker") -> None:
-    """Check the name and the parameters of a checker.
+def checker_name(checker: object) -> str | None:
+    """Return the name in a checker's name or `{"name": ...}`; None without one."""
+    name = checker.get("name") if isinstance(checker, dict) else checker
+    return name if isinstance(name, str) else None
+
+
+def validate_checker(
+    field: str, checker: Checker, slug: str = "invalid-checker", remote: frozenset[str] = frozenset()
+) -> None:
+    """Check the name and the parameters of a checker. `remote` has the names of the remote checkers.
 
     Raises:
         InvalidRequestError: The checker or a parameter is unknown.
     """
+    if (name := checker_name(checker)) in remote:
+        if isinstance(checker, dict) and len(checker) > 1:
+            raise InvalidRequestError(field, f"{name}: a remote checker has no parameters: send them in row", slug)
+        return
     try:
         resolve_checker(checker)
     except CheckerError as error:
-        raise InvalidRequestError(field, str(error), slug) from None
+        others = f"; remote: {', '.join(sorted(remote))}" if remote else ""
+        raise InvalidRequestError(field, f"{error}{others}", slug) from None
 
 
-def named_plan(config: RunConfig, stored: RunPlan, problem_weight: float) -> RunPlan:
+def validate_fallback(name: str, remote: frozenset[str]) -> None:
+    """Check that a run's fallback is a remote checker.
+
+    Raises:
+        InvalidRequestError: It is not.
+    """
+    if name not in remote:
+        names = ", ".join(sorted(remote)) or "none is set up here (docs/remote-checkers.md)"
+        detail = f"no remote checker {name[:64]!r}; the remote checkers are: {names}"
+        raise InvalidRequestError("fallback_checker", detail, "invalid-config")
+
+
+def _dumped(value: Any) -> Any:  # noqa: ANN401 - a part of a configuration is any JSON
+    """Return a part of a configuration as plain values."""
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    if isinstance(value, dict):
+        return {name: _dumped(one) for name, one in value.items()}
+    return value
+
+
+def named_plan(
+    config: RunConfig, stored: RunPlan, problem_weight: float, remote: frozenset[str] = frozenset()
+) -> RunPlan:
     """Return the plan of a configuration whose left-out fields, strategies' too, mean the stored values.
 
     Raises:
@@ -91,12 +144,12 @@ def named_plan(config: RunConfig, stored: RunPlan, problem_weight: float) -> Run
     """
     named = config.model_dump(exclude_unset=True)
     if _is_another_strategy(stored.config.strategy.model_dump(), named.get("strategy", {})):
-        return make_plan(config, problem_weight)
-    return make_plan(RunConfig.model_validate(_merged(stored.config.model_dump(), named)), problem_weight)
+        return make_plan(config, problem_weight, remote)
+    return make_plan(RunConfig.model_validate(_merged(stored.config.model_dump(), named)), problem_weight, remote)
 
 
 @lru_cache(maxsize=1024)
-def plan_from_text(text: str, problem_weight: float) -> RunPlan:
+def plan_from_text(text: str, problem_weight: float, remote: frozenset[str] = frozenset()) -> RunPlan:
     """Return the plan of a stored configuration of this or another version, with this version's defaults.
 
     Raises:
@@ -105,7 +158,7 @@ def plan_from_text(text: str, problem_weight: float) -> RunPlan:
     """
     try:
         config = _without_unknown_nulls(orjson.loads(text))
-        return make_plan(RunConfig.model_validate_json(orjson.dumps(config)), problem_weight)
+        return make_plan(RunConfig.model_validate_json(orjson.dumps(config)), problem_weight, remote)
     except orjson.JSONDecodeError:
         detail = "it is not JSON"
     except ValidationError as error:

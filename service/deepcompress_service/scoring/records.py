@@ -30,6 +30,7 @@ from deepcompress_verify.verdict import STATUSES
 
 from ..difficulty.model import GroupCommit
 from .errors import NewerConfigurationError
+from .unchecked import checked_indices
 
 _STATUS_CODE: dict[str | None, int] = {None: 255, **{status: code for code, status in enumerate(STATUSES)}}
 _VERDICT_FIELDS = tuple(field.name for field in fields(Verdict))
@@ -59,9 +60,26 @@ def unpack_verdicts(payload: bytes) -> list[Verdict]:
         NewerConfigurationError: A verdict has a part that this version does not declare, and that is not null.
     """
     rows = orjson.loads(zlib.decompress(payload))
+    if isinstance(rows, dict):
+        rows = rows["verdicts"] or []
     if any(part is not None for row in rows for part in row[len(_VERDICT_FIELDS) :]):
         raise NewerConfigurationError("a recorded verdict has a part")
     return [Verdict(*row[: len(_VERDICT_FIELDS)]) for row in rows]
+
+
+def pack_whitening(verdicts: Sequence[Verdict] | None, whitening: tuple[float, float]) -> bytes:
+    """Return the payload of a group in a run that whitens advantages: its verdicts, and (mean, std) of its step."""
+    rows = None if verdicts is None else orjson.loads(zlib.decompress(pack_verdicts(verdicts)))
+    return zlib.compress(orjson.dumps({"verdicts": rows, "whitening": whitening}), 1)
+
+
+def unpack_whitening(payload: bytes) -> tuple[float, float] | None:
+    """Return the (mean, std) that whiten a group's advantages; None: counted before the run was configured."""
+    kept = orjson.loads(zlib.decompress(payload)) if payload else None
+    if not isinstance(kept, dict):
+        return None
+    mean, std = kept["whitening"]
+    return mean, std
 
 
 def stored_verdict(values: Mapping[str, Any]) -> Verdict:
@@ -140,7 +158,7 @@ def _rollout_bytes(rollout: ShapeRollout | ScoreRollout, correct: bool, status: 
             fixed += orjson.dumps(first)
     for name in _LATER_FIELDS:
         if (value := getattr(rollout, name)) is not None:
-            fixed += orjson.dumps({name: value})
+            fixed += orjson.dumps({name: value}, option=orjson.OPT_SORT_KEYS)
     return fixed
 
 
@@ -153,6 +171,15 @@ def group_commit(
 ) -> GroupCommit:
     """Return a group's part of a commit: its name, its digest and its tallies."""
     tokens = [rollout.tokens for rollout in group.rollouts]
+    truncated = [rollout.truncated for rollout in group.rollouts]
+    counted = "gold_unreadable" not in statuses
+    if "unchecked" in statuses:
+        # Left out of all tallies; without a checked rollout the group is recorded and counts nowhere.
+        checked = checked_indices(statuses)
+        counted = counted and bool(checked)
+        kept = checked or range(len(tokens))
+        tokens, truncated = [tokens[i] for i in kept], [truncated[i] for i in kept]
+        correct = [correct[i] for i in kept]
     counts = [count for count in tokens if count is not None]
     correct_tokens = [count for count, ok in zip(tokens, correct, strict=True) if ok and count is not None]
     all_known = len(counts) == len(tokens)
@@ -165,8 +192,8 @@ def group_commit(
         payload=b"" if verdicts is None else pack_verdicts(verdicts),
         size=len(tokens),
         passes=sum(correct),
-        counts="gold_unreadable" not in statuses,
-        truncated=sum(rollout.truncated for rollout in group.rollouts),
+        counts=counted,
+        truncated=sum(truncated),
         tokens_known=all_known,
         tokens_sum=sum(counts) if all_known else 0,
         correct_tokens_sum=sum(correct_tokens) if all_known else 0,

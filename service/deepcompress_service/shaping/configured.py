@@ -10,6 +10,7 @@ from typing import Any
 from .errors import ConfigError
 from .parameters import Param, Params, read_params
 from .registry import LEVEL_PARAMS, find
+from .schedules import has_schedule, knots, resolve, written
 from .strategy import AccumulatorSpec, Pair, Strategy
 from .types import Group
 
@@ -35,17 +36,31 @@ class ConfiguredStrategy:
     @cached_property
     def requires(self) -> tuple[str, ...]:
         """Keys of `NEEDS` that the strategy requires under its parameters."""
-        return self.strategy.required(self.params)
+        return self.strategy.required(self._first)
 
     @property
     def config(self) -> dict[str, Any]:
         """The configuration that describes this strategy."""
-        return {"name": self.strategy.name, **self.params, **self.level}
+        return {"name": self.strategy.name, **written(self.params), **self.level}
+
+    @property
+    def scheduled(self) -> bool:
+        """True if a parameter is a schedule."""
+        return has_schedule(self.params)
+
+    def at(self, closed_steps: int) -> ConfiguredStrategy:
+        """Return the strategy with the numbers of its schedules after `closed_steps`."""
+        return replace(self, params=resolve(self.params, closed_steps)) if self.scheduled else self
+
+    @property
+    def _first(self) -> Params:
+        """The parameters before the first step, for what no schedule changes."""
+        return resolve(self.params, 0)
 
     @cached_property
     def accumulators(self) -> tuple[AccumulatorSpec, ...]:
         """The strategy's own, then those of a level of its own."""
-        specs = self.strategy.accumulators(self.params)
+        specs = self.strategy.accumulators(self._first)
         if self.run_level is None:
             return specs
         own = AccumulatorSpec("ema", self.level["initial_level"], self.level["ema"])
@@ -123,10 +138,14 @@ def _read(
     strategy = find(config.get("name", "deepcompress"), f"{path}.name")
     own = {key: value for key, value in config.items() if key != "name" and key not in taken}
     params = read_params(strategy.params, own, path)
-    published = dict(zip(("correct", "wrong"), strategy.outcome(params), strict=True))
+    by_step = [resolve(params, closed_steps) for closed_steps in knots(params)]
+    if any(_fixed(strategy, one) != _fixed(strategy, by_step[0]) for one in by_step):
+        name = next(name for name, value in params.items() if has_schedule({name: value}))
+        raise ConfigError(f"{path}.{name}", "send a number: the outcome or the run's state depends on it")
+    published = dict(zip(("correct", "wrong"), strategy.outcome(by_step[0]), strict=True))
     read = read_params(_PAIR_PARAMS, {**published, **outcome}, outcome_path)
     pair = (read["correct"], read["wrong"])
-    if strategy.requires_reward_ge_0(params) and min(pair) < 0:
+    if any(map(strategy.requires_reward_ge_0, by_step)) and min(pair) < 0:
         raise ConfigError(
             f"{outcome_path}.{'wrong' if pair[1] < 0 else 'correct'}",
             f"{strategy.name} multiplies the outcome, so a negative one would turn its meaning round; send "
@@ -134,6 +153,11 @@ def _read(
         )
     named = {name: level[name] for name in _LEVEL_NAMES if name in level}
     return ConfiguredStrategy(strategy.name, strategy, params, read_params(LEVEL_PARAMS, named, path), pair)
+
+
+def _fixed(strategy: Strategy, params: Params) -> tuple[object, ...]:
+    """Return what must not change from step to step: the published outcome, the requirements and the accumulators."""
+    return strategy.outcome(params), strategy.required(params), strategy.accumulators(params)
 
 
 def _check_own_level(level: Params, run: Params, path: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .errors import ConfigError
+from .schedules import read_schedule
 
 ParamValue = Any
 """A number, a truth value, a text or None, as the parameter's kind says."""
@@ -27,6 +28,8 @@ class Param:
     maximum: float = 1e6
     choices: tuple[str, ...] = ()
     nullable: bool = False
+    fixed: bool = False
+    """True: a number that no schedule may replace, since the run's state depends on it."""
 
     def read(self, value: object, field: str) -> ParamValue:
         """Return `value` as this parameter's type.
@@ -36,6 +39,19 @@ class Param:
         """
         if value is None and self.nullable:
             return None
+        if isinstance(value, Mapping) and self.kind in ("number", "integer"):
+            if self.fixed:
+                raise ConfigError(field, f"send {self.expected()}: the run's state depends on it, so no schedule")
+            return read_schedule(value, field, self._read_number, self.kind == "integer")
+        return self._read(value, field)
+
+    def _read_number(self, value: object, field: str) -> ParamValue:
+        """Return one value of a schedule, which is a number even if the parameter may be null."""
+        if value is None or isinstance(value, Mapping):
+            raise ConfigError(field, f"send {self.expected()}, not {value!r:.80}")
+        return self._read(value, field)
+
+    def _read(self, value: object, field: str) -> ParamValue:
         if self.kind == "choice":
             if value in self.choices and isinstance(value, str):
                 return value

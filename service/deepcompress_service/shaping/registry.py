@@ -9,6 +9,7 @@ from .errors import ConfigError, StrategyError
 from .families import (
     budget,
     cosine,
+    decoupled,
     deepcompress,
     group_anchor,
     group_deviation,
@@ -27,6 +28,7 @@ from .strategy import Strategy, StrategyInfo
 FAMILIES = (
     budget,
     cosine,
+    decoupled,
     deepcompress,
     group_anchor,
     group_deviation,
@@ -43,8 +45,18 @@ FAMILIES = (
 BUILT_IN: dict[str, Strategy] = {s.name: s for s in chain.from_iterable(f.STRATEGIES for f in FAMILIES)}
 
 LEVEL_PARAMS = (
-    Param("ema", "number", 0.99, "lambda: weight of the level so far; 0 means the raw batch mean", 0.0, 1.0),
-    Param("initial_level", "number", 1.0, "the level before the first step; 1 starts everything as hard", 0.0, 1.0),
+    Param(
+        "ema", "number", 0.99, "lambda: weight of the level so far; 0 means the raw batch mean", 0.0, 1.0, fixed=True
+    ),
+    Param(
+        "initial_level",
+        "number",
+        1.0,
+        "the level before the first step; 1 starts everything as hard",
+        0.0,
+        1.0,
+        fixed=True,
+    ),
     Param(
         "reference",
         "choice",

@@ -1,4 +1,4 @@
-"""The reward of a run: outcome + length_weight * length + overlong, from one configuration, with its components.
+"""The reward of a run: outcome + length_weight * length + overlong + scores, from one configuration.
 
 `reward_from_config` reads and checks the configuration once. The `Reward` that it returns is immutable, and `shape`
 depends on the groups alone.
@@ -7,19 +7,20 @@ depends on the groups alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
-import numpy as np
-
-from .batch import Batch, Floats
+from .advantages import whitening
+from .composition import compose
 from .configured import ConfiguredStrategy, read_shadow, read_strategy
-from .errors import ConfigError, InputError, StrategyError
-from .families.overlong import VARIANTS, overlong_term
+from .errors import ConfigError, InputError
+from .families.overlong import VARIANTS
+from .options import Options, read_options
 from .parameters import Param, read_params
 from .reward_warnings import find_warnings
-from .strategy import NEEDS, AccumulatorSpec, AdvantageTerms
+from .schedules import Schedule, has_schedule, knots, resolve
+from .strategy import NEEDS, AccumulatorSpec
 from .types import COMPONENTS, Group, ShapedGroup, Why
 
 _WEIGHT = Param("length_weight", "number", 1.0, "weight of the length term")
@@ -37,9 +38,12 @@ class Reward:
 
     main: ConfiguredStrategy
     shadows: tuple[ConfiguredStrategy, ...]
-    length_weight: float
+    length_weight: float | Schedule
     overlong: Mapping[str, Any] | None
     """The overlong term's parameters; None if the run has no such term."""
+    options: Options = field(default_factory=Options)
+    by_schedule: bool = field(default=False, compare=False)
+    """True if `length_weight` is the value of a schedule."""
 
     @property
     def strategy(self) -> dict[str, Any]:
@@ -62,6 +66,42 @@ class Reward:
     def outcome(self) -> dict[str, float]:
         """The outcome pair: as configured, by default the strategy's published one."""
         return {"correct": self.main.pair[0], "wrong": self.main.pair[1]}
+
+    @cached_property
+    def scheduled(self) -> bool:
+        """True if a number of the configuration is a schedule."""
+        return (
+            isinstance(self.length_weight, Schedule)
+            or (self.overlong is not None and has_schedule(self.overlong))
+            or self.options.scheduled
+            or any(configured.scheduled for configured in (self.main, *self.shadows))
+        )
+
+    def at(self, closed_steps: int) -> Reward:
+        """Return the reward with the numbers of its schedules after `closed_steps`."""
+        weight = resolve({"": self.length_weight}, closed_steps)[""]
+        return Reward(
+            self.main.at(closed_steps),
+            tuple(shadow.at(closed_steps) for shadow in self.shadows),
+            weight,
+            None if self.overlong is None else resolve(self.overlong, closed_steps),
+            self.options.at(closed_steps),
+            by_schedule=isinstance(self.length_weight, Schedule),
+        )
+
+    @property
+    def zero_reason(self) -> Why:
+        """The reason why groups have no length reward if the weight is 0."""
+        return "schedule" if self.by_schedule else "no-weight"
+
+    def _by_step(self, groups: Sequence[Group]) -> list[tuple[Reward, list[int]]]:
+        """Return the reward of each step that the groups have, with the positions of its groups."""
+        if not self.scheduled:
+            return [(self, list(range(len(groups))))]
+        positions: dict[int, list[int]] = {}
+        for index, group in enumerate(groups):
+            positions.setdefault(group.step or 0, []).append(index)
+        return [(self.at(step), positions[step]) for step in positions]
 
     @cached_property
     def needs(self) -> frozenset[str]:
@@ -103,6 +143,7 @@ class Reward:
             for configured in (self.main, *self.shadows)
             for key in configured.requires
         ]
+        required += self.options.requires
         return required if self.overlong is None else [*required, ("the overlong term", "tokens")]
 
     @cached_property
@@ -131,22 +172,56 @@ class Reward:
         if evaluate:
             return [_outcome_only(group, self.main.pair) for group in groups]
         self._check(groups)
-        return self._shape_with(self.main, groups, self.length_weight)
+        shaped: dict[int, ShapedGroup] = {}
+        for reward, positions in self._by_step(groups):
+            weight, zero = reward.length_weight, reward.zero_reason
+            assert not isinstance(weight, Schedule)
+            of_step = compose(
+                reward.main, [groups[i] for i in positions], reward.overlong, weight, reward.options, zero
+            )
+            shaped.update(zip(positions, of_step, strict=True))
+        return [shaped[index] for index in range(len(groups))]
+
+    @cached_property
+    def whitens(self) -> bool:
+        """True if advantages are whitened over the step."""
+        return self.options.advantage is not None and self.options.advantage["whiten"] == "batch"
+
+    @cached_property
+    def reads_state(self) -> bool:
+        """True if the rewards depend on the run's state, which only the commit gives."""
+        keys = {*self.main.requires, *(key for _, key in self.options.requires)}
+        return bool(keys & {"level", "history", "lengths", "guard"}) or bool(self.main.accumulators)
+
+    def step_whitening(self, groups: Sequence[Group]) -> tuple[float, float]:
+        """Return the mean and std over tokens of the advantages of a whole step, for rewards that read no state."""
+        options = replace(self.options, advantage={**(self.options.advantage or {}), "whiten": "none"})
+        shaped = replace(self, options=options, shadows=()).shape(groups)
+        advantages = [a for one in shaped for a in one.advantages or ()]
+        tokens = [n for group in groups for n in group.tokens or ()]
+        chosen = [ok for group in groups for ok in group.trainable or (True,) * len(group.correct)]
+        return whitening(advantages, tokens, chosen)
 
     def shape_shadows(self, groups: Sequence[Group]) -> list[dict[str, ShapedGroup]]:
         """Return each group's rewards under every shadow strategy, by label, with the run's overlong term."""
         if not groups:
             return []
         self._check(groups)
-        shaped = {configured.label: self._shape_with(configured, groups, 1.0) for configured in self.shadows}
-        return [{label: of[g] for label, of in shaped.items()} for g in range(len(groups))]
+        rows: list[dict[str, ShapedGroup]] = [{} for _ in groups]
+        for reward, positions in self._by_step(groups):
+            for configured in reward.shadows:
+                of_step = compose(configured, [groups[i] for i in positions], reward.overlong)
+                for index, shaped in zip(positions, of_step, strict=True):
+                    rows[index][configured.label] = shaped
+        return rows
 
     def warnings(self, groups: Sequence[Group], shaped: Sequence[ShapedGroup]) -> list[tuple[str, str]]:
         """Return the known problems that these groups show, as a stable slug and a sentence.
 
         The caller reports each once per run.
         """
-        return find_warnings(self.main.strategy, self.overlong, groups, shaped)
+        now = self.at(groups[0].step or 0) if self.scheduled and groups else self
+        return find_warnings(now.main.strategy, now.overlong, groups, shaped)
 
     def _check(self, groups: Sequence[Group]) -> None:
         """Check that every group has the inputs that the reward needs, of the request and of the run's state."""
@@ -154,6 +229,10 @@ class Reward:
             for index, group in enumerate(groups):
                 if getattr(group, key) is None:
                     raise InputError(f"groups.{index}.{key}", how)
+        for name in self.options.scores or ():
+            for index, group in enumerate(groups):
+                if group.scores is None or any(name not in row for row in group.scores):
+                    raise InputError(f"groups.{index}.scores.{name}", "send this score with every rollout")
         declared = len(self.accumulators)
         for index, group in enumerate(groups):
             if len(group.accumulators) != declared:
@@ -162,40 +241,26 @@ class Reward:
                 if getattr(group, key) is None:
                     raise InputError(f"groups.{index}.{key}", how)
 
-    def _shape_with(
-        self, configured: ConfiguredStrategy, groups: Sequence[Group], weight: float
-    ) -> list[ShapedGroup]:
-        if configured.run_level is not None:
-            groups = configured.with_own_level(groups)
-        batch = Batch(groups, configured.pair, configured.accumulator_slice)
-        strategy = configured.strategy
-        term = strategy.length(batch, configured.params)
-        length = weight * term
-        total = batch.outcome + length
-        overlong = np.zeros_like(total)
-        if self.overlong is not None:
-            overlong = overlong_term(batch, total, **self.overlong)
-            total = total + overlong
-        beta = None if strategy.beta is None else strategy.beta(batch, configured.params)
-        extras = AdvantageTerms() if strategy.extras is None else strategy.extras(batch, configured.params, total)
-        if not np.isfinite(total).all():
-            raise StrategyError("strategy", f"{strategy.name} gave a reward that is not finite")
-        components = dict(zip(COMPONENTS, (batch.outcome, length, overlong), strict=True))
-        return _split_by_group(batch, total, components, term, beta, extras, weight)
-
 
 def reward_from_config(
     strategy: Mapping[str, Any],
     outcome: Mapping[str, Any] | None = None,
-    length_weight: float = 1.0,
+    length_weight: float | Mapping[str, Any] = 1.0,
     overlong: Mapping[str, Any] | None = None,
     shadow: Sequence[Mapping[str, Any]] = (),
+    *,
+    gate: Mapping[str, Any] | None = None,
+    guard: Mapping[str, Any] | None = None,
+    target: Mapping[str, Any] | None = None,
+    advantage: Mapping[str, Any] | None = None,
+    scores: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Reward:
     """Return the reward that a run's configuration describes.
 
     `outcome` may leave out either half: the strategy's published value is the default. A shadow may have `label`
     (needed if two share a name), `outcome` (default: the published pair) and level parameters of its own (default:
-    the run's).
+    the run's). The options (`gate` and those after it) apply to the strategy that trains, not to shadows. A number
+    may be a schedule: `{"schedule": [[closed_steps, value], ...]}`.
 
     Raises:
         ConfigError: A field is wrong; the error names it and what to send.
@@ -212,7 +277,10 @@ def reward_from_config(
             )
         first += len(configured.accumulators)
         shadows.append(configured)
-    return Reward(main, tuple(shadows), weight, _read_overlong(overlong))
+    if advantage is not None and main.strategy.own_advantages:
+        raise ConfigError("advantage", f"{main.strategy.name} gives advantages of its own: send null")
+    options = read_options(gate, guard, target, advantage, scores)
+    return Reward(main, tuple(shadows), weight, _read_overlong(overlong), options)
 
 
 def _read_overlong(config: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -222,8 +290,10 @@ def _read_overlong(config: Mapping[str, Any] | None) -> Mapping[str, Any] | None
         if name not in config:
             raise ConfigError(f"overlong.{name}", "send a whole number of tokens")
     read = read_params(_OVERLONG_PARAMS, config, "overlong")
-    if read["buffer_tokens"] > read["max_tokens"]:
-        raise ConfigError("overlong.buffer_tokens", "send at most max_tokens")
+    for closed_steps in knots(read):
+        now = resolve(read, closed_steps)
+        if now["buffer_tokens"] > now["max_tokens"]:
+            raise ConfigError("overlong.buffer_tokens", "send at most max_tokens")
     return read
 
 
@@ -242,60 +312,3 @@ def _outcome_only(group: Group, pair: tuple[float, float]) -> ShapedGroup:
     zeros = (0.0,) * len(outcome)
     components = dict.fromkeys(COMPONENTS, zeros) | {"outcome": outcome}
     return ShapedGroup(outcome, components, zeros, group.pass_ratio, None, None, why="evaluation")
-
-
-def _split_by_group(
-    batch: Batch,
-    total: Floats,
-    components: Mapping[str, Floats],
-    term: Floats,
-    beta: Floats | None,
-    extras: AdvantageTerms,
-    weight: float,
-) -> list[ShapedGroup]:
-    """Return the flat arrays as one ShapedGroup a group, with Python numbers."""
-    # Adding 0.0 turns -0.0 into 0.0, for JSON that is easier to read.
-    totals, terms = (total + 0.0).tolist(), (term + 0.0).tolist()
-    columns = {name: (values + 0.0).tolist() for name, values in components.items()}
-    mask = None if extras.mask is None else extras.mask.tolist()
-    weights = None if extras.weights is None else extras.weights.tolist()
-    advantages = None if extras.advantages is None else (extras.advantages + 0.0).tolist()
-    betas = [None] * len(batch.groups) if beta is None else beta.tolist()
-    shaped = []
-    starts, sizes, ratios = batch.starts.tolist(), batch.sizes.tolist(), batch.pass_ratio.tolist()
-    for group, start, size, pass_ratio, of_group in zip(batch.groups, starts, sizes, ratios, betas, strict=True):
-        own = slice(start, start + size)
-        difficulty: Literal["simple", "hard", "even"] | None = None
-        if of_group is not None:
-            difficulty = "even" if of_group == 0 else "simple" if of_group > 0 else "hard"
-        shaped.append(
-            ShapedGroup(
-                rewards=tuple(totals[own]),
-                components={name: tuple(values[own]) for name, values in columns.items()},
-                length_term=tuple(terms[own]),
-                pass_ratio=pass_ratio,
-                beta=of_group,
-                difficulty=difficulty,
-                mask=None if mask is None else tuple(mask[own]),
-                weights=None if weights is None else tuple(weights[own]),
-                advantages=None if advantages is None else tuple(advantages[own]),
-                why=None if any(columns["length"][own]) else _why(group, weight, of_group),
-            )
-        )
-    return shaped
-
-
-def _why(group: Group, weight: float, beta: float | None) -> Why:
-    """Return the first reason that holds why a group has no length reward."""
-    lengths = {n for n, correct in zip(group.tokens or (), group.correct, strict=False) if correct}
-    if weight == 0:
-        return "no-weight"
-    if group.trainable and not any(group.trainable):
-        return "untrainable"
-    if not any(group.correct):
-        return "none-correct"
-    if len(lengths) == 1:
-        return "equal-lengths"
-    if all(group.correct):
-        return "all-correct"
-    return "even" if beta == 0 else "strategy"

@@ -21,6 +21,8 @@ NEEDS = {
     "tokens": "tokens",
     "level": "level",
     "history": "history",
+    "lengths": "history",
+    "guard": "history",
     "target_tokens": "target",
     "reference_accuracy": "reference",
     "reference_tokens": "reference",
@@ -31,6 +33,10 @@ NEEDS = {
 }
 """Inputs that a strategy may require (groups, batches, the run's state, a field of `Group`), each with its
 public name."""
+
+
+_STATE_NEEDS = ("group", "batch", "level", "history", "lengths", "guard")
+"""Those that are no field of a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,17 @@ class AccumulatorSpec:
     initial: float
     weight: float = 0.0
     target: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The reward of each rollout and its parts, [n] each."""
+
+    total: Floats
+    rest: Floats
+    """The reward without its length component."""
+    factor: Floats
+    """The weight of the length term: `length_weight`, and 0 in groups that a gate or a guard closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +109,10 @@ class Strategy:
     accumulators: Callable[[Params], tuple[AccumulatorSpec, ...]] = field(default=lambda _params: ())
     beta: Callable[[Batch, Params], Floats] | None = None
     """[g] for strategies that have one."""
-    extras: Callable[[Batch, Params, Floats], AdvantageTerms] | None = None
-    """From the total rewards [n]."""
+    extras: Callable[[Batch, Params, Parts], AdvantageTerms] | None = None
+    """Mask, weights or advantages, from the rewards and their parts."""
+    own_advantages: bool = False
+    """True if `extras` gives advantages: the run then configures no others."""
     requires_given: Callable[[Params], tuple[str, ...]] | None = None
     """Replaces `requires` if that depends on the parameters."""
 
@@ -112,7 +131,7 @@ class Strategy:
             source=self.source,
             certainty=self.certainty,
             needs=tuple(sorted({NEEDS[key] for key in self.requires})),
-            request_fields=tuple(key for key in self.requires if key not in ("group", "batch", "level", "history")),
+            request_fields=tuple(key for key in self.requires if key not in _STATE_NEEDS),
             correctness_conditioned=self.correctness_conditioned,
             requires_reward_ge_0=self.requires_reward_ge_0(defaults),
             level=self.level,

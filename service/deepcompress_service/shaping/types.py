@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from .guard import GuardSums
+from .lengths import LengthRecord
+
 
 @dataclass(frozen=True, slots=True)
 class ProblemHistory:
@@ -46,6 +49,14 @@ class Group:
     """True for rollouts that repeat themselves (Laser-DE). None: not sent."""
     formatted: tuple[bool, ...] = ()
     """False if the response has no answer in the answer format (Laser). Empty: all True."""
+    scores: tuple[Mapping[str, float], ...] | None = None
+    """The caller's own components of each rollout, by name. None: not sent."""
+    lengths: LengthRecord | None = None
+    """The problem's stored lengths before this step (targets). None: none are stored."""
+    guard: GuardSums | None = None
+    """The sums of the run's closed steps (guard of the run). None: none are stored."""
+    whitening: tuple[float, float] | None = None
+    """The mean and std by which its advantages are whitened. None: those of the groups that are shaped with it."""
 
     @property
     def pass_ratio(self) -> float:
@@ -54,10 +65,22 @@ class Group:
 
 
 COMPONENTS = ("outcome", "length", "overlong")
-"""The parts of a reward: added from left to right they are the reward, to the last bit."""
+"""The parts of a reward: added from left to right, then the scores by name, they are the reward, to the last bit."""
 
 Why = Literal[
-    "evaluation", "no-weight", "untrainable", "none-correct", "equal-lengths", "all-correct", "even", "strategy"
+    "evaluation",
+    "no-weight",
+    "schedule",
+    "untrainable",
+    "none-correct",
+    "guarded",
+    "gated",
+    "no-target",
+    "within-target",
+    "equal-lengths",
+    "all-correct",
+    "even",
+    "strategy",
 ]
 """The reason why a group has no length reward (docs/design.md, 4)."""
 
@@ -70,7 +93,7 @@ class ShapedGroup:
     components: Mapping[str, tuple[float, ...]]
     """The parts that add up to the rewards, by the names of `COMPONENTS`, each already weighted."""
     length_term: tuple[float, ...]
-    """The strategy's length term, before `length_weight`."""
+    """The length term before `length_weight`, gate and guard."""
     pass_ratio: float
     beta: float | None
     difficulty: Literal["simple", "hard", "even"] | None
@@ -80,5 +103,7 @@ class ShapedGroup:
     """Factors of the rollouts' advantages, for strategies with weights (GRPO-LEAD)."""
     advantages: tuple[float, ...] | None = None
     """Group advantages, for strategies that are published as advantages (DIET, GFPO)."""
+    scores: Mapping[str, tuple[float, ...]] | None = None
+    """The caller's own components, weighted, names ascending; None if the run has none."""
     why: Why | None = None
     """The reason why no rollout has a length reward; None if one has."""

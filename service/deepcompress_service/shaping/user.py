@@ -15,7 +15,7 @@
 
 The function gives the length term of each rollout of one group, in the order sent. Its keyword parameters are the
 strategy's parameters, and must have defaults; its docstring's first line is the summary. On loading, it must pass
-the checks of `checks`; whatever it gives later is checked for number and finiteness.
+the checks of `checks`; all later results are checked for number and finiteness.
 """
 
 from __future__ import annotations

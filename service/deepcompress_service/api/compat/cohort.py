@@ -200,7 +200,8 @@ async def _shape(
     group = (await _through_outages(lambda: context.pipeline.shape(body, add_task), until)).groups[0]
     position, one = order.index(identity.index), arrived[identity.index]
     return RewardedRollout(
-        components={name: values[position] for name, values in vars(group.components).items()},
+        components={name: values[position] for name, values in vars(group.components).items()}
+        | {f"scores.{name}": values[position] for name, values in (group.scores or {}).items()},
         verdict=Verdict(
             id=None,
             correct=one["rollout"]["correct"],

@@ -52,7 +52,7 @@ class FreeBody(BaseModel):
         return body
 
 
-UNTRAINABLE = frozenset({"undecided", "gold_unreadable"})
+UNTRAINABLE = frozenset({"undecided", "gold_unreadable", "unchecked"})
 """Statuses of rollouts that must not be trained on."""
 
 

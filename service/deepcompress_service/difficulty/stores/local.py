@@ -6,15 +6,16 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import Literal, Protocol, TypeVar
 
 from .. import engine, refusals
 from ..arithmetic import close_record
-from ..codec import unpack_problem
+from ..codec import group_digest, unpack_group, unpack_problem
 from ..engine import existing_run, level_of, new_run_record
 from ..errors import DifficultyError, StoreUnavailable
+from ..identity import new_incarnation
 from ..model import (
     Checkpoint,
     Commit,
@@ -93,6 +94,10 @@ class LocalStore:
         """Iterate over the lines of `work(transaction)`, all read from one snapshot."""
         raise NotImplementedError
 
+    async def risks(self) -> list[str]:
+        """Implement `DifficultyStore.risks`."""
+        return []
+
     async def put_run(self, run: str, config: DifficultyConfig, config_text: str) -> RunState:
         """Implement `DifficultyStore.put_run`."""
 
@@ -101,12 +106,13 @@ class LocalStore:
             run_record = state.load()
             created = run_record is None
             if run_record is None or (run_record.config_text != config_text and run_record.kind is None):
-                closed = run_record.closed if run_record else -1
-                run_record = new_run_record(config, config_text)
-                run_record.closed = closed
-                state.save(run_record)
+                old, run_record = run_record, new_run_record(config, config_text)
+                if old is not None:
+                    run_record.closed, run_record.incarnation = old.closed, old.incarnation
             elif run_record.config_text != config_text:
                 raise refusals.run_conflict(run)
+            run_record.incarnation = run_record.incarnation or new_incarnation()
+            state.save(run_record)
             return run_state(state, run, transaction.epoch(run), run_record, created=created)
 
         return await self._write(work, used=run)
@@ -186,6 +192,24 @@ class LocalStore:
     async def commit(self, commit: Commit) -> CommitOutcome:
         """Implement `DifficultyStore.commit`."""
         return await self._write(partial(engine.commit, request=commit), used=commit.run)
+
+    async def recorded(
+        self, run: str, groups: Mapping[str, bytes], *, step: int | None, request_id: str | None = None
+    ) -> dict[str, bytes]:
+        """Implement `DifficultyStore.recorded`."""
+
+        def work(transaction: LocalTransaction) -> dict[str, bytes]:
+            state = transaction.open_run(run)
+            if step is None:
+                return engine.payloads_of_request(state.request(request_id or ""), groups)
+            records = state.read("groups", step, groups)
+            return {
+                name: unpack_group(data).payload
+                for name, data in records.items()
+                if group_digest(data) == groups[name]
+            }
+
+        return await self._read(work)
 
     async def observe(self, observations: Sequence[Observation]) -> list[bool]:
         """Implement `DifficultyStore.observe`."""
@@ -323,11 +347,14 @@ class LocalStore:
         """Implement `DifficultyStore.restore`."""
 
         def work(transaction: LocalTransaction) -> RunState:
-            existing_run(transaction.open_run(run), run)
+            incarnation = existing_run(transaction.open_run(run), run).incarnation
             _require_checkpoint(transaction, run, name)
             transaction.copy(run, name, None)
             state = transaction.open_run(run)
-            return run_state(state, run, _raise_epoch(transaction, run), existing_run(state, run))
+            run_record = existing_run(state, run)
+            run_record.incarnation, run_record.version = incarnation, 0
+            state.save(run_record)
+            return run_state(state, run, _raise_epoch(transaction, run), run_record)
 
         return await self._write(work, used=run)
 

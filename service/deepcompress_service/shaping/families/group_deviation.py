@@ -6,7 +6,7 @@ import numpy as np
 
 from ..batch import Batch, Floats, Moments, bounded_exp, ratio, sigmoid
 from ..parameters import Param, Params
-from ..strategy import AdvantageTerms, Bounds, Pair, Strategy
+from ..strategy import AdvantageTerms, Bounds, Pair, Parts, Strategy
 
 
 def arora_zanette(batch: Batch, p: Params) -> Floats:
@@ -51,10 +51,10 @@ def lead_weight(pass_ratio: Floats) -> Floats:
     return 0.4 + 1.1 * sigmoid(-10.0 * (pass_ratio - 0.75))
 
 
-def lead_weights(batch: Batch, _p: Params, total: Floats) -> AdvantageTerms:
+def lead_weights(batch: Batch, _p: Params, parts: Parts) -> AdvantageTerms:
     """[n] w(P_g) where the advantage is positive, w(1 - P_g) where it is negative or zero."""
-    mean = batch.sum_floats(total) / batch.sizes
-    above = total > mean[batch.rows]
+    mean = batch.sum_floats(parts.total) / batch.sizes
+    above = parts.total > mean[batch.rows]
     raised = lead_weight(batch.pass_ratio)[batch.rows]
     lowered = lead_weight(1.0 - batch.pass_ratio)[batch.rows]
     return AdvantageTerms(weights=np.where(above, raised, lowered))

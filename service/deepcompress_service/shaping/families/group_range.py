@@ -9,7 +9,7 @@ import numpy as np
 from ..advantages import group_advantages
 from ..batch import Batch, Floats, Moments, ratio
 from ..parameters import Param, Params
-from ..strategy import AccumulatorSpec, AdvantageTerms, Bounds, Pair, Strategy
+from ..strategy import AccumulatorSpec, AdvantageTerms, Bounds, Pair, Parts, Strategy
 
 
 def half_to_minus_half(batch: Batch, lengths: Moments) -> Floats:
@@ -60,11 +60,14 @@ def diet(batch: Batch, p: Params) -> Floats:
     return diet_weight(batch, p)[batch.rows] * diet_score(batch, p)
 
 
-def diet_advantages(batch: Batch, p: Params, _total: Floats) -> AdvantageTerms:
-    """A(outcome) + w * A(score), each standardised on its own, so that mixing does not distort the std."""
-    outcome = group_advantages(batch, batch.outcome)
+def diet_advantages(batch: Batch, p: Params, parts: Parts) -> AdvantageTerms:
+    """A(outcome) + w * A(score), each standardised on its own, so that mixing does not distort the std.
+
+    The overlong term and the caller's scores count with the outcome; `length_weight` multiplies w.
+    """
+    outcome = group_advantages(batch, parts.rest)
     score = group_advantages(batch, diet_score(batch, p))
-    return AdvantageTerms(advantages=outcome + diet_weight(batch, p)[batch.rows] * score)
+    return AdvantageTerms(advantages=outcome + parts.factor * (diet_weight(batch, p)[batch.rows] * score))
 
 
 def _half(_p: Params, _pair: Pair) -> Bounds:
@@ -114,6 +117,7 @@ STRATEGIES = (
         requires=("group", "tokens", "step"),
         level="advantage",
         extras=diet_advantages,
+        own_advantages=True,
         note="Train on the returned advantages: adding the terms before standardising is what the paper argues "
         "against. The variant with random targets is left out, since it cannot be reproduced.",
     ),

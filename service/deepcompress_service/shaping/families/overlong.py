@@ -1,4 +1,4 @@
-"""Rules about rollouts that run towards or into the length limit.
+"""Rules about rollouts that run towards or into the length limit: DAPO, ProRL, DLER, ThinkPrune.
 
 The DAPO overlong term is also a component of every reward, beside the strategy (`overlong` in the
 configuration); `overlong_term` is that one implementation.
@@ -112,6 +112,20 @@ STRATEGIES = (
         "that is refused. NeMo-RL ignores its overlong term when this is set: leave `overlong` out to match.",
     ),
     Strategy(
+        name="dler",
+        summary="1 for a correct rollout of at most `limit` tokens, else 0: the reward of the DLER recipe",
+        source="arXiv 2510.15110; NVlabs/DLER verl-dler/dler.sh",
+        certainty="C",
+        length=_thinkprune,
+        requires=("tokens",),
+        bounds=lambda _p, pair: (min(0.0, pair[1] - pair[0]), max(0.0, pair[1] - pair[0])),
+        params=(Param("limit", "integer", 4000, "tokens; near the median correct length at the start", *_TOKENS),),
+        note="The reward is one part of the recipe. The others: `advantage: {scale: none, whiten: batch}` (centred "
+        "in the group, whitened over the step's tokens), and in the trainer clips of 0.2 and 0.28, groups without "
+        "variance dropped, token mean, KL 0.0005. Its difficulty-aware form sets a limit by problem: here `target` "
+        "with `form: limit`.",
+    ),
+    Strategy(
         name="thinkprune",
         summary="a correct rollout over the limit counts as wrong",
         source="arXiv 2504.01296; UCSB-NLP-Chang/ThinkPrune",
@@ -121,6 +135,6 @@ STRATEGIES = (
         bounds=lambda _p, pair: (min(0.0, pair[1] - pair[0]), max(0.0, pair[1] - pair[0])),
         params=(Param("limit", "integer", 4000, "tokens; the published stages are 4000, 3000, 2000", *_TOKENS),),
         note="The authors' code enforces the limit by truncating generation. One run has one limit: a stage is a "
-        "run. DLER (2510.15110) uses the same rule with another normalisation of advantages.",
+        "run, or a schedule of `limit`. DLER (2510.15110) has the same reward and its own advantages: `dler`.",
     ),
 )

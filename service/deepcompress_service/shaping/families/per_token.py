@@ -41,9 +41,9 @@ STRATEGIES = (
         requires=("tokens",),
         bounds=_below_zero,
         params=(
-            Param("initial_lambda", "number", 1e-3, "price of a token at the start", 0.0),
-            Param("rate", "number", 1e-3, "how fast the price follows", 0.0),
-            Param("accuracy", "number", 0.62, "the accuracy to hold", 0.0, 1.0),
+            Param("initial_lambda", "number", 1e-3, "price of a token at the start", 0.0, fixed=True),
+            Param("rate", "number", 1e-3, "how fast the price follows", 0.0, fixed=True),
+            Param("accuracy", "number", 0.62, "the accuracy to hold", 0.0, 1.0, fixed=True),
         ),
         correctness_conditioned=False,
         accumulators=controller,

@@ -7,7 +7,7 @@ import numpy as np
 from ..advantages import group_advantages
 from ..batch import Batch, Bools, Floats, ratio
 from ..parameters import Param, Params
-from ..strategy import AdvantageTerms, Strategy
+from ..strategy import AdvantageTerms, Parts, Strategy
 from .outcome import nothing
 
 
@@ -24,10 +24,10 @@ def kept(batch: Batch, p: Params, total: Floats) -> Bools:
     return chosen
 
 
-def select(batch: Batch, p: Params, total: Floats) -> AdvantageTerms:
+def select(batch: Batch, p: Params, parts: Parts) -> AdvantageTerms:
     """Return the mask, and advantages among the selected rollouts (population std), 0 for the others."""
-    mask = kept(batch, p, total)
-    return AdvantageTerms(mask=mask, advantages=group_advantages(batch, total, mask, sample=False))
+    mask = kept(batch, p, parts.total)
+    return AdvantageTerms(mask=mask, advantages=group_advantages(batch, parts.total, mask, sample=False))
 
 
 STRATEGIES = (
@@ -44,6 +44,7 @@ STRATEGIES = (
         ),
         level="mask",
         extras=select,
+        own_advantages=True,
         correctness_conditioned=False,
         note="Rewards are the outcome alone: use the returned mask (with `trainable`) or advantages. Whether the "
         "published std divides by n or n - 1 is not known; here by n. Its adaptive keep is left out.",

@@ -14,6 +14,7 @@ const WORDS = {
   unreadable: ["? unreadable", "odd"],
   gold_unreadable: ["! gold unreadable", "odd"],
   undecided: ["… undecided", "odd"],
+  unchecked: ["… unchecked", "odd"],
 };
 const FILTERS = [
   ["all", "All"],
