@@ -21,7 +21,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -41,6 +41,7 @@ from deepcompress_client.wire import (
     ShapeAnswer,
     ShapeGroup,
     ShapeRequest,
+    Signal,
     VerifyAnswer,
     VerifyItem,
     VerifyRequest,
@@ -155,6 +156,7 @@ class Rewards:
     shadows: list[dict[str, ShapedGroup]] | None
     warnings: list[tuple[str, str]]
     """Known problems that the groups show, as (slug, text)."""
+    signal: Signal | None = None
 
 
 class Pipeline:
@@ -552,6 +554,7 @@ class Pipeline:
             level=outcome.level,
             batch_pass_ratio=outcome.batch_pass_ratio,
             warnings=warnings,
+            signal=rewards.signal,
             groups=rows,
         )
 
@@ -742,7 +745,8 @@ def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
             for by_label, row in zip(reward.shape_shadows(parts), statuses, strict=True)
         ]
     warnings = [*batch.warnings, *unchecked_warning(statuses), *reward.warnings(parts, shaped)]
-    return Rewards(groups, list(map(whole_group, shaped, statuses)), shadows, warnings)
+    figures = Signal(**asdict(reward.signal(parts, shaped))) if batch.request.signal else None
+    return Rewards(groups, list(map(whole_group, shaped, statuses)), shadows, warnings, figures)
 
 
 def mean_pass_ratio(batch: Batch, rewards: Rewards) -> float:
