@@ -29,7 +29,6 @@ from tests.shaping.test_plain import realistic
 
 from deepcompress_service.shaping import reward_from_config, strategies
 
-
 OPTIONS: dict[str, dict[str, Any]] = {
     "gate": {"gate": {"min_pass_ratio": 0.9}},
     "guard of the problem": {"guard": {"of": "problem"}},
