@@ -142,6 +142,8 @@ MAX_COUNT = 2**53 - 1
 """Largest step, epoch and other count: every store and every JSON reader represents integers up to it exactly."""
 Count = Annotated[StrictInt, Field(ge=0, le=MAX_COUNT)]
 Step = Count
+Incarnation = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$", strict=True)]
+"""The random id of a run's state (docs/design.md, 5.10)."""
 _FiniteNumber = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 ModelText = Annotated[str, WrapValidator(_repair_text)]
 """Text that a policy wrote. Any string is valid here."""
@@ -375,6 +377,10 @@ class _Batch(_Request):
 
     run: RunName | None = Field(None, description="required in training")
     epoch: Count | None = None
+    incarnation: Incarnation | None = Field(None, description="the run's, from an answer: another one is a 409")
+    version: Count | None = Field(
+        None, description="the greatest of the epoch, from answers: less in the store is a 409; needs both above"
+    )
     step: Step | Literal["observed"] | None = Field(None, description="the caller's; null for stepless runs")
     generation: Count | None = Field(None, description="which generation batch of the step, for step_level: last")
     phase: Phase = "train"
@@ -471,6 +477,8 @@ class _BatchAnswer(_Answer):
     batch_pass_ratio: float
     warnings: Sequence[str]
     signal: Annotated[Signal | None, Field(description="where the request asks for it, in training")] = None
+    incarnation: Annotated[str | None, Field(description="random id of the run's state")] = None
+    version: Annotated[int | None, Field(description="commits of this incarnation and epoch")] = None
 
 
 @_answer
@@ -531,6 +539,8 @@ class RolloutRequest(RolloutFields, RowFields):
 
     run: RunName
     epoch: Count | None = None
+    incarnation: Incarnation | None = Field(None, description="the run's, from an answer: another one is a 409")
+    version: Count | None = Field(None, description="as in a shape request")
     step: Step | None = Field(None, description="the caller's; null for stepless runs")
     phase: Phase = "train"
     problem_id: Name
@@ -572,6 +582,9 @@ class RolloutAnswer(_Answer):
     difficulty: Difficulty | None
     verdict: Verdict
     stale: bool = False
+    incarnation: Annotated[str | None, Field(description="random id of the run's state")] = None
+    version: Annotated[int | None, Field(description="commits of this incarnation and epoch")] = None
+    warnings: Annotated[Sequence[str] | None, Field(description="as in the answer to a shape request")] = None
     scores: Annotated[dict[str, float] | None, Field(description="the caller's scores, weighted")] = None
     why: Annotated[
         Why | None, Field(description="the reason why no rollout of the group has a length reward, if none has")
@@ -760,6 +773,10 @@ class RunInfo(_Answer):
     batch_pass_ratio: float | None
     problems: int
     created: bool = False
+    incarnation: Annotated[
+        str | None, Field(description="random id of the run's state, null until an older version's run is written to")
+    ] = None
+    version: Annotated[int | None, Field(description="commits of this incarnation and epoch")] = None
 
 
 @_answer

@@ -57,6 +57,8 @@ class Context:
     shared_activity: SharedActivity
     run_metrics: RunMetrics
     draining: bool = False
+    store_reason: str = ""
+    """The reason that was last logged why the store cannot be used; empty while it can."""
 
     async def body(self, request: Request, reservation: Reservation, model: type[Model]) -> Model:
         """Read the request's body as a wire model, within the limits on its size and on its structure.

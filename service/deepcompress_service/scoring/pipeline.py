@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
@@ -60,7 +61,9 @@ from .errors import InvalidRequestError, TooLargeError
 from .plan import RunPlan, checker_name, make_plan, plan_from_text, validate_checker
 from .records import group_commit, pack_whitening, score_digest, shape_digest, unpack_verdicts, unpack_whitening
 from .remote_checks import Recorded, RowCheck, check_all, nothing_recorded
-from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_group
+from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_group, whole_shadows
+
+log = logging.getLogger("deepcompress.scoring")
 
 MAX_CACHED_PLANS = 4096
 MAX_CACHED_WARNINGS = 65_536
@@ -147,7 +150,7 @@ class Batch:
     """(slug, text) of each warning of the stages before the rewards."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rewards:
     """The result of the stage shape. One entry for each group, in the order sent."""
 
@@ -239,6 +242,8 @@ class Pipeline:
                 "send the trainer's step; a run without steps needs a request_id instead, by which repeats are known",
                 "request-id-required",
             )
+        if request.version is not None and (request.incarnation is None or request.epoch is None):
+            raise InvalidRequestError("version", "a version belongs to an incarnation and an epoch: send both")
         names: set[str] = set()
         for index, group in enumerate(groups):
             if group.group_size is not None and group.group_size != len(group.rollouts):
@@ -470,6 +475,8 @@ class Pipeline:
                     step=request.step,
                     epoch=request.epoch,
                     expected_epoch=batch.epoch,
+                    incarnation=request.incarnation,
+                    version=request.version,
                     generation=request.generation,
                     request_id=request.request_id,
                     request_digest=digest.digest(),
@@ -478,6 +485,8 @@ class Pipeline:
                 )
             ),
         )
+        if outcome.created:
+            log.warning("run %s: %s", outcome.run, run_created(outcome.step))
         if outcome.config_text and outcome.config_text != batch.plan.text:
             batch.plan = plan_from_text(outcome.config_text, self.settings.problem_weight, self.remote_names)
         self._remember(request.run, CachedPlan(outcome.epoch, True, batch.plan))
@@ -555,12 +564,17 @@ class Pipeline:
             batch_pass_ratio=outcome.batch_pass_ratio,
             warnings=warnings,
             signal=rewards.signal,
+            incarnation=outcome.incarnation or None,
+            version=outcome.version,
             groups=rows,
         )
 
     def _new_warnings(self, outcome: CommitOutcome, warnings: Sequence[tuple[str, str]]) -> list[str]:
-        """Return the warnings whose kind this process has not yet answered in the run's epoch."""
-        fresh = []
+        """Return the warnings whose kind this process has not yet answered in the run's epoch.
+
+        The warning that a request created the run is in every answer of that step, repeats included.
+        """
+        fresh = [run_created(outcome.step)] if outcome.created_step == outcome.step else []
         for slug, text in warnings:
             key = (outcome.run, outcome.epoch, slug)
             if key not in self._warned:
@@ -727,26 +741,28 @@ def reads_config(row: RowFields, request: VerifyRequest | RolloutRequest, remote
 def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
     """Return the rewards of every group, from the recorded state (None: evaluation, the outcome alone)."""
     reward = batch.plan.reward
-    statuses = [group.statuses for group in batch.groups]
-    if outcome is None:
-        groups = [shaping_input(group, None, None) for group in batch.groups]
-        shaped = reward.shape(checked_parts(groups, statuses), evaluate=True)
-        return Rewards(groups, list(map(whole_group, shaped, statuses)), None, [])
+    records: Sequence[GroupOutcome | None] = [None] * len(batch.groups) if outcome is None else outcome.groups
+    step = None if outcome is None else outcome.step
     groups = [
-        shaping_input(group, record, outcome.step, reward.whitens)
-        for group, record in zip(batch.groups, outcome.groups, strict=True)
+        shaping_input(group, record, step, outcome is not None and reward.whitens)
+        for group, record in zip(batch.groups, records, strict=True)
     ]
-    parts = checked_parts(groups, statuses)
-    shaped = reward.shape(parts)
-    shadows = None
-    if batch.plan.config.shadow:
-        shadows = [
-            {label: whole_group(one, row) for label, one in by_label.items()}
-            for by_label, row in zip(reward.shape_shadows(parts), statuses, strict=True)
-        ]
-    warnings = [*batch.warnings, *unchecked_warning(statuses), *reward.warnings(parts, shaped)]
-    figures = Signal(**asdict(reward.signal(parts, shaped))) if batch.request.signal else None
-    return Rewards(groups, list(map(whole_group, shaped, statuses)), shadows, warnings, figures)
+    statuses = [group.statuses for group in batch.groups]
+    unchecked = any("unchecked" in row for row in statuses)
+    parts = checked_parts(groups, statuses) if unchecked else groups
+    if outcome is None:
+        rewards = Rewards(groups, reward.shape(parts, evaluate=True), None, [])
+    else:
+        shaped = reward.shape(parts)
+        shadows = reward.shape_shadows(parts) if batch.plan.config.shadow else None
+        rewards = Rewards(groups, shaped, shadows, [*batch.warnings, *reward.warnings(parts, shaped)])
+        if batch.request.signal:
+            rewards.signal = Signal(**asdict(reward.signal(parts, shaped)))
+    if unchecked:
+        rewards.shaped = list(map(whole_group, rewards.shaped, statuses))
+        rewards.shadows = None if rewards.shadows is None else list(map(whole_shadows, rewards.shadows, statuses))
+        rewards.warnings = [*rewards.warnings, *unchecked_warning(statuses)]
+    return rewards
 
 
 def mean_pass_ratio(batch: Batch, rewards: Rewards) -> float:
@@ -846,6 +862,14 @@ def shadow_answer(shaped: ShapedGroup) -> dict[str, object]:
 
 
 # --- warnings -----------------------------------------------------------------------------------------------
+
+
+def run_created(step: int | None) -> str:
+    """Return the warning that a training request created the run, as it is answered."""
+    return (
+        f"run-created: the run did not exist and was created by a training request, since step {step}, with "
+        "the server's default configuration and its initial level. If it was trained before, the store lost it"
+    )
 
 
 def replayed_verdicts_differ(count: int) -> tuple[str, str]:
