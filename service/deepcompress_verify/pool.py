@@ -60,7 +60,7 @@ _RECYCLE_CHECKS = 200_000
 _START_S = 60.0
 _MAX_ATTEMPTS = 3
 """Attempts to run a chunk, or to start a worker, if no single item can be identified as the cause."""
-FIRST_SLICE_S = 0.1
+FIRST_SLICE_S = 0.15
 """CPU seconds in which an item must end in order not to be deferred."""
 SHORT_SLICE_S = 0.03
 """First slice of the remaining items of a batch in which many were deferred. The median item takes 0.5 ms."""
@@ -142,7 +142,7 @@ class VerifierPool:
         self,
         workers: int = 2,
         item_budget_s: float = 2.0,
-        batch_budget_s: float = 3.0,
+        batch_budget_s: float = 2.0,
         memory_bytes: int = 512 << 20,
         max_text_chars: int = 8 << 20,
         cas_workers: int = 1,

@@ -60,7 +60,7 @@ from .errors import InvalidRequestError, TooLargeError
 from .plan import RunPlan, checker_name, make_plan, plan_from_text, validate_checker
 from .records import group_commit, pack_whitening, score_digest, shape_digest, unpack_verdicts, unpack_whitening
 from .remote_checks import Recorded, RowCheck, check_all, nothing_recorded
-from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_group
+from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_group, whole_shadows
 
 log = logging.getLogger("deepcompress.scoring")
 
@@ -149,7 +149,7 @@ class Batch:
     """(slug, text) of each warning of the stages before the rewards."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rewards:
     """The result of the stage shape. One entry for each group, in the order sent."""
 
@@ -738,25 +738,26 @@ def reads_config(row: RowFields, request: VerifyRequest | RolloutRequest, remote
 def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
     """Return the rewards of every group, from the recorded state (None: evaluation, the outcome alone)."""
     reward = batch.plan.reward
-    statuses = [group.statuses for group in batch.groups]
-    if outcome is None:
-        groups = [shaping_input(group, None, None) for group in batch.groups]
-        shaped = reward.shape(checked_parts(groups, statuses), evaluate=True)
-        return Rewards(groups, list(map(whole_group, shaped, statuses)), None, [])
+    records: Sequence[GroupOutcome | None] = [None] * len(batch.groups) if outcome is None else outcome.groups
+    step = None if outcome is None else outcome.step
     groups = [
-        shaping_input(group, record, outcome.step, reward.whitens)
-        for group, record in zip(batch.groups, outcome.groups, strict=True)
+        shaping_input(group, record, step, outcome is not None and reward.whitens)
+        for group, record in zip(batch.groups, records, strict=True)
     ]
-    parts = checked_parts(groups, statuses)
-    shaped = reward.shape(parts)
-    shadows = None
-    if batch.plan.config.shadow:
-        shadows = [
-            {label: whole_group(one, row) for label, one in by_label.items()}
-            for by_label, row in zip(reward.shape_shadows(parts), statuses, strict=True)
-        ]
-    warnings = [*batch.warnings, *unchecked_warning(statuses), *reward.warnings(parts, shaped)]
-    return Rewards(groups, list(map(whole_group, shaped, statuses)), shadows, warnings)
+    statuses = [group.statuses for group in batch.groups]
+    unchecked = any("unchecked" in row for row in statuses)
+    parts = checked_parts(groups, statuses) if unchecked else groups
+    if outcome is None:
+        rewards = Rewards(groups, reward.shape(parts, evaluate=True), None, [])
+    else:
+        shaped = reward.shape(parts)
+        shadows = reward.shape_shadows(parts) if batch.plan.config.shadow else None
+        rewards = Rewards(groups, shaped, shadows, [*batch.warnings, *reward.warnings(parts, shaped)])
+    if unchecked:
+        rewards.shaped = list(map(whole_group, rewards.shaped, statuses))
+        rewards.shadows = None if rewards.shadows is None else list(map(whole_shadows, rewards.shadows, statuses))
+        rewards.warnings = [*rewards.warnings, *unchecked_warning(statuses)]
+    return rewards
 
 
 def mean_pass_ratio(batch: Batch, rewards: Rewards) -> float:
