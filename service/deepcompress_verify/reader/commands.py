@@ -56,13 +56,13 @@ def command(s: Stream, name: str) -> Node:
         top = argument(s)
         return Call("binom", (top, argument(s)))
     if name in ("lfloor", "lceil"):
-        bars, s.open_bars = s.open_bars, 0
+        outer_bars, s.open_bars = s.open_bars, 0
         inner = s.grammar.expression(s)
         closer = "rfloor" if name == "lfloor" else "rceil"
         if not s.is_cmd(closer):
             raise s.fail(f"\\{closer} expected")
         s.position += 1
-        s.open_bars = bars
+        s.open_bars = outer_bars
         return Call("floor" if name == "lfloor" else "ceil", (inner,))
     if name in ("sum", "prod", "int", "lim", "iint", "oint"):
         return _big(s, name)

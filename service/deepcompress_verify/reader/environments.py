@@ -30,7 +30,7 @@ def environment(s: Stream, as_cases: bool = False) -> Node:
         _drop_alignment(s)
     in_cases, s.in_cases = s.in_cases, starred in _CASES
     rows: list[tuple[Node, ...]] = []
-    bars, s.open_bars = s.open_bars, 0
+    outer_bars, s.open_bars = s.open_bars, 0
     while True:
         row: list[Node] = []
         while s.is_cmd("hline"):
@@ -50,7 +50,7 @@ def environment(s: Stream, as_cases: bool = False) -> Node:
         if _take_end(s, name):
             break
         raise s.fail()
-    s.open_bars = bars
+    s.open_bars = outer_bars
     s.in_cases = in_cases
     if starred in _MATRICES:
         if not rows or any(len(row) != len(rows[0]) for row in rows) or Text("") in rows[0]:
