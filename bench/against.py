@@ -4,12 +4,14 @@
 
 Both serve from SQLite with one process and the default number of verifier workers. Each request goes to one service
 and then to the other, the order changing from request to request, so that a busy machine slows both. Prints the
-median of each, and the ratio of the medians (below 1: this checkout is faster).
+median of each, and the ratio of the medians (below 1: this checkout is faster). At last, CONCURRENT requests are sent
+at once to one service and then to the other, with an API key; the figure is the time until all are answered.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import subprocess
 import sys
@@ -26,6 +28,9 @@ from servers import Service
 ANSWER = "We add the two parts, and then divide by their number. " * 40
 SIZES = {"score 1 group of 8": (1, 400), "score 64 groups of 8": (64, 120), "shape 64 groups of 8": (64, 60)}
 """Groups of a request, and the number of requests."""
+CONCURRENT, ROUNDS = 100, 20
+KEY = "the key of the bench"
+HEADERS = {"Authorization": f"Bearer {KEY}"}
 
 
 class Other(Service):
@@ -40,7 +45,7 @@ class Other(Service):
         command = ["serve", "--port", str(self.port), "--state-url", self.state_url]
         self._process = subprocess.Popen(
             [self._python, "-m", "deepcompress_service", *command],
-            env={**os.environ, "DEEPCOMPRESS_LOG_LEVEL": "error"},
+            env={**os.environ, "DEEPCOMPRESS_LOG_LEVEL": "error", "DEEPCOMPRESS_API_KEYS": KEY},
         )
 
 
@@ -73,9 +78,10 @@ def main() -> None:
             for one in (here, other):
                 one.start()
                 one.wait_until_ready()
-            with httpx.Client(timeout=60) as client:
+            with httpx.Client(timeout=60, headers=HEADERS) as client:
                 for title, (groups, requests) in SIZES.items():
                     compare(client, here, other, title, groups, requests)
+            asyncio.run(compare_concurrent(here, other))
         finally:
             here.stop()
             other.stop()
@@ -93,6 +99,24 @@ def compare(client: httpx.Client, here: Service, other: Service, title: str, gro
             times[url].append(time.perf_counter() - began)
     ours, theirs = (1000 * median(times[url][requests // 10 :]) for url in (here.url, other.url))
     print(f"{title}: {ours:.2f} ms here, {theirs:.2f} ms there, ratio {ours / theirs:.2f} ({requests} requests each)")
+
+
+async def compare_concurrent(here: Service, other: Service) -> None:
+    """Send CONCURRENT requests at once to each service in turn; print the medians of the times for all of them."""
+    item = {"items": [{"gold": "7", "response": "So \\boxed{7}"}]}
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    times: dict[str, list[float]] = {here.url: [], other.url: []}
+    async with httpx.AsyncClient(timeout=120, headers=HEADERS, limits=limits) as client:
+        for turn in range(ROUNDS):
+            for url in (here.url, other.url) if turn % 2 else (other.url, here.url):
+                began = time.perf_counter()
+                answers = await asyncio.gather(
+                    *(client.post(f"{url}/v1/verify", json=item) for _ in range(CONCURRENT))
+                )
+                times[url].append(time.perf_counter() - began)
+                assert {answer.status_code for answer in answers} == {200}
+    ours, theirs = (1000 * median(times[url][2:]) for url in (here.url, other.url))
+    print(f"{CONCURRENT} verify at once: {ours:.1f} ms here, {theirs:.1f} ms there, ratio {ours / theirs:.2f}")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import httpx
 import orjson
 
 from capacity import answers
+from hostile_batch import FAMILIES
 
 SHARED = Path(os.environ.get("DEEPCOMPRESS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 MAX_GOLD = 65_536
@@ -102,8 +103,19 @@ def load() -> Traffic:
             if len(gold) > MAX_GOLD:
                 continue  # a 413 by design: golds are the caller's
             hostile.append(Row(one["id"], gold, response, max(1, len(response) // 4), False, judged, True))
-        return Traffic(list(problems.values()), hostile, "load_dev and hostile_dev")
-    return Traffic(_made_up(), _made_up_hostile(), "generated rows (no ../shared/data)")
+        return Traffic(list(problems.values()), hostile + _costly(), "load_dev, hostile_dev and costly families")
+    return Traffic(_made_up(), _made_up_hostile() + _costly(), "generated rows (no ../shared/data)")
+
+
+def _costly() -> list[Row]:
+    """Return rows of the families that cost most (bench/costly_answers.py, bench/hostile_batch.py)."""
+    return [
+        Row(f"costly {family} {n}", gold, f"So \\boxed{{{answer}}}", 100, False, None, True)
+        for family, make in FAMILIES.items()
+        if family != "spinning"
+        for n in range(8)
+        for gold, answer in [make(n)]
+    ]
 
 
 def encoded(body: dict[str, Any]) -> bytes:

@@ -8,7 +8,8 @@ of medians.
 
 `library` is `verify` in a loop in one process (with its computer algebra worker, where a row needs it);
 `pool` is `VerifierPool(workers=1)`, which extracts answers in one process and compares in another, and
-compares identical (gold, answer) pairs of one batch once.
+compares identical (gold, answer) pairs of one batch once; `drop-in` is `parse` and `verify` of
+`deepcompress_verify.math_verify` in a loop, called as math-verify is.
 """
 
 from __future__ import annotations
@@ -68,6 +69,18 @@ def one_repetition(kind: str, path: Path) -> dict[str, Any]:
         verdicts = [verify(row["gold"], row["response"], truncated=row["truncated"]) for row in rows]
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         cas = sum(verdict.decided_by == "cas" for verdict in verdicts)
+    elif kind == "drop-in":
+        from deepcompress_verify import math_verify as pair
+
+        for gold, response in warm:
+            pair.verify(pair.parse(rf"\boxed{{{gold}}}"), pair.parse(response))
+        wall, cpu = time.perf_counter(), time.process_time()
+        correct = [pair.verify(pair.parse(rf"\boxed{{{row['gold']}}}"), pair.parse(row["response"])) for row in rows]
+        return {
+            "wall_s": time.perf_counter() - wall,
+            "cpu_s": time.process_time() - cpu,
+            "correct": correct,
+        }
     else:
         checks = [Check((row["gold"],), row["response"], truncated=row["truncated"]) for row in rows]
 
@@ -113,7 +126,7 @@ def main() -> None:
     parser.add_argument("--load", type=Path, default=SHARED / "data" / "load_dev.jsonl.gz")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--no-peer", action="store_true")
-    parser.add_argument("--repetition", choices=("library", "pool"), help=argparse.SUPPRESS)
+    parser.add_argument("--repetition", choices=("library", "pool", "drop-in"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.repetition:
         print(json.dumps(one_repetition(options.repetition, options.load)))
@@ -121,7 +134,7 @@ def main() -> None:
 
     rows = read_load(options.load)
     count = len(rows)
-    runs: dict[str, list[dict[str, Any]]] = {"library": [], "pool": []}
+    runs: dict[str, list[dict[str, Any]]] = {"library": [], "pool": [], "drop-in": []}
     peers: list[PeerRun] = []
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "rows.jsonl"

@@ -28,9 +28,11 @@ def normal(line: Row) -> Row:
     elif line["error"] is not None or name.startswith("audit/"):
         answer = _without(answer, frozenset({"detail", "title"}))
     else:
-        answer = _without(answer, frozenset({"cpu_ms"}))
+        # The identity of a run is random, and older recordings have none; nor have they `run-created`.
+        answer = _without(answer, frozenset({"cpu_ms", "incarnation", "version"}))
         if isinstance(answer, dict) and isinstance(answer.get("warnings"), list):
-            answer["warnings"] = [str(text).partition(":")[0] for text in answer["warnings"]]
+            slugs = [str(text).partition(":")[0] for text in answer["warnings"]]
+            answer["warnings"] = [slug for slug in slugs if slug != "run-created"]
         if line["route"] and "/checkpoints" in line["route"]:
             # The size of a checkpoint in Redis is memory as Redis measures it, and differs from one time to the next.
             answer = _without(answer, frozenset({"bytes"}))

@@ -15,7 +15,7 @@ from ._async_concurrency import Connections, send_all, sleep
 from ._batches import StepLike, score_request, shape_request, verify_request
 from ._core import CONNECTIONS, MAX_REQUEST_BYTES, MAX_REQUEST_ITEMS, Operation, Options, Reply, RequestSpec, T
 from ._retry import Retry
-from ._runs import RunSetting, StrategyLike
+from ._runs import RunIdentity, RunSetting, StrategyLike
 from ._transport import (
     Attempts,
     Failure,
@@ -171,6 +171,7 @@ class AsyncClient:
         *,
         next_step: int | None = None,
         join: bool = False,
+        state: RunIdentity | None = None,
         strategy: StrategyLike = None,
         **config: RunSetting,
     ) -> AsyncRun:
@@ -184,10 +185,13 @@ class AsyncClient:
         #: ``run("r", join=True)``      another process of the same training: nothing is changed,
         #:                              and the configuration arguments are ignored
         #:
+        #: ``state`` is the `Run.state_dict` that was saved with the trainer's checkpoint: `RunLost` or
+        #: `RunRolledBack` if the service has lost that state meanwhile.
+        #:
         #: ``strategy`` is a name or ``{"name": ..., parameter: ...}``; ``config`` are the other fields of
         #: `wire.RunConfig` (``outcome``, ``overlong``, ``answer_format``, ``keep_steps``, ...).
         #: """
-        operation = _runs.open_run(name, _runs.run_config(strategy, config), next_step, join)
+        operation = _runs.open_run(name, _runs.run_config(strategy, config), next_step, join, state)
         return AsyncRun(self, await self._execute(operation))
 
     async def runs(self) -> list[RunInfo]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, NotRequired, TypedDict, Unpack
 
 from pydantic import BaseModel
 
@@ -39,10 +39,12 @@ class BatchFields(TypedDict):
 
 
 class RunBatchFields(BatchFields):
-    """`BatchFields` with the run and its epoch."""
+    """`BatchFields` with the run, its epoch, and the identity of its state where it is known."""
 
     run: str | None
     epoch: int | None
+    incarnation: NotRequired[str | None]
+    version: NotRequired[int | None]
 
 
 def verify_request(
@@ -83,6 +85,8 @@ def _batch(
     generation: int | None,
     phase: Phase,
     request_id: str | None,
+    incarnation: str | None = None,
+    version: int | None = None,
 ) -> dict[str, Any]:
     if step is None and request_id is None and phase == "train":
         # One id per call, not per attempt: without a step, the service recognises a repeat by it.
@@ -90,6 +94,8 @@ def _batch(
     return {
         "run": run,
         "epoch": epoch,
+        "incarnation": incarnation,
+        "version": version,
         "step": _scalar(step),
         "generation": _scalar(generation),
         "phase": phase,

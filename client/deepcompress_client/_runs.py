@@ -1,19 +1,20 @@
-"""The client's state of a run: its name and its epoch, which is sent with every training request.
+"""The client's state of a run: its name, epoch, incarnation and version, sent with every training request.
 
 `RunState` builds the operations; `Run` and `AsyncRun` execute them. The operations that raise the epoch (rewind,
-restore, import) update it from the answer.
+restore, import) update it from the answer. The version is the greatest of the epoch's answers: a service whose store
+went back is noticed by it (docs/client.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack
 
 from . import _operations
 from ._batches import BatchFields, score_request, shape_request, verify_request
 from ._core import Operation, Options, RequestSpec, checked, path, post, raise_for, read, read_json
-from .errors import RunInUse
+from .errors import NotFound, RunInUse, RunLost, RunRolledBack
 from .wire import (
     AnswerFormat,
     Phase,
@@ -30,8 +31,22 @@ from .wire import (
 StrategyLike = str | Mapping[str, Any] | None
 """A strategy as callers give it: its name, a mapping with ``name`` and parameters, or None for the default."""
 
+Answer = TypeVar("Answer", ShapeAnswer, ScoreAnswer)
+
 RunSetting = Any
 """The value of a setting of `RunConfig`, given as a keyword argument; the model validates it."""
+
+
+class RunIdentity(TypedDict):
+    """The identity of a run's state that this client saw, as `state_dict` returns it: plain JSON."""
+
+    run: str
+    incarnation: str | None
+    """None for a service that has no incarnations."""
+    epoch: int
+    version: int
+    """The greatest version of the epoch in an answer."""
+
 
 FIRST_STEP = 0
 """The first step of a training. A rewind to it forgets all state of the run."""
@@ -45,12 +60,52 @@ def run_config(strategy: StrategyLike, settings: Mapping[str, Any]) -> RunConfig
     return checked(RunConfig, given)
 
 
-def open_run(name: str, config: RunConfig, next_step: int | None, join: bool) -> Operation[RunInfo]:
+RESTORE = (
+    "Restore the service's store from a backup, or import an export of the run (`deepcompress runs import {run} "
+    "FILE`), and resume from the trainer's checkpoint of that step; next_step=0 starts the run again"
+)
+
+
+def run_lost(name: str, state: RunIdentity) -> RunLost:
+    """Return the error for a saved run that the service does not have."""
+    detail = f"the service has no run {name!r} of incarnation {state['incarnation']}. {RESTORE.format(run=name)}"
+    return RunLost(409, "run-lost", detail)
+
+
+def check_saved(name: str, state: RunIdentity) -> Operation[None]:
+    """Check that the service has the run of a saved `state_dict`, and not an earlier state of it.
+
+    Raises:
+        RunLost: it has no such run, or another one of the same name.
+        RunRolledBack: its state is older than the saved one.
+    """
+    try:
+        found = yield from info(name)
+    except NotFound:
+        raise run_lost(name, state) from None
+    saved, present = (state["epoch"], state["version"]), (found.epoch, found.version or 0)
+    if state["incarnation"] is not None and found.incarnation not in (None, state["incarnation"]):
+        raise run_lost(name, state)
+    # A greater epoch began its versions again.
+    if present < saved:
+        detail = (
+            f"the service has epoch {present[0]}, version {present[1]} of run {name!r}, the saved state is of epoch "
+            f"{saved[0]}, version {saved[1]}: its store went back to an earlier state. {RESTORE.format(run=name)}"
+        )
+        raise RunRolledBack(409, "run-rolled-back", detail)
+
+
+def open_run(
+    name: str, config: RunConfig, next_step: int | None, join: bool, state: RunIdentity | None = None
+) -> Operation[RunInfo]:
     """Create the run, rewind it to a step, or join it; see `Client.run`.
 
     Raises:
         RunInUse: the run has been trained with, and neither `next_step` nor `join` is given.
+        RunLost, RunRolledBack: the service does not have the run that `state` was saved of.
     """
+    if state is not None:
+        yield from check_saved(name, state)
     if join:
         return (yield from info(name))
     spec = RequestSpec("PUT", path("runs", name), config.model_dump_json(exclude_unset=True).encode())
@@ -108,16 +163,60 @@ def list_strategies() -> Operation[list[dict[str, Any]]]:
 
 
 class RunState:
-    """Name and epoch of a run, and its operations."""
+    """Name and identity of a run, and its operations."""
 
     def __init__(self, info: RunInfo, options: Options) -> None:
         self.name = info.run
-        self.epoch = info.epoch
         self._options = options
+        self._incarnation: str | None = None
+        self._epoch: int = 0
+        self._version: int = 0
+        self._update_epoch(info)
+
+    @property
+    def epoch(self) -> int:
+        """The run's epoch, sent with every training request. Another epoch begins its versions again."""
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        if epoch != self._epoch:
+            self._epoch, self._version = epoch, 0
+
+    def state_dict(self) -> RunIdentity:
+        """Return the identity of the run's state, to save with a trainer's checkpoint; see `load_state_dict`."""
+        return {"run": self.name, "incarnation": self._incarnation, "epoch": self._epoch, "version": self._version}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue with a saved identity: requests fail (`RunLost`, `RunRolledBack`) if the service's is older.
+
+        It is for a process that continues without a rewind. One that resumes passes it to `Client.run` instead.
+
+        Raises:
+            ValueError: it is another run's.
+        """
+        if state["run"] != self.name:
+            raise ValueError(f"this is the state of run {state['run']!r}, not of {self.name!r}")
+        self._incarnation, self._epoch, self._version = state["incarnation"], state["epoch"], state["version"]
 
     def _update_epoch(self, info: RunInfo) -> RunInfo:
-        self.epoch = info.epoch
+        self._incarnation, self._epoch, self._version = info.incarnation, info.epoch, info.version or 0
         return info
+
+    def _identity(self, batch: BatchFields) -> dict[str, Any]:
+        """Return the fields of a request that identify the run's state; the epoch alone in evaluation."""
+        if self._incarnation is None or batch["phase"] == "eval":
+            return {"run": self.name, "epoch": self._epoch}
+        return {**self.state_dict()}
+
+    def _update_version(self, answer: Answer) -> Answer:
+        """Remember the greatest version of the epoch: answers to requests sent at once come in any order."""
+        if answer.epoch == self._epoch and answer.incarnation is not None:
+            if self._incarnation is None:
+                self._incarnation = answer.incarnation
+            if self._incarnation == answer.incarnation:
+                self._version = max(self._version, answer.version or 0)
+        return answer
 
     def _run_path(self, *parts: str) -> str:
         return path("runs", self.name, *parts)
@@ -129,13 +228,14 @@ class RunState:
         return _operations.verify(request, self._options)
 
     def _shape(self, groups: Iterable[Any], **batch: Unpack[BatchFields]) -> Operation[ShapeAnswer]:
-        return _operations.shape(shape_request(groups, run=self.name, epoch=self.epoch, **batch))
+        request = shape_request(groups, **self._identity(batch), **batch)
+        return self._update_version((yield from _operations.shape(request)))
 
     def _score(
         self, groups: Iterable[Any], answer_format: AnswerFormat | None, **batch: Unpack[BatchFields]
     ) -> Operation[ScoreAnswer]:
-        request = score_request(groups, answer_format, run=self.name, epoch=self.epoch, **batch)
-        return _operations.score(request, self._options)
+        request = score_request(groups, answer_format, **self._identity(batch), **batch)
+        return self._update_version((yield from _operations.score(request, self._options)))
 
     def _info(self) -> Operation[RunInfo]:
         return info(self.name)

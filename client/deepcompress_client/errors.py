@@ -7,6 +7,8 @@ DeepCompressError                 base of all
     ├── NotFound                  404: no such run, problem or checkpoint
     ├── Conflict                  409: the request conflicts with the run's state
     │   ├── RunInUse              raised by the client: a new training has the name of an old one
+    │   ├── RunLost               the service has no such run any more: its store lost it, or it was replaced
+    │   ├── RunRolledBack         the service's state of the run is older than the one this client saw
     │   ├── EpochMismatch         the run was rewound, restored, imported or deleted meanwhile
     │   ├── StepTooOld            the step's records are gone; the message has the remedies
     │   └── GroupConflict         this group was recorded before with other content
@@ -75,6 +77,20 @@ class EpochMismatch(Conflict):
     """The run was rewound, restored, imported or deleted since this caller learned its epoch."""
 
 
+class RunLost(Conflict):
+    """The service has no such run any more: its store lost it, or the run was deleted or replaced.
+
+    The message has the ways to restore it.
+    """
+
+
+class RunRolledBack(Conflict):
+    """The service's state of the run is older than the one this client saw.
+
+    The message has the ways to restore it.
+    """
+
+
 class StepTooOld(Conflict):
     """The records of that step are gone; the message has the remedies."""
 
@@ -106,6 +122,8 @@ def _restored(kind: type[ServiceError], args: tuple[Any, ...], state: dict[str, 
 
 _BY_SLUG: dict[str, type[ServiceError]] = {
     "epoch-mismatch": EpochMismatch,
+    "run-lost": RunLost,
+    "run-rolled-back": RunRolledBack,
     "step-too-old": StepTooOld,
     "group-conflict": GroupConflict,
 }

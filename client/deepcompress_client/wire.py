@@ -71,6 +71,7 @@ __all__ = [
     "ShapeGroup",
     "ShapeRequest",
     "ShapeRollout",
+    "Signal",
     "Status",
     "StrategyConfig",
     "Target",
@@ -141,6 +142,8 @@ MAX_COUNT = 2**53 - 1
 """Largest step, epoch and other count: every store and every JSON reader represents integers up to it exactly."""
 Count = Annotated[StrictInt, Field(ge=0, le=MAX_COUNT)]
 Step = Count
+Incarnation = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$", strict=True)]
+"""The random id of a run's state (docs/design.md, 5.10)."""
 _FiniteNumber = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 ModelText = Annotated[str, WrapValidator(_repair_text)]
 """Text that a policy wrote. Any string is valid here."""
@@ -374,10 +377,15 @@ class _Batch(_Request):
 
     run: RunName | None = Field(None, description="required in training")
     epoch: Count | None = None
+    incarnation: Incarnation | None = Field(None, description="the run's, from an answer: another one is a 409")
+    version: Count | None = Field(
+        None, description="the greatest of the epoch, from answers: less in the store is a 409; needs both above"
+    )
     step: Step | Literal["observed"] | None = Field(None, description="the caller's; null for stepless runs")
     generation: Count | None = Field(None, description="which generation batch of the step, for step_level: last")
     phase: Phase = "train"
     request_id: Name | None = Field(None, description="required if there is no step")
+    signal: StrictBool = Field(False, description="true: the answer has figures of the length term's effect")
 
 
 class ShapeRequest(_Batch):
@@ -442,6 +450,22 @@ class GroupRewards(_Answer):
 
 
 @_answer
+class Signal(_Answer):
+    """Figures of one request: is the length term working, and at whose expense? Null: nothing to compute it from."""
+
+    groups: int
+    effective_groups: Annotated[int, Field(description="groups with an advantage that is not 0")]
+    length_share: Annotated[float | None, Field(description="the length term's share of the advantage's variance")]
+    length_share_mixed: Annotated[float | None, Field(description="over groups with right and wrong rollouts")]
+    length_share_all_correct: Annotated[float | None, Field(description="over groups that are all correct")]
+    correct_pushed_down: Annotated[float | None, Field(description="share of correct rollouts, advantage below 0")]
+    length_correctness: Annotated[float | None, Field(description="correlation of length and correctness in groups")]
+    hard_tokens: Annotated[float | None, Field(description="mean length in groups of a pass ratio below 0.5")]
+    easy_tokens: Annotated[float | None, Field(description="mean length in the other groups")]
+    expected_drift: Annotated[float | None, Field(description="below 0: the update makes answers shorter")]
+
+
+@_answer
 class _BatchAnswer(_Answer):
     """The fields that the answers to shape and score share."""
 
@@ -452,6 +476,9 @@ class _BatchAnswer(_Answer):
     level: float | None
     batch_pass_ratio: float
     warnings: Sequence[str]
+    signal: Annotated[Signal | None, Field(description="where the request asks for it, in training")] = None
+    incarnation: Annotated[str | None, Field(description="random id of the run's state")] = None
+    version: Annotated[int | None, Field(description="commits of this incarnation and epoch")] = None
 
 
 @_answer
@@ -512,6 +539,8 @@ class RolloutRequest(RolloutFields, RowFields):
 
     run: RunName
     epoch: Count | None = None
+    incarnation: Incarnation | None = Field(None, description="the run's, from an answer: another one is a 409")
+    version: Count | None = Field(None, description="as in a shape request")
     step: Step | None = Field(None, description="the caller's; null for stepless runs")
     phase: Phase = "train"
     problem_id: Name
@@ -553,6 +582,9 @@ class RolloutAnswer(_Answer):
     difficulty: Difficulty | None
     verdict: Verdict
     stale: bool = False
+    incarnation: Annotated[str | None, Field(description="random id of the run's state")] = None
+    version: Annotated[int | None, Field(description="commits of this incarnation and epoch")] = None
+    warnings: Annotated[Sequence[str] | None, Field(description="as in the answer to a shape request")] = None
     scores: Annotated[dict[str, float] | None, Field(description="the caller's scores, weighted")] = None
     why: Annotated[
         Why | None, Field(description="the reason why no rollout of the group has a length reward, if none has")
@@ -741,6 +773,10 @@ class RunInfo(_Answer):
     batch_pass_ratio: float | None
     problems: int
     created: bool = False
+    incarnation: Annotated[
+        str | None, Field(description="random id of the run's state, null until an older version's run is written to")
+    ] = None
+    version: Annotated[int | None, Field(description="commits of this incarnation and epoch")] = None
 
 
 @_answer

@@ -5,6 +5,7 @@
         optimiser.pt      AdamW's moments
         random.pt         torch's random states (for models that draw in training; sampling is seeded by step)
         service.jsonl     the run's difficulty state, exported; the service has it as a checkpoint too
+        service-run.json  the identity of that state: incarnation, epoch, version
         state.json        the step, the data cursor, the settings, the number of processes
 
 A folder is written under another name and renamed when it is complete, so a folder with this name is complete.

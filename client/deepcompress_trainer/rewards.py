@@ -9,6 +9,7 @@ trainer's own checkpoints.
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +24,9 @@ from deepcompress_client.wire import GroupRewards, Verdict
 from .config import TrainConfig
 from .data import Draw
 from .generate import Rollout
+
+IDENTITY = "service-run.json"
+"""File beside an exported state: the identity of the run that it was exported from (`Run.state_dict`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +60,16 @@ class Rewards:
     def resume(cls, client: Client, config: TrainConfig, checkpoint: str, exported: Path) -> Rewards:
         """Continue a training from `checkpoint`.
 
-        If the service does not have the run or the checkpoint, the state that was exported with it is imported.
+        If the service does not have the run or the checkpoint, or has another run of this name, the state that was
+        exported with it is imported.
         """
+        identity = exported.with_name(IDENTITY)
         try:
             run = client.run(config.name, join=True)
+            if identity.exists():  # older trainers did not write it
+                saved = json.loads(identity.read_text(encoding="utf-8"))
+                if saved["incarnation"] != run.state_dict()["incarnation"]:
+                    raise NotFound(404, "unknown-checkpoint", f"{config.name} is another run now")
             run.restore(checkpoint)
         except NotFound:
             run = client.run(config.name, next_step=0, **run_settings(config))
@@ -103,9 +113,10 @@ class Rewards:
         return self._run.info().level
 
     def save(self, name: str, step: int, exported: Path) -> None:
-        """Checkpoint the run's difficulty state as at the end of `step`, and export it beside the weights."""
+        """Checkpoint the run's difficulty state as at the end of `step`; export it, with its identity, to a file."""
         self._run.checkpoint(name, step)
         exported.write_bytes(self._run.export())
+        exported.with_name(IDENTITY).write_text(json.dumps(self._run.state_dict()), encoding="utf-8")
 
     def forget(self, name: str) -> None:
         """Remove a checkpoint at the service."""
@@ -126,8 +137,9 @@ def run_settings(config: TrainConfig) -> dict[str, Any]:
         # A resume restores a checkpoint, so the service keeps only the steps between two checkpoints.
         "keep_steps": max(64, config.save_every + 1),
     }
-    if config.overlong is not None:
-        settings["overlong"] = config.overlong
+    for name in ("overlong", "gate", "guard", "target", "advantage"):
+        if (value := getattr(config, name)) is not None:
+            settings[name] = value
     return settings
 
 

@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib import metadata, resources
 from pathlib import Path
 from types import FrameType
@@ -42,7 +42,7 @@ from .api.middleware import RequestLoggingMiddleware
 from .api.packed_rows import PackedRows
 from .difficulty.errors import StoreTooNew, StoreUnavailable
 from .difficulty.retention import DAY_S
-from .difficulty.store import open_store
+from .difficulty.store import DifficultyStore, open_store
 from .observability import logs, metrics, tracing
 from .observability.run_metrics import RunMetrics
 from .remote import RemoteCheckers, read_endpoints
@@ -111,6 +111,7 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
             log.warning("DEEPCOMPRESS_STORE_REPLICAS=0: acknowledged groups may be lost at a failover")
         for opening in (store.open(), rendezvous.open()):
             await _try_to_open(opening)
+        await _log_risks(store)
         await pool.start()
         remote = RemoteCheckers(endpoints, metrics.RemoteMeter())
         activity = Activity()
@@ -192,10 +193,17 @@ async def _try_to_open(opening: Awaitable[None]) -> None:
     try:
         await opening
     except StoreUnavailable as error:
-        log.error("the state store cannot be used yet: %s. Training requests get 503 until it can.", error.detail)
+        log.error("the state store cannot be used yet: %s. Training requests get 503 until it can.", error)
     except StoreTooNew as error:
         log.critical("the state store cannot be used: %s", error.detail)
         raise
+
+
+async def _log_risks(store: DifficultyStore) -> None:
+    """Log what the store's own settings put at risk. A store that is reached later is looked at by /readyz."""
+    with suppress(StoreUnavailable, StoreTooNew):
+        for risk in await store.risks():
+            log.warning(risk)
 
 
 def _log_access(keys: KeyRing, settings: Settings) -> None:

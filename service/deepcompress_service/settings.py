@@ -78,8 +78,8 @@ class Settings(BaseSettings):
     """Verifier processes, which compare answers, per HTTP process. Default: the number of CPUs."""
     item_cpu_seconds: Annotated[float, Field(gt=0)] = 2.0
     """Most CPU time for one comparison. After that it is stopped and its status is undecided."""
-    batch_cpu_seconds: Annotated[float, Field(gt=0)] = 3.0
-    """Most CPU time for the long comparisons of one request, those over 0.1 s, beside a millisecond for each of its
+    batch_cpu_seconds: Annotated[float, Field(gt=0)] = 2.0
+    """Most CPU time for the long comparisons of one request, those over 0.15 s, beside a millisecond for each of its
     rollouts. The long ones run last, and those that find no time are undecided."""
     verifier_memory_bytes: Annotated[int, Field(ge=128 * MIB)] = 512 * MIB
     """Largest address space of one verifier process; those that do not run the computer algebra system get at most

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import Literal
 
 from deepcompress_verify.choices import read_choice
@@ -37,6 +38,8 @@ __all__ = [
 
 _TAIL = 4096
 """Characters at the end of a text that are searched for an answer without a box or a phrase."""
+_MAX_WHOLE = 1_024
+"""Maximum characters of a text that is an answer as a whole."""
 _MAX_WORDS = 256
 """Maximum characters of an answer in words without a box or a phrase."""
 _FORMULA_MARKS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
@@ -134,7 +137,7 @@ def parse(
     for answer in _candidates(pred, extraction_config):
         if isinstance(answer, str):
             return [answer]
-        if not isinstance(read(answer.text), Unreadable):
+        if _is_readable(answer.text):
             return [answer, answer.text]
         first = answer.text if first is None else first
         if extraction_mode == "first_match":
@@ -244,7 +247,18 @@ def _without_anchor(text: str, formulas: bool) -> Iterator[Answer]:
 
 
 def _is_mathematics(text: str) -> bool:
-    return not isinstance(read(text), Text | Unreadable)
+    return len(text) <= _MAX_WHOLE and _kind(text) == "mathematics"
+
+
+@lru_cache(maxsize=2_048)
+def _kind(text: str) -> Literal["mathematics", "words", "unreadable"]:
+    """Return what a text of at most `_MAX_WHOLE` characters is to the reader. Golds recur: hence the cache."""
+    tree = read(text)
+    return "unreadable" if isinstance(tree, Unreadable) else "words" if isinstance(tree, Text) else "mathematics"
+
+
+def _is_readable(text: str) -> bool:
+    return _kind(text) != "unreadable" if len(text) <= _MAX_WHOLE else not isinstance(read(text), Unreadable)
 
 
 def _last_formula(text: str) -> str | None:

@@ -54,13 +54,13 @@ CHUNK_ITEMS = 64
 """Maximum items per message: about 3 ms of work, so about a hundred messages a second keep a worker busy."""
 CHUNK_CHARS = 1_000_000
 """Maximum characters per message; a single longer item is still sent, alone."""
-_SLICE_CHARS = 2_000_000
+_SLICE_CHARS = 500_000
 """Characters searched for answers before the event loop runs other tasks."""
 _RECYCLE_CHECKS = 200_000
 _START_S = 60.0
 _MAX_ATTEMPTS = 3
 """Attempts to run a chunk, or to start a worker, if no single item can be identified as the cause."""
-FIRST_SLICE_S = 0.1
+FIRST_SLICE_S = 0.15
 """CPU seconds in which an item must end in order not to be deferred."""
 SHORT_SLICE_S = 0.03
 """First slice of the remaining items of a batch in which many were deferred. The median item takes 0.5 ms."""
@@ -71,6 +71,8 @@ DECIDE_MEMORY_BYTES = 256 << 20
 """Largest address space of a `decide` worker. It begins with about 60 MiB."""
 BUDGET_PER_CHECK_S = 0.001
 """CPU seconds that each check adds to the budget of its batch: a large batch has more items that take long."""
+_AT_LIMIT = (-signal.SIGVTALRM, -signal.SIGXCPU)
+"""Exit codes of workers that the kernel ended at a limit on CPU time."""
 _STUCK_S = 180.0
 """Seconds without any result, in the whole pool, after which the calls in progress fail."""
 
@@ -142,7 +144,7 @@ class VerifierPool:
         self,
         workers: int = 2,
         item_budget_s: float = 2.0,
-        batch_budget_s: float = 3.0,
+        batch_budget_s: float = 2.0,
         memory_bytes: int = 512 << 20,
         max_text_chars: int = 8 << 20,
         cas_workers: int = 1,
@@ -447,7 +449,7 @@ class VerifierPool:
         code = self._discard(slot, dead=True)
         if index < 0 and code == 0:
             self._recycled += 1  # it exited on purpose after a failed allocation
-        elif stalled or code in (-signal.SIGXCPU, -signal.SIGKILL):
+        elif stalled or code in (*_AT_LIMIT, -signal.SIGKILL):
             self._killed += 1
         else:
             self._crashed += 1
@@ -456,7 +458,7 @@ class VerifierPool:
         if at == number and received <= index < len(chunk.items):
             blamed = chunk.items[index]
             rest.remove(blamed)
-            at_limit = stalled or code == -signal.SIGXCPU
+            at_limit = stalled or code in _AT_LIMIT
             self._retry_or_end(slot.role, chunk, blamed, at_limit=at_limit, stalled=stalled)
         elif not received:
             chunk.attempts += 1

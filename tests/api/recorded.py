@@ -66,8 +66,8 @@ def restore_redis(client: Redis) -> None:
             client.pexpire(key, row["pttl"])
 
 
-_NOT_COMPARED = frozenset({"cpu_ms", "bytes", "detail", "reason"})
-"""CPU times, sizes in a store, and text for people."""
+_NOT_COMPARED = frozenset({"cpu_ms", "bytes", "detail", "reason", "incarnation", "version"})
+"""CPU times, sizes in a store, text for people, and the identity of a run, which is newer."""
 
 
 def comparable(value: object) -> object:
@@ -75,7 +75,8 @@ def comparable(value: object) -> object:
     if isinstance(value, dict):
         result = {name: comparable(one) for name, one in value.items() if name not in _NOT_COMPARED}
         if "warnings" in result:
-            result["warnings"] = [warning.partition(":")[0] for warning in value["warnings"]]
+            slugs = [warning.partition(":")[0] for warning in value["warnings"]]
+            result["warnings"] = [slug for slug in slugs if slug != "run-created"]  # newer
         return result
     return [comparable(one) for one in value] if isinstance(value, list) else value
 
@@ -88,7 +89,8 @@ def text(value: object) -> str:
 def as_answered_then(answer: Row, length_weight: float) -> Row:
     """Return an answer of today as the recorded commit would give it, after checking what was added since.
 
-    Each group: `components.length` was the length term before its weight, now `length_term`; `why` is new.
+    Each group: `components.length` was the length term before its
+    weight, now `length_term`; `why` is new.
     """
     for group in answer.get("groups", []):
         term, why, components = group.pop("length_term", None), group.pop("why", None), group["components"]

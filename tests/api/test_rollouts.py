@@ -86,7 +86,10 @@ def test_what_cannot_be_is_refused_before_it_waits(server: Server) -> None:
     del no_tokens["tokens"]
     refused = post(server, no_tokens)
     assert refused.json()["type"].endswith(":missing-tokens")
+    assert post(server, rollout("bad", 0, epoch=7)).json()["type"].endswith(":run-lost")
+    assert httpx.put(f"{server.url}/v1/runs/bad", json={}).status_code == 201
     assert post(server, rollout("bad", 0, epoch=7)).json()["type"].endswith(":epoch-mismatch")
+    assert post(server, rollout("bad", 0, incarnation="0" * 16)).json()["type"].endswith(":run-lost")
 
 
 def test_evaluation_waits_for_nobody(server: Server) -> None:

@@ -59,7 +59,10 @@ def test_a_stored_configuration_sent_again_is_no_conflict(upgraded: TestClient) 
     assert len(runs) > 30
     for row in runs:
         answer = upgraded.put(f"/v1/runs/{row['run']}", json=row["config"])
-        assert (answer.status_code, answer.json()) == (200, {**row, "created": False}), row["run"]
+        incarnation = answer.json()["incarnation"]
+        assert len(incarnation) == 16, "drawn by the first write"
+        expected = {**row, "created": False, "incarnation": incarnation}
+        assert (answer.status_code, answer.json()) == (200, expected), row["run"]
 
 
 def test_an_export_of_an_older_version_is_imported(upgraded: TestClient) -> None:

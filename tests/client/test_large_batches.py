@@ -135,7 +135,9 @@ def test_no_declared_field_of_a_score_is_dropped_by_splitting(client: Callable[.
     """Every field of the score, those that are added later too, is in a verify request or in the shape request."""
     rollout = filled(wire.ScoreRollout, response="it is 7")
     group = filled(wire.ScoreGroup, gold="7", group_size=1, rollouts=[rollout])
-    request = wire.ScoreRequest.model_validate(filled(wire.ScoreRequest, groups=[group]))
+    request = wire.ScoreRequest.model_validate(
+        filled(wire.ScoreRequest, groups=[group], incarnation="0123456789abcdef")
+    )
     stub = Stub()
     operation = _operations.score(request, client(max_request_bytes=1)._options)
     sent: list[dict[str, Any]] = []

@@ -53,9 +53,10 @@ def make_groups(step: int, count: int = 8, size: int = 4) -> list[dict[str, Any]
 
 
 def comparable(answer: wire.ScoreAnswer) -> dict[str, Any]:
-    """Return an answer without the fields that may differ: the run's name, CPU times, ``replayed``."""
+    """Return an answer without the fields that may differ: run and incarnation, CPU times, ``replayed``."""
     rows = answer.to_dict()
     rows.pop("run")
+    rows.pop("incarnation", None)
     for group in rows["groups"]:
         group.pop("replayed")
         for verdict in group["verdicts"]:

@@ -8,6 +8,7 @@ against it.
 from __future__ import annotations
 
 import copy
+import itertools
 from dataclasses import dataclass, field, replace
 
 from deepcompress_service.difficulty import errors
@@ -43,6 +44,9 @@ class Recorded:
     said: tuple[float, float]
 
 
+_incarnations = itertools.count()
+
+
 @dataclass
 class State:
     config: DifficultyConfig
@@ -60,6 +64,9 @@ class State:
     records: dict[tuple[int, str], Recorded] = field(default_factory=dict)
     requests: dict[str, tuple[bytes, int, list[Recorded]]] = field(default_factory=dict)
     observed: dict[int, dict[str, tuple[str, dict[str, Observation]]]] = field(default_factory=dict)
+    incarnation: str = field(default_factory=lambda: f"incarnation {next(_incarnations)}")
+    version: int = 0
+    created_step: int | None = None
 
     # --- computed anew whenever a group or a step came or went
 
@@ -293,8 +300,10 @@ class State:
 
     def rewound(self, next_step: int | None) -> State:
         if next_step is None or not self.steps or next_step <= min(self.steps):
-            return State(self.config, self.text, closed=-1 if next_step is None else next_step - 1)
+            closed = -1 if next_step is None else next_step - 1
+            return State(self.config, self.text, closed=closed, incarnation=self.incarnation)
         new = self.copy()
+        new.version = 0
         new.close_before(next_step)
         new.counted = [one for one in new.counted if one.step < next_step]
         new.steps = {s for s in new.steps if s < next_step}
@@ -354,12 +363,26 @@ class ReferenceModel:
             level,
             mean,
             len({one.problem_id for one in state.counted}),
+            incarnation=state.incarnation,
+            version=state.version,
         )
 
-    def commit(self, commit: Commit) -> CommitOutcome:
+    def check_identity(self, commit: Commit) -> None:
+        state, epoch = self.runs.get(commit.run), self.epoch(commit.run)
+        if commit.incarnation is not None and (state is None or state.incarnation != commit.incarnation):
+            raise errors.RunLost("")
+        if state is None and commit.epoch is not None and commit.epoch >= epoch:
+            raise errors.RunLost("")
         for believed in (commit.epoch, commit.expected_epoch):
-            if believed is not None and believed != self.epoch(commit.run):
+            if believed is not None and believed > epoch and commit.incarnation is not None:
+                raise errors.RunRolledBack("")
+            if believed is not None and believed != epoch:
                 raise errors.EpochMismatch("")
+        if state is not None and commit.version is not None and commit.version > state.version:
+            raise errors.RunRolledBack("")
+
+    def commit(self, commit: Commit) -> CommitOutcome:
+        self.check_identity(commit)
         created = commit.run not in self.runs
         if not created:
             state = self.runs[commit.run].copy()
@@ -372,7 +395,18 @@ class ReferenceModel:
         outcome = self._commit(state, commit)
         self.waiting.pop(commit.run, None)
         self.runs[commit.run] = state
-        return replace(outcome, created=created, config_text=state.text, epoch=self.epoch(commit.run))
+        if not all(group.replayed for group in outcome.groups):
+            state.version += 1
+            state.created_step = outcome.step if created else state.created_step
+        return replace(
+            outcome,
+            created=created,
+            config_text=state.text,
+            epoch=self.epoch(commit.run),
+            incarnation=state.incarnation,
+            version=state.version,
+            created_step=state.created_step,
+        )
 
     def _commit(self, state: State, commit: Commit) -> CommitOutcome:
         kind = "stepless" if commit.step is None else "stepped"
@@ -556,7 +590,9 @@ class ReferenceModel:
         self.state(run)
         if name not in self.saved.get(run, {}):
             raise errors.UnknownCheckpoint("")
+        incarnation = self.runs[run].incarnation
         self.runs[run] = self.saved[run][name][1].copy()
+        self.runs[run].incarnation, self.runs[run].version = incarnation, 0
         self.epochs[run] = self.epoch(run) + 1
         return self.get_run(run)
 
@@ -584,6 +620,8 @@ class ReferenceModel:
     def adopt(self, run: str, source: str) -> RunState:
         """An import of an export of `source`."""
         self.runs[run] = self.state(source).copy()
+        self.runs[run].incarnation, self.runs[run].version = State(self.runs[run].config, "").incarnation, 0
+        self.runs[run].created_step = None
         self.waiting.pop(run, None)
         self.epochs[run] = self.epoch(run) + 1
         return self.get_run(run)

@@ -82,6 +82,8 @@ class Lives(RuleBasedStateMachine):
         self.other = f"{self.run}-copy"
         self.past: list[Commit] = []
         self.requests = itertools.count()
+        self.incarnations: dict[str, str] = {}
+        """The store's incarnations by those of the model."""
 
     @initialize(config=configs)
     def begin(self, config: DifficultyConfig) -> None:
@@ -96,12 +98,22 @@ class Lives(RuleBasedStateMachine):
             except errors.DifficultyError as error:
                 nearest = error.facts.get("nearest_checkpoint")
                 answers.append((type(error), nearest))
+        if hasattr(answers[0], "incarnation") and hasattr(answers[1], "incarnation"):
+            # They are drawn at random, so each of the model's stands for one of the store's, and the other way round.
+            ours, theirs = answers[0].incarnation, answers[1].incarnation
+            assert theirs
+            if ours not in self.incarnations:
+                assert theirs not in self.incarnations.values()
+            assert self.incarnations.setdefault(ours, theirs) == theirs
+            answers[1] = replace(answers[1], incarnation=ours)
         assert answers[1] == answers[0]
         return answers[0]
 
     def tell(self, commit: Commit) -> None:
         self.past.append(commit)
-        self.both(lambda side: side.commit(commit))
+        incarnation = self.incarnations.get(commit.incarnation or "", commit.incarnation)
+        translated = replace(commit, incarnation=incarnation)
+        self.both(lambda side: side.commit(commit if side is self.model else translated))
 
     def near(self, offset: int) -> int:
         """A step near the one that is open, or would be next."""
@@ -114,15 +126,25 @@ class Lives(RuleBasedStateMachine):
         some=st.lists(groups(), min_size=1, max_size=4),
         generation=st.sampled_from([None, None, 1, 2]),
         epoch=st.sampled_from([None, None, None, 0, 1]),
+        identity=st.sampled_from(["", "", "", "now", "now", "old", "unknown", "ahead"]),
     )
-    def shard(self, offset: int, some: list[GroupCommit], generation: int | None, epoch: int | None) -> None:
+    def shard(
+        self, offset: int, some: list[GroupCommit], generation: int | None, epoch: int | None, identity: str
+    ) -> None:
         unique = list({g.group_id: g for g in some}.values()) if generation != 2 else some
+        state = self.model.runs.get(self.run)
+        incarnation = {"old": next(iter(self.incarnations), "gone"), "unknown": "gone"}.get(identity)
+        version = None
+        if identity in ("now", "ahead") and state is not None:
+            incarnation, version = state.incarnation, state.version + (identity == "ahead")
         self.tell(
             Commit(
                 self.run,
                 tuple(unique),
                 step=self.near(offset),
                 epoch=self.model.epoch(self.run) if epoch == 1 else epoch,
+                incarnation=incarnation,
+                version=version,
                 generation=generation,
                 config=self.config,
                 config_text="text",

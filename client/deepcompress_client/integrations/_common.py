@@ -210,10 +210,13 @@ async def open_run_async(
 def _log_start(name: str, next_step: int, info: RunInfo) -> None:
     if next_step > 0 and info.kind is None:
         log.warning(
-            "run %r has no state, although training resumes at step %d: its level starts again at %s",
+            "run %r has no state, although training resumes at step %d: its level starts again at %s. If the service "
+            "had the run before, its store lost it: stop, restore the store from a backup or import an export of the "
+            "run (`deepcompress runs import %s FILE`), and resume from the checkpoint of that step",
             name,
             next_step,
             info.level,
+            name,
         )
     else:
         log.info("run %r: next step %d, level %s, epoch %d", name, next_step, info.level, info.epoch)

@@ -130,6 +130,17 @@ class KeyRing:
             raise ApiError(429, "rate-limited", "this key sends too many requests", retry_after=1)
         return grant
 
+    def knows(self, request: Request) -> bool:
+        """Return True if the sender has a valid key of any rights, or no key is required."""
+        if not self.requires_key:
+            return True
+        self._refresh()
+        try:
+            self._find(request)
+        except ApiError:
+            return False
+        return True
+
     def _find(self, request: Request) -> Grant:
         sent, basic = _sent_key(request)
         digest = _digest(sent)

@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import json
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,8 +26,21 @@ from starlette.requests import ClientDisconnect
 from .errors import ApiError, abandoned, from_validation
 
 Model = TypeVar("Model", bound=BaseModel)
+T = TypeVar("T")
 PIECE = 1 << 18
 """Most bytes that one step of decompression gives, for formats that allow a bound."""
+
+
+ON_LOOP_BYTES = 1 << 18
+"""Largest body that is decoded on the event loop. A larger one is decoded in a thread, so that it keeps no other
+request waiting for long; bench/loop_stall.py has the figures."""
+ON_LOOP_PACKED_BYTES = 1 << 10
+"""The same for a compressed body, which may grow a thousand times."""
+
+
+async def off_loop(work: Callable[[], T], size: int, most: int = ON_LOOP_BYTES) -> T:
+    """Return the result of work on `size` bytes; it runs in a thread if these are more than `most`."""
+    return work() if size <= most else await asyncio.to_thread(work)
 
 
 def too_large(subject: str, limit: int) -> ApiError:
@@ -54,7 +68,7 @@ async def read_body(request: Request, limit: int, timeout: float) -> bytes | byt
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding in ("", "identity"):
         return raw
-    return _decompress(raw, encoding, limit)
+    return await off_loop(partial(_decompress, raw, encoding, limit), len(raw), ON_LOOP_PACKED_BYTES)
 
 
 async def body_lines(request: Request, limit: int, longest: int, timeout: float) -> AsyncIterator[str]:  # noqa: ASYNC109

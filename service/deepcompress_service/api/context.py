@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
@@ -22,7 +23,7 @@ from ..scoring.slot import set_slot
 from ..settings import Settings
 from .admission import FairScheduler, InflightLimiter, KeyedSlots, Reservation
 from .auth import Grant, KeyRing
-from .body import body_lines, count_structure, parse, read_body, too_large
+from .body import body_lines, count_structure, off_loop, parse, read_body, too_large
 from .errors import ApiError, abandoned
 from .hosts import require_same_origin
 from .packed_rows import PackedRows
@@ -56,6 +57,8 @@ class Context:
     shared_activity: SharedActivity
     run_metrics: RunMetrics
     draining: bool = False
+    store_reason: str = ""
+    """The reason that was last logged why the store cannot be used; empty while it can."""
 
     async def body(self, request: Request, reservation: Reservation, model: type[Model]) -> Model:
         """Read the request's body as a wire model, within the limits on its size and on its structure.
@@ -64,14 +67,14 @@ class Context:
             ApiError: The body is too large, incomplete, or not valid.
         """
         raw = await read_body(request, self.settings.max_body_bytes, self.settings.body_timeout_seconds)
-        structure = count_structure(raw)
+        structure = await off_loop(partial(count_structure, raw), len(raw))
         most = self.settings.max_items + self.settings.max_groups
         if structure.objects > most + 1:
             raise too_large("the number of items", most)
         if structure.exceeds_limits:
             raise ApiError(413, "too-large", "the body has more fields and values than a request of its items has")
         reservation.resize(len(raw) + structure.memory)
-        return parse(model, raw)
+        return await off_loop(partial(parse, model, raw), len(raw))
 
     async def small_body(self, request: Request, model: type[Model]) -> Model:
         """Read the body of a request that sends no batch, as a wire model.
@@ -80,7 +83,8 @@ class Context:
             ApiError: The body is too large, incomplete, or not valid.
         """
         with self.inflight.admit(request, SMALL_BODY):
-            return parse(model, await read_body(request, SMALL_BODY, self.settings.body_timeout_seconds))
+            raw = await read_body(request, SMALL_BODY, self.settings.body_timeout_seconds)
+            return await off_loop(partial(parse, model, raw), len(raw))
 
     def body_lines(self, request: Request) -> AsyncIterator[str]:
         """Yield the lines of a body that may be larger than memory allows."""

@@ -34,6 +34,8 @@ STATUS_OF = {
     "group-conflict": 409,
     "step-too-old": 409,
     "epoch-mismatch": 409,
+    "run-lost": 409,
+    "run-rolled-back": 409,
     "step-kind-mismatch": 409,
     "not-observed": 422,
     "bad-export": 422,

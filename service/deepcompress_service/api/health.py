@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import orjson
@@ -13,6 +14,10 @@ from ..observability import metrics
 from .context import Context, ContextDep, GrantDep, app_context
 
 router = APIRouter(tags=["service"])
+
+
+NO_DETAILS = "the state store cannot be used; the log has the reason, and so has this page for a valid key"
+log = logging.getLogger("deepcompress.health")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +38,12 @@ async def readiness(context: Context) -> Readiness:
         why["service"] = "draining: it is being stopped"
     try:
         await context.store.ping()
+        context.store_reason = ""
     except DifficultyError as error:
-        why["store"] = error.detail
+        why["store"] = str(error)
+        if context.store_reason != why["store"]:
+            log.warning("not ready: %s", why["store"])
+        context.store_reason = why["store"]
         store_error = error.slug
     if context.pool.stats().alive == 0:
         why["verifier"] = "no worker is alive"
@@ -49,9 +58,14 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz", summary="The service can do its work")
 async def readyz(request: Request) -> Response:
-    """Answer 200 if a training request would be served now, else 503 with the reasons."""
+    """Answer 200 if a training request would be served now, else 503 with the reasons.
+
+    The store's reason has paths and addresses: without a valid key, where keys are set, it is only in the log.
+    """
     context = app_context(request)
     why = (await readiness(context)).why
+    if "store" in why and not context.keys.knows(request):
+        why["store"] = NO_DETAILS
     body = {"ready": not why, "why": why, "verifier_workers": context.pool.stats().alive}
     headers = {"Retry-After": "1"} if why else {}
     return Response(orjson.dumps(body), 503 if why else 200, headers=headers, media_type="application/json")

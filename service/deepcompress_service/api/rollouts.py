@@ -29,9 +29,9 @@ from deepcompress_client.wire import (
 from deepcompress_verify import Verdict
 
 from ..difficulty.errors import RunConflict
-from ..difficulty.refusals import epoch_mismatch
+from ..difficulty.refusals import epoch_mismatch, run_lost
 from ..rendezvous import Arrival, Cohort, Collecting, Refused
-from ..scoring.pipeline import AddTask, make_checks, reads_config, verdict_answer
+from ..scoring.pipeline import AddTask, make_checks, reads_config, run_created, verdict_answer
 from ..scoring.records import stored_rollout, stored_verdict
 from .body import documented, json_response
 from .context import Context, ContextDep, GrantDep, cancel_on_disconnect, run_scheduled
@@ -71,7 +71,7 @@ async def rollout(request: Request, context: ContextDep, grant: GrantDep, tasks:
         if body.rollout_index >= body.group_size:
             raise invalid("rollout_index", f"must be between 0 and group_size - 1, which is {body.group_size - 1}")
         work = partial(_verify, context, body, tasks.add_task)
-        arrival, verdict = await run_scheduled(request, context, body.run, reservation, work)
+        arrival, verdict, created = await run_scheduled(request, context, body.run, reservation, work)
         group_size, index = body.group_size, body.rollout_index
         single = _shape_request(body, [_shape_rollout(body, verdict.correct, verdict.status)], arrival)
         del body
@@ -97,24 +97,30 @@ async def rollout(request: Request, context: ContextDep, grant: GrantDep, tasks:
     group = single.groups[0].model_copy(update={"rollouts": rollouts})
     group_request = single.model_copy(update={"groups": [group], "epoch": arrival.cohort.epoch})
     shaped = await context.pipeline.shape(group_request, tasks.add_task)
+    if created:
+        shaped.warnings = [run_created(shaped.step), *shaped.warnings]
     return _answer(shaped, group_size, index, sorted(arrived).index(index), own_verdict)
 
 
-async def _verify(context: Context, body: RolloutRequest, add_task: AddTask) -> tuple[Arrival | None, Verdict]:
-    """Verify the rollout; return its arrival at the rendezvous (None in evaluation) and its verdict.
+async def _verify(context: Context, body: RolloutRequest, add_task: AddTask) -> tuple[Arrival | None, Verdict, bool]:
+    """Verify the rollout; return its arrival at the rendezvous (None in evaluation), its verdict, and whether it
+    created the run.
 
     Raises:
         ApiError: The pipeline refused the request.
         DifficultyError: The store refused it: another epoch, or another configuration of the run.
     """
-    epoch = 0
+    epoch, created = 0, False
     if body.phase == "train":
         probe = _shape_request(body, [_shape_rollout(body, correct=False, status=None)], None)
         batch = await context.pipeline.prepare(probe)
+        if batch.epoch is None and (body.epoch is not None or body.incarnation is not None):
+            raise run_lost(body.run, body.incarnation)
         if batch.epoch is None:
             # The group's other rollouts must have the same epoch, whichever of them creates the run.
             try:
-                batch.epoch = (await context.store.put_run(body.run, batch.plan.difficulty, batch.plan.text)).epoch
+                state = await context.store.put_run(body.run, batch.plan.difficulty, batch.plan.text)
+                batch.epoch, created = state.epoch, state.created
             except RunConflict:
                 # Another request gave the run its configuration in between.
                 batch = await context.pipeline.prepare(probe)
@@ -131,7 +137,7 @@ async def _verify(context: Context, body: RolloutRequest, add_task: AddTask) -> 
     checks = make_checks(body, [body], body, config, context.pipeline.remote_names)
     (verdict,) = await context.pipeline.verdicts(checks, body.run, add_task)
     if body.phase == "eval":
-        return None, verdict
+        return None, verdict, False
     header = orjson.dumps([body.problem_id, checks[0].gold, body.group_size])
     rollout = _shape_rollout(body, verdict.correct, verdict.status).model_dump(exclude_none=True)
     arrival = Arrival(
@@ -144,7 +150,7 @@ async def _verify(context: Context, body: RolloutRequest, add_task: AddTask) -> 
         payload=orjson.dumps({"rollout": rollout, "verdict": asdict(verdict)}),
         timeout_s=body.timeout_s,
     )
-    return arrival, verdict
+    return arrival, verdict, created
 
 
 def _shape_rollout(body: RolloutRequest, correct: bool, status: Status | None) -> ShapeRollout:
@@ -171,6 +177,8 @@ def _shape_request(body: RolloutRequest, rollouts: list[ShapeRollout], arrival: 
     return ShapeRequest(
         run=body.run,
         epoch=body.epoch if arrival is None else arrival.cohort.epoch,
+        incarnation=body.incarnation,
+        version=body.version,
         step=body.step,
         phase=body.phase,
         request_id=request_id,
@@ -202,6 +210,9 @@ def _answer(shaped: ShapeAnswer, group_size: int, index: int, position: int, ver
         difficulty=group.difficulty,
         verdict=verdict_answer(str(index), verdict),
         stale=group.stale,
+        incarnation=shaped.incarnation,
+        version=shaped.version,
+        warnings=list(shaped.warnings) or None,
         scores=None if group.scores is None else {name: values[position] for name, values in group.scores.items()},
         why=group.why,
     )

@@ -304,6 +304,9 @@ def run_row(state: RunState) -> dict[str, Any]:
         "batch_pass_ratio": state.batch_pass_ratio,
         "problems": state.problems,
         "created": state.created,
+        "version": state.version,
+        # Left out until the first write to a run of an older version.
+        **({"incarnation": state.incarnation} if state.incarnation else {}),
     }
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .formats import CheckerOption, Format, parse_checker
+from .formats import CheckerOption, Format, parse_checker, parse_object
 from .helptext import teach
 from .jsonl import Row, read_jsonl
 
@@ -24,7 +25,8 @@ _HELP = """\
 Check the gold answers of a data set before a training run.
 
 GOLDS.jsonl (- reads standard input) has one JSON object per line. problem_id is optional, and gold may be a list of
-alternatives. The fields checker and options are as in a request:
+alternatives. The fields checker, options and data_source are as in a request; --checkers gives the checker of each
+data_source, as in a run's configuration. Golds of remote checkers are not read:
 
   {"problem_id": "p7", "gold": "\\\\frac{3}{4}"}
 
@@ -33,6 +35,7 @@ answers agree with each other: their gold answers are likely wrong. GOLDS.jsonl 
 
   deepcompress audit golds.jsonl
   deepcompress audit golds.jsonl --rollouts rollouts.jsonl --agreement 0.6
+  deepcompress audit golds.jsonl --checkers '{"gpqa": "choice", "code": "sandbox"}'
   deepcompress audit golds.jsonl --gold-field answer --json > findings.jsonl
 
 Errors: unreadable (the group would never be trainable), conflict (one problem, two golds), likely_wrong (see above).
@@ -77,6 +80,10 @@ def audit(
             show_default="math",
         ),
     ] = None,
+    checkers: Annotated[
+        str | None,
+        typer.Option(help="JSON object with the checker of each data_source, for rows without a field 'checker'"),
+    ] = None,
     agreement: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="share of a problem's answers that must agree")
     ] = 0.5,
@@ -95,11 +102,15 @@ def audit(
     from deepcompress_verify import VerifierPool
     from deepcompress_verify.audit import SERIOUS, audit_golds, audit_rollouts
 
+    from .endpoints import configured_endpoints
     from .output import fail, reason
 
     try:
-        problems = list(_problems(golds, gold_field, id_field, parse_checker(checker)))
-        texts = [] if rollouts is None else list(_rollouts(rollouts, gold_field, id_field, problems))
+        routing = Routing(
+            parse_checker(checker), parse_object("--checkers", checkers) or {}, frozenset(configured_endpoints())
+        )
+        problems = list(_problems(golds, gold_field, id_field, routing))
+        texts = [] if rollouts is None else list(_rollouts(rollouts, gold_field, id_field, problems, routing))
     except (OSError, ValueError) as error:
         fail(reason(error))
 
@@ -157,25 +168,55 @@ def _gold(row: Row, name: str) -> tuple[str, ...]:
     raise row.error(f"{name!r} is not a string or a list of strings (use --gold-field for another field)")
 
 
-def _problems(path: Path, gold_field: str, id_field: str, default: CheckerOption) -> Iterator[GoldRow]:
-    from deepcompress_verify import CheckerError
-    from deepcompress_verify.audit import GoldRow
-    from deepcompress_verify.checkers import resolve_checker
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """The checkers of rows that have no field of their own: by data_source, else the default."""
 
-    for row in read_jsonl(path):
-        name = str(row.fields.get(id_field, f"line {row.number}"))
-        checker = row.fields.get("checker") or default
-        options = row.fields.get("options") or ()
-        if not isinstance(options, list | tuple) or not all(isinstance(text, str) for text in options):
-            raise row.error("'options' is not a list of strings")
+    default: CheckerOption
+    by_source: Mapping[str, object]
+    remote: frozenset[str]
+
+    def of(self, row: Row) -> tuple[CheckerOption, bool]:
+        """Return (checker, True if it is remote) of a row.
+
+        Raises:
+            JsonlError: There is no such checker.
+        """
+        from deepcompress_verify import CheckerError
+        from deepcompress_verify.checkers import resolve_checker
+
+        source = row.fields.get("data_source")
+        checker: Any = row.fields.get("checker") or (self.by_source.get(source) if isinstance(source, str) else None)
+        checker = checker or self.default
+        if (checker.get("name") if isinstance(checker, dict) else checker) in self.remote:
+            return None, True
         try:
             resolve_checker(checker)
         except (CheckerError, TypeError, ValueError) as error:
-            raise row.error(f"'checker': {error}") from None
-        yield GoldRow(name, _gold(row, gold_field), checker, tuple(options))
+            others = f"; remote: {', '.join(sorted(self.remote))}" if self.remote else ""
+            raise row.error(f"'checker': {error}{others}") from None
+        return checker, False
 
 
-def _rollouts(path: Path, gold_field: str, id_field: str, problems: list[GoldRow]) -> Iterator[RolloutRow]:
+def _options(row: Row) -> tuple[str, ...]:
+    options = row.fields.get("options") or ()
+    if not isinstance(options, list | tuple) or not all(isinstance(text, str) for text in options):
+        raise row.error("'options' is not a list of strings")
+    return tuple(options)
+
+
+def _problems(path: Path, gold_field: str, id_field: str, routing: Routing) -> Iterator[GoldRow]:
+    from deepcompress_verify.audit import GoldRow
+
+    for row in read_jsonl(path):
+        name = str(row.fields.get(id_field, f"line {row.number}"))
+        checker, remote = routing.of(row)
+        yield GoldRow(name, _gold(row, gold_field), checker, _options(row), remote)
+
+
+def _rollouts(
+    path: Path, gold_field: str, id_field: str, problems: list[GoldRow], routing: Routing
+) -> Iterator[RolloutRow]:
     from deepcompress_verify.audit import RolloutRow
 
     known = {problem.problem_id: problem for problem in problems}
@@ -187,8 +228,10 @@ def _rollouts(path: Path, gold_field: str, id_field: str, problems: list[GoldRow
         problem = known.get(name)
         truncated = bool(row.fields.get("truncated"))
         if problem is None:
-            yield RolloutRow(name, _gold(row, gold_field), response, truncated)
-        else:
+            checker, remote = routing.of(row)
+            if not remote:
+                yield RolloutRow(name, _gold(row, gold_field), response, truncated, checker, _options(row))
+        elif not problem.remote:
             yield RolloutRow(name, problem.gold, response, truncated, problem.checker, problem.options)
 
 

@@ -25,12 +25,21 @@ def parse_checker(text: str | None) -> CheckerOption:
     """Return the value of an option --checker: a name, or a name with parameters as JSON."""
     if text is None or not text.lstrip().startswith("{"):
         return text
+    return parse_object("--checker", text)
+
+
+def parse_object(option: str, text: str | None) -> dict[str, object] | None:
+    """Return the value of an option that is a JSON object; None if it is not given."""
     import json
 
     import typer
 
+    if text is None:
+        return None
     try:
         value = json.loads(text)
-    except ValueError:
-        raise typer.BadParameter('--checker is a name, or JSON such as \'{"name": "number", "digits": 3}\'') from None
-    return dict(value)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise typer.BadParameter(f'{option} is a JSON object such as \'{{"name": "number", "digits": 3}}\'')
+    return value

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .formats import Format, parse_checker
+from .formats import Format, parse_checker, parse_object
 from .helptext import teach
 
 _HELP = """\
@@ -21,7 +21,10 @@ Runs in this process, without a server, and stores nothing. ANSWER is the bare a
   deepcompress verify 42 - --format boxed < response.txt
   deepcompress verify '2\\sqrt{3}' '\\sqrt{12}' --explain
 
-Exit status: 0 correct, 1 not correct, 2 invalid arguments, 4 undecided or the gold is unreadable.
+--checker takes the built-in checkers, those of installed packages, and the remote checkers of
+DEEPCOMPRESS_REMOTE_CHECKERS_FILE.
+
+Exit status: 0 correct, 1 not correct, 2 invalid arguments, 4 undecided, unchecked or the gold is unreadable.
 """
 
 
@@ -49,6 +52,8 @@ def verify(
     option: Annotated[
         list[str] | None, typer.Option("--option", "-o", help="a choice of the row; repeated, in order")
     ] = None,
+    question: Annotated[str | None, typer.Option(help="the problem's text, for a remote checker")] = None,
+    row: Annotated[str | None, typer.Option(help="an object of the row as JSON, for a remote checker")] = None,
     truncated: Annotated[bool, typer.Option("--truncated", help="the response was cut off")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the verdict as one JSON object")] = False,
     explain: Annotated[
@@ -66,19 +71,34 @@ def verify(
 
     from deepcompress_verify import CheckerError
     from deepcompress_verify import verify as check
+    from deepcompress_verify.checkers import checker_names
 
     from .output import STATUS_STYLE, clean, console, fail
 
     if answer == "-":
         answer = sys.stdin.buffer.read().decode("utf-8", "replace")
     golds = [gold, *(alternative or [])]
-    try:
-        verdict = check(
+    chosen = parse_checker(checker)
+    verdict = None
+    if isinstance(chosen, str) and chosen not in checker_names():
+        from .endpoints import check_remotely
+
+        verdict = check_remotely(
+            chosen,
             golds,
             answer,
             answer_format=answer_format.value,
             truncated=truncated,
-            checker=parse_checker(checker),
+            question=question,
+            row=parse_object("--row", row),
+        )
+    try:
+        verdict = verdict or check(
+            golds,
+            answer,
+            answer_format=answer_format.value,
+            truncated=truncated,
+            checker=chosen,
             options=option or (),
         )
     except CheckerError as error:
@@ -105,6 +125,6 @@ def verify(
             )
             out.print()
             out.print(text, markup=False, highlight=False, soft_wrap=True)
-    if verdict.status in ("undecided", "gold_unreadable"):
+    if verdict.status in ("undecided", "gold_unreadable", "unchecked"):
         raise typer.Exit(4)
     raise typer.Exit(0 if verdict.correct else 1)

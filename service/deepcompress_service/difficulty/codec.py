@@ -412,6 +412,16 @@ class RunRecord:
     sequence: int = 0
     """Stepless requests so far."""
     buckets: dict[PassCountKey, PassCountBucket] = field(default_factory=dict)
+    incarnation: str = ""
+    """Random id of the run; empty until the first write by a service that has incarnations."""
+    version: int = 0
+    """Commits of this incarnation and epoch."""
+    created_step: int | None = None
+    """The step of the training request that created the run, if one did."""
+
+
+IDENTITY = ("incarnation", "version", "created_step")
+"""Fields of a run's record that are no part of an export."""
 
 
 def run_record_to_json(run_record: RunRecord) -> str:
@@ -421,6 +431,7 @@ def run_record_to_json(run_record: RunRecord) -> str:
         for name in ("config_text", "kind", "open", "closed", "pruned", "first", "values", "problems")
     }
     fields |= {"ratio_sum": run_record.ratio_sum, "start": run_record.start, "sequence": run_record.sequence}
+    fields |= {name: getattr(run_record, name) for name in IDENTITY}
     fields["config"] = asdict(run_record.config)
     fields["cells"] = [[*key, *bucket_integers(bucket)] for key, bucket in run_record.buckets.items()]
     return json.dumps(fields, separators=(",", ":"))

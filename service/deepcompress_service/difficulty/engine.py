@@ -30,6 +30,7 @@ from .codec import (
     unpack_observed,
     unpack_problem,
 )
+from .identity import check_identity, count_commit
 from .model import Commit, CommitOutcome, DifficultyConfig, GroupCommit, GroupOutcome, ProblemState
 from .run_transaction import RunTransaction, StoreTransaction
 
@@ -47,13 +48,12 @@ def commit(transaction: StoreTransaction, request: Commit) -> CommitOutcome:
     """Count each group once; return the state that its reward is computed from.
 
     Raises:
-        EpochMismatch, UnknownRun, StepKindMismatch, GroupConflict, NotObserved, StepTooOld: Nothing was changed.
+        RunLost, RunRolledBack, EpochMismatch, UnknownRun, StepKindMismatch, GroupConflict, NotObserved, StepTooOld:
+            Nothing was changed.
     """
     state, epoch = transaction.open_run(request.run), transaction.epoch(request.run)
-    for believed in (request.epoch, request.expected_epoch):
-        if believed is not None and believed != epoch:
-            raise refusals.epoch_mismatch(epoch, believed)
     run_record = state.load()
+    check_identity(request, epoch, run_record)
     created = run_record is None
     if run_record is None:
         if request.config is None:
@@ -73,10 +73,12 @@ def commit(transaction: StoreTransaction, request: Commit) -> CommitOutcome:
     else:
         step = observed_step(state, run_record, request.groups) if request.step == "observed" else request.step
         level, mean, outcomes = _commit_at(state, run_record, step, request)
-    state.save(run_record)
-    return CommitOutcome(
+    outcome = CommitOutcome(
         request.run, epoch, step, level, mean, tuple(outcomes), created=created, config_text=run_record.config_text
     )
+    outcome = count_commit(run_record, outcome)
+    state.save(run_record)
+    return outcome
 
 
 def _commit_at(

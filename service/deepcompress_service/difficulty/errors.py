@@ -56,6 +56,18 @@ class EpochMismatch(DifficultyError):
     slug = "epoch-mismatch"
 
 
+class RunLost(DifficultyError):
+    """The run that the caller trained does not exist: the store lost it, or it was deleted or replaced."""
+
+    slug = "run-lost"
+
+
+class RunRolledBack(DifficultyError):
+    """The run's state is older than the one that the caller saw: the store went back to an earlier state."""
+
+    slug = "run-rolled-back"
+
+
 class StepKindMismatch(DifficultyError):
     """A stepped request on a stepless run, or the other way round."""
 
@@ -69,9 +81,19 @@ class NotObserved(DifficultyError):
 
 
 class StoreUnavailable(DifficultyError):
-    """The store cannot be reached or did not answer in time. Nothing was acknowledged; try again."""
+    """The store cannot be reached or did not answer in time. Nothing was acknowledged; try again.
+
+    ``detail`` is for callers. ``reason`` adds what only operators may see: paths, addresses, texts of exceptions.
+    """
 
     slug = "store-unavailable"
+
+    def __init__(self, detail: str, *, reason: str | None = None, **facts: object) -> None:
+        super().__init__(detail, **facts)
+        self.reason = reason or detail
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class StoreTooNew(DifficultyError):

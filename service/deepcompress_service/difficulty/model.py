@@ -95,6 +95,10 @@ class Commit:
     """The configuration with which an unknown run is created in the same transaction. None: it is refused."""
     config_text: str = ""
     """The run's whole configuration as canonical JSON, kept with the run when this request creates it."""
+    incarnation: str | None = None
+    """The run's incarnation that the caller saw; another one is a RunLost. None: not compared."""
+    version: int | None = None
+    """The greatest version of the epoch that the caller saw; a lower one in the store is a RunRolledBack."""
 
 
 @dataclass(slots=True)  # not frozen: a request makes thousands, and freezing doubles what one costs
@@ -137,7 +141,7 @@ class GroupOutcome:
     stale: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CommitOutcome:
     """The result of a commit."""
 
@@ -154,6 +158,12 @@ class CommitOutcome:
     created: bool = False
     config_text: str = ""
     """The run's configuration as stored: it may differ from that of the request."""
+    incarnation: str = ""
+    """The run's incarnation; empty if only groups of an older version of the service were replayed."""
+    version: int = 0
+    """Commits of this incarnation and epoch, this one included."""
+    created_step: int | None = None
+    """The step of the training request that created the run; None if it was configured first, or rewound since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +224,10 @@ class RunState:
     batch_pass_ratio: float | None
     problems: int
     created: bool = False
+    incarnation: str = ""
+    """Empty for a run of an older version of the service that was not written to since."""
+    version: int = 0
+    """Commits of this incarnation and epoch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from .errors import (
     GroupConflict,
     NotObserved,
     RunConflict,
+    RunLost,
+    RunRolledBack,
     StepKindMismatch,
     StepTooOld,
     UnknownCheckpoint,
@@ -47,6 +49,42 @@ def epoch_mismatch(epoch: int, sent: int) -> EpochMismatch:
         f"the run is at epoch {epoch}, the request at {sent}: it was rewound, restored, imported or deleted "
         "meanwhile; read the run and go on from its state",
         epoch=epoch,
+        sent=sent,
+    )
+
+
+RESTORE = (
+    "Nothing was changed. Restore the store from a backup, or import an export of the run "
+    "(`deepcompress runs import {run} FILE`), then resume the training from the trainer's checkpoint of that step. "
+    "To train on from the initial level instead, open the run with next_step=0"
+)
+"""The ways to go on after a store lost its data."""
+
+
+def run_lost(run: str, incarnation: str | None) -> RunLost:
+    """Return the error for a run that does not exist, or is not the one that the caller trained."""
+    which = "" if incarnation is None else f" of incarnation {incarnation}"
+    return RunLost(
+        f"the store has no run {run!r}{which}: it lost its data, is another one, or the run was deleted or replaced "
+        f"by an import. {RESTORE.format(run=run)}",
+        run=run,
+    )
+
+
+def run_damaged(run: str, part: str) -> RunLost:
+    """Return the error for a run of which the store lost a part."""
+    return RunLost(
+        f"the store lost the {part} of run {run!r} (evicted or deleted keys). {RESTORE.format(run=run)}", run=run
+    )
+
+
+def run_rolled_back(run: str, sent: int, found: int, name: str = "version") -> RunRolledBack:
+    """Return the error for a run whose state is older than the one that the caller saw."""
+    return RunRolledBack(
+        f"the store has {name} {found} of run {run!r}, the caller saw {name} {sent}: the store went back to an "
+        f"earlier state, so that groups it acknowledged are gone. {RESTORE.format(run=run)}",
+        run=run,
+        found=found,
         sent=sent,
     )
 

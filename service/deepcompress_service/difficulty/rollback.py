@@ -45,6 +45,8 @@ def state_of_run(
         mean,
         run_record.problems,
         created,
+        run_record.incarnation,
+        run_record.version,
     )
 
 
@@ -68,6 +70,7 @@ def rewind(
     if next_step is None or run_record.first is None or next_step <= run_record.first:
         state.wipe()
         fresh = new_run_record(run_record.config, run_record.config_text)
+        fresh.incarnation = run_record.incarnation
         if next_step is not None:
             fresh.closed = next_step - 1
         return fresh
@@ -99,6 +102,7 @@ def rewind(
     last = state.step(kept[-1]) if kept else None
     run_record.values = last.after if last else new_run_record(run_record.config, "").values
     run_record.open, run_record.closed, run_record.buckets = None, next_step - 1, {}
+    run_record.version = 0
     return run_record
 
 

@@ -48,6 +48,13 @@ class DifficultyStore(Protocol):
             StoreUnavailable: It would fail.
         """
 
+    async def risks(self) -> list[str]:
+        """Return, for the log, what the store's own settings put at risk; each in one line.
+
+        Raises:
+            StoreUnavailable: The store cannot be reached.
+        """
+
     # runs
     async def put_run(self, run: str, config: DifficultyConfig, config_text: str) -> RunState:
         """Create the run, or compare its configuration.

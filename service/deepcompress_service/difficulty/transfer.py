@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from .codec import (
+    IDENTITY,
     ProblemRecord,
     RunRecord,
     StepDelta,
@@ -23,6 +24,7 @@ from .codec import (
     unpack_problem,
 )
 from .errors import DifficultyError
+from .identity import new_incarnation
 from .model import ProblemState
 from .retention import IMPORT_S
 from .run_transaction import Row, RunTransaction
@@ -160,6 +162,7 @@ def _header(header: dict[str, Any]) -> RunRecord:
     try:
         check_run_record(header["meta"])
         run_record = run_record_from_json(json.dumps(header["meta"]))
+        run_record.incarnation = new_incarnation()
     except BROKEN as error:
         raise BadExport(f"the header's meta is broken: {error!r}") from error
     return run_record
@@ -188,7 +191,7 @@ def _parse(line: str, number: int) -> dict[str, Any]:
 
 def _run_record(run_record: RunRecord) -> dict[str, Any]:
     fields: dict[str, Any] = json.loads(run_record_to_json(run_record))
-    return fields
+    return {name: value for name, value in fields.items() if name not in IDENTITY}
 
 
 def _value(table: str, key: tuple[str | int, ...], value: bytes) -> dict[str, Any]:

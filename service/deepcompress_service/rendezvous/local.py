@@ -80,7 +80,9 @@ class LocalRendezvous:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, opened)
         except sqlite3.Error as error:
-            raise StoreUnavailable(f"the rendezvous file cannot be used: {error}") from error
+            raise StoreUnavailable(
+                "the rendezvous file cannot be used", reason=f"the rendezvous file cannot be used: {error}"
+            ) from error
 
     def _open(self) -> None:
         self._db = sqlite3.connect(self._path, timeout=self._timeout, isolation_level=None, check_same_thread=False)

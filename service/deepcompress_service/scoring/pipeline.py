@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -41,6 +42,7 @@ from deepcompress_client.wire import (
     ShapeAnswer,
     ShapeGroup,
     ShapeRequest,
+    Signal,
     VerifyAnswer,
     VerifyItem,
     VerifyRequest,
@@ -57,9 +59,11 @@ from ..settings import Settings
 from ..shaping import Group, ProblemHistory, ShapedGroup
 from .errors import InvalidRequestError, TooLargeError
 from .plan import RunPlan, checker_name, make_plan, plan_from_text, validate_checker
-from .records import group_commit, score_digest, shape_digest, unpack_verdicts
+from .records import group_commit, pack_whitening, score_digest, shape_digest, unpack_verdicts, unpack_whitening
 from .remote_checks import Recorded, RowCheck, check_all, nothing_recorded
-from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_group
+from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_group, whole_shadows
+
+log = logging.getLogger("deepcompress.scoring")
 
 MAX_CACHED_PLANS = 4096
 MAX_CACHED_WARNINGS = 65_536
@@ -146,7 +150,7 @@ class Batch:
     """(slug, text) of each warning of the stages before the rewards."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rewards:
     """The result of the stage shape. One entry for each group, in the order sent."""
 
@@ -155,6 +159,7 @@ class Rewards:
     shadows: list[dict[str, ShapedGroup]] | None
     warnings: list[tuple[str, str]]
     """Known problems that the groups show, as (slug, text)."""
+    signal: Signal | None = None
 
 
 class Pipeline:
@@ -237,6 +242,8 @@ class Pipeline:
                 "send the trainer's step; a run without steps needs a request_id instead, by which repeats are known",
                 "request-id-required",
             )
+        if request.version is not None and (request.incarnation is None or request.epoch is None):
+            raise InvalidRequestError("version", "a version belongs to an incarnation and an epoch: send both")
         names: set[str] = set()
         for index, group in enumerate(groups):
             if group.group_size is not None and group.group_size != len(group.rollouts):
@@ -447,12 +454,16 @@ class Pipeline:
         """
         request = batch.request
         assert request.run is not None
-        digest = hashlib.blake2b(digest_size=16)
-        commits = []
         for group in batch.groups:
             if isinstance(group.sent, ShapeGroup):
                 group.digest = shape_digest(group.sent)
+        step_whitening = await self._step_whitening(batch) if batch.plan.reward.whitens else None
+        digest = hashlib.blake2b(digest_size=16)
+        commits = []
+        for group in batch.groups:
             commit = group_commit(group.sent, group.digest, group.verdicts, group.correct, group.statuses)
+            if step_whitening is not None:
+                commit = replace(commit, payload=pack_whitening(group.verdicts, step_whitening))
             digest.update(commit.group_id.encode() + b"\0" + commit.digest)
             commits.append(commit)
         outcome = await self._timed(
@@ -464,6 +475,8 @@ class Pipeline:
                     step=request.step,
                     epoch=request.epoch,
                     expected_epoch=batch.epoch,
+                    incarnation=request.incarnation,
+                    version=request.version,
                     generation=request.generation,
                     request_id=request.request_id,
                     request_digest=digest.digest(),
@@ -472,6 +485,8 @@ class Pipeline:
                 )
             ),
         )
+        if outcome.created:
+            log.warning("run %s: %s", outcome.run, run_created(outcome.step))
         if outcome.config_text and outcome.config_text != batch.plan.text:
             batch.plan = plan_from_text(outcome.config_text, self.settings.problem_weight, self.remote_names)
         self._remember(request.run, CachedPlan(outcome.epoch, True, batch.plan))
@@ -484,6 +499,35 @@ class Pipeline:
         if changed:
             batch.warnings.append(replayed_verdicts_differ(changed))
         return outcome
+
+    async def _step_whitening(self, batch: Batch) -> tuple[float, float]:
+        """Return the mean and std over tokens of the advantages of the step, which is the request.
+
+        Those of a repeat are not used: the recorded ones hold.
+
+        Raises:
+            InvalidRequestError: The request has no step, or adds groups to a step that has some.
+        """
+        request = batch.request
+        step, run = request.step, request.run
+        if not isinstance(step, int) or run is None:
+            raise InvalidRequestError("step", "advantage.whiten: batch needs the trainer's step", "missing-step")
+        named = {one.sent.group_id or one.sent.problem_id or "": one.digest for one in batch.groups}
+        try:
+            rows = await self._timed("history", self.store.history(run, since=step))
+        except UnknownRun:
+            rows = []
+        if any(row.step == step and row.groups > row.observed_groups for row in rows):
+            recorded = await self._timed("recorded", self.store.recorded(run, named, step=step))
+            if len(recorded) < len(named):
+                raise InvalidRequestError(
+                    "groups",
+                    "advantage.whiten: batch needs the whole step in one request, and this step has groups of an "
+                    "earlier one",
+                    "whole-step-needed",
+                )
+        groups = [shaping_input(one, None, step) for one in batch.groups]
+        return batch.plan.reward.step_whitening(checked_parts(groups, [one.statuses for one in batch.groups]))
 
     # --- stage: answer -----------------------------------------------------------------------------------
 
@@ -519,12 +563,18 @@ class Pipeline:
             level=outcome.level,
             batch_pass_ratio=outcome.batch_pass_ratio,
             warnings=warnings,
+            signal=rewards.signal,
+            incarnation=outcome.incarnation or None,
+            version=outcome.version,
             groups=rows,
         )
 
     def _new_warnings(self, outcome: CommitOutcome, warnings: Sequence[tuple[str, str]]) -> list[str]:
-        """Return the warnings whose kind this process has not yet answered in the run's epoch."""
-        fresh = []
+        """Return the warnings whose kind this process has not yet answered in the run's epoch.
+
+        The warning that a request created the run is in every answer of that step, repeats included.
+        """
+        fresh = [run_created(outcome.step)] if outcome.created_step == outcome.step else []
         for slug, text in warnings:
             key = (outcome.run, outcome.epoch, slug)
             if key not in self._warned:
@@ -691,24 +741,28 @@ def reads_config(row: RowFields, request: VerifyRequest | RolloutRequest, remote
 def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
     """Return the rewards of every group, from the recorded state (None: evaluation, the outcome alone)."""
     reward = batch.plan.reward
-    statuses = [group.statuses for group in batch.groups]
-    if outcome is None:
-        groups = [shaping_input(group, None, None) for group in batch.groups]
-        shaped = reward.shape(checked_parts(groups, statuses), evaluate=True)
-        return Rewards(groups, list(map(whole_group, shaped, statuses)), None, [])
+    records: Sequence[GroupOutcome | None] = [None] * len(batch.groups) if outcome is None else outcome.groups
+    step = None if outcome is None else outcome.step
     groups = [
-        shaping_input(group, record, outcome.step) for group, record in zip(batch.groups, outcome.groups, strict=True)
+        shaping_input(group, record, step, outcome is not None and reward.whitens)
+        for group, record in zip(batch.groups, records, strict=True)
     ]
-    parts = checked_parts(groups, statuses)
-    shaped = reward.shape(parts)
-    shadows = None
-    if batch.plan.config.shadow:
-        shadows = [
-            {label: whole_group(one, row) for label, one in by_label.items()}
-            for by_label, row in zip(reward.shape_shadows(parts), statuses, strict=True)
-        ]
-    warnings = [*batch.warnings, *unchecked_warning(statuses), *reward.warnings(parts, shaped)]
-    return Rewards(groups, list(map(whole_group, shaped, statuses)), shadows, warnings)
+    statuses = [group.statuses for group in batch.groups]
+    unchecked = any("unchecked" in row for row in statuses)
+    parts = checked_parts(groups, statuses) if unchecked else groups
+    if outcome is None:
+        rewards = Rewards(groups, reward.shape(parts, evaluate=True), None, [])
+    else:
+        shaped = reward.shape(parts)
+        shadows = reward.shape_shadows(parts) if batch.plan.config.shadow else None
+        rewards = Rewards(groups, shaped, shadows, [*batch.warnings, *reward.warnings(parts, shaped)])
+        if batch.request.signal:
+            rewards.signal = Signal(**asdict(reward.signal(parts, shaped)))
+    if unchecked:
+        rewards.shaped = list(map(whole_group, rewards.shaped, statuses))
+        rewards.shadows = None if rewards.shadows is None else list(map(whole_shadows, rewards.shadows, statuses))
+        rewards.warnings = [*rewards.warnings, *unchecked_warning(statuses)]
+    return rewards
 
 
 def mean_pass_ratio(batch: Batch, rewards: Rewards) -> float:
@@ -721,7 +775,7 @@ def mean_pass_ratio(batch: Batch, rewards: Rewards) -> float:
     return sum(ratios) / len(ratios) if ratios else 0.0
 
 
-def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | None) -> Group:
+def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | None, whitens: bool = False) -> Group:
     """Return a group as the strategies see it: the fields sent, the verdicts, and the recorded state."""
     sent, statuses = group.sent, group.statuses
     readable = "gold_unreadable" not in statuses
@@ -734,6 +788,7 @@ def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | No
         history=ProblemHistory() if record is None else problem_history(record.problem),
         step=step,
         formatted=tuple(status != "no_answer" for status in statuses),
+        whitening=None if record is None or not whitens else unpack_whitening(record.payload),
         # A field that a rollout lacks is missing for the group.
         **{name: None if None in column else column for name, column in columns.items()},  # type: ignore[arg-type]
         **{name: getattr(sent, name) for name in GROUP_FIELDS},
@@ -807,6 +862,14 @@ def shadow_answer(shaped: ShapedGroup) -> dict[str, object]:
 
 
 # --- warnings -----------------------------------------------------------------------------------------------
+
+
+def run_created(step: int | None) -> str:
+    """Return the warning that a training request created the run, as it is answered."""
+    return (
+        f"run-created: the run did not exist and was created by a training request, since step {step}, with "
+        "the server's default configuration and its initial level. If it was trained before, the store lost it"
+    )
 
 
 def replayed_verdicts_differ(count: int) -> tuple[str, str]:

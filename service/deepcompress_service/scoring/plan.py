@@ -54,6 +54,13 @@ def make_plan(config: RunConfig, problem_weight: float, remote: frozenset[str] =
         )
     except ConfigError as error:
         raise InvalidRequestError(error.field, error.message, "invalid-config") from None
+    if reward.whitens and reward.reads_state:
+        raise InvalidRequestError(
+            "advantage.whiten",
+            f"send none: the mean and std of a step are recorded with its groups, before {reward.main.strategy.name} "
+            "and the options can read the run's state",
+            "invalid-config",
+        )
     resolved = config.model_dump()
     resolved["strategy"] = reward.strategy
     resolved["outcome"] = reward.outcome

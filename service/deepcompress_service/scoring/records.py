@@ -60,9 +60,26 @@ def unpack_verdicts(payload: bytes) -> list[Verdict]:
         NewerConfigurationError: A verdict has a part that this version does not declare, and that is not null.
     """
     rows = orjson.loads(zlib.decompress(payload))
+    if isinstance(rows, dict):
+        rows = rows["verdicts"] or []
     if any(part is not None for row in rows for part in row[len(_VERDICT_FIELDS) :]):
         raise NewerConfigurationError("a recorded verdict has a part")
     return [Verdict(*row[: len(_VERDICT_FIELDS)]) for row in rows]
+
+
+def pack_whitening(verdicts: Sequence[Verdict] | None, whitening: tuple[float, float]) -> bytes:
+    """Return the payload of a group in a run that whitens advantages: its verdicts, and (mean, std) of its step."""
+    rows = None if verdicts is None else orjson.loads(zlib.decompress(pack_verdicts(verdicts)))
+    return zlib.compress(orjson.dumps({"verdicts": rows, "whitening": whitening}), 1)
+
+
+def unpack_whitening(payload: bytes) -> tuple[float, float] | None:
+    """Return the (mean, std) that whiten a group's advantages; None: counted before the run was configured."""
+    kept = orjson.loads(zlib.decompress(payload)) if payload else None
+    if not isinstance(kept, dict):
+        return None
+    mean, std = kept["whitening"]
+    return mean, std
 
 
 def stored_verdict(values: Mapping[str, Any]) -> Verdict:

@@ -53,6 +53,11 @@ def whole_group(shaped: ShapedGroup, statuses: Sequence[str | None]) -> ShapedGr
     return _spread(shaped, checked, len(statuses)) if checked else _without_rewards(shaped)
 
 
+def whole_shadows(by_label: dict[str, ShapedGroup], statuses: Sequence[str | None]) -> dict[str, ShapedGroup]:
+    """Return the rewards of a whole group under each shadow strategy, by label."""
+    return {label: whole_group(shaped, statuses) for label, shaped in by_label.items()}
+
+
 def _spread(shaped: ShapedGroup, checked: Sequence[int], size: int) -> ShapedGroup:
     """Return the rewards of a whole group of `size` rollouts from those of its checked part."""
 

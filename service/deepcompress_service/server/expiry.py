@@ -46,7 +46,7 @@ async def sweep(store: DifficultyStore, settings: Settings) -> None:
     try:
         swept = await store.sweep(idle_s)
     except DifficultyError as error:
-        log.warning("expired runs could not be deleted: %s", error.detail)
+        log.warning("expired runs could not be deleted: %s", error)
         return
     except Exception:
         log.exception("expired runs could not be deleted")  # the task must survive any error

@@ -89,15 +89,7 @@ def configured_advantages(batch: Batch, parts: Components, p: Params) -> Floats:
     return np.where(chosen, result + parts.factor * parts.bonus, 0.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Whitening:
-    """The mean and the std of a step's advantages over its tokens."""
-
-    mean: float
-    std: float
-
-
-def whitening(advantages: Sequence[float], tokens: Sequence[int], chosen: Sequence[bool]) -> Whitening:
+def whitening(advantages: Sequence[float], tokens: Sequence[int], chosen: Sequence[bool]) -> tuple[float, float]:
     """Return the mean and std over tokens: each chosen rollout counts once a token. Sums are correctly rounded.
 
     The variance is the unbiased one over tokens plus `WHITEN_EPS`, as verl's `masked_whiten`.
@@ -105,12 +97,17 @@ def whitening(advantages: Sequence[float], tokens: Sequence[int], chosen: Sequen
     rows = [(a, n) for a, n, ok in zip(advantages, tokens, chosen, strict=True) if ok and n > 0]
     count = sum(n for _, n in rows)
     if count < 2:
-        return Whitening(0.0, 1.0)
+        return 0.0, 1.0
     mean = math.fsum(a * n for a, n in rows) / count
     variance = math.fsum((a - mean) ** 2 * n for a, n in rows) / (count - 1)
-    return Whitening(mean, math.sqrt(variance + WHITEN_EPS))
+    return mean, math.sqrt(variance + WHITEN_EPS)
 
 
-def whitened(advantages: Floats, by: Whitening, chosen: Bools) -> Floats:
-    """[n] (advantage - mean) / std; 0 where not chosen."""
-    return np.where(chosen, (advantages - by.mean) / by.std, 0.0)
+def whitened(batch: Batch, advantages: Floats) -> Floats:
+    """[n] (advantage - mean) / std, as recorded with the groups, else of the batch; 0 if not trainable."""
+    chosen = trainable(batch)
+    if all(group.whitening is not None for group in batch.groups):
+        by = np.array([group.whitening for group in batch.groups], np.float64)[batch.rows]
+        return np.where(chosen, (advantages - by[:, 0]) / by[:, 1], 0.0)
+    mean, std = whitening(advantages.tolist(), batch.tokens.tolist(), chosen.tolist())
+    return np.where(chosen, (advantages - mean) / std, 0.0)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .advantages import Components, configured_advantages, trainable, whitened, whitening
+from .advantages import Components, configured_advantages, whitened
 from .batch import Batch, Floats
 from .configured import ConfiguredStrategy
 from .errors import StrategyError
@@ -65,8 +65,7 @@ def compose(
     if options.advantage is not None:
         made = configured_advantages(batch, Components(outcome, term, factor, bonus, scores), options.advantage)
         if options.advantage["whiten"] == "batch":
-            chosen = trainable(batch)
-            made = whitened(made, whitening(made.tolist(), batch.tokens.tolist(), chosen.tolist()), chosen)
+            made = whitened(batch, made)
         extras = replace(extras, advantages=made)
     components = dict(zip(COMPONENTS, (batch.outcome, length, overlong), strict=True))
     reasons = _merged_reasons(reasons, target)

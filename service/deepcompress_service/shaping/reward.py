@@ -7,10 +7,11 @@ depends on the groups alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
+from .advantages import whitening
 from .composition import compose
 from .configured import ConfiguredStrategy, read_shadow, read_strategy
 from .errors import ConfigError, InputError
@@ -19,6 +20,7 @@ from .options import Options, read_options
 from .parameters import Param, read_params
 from .reward_warnings import find_warnings
 from .schedules import Schedule, has_schedule, knots, resolve
+from .signal import MIN_GROUPS, Signal, signal, signal_warnings
 from .strategy import NEEDS, AccumulatorSpec
 from .types import COMPONENTS, Group, ShapedGroup, Why
 
@@ -181,6 +183,26 @@ class Reward:
             shaped.update(zip(positions, of_step, strict=True))
         return [shaped[index] for index in range(len(groups))]
 
+    @cached_property
+    def whitens(self) -> bool:
+        """True if advantages are whitened over the step."""
+        return self.options.advantage is not None and self.options.advantage["whiten"] == "batch"
+
+    @cached_property
+    def reads_state(self) -> bool:
+        """True if the rewards depend on the run's state, which only the commit gives."""
+        keys = {*self.main.requires, *(key for _, key in self.options.requires)}
+        return bool(keys & {"level", "history", "lengths", "guard"}) or bool(self.main.accumulators)
+
+    def step_whitening(self, groups: Sequence[Group]) -> tuple[float, float]:
+        """Return the mean and std over tokens of the advantages of a whole step, for rewards that read no state."""
+        options = replace(self.options, advantage={**(self.options.advantage or {}), "whiten": "none"})
+        shaped = replace(self, options=options, shadows=()).shape(groups)
+        advantages = [a for one in shaped for a in one.advantages or ()]
+        tokens = [n for group in groups for n in group.tokens or ()]
+        chosen = [ok for group in groups for ok in group.trainable or (True,) * len(group.correct)]
+        return whitening(advantages, tokens, chosen)
+
     def shape_shadows(self, groups: Sequence[Group]) -> list[dict[str, ShapedGroup]]:
         """Return each group's rewards under every shadow strategy, by label, with the run's overlong term."""
         if not groups:
@@ -200,7 +222,20 @@ class Reward:
         The caller reports each once per run.
         """
         now = self.at(groups[0].step or 0) if self.scheduled and groups else self
-        return find_warnings(now.main.strategy, now.overlong, groups, shaped)
+        found = find_warnings(now.main.strategy, now.overlong, groups, shaped)
+        if len(groups) < MIN_GROUPS:
+            return found
+        scaled = not shaped or shaped[0].advantages is None
+        return found + signal_warnings(self.signal(groups, shaped), groups, shaped, scaled=scaled)
+
+    def signal(self, groups: Sequence[Group], shaped: Sequence[ShapedGroup]) -> Signal:
+        """Return the figures of these groups and their rewards: see `Signal`."""
+        without = None
+        if any(one.advantages is not None for one in shaped):
+            without = replace(self, length_weight=0.0, shadows=()).shape(
+                [replace(group, accumulators=group.accumulators[: len(self.main.accumulators)]) for group in groups]
+            )
+        return signal(groups, shaped, without)
 
     def _check(self, groups: Sequence[Group]) -> None:
         """Check that every group has the inputs that the reward needs, of the request and of the run's state."""

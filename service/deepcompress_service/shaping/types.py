@@ -55,6 +55,8 @@ class Group:
     """The problem's stored lengths before this step (targets). None: none are stored."""
     guard: GuardSums | None = None
     """The sums of the run's closed steps (guard of the run). None: none are stored."""
+    whitening: tuple[float, float] | None = None
+    """The mean and std by which its advantages are whitened. None: those of the groups that are shaped with it."""
 
     @property
     def pass_ratio(self) -> float:

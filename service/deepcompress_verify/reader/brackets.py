@@ -31,13 +31,13 @@ def _items(s: Stream, closers: tuple[str, ...]) -> tuple[list[Node], str]:
     """
     result: list[Node] = []
     word = ""
-    bars, s.open_bars = s.open_bars, 0
+    outer_bars, s.open_bars = s.open_bars, 0
     while True:
         result.append(s.grammar.statement(s))
         token = s.peek()
         if token.kind == "o" and token.value in closers:
             s.position += 1
-            s.open_bars = bars
+            s.open_bars = outer_bars
             s.joiner = word
             return result, token.value
         joined = separator(s)
@@ -66,8 +66,8 @@ def bracketed(s: Stream, opener: str) -> Node:
     return Tuple(tuple(result), left, right)
 
 
-def french_interval(s: Stream) -> Node:
-    """Parse ]0, 1[ and ]0, 1], after the opening bracket: an open end has its bracket turned outwards."""
+def french_interval(s: Stream, left: Bracket = "(") -> Node:
+    """Parse ]0, 1[, ]0, 1] and [0, 1[, after the opening bracket: an open end has its bracket turned outwards."""
     s.open_french_intervals += 1
     result: list[Node] = [s.grammar.statement(s)]
     if separator(s) is None:
@@ -77,7 +77,7 @@ def french_interval(s: Stream) -> Node:
     token = s.next()
     if token.value not in ("[", "]"):
         raise s.fail()
-    return Tuple(tuple(result), "(", ")" if token.value == "[" else "]")
+    return Tuple(tuple(result), left, ")" if token.value == "[" else "]")
 
 
 def braced_set(s: Stream) -> Node:
@@ -93,20 +93,20 @@ def braced_set(s: Stream) -> Node:
         if not s.take_op(closer):
             s.take_op(".")
         return system
-    bars, s.open_bars = s.open_bars, 1  # a bar inside separates the condition
+    outer_bars, s.open_bars = s.open_bars, 1  # a bar inside separates the condition
     result: list[Node] = []
     while True:
         result.append(s.grammar.statement(s))
         token = s.next()
         if token.kind == "o" and token.value == closer:
-            s.open_bars = bars
+            s.open_bars = outer_bars
             return Set(tuple(result))
         if (token.kind == "o" and token.value in ("|", ":")) or (token.value == "such"):
             if token.value == "such" and s.peek().value == "that":
                 s.position += 1
             s.open_bars = 0
             conditions, _ = _items(s, (closer,))
-            s.open_bars = bars
+            s.open_bars = outer_bars
             element = result[0] if len(result) == 1 else Tuple(tuple(result))
             word: Literal["and", "or"] = "or" if s.joiner == "or" else "and"
             return SetBuilder(element, conditions[0] if len(conditions) == 1 else List(tuple(conditions), word))
@@ -117,15 +117,15 @@ def braced_set(s: Stream) -> Node:
 
 def group(s: Stream) -> Node:
     """Parse plain braces: a TeX group, or a set if there are several items."""
-    bars, s.open_bars = s.open_bars, 0
+    outer_bars, s.open_bars = s.open_bars, 0
     first = s.grammar.statement(s)
     if s.take_op("}"):
-        s.open_bars = bars
+        s.open_bars = outer_bars
         return first
     if separator(s) is None:
         raise s.fail()
     rest, _ = _items(s, ("}",))
-    s.open_bars = bars
+    s.open_bars = outer_bars
     combined = gathered([first, *rest], "")
     return Set(combined.items) if isinstance(combined, List) else combined
 

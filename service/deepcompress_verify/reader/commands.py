@@ -8,6 +8,7 @@ from deepcompress_verify.reader.functions import argument, function
 from deepcompress_verify.reader.lookahead import starts_atom
 from deepcompress_verify.reader.names import symbol
 from deepcompress_verify.reader.stream import Stream
+from deepcompress_verify.reader.tokens import ReadError
 from deepcompress_verify.reader.words import (
     COMMAND_FUNCTIONS,
     CONST_WORDS,
@@ -41,6 +42,9 @@ _SAME_MARKS = {"overline": "bar", "widehat": "hat", "widetilde": "tilde"}
 _DECORATED = frozenset("angle triangle measuredangle odot square bigtriangleup".split())
 
 
+_STRUCK = frozenset("cancel bcancel xcancel sout st not".split())
+
+
 def command(s: Stream, name: str) -> Node:
     """Parse the arguments of a LaTeX command, after its name."""
     if name == "frac":
@@ -56,13 +60,13 @@ def command(s: Stream, name: str) -> Node:
         top = argument(s)
         return Call("binom", (top, argument(s)))
     if name in ("lfloor", "lceil"):
-        bars, s.open_bars = s.open_bars, 0
+        outer_bars, s.open_bars = s.open_bars, 0
         inner = s.grammar.expression(s)
         closer = "rfloor" if name == "lfloor" else "rceil"
         if not s.is_cmd(closer):
             raise s.fail(f"\\{closer} expected")
         s.position += 1
-        s.open_bars = bars
+        s.open_bars = outer_bars
         return Call("floor" if name == "lfloor" else "ceil", (inner,))
     if name in ("sum", "prod", "int", "lim", "iint", "oint"):
         return _big(s, name)
@@ -94,6 +98,8 @@ def command(s: Stream, name: str) -> Node:
         return first if name in ("underbrace", "overbrace") else argument(s)
     if name in ("euro", "pounds", "yen"):
         return Quantity(s.grammar.power(s), {"euro": "euro", "pounds": "gbp", "yen": "yen"}[name])
+    if name in _STRUCK:
+        raise ReadError("words", "struck out")
     if name == "ldots":
         return Sym("...")
     if not starts_atom(s) or name.isalpha():

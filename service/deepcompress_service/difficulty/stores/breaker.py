@@ -35,7 +35,10 @@ class CircuitBreaker:
             return
         now = self._clock()
         if now < self._next:
-            raise StoreUnavailable(f"{self._why}; it is asked again in a moment")
+            raise StoreUnavailable(
+                "the state store gave no answer; it is asked again in a moment",
+                reason=f"{self._why}; it is asked again in a moment",
+            )
         self._next = now + PAUSE_S
 
     def record_success(self) -> None:

@@ -15,6 +15,7 @@ from ..arithmetic import close_record
 from ..codec import group_digest, unpack_group, unpack_problem
 from ..engine import existing_run, level_of, new_run_record
 from ..errors import DifficultyError, StoreUnavailable
+from ..identity import new_incarnation
 from ..model import (
     Checkpoint,
     Commit,
@@ -93,6 +94,10 @@ class LocalStore:
         """Iterate over the lines of `work(transaction)`, all read from one snapshot."""
         raise NotImplementedError
 
+    async def risks(self) -> list[str]:
+        """Implement `DifficultyStore.risks`."""
+        return []
+
     async def put_run(self, run: str, config: DifficultyConfig, config_text: str) -> RunState:
         """Implement `DifficultyStore.put_run`."""
 
@@ -101,12 +106,13 @@ class LocalStore:
             run_record = state.load()
             created = run_record is None
             if run_record is None or (run_record.config_text != config_text and run_record.kind is None):
-                closed = run_record.closed if run_record else -1
-                run_record = new_run_record(config, config_text)
-                run_record.closed = closed
-                state.save(run_record)
+                old, run_record = run_record, new_run_record(config, config_text)
+                if old is not None:
+                    run_record.closed, run_record.incarnation = old.closed, old.incarnation
             elif run_record.config_text != config_text:
                 raise refusals.run_conflict(run)
+            run_record.incarnation = run_record.incarnation or new_incarnation()
+            state.save(run_record)
             return run_state(state, run, transaction.epoch(run), run_record, created=created)
 
         return await self._write(work, used=run)
@@ -341,11 +347,14 @@ class LocalStore:
         """Implement `DifficultyStore.restore`."""
 
         def work(transaction: LocalTransaction) -> RunState:
-            existing_run(transaction.open_run(run), run)
+            incarnation = existing_run(transaction.open_run(run), run).incarnation
             _require_checkpoint(transaction, run, name)
             transaction.copy(run, name, None)
             state = transaction.open_run(run)
-            return run_state(state, run, _raise_epoch(transaction, run), existing_run(state, run))
+            run_record = existing_run(state, run)
+            run_record.incarnation, run_record.version = incarnation, 0
+            state.save(run_record)
+            return run_state(state, run, _raise_epoch(transaction, run), run_record)
 
         return await self._write(work, used=run)
 

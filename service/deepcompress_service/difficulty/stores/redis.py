@@ -7,6 +7,7 @@ journal. What is guaranteed in which deployment is in docs/difficulty-state.md.
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -30,6 +31,7 @@ from ..codec import (
 )
 from ..engine import payloads_of_request
 from ..errors import DifficultyError, StoreTooNew, StoreUnavailable, UnknownRun
+from ..identity import new_incarnation
 from ..model import (
     Checkpoint,
     Commit,
@@ -44,7 +46,7 @@ from ..paging import Page, PageBuilder, Side, Sort
 from ..retention import OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import state_of_run
 from ..transfer import ExportReader, accept_any_config
-from . import redis_commit, redis_pages, redis_transfer
+from . import redis_commit, redis_pages, redis_transfer, redis_watch
 from .redis_commit import PAYLOADS, SHARED, TOKEN_BYTES
 from .redis_link import Argument, Link, PinnedConnection, Reply, open_link
 from .scripts import (
@@ -63,9 +65,11 @@ from .scripts import (
     Script,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA_KEY = "dc:schema"
 PING_KEY = "dc:ping"
+WATCH_S = 5.0
+"""Seconds between two looks at the servers' evictions, while requests come."""
 RUNS_KEY = "dc:runs"
 """The names of all runs ever; a run that is gone stays named until someone looks for it."""
 
@@ -92,6 +96,8 @@ class RedisStore:
         self._slow = slow_timeout_s
         self._observations_s = max(1, round(observations_s))
         self._registered: set[str] = set()
+        self._watched_at = -WATCH_S
+        self._lost: str | None = None
 
     async def open(self) -> None:
         """Implement `DifficultyStore.open`."""
@@ -109,8 +115,8 @@ class RedisStore:
                 found=int(version),
                 known=SCHEMA_VERSION,
             )
-        if version is None:
-            await self._link.command(SCHEMA_KEY, "SET", SCHEMA_KEY, SCHEMA_VERSION, "NX", writes=True, first=True)
+        if version is None or int(version) < SCHEMA_VERSION:
+            await self._link.command(SCHEMA_KEY, "SET", SCHEMA_KEY, SCHEMA_VERSION, writes=True, first=True)
         self._link.schema_check = None
 
     async def close(self) -> None:
@@ -123,13 +129,33 @@ class RedisStore:
             await self._link.schema_check()
         # A write, since training requests are: Redis may be full, or short of replicas, and still answer a GET.
         await self._link.command(PING_KEY, "SET", PING_KEY, 1, "EX", 60, writes=True, first=True)
+        if why := redis_watch.unsafe(await self._link.info()):
+            raise StoreUnavailable(why)
+
+    async def risks(self) -> list[str]:
+        """Implement `DifficultyStore.risks`."""
+        return redis_watch.risks(await self._link.info())
+
+    async def _check_evictions(self) -> None:
+        """Look at the servers every WATCH_S seconds.
+
+        Raises:
+            StoreUnavailable: One of them evicted keys, and may do so again.
+        """
+        now = time.monotonic()
+        if now - self._watched_at >= WATCH_S:
+            self._watched_at = now
+            with suppress(StoreUnavailable):  # the commit fails by itself, or goes to another server
+                self._lost = redis_watch.lost(await self._link.info())
+        if self._lost:
+            raise StoreUnavailable(self._lost)
 
     # runs
 
     async def put_run(self, run: str, config: DifficultyConfig, config_text: str) -> RunState:
         """Implement `DifficultyStore.put_run`."""
         await self._register(run)
-        reply = await self._run(PUT_RUN, run, config_to_json(config), config_text)
+        reply = await self._run(PUT_RUN, run, config_to_json(config), config_text, new_incarnation())
         if reply[1]:
             await self._register(run, renew=True)
         return await self._state(run, created=bool(reply[1]))
@@ -203,6 +229,7 @@ class RedisStore:
 
     async def commit(self, commit: Commit) -> CommitOutcome:
         """Implement `DifficultyStore.commit`."""
+        await self._check_evictions()
         reply = await self._run(COMMIT, commit.run, *redis_commit.arguments(commit))
         with suppress(StoreUnavailable):  # the names may be on another server; the next commit tries again
             await self._register(commit.run, renew=bool(reply[3]))
@@ -455,6 +482,9 @@ def _parse_run_record(fields: dict[bytes, bytes], buckets: dict[bytes, bytes]) -
         problems=int(fields[b"problems"]),
         ratio_sum=int(fields[b"ratio_sum"]),
         sequence=int(fields[b"sequence"]),
+        incarnation=decode(fields.get(b"incarnation", b"")),
+        version=int(fields.get(b"version", 0)),
+        created_step=int(step) if (step := fields.get(b"created_step")) else None,
     )
     for name, text in buckets.items():
         generation, size, passes = map(int, name.split(b":"))
@@ -470,6 +500,12 @@ def _refusal(run: str, facts: Sequence[str]) -> DifficultyError:
             return refusals.run_conflict(run)
         case ["unknown-checkpoint", name]:
             return refusals.unknown_checkpoint(run, name)
+        case ["run-lost", incarnation]:
+            return refusals.run_lost(run, incarnation or None)
+        case ["run-damaged", part]:
+            return refusals.run_damaged(run, part)
+        case ["run-rolled-back", name, sent, found]:
+            return refusals.run_rolled_back(run, int(sent), int(found), name)
         case ["epoch-mismatch", epoch, sent]:
             return refusals.epoch_mismatch(int(epoch), int(sent))
         case ["step-kind-mismatch", kind]:

@@ -24,6 +24,7 @@ from ..codec import (
     unpack_state,
     unpack_states,
 )
+from ..identity import new_incarnation
 from ..model import Commit, CommitOutcome, DifficultyConfig, GroupOutcome
 from .redis_link import Argument
 
@@ -119,6 +120,9 @@ def arguments(commit: Commit) -> list[Argument]:
         b"" if same else b"".join([struct.pack("<H", len(name)) + name for name in names]),
         b"".join(pairs),
         _packed(payloads),
+        commit.incarnation or "",
+        "" if commit.version is None else commit.version,
+        new_incarnation(),
     ]
 
 
@@ -160,7 +164,8 @@ def _first_duplicate(ids: Sequence[bytes]) -> bytes:
 
 def outcome(commit: Commit, reply: Sequence[Any]) -> CommitOutcome:
     """Return the script's reply as an outcome."""
-    _, epoch, step, created, config_text, step_level, mean, stale, replayed, shared, rest = reply
+    _, epoch, step, created, config_text, step_level, mean, stale, replayed, shared, rest, *identity = reply
+    incarnation, version, created_step = identity
     level, accumulators, states = _head(shared) if shared else (0.0, (), 0)
     is_stale = bool(stale)
     if not replayed:
@@ -189,6 +194,9 @@ def outcome(commit: Commit, reply: Sequence[Any]) -> CommitOutcome:
         tuple(groups),
         created=bool(created),
         config_text=decode(config_text),
+        incarnation=decode(incarnation),
+        version=int(version),
+        created_step=int(created_step) if created_step else None,
     )
 
 

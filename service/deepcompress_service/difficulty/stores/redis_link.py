@@ -35,6 +35,7 @@ from redis.exceptions import (
 
 from ..errors import StoreTooNew, StoreUnavailable
 from .breaker import CircuitBreaker
+from .redis_watch import Info, parse_info
 from .scripts import Script
 
 Argument = bytes | str | int | float
@@ -61,6 +62,29 @@ class Link(ABC):
     @abstractmethod
     async def client_for(self, key: str) -> Redis:
         """Return the client of the server that has the key."""
+
+    async def servers(self) -> list[Redis]:
+        """Return a client of every server that has state."""
+        return [await self.client_for("")]
+
+    async def info(self) -> list[Info]:
+        """Return the INFO fields of every server; none of a server that forbids the command.
+
+        Raises:
+            StoreUnavailable: A server gave no answer.
+        """
+        found = []
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                for client in await self.servers():
+                    try:
+                        reply = await client.execute_command("INFO")  # type: ignore[no-untyped-call]
+                    except ResponseError:
+                        reply = b""
+                    found.append(parse_info(reply))
+        except (RedisError, OSError, builtins.TimeoutError) as error:
+            raise refused(error) from error
+        return found
 
     @abstractmethod
     async def close(self) -> None:
@@ -168,12 +192,13 @@ class Link(ABC):
                     await self.locate(failed)
                 raise builtins.TimeoutError
         except asyncio.TimeoutError:  # noqa: UP041 - on 3.11+ the builtin; redis' own TimeoutError shadows it here
-            why = f"Redis gave no answer within {timeout_s:g} s ({last})"
+            detail = f"Redis gave no answer within {timeout_s:g} s"
+            why = f"{detail} ({last})"
             if isinstance(failed, TryAgainError):  # an answer: of one slot that is moved, while others may go on
                 breaker.record_success()
             else:
                 breaker.record_failure(why)
-            raise StoreUnavailable(why) from None
+            raise StoreUnavailable(detail, reason=why) from None
         except StoreUnavailable:
             breaker.record_success()
             raise
@@ -258,10 +283,12 @@ def refused(error: Exception) -> StoreUnavailable | StoreTooNew:
     if "STORETOONEW" in str(error):
         return StoreTooNew("this run was written by a newer version of the service")
     if isinstance(error, ResponseError):
-        return StoreUnavailable(f"Redis refused: {error}")
+        return StoreUnavailable("Redis refused the operation", reason=f"Redis refused: {error}")
     if isinstance(error, RedisError):
-        return StoreUnavailable(f"Redis: {type(error).__name__}: {error}")
-    return StoreUnavailable(f"Redis cannot be reached: {error or type(error).__name__}")
+        return StoreUnavailable("Redis cannot be used", reason=f"Redis: {type(error).__name__}: {error}")
+    return StoreUnavailable(
+        "Redis cannot be reached", reason=f"Redis cannot be reached: {error or type(error).__name__}"
+    )
 
 
 def missing_replicas(found: int, asked: int) -> StoreUnavailable:
@@ -418,6 +445,12 @@ class ClusterLink(Link):
             if first <= slot <= last:
                 return self._client(address)
         raise ClusterDownError(f"CLUSTERDOWN no master has slot {slot}")
+
+    async def servers(self) -> list[Redis]:
+        """Implement `Link.servers`."""
+        if not self._slots:
+            await self.locate()
+        return [self._client(address) for address in dict.fromkeys(address for _, _, address in self._slots)]
 
     async def locate(self, error: Exception | None = None) -> None:
         """Ask the nodes which of them has which slot: the one named in the error first, then the others in turn,

@@ -147,6 +147,7 @@ def run_record_commands(prefix: str, run_record: RunRecord, schema: int) -> list
         *("pruned", run_record.pruned, "first", "" if run_record.first is None else run_record.first),
         *("values", " ".join(map(repr, run_record.values)), "start", " ".join(map(repr, run_record.start))),
         *("problems", run_record.problems, "ratio_sum", run_record.ratio_sum, "sequence", run_record.sequence),
+        *("incarnation", run_record.incarnation, "version", run_record.version),
     ]
     commands: list[list[Argument]] = [["HSET", f"{prefix}m", *fields]]
     for (generation, size, passes), bucket in run_record.buckets.items():

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import logging
+import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -38,6 +41,53 @@ ROWS_IN_LOG = 4 * 4096
 LOG_LEFT_BYTES = 64 * 1024 * 1024
 """Size to which a longer log file is cut when it starts again."""
 CACHE_KIB = 16 * 1024
+PROBE_S = 15.0
+"""Seconds between two writes of realistic size by the readiness check."""
+PROBE_BYTES = 256 * 1024
+"""Size of such a write: about that of a training request of a thousand groups."""
+PROBE_PIECE = 16 * 1024
+
+FileId = tuple[int, int]
+"""Device and inode of a file."""
+log = logging.getLogger("deepcompress.store")
+
+
+def _file_id(path: str) -> FileId | None:
+    """Return the identity of the file that the path names; None if there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _write_probe(path: str) -> None:
+    """Write PROBE_BYTES to a file and remove it.
+
+    Raises:
+        OSError: There is no room.
+    """
+    try:
+        with open(path, "wb", buffering=0) as file:
+            for _ in range(PROBE_BYTES // PROBE_PIECE):
+                if file.write(bytes(PROBE_PIECE)) < PROBE_PIECE:
+                    raise OSError(errno.ENOSPC, "no space left: the disk is full")
+            os.fsync(file.fileno())
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+
+
+def _summary(error: Exception) -> str:
+    """Return the kind of a failure without paths and texts of exceptions."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the state store is full"
+    text = str(error)
+    kinds = {"full": "is full", "locked": "is used by others for too long", "readonly": "is read-only"}
+    for part, kind in kinds.items():
+        if part in text:
+            return f"the state store {kind}"
+    return "the state store cannot be used"
 
 
 class SqliteStore(LocalStore):
@@ -59,6 +109,10 @@ class SqliteStore(LocalStore):
         self._cleaning: Future[None] | None = None
         self._closed = False
         self._rows_cleaned = 0
+        self._file: FileId | None = None
+        """The file that the connections have open."""
+        self._file_lost = False
+        self._probed_at = -PROBE_S
 
     async def open(self) -> None:
         """Open the file. Optional: connections are also opened by the first request.
@@ -82,10 +136,28 @@ class SqliteStore(LocalStore):
                 connection.close()
                 raise
             self._write_connection, self._rows_cleaned = connection, 0
+            self._file = _file_id(self._path)
         return self._write_connection
 
+    def _check_file(self) -> None:
+        """Check that the path names the file that is open: SQLite itself goes on with one that was removed.
+
+        Raises:
+            StoreUnavailable: It was removed or replaced.
+        """
+        found = _file_id(self._path)
+        if found == self._file:
+            self._file_lost = False
+            return
+        what = "removed" if found is None else "replaced by another file"
+        reason = f"the database file {self._path} was {what} while it was open"
+        if not self._file_lost:
+            log.critical("%s: nothing is read or written until it is back, or the service is restarted", reason)
+        self._file_lost = True
+        raise StoreUnavailable(f"the database file was {what} while it was open", reason=reason)
+
     def _closed_error(self) -> StoreUnavailable:
-        return StoreUnavailable("this store is closed", path=self._path)
+        return StoreUnavailable("this store is closed")
 
     def _check_schema(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
@@ -101,9 +173,10 @@ class SqliteStore(LocalStore):
             if version == 0:
                 for statement in SCHEMA:
                     connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION:d}")
             for statement in ADDED:
                 connection.execute(statement)
+            if version < SCHEMA_VERSION:
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION:d}")
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")
@@ -128,8 +201,14 @@ class SqliteStore(LocalStore):
         connection.execute(f"PRAGMA cache_size = {-CACHE_KIB:d}")
         return connection
 
+    def _connect_checked(self) -> sqlite3.Connection:
+        self._check_file()
+        return self._connect()
+
     def _copy_log(self) -> None:
         # Best effort: the next copy, or a commit, does what this one could not.
+        if _file_id(self._path) != self._file:
+            return
         with contextlib.suppress(sqlite3.Error), contextlib.closing(self._connect()) as connection:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
@@ -147,10 +226,19 @@ class SqliteStore(LocalStore):
         self._write_connection = self._read_connection = None
 
     async def ping(self) -> None:
-        """Implement `DifficultyStore.ping`: write to the file, since a full disk can still be read."""
+        """Implement `DifficultyStore.ping`: write to the file, since a full disk can still be read.
+
+        A page is written every time. Every PROBE_S seconds, and every time after a failure, a file of the size of a
+        training request's data is written beside the database, since its log may have room that it uses again.
+        """
 
         def work() -> None:
-            self._open_writer().execute(f"PRAGMA user_version = {SCHEMA_VERSION:d}")
+            connection = self._open_writer()
+            self._check_file()
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION:d}")
+            if time.monotonic() - self._probed_at >= PROBE_S:
+                _write_probe(f"{self._path}-probe-{os.getpid()}")
+                self._probed_at = time.monotonic()
 
         await self._run(self._writer, work)
 
@@ -161,7 +249,8 @@ class SqliteStore(LocalStore):
         try:
             return await asyncio.get_running_loop().run_in_executor(executor, work)
         except (sqlite3.Error, OSError) as error:
-            raise StoreUnavailable(f"SQLite at {self._path}: {error}", path=self._path) from error
+            self._probed_at = -PROBE_S
+            raise StoreUnavailable(_summary(error), reason=f"SQLite at {self._path}: {error}") from error
 
     async def _write(self, work: Callable[[LocalTransaction], T], *, used: str | None = None) -> T:
         return await self._run(self._writer, partial(self._commit_work, work, used))
@@ -170,6 +259,7 @@ class SqliteStore(LocalStore):
         connection = self._write_connection
         if connection is None or self._closed:
             connection = self._open_writer()
+        self._check_file()
         connection.execute("BEGIN IMMEDIATE")
         try:
             transaction = SqliteTransaction(connection, writing=True)
@@ -193,6 +283,7 @@ class SqliteStore(LocalStore):
 
     def _read_work(self, work: Callable[[LocalTransaction], T]) -> T:
         connection = self._open_reader()
+        self._check_file()
         connection.execute("BEGIN")
         try:
             return work(SqliteTransaction(connection, writing=False))
@@ -208,7 +299,7 @@ class SqliteStore(LocalStore):
         await self._ensure_schema_checked()
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, thread_name_prefix="difficulty-export") as executor:
-            connection = await self._run(executor, self._connect)
+            connection = await self._run(executor, self._connect_checked)
             lines: Iterator[str] = iter(())
             stopped = False
 

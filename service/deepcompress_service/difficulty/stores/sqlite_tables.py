@@ -23,7 +23,8 @@ from ..codec import (
 from ..model import Checkpoint
 from ..run_transaction import Row, Table
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2: a run's record has its incarnation, version and created_step. Files of version 1 are read as they are."""
 SCHEMA = (
     "CREATE TABLE epochs (run TEXT PRIMARY KEY, epoch INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE TABLE spaces (space INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, checkpoint TEXT, meta TEXT,"

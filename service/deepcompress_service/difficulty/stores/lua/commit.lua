@@ -8,16 +8,15 @@
 --   1 if the new groups are stale (else 0),
 --   one digit a group (1: replayed), or '' if all are new,
 --   what the new groups share (the \255 field), or '' if there is none,
---   a list, by index: the whole record of each replayed group, the problem_id of each new one sent without it.
+--   a list, by index: the whole record of each replayed group, the problem_id of each new one sent without it,
+--   incarnation, version, and the step of the request that created the run, or ''.
 -- A whole record: level, the step's level, mean, flags, number of further accumulators, these, the problem's state,
 -- digest, length of the problem_id, problem_id, payload.
 
-local epoch = epoch_of(prefix)
-for _, believed in ipairs({sent_epoch, expected_epoch}) do
-  if believed ~= '' and tonumber(believed) ~= epoch then return {1, 'epoch-mismatch', integer(epoch), believed} end
-end
-local created = 0
+local epoch, created = epoch_of(prefix), 0
 run = load_run(prefix)
+local refusal = check_identity(prefix, run, epoch)
+if refusal then return refusal end
 if not run then
   if new_config == '' then return {1, 'unknown-run'} end
   run, created = new_run(new_config), 1
@@ -41,13 +40,18 @@ local function success(step, result, groups)
     end
   end
   return {0, integer(epoch), integer(step), created, config_text, double(result.step_level), double(result.mean),
-          result.flags or 0, table.concat(replayed), result.shared or '', entries}
+          result.flags or 0, table.concat(replayed), result.shared or '', entries, run.incarnation,
+          integer(run.version), run.created_step and integer(run.created_step) or ''}
 end
 
-local function create()
+-- Before new groups of a step are counted or recorded; the run is saved afterwards.
+local function create(step)
   if created == 1 then
     call('HSET', prefix .. 'm', 'config', new_config, 'config_text', new_config_text)
+    run.created_step = step
   end
+  if run.incarnation == '' then run.incarnation = new_incarnation end
+  run.version = run.version + 1
   if untrained then keep_observations(prefix) end
 end
 
@@ -69,7 +73,7 @@ if kind == 'stepless' then
   step = run.open or run.closed + 1
   local unnamed = name_problems(step, groups)
   if unnamed then return {1, 'not-observed', unnamed, integer(step)} end
-  create()
+  create(step)
   advance_to(prefix, run, step)
   local result = plain and count_plain() or count(groups)
   local parts = {request_digest, struct.pack('<d', step)}
@@ -104,7 +108,7 @@ end
 local key, known, is_stale = prefix .. 'g:' .. integer(step), known_groups(step), step <= run.closed
 
 if plain and not is_stale and not next(known) then
-  create()
+  create(step)
   advance_to(prefix, run, step)
   local result = count_plain()
   call('HSET', key, '\255' .. token, result.shared) -- first: it is long, so Redis never takes the hash for a small one
@@ -134,7 +138,7 @@ if #new == 0 then
   return success(step, {step_level = step_level, mean = mean, flags = is_stale and 1 or 0}, groups)
 end
 
-create()
+create(step)
 local result
 if is_stale then
   result = record_late_groups(step, new)

@@ -21,6 +21,9 @@
 --           Lua for cutting one)
 -- ARGV[16]  payloads of all groups: offsets in bytes (where each begins, and where the last ends), then the payloads;
 --           '' if all are empty
+-- ARGV[17]  incarnation of the run that the caller saw, or ''
+-- ARGV[18]  greatest version of the epoch that the caller saw, or ''
+-- ARGV[19]  incarnation of a run that has none
 --
 -- A tail is stored as it comes: token (8 bytes), index in the request, whether the group counts, digest (16 bytes),
 -- length of the problem_id, problem_id. Groups of one request share two more fields of the step's hash:
@@ -38,6 +41,7 @@ local request_id, request_digest, new_config, new_config_text = ARGV[5], ARGV[6]
 local duplicate, plain, token = ARGV[9], ARGV[10] == '1', ARGV[11]
 local packed_buckets, packed_numbers, packed_names = ARGV[12], ARGV[13], ARGV[14]
 local packed_groups, payloads_sent = ARGV[15], ARGV[16]
+local sent_incarnation, sent_version, new_incarnation = ARGV[17], tonumber(ARGV[18]), ARGV[19]
 local n = #packed_numbers / NUMBERS_BYTES -- number of groups
 
 -- `count` strings, each behind its length; `one` is the format of a few of them. Lua's stack bounds one call's results.

@@ -2,7 +2,7 @@
 -- Semantics: docs/design.md, 5.1 to 5.8. Packed formats: codec.py.
 --
 -- Keys of a run, all under one hash tag, P (`prefix` in the code) = dc:{run}: (a checkpoint's: dc:{run}:c:NAME:)
---   P m         meta: config, kind, the open step, ...    hash
+--   P m         meta: config, kind, the open step, incarnation, version, ...  hash
 --   P t         tallies of the open step                  hash  generation:size:passes -> integers
 --   P h         history                                   hash  step -> mean|integers|before|after
 --   P s         closed steps whose records are kept       zset
@@ -27,7 +27,7 @@ local TALLY = '<dI4I4I4dI4'
 local RECORD = STATE .. string.sub(TALLY, 2)
 local ADDED, ADDED_BYTES = '<I4I4I4dI4', 24 -- a tally without its step: attempts, passes, shortest, sum, count
 local OBSERVED, OBSERVED_BYTES = '<I4I4I4I4ddI4Bd', 45
-local SCHEMA_VERSION = 1
+local SCHEMA_VERSION = 2 -- 2: incarnation, version and created_step in the meta
 local NONE, RATIO_ONE = 4294967295, 1073741824
 local EMPTY = struct.pack(STATE, 0, 0, 0, 0, 0, 0, 0, NONE, 0, 0, -1)
 local call = redis.call

@@ -6,9 +6,11 @@
 -- Returns {0}, or {1, slug, facts...} with nothing changed.
 
 local prefix, name = string.sub(KEYS[1], 1, -2), ARGV[1]
-if not load_run(prefix) then return {1, 'unknown-run'} end
+local run = load_run(prefix)
+if not run then return {1, 'unknown-run'} end
 if call('HEXISTS', prefix .. 'c', name) == 0 then return {1, 'unknown-checkpoint', name} end
 copy(prefix .. 'c:' .. name .. ':', prefix)
+call('HSET', prefix .. 'm', 'incarnation', run.incarnation, 'version', 0)
 call('INCR', prefix .. 'e')
 mark_used(prefix)
 return {0}

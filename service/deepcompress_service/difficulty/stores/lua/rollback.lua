@@ -32,8 +32,10 @@ end
 local function rewind(prefix, run, next_step)
   if not next_step or not run.first or next_step <= run.first then
     local kept = call('HMGET', prefix .. 'm', 'config', 'config_text')
+    local incarnation = run.incarnation
     wipe(prefix)
     run = new_run(kept[1])
+    run.incarnation = incarnation
     if next_step then run.closed = next_step - 1 end
     call('HSET', prefix .. 'm', 'config', kept[1], 'config_text', kept[2])
     save_run(prefix, run)
@@ -77,7 +79,7 @@ local function rewind(prefix, run, next_step)
   end
   local last = get_step(prefix, tonumber(call('ZREVRANGE', prefix .. 's', 0, 0)[1] or run.pruned))
   run.values = last and last.after or new_run(call('HGET', prefix .. 'm', 'config')).values
-  run.open, run.closed, run.buckets = nil, next_step - 1, {}
+  run.open, run.closed, run.buckets, run.version = nil, next_step - 1, {}, 0
   save_run(prefix, run)
   return run
 end

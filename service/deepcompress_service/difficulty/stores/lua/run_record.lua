@@ -1,11 +1,11 @@
 -- A run's record, its epoch and its last use. After hashes.lua.
 
 local META = {'config', 'schema', 'kind', 'open', 'closed', 'pruned', 'first', 'values', 'start', 'problems', 'ratio_sum',
-              'sequence'}
+              'sequence', 'incarnation', 'version', 'created_step'}
 
 local function new_run(config)
   local run = {config = cjson.decode(config), kind = '', closed = -1, pruned = -1, problems = 0, ratio_sum = 0,
-             sequence = 0, values = {}}
+             sequence = 0, values = {}, incarnation = '', version = 0}
   run.values[1] = run.config.level.initial
   run.dataset = run.config.reference == 'dataset'
   for i, extra in ipairs(run.config.extra) do run.values[i + 1] = extra.initial end
@@ -20,14 +20,31 @@ local function load_run(prefix)
   local config = cjson.decode(f[1])
   return {config = config, dataset = config.reference == 'dataset', kind = f[3], open = tonumber(f[4]), closed = tonumber(f[5]),
           pruned = tonumber(f[6]), first = tonumber(f[7]), values = numbers(f[8]), start = numbers(f[9]),
-          problems = tonumber(f[10]), ratio_sum = tonumber(f[11]), sequence = tonumber(f[12])}
+          problems = tonumber(f[10]), ratio_sum = tonumber(f[11]), sequence = tonumber(f[12]),
+          -- absent in the record of an older version of the service
+          incarnation = f[13] or '', version = tonumber(f[14] or '0'), created_step = tonumber(f[15] or '')}
 end
 
 local function save_run(prefix, run)
   call('HSET', prefix .. 'm', 'schema', SCHEMA_VERSION, 'kind', run.kind, 'open', run.open and integer(run.open) or '', 'closed', integer(run.closed),
        'pruned', integer(run.pruned), 'first', run.first and integer(run.first) or '', 'values', join(run.values),
        'start', join(run.start), 'problems', integer(run.problems), 'ratio_sum', integer(run.ratio_sum),
-       'sequence', integer(run.sequence))
+       'sequence', integer(run.sequence), 'incarnation', run.incarnation, 'version', integer(run.version),
+       'created_step', run.created_step and integer(run.created_step) or '')
+end
+
+-- Whether the record was evicted or deleted, with more of the run still there.
+local function lost_record(prefix) return call('EXISTS', prefix .. 'p', prefix .. 'h') > 0 end
+
+-- Delete what is left of a run whose record is gone, but not the observations that wait for it. Linear in its problems.
+local function drop_remains(prefix)
+  local steps = {}
+  for _, step in ipairs(call('ZRANGE', prefix .. 's', 0, -1)) do steps[step] = true end
+  for _, record in ipairs(call('HVALS', prefix .. 'p')) do
+    steps[integer(struct.unpack('<d', record, STATE_BYTES + 1))] = true
+  end
+  for step in pairs(steps) do call('UNLINK', prefix .. 'g:' .. step, prefix .. 'u:' .. step, prefix .. 'n:' .. step) end
+  call('UNLINK', prefix .. 't', prefix .. 'h', prefix .. 's', prefix .. 'p', prefix .. 'i', prefix .. 'q', prefix .. 'qs')
 end
 
 local function epoch_of(tag) return tonumber(call('GET', tag .. 'e') or '0') end

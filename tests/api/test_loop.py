@@ -1,0 +1,133 @@
+"""The event loop: no route decodes much on it, and no body that anybody sends ends in a 5xx."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from deepcompress_service.api import body as bodies
+from deepcompress_service.api import context as contexts
+
+CASES = 24
+"""Bodies for each route."""
+DEEP = 5_000
+DIGITS = 400
+
+
+def routes(service: TestClient) -> list[tuple[str, str]]:
+    """(method, path) of every route that may read a body."""
+    description = service.get("/openapi.json").json()["paths"]
+    names = {"{run}": "loop", "{name}": "one", "{problem_id}": "p"}
+    found = []
+    for path, methods in description.items():
+        for name, given in names.items():
+            path = path.replace(name, given)
+        assert "{" not in path
+        found += [(method.upper(), path) for method in methods]
+    return sorted(found)
+
+
+FIELDS = (
+    "run", "step", "groups", "items", "rollouts", "gold", "response", "tokens", "correct", "problem_id", "strategy",
+    "label", "prompt", "query", "prompts", "labels", "verify_responses", "extra", "reward_info", "ground_truth",
+    "row", "checker", "scores", "next_step", "checkpoint", "reward_request_id", "reward", "usage", "output",
+    "output_tokens", "rollout_index", "group_size", "checkers", "length_weight",
+)  # fmt: skip
+
+
+def nested(choice: random.Random, depth: int) -> str:
+    opening = [choice.choice(("[", f'{{"{choice.choice(FIELDS)}":')) for _ in range(depth)]
+    return "".join(opening) + "1" + "".join("]" if one == "[" else "}" for one in reversed(opening))
+
+
+def value(choice: random.Random, depth: int) -> Any:
+    kind = choice.random()
+    if depth and kind < 0.35:
+        return {choice.choice(FIELDS): value(choice, depth - 1) for _ in range(choice.randrange(6))}
+    if depth and kind < 0.6:
+        return [value(choice, depth - 1) for _ in range(choice.randrange(5))]
+    return choice.choice(
+        (None, True, 0, -1, 7, 2**53, 2**63, 2**64, 10**DIGITS, 1.5, -0.0, "", "1", "x" * 50, "\ud800")
+    )
+
+
+def large(choice: random.Random) -> str:
+    """JSON of a megabyte."""
+    field = choice.choice(FIELDS)
+    part = json.dumps(value(choice, 3))
+    count = (1 << 20) // (len(part) + 1)
+    return f'{{"{field}":[{",".join([part] * count)}]}}'
+
+
+def body(choice: random.Random) -> str:
+    kind = choice.randrange(6)
+    if kind == 0:
+        return large(choice)
+    if kind == 1:
+        depth = choice.choice((60, 70, 200, 300, DEEP))
+        return f'{{"response":"x","{choice.choice(FIELDS)}":{nested(choice, depth)}}}'
+    if kind == 2:
+        return nested(choice, choice.choice((3, 70, DEEP)))
+    if kind == 3:
+        return f'{{"{choice.choice(FIELDS)}":{"9" * choice.choice((DIGITS, 4_000, 100_000))}}}'
+    return json.dumps({choice.choice(FIELDS): value(choice, 4) for _ in range(choice.randrange(1, 12))})
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes in bytes of what was decoded in one go on an event loop."""
+    sizes: list[int] = []
+
+    def on_loop() -> bool:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        return True
+
+    def watch(module: object, name: str, place: int) -> None:
+        inner: Callable[..., Any] = getattr(module, name)
+
+        def watched(*arguments: Any, **options: Any) -> Any:
+            if on_loop():
+                # A packed body may grow: it counts as a thousand times its size.
+                sizes.append(len(arguments[place]) * (1000 if name == "_decompress" else 1))
+            return inner(*arguments, **options)
+
+        monkeypatch.setattr(module, name, watched)
+
+    watch(bodies, "_decompress", 0)
+    watch(bodies.orjson, "loads", 0)
+    watch(contexts, "count_structure", 0)
+    watch(contexts, "parse", 1)
+    return sizes
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_route_decodes_little_on_the_loop_and_never_fails(
+    service: TestClient, decoded: list[int], seed: int
+) -> None:
+    choice = random.Random(seed)
+    for method, path in routes(service):
+        for number in range(CASES // 3 if method in ("POST", "PUT") else 2):
+            text = body(choice).encode("utf-8", "surrogatepass")
+            packed = number % 4 == 3
+            headers = {"content-encoding": "gzip"} if packed else {}
+            answer = service.request(method, path, content=gzip.compress(text) if packed else text, headers=headers)
+            assert answer.status_code < 500, (method, path, text[:300], answer.text[:300])
+    assert decoded
+    assert max(decoded) <= max(bodies.ON_LOOP_BYTES, 1000 * bodies.ON_LOOP_PACKED_BYTES)
+
+
+def test_a_large_body_is_decoded_beside_the_loop(service: TestClient, decoded: list[int]) -> None:
+    items = [{"gold": "1", "response": "x" * 1000 + r"\boxed{1}"} for _ in range(1000)]
+    answer = service.post("/v1/verify", json={"items": items})
+    assert [one["correct"] for one in answer.json()["verdicts"]] == [True] * 1000
+    assert max(decoded, default=0) <= bodies.ON_LOOP_BYTES
