@@ -59,9 +59,11 @@ def serve(
     from pydantic import ValidationError
 
     from deepcompress_service.observability.worker_folders import shared_folders
+    from deepcompress_service.remote import EndpointError, read_endpoints
     from deepcompress_service.server.exit_deadline import REQUESTS_S
     from deepcompress_service.server.http_protocol import IDLE_S, BoundedHttpProtocol, allow_connections
     from deepcompress_service.settings import Settings, explain
+    from deepcompress_verify.checkers import checker_names
 
     from .output import fail, without_password
 
@@ -75,8 +77,11 @@ def serve(
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     try:
         settings = Settings(**options)
+        read_endpoints(settings.remote_checkers_file, checker_names())  # each worker reads it; errors end the start
     except ValidationError as error:
         fail(explain(error))
+    except EndpointError as error:
+        fail(f"DEEPCOMPRESS_REMOTE_CHECKERS_FILE: {error}")
     if settings.log_format == "console":
         address = f"http://{settings.host}:{settings.port}"
         state = without_password(settings.state_url)
