@@ -80,9 +80,7 @@ def _changes_after(kind: str, before: float, revisits: tuple[int, int, int]) -> 
 
 def close_record(run_record: RunRecord, observed_groups: int = 0) -> StepRecord:
     """Return the open step's record as it would be if it closed with the groups it has."""
-    after, mean = accumulators_after(
-        run_record.config, run_record.start, run_record.buckets, run_record.revisits
-    )
+    after, mean = accumulators_after(run_record.config, run_record.start, run_record.buckets, run_record.revisits)
     record = StepRecord(run_record.start, after, mean)
     record.observed_groups = observed_groups
     for (_, size, passes), bucket in run_record.buckets.items():

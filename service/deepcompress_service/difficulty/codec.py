@@ -215,14 +215,18 @@ def unpack_states(problem_ids: Iterable[str], data: bytes) -> list[ProblemState]
 def pack_problem(record: ProblemRecord) -> bytes:
     """Return a problem's record as bytes, without its problem_id."""
     delta = record.delta
-    return pack_state(record.before) + _DELTA.pack(
-        float(delta.step),
-        delta.attempts,
-        delta.passes,
-        NONE32 if delta.shortest is None else delta.shortest,
-        float(delta.correct_tokens_sum),
-        delta.correct_tokens_count,
-    ) + pack_pair(record.visits, record.lengths, delta.lengths)
+    return (
+        pack_state(record.before)
+        + _DELTA.pack(
+            float(delta.step),
+            delta.attempts,
+            delta.passes,
+            NONE32 if delta.shortest is None else delta.shortest,
+            float(delta.correct_tokens_sum),
+            delta.correct_tokens_count,
+        )
+        + pack_pair(record.visits, record.lengths, delta.lengths)
+    )
 
 
 def unpack_problem(problem_id: str, data: bytes) -> ProblemRecord:

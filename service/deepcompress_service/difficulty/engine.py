@@ -324,9 +324,7 @@ def _count(
         close_before(state, run_record, step)
         open_step(state, run_record, step)
     problems = apply_groups(state, run_record, [(names[g.group_id], generation, g) for g in groups if g.counts])
-    after, mean = accumulators_after(
-        run_record.config, run_record.start, run_record.buckets, run_record.revisits
-    )
+    after, mean = accumulators_after(run_record.config, run_record.start, run_record.buckets, run_record.revisits)
     if mean is None:
         mean = request_mean(groups)
     level = run_record.start[0] if run_record.config.reference == "previous" else after[0]

@@ -259,7 +259,7 @@ def join_group(
     at = states + STATE_BYTES * index
     head = bytearray(shared[:states])
     head[GROUP_HEAD_BYTES - 2] |= counts << 1
-    parts = [head, shared[at : at + STATE_BYTES], tail[_OWN.size :]]
+    parts: list[bytes | bytearray] = [head, shared[at : at + STATE_BYTES], tail[_OWN.size :]]
     own = _part(lengths, index) if lengths else b""
     if own:
         head[GROUP_HEAD_BYTES - 2] |= HAS_LENGTHS

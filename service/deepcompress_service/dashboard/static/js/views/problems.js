@@ -6,6 +6,7 @@ import { count, fixed, percent, signed } from "../format.js";
 import { getJson, KeyNeeded } from "../net.js";
 
 const PAGE = 20;
+const quantiles = (of) => (of ? [of.p10, of.p50, of.p90].map((n) => count(Math.round(n))).join(" / ") + " tokens" : "–");
 const TYPING_MS = 250;
 const COLUMNS = [
   ["Problem", "problem_id"],
@@ -193,6 +194,7 @@ export class Problems {
       ["turns between simple and hard", `${count(problem.turns)} ${problem.turns === 1 ? "time" : "times"}`],
       ["shortest correct response", problem.shortest_correct_tokens === null ? "–" : `${count(problem.shortest_correct_tokens)} tokens`],
       ["mean correct response", problem.mean_correct_tokens === null ? "–" : `${count(problem.mean_correct_tokens)} tokens`],
+      ["correct lengths, 10 / 50 / 90 %", quantiles(problem.length_quantiles)],
       ["last step", count(problem.last_step)],
     ];
     const list = h("dl", null, facts.map(([name, value]) => [h("dt", null, name), h("dd", null, value)]));
