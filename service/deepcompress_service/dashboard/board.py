@@ -30,7 +30,7 @@ LIST_SHARE = 20
 """Reads of the list of all runs take at most one part in this many of the time: many runs are read less often."""
 SPARK_STEPS = 60
 """Steps in the small chart of a run in the list."""
-MAX_SPARKS = 20 * PAGE_RUNS
+MAX_SPARKS = 40 * PAGE_RUNS
 """Most small charts in memory: the last shown ones."""
 MAX_BOARDS = 64
 """Most runs with a snapshot in memory: the most recently viewed ones."""

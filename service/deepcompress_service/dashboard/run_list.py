@@ -8,7 +8,7 @@ from typing import Literal
 
 from ..difficulty.model import RunState
 
-PAGE_RUNS = 48
+PAGE_RUNS = 24
 """Runs on one page of the list."""
 
 Order = Literal["-changed", "changed", "run", "-run", "-step", "step", "-level", "level", "-pass_ratio", "pass_ratio"]
