@@ -49,7 +49,8 @@ class AsyncClient:
 
     #: """A connection to the service, safe to share between threads, to pickle, and to use after a fork.
     #:
-    #: ``url``              the service; else DEEPCOMPRESS_URL, else http://127.0.0.1:8321
+    #: ``url``              the service; else DEEPCOMPRESS_URL, else http://127.0.0.1:8321. "embedded" or
+    #:                      "embedded:FOLDER" starts one on this machine that ends with the job (docs/client.md)
     #: ``api_key``          else DEEPCOMPRESS_API_KEY
     #: ``timeout_s``        longest time without data from the service, for one attempt
     #: ``retry``            how long to retry if the service is unavailable (`Retry`); 4xx answers are never retried
