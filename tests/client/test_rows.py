@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy
 import pytest
 
-from deepcompress_client import errors, wire
+from deepcompress_client import Client, errors, wire
 from deepcompress_client._rows import group_rows
 from deepcompress_service.cli.embedded import embedded_service
 
 from .stub import Stub
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +123,62 @@ def test_lists_of_unequal_length_are_named(client: Callable[..., Any]) -> None:
         run.rewards(0, ["a", "a"], ["1", "1"], ["x"], [1, 2])
     with pytest.raises(errors.InvalidRequest, match="prompts: pass a list with one entry per rollout, not one str"):
         run.rewards(0, "a", ["1"], ["x"], [1])
+
+
+# --- the loop of docs/client.md -------------------------------------------------------------------------
+
+
+class Policy:
+    """A policy whose answers depend on the step only, and that stops once in the middle."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.step, self.saved, self.stop_at = 0, 0, stop_at
+        self.advantages: list[list[float]] = []
+
+    def load(self) -> int:
+        self.step = self.saved
+        del self.advantages[self.saved :]
+        return self.saved
+
+    def save(self, next_step: int) -> None:
+        self.saved = next_step
+
+    def sample(self) -> tuple[list[Any], ...]:
+        if self.step == self.stop_at:
+            self.stop_at = None
+            raise KeyboardInterrupt
+        draw = random.Random(self.step)
+        prompts = [f"{row % 3} + 1 = ?" for row in range(12)]
+        golds = [None if row % 3 == 2 else row % 3 + 1 for row in range(12)]
+        responses = [f"\\boxed{{{draw.choice([1, 2])}}}" for _ in range(12)]
+        return prompts, golds, responses, [draw.randrange(10, 900) for _ in range(12)]
+
+    sample_held_out = sample
+
+    def update(self, advantages: list[float]) -> None:
+        self.advantages.append(advantages)
+        self.step += 1
+
+
+def test_the_loop_of_the_page_trains_and_resumes(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "client.md").read_text(), re.DOTALL)[0]
+    assert 'Client("embedded")' in code
+    results = []
+    for name, stop_at in (("whole", None), ("broken", 5)):
+        names: dict[str, Any] = {}
+        exec(code.replace('"embedded"', repr(url)).replace("my-run", name), names)
+        policy = Policy(stop_at)
+        if stop_at is not None:
+            with pytest.raises(KeyboardInterrupt):
+                names["train"](policy, steps=8, every=3)
+            assert policy.saved == 3
+        names["train"](policy, steps=8, every=3)
+        with Client(url) as one:
+            results.append((policy.advantages, one.run(name, join=True).history().steps))
+    assert results[0] == results[1]
+    assert len(results[0][0]) == 8
+    assert all(row[2] == 0.0 and any(row) for row in results[0][0]), "no gold, no advantage"
+    assert "step 2: accuracy" in capsys.readouterr().out
 
 
 # --- errors of wrong shapes -----------------------------------------------------------------------------
