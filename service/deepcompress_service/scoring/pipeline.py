@@ -97,8 +97,9 @@ class Recorder(Protocol):
         groups: Sequence[Group],
         shaped: Sequence[ShapedGroup],
         warnings: Sequence[tuple[str, str]],
+        statuses: Sequence[Sequence[str | None]],
     ) -> None:
-        """Record the rewards of a training request."""
+        """Record the rewards of a training request. `statuses` is [groups, rollouts]."""
 
     def record_scored(
         self,
@@ -596,7 +597,8 @@ class Pipeline:
             metrics.count_groups("train", [_kind(record) for record in outcome.groups])
             for slug, _ in rewards.warnings:
                 metrics.WARNINGS.labels(slug).inc()
-            self.recorder.record_batch(outcome, rewards.groups, rewards.shaped, rewards.warnings)
+            statuses = [group.statuses for group in batch.groups]
+            self.recorder.record_batch(outcome, rewards.groups, rewards.shaped, rewards.warnings, statuses)
         if isinstance(request, ScoreRequest):
             verdicts = [group.verdicts or () for group in batch.groups]
             self.recorder.record_scored(request, outcome.step if outcome else None, rewards.shaped, verdicts)

@@ -7,6 +7,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from typing import Literal, Protocol, TypeVar
 
@@ -122,7 +123,8 @@ class LocalStore:
 
         def work(transaction: LocalTransaction) -> RunState:
             state = transaction.open_run(run)
-            return run_state(state, run, transaction.epoch(run), existing_run(state, run))
+            found = run_state(state, run, transaction.epoch(run), existing_run(state, run))
+            return replace(found, used=transaction.last_used(run))
 
         return await self._read(work)
 
@@ -134,7 +136,8 @@ class LocalStore:
             for run in transaction.runs():
                 state = transaction.open_run(run)
                 if run_record := state.load():
-                    result.append(run_state(state, run, transaction.epoch(run), run_record))
+                    found = run_state(state, run, transaction.epoch(run), run_record)
+                    result.append(replace(found, used=transaction.last_used(run)))
             return result
 
         return await self._read(work)

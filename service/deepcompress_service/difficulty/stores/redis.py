@@ -10,6 +10,7 @@ import struct
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 from .. import refusals
@@ -69,7 +70,7 @@ SCHEMA_VERSION = 2
 SCHEMA_KEY = "dc:schema"
 PING_KEY = "dc:ping"
 WATCH_S = 5.0
-"""Seconds between two looks at the servers' evictions, while requests come."""
+"""Seconds between two reads of the servers' evictions, while requests come."""
 RUNS_KEY = "dc:runs"
 """The names of all runs ever; a run that is gone stays named until someone looks for it."""
 
@@ -137,7 +138,7 @@ class RedisStore:
         return redis_watch.risks(await self._link.info())
 
     async def _check_evictions(self) -> None:
-        """Look at the servers every WATCH_S seconds.
+        """Check the servers every WATCH_S seconds.
 
         Raises:
             StoreUnavailable: One of them evicted keys, and may do so again.
@@ -209,12 +210,13 @@ class RedisStore:
             await self._link.command(RUNS_KEY, "SADD", RUNS_KEY, run, writes=True)
             self._registered.add(run)
 
-    async def _read(self, run: str, key: str | None = None) -> tuple[int, RunRecord, StepRecord | None]:
-        """Epoch, meta with the open step's tallies, and the last closed step."""
+    async def _read(self, run: str, key: str | None = None) -> tuple[int, RunRecord, StepRecord | None, float | None]:
+        """Epoch, meta with the open step's tallies, the last closed step, and the time of the last use."""
         reply = await self._run(READ_RUN, run, writes=False, key=key)
         try:
             run_record = _parse_run_record(_pairs(reply[2]), _pairs(reply[3]))
-            return int(reply[1]), run_record, parse_step(decode(reply[4])) if reply[4] else None
+            last = parse_step(decode(reply[4])) if reply[4] else None
+            return int(reply[1]), run_record, last, float(reply[5]) if reply[5] else None
         except (KeyError, TypeError, ValueError) as error:
             raise StoreTooNew(f"the run {run} was written by a newer service, or is damaged: {error!r}") from error
 
@@ -222,8 +224,9 @@ class RedisStore:
         return (await self._read(run))[1]
 
     async def _state(self, run: str, *, created: bool = False) -> RunState:
-        epoch, run_record, last = await self._read(run)
-        return state_of_run(run, epoch, run_record, last.mean if last else None, created=created)
+        epoch, run_record, last, used = await self._read(run)
+        state = state_of_run(run, epoch, run_record, last.mean if last else None, created=created)
+        return replace(state, used=used)
 
     # the training path
 
@@ -287,7 +290,7 @@ class RedisStore:
 
     async def history(self, run: str, *, since: int | None = None, limit: int | None = None) -> list[StepStatistics]:
         """Implement `DifficultyStore.history`."""
-        _, run_record, _ = await self._read(run)
+        run_record = await self._run_record(run)
         rows = _pairs(await self._link.command(_prefix(run) + "m", "HGETALL", _prefix(run) + "h"))
         steps = sorted((int(step), text) for step, text in rows.items() if int(step) >= (since or 0))
         if run_record.open is not None and (since is None or run_record.open >= since):
@@ -319,7 +322,7 @@ class RedisStore:
         return course[::-1]
 
     async def _problem(self, run: str, problem_id: str) -> tuple[ProblemState, ProblemRecord, RunRecord]:
-        _, run_record, _ = await self._read(run)
+        run_record = await self._run_record(run)
         key = _prefix(run)
         data = await self._link.command(key + "m", "HGET", key + "p", encode(problem_id))
         if data is None:
