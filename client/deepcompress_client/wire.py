@@ -372,6 +372,52 @@ class ShapeGroup(_Group):
     rollouts: Annotated[list[ShapeRollout], FailFast()] = Field(min_length=1)
 
 
+class ObservedRollout(_Request):
+    """A rollout that was verified elsewhere and may never be shaped."""
+
+    rollout_id: Name | None = Field(None, description="defaults to the rollout's position in the group")
+    correct: StrictBool
+    tokens: Tokens | None = Field(None, description="length in tokens")
+    truncated: StrictBool = False
+    status: Status | None = Field(None, description="the verdict's status, if the checker has one")
+
+
+class ObservedGroup(_Request):
+    """Rollouts of one problem that are observed."""
+
+    problem_id: Name
+    group_id: Name | None = Field(None, description="defaults to problem_id")
+    rollouts: Annotated[list[ObservedRollout], FailFast()] = Field(min_length=1)
+
+
+class ObserveRequest(_Request):
+    """The body of ``POST /v1/observe``: verdicts without text, for trainers that verify elsewhere."""
+
+    run: RunName
+    epoch: Count | None = None
+    step: Step
+    generation: Count | None = Field(None, description="which generation batch of the step, for step_level: last")
+    groups: Annotated[list[ObservedGroup], FailFast()] = Field(min_length=1)
+
+
+@_answer
+class GroupObserved(_Answer):
+    """The rollouts of one group that are recorded."""
+
+    problem_id: str
+    group_id: str
+    recorded: Annotated[Sequence[bool], Field(description="[rollouts] true: recorded with this content")]
+
+
+@_answer
+class ObserveAnswer(_Answer):
+    """The answer to an observe request: its groups, in the order sent."""
+
+    run: str
+    step: int
+    groups: Sequence[GroupObserved]
+
+
 class _Batch(_Request):
     """The fields that shape and score requests share: the run, the step and the phase."""
 
