@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
-from pydantic import ConfigDict
+from pydantic import BaseModel, ConfigDict
 
 from deepcompress_client.wire import RunName
 
@@ -23,19 +23,19 @@ from ..body import documented, json_response
 from ..context import ContextDep, GrantDep, cancel_on_disconnect
 from ..errors import invalid
 from .cohort import TASK, RewardedRollout, VerifiedRollout, meet
-from .common import UNTRAINABLE, Format, FreeBody, OutcomeRange, gold_of, outcome, verdicts
+from .common import UNTRAINABLE, Format, OutcomeRange, gold_of, outcome, verdicts
 
 router = APIRouter(prefix="/nemo_gym")
 
 
-class VerifyBody(FreeBody):
+class VerifyBody(BaseModel):
     """A row of the data set, and the model's response to it (an OpenAI Responses object)."""
 
     model_config = ConfigDict(extra="allow")
     response: dict[str, Any]
 
 
-class AggregateBody(FreeBody):
+class AggregateBody(BaseModel):
     """Answers of /verify, as NeMo Gym collected them."""
 
     verify_responses: list[dict[str, Any]]
