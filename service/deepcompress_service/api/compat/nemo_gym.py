@@ -145,9 +145,9 @@ async def aggregate_metrics(request: Request, context: ContextDep) -> Response:
     Masked rollouts are left out.
     """
     with context.inflight.admit(request) as reservation:
-        rows = (await context.body(request, reservation, AggregateBody)).verify_responses
-        # In a thread: a body may have a hundred thousand numbers.
-        return json_response(await asyncio.to_thread(_aggregate, rows))
+        body = [await context.body(request, reservation, AggregateBody)]
+        # In a thread, which writes the answer and frees the body as well: it may have a hundred thousand numbers.
+        return await asyncio.to_thread(lambda: json_response(_aggregate(body.pop().verify_responses)))
 
 
 def _aggregate(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
