@@ -77,7 +77,9 @@ def large(choice: random.Random) -> str:
 
 
 def body(choice: random.Random) -> str:
-    kind = choice.randrange(7)
+    kind = choice.randrange(8)
+    if kind == 7:
+        return choice.choice(("", "1", "[]")).join(["\n"] * 100_000)
     if kind == 0:
         return large(choice)
     if kind == 6:
@@ -128,7 +130,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> OnLoop:
     # A packed body may grow: it counts as a thousand times its size.
     watch(bodies, "_decompress", lambda raw, *_: found.sizes.append(1000 * len(raw)))
     watch(bodies, "decode_in_slices", lambda raw, *_: found.sizes.append(len(raw)))
-    watch(bodies, "_check_line", lambda raw: found.sizes.append(len(raw)))
+    watch(bodies, "_checked_lines", lambda raw: (found.sizes.append(len(raw)), found.values.append(raw.count(b"\n"))))
     watch(bodies, "check_values", lambda value: found.values.append(count(value)))
     watch(contexts, "count_structure", lambda raw: found.sizes.append(len(raw)))
     return found

@@ -42,7 +42,7 @@ ON_LOOP_BYTES = 1 << 18
 """Largest body that is decoded on the event loop. A larger one is decoded in a thread, so that it keeps no other
 request waiting for long; bench/loop_stall.py has the figures."""
 ON_LOOP_VALUES = 20_000
-"""Most values of a body that is decoded on the event loop, counted as its commas, braces and brackets."""
+"""Most values of a body that is decoded on the event loop, counted as its commas, braces, brackets and lines."""
 ON_LOOP_PACKED_BYTES = 1 << 10
 """Largest compressed body that is unpacked on the event loop. It may grow a thousand times."""
 
@@ -56,7 +56,7 @@ def _is_small(raw: bytes | bytearray) -> bool:
     size = len(raw)
     if size <= ON_LOOP_VALUES:
         return True
-    return size <= ON_LOOP_BYTES and sum(map(raw.count, (b",", b"{", b"["))) < ON_LOOP_VALUES
+    return size <= ON_LOOP_BYTES and sum(map(raw.count, (b",", b"{", b"[", b"\n"))) < ON_LOOP_VALUES
 
 
 def too_large(subject: str, limit: int) -> ApiError:
@@ -99,27 +99,29 @@ async def body_lines(request: Request, limit: int, longest: int, timeout: float)
     """
     rest = bytearray()
     async for piece in _pieces(request, limit, timeout):
-        start, searched = 0, len(rest)
+        searched = len(rest)
         rest += piece
-        while (end := rest.find(b"\n", max(start, searched))) >= 0:
-            yield await _line(rest[start:end])
-            start = end + 1
-        del rest[:start]
+        end = rest.rfind(b"\n", searched)
+        if end >= 0:
+            ended = rest[:end]
+            del rest[: end + 1]
+            for line in await decoded(partial(_checked_lines, ended), ended):
+                yield line
         if len(rest) > longest:
             raise too_large("a line of the body", longest)
     if rest:
-        yield await _line(rest)
+        for line in await decoded(partial(_checked_lines, rest), rest):
+            yield line
 
 
-async def _line(raw: bytearray) -> str:
-    """Return a line whose values are within the bounds. One that is no JSON is left to its reader to refuse."""
-    await decoded(partial(_check_line, raw), raw)
-    return raw.decode("utf-8", "replace")
-
-
-def _check_line(raw: bytearray) -> None:
-    with suppress(ValueError):
-        check_values(orjson.loads(raw))
+def _checked_lines(raw: bytearray) -> list[str]:
+    """Return the lines; the values of each are within the bounds. One that is no JSON is left to its reader."""
+    lines = raw.split(b"\n")
+    for line in lines:
+        if line.strip():
+            with suppress(ValueError):
+                check_values(decode_in_slices(line, orjson.loads))
+    return [line.decode("utf-8", "replace") for line in lines]
 
 
 async def _pieces(request: Request, limit: int, timeout: float) -> AsyncIterator[bytes]:  # noqa: ASYNC109
