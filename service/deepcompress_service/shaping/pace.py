@@ -43,7 +43,7 @@ def pace_warnings(level: float, initial_level: float, ema: float, steps: int) ->
             "slow-level",
             f"after {steps} steps the level {level:.2f} is still {side} the run's pass ratio {ratio:.2f}: most "
             f"groups count as {kind}, and {paid} answers are paid more. With ema {ema:g} this lasts about {left} "
-            "more steps. In a new run set initial_level to the pass ratio of the start, and ema to 1 - 5/N for N steps "
-            "(100 steps: 0.95)",
+            "more steps. In a new run set initial_level to the pass ratio of the start, and ema to 1 - 5/N for N "
+            "steps (100 steps: 0.95)",
         )
     ]
