@@ -16,6 +16,7 @@ from .composition import compose
 from .configured import ConfiguredStrategy, read_shadow, read_strategy
 from .errors import ConfigError, InputError
 from .families.overlong import VARIANTS
+from .guard import KINDS, GuardSums
 from .options import Options, read_options
 from .pace import pace_warnings
 from .parameters import Param, read_params
@@ -25,6 +26,8 @@ from .signal import MIN_GROUPS, Signal, signal, signal_warnings
 from .strategy import NEEDS, AccumulatorSpec
 from .types import COMPONENTS, Group, ShapedGroup, Why
 
+GUARD_ACCUMULATORS = tuple(AccumulatorSpec(kind, 0.0) for kind in KINDS)
+"""Accumulators of the guard of the run."""
 _WEIGHT = Param("length_weight", "number", 1.0, "weight of the length term")
 _OVERLONG_PARAMS = (
     Param("max_tokens", "integer", 0, "length at which the ramp reaches -factor", 1, 2**31 - 1),
@@ -134,8 +137,23 @@ class Reward:
 
     @cached_property
     def accumulators(self) -> tuple[AccumulatorSpec, ...]:
-        """Accumulators that the run keeps beside the level: the strategy's own, then the shadows'."""
-        return tuple(spec for configured in (self.main, *self.shadows) for spec in configured.accumulators)
+        """Accumulators that the run keeps beside the level: the strategy's own, the shadows', then the guard's."""
+        own = tuple(spec for configured in (self.main, *self.shadows) for spec in configured.accumulators)
+        return (*own, *GUARD_ACCUMULATORS) if self._guards_run else own
+
+    @cached_property
+    def _guards_run(self) -> bool:
+        guard = self.options.guard
+        return guard is not None and guard["of"] == "run"
+
+    def guard_sums(self, accumulators: tuple[float, ...]) -> GuardSums | None:
+        """Return the guard's evidence from the accumulators before a step; None if no guard reads the run."""
+        return GuardSums.of(accumulators[-len(GUARD_ACCUMULATORS) :]) if self._guards_run else None
+
+    @cached_property
+    def reads_lengths(self) -> bool:
+        """True if the rewards depend on the problems' stored lengths."""
+        return any(key == "lengths" for _, key in self._requirements)
 
     @cached_property
     def _requirements(self) -> list[tuple[str, str]]:
