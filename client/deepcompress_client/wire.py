@@ -823,6 +823,18 @@ class RunHistory(_Answer):
 
 
 @_answer
+class LengthQuantiles(_Answer):
+    """Lengths in tokens that 10 %, 50 % and 90 % of a problem's correct rollouts do not exceed.
+
+    They are exact to the width of a bin, 9 %. Older rollouts count less: every 16 visits the counts are halved.
+    """
+
+    p10: float
+    p50: float
+    p90: float
+
+
+@_answer
 class Problem(_Answer):
     """The difficulty state of one problem of a run."""
 
@@ -837,6 +849,9 @@ class Problem(_Answer):
     shortest_correct_tokens: int | None
     mean_correct_tokens: float | None
     last_step: int | None
+    length_quantiles: Annotated[
+        LengthQuantiles | None, Field(description="of the correct lengths; left out without any")
+    ] = None
 
 
 @_answer
