@@ -12,7 +12,7 @@ beta, ...) are defined in docs/glossary.md.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, dataclass_transform
 
@@ -117,10 +117,21 @@ def _repair_text(value: object, handler: ValidatorFunctionWrapHandler) -> str:
         try:
             value.encode("utf-8")
         except UnicodeEncodeError:
-            value = value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+            value = "".join(_repaired_parts(value))
         return str(value)
     text: str = handler(value)
     return text
+
+
+def _repaired_parts(text: str) -> Iterator[str]:
+    """Yield the text in parts with U+FFFD for lone surrogates; in parts, since each takes long to replace."""
+    start = 0
+    while start < len(text):
+        end = start + 65_536
+        if "\ud800" <= text[end - 1 : end] < "\udc00" <= text[end : end + 1] <= "\udfff":
+            end += 1  # a pair stays together
+        yield text[start:end].encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        start = end
 
 
 def _one_or_more(value: object, handler: ValidatorFunctionWrapHandler) -> object:

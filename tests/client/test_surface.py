@@ -262,7 +262,7 @@ def test_a_run_sends_observations_with_its_name_and_epoch(client: Callable[..., 
     ]
     groups = [{"problem_id": "p", "rollouts": sent}]
     assert body == {"run": "r", "epoch": 0, "step": 4, "generation": 1, "groups": groups}
-    with pytest.raises(errors.InvalidRequest, match=r"groups.0.rollouts.0.correct"):
+    with pytest.raises(errors.InvalidRequest, match=r"groups\[0\].rollouts\[0\].correct"):
         run.observe([{"problem_id": "p", "rollouts": [{"tokens": 3}]}], step=4)
 
 

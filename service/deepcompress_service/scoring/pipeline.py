@@ -220,7 +220,9 @@ class Pipeline:
         outcome = None if batch.request.phase == "eval" else await self.commit(batch)
         began = time.perf_counter()
         rewards = shape(batch, outcome)
+        await asyncio.sleep(0)  # other requests take their turn between the parts of a large one
         answer = self.answer(batch, outcome, rewards, kind)
+        await asyncio.sleep(0)
         metrics.SHAPE_SECONDS.observe(time.perf_counter() - began)
         add_task(self.record, batch, outcome, rewards)
         return answer
@@ -400,6 +402,7 @@ class Pipeline:
 
         verdicts = await self.verdicts(checks, request.run, add_task, recorded)
         digests = await hashing
+        await asyncio.sleep(0)
         start = 0
         for group, digest in zip(batch.groups, digests, strict=True):
             end = start + len(group.sent.rollouts)
@@ -637,6 +640,7 @@ class Pipeline:
         first_run = next((item.run for item in request.items if item.run), None)
         verdicts = await self.verdicts(checks, first_run, add_task)
         recorded = await self._observe(request.items, verdicts)
+        await asyncio.sleep(0)
         rows = []
         for index, (item, verdict) in enumerate(zip(request.items, verdicts, strict=True)):
             row = verdict_answer(item.id if item.id is not None else str(index), verdict)
