@@ -99,11 +99,12 @@ class Options:
         """Return the options, with defaults from the environment: DEEPCOMPRESS_URL, DEEPCOMPRESS_API_KEY.
 
         Raises:
-            ValueError: the URL does not start with http:// or https://.
+            ValueError: the URL does not start with http:// or https://, or has no valid host and port.
         """
         url = url or os.environ.get("DEEPCOMPRESS_URL") or DEFAULT_URL
         if not url.startswith(("http://", "https://")):
             raise ValueError(f"the service's URL starts with http:// or https://, this one does not: {url!r}")
+        _check_url(url)
         return cls(
             url=url.rstrip("/"),
             api_key=api_key or os.environ.get("DEEPCOMPRESS_API_KEY") or None,
@@ -122,6 +123,17 @@ class Options:
         if self.api_key:
             headers["authorization"] = f"Bearer {self.api_key}"
         return headers
+
+
+def _check_url(url: str) -> None:
+    import httpx
+
+    try:
+        host = httpx.URL(url).host
+    except httpx.InvalidURL as error:
+        raise ValueError(f"the service's URL {url!r} is not valid: {error}") from None
+    if not host or " " in host:
+        raise ValueError(f"the service's URL needs a host, as in http://127.0.0.1:8321: {url!r}")
 
 
 def path(*parts: str) -> str:

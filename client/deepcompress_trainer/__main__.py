@@ -22,6 +22,7 @@ from deepcompress_client import Client
 from deepcompress_client.errors import DeepCompressError, InvalidRequest, TooLarge
 
 from .config import SettingsError, TrainConfig, load, parse_flags, shipped
+from .embedded import EmbeddedServiceError, embedded_service
 
 _TRAIN = """\
 Train a policy with GRPO, every batch scored by the service over HTTP.
@@ -64,8 +65,28 @@ USAGE_ERROR, SERVICE_ERROR = 2, 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit status."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    """Run one command; return the exit status.
+
+    Errors of files, of the terminal and of the service are one line. Other exceptions keep their traceback.
+    """
+    try:
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:
+        return _report("interrupted; `deepcompress train ... --resume` continues from the newest checkpoint", 130)
+    except BrokenPipeError:
+        raise  # the reader of a pipe has ended
+    except OSError as error:
+        return _report(f"{error.filename}: {error.strerror}" if error.filename else str(error), USAGE_ERROR)
+    except EmbeddedServiceError as error:
+        return _report(str(error), SERVICE_ERROR)
+
+
+def _report(message: str, status: int) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+def _run(given: list[str]) -> int:
     if given[:1] == ["plot"]:
         return _plot(given[1:])
     if given[:1] == ["sft"]:
@@ -134,7 +155,7 @@ def _eval(given: list[str]) -> int:
     try:
         run = settings_beside(Path(asked.model))
         if run:
-            print(f"as the run {run['name']} evaluates; flags win", file=sys.stderr)
+            print(f"settings of the run {run['name']}; flags take precedence", file=sys.stderr)
         values = {name: value for name, value in run.items() if name in EVALUATED}
         if "data" in flags:  # the problems to evaluate on, instead of the run's held-out ones
             values["eval_data"] = flags["data"]
@@ -148,12 +169,23 @@ def _eval(given: list[str]) -> int:
     except (ValueError, OSError) as error:
         parser.error(str(error))
     with _exit_on_error(parser), TemporaryDirectory() as folder, _service(asked, Path(folder)) as url:
-        evaluation = evaluate(policy, held_out, Client(url), config, seed=f"eval/{config.seed}")
+        evaluation = evaluate(policy, held_out, Client(url), config, seed=_evaluation_seed(asked.model, config.seed))
     if asked.json:
         print(json.dumps(evaluation.as_dict()))
     else:
         print_results(evaluation)
     return 0
+
+
+def _evaluation_seed(model: str, seed: int) -> str:
+    """Return the seed of the samples. A checkpoint has that of the run's own evaluation after the same step."""
+    from .checkpoint import step_of
+
+    step = step_of(Path(model))
+    name = f"eval/{seed}" if step is None else f"eval/{seed}/{step}"
+    same = "" if step is None else f", as the run's own evaluation after {step + 1} steps"
+    print(f"samples drawn with seed {name}{same}", file=sys.stderr)
+    return name
 
 
 def _plot(given: list[str]) -> int:
@@ -242,9 +274,8 @@ def _service(asked: argparse.Namespace, folder: Path) -> Iterator[str | None]:
 
     main_process = os.environ.get("RANK", "0") == "0"
     if asked.embedded and main_process:
-        from .embedded import embedded_service
-
         with embedded_service(folder) as url:
+            print(f"dashboard: {url}/ (until this command ends)", file=sys.stderr)
             yield url
     else:
         if main_process and not asked.embedded:

@@ -16,8 +16,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-import yaml
-
 from deepcompress_client.wire import NAME_PATTERN, AnswerFormat
 
 from . import task
@@ -261,7 +259,7 @@ def load(source: str, flags: dict[str, str]) -> TrainConfig:
     """
     path = Path(source)
     if path.is_file():
-        text = path.read_text(encoding="utf-8")
+        text = _read_text(path)
     elif source in shipped():
         text = (resources.files(__package__) / "configs" / f"{source}.yaml").read_text(encoding="utf-8")
     else:
@@ -293,7 +291,16 @@ def parse_flags(values: dict[str, Any], flags: dict[str, str]) -> TrainConfig:
     return parse(values)
 
 
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not text in UTF-8: give a YAML file of settings") from None
+
+
 def _read_yaml(text: str, where: str) -> Setting:
+    import yaml  # here, so that --help needs no package of the extra [trainer]
+
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -18,12 +18,16 @@ from deepcompress_client.errors import DeepCompressError
 START_TIMEOUT_S = 60.0
 
 
+class EmbeddedServiceError(Exception):
+    """The service of ``--embedded`` did not start; the message has the reason or the file of its log."""
+
+
 @contextmanager
 def embedded_service(folder: Path) -> Iterator[str]:
     """Serve on a free port of this machine with the state in `folder`; yield the URL. The log is service.log there.
 
     Raises:
-        RuntimeError: the service did not start.
+        EmbeddedServiceError: the service did not start.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as probe:
@@ -54,14 +58,14 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> 
     with _asking_once(url) as client:
         while time.monotonic() < deadline:
             if process.poll() is not None:
-                last = log.read_text(errors="replace")[-2000:]
-                raise RuntimeError(f"the embedded service ended at once; its log says:\n{last}")
+                last = log.read_text(errors="replace").strip().rpartition("\n")[2]
+                raise EmbeddedServiceError(f"the embedded service did not start: {last} (log: {log})")
             try:
                 client.ready()
                 return
             except DeepCompressError:
                 time.sleep(0.1)
-    raise RuntimeError(f"the embedded service was not ready within {START_TIMEOUT_S:.0f} s; see {log}")
+    raise EmbeddedServiceError(f"the embedded service was not ready within {START_TIMEOUT_S:.0f} s; see {log}")
 
 
 def _asking_once(url: str) -> Client:
