@@ -334,9 +334,8 @@ def test_bytes_that_are_no_text_can_be_printed(cli: Cli, desk: Path) -> None:
 
 # --- the terminal and the pipes ---------------------------------------------------------------------------
 
-PRINTING = [
-    words for words in OWN if words not in (("serve",), ("runs", "rewind"), ("runs", "restore"), ("runs", "rm"))
-]
+SILENT = {("serve",), ("runs", "rewind"), ("runs", "restore"), ("runs", "rm")}
+PRINTING = [words for words in OWN if words not in SILENT]
 
 
 def process(words: list[str], folder: Path, url: str, **streams: Any) -> subprocess.Popen[bytes]:

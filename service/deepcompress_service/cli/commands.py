@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import typer
@@ -19,7 +18,8 @@ from .output import USAGE_ERROR, clean, print_error, reason
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells expect it: 128 and the number of SIGINT."""
-_USAGE_ERROR, _CLICK_ERROR = typer.BadParameter.__mro__[1:3]
+_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+_CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 """The bases of the parser's errors. Newer releases of typer contain a copy of click, so they are not click's own."""
 
 
@@ -37,22 +37,22 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             raise _Interrupted from None
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **options: Any) -> Any:  # noqa: ANN401 - as in the base class
+    def main(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as in the base class
         """Run the command line.
 
         Raises:
             SystemExit: always, with the exit status.
         """
         _print_every_character()
-        raise SystemExit(self._status(args, prog_name or "deepcompress", {**options, "standalone_mode": False}))
+        raise SystemExit(self._status(args, {"prog_name": "deepcompress", **options, "standalone_mode": False}))
 
-    def _status(self, args: Sequence[str] | None, prog_name: str, options: dict[str, Any]) -> object:
+    def _status(self, args: tuple[Any, ...], options: dict[str, Any]) -> int:
         from deepcompress_client.errors import DeepCompressError
 
         from .output import SERVICE_ERROR
 
         try:
-            status = super().main(args, prog_name, **options)
+            status = super().main(*args, **options)
             sys.stdout.flush()
         except _Interrupted:
             print_error("interrupted")
