@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 from deepcompress_client import Client
 from deepcompress_client.errors import DeepCompressError, InvalidRequest, TooLarge
 
-from .config import SettingsError, TrainConfig, load, parse_flags, shipped
+from .config import Parser, SettingsError, TrainConfig, load, parse_flags, shipped
 from .embedded import EmbeddedServiceError, embedded_service
 
 _TRAIN = """\
@@ -189,7 +189,7 @@ def _evaluation_seed(model: str, seed: int) -> str:
 
 
 def _plot(given: list[str]) -> int:
-    parser = argparse.ArgumentParser("deepcompress train plot", description="Pictures of runs, seeds as bands.")
+    parser = Parser("deepcompress train plot", description="Pictures of runs, seeds as bands.")
     parser.add_argument("runs", nargs="+", type=Path, help="run folders")
     parser.add_argument("--out", type=Path, default=Path("curves.png"))
     asked = parser.parse_args(given)
@@ -221,7 +221,7 @@ def _parser(name: str, text: str) -> argparse.ArgumentParser:
         f"  --{entry.name:24s} {entry.metadata['help']} (default: {_default(entry)})"
         for entry in dataclasses.fields(TrainConfig)
     )
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         name,
         description=text,
         epilog=f"settings:\n{settings}",

@@ -9,12 +9,13 @@ on accuracy), at the size of the small task.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import re
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from deepcompress_client.wire import NAME_PATTERN, AnswerFormat
 
@@ -25,6 +26,14 @@ Setting = Any
 
 TypeHint = Any
 """The annotation of a setting."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line: the usage of a command with many settings fills a screen."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the command with status 2."""
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())} (see: {self.prog} --help)\n")
 
 
 class SettingsError(ValueError):

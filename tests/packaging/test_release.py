@@ -14,7 +14,7 @@ import pytest
 import deepcompress_client
 
 ROOT = Path(__file__).parents[2]
-CHANGELOG = "# Changelog\n\n## [Unreleased]\n\n- new\n\n## [1.2.0] - 2026-01-01\n\n### Added\n\n- a thing\n\n## [1.1.0]\n"
+CHANGELOG = "## [Unreleased]\n\n- new\n\n## [1.2.0] - 2026-01-01\n\n### Added\n\n- a thing\n\n## [1.1.0]\n"
 
 
 @pytest.fixture(scope="module")
