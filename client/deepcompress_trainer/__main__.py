@@ -14,7 +14,7 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,7 +22,6 @@ from deepcompress_client import Client
 from deepcompress_client.errors import DeepCompressError, InvalidRequest, TooLarge
 
 from .config import Parser, SettingsError, TrainConfig, load, parse_flags, shipped
-from .embedded import EmbeddedServiceError, embedded_service
 
 _TRAIN = """\
 Train a policy with GRPO, every batch scored by the service over HTTP.
@@ -77,8 +76,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise  # the reader of a pipe has ended
     except OSError as error:
         return _report(f"{error.filename}: {error.strerror}" if error.filename else str(error), USAGE_ERROR)
-    except EmbeddedServiceError as error:
-        return _report(str(error), SERVICE_ERROR)
 
 
 def _report(message: str, status: int) -> int:
@@ -274,7 +271,14 @@ def _service(asked: argparse.Namespace, folder: Path) -> Iterator[str | None]:
 
     main_process = os.environ.get("RANK", "0") == "0"
     if asked.embedded and main_process:
-        with embedded_service(folder) as url:
+        from deepcompress_client._embedded import embedded_service
+
+        with ExitStack() as stack:
+            try:
+                url = stack.enter_context(embedded_service(folder))
+            except RuntimeError as error:  # it did not start: the last line of its log has the reason
+                what, _, lines = str(error).strip().partition(":\n")
+                raise SettingsError(f"{what}: {lines.rpartition(chr(10))[2]}" if lines else what) from None
             print(f"dashboard: {url}/ (until this command ends)", file=sys.stderr)
             yield url
     else:

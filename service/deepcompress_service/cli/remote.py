@@ -29,7 +29,7 @@ def service_client(url: str | None, api_key: str | None) -> Iterator[Client]:
         with Client(url, api_key=api_key, timeout_s=PROBE_TIMEOUT_S) as probe:
             _require_service(probe, url)
         client = Client(url, api_key=api_key, retry=Retry(max_elapsed_s=15.0))
-    except ValueError as error:  # an invalid address
+    except (ValueError, RuntimeError) as error:  # an invalid address, or an embedded service that did not start
         fail(str(error), USAGE_ERROR)
     with client:
         try:

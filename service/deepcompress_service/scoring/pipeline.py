@@ -22,7 +22,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -42,6 +42,7 @@ from deepcompress_client.wire import (
     ShapeAnswer,
     ShapeGroup,
     ShapeRequest,
+    Signal,
     VerifyAnswer,
     VerifyItem,
     VerifyRequest,
@@ -55,7 +56,8 @@ from ..difficulty.store import DifficultyStore
 from ..observability import metrics, tracing
 from ..remote import RemoteCheckers
 from ..settings import Settings
-from ..shaping import Group, ProblemHistory, ShapedGroup
+from ..shaping import Group, ProblemHistory, Reward, ShapedGroup
+from ..shaping.lengths import LengthRecord, bin_of
 from .errors import InvalidRequestError, TooLargeError
 from .plan import RunPlan, checker_name, make_plan, plan_from_text, validate_checker
 from .records import group_commit, pack_whitening, score_digest, shape_digest, unpack_verdicts, unpack_whitening
@@ -95,8 +97,9 @@ class Recorder(Protocol):
         groups: Sequence[Group],
         shaped: Sequence[ShapedGroup],
         warnings: Sequence[tuple[str, str]],
+        statuses: Sequence[Sequence[str | None]],
     ) -> None:
-        """Record the rewards of a training request."""
+        """Record the rewards of a training request. `statuses` is [groups, rollouts]."""
 
     def record_scored(
         self,
@@ -158,6 +161,7 @@ class Rewards:
     shadows: list[dict[str, ShapedGroup]] | None
     warnings: list[tuple[str, str]]
     """Known problems that the groups show, as (slug, text)."""
+    signal: Signal | None = None
 
 
 class Pipeline:
@@ -524,7 +528,7 @@ class Pipeline:
                     "earlier one",
                     "whole-step-needed",
                 )
-        groups = [shaping_input(one, None, step) for one in batch.groups]
+        groups = [shaping_input(one, None, step, batch.plan.reward) for one in batch.groups]
         return batch.plan.reward.step_whitening(checked_parts(groups, [one.statuses for one in batch.groups]))
 
     # --- stage: answer -----------------------------------------------------------------------------------
@@ -561,6 +565,7 @@ class Pipeline:
             level=outcome.level,
             batch_pass_ratio=outcome.batch_pass_ratio,
             warnings=warnings,
+            signal=rewards.signal,
             incarnation=outcome.incarnation or None,
             version=outcome.version,
             groups=rows,
@@ -592,7 +597,8 @@ class Pipeline:
             metrics.count_groups("train", [_kind(record) for record in outcome.groups])
             for slug, _ in rewards.warnings:
                 metrics.WARNINGS.labels(slug).inc()
-            self.recorder.record_batch(outcome, rewards.groups, rewards.shaped, rewards.warnings)
+            statuses = [group.statuses for group in batch.groups]
+            self.recorder.record_batch(outcome, rewards.groups, rewards.shaped, rewards.warnings, statuses)
         if isinstance(request, ScoreRequest):
             verdicts = [group.verdicts or () for group in batch.groups]
             self.recorder.record_scored(request, outcome.step if outcome else None, rewards.shaped, verdicts)
@@ -667,6 +673,7 @@ class Pipeline:
                     truncated=item.truncated,
                     epoch=item.epoch,
                     generation=item.generation,
+                    length_bin=None if item.tokens is None else bin_of(item.tokens),
                 )
             )
         if not observations:
@@ -740,10 +747,7 @@ def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
     reward = batch.plan.reward
     records: Sequence[GroupOutcome | None] = [None] * len(batch.groups) if outcome is None else outcome.groups
     step = None if outcome is None else outcome.step
-    groups = [
-        shaping_input(group, record, step, outcome is not None and reward.whitens)
-        for group, record in zip(batch.groups, records, strict=True)
-    ]
+    groups = [shaping_input(group, record, step, reward) for group, record in zip(batch.groups, records, strict=True)]
     statuses = [group.statuses for group in batch.groups]
     unchecked = any("unchecked" in row for row in statuses)
     parts = checked_parts(groups, statuses) if unchecked else groups
@@ -753,6 +757,8 @@ def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
         shaped = reward.shape(parts)
         shadows = reward.shape_shadows(parts) if batch.plan.config.shadow else None
         rewards = Rewards(groups, shaped, shadows, [*batch.warnings, *reward.warnings(parts, shaped)])
+        if batch.request.signal:
+            rewards.signal = Signal(**asdict(reward.signal(parts, shaped)))
     if unchecked:
         rewards.shaped = list(map(whole_group, rewards.shaped, statuses))
         rewards.shadows = None if rewards.shadows is None else list(map(whole_shadows, rewards.shadows, statuses))
@@ -770,7 +776,7 @@ def mean_pass_ratio(batch: Batch, rewards: Rewards) -> float:
     return sum(ratios) / len(ratios) if ratios else 0.0
 
 
-def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | None, whitens: bool = False) -> Group:
+def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | None, reward: Reward) -> Group:
     """Return a group as the strategies see it: the fields sent, the verdicts, and the recorded state."""
     sent, statuses = group.sent, group.statuses
     readable = "gold_unreadable" not in statuses
@@ -783,7 +789,9 @@ def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | No
         history=ProblemHistory() if record is None else problem_history(record.problem),
         step=step,
         formatted=tuple(status != "no_answer" for status in statuses),
-        whitening=None if record is None or not whitens else unpack_whitening(record.payload),
+        lengths=None if record is None else LengthRecord(record.problem.lengths),
+        guard=None if record is None else reward.guard_sums(record.accumulators),
+        whitening=None if record is None or not reward.whitens else unpack_whitening(record.payload),
         # A field that a rollout lacks is missing for the group.
         **{name: None if None in column else column for name, column in columns.items()},  # type: ignore[arg-type]
         **{name: getattr(sent, name) for name in GROUP_FIELDS},

@@ -16,13 +16,17 @@ from .composition import compose
 from .configured import ConfiguredStrategy, read_shadow, read_strategy
 from .errors import ConfigError, InputError
 from .families.overlong import VARIANTS
+from .guard import KINDS, GuardSums
 from .options import Options, read_options
 from .parameters import Param, read_params
 from .reward_warnings import find_warnings
 from .schedules import Schedule, has_schedule, knots, resolve
+from .signal import MIN_GROUPS, Signal, signal, signal_warnings
 from .strategy import NEEDS, AccumulatorSpec
 from .types import COMPONENTS, Group, ShapedGroup, Why
 
+GUARD_ACCUMULATORS = tuple(AccumulatorSpec(kind, 0.0) for kind in KINDS)
+"""Accumulators of the guard of the run."""
 _WEIGHT = Param("length_weight", "number", 1.0, "weight of the length term")
 _OVERLONG_PARAMS = (
     Param("max_tokens", "integer", 0, "length at which the ramp reaches -factor", 1, 2**31 - 1),
@@ -132,8 +136,23 @@ class Reward:
 
     @cached_property
     def accumulators(self) -> tuple[AccumulatorSpec, ...]:
-        """Accumulators that the run keeps beside the level: the strategy's own, then the shadows'."""
-        return tuple(spec for configured in (self.main, *self.shadows) for spec in configured.accumulators)
+        """Accumulators that the run keeps beside the level: the strategy's own, the shadows', then the guard's."""
+        own = tuple(spec for configured in (self.main, *self.shadows) for spec in configured.accumulators)
+        return (*own, *GUARD_ACCUMULATORS) if self._guards_run else own
+
+    @cached_property
+    def _guards_run(self) -> bool:
+        guard = self.options.guard
+        return guard is not None and guard["of"] == "run"
+
+    def guard_sums(self, accumulators: tuple[float, ...]) -> GuardSums | None:
+        """Return the guard's evidence from the accumulators before a step; None if no guard reads the run."""
+        return GuardSums.of(accumulators[-len(GUARD_ACCUMULATORS) :]) if self._guards_run else None
+
+    @cached_property
+    def reads_lengths(self) -> bool:
+        """True if the rewards depend on the problems' stored lengths."""
+        return any(key == "lengths" for _, key in self._requirements)
 
     @cached_property
     def _requirements(self) -> list[tuple[str, str]]:
@@ -221,7 +240,20 @@ class Reward:
         The caller reports each once per run.
         """
         now = self.at(groups[0].step or 0) if self.scheduled and groups else self
-        return find_warnings(now.main.strategy, now.overlong, groups, shaped)
+        found = find_warnings(now.main.strategy, now.overlong, groups, shaped)
+        if len(groups) < MIN_GROUPS:
+            return found
+        scaled = not shaped or shaped[0].advantages is None
+        return found + signal_warnings(self.signal(groups, shaped), groups, shaped, scaled=scaled)
+
+    def signal(self, groups: Sequence[Group], shaped: Sequence[ShapedGroup]) -> Signal:
+        """Return the figures of these groups and their rewards: see `Signal`."""
+        without = None
+        if any(one.advantages is not None for one in shaped):
+            without = replace(self, length_weight=0.0, shadows=()).shape(
+                [replace(group, accumulators=group.accumulators[: len(self.main.accumulators)]) for group in groups]
+            )
+        return signal(groups, shaped, without)
 
     def _check(self, groups: Sequence[Group]) -> None:
         """Check that every group has the inputs that the reward needs, of the request and of the run's state."""

@@ -18,7 +18,13 @@ from deepcompress_verify.compare.items import COLLECTIONS, distinct, has_no_valu
 from deepcompress_verify.compare.ratios_and_times import compare_numerals, compare_ratios
 from deepcompress_verify.compare.regions import is_region
 from deepcompress_verify.compare.relations import has_omission
-from deepcompress_verify.compare.scalars import equal, same_constants, same_family, within_rounding
+from deepcompress_verify.compare.scalars import (
+    NUMBERED_CONSTANTS,
+    equal,
+    same_constants,
+    same_family,
+    within_rounding,
+)
 from deepcompress_verify.compare.statements import compare_regions, compare_relations
 from deepcompress_verify.compare.text import equal_text
 from deepcompress_verify.reader import read
@@ -124,6 +130,8 @@ def _as_family(node: Node) -> Node:
 def _qualified(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
     if not isinstance(gold, Qualified) and not isinstance(answer, Qualified):
         return NOT_APPLICABLE
+    if isinstance(_sets_of_integers(gold, answer, context), bool):
+        return True
     one_sided = not (isinstance(gold, Qualified) and isinstance(answer, Qualified))
     for node in (gold, answer):
         if isinstance(node, Qualified) and not _droppable(node.condition, one_sided):
@@ -443,7 +451,8 @@ def _scalars(gold: Node, answer: Node, context: ComparisonContext) -> bool | Non
             return True
         open_ = open_ or result is None
     left, right = candidates[0]
-    if not open_ and same_constants(left, right, context):
+    names = context.facts(gold).names
+    if not open_ and not names.isdisjoint(NUMBERED_CONSTANTS) and same_constants(left, right, context):
         context.record("points", "the same family, whose constants have other names")
         return True
     if same_family(left, right, context):
@@ -456,7 +465,6 @@ def _scalars(gold: Node, answer: Node, context: ComparisonContext) -> bool | Non
         if within_rounding(number, Neg(right) if negative else right, context):
             context.record("rounding", "it rounds to the decimal of the gold")
             return True
-    names = context.facts(gold).names
     if (
         not open_
         and names
@@ -473,6 +481,6 @@ _SCALAR = frozenset((Num, Const, Sym, Add, Neg, Mul, Div, Pow, Call, Apply, BigO
 
 Rule = Callable[[Node, Node, ComparisonContext], "bool | NotApplicable | None"]
 _RULES: tuple[Rule, ...] = (
-    _sets_of_integers, _families, _qualified, _choices, _plus_minus, _texts, _omissions, compare_piecewise,
+    _families, _qualified, _choices, _plus_minus, _texts, _omissions, compare_piecewise,
     compare_regions, compare_relations, evaluate_matrices, compare_collections, compare_ratios, compare_numerals,
 )  # fmt: skip

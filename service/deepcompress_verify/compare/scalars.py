@@ -90,7 +90,7 @@ def _equal(a: Node, b: Node, context: ComparisonContext) -> bool | None:
         context.record("rational", f"{_short(left)} {'=' if same else '≠'} {_short(right)}")
         return same
     first, second = context.facts(a), context.facts(b)
-    if BigOp in first.kinds | second.kinds and (sums_over_letters(a) or sums_over_letters(b)):
+    if (BigOp in first.kinds or BigOp in second.kinds) and (sums_over_letters(a) or sums_over_letters(b)):
         # a_k in a sum over k: equal for every sequence, so equal for a constant one
         specialised = _equal(constant_sequences(a), constant_sequences(b), context)
         return False if specialised is False else None
@@ -363,7 +363,7 @@ def same_constants(gold: Node, answer: Node, context: ComparisonContext) -> bool
     answer are its letters that the gold has not, and its C_1 to C_4.
     """
     first, second = symbols(gold), symbols(answer)
-    constants = sorted(name for name in first if name in _NUMBERED_CONSTANTS)
+    constants = sorted(name for name in first if name in NUMBERED_CONSTANTS)
     if not 2 <= len(constants) <= 4 or first.isdisjoint(_VARIABLES) or not all(map(_is_scalar, (gold, answer))):
         return False
     stated = sorted(name for name in second if name in constants or name not in first)
@@ -380,7 +380,7 @@ def same_constants(gold: Node, answer: Node, context: ComparisonContext) -> bool
 
 def _may_be_constant(name: str) -> bool:
     return (
-        name in _NUMBERED_CONSTANTS or (len(name) == 1 and name in "ABCDKMNPabcdk") or name[:2] in ("k_", "A_", "K_")
+        name in NUMBERED_CONSTANTS or (len(name) == 1 and name in "ABCDKMNPabcdk") or name[:2] in ("k_", "A_", "K_")
     )
 
 
@@ -389,7 +389,7 @@ def _is_scalar(node: Node) -> bool:
 
 
 _INDEXED = ("k_", "A_", "K_")
-_NUMBERED_CONSTANTS = frozenset(f"{letter}_{mark}" for letter in "cC" for n in "1234" for mark in (n, f"{{{n}}}"))
+NUMBERED_CONSTANTS = frozenset(f"{letter}_{mark}" for letter in "cC" for n in "1234" for mark in (n, f"{{{n}}}"))
 
 
 def _without_bars_in_logs(node: Node) -> Node:
