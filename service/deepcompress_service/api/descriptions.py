@@ -144,6 +144,10 @@ FIELDS = {
     "last_step": "the last step that counted the problem",
     "shortest_correct_tokens": "length of the shortest correct rollout",
     "mean_correct_tokens": "mean length of the correct rollouts",
+    "p10": "length that 10 % of the correct rollouts do not exceed",
+    "p50": "length that half of the correct rollouts do not exceed",
+    "p90": "length that 90 % of the correct rollouts do not exceed",
+    "Signal.groups": "number of groups of the request",
     # the configuration of a run
     "RunConfig.strategy": "the rule of the length reward, with its parameters (GET /v1/strategies)",
     "length_weight": "factor of the length reward; a number or a schedule",
