@@ -185,8 +185,8 @@ class Client:
         ``state`` is the `Run.state_dict` that was saved with the trainer's checkpoint: `RunLost` or
         `RunRolledBack` if the service has lost that state meanwhile.
 
-        ``continue_from`` is another run, or the file of its export: the new run starts at step 0 with that run's level
-        and problems, and its configuration where arguments are left out. It is for a second stage of a training.
+        ``continue_from`` is another run, or the file of its export: the new run starts at step 0 with that run's
+        level and problems, and its configuration where arguments are left out. It is for a second stage of a training.
 
         ``strategy`` is a name or ``{"name": ..., parameter: ...}``; ``config`` are the other fields of
         `wire.RunConfig` (``outcome``, ``overlong``, ``answer_format``, ``keep_steps``, ...).
@@ -195,7 +195,7 @@ class Client:
         operation = _runs.open_run(name, given, next_step, join, state, continue_from)
         return Run(self, self._execute(operation))
 
-    def _open_training(
+    def open_training(
         self, name: str, next_step: int, config: RunConfig, **options: Unpack[_runs.TrainingOptions]
     ) -> Run:
         """Open the run of a framework's training; see `_runs.open_training`."""

@@ -360,8 +360,8 @@ class RunState:
     def _superseded(self, error: EpochMismatch) -> EpochMismatch:
         """Return the error with its most frequent cause: another training of the same name."""
         detail = (
-            f"another training opened run {self.name!r} after this one did, or it was rewound, restored or imported by "
-            f"hand. Two trainings need two names. ({error.detail})"
+            f"another training opened run {self.name!r} after this one did, or it was rewound, restored or "
+            f"imported by hand. Two trainings need two names. ({error.detail})"
         )
         return EpochMismatch(error.status, error.slug, detail, error.problem)
 

@@ -1,4 +1,4 @@
-"""A check of the first gold answers of a data set, before the training: can the service read them?"""
+"""A check of the first gold answers of a data set before the training: unreadable ones, and worked solutions."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def audit_golds(client: Client, golds: Sequence[Any], where: str) -> None:
     if worked:
         raise ValueError(
             f"{len(worked)} of the first {len(firsts)} golds of {where} are worked solutions, such as "
-            f"{_short(worked[0])}: an answer of {final_answer(worked[0])!r} would be wrong. Give the final answer alone: "
-            f"gold.rpartition({MARK!r})[2].strip()"
+            f"{_short(worked[0])}: an answer of {final_answer(worked[0])!r} would be wrong. Give the final answer "
+            f"alone: gold.rpartition({MARK!r})[2].strip()"
         )
     if unreadable:
         message = (

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from .._retry import Retry
 from .._runs import RunIdentity, StrategyLike, TrainingOptions, check_run_name, run_config
 from ..errors import NotFound, RunLost, RunRolledBack, StepTooOld, TransportError, Unavailable
-from ..wire import REWARD_COMPONENTS, RunInfo, ShapeAnswer, Status
+from ..wire import REWARD_COMPONENTS, RunInfo, ScoreAnswer, ShapeAnswer, Status
 
 if TYPE_CHECKING:
     from .._async_client import AsyncClient, AsyncRun
@@ -130,8 +130,8 @@ def one_problem(name: str, problems: Iterable[tuple[object, object]]) -> str:
     found = {problem_name(prompt, gold) for prompt, gold in problems}
     if len(found) != 1:
         raise ValueError(
-            f"the rollouts of {name} have {len(found)} different pairs of prompt and gold: a group holds the rollouts "
-            "of one problem"
+            f"the rollouts of {name} have {len(found)} different pairs of prompt and gold: a group holds the "
+            "rollouts of one problem"
         )
     return found.pop()
 
@@ -209,7 +209,7 @@ def open_run(
     """
     given, options = run_config(strategy, config), _training_options(name, start)
     try:
-        run = client._open_training(name, next_step, given, **options)
+        run = client.open_training(name, next_step, given, **options)
     except (RunLost, RunRolledBack) as error:
         raise _with_file(error, name, start) from None
     except StepTooOld as too_old:
@@ -234,7 +234,7 @@ async def open_run_async(
     """Do the same as `open_run`, with ``await``."""
     given, options = run_config(strategy, config), _training_options(name, start)
     try:
-        run = await client._open_training(name, next_step, given, **options)
+        run = await client.open_training(name, next_step, given, **options)
     except (RunLost, RunRolledBack) as error:
         raise _with_file(error, name, start) from None
     except StepTooOld as too_old:
@@ -308,7 +308,7 @@ def _log_start(name: str, next_step: int, info: RunInfo) -> None:
 # --- answers --------------------------------------------------------------------------------------------
 
 
-def log_warnings(run: str, answer: ShapeAnswer) -> None:
+def log_warnings(run: str, answer: ShapeAnswer | ScoreAnswer) -> None:
     """Log the warnings of an answer."""
     for warning in answer.warnings:
         log.warning("run %r, step %s: %s", run, answer.step, warning)

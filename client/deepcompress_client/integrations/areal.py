@@ -54,10 +54,11 @@ def start(
 ) -> int:
     """Open the run once, in the launching script; return its epoch for `group_workflow`.
 
-    The run starts from nothing, or after `next_step` batches. A new training on a run with history is refused, unless it is
-    `fresh` or `folder`, the folder of the trainer's checkpoints, has the run's identity from an earlier start.
-    `continue_from` is another run, or the file of its export, whose level and problems a new training starts with. With its epoch, no request left over from an earlier
-    launch can reach this training. An error is raised if the service is unavailable for `deadline_s` seconds.
+    The run starts from nothing, or after `next_step` batches. A new training on a run with history is refused,
+    unless it is `fresh` or `folder`, the folder of the trainer's checkpoints, has the run's identity from an earlier
+    start. `continue_from` is another run, or the file of its export, whose level and problems a new training starts
+    with. With its epoch, no request left over from an earlier launch can reach this training. An error is raised if
+    the service is unavailable for `deadline_s` seconds.
     """
     client = Client(url, **client_options(deadline_s))
     settings = {**config, "groups_per_step": groups_per_step}

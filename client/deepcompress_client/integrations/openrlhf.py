@@ -64,7 +64,8 @@ def agent_executor(
     ``train_temperature``  --rollout.temperature
     ``next_step``          0: a new training; N: resumed after N rollout batches; None: the run unchanged
     ``fresh``              delete the history of the run's name, which a new training is refused otherwise
-    ``folder``             --ckpt.path: with the run's identity in it, a training that starts again is known, and rewound
+    ``folder``             --ckpt.path: with the run's identity in it, a training that starts again is known, and
+                           rewound
     ``continue_from``      another run, or the file of its export, whose level and problems a new training starts with
 
     Raises:

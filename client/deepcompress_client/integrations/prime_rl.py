@@ -52,12 +52,13 @@ class GroupShaping:
                    groups come after their step is closed, and would be marked stale and not count
     ``divide_by_std``  also divide by the group's standard deviation; prime-rl's own GRPO subtracts the mean only
     ``fresh``      delete the history of the run's name, which a new training is refused otherwise
-    ``folder``     prime-rl's output_dir: with the run's identity in it, a training that starts again is known, and rewound
+    ``folder``     prime-rl's output_dir: with the run's identity in it, a training that starts again is known, and
+                   rewound
     ``continue_from``  another run, or the file of its export, whose level and problems a new training starts with
 
     Every trainable trace of an episode is a rollout of its own, with its own verdict and length, as in prime-rl's
-    algorithms. Traces that failed have no verdict and are left out. During an outage of the service, every trace of a group
-    gets advantage 0, and the error is logged.
+    algorithms. Traces that failed have no verdict and are left out. During an outage of the service, every trace of
+    a group gets advantage 0, and the error is logged.
     """
 
     def __init__(
@@ -156,7 +157,7 @@ class GroupShaping:
 
 
 def _trainable(trace: FrameworkObject) -> bool:
-    """Return whether prime-rl trains on the trace: it has not failed, is of a trainable agent, and has sampled tokens."""
+    """Return whether prime-rl trains on the trace: no failure, a trainable agent, and sampled tokens."""
     if trace.has_error or not trace.agent.trainable:
         return False
     return any(any(node.mask) for node in trace.nodes)

@@ -38,8 +38,8 @@ class GroupShaping:
     the service raises.
 
     ``fresh`` deletes the history of the run's name, which a new training is refused otherwise. ``folder`` is ROLL's
-    output_dir: with the run's identity in it, a training that starts again is known, and rewound. ``continue_from`` is
-    another run, or the file of its export, whose level and problems a new training starts with.
+    output_dir: with the run's identity in it, a training that starts again is known, and rewound. ``continue_from``
+    is another run, or the file of its export, whose level and problems a new training starts with.
     """
 
     def __init__(

@@ -7,8 +7,9 @@
 
     --custom-rm-path my_rm.custom_rm --custom-reward-post-process-path my_rm.post_process
 
-miles, which grew out of slime, has the same hooks. The reward model returns the raw 1 or 0, which slime's dynamic filters and evaluations read. The post-process gets the
-flat list of all training samples of a rollout. It replaces slime's normalisation, so it normalises too.
+miles, which grew out of slime, has the same hooks. The reward model returns the raw 1 or 0, which slime's dynamic
+filters and evaluations read. The post-process gets the flat list of all training samples of a rollout. It replaces
+slime's normalisation, so it normalises too.
 """
 
 from __future__ import annotations
@@ -50,15 +51,15 @@ class SlimeReward:
 
     ``run``        the run's name
     ``next_step``  the first rollout; else slime's ``args.start_rollout_id``, else 0 if no checkpoint is loaded
-    ``fresh``      delete the history of the run's name; without it, a new training on a run with history is refused, unless
-                   slime's ``--save`` folder has the run's identity from an earlier start
+    ``fresh``      delete the history of the run's name; without it, a new training on a run with history is refused,
+                   unless slime's ``--save`` folder has the run's identity from an earlier start
     ``continue_from``  another run, or the file of its export, whose level and problems a new training starts with
     ``observe``    with a dynamic sampling filter: dropped groups count in the level too. slime passes no phase to a
                    reward model, so evaluation data sets then need ``eval_rm`` as their custom_rm_path
     ``strategy``, ``config``  the run's configuration (`Client.run`)
 
-    Samples that share a ``rollout_id`` are segments of one rollout: they count once, with their tokens together, the verdict
-    of the last segment that has an answer, and one reward.
+    Samples that share a ``rollout_id`` are segments of one rollout: they count once, with their tokens together, the
+    verdict of the last segment that has an answer, and one reward.
 
     An outage longer than `deadline_s` seconds raises, which ends slime's rollout; no reward becomes 0.
     """

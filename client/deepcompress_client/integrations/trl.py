@@ -165,8 +165,8 @@ class DeepCompressReward:
         if aggregation == "normalize_then_sum" and len(trainer.reward_funcs) > 1:
             log.warning(
                 'run %r: multi_objective_aggregation="normalize_then_sum" divides this reward by its own deviation '
-                "before it is added to the others: in groups with equal outcomes its small length term then weighs as "
-                "much as a right answer",
+                "before it is added to the others: in groups with equal outcomes its small length term then weighs "
+                "as much as a right answer",
                 self.run_name,
             )
 
@@ -357,8 +357,8 @@ class DeepCompressGroupReward:
     That trainer calls it with one group at a time, in another process, without the trainer's step. The run is
     therefore stepless: the service closes a step after ``groups_per_step`` groups, which should be the number of
     groups that one optimiser step consumes. Rewards refer to the level of the step before, unless ``strategy`` sets
-    another reference. ``resume=True`` continues with the run's state; otherwise the run must be new, or ``fresh`` deletes
-    its history. ``continue_from`` starts it with the level and the problems of another run.
+    another reference. ``resume=True`` continues with the run's state; otherwise the run must be new, or ``fresh``
+    deletes its history. ``continue_from`` starts it with the level and the problems of another run.
     It refuses the calls of other trainers, whose batches hold several groups.
     ``end_token_ids`` are the tokens that end a completion (the tokenizer's eos_token_id); without them no completion
     is reported as truncated. This trainer has no evaluation.

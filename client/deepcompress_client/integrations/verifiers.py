@@ -89,9 +89,9 @@ def group_reward(
 ) -> Callable[..., Awaitable[list[float]]]:
     """Return a group function for a rubric: ``vf.Rubric(funcs=[group_reward(run="my-run", groups_per_step=64)])``.
 
-    Rubrics have no step, so ``groups_per_step`` groups make one. With ``resume``, the run's state is continued; otherwise
-    the run must be new, or ``fresh`` deletes its history. ``continue_from`` starts it with the level and the problems of
-    another run.
+    Rubrics have no step, so ``groups_per_step`` groups make one. With ``resume``, the run's state is continued;
+    otherwise the run must be new, or ``fresh`` deletes its history. ``continue_from`` starts it with the level and
+    the problems of another run.
     Rubrics convert an exception to reward 0 for the whole group, whose advantages are then 0.
     """
     check_run_name(run)

@@ -282,8 +282,8 @@ def check(config: FrameworkObject, settings: Settings) -> None:
     filters = algorithm.get("filter_groups")
     if filters and filters.get("enable") and filters.get("metric", "reward") != "acc":
         wrong.append(
-            f"algorithm.filter_groups.metric={filters.get('metric', 'reward')}: only acc filters on the outcome; in the "
-            "reward, rollouts without a verdict would give a group of wrong answers a spread"
+            f"algorithm.filter_groups.metric={filters.get('metric', 'reward')}: only acc filters on the outcome; "
+            "in the reward, rollouts without a verdict would give a group of wrong answers a spread"
         )
     if algorithm.get("use_kl_in_reward"):
         wrong.append("algorithm.use_kl_in_reward=false is needed: a KL term in the reward would hide the outcome")

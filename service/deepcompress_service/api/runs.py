@@ -279,8 +279,9 @@ async def import_run(
 ) -> Response:
     """Replace the run's state by an export. The epoch rises.
 
-    The export is read as it arrives. Nothing changes until it was read to its end and is valid. With ``continue=true``
-    the run keeps its configuration and has no steps: it is the start of a training with another one's difficulty state.
+    The export is read as it arrives. Nothing changes until it was read to its end and is valid. With
+    ``continue=true`` the run keeps its configuration and has no steps: it is the start of a training with another
+    one's difficulty state.
     """
 
     def accepts(config_text: str) -> None:
