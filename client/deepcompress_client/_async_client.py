@@ -191,7 +191,8 @@ class AsyncClient:
         #: `RunRolledBack` if the service has lost that state meanwhile.
         #:
         #: ``continue_from`` is another run, or the file of its export: the new run starts at step 0 with that run's
-        #: level and problems, and its configuration where arguments are left out. It is for a second stage of a training.
+        #: level and problems, and its configuration where arguments are left out. It is for a second stage of a
+        #: training.
         #:
         #: ``strategy`` is a name or ``{"name": ..., parameter: ...}``; ``config`` are the other fields of
         #: `wire.RunConfig` (``outcome``, ``overlong``, ``answer_format``, ``keep_steps``, ...).

@@ -16,7 +16,8 @@ class CountedSteps:
 
     ``next_step`` is the first step: 0, or the step at which the training resumes; the framework does not pass it.
     ``fresh`` deletes the history of the run's name, which a new training is refused otherwise. ``folder``
-    is that of the trainer's checkpoints: with the run's identity in it, a training that starts again is known, and rewound.
+    is that of the trainer's checkpoints: with the run's identity in it, a training that starts again is known, and
+    rewound.
     ``continue_from`` is another run, or the file of its export, whose level and problems a new training starts with.
     """
 
