@@ -37,6 +37,7 @@ class Framework:
 
 FRAMEWORKS = {
     "trl": Framework("test_trl.py", (TORCH, "trl==1.16.*")),
+    "trl_0.24": Framework("test_trl.py", (TORCH, "trl==0.24.0")),
     "verl": Framework(
         "test_verl.py",
         (TORCH, "verl==0.9.1", "cachetools", "uvicorn", "fastapi", "pyzmq", "psutil", "msgspec", "sortedcontainers"),
