@@ -281,9 +281,9 @@ def test_the_first_golds_are_audited(service: live.Service, caplog: pytest.LogCa
     audit_golds(client, ["12", 7, 0.5, None, ["1", "2"], "\\frac{1}{2}", "Paris"], "column 'answer'")
     assert caplog.text == ""
     with pytest.raises(ValueError, match="are not readable"):
-        audit_golds(client, [UNREADABLE] * 3, "column 'answer'")
+        audit_golds(client, [f"{UNREADABLE}{n}" for n in range(4)], "column 'answer'")
     audit_golds(client, ["12", UNREADABLE], "column 'answer'")
-    assert "1 of the first 2 golds" in caplog.text
+    assert "1 of the first 2 different golds" in caplog.text
     verdict = client.verify_one(GSM8K, "\\boxed{12}")
     if not verdict.correct:
         with pytest.raises(ValueError, match="worked solutions"):

@@ -1,5 +1,5 @@
-"""TRL itself, at the newest and the oldest supported version: trainings with a tiny random model against a live service
-on Redis. What the trainer got is held against a reference computation from what the trainer sent.
+"""TRL itself, newest and oldest: trainings with a tiny random model against a live service on Redis. What the trainer
+got is held against a reference computation from what the trainer sent.
 """
 
 from __future__ import annotations
@@ -331,8 +331,8 @@ def test_attach_audits_the_golds_and_warns_of_weights(
     if not Client(service.url).verify_one("3*4=<<3*4=12>>12\n#### 12", "\\boxed{12}").correct:
         with pytest.raises(ValueError, match="worked solutions"):
             attach("3*4=<<3*4=12>>12\n#### 12")
-    with pytest.raises(ValueError, match="not readable"):
-        attach("\\frac{1}{")
+    attach("\\frac{1}{")
+    assert "not readable" in caplog.text
     attach("12", reward_weights=[0.0, 1.0], multi_objective_aggregation="normalize_then_sum")
     assert "weight 0.0" in caplog.text
     assert "normalize_then_sum" in caplog.text

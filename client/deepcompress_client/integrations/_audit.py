@@ -10,6 +10,8 @@ from ._common import OUTAGES, gold_text, log
 
 ROWS = 32
 """Rows of a data set that are checked."""
+ENOUGH = 4
+"""Different golds of which none is readable that are an error; fewer are a warning."""
 MARK = "####"
 """The mark before the final answer in the worked solutions of GSM8K."""
 
@@ -25,12 +27,12 @@ def audit_golds(client: Client, golds: Sequence[Any], where: str) -> None:
     ``where`` names the data in messages. Nothing is checked while the service is unavailable (a warning).
 
     Raises:
-        ValueError: no gold is readable, or the golds are worked solutions whose final answer would be wrong.
+        ValueError: none of at least `ENOUGH` golds is readable, or the golds are worked solutions whose final answer would be wrong.
     """
-    texts = [gold_text(gold) for gold in golds if gold is not None][:ROWS]
-    if not texts:
+    texts = [gold_text(gold) for gold in golds if gold is not None]
+    firsts = list(dict.fromkeys(text if isinstance(text, str) else text[0] for text in texts if text))[:ROWS]
+    if not firsts:
         return
-    firsts = [text if isinstance(text, str) else text[0] for text in texts if text]
     items = [{"gold": gold, "response": f"\\boxed{{{final_answer(gold)}}}"} for gold in firsts]
     try:
         verdicts = client.verify(items, answer_format="boxed")
@@ -41,16 +43,16 @@ def audit_golds(client: Client, golds: Sequence[Any], where: str) -> None:
     worked = [gold for gold, verdict in zip(firsts, verdicts, strict=True) if MARK in gold and not verdict.correct]
     if worked:
         raise ValueError(
-            f"{len(worked)} of the first {len(firsts)} golds of {where} are worked solutions, such as "
+            f"{len(worked)} of the first {len(firsts)} different golds of {where} are worked solutions, such as "
             f"{_short(worked[0])}: an answer of {final_answer(worked[0])!r} would be wrong. Give the final answer "
             f"alone: gold.rpartition({MARK!r})[2].strip()"
         )
     if unreadable:
         message = (
-            f"{len(unreadable)} of the first {len(firsts)} golds of {where} are not readable, such as "
+            f"{len(unreadable)} of the first {len(firsts)} different golds of {where} are not readable, such as "
             f"{_short(unreadable[0])}: their rollouts are not trained on"
         )
-        if len(unreadable) == len(firsts):
+        if len(unreadable) == len(firsts) >= ENOUGH:
             raise ValueError(message)
         log.warning("%s", message)
 
