@@ -36,7 +36,7 @@ def address(service: live.Service, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run_block(page: str, place: int = 0, **given: Any) -> dict[str, Any]:
     namespace: dict[str, Any] = dict(given)
-    exec(compile(blocks(page)[place], f"{page}.md", "exec"), namespace)
+    exec(compile(blocks(page)[place], f"{page}.md", "exec", dont_inherit=True), namespace)
     return namespace
 
 

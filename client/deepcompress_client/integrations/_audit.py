@@ -27,7 +27,8 @@ def audit_golds(client: Client, golds: Sequence[Any], where: str) -> None:
     ``where`` names the data in messages. Nothing is checked while the service is unavailable (a warning).
 
     Raises:
-        ValueError: none of at least `ENOUGH` golds is readable, or the golds are worked solutions whose final answer would be wrong.
+        ValueError: none of at least `ENOUGH` golds is readable, or they are worked solutions whose final
+            answer would be wrong.
     """
     texts = [gold_text(gold) for gold in golds if gold is not None]
     firsts = list(dict.fromkeys(text if isinstance(text, str) else text[0] for text in texts if text))[:ROWS]
