@@ -124,7 +124,7 @@ async def _count(app: FastAPI, counter: CallCounter, epoch: bool) -> None:
     transport = httpx.ASGITransport(app=until_answered)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://here") as client,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
     ):
         (await client.post("/v1/score", json=body(1))).raise_for_status()
         await asyncio.sleep(1)

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests are not installed
 
@@ -27,6 +28,15 @@ from tests.shaping.plain import PLAIN
 from tests.shaping.test_plain import realistic
 
 from deepcompress_service.shaping import reward_from_config, strategies
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "gate": {"gate": {"min_pass_ratio": 0.9}},
+    "guard of the problem": {"guard": {"of": "problem"}},
+    "target": {"target": {}},
+    "decoupled advantages": {"advantage": {"decouple": True}},
+    "whitened advantages": {"advantage": {"decouple": True, "whiten": "batch"}},
+}
+"""Options of every strategy, as keyword arguments of `reward_from_config`."""
 
 
 def milliseconds(call: Callable[[], object], repeats: int) -> tuple[float, float]:
@@ -68,6 +78,14 @@ def main() -> int:
         few = max(3, args.repeats // 3)
         loop, _ = milliseconds(lambda p=plain: [p(g.tokens or (), g.correct, g) for g in batch], few)
         table.add_row(info.name, f"{cpu:.1f}", f"{wall:.1f}", f"{loop:.1f}", f"{loop / cpu:.1f}")
+    for label, options in OPTIONS.items():
+        reward = reward_from_config({"name": "kimi_k1.5"}, **options)
+        cpu, wall = milliseconds(lambda r=reward: r.shape(batch), args.repeats)
+        table.add_row(f"kimi_k1.5, {label}", f"{cpu:.1f}", f"{wall:.1f}", "", "")
+    reward = reward_from_config({"name": "kimi_k1.5"})
+    shaped = reward.shape(batch)
+    cpu, wall = milliseconds(lambda: reward.signal(batch, shaped), args.repeats)
+    table.add_row("figures (signal)", f"{cpu:.1f}", f"{wall:.1f}", "", "")
     Console().print(table)
     if slow:
         print(f"over {args.limit_ms:g} ms: {', '.join(slow)}")

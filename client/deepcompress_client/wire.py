@@ -71,6 +71,7 @@ __all__ = [
     "ShapeGroup",
     "ShapeRequest",
     "ShapeRollout",
+    "Signal",
     "Status",
     "StrategyConfig",
     "Target",
@@ -384,6 +385,7 @@ class _Batch(_Request):
     generation: Count | None = Field(None, description="which generation batch of the step, for step_level: last")
     phase: Phase = "train"
     request_id: Name | None = Field(None, description="required if there is no step")
+    signal: StrictBool = Field(False, description="true: the answer has figures of the length term's effect")
 
 
 class ShapeRequest(_Batch):
@@ -448,6 +450,22 @@ class GroupRewards(_Answer):
 
 
 @_answer
+class Signal(_Answer):
+    """Figures of one request: is the length term working, and at whose expense? Null: nothing to compute it from."""
+
+    groups: int
+    effective_groups: Annotated[int, Field(description="groups with an advantage that is not 0")]
+    length_share: Annotated[float | None, Field(description="the length term's share of the advantage's variance")]
+    length_share_mixed: Annotated[float | None, Field(description="over groups with right and wrong rollouts")]
+    length_share_all_correct: Annotated[float | None, Field(description="over groups that are all correct")]
+    correct_pushed_down: Annotated[float | None, Field(description="share of correct rollouts, advantage below 0")]
+    length_correctness: Annotated[float | None, Field(description="correlation of length and correctness in groups")]
+    hard_tokens: Annotated[float | None, Field(description="mean length in groups of a pass ratio below 0.5")]
+    easy_tokens: Annotated[float | None, Field(description="mean length in the other groups")]
+    expected_drift: Annotated[float | None, Field(description="below 0: the update makes answers shorter")]
+
+
+@_answer
 class _BatchAnswer(_Answer):
     """The fields that the answers to shape and score share."""
 
@@ -458,6 +476,7 @@ class _BatchAnswer(_Answer):
     level: float | None
     batch_pass_ratio: float
     warnings: Sequence[str]
+    signal: Annotated[Signal | None, Field(description="where the request asks for it, in training")] = None
     incarnation: Annotated[str | None, Field(description="random id of the run's state")] = None
     version: Annotated[int | None, Field(description="commits of this incarnation and epoch")] = None
 

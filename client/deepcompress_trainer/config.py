@@ -83,6 +83,12 @@ class TrainConfig:
     strategy: dict[str, Any] = _f({"name": "deepcompress"}, "the service's strategy and its parameters")
     outcome: dict[str, float] = _f({"correct": 1.0, "wrong": -1.0}, "outcome rewards; they go to the service")
     overlong: dict[str, Any] | None = _f(None, "soft overlong term {max_tokens, buffer_tokens, factor}")
+    gate: dict[str, Any] | None = _f(None, "a length reward only from a pass ratio on {min_pass_ratio, of}")
+    guard: dict[str, Any] | None = _f(None, "no length reward while accuracy falls {margin, z, of}")
+    target: dict[str, Any] | None = _f(None, "lengths against the problem's stored ones {quantile, slack, bonus}")
+    advantage: dict[str, Any] | None = _f(
+        None, "the service's advantages instead of scale_rewards and length_term {scale, decouple, whiten}"
+    )
     answer_format: AnswerFormat = _f(
         "boxed", "the position of the answer in a response: boxed, one_boxed, final_answer or bare"
     )

@@ -137,8 +137,9 @@ def run_settings(config: TrainConfig) -> dict[str, Any]:
         # A resume restores a checkpoint, so the service keeps only the steps between two checkpoints.
         "keep_steps": max(64, config.save_every + 1),
     }
-    if config.overlong is not None:
-        settings["overlong"] = config.overlong
+    for name in ("overlong", "gate", "guard", "target", "advantage"):
+        if (value := getattr(config, name)) is not None:
+            settings[name] = value
     return settings
 
 

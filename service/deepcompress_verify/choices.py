@@ -39,6 +39,7 @@ _LINKS = frozenset(
     "be is are was the option options answer answers choice choices or and nor , / letter letters either a an "
     "是 或 和".split()
 )
+_RIGHT = frozenset("right correct true answer best".split())
 _PART = re.compile(r"\([A-Za-z]\)|(?<![A-Za-z])[A-Za-z][):]|\b(?:i|ii|iii|iv)\)")
 
 
@@ -122,6 +123,15 @@ def names_another(content: str, own: str) -> bool:
             if denied:
                 return True
             continue
+        if not denied and tokens[index - 1 : index + 2 : 2] == ["(", ")"]:
+            return True
+        verb = words[index + 1 :]
+        while verb and verb[0] in (")", "]"):
+            verb = verb[1:]
+        if verb[:1] in (["is"], ["are"]) and not denied and not _RIGHT.isdisjoint(verb[1:4]):
+            return True
+        if content.startswith("(") and not denied:
+            return True
         while before and before[-1] in ("(", "[", "{"):
             before.pop()
         asserted = not before or not _ASSERTING.isdisjoint(before)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from deepcompress_verify.reader.words import FUNCTION_WORDS
+from deepcompress_verify.reader.words import DIRECTIONS, FUNCTION_WORDS
 
 _TAIL = 4096
 """Characters at the end of the text that are searched for a closing phrase."""
@@ -274,7 +274,10 @@ def _last_value(line: str) -> str | None:
     before = line[begin - 1 : begin]
     if before == "/" or (before == "-" and (begin == 1 or line[begin - 2] in " (=")):
         return line[:end].split(" ")[-1]
-    return line[begin:end] + ("%" if line[end:].lstrip().startswith("%") else "")
+    after = line[end:]
+    if not DIRECTIONS.isdisjoint(word.strip(".,;:*$}").lower() for word in after.split()[:3]):
+        return f"{line[begin:end]} \\text{{{after.rstrip(' .*$')}}}"  # 5 km south
+    return line[begin:end] + ("%" if after.lstrip().startswith("%") else "")
 
 
 def _leading_number(rest: str) -> str | None:

@@ -71,6 +71,8 @@ DECIDE_MEMORY_BYTES = 256 << 20
 """Largest address space of a `decide` worker. It begins with about 60 MiB."""
 BUDGET_PER_CHECK_S = 0.001
 """CPU seconds that each check adds to the budget of its batch: a large batch has more items that take long."""
+_AT_LIMIT = (-signal.SIGVTALRM, -signal.SIGXCPU)
+"""Exit codes of workers that the kernel ended at a limit on CPU time."""
 _STUCK_S = 180.0
 """Seconds without any result, in the whole pool, after which the calls in progress fail."""
 
@@ -447,7 +449,7 @@ class VerifierPool:
         code = self._discard(slot, dead=True)
         if index < 0 and code == 0:
             self._recycled += 1  # it exited on purpose after a failed allocation
-        elif stalled or code in (-signal.SIGXCPU, -signal.SIGKILL):
+        elif stalled or code in (*_AT_LIMIT, -signal.SIGKILL):
             self._killed += 1
         else:
             self._crashed += 1
@@ -456,7 +458,7 @@ class VerifierPool:
         if at == number and received <= index < len(chunk.items):
             blamed = chunk.items[index]
             rest.remove(blamed)
-            at_limit = stalled or code == -signal.SIGXCPU
+            at_limit = stalled or code in _AT_LIMIT
             self._retry_or_end(slot.role, chunk, blamed, at_limit=at_limit, stalled=stalled)
         elif not received:
             chunk.attempts += 1

@@ -16,7 +16,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from deepcompress_verify.reader.words import FUNCTION_WORDS, GREEK, NOT_UNITS, known_unit, spelled_number
+from deepcompress_verify.reader.words import DENIALS as NO_UNITS
+from deepcompress_verify.reader.words import (
+    FUNCTION_WORDS,
+    GREEK,
+    NOT_UNITS,
+    is_counted_noun,
+    known_unit,
+    spelled_number,
+)
 
 MAX_CHARS = 1_000
 """Longer answers are not searched for remarks."""
@@ -30,7 +38,7 @@ HEDGES = frozenset(
 )
 """Words that hedge or withdraw an answer. A remark with one of them is never removed."""
 DENIALS = frozenset(
-    "not no never cannot neither nor none nothing without isnt arent wasnt werent cant dont doesnt didnt wont "
+    "not non no never cannot neither nor none nothing without isnt arent wasnt werent cant dont doesnt didnt wont "
     "wouldnt couldnt shouldnt wrong incorrect false invalid impossible unlikely excluding excluded eliminated "
     "except unless".split()
 )
@@ -195,7 +203,7 @@ def _steps(answer: str) -> Iterator[Reduction]:
     masked = mask(answer)
     if masked == answer and " " not in answer and "(" not in answer and "=" not in answer:
         return
-    for rule in (_in_brackets, _approximation, _claim, _reason, _subject, _yes_or_no):
+    for rule in (_prefix, _direction, _in_brackets, _approximation, _claim, _reason, _subject, _yes_or_no):
         yield from rule(answer, masked)
 
 
@@ -253,9 +261,16 @@ def _counted(words: str | None, value: str) -> bool:
     """Return True for no words, or one or two that name what is counted; a known unit must be that of the value."""
     if words is None:
         return True
-    if any(known_unit(word) for word in words.split()) and not value.rstrip().endswith(words):
+    known = any(known_unit(word) for word in words.split())
+    if not known and not is_counted_noun(words.lower().split(), False, False):
+        return False
+    named = _LAST_WORD.search(value) is not None or known
+    if (named and not value.rstrip().endswith(words)) or not NO_UNITS.isdisjoint(words.lower().split()):
         return False
     return NOT_UNITS.isdisjoint(words.lower().split()) and not hedged(words)
+
+
+_LAST_WORD = re.compile(r"[A-Za-z]{2,}\s*$")
 
 
 def _approximation(answer: str, masked: str) -> Iterator[Reduction]:
@@ -294,7 +309,7 @@ def _states_another(reason: str, answer: str) -> bool:
     for match in _JUDGEMENT.finditer(reason):
         subject = reason[: match.start()].strip()
         last = words_of(subject)[-1:]
-        if not (last and last[0] in _PRONOUNS) and not subject.endswith(answer):
+        if not (last and last[0] in _PRONOUNS) and subject != answer:
             return True
     return False
 
@@ -321,6 +336,8 @@ def _subject(answer: str, masked: str) -> Iterator[Reduction]:
     rest = words_of(masked[last.end() :][:40])[:1]
     if rest and (rest[0] in DENIALS or rest[0] in HEDGES):
         return  # "is not 5"
+    if rest and any(word != rest[0] and word.endswith(rest[0]) for word in words_of(head)[-1:]):
+        return  # "unbounded = bounded"
     named = frozenset(words_of(_COMMAND.sub(" ", head))) - _GENERAL
     yield Reduction(_part(answer, masked, last.end(), len(answer)), subject=named)
 
@@ -329,7 +346,7 @@ def _neutral_subject(head: str, copula: str) -> bool:
     words = words_of(_COMMAND.sub(" ", head))
     if not _SUBJECT_DENIALS.isdisjoint(words) or len(words) > 24 or any(mark in head for mark in ",;?!<>≤≥≠"):
         return False
-    if "\\ne" in head or "\\not" in head or ". " in head or head.lstrip(" -+")[:1].isdigit():
+    if "\\ne" in head or "\\not" in head or ". " in head or head.lstrip(" -+")[:1].isdigit() or "\\begin" in head:
         return False
     if any(first in ("at", "up") and second in ("least", "most", "to") for first, second in pairwise(words)):
         return False
@@ -351,6 +368,30 @@ def _embedded(head: str) -> bool:
     return all({"that", "such"} & set(words[:index]) and "and" not in words[index:] for index in verbs) and (
         bool(words) and words[0] in ("the", "probability", "number")
     )
+
+
+def _prefix(answer: str, masked: str) -> Iterator[Reduction]:
+    """Remove "Answer:" before the value."""
+    match = _PREFIX.match(masked)
+    if match is not None:
+        yield Reduction(_part(answer, masked, match.end(), len(answer)))
+
+
+_PREFIX = re.compile(r"^\s*(?:the\s+)?(?:final\s+|correct\s+)?(?:answer|ans)\s*:\s*(?=\S)", re.IGNORECASE)
+
+
+def _direction(answer: str, masked: str) -> Iterator[Reduction]:
+    """Put the word of direction after its value: "a profit of 20%" is "20% profit"."""
+    match = _DIRECTED.match(masked)
+    if match is not None:
+        yield Reduction(f"{_part(answer, masked, match.end(), len(answer))} \\text{{ {match[1].lower()}}}")
+
+
+_DIRECTED = re.compile(
+    r"^\s*(?:an?\s+|the\s+)?(profit|loss|gain|increase|decrease|discount|rise|fall|drop|reduction|growth|decline|"
+    r"surplus|deficit)\s+of\s+(?=[-+\d\\$])",
+    re.IGNORECASE,
+)
 
 
 def _yes_or_no(_answer: str, masked: str) -> Iterator[Reduction]:

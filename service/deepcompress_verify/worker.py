@@ -6,7 +6,7 @@ item only. A `cas` worker loads the computer algebra system and forks a fresh ch
 cannot influence each other. The kernel's limits on CPU time and memory, or the pool's SIGKILL, end the child.
 
 Each item has a slice of CPU time. A `decide` worker ends an item at its slice by a timer, which works between two
-bytecodes. A single C call that takes longer is ended by the kernel's CPU limit, with the worker. The timer only
+bytecodes. A single C call that takes longer is ended by the kernel's timer, with the worker. The timer only
 decides when an item is put off: the pool runs it again with its whole budget.
 """
 
@@ -37,7 +37,7 @@ _FLUSH_S = 0.005
 """Maximum age of unsent results, in seconds: a kill loses at most this much finished work."""
 
 _MARGIN_S = 0.25
-"""CPU seconds beyond the slice before the kernel ends the worker; the kernel counts in whole seconds."""
+"""CPU seconds beyond the slice before the kernel ends the worker."""
 
 
 class SliceEndedError(BaseException):
@@ -45,12 +45,17 @@ class SliceEndedError(BaseException):
 
 
 class CpuLimit:
-    """The CPU time of one item: a timer at its slice, and behind it the kernel's limit on this process."""
+    """The CPU time of one item: a timer at its slice, and behind it one whose signal ends the process.
+
+    Both count from the beginning of the item. RLIMIT_CPU counts from the beginning of the process, in ticks of the
+    kernel, which on a virtual machine may differ from the process's clock by a tenth: it would end innocent items of
+    a worker that has run for long.
+    """
 
     def __init__(self) -> None:
-        self._soft = 0
         self._armed = False
         signal.signal(signal.SIGPROF, self._end)
+        signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
 
     def _end(self, _number: int, _frame: FrameType | None) -> None:
         if self._armed:
@@ -58,10 +63,7 @@ class CpuLimit:
 
     def start(self, slice_s: float) -> None:
         """Begin the slice of an item. From here on `SliceEndedError` may be raised."""
-        soft = math.ceil(time.process_time() + slice_s + _MARGIN_S)
-        if soft != self._soft:
-            self._soft = soft
-            resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
+        signal.setitimer(signal.ITIMER_VIRTUAL, slice_s + _MARGIN_S)
         self._armed = True
         # It repeats, because Python drops an exception that is raised in a destructor.
         signal.setitimer(signal.ITIMER_PROF, slice_s, slice_s)

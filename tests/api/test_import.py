@@ -34,7 +34,7 @@ def with_app(tmp_path: Path, scenario: Callable[[FastAPI, httpx.AsyncClient], An
     async def play() -> None:
         async with app.router.lifespan_context(app):
             transport = httpx.ASGITransport(app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                 await scenario(app, client)
 
     asyncio.run(play())

@@ -90,6 +90,18 @@ def test_what_cannot_be_is_refused_before_it_waits(server: Server) -> None:
     assert httpx.put(f"{server.url}/v1/runs/bad", json={}).status_code == 201
     assert post(server, rollout("bad", 0, epoch=7)).json()["type"].endswith(":epoch-mismatch")
     assert post(server, rollout("bad", 0, incarnation="0" * 16)).json()["type"].endswith(":run-lost")
+    known = {"epoch": 0, "incarnation": httpx.get(f"{server.url}/v1/runs/bad").json()["incarnation"]}
+    ahead = post(server, rollout("bad", 0, **known, version=1))
+    assert ahead.json()["type"].endswith(":run-rolled-back")
+    assert (
+        post(server, rollout("bad", 0, **{**known, "epoch": 1}, version=0))
+        .json()["type"]
+        .endswith(":run-rolled-back")
+    )
+    assert post(server, rollout("bad", 0, **known, version=0, group_size=1)).status_code == 200
+    assert httpx.delete(f"{server.url}/v1/runs/bad").status_code == 200
+    for _ in range(4):  # by both processes, of which one has read the run
+        assert post(server, rollout("bad", 1, **known)).json()["type"].endswith(":run-lost")
 
 
 def test_evaluation_waits_for_nobody(server: Server) -> None:

@@ -124,3 +124,11 @@ def test_verify_with_a_file_that_is_not_valid(remote: Path) -> None:
     assert CliRunner().invoke(app, ["verify", "4", "4", "-c", "far"]).exit_code == 2
     # The built-in checkers do not need it.
     assert verified("4", "4", "-c", "text")[0] == 0
+
+
+def test_a_file_that_is_not_valid_ends_the_start(remote: Path) -> None:
+    remote.write_text('[far]\nurl = "http://user:hunter2@a/"\n')
+    result = CliRunner().invoke(app, ["serve"])
+    assert result.exit_code == 2
+    assert "DEEPCOMPRESS_REMOTE_CHECKERS_FILE" in result.output
+    assert "hunter2" not in result.output

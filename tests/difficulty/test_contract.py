@@ -286,7 +286,7 @@ def test_late_group_under_previous_gets_what_it_would_have_got(new_run: MakeRun)
 
 def test_epoch_is_checked(new_run: MakeRun) -> None:
     run = new_run()
-    run.commit(1, group("a", 3), epoch=0)
+    run.commit(1, group("a", 3))
     run.driver.rewind(run.name, 1)
     for believed in ({"epoch": 0}, {"expected_epoch": 0}):
         with pytest.raises(errors.EpochMismatch):
@@ -302,8 +302,11 @@ def test_epoch_outlives_the_run(new_run: MakeRun) -> None:
         run.driver.get_run(run.name)
     with pytest.raises(errors.EpochMismatch):
         run.commit(1, group("a", 3), epoch=0)
-    outcome = run.commit(1, group("a", 3), epoch=1)
+    with pytest.raises(errors.RunLost):  # an epoch creates no run (docs/design.md, 5.10)
+        run.commit(1, group("a", 3), epoch=1)
+    outcome = run.commit(1, group("a", 3))
     assert (outcome.created, outcome.groups[0].replayed, outcome.level) == (True, False, 0.9975)
+    assert outcome.epoch == 1
 
 
 # --- runs

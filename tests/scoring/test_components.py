@@ -223,3 +223,14 @@ def test_refused_options_name_the_field(service: TestClient, config: dict[str, A
     answer = service.put("/v1/runs/no", json=config)
     assert answer.status_code == 422
     assert field in json.dumps(answer.json())
+
+
+def test_figures_are_in_the_answer_where_the_request_asks(service: TestClient) -> None:
+    service.put("/v1/runs/figures", json={"strategy": {"name": "kimi_k1.5"}}).raise_for_status()
+    body: dict[str, Any] = {"run": "figures", "step": 0, "groups": [{"problem_id": "p", "rollouts": MIXED}]}
+    plain = service.post("/v1/shape", json=body).json()
+    asked = service.post("/v1/shape", json={**body, "signal": True}).json()
+    assert "signal" not in plain
+    assert (asked["signal"]["groups"], asked["signal"]["effective_groups"]) == (1, 1)
+    assert 0 < asked["signal"]["length_share"] < 1
+    assert asked["groups"] == [{**plain["groups"][0], "replayed": True}]

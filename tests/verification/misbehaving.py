@@ -16,7 +16,7 @@ def judge(gold: tuple[str, ...], answer: str | None, restated_answer: str | None
                 pass
         case "spin in C":
             sum(range(1 << 60))
-        case "busy":
+        case str() if answer.startswith("busy"):
             end = time.thread_time() + 0.3
             while time.thread_time() < end:
                 pass

@@ -65,7 +65,7 @@ def test_what_a_formula_leaves_out_is_open(gold: str, answer: str) -> None:
     ("gold", "answer"),
     [
         ("2", r"\int_0^{\pi}\sin x\,dx = 2"),
-        (r"|x|", r"\begin{cases}x & x>0\\ -x & x\le 0\end{cases}"),
+        (r"|x|", r"\begin{cases}x & x>1\\ -x & x\le 0\end{cases}"),
     ],
 )
 def test_what_no_exact_tier_can_work_out_is_open_not_wrong(gold: str, answer: str) -> None:

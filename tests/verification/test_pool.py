@@ -274,6 +274,23 @@ def test_a_c_call_that_does_not_end_is_killed_and_costs_itself() -> None:
     run(work)
 
 
+@pytest.mark.slow
+def test_a_worker_that_has_run_for_long_ends_no_innocent_item() -> None:
+    """Limits count from the beginning of an item: what its worker used before does not matter."""
+
+    async def work(pool: VerifierPool) -> None:
+        for number in range(3):
+            busy = [
+                box("busy", "busy"),
+                *(box(f"busy {n}", f"busy {n}") for n in range(10 * number, 10 * number + 8)),
+            ]
+            verdicts = await pool.verify_many(busy, budget_s=1000.0)
+            assert statuses(verdicts) == ["correct"] * 9
+        assert pool.stats().killed + pool.stats().crashed == 0
+
+    run(work, workers=1, item_budget_s=0.6)
+
+
 def test_workers_that_no_longer_start_are_an_error_and_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     async def work(pool: VerifierPool) -> None:
         def fails(*_: object) -> WorkerProcess:

@@ -28,7 +28,8 @@ from deepcompress_client.wire import (
 )
 from deepcompress_verify import Verdict
 
-from ..difficulty.errors import RunConflict
+from ..difficulty.errors import RunConflict, UnknownRun
+from ..difficulty.identity import check_identity
 from ..difficulty.refusals import epoch_mismatch, run_lost
 from ..rendezvous import Arrival, Cohort, Collecting, Refused
 from ..scoring.pipeline import AddTask, make_checks, reads_config, run_created, verdict_answer
@@ -108,7 +109,7 @@ async def _verify(context: Context, body: RolloutRequest, add_task: AddTask) -> 
 
     Raises:
         ApiError: The pipeline refused the request.
-        DifficultyError: The store refused it: another epoch, or another configuration of the run.
+        DifficultyError: The store refused it: another state of the run, or another configuration.
     """
     epoch, created = 0, False
     if body.phase == "train":
@@ -116,6 +117,13 @@ async def _verify(context: Context, body: RolloutRequest, add_task: AddTask) -> 
         batch = await context.pipeline.prepare(probe)
         if batch.epoch is None and (body.epoch is not None or body.incarnation is not None):
             raise run_lost(body.run, body.incarnation)
+        if body.incarnation is not None:
+            # The commit checks it again: here a rollout is refused before it waits for its group in vain.
+            try:
+                found = await context.store.get_run(body.run)
+            except UnknownRun:
+                raise run_lost(body.run, body.incarnation) from None
+            check_identity(body, found.epoch, found)
         if batch.epoch is None:
             # The group's other rollouts must have the same epoch, whichever of them creates the run.
             try:

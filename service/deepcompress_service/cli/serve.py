@@ -50,6 +50,7 @@ def serve(
         int | None,
         typer.Option(help="processes that compare answers, per server process", min=1, max=256, show_default=False),
     ] = None,
+    end_with_stdin: Annotated[bool, typer.Option("--end-with-stdin", hidden=True)] = False,
 ) -> None:
     """Run the server until it receives SIGTERM or SIGINT. Exit status 2 if a setting is invalid."""
     from contextlib import nullcontext
@@ -59,9 +60,11 @@ def serve(
     from pydantic import ValidationError
 
     from deepcompress_service.observability.worker_folders import shared_folders
+    from deepcompress_service.remote import EndpointError, read_endpoints
     from deepcompress_service.server.exit_deadline import REQUESTS_S
     from deepcompress_service.server.http_protocol import IDLE_S, BoundedHttpProtocol, allow_connections
     from deepcompress_service.settings import Settings, explain
+    from deepcompress_verify.checkers import checker_names
 
     from .output import fail, without_password
 
@@ -75,13 +78,18 @@ def serve(
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     try:
         settings = Settings(**options)
+        read_endpoints(settings.remote_checkers_file, checker_names())  # each worker reads it; errors end the start
     except ValidationError as error:
         fail(explain(error))
+    except EndpointError as error:
+        fail(f"DEEPCOMPRESS_REMOTE_CHECKERS_FILE: {error}")
     if settings.log_format == "console":
         address = f"http://{settings.host}:{settings.port}"
         state = without_password(settings.state_url)
         typer.echo(f"deepcompress at {address} (documentation: {address}/docs); state in {state}", err=True)
 
+    if end_with_stdin:
+        _end_with_stdin()
     allow_connections()
     # The folders must exist before prometheus-client is imported, which `create_app` does.
     with shared_folders() if settings.workers > 1 else nullcontext() as activity_folder:
@@ -102,6 +110,20 @@ def serve(
             server_header=False,
         )
         _run(config)
+
+
+def _end_with_stdin() -> None:
+    """Send this process SIGTERM when standard input ends: then the process that started the service has ended."""
+    import os
+    import signal
+    import threading
+
+    def wait() -> None:
+        while os.read(0, 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="stdin", daemon=True).start()
 
 
 def _run(config: uvicorn.Config) -> None:

@@ -53,7 +53,7 @@ def commit(transaction: StoreTransaction, request: Commit) -> CommitOutcome:
     """
     state, epoch = transaction.open_run(request.run), transaction.epoch(request.run)
     run_record = state.load()
-    check_identity(request, epoch, run_record)
+    check_identity(request, epoch, run_record, request.expected_epoch)
     created = run_record is None
     if run_record is None:
         if request.config is None:

@@ -7,10 +7,11 @@ checkpoints, keep it. The version counts the commits of one (incarnation, epoch)
 from __future__ import annotations
 
 import secrets
+from typing import Protocol
 
 from . import refusals
 from .codec import RunRecord
-from .model import Commit, CommitOutcome
+from .model import CommitOutcome, RunState
 
 
 def new_incarnation() -> str:
@@ -18,8 +19,26 @@ def new_incarnation() -> str:
     return secrets.token_hex(8)
 
 
-def check_identity(request: Commit, epoch: int, run_record: RunRecord | None) -> None:
-    """Check that the store still has the state that the caller saw. `epoch` is the run's; its record may be None.
+class SentIdentity(Protocol):
+    """The part of a training request that identifies the state which the caller saw."""
+
+    @property
+    def run(self) -> str: ...  # noqa: D102 - named as on the wire
+    @property
+    def epoch(self) -> int | None: ...  # noqa: D102
+    @property
+    def incarnation(self) -> str | None: ...  # noqa: D102
+    @property
+    def version(self) -> int | None: ...  # noqa: D102
+
+
+def check_identity(
+    request: SentIdentity, epoch: int, found: RunRecord | RunState | None, expected_epoch: int | None = None
+) -> None:
+    """Check that the store still has the state that the caller saw.
+
+    `epoch` and `found` are the run's; `found` is None if it does not exist. `expected_epoch` is the run's epoch on
+    arrival, if it was read.
 
     Raises:
         RunLost: The run does not exist, or is another one of the same name.
@@ -27,21 +46,21 @@ def check_identity(request: Commit, epoch: int, run_record: RunRecord | None) ->
         EpochMismatch: The run was rewound, restored, imported or deleted.
     """
     sent, run = request.incarnation, request.run
-    if sent is not None and run_record is None:
+    if sent is not None and found is None:
         raise refusals.run_lost(run, sent)
-    if sent is not None and run_record is not None and sent != run_record.incarnation:
-        if not run_record.incarnation:  # state from before incarnations existed
+    if sent is not None and found is not None and sent != found.incarnation:
+        if not found.incarnation:  # state from before incarnations existed
             raise refusals.run_rolled_back(run, request.version or 0, 0)
         raise refusals.run_lost(run, sent)
-    if request.epoch is not None and run_record is None and request.epoch >= epoch:
+    if request.epoch is not None and found is None and request.epoch >= epoch:
         raise refusals.run_lost(run, None)
-    for believed in (request.epoch, request.expected_epoch):
+    for believed in (request.epoch, expected_epoch):
         if believed is not None and believed != epoch:
             if sent is not None and believed > epoch:
                 raise refusals.run_rolled_back(run, believed, epoch, "epoch")
             raise refusals.epoch_mismatch(epoch, believed)
-    if request.version is not None and run_record is not None and run_record.version < request.version:
-        raise refusals.run_rolled_back(run, request.version, run_record.version)
+    if request.version is not None and found is not None and found.version < request.version:
+        raise refusals.run_rolled_back(run, request.version, found.version)
 
 
 def count_commit(run_record: RunRecord, outcome: CommitOutcome) -> CommitOutcome:

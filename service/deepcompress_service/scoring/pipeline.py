@@ -22,7 +22,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -42,6 +42,7 @@ from deepcompress_client.wire import (
     ShapeAnswer,
     ShapeGroup,
     ShapeRequest,
+    Signal,
     VerifyAnswer,
     VerifyItem,
     VerifyRequest,
@@ -159,6 +160,7 @@ class Rewards:
     shadows: list[dict[str, ShapedGroup]] | None
     warnings: list[tuple[str, str]]
     """Known problems that the groups show, as (slug, text)."""
+    signal: Signal | None = None
 
 
 class Pipeline:
@@ -568,6 +570,7 @@ class Pipeline:
             level=outcome.level,
             batch_pass_ratio=outcome.batch_pass_ratio,
             warnings=warnings,
+            signal=rewards.signal,
             incarnation=outcome.incarnation or None,
             version=outcome.version,
             groups=rows,
@@ -760,6 +763,8 @@ def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
         shaped = reward.shape(parts)
         shadows = reward.shape_shadows(parts) if batch.plan.config.shadow else None
         rewards = Rewards(groups, shaped, shadows, [*batch.warnings, *reward.warnings(parts, shaped)])
+        if batch.request.signal:
+            rewards.signal = Signal(**asdict(reward.signal(parts, shaped)))
     if unchecked:
         rewards.shaped = list(map(whole_group, rewards.shaped, statuses))
         rewards.shadows = None if rewards.shadows is None else list(map(whole_shadows, rewards.shadows, statuses))

@@ -9,6 +9,7 @@ from .level import next_history, next_level, next_value
 from .parameters import Param
 from .registry import LEVEL_PARAMS, strategies
 from .reward import Reward, reward_from_config
+from .signal import Signal
 from .strategy import AccumulatorSpec, StrategyInfo
 from .types import COMPONENTS, Group, ProblemHistory, ShapedGroup
 from .user import user_strategy
@@ -25,6 +26,7 @@ __all__ = [
     "Reward",
     "ShapedGroup",
     "ShapingError",
+    "Signal",
     "StrategyError",
     "StrategyInfo",
     "next_history",

@@ -20,6 +20,7 @@ from .options import Options, read_options
 from .parameters import Param, read_params
 from .reward_warnings import find_warnings
 from .schedules import Schedule, has_schedule, knots, resolve
+from .signal import MIN_GROUPS, Signal, signal, signal_warnings
 from .strategy import NEEDS, AccumulatorSpec
 from .types import COMPONENTS, Group, ShapedGroup, Why
 
@@ -221,7 +222,20 @@ class Reward:
         The caller reports each once per run.
         """
         now = self.at(groups[0].step or 0) if self.scheduled and groups else self
-        return find_warnings(now.main.strategy, now.overlong, groups, shaped)
+        found = find_warnings(now.main.strategy, now.overlong, groups, shaped)
+        if len(groups) < MIN_GROUPS:
+            return found
+        scaled = not shaped or shaped[0].advantages is None
+        return found + signal_warnings(self.signal(groups, shaped), groups, shaped, scaled=scaled)
+
+    def signal(self, groups: Sequence[Group], shaped: Sequence[ShapedGroup]) -> Signal:
+        """Return the figures of these groups and their rewards: see `Signal`."""
+        without = None
+        if any(one.advantages is not None for one in shaped):
+            without = replace(self, length_weight=0.0, shadows=()).shape(
+                [replace(group, accumulators=group.accumulators[: len(self.main.accumulators)]) for group in groups]
+            )
+        return signal(groups, shaped, without)
 
     def _check(self, groups: Sequence[Group]) -> None:
         """Check that every group has the inputs that the reward needs, of the request and of the run's state."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from deepcompress_verify.compare import matrices
+from deepcompress_verify.compare.cases import as_expression
 from deepcompress_verify.compare.context import (
     NOT_APPLICABLE,
     ComparisonContext,
@@ -13,12 +14,30 @@ from deepcompress_verify.compare.context import (
     UndefinedValueError,
 )
 from deepcompress_verify.compare.ellipsis import same_progression
-from deepcompress_verify.compare.forms import canon, symbols
+from deepcompress_verify.compare.forms import canon, substitute, symbols
 from deepcompress_verify.compare.items import COLLECTIONS, in_order, same_items, tuples_equal
 from deepcompress_verify.compare.relations import EqualityChain, is_name, read_chain
 from deepcompress_verify.compare.vectors import components, identity
 from deepcompress_verify.reader.progressions import ELLIPSIS
-from deepcompress_verify.tree import Call, List, Matrix, Node, Piecewise, Rel, Set, Sym, Text, Tuple, walk
+from deepcompress_verify.tree import (
+    Add,
+    Call,
+    Div,
+    List,
+    Matrix,
+    Mul,
+    Neg,
+    Node,
+    Num,
+    Piecewise,
+    Pow,
+    Rel,
+    Set,
+    Sym,
+    Text,
+    Tuple,
+    walk,
+)
 
 Compare = Callable[[Node, Node], "bool | None"]
 
@@ -253,6 +272,11 @@ def compare_piecewise(gold: Node, answer: Node, context: ComparisonContext) -> b
         return NOT_APPLICABLE
     if not isinstance(gold, Piecewise) or not isinstance(answer, Piecewise):
         other = answer if isinstance(gold, Piecewise) else gold
+        cases = gold if isinstance(gold, Piecewise) else answer
+        assert isinstance(cases, Piecewise)
+        joined = as_expression(cases) if isinstance(other, EXPRESSIONS) else None
+        if joined is not None:
+            return _joined_cases(joined, other, gold is cases, context)
         if any(isinstance(part, Call) and part.name in _BY_CASES for part in walk(other)):
             context.open_reason = "cases against an expression"
             return None
@@ -263,6 +287,21 @@ def compare_piecewise(gold: Node, answer: Node, context: ComparisonContext) -> b
     return same_items(left, [_case(*case) for case in answer.cases], context)
 
 
+def _joined_cases(
+    joined: tuple[Node, tuple[str, Num, Node] | None], other: Node, is_gold: bool, context: ComparisonContext
+) -> bool | None:
+    """Compare cases that are one expression with another expression, and their values at the break."""
+    expression, at_break = joined
+    results = [context.judge(expression, other) if is_gold else context.judge(other, expression)]
+    if at_break is not None and results[0] is not False:
+        letter, end, value = at_break
+        results.append(context.judge(substitute(other, {letter: end}), value))
+    if False in results:
+        return False
+    return None if None in results else True
+
+
+EXPRESSIONS = (Add, Call, Div, Mul, Neg, Num, Pow, Sym)
 _BY_CASES = frozenset(("abs", "max", "min", "sign", "floor", "ceil"))
 
 

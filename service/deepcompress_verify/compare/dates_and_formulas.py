@@ -28,6 +28,7 @@ _MARKS = (
     "\\,",
     "\\ ",
     "$",
+    "**",
 )
 _SIGNS = frozenset("=+-*/^<>|[]!:;")
 _MONTHS = {
@@ -42,6 +43,7 @@ _DATE_PARTS = re.compile(r"[A-Za-z]+|[0-9]+")
 _FILLERS = frozenset("the of on st nd rd th".split())
 # The symbol of an element and its count: no part matches in two ways, so matching is linear.
 _FORMULA = re.compile(r"(?:[A-Z][a-z]?(?:[0-9]{1,3}|_[0-9]|_\{[0-9]{1,3}\})?)+")
+_SUBSCRIPTS = {ord(mark): f"_{n}" for n, mark in enumerate("₀₁₂₃₄₅₆₇₈₉")}
 _ATOMS = re.compile(r"([A-Z][a-z]?)(?:_?\{?([0-9]+)\}?)?")
 _ELEMENTS = frozenset(
     "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb "
@@ -112,9 +114,11 @@ def _is_formula(text: str) -> bool:
 
 
 def _without_markup(text: str) -> str:
-    if "\\" in text or "$" in text:
+    if "\\" in text or "$" in text or "**" in text:
         for mark in _MARKS:
             text = text.replace(mark, " " if mark == "\\ " else "")
+    if not text.isascii():
+        text = text.translate(_SUBSCRIPTS)
     return text.strip(" .\n\t")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from flint import fmpq
 
 from deepcompress_verify.compare.context import ComparisonContext, InconclusiveError, UndefinedValueError
@@ -9,7 +11,8 @@ from deepcompress_verify.compare.exact import rational
 from deepcompress_verify.compare.forms import rename, substitute, symbols
 from deepcompress_verify.compare.polynomials import linear_in
 from deepcompress_verify.compare.scalars import equal
-from deepcompress_verify.tree import Add, BigOp, Mul, Neg, Node, Num, Quantity, Rel, walk
+from deepcompress_verify.reader.progressions import ELLIPSIS
+from deepcompress_verify.tree import Add, BigOp, List, Mul, Neg, Node, Num, Quantity, Rel, Set, walk
 
 PARAMETERS = frozenset("kmnlj")
 """Letters that stand for any integer next to a multiple of pi or of 90 degrees, unless declared otherwise."""
@@ -49,6 +52,24 @@ def same_integer_family(gold: Node, answer: Node, name: str, context: Comparison
         return False
     shifts = range(-_SHIFTS, _SHIFTS + 1)
     return any(equal(first, Add((answer_name, Mul((Num(k), step)))), context) is True for k in shifts)
+
+
+def class_members(node: Set | List) -> tuple[int, int] | None:
+    """Return (modulus, member) of {..., -3, 2, 7, 12, ...}: three members or more between two ellipses."""
+    items = node.items
+    if len(items) < 5 or items[0] != ELLIPSIS or items[-1] != ELLIPSIS:
+        return None
+    numbers = [_whole(item) for item in items[1:-1]]
+    if None in numbers:
+        return None
+    whole = [number for number in numbers if number is not None]
+    steps = {second - first for first, second in pairwise(whole)}
+    return (steps.pop(), whole[0]) if len(steps) == 1 and 0 not in steps else None
+
+
+def _whole(node: Node) -> int | None:
+    number, sign = (node.arg, -1) if isinstance(node, Neg) else (node, 1)
+    return sign * number.p if isinstance(number, Num) and number.q == 1 else None
 
 
 def satisfies_congruence(relation: Rel, value: Node, context: ComparisonContext) -> bool | None:

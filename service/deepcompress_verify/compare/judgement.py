@@ -18,7 +18,13 @@ from deepcompress_verify.compare.items import COLLECTIONS, distinct, has_no_valu
 from deepcompress_verify.compare.ratios_and_times import compare_numerals, compare_ratios
 from deepcompress_verify.compare.regions import is_region
 from deepcompress_verify.compare.relations import has_omission
-from deepcompress_verify.compare.scalars import equal, same_family, within_rounding
+from deepcompress_verify.compare.scalars import (
+    NUMBERED_CONSTANTS,
+    equal,
+    same_constants,
+    same_family,
+    within_rounding,
+)
 from deepcompress_verify.compare.statements import compare_regions, compare_relations
 from deepcompress_verify.compare.text import equal_text
 from deepcompress_verify.reader import read
@@ -90,9 +96,42 @@ def _without_prefix(name: str) -> str:
     return rest if len(rest) == 3 and rest.isupper() else name
 
 
+def _sets_of_integers(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
+    """Compare sets of integers in words with those in symbols: all positive integers, n >= 1 with n in Z."""
+    words, other = (gold, answer) if isinstance(gold, Text) else (answer, gold)
+    if not isinstance(words, Text) or not words.words.endswith("integers") or isinstance(other, Text):
+        return NOT_APPLICABLE
+    if not equal_text(gold, answer):
+        return NOT_APPLICABLE
+    context.record("text", "the same integers")
+    return True
+
+
+def _families(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
+    """Compare {(t, t+1) : t in Z} with (k, k+1), k in Z."""
+    if isinstance(gold, SetBuilder) == isinstance(answer, SetBuilder):
+        return NOT_APPLICABLE
+    left, right = _as_family(gold), _as_family(answer)
+    if (left is gold and right is answer) or not (isinstance(left, Qualified) and isinstance(right, Qualified)):
+        return NOT_APPLICABLE
+    return context.judge(left, right)
+
+
+def _as_family(node: Node) -> Node:
+    """Return a set over a parameter as its element with the parameter's set: {2k : k in Z} is 2k, k in Z."""
+    if not isinstance(node, SetBuilder) or not isinstance(node.condition, Rel) or node.condition.ops != ("in",):
+        return node
+    name, values = node.condition.terms
+    if isinstance(name, Sym) and isinstance(values, Const) and name.name in symbols(node.element):
+        return Qualified(node.element, f"{name.name} in {values.name}")
+    return node
+
+
 def _qualified(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
     if not isinstance(gold, Qualified) and not isinstance(answer, Qualified):
         return NOT_APPLICABLE
+    if isinstance(_sets_of_integers(gold, answer, context), bool):
+        return True
     one_sided = not (isinstance(gold, Qualified) and isinstance(answer, Qualified))
     for node in (gold, answer):
         if isinstance(node, Qualified) and not _droppable(node.condition, one_sided):
@@ -143,19 +182,25 @@ def _restricts(node: Qualified, other: Node) -> bool:
 def _claims(node: Qualified) -> bool:
     """Return True for a relation that is no range of a formula: 42 (≈ 43), x < 2 (x < 3), x^2 + y^2 = 4 for y > 0."""
     words = node.condition.split()
-    if "~" in words:
+    value = node.value
+    introduced = words[0] in QUALIFIERS
+    if "~" in words or (not introduced and isinstance(value, Rel) and value.ops != ("=",) and not _declares(words)):
         return True
     if _RELATIONS.isdisjoint(words) and not any(sign in node.condition for sign in "<>"):
         return False
     if "=" in words and not any(mark in node.condition for mark in (",", "...", "ldots")):
         return True  # x^2 for x = 3
-    value = node.value
-    introduced = words[0] in QUALIFIERS
     if isinstance(value, Rel):
-        if "!=" in words and value.ops == ("=",):
+        curve = value.ops == ("=",) and (len(symbols(value)) > 1 or not isinstance(value.terms[0], Sym))
+        if curve and len(words) == 3 and words[1] == "!=":
             return False  # a curve without a point
         return value.ops != ("=",) or not isinstance(value.terms[0], (Sym, Apply))
     return isinstance(value, (List, Set, SetBuilder, SetOp)) and not introduced
+
+
+def _declares(words: list[str]) -> bool:
+    """Return True for a parameter and its set: k in Z."""
+    return len(words) == 3 and words[1] == "in" and words[2] in _NO_PARAMETERS
 
 
 _RELATIONS = frozenset(("=", "!=", "<", "<=", ">", ">=", "=="))
@@ -240,6 +285,8 @@ def _choices(gold: Node, answer: Node, context: ComparisonContext) -> bool | Not
 def _plus_minus(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
     if PlusMinus not in context.facts(gold).kinds and PlusMinus not in context.facts(answer).kinds:
         return NOT_APPLICABLE
+    if (root := _root_of(gold, answer)) is not None:
+        return context.judge(gold, root)
     excluded = tuple(_excluded(node) for node in (gold, answer))
     if excluded != (gold, answer):
         return context.judge(*excluded)
@@ -254,6 +301,31 @@ def _plus_minus(gold: Node, answer: Node, context: ComparisonContext) -> bool | 
         if not (_tuples(gold) or _tuples(answer)):
             return result
     return result
+
+
+def _root_of(gold: Node, answer: Node) -> Node | None:
+    """Return y^2 = g^2 for an answer y = ±g to a gold y^2 = f; None for other pairs."""
+    if not isinstance(gold, Rel) or not isinstance(answer, Rel) or gold.ops != ("=",) or answer.ops != ("=",):
+        return None
+    square, root = gold.terms[0], answer.terms[1]
+    if not symbols(gold.terms[1]):
+        return None  # x^2 = 4 may be the problem
+    if square != Pow(answer.terms[0], Num(2)) or not isinstance(answer.terms[0], Sym):
+        return None
+    if not isinstance(root, PlusMinus) or root.left is not None or has(root.right, PlusMinus):
+        return None
+    return Rel((square, _squared(root.right)), ("=",))
+
+
+def _squared(node: Node) -> Node:
+    """Return the square, without the square roots that are factors."""
+    if isinstance(node, Call) and node.name == "root" and node.args[1:] == (Num(2),):
+        return node.args[0]
+    if isinstance(node, Mul):
+        return Mul(tuple(map(_squared, node.factors)))
+    if isinstance(node, Div):
+        return Div(_squared(node.top), _squared(node.bottom))
+    return Pow(node, Num(2))
 
 
 def _excluded(node: Node) -> Node:
@@ -312,7 +384,15 @@ def _choose(node: Node, upper: bool) -> Node:
     return rewrite(node, change)
 
 
+def _named_text(node: Node) -> Node:
+    """Return the text of D = 2024-03-05 beside a text."""
+    named = isinstance(node, Rel) and node.ops == ("=",) and isinstance(node.terms[0], Sym)
+    return node.terms[1] if named and isinstance(node.terms[1], Text) else node  # type: ignore[union-attr]
+
+
 def _texts(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
+    if not (isinstance(gold, Rel) and isinstance(answer, Rel)):
+        gold, answer = _named_text(gold), _named_text(answer)
     gold_words, answer_words = isinstance(gold, Text), isinstance(answer, Text)
     if not gold_words and not answer_words:
         return NOT_APPLICABLE
@@ -371,6 +451,10 @@ def _scalars(gold: Node, answer: Node, context: ComparisonContext) -> bool | Non
             return True
         open_ = open_ or result is None
     left, right = candidates[0]
+    names = context.facts(gold).names
+    if not open_ and not names.isdisjoint(NUMBERED_CONSTANTS) and same_constants(left, right, context):
+        context.record("points", "the same family, whose constants have other names")
+        return True
     if same_family(left, right, context):
         context.record("points", "they differ by a constant, which C takes up")
         return True
@@ -381,7 +465,6 @@ def _scalars(gold: Node, answer: Node, context: ComparisonContext) -> bool | Non
         if within_rounding(number, Neg(right) if negative else right, context):
             context.record("rounding", "it rounds to the decimal of the gold")
             return True
-    names = context.facts(gold).names
     if (
         not open_
         and names
@@ -398,6 +481,6 @@ _SCALAR = frozenset((Num, Const, Sym, Add, Neg, Mul, Div, Pow, Call, Apply, BigO
 
 Rule = Callable[[Node, Node, ComparisonContext], "bool | NotApplicable | None"]
 _RULES: tuple[Rule, ...] = (
-    _qualified, _choices, _plus_minus, _texts, _omissions, compare_piecewise, compare_regions,
-    compare_relations, evaluate_matrices, compare_collections, compare_ratios, compare_numerals,
+    _families, _qualified, _choices, _plus_minus, _texts, _omissions, compare_piecewise,
+    compare_regions, compare_relations, evaluate_matrices, compare_collections, compare_ratios, compare_numerals,
 )  # fmt: skip

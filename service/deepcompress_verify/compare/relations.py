@@ -92,7 +92,7 @@ def is_name(node: Node) -> bool:
     return False
 
 
-_DIFFERENTIALS = (Sym("d"), Sym("\\partial"))
+_DIFFERENTIALS = (Sym("d"), Sym("\\partial"), Sym("Delta"))
 _NAMED_BY_SQUARES = (Sym("sigma"), Sym("chi"))
 
 
@@ -118,6 +118,8 @@ def is_symbolic_term(node: Node) -> bool:
     """Return True for variables combined without numbers, whose value may be stated: a + b, sin(theta), xy."""
     if isinstance(node, (Add, Mul, Neg, Div, Call)):
         return all(is_symbolic_term(child) for child in children(node))
+    if isinstance(node, Pow) and isinstance(node.exponent, Num) and node.exponent.q == 1 < node.exponent.p:
+        return is_symbolic_term(node.base)
     return isinstance(node, Sym) or is_name(node)
 
 
@@ -141,7 +143,7 @@ def read_chain(node: Rel, context: ComparisonContext) -> EqualityChain | None:
         return None
     if len(terms) == 1:
         return EqualityChain((), terms[0], approximation)
-    names = [t for t in terms[:-1] if is_name(t)]
+    names = [t for t in terms[:-1] if is_name(t) and not _operates_in(t, terms[-1])]
     if not names and _first_names_value(terms):
         names = terms[:1]
     values = [t for t in terms if t not in names]
@@ -160,6 +162,13 @@ def read_chain(node: Rel, context: ComparisonContext) -> EqualityChain | None:
     if not names and not constant:
         return None
     return EqualityChain(tuple(names), value, approximation, contradicts, constant, None in outcomes)
+
+
+def _operates_in(head: Node, value: Node) -> bool:
+    """Return True if the head is a letter or function of the value: f o g = g o f and k = k mod 7 are equations."""
+    if isinstance(head, Sym):
+        return head.name in symbols(value)
+    return isinstance(head, Apply) and any(isinstance(part, Apply) and part.name == head.name for part in walk(value))
 
 
 def _first_names_value(terms: list[Node]) -> bool:
@@ -218,7 +227,8 @@ def same_names(a: tuple[Node, ...], b: tuple[Node, ...]) -> bool:
         if canon(x) == canon(y):
             return True
         if isinstance(x, Apply) and isinstance(y, Apply):
-            return x.name == y.name and len(x.args) == len(y.args)
+            letters = all(isinstance(argument, Sym) for argument in (*x.args, *y.args))
+            return letters and x.name == y.name and x.name[-1] != "|" and len(x.args) == len(y.args)
         if {type(x), type(y)} == {Sym, Apply}:
             head, applied = (x, y) if isinstance(x, Sym) else (y, x)
             return isinstance(head, Sym) and isinstance(applied, Apply) and head.name in ("y", "z", applied.name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import blake2b
+from itertools import permutations
 
 from flint import acb, fmpq
 
@@ -46,7 +47,7 @@ from deepcompress_verify.compare.pieces import (
     positive_letters,
 )
 from deepcompress_verify.compare.polynomials import equal_fractions, standard_form
-from deepcompress_verify.tree import Add, Apply, BigOp, Call, Div, Neg, Node, Num, Pow, Sym, walk
+from deepcompress_verify.tree import Add, Apply, BigOp, Call, Div, Mul, Neg, Node, Num, Pow, Sym, walk
 
 BITS = 256
 MAX_BITS = 24_576
@@ -89,7 +90,7 @@ def _equal(a: Node, b: Node, context: ComparisonContext) -> bool | None:
         context.record("rational", f"{_short(left)} {'=' if same else '≠'} {_short(right)}")
         return same
     first, second = context.facts(a), context.facts(b)
-    if BigOp in first.kinds | second.kinds and (sums_over_letters(a) or sums_over_letters(b)):
+    if (BigOp in first.kinds or BigOp in second.kinds) and (sums_over_letters(a) or sums_over_letters(b)):
         # a_k in a sum over k: equal for every sequence, so equal for a constant one
         specialised = _equal(constant_sequences(a), constant_sequences(b), context)
         return False if specialised is False else None
@@ -353,6 +354,42 @@ def same_family(a: Node, b: Node, context: ComparisonContext) -> bool:
     point: dict[str, Node] = {name: Num(17 + 4 * k, 11) for k, name in enumerate(names)}
     gap = Add((substitute(a0, point), Neg(substitute(b0, point))))
     return equal(a0, Add((b0, gap)), context) is True
+
+
+def same_constants(gold: Node, answer: Node, context: ComparisonContext) -> bool:
+    """Return True for two solutions whose constants have other names or another order: C_1 e^x + C_2, A e^x + B.
+
+    The constants of the gold are C_1 to C_4, at least two of them, and it is a function of a variable. Those of the
+    answer are its letters that the gold has not, and its C_1 to C_4.
+    """
+    first, second = symbols(gold), symbols(answer)
+    constants = sorted(name for name in first if name in NUMBERED_CONSTANTS)
+    if not 2 <= len(constants) <= 4 or first.isdisjoint(_VARIABLES) or not all(map(_is_scalar, (gold, answer))):
+        return False
+    stated = sorted(name for name in second if name in constants or name not in first)
+    if len(stated) != len(constants) or (first - set(constants)) != (second - set(stated)):
+        return False
+    if any(not _may_be_constant(name) for name in stated):
+        return False
+    for order in permutations(constants):
+        table: dict[str, Node] = {name: Sym(other) for name, other in zip(stated, order, strict=True)}
+        if equal(gold, substitute(answer, table), context) is True:
+            return True
+    return False
+
+
+def _may_be_constant(name: str) -> bool:
+    return (
+        name in NUMBERED_CONSTANTS or (len(name) == 1 and name in "ABCDKMNPabcdk") or name[:2] in ("k_", "A_", "K_")
+    )
+
+
+def _is_scalar(node: Node) -> bool:
+    return isinstance(node, (Add, Mul, Div, Neg, Pow, Call))
+
+
+_INDEXED = ("k_", "A_", "K_")
+NUMBERED_CONSTANTS = frozenset(f"{letter}_{mark}" for letter in "cC" for n in "1234" for mark in (n, f"{{{n}}}"))
 
 
 def _without_bars_in_logs(node: Node) -> Node:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from deepcompress_verify.compare import units
 from deepcompress_verify.compare.context import NOT_APPLICABLE, ComparisonContext, InconclusiveError, NotApplicable
 from deepcompress_verify.compare.forms import canon, symbols
-from deepcompress_verify.compare.integer_families import satisfies_congruence
+from deepcompress_verify.compare.integer_families import class_members, satisfies_congruence
 from deepcompress_verify.compare.items import COLLECTIONS, in_order, same_items, tuples_equal
 from deepcompress_verify.compare.regions import Regions, is_region
 from deepcompress_verify.compare.relations import (
@@ -41,6 +41,7 @@ from deepcompress_verify.tree import (
 )
 
 _COORDINATES = frozenset("xyz")
+_DENYING = frozenset(["not", "no", "never", "wrong", "incorrect", "non", "isnt", "isn't"])
 _LETTERS = frozenset("ABCDEFGHIJ")
 
 _SYMMETRIC = frozenset(("=", "==", "~", "<=>", "sim", "perp", "parallel", "not==", "not~", "notparallel", "notsim"))
@@ -161,6 +162,11 @@ def compare_relations(gold: Node, answer: Node, context: ComparisonContext) -> b
             context.record("relation", "a relation between choices is no choice")
             return False
     for side in (left, right):
+        if side is not None and any(
+            isinstance(n, Text) and not _DENYING.isdisjoint(n.words.split()) for n in side.names
+        ):
+            context.record("relation", "a name that denies the value")
+            return False
         if side is not None and side.contradicts:
             context.record("relation", "a chain whose members differ says nothing")
             return False
@@ -188,8 +194,11 @@ def _compare_chains(
 
 def _is_choice_relation(choice: Sym, reading: EqualityChain) -> bool:
     """Return True for A = B if the other side is the choice B."""
-    names = [choice, reading.value, *reading.names]
-    return len(choice.name) == 1 and all(isinstance(n, Sym) and _LETTERS.issuperset(n.name) for n in names)
+    if not isinstance(reading.value, Sym) or len(choice.name) != 1:
+        return False
+    return {choice.name, reading.value.name} <= _LETTERS and any(
+        isinstance(name, Sym) and _LETTERS.issuperset(name.name) for name in reading.names
+    )
 
 
 def _approximately(approximation: Node, answer: Node, context: ComparisonContext) -> bool:
@@ -248,6 +257,13 @@ def _two_relations(
 
 def _compare_congruence_class(relation: Rel, value: Node | None, context: ComparisonContext) -> bool | None:
     """Compare x = 7k + 3 with a congruence; None if the two have other forms."""
+    if relation.modulus is not None and isinstance(value, (Set, List)):
+        members = class_members(value)
+        if members is None:
+            return None
+        step, first = members
+        given = Rel((*relation.terms[:-1], Num(first)), relation.ops, Num(step))
+        return same_congruence(relation, given, context)
     if relation.modulus is None or value is None or isinstance(value, (*COLLECTIONS, Rel, Text)):
         return None
     matches = satisfies_congruence(relation, value, context)

@@ -4,11 +4,22 @@
 from __future__ import annotations
 
 from deepcompress_verify.reader.words import PHRASES
-from deepcompress_verify.tree import Const, List, Node, Sym, Text
+from deepcompress_verify.tree import Const, List, Node, Num, Qualified, Rel, Set, SetBuilder, Sym, Text
 
 _DROPPED = frozenset("the a an of is are by that it its will be only".split())
 _OPENING = frozenset(("on", "in", "at"))
 """Dropped at the beginning of a phrase: on Tuesday."""
+_SHORT = {
+    short: name
+    for name, shorts in {
+        "monday": "mon", "tuesday": "tue tues", "wednesday": "wed weds", "thursday": "thu thurs",
+        "friday": "fri",
+        "saturday": "sat", "sunday": "sun", "january": "jan", "february": "feb", "august": "aug",
+        "september": "sep sept", "october": "oct", "november": "nov", "december": "dec", "april": "apr",
+    }.items()
+    for short in shorts.split()
+}  # fmt: skip
+"""Days and months by their short names."""
 _NAMED = {
     "emptyset": "no solution",
     "R": "all real numbers",
@@ -23,15 +34,76 @@ def words_of(node: Node) -> str | None:
     """Return the words of a text, of a name, or of a list of texts joined; None for anything else."""
     if isinstance(node, Text):
         return node.words
+    if isinstance(node, Sym) and node.name in _INTEGERS:
+        return _INTEGERS[node.name]
+    if isinstance(node, (Rel, Qualified, Set, SetBuilder)):
+        return _integers(node)
     if isinstance(node, Sym):
         name = node.name.lower()
         return PHRASES.get(name, name) if name.replace(" ", "").isalpha() else None
     if isinstance(node, Const):
         return _NAMED.get(node.name)
     if isinstance(node, List):
+        if (integers := _integers(node)) is not None:
+            return integers
         parts = [words_of(item) for item in node.items]
         return None if None in parts else " ".join(p for p in parts if p)
     return None
+
+
+_INTEGERS = {
+    f"bb {letter}{mark}": name
+    for name, marks in (
+        ("positive integers", "Z^+ Z_+ Z_>0 Z_>=1 Z^{+} N^+ N^* N_>0 N_+ N_>=1 Z^*_+ Z_+^*"),
+        ("nonnegative integers", "Z_>=0 N_0 Z^+_0 Z_0^+ N_>=0"),
+        ("negative integers", "Z^- Z_- Z_<0"),
+    )
+    for letter, mark in ((spelling[0], spelling[1:]) for spelling in marks.split())
+}
+"""Sets of integers by the name of their symbol."""
+_FROM = {
+    (">", 0): "positive integers", (">=", 1): "positive integers", (">=", 0): "nonnegative integers",
+    (">", -1): "nonnegative integers", ("<", 0): "negative integers", ("<=", -1): "negative integers",
+}  # fmt: skip
+"""Sets of integers by the inequality that begins or ends them."""
+
+
+def _integers(node: Node) -> str | None:
+    """Return the words for n >= 1, n in Z; for n in Z^+; for {1, 2, 3, ...}; None for anything else."""
+    if isinstance(node, SetBuilder):
+        if isinstance(node.element, Rel) and node.element.ops == ("in",):
+            node = Qualified(node.condition, f"{_name(node.element.terms[0])} in {_name(node.element.terms[1])}")
+        else:
+            node = node.condition
+    if isinstance(node, Set):
+        *members, last = node.items
+        begin = members[0].p if members and isinstance(members[0], Num) else -1
+        counted = members == [Num(begin + n) for n in range(len(members))]
+        return _FROM.get((">=", begin)) if counted and len(members) >= 3 and last == Sym("...") else None
+    if isinstance(node, Rel) and node.ops == ("in",):
+        return words_of(node.terms[1]) if isinstance(node.terms[0], Sym) else None
+    if isinstance(node, List) and len(node.items) == 2 and node.word != "or":
+        one, two = node.items
+        one, two = (two, one) if isinstance(one, Rel) and one.ops == ("in",) else (one, two)
+        if not (isinstance(two, Rel) and two.ops == ("in",)):
+            return None
+        node = Qualified(one, f"{_name(two.terms[0])} in {_name(two.terms[1])}")
+    if isinstance(node, Qualified) and isinstance(node.value, Rel) and len(node.value.terms) == 2:
+        value = node.value
+        if value.ops == ("in",) and _name(value.terms[1]) == "Z":
+            words = node.condition.split()
+            if len(words) != 3 or not words[2].isdigit():
+                return None
+            return _FROM.get((words[1], int(words[2]))) if words[0] == _name(value.terms[0]) else None
+        if node.condition != f"{_name(value.terms[0])} in Z" or not isinstance(value.terms[0], Sym):
+            return None
+        end = value.terms[1]
+        return _FROM.get((value.ops[0], end.p)) if isinstance(end, Num) and end.q == 1 else None
+    return None
+
+
+def _name(node: Node) -> str:
+    return node.name if isinstance(node, (Sym, Const)) else ""
 
 
 def equal_text(gold: Node, answer: Node) -> bool:
@@ -48,6 +120,14 @@ def _key(words: str) -> str:
     significant = [w for i, w in enumerate(split) if w not in _DROPPED or (w == "a" and i == last)]  # hepatitis A
     if len(significant) > 1 and significant[0] in _OPENING:
         del significant[0]
+    if len(significant) > 1 and significant[0] in ("set", "all") and significant[-1].endswith("s"):
+        significant = [w for i, w in enumerate(significant) if i > 1 or w not in ("set", "all")]
+    if len(significant) == 1:
+        significant = [_SHORT.get(significant[0], significant[0])]
+    if significant[-1:] == ["numbers"] and significant[-2:-1] == ["prime"]:
+        significant[-2:] = ["primes"]
+    if significant[-1:] == ["numbers"] and significant[-2:-1] in (["odd"], ["even"]):
+        significant[-1] = "integers"
     joined = ""
     for word in significant or split:
         # "1 23" is not "12 3"

@@ -89,9 +89,10 @@ def split_unit(text: str) -> UnitText | None:
 
 def _has_unit(value: str) -> bool:
     """Return True if a member of a chain has a unit of its own: 5 km = 5 cm."""
-    return "=" in value and any(
+    head = value.rpartition("=")[0]
+    return any(mark in head for mark in ("\\text", "\\mathrm", "\\circ", "°")) or any(
         read_unit(part[match.end() :]) is not None
-        for part in value.split("=")[:-1]
+        for part in head.split("=")
         if (match := _NUMBER.match(part)) is not None and match.group().strip() and part[match.end() :].strip()
     )
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from deepcompress_verify.reader.dates import contains_date, numeric_date
+from deepcompress_verify.reader.dates import join_dates, may_hold_date, numeric_date
 from deepcompress_verify.reader.grammar import parse
 from deepcompress_verify.reader.numerals import Commas, join_numerals
 from deepcompress_verify.reader.parts import split_parts
+from deepcompress_verify.reader.spellings import join_spellings, may_hold_spelling
 from deepcompress_verify.reader.statements import phrase
 from deepcompress_verify.reader.stream import Options
 from deepcompress_verify.reader.tokens import ReadError, Token, clean, tokenize
@@ -55,10 +56,13 @@ def read(text: str, commas: Commas = "group", plain_units: bool = False) -> Node
         cleaned = clean(text)
         if (date := numeric_date(cleaned)) is not None:
             return Text(date)
-        if contains_date(cleaned):
-            return Text(" ".join(cleaned.lower().split()))
         latex = "\\" in cleaned
-        tokens = join_numerals(tokenize(cleaned), commas, latex)
+        tokens = tokenize(cleaned)
+        if may_hold_date(cleaned):
+            tokens = join_dates(tokens)
+        if may_hold_spelling(cleaned):
+            tokens = join_spellings(tokens)
+        tokens = join_numerals(tokens, commas, latex)
         if len(tokens) == 1:
             return Unreadable("empty")
         node = _answer(tokens, Options(latex, plain_units))

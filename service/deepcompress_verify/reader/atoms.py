@@ -59,6 +59,8 @@ def _atom(s: Stream) -> Node:
             return Call("mod", _pair(s))
         if value in ("C", "P") and (counted := _binomial_call(s, value)) is not None:
             return counted
+        if value in ("A", "C") and (counted := _indexed_binomial(s, value)) is not None:
+            return counted
         return _letters(s, token)
     if kind == "t":
         return _text_atom(s, token)
@@ -67,6 +69,8 @@ def _atom(s: Stream) -> Node:
     if kind == "o":
         if value == "(" and (based := based_in_brackets(s)) is not None:
             return based
+        if value == "[" and _half_open(s):
+            return french_interval(s, "[")
         if value in ("(", "["):
             return bracketed(s, value)
         if value == "]":
@@ -86,6 +90,24 @@ def _atom(s: Stream) -> Node:
             return Quantity(amount[0] if len(amount) == 1 else Mul(tuple(amount)), "dollar")
     s.position -= kind != "e"
     raise s.fail()
+
+
+def _half_open(s: Stream) -> bool:
+    """Return True for [2; 3[, after the opening bracket: the first bracket after the separator opens nothing."""
+    separated = False
+    for ahead in range(min(64, len(s.tokens) - s.position - 1)):
+        token = s.peek(ahead)
+        if token.kind == "e":
+            return False
+        if token.kind == "o":
+            separated = separated or token.value in (",", ";")
+            if token.value == "[":
+                after = s.peek(ahead + 1)
+                ends = after.kind == "e" or (after.kind == "o" and after.value in (")", "}", ",", ";", ".", "\\}"))
+                return separated and (ends or (after.kind == "c" and after.value in ("cup", "cap", "\\")))
+            if token.value in ("]", "("):
+                return False
+    return False
 
 
 def _prefixed_binomial(s: Stream) -> Node:
@@ -109,6 +131,19 @@ def _binomial_call(s: Stream, letter: str) -> Node | None:
         return None
     s.position += 5
     return Call("binom" if letter == "C" else "perm", (Num(int(n.value)), Num(int(k.value))))
+
+
+def _indexed_binomial(s: Stream, letter: str) -> Node | None:
+    """Parse C_{10}^3 and A_5^2 as the whole answer, after the letter: numbers of choices in French and Russian."""
+    if s.position != 1:
+        return None
+    marks = [token.value for token in s.tokens[1 : len(s.tokens) - s.padding] if token.value not in ("{", "}")]
+    if len(marks) != 4 or marks[0] != "_" or marks[2] != "^" or not (marks[1].isdigit() and marks[3].isdigit()):
+        return None
+    if max(len(marks[1]), len(marks[3])) > 6 or not 0 < int(marks[3]) <= int(marks[1]):
+        return None
+    s.position = len(s.tokens) - s.padding
+    return Call("binom" if letter == "C" else "perm", (Num(int(marks[1])), Num(int(marks[3]))))
 
 
 def _pair(s: Stream) -> tuple[Node, Node]:

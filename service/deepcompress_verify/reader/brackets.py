@@ -66,8 +66,8 @@ def bracketed(s: Stream, opener: str) -> Node:
     return Tuple(tuple(result), left, right)
 
 
-def french_interval(s: Stream) -> Node:
-    """Parse ]0, 1[ and ]0, 1], after the opening bracket: an open end has its bracket turned outwards."""
+def french_interval(s: Stream, left: Bracket = "(") -> Node:
+    """Parse ]0, 1[, ]0, 1] and [0, 1[, after the opening bracket: an open end has its bracket turned outwards."""
     s.open_french_intervals += 1
     result: list[Node] = [s.grammar.statement(s)]
     if separator(s) is None:
@@ -77,7 +77,7 @@ def french_interval(s: Stream) -> Node:
     token = s.next()
     if token.value not in ("[", "]"):
         raise s.fail()
-    return Tuple(tuple(result), "(", ")" if token.value == "[" else "]")
+    return Tuple(tuple(result), left, ")" if token.value == "[" else "]")
 
 
 def braced_set(s: Stream) -> Node:

@@ -8,6 +8,7 @@ from deepcompress_verify.reader.functions import argument, function
 from deepcompress_verify.reader.lookahead import starts_atom
 from deepcompress_verify.reader.names import symbol
 from deepcompress_verify.reader.stream import Stream
+from deepcompress_verify.reader.tokens import ReadError
 from deepcompress_verify.reader.words import (
     COMMAND_FUNCTIONS,
     CONST_WORDS,
@@ -39,6 +40,9 @@ _ARROWS = frozenset(("vec", "overrightarrow", "overleftrightarrow", "overarc"))
 """Marks over a name that leave it the same name."""
 _SAME_MARKS = {"overline": "bar", "widehat": "hat", "widetilde": "tilde"}
 _DECORATED = frozenset("angle triangle measuredangle odot square bigtriangleup".split())
+
+
+_STRUCK = frozenset("cancel bcancel xcancel sout st not".split())
 
 
 def command(s: Stream, name: str) -> Node:
@@ -94,6 +98,8 @@ def command(s: Stream, name: str) -> Node:
         return first if name in ("underbrace", "overbrace") else argument(s)
     if name in ("euro", "pounds", "yen"):
         return Quantity(s.grammar.power(s), {"euro": "euro", "pounds": "gbp", "yen": "yen"}[name])
+    if name in _STRUCK:
+        raise ReadError("words", "struck out")
     if name == "ldots":
         return Sym("...")
     if not starts_atom(s) or name.isalpha():

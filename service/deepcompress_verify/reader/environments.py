@@ -70,16 +70,39 @@ def _drop_alignment(s: Stream) -> None:
     while s.tokens[end].kind != "e" and s.tokens[end].value != "end":
         end += 1
     remaining = [t for t in s.tokens[s.position : end] if not (t.kind == "o" and t.value == "&")]
-    s.tokens[s.position : end] = remaining
+    # a line that begins with a relation goes on with the chain of the line before
+    s.tokens[s.position : end] = [
+        t
+        for t, after in zip(remaining, [*remaining[1:], s.tokens[end]], strict=True)
+        if not (t[:2] == ("c", "\\") and after[:2] == ("r", "="))
+    ]
 
 
 def _cell(s: Stream, environment: str) -> Node:
-    node = s.grammar.statement(s)
+    parity = _parity(s) if environment in _CASES else None
+    node = s.grammar.statement(s) if parity is None else parity
     while environment in _CASES and s.take_op(","):
         if _at_cell_end(s):
             break
         node = List((node, s.grammar.statement(s)))
     return node
+
+
+def _parity(s: Stream) -> Text | None:
+    """Parse the condition of a case that a letter is even or odd: n even, if n is odd."""
+    start = s.position
+    words: list[str] = []
+    while s.peek().kind in "tw" and len(words) < 5:
+        words.append(s.next().value)
+    names = [word for word in words if len(word) == 1]
+    rest = [word.lower() for word in words if len(word) > 1 and word.lower() not in _BEFORE_PARITY]
+    if _at_cell_end(s) and len(names) == 1 and rest in (["even"], ["odd"]):
+        return Text(f"{names[0]} {rest[0]}")
+    s.position = start
+    return None
+
+
+_BEFORE_PARITY = frozenset(("if", "for", "when", "is", "whenever"))
 
 
 def _at_cell_end(s: Stream) -> bool:
@@ -94,8 +117,12 @@ def _cases(s: Stream, rows: list[tuple[Node, ...]]) -> Node:
         if len(row) != 2:
             raise s.fail("a case without condition")
         condition = row[1]
-        cases.append((row[0], None if isinstance(condition, Text) else condition))
+        otherwise = isinstance(condition, Text) and _OTHERWISE.issuperset(condition.words.split())
+        cases.append((row[0], None if otherwise else condition))
     return Piecewise(tuple(cases))
+
+
+_OTHERWISE = frozenset("otherwise else if in all other cases elsewhere any for for every".split())
 
 
 def _environment_name(s: Stream) -> str:

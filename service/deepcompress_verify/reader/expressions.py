@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from deepcompress_verify.reader.atoms import atom
 from deepcompress_verify.reader.bases import based
-from deepcompress_verify.reader.lookahead import starts_atom
+from deepcompress_verify.reader.lookahead import is_given, starts_atom
 from deepcompress_verify.reader.names import symbol
 from deepcompress_verify.reader.progressions import ELLIPSIS, progression
 from deepcompress_verify.reader.quantities import braced_unit, compound, mixed, symbol_unit, take_unit, unit_fraction
 from deepcompress_verify.reader.stream import Stream
-from deepcompress_verify.reader.words import (
-    CONST_WORDS,
-    FUNCTION_WORDS,
-)
+from deepcompress_verify.reader.tokens import ReadError
+from deepcompress_verify.reader.words import CONST_WORDS, FUNCTION_WORDS, NUMBER_WORDS, is_word
 from deepcompress_verify.tree import (
     Add,
     Apply,
@@ -43,7 +41,25 @@ _TRANSPOSED = frozenset(("T", "\\top", "\\intercal"))
 
 def power(s: Stream) -> Node:
     """Parse an atom with its postfix signs and exponents."""
-    return postfix(s, atom(s))
+    node = atom(s)
+    if isinstance(node, Sym) and is_given(s):
+        node = _conditional(s, node)
+    return postfix(s, node)
+
+
+def _conditional(s: Stream, name: Sym) -> Node:
+    """Parse the brackets of P(A|B), with the parts before and after the bar as two arguments."""
+    closer = ")" if s.next().value == "(" else "]"
+    bars, s.open_bars = s.open_bars, 1
+    parts: list[Node] = []
+    for end in ("|", closer):
+        items = [s.grammar.statement(s)]
+        while s.take_op(","):
+            items.append(s.grammar.statement(s))
+        s.expect_op(end)
+        parts.append(items[0] if len(items) == 1 else Tuple(tuple(items)))
+        s.open_bars = bars
+    return Apply(f"{name.name}|", tuple(parts))
 
 
 def postfix(s: Stream, node: Node) -> Node:
@@ -183,7 +199,9 @@ def term(s: Stream) -> Node:
             if value == "\\times":
                 s.position += 1
                 right = _signed_power(s)
-                if factors[-1] == _NABLA or (_ordered(s, factors[-1]) and _ordered(s, right)):
+                if factors[-1] == _NABLA or (
+                    (_ordered(s, factors[-1]) and _ordered(s, right)) or _names_of_sets(factors[-1], right)
+                ):
                     factors[-1] = Apply("cross", (factors[-1], right))
                 else:
                     factors.append(right)
@@ -218,8 +236,18 @@ def term(s: Stream) -> Node:
             continue
         if value == "frac" and (unit_fraction(s, factors) or mixed(s, factors)):
             continue
+        if value == "(" and kind == "o" and _opens_words(s):
+            raise ReadError("words", s.peek(1).value)
         factors.append(power(s))
     return _matrix_product(factors) or _product(factors)
+
+
+def _names_of_sets(one: Node, two: Node) -> bool:
+    """Return True for A \\times B: capital letters that name sets or vectors rather than lengths."""
+    return all(isinstance(node, Sym) and node.name in _SET_NAMES for node in (one, two))
+
+
+_SET_NAMES = frozenset("ABCDESTUXYZ")
 
 
 def _ordered(s: Stream, node: Node) -> bool:
@@ -259,6 +287,8 @@ def _infix_binomial(s: Stream, factors: list[Node]) -> bool:
 def _juxtaposed_number(s: Stream, factors: list[Node]) -> bool:
     """Parse a numeral after a factor without a sign: 3 1/2 is mixed, 2 3 is an error, x 3 is a product."""
     last = factors[-1]
+    if isinstance(last, Num) and s.peek().space and _power_of_letters(s):
+        return False  # 2\\,3^n is a product
     if isinstance(last, Quantity) and len(factors) == 1 and compound(s, factors, last):
         return True
     if last in _REMAINDER and len(factors) == 2 and isinstance(factors[0], Num):
@@ -281,6 +311,23 @@ def _juxtaposed_number(s: Stream, factors: list[Node]) -> bool:
     raise s.fail("two numbers side by side")
 
 
+def _opens_words(s: Stream) -> bool:
+    """Return True for brackets that begin with a word, which are a remark: 2 (two), 5 (about 5)."""
+    first = s.peek(1)
+    word = first.kind in "tw" and len(first.value) > 1 and first.value not in FUNCTION_WORDS | CONST_WORDS.keys()
+    return word and (first.kind == "t" or is_word(first.value) or first.value.lower() in NUMBER_WORDS)
+
+
+def _power_of_letters(s: Stream) -> bool:
+    """Return True for a numeral with a letter in its exponent: 3^n, 3^{n-1}, 3^{2n}."""
+    if not s.is_op("^", 1):
+        return False
+    if not s.is_op("{", 2):
+        return s.peek(2).kind == "w"
+    ahead = 3 + (s.peek(3).kind == "n")
+    return s.peek(ahead).kind == "w"
+
+
 def expression(s: Stream) -> Node:
     """Parse a sum, with plus-minus signs."""
     terms: list[Node] = []
@@ -288,7 +335,9 @@ def expression(s: Stream) -> Node:
     while True:
         token = s.peek()
         sign = token.value
-        if (token.kind == "c" and sign in ("pm", "mp")) or (sign == "+" and _plus_minus(s)):
+        if (token.kind == "c" and sign in ("pm", "mp")) or (
+            sign == "+" and _plus_minus(s) and not _signed_term(s, terms)
+        ):
             s.position += 1 if token.kind == "c" else 3 if s.peek(1).value == "/" else 2
             left = _total(terms)
             s.enter()
@@ -311,6 +360,14 @@ def expression(s: Stream) -> Node:
             following.kind == "c" and following.value in ("pm", "mp")
         ):
             return _total(terms) or terms[0]
+
+
+def _signed_term(s: Stream, terms: list[Node]) -> bool:
+    """Return True for x^2+-3x: a negative term after a term with letters, without spaces."""
+    number = s.peek(2)
+    if s.peek().space or not s.is_op("-", 1) or number.kind != "n" or number.space or not terms:
+        return False
+    return not s.numeric(terms[0])
 
 
 def _plus_minus(s: Stream) -> bool:

@@ -23,6 +23,7 @@ from deepcompress_verify.tree import (
     walk,
 )
 
+_SET_LETTERS = frozenset("ZNQR")
 _ORDER = frozenset(("<", "<=", ">", ">=", "!="))
 
 
@@ -30,11 +31,10 @@ def gathered(items: list[Node], word: str) -> Node:
     """Combine statements into one tree: a final "k in Z" is a condition, 5 hours and 30 minutes a sum."""
     last = items[-1]
     if len(items) > 1 and isinstance(last, Rel) and last.ops == ("in",) and isinstance(last.terms[0], Sym):
-        name = last.terms[0].name
-        if isinstance(last.terms[1], Const) and any(
-            isinstance(n, Sym) and n.name == name for i in items[:-1] for n in walk(i)
-        ):
-            return Qualified(gathered(items[:-1], word), f"{name} in {last.terms[1].name}")
+        name, domain_set = last.terms[0].name, last.terms[1]
+        known = isinstance(domain_set, Const) or (isinstance(domain_set, Sym) and domain_set.name in _SET_LETTERS)
+        if known and any(isinstance(n, Sym) and n.name == name for i in items[:-1] for n in walk(i)):
+            return Qualified(gathered(items[:-1], word), f"{name} in {domain_set.name}")  # type: ignore[union-attr]
     if len(items) == 1:
         return items[0]
     if (domain := _domain(items)) is not None:
@@ -44,6 +44,8 @@ def gathered(items: list[Node], word: str) -> Node:
         # x ≠ 0, 1 excludes both
         return List((first, *(Rel((first.terms[0], i), ("!=",)) for i in items[1:])), "and")
     if isinstance(last, Rel) and last.modulus is not None and isinstance(items[0], Rel) and items[0].ops == ("==",):
+        if any(isinstance(i, Rel) and i.modulus not in (None, last.modulus) for i in items):
+            return List(tuple(items), "or" if word == "or" else "and" if word == "and" else "")
         head = items[0].terms[0]
         residues = [i.terms[-1] if isinstance(i, Rel) else i for i in items]
         items = [Rel((head, residue), ("==",), last.modulus) for residue in residues]

@@ -73,6 +73,16 @@ def is_condition(s: Stream) -> bool:
     return False
 
 
+def is_given(s: Stream) -> bool:
+    """Return True if brackets with one bar follow a name directly: P(A|B), E[X|Y]."""
+    opener = s.peek()
+    if opener.kind != "o" or opener.value not in ("(", "[") or opener.space:
+        return False
+    end = s.closing(opener.value)
+    inside = s.tokens[s.position + 1 : end] if end > 0 else []
+    return sum(token[:2] == ("o", "|") for token in inside) == 1 and inside[0].value != "|" != inside[-1].value
+
+
 def separator(s: Stream) -> str | None:
     """Advance over separators; return "," for punctuation and line ends, "and", "or", or None."""
     result: str | None = None

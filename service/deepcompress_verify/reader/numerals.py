@@ -17,6 +17,7 @@ Commas = Literal["group", "all", "list", "decimal"]
 
 _OPEN = frozenset(("(", "[", "\\{"))
 _CLOSE = frozenset((")", "]", "\\}"))
+_BEFORE_SIGN = frozenset(("(", "[", "\\{", "{", ",", ";", "|"))
 _ENDERS = frozenset((")", "]", "\\}", "}", ",", ";", "|"))
 
 
@@ -107,7 +108,7 @@ def _dot(tokens: list[Token], i: int, out: list[Token]) -> int:
 def _numeral(tokens: list[Token], i: int, out: list[Token], commas: Commas, latex: bool) -> int:
     start = tokens[i]
     digits = start.value
-    if digits == "0" and commas == "group" and out and out[-1][:2] == ("o", "-") and len(out) == 1:
+    if digits == "0" and commas in ("group", "list") and _after_sign(out):
         commas = "decimal"  # -0,5: nobody writes minus zero in a list
     i += 1
     if len(digits) <= 3:
@@ -128,6 +129,11 @@ def _numeral(tokens: list[Token], i: int, out: list[Token], commas: Commas, late
             i = j + 1
             if len(digits) > MAX_DIGITS:
                 raise ReadError("too_many_digits", f"over {MAX_DIGITS} digits")
+        end = 0 if style else _points(tokens, i)
+        if end:  # 1.234.567,89
+            digits += "".join(token.value for token in tokens[i:end] if token.kind == "n")
+            out.append(Token("n", f"{digits}.{tokens[end + 1].value}", start.space))
+            return end + 2
     nxt = tokens[i]
     if nxt.value == "{" and tokens[i + 1].value == "," and tokens[i + 2].value == "}" and tokens[i + 3].kind == "n":
         # 1{,}5 is a decimal comma if the digits after it are not a group of three
@@ -143,6 +149,27 @@ def _numeral(tokens: list[Token], i: int, out: list[Token], commas: Commas, late
         if (following.kind == "n" and not following.space) or _repetend(tokens, i + 1)[0]:
             return _fraction_part(tokens, i, digits, start.space, out)
     return _exponent(tokens, i, digits, start.space, out, latex)
+
+
+def _points(tokens: list[Token], i: int) -> int:
+    """Return the index of the decimal comma after two or more groups of three digits, or 0: 1.234.567,89."""
+    groups = 0
+    while tokens[i].value == "." and tokens[i + 1].kind == "n" and len(tokens[i + 1].value) == 3:
+        if tokens[i].space or tokens[i + 1].space:
+            break
+        groups += 1
+        i += 2
+    decimals = tokens[i : i + 3]
+    comma = [t.value for t in decimals[:1]] == [","] and not any(t.space for t in decimals[:2])
+    return i if groups > 1 and comma and decimals[1].kind == "n" and decimals[2].value != "," else 0
+
+
+def _after_sign(out: list[Token]) -> bool:
+    """Return True after a minus that is a sign: at the beginning, after a relation, a bracket or a comma."""
+    if not out or out[-1][:2] != ("o", "-"):
+        return False
+    before = out[-2] if len(out) > 1 else END
+    return before.kind in "er" or (before.kind == "o" and before.value in _BEFORE_SIGN)
 
 
 def _separator(tokens: list[Token], i: int) -> tuple[int, str]:
@@ -242,7 +269,8 @@ def _exponent(tokens: list[Token], i: int, mantissa: str, space: bool, out: list
         ):
             sign = tokens[j].value if tokens[j].value == "-" else ""
             j += 1
-        if tokens[j].kind == "n" and not tokens[j].space and tokens[j + 1].value != ".":
+        decimal = tokens[j + 1].value == "." and tokens[min(j + 2, len(tokens) - 1)].kind == "n"
+        if tokens[j].kind == "n" and not tokens[j].space and not decimal:
             if len(mantissa) + len(tokens[j].value) > MAX_DIGITS:
                 raise ReadError("too_many_digits", f"over {MAX_DIGITS} digits")
             out.append(Token("n", f"{mantissa}e{sign}{tokens[j].value}", space))

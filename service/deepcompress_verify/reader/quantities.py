@@ -274,14 +274,28 @@ def _arc_minutes(s: Stream) -> Node | None:
         token = s.peek()
         if token.kind != "n" or not token.value.isdigit() or len(token.value) > 2 or int(token.value) > 59:
             break
-        marks = 1 if size == 60 else 2
-        if not all(s.is_op("'", 1 + k) for k in range(marks)):
+        marks = _primes(s, 1 if size == 60 else 2)
+        if not marks:
             break
         seconds += size * int(token.value)
         s.position += 1 + marks
     else:
         return Div(Num(seconds), Num(3600))
     return Div(Num(seconds), Num(3600)) if seconds else None
+
+
+def _primes(s: Stream, count: int) -> int:
+    """Return the number of tokens of `count` primes after the number: ', '', ", ^{\\prime\\prime}; 0 without them."""
+    if all(s.is_op("'", 1 + k) for k in range(count)):
+        return count
+    if count == 2 and s.is_op('"', 1):
+        return 1
+    if not s.is_op("^", 1):
+        return 0
+    if count == 1 and s.peek(2)[:2] == ("c", "prime"):
+        return 2
+    inside = [s.peek(3 + k)[:2] for k in range(count)] == [("c", "prime")] * count
+    return 3 + count if s.is_op("{", 2) and inside and s.is_op("}", 3 + count) else 0
 
 
 def compound(s: Stream, factors: list[Node], first: Quantity) -> bool:

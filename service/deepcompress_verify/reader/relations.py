@@ -16,6 +16,7 @@ from deepcompress_verify.tree import (
     Set,
     SetOp,
     Sym,
+    Text,
     Time,
     Tuple,
 )
@@ -52,6 +53,8 @@ def set_operation(s: Stream) -> Node:
 
 def ratio(s: Stream) -> Node:
     """Parse a ratio or a time of day."""
+    if s.peek().kind == "t" and s.peek().value.startswith("date "):
+        return Text(s.next().value)
     start = s.position
     parts = [set_operation(s)]
     while s.open_bars == 0 and s.peek(1).kind != "e" and (s.is_op(":") or _reads_as_ratio(s, parts[-1])):
@@ -73,6 +76,8 @@ def _clock(s: Stream, start: int, parts: list[Node]) -> Node | None:
     raw = s.tokens[start : start + 2 * len(parts) - 1]
     last = parts[-1]
     half = last.half if isinstance(last, Time) else ""
+    if s.position != start + len(raw) + bool(half):
+        return None
     if len(parts) > 3 or any(t.kind != "n" or not t.value.isdigit() or len(t.value) > 9 for t in raw[::2]):
         return None
     numbers = [int(t.value) for t in raw[::2]]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from deepcompress_verify.reader.gather import gathered
-from deepcompress_verify.reader.lookahead import is_condition, separator
+from deepcompress_verify.reader.lookahead import is_condition, is_given, separator
 from deepcompress_verify.reader.names import apply
 from deepcompress_verify.reader.numerals import make_rational
 from deepcompress_verify.reader.relations import ratio, relation
@@ -203,8 +203,9 @@ def _applied_head(s: Stream) -> Node | None:
         return None
     s.position += 1
     end = s.closing("(")
+    given = is_given(s)
     s.position -= 1
-    if end < 0 or s.tokens[end + 1].value != "=":
+    if given or end < 0 or s.tokens[end + 1].value != "=":
         return None
     s.position += 1
     head = apply(s, token.value)

@@ -301,7 +301,7 @@ NUMBER_WORDS = {
 
 _TENS = frozenset("twenty thirty forty fifty sixty seventy eighty ninety".split())
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
-_PARTS = {
+PARTS_OF_ONE = {
     **{word: n for n, word in enumerate("half third quarter fifth sixth seventh eighth ninth tenth".split(), 2)},
     **{word: n for n, word in enumerate("halves thirds quarters fifths sixths sevenths eighths ninths".split(), 2)},
     "tenths": 10,
@@ -317,8 +317,8 @@ def spelled_number(words: list[str]) -> tuple[int, int] | None:
     if words and words[0] in ("minus", "negative") and len(words) > 1:
         result = spelled_number(words[1:])
         return None if result is None or result[0] < 0 else (-result[0], result[1])
-    if len(words) == 2 and words[1] in _PARTS and words[0] in NUMBER_WORDS:
-        return NUMBER_WORDS[words[0]], _PARTS[words[1]]
+    if len(words) == 2 and words[1] in PARTS_OF_ONE and words[0] in NUMBER_WORDS:
+        return NUMBER_WORDS[words[0]], PARTS_OF_ONE[words[1]]
     total = below = 0
     ceiling, room = 10**12, 1000
     for word in words:
@@ -345,6 +345,8 @@ def is_word(run: str) -> bool:
     if run in FUNCTION_WORDS or run in CONST_WORDS or run in GREEK:
         return False
     if len(run) < 4:
+        if run in ("not", "nor"):
+            return True
         return len(run) == 3 and run[0].isupper() and run[1:].islower() and not _VOWELS.isdisjoint(run[1:])
     return not _VOWELS.isdisjoint(run.lower()) and len(set(run)) > 2 and not run.isupper()
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+from deepcompress_verify.verdict import AnswerFormat
+
 Dress = Callable[[str], str]
 
 IN_TEXT: dict[str, Dress] = {
@@ -29,7 +31,7 @@ IN_TEXT: dict[str, Dress] = {
 }
 """Dresses inside a box, or of a bare answer."""
 
-RESPONSES: dict[str, tuple[str, Dress]] = {
+RESPONSES: dict[str, tuple[AnswerFormat, Dress]] = {
     "bare": ("bare", lambda text: text),
     "box": ("boxed", lambda text: f"We get $x$.\n\n$$\\boxed{{{text}}}$$"),
     "box in a sentence": ("boxed", lambda text: f"The answer is $\\boxed{{{text}}}$."),
@@ -106,3 +108,17 @@ def mutations(text: str) -> Iterator[str]:
     yield f"-{text}"
     yield f"{text}+1"
     yield f"2({text})"
+
+
+def nested(dress: str, response: str) -> bool:
+    """Return True if the dress repeats the words of the response: "The answer is The answer is 5"."""
+    said_by_response = response in ("answer is", "final answer", "hashes")
+    return said_by_response and dress not in ("none", "braces", "displaystyle", "predicate", "reason")
+
+
+def is_one_value(gold: str) -> bool:
+    """Return True for a gold that is one value: another one beside it contradicts it."""
+    return not any(mark in gold for mark in _SEVERAL)
+
+
+_SEVERAL = (",", "\\cup", "<", ">", "=", " or ", " and ", "\\pm", "\\to", "\\le", "\\ge", "\\{")

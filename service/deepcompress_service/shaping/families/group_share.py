@@ -60,7 +60,8 @@ STRATEGIES = (
         bounds=_gr3_bounds,
         params=(Param("alpha", "number", 0.33, "strength", 0.0, 1e3),),
         requires_reward_ge_0=lambda _p: True,
-        note="prime-rl required difficulty filtering with it. Conditioned on correctness while wrong pays 0.",
+        note="Two of the paper's three parts, the rescaling and the group mean; advantage-aware calibration is left "
+        "out. prime-rl required difficulty filtering with it. Conditioned on correctness while wrong pays 0.",
     ),
     Strategy(
         name="prime_efficiency",

@@ -63,6 +63,7 @@ STRATEGIES = (
         ),
         correctness_conditioned=False,
         note="The sources disagree on whether a largest trace length multiplies, and no official code was found: the "
-        "normaliser is a parameter. A price this small bites only because GRPO divides by the std.",
+        "normaliser is a parameter. prime-rl has a public rule of this shape (PR 2702, PR 2829): coefficient * pass "
+        "rate * tokens / sequence length. A price this small bites only because GRPO divides by the std.",
     ),
 )

@@ -1,0 +1,195 @@
+"""Figures of a step from rewards alone: is the length term working, and at whose expense? Pure functions.
+
+Advantages are those of the answer, where it has them; else those that GRPO makes of the rewards, (R - mean) /
+(sample std + 1e-6) in the group. Rollouts that are not trainable are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .types import Group, ShapedGroup
+
+LEAST = 1e-9
+"""An advantage below this is none."""
+MIN_GROUPS = 8
+"""Groups below which no warning is made of the figures."""
+WEAK_SHARE = 0.02
+NARROW = 0.02
+"""A spread of lengths below this share of their mean is narrow."""
+HARD_RATIO = 0.5
+"""Groups of a lower pass ratio are hard, for `hard_tokens` and `easy_tokens`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """The figures of one request. None where the request has nothing to compute one from."""
+
+    groups: int
+    effective_groups: int
+    """Groups with an advantage that is not 0."""
+    length_share: float | None
+    """sum(A_length * A) / sum(A * A): the length term's share of the advantage's variance."""
+    length_share_mixed: float | None
+    """The same over groups with right and wrong rollouts."""
+    length_share_all_correct: float | None
+    """The same over groups whose rollouts are all correct."""
+    correct_pushed_down: float | None
+    """Share of the correct rollouts whose advantage is negative."""
+    length_correctness: float | None
+    """Correlation of length and correctness within groups: above 0, longer answers are more often right
+    (arXiv 2605.07316 reads over- and underthinking from its sign)."""
+    hard_tokens: float | None
+    """Mean length in groups of a pass ratio below 0.5."""
+    easy_tokens: float | None
+    """Mean length in the other groups."""
+    expected_drift: float | None
+    """Mean of A * (l - mean) / mean over rollouts: below 0, the update makes answers shorter."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """The trainable rollouts of one group."""
+
+    kind: str
+    correct: list[bool]
+    tokens: list[int] | None
+    advantages: list[float]
+    length: list[float]
+    """The part of the advantages that the length term makes."""
+
+
+def signal(groups: Sequence[Group], shaped: Sequence[ShapedGroup], without: Sequence[ShapedGroup] | None) -> Signal:
+    """Return the figures of these groups. `without`: the same groups shaped with a length weight of 0, if the answer
+    has advantages.
+    """
+    rows = _rows(groups, shaped, without)
+    pushed = [a < -LEAST for row in rows for a, ok in zip(row.advantages, row.correct, strict=True) if ok]
+    return Signal(
+        groups=len(rows),
+        effective_groups=sum(any(abs(a) > LEAST for a in row.advantages) for row in rows),
+        length_share=_share(rows),
+        length_share_mixed=_share([row for row in rows if row.kind == "mixed"]),
+        length_share_all_correct=_share([row for row in rows if row.kind == "all"]),
+        correct_pushed_down=sum(pushed) / len(pushed) if pushed else None,
+        length_correctness=_correlation(rows),
+        hard_tokens=_mean_tokens([row for row in rows if sum(row.correct) < HARD_RATIO * len(row.correct)]),
+        easy_tokens=_mean_tokens([row for row in rows if sum(row.correct) >= HARD_RATIO * len(row.correct)]),
+        expected_drift=_drift(rows),
+    )
+
+
+def _rows(
+    groups: Sequence[Group], shaped: Sequence[ShapedGroup], without: Sequence[ShapedGroup] | None
+) -> list[_Row]:
+    rows = []
+    for index, (group, one) in enumerate(zip(groups, shaped, strict=True)):
+        kept = [i for i, ok in enumerate(group.trainable or (True,) * len(group.correct)) if ok]
+        if not kept:
+            continue
+        correct = [group.correct[i] for i in kept]
+        if one.advantages is not None and without is not None:
+            advantages = [one.advantages[i] for i in kept]
+            base = without[index].advantages or ()
+            length = [a - base[i] for a, i in zip(advantages, kept, strict=True)]
+        else:
+            advantages, length = _grpo([one.rewards[i] for i in kept], [one.components["length"][i] for i in kept])
+        kind = "all" if all(correct) else "mixed" if any(correct) else "none"
+        tokens = None if group.tokens is None else [group.tokens[i] for i in kept]
+        rows.append(_Row(kind, correct, tokens, advantages, length))
+    return rows
+
+
+def _grpo(rewards: list[float], length: list[float]) -> tuple[list[float], list[float]]:
+    """Return GRPO's advantages of the rewards, and the part that the length component makes of them."""
+    n = len(rewards)
+    if n < 2:
+        return [0.0] * n, [0.0] * n
+    mean, mean_length = math.fsum(rewards) / n, math.fsum(length) / n
+    scale = math.sqrt(math.fsum((r - mean) ** 2 for r in rewards) / (n - 1)) + 1e-6
+    return [(r - mean) / scale for r in rewards], [(x - mean_length) / scale for x in length]
+
+
+def _share(rows: Sequence[_Row]) -> float | None:
+    squares = math.fsum(a * a for row in rows for a in row.advantages)
+    if squares <= LEAST:
+        return None
+    return math.fsum(x * a for row in rows for x, a in zip(row.length, row.advantages, strict=True)) / squares
+
+
+def _correlation(rows: Sequence[_Row]) -> float | None:
+    both = lengths = verdicts = 0.0
+    for row in rows:
+        if row.tokens is None:
+            return None
+        mean, ratio = sum(row.tokens) / len(row.tokens), sum(row.correct) / len(row.correct)
+        for tokens, correct in zip(row.tokens, row.correct, strict=True):
+            both += (tokens - mean) * (correct - ratio)
+            lengths += (tokens - mean) ** 2
+            verdicts += (correct - ratio) ** 2
+    return both / math.sqrt(lengths * verdicts) if lengths > 0 and verdicts > 0 else None
+
+
+def _mean_tokens(rows: Sequence[_Row]) -> float | None:
+    tokens = [n for row in rows for n in row.tokens or ()]
+    return sum(tokens) / len(tokens) if tokens else None
+
+
+def _drift(rows: Sequence[_Row]) -> float | None:
+    parts, count = 0.0, 0
+    for row in rows:
+        if row.tokens is None or not sum(row.tokens):
+            continue
+        mean = sum(row.tokens) / len(row.tokens)
+        parts += math.fsum(a * (n - mean) / mean for a, n in zip(row.advantages, row.tokens, strict=True))
+        count += len(row.tokens)
+    return parts / count if count else None
+
+
+def signal_warnings(
+    figures: Signal, groups: Sequence[Group], shaped: Sequence[ShapedGroup], *, scaled: bool
+) -> list[tuple[str, str]]:
+    """Return (slug, text) of what the figures show. `scaled`: GRPO will divide the rewards by the group's std."""
+    paid = sum(any(one.components["length"]) for one in shaped)
+    if figures.effective_groups < MIN_GROUPS or paid == 0:
+        return []
+    result = []
+    share = figures.length_share
+    if share is not None and abs(share) < WEAK_SHARE:
+        result.append(
+            (
+                "weak-length-signal",
+                f"the length term is {share:.1%} of the signal: nothing will get shorter; raise length_weight, set "
+                "advantage.decouple, or keep groups whose rollouts are all correct",
+            )
+        )
+    narrow = sum(map(_is_narrow, groups, shaped)) if scaled else 0
+    if narrow >= MIN_GROUPS // 2 and narrow > 0.25 * paid:
+        result.append(
+            (
+                "amplified-spreads",
+                f"in {narrow} of {paid} groups with a length reward lengths differ by less than {NARROW:.0%}, and "
+                "are rewarded like any other difference, since GRPO divides by the std: set a target, or "
+                "advantage.scale none",
+            )
+        )
+    together, drift = figures.length_correctness, figures.expected_drift
+    if together is not None and drift is not None and together > 0.2 and (share or 0.0) > WEAK_SHARE and drift < 0:
+        result.append(
+            (
+                "longer-is-right",
+                f"longer answers are more often right (correlation {together:.2f}), and the length term shortens "
+                "them: set a gate or a guard",
+            )
+        )
+    return result
+
+
+def _is_narrow(group: Group, shaped: ShapedGroup) -> bool:
+    """Return True for all-correct groups whose rewards differ by nearly equal lengths alone."""
+    tokens = group.tokens
+    if tokens is None or not all(group.correct) or len(set(shaped.components["length"])) < 2:
+        return False
+    return max(tokens) - min(tokens) < NARROW * (sum(tokens) / len(tokens))

@@ -1,0 +1,89 @@
+"""Numbers spelled with words around digits: "4 and a half", "2 out of 5", and Chinese numerals."""
+
+from __future__ import annotations
+
+from deepcompress_verify.reader.tokens import Token
+from deepcompress_verify.reader.words import NUMBER_WORDS, PARTS_OF_ONE
+
+_DIGITS = {char: n for n, char in enumerate("零一二三四五六七八九")} | {"两": 2, "〇": 0}
+_PLACES = {"十": 10, "百": 100, "千": 1000}
+_LARGE = {"万": 10**4, "亿": 10**8}
+
+
+def may_hold_spelling(text: str) -> bool:
+    """Return True if the text holds the words without which nothing is spelled."""
+    return "and " in text or "out of" in text or not text.isascii()
+
+
+def join_spellings(tokens: list[Token]) -> list[Token]:
+    """Rewrite spelled numbers: "4 and a half" as 4 1/2, "2 out of 5" as 2/5, 负四分之三 as -3/4. One pass."""
+    out: list[Token] = []
+    i = 0
+    while i < len(tokens):
+        token = tokens[i]
+        value = token.value.lower()
+        if value == "and" and token.kind in "tw" and out and (part := _part_of_one(tokens, i)) is not None:
+            whole = out[-1].value if out[-1].kind == "n" else str(NUMBER_WORDS.get(out[-1].value.lower(), ""))
+            if whole.isdigit():
+                top, bottom, i = part
+                out[-1] = Token("n", whole, out[-1].space)
+                out += [Token("n", top, True), Token("o", "/", False), Token("n", bottom, False)]
+                continue
+        of = value == "out" and out and out[-1].value.isdigit() and tokens[i + 1].value.lower() == "of"
+        if of and tokens[i + 2].kind == "n":
+            out.append(Token("o", "/", False))
+            i += 2
+            continue
+        if token.kind == "t" and not value.isascii() and (number := chinese_number(value)) is not None:
+            out += number
+            i += 1
+            continue
+        out.append(token)
+        i += 1
+    return out
+
+
+def _part_of_one(tokens: list[Token], i: int) -> tuple[str, str, int] | None:
+    """Return (top, bottom, index after) of "and a half", "and three quarters" at i."""
+    count, name = tokens[i + 1 : i + 2], tokens[i + 2 : i + 3]
+    if not count or not name or name[0].kind not in "tw":
+        return None
+    top = 1 if count[0].value.lower() in ("a", "an") else NUMBER_WORDS.get(count[0].value.lower(), 0)
+    bottom = PARTS_OF_ONE.get(name[0].value.lower().removesuffix("s").replace("halve", "half"), 0)
+    return (str(top), str(bottom), i + 3) if 0 < top < bottom else None
+
+
+def chinese_number(text: str) -> list[Token] | None:
+    """Return the tokens of a number in Chinese numerals, such as 二十一, 四分之三 and 负二; None for other words."""
+    sign = text.startswith("负")
+    parts = text.removeprefix("负").split("分之")
+    numbers = [_whole(part) for part in reversed(parts)]
+    if len(parts) > 2 or None in numbers:
+        return None
+    result = [Token("o", "-", False)] if sign else []
+    result.append(Token("n", str(numbers[0]), True))
+    if len(numbers) == 2:
+        result += [Token("o", "/", False), Token("n", str(numbers[1]), False)]
+    return result
+
+
+def _whole(text: str) -> int | None:
+    """Return a whole number of up to 12 characters."""
+    if not text or len(text) > 12:
+        return None
+    total = section = 0
+    digit: int | None = None
+    for char in text:
+        if char in _DIGITS:
+            if digit:
+                return None
+            digit = _DIGITS[char]
+        elif char in _PLACES:
+            section += (1 if digit is None else digit) * _PLACES[char]
+            digit = None
+        elif char in _LARGE:
+            total += (section + (digit or 0)) * _LARGE[char]
+            section, digit = 0, None
+        else:
+            return None
+    return total + section + (digit or 0)
