@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from .arithmetic import close_record, fold_delta
+from .arithmetic import close_record, fold_record, problem_before
 from .codec import (
     IDENTITY,
     ProblemRecord,
@@ -26,6 +26,7 @@ from .codec import (
 )
 from .errors import DifficultyError
 from .identity import new_incarnation
+from .length_counts import pack_counts, unpack_counts
 from .model import DifficultyConfig, ProblemState
 from .retention import IMPORT_S
 from .run_transaction import Row, RunTransaction
@@ -105,7 +106,7 @@ class Receiver:
         Raises:
             BadExport: The two have other accumulators.
         """
-        if len(source.config.extra) != len(self.config.extra):
+        if [one.kind for one in source.config.extra] != [one.kind for one in self.config.extra]:
             raise BadExport(
                 "the strategies carry other state from step to step: continue with the strategy of the export"
             )
@@ -186,8 +187,8 @@ class ExportReader:
             return None
         record = unpack_problem(str(key[0]), value)
         level = self._levels.get(record.delta.step, self._level)  # the open step's level is the run's
-        folded = fold_delta(record, self._source.config.problem_weight, level)
-        return table, key, pack_problem(ProblemRecord(replace(folded, last_step=None), StepDelta()))
+        folded = fold_record(record, self._source.config.problem_weight, level, -1)
+        return table, key, pack_problem(replace(folded, before=replace(folded.before, last_step=None)))
 
     @property
     def run_record(self) -> RunRecord:
@@ -255,9 +256,11 @@ def _run_record(run_record: RunRecord) -> dict[str, Any]:
 def _value(table: str, key: tuple[str | int, ...], value: bytes) -> dict[str, Any]:
     if table == "problems":
         record = unpack_problem(str(key[0]), value)
-        before = asdict(record.before)
+        before = asdict(problem_before(record))
         del before["problem_id"]
-        return {"before": before, "tally": asdict(record.delta)}
+        before["visits"] = record.visits
+        tally = asdict(record.delta) | {"lengths": unpack_counts(record.delta.lengths)}
+        return {"before": before, "tally": tally}
     if table == "steps":
         record_of_step = asdict(parse_step(decode(value)))
         return {"step": record_of_step}
@@ -266,8 +269,12 @@ def _value(table: str, key: tuple[str | int, ...], value: bytes) -> dict[str, An
 
 def _bytes(fields: dict[str, Any]) -> bytes:
     if fields["table"] == "problems":
-        before = ProblemState(str(fields["key"][0]), **fields["before"])
-        return pack_problem(ProblemRecord(before, StepDelta(**fields["tally"])))
+        # Exports of an older version have no lengths.
+        before, tally = dict(fields["before"]), dict(fields["tally"])
+        visits, lengths = before.pop("visits", 0), pack_counts(before.pop("lengths", ()))
+        tally["lengths"] = pack_counts(tally.pop("lengths", ()))
+        state = ProblemState(str(fields["key"][0]), **before)
+        return pack_problem(ProblemRecord(state, StepDelta(**tally), visits, lengths))
     if fields["table"] == "steps":
         record = StepRecord(**fields["step"])
         record.before, record.after = tuple(record.before), tuple(record.after)
