@@ -33,7 +33,7 @@ from ..difficulty.model import Checkpoint, ProblemState, RunState, StepStatistic
 from ..difficulty.refusals import run_conflict
 from ..observability import metrics
 from ..scoring.errors import NewerConfigurationError, UnsupportedConfigError
-from ..scoring.plan import make_plan, named_plan, plan_from_text
+from ..scoring.plan import make_new_plan, named_plan, plan_from_text
 from .body import documented, json_response
 from .context import Context, ContextDep, GrantDep, is_operator
 from .errors import ApiError
@@ -98,10 +98,10 @@ async def _put(context: Context, run: str, config: RunConfig) -> RunState:
     try:
         state = await context.store.get_run(run)
     except UnknownRun:
-        plan = make_plan(config, weight, remote)
+        plan = make_new_plan(config, weight, remote)
         return await context.store.put_run(run, plan.difficulty, plan.text)
     if state.kind is None:
-        plan = make_plan(config, weight, remote)
+        plan = make_new_plan(config, weight, remote)
         try:
             same = plan.text == plan_from_text(state.config_text, weight, remote).text
         except UnsupportedConfigError:
@@ -114,7 +114,7 @@ async def _put(context: Context, run: str, config: RunConfig) -> RunState:
     if not state.created:
         return state
     # The run was deleted in between, and is now new: it takes this request's configuration.
-    plan = make_plan(config, weight, remote)
+    plan = make_new_plan(config, weight, remote)
     return replace(await context.store.put_run(run, plan.difficulty, plan.text), created=True)
 
 

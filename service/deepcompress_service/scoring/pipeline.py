@@ -58,7 +58,7 @@ from ..remote import RemoteCheckers
 from ..settings import Settings
 from ..shaping import Group, ProblemHistory, ShapedGroup
 from .errors import InvalidRequestError, TooLargeError
-from .plan import RunPlan, checker_name, make_plan, plan_from_text, validate_checker
+from .plan import RunPlan, checker_name, make_new_plan, plan_from_text, validate_checker
 from .records import group_commit, pack_whitening, score_digest, shape_digest, unpack_verdicts, unpack_whitening
 from .remote_checks import Recorded, RowCheck, check_all, nothing_recorded
 from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_group, whole_shadows
@@ -181,7 +181,7 @@ class Pipeline:
         self.remote = remote
         self.remote_names: frozenset[str] = frozenset() if remote is None else remote.names
         """Names of the remote checkers."""
-        self.default_plan = make_plan(
+        self.default_plan = make_new_plan(
             RunConfig.model_validate_json(settings.default_run), settings.problem_weight, self.remote_names
         )
         self._plans: OrderedDict[str, CachedPlan] = OrderedDict()
