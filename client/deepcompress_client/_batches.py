@@ -5,13 +5,16 @@ Counts that come from numpy or torch become plain numbers, since the wire models
 
 from __future__ import annotations
 
+import json
+import math
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NotRequired, TypedDict, Unpack
 
 from pydantic import BaseModel
 
 from ._core import checked
+from .errors import InvalidRequest
 from .wire import (
     AnswerFormat,
     Phase,
@@ -57,15 +60,16 @@ def verify_request(
     phase: Phase | None = None,
 ) -> VerifyRequest:
     """Return a verify request. The keyword arguments apply to every item that has no such field itself."""
+    items = _sequence(items, "items", "item", "pass a list of dicts, or use verify_one(gold, response)")
     same = {"run": run, "epoch": epoch, "step": step, "phase": phase}
     shared = {name: value for name, value in same.items() if value is not None}
-    rows = [{**shared, **_fields(item, VerifyItem)} for item in items]
+    rows = [{**shared, **_fields(item, VerifyItem, f"items[{index}]")} for index, item in enumerate(items)]
     return checked(VerifyRequest, {"items": rows, "answer_format": answer_format})
 
 
 def shape_request(groups: Iterable[Any], **batch: Unpack[RunBatchFields]) -> ShapeRequest:
     """Return a shape request for groups whose rollouts have ``correct`` (and ``status``, if verify gave it)."""
-    rows = [_group(group, ShapeGroup, ShapeRollout) for group in groups]
+    rows = _groups(groups, ShapeGroup, ShapeRollout)
     return checked(ShapeRequest, {**_batch(**batch), "groups": rows})
 
 
@@ -73,7 +77,7 @@ def score_request(
     groups: Iterable[Any], answer_format: AnswerFormat | None, **batch: Unpack[RunBatchFields]
 ) -> ScoreRequest:
     """Return a score request for groups that have ``gold`` and whose rollouts have ``response``."""
-    rows = [_group(group, ScoreGroup, ScoreRollout) for group in groups]
+    rows = _groups(groups, ScoreGroup, ScoreRollout)
     return checked(ScoreRequest, {**_batch(**batch), "groups": rows, "answer_format": answer_format})
 
 
@@ -103,23 +107,98 @@ def _batch(
     }
 
 
-def _group(group: object, group_model: type[BaseModel], rollout_model: type[BaseModel]) -> dict[str, Any]:
-    fields = _fields(group, group_model)
-    if "rollouts" in fields:
-        fields["rollouts"] = [_fields(rollout, rollout_model) for rollout in fields["rollouts"]]
+def _groups(
+    groups: Iterable[Any], group_model: type[BaseModel], rollout_model: type[BaseModel]
+) -> list[dict[str, Any]]:
+    rows = []
+    for index, group in enumerate(_sequence(groups, "groups", "group", "pass a list: groups=[{...}]")):
+        where = f"groups[{index}]"
+        fields = _fields(group, group_model, where)
+        if "rollouts" in fields:
+            rollouts = _sequence(
+                fields["rollouts"], f"{where}.rollouts", "rollout", "pass a list with one dict per rollout"
+            )
+            fields["rollouts"] = [
+                _fields(rollout, rollout_model, f"{where}.rollouts[{number}]")
+                for number, rollout in enumerate(rollouts)
+            ]
+        rows.append(fields)
+    return rows
+
+
+def _sequence(value: Iterable[Any], where: str, one: str, fix: str) -> Iterable[Any]:
+    """Return the value if it can be a list of groups, rollouts or items.
+
+    Raises:
+        InvalidRequest: it is a single one, a text, or nothing that can be iterated over.
+    """
+    if isinstance(value, Mapping):
+        raise _invalid(where, f"this is one {one} or a dict of them; {fix}")
+    if isinstance(value, str | bytes | BaseModel) or not isinstance(value, Iterable):
+        raise _invalid(where, f"this is one {type(value).__name__}; {fix}")
+    return value
+
+
+def _fields(value: object, model: type[BaseModel], where: str) -> dict[str, Any]:
+    """Return the fields of one group, rollout or item; `where` is its place, for errors.
+
+    Unknown keys of a mapping are kept, so that validation names them. Of an object only the wire's fields are read.
+
+    Raises:
+        InvalidRequest: it has no fields, or a value has a type for which there is a plain remedy.
+    """
+    if isinstance(value, BaseModel):
+        return {name: getattr(value, name) for name in value.model_fields_set}
+    if isinstance(value, Mapping):
+        fields = {str(name): _scalar(part) for name, part in value.items()}
+    elif value is None or isinstance(value, str | bytes | int | float | list | tuple | set):
+        needed = ", ".join(name for name, field in model.model_fields.items() if field.is_required())
+        raise _invalid(where, f"this is a {type(value).__name__}; pass a dict with {needed}")
+    else:
+        fields = {name: _scalar(getattr(value, name)) for name in model.model_fields if hasattr(value, name)}
+    if "gold" in fields:
+        fields["gold"] = _gold(fields["gold"], f"{where}.gold")
+    if "tokens" in fields:
+        _check_tokens(fields["tokens"], f"{where}.tokens")
     return fields
 
 
-def _fields(value: object, model: type[BaseModel]) -> dict[str, Any]:
-    """Return the fields of one group, rollout or item.
+def _gold(value: object, where: str) -> object:
+    """Return a gold answer in the wire format: a number becomes the text that JSON has for it.
 
-    Unknown keys of a mapping are kept, so that validation names them. Of an object only the wire's fields are read.
+    Raises:
+        InvalidRequest: it is of another type than text, a number, or a list of these.
     """
-    if isinstance(value, Mapping):
-        return {name: _scalar(part) for name, part in value.items()}
-    if isinstance(value, BaseModel):
-        return {name: getattr(value, name) for name in value.model_fields_set}
-    return {name: _scalar(getattr(value, name)) for name in model.model_fields if hasattr(value, name)}
+    value = value.tolist() if hasattr(value, "tolist") else value
+    value = list(value) if isinstance(value, tuple) else value
+    if isinstance(value, list):
+        return [_gold(one, where) if not isinstance(one, list) else one for one in value]
+    if isinstance(value, str):
+        return value
+    number = _scalar(value)
+    if isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number):
+        return json.dumps(number)
+    raise _invalid(where, f"pass text, a finite number, or a list of alternatives, not {_shown(value)}")
+
+
+def _check_tokens(value: object, where: str) -> None:
+    """Check that a length is no list of tokens and no fraction.
+
+    Raises:
+        InvalidRequest: it is one.
+    """
+    if isinstance(value, float):
+        raise _invalid(where, "pass the length as an integer: int(tokens), not a float")
+    if not isinstance(value, int | str) and (isinstance(value, Sequence) or hasattr(value, "shape")):
+        raise _invalid(where, "pass the number of tokens, len(ids), not the tokens themselves")
+
+
+def _shown(value: object) -> str:
+    return str(value) if value is None or isinstance(value, bool | float) else f"a {type(value).__name__}"
+
+
+def _invalid(where: str, detail: str) -> InvalidRequest:
+    return InvalidRequest(422, "invalid-request", f"{where}: {detail}")
 
 
 def _scalar(value: object) -> object:

@@ -16,6 +16,7 @@ from ._concurrency import Connections, send_all, sleep
 from ._batches import StepLike, score_request, shape_request, verify_request
 from ._core import CONNECTIONS, MAX_REQUEST_BYTES, MAX_REQUEST_ITEMS, Operation, Options, Reply, RequestSpec, T
 from ._retry import Retry
+from ._rows import Row, group_rows
 from ._runs import RunIdentity, RunSetting, StrategyLike
 from ._transport import (
     Attempts,
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
 class Client:
     """A connection to the service, safe to share between threads, to pickle, and to use after a fork.
 
-    ``url``              the service; else DEEPCOMPRESS_URL, else http://127.0.0.1:8321
+    ``url``              the service; else DEEPCOMPRESS_URL, else http://127.0.0.1:8321. "embedded" or
+                         "embedded:FOLDER" starts one on this machine that ends with the job (docs/client.md)
     ``api_key``          else DEEPCOMPRESS_API_KEY
     ``timeout_s``        longest time without data from the service, for one attempt
     ``retry``            how long to retry if the service is unavailable (`Retry`); 4xx answers are never retried
@@ -94,13 +96,13 @@ class Client:
 
     def verify_one(
         self,
-        gold: str | list[str],
+        gold: Row,
         response: str,
         *,
         answer_format: AnswerFormat | None = None,
         truncated: bool = False,
     ) -> Verdict:
-        """Check one response against one gold answer, or a list of alternatives."""
+        """Check one response against one gold answer (text or a number), or a list of alternatives."""
         item = {"gold": gold, "response": response, "truncated": truncated}
         verdicts = self.verify([item], answer_format=answer_format)
         return verdicts[0]
@@ -112,9 +114,6 @@ class Client:
         run: str | None = None,
         step: StepLike = None,
         phase: Phase = "train",
-        epoch: int | None = None,
-        generation: int | None = None,
-        request_id: str | None = None,
     ) -> ShapeAnswer:
         """Return rewards for groups whose rollouts have ``correct``, ``tokens`` and, from verify, ``status``.
 
@@ -125,9 +124,9 @@ class Client:
             run=run,
             step=step,
             phase=phase,
-            epoch=epoch,
-            generation=generation,
-            request_id=request_id,
+            epoch=None,
+            generation=None,
+            request_id=None,
         )
         return self._execute(_operations.shape(request))
 
@@ -138,9 +137,6 @@ class Client:
         run: str | None = None,
         step: StepLike = None,
         phase: Phase = "train",
-        epoch: int | None = None,
-        generation: int | None = None,
-        request_id: str | None = None,
         answer_format: AnswerFormat | None = None,
     ) -> ScoreAnswer:
         """Verify, then shape: groups with ``problem_id``, ``gold`` and rollouts with ``response`` and ``tokens``.
@@ -153,9 +149,9 @@ class Client:
             run=run,
             step=step,
             phase=phase,
-            epoch=epoch,
-            generation=generation,
-            request_id=request_id,
+            epoch=None,
+            generation=None,
+            request_id=None,
         )
         return self._execute(_operations.score(request, self._options))
 
@@ -364,6 +360,40 @@ class Run(_runs.RunState):
         return self.client._execute(
             self._score(groups, answer_format, step=step, phase=phase, generation=generation, request_id=request_id)
         )
+
+    def rewards(
+        self,
+        step: int | None,
+        prompts: Iterable[Row],
+        golds: Iterable[Row],
+        responses: Iterable[Row],
+        tokens: Iterable[Row],
+        *,
+        truncated: Iterable[Row] | None = None,
+        problem_ids: Iterable[Row] | None = None,
+        phase: Phase = "train",
+        answer_format: AnswerFormat | None = None,
+    ) -> list[float | None]:
+        """Verify and shape flat lists with one entry per rollout; return the rewards in the same order, [rows].
+
+        A reward is None if the rollout must not be trained on: its gold is None or cannot be read, or no rule could
+        decide. Leave it out of means, and give it advantage 0.
+
+        ``step``         the training step; None for stepless runs
+        ``prompts``      text or messages; rows with equal prompts are one group
+        ``golds``        text, a number, or a list of alternatives; equal for equal prompts
+        ``responses``    text or messages
+        ``tokens``       lengths in tokens
+        ``truncated``    True for each response that the token limit cut
+        ``problem_ids``  names of the problems, which then make the groups instead of the prompts
+
+        The warnings of the answer are logged.
+
+        Raises:
+            InvalidRequest: the lists are not equally long, or rows of one problem have different golds.
+        """
+        rows = group_rows(prompts, golds, responses, tokens, truncated, problem_ids)
+        return self.client._execute(self._rewards(rows, answer_format, step, phase))
 
     def info(self) -> RunInfo:
         """Return the run's state."""

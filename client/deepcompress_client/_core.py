@@ -100,10 +100,17 @@ class Options:
 
         Raises:
             ValueError: the URL does not start with http:// or https://.
+            RuntimeError: the URL asks for an embedded service, which did not start.
         """
         url = url or os.environ.get("DEEPCOMPRESS_URL") or DEFAULT_URL
+        if url == "embedded" or url.startswith("embedded:"):
+            from ._embedded import embedded_url
+
+            url = embedded_url(url)
         if not url.startswith(("http://", "https://")):
-            raise ValueError(f"the service's URL starts with http:// or https://, this one does not: {url!r}")
+            raise ValueError(
+                f"the service's URL starts with http:// or https://, or is 'embedded'; this one is not: {url!r}"
+            )
         return cls(
             url=url.rstrip("/"),
             api_key=api_key or os.environ.get("DEEPCOMPRESS_API_KEY") or None,

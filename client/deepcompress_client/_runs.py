@@ -7,6 +7,7 @@ went back is noticed by it (docs/client.md).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar, Unpack
@@ -14,6 +15,7 @@ from typing import Any, TypedDict, TypeVar, Unpack
 from . import _operations
 from ._batches import BatchFields, score_request, shape_request, verify_request
 from ._core import Operation, Options, RequestSpec, checked, path, post, raise_for, read, read_json
+from ._rows import GroupedRows, rewards_by_row
 from .errors import NotFound, RunInUse, RunLost, RunRolledBack
 from .wire import (
     AnswerFormat,
@@ -27,6 +29,8 @@ from .wire import (
     ShapeAnswer,
     Verdict,
 )
+
+log = logging.getLogger("deepcompress_client")
 
 StrategyLike = str | Mapping[str, Any] | None
 """A strategy as callers give it: its name, a mapping with ``name`` and parameters, or None for the default."""
@@ -236,6 +240,20 @@ class RunState:
     ) -> Operation[ScoreAnswer]:
         request = score_request(groups, answer_format, **self._identity(batch), **batch)
         return self._update_version((yield from _operations.score(request, self._options)))
+
+    def _rewards(
+        self, rows: GroupedRows, answer_format: AnswerFormat | None, step: int | None, phase: Phase
+    ) -> Operation[list[float | None]]:
+        if not rows.groups:
+            return [None] * rows.count
+        answer = yield from self._score(
+            rows.groups, answer_format, step=step, phase=phase, generation=None, request_id=None
+        )
+        for warning in answer.warnings:
+            log.warning("run %r, step %s: %s", self.name, step, warning)
+        if late := sum(group.stale for group in answer.groups):
+            log.warning("run %r: %d groups came for the closed step %s and count in no level", self.name, late, step)
+        return rewards_by_row(rows, answer)
 
     def _info(self) -> Operation[RunInfo]:
         return info(self.name)

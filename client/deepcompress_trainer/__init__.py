@@ -13,7 +13,6 @@ Read `train.py` first: one training step, from prompt to optimiser, is there in 
     checkpoint.py  everything a run is, written so that a kill at any moment loses only steps, never numbers
     run_logger.py       progress, JSONL, TensorBoard; plot.py the pictures
     sft.py         the warm-up on worked solutions that makes start checkpoints
-    embedded.py    a service of the trainer's own
 
 It talks to the service only through `deepcompress_client`. Nothing here imports `deepcompress_service`.
 """

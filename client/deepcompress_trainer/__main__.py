@@ -248,7 +248,7 @@ def _service(asked: argparse.Namespace, folder: Path) -> Iterator[str | None]:
 
     main_process = os.environ.get("RANK", "0") == "0"
     if asked.embedded and main_process:
-        from .embedded import embedded_service
+        from deepcompress_client._embedded import embedded_service
 
         with embedded_service(folder) as url:
             yield url

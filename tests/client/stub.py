@@ -89,7 +89,8 @@ def verdicts(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if item["gold"] == "?":
             status = "gold_unreadable"
         else:
-            status = "correct" if item["response"].endswith(item["gold"]) else "wrong"
+            alternatives = (item["gold"],) if isinstance(item["gold"], str) else tuple(item["gold"])
+            status = "correct" if item["response"].endswith(alternatives) else "wrong"
         found.append(
             {
                 "id": item.get("id", str(place)),

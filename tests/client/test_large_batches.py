@@ -52,7 +52,7 @@ def test_packing_keeps_order_leaves_nothing_out_and_respects_both_limits(
 )
 def test_a_score_in_parts_equals_a_whole_one(client: Callable[..., Any], limits: dict[str, int]) -> None:
     whole, parts = Stub(), Stub()
-    asked = {"run": "r", "step": 3, "epoch": 2}
+    asked = {"run": "r", "step": 3}
     expected = client(handler=whole).score(GROUPS, **asked)
     found = client(handler=parts, **limits).score(GROUPS, **asked)
     assert found == expected
@@ -179,6 +179,7 @@ def test_a_field_that_score_and_shape_both_gain_is_sent_to_the_shape() -> None:
     older = _operations.to_shape(request, [verdict]).model_dump(exclude_none=True)
     assert older == {
         "phase": "train",
+        "signal": False,
         "groups": [
             {
                 "problem_id": "p",

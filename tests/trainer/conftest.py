@@ -22,7 +22,7 @@ if not MISSING:
 @pytest.fixture(scope="session")
 def service_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A service on a free port; tests use run names of their own."""
-    from deepcompress_trainer.embedded import embedded_service
+    from deepcompress_client._embedded import embedded_service
 
     with embedded_service(tmp_path_factory.mktemp("service")) as url:
         yield url

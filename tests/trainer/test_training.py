@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from deepcompress_client import Client
+from deepcompress_client._embedded import embedded_service
 from deepcompress_trainer.__main__ import main
 from deepcompress_trainer.config import TrainConfig
-from deepcompress_trainer.embedded import embedded_service
 from deepcompress_trainer.rewards import Rewards
 from deepcompress_trainer.train import Trainer
 

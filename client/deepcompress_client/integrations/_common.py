@@ -5,14 +5,13 @@ The normalisation is for frameworks whose hook replaces it. No framework is impo
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .._retry import Retry
+from .._rows import gold_text, problem_name, prompt_text, text_of
 from .._runs import StrategyLike
 from ..errors import NotFound, StepTooOld, TransportError, Unavailable
 from ..wire import REWARD_COMPONENTS, RunInfo, Status
@@ -20,6 +19,8 @@ from ..wire import REWARD_COMPONENTS, RunInfo, Status
 if TYPE_CHECKING:
     from .._async_client import AsyncClient, AsyncRun
     from .._client import Client, Run
+
+__all__ = ["gold_text", "problem_name", "prompt_text", "text_of"]  # of a loop's rows, and of the adapters'
 
 log = logging.getLogger("deepcompress_client")
 
@@ -61,61 +62,6 @@ def client_options(deadline_s: float) -> dict[str, Any]:
 GROUPWISE_STRATEGY = {"name": "deepcompress", "reference": "previous"}
 """The strategy for frameworks that pass a step group by group. With the level of the step before as reference, a
 group's reward does not depend on the groups of its step that came earlier; with the default, `current`, it would."""
-
-
-# --- texts and names ------------------------------------------------------------------------------------
-
-
-def text_of(content: object) -> str:
-    """Return the text of a completion: a string, a message, or a conversation (its last assistant message).
-
-    Parts that are not text are left out.
-    """
-    if isinstance(content, str):
-        return content
-    if content is None:
-        return ""
-    if isinstance(content, Mapping):
-        if "content" in content:
-            return text_of(content["content"])
-        return str(content.get("text") or "")
-    if isinstance(content, Sequence):
-        messages = [part for part in content if isinstance(part, Mapping) and "role" in part]
-        if messages:
-            replies = [message for message in messages if message["role"] == "assistant"]
-            return text_of((replies or messages)[-1])
-        return "".join(text_of(part) for part in content)
-    return str(content)
-
-
-def prompt_text(prompt: object) -> str:
-    """Return a prompt as text that is the same in every process and epoch: roles and texts, without images."""
-    if isinstance(prompt, str):
-        return prompt
-    if isinstance(prompt, Sequence):
-        return json.dumps(
-            [[str(m.get("role")), text_of(m.get("content"))] if isinstance(m, Mapping) else str(m) for m in prompt],
-            ensure_ascii=False,
-        )
-    return str(prompt)
-
-
-def gold_text(value: object) -> str | list[str]:
-    """Return a gold answer in the wire format: text, or a list of alternatives. Numbers become their digits."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list | tuple):
-        return [str(one) for one in value]
-    if hasattr(value, "tolist") and not isinstance(value, int | float):  # numpy, from data frames
-        return gold_text(value.tolist())
-    return str(value)
-
-
-def problem_name(prompt: object, gold: object) -> str:
-    """Return a name for a problem that has none; equal prompts and golds get equal names, in every process."""
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(json.dumps([prompt_text(prompt), gold_text(gold)], ensure_ascii=True).encode())
-    return digest.hexdigest()
 
 
 # --- verdicts in one number ------------------------------------------------------------------------------

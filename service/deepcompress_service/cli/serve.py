@@ -50,6 +50,7 @@ def serve(
         int | None,
         typer.Option(help="processes that compare answers, per server process", min=1, max=256, show_default=False),
     ] = None,
+    end_with_stdin: Annotated[bool, typer.Option("--end-with-stdin", hidden=True)] = False,
 ) -> None:
     """Run the server until it receives SIGTERM or SIGINT. Exit status 2 if a setting is invalid."""
     from contextlib import nullcontext
@@ -87,6 +88,8 @@ def serve(
         state = without_password(settings.state_url)
         typer.echo(f"deepcompress at {address} (documentation: {address}/docs); state in {state}", err=True)
 
+    if end_with_stdin:
+        _end_with_stdin()
     allow_connections()
     # The folders must exist before prometheus-client is imported, which `create_app` does.
     with shared_folders() if settings.workers > 1 else nullcontext() as activity_folder:
@@ -107,6 +110,20 @@ def serve(
             server_header=False,
         )
         _run(config)
+
+
+def _end_with_stdin() -> None:
+    """Send this process SIGTERM when standard input ends: then the process that started the service has ended."""
+    import os
+    import signal
+    import threading
+
+    def wait() -> None:
+        while os.read(0, 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="stdin", daemon=True).start()
 
 
 def _run(config: uvicorn.Config) -> None:
