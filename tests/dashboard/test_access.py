@@ -57,7 +57,8 @@ def test_series_can_be_hidden_by_keyboard(trained: str, pages: Pages) -> None:
     page = pages.open(trained, "/#/runs/trained")
     page.locator(".chart .line.c-level").first.wait_for(state="attached")
     toggle = page.get_by_role("button", name="level", exact=True)
-    drawn = page.locator(".plot .line.c-level")
+    chart = page.get_by_role("region", name="Level and batch pass ratio", exact=True)
+    drawn = chart.locator(".plot .line.c-level")
     assert drawn.count() == 1
     toggle.press("Space")
     assert toggle.get_attribute("aria-pressed") == "false"

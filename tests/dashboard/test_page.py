@@ -49,7 +49,7 @@ def test_a_run_shows_where_it_stands(trained: str, pages: Pages) -> None:
     assert f"{now['simple']} / {now['hard']}" in figures
     for name in (
         "Level and batch pass ratio",
-        "Length of simple and hard problems",
+        "Response length",
         "Distribution of β",
         "Reward against length",
         "Problems",

@@ -1,8 +1,8 @@
 """Recent activity of each run, for the dashboard and the per-run metrics.
 
 It holds data that the store does not keep: the latest verdicts with shortened texts, a sample of the current step's
-rollouts, and the betas, reward components and warnings of that step. Runs, entries and characters are bounded. The
-data is lost when the process ends, and no reward depends on it.
+rollouts, the betas, reward components and warnings of that step, and the sums of recent steps. Runs, entries and
+characters are bounded. The data is lost when the process ends, and no reward depends on it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from .course import StepSums, begin_step
+
 MAX_RUNS = 64
 """Runs kept: the most recently active ones."""
 MAX_VERDICTS = 32
@@ -25,6 +27,8 @@ MAX_POINTS = 1000
 """Rollouts kept of the current step of a run."""
 MAX_TEXT = 200
 """Most characters kept of an answer, a gold answer or a reason."""
+MAX_WARNINGS = 32
+"""Most kinds of warnings kept of a run."""
 MAX_ID = 80
 """Most characters kept of a problem_id or the name of a rule."""
 BETA_BINS = 40
@@ -62,11 +66,24 @@ class SeenRollout:
     correct: bool
     difficulty: str | None
     problem_id: str
+    length: float = 0.0
+    """The length component of the reward."""
+
+
+@dataclass(slots=True)
+class SeenWarning:
+    """A warning of the run's present epoch: its latest text, and the first and last step that had it."""
+
+    text: str
+    first_step: int
+    last_step: int
 
 
 @dataclass(slots=True)
 class RunActivity:
-    """Recent activity of one run. All fields except `verdicts` are about step `step` of epoch `epoch`."""
+    """Recent activity of one run. The fields from `rollouts` to `sampling_weight` are about step `step` of epoch
+    `epoch`.
+    """
 
     run: str
     at: float = 0.0
@@ -91,11 +108,17 @@ class RunActivity:
     """W of algorithm L. It falls as the number of rollouts rises."""
     verdicts: dict[str, deque[SeenVerdict]] = field(default_factory=dict)
     """The latest verdicts by status, oldest first."""
+    course: dict[int, StepSums] = field(default_factory=dict)
+    """Sums of the recent steps, by step."""
+    seen_warnings: dict[str, SeenWarning] = field(default_factory=dict)
+    """Warnings of the epoch by slug."""
 
     def begin_step(self, epoch: int, step: int) -> bool:
         """Reset the data of the step if this step is newer. Return False for an older step."""
         if self.epoch is not None and self.step is not None and (epoch, step) < (self.epoch, self.step):
             return False
+        if epoch != self.epoch:
+            self.seen_warnings = {}
         if (epoch, step) != (self.epoch, self.step):
             self.epoch, self.step = epoch, step
             self.rollouts = self.seen_points = self.next_point = 0
@@ -162,7 +185,14 @@ class Activity:
         activity = self._get_or_create(run)
         if not activity.begin_step(epoch, step):
             return None
-        activity.warnings.update((slug, clip(text, 2 * MAX_TEXT)) for slug, text in warnings)
+        begin_step(activity.course, epoch, step, activity.at)
+        for slug, text in warnings:
+            activity.warnings[slug] = short = clip(text, 2 * MAX_TEXT)
+            seen = activity.seen_warnings.get(slug)
+            if seen is not None:
+                seen.text, seen.last_step = short, step
+            elif len(activity.seen_warnings) < MAX_WARNINGS:
+                activity.seen_warnings[slug] = SeenWarning(short, step, step)
         return activity
 
     def record_group(
@@ -187,9 +217,11 @@ class Activity:
         # Reservoir sampling (algorithm L; Li 1994, ACM TOMS 20(4)): each rollout of the step is in the sample with
         # equal probability, and rollouts that are skipped need no work.
         end = activity.seen_points + len(tokens)
+        length = components.get("length") or (0.0,) * len(tokens)
         while activity.next_point < end:
             index = activity.next_point - activity.seen_points
-            point = SeenRollout(tokens[index], rewards[index], correct[index], difficulty, clip(problem_id, MAX_ID))
+            name = clip(problem_id, MAX_ID)
+            point = SeenRollout(tokens[index], rewards[index], correct[index], difficulty, name, length[index])
             if len(activity.points) < MAX_POINTS:
                 activity.points.append(point)
             else:

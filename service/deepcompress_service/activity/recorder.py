@@ -43,14 +43,20 @@ class ActivityRecorder:
         groups: Sequence[Group],
         shaped: Sequence[ShapedGroup],
         warnings: Sequence[tuple[str, str]],
+        statuses: Sequence[Sequence[str | None]],
     ) -> None:
-        """Record the groups of a training request, without replayed and stale ones. All sequences are [groups]."""
+        """Record the groups of a training request, without replayed and stale ones.
+
+        All sequences but `warnings` are [groups]; `statuses` is [groups, rollouts].
+        """
         activity = self.activity.begin_step(outcome.run, outcome.epoch, outcome.step, warnings)
         if activity is None:
             return
-        for state, group, result in zip(outcome.groups, groups, shaped, strict=True):
+        sums = activity.course[outcome.step]
+        for state, group, result, row in zip(outcome.groups, groups, shaped, statuses, strict=True):
             if state.replayed or state.stale:
                 continue
+            sums.add_group(group, result, row)
             self.activity.record_group(
                 activity,
                 state.problem_id,

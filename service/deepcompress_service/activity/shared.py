@@ -15,7 +15,18 @@ from typing import Any
 
 import orjson
 
-from .recent import BETA_BINS, MAX_POINTS, MAX_VERDICTS, Activity, RunActivity, SeenRollout, SeenVerdict
+from .course import StepSums, join_courses
+from .recent import (
+    BETA_BINS,
+    MAX_POINTS,
+    MAX_VERDICTS,
+    MAX_WARNINGS,
+    Activity,
+    RunActivity,
+    SeenRollout,
+    SeenVerdict,
+    SeenWarning,
+)
 
 _SUFFIX = ".json"
 
@@ -99,7 +110,11 @@ def join(activities: list[RunActivity | None]) -> RunActivity | None:
             joined.verdicts[status] = deque(latest, maxlen=MAX_VERDICTS)
     if newest is None:
         return joined
+    joined.course = join_courses(activity.course for activity in known)
     joined.epoch, joined.step = newest
+    for activity in known:
+        if activity.epoch == joined.epoch:
+            _add_warnings(joined.seen_warnings, activity.seen_warnings)
     current = [activity for activity in known if (activity.epoch, activity.step) == newest]
     for activity in current:
         joined.rollouts += activity.rollouts
@@ -114,9 +129,23 @@ def join(activities: list[RunActivity | None]) -> RunActivity | None:
     return joined
 
 
+def _add_warnings(joined: dict[str, SeenWarning], more: dict[str, SeenWarning]) -> None:
+    for slug, one in more.items():
+        seen = joined.get(slug)
+        if seen is None:
+            if len(joined) < MAX_WARNINGS:
+                joined[slug] = SeenWarning(one.text, one.first_step, one.last_step)
+            continue
+        if one.last_step >= seen.last_step:
+            seen.text, seen.last_step = one.text, one.last_step
+        seen.first_step = min(seen.first_step, one.first_step)
+
+
 def _row(activity: RunActivity) -> dict[str, Any]:
     row = {name: getattr(activity, name) for name in _PLAIN}
     row["points"] = activity.points
+    row["course"] = list(activity.course.values())
+    row["seen_warnings"] = activity.seen_warnings
     row["verdicts"] = {status: list(verdicts) for status, verdicts in activity.verdicts.items()}
     return row
 
@@ -127,6 +156,8 @@ _PLAIN = ("run", "at", "epoch", "step", "rollouts", "sums", "warnings", "betas",
 def _parse(row: dict[str, Any]) -> RunActivity:
     activity = RunActivity(**{name: row[name] for name in _PLAIN})
     activity.points = [SeenRollout(**point) for point in row["points"]]
+    activity.course = {sums["step"]: StepSums(**sums) for sums in row["course"]}
+    activity.seen_warnings = {slug: SeenWarning(**one) for slug, one in row["seen_warnings"].items()}
     for status, verdicts in row["verdicts"].items():
         activity.verdicts[status] = deque((SeenVerdict(**one) for one in verdicts), maxlen=MAX_VERDICTS)
     return activity

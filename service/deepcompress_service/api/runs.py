@@ -19,6 +19,7 @@ from deepcompress_client.wire import (
     CheckpointName,
     Difficulty,
     HistoryEntry,
+    LengthQuantiles,
     Problem,
     ProblemPage,
     RunConfig,
@@ -34,6 +35,7 @@ from ..difficulty.refusals import run_conflict
 from ..observability import metrics
 from ..scoring.errors import NewerConfigurationError, UnsupportedConfigError
 from ..scoring.plan import make_plan, named_plan, plan_from_text
+from ..shaping.lengths import LengthRecord
 from .body import documented, json_response
 from .context import Context, ContextDep, GrantDep, is_operator
 from .errors import ApiError
@@ -352,8 +354,18 @@ def problem_row(problem: ProblemState) -> dict[str, Any]:
         shortest_correct_tokens=problem.shortest_correct_tokens,
         mean_correct_tokens=_mean(problem.correct_tokens_sum, problem.correct_tokens_count),
         last_step=problem.last_step,
+        length_quantiles=_length_quantiles(problem),
     )
     return vars(row)
+
+
+def _length_quantiles(problem: ProblemState) -> LengthQuantiles | None:
+    """Return the quantiles of a problem's stored lengths; None if it has none."""
+    record = LengthRecord(problem.lengths)
+    p10, p50, p90 = map(record.quantile, (0.1, 0.5, 0.9))
+    if p10 is None or p50 is None or p90 is None:
+        return None
+    return LengthQuantiles(p10=p10, p50=p50, p90=p90)
 
 
 def _checkpoint_row(one: Checkpoint) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from ..activity.last_change import LastChangeTracker, most_recent
+from ..activity.last_change import LastChangeTracker
 from ..activity.recent import BETA_BINS, beta_bin
 from ..api.runs import run_row, step_row
 from ..difficulty.model import RunState
 from ..difficulty.store import DifficultyStore
+from .run_list import PAGE_RUNS, RunPage, RunQuery, select
 
 T = TypeVar("T")
 
@@ -25,10 +26,12 @@ EVERY = 1.0
 """Seconds for which a snapshot is used for all viewers."""
 MAX_STEPS = 2000
 """Most steps of a run that are sent: the newest ones."""
-MAX_CARDS = 200
-"""Most runs in the list of runs: the last changed ones."""
+LIST_SHARE = 20
+"""Reads of the list of all runs take at most one part in this many of the time: many runs are read less often."""
 SPARK_STEPS = 60
 """Steps in the small chart of a run in the list."""
+MAX_SPARKS = 40 * PAGE_RUNS
+"""Most small charts in memory: the last shown ones."""
 MAX_BOARDS = 64
 """Most runs with a snapshot in memory: the most recently viewed ones."""
 BETAS_EVERY = 10.0
@@ -125,7 +128,7 @@ class RunBoard:
             steps = {s.step: step_row(s) for s in await self._store.history(self._run, limit=MAX_STEPS)}
         for old in sorted(steps)[:-MAX_STEPS]:
             del steps[old]
-        self._before = RunSnapshot(run_row(state), state.epoch, steps)
+        self._before = RunSnapshot({**run_row(state), "used": state.used}, state.epoch, steps)
         return self._before
 
     async def _count_betas(self) -> Betas:
@@ -152,9 +155,9 @@ class Board:
     def __init__(self, store: DifficultyStore) -> None:
         self._store = store
         self._runs: OrderedDict[str, RunBoard] = OrderedDict()
-        self._sparks: dict[str, _Spark] = {}
+        self._sparks: OrderedDict[str, _Spark] = OrderedDict()
         self._last_changes = LastChangeTracker()
-        self._cards = TimedCache(self._load, EVERY)
+        self._states = TimedCache(self._load, EVERY)
 
     def run(self, run: str) -> RunBoard:
         """Return the board of one run. The least recently viewed boards beyond MAX_BOARDS are dropped."""
@@ -166,20 +169,16 @@ class Board:
             self._runs.popitem(last=False)
         return board
 
-    async def cards(self) -> list[dict[str, Any]]:
-        """Return the last changed runs, at most MAX_CARDS, each with its last SPARK_STEPS steps.
+    async def cards(self, query: RunQuery, allows: Callable[[str], bool]) -> tuple[RunPage, list[dict[str, Any]]]:
+        """Return one page of the runs that `allows` accepts, each with its last SPARK_STEPS steps.
 
         Raises:
             DifficultyError: the store failed.
         """
-        return await self._cards.get()
-
-    async def _load(self) -> list[dict[str, Any]]:
-        states = await self._store.list_runs()
-        changed = self._last_changes.update(states)
-        shown = most_recent(states, changed)[:MAX_CARDS]
+        states, changed = await self._states.get()
+        found = select(states, changed, query, allows)
         cards = []
-        for state in shown:
+        for state in found.states:
             spark = await self._spark(state)
             card = run_row(state)
             card.pop("config")
@@ -187,8 +186,18 @@ class Board:
             card["changed"] = changed.get(state.run)
             card["levels"], card["pass_ratios"] = spark.level, spark.pass_ratio
             cards.append(card)
-        self._sparks = {state.run: self._sparks[state.run] for state in shown}
-        return cards
+        while len(self._sparks) > MAX_SPARKS:
+            self._sparks.popitem(last=False)
+        return found, cards
+
+    async def _load(self) -> tuple[list[RunState], dict[str, float | None]]:
+        began = time.monotonic()
+        states = await self._store.list_runs()
+        seen = self._last_changes.update(states)
+        # The store's times hold over restarts; the comparison covers runs whose last use it does not have.
+        changed = {state.run: seen.get(state.run) if state.used is None else state.used for state in states}
+        self._states.every = max(EVERY, LIST_SHARE * (time.monotonic() - began))
+        return states, changed
 
     async def _spark(self, state: RunState) -> _Spark:
         mark = (state.epoch, state.step, state.level, state.batch_pass_ratio)
@@ -197,6 +206,7 @@ class Board:
             steps = await self._store.history(state.run, limit=SPARK_STEPS) if state.kind else []
             spark = _Spark(mark, [s.level for s in steps], [s.batch_pass_ratio for s in steps])
             self._sparks[state.run] = spark
+        self._sparks.move_to_end(state.run)
         return spark
 
 

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib import resources
@@ -17,6 +17,8 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from deepcompress_client.wire import RunName
+
 from ..activity.recent import RunActivity
 from ..api.admission import KeyedSlots
 from ..api.auth import Grant
@@ -26,7 +28,8 @@ from ..api.runs import Run, problem_row
 from ..observability import metrics
 from .board import EVERY, Board, TimedCache
 from .health import health
-from .stream import CardStream, RunStream, event
+from .run_list import Order, RunQuery
+from .stream import CardStream, CompareStream, RunStream, event
 
 router = APIRouter(include_in_schema=False)
 
@@ -36,6 +39,8 @@ VIEWERS_PER_KEY = 32
 """Most of them with one API key that is not an operator's (`api.context.is_operator`)."""
 RESERVED_VIEWERS = 16
 """Those that are left to operators, so that their dashboards always get a stream."""
+MAX_COMPARED = 8
+"""Most runs in one comparison."""
 KEY_CHECK_S = 15.0
 """Seconds between two checks of a stream's key. A stream ends when its key is no longer valid."""
 
@@ -102,17 +107,54 @@ async def static(request: Request, name: str) -> Response:
 
 
 @router.get("/dashboard/events")
-async def all_events(request: Request, context: ContextDep, grant: GrantDep) -> Response:
-    """Stream the list of the runs that the key gives access to."""
-    stream = CardStream(_viewers(request).board, grant.allows_run)
-    return _streamed(request, context, grant, stream, "")
+async def all_events(
+    request: Request,
+    context: ContextDep,
+    grant: GrantDep,
+    search: Annotated[str, Query(max_length=200)] = "",
+    sort: Order = "-changed",
+    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
+) -> Response:
+    """Stream one page of the list of the runs that the key gives access to."""
+    viewers = _viewers(request)
+    stream = CardStream(viewers.board, grant.allows_run, RunQuery(search, sort, page))
+
+    async def parts() -> list[bytes]:
+        return [part async for part in stream.events(await viewers.activity(""))]
+
+    return _streamed(request, context, grant, parts)
+
+
+@router.get("/dashboard/compare/events")
+async def compare_events(
+    request: Request,
+    context: ContextDep,
+    grant: GrantDep,
+    run: Annotated[list[RunName], Query(min_length=1, max_length=MAX_COMPARED)],
+) -> Response:
+    """Stream what is drawn over steps of several runs."""
+    for name in run:
+        grant.require_run(name)
+    viewers = _viewers(request)
+    stream = CompareStream({name: viewers.board.run(name) for name in run})
+
+    async def parts() -> list[bytes]:
+        activities = {name: await viewers.activity(name) for name in run}
+        return [part async for part in stream.events(activities)]
+
+    return _streamed(request, context, grant, parts)
 
 
 @router.get("/dashboard/runs/{run}/events")
 async def run_events(run: Run, request: Request, context: ContextDep, grant: GrantDep) -> Response:
     """Stream one run."""
-    stream = RunStream(_viewers(request).board.run(run))
-    return _streamed(request, context, grant, stream, run)
+    viewers = _viewers(request)
+    stream = RunStream(viewers.board.run(run))
+
+    async def parts() -> list[bytes]:
+        return [part async for part in stream.events(await viewers.activity(run))]
+
+    return _streamed(request, context, grant, parts)
 
 
 @router.get("/dashboard/runs/{run}/problem")
@@ -184,14 +226,17 @@ class _EventStream(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-def _streamed(request: Request, context: Context, grant: Grant, stream: RunStream | CardStream, run: str) -> Response:
+def _streamed(
+    request: Request, context: Context, grant: Grant, changes: Callable[[], Awaitable[list[bytes]]]
+) -> Response:
     viewers = _viewers(request)
 
     async def body() -> AsyncIterator[bytes]:
         checked = time.monotonic()
+        yield event("viewer", {"may_write": grant.access == "full"})
         try:
             while not context.draining:
-                parts = [part async for part in stream.events(await viewers.activity(run))]
+                parts = await changes()
                 # Sent every time, also unchanged: the page shows a stream without events as lost.
                 parts.append(event("health", await viewers.health.get()))
                 yield b"".join(parts)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
+from .arithmetic import problem_before
 from .codec import (
     IDENTITY,
     ProblemRecord,
@@ -25,6 +26,7 @@ from .codec import (
 )
 from .errors import DifficultyError
 from .identity import new_incarnation
+from .length_counts import pack_counts, unpack_counts
 from .model import ProblemState
 from .retention import IMPORT_S
 from .run_transaction import Row, RunTransaction
@@ -197,9 +199,11 @@ def _run_record(run_record: RunRecord) -> dict[str, Any]:
 def _value(table: str, key: tuple[str | int, ...], value: bytes) -> dict[str, Any]:
     if table == "problems":
         record = unpack_problem(str(key[0]), value)
-        before = asdict(record.before)
+        before = asdict(problem_before(record))
         del before["problem_id"]
-        return {"before": before, "tally": asdict(record.delta)}
+        before["visits"] = record.visits
+        tally = asdict(record.delta) | {"lengths": unpack_counts(record.delta.lengths)}
+        return {"before": before, "tally": tally}
     if table == "steps":
         record_of_step = asdict(parse_step(decode(value)))
         return {"step": record_of_step}
@@ -208,8 +212,12 @@ def _value(table: str, key: tuple[str | int, ...], value: bytes) -> dict[str, An
 
 def _bytes(fields: dict[str, Any]) -> bytes:
     if fields["table"] == "problems":
-        before = ProblemState(str(fields["key"][0]), **fields["before"])
-        return pack_problem(ProblemRecord(before, StepDelta(**fields["tally"])))
+        # Exports of an older version have no lengths.
+        before, tally = dict(fields["before"]), dict(fields["tally"])
+        visits, lengths = before.pop("visits", 0), pack_counts(before.pop("lengths", ()))
+        tally["lengths"] = pack_counts(tally.pop("lengths", ()))
+        state = ProblemState(str(fields["key"][0]), **before)
+        return pack_problem(ProblemRecord(state, StepDelta(**tally), visits, lengths))
     if fields["table"] == "steps":
         record = StepRecord(**fields["step"])
         record.before, record.after = tuple(record.before), tuple(record.after)

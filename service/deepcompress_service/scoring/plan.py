@@ -84,6 +84,7 @@ def make_plan(config: RunConfig, problem_weight: float, remote: frozenset[str] =
         keep_steps=config.keep_steps,
         groups_per_step=config.groups_per_step,
         problem_weight=problem_weight,
+        group_lengths=reward.reads_lengths,
     )
     return RunPlan(RunConfig.model_validate(resolved), text, reward, difficulty)
 

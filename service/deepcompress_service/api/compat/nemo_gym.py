@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
-from pydantic import ConfigDict
+from pydantic import BaseModel, ConfigDict
 
 from deepcompress_client.wire import RunName
 
@@ -23,19 +23,19 @@ from ..body import documented, json_response
 from ..context import ContextDep, GrantDep, cancel_on_disconnect
 from ..errors import invalid
 from .cohort import TASK, RewardedRollout, VerifiedRollout, meet
-from .common import UNTRAINABLE, Format, FreeBody, OutcomeRange, gold_of, outcome, verdicts
+from .common import UNTRAINABLE, Format, OutcomeRange, gold_of, outcome, verdicts
 
 router = APIRouter(prefix="/nemo_gym")
 
 
-class VerifyBody(FreeBody):
+class VerifyBody(BaseModel):
     """A row of the data set, and the model's response to it (an OpenAI Responses object)."""
 
     model_config = ConfigDict(extra="allow")
     response: dict[str, Any]
 
 
-class AggregateBody(FreeBody):
+class AggregateBody(BaseModel):
     """Answers of /verify, as NeMo Gym collected them."""
 
     verify_responses: list[dict[str, Any]]
@@ -145,9 +145,9 @@ async def aggregate_metrics(request: Request, context: ContextDep) -> Response:
     Masked rollouts are left out.
     """
     with context.inflight.admit(request) as reservation:
-        rows = (await context.body(request, reservation, AggregateBody)).verify_responses
-        # In a thread: a body may have a hundred thousand numbers.
-        return json_response(await asyncio.to_thread(_aggregate, rows))
+        body = [await context.body(request, reservation, AggregateBody)]
+        # In a thread, which writes the answer and frees the body as well: it may have a hundred thousand numbers.
+        return await asyncio.to_thread(lambda: json_response(_aggregate(body.pop().verify_responses)))
 
 
 def _aggregate(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

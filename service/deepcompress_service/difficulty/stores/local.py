@@ -7,11 +7,12 @@ import contextlib
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from typing import Literal, Protocol, TypeVar
 
 from .. import engine, refusals
-from ..arithmetic import close_record
+from ..arithmetic import close_record, problem_before
 from ..codec import group_digest, unpack_group, unpack_problem
 from ..engine import existing_run, level_of, new_run_record
 from ..errors import DifficultyError, StoreUnavailable
@@ -122,7 +123,8 @@ class LocalStore:
 
         def work(transaction: LocalTransaction) -> RunState:
             state = transaction.open_run(run)
-            return run_state(state, run, transaction.epoch(run), existing_run(state, run))
+            found = run_state(state, run, transaction.epoch(run), existing_run(state, run))
+            return replace(found, used=transaction.last_used(run))
 
         return await self._read(work)
 
@@ -134,7 +136,8 @@ class LocalStore:
             for run in transaction.runs():
                 state = transaction.open_run(run)
                 if run_record := state.load():
-                    result.append(run_state(state, run, transaction.epoch(run), run_record))
+                    found = run_state(state, run, transaction.epoch(run), run_record)
+                    result.append(replace(found, used=transaction.last_used(run)))
             return result
 
         return await self._read(work)
@@ -273,7 +276,7 @@ class LocalStore:
                 step = record.delta.step
                 if record.before.last_step is None:
                     break
-                course.append(record.before)
+                course.append(problem_before(record))
                 data = state.read("undo", step, [problem_id])[problem_id] if step > run_record.pruned else b""
             return course[::-1]
 

@@ -45,5 +45,17 @@ export function span(seconds) {
   return `${Math.floor(seconds / 86400)} days`;
 }
 
+export const moment = (seconds) => {
+  const date = new Date(seconds * 1000);
+  const day = date.toLocaleDateString("en-GB", { day: "numeric", month: "short", year: date.getFullYear() === new Date().getFullYear() ? undefined : "numeric" });
+  return `${day}, ${date.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" })}`;
+};
+
+/** "3 s ago", and the date from two days on. */
+export const ago = (seconds) => {
+  const passed = Date.now() / 1000 - seconds;
+  return passed < 86400 * 2 ? `${span(passed)} ago` : moment(seconds);
+};
+
 export const clock = (seconds) =>
   new Date(seconds * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });

@@ -1,10 +1,12 @@
 /** The page: its view according to the address, the theme, the key, and the state of the stream. */
 
 import { h, visible } from "./dom.js";
+import { address } from "./address.js";
 import { key } from "./net.js";
 import { askForKey } from "./key.js";
 import { startTheme } from "./theme.js";
 import { showHealth } from "./views/health.js";
+import { compareView } from "./views/compare.js";
 import { runView } from "./views/run.js";
 import { runsView } from "./views/runs.js";
 
@@ -34,7 +36,7 @@ function setState(state) {
 
 /** The run in the address: null for #/ (all runs), NAME for #/runs/NAME. */
 function currentRun() {
-  const parts = location.hash.replace(/^#\/?/, "").split("/");
+  const { parts } = address();
   if (parts[0] !== "runs" || !parts[1]) return null;
   try {
     return decodeURIComponent(parts[1]);
@@ -43,20 +45,30 @@ function currentRun() {
   }
 }
 
+/** The runs in the address #/compare?run=A&run=B; null for another address. */
+function comparedRuns() {
+  const { parts, query } = address();
+  const runs = [...new Set(query.getAll("run"))].slice(0, 8);
+  return parts[0] === "compare" && runs.length ? runs : null;
+}
+
 function show(focus) {
   view?.close();
   const run = currentRun();
-  document.title = run === null ? "Runs · deepcompress" : `${visible(run)} · deepcompress`;
+  const compared = comparedRuns();
+  const name = compared ? "Compare" : run === null ? null : visible(run);
+  document.title = `${name ?? "Runs"} · deepcompress`;
   trail.replaceChildren();
-  if (run !== null) trail.append(h("a", { href: "#/" }, "Runs"), " / ", h("span", { "aria-current": "page" }, visible(run)));
+  if (name !== null) trail.append(h("a", { href: "#/" }, "Runs"), " / ", h("span", { "aria-current": "page" }, name));
   const hooks = {
     state(state) {
       setState(state);
       if (state === "key") needKey();
     },
     health: showHealth,
+    needKey,
   };
-  view = run === null ? runsView(hooks) : runView(run, hooks);
+  view = compared ? compareView(compared, hooks) : run === null ? runsView(hooks) : runView(run, hooks);
   main.replaceChildren(view.root);
   window.scrollTo(0, 0);
   if (focus) main.focus();

@@ -40,6 +40,11 @@ export async function getJson(path, signal) {
   return (await ask(path, { signal, headers: { Accept: "application/json" } })).json();
 }
 
+/** Delete a run. */
+export async function deleteRun(run) {
+  await ask(`v1/runs/${encodeURIComponent(run)}`, { method: "DELETE" });
+}
+
 async function* events(path, signal, received) {
   const response = await ask(path, { signal, headers: { Accept: "text/event-stream" } });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();

@@ -7,7 +7,8 @@ import { linear, ticks } from "./scale.js";
 
 export class BetaChart extends Chart {
   constructor(spec) {
-    super({ ...spec, summary: () => this.summary(), table: () => ({ head: ["β from", "to", this.unit], rows: this.bins.map((n, i) => [edge(this, i), edge(this, i + 1), count(n)]).filter((_, i) => this.bins[i] > 0) }) });
+    super({ ...spec, summary: () => this.summary(), table: () => ({ head: ["β from", "to", this.unit], rows: this.bins.map((n, i) => [edge(this, i), edge(this, i + 1), count(n)]).filter((_, i) => this.bins[i] > 0) }),
+      csv: () => ({ head: ["beta_from", "beta_to", this.unit], rows: this.bins.map((n, i) => [-1 + (2 * i) / this.bins.length, -1 + (2 * (i + 1)) / this.bins.length, n]) }) });
     this.bins = [];
     this.unit = "problems";
   }

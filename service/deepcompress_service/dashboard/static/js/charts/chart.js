@@ -2,15 +2,17 @@
  *  of points by pointer and keyboard. */
 
 import { h, s, announce } from "../dom.js";
+import { download } from "../csv.js";
 
 const MOST_TABLE_ROWS = 300;
 
 export class Chart {
-  /** `spec`: {title, hint, height, tools, summary: () => text, table: () => {head, rows}}. */
+  /** `spec`: {title, hint, height, tools, file, summary: () => text, table: () => {head, rows}, csv: () => {head, rows}}.
+   *  `file` is the beginning of the name of the CSV file. */
   constructor(spec) {
     this.spec = spec;
     this.width = 0;
-    this.height = spec.height ?? 240;
+    this.height = spec.height ?? (matchMedia("(max-width: 640px)").matches ? 190 : 240);
     this.picked = null;
     this.hiddenSeries = new Set();
     this.svg = s("svg", { class: "chart", height: this.height, "aria-hidden": "true", focusable: "false" });
@@ -40,11 +42,11 @@ export class Chart {
     this.hint = h("p", { class: "hint" }, spec.hint ?? "");
     this.root = h(
       "section",
-      { class: "panel", "aria-label": spec.title },
+      { class: spec.wide ? "panel wide" : "panel", "aria-label": spec.title },
       h("div", { class: "panel-head" }, h("h2", null, spec.title), spec.tools, this.hint),
       this.legend,
       this.plot,
-      this.details,
+      h("div", { class: "below" }, this.details, h("button", { type: "button", class: "quiet", "aria-label": `${spec.title}: download as CSV`, on: { click: () => this.save() } }, "CSV")),
     );
     this.observer = new ResizeObserver(([entry]) => {
       const width = Math.round(entry.contentRect.width);
@@ -54,6 +56,11 @@ export class Chart {
       }
     });
     this.observer.observe(this.plot);
+  }
+
+  save() {
+    const { head, rows } = this.spec.csv();
+    download(`${this.spec.file ?? "deepcompress"}-${this.spec.title}`, head, rows);
   }
 
   close() {
@@ -86,7 +93,7 @@ export class Chart {
 
   /** Legend entries: [{key, label, shape}], each a button that hides its series. */
   setLegend(entries) {
-    const known = entries.map((entry) => entry.key).join();
+    const known = entries.map((entry) => `${entry.key} ${entry.label}`).join();
     if (known === this.legendKeys) return;
     this.legendKeys = known;
     this.legend.replaceChildren(

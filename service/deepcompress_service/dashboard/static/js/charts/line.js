@@ -1,29 +1,55 @@
 /** Lines over steps. The open step, whose values may still change, is a hollow point at the end. */
 
 import { s } from "../dom.js";
-import { count, short } from "../format.js";
+import { count, moment, short } from "../format.js";
 import { Chart } from "./chart.js";
+import { smoothed } from "../smoothing.js";
 import { extent, linear, ticks } from "./scale.js";
 
 export class LineChart extends Chart {
-  /** `spec.series`: [{key, label, colour, thin, dashed, value: (row) => number | null}]; `spec.format` for
-   *  readings, `spec.axisFormat` for ticks, `spec.domain: (low, high) => [low, high]`, `spec.nothing` text. */
+  /** `spec.series`: [{key, label, colour, thin, dashed, hidden, value: (row) => number | null | undefined}]: null
+   *  interrupts the line, undefined is not a row of this series. `spec.format` for readings, `spec.axisFormat` for
+   *  ticks, `spec.domain: (low, high) => [low, high]`, `spec.nothing` text. */
   constructor(spec) {
     super({
       ...spec,
       summary: () => this.summary(),
       table: () => ({
-        head: ["Step", ...spec.series.map((one) => one.label)],
-        rows: [...this.rows].reverse().map((row) => [count(row.step), ...spec.series.map((one) => spec.format(one.value(row)))]),
+        head: ["Step", ...this.spec.series.map((one) => one.label)],
+        rows: [...this.rows].reverse().map((row) => [count(row.step), ...this.spec.series.map((one) => spec.format(one.value(row)))]),
+      }),
+      csv: () => ({
+        head: ["step", ...this.spec.series.map((one) => one.label)],
+        rows: this.rows.map((row) => [row.step, ...this.spec.series.map((one) => one.value(row))]),
       }),
     });
     this.rows = [];
-    this.setLegend(spec.series.map((one) => ({ key: one.key, label: one.label, shape: s("path", { class: lineClass(one), d: "M0 6H18" }) })));
+    this.smooth = 0;
+    for (const one of spec.series) if (one.hidden) this.hiddenSeries.add(one.key);
+    this.setSeries(spec.series);
+  }
+
+  setSeries(series) {
+    this.spec.series = series;
+    this.setLegend(series.map((one) => ({ key: one.key, label: one.label, shape: s("path", { class: lineClass(one), d: "M0 6H18" }) })));
+  }
+
+  /** `weight` of the past, in [0, 1). */
+  setSmoothing(weight) {
+    this.smooth = weight;
+    this.prepare();
+    this.redraw();
+  }
+
+  /** The values to draw: [series][row]. */
+  prepare() {
+    this.lines = new Map(this.spec.series.map((one) => [one.key, smoothed(this.rows.map(one.value), this.smooth)]));
   }
 
   /** Rows of steps, ascending. */
   update(rows) {
     this.rows = rows;
+    this.prepare();
     this.refresh();
   }
 
@@ -61,21 +87,23 @@ export class LineChart extends Chart {
       yFormat: this.spec.axisFormat ?? short,
       xTitle: "step",
     });
-    for (const one of this.drawn) parts.push(...this.line(one, x, y));
+    if (this.smooth) for (const one of this.drawn) parts.push(...this.line(one, this.rows.map(one.value), x, y, true));
+    for (const one of this.drawn) parts.push(...this.line(one, this.lines.get(one.key), x, y));
     return parts;
   }
 
-  /** A step without a value interrupts the line. */
-  line(one, x, y) {
+  /** A step without a value interrupts the line. `raw`: the values behind a smoothed line. */
+  line(one, values, x, y, raw = false) {
     const stretches = [[]];
-    for (const row of this.rows) {
-      const value = one.value(row);
+    this.rows.forEach((row, index) => {
+      const value = values[index];
       if (value !== null && value !== undefined) stretches.at(-1).push([x(row.step), value, row.closed]);
-      else if (stretches.at(-1).length) stretches.push([]);
-    }
+      else if (value === null && stretches.at(-1).length) stretches.push([]);
+    });
     const points = stretches.flat();
     if (!points.length) return [];
-    const parts = stretches.filter((stretch) => stretch.length > 1).map((stretch) => s("path", { class: lineClass(one), d: path(thinned(stretch, this.width), y) }));
+    const parts = stretches.filter((stretch) => stretch.length > 1).map((stretch) => s("path", { class: raw ? `${lineClass(one)} raw` : lineClass(one), d: path(thinned(stretch, this.width), y) }));
+    if (raw) return parts;
     const sparse = points.length <= this.width / 28;
     const end = points.at(-1);
     const dotted = sparse ? points : [...stretches.filter((stretch) => stretch.length === 1).flat(), end];
@@ -83,6 +111,12 @@ export class LineChart extends Chart {
       parts.push(s("circle", { class: `dot c-${one.colour}${point[2] ? "" : " open-step"}`, cx: point[0], cy: y(point[1]), r: point === end ? 4 : 3 }));
     }
     return parts;
+  }
+
+  /** The value of a row, and the smoothed one where lines are smoothed. */
+  value(one, index) {
+    const text = this.spec.format(one.value(this.rows[index]));
+    return this.smooth ? `${text} (${this.spec.format(this.lines.get(one.key)[index])})` : text;
   }
 
   places() {
@@ -108,7 +142,7 @@ export class LineChart extends Chart {
     const marks = [s("line", { class: "cross", x1: x, x2: x, y1: this.box.top, y2: this.box.bottom })];
     let top = this.box.bottom;
     for (const one of this.drawn) {
-      const value = one.value(row);
+      const value = this.lines.get(one.key)[index];
       if (value === null || value === undefined) continue;
       top = Math.min(top, this.y(value));
       marks.push(s("circle", { class: `dot c-${one.colour}`, cx: x, cy: this.y(value), r: 4.5 }));
@@ -120,7 +154,7 @@ export class LineChart extends Chart {
     const row = this.rows[index];
     return {
       title: `Step ${count(row.step)}${row.closed ? "" : " (open)"}`,
-      rows: [...this.drawn.map((one) => [one.label, this.spec.format(one.value(row))]), ...(this.spec.more?.(row) ?? [])],
+      rows: [...this.drawn.filter((one) => one.value(row) !== undefined).map((one) => [one.label, this.value(one, index)]), ...(this.spec.more?.(row) ?? []), ...(row.first_at === undefined ? [] : [["time", moment(row.first_at)]])],
     };
   }
 }

@@ -1,8 +1,8 @@
-/** Reward against length for the rollouts of one step. Correct and wrong answers lie far apart, and the length
- *  reward acts in a narrow band at the top, so the empty middle of the axis is left out. */
+/** Reward, or its length component alone, against length for the rollouts of one step. Rewards of correct and wrong
+ *  answers lie far apart, so the empty middle of their axis is left out. The length reward has an axis of its own. */
 
 import { s } from "../dom.js";
-import { count, fixed, short } from "../format.js";
+import { count, fixed, short, signed } from "../format.js";
 import { Chart } from "./chart.js";
 import { extent, linear, ticks } from "./scale.js";
 
@@ -19,17 +19,29 @@ export class ScatterChart extends Chart {
   constructor(spec) {
     super({
       ...spec,
+      wide: true,
       summary: () => (this.points.length ? `${count(this.points.length)} rollouts of step ${count(this.step)}.` : "No data yet."),
       table: () => ({
-        head: ["Problem", "Tokens", "Reward", "Answer", "Difficulty"],
-        rows: this.points.map((p) => [p.problem, count(p.tokens), fixed(p.reward, 4), p.correct ? "correct" : "wrong", p.difficulty ?? "–"]),
+        head: ["Problem", "Tokens", "Reward", "Length reward", "Answer", "Difficulty"],
+        rows: this.points.map((p) => [p.problem, count(p.tokens), fixed(p.reward, 4), fixed(p.length, 4), p.correct ? "correct" : "wrong", p.difficulty ?? "–"]),
+      }),
+      csv: () => ({
+        head: ["step", "problem_id", "tokens", "reward", "length_reward", "correct", "difficulty"],
+        rows: this.points.map((p) => [this.step, p.problem, p.tokens, p.reward, p.length, String(p.correct), p.difficulty]),
       }),
     });
     this.points = [];
     this.step = null;
+    this.part = "reward";
   }
 
-  /** `points`: [{tokens, reward, correct, difficulty, problem}]. */
+  /** Draw the `reward`, or its `length` component. */
+  show(part) {
+    this.part = part;
+    this.refresh();
+  }
+
+  /** `points`: [{tokens, reward, length, correct, difficulty, problem}]. */
   update(points, step) {
     this.points = [...points].sort((a, b) => a.tokens - b.tokens || a.reward - b.reward);
     this.step = step;
@@ -48,13 +60,13 @@ export class ScatterChart extends Chart {
     const box = (this.box = { left: 52, right: this.width - 10, top: 10, bottom: this.height - 42 });
     const [low, high] = extent(points.map((p) => p.tokens), 100, 0.04);
     const x = (this.x = linear(Math.max(0, low), high, box.left, box.right));
-    const bands = (this.bands = split(points.map((p) => p.reward), box));
+    const bands = (this.bands = this.part === "length" ? whole(points.map((p) => p.length), box) : split(points.map((p) => p.reward), box));
     const y = (this.y = (value) => (bands.find((band) => value >= band.domain[0]) ?? bands.at(-1))(value));
     const parts = this.axes(box, x, y, {
       xTicks: ticks(...x.domain, this.width / 90, true),
       yTicks: bands.flatMap((band) => ticks(...band.domain, band.size < 60 ? 1 : Math.max(2, band.size / 36))),
       xFormat: short,
-      yFormat: (v) => fixed(v, Math.abs(v % 1) < 1e-9 ? 0 : Math.abs((v * 10) % 1) < 1e-9 ? 1 : 2),
+      yFormat: short,
       xTitle: "tokens",
     });
     if (bands.length > 1) {
@@ -62,7 +74,7 @@ export class ScatterChart extends Chart {
       for (const up of [-3, 3]) parts.push(s("path", { class: "break", d: `M${box.left - 7} ${middle + up + 3}l14 -6` }));
       parts.push(s("line", { class: "base-line", x1: box.left, x2: box.right, y1: middle, y2: middle, "stroke-dasharray": "1 5" }));
     }
-    for (const point of points) parts.push(mark(KINDS.find((kind) => kind.key === kindOf(point)), x(point.tokens), y(point.reward), 3.6));
+    for (const point of points) parts.push(mark(KINDS.find((kind) => kind.key === kindOf(point)), x(point.tokens), y(point[this.part]), 3.6));
     return parts;
   }
 
@@ -75,7 +87,7 @@ export class ScatterChart extends Chart {
     let best = null;
     let reach = REACH ** 2;
     this.drawn.forEach((point, index) => {
-      const far = (this.x(point.tokens) - px) ** 2 + (this.y(point.reward) - py) ** 2;
+      const far = (this.x(point.tokens) - px) ** 2 + (this.y(point[this.part]) - py) ** 2;
       if (far < reach) [best, reach] = [index, far];
     });
     return best;
@@ -83,7 +95,7 @@ export class ScatterChart extends Chart {
 
   anchor(index) {
     const point = this.drawn[index];
-    const [x, y] = [this.x(point.tokens), this.y(point.reward)];
+    const [x, y] = [this.x(point.tokens), this.y(point[this.part])];
     return { x, y, marks: [s("circle", { class: "picked", cx: x, cy: y, r: 7 })] };
   }
 
@@ -94,6 +106,7 @@ export class ScatterChart extends Chart {
       rows: [
         ["tokens", count(point.tokens)],
         ["reward", fixed(point.reward, 4)],
+        ["length reward", signed(point.length, 4)],
         ["answer", point.correct ? "correct" : "wrong"],
         ["problem", point.difficulty ?? "–"],
       ],
@@ -108,6 +121,12 @@ function mark(kind, x, y, size) {
   if (kind.mark === "circle") return s("circle", { class: name, cx: x, cy: y, r: size });
   if (kind.mark === "triangle") return s("path", { class: name, d: `M${x} ${y - size * 1.25}l${size * 1.2} ${size * 2.1}h${-size * 2.4}z` });
   return s("path", { class: name, d: `M${x - size} ${y - size}l${size * 2} ${size * 2}m0 ${-size * 2}l${-size * 2} ${size * 2}` });
+}
+
+/** One scale for all values. */
+function whole(values, box) {
+  const scale = linear(...extent(values, 0.1, 0.12), box.bottom, box.top);
+  return [Object.assign(scale, { bottom: box.bottom, top: box.top, size: box.bottom - box.top })];
 }
 
 /** One scale for the rewards, or two if an empty gap takes most of their range: the higher band first. */

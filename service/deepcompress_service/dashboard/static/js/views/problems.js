@@ -2,10 +2,14 @@
 
 import { h, s, announce, segments, visible } from "../dom.js";
 import { LineChart } from "../charts/line.js";
+import { address, filter, setFilter } from "../address.js";
 import { count, fixed, percent, signed } from "../format.js";
 import { getJson, KeyNeeded } from "../net.js";
 
-const PAGE = 20;
+/** Lengths that 10, 50 and 90 % of the correct rollouts do not exceed. */
+const quantiles = (of) => (of ? [of.p10, of.p50, of.p90].map((n) => count(Math.round(n))).join(" / ") + " tokens" : "–");
+/** Problems on one page; on a phone each is a block of its own. */
+const PAGE = matchMedia("(max-width: 640px)").matches ? 8 : 20;
 const TYPING_MS = 250;
 const COLUMNS = [
   ["Problem", "problem_id"],
@@ -23,7 +27,11 @@ export class Problems {
   constructor(run, onKey) {
     this.run = run;
     this.onKey = onKey;
-    this.query = { search: "", difficulty: "all", sort: "problem_id" };
+    this.query = {
+      search: address().query.get("search") ?? "",
+      difficulty: filter("difficulty", ["simple", "hard"], "all"),
+      sort: filter("sort", ["pass_ratio", "-pass_ratio"], "problem_id"),
+    };
     this.cursors = [null];
     this.next = null;
     this.open = null;
@@ -34,7 +42,7 @@ export class Problems {
     /** Duration of the last load in milliseconds. Slow loads are repeated less often. */
     this.loadMs = 0;
     this.rows = [];
-    this.search = h("input", { class: "field", type: "search", placeholder: "Search problems", "aria-label": "Search problems", maxlength: "200", on: { input: () => this.typed() } });
+    this.search = h("input", { class: "field", type: "search", placeholder: "Search problems", "aria-label": "Search problems", maxlength: "200", value: this.query.search, on: { input: () => this.typed() } });
     this.body = h("tbody");
     this.heads = COLUMNS.map(([label, sort], i) =>
       h("th", { scope: "col", class: i < 2 ? "left" : null }, sort ? h("button", { type: "button", on: { click: () => this.sortBy(sort) } }, label) : label),
@@ -50,7 +58,7 @@ export class Problems {
         "div",
         { class: "panel-head" },
         h("h2", null, "Problems"),
-        segments("Show", [["all", "All"], ["simple", "Simple"], ["hard", "Hard"]], "all", (value) => this.change({ difficulty: value })),
+        segments("Show", [["all", "All"], ["simple", "Simple"], ["hard", "Hard"]], this.query.difficulty, (value) => this.change({ difficulty: value })),
         this.search,
       ),
       h("div", { class: "table-box" }, this.table),
@@ -84,6 +92,9 @@ export class Problems {
 
   change(part) {
     Object.assign(this.query, part);
+    setFilter("search", this.query.search);
+    setFilter("difficulty", this.query.difficulty, "all");
+    setFilter("sort", this.query.sort, "problem_id");
     this.cursors = [null];
     this.markSort();
     this.load(true);
@@ -193,6 +204,7 @@ export class Problems {
       ["turns between simple and hard", `${count(problem.turns)} ${problem.turns === 1 ? "time" : "times"}`],
       ["shortest correct response", problem.shortest_correct_tokens === null ? "–" : `${count(problem.shortest_correct_tokens)} tokens`],
       ["mean correct response", problem.mean_correct_tokens === null ? "–" : `${count(problem.mean_correct_tokens)} tokens`],
+      ["correct lengths, 10 / 50 / 90 %", quantiles(problem.length_quantiles)],
       ["last step", count(problem.last_step)],
     ];
     const list = h("dl", null, facts.map(([name, value]) => [h("dt", null, name), h("dd", null, value)]));

@@ -4,88 +4,156 @@ import { h, s, segments, visible } from "../dom.js";
 import { BetaChart } from "../charts/betas.js";
 import { LineChart } from "../charts/line.js";
 import { ScatterChart } from "../charts/scatter.js";
-import { count, fixed, percent, signed } from "../format.js";
+import { filter, setFilter } from "../address.js";
+import { download } from "../csv.js";
+import { askToDelete } from "../delete.js";
+import { ago, count, fixed, moment, percent, signed } from "../format.js";
 import { follow } from "../net.js";
+import { smoothingControl } from "../smoothing.js";
+import { CSV_HEAD, csvRows, series, Steps } from "../steps.js";
 import { Problems } from "./problems.js";
+import { IDLE_S } from "./runs.js";
 import { VerdictList } from "./verdicts.js";
 
 const PROBLEMS_MS = 4000;
+const RANGES = ["all", "200", "50"];
 
 export function runView(run, hooks) {
-  const steps = new Map();
-  let range = "all";
+  const steps = new Steps();
+  let range = filter("range", RANGES, "all");
   let activity = null;
   let betas = null;
-  let betaSource = "problems";
+  let betaSource = filter("betas", ["step"], "problems");
   let problemsAt = 0;
   let problemsTimer = null;
+  let used = null;
+  let earlierOpen = false;
 
   const chips = h("span", { class: "chips" });
   const sub = h("p", { class: "sub", role: "status" });
+  const times = h("p", { class: "sub times" });
   const figures = h("dl", { class: "figures" });
   const notices = h("div", { class: "notices" });
-  const rangeButtons = segments("Steps shown", [["all", "All steps"], ["200", "Last 200"], ["50", "Last 50"]], "all", (value) => {
+  const rangeButtons = segments("Steps shown", [["all", "All steps"], ["200", "Last 200"], ["50", "Last 50"]], range, (value) => {
     range = value;
+    setFilter("range", value, "all");
     drawSteps();
   });
+  const smoothing = smoothingControl((weight) => lines.forEach((chart) => chart.setSmoothing(weight)));
+  const remove = h("button", { type: "button", class: "button", disabled: true, title: "A key with full access is needed.", on: { click: () => askToDelete(run, () => (location.hash = "#/"), hooks.needKey) } }, "Delete…");
+  const controls = h(
+    "div",
+    { class: "controls wide" },
+    rangeButtons,
+    smoothing.root,
+    h("button", { type: "button", class: "button", on: { click: () => download(run, CSV_HEAD, csvRows(steps.rows())) } }, "Download CSV"),
+    h("a", { class: "button", href: `#/?select=${encodeURIComponent(run)}` }, "Compare…"),
+    remove,
+  );
 
-  const level = new LineChart({
-    title: "Level and batch pass ratio",
-    hint: "The level is the smoothed pass ratio. Problems with a pass ratio above it are simple, below it hard.",
-    series: [
-      { key: "ratio", label: "batch pass ratio", colour: "ratio", thin: true, value: (row) => row.batch_pass_ratio },
-      { key: "level", label: "level", colour: "level", value: (row) => row.level },
-    ],
-    format: (value) => fixed(value),
-    around: 0.2,
-    domain: (low, high) => [Math.max(0, low), Math.min(1, high)],
-    axisFormat: (value) => fixed(value, 2),
-    more: (row) => [["groups", count(row.groups)], ["simple / hard", `${count(row.simple)} / ${count(row.hard)}`]],
-    nothing: "No steps yet.",
-  });
-  const tokens = new LineChart({
-    title: "Length of simple and hard problems",
-    hint: "Mean tokens by step. Responses to simple problems should become shorter; those to hard ones may become longer.",
-    series: [
-      { key: "hard", label: "hard", colour: "hard", value: (row) => row.mean_tokens_hard },
-      { key: "simple", label: "simple", colour: "simple", dashed: true, value: (row) => row.mean_tokens_simple },
-    ],
-    format: count,
-    around: 100,
-    domain: (low, high) => [Math.max(0, low), high],
-    more: (row) => [["correct", count(row.mean_tokens_correct)], ["wrong", count(row.mean_tokens_wrong)]],
-    nothing: "No token lengths yet.",
-  });
+  const line = (title, hint, metrics, more, nothing = "This replica has seen no step of this run.") => {
+    const drawn = metrics.map(([key, look]) => series(key, look));
+    const chart = new LineChart({ ...drawn[0], title, hint, series: drawn, file: run, more, nothing });
+    chart.smooth = smoothing.value;
+    return chart;
+  };
+  const lines = [
+    line(
+      "Level and batch pass ratio",
+      "The level is the smoothed pass ratio. Problems with a pass ratio above it are simple, below it hard.",
+      [["pass_ratio", { colour: "ratio", thin: true }], ["level", { colour: "level" }]],
+      (row) => [["groups", count(row.groups)], ["simple / hard", `${count(row.simple)} / ${count(row.hard)}`]],
+      "No steps yet.",
+    ),
+    line(
+      "Response length",
+      "Mean tokens. The line of all rollouts shows what the training saves; problems change between simple and hard.",
+      [
+        ["tokens_hard", { colour: "hard", thin: true }],
+        ["tokens_simple", { colour: "simple", thin: true, dashed: true }],
+        ["tokens_wrong", { colour: "wrong", thin: true, hidden: true }],
+        ["tokens_correct", { colour: "right", thin: true, dashed: true, hidden: true }],
+        ["tokens", { colour: "level" }],
+      ],
+      undefined,
+      "No token lengths yet.",
+    ),
+    line("Reward", "Mean over the step's rollouts.", [["outcome", { colour: "ratio", thin: true, dashed: true }], ["overlong", { colour: "odd", thin: true, hidden: true }], ["reward", { colour: "level" }]]),
+    line("Length reward", "Mean of the reward's length component, on a scale of its own.", [["length", { colour: "simple" }]], (row) => [["share of the advantages", percent(row.length_share, 1)]]),
+    line(
+      "Length term in the advantages",
+      "Share of the variance of GRPO's advantages that the length term makes. Below 2% nothing becomes shorter.",
+      [["length_share", { colour: "level" }]],
+      undefined,
+      "Not known: no step on this replica, or a strategy that returns advantages.",
+    ),
+    line(
+      "Groups by kind",
+      "In mixed groups correctness and length compete; in groups that are all correct only length differs.",
+      [["mixed", { colour: "level" }], ["all_correct", { colour: "right", dashed: true }], ["none_correct", { colour: "wrong", thin: true }]],
+    ),
+    line(
+      "Unfinished and unjudged",
+      "Share of the step's rollouts. Truncated ones are counted by the store, the others by this replica.",
+      [["truncated", { colour: "hard" }], ["no_answer", { colour: "wrong", dashed: true }], ["undecided", { colour: "odd" }], ["unchecked", { colour: "ratio", dashed: true }], ["unreadable", { colour: "simple", thin: true, hidden: true }], ["gold_unreadable", { colour: "level", thin: true, hidden: true }]],
+      undefined,
+      "No steps yet.",
+    ),
+  ];
   const distribution = new BetaChart({
     title: "Distribution of β",
     hint: "β of each problem in its latest step.",
-    tools: segments("Betas of", [["problems", "All problems"], ["step", "This step"]], "problems", (value) => {
+    file: run,
+    tools: segments("Betas of", [["problems", "All problems"], ["step", "This step"]], betaSource, (value) => {
       betaSource = value;
+      setFilter("betas", value, "problems");
       drawBetas();
     }),
   });
-  const rewards = new ScatterChart({ title: "Reward against length", hint: "Rollouts of the current step." });
+  const part = filter("y", ["length"], "reward");
+  const rewards = new ScatterChart({
+    title: "Reward against length",
+    hint: "Rollouts of the current step.",
+    file: run,
+    tools: segments("Vertical axis", [["reward", "Reward"], ["length", "Length reward"]], part, (value) => {
+      setFilter("y", value, "reward");
+      rewards.show(value);
+    }),
+  });
+  rewards.part = part;
   const problems = new Problems(run, () => hooks.state("key"));
   const verdicts = new VerdictList("Latest verdicts", "A sample of each request to this replica, and recent unreadable or undecided answers.");
 
   const root = h(
     "div",
     null,
-    h("div", { class: "head" }, h("h1", null, visible(run)), chips, sub),
+    h("div", { class: "head" }, h("h1", null, visible(run)), chips, sub, times),
     figures,
     notices,
-    h("div", { class: "grid" }, h("div", { class: "wide" }, rangeButtons), level.root, tokens.root, distribution.root, rewards.root, problems.root, verdicts.root),
+    h("div", { class: "grid" }, controls, lines.map((chart) => chart.root), distribution.root, rewards.root, problems.root, verdicts.root),
   );
 
-  const rows = () => [...steps.values()].sort((a, b) => a.step - b.step);
-
   function drawSteps() {
-    const all = rows();
+    const all = steps.rows();
     const shown = range === "all" ? all : all.slice(-Number(range));
-    level.update(shown);
-    tokens.update(shown);
+    for (const chart of lines) chart.update(shown);
     drawFigures(all);
+    drawTimes();
   }
+
+  function drawTimes() {
+    if (used === null) return times.replaceChildren();
+    const active = isActive();
+    const pace = steps.pace();
+    const started = steps.started();
+    const texts = [active ? "active" : "idle", `last request ${ago(used)}`];
+    if (started !== null) texts.push(`began ${moment(started)}`);
+    if (pace !== null) texts.push(pace >= 1 ? `${fixed(pace, 1)} steps a minute` : `${fixed(60 * pace, 1)} steps an hour`);
+    times.replaceChildren(h("span", { class: `age ${active ? "active" : ""}` }, texts.join(" · ")));
+    times.title = moment(used);
+  }
+
+  const isActive = () => used !== null && Date.now() / 1000 - used < IDLE_S;
 
   function drawFigures(all) {
     const now = all.at(-1);
@@ -99,7 +167,8 @@ export function runView(run, hooks) {
       h("div", { class: "figure" }, h("dt", null, "Simple and hard"), h("dd", null, `${count(now.simple)} / ${count(now.hard)}`, splitBar(sided ? now.simple / sided : null))),
       figure("Mean tokens", count(now.mean_tokens), change(now.mean_tokens, before?.mean_tokens, 0)),
       figure("Truncated", percent(now.rollouts ? now.truncated / now.rollouts : null, 1), `${count(now.truncated)} of ${count(now.rollouts)}`),
-      figure(now.closed ? "Last step" : "Open step", count(now.step), `${count(now.groups)} groups${now.observed_groups ? `, ${count(now.observed_groups)} only observed` : ""}`),
+      figure("Mean reward", fixed(now.reward), now.length === undefined ? "not seen by this replica" : `length reward ${signed(now.length, 4)}`),
+      figure(now.closed || !isActive() ? "Last step" : "Open step", count(now.step), `${count(now.groups)} groups${now.observed_groups ? `, ${count(now.observed_groups)} only observed` : ""}`),
     );
   }
 
@@ -114,19 +183,26 @@ export function runView(run, hooks) {
   }
 
   function drawActivity() {
-    const points = (activity?.points ?? []).map(([count_, reward, correct, difficulty, problem]) => ({ tokens: count_, reward, correct, difficulty, problem: visible(problem) }));
+    const points = (activity?.points ?? []).map(([tokens, reward, correct, difficulty, problem, length]) => ({ tokens, reward, length, correct, difficulty, problem: visible(problem) }));
     const parts = Object.entries(activity?.components ?? {}).filter(([name]) => name !== "total");
     const mean = parts.map(([name, value]) => `${name} ${signed(value)}`).join(", ");
     rewards.hint.textContent = activity
       ? `Step ${count(activity.step)}${activity.seen_points > points.length ? `, ${count(points.length)} of ${count(activity.seen_points)} rollouts` : ""}. Mean ${mean}.`
       : "Rollouts of the current step on this replica.";
     rewards.update(points, activity?.step ?? null);
-    notices.replaceChildren(...(activity?.warnings ?? []).map(({ slug, text }) => h("p", { class: "notice" }, h("b", null, slug), h("span", null, visible(text)))));
+    const notice = (slug, text, when) => h("p", { class: "notice" }, h("b", null, slug), h("span", null, visible(text), when ? h("span", { class: "when" }, ` ${when}`) : ""));
+    const earlier = (activity?.earlier_warnings ?? []).map((one) => notice(one.slug, one.text, one.first_step === one.last_step ? `(step ${count(one.last_step)})` : `(steps ${count(one.first_step)} to ${count(one.last_step)})`));
+    notices.replaceChildren(
+      ...(activity?.warnings ?? []).map(({ slug, text }) => notice(slug, text)),
+      ...(earlier.length ? [h("details", { class: "earlier", open: earlierOpen, on: { toggle: (event) => (earlierOpen = event.target.open) } }, h("summary", null, `${count(earlier.length)} earlier ${earlier.length === 1 ? "warning" : "warnings"}`), earlier)] : []),
+    );
     if (betaSource === "step") drawBetas();
   }
 
   function drawRun(row) {
     const { strategy, overlong, answer_format: format } = row.config;
+    used = row.used;
+    drawTimes();
     const chip = (text) => h("span", { class: "chip" }, visible(String(text)));
     chips.replaceChildren(chip(strategy.name), chip(`epoch ${count(row.epoch)}`), chip(format), row.kind === "stepless" ? chip("stepless") : "", overlong ? chip("overlong term") : "");
     sub.textContent = `${count(row.problems)} problems${strategy.alpha === undefined ? "" : `, α ${strategy.alpha}`}${strategy.ema === undefined ? "" : `, λ ${strategy.ema}`}`;
@@ -144,16 +220,24 @@ export function runView(run, hooks) {
 
   function closeParts() {
     clearTimeout(problemsTimer);
-    for (const part of [level, tokens, distribution, rewards, problems]) part.close();
+    clearInterval(aging);
+    for (const part of [...lines, distribution, rewards, problems]) part.close();
   }
 
   const on = {
     run: drawRun,
-    steps({ replace, steps: changed }) {
-      if (replace) steps.clear();
-      for (const row of changed) steps.set(row.step, row);
+    viewer({ may_write: mayWrite }) {
+      remove.disabled = !mayWrite;
+      remove.title = mayWrite ? "" : "A key with full access is needed.";
+    },
+    steps(data) {
+      steps.store(data);
       drawSteps();
       refreshProblems();
+    },
+    course(data) {
+      steps.sums(data);
+      drawSteps();
     },
     betas(data) {
       betas = data;
@@ -170,9 +254,13 @@ export function runView(run, hooks) {
       steps.clear();
       drawSteps();
       chips.replaceChildren();
+      used = null;
+      drawTimes();
       sub.textContent = "This run has no state: it was deleted, or has not trained yet.";
     },
   };
+
+  const aging = setInterval(drawTimes, 5000);
 
   if (run === "." || run === "..") {
     // Browsers remove `.` and `..` from every address, so a request would go to another path.

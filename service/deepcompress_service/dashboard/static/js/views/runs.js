@@ -1,11 +1,27 @@
-/** All runs as cards, last changed first. */
+/** The list of runs as cards: searched, sorted and paged by the service, the newest first. */
 
-import { h, s } from "../dom.js";
-import { count, fixed, percent, span } from "../format.js";
+import { h, s, visible } from "../dom.js";
+import { address, compareLink, filter, runLink, setFilter } from "../address.js";
+import { ago, count, fixed, moment, percent } from "../format.js";
 import { follow } from "../net.js";
 import { VerdictList } from "./verdicts.js";
 
-const EXAMPLE = `curl -s http://localhost:8321/v1/score -H 'Content-Type: application/json' -d '{
+const MAX_COMPARED = 8;
+const TYPING_MS = 250;
+/** A run without a request for this long is shown as idle. */
+export const IDLE_S = 900;
+const ORDERS = [
+  ["-changed", "Newest first"],
+  ["changed", "Oldest first"],
+  ["run", "Name, A to Z"],
+  ["-run", "Name, Z to A"],
+  ["-step", "Most steps"],
+  ["-level", "Highest level"],
+  ["level", "Lowest level"],
+  ["-pass_ratio", "Highest pass ratio"],
+  ["pass_ratio", "Lowest pass ratio"],
+];
+const example = () => `curl -s ${new URL("v1/score", document.baseURI)} -H 'Content-Type: application/json' -d '{
   "run": "first-run", "step": 1,
   "groups": [{"problem_id": "p1", "gold": "3/4", "rollouts": [
     {"response": "\\\\boxed{0.75}", "tokens": 120},
@@ -16,68 +32,139 @@ export function runsView(hooks) {
   const sub = h("p", { class: "sub", role: "status" }, "Connecting…");
   const body = h("div", null, list);
   const verdicts = new VerdictList("Verdicts without a run");
-  const root = h("div", null, h("div", { class: "head" }, h("h1", null, "Runs"), sub), body);
+  const search = h("input", { class: "field", type: "search", placeholder: "Search runs", "aria-label": "Search runs", maxlength: "200", value: address().query.get("search") ?? "", on: { input: typed } });
+  const order = h(
+    "select",
+    { class: "field", "aria-label": "Order", on: { change: () => change("sort", order.value, "-changed") } },
+    ORDERS.map(([value, label]) => h("option", { value, selected: value === filter("sort", ORDERS.map(([key]) => key), "-changed") }, label)),
+  );
+  const compare = h("a", { class: "button main" });
+  const none = h("button", { type: "button", class: "button", on: { click: () => select([]) } }, "Clear");
+  const picked = h("span", { class: "picked-runs", hidden: true }, compare, none);
+  const back = h("button", { type: "button", class: "button", on: { click: () => turn(-1) } }, "Previous");
+  const forth = h("button", { type: "button", class: "button", on: { click: () => turn(1) } }, "Next");
+  const pageText = h("span", { role: "status" });
+  const pager = h("div", { class: "pager", hidden: true }, pageText, back, forth);
+  const controls = h("div", { class: "controls", hidden: true }, search, order, picked);
+  const root = h("div", null, h("div", { class: "head" }, h("h1", null, "Runs"), sub), controls, body, pager);
   const cards = new Map();
+  let chosen = new Set(address().query.getAll("select").slice(0, MAX_COMPARED));
+  let page = Math.max(1, Number.parseInt(address().query.get("page"), 10) || 1);
+  let stream = null;
+  let typing = null;
 
-  function update(rows) {
-    const current = new Set(rows.map((row) => row.run));
+  function typed() {
+    clearTimeout(typing);
+    typing = setTimeout(() => change("search", search.value.trim(), ""), TYPING_MS);
+  }
+
+  function change(name, value, normal) {
+    setFilter(name, value, normal);
+    page = 1;
+    setFilter("page", page, 1);
+    connect();
+  }
+
+  function turn(by) {
+    page += by;
+    setFilter("page", page, 1);
+    connect();
+    window.scrollTo(0, 0);
+  }
+
+  function select(runs) {
+    chosen = new Set(runs);
+    picked.hidden = chosen.size === 0;
+    compare.textContent = chosen.size < 2 ? "Compare: choose another run" : `Compare ${count(chosen.size)} runs`;
+    if (chosen.size < 2) compare.removeAttribute("href");
+    else compare.setAttribute("href", compareLink([...chosen]));
+    for (const card of cards.values()) card.choose(chosen);
+  }
+
+  function toggle(run, on) {
+    select(on ? [...chosen, run] : [...chosen].filter((one) => one !== run));
+  }
+
+  function update({ runs, page: shown, pages, matching, total }) {
+    const current = new Set(runs.map((row) => row.run));
     for (const [run, card] of cards) {
       if (!current.has(run)) {
         card.root.remove();
         cards.delete(run);
       }
     }
-    rows.forEach((row, index) => {
+    runs.forEach((row, index) => {
       let card = cards.get(row.run);
-      if (!card) cards.set(row.run, (card = makeCard(row.run)));
+      if (!card) {
+        cards.set(row.run, (card = makeCard(row.run, toggle)));
+        card.choose(chosen);
+      }
       card.update(row);
       // Move a card only if its position has changed, so that a focused link keeps the focus.
       if (list.children[index] !== card.root) list.insertBefore(card.root, list.children[index] ?? null);
     });
-    sub.textContent = rows.length ? `${count(rows.length)} ${rows.length === 1 ? "run" : "runs"}, last changed first.` : "";
-    if (!rows.length) body.replaceChildren(h("div", { class: "empty" }, h("p", null, "No runs yet. The first training request of a run creates it, for example:"), h("pre", { tabindex: "0" }, EXAMPLE)));
+    page = shown;
+    controls.hidden = total === 0;
+    pager.hidden = pages === 1;
+    pageText.textContent = `Page ${count(shown)} of ${count(pages)}`;
+    back.disabled = shown === 1;
+    forth.disabled = shown === pages;
+    const runsWord = (n) => `${count(n)} ${n === 1 ? "run" : "runs"}`;
+    sub.textContent = !total ? "" : matching === total ? `${runsWord(total)}.` : `${count(matching)} of ${runsWord(total)}.`;
+    if (!total) body.replaceChildren(h("div", { class: "empty" }, h("p", null, "No runs yet. The first training request of a run creates it, for example:"), h("pre", { tabindex: "0" }, example())));
+    else if (!matching) body.replaceChildren(h("div", { class: "empty" }, h("p", null, "No run has this in its name.")));
     else if (!list.isConnected) body.replaceChildren(list);
   }
 
-  const stream = follow("dashboard/events", {
-    begin: () => verdicts.clear(),
-    state(state, detail) {
-      if (state === "refused") sub.textContent = detail;
-      hooks.state(state);
-    },
-    event(name, data) {
-      if (name === "runs") {
-        update(data);
-        hooks.state("live");
-      } else if (name === "verdicts") {
-        verdicts.add(data);
-        if (!verdicts.root.isConnected) root.append(h("div", { class: "grid" }, verdicts.root));
-      } else if (name === "trouble") hooks.state("trouble");
-      else if (name === "health") hooks.health(data);
-    },
-  });
+  function connect() {
+    stream?.close();
+    const query = new URLSearchParams({ sort: order.value, page });
+    if (search.value.trim()) query.set("search", search.value.trim());
+    stream = follow(`dashboard/events?${query}`, {
+      begin: () => verdicts.clear(),
+      state(state, detail) {
+        if (state === "refused") sub.textContent = detail;
+        hooks.state(state);
+      },
+      event(name, data) {
+        if (name === "runs") {
+          update(data);
+          hooks.state("live");
+        } else if (name === "verdicts") {
+          verdicts.add(data);
+          if (!verdicts.root.isConnected) root.append(h("div", { class: "grid" }, verdicts.root));
+        } else if (name === "trouble") hooks.state("trouble");
+        else if (name === "health") hooks.health(data);
+      },
+    });
+  }
+
+  select([...chosen]);
+  connect();
   const aging = setInterval(() => cards.forEach((card) => card.age()), 5000);
 
   return {
     root,
     close() {
       stream.close();
+      clearTimeout(typing);
       clearInterval(aging);
     },
   };
 }
 
-function makeCard(run) {
+function makeCard(run, toggle) {
   const level = h("b");
   const ratio = h("b");
   const step = h("b");
   const strategy = h("span");
-  const age = h("span");
+  const age = h("span", { class: "age" });
   const spark = h("div");
+  const box = h("input", { type: "checkbox", on: { change: () => toggle(run, box.checked) } });
   const root = h(
     "li",
     { class: "card" },
-    h("h2", null, h("a", { href: `#/runs/${encodeURIComponent(run)}` }, run)),
+    h("div", { class: "card-head" }, h("h2", null, h("a", { href: runLink(run) }, visible(run))), h("label", { class: "choose" }, box, h("span", { class: "visually-hidden" }, `Compare ${visible(run)}`))),
     h(
       "div",
       { class: "facts" },
@@ -90,11 +177,17 @@ function makeCard(run) {
   );
   let changed = null;
   const showAge = () => {
-    age.textContent = changed === null ? "" : `changed ${span(Date.now() / 1000 - changed)} ago`;
+    age.textContent = changed === null ? "" : ago(changed);
+    age.title = changed === null ? "" : `Last request ${moment(changed)}`;
+    age.classList.toggle("active", changed !== null && Date.now() / 1000 - changed < IDLE_S);
   };
   return {
     root,
     age: showAge,
+    choose(chosen) {
+      box.checked = chosen.has(run);
+      box.disabled = !box.checked && chosen.size >= MAX_COMPARED;
+    },
     update(row) {
       level.textContent = row.kind ? fixed(row.level, 3) : "–";
       ratio.textContent = percent(row.batch_pass_ratio);

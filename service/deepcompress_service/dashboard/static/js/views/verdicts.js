@@ -4,7 +4,7 @@ import { h, segments, visible } from "../dom.js";
 import { clock, count, fixed } from "../format.js";
 import { typeset } from "../tex/typeset.js";
 
-const SHOWN = 12;
+const SHOWN = matchMedia("(max-width: 640px)").matches ? 6 : 12;
 const SHOWN_MORE = 40;
 const MAX_VERDICTS = 400;
 const WORDS = {

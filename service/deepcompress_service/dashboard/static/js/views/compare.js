@@ -1,0 +1,181 @@
+/** Several runs in the same charts, and a table of their last common steps. */
+
+import { h, segments, visible } from "../dom.js";
+import { LineChart } from "../charts/line.js";
+import { compareLink, filter, runLink, setFilter } from "../address.js";
+import { download } from "../csv.js";
+import { count, percent, signed } from "../format.js";
+import { follow } from "../net.js";
+import { smoothingControl } from "../smoothing.js";
+import { CSV_HEAD, csvRows, METRICS, Steps } from "../steps.js";
+
+const DRAWN = ["tokens", "pass_ratio", "level", "reward", "length", "length_share", "truncated", "no_answer", "undecided", "unchecked", "hard", "all_correct"];
+const HINTS = {
+  tokens: "Mean tokens of all rollouts. Its trend does not depend on which problems are simple or hard.",
+  pass_ratio: "Mean pass ratio of the step's groups.",
+  length_share: "Share of the advantages' variance. Below 2% nothing becomes shorter.",
+};
+const RANGES = ["all", "200", "50"];
+const TABLE_STEPS = 10;
+/** Charts that are left out where every value is 0. */
+const SPARSE = ["truncated", "no_answer", "undecided", "unchecked", "length", "length_share"];
+
+export function compareView(names, hooks) {
+  const runs = new Map(names.map((run) => [run, { steps: new Steps(), state: "waiting" }]));
+  let range = filter("range", RANGES, "all");
+  const sub = h("p", { class: "sub", role: "status" }, "Connecting…");
+  const smoothing = smoothingControl((weight) => charts.forEach((chart) => chart.setSmoothing(weight)));
+  const rangeButtons = segments("Steps shown", [["all", "All steps"], ["200", "Last 200"], ["50", "Last 50"]], range, (value) => {
+    range = value;
+    setFilter("range", value, "all");
+    draw();
+  });
+  const save = h("button", { type: "button", class: "button", on: { click: saveAll } }, "Download CSV");
+  const charts = DRAWN.map((key) => {
+    const metric = METRICS[key];
+    const title = metric.title ?? metric.label[0].toUpperCase() + metric.label.slice(1);
+    const series = names.map((run, i) => ({
+      key: run,
+      label: visible(run),
+      colour: `run-${i % 8}`,
+      dashed: i % 2 === 1,
+      value: (row) => (row.of[run] === undefined ? undefined : metric.value(row.of[run])),
+    }));
+    const chart = new LineChart({ ...metric, title, hint: HINTS[key] ?? "", file: "compare", series, nothing: "No figures of these runs on this replica." });
+    chart.smooth = smoothing.value;
+    return chart;
+  });
+  const left = h("p", { class: "wide sub left-out" });
+  const tableBody = h("tbody");
+  const tableHint = h("p", { class: "hint" });
+  const table = h(
+    "section",
+    { class: "panel wide compare-table", "aria-label": "Runs" },
+    h("div", { class: "panel-head" }, h("h2", null, "Last common steps"), tableHint),
+    h(
+      "div",
+      { class: "table-box" },
+      h(
+        "table",
+        null,
+        h("caption", { class: "visually-hidden" }, "Means of the last common steps"),
+        h("thead", null, h("tr", null, ["Run", "Steps", "Mean tokens", "Against first", "Batch pass ratio", "Against first", "Truncated", "Level", ""].map((name, i) => h("th", { scope: "col", class: i ? null : "left" }, name)))),
+        tableBody,
+      ),
+    ),
+  );
+  const root = h(
+    "div",
+    null,
+    h("div", { class: "head" }, h("h1", null, "Compare runs"), sub),
+    h("div", { class: "controls" }, rangeButtons, smoothing.root, save, h("a", { class: "button", href: `#/?${names.map((run) => `select=${encodeURIComponent(run)}`).join("&")}` }, "Choose runs")),
+    h("div", { class: "grid" }, table, charts.map((chart) => chart.root), left),
+  );
+
+  /** Rows by step, each with the rows of the runs that have the step. */
+  function merged() {
+    const rows = new Map();
+    for (const [run, { steps }] of runs) {
+      for (const row of steps.rows()) {
+        const all = rows.get(row.step) ?? { step: row.step, closed: true, of: {} };
+        all.of[run] = row;
+        all.closed &&= row.closed;
+        rows.set(row.step, all);
+      }
+    }
+    return [...rows.values()].sort((a, b) => a.step - b.step);
+  }
+
+  function draw() {
+    const all = merged();
+    const shown = range === "all" ? all : all.slice(-Number(range));
+    const empty = [];
+    charts.forEach((chart, i) => {
+      const { value } = METRICS[DRAWN[i]];
+      chart.root.hidden = SPARSE.includes(DRAWN[i]) && !shown.some((row) => Object.values(row.of).some((one) => value(one)));
+      if (chart.root.hidden) empty.push(chart.spec.title.toLowerCase());
+      else chart.update(shown);
+    });
+    left.textContent = empty.length && shown.length ? `Zero or not known in these steps: ${empty.join(", ")}.` : "";
+    drawTable(all);
+  }
+
+  function drawTable(all) {
+    const common = all.filter((row) => names.every((run) => runs.get(run).state === "gone" || row.of[run])).slice(-TABLE_STEPS);
+    tableHint.textContent = common.length
+      ? `Means over ${common.length === 1 ? "step" : "steps"} ${count(common[0].step)}${common.length === 1 ? "" : ` to ${count(common.at(-1).step)}`}: the last that every run has. Changes are against the first run.`
+      : "These runs have no step in common.";
+    const mean = (run, key) => {
+      const values = common.map((row) => row.of[run] && METRICS[key].value(row.of[run])).filter((value) => value !== null && value !== undefined);
+      return values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null;
+    };
+    const [tokens, ratio] = [mean(names[0], "tokens"), mean(names[0], "pass_ratio")];
+    tableBody.replaceChildren(
+      ...names.map((run, i) => {
+        const mine = { tokens: mean(run, "tokens"), ratio: mean(run, "pass_ratio") };
+        const change = i === 0 || mine.tokens === null || !tokens ? "–" : `${signed((100 * mine.tokens) / tokens - 100, 1)}%`;
+        const points = i === 0 || mine.ratio === null || ratio === null ? "–" : `${signed(100 * (mine.ratio - ratio), 1)} points`;
+        const others = names.filter((other) => other !== run);
+        const remove = others.length ? h("a", { class: "quiet", href: others.length > 1 ? compareLink(others) : runLink(others[0]), "aria-label": `Remove ${visible(run)}` }, "Remove") : "";
+        return h(
+          "tr",
+          null,
+          h("th", { scope: "row", class: "left run-name" }, h("span", { class: `swatch c-run-${i % 8}`, "aria-hidden": "true" }), h("a", { href: runLink(run) }, visible(run)), runs.get(run).state === "gone" ? " (no state)" : ""),
+          h("td", null, count(runs.get(run).steps.stored.size)),
+          h("td", null, count(mine.tokens)),
+          h("td", null, change),
+          h("td", null, percent(mine.ratio, 1)),
+          h("td", null, points),
+          h("td", null, percent(mean(run, "truncated"), 1)),
+          h("td", null, mean(run, "level")?.toFixed(3) ?? "–"),
+          h("td", null, remove),
+        );
+      }),
+    );
+  }
+
+  function saveAll() {
+    download("compare", ["run", ...CSV_HEAD], names.flatMap((run) => csvRows(runs.get(run).steps.rows()).map((row) => [run, ...row])));
+  }
+
+  const stream = follow(`dashboard/compare/events?${names.map((run) => `run=${encodeURIComponent(run)}`).join("&")}`, {
+    begin() {},
+    state(state, detail) {
+      if (state === "refused") sub.textContent = detail;
+      hooks.state(state);
+    },
+    event(name, data) {
+      if (name === "health") {
+        hooks.health(data);
+        sub.textContent = `${count(names.length)} runs, live.`;
+        draw_();
+      } else if (name === "of") {
+        const run = runs.get(data.run);
+        if (data.name === "trouble") return hooks.state("trouble");
+        hooks.state("live");
+        if (data.name === "gone") {
+          run.steps.clear();
+          run.state = "gone";
+        } else if (data.name === "steps") {
+          run.steps.store(data.data);
+          run.state = "known";
+        } else if (data.name === "course") run.steps.sums(data.data);
+        changed = true;
+      }
+    },
+  });
+  /** Draw once after the events of a second, not after each. */
+  let changed = false;
+  function draw_() {
+    if (changed) draw();
+    changed = false;
+  }
+
+  return {
+    root,
+    close() {
+      stream.close();
+      charts.forEach((chart) => chart.close());
+    },
+  };
+}
