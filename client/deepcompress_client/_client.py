@@ -29,6 +29,7 @@ from ._transport import (
 )
 from .wire import (
     AnswerFormat,
+    ObserveAnswer,
     Phase,
     Problem,
     RunConfig,
@@ -373,6 +374,14 @@ class Run(_runs.RunState):
         return self.client._execute(
             self._score(groups, answer_format, step=step, phase=phase, generation=generation, request_id=request_id)
         )
+
+    def observe(self, groups: Iterable[Any], *, step: int, generation: int | None = None) -> ObserveAnswer:
+        """Record verdicts that were made elsewhere, of groups that may never be shaped.
+
+        Rollouts have ``correct``, ``tokens`` and, where the checker has one, ``status``. Groups that are not shaped
+        count when their step closes. The same call again has the same effect as one.
+        """
+        return self.client._execute(self._observe(groups, step, generation))
 
     def rewards(
         self,

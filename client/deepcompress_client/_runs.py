@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, TypedDict, TypeVar, Unpack
 
 from . import _operations
-from ._batches import BatchFields, score_request, shape_request, verify_request
+from ._batches import BatchFields, observe_request, score_request, shape_request, verify_request
 from ._core import Operation, Options, RequestSpec, checked, path, post, raise_for, read, read_json
 from ._rows import GroupedRows, rewards_by_row
 from .errors import EpochMismatch, InvalidRequest, NotFound, RunInUse, RunLost, RunRolledBack
 from .wire import (
     AnswerFormat,
+    ObserveAnswer,
     Phase,
     Problem,
     ProblemPage,
@@ -351,6 +352,10 @@ class RunState:
             return self._update_version((yield from _operations.shape(request)))
         except EpochMismatch as error:
             raise self._superseded(error) from None
+
+    def _observe(self, groups: Iterable[Any], step: int, generation: int | None) -> Operation[ObserveAnswer]:
+        request = observe_request(groups, run=self.name, epoch=self.epoch, step=step, generation=generation)
+        return _operations.observe(request)
 
     def _score(
         self, groups: Iterable[Any], answer_format: AnswerFormat | None, **batch: Unpack[BatchFields]

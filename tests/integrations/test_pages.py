@@ -81,6 +81,26 @@ def test_slime(service: live.Service) -> None:
     assert asyncio.run(hooks["eval_rm"](args, samples[0])) == 1.0
 
 
+def test_miles(service: live.Service) -> None:
+    hooks = run_block("miles")
+    args, samples = test_adapters.slime_args(), test_adapters.miles_samples(GROUPS[:2])
+
+    async def rollout() -> list[Any]:
+        return [await hooks["custom_rm"](args, sample) for sample in samples]
+
+    assert asyncio.run(rollout()) == [float(correct) for group in GROUPS[:2] for correct, _ in group]
+    assert len(hooks["post_process"](args, samples)[1]) == len(samples)
+
+
+def test_axolotl(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The YAML names what the page's rewards.py has, and the plugin by its path."""
+    names = run_block("axolotl")
+    (shown,) = blocks("axolotl", "yaml")
+    assert "reward_funcs: [rewards.reward]" in shown and "reward" in names
+    path = re.findall(r"deepcompress_client\S+", shown)[0]
+    assert path.rpartition(".")[2] == type(test_adapters.axolotl_plugin(monkeypatch)).__name__
+
+
 def test_skyrl(monkeypatch: pytest.MonkeyPatch) -> None:
     played(
         monkeypatch,

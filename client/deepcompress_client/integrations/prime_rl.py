@@ -142,6 +142,8 @@ class GroupShaping:
             "correct": outcome.value > 0,
             "tokens": int(trace.num_output_tokens),
             "truncated": bool(trace.is_truncated),
+            "context_tokens": getattr(trace, "num_input_tokens", None),
+            "turns": getattr(trace, "num_turns", None) or None,
         }
 
     async def _opened(self, step: int) -> AsyncRun:

@@ -124,6 +124,7 @@ def group_reward(
                     "response": text_of(state["completion"]),
                     "tokens": _tokens(state["trajectory"]),
                     "truncated": bool(state.get("is_truncated")),
+                    "turns": len(state["trajectory"]),
                 }
                 for state in states
             ],

@@ -35,7 +35,7 @@ from ..difficulty.refusals import run_conflict
 from ..difficulty.transfer import Receiver
 from ..observability import metrics
 from ..scoring.errors import NewerConfigurationError, UnsupportedConfigError
-from ..scoring.plan import make_plan, named_plan, plan_from_text
+from ..scoring.plan import make_new_plan, named_plan, plan_from_text
 from ..shaping.lengths import LengthRecord
 from .body import documented, json_response
 from .context import Context, ContextDep, GrantDep, is_operator
@@ -101,10 +101,10 @@ async def _put(context: Context, run: str, config: RunConfig) -> RunState:
     try:
         state = await context.store.get_run(run)
     except UnknownRun:
-        plan = make_plan(config, weight, remote)
+        plan = make_new_plan(config, weight, remote)
         return await context.store.put_run(run, plan.difficulty, plan.text)
     if state.kind is None:
-        plan = make_plan(config, weight, remote)
+        plan = make_new_plan(config, weight, remote)
         try:
             same = plan.text == plan_from_text(state.config_text, weight, remote).text
         except UnsupportedConfigError:
@@ -117,7 +117,7 @@ async def _put(context: Context, run: str, config: RunConfig) -> RunState:
     if not state.created:
         return state
     # The run was deleted in between, and is now new: it takes this request's configuration.
-    plan = make_plan(config, weight, remote)
+    plan = make_new_plan(config, weight, remote)
     return replace(await context.store.put_run(run, plan.difficulty, plan.text), created=True)
 
 
