@@ -66,8 +66,8 @@ def restore_redis(client: Redis) -> None:
             client.pexpire(key, row["pttl"])
 
 
-_NOT_COMPARED = frozenset({"cpu_ms", "bytes", "detail", "reason", "incarnation", "version"})
-"""CPU times, sizes in a store, text for people, and the identity of a run, which is newer."""
+_NOT_COMPARED = frozenset({"cpu_ms", "bytes", "detail", "reason", "incarnation", "version", "length_quantiles"})
+"""CPU times, sizes in a store, text for people; the identity of a run and quantiles of lengths, which are newer."""
 
 
 def comparable(value: object) -> object:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from typing import Any
 
+from deepcompress_service.difficulty.length_counts import pack_bins
 from deepcompress_service.difficulty.model import (
     Commit,
     CommitOutcome,
@@ -70,6 +71,7 @@ def group(
     counts: bool = True,
     content: str = "",
     truncated: int = 0,
+    bins: bytes = b"",
 ) -> GroupCommit:
     """A group whose rollouts all have `tokens` tokens; its digest and payload say what it is."""
     group_id = group_id or problem_id or "?"
@@ -87,6 +89,7 @@ def group(
         tokens_sum=(tokens or 0) * size,
         correct_tokens_sum=(tokens or 0) * passes,
         correct_tokens_min=tokens if passes else None,
+        lengths=pack_bins(bins),
     )
 
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
+from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from deepcompress_service.difficulty import errors
+from deepcompress_service.difficulty.length_counts import HALVED_AFTER, pack_bins, unpack_counts
 from deepcompress_service.difficulty.model import (
     Checkpoint,
     Commit,
@@ -141,12 +144,34 @@ class State:
                             new.append(max(x, accuracy))
                         case "integrator":
                             new.append(max(0.0, x + a.weight * (accuracy - a.target)))
+                        case "squared_weight":
+                            new.append(x - 31 * x // 256 + len(self.changes(step)))
+                        case "revisits":
+                            new.append(x - x // 16 + len(self.changes(step)))
+                        case "change":
+                            new.append(x - x // 16 + sum(self.changes(step)))
+                        case "squared_change":
+                            new.append(x - x // 16 + sum(d * d for d in self.changes(step)))
                 after = tuple(new)
                 if self.config.reference == "dataset":
                     after = (before[0], *new[1:])
             rows.append((step, before, after))
             values = after
         return rows
+
+    def changes(self, step: int) -> list[int]:
+        """The change of each revisited problem's pass ratio, in units of 2^-16."""
+        found = []
+        for problem_id in sorted({one.problem_id for one in self.groups_of(step)}):
+            before = None
+            for earlier in sorted({one.step for one in self.counted if one.problem_id == problem_id}):
+                if earlier < step:
+                    before = self.smoothed(before, problem_id, earlier)
+            if before is not None:
+                mine = [one.group for one in self.groups_of(step) if one.problem_id == problem_id]
+                ratio = sum(g.passes for g in mine) / sum(g.size for g in mine)
+                found.append(math.floor((ratio - before) * 65536 + 0.5))
+        return found
 
     def ratios(self, before: int) -> list[float]:
         found = []
@@ -177,7 +202,7 @@ class State:
         return values, values
 
     def problem(self, problem_id: str, before: int | None = None) -> ProblemState:
-        state = ProblemState(problem_id)
+        state, lengths, visits = ProblemState(problem_id), Counter[int](), 0
         for step in sorted({one.step for one in self.counted if one.problem_id == problem_id}):
             if before is not None and step >= before:
                 break
@@ -186,6 +211,12 @@ class State:
             beta = passes / attempts - self.row(step)[1][0]
             side = "simple" if beta > 0 else "hard" if beta < 0 else state.last_side
             known = [g for g in mine if g.tokens_known]
+            added = Counter[int]()
+            for g in known:
+                added += Counter(dict(unpack_counts(g.lengths)))
+            lengths, visits = lengths + added, visits + bool(added)
+            if visits == HALVED_AFTER:
+                lengths, visits = Counter({k: n // 2 for k, n in lengths.items()}), 0
             shortest = [g.correct_tokens_min for g in known if g.correct_tokens_min is not None]
             if state.shortest_correct_tokens is not None:
                 shortest.append(state.shortest_correct_tokens)
@@ -202,6 +233,7 @@ class State:
                 state.correct_tokens_sum + sum(g.correct_tokens_sum for g in known),
                 state.correct_tokens_count + sum(g.passes for g in known),
                 step,
+                tuple(sorted((k, n) for k, n in lengths.items() if n)),
             )
         return state
 
@@ -285,6 +317,11 @@ class State:
                     tokens_sum=sum(lengths),
                     correct_tokens_sum=sum(right),
                     correct_tokens_min=min(right, default=None),
+                    lengths=pack_bins(
+                        bytes(o.length_bin for o in seen if o.correct and o.length_bin is not None)
+                        if len(lengths) == len(seen)
+                        else b""
+                    ),
                 )
                 generation = max(o.generation or 0 for o in seen)
                 self.counted.append(Counted(step, problem_id, group, generation, observed=True))
@@ -512,6 +549,8 @@ class ReferenceModel:
         level = before[0] if state.config.reference == "previous" else after[0]
         for group in groups:
             problem = state.problem(names[group.group_id], before=step)
+            if not state.config.group_lengths:
+                problem = replace(problem, lengths=())
             outcome = GroupOutcome(
                 group.group_id, problem.problem_id, level, before[1:], problem, group.payload, stale=stale
             )

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from deepcompress_service.difficulty import errors
-from deepcompress_service.difficulty.model import Accumulator, Commit, DifficultyConfig, Observation
+from deepcompress_service.difficulty.model import CHANGE_KINDS, Accumulator, Commit, DifficultyConfig, Observation
 from deepcompress_service.difficulty.retention import Swept
 
 from .driving import Driver, Run, group, states_of
@@ -759,3 +759,58 @@ def test_a_batch_of_the_largest_size(new_run: MakeRun) -> None:
     assert again.level == first.level
     assert all(g.replayed for g in again.groups)
     assert run.state.problems == 16_384
+
+
+# --- lengths
+
+
+def test_lengths_are_counted_and_halved_after_16_visits(new_run: MakeRun) -> None:
+    run = new_run()
+    for step in range(15):
+        run.commit(2 * step, group("a", 3, bins=bytes([7, 7, 9])))
+        run.commit(2 * step + 1, group("a", 0))  # no correct length: no visit
+    assert run.driver.problem(run.name, "a").lengths == ((7, 30), (9, 15))
+    run.commit(40, group("a", 1, bins=bytes([200])))
+    assert run.driver.problem(run.name, "a").lengths == ((7, 15), (9, 7))
+    run.commit(41, group("a", 1, bins=bytes([200])))
+    assert run.driver.problem(run.name, "a").lengths == ((7, 15), (9, 7), (200, 1))
+    run.driver.rewind(run.name, 40)
+    assert run.driver.problem(run.name, "a").lengths == ((7, 30), (9, 15))
+    course = run.driver.problem_course(run.name, "a")
+    assert [state.lengths for state in course[:3]] == [((7, 2), (9, 1)), ((7, 2), (9, 1)), ((7, 4), (9, 2))]
+
+
+def test_a_group_has_the_lengths_before_its_step(new_run: MakeRun) -> None:
+    run = new_run(group_lengths=True)
+    assert run.commit(1, group("a", 2, bins=bytes([3, 5]))).groups[0].problem.lengths == ()
+    second = run.commit(2, group("a", 1, group_id="x", bins=b"\x03"), group("b", 1, counts=False))
+    assert [g.problem.lengths for g in second.groups] == [((3, 1), (5, 1)), ()]
+    third = run.commit(2, group("a", 1, group_id="y", bins=b"\x03"), group("a", 1, group_id="x", bins=b"\x03"))
+    assert [g.problem.lengths for g in third.groups] == [((3, 1), (5, 1))] * 2
+    run.commit(3, group("a", 0))
+    stale = run.commit(2, group("a", 4, group_id="late", bins=b"\x09"))
+    assert stale.groups[0].problem.lengths == ((3, 1), (5, 1))
+    assert run.driver.problem(run.name, "a").lengths == ((3, 3), (5, 1))
+
+
+def test_many_lengths_stay_within_the_bound_of_a_record(new_run: MakeRun, driver: Driver) -> None:
+    run = new_run()
+    for shard in range(3):
+        run.commit(1, group("a", 900, 1000, group_id=f"a{shard}", bins=bytes(i % 233 for i in range(900))))
+    for step in range(2, 9):
+        run.commit(step, group("a", 400, 400, bins=bytes([step]) * 400))
+    counts = dict(run.driver.problem(run.name, "a").lengths)
+    assert sum(counts.values()) == 3 * 900 + 7 * 400
+    assert counts[5] == 3 * 4 + 400
+    other = driver.import_run(f"{run.name}-copy", driver.export(run.name))
+    assert driver.problem(other.run, "a").lengths == tuple(sorted(counts.items()))
+
+
+def test_changes_of_revisited_problems_are_whole_numbers(new_run: MakeRun) -> None:
+    run = new_run(extra=tuple(Accumulator(kind, 0.0) for kind in CHANGE_KINDS))
+    run.commit(1, group("a", 4), group("b", 2))
+    run.commit(2, group("b", 3, group_id="b1"), group("c", 1))
+    run.commit(2, group("b", 3, group_id="b2"), group("a", 0))
+    last = run.driver.history(run.name)[-1]
+    assert last.accumulators == (2.0, 2.0, 65536 * (0.25 - 1), 65536.0**2 * (1 / 16 + 1))
+    assert run.commit(3, group("a", 4)).groups[0].accumulators == last.accumulators

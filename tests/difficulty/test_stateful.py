@@ -20,7 +20,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from deepcompress_service.difficulty import errors
-from deepcompress_service.difficulty.model import Accumulator, Commit, DifficultyConfig, GroupCommit, Observation
+from deepcompress_service.difficulty.length_counts import pack_bins
+from deepcompress_service.difficulty.model import (
+    CHANGE_KINDS,
+    Accumulator,
+    Commit,
+    DifficultyConfig,
+    GroupCommit,
+    Observation,
+)
 from deepcompress_service.difficulty.retention import OBSERVATIONS_S
 
 from .driving import Driver
@@ -38,12 +46,19 @@ configs = st.builds(
     level=st.builds(
         Accumulator, st.just("ema"), initial=st.sampled_from([1.0, 0.5]), weight=st.sampled_from([0.99, 0.0, 1 / 3])
     ),
-    extra=st.sampled_from([(), (Accumulator("max", 0.0), Accumulator("integrator", 1e-3, weight=0.1, target=0.62))]),
+    extra=st.sampled_from(
+        [
+            (),
+            (Accumulator("max", 0.0), Accumulator("integrator", 1e-3, weight=0.1, target=0.62)),
+            tuple(Accumulator(kind, 0.0) for kind in CHANGE_KINDS),
+        ]
+    ),
     reference=st.sampled_from(["current", "current", "previous", "dataset"]),
     step_level=st.sampled_from(["all", "all", "last"]),
     keep_steps=st.sampled_from([1, 2, 3, 64]),
     groups_per_step=st.sampled_from([None, 3]),
     problem_weight=st.sampled_from([0.3, 1 / 7]),
+    group_lengths=st.booleans(),
 )
 
 
@@ -69,6 +84,8 @@ def groups(draw: st.DrawFn, *, named: bool = True) -> GroupCommit:
         tokens_sum=tokens * size if known else 0,
         correct_tokens_sum=tokens * passes if known else 0,
         correct_tokens_min=tokens if known and passes else None,
+        # Mostly few; now and then so many that single rollouts are merged into counts.
+        lengths=pack_bins(bytes((tokens % 5,)) * passes * draw(st.sampled_from([1, 1, 1, 60]))) if known else b"",
     )
 
 
@@ -224,6 +241,7 @@ class Lives(RuleBasedStateMachine):
                 truncated=odd == 3,
                 epoch=epoch,
                 generation=generation,
+                length_bin=None if tokens < 0 else tokens,
             )
             for offset, problem_id, rollout, correct, tokens, odd in seen
         ]

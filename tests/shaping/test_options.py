@@ -12,17 +12,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepcompress_service.difficulty import arithmetic, length_counts
+from deepcompress_service.difficulty.length_counts import BINS, MOST_SINGLE, folded, joined, pack_bins, unpack_counts
+from deepcompress_service.difficulty.model import CHANGE_KINDS
 from deepcompress_service.shaping import ConfigError, Group, InputError, ProblemHistory, reward_from_config
 from deepcompress_service.shaping.guard import (
-    WINDOW_STEPS,
+    CHANGE_ONE,
+    KINDS,
     GuardSums,
     problem_guarded,
     run_guarded,
-    step_sums,
-    window,
+    step_changes,
 )
-from deepcompress_service.shaping.lengths import EDGES, MAX_TOKENS, LengthRecord, bin_of
+from deepcompress_service.shaping.lengths import EDGES, HALVED_AFTER, MAX_TOKENS, LengthRecord, bin_of
+from deepcompress_service.shaping.level import next_value
 from deepcompress_service.shaping.registry import BUILT_IN
+from deepcompress_service.shaping.reward import GUARD_ACCUMULATORS
 from deepcompress_service.shaping.switches import among_the_top
 
 from .groups import batches, ready
@@ -91,11 +96,35 @@ def test_the_top_share_of_the_request() -> None:
 # --- guard ---------------------------------------------------------------------------------------------
 
 
+def values_after(values: tuple[float, ...], changes: list[int]) -> tuple[float, ...]:
+    """The guard's accumulators after a step with these changes."""
+    return tuple(next_value(spec, x, 0.0, 0.0, changes) for spec, x in zip(GUARD_ACCUMULATORS, values, strict=True))
+
+
+def step_sums(visits: list[tuple[float, float | None]]) -> GuardSums:
+    """The evidence of a run with this step alone."""
+    return GuardSums.of(values_after((0.0,) * 4, step_changes(visits)))
+
+
 def test_the_sums_of_a_step() -> None:
     sums = step_sums([(0.5, 0.75), (1.0, None), (0.25, 0.25), (0.5, 0.25)])
-    assert (sums.visits, sums.total, sums.squares) == (3, 0.0, 0.125)
+    assert (sums.visits, sums.squared_weight, sums.total, sums.squares) == (3, 3, 0.0, 0.125)
     assert sums.standard_error == pytest.approx((0.125 / 2 / 3) ** 0.5)
-    assert window([GuardSums(1, 1.0, 1.0)] * 40) == GuardSums(WINDOW_STEPS, WINDOW_STEPS, WINDOW_STEPS)
+
+
+def test_old_steps_lose_their_weight_and_sums_stay_whole_numbers() -> None:
+    values: tuple[float, ...] = (0.0,) * 4
+    for _ in range(400):
+        values = values_after(values, [CHANGE_ONE // 2] * 10)
+        assert all(value == int(value) for value in values)
+    sums = GuardSums.of(values)
+    # The weights 1, 15/16, (15/16)^2, ... add up to 16, their squares to 256/31.
+    assert sums.visits == pytest.approx(160, abs=16)
+    assert sums.squared_weight == pytest.approx(10 * 256 / 31, abs=9)
+    assert sums.mean == pytest.approx(0.5, rel=0.1)
+    for _ in range(400):
+        values = values_after(values, [0] * 10)
+    assert GuardSums.of(values).mean == pytest.approx(0.0, abs=1e-3)
 
 
 def test_the_guard_acts_on_a_fall_and_not_on_noise_or_on_few_visits() -> None:
@@ -110,8 +139,12 @@ def test_the_guard_acts_on_a_fall_and_not_on_noise_or_on_few_visits() -> None:
 
 def test_a_guarded_run_pays_no_length() -> None:
     reward = reward_from_config({"name": "kimi_k1.5"}, guard={})
-    fall = step_sums([(0.4, 0.5)] * 40)
-    paid, guarded = lengths_of(reward, group([True, True], [1, 3]), group([True, True], [1, 3], guard=fall))
+    fall = values_after((0.0,) * 4, step_changes([(0.4, 0.5)] * 40))
+    sent = [
+        group([True, True], [1, 3], accumulators=values, guard=reward.guard_sums(values))
+        for values in ((0.0,) * 4, fall)
+    ]
+    paid, guarded = lengths_of(reward, *sent)
     assert (paid[1], guarded) == (None, ((0.0, 0.0), "guarded"))
 
 
@@ -141,15 +174,15 @@ class Stationary:
 
 def run_alarms(seed: int, steps: int, margin: float, fall: float = 0.0) -> int:
     world, alarms = Stationary(seed), 0
-    sums: list[GuardSums] = []
+    values: tuple[float, ...] = (0.0,) * 4
     order = list(range(len(world.chances)))
     for step in range(steps):
         if step * 12 % len(order) == 0:
             world.source.shuffle(order)
         chosen = order[step * 12 % len(order) :][:12]
         visits = [world.visit(p, max(0.0, world.chances[p] - (fall if step >= 60 else 0.0))) for p in chosen]
-        alarms += run_guarded(window(sums), margin, 2.0)
-        sums.append(step_sums([(ratio, before) for _, ratio, before in visits]))
+        alarms += run_guarded(GuardSums.of(values), margin, 2.0)
+        values = values_after(values, step_changes((ratio, before) for _, ratio, before in visits))
     return alarms
 
 
@@ -191,26 +224,52 @@ def test_bins_are_narrow_and_have_no_gap() -> None:
 
 @given(st.lists(st.integers(0, MAX_TOKENS), min_size=1, max_size=50), st.floats(0, 1))
 def test_quantiles_are_within_a_bin_of_the_exact_one(lengths: list[int], share: float) -> None:
-    value = LengthRecord.of(len(lengths), lengths).quantile(share)
+    value = LengthRecord.of(lengths).quantile(share)
     exact = sorted(lengths)[max(0, -int(-share * len(lengths) // 1) - 1)]
     assert value is not None
     assert exact / 1.1 - 2 <= value <= exact * 1.1 + 2
 
 
 @given(st.lists(st.integers(0, 9999), max_size=40), st.randoms(use_true_random=False))
-def test_a_record_depends_on_no_order_and_no_cutting(lengths: list[int], source: random.Random) -> None:
-    other = source.sample(lengths, len(lengths))
-    cut = source.randint(0, len(lengths))
-    whole = LengthRecord.of(len(lengths), lengths)
-    assert LengthRecord.of(cut, other[:cut]).after(len(other) - cut, other[cut:]) == whole
+def test_a_record_does_not_depend_on_the_order(lengths: list[int], source: random.Random) -> None:
+    assert LengthRecord.of(source.sample(lengths, len(lengths))) == LengthRecord.of(lengths)
 
 
 def test_an_empty_record_has_no_quantile() -> None:
-    assert LengthRecord.of(8, []).quantile(0.5) is None
-    assert LengthRecord.of(9, [5] * 3).halved() == LengthRecord(4, 1, ((bin_of(5), 1),))
+    assert LengthRecord.of([]).quantile(0.5) is None
 
 
-RECORD = LengthRecord.of(20, [10] * 20)  # a bin of one length: every quantile is 10
+def test_counts_are_halved_so_that_a_record_forgets() -> None:
+    record = LengthRecord()
+    for visit in range(HALVED_AFTER - 1):
+        record = record.after([5] * 3 + [1000] * (visit == 0)).after([])
+    assert record.counts == ((bin_of(5), 3 * HALVED_AFTER - 3), (bin_of(1000), 1))
+    assert record.after([5] * 4) == LengthRecord(((bin_of(5), (3 * HALVED_AFTER + 1) // 2),), 0)
+
+
+@given(
+    st.lists(st.lists(st.lists(st.integers(0, 30), max_size=300), min_size=1, max_size=4), max_size=40),
+    st.randoms(use_true_random=False),
+)
+def test_the_stores_keep_the_same_record(steps: list[list[list[int]]], source: random.Random) -> None:
+    record, visits, lengths = LengthRecord(), 0, b""
+    for shards in steps:
+        record = record.after([tokens for shard in shards for tokens in shard])
+        added = b""
+        for shard in source.sample(shards, len(shards)):
+            added = joined(added, pack_bins(bytes(map(bin_of, shard))))
+        visits, lengths = folded(visits, lengths, added)
+        assert (unpack_counts(lengths), visits) == (record.counts, record.visits)
+        assert len(lengths) <= 4 + 3 * BINS + MOST_SINGLE
+
+
+def test_the_stores_have_the_same_constants() -> None:
+    assert (len(EDGES), HALVED_AFTER) == (BINS, length_counts.HALVED_AFTER)
+    assert arithmetic.CHANGE_ONE == CHANGE_ONE
+    assert KINDS == CHANGE_KINDS
+
+
+RECORD = LengthRecord.of([10] * 20)  # a bin of one length: every quantile is 10
 
 
 def target(**more: Any) -> Any:
@@ -241,8 +300,8 @@ def test_the_bonus_is_for_all_correct_groups() -> None:
 
 
 def test_a_target_is_off_without_enough_stored_lengths() -> None:
-    few = LengthRecord.of(40, [10] * 19)
-    for record in (None, few, LengthRecord.of(40, [])):
+    few = LengthRecord.of([10] * 19)
+    for record in (None, few, LengthRecord.of([])):
         assert lengths_of(target(), group([True, True], [5, 99], lengths=record)) == [((0.0, 0.0), "no-target")]
 
 

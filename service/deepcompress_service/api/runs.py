@@ -19,6 +19,7 @@ from deepcompress_client.wire import (
     CheckpointName,
     Difficulty,
     HistoryEntry,
+    LengthQuantiles,
     Problem,
     ProblemPage,
     RunConfig,
@@ -31,9 +32,11 @@ from deepcompress_client.wire import (
 from ..difficulty.errors import RunConflict, UnknownCheckpoint, UnknownRun
 from ..difficulty.model import Checkpoint, ProblemState, RunState, StepStatistics
 from ..difficulty.refusals import run_conflict
+from ..difficulty.transfer import Receiver
 from ..observability import metrics
 from ..scoring.errors import NewerConfigurationError, UnsupportedConfigError
-from ..scoring.plan import make_plan, named_plan, plan_from_text
+from ..scoring.plan import make_new_plan, named_plan, plan_from_text
+from ..shaping.lengths import LengthRecord
 from .body import documented, json_response
 from .context import Context, ContextDep, GrantDep, is_operator
 from .errors import ApiError
@@ -98,10 +101,10 @@ async def _put(context: Context, run: str, config: RunConfig) -> RunState:
     try:
         state = await context.store.get_run(run)
     except UnknownRun:
-        plan = make_plan(config, weight, remote)
+        plan = make_new_plan(config, weight, remote)
         return await context.store.put_run(run, plan.difficulty, plan.text)
     if state.kind is None:
-        plan = make_plan(config, weight, remote)
+        plan = make_new_plan(config, weight, remote)
         try:
             same = plan.text == plan_from_text(state.config_text, weight, remote).text
         except UnsupportedConfigError:
@@ -114,7 +117,7 @@ async def _put(context: Context, run: str, config: RunConfig) -> RunState:
     if not state.created:
         return state
     # The run was deleted in between, and is now new: it takes this request's configuration.
-    plan = make_plan(config, weight, remote)
+    plan = make_new_plan(config, weight, remote)
     return replace(await context.store.put_run(run, plan.difficulty, plan.text), created=True)
 
 
@@ -268,10 +271,19 @@ def too_many_exports() -> ApiError:
 
 
 @router.put("/{run}/import", response_model=RunInfo)
-async def import_run(run: Run, request: Request, context: ContextDep) -> Response:
+async def import_run(
+    run: Run,
+    request: Request,
+    context: ContextDep,
+    continues: Annotated[
+        bool, Query(alias="continue", description="take the level and the problems only, for a run without steps")
+    ] = False,
+) -> Response:
     """Replace the run's state by an export. The epoch rises.
 
-    The export is read as it arrives. Nothing changes until it was read to its end and is valid.
+    The export is read as it arrives. Nothing changes until it was read to its end and is valid. With
+    ``continue=true`` the run keeps its configuration and has no steps: it is the start of a training with another
+    one's difficulty state.
     """
 
     def accepts(config_text: str) -> None:
@@ -282,7 +294,14 @@ async def import_run(run: Run, request: Request, context: ContextDep) -> Respons
             raise UnsupportedConfigError("config-not-supported", error.detail) from None
 
     with context.inflight.admit(request):
-        return json_response(run_row(await context.store.import_run(run, context.body_lines(request), accepts)))
+        receiver = None
+        if continues:
+            state = await context.store.get_run(run)
+            if state.kind is not None:
+                raise ApiError(409, "run-in-use", f"run {run!r} has steps: only a new run continues another one")
+            receiver = Receiver(state.config, state.config_text)
+        lines = context.body_lines(request)
+        return json_response(run_row(await context.store.import_run(run, lines, accepts, receiver)))
 
 
 # --- rows -----------------------------------------------------------------------------------------------
@@ -352,8 +371,18 @@ def problem_row(problem: ProblemState) -> dict[str, Any]:
         shortest_correct_tokens=problem.shortest_correct_tokens,
         mean_correct_tokens=_mean(problem.correct_tokens_sum, problem.correct_tokens_count),
         last_step=problem.last_step,
+        length_quantiles=_length_quantiles(problem),
     )
     return vars(row)
+
+
+def _length_quantiles(problem: ProblemState) -> LengthQuantiles | None:
+    """Return the quantiles of a problem's stored lengths; None if it has none."""
+    record = LengthRecord(problem.lengths)
+    p10, p50, p90 = map(record.quantile, (0.1, 0.5, 0.9))
+    if p10 is None or p50 is None or p90 is None:
+        return None
+    return LengthQuantiles(p10=p10, p50=p50, p90=p90)
 
 
 def _checkpoint_row(one: Checkpoint) -> dict[str, Any]:

@@ -6,10 +6,16 @@ every division into requests and every store. ``stores/lua/`` has the same formu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from .codec import RATIO_ONE, PassCountBucket, PassCountKey, ProblemRecord, RunRecord, StepDelta, StepRecord
-from .model import DifficultyConfig, ProblemState
+from .length_counts import folded, unpack_counts
+from .model import CHANGE_KINDS, DifficultyConfig, ProblemState
+
+CHANGE_ONE = 1 << 16
+"""A change of the pass ratio by 1 in the sums over revisited problems: their squares are exact for 2^21 of them."""
 
 
 def mean_pass_ratio(counts: Mapping[int, tuple[int, int]]) -> float | None:
@@ -27,7 +33,10 @@ def mean_pass_ratio(counts: Mapping[int, tuple[int, int]]) -> float | None:
 
 
 def accumulators_after(
-    config: DifficultyConfig, before: tuple[float, ...], buckets: Mapping[PassCountKey, PassCountBucket]
+    config: DifficultyConfig,
+    before: tuple[float, ...],
+    buckets: Mapping[PassCountKey, PassCountBucket],
+    revisits: tuple[int, int, int],
 ) -> tuple[tuple[float, ...], float | None]:
     """Return a step's accumulators (the level first) and its mean P_g, from the values before it and its tallies.
 
@@ -51,6 +60,8 @@ def accumulators_after(
             after.append(accumulator.weight * value + (1.0 - accumulator.weight) * mean)
         elif accumulator.kind == "max":
             after.append(max(value, accuracy))
+        elif accumulator.kind in CHANGE_KINDS:
+            after.append(_changes_after(accumulator.kind, value, revisits))
         else:
             after.append(max(0.0, value + accumulator.weight * (accuracy - accumulator.target)))
     if config.reference == "dataset":
@@ -58,9 +69,18 @@ def accumulators_after(
     return tuple(after), mean
 
 
+def _changes_after(kind: str, before: float, revisits: tuple[int, int, int]) -> float:
+    """Return an accumulator of `CHANGE_KINDS` after a step. All values are whole numbers."""
+    count, total, squares = revisits
+    if kind == "squared_weight":
+        return before - math.floor(31 * before / 256) + count
+    added = count if kind == "revisits" else total if kind == "change" else squares
+    return before - math.floor(before / 16) + added
+
+
 def close_record(run_record: RunRecord, observed_groups: int = 0) -> StepRecord:
     """Return the open step's record as it would be if it closed with the groups it has."""
-    after, mean = accumulators_after(run_record.config, run_record.start, run_record.buckets)
+    after, mean = accumulators_after(run_record.config, run_record.start, run_record.buckets, run_record.revisits)
     record = StepRecord(run_record.start, after, mean)
     record.observed_groups = observed_groups
     for (_, size, passes), bucket in run_record.buckets.items():
@@ -103,6 +123,48 @@ def counted_ratio(run_record: RunRecord, record: ProblemRecord) -> int:
         return 0
     ratio = ratio_after(run_record.config.problem_weight, record.before, record.delta)
     return 0 if ratio is None else int(ratio * RATIO_ONE + 0.5)
+
+
+def tracks_changes(config: DifficultyConfig) -> bool:
+    """Return True if an accumulator needs the changes of revisited problems."""
+    return any(accumulator.kind in CHANGE_KINDS for accumulator in config.extra)
+
+
+def visit_change(record: ProblemRecord) -> int | None:
+    """Return the problem's pass ratio in the step of its tally, less its smoothed one before, in units of 2^-16.
+
+    None if the problem has no tally, or was not known before.
+    """
+    before, delta = record.before.pass_ratio, record.delta
+    if before is None or delta.attempts == 0:
+        return None
+    return math.floor((delta.passes / delta.attempts - before) * CHANGE_ONE + 0.5)
+
+
+def with_change(revisits: tuple[int, int, int], record: ProblemRecord, sign: int) -> tuple[int, int, int]:
+    """Return the sums over revisited problems with (`sign` 1) or without (-1) this one."""
+    change = visit_change(record)
+    if change is None:
+        return revisits
+    count, total, squares = revisits
+    return count + sign, total + sign * change, squares + sign * change * change
+
+
+def present_problem(record: ProblemRecord, weight: float, level: float) -> ProblemState:
+    """Return the problem after the step of its tally, whose level is given, with its lengths."""
+    _, lengths = folded(record.visits, record.lengths, record.delta.lengths)
+    return replace(fold_delta(record, weight, level), lengths=unpack_counts(lengths))
+
+
+def problem_before(record: ProblemRecord) -> ProblemState:
+    """Return the problem before the step of its tally, with its lengths."""
+    return replace(record.before, lengths=unpack_counts(record.lengths))
+
+
+def fold_record(record: ProblemRecord, weight: float, level: float, step: int) -> ProblemRecord:
+    """Return the problem's record with its tally folded in, and an empty tally of `step`."""
+    visits, lengths = folded(record.visits, record.lengths, record.delta.lengths)
+    return ProblemRecord(fold_delta(record, weight, level), StepDelta(step), visits, lengths)
 
 
 def fold_delta(record: ProblemRecord, weight: float, level: float) -> ProblemState:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from operator import attrgetter
 from typing import Any, Literal
 
+from .length_counts import pack_pair, unpack_pair
 from .model import Accumulator, DifficultyConfig, ProblemState, StepStatistics
 
 NONE32 = 0xFFFFFFFF
@@ -23,7 +24,13 @@ RATIO_ONE = 1 << 30
 _STATE = struct.Struct("<IIdddIBIdId")
 STATE_BYTES = _STATE.size
 _DELTA = struct.Struct("<dIIIdI")
+PROBLEM_BYTES = STATE_BYTES + _DELTA.size
+"""A problem's record without its lengths."""
 _HEAD = struct.Struct("<dddBB")
+HAS_LENGTHS = 4
+"""Flag of a group's record that has lengths, behind its problem_id."""
+_OBSERVED_LENGTHS = 2
+"""Flag of an observed group that has lengths, before its problem_id."""
 _PAGE_SORT_FIELDS = struct.Struct("<8xd8xd4xB24xdII")
 """Pass ratio, last beta and flags of a problem's record; step, attempts and passes of its tally."""
 GROUP_HEAD_BYTES = _HEAD.size
@@ -44,6 +51,8 @@ class StepDelta:
     shortest: int | None = None
     correct_tokens_sum: int = 0
     correct_tokens_count: int = 0
+    lengths: bytes = b""
+    """Packed lengths of the correct rollouts (`length_counts`)."""
 
 
 @dataclass(slots=True)
@@ -56,6 +65,10 @@ class ProblemRecord:
 
     before: ProblemState
     delta: StepDelta
+    visits: int = 0
+    """Visits since the counts of lengths were halved, before the step."""
+    lengths: bytes = b""
+    """Packed lengths of the correct rollouts before the step."""
 
 
 @dataclass(slots=True)
@@ -71,6 +84,8 @@ class GroupRecord:
     problem: ProblemState
     digest: bytes
     payload: bytes
+    lengths: bytes = b""
+    """Packed lengths of the problem before the step, for runs with `DifficultyConfig.group_lengths`."""
 
 
 @dataclass(slots=True)
@@ -88,6 +103,8 @@ class ObservedGroup:
     correct_tokens_min: int | None = None
     counts: bool = True
     generation: int = 0
+    lengths: bytes = b""
+    """Packed lengths of the correct rollouts."""
 
 
 @dataclass(slots=True)
@@ -198,21 +215,27 @@ def unpack_states(problem_ids: Iterable[str], data: bytes) -> list[ProblemState]
 def pack_problem(record: ProblemRecord) -> bytes:
     """Return a problem's record as bytes, without its problem_id."""
     delta = record.delta
-    return pack_state(record.before) + _DELTA.pack(
-        float(delta.step),
-        delta.attempts,
-        delta.passes,
-        NONE32 if delta.shortest is None else delta.shortest,
-        float(delta.correct_tokens_sum),
-        delta.correct_tokens_count,
+    return (
+        pack_state(record.before)
+        + _DELTA.pack(
+            float(delta.step),
+            delta.attempts,
+            delta.passes,
+            NONE32 if delta.shortest is None else delta.shortest,
+            float(delta.correct_tokens_sum),
+            delta.correct_tokens_count,
+        )
+        + pack_pair(record.visits, record.lengths, delta.lengths)
     )
 
 
 def unpack_problem(problem_id: str, data: bytes) -> ProblemRecord:
     """Return the problem's record packed in `data`."""
     step, attempts, passes, shortest, total, count = _DELTA.unpack_from(data, _STATE.size)
-    delta = StepDelta(int(step), attempts, passes, None if shortest == NONE32 else shortest, int(total), count)
-    return ProblemRecord(unpack_state(problem_id, data), delta)
+    visits, before, added = unpack_pair(data, PROBLEM_BYTES)
+    least = None if shortest == NONE32 else shortest
+    delta = StepDelta(int(step), attempts, passes, least, int(total), count, added)
+    return ProblemRecord(unpack_state(problem_id, data), delta, visits, before)
 
 
 def page_sort_fields(data: bytes, weight: float) -> tuple[float, int, float, float | None]:
@@ -238,7 +261,7 @@ def pack_group(record: GroupRecord) -> bytes:
                 record.level,
                 record.step_level,
                 record.batch_pass_ratio,
-                record.stale | record.counts << 1,
+                record.stale | record.counts << 1 | (HAS_LENGTHS if record.lengths else 0),
                 count,
             ),
             struct.pack(f"<{count}d", *record.accumulators),
@@ -246,6 +269,7 @@ def pack_group(record: GroupRecord) -> bytes:
             record.digest,
             struct.pack("<H", len(name)),
             name,
+            struct.pack("<H", len(record.lengths)) + record.lengths if record.lengths else b"",
             record.payload,
         )
     )
@@ -259,7 +283,11 @@ def unpack_group(data: bytes) -> GroupRecord:
     at += 8 * count
     tail = at + _STATE.size + 16
     (length,) = struct.unpack_from("<H", data, tail)
-    name = decode(data[tail + 2 : tail + 2 + length])
+    end = tail + 2 + length
+    name, lengths = decode(data[tail + 2 : end]), b""
+    if flags & HAS_LENGTHS:
+        (size,) = struct.unpack_from("<H", data, end)
+        lengths, end = data[end + 2 : end + 2 + size], end + 2 + size
     return GroupRecord(
         level=level,
         step_level=step_level,
@@ -269,7 +297,8 @@ def unpack_group(data: bytes) -> GroupRecord:
         accumulators=accumulators,
         problem=unpack_state(name, data, at),
         digest=data[tail - 16 : tail],
-        payload=data[tail + 2 + length :],
+        payload=data[end:],
+        lengths=lengths,
     )
 
 
@@ -289,16 +318,24 @@ def pack_observed(group: ObservedGroup) -> bytes:
         float(group.tokens_sum),
         float(group.correct_tokens_sum),
         NONE32 if group.correct_tokens_min is None else group.correct_tokens_min,
-        group.counts,
+        group.counts | (_OBSERVED_LENGTHS if group.lengths else 0),
         float(group.generation),
-    ) + encode(group.problem_id)
+    ) + (
+        struct.pack("<H", len(group.lengths)) + group.lengths + encode(group.problem_id)
+        if group.lengths
+        else encode(group.problem_id)
+    )
 
 
 def unpack_observed(data: bytes) -> ObservedGroup:
     """Return the observed group packed in `data`."""
     size, passes, truncated, known, total, correct, least, counts, generation = _OBSERVED.unpack_from(data)
+    at, lengths = _OBSERVED.size, b""
+    if counts & _OBSERVED_LENGTHS:
+        (length,) = struct.unpack_from("<H", data, at)
+        lengths, at = data[at + 2 : at + 2 + length], at + 2 + length
     return ObservedGroup(
-        problem_id=decode(data[_OBSERVED.size :]),
+        problem_id=decode(data[at:]),
         size=size,
         passes=passes,
         truncated=truncated,
@@ -306,8 +343,9 @@ def unpack_observed(data: bytes) -> ObservedGroup:
         tokens_sum=int(total),
         correct_tokens_sum=int(correct),
         correct_tokens_min=None if least == NONE32 else least,
-        counts=bool(counts),
+        counts=bool(counts & 1),
         generation=int(generation),
+        lengths=lengths,
     )
 
 
@@ -412,6 +450,9 @@ class RunRecord:
     sequence: int = 0
     """Stepless requests so far."""
     buckets: dict[PassCountKey, PassCountBucket] = field(default_factory=dict)
+    revisits: tuple[int, int, int] = (0, 0, 0)
+    """For accumulators of changes: the open step's revisited problems, the sum of their changes of pass ratio, and
+    that of the squares (`arithmetic.visit_change`)."""
     incarnation: str = ""
     """Random id of the run; empty until the first write by a service that has incarnations."""
     version: int = 0
@@ -431,6 +472,7 @@ def run_record_to_json(run_record: RunRecord) -> str:
         for name in ("config_text", "kind", "open", "closed", "pruned", "first", "values", "problems")
     }
     fields |= {"ratio_sum": run_record.ratio_sum, "start": run_record.start, "sequence": run_record.sequence}
+    fields["revisits"] = run_record.revisits
     fields |= {name: getattr(run_record, name) for name in IDENTITY}
     fields["config"] = asdict(run_record.config)
     fields["cells"] = [[*key, *bucket_integers(bucket)] for key, bucket in run_record.buckets.items()]
@@ -443,5 +485,6 @@ def run_record_from_json(text: str | bytes) -> RunRecord:
     fields["config"] = _config_from(fields["config"])
     fields["values"] = tuple(fields["values"])
     fields["start"] = tuple(fields["start"])
+    fields["revisits"] = tuple(fields.get("revisits", (0, 0, 0)))  # absent in the record of an older version
     fields["buckets"] = {tuple(row[:3]): PassCountBucket(*row[3:]) for row in fields.pop("cells")}
     return RunRecord(**fields)

@@ -9,11 +9,19 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from . import refusals
-from .arithmetic import accumulators_after, close_record, counted_ratio, fold_delta, mean_pass_ratio
+from .arithmetic import (
+    accumulators_after,
+    close_record,
+    counted_ratio,
+    fold_record,
+    mean_pass_ratio,
+    tracks_changes,
+    with_change,
+)
 from .codec import (
     RATIO_ONE,
     GroupRecord,
@@ -31,6 +39,7 @@ from .codec import (
     unpack_problem,
 )
 from .identity import check_identity, count_commit
+from .length_counts import joined, unpack_counts
 from .model import Commit, CommitOutcome, DifficultyConfig, GroupCommit, GroupOutcome, ProblemState
 from .run_transaction import RunTransaction, StoreTransaction
 
@@ -172,12 +181,20 @@ def payloads_of_request(data: bytes | None, groups: Mapping[str, bytes]) -> dict
 
 
 def _outcome(group: GroupCommit, record: GroupRecord, replayed: bool) -> GroupOutcome:
+    return recorded_outcome(group.group_id, record, replayed)
+
+
+def recorded_outcome(group_id: str, record: GroupRecord, replayed: bool) -> GroupOutcome:
+    """Return a group's outcome from its record."""
+    problem = record.problem
+    if record.lengths:
+        problem = replace(problem, lengths=unpack_counts(record.lengths))
     return GroupOutcome(
-        group.group_id,
-        record.problem.problem_id,
+        group_id,
+        problem.problem_id,
         record.level,
         record.accumulators,
-        record.problem,
+        problem,
         record.payload,
         replayed=replayed,
         stale=record.stale,
@@ -307,14 +324,15 @@ def _count(
         close_before(state, run_record, step)
         open_step(state, run_record, step)
     problems = apply_groups(state, run_record, [(names[g.group_id], generation, g) for g in groups if g.counts])
-    after, mean = accumulators_after(run_record.config, run_record.start, run_record.buckets)
+    after, mean = accumulators_after(run_record.config, run_record.start, run_record.buckets, run_record.revisits)
     if mean is None:
         mean = request_mean(groups)
     level = run_record.start[0] if run_record.config.reference == "previous" else after[0]
-    before = {problem_id: record.before for problem_id, record in problems.records.items()}
+    before = dict(problems.records)
     uncounted = {names[group.group_id] for group in groups} - before.keys()
     if uncounted:
         before |= problems_before(state, run_record, step, uncounted)
+    keeps_lengths = run_record.config.group_lengths
     records = {
         g.group_id: GroupRecord(
             level,
@@ -323,9 +341,10 @@ def _count(
             False,
             g.counts,
             run_record.start[1:],
-            before[names[g.group_id]],
+            before[names[g.group_id]].before,
             g.digest,
             g.payload,
+            before[names[g.group_id]].lengths if keeps_lengths else b"",
         )
         for g in groups
     }
@@ -353,9 +372,10 @@ def _count_late(
             True,
             g.counts,
             record.before[1:],
-            before[names[g.group_id]],
+            before[names[g.group_id]].before,
             g.digest,
             g.payload,
+            before[names[g.group_id]].lengths if run_record.config.group_lengths else b"",
         )
         for g in groups
     }
@@ -406,7 +426,7 @@ def open_step(state: RunTransaction, run_record: RunRecord, step: int) -> None:
     if run_record.config.reference == "dataset" and run_record.problems:
         # The mean over all problems at the end of the last step: fixed for the step, in any order, with any shards.
         run_record.start = (run_record.ratio_sum / RATIO_ONE / run_record.problems, *run_record.values[1:])
-    run_record.buckets = {}
+    run_record.buckets, run_record.revisits = {}, (0, 0, 0)
     kept = state.steps(run_record.pruned)
     for old in kept[: max(0, len(kept) + 1 - run_record.config.keep_steps)]:
         state.forget_records(old)
@@ -432,7 +452,7 @@ def close(state: RunTransaction, run_record: RunRecord) -> None:
     run_record.values = record.after
     run_record.closed = step
     run_record.open = None
-    run_record.buckets = {}
+    run_record.buckets, run_record.revisits = {}, (0, 0, 0)
 
 
 def observed_commit(group_id: str, group: ObservedGroup) -> GroupCommit:
@@ -449,6 +469,7 @@ def observed_commit(group_id: str, group: ObservedGroup) -> GroupCommit:
         tokens_sum=group.tokens_sum,
         correct_tokens_sum=group.correct_tokens_sum,
         correct_tokens_min=group.correct_tokens_min,
+        lengths=group.lengths,
     )
 
 
@@ -461,6 +482,7 @@ def apply_groups(
     """
     step, weight = run_record.open, run_record.config.problem_weight
     dataset = run_record.config.reference == "dataset"
+    changing = tracks_changes(run_record.config)
     assert step is not None
     packed = state.read("problems", None, {problem_id for problem_id, _, _ in groups})
     changes = ProblemChanges()
@@ -489,22 +511,26 @@ def apply_groups(
                     last = record.delta.step
                     if last not in levels:
                         levels[last] = level_of(state, run_record, last)
-                    before = fold_delta(record, weight, levels[last])
-                    record = ProblemRecord(before, StepDelta(step))
+                    record = fold_record(record, weight, levels[last], step)
             records[problem_id] = record
         if dataset:
             run_record.ratio_sum -= counted_ratio(run_record, record)
+        if changing:
+            run_record.revisits = with_change(run_record.revisits, record, -1)
         delta = record.delta
         delta.attempts += group.size
         delta.passes += group.passes
         if group.tokens_known:
             delta.correct_tokens_sum += group.correct_tokens_sum
             delta.correct_tokens_count += group.passes
+            delta.lengths = joined(delta.lengths, group.lengths)
             if group.correct_tokens_min is not None:
                 least = group.correct_tokens_min
                 delta.shortest = least if delta.shortest is None else min(delta.shortest, least)
         if dataset:
             run_record.ratio_sum += counted_ratio(run_record, record)
+        if changing:
+            run_record.revisits = with_change(run_record.revisits, record, 1)
     return changes
 
 
@@ -518,20 +544,22 @@ def level_of(state: RunTransaction, run_record: RunRecord, step: int) -> float:
 
 def problems_before(
     state: RunTransaction, run_record: RunRecord, step: int, ids: Iterable[str]
-) -> dict[str, ProblemState]:
-    """Return problems' states before a step, by following their undo records back."""
-    weight, states = run_record.config.problem_weight, {}
+) -> dict[str, ProblemRecord]:
+    """Return problems' records before a step, by following their undo records back; their tallies have no meaning."""
+    weight = run_record.config.problem_weight
+    states: dict[str, ProblemRecord] = {}
     packed = state.read("problems", None, ids)
     for problem_id in ids:
         data = packed.get(problem_id)
         if data is None:
-            states[problem_id] = ProblemState(problem_id)
+            states[problem_id] = ProblemRecord(ProblemState(problem_id), StepDelta())
             continue
         record = unpack_problem(problem_id, data)
         while record.before.last_step is not None and record.before.last_step >= step:
             record = unpack_problem(problem_id, state.read("undo", record.delta.step, [problem_id])[problem_id])
         if record.delta.step >= step:
-            states[problem_id] = record.before
+            states[problem_id] = record
         else:
-            states[problem_id] = fold_delta(record, weight, level_of(state, run_record, record.delta.step))
+            level = level_of(state, run_record, record.delta.step)
+            states[problem_id] = fold_record(record, weight, level, step)
     return states

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-AccumulatorKind = Literal["ema", "max", "integrator"]
+AccumulatorKind = Literal["ema", "max", "integrator", "revisits", "squared_weight", "change", "squared_change"]
+CHANGE_KINDS = ("revisits", "squared_weight", "change", "squared_change")
+"""Kinds that are computed from the revisited problems of a step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,14 @@ class Accumulator:
     * ``ema``:         weight * x + (1 - weight) * m       (the level is one; arXiv 2510.27419)
     * ``max``:         max(x, a)                           (ShortRL's running maximum accuracy, 2505.12284)
     * ``integrator``:  max(0, x + weight * (a - target))   (A-DLP's controller, 2505.18298)
+
+    The others are whole numbers. With d = the change of a revisited problem, its pass ratio in this step less its
+    smoothed one before, in units of 2^-16, rounded; and n revisited problems:
+
+    * ``revisits``:        x - floor(x / 16) + n
+    * ``squared_weight``:  x - floor(31 * x / 256) + n       (the sum of the squared weights: 1 - (15/16)^2 = 31/256)
+    * ``change``:          x - floor(x / 16) + sum of d
+    * ``squared_change``:  x - floor(x / 16) + sum of d^2
     """
 
     kind: AccumulatorKind
@@ -48,6 +58,8 @@ class DifficultyConfig:
     groups_per_step: int | None = None
     problem_weight: float = 0.3
     """Weight of the newest step in a problem's smoothed pass ratio."""
+    group_lengths: bool = False
+    """True: the record of each group has its problem's stored lengths, which its reward is computed from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +85,8 @@ class GroupCommit:
     correct_tokens_sum: int = 0
     correct_tokens_min: int | None = None
     """None if no rollout was correct, or no lengths are known."""
+    lengths: bytes = b""
+    """Packed lengths of the correct rollouts (`length_counts.pack_bins`); empty if no lengths are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +135,9 @@ class ProblemState:
     correct_tokens_sum: int = 0
     correct_tokens_count: int = 0
     last_step: int | None = None
+    lengths: tuple[tuple[int, int], ...] = ()
+    """(bin, correct rollouts in it) of the lengths that the problem still remembers, bins ascending. In a group's
+    outcome only for runs with `DifficultyConfig.group_lengths`."""
 
 
 @dataclass(slots=True)  # not frozen: a request makes thousands, and freezing doubles what one costs
@@ -181,6 +198,8 @@ class Observation:
     truncated: bool = False
     epoch: int | None = None
     generation: int | None = None
+    length_bin: int | None = None
+    """The bin of `tokens`; None: its length is not counted."""
 
 
 @dataclass(frozen=True, slots=True)

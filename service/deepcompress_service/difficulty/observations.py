@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .codec import ObservedGroup, pack_observed, pack_rollout, unpack_observed
+from .length_counts import joined, pack_bins
 from .model import DifficultyConfig, Observation
 from .run_transaction import RunTransaction
 
@@ -70,5 +71,7 @@ def _observe_step(
                 group.correct_tokens_sum += seen.tokens
                 least = group.correct_tokens_min
                 group.correct_tokens_min = seen.tokens if least is None else min(least, seen.tokens)
+                if seen.length_bin is not None:
+                    group.lengths = joined(group.lengths, pack_bins(bytes((seen.length_bin,))))
     state.put_rollouts(step, new)
     state.put("observed", step, {group_id: pack_observed(group) for group_id, group in changed.items()})

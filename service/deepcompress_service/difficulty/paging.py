@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Literal
 
-from .arithmetic import fold_delta
+from .arithmetic import present_problem
 from .codec import page_sort_fields, unpack_problem
 from .errors import DifficultyError
 from .model import ProblemState
@@ -127,7 +127,7 @@ class PageBuilder:
 
     def _state(self, problem_id: str, data: bytes) -> ProblemState:
         record = unpack_problem(problem_id, data)
-        return fold_delta(record, self._weight, self._level_at(record.delta.step))
+        return present_problem(record, self._weight, self._level_at(record.delta.step))
 
 
 def _write_cursor(sort: Sort, key: tuple[float, str]) -> str:

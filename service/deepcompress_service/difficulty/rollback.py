@@ -7,8 +7,8 @@ run is then in the state after that rewind: groups of its steps are still replay
 from __future__ import annotations
 
 from . import refusals
-from .arithmetic import close_record, counted_ratio, fold_delta
-from .codec import RunRecord, pack_problem, unpack_problem
+from .arithmetic import close_record, counted_ratio, present_problem
+from .codec import ProblemRecord, RunRecord, StepDelta, pack_problem, unpack_problem
 from .engine import close_before, level_of, new_run_record
 from .model import Checkpoint, ProblemState, RunState
 from .run_transaction import RunTransaction
@@ -90,7 +90,7 @@ def rewind(
                 gone.append(problem_id)
                 continue
             if not old:
-                old = pack_problem(type(record)(record.before, type(record.delta)()))
+                old = pack_problem(ProblemRecord(record.before, StepDelta(), record.visits, record.lengths))
             record = unpack_problem(problem_id, old)
             run_record.ratio_sum += counted_ratio(run_record, record)
             restored[problem_id] = old
@@ -102,7 +102,7 @@ def rewind(
     last = state.step(kept[-1]) if kept else None
     run_record.values = last.after if last else new_run_record(run_record.config, "").values
     run_record.open, run_record.closed, run_record.buckets = None, next_step - 1, {}
-    run_record.version = 0
+    run_record.revisits, run_record.version = (0, 0, 0), 0
     return run_record
 
 
@@ -133,4 +133,4 @@ def check_rewindable(run_record: RunRecord, next_step: int | None, checkpoints: 
 def problem_now(state: RunTransaction, run_record: RunRecord, problem_id: str, data: bytes) -> ProblemState:
     """Return a problem's state with the open step's groups so far."""
     record = unpack_problem(problem_id, data)
-    return fold_delta(record, run_record.config.problem_weight, level_of(state, run_record, record.delta.step))
+    return present_problem(record, run_record.config.problem_weight, level_of(state, run_record, record.delta.step))

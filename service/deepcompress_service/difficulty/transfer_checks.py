@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from .codec import ROLLOUT_BYTES, RunRecord, decode, parse_step, unpack_group, unpack_observed, unpack_problem
 from .engine import unpack_request
+from .length_counts import HALVED_AFTER, unpack_counts
+from .model import AccumulatorKind
 
 BROKEN = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError, struct.error)
 """The errors that reading an invalid line can raise (those of pydantic and of Unicode are ValueErrors)."""
@@ -31,7 +33,7 @@ class _Strict(BaseModel):
 
 
 class _Accumulator(_Strict):
-    kind: Literal["ema", "max", "integrator"]
+    kind: AccumulatorKind
     initial: float
     weight: float
     target: float
@@ -45,6 +47,7 @@ class _Config(_Strict):
     keep_steps: Size
     groups_per_step: Size | None
     problem_weight: Annotated[float, Field(ge=0, le=1)]
+    group_lengths: bool = False
 
 
 class _RunRecord(_Strict):
@@ -60,6 +63,7 @@ class _RunRecord(_Strict):
     problems: Count
     ratio_sum: Annotated[int, Field(ge=-LARGEST, le=LARGEST)]
     sequence: Count
+    revisits: tuple[Count, Annotated[int, Field(ge=-LARGEST, le=LARGEST)], Count] = (0, 0, 0)
     cells: list[tuple[Count, Size, Count, Count, Count, Count, Count, Count, Count]]
 
 
@@ -120,12 +124,17 @@ def check_value(table: str, value: bytes, run_record: RunRecord) -> None:
         problem = unpack_problem("", value)
         _check_step(problem.delta.step, least=-1)  # nothing, after a rewind
         _check_step(problem.before.last_step or 0)
+        if problem.visits >= HALVED_AFTER:
+            raise ValueError("a problem has more visits than one between two halvings")
+        unpack_counts(problem.lengths)
+        unpack_counts(problem.delta.lengths)
     elif table == "groups":
         _check_group(value, further)
     elif table == "observed":
         observed = unpack_observed(value)
         _check_name(observed.problem_id)
         _check_step(observed.generation)
+        unpack_counts(observed.lengths)
     elif table == "rollouts" and len(value) != ROLLOUT_BYTES:
         raise ValueError("not an observed rollout")
     elif table == "requests":
@@ -133,6 +142,7 @@ def check_value(table: str, value: bytes, run_record: RunRecord) -> None:
         _check_step(step_of_request)
         for record in records:
             _check_name(record.problem.problem_id)
+            unpack_counts(record.lengths)
 
 
 def _check_group(value: bytes, further: int) -> None:
@@ -140,6 +150,7 @@ def _check_group(value: bytes, further: int) -> None:
     _check_name(record.problem.problem_id)
     if len(record.accumulators) != further or len(record.digest) != 16:
         raise ValueError("not a group of this run")
+    unpack_counts(record.lengths)
 
 
 def _check_step(step: int, least: int = 0) -> None:

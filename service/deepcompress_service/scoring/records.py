@@ -28,7 +28,9 @@ from deepcompress_client.wire import (
 from deepcompress_verify import Verdict
 from deepcompress_verify.verdict import STATUSES
 
+from ..difficulty.length_counts import pack_bins
 from ..difficulty.model import GroupCommit
+from ..shaping.lengths import bin_of
 from .errors import NewerConfigurationError
 from .unchecked import checked_indices
 
@@ -198,4 +200,5 @@ def group_commit(
         tokens_sum=sum(counts) if all_known else 0,
         correct_tokens_sum=sum(correct_tokens) if all_known else 0,
         correct_tokens_min=min(correct_tokens) if correct_tokens and all_known else None,
+        lengths=pack_bins(bytes(map(bin_of, correct_tokens))) if all_known else b"",
     )

@@ -8,25 +8,42 @@ stored best would be biased, since the best of a noisy series is above its mean;
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-WINDOW_STEPS = 16
-"""Closed steps whose sums are added up for the guard of the run."""
 MIN_VISITS = 32
-"""Visits of known problems below which the guard of the run does not act."""
+"""Visits of known problems, those long past counted less, below which the guard of the run does not act."""
+CHANGE_ONE = 1 << 16
+"""A change of a pass ratio by 1, in the whole numbers that are added up."""
+KINDS: tuple[Literal["revisits", "squared_weight", "change", "squared_change"], ...] = (
+    "revisits",
+    "squared_weight",
+    "change",
+    "squared_change",
+)
+"""Kinds of the accumulators that hold the evidence from step to step (`strategy.AccumulatorSpec`). A step's visits
+lose a sixteenth of their weight with every later step."""
 
 
 @dataclass(frozen=True, slots=True)
 class GuardSums:
-    """The evidence of one closed step, or of several added up: three numbers, which a store keeps by step."""
+    """The evidence of the closed steps: sums over visits, each with a weight that falls with its age."""
 
-    visits: int = 0
-    """Groups of problems that were known before the step."""
+    visits: float = 0.0
+    """Sum of the weights. A visit is a problem in a step, if it was known before."""
+    squared_weight: float = 0.0
+    """Sum of the squared weights."""
     total: float = 0.0
-    """Sum over them of this visit's pass ratio less the problem's stored one."""
+    """Weighted sum of the step's pass ratio less the problem's stored one."""
     squares: float = 0.0
-    """Sum of the squares of these differences."""
+    """Weighted sum of the squares of these differences."""
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> GuardSums:
+        """Return the sums from the accumulators of `KINDS`."""
+        visits, squared_weight, total, squares = values
+        return cls(visits, squared_weight, total / CHANGE_ONE, squares / CHANGE_ONE**2)
 
     @property
     def mean(self) -> float:
@@ -35,30 +52,24 @@ class GuardSums:
 
     @property
     def standard_error(self) -> float:
-        """The standard error of the mean, from the sample variance; infinite below two visits."""
+        """The standard error of the weighted mean, from the sample variance; infinite below two visits."""
         if self.visits < 2:
             return math.inf
         variance = max(0.0, self.squares - self.total * self.mean) / (self.visits - 1)
-        return math.sqrt(variance / self.visits)
+        return math.sqrt(variance * self.squared_weight) / self.visits
 
 
-def step_sums(visits: Iterable[tuple[float, float | None]]) -> GuardSums:
-    """Return the sums of one step from (this visit's pass ratio, the stored one or None) of each of its groups.
+def change(ratio: float, stored: float) -> int:
+    """Return a visit's pass ratio less the stored one, rounded to a whole number of 1 / `CHANGE_ONE`.
 
-    Sums are correctly rounded, so the order of the groups changes nothing.
+    So sums are exact, and equal in every order.
     """
-    differences = [now - before for now, before in visits if before is not None]
-    return GuardSums(len(differences), math.fsum(differences), math.fsum(d * d for d in differences))
+    return math.floor((ratio - stored) * CHANGE_ONE + 0.5)
 
 
-def window(steps: Iterable[GuardSums]) -> GuardSums:
-    """Return the sums of the last `WINDOW_STEPS` closed steps; `steps` are in ascending order."""
-    last = list(steps)[-WINDOW_STEPS:]
-    return GuardSums(
-        sum(one.visits for one in last),
-        math.fsum(one.total for one in last),
-        math.fsum(one.squares for one in last),
-    )
+def step_changes(visits: Iterable[tuple[float, float | None]]) -> list[int]:
+    """Return the changes of one step from (this visit's pass ratio, the stored one or None) of each problem."""
+    return [change(now, before) for now, before in visits if before is not None]
 
 
 def run_guarded(sums: GuardSums | None, margin: float, z: float) -> bool:

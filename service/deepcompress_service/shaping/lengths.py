@@ -7,7 +7,8 @@ arithmetic alone, so that every machine has the same ones.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 BINS_PER_OCTAVE = 8
@@ -37,32 +38,37 @@ def bin_of(tokens: int) -> int:
     return bisect.bisect_right(EDGES, tokens) - 1
 
 
+HALVED_AFTER = 16
+"""After this many visits (steps that brought correct lengths) the counts are halved, to forget the start."""
+
+
 @dataclass(frozen=True, slots=True)
 class LengthRecord:
-    """A problem's record before this step, over the visits that it still remembers."""
+    """A problem's correct lengths before this step, as far as they are remembered."""
 
-    attempts: int
-    correct: int
-    counts: tuple[tuple[int, int], ...]
+    counts: tuple[tuple[int, int], ...] = ()
     """(bin, correct rollouts in it), bins ascending, no count of 0."""
+    visits: int = 0
+    """Visits since the counts were halved."""
 
     @classmethod
-    def of(cls, attempts: int, correct_tokens: Iterable[int]) -> LengthRecord:
-        """Return the record of these correct lengths."""
-        counts: dict[int, int] = {}
-        for tokens in correct_tokens:
-            counts[bin_of(tokens)] = counts.get(bin_of(tokens), 0) + 1
-        return cls(attempts, sum(counts.values()), _sorted(counts))
+    def of(cls, correct_tokens: Iterable[int]) -> LengthRecord:
+        """Return the record of a problem after one visit with these correct lengths."""
+        return cls().after(correct_tokens)
+
+    @property
+    def correct(self) -> int:
+        """Number of correct rollouts that are remembered."""
+        return sum(count for _, count in self.counts)
 
     def quantile(self, share: float) -> float | None:
         """Return the length that `share` of the correct rollouts do not exceed, in tokens; None without lengths.
 
         It is interpolated on a straight line within its bin, from the bin's least length to its greatest.
         """
-        total = sum(count for _, count in self.counts)
-        if total == 0:
+        if not self.counts:
             return None
-        wanted, below = share * total, 0
+        wanted, below = share * self.correct, 0
         for index, count in self.counts:
             if below + count >= wanted:
                 low = EDGES[index]
@@ -71,19 +77,12 @@ class LengthRecord:
             below += count
         raise AssertionError(f"a share over 1: {share}")
 
-    def after(self, attempts: int, correct_tokens: Iterable[int]) -> LengthRecord:
-        """Return the record with the rollouts of a step added."""
-        added = LengthRecord.of(attempts, correct_tokens)
-        counts = dict(self.counts)
-        for index, count in added.counts:
-            counts[index] = counts.get(index, 0) + count
-        return LengthRecord(self.attempts + added.attempts, self.correct + added.correct, _sorted(counts))
-
-    def halved(self) -> LengthRecord:
-        """Return the record with every count halved and rounded down, so that it forgets the start."""
-        kept = {index: count // 2 for index, count in self.counts}
-        return LengthRecord(self.attempts // 2, self.correct // 2, _sorted(kept))
-
-
-def _sorted(counts: Mapping[int, int]) -> tuple[tuple[int, int], ...]:
-    return tuple((index, counts[index]) for index in sorted(counts) if counts[index] > 0)
+    def after(self, correct_tokens: Iterable[int]) -> LengthRecord:
+        """Return the record after a step with these correct lengths; one without any is no visit."""
+        counts = Counter(map(bin_of, correct_tokens))
+        if not counts:
+            return self
+        visits, halved = (0, 2) if self.visits + 1 == HALVED_AFTER else (self.visits + 1, 1)
+        counts.update(dict(self.counts))
+        kept = {index: count // halved for index, count in counts.items()}
+        return LengthRecord(tuple((index, kept[index]) for index in sorted(kept) if kept[index]), visits)

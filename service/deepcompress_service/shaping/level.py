@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from .strategy import AccumulatorSpec
@@ -29,13 +30,25 @@ def mean_pass_ratio(groups: Sequence[Group]) -> float | None:
     return total / len(groups) if groups else None
 
 
-def next_value(spec: AccumulatorSpec, value: float, mean_pass_ratio: float, accuracy: float) -> float:
-    """Return an accumulator after a step: see `AccumulatorSpec`. `accuracy` is correct rollouts / rollouts."""
+def next_value(
+    spec: AccumulatorSpec, value: float, mean_pass_ratio: float, accuracy: float, changes: Sequence[int] = ()
+) -> float:
+    """Return an accumulator after a step: see `AccumulatorSpec`.
+
+    `accuracy` is correct rollouts / rollouts, `changes` are those of the revisited problems (`guard.step_changes`).
+    """
     if spec.kind == "ema":
         return next_level(value, mean_pass_ratio, spec.weight)
     if spec.kind == "max":
         return max(value, accuracy)
-    return max(0.0, value + spec.weight * (accuracy - spec.target))
+    if spec.kind == "integrator":
+        return max(0.0, value + spec.weight * (accuracy - spec.target))
+    if spec.kind == "squared_weight":
+        return value - math.floor(31 * value / 256) + len(changes)
+    kept = value - math.floor(value / 16)
+    if spec.kind == "revisits":
+        return kept + len(changes)
+    return kept + (sum(changes) if spec.kind == "change" else sum(one * one for one in changes))
 
 
 def next_history(before: ProblemHistory, groups: Sequence[Group], weight: float) -> ProblemHistory:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from .guard import step_changes
+from .lengths import LengthRecord
 from .level import mean_pass_ratio, next_history, next_level, next_value
 from .reward import Reward
 from .types import Group, ProblemHistory, ShapedGroup
@@ -52,10 +54,16 @@ def replay(log: Log, rewards: Mapping[str, Reward]) -> dict[str, list[ReplayedSt
         for name, reward in rewards.items()
     }
     histories: dict[str, ProblemHistory] = {}
+    lengths: dict[str, LengthRecord] = {}
     for step, logged in log:
         counted = [one.group for one in logged if one.counts]
         mean = mean_pass_ratio(counted)
         dataset = _dataset_level(histories)
+        by_problem = _by_problem(logged)
+        changes = step_changes(
+            (_pass_ratio(groups), histories.get(problem_id, ProblemHistory()).pass_ratio)
+            for problem_id, groups in by_problem.items()
+        )
         for name, reward in rewards.items():
             level, values = state[name]
             after, used = _levels(reward, level, mean, dataset)
@@ -66,6 +74,8 @@ def replay(log: Log, rewards: Mapping[str, Reward]) -> dict[str, list[ReplayedSt
                     accumulators=values,
                     history=histories.get(one.problem_id, ProblemHistory()),
                     step=step,
+                    lengths=lengths.get(one.problem_id, LengthRecord()),
+                    guard=reward.guard_sums(values),
                 )
                 for one in logged
             ]
@@ -73,11 +83,14 @@ def replay(log: Log, rewards: Mapping[str, Reward]) -> dict[str, list[ReplayedSt
             if mean is not None:
                 accuracy = sum(sum(g.correct) for g in counted) / sum(len(g.correct) for g in counted)
                 specs = zip(reward.accumulators, values, strict=True)
-                values = tuple(next_value(spec, value, mean, accuracy) for spec, value in specs)
+                values = tuple(next_value(spec, value, mean, accuracy, changes) for spec, value in specs)
             state[name] = (after, values)
-        for problem_id, groups in _by_problem(logged).items():
+        for problem_id, groups in by_problem.items():
             before = histories.get(problem_id, ProblemHistory())
             histories[problem_id] = next_history(before, groups, PROBLEM_WEIGHT)
+            known = [g for g in groups if g.tokens is not None]
+            correct = [n for g in known for n, ok in zip(g.tokens or (), g.correct, strict=True) if ok]
+            lengths[problem_id] = lengths.get(problem_id, LengthRecord()).after(correct)
     return walks
 
 
@@ -93,6 +106,11 @@ def _levels(reward: Reward, level: float, mean: float | None, dataset: float | N
 def _dataset_level(histories: Mapping[str, ProblemHistory]) -> float | None:
     ratios = [h.pass_ratio for h in histories.values() if h.pass_ratio is not None]
     return sum(ratios) / len(ratios) if ratios else None
+
+
+def _pass_ratio(groups: Sequence[Group]) -> float:
+    """Return correct rollouts / rollouts of a problem's groups."""
+    return sum(sum(g.correct) for g in groups) / sum(len(g.correct) for g in groups)
 
 
 def _by_problem(logged: Iterable[LoggedGroup]) -> dict[str, list[Group]]:

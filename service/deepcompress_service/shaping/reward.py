@@ -16,7 +16,9 @@ from .composition import compose
 from .configured import ConfiguredStrategy, read_shadow, read_strategy
 from .errors import ConfigError, InputError
 from .families.overlong import VARIANTS
+from .guard import KINDS, GuardSums
 from .options import Options, read_options
+from .pace import pace_warnings
 from .parameters import Param, read_params
 from .reward_warnings import find_warnings
 from .schedules import Schedule, has_schedule, knots, resolve
@@ -24,6 +26,8 @@ from .signal import MIN_GROUPS, Signal, signal, signal_warnings
 from .strategy import NEEDS, AccumulatorSpec
 from .types import COMPONENTS, Group, ShapedGroup, Why
 
+GUARD_ACCUMULATORS = tuple(AccumulatorSpec(kind, 0.0) for kind in KINDS)
+"""Accumulators of the guard of the run."""
 _WEIGHT = Param("length_weight", "number", 1.0, "weight of the length term")
 _OVERLONG_PARAMS = (
     Param("max_tokens", "integer", 0, "length at which the ramp reaches -factor", 1, 2**31 - 1),
@@ -133,8 +137,23 @@ class Reward:
 
     @cached_property
     def accumulators(self) -> tuple[AccumulatorSpec, ...]:
-        """Accumulators that the run keeps beside the level: the strategy's own, then the shadows'."""
-        return tuple(spec for configured in (self.main, *self.shadows) for spec in configured.accumulators)
+        """Accumulators that the run keeps beside the level: the strategy's own, the shadows', then the guard's."""
+        own = tuple(spec for configured in (self.main, *self.shadows) for spec in configured.accumulators)
+        return (*own, *GUARD_ACCUMULATORS) if self._guards_run else own
+
+    @cached_property
+    def _guards_run(self) -> bool:
+        guard = self.options.guard
+        return guard is not None and guard["of"] == "run"
+
+    def guard_sums(self, accumulators: tuple[float, ...]) -> GuardSums | None:
+        """Return the guard's evidence from the accumulators before a step; None if no guard reads the run."""
+        return GuardSums.of(accumulators[-len(GUARD_ACCUMULATORS) :]) if self._guards_run else None
+
+    @cached_property
+    def reads_lengths(self) -> bool:
+        """True if the rewards depend on the problems' stored lengths."""
+        return any(key == "lengths" for _, key in self._requirements)
 
     @cached_property
     def _requirements(self) -> list[tuple[str, str]]:
@@ -222,11 +241,20 @@ class Reward:
         The caller reports each once per run.
         """
         now = self.at(groups[0].step or 0) if self.scheduled and groups else self
-        found = find_warnings(now.main.strategy, now.overlong, groups, shaped)
+        found = find_warnings(now.main.strategy, now.overlong, groups, shaped) + self._pace_warnings(groups)
         if len(groups) < MIN_GROUPS:
             return found
         scaled = not shaped or shaped[0].advantages is None
         return found + signal_warnings(self.signal(groups, shaped), groups, shaped, scaled=scaled)
+
+    def _pace_warnings(self, groups: Sequence[Group]) -> list[tuple[str, str]]:
+        """Return the warning that the level is far from the run's pass ratio, if the strategy uses it."""
+        newest = max(groups, key=lambda group: group.step or 0, default=None)
+        uses_level = "level" in self.main.requires and self.reference != "dataset"
+        if newest is None or not uses_level or newest.level is None or newest.step is None:
+            return []
+        steps = newest.step + (self.reference == "current")
+        return pace_warnings(newest.level, self.initial_level, self.ema, steps)
 
     def signal(self, groups: Sequence[Group], shaped: Sequence[ShapedGroup]) -> Signal:
         """Return the figures of these groups and their rewards: see `Signal`."""
@@ -318,6 +346,8 @@ _SEND_HINTS = {
     "reference_tokens": "send reference_tokens, the reference policy's mean length on the problem, with every group",
     "thinking": "send thinking, whether it reasoned before it answered, with every rollout",
     "repetitive": "send repetitive, whether it repeats itself, with every rollout",
+    "context_tokens": "send context_tokens, the tokens that the policy read and did not write, with every rollout",
+    "turns": "send turns, the number of the policy's replies, with every rollout",
 }
 
 

@@ -30,6 +30,8 @@ NEEDS = {
     "batch": "batch",
     "thinking": "thinking",
     "repetitive": "repetitive",
+    "context_tokens": "context",
+    "turns": "turns",
 }
 """Inputs that a strategy may require (groups, batches, the run's state, a field of `Group`), each with its
 public name."""
@@ -49,9 +51,17 @@ class AccumulatorSpec:
     * ``ema``:         weight * x + (1 - weight) * m
     * ``max``:         max(x, a)
     * ``integrator``:  max(0, x + weight * (a - target))
+
+    or, with d = the change of a revisited problem's pass ratio (`guard.change`) and n revisited problems, all whole
+    numbers:
+
+    * ``revisits``:        x - floor(x / 16) + n
+    * ``squared_weight``:  x - floor(31 * x / 256) + n
+    * ``change``:          x - floor(x / 16) + sum of d
+    * ``squared_change``:  x - floor(x / 16) + sum of d^2
     """
 
-    kind: Literal["ema", "max", "integrator"]
+    kind: Literal["ema", "max", "integrator", "revisits", "squared_weight", "change", "squared_change"]
     initial: float
     weight: float = 0.0
     target: float = 0.0

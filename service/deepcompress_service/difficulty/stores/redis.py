@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 
 from .. import refusals
-from ..arithmetic import close_record, fold_delta
+from ..arithmetic import close_record, present_problem, problem_before
 from ..codec import (
     PassCountBucket,
     ProblemRecord,
@@ -46,9 +46,9 @@ from ..model import (
 from ..paging import Page, PageBuilder, Side, Sort
 from ..retention import OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import state_of_run
-from ..transfer import ExportReader, accept_any_config
+from ..transfer import ExportReader, Receiver, accept_any_config
 from . import redis_commit, redis_pages, redis_transfer, redis_watch
-from .redis_commit import PAYLOADS, SHARED, TOKEN_BYTES
+from .redis_commit import TOKEN_BYTES
 from .redis_link import Argument, Link, PinnedConnection, Reply, open_link
 from .scripts import (
     CHECKPOINT,
@@ -70,7 +70,7 @@ SCHEMA_VERSION = 2
 SCHEMA_KEY = "dc:schema"
 PING_KEY = "dc:ping"
 WATCH_S = 5.0
-"""Seconds between two looks at the servers' evictions, while requests come."""
+"""Seconds between two reads of the servers' evictions, while requests come."""
 RUNS_KEY = "dc:runs"
 """The names of all runs ever; a run that is gone stays named until someone looks for it."""
 
@@ -138,7 +138,7 @@ class RedisStore:
         return redis_watch.risks(await self._link.info())
 
     async def _check_evictions(self) -> None:
-        """Look at the servers every WATCH_S seconds.
+        """Check the servers every WATCH_S seconds.
 
         Raises:
             StoreUnavailable: One of them evicted keys, and may do so again.
@@ -255,6 +255,7 @@ class RedisStore:
                     encode(seen.rollout_id),
                     encode(seen.problem_id),
                     pack_rollout(seen.correct, seen.counts, seen.truncated, seen.tokens, seen.generation or 0),
+                    b"" if seen.length_bin is None else bytes((seen.length_bin,)),
                 )
             reply = await self._run(OBSERVE, run, *args, plain=True)
             for index, digit in zip(indices, reply, strict=True):
@@ -276,9 +277,8 @@ class RedisStore:
         tokens = sorted({tail[:TOKEN_BYTES] for tail in tails if tail})
         if not tokens:
             return {}
-        fields = [kind + token for token in tokens for kind in (SHARED, PAYLOADS)]
-        found = await self._link.command(key + "m", "HMGET", hash_key, *fields)
-        shared = dict(zip(tokens, zip(found[::2], found[1::2], strict=True), strict=True))
+        found = await self._link.command(key + "m", "HMGET", hash_key, *redis_commit.shared_fields(tokens))
+        shared = redis_commit.by_token(tokens, found)
         payloads = {}
         for (name, digest), tail in zip(groups.items(), tails, strict=True):
             if not tail or shared[tail[:TOKEN_BYTES]][0] is None:
@@ -311,7 +311,7 @@ class RedisStore:
         now, record, run_record = await self._problem(run, problem_id)
         key, course = _prefix(run), [now]
         while record.before.last_step is not None and len(course) < limit:
-            course.append(record.before)
+            course.append(problem_before(record))
             if record.delta.step <= run_record.pruned:
                 break
             # Pruned in between: the course ends here.
@@ -330,7 +330,8 @@ class RedisStore:
         record = unpack_problem(problem_id, data)
         levels = redis_pages.StepLevels(self._link, key, run_record, partial(self._run_record, run))
         await levels.load([record.delta.step])
-        return fold_delta(record, run_record.config.problem_weight, levels.at(record.delta.step)), record, run_record
+        level = levels.at(record.delta.step)
+        return present_problem(record, run_record.config.problem_weight, level), record, run_record
 
     async def problems(
         self,
@@ -404,7 +405,11 @@ class RedisStore:
                 await self._drop(run, scratch)
 
     async def import_run(
-        self, run: str, lines: AsyncIterator[str], accepts: Callable[[str], None] = accept_any_config
+        self,
+        run: str,
+        lines: AsyncIterator[str],
+        accepts: Callable[[str], None] = accept_any_config,
+        receiver: Receiver | None = None,
     ) -> RunState:
         """Implement `DifficultyStore.import_run`."""
         await self._register(run)
@@ -417,7 +422,7 @@ class RedisStore:
                     key,
                     scratch,
                     lines,
-                    ExportReader(accepts),
+                    ExportReader(accepts, receiver),
                     schema=SCHEMA_VERSION,
                     observations_s=self._observations_s,
                     timeout_s=self._slow,
@@ -485,6 +490,7 @@ def _parse_run_record(fields: dict[bytes, bytes], buckets: dict[bytes, bytes]) -
         problems=int(fields[b"problems"]),
         ratio_sum=int(fields[b"ratio_sum"]),
         sequence=int(fields[b"sequence"]),
+        revisits=_revisits(fields.get(b"revisits")),
         incarnation=decode(fields.get(b"incarnation", b"")),
         version=int(fields.get(b"version", 0)),
         created_step=int(step) if (step := fields.get(b"created_step")) else None,
@@ -493,6 +499,12 @@ def _parse_run_record(fields: dict[bytes, bytes], buckets: dict[bytes, bytes]) -
         generation, size, passes = map(int, name.split(b":"))
         run_record.buckets[generation, size, passes] = PassCountBucket(*map(int, text.split(b",")))
     return run_record
+
+
+def _revisits(text: bytes | None) -> tuple[int, int, int]:
+    """Return the open step's sums over revisited problems; none in the record of an older version."""
+    count, total, squares = map(int, (text or b"0 0 0").split())
+    return count, total, squares
 
 
 def _refusal(run: str, facts: Sequence[str]) -> DifficultyError:

@@ -14,9 +14,9 @@ from typing import Any
 
 from ..codec import (
     GROUP_HEAD_BYTES,
+    HAS_LENGTHS,
     NONE32,
     STATE_BYTES,
-    GroupRecord,
     config_to_json,
     decode,
     encode,
@@ -24,7 +24,9 @@ from ..codec import (
     unpack_state,
     unpack_states,
 )
+from ..engine import recorded_outcome
 from ..identity import new_incarnation
+from ..length_counts import unpack_counts
 from ..model import Commit, CommitOutcome, DifficultyConfig, GroupOutcome
 from .redis_link import Argument
 
@@ -34,6 +36,11 @@ SHARED = b"\xff"
 """Before a request's token, the field with what its groups were answered from."""
 PAYLOADS = b"\xfe"
 """Before a request's token, the field with the payloads of its groups, where they have any."""
+LENGTHS = b"\xfd"
+"""Before a request's token, the field with the lengths of its groups' problems, in runs that keep them."""
+_KINDS = (SHARED, PAYLOADS, LENGTHS)
+SharedFields = tuple[bytes | None, bytes | None, bytes | None]
+"""The fields that the groups of one request share, in the order of `_KINDS`."""
 _NUMBERS = struct.Struct("<IIIdIBId")
 _BUCKET = struct.Struct("<IIIddddd")
 _TAIL = struct.Struct(f"<I{TOKEN_BYTES}sIB16sH")
@@ -123,7 +130,15 @@ def arguments(commit: Commit) -> list[Argument]:
         commit.incarnation or "",
         "" if commit.version is None else commit.version,
         new_incarnation(),
+        _lengths_sent(commit),
     ]
+
+
+def _lengths_sent(commit: Commit) -> bytes:
+    """Return the packed lengths of each group, each behind its length; empty if no group has any."""
+    if not any(g.lengths for g in commit.groups):
+        return b""
+    return b"".join([struct.pack("<H", len(g.lengths)) + g.lengths for g in commit.groups])
 
 
 def _packed(payloads: list[bytes]) -> bytes:
@@ -134,9 +149,26 @@ def _packed(payloads: list[bytes]) -> bytes:
     return struct.pack(f"<{len(ends)}I", *ends) + b"".join(payloads)
 
 
+def _part(packed: bytes, index: int) -> bytes:
+    """Return part `index` of what `_packed` made."""
+    begin, end = struct.unpack_from("<II", packed, 4 * index)
+    return packed[begin:end]
+
+
 def is_group(field: bytes) -> bool:
     """Return whether a field of a step's hash is a group; the two other kinds do not begin like UTF-8."""
-    return not field.startswith((SHARED, PAYLOADS))
+    return not field.startswith(_KINDS)
+
+
+def shared_fields(tokens: Sequence[bytes]) -> list[bytes]:
+    """Return the fields that hold what the groups of these requests share."""
+    return [kind + token for token in tokens for kind in _KINDS]
+
+
+def by_token(tokens: Sequence[bytes], found: Sequence[bytes | None]) -> dict[bytes, SharedFields]:
+    """Return the values of `shared_fields(tokens)` by token."""
+    values = iter(found)
+    return dict(zip(tokens, zip(values, values, values, strict=True), strict=True))
 
 
 def _pack_bucket(key: tuple[int, int], bucket: Sequence[int]) -> bytes:
@@ -165,7 +197,7 @@ def _first_duplicate(ids: Sequence[bytes]) -> bytes:
 def outcome(commit: Commit, reply: Sequence[Any]) -> CommitOutcome:
     """Return the script's reply as an outcome."""
     _, epoch, step, created, config_text, step_level, mean, stale, replayed, shared, rest, *identity = reply
-    incarnation, version, created_step = identity
+    incarnation, version, created_step, lengths = identity
     level, accumulators, states = _head(shared) if shared else (0.0, (), 0)
     is_stale = bool(stale)
     if not replayed:
@@ -174,14 +206,19 @@ def outcome(commit: Commit, reply: Sequence[Any]) -> CommitOutcome:
             GroupOutcome(g.group_id, state.problem_id, level, accumulators, state, g.payload, False, is_stale)
             for g, state in zip(commit.groups, unpack_states(ids, shared[states:]), strict=True)
         ]
+        if lengths:
+            for index, group in enumerate(groups):
+                group.problem.lengths = unpack_counts(_part(lengths, index))
     else:
         entries, groups = iter(rest), []
         for index, (g, again) in enumerate(zip(commit.groups, replayed, strict=True)):
             if again == 49:  # "1": its whole record is among the entries
-                groups.append(_recorded(g.group_id, unpack_group(next(entries))))
+                groups.append(recorded_outcome(g.group_id, unpack_group(next(entries)), True))
                 continue
             problem_id = g.problem_id or decode(next(entries))
             state = unpack_state(problem_id, shared, states + index * STATE_BYTES)
+            if lengths:
+                state.lengths = unpack_counts(_part(lengths, index))
             groups.append(
                 GroupOutcome(g.group_id, problem_id, level, accumulators, state, g.payload, False, is_stale)
             )
@@ -200,19 +237,6 @@ def outcome(commit: Commit, reply: Sequence[Any]) -> CommitOutcome:
     )
 
 
-def _recorded(group_id: str, record: GroupRecord) -> GroupOutcome:
-    return GroupOutcome(
-        group_id,
-        record.problem.problem_id,
-        record.level,
-        record.accumulators,
-        record.problem,
-        record.payload,
-        replayed=True,
-        stale=record.stale,
-    )
-
-
 def _head(shared: bytes) -> tuple[float, tuple[float, ...], int]:
     """Return the level for beta, the further accumulators before the step, and the offset of the problems' states."""
     extras = shared[GROUP_HEAD_BYTES - 1]
@@ -221,22 +245,28 @@ def _head(shared: bytes) -> tuple[float, tuple[float, ...], int]:
     return level, accumulators, GROUP_HEAD_BYTES + 8 * extras
 
 
-def join_group(tail: bytes, shared: bytes, payloads: bytes | None = None) -> bytes:
+def join_group(
+    tail: bytes, shared: bytes | None, payloads: bytes | None = None, lengths: bytes | None = None
+) -> bytes:
     """Return the whole record of a group (`codec.GroupRecord`).
 
-    It is joined from the group's tail, its request's shared field, and its request's payloads. An imported group has
-    its payload at the end of its tail.
+    It is joined from the group's tail and the fields that its request's groups share. An imported group has its
+    lengths and its payload at the end of its tail.
     """
+    assert shared is not None
     _, index, counts = _OWN.unpack_from(tail)
     states = GROUP_HEAD_BYTES + 8 * shared[GROUP_HEAD_BYTES - 1]
     at = states + STATE_BYTES * index
     head = bytearray(shared[:states])
     head[GROUP_HEAD_BYTES - 2] |= counts << 1
-    payload = b""
+    parts: list[bytes | bytearray] = [head, shared[at : at + STATE_BYTES], tail[_OWN.size :]]
+    own = _part(lengths, index) if lengths else b""
+    if own:
+        head[GROUP_HEAD_BYTES - 2] |= HAS_LENGTHS
+        parts += (struct.pack("<H", len(own)), own)
     if payloads:
-        begin, end = struct.unpack_from("<II", payloads, 4 * index)
-        payload = payloads[begin:end]
-    return b"".join((head, shared[at : at + STATE_BYTES], tail[_OWN.size :], payload))
+        parts.append(_part(payloads, index))
+    return b"".join(parts)
 
 
 def split_group(record: bytes, token: bytes) -> tuple[bytes, bytes]:
@@ -244,5 +274,5 @@ def split_group(record: bytes, token: bytes) -> tuple[bytes, bytes]:
     at = GROUP_HEAD_BYTES + 8 * record[GROUP_HEAD_BYTES - 1] + STATE_BYTES
     shared = bytearray(record[:at])
     counts = shared[GROUP_HEAD_BYTES - 2] >> 1 & 1
-    shared[GROUP_HEAD_BYTES - 2] &= 1
+    shared[GROUP_HEAD_BYTES - 2] &= 1 | HAS_LENGTHS
     return _OWN.pack(token, 0, counts) + record[at:], bytes(shared)

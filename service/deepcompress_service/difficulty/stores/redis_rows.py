@@ -8,7 +8,16 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 
 from ..codec import RunRecord, bucket_integers, config_to_json, decode, encode
 from ..run_transaction import Row
-from .redis_commit import PAYLOADS, SHARED, TOKEN_BYTES, is_group, join_group, split_group
+from .redis_commit import (
+    SHARED,
+    TOKEN_BYTES,
+    SharedFields,
+    by_token,
+    is_group,
+    join_group,
+    shared_fields,
+    split_group,
+)
 from .redis_link import Argument, Link, PinnedConnection
 
 PAGE = 1000
@@ -82,7 +91,7 @@ class Snapshot:
         async for fields in self._hash(f"u:{step}"):
             for name, record in fields:
                 yield "undo", (step, decode(name)), record
-        shared: dict[bytes, tuple[bytes, bytes | None]] = {}
+        shared: dict[bytes, SharedFields] = {}
         async for fields in self._hash(f"g:{step}"):
             tails = [(name, tail) for name, tail in fields if is_group(name)]
             await self._learn(step, {tail[:TOKEN_BYTES] for _, tail in tails}, shared)
@@ -97,13 +106,13 @@ class Snapshot:
                 group_id, rollout_id = rest[: int(length)], rest[int(length) :]
                 yield "rollouts", (step, decode(group_id), decode(rollout_id)), record
 
-    async def _learn(self, step: int, tokens: set[bytes], shared: dict[bytes, tuple[bytes, bytes | None]]) -> None:
-        """Read the shared fields and the payloads of the requests with these tokens."""
+    async def _learn(self, step: int, tokens: set[bytes], shared: dict[bytes, SharedFields]) -> None:
+        """Read the fields that the groups of each request with one of these tokens share."""
         missing = sorted(tokens - shared.keys())
         if missing:
-            fields = [kind + token for token in missing for kind in (SHARED, PAYLOADS)]
+            fields = shared_fields(missing)
             found = await self._pinned.command("HMGET", f"{self._prefix}g:{step}", *fields)
-            shared.update(zip(missing, zip(found[::2], found[1::2], strict=True), strict=True))
+            shared.update(by_token(missing, found))
 
     async def _requests(self) -> AsyncIterator[Row]:
         start = 0
@@ -147,6 +156,7 @@ def run_record_commands(prefix: str, run_record: RunRecord, schema: int) -> list
         *("pruned", run_record.pruned, "first", "" if run_record.first is None else run_record.first),
         *("values", " ".join(map(repr, run_record.values)), "start", " ".join(map(repr, run_record.start))),
         *("problems", run_record.problems, "ratio_sum", run_record.ratio_sum, "sequence", run_record.sequence),
+        *("revisits", " ".join(map(str, run_record.revisits))),
         *("incarnation", run_record.incarnation, "version", run_record.version),
     ]
     commands: list[list[Argument]] = [["HSET", f"{prefix}m", *fields]]

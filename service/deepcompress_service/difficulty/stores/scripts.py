@@ -9,7 +9,7 @@ from importlib.resources import files
 _FOLDER = files(__package__) / "lua"
 _READ = ("layout", "hashes", "run_record")
 _HISTORY = (*_READ, "buckets", "level", "history")
-_STEPS = (*_HISTORY, "problems", "apply_groups", "steps")
+_STEPS = (*_HISTORY, "lengths", "problems", "apply_groups", "steps")
 _STATE = (*_HISTORY, "state_keys")
 _ROLLBACK = (*_STEPS, "state_keys", "rollback")
 

@@ -1,14 +1,14 @@
 -- Adding groups of the open step to their problems (engine.apply_groups). After problems.lua.
 
--- What groups add to their problems: the problems, each once, and one packed ADDED for each, joined.
+-- What groups add to their problems: the problems, each once, one packed ADDED for each, joined, and the lengths of each.
 local function deltas_of(groups)
-  local ids, index, attempts, passes, shortest, sums, counts = {}, {}, {}, {}, {}, {}, {}
+  local ids, index, attempts, passes, shortest, sums, counts, lengths = {}, {}, {}, {}, {}, {}, {}, {}
   for _, g in ipairs(groups) do
     local i = index[g.problem]
     if not i then
       i = #ids + 1
       ids[i], index[g.problem] = g.problem, i
-      attempts[i], passes[i], shortest[i], sums[i], counts[i] = 0, 0, NONE, 0, 0
+      attempts[i], passes[i], shortest[i], sums[i], counts[i], lengths[i] = 0, 0, NONE, 0, 0, NO_LENGTHS
     end
     attempts[i] = attempts[i] + g.size
     passes[i] = passes[i] + g.passes
@@ -16,23 +16,28 @@ local function deltas_of(groups)
       sums[i] = sums[i] + g.correct
       counts[i] = counts[i] + g.passes
       if g.least < shortest[i] then shortest[i] = g.least end
+      lengths[i] = joined_lengths(lengths[i], g.lengths)
     end
   end
   local packed = {}
   for i = 1, #ids do packed[i] = struct.pack(ADDED, attempts[i], passes[i], shortest[i], sums[i], counts[i]) end
-  return ids, table.concat(packed)
+  return ids, table.concat(packed), lengths
 end
 
 -- Add to the problems `ids`, all different, what the open step brought them: `added` holds one packed ADDED for each,
--- `stride` bytes apart. Answers each problem as it stood before the step, packed.
-local function apply_groups(prefix, run, ids, added, stride)
+-- `stride` bytes apart; `added_lengths`, nil if there are none, has packed lengths for each. Answers each problem as it
+-- stood before the step, packed, and the lengths of each then.
+local function apply_groups(prefix, run, ids, added, stride, added_lengths)
   local result, before, flat, undo, names, new, levels = values(prefix .. 'p', ids), {}, {}, {}, {}, {}, {}
   local open, weight, step, lengths = run.open, run.config.problem_weight, struct.pack('<d', run.open), {}
   local cut, take, undone, named = string.sub, struct.unpack, 0, 0
+  local keeps_lengths, lengths_before, revisits = run.config.group_lengths, {}, run.changing and run.revisits
   for i, id in ipairs(ids) do
     local raw, at = result[i], stride * (i - 1) + 1
     local more, state = cut(added, at, at + ADDED_BYTES - 1), EMPTY
     local last_step
+    local new_lengths = added_lengths and added_lengths[i] or NO_LENGTHS
+    local visits, old_lengths = 0, NO_LENGTHS
     if not raw then
       run.problems = run.problems + 1
       new[#new + 1] = '0'
@@ -42,7 +47,17 @@ local function apply_groups(prefix, run, ids, added, stride)
       local attempts, passes, ratio, then_ratio, then_beta, turns, flags, shortest, sum, count, then_step, tstep,
             tattempts, tpasses, tshortest, tsum, tcount = take(RECORD, raw)
       last_step = tstep
+      local last_lengths
+      if #raw > RECORD_BYTES then
+        visits, old_lengths, last_lengths = lengths_of(raw)
+        if tstep == open then
+          new_lengths = joined_lengths(last_lengths, new_lengths)
+        else
+          visits, old_lengths = folded_lengths(visits, old_lengths, last_lengths)
+        end
+      end
       if tstep == open then
+        if revisits then add_change(revisits, -1, flags, ratio, tattempts, tpasses) end
         local a, p, s, t, c = take(ADDED, more)
         more = struct.pack(ADDED, tattempts + a, tpasses + p, math.min(tshortest, s), tsum + t, tcount + c)
         state = cut(raw, 1, STATE_BYTES)
@@ -72,7 +87,18 @@ local function apply_groups(prefix, run, ids, added, stride)
         named = named + 2
       end
     end
-    local record = state .. step .. more
+    local record
+    if visits == 0 and old_lengths == NO_LENGTHS and new_lengths == NO_LENGTHS then
+      record = state .. step .. more
+    else
+      record = state .. step .. more .. string.char(visits) .. old_lengths .. new_lengths
+    end
+    if keeps_lengths then lengths_before[i] = old_lengths end
+    if revisits then
+      local _, _, ratio, _, _, _, flags = take(STATE, state)
+      local attempts, passes = take('<I4I4', more)
+      add_change(revisits, 1, flags, ratio, attempts, passes)
+    end
     if run.dataset then run.ratio_sum = run.ratio_sum + counted_ratio(run, record) end
     before[i], flat[2 * i - 1], flat[2 * i] = state, id, record
   end
@@ -80,10 +106,10 @@ local function apply_groups(prefix, run, ids, added, stride)
   put(prefix .. 'u:' .. integer(open), undo)
   if #new > 0 and call('EXISTS', prefix .. 'i') == 1 then add_to_index(prefix, new) end
   if named > 0 then call('RPUSH', prefix .. 'n:' .. integer(open), table.concat(names)) end
-  return before
+  return before, lengths_before
 end
 
 local function apply_group_list(prefix, run, groups)
-  local ids, added = deltas_of(groups)
-  return ids, apply_groups(prefix, run, ids, added, ADDED_BYTES)
+  local ids, added, lengths = deltas_of(groups)
+  return ids, apply_groups(prefix, run, ids, added, ADDED_BYTES, lengths)
 end

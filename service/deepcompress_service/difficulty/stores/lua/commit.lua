@@ -9,9 +9,10 @@
 --   one digit a group (1: replayed), or '' if all are new,
 --   what the new groups share (the \255 field), or '' if there is none,
 --   a list, by index: the whole record of each replayed group, the problem_id of each new one sent without it,
---   incarnation, version, and the step of the request that created the run, or ''.
+--   incarnation, version, and the step of the request that created the run, or '',
+--   the lengths of the new groups' problems (the \253 field), or ''.
 -- A whole record: level, the step's level, mean, flags, number of further accumulators, these, the problem's state,
--- digest, length of the problem_id, problem_id, payload.
+-- digest, length of the problem_id, problem_id, lengths behind their length if the flags have HAS_LENGTHS, payload.
 
 local epoch, created = epoch_of(prefix), 0
 run = load_run(prefix)
@@ -41,7 +42,7 @@ local function success(step, result, groups)
   end
   return {0, integer(epoch), integer(step), created, config_text, double(result.step_level), double(result.mean),
           result.flags or 0, table.concat(replayed), result.shared or '', entries, run.incarnation,
-          integer(run.version), run.created_step and integer(run.created_step) or ''}
+          integer(run.version), run.created_step and integer(run.created_step) or '', result.lengths or ''}
 end
 
 -- Before new groups of a step are counted or recorded; the run is saved afterwards.
@@ -78,7 +79,7 @@ if kind == 'stepless' then
   local result = plain and count_plain() or count(groups)
   local parts = {request_digest, struct.pack('<d', step)}
   for _, g in ipairs(groups) do
-    local record = join_group(g.tail, result.shared, payloads_sent)
+    local record = join_group(g.tail, result.shared, payloads_sent, result.lengths)
     parts[#parts + 1] = struct.pack('<I4', #record)
     parts[#parts + 1] = record
   end
@@ -113,6 +114,7 @@ if plain and not is_stale and not next(known) then
   local result = count_plain()
   call('HSET', key, '\255' .. token, result.shared) -- first: it is long, so Redis never takes the hash for a small one
   if payloads_sent ~= '' then call('HSET', key, '\254' .. token, payloads_sent) end
+  if result.lengths ~= '' then call('HSET', key, '\253' .. token, result.lengths) end
   put(key, sent)
   save_run(prefix, run)
   return success(step, result)
@@ -126,7 +128,7 @@ for _, g in ipairs(groups) do
   else
     if digest_of(tail) ~= digest_of(g.tail) then return {1, 'group-conflict', g.id, integer(step)} end
     local other = string.sub(tail, 1, 8)
-    shared[other] = shared[other] or call('HMGET', key, '\255' .. other, '\254' .. other)
+    shared[other] = shared[other] or call('HMGET', key, '\255' .. other, '\254' .. other, '\253' .. other)
     g.record = join_group(tail, unpack(shared[other]))
     records[#records + 1] = g.record
   end
@@ -148,6 +150,10 @@ else
 end
 local flat = {'\255' .. token, result.shared}
 if payloads_sent ~= '' then flat[3], flat[4] = '\254' .. token, payloads_sent end
+if result.lengths ~= '' then
+  flat[#flat + 1] = '\253' .. token
+  flat[#flat + 1] = result.lengths
+end
 for _, g in ipairs(new) do
   flat[#flat + 1] = g.id
   flat[#flat + 1] = g.tail

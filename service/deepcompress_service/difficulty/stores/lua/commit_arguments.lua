@@ -24,10 +24,12 @@
 -- ARGV[17]  incarnation of the run that the caller saw, or ''
 -- ARGV[18]  greatest version of the epoch that the caller saw, or ''
 -- ARGV[19]  incarnation of a run that has none
+-- ARGV[20]  packed lengths of the correct rollouts of each group, each behind its length; '' if no group has any
 --
 -- A tail is stored as it comes: token (8 bytes), index in the request, whether the group counts, digest (16 bytes),
 -- length of the problem_id, problem_id. Groups of one request share two more fields of the step's hash:
 -- \254 .. token: their payloads (ARGV[16]);
+-- \253 .. token: in runs that keep them, their problems' lengths before the step, in the form of ARGV[16];
 -- \255 .. token: what they were answered from: level, the step's level, mean, flags, number of further accumulators,
 --   these, then by index the problem's state before the step.
 
@@ -65,6 +67,12 @@ local sent, group_ids = cut_up(packed_groups, 2 * n, 'I2c0I4c0', 2), {} -- group
 for i = 1, n do group_ids[i] = sent[2 * i - 1] end
 local problem_ids = packed_names == '' and group_ids or cut_up(packed_names, n, 'I2c0', 1)
 
+-- The lengths of each group, nil if no group has any.
+local lengths_sent = ARGV[20] ~= '' and cut_up(ARGV[20], n, 'I2c0', 1) or nil
+for i = 1, lengths_sent and n or 0 do
+  if lengths_sent[i] == '' then lengths_sent[i] = NO_LENGTHS end
+end
+
 -- The groups one by one, for requests that are not all new and plain.
 local function read_groups()
   local groups = {}
@@ -73,7 +81,7 @@ local function read_groups()
       struct.unpack(NUMBERS, packed_numbers, NUMBERS_BYTES * (i - 1) + 1)
     groups[i] = {index = i, id = group_ids[i], tail = sent[2 * i], problem = problem_ids[i], size = size, passes = passes,
                  counts = flags % 2 == 1, known = flags >= 2, truncated = truncated, tokens = tokens, correct = correct,
-                 least = least, record = false}
+                 least = least, record = false, lengths = lengths_sent and lengths_sent[i] or NO_LENGTHS}
   end
   return groups
 end

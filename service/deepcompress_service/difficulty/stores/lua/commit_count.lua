@@ -7,11 +7,15 @@ local function request_mean(list)
 end
 
 -- What the answer says, and what the groups of this request share.
-local function make_result(flags, level, step_level, mean, extras, states)
+local function make_result(flags, level, step_level, mean, extras, states, lengths)
   local more = #extras > 0 and struct.pack('<' .. string.rep('d', #extras), unpack(extras)) or ''
   local head = struct.pack(HEAD, level, step_level, mean, flags, #extras) .. more
   states[1] = head .. states[1] -- joined once: Lua hashes every byte of each string that it makes
-  return {step_level = step_level, mean = mean, flags = flags, shared = table.concat(states)}
+  for i = 1, #lengths do
+    if lengths[i] == NO_LENGTHS then lengths[i] = '' end
+  end
+  return {step_level = step_level, mean = mean, flags = flags, shared = table.concat(states),
+          lengths = #lengths > 0 and pack_parts(lengths) or ''}
 end
 
 -- States by place, from states by problem; places of groups that are not in the list stay empty.
@@ -22,12 +26,21 @@ local function states_by_index(list, by_problem)
   return states
 end
 
+-- Lengths by place, in a run that keeps them with its groups.
+local function lengths_by_index(list, by_problem)
+  local lengths = {}
+  if not run.config.group_lengths then return lengths end
+  for i = 1, n do lengths[i] = NO_LENGTHS end
+  for _, g in ipairs(list) do lengths[g.index] = by_problem[g.problem] end
+  return lengths
+end
+
 -- The step as it stands once groups were added to its cells.
-local function count_result(buckets, list, states)
+local function count_result(buckets, list, states, lengths)
   save_buckets(prefix, buckets)
   local after, mean = accumulators_after(run, buckets)
   local level = run.config.reference == 'previous' and run.start[1] or after[1]
-  return make_result(0, level, after[1], mean or request_mean(list), {unpack(run.start, 2)}, states)
+  return make_result(0, level, after[1], mean or request_mean(list), {unpack(run.start, 2)}, states, lengths)
 end
 
 -- Count all groups of a plain request, from the buckets and numbers that Python packed.
@@ -36,25 +49,27 @@ local function count_plain()
   for at = 1, #packed_buckets, BUCKET_BYTES do
     add_to_bucket(buckets, generation, struct.unpack(BUCKET, packed_buckets, at))
   end
-  return count_result(buckets, nil, apply_groups(prefix, run, problem_ids, packed_numbers, NUMBERS_BYTES))
+  local states, lengths = apply_groups(prefix, run, problem_ids, packed_numbers, NUMBERS_BYTES, lengths_sent)
+  return count_result(buckets, nil, states, lengths)
 end
 
 -- Count these groups, where not all are new and plain.
 local function count(list)
-  local counted, others, by_problem, buckets = {}, {}, {}, load_buckets(prefix, run)
+  local counted, others, by_problem, lengths, buckets = {}, {}, {}, {}, load_buckets(prefix, run)
   for _, g in ipairs(list) do
     if g.counts then
       add_group(buckets, generation, g)
       counted[#counted + 1] = g
     end
   end
-  local ids, states = apply_group_list(prefix, run, counted)
-  for i, id in ipairs(ids) do by_problem[id] = states[i] end
+  local ids, states, lengths_before = apply_group_list(prefix, run, counted)
+  for i, id in ipairs(ids) do by_problem[id], lengths[id] = states[i], lengths_before[i] end
   for _, g in ipairs(list) do
     if not by_problem[g.problem] then others[#others + 1] = g.problem end
   end
-  for id, state in pairs(problems_before(prefix, run, run.open, others)) do by_problem[id] = state end
-  return count_result(buckets, list, states_by_index(list, by_problem))
+  local other_states, other_lengths = problems_before(prefix, run, run.open, others)
+  for id, state in pairs(other_states) do by_problem[id], lengths[id] = state, other_lengths[id] end
+  return count_result(buckets, list, states_by_index(list, by_problem), lengths_by_index(list, lengths))
 end
 
 local function record_late_groups(step, list)
@@ -70,11 +85,11 @@ local function record_late_groups(step, list)
   record.integers[8] = record.integers[8] + #list
   local problems = {}
   for i, g in ipairs(list) do problems[i] = g.problem end
-  local by_problem = problems_before(prefix, run, step, problems)
+  local by_problem, lengths = problems_before(prefix, run, step, problems)
   put_step(prefix, step, record)
   local level = run.config.reference == 'previous' and record.before[1] or record.after[1]
   return make_result(1, level, record.after[1], record.mean or request_mean(list), {unpack(record.before, 2)},
-                  states_by_index(list, by_problem))
+                  states_by_index(list, by_problem), lengths_by_index(list, lengths))
 end
 
 -- Level and mean of an answer that is all replay: as first answered, where its records agree on it.

@@ -5,20 +5,37 @@ local run -- the run's record, loaded or made by commit.lua
 
 local function digest_of(tail) return string.sub(tail, 14, 29) end
 
--- The whole record of a group, from what it was sent as, what its request was answered from, and the request's payloads.
--- A group that was imported has its payload at the end of its tail.
-local function join_group(tail, shared, payloads)
+-- Part `index`, from 0 on, of what is packed behind its offsets (ARGV[16]).
+local function part(packed, index)
+  local from, to = struct.unpack('<I4I4', packed, 4 * index + 1)
+  return string.sub(packed, from + 1, to)
+end
+
+-- The inverse of `part`.
+local function pack_parts(parts)
+  local offsets, at = {}, 4 * #parts + 4
+  for i = 1, #parts do
+    offsets[i], at = struct.pack('<I4', at), at + #parts[i]
+  end
+  return table.concat(offsets) .. struct.pack('<I4', at) .. table.concat(parts)
+end
+
+-- The whole record of a group, from what it was sent as, what its request was answered from, and the request's payloads
+-- and lengths. A group that was imported has its lengths and its payload at the end of its tail.
+local function join_group(tail, shared, payloads, lengths)
   local level, step_level, mean, flags, extras = struct.unpack(HEAD, shared)
   local index, counts = struct.unpack('<I4B', tail, 9)
   local states = HEAD_BYTES + 8 * extras
   local at = states + STATE_BYTES * index
-  local head, payload = struct.pack(HEAD, level, step_level, mean, flags + 2 * counts, extras), ''
-  if payloads and payloads ~= '' then
-    local from, to = struct.unpack('<I4I4', payloads, 4 * index + 1)
-    payload = string.sub(payloads, from + 1, to)
+  local payload, own = '', ''
+  if payloads and payloads ~= '' then payload = part(payloads, index) end
+  if lengths and lengths ~= '' then own = part(lengths, index) end
+  if own ~= '' then
+    flags, own = flags + HAS_LENGTHS, struct.pack('<I2', #own) .. own
   end
+  local head = struct.pack(HEAD, level, step_level, mean, flags + 2 * counts, extras)
   return head .. string.sub(shared, HEAD_BYTES + 1, states) .. string.sub(shared, at + 1, at + STATE_BYTES)
-         .. string.sub(tail, 14) .. payload
+         .. string.sub(tail, 14) .. own .. payload
 end
 
 local function head_of(record)

@@ -6,11 +6,13 @@
 --   P t         tallies of the open step                  hash  generation:size:passes -> integers
 --   P h         history                                   hash  step -> mean|integers|before|after
 --   P s         closed steps whose records are kept       zset
---   P p         problems                                  hash  problem_id -> state before + tally of its last step
+--   P p         problems                                  hash  problem_id -> state before + tally of its last step,
+--                                                     lengths before + those of the tally
 --   P i         problem_ids, from the first look on       zset  all of one score, in their own order
 --   P g:STEP    groups                                    hash  group_id -> what was sent of it; \255 and the token of a
 --                                                     request -> what its groups were answered from, \254 and the token
---                                                     -> their payloads (commit.lua)
+--                                                     -> their payloads, \253 and the token -> their problems'
+--                                                     lengths (commit.lua)
 --   P u:STEP    undo: problems before that step           hash  problem_id -> record
 --   P n:STEP    undo: further problems of the step, whose record's state before it says all; packed names     list
 --   P w         steps with observations                   zset
@@ -25,10 +27,11 @@
 local STATE, STATE_BYTES = '<I4I4dddI4BI4dI4d', 61
 local TALLY = '<dI4I4I4dI4'
 local RECORD = STATE .. string.sub(TALLY, 2)
+local RECORD_BYTES = STATE_BYTES + 32 -- then the lengths (lengths.lua)
 local ADDED, ADDED_BYTES = '<I4I4I4dI4', 24 -- a tally without its step: attempts, passes, shortest, sum, count
 local OBSERVED, OBSERVED_BYTES = '<I4I4I4I4ddI4Bd', 45
 local SCHEMA_VERSION = 2 -- 2: incarnation, version and created_step in the meta
-local NONE, RATIO_ONE = 4294967295, 1073741824
+local NONE, RATIO_ONE, CHANGE_ONE = 4294967295, 1073741824, 65536
 local EMPTY = struct.pack(STATE, 0, 0, 0, 0, 0, 0, 0, NONE, 0, 0, -1)
 local call = redis.call
 

@@ -10,6 +10,13 @@ local function mean_pass_ratio(groups, passes_by_size)
   return total / groups
 end
 
+-- An accumulator of the changes of revisited problems after a step; all values are whole numbers.
+local function changes_after(kind, before, revisits)
+  if kind == 'squared_weight' then return before - math.floor(31 * before / 256) + revisits[1] end
+  local added = kind == 'revisits' and revisits[1] or kind == 'change' and revisits[2] or revisits[3]
+  return before - math.floor(before / 16) + added
+end
+
 -- The accumulators after a step whose groups are these cells, and its mean P_g (nil where no group counts).
 local function accumulators_after(run, buckets)
   local config, greatest = run.config, nil
@@ -33,7 +40,8 @@ local function accumulators_after(run, buckets)
     if i == 1 and config.reference == 'dataset' then after[i] = x
     elseif a.kind == 'ema' then after[i] = a.weight * x + (1 - a.weight) * mean
     elseif a.kind == 'max' then after[i] = math.max(x, accuracy)
-    else after[i] = math.max(0, x + a.weight * (accuracy - a.target)) end
+    elseif a.kind == 'integrator' then after[i] = math.max(0, x + a.weight * (accuracy - a.target))
+    else after[i] = changes_after(a.kind, x, run.revisits) end
   end
   return after, mean
 end

@@ -3,14 +3,14 @@
 -- KEYS[1]  key of the run's record
 -- ARGV[1]  number of steps that may have observations if the run does not exist
 -- ARGV[2]  seconds after which observations expire if the run was never trained
--- ARGV[3..]  six for each observation: step, epoch that the caller named (or ''), group_id, rollout_id, problem_id,
---            packed content (CONTENT)
+-- ARGV[3..]  seven for each observation: step, epoch that the caller named (or ''), group_id, rollout_id, problem_id,
+--            packed content (CONTENT), the bin of its length (one byte, or '')
 --
 -- Returns one digit for each observation: 1 if it is recorded, now or before with the same content.
 
 local CONTENT = '<BBBdd'
 local prefix, default_keep, observations_seconds = string.sub(KEYS[1], 1, -2), tonumber(ARGV[1]), ARGV[2]
-local FIRST, EACH = 3, 6 -- index in ARGV of the first observation, arguments of each
+local FIRST, EACH = 3, 7 -- index in ARGV of the first observation, arguments of each
 
 local epoch, run = epoch_of(prefix), load_run(prefix)
 local keep = run and run.config.keep_steps or default_keep
@@ -28,7 +28,7 @@ for i = 1, count do
       steps[#steps + 1] = step
     end
     table.insert(by_step[step], {index = i, group = ARGV[at + 2], rollout = ARGV[at + 3], problem = ARGV[at + 4],
-                                 content = ARGV[at + 5]})
+                                 content = ARGV[at + 5], bin = ARGV[at + 6]})
   end
 end
 table.sort(steps)
@@ -52,7 +52,7 @@ local function observe_step(step, list)
         g = unpack_observed(packed[o.group])
       else
         g = {size = 0, passes = 0, truncated = 0, tokens_known = 0, tokens = 0, correct = 0, least = NONE,
-             counts = true, generation = 0, problem = o.problem}
+             counts = true, generation = 0, problem = o.problem, lengths = NO_LENGTHS}
       end
       groups[o.group] = g
     end
@@ -77,15 +77,20 @@ local function observe_step(step, list)
           if correct == 1 then
             g.correct = g.correct + tokens
             g.least = math.min(g.least, tokens)
+            if o.bin ~= '' then g.lengths = joined_lengths(g.lengths, '\0\0\1\0' .. o.bin) end
           end
         end
       end
     end
   end
   for id, g in pairs(changed) do
+    local flags, lengths = g.counts and 1 or 0, ''
+    if g.lengths ~= NO_LENGTHS then
+      flags, lengths = flags + OBSERVED_LENGTHS, struct.pack('<I2', #g.lengths) .. g.lengths
+    end
     flat[#flat + 1] = id
     flat[#flat + 1] = struct.pack(OBSERVED, g.size, g.passes, g.truncated, g.tokens_known, g.tokens, g.correct,
-                                  g.least, g.counts and 1 or 0, g.generation) .. g.problem
+                                  g.least, flags, g.generation) .. lengths .. g.problem
   end
   if #flat > 0 then
     put(prefix .. 'r:' .. n, new)

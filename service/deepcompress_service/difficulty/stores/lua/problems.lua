@@ -1,4 +1,4 @@
--- Problem records: unpacking, folding, and the state before a step. After history.lua.
+-- Problem records: unpacking, folding, and the state before a step. After history.lua and lengths.lua.
 
 local function unpack_problem(raw)
   local r = {raw = raw}
@@ -53,23 +53,34 @@ local function level_of(prefix, step)
   return text and tonumber(string.match(text, '^[^|]*|[^|]*|[^|]*|([^| ]+)')) or 0
 end
 
--- Problems as they stood before a step, packed, by id, following their records back through the undo of later steps.
+-- Problems as they stood before a step, packed, by id, following their records back through the undo of later steps;
+-- and their lengths, by id.
 local function problems_before(prefix, run, step, ids)
-  local states, levels, result = {}, {}, fetch(prefix .. 'p', ids)
+  local states, lengths, levels, result = {}, {}, {}, fetch(prefix .. 'p', ids)
   for _, id in ipairs(ids) do
     local raw = result[id]
     if not raw then
-      states[id] = EMPTY
+      states[id], lengths[id] = EMPTY, NO_LENGTHS
     else
       local r = unpack_problem(raw)
       while r.step >= step do r = unpack_problem(call('HGET', prefix .. 'u:' .. integer(r.tstep), id)) end
+      local visits, before, added = lengths_of(r.raw)
       if r.tstep >= step then
-        states[id] = string.sub(r.raw, 1, STATE_BYTES)
+        states[id], lengths[id] = string.sub(r.raw, 1, STATE_BYTES), before
       else
+        visits, lengths[id] = folded_lengths(visits, before, added)
         levels[r.tstep] = levels[r.tstep] or level_of(prefix, r.tstep)
         states[id] = fold(r.raw, run.config.problem_weight, levels[r.tstep])
       end
     end
   end
-  return states
+  return states, lengths
+end
+
+-- Add a problem's change of its pass ratio to the sums over revisited problems, or take it away (sign -1).
+local function add_change(revisits, sign, flags, ratio, attempts, passes)
+  if flags % 2 == 0 or attempts == 0 then return end
+  local change = math.floor((passes / attempts - ratio) * CHANGE_ONE + 0.5)
+  revisits[1], revisits[2] = revisits[1] + sign, revisits[2] + sign * change
+  revisits[3] = revisits[3] + sign * change * change
 end

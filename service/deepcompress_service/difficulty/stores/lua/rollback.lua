@@ -14,6 +14,12 @@ local function undo_of(prefix, step)
   return undo
 end
 
+-- The end of a record whose tally was taken away.
+local function old_lengths(record)
+  local visits, before = lengths_of(record)
+  return pack_lengths(visits, before, NO_LENGTHS)
+end
+
 -- Refuse to go back where the undo of some step from `next_step` on is gone, naming the nearest checkpoint.
 local function check_rewindable(tag, run, next_step)
   if not next_step or not run.first or next_step <= run.first or next_step > run.pruned then return nil end
@@ -56,7 +62,8 @@ local function rewind(prefix, run, next_step)
         call('ZREM', prefix .. 'i', id)
         run.problems = run.problems - 1
       else
-        if old == '' then old = string.sub(r.raw, 1, STATE_BYTES) .. struct.pack(TALLY, -1, 0, 0, NONE, 0, 0) end
+        if old == '' then old = string.sub(r.raw, 1, STATE_BYTES) .. struct.pack(TALLY, -1, 0, 0, NONE, 0, 0)
+                                    .. old_lengths(r.raw) end
         run.ratio_sum = run.ratio_sum + counted_ratio(run, old)
         flat[#flat + 1] = id
         flat[#flat + 1] = old
@@ -79,7 +86,7 @@ local function rewind(prefix, run, next_step)
   end
   local last = get_step(prefix, tonumber(call('ZREVRANGE', prefix .. 's', 0, 0)[1] or run.pruned))
   run.values = last and last.after or new_run(call('HGET', prefix .. 'm', 'config')).values
-  run.open, run.closed, run.buckets, run.version = nil, next_step - 1, {}, 0
+  run.open, run.closed, run.buckets, run.version, run.revisits = nil, next_step - 1, {}, 0, {0, 0, 0}
   save_run(prefix, run)
   return run
 end

@@ -1,13 +1,21 @@
 -- A run's record, its epoch and its last use. After hashes.lua.
 
 local META = {'config', 'schema', 'kind', 'open', 'closed', 'pruned', 'first', 'values', 'start', 'problems', 'ratio_sum',
-              'sequence', 'incarnation', 'version', 'created_step'}
+              'sequence', 'incarnation', 'version', 'created_step', 'revisits'}
+
+-- Whether an accumulator needs the changes of revisited problems.
+local function tracks_changes(config)
+  for _, extra in ipairs(config.extra) do
+    if extra.kind == 'change' then return true end
+  end
+  return false
+end
 
 local function new_run(config)
   local run = {config = cjson.decode(config), kind = '', closed = -1, pruned = -1, problems = 0, ratio_sum = 0,
-             sequence = 0, values = {}, incarnation = '', version = 0}
+             sequence = 0, values = {}, incarnation = '', version = 0, revisits = {0, 0, 0}}
   run.values[1] = run.config.level.initial
-  run.dataset = run.config.reference == 'dataset'
+  run.dataset, run.changing = run.config.reference == 'dataset', tracks_changes(run.config)
   for i, extra in ipairs(run.config.extra) do run.values[i + 1] = extra.initial end
   run.start = run.values
   return run
@@ -22,7 +30,8 @@ local function load_run(prefix)
           pruned = tonumber(f[6]), first = tonumber(f[7]), values = numbers(f[8]), start = numbers(f[9]),
           problems = tonumber(f[10]), ratio_sum = tonumber(f[11]), sequence = tonumber(f[12]),
           -- absent in the record of an older version of the service
-          incarnation = f[13] or '', version = tonumber(f[14] or '0'), created_step = tonumber(f[15] or '')}
+          incarnation = f[13] or '', version = tonumber(f[14] or '0'), created_step = tonumber(f[15] or ''),
+          revisits = numbers(f[16] or '0 0 0'), changing = tracks_changes(config)}
 end
 
 local function save_run(prefix, run)
@@ -30,7 +39,8 @@ local function save_run(prefix, run)
        'pruned', integer(run.pruned), 'first', run.first and integer(run.first) or '', 'values', join(run.values),
        'start', join(run.start), 'problems', integer(run.problems), 'ratio_sum', integer(run.ratio_sum),
        'sequence', integer(run.sequence), 'incarnation', run.incarnation, 'version', integer(run.version),
-       'created_step', run.created_step and integer(run.created_step) or '')
+       'created_step', run.created_step and integer(run.created_step) or '',
+       'revisits', join(run.revisits))
 end
 
 -- Whether the record was evicted or deleted, with more of the run still there.

@@ -14,7 +14,7 @@ local function open_step(prefix, run, step)
     run.start = {unpack(run.values)}
     run.start[1] = run.ratio_sum / RATIO_ONE / run.problems
   end
-  run.buckets = {}
+  run.buckets, run.revisits = {}, {0, 0, 0}
   local kept = call('ZCARD', prefix .. 's')
   if kept >= run.config.keep_steps then
     for _, old in ipairs(call('ZRANGE', prefix .. 's', 0, kept - run.config.keep_steps)) do
@@ -25,12 +25,17 @@ local function open_step(prefix, run, step)
 end
 
 local function unpack_observed(raw)
-  local g = {}
+  local g, at = {}, OBSERVED_BYTES + 1
   local counts, known
   g.size, g.passes, g.truncated, known, g.tokens, g.correct, g.least, counts, g.generation =
     struct.unpack(OBSERVED, raw)
-  g.counts, g.tokens_known, g.known = counts == 1, known, known == g.size
-  g.problem = string.sub(raw, OBSERVED_BYTES + 1)
+  g.counts, g.tokens_known, g.known = counts % 2 == 1, known, known == g.size
+  g.lengths = NO_LENGTHS
+  if counts >= OBSERVED_LENGTHS then
+    local length = struct.unpack('<I2', raw, at)
+    g.lengths, at = string.sub(raw, at + 2, at + 1 + length), at + 2 + length
+  end
+  g.problem = string.sub(raw, at)
   return g
 end
 
@@ -58,6 +63,7 @@ local function close(prefix, run)
   local record = close_record(run, buckets, #counted)
   put_step(prefix, run.open, record)
   run.values, run.closed, run.open, run.buckets = record.after, run.open, nil, {}
+  run.revisits = {0, 0, 0}
 end
 
 local function waiting_steps(prefix, run)

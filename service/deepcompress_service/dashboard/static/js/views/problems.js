@@ -6,6 +6,8 @@ import { address, filter, setFilter } from "../address.js";
 import { count, fixed, percent, signed } from "../format.js";
 import { getJson, KeyNeeded } from "../net.js";
 
+/** Lengths that 10, 50 and 90 % of the correct rollouts do not exceed. */
+const quantiles = (of) => (of ? [of.p10, of.p50, of.p90].map((n) => count(Math.round(n))).join(" / ") + " tokens" : "–");
 /** Problems on one page; on a phone each is a block of its own. */
 const PAGE = matchMedia("(max-width: 640px)").matches ? 8 : 20;
 const TYPING_MS = 250;
@@ -202,6 +204,7 @@ export class Problems {
       ["turns between simple and hard", `${count(problem.turns)} ${problem.turns === 1 ? "time" : "times"}`],
       ["shortest correct response", problem.shortest_correct_tokens === null ? "–" : `${count(problem.shortest_correct_tokens)} tokens`],
       ["mean correct response", problem.mean_correct_tokens === null ? "–" : `${count(problem.mean_correct_tokens)} tokens`],
+      ["correct lengths, 10 / 50 / 90 %", quantiles(problem.length_quantiles)],
       ["last step", count(problem.last_step)],
     ];
     const list = h("dl", null, facts.map(([name, value]) => [h("dt", null, name), h("dd", null, value)]));
