@@ -2,6 +2,7 @@
 #   make demo    the method at work, in a terminal
 #   make test    ruff, codespell, mypy and pytest
 #   make release builds a release and checks it
+#   make docs    the documentation as a site, in .work/site; warnings and broken links are errors
 #   make quick   the tests that need no server: half a minute on two idle cores
 
 VENV := .venv
@@ -12,7 +13,7 @@ QUICK := tests/shaping tests/verification/test_judgement.py tests/verification/t
     tests/verification/test_verify.py tests/verification/test_extract.py tests/packaging/test_layers.py \
     tests/packaging/test_documents.py tests/packaging/test_install.py
 
-.PHONY: demo test quick lint types pytest image release clean
+.PHONY: demo test quick lint types pytest docs image release clean
 
 demo: $(VENV)/service-installed
 	$(BIN)/deepcompress demo
@@ -36,6 +37,10 @@ pytest: $(VENV)/dev-installed
 	.ci/system-packages
 	$(BIN)/pytest -n 2 --dist loadfile
 
+docs: $(VENV)/docs-installed
+	$(BIN)/sphinx-build -W --keep-going -q -c docs/site . .work/site
+	@echo "the documentation: .work/site/index.html"
+
 image:
 	docker build -t deepcompress .
 
@@ -51,6 +56,10 @@ $(BIN)/python:
 
 $(VENV)/service-installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[service]"
+	@touch $@
+
+$(VENV)/docs-installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
 	@touch $@
 
 $(VENV)/dev-installed: pyproject.toml constraints.txt | $(BIN)/python

@@ -4,8 +4,17 @@
 
 The batch of each family is checked by a pool with the service's limits, before and after with the honest rollouts
 alone. `spinning` is a stand-in for a family that nobody has found yet: comparisons that never end, by a decider of
-its own. Exit status 1 if an honest rollout lost its verdict, or a batch took longer than `--most` seconds (default:
-10).
+its own. For each batch:
+
+- wall: its time in seconds;
+- quiet: the wall time without the time in which the busiest worker was ready to run and had no processor (Linux
+  counts it, in /proc/PID/schedstat): an estimate of the time on a machine without other load;
+- CPU: of the checks, and of all processes, with the start of workers that replace ended ones.
+
+The load of the machine is printed first.
+
+Exit status 1 if an honest rollout lost its verdict, or a batch took longer than `--most` seconds (default: 10) on
+the quiet machine.
 """
 
 from __future__ import annotations
@@ -15,6 +24,7 @@ import asyncio
 import os
 import random
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -25,6 +35,58 @@ from deepcompress_verify import Check, VerifierPool
 from deepcompress_verify.tiers import decide_pair
 
 SPIN = "1+1+1+1+1"
+SAMPLE_S = 0.02
+
+
+class Processes(threading.Thread):
+    """Samples the processor time and the waiting time of this process and its workers."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._last: dict[int, tuple[int, int]] = {}
+        self._times: dict[int, tuple[int, int]] = {}
+        """Nanoseconds of (running, waiting) by worker, with its forks."""
+
+    def restart(self) -> None:
+        """Begin a batch."""
+        self._times = {}
+
+    def cpu_s(self) -> float:
+        """Return the CPU seconds of all processes in the batch."""
+        return sum(ran for ran, _ in self._times.values()) / 1e9
+
+    def waited_s(self) -> float:
+        """Return the seconds that the busiest process of the batch waited for a processor."""
+        return max(self._times.values(), key=sum, default=(0, 0))[1] / 1e9
+
+    def run(self) -> None:
+        while True:
+            time.sleep(SAMPLE_S)
+            self._sample(os.getpid(), os.getpid())
+            for worker in children(os.getpid()):
+                pending = [worker]
+                while pending:
+                    pid = pending.pop()
+                    self._sample(pid, worker)
+                    pending += children(pid)
+
+    def _sample(self, pid: int, worker: int) -> None:
+        try:
+            ran, waited, _ = map(int, Path(f"/proc/{pid}/schedstat").read_text().split())
+        except (OSError, ValueError):
+            return
+        last, times = self._last.get(pid, (0, 0)), self._times.get(worker, (0, 0))
+        self._last[pid] = ran, waited
+        self._times[worker] = times[0] + ran - last[0], times[1] + waited - last[1]
+
+
+def children(pid: int) -> list[int]:
+    """Return the ids of the children of a process."""
+    try:
+        texts = [file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/children")]
+    except OSError:
+        return []
+    return [int(one) for text in texts for one in text.split()]
 
 
 def spinning(gold: tuple[str, ...], answer: str | None, restated_answer: str | None) -> tuple[str, str, str]:
@@ -97,6 +159,9 @@ async def measure(options: argparse.Namespace) -> bool:
         memory_bytes=settings.verifier_memory_bytes,
         decider=f"{Path(__file__).stem}:spinning",
     )
+    processes = Processes()
+    processes.start()
+    print(f"load {os.getloadavg()[0]:.1f}, {os.cpu_count()} processors")
     await pool.start()
     await asyncio.sleep(3)
     choice = random.Random(4)
@@ -108,14 +173,22 @@ async def measure(options: argparse.Namespace) -> bool:
         checks = [(check, True) for check in good] + [(check, False) for check in bad]
         random.Random(7).shuffle(checks)
         cpu, killed = pool.stats().cpu_s, pool.stats().killed + pool.stats().crashed
+        await asyncio.sleep(2 * SAMPLE_S)
+        processes.restart()
         began = time.perf_counter()
         verdicts = await pool.verify_many([check for check, _ in checks])
         took = time.perf_counter() - began
+        await asyncio.sleep(2 * SAMPLE_S)
+        all_cpu, quiet = processes.cpu_s(), max(0.0, took - processes.waited_s())
         lost = sum(v.status == "undecided" for v, (_, is_good) in zip(verdicts, checks, strict=True) if is_good)
         kinds = Counter(v.status for v, (_, is_good) in zip(verdicts, checks, strict=True) if not is_good)
         cpu, killed = pool.stats().cpu_s - cpu, pool.stats().killed + pool.stats().crashed - killed
-        print(f"{name:<34} {took:6.2f} s  CPU {cpu:6.2f} s  lost {lost:3d}  workers ended {killed:3d}  {dict(kinds)}")
-        fine = fine and lost == 0 and took <= options.most
+        print(
+            f"{name:<33} wall {took:6.2f} s  quiet {quiet:5.2f} s  CPU {cpu:5.2f} s, all {all_cpu:5.2f} s"
+            f"  lost {lost:3d}  workers ended {killed:3d}  {dict(kinds)}",
+            flush=True,
+        )
+        fine = fine and lost == 0 and quiet <= options.most
         return took
 
     await batch("honest alone (warm-up)", [])
@@ -135,7 +208,7 @@ def main() -> None:
     parser.add_argument("--honest", type=int, default=960)
     parser.add_argument("--hostile", type=int, default=30)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--most", type=float, default=10.0, help="longest time of a batch in seconds")
+    parser.add_argument("--most", type=float, default=10.0, help="longest quiet time of a batch in seconds")
     options = parser.parse_args()
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # the workers import the decider above
     sys.exit(not asyncio.run(measure(options)))

@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--run", required=True, help="the run's name in the service")
     parser.add_argument("--out", default="trl-output")
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--level", type=float, default=0.5, help="pass ratio of the model before the training")
     parser.add_argument("--generations", type=int, default=8)
     parser.add_argument("--max-tokens", type=int, default=1024)
     parser.add_argument("--plain", action="store_true", help="prompts as text, for models without a chat template")
@@ -47,7 +48,9 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true")
     asked = parser.parse_args()
 
-    reward = DeepCompressReward(run=asked.run, gold="answer")  # the service: DEEPCOMPRESS_URL
+    ema = max(0.5, 1 - 5 / asked.steps)  # the level follows the pass ratio within the run
+    strategy = {"name": "deepcompress", "initial_level": asked.level, "ema": ema}
+    reward = DeepCompressReward(run=asked.run, gold="answer", strategy=strategy)  # the service: DEEPCOMPRESS_URL
     trainer = GRPOTrainer(
         model=asked.model,
         reward_funcs=reward,

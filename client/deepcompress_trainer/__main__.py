@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from deepcompress_client import Client
-from deepcompress_client.errors import DeepCompressError, InvalidRequest, TooLarge
+from deepcompress_client.errors import DeepCompressError, InvalidRequest, RunLost, RunRolledBack, TooLarge
 
 from .config import Parser, SettingsError, TrainConfig, load, parse_flags, shipped
 
@@ -209,6 +209,12 @@ def _exit_on_error(parser: argparse.ArgumentParser) -> Iterator[None]:
         yield
     except (SettingsError, InvalidRequest, TooLarge) as error:
         parser.exit(USAGE_ERROR, f"{parser.prog}: error: {error}\n")
+    except (RunLost, RunRolledBack) as error:
+        parser.exit(
+            SERVICE_ERROR,
+            f"{parser.prog}: error: {error}\nThe run's newest checkpoint has an export of its state: the same "
+            "command with --resume imports it where it is needed, and goes on from there.\n",
+        )
     except DeepCompressError as error:
         parser.exit(SERVICE_ERROR, f"{parser.prog}: error: {error}\n")
 

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from deepcompress_service.api import compat
-from deepcompress_service.api.compat.common import MAX_DEPTH, FreeBody
+from deepcompress_service.api.body import MAX_DEPTH
 
 LONE = "\\ud800"
 """A lone surrogate: JSON that only the slower parser reads."""
@@ -33,10 +32,6 @@ def bodies(value: str, text: str = "x") -> list[tuple[str, str]]:
         ("/compat/nemo_gym/verify", f'{{"expected_answer": "1", "extra": {value}, "response": {message}}}'),
         ("/compat/nemo_gym/aggregate_metrics", f'{{"verify_responses": [{{"reward": {value}, "id": "{text}"}}]}}'),
     ]
-
-
-def test_every_body_of_a_protocol_is_bounded() -> None:
-    assert all(issubclass(model, FreeBody) for model in compat.MODELS)
 
 
 @pytest.mark.parametrize("text", ["x", LONE])
@@ -74,3 +69,24 @@ def test_what_is_within_the_bounds_is_kept(service: TestClient) -> None:
     answer = service.post("/compat/nemo_gym/verify", json=row)
     assert answer.status_code == 200
     assert answer.json()["extra"] == deep
+
+
+@pytest.mark.parametrize("text", ["x", LONE])
+@pytest.mark.parametrize("value", [nested(100), nested(900), "9" * 400, "NaN", "1e999"], ids=lambda v: v[:9])
+def test_open_fields_of_our_own_routes_have_the_same_bounds(service: TestClient, value: str, text: str) -> None:
+    strategy = f'{{"name": "deepcompress", "one": {value}}}'
+    for method, path, body in (
+        ("PUT", "/v1/runs/open", f'{{"strategy": {strategy}, "answer_format": "{text}"}}'),
+        ("POST", "/v1/verify", f'{{"items": [{{"gold": "1", "response": "{text}", "row": {{"a": {value}}}}}]}}'),
+        ("POST", "/v1/verify", f'{{"items": [{{"gold": {value}, "response": "{text}"}}]}}'),
+        ("PUT", "/v1/runs/open/import", f'{{"format": {value}, "text": "{text}"}}\n'),
+    ):
+        answer = service.request(method, path, content=body)
+        assert answer.status_code == 422, (path, answer.text)
+        assert len(answer.content) < 2000
+
+
+def test_the_place_of_a_fault_is_named_but_no_text_of_the_body(service: TestClient) -> None:
+    body = {"response": "x", "label": {"one": [{"two words": 1e400}]}}
+    answer = service.post("/compat/slime/rm", content=json.dumps(body).replace("Infinity", "1" * 400))
+    assert answer.json()["errors"] == [{"field": "label.one.0", "detail": "an integer has more than 64 bits"}]

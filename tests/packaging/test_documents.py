@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from deepcompress_client import Client, Run, errors
 from deepcompress_service.app import create_app
@@ -24,8 +26,11 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+DOCS = ROOT / "docs"
+
+
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +48,11 @@ def test_the_python_example_runs_as_it_stands(url: str, tmp_path: Path) -> None:
     assert "[True, False]" in result.stdout
 
 
-def test_the_curl_example_runs_as_it_stands(url: str) -> None:
+@pytest.mark.parametrize("page", ["http.md", "tutorials/first-reward.md"])
+def test_the_curl_examples_run_as_they_stand(page: str, url: str) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
-    (code,) = (block for block in blocks("sh") if block.startswith("curl"))
+    (code,) = (block for block in blocks("sh", (DOCS / page).read_text()) if block.startswith("curl"))
     result = subprocess.run(
         ["sh", "-c", code.replace("http://127.0.0.1:8321", url)], capture_output=True, text=True, timeout=60
     )
@@ -60,21 +66,21 @@ def test_the_two_commands_are_targets_of_the_makefile() -> None:
 
 def test_every_endpoint_of_the_table_exists() -> None:
     served = {*create_app(Settings(state_url="memory://")).openapi()["paths"], "/docs"}
-    named = set(re.findall(r"`(?:[A-Z, ]+ )?(/[a-z0-9/{}]+)`", README))
+    named = set(re.findall(r"`(?:[A-Z, ]+ )?(/[a-z0-9/{}]+)`", (DOCS / "http.md").read_text()))
     assert len(named) > 8
     shapes = {re.sub(r"\{[^}]*\}", "{}", path) for path in served}
     assert {re.sub(r"\{[^}]*\}", "{}", path) for path in named} <= shapes
 
 
 def test_every_command_is_named() -> None:
-    section = README.partition("## Command line")[2].partition("\n## ")[0]
+    section = (DOCS / "command-line.md").read_text().partition("## Commands")[2].partition("\n## ")[0]
     commands = {c.name or "" for c in command_line.registered_commands}
     commands |= {group.name or "" for group in command_line.registered_groups}
-    assert commands <= set(re.findall(r"`([a-z]+)", section)), "README's Command line"
+    assert commands <= set(re.findall(r"`([a-z]+)", section)), "docs/command-line.md"
 
 
 def test_the_file_tree_is_the_tree() -> None:
-    tree = blocks("")[-1]
+    tree = blocks("", (ROOT / "CONTRIBUTING.md").read_text())[0]
     folder = Path()
     for line in tree.splitlines():
         path = line.split()[0] if line.strip() else ""
@@ -148,3 +154,101 @@ def test_the_glossary_has_every_term_once_in_order() -> None:
     rows = (ROOT / "docs" / "glossary.md").read_text().splitlines()
     terms = [row.split("|")[1].strip().lower() for row in rows if row.startswith("| ")][1:]
     assert terms == sorted(set(terms))
+
+
+def test_the_table_of_settings_is_that_of_the_code() -> None:
+    command = [sys.executable, ROOT / "scripts" / "settings_table.py", "--check"]
+    assert subprocess.run(command, timeout=60).returncode == 0, "run scripts/settings_table.py"
+
+
+def pages() -> set[str]:
+    """The pages of the documentation, from the repository's root, without their ending."""
+    named = {path.relative_to(ROOT).with_suffix("").as_posix() for path in DOCS.rglob("*.md")}
+    return named | {"examples/README", "CONTRIBUTING", "CHANGELOG", "SECURITY"}
+
+
+def test_every_page_is_in_the_navigation_once() -> None:
+    navigation = yaml.safe_load((DOCS / "site" / "toc.yml").read_text())
+    found = [navigation["root"]]
+    todo = list(navigation["subtrees"])
+    while todo:
+        for entry in todo.pop()["entries"]:
+            found += [entry["file"]] if "file" in entry else []
+            found += (
+                [f"docs/integrations/{p.stem}" for p in (DOCS / "integrations").glob("*.md")]
+                if "glob" in entry
+                else []
+            )
+            todo += [entry] if "entries" in entry else []
+    found.remove("docs/integrations/README")  # the parent of the folder's pages
+    assert sorted(found) == sorted(pages())
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_every_page_is_linked_from_the_first_ones(page: str) -> None:
+    text = (ROOT / page).read_text()
+    targets = {
+        (ROOT / page).parent.joinpath(link.partition("#")[0]).resolve().relative_to(ROOT).with_suffix("").as_posix()
+        for link in re.findall(r"\]\(([^)\s]+\.md[^)\s]*)\)", text)
+        if "://" not in link
+    }
+    missing = {one for one in pages() - targets if not one.startswith("docs/integrations/")}
+    assert missing - {page.removesuffix(".md")} == set()
+
+
+def test_the_readme_is_short_and_names_the_frameworks() -> None:
+    assert len(README.splitlines()) < 200
+    for name in (
+        "TRL",
+        "verl",
+        "OpenRLHF",
+        "slime",
+        "ms-swift",
+        "NeMo",
+        "SkyRL",
+        "prime-rl",
+        "AReaL",
+        "ROLL",
+        "rLLM",
+    ):
+        assert name in README
+    assert {path.stem for path in (DOCS / "integrations").glob("*.md")} <= set(
+        re.findall(r"integrations/(\w+)\.md", README)
+    )
+
+
+MAINTAINERS = {"design", "difficulty-state", "dependencies", "checking", "capacity", "study", "end-to-end"}
+
+
+def test_pages_for_users_have_no_command_of_the_tests() -> None:
+    found = [
+        path.name for path in DOCS.rglob("*.md") if path.stem not in MAINTAINERS and "pytest" in path.read_text()
+    ]
+    assert found == []
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("kind", ["paper", "defaults"])
+def test_the_tutorial_of_an_own_loop_shows_what_one_sees(kind: str, url: str) -> None:
+    page = (DOCS / "tutorials" / "own-loop.md").read_text()
+    script = ROOT / "examples" / "own_loop.py"
+    result = subprocess.run(
+        [sys.executable, script, kind],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        env={**os.environ, "DEEPCOMPRESS_URL": url},
+    )
+    assert result.returncode == 0, result.stderr
+    assert ("warning: slow-level" in result.stdout) == (kind == "defaults")
+    if kind == "paper":
+        assert result.stdout in page
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-c", "docs/site", ".", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "index.html").exists()
+    assert 'src="http' not in (tmp_path / "docs" / "index.html").read_text()

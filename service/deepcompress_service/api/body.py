@@ -1,17 +1,21 @@
 """Reading request bodies: bounded, decompressed within the bound, parsed straight into wire models.
 
 A body may have megabytes, so it is copied as rarely as possible: it is received into one buffer and parsed by orjson,
-whose strings the wire models use without a copy. A body that orjson refuses is read again by slower parsers, for two
-reasons: an error message that names the fault, and lone surrogates, which JSON allows and Rust strings do not. Text
-that a policy wrote can therefore never fail a request.
+whose strings the wire models use without a copy; a large one in slices (`slices`). A body that orjson refuses is
+read again by slower parsers, for two reasons: an error message that names the fault, and lone surrogates, which JSON
+allows and Rust strings do not. Text that a policy wrote can therefore never fail a request. The depth and the numbers
+of every body are checked before any other code reads its values.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
+import re
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -23,10 +27,13 @@ from fastapi import Request, Response
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
-from .errors import ApiError, abandoned, from_validation
+from .errors import ApiError, abandoned, from_validation, invalid
+from .slices import decode_in_slices
 
 Model = TypeVar("Model", bound=BaseModel)
 T = TypeVar("T")
+Json = Any
+"""Decoded JSON."""
 PIECE = 1 << 18
 """Most bytes that one step of decompression gives, for formats that allow a bound."""
 
@@ -34,13 +41,22 @@ PIECE = 1 << 18
 ON_LOOP_BYTES = 1 << 18
 """Largest body that is decoded on the event loop. A larger one is decoded in a thread, so that it keeps no other
 request waiting for long; bench/loop_stall.py has the figures."""
+ON_LOOP_VALUES = 20_000
+"""Most values of a body that is decoded on the event loop, counted as its commas, braces, brackets and lines."""
 ON_LOOP_PACKED_BYTES = 1 << 10
-"""The same for a compressed body, which may grow a thousand times."""
+"""Largest compressed body that is unpacked on the event loop. It may grow a thousand times."""
 
 
-async def off_loop(work: Callable[[], T], size: int, most: int = ON_LOOP_BYTES) -> T:
-    """Return the result of work on `size` bytes; it runs in a thread if these are more than `most`."""
-    return work() if size <= most else await asyncio.to_thread(work)
+async def decoded(work: Callable[[], T], raw: bytes | bytearray) -> T:
+    """Return the result of work that decodes a body; it runs in a thread if the body is large."""
+    return work() if _is_small(raw) else await asyncio.to_thread(work)
+
+
+def _is_small(raw: bytes | bytearray) -> bool:
+    size = len(raw)
+    if size <= ON_LOOP_VALUES:
+        return True
+    return size <= ON_LOOP_BYTES and sum(map(raw.count, (b",", b"{", b"[", b"\n"))) < ON_LOOP_VALUES
 
 
 def too_large(subject: str, limit: int) -> ApiError:
@@ -68,7 +84,8 @@ async def read_body(request: Request, limit: int, timeout: float) -> bytes | byt
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding in ("", "identity"):
         return raw
-    return await off_loop(partial(_decompress, raw, encoding, limit), len(raw), ON_LOOP_PACKED_BYTES)
+    unpacked = partial(_decompress, raw, encoding, limit)
+    return unpacked() if len(raw) <= ON_LOOP_PACKED_BYTES else await asyncio.to_thread(unpacked)
 
 
 async def body_lines(request: Request, limit: int, longest: int, timeout: float) -> AsyncIterator[str]:  # noqa: ASYNC109
@@ -78,20 +95,33 @@ async def body_lines(request: Request, limit: int, longest: int, timeout: float)
     `timeout`, in seconds, is for each piece.
 
     Raises:
-        ApiError: As `read_body`; 413 also for a line over `longest`.
+        ApiError: As `read_body`; 413 also for a line over `longest`, 422 for values out of bounds (`check_values`).
     """
     rest = bytearray()
     async for piece in _pieces(request, limit, timeout):
-        start, searched = 0, len(rest)
+        searched = len(rest)
         rest += piece
-        while (end := rest.find(b"\n", max(start, searched))) >= 0:
-            yield rest[start:end].decode("utf-8", "replace")
-            start = end + 1
-        del rest[:start]
+        end = rest.rfind(b"\n", searched)
+        if end >= 0:
+            ended = rest[:end]
+            del rest[: end + 1]
+            for line in await decoded(partial(_checked_lines, ended), ended):
+                yield line
         if len(rest) > longest:
             raise too_large("a line of the body", longest)
     if rest:
-        yield rest.decode("utf-8", "replace")
+        for line in await decoded(partial(_checked_lines, rest), rest):
+            yield line
+
+
+def _checked_lines(raw: bytearray) -> list[str]:
+    """Return the lines; the values of each are within the bounds. One that is no JSON is left to its reader."""
+    lines = raw.split(b"\n")
+    for line in lines:
+        if line.strip():
+            with suppress(ValueError):
+                check_values(decode_in_slices(line, orjson.loads))
+    return [line.decode("utf-8", "replace") for line in lines]
 
 
 async def _pieces(request: Request, limit: int, timeout: float) -> AsyncIterator[bytes]:  # noqa: ASYNC109
@@ -226,37 +256,77 @@ def _refuse_broken(unpack: _Unpacker, encoding: str) -> None:
 
 
 def parse(model: type[Model], raw: bytes | bytearray) -> Model:
-    """Return the body as a wire model.
+    """Return the body as a wire model. Every body of every route is decoded here.
 
     Raises:
         ApiError: 422, which names the field that is not valid.
     """
+    value, strict = decode(model, raw)
+    check_values(value)
     try:
-        value: Any = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return _parse_slowly(model, raw)
-    try:
-        return model.model_validate(value)
+        return model.model_validate(value, strict=strict)
     except ValidationError as error:
         raise from_validation(error) from None
 
 
-def _parse_slowly(model: type[Model], raw: bytes | bytearray) -> Model:
+def decode(model: type[BaseModel], raw: bytes | bytearray) -> tuple[Any, bool | None]:
+    """Return the value of a body, and pydantic's `strict` for its validation.
+
+    Raises:
+        ApiError: 422, if the body is not JSON; the message is the one of `model`.
+    """
+    with suppress(ValueError):
+        return decode_in_slices(raw, orjson.loads), None
+    # Only lone surrogates, which Rust strings cannot hold, and numbers out of bounds are worth a slower attempt.
+    with suppress(ValueError, RecursionError):
+        return decode_in_slices(raw, _loads_surrogates), False
     try:
-        return model.model_validate_json(raw)
-    except ValidationError as error:
-        # Only JSON with lone surrogates, which Rust strings cannot hold, is worth a second, slower attempt.
-        if error.errors(include_url=False, include_input=False)[0]["type"] != "json_invalid":
-            raise from_validation(error) from None
-        refusal = from_validation(error)
-    try:
-        value = json.loads(raw.decode("utf-8", "surrogatepass"))
-    except (ValueError, RecursionError):
-        raise refusal from None
-    try:
-        return model.model_validate(value, strict=False)
+        model.model_validate_json(raw)
     except ValidationError as error:
         raise from_validation(error) from None
+    raise invalid("", "an integer has more than 64 bits")
+
+
+def _loads_surrogates(raw: bytes | bytearray) -> Json:
+    return json.loads(raw.decode("utf-8", "surrogatepass"))
+
+
+MAX_DEPTH = 64
+"""Deepest nesting of lists and objects in a body."""
+MAX_INTEGER = 2**63
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+def check_values(value: object) -> None:
+    """Check the depth and the numbers of decoded JSON, without recursion.
+
+    Raises:
+        ApiError: 422: lists and objects nested deeper than MAX_DEPTH, an integer of more than 64 bits, or a number
+            that is not finite.
+    """
+    pending: list[tuple[Json, tuple[str | int, ...]]] = [([value], ())]
+    while pending:
+        holder, path = pending.pop()
+        if len(path) > MAX_DEPTH:
+            raise invalid(_place(path), f"lists and objects are nested deeper than {MAX_DEPTH}")
+        for key, one in holder.items() if isinstance(holder, dict) else enumerate(holder):
+            if isinstance(one, dict | list):
+                pending.append((one, (*path, key)))
+            elif isinstance(one, int):
+                if abs(one) >= MAX_INTEGER:
+                    raise invalid(_place((*path, key)), "an integer has more than 64 bits")
+            elif isinstance(one, float) and not math.isfinite(one):
+                raise invalid(_place((*path, key)), "a number is not finite")
+
+
+def _place(path: tuple[str | int, ...]) -> str:
+    """Return the first parts of a path in a body, up to a name that a policy may have written."""
+    parts: list[str] = []
+    for part in path[1:5]:
+        if not _PLAIN_NAME.fullmatch(str(part)):
+            break
+        parts.append(str(part))
+    return ".".join(parts)
 
 
 # --- limits on the structure, before parsing -----------------------------------------------------------------

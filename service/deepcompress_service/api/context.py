@@ -23,7 +23,7 @@ from ..scoring.slot import set_slot
 from ..settings import Settings
 from .admission import FairScheduler, InflightLimiter, KeyedSlots, Reservation
 from .auth import Grant, KeyRing
-from .body import body_lines, count_structure, off_loop, parse, read_body, too_large
+from .body import body_lines, count_structure, decoded, parse, read_body, too_large
 from .errors import ApiError, abandoned
 from .hosts import require_same_origin
 from .packed_rows import PackedRows
@@ -67,14 +67,14 @@ class Context:
             ApiError: The body is too large, incomplete, or not valid.
         """
         raw = await read_body(request, self.settings.max_body_bytes, self.settings.body_timeout_seconds)
-        structure = await off_loop(partial(count_structure, raw), len(raw))
+        structure = await decoded(partial(count_structure, raw), raw)
         most = self.settings.max_items + self.settings.max_groups
         if structure.objects > most + 1:
             raise too_large("the number of items", most)
         if structure.exceeds_limits:
             raise ApiError(413, "too-large", "the body has more fields and values than a request of its items has")
         reservation.resize(len(raw) + structure.memory)
-        return await off_loop(partial(parse, model, raw), len(raw))
+        return await decoded(partial(parse, model, raw), raw)
 
     async def small_body(self, request: Request, model: type[Model]) -> Model:
         """Read the body of a request that sends no batch, as a wire model.
@@ -84,7 +84,7 @@ class Context:
         """
         with self.inflight.admit(request, SMALL_BODY):
             raw = await read_body(request, SMALL_BODY, self.settings.body_timeout_seconds)
-            return await off_loop(partial(parse, model, raw), len(raw))
+            return await decoded(partial(parse, model, raw), raw)
 
     def body_lines(self, request: Request) -> AsyncIterator[str]:
         """Yield the lines of a body that may be larger than memory allows."""
@@ -142,7 +142,8 @@ async def run_scheduled(
 
     async def wait_and_work() -> T:
         async with context.scheduler.slot(run or "", reservation.weight) as slot:
-            set_slot(slot.given_up)
+            if context.pipeline.remote_names:  # only remote checks are awaited without it
+                set_slot(slot.given_up)
             return await work()
 
     return await cancel_on_disconnect(request, wait_and_work())

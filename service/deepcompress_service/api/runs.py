@@ -32,9 +32,10 @@ from deepcompress_client.wire import (
 from ..difficulty.errors import RunConflict, UnknownCheckpoint, UnknownRun
 from ..difficulty.model import Checkpoint, ProblemState, RunState, StepStatistics
 from ..difficulty.refusals import run_conflict
+from ..difficulty.transfer import Receiver
 from ..observability import metrics
 from ..scoring.errors import NewerConfigurationError, UnsupportedConfigError
-from ..scoring.plan import make_plan, named_plan, plan_from_text
+from ..scoring.plan import make_new_plan, named_plan, plan_from_text
 from ..shaping.lengths import LengthRecord
 from .body import documented, json_response
 from .context import Context, ContextDep, GrantDep, is_operator
@@ -101,10 +102,10 @@ async def _put(context: Context, run: str, config: RunConfig) -> RunState:
     try:
         state = await context.store.get_run(run)
     except UnknownRun:
-        plan = make_plan(config, weight, remote)
+        plan = make_new_plan(config, weight, remote)
         return await context.store.put_run(run, plan.difficulty, plan.text)
     if state.kind is None:
-        plan = make_plan(config, weight, remote)
+        plan = make_new_plan(config, weight, remote)
         try:
             same = plan.text == plan_from_text(state.config_text, weight, remote).text
         except UnsupportedConfigError:
@@ -117,7 +118,7 @@ async def _put(context: Context, run: str, config: RunConfig) -> RunState:
     if not state.created:
         return state
     # The run was deleted in between, and is now new: it takes this request's configuration.
-    plan = make_plan(config, weight, remote)
+    plan = make_new_plan(config, weight, remote)
     return replace(await context.store.put_run(run, plan.difficulty, plan.text), created=True)
 
 
@@ -285,10 +286,19 @@ def too_many_exports() -> ApiError:
 
 
 @router.put("/{run}/import", summary="Import a run", response_model=RunInfo)
-async def import_run(run: Run, request: Request, context: ContextDep) -> Response:
+async def import_run(
+    run: Run,
+    request: Request,
+    context: ContextDep,
+    continues: Annotated[
+        bool, Query(alias="continue", description="take the level and the problems only, for a run without steps")
+    ] = False,
+) -> Response:
     """Replace the run's state by an export. The epoch rises.
 
-    The export is read as it arrives. Nothing changes until it was read to its end and is valid.
+    The export is read as it arrives. Nothing changes until it was read to its end and is valid. With
+    ``continue=true`` the run keeps its configuration and has no steps: it is the start of a training with another
+    one's difficulty state.
     """
 
     def accepts(config_text: str) -> None:
@@ -299,7 +309,14 @@ async def import_run(run: Run, request: Request, context: ContextDep) -> Respons
             raise UnsupportedConfigError("config-not-supported", error.detail) from None
 
     with context.inflight.admit(request):
-        return json_response(run_row(await context.store.import_run(run, context.body_lines(request), accepts)))
+        receiver = None
+        if continues:
+            state = await context.store.get_run(run)
+            if state.kind is not None:
+                raise ApiError(409, "run-in-use", f"run {run!r} has steps: only a new run continues another one")
+            receiver = Receiver(state.config, state.config_text)
+        lines = context.body_lines(request)
+        return json_response(run_row(await context.store.import_run(run, lines, accepts, receiver)))
 
 
 # --- rows -----------------------------------------------------------------------------------------------

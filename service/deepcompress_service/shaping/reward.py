@@ -18,6 +18,7 @@ from .errors import ConfigError, InputError
 from .families.overlong import VARIANTS
 from .guard import KINDS, GuardSums
 from .options import Options, read_options
+from .pace import pace_warnings
 from .parameters import Param, read_params
 from .reward_warnings import find_warnings
 from .schedules import Schedule, has_schedule, knots, resolve
@@ -240,11 +241,20 @@ class Reward:
         The caller reports each once per run.
         """
         now = self.at(groups[0].step or 0) if self.scheduled and groups else self
-        found = find_warnings(now.main.strategy, now.overlong, groups, shaped)
+        found = find_warnings(now.main.strategy, now.overlong, groups, shaped) + self._pace_warnings(groups)
         if len(groups) < MIN_GROUPS:
             return found
         scaled = not shaped or shaped[0].advantages is None
         return found + signal_warnings(self.signal(groups, shaped), groups, shaped, scaled=scaled)
+
+    def _pace_warnings(self, groups: Sequence[Group]) -> list[tuple[str, str]]:
+        """Return the warning that the level is far from the run's pass ratio, if the strategy uses it."""
+        newest = max(groups, key=lambda group: group.step or 0, default=None)
+        uses_level = "level" in self.main.requires and self.reference != "dataset"
+        if newest is None or not uses_level or newest.level is None or newest.step is None:
+            return []
+        steps = newest.step + (self.reference == "current")
+        return pace_warnings(newest.level, self.initial_level, self.ema, steps)
 
     def signal(self, groups: Sequence[Group], shaped: Sequence[ShapedGroup]) -> Signal:
         """Return the figures of these groups and their rewards: see `Signal`."""
@@ -336,6 +346,8 @@ _SEND_HINTS = {
     "reference_tokens": "send reference_tokens, the reference policy's mean length on the problem, with every group",
     "thinking": "send thinking, whether it reasoned before it answered, with every rollout",
     "repetitive": "send repetitive, whether it repeats itself, with every rollout",
+    "context_tokens": "send context_tokens, the tokens that the policy read and did not write, with every rollout",
+    "turns": "send turns, the number of the policy's replies, with every rollout",
 }
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import BackgroundTasks, Query, Request
-from pydantic import BaseModel, model_validator
-from pydantic_core import PydanticCustomError
 
 from deepcompress_client.wire import AnswerFormat, Verdict, VerifyRequest
 
@@ -24,33 +21,8 @@ Format = Annotated[
     AnswerFormat | None, Query(description="the rule that finds the answer; else the server's default")
 ]
 
-MAX_DEPTH = 64
-"""Deepest nesting of lists and objects in a body."""
-MAX_INTEGER = 2**63
 MAX_EXACT = 2**53
 """From here on, numbers in JSON may have been rounded."""
-
-
-class FreeBody(BaseModel):
-    """Base of the protocols' bodies: a framework may send any JSON in them, so its depth and numbers are bounded."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _bound(cls, body: object) -> object:
-        pending: list[tuple[object, int]] = [(body, 1)]
-        while pending:
-            value, depth = pending.pop()
-            if isinstance(value, dict | list):
-                if depth > MAX_DEPTH:
-                    raise PydanticCustomError("too_deep", f"lists and objects are nested deeper than {MAX_DEPTH}")
-                inner = value.values() if isinstance(value, dict) else value
-                pending.extend((one, depth + 1) for one in inner if isinstance(one, dict | list | int | float))
-            elif isinstance(value, int) and abs(value) >= MAX_INTEGER:
-                raise PydanticCustomError("integer_size", "an integer has more than 64 bits")
-            elif isinstance(value, float) and not math.isfinite(value):
-                raise PydanticCustomError("finite_number", "a number is not finite")
-        return body
-
 
 UNTRAINABLE = frozenset({"undecided", "gold_unreadable", "unchecked"})
 """Statuses of rollouts that must not be trained on."""

@@ -10,14 +10,14 @@ import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from deepcompress_client.wire import ModelText
 
 from ..body import documented, json_response
 from ..context import ContextDep
 from ..errors import invalid
-from .common import UNTRAINABLE, Format, FreeBody, OutcomeRange, gold_of, outcome, verdicts
+from .common import UNTRAINABLE, Format, OutcomeRange, gold_of, outcome, verdicts
 
 router = APIRouter(prefix="/openrlhf")
 
@@ -25,7 +25,7 @@ _ENDS = re.compile(r"(?:<\|[^|<>]{1,40}\|>|</s>|<eos>|\s)+\Z")
 """Special tokens at the end of a query: OpenRLHF does not remove them."""
 
 
-class GetReward(FreeBody):
+class GetReward(BaseModel):
     """The request of OpenRLHF; ``query`` is prompt and response in one text."""
 
     query: list[ModelText] = Field(min_length=1)

@@ -24,7 +24,7 @@ from ..auth import Grant
 from ..body import documented, json_response
 from ..context import app_context, get_grant
 from ..errors import invalid
-from .common import UNTRAINABLE, Format, FreeBody, OutcomeRange, gold_of, outcome, verdicts
+from .common import UNTRAINABLE, Format, OutcomeRange, gold_of, outcome, verdicts
 
 router = APIRouter(prefix="/roll")
 
@@ -48,7 +48,7 @@ class RewardInfo(BaseModel):
     ground_truth: Any = None
 
 
-class SubmitTask(FreeBody):
+class SubmitTask(BaseModel):
     """The task that ROLL submits; fields that are not needed are ignored."""
 
     response: ModelText
@@ -58,7 +58,7 @@ class SubmitTask(FreeBody):
     rollout_id: str | int | None = None
 
 
-class TaskResult(FreeBody):
+class TaskResult(BaseModel):
     """The request id that `submit_task` returned."""
 
     reward_request_id: str

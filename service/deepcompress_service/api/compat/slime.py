@@ -9,17 +9,18 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
+from pydantic import BaseModel
 
 from deepcompress_client.wire import ModelText
 
 from ..body import documented, json_response
 from ..context import ContextDep
-from .common import UNTRAINABLE, Format, FreeBody, OutcomeRange, gold_of, outcome, verdicts
+from .common import UNTRAINABLE, Format, OutcomeRange, gold_of, outcome, verdicts
 
 router = APIRouter(prefix="/slime")
 
 
-class RemoteReward(FreeBody):
+class RemoteReward(BaseModel):
     """The request of slime. The prompt (text or messages) is not used."""
 
     prompt: Any = None
