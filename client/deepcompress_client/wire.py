@@ -332,12 +332,20 @@ class RolloutFields(_Request):
     large batches are derived from this list (``ROLLOUT_FIELDS``).
     """
 
-    tokens: Tokens | None = Field(None, description="length in tokens, never in characters")
+    tokens: Tokens | None = Field(
+        None, description="length in tokens that the policy wrote, never in characters; of all its turns"
+    )
     truncated: StrictBool = Field(False, description="true if the generation limit cut it off")
     thinking: StrictBool | None = Field(
         None, description="true if it reasoned before it answered, for strategies that need it"
     )
     repetitive: StrictBool | None = Field(None, description="true if it repeats itself, for strategies that need it")
+    context_tokens: Tokens | None = Field(
+        None, description="tokens that the policy read and did not write: the prompt's, and those of tools"
+    )
+    turns: Annotated[StrictInt, Field(ge=1, le=MAX_TOKENS)] | None = Field(
+        None, description="replies of the policy in this rollout"
+    )
     scores: Annotated[dict[ScoreName, Score], Field(max_length=MAX_SCORES)] | None = Field(
         None, description="the caller's own scores by name; the run's configuration has their weights"
     )
