@@ -41,6 +41,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 
 from deepcompress_service.difficulty.codec import ProblemRecord, StepDelta, pack_problem
+from deepcompress_service.difficulty.length_counts import pack_bins
 from deepcompress_service.difficulty.model import Commit, DifficultyConfig, GroupCommit, ProblemState
 from deepcompress_service.difficulty.store import DifficultyStore, open_store
 from deepcompress_service.difficulty.stores.redis_commit import is_group
@@ -106,6 +107,7 @@ def a_group(rng: random.Random, problem: int, payload: bytes) -> GroupCommit:
         tokens_sum=G * 1000,
         correct_tokens_sum=passes * 1000,
         correct_tokens_min=1000 if passes else None,
+        lengths=pack_bins(bytes(rng.choices(range(100, 120), k=passes))),
     )
 
 

@@ -17,6 +17,9 @@ from ._core import checked
 from .errors import InvalidRequest
 from .wire import (
     AnswerFormat,
+    ObservedGroup,
+    ObservedRollout,
+    ObserveRequest,
     Phase,
     ScoreGroup,
     ScoreRequest,
@@ -71,6 +74,15 @@ def shape_request(groups: Iterable[Any], **batch: Unpack[RunBatchFields]) -> Sha
     """Return a shape request for groups whose rollouts have ``correct`` (and ``status``, if verify gave it)."""
     rows = _groups(groups, ShapeGroup, ShapeRollout)
     return checked(ShapeRequest, {**_batch(**batch), "groups": rows})
+
+
+def observe_request(
+    groups: Iterable[Any], *, run: str, epoch: int | None, step: int, generation: int | None
+) -> ObserveRequest:
+    """Return an observe request for groups whose rollouts have ``correct``."""
+    rows = _groups(groups, ObservedGroup, ObservedRollout)
+    fields = {"run": run, "epoch": epoch, "step": _scalar(step), "generation": _scalar(generation), "groups": rows}
+    return checked(ObserveRequest, fields)
 
 
 def score_request(

@@ -15,6 +15,8 @@ from pydantic import BaseModel
 from ._core import Operation, Options, Reply, RequestSpec, encode, error_of, pack, post, read, read_json
 from .errors import ServiceError, TooLarge
 from .wire import (
+    ObserveAnswer,
+    ObserveRequest,
     ScoreAnswer,
     ScoredGroup,
     ScoreRequest,
@@ -103,6 +105,14 @@ def shape(request: ShapeRequest) -> Operation[ShapeAnswer]:
     """Return the rewards of the groups, from one request."""
     (reply,) = yield [post("/v1/shape", request)]
     answer = read(ShapeAnswer, reply)
+    _check_count(answer.groups, len(request.groups), "groups")
+    return answer
+
+
+def observe(request: ObserveRequest) -> Operation[ObserveAnswer]:
+    """Return which rollouts are recorded, from one request."""
+    (reply,) = yield [post("/v1/observe", request)]
+    answer = read(ObserveAnswer, reply)
     _check_count(answer.groups, len(request.groups), "groups")
     return answer
 

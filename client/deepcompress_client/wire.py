@@ -332,12 +332,20 @@ class RolloutFields(_Request):
     large batches are derived from this list (``ROLLOUT_FIELDS``).
     """
 
-    tokens: Tokens | None = Field(None, description="length in tokens, never in characters")
+    tokens: Tokens | None = Field(
+        None, description="length in tokens that the policy wrote, never in characters; of all its turns"
+    )
     truncated: StrictBool = Field(False, description="true if the generation limit cut it off")
     thinking: StrictBool | None = Field(
         None, description="true if it reasoned before it answered, for strategies that need it"
     )
     repetitive: StrictBool | None = Field(None, description="true if it repeats itself, for strategies that need it")
+    context_tokens: Tokens | None = Field(
+        None, description="tokens that the policy read and did not write: the prompt's, and those of tools"
+    )
+    turns: Annotated[StrictInt, Field(ge=1, le=MAX_TOKENS)] | None = Field(
+        None, description="replies of the policy in this rollout"
+    )
     scores: Annotated[dict[ScoreName, Score], Field(max_length=MAX_SCORES)] | None = Field(
         None, description="the caller's own scores by name; the run's configuration has their weights"
     )
@@ -381,6 +389,52 @@ class ShapeGroup(_Group):
     """A group whose rollouts have been verified."""
 
     rollouts: Annotated[list[ShapeRollout], FailFast()] = Field(min_length=1)
+
+
+class ObservedRollout(_Request):
+    """A rollout that was verified elsewhere and may never be shaped."""
+
+    rollout_id: Name | None = Field(None, description="defaults to the rollout's position in the group")
+    correct: StrictBool
+    tokens: Tokens | None = Field(None, description="length in tokens")
+    truncated: StrictBool = False
+    status: Status | None = Field(None, description="the verdict's status, if the checker has one")
+
+
+class ObservedGroup(_Request):
+    """Rollouts of one problem that are observed."""
+
+    problem_id: Name
+    group_id: Name | None = Field(None, description="defaults to problem_id")
+    rollouts: Annotated[list[ObservedRollout], FailFast()] = Field(min_length=1)
+
+
+class ObserveRequest(_Request):
+    """The body of ``POST /v1/observe``: verdicts without text, for trainers that verify elsewhere."""
+
+    run: RunName
+    epoch: Count | None = None
+    step: Step
+    generation: Count | None = Field(None, description="which generation batch of the step, for step_level: last")
+    groups: Annotated[list[ObservedGroup], FailFast()] = Field(min_length=1)
+
+
+@_answer
+class GroupObserved(_Answer):
+    """The rollouts of one group that are recorded."""
+
+    problem_id: str
+    group_id: str
+    recorded: Annotated[Sequence[bool], Field(description="[rollouts] true: recorded with this content")]
+
+
+@_answer
+class ObserveAnswer(_Answer):
+    """The answer to an observe request: its groups, in the order sent."""
+
+    run: str
+    step: int
+    groups: Sequence[GroupObserved]
 
 
 class _Batch(_Request):

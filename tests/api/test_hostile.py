@@ -28,6 +28,7 @@ POSTS = (
     "/v1/verify",
     "/v1/shape",
     "/v1/score",
+    "/v1/observe",
     "/v1/runs/r/rewind",
     "/v1/runs/r/restore",
     "/v1/runs/r/checkpoints/c",

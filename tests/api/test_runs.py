@@ -316,3 +316,31 @@ def test_a_rollout_that_loses_the_race_to_create_its_run_uses_the_configuration_
     assert answer.status_code == 200, answer.text
     assert len(looks) > 1
     assert answer.json()["correct"] is True
+
+
+def test_a_run_in_pieces_is_taken_against_the_level_before_the_step(service: TestClient, run: str) -> None:
+    created = service.put(
+        f"/v1/runs/{run}", json={"groups_per_step": 2, "shadow": [{"name": "deepcompress", "alpha": 0.5}]}
+    ).json()
+    assert created["config"]["strategy"]["reference"] == "previous"
+    assert created["config"]["shadow"][0]["reference"] == "previous"
+    again = service.put(
+        f"/v1/runs/{run}", json={"groups_per_step": 2, "shadow": [{"name": "deepcompress", "alpha": 0.5}]}
+    )
+    assert (again.status_code, again.json()["created"]) == (200, False)
+    first = service.post("/v1/shape", json=shape_body(run, None, MIXED, request_id="r1")).json()["groups"][0]
+    assert first["beta"] == first["pass_ratio"] - 1.0
+    for same in ({"groups_per_step": 2}, {"strategy": {"reference": "previous"}}):
+        assert service.put(f"/v1/runs/{run}", json=same).status_code == 200
+    problem(service.put(f"/v1/runs/{run}", json={"strategy": {"reference": "current"}}), 409, "run-conflict")
+
+
+def test_a_reference_that_is_named_stays_and_so_does_a_stored_one(service: TestClient, run: str) -> None:
+    named = {"groups_per_step": 2, "strategy": {"reference": "current"}}
+    assert service.put(f"/v1/runs/{run}", json=named).json()["config"]["strategy"]["reference"] == "current"
+    assert service.put(f"/v1/runs/{run}-stepped", json={}).json()["config"]["strategy"]["reference"] == "current"
+    older = json.dumps(_changed(groups_per_step=2))
+    assert json.loads(older)["strategy"]["reference"] == "current"
+    _stored(service, f"{run}-older", older)
+    kept = service.put(f"/v1/runs/{run}-older", json={"groups_per_step": 2})
+    assert (kept.status_code, kept.json()["config"]["strategy"]["reference"]) == (200, "current")

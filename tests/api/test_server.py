@@ -46,7 +46,7 @@ class Server:
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         self.wait(200)
 
-    def wait(self, status: int, seconds: float = 60) -> None:
+    def wait(self, status: int, seconds: float = 240) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             try:
@@ -84,8 +84,8 @@ def eventually(send: Callable[[], httpx.Response], status: int, seconds: float =
 def raw_request(port: int, path: str, length: int) -> socket.socket:
     """The head of a request whose body is still to come."""
     caller = socket.create_connection(("127.0.0.1", port))
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
-    caller.sendall(head.encode())
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    caller.sendall(f"{head}Content-Length: {length}\r\n\r\n".encode())
     return caller
 
 

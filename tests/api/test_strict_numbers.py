@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import typing
 from collections.abc import Iterator
@@ -45,6 +44,16 @@ FIELDS: dict[str, Field] = {
     "Outcome.wrong": ("PUT", "/v1/runs/floats", {"outcome": {}}, "outcome.wrong"),
     "RunConfig.length_weight": ("PUT", "/v1/runs/floats", {}, "length_weight"),
     "Overlong.factor": ("PUT", "/v1/runs/floats", {"overlong": OVERLONG}, "overlong.factor"),
+    **{
+        f"{model}.{field}": ("PUT", "/v1/runs/floats", {model.lower(): {}}, f"{model.lower()}.{field}")
+        for model, fields in {
+            "Gate": ("min_pass_ratio", "top_share"),
+            "Guard": ("margin", "z"),
+            "Target": ("quantile", "slack", "bonus"),
+        }.items()
+        for field in fields
+    },
+    "ScoreConfig.weight": ("PUT", "/v1/runs/floats", {"scores": {"style": {}}}, "scores.style.weight"),
 }
 
 
@@ -65,9 +74,15 @@ def _floats() -> Iterator[str]:
         if isinstance(model, type) and issubclass(model, BaseModel):
             for field in model.__annotations__:
                 annotation = model.model_fields[field].annotation if field in model.model_fields else None
-                arguments = typing.get_args(annotation)
-                if float in (annotation, *arguments, *itertools.chain(*map(typing.get_args, arguments))):
+                if _has_float(annotation):
                     yield f"{name}.{field}"
+
+
+def _has_float(annotation: object) -> bool:
+    """True for a float, alone or as one kind of value of the field itself: not for a list or a mapping of floats."""
+    if typing.get_origin(annotation) in (list, dict, tuple):
+        return False
+    return annotation is float or any(map(_has_float, typing.get_args(annotation)))
 
 
 def test_every_float_of_a_request_is_in_the_table() -> None:

@@ -34,6 +34,16 @@ class Stub:
                 return httpx.Response(200, json=shaped(body))
             case "POST", "/v1/score":
                 return httpx.Response(200, json=scored(body))
+            case "POST", "/v1/observe":
+                groups = [
+                    {
+                        "problem_id": one["problem_id"],
+                        "group_id": one["problem_id"],
+                        "recorded": [True] * len(one["rollouts"]),
+                    }
+                    for one in body["groups"]
+                ]
+                return httpx.Response(200, json={"run": body["run"], "step": body["step"], "groups": groups})
         if path.startswith("/v1/runs/"):
             return self._run(request.method, path.removeprefix("/v1/runs/").split("/"), body)
         return problem(404, "not-found")

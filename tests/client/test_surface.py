@@ -246,6 +246,26 @@ def test_a_run_sends_its_epoch_with_every_training_request(client: Callable[...,
     assert (item["run"], item["epoch"], item["step"], item["phase"]) == ("r", 1, 0, "train")
 
 
+def test_a_run_sends_observations_with_its_name_and_epoch(client: Callable[..., Any]) -> None:
+    stub = Stub()
+    run = client(handler=stub).run("r")
+    groups = [
+        {"problem_id": "p", "rollouts": [{"correct": True, "tokens": 3}, {"correct": False, "rollout_id": "x"}]}
+    ]
+    answer = run.observe(groups, step=4, generation=1)
+    assert answer.groups[0].recorded == [True, True]
+    _, path, body = stub.requests[-1]
+    assert path == "/v1/observe"
+    sent = [
+        {"correct": True, "tokens": 3, "truncated": False},
+        {"correct": False, "rollout_id": "x", "truncated": False},
+    ]
+    groups = [{"problem_id": "p", "rollouts": sent}]
+    assert body == {"run": "r", "epoch": 0, "step": 4, "generation": 1, "groups": groups}
+    with pytest.raises(errors.InvalidRequest, match=r"groups\[0\].rollouts\[0\].correct"):
+        run.observe([{"problem_id": "p", "rollouts": [{"tokens": 3}]}], step=4)
+
+
 def test_a_new_training_on_a_used_name_is_refused_until_it_says_what_it_wants(client: Callable[..., Any]) -> None:
     stub = Stub()
     one = client(handler=stub)

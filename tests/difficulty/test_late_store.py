@@ -60,7 +60,7 @@ class Service:
         return httpx.post(f"http://127.0.0.1:{self.port}{path}", json=body, timeout=60)
 
     def await_status(self, path: str, status: int) -> httpx.Response:
-        until = time.monotonic() + 120
+        until = time.monotonic() + 240
         while True:
             try:
                 answer = self.get(path)

@@ -171,6 +171,8 @@ class Trouble:
         self.only: str | tuple[str, ...] = "/v1/"
         self.rewrite: Callable[[str], str] = lambda path: path
         """The path and query that the service is asked for, as a reverse proxy would put it."""
+        self.alter: Callable[[str, bytes], bytes] = lambda _, body: body
+        """The body that the service gets, from the path and the body sent; called before the request is passed on."""
         self.service = None if isinstance(upstream, str) else upstream
         self.over = threading.Event()
         self.seen: list[tuple[str, Fault]] = []
@@ -203,6 +205,9 @@ class Trouble:
                     time.sleep(1.0)
                 connection = http.client.HTTPConnection(str(trouble._upstream.netloc), timeout=60)
                 headers = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "connection")}
+                body = trouble.alter(self.path, body)
+                if "Content-Length" in headers:
+                    headers["Content-Length"] = str(len(body))
                 try:
                     connection.request(self.command, trouble.rewrite(self.path), body, headers)
                     reply = connection.getresponse()

@@ -8,6 +8,8 @@ import asyncio
 import struct
 import sys
 import types
+from dataclasses import dataclass, field
+from enum import Enum
 from types import SimpleNamespace
 from typing import Any
 
@@ -220,6 +222,117 @@ def test_slime_without_a_service_stops_within_the_deadline(service: live.Service
             reward.post_process(args, samples)
 
 
+# --- miles ----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class MilesSample:
+    """The fields of miles' `Sample` that hooks read; the loss mask leaves out what tools wrote."""
+
+    group_index: int | None
+    index: int
+    prompt: str | list[dict[str, str]]
+    response: str
+    response_length: int
+    label: str | None
+    loss_mask: list[int] | None
+    status: MilesStatus = field(default_factory=lambda: MilesStatus.COMPLETED)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    reward: float | None = None
+    remove_sample: bool = False
+    train_metadata: dict[str, Any] | None = None
+
+    @property
+    def effective_response_length(self) -> int:
+        return self.response_length if self.loss_mask is None else sum(self.loss_mask)
+
+
+class MilesStatus(Enum):
+    PENDING = "pending"
+    COMPLETED = "completed"
+    TRUNCATED = "truncated"
+    ABORTED = "aborted"
+    FAILED = "failed"
+
+
+def miles_samples(groups: list[Group]) -> list[MilesSample]:
+    """Samples of which every second one used a tool, whose 50 tokens cost nothing."""
+    return [
+        MilesSample(
+            group_index=number,
+            index=4 * number + place,
+            prompt=[{"role": "user", "content": f"what {number}"}],
+            response=text(correct),
+            response_length=tokens + 50 * (place % 2),
+            label="7",
+            loss_mask=[0] * 50 + [1] * tokens if place % 2 else None,
+        )
+        for number, group in enumerate(groups)
+        for place, (correct, tokens) in enumerate(group)
+    ]
+
+
+def test_miles_samples_pass_the_hooks_of_slime(service: live.Service, run: str) -> None:
+    from deepcompress_client.integrations.slime import SlimeReward
+
+    reward, args = SlimeReward(run, url=service.url), slime_args()
+    samples = miles_samples(GROUPS[:2])
+    samples[2].status = MilesStatus.FAILED
+    slime_rollout(reward, args, samples)
+    raw, trained = reward.post_process(args, samples)
+    rewards = [reference.rewards(group, reference.next_level(1.0, GROUPS[:2])) for group in GROUPS[:2]]
+    assert raw == pytest.approx([one for group in rewards for one in group], abs=1e-9)
+    assert trained == pytest.approx([one for group in rewards for one in advantages(group)], abs=1e-9)
+    cut = miles_samples(GROUPS[2:3])
+    cut[0].status, cut[0].response = MilesStatus.TRUNCATED, "<think> so \\boxed{7}"
+    assert asyncio.run(reward.eval_rm(args, cut[0])) == 0.0
+
+
+# --- axolotl --------------------------------------------------------------------------------------------
+
+
+def axolotl_plugin(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The plugin, with a stand-in for Axolotl's base class; Axolotl creates it without arguments."""
+    base = types.ModuleType("axolotl.integrations.base")
+    base.BasePlugin = type("BasePlugin", (), {})  # type: ignore[attr-defined]
+    for name, module in (
+        ("axolotl", types.ModuleType("axolotl")),
+        ("axolotl.integrations", types.ModuleType("axolotl.integrations")),
+        ("axolotl.integrations.base", base),
+    ):
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.delitem(sys.modules, "deepcompress_client.integrations.axolotl", raising=False)
+    from deepcompress_client.integrations.axolotl import DeepCompressPlugin
+
+    return DeepCompressPlugin()
+
+
+def test_axolotl_attaches_the_rewards_of_its_trainer(
+    service: live.Service, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deepcompress_client.integrations.trl import DeepCompressReward
+
+    attached: list[tuple[Any, Any]] = []
+    monkeypatch.setattr(DeepCompressReward, "attach", lambda self, trainer: attached.append((self, trainer)))
+    reward = DeepCompressReward(run, url=service.url)
+    trainer = SimpleNamespace(reward_funcs=[len, reward])
+    plugin = axolotl_plugin(monkeypatch)
+    plugin.post_trainer_create({"rl": "grpo"}, trainer)
+    assert attached == [(reward, trainer)]
+    for other in (SimpleNamespace(reward_funcs=[len]), SimpleNamespace()):
+        with pytest.raises(ValueError, match=r"name one under trl\.reward_funcs"):
+            plugin.post_trainer_create({}, other)
+
+
+def test_axolotl_accepts_the_reward_as_a_function_of_yaml(run: str) -> None:
+    """Axolotl refuses a reward function of fewer than two parameters."""
+    import inspect
+
+    from deepcompress_client.integrations.trl import DeepCompressReward
+
+    assert len(inspect.signature(DeepCompressReward(run)).parameters) >= 2
+
+
 # --- prime-rl -------------------------------------------------------------------------------------------
 
 
@@ -235,6 +348,8 @@ def episodes(group: Group, name: str, step: int) -> list[Any]:
                     num_output_tokens=tokens,
                     is_truncated=False,
                     has_error=False,
+                    agent=SimpleNamespace(trainable=True),
+                    nodes=[SimpleNamespace(mask=[True])],
                 )
             ],
         )
@@ -257,11 +372,29 @@ def test_prime_rl_groups_come_one_by_one(service: live.Service, run: str) -> Non
                 short[3].traces[0].has_error = number == 0  # one failed: the group is shorter
                 kept = group[:3] if number == 0 else group
                 await shaping.score_group(short)
-                assert given == pytest.approx(advantages(reference.rewards(kept, level)), abs=1e-9)
+                rewards = reference.rewards(kept, level)
+                mean = sum(rewards) / len(rewards)
+                assert given == pytest.approx([reward - mean for reward in rewards], abs=1e-9)
             level = reference.next_level(level, [GROUPS[0][:3], *GROUPS[1:]])
 
     asyncio.run(orchestrate())
     assert [entry.groups for entry in history(service, run)] == [3, 3]
+
+
+def test_prime_rl_sends_what_the_trace_has_of_its_context_and_turns(service: live.Service, run: str) -> None:
+    from deepcompress_client.integrations.prime_rl import GroupShaping
+
+    shaping = GroupShaping(run, assign=lambda *_: None, url=service.url)
+    (episode, *_), plain = episodes(GROUPS[0], "g", 0), episodes(GROUPS[0], "g", 0)[0]
+    for name, value in (("num_input_tokens", 700), ("num_turns", 3)):
+        setattr(episode.traces[0], name, value)
+    sent = shaping._rollout(episode.traces[0])
+    assert (sent["context_tokens"], sent["turns"]) == (700, 3)
+    bare = shaping._rollout(plain.traces[0])
+    assert (bare["context_tokens"], bare["turns"]) == (None, None)
+    with Client(service.url) as client:
+        groups = [{"problem_id": "p", "rollouts": [sent, bare]}]
+        assert client.run(f"{run}-0").shape(groups, step=0).groups[0].correct == [sent["correct"]] * 2
 
 
 def test_prime_rl_without_a_service_teaches_nothing(service: live.Service, run: str) -> None:

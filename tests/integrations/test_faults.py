@@ -9,6 +9,8 @@ their own code in the tests named after them (verl there alone: its adapter cann
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import sys
 import types
 from collections.abc import Callable
@@ -413,3 +415,36 @@ def check_missing(driver: Driver, missing: list[Any] | None, url: str, run: str)
         assert isinstance(raised.value, OUTAGES) or "a sample of this group failed" in str(raised.value)
     else:
         assert driver(url, run, 4.0) == missing
+
+
+@pytest.mark.parametrize("kind", [errors.RunLost, errors.RunRolledBack])
+def test_a_store_without_the_state_of_the_run_stops_the_training(
+    service: live.Service, run: str, driver: Driver, kind: type[errors.Conflict]
+) -> None:
+    """It is no outage: a missing reward would train on without the run's level."""
+    if driver is verifiers_outcome:
+        pytest.skip("counts nothing")
+    client = Client(service.url)
+
+    def lose(path: str, body: bytes) -> bytes:
+        if not path.endswith(("/v1/shape", "/v1/score")):
+            return body
+        sent = json.loads(body)
+        assert sent["incarnation"], "every adapter sends the identity of its run"
+        if kind is errors.RunRolledBack:
+            return json.dumps({**sent, "version": sent["version"] + 1}).encode()
+        with contextlib.suppress(errors.NotFound):
+            client.delete_run(run)
+        return body
+
+    with live.trouble(service) as between:
+        between.alter = lose
+        # OpenRLHF's siblings are told of it by an error of their own.
+        with pytest.raises((kind, RuntimeError)) as raised:
+            driver(between.url, run, 30.0)
+    if not isinstance(raised.value, kind):
+        assert "a sample of this group failed" in str(raised.value)
+    else:
+        assert f"run {run!r}" in str(raised.value)
+        assert f"deepcompress runs import {run} FILE" in str(raised.value), "the way to go on"
+    assert counted(service, run) == []

@@ -49,6 +49,8 @@ def groups(draw: st.DrawFn, size: int | None = None) -> Group:
         target_tokens=draw(st.floats(1, 1e6)),
         thinking=draw(flags),
         repetitive=draw(flags),
+        context_tokens=draw(st.lists(lengths, min_size=n, max_size=n).map(tuple)),
+        turns=draw(st.lists(st.integers(1, 50), min_size=n, max_size=n).map(tuple)),
         formatted=draw(st.one_of(st.just(()), flags)),
     )
 
@@ -87,5 +89,15 @@ def permuted(group: Group, order: list[int]) -> Group:
     def pick(values: Any) -> Any:
         return tuple(values[i] for i in order) if values else values
 
-    names = ("correct", "tokens", "truncated", "trainable", "thinking", "repetitive", "formatted")
+    names = (
+        "correct",
+        "tokens",
+        "truncated",
+        "trainable",
+        "thinking",
+        "repetitive",
+        "context_tokens",
+        "turns",
+        "formatted",
+    )
     return replace(group, **{name: pick(getattr(group, name)) for name in names})

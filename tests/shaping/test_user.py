@@ -5,11 +5,20 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from deepcompress_service.shaping import ConfigError, Group, StrategyError, reward_from_config, strategies, user
+from deepcompress_service.shaping import (
+    ConfigError,
+    Group,
+    InputError,
+    StrategyError,
+    reward_from_config,
+    strategies,
+    user,
+)
 
 HEAD = """
 from typing import Literal
@@ -150,3 +159,24 @@ def test_what_a_user_does_not_declare_is_the_least(install: Install, decorator: 
     assert info.length_range == (None, None)
     alpha = info.parameters["properties"]["alpha"]
     assert (alpha["minimum"], alpha["maximum"]) == (-1e6, 1e6)
+
+
+def test_it_may_require_the_three_lengths(install: Install) -> None:
+    install(
+        HEAD
+        + '''
+@user_strategy(requires=("tokens", "context_tokens", "turns"))
+def first_home(group: Group, *, k: float = 0.5):
+    """Cost of everything read, written and asked."""
+    return [-k * (t + c) * n for t, c, n in zip(group.tokens, group.context_tokens, group.turns)]
+'''
+    )
+    (info,) = [info for info in strategies() if info.name == "first_home"]
+    assert info.request_fields == ("tokens", "context_tokens", "turns")
+    reward = reward_from_config({"name": "first_home"})
+    sent = Group((True, False), (3, 4), (False, False), level=0.5, context_tokens=(1, 2), turns=(1, 2))
+    assert reward.shape([sent])[0].length_term == (-2.0, -6.0)
+    for name in ("context_tokens", "turns"):
+        with pytest.raises(InputError, match="with every rollout") as caught:
+            reward.shape([replace(sent, **{name: None})])
+        assert caught.value.field == f"groups.0.{name}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -161,6 +162,43 @@ def test_a_service_that_lost_its_store_is_given_the_exported_state(tmp_path: Pat
     with embedded_service(tmp_path / "other") as other:
         Trainer(settings(tmp_path / "moved", "lost-moved", steps=4), Client(other), resume=True).run()
     assert rows(moved.folder) == rows(whole.folder)
+
+
+@pytest.mark.parametrize("slug", ["run-lost", "run-rolled-back"])
+def test_a_store_without_the_run_s_state_stops_the_training_and_a_resume_goes_on(
+    slug: str, tmp_path: Path, service_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = settings(tmp_path / "whole", f"whole-{slug}")
+    Trainer(whole, Client(service_url), resume=False).run()
+    (tmp_path / "small.json").write_text(json.dumps(SMALL))
+    finish = Rewards.finish
+
+    with embedded_service(tmp_path / "service") as url:
+        live, old = (sqlite3.connect(tmp_path / folder) for folder in ("service/service.sqlite3", "old.sqlite3"))
+
+        def losing(self: Rewards, step: int, generation: int, groups: Any) -> dict[str, Any]:
+            if (step, generation) == (2, 0):  # after the first checkpoint
+                live.backup(old)
+            if (step, generation) == (3, 0):
+                if slug == "run-lost":
+                    Client(url).delete_run(f"stopped-{slug}")
+                else:
+                    old.backup(live)
+            return finish(self, step, generation, groups)
+
+        command = [str(tmp_path / "small.json"), "--out", str(tmp_path), "--name", f"stopped-{slug}", "--no-plot"]
+        command += ["--service-url", url]
+        with monkeypatch.context() as patched, pytest.raises(SystemExit) as ended:
+            patched.setattr(Rewards, "finish", losing)
+            main(command)
+        assert ended.value.code == 3
+        message = capsys.readouterr().err
+        assert f"error: {slug}: " in message and "--resume" in message
+        assert len(rows(tmp_path / f"stopped-{slug}")) == 3, "nothing was trained on without the run's state"
+        assert main([*command, "--resume"]) == 0
+        live.close()
+        old.close()
+    assert rows(tmp_path / f"stopped-{slug}") == rows(whole.folder)
 
 
 def test_text_verified_while_generating_gives_the_same_rewards(tmp_path: Path, service_url: str) -> None:

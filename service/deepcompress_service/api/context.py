@@ -142,7 +142,8 @@ async def run_scheduled(
 
     async def wait_and_work() -> T:
         async with context.scheduler.slot(run or "", reservation.weight) as slot:
-            set_slot(slot.given_up)
+            if context.pipeline.remote_names:  # only remote checks are awaited without it
+                set_slot(slot.given_up)
             return await work()
 
     return await cancel_on_disconnect(request, wait_and_work())

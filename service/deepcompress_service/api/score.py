@@ -8,6 +8,8 @@ from fastapi import APIRouter, BackgroundTasks, Request, Response
 from structlog.contextvars import bind_contextvars
 
 from deepcompress_client.wire import (
+    ObserveAnswer,
+    ObserveRequest,
     ScoreAnswer,
     ScoreRequest,
     ShapeAnswer,
@@ -43,6 +45,13 @@ SHAPE_EXAMPLE = {
                 {"correct": False, "tokens": 2000, "truncated": True},
             ],
         }
+    ],
+}
+OBSERVE_EXAMPLE = {
+    "run": "docs-example",
+    "step": 3,
+    "groups": [
+        {"problem_id": "p9", "rollouts": [{"correct": True, "tokens": 700}, {"correct": True, "tokens": 900}]}
     ],
 }
 SCORE_EXAMPLE = {
@@ -123,6 +132,26 @@ async def score(request: Request, context: ContextDep, grant: GrantDep, tasks: B
         body = await context.body(request, reservation, ScoreRequest)
         _check_run(grant, body)
         work = partial(context.pipeline.score, body, tasks.add_task)
+        return json_response(await run_scheduled(request, context, body.run, reservation, work))
+
+
+@router.post(
+    "/observe",
+    response_model=ObserveAnswer,
+    openapi_extra=documented(ObserveRequest, OBSERVE_EXAMPLE),
+    tags=["scoring"],
+    summary="Observe verdicts that were made elsewhere",
+)
+async def observe(request: Request, context: ContextDep, grant: GrantDep) -> Response:
+    """Record verdicts without text, for trainers that verify elsewhere.
+
+    Groups that are never shaped then count when their step closes. The same request again gets the same answer.
+    """
+    with context.inflight.admit(request) as reservation:
+        body = await context.body(request, reservation, ObserveRequest)
+        grant.require_run(body.run)
+        bind_contextvars(run=body.run, step=body.step, groups=len(body.groups))
+        work = partial(context.pipeline.observe, body)
         return json_response(await run_scheduled(request, context, body.run, reservation, work))
 
 

@@ -30,6 +30,8 @@ from deepcompress_client.wire import (
     GROUP_FIELDS,
     ROLLOUT_FIELDS,
     GroupRewards,
+    ObserveAnswer,
+    ObserveRequest,
     RewardComponents,
     RolloutRequest,
     RowFields,
@@ -59,9 +61,11 @@ from ..settings import Settings
 from ..shaping import Group, ProblemHistory, Reward, ShapedGroup
 from ..shaping.lengths import LengthRecord, bin_of
 from .errors import InvalidRequestError, TooLargeError
-from .plan import RunPlan, checker_name, make_plan, plan_from_text, validate_checker
+from .observing import observations_of, observe_answer
+from .plan import RunPlan, checker_name, make_new_plan, plan_from_text, validate_checker
 from .records import group_commit, pack_whitening, score_digest, shape_digest, unpack_verdicts, unpack_whitening
 from .remote_checks import Recorded, RowCheck, check_all, nothing_recorded
+from .training_warnings import FirstRollouts, stale_warning, untrainable_warnings
 from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_group, whole_shadows
 
 log = logging.getLogger("deepcompress.scoring")
@@ -183,11 +187,12 @@ class Pipeline:
         self.remote = remote
         self.remote_names: frozenset[str] = frozenset() if remote is None else remote.names
         """Names of the remote checkers."""
-        self.default_plan = make_plan(
+        self.default_plan = make_new_plan(
             RunConfig.model_validate_json(settings.default_run), settings.problem_weight, self.remote_names
         )
         self._plans: OrderedDict[str, CachedPlan] = OrderedDict()
         self._warned: OrderedDict[tuple[str, int, str], None] = OrderedDict()
+        self._first_rollouts = FirstRollouts()
 
     # --- the three requests ------------------------------------------------------------------------------
 
@@ -495,7 +500,8 @@ class Pipeline:
         if outcome.config_text and outcome.config_text != batch.plan.text:
             batch.plan = plan_from_text(outcome.config_text, self.settings.problem_weight, self.remote_names)
         self._remember(request.run, CachedPlan(outcome.epoch, True, batch.plan))
-        changed = 0
+        changed, stale = 0, sum(record.stale and not record.replayed for record in outcome.groups)
+        batch.warnings += stale_warning(stale, len(batch.groups), outcome.step)
         for group, record in zip(batch.groups, outcome.groups, strict=True):
             if record.replayed and group.verdicts is not None:
                 fresh, recorded = group.verdicts, unpack_verdicts(record.payload)
@@ -503,6 +509,10 @@ class Pipeline:
                 group.set_verdicts(recorded)
         if changed:
             batch.warnings.append(replayed_verdicts_differ(changed))
+        batch.warnings += untrainable_warnings([group.statuses for group in batch.groups])
+        rows = zip(batch.groups, outcome.groups, strict=True)
+        new = [group.correct for group, record in rows if not record.replayed]
+        batch.warnings += self._first_rollouts.warning(outcome.run, outcome.epoch, new)
         return outcome
 
     async def _step_whitening(self, batch: Batch) -> tuple[float, float]:
@@ -655,6 +665,19 @@ class Pipeline:
         for run in {item.run for item in request.items if item.run and reads_config(item, request, remote)}:
             configs[run] = (await self.readable_plan(run)).config
         return configs
+
+    async def observe(self, request: ObserveRequest) -> ObserveAnswer:
+        """Record verdicts that the caller made as observations.
+
+        Raises:
+            TooLargeError, InvalidRequestError: The request is too large, or has one name twice.
+            DifficultyError: The store cannot be used; nothing was recorded, or the answer was lost.
+        """
+        limit("the number of groups", len(request.groups), self.settings.max_groups)
+        limit("the number of rollouts", sum(len(group.rollouts) for group in request.groups), self.settings.max_items)
+        observations = observations_of(request)
+        recorded = await self._timed("observe", self.store.observe(observations)) if observations else []
+        return observe_answer(request, recorded)
 
     async def _observe(self, items: Sequence[VerifyItem], verdicts: Sequence[Verdict]) -> dict[int, bool]:
         """Send the training items that have a rollout_id to the store; return by index if each was recorded."""

@@ -89,6 +89,24 @@ def make_plan(config: RunConfig, problem_weight: float, remote: frozenset[str] =
     return RunPlan(RunConfig.model_validate(resolved), text, reward, difficulty)
 
 
+def make_new_plan(config: RunConfig, problem_weight: float, remote: frozenset[str] = frozenset()) -> RunPlan:
+    """Return the plan of a run that is created now, or that has not trained.
+
+    With `groups_per_step` the caller sends a step in pieces, so a `reference` that is left out is "previous": rewards
+    then do not depend on the pieces (docs/design.md, 5.7). It is stored, so a stored run keeps its own.
+
+    Raises:
+        InvalidRequestError: A field of the configuration is not valid.
+    """
+    if config.groups_per_step is not None:
+        strategies = [
+            StrategyConfig.model_validate({"reference": "previous"} | one.model_dump())
+            for one in (config.strategy, *config.shadow)
+        ]
+        config = config.model_copy(update={"strategy": strategies[0], "shadow": strategies[1:]})
+    return make_plan(config, problem_weight, remote)
+
+
 def checker_name(checker: object) -> str | None:
     """Return the name in a checker's name or `{"name": ...}`; None without one."""
     name = checker.get("name") if isinstance(checker, dict) else checker

@@ -115,11 +115,13 @@ class Batch:
     def _flags(self, flags: Sequence[Sequence[bool]]) -> Bools:
         return np.fromiter(chain.from_iterable(flags), np.bool_, int(self.sizes.sum()))
 
+    def _counts(self, counts: Sequence[Sequence[int]]) -> Ints:
+        return np.fromiter(chain.from_iterable(counts), np.int64, int(self.sizes.sum()))
+
     @cached_property
     def tokens(self) -> Ints:
         """[n] length of each rollout in tokens."""
-        lengths = chain.from_iterable(g.tokens or () for g in self.groups)
-        return np.fromiter(lengths, np.int64, int(self.sizes.sum()))
+        return self._counts([g.tokens or () for g in self.groups])
 
     @cached_property
     def truncated(self) -> Bools:
@@ -135,6 +137,16 @@ class Batch:
     def repetitive(self) -> Bools:
         """[n] True for rollouts that repeat themselves."""
         return self._flags([g.repetitive or () for g in self.groups])
+
+    @cached_property
+    def context_tokens(self) -> Ints:
+        """[n] tokens that the policy read and did not write."""
+        return self._counts([g.context_tokens or () for g in self.groups])
+
+    @cached_property
+    def turns(self) -> Ints:
+        """[n] replies of the policy."""
+        return self._counts([g.turns or () for g in self.groups])
 
     @cached_property
     def formatted(self) -> Bools:

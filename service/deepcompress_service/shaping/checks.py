@@ -47,6 +47,8 @@ def sample_groups(accumulators: tuple[float, ...] = ()) -> list[Group]:
                     target_tokens=1000.0,
                     thinking=tuple(random_source.random() < 0.5 for _ in range(size)),
                     repetitive=tuple(random_source.random() < 0.2 for _ in range(size)),
+                    context_tokens=tuple(100 * index + place for place in range(size)),
+                    turns=tuple(1 + place % 3 for place in range(size)),
                 )
             )
     return groups
@@ -91,6 +93,8 @@ def reverse_group(group: Group) -> Group:
         truncated=group.truncated[::-1],
         thinking=None if group.thinking is None else group.thinking[::-1],
         repetitive=None if group.repetitive is None else group.repetitive[::-1],
+        context_tokens=None if group.context_tokens is None else group.context_tokens[::-1],
+        turns=None if group.turns is None else group.turns[::-1],
         formatted=group.formatted[::-1],
     )
 

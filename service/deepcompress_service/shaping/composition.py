@@ -14,6 +14,7 @@ from .configured import ConfiguredStrategy
 from .errors import StrategyError
 from .families.overlong import overlong_term
 from .options import Options
+from .parameters import Params
 from .strategy import AdvantageTerms, Parts
 from .switches import TargetTerms, closed, target_terms
 from .types import COMPONENTS, Group, ShapedGroup, Why
@@ -39,7 +40,9 @@ def compose(
     batch = Batch(groups, configured.pair, configured.accumulator_slice)
     strategy = configured.strategy
     options = options or Options()
-    reasons = closed(batch, options)
+    reasons: list[Why | None] = [None] * len(groups)
+    if options.guard is not None or options.gate is not None:
+        reasons = closed(batch, options)
     target = None if options.target is None else target_terms(batch, options.target)
     term = strategy.length(batch, configured.params) if target is None else target.term
     bonus = np.zeros_like(term) if target is None else target.bonus
@@ -53,7 +56,7 @@ def compose(
         total = total + overlong
         rest = rest + overlong
     outcome = rest
-    scores = _scores(batch, options)
+    scores = {} if options.scores is None else _scores(batch, options.scores)
     for score, score_weight in scores.values():
         total = total + score_weight * score
         rest = rest + score_weight * score
@@ -68,7 +71,8 @@ def compose(
             made = whitened(batch, made)
         extras = replace(extras, advantages=made)
     components = dict(zip(COMPONENTS, (batch.outcome, length, overlong), strict=True))
-    reasons = _merged_reasons(reasons, target)
+    if target is not None:
+        reasons = [first or second for first, second in zip(reasons, target.reasons, strict=True)]
     shown = term if target is None else term + bonus
     weighted = {name: score_weight * score for name, (score, score_weight) in scores.items()}
     return _split_by_group(
@@ -76,20 +80,13 @@ def compose(
     )
 
 
-def _scores(batch: Batch, options: Options) -> dict[str, tuple[Floats, float]]:
+def _scores(batch: Batch, configured: Mapping[str, Params]) -> dict[str, tuple[Floats, float]]:
     """Return ([n] the score, its weight) of each configured score, names ascending."""
     scores = {}
-    for name, p in (options.scores or {}).items():
+    for name, p in configured.items():
         values = np.array([row[name] for group in batch.groups for row in group.scores or ()], np.float64)
         scores[name] = (np.where(batch.correct, values, 0.0) if p["only_if_correct"] else values, p["weight"])
     return scores
-
-
-def _merged_reasons(reasons: Sequence[Why | None], target: TargetTerms | None) -> list[Why | None]:
-    """Return each group's first reason of an option: guard, gate, then the target that it lacks."""
-    if target is None:
-        return list(reasons)
-    return [first or second for first, second in zip(reasons, target.reasons, strict=True)]
 
 
 def _split_by_group(

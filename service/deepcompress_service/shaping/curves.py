@@ -87,6 +87,8 @@ def _with_references(reward: Reward, group: Group) -> Group:
         target_tokens=mean if "target" in reward.needs else None,
         thinking=(True,) * size,
         repetitive=(False,) * size,
+        context_tokens=(0,) * size,
+        turns=(1,) * size,
     )
 
 

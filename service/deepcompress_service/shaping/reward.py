@@ -346,6 +346,8 @@ _SEND_HINTS = {
     "reference_tokens": "send reference_tokens, the reference policy's mean length on the problem, with every group",
     "thinking": "send thinking, whether it reasoned before it answered, with every rollout",
     "repetitive": "send repetitive, whether it repeats itself, with every rollout",
+    "context_tokens": "send context_tokens, the tokens that the policy read and did not write, with every rollout",
+    "turns": "send turns, the number of the policy's replies, with every rollout",
 }
 
 

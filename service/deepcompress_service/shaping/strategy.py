@@ -30,6 +30,8 @@ NEEDS = {
     "batch": "batch",
     "thinking": "thinking",
     "repetitive": "repetitive",
+    "context_tokens": "context",
+    "turns": "turns",
 }
 """Inputs that a strategy may require (groups, batches, the run's state, a field of `Group`), each with its
 public name."""

@@ -47,6 +47,10 @@ class Group:
     """True for rollouts that reasoned before they answered (AutoThink, AdaptThink). None: not sent."""
     repetitive: tuple[bool, ...] | None = None
     """True for rollouts that repeat themselves (Laser-DE). None: not sent."""
+    context_tokens: tuple[int, ...] | None = None
+    """Tokens that the policy read and did not write: the prompt's, and those of tools. None: not sent."""
+    turns: tuple[int, ...] | None = None
+    """Replies of the policy. None: not sent."""
     formatted: tuple[bool, ...] = ()
     """False if the response has no answer in the answer format (Laser). Empty: all True."""
     scores: tuple[Mapping[str, float], ...] | None = None
