@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from . import _operations, _runs
 from ._async_concurrency import Connections, send_all, sleep
@@ -31,6 +31,7 @@ from .wire import (
     ObserveAnswer,
     Phase,
     Problem,
+    RunConfig,
     RunHistory,
     RunInfo,
     ScoreAnswer,
@@ -169,6 +170,7 @@ class AsyncClient:
         next_step: int | None = None,
         join: bool = False,
         state: RunIdentity | None = None,
+        continue_from: str | Path | None = None,
         strategy: StrategyLike = None,
         **config: RunSetting,
     ) -> AsyncRun:
@@ -185,11 +187,22 @@ class AsyncClient:
         #: ``state`` is the `Run.state_dict` that was saved with the trainer's checkpoint: `RunLost` or
         #: `RunRolledBack` if the service has lost that state meanwhile.
         #:
+        #: ``continue_from`` is another run, or the file of its export: the new run starts at step 0 with that run's
+        #: level and problems, and its configuration where arguments are left out. It is for a second stage of a
+        #: training.
+        #:
         #: ``strategy`` is a name or ``{"name": ..., parameter: ...}``; ``config`` are the other fields of
         #: `wire.RunConfig` (``outcome``, ``overlong``, ``answer_format``, ``keep_steps``, ...).
         #: """
-        operation = _runs.open_run(name, _runs.run_config(strategy, config), next_step, join, state)
+        given = _runs.run_config(strategy, config)
+        operation = _runs.open_run(name, given, next_step, join, state, continue_from)
         return AsyncRun(self, await self._execute(operation))
+
+    async def open_training(
+        self, name: str, next_step: int, config: RunConfig, **options: Unpack[_runs.TrainingOptions]
+    ) -> AsyncRun:
+        """Open the run of a framework's training; see `_runs.open_training`."""
+        return AsyncRun(self, await self._execute(_runs.open_training(name, config, next_step, **options)))
 
     async def runs(self) -> list[RunInfo]:
         """Return every run."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from . import _operations, _runs
 from ._concurrency import Connections, send_all, sleep
@@ -32,6 +32,7 @@ from .wire import (
     ObserveAnswer,
     Phase,
     Problem,
+    RunConfig,
     RunHistory,
     RunInfo,
     ScoreAnswer,
@@ -165,6 +166,7 @@ class Client:
         next_step: int | None = None,
         join: bool = False,
         state: RunIdentity | None = None,
+        continue_from: str | Path | None = None,
         strategy: StrategyLike = None,
         **config: RunSetting,
     ) -> Run:
@@ -180,11 +182,22 @@ class Client:
         ``state`` is the `Run.state_dict` that was saved with the trainer's checkpoint: `RunLost` or
         `RunRolledBack` if the service has lost that state meanwhile.
 
+        ``continue_from`` is another run, or the file of its export: the new run starts at step 0 with that run's
+        level and problems, and its configuration where arguments are left out. It is for a second stage of a
+        training.
+
         ``strategy`` is a name or ``{"name": ..., parameter: ...}``; ``config`` are the other fields of
         `wire.RunConfig` (``outcome``, ``overlong``, ``answer_format``, ``keep_steps``, ...).
         """
-        operation = _runs.open_run(name, _runs.run_config(strategy, config), next_step, join, state)
+        given = _runs.run_config(strategy, config)
+        operation = _runs.open_run(name, given, next_step, join, state, continue_from)
         return Run(self, self._execute(operation))
+
+    def open_training(
+        self, name: str, next_step: int, config: RunConfig, **options: Unpack[_runs.TrainingOptions]
+    ) -> Run:
+        """Open the run of a framework's training; see `_runs.open_training`."""
+        return Run(self, self._execute(_runs.open_training(name, config, next_step, **options)))
 
     def runs(self) -> list[RunInfo]:
         """Return every run."""

@@ -7,7 +7,10 @@ went back is noticed by it (docs/client.md).
 
 from __future__ import annotations
 
+import json
 import logging
+import re
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar, Unpack
@@ -16,7 +19,7 @@ from . import _operations
 from ._batches import BatchFields, observe_request, score_request, shape_request, verify_request
 from ._core import Operation, Options, RequestSpec, checked, path, post, raise_for, read, read_json
 from ._rows import GroupedRows, rewards_by_row
-from .errors import NotFound, RunInUse, RunLost, RunRolledBack
+from .errors import EpochMismatch, InvalidRequest, NotFound, RunInUse, RunLost, RunRolledBack
 from .wire import (
     AnswerFormat,
     ObserveAnswer,
@@ -55,6 +58,22 @@ class RunIdentity(TypedDict):
 
 FIRST_STEP = 0
 """The first step of a training. A rewind to it forgets all state of the run."""
+
+
+RUN_NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+def check_run_name(name: str) -> str:
+    """Return the name of a run if it is valid.
+
+    Raises:
+        InvalidRequest: it is not 1 to 128 letters, digits, dots, underscores and hyphens.
+    """
+    if isinstance(name, str) and RUN_NAME.fullmatch(name):
+        return name
+    mapped = re.sub(r"[^A-Za-z0-9._-]+", "-", str(name)).strip("-")[:128]
+    detail = f"a run's name has 1 to 128 letters, digits, dots, underscores and hyphens, and {name!r} has not"
+    raise InvalidRequest(422, "invalid-run-name", detail + (f": {mapped!r} would be valid" if mapped else ""))
 
 
 def run_config(strategy: StrategyLike, settings: Mapping[str, Any]) -> RunConfig:
@@ -101,18 +120,29 @@ def check_saved(name: str, state: RunIdentity) -> Operation[None]:
 
 
 def open_run(
-    name: str, config: RunConfig, next_step: int | None, join: bool, state: RunIdentity | None = None
+    name: str,
+    config: RunConfig,
+    next_step: int | None,
+    join: bool,
+    state: RunIdentity | None = None,
+    continue_from: str | Path | None = None,
 ) -> Operation[RunInfo]:
     """Create the run, rewind it to a step, or join it; see `Client.run`.
 
     Raises:
+        InvalidRequest: the name is not valid, or `continue_from` is given to a run that is resumed or joined.
         RunInUse: the run has been trained with, and neither `next_step` nor `join` is given.
         RunLost, RunRolledBack: the service does not have the run that `state` was saved of.
     """
+    check_run_name(name)
+    if continue_from is not None and (join or state is not None or next_step not in (None, FIRST_STEP)):
+        raise InvalidRequest(422, "invalid-request", "continue_from is for a new run: one that starts at step 0")
     if state is not None:
         yield from check_saved(name, state)
     if join:
         return (yield from info(name))
+    if continue_from is not None:
+        return (yield from continue_run(name, config, next_step, continue_from))
     spec = RequestSpec("PUT", path("runs", name), config.model_dump_json(exclude_unset=True).encode())
     (reply,) = yield [spec]
     if next_step == FIRST_STEP and (reply.status == 409 or not read(RunInfo, reply).created):
@@ -126,6 +156,90 @@ def open_run(
     if next_step is None:
         raise RunInUse(name, result.step)
     return (yield from rewind(name, next_step))
+
+
+START_AGAIN = (
+    "fresh=True deletes its history and starts it again; another name keeps it; continue_from={run!r} under another "
+    "name starts a second stage with its difficulty state"
+)
+
+
+class TrainingOptions(TypedDict, total=False):
+    """Options of `open_training`."""
+
+    state: RunIdentity | None
+    """The identity that was saved beside the trainer's checkpoints; None without one."""
+    fresh: bool
+    """Delete the history of the run's name."""
+    continue_from: str | Path | None
+    """The run, or its export, whose level and problems the training starts with."""
+
+
+def open_training(
+    name: str,
+    config: RunConfig,
+    next_step: int,
+    *,
+    state: RunIdentity | None = None,
+    fresh: bool = False,
+    continue_from: str | Path | None = None,
+) -> Operation[RunInfo]:
+    """Open the run of a framework's training that continues at `next_step`; 0 is its start.
+
+    A training that starts on a run with history is refused, unless it is `fresh`, or `state` shows that the history
+    is its own: it was started again before its first checkpoint, and the run is rewound.
+
+    Raises:
+        RunInUse: the training starts, and the run has the history of another one.
+        RunLost, RunRolledBack: the training resumes, and the service does not have the run that `state` was saved of.
+    """
+    check_run_name(name)
+    if next_step > FIRST_STEP:
+        return (yield from open_run(name, config, next_step, False, state))
+    if not fresh:
+        try:
+            found = yield from info(name)
+        except NotFound:
+            found = None
+        own = state is not None and found is not None and found.incarnation == state["incarnation"] is not None
+        if found is not None and found.kind is not None and not own:
+            raise RunInUse(name, found.step, START_AGAIN.format(run=name))
+    return (yield from open_run(name, config, FIRST_STEP, False, continue_from=continue_from))
+
+
+def continue_run(name: str, config: RunConfig, next_step: int | None, source: str | Path) -> Operation[RunInfo]:
+    """Create a run with the level and the problems of another run, and without its steps.
+
+    ``source`` is a run's name, or the file of an export. Settings that `config` leaves out are the source's.
+
+    Raises:
+        NotFound: there is no such run.
+        RunInUse: the run has been trained with, and `next_step` is not 0.
+    """
+    with tempfile.TemporaryDirectory(prefix="deepcompress-") as folder:
+        exported = Path(source)
+        if isinstance(source, str):
+            if source == name:
+                raise InvalidRequest(422, "invalid-request", f"run {name!r} cannot continue from itself")
+            exported = Path(folder) / "export.jsonl"
+            (reply,) = yield [RequestSpec("GET", path("runs", check_run_name(source), "export"), into=exported)]
+            raise_for(reply)
+        with exported.open("rb") as lines:
+            settings = json.loads(json.loads(lines.readline())["meta"]["config_text"])
+        merged = checked(RunConfig, {**settings, **config.model_dump(mode="json", exclude_unset=True)})
+        yield from open_run(name, merged, next_step, False)
+        url_path = path("runs", name, "import")
+        (reply,) = yield [
+            RequestSpec(
+                "PUT",
+                url_path,
+                exported,
+                params={"continue": "true"},
+                content_type="application/x-ndjson",
+                repeatable=False,
+            )
+        ]
+        return read(RunInfo, reply)
 
 
 def info(name: str) -> Operation[RunInfo]:
@@ -234,7 +348,10 @@ class RunState:
 
     def _shape(self, groups: Iterable[Any], **batch: Unpack[BatchFields]) -> Operation[ShapeAnswer]:
         request = shape_request(groups, **self._identity(batch), **batch)
-        return self._update_version((yield from _operations.shape(request)))
+        try:
+            return self._update_version((yield from _operations.shape(request)))
+        except EpochMismatch as error:
+            raise self._superseded(error) from None
 
     def _observe(self, groups: Iterable[Any], step: int, generation: int | None) -> Operation[ObserveAnswer]:
         request = observe_request(groups, run=self.name, epoch=self.epoch, step=step, generation=generation)
@@ -244,7 +361,18 @@ class RunState:
         self, groups: Iterable[Any], answer_format: AnswerFormat | None, **batch: Unpack[BatchFields]
     ) -> Operation[ScoreAnswer]:
         request = score_request(groups, answer_format, **self._identity(batch), **batch)
-        return self._update_version((yield from _operations.score(request, self._options)))
+        try:
+            return self._update_version((yield from _operations.score(request, self._options)))
+        except EpochMismatch as error:
+            raise self._superseded(error) from None
+
+    def _superseded(self, error: EpochMismatch) -> EpochMismatch:
+        """Return the error with its most frequent cause: another training of the same name."""
+        detail = (
+            f"another training opened run {self.name!r} after this one did, or it was rewound, restored or "
+            f"imported by hand. Two trainings need two names. ({error.detail})"
+        )
+        return EpochMismatch(error.status, error.slug, detail, error.problem)
 
     def _rewards(
         self, rows: GroupedRows, answer_format: AnswerFormat | None, step: int | None, phase: Phase

@@ -63,13 +63,17 @@ class Conflict(ServiceError):
 class RunInUse(Conflict):
     """A run of that name has been trained with, and the caller did not give the next step."""
 
-    def __init__(self, run: str, step: int | None) -> None:
+    def __init__(self, run: str, step: int | None, remedy: str = "") -> None:
         where = "" if step is None else f", up to step {step}"
         super().__init__(
             409,
             "run-in-use",
-            f"run {run!r} has been trained with{where}: pass next_step=0 to delete its state and start it again, "
-            "next_step=N to resume it before step N, or join=True in the other processes of one training",
+            f"run {run!r} has been trained with{where}: "
+            + (
+                remedy
+                or "pass next_step=0 to delete its state and start it again, next_step=N to resume it before step N, "
+                "or join=True in the other processes of one training"
+            ),
         )
 
 

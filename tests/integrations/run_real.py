@@ -3,6 +3,7 @@
     python tests/integrations/run_real.py                  # all of them: gigabytes, and an hour
     python tests/integrations/run_real.py trl              # one
     python tests/integrations/run_real.py trl --envs DIR   # keep the environments there (default: .frameworks)
+    python tests/integrations/run_real.py --quick          # those of continuous integration: minutes
 
 The service runs from the environment that runs this command (it needs the [dev] extra); the frameworks' environments
 have only the client. What is played is said in each test's first lines.
@@ -33,10 +34,17 @@ class Framework:
     """Packages whose own dependencies need a GPU or a compiler: the ones needed are in `packages`."""
     python: str | None = None
     """The least Python that it takes, where that is above ours."""
+    quick: str | None = None
+    """The tests of `--quick`, as pytest's -k selects them; None: too long to install or to run."""
 
 
 FRAMEWORKS = {
-    "trl": Framework("test_trl.py", (TORCH, "trl==1.16.*")),
+    "trl": Framework(
+        "test_trl.py",
+        (TORCH, "trl==1.16.*"),
+        quick="undecided or group_reward or attach or asynchronous or cannot_be_known",
+    ),
+    "trl_0.24": Framework("test_trl.py", (TORCH, "trl==0.24.0")),
     "verl": Framework(
         "test_verl.py",
         (TORCH, "verl==0.9.1", "cachetools", "uvicorn", "fastapi", "pyzmq", "psutil", "msgspec", "sortedcontainers"),
@@ -52,9 +60,9 @@ FRAMEWORKS = {
         ("openrlhf==0.11.2",),
     ),
     "ms_swift": Framework("test_ms_swift.py", (TORCH, "ms-swift==4.6.0")),
-    "verifiers": Framework("test_verifiers.py", ("verifiers==0.4.0",)),
+    "verifiers": Framework("test_verifiers.py", ("verifiers==0.4.0",), quick="test"),
     "verifiers_0.3": Framework("test_verifiers.py", ("verifiers==0.3.0",)),
-    "nemo_gym": Framework("test_nemo_gym.py", ("nemo-gym==0.4.0",), python="3.12"),
+    "nemo_gym": Framework("test_nemo_gym.py", ("nemo-gym==0.4.0",), python="3.12", quick="test"),
 }
 
 
@@ -68,6 +76,15 @@ def interpreter(least: str | None) -> str:
         if candidate and subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode == 0:
             return candidate
     raise SystemExit(f"this framework needs Python {least} or later, and none was found")
+
+
+def has_interpreter(least: str | None) -> bool:
+    """Whether there is an interpreter that is new enough."""
+    try:
+        interpreter(least)
+    except SystemExit:
+        return False
+    return True
 
 
 def install(framework: Framework, folder: Path) -> Path:
@@ -93,19 +110,35 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="framework", help=", ".join(FRAMEWORKS))
     parser.add_argument("--envs", type=Path, default=ROOT / ".frameworks")
+    parser.add_argument("--quick", action="store_true", help="a few minutes' worth of frameworks and tests")
     asked, to_pytest = parser.parse_known_args()
     unknown = set(asked.names) - set(FRAMEWORKS)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(FRAMEWORKS)}")
     failed = []
     for name in asked.names or FRAMEWORKS:
+        quick = FRAMEWORKS[name].quick
+        if asked.quick and quick is None:
+            continue
+        selected = ["-k", quick] if asked.quick and quick is not None else []
         began = time.monotonic()
+        if asked.quick and not has_interpreter(FRAMEWORKS[name].python):
+            print(f"{name}: left out, it needs Python {FRAMEWORKS[name].python} or later", flush=True)
+            continue
         python = install(FRAMEWORKS[name], asked.envs / name)
         print(f"{name}: installed in {time.monotonic() - began:.0f} s", flush=True)
         began = time.monotonic()
         service = os.environ.get("DEEPCOMPRESS_SERVICE_PYTHON", sys.executable)
         result = subprocess.run(
-            [str(python), "-m", "pytest", "-q", f"tests/integrations/{FRAMEWORKS[name].tests}", *to_pytest],
+            [
+                str(python),
+                "-m",
+                "pytest",
+                "-q",
+                f"tests/integrations/{FRAMEWORKS[name].tests}",
+                *selected,
+                *to_pytest,
+            ],
             cwd=ROOT,
             env={**os.environ, "DEEPCOMPRESS_SERVICE_PYTHON": service, "OMP_NUM_THREADS": "1"},
             check=False,

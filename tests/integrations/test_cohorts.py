@@ -243,7 +243,8 @@ def test_a_service_that_is_killed_while_a_group_collects_finds_it_again(tmp_path
 
 def test_mistakes_are_refused(service: live.Service, run: str) -> None:
     unknown = asyncio.run(post_all(service.url, "never-made", rows_of(GROUP, _ng_group_id="g")))
-    assert unknown[0].status_code == 404
+    assert unknown[0].status_code == 409
+    assert "groups_per_step=N" in unknown[0].json()["detail"]
     Client(service.url).run(f"{run}-steps")
     stepped = asyncio.run(post_all(service.url, f"{run}-steps", rows_of(GROUP, _ng_group_id="g")))
     assert "groups_per_step" in stepped[0].json()["detail"]

@@ -5,15 +5,19 @@ have their lines run inside the framework, by the tests named after it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import subprocess
 import sys
 import types
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import httpx
+import pydantic
 import pytest
+
+from deepcompress_client import Client, errors
 
 from . import live, reference, test_adapters
 from .pages import PAGES, ROOT, blocks
@@ -26,11 +30,13 @@ RUN = "my-run"
 def address(service: live.Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pages name no address: it comes from the environment."""
     monkeypatch.setenv("DEEPCOMPRESS_URL", service.url)
+    with contextlib.suppress(errors.NotFound):
+        Client(service.url).delete_run(RUN)  # every page names the same run
 
 
 def run_block(page: str, place: int = 0, **given: Any) -> dict[str, Any]:
     namespace: dict[str, Any] = dict(given)
-    exec(compile(blocks(page)[place], f"{page}.md", "exec"), namespace)
+    exec(compile(blocks(page)[place], f"{page}.md", "exec", dont_inherit=True), namespace)
     return namespace
 
 
@@ -128,9 +134,20 @@ def test_areal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_prime_rl() -> None:
     given: list[float] = []
-    names = run_block("prime_rl", 1, assign_advantages=lambda _, value: given.append(value), GRPOAlgorithm=object)
-    asyncio.run(names["DeepCompressAlgorithm"]().score_group(test_adapters.episodes(GROUPS[0], "g", 0)))
-    assert given == pytest.approx(test_adapters.advantages(reference.rewards(GROUPS[0], 1.0)), abs=1e-9)
+
+    class Algorithm:
+        """prime-rl constructs algorithms with their configuration and the policy's pool."""
+
+        def __init__(self, config: Any, policy_pool: Any) -> None:
+            pass
+
+    config = run_block("prime_rl", 2, GRPOAlgoConfig=pydantic.BaseModel, Literal=Literal)["DeepCompressAlgoConfig"]
+    names = run_block("prime_rl", 1, assign_advantages=lambda _, value: given.append(value), GRPOAlgorithm=Algorithm)
+    algorithm = names["DeepCompressAlgorithm"](config(run=RUN), None)
+    asyncio.run(algorithm.score_group(test_adapters.episodes(GROUPS[0], "g", 0)))
+    rewards = reference.rewards(GROUPS[0], 1.0)
+    mean = sum(rewards) / len(rewards)
+    assert given == pytest.approx([reward - mean for reward in rewards], abs=1e-9)
 
 
 def test_nemo_rl(monkeypatch: pytest.MonkeyPatch) -> None:

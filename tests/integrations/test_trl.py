@@ -1,5 +1,5 @@
-"""TRL 1.16 itself: trainings with a tiny random model against a live service on Redis. What the trainer got is held
-against a reference computation from what the trainer sent.
+"""TRL itself, newest and oldest: trainings with a tiny random model against a live service on Redis. What the trainer
+got is held against a reference computation from what the trainer sent.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from deepcompress_client import Client
 from . import live, reference
 from .pages import ROOT, blocks
 
-pytest.importorskip("trl", reason="needs TRL: python tests/integrations/run_real.py trl")
+trl = pytest.importorskip("trl", reason="needs TRL: python tests/integrations/run_real.py trl")
 
 pytestmark = pytest.mark.timeout(1200)  # importing torch and TRL takes minutes where the machine is busy
 
@@ -74,7 +74,7 @@ def check(calls: list[Call], url: str, run: str, level: float = 1.0) -> list[flo
     history = {entry.step: entry for entry in Client(url).run(run, join=True).history().steps}
     levels = []
     for call in calls:
-        groups = groups_of(call, 4 if call["training"] else 2)
+        groups = groups_of(call, call["size"])
         if not call["training"]:
             assert call["rewards"] == [1.0 if correct else -1.0 for group in groups for correct, _ in group]
             continue
@@ -86,6 +86,7 @@ def check(calls: list[Call], url: str, run: str, level: float = 1.0) -> list[flo
         assert entry.level == pytest.approx(level, abs=1e-12)
         assert (entry.groups, entry.rollouts, entry.stale_groups) == (len(groups), 4 * len(groups), 0)
         if any(reward is not None for reward in call["rewards"]):
+            assert call["size"] == 4
             expected = [reward for group in groups for reward in reference.rewards(group, level)]
             assert call["rewards"] == pytest.approx(expected, abs=1e-9)
     return levels
@@ -131,7 +132,7 @@ def test_groups_split_over_two_processes_are_made_whole(service: live.Service, t
         assert (mine["training"], mine["step"]) == (theirs["training"], theirs["step"])
         assert not mine["training"] or len(mine["rewards"]) == 2
         joined = {key: mine[key] + theirs[key] for key in ("completions", "gold", "tokens", "rewards")}
-        gathered.append({**joined, "training": mine["training"], "step": mine["step"]})
+        gathered.append({**joined, **{key: mine[key] for key in ("training", "step", "size")}})
     check(gathered, service.url, "two")
 
 
@@ -142,8 +143,37 @@ def test_a_new_training_of_the_same_name_is_not_paid_against_old_levels(
     wrong = {"problem_id": "p", "rollouts": [{"correct": False, "tokens": 1}] * 2}
     for step in range(5):
         run.shape([wrong], step=step)
-    (seen,) = train(tmp_path, service.url, "again", "--steps", "2")
+    with pytest.raises(AssertionError, match="fresh=True"):
+        train(tmp_path / "refused", service.url, "again", "--steps", "2")
+    assert len(run.history().steps) == 5
+    (seen,) = train(tmp_path, service.url, "again", "--steps", "2", "--fresh")
     check(seen["calls"], service.url, "again")
+
+
+def test_a_training_that_starts_again_before_its_first_checkpoint_is_known(
+    service: live.Service, tmp_path: Path
+) -> None:
+    train(tmp_path, service.url, "restarted", "--steps", "2", "--save-steps", "100")
+    (seen,) = train(tmp_path, service.url, "restarted", "--steps", "3", "--save-steps", "100")
+    assert [call["step"] for call in seen["calls"]] == [0, 1, 2]
+    level = check(seen["calls"], service.url, "restarted")[-1]
+    (second,) = train(
+        tmp_path / "2", service.url, "stage-2", "--steps", "2", "--continue-from", "restarted", "--save-steps", "1"
+    )
+    check(second["calls"], service.url, "stage-2", level)
+
+
+def test_an_undecided_rollout_teaches_nothing(service: live.Service, tmp_path: Path) -> None:
+    """TRL before 1.6 would train None as 0, between right and wrong."""
+    from deepcompress_client.integrations._versions import parse
+
+    (seen,) = train(tmp_path, service.url, "undecided", "--steps", "3", "--undecided", "--save-steps", "100")
+    old = parse(trl.__version__) < (1, 6)
+    for call in seen["calls"]:
+        first, *others = call["rewards"][:4]
+        assert first == (pytest.approx(sum(others) / 3) if old else None)
+    assert seen["advantages"]  # those of the last step
+    assert seen["advantages"][0] == pytest.approx(0.0, abs=1e-6)
 
 
 def test_delays_refusals_and_cut_connections_change_no_reward_and_count_nothing_twice(
@@ -228,6 +258,29 @@ def test_the_lines_of_the_page_and_the_example(service: live.Service, tmp_path: 
     assert [entry.step for entry in Client(service.url).run("example", join=True).history().steps] == [0, 1]
 
 
+GROUP_REWARD = """
+from deepcompress_client.integrations.trl import DeepCompressGroupReward
+from trl import GRPOTrainer
+reward = DeepCompressGroupReward(run="wrong-class", gold="answer", groups_per_step=2)
+GRPOTrainer(model=model, reward_funcs=reward, args=config, train_dataset=dataset).train()
+"""
+
+
+def test_the_group_reward_in_the_ordinary_trainer_is_refused(service: live.Service, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LINES + GROUP_REWARD, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "DEEPCOMPRESS_URL": service.url},
+        check=False,
+    )
+    assert done.returncode != 0
+    if trl.__version__ >= "1":  # 0.24 awaits no reward function, and fails by itself
+        assert "takes one group a call" in done.stderr
+
+
 # --- without a training ---------------------------------------------------------------------------------
 
 
@@ -245,6 +298,44 @@ def test_what_cannot_be_known_is_said_at_start() -> None:
         reward.attach(trainer)
     with pytest.raises(RuntimeError, match=r"attach\(trainer\)"):
         reward(prompts=["p"], completions=["c"], completion_ids=[[1]], answer=["1"])
+
+
+def test_attach_audits_the_golds_and_warns_of_weights(
+    service: live.Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    from types import SimpleNamespace
+
+    from accelerate import PartialState
+    from datasets import Dataset
+
+    from deepcompress_client.integrations.trl import DeepCompressReward
+
+    PartialState(cpu=True)
+    reward = DeepCompressReward(run="r", url=service.url, gold="answer")
+
+    def attach(gold: str, **options: Any) -> None:
+        data = Dataset.from_list([{"prompt": "how many?", "answer": gold}] * 4)
+        reward.attach(
+            SimpleNamespace(
+                reward_funcs=[reward, len],
+                train_dataset=data,
+                eval_dataset=None,
+                args=SimpleNamespace(output_dir=None, **options),
+                accelerator=SimpleNamespace(num_processes=1),
+                add_callback=lambda _: None,
+            )
+        )
+
+    attach("12")
+    assert caplog.text == ""
+    if not Client(service.url).verify_one("3*4=<<3*4=12>>12\n#### 12", "\\boxed{12}").correct:
+        with pytest.raises(ValueError, match="worked solutions"):
+            attach("3*4=<<3*4=12>>12\n#### 12")
+    attach("\\frac{1}{")
+    assert "not readable" in caplog.text
+    attach("12", reward_weights=[0.0, 1.0], multi_objective_aggregation="normalize_then_sum")
+    assert "weight 0.0" in caplog.text
+    assert "normalize_then_sum" in caplog.text
 
 
 def test_the_asynchronous_trainer_scores_a_group_a_call(service: live.Service) -> None:

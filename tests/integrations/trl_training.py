@@ -7,6 +7,7 @@ Its vocabulary has whole answers as tokens, so that a random model is right now 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -75,6 +76,13 @@ class Recording(DeepCompressReward):
     """Also writes down each call and its answer."""
 
     calls: list[dict[str, Any]]
+    undecided: bool
+
+    def _verify(self, *args: Any) -> list[Any]:
+        rows = super()._verify(*args)
+        if self.undecided:
+            rows[0] = dataclasses.replace(rows[0], correct=False, status="undecided")
+        return rows
 
     def __call__(self, *args: Any, **kwargs: Any) -> list[float | None]:
         trainer = self._trainer()  # type: ignore[misc]
@@ -86,6 +94,9 @@ class Recording(DeepCompressReward):
                 "prompts": kwargs["prompts"],
                 "completions": kwargs["completions"],
                 "tokens": [len(ids) for ids in kwargs["completion_ids"]],
+                "size": trainer.num_generations
+                if trainer.model.training
+                else getattr(trainer, "num_generations_eval", trainer.num_generations),
                 "gold": kwargs["answer"],
                 "rewards": rewards,
             }
@@ -105,13 +116,26 @@ def main() -> None:
     parser.add_argument("--eval", action="store_true")
     parser.add_argument("--deadline", type=float, default=60.0)
     parser.add_argument("--keep-steps", type=int, default=64)
+    parser.add_argument("--fresh", action="store_true")
+    parser.add_argument("--continue-from")
+    parser.add_argument("--undecided", action="store_true", help="each batch's first verdict is undecided")
     asked = parser.parse_args()
     torch.set_num_threads(1)
 
     reward = Recording(
-        run=asked.name, url=asked.url, gold="answer", deadline_s=asked.deadline, keep_steps=asked.keep_steps
+        run=asked.name,
+        url=asked.url,
+        gold="answer",
+        deadline_s=asked.deadline,
+        fresh=asked.fresh,
+        continue_from=asked.continue_from,
+        keep_steps=asked.keep_steps,
     )
     reward.calls = []
+    reward.undecided = asked.undecided
+    # Fields of newer versions of TRL.
+    newer = {"num_generations_eval": 2}
+    known = {field.name for field in dataclasses.fields(GRPOConfig)}
     trainer = GRPOTrainer(
         model=model(),
         reward_funcs=reward,
@@ -121,7 +145,7 @@ def main() -> None:
             per_device_eval_batch_size=4,
             gradient_accumulation_steps=1,
             num_generations=4,
-            num_generations_eval=2,
+            **{name: value for name, value in newer.items() if name in known},
             max_completion_length=12,
             max_steps=asked.steps,
             learning_rate=1e-3,
@@ -141,9 +165,12 @@ def main() -> None:
     )
     reward.attach(trainer)
     trainer.train(resume_from_checkpoint=asked.resume)
+    advantages = list(getattr(trainer, "_logs", {}).get("advantages", ()))
     rank = int(os.environ.get("RANK", "0"))
     logs = [entry for entry in trainer.state.log_history if "reward" in entry or "eval_reward" in entry]
-    asked.out.with_suffix(f".{rank}.json").write_text(json.dumps({"calls": reward.calls, "logs": logs}))
+    asked.out.with_suffix(f".{rank}.json").write_text(
+        json.dumps({"calls": reward.calls, "logs": logs, "advantages": advantages})
+    )
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ class Siblings:
 
     shared: object
     """The object that identifies the siblings; referenced here so that its id is not reused."""
+    problem: str
+    """`problem_name` of the first sibling's prompt and gold."""
     joined: int = 0
     rollouts: list[dict[str, Any]] = field(default_factory=list)
     rewards: asyncio.Future[GroupRewards] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
@@ -38,9 +40,17 @@ class Barrier:
     def __init__(self) -> None:
         self._groups: dict[int, Siblings] = {}
 
-    async def join(self, shared: object) -> Siblings:
-        """Register as a sibling; return after all siblings had the chance to register."""
-        siblings = self._groups.setdefault(id(shared), Siblings(shared))
+    async def join(self, shared: object, problem: str) -> Siblings:
+        """Register as a sibling; return after all siblings had the chance to register.
+
+        Raises:
+            ValueError: the siblings have another problem.
+        """
+        siblings = self._groups.setdefault(id(shared), Siblings(shared, problem))
+        if siblings.problem != problem:
+            error = ValueError("samples of different problems share one object: they are not one group")
+            self.fail(siblings, error)
+            raise error
         siblings.joined += 1
         await asyncio.sleep(0)
         return siblings

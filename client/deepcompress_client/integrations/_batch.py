@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..wire import ShapeAnswer
-from ._common import LOGGED_COMPONENTS
+from ._common import LOGGED_COMPONENTS, fill_with_group_mean
 
 T = TypeVar("T")
 
@@ -23,6 +23,8 @@ class VerifiedCompletion:
 
     problem_id: str | None
     """None for a row without a gold, which gets no reward."""
+    question: str | None = None
+    """`problem_name` of the prompt and the gold, also if the data name the problem."""
     correct: bool = False
     status: str | None = None
     tokens: int = 0
@@ -30,7 +32,16 @@ class VerifiedCompletion:
 
 
 def shape_group(members: Sequence[VerifiedCompletion], group_id: str) -> dict[str, Any]:
-    """Return a group in the form that `Run.shape` takes."""
+    """Return a group in the form that `Run.shape` takes.
+
+    Raises:
+        ValueError: its rollouts are of more than one problem.
+    """
+    if len({(row.problem_id, row.question) for row in members}) != 1:
+        raise ValueError(
+            f"the completions of group {group_id} have different prompts, golds or problem ids: a group holds the "
+            "completions of one problem"
+        )
     return {
         "problem_id": members[0].problem_id,
         "group_id": group_id,
@@ -43,20 +54,22 @@ def shape_group(members: Sequence[VerifiedCompletion], group_id: str) -> dict[st
 
 
 def rewards_by_row(
-    count: int, blocks: Sequence[Sequence[int]], answer: ShapeAnswer | None
+    count: int, blocks: Sequence[Sequence[int]], answer: ShapeAnswer | None, neutral: bool = False
 ) -> tuple[list[float | None], list[float | None]]:
     """Return the total and the length reward of each of `count` rows, None for a row without one.
 
-    ``blocks`` are the row numbers of each group that was sent, in the order sent.
+    ``blocks`` are the row numbers of each group that was sent, in the order sent. With ``neutral``, a row of a shaped
+    group without a reward gets the mean of the others, for frameworks that would train None as 0.
     """
     rewards: list[float | None] = [None] * count
     lengths: list[float | None] = [None] * count
     if answer is not None:
         for rows, group in zip(blocks, answer.groups, strict=True):
+            filled = fill_with_group_mean(group.rewards, group.trainable)
             for index, row in enumerate(rows):
                 lengths[row] = group.components.length[index]
-                if group.trainable[index]:
-                    rewards[row] = group.rewards[index]
+                if neutral or group.trainable[index]:
+                    rewards[row] = filled[index]
     return rewards, lengths
 
 

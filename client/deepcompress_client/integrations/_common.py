@@ -5,16 +5,20 @@ The normalisation is for frameworks whose hook replaces it. No framework is impo
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from .._retry import Retry
 from .._rows import gold_text, problem_name, prompt_text, text_of
-from .._runs import StrategyLike
-from ..errors import NotFound, StepTooOld, TransportError, Unavailable
-from ..wire import REWARD_COMPONENTS, RunInfo, Status
+from .._runs import RunIdentity, StrategyLike, TrainingOptions, check_run_name, run_config
+from ..errors import NotFound, RunLost, RunRolledBack, StepTooOld, TransportError, Unavailable
+from ..wire import REWARD_COMPONENTS, RunInfo, ScoreAnswer, ShapeAnswer, Status
 
 if TYPE_CHECKING:
     from .._async_client import AsyncClient, AsyncRun
@@ -62,6 +66,24 @@ def client_options(deadline_s: float) -> dict[str, Any]:
 GROUPWISE_STRATEGY = {"name": "deepcompress", "reference": "previous"}
 """The strategy for frameworks that pass a step group by group. With the level of the step before as reference, a
 group's reward does not depend on the groups of its step that came earlier; with the default, `current`, it would."""
+
+
+# --- groups ------------------------------------------------------------------------------------------
+
+
+def one_problem(name: str, problems: Iterable[tuple[object, object]]) -> str:
+    """Return the `problem_name` of the rollouts of one group, given the prompt and gold of each.
+
+    Raises:
+        ValueError: they differ.
+    """
+    found = {problem_name(prompt, gold) for prompt, gold in problems}
+    if len(found) != 1:
+        raise ValueError(
+            f"the rollouts of {name} have {len(found)} different pairs of prompt and gold: a group holds the "
+            "rollouts of one problem"
+        )
+    return found.pop()
 
 
 # --- verdicts in one number ------------------------------------------------------------------------------
@@ -116,41 +138,106 @@ def checkpoint_name(next_step: int) -> str:
     return f"step-{next_step}"
 
 
-def open_run(client: Client, name: str, next_step: int, strategy: StrategyLike, config: Mapping[str, Any]) -> Run:
-    """Open a new run (step 0), or go back to the step at which the framework resumes.
+def open_run(
+    client: Client,
+    name: str,
+    next_step: int,
+    strategy: StrategyLike,
+    config: Mapping[str, Any],
+    **start: Unpack[Start],
+) -> Run:
+    """Open the run of a training that starts (step 0), or go back to the step at which the framework resumes.
 
     Going back is a rewind, or, if the records of the steps between are gone, a restore of the checkpoint that was
-    saved with the framework's.
+    saved with the framework's. A training that starts on a run with history is refused, unless it is `fresh` or has
+    saved the run's identity in its `folder`.
 
     Raises:
+        RunInUse: the training starts, and the run has the history of another one.
+        RunLost, RunRolledBack: the training resumes, and the service does not have its run.
         StepTooOld: the records are gone and there is no checkpoint.
     """
+    given, options = run_config(strategy, config), _training_options(name, start)
     try:
-        run = client.run(name, next_step=next_step, strategy=strategy, **config)
+        run = client.open_training(name, next_step, given, **options)
+    except (RunLost, RunRolledBack) as error:
+        raise _with_file(error, name, start) from None
     except StepTooOld as too_old:
         run = client.run(name, join=True)
         try:
             run.restore(checkpoint_name(next_step))
         except NotFound:
             raise too_old from None
+    save_identity(run, start.get("folder"))
     _log_start(run.name, next_step, run.info())
     return run
 
 
 async def open_run_async(
-    client: AsyncClient, name: str, next_step: int, strategy: StrategyLike, config: Mapping[str, Any]
+    client: AsyncClient,
+    name: str,
+    next_step: int,
+    strategy: StrategyLike,
+    config: Mapping[str, Any],
+    **start: Unpack[Start],
 ) -> AsyncRun:
     """Do the same as `open_run`, with ``await``."""
+    given, options = run_config(strategy, config), _training_options(name, start)
     try:
-        run = await client.run(name, next_step=next_step, strategy=strategy, **config)
+        run = await client.open_training(name, next_step, given, **options)
+    except (RunLost, RunRolledBack) as error:
+        raise _with_file(error, name, start) from None
     except StepTooOld as too_old:
         run = await client.run(name, join=True)
         try:
             await run.restore(checkpoint_name(next_step))
         except NotFound:
             raise too_old from None
+    save_identity(run, start.get("folder"))
     _log_start(run.name, next_step, await run.info())
     return run
+
+
+class Start(TypedDict, total=False):
+    """Options with which an adapter opens its run."""
+
+    fresh: bool
+    """Delete the history of the run's name; without it a training that starts on a run with history is refused."""
+    continue_from: str | Path | None
+    """The run, or the file of its export, whose level and problems a training starts with."""
+    folder: str | Path | None
+    """The folder of the trainer's checkpoints, for the file with the run's identity; None without one."""
+
+
+def _identity_file(name: str, folder: str | Path) -> Path:
+    return Path(folder) / f"deepcompress-{name}.json"
+
+
+def _training_options(name: str, start: Start) -> TrainingOptions:
+    state: RunIdentity | None = None
+    folder = start.get("folder")
+    if folder is not None:
+        with contextlib.suppress(FileNotFoundError):
+            state = json.loads(_identity_file(check_run_name(name), folder).read_text())
+    return {"state": state, "fresh": start.get("fresh", False), "continue_from": start.get("continue_from")}
+
+
+def _with_file(error: RunLost | RunRolledBack, name: str, start: Start) -> RunLost | RunRolledBack:
+    """Return the error with the file that has to go before a training continues on a restored store."""
+    file = _identity_file(name, start.get("folder") or "")
+    detail = f"{error.detail}. After a restore or an import, delete {file} to continue with the run as it is"
+    return type(error)(error.status, error.slug, detail, error.problem)
+
+
+def save_identity(run: Run | AsyncRun, folder: str | Path | None) -> None:
+    """Write the run's identity beside the trainer's checkpoints, to know the run again after a restart."""
+    if folder is None:
+        return
+    file = _identity_file(run.name, folder)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_suffix(f".{os.getpid()}.part")
+    part.write_text(json.dumps(run.state_dict()))
+    part.replace(file)
 
 
 def _log_start(name: str, next_step: int, info: RunInfo) -> None:
@@ -166,6 +253,15 @@ def _log_start(name: str, next_step: int, info: RunInfo) -> None:
         )
     else:
         log.info("run %r: next step %d, level %s, epoch %d", name, next_step, info.level, info.epoch)
+
+
+# --- answers --------------------------------------------------------------------------------------------
+
+
+def log_warnings(run: str, answer: ShapeAnswer | ScoreAnswer) -> None:
+    """Log the warnings of an answer."""
+    for warning in answer.warnings:
+        log.warning("run %r, step %s: %s", run, answer.step, warning)
 
 
 # --- GRPO's normalisation -------------------------------------------------------------------------------

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from .._client import Client, Run
-from .._runs import RunSetting, StrategyLike
+from .._runs import RunSetting, StrategyLike, check_run_name
 from ..wire import ShapeAnswer
-from ._common import DEADLINE_S, client_options, log, open_run
+from ._common import DEADLINE_S, client_options, log, log_warnings, open_run, save_identity
 
 
 class CountedSteps:
     """A run that is shaped once per batch.
 
     ``next_step`` is the first step: 0, or the step at which the training resumes; the framework does not pass it.
+    ``fresh`` deletes the history of the run's name, which a new training is refused otherwise. ``folder``
+    is that of the trainer's checkpoints: with the run's identity in it, a training that starts again is known, and
+    rewound.
+    ``continue_from`` is another run, or the file of its export, whose level and problems a new training starts with.
     """
 
     framework: str
@@ -24,13 +29,17 @@ class CountedSteps:
         run: str,
         *,
         next_step: int,
+        fresh: bool = False,
+        continue_from: str | Path | None = None,
+        folder: str | Path | None = None,
         url: str | None = None,
         api_key: str | None = None,
         strategy: StrategyLike = None,
         deadline_s: float = DEADLINE_S,
         **config: RunSetting,
     ) -> None:
-        self.run_name = run
+        self.run_name = check_run_name(run)
+        self._fresh, self._continue_from, self._folder = fresh, continue_from, folder
         self._client = Client(url, api_key=api_key, **client_options(deadline_s))
         self._step = next_step
         self._strategy = strategy
@@ -41,9 +50,18 @@ class CountedSteps:
     def _shape(self, groups: list[dict[str, Any]]) -> ShapeAnswer:
         """Shape the batch as the next step. The step is incremented only after the answer has come."""
         if self._run is None:
-            self._run = open_run(self._client, self.run_name, self._step, self._strategy, self._config)
+            self._run = open_run(
+                self._client,
+                self.run_name,
+                self._step,
+                self._strategy,
+                self._config,
+                fresh=self._fresh,
+                continue_from=self._continue_from,
+                folder=self._folder,
+            )
         answer = self._run.shape(groups, step=self._step)
-        for warning in answer.warnings:
-            log.warning("run %r, step %d: %s", self.run_name, self._step, warning)
+        log_warnings(self.run_name, answer)
         self._step += 1
+        save_identity(self._run, self._folder)
         return answer

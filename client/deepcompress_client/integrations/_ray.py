@@ -11,7 +11,7 @@ from typing import Any
 
 from .._client import Client
 from .._runs import StrategyLike
-from ._common import FrameworkObject, client_options, open_run
+from ._common import FrameworkObject, Start, client_options, open_run
 
 
 class RunOpener:
@@ -28,8 +28,10 @@ class RunOpener:
         strategy: StrategyLike,
         config: Mapping[str, Any],
         deadline_s: float,
+        start: Start | None = None,
     ) -> None:
         self._run = run
+        self._start: Start = start or {}
         self._client = Client(url, api_key=api_key, **client_options(deadline_s))
         self._strategy = strategy
         self._config = config
@@ -45,7 +47,7 @@ class RunOpener:
             if next_step is None:
                 self._epoch = self._client.run(self._run, join=True).epoch
             else:
-                opened = open_run(self._client, self._run, next_step, self._strategy, self._config)
+                opened = open_run(self._client, self._run, next_step, self._strategy, self._config, **self._start)
                 self._epoch = opened.epoch
         return self._epoch
 
@@ -64,7 +66,12 @@ _openers: dict[str, FrameworkObject] = {}
 
 
 def opener(
-    run: str, url: str | None, strategy: StrategyLike, config: Mapping[str, Any], deadline_s: float
+    run: str,
+    url: str | None,
+    strategy: StrategyLike,
+    config: Mapping[str, Any],
+    deadline_s: float,
+    start: Start | None = None,
 ) -> FrameworkObject:
     """Return this job's `RunOpener` actor of the run; the first call creates it."""
     import ray
@@ -73,5 +80,5 @@ def opener(
         actor = ray.remote(num_cpus=0)(RunOpener).options(name=f"deepcompress-{run}", get_if_exists=True)
         # The actor has the environment of its cluster, not of the process that creates it.
         connection = url or os.environ.get("DEEPCOMPRESS_URL"), os.environ.get("DEEPCOMPRESS_API_KEY")
-        _openers[run] = actor.remote(run, *connection, strategy, dict(config), deadline_s)
+        _openers[run] = actor.remote(run, *connection, strategy, dict(config), deadline_s, start)
     return _openers[run]

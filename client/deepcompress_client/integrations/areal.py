@@ -14,11 +14,12 @@ so the run is stepless, and one process opens it before the training (`start`).
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from .._async_client import AsyncClient, AsyncRun
 from .._client import Client
-from .._runs import RunSetting, StrategyLike
+from .._runs import RunSetting, StrategyLike, check_run_name
 from ..wire import REWARD_COMPONENTS, AnswerFormat, GroupRewards, RewardComponents
 from ._barrier import Barrier, Siblings
 from ._common import (
@@ -27,12 +28,15 @@ from ._common import (
     OUTAGES,
     FrameworkObject,
     Option,
+    Start,
     client_options,
     gold_text,
     log,
+    log_warnings,
     open_run,
     problem_name,
 )
+from ._versions import check_version
 
 
 def start(
@@ -40,6 +44,9 @@ def start(
     *,
     groups_per_step: int,
     next_step: int = 0,
+    fresh: bool = False,
+    continue_from: str | Path | None = None,
+    folder: str | Path | None = None,
     url: str | None = None,
     strategy: StrategyLike = None,
     deadline_s: float = DEADLINE_S,
@@ -47,12 +54,17 @@ def start(
 ) -> int:
     """Open the run once, in the launching script; return its epoch for `group_workflow`.
 
-    The run starts from nothing, or after `next_step` batches. With its epoch, no request left over from an earlier
-    launch can reach this training. An error is raised if the service is unavailable for `deadline_s` seconds.
+    The run starts from nothing, or after `next_step` batches. A new training on a run with history is refused,
+    unless it is `fresh` or `folder`, the folder of the trainer's checkpoints, has the run's identity from an earlier
+    start. `continue_from` is another run, or the file of its export, whose level and problems a new training starts
+    with. With its epoch, no request left over from an earlier launch can reach this training. An error is raised if
+    the service is unavailable for `deadline_s` seconds.
     """
     client = Client(url, **client_options(deadline_s))
     settings = {**config, "groups_per_step": groups_per_step}
-    return open_run(client, run, next_step, strategy or GROUPWISE_STRATEGY, settings).epoch
+    check_version("areal", "1.0", "1.0")
+    start: Start = {"fresh": fresh, "continue_from": continue_from, "folder": folder}
+    return open_run(client, run, next_step, strategy or GROUPWISE_STRATEGY, settings, **start).epoch
 
 
 class _NoRewardError(Exception):
@@ -73,6 +85,7 @@ def group_workflow(
 
     ``gold`` is the data's field with the gold answer; ``epoch`` is the result of `start`.
     """
+    check_run_name(run)
     client = AsyncClient(url, **client_options(deadline_s))
     log.warning("run %r: AReaL passes no step to a workflow, so groups_per_step groups make one", run)
 
@@ -86,7 +99,7 @@ def group_workflow(
             self._run: AsyncRun | None = None
 
         async def arun_episode(self, engine: FrameworkObject, data: dict[str, Any]) -> FrameworkObject:
-            siblings = await self._barrier.join(data)
+            siblings = await self._barrier.join(data, problem_name(None, data[gold]))
             self._siblings[id(data)] = siblings
             try:
                 return await super().arun_episode(engine, data)
@@ -126,6 +139,7 @@ def group_workflow(
             except OUTAGES as error:
                 log.error("no rewards for a group of %d samples, it is left out: %s", len(rollouts), error)
                 return _untrainable_group(group, len(rollouts))
+            log_warnings(run, answer)
             return answer.groups[0]
 
     return DeepCompressWorkflow

@@ -12,12 +12,14 @@ mean of its group, and an outage of the service stops the training. Written agai
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._client import Client
-from .._runs import RunSetting, StrategyLike
+from .._runs import RunSetting, StrategyLike, check_run_name
 from ..errors import DeepCompressError
 from ..wire import Phase, ShapeAnswer
+from ._audit import audit_golds
 from ._batch import VerifiedCompletion, gather, picklable_error, run_on_first_rank, shape_group
 from ._common import (
     DEADLINE_S,
@@ -31,17 +33,26 @@ from ._common import (
     fill_with_group_mean,
     gold_text,
     log,
+    log_warnings,
     open_run,
     problem_name,
+    save_identity,
     text_of,
 )
+from ._versions import check_version
 
 if TYPE_CHECKING:
     from .._client import Run
 
 
+TESTED = ("4.6", "4.6")
+"""The oldest and the newest version of ms-swift that the tests run with."""
+
+
 def register(run: str, *, name: str = "deepcompress", **options: Option) -> type:
     """Register the reward with ms-swift as `name`; the options are those of `DeepCompressReward`."""
+    check_version("ms-swift", *TESTED)
+    check_run_name(run)
     from swift.rewards import ORM, orms
 
     class Reward(DeepCompressReward, ORM):  # type: ignore[misc]
@@ -63,6 +74,9 @@ class DeepCompressReward:
     ``gold``             the data column with the gold answer
     ``split``            the data column that is "train" for training data; required if the trainer evaluates, since
                          ms-swift does not pass its phase to rewards
+    ``fresh``            delete the history of the run's name, which a new training is refused otherwise, unless the
+                         trainer's output folder has the run's identity from an earlier start
+    ``continue_from``    another run, or the file of its export, whose level and problems a new training starts with
     ``groups_per_step``  for the Ray-Megatron trainer, which passes no step: groups that make one
     ``strategy``, ``config``  the run's configuration (`Client.run`)
     """
@@ -77,6 +91,8 @@ class DeepCompressReward:
         gold: str = "solution",
         problem_id: str | None = None,
         split: str | None = None,
+        fresh: bool = False,
+        continue_from: str | Path | None = None,
         groups_per_step: int | None = None,
         strategy: StrategyLike = None,
         deadline_s: float = DEADLINE_S,
@@ -88,7 +104,9 @@ class DeepCompressReward:
                 "ms-swift does not pass its phase to rewards: name a data column with the split (split='split'), "
                 "or set --eval_strategy no"
             )
-        self.run_name = run
+        self.run_name = check_run_name(run)
+        self._fresh, self._continue_from = fresh, continue_from
+        self._folder: str | None = getattr(args, "output_dir", None)
         self.client = Client(url, api_key=api_key, **client_options(deadline_s))
         self._gold, self._problem_id, self._split = gold, problem_id, split
         self._groups_per_step = groups_per_step
@@ -97,6 +115,7 @@ class DeepCompressReward:
         self._size = getattr(args, "num_generations", None)
         self._save_steps = getattr(args, "save_steps", None)
         self._begun = False
+        self._audited = False
         self._run: Run | None = None  # on rank 0
         self._step: int | None = None
         self._generation = 0
@@ -173,13 +192,24 @@ class DeepCompressReward:
         self._step = step
 
     def _open(self, next_step: int) -> None:
-        self._run = open_run(self.client, self.run_name, next_step, self._strategy, self._config)
+        again = self._begun  # the same trainer goes back: the history is its own
+        self._run = open_run(
+            self.client,
+            self.run_name,
+            next_step,
+            self._strategy,
+            self._config,
+            fresh=self._fresh or again,
+            continue_from=self._continue_from,
+            folder=self._folder,
+        )
 
     def _save(self, step: int) -> None:
         if self._run is None:
             return
         try:
             self._run.checkpoint(checkpoint_name(step), step - 1)
+            save_identity(self._run, self._folder)
         except DeepCompressError as error:
             # Only a resume from further back than the run's keep_steps would miss it.
             log.warning("no checkpoint of run %r at step %d: %s", self.run_name, step, error)
@@ -199,6 +229,9 @@ class DeepCompressReward:
         if len(tokens) != len(completions) or not all(tokens):
             raise ValueError("ms-swift sent no response_token_ids; lengths are never guessed from characters")
         golds = [gold_text(gold) for gold in columns[self._gold]]
+        if not self._audited:
+            audit_golds(self.client, golds, f"column {self._gold!r}")
+            self._audited = True
         cut = list(is_truncated) or [False] * len(completions)
         verdicts = self.client.verify(
             [
@@ -214,6 +247,7 @@ class DeepCompressReward:
             rows.append(
                 VerifiedCompletion(
                     problem_id=problem_name(prompt, golds[index]) if named is None else str(named),
+                    question=problem_name(prompt, golds[index]),
                     correct=verdict.correct,
                     status=verdict.status,
                     tokens=tokens[index],
@@ -236,8 +270,7 @@ class DeepCompressReward:
             answer = self._run.shape(groups)
         else:
             answer = self._run.shape(groups, step=step, generation=self._generation)
-        for warning in answer.warnings:
-            log.warning("run %r, step %s: %s", self.run_name, answer.step, warning)
+        log_warnings(self.run_name, answer)
         return answer
 
 

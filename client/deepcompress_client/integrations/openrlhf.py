@@ -12,23 +12,30 @@ identified by the sampling-parameters object they share, and evaluation by its t
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 from .._async_client import AsyncClient, AsyncRun
-from .._runs import RunSetting, StrategyLike, run_config
+from .._runs import RunSetting, StrategyLike, check_run_name, run_config
 from ..wire import GroupRewards
 from ._barrier import Barrier
 from ._common import (
     GROUPWISE_STRATEGY,
     LOGGED_COMPONENTS,
     FrameworkObject,
+    Start,
     client_options,
     fill_with_group_mean,
     gold_text,
     log,
+    log_warnings,
     problem_name,
 )
 from ._ray import opener
+from ._versions import check_version
+
+TESTED = ("0.11", "0.11")
+"""The oldest and the newest version of OpenRLHF that the tests run with."""
 
 DEADLINE_S = 600.0
 """Seconds. Longer than in other adapters: OpenRLHF cannot leave a sample out, so a longer outage stops the
@@ -42,6 +49,9 @@ def agent_executor(
     eval_temperature: float | None,
     train_temperature: float = 1.0,
     next_step: int | None = 0,
+    fresh: bool = False,
+    continue_from: str | Path | None = None,
+    folder: str | Path | None = None,
     url: str | None = None,
     strategy: StrategyLike = None,
     deadline_s: float = DEADLINE_S,
@@ -53,11 +63,17 @@ def agent_executor(
     ``eval_temperature``   --eval.temperature, which identifies evaluation; None without evaluation
     ``train_temperature``  --rollout.temperature
     ``next_step``          0: a new training; N: resumed after N rollout batches; None: the run unchanged
+    ``fresh``              delete the history of the run's name, which a new training is refused otherwise
+    ``folder``             --ckpt.path: with the run's identity in it, a training that starts again is known, and
+                           rewound
+    ``continue_from``      another run, or the file of its export, whose level and problems a new training starts with
 
     Raises:
         ValueError: the two temperatures are equal.
         InvalidRequest: a setting of the run is invalid.
     """
+    check_version("openrlhf", *TESTED)
+    check_run_name(run)
     from openrlhf.utils.agent import SingleTurnAgentExecutor
 
     if eval_temperature == train_temperature:
@@ -66,6 +82,7 @@ def agent_executor(
             "--eval.temperature to another value (0.999 for 1.0 will do), or eval_temperature=None without evaluation"
         )
     settings = {**config, "groups_per_step": groups_per_step}
+    start: Start = {"fresh": fresh, "continue_from": continue_from, "folder": folder}
     run_config(strategy or GROUPWISE_STRATEGY, settings)  # refuse a misspelt setting now
 
     class AgentExecutor(SingleTurnAgentExecutor):  # type: ignore[misc]
@@ -94,7 +111,7 @@ def agent_executor(
             images: FrameworkObject = None,
         ) -> dict[str, Any]:
             training = self._training(sampling_params.temperature)
-            siblings = await self._barrier.join(sampling_params)
+            siblings = await self._barrier.join(sampling_params, problem_name(prompt, label))
             try:
                 output: dict[str, Any] = await super().execute(
                     prompt, label, sampling_params, max_length, hf_tokenizer, llm_engine, images
@@ -131,14 +148,13 @@ def agent_executor(
             else:
                 opened = await self._opened()
                 answer = await opened.score([sent])
-            for warning in answer.warnings:
-                log.warning("run %r: %s", run, warning)
+            log_warnings(run, answer)
             return answer.groups[0]
 
         async def _opened(self) -> AsyncRun:
             async with self._opening:
                 if self._run is None:
-                    opening = opener(run, url, strategy or GROUPWISE_STRATEGY, settings, deadline_s)
+                    opening = opener(run, url, strategy or GROUPWISE_STRATEGY, settings, deadline_s, start)
                     epoch = await opening.open.remote(next_step)
                     self._run = await self._client.run(run, join=True)
                     self._run.epoch = epoch

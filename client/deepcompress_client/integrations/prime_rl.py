@@ -1,11 +1,12 @@
 """prime-rl: an algorithm that shapes each group, between scoring and advantages.
 
-    # my_algorithm.py
-    from prime_rl... import GRPOAlgorithm            # as in prime-rl's "Authoring an Algorithm"
-    from deepcompress_client.integrations.prime_rl import GroupShaping
-    class DeepCompressAlgorithm(GRPOAlgorithm):
+    class DeepCompressAlgorithm(GRPOAlgorithm):              # docs/integrations/prime_rl.md has the whole file
+        def __init__(self, config, policy_pool):
+            super().__init__(config, policy_pool)
+            self.shaping = GroupShaping(config.run, assign=assign_advantages)
+
         async def score_group(self, episodes):
-            await SHAPING.score_group(episodes)
+            await self.shaping.score_group(episodes)
 
 prime-rl passes one group at a time, with the group's id, the step of its dispatch and its phase. Groups of a step
 come one by one, so rewards refer to the level of the step before. This file does not import prime-rl: it uses
@@ -16,21 +17,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from .._async_client import AsyncClient, AsyncRun
-from .._runs import RunSetting, StrategyLike
+from .._runs import RunSetting, StrategyLike, check_run_name
 from ..wire import GroupRewards
 from ._common import (
     DEADLINE_S,
     GROUPWISE_STRATEGY,
     OUTAGES,
     FrameworkObject,
+    Start,
     client_options,
     grpo_advantages,
     log,
+    log_warnings,
+    one_problem,
     open_run_async,
-    problem_name,
 )
 
 Assign = Callable[[Any, float], None]
@@ -46,10 +50,15 @@ class GroupShaping:
     ``gold``       the field of the task's data with the gold answer; with its prompt it names the problem
     ``groups_per_step``  groups that make a step, instead of the step of their dispatch: for long pipelines, in which
                    groups come after their step is closed, and would be marked stale and not count
-    ``divide_by_std``  normalise by the group's standard deviation, as GRPO; False for mean only
+    ``divide_by_std``  also divide by the group's standard deviation; prime-rl's own GRPO subtracts the mean only
+    ``fresh``      delete the history of the run's name, which a new training is refused otherwise
+    ``folder``     prime-rl's output_dir: with the run's identity in it, a training that starts again is known, and
+                   rewound
+    ``continue_from``  another run, or the file of its export, whose level and problems a new training starts with
 
-    Episodes that failed have no verdict and are left out. During an outage of the service, every trace of a group
-    gets advantage 0, and the error is logged.
+    Every trainable trace of an episode is a rollout of its own, with its own verdict and length, as in prime-rl's
+    algorithms. Traces that failed have no verdict and are left out. During an outage of the service, every trace of
+    a group gets advantage 0, and the error is logged.
     """
 
     def __init__(
@@ -60,14 +69,18 @@ class GroupShaping:
         correct: str = "correct",
         gold: str = "answer",
         groups_per_step: int | None = None,
-        divide_by_std: bool = True,
+        divide_by_std: bool = False,
+        fresh: bool = False,
+        continue_from: str | Path | None = None,
+        folder: str | Path | None = None,
         url: str | None = None,
         api_key: str | None = None,
         strategy: StrategyLike = None,
         deadline_s: float = DEADLINE_S,
         **config: RunSetting,
     ) -> None:
-        self.run_name = run
+        self.run_name = check_run_name(run)
+        self._start: Start = {"fresh": fresh, "continue_from": continue_from, "folder": folder}
         self._assign = assign
         self._correct, self._gold = correct, gold
         self._divide_by_std = divide_by_std
@@ -82,41 +95,44 @@ class GroupShaping:
         """Shape one group and assign its advantages; return the rewards, or None if there are none.
 
         Raises:
-            ValueError: the group is not of training, or has no outcome.
+            ValueError: the group is not of training, is of more than one problem, or has a trace without an outcome.
         """
-        judged = [episode for episode in episodes if episode.traces and not episode.traces[0].has_error]
+        judged = [(episode, trace) for episode in episodes for trace in episode.traces if _trainable(trace)]
         if not judged:
             return None
-        work = judged[0].run.work
+        first = judged[0][0]
+        work = first.run.work
         if work.type != "train":
             raise ValueError(
                 f"evaluation does not pass through algorithms, but this group has the type {work.type!r}"
             )
-        step, group_id = int(work.step), str(judged[0].group.id)
+        step, group_id = int(work.step), str(first.group.id)
         group = {
-            "problem_id": self._problem(judged[0]),
+            "problem_id": one_problem(f"group {group_id}", (self._task(episode) for episode, _ in judged)),
             "group_id": group_id,
-            "rollouts": [self._rollout(episode.traces[0]) for episode in judged],
+            "rollouts": [self._rollout(trace) for _, trace in judged],
         }
+        traces = [trace for _, trace in judged]
         try:
             run = await self._opened(step)
-            answer = (await run.shape([group], step=None if self._stepless else step)).groups[0]
+            answered = await run.shape([group], step=None if self._stepless else step)
         except OUTAGES as error:
             log.error("no rewards for group %s, its advantages are 0: %s", group_id, error)
-            self._assign_all(judged, [0.0] * len(judged))
+            self._assign_all(traces, [0.0] * len(traces))
             return None
+        log_warnings(self.run_name, answered)
+        answer = answered.groups[0]
         rewards = [reward if ok else None for reward, ok in zip(answer.rewards, answer.trainable, strict=True)]
-        self._assign_all(judged, grpo_advantages(rewards, divide_by_std=self._divide_by_std))
+        self._assign_all(traces, grpo_advantages(rewards, divide_by_std=self._divide_by_std))
         return answer
 
-    def _assign_all(self, episodes: Sequence[Any], advantages: Sequence[float]) -> None:
-        for episode, advantage in zip(episodes, advantages, strict=True):
-            for trace in episode.traces:
-                self._assign(trace, advantage)
+    def _assign_all(self, traces: Sequence[Any], advantages: Sequence[float]) -> None:
+        for trace, advantage in zip(traces, advantages, strict=True):
+            self._assign(trace, advantage)
 
-    def _problem(self, episode: FrameworkObject) -> str:
+    def _task(self, episode: FrameworkObject) -> tuple[object, object]:
         data = episode.task.data
-        return problem_name(getattr(data, "prompt", None), getattr(data, self._gold))
+        return getattr(data, "prompt", None), getattr(data, self._gold)
 
     def _rollout(self, trace: FrameworkObject) -> dict[str, Any]:
         outcome = trace.rewards.get(self._correct)
@@ -135,5 +151,15 @@ class GroupShaping:
             if self._run is None and self._stepless and step > 0:
                 self._run = await self._client.run(self.run_name, join=True)  # resumed: the run unchanged
             if self._run is None:
-                self._run = await open_run_async(self._client, self.run_name, step, self._strategy, self._config)
+                first = 0 if step <= 1 else step  # prime-rl counts its steps from 1, so 1 is a new training
+                self._run = await open_run_async(
+                    self._client, self.run_name, first, self._strategy, self._config, **self._start
+                )
         return self._run
+
+
+def _trainable(trace: FrameworkObject) -> bool:
+    """Return whether prime-rl trains on the trace: no failure, a trainable agent, and sampled tokens."""
+    if trace.has_error or not trace.agent.trainable:
+        return False
+    return any(any(node.mask) for node in trace.nodes)

@@ -12,18 +12,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from .._async_client import AsyncClient, AsyncRun
-from .._runs import RunSetting, StrategyLike
+from .._runs import RunSetting, StrategyLike, check_run_name
 from ._common import (
     DEADLINE_S,
     GROUPWISE_STRATEGY,
     FrameworkObject,
+    Start,
     client_options,
     decode_status,
     fill_with_group_mean,
-    log,
+    log_warnings,
     open_run_async,
 )
 
@@ -34,19 +36,27 @@ class GroupShaping:
     The rewards become float32: fp16, which ROLL's workers use, would round the length term to 0. A rollout that must
     not be trained on gets the mean of its group; ``submit_task?untrainable=marked`` marks such rollouts. An outage of
     the service raises.
+
+    ``fresh`` deletes the history of the run's name, which a new training is refused otherwise. ``folder`` is ROLL's
+    output_dir: with the run's identity in it, a training that starts again is known, and rewound. ``continue_from``
+    is another run, or the file of its export, whose level and problems a new training starts with.
     """
 
     def __init__(
         self,
         run: str,
         *,
+        fresh: bool = False,
+        continue_from: str | Path | None = None,
+        folder: str | Path | None = None,
         url: str | None = None,
         api_key: str | None = None,
         strategy: StrategyLike = None,
         deadline_s: float = DEADLINE_S,
         **config: RunSetting,
     ) -> None:
-        self.run_name = run
+        self.run_name = check_run_name(run)
+        self._start: Start = {"fresh": fresh, "continue_from": continue_from, "folder": folder}
         self._client = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
         self._strategy = strategy or GROUPWISE_STRATEGY
         self._config = config
@@ -71,10 +81,11 @@ class GroupShaping:
         }
         async with self._opening:
             if self._run is None:
-                self._run = await open_run_async(self._client, self.run_name, step, self._strategy, self._config)
+                self._run = await open_run_async(
+                    self._client, self.run_name, step, self._strategy, self._config, **self._start
+                )
         answer = await self._run.shape([group], step=step)
-        for warning in answer.warnings:
-            log.warning("run %r, step %d: %s", self.run_name, step, warning)
+        log_warnings(self.run_name, answer)
         for data in responses:
             data.batch["response_level_rewards"] = data.batch["response_level_rewards"].float()
         rewards = fill_with_group_mean(answer.groups[0].rewards, answer.groups[0].trainable)

@@ -12,26 +12,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from .._async_client import AsyncClient, AsyncRun
-from .._runs import RunSetting, StrategyLike
+from .._runs import RunSetting, StrategyLike, check_run_name
 from ._common import (
     DEADLINE_S,
     FrameworkObject,
+    Start,
     client_options,
     fill_with_group_mean,
     gold_text,
-    log,
+    log_warnings,
+    one_problem,
     open_run_async,
-    problem_name,
 )
+from ._versions import check_version
 
 
 def shaped(
     base: type,
     *,
     run: str,
+    fresh: bool = False,
+    continue_from: str | Path | None = None,
+    folder: str | Path | None = None,
     url: str | None = None,
     api_key: str | None = None,
     strategy: StrategyLike = None,
@@ -43,12 +49,18 @@ def shaped(
     Golds come from ``reward_model.ground_truth`` of each row. The fully asynchronous trainer generates group by
     group; with it, use ``strategy={"name": "deepcompress", "reference": "previous"}``: rewards then do not depend on
     the order of a step's groups.
+
+    ``fresh`` deletes the history of the run's name, which a new training is refused otherwise. ``folder`` is SkyRL's
+    ckpt_path: with the run's identity in it, a training that starts again is known, and rewound. ``continue_from`` is
+    another run, or the file of its export, whose level and problems a new training starts with.
     """
+    check_version("skyrl", "0.4", "0.4")
+    start: Start = {"fresh": fresh, "continue_from": continue_from, "folder": folder}
 
     class DeepCompressGenerator(base):  # type: ignore[misc]
         """The base generator, with shaped rewards."""
 
-        _shaping = Shaping(run, url, api_key, strategy, deadline_s, config)
+        _shaping = Shaping(run, url, api_key, strategy, deadline_s, config, start)
 
         async def generate(self, input_batch: FrameworkObject, disable_tqdm: bool = False) -> FrameworkObject:
             output = await super().generate(input_batch, disable_tqdm)
@@ -69,8 +81,10 @@ class Shaping:
         strategy: StrategyLike,
         deadline_s: float,
         config: dict[str, Any],
+        start: Start | None = None,
     ) -> None:
-        self.run_name = run
+        self.run_name = check_run_name(run)
+        self._start: Start = start or {}
         self._client = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
         self._strategy = strategy
         self._config = config
@@ -108,8 +122,7 @@ class Shaping:
             answer = await self._client.score(
                 groups, phase="eval", answer_format=self._config.get("answer_format", "boxed")
             )
-        for warning in answer.warnings:
-            log.warning("run %r, step %s: %s", self.run_name, answer.step, warning)
+        log_warnings(self.run_name, answer)
         for rows, scored in zip(rows_of.values(), answer.groups, strict=True):
             rewards = fill_with_group_mean(scored.rewards, scored.trainable)
             for index, row in enumerate(rows):
@@ -126,12 +139,13 @@ class Shaping:
         output: FrameworkObject,
         tokenizer: FrameworkObject,
     ) -> dict[str, Any]:
-        gold = gold_text(batch["env_extras"][rows[0]]["reward_model"]["ground_truth"])
+        golds = [gold_text(batch["env_extras"][row]["reward_model"]["ground_truth"]) for row in rows]
+        prompts = [batch["prompts"][row] for row in rows]
         reasons = output.get("stop_reasons") or [None] * len(output["response_ids"])
         return {
-            "problem_id": problem_name(batch["prompts"][rows[0]], gold),
+            "problem_id": one_problem(f"group {name}", zip(prompts, golds, strict=True)),
             "group_id": name,
-            "gold": gold,
+            "gold": golds[0],
             "rollouts": [
                 {
                     "response": tokenizer.decode(output["response_ids"][row], skip_special_tokens=True),
@@ -148,7 +162,9 @@ class Shaping:
             if self._run is None:
                 # SkyRL counts its steps from 1, so 1 is a new training.
                 first = 0 if step <= 1 else step
-                self._run = await open_run_async(self._client, self.run_name, first, self._strategy, self._config)
+                self._run = await open_run_async(
+                    self._client, self.run_name, first, self._strategy, self._config, **self._start
+                )
         return self._run
 
 

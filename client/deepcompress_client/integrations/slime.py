@@ -7,8 +7,9 @@
 
     --custom-rm-path my_rm.custom_rm --custom-reward-post-process-path my_rm.post_process
 
-The reward model returns the raw 1 or 0, which slime's dynamic filters and evaluations read. The post-process gets the
-flat list of all training samples of a rollout. It replaces slime's normalisation, so it normalises too.
+miles, which grew out of slime, has the same hooks. The reward model returns the raw 1 or 0, which slime's dynamic
+filters and evaluations read. The post-process gets the flat list of all training samples of a rollout. It replaces
+slime's normalisation, so it normalises too.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from typing import Any
 
 from .._async_client import AsyncClient
 from .._client import Client, Run
-from .._runs import RunSetting, StrategyLike
+from .._runs import RunSetting, StrategyLike, check_run_name
 from ..errors import DeepCompressError
 from ..wire import Verdict
+from ._audit import audit_golds
 from ._common import (
     DEADLINE_S,
     FrameworkObject,
@@ -32,8 +34,11 @@ from ._common import (
     gold_text,
     grpo_advantages,
     log,
+    log_warnings,
+    one_problem,
     open_run,
     problem_name,
+    save_identity,
 )
 
 _DIVIDED_BY_STD = frozenset({"grpo", "gspo", "cispo"})
@@ -46,9 +51,15 @@ class SlimeReward:
 
     ``run``        the run's name
     ``next_step``  the first rollout; else slime's ``args.start_rollout_id``, else 0 if no checkpoint is loaded
+    ``fresh``      delete the history of the run's name; without it, a new training on a run with history is refused,
+                   unless slime's ``--save`` folder has the run's identity from an earlier start
+    ``continue_from``  another run, or the file of its export, whose level and problems a new training starts with
     ``observe``    with a dynamic sampling filter: dropped groups count in the level too. slime passes no phase to a
                    reward model, so evaluation data sets then need ``eval_rm`` as their custom_rm_path
     ``strategy``, ``config``  the run's configuration (`Client.run`)
+
+    Samples that share a ``rollout_id`` are segments of one rollout: they count once, with their tokens together, the
+    verdict of the last segment that has an answer, and one reward.
 
     An outage longer than `deadline_s` seconds raises, which ends slime's rollout; no reward becomes 0.
     """
@@ -60,12 +71,15 @@ class SlimeReward:
         url: str | None = None,
         api_key: str | None = None,
         next_step: int | None = None,
+        fresh: bool = False,
+        continue_from: str | Path | None = None,
         observe: bool = False,
         strategy: StrategyLike = None,
         deadline_s: float = DEADLINE_S,
         **config: RunSetting,
     ) -> None:
-        self.run_name = run
+        self.run_name = check_run_name(run)
+        self._fresh, self._continue_from = fresh, continue_from
         self._async = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
         self._client = Client(url, api_key=api_key, **client_options(deadline_s))
         self._next_step = next_step
@@ -75,6 +89,8 @@ class SlimeReward:
         self._opening = threading.Lock()
         self._run: Run | None = None
         self._step = 0
+        self._folder: str | None = None
+        self._audited = False
 
     # --- hooks ------------------------------------------------------------------------------------------
 
@@ -90,27 +106,20 @@ class SlimeReward:
     def post_process(self, args: FrameworkObject, samples: Sequence[Any]) -> tuple[list[float], list[float]]:
         """Return (total rewards, normalised rewards), each [samples]: ``--custom-reward-post-process-path``."""
         run = self._opened(args)
-        rows_of = _groups(args, samples)
-        groups = [
-            {
-                "problem_id": problem_name(samples[rows[0]].prompt, samples[rows[0]].label),
-                "group_id": name,
-                "rollouts": [_rollout(samples[row]) for row in rows],
-            }
-            for name, rows in rows_of.items()
-        ]
+        segments_of = _groups(args, samples)
+        groups = [_group(name, rollouts, samples) for name, rollouts in segments_of.items()]
         answer = run.shape(groups, step=self._step)
-        for warning in answer.warnings:
-            log.warning("run %r, step %d: %s", self.run_name, self._step, warning)
+        log_warnings(self.run_name, answer)
         totals = [0.0] * len(samples)
         trained = [0.0] * len(samples)
-        for rows, group in zip(rows_of.values(), answer.groups, strict=True):
+        for rollouts, group in zip(segments_of.values(), answer.groups, strict=True):
             known = [reward if ok else None for reward, ok in zip(group.rewards, group.trainable, strict=True)]
-            for row, total, value in zip(rows, group.rewards, _normalised(args, known), strict=True):
-                totals[row], trained[row] = total, value
-            for row, ok in zip(rows, group.trainable, strict=True):
-                if not ok and hasattr(samples[row], "remove_sample"):
-                    samples[row].remove_sample = True
+            rows = zip(rollouts, group.rewards, _normalised(args, known), group.trainable, strict=True)
+            for segments, total, value, ok in rows:
+                for row in segments:
+                    totals[row], trained[row] = total, value
+                    if not ok and hasattr(samples[row], "remove_sample"):
+                        samples[row].remove_sample = True
         log.info("run %r, step %d: level %s", self.run_name, self._step, answer.level)
         self._step += 1
         self._save(args, run)
@@ -120,6 +129,9 @@ class SlimeReward:
 
     async def _verify(self, args: FrameworkObject, sample: FrameworkObject, run: Run | None) -> FrameworkObject:
         samples = sample if isinstance(sample, list) else [sample]
+        if not self._audited:
+            self._audited = True
+            await asyncio.to_thread(audit_golds, self._client, [one.label for one in samples], "the samples")
         items = [self._item(one, run) for one in samples]
         verdicts = await self._async.verify(items, answer_format=self._config.get("answer_format", "boxed"))
         rewards = []
@@ -134,7 +146,9 @@ class SlimeReward:
             "response": sample.response,
             "truncated": _truncated(sample),
         }
-        if run is not None and sample.group_index is not None:
+        # A segment is a part of a rollout, and no observation of its own.
+        whole = getattr(sample, "rollout_id", None) in (None, sample.index)
+        if run is not None and sample.group_index is not None and whole:
             item |= {
                 "run": run.name,
                 "epoch": run.epoch,
@@ -153,7 +167,17 @@ class SlimeReward:
                 log.warning(
                     "run %r: slime passes no step, so rollouts are counted from %d", self.run_name, self._step
                 )
-                self._run = open_run(self._client, self.run_name, self._step, self._strategy, self._config)
+                self._folder = getattr(args, "save", None)
+                self._run = open_run(
+                    self._client,
+                    self.run_name,
+                    self._step,
+                    self._strategy,
+                    self._config,
+                    fresh=self._fresh,
+                    continue_from=self._continue_from,
+                    folder=self._folder,
+                )
                 if not self._observe:
                     log.warning(
                         "run %r: groups that a dynamic sampling filter drops do not count in the level; "
@@ -183,19 +207,42 @@ class SlimeReward:
             return
         try:
             run.checkpoint(checkpoint_name(self._step), self._step - 1)
+            save_identity(run, self._folder)
         except DeepCompressError as error:
             # Only a resume from further back than the run's keep_steps would miss it.
             log.warning("no checkpoint of run %r at step %d: %s", self.run_name, self._step, error)
 
 
-def _groups(args: FrameworkObject, samples: Sequence[Any]) -> dict[str, list[int]]:
-    """Return the row numbers of each group: by slime's group index, or in blocks of n if samples have none."""
-    rows_of: dict[str, list[int]] = {}
+def _groups(args: FrameworkObject, samples: Sequence[Any]) -> dict[str, list[list[int]]]:
+    """Return the rollouts of each group, each as the row numbers of its segments.
+
+    Groups are known by slime's group index, or are blocks of n if samples have none. Segments share a ``rollout_id``.
+    """
+    rows_of: dict[str, dict[object, list[int]]] = {}
     for row, sample in enumerate(samples):
         index = sample.group_index
         name = f"block-{row // args.n_samples_per_prompt}" if index is None else str(index)
-        rows_of.setdefault(name, []).append(row)
-    return rows_of
+        rollout = getattr(sample, "rollout_id", None)
+        key = ("row", row) if rollout is None else ("rollout", rollout)
+        rows_of.setdefault(name, {}).setdefault(key, []).append(row)
+    return {name: list(rollouts.values()) for name, rollouts in rows_of.items()}
+
+
+def _group(name: str, rollouts: Sequence[Sequence[int]], samples: Sequence[Any]) -> dict[str, Any]:
+    """Return a group in the form that `Run.shape` takes.
+
+    Raises:
+        ValueError: its samples have different labels or, without segments, different prompts.
+    """
+    first = samples[rollouts[0][0]]
+    divided = any(len(segments) > 1 for segments in rollouts)  # each segment has a prompt of its own
+    members = [samples[row] for segments in rollouts for row in segments]
+    one_problem(f"group {name}", ((None if divided else one.prompt, one.label) for one in members))
+    return {
+        "problem_id": problem_name(first.prompt, first.label),
+        "group_id": name,
+        "rollouts": [_rollout([samples[row] for row in segments]) for segments in rollouts],
+    }
 
 
 def _normalised(args: FrameworkObject, rewards: Sequence[float | None]) -> list[float]:
@@ -213,15 +260,17 @@ def _store_verdict(sample: FrameworkObject, verdict: Verdict) -> None:
     sample.metadata = {**(sample.metadata or {}), "deepcompress": {"status": verdict.status}}
 
 
-def _rollout(sample: FrameworkObject) -> dict[str, Any]:
-    known = (sample.metadata or {}).get("deepcompress")
-    if known is None:
+def _rollout(segments: Sequence[FrameworkObject]) -> dict[str, Any]:
+    known = [(sample.metadata or {}).get("deepcompress") for sample in segments]
+    if None in known:
         raise ValueError("this sample was not verified: is --custom-rm-path set to SlimeReward.custom_rm?")
+    statuses = [one["status"] for one in known if one is not None]
+    status = next((one for one in reversed(statuses) if one != "no_answer"), "no_answer")
     return {
-        "correct": known["status"] == "correct",
-        "status": known["status"],
-        "tokens": _tokens(sample),
-        "truncated": _truncated(sample),
+        "correct": status == "correct",
+        "status": status,
+        "tokens": sum(map(_tokens, segments)),
+        "truncated": _truncated(segments[-1]),
     }
 
 

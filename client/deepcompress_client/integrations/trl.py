@@ -7,7 +7,7 @@
 
 Each rank verifies its completions. The verdicts and token counts of all ranks are gathered, which joins groups that
 TRL splits over ranks, and rank 0 shapes the batch in one request. All ranks get the same answer, or the same error.
-Written against TRL 1.16.
+Supports TRL 0.24 to 1.16. Before 1.6 TRL trains None as 0, so a rollout without a reward gets its group's mean there.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .._async_client import AsyncClient
 from .._client import Client
-from .._runs import RunSetting, StrategyLike
+from .._runs import RunSetting, StrategyLike, check_run_name
 from ..errors import DeepCompressError
 from ..wire import Phase, ShapeAnswer
+from ._audit import ROWS, audit_golds
 from ._batch import (
     VerifiedCompletion,
     batch_metrics,
@@ -39,25 +40,46 @@ from ._common import (
     FrameworkObject,
     checkpoint_name,
     client_options,
+    fill_with_group_mean,
     gold_text,
     log,
+    log_warnings,
+    one_problem,
     open_run,
+    open_run_async,
     problem_name,
+    save_identity,
     text_of,
 )
+from ._versions import check_version
 
 if TYPE_CHECKING:
     from .._async_client import AsyncRun
     from .._client import Run
 
 
+TESTED = ("0.24", "1.16")
+"""The oldest and the newest version of TRL that the tests run with."""
+LEAVES_NONE_OUT = (1, 6)
+"""The first version of TRL that leaves a completion without a reward out; earlier ones train it as 0."""
+
+
+def _trains_none_as_0() -> bool:
+    installed = check_version("trl", *TESTED)
+    return installed is not None and installed < LEAVES_NONE_OUT
+
+
 class DeepCompressReward:
     """A reward function for ``GRPOTrainer(reward_funcs=...)``.
 
     It returns the total reward of each completion, or None without one: the verdict is undecided, the gold is
-    unreadable, or the service was unavailable.
+    unreadable, or the service was unavailable. Under TRL before 1.6, which trains None as 0, a completion without a
+    reward gets the mean of its group.
 
-    ``run``         the run's name: a new training deletes its state, a resumed one goes back to its step
+    ``run``         the run's name; a resumed training goes back to its step
+    ``fresh``       delete the history of that name; without it, a new training on a run with history is refused,
+                    unless the trainer's output folder has the run's identity from an earlier start
+    ``continue_from``  another run, or the file of its export: a new training starts with its level and problems
     ``url``         the service; else DEEPCOMPRESS_URL
     ``gold``        the dataset column with the gold answer; rows in which it is None get None
     ``problem_id``  the column with the problem's name; else the problem is identified by its prompt and gold
@@ -74,13 +96,16 @@ class DeepCompressReward:
         api_key: str | None = None,
         gold: str = "solution",
         problem_id: str | None = None,
+        fresh: bool = False,
+        continue_from: str | Path | None = None,
         strategy: StrategyLike = None,
         deadline_s: float = DEADLINE_S,
         on_outage: Literal["none", "raise"] = "none",
         **config: RunSetting,
     ) -> None:
         self.__name__ = "deepcompress"
-        self.run_name = run
+        self.run_name = check_run_name(run)
+        self._fresh, self._continue_from = fresh, continue_from
         self.client = Client(url, api_key=api_key, **client_options(deadline_s))
         self._gold = gold
         self._problem_id = problem_id
@@ -92,19 +117,27 @@ class DeepCompressReward:
         self._run: Run | None = None
         self._step = -1
         self._generation = 0
+        self._neutral = False
+        """True if TRL would train None as 0."""
+        self._folder: str | None = None
 
     # --- start ------------------------------------------------------------------------------------------
 
     def attach(self, trainer: FrameworkObject) -> None:
         """Connect the reward to the trainer; errors in the set-up are raised before the training starts.
 
+        The first golds of the training data are checked with the service.
+
         Raises:
-            ValueError: the reward, a data column or `deadline_s` does not fit the trainer.
+            ValueError: the reward, a data column, the golds or `deadline_s` do not fit the trainer.
+            RuntimeError: this version of TRL is too old.
         """
+        self._neutral = _trains_none_as_0()
         if not any(func is self for func in trainer.reward_funcs):
             raise ValueError("this reward is not one of the trainer's reward_funcs")
         for name, data in (("train_dataset", trainer.train_dataset), ("eval_dataset", trainer.eval_dataset)):
             self._check_columns(name, data)
+        self._warn_of_aggregation(trainer)
         timeout = getattr(trainer.args, "ddp_timeout", None)
         if trainer.accelerator.num_processes > 1 and timeout is not None and self._deadline_s >= timeout:
             raise ValueError(
@@ -113,8 +146,29 @@ class DeepCompressReward:
             )
         if getattr(trainer, "tools", None):
             log.warning("TRL does not pass tool_mask to rewards: the length of a rollout includes its tools' output")
+        golds = _first(trainer.train_dataset, self._gold)
+        run_on_first_rank(lambda: audit_golds(self.client, golds, f"column {self._gold!r} of train_dataset"))
+        self._folder = getattr(trainer.args, "output_dir", None)
         self._trainer = weakref.ref(trainer)
         trainer.add_callback(_callback(self))
+
+    def _warn_of_aggregation(self, trainer: FrameworkObject) -> None:
+        weights = getattr(trainer.args, "reward_weights", None)
+        place = next(index for index, func in enumerate(trainer.reward_funcs) if func is self)
+        if weights is not None and place < len(weights) and not weights[place]:
+            log.warning(
+                "run %r: reward_weights gives this reward the weight %s, so it is logged and not trained on",
+                self.run_name,
+                weights[place],
+            )
+        aggregation = getattr(trainer.args, "multi_objective_aggregation", None)
+        if aggregation == "normalize_then_sum" and len(trainer.reward_funcs) > 1:
+            log.warning(
+                'run %r: multi_objective_aggregation="normalize_then_sum" divides this reward by its own deviation '
+                "before it is added to the others: in groups with equal outcomes its small length term then weighs "
+                "as much as a right answer",
+                self.run_name,
+            )
 
     def _check_columns(self, name: str, data: FrameworkObject) -> None:
         for part in data.values() if isinstance(data, dict) else [data]:
@@ -129,7 +183,16 @@ class DeepCompressReward:
         """Open the run at the trainer's step; called on every rank when training begins."""
 
         def opened() -> None:
-            self._run = open_run(self.client, self.run_name, next_step, self._strategy, self._config)
+            self._run = open_run(
+                self.client,
+                self.run_name,
+                next_step,
+                self._strategy,
+                self._config,
+                fresh=self._fresh,
+                continue_from=self._continue_from,
+                folder=self._folder,
+            )
 
         self._step, self._generation = -1, 0
         run_on_first_rank(opened)
@@ -141,6 +204,7 @@ class DeepCompressReward:
         keep = {folder.removeprefix("checkpoint-") for folder in folders} | {str(next_step)}
         try:
             self._run.checkpoint(checkpoint_name(next_step), next_step - 1)
+            save_identity(self._run, self._folder)
             for one in self._run.checkpoints():
                 name = str(one["name"])
                 if name.startswith("step-") and name.removeprefix("step-") not in keep:
@@ -174,7 +238,9 @@ class DeepCompressReward:
                 "call reward.attach(trainer) before training; use DeepCompressGroupReward with AsyncGRPO"
             )
         phase: Phase = "train" if trainer.model.training else "eval"
-        size = trainer.num_generations if phase == "train" else trainer.num_generations_eval
+        size = trainer.num_generations
+        if phase == "eval":  # TRL before 1.0 has no size of its own for evaluation
+            size = getattr(trainer, "num_generations_eval", size)
         step = int(trainer_state.global_step)
         if phase == "train":
             self._generation = self._generation + 1 if step == self._step else 0
@@ -203,7 +269,7 @@ class DeepCompressReward:
             for block in range(0, len(everyone), size)
             if everyone[block].problem_id is not None
         ]
-        rewards, lengths = rewards_by_row(len(everyone), blocks, answer)
+        rewards, lengths = rewards_by_row(len(everyone), blocks, answer, self._neutral)
         mine = slice(begin, begin + len(prompts))
         if log_extra is not None:
             log_extra("verdict", [row.status for row in rows])
@@ -239,13 +305,14 @@ class DeepCompressReward:
         rows = []
         for index, (prompt, gold) in enumerate(zip(prompts, golds, strict=True)):
             if gold is None:
-                rows.append(VerifiedCompletion(None))
+                rows.append(VerifiedCompletion(None, problem_name(prompt, None)))
                 continue
             verdict = next(verdicts)
             named = columns[self._problem_id][index] if self._problem_id else None
             rows.append(
                 VerifiedCompletion(
                     problem_id=problem_name(prompt, gold) if named is None else str(named),
+                    question=problem_name(prompt, gold),
                     correct=verdict.correct,
                     status=verdict.status,
                     tokens=len(completion_ids[index]),
@@ -259,10 +326,10 @@ class DeepCompressReward:
         groups = []
         for block in range(0, len(rows), size):
             members = rows[block : block + size]
-            if len({row.problem_id for row in members}) != 1 or len(members) != size:
+            if len({(row.problem_id, row.question) for row in members}) != 1 or len(members) != size:
                 raise ValueError(
                     f"rows {block} to {block + size - 1} of the gathered batch are not {size} completions of one "
-                    "prompt: this trainer orders its batch in another way than TRL 1.16"
+                    "prompt, gold and problem id: this trainer orders its batch in another way than TRL 1.16"
                 )
             if members[0].problem_id is not None:
                 groups.append(shape_group(members, f"{self._generation}.{block // size}"))
@@ -274,8 +341,7 @@ class DeepCompressReward:
         if self._run is None:
             raise RuntimeError("the training began before reward.attach(trainer) was called")
         answer = self._run.shape(groups, step=step, generation=self._generation)
-        for warning in answer.warnings:
-            log.warning("run %r, step %d: %s", self.run_name, step, warning)
+        log_warnings(self.run_name, answer)
         return answer
 
     def _without_rewards(self, error: Exception, count: int) -> list[float | None]:
@@ -291,7 +357,9 @@ class DeepCompressGroupReward:
     That trainer calls it with one group at a time, in another process, without the trainer's step. The run is
     therefore stepless: the service closes a step after ``groups_per_step`` groups, which should be the number of
     groups that one optimiser step consumes. Rewards refer to the level of the step before, unless ``strategy`` sets
-    another reference. ``resume=True`` continues with the run's state; otherwise the state is deleted.
+    another reference. ``resume=True`` continues with the run's state; otherwise the run must be new, or ``fresh``
+    deletes its history. ``continue_from`` starts it with the level and the problems of another run.
+    It refuses the calls of other trainers, whose batches hold several groups.
     ``end_token_ids`` are the tokens that end a completion (the tokenizer's eos_token_id); without them no completion
     is reported as truncated. This trainer has no evaluation.
     """
@@ -302,6 +370,8 @@ class DeepCompressGroupReward:
         *,
         groups_per_step: int,
         resume: bool = False,
+        fresh: bool = False,
+        continue_from: str | Path | None = None,
         url: str | None = None,
         api_key: str | None = None,
         gold: str = "solution",
@@ -313,7 +383,9 @@ class DeepCompressGroupReward:
         **config: RunSetting,
     ) -> None:
         self.__name__ = "deepcompress"
-        self.run_name = run
+        self.run_name = check_run_name(run)
+        self._fresh, self._continue_from = fresh, continue_from
+        self._neutral = _trains_none_as_0()
         self.client = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
         self._resume = resume
         self._gold = gold
@@ -340,17 +412,23 @@ class DeepCompressGroupReward:
         """Return the total reward of each completion of one group, None if there is none.
 
         Raises:
-            ValueError: the data set has no column with the gold.
+            ValueError: the data set has no column with the gold, or the completions are not of one group.
             DeepCompressError: the service refuses the request, or is unavailable and `on_outage` is "raise".
         """
         if self._gold not in columns:
             raise ValueError(f"the dataset has no column {self._gold!r}, only {sorted(columns)}")
+        if "trainer_state" in columns:  # the asynchronous trainer passes none
+            raise ValueError(
+                "DeepCompressGroupReward takes one group a call, and this trainer calls it with a batch: use "
+                "DeepCompressReward and attach(trainer) with it"
+            )
+        name = one_problem("this call", zip(prompts, columns[self._gold], strict=True))
         gold = columns[self._gold][0]
         if gold is None:
             return [None] * len(completions)
         named = columns[self._problem_id][0] if self._problem_id else None
         group = {
-            "problem_id": problem_name(prompts[0], gold) if named is None else str(named),
+            "problem_id": name if named is None else str(named),
             "gold": gold_text(gold),
             "rollouts": [
                 {
@@ -362,7 +440,7 @@ class DeepCompressGroupReward:
             ],
         }
         try:
-            answer = (await (await self._opened()).score([group])).groups[0]
+            answered = await (await self._opened()).score([group])
         except OUTAGES as error:
             if self._on_outage == "raise":
                 raise
@@ -370,6 +448,10 @@ class DeepCompressGroupReward:
                 "no rewards for a group of %d completions, it has no training signal: %s", len(completions), error
             )
             return [None] * len(completions)
+        log_warnings(self.run_name, answered)
+        answer = answered.groups[0]
+        if self._neutral:
+            return list(fill_with_group_mean(answer.rewards, answer.trainable))
         return [reward if ok else None for reward, ok in zip(answer.rewards, answer.trainable, strict=True)]
 
     async def _opened(self) -> AsyncRun:
@@ -377,11 +459,30 @@ class DeepCompressGroupReward:
             if self._resume:
                 self._run = await self.client.run(self.run_name, join=True)
             else:
-                self._run = await self.client.run(self.run_name, next_step=0, strategy=self._strategy, **self._config)
+                self._run = await open_run_async(
+                    self.client,
+                    self.run_name,
+                    0,
+                    self._strategy,
+                    self._config,
+                    fresh=self._fresh,
+                    continue_from=self._continue_from,
+                )
         return self._run
 
 
 # --- helpers --------------------------------------------------------------------------------------------
+
+
+def _first(data: FrameworkObject, column: str) -> list[Any]:
+    """Return the first values of a column of a data set; none of a stream, which may not be read twice."""
+    parts = list(data.values()) if isinstance(data, dict) else [data]
+    return [
+        value
+        for part in parts
+        if getattr(part, "column_names", None) is not None and hasattr(part, "__len__")
+        for value in part[:ROWS][column]
+    ]
 
 
 def _end_tokens(trainer: FrameworkObject) -> set[int]:

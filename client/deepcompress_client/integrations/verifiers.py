@@ -14,10 +14,11 @@ hook of the trainer, such as that of `deepcompress_client.integrations.prime_rl`
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from .._async_client import AsyncClient, AsyncRun
-from .._runs import RunSetting, StrategyLike
+from .._runs import RunSetting, StrategyLike, check_run_name
 from ..wire import AnswerFormat
 from ._common import (
     DEADLINE_S,
@@ -28,7 +29,9 @@ from ._common import (
     fill_with_group_mean,
     gold_text,
     log,
-    problem_name,
+    log_warnings,
+    one_problem,
+    open_run_async,
     text_of,
 )
 
@@ -76,6 +79,8 @@ def group_reward(
     *,
     groups_per_step: int,
     resume: bool = False,
+    fresh: bool = False,
+    continue_from: str | Path | None = None,
     url: str | None = None,
     api_key: str | None = None,
     strategy: StrategyLike = None,
@@ -84,9 +89,12 @@ def group_reward(
 ) -> Callable[..., Awaitable[list[float]]]:
     """Return a group function for a rubric: ``vf.Rubric(funcs=[group_reward(run="my-run", groups_per_step=64)])``.
 
-    Rubrics have no step, so ``groups_per_step`` groups make one. With ``resume``, the run's state is continued.
+    Rubrics have no step, so ``groups_per_step`` groups make one. With ``resume``, the run's state is continued;
+    otherwise the run must be new, or ``fresh`` deletes its history. ``continue_from`` starts it with the level and
+    the problems of another run.
     Rubrics convert an exception to reward 0 for the whole group, whose advantages are then 0.
     """
+    check_run_name(run)
     client = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
     opened: list[AsyncRun] = []
     settings = {**config, "groups_per_step": groups_per_step}
@@ -97,11 +105,19 @@ def group_reward(
             opened.append(
                 await client.run(run, join=True)
                 if resume
-                else await client.run(run, next_step=0, strategy=strategy or GROUPWISE_STRATEGY, **settings)
+                else await open_run_async(
+                    client,
+                    run,
+                    0,
+                    strategy or GROUPWISE_STRATEGY,
+                    settings,
+                    fresh=fresh,
+                    continue_from=continue_from,
+                )
             )
         first = states[0]
         group = {
-            "problem_id": problem_name(first["prompt"], first["answer"]),
+            "problem_id": one_problem("a rubric's group", ((one["prompt"], one["answer"]) for one in states)),
             "gold": gold_text(first["answer"]),
             "rollouts": [
                 {
@@ -113,7 +129,9 @@ def group_reward(
                 for state in states
             ],
         }
-        answer = (await opened[0].score([group])).groups[0]
+        answered = await opened[0].score([group])
+        log_warnings(run, answered)
+        answer = answered.groups[0]
         return fill_with_group_mean(answer.rewards, answer.trainable)
 
     return deepcompress

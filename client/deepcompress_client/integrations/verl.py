@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,22 +32,29 @@ from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage, register
 
 from .._async_client import AsyncClient
 from .._client import Client, Run
-from .._runs import StrategyLike, run_config
+from .._runs import StrategyLike, check_run_name, run_config
 from ..errors import DeepCompressError, Unavailable
 from ..wire import Phase, ShapeAnswer, Verdict
 from ._common import (
     DEADLINE_S,
     STATUS_OFFSETS,
     FrameworkObject,
+    Start,
     checkpoint_name,
     client_options,
     gold_text,
     log,
+    log_warnings,
     problem_name,
 )
 from ._ray import opener
+from ._versions import check_version
 
 ESTIMATOR = "deepcompress_grpo"
+TESTED = ("0.9", "0.9")
+"""The oldest and the newest version of verl that the tests run with."""
+KNOWN_UIDS = 4096
+"""Prompts whose problem a reward manager remembers."""
 
 OUTCOMES = {
     "correct": 1.0,
@@ -66,6 +74,12 @@ class Settings:
     strategy: StrategyLike = None
     deadline_s: float = DEADLINE_S
     train_splits: tuple[str, ...] = ("train",)
+    fresh: bool = False
+    """Delete the history of the run's name, which a new training is refused otherwise."""
+    continue_from: str | None = None
+    """The run whose level and problems a new training starts with."""
+    folder: str | None = None
+    """The folder for the file with the run's identity: trainer.default_local_dir."""
     config: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -85,7 +99,9 @@ class Settings:
         rest = dict(section)
         if "run" not in rest:
             raise ValueError("algorithm.deepcompress has no run: add +algorithm.deepcompress.run=NAME")
-        own = {name: rest.pop(name) for name in ("run", "url", "strategy", "deadline_s") if name in rest}
+        check_run_name(rest["run"])
+        names = ("run", "url", "strategy", "deadline_s", "fresh", "continue_from", "folder")
+        own = {name: rest.pop(name) for name in names if name in rest}
         splits = rest.pop("train_splits", "train")
         settings = cls(**own, train_splits=(splits,) if isinstance(splits, str) else tuple(splits), config=rest)
         run_config(settings.strategy, settings.config)  # refuse a misspelt setting now
@@ -93,7 +109,8 @@ class Settings:
 
     def opener(self) -> FrameworkObject:
         """Return this job's `RunOpener` actor of the run."""
-        return opener(self.run, self.url, self.strategy, self.config, self.deadline_s)
+        start: Start = {"fresh": self.fresh, "continue_from": self.continue_from, "folder": self.folder}
+        return opener(self.run, self.url, self.strategy, self.config, self.deadline_s, start)
 
 
 # --- phase one: verify ----------------------------------------------------------------------------------
@@ -116,13 +133,19 @@ class DeepCompressRewardManager(RewardManagerBase):  # type: ignore[misc]
     ) -> None:
         del reward_router_address, reward_model_tokenizer
         super().__init__(config, tokenizer, compute_score)
+        check_version("verl", *TESTED)
         self.settings = Settings.of(config.algorithm)
         if self.settings is not None:
             check(config, self.settings)
+            if self.settings.folder is None:
+                local = config.trainer.get("default_local_dir")
+                self.settings = replace(self.settings, folder=None if local is None else str(local))
         deadline_s = DEADLINE_S if self.settings is None else self.settings.deadline_s
         self._deadline_s = deadline_s
         self._client = AsyncClient(None if self.settings is None else self.settings.url, **client_options(deadline_s))
         self._epoch: int | None = None
+        self._problems: OrderedDict[str, str] = OrderedDict()
+        """The problem of each of the last uids."""
 
     async def run_single(self, data: FrameworkObject) -> dict[str, Any]:
         """Return ``{"reward_score", "reward_extra_info"}`` of one sample.
@@ -184,10 +207,24 @@ class DeepCompressRewardManager(RewardManagerBase):  # type: ignore[misc]
             "run": self.settings.run,
             "epoch": self._epoch,
             "step": step,
-            "problem_id": problem_name(_messages(fields["raw_prompt"]), gold),
+            "problem_id": self._problem(uid, problem_name(_messages(fields["raw_prompt"]), gold)),
             "group_id": uid,
             "rollout_id": f"{uid}-{fields['session_id']}",
         }
+
+    def _problem(self, uid: str, problem: str) -> str:
+        """Return the problem, after comparing it with that of the uid's earlier samples.
+
+        Raises:
+            ValueError: it is another one.
+        """
+        if self._problems.setdefault(uid, problem) != problem:
+            raise ValueError(
+                f"samples of uid {uid} have different prompts or golds: a group holds those of one problem"
+            )
+        while len(self._problems) > KNOWN_UIDS:
+            self._problems.popitem(last=False)
+        return problem
 
     async def _verify(self, item: dict[str, Any]) -> Verdict:
         """Return the verdict, which is recorded in training.
@@ -242,6 +279,12 @@ def check(config: FrameworkObject, settings: Settings) -> None:
         )
     if algorithm.adv_estimator != ESTIMATOR:
         wrong.append(f"algorithm.adv_estimator={algorithm.adv_estimator}: only {ESTIMATOR} adds the length reward")
+    filters = algorithm.get("filter_groups")
+    if filters and filters.get("enable") and filters.get("metric", "reward") != "acc":
+        wrong.append(
+            f"algorithm.filter_groups.metric={filters.get('metric', 'reward')}: only acc filters on the outcome; "
+            "in the reward, rollouts without a verdict would give a group of wrong answers a spread"
+        )
     if algorithm.get("use_kl_in_reward"):
         wrong.append("algorithm.use_kl_in_reward=false is needed: a KL term in the reward would hide the outcome")
     if config.reward.reward_model.enable:
@@ -346,8 +389,7 @@ def _report(settings: Settings, answer: ShapeAnswer) -> None:
     log.info(
         "run %r, step %s: level %s, pass ratio %s", settings.run, answer.step, answer.level, answer.batch_pass_ratio
     )
-    for warning in answer.warnings:
-        log.warning("run %r, step %s: %s", settings.run, answer.step, warning)
+    log_warnings(settings.run, answer)
 
 
 _runs: dict[str, Run] = {}

@@ -20,7 +20,7 @@ from .model import (
     StepStatistics,
 )
 from .retention import Swept
-from .transfer import accept_any_config
+from .transfer import Receiver, accept_any_config
 
 StoreOption = Any
 """Value of a keyword argument of a store: see `open_store`."""
@@ -160,12 +160,17 @@ class DifficultyStore(Protocol):
         """
 
     async def import_run(
-        self, run: str, lines: AsyncIterator[str], accepts: Callable[[str], None] = accept_any_config
+        self,
+        run: str,
+        lines: AsyncIterator[str],
+        accepts: Callable[[str], None] = accept_any_config,
+        receiver: Receiver | None = None,
     ) -> RunState:
         """Replace the run's state by an export, read as it arrives; the epoch rises.
 
         The run changes only after the last line was read and checked. `accepts` is called with the run's
-        `config_text` first, and may raise.
+        `config_text` first, and may raise. With a `receiver` the run gets the level and the problems only, and the
+        receiver's configuration.
         """
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from .arithmetic import problem_before
+from .arithmetic import close_record, fold_record, problem_before
 from .codec import (
     IDENTITY,
     ProblemRecord,
@@ -27,7 +27,7 @@ from .codec import (
 from .errors import DifficultyError
 from .identity import new_incarnation
 from .length_counts import pack_counts, unpack_counts
-from .model import ProblemState
+from .model import DifficultyConfig, ProblemState
 from .retention import IMPORT_S
 from .run_transaction import Row, RunTransaction
 from .transfer_checks import BROKEN, check_key, check_run_record, check_value
@@ -93,15 +93,54 @@ async def line_batches(lines: AsyncIterator[str]) -> AsyncIterator[list[str]]:
     yield some
 
 
-class ExportReader:
-    """Reads an export batch by batch."""
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """The configuration of a run that continues another one, and keeps its own configuration."""
 
-    def __init__(self, accepts: Callable[[str], None] = accept_any_config) -> None:
+    config: DifficultyConfig
+    config_text: str
+
+    def start(self, source: RunRecord) -> RunRecord:
+        """Return the record of a run without steps that has the accumulators of `source` after its last step.
+
+        Raises:
+            BadExport: The two have other accumulators.
+        """
+        if [one.kind for one in source.config.extra] != [one.kind for one in self.config.extra]:
+            raise BadExport(
+                "the strategies carry other state from step to step: continue with the strategy of the export"
+            )
+        by_dataset = self.config.reference == "dataset"
+        if by_dataset and source.config.reference != "dataset":
+            raise BadExport('a run of reference "dataset" can only continue another one')
+        values = source.values if source.open is None else close_record(source).after
+        return RunRecord(
+            config=self.config,
+            config_text=self.config_text,
+            values=values,
+            start=values,
+            problems=source.problems,
+            ratio_sum=source.ratio_sum if by_dataset else 0,
+            incarnation=source.incarnation,
+        )
+
+
+class ExportReader:
+    """Reads an export batch by batch.
+
+    For a `Receiver` the reader keeps only the accumulators and the problems, each as at the end of its last step.
+    """
+
+    def __init__(self, accepts: Callable[[str], None] = accept_any_config, receiver: Receiver | None = None) -> None:
         """Make a reader.
 
         `accepts` is called with the header's `config_text` before any row is read, and may raise.
         """
         self._accepts = accepts
+        self._receiver = receiver
+        self._levels: dict[int, float] = {}
+        """Level of each closed step, for the problems, which come after the steps in an export."""
+        self._level = 0.0
         self._run_record: RunRecord | None = None
         self._number = 0
         self._rows = 0
@@ -122,16 +161,34 @@ class ExportReader:
                 raise BadExport(f"line {self._number} of the export comes after its end")
             fields = _parse(line, self._number)
             if self._run_record is None:
-                self._run_record = _header(fields)
-                self._accepts(self._run_record.config_text)
+                source = _header(fields)
+                self._accepts(source.config_text)
+                self._source = source
+                self._run_record = source if self._receiver is None else self._receiver.start(source)
+                self._level = self._run_record.values[0]
             elif fields.get("end"):
                 if fields.get("rows") != self._rows:
                     raise BadExport(f"the export says {fields.get('rows')} rows and has {self._rows}")
                 self._ended = True
             else:
-                found.append(_row(fields, self._number, self._run_record))
+                row = _row(fields, self._number, self._source)
                 self._rows += 1
+                kept = row if self._receiver is None else self._without_steps(row)
+                if kept is not None:
+                    found.append(kept)
         return found
+
+    def _without_steps(self, row: Row) -> Row | None:
+        """Return a problem as at the end of its last step; None for rows of other tables."""
+        table, key, value = row
+        if table == "steps":
+            self._levels[int(key[0])] = parse_step(decode(value)).after[0]
+        if table != "problems":
+            return None
+        record = unpack_problem(str(key[0]), value)
+        level = self._levels.get(record.delta.step, self._level)  # the open step's level is the run's
+        folded = fold_record(record, self._source.config.problem_weight, level, -1)
+        return table, key, pack_problem(replace(folded, before=replace(folded.before, last_step=None)))
 
     @property
     def run_record(self) -> RunRecord:

@@ -65,6 +65,7 @@ from .observing import observations_of, observe_answer
 from .plan import RunPlan, checker_name, make_new_plan, plan_from_text, validate_checker
 from .records import group_commit, pack_whitening, score_digest, shape_digest, unpack_verdicts, unpack_whitening
 from .remote_checks import Recorded, RowCheck, check_all, nothing_recorded
+from .training_warnings import FirstRollouts, stale_warning, untrainable_warnings
 from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_group, whole_shadows
 
 log = logging.getLogger("deepcompress.scoring")
@@ -191,6 +192,7 @@ class Pipeline:
         )
         self._plans: OrderedDict[str, CachedPlan] = OrderedDict()
         self._warned: OrderedDict[tuple[str, int, str], None] = OrderedDict()
+        self._first_rollouts = FirstRollouts()
 
     # --- the three requests ------------------------------------------------------------------------------
 
@@ -498,7 +500,8 @@ class Pipeline:
         if outcome.config_text and outcome.config_text != batch.plan.text:
             batch.plan = plan_from_text(outcome.config_text, self.settings.problem_weight, self.remote_names)
         self._remember(request.run, CachedPlan(outcome.epoch, True, batch.plan))
-        changed = 0
+        changed, stale = 0, sum(record.stale and not record.replayed for record in outcome.groups)
+        batch.warnings += stale_warning(stale, len(batch.groups), outcome.step)
         for group, record in zip(batch.groups, outcome.groups, strict=True):
             if record.replayed and group.verdicts is not None:
                 fresh, recorded = group.verdicts, unpack_verdicts(record.payload)
@@ -506,6 +509,10 @@ class Pipeline:
                 group.set_verdicts(recorded)
         if changed:
             batch.warnings.append(replayed_verdicts_differ(changed))
+        batch.warnings += untrainable_warnings([group.statuses for group in batch.groups])
+        rows = zip(batch.groups, outcome.groups, strict=True)
+        new = [group.correct for group, record in rows if not record.replayed]
+        batch.warnings += self._first_rollouts.warning(outcome.run, outcome.epoch, new)
         return outcome
 
     async def _step_whitening(self, batch: Batch) -> tuple[float, float]:

@@ -15,17 +15,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard, TypeVar
 
 import orjson
 
-from deepcompress_client.wire import MAX_COUNT, ShapeGroup, ShapeRequest, Verdict
+from deepcompress_client.wire import MAX_COUNT, RunConfig, ShapeGroup, ShapeRequest, StrategyConfig, Verdict
 
-from ...difficulty.errors import StoreUnavailable
+from ...difficulty.errors import StoreUnavailable, UnknownRun
+from ...difficulty.model import RunState
 from ...rendezvous import Arrival, Cohort, Collecting, Refused, Released
 from ...scoring.pipeline import AddTask
+from ...scoring.plan import make_plan
 from ...scoring.records import stored_rollout
 from ..context import Context
 from ..errors import ApiError, invalid, refused_rollout
@@ -39,6 +42,8 @@ PAUSE_S = 0.5
 """Seconds between two attempts while the store cannot be used."""
 
 T = TypeVar("T")
+
+log = logging.getLogger("deepcompress.nemo_gym")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,19 +141,26 @@ class VerifiedRollout:
 
 
 async def meet(
-    context: Context, run: str, rollout: VerifiedRollout, timeout_s: float, add_task: AddTask
+    context: Context,
+    run: str,
+    rollout: VerifiedRollout,
+    timeout_s: float,
+    groups_per_step: int | None,
+    add_task: AddTask,
 ) -> RewardedRollout:
     """Wait for the rollout's group, shape it, and return the rollout's part.
 
-    The group is complete, or `timeout_s` seconds have passed since its first rollout.
+    The group is complete, or `timeout_s` seconds have passed since its first rollout. A run that does not exist is
+    created if `groups_per_step` is given.
 
     Raises:
-        ApiError: 409 if the run has no `groups_per_step` or the rollout does not fit its group; 503 if it cannot
+        ApiError: 409 if the run has no `groups_per_step` or does not exist, or the rollout does not fit its group;
+        503 if it cannot
             wait.
         DifficultyError: The store refused a call, or could not be used until the time was up.
     """
     until = asyncio.get_running_loop().time() + timeout_s + GRACE_S
-    state = await _through_outages(lambda: context.store.get_run(run), until)
+    state = await _through_outages(lambda: _run(context, run, groups_per_step), until)
     if state.config.groups_per_step is None:
         raise ApiError(
             409,
@@ -176,6 +188,30 @@ async def meet(
     if isinstance(result, Collecting):
         raise ApiError(503, "group-incomplete", "send the same request again to wait further", retry_after=1)
     return await _shape(context, run, state.epoch, identity, result, until, add_task)
+
+
+async def _run(context: Context, run: str, groups_per_step: int | None) -> RunState:
+    """Return the run's state; create the run if it does not exist and `groups_per_step` is given.
+
+    Raises:
+        ApiError: 409 if the run does not exist, and there is no `groups_per_step`.
+    """
+    try:
+        return await context.store.get_run(run)
+    except UnknownRun:
+        if groups_per_step is None:
+            raise ApiError(
+                409,
+                "groups-per-step-required",
+                f"there is no run {run!r}: add groups_per_step=N to the address, the groups of one training step, or "
+                "create the run with it",
+            ) from None
+    # Groups come one by one, so rewards refer to the step before.
+    strategy = StrategyConfig.model_validate({"name": "deepcompress", "reference": "previous"})
+    config = RunConfig(strategy=strategy, groups_per_step=groups_per_step)
+    plan = make_plan(config, context.settings.problem_weight, context.pipeline.remote_names)
+    log.warning("run %s: created by a NeMo Gym rollout, with groups_per_step %d", run, groups_per_step)
+    return await context.store.put_run(run, plan.difficulty, plan.text)
 
 
 async def _shape(

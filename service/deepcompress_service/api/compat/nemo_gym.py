@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
 
-from deepcompress_client.wire import RunName
+from deepcompress_client.wire import MAX_COUNT, RunName
 
 from ..body import documented, json_response
 from ..context import ContextDep, GrantDep, cancel_on_disconnect
@@ -65,6 +65,9 @@ async def verify(
     answer_format: Format = None,
     run: Annotated[RunName | None, Query(description="with cohort: the run that the groups count in")] = None,
     cohort: Annotated[int | None, Query(ge=1, le=4096, description="rollouts of a group")] = None,
+    groups_per_step: Annotated[
+        int | None, Query(ge=1, le=MAX_COUNT, description="create a missing run, with this many groups in a step")
+    ] = None,
     timeout_s: Annotated[
         float,
         Query(gt=0, le=7200, description="seconds until a group is released with what has arrived"),
@@ -73,7 +76,8 @@ async def verify(
     """Return the row with its `reward` and the reward's components. Rollouts not to be trained on have `mask_sample`.
 
     With `run` and `cohort` the call is held until its group has arrived. `_ng_group_id`, else `_ng_task_index`, names
-    the group, and `_ng_rollout_index` the rollout in it. The run must have `groups_per_step`.
+    the group, and `_ng_rollout_index` the rollout in it. The run must have `groups_per_step`; with that in the
+    query, a run that does not exist is created.
     """
     with context.inflight.admit(request) as reservation:
         if (run is None) != (cohort is None):
@@ -99,7 +103,9 @@ async def verify(
         del body, item
     # After the reservation was released: a rollout that waits must not take the capacity that its group needs.
     with context.nemo_gym_rows.keep(row) as unpack_row:
-        rewarded = await cancel_on_disconnect(request, meet(context, run, rollout, timeout_s, tasks.add_task))
+        rewarded = await cancel_on_disconnect(
+            request, meet(context, run, rollout, timeout_s, groups_per_step, tasks.add_task)
+        )
         return _answer(unpack_row(), rewarded)
 
 

@@ -32,7 +32,7 @@ from ..paging import Page, PageBuilder, Side, Sort
 from ..retention import IMPORT_S, OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import check_rewindable, closed_level, problem_now, rewind, run_state
 from ..run_transaction import Row, StoreTransaction
-from ..transfer import ExportReader, accept_any_config, export_lines, import_timeout, line_batches
+from ..transfer import ExportReader, Receiver, accept_any_config, export_lines, import_timeout, line_batches
 
 T = TypeVar("T")
 Due = Literal["run", "observations", "scratch", "unknown"]
@@ -382,13 +382,17 @@ class LocalStore:
         return self._stream(work)
 
     async def import_run(
-        self, run: str, lines: AsyncIterator[str], accepts: Callable[[str], None] = accept_any_config
+        self,
+        run: str,
+        lines: AsyncIterator[str],
+        accepts: Callable[[str], None] = accept_any_config,
+        receiver: Receiver | None = None,
     ) -> RunState:
         """Implement `DifficultyStore.import_run`.
 
         Each batch of lines is one short transaction on a scratch state, so a slow sender blocks no other request.
         """
-        scratch, reader = f"{SCRATCH}{uuid.uuid4().hex}", ExportReader(accepts)
+        scratch, reader = f"{SCRATCH}{uuid.uuid4().hex}", ExportReader(accepts, receiver)
 
         def adopt(transaction: LocalTransaction) -> RunState:
             transaction.adopt(scratch, run)

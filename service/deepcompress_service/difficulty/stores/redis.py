@@ -46,7 +46,7 @@ from ..model import (
 from ..paging import Page, PageBuilder, Side, Sort
 from ..retention import OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import state_of_run
-from ..transfer import ExportReader, accept_any_config
+from ..transfer import ExportReader, Receiver, accept_any_config
 from . import redis_commit, redis_pages, redis_transfer, redis_watch
 from .redis_commit import TOKEN_BYTES
 from .redis_link import Argument, Link, PinnedConnection, Reply, open_link
@@ -405,7 +405,11 @@ class RedisStore:
                 await self._drop(run, scratch)
 
     async def import_run(
-        self, run: str, lines: AsyncIterator[str], accepts: Callable[[str], None] = accept_any_config
+        self,
+        run: str,
+        lines: AsyncIterator[str],
+        accepts: Callable[[str], None] = accept_any_config,
+        receiver: Receiver | None = None,
     ) -> RunState:
         """Implement `DifficultyStore.import_run`."""
         await self._register(run)
@@ -418,7 +422,7 @@ class RedisStore:
                     key,
                     scratch,
                     lines,
-                    ExportReader(accepts),
+                    ExportReader(accepts, receiver),
                     schema=SCHEMA_VERSION,
                     observations_s=self._observations_s,
                     timeout_s=self._slow,
