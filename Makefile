@@ -1,6 +1,7 @@
 # The two commands of the README, and the parts of the second. Each makes .venv and installs what it needs.
 #   make demo    the method at work, in a terminal
 #   make test    ruff, codespell, mypy and pytest
+#   make release builds a release and checks it
 #   make docs    the documentation as a site, in .work/site; warnings and broken links are errors
 #   make quick   the tests that need no server: half a minute on two idle cores
 
@@ -12,7 +13,7 @@ QUICK := tests/shaping tests/verification/test_judgement.py tests/verification/t
     tests/verification/test_verify.py tests/verification/test_extract.py tests/packaging/test_layers.py \
     tests/packaging/test_documents.py tests/packaging/test_install.py
 
-.PHONY: demo test quick lint types pytest docs image clean
+.PHONY: demo test quick lint types pytest docs image release clean
 
 demo: $(VENV)/service-installed
 	$(BIN)/deepcompress demo
@@ -42,6 +43,10 @@ docs: $(VENV)/docs-installed
 
 image:
 	docker build -t deepcompress .
+
+# sdist and wheel in dist/, tried in a fresh environment: scripts/release.py. TAG=v0.1.0 checks that of a real one.
+release: | $(BIN)/python
+	$(BIN)/python scripts/release.py $(if $(TAG),--tag $(TAG))
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -195,6 +195,10 @@ async def send_observing(rec: Recorder) -> None:
     await rec.send("observe/no-step", "POST", "/v1/verify", {"items": [late]})
     await rec.send("observe/epoch", "POST", "/v1/verify", {"items": [{**late, "step": 4, "epoch": 77}]})
     await rec.send("observe/unknown-run", "POST", "/v1/verify", {"items": [{**late, "run": "no-such", "step": 4}]})
+    elsewhere = {"problem_id": "o9", "rollouts": [{"correct": True, "tokens": 9}, {"correct": False}]}
+    await rec.send(
+        "observe/elsewhere", "POST", "/v1/observe", {"run": "verified-elsewhere", "step": 1, "groups": [elsewhere]}
+    )
 
 
 async def send_rollouts(rec: Recorder) -> None:

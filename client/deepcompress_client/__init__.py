@@ -17,6 +17,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    __version__: str
+    """Version of the distribution, which client, service and trainer share."""
     from . import errors, wire
     from ._async_client import AsyncClient, AsyncRun
     from ._client import Client, Run
@@ -32,6 +34,7 @@ __all__ = [
     "Run",
     "ServiceError",
     "TransportError",
+    "__version__",
     "errors",
     "wire",
 ]
@@ -51,6 +54,10 @@ _HOME = {
 def __getattr__(name: str) -> object:
     import importlib
 
+    if name == "__version__":
+        from importlib import metadata
+
+        return metadata.version("deepcompress-reward")
     if name in ("errors", "wire"):
         return importlib.import_module(f".{name}", __name__)
     if name in _HOME:

@@ -99,7 +99,7 @@ class Options:
         """Return the options, with defaults from the environment: DEEPCOMPRESS_URL, DEEPCOMPRESS_API_KEY.
 
         Raises:
-            ValueError: the URL does not start with http:// or https://.
+            ValueError: the URL does not start with http:// or https://, or has no valid host and port.
             RuntimeError: the URL asks for an embedded service, which did not start.
         """
         url = url or os.environ.get("DEEPCOMPRESS_URL") or DEFAULT_URL
@@ -111,6 +111,7 @@ class Options:
             raise ValueError(
                 f"the service's URL starts with http:// or https://, or is 'embedded'; this one is not: {url!r}"
             )
+        _check_url(url)
         return cls(
             url=url.rstrip("/"),
             api_key=api_key or os.environ.get("DEEPCOMPRESS_API_KEY") or None,
@@ -129,6 +130,17 @@ class Options:
         if self.api_key:
             headers["authorization"] = f"Bearer {self.api_key}"
         return headers
+
+
+def _check_url(url: str) -> None:
+    import httpx
+
+    try:
+        host = httpx.URL(url).host
+    except httpx.InvalidURL as error:
+        raise ValueError(f"the service's URL {url!r} is not valid: {error}") from None
+    if not host or " " in host:
+        raise ValueError(f"the service's URL needs a host, as in http://127.0.0.1:8321: {url!r}")
 
 
 def path(*parts: str) -> str:

@@ -65,7 +65,14 @@ async def read_chunks_async(file: Path) -> AsyncIterator[bytes]:
 
 @contextlib.contextmanager
 def replace_on_success(target: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `target`; it replaces `target` when the block ends without an error."""
+    """Open a temporary file beside `target`; it replaces `target` when the block ends without an error.
+
+    A target that is not a file, such as ``/dev/stdout`` or a named pipe, is written directly and not replaced.
+    """
+    if target.exists() and not target.is_file():
+        with target.open("wb") as stream:
+            yield stream
+        return
     partial = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         with partial.open("wb") as file:

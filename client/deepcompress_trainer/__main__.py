@@ -14,14 +14,14 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from deepcompress_client import Client
 from deepcompress_client.errors import DeepCompressError, InvalidRequest, RunLost, RunRolledBack, TooLarge
 
-from .config import SettingsError, TrainConfig, load, parse_flags, shipped
+from .config import Parser, SettingsError, TrainConfig, load, parse_flags, shipped
 
 _TRAIN = """\
 Train a policy with GRPO, every batch scored by the service over HTTP.
@@ -64,8 +64,26 @@ USAGE_ERROR, SERVICE_ERROR = 2, 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit status."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    """Run one command; return the exit status.
+
+    Errors of files, of the terminal and of the service are one line. Other exceptions keep their traceback.
+    """
+    try:
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:
+        return _report("interrupted; `deepcompress train ... --resume` continues from the newest checkpoint", 130)
+    except BrokenPipeError:
+        raise  # the reader of a pipe has ended
+    except OSError as error:
+        return _report(f"{error.filename}: {error.strerror}" if error.filename else str(error), USAGE_ERROR)
+
+
+def _report(message: str, status: int) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+def _run(given: list[str]) -> int:
     if given[:1] == ["plot"]:
         return _plot(given[1:])
     if given[:1] == ["sft"]:
@@ -134,7 +152,7 @@ def _eval(given: list[str]) -> int:
     try:
         run = settings_beside(Path(asked.model))
         if run:
-            print(f"as the run {run['name']} evaluates; flags win", file=sys.stderr)
+            print(f"settings of the run {run['name']}; flags take precedence", file=sys.stderr)
         values = {name: value for name, value in run.items() if name in EVALUATED}
         if "data" in flags:  # the problems to evaluate on, instead of the run's held-out ones
             values["eval_data"] = flags["data"]
@@ -148,7 +166,7 @@ def _eval(given: list[str]) -> int:
     except (ValueError, OSError) as error:
         parser.error(str(error))
     with _exit_on_error(parser), TemporaryDirectory() as folder, _service(asked, Path(folder)) as url:
-        evaluation = evaluate(policy, held_out, Client(url), config, seed=f"eval/{config.seed}")
+        evaluation = evaluate(policy, held_out, Client(url), config, seed=_evaluation_seed(asked.model, config.seed))
     if asked.json:
         print(json.dumps(evaluation.as_dict()))
     else:
@@ -156,8 +174,19 @@ def _eval(given: list[str]) -> int:
     return 0
 
 
+def _evaluation_seed(model: str, seed: int) -> str:
+    """Return the seed of the samples. A checkpoint has that of the run's own evaluation after the same step."""
+    from .checkpoint import step_of
+
+    step = step_of(Path(model))
+    name = f"eval/{seed}" if step is None else f"eval/{seed}/{step}"
+    same = "" if step is None else f", as the run's own evaluation after {step + 1} steps"
+    print(f"samples drawn with seed {name}{same}", file=sys.stderr)
+    return name
+
+
 def _plot(given: list[str]) -> int:
-    parser = argparse.ArgumentParser("deepcompress train plot", description="Pictures of runs, seeds as bands.")
+    parser = Parser("deepcompress train plot", description="Pictures of runs, seeds as bands.")
     parser.add_argument("runs", nargs="+", type=Path, help="run folders")
     parser.add_argument("--out", type=Path, default=Path("curves.png"))
     asked = parser.parse_args(given)
@@ -195,7 +224,7 @@ def _parser(name: str, text: str) -> argparse.ArgumentParser:
         f"  --{entry.name:24s} {entry.metadata['help']} (default: {_default(entry)})"
         for entry in dataclasses.fields(TrainConfig)
     )
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         name,
         description=text,
         epilog=f"settings:\n{settings}",
@@ -250,7 +279,13 @@ def _service(asked: argparse.Namespace, folder: Path) -> Iterator[str | None]:
     if asked.embedded and main_process:
         from deepcompress_client._embedded import embedded_service
 
-        with embedded_service(folder) as url:
+        with ExitStack() as stack:
+            try:
+                url = stack.enter_context(embedded_service(folder))
+            except RuntimeError as error:  # it did not start: the last line of its log has the reason
+                what, _, lines = str(error).strip().partition(":\n")
+                raise SettingsError(f"{what}: {lines.rpartition(chr(10))[2]}" if lines else what) from None
+            print(f"dashboard: {url}/ (until this command ends)", file=sys.stderr)
             yield url
     else:
         if main_process and not asked.embedded:

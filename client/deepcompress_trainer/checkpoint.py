@@ -161,6 +161,11 @@ def settings_beside(model: Path) -> dict[str, Any]:
     return settings
 
 
+def step_of(model: Path) -> int | None:
+    """Return the last step trained of the checkpoint that contains `model`; None if no checkpoint does."""
+    return int(model.resolve().parent.name.removeprefix("step-")) if settings_beside(model) else None
+
+
 def check_same(checkpoint: Checkpoint, config: TrainConfig, *, processes: int) -> None:
     """Check that everything that decides the numbers is as at the start of the run.
 

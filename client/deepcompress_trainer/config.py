@@ -9,14 +9,13 @@ on accuracy), at the size of the small task.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import re
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
-
-import yaml
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from deepcompress_client.wire import NAME_PATTERN, AnswerFormat
 
@@ -27,6 +26,14 @@ Setting = Any
 
 TypeHint = Any
 """The annotation of a setting."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line: the usage of a command with many settings fills a screen."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the command with status 2."""
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())} (see: {self.prog} --help)\n")
 
 
 class SettingsError(ValueError):
@@ -267,7 +274,7 @@ def load(source: str, flags: dict[str, str]) -> TrainConfig:
     """
     path = Path(source)
     if path.is_file():
-        text = path.read_text(encoding="utf-8")
+        text = _read_text(path)
     elif source in shipped():
         text = (resources.files(__package__) / "configs" / f"{source}.yaml").read_text(encoding="utf-8")
     else:
@@ -299,7 +306,16 @@ def parse_flags(values: dict[str, Any], flags: dict[str, str]) -> TrainConfig:
     return parse(values)
 
 
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not text in UTF-8: give a YAML file of settings") from None
+
+
 def _read_yaml(text: str, where: str) -> Setting:
+    import yaml  # here, so that --help needs no package of the extra [trainer]
+
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -67,6 +67,7 @@ def load_policy(path: str | Path, *, device: str | torch.device = "cpu") -> Poli
 
     Raises:
         FileNotFoundError: there is no model.
+        ValueError: the folder or file cannot be read as one.
     """
     path = Path(path)
     gguf = path if path.suffix == ".gguf" else next(iter(sorted(path.glob("*.gguf"))), None)
@@ -75,8 +76,11 @@ def load_policy(path: str | Path, *, device: str | torch.device = "cpu") -> Poli
     if gguf is not None and not (path / "config.json").exists():
         model, tokenizer = _load_gguf(gguf)
     else:
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(path, local_files_only=True, dtype=torch.float32)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+            model = AutoModelForCausalLM.from_pretrained(path, local_files_only=True, dtype=torch.float32)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{path} is not a model in transformers' format: {error}") from None
     return as_policy(model.to(device), tokenizer)
 
 

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from . import task
-from .config import start_checkpoint
+from .config import Parser, start_checkpoint
 from .data import gsm8k_problem, read_jsonl, text_of
 from .model import Policy, autocast, load_policy, new_tiny_policy, save_policy
 
@@ -217,7 +217,9 @@ def read_pairs(path: Path, *, gsm8k: bool) -> list[Pair]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(
+        "deepcompress train sft", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     kinds = parser.add_subparsers(dest="kind", required=True)
@@ -240,6 +242,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         pairs.add_argument("--plain", action="store_true", help="a plain prompt instead of the chat template")
         pairs.add_argument("--limit", type=int, default=None, help="most rows to read")
     options = parser.parse_args(arguments)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)  # before the work
+    except OSError as error:
+        parser.error(f"{options.out}: {error.strerror}")
     if options.device == "cpu":
         torch.set_num_threads(1)
     if options.kind == "chain":

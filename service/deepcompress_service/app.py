@@ -33,7 +33,7 @@ from . import dashboard
 from .activity.recent import Activity
 from .activity.recorder import ActivityRecorder
 from .activity.shared import SharedActivity
-from .api import compat, errors, health, rollouts, runs, score
+from .api import compat, descriptions, errors, health, rollouts, runs, score
 from .api.admission import FairScheduler, InflightLimiter, KeyedSlots
 from .api.auth import KeyRing
 from .api.context import LOOPBACK, Context, ContextDep
@@ -290,6 +290,7 @@ def _install_docs(app: FastAPI) -> None:
             known = schema.setdefault("components", {}).setdefault("schemas", {})
             for name, definition in definitions.get("$defs", {}).items():
                 known.setdefault(name, definition)
+            descriptions.complete(schema)
             app.openapi_schema = schema
         return app.openapi_schema
 

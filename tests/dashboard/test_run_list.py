@@ -91,7 +91,7 @@ def test_a_slow_list_is_read_less_often() -> None:
 
         store.list_runs = slow  # type: ignore[method-assign]
         await board.cards(RunQuery(), everything)
-        assert board._states.every >= 4
+        assert board._states.every >= 2
 
     asyncio.run(scenario())
 

@@ -156,6 +156,11 @@ def test_the_glossary_has_every_term_once_in_order() -> None:
     assert terms == sorted(set(terms))
 
 
+def test_the_table_of_settings_is_that_of_the_code() -> None:
+    command = [sys.executable, ROOT / "scripts" / "settings_table.py", "--check"]
+    assert subprocess.run(command, timeout=60).returncode == 0, "run scripts/settings_table.py"
+
+
 def pages() -> set[str]:
     """The pages of the documentation, from the repository's root, without their ending."""
     named = {path.relative_to(ROOT).with_suffix("").as_posix() for path in DOCS.rglob("*.md")}

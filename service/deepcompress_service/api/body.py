@@ -422,5 +422,8 @@ def documented(model: type[BaseModel], *examples: dict[str, Any]) -> dict[str, A
     """Return `openapi_extra` for a route that reads its own body: the schema by reference, and examples."""
     content: dict[str, Any] = {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
     if examples:
-        content["examples"] = {f"example {i + 1}": {"value": example} for i, example in enumerate(examples)}
+        content["examples"] = {
+            f"{model.__name__}-{number}": {"summary": "a request that works as it is", "value": example}
+            for number, example in enumerate(examples, 1)
+        }
     return {"requestBody": {"required": True, "content": {"application/json": content}}}

@@ -70,6 +70,7 @@ class RewindRequest(BaseModel):
 
 @router.put(
     "/{run}",
+    summary="Create a run, or confirm its configuration",
     response_model=RunInfo,
     responses={201: {"model": RunInfo, "description": "Created"}},
     openapi_extra=documented(RunConfig, {"strategy": {"name": "deepcompress"}}),
@@ -121,7 +122,7 @@ async def _put(context: Context, run: str, config: RunConfig) -> RunState:
     return replace(await context.store.put_run(run, plan.difficulty, plan.text), created=True)
 
 
-@router.get("")
+@router.get("", summary="List the runs")
 async def list_runs(context: ContextDep, grant: GrantDep) -> Response:
     """List the runs that the key may read, by name."""
     async with context.read_scheduler.slot(grant.name):
@@ -129,19 +130,19 @@ async def list_runs(context: ContextDep, grant: GrantDep) -> Response:
         return json_response({"runs": rows})
 
 
-@router.get("/{run}", response_model=RunInfo)
+@router.get("/{run}", summary="Show a run", response_model=RunInfo)
 async def get_run(run: Run, context: ContextDep) -> Response:
     """Return the run's configuration, epoch, open step and level."""
     return json_response(run_row(await context.store.get_run(run)))
 
 
-@router.delete("/{run}")
+@router.delete("/{run}", summary="Delete a run")
 async def delete_run(run: Run, context: ContextDep) -> Response:
     """Delete the run and its state. Its epoch rises, so that a late retry cannot reach a later run of this name."""
     return json_response({"run": run, "epoch": await context.store.delete_run(run)})
 
 
-@router.get("/{run}/history", response_model=RunHistory)
+@router.get("/{run}/history", summary="Statistics of each step", response_model=RunHistory)
 async def history(
     run: Run,
     context: ContextDep,
@@ -156,7 +157,7 @@ async def history(
         return json_response({"run": run, "epoch": state.epoch, "steps": [step_row(step) for step in steps]})
 
 
-@router.get("/{run}/problems", response_model=ProblemPage)
+@router.get("/{run}/problems", summary="List the problems of a run", response_model=ProblemPage)
 async def problems(
     run: Run,
     context: ContextDep,
@@ -175,27 +176,32 @@ async def problems(
     return json_response({"run": run, "problems": [problem_row(problem) for problem in page], "next": following})
 
 
-@router.get("/{run}/problems/{problem_id:path}", response_model=Problem)
+@router.get("/{run}/problems/{problem_id:path}", summary="Show a problem", response_model=Problem)
 async def problem(run: Run, problem_id: str, context: ContextDep) -> Response:
     """Return one problem. Its id may contain slashes."""
     return json_response(problem_row(await context.store.problem(run, problem_id)))
 
 
-@router.get("/{run}/checkpoints")
+@router.get("/{run}/checkpoints", summary="List the checkpoints of a run")
 async def checkpoints(run: Run, context: ContextDep) -> Response:
     """List the run's checkpoints."""
     rows = [_checkpoint_row(one) for one in await context.store.checkpoints(run)]
     return json_response({"run": run, "checkpoints": rows})
 
 
-@router.post("/{run}/checkpoints/{name}", status_code=201, openapi_extra=documented(CheckpointRequest, {"step": 400}))
+@router.post(
+    "/{run}/checkpoints/{name}",
+    summary="Save a checkpoint",
+    status_code=201,
+    openapi_extra=documented(CheckpointRequest, {"step": 400}),
+)
 async def make_checkpoint(run: Run, name: Checkpoint_, request: Request, context: ContextDep) -> Response:
     """Save the state as at the end of a step, even if later steps have begun."""
     body = await context.small_body(request, CheckpointRequest)
     return json_response(_checkpoint_row(await context.store.checkpoint(run, name, body.step)), 201)
 
 
-@router.get("/{run}/checkpoints/{name}")
+@router.get("/{run}/checkpoints/{name}", summary="Show a checkpoint")
 async def get_checkpoint(run: Run, name: Checkpoint_, context: ContextDep) -> Response:
     """Return one checkpoint."""
     for one in await context.store.checkpoints(run):
@@ -204,7 +210,7 @@ async def get_checkpoint(run: Run, name: Checkpoint_, context: ContextDep) -> Re
     raise UnknownCheckpoint(f"the run {run} has no checkpoint {name}")
 
 
-@router.delete("/{run}/checkpoints/{name}")
+@router.delete("/{run}/checkpoints/{name}", summary="Delete a checkpoint")
 async def delete_checkpoint(run: Run, name: Checkpoint_, context: ContextDep) -> Response:
     """Remove a checkpoint. No other request removes one, except the deletion of its run."""
     await context.store.delete_checkpoint(run, name)
@@ -213,6 +219,7 @@ async def delete_checkpoint(run: Run, name: Checkpoint_, context: ContextDep) ->
 
 @router.post(
     "/{run}/restore",
+    summary="Restore a checkpoint",
     response_model=RunInfo,
     openapi_extra=documented(RestoreRequest, {"checkpoint": "step-400"}),
 )
@@ -222,7 +229,12 @@ async def restore(run: Run, request: Request, context: ContextDep) -> Response:
     return json_response(run_row(await context.store.restore(run, body.checkpoint)))
 
 
-@router.post("/{run}/rewind", response_model=RunInfo, openapi_extra=documented(RewindRequest, {"next_step": 401}))
+@router.post(
+    "/{run}/rewind",
+    summary="Rewind to a step",
+    response_model=RunInfo,
+    openapi_extra=documented(RewindRequest, {"next_step": 401}),
+)
 async def rewind(run: Run, request: Request, context: ContextDep) -> Response:
     """Forget everything at steps from `next_step` on. The epoch rises."""
     body = await context.small_body(request, RewindRequest)
@@ -230,7 +242,10 @@ async def rewind(run: Run, request: Request, context: ContextDep) -> Response:
 
 
 @router.get(
-    "/{run}/export", responses={200: {"content": {"application/x-ndjson": {}}}}, response_class=StreamingResponse
+    "/{run}/export",
+    summary="Export a run",
+    responses={200: {"content": {"application/x-ndjson": {}}}},
+    response_class=StreamingResponse,
 )
 async def export_run(run: Run, request: Request, context: ContextDep, grant: GrantDep) -> Response:
     """Return the run's state as lines of JSON. An API key may read two exports of one process at once."""
@@ -270,7 +285,7 @@ def too_many_exports() -> ApiError:
     return ApiError(429, "too-many-exports", "too many exports are being read: ask again later", retry_after=5)
 
 
-@router.put("/{run}/import", response_model=RunInfo)
+@router.put("/{run}/import", summary="Import a run", response_model=RunInfo)
 async def import_run(
     run: Run,
     request: Request,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from importlib import metadata
+from typing import Annotated
+
 import typer
 
 from . import audit, config, curves, demo, eval, replay, runs, score, serve, train, verify
+from .commands import Commands
 
 app = typer.Typer(
     name="deepcompress",
+    cls=Commands,
     help="A reward service for reinforcement learning of reasoning models: it checks answers "
     "and computes rewards.\n\nStart with [bold]deepcompress demo[/bold]; then "
     "[bold]deepcompress serve[/bold], and the page /docs of the server.",
@@ -20,3 +25,18 @@ app = typer.Typer(
 
 for _command in (serve, demo, verify, score, audit, runs, replay, curves, config, train, eval):
     _command.register(app)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"deepcompress {metadata.version('deepcompress-reward')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", help="print the version and end", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Read the options that come before the command."""

@@ -105,6 +105,8 @@ def audit(
     from .endpoints import configured_endpoints
     from .output import fail, reason
 
+    if str(golds) == str(rollouts) == "-":
+        fail("standard input can be read once: give GOLDS.jsonl or --rollouts as a file")
     try:
         routing = Routing(
             parse_checker(checker), parse_object("--checkers", checkers) or {}, frozenset(configured_endpoints())

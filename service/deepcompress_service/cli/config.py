@@ -12,7 +12,8 @@ _HELP = """\
 Print the configuration with which the service would start.
 
 Settings come from the environment: the variable is DEEPCOMPRESS_ and the setting's name in capitals. Variables that
-are set here are printed in bold. API keys are counted, not shown. Names end in their unit.
+are set here are printed in bold. API keys are counted, not shown. Names end in their unit. A setting with which the
+service could not start is an error, as for deepcompress serve.
 
   deepcompress config
   DEEPCOMPRESS_WORKERS=4 deepcompress config --json
@@ -37,11 +38,13 @@ def config(
     from deepcompress_service.settings import Settings, explain, variable
 
     from .output import console, fail
+    from .startup import check_start
 
     try:
         settings = Settings()
     except ValidationError as error:
         fail(explain(error))
+    check_start(settings)
     values = {name: _show(name, getattr(settings, name)) for name in Settings.model_fields}
     if as_json:
         typer.echo(json.dumps(values, indent=2))

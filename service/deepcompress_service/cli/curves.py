@@ -48,9 +48,10 @@ def curves(
 ) -> None:
     """Draw the curves as a PNG file. Exit status 2 if a strategy or the group is invalid."""
     from ..shaping import ShapingError
-    from .output import console, fail, reason, require_pictures
+    from .output import console, fail, prepare_file, reason, require_pictures
 
     require_pictures()
+    prepare_file(out)
     from .pictures import draw_curves
     from .strategies import rewards_of
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+MAX_LINE_BYTES = 128 * 1024 * 1024
+"""Longest line, as large as the largest body of a request by default."""
+
 
 class JsonlError(ValueError):
     """A file has invalid content; the message names the file and the line."""
@@ -40,17 +43,21 @@ def read_jsonl(path: Path) -> Iterator[Row]:
     file = "standard input" if stdin else path.name
     empty = True
     with nullcontext(sys.stdin.buffer) if stdin else path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(iter(lambda: lines.readline(MAX_LINE_BYTES + 1), b""), 1):
+            row = Row(file, number, {})
+            if len(line) > MAX_LINE_BYTES:
+                raise row.error(f"longer than {MAX_LINE_BYTES} bytes")
             if not line.strip():
                 continue
-            row = Row(file, number, {})
             try:
                 value = json.loads(line.decode("utf-8", "surrogatepass"))
+            except UnicodeDecodeError:
+                raise row.error("not text in UTF-8; give a file with one JSON object per line") from None
             except (ValueError, RecursionError) as error:
-                raise row.error(f"not JSON: {error}") from None
+                raise row.error(f"not JSON ({error}); give one JSON object per line") from None
             if not isinstance(value, dict):
-                raise row.error("not a JSON object")
+                raise row.error("not a JSON object; give one object per line")
             empty = False
             yield Row(file, number, value)
     if empty:
-        raise JsonlError(f"{file} has no rows")
+        raise JsonlError(f"{file} has no rows; give one JSON object per line")

@@ -6,7 +6,12 @@ Responses and other texts from files are printed with `clean`, since terminals e
 from __future__ import annotations
 
 import importlib.util
-from typing import NoReturn
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn, TextIO
 
 import typer
 from rich.console import Console
@@ -38,6 +43,11 @@ def progress_console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
+def read_text(limit_bytes: int) -> str:
+    """Return standard input as text, at most `limit_bytes` of it."""
+    return sys.stdin.buffer.read(limit_bytes).decode("utf-8", "replace")
+
+
 def clean(text: str, limit: int = 500) -> str:
     """Return `text` without control characters, which terminals execute, cut at `limit` characters."""
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
@@ -63,12 +73,67 @@ def require_pictures() -> None:
         fail('pictures need matplotlib: pip install ".[service]" in a clone of deepcompress')
 
 
+def print_error(message: str) -> None:
+    """Print an error on standard error, in one line. A closed standard error is no further error."""
+    text = clean(" ".join(message.split()), 2000)
+    try:
+        out = Console(stderr=True, highlight=False, soft_wrap=True)
+        out.print("[bold red]error[/] ", end="")
+        out.print(text, markup=False)
+    except OSError:
+        return
+
+
 def fail(message: str, status: int = USAGE_ERROR) -> NoReturn:
     """Print an error on standard error and end the command.
 
     Raises:
         Exit: always, with `status`.
     """
-    Console(stderr=True, highlight=False).print("[bold red]error[/] ", end="")
-    Console(stderr=True, highlight=False).print(clean(message, 2000), markup=False)
+    print_error(message)
     raise typer.Exit(status)
+
+
+def prepare_file(path: Path | None) -> None:
+    """Make the folder of a file that a command will write, and end the command if it cannot be written.
+
+    It is called before the work, so that no result is lost. None and ``-`` are standard output.
+    """
+    if path is None or str(path) == "-":
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not path.exists()
+        with path.open("ab"):
+            pass
+        if is_new:
+            path.unlink()
+    except (OSError, ValueError) as error:
+        fail(f"cannot write {clean(str(path))}: {_cause(error)}")
+
+
+def prepare_folder(path: Path) -> None:
+    """Make a folder that a command will fill, and end the command if it cannot be written to."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK):
+            raise PermissionError(13, "Permission denied")
+    except (OSError, ValueError) as error:
+        fail(f"cannot write to the folder {clean(str(path))}: {_cause(error)}")
+
+
+@contextmanager
+def output_file(path: Path) -> Iterator[TextIO]:
+    """Yield a file to write as UTF-8; ``-`` is standard output. An error of writing names the file."""
+    if str(path) == "-":
+        yield sys.stdout
+        return
+    try:
+        with path.open("w", encoding="utf-8") as sink:
+            yield sink
+    except OSError as error:
+        fail(f"cannot write {clean(str(path))}: {_cause(error)}")
+
+
+def _cause(error: Exception) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -22,9 +22,11 @@ SIMPLE, HARD, PLAIN = "#1b7f8c", "#c0392b", "#4a5568"
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write the figure as a PNG file, and make its folder if necessary. Return `path`."""
+    """Write the figure, as PNG unless the name ends in another format, and make its folder. Return `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120, bbox_inches="tight")
+    kind = path.suffix.removeprefix(".").lower()
+    known = kind in figure.canvas.get_supported_filetypes()
+    figure.savefig(path, dpi=120, bbox_inches="tight", format=kind if known else "png")
     return path
 
 

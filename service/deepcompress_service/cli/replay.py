@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -78,12 +76,14 @@ def replay(
     """Compare strategies on logged rollouts. Exit status 2 if the file or a strategy is invalid."""
     from ..shaping import ShapingError
     from ..shaping import replay as offline
-    from .output import console, fail, reason, require_pictures
+    from .output import console, fail, output_file, prepare_file, prepare_folder, reason, require_pictures
     from .rollouts import read_rows, steps_of
     from .strategies import rewards_of
 
     if pictures is not None:
         require_pictures()
+        prepare_folder(pictures)
+    prepare_file(out)
     try:
         rows = read_rows(rollouts)
         rewards = rewards_of([DEFAULT, *(strategy or [])])
@@ -98,7 +98,7 @@ def replay(
     sides = [[shaped.difficulty for shaped in step.shaped] for step in default]
     summaries = {name: offline.summarise(log, walk, default, sides) for name, walk in walks.items()}
     if out is not None:
-        with nullcontext(sys.stdout) if str(out) == "-" else out.open("w", encoding="utf-8") as sink:
+        with output_file(out) as sink:
             json.dump(figures(walks, summaries), sink, indent=1)
             sink.write("\n")
     if str(out) != "-":

@@ -30,10 +30,17 @@ The service is --url, else DEEPCOMPRESS_URL, else http://127.0.0.1:8321.
   deepcompress runs rewind exp-12 401
   deepcompress runs export exp-12 > exp-12.jsonl
 
+In the tables, an open step still takes groups. Stale groups arrived after their step was closed: they were rewarded
+and not counted. The epoch of a run rises when it is rewound, restored, imported or deleted.
+
 Exit status: 0 success, 1 not confirmed, 2 invalid arguments, 3 the service rejected the request or is not reachable.
 """
 
 _runs = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+PROBLEM_COLUMNS = (
+    *("problem", "pass ratio", "beta", "difficulty", "rollouts", "shortest correct"),
+    *("changes of difficulty", "last step"),
+)
 
 Url = Annotated[str | None, typer.Option(envvar="DEEPCOMPRESS_URL", help="URL of the service", show_default=False)]
 Key = Annotated[str | None, typer.Option("--api-key", envvar="DEEPCOMPRESS_API_KEY", show_default=False)]
@@ -47,13 +54,21 @@ def register(app: typer.Typer) -> None:
 
 
 @_runs.command("ls")
-def list_runs(url: Url = None, key: Key = None) -> None:
+def list_runs(
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object per run instead of a table")] = False,
+    url: Url = None,
+    key: Key = None,
+) -> None:
     """List all runs with their levels and open steps."""
     from rich.table import Table
 
     from .output import console
 
     with service_client(url, key) as client:
+        if as_json:
+            for run in client.runs():
+                typer.echo(run.to_json())
+            return
         table = Table()
         for name in ("run", "strategy", "step", "level", "batch pass ratio", "problems", "epoch"):
             table.add_column(name, justify="left" if name in ("run", "strategy") else "right")
@@ -69,6 +84,9 @@ def list_runs(url: Url = None, key: Key = None) -> None:
 def show(
     name: Name,
     steps: Annotated[int, typer.Option(min=1, help="number of steps, from the newest")] = 10,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print one JSON object: the run, its steps, its checkpoints")
+    ] = False,
     url: Url = None,
     key: Key = None,
 ) -> None:
@@ -80,12 +98,18 @@ def show(
     with service_client(url, key) as client:
         run = client.run(name, join=True)
         info = run.info()
-        out = console()
-        out.print(_line(info), markup=False)
-        out.print(json.dumps(info.config.model_dump(exclude_none=True)), markup=False)
-        out.print(_steps_table(run.history(limit=steps).steps))
-        for saved in run.checkpoints():
-            out.print(f"checkpoint {clean(str(saved['name']))} at the end of step {saved['step']}", markup=False)
+        history, checkpoints = run.history(limit=steps), run.checkpoints()
+    if as_json:
+        rows = [step.to_dict() for step in history.steps]
+        typer.echo(json.dumps({**info.to_dict(), "steps": rows, "checkpoints": checkpoints}))
+        return
+    out = console()
+    out.print(_line(info), markup=False)
+    # Without line ends of the terminal's width, so that it can be copied.
+    out.print(json.dumps(info.config.model_dump(exclude_none=True)), markup=False, soft_wrap=True)
+    out.print(_steps_table(history.steps))
+    for saved in checkpoints:
+        out.print(f"checkpoint {clean(str(saved['name']))} at the end of step {saved['step']}", markup=False)
 
 
 @_runs.command("history")
@@ -118,16 +142,18 @@ def plot(
     key: Key = None,
 ) -> None:
     """Draw the level, the pass ratio and the lengths by step."""
-    from .output import fail, require_pictures
+    from .output import fail, prepare_file, require_pictures
 
     require_pictures()
+    file = out or Path(f"{name}.png")
+    prepare_file(file)
     from .run_picture import draw_run
 
     with service_client(url, key) as client:
         steps = client.run(name, join=True).history().steps
     if not steps:
         fail(f"run {name} has no steps yet")
-    typer.echo(f"wrote {draw_run(name, steps, out or Path(f'{name}.png'))}")
+    typer.echo(f"wrote {draw_run(name, steps, file)}")
 
 
 @_runs.command("problems")
@@ -135,7 +161,10 @@ def problems(
     name: Name,
     difficulty: Annotated[str | None, typer.Option(help="simple or hard", show_default=False)] = None,
     search: Annotated[str | None, typer.Option(help="part of the problem_id", show_default=False)] = None,
-    limit: Annotated[int, typer.Option(min=1, help="most problems listed")] = 50,
+    limit: Annotated[int, typer.Option(min=0, help="most problems listed; 0: all")] = 50,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print one JSON object per problem instead of a table")
+    ] = False,
     url: Url = None,
     key: Key = None,
 ) -> None:
@@ -146,19 +175,25 @@ def problems(
     from rich.table import Table
     from rich.text import Text
 
-    from .output import DIFFICULTY_STYLE, clean, console, fail
+    from .output import DIFFICULTY_STYLE, clean, console, fail, progress_console
 
     if difficulty not in (None, "simple", "hard"):
         fail("--difficulty must be simple or hard")
     side = cast('Literal["simple", "hard"] | None', difficulty)
     with service_client(url, key) as client:
         listed = client.run(name, join=True).problems(
-            difficulty=side, sort="pass_ratio", search=search, page_size=min(limit, 1000)
+            difficulty=side, sort="pass_ratio", search=search, page_size=min(limit or 1000, 1000)
         )
+        shown = list(islice(listed, limit or None))
+        more = next(listed, None) is not None
+    if as_json:
+        for problem in shown:
+            typer.echo(problem.to_json())
+    else:
         table = Table()
-        for column in ("problem", "pass ratio", "beta", "", "rollouts", "shortest correct", "turns", "last step"):
-            table.add_column(column, justify="left" if column in ("problem", "") else "right")
-        for problem in islice(listed, limit):
+        for column in PROBLEM_COLUMNS:
+            table.add_column(column, justify="left" if column in ("problem", "difficulty") else "right")
+        for problem in shown:
             table.add_row(
                 Text(clean(problem.problem_id, 60)),
                 "-" if problem.pass_ratio is None else f"{problem.pass_ratio:.3f}",
@@ -170,6 +205,8 @@ def problems(
                 str(problem.last_step),
             )
         console().print(table)
+    if more:
+        progress_console().print(f"There are more problems than these {limit}: --limit 0 lists all", markup=False)
 
 
 @_runs.command("rewind")
@@ -233,6 +270,9 @@ def export(
     import sys
     import tempfile
 
+    from .output import prepare_file
+
+    prepare_file(out)
     with service_client(url, key) as client:
         run = client.run(name, join=True)
         if out is not None:

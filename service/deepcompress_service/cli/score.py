@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
@@ -17,11 +16,11 @@ import typer
 
 from .formats import Format
 from .helptext import teach
-from .jsonl import read_jsonl
+from .jsonl import Row, read_jsonl
 from .remote import service_client
 
 if TYPE_CHECKING:
-    from deepcompress_client import Run
+    from deepcompress_client import Client, Run
     from deepcompress_client.wire import AnswerFormat, ShapeAnswer, Verdict
 
 _HELP = """\
@@ -33,7 +32,8 @@ ROLLOUTS.jsonl has one JSON object per line; all rows of one problem_id are one 
   {"problem_id": "p7", "gold": "\\\\frac{3}{4}", "response": "... and so", "tokens": 4096, "truncated": true}
 
 Without --url the command starts a service with empty state: the level is then the strategy's initial value, so most
-groups are hard. With --url and --run the rollouts are counted in that run, at --step.
+groups are hard. With --url and --run the rollouts are counted in that run, at --step; a run that does not exist is
+created with --strategy.
 
   deepcompress score rollouts.jsonl
   deepcompress score rollouts.jsonl --strategy '{"name": "deepcompress", "initial_level": 0.5, "ema": 0}'
@@ -45,6 +45,8 @@ Exit status: 0 success, 2 the file or the configuration is invalid, 3 the servic
 reachable.
 """
 
+CHECKED_FIELDS = ("gold", "response", "tokens", "truncated")
+"""Fields of a row that are checked while the file is read, so that an error names its line."""
 CHUNK = 256
 """Rollouts verified in one request: few, so that the progress bar is updated often."""
 
@@ -90,11 +92,12 @@ def score(
     step: Annotated[int, typer.Option(min=0, help="step of --run")] = 0,
 ) -> None:
     """Score the rollouts of a file. Exit status 2 if the file or the configuration is invalid."""
-    from .output import fail, reason
+    from .output import fail, output_file, prepare_file, reason
     from .strategies import parse_strategy
 
     if run is not None and url is None:
         fail("--run requires --url: otherwise the service and its state end with this command")
+    prepare_file(out)
     try:
         batch = read_batch(rollouts)
         chosen = parse_strategy(strategy)
@@ -112,13 +115,13 @@ def score(
             training = client.run(f"score-{uuid.uuid4().hex}", strategy=chosen)
             stack.callback(training.delete)
         else:
-            training = client.run(run, join=True)
+            training = join_or_create(client, run, chosen)
         verdicts = verify_all(training, batch, answer_format.value, step)
         answer = training.shape(shape_groups(batch, verdicts), step=step)
     seconds = time.perf_counter() - began
 
     if out is not None:
-        with nullcontext(sys.stdout) if str(out) == "-" else out.open("w", encoding="utf-8") as sink:
+        with output_file(out) as sink:
             write_rows(sink, batch, verdicts, answer)
     print_summary(batch, verdicts, answer, seconds, to_stderr=str(out) == "-")
 
@@ -135,6 +138,7 @@ def read_batch(file: Path) -> Batch:
         missing = [name for name in ("problem_id", "gold", "response") if name not in row.fields]
         if missing:
             raise row.error(f"no {', '.join(missing)}")
+        _check(row)
         name = str(row.fields["problem_id"])
         problem = batch.problems.setdefault(name, Problem(row.fields["gold"]))
         if problem.gold != row.fields["gold"]:
@@ -142,6 +146,33 @@ def read_batch(file: Path) -> Batch:
         problem.indices.append(len(batch.rows))
         batch.rows.append({key: row.fields.get(key) for key in ("response", "tokens", "truncated")})
     return batch
+
+
+def _check(row: Row) -> None:
+    from pydantic import ValidationError
+
+    from deepcompress_client.wire import VerifyItem
+
+    given = {name: row.fields[name] for name in CHECKED_FIELDS if row.fields.get(name) is not None}
+    try:
+        VerifyItem.model_validate({**given, "problem_id": str(row.fields["problem_id"])})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise row.error(f"{first['loc'][0]}: {first['msg']}") from None
+
+
+def join_or_create(client: Client, name: str, strategy: dict[str, Any]) -> Run:
+    """Return the run of that name; it is created with the strategy if there is none."""
+    from deepcompress_client.errors import NotFound
+
+    from .output import progress_console
+
+    try:
+        return client.run(name, join=True)
+    except NotFound:
+        run = client.run(name, strategy=strategy)
+    progress_console().print(f"created run {name} with strategy {strategy['name']}", markup=False)
+    return run
 
 
 def verify_all(training: Run, batch: Batch, answer_format: AnswerFormat, step: int) -> list[Verdict]:
@@ -263,4 +294,5 @@ def print_summary(
     unreadable = [name for name, p in batch.problems.items() if verdicts[p.indices[0]].status == "gold_unreadable"]
     if unreadable:
         out.print(f"[bold magenta]unreadable gold answers[/] ({len(unreadable)}): ", end="")
-        out.print(clean(", ".join(unreadable[:10])), markup=False)
+        more = f" and {len(unreadable) - 10} more (`deepcompress audit` lists all)" if len(unreadable) > 10 else ""
+        out.print(clean(", ".join(unreadable[:10])) + more, markup=False)

@@ -23,6 +23,8 @@ DEEPCOMPRESS_STATE_URL; the options of this command take precedence. After SIGTE
   deepcompress serve --host 0.0.0.0 --port 8321 --state-url redis://localhost:6379/0 --workers 4
 
 Then http://HOST:PORT/docs documents the endpoints, and http://HOST:PORT/ is the dashboard.
+
+Exit status: 0 stopped, 2 a setting is invalid or the port is in use, 3 the start failed.
 """
 
 
@@ -60,13 +62,12 @@ def serve(
     from pydantic import ValidationError
 
     from deepcompress_service.observability.worker_folders import shared_folders
-    from deepcompress_service.remote import EndpointError, read_endpoints
     from deepcompress_service.server.exit_deadline import REQUESTS_S
     from deepcompress_service.server.http_protocol import IDLE_S, BoundedHttpProtocol, allow_connections
     from deepcompress_service.settings import Settings, explain
-    from deepcompress_verify.checkers import checker_names
 
     from .output import fail, without_password
+    from .startup import check_start, free_port
 
     given = {
         "host": host,
@@ -78,15 +79,9 @@ def serve(
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     try:
         settings = Settings(**options)
-        read_endpoints(settings.remote_checkers_file, checker_names())  # each worker reads it; errors end the start
     except ValidationError as error:
         fail(explain(error))
-    except EndpointError as error:
-        fail(f"DEEPCOMPRESS_REMOTE_CHECKERS_FILE: {error}")
-    if settings.log_format == "console":
-        address = f"http://{settings.host}:{settings.port}"
-        state = without_password(settings.state_url)
-        typer.echo(f"deepcompress at {address} (documentation: {address}/docs); state in {state}", err=True)
+    settings = settings.model_copy(update={"port": free_port(settings.host, settings.port)})
 
     if end_with_stdin:
         _end_with_stdin()
@@ -95,6 +90,12 @@ def serve(
     with shared_folders() if settings.workers > 1 else nullcontext() as activity_folder:
         from deepcompress_service.app import create_app
 
+        check_start(settings)
+        if settings.log_format == "console":
+            host = f"[{settings.host}]" if ":" in settings.host else settings.host
+            address = f"http://{host}:{settings.port}"
+            state = without_password(settings.state_url)
+            typer.echo(f"deepcompress at {address} (documentation: {address}/docs); state in {state}", err=True)
         config = uvicorn.Config(
             partial(create_app, settings, activity_folder),
             factory=True,

@@ -30,8 +30,8 @@ def run(arguments: list[str]) -> None:
 
     from .output import SERVICE_ERROR, fail
 
-    # --help works without the large packages.
-    needed = ("yaml",) if {"-h", "--help"} & set(arguments) else ("torch", "transformers", "accelerate", "yaml")
+    # --help works without the packages of the extra [trainer].
+    needed = () if {"-h", "--help"} & set(arguments) else ("torch", "transformers", "accelerate", "yaml")
     if any(importlib.util.find_spec(name) is None for name in needed):
         fail(
             'the trainer is not installed: pip install ".[service,trainer]" in a clone of deepcompress', SERVICE_ERROR

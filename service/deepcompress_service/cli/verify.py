@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from .commands import NegativeArguments
 from .formats import Format, parse_checker, parse_object
 from .helptext import teach
 
@@ -18,8 +19,11 @@ Runs in this process, without a server, and stores nothing. ANSWER is the bare a
 
   deepcompress verify '\\frac{3}{4}' 0.75
   deepcompress verify '[0,1)' '0 \\le x < 1'
+  deepcompress verify -3 '-\\frac{6}{2}'
   deepcompress verify 42 - --format boxed < response.txt
   deepcompress verify '2\\sqrt{3}' '\\sqrt{12}' --explain
+
+An argument may begin with a minus sign. One that looks like an option, such as -c, goes after [bold]--[/bold].
 
 --checker takes the built-in checkers, those of installed packages, and the remote checkers of
 DEEPCOMPRESS_REMOTE_CHECKERS_FILE.
@@ -30,7 +34,7 @@ Exit status: 0 correct, 1 not correct, 2 invalid arguments, 4 undecided, uncheck
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
-    app.command("verify", help=teach(_HELP))(verify)
+    app.command("verify", help=teach(_HELP), cls=NegativeArguments)(verify)
 
 
 def verify(
@@ -67,16 +71,16 @@ def verify(
     """
     import dataclasses
     import json
-    import sys
 
     from deepcompress_verify import CheckerError
     from deepcompress_verify import verify as check
     from deepcompress_verify.checkers import checker_names
+    from deepcompress_verify.extract import MAX_RESPONSE_CHARS
 
-    from .output import STATUS_STYLE, clean, console, fail
+    from .output import STATUS_STYLE, clean, console, fail, read_text
 
     if answer == "-":
-        answer = sys.stdin.buffer.read().decode("utf-8", "replace")
+        answer = read_text(4 * MAX_RESPONSE_CHARS + 1)
     golds = [gold, *(alternative or [])]
     chosen = parse_checker(checker)
     verdict = None

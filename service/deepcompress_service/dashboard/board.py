@@ -26,7 +26,7 @@ EVERY = 1.0
 """Seconds for which a snapshot is used for all viewers."""
 MAX_STEPS = 2000
 """Most steps of a run that are sent: the newest ones."""
-LIST_SHARE = 20
+LIST_SHARE = 10
 """Reads of the list of all runs take at most one part in this many of the time: many runs are read less often."""
 SPARK_STEPS = 60
 """Steps in the small chart of a run in the list."""

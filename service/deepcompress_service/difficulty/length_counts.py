@@ -27,6 +27,8 @@ Counts = tuple[tuple[int, int], ...]
 
 _SIZES = struct.Struct("<HH")
 _COUNT = struct.Struct("<BH")
+_PAIR = struct.Struct("<BHHHH")
+"""Visits; sizes of counts before the step, of single rollouts before it, of those added, of counts added."""
 EMPTY = _SIZES.pack(0, 0)
 
 
@@ -74,20 +76,32 @@ def folded(visits: int, before: bytes, added: bytes) -> tuple[int, bytes]:
 
 
 def pack_pair(visits: int, before: bytes, added: bytes) -> bytes:
-    """Return the end of a problem's record: its visits, its lengths before the step of its tally, and those added."""
+    """Return the end of a problem's record: its visits, its lengths before the step of its tally, and those added.
+
+    The single rollouts of both lie side by side, so that a step is usually added by changing the sizes and appending.
+    """
     if not (visits or before or added):
         return b""
-    return bytes((visits,)) + (before or EMPTY) + (added or EMPTY)
+    (counts, singles), (added_counts, added_singles) = (
+        _SIZES.unpack_from(before or EMPTY),
+        _SIZES.unpack_from(added or EMPTY),
+    )
+    cut = 4 + added_counts
+    head = _PAIR.pack(visits, counts, singles, added_singles, added_counts)
+    return head + before[4:] + added[cut:] + added[4:cut]
 
 
 def unpack_pair(data: bytes, at: int) -> tuple[int, bytes, bytes]:
     """Return (visits, before, added) of a problem's record, from offset `at` to its end."""
     if len(data) == at:
         return 0, b"", b""
-    counts, singles = _SIZES.unpack_from(data, at + 1)
-    middle = at + 5 + counts + singles
-    before, added = data[at + 1 : middle], data[middle:]
-    return data[at], b"" if before == EMPTY else before, b"" if added == EMPTY else added
+    visits, counts, singles, added_singles, added_counts = _PAIR.unpack_from(data, at)
+    start = at + _PAIR.size
+    middle = start + counts + singles
+    end = middle + added_singles
+    before = _SIZES.pack(counts, singles) + data[start:middle]
+    added = _SIZES.pack(added_counts, added_singles) + data[end:] + data[middle:end]
+    return visits, b"" if before == EMPTY else before, b"" if added == EMPTY else added
 
 
 def _counter(packed: bytes) -> Counter[int]:

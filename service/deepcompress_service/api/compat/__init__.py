@@ -10,7 +10,7 @@ from fastapi import APIRouter
 
 from . import nemo_gym, openrlhf, roll, slime
 
-router = APIRouter(prefix="/compat", tags=["compat"])
+router = APIRouter(prefix="/compat", tags=["frameworks"])
 router.include_router(openrlhf.router)
 router.include_router(slime.router)
 router.include_router(nemo_gym.router)

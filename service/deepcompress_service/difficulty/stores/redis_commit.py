@@ -41,6 +41,8 @@ LENGTHS = b"\xfd"
 _KINDS = (SHARED, PAYLOADS, LENGTHS)
 SharedFields = tuple[bytes | None, bytes | None, bytes | None]
 """The fields that the groups of one request share, in the order of `_KINDS`."""
+_NO_COUNTS = b"\0\0"
+"""The start of packed lengths that have only single rollouts, whose number follows."""
 _NUMBERS = struct.Struct("<IIIdIBId")
 _BUCKET = struct.Struct("<IIIddddd")
 _TAIL = struct.Struct(f"<I{TOKEN_BYTES}sIB16sH")
@@ -135,10 +137,16 @@ def arguments(commit: Commit) -> list[Argument]:
 
 
 def _lengths_sent(commit: Commit) -> bytes:
-    """Return the packed lengths of each group, each behind its length; empty if no group has any."""
-    if not any(g.lengths for g in commit.groups):
+    """Return "1" and the single rollouts of each group, or "0" and its packed lengths; empty if no group has any.
+
+    Each part is behind its length.
+    """
+    sent = [g.lengths for g in commit.groups]
+    if not any(sent):
         return b""
-    return b"".join([struct.pack("<H", len(g.lengths)) + g.lengths for g in commit.groups])
+    if all(lengths.startswith(_NO_COUNTS) for lengths in sent if lengths):
+        return b"1" + b"".join([lengths[2:] or _NO_COUNTS for lengths in sent])
+    return b"0" + b"".join([struct.pack("<H", len(lengths)) + lengths for lengths in sent])
 
 
 def _packed(payloads: list[bytes]) -> bytes:

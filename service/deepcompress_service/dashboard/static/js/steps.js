@@ -1,6 +1,6 @@
 /** A run's steps: those of the store, with the sums that this replica has of recent steps, and what is drawn of them. */
 
-import { count, fixed, percent } from "./format.js";
+import { count, fixed, percent, short } from "./format.js";
 
 export class Steps {
   constructor() {
@@ -51,7 +51,7 @@ const part = (value, whole) => (whole ? value / whole : null);
 const kinds = (row) => (row.all_correct ?? 0) + row.mixed + row.none_correct;
 
 const ratio = { format: (value) => fixed(value), axisFormat: (value) => fixed(value, 2), domain: unit, around: 0.2 };
-const rate = { format: share, axisFormat: (value) => percent(value, value && Math.abs(value) < 0.01 ? 1 : 0), domain: unit, around: 0.1 };
+const rate = { format: share, axisFormat: (value) => `${short(100 * value)}%`, domain: unit, around: 0.1 };
 const tokens = { format: count, domain: positive, around: 100 };
 const reward = { format: (value) => fixed(value, 4), around: 0.1 };
 

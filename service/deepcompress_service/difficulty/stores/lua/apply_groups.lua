@@ -25,9 +25,10 @@ local function deltas_of(groups)
 end
 
 -- Add to the problems `ids`, all different, what the open step brought them: `added` holds one packed ADDED for each,
--- `stride` bytes apart; `added_lengths`, nil if there are none, has packed lengths for each. Answers each problem as it
+-- `stride` bytes apart; `added_lengths`, nil if there are none, has lengths for each, as
+-- single rollouts or packed ('' or NO_LENGTHS for none). Answers each problem as it
 -- stood before the step, packed, and the lengths of each then.
-local function apply_groups(prefix, run, ids, added, stride, added_lengths)
+local function apply_groups(prefix, run, ids, added, stride, added_lengths, are_singles)
   local result, before, flat, undo, names, new, levels = values(prefix .. 'p', ids), {}, {}, {}, {}, {}, {}
   local open, weight, step, lengths = run.open, run.config.problem_weight, struct.pack('<d', run.open), {}
   local cut, take, undone, named = string.sub, struct.unpack, 0, 0
@@ -36,8 +37,7 @@ local function apply_groups(prefix, run, ids, added, stride, added_lengths)
     local raw, at = result[i], stride * (i - 1) + 1
     local more, state = cut(added, at, at + ADDED_BYTES - 1), EMPTY
     local last_step
-    local new_lengths = added_lengths and added_lengths[i] or NO_LENGTHS
-    local visits, old_lengths = 0, NO_LENGTHS
+    local sent = added_lengths and added_lengths[i] or ''
     if not raw then
       run.problems = run.problems + 1
       new[#new + 1] = '0'
@@ -47,15 +47,6 @@ local function apply_groups(prefix, run, ids, added, stride, added_lengths)
       local attempts, passes, ratio, then_ratio, then_beta, turns, flags, shortest, sum, count, then_step, tstep,
             tattempts, tpasses, tshortest, tsum, tcount = take(RECORD, raw)
       last_step = tstep
-      local last_lengths
-      if #raw > RECORD_BYTES then
-        visits, old_lengths, last_lengths = lengths_of(raw)
-        if tstep == open then
-          new_lengths = joined_lengths(last_lengths, new_lengths)
-        else
-          visits, old_lengths = folded_lengths(visits, old_lengths, last_lengths)
-        end
-      end
       if tstep == open then
         if revisits then add_change(revisits, -1, flags, ratio, tattempts, tpasses) end
         local a, p, s, t, c = take(ADDED, more)
@@ -87,12 +78,20 @@ local function apply_groups(prefix, run, ids, added, stride, added_lengths)
         named = named + 2
       end
     end
-    local record
-    if visits == 0 and old_lengths == NO_LENGTHS and new_lengths == NO_LENGTHS then
-      record = state .. step .. more
-    else
-      record = state .. step .. more .. string.char(visits) .. old_lengths .. new_lengths
+    local ending, old_lengths
+    if are_singles or sent == '' then ending, old_lengths = append_lengths(raw, last_step == open, sent, keeps_lengths) end
+    if not ending then
+      local visits, last_lengths = 0, NO_LENGTHS
+      old_lengths, sent = NO_LENGTHS, packed_lengths(sent, are_singles)
+      if raw then visits, old_lengths, last_lengths = lengths_of(raw) end
+      if last_step == open then
+        sent = joined_lengths(last_lengths, sent)
+      else
+        visits, old_lengths = folded_lengths(visits, old_lengths, last_lengths)
+      end
+      ending = pack_lengths(visits, old_lengths, sent)
     end
+    local record = state .. step .. more .. ending
     if keeps_lengths then lengths_before[i] = old_lengths end
     if revisits then
       local _, _, ratio, _, _, _, flags = take(STATE, state)

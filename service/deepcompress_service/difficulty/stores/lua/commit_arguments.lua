@@ -24,7 +24,8 @@
 -- ARGV[17]  incarnation of the run that the caller saw, or ''
 -- ARGV[18]  greatest version of the epoch that the caller saw, or ''
 -- ARGV[19]  incarnation of a run that has none
--- ARGV[20]  packed lengths of the correct rollouts of each group, each behind its length; '' if no group has any
+-- ARGV[20]  lengths of the correct rollouts of each group: '1' and the single rollouts of each, or '0' and the packed
+--           lengths of each, each behind its length; '' if no group has any
 --
 -- A tail is stored as it comes: token (8 bytes), index in the request, whether the group counts, digest (16 bytes),
 -- length of the problem_id, problem_id. Groups of one request share two more fields of the step's hash:
@@ -68,10 +69,8 @@ for i = 1, n do group_ids[i] = sent[2 * i - 1] end
 local problem_ids = packed_names == '' and group_ids or cut_up(packed_names, n, 'I2c0', 1)
 
 -- The lengths of each group, nil if no group has any.
-local lengths_sent = ARGV[20] ~= '' and cut_up(ARGV[20], n, 'I2c0', 1) or nil
-for i = 1, lengths_sent and n or 0 do
-  if lengths_sent[i] == '' then lengths_sent[i] = NO_LENGTHS end
-end
+local lengths_sent = ARGV[20] ~= '' and cut_up(string.sub(ARGV[20], 2), n, 'I2c0', 1) or nil
+local singles_sent = string.sub(ARGV[20], 1, 1) == '1'
 
 -- The groups one by one, for requests that are not all new and plain.
 local function read_groups()
@@ -81,7 +80,7 @@ local function read_groups()
       struct.unpack(NUMBERS, packed_numbers, NUMBERS_BYTES * (i - 1) + 1)
     groups[i] = {index = i, id = group_ids[i], tail = sent[2 * i], problem = problem_ids[i], size = size, passes = passes,
                  counts = flags % 2 == 1, known = flags >= 2, truncated = truncated, tokens = tokens, correct = correct,
-                 least = least, record = false, lengths = lengths_sent and lengths_sent[i] or NO_LENGTHS}
+                 least = least, record = false, lengths = packed_lengths(lengths_sent and lengths_sent[i] or '', singles_sent)}
   end
   return groups
 end

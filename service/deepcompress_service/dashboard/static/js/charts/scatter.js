@@ -1,5 +1,5 @@
 /** Reward, or its length component alone, against length for the rollouts of one step. Rewards of correct and wrong
- *  answers lie far apart, so the empty middle of their axis is left out. The length reward has an axis of its own. */
+ *  answers lie far apart, and so do length rewards and zeros, so the empty middle of the axis is left out. */
 
 import { s } from "../dom.js";
 import { count, fixed, short, signed } from "../format.js";
@@ -60,7 +60,7 @@ export class ScatterChart extends Chart {
     const box = (this.box = { left: 52, right: this.width - 10, top: 10, bottom: this.height - 42 });
     const [low, high] = extent(points.map((p) => p.tokens), 100, 0.04);
     const x = (this.x = linear(Math.max(0, low), high, box.left, box.right));
-    const bands = (this.bands = this.part === "length" ? whole(points.map((p) => p.length), box) : split(points.map((p) => p.reward), box));
+    const bands = (this.bands = split(points.map((p) => p[this.part]), box, this.part === "length" ? 0 : 0.5));
     const y = (this.y = (value) => (bands.find((band) => value >= band.domain[0]) ?? bands.at(-1))(value));
     const parts = this.axes(box, x, y, {
       xTicks: ticks(...x.domain, this.width / 90, true),
@@ -123,14 +123,9 @@ function mark(kind, x, y, size) {
   return s("path", { class: name, d: `M${x - size} ${y - size}l${size * 2} ${size * 2}m0 ${-size * 2}l${-size * 2} ${size * 2}` });
 }
 
-/** One scale for all values. */
-function whole(values, box) {
-  const scale = linear(...extent(values, 0.1, 0.12), box.bottom, box.top);
-  return [Object.assign(scale, { bottom: box.bottom, top: box.top, size: box.bottom - box.top })];
-}
-
-/** One scale for the rewards, or two if an empty gap takes most of their range: the higher band first. */
-function split(rewards, box) {
+/** One scale for the values, or two if an empty gap takes most of their range: the higher band first. Ranges below
+ *  `least` have one scale. */
+function split(rewards, box, least) {
   const sorted = [...new Set(rewards)].sort((a, b) => a - b);
   let cut = 0;
   for (let i = 1; i < sorted.length; i += 1) {
@@ -142,7 +137,7 @@ function split(rewards, box) {
     const scale = linear(...extent(values, 0.1, 0.12), bottom, top);
     return Object.assign(scale, { bottom, top, size: bottom - top });
   };
-  if (sorted.length < 2 || gap < whole * 0.45 || whole < 0.5) return [band(sorted, box.bottom, box.top)];
+  if (sorted.length < 2 || gap < whole * 0.45 || whole < least) return [band(sorted, box.bottom, box.top)];
   const above = sorted.slice(cut + 1);
   const below = sorted.slice(0, cut + 1);
   const flat = below.at(-1) - below[0] < (above.at(-1) - above[0]) / 20;

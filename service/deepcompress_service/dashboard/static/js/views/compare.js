@@ -4,7 +4,7 @@ import { h, segments, visible } from "../dom.js";
 import { LineChart } from "../charts/line.js";
 import { compareLink, filter, runLink, setFilter } from "../address.js";
 import { download } from "../csv.js";
-import { count, percent, signed } from "../format.js";
+import { count, fixed, percent, signed } from "../format.js";
 import { follow } from "../net.js";
 import { smoothingControl } from "../smoothing.js";
 import { CSV_HEAD, csvRows, METRICS, Steps } from "../steps.js";
@@ -17,6 +17,7 @@ const HINTS = {
 };
 const RANGES = ["all", "200", "50"];
 const TABLE_STEPS = 10;
+const cell = (label, value) => h("td", { "data-label": label }, value);
 /** Charts that are left out where every value is 0. */
 const SPARSE = ["truncated", "no_answer", "undecided", "unchecked", "length", "length_share"];
 
@@ -121,13 +122,13 @@ export function compareView(names, hooks) {
           "tr",
           null,
           h("th", { scope: "row", class: "left run-name" }, h("span", { class: `swatch c-run-${i % 8}`, "aria-hidden": "true" }), h("a", { href: runLink(run) }, visible(run)), runs.get(run).state === "gone" ? " (no state)" : ""),
-          h("td", null, count(runs.get(run).steps.stored.size)),
-          h("td", null, count(mine.tokens)),
-          h("td", null, change),
-          h("td", null, percent(mine.ratio, 1)),
-          h("td", null, points),
-          h("td", null, percent(mean(run, "truncated"), 1)),
-          h("td", null, mean(run, "level")?.toFixed(3) ?? "–"),
+          cell("steps", count(runs.get(run).steps.stored.size)),
+          cell("mean tokens", count(mine.tokens)),
+          cell("tokens against first", change),
+          cell("batch pass ratio", percent(mine.ratio, 1)),
+          cell("pass ratio against first", points),
+          cell("truncated", percent(mean(run, "truncated"), 1)),
+          cell("level", fixed(mean(run, "level"))),
           h("td", null, remove),
         );
       }),
