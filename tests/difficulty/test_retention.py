@@ -45,7 +45,7 @@ def test_a_run_that_nobody_used_is_deleted(driver: Driver, new_run: MakeRun) -> 
     assert (idle.name in names, busy.name in names) == (False, True)
     with pytest.raises(errors.EpochMismatch):
         idle.commit(2, group("a", 1), epoch=0)
-    anew = idle.commit(1, group("a", 1), epoch=1)
+    anew = idle.commit(1, group("a", 1))  # without an epoch, which creates no run
     assert (anew.created, anew.groups[0].replayed, anew.groups[0].problem.attempts) == (True, False, 0)
     assert driver.checkpoints(idle.name) == []
     assert [c.name for c in driver.checkpoints(busy.name)] == ["x"]
