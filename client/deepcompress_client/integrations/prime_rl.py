@@ -160,6 +160,5 @@ class GroupShaping:
 
 def _trainable(trace: FrameworkObject) -> bool:
     """Return whether prime-rl trains on the trace: no failure, a trainable agent, and sampled tokens."""
-    if trace.has_error or not trace.agent.trainable:
-        return False
-    return any(any(node.mask) for node in trace.nodes)
+    agent = getattr(trace, "agent", None)  # verifiers 0.4.0 has none
+    return not trace.has_error and (agent is None or agent.trainable) and trace.num_output_tokens > 0

@@ -148,6 +148,7 @@ FIELDS = {
     "p50": "length that half of the correct rollouts do not exceed",
     "p90": "length that 90 % of the correct rollouts do not exceed",
     "Signal.groups": "number of groups of the request",
+    "ObserveAnswer.groups": "the result for each group, in the order sent",
     # the configuration of a run
     "RunConfig.strategy": "the rule of the length reward, with its parameters (GET /v1/strategies)",
     "length_weight": "factor of the length reward; a number or a schedule",
