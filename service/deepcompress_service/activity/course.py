@@ -80,7 +80,7 @@ class StepSums:
         self.first_at, self.last_at = min(self.first_at, other.first_at), max(self.last_at, other.last_at)
 
     def row(self) -> dict[str, Any]:
-        """Return the step as the page gets it: means and shares, null where there is nothing to compute them from."""
+        """Return the step as the page gets it: means and shares, null without rollouts or without statuses."""
         mean = {name: getattr(self, name) / self.rollouts if self.rollouts else None for name in _MEANS}
         share = {name: getattr(self, name) / self.with_status if self.with_status else None for name in STATUSES}
         return {

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 UNDECIDED_SHARE = 0.1
 """Above this share of undecided rollouts there is a warning."""
 FIRST_ROLLOUTS = 64
-"""A run in which none of so many first rollouts is correct gets a warning."""
+"""Number of first rollouts of a run; if none of them is correct there is a warning."""
 FIRST_GROUPS = 4
 """The least number of groups that they come from."""
 KNOWN_RUNS = 10_000
