@@ -58,7 +58,7 @@ class Plan:
         return model
 
     def commit(self, step: int, shard: tuple[GroupCommit, ...]) -> Commit:
-        return Commit(self.run, shard, step=step, epoch=0, config=CONFIG, config_text="{}")
+        return Commit(self.run, shard, step=step, epoch=0 if step else None, config=CONFIG, config_text="{}")
 
 
 @dataclass

@@ -285,7 +285,7 @@ def test_redis_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         await store.commit(plan.commit(0, plan.steps[0][0]))
         await store.put_run("ours", DifficultyConfig(), "{}")
         key = "dc:{newer}:m"
-        for field, value in (("config", '{"what": "is new"}'), ("schema", "2")):
+        for field, value in (("config", '{"what": "is new"}'), ("schema", "3")):
             was = server.client().hget(key, field)
             server.client().hset(key, field, value)
             for look in (store.get_run, store.history, store.problems, store.checkpoints):
@@ -297,8 +297,8 @@ def test_redis_of_a_newer_version_is_refused(tmp_path: Path) -> None:
                 server.client().hset(key, field, was)
         with pytest.raises(StoreTooNew):
             await store.commit(plan.commit(1, plan.steps[1][0]))
-        server.client().set("dc:schema", 2)
-        with pytest.raises(StoreTooNew, match="schema version 2"):
+        server.client().set("dc:schema", 3)
+        with pytest.raises(StoreTooNew, match="schema version 3"):
             await open_store(server.url).open()
         await store.close()
 
@@ -316,8 +316,8 @@ def test_sqlite_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         await store.open()
         await store.close()
         with sqlite3.connect(tmp_path / "state.sqlite3") as connection:
-            connection.execute("PRAGMA user_version = 2")
-        with pytest.raises(StoreTooNew, match="schema version 2"):
+            connection.execute("PRAGMA user_version = 3")
+        with pytest.raises(StoreTooNew, match="schema version 3"):
             await open_store(url).open()
 
     asyncio.run(scenario())

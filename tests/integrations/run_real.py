@@ -44,7 +44,7 @@ FRAMEWORKS = {
         (TORCH, "trl==1.16.*"),
         quick="undecided or group_reward or attach or asynchronous or cannot_be_known",
     ),
-    "trl_0.24": Framework("test_trl.py", (TORCH, "trl==0.24.0", "requests")),
+    "trl_0.24": Framework("test_trl.py", (TORCH, "trl==0.24.0", "transformers==4.57.*", "datasets==4.*", "requests")),
     "verl": Framework(
         "test_verl.py",
         (TORCH, "verl==0.9.1", "cachetools", "uvicorn", "fastapi", "pyzmq", "psutil", "msgspec", "sortedcontainers"),

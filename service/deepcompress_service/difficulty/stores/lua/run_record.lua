@@ -5,7 +5,7 @@ local META = {'config', 'schema', 'kind', 'open', 'closed', 'pruned', 'first', '
 
 -- Whether an accumulator needs the changes of revisited problems.
 local function tracks_changes(config)
-  for _, extra in ipairs(config.extra) do
+  for _, extra in ipairs(config.extra or {}) do -- absent in a damaged record, which is refused where it is read
     if extra.kind == 'change' then return true end
   end
   return false
