@@ -310,13 +310,16 @@ def test_attach_audits_the_golds_and_warns_of_weights(
 
     from deepcompress_client.integrations.trl import DeepCompressReward
 
+    class Trainer(SimpleNamespace):
+        """A namespace that weak references can refer to, as they can to a trainer."""
+
     PartialState(cpu=True)
     reward = DeepCompressReward(run="r", url=service.url, gold="answer")
 
     def attach(gold: str, **options: Any) -> None:
         data = Dataset.from_list([{"prompt": "how many?", "answer": gold}] * 4)
         reward.attach(
-            SimpleNamespace(
+            Trainer(
                 reward_funcs=[reward, len],
                 train_dataset=data,
                 eval_dataset=None,
