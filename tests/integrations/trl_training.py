@@ -104,6 +104,7 @@ class Recording(DeepCompressReward):
                 else getattr(trainer, "num_generations_eval", trainer.num_generations),
                 "gold": kwargs["answer"],
                 "rewards": rewards,
+                "logs_metrics": "log_metric" in kwargs,
             }
         )
         return rewards
