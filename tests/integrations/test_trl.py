@@ -279,8 +279,10 @@ def test_the_group_reward_in_the_ordinary_trainer_is_refused(service: live.Servi
         check=False,
     )
     assert done.returncode != 0
-    if parse(trl.__version__) >= (1,):  # 0.24 awaits no reward function, and fails by itself
-        assert "takes one group a call" in done.stderr
+    errors = ["takes one group a call"]
+    if parse(trl.__version__) < (1, 16):  # older ones take an object for a function that need not be awaited
+        errors.append("was never awaited")
+    assert any(error in done.stderr for error in errors), done.stderr[-4000:]
 
 
 # --- without a training ---------------------------------------------------------------------------------
