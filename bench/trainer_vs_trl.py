@@ -189,8 +189,8 @@ def main() -> None:
     if not asked.trl_python:
         parser.error("--trl-python: TRL lives in a virtual environment of its own")
 
+    from deepcompress_client._embedded import embedded_service
     from deepcompress_trainer.data import chain_problems
-    from deepcompress_trainer.embedded import embedded_service
 
     times: dict[str, list[dict[str, float]]] = {"ours": [], "trl": []}
     with tempfile.TemporaryDirectory() as name, embedded_service(Path(name) / "service") as url:

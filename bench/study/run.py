@@ -29,7 +29,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 from cells import GPU_START, SIZES, Table, key_of, settings_of, tables
 
-from deepcompress_trainer.embedded import embedded_service
+from deepcompress_client._embedded import embedded_service
 from deepcompress_verify.process_lifetime import end_with_parent
 
 Job = tuple[str, int, dict[str, Any]]

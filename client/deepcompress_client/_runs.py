@@ -19,6 +19,7 @@ from . import _operations
 from ._batches import BatchFields, observe_request, score_request, shape_request, verify_request
 from ._core import Operation, Options, RequestSpec, checked, path, post, raise_for, read, read_json
 from ._rows import GroupedRows, rewards_by_row
+from ._warnings import log_warnings
 from .errors import EpochMismatch, InvalidRequest, NotFound, RunInUse, RunLost, RunRolledBack
 from .wire import (
     AnswerFormat,
@@ -382,8 +383,7 @@ class RunState:
         answer = yield from self._score(
             rows.groups, answer_format, step=step, phase=phase, generation=None, request_id=None
         )
-        for warning in answer.warnings:
-            log.warning("run %r, step %s: %s", self.name, step, warning)
+        log_warnings(self.name, step, answer.warnings)
         if late := sum(group.stale for group in answer.groups):
             log.warning("run %r: %d groups came for the closed step %s and count in no level", self.name, late, step)
         return rewards_by_row(rows, answer)

@@ -247,3 +247,9 @@ def test_long_texts_end() -> None:
     for text in ("$" * 1_000_000, "1," * 500_000, "\\boxed{" * 150_000, "9" * 1_000_000, "A " * 500_000):
         verify("1", parse(text, [LATEX, EXPR, STRINGS]))
     assert verify("4", parse("x" * 1_000_000 + r" \boxed{4}"))
+
+
+@pytest.mark.parametrize("text", ["0E", "7e", "1.5e-", "2E+", "3e."])
+def test_an_exponent_without_digits_is_read_to_the_end(text: str) -> None:
+    for gold, answer in ((text, "1"), ("1", text), (text, text)):
+        assert verify(parse(gold), parse(answer)) in (True, False)

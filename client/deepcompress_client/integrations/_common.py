@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from .. import _warnings
 from .._retry import Retry
 from .._rows import gold_text, problem_name, prompt_text, text_of
 from .._runs import RunIdentity, StrategyLike, TrainingOptions, check_run_name, run_config
@@ -259,9 +260,8 @@ def _log_start(name: str, next_step: int, info: RunInfo) -> None:
 
 
 def log_warnings(run: str, answer: ShapeAnswer | ScoreAnswer) -> None:
-    """Log the warnings of an answer."""
-    for warning in answer.warnings:
-        log.warning("run %r, step %s: %s", run, answer.step, warning)
+    """Log the warnings of an answer, each kind once per run and process."""
+    _warnings.log_warnings(run, answer.step, answer.warnings)
 
 
 # --- GRPO's normalisation -------------------------------------------------------------------------------

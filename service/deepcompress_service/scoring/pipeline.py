@@ -71,7 +71,6 @@ from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_gr
 log = logging.getLogger("deepcompress.scoring")
 
 MAX_CACHED_PLANS = 4096
-MAX_CACHED_WARNINGS = 65_536
 
 T = TypeVar("T")
 Answer = TypeVar("Answer", ShapeAnswer, ScoreAnswer)
@@ -191,7 +190,6 @@ class Pipeline:
             RunConfig.model_validate_json(settings.default_run), settings.problem_weight, self.remote_names
         )
         self._plans: OrderedDict[str, CachedPlan] = OrderedDict()
-        self._warned: OrderedDict[tuple[str, int, str], None] = OrderedDict()
         self._first_rollouts = FirstRollouts()
 
     # --- the three requests ------------------------------------------------------------------------------
@@ -549,7 +547,7 @@ class Pipeline:
     def answer(self, batch: Batch, outcome: CommitOutcome | None, rewards: Rewards, kind: type[Answer]) -> Answer:
         """Return the answer of a training request, or of an evaluation (`outcome` None): no level and no state."""
         request = batch.request
-        warnings = [] if outcome is None else self._new_warnings(outcome, rewards.warnings)
+        warnings = [] if outcome is None else answered_warnings(outcome, rewards.warnings)
         rows: list[Any] = []  # ScoredGroup where the service verified, else GroupRewards
         for index, (group, shaping_group, shaped) in enumerate(
             zip(batch.groups, rewards.groups, rewards.shaped, strict=True)
@@ -583,21 +581,6 @@ class Pipeline:
             version=outcome.version,
             groups=rows,
         )
-
-    def _new_warnings(self, outcome: CommitOutcome, warnings: Sequence[tuple[str, str]]) -> list[str]:
-        """Return the warnings whose kind this process has not yet answered in the run's epoch.
-
-        The warning that a request created the run is in every answer of that step, repeats included.
-        """
-        fresh = [run_created(outcome.step)] if outcome.created_step == outcome.step else []
-        for slug, text in warnings:
-            key = (outcome.run, outcome.epoch, slug)
-            if key not in self._warned:
-                self._warned[key] = None
-                fresh.append(f"{slug}: {text}")
-        while len(self._warned) > MAX_CACHED_WARNINGS:
-            self._warned.popitem(last=False)
-        return fresh
 
     # --- stage: record -----------------------------------------------------------------------------------
 
@@ -892,6 +875,15 @@ def shadow_answer(shaped: ShapedGroup) -> dict[str, object]:
 
 
 # --- warnings -----------------------------------------------------------------------------------------------
+
+
+def answered_warnings(outcome: CommitOutcome, warnings: Sequence[tuple[str, str]]) -> list[str]:
+    """Return the warnings of an answer, each as "slug: text"; a request that created the run has one more.
+
+    They are a function of the request and of the run's state, so a repeated request has them again.
+    """
+    created = [run_created(outcome.step)] if outcome.created_step == outcome.step else []
+    return [*created, *(f"{slug}: {text}" for slug, text in warnings)]
 
 
 def run_created(step: int | None) -> str:

@@ -238,7 +238,7 @@ class Reward:
     def warnings(self, groups: Sequence[Group], shaped: Sequence[ShapedGroup]) -> list[tuple[str, str]]:
         """Return the known problems that these groups show, as a stable slug and a sentence.
 
-        The caller reports each once per run.
+        Every answer has them while they hold; clients log each kind once.
         """
         now = self.at(groups[0].step or 0) if self.scheduled and groups else self
         found = find_warnings(now.main.strategy, now.overlong, groups, shaped) + self._pace_warnings(groups)

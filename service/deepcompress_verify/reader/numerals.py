@@ -269,8 +269,8 @@ def _exponent(tokens: list[Token], i: int, mantissa: str, space: bool, out: list
         ):
             sign = tokens[j].value if tokens[j].value == "-" else ""
             j += 1
-        decimal = tokens[j + 1].value == "." and tokens[min(j + 2, len(tokens) - 1)].kind == "n"
-        if tokens[j].kind == "n" and not tokens[j].space and not decimal:
+        digits = tokens[j].kind == "n" and not tokens[j].space  # then it is not the end token
+        if digits and not (tokens[j + 1].value == "." and tokens[min(j + 2, len(tokens) - 1)].kind == "n"):
             if len(mantissa) + len(tokens[j].value) > MAX_DIGITS:
                 raise ReadError("too_many_digits", f"over {MAX_DIGITS} digits")
             out.append(Token("n", f"{mantissa}e{sign}{tokens[j].value}", space))
