@@ -44,6 +44,8 @@ FRAMEWORKS = {
         (TORCH, "trl==1.16.*"),
         quick="undecided or group_reward or attach or asynchronous or cannot_be_known",
     ),
+    # The last TRL that trains None as 0. It imports requests, which the newest datasets does not bring.
+    "trl_1.5": Framework("test_trl.py", (TORCH, "trl==1.5.*", "requests")),
     "trl_0.24": Framework("test_trl.py", (TORCH, "trl==0.24.0", "transformers==4.57.*", "datasets==4.*", "requests")),
     "verl": Framework(
         "test_verl.py",

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from deepcompress_client import Client
+from deepcompress_client.integrations._versions import parse
 
 from . import live, reference
 from .pages import ROOT, blocks
@@ -99,8 +100,11 @@ def test_rewards_are_the_reference_the_level_moves_once_a_step_and_a_resume_goes
     assert [call["step"] for call in first["calls"] if call["training"]] == [0, 1, 2, 3]
     assert any(not call["training"] for call in first["calls"])
     levels = check(first["calls"], service.url, "one")
-    logged = [entry for entry in first["logs"] if "deepcompress/level" in entry]
-    assert [entry["deepcompress/level"] for entry in logged] == pytest.approx(levels, rel=1e-6)
+    logged = [entry for entry in first["logs"] if "reward" in entry]
+    if first["calls"][0]["logs_metrics"]:
+        assert [entry["deepcompress/level"] for entry in logged] == pytest.approx(levels, rel=1e-6)
+    else:  # an older TRL passes no function for metrics
+        assert parse(trl.__version__) < (1,)
     means = [sum(call["rewards"]) / len(call["rewards"]) for call in first["calls"] if call["training"]]
     assert [entry["reward"] for entry in logged] == pytest.approx(means, rel=1e-5)
 
@@ -165,8 +169,6 @@ def test_a_training_that_starts_again_before_its_first_checkpoint_is_known(
 
 def test_an_undecided_rollout_teaches_nothing(service: live.Service, tmp_path: Path) -> None:
     """TRL before 1.6 would train None as 0, between right and wrong."""
-    from deepcompress_client.integrations._versions import parse
-
     (seen,) = train(tmp_path, service.url, "undecided", "--steps", "3", "--undecided", "--save-steps", "100")
     old = parse(trl.__version__) < (1, 6)
     for call in seen["calls"]:
@@ -277,8 +279,10 @@ def test_the_group_reward_in_the_ordinary_trainer_is_refused(service: live.Servi
         check=False,
     )
     assert done.returncode != 0
-    if trl.__version__ >= "1":  # 0.24 awaits no reward function, and fails by itself
-        assert "takes one group a call" in done.stderr
+    errors = ["takes one group a call"]
+    if parse(trl.__version__) < (1, 16):  # older ones take an object for a function that need not be awaited
+        errors.append("was never awaited")
+    assert any(error in done.stderr for error in errors), done.stderr[-4000:]
 
 
 # --- without a training ---------------------------------------------------------------------------------
@@ -310,13 +314,16 @@ def test_attach_audits_the_golds_and_warns_of_weights(
 
     from deepcompress_client.integrations.trl import DeepCompressReward
 
+    class Trainer(SimpleNamespace):
+        """A namespace that weak references can refer to, as they can to a trainer."""
+
     PartialState(cpu=True)
     reward = DeepCompressReward(run="r", url=service.url, gold="answer")
 
     def attach(gold: str, **options: Any) -> None:
         data = Dataset.from_list([{"prompt": "how many?", "answer": gold}] * 4)
         reward.attach(
-            SimpleNamespace(
+            Trainer(
                 reward_funcs=[reward, len],
                 train_dataset=data,
                 eval_dataset=None,

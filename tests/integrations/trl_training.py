@@ -42,7 +42,12 @@ def tokenizer() -> PreTrainedTokenizerFast:
     words = Tokenizer(models.WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
-        tokenizer_object=words, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>", padding_side="left"
+        tokenizer_object=words,
+        pad_token="<pad>",
+        eos_token="<eos>",
+        unk_token="<unk>",
+        padding_side="left",
+        model_input_names=["input_ids", "attention_mask"],  # transformers 4 adds token_type_ids, which Llama refuses
     )
 
 
@@ -99,6 +104,7 @@ class Recording(DeepCompressReward):
                 else getattr(trainer, "num_generations_eval", trainer.num_generations),
                 "gold": kwargs["answer"],
                 "rewards": rewards,
+                "logs_metrics": "log_metric" in kwargs,
             }
         )
         return rewards

@@ -19,7 +19,7 @@ def parse(text: str) -> Version:
 def check_version(package: str, oldest: str, newest: str) -> Version | None:
     """Return the installed version of `package`, and log the supported range; None if it is not installed.
 
-    ``oldest`` and ``newest`` are the ends of the tested range. A newer version is a warning.
+    ``oldest`` and ``newest`` are the ends of the supported range. A newer version is a warning.
 
     Raises:
         RuntimeError: the installed version is older than `oldest`.
@@ -29,7 +29,7 @@ def check_version(package: str, oldest: str, newest: str) -> Version | None:
     except PackageNotFoundError:
         return None
     found = parse(installed)
-    supported = f"deepcompress is tested with {package} {oldest} to {newest}"
+    supported = f"deepcompress supports {package} {oldest} to {newest}"
     if found < parse(oldest):
         raise RuntimeError(f"{package} {installed} is too old: {supported}")
     last = parse(newest)

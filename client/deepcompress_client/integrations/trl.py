@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
 
 TESTED = ("0.24", "1.16")
-"""The oldest and the newest version of TRL that the tests run with."""
+"""The oldest and the newest version of TRL in which trainings of the tests passed (docs/integrations/README.md)."""
 LEAVES_NONE_OUT = (1, 6)
 """The first version of TRL that leaves a completion without a reward out; earlier ones train it as 0."""
 
