@@ -51,7 +51,7 @@ def test_a_body_is_read_as_the_store_takes_it(tmp_path: Path, monkeypatch: pytes
             sent += 10
             yield b"".join(b'{"number": %d}\n' % (10 * number + i) for i in range(10))
 
-    async def import_run(run: str, lines: AsyncIterator[str], accepts: object) -> RunState:
+    async def import_run(run: str, lines: AsyncIterator[str], *_: object) -> RunState:
         nonlocal taken
         async for line in lines:
             assert json.loads(line)["number"] == taken

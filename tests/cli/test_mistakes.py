@@ -344,6 +344,8 @@ def process(words: list[str], folder: Path, url: str, **streams: Any) -> subproc
         cwd=folder,
         env={**os.environ, "DEEPCOMPRESS_URL": url},
         stderr=subprocess.PIPE,
+        # A shell starts a job in the background with SIGINT ignored, and the tests may be one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         **streams,
     )
 

@@ -148,14 +148,15 @@ def test_a_store_of_a_newer_version_ends_the_start_with_a_reason(late_redis: Red
 
 @pytest.mark.slow
 def test_a_sqlite_file_that_cannot_be_used_yet(tmp_path: Path) -> None:
-    (tmp_path / "volume").write_text("not mounted yet")
+    (tmp_path / "volume").mkdir()
+    holder = sqlite3.connect(tmp_path / "volume" / "state.sqlite3", isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
     service = Service(f"sqlite:///{tmp_path}/volume/state.sqlite3", tmp_path)
     try:
         assert "SQLite" in service.await_status("/readyz", 503).json()["why"]["store"]
         assert service.post("/v1/shape", SHAPE).status_code == 503
         assert service.post("/v1/verify", OBSERVED).json()["verdicts"][0]["correct"] is True
-        (tmp_path / "volume").unlink()
-        (tmp_path / "volume").mkdir()
+        holder.rollback()
         service.await_status("/readyz", 200)
         assert service.post("/v1/shape", SHAPE).status_code == 200
         single = {"run": "single", "step": 0, "problem_id": "p", "gold": "7", "response": "\\boxed{7}", "tokens": 2}
@@ -163,6 +164,7 @@ def test_a_sqlite_file_that_cannot_be_used_yet(tmp_path: Path) -> None:
         assert answer.status_code == 200, answer.text
     finally:
         service.stop()
+        holder.close()
 
 
 def test_a_sqlite_file_of_a_newer_version_is_never_used(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def send(client: httpx.Client, step: int, groups: list[dict[str, Any]], lost: li
     """Until it is acknowledged."""
     while True:
         try:
-            answer = client.post("/v1/shape", json={"run": "r", "epoch": 0, "step": step, "groups": groups})
+            answer = client.post("/v1/shape", json={"run": "r", "step": step, "groups": groups})
         except httpx.HTTPError:
             time.sleep(0.05)
             continue

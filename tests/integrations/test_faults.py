@@ -265,6 +265,12 @@ def openrlhf(url: str, run: str, deadline_s: float) -> Given:
     return asyncio.run(generate())
 
 
+def centred(rewards: list[float]) -> list[float]:
+    """Advantages as prime-rl's own: less the mean, not divided by the std."""
+    mean = sum(rewards) / len(rewards)
+    return [reward - mean for reward in rewards]
+
+
 EXPECTED: dict[Driver, list[float]] = {
     slime: flat(CURRENT),
     skyrl: flat(CURRENT),
@@ -272,7 +278,7 @@ EXPECTED: dict[Driver, list[float]] = {
     trl: flat(CURRENT),
     ms_swift: flat(CURRENT),
     rllm: flat([advantages(one) for one in CURRENT]),
-    prime_rl: flat([advantages(one) for one in PREVIOUS]),
+    prime_rl: flat([centred(one) for one in PREVIOUS]),
     areal: flat(PREVIOUS),
     roll: flat(PREVIOUS),
     trl_async: flat(PREVIOUS),

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import typer
+
 if TYPE_CHECKING:
     from deepcompress_client import Client
 
@@ -29,6 +31,8 @@ def service_client(url: str | None, api_key: str | None) -> Iterator[Client]:
         with Client(url, api_key=api_key, timeout_s=PROBE_TIMEOUT_S) as probe:
             _require_service(probe, url)
         client = Client(url, api_key=api_key, retry=Retry(max_elapsed_s=15.0))
+    except typer.Exit:  # a RuntimeError too, and already reported
+        raise
     except (ValueError, RuntimeError) as error:  # an invalid address, or an embedded service that did not start
         fail(str(error), USAGE_ERROR)
     with client:
