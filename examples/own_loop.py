@@ -107,10 +107,14 @@ def train(kind: str, client: Client) -> Iterator[tuple[int, ScoreAnswer, Policy]
 
 def main(kind: str) -> None:
     """Train, and print the course."""
+    known: set[str] = set()
     with Client() as client:  # the service: DEEPCOMPRESS_URL, else http://127.0.0.1:8321
         for step, answer, policy in train(kind, client):
-            for text in answer.warnings:
-                print("warning:", text)
+            for text in answer.warnings:  # in every answer while they hold
+                slug = text.partition(":")[0]
+                if slug not in known:
+                    print("warning:", text)
+                known.add(slug)
             if step % 20 == 0 or step == STEPS - 1:
                 print(
                     f"step {step:3}  pass ratio {answer.batch_pass_ratio:.2f}  level {answer.level:.2f}  "
