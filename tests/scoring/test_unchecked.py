@@ -9,9 +9,10 @@ import pytest
 
 from deepcompress_client.wire import RunConfig, ShapeGroup, ShapeRequest
 from deepcompress_service.difficulty.model import CommitOutcome, GroupOutcome, ProblemState
-from deepcompress_service.scoring.pipeline import Batch, BatchGroup, Rewards, shape
+from deepcompress_service.scoring.batch import Batch, BatchGroup, Rewards
 from deepcompress_service.scoring.plan import make_plan
 from deepcompress_service.scoring.records import group_commit, shape_digest
+from deepcompress_service.scoring.rewards import shape
 from deepcompress_service.scoring.unchecked import unchecked_warning
 from deepcompress_service.shaping import strategies
 

@@ -32,8 +32,12 @@ from ..difficulty.errors import RunConflict, UnknownRun
 from ..difficulty.identity import check_identity
 from ..difficulty.refusals import epoch_mismatch, run_lost
 from ..rendezvous import Arrival, Cohort, Collecting, Refused
-from ..scoring.pipeline import AddTask, make_checks, reads_config, run_created, verdict_answer
+from ..scoring.answers import verdict_answer
+from ..scoring.batch import AddTask
+from ..scoring.limits import check_row
 from ..scoring.records import stored_rollout, stored_verdict
+from ..scoring.row_checks import make_checks, reads_config
+from ..scoring.training_warnings import run_created
 from .body import documented, json_response
 from .context import Context, ContextDep, GrantDep, cancel_on_disconnect, run_scheduled
 from .errors import ApiError, invalid, refused_rollout
@@ -68,7 +72,7 @@ async def rollout(request: Request, context: ContextDep, grant: GrantDep, tasks:
         body = await context.body(request, reservation, RolloutRequest)
         grant.require_run(body.run)
         bind_contextvars(run=body.run, step=body.step, phase=body.phase)
-        context.pipeline.check_row("", body)
+        check_row("", body, context.settings.max_gold_chars, context.pipeline.remote_names)
         if body.rollout_index >= body.group_size:
             raise invalid("rollout_index", f"must be between 0 and group_size - 1, which is {body.group_size - 1}")
         work = partial(_verify, context, body, tasks.add_task)

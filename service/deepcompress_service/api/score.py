@@ -18,6 +18,8 @@ from deepcompress_client.wire import (
     VerifyRequest,
 )
 
+from ..scoring.observing import observe as observe_groups
+from ..scoring.verify_alone import verify_items
 from ..shaping import strategies
 from .auth import Grant
 from .body import documented, json_response
@@ -96,7 +98,7 @@ async def verify(request: Request, context: ContextDep, grant: GrantDep, tasks: 
             grant.require_run(run)
         first = next((item.run for item in body.items if item.run), None)
         bind_contextvars(run=first, items=len(body.items))
-        work = partial(context.pipeline.verify_items, body, tasks.add_task)
+        work = partial(verify_items, context.pipeline, body, tasks.add_task)
         return json_response(await run_scheduled(request, context, first, reservation, work))
 
 
@@ -151,7 +153,7 @@ async def observe(request: Request, context: ContextDep, grant: GrantDep) -> Res
         body = await context.body(request, reservation, ObserveRequest)
         grant.require_run(body.run)
         bind_contextvars(run=body.run, step=body.step, groups=len(body.groups))
-        work = partial(context.pipeline.observe, body)
+        work = partial(observe_groups, context.pipeline, body)
         return json_response(await run_scheduled(request, context, body.run, reservation, work))
 
 

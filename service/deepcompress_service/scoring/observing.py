@@ -1,14 +1,37 @@
-"""Observations of a request without text: verdicts that the caller made (docs/design.md, 5.5)."""
+"""Observations: rollouts that count although their group may never be shaped (docs/design.md, 5.5)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deepcompress_client.wire import GroupObserved, ObserveAnswer, ObserveRequest
+from deepcompress_client.wire import (
+    GroupObserved,
+    ObserveAnswer,
+    ObservedGroup,
+    ObservedRollout,
+    ObserveRequest,
+    VerifyItem,
+)
 
 from ..difficulty.model import Observation
 from ..shaping.lengths import bin_of
 from .errors import InvalidRequestError
+from .limits import limit
+from .pipeline import Pipeline
+
+
+async def observe(pipeline: Pipeline, request: ObserveRequest) -> ObserveAnswer:
+    """Record verdicts that the caller made as observations.
+
+    Raises:
+        TooLargeError, InvalidRequestError: The request is too large, or has one name twice.
+        DifficultyError: The store cannot be used; nothing was recorded, or the answer was lost.
+    """
+    limit("the number of groups", len(request.groups), pipeline.settings.max_groups)
+    limit("the number of rollouts", sum(len(group.rollouts) for group in request.groups), pipeline.settings.max_items)
+    observations = observations_of(request)
+    recorded = await pipeline.timed("observe", pipeline.store.observe(observations)) if observations else []
+    return observe_answer(request, recorded)
 
 
 def observations_of(request: ObserveRequest) -> list[Observation]:
@@ -33,23 +56,34 @@ def observations_of(request: ObserveRequest) -> list[Observation]:
             rollouts.add(rollout_id)
             if rollout.status == "unchecked":
                 continue
-            found.append(
-                Observation(
-                    run=request.run,
-                    step=request.step,
-                    problem_id=group.problem_id,
-                    group_id=group_id,
-                    rollout_id=rollout_id,
-                    correct=rollout.correct,
-                    counts=rollout.status != "gold_unreadable",
-                    tokens=rollout.tokens,
-                    truncated=rollout.truncated,
-                    epoch=request.epoch,
-                    generation=request.generation,
-                    length_bin=None if rollout.tokens is None else bin_of(rollout.tokens),
-                )
-            )
+            found.append(observation(request, group, rollout, rollout_id, rollout.correct, rollout.status))
     return found
+
+
+def observation(
+    request: ObserveRequest | VerifyItem,
+    group: ObservedGroup | VerifyItem,
+    rollout: ObservedRollout | VerifyItem,
+    rollout_id: str,
+    correct: bool,
+    status: str | None,
+) -> Observation:
+    """Return the observation of a rollout. An item of a verify request is request, group and rollout in one."""
+    assert request.run is not None and request.step is not None and group.problem_id is not None
+    return Observation(
+        run=request.run,
+        step=request.step,
+        problem_id=group.problem_id,
+        group_id=group.group_id or group.problem_id,
+        rollout_id=rollout_id,
+        correct=correct,
+        counts=status != "gold_unreadable",
+        tokens=rollout.tokens,
+        truncated=rollout.truncated,
+        epoch=request.epoch,
+        generation=request.generation,
+        length_bin=None if rollout.tokens is None else bin_of(rollout.tokens),
+    )
 
 
 def observe_answer(request: ObserveRequest, recorded: Sequence[bool]) -> ObserveAnswer:

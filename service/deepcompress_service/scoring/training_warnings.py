@@ -60,6 +60,23 @@ def stale_warning(stale: int, groups: int, step: int | None) -> Warnings:
     ]
 
 
+def replayed_verdicts_differ(count: int) -> tuple[str, str]:
+    """Return the warning that `count` rollouts of replayed groups would be judged differently now."""
+    return (
+        "replayed-verdicts-differ",
+        f"the recorded verdicts of repeated groups hold, but {count} of their rollouts would be judged differently "
+        "now (another answer_format or version of the service): use another run or group_id for new verdicts",
+    )
+
+
+def run_created(step: int | None) -> str:
+    """Return the warning that a training request created the run, as it is answered."""
+    return (
+        f"run-created: the run did not exist and was created by a training request, since step {step}, with "
+        "the server's default configuration and its initial level. If it was trained before, the store lost it"
+    )
+
+
 class FirstRollouts:
     """Counts the rollouts of each run until one is correct, in this process."""
 

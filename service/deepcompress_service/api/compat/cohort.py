@@ -27,7 +27,7 @@ from deepcompress_client.wire import MAX_COUNT, RunConfig, ShapeGroup, ShapeRequ
 from ...difficulty.errors import StoreUnavailable, UnknownRun
 from ...difficulty.model import RunState
 from ...rendezvous import Arrival, Cohort, Collecting, Refused, Released
-from ...scoring.pipeline import AddTask
+from ...scoring.batch import AddTask
 from ...scoring.plan import make_plan
 from ...scoring.records import stored_rollout
 from ..context import Context

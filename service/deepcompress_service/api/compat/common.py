@@ -10,6 +10,7 @@ from fastapi import BackgroundTasks, Query, Request
 
 from deepcompress_client.wire import AnswerFormat, Verdict, VerifyRequest
 
+from ...scoring.verify_alone import verify_items
 from ..admission import Reservation
 from ..context import Context, run_scheduled
 from ..errors import invalid
@@ -66,5 +67,5 @@ async def verdicts(
 ) -> Sequence[Verdict]:
     """Return one verdict for each item, as `POST /v1/verify` does. The work takes a slot of `run`."""
     body = VerifyRequest.model_validate({"items": items, "answer_format": answer_format})
-    work = partial(context.pipeline.verify_items, body, tasks.add_task)
+    work = partial(verify_items, context.pipeline, body, tasks.add_task)
     return (await run_scheduled(request, context, run, reservation, work)).verdicts

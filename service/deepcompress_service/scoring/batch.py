@@ -1,0 +1,59 @@
+"""A request with the results of the stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from deepcompress_client.wire import ScoreGroup, ScoreRequest, ShapeGroup, ShapeRequest, Signal
+from deepcompress_verify import Verdict
+
+from ..shaping import Group, ShapedGroup
+from .plan import RunPlan
+
+AddTask = Callable[..., None]
+"""Schedules a coroutine function, given with its arguments, for after the answer was sent (FastAPI's `add_task`)."""
+BatchRequest = ShapeRequest | ScoreRequest
+
+
+@dataclass(slots=True)
+class BatchGroup:
+    """One group of a request and the results of the stages. Sequences have one entry for each rollout."""
+
+    sent: ShapeGroup | ScoreGroup
+    correct: tuple[bool, ...] = ()
+    statuses: tuple[str | None, ...] = ()
+    verdicts: Sequence[Verdict] | None = None
+    """None if the caller sent verdicts (shape)."""
+    digest: bytes = b""
+
+    def set_verdicts(self, verdicts: Sequence[Verdict]) -> None:
+        """Set the group's verdicts."""
+        self.verdicts = verdicts
+        self.correct = tuple(verdict.correct for verdict in verdicts)
+        self.statuses = tuple(verdict.status for verdict in verdicts)
+
+
+@dataclass(slots=True)
+class Batch:
+    """One shape or score request, with the results of the stages."""
+
+    request: BatchRequest
+    plan: RunPlan
+    epoch: int | None
+    """The run's epoch on arrival; None for a run that does not exist yet, and in evaluation."""
+    groups: list[BatchGroup]
+    warnings: list[tuple[str, str]]
+    """(slug, text) of each warning of the stages before the rewards."""
+
+
+@dataclass(slots=True)
+class Rewards:
+    """The result of the stage shape. One entry for each group, in the order sent."""
+
+    groups: list[Group]
+    shaped: list[ShapedGroup]
+    shadows: list[dict[str, ShapedGroup]] | None
+    warnings: list[tuple[str, str]]
+    """Known problems that the groups show, as (slug, text)."""
+    signal: Signal | None = None

@@ -1,0 +1,73 @@
+"""The rewards of a batch, from its verdicts and from the state that the commit returned. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from deepcompress_client.wire import GROUP_FIELDS, ROLLOUT_FIELDS, Signal
+
+from ..difficulty.model import CommitOutcome, GroupOutcome, ProblemState
+from ..shaping import Group, ProblemHistory, Reward
+from ..shaping.lengths import LengthRecord
+from .batch import Batch, BatchGroup, Rewards
+from .records import unpack_whitening
+from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_group, whole_shadows
+
+
+def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
+    """Return the rewards of every group, from the recorded state (None: evaluation, the outcome alone)."""
+    reward = batch.plan.reward
+    records: Sequence[GroupOutcome | None] = [None] * len(batch.groups) if outcome is None else outcome.groups
+    step = None if outcome is None else outcome.step
+    groups = [shaping_input(group, record, step, reward) for group, record in zip(batch.groups, records, strict=True)]
+    statuses = [group.statuses for group in batch.groups]
+    unchecked = any("unchecked" in row for row in statuses)
+    parts = checked_parts(groups, statuses) if unchecked else groups
+    if outcome is None:
+        rewards = Rewards(groups, reward.shape(parts, evaluate=True), None, [])
+    else:
+        shaped = reward.shape(parts)
+        shadows = reward.shape_shadows(parts) if batch.plan.config.shadow else None
+        rewards = Rewards(groups, shaped, shadows, [*batch.warnings, *reward.warnings(parts, shaped)])
+        if batch.request.signal:
+            rewards.signal = Signal(**asdict(reward.signal(parts, shaped)))
+    if unchecked:
+        rewards.shaped = list(map(whole_group, rewards.shaped, statuses))
+        rewards.shadows = None if rewards.shadows is None else list(map(whole_shadows, rewards.shadows, statuses))
+        rewards.warnings = [*rewards.warnings, *unchecked_warning(statuses)]
+    return rewards
+
+
+def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | None, reward: Reward) -> Group:
+    """Return a group as the strategies see it: the fields sent, the verdicts, and the recorded state."""
+    sent, statuses = group.sent, group.statuses
+    readable = "gold_unreadable" not in statuses
+    columns = {name: tuple(getattr(rollout, name) for rollout in sent.rollouts) for name in ROLLOUT_FIELDS}
+    return Group(
+        correct=group.correct,
+        trainable=tuple(readable and status not in NOT_TRAINABLE for status in statuses),
+        level=None if record is None else record.level,
+        accumulators=() if record is None else record.accumulators,
+        history=ProblemHistory() if record is None else problem_history(record.problem),
+        step=step,
+        formatted=tuple(status != "no_answer" for status in statuses),
+        lengths=None if record is None else LengthRecord(record.problem.lengths),
+        guard=None if record is None else reward.guard_sums(record.accumulators),
+        whitening=None if record is None or not reward.whitens else unpack_whitening(record.payload),
+        # A field that a rollout lacks is missing for the group.
+        **{name: None if None in column else column for name, column in columns.items()},  # type: ignore[arg-type]
+        **{name: getattr(sent, name) for name in GROUP_FIELDS},
+    )
+
+
+def problem_history(problem: ProblemState) -> ProblemHistory:
+    """Return a problem's state before the step, as strategies read it."""
+    count = problem.correct_tokens_count
+    return ProblemHistory(
+        attempts=problem.attempts,
+        passes=problem.passes,
+        pass_ratio=problem.pass_ratio,
+        shortest_correct_tokens=problem.shortest_correct_tokens,
+        mean_correct_tokens=problem.correct_tokens_sum / count if count else None,
+    )

@@ -1,0 +1,78 @@
+"""Verification without rewards: the items of a verify request, and the observations of those with identity."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from deepcompress_client.wire import RunConfig, VerifyAnswer, VerifyItem, VerifyRequest
+from deepcompress_verify import Verdict
+
+from ..difficulty.errors import UNUSABLE
+from ..observability import metrics
+from .answers import verdict_answer
+from .batch import AddTask
+from .limits import validate_items
+from .observing import observation
+from .pipeline import Pipeline
+from .row_checks import make_checks, reads_config
+
+
+async def verify_items(pipeline: Pipeline, request: VerifyRequest, add_task: AddTask) -> VerifyAnswer:
+    """Check each item. Record the observation of those that carry identity.
+
+    Raises:
+        TooLargeError: More items or gold text than the settings allow.
+        InvalidRequestError: An item with a rollout_id lacks its run, step or problem_id, or a checker is unknown.
+    """
+    remote = pipeline.remote_names
+    validate_items(request, pipeline.settings, remote)
+    configs = await _configs(pipeline, request)
+    checks = [
+        check for item in request.items for check in make_checks(item, [item], request, configs[item.run], remote)
+    ]
+    first_run = next((item.run for item in request.items if item.run), None)
+    verdicts = await pipeline.verdicts(checks, first_run, add_task)
+    recorded = await _observe(pipeline, request.items, verdicts)
+    await asyncio.sleep(0)
+    rows = []
+    for index, (item, verdict) in enumerate(zip(request.items, verdicts, strict=True)):
+        row = verdict_answer(item.id if item.id is not None else str(index), verdict)
+        if item.rollout_id is not None:
+            row.recorded = recorded.get(index, False)
+        rows.append(row)
+    add_task(_record, pipeline, request, verdicts)
+    return VerifyAnswer(verdicts=rows)
+
+
+async def _configs(pipeline: Pipeline, request: VerifyRequest) -> dict[str | None, RunConfig]:
+    """Return the configuration of each run that an item names; runs are read only if a check depends on them."""
+    default, remote = pipeline.default_plan.config, pipeline.remote_names
+    configs: dict[str | None, RunConfig] = dict.fromkeys((item.run for item in request.items), default)
+    for run in {item.run for item in request.items if item.run and reads_config(item, request, remote)}:
+        configs[run] = (await pipeline.readable_plan(run)).config
+    return configs
+
+
+async def _observe(pipeline: Pipeline, items: Sequence[VerifyItem], verdicts: Sequence[Verdict]) -> dict[int, bool]:
+    """Send the training items that have a rollout_id to the store; return by index if each was recorded."""
+    indices, observations = [], []
+    for index, (item, verdict) in enumerate(zip(items, verdicts, strict=True)):
+        if item.rollout_id is None or item.phase == "eval" or verdict.status == "unchecked":
+            continue
+        indices.append(index)
+        observations.append(observation(item, item, item, item.rollout_id, verdict.correct, verdict.status))
+    if not observations:
+        return {}
+    try:
+        recorded = await pipeline.timed("observe", pipeline.store.observe(observations))
+    except UNUSABLE:
+        # The verdicts are answered without their observations, and the loss is counted.
+        metrics.OBSERVATIONS_LOST.inc(len(indices))
+        return {}
+    return dict(zip(indices, recorded, strict=True))
+
+
+async def _record(pipeline: Pipeline, request: VerifyRequest, verdicts: Sequence[Verdict]) -> None:
+    """Give the recorder its sample of a verify request."""
+    pipeline.recorder.record_verify(request, verdicts)
