@@ -14,7 +14,7 @@ from deepcompress_client.wire import RunConfig, Why
 from deepcompress_service.app import create_app
 from deepcompress_service.scoring.plan import OPTIONS, make_plan
 from deepcompress_service.settings import Settings
-from deepcompress_service.shaping import strategies
+from deepcompress_service.shaping import strategies, types
 
 NAMES = [info.name for info in strategies()]
 
@@ -93,6 +93,7 @@ WHY: dict[str, tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]] = {
 
 
 def test_every_reason_is_in_the_table() -> None:
+    assert get_args(types.Why) == get_args(Why)
     by_record = {"guarded", "within-target"}
     assert set(WHY) | by_record == set(get_args(Why))
 

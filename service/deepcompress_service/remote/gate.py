@@ -35,7 +35,16 @@ class FairGate:
         except asyncio.CancelledError:
             if place.done() and not place.cancelled():
                 self._release()  # it came just before the wait was cancelled: pass it on
+            else:
+                self._leave(tenant, place)
             raise
+
+    def _leave(self, tenant: str, place: asyncio.Future[None]) -> None:
+        queue = self._queues.get(tenant)
+        if queue is not None and place in queue:
+            queue.remove(place)
+            if not queue:
+                del self._queues[tenant]
 
     def _release(self) -> None:
         while self._queues:

@@ -49,7 +49,7 @@ from .training_warnings import (
     FirstRollouts,
     replayed_verdicts_differ,
     run_created,
-    stale_warning,
+    stale_groups,
     untrainable_warnings,
 )
 from .unchecked import NOT_TRAINABLE, checked_parts
@@ -293,18 +293,21 @@ class Pipeline:
         if outcome.config_text and outcome.config_text != batch.plan.text:
             batch.plan = plan_from_text(outcome.config_text, self.settings.problem_weight, self.remote_names)
         self._remember(request.run, CachedPlan(outcome.epoch, True, batch.plan))
-        changed, stale = 0, sum(record.stale and not record.replayed for record in outcome.groups)
-        batch.warnings += stale_warning(stale, len(batch.groups), outcome.step)
+        changed = stale = 0
+        new = []
         for group, record in zip(batch.groups, outcome.groups, strict=True):
-            if record.replayed and group.verdicts is not None:
+            if not record.replayed:
+                stale += record.stale
+                new.append(group.correct)
+            elif group.verdicts is not None:
                 fresh, recorded = group.verdicts, unpack_verdicts(record.payload)
                 changed += sum(map(_contradict, fresh, recorded))
                 group.set_verdicts(recorded)
+        if stale:
+            batch.warnings.append(stale_groups(stale, len(batch.groups), outcome.step))
         if changed:
             batch.warnings.append(replayed_verdicts_differ(changed))
         batch.warnings += untrainable_warnings([group.statuses for group in batch.groups])
-        rows = zip(batch.groups, outcome.groups, strict=True)
-        new = [group.correct for group, record in rows if not record.replayed]
         batch.warnings += self._first_rollouts.warning(outcome.run, outcome.epoch, new)
         return outcome
 

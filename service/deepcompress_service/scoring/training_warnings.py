@@ -47,17 +47,13 @@ def untrainable_warnings(statuses: Sequence[Sequence[str | None]]) -> Warnings:
     return found
 
 
-def stale_warning(stale: int, groups: int, step: int | None) -> Warnings:
-    """Return the warning about groups that came after their step was closed."""
-    if not stale:
-        return []
-    return [
-        (
-            "stale-groups",
-            f"{stale} of {groups} groups came for step {step} after it was closed: they have rewards, and change "
-            "neither the level nor their problems",
-        )
-    ]
+def stale_groups(stale: int, groups: int, step: int | None) -> tuple[str, str]:
+    """Return the warning that `stale` of a request's groups came after their step was closed."""
+    return (
+        "stale-groups",
+        f"{stale} of {groups} groups came for step {step} after it was closed: they have rewards, and change "
+        "neither the level nor their problems",
+    )
 
 
 def replayed_verdicts_differ(count: int) -> tuple[str, str]:

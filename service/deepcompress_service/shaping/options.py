@@ -90,31 +90,28 @@ class Options:
     scores: Mapping[str, Params] | None = None
     """Weights of the caller's scores, names ascending."""
 
-    def _parts(self) -> list[tuple[str, Params]]:
-        """Return (field, parameters) of every option that is on."""
+    def _named(self) -> dict[str, Params]:
+        """Return the parameters of every option that is on, without the scores, by field."""
         named = {"gate": self.gate, "guard": self.guard, "target": self.target, "advantage": self.advantage}
-        parts = [(name, part) for name, part in named.items() if part is not None]
-        return parts + [(f"scores.{name}", part) for name, part in (self.scores or {}).items()]
+        return {name: part for name, part in named.items() if part is not None}
 
     @property
     def scheduled(self) -> bool:
         """True if a parameter of an option is a schedule."""
-        return any(has_schedule(part) for _, part in self._parts())
+        return any(map(has_schedule, (*self._named().values(), *(self.scores or {}).values())))
 
     def at(self, closed_steps: int) -> Options:
         """Return the options with the numbers of their schedules after `closed_steps`."""
         if not self.scheduled:
             return self
-        own = ("gate", "guard", "target", "advantage")
-        now = {n: resolve(p, closed_steps) for n, p in self._parts() if n in own}
+        now = {name: resolve(part, closed_steps) for name, part in self._named().items()}
         scores = self.scores and {name: resolve(p, closed_steps) for name, p in self.scores.items()}
         return replace(self, **now, scores=scores)
 
     @property
     def config(self) -> dict[str, Any]:
         """The options that are on, with defaults filled in, as a configuration writes them."""
-        named = {"gate": self.gate, "guard": self.guard, "target": self.target, "advantage": self.advantage}
-        config: dict[str, Any] = {name: written(part) for name, part in named.items() if part is not None}
+        config: dict[str, Any] = {name: written(part) for name, part in self._named().items()}
         if self.scores:
             config["scores"] = {name: written(part) for name, part in self.scores.items()}
         return config
@@ -123,7 +120,7 @@ class Options:
     def requires(self) -> list[tuple[str, str]]:
         """(name of the option, key of `NEEDS`) of everything that the options require."""
         required = []
-        for name, part in self._parts():
+        for name, part in self._named().items():
             if name == "target":
                 required += [("the target", "tokens"), ("the target", "lengths")]
             if name in ("gate", "guard") and part["of"] == "problem":

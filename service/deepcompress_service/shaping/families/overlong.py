@@ -77,6 +77,10 @@ def _thinkprune(batch: Batch, p: Params) -> Floats:
     return np.where(over, batch.pair[1] - batch.pair[0], 0.0)
 
 
+def _thinkprune_bounds(_p: Params, pair: Pair) -> Bounds:
+    return min(0.0, pair[1] - pair[0]), max(0.0, pair[1] - pair[0])
+
+
 _TOKENS = (1.0, 2**31 - 1)
 
 STRATEGIES = (
@@ -118,7 +122,7 @@ STRATEGIES = (
         certainty="C",
         length=_thinkprune,
         requires=("tokens",),
-        bounds=lambda _p, pair: (min(0.0, pair[1] - pair[0]), max(0.0, pair[1] - pair[0])),
+        bounds=_thinkprune_bounds,
         params=(Param("limit", "integer", 4000, "tokens; near the median correct length at the start", *_TOKENS),),
         note="The reward is one part of the recipe. The others: `advantage: {scale: none, whiten: batch}` (centred "
         "in the group, whitened over the step's tokens), and in the trainer clips of 0.2 and 0.28, groups without "
@@ -132,7 +136,7 @@ STRATEGIES = (
         certainty="C",
         length=_thinkprune,
         requires=("tokens",),
-        bounds=lambda _p, pair: (min(0.0, pair[1] - pair[0]), max(0.0, pair[1] - pair[0])),
+        bounds=_thinkprune_bounds,
         params=(Param("limit", "integer", 4000, "tokens; the published stages are 4000, 3000, 2000", *_TOKENS),),
         note="The authors' code enforces the limit by truncating generation. One run has one limit: a stage is a "
         "run, or a schedule of `limit`. DLER (2510.15110) has the same reward and its own advantages: `dler`.",
