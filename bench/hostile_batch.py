@@ -2,9 +2,9 @@
 
     python bench/hostile_batch.py [--honest 960] [--hostile 30] [--workers 2]
 
-A pool with the service's limits checks the honest rollouts alone, then one batch for each family of costly ones, then
-the honest rollouts alone again. The family `spinning` covers costs that no known answer has: its comparisons never end,
-by a decider of this file. For each batch:
+A pool with the service's limits checks the honest rollouts alone, then beside each family of costly ones, then alone
+again. The family `spinning` has comparisons that never end, by a decider of this file: it shows the effect of an answer
+whose cost no other limit bounds. For each batch:
 
 - wall: its time in seconds;
 - quiet: the wall time without the time in which the busiest worker was ready to run and had no processor (Linux
