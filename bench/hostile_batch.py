@@ -3,7 +3,7 @@
     python bench/hostile_batch.py [--honest 960] [--hostile 30] [--workers 2]
 
 A pool with the service's limits checks the honest rollouts alone, then beside each family of costly ones, then alone
-again. The family `spinning` has comparisons that never end, by a decider of this file: it shows the effect of an answer
+again. The family `spinning` has comparisons that never end, by a decider of this file: it shows the effect of answers
 whose cost no other limit bounds. For each batch:
 
 - wall: its time in seconds;
