@@ -23,9 +23,10 @@ from deepcompress_verify.compare.context import (
     item_budget,
 )
 from deepcompress_verify.compare.dates_and_formulas import differs_in_case, same_date_or_formula
-from deepcompress_verify.compare.fast_path import Rational, number, rounds_to, strip_typesetting
+from deepcompress_verify.compare.fast_path import Rational, number, rounds_to, same_digits, strip_typesetting
 from deepcompress_verify.compare.forms import has, symbols
 from deepcompress_verify.compare.judgement import judge
+from deepcompress_verify.compare.rounding import MANY_DIGITS
 from deepcompress_verify.compare.unit_text import UnitText, has_no_unit, split_unit
 from deepcompress_verify.extract import boxes_of_gold
 from deepcompress_verify.reader import read
@@ -33,7 +34,7 @@ from deepcompress_verify.reader.numerals import Commas
 from deepcompress_verify.remarks import MAX_CHARS as MAX_REMARK_CHARS
 from deepcompress_verify.remarks import Reduction, other_subject, reductions
 from deepcompress_verify.tree import List, Node, Quantity, Set, Tuple, Unreadable
-from deepcompress_verify.verdict import Verdict, truncate_answer
+from deepcompress_verify.verdict import Status, Verdict, truncate_answer
 
 __all__ = ["OpenComparison", "Oracle", "decide", "gold_error"]
 
@@ -292,6 +293,8 @@ def _rationals(gold: Rational, value: Rational, answer: str) -> Verdict:
         return Verdict(True, "correct", answer, "rational", "equal as exact numbers")
     if rounds_to(gold, value):
         return Verdict(True, "correct", answer, "rounding", f"it rounds to the {gold.decimals} decimals of the gold")
+    if same_digits(gold, value):
+        return Verdict(True, "correct", answer, "rounding", f"the same to {MANY_DIGITS} digits or more")
     return Verdict(False, "wrong", answer, "rational", "different as exact numbers")
 
 
@@ -320,14 +323,8 @@ def _trees(gold: ParsedGold, answer: str, tree: Node, oracle: Oracle | None) -> 
             if oracle is None
             else Verdict(False, "undecided", truncate_answer(answer), context.tier or "limit", reason)
         )
-    status = "correct" if result else "wrong"
-    return Verdict(
-        result,
-        "correct" if status == "correct" else "wrong",
-        truncate_answer(answer),
-        context.tier or "structure",
-        context.reason or status,
-    )
+    status: Status = "correct" if result else "wrong"
+    return Verdict(result, status, truncate_answer(answer), context.tier or "structure", context.reason or status)
 
 
 def _judge(gold: Node, answer: Node, seed: bytes, oracle: Oracle | None) -> tuple[bool | None, ComparisonContext]:

@@ -10,6 +10,8 @@ import itertools
 import re
 from typing import NamedTuple
 
+from deepcompress_verify.compare.rounding import LEAST_DECIMALS, has_many_digits
+
 MAX_FAST_CHARS = 64
 
 _TYPESETTING = (
@@ -95,10 +97,20 @@ def number(text: str) -> Rational | None:
 
 
 def rounds_to(gold: Rational, answer: Rational) -> bool:
-    """Return True if the answer rounds to the decimal gold, which has two decimals or more, and fewer than the
-    answer.
-    """
-    if gold.decimals < 2 or 0 <= answer.decimals <= gold.decimals:
+    """Return True if the answer rounds to the decimal gold (see `rounding.within_rounding`)."""
+    if gold.decimals < LEAST_DECIMALS:
         return False
-    gap: int = 2 * abs(gold.p * answer.q - answer.p * gold.q) * 10**gold.decimals
-    return gap <= gold.q * answer.q
+    return 2 * _gap(gold, answer, gold.decimals) <= gold.q * answer.q
+
+
+def same_digits(gold: Rational, answer: Rational) -> bool:
+    """Return True for a decimal of many digits and its exact value (see `rounding.same_digits`)."""
+    decimal, exact = (gold, answer) if gold.decimals > 0 else (answer, gold)
+    if exact.decimals > 0 or not has_many_digits(*decimal):
+        return False
+    return _gap(gold, answer, decimal.decimals) < gold.q * answer.q
+
+
+def _gap(one: Rational, two: Rational, decimals: int) -> int:
+    """Return the difference in units of the last of `decimals`, times the product of the denominators."""
+    return abs(one.p * two.q - two.p * one.q) * int(10**decimals)

@@ -18,12 +18,12 @@ from deepcompress_verify.compare.items import COLLECTIONS, distinct, has_no_valu
 from deepcompress_verify.compare.ratios_and_times import compare_numerals, compare_ratios
 from deepcompress_verify.compare.regions import is_region
 from deepcompress_verify.compare.relations import has_omission
+from deepcompress_verify.compare.rounding import MANY_DIGITS, same_digits, within_rounding
 from deepcompress_verify.compare.scalars import (
     NUMBERED_CONSTANTS,
     equal,
     same_constants,
     same_family,
-    within_rounding,
 )
 from deepcompress_verify.compare.statements import compare_regions, compare_relations
 from deepcompress_verify.compare.text import equal_text
@@ -422,10 +422,20 @@ def _numbers(gold: Num, answer: Num, context: ComparisonContext) -> bool:
     if gold.p == answer.p and gold.q == answer.q:
         context.record("rational", "equal as exact numbers")
         return True
-    if gold.decimals is not None and gold.decimals >= 2 and within_rounding(gold, answer, context):
-        context.record("rounding", "it rounds to the decimal of the gold")
+    if _rounded(gold, answer, context):
         return True
     context.record("rational", "different as exact numbers")
+    return False
+
+
+def _rounded(gold: Node, answer: Node, context: ComparisonContext) -> bool:
+    """Return True if one is a decimal that stands for the other."""
+    if within_rounding(gold, answer, context):
+        context.record("rounding", "it rounds to the decimal of the gold")
+        return True
+    if same_digits(gold, answer, context):
+        context.record("rounding", f"the same to {MANY_DIGITS} digits or more")
+        return True
     return False
 
 
@@ -458,13 +468,8 @@ def _scalars(gold: Node, answer: Node, context: ComparisonContext) -> bool | Non
     if same_family(left, right, context):
         context.record("points", "they differ by a constant, which C takes up")
         return True
-    for left, right in candidates:
-        number, negative = (left.arg, True) if isinstance(left, Neg) else (left, False)
-        if not isinstance(number, Num) or number.decimals is None or number.decimals < 2:
-            continue
-        if within_rounding(number, Neg(right) if negative else right, context):
-            context.record("rounding", "it rounds to the decimal of the gold")
-            return True
+    if any(_rounded(left, right, context) for left, right in candidates):
+        return True
     if (
         not open_
         and names

@@ -545,23 +545,3 @@ def _is_precise(difference: acb, value: acb, bits: int) -> bool:
     radius = max(difference.real.rad(), difference.imag.rad())
     scaled = radius * fmpq(2) ** (bits * 2 // 3)
     return bool(scaled < size) or bool(scaled < 1)
-
-
-def within_rounding(gold: Num, answer: Node, context: ComparisonContext) -> bool:
-    """Return True if the answer rounds to the decimal gold."""
-    decimals = gold.decimals
-    if decimals is None or (isinstance(answer, Num) and answer.decimals is not None and answer.decimals <= decimals):
-        return False
-    half = fmpq(1, 2 * 10**decimals)
-    value = fmpq(gold.p, gold.q)
-    exact = _rational(answer, context)
-    if isinstance(exact, fmpq):
-        return bool(abs(exact - value) <= half)
-    if exact == "undefined" or symbols(answer):
-        return False
-    with precision(BITS):
-        try:
-            result = Evaluator(context, {}, BITS).value(answer)
-        except (InconclusiveError, UndefinedValueError, ValueTooLargeError):
-            return False
-        return bool(result.imag.contains(0) and abs(result.real - acb(value).real) < acb(half).real)

@@ -22,7 +22,7 @@ from deepcompress_verify.compare.relations import (
     same_names,
     solved_by,
 )
-from deepcompress_verify.compare.scalars import within_rounding
+from deepcompress_verify.compare.rounding import within_rounding
 from deepcompress_verify.tree import (
     Apply,
     Const,
@@ -211,7 +211,7 @@ def _approximately(approximation: Node, answer: Node, context: ComparisonContext
     if not isinstance(size, Num):
         return False  # an exact value that is not the gold's
     same = negative == isinstance(value, Neg) and (size.p, size.q) == (number.p, number.q)
-    rounded = same or within_rounding(number, Neg(value) if negative else value, context)
+    rounded = same or within_rounding(approximation, value, context, least_decimals=1)
     if rounded:
         context.record("rounding", "it rounds to the approximation in the gold")
     return rounded

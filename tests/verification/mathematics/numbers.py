@@ -119,6 +119,21 @@ def repeating_decimal(rng: Random) -> Case:
 
 
 @kind
+def decimal_of_many_digits(rng: Random) -> Case:
+    value = Fraction(rng.randint(1, 400), rng.choice((3, 7, 12, 17, 99)))
+    value += Fraction(1, 29)  # so that no number of digits is enough to write it
+    places = rng.randint(14, 18)  # zeros at the end do not count
+    cut = int(value * 10**places)
+
+    def written(digits: int) -> str:
+        return f"{digits // 10**places}.{digits % 10**places:0{places}d}"
+
+    return Case(
+        frac(value), (written(cut), written(cut + 1)), (written(cut - 1), written(cut + 2), written(cut + 10**places))
+    )
+
+
+@kind
 def percent(rng: Random) -> Case:
     n = rng.randint(1, 99)
     return Case(
