@@ -2,9 +2,9 @@
 
     python bench/hostile_batch.py [--honest 960] [--hostile 30] [--workers 2]
 
-The batch of each family is checked by a pool with the service's limits, before and after with the honest rollouts
-alone. `spinning` is a stand-in for a family that nobody has found yet: comparisons that never end, by a decider of
-its own. For each batch:
+A pool with the service's limits checks the honest rollouts alone, then beside each family of costly ones, then alone
+again. The family `spinning` has comparisons that never end, by a decider of this file: it shows the effect of answers
+whose cost no other limit bounds. For each batch:
 
 - wall: its time in seconds;
 - quiet: the wall time without the time in which the busiest worker was ready to run and had no processor (Linux

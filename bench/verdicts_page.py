@@ -31,8 +31,8 @@ are measured; a complaint may concern an older version or another grader. `pytho
 "Equal" is our reading of the complaint, by mathematics: the reporter of `Theta(log log n)` expected yes. Verdicts
 other than `correct` pay nothing; `unreadable` and `no_answer` are verdicts of this checker.
 
-The counts are the accuracy of neither: most rows come from math-verify's own issues, and the rules here were written
-with reports like these at hand. [checking.md](checking.md) has the benches on labelled answers.
+The counts are not the accuracy of either: most rows come from math-verify's own issues, and the rules of this checker
+were written after reading such reports. [checking.md](checking.md) has the benches on labelled answers.
 
 | | right | pays a wrong answer | misses a right answer |
 |---|---|---|---|

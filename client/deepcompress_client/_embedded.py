@@ -1,8 +1,8 @@
 """A service beside a training, with its state in SQLite: ``url="embedded"``, and ``--embedded`` of the trainer.
 
 It is a process of its own on a free port of 127.0.0.1. Its standard input is a pipe of the process that started it,
-so it ends with that process, whatever ends that. While it runs it holds a lock on ``service.lock``. Its address is in
-``service.json``, for the other ranks of the job.
+so it ends when that process ends, also after a crash or SIGKILL. While it runs it holds a lock on ``service.lock``.
+Its address is in ``service.json``, for the other ranks of the job.
 """
 
 from __future__ import annotations

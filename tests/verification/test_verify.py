@@ -44,6 +44,15 @@ def test_a_gold_that_cannot_be_read_is_never_a_silent_wrong() -> None:
     assert verify([], r"\boxed{1}").status == "gold_unreadable"
 
 
+@pytest.mark.parametrize("name", ["matrix", "array", "aligned", "align*", "gather", "cases", "dcases"])
+@pytest.mark.parametrize("body", ["", " & ", r" \\ ", ","])
+def test_an_environment_without_content_is_compared_as_text(name: str, body: str) -> None:
+    text = rf"\begin{{{name}}}{body}\end{{{name}}}"
+    for gold, answer in ((text, "5"), ("5", text)):
+        assert verify(gold, rf"\boxed{{{answer}}}").status == "wrong", (gold, answer)
+    assert verify("5", rf"\boxed{{\begin{{{name}}}}}").status == "wrong"
+
+
 def test_the_computer_algebra_system_is_asked_last_and_from_any_thread() -> None:
     result: list[Verdict] = []
 

@@ -3,6 +3,8 @@
 # ruff: noqa: SIM905 (vocabularies read better as lines of words)
 from __future__ import annotations
 
+import itertools
+
 from deepcompress_verify.reader.gather import gathered
 from deepcompress_verify.reader.stream import Stream
 from deepcompress_verify.tree import (
@@ -56,9 +58,9 @@ def environment(s: Stream, as_cases: bool = False) -> Node:
         if not rows or any(len(row) != len(rows[0]) for row in rows) or Text("") in rows[0]:
             raise s.fail("a matrix with rows of unequal length")
         return Matrix(tuple(rows), "det" if starred in ("vmatrix", "Vmatrix") else "matrix")
-    if starred in _CASES:
-        return _cases(s, rows)
     flat = [cell for row in rows for cell in row if cell != Text("")]
+    if starred in _CASES and flat:
+        return _cases(s, rows)
     if starred in _ALIGNED and flat:
         return gathered(flat, "and")
     raise s.fail(f"environment {name}")
@@ -73,7 +75,7 @@ def _drop_alignment(s: Stream) -> None:
     # a line that begins with a relation goes on with the chain of the line before
     s.tokens[s.position : end] = [
         t
-        for t, after in zip(remaining, [*remaining[1:], s.tokens[end]], strict=True)
+        for t, after in itertools.pairwise([*remaining, s.tokens[end]])
         if not (t[:2] == ("c", "\\") and after[:2] == ("r", "="))
     ]
 
