@@ -30,23 +30,19 @@ from collections.abc import Coroutine, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-import orjson
-
 from deepcompress_verify.extract import prepare
 from deepcompress_verify.ipc import (
-    HEADER,
     LONG,
-    MAX_FRAME,
     NEEDS_CAS,
     READABLE,
     FrameError,
-    Json,
     Row,
     encode_request,
 )
-from deepcompress_verify.process import DECIDER, Role, WorkerLimits, WorkerProcess
+from deepcompress_verify.process import DECIDER, Role, WorkerLimits
 from deepcompress_verify.verdict import MAX_SHOWN_CHARS, Check, Status, Verdict, truncate_answer
 from deepcompress_verify.work_queue import CheckBatch, Chunk, Item, WorkQueue
+from deepcompress_verify.worker_slots import Slot, WorkerSlots, receive
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +53,8 @@ CHUNK_CHARS = 1_000_000
 _SLICE_CHARS = 500_000
 """Characters searched for answers before the event loop runs other tasks."""
 _RECYCLE_CHECKS = 200_000
-_START_S = 60.0
 _MAX_ATTEMPTS = 3
-"""Attempts to run a chunk, or to start a worker, if no single item can be identified as the cause."""
+"""Attempts to run a chunk if no single item can be identified as the cause."""
 FIRST_SLICE_S = 0.15
 """CPU seconds in which an item must end in order not to be deferred."""
 SHORT_SLICE_S = 0.03
@@ -123,20 +118,6 @@ class PoolStats:
     """Largest peak memory of any worker, in bytes."""
 
 
-@dataclass(slots=True, eq=False)
-class _Slot:
-    """A worker position: its current process, and the last heartbeat that the watchdog read."""
-
-    role: Role
-    process: WorkerProcess | None = None
-    reader: asyncio.StreamReader | None = None
-    writer: asyncio.StreamWriter | None = None
-    busy: bool = False
-    last_heartbeat: tuple[int, int] = (0, -1)
-    last_change_at: float = 0.0
-    stalled: bool = False
-
-
 class VerifierPool:
     """Checks answers on its own worker processes. Use one pool per service process, within one event loop."""
 
@@ -168,15 +149,13 @@ class VerifierPool:
         self.batch_budget_s = batch_budget_s
         self.max_text_chars = max_text_chars
         self.max_queued = max_queued
-        self._limits: dict[Role, WorkerLimits] = {
+        limits: dict[Role, WorkerLimits] = {
             "decide": WorkerLimits(item_budget_s, min(memory_bytes, DECIDE_MEMORY_BYTES)),
             "cas": WorkerLimits(item_budget_s, memory_bytes),
         }
-        self._decider = decider
-        self._stall_seconds = 5.0 + 4 * item_budget_s
+        counts: dict[Role, int] = {"decide": workers, "cas": cas_workers}
+        self._workers = WorkerSlots(counts, limits, decider, stall_seconds=5.0 + 4 * item_budget_s)
         self._queues: dict[Role, WorkQueue] = {}
-        self._slots: list[_Slot] = []
-        self._spare: asyncio.Task[_Slot] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._running = False
         self._sequence = 0
@@ -202,44 +181,33 @@ class VerifierPool:
             "decide": WorkQueue("decide", max(1, self.workers // 2)),
             "cas": WorkQueue("cas", max(1, self.cas_workers // 2)),
         }
-        self._slots = [_Slot("decide") for _ in range(self.workers)]
-        self._slots += [_Slot("cas") for _ in range(self.cas_workers)]
-        first = [slot for slot in self._slots if slot.role == "decide"]
         try:
-            await asyncio.gather(*(self._launch(slot) for slot in first))
+            await self._workers.start()
         except (OSError, TimeoutError) as error:
             await self.close()
             raise PoolClosedError(f"the verification workers do not start: {error}") from error
-        for slot in self._slots:
+        for slot in self._workers.slots:
             self._spawn(self._run_slot(slot))
-        self._spawn(self._watch())
-        self._prepare_spare()
+        self._spawn(self._workers.watch())
 
     async def close(self) -> None:
         """Stop all workers. Calls in progress raise `PoolClosedError`."""
         self._running = False
-        tasks = [*self._tasks, *([self._spare] if self._spare else [])]
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._spare and not self._spare.cancelled() and self._spare.exception() is None:
-            self._slots.append(self._spare.result())
-        self._spare = None
-        for slot in self._slots:
-            self._discard(slot)
+        await self._workers.close()
         for batch in self._batches:
             _fail(batch, PoolClosedError("the verification pool was closed"))
 
     def stats(self) -> PoolStats:
         """Return the current counters and gauges."""
-        alive = {"decide": 0, "cas": 0}
-        for slot in self._slots:
-            alive[slot.role] += slot.process is not None
         return PoolStats(
             workers=self.workers,
-            alive=alive["decide"],
+            alive=self._workers.alive("decide"),
             cas_workers=self.cas_workers,
-            cas_alive=alive["cas"],
+            cas_alive=self._workers.alive("cas"),
             queued=self._queued,
             batches=len(self._batches),
             checked=self._checked,
@@ -381,24 +349,24 @@ class VerifierPool:
 
     # Workers
 
-    async def _run_slot(self, slot: _Slot) -> None:
+    async def _run_slot(self, slot: Slot) -> None:
         """Feed chunks to one slot until the pool closes."""
         queue = self._queues[slot.role]
         if slot.process is None:
             with contextlib.suppress(OSError, TimeoutError):
-                await self._launch(slot)  # before the first chunk arrives
+                await self._workers.launch(slot)  # before the first chunk arrives
         while True:
             chunk = await queue.take()
             try:
                 await self._run_if_open(slot, chunk)
             except Exception:  # an internal bug must not end the slot
                 logger.exception("a %s slot failed", slot.role)
-                self._discard(slot)
+                self._workers.discard(slot)
                 _fail(chunk.batch, PoolFailedError("an internal error of the verification pool"))
             finally:
                 queue.finish(chunk)
 
-    async def _run_if_open(self, slot: _Slot, chunk: Chunk) -> None:
+    async def _run_if_open(self, slot: Slot, chunk: Chunk) -> None:
         """Run one chunk, unless its batch has ended or has no budget left for it."""
         batch = chunk.batch
         if batch.closed:
@@ -406,23 +374,22 @@ class VerifierPool:
         if chunk.level and batch.spent_s >= batch.budget_s:
             reason = f"it took long, and the batch had used up its budget of {batch.budget_s:g} s for such items"
             self._record_result(batch, chunk.items, ("undecided", "limit", reason, 0.0))
-        elif slot.process is None and not await self._replace(slot):
+        elif slot.process is None and not await self._workers.replace(slot):
             _fail(batch, PoolFailedError("no verification worker can be started"))
         else:
             await self._run_chunk(slot, chunk)
 
-    async def _run_chunk(self, slot: _Slot, chunk: Chunk) -> None:
+    async def _run_chunk(self, slot: Slot, chunk: Chunk) -> None:
         """Run one chunk on one worker. In every case each item is settled or queued again."""
         assert slot.process and slot.reader and slot.writer
         self._sequence = number = (self._sequence + 1) & 0xFFFFFFFF
-        slot.busy, slot.stalled = True, False
-        slot.last_heartbeat, slot.last_change_at = (number, -1), time.monotonic()
+        slot.begin(number)
         received = 0
         try:
             slot.writer.write(encode_request(number, [item.pair for item in chunk.items], self._slice(chunk)))
             await slot.writer.drain()
             while received < len(chunk.items):
-                answered, first, rows, peak_kib = await _receive(slot.reader)
+                answered, first, rows, peak_kib = await receive(slot.reader)
                 if answered != number or first != received or received + len(rows) > len(chunk.items):
                     raise FrameError("an answer out of turn")
                 slot.process.peak_bytes = peak_kib * 1024
@@ -438,15 +405,15 @@ class VerifierPool:
         self._peak_bytes = max(self._peak_bytes, slot.process.peak_bytes)
         if slot.role == "decide" and slot.process.checks > _RECYCLE_CHECKS:
             self._recycled += 1
-            self._discard(slot)
+            self._workers.discard(slot)
 
-    def _handle_worker_exit(self, slot: _Slot, chunk: Chunk, number: int, received: int) -> None:
+    def _handle_worker_exit(self, slot: Slot, chunk: Chunk, number: int, received: int) -> None:
         """Handle a worker that ended during `chunk`: blame the current item, and requeue the others."""
         assert slot.process
         self._peak_bytes = max(self._peak_bytes, slot.process.peak_bytes)
         at, index = slot.process.heartbeat()
         stalled = slot.stalled
-        code = self._discard(slot, dead=True)
+        code = self._workers.discard(slot, dead=True)
         if index < 0 and code == 0:
             self._recycled += 1  # it exited on purpose after a failed allocation
         elif stalled or code in (*_AT_LIMIT, -signal.SIGKILL):
@@ -495,78 +462,6 @@ class VerifierPool:
             item.crashes += 1
             self._queues[role].put(Chunk(batch, [item], level=chunk.level), first=True)
 
-    async def _replace(self, slot: _Slot) -> bool:
-        """Put a running process into the slot, if possible the spare. Return False if none can be started."""
-        for attempt in range(_MAX_ATTEMPTS):
-            try:
-                if slot.role == "decide" and self._spare is not None:
-                    spare, self._spare = self._spare, None
-                    ready = await spare
-                    slot.process, slot.reader, slot.writer = ready.process, ready.reader, ready.writer
-                else:
-                    await self._launch(slot)
-            except (OSError, TimeoutError, EOFError) as error:
-                logger.error("a %s worker did not start: %s", slot.role, error)
-                await asyncio.sleep(0.1 * 4**attempt)
-            else:
-                self._prepare_spare()
-                return True
-        return False
-
-    def _prepare_spare(self) -> None:
-        if self._running and self._spare is None:
-            self._spare = asyncio.create_task(self._launch(_Slot("decide")))
-
-    async def _launch(self, slot: _Slot) -> _Slot:
-        """Start a process for the slot and wait until it is ready.
-
-        Raises:
-            OSError: The process did not start, or it ended early.
-            TimeoutError: The process was not ready in time.
-        """
-        process = WorkerProcess(slot.role, self._limits[slot.role], self._decider)
-        try:
-            reader, writer = await asyncio.open_connection(sock=process.socket)
-            async with asyncio.timeout(_START_S):
-                await _receive(reader)
-        except EOFError as error:
-            raise OSError(f"it ended with code {process.reap()}") from error
-        except BaseException:
-            process.kill()
-            process.reap()
-            raise
-        slot.process, slot.reader, slot.writer = process, reader, writer
-        return slot
-
-    def _discard(self, slot: _Slot, *, dead: bool = False) -> int | None:
-        """Empty the slot and return the exit code of its process. With `dead`, the process has already closed its
-        socket.
-        """
-        process, writer = slot.process, slot.writer
-        slot.process = slot.reader = slot.writer = None
-        if writer is not None:
-            writer.close()
-        if process is None:
-            return None
-        if not dead:
-            process.kill()
-        return process.reap()
-
-    async def _watch(self) -> None:
-        """Kill workers whose heartbeat stalls. The kernel limits CPU time; this catches workers that sleep."""
-        while True:
-            await asyncio.sleep(0.25)
-            now = time.monotonic()
-            for slot in self._slots:
-                if not slot.busy or slot.process is None:
-                    continue
-                last_heartbeat = slot.process.heartbeat()
-                if last_heartbeat != slot.last_heartbeat:
-                    slot.last_heartbeat, slot.last_change_at = last_heartbeat, now
-                elif now - slot.last_change_at > self._stall_seconds and not slot.stalled:
-                    slot.stalled = True
-                    slot.process.kill()
-
     def _spawn(self, coroutine: Coroutine[object, object, None]) -> None:
         task: asyncio.Task[None] = asyncio.create_task(coroutine)
         self._tasks.add(task)
@@ -578,19 +473,6 @@ def _fail(batch: CheckBatch, error: Exception) -> None:
     batch.closed = True
     if not batch.done.done():
         batch.done.set_exception(error)
-
-
-async def _receive(reader: asyncio.StreamReader) -> Json:
-    """Read one message from a worker, as `ipc.read_frame` does.
-
-    Raises:
-        EOFError: The worker closed the connection.
-        FrameError: The message is too large.
-    """
-    (length,) = HEADER.unpack(await reader.readexactly(HEADER.size))
-    if length > MAX_FRAME:
-        raise FrameError("a frame over the size limit")
-    return orjson.loads(await reader.readexactly(length))
 
 
 def conclude(answer: str | None, extraction_verdict: Verdict | None, row: Row) -> Verdict:

@@ -297,7 +297,7 @@ def test_workers_that_no_longer_start_are_an_error_and_no_verdict(monkeypatch: p
             raise OSError("no process")
 
         await asyncio.sleep(1.0)  # the spare is up
-        monkeypatch.setattr("deepcompress_verify.pool.WorkerProcess", fails)
+        monkeypatch.setattr("deepcompress_verify.worker_slots.WorkerProcess", fails)
         with pytest.raises(PoolFailedError):
             await pool.verify_many([box(behaviour, str(n)) for n in range(6) for behaviour in ("exit", str(n))])
         monkeypatch.undo()
@@ -317,7 +317,7 @@ def test_workers_that_end_before_they_begin_are_an_error_and_no_verdict() -> Non
                 assert statuses(verdicts) == ["correct"] * 8
 
         def kill() -> None:
-            for slot in pool._slots:
+            for slot in pool._workers.slots:
                 if slot.process is not None:
                     slot.process.kill()
 

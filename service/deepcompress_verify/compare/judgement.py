@@ -12,6 +12,7 @@ from itertools import product
 from deepcompress_verify.compare import units
 from deepcompress_verify.compare.collections import compare_collections, compare_piecewise, evaluate_matrices
 from deepcompress_verify.compare.context import NOT_APPLICABLE, ComparisonContext, InconclusiveError, NotApplicable
+from deepcompress_verify.compare.families import NUMBERED_CONSTANTS, same_constants, same_family
 from deepcompress_verify.compare.forms import has, rename, rewrite, symbols
 from deepcompress_verify.compare.integer_families import same_integer_family, same_renamed_family
 from deepcompress_verify.compare.items import COLLECTIONS, distinct, has_no_value, same_items
@@ -19,12 +20,7 @@ from deepcompress_verify.compare.ratios_and_times import compare_numerals, compa
 from deepcompress_verify.compare.regions import is_region
 from deepcompress_verify.compare.relations import has_omission
 from deepcompress_verify.compare.rounding import MANY_DIGITS, same_digits, within_rounding
-from deepcompress_verify.compare.scalars import (
-    NUMBERED_CONSTANTS,
-    equal,
-    same_constants,
-    same_family,
-)
+from deepcompress_verify.compare.scalars import equal
 from deepcompress_verify.compare.statements import compare_regions, compare_relations
 from deepcompress_verify.compare.text import equal_text
 from deepcompress_verify.reader import read

@@ -1,0 +1,88 @@
+"""Families of functions by their constants: antiderivatives with C, solutions with C_1 to C_4."""
+
+# ruff: noqa: SIM905 (vocabularies read better as lines of words)
+from __future__ import annotations
+
+from itertools import permutations
+
+from deepcompress_verify.compare.context import ComparisonContext
+from deepcompress_verify.compare.forms import rewrite, substitute, symbols
+from deepcompress_verify.compare.scalars import equal
+from deepcompress_verify.tree import Add, Call, Div, Mul, Neg, Node, Num, Pow, Sym
+
+_VARIABLES = frozenset("x y z t u v w s r theta phi".split())
+"""Letters of which an antiderivative is a function."""
+_CONSTANTS_OF_INTEGRATION = frozenset(("c", "K", "k", "C_1", "c_1", "C_0"))
+_INDEXED = ("k_", "A_", "K_")
+"""Beginnings of constants with an index."""
+NUMBERED_CONSTANTS = frozenset(f"{letter}_{mark}" for letter in "cC" for n in "1234" for mark in (n, f"{{{n}}}"))
+
+
+def same_family(a: Node, b: Node, context: ComparisonContext) -> bool:
+    """Return True for two antiderivatives with a constant C that differ by a constant."""
+    first, second = symbols(a), symbols(b)
+    small: dict[str, Node] = {name: Sym(name.upper()) for name in first ^ second if name.startswith("c")}
+    if small and {name.upper() for name in small} <= first | second:
+        return equal(substitute(a, small), substitute(b, small), context) is True
+    for name in first - second | second - first:
+        if name in _CONSTANTS_OF_INTEGRATION and "C" in first | second:
+            a, b = substitute(a, {name: Sym("C")}), substitute(b, {name: Sym("C")})
+    if "C" not in symbols(a) or "C" not in symbols(b):
+        return False
+    others = symbols(a) | symbols(b)
+    if not any(name.partition("_")[0] in _VARIABLES for name in others) or any(
+        len(name) == 1 and name.isupper() for name in others - {"C"}
+    ):
+        return False  # C is a letter of the problem: A + B + C
+    a, b = _without_bars_in_logs(a), _without_bars_in_logs(b)
+    zero: dict[str, Node] = {"C": Num(0)}
+    a0, b0 = substitute(a, zero), substitute(b, zero)
+    names = sorted(symbols(a0) | symbols(b0))
+    if not names or not (equal(a, Add((a0, Sym("C"))), context) and equal(b, Add((b0, Sym("C"))), context)):
+        return False
+    point: dict[str, Node] = {name: Num(17 + 4 * k, 11) for k, name in enumerate(names)}
+    gap = Add((substitute(a0, point), Neg(substitute(b0, point))))
+    return equal(a0, Add((b0, gap)), context) is True
+
+
+def same_constants(gold: Node, answer: Node, context: ComparisonContext) -> bool:
+    """Return True for two solutions whose constants have other names or another order: C_1 e^x + C_2, A e^x + B.
+
+    The constants of the gold are C_1 to C_4, at least two of them, and it is a function of a variable. Those of the
+    answer are its letters that the gold has not, and its C_1 to C_4.
+    """
+    first, second = symbols(gold), symbols(answer)
+    constants = sorted(name for name in first if name in NUMBERED_CONSTANTS)
+    if not 2 <= len(constants) <= 4 or first.isdisjoint(_VARIABLES) or not all(map(_is_scalar, (gold, answer))):
+        return False
+    stated = sorted(name for name in second if name in constants or name not in first)
+    if len(stated) != len(constants) or (first - set(constants)) != (second - set(stated)):
+        return False
+    if any(not _may_be_constant(name) for name in stated):
+        return False
+    for order in permutations(constants):
+        table: dict[str, Node] = {name: Sym(other) for name, other in zip(stated, order, strict=True)}
+        if equal(gold, substitute(answer, table), context) is True:
+            return True
+    return False
+
+
+def _may_be_constant(name: str) -> bool:
+    return name in NUMBERED_CONSTANTS or (len(name) == 1 and name in "ABCDKMNPabcdk") or name[:2] in _INDEXED
+
+
+def _is_scalar(node: Node) -> bool:
+    return isinstance(node, (Add, Mul, Div, Neg, Pow, Call))
+
+
+def _without_bars_in_logs(node: Node) -> Node:
+    """Return ln|x| + C as ln x + C: antiderivatives are written either way."""
+
+    def change(part: Node) -> Node | None:
+        if isinstance(part, Call) and part.name in ("ln", "log"):
+            inner = part.args[0]
+            if isinstance(inner, Call) and inner.name == "abs":
+                return Call(part.name, (inner.args[0], *part.args[1:]))
+        return None
+
+    return rewrite(node, change)
