@@ -18,8 +18,8 @@ from deepcompress_service.difficulty.model import Accumulator, Commit, Difficult
 from deepcompress_service.difficulty.paging import BadCursor
 from deepcompress_service.difficulty.stores.redis import RedisStore
 from deepcompress_service.difficulty.stores.redis_commit import TOKEN_BYTES, _packed, join_group, split_group
-from deepcompress_service.difficulty.stores.redis_link import pack
 from deepcompress_service.difficulty.stores.redis_rows import PAGE
+from deepcompress_service.difficulty.stores.redis_servers import pack
 from deepcompress_service.difficulty.stores.sqlite_tables import SqliteRun
 
 from .driving import Driver, Run, group

@@ -9,9 +9,9 @@ from __future__ import annotations
 from . import refusals
 from .arithmetic import close_record, counted_ratio, present_problem
 from .codec import ProblemRecord, RunRecord, StepDelta, pack_problem, unpack_problem
-from .engine import close_before, level_of, new_run_record
 from .model import Checkpoint, ProblemState, RunState
 from .run_transaction import RunTransaction
+from .steps import close_before, level_of, new_run_record
 
 
 def run_state(

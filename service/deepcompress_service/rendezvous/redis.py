@@ -7,7 +7,8 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Any
 
-from ..difficulty.stores.redis_link import Link, open_link
+from ..difficulty.stores.redis_link import Link
+from ..difficulty.stores.redis_servers import open_link
 from ..difficulty.stores.scripts import make_script
 from .model import TOMBSTONE_S, Arrival, Cohort, Collecting, Refused, Released
 

@@ -14,7 +14,6 @@ from typing import Literal, Protocol, TypeVar
 from .. import engine, refusals
 from ..arithmetic import close_record, problem_before
 from ..codec import group_digest, unpack_group, unpack_problem
-from ..engine import existing_run, level_of, new_run_record
 from ..errors import DifficultyError, StoreUnavailable
 from ..identity import new_incarnation
 from ..model import (
@@ -32,6 +31,7 @@ from ..paging import Page, PageBuilder, Side, Sort
 from ..retention import IMPORT_S, OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import check_rewindable, closed_level, problem_now, rewind, run_state
 from ..run_transaction import Row, StoreTransaction
+from ..steps import existing_run, level_of, new_run_record
 from ..transfer import ExportReader, Receiver, accept_any_config, export_lines, import_timeout, line_batches
 
 T = TypeVar("T")

@@ -16,11 +16,9 @@ from functools import partial
 from .. import refusals
 from ..arithmetic import close_record, present_problem, problem_before
 from ..codec import (
-    PassCountBucket,
     ProblemRecord,
     RunRecord,
     StepRecord,
-    config_from_json,
     config_to_json,
     decode,
     encode,
@@ -47,9 +45,10 @@ from ..paging import Page, PageBuilder, Side, Sort
 from ..retention import OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import state_of_run
 from ..transfer import ExportReader, Receiver, accept_any_config
-from . import redis_commit, redis_pages, redis_transfer, redis_watch
+from . import redis_commit, redis_pages, redis_replies, redis_transfer, redis_watch
 from .redis_commit import TOKEN_BYTES
-from .redis_link import Argument, Link, PinnedConnection, Reply, open_link
+from .redis_link import Argument, Link, PinnedConnection, Reply
+from .redis_servers import open_link
 from .scripts import (
     CHECKPOINT,
     COMMIT,
@@ -214,7 +213,7 @@ class RedisStore:
         """Epoch, meta with the open step's tallies, the last closed step, and the time of the last use."""
         reply = await self._run(READ_RUN, run, writes=False, key=key)
         try:
-            run_record = _parse_run_record(_pairs(reply[2]), _pairs(reply[3]))
+            run_record = redis_replies.parse_run_record(reply[2], reply[3])
             last = parse_step(decode(reply[4])) if reply[4] else None
             return int(reply[1]), run_record, last, float(reply[5]) if reply[5] else None
         except (KeyError, TypeError, ValueError) as error:
@@ -291,7 +290,7 @@ class RedisStore:
     async def history(self, run: str, *, since: int | None = None, limit: int | None = None) -> list[StepStatistics]:
         """Implement `DifficultyStore.history`."""
         run_record = await self._run_record(run)
-        rows = _pairs(await self._link.command(_prefix(run) + "m", "HGETALL", _prefix(run) + "h"))
+        rows = redis_replies.pairs(await self._link.command(_prefix(run) + "m", "HGETALL", _prefix(run) + "h"))
         steps = sorted((int(step), text) for step, text in rows.items() if int(step) >= (since or 0))
         if run_record.open is not None and (since is None or run_record.open >= since):
             steps = [row for row in steps if row[0] != run_record.open]
@@ -369,7 +368,7 @@ class RedisStore:
         await self._read(run)
         key = _prefix(run)
         found = []
-        for name, text in _pairs(await self._link.command(key + "m", "HGETALL", key + "c")).items():
+        for name, text in redis_replies.pairs(await self._link.command(key + "m", "HGETALL", key + "c")).items():
             step, level, *others = text.split()
             found.append(Checkpoint(decode(name), int(step), float(level), *map(int, others)))
         return sorted(found, key=lambda c: (c.step, c.name))
@@ -397,7 +396,7 @@ class RedisStore:
             _, epoch, entries = self._raise_if_refused(run, taken)
             try:
                 reply = self._raise_if_refused(run, await pinned.run(READ_RUN, scratch + "m", timeout_s=self._slow))
-                run_record = _parse_run_record(_pairs(reply[2]), _pairs(reply[3]))
+                run_record = redis_replies.parse_run_record(reply[2], reply[3])
                 lines = redis_transfer.export_lines(pinned, run, int(epoch), run_record, scratch, int(entries))
                 async for line in lines:
                     yield line
@@ -442,7 +441,7 @@ class RedisStore:
     def _raise_if_refused(run: str, reply: Reply) -> Reply:
         if reply[0] == 0:
             return reply
-        raise _refusal(run, [decode(fact) if isinstance(fact, bytes) else fact for fact in reply[1:]])
+        raise redis_replies.refusal(run, [decode(fact) if isinstance(fact, bytes) else fact for fact in reply[1:]])
 
     async def _run(
         self,
@@ -466,77 +465,3 @@ class RedisStore:
 
 def _prefix(run: str) -> str:
     return f"dc:{{{run}}}:"
-
-
-def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))
-
-
-def _parse_run_record(fields: dict[bytes, bytes], buckets: dict[bytes, bytes]) -> RunRecord:
-    def integer(name: bytes) -> int | None:
-        return int(fields[name]) if fields[name] else None
-
-    kind = decode(fields[b"kind"])
-    run_record = RunRecord(
-        config=config_from_json(fields[b"config"]),
-        config_text=decode(fields[b"config_text"]),
-        kind="stepped" if kind == "stepped" else "stepless" if kind else None,
-        open=integer(b"open"),
-        closed=int(fields[b"closed"]),
-        pruned=int(fields[b"pruned"]),
-        first=integer(b"first"),
-        values=tuple(map(float, fields[b"values"].split())),
-        start=tuple(map(float, fields[b"start"].split())),
-        problems=int(fields[b"problems"]),
-        ratio_sum=int(fields[b"ratio_sum"]),
-        sequence=int(fields[b"sequence"]),
-        revisits=_revisits(fields.get(b"revisits")),
-        incarnation=decode(fields.get(b"incarnation", b"")),
-        version=int(fields.get(b"version", 0)),
-        created_step=int(step) if (step := fields.get(b"created_step")) else None,
-    )
-    for name, text in buckets.items():
-        generation, size, passes = map(int, name.split(b":"))
-        run_record.buckets[generation, size, passes] = PassCountBucket(*map(int, text.split(b",")))
-    return run_record
-
-
-def _revisits(text: bytes | None) -> tuple[int, int, int]:
-    """Return the open step's sums over revisited problems; none in the record of an older version."""
-    count, total, squares = map(int, (text or b"0 0 0").split())
-    return count, total, squares
-
-
-def _refusal(run: str, facts: Sequence[str]) -> DifficultyError:
-    match facts:
-        case ["unknown-run"]:
-            return refusals.unknown_run(run)
-        case ["run-conflict"]:
-            return refusals.run_conflict(run)
-        case ["unknown-checkpoint", name]:
-            return refusals.unknown_checkpoint(run, name)
-        case ["run-lost", incarnation]:
-            return refusals.run_lost(run, incarnation or None)
-        case ["run-damaged", part]:
-            return refusals.run_damaged(run, part)
-        case ["run-rolled-back", name, sent, found]:
-            return refusals.run_rolled_back(run, int(sent), int(found), name)
-        case ["epoch-mismatch", epoch, sent]:
-            return refusals.epoch_mismatch(int(epoch), int(sent))
-        case ["step-kind-mismatch", kind]:
-            return refusals.kind_mismatch(kind)
-        case ["group-conflict", group_id, "twice"]:
-            return refusals.duplicate_group(group_id)
-        case ["group-conflict", request_id, "request"]:
-            return refusals.request_conflict(request_id)
-        case ["group-conflict", group_id, step]:
-            return refusals.group_conflict(group_id, int(step))
-        case ["not-observed", "", steps]:
-            return refusals.step_not_observed([int(step) for step in steps.split()])
-        case ["not-observed", group_id, step]:
-            return refusals.missing_problem_id(group_id, int(step))
-        case ["step-too-old", step, pruned, keep]:
-            return refusals.step_too_old(int(step), int(pruned), int(keep))
-        case ["rewind-too-far", next_step, pruned, keep, name, step]:
-            return refusals.rewind_too_far(int(next_step), int(pruned), int(keep), name or None, int(step))
-    raise AssertionError(f"a script refused in words unknown here: {facts}")
