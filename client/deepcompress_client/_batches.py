@@ -5,8 +5,6 @@ Counts that come from numpy or torch become plain numbers, since the wire models
 
 from __future__ import annotations
 
-import json
-import math
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NotRequired, TypedDict, Unpack
@@ -14,7 +12,7 @@ from typing import Any, Literal, NotRequired, TypedDict, Unpack
 from pydantic import BaseModel
 
 from ._core import checked
-from .errors import InvalidRequest
+from ._rows import checked_gold, invalid, scalar
 from .wire import (
     AnswerFormat,
     ObservedGroup,
@@ -81,7 +79,7 @@ def observe_request(
 ) -> ObserveRequest:
     """Return an observe request for groups whose rollouts have ``correct``."""
     rows = _groups(groups, ObservedGroup, ObservedRollout)
-    fields = {"run": run, "epoch": epoch, "step": _scalar(step), "generation": _scalar(generation), "groups": rows}
+    fields = {"run": run, "epoch": epoch, "step": scalar(step), "generation": scalar(generation), "groups": rows}
     return checked(ObserveRequest, fields)
 
 
@@ -112,8 +110,8 @@ def _batch(
         "epoch": epoch,
         "incarnation": incarnation,
         "version": version,
-        "step": _scalar(step),
-        "generation": _scalar(generation),
+        "step": scalar(step),
+        "generation": scalar(generation),
         "phase": phase,
         "request_id": request_id,
     }
@@ -145,9 +143,9 @@ def _sequence(value: Iterable[Any], where: str, one: str, fix: str) -> Iterable[
         InvalidRequest: it is a single one, a text, or nothing that can be iterated over.
     """
     if isinstance(value, Mapping):
-        raise _invalid(where, f"this is one {one} or a dict of them; {fix}")
+        raise invalid(where, f"this is one {one} or a dict of them; {fix}")
     if isinstance(value, str | bytes | BaseModel) or not isinstance(value, Iterable):
-        raise _invalid(where, f"this is one {type(value).__name__}; {fix}")
+        raise invalid(where, f"this is one {type(value).__name__}; {fix}")
     return value
 
 
@@ -162,35 +160,17 @@ def _fields(value: object, model: type[BaseModel], where: str) -> dict[str, Any]
     if isinstance(value, BaseModel):
         return {name: getattr(value, name) for name in value.model_fields_set}
     if isinstance(value, Mapping):
-        fields = {str(name): _scalar(part) for name, part in value.items()}
+        fields = {str(name): scalar(part) for name, part in value.items()}
     elif value is None or isinstance(value, str | bytes | int | float | list | tuple | set):
         needed = ", ".join(name for name, field in model.model_fields.items() if field.is_required())
-        raise _invalid(where, f"this is a {type(value).__name__}; pass a dict with {needed}")
+        raise invalid(where, f"this is a {type(value).__name__}; pass a dict with {needed}")
     else:
-        fields = {name: _scalar(getattr(value, name)) for name in model.model_fields if hasattr(value, name)}
+        fields = {name: scalar(getattr(value, name)) for name in model.model_fields if hasattr(value, name)}
     if "gold" in fields:
-        fields["gold"] = _gold(fields["gold"], f"{where}.gold")
+        fields["gold"] = checked_gold(fields["gold"], f"{where}.gold")
     if "tokens" in fields:
         _check_tokens(fields["tokens"], f"{where}.tokens")
     return fields
-
-
-def _gold(value: object, where: str) -> object:
-    """Return a gold answer in the wire format: a number becomes the text that JSON has for it.
-
-    Raises:
-        InvalidRequest: it is of another type than text, a number, or a list of these.
-    """
-    value = value.tolist() if hasattr(value, "tolist") else value
-    value = list(value) if isinstance(value, tuple) else value
-    if isinstance(value, list):
-        return [_gold(one, where) if not isinstance(one, list) else one for one in value]
-    if isinstance(value, str):
-        return value
-    number = _scalar(value)
-    if isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number):
-        return json.dumps(number)
-    raise _invalid(where, f"pass text, a finite number, or a list of alternatives, not {_shown(value)}")
 
 
 def _check_tokens(value: object, where: str) -> None:
@@ -200,21 +180,6 @@ def _check_tokens(value: object, where: str) -> None:
         InvalidRequest: it is one.
     """
     if isinstance(value, float):
-        raise _invalid(where, "pass the length as an integer: int(tokens), not a float")
+        raise invalid(where, "pass the length as an integer: int(tokens), not a float")
     if not isinstance(value, int | str) and (isinstance(value, Sequence) or hasattr(value, "shape")):
-        raise _invalid(where, "pass the number of tokens, len(ids), not the tokens themselves")
-
-
-def _shown(value: object) -> str:
-    return str(value) if value is None or isinstance(value, bool | float) else f"a {type(value).__name__}"
-
-
-def _invalid(where: str, detail: str) -> InvalidRequest:
-    return InvalidRequest(422, "invalid-request", f"{where}: {detail}")
-
-
-def _scalar(value: object) -> object:
-    """Return a numpy or torch scalar as a Python number, and any other value unchanged."""
-    if type(value) in (str, int, bool, float, list, dict, type(None)):
-        return value
-    return value.item() if hasattr(value, "item") and getattr(value, "shape", None) == () else value
+        raise invalid(where, "pass the number of tokens, len(ids), not the tokens themselves")

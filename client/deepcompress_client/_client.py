@@ -412,7 +412,8 @@ class Run(_runs.RunState):
         The warnings of the answer are logged.
 
         Raises:
-            InvalidRequest: the lists are not equally long, or rows of one problem have different golds.
+            InvalidRequest: the lists are not equally long, a gold is no answer, or rows of one problem have different
+                golds.
         """
         rows = group_rows(prompts, golds, responses, tokens, truncated, problem_ids)
         return self.client._execute(self._rewards(rows, answer_format, step, phase))

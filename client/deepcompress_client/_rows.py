@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -63,6 +64,35 @@ def gold_text(value: object) -> str | list[str]:
     return str(value)
 
 
+def checked_gold(value: object, where: str) -> str | list[str]:
+    """Return a gold answer in the wire format (`gold_text`); `where` is its place, for errors.
+
+    Raises:
+        InvalidRequest: it is of another type than text, a finite number, or a list of these.
+    """
+    value = value.tolist() if hasattr(value, "tolist") else value
+    several = isinstance(value, list | tuple)
+    alternatives = [scalar(one) for one in value] if isinstance(value, list | tuple) else [value]
+    for one in alternatives:
+        is_number = isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one)
+        if not is_number and not isinstance(one, str):
+            found = str(one) if one is None or isinstance(one, bool | float) else f"a {type(one).__name__}"
+            raise invalid(where, f"pass text, a finite number, or a list of alternatives, not {found}")
+    return gold_text(alternatives if several else alternatives[0])
+
+
+def scalar(value: object) -> object:
+    """Return a numpy or torch scalar as a Python number, and any other value unchanged."""
+    if type(value) in (str, int, bool, float, list, dict, type(None)):
+        return value
+    return value.item() if hasattr(value, "item") and getattr(value, "shape", None) == () else value
+
+
+def invalid(where: str, detail: str) -> InvalidRequest:
+    """Return the error for a field of a request."""
+    return InvalidRequest(422, "invalid-request", f"{where}: {detail}")
+
+
 def problem_name(prompt: object, gold: object) -> str:
     """Return a name for a problem that has none; equal prompts and golds get equal names, in every process."""
     digest = hashlib.blake2b(digest_size=16)
@@ -95,7 +125,8 @@ def group_rows(
     is in no group.
 
     Raises:
-        InvalidRequest: the lists are not equally long, or rows of one problem have different golds.
+        InvalidRequest: the lists are not equally long, a gold is no answer, or rows of one problem have different
+            golds.
     """
     columns = {"prompts": prompts, "golds": golds, "responses": responses, "tokens": tokens}
     optional = {"truncated": truncated, "problem_ids": problem_ids}
@@ -104,28 +135,32 @@ def group_rows(
     counts = {name: len(column) for name, column in lists.items()}
     if len(set(counts.values())) > 1:
         found = ", ".join(f"{name} {count}" for name, count in counts.items())
-        raise _invalid(f"pass one entry per rollout in each list; their lengths are: {found}")
+        raise invalid("rewards", f"pass one entry per rollout in each list; their lengths are: {found}")
     cut = lists.get("truncated") or [False] * counts["prompts"]
     named = lists.get("problem_ids")
+    answers = [
+        None if gold is None else checked_gold(gold, f"golds[{row}]") for row, gold in enumerate(lists["golds"])
+    ]
     rows_of: dict[str, list[int]] = {}
-    for row, (prompt, gold) in enumerate(zip(lists["prompts"], lists["golds"], strict=True)):
+    for row, (prompt, gold) in enumerate(zip(lists["prompts"], answers, strict=True)):
         if gold is not None:
             key = prompt_text(prompt) if named is None else str(named[row])
             rows_of.setdefault(key, []).append(row)
     groups = []
     for rows in rows_of.values():
         first = rows[0]
-        gold = gold_text(lists["golds"][first])
+        gold = answers[first]
         for row in rows:
-            if gold_text(lists["golds"][row]) != gold:
+            if answers[row] != gold:
                 what, fix = (
                     ("prompts", "pass problem_ids if these are different problems")
                     if named is None
                     else ("problem_ids", "give each problem an id of its own")
                 )
-                raise _invalid(
-                    f"golds: rows {first} and {row} have equal {what} and different golds; {fix}, or one list of "
-                    "alternatives as the gold of all rows of the problem"
+                raise invalid(
+                    "golds",
+                    f"rows {first} and {row} have equal {what} and different golds; {fix}, or one list of "
+                    "alternatives as the gold of all rows of the problem",
                 )
         name = problem_name(lists["prompts"][first], gold) if named is None else str(named[first])
         rollouts = [
@@ -153,9 +188,5 @@ def _listed(name: str, column: Iterable[Row]) -> list[Row]:
         InvalidRequest: the column is not a list.
     """
     if isinstance(column, str | bytes | Mapping) or not isinstance(column, Iterable):
-        raise _invalid(f"{name}: pass a list with one entry per rollout, not one {type(column).__name__}")
+        raise invalid(name, f"pass a list with one entry per rollout, not one {type(column).__name__}")
     return list(column.tolist() if hasattr(column, "tolist") else column)
-
-
-def _invalid(detail: str) -> InvalidRequest:
-    return InvalidRequest(422, "invalid-request", detail)

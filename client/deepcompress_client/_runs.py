@@ -229,18 +229,7 @@ def continue_run(name: str, config: RunConfig, next_step: int | None, source: st
             settings = json.loads(json.loads(lines.readline())["meta"]["config_text"])
         merged = checked(RunConfig, {**settings, **config.model_dump(mode="json", exclude_unset=True)})
         yield from open_run(name, merged, next_step, False)
-        url_path = path("runs", name, "import")
-        (reply,) = yield [
-            RequestSpec(
-                "PUT",
-                url_path,
-                exported,
-                params={"continue": "true"},
-                content_type="application/x-ndjson",
-                repeatable=False,
-            )
-        ]
-        return read(RunInfo, reply)
+        return (yield from import_state(name, exported, continued=True))
 
 
 def info(name: str) -> Operation[RunInfo]:
@@ -263,10 +252,18 @@ def delete(name: str) -> Operation[None]:
     raise_for(reply)
 
 
-def import_state(name: str, exported: bytes | Path) -> Operation[RunInfo]:
-    """Create a run from exported state."""
-    url_path = path("runs", name, "import")
-    (reply,) = yield [RequestSpec("PUT", url_path, exported, content_type="application/x-ndjson", repeatable=False)]
+def import_state(name: str, exported: bytes | Path, *, continued: bool = False) -> Operation[RunInfo]:
+    """Create a run from exported state; with `continued`, from its level and problems alone."""
+    (reply,) = yield [
+        RequestSpec(
+            "PUT",
+            path("runs", name, "import"),
+            exported,
+            params={"continue": "true"} if continued else {},
+            content_type="application/x-ndjson",
+            repeatable=False,
+        )
+    ]
     return read(RunInfo, reply)
 
 

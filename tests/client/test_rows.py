@@ -112,6 +112,15 @@ def test_one_prompt_with_two_golds_is_refused(client: Callable[..., Any]) -> Non
     assert grouped.rows == [[0], [1], [2]]
 
 
+@pytest.mark.parametrize("gold", [True, float("nan"), {"answer": 1}, [1, None]])
+def test_a_gold_that_is_no_answer_is_refused_with_its_row(client: Callable[..., Any], gold: Any) -> None:
+    stub = Stub()
+    run = client(handler=stub).run("r")
+    with pytest.raises(errors.InvalidRequest, match=r"golds\[1\]: pass text, a finite number"):
+        run.rewards(0, ["a", "b"], ["1", gold], ["x"] * 2, [1] * 2)
+    assert stub.paths() == ["PUT /v1/runs/r"]
+
+
 def test_equal_golds_of_other_spelling_are_one_gold() -> None:
     grouped = group_rows(["a"] * 3, [7, "7", numpy.int64(7)], ["x"] * 3, [1] * 3)
     assert grouped.rows == [[0, 1, 2]]
@@ -232,6 +241,7 @@ def test_one_item_in_place_of_a_list_names_verify_one(client: Callable[..., Any]
         (numpy.float64(2.5), "2.5"),
         ([7, "7.0"], ["7", "7.0"]),
         ((1, 2), ["1", "2"]),
+        ([numpy.float32(0.5), 1e22], ["0.5", "1e+22"]),
         (numpy.array([1, 2]), ["1", "2"]),
         (numpy.int64(4), "4"),
     ],

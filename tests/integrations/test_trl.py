@@ -335,9 +335,6 @@ def test_attach_audits_the_golds_and_warns_of_weights(
 
     attach("12")
     assert caplog.text == ""
-    if not Client(service.url).verify_one("3*4=<<3*4=12>>12\n#### 12", "\\boxed{12}").correct:
-        with pytest.raises(ValueError, match="worked solutions"):
-            attach("3*4=<<3*4=12>>12\n#### 12")
     attach("\\frac{1}{")
     assert "not readable" in caplog.text
     attach("12", reward_weights=[0.0, 1.0], multi_objective_aggregation="normalize_then_sum")

@@ -1,4 +1,4 @@
-"""A check of the first gold answers of a data set before the training: unreadable ones, and worked solutions."""
+"""A check of the first gold answers of a data set before the training."""
 
 from __future__ import annotations
 
@@ -12,42 +12,27 @@ ROWS = 32
 """Rows of a data set that are checked."""
 ENOUGH = 4
 """Different golds of which none is readable that are an error; fewer are a warning."""
-MARK = "####"
-"""The mark before the final answer in the worked solutions of GSM8K."""
-
-
-def final_answer(gold: str) -> str:
-    """Return the text after the last mark of a worked solution; the gold itself without one."""
-    return gold.rpartition(MARK)[2].strip()
 
 
 def audit_golds(client: Client, golds: Sequence[Any], where: str) -> None:
-    """Check golds as an answer that repeats them is checked.
+    """Check that golds are readable; log a warning if some are not.
 
     ``where`` names the data in messages. Nothing is checked while the service is unavailable (a warning).
 
     Raises:
-        ValueError: none of at least `ENOUGH` golds is readable, or they are worked solutions whose final
-            answer would be wrong.
+        ValueError: none of at least `ENOUGH` golds is readable.
     """
     texts = [gold_text(gold) for gold in golds if gold is not None]
     firsts = list(dict.fromkeys(text if isinstance(text, str) else text[0] for text in texts if text))[:ROWS]
     if not firsts:
         return
-    items = [{"gold": gold, "response": f"\\boxed{{{final_answer(gold)}}}"} for gold in firsts]
+    items = [{"gold": gold, "response": f"\\boxed{{{gold}}}"} for gold in firsts]
     try:
         verdicts = client.verify(items, answer_format="boxed")
     except OUTAGES as error:
         log.warning("the golds of %s were not checked: %s", where, error)
         return
     unreadable = [gold for gold, verdict in zip(firsts, verdicts, strict=True) if verdict.status == "gold_unreadable"]
-    worked = [gold for gold, verdict in zip(firsts, verdicts, strict=True) if MARK in gold and not verdict.correct]
-    if worked:
-        raise ValueError(
-            f"{len(worked)} of the first {len(firsts)} different golds of {where} are worked solutions, such as "
-            f"{_short(worked[0])}: an answer of {final_answer(worked[0])!r} would be wrong. Give the final answer "
-            f"alone: gold.rpartition({MARK!r})[2].strip()"
-        )
     if unreadable:
         message = (
             f"{len(unreadable)} of the first {len(firsts)} different golds of {where} are not readable, such as "

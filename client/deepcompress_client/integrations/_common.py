@@ -169,7 +169,7 @@ def open_run(
             run.restore(checkpoint_name(next_step))
         except NotFound:
             raise too_old from None
-    save_identity(run, start.get("folder"))
+    save_identity(run, start)
     _log_start(run.name, next_step, run.info())
     return run
 
@@ -194,7 +194,7 @@ async def open_run_async(
             await run.restore(checkpoint_name(next_step))
         except NotFound:
             raise too_old from None
-    save_identity(run, start.get("folder"))
+    save_identity(run, start)
     _log_start(run.name, next_step, await run.info())
     return run
 
@@ -230,8 +230,9 @@ def _with_file(error: RunLost | RunRolledBack, name: str, start: Start) -> RunLo
     return type(error)(error.status, error.slug, detail, error.problem)
 
 
-def save_identity(run: Run | AsyncRun, folder: str | Path | None) -> None:
-    """Write the run's identity beside the trainer's checkpoints, to know the run again after a restart."""
+def save_identity(run: Run | AsyncRun, start: Start) -> None:
+    """Write the run's identity beside the trainer's checkpoints, to recognise the run after a restart."""
+    folder = start.get("folder")
     if folder is None:
         return
     file = _identity_file(run.name, folder)

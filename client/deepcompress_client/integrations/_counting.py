@@ -8,7 +8,7 @@ from typing import Any
 from .._client import Client, Run
 from .._runs import RunSetting, StrategyLike, check_run_name
 from ..wire import ShapeAnswer
-from ._common import DEADLINE_S, client_options, log, log_warnings, open_run, save_identity
+from ._common import DEADLINE_S, Start, client_options, log, log_warnings, open_run, save_identity
 
 
 class CountedSteps:
@@ -39,7 +39,7 @@ class CountedSteps:
         **config: RunSetting,
     ) -> None:
         self.run_name = check_run_name(run)
-        self._fresh, self._continue_from, self._folder = fresh, continue_from, folder
+        self._start: Start = {"fresh": fresh, "continue_from": continue_from, "folder": folder}
         self._client = Client(url, api_key=api_key, **client_options(deadline_s))
         self._step = next_step
         self._strategy = strategy
@@ -50,18 +50,9 @@ class CountedSteps:
     def _shape(self, groups: list[dict[str, Any]]) -> ShapeAnswer:
         """Shape the batch as the next step. The step is incremented only after the answer has come."""
         if self._run is None:
-            self._run = open_run(
-                self._client,
-                self.run_name,
-                self._step,
-                self._strategy,
-                self._config,
-                fresh=self._fresh,
-                continue_from=self._continue_from,
-                folder=self._folder,
-            )
+            self._run = open_run(self._client, self.run_name, self._step, self._strategy, self._config, **self._start)
         answer = self._run.shape(groups, step=self._step)
         log_warnings(self.run_name, answer)
         self._step += 1
-        save_identity(self._run, self._folder)
+        save_identity(self._run, self._start)
         return answer

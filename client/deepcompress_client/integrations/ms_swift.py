@@ -28,6 +28,7 @@ from ._common import (
     DataColumn,
     FrameworkObject,
     Option,
+    Start,
     checkpoint_name,
     client_options,
     fill_with_group_mean,
@@ -105,8 +106,11 @@ class DeepCompressReward:
                 "or set --eval_strategy no"
             )
         self.run_name = check_run_name(run)
-        self._fresh, self._continue_from = fresh, continue_from
-        self._folder: str | None = getattr(args, "output_dir", None)
+        self._start: Start = {
+            "fresh": fresh,
+            "continue_from": continue_from,
+            "folder": getattr(args, "output_dir", None),
+        }
         self.client = Client(url, api_key=api_key, **client_options(deadline_s))
         self._gold, self._problem_id, self._split = gold, problem_id, split
         self._groups_per_step = groups_per_step
@@ -192,24 +196,16 @@ class DeepCompressReward:
         self._step = step
 
     def _open(self, next_step: int) -> None:
-        again = self._begun  # the same trainer goes back: the history is its own
-        self._run = open_run(
-            self.client,
-            self.run_name,
-            next_step,
-            self._strategy,
-            self._config,
-            fresh=self._fresh or again,
-            continue_from=self._continue_from,
-            folder=self._folder,
-        )
+        if self._begun:  # the same trainer goes back: the history is its own
+            self._start["fresh"] = True
+        self._run = open_run(self.client, self.run_name, next_step, self._strategy, self._config, **self._start)
 
     def _save(self, step: int) -> None:
         if self._run is None:
             return
         try:
             self._run.checkpoint(checkpoint_name(step), step - 1)
-            save_identity(self._run, self._folder)
+            save_identity(self._run, self._start)
         except DeepCompressError as error:
             # Only a resume from further back than the run's keep_steps would miss it.
             log.warning("no checkpoint of run %r at step %d: %s", self.run_name, step, error)

@@ -29,6 +29,7 @@ from ._audit import audit_golds
 from ._common import (
     DEADLINE_S,
     FrameworkObject,
+    Start,
     checkpoint_name,
     client_options,
     gold_text,
@@ -79,7 +80,7 @@ class SlimeReward:
         **config: RunSetting,
     ) -> None:
         self.run_name = check_run_name(run)
-        self._fresh, self._continue_from = fresh, continue_from
+        self._start: Start = {"fresh": fresh, "continue_from": continue_from}
         self._async = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
         self._client = Client(url, api_key=api_key, **client_options(deadline_s))
         self._next_step = next_step
@@ -89,7 +90,6 @@ class SlimeReward:
         self._opening = threading.Lock()
         self._run: Run | None = None
         self._step = 0
-        self._folder: str | None = None
         self._audited = False
 
     # --- hooks ------------------------------------------------------------------------------------------
@@ -167,16 +167,9 @@ class SlimeReward:
                 log.warning(
                     "run %r: slime passes no step, so rollouts are counted from %d", self.run_name, self._step
                 )
-                self._folder = getattr(args, "save", None)
+                self._start["folder"] = getattr(args, "save", None)
                 self._run = open_run(
-                    self._client,
-                    self.run_name,
-                    self._step,
-                    self._strategy,
-                    self._config,
-                    fresh=self._fresh,
-                    continue_from=self._continue_from,
-                    folder=self._folder,
+                    self._client, self.run_name, self._step, self._strategy, self._config, **self._start
                 )
                 if not self._observe:
                     log.warning(
@@ -207,7 +200,7 @@ class SlimeReward:
             return
         try:
             run.checkpoint(checkpoint_name(self._step), self._step - 1)
-            save_identity(run, self._folder)
+            save_identity(run, self._start)
         except DeepCompressError as error:
             # Only a resume from further back than the run's keep_steps would miss it.
             log.warning("no checkpoint of run %r at step %d: %s", self.run_name, self._step, error)

@@ -38,6 +38,7 @@ from ._common import (
     OUTAGES,
     DataColumn,
     FrameworkObject,
+    Start,
     checkpoint_name,
     client_options,
     fill_with_group_mean,
@@ -105,7 +106,7 @@ class DeepCompressReward:
     ) -> None:
         self.__name__ = "deepcompress"
         self.run_name = check_run_name(run)
-        self._fresh, self._continue_from = fresh, continue_from
+        self._start: Start = {"fresh": fresh, "continue_from": continue_from}
         self.client = Client(url, api_key=api_key, **client_options(deadline_s))
         self._gold = gold
         self._problem_id = problem_id
@@ -119,7 +120,6 @@ class DeepCompressReward:
         self._generation = 0
         self._neutral = False
         """True if TRL would train None as 0."""
-        self._folder: str | None = None
 
     # --- start ------------------------------------------------------------------------------------------
 
@@ -148,7 +148,7 @@ class DeepCompressReward:
             log.warning("TRL does not pass tool_mask to rewards: the length of a rollout includes its tools' output")
         golds = _first(trainer.train_dataset, self._gold)
         run_on_first_rank(lambda: audit_golds(self.client, golds, f"column {self._gold!r} of train_dataset"))
-        self._folder = getattr(trainer.args, "output_dir", None)
+        self._start["folder"] = getattr(trainer.args, "output_dir", None)
         self._trainer = weakref.ref(trainer)
         trainer.add_callback(_callback(self))
 
@@ -183,16 +183,7 @@ class DeepCompressReward:
         """Open the run at the trainer's step; called on every rank when training begins."""
 
         def opened() -> None:
-            self._run = open_run(
-                self.client,
-                self.run_name,
-                next_step,
-                self._strategy,
-                self._config,
-                fresh=self._fresh,
-                continue_from=self._continue_from,
-                folder=self._folder,
-            )
+            self._run = open_run(self.client, self.run_name, next_step, self._strategy, self._config, **self._start)
 
         self._step, self._generation = -1, 0
         run_on_first_rank(opened)
@@ -204,7 +195,7 @@ class DeepCompressReward:
         keep = {folder.removeprefix("checkpoint-") for folder in folders} | {str(next_step)}
         try:
             self._run.checkpoint(checkpoint_name(next_step), next_step - 1)
-            save_identity(self._run, self._folder)
+            save_identity(self._run, self._start)
             for one in self._run.checkpoints():
                 name = str(one["name"])
                 if name.startswith("step-") and name.removeprefix("step-") not in keep:
@@ -384,7 +375,7 @@ class DeepCompressGroupReward:
     ) -> None:
         self.__name__ = "deepcompress"
         self.run_name = check_run_name(run)
-        self._fresh, self._continue_from = fresh, continue_from
+        self._start: Start = {"fresh": fresh, "continue_from": continue_from}
         self._neutral = _trains_none_as_0()
         self.client = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
         self._resume = resume
@@ -460,13 +451,7 @@ class DeepCompressGroupReward:
                 self._run = await self.client.run(self.run_name, join=True)
             else:
                 self._run = await open_run_async(
-                    self.client,
-                    self.run_name,
-                    0,
-                    self._strategy,
-                    self._config,
-                    fresh=self._fresh,
-                    continue_from=self._continue_from,
+                    self.client, self.run_name, 0, self._strategy, self._config, **self._start
                 )
         return self._run
 

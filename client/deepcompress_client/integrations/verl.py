@@ -61,8 +61,8 @@ OUTCOMES = {
     "wrong": -1.0,
     **{status: -1.0 - offset for status, offset in STATUS_OFFSETS.items()},
 }
-"""The manager's reward by status. All are exact in float32. The two statuses that must not be trained on are just
-below -1, since the estimator gets no other field of a sample. The statuses that are not listed count as "wrong"."""
+"""The manager's reward by status. All are exact in float32. Those of statuses that must not be trained on are
+just below -1, since the estimator gets no other field of a sample. Statuses that are not listed count as "wrong"."""
 
 
 @dataclass(frozen=True)
