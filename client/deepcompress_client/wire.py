@@ -144,6 +144,7 @@ def _one_or_more(value: object, handler: ValidatorFunctionWrapHandler) -> object
 
 
 NAME_PATTERN = r"^[A-Za-z0-9._-]{1,128}$"
+PRESET_PATTERN = r"^[a-z][a-z0-9-]{0,31}(@[1-9][0-9]{0,3})?$"
 """The valid names of runs and checkpoints."""
 RunName = Annotated[str, StringConstraints(pattern=NAME_PATTERN, strict=True)]
 CheckpointName = RunName
@@ -758,11 +759,12 @@ class Target(_Request):
 class Advantage(_Request):
     """The advantages in the answer: centred in the group, scaled by its std or not, components together or apart.
 
+    ``scale: outcome``, with ``decouple``, divides the outcome alone: the length term and scores keep their size.
     ``whiten: batch`` then gives them mean 0 and std 1 over the step's tokens; the step is sent in one request.
     """
 
     centre: Literal["group"] = "group"
-    scale: Literal["group", "none"] = "group"
+    scale: Literal["group", "outcome", "none"] = "group"
     decouple: StrictBool = False
     whiten: Literal["none", "batch"] = "none"
 
@@ -802,6 +804,15 @@ class RunConfig(_Request):
     scores: Annotated[dict[ScoreName, ScoreConfig], Field(max_length=MAX_SCORES)] | None = Field(
         None, description="weights of the caller's own scores; every training rollout then has them"
     )
+    preset: Annotated[str, StringConstraints(pattern=PRESET_PATTERN)] | None = Field(
+        None, description="a bundle of settings, NAME or NAME@VERSION; fields sent beside it take precedence"
+    )
+
+
+OPTIONS = ("gate", "guard", "target", "advantage", "scores")
+"""Fields of a configuration that are options of every strategy, off unless sent."""
+PRESET_FIELDS = ("strategy", "outcome", "length_weight", *OPTIONS)
+"""Fields of a configuration that a preset may set."""
 
 
 def _known_fields(config: object) -> object:

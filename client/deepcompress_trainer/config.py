@@ -17,6 +17,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
+from deepcompress_client import presets
 from deepcompress_client.wire import NAME_PATTERN, AnswerFormat
 
 from . import task
@@ -87,6 +88,11 @@ class TrainConfig:
     )
 
     # the reward
+    preset: str | None = _f(
+        None,
+        f"a bundle of the settings of the reward, NAME or NAME@VERSION: {', '.join(presets.names())}; as a flag it "
+        "replaces those of the file, and other flags take precedence",
+    )
     strategy: dict[str, Any] = _f({"name": "deepcompress"}, "the service's strategy and its parameters")
     outcome: dict[str, float] = _f({"correct": 1.0, "wrong": -1.0}, "outcome rewards; they go to the service")
     overlong: dict[str, Any] | None = _f(None, "soft overlong term {max_tokens, buffer_tokens, factor}")
@@ -120,7 +126,9 @@ class TrainConfig:
         "by itself and length_weight * (-beta * z) is added, z over the correct rollouts, never divided by a std "
         "again (as DIET and GDPO keep their terms apart); it needs a strategy with beta and ignores strategy.mode",
     )
-    length_weight: float = _f(1.0, "of the length term, if length_term is advantage")
+    length_weight: float = _f(
+        1.0, "of the length term: the service's if length_term is reward, else of the trainer's"
+    )
     mask_truncated: bool = _f(
         False, "leave truncated rollouts out of the loss; the policy then does not learn to avoid truncation"
     )
@@ -212,6 +220,15 @@ _LEAST = {
 """The least value of a setting."""
 
 
+REWARD_SETTINGS = frozenset(
+    (
+        *("preset", "strategy", "outcome", "gate", "guard", "target", "advantage", "length_weight"),
+        *("filter_metric", "scale_rewards", "length_term", "kl"),
+    )
+)
+"""The settings of a file that the flag ``--preset`` replaces."""
+
+
 def _check_chain(config: TrainConfig) -> None:
     """Check that the synthetic task has enough different problems.
 
@@ -237,11 +254,24 @@ def parse(values: dict[str, Any]) -> TrainConfig:
     Raises:
         ValueError: a name is no setting, or a value does not fit.
     """
+    values = _with_preset(values)
     hints = get_type_hints(TrainConfig)
     unknown = sorted(set(values) - set(hints))
     if unknown:
         raise ValueError(f"no such setting: {', '.join(unknown)}")
     return TrainConfig(**{name: _fit(name, value, hints[name]) for name, value in values.items()})
+
+
+def _with_preset(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings with those of their preset, which others take precedence over.
+
+    Raises:
+        ValueError: there is no such preset.
+    """
+    if not isinstance(name := values.get("preset"), str):
+        return values
+    preset = presets.find_preset(name)
+    return {**presets.merge({**preset.run, **preset.trainer}, values), "preset": preset.id}
 
 
 def _fit(name: str, value: Setting, hint: TypeHint) -> Setting:
@@ -293,6 +323,9 @@ def parse_flags(values: dict[str, Any], flags: dict[str, str]) -> TrainConfig:
         ValueError: a setting is invalid.
     """
     values = dict(values)
+    if "preset" in flags:
+        values = {name: value for name, value in values.items() if name not in REWARD_SETTINGS}
+        values = _with_preset({**values, "preset": str(_read_yaml(flags["preset"], "--preset"))})
     for flag, written in flags.items():
         name, _, key = flag.partition(".")
         value = _read_yaml(written, f"--{flag}")
@@ -302,7 +335,7 @@ def parse_flags(values: dict[str, Any], flags: dict[str, str]) -> TrainConfig:
                 raise ValueError(f"--{flag}: {name} is {mapping!r}, no mapping of which {key} could be set")
             values[name] = {**mapping, key: value}
         else:
-            values[name] = written if name in ("name", "out", "model", "data", "eval_data") else value
+            values[name] = written if name in ("preset", "name", "out", "model", "data", "eval_data") else value
     return parse(values)
 
 

@@ -137,9 +137,11 @@ def run_settings(config: TrainConfig) -> dict[str, Any]:
         # A resume restores a checkpoint, so the service keeps only the steps between two checkpoints.
         "keep_steps": max(64, config.save_every + 1),
     }
-    for name in ("overlong", "gate", "guard", "target", "advantage"):
-        if (value := getattr(config, name)) is not None:
-            settings[name] = value
+    if config.length_term == "reward":
+        settings["length_weight"] = config.length_weight
+    for name in ("preset", "overlong", "gate", "guard", "target", "advantage"):
+        if (value := getattr(config, name)) is not None or config.preset is not None:
+            settings[name] = value  # with a preset, None turns an option of it off
     return settings
 
 

@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from deepcompress_client import Client
+from deepcompress_client import Client, presets
 from deepcompress_trainer import checkpoint
 from deepcompress_trainer.__main__ import main
 from deepcompress_trainer.config import TrainConfig, learning_rate_at, load, parse, shipped, start_checkpoint
@@ -42,6 +42,31 @@ def test_flags_win_over_the_file_and_reach_into_mappings(tmp_path: Path) -> None
     assert (config.name, config.steps, config.learning_rate) == ("mine", 7, 1e-4)
     assert config.strategy == {"name": "deepcompress", "alpha": 0.5}
     assert config.overlong == {"max_tokens": 90}
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_a_preset_as_a_flag_replaces_the_reward_of_the_file(name: str, service_url: str) -> None:
+    preset = presets.find_preset(name)
+    config = load("tiny", {"preset": name, "length_weight": "0.125"})
+    assert config.preset == preset.id
+    assert config.strategy == preset.run["strategy"]  # and not the file's
+    assert config.steps == load("tiny", {}).steps
+    assert {key: getattr(config, key) for key in preset.trainer} == preset.trainer
+    with Client(service_url) as client:
+        stored = client.run(f"preset-{name}", next_step=0, **run_settings(config)).info().config
+    assert (stored.preset, stored.length_weight) == (preset.id, 0.125)
+    for option in ("gate", "guard", "target", "advantage"):
+        assert (getattr(stored, option) is not None) == (option in preset.run)
+
+
+def test_a_file_takes_precedence_over_the_preset_that_it_names(tmp_path: Path, service_url: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("preset: authors\nstrategy: {alpha: 0.5}\nkl: 0.1\n")
+    config = load(str(file), {"kl": "0.2"})
+    assert config.strategy == {"name": "deepcompress", "mode": "release", "alpha": 0.5}
+    assert (config.filter_metric, config.kl) == ("acc", 0.2)
+    with pytest.raises(ValueError, match="no preset 'other'"):
+        load(str(file), {"preset": "other"})
 
 
 def test_flags_alone_are_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,6 +69,13 @@ GROUPWISE_STRATEGY = {"name": "deepcompress", "reference": "previous"}
 group's reward does not depend on the groups of its step that came earlier; with the default, `current`, it would."""
 
 
+def groupwise(strategy: StrategyLike, config: Mapping[str, Any]) -> StrategyLike:
+    """Return the strategy of a training that passes its steps group by group: as given, else that of the preset."""
+    if strategy:
+        return strategy
+    return {"reference": "previous"} if config.get("preset") else GROUPWISE_STRATEGY
+
+
 # --- groups ------------------------------------------------------------------------------------------
 
 

@@ -25,11 +25,11 @@ from .._runs import RunSetting, StrategyLike, check_run_name
 from ..wire import GroupRewards
 from ._common import (
     DEADLINE_S,
-    GROUPWISE_STRATEGY,
     OUTAGES,
     FrameworkObject,
     Start,
     client_options,
+    groupwise,
     grpo_advantages,
     log,
     log_warnings,
@@ -85,7 +85,7 @@ class GroupShaping:
         self._correct, self._gold = correct, gold
         self._divide_by_std = divide_by_std
         self._client = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
-        self._strategy = strategy or GROUPWISE_STRATEGY
+        self._strategy = groupwise(strategy, config)
         self._stepless = groups_per_step is not None
         self._config = {**config, "groups_per_step": groups_per_step}
         self._opening = asyncio.Lock()

@@ -60,8 +60,9 @@ ADVANTAGE_PARAMS = (
         "scale",
         "choice",
         "group",
-        "group: divided by the group's sample std + 1e-6, as GRPO; none: not divided",
-        choices=("group", "none"),
+        "group: divided by the group's sample std + 1e-6, as GRPO; outcome: only the outcome is, needs decouple; "
+        "none: not divided",
+        choices=("group", "outcome", "none"),
     ),
     Param("decouple", "boolean", False, "outcome, length and each score are centred and scaled apart, then weighted"),
     Param(
@@ -149,10 +150,13 @@ def read_options(
     if scores and len(scores) > MAX_SCORES:
         raise ConfigError("scores", f"send at most {MAX_SCORES} scores")
     read_scores = {name: read_params(SCORE_PARAMS, (scores or {})[name], f"scores.{name}") for name in scores or ()}
+    read_advantage = None if advantage is None else read_params(ADVANTAGE_PARAMS, advantage, "advantage")
+    if read_advantage is not None and read_advantage["scale"] == "outcome" and not read_advantage["decouple"]:
+        raise ConfigError("advantage.scale", "outcome needs decouple: true")
     return Options(
         gate=None if gate is None else read_params(GATE_PARAMS, gate, "gate"),
         guard=None if guard is None else read_params(GUARD_PARAMS, guard, "guard"),
         target=None if target is None else read_params(TARGET_PARAMS, target, "target"),
-        advantage=None if advantage is None else read_params(ADVANTAGE_PARAMS, advantage, "advantage"),
+        advantage=read_advantage,
         scores={name: read_scores[name] for name in sorted(read_scores)} or None,
     )

@@ -1,0 +1,91 @@
+"""Presets: named and versioned settings of a run, with the trainer's settings that go with them.
+
+A configuration with ``preset: NAME`` is filled in by the service and stored expanded, as ``NAME@VERSION``. A change
+of a preset is a new version: runs keep the settings that they were created with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .wire import RunConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """One version of a preset."""
+
+    name: str
+    version: int
+    summary: str
+    evidence: str
+    """The measurements that this version was chosen by, and their limits."""
+    run: Mapping[str, Any]
+    """Fields of a run's configuration."""
+    trainer: Mapping[str, Any]
+    """Settings of the bundled trainer. docs/strategies.md has those of other trainers."""
+
+    @property
+    def id(self) -> str:
+        """The name with the version, as a configuration is stored."""
+        return f"{self.name}@{self.version}"
+
+
+PRESETS: tuple[Preset, ...] = (
+    Preset(
+        "authors",
+        1,
+        "DeepCompress as its authors run it",
+        "docs/study.md, first edition: no length changed, and no accuracy was lost.",
+        run={"strategy": {"name": "deepcompress", "mode": "release"}, "outcome": {"correct": 1.0, "wrong": -1.0}},
+        trainer={"filter_metric": "acc", "scale_rewards": "group", "length_term": "reward", "kl": 0.0},
+    ),
+)
+"""Every version of every preset, in the order of the documentation; versions of one name ascending."""
+
+
+def names() -> list[str]:
+    """Return the names of the presets, without versions."""
+    return list(dict.fromkeys(preset.name for preset in PRESETS))
+
+
+def find_preset(name: str) -> Preset:
+    """Return a preset by ``NAME`` (its newest version) or ``NAME@VERSION``.
+
+    Raises:
+        ValueError: there is no such preset.
+    """
+    for preset in reversed(PRESETS):
+        if name in (preset.name, preset.id):
+            return preset
+    raise ValueError(f"no preset {name[:64]!r}; the presets are: {', '.join(names())}")
+
+
+def expand(config: RunConfig) -> RunConfig:
+    """Return the configuration with the fields of its preset; fields that it sets itself take precedence.
+
+    Mappings are merged field by field, unless another strategy is named. A field that is set to None stays None.
+
+    Raises:
+        ValueError: there is no such preset.
+    """
+    if config.preset is None:
+        return config
+    preset = find_preset(config.preset)
+    given = config.model_dump(exclude_unset=True)
+    return RunConfig.model_validate({**merge(preset.run, given), "preset": preset.id})
+
+
+def merge(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with the values of `given`, mappings field by field; one that names something else replaces."""
+    merged = dict(base)
+    for name, value in given.items():
+        before = merged.get(name)
+        nested = isinstance(before, Mapping) and isinstance(value, Mapping)
+        if nested and value.get("name", before.get("name")) == before.get("name"):
+            merged[name] = merge(before, value)
+        else:
+            merged[name] = value
+    return merged
