@@ -15,6 +15,7 @@ import re
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from deepcompress_client import presets
@@ -126,8 +127,9 @@ class TrainConfig:
         "by itself and length_weight * (-beta * z) is added, z over the correct rollouts, never divided by a std "
         "again (as DIET and GDPO keep their terms apart); it needs a strategy with beta and ignores strategy.mode",
     )
-    length_weight: float = _f(
-        1.0, "of the length term: the service's if length_term is reward, else of the trainer's"
+    length_weight: float | dict[str, Any] = _f(
+        1.0,
+        "of the length term: the service's if length_term is reward (a number or a schedule), else the trainer's",
     )
     mask_truncated: bool = _f(
         False, "leave truncated rollouts out of the loss; the policy then does not learn to avoid truncation"
@@ -171,6 +173,13 @@ class TrainConfig:
         return task.SlipRates.parse(self.slips) if self.slips is not None else None
 
     @property
+    def own_length_weight(self) -> float:
+        """`length_weight` where it is the trainer's; 1 where it is the service's."""
+        if self.length_term == "advantage" and not isinstance(self.length_weight, dict):
+            return self.length_weight
+        return 1.0
+
+    @property
     def folder(self) -> Path:
         """The run's folder, OUT/NAME."""
         return Path(self.out) / self.name
@@ -206,6 +215,8 @@ def check(config: TrainConfig) -> None:
         raise ValueError(
             "decay_steps: the learning rate would be 0 before the last step; give as many as there are steps, or 0"
         )
+    if config.length_term == "advantage" and isinstance(config.length_weight, dict):
+        raise ValueError("length_weight: with length_term advantage it is a number, not a schedule")
     if config.filter_metric == "none" and config.max_generation_batches > 1:
         raise ValueError("filter_metric none keeps every group: max_generation_batches must be 1")
 
@@ -280,9 +291,11 @@ def _fit(name: str, value: Setting, hint: TypeHint) -> Setting:
     Raises:
         ValueError: the value does not have that type.
     """
-    kinds = get_args(hint) if type(None) in get_args(hint) else (hint,)
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     if value is None and type(None) in kinds:
         return None
+    if isinstance(value, dict) and any(get_origin(kind) is dict for kind in kinds):
+        return value
     kind = next(get_origin(kind) or kind for kind in kinds if kind is not type(None))
     if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:

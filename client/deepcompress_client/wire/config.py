@@ -89,12 +89,14 @@ class Overlong(Request):
 class Gate(Request):
     """A length reward only in groups whose pass ratio reaches ``min_pass_ratio``.
 
-    ``of: problem`` compares the lesser of the group's and the problem's stored pass ratio. ``top_share`` also asks
+    ``of: problem`` compares the lesser of the group's and the problem's stored pass ratio. ``min_stored`` also asks
+    for the stored one by itself, and lets problems without a record pass. ``top_share`` also asks
     that the group is among that share of the request's groups with the greatest pass ratios (arXiv 2505.18086).
     """
 
     min_pass_ratio: ShareOrSchedule = 1.0
     of: Literal["group", "problem"] = "group"
+    min_stored: ShareOrSchedule | None = None
     top_share: ShareOrSchedule | None = None
 
 
@@ -112,13 +114,16 @@ class Target(Request):
 
     It takes the place of the strategy's length term. ``excess``: -clip((l - T) / T, 0, 1) on correct rollouts;
     ``limit``: a correct rollout over T is paid as a wrong one. ``bonus`` is added for rollouts within T in groups
-    whose rollouts are all correct.
+    whose rollouts are all correct, with ``bonus_while: spread`` only while the median of the lengths is over T.
+    ``current`` counts the group's own correct lengths as stored ones.
     """
 
     quantile: ShareOrSchedule = 0.1
     slack: NonNegativeOrSchedule = 1.1
     min_rollouts: RolloutsOrSchedule = 16
     bonus: NonNegativeOrSchedule = 0.0
+    bonus_while: Literal["always", "spread"] = "always"
+    current: StrictBool = False
     form: Literal["excess", "limit"] = "excess"
 
 

@@ -20,6 +20,15 @@ GATE_PARAMS = (
         choices=("group", "problem"),
     ),
     Param(
+        "min_stored",
+        "number",
+        None,
+        "also: the problem's stored pass ratio reaches this; a problem without a record passes",
+        0.0,
+        1.0,
+        nullable=True,
+    ),
+    Param(
         "top_share",
         "number",
         None,
@@ -46,6 +55,19 @@ TARGET_PARAMS = (
     Param("slack", "number", 1.1, "T = slack * q", 0.01, 100.0),
     Param("min_rollouts", "integer", 16, "stored correct rollouts below which a problem has no target", 1, 1_000_000),
     Param("bonus", "number", 0.0, "added for rollouts within T in groups that are all correct", 0.0, 1e3),
+    Param(
+        "bonus_while",
+        "choice",
+        "always",
+        "spread: the bonus only while the median of the problem's correct lengths is over T",
+        choices=("always", "spread"),
+    ),
+    Param(
+        "current",
+        "boolean",
+        False,
+        "the group's own correct lengths count as stored ones, so that a problem has a target at its first visit",
+    ),
     Param(
         "form",
         "choice",
@@ -124,7 +146,7 @@ class Options:
         for name, part in self._named().items():
             if name == "target":
                 required += [("the target", "tokens"), ("the target", "lengths")]
-            if name in ("gate", "guard") and part["of"] == "problem":
+            if (name in ("gate", "guard") and part["of"] == "problem") or part.get("min_stored") is not None:
                 required.append((f"the {name}", "history"))
             if name == "guard" and part["of"] == "run":
                 required.append(("the guard", "guard"))
