@@ -83,9 +83,8 @@ def merge(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for name, value in given.items():
         before = merged.get(name)
-        nested = isinstance(before, Mapping) and isinstance(value, Mapping)
-        if nested and value.get("name", before.get("name")) == before.get("name"):
-            merged[name] = merge(before, value)
-        else:
-            merged[name] = value
+        merged[name] = value
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            other = value.get("name", before.get("name")) != before.get("name")
+            merged[name] = value if other else merge(before, value)
     return merged

@@ -190,7 +190,7 @@ def test_a_configuration_with_options_is_stored_and_compared_by_meaning(service:
     assert created.status_code == 201, created.text
     stored = created.json()["config"]
     assert stored["length_weight"] == OPTIONED["length_weight"]
-    assert stored["gate"] == {"min_pass_ratio": 0.9, "of": "problem", "top_share": None}
+    assert stored["gate"] == {"min_pass_ratio": 0.9, "of": "problem", "min_stored": None, "top_share": None}
     assert stored["guard"] == {"margin": 0.02, "z": 2.0, "of": "run", "min_rollouts": 16}
     rows = [{**row, "scores": {"format": 1}} for row in MIXED]
     body = {"run": "optioned", "step": 0, "groups": [{"problem_id": "p", "rollouts": rows}]}

@@ -13,6 +13,7 @@ from deepcompress_verify import Verdict
 
 from ..difficulty.model import CommitOutcome
 from ..shaping import Group, ShapedGroup
+from ..shaping.signal import SignalSums
 from .recent import Activity, sample
 
 _LONGEST = 1024
@@ -44,15 +45,17 @@ class ActivityRecorder:
         shaped: Sequence[ShapedGroup],
         warnings: Sequence[tuple[str, str]],
         statuses: Sequence[Sequence[str | None]],
+        signal: SignalSums,
     ) -> None:
         """Record the groups of a training request, without replayed and stale ones.
 
-        All sequences but `warnings` are [groups]; `statuses` is [groups, rollouts].
+        All sequences but `warnings` are [groups]; `statuses` is [groups, rollouts]. `signal` is of the same groups.
         """
         activity = self.activity.begin_step(outcome.run, outcome.epoch, outcome.step, warnings)
         if activity is None:
             return
         sums = activity.course[outcome.step]
+        sums.signal.add(signal)
         for state, group, result, row in zip(outcome.groups, groups, shaped, statuses, strict=True):
             if state.replayed or state.stale:
                 continue

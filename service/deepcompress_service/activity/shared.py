@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from ..shaping.signal import SignalSums
 from .course import StepSums, join_courses
 from .recent import (
     BETA_BINS,
@@ -156,7 +157,9 @@ _PLAIN = ("run", "at", "epoch", "step", "rollouts", "sums", "warnings", "betas",
 def _parse(row: dict[str, Any]) -> RunActivity:
     activity = RunActivity(**{name: row[name] for name in _PLAIN})
     activity.points = [SeenRollout(**point) for point in row["points"]]
-    activity.course = {sums["step"]: StepSums(**sums) for sums in row["course"]}
+    activity.course = {
+        sums["step"]: StepSums(**{**sums, "signal": SignalSums(**sums["signal"])}) for sums in row["course"]
+    }
     activity.seen_warnings = {slug: SeenWarning(**one) for slug, one in row["seen_warnings"].items()}
     for status, verdicts in row["verdicts"].items():
         activity.verdicts[status] = deque((SeenVerdict(**one) for one in verdicts), maxlen=MAX_VERDICTS)

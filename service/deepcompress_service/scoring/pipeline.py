@@ -37,13 +37,14 @@ from ..remote import RemoteCheckers
 from ..settings import Settings
 from .answers import Answer, answer
 from .batch import AddTask, Batch, BatchGroup, BatchRequest, Rewards
+from .declines import Declines
 from .errors import InvalidRequestError
 from .limits import check_inputs, validate
 from .plan import RunPlan, make_new_plan, plan_from_text
 from .protocols import Recorder, Verifier
 from .records import group_commit, pack_whitening, score_digest, shape_digest, unpack_verdicts
 from .remote_checks import Recorded, check_all, nothing_recorded
-from .rewards import shape, shaping_input
+from .rewards import shape, shaping_input, signal_of_new
 from .row_checks import make_checks
 from .training_warnings import (
     FirstRollouts,
@@ -95,6 +96,7 @@ class Pipeline:
         )
         self._plans: OrderedDict[str, CachedPlan] = OrderedDict()
         self._first_rollouts = FirstRollouts()
+        self._declines = Declines(store)
 
     # --- the requests, stage by stage ------------------------------------------------------------------------------
 
@@ -309,6 +311,7 @@ class Pipeline:
             batch.warnings.append(replayed_verdicts_differ(changed))
         batch.warnings += untrainable_warnings([group.statuses for group in batch.groups])
         batch.warnings += self._first_rollouts.warning(outcome.run, outcome.epoch, new)
+        batch.warnings += self._declines.warnings(outcome.run, outcome.epoch)
         return outcome
 
     async def _step_whitening(self, batch: Batch) -> tuple[float, float]:
@@ -352,7 +355,9 @@ class Pipeline:
             for slug, _ in rewards.warnings:
                 metrics.WARNINGS.labels(slug).inc()
             statuses = [group.statuses for group in batch.groups]
-            self.recorder.record_batch(outcome, rewards.groups, rewards.shaped, rewards.warnings, statuses)
+            sums = signal_of_new(batch, outcome, rewards)
+            self.recorder.record_batch(outcome, rewards.groups, rewards.shaped, rewards.warnings, statuses, sums)
+            await self._declines.update(outcome.run, outcome.epoch, outcome.step)
         if isinstance(request, ScoreRequest):
             verdicts = [group.verdicts or () for group in batch.groups]
             self.recorder.record_scored(request, outcome.step if outcome else None, rewards.shaped, verdicts)

@@ -10,6 +10,7 @@ from deepcompress_verify import Check, Verdict
 
 from ..difficulty.model import CommitOutcome
 from ..shaping import Group, ShapedGroup
+from ..shaping.signal import SignalSums
 
 
 class Verifier(Protocol):
@@ -34,8 +35,9 @@ class Recorder(Protocol):
         shaped: Sequence[ShapedGroup],
         warnings: Sequence[tuple[str, str]],
         statuses: Sequence[Sequence[str | None]],
+        signal: SignalSums,
     ) -> None:
-        """Record the rewards of a training request. `statuses` is [groups, rollouts]."""
+        """Record the rewards of a training request. `statuses` is [groups, rollouts]; `signal` is of new groups."""
 
     def record_scored(
         self,
