@@ -89,8 +89,8 @@ class Overlong(Request):
 class Gate(Request):
     """A length reward only in groups whose pass ratio reaches ``min_pass_ratio``.
 
-    ``of: problem`` compares the lesser of the group's and the problem's stored pass ratio. ``min_stored`` also asks
-    for the stored one by itself, and lets problems without a record pass. ``top_share`` also asks
+    ``of: problem`` compares the lesser of the group's and the problem's stored pass ratio. ``min_stored`` is
+    a least stored pass ratio beside ``min_pass_ratio``. ``top_share`` also asks
     that the group is among that share of the request's groups with the greatest pass ratios (arXiv 2505.18086).
     """
 

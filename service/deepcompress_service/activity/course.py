@@ -13,7 +13,7 @@ from ..shaping import Group, ShapedGroup
 from ..shaping.signal import SignalSums
 
 MAX_COURSE = 500
-"""Steps kept of a run: the newest ones. One needs about half a kilobyte."""
+"""Steps kept of a run: the newest ones. One needs about a kilobyte."""
 STATUSES = ("no_answer", "undecided", "unchecked", "unreadable", "gold_unreadable")
 """The statuses that are counted, beside the number of rollouts with any status."""
 

@@ -23,7 +23,7 @@ GATE_PARAMS = (
         "min_stored",
         "number",
         None,
-        "also: the problem's stored pass ratio reaches this; a problem without a record passes",
+        "also: the problem's stored pass ratio reaches this; a problem without a record has no length reward",
         0.0,
         1.0,
         nullable=True,

@@ -267,8 +267,13 @@ class Reward:
         """Return the sums that the figures of these groups are made of."""
         without = None
         if any(one.advantages is not None for one in shaped):
-            without = replace(self, length_weight=0.0, shadows=()).shape(
-                [replace(group, accumulators=group.accumulators[: len(self.main.accumulators)]) for group in groups]
+            plain = replace(self, length_weight=0.0, shadows=())
+            own, guards = len(self.main.accumulators), len(plain.accumulators) - len(self.main.accumulators)
+            without = plain.shape(
+                [
+                    replace(group, accumulators=(*group.accumulators[:own], *group.accumulators[-guards:][:guards]))
+                    for group in groups
+                ]
             )
         return signal_sums(groups, shaped, without)
 

@@ -50,8 +50,8 @@ def _passed(batch: Batch, p: Params) -> Bools:
         ratios = np.minimum(ratios, [-1.0 if (r := g.history.pass_ratio) is None else r for g in batch.groups])
     passed: Bools = ratios >= p["min_pass_ratio"] - _TOLERANCE
     if p["min_stored"] is not None:
-        known = [1.0 if (r := g.history.pass_ratio) is None else r for g in batch.groups]
-        passed = passed & (np.array(known) >= p["min_stored"] - _TOLERANCE)
+        stored = [-1.0 if (r := g.history.pass_ratio) is None else r for g in batch.groups]
+        passed = passed & (np.array(stored) >= p["min_stored"] - _TOLERANCE)
     if p["top_share"] is not None:
         passed = passed & among_the_top(batch.pass_ratio, p["top_share"])
     return passed
