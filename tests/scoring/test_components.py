@@ -10,9 +10,9 @@ from typing import Any, get_args
 import pytest
 from fastapi.testclient import TestClient
 
-from deepcompress_client.wire import RunConfig, Why
+from deepcompress_client.wire import OPTIONS, RunConfig, Why
 from deepcompress_service.app import create_app
-from deepcompress_service.scoring.plan import OPTIONS, make_plan
+from deepcompress_service.scoring.plan import make_plan
 from deepcompress_service.settings import Settings
 from deepcompress_service.shaping import strategies, types
 

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from deepcompress_service.app import create_app
 from deepcompress_service.difficulty.errors import DifficultyError
 from deepcompress_service.difficulty.model import StepStatistics
 from deepcompress_service.scoring.declines import KNOWN_RUNS, Declines, closed_steps
+from deepcompress_service.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[TestClient]:
+    with TestClient(create_app(Settings(state_url="memory://", verifier_workers=1))) as client:
+        yield client
+
 
 STEP = StepStatistics(0, 0.9, 0.9, (), 4, 64, 60, 2, 2, tokens_sum=6400, tokens_count=64)
 
