@@ -46,6 +46,15 @@ PRESETS: tuple[Preset, ...] = (
 """Every version of every preset, in the order of the documentation; versions of one name ascending."""
 
 
+def fading(weight: float, steps: int, begin: float = 0.7, end: float = 0.9) -> dict[str, list[list[float]]]:
+    """Return the schedule of a `length_weight` that falls to 0 between two shares of a training's steps.
+
+    The last steps then train on the outcome alone.
+    """
+    first = round(begin * steps)
+    return {"schedule": [[first, weight], [max(first + 1, round(end * steps)), 0.0]]}
+
+
 def names() -> list[str]:
     """Return the names of the presets, without versions."""
     return list(dict.fromkeys(preset.name for preset in PRESETS))

@@ -131,6 +131,11 @@ class TrainConfig:
         1.0,
         "of the length term: the service's if length_term is reward (a number or a schedule), else the trainer's",
     )
+    length_fade: list[float] | None = _f(
+        None,
+        "[begin, end], shares of the steps between which the service's length_weight falls to 0, so that the last "
+        "steps train on the outcome alone",
+    )
     mask_truncated: bool = _f(
         False, "leave truncated rollouts out of the loss; the policy then does not learn to avoid truncation"
     )
@@ -215,10 +220,25 @@ def check(config: TrainConfig) -> None:
         raise ValueError(
             "decay_steps: the learning rate would be 0 before the last step; give as many as there are steps, or 0"
         )
+    if config.length_fade is not None:
+        _check_fade(config)
     if config.length_term == "advantage" and isinstance(config.length_weight, dict):
         raise ValueError("length_weight: with length_term advantage it is a number, not a schedule")
     if config.filter_metric == "none" and config.max_generation_batches > 1:
         raise ValueError("filter_metric none keeps every group: max_generation_batches must be 1")
+
+
+def _check_fade(config: TrainConfig) -> None:
+    """Check `length_fade`.
+
+    Raises:
+        ValueError: it is no pair of ascending shares, or the weight is not a number of the service.
+    """
+    fade = config.length_fade or []
+    if len(fade) != 2 or not all(isinstance(one, int | float) for one in fade) or not 0 <= fade[0] <= fade[1] <= 1:
+        raise ValueError(f"length_fade: {fade!r} is not [begin, end], two shares from 0 to 1")
+    if isinstance(config.length_weight, dict) or config.length_term == "advantage":
+        raise ValueError("length_fade: it needs length_term reward, and a number as length_weight")
 
 
 _LEAST = {
@@ -234,7 +254,7 @@ _LEAST = {
 REWARD_SETTINGS = frozenset(
     (
         *("preset", "strategy", "outcome", "gate", "guard", "target", "advantage", "length_weight"),
-        *("filter_metric", "scale_rewards", "length_term", "kl"),
+        *("filter_metric", "scale_rewards", "length_term", "length_fade", "kl"),
     )
 )
 """The settings of a file that the flag ``--preset`` replaces."""
