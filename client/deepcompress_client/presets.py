@@ -35,6 +35,34 @@ class Preset:
 
 PRESETS: tuple[Preset, ...] = (
     Preset(
+        "compress",
+        1,
+        "shorter answers on problems that the policy has mastered",
+        "experiments/2026-11-29-overthinking.md and docs/study.md: one synthetic task, one small model.",
+        run={
+            "strategy": {"name": "outcome"},
+            "outcome": {"correct": 1.0, "wrong": -1.0},
+            "length_weight": 3.0,
+            "gate": {"min_pass_ratio": 1.0, "min_stored": 0.9},
+            "target": {
+                "quantile": 0.02,
+                "slack": 1.1,
+                "min_rollouts": 1,
+                "bonus": 1 / 6,
+                "bonus_while": "spread",
+                "current": True,
+            },
+            "advantage": {"scale": "outcome", "decouple": True},
+        },
+        trainer={
+            "filter_metric": "none",
+            "scale_rewards": "group",
+            "length_term": "reward",
+            "length_fade": [0.7, 0.9],
+            "kl": 0.0,
+        },
+    ),
+    Preset(
         "authors",
         1,
         "DeepCompress as its authors run it",

@@ -19,7 +19,7 @@ from .._retry import Retry
 from .._rows import gold_text, problem_name, prompt_text, text_of
 from .._runs import RunIdentity, StrategyLike, TrainingOptions, check_run_name, run_config
 from ..errors import NotFound, RunLost, RunRolledBack, StepTooOld, TransportError, Unavailable
-from ..wire import REWARD_COMPONENTS, RunInfo, ScoreAnswer, ShapeAnswer, Status
+from ..wire import REWARD_COMPONENTS, GroupRewards, RunInfo, ScoreAnswer, ShapeAnswer, Status
 
 if TYPE_CHECKING:
     from .._async_client import AsyncClient, AsyncRun
@@ -288,3 +288,11 @@ def grpo_advantages(rewards: Sequence[float | None], *, divide_by_std: bool = Tr
     if divide_by_std and len(known) > 1:
         scale = math.sqrt(math.fsum((reward - mean) ** 2 for reward in known) / (len(known) - 1)) + eps
     return [0.0 if reward is None else (reward - mean) / scale for reward in rewards]
+
+
+def group_advantages(group: GroupRewards, *, divide_by_std: bool = True) -> list[float]:
+    """Return the advantages of the answer where the run's configuration asks for them, else GRPO's, [rollouts]."""
+    if group.advantages is not None:
+        return [a if ok else 0.0 for a, ok in zip(group.advantages, group.trainable, strict=True)]
+    rewards = [reward if ok else None for reward, ok in zip(group.rewards, group.trainable, strict=True)]
+    return grpo_advantages(rewards, divide_by_std=divide_by_std)

@@ -29,8 +29,8 @@ from ._common import (
     FrameworkObject,
     Start,
     client_options,
+    group_advantages,
     groupwise,
-    grpo_advantages,
     log,
     log_warnings,
     one_problem,
@@ -122,8 +122,7 @@ class GroupShaping:
             return None
         log_warnings(self.run_name, answered)
         answer = answered.groups[0]
-        rewards = [reward if ok else None for reward, ok in zip(answer.rewards, answer.trainable, strict=True)]
-        self._assign_all(traces, grpo_advantages(rewards, divide_by_std=self._divide_by_std))
+        self._assign_all(traces, group_advantages(answer, divide_by_std=self._divide_by_std))
         return answer
 
     def _assign_all(self, traces: Sequence[Any], advantages: Sequence[float]) -> None:
