@@ -97,7 +97,9 @@ def test_both_cells_of_the_confirmatory_part_keep_every_group(modules: dict[str,
     one, two = (parse(cells.settings_of(table, cell, "overthinking")) for cell in ("outcome", "compress"))
     assert one.filter_metric == two.filter_metric == "none"
     differing = {name for name, value in as_dict(one).items() if value != as_dict(two)[name]}
-    assert differing <= {"preset", "gate", "guard", "target", "advantage", "length_weight", "outcome", "strategy"}
+    assert differing <= {"preset", "gate", "guard", "target", "advantage", "length_weight", "outcome", "strategy"} | {
+        "length_fade"
+    }
 
 
 def test_the_table_tiny_is_the_shipped_configuration(modules: dict[str, ModuleType]) -> None:
