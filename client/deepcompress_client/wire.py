@@ -60,6 +60,7 @@ __all__ = [
     "RunConfig",
     "RunHistory",
     "RunInfo",
+    "RunSources",
     "Schedule",
     "ScoreAnswer",
     "ScoreConfig",
@@ -72,6 +73,8 @@ __all__ = [
     "ShapeRequest",
     "ShapeRollout",
     "Signal",
+    "SourceEntry",
+    "SourceStatistics",
     "Status",
     "StrategyConfig",
     "Target",
@@ -388,6 +391,9 @@ GROUP_FIELDS = tuple(name for name in _Group.model_fields if name not in ("probl
 class ShapeGroup(_Group):
     """A group whose rollouts have been verified."""
 
+    data_source: Name | None = Field(
+        None, description="name of the row's data set: splits statistics, changes no reward, no part of the content"
+    )
     rollouts: Annotated[list[ShapeRollout], FailFast()] = Field(min_length=1)
 
 
@@ -874,6 +880,38 @@ class RunHistory(_Answer):
     run: str
     epoch: int
     steps: Sequence[HistoryEntry]
+
+
+@_answer
+class SourceStatistics(_Answer):
+    """The groups of one data source in one step. Lengths are in tokens."""
+
+    groups: int
+    rollouts: int
+    correct: int
+    truncated: int
+    pass_ratio: Annotated[float, Field(description="mean of the group pass ratios")]
+    mean_tokens: float | None
+    mean_reward: float
+
+
+@_answer
+class SourceEntry(_Answer):
+    """One step by data source. Groups without a data source are left out."""
+
+    step: int
+    data_sources: Annotated[
+        dict[str, SourceStatistics], Field(description="by name; `other` has all beyond the first 16 of the run")
+    ]
+
+
+@_answer
+class RunSources(_Answer):
+    """Recent steps of a run by data source, as counted by the server that answers."""
+
+    run: str
+    epoch: int
+    steps: Sequence[SourceEntry]
 
 
 @_answer
