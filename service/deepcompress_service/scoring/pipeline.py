@@ -265,6 +265,7 @@ class Pipeline:
         commits = []
         for group in batch.groups:
             commit = group_commit(group.sent, group.digest, group.verdicts, group.correct, group.statuses)
+            group.tallies = commit if group.sent.data_source is not None else None
             if step_whitening is not None:
                 commit = replace(commit, payload=pack_whitening(group.verdicts, step_whitening))
             digest.update(commit.group_id.encode() + b"\0" + commit.digest)
@@ -352,7 +353,8 @@ class Pipeline:
             for slug, _ in rewards.warnings:
                 metrics.WARNINGS.labels(slug).inc()
             statuses = [group.statuses for group in batch.groups]
-            self.recorder.record_batch(outcome, rewards.groups, rewards.shaped, rewards.warnings, statuses)
+            sources = [group.source() for group in batch.groups]
+            self.recorder.record_batch(outcome, rewards.groups, rewards.shaped, rewards.warnings, statuses, sources)
         if isinstance(request, ScoreRequest):
             verdicts = [group.verdicts or () for group in batch.groups]
             self.recorder.record_scored(request, outcome.step if outcome else None, rewards.shaped, verdicts)
