@@ -351,9 +351,16 @@ class RunState:
         except EpochMismatch as error:
             raise self._superseded(error) from None
 
-    def _observe(self, groups: Iterable[Any], step: int, generation: int | None) -> Operation[ObserveAnswer]:
+    def _observe(self, groups: Iterable[Any], step: int | None, generation: int | None) -> Operation[ObserveAnswer]:
         request = observe_request(groups, run=self.name, epoch=self.epoch, step=step, generation=generation)
         return _operations.observe(request)
+
+    def _discard(self, group_ids: Iterable[str]) -> Operation[int]:
+        body = {"group_ids": list(group_ids), "epoch": self.epoch}
+        if not body["group_ids"]:
+            return 0
+        (reply,) = yield [post(self._run_path("discard"), body)]
+        return int(read_json(reply)["discarded"])
 
     def _score(
         self, groups: Iterable[Any], answer_format: AnswerFormat | None, **batch: Unpack[BatchFields]

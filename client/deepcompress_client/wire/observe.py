@@ -34,7 +34,7 @@ class ObserveRequest(Request):
 
     run: RunName
     epoch: Count | None = None
-    step: Step
+    step: Step | None = Field(None, description="required, except in asynchronous runs, which have none here")
     generation: Count | None = Field(None, description="which generation batch of the step, for step_level: last")
     groups: Annotated[list[ObservedGroup], FailFast()] = Field(min_length=1)
 
@@ -53,5 +53,5 @@ class ObserveAnswer(Answer):
     """The answer to an observe request: its groups, in the order sent."""
 
     run: str
-    step: int
+    step: int | None
     groups: Sequence[GroupObserved]

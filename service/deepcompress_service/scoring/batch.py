@@ -26,6 +26,9 @@ class BatchGroup:
     verdicts: Sequence[Verdict] | None = None
     """None if the caller sent verdicts (shape)."""
     digest: bytes = b""
+    age: int | None = None
+    """The trainer's policy version less the group's oldest one, as recorded; None if it is not known."""
+    too_old: bool = False
 
     def set_verdicts(self, verdicts: Sequence[Verdict]) -> None:
         """Set the group's verdicts."""
