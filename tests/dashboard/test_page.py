@@ -283,3 +283,36 @@ def test_it_comes_back_when_the_connection_was_lost(trained: str, pages: Pages) 
     page.context.set_offline(False)
     page.locator("#live[data-state=live]").wait_for(timeout=60_000)
     pages.complaints.clear()  # the browser reports the requests it could not send
+
+
+def test_figures_by_data_source_have_a_line_each(serve: Serve, pages: Pages) -> None:
+    address = serve()
+    for step in range(1, 7):
+        groups = []
+        for number, source in enumerate(("gsm8k", "aime", "<b>=1+1</b>")):
+            answers = [("3" if k > number else "4", 100 * (number + 1) + 10 * k + step) for k in range(4)]
+            groups.append({**group(f"p{number}", "3", answers), "data_source": source})
+        score(address, "split", step, groups)
+    page = pages.open(address, "/#/runs/split?source=tokens")
+    chart = panel(page, "By data source")
+    chart.get_by_role("button", name="gsm8k").wait_for()
+    chart.get_by_text("As a table").click()
+    expect(chart.locator("tbody tr")).to_have_count(6)
+    head = chart.locator("thead").inner_text().strip().split("\t")
+    assert head == ["Step", "<b>=1+1</b>", "aime", "gsm8k"]
+    assert chart.locator("tbody tr").first.inner_text().split("\t") == ["6", "321", "221", "121"]
+    chart.get_by_role("button", name="Pass ratio").click()
+    expect(chart.locator("tbody tr").first).to_have_text("60.2500.5000.750")
+    assert "source=" not in page.url
+    expect(chart.locator("svg.chart path.line")).to_have_count(3)
+    chart.get_by_role("button", name="aime").click()
+    expect(chart.locator("svg.chart path.line")).to_have_count(2)
+    if path := shots("data-sources"):
+        chart.get_by_role("button", name="aime").click()
+        chart.screenshot(path=path)
+
+
+def test_a_run_without_data_sources_has_no_such_chart(trained: str, pages: Pages) -> None:
+    page = pages.open(trained, "/#/runs/trained")
+    page.locator(".figure").first.wait_for()
+    expect(panel(page, "By data source")).to_have_count(0)

@@ -89,6 +89,38 @@ class RunHistory(Answer):
 
 
 @answer
+class SourceStatistics(Answer):
+    """The groups of one data source in one step. Lengths are in tokens."""
+
+    groups: Annotated[int, Field(description="number of groups that count")]
+    rollouts: Annotated[int, Field(description="number of their checked rollouts")]
+    correct: Annotated[int, Field(description="number of correct rollouts")]
+    truncated: Annotated[int, Field(description="rollouts that were cut off")]
+    pass_ratio: Annotated[float, Field(description="mean of the group pass ratios")]
+    mean_tokens: float | None
+    mean_reward: Annotated[float, Field(description="mean of the rewards, components added")]
+
+
+@answer
+class SourceEntry(Answer):
+    """One step by data source. Groups without a data source are left out."""
+
+    step: int
+    data_sources: Annotated[
+        dict[str, SourceStatistics], Field(description="by name; `other` has all beyond the first 16 of the run")
+    ]
+
+
+@answer
+class RunSources(Answer):
+    """Recent steps of a run by data source, as counted by the server that answers."""
+
+    run: str
+    epoch: int
+    steps: Sequence[SourceEntry]
+
+
+@answer
 class LengthQuantiles(Answer):
     """Lengths in tokens that 10 %, 50 % and 90 % of a problem's correct rollouts do not exceed.
 

@@ -98,6 +98,9 @@ GROUP_FIELDS = tuple(
 class ShapeGroup(GroupFields):
     """A group whose rollouts have been verified."""
 
+    data_source: Name | None = Field(
+        None, description="name of the row's data set: splits statistics, changes no reward, no part of the content"
+    )
     rollouts: Annotated[list[ShapeRollout], FailFast()] = Field(min_length=1)
 
 

@@ -26,10 +26,13 @@ from deepcompress_client.wire import (
     RunHistory,
     RunInfo,
     RunName,
+    RunSources,
     Step,
 )
 from deepcompress_client.wire.values import Count, Name
 
+from ..activity.course import MAX_COURSE
+from ..activity.sources import statistics
 from ..difficulty.errors import RunConflict, UnknownCheckpoint, UnknownRun
 from ..difficulty.model import Checkpoint, ProblemState, RunState, StepStatistics
 from ..difficulty.refusals import run_conflict
@@ -164,6 +167,31 @@ async def history(
         state = await context.store.get_run(run)
         steps = await context.store.history(run, since=since, limit=limit)
         return json_response({"run": run, "epoch": state.epoch, "steps": [step_row(step) for step in steps]})
+
+
+@router.get("/{run}/data-sources", summary="Recent steps by data source", response_model=RunSources)
+async def data_sources(
+    run: Run,
+    context: ContextDep,
+    grant: GrantDep,
+    since: Annotated[int | None, Query(ge=0, le=MAX_COUNT)] = None,
+    limit: Annotated[int | None, Query(ge=1, le=100_000)] = None,
+) -> Response:
+    """Return the newest 500 steps that this server counted, by data source, oldest first.
+
+    A repeat counts nothing. They are not in the store: a restart of the server forgets them, and other replicas have
+    their own.
+    """
+    async with context.read_scheduler.slot(grant.name):
+        state = await context.store.get_run(run)
+        activity = await context.shared_activity.of(run)
+        history = [] if activity is None else await context.store.history(run, since=since, limit=MAX_COURSE)
+    rows = []
+    for step in (entry.step for entry in history):
+        sums = None if activity is None else activity.course.get(step)
+        if activity is not None and sums is not None and sums.sources:
+            rows.append({"step": step, "data_sources": statistics(sums.sources, activity.sources)})
+    return json_response({"run": run, "epoch": state.epoch, "steps": rows[-limit:] if limit else rows})
 
 
 @router.get("/{run}/problems", summary="List the problems of a run", response_model=ProblemPage)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from deepcompress_client.wire import (
     ROLLOUT_FIELDS,
+    ObserveRequest,
     RolloutRequest,
     ScoreGroup,
     ScoreRequest,
@@ -18,6 +19,16 @@ from ..settings import Settings
 from .batch import BatchRequest
 from .errors import InvalidRequestError, TooLargeError
 from .plan import RunPlan, validate_checker
+
+
+def check_version(request: BatchRequest | ObserveRequest) -> None:
+    """Check that a request with a version has the incarnation and the epoch that it belongs to.
+
+    Raises:
+        InvalidRequestError: One of them is missing.
+    """
+    if request.version is not None and (request.incarnation is None or request.epoch is None):
+        raise InvalidRequestError("version", "a version belongs to an incarnation and an epoch: send both")
 
 
 def validate(request: BatchRequest, settings: Settings, remote: frozenset[str]) -> None:
@@ -39,8 +50,7 @@ def validate(request: BatchRequest, settings: Settings, remote: frozenset[str]) 
             "send the trainer's step; a run without steps needs a request_id instead, by which repeats are known",
             "request-id-required",
         )
-    if request.version is not None and (request.incarnation is None or request.epoch is None):
-        raise InvalidRequestError("version", "a version belongs to an incarnation and an epoch: send both")
+    check_version(request)
     names: set[str] = set()
     for index, group in enumerate(groups):
         if group.group_size is not None and group.group_size != len(group.rollouts):

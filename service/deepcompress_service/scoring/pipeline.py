@@ -276,6 +276,7 @@ class Pipeline:
                 more |= {"age": (age, int(is_too_old))}
             if more:
                 commit = replace(commit, payload=extended_payload(group.verdicts, **more))
+            group.tallies = commit if group.sent.data_source is not None else None
             digest.update(commit.group_id.encode() + b"\0" + commit.digest)
             commits.append(commit)
         outcome = await self.timed(
@@ -366,7 +367,8 @@ class Pipeline:
             for slug, _ in rewards.warnings:
                 metrics.WARNINGS.labels(slug).inc()
             statuses = [group.statuses for group in batch.groups]
-            self.recorder.record_batch(outcome, rewards.groups, rewards.shaped, rewards.warnings, statuses)
+            sources = [group.source() for group in batch.groups]
+            self.recorder.record_batch(outcome, rewards.groups, rewards.shaped, rewards.warnings, statuses, sources)
         if isinstance(request, ScoreRequest):
             verdicts = [group.verdicts or () for group in batch.groups]
             self.recorder.record_scored(request, outcome.step if outcome else None, rewards.shaped, verdicts)

@@ -12,6 +12,7 @@ import { follow } from "../net.js";
 import { smoothingControl } from "../smoothing.js";
 import { CSV_HEAD, csvRows, series, Steps } from "../steps.js";
 import { Problems } from "./problems.js";
+import { SourceChart } from "./sources.js";
 import { IDLE_S } from "./runs.js";
 import { VerdictList } from "./verdicts.js";
 
@@ -39,7 +40,7 @@ export function runView(run, hooks) {
     setFilter("range", value, "all");
     drawSteps();
   });
-  const smoothing = smoothingControl((weight) => lines.forEach((chart) => chart.setSmoothing(weight)));
+  const smoothing = smoothingControl((weight) => [...lines, sources].forEach((chart) => chart.setSmoothing(weight)));
   const remove = h("button", { type: "button", class: "button", disabled: true, title: "A key with full access is needed.", on: { click: () => askToDelete(run, () => (location.hash = "#/"), hooks.needKey) } }, "Delete…");
   const controls = h(
     "div",
@@ -109,6 +110,7 @@ export function runView(run, hooks) {
   );
   ages.root.hidden = true;
   lines.push(ages);
+  const sources = new SourceChart(run, smoothing.value);
   const distribution = new BetaChart({
     title: "Distribution of β",
     hint: "β of each problem in its latest step.",
@@ -139,7 +141,7 @@ export function runView(run, hooks) {
     h("div", { class: "head" }, h("h1", null, visible(run)), chips, sub, times),
     figures,
     notices,
-    h("div", { class: "grid" }, controls, lines.map((chart) => chart.root), distribution.root, rewards.root, problems.root, verdicts.root),
+    h("div", { class: "grid" }, controls, lines.map((chart) => chart.root), sources.root, distribution.root, rewards.root, problems.root, verdicts.root),
   );
 
   function drawSteps() {
@@ -147,6 +149,7 @@ export function runView(run, hooks) {
     const shown = range === "all" ? all : all.slice(-Number(range));
     for (const chart of lines) chart.update(shown);
     ages.root.hidden = !all.some((row) => row.largest_age !== undefined);
+    sources.update(shown);
     drawFigures(all);
     drawTimes();
   }
@@ -231,7 +234,7 @@ export function runView(run, hooks) {
   function closeParts() {
     clearTimeout(problemsTimer);
     clearInterval(aging);
-    for (const part of [...lines, distribution, rewards, problems]) part.close();
+    for (const part of [...lines, sources, distribution, rewards, problems]) part.close();
   }
 
   const on = {
