@@ -254,7 +254,7 @@ def delete(name: str) -> Operation[None]:
 
 
 def import_state(name: str, exported: bytes | Path, *, continued: bool = False) -> Operation[RunInfo]:
-    """Create a run from exported state; with `continued`, from its level and problems alone."""
+    """Create a run from exported state; with `continued`, from only its level and problems."""
     (reply,) = yield [
         RequestSpec(
             "PUT",

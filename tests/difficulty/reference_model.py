@@ -1,6 +1,6 @@
 """A plain model of the difficulty state, written from docs/design.md, 5, and not from the engine.
 
-It keeps every group that ever counted in a list and computes everything anew from it at every question: slow,
+It keeps every group that ever counted in a list and computes everything from it for every request: slow,
 without tallies that could drift, undo that could be wrong, or folding that could be late. Every store is held
 against it.
 """
@@ -88,7 +88,7 @@ class State:
     version: int = 0
     created_step: int | None = None
 
-    # --- computed anew whenever a group or a step came or went
+    # --- computed again after each change of groups or steps
 
     _seen: object = None
     _by_step: dict[int, list[Counted]] = field(default_factory=dict)
@@ -739,7 +739,7 @@ class ReferenceModel:
         return self.epochs[run]
 
     def forget_waiting(self, run: str) -> None:
-        """Nobody used the run for as long as observations wait for one that was never trained."""
+        """The run was not used for as long as observations are kept for a run that was never trained."""
         self.waiting.pop(run, None)
         if run in self.runs and self.runs[run].kind is None:
             self.runs[run].observed.clear()

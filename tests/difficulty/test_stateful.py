@@ -1,8 +1,8 @@
-"""Random lives of a run, told to a store and to the reference model at once: equal after every event.
+"""Random histories of a run, sent to a store and to the reference model at once: equal after every event.
 
 The events are what trainers, networks and operators do: shards in any order, retries, answers lost, conflicting
 retries, steps that come late, observations, requests by "observed", checkpoints, rewinds, restores, old epochs,
-export and import, deletion, times in which nobody uses the run. Levels are compared bit for bit, like all else.
+export and import, deletion, times in which the run is not used. Levels are compared bit for bit, like all else.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def groups(draw: st.DrawFn, *, named: bool = True) -> GroupCommit:
         tokens_sum=tokens * size if known else 0,
         correct_tokens_sum=tokens * passes if known else 0,
         correct_tokens_min=tokens if known and passes else None,
-        # Mostly few; now and then so many that single rollouts are merged into counts.
+        # Mostly few; sometimes enough for single rollouts to be merged into counts.
         lengths=pack_bins(bytes((tokens % 5,)) * passes * draw(st.sampled_from([1, 1, 1, 60]))) if known else b"",
         age=draw(st.sampled_from([None, None, 0, 1, 7])),
         too_old=draw(st.integers(0, 9)) == 9,
@@ -122,7 +122,8 @@ class Lives(RuleBasedStateMachine):
                 nearest = error.facts.get("nearest_checkpoint")
                 answers.append((type(error), nearest))
         if hasattr(answers[0], "incarnation") and hasattr(answers[1], "incarnation"):
-            # They are drawn at random, so each of the model's stands for one of the store's, and the other way round.
+            # They are drawn at random, so each of the model's corresponds to one of the store's, and the other way
+            # round.
             ours, theirs = answers[0].incarnation, answers[1].incarnation
             assert theirs
             if ours not in self.incarnations:
@@ -202,7 +203,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule(data=st.data(), lost_epoch=st.booleans())
     def retry(self, data: st.DataObject, lost_epoch: bool) -> None:
-        """Something sent before comes again, whole or in part, whatever has happened since."""
+        """An earlier request comes again, whole or in part, after any other events."""
         if self.past:
             commit = data.draw(st.sampled_from(self.past))
             if commit.step is not None:
@@ -271,7 +272,7 @@ class Lives(RuleBasedStateMachine):
         back=st.sampled_from([-5, -4, -3, -2, -1, 0, 1]),
     )
     def go_back(self, what: str, name: str, back: int) -> None:
-        """What operators and restarted trainers do. One rule, so that training is what happens most."""
+        """The actions of operators and restarted trainers. One rule, so that most events are training."""
         step = self.near(back)
         match what:
             case "checkpoint":

@@ -1,4 +1,4 @@
-"""What the documents say is so: commands, endpoints, examples, dependencies, the file tree."""
+"""The claims of the documents hold: commands, endpoints, examples, dependencies, the file tree."""
 
 from __future__ import annotations
 

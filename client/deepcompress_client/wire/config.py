@@ -94,8 +94,8 @@ class Overlong(Request):
 class Gate(Request):
     """A length reward only in groups whose pass ratio reaches ``min_pass_ratio``.
 
-    ``of: problem`` compares the lesser of the group's and the problem's stored pass ratio. ``top_share`` also asks
-    that the group is among that share of the request's groups with the greatest pass ratios (arXiv 2505.18086).
+    ``of: problem`` compares the lesser of the group's and the problem's stored pass ratio. ``top_share``: also
+    only if the group is among that share of the request's groups with the greatest pass ratios (arXiv 2505.18086).
     """
 
     min_pass_ratio: ShareOrSchedule = 1.0

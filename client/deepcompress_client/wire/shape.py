@@ -177,7 +177,7 @@ class GroupRewards(Answer):
     weights: Annotated[Sequence[float] | None, Field(description="for strategies that weight advantages")] = None
     advantages: Annotated[
         Sequence[float] | None,
-        Field(description="where the configuration asks for them, or the strategy gives ready advantages"),
+        Field(description="where the configuration has `advantage`, or the strategy gives ready advantages"),
     ] = None
     shadow: Annotated[dict[str, Any] | None, Field(description="rewards of the shadow strategies, by name")] = None
     replayed: bool = False
@@ -217,7 +217,7 @@ class BatchAnswer(Answer):
     level: float | None
     batch_pass_ratio: float
     warnings: Sequence[str]
-    signal: Annotated[Signal | None, Field(description="where the request asks for it, in training")] = None
+    signal: Annotated[Signal | None, Field(description="if the request has signal: true, in training")] = None
     incarnation: Annotated[str | None, Field(description="random id of the run's state")] = None
     version: Annotated[int | None, Field(description="commits of this incarnation and epoch")] = None
 

@@ -111,7 +111,7 @@ def _commit_at(
     else:
         counted = _count(state, run_record, step, new, names, request.generation or 0)
     records |= counted.groups
-    outcomes = [_outcome(g, records[g.group_id], g.group_id in known) for g in request.groups]
+    outcomes = [recorded_outcome(g.group_id, records[g.group_id], g.group_id in known) for g in request.groups]
     write_records(state, step, counted.problems, counted.groups)
     return counted.level, counted.mean, outcomes
 
@@ -131,7 +131,10 @@ def _commit_stepless(
             step,
             level,
             mean,
-            [_outcome(group, record, True) for group, record in zip(request.groups, records, strict=True)],
+            [
+                recorded_outcome(group.group_id, record, True)
+                for group, record in zip(request.groups, records, strict=True)
+            ],
         )
     step = run_record.closed + 1 if run_record.open is None else run_record.open
     names = problem_names(state, run_record, step, request.groups)
@@ -144,7 +147,9 @@ def _commit_stepless(
     )
     if sum(bucket.groups for bucket in run_record.buckets.values()) >= (run_record.config.groups_per_step or 0):
         close(state, run_record)
-    outcomes = [_outcome(group, record, False) for group, record in zip(request.groups, records, strict=True)]
+    outcomes = [
+        recorded_outcome(group.group_id, record, False) for group, record in zip(request.groups, records, strict=True)
+    ]
     return step, counted.level, counted.mean, outcomes
 
 
@@ -179,10 +184,6 @@ def payloads_of_request(data: bytes | None, groups: Mapping[str, bytes]) -> dict
     records = [] if data is None else unpack_request(data)[1]
     payloads = {record.digest: record.payload for record in records}
     return {name: payloads[digest] for name, digest in groups.items() if digest in payloads}
-
-
-def _outcome(group: GroupCommit, record: GroupRecord, replayed: bool) -> GroupOutcome:
-    return recorded_outcome(group.group_id, record, replayed)
 
 
 def recorded_outcome(group_id: str, record: GroupRecord, replayed: bool) -> GroupOutcome:

@@ -31,10 +31,10 @@ class RunTransaction(Protocol):
     # records by name
 
     def read(self, table: Table, step: int | None, ids: Iterable[str]) -> dict[str, bytes]:
-        """Return packed records by name, without those that do not exist; `step` is None for problems alone."""
+        """Return packed records by name, without those that do not exist; `step` is None only for problems."""
 
     def put(self, table: Table, step: int | None, records: Mapping[str, bytes]) -> None:
-        """Insert or replace packed records, given by name; `step` is None for problems alone."""
+        """Insert or replace packed records, given by name; `step` is None only for problems."""
 
     # problems, and their records before each step
 

@@ -31,7 +31,7 @@ from ..model import Commit, CommitOutcome, DifficultyConfig, GroupOutcome
 from .redis_link import Argument
 
 TOKEN_BYTES = 8
-"""Random: tells apart the requests whose groups are kept for one step."""
+"""Random: distinguishes the requests whose groups are kept for one step."""
 SHARED = b"\xff"
 """Before a request's token, the field with what its groups were answered from."""
 PAYLOADS = b"\xfe"

@@ -40,8 +40,8 @@ async def scan_hash(link: Link, tag: str, key: str) -> AsyncIterator[tuple[bytes
 
 
 class Snapshot:
-    """A state that nobody changes, read once from beginning to end. Nothing of it is held but the portion being read,
-    and of one step at a time what its requests were answered from (61 bytes a group) and their payloads.
+    """A state that does not change, read once from beginning to end. Memory has only the portion
+    being read, and of one step at a time the records of its requests (61 bytes a group) and payloads.
     """
 
     def __init__(self, pinned: PinnedConnection, prefix: str) -> None:

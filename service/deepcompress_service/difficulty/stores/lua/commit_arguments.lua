@@ -4,7 +4,7 @@
 -- KEYS[1]   key of the run's record
 -- ARGV[1]   step: a number, 'observed', or '' for a stepless request
 -- ARGV[2]   epoch that the caller named, or ''
--- ARGV[3]   epoch that the service met on arrival, or ''
+-- ARGV[3]   epoch that the service read on arrival, or ''
 -- ARGV[4]   generation, a number
 -- ARGV[5]   request_id of a stepless request, or ''
 -- ARGV[6]   digest of a stepless request, 16 bytes, or ''

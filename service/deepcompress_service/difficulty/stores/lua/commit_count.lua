@@ -6,7 +6,7 @@ local function request_mean(list)
   return mean_pass_ratio(#list, by_size)
 end
 
--- What the answer says, and what the groups of this request share.
+-- The content of the answer, and the values that the groups of this request share.
 local function make_result(flags, level, step_level, mean, extras, states, lengths)
   local more = #extras > 0 and struct.pack('<' .. string.rep('d', #extras), unpack(extras)) or ''
   local head = struct.pack(HEAD, level, step_level, mean, flags, #extras) .. more
@@ -35,7 +35,7 @@ local function lengths_by_index(list, by_problem)
   return lengths
 end
 
--- The step as it stands once groups were added to its cells.
+-- The step after groups were added to its cells.
 local function count_result(buckets, list, states, lengths)
   save_buckets(prefix, buckets)
   local after, mean = accumulators_after(run, buckets)

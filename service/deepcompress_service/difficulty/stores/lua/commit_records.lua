@@ -49,7 +49,7 @@ local function known_groups(step)
   return fetch(key, group_ids)
 end
 
--- The step of a request that says "observed": where all its groups are recorded with this content, else the one
+-- The step of a request with "step": "observed": where all its groups are recorded with this content, else the one
 -- open step where all were observed.
 local function observed_step()
   local retained = call('ZREVRANGE', prefix .. 's', 0, -1)

@@ -1,6 +1,6 @@
 -- Rewinding a state (rollback.py). After steps.lua and state_keys.lua.
 
--- For every problem that a step touched, its record before ('' where the present record's state says all).
+-- For every problem that a step touched, its record before ('' where the present record's state has all of it).
 local function undo_of(prefix, step)
   local undo = pairs_of(prefix .. 'u:' .. step)
   for _, packed in ipairs(call('LRANGE', prefix .. 'n:' .. step, 0, -1)) do
