@@ -59,13 +59,17 @@ configs = st.builds(
     groups_per_step=st.sampled_from([None, 3]),
     problem_weight=st.sampled_from([0.3, 1 / 7]),
     group_lengths=st.booleans(),
+).flatmap(
+    lambda config: st.sampled_from(
+        [config] + [replace(config, asynchronous=True, max_age=most) for most in (None, 0, 1, 2)]
+    )
 )
 
 
 @st.composite
 def groups(draw: st.DrawFn, *, named: bool = True) -> GroupCommit:
     problem_id = draw(PROBLEMS)
-    group_id = draw(st.sampled_from([problem_id, f"{problem_id}#1"]))
+    group_id = draw(st.sampled_from([problem_id, f"{problem_id}#1", f"{problem_id}#{draw(st.integers(2, 20))}"]))
     size = draw(st.sampled_from([1, 3, 4, 7]))
     passes = draw(st.integers(0, size))
     known = draw(st.booleans())
@@ -86,6 +90,8 @@ def groups(draw: st.DrawFn, *, named: bool = True) -> GroupCommit:
         correct_tokens_min=tokens if known and passes else None,
         # Mostly few; sometimes enough for single rollouts to be merged into counts.
         lengths=pack_bins(bytes((tokens % 5,)) * passes * draw(st.sampled_from([1, 1, 1, 60]))) if known else b"",
+        age=draw(st.sampled_from([None, None, 0, 1, 7])),
+        too_old=draw(st.integers(0, 9)) == 9,
     )
 
 
@@ -229,10 +235,12 @@ class Lives(RuleBasedStateMachine):
         epoch=st.sampled_from([None, None, 0]),
     )
     def observe(self, seen: list[Any], generation: int | None, epoch: int | None) -> None:
+        asynchronous = self.run in self.model.runs and self.model.runs[self.run].config.asynchronous
         observations = [
             Observation(
                 self.run,
-                self.near(offset),
+                # Mostly as the run expects it.
+                None if asynchronous != (odd == 4) else self.near(offset),
                 problem_id if odd != 1 else "another",
                 problem_id,
                 f"r{rollout}",
@@ -248,12 +256,16 @@ class Lives(RuleBasedStateMachine):
         ]
         self.both(lambda side: side.observe(observations))
 
+    @rule(names=st.lists(PROBLEMS, min_size=1, max_size=3), epoch=st.sampled_from([None, None, None, 0]))
+    def discard(self, names: list[str], epoch: int | None) -> None:
+        self.both(lambda side: side.discard(self.run, names, epoch))
+
     @rule(
         what=st.sampled_from(
             ["checkpoint"] * 4
             + ["restore"] * 3
             + ["rewind"] * 5
-            + ["put", "other config", "move"]
+            + ["put", "other config", "other kind of config", "move"]
             + ["drop checkpoint", "reset", "delete", "idle", "idle too long"]
         ),
         name=st.sampled_from(["x", "y"]),
@@ -279,6 +291,9 @@ class Lives(RuleBasedStateMachine):
                 self.both(lambda side: side.put_run(self.run, self.config, "text"))
             case "other config":
                 self.both(lambda side: side.put_run(self.run, replace(self.config, keep_steps=5), "another"))
+            case "other kind of config":
+                config = replace(self.config, asynchronous=not self.config.asynchronous, max_age=None)
+                self.both(lambda side: side.put_run(self.run, config, "another kind"))
             case "idle":
                 let_pass(self.driver, self.run, 2 * WEEK)
                 self.driver.sweep(None)

@@ -17,7 +17,18 @@ from pydantic import (
 )
 
 from .base import Request
-from .values import MAX_COUNT, MAX_SCORES, MAX_TOKENS, AnswerFormat, Checker, Count, FiniteNumber, Name, ScoreName
+from .values import (
+    MAX_COUNT,
+    MAX_SCORES,
+    MAX_TOKENS,
+    AnswerFormat,
+    Checker,
+    Count,
+    FiniteNumber,
+    Name,
+    PolicyVersion,
+    ScoreName,
+)
 
 
 class Schedule(Request):
@@ -155,6 +166,12 @@ class RunConfig(Request):
     )
     fallback_checker: Name | None = Field(
         None, description="the remote checker of what the rules leave open (docs/remote-checkers.md)"
+    )
+    asynchronous: StrictBool = Field(
+        False, description="groups come out of order and late: they are identified by their group_id alone"
+    )
+    max_age: PolicyVersion | None = Field(
+        None, description="asynchronous runs: groups of a greater age are answered too_old and count apart"
     )
     gate: Gate | None = Field(None, description="a length reward only where the pass ratio is high enough")
     guard: Guard | None = Field(None, description="no length reward while accuracy is below the stored one")

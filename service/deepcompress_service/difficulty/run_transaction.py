@@ -85,6 +85,12 @@ class RunTransaction(Protocol):
     def put_rollouts(self, step: int, records: Mapping[tuple[str, str], bytes]) -> None:
         """Insert or replace observed rollouts of the step."""
 
+    def count_observed(self, step: int) -> int:
+        """Return the number of observed groups of the step."""
+
+    def forget_observations(self, step: int) -> None:
+        """Delete the observed groups and rollouts of a step."""
+
     def close_observations(self, step: int) -> None:
         """Delete the observed rollouts of a step that closes; keep its observed groups, which name their problems."""
 

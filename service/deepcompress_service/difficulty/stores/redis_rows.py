@@ -157,6 +157,7 @@ def run_record_commands(prefix: str, run_record: RunRecord, schema: int) -> list
         *("values", " ".join(map(repr, run_record.values)), "start", " ".join(map(repr, run_record.start))),
         *("problems", run_record.problems, "ratio_sum", run_record.ratio_sum, "sequence", run_record.sequence),
         *("revisits", " ".join(map(str, run_record.revisits))),
+        *("ages", " ".join(map(str, run_record.ages))),
         *("incarnation", run_record.incarnation, "version", run_record.version),
     ]
     commands: list[list[Argument]] = [["HSET", f"{prefix}m", *fields]]

@@ -45,6 +45,7 @@ end
 
 -- Count all groups of a plain request, from the buckets and numbers that Python packed.
 local function count_plain()
+  add_ages(run)
   local buckets = load_buckets(prefix, run)
   for at = 1, #packed_buckets, BUCKET_BYTES do
     add_to_bucket(buckets, generation, struct.unpack(BUCKET, packed_buckets, at))
@@ -56,6 +57,7 @@ end
 
 -- Count these groups, where not all are new and plain.
 local function count(list)
+  add_ages(run, list)
   local counted, others, by_problem, lengths, buckets = {}, {}, {}, {}, load_buckets(prefix, run)
   for _, g in ipairs(list) do
     if g.counts then
