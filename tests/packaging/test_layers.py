@@ -27,6 +27,7 @@ ALLOWED = {
         "deepcompress_verify",
         "difficulty",
         "observability",
+        "remote",
         "rendezvous",
         "scoring",
         "settings",
