@@ -40,6 +40,15 @@ class BatchFields(TypedDict):
     generation: int | None
     phase: Phase
     request_id: str | None
+    policy_version: NotRequired[int | None]
+
+
+def chosen(
+    step: StepLike, phase: Phase, generation: int | None, request_id: str | None, policy_version: int | None
+) -> BatchFields:
+    """Return the fields that a caller of a run chooses for each batch."""
+    fields: BatchFields = {"step": step, "phase": phase, "generation": generation, "request_id": request_id}
+    return fields if policy_version is None else {**fields, "policy_version": policy_version}
 
 
 class RunBatchFields(BatchFields):
@@ -75,7 +84,7 @@ def shape_request(groups: Iterable[Any], **batch: Unpack[RunBatchFields]) -> Sha
 
 
 def observe_request(
-    groups: Iterable[Any], *, step: int, generation: int | None, **identity: str | int | None
+    groups: Iterable[Any], *, step: int | None, generation: int | None, **identity: str | int | None
 ) -> ObserveRequest:
     """Return an observe request for groups whose rollouts have ``correct``; `identity` is that of the run."""
     rows = _groups(groups, ObservedGroup, ObservedRollout)
@@ -101,6 +110,7 @@ def _batch(
     request_id: str | None,
     incarnation: str | None = None,
     version: int | None = None,
+    policy_version: int | None = None,
 ) -> dict[str, Any]:
     if step is None and request_id is None and phase == "train":
         # One id per call, not per attempt: without a step, the service recognises a repeat by it.
@@ -114,6 +124,7 @@ def _batch(
         "generation": scalar(generation),
         "phase": phase,
         "request_id": request_id,
+        "policy_version": scalar(policy_version),
     }
 
 

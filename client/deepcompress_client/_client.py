@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from . import _operations, _runs
 from ._concurrency import Connections, send_all, sleep
 from ._curriculum import Curriculum
-from ._batches import StepLike, score_request, shape_request, verify_request
+from ._batches import StepLike, chosen, score_request, shape_request, verify_request
 from ._core import CONNECTIONS, MAX_REQUEST_BYTES, MAX_REQUEST_ITEMS, Operation, Options, Reply, RequestSpec, T
 from ._profiles import Profile
 from ._retry import Retry
@@ -349,11 +349,7 @@ class Run(Curriculum):
         phase: Phase = "train",
         answer_format: AnswerFormat | None = None,
     ) -> list[Verdict]:
-        """Check rollouts as they are generated.
-
-        Items with a ``rollout_id`` (and ``problem_id``) are also observed: groups that dynamic sampling drops, which
-        are never shaped, then count in the level.
-        """
+        """Check rollouts as they are generated. Items with a ``rollout_id`` are also observed, as with `observe`."""
         return self._execute(self._verify(items, answer_format, step, phase))
 
     def shape(
@@ -364,11 +360,10 @@ class Run(Curriculum):
         phase: Phase = "train",
         generation: int | None = None,
         request_id: str | None = None,
+        policy_version: int | None = None,
     ) -> ShapeAnswer:
-        """Return rewards for groups that are verified already; see `Client.shape`."""
-        return self.client._execute(
-            self._shape(groups, step=step, phase=phase, generation=generation, request_id=request_id)
-        )
+        """Return rewards for groups that are verified already; see `Client.shape`. Versions give groups an age."""
+        return self._execute(self._shape(groups, **chosen(step, phase, generation, request_id, policy_version)))
 
     def score(
         self,
@@ -379,17 +374,22 @@ class Run(Curriculum):
         generation: int | None = None,
         request_id: str | None = None,
         answer_format: AnswerFormat | None = None,
+        policy_version: int | None = None,
     ) -> ScoreAnswer:
         """Verify, then shape; see `Client.score`."""
-        return self.client._execute(
-            self._score(groups, answer_format, step=step, phase=phase, generation=generation, request_id=request_id)
-        )
+        batch = chosen(step, phase, generation, request_id, policy_version)
+        return self._execute(self._score(groups, answer_format, **batch))
 
-    def observe(self, groups: Iterable[Any], *, step: int, generation: int | None = None) -> ObserveAnswer:
-        """Record verdicts that were made elsewhere, of groups that may never be shaped.
+    def discard(self, group_ids: Iterable[str]) -> int:
+        """Drop observed groups of an asynchronous run that will never be shaped; return how many waited."""
+        return self._execute(self._discard(group_ids))
 
-        Rollouts have ``correct``, ``tokens`` and, where the checker has one, ``status``. Groups that are not shaped
-        count when their step closes. The same call again has the same effect as one.
+    def observe(
+        self, groups: Iterable[Any], *, step: int | None = None, generation: int | None = None
+    ) -> ObserveAnswer:
+        """Record verdicts that were made elsewhere: groups that are never shaped count when their step closes.
+
+        In an asynchronous run, which takes no ``step``, they never count. Rollouts have ``correct`` and ``tokens``.
         """
         return self._execute(self._observe(groups, step, generation))
 

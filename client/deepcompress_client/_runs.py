@@ -255,7 +255,7 @@ def delete(name: str) -> Operation[None]:
 
 
 def import_state(name: str, exported: bytes | Path, *, continued: bool = False) -> Operation[RunInfo]:
-    """Create a run from exported state; with `continued`, from its level and problems alone."""
+    """Create a run from exported state; with `continued`, from only its level and problems."""
     (reply,) = yield [
         RequestSpec(
             "PUT",
@@ -363,12 +363,19 @@ class RunState:
         except EpochMismatch as error:
             raise self._superseded(error) from None
 
-    def _observe(self, groups: Iterable[Any], step: int, generation: int | None) -> Operation[ObserveAnswer]:
+    def _observe(self, groups: Iterable[Any], step: int | None, generation: int | None) -> Operation[ObserveAnswer]:
         request = observe_request(groups, step=step, generation=generation, **self._training_identity())
         try:
             return (yield from _operations.observe(request))
         except EpochMismatch as error:
             raise self._superseded(error) from None
+
+    def _discard(self, group_ids: Iterable[str]) -> Operation[int]:
+        body = {"group_ids": list(group_ids), "epoch": self.epoch}
+        if not body["group_ids"]:
+            return 0
+        (reply,) = yield [post(self._run_path("discard"), body)]
+        return int(read_json(reply)["discarded"])
 
     def _score(
         self, groups: Iterable[Any], answer_format: AnswerFormat | None, **batch: Unpack[BatchFields]

@@ -1,4 +1,4 @@
-"""What Prometheus is told: right over several worker processes, and bounded."""
+"""The metrics: right over several worker processes, and bounded."""
 
 from __future__ import annotations
 

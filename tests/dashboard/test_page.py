@@ -1,4 +1,4 @@
-"""What the page shows and does, in a real browser."""
+"""The content and the behaviour of the page, in a real browser."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def text(page: Any, selector: str) -> str:
 
 
 def standing(page: Any, name: str, value: str) -> None:
-    """Wait until a figure says so."""
+    """Wait until a figure has this text."""
     figure = page.locator(".figure").filter(has=page.get_by_text(name, exact=True))
     figure.locator("dd", has_text=re.compile(f"^{value}")).wait_for(timeout=45_000)
 
@@ -62,7 +62,7 @@ def test_a_run_shows_where_it_stands(trained: str, pages: Pages) -> None:
 
 
 def test_charts_say_the_same_as_the_api(trained: str, pages: Pages) -> None:
-    """What a chart draws stands in the table beside it, number for number."""
+    """The table beside a chart has the numbers that the chart draws."""
     page = pages.open(trained, "/#/runs/trained")
     steps = httpx.get(f"{trained}/v1/runs/trained/history").json()["steps"]
     chart = panel(page, "Level and batch pass ratio")
@@ -101,7 +101,7 @@ def test_it_follows_the_run_live(serve: Serve, pages: Pages) -> None:
     page.locator(".chip", has_text="epoch 1").wait_for(timeout=45_000)
     standing(page, "Last step", "1")
     panel(page, "Problems").get_by_text("set/00").wait_for()
-    pages.expected.append("404")  # the page may ask for the list once more before it is told that the run is gone
+    pages.expected.append("404")  # the page may request the list once more before it receives the deletion
     httpx.delete(f"{address}/v1/runs/live")
     page.get_by_text("This run has no state").wait_for(timeout=45_000)
     panel(page, "Problems").get_by_text("No problems yet.").wait_for()

@@ -36,7 +36,7 @@ class ObserveRequest(Request):
     epoch: Count | None = None
     incarnation: Incarnation | None = Field(None, description="the run's, from an answer: another one is a 409")
     version: Count | None = Field(None, description="as in a shape request")
-    step: Step
+    step: Step | None = Field(None, description="required, except in asynchronous runs, which have none here")
     generation: Count | None = Field(None, description="which generation batch of the step, for step_level: last")
     groups: Annotated[list[ObservedGroup], FailFast()] = Field(min_length=1)
 
@@ -55,5 +55,5 @@ class ObserveAnswer(Answer):
     """The answer to an observe request: its groups, in the order sent."""
 
     run: str
-    step: int
+    step: int | None
     groups: Sequence[GroupObserved]

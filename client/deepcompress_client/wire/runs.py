@@ -73,6 +73,10 @@ class HistoryEntry(Answer):
     mean_tokens_simple: float | None
     mean_tokens_hard: float | None
     closed: bool = True
+    mean_age: Annotated[float | None, Field(description="mean age of the groups whose age is known")] = None
+    largest_age: Annotated[int | None, Field(description="greatest age of a group, too old ones included")] = None
+    too_old_groups: Annotated[int | None, Field(description="groups over max_age, which count apart")] = None
+    discarded_groups: Annotated[int | None, Field(description="observed groups that were dropped unshaped")] = None
 
 
 @answer

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
 from deepcompress_client.wire import (
@@ -29,6 +29,7 @@ from deepcompress_client.wire import (
     RunSources,
     Step,
 )
+from deepcompress_client.wire.values import Count, Name
 
 from ..activity.course import MAX_COURSE
 from ..activity.sources import statistics
@@ -62,6 +63,14 @@ class RestoreRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     checkpoint: CheckpointName
+
+
+class DiscardRequest(BaseModel):
+    """Observed groups of an asynchronous run that will never be shaped."""
+
+    model_config = ConfigDict(extra="forbid")
+    group_ids: Annotated[list[Name], Field(min_length=1, max_length=4096)]
+    epoch: Count | None = None
 
 
 class RewindRequest(BaseModel):
@@ -269,6 +278,23 @@ async def rewind(run: Run, request: Request, context: ContextDep) -> Response:
     return json_response(run_row(await context.store.rewind(run, body.next_step)))
 
 
+@router.post(
+    "/{run}/discard",
+    summary="Drop observed groups of an asynchronous run",
+    openapi_extra=documented(DiscardRequest, {"group_ids": ["q17"]}),
+)
+async def discard(run: Run, request: Request, context: ContextDep) -> Response:
+    """Drop groups that were observed and will never be shaped: they count nowhere.
+
+    Groups that do not wait are left as they are, so a repeat has no further effect.
+    """
+    body = await context.small_body(request, DiscardRequest)
+    state = await context.store.get_run(run)
+    if not state.config.asynchronous:
+        raise ApiError(422, "not-asynchronous", f"run {run!r} is not asynchronous: its observed groups have a step")
+    return json_response({"run": run, "discarded": await context.store.discard(run, body.group_ids, body.epoch)})
+
+
 @router.get(
     "/{run}/export",
     summary="Export a run",
@@ -394,6 +420,10 @@ def step_row(step: StepStatistics) -> dict[str, Any]:
         mean_tokens_simple=_mean(step.simple_tokens_sum, step.simple_tokens_count),
         mean_tokens_hard=_mean(step.hard_tokens_sum, step.hard_tokens_count),
         closed=step.closed,
+        mean_age=_mean(step.age_sum, step.age_count),
+        largest_age=step.age_max if step.age_count else None,
+        too_old_groups=step.too_old_groups or None,
+        discarded_groups=step.discarded_groups or None,
     )
     return vars(row)
 

@@ -37,6 +37,9 @@ _GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "deepcompress_run_mean_tokens": ("Mean length of rollouts in the last closed step", ("run", "of")),
     "deepcompress_run_truncated_share": ("Share of truncated rollouts in the last closed step", ("run",)),
     "deepcompress_run_stale_groups": ("Groups that arrived after the last closed step was closed", ("run",)),
+    "deepcompress_run_age": ("Mean and largest age of groups in the last closed step, in versions", ("run", "of")),
+    "deepcompress_run_too_old_groups": ("Groups over the run's max_age in the last closed step", ("run",)),
+    "deepcompress_run_discarded_groups": ("Observed groups dropped unshaped in the last closed step", ("run",)),
     "deepcompress_run_reward": ("Mean reward component in the newest step, in this replica", ("run", "component")),
     "deepcompress_run_source_pass_ratio": (
         "Mean group pass ratio of a data source in the last closed step, in this replica",
@@ -177,4 +180,10 @@ def _of_step(run: str, step: StepStatistics) -> list[tuple[str, tuple[str, ...],
     ratio(tokens, ("wrong",), step.tokens_sum - step.correct_tokens_sum, wrong)
     ratio(tokens, ("simple",), step.simple_tokens_sum, step.simple_tokens_count)
     ratio(tokens, ("hard",), step.hard_tokens_sum, step.hard_tokens_count)
+    ratio("deepcompress_run_age", ("mean",), step.age_sum, step.age_count)
+    if step.age_count:
+        rows.append(("deepcompress_run_age", (run, "largest"), float(step.age_max)))
+    for name in ("too_old_groups", "discarded_groups"):
+        if count := getattr(step, name):
+            rows.append((f"deepcompress_run_{name}", (run,), float(count)))
     return rows

@@ -27,6 +27,9 @@ class BatchGroup:
     verdicts: Sequence[Verdict] | None = None
     """None if the caller sent verdicts (shape)."""
     digest: bytes = b""
+    age: int | None = None
+    """The trainer's policy version less the group's oldest one, as recorded; None if it is not known."""
+    too_old: bool = False
     tallies: GroupCommit | None = None
     """The group's part of the commit, of groups with a data source: it is counted by data source too."""
 

@@ -115,18 +115,23 @@ def check_row(
 
 
 def check_identity(index: int, item: VerifyItem) -> None:
-    """Check that an item with a rollout_id has the rest of its identity.
+    """Check that an item with a rollout_id has the rest of its identity, but for the step.
 
     Raises:
         InvalidRequestError: A field of its identity is missing.
     """
     if item.rollout_id is None or item.phase == "eval":
         return
-    for field in ("run", "step", "problem_id"):
+    for field in ("run", "problem_id"):
         if getattr(item, field) is None:
-            raise InvalidRequestError(
-                f"items.{index}.{field}", "an item with a rollout_id also needs its run, step and problem_id"
-            )
+            raise missing_identity(index, field)
+
+
+def missing_identity(index: int, field: str) -> InvalidRequestError:
+    """Return the error for an item with a rollout_id that lacks a field of its identity."""
+    return InvalidRequestError(
+        f"items.{index}.{field}", "an item with a rollout_id also needs its run, step and problem_id"
+    )
 
 
 def limit(subject: str, size: int, most: int) -> None:

@@ -13,7 +13,7 @@ from deepcompress_client.wire import (
     VerifyItem,
 )
 
-from ..difficulty.errors import UnknownRun
+from ..difficulty.errors import UNUSABLE, UnknownRun
 from ..difficulty.identity import check_identity
 from ..difficulty.model import Observation
 from ..difficulty.refusals import run_lost
@@ -37,6 +37,8 @@ async def observe(pipeline: Pipeline, request: ObserveRequest) -> ObserveAnswer:
     check_version(request)
     limit("the number of groups", len(request.groups), pipeline.settings.max_groups)
     limit("the number of rollouts", sum(len(group.rollouts) for group in request.groups), pipeline.settings.max_items)
+    if request.step is None and not await takes_observations_without_step(pipeline, request.run):
+        raise InvalidRequestError("step", "send the step: only observations of an asynchronous run have none")
     observations = observations_of(request)
     if request.incarnation is not None:
         try:
@@ -46,6 +48,16 @@ async def observe(pipeline: Pipeline, request: ObserveRequest) -> ObserveAnswer:
         check_identity(request, state.epoch, state)
     recorded = await pipeline.timed("observe", pipeline.store.observe(observations)) if observations else []
     return observe_answer(request, recorded)
+
+
+async def takes_observations_without_step(pipeline: Pipeline, run: str) -> bool:
+    """Return True if the run is asynchronous, or if the store cannot be used, so that nothing is recorded."""
+    try:
+        return (await pipeline.timed("get_run", pipeline.store.get_run(run))).config.asynchronous
+    except UnknownRun:
+        return False
+    except UNUSABLE:
+        return True
 
 
 def observations_of(request: ObserveRequest) -> list[Observation]:
@@ -83,7 +95,7 @@ def observation(
     status: str | None,
 ) -> Observation:
     """Return the observation of a rollout. An item of a verify request is request, group and rollout in one."""
-    assert request.run is not None and request.step is not None and group.problem_id is not None
+    assert request.run is not None and group.problem_id is not None
     return Observation(
         run=request.run,
         step=request.step,

@@ -101,6 +101,15 @@ export function runView(run, hooks) {
       "No steps yet.",
     ),
   ];
+  const ages = line(
+    "Age of groups",
+    "Versions of the policy between the oldest tokens of a group and the trainer, as the requests name them.",
+    [["largest_age", { colour: "hard", thin: true }], ["age", { colour: "level" }]],
+    (row) => [["too old", count(row.too_old_groups ?? 0)], ["discarded", count(row.discarded_groups ?? 0)]],
+    "No ages yet.",
+  );
+  ages.root.hidden = true;
+  lines.push(ages);
   const sources = new SourceChart(run, smoothing.value);
   const distribution = new BetaChart({
     title: "Distribution of β",
@@ -139,6 +148,7 @@ export function runView(run, hooks) {
     const all = steps.rows();
     const shown = range === "all" ? all : all.slice(-Number(range));
     for (const chart of lines) chart.update(shown);
+    ages.root.hidden = !all.some((row) => row.largest_age !== undefined);
     sources.update(shown);
     drawFigures(all);
     drawTimes();
@@ -171,7 +181,7 @@ export function runView(run, hooks) {
       figure("Mean tokens", count(now.mean_tokens), change(now.mean_tokens, before?.mean_tokens, 0)),
       figure("Truncated", percent(now.rollouts ? now.truncated / now.rollouts : null, 1), `${count(now.truncated)} of ${count(now.rollouts)}`),
       figure("Mean reward", fixed(now.reward), now.length === undefined ? "not seen by this replica" : `length reward ${signed(now.length, 4)}`),
-      figure(now.closed || !isActive() ? "Last step" : "Open step", count(now.step), `${count(now.groups)} groups${now.observed_groups ? `, ${count(now.observed_groups)} only observed` : ""}`),
+      figure(now.closed || !isActive() ? "Last step" : "Open step", count(now.step), `${count(now.groups)} groups${now.observed_groups ? `, ${count(now.observed_groups)} only observed` : ""}${now.too_old_groups ? `, ${count(now.too_old_groups)} too old` : ""}`),
     );
   }
 
