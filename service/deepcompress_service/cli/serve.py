@@ -35,7 +35,7 @@ WORKER_SILENT_S = 120
 """Longest time in seconds that a worker may leave the supervisor's health checks unanswered before it is replaced.
 
 A worker answers once its imports are done. On a busy machine they take longer than uvicorn's default of 5 seconds,
-and a worker that is ended before it begins is replaced again and again.
+and a worker that is ended before it begins is replaced repeatedly.
 """
 
 
