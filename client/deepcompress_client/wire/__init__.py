@@ -25,9 +25,20 @@ from .config import (
     StrategyConfig,
     Target,
 )
+from .curriculum import DatasetInfo, DatasetProblem, Policy, SampleAnswer, SampledProblem, SampleRequest
 from .observe import GroupObserved, ObserveAnswer, ObservedGroup, ObservedRollout, ObserveRequest
 from .rollouts import RolloutAnswer, RolloutRequest
-from .runs import HistoryEntry, LengthQuantiles, Problem, ProblemPage, RunHistory, RunInfo
+from .runs import (
+    HistoryEntry,
+    LengthQuantiles,
+    Problem,
+    ProblemPage,
+    RunHistory,
+    RunInfo,
+    RunSources,
+    SourceEntry,
+    SourceStatistics,
+)
 from .score import ScoreAnswer, ScoredGroup, ScoreGroup, ScoreRequest, ScoreRollout
 from .shape import (
     GROUP_FIELDS,
@@ -75,6 +86,8 @@ __all__ = [
     "AnswerFormat",
     "Checker",
     "CheckpointName",
+    "DatasetInfo",
+    "DatasetProblem",
     "Difficulty",
     "Gate",
     "GroupObserved",
@@ -90,6 +103,7 @@ __all__ = [
     "Outcome",
     "Overlong",
     "Phase",
+    "Policy",
     "Problem",
     "ProblemPage",
     "RewardComponents",
@@ -101,6 +115,10 @@ __all__ = [
     "RunHistory",
     "RunInfo",
     "RunName",
+    "RunSources",
+    "SampleAnswer",
+    "SampleRequest",
+    "SampledProblem",
     "Schedule",
     "ScoreAnswer",
     "ScoreConfig",
@@ -113,6 +131,8 @@ __all__ = [
     "ShapeRequest",
     "ShapeRollout",
     "Signal",
+    "SourceEntry",
+    "SourceStatistics",
     "Status",
     "Step",
     "StrategyConfig",

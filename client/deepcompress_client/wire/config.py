@@ -17,7 +17,18 @@ from pydantic import (
 )
 
 from .base import Request
-from .values import MAX_COUNT, MAX_SCORES, MAX_TOKENS, AnswerFormat, Checker, Count, FiniteNumber, Name, ScoreName
+from .values import (
+    MAX_COUNT,
+    MAX_SCORES,
+    MAX_TOKENS,
+    AnswerFormat,
+    Checker,
+    Count,
+    FiniteNumber,
+    Name,
+    PolicyVersion,
+    ScoreName,
+)
 
 PRESET_PATTERN = r"^[a-z][a-z0-9-]{0,31}(@[1-9][0-9]{0,3})?$"
 OPTIONS = ("gate", "guard", "target", "advantage", "scores")
@@ -89,9 +100,9 @@ class Overlong(Request):
 class Gate(Request):
     """A length reward only in groups whose pass ratio reaches ``min_pass_ratio``.
 
-    ``of: problem`` compares the lesser of the group's and the problem's stored pass ratio. ``min_stored`` is
-    a least stored pass ratio beside ``min_pass_ratio``. ``top_share`` also asks
-    that the group is among that share of the request's groups with the greatest pass ratios (arXiv 2505.18086).
+    ``of: problem`` compares the lesser of the group's and the problem's stored pass ratio. ``min_stored``: a least
+    stored pass ratio beside ``min_pass_ratio``. ``top_share``: also only if the group is among that share of the
+    request's groups with the greatest pass ratios (arXiv 2505.18086).
     """
 
     min_pass_ratio: ShareOrSchedule = 1.0
@@ -167,6 +178,12 @@ class RunConfig(Request):
     )
     fallback_checker: Name | None = Field(
         None, description="the remote checker of what the rules leave open (docs/remote-checkers.md)"
+    )
+    asynchronous: StrictBool = Field(
+        False, description="groups come out of order and late: they are identified by their group_id alone"
+    )
+    max_age: PolicyVersion | None = Field(
+        None, description="asynchronous runs: groups of a greater age are answered too_old and count apart"
     )
     gate: Gate | None = Field(None, description="a length reward only where the pass ratio is high enough")
     guard: Guard | None = Field(None, description="no length reward while accuracy is below the stored one")

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import FailFast, Field, StrictBool
 
 from .base import Answer, Request, answer
-from .values import Count, Name, RunName, Status, Step, Tokens
+from .values import Count, Incarnation, Name, RunName, Status, Step, Tokens
 
 
 class ObservedRollout(Request):
@@ -34,7 +34,9 @@ class ObserveRequest(Request):
 
     run: RunName
     epoch: Count | None = None
-    step: Step
+    incarnation: Incarnation | None = Field(None, description="the run's, from an answer: another one is a 409")
+    version: Count | None = Field(None, description="as in a shape request")
+    step: Step | None = Field(None, description="required, except in asynchronous runs, which have none here")
     generation: Count | None = Field(None, description="which generation batch of the step, for step_level: last")
     groups: Annotated[list[ObservedGroup], FailFast()] = Field(min_length=1)
 
@@ -53,5 +55,5 @@ class ObserveAnswer(Answer):
     """The answer to an observe request: its groups, in the order sent."""
 
     run: str
-    step: int
+    step: int | None
     groups: Sequence[GroupObserved]

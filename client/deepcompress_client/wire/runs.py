@@ -73,6 +73,10 @@ class HistoryEntry(Answer):
     mean_tokens_simple: float | None
     mean_tokens_hard: float | None
     closed: bool = True
+    mean_age: Annotated[float | None, Field(description="mean age of the groups whose age is known")] = None
+    largest_age: Annotated[int | None, Field(description="greatest age of a group, too old ones included")] = None
+    too_old_groups: Annotated[int | None, Field(description="groups over max_age, which count apart")] = None
+    discarded_groups: Annotated[int | None, Field(description="observed groups that were dropped unshaped")] = None
 
 
 @answer
@@ -82,6 +86,38 @@ class RunHistory(Answer):
     run: str
     epoch: int
     steps: Sequence[HistoryEntry]
+
+
+@answer
+class SourceStatistics(Answer):
+    """The groups of one data source in one step. Lengths are in tokens."""
+
+    groups: Annotated[int, Field(description="number of groups that count")]
+    rollouts: Annotated[int, Field(description="number of their checked rollouts")]
+    correct: Annotated[int, Field(description="number of correct rollouts")]
+    truncated: Annotated[int, Field(description="rollouts that were cut off")]
+    pass_ratio: Annotated[float, Field(description="mean of the group pass ratios")]
+    mean_tokens: float | None
+    mean_reward: Annotated[float, Field(description="mean of the rewards, components added")]
+
+
+@answer
+class SourceEntry(Answer):
+    """One step by data source. Groups without a data source are left out."""
+
+    step: int
+    data_sources: Annotated[
+        dict[str, SourceStatistics], Field(description="by name; `other` has all beyond the first 16 of the run")
+    ]
+
+
+@answer
+class RunSources(Answer):
+    """Recent steps of a run by data source, as counted by the server that answers."""
+
+    run: str
+    epoch: int
+    steps: Sequence[SourceEntry]
 
 
 @answer

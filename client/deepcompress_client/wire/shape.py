@@ -19,6 +19,7 @@ from .values import (
     Incarnation,
     Name,
     Phase,
+    PolicyVersion,
     RunName,
     Score,
     ScoreName,
@@ -52,6 +53,9 @@ class RolloutFields(Request):
     )
     scores: Annotated[dict[ScoreName, Score], Field(max_length=MAX_SCORES)] | None = Field(
         None, description="the caller's own scores by name; the run's configuration has their weights"
+    )
+    policy_version: PolicyVersion | None = Field(
+        None, description="the oldest version of the policy that wrote tokens of this rollout"
     )
 
 
@@ -94,6 +98,9 @@ GROUP_FIELDS = tuple(
 class ShapeGroup(GroupFields):
     """A group whose rollouts have been verified."""
 
+    data_source: Name | None = Field(
+        None, description="name of the row's data set: splits statistics, changes no reward, no part of the content"
+    )
     rollouts: Annotated[list[ShapeRollout], FailFast()] = Field(min_length=1)
 
 
@@ -110,6 +117,9 @@ class BatchFields(Request):
     generation: Count | None = Field(None, description="which generation batch of the step, for step_level: last")
     phase: Phase = "train"
     request_id: Name | None = Field(None, description="required if there is no step")
+    policy_version: PolicyVersion | None = Field(
+        None, description="the trainer's present version of the policy: groups have an age; no part of the content"
+    )
     signal: StrictBool = Field(False, description="true: the answer has figures of the length term's effect")
 
 
@@ -167,11 +177,17 @@ class GroupRewards(Answer):
     weights: Annotated[Sequence[float] | None, Field(description="for strategies that weight advantages")] = None
     advantages: Annotated[
         Sequence[float] | None,
-        Field(description="where the configuration asks for them, or the strategy gives ready advantages"),
+        Field(description="where the configuration has `advantage`, or the strategy gives ready advantages"),
     ] = None
     shadow: Annotated[dict[str, Any] | None, Field(description="rewards of the shadow strategies, by name")] = None
     replayed: bool = False
     stale: bool = False
+    age: Annotated[
+        int | None, Field(description="the trainer's policy version less the group's oldest, if both were sent")
+    ] = None
+    too_old: Annotated[
+        bool | None, Field(description="in asynchronous runs: true if the age is over max_age, so it counts apart")
+    ] = None
 
 
 @answer
@@ -201,7 +217,7 @@ class BatchAnswer(Answer):
     level: float | None
     batch_pass_ratio: float
     warnings: Sequence[str]
-    signal: Annotated[Signal | None, Field(description="where the request asks for it, in training")] = None
+    signal: Annotated[Signal | None, Field(description="if the request has signal: true, in training")] = None
     incarnation: Annotated[str | None, Field(description="random id of the run's state")] = None
     version: Annotated[int | None, Field(description="commits of this incarnation and epoch")] = None
 

@@ -74,6 +74,8 @@ RunName = Annotated[str, StringConstraints(pattern=NAME_PATTERN, strict=True)]
 CheckpointName = RunName
 Name = Annotated[str, StringConstraints(min_length=1, max_length=512, strict=True)]
 Tokens = Annotated[StrictInt, Field(ge=0, le=MAX_TOKENS)]
+PolicyVersion = Annotated[StrictInt, Field(ge=0, le=2**31 - 1)]
+"""A number that the trainer raises with each update of the weights (docs/design.md, 5.11)."""
 MAX_COUNT = 2**53 - 1
 """Largest step, epoch and other count: every store and every JSON reader represents integers up to it exactly."""
 Count = Annotated[StrictInt, Field(ge=0, le=MAX_COUNT)]

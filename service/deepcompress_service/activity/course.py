@@ -5,15 +5,17 @@ Only sums are kept, so that those of several processes add up. The number of ste
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from ..shaping import Group, ShapedGroup
 from ..shaping.signal import SignalSums
+from .sources import SourceSums, add_all, statistics
 
 MAX_COURSE = 500
-"""Steps kept of a run: the newest ones. One needs about a kilobyte."""
+"""Steps kept of a run: the newest ones. One needs about a kilobyte, and 64 bytes more for each data source."""
 STATUSES = ("no_answer", "undecided", "unchecked", "unreadable", "gold_unreadable")
 """The statuses that are counted, beside the number of rollouts with any status."""
 
@@ -45,6 +47,8 @@ class StepSums:
     unreadable: int = 0
     gold_unreadable: int = 0
     signal: SignalSums = field(default_factory=SignalSums)
+    sources: SourceSums[float] = field(default_factory=lambda: array("d"))
+    """Sums by data source (`sources.FIELDS`), in the order of the run's names."""
 
     def add_group(self, group: Group, shaped: ShapedGroup, statuses: Sequence[str | None]) -> None:
         """Add one group. `statuses` is [rollouts]."""
@@ -70,10 +74,14 @@ class StepSums:
         for name in _COUNTED:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.signal.add(other.signal)
+        add_all(self.sources, other.sources)
         self.first_at, self.last_at = min(self.first_at, other.first_at), max(self.last_at, other.last_at)
 
-    def row(self) -> dict[str, Any]:
-        """Return the step as the page gets it: means and shares, null without rollouts or without statuses."""
+    def row(self, sources: Sequence[str] = ()) -> dict[str, Any]:
+        """Return the step as the page gets it: means and shares, null without rollouts or without statuses.
+
+        `sources` are the names of the run's data sources.
+        """
         mean = {name: getattr(self, name) / self.rollouts if self.rollouts else None for name in _MEANS}
         figures = self.signal.figures()
         share = {name: getattr(self, name) / self.with_status if self.with_status else None for name in STATUSES}
@@ -91,13 +99,13 @@ class StepSums:
             "length_share": figures.length_share,
             "signal": asdict(figures),
             **share,
+            "sources": statistics(self.sources, sources),
         }
 
 
 _MEANS = ("total", "outcome", "length", "overlong")
-_COUNTED = tuple(
-    one.name for one in fields(StepSums) if one.name not in ("epoch", "step", "first_at", "last_at", "signal")
-)
+_NOT_COUNTED = ("epoch", "step", "first_at", "last_at", "signal", "sources")
+_COUNTED = tuple(one.name for one in fields(StepSums) if one.name not in _NOT_COUNTED)
 
 
 def begin_step(course: dict[int, StepSums], epoch: int, step: int, at: float) -> StepSums:

@@ -114,8 +114,10 @@ def create(
     if unknown := sorted(set(fields) - set(RunConfig.model_fields)):
         fail(f"--config: no such field: {', '.join(unknown)}")
     strategy = fields.pop("strategy", None)
+    if preset is not None:
+        fields["preset"] = preset
     with service_client(url, key) as client:
-        info = client.run(name, strategy=strategy, **fields, **({"preset": preset} if preset else {})).info()
+        info = client.run(name, strategy=strategy, **fields).info()
     out = console()
     out.print(_line(info), markup=False)
     out.print(json.dumps(info.config.model_dump(exclude_none=True)), markup=False, soft_wrap=True)

@@ -12,6 +12,7 @@ from .codec import ProblemRecord, RunRecord, StepDelta, pack_problem, unpack_pro
 from .model import Checkpoint, ProblemState, RunState
 from .run_transaction import RunTransaction
 from .steps import close_before, level_of, new_run_record
+from .waiting import forget_waiting
 
 
 def run_state(
@@ -98,11 +99,13 @@ def rewind(
         state.drop_problems(gone)
         run_record.problems -= len(gone)
     state.forget_from(next_step)
+    if run_record.config.asynchronous:
+        forget_waiting(state)
     kept = state.steps(-1)
     last = state.step(kept[-1]) if kept else None
     run_record.values = last.after if last else new_run_record(run_record.config, "").values
     run_record.open, run_record.closed, run_record.buckets = None, next_step - 1, {}
-    run_record.revisits, run_record.version = (0, 0, 0), 0
+    run_record.revisits, run_record.ages, run_record.version = (0, 0, 0), (0, 0, 0, 0, 0), 0
     return run_record
 
 

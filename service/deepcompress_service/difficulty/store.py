@@ -6,7 +6,7 @@ the same call again gives the same answer. Methods raise only `errors.Difficulty
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from .model import (
@@ -91,6 +91,14 @@ class DifficultyStore(Protocol):
         """Record observations; return for each True if it is recorded (now, or before with the same content).
 
         Never opens or closes a step.
+        """
+
+    async def discard(self, run: str, group_ids: Collection[str], epoch: int | None = None) -> int:
+        """Discard observed groups of an asynchronous run that wait, so that they never count; return their number.
+
+        Raises:
+            UnknownRun: It does not exist.
+            EpochMismatch: `epoch` is another one than the run's.
         """
 
     # reading
