@@ -33,6 +33,7 @@ from .codec import (
 from .length_counts import joined
 from .model import DifficultyConfig, GroupCommit, ProblemState
 from .run_transaction import RunTransaction
+from .samples import reindex_step
 
 
 def new_run_record(config: DifficultyConfig, config_text: str) -> RunRecord:
@@ -120,6 +121,7 @@ def close(state: RunTransaction, run_record: RunRecord) -> None:
     run_record.closed = step
     run_record.open = None
     run_record.buckets, run_record.revisits = {}, (0, 0, 0)
+    reindex_step(state, run_record, step)
 
 
 def observed_commit(group_id: str, group: ObservedGroup) -> GroupCommit:
