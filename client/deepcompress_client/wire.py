@@ -974,7 +974,7 @@ class SampledProblem(_Answer):
     """A problem of a sample."""
 
     problem_id: str
-    data_source: str | None
+    data_source: Annotated[str | None, Field(description="as it was registered")]
 
 
 @_answer

@@ -244,10 +244,8 @@ def test_a_damaged_data_set_is_not_imported(both: Both, change: str) -> None:
     both.put(problems(50))
     both.sample(0)
     lines = both.driver.export(both.name)
-    of_table = {
-        name: [i for i, line in enumerate(lines) if f'"table":"{name}"' in line] for name in ("dataset", "samples")
-    }
-    first = of_table["dataset"][0]
+    first, second, *_ = [i for i, line in enumerate(lines) if '"table":"dataset"' in line]
+    (sample,) = [i for i, line in enumerate(lines) if '"table":"samples"' in line]
     match change:
         case "problem":
             lines[first] = lines[first].replace('"data":"', '"data":"A')

@@ -36,7 +36,7 @@ class Parameter:
         """Return the value as a number of this parameter.
 
         Raises:
-            PolicyError: It is not one; the error says what to send.
+            PolicyError: It is not one; the error names the accepted values.
         """
         if isinstance(value, int | float) and not isinstance(value, bool) and self.minimum <= value <= self.maximum:
             if not self.integer:
