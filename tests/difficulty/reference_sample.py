@@ -1,6 +1,6 @@
 """Samples as docs/design.md, 5.11, has them, over a plain dictionary of all problems: nothing is indexed or counted.
 
-Quotas are fractions, cells are found by looking at every problem, and windows by comparing every place.
+Quotas are fractions, strata are found by looking at every problem, and windows by comparing every place.
 """
 
 from __future__ import annotations
@@ -72,33 +72,33 @@ def place_of(seed: bytes, problem_id: str) -> int:
 
 
 def draw(data: Data, request: SampleRequest, bins: dict[str, int], retired: set[str]) -> list[tuple[str, str | None]]:
-    cells: dict[tuple[str, int], list[str]] = {}
+    strata: dict[tuple[str, int], list[str]] = {}
     for name, problem in data.problems.items():
         if request.data_source in (None, problem.data_source):
-            cells.setdefault((problem.data_source or "", bins[name]), []).append(name)
+            strata.setdefault((problem.data_source or "", bins[name]), []).append(name)
     greatest = max(request.weights)
     weights = [max(1, round(w / greatest * 2**32)) if w else 0 for w in request.weights]
     left = {
-        cell: n
-        for cell, names in sorted(cells.items())
-        if weights[cell[1]] and (n := sum(name not in retired for name in names))
+        stratum: n
+        for stratum, names in sorted(strata.items())
+        if weights[stratum[1]] and (n := sum(name not in retired for name in names))
     }
     quotas: dict[tuple[str, int], int] = {}
     if sum(left.values()) <= request.n:
         quotas, left = left, {}
     while left:
         rest = request.n - sum(quotas.values())
-        total = sum(weights[cell[1]] * n for cell, n in left.items())
-        full = [cell for cell in left if Fraction(rest * weights[cell[1]], total) >= 1]
-        quotas |= {cell: left.pop(cell) for cell in full}
+        total = sum(weights[stratum[1]] * n for stratum, n in left.items())
+        full = [stratum for stratum in left if Fraction(rest * weights[stratum[1]], total) >= 1]
+        quotas |= {stratum: left.pop(stratum) for stratum in full}
         if full:
             continue
-        # Systematic sampling: whole numbers from a random start on fall into the cells' shares of the line.
+        # Systematic sampling: whole numbers from a random start on fall into the strata' shares of the line.
         start = Fraction(random_number(data.seed, request.step, "#quota") * total // 2**128, total)
         line = Fraction(0)
-        for cell, n in left.items():
-            end = line + Fraction(rest * weights[cell[1]] * n, total)
-            quotas[cell] = math.floor(end + start) - math.floor(line + start)
+        for stratum, n in left.items():
+            end = line + Fraction(rest * weights[stratum[1]] * n, total)
+            quotas[stratum] = math.floor(end + start) - math.floor(line + start)
             line = end
         break
 
@@ -106,15 +106,15 @@ def draw(data: Data, request: SampleRequest, bins: dict[str, int], retired: set[
         return random_number(data.seed, request.step, f"@{name}"), name
 
     drawn: list[str] = []
-    for cell, quota in quotas.items():
+    for stratum, quota in quotas.items():
         if quota:
-            found = candidates(data, request.step, cell, quota, cells[cell], retired)
+            found = candidates(data, request.step, stratum, quota, strata[stratum], retired)
             drawn += sorted(found, key=order)[:quota]
     return [(name, data.problems[name].data_source) for name in sorted(drawn, key=order)]
 
 
 def candidates(
-    data: Data, step: int, cell: tuple[str, int], quota: int, names: list[str], retired: set[str]
+    data: Data, step: int, stratum: tuple[str, int], quota: int, names: list[str], retired: set[str]
 ) -> set[str]:
     free = {name for name in names if name not in retired}
     wanted = quota + 3 * math.sqrt(quota) + 4
@@ -127,7 +127,7 @@ def candidates(
     for index in range(4 * number):
         if index % number == 0 and len(found) >= quota:
             return found
-        text = f"#place {index} {cell[1]}:{cell[0]}"
+        text = f"#place {index} {stratum[1]}:{stratum[0]}"
         first = random_number(data.seed, step, text) * PLACES // 2**128
         found |= {name for name in free if (place_of(data.seed, name) - first) % PLACES < width}
     return found if len(found) >= quota else free

@@ -1,12 +1,12 @@
 """Drawing a sample out of the index of a data set (docs/design.md, 5.11). Pure, and the same for every store.
 
-A cell has the problems of one data source and one bin, in the order of their places. A draw has three parts:
+A stratum has the problems of one data source and one bin, in the order of their places. A draw has three parts:
 
-1. Quotas. Each problem is due with a chance in proportion to the weight of its bin, at most 1. The sum over a cell is
-   rounded by systematic sampling (Madow 1949) with one random start, so that the quotas add up to n exactly.
-2. Windows. A cell that its quota nearly fills is read whole. Of a large one, short windows of places are read, at
+1. Quotas. Each problem is due with a chance in proportion to the weight of its bin, at most 1. The sum over a stratum
+   is rounded by systematic sampling (Madow 1949) with one random start, so that the quotas add up to n exactly.
+2. Windows. A stratum that its quota nearly fills is read whole. Of a large one, short windows of places are read, at
    random positions that are independent of each other, so that each problem is in a window with the same chance.
-3. Order. The problems found are ordered by a hash of (seed, step, problem_id). The first of each cell are drawn.
+3. Order. The problems found are ordered by a hash of (seed, step, problem_id). The first of each stratum are drawn.
 
 All random numbers are hashes of (seed, step, purpose), so the same state and the same request give the same sample.
 """
@@ -20,16 +20,16 @@ from dataclasses import dataclass, field
 
 from .bins import PLACES
 
-Cell = tuple[int, int]
+Stratum = tuple[int, int]
 """(number of the data source, bin)"""
-Window = tuple[Cell, int, int]
-"""A cell, its first place, and the place after its last."""
+Window = tuple[Stratum, int, int]
+"""A stratum, its first place, and the place after its last."""
 WEIGHT_ONE = 1 << 32
 """The largest weight of a draw as an integer: quotas are computed exactly."""
 IN_WINDOW = 4
 """Problems that a window has on average."""
 ROUNDS = 4
-"""Rounds of windows after which a cell is read whole. The first round is enough in all but some 1 of 1,000."""
+"""Rounds of windows after which a stratum is read whole. The first round is enough in all but some 1 of 1,000."""
 
 
 class SeededHash:
@@ -58,46 +58,46 @@ def integer_weights(weights: Sequence[float]) -> list[int]:
     return [max(1, round(weight / greatest * WEIGHT_ONE)) if weight > 0 else 0 for weight in weights]
 
 
-def quotas(available: Mapping[Cell, int], weights: Sequence[int], n: int, start: SeededHash) -> dict[Cell, int]:
-    """Return how many problems are drawn from each cell; `available` are its problems, in the order of the cells.
+def quotas(available: Mapping[Stratum, int], weights: Sequence[int], n: int, start: SeededHash) -> dict[Stratum, int]:
+    """Return how many problems are drawn from each stratum; `available` are its problems, in the order of the strata.
 
     `weights` has one integer a bin. If fewer than n problems have a weight, all of them are drawn.
     """
-    left = {cell: count for cell, count in available.items() if count and weights[cell[1]]}
+    left = {stratum: count for stratum, count in available.items() if count and weights[stratum[1]]}
     if sum(left.values()) <= n:
         return left
-    found: dict[Cell, int] = {}
+    found: dict[Stratum, int] = {}
     while True:
         rest = n - sum(found.values())
-        total = sum(count * weights[cell[1]] for cell, count in left.items())
-        full = [cell for cell in left if rest * weights[cell[1]] >= total]
+        total = sum(count * weights[stratum[1]] for stratum, count in left.items())
+        full = [stratum for stratum in left if rest * weights[stratum[1]] >= total]
         if not full:
             break
-        for cell in full:
-            found[cell] = left.pop(cell)
+        for stratum in full:
+            found[stratum] = left.pop(stratum)
     if not rest:
         return found
     offset = start.number(b"quota", total)
     before = 0
-    for cell, count in left.items():
-        after = before + count * weights[cell[1]]
+    for stratum, count in left.items():
+        after = before + count * weights[stratum[1]]
         quota = (rest * after + offset) // total - (rest * before + offset) // total
         if quota:
-            found[cell] = quota
+            found[stratum] = quota
         before = after
     return found
 
 
 @dataclass(slots=True)
-class _CellDraw:
-    """A cell of which problems are drawn."""
+class _StratumDraw:
+    """A stratum of which problems are drawn."""
 
     quota: int
     problems: int
-    """Problems of the cell, those that must not be drawn included."""
+    """Problems of the stratum, those that must not be drawn included."""
     excluded: int
     name: bytes
-    """Name of the cell in the random numbers: that of its source, since numbers of sources have no meaning."""
+    """Name of the stratum in the random numbers: that of its source, since numbers of sources have no meaning."""
     found: dict[str, int] = field(default_factory=dict)
     """Order of each problem that was found and may be drawn."""
     rounds: int = 0
@@ -112,9 +112,9 @@ class Draw:
         step: The step that is sampled for.
         n: The number of problems.
         weights: [BINS] Weight of each bin, finite and not negative, one of them above 0.
-        counts: Problems of each cell, of the sources that take part.
+        counts: Problems of each stratum, of the sources that take part.
         names: Name of each data source by its number.
-        excluded: Problems that must not be drawn, with their cells.
+        excluded: Problems that must not be drawn, with their strata.
     """
 
     def __init__(
@@ -123,45 +123,45 @@ class Draw:
         step: int,
         n: int,
         weights: Sequence[float],
-        counts: Mapping[Cell, int],
+        counts: Mapping[Stratum, int],
         names: Sequence[str | None],
-        excluded: Mapping[str, Cell],
+        excluded: Mapping[str, Stratum],
     ) -> None:
         self._random = SeededHash(seed, step)
         self._excluded = excluded
-        barred: dict[Cell, int] = {}
-        for cell in excluded.values():
-            barred[cell] = barred.get(cell, 0) + 1
-        order = sorted(counts, key=lambda cell: (names[cell[0]] or "", cell[1]))
-        available = {cell: counts[cell] - barred.get(cell, 0) for cell in order}
-        self._cells = {
-            cell: _CellDraw(
+        barred: dict[Stratum, int] = {}
+        for stratum in excluded.values():
+            barred[stratum] = barred.get(stratum, 0) + 1
+        order = sorted(counts, key=lambda stratum: (names[stratum[0]] or "", stratum[1]))
+        available = {stratum: counts[stratum] - barred.get(stratum, 0) for stratum in order}
+        self._strata = {
+            stratum: _StratumDraw(
                 quota,
-                counts[cell],
-                barred.get(cell, 0),
-                b"%d:%s" % (cell[1], (names[cell[0]] or "").encode("utf-8", "surrogatepass")),
+                counts[stratum],
+                barred.get(stratum, 0),
+                b"%d:%s" % (stratum[1], (names[stratum[0]] or "").encode("utf-8", "surrogatepass")),
             )
-            for cell, quota in quotas(available, integer_weights(weights), n, self._random).items()
+            for stratum, quota in quotas(available, integer_weights(weights), n, self._random).items()
         }
 
     @property
     def done(self) -> bool:
-        """True once every cell has as many problems as its quota."""
+        """True once every stratum has as many problems as its quota."""
         return not self._missing()
 
-    def _missing(self) -> list[Cell]:
-        return [cell for cell, draw in self._cells.items() if len(draw.found) < draw.quota]
+    def _missing(self) -> list[Stratum]:
+        return [stratum for stratum, draw in self._strata.items() if len(draw.found) < draw.quota]
 
     def windows(self) -> list[Window]:
         """Return the windows to be read next."""
-        return [window for cell in self._missing() for window in self._windows_of(cell)]
+        return [window for stratum in self._missing() for window in self._windows_of(stratum)]
 
-    def _windows_of(self, cell: Cell) -> list[Window]:
-        draw = self._cells[cell]
+    def _windows_of(self, stratum: Stratum) -> list[Window]:
+        draw = self._strata[stratum]
         wanted = draw.quota + 3.0 * math.sqrt(draw.quota) + 4.0
         share = wanted / (draw.problems - draw.excluded)
         if share >= 0.5 or draw.rounds == ROUNDS:
-            return [(cell, 0, PLACES)]
+            return [(stratum, 0, PLACES)]
         number = math.ceil(wanted / IN_WINDOW)
         # Windows may overlap: those of x times the places cover a part of 1 - exp(-x) of them.
         width = int(-math.log1p(-share) * PLACES / number)
@@ -170,16 +170,16 @@ class Draw:
             first = self._random.number(b"place %d %s" % (index, draw.name), PLACES)
             last = first + width
             if last <= PLACES:
-                result.append((cell, first, last))
+                result.append((stratum, first, last))
             else:
-                result += [(cell, first, PLACES), (cell, 0, last - PLACES)]
+                result += [(stratum, first, PLACES), (stratum, 0, last - PLACES)]
         draw.rounds += 1
         return result
 
     def add(self, windows: Sequence[Window], found: Sequence[Sequence[str]]) -> None:
         """Add the problems of each window that was read."""
-        for (cell, _, _), ids in zip(windows, found, strict=True):
-            draw = self._cells[cell]
+        for (stratum, _, _), ids in zip(windows, found, strict=True):
+            draw = self._strata[stratum]
             for problem_id in ids:
                 if problem_id not in draw.found and problem_id not in self._excluded:
                     draw.found[problem_id] = self._random.order(problem_id)
@@ -187,7 +187,7 @@ class Draw:
     def result(self) -> list[tuple[str, int]]:
         """Return the sample, in its order: (problem_id, number of its source)."""
         drawn: list[tuple[int, str, int]] = []
-        for (source, _), draw in self._cells.items():
+        for (source, _), draw in self._strata.items():
             first = sorted((order, problem_id) for problem_id, order in draw.found.items())[: draw.quota]
             drawn += [(order, problem_id, source) for order, problem_id in first]
         return [(problem_id, source) for _, problem_id, source in sorted(drawn)]

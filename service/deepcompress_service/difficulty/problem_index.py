@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from .dataset import DatasetRecord, Entry
-from .draw import Cell
+from .draw import Stratum
 
 
 class ProblemIndex(Protocol):
@@ -31,11 +31,11 @@ class ProblemIndex(Protocol):
     def move(self, entries: Mapping[str, Entry]) -> None:
         """Replace entries that exist: they have another bin."""
 
-    def counts(self) -> dict[Cell, int]:
-        """Return the number of problems of each cell that has any."""
+    def counts(self) -> dict[Stratum, int]:
+        """Return the number of problems of each stratum that has any."""
 
-    def window(self, cell: Cell, first: int, last: int) -> list[str]:
-        """Return the problems of a cell whose place is at least `first` and below `last`."""
+    def window(self, stratum: Stratum, first: int, last: int) -> list[str]:
+        """Return the problems of a stratum whose place is at least `first` and below `last`."""
 
     def after(self, problem_id: str, limit: int) -> dict[str, Entry]:
         """Return the next entries after `problem_id` ("": from the first), ids ascending."""

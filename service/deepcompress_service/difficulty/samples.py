@@ -17,7 +17,7 @@ from .bins import RATIOS, closed_ratio
 from .bins import bin_of as ratio_bin
 from .codec import RunRecord, unpack_problem
 from .dataset import DatasetRecord, Entry, bin_of_prior, source_name, with_bin
-from .draw import Cell, Draw
+from .draw import Draw, Stratum
 from .identity import check_identity
 from .run_transaction import RunTransaction
 
@@ -162,12 +162,12 @@ def sample(state: RunTransaction, epoch: int, request: SampleRequest) -> SampleO
         return None
     names = check_source(request, record)
     keep = run_record.config.keep_steps
-    excluded: dict[str, Cell] = {}
+    excluded: dict[str, Stratum] = {}
     if request.retirement is not None:
         check_retirement(request.retirement, keep)
         excluded = _retired(state, run_record, request.retirement)
     counts = counts_of_source(state.index.counts(), names, request.data_source)
-    excluded = {problem_id: cell for problem_id, cell in excluded.items() if cell in counts}
+    excluded = {problem_id: stratum for problem_id, stratum in excluded.items() if stratum in counts}
     draw = Draw(record.key, request.step, request.n, request.weights, counts, names, excluded)
     while not draw.done:
         windows = draw.windows()
@@ -178,7 +178,7 @@ def sample(state: RunTransaction, epoch: int, request: SampleRequest) -> SampleO
     return outcome_of(request, epoch, run_record, text)
 
 
-def _retired(state: RunTransaction, run_record: RunRecord, retirement: Retirement) -> dict[str, Cell]:
+def _retired(state: RunTransaction, run_record: RunRecord, retirement: Retirement) -> dict[str, Stratum]:
     closed = [step for step in state.steps(run_record.pruned) if step <= run_record.closed]
     visited: set[str] = set()
     for step in closed[max(0, len(closed) - retirement.steps) :]:
@@ -220,9 +220,11 @@ def check_source(request: SampleRequest, record: DatasetRecord) -> list[str | No
     return [None, *record.sources]
 
 
-def counts_of_source(counts: dict[Cell, int], names: list[str | None], data_source: str | None) -> dict[Cell, int]:
-    """Return the cells of one data source; all cells for None."""
-    return {cell: n for cell, n in counts.items() if data_source is None or names[cell[0]] == data_source}
+def counts_of_source(
+    counts: dict[Stratum, int], names: list[str | None], data_source: str | None
+) -> dict[Stratum, int]:
+    """Return the strata of one data source; all strata for None."""
+    return {stratum: n for stratum, n in counts.items() if data_source is None or names[stratum[0]] == data_source}
 
 
 def check_retirement(retirement: Retirement, keep_steps: int) -> None:

@@ -1,4 +1,4 @@
-"""The data set and the samples of a run in `memory://`: a sorted list for each cell."""
+"""The data set and the samples of a run in `memory://`: a sorted list for each stratum."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..dataset import DatasetRecord, Entry
-from ..draw import Cell
+from ..draw import Stratum
 
 
 @dataclass(slots=True)
@@ -17,8 +17,8 @@ class MemoryIndex:
 
     record: DatasetRecord | None = None
     problems: dict[str, Entry] = field(default_factory=dict)
-    cells: dict[Cell, list[tuple[int, str]]] = field(default_factory=dict)
-    """(place, problem_id) of the problems of each cell, ascending."""
+    strata: dict[Stratum, list[tuple[int, str]]] = field(default_factory=dict)
+    """(place, problem_id) of the problems of each stratum, ascending."""
     samples: dict[int, str] = field(default_factory=dict)
 
     def load(self) -> DatasetRecord | None:
@@ -39,7 +39,7 @@ class MemoryIndex:
     def _insert(self, entries: Mapping[str, Entry]) -> None:
         self.problems.update(entries)
         for problem_id, entry in entries.items():
-            insort(self.cells.setdefault((entry.source, entry.bin), []), (entry.place, problem_id))
+            insort(self.strata.setdefault((entry.source, entry.bin), []), (entry.place, problem_id))
 
     def entries(self, ids: Iterable[str]) -> dict[str, Entry]:
         """Implement `ProblemIndex.entries`."""
@@ -49,17 +49,17 @@ class MemoryIndex:
         """Implement `ProblemIndex.move`."""
         for problem_id in entries:
             old = self.problems[problem_id]
-            cell = self.cells[old.source, old.bin]
-            del cell[bisect_left(cell, (old.place, problem_id))]
+            stratum = self.strata[old.source, old.bin]
+            del stratum[bisect_left(stratum, (old.place, problem_id))]
         self._insert(entries)
 
-    def counts(self) -> dict[Cell, int]:
+    def counts(self) -> dict[Stratum, int]:
         """Implement `ProblemIndex.counts`."""
-        return {cell: len(problems) for cell, problems in self.cells.items() if problems}
+        return {stratum: len(problems) for stratum, problems in self.strata.items() if problems}
 
-    def window(self, cell: Cell, first: int, last: int) -> list[str]:
+    def window(self, stratum: Stratum, first: int, last: int) -> list[str]:
         """Implement `ProblemIndex.window`."""
-        problems = self.cells.get(cell, [])
+        problems = self.strata.get(stratum, [])
         return [name for _, name in problems[bisect_left(problems, (first, "")) : bisect_left(problems, (last, ""))]]
 
     def after(self, problem_id: str, limit: int) -> dict[str, Entry]:

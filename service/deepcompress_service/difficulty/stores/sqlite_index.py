@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ..dataset import DatasetRecord, Entry, dataset_from_json, dataset_to_json
-from ..draw import Cell
+from ..draw import Stratum
 
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS datasets (dataset INTEGER PRIMARY KEY AUTOINCREMENT, space INTEGER UNIQUE,"
@@ -22,7 +22,7 @@ SCHEMA = (
     " bin INTEGER NOT NULL, place INTEGER NOT NULL, prior BLOB NOT NULL,"
     " PRIMARY KEY (dataset, problem_id)) WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS dataset_places ON dataset_problems (dataset, source, bin, place)",
-    "CREATE TABLE IF NOT EXISTS dataset_cells (dataset INTEGER, source INTEGER, bin INTEGER,"
+    "CREATE TABLE IF NOT EXISTS dataset_strata (dataset INTEGER, source INTEGER, bin INTEGER,"
     " problems INTEGER NOT NULL, PRIMARY KEY (dataset, source, bin)) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS samples (space INTEGER, step INTEGER, record TEXT NOT NULL,"
     " PRIMARY KEY (space, step)) WITHOUT ROWID",
@@ -70,11 +70,11 @@ class SqliteIndex:
         self._count(Counter((entry.source, entry.bin) for entry in entries.values()))
         return True
 
-    def _count(self, changes: Mapping[Cell, int]) -> None:
+    def _count(self, changes: Mapping[Stratum, int]) -> None:
         self.sql.executemany(
-            "INSERT INTO dataset_cells VALUES (?, ?, ?, ?)"
+            "INSERT INTO dataset_strata VALUES (?, ?, ?, ?)"
             " ON CONFLICT (dataset, source, bin) DO UPDATE SET problems = problems + excluded.problems",
-            [(self.number, *cell, change) for cell, change in sorted(changes.items()) if change],
+            [(self.number, *stratum, change) for stratum, change in sorted(changes.items()) if change],
         )
 
     def entries(self, ids: Iterable[str]) -> dict[str, Entry]:
@@ -92,7 +92,7 @@ class SqliteIndex:
 
     def move(self, entries: Mapping[str, Entry]) -> None:
         """Implement `ProblemIndex.move`."""
-        changes: Counter[Cell] = Counter()
+        changes: Counter[Stratum] = Counter()
         for name, old in self.entries(entries).items():
             changes[old.source, old.bin] -= 1
             changes[old.source, entries[name].bin] += 1
@@ -102,19 +102,19 @@ class SqliteIndex:
         )
         self._count(changes)
 
-    def counts(self) -> dict[Cell, int]:
+    def counts(self) -> dict[Stratum, int]:
         """Implement `ProblemIndex.counts`."""
         rows = self.sql.execute(
-            "SELECT source, bin, problems FROM dataset_cells WHERE dataset = ? AND problems > 0", (self.number,)
+            "SELECT source, bin, problems FROM dataset_strata WHERE dataset = ? AND problems > 0", (self.number,)
         )
         return {(source, index): problems for source, index, problems in rows}
 
-    def window(self, cell: Cell, first: int, last: int) -> list[str]:
+    def window(self, stratum: Stratum, first: int, last: int) -> list[str]:
         """Implement `ProblemIndex.window`."""
         rows = self.sql.execute(
             "SELECT problem_id FROM dataset_problems INDEXED BY dataset_places"
             " WHERE dataset = ? AND source = ? AND bin = ? AND place >= ? AND place < ?",
-            (self.number, *cell, first, last),
+            (self.number, *stratum, first, last),
         )
         return [name for (name,) in rows]
 
@@ -169,6 +169,6 @@ def drop_orphans(sql: sqlite3.Connection, limit: int) -> bool:
         (number, number, limit),
     ).rowcount
     if deleted < limit:
-        sql.execute("DELETE FROM dataset_cells WHERE dataset = ?", (number,))
+        sql.execute("DELETE FROM dataset_strata WHERE dataset = ?", (number,))
         sql.execute("DELETE FROM datasets WHERE dataset = ?", (number,))
     return True
