@@ -24,7 +24,7 @@ the study: 200 steps of two updates, a learning rate that falls to 0 (a constant
 swinging by ten points), chains up to 14 operations (13 and 14 are new to the start), 420 held-out problems. With 12
 operations outcome-only ends at 96 % sampled, too near the ceiling; with 14 at 82 %, hard ones at 59 %. Cells that
 joined: weight 0.1 and the length term apart in mixed groups only (table `apart`), the table `kl`. Outcome-only is
-one run for both filters, since they keep the same groups there. The pass ratio that stands for the first batch's is
+one run for both filters, since they keep the same groups there. The pass ratio used for the first batch's is
 0.4, the start's on these problems. Five seeds for every table; three more (5 to 7) for `official`, `reward-filter`
 and `apart` if there is time, for every result of the first five. Metric, baselines and tests are as first declared.
 
@@ -71,7 +71,7 @@ def deepcompress(**parameters: Any) -> dict[str, Any]:
 
 OUTCOME = {"strategy": {"name": "outcome"}}
 START_LEVEL = 0.4
-"""Stands for "the level starts at the first batch's pass ratio": the start checkpoint's, rounded."""
+"""The start of a level that begins at the first batch's pass ratio: the start checkpoint's, rounded."""
 
 
 @dataclass(frozen=True, slots=True)

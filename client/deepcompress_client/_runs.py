@@ -30,6 +30,7 @@ from .wire import (
     RunConfig,
     RunHistory,
     RunInfo,
+    SampleAnswer,
     ScoreAnswer,
     ShapeAnswer,
     Verdict,
@@ -40,7 +41,7 @@ log = logging.getLogger("deepcompress_client")
 StrategyLike = str | Mapping[str, Any] | None
 """A strategy as callers give it: its name, a mapping with ``name`` and parameters, or None for the default."""
 
-Answer = TypeVar("Answer", ShapeAnswer, ScoreAnswer)
+Answer = TypeVar("Answer", ShapeAnswer, ScoreAnswer, SampleAnswer)
 
 RunSetting = Any
 """The value of a setting of `RunConfig`, given as a keyword argument; the model validates it."""
@@ -253,7 +254,7 @@ def delete(name: str) -> Operation[None]:
 
 
 def import_state(name: str, exported: bytes | Path, *, continued: bool = False) -> Operation[RunInfo]:
-    """Create a run from exported state; with `continued`, from its level and problems alone."""
+    """Create a run from exported state; with `continued`, from only its level and problems."""
     (reply,) = yield [
         RequestSpec(
             "PUT",
@@ -322,7 +323,13 @@ class RunState:
 
     def _identity(self, batch: BatchFields) -> dict[str, Any]:
         """Return the fields of a request that identify the run's state; the epoch alone in evaluation."""
-        if self._incarnation is None or batch["phase"] == "eval":
+        if batch["phase"] == "eval":
+            return {"run": self.name, "epoch": self._epoch}
+        return self._training_identity()
+
+    def _training_identity(self) -> dict[str, Any]:
+        """Return the fields of a training request that identify the run's state."""
+        if self._incarnation is None:
             return {"run": self.name, "epoch": self._epoch}
         return {**self.state_dict()}
 
@@ -351,9 +358,19 @@ class RunState:
         except EpochMismatch as error:
             raise self._superseded(error) from None
 
-    def _observe(self, groups: Iterable[Any], step: int, generation: int | None) -> Operation[ObserveAnswer]:
-        request = observe_request(groups, run=self.name, epoch=self.epoch, step=step, generation=generation)
-        return _operations.observe(request)
+    def _observe(self, groups: Iterable[Any], step: int | None, generation: int | None) -> Operation[ObserveAnswer]:
+        request = observe_request(groups, step=step, generation=generation, **self._training_identity())
+        try:
+            return (yield from _operations.observe(request))
+        except EpochMismatch as error:
+            raise self._superseded(error) from None
+
+    def _discard(self, group_ids: Iterable[str]) -> Operation[int]:
+        body = {"group_ids": list(group_ids), "epoch": self.epoch}
+        if not body["group_ids"]:
+            return 0
+        (reply,) = yield [post(self._run_path("discard"), body)]
+        return int(read_json(reply)["discarded"])
 
     def _score(
         self, groups: Iterable[Any], answer_format: AnswerFormat | None, **batch: Unpack[BatchFields]

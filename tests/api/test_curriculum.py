@@ -128,7 +128,7 @@ def test_samples_without_run_or_data_set(service: TestClient, run: str) -> None:
     problem(service.get(f"/v1/runs/{run}/dataset"), 404, "unknown-run")
     service.put(f"/v1/runs/{run}", json={}).raise_for_status()
     problem(sample(service, run, 0), 409, "no-dataset")
-    problem(service.get(f"/v1/runs/{run}/dataset"), 409, "no-dataset")
+    problem(service.get(f"/v1/runs/{run}/dataset"), 404, "unknown-dataset")
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_too_many_problems_are_refused_on_the_way(tmp_path: Path) -> None:
         (await client.put("/v1/runs/r", json={})).raise_for_status()
         problem(await client.put("/v1/runs/r/dataset", content=body()), 413, "too-large")
         assert sent < 5000
-        problem(await client.get("/v1/runs/r/dataset"), 409, "no-dataset")
+        problem(await client.get("/v1/runs/r/dataset"), 404, "unknown-dataset")
 
     with_app(tmp_path, scenario, max_dataset_problems=2000)
 

@@ -1,4 +1,4 @@
-"""``deepcompress runs``: what a service knows, and the ways back, from a terminal."""
+"""``deepcompress runs``: the state of a service's runs, and rewinding them, from a terminal."""
 
 from __future__ import annotations
 

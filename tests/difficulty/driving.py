@@ -124,7 +124,7 @@ class Run:
         assert isinstance(outcome, CommitOutcome)
         return outcome
 
-    def observe(self, step: int, group_id: str, rollout_id: str, correct: bool, **more: Any) -> bool:
+    def observe(self, step: int | None, group_id: str, rollout_id: str, correct: bool, **more: Any) -> bool:
         more.setdefault("problem_id", group_id)
         seen = Observation(self.name, step, group_id=group_id, rollout_id=rollout_id, correct=correct, **more)
         return bool(self.driver.observe([seen])[0])

@@ -1,4 +1,4 @@
-"""Samples as docs/design.md, 5.11, has them, over a plain dictionary of all problems: nothing is indexed or counted.
+"""Samples as docs/design.md, 5.12, has them, over a plain dictionary of all problems: nothing is indexed or counted.
 
 Quotas are fractions, strata are found by looking at every problem, and windows by comparing every place.
 """
@@ -19,7 +19,7 @@ PLACES = 2**38
 
 @dataclass
 class Data:
-    """A run's data set and samples: they belong to the run, whatever its steps are."""
+    """A run's data set and samples: they belong to the run, and no step changes them."""
 
     seed: bytes
     problems: dict[str, DatasetProblem] = field(default_factory=dict)

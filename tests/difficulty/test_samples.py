@@ -108,7 +108,7 @@ def test_samples_follow_the_model_through_a_training(both: Both) -> None:
 
 
 def test_a_sample_is_of_the_last_closed_step(both: Both) -> None:
-    """What the open step has counted so far changes nothing, in whichever order its shards come."""
+    """Groups of the open step change nothing, in any order of its shards."""
     both.put(problems(400, priors=False))
     both.train(0, [f"p{i}" for i in range(200)], lambda _: 8)
     first = both.sample(7, weights=MIDDLE)
@@ -303,7 +303,7 @@ def test_a_broken_stream_changes_nothing(both: Both) -> None:
 def test_refusals(both: Both, new_run: NewRun) -> None:
     with pytest.raises(errors.NoDataset):
         both.driver.sample(request(both.name, 0))
-    with pytest.raises(errors.NoDataset):
+    with pytest.raises(errors.UnknownDataset):
         both.driver.dataset(both.name)
     both.put(problems(30))
     with pytest.raises(errors.UnknownDataSource):

@@ -1,5 +1,5 @@
 """Adapters of frameworks that cannot be installed here, with stand-ins that have the fields and the call order which
-the frameworks document (their pages say "protocol-tested"), against a live service.
+the frameworks document ("protocol-tested" on their pages), against a live service.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def test_slime_groups_that_a_filter_drops_count_where_they_are_observed(service:
     reward, args = SlimeReward(run, url=service.url, observe=True), slime_args()
     samples = slime_samples(GROUPS)
     slime_rollout(reward, args, samples)
-    reward.post_process(args, samples[:8])  # the third group was dropped: none of it is right
+    reward.post_process(args, samples[:8])  # the third group was dropped: no rollout of it is right
     later = slime_samples(GROUPS[:2], first_group=3)
     slime_rollout(reward, args, later)
     reward.post_process(args, later)
@@ -653,7 +653,7 @@ def test_roll_shapes_the_responses_of_a_prompt_in_full_precision(service: live.S
 # --- no verdict to train on -----------------------------------------------------------------------------
 
 UNREADABLE = "\\frac{1}{"
-"""A gold answer that cannot be read, so that nothing can be said of its rollouts."""
+"""A gold answer that cannot be read, so that its rollouts have no verdict."""
 
 
 @pytest.mark.parametrize("wrong", [0.0, -1.0])

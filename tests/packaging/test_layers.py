@@ -1,4 +1,4 @@
-"""Imports point one way: the composition root knows all, the domains know neither each other nor the web."""
+"""Imports point one way: the composition root imports all, the domains import neither each other nor the web."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Components over HTTP: they add up to the reward to the last bit, and `why` tells why a length reward is missing."""
+"""Components over HTTP: they add up to the reward to the last bit, and `why` gives the reason for a missing length
+reward."""
 
 from __future__ import annotations
 

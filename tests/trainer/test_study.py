@@ -65,7 +65,7 @@ def test_the_same_settings_run_once_and_seed_by_seed(modules: dict[str, ModuleTy
     cells, run = modules["cells"], modules["run"]
     chosen = {name: cells.tables("main")[name] for name in ("official", "reward-filter")}
     jobs = run.plan(chosen, "main", 3)
-    assert len(jobs) == 3 * 7  # outcome-only stands in both tables
+    assert len(jobs) == 3 * 7  # outcome-only is in both tables
     assert [seed for _, seed, _ in jobs] == [0] * 7 + [1] * 7 + [2] * 7
     assert len({(cells.key_of(settings), seed) for _, seed, settings in jobs}) == len(jobs)
     some = run.plan(chosen, "main", 1, {"outcome", "reward-filter/bonus"})
@@ -209,7 +209,7 @@ def test_the_pages_figures_are_those_of_the_kept_results(
 
 
 def test_the_kept_results_belong_to_declared_cells(modules: dict[str, ModuleType]) -> None:
-    """What docs/study.md reports was run with the settings that the declaration still says."""
+    """The runs of docs/study.md had the settings that the declaration has now."""
     cells = modules["cells"]
     for file in KEPT.glob("*.jsonl"):
         rows = [json.loads(line) for line in file.read_text().splitlines()]

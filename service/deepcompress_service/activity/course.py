@@ -5,15 +5,17 @@ Only sums are kept, so that those of several processes add up. The number of ste
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from operator import mul
 from typing import Any
 
 from ..shaping import Group, ShapedGroup
+from .sources import SourceSums, add_all, statistics
 
 MAX_COURSE = 500
-"""Steps kept of a run: the newest ones. One needs about half a kilobyte."""
+"""Steps kept of a run: the newest ones. One needs about half a kilobyte, and 64 bytes more for each data source."""
 STATUSES = ("no_answer", "undecided", "unchecked", "unreadable", "gold_unreadable")
 """The statuses that are counted, beside the number of rollouts with any status."""
 _LEAST_SQUARES = 1e-12
@@ -49,6 +51,8 @@ class StepSums:
     unchecked: int = 0
     unreadable: int = 0
     gold_unreadable: int = 0
+    sources: SourceSums[float] = field(default_factory=lambda: array("d"))
+    """Sums by data source (`sources.FIELDS`), in the order of the run's names."""
 
     def add_group(self, group: Group, shaped: ShapedGroup, statuses: Sequence[str | None]) -> None:
         """Add one group. `statuses` is [rollouts]."""
@@ -77,10 +81,14 @@ class StepSums:
         """Add the sums of another process for the same step."""
         for name in _COUNTED:
             setattr(self, name, getattr(self, name) + getattr(other, name))
+        add_all(self.sources, other.sources)
         self.first_at, self.last_at = min(self.first_at, other.first_at), max(self.last_at, other.last_at)
 
-    def row(self) -> dict[str, Any]:
-        """Return the step as the page gets it: means and shares, null without rollouts or without statuses."""
+    def row(self, sources: Sequence[str] = ()) -> dict[str, Any]:
+        """Return the step as the page gets it: means and shares, null without rollouts or without statuses.
+
+        `sources` are the names of the run's data sources.
+        """
         mean = {name: getattr(self, name) / self.rollouts if self.rollouts else None for name in _MEANS}
         share = {name: getattr(self, name) / self.with_status if self.with_status else None for name in STATUSES}
         return {
@@ -96,11 +104,13 @@ class StepSums:
             "none_correct": self.none_correct,
             "length_share": self.share_part / self.share_whole if self.share_whole > 0 else None,
             **share,
+            "sources": statistics(self.sources, sources),
         }
 
 
 _MEANS = ("total", "outcome", "length", "overlong")
-_COUNTED = tuple(one.name for one in fields(StepSums) if one.name not in ("epoch", "step", "first_at", "last_at"))
+_NOT_COUNTED = ("epoch", "step", "first_at", "last_at", "sources")
+_COUNTED = tuple(one.name for one in fields(StepSums) if one.name not in _NOT_COUNTED)
 
 
 def length_share(group: Group, shaped: ShapedGroup) -> tuple[float, float]:

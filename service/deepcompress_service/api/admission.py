@@ -126,21 +126,21 @@ class KeyedSlots:
                 del self._held[key]
 
 
+@dataclass(slots=True)
 class Slot:
     """The slot of one request, which it may give up for a while."""
 
-    def __init__(self, scheduler: FairScheduler, run: str) -> None:
-        self._scheduler = scheduler
-        self._run = run
-        self.held = True
+    scheduler: FairScheduler
+    run: str
+    held: bool = True
 
     @asynccontextmanager
     async def given_up(self) -> AsyncIterator[None]:
         """Give the slot to another request, and wait for one on leaving. After an error none is held."""
         self.held = False
-        self._scheduler.release()
+        self.scheduler.release()
         yield
-        await self._scheduler.take(self._run)
+        await self.scheduler.take(self.run)
         self.held = True
 
 

@@ -106,7 +106,8 @@ async def get_grant(request: Request) -> Grant:
         ApiError: 401, 403 or 429 (`KeyRing.check`); 403 for a change requested by a page of another origin.
     """
     require_same_origin(request)
-    return app_context(request).keys.check(request)
+    context: Context = request.app.state.context
+    return context.keys.check(request)
 
 
 GrantDep = Annotated[Grant, Depends(get_grant)]

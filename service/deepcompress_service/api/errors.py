@@ -37,6 +37,7 @@ STATUS_OF = {
     "run-lost": 409,
     "run-rolled-back": 409,
     "step-kind-mismatch": 409,
+    "unknown-dataset": 404,
     "sample-conflict": 409,
     "step-closed": 409,
     "too-many-samples": 409,

@@ -90,12 +90,12 @@ def decode_in_slices(raw: bytes | bytearray, loads: Callable[[bytes | bytearray]
     """Return the value of a body of JSON. `loads` parses the slices of its largest list one by one.
 
     Raises:
-        ValueError: The body is not JSON, or whatever `loads` raises.
+        ValueError: The body is not JSON, or `loads` raised it.
     """
     cut = largest_list(raw) if len(raw) > WHOLE_BYTES else None
     if cut is None or cut.size <= WHOLE_BYTES or not cut.commas:
         return loads(raw)
-    # A text that nobody can foresee takes the place of the elements in the rest of the body.
+    # A random text takes the place of the elements in the rest of the body.
     mark = secrets.token_hex(16)
     value = loads(bytes(raw[: cut.begin + 1]) + f'"{mark}"'.encode() + bytes(raw[cut.end :]))
     elements: list[Json] = []

@@ -1,4 +1,4 @@
-"""Bins of a problem's pass ratio, and its place in the index of a data set (docs/design.md, 5.11).
+"""Bins of a problem's pass ratio, and its place in the index of a data set (docs/design.md, 5.12).
 
 A bin stands for the smoothed pass ratio at the end of the last closed step. A place is a keyed hash of the
 problem_id: problems of a bin lie in the order of their places, which depends on nothing that happened before.

@@ -1,4 +1,4 @@
-"""A registered data set: its problems, its record, and their packed forms (docs/design.md, 5.11)."""
+"""A registered data set: its problems, its record, and their packed forms (docs/design.md, 5.12)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drawing a sample out of the index of a data set (docs/design.md, 5.11). Pure, and the same for every store.
+"""Drawing a sample out of the index of a data set (docs/design.md, 5.12). Pure, and the same for every store.
 
 A stratum has the problems of one data source and one bin, in the order of their places. A draw has three parts:
 

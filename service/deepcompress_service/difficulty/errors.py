@@ -86,6 +86,12 @@ class BadDataset(DifficultyError):
     slug = "bad-dataset"
 
 
+class UnknownDataset(DifficultyError):
+    """The run has no data set."""
+
+    slug = "unknown-dataset"
+
+
 class NoDataset(DifficultyError):
     """A sample of a run for which no data set is registered."""
 

@@ -21,6 +21,7 @@ from .errors import (
     StepTooOld,
     TooManySamples,
     UnknownCheckpoint,
+    UnknownDataset,
     UnknownDataSource,
     UnknownProblem,
     UnknownRun,
@@ -177,6 +178,11 @@ SOURCES_NAMED = 20
 def duplicate_problem() -> BadDataset:
     """Return the error for a data set that has a problem twice."""
     return BadDataset("a problem_id is twice in the data set: send each problem once")
+
+
+def unknown_dataset(run: str) -> UnknownDataset:
+    """Return the error for the data set of a run that has none."""
+    return UnknownDataset(f"run {run!r} has no data set: register one with PUT /v1/runs/{run}/dataset", run=run)
 
 
 def no_dataset(run: str) -> NoDataset:

@@ -33,10 +33,10 @@ class RunTransaction(Protocol):
     # records by name
 
     def read(self, table: Table, step: int | None, ids: Iterable[str]) -> dict[str, bytes]:
-        """Return packed records by name, without those that do not exist; `step` is None for problems alone."""
+        """Return packed records by name, without those that do not exist; `step` is None only for problems."""
 
     def put(self, table: Table, step: int | None, records: Mapping[str, bytes]) -> None:
-        """Insert or replace packed records, given by name; `step` is None for problems alone."""
+        """Insert or replace packed records, given by name; `step` is None only for problems."""
 
     # problems, and their records before each step
 
@@ -86,6 +86,12 @@ class RunTransaction(Protocol):
 
     def put_rollouts(self, step: int, records: Mapping[tuple[str, str], bytes]) -> None:
         """Insert or replace observed rollouts of the step."""
+
+    def count_observed(self, step: int) -> int:
+        """Return the number of observed groups of the step."""
+
+    def forget_observations(self, step: int) -> None:
+        """Delete the observed groups and rollouts of a step."""
 
     def close_observations(self, step: int) -> None:
         """Delete the observed rollouts of a step that closes; keep its observed groups, which name their problems."""

@@ -1,4 +1,4 @@
-"""Samples of a run's data set (docs/design.md, 5.11) over a `RunTransaction`: for `memory://` and SQLite.
+"""Samples of a run's data set (docs/design.md, 5.12) over a `RunTransaction`: for `memory://` and SQLite.
 
 The index of a data set has each problem in the bin of its pass ratio at the end of the last closed step. It changes
 where a step closes (`reindex_step`), and where problems come to be as they were before (a rewind). Where all problems

@@ -6,7 +6,7 @@ the same call again gives the same answer. Methods raise only `errors.Difficulty
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from .dataset import DatasetProblem, DatasetSummary
@@ -95,6 +95,14 @@ class DifficultyStore(Protocol):
         Never opens or closes a step.
         """
 
+    async def discard(self, run: str, group_ids: Collection[str], epoch: int | None = None) -> int:
+        """Discard observed groups of an asynchronous run that wait, so that they never count; return their number.
+
+        Raises:
+            UnknownRun: It does not exist.
+            EpochMismatch: `epoch` is another one than the run's.
+        """
+
     # the data set and its samples
     async def put_dataset(
         self, run: str, batches: AsyncIterator[Sequence[DatasetProblem]], *, seed: bytes | None = None
@@ -112,7 +120,7 @@ class DifficultyStore(Protocol):
         """Return the run's data set.
 
         Raises:
-            UnknownRun, NoDataset: It does not exist.
+            UnknownRun, UnknownDataset: It does not exist.
         """
 
     async def sample(self, request: SampleRequest) -> SampleOutcome:

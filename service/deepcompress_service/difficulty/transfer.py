@@ -11,11 +11,13 @@ from typing import Any
 
 from .arithmetic import close_record, fold_record, problem_before
 from .codec import (
+    AGE_INTEGERS,
     IDENTITY,
     ProblemRecord,
     RunRecord,
     StepDelta,
     StepRecord,
+    age_integers,
     decode,
     encode,
     format_step,
@@ -319,8 +321,9 @@ def _value(table: str, key: tuple[str | int, ...], value: bytes) -> dict[str, An
         tally = asdict(record.delta) | {"lengths": unpack_counts(record.delta.lengths)}
         return {"before": before, "tally": tally}
     if table == "steps":
-        record_of_step = asdict(parse_step(decode(value)))
-        return {"step": record_of_step}
+        step = parse_step(decode(value))
+        left_out = () if any(age_integers(step)) else AGE_INTEGERS
+        return {"step": {name: one for name, one in asdict(step).items() if name not in left_out}}
     return {"data": base64.b64encode(value).decode()}
 
 

@@ -12,11 +12,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .codec import ROLLOUT_BYTES, RunRecord, decode, parse_step, unpack_group, unpack_observed, unpack_problem
+from .codec import RunRecord, decode, parse_step, unpack_group, unpack_problem
 from .dataset import DatasetRecord, unpack_prior
 from .engine import unpack_request
 from .length_counts import HALVED_AFTER, unpack_counts
 from .model import AccumulatorKind
+from .observed_codec import ROLLOUT_BYTES, unpack_observed
 
 BROKEN = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError, struct.error)
 """The errors that reading an invalid line can raise (those of pydantic and of Unicode are ValueErrors)."""
@@ -49,6 +50,8 @@ class _Config(_Strict):
     groups_per_step: Size | None
     problem_weight: Annotated[float, Field(ge=0, le=1)]
     group_lengths: bool = False
+    asynchronous: bool = False
+    max_age: Count | None = None
 
 
 class _RunRecord(_Strict):
@@ -65,6 +68,7 @@ class _RunRecord(_Strict):
     ratio_sum: Annotated[int, Field(ge=-LARGEST, le=LARGEST)]
     sequence: Count
     revisits: tuple[Count, Annotated[int, Field(ge=-LARGEST, le=LARGEST)], Count] = (0, 0, 0)
+    ages: tuple[Count, Count, Count, Count, Count] = (0, 0, 0, 0, 0)
     cells: list[tuple[Count, Size, Count, Count, Count, Count, Count, Count, Count]]
 
 

@@ -75,6 +75,10 @@ def make_plan(config: RunConfig, problem_weight: float, remote: frozenset[str] =
         del resolved["checkers"]  # the text of a configuration without checkers is that of earlier versions
     if config.fallback_checker is None:
         del resolved["fallback_checker"]
+    if not config.asynchronous:
+        if config.max_age is not None:
+            raise InvalidRequestError("max_age", "also send asynchronous: true", "invalid-config")
+        del resolved["asynchronous"], resolved["max_age"]
     text = orjson.dumps(resolved, option=orjson.OPT_SORT_KEYS).decode()
     difficulty = DifficultyConfig(
         level=Accumulator("ema", initial=reward.initial_level, weight=reward.ema),
@@ -85,6 +89,8 @@ def make_plan(config: RunConfig, problem_weight: float, remote: frozenset[str] =
         groups_per_step=config.groups_per_step,
         problem_weight=problem_weight,
         group_lengths=reward.reads_lengths,
+        asynchronous=config.asynchronous,
+        max_age=config.max_age,
     )
     return RunPlan(RunConfig.model_validate(resolved), text, reward, difficulty)
 
@@ -92,13 +98,14 @@ def make_plan(config: RunConfig, problem_weight: float, remote: frozenset[str] =
 def make_new_plan(config: RunConfig, problem_weight: float, remote: frozenset[str] = frozenset()) -> RunPlan:
     """Return the plan of a run that is created now, or that has not trained.
 
-    With `groups_per_step` the caller sends a step in pieces, so a `reference` that is left out is "previous": rewards
-    then do not depend on the pieces (docs/design.md, 5.7). It is stored, so a stored run keeps its own.
+    With `groups_per_step`, and in asynchronous runs, a step comes in pieces, so a `reference` that is left out is
+    "previous": rewards then do not depend on the pieces (docs/design.md, 5.7). It is stored, so a stored run keeps
+    its own.
 
     Raises:
         InvalidRequestError: A field of the configuration is not valid.
     """
-    if config.groups_per_step is not None:
+    if config.groups_per_step is not None or config.asynchronous:
         strategies = [
             StrategyConfig.model_validate({"reference": "previous"} | one.model_dump())
             for one in (config.strategy, *config.shadow)

@@ -8,7 +8,7 @@ from typing import Protocol
 from deepcompress_client.wire import ScoreRequest, VerifyRequest
 from deepcompress_verify import Check, Verdict
 
-from ..difficulty.model import CommitOutcome
+from ..difficulty.model import CommitOutcome, GroupCommit
 from ..shaping import Group, ShapedGroup
 
 
@@ -34,8 +34,12 @@ class Recorder(Protocol):
         shaped: Sequence[ShapedGroup],
         warnings: Sequence[tuple[str, str]],
         statuses: Sequence[Sequence[str | None]],
+        sources: Sequence[tuple[str, GroupCommit] | None],
     ) -> None:
-        """Record the rewards of a training request. `statuses` is [groups, rollouts]."""
+        """Record the rewards of a training request.
+
+        `statuses` is [groups, rollouts]; `sources` is [groups], the data source of a group and its tallies.
+        """
 
     def record_scored(
         self,

@@ -94,7 +94,7 @@ class Reward:
             by_schedule=isinstance(self.length_weight, Schedule),
         )
 
-    @property
+    @cached_property
     def zero_reason(self) -> Why:
         """The reason why groups have no length reward if the weight is 0."""
         return "schedule" if self.by_schedule else "no-weight"
@@ -113,23 +113,23 @@ class Reward:
         """Needs of the run's strategy, of its shadows and of its overlong term."""
         return frozenset(NEEDS[key] for _, key in self._requirements)
 
-    @property
+    @cached_property
     def ema(self) -> float:
         """lambda, the weight of the level before the step."""
         return float(self.main.level["ema"])
 
-    @property
+    @cached_property
     def initial_level(self) -> float:
         """The level before the first step."""
         return float(self.main.level["initial_level"])
 
-    @property
+    @cached_property
     def reference(self) -> Literal["current", "previous", "dataset"]:
         """The level that beta is taken against."""
         reference: Literal["current", "previous", "dataset"] = self.main.level["reference"]
         return reference
 
-    @property
+    @cached_property
     def step_level(self) -> Literal["all", "last"]:
         """The groups of a step that make its level."""
         step_level: Literal["all", "last"] = self.main.level["step_level"]

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from typing import Literal, TypeVar
@@ -49,6 +49,7 @@ from ..transfer import (
     import_timeout,
     line_batches,
 )
+from ..waiting import discard, forget_waiting
 from .local_datasets import LocalDatasets
 from .local_transaction import SCRATCH, LocalTransaction, check_scratch
 
@@ -76,6 +77,10 @@ class LocalStore(LocalDatasets):
             state = transaction.open_run(run)
             run_record = state.load()
             created = run_record is None
+            if config.asynchronous != (run_record is not None and run_record.config.asynchronous) and (
+                run_record is None or run_record.kind is None
+            ):
+                forget_waiting(state)
             if run_record is None or (run_record.config_text != config_text and run_record.kind is None):
                 old, run_record = run_record, new_run_record(config, config_text)
                 if old is not None:
@@ -206,6 +211,22 @@ class LocalStore(LocalDatasets):
             return answers
 
         return await self._write(work)
+
+    async def discard(self, run: str, group_ids: Collection[str], epoch: int | None = None) -> int:
+        """Implement `DifficultyStore.discard`."""
+
+        def work(transaction: LocalTransaction) -> int:
+            state = transaction.open_run(run)
+            run_record = existing_run(state, run)
+            if epoch not in (None, transaction.epoch(run)):
+                raise refusals.epoch_mismatch(transaction.epoch(run), epoch or 0)
+            if not run_record.config.asynchronous:
+                return 0
+            discarded = discard(state, run_record, group_ids)
+            state.save(run_record)
+            return discarded
+
+        return await self._write(work, used=run)
 
     async def history(self, run: str, *, since: int | None = None, limit: int | None = None) -> list[StepStatistics]:
         """Implement `DifficultyStore.history`."""

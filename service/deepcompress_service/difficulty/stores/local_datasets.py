@@ -76,7 +76,7 @@ class LocalDatasets:
         def work(transaction: LocalTransaction) -> DatasetSummary:
             record = _dataset_of(transaction, run)
             if record is None:
-                raise refusals.no_dataset(run)
+                raise refusals.unknown_dataset(run)
             return _summary(transaction, run, record)
 
         return await self._read(work)

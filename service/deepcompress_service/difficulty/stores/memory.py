@@ -127,6 +127,15 @@ class MemoryRun:
         if records:
             self.observed_rollouts.setdefault(step, {}).update(records)
 
+    def count_observed(self, step: int) -> int:
+        """Implement `RunTransaction.count_observed`."""
+        return len(self.observed_groups.get(step, ()))
+
+    def forget_observations(self, step: int) -> None:
+        """Implement `RunTransaction.forget_observations`."""
+        self.observed_groups.pop(step, None)
+        self.observed_rollouts.pop(step, None)
+
     def close_observations(self, step: int) -> None:
         """Implement `RunTransaction.close_observations`."""
         self.observed_rollouts.pop(step, None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -23,7 +23,6 @@ from ..codec import (
     decode,
     encode,
     group_digest,
-    pack_rollout,
     parse_step,
     unpack_group,
     unpack_problem,
@@ -42,11 +41,13 @@ from ..model import (
     RunState,
     StepStatistics,
 )
+from ..observed_codec import pack_rollout
 from ..paging import Page, PageBuilder, Side, Sort
 from ..retention import OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import state_of_run
 from ..samples import SampleOutcome, SampleRequest
 from ..transfer import ExportReader, Receiver, accept_any_config
+from ..waiting import MAX_WAITING
 from . import redis_commit, redis_pages, redis_replies, redis_transfer, redis_watch
 from .redis_commit import TOKEN_BYTES
 from .redis_link import Argument, Link, PinnedConnection, Reply
@@ -55,6 +56,7 @@ from .scripts import (
     CHECKPOINT,
     COMMIT,
     DELETE,
+    DISCARD,
     DROP,
     DROP_CHECKPOINT,
     OBSERVE,
@@ -246,11 +248,11 @@ class RedisStore:
         for index, seen in enumerate(observations):
             by_run.setdefault(seen.run, []).append(index)
         for run, indices in by_run.items():
-            args: list[Argument] = [DifficultyConfig().keep_steps, self._observations_s]
+            args: list[Argument] = [DifficultyConfig().keep_steps, self._observations_s, MAX_WAITING]
             for index in indices:
                 seen = observations[index]
                 args += (
-                    seen.step,
+                    "" if seen.step is None else seen.step,
                     "" if seen.epoch is None else seen.epoch,
                     encode(seen.group_id),
                     encode(seen.rollout_id),
@@ -262,6 +264,11 @@ class RedisStore:
             for index, digit in zip(indices, reply, strict=True):
                 answers[index] = digit == 49
         return answers
+
+    async def discard(self, run: str, group_ids: Collection[str], epoch: int | None = None) -> int:
+        """Implement `DifficultyStore.discard`."""
+        sent = "" if epoch is None else epoch
+        return int((await self._run(DISCARD, run, sent, *map(encode, dict.fromkeys(group_ids))))[1])
 
     # the data set and its samples
 

@@ -215,6 +215,18 @@ class SqliteRun:
         """Implement `RunTransaction.put_rollouts`."""
         self._put("rollouts", ((step, *key, record) for key, record in records.items()))
 
+    def count_observed(self, step: int) -> int:
+        """Implement `RunTransaction.count_observed`."""
+        (count,) = self.sql.execute(
+            "SELECT count(*) FROM observed WHERE space = ? AND step = ?", (self.space, step)
+        ).fetchone()
+        return int(count)
+
+    def forget_observations(self, step: int) -> None:
+        """Implement `RunTransaction.forget_observations`."""
+        for table in ("observed", "rollouts"):
+            self._delete(table, " AND step = ?", step)
+
     def close_observations(self, step: int) -> None:
         """Implement `RunTransaction.close_observations`."""
         self.sql.execute("DELETE FROM rollouts WHERE space = ? AND step = ?", (self.space, step))

@@ -53,6 +53,7 @@ const kinds = (row) => (row.all_correct ?? 0) + row.mixed + row.none_correct;
 const ratio = { format: (value) => fixed(value), axisFormat: (value) => fixed(value, 2), domain: unit, around: 0.2 };
 const rate = { format: share, axisFormat: (value) => `${short(100 * value)}%`, domain: unit, around: 0.1 };
 const tokens = { format: count, domain: positive, around: 100 };
+const age = { format: (value) => fixed(value, 1), domain: positive, around: 1 };
 const reward = { format: (value) => fixed(value, 4), around: 0.1 };
 
 /** What is drawn over steps. `value(row)` is null where the row has nothing to compute it from. */
@@ -79,9 +80,11 @@ export const METRICS = {
   unchecked: { label: "unchecked", title: "Unchecked", ...rate, value: (row) => row.unchecked ?? null },
   unreadable: { label: "unreadable", title: "Unreadable answers", ...rate, value: (row) => row.unreadable ?? null },
   gold_unreadable: { label: "gold unreadable", title: "Unreadable gold answers", ...rate, value: (row) => row.gold_unreadable ?? null },
+  age: { label: "mean", title: "Mean age of groups", ...age, value: (row) => row.mean_age ?? null },
+  largest_age: { label: "largest", title: "Largest age of a group", ...age, value: (row) => row.largest_age ?? null },
 };
 
-const COUNTS = ["groups", "rollouts", "correct", "simple", "hard", "stale_groups", "observed_groups"];
+const COUNTS = ["groups", "rollouts", "correct", "simple", "hard", "stale_groups", "observed_groups", "too_old_groups", "discarded_groups"];
 const time = (seconds) => (seconds === undefined ? null : new Date(seconds * 1000).toISOString());
 
 /** Columns of the CSV file of a run, and its rows. */
@@ -93,7 +96,7 @@ export const csvRows = (rows) =>
     String(row.closed),
     time(row.first_at),
     time(row.last_at),
-    ...COUNTS.map((name) => row[name]),
+    ...COUNTS.map((name) => row[name] ?? 0),
     ...Object.values(METRICS).map((one) => one.value(row)),
   ]);
 

@@ -16,7 +16,7 @@ export class LineChart extends Chart {
       summary: () => this.summary(),
       table: () => ({
         head: ["Step", ...this.spec.series.map((one) => one.label)],
-        rows: [...this.rows].reverse().map((row) => [count(row.step), ...this.spec.series.map((one) => spec.format(one.value(row)))]),
+        rows: [...this.rows].reverse().map((row) => [count(row.step), ...this.spec.series.map((one) => this.spec.format(one.value(row)))]),
       }),
       csv: () => ({
         head: ["step", ...this.spec.series.map((one) => one.label)],

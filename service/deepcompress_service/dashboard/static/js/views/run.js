@@ -12,6 +12,7 @@ import { follow } from "../net.js";
 import { smoothingControl } from "../smoothing.js";
 import { CSV_HEAD, csvRows, series, Steps } from "../steps.js";
 import { Problems } from "./problems.js";
+import { SourceChart } from "./sources.js";
 import { IDLE_S } from "./runs.js";
 import { VerdictList } from "./verdicts.js";
 
@@ -39,7 +40,7 @@ export function runView(run, hooks) {
     setFilter("range", value, "all");
     drawSteps();
   });
-  const smoothing = smoothingControl((weight) => lines.forEach((chart) => chart.setSmoothing(weight)));
+  const smoothing = smoothingControl((weight) => [...lines, sources].forEach((chart) => chart.setSmoothing(weight)));
   const remove = h("button", { type: "button", class: "button", disabled: true, title: "A key with full access is needed.", on: { click: () => askToDelete(run, () => (location.hash = "#/"), hooks.needKey) } }, "Delete…");
   const controls = h(
     "div",
@@ -100,6 +101,16 @@ export function runView(run, hooks) {
       "No steps yet.",
     ),
   ];
+  const ages = line(
+    "Age of groups",
+    "Versions of the policy between the oldest tokens of a group and the trainer, as the requests name them.",
+    [["largest_age", { colour: "hard", thin: true }], ["age", { colour: "level" }]],
+    (row) => [["too old", count(row.too_old_groups ?? 0)], ["discarded", count(row.discarded_groups ?? 0)]],
+    "No ages yet.",
+  );
+  ages.root.hidden = true;
+  lines.push(ages);
+  const sources = new SourceChart(run, smoothing.value);
   const distribution = new BetaChart({
     title: "Distribution of β",
     hint: "β of each problem in its latest step.",
@@ -130,13 +141,15 @@ export function runView(run, hooks) {
     h("div", { class: "head" }, h("h1", null, visible(run)), chips, sub, times),
     figures,
     notices,
-    h("div", { class: "grid" }, controls, lines.map((chart) => chart.root), distribution.root, rewards.root, problems.root, verdicts.root),
+    h("div", { class: "grid" }, controls, lines.map((chart) => chart.root), sources.root, distribution.root, rewards.root, problems.root, verdicts.root),
   );
 
   function drawSteps() {
     const all = steps.rows();
     const shown = range === "all" ? all : all.slice(-Number(range));
     for (const chart of lines) chart.update(shown);
+    ages.root.hidden = !all.some((row) => row.largest_age !== undefined);
+    sources.update(shown);
     drawFigures(all);
     drawTimes();
   }
@@ -168,7 +181,7 @@ export function runView(run, hooks) {
       figure("Mean tokens", count(now.mean_tokens), change(now.mean_tokens, before?.mean_tokens, 0)),
       figure("Truncated", percent(now.rollouts ? now.truncated / now.rollouts : null, 1), `${count(now.truncated)} of ${count(now.rollouts)}`),
       figure("Mean reward", fixed(now.reward), now.length === undefined ? "not seen by this replica" : `length reward ${signed(now.length, 4)}`),
-      figure(now.closed || !isActive() ? "Last step" : "Open step", count(now.step), `${count(now.groups)} groups${now.observed_groups ? `, ${count(now.observed_groups)} only observed` : ""}`),
+      figure(now.closed || !isActive() ? "Last step" : "Open step", count(now.step), `${count(now.groups)} groups${now.observed_groups ? `, ${count(now.observed_groups)} only observed` : ""}${now.too_old_groups ? `, ${count(now.too_old_groups)} too old` : ""}`),
     );
   }
 
@@ -221,7 +234,7 @@ export function runView(run, hooks) {
   function closeParts() {
     clearTimeout(problemsTimer);
     clearInterval(aging);
-    for (const part of [...lines, distribution, rewards, problems]) part.close();
+    for (const part of [...lines, sources, distribution, rewards, problems]) part.close();
   }
 
   const on = {
