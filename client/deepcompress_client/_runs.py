@@ -18,6 +18,7 @@ from typing import Any, TypedDict, TypeVar, Unpack
 from . import _operations
 from ._batches import BatchFields, observe_request, score_request, shape_request, verify_request
 from ._core import Operation, Options, RequestSpec, checked, path, post, raise_for, read, read_json
+from ._profiles import Profile
 from ._rows import GroupedRows, rewards_by_row
 from ._warnings import log_warnings
 from .errors import EpochMismatch, InvalidRequest, NotFound, RunInUse, RunLost, RunRolledBack
@@ -289,6 +290,8 @@ class RunState:
         self._incarnation: str | None = None
         self._epoch: int = 0
         self._version: int = 0
+        self.profile: Profile | None = None
+        """The profile from which groups get their reference fields; None: they are sent as they are."""
         self._update_epoch(info)
 
     @property
@@ -353,6 +356,8 @@ class RunState:
 
     def _shape(self, groups: Iterable[Any], **batch: Unpack[BatchFields]) -> Operation[ShapeAnswer]:
         request = shape_request(groups, **self._identity(batch), **batch)
+        if self.profile is not None:
+            self.profile.fill(request.groups)
         try:
             return self._update_version((yield from _operations.shape(request)))
         except EpochMismatch as error:
@@ -376,6 +381,8 @@ class RunState:
         self, groups: Iterable[Any], answer_format: AnswerFormat | None, **batch: Unpack[BatchFields]
     ) -> Operation[ScoreAnswer]:
         request = score_request(groups, answer_format, **self._identity(batch), **batch)
+        if self.profile is not None:
+            self.profile.fill(request.groups)
         try:
             return self._update_version((yield from _operations.score(request, self._options)))
         except EpochMismatch as error:

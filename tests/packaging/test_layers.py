@@ -28,6 +28,7 @@ ALLOWED = {
         "deepcompress_verify",
         "difficulty",
         "observability",
+        "remote",
         "rendezvous",
         "scoring",
         "settings",

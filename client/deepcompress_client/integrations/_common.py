@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from .. import _warnings
+from .._profiles import Profile
 from .._retry import Retry
 from .._rows import gold_text, problem_name, prompt_text, text_of
 from .._runs import RunIdentity, StrategyLike, TrainingOptions, check_run_name, run_config
 from ..errors import NotFound, RunLost, RunRolledBack, StepTooOld, TransportError, Unavailable
-from ..wire import REWARD_COMPONENTS, RunInfo, ScoreAnswer, ShapeAnswer, Status
+from ..wire import REWARD_COMPONENTS, RunConfig, RunInfo, ScoreAnswer, ShapeAnswer, Status
 
 if TYPE_CHECKING:
     from .._async_client import AsyncClient, AsyncRun
@@ -151,14 +152,15 @@ def open_run(
 
     Going back is a rewind, or, if the records of the steps between are gone, a restore of the checkpoint that was
     saved with the framework's. A training that starts on a run with history is refused, unless it is `fresh` or has
-    saved the run's identity in its `folder`.
+    saved the run's identity in its `folder`. The setting `profile` is not the run's: it names the file from which
+    groups get their reference fields.
 
     Raises:
         RunInUse: the training starts, and the run has the history of another one.
         RunLost, RunRolledBack: the training resumes, and the service does not have its run.
         StepTooOld: the records are gone and there is no checkpoint.
     """
-    given, options = run_config(strategy, config), _training_options(name, start)
+    profile, given, options = _profile(config), _run_config(strategy, config), _training_options(name, start)
     try:
         run = client.open_training(name, next_step, given, **options)
     except (RunLost, RunRolledBack) as error:
@@ -169,6 +171,7 @@ def open_run(
             run.restore(checkpoint_name(next_step))
         except NotFound:
             raise too_old from None
+    run.profile = profile
     save_identity(run, start)
     _log_start(run.name, next_step, run.info())
     return run
@@ -183,7 +186,7 @@ async def open_run_async(
     **start: Unpack[Start],
 ) -> AsyncRun:
     """Do the same as `open_run`, with ``await``."""
-    given, options = run_config(strategy, config), _training_options(name, start)
+    profile, given, options = _profile(config), _run_config(strategy, config), _training_options(name, start)
     try:
         run = await client.open_training(name, next_step, given, **options)
     except (RunLost, RunRolledBack) as error:
@@ -194,9 +197,20 @@ async def open_run_async(
             await run.restore(checkpoint_name(next_step))
         except NotFound:
             raise too_old from None
+    run.profile = profile
     save_identity(run, start)
     _log_start(run.name, next_step, await run.info())
     return run
+
+
+def _profile(config: Mapping[str, Any]) -> Profile | None:
+    """Return the profile that the setting `profile` names, a file of `deepcompress profile`."""
+    file = config.get("profile")
+    return None if file is None else Profile.read(file)
+
+
+def _run_config(strategy: StrategyLike, config: Mapping[str, Any]) -> RunConfig:
+    return run_config(strategy, {name: value for name, value in config.items() if name != "profile"})
 
 
 class Start(TypedDict, total=False):

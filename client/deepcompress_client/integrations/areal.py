@@ -19,7 +19,7 @@ from typing import Any
 
 from .._async_client import AsyncClient, AsyncRun
 from .._client import Client
-from .._runs import RunSetting, StrategyLike, check_run_name
+from .._runs import RunSetting, StrategyLike, check_run_name, run_config
 from ..wire import REWARD_COMPONENTS, AnswerFormat, GroupRewards, RewardComponents
 from ._barrier import Barrier, Siblings
 from ._common import (
@@ -63,6 +63,7 @@ def start(
     client = Client(url, **client_options(deadline_s))
     settings = {**config, "groups_per_step": groups_per_step}
     check_version("areal", "1.0", "1.0")
+    run_config(strategy or GROUPWISE_STRATEGY, settings)  # refuses a profile, which the workflows would not have
     start: Start = {"fresh": fresh, "continue_from": continue_from, "folder": folder}
     return open_run(client, run, next_step, strategy or GROUPWISE_STRATEGY, settings, **start).epoch
 

@@ -149,7 +149,9 @@ class GroupShaping:
     async def _opened(self, step: int) -> AsyncRun:
         async with self._opening:
             if self._run is None and self._stepless and step > 0:
-                self._run = await self._client.run(self.run_name, join=True)  # resumed: the run unchanged
+                # Resumed: the run is unchanged.
+                profile = self._config.get("profile")
+                self._run = await self._client.run(self.run_name, join=True, profile=profile)
             if self._run is None:
                 first = 0 if step <= 1 else step  # prime-rl counts its steps from 1, so 1 is a new training
                 self._run = await open_run_async(

@@ -448,11 +448,11 @@ class DeepCompressGroupReward:
     async def _opened(self) -> AsyncRun:
         if self._run is None:
             if self._resume:
-                self._run = await self.client.run(self.run_name, join=True)
+                profile = self._config.get("profile")
+                self._run = await self.client.run(self.run_name, join=True, profile=profile)
             else:
-                self._run = await open_run_async(
-                    self.client, self.run_name, 0, self._strategy, self._config, **self._start
-                )
+                opening = open_run_async(self.client, self.run_name, 0, self._strategy, self._config, **self._start)
+                self._run = await opening
         return self._run
 
 

@@ -103,7 +103,7 @@ def group_reward(
     async def deepcompress(states: list[Any]) -> list[float]:
         if not opened:
             opened.append(
-                await client.run(run, join=True)
+                await client.run(run, join=True, profile=config.get("profile"))
                 if resume
                 else await open_run_async(
                     client,
