@@ -122,7 +122,7 @@ def test_a_stored_preset_that_this_version_lacks_is_a_label(monkeypatch: pytest.
     assert put(read, preset="sample")
 
 
-@pytest.mark.parametrize("name", ["smaple", "sample@9", "authors@2"])
+@pytest.mark.parametrize("name", ["unheard", "sample@9", "authors@2"])
 def test_an_unknown_preset_is_refused_by_name(name: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         created(preset=name)
