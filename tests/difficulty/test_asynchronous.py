@@ -203,3 +203,12 @@ def test_an_export_without_ages_is_that_of_an_earlier_version(new_run: MakeRun) 
     moved = new_run()
     moved.driver.import_run(moved.name, run.driver.export(aged.name))
     assert run.driver.history(moved.name) == run.driver.history(aged.name)
+
+
+def test_a_request_that_is_refused_forgets_nothing(new_run: MakeRun) -> None:
+    run = new_run(asynchronous=True)
+    assert run.observe(1, "g", "0", True)
+    with pytest.raises(errors.NotObserved):
+        run.commit(1, group(None, 1, 1, group_id="g"))
+    later = Run(run.driver, run.name, DifficultyConfig())
+    assert later.commit(1, group(None, 1, 1, group_id="g")).groups[0].problem_id == "g"
