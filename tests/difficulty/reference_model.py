@@ -411,7 +411,8 @@ class State:
         new.records = {key: kept for key, kept in new.records.items() if key[0] < next_step}
         new.requests = {name: kept for name, kept in new.requests.items() if kept[1] < next_step}
         new.observed = {s: groups for s, groups in new.observed.items() if s < next_step}
-        new.waiting, new.discarded_between = {}, 0
+        new.waiting = {name: one for name, one in new.waiting.items() if one.arrived < next_step}
+        new.discarded_between = 0
         new.aged = [one for one in new.aged if one[0] < next_step]
         new.discarded = {s: n for s, n in new.discarded.items() if s < next_step}
         new.open, new.closed = None, next_step - 1
