@@ -527,8 +527,11 @@ class ReferenceModel:
         if step <= state.pruned:
             raise errors.StepTooOld("")
         new = []
+        known: dict[str, Recorded] = {}  # a new group may open a step, and records of an old one are then gone
         for group in commit.groups:
             record = state.record_of(step, group.group_id)
+            if record is not None:
+                known[group.group_id] = record
             if record is None:
                 new.append(group)
             elif record.digest != group.digest:
@@ -543,7 +546,7 @@ class ReferenceModel:
             self.record(state, step, new, names, before, after, mean, stale=True)
         elif new:
             self.count(state, step, new, names, commit.generation or 0)
-        records = [record for g in commit.groups if (record := state.record_of(step, g.group_id)) is not None]
+        records = [known.get(g.group_id) or state.records[step, g.group_id] for g in commit.groups]
         return self.answer(state, commit, step, records, {g.group_id for g in new})
 
     def _commit_stepless(self, state: State, commit: Commit) -> CommitOutcome:
