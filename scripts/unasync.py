@@ -14,8 +14,10 @@ from pathlib import Path
 
 COMMAND = "python scripts/unasync.py"
 PACKAGE = Path(__file__).resolve().parent.parent / "client" / "deepcompress_client"
-NOQA = '# ruff: noqa: I001, UP028 (the order of imports, and a loop that could be "yield from": the source\'s)\n'
-MODULES = {"client": NOQA, "curriculum": ""}
+MODULES = {
+    "client": "# ruff: noqa: I001 (the order of imports is the source's)\n",
+    "curriculum": '# ruff: noqa: I001, UP028 (the order of imports, and a loop that could be "yield from")\n',
+}
 """_async_NAME.py is the source of _NAME.py, which begins with the other rules that it does not follow."""
 
 HEADER = f"""# Generated from {{source}} by `{COMMAND}`: change that file, not this one.

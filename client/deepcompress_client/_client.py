@@ -1,21 +1,22 @@
 # Generated from _async_client.py by `python scripts/unasync.py`: change that file, not this one.
-# ruff: noqa: I001, UP028 (the order of imports, and a loop that could be "yield from": the source's)
+# ruff: noqa: I001 (the order of imports is the source's)
 """`Client` and `Run`: the blocking surface. `AsyncClient` has the same one, with ``await``."""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from . import _operations, _runs
 from ._concurrency import Connections, send_all, sleep
 from ._curriculum import Curriculum
 from ._batches import StepLike, chosen, score_request, shape_request, verify_request
 from ._core import CONNECTIONS, MAX_REQUEST_BYTES, MAX_REQUEST_ITEMS, Operation, Options, Reply, RequestSpec, T
+from ._profiles import Profile
 from ._retry import Retry
 from ._rows import Row, group_rows
 from ._runs import RunIdentity, RunSetting, StrategyLike
@@ -32,9 +33,7 @@ from .wire import (
     AnswerFormat,
     ObserveAnswer,
     Phase,
-    Problem,
     RunConfig,
-    RunHistory,
     RunInfo,
     ScoreAnswer,
     ShapeAnswer,
@@ -168,6 +167,7 @@ class Client:
         join: bool = False,
         state: RunIdentity | None = None,
         continue_from: str | Path | None = None,
+        profile: str | Path | None = None,
         strategy: StrategyLike = None,
         **config: RunSetting,
     ) -> Run:
@@ -187,12 +187,18 @@ class Client:
         level and problems, and its configuration where arguments are left out. It is for a second stage of a
         training.
 
+        ``profile`` is a file of `deepcompress profile`: groups get their ``reference_accuracy`` and
+        ``reference_tokens`` from it.
+
         ``strategy`` is a name or ``{"name": ..., parameter: ...}``; ``config`` are the other fields of
         `wire.RunConfig` (``outcome``, ``overlong``, ``answer_format``, ``keep_steps``, ...).
         """
         given = _runs.run_config(strategy, config)
+        reference = None if profile is None else Profile.read(profile)
         operation = _runs.open_run(name, given, next_step, join, state, continue_from)
-        return Run(self, self._execute(operation))
+        run = Run(self, self._execute(operation))
+        run.profile = reference
+        return run
 
     def open_training(
         self, name: str, next_step: int, config: RunConfig, **options: Unpack[_runs.TrainingOptions]
@@ -429,33 +435,6 @@ class Run(Curriculum):
     def refresh(self) -> RunInfo:
         """Fetch the run's present epoch, after another process has rewound or restored the run."""
         return self._execute(self._refresh())
-
-    def history(self, *, since: int | None = None, limit: int | None = None) -> RunHistory:
-        """Return the level and the statistics of every step; ``limit`` keeps the newest."""
-        return self._execute(self._history(since, limit))
-
-    def problems(
-        self,
-        *,
-        difficulty: Literal["simple", "hard"] | None = None,
-        sort: Literal["problem_id", "pass_ratio", "-pass_ratio"] | None = None,
-        search: str | None = None,
-        page_size: int | None = None,
-    ) -> Iterator[Problem]:
-        """Yield every problem of the run, fetched page by page."""
-        cursor: str | None = None
-        while True:
-            page = self.client._execute(
-                self._problem_page(cursor, difficulty=difficulty, sort=sort, search=search, limit=page_size)
-            )
-            for problem in page.problems:
-                yield problem
-            if (cursor := page.next) is None:
-                return
-
-    def problem(self, problem_id: str) -> Problem:
-        """Return one problem of the run."""
-        return self._execute(self._problem(problem_id))
 
     def rewind(self, next_step: int | None) -> RunInfo:
         """Forget every step from ``next_step`` on, which is the step sent next; None: all but the configuration."""

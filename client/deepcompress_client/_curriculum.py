@@ -1,15 +1,16 @@
 # Generated from _async_curriculum.py by `python scripts/unasync.py`: change that file, not this one.
-"""The methods of a run that are about its data: by data source, its data set, and samples of it."""
+# ruff: noqa: I001, UP028 (the order of imports, and a loop that could be "yield from")
+"""The methods of a run that are about its data: its history, its problems, its data set, and samples of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ._core import Operation, T
 from ._datasets import DatasetState, spooled
-from .wire import DatasetInfo, RunSources, SampleAnswer
+from .wire import DatasetInfo, Problem, RunHistory, RunSources, SampleAnswer
 
 
 class Curriculum(DatasetState):
@@ -18,6 +19,33 @@ class Curriculum(DatasetState):
     def _execute(self, operation: Operation[T]) -> T:
         """Run an operation; `Run` does it with its client."""
         raise NotImplementedError
+
+    def history(self, *, since: int | None = None, limit: int | None = None) -> RunHistory:
+        """Return the level and the statistics of every step; ``limit`` keeps the newest."""
+        return self._execute(self._history(since, limit))
+
+    def problems(
+        self,
+        *,
+        difficulty: Literal["simple", "hard"] | None = None,
+        sort: Literal["problem_id", "pass_ratio", "-pass_ratio"] | None = None,
+        search: str | None = None,
+        page_size: int | None = None,
+    ) -> Iterator[Problem]:
+        """Yield every problem of the run, fetched page by page."""
+        cursor: str | None = None
+        while True:
+            page = self._execute(
+                self._problem_page(cursor, difficulty=difficulty, sort=sort, search=search, limit=page_size)
+            )
+            for problem in page.problems:
+                yield problem
+            if (cursor := page.next) is None:
+                return
+
+    def problem(self, problem_id: str) -> Problem:
+        """Return one problem of the run."""
+        return self._execute(self._problem(problem_id))
 
     def data_sources(self, *, since: int | None = None, limit: int | None = None) -> RunSources:
         """Return recent steps by data source, as counted by the server that answers; ``limit`` keeps the newest."""

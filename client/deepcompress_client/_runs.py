@@ -18,10 +18,13 @@ from typing import Any, TypedDict, TypeVar, Unpack
 from . import _operations
 from ._batches import BatchFields, observe_request, score_request, shape_request, verify_request
 from ._core import Operation, Options, RequestSpec, checked, path, post, raise_for, read, read_json
+from ._profiles import Profile
 from ._rows import GroupedRows, rewards_by_row
 from ._warnings import log_warnings
 from .errors import EpochMismatch, InvalidRequest, NotFound, RunInUse, RunLost, RunRolledBack
 from .wire import (
+    OPTIONS,
+    PRESET_FIELDS,
     AnswerFormat,
     ObserveAnswer,
     Phase,
@@ -79,8 +82,12 @@ def check_run_name(name: str) -> str:
 
 
 def run_config(strategy: StrategyLike, settings: Mapping[str, Any]) -> RunConfig:
-    """Return the configuration to PUT. Settings that are None are left to the service's defaults."""
-    given = {name: value for name, value in settings.items() if value is not None}
+    """Return the configuration to PUT.
+
+    Settings that are None are left to the service's defaults; beside a preset, None turns off an option of it.
+    """
+    keep = set(OPTIONS) if settings.get("preset") is not None else set()
+    given = {name: value for name, value in settings.items() if value is not None or name in keep}
     if strategy is not None:
         given["strategy"] = {"name": strategy} if isinstance(strategy, str) else dict(strategy)
     return checked(RunConfig, given)
@@ -228,6 +235,8 @@ def continue_run(name: str, config: RunConfig, next_step: int | None, source: st
             raise_for(reply)
         with exported.open("rb") as lines:
             settings = json.loads(json.loads(lines.readline())["meta"]["config_text"])
+        if config.preset is not None:  # the settings that a preset makes are its own, not the source's
+            settings = {key: value for key, value in settings.items() if key not in PRESET_FIELDS}
         merged = checked(RunConfig, {**settings, **config.model_dump(mode="json", exclude_unset=True)})
         yield from open_run(name, merged, next_step, False)
         return (yield from import_state(name, exported, continued=True))
@@ -289,6 +298,8 @@ class RunState:
         self._incarnation: str | None = None
         self._epoch: int = 0
         self._version: int = 0
+        self.profile: Profile | None = None
+        """The profile from which groups get their reference fields; None: they are sent as they are."""
         self._update_epoch(info)
 
     @property
@@ -353,6 +364,8 @@ class RunState:
 
     def _shape(self, groups: Iterable[Any], **batch: Unpack[BatchFields]) -> Operation[ShapeAnswer]:
         request = shape_request(groups, **self._identity(batch), **batch)
+        if self.profile is not None:
+            self.profile.fill(request.groups)
         try:
             return self._update_version((yield from _operations.shape(request)))
         except EpochMismatch as error:
@@ -376,6 +389,8 @@ class RunState:
         self, groups: Iterable[Any], answer_format: AnswerFormat | None, **batch: Unpack[BatchFields]
     ) -> Operation[ScoreAnswer]:
         request = score_request(groups, answer_format, **self._identity(batch), **batch)
+        if self.profile is not None:
+            self.profile.fill(request.groups)
         try:
             return self._update_version((yield from _operations.score(request, self._options)))
         except EpochMismatch as error:

@@ -12,11 +12,12 @@ import httpx
 import numpy
 import pytest
 
-from deepcompress_client import errors, wire
+from deepcompress_client import Client, errors, wire
 from deepcompress_client._datasets import dataset_lines
+from deepcompress_client.integrations._common import open_run
 from deepcompress_service.cli.embedded import embedded_service
 
-from .stub import problem
+from .stub import Stub, problem
 
 INCARNATION = "0123456789abcdef"
 
@@ -158,3 +159,64 @@ def test_a_sample_sends_the_identity_and_names_the_conflict(client: Callable[...
 def test_a_problem_that_is_not_valid_is_named_before_anything_is_sent(dataset: Any, message: str) -> None:
     with pytest.raises(errors.InvalidRequest, match=message):
         list(dataset_lines(dataset))
+
+
+# --- the profile of a reference policy -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Path:
+    lines = [
+        {"problem_id": "p", "data_source": None, "pass_ratio": 0.25, "rollouts": 4, "tokens": 800.5},
+        {"problem_id": "q", "data_source": "gsm8k", "pass_ratio": 0.0, "rollouts": 4, "tokens": 0.0},
+    ]
+    file = tmp_path / "profile.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return file
+
+
+def test_groups_get_their_reference_fields_from_the_profile(client: Callable[..., Any], profile: Path) -> None:
+    stub = Stub()
+    run = client(handler=stub).run("r", profile=profile)
+    rollouts = [{"correct": True, "tokens": 1}]
+    own = {"problem_id": "p", "group_id": "own", "reference_accuracy": 1.0, "rollouts": rollouts}
+    run.shape([{"problem_id": one, "rollouts": rollouts} for one in ("p", "q", "unknown")] + [own], step=0)
+    sent = [(one.get("reference_accuracy"), one.get("reference_tokens")) for one in stub.requests[-1][2]["groups"]]
+    assert sent == [(0.25, 800.5), (0.0, None), (None, None), (1.0, 800.5)]
+    run.score([{"problem_id": "p", "gold": "7", "rollouts": [{"response": "7", "tokens": 3}]}], step=0)
+    assert stub.requests[-1][2]["groups"][0]["reference_tokens"] == 800.5
+    run.rewards(0, ["What?"], ["7"], ["7"], [3], problem_ids=["p"])
+    assert stub.requests[-1][2]["groups"][0]["reference_accuracy"] == 0.25
+
+
+def test_a_strategy_with_a_reference_trains_with_a_profile_alone(
+    client: Callable[..., Any], url: str, name: str, profile: Path
+) -> None:
+    groups = [{"problem_id": "p", "rollouts": [{"correct": True, "tokens": 400}, {"correct": False, "tokens": 801}]}]
+    given = [{**groups[0], "reference_accuracy": 0.25, "reference_tokens": 800.5}]
+    one = client(url).run(name, strategy="o1_pruner", profile=str(profile)).shape(groups, step=0)
+    two = client(url).run(f"{name}-given", strategy="o1_pruner").shape(given, step=0)
+    assert one.groups[0].rewards == two.groups[0].rewards
+    with pytest.raises(errors.InvalidRequest, match="reference_accuracy"):
+        client(url).run(f"{name}-without", strategy="o1_pruner").shape(groups, step=0)
+
+
+def test_a_file_that_is_no_profile_is_refused_before_the_run_is_opened(
+    client: Callable[..., Any], tmp_path: Path
+) -> None:
+    stub = Stub()
+    file = tmp_path / "rollouts.jsonl"
+    file.write_text('{"problem_id": "p"}\n{"problem_id": "p", "correct": true}\n')
+    with pytest.raises(errors.InvalidRequest, match=r"rollouts.jsonl, line 2: no line of a profile"):
+        client(handler=stub).run("r", profile=file)
+    with pytest.raises(FileNotFoundError):
+        client(handler=stub).run("r", profile=tmp_path / "missing")
+    assert stub.requests == []
+
+
+def test_an_adapter_takes_a_profile_as_a_setting(url: str, name: str, profile: Path) -> None:
+    with Client(url) as one:
+        run = open_run(one, name, 0, "o1_pruner", {"profile": profile, "keep_steps": 8})
+        groups = [{"problem_id": "p", "rollouts": [{"correct": True, "tokens": 400}]}]
+        assert run.shape(groups, step=0).groups[0].rewards
+        assert run.info().config.keep_steps == 8

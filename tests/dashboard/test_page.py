@@ -263,8 +263,28 @@ def test_it_fits_a_phone(trained: str, pages: Pages) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         small = page.evaluate(SMALL)
         assert small == []
+        assert page.evaluate("document.documentElement.scrollHeight") < 5000
         if shot := shots(f"phone{'-run' if 'runs' in path else ''}"):
             page.screenshot(path=shot, full_page=True)
+
+
+def test_charts_by_time_leave_out_steps_without_one(trained: str, pages: Pages) -> None:
+    page = pages.open(trained, "/#/runs/trained")
+    chart = panel(page, "Level and batch pass ratio")
+    title = chart.locator(".axis-title")
+    expect(title).to_have_text("step")
+    page.get_by_role("button", name="By time").click()
+    expect(title).to_have_text("time")
+    assert page.url.endswith("?x=time")
+    label = re.compile(r"^\d\d:\d\d(:\d\d)?$")
+    assert chart.locator(".chart text").filter(has_text=label).count() > 0
+    steps = httpx.get(f"{trained}/v1/runs/trained/history").json()["steps"]
+    chart.get_by_text("As a table").click()
+    expect(chart.locator("tbody tr")).to_have_count(len(steps))
+    if path := shots("run-by-time"):
+        page.screenshot(path=path)
+    again = pages.open(trained, "/#/runs/trained?x=time")
+    expect(panel(again, "Response length").locator(".axis-title")).to_have_text("time")
 
 
 def test_the_page_asks_nobody_but_its_server(trained: str, pages: Pages) -> None:

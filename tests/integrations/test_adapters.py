@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from deepcompress_client import Client, errors
+from deepcompress_client.integrations._common import GROUPWISE_STRATEGY, groupwise
 
 from . import live, reference
 
@@ -129,6 +130,39 @@ def test_slime_outcome_first_then_shaped_and_normalised(service: live.Service, r
         assert raw == pytest.approx([one for group in rewards for one in group], abs=1e-9)
         assert trained == pytest.approx([one for group in rewards for one in advantages(group)], abs=1e-9)
     assert [entry.level for entry in history(service, run)][-1] == pytest.approx(level, abs=1e-12)
+
+
+def test_slime_takes_the_advantages_of_the_answer(service: live.Service, run: str) -> None:
+    from deepcompress_client.integrations.slime import SlimeReward
+
+    reward, args = SlimeReward(run, url=service.url, advantage={"scale": "none"}), slime_args()
+    samples = slime_samples(GROUPS[:2])
+    slime_rollout(reward, args, samples)
+    raw, trained = reward.post_process(args, samples)
+    for start in (0, 4):
+        mean = sum(raw[start : start + 4]) / 4
+        assert trained[start : start + 4] == pytest.approx([one - mean for one in raw[start : start + 4]], abs=1e-9)
+
+
+def test_slime_takes_a_preset(service: live.Service, run: str) -> None:
+    from deepcompress_client.integrations.slime import SlimeReward
+
+    reward, args, samples = SlimeReward(run, url=service.url, preset="compress"), slime_args(), slime_samples(GROUPS)
+    slime_rollout(reward, args, samples)
+    reward.post_process(args, samples)
+    config = Client(service.url).run(run, join=True).info().config
+    assert config.preset is not None and config.preset.startswith("compress@")
+    assert config.target is not None and config.gate is not None
+
+
+def test_a_training_group_by_group_takes_the_strategy_of_its_preset(service: live.Service, run: str) -> None:
+    config = {"preset": "compress", "groups_per_step": 2}
+    client = Client(service.url)
+    stored = client.run(run, next_step=0, strategy=groupwise(None, config), **config).info().config
+    assert stored.strategy.name == "outcome"
+    assert stored.strategy.model_dump()["reference"] == "previous"
+    assert groupwise(None, {}) == GROUPWISE_STRATEGY
+    assert groupwise("diet", config) == "diet"
 
 
 def test_slime_takes_lists_and_reward_keys_and_evaluates_apart(service: live.Service, run: str) -> None:
@@ -446,6 +480,16 @@ def test_prime_rl_asynchronous_groups_count_at_the_live_version(service: live.Se
         (3, 1, 0, 2),
     ]
     assert steps[-1].too_old_groups == 1
+
+
+def test_prime_rl_takes_the_advantages_of_the_answer(service: live.Service, run: str) -> None:
+    from deepcompress_client.integrations.prime_rl import GroupShaping
+
+    given: list[float] = []
+    shaping = GroupShaping(run, assign=lambda _, value: given.append(value), url=service.url, advantage={})
+    answer = asyncio.run(shaping.score_group(episodes(GROUPS[0], "0-0", 0)))
+    assert answer is not None and answer.advantages is not None
+    assert given == pytest.approx(advantages(list(answer.rewards)), abs=1e-9)  # divided by the std, as configured
 
 
 def test_prime_rl_sends_what_the_trace_has_of_its_context_and_turns(service: live.Service, run: str) -> None:

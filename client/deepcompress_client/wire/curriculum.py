@@ -23,7 +23,7 @@ class DatasetProblem(Request):
         None, description="the number of rollouts that pass_ratio rests on"
     )
     tokens: Annotated[FiniteNumber, Field(ge=0, le=MAX_TOKENS)] | None = Field(
-        None, description="length of its correct answers"
+        None, description="mean length of the profile's rollouts"
     )
 
 
@@ -65,7 +65,7 @@ class SampledProblem(Answer):
     """A problem of a sample."""
 
     problem_id: str
-    data_source: str | None
+    data_source: Annotated[str | None, Field(description="as it was registered")]
 
 
 @answer

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+from deepcompress_verify.extract import extract
+from deepcompress_verify.tiers import decide_pair
 from deepcompress_verify.verdict import AnswerFormat
 
 Dress = Callable[[str], str]
@@ -122,3 +124,12 @@ def is_one_value(gold: str) -> bool:
 
 
 _SEVERAL = (",", "\\cup", "<", ">", "=", " or ", " and ", "\\pm", "\\to", "\\le", "\\ge", "\\{")
+
+
+def response_status(gold: str, response: str, answer_format: AnswerFormat) -> str:
+    """Return the status of a response, as a worker finds it."""
+    found = extract(response, answer_format)
+    if found.verdict is not None:
+        return found.verdict.status
+    assert found.answer is not None
+    return decide_pair((gold,), found.answer, found.restated_answer)[0]

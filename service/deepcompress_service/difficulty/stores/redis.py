@@ -27,6 +27,7 @@ from ..codec import (
     unpack_group,
     unpack_problem,
 )
+from ..dataset import DatasetProblem, DatasetSummary
 from ..engine import payloads_of_request
 from ..errors import DifficultyError, StoreTooNew, StoreUnavailable, UnknownRun
 from ..identity import new_incarnation
@@ -44,6 +45,7 @@ from ..observed_codec import pack_rollout
 from ..paging import Page, PageBuilder, Side, Sort
 from ..retention import OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import state_of_run
+from ..samples import SampleOutcome, SampleRequest
 from ..transfer import ExportReader, Receiver, accept_any_config
 from ..waiting import MAX_WAITING
 from . import redis_commit, redis_pages, redis_replies, redis_transfer, redis_watch
@@ -267,6 +269,25 @@ class RedisStore:
         """Implement `DifficultyStore.discard`."""
         sent = "" if epoch is None else epoch
         return int((await self._run(DISCARD, run, sent, *map(encode, dict.fromkeys(group_ids))))[1])
+
+    # the data set and its samples
+
+    async def put_dataset(
+        self, run: str, batches: AsyncIterator[Sequence[DatasetProblem]], *, seed: bytes | None = None
+    ) -> DatasetSummary:
+        """Implement `DifficultyStore.put_dataset`."""
+        del run, batches, seed
+        raise refusals.not_supported("a data set", "Redis")
+
+    async def dataset(self, run: str) -> DatasetSummary:
+        """Implement `DifficultyStore.dataset`."""
+        del run
+        raise refusals.not_supported("a data set", "Redis")
+
+    async def sample(self, request: SampleRequest) -> SampleOutcome:
+        """Implement `DifficultyStore.sample`."""
+        del request
+        raise refusals.not_supported("a data set", "Redis")
 
     # looking
 
