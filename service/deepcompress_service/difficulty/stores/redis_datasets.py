@@ -34,11 +34,11 @@ from ..retention import IMPORT_S, SCRATCH_S
 from ..samples import (
     SampleOutcome,
     SampleRequest,
-    as_of,
     check_retirement,
     check_source,
     check_step,
     counts_of_source,
+    drawn_outcome,
     outcome_of,
     pack_sample,
     superfluous,
@@ -179,13 +179,16 @@ class RedisDatasets:
             if found[0] != 0:
                 return None
             draw.add(windows, [[decode(name) for name in names] for names in found[1:]])
-        text = pack_sample(request, as_of(run_record), record.sources, draw.result())
+        outcome = drawn_outcome(request, epoch, run_record, record.sources, draw.result())
+        text = pack_sample(request, outcome)
         old = superfluous(steps, keep)
         arguments = (generation, len(steps), request.step, encode(text), *old)
         reply = await self._run(SAMPLE_RECORD, request.run, *arguments, plain=True)
         if reply[0] != 0:
             return None
-        return outcome_of(request, epoch, run_record, reply[1], replayed=decode(reply[1]) != text)
+        if reply[1] == b"":
+            return outcome
+        return outcome_of(request, epoch, run_record, reply[1], replayed=True)
 
 
 async def _fill(pinned: PinnedConnection, scratch: str, entries: dict[str, Entry], rows: int) -> None:

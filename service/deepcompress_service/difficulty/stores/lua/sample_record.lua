@@ -7,7 +7,7 @@
 -- ARGV[4]  the sample
 -- ARGV[5..]  steps whose samples are deleted
 --
--- Returns {0, the sample, or the one that was recorded meanwhile}, or {1, 'changed'} with nothing changed.
+-- Returns {0, ''}, {0, the sample that was recorded meanwhile}, or {1, 'changed'} with nothing changed.
 
 local prefix, step = string.sub(KEYS[1], 1, -2), ARGV[3]
 local recorded = call('HGET', prefix .. 'sm', step)
@@ -17,4 +17,4 @@ if call('HLEN', prefix .. 'sm') ~= tonumber(ARGV[2]) then return {1, 'changed'} 
 call('HSET', prefix .. 'sm', step, ARGV[4])
 for i = 5, #ARGV do call('HDEL', prefix .. 'sm', ARGV[i]) end
 mark_used(prefix)
-return {0, ARGV[4]}
+return {0, ''}
