@@ -94,7 +94,7 @@ def hardness(name: str) -> int:
 
 
 def test_samples_follow_the_model_through_a_training(both: Both) -> None:
-    both.put(problems(3000))
+    both.put(problems(1500))
     for step in range(5):
         sampled = ids(both.sample(step, weights=MIDDLE if step % 2 else UNIFORM))
         assert len(set(sampled)) == 64
@@ -222,11 +222,11 @@ def test_retired_problems_pause_and_come_back(both: Both) -> None:
 
 def test_problems_registered_during_a_training_have_their_records(both: Both) -> None:
     for step in range(2):
-        both.train(step, [f"p{i}" for i in range(1500)], hardness)
+        both.train(step, [f"p{i}" for i in range(900)], hardness)
     both.train(2, ["other"], lambda _: 8)
-    both.put(problems(2500))
+    both.put(problems(1600))
     both.sample(3, 300, weights=MIDDLE)
-    both.put(problems(2500, seed=2))
+    both.put(problems(1600, seed=2))
     both.sample(4, 300, weights=MIDDLE)
     assert both.driver.problem(both.name, "p7").attempts == 16
 
@@ -336,7 +336,7 @@ def test_refusals(both: Both, new_run: NewRun) -> None:
 
 
 def test_deleting_a_run_deletes_its_data_set(both: Both) -> None:
-    both.put(problems(2500))
+    both.put(problems(1600))
     both.sample(0)
     both.driver.delete_run(both.name)
     both.driver.put_run(both.name, both.run.config, "text")
