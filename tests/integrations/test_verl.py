@@ -32,7 +32,9 @@ import verl
 from hydra import compose, initialize_config_dir
 from verl import DataProto
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, AgentLoopWorker
+from verl.trainer.ppo.utils import need_critic, need_reference_policy
 from verl.trainer.ppo.v1.utils import compute_advantage_for_multi_trajectories
+from verl.utils.config import validate_config
 
 from deepcompress_client.integrations.verl import OUTCOMES, DeepCompressRewardManager, Settings, check
 
@@ -325,18 +327,27 @@ def test_a_service_that_stays_away_fails_the_sample_within_the_deadline(
 
 
 def test_the_example_is_a_configuration_that_verl_takes(tmp_path: Path) -> None:
-    """With the data that the example's own command makes."""
+    """With the data that the example's own command makes, and the check that verl makes before it starts Ray."""
     rows = [{"question": f"what is {n} ?", "answer": f"so it is #### {n}"} for n in range(4)]
     for split in ("train", "test"):
         (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     files = [str(tmp_path / "train.jsonl"), str(tmp_path / "test.jsonl"), str(tmp_path / "data")]
     subprocess.run([sys.executable, str(ROOT / "examples" / "verl" / "prepare.py"), *files], check=True)
     command = (ROOT / "examples" / "verl" / "run.sh").read_text().partition("verl.trainer.main_ppo")[2]
-    for name, value in (("$DATA", files[2]), ("$MODEL", "/model"), ("$RUN", "my-run")):
+    values = {
+        "$DATA": files[2],
+        "$MODEL": "/model",
+        "$RUN": "my-run",
+        "${LEVEL:-1.0}": "0.5",
+        "${EMA:-0.99}": "0.975",
+    }
+    for name, value in values.items():
         command = command.replace(name, value)
     overrides = [word for word in shlex.split(command.replace("\\\n", " ")) if word != "$@"]
     with initialize_config_dir(str(Path(verl.__file__).parent / "trainer" / "config"), version_base=None):
         config = compose("ppo_trainer", overrides=overrides)
+    with_reference, with_critic = need_reference_policy(config), need_critic(config)
+    validate_config(config=config, use_reference_policy=with_reference, use_critic=with_critic)
     check(config, Settings.of(config.algorithm) or pytest.fail("no run"))
 
 
