@@ -10,7 +10,7 @@ import { askToDelete } from "../delete.js";
 import { ago, count, fixed, moment, percent, signed } from "../format.js";
 import { follow } from "../net.js";
 import { smoothingControl } from "../smoothing.js";
-import { CSV_HEAD, csvRows, series, Steps } from "../steps.js";
+import { CSV_HEAD, csvRows, METRICS, series, Steps } from "../steps.js";
 import { Problems } from "./problems.js";
 import { SourceChart } from "./sources.js";
 import { IDLE_S } from "./runs.js";
@@ -91,10 +91,24 @@ export function runView(run, hooks) {
     line("Length reward", "Mean of the reward's length component, on a scale of its own.", [["length", { colour: "simple" }]], (row) => [["share of the advantages", percent(row.length_share, 1)]]),
     line(
       "Length term in the advantages",
-      "Share of the variance of GRPO's advantages that the length term makes. Below 2% nothing becomes shorter.",
-      [["length_share", { colour: "level" }]],
+      "Share of the advantages' variance that the length term makes, and of the correct rollouts with a negative advantage. Below 2% nothing becomes shorter.",
+      [["pushed_down", { colour: "wrong", thin: true, dashed: true }], ["length_share", { colour: "level" }]],
+      (row) => [["groups with a signal", percent(METRICS.effective.value(row), 0)]],
+      "Not known: no step on this replica.",
+    ),
+    line(
+      "Direction of the update",
+      "Expected drift: below 0 the update makes answers shorter. Length and correctness: above 0 longer answers are right more often.",
+      [["length_correctness", { colour: "ratio", thin: true, dashed: true }], ["drift", { colour: "level" }]],
       undefined,
-      "Not known: no step on this replica, or a strategy that returns advantages.",
+      "Not known: no step on this replica.",
+    ),
+    line(
+      "Length by pass ratio",
+      "Mean tokens of the groups on this replica. If hard groups lose their long answers, accuracy falls there next.",
+      [["low_tokens", { colour: "hard" }], ["high_tokens", { colour: "simple", dashed: true }]],
+      undefined,
+      "No token lengths yet.",
     ),
     line(
       "Groups by kind",
