@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
@@ -18,6 +19,8 @@ from torch.utils.data import Sampler
 from ._client import Run
 from ._warnings import log_warnings
 from .errors import Conflict
+
+log = logging.getLogger("deepcompress_client")
 
 
 class SamplerState(TypedDict):
@@ -34,7 +37,7 @@ class ProblemRows:
     """The rows of a data set by problem, and the problems that the service draws for a step.
 
     ``run``          the run, or a function that returns it, which is called when a step is first drawn
-    ``problem_ids``  [rows] the problem of each row; each problem has one row
+    ``problem_ids``  [rows] the problem of each row; of several rows with one problem the first is used
     ``n``            problems of a step
     ``policy``       a name or ``{"name": ..., parameter: ...}`` (docs/curriculum.md)
     ``data_source``  draw from this data source alone
@@ -42,7 +45,7 @@ class ProblemRows:
                      `Run.register`; by default `problem_ids`
 
     Raises:
-        ValueError: two rows have one problem, or there is none.
+        ValueError: there is no row.
     """
 
     def __init__(
@@ -57,14 +60,16 @@ class ProblemRows:
     ) -> None:
         self._run = run
         self._opened: Run | None = None
-        self._rows = {name: row for row, name in enumerate(problem_ids)}
-        if len(self._rows) != len(problem_ids):
-            raise ValueError(f"{len(problem_ids) - len(self._rows)} rows have the problem_id of another row")
+        self._rows: dict[str, int] = {}
+        for row, name in enumerate(problem_ids):
+            self._rows.setdefault(name, row)
+        if repeated := len(problem_ids) - len(self._rows):
+            log.warning("%d rows have the problem of an earlier row and are not drawn", repeated)
         if not self._rows or n < 1:
             raise ValueError("there must be at least one row, and one problem in a step")
         self.n = n
         self._policy, self._data_source = policy, data_source
-        self._register = list(problem_ids) if register is None else register
+        self._register = list(self._rows) if register is None else register
 
     def __len__(self) -> int:
         return len(self._rows)

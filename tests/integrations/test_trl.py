@@ -237,16 +237,19 @@ model = folder
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_the_service_chooses_the_problems_also_after_a_resume(
-    service: live.Service, tmp_path: Path, processes: int
-) -> None:
+def test_the_service_chooses_the_problems_also_after_a_resume(tmp_path: Path, processes: int) -> None:
     """Each step has the recorded sample, in its order, and the rewards and the level are those of any training."""
+    with live.serving(tmp_path / "service") as running:
+        choose_and_resume(running.url, tmp_path, processes)
+
+
+def choose_and_resume(url: str, tmp_path: Path, processes: int) -> None:
     run = f"chosen-{processes}"
     words = ("--curriculum", "--per-device", str(8 // processes))
-    first = train(tmp_path, service.url, run, "--steps", "4", *words, processes=processes)
+    first = train(tmp_path, url, run, "--steps", "4", *words, processes=processes)
     checkpoint = str(tmp_path / "checkpoints" / "checkpoint-2")
-    second = train(tmp_path, service.url, run, "--steps", "5", *words, "--resume", checkpoint, processes=processes)
-    opened = Client(service.url).run(run, join=True)
+    second = train(tmp_path, url, run, "--steps", "5", *words, "--resume", checkpoint, processes=processes)
+    opened = Client(url).run(run, join=True)
     assert opened.dataset().problems == 8
 
     def joined(ranks: list[dict[str, Any]]) -> list[Call]:
@@ -259,7 +262,7 @@ def test_the_service_chooses_the_problems_also_after_a_resume(
 
     calls = [*(call for call in joined(first) if call["step"] < 2), *joined(second)]
     assert [call["step"] for call in calls] == [0, 1, 2, 3, 4]
-    check(calls, service.url, run)
+    check(calls, url, run)
     for call in calls[2:]:  # the samples of the steps before the resume are those of the same state
         sample = opened.sample(call["step"], 2, {"name": "signal", "group_size": 4})
         problems = [

@@ -139,7 +139,6 @@ def test_a_problem_that_is_in_no_row_is_named() -> None:
 @pytest.mark.parametrize(
     "make_one",
     [
-        lambda: CurriculumSampler(None, ["a", "a"], 1),  # type: ignore[arg-type]
         lambda: CurriculumSampler(None, [], 1),  # type: ignore[arg-type]
         lambda: CurriculumSampler(None, ["a"], 0),  # type: ignore[arg-type]
         lambda: CurriculumSampler(None, ["a"], 1, steps=0),  # type: ignore[arg-type]
@@ -151,6 +150,14 @@ def test_a_problem_that_is_in_no_row_is_named() -> None:
 def test_arguments_that_do_not_fit_are_refused_at_once(make_one: Callable[[], object]) -> None:
     with pytest.raises(ValueError, match=r"row|must"):
         make_one()
+
+
+def test_of_several_rows_with_one_problem_the_first_is_drawn(caplog: pytest.LogCaptureFixture) -> None:
+    service = Steps()
+    client: Client = make("sync", None, handler=service)  # type: ignore[arg-type]
+    rows = ProblemRows(client.run("r"), ["p1", "p0", "p1", "p2"], 3)
+    assert rows.of_step(0) == [1, 0, 3] and len(service.lines) == 3
+    assert "1 rows have the problem of an earlier row" in caplog.text
 
 
 def test_what_is_registered_can_have_a_profile() -> None:
