@@ -108,8 +108,8 @@ class DeepCompressDataset(RLHFDataset):  # type: ignore[misc]
     def _check(self, item: int) -> None:
         if get_worker_info() is not None or self.config.get("gen_batch_size") not in (None, self._batch):
             raise ValueError(
-                "a curriculum needs data.dataloader_num_workers=0, trainer mode sync, and no filter_groups: each batch "
-                "has the problems of one step"
+                "a curriculum needs data.dataloader_num_workers=0, trainer mode sync, and no filter_groups: each "
+                "batch has the problems of one step"
             )
         if item < self._position:
             raise ValueError("a second pass began: set trainer.total_epochs=1, and data.curriculum.epochs instead")
