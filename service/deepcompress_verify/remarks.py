@@ -251,6 +251,14 @@ def _in_brackets(answer: str, masked: str) -> Iterator[Reduction]:
         yield Reduction(value, (_part(answer, masked, begin + 1 + masked[begin + 1 :].find(claim[1]), end - 1),))
     elif spelled_number(words_of(content)) is not None and content.replace("-", " ").replace(" ", "").isalpha():
         yield Reduction(value, (f"\\text{{{content}}}",))
+    elif _DECIMAL.fullmatch(content):
+        yield Reduction(value, approximations=(content.replace(",", ""),))
+    elif _INTEGER.fullmatch(content) and answer[begin - 1].isspace():
+        yield Reduction(value, (content,))
+
+
+_DECIMAL = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?\.\d+")
+_INTEGER = re.compile(r"[-+]?\d+(?:/\d+)?")
 
 
 def _has_digit(text: str | None) -> bool:
