@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.verification.mathematics import KINDS
 from tests.verification.mathematics.dresses import CONTRADICTIONS, IN_TEXT, RESPONSES, is_one_value, nested
 
-from deepcompress_verify.extract import extract
+from deepcompress_verify.extract import MAX_RESPONSE_CHARS, prepare
 from deepcompress_verify.tiers import decide_pair
-from deepcompress_verify.verdict import AnswerFormat
+from deepcompress_verify.verdict import AnswerFormat, Check
 
 
 def main() -> int:
@@ -127,11 +127,10 @@ def dressed(kinds: list[str], cases: int, show: int) -> int:
 
 def response_status(gold: str, response: str, answer_format: AnswerFormat) -> str:
     """Return the status of a response, as a worker finds it."""
-    found = extract(response, answer_format)
-    if found.verdict is not None:
-        return found.verdict.status
-    assert found.answer is not None
-    return decide_pair((gold,), found.answer, found.restated_answer)[0]
+    found = prepare(Check((gold,), response, answer_format), MAX_RESPONSE_CHARS)
+    if found.extraction_verdict is not None:
+        return found.extraction_verdict.status
+    return decide_pair(found.gold, found.answer, found.restated_answer)[0]
 
 
 if __name__ == "__main__":

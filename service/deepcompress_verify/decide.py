@@ -374,6 +374,8 @@ def _other_readings(gold: ParsedGold, gold_tree: Node, answer: str, answer_tree:
     for text, tree, is_gold in ((gold.text, gold_tree, True), (answer, answer_tree, False)):
         if not _has_grouped_digits(text):
             continue
+        if isinstance(answer_tree if is_gold else gold_tree, Tuple) and number(strip_typesetting(text)) is not None:
+            continue  # 12,345 is a number, and no point
         other: list[Commas] = ["list"]
         if isinstance(tree, (Tuple, Set)):
             if _GROUP_OF_ZEROS.search(text):

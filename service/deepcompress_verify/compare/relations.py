@@ -121,6 +121,8 @@ def has_omission(node: Node) -> bool:
 
 def is_symbolic_term(node: Node) -> bool:
     """Return True for variables combined without numbers, whose value may be stated: a + b, sin(theta), xy."""
+    if isinstance(node, Neg) and isinstance(node.arg, Sym):
+        return False  # -x = 5 says that x is -5
     if isinstance(node, (Add, Mul, Neg, Div, Call)):
         return all(is_symbolic_term(child) for child in children(node))
     if isinstance(node, Pow) and isinstance(node.exponent, Num) and node.exponent.q == 1 < node.exponent.p:
@@ -193,9 +195,9 @@ def _first_names_value(terms: list[Node]) -> bool:
 
 
 def close(value: Node, approximation: Node, context: ComparisonContext) -> bool:
-    """Return True if the second may be a rounding of the first: one unit of its last digit, or one percent.
+    """Return True if the second may be a rounding of the first: three quarters of its last digit, or one percent.
 
-    It is at most half of itself away, so zero rounds zero alone.
+    With one significant digit it is half a unit, and zero rounds zero alone.
     """
     negative = isinstance(approximation, Neg)
     number = approximation.arg if isinstance(approximation, Neg) else approximation
@@ -221,6 +223,8 @@ def close(value: Node, approximation: Node, context: ComparisonContext) -> bool:
     size = fmpq(number.p, number.q)
     if size == 0:
         return equal(value, Num(0), context) is not False
+    # one significant digit: half a unit
+    unit *= fmpq(1, 2) if size < 10 * unit else fmpq(3, 4)
     unit = max(min(unit, size / 2), size / 100)
     gap = Add((value, Neg(Neg(number) if negative else number)))
     far = Call("floor", (Div(Call("abs", (gap,)), Num(int(unit.p), int(unit.q))),))

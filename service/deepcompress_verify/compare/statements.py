@@ -323,6 +323,14 @@ def _relation_and_value(
         matches = _compare_congruence_class(relation, other, context)
         if matches is not None:
             return matches
+        if (
+            not gold_side
+            and isinstance(other, Num)
+            and isinstance(relation.modulus, Num)
+            and other.p >= relation.modulus.p
+        ):
+            context.record("relation", "a class of residues, and a number that is no residue")
+            return False
         return compare(relation.terms[-1]) if len(relation.terms) == 2 else compare(relation.terms[0])
     if relation.ops == ("in",):
         return compare(relation.terms[1])

@@ -118,7 +118,7 @@ def _blackboard(s: Stream) -> Node:
         suffix += mark + ("".join(s.raw_group()) if s.is_op("{") else s.next().value)
     if letter in SET_LETTERS and not suffix:
         return Const(letter)
-    return Sym(f"bb {letter}{suffix}")
+    return symbol(s, f"bb {letter}{suffix}")
 
 
 def _power_of_set(s: Stream) -> bool:

@@ -94,6 +94,10 @@ def postfix(s: Stream, node: Node) -> Node:
                 continue
             if token.value == "_" and isinstance(node, (Call, Sym, Apply)):
                 raise s.fail("a subscript on an expression")
+        elif token.kind == "c" and token.value == "euro" and isinstance(node, Num) and s.peek(1).kind == "e":
+            s.position += 1
+            node = Quantity(node, "euro")
+            continue
         elif token.kind == "c" and token.value in ("degree", "degrees", "circ", "textdegree"):
             if token.value == "circ" and not isinstance(node, Num) and _composes(s):
                 return node
