@@ -36,6 +36,12 @@ _SECOND = re.compile(
     r" *,? *or +(?:maybe\s+|perhaps\s+|possibly\s+|even\s+|just\s+)?"
     r"(?:\$(?P<math>[^$\n]{1,64})\$|\\\((?P<inline>[^\n]{1,64}?)\\\)|(?P<plain>-?\d[\d.,/]*(?<![.,])(?:\\?%)?|[A-J](?![A-Za-z])))"
 )
+_OPENERS = " $*\\([{\n"
+_CLOSERS = " $*\\)]},"
+_DENIALS = ("not", "n't", "n’t", "isnt", " be", " the")
+"""The last words of a denial before a box, other than "the wrong answer is"."""
+_VERBS = ("is", "was", "would")
+_LETTER = re.compile("[A-Za-z]")
 _DIRECTED_BEFORE = re.compile(r"([A-Za-z]+)\s+of(?:\s+(?:about|exactly))?\s*$")
 _WORD = re.compile(r"[A-Za-z]+")
 _AMBIGUOUS = frozenset("in a us at are bar th st nd rd min unit units ordinal degree degrees deg cup am pm".split())
@@ -51,24 +57,45 @@ def restated(answer: str, golds: tuple[str, ...], text: str, begin: int, end: in
     The box begins at `begin` and its closing brace is at `end`.
     """
     after = text[end + 1 : end + 1 + MAX_CHARS]
-    second = _SECOND.match(_closed(after))
-    if second is not None:
-        value = second["math"] or second["inline"] or second["plain"]
-        if "boxed" not in value:
-            return f"{answer} \\text{{ or }} {value}"
-    words = _DRESS.sub(" ", after)
-    stop = _END.search(words)
-    words = words[: stop.start()] if stop is not None else words
-    before = _DRESS.sub(" ", text[max(0, begin - MAX_CHARS) : begin]).rpartition("\n")[2]
-    if _DENIED.match(words.lstrip()) or _DENIED_BEFORE.search(before):
+    before = text[max(0, begin - MAX_CHARS) : begin]
+    if _denied_before(before):
         return f"\\text{{not }} {answer}"
-    stated = frozenset().union(*map(_words, golds))
+    if after and _LETTER.search(after) is not None:
+        rest = after.lstrip(_CLOSERS)
+        if rest.startswith(_VERBS) and _DENIED.match(_sentence(after)) is not None:
+            return f"\\text{{not }} {answer}"
+        if "or " in rest[:4] and (second := _SECOND.match(_closed(after))) is not None:
+            value = second["math"] or second["inline"] or second["plain"]
+            if "boxed" not in value:
+                return f"{answer} \\text{{ or }} {value}"
+    elif not before.rstrip(_OPENERS).endswith((" of", " about", " exactly")):
+        return None  # most responses end with the box
+    stated = _words(golds[0]) if len(golds) == 1 else frozenset().union(*map(_words, golds))
     if not stated:
         return None
+    words = _sentence(after)
     unit = _unit(words) if stated & UNITS.keys() and not _words(answer) else ""
     direction = _direction(words, before) if stated & DIRECTIONS and not _words(answer) & DIRECTIONS else ""
     beside = " ".join(filter(None, (unit, direction)))
     return f"{answer} \\text{{ {beside}}}" if beside else None
+
+
+def _denied_before(before: str) -> bool:
+    """Return True for "the answer is not" and "the wrong answer is"."""
+    last = before.rstrip(_OPENERS)
+    if last.endswith(" is"):
+        if not ("wrong" in last or "ncorrect" in last or "alse" in last):
+            return False
+    elif not last.endswith(_DENIALS):
+        return False
+    return _DENIED_BEFORE.search(_DRESS.sub(" ", before).rpartition("\n")[2]) is not None
+
+
+def _sentence(after: str) -> str:
+    """Return the words after a box, without typesetting, up to the end of their sentence."""
+    words = _DRESS.sub(" ", after)
+    stop = _END.search(words)
+    return (words[: stop.start()] if stop is not None else words).lstrip()
 
 
 def _closed(after: str) -> str:
@@ -106,5 +133,5 @@ def _direction(words: str, before: str) -> str:
     for word in words.lower().split()[:5]:
         if word in DIRECTIONS:
             return word
-    match = _DIRECTED_BEFORE.search(before)
+    match = _DIRECTED_BEFORE.search(_DRESS.sub(" ", before))
     return match[1].lower() if match is not None and match[1].lower() in DIRECTIONS else ""
