@@ -38,8 +38,8 @@ def main() -> None:
     for name, command in commands.items():
         began = time.monotonic()
         print(f"== python bench/{' '.join(command)}", flush=True)
-        with (out / f"{name}.txt").open("wb") as told:
-            done = subprocess.run([sys.executable, str(HERE / command[0]), *command[1:]], stdout=told)
+        with (out / f"{name}.txt").open("wb") as output:
+            done = subprocess.run([sys.executable, str(HERE / command[0]), *command[1:]], stdout=output)
         print(
             (out / f"{name}.txt").read_text(), f"-- {time.monotonic() - began:.0f} s, exit status {done.returncode}\n"
         )

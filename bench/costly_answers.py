@@ -2,7 +2,7 @@
 
     python bench/costly_answers.py [--seconds 120] [--seed 1] [--top 12]
 
-Answers are grown from a grammar of everything that the reader knows (signs, tuples, sets, unions, intervals,
+Answers are grown from a grammar of everything that the reader accepts (signs, tuples, sets, unions, intervals,
 matrices, sums, powers, roots, integer functions, units, cases, dots, words). A population evolves: the pairs of gold
 and answer that cost most are mutated, crossed and made larger. The gold is a short one, the answer itself, or the
 answer with one part changed. Each pair runs in a child process with the limits of a worker, so a pair that exceeds

@@ -114,7 +114,7 @@ def measured() -> Iterator[Measured]:
 
 
 class Probe:
-    """Asks `/healthz` without a pause in a thread of its own; `longest` is the longest answer time in seconds."""
+    """Requests `/healthz` without a pause, in a thread; `longest` is the longest answer time in seconds."""
 
     def __init__(self, url: str) -> None:
         self.longest = 0.0

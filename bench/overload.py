@@ -227,7 +227,7 @@ def tell(figures: dict[str, Any], console: Console) -> None:
 
 
 def problems(figures: dict[str, Any]) -> list[str]:
-    """Return a description of each requirement that is not met."""
+    """Return a description of each requirement that is not fulfilled."""
     found = [f"{name}: {text}" for name, one in figures["runs"].items() for text in one["unmeant"]]
     found += [f"{name}: not each counted once" for name, one in figures["runs"].items() if not one["counted_once"]]
     for name, one in figures["runs"].items():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib
+import inspect
 import itertools
 import os
 import sqlite3
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.types import Message, Receive, Scope, Send
 
+_RESUMABLE = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+
 
 class CallCounter:
     """Profiler of this project's functions, in every thread that starts after it is installed."""
@@ -36,6 +39,8 @@ class CallCounter:
         self.active = False
         self.calls: list[tuple[int, str, str, int]] = []
         """(thread, file, function, first line) of each call, in order."""
+        self.entered: list[str] = []
+        """The file of each call, in order, without those that resume a coroutine or a generator where it waited."""
         self.statements: list[str] = []
         """Each statement that SQLite ran."""
 
@@ -58,6 +63,9 @@ class CallCounter:
         code = frame.f_code
         if code.co_filename.startswith(self._folders):
             self.calls.append((threading.get_ident(), code.co_filename, code.co_qualname, code.co_firstlineno))
+            resumes = code.co_flags & _RESUMABLE and frame.f_lineno != code.co_firstlineno
+            if not resumes:
+                self.entered.append(code.co_filename)
 
     def _traced(self, statement: str) -> None:
         if self.active:
@@ -100,7 +108,8 @@ def counts(epoch: bool, listed: bool) -> None:
             print(f"{len(names):4} {path.removeprefix(folders[0])}: {', '.join(names)}")
     print(f"functions: {len({call[1:] for call in named})} ({len({call[1:] for call in ours})} with lambdas)")
     print(f"files: {len({call[1] for call in ours})}")
-    print(f"moves between files: {moves} ({by_thread} within threads)")
+    entered = sum(one != other for one, other in itertools.pairwise(counter.entered))
+    print(f"moves between files: {moves} ({by_thread} within threads, {entered} without resumed coroutines)")
     print(f"calls: {len(ours)} in {len({call[0] for call in ours})} threads")
     print(f"store transactions: {len(begun)}; statements: {len(counter.statements)}")
 

@@ -8,7 +8,7 @@ group. The payload of a group is empty for `shape`; for `score` it is the packed
 rollouts. For Redis the table also has a lower bound, the floor: all bytes that the request leaves in Redis, sent to
 the same server as one pipelined HSET right after the request, and timed in the same way. redis-server runs with
 `appendonly yes` and `appendfsync always`, as the guarantee requires; `--fsync no` leaves out the disk and shows the
-CPU work alone. Redis would rewrite its log after the filling, and a rewrite slows every write; it is switched off
+only CPU work. Redis would rewrite its log after the filling, and a rewrite slows every write; it is switched off
 unless `--rewrites` is given.
 
 Each line has the median and the minimum of the repeats, and the median CPU time of one request in this process and in
@@ -76,8 +76,8 @@ async def cpu_seconds(client: Redis | None) -> float:
     """CPU time of this process and of Redis."""
     if client is None:
         return time.process_time()
-    told = await client.info("cpu")
-    return time.process_time() + float(told["used_cpu_user"]) + float(told["used_cpu_sys"])
+    used = await client.info("cpu")
+    return time.process_time() + float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
 
 
 @dataclass(frozen=True)

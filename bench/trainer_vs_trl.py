@@ -6,7 +6,7 @@ other work on the machine affects both alike. TRL is driven through this project
 
     python bench/trainer_vs_trl.py --trl-python /path/to/venv/bin/python
 
-The virtual environment needs trl, datasets, httpx and pydantic; its TRL must be 1.16 or what the adapter says.
+The virtual environment needs trl, datasets, httpx and pydantic; its TRL is 1.16 or one that the adapter supports.
 Steps are timed from the second on. CPU seconds of the training process are reported beside wall seconds: on a
 busy machine they vary less.
 """

@@ -21,11 +21,16 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.verification.mathematics import KINDS
-from tests.verification.mathematics.dresses import CONTRADICTIONS, IN_TEXT, RESPONSES, is_one_value, nested
+from tests.verification.mathematics.dresses import (
+    CONTRADICTIONS,
+    IN_TEXT,
+    RESPONSES,
+    is_one_value,
+    nested,
+    response_status,
+)
 
-from deepcompress_verify.extract import MAX_RESPONSE_CHARS, prepare
 from deepcompress_verify.tiers import decide_pair
-from deepcompress_verify.verdict import AnswerFormat, Check
 
 
 def main() -> int:
@@ -123,14 +128,6 @@ def dressed(kinds: list[str], cases: int, show: int) -> int:
         print(f"{name:60} {count:6}")
     print(f"unequal {counts['unequal']}, paid {counts['paid']}; equal {counts['equal']}, missed {counts['missed']}")
     return 1 if counts["paid"] else 0
-
-
-def response_status(gold: str, response: str, answer_format: AnswerFormat) -> str:
-    """Return the status of a response, as a worker finds it."""
-    found = prepare(Check((gold,), response, answer_format), MAX_RESPONSE_CHARS)
-    if found.extraction_verdict is not None:
-        return found.extraction_verdict.status
-    return decide_pair(found.gold, found.answer, found.restated_answer)[0]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Generate the blocking client from the asyncio one, by replacing words.
 
-    python scripts/unasync.py           writes client/deepcompress_client/_client.py
-    python scripts/unasync.py --check   exits 1 if that file is not up to date
+    python scripts/unasync.py           writes _client.py and _curriculum.py of client/deepcompress_client
+    python scripts/unasync.py --check   exits 1 if one of them is not up to date
 
 If a docstring cannot be the same, the blocking one follows it, in lines that begin with ``#:``.
 """
@@ -14,11 +14,13 @@ from pathlib import Path
 
 COMMAND = "python scripts/unasync.py"
 PACKAGE = Path(__file__).resolve().parent.parent / "client" / "deepcompress_client"
-SOURCE = PACKAGE / "_async_client.py"
-TARGET = PACKAGE / "_client.py"
+MODULES = {
+    "client": "# ruff: noqa: I001 (the order of imports is the source's)\n",
+    "curriculum": '# ruff: noqa: I001, UP028 (the order of imports, and a loop that could be "yield from")\n',
+}
+"""_async_NAME.py is the source of _NAME.py, which begins with the other rules that it does not follow."""
 
-HEADER = f"""# Generated from {SOURCE.name} by `{COMMAND}`: change that file, not this one.
-# ruff: noqa: I001, UP028 (the order of imports, and a loop that could be "yield from": the source's)
+HEADER = f"""# Generated from {{source}} by `{COMMAND}`: change that file, not this one.
 """
 
 WORDS = [
@@ -26,9 +28,9 @@ WORDS = [
     for pattern, replacement in (
         (r"\basync (?=def |for |with )", ""),
         (r"\bawait (?=\w)", ""),
-        (r"\b_async_concurrency\b", "_concurrency"),
+        (r"\b_async_(client|concurrency|curriculum)\b", r"_\1"),
         (r"\bread_chunks_async\b", "read_chunks"),
-        (r"\bAsync(Client|Run|Iterator|BaseTransport)\b", r"\1"),
+        (r"\bAsync(Client|Curriculum|Run|Iterator|BaseTransport)\b", r"\1"),
         (r"\b__a(enter|exit)__", r"__\1__"),
         (r"\.a(close|read|iter_bytes)\b", r".\1"),
     )
@@ -43,9 +45,9 @@ def replaced(text: str) -> str:
     return text
 
 
-def image(source: str) -> str:
-    """Return the source of the blocking module for that of the asyncio one."""
-    parts, end = [HEADER], 0
+def image(source: str, header: str) -> str:
+    """Return the source of the blocking module, with a header, for that of the asyncio one."""
+    parts, end = [header], 0
     for match in OTHER_DOCSTRING.finditer(source):
         parts.append(replaced(source[end : match.start()]))
         parts.extend(re.sub(r"^( *)#: ?", r"\1", line).rstrip() + "\n" for line in match[2].splitlines())
@@ -54,16 +56,18 @@ def image(source: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the blocking client, or check it; return the exit status."""
+    """Write the blocking modules, or check them; return the exit status."""
     if arguments not in ([], ["--check"]):
         print(__doc__, file=sys.stderr)
         return 2
-    text = image(SOURCE.read_text("utf-8"))
-    if not arguments:
-        TARGET.write_text(text, "utf-8")
-    elif not TARGET.is_file() or TARGET.read_text("utf-8") != text:
-        print(f"{TARGET.name} is not the image of {SOURCE.name}: run `{COMMAND}`", file=sys.stderr)
-        return 1
+    for name, rules in MODULES.items():
+        source, target = PACKAGE / f"_async_{name}.py", PACKAGE / f"_{name}.py"
+        text = image(source.read_text("utf-8"), HEADER.format(source=source.name) + rules)
+        if not arguments:
+            target.write_text(text, "utf-8")
+        elif not target.is_file() or target.read_text("utf-8") != text:
+            print(f"{target.name} is not the image of {source.name}: run `{COMMAND}`", file=sys.stderr)
+            return 1
     return 0
 
 

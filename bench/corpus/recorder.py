@@ -71,6 +71,18 @@ class Recorder:
         self.write(name, method, path, shown, response, answer, headers=headers, strategy=strategy)
         return answer
 
+    async def export(self, name: str, run: str) -> bytes:
+        """Export a run, record the answer, and return its bytes."""
+        exported = b""
+
+        def whole(response: httpx.Response) -> Json:
+            nonlocal exported
+            exported = response.content
+            return answer_of(response)
+
+        await self.send(name, "GET", f"/v1/runs/{run}/export", keep=whole)
+        return exported
+
     def write(
         self,
         name: str,

@@ -8,9 +8,7 @@ import json
 import random
 from collections.abc import Awaitable
 
-import httpx
-
-from corpus.recorder import Json, Recorder, Row, answer_of
+from corpus.recorder import Json, Recorder, Row
 from corpus.rows import SEED, shape_groups
 
 
@@ -44,14 +42,7 @@ async def send_runs(rec: Recorder) -> None:
     late = [{**group, "group_id": f"late {group['problem_id']}"} for group in steps[6]]
     await rec.send("runs/late", "POST", "/v1/shape", {"run": "way", "step": 3, "groups": late})
     await rec.send("runs/history/late", "GET", "/v1/runs/way/history")
-    exported = b""
-
-    def whole(response: httpx.Response) -> Json:
-        nonlocal exported
-        exported = response.content
-        return answer_of(response)
-
-    await rec.send("runs/export", "GET", "/v1/runs/way/export", keep=whole)
+    exported = await rec.export("runs/export", "way")
     shown = {"export of": "way"}
     await rec.send("runs/import", "PUT", "/v1/runs/way-copy/import", content=exported, shown=shown)
     await rec.send("runs/import/export", "GET", "/v1/runs/way-copy/export")

@@ -79,14 +79,7 @@ async def send_gsm8k(rec: Recorder) -> None:
     await rec.send("gsm8k/problem/course", "GET", "/dashboard/runs/gsm8k/problem?problem=gsm8k/17")
     await rec.send("gsm8k/checkpoint", "POST", "/v1/runs/gsm8k/checkpoints/five", {"step": 5}, keep=_without_bytes)
     # The packed answers of these groups hold CPU times: `compare` leaves them out of names with "scored".
-    exported = b""
-
-    def whole(response: httpx.Response) -> Json:
-        nonlocal exported
-        exported = response.content
-        return answer_of(response)
-
-    await rec.send("gsm8k/export/scored", "GET", "/v1/runs/gsm8k/export", keep=whole)
+    exported = await rec.export("gsm8k/export/scored", "gsm8k")
     await rec.send(
         "gsm8k/import", "PUT", "/v1/runs/gsm8k-copy/import", content=exported, shown={"export of": "gsm8k"}
     )

@@ -40,6 +40,15 @@ class BatchFields(TypedDict):
     generation: int | None
     phase: Phase
     request_id: str | None
+    policy_version: NotRequired[int | None]
+
+
+def chosen(
+    step: StepLike, phase: Phase, generation: int | None, request_id: str | None, policy_version: int | None
+) -> BatchFields:
+    """Return the fields that a caller of a run chooses for each batch."""
+    fields: BatchFields = {"step": step, "phase": phase, "generation": generation, "request_id": request_id}
+    return fields if policy_version is None else {**fields, "policy_version": policy_version}
 
 
 class RunBatchFields(BatchFields):
@@ -64,7 +73,7 @@ def verify_request(
     items = _sequence(items, "items", "item", "pass a list of dicts, or use verify_one(gold, response)")
     same = {"run": run, "epoch": epoch, "step": step, "phase": phase}
     shared = {name: value for name, value in same.items() if value is not None}
-    rows = [{**shared, **_fields(item, VerifyItem, f"items[{index}]")} for index, item in enumerate(items)]
+    rows = [{**shared, **fields_of(item, VerifyItem, f"items[{index}]")} for index, item in enumerate(items)]
     return checked(VerifyRequest, {"items": rows, "answer_format": answer_format})
 
 
@@ -75,11 +84,11 @@ def shape_request(groups: Iterable[Any], **batch: Unpack[RunBatchFields]) -> Sha
 
 
 def observe_request(
-    groups: Iterable[Any], *, run: str, epoch: int | None, step: int, generation: int | None
+    groups: Iterable[Any], *, step: int | None, generation: int | None, **identity: str | int | None
 ) -> ObserveRequest:
-    """Return an observe request for groups whose rollouts have ``correct``."""
+    """Return an observe request for groups whose rollouts have ``correct``; `identity` is that of the run."""
     rows = _groups(groups, ObservedGroup, ObservedRollout)
-    fields = {"run": run, "epoch": epoch, "step": scalar(step), "generation": scalar(generation), "groups": rows}
+    fields = {**identity, "step": scalar(step), "generation": scalar(generation), "groups": rows}
     return checked(ObserveRequest, fields)
 
 
@@ -101,6 +110,7 @@ def _batch(
     request_id: str | None,
     incarnation: str | None = None,
     version: int | None = None,
+    policy_version: int | None = None,
 ) -> dict[str, Any]:
     if step is None and request_id is None and phase == "train":
         # One id per call, not per attempt: without a step, the service recognises a repeat by it.
@@ -114,6 +124,7 @@ def _batch(
         "generation": scalar(generation),
         "phase": phase,
         "request_id": request_id,
+        "policy_version": scalar(policy_version),
     }
 
 
@@ -123,13 +134,13 @@ def _groups(
     rows = []
     for index, group in enumerate(_sequence(groups, "groups", "group", "pass a list: groups=[{...}]")):
         where = f"groups[{index}]"
-        fields = _fields(group, group_model, where)
+        fields = fields_of(group, group_model, where)
         if "rollouts" in fields:
             rollouts = _sequence(
                 fields["rollouts"], f"{where}.rollouts", "rollout", "pass a list with one dict per rollout"
             )
             fields["rollouts"] = [
-                _fields(rollout, rollout_model, f"{where}.rollouts[{number}]")
+                fields_of(rollout, rollout_model, f"{where}.rollouts[{number}]")
                 for number, rollout in enumerate(rollouts)
             ]
         rows.append(fields)
@@ -149,7 +160,7 @@ def _sequence(value: Iterable[Any], where: str, one: str, fix: str) -> Iterable[
     return value
 
 
-def _fields(value: object, model: type[BaseModel], where: str) -> dict[str, Any]:
+def fields_of(value: object, model: type[BaseModel], where: str) -> dict[str, Any]:
     """Return the fields of one group, rollout or item; `where` is its place, for errors.
 
     Unknown keys of a mapping are kept, so that validation names them. Of an object only the wire's fields are read.

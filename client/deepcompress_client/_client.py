@@ -1,20 +1,22 @@
 # Generated from _async_client.py by `python scripts/unasync.py`: change that file, not this one.
-# ruff: noqa: I001, UP028 (the order of imports, and a loop that could be "yield from": the source's)
+# ruff: noqa: I001 (the order of imports is the source's)
 """`Client` and `Run`: the blocking surface. `AsyncClient` has the same one, with ``await``."""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from . import _operations, _runs
 from ._concurrency import Connections, send_all, sleep
-from ._batches import StepLike, score_request, shape_request, verify_request
+from ._curriculum import Curriculum
+from ._batches import StepLike, chosen, score_request, shape_request, verify_request
 from ._core import CONNECTIONS, MAX_REQUEST_BYTES, MAX_REQUEST_ITEMS, Operation, Options, Reply, RequestSpec, T
+from ._profiles import Profile
 from ._retry import Retry
 from ._rows import Row, group_rows
 from ._runs import RunIdentity, RunSetting, StrategyLike
@@ -31,9 +33,7 @@ from .wire import (
     AnswerFormat,
     ObserveAnswer,
     Phase,
-    Problem,
     RunConfig,
-    RunHistory,
     RunInfo,
     ScoreAnswer,
     ShapeAnswer,
@@ -167,6 +167,7 @@ class Client:
         join: bool = False,
         state: RunIdentity | None = None,
         continue_from: str | Path | None = None,
+        profile: str | Path | None = None,
         strategy: StrategyLike = None,
         **config: RunSetting,
     ) -> Run:
@@ -186,12 +187,18 @@ class Client:
         level and problems, and its configuration where arguments are left out. It is for a second stage of a
         training.
 
+        ``profile`` is a file of `deepcompress profile`: groups get their ``reference_accuracy`` and
+        ``reference_tokens`` from it.
+
         ``strategy`` is a name or ``{"name": ..., parameter: ...}``; ``config`` are the other fields of
         `wire.RunConfig` (``outcome``, ``overlong``, ``answer_format``, ``keep_steps``, ...).
         """
         given = _runs.run_config(strategy, config)
+        reference = None if profile is None else Profile.read(profile)
         operation = _runs.open_run(name, given, next_step, join, state, continue_from)
-        return Run(self, self._execute(operation))
+        run = Run(self, self._execute(operation))
+        run.profile = reference
+        return run
 
     def open_training(
         self, name: str, next_step: int, config: RunConfig, **options: Unpack[_runs.TrainingOptions]
@@ -317,7 +324,7 @@ class Client:
             return Reply(response.status_code, b"", attempts=attempt)
 
 
-class Run(_runs.RunState):
+class Run(Curriculum):
     """One training run, made by `Client.run`.
 
     It sends the run's epoch with every request, so that no late retry from before a rewind changes the state after it
@@ -327,6 +334,9 @@ class Run(_runs.RunState):
     def __init__(self, client: Client, info: RunInfo) -> None:
         super().__init__(info, client._options)
         self.client = client
+
+    def _execute(self, operation: Operation[T]) -> T:
+        return self.client._execute(operation)
 
     def __repr__(self) -> str:
         return f"Run({self.name!r}, epoch={self.epoch})"
@@ -339,12 +349,8 @@ class Run(_runs.RunState):
         phase: Phase = "train",
         answer_format: AnswerFormat | None = None,
     ) -> list[Verdict]:
-        """Check rollouts as they are generated.
-
-        Items with a ``rollout_id`` (and ``problem_id``) are also observed: groups that dynamic sampling drops, which
-        are never shaped, then count in the level.
-        """
-        return self.client._execute(self._verify(items, answer_format, step, phase))
+        """Check rollouts as they are generated. Items with a ``rollout_id`` are also observed, as with `observe`."""
+        return self._execute(self._verify(items, answer_format, step, phase))
 
     def shape(
         self,
@@ -354,11 +360,10 @@ class Run(_runs.RunState):
         phase: Phase = "train",
         generation: int | None = None,
         request_id: str | None = None,
+        policy_version: int | None = None,
     ) -> ShapeAnswer:
-        """Return rewards for groups that are verified already; see `Client.shape`."""
-        return self.client._execute(
-            self._shape(groups, step=step, phase=phase, generation=generation, request_id=request_id)
-        )
+        """Return rewards for groups that are verified already; see `Client.shape`. Versions give groups an age."""
+        return self._execute(self._shape(groups, **chosen(step, phase, generation, request_id, policy_version)))
 
     def score(
         self,
@@ -369,19 +374,24 @@ class Run(_runs.RunState):
         generation: int | None = None,
         request_id: str | None = None,
         answer_format: AnswerFormat | None = None,
+        policy_version: int | None = None,
     ) -> ScoreAnswer:
         """Verify, then shape; see `Client.score`."""
-        return self.client._execute(
-            self._score(groups, answer_format, step=step, phase=phase, generation=generation, request_id=request_id)
-        )
+        batch = chosen(step, phase, generation, request_id, policy_version)
+        return self._execute(self._score(groups, answer_format, **batch))
 
-    def observe(self, groups: Iterable[Any], *, step: int, generation: int | None = None) -> ObserveAnswer:
-        """Record verdicts that were made elsewhere, of groups that may never be shaped.
+    def discard(self, group_ids: Iterable[str]) -> int:
+        """Drop observed groups of an asynchronous run that will never be shaped; return how many waited."""
+        return self._execute(self._discard(group_ids))
 
-        Rollouts have ``correct``, ``tokens`` and, where the checker has one, ``status``. Groups that are not shaped
-        count when their step closes. The same call again has the same effect as one.
+    def observe(
+        self, groups: Iterable[Any], *, step: int | None = None, generation: int | None = None
+    ) -> ObserveAnswer:
+        """Record verdicts that were made elsewhere: groups that are never shaped count when their step closes.
+
+        In an asynchronous run, which takes no ``step``, they never count. Rollouts have ``correct`` and ``tokens``.
         """
-        return self.client._execute(self._observe(groups, step, generation))
+        return self._execute(self._observe(groups, step, generation))
 
     def rewards(
         self,
@@ -416,74 +426,47 @@ class Run(_runs.RunState):
                 golds.
         """
         rows = group_rows(prompts, golds, responses, tokens, truncated, problem_ids)
-        return self.client._execute(self._rewards(rows, answer_format, step, phase))
+        return self._execute(self._rewards(rows, answer_format, step, phase))
 
     def info(self) -> RunInfo:
         """Return the run's state."""
-        return self.client._execute(self._info())
+        return self._execute(self._info())
 
     def refresh(self) -> RunInfo:
         """Fetch the run's present epoch, after another process has rewound or restored the run."""
-        return self.client._execute(self._refresh())
-
-    def history(self, *, since: int | None = None, limit: int | None = None) -> RunHistory:
-        """Return the level and the statistics of every step; ``limit`` keeps the newest."""
-        return self.client._execute(self._history(since, limit))
-
-    def problems(
-        self,
-        *,
-        difficulty: Literal["simple", "hard"] | None = None,
-        sort: Literal["problem_id", "pass_ratio", "-pass_ratio"] | None = None,
-        search: str | None = None,
-        page_size: int | None = None,
-    ) -> Iterator[Problem]:
-        """Yield every problem of the run, fetched page by page."""
-        cursor: str | None = None
-        while True:
-            page = self.client._execute(
-                self._problem_page(cursor, difficulty=difficulty, sort=sort, search=search, limit=page_size)
-            )
-            for problem in page.problems:
-                yield problem
-            if (cursor := page.next) is None:
-                return
-
-    def problem(self, problem_id: str) -> Problem:
-        """Return one problem of the run."""
-        return self.client._execute(self._problem(problem_id))
+        return self._execute(self._refresh())
 
     def rewind(self, next_step: int | None) -> RunInfo:
         """Forget every step from ``next_step`` on, which is the step sent next; None: all but the configuration."""
-        return self.client._execute(self._rewind(next_step))
+        return self._execute(self._rewind(next_step))
 
     def checkpoint(self, name: str, step: int) -> dict[str, Any]:
         """Save the state as at the end of ``step``; no rewind removes it."""
-        return self.client._execute(self._checkpoint(name, step))
+        return self._execute(self._checkpoint(name, step))
 
     def checkpoints(self) -> list[dict[str, Any]]:
         """Return every checkpoint of the run."""
-        return self.client._execute(self._checkpoints())
+        return self._execute(self._checkpoints())
 
     def delete_checkpoint(self, name: str) -> None:
         """Delete a checkpoint."""
-        self.client._execute(self._delete_checkpoint(name))
+        self._execute(self._delete_checkpoint(name))
 
     def restore(self, name: str) -> RunInfo:
         """Replace the run's state by a checkpoint."""
-        return self.client._execute(self._restore(name))
+        return self._execute(self._restore(name))
 
     def export(self) -> bytes:
         """Return the whole state as lines of JSON."""
-        return self.client._execute(self._export())
+        return self._execute(self._export())
 
     def export_to(self, file: Path) -> None:
         """Write the whole state to a file in chunks. If it fails, the file is unchanged."""
-        self.client._execute(self._export_to(file))
+        self._execute(self._export_to(file))
 
     def import_state(self, exported: bytes | Path) -> RunInfo:
         """Replace the run's state by an export, or by a file of one."""
-        return self.client._execute(self._import(exported))
+        return self._execute(self._import(exported))
 
     def delete(self) -> None:
         """Delete the run."""

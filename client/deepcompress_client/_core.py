@@ -100,7 +100,7 @@ class Options:
 
         Raises:
             ValueError: the URL does not start with http:// or https://, or has no valid host and port.
-            RuntimeError: the URL asks for an embedded service, which did not start.
+            RuntimeError: the URL is that of an embedded service, which did not start.
         """
         url = url or os.environ.get("DEEPCOMPRESS_URL") or DEFAULT_URL
         if url == "embedded" or url.startswith("embedded:"):

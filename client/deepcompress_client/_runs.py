@@ -18,10 +18,13 @@ from typing import Any, TypedDict, TypeVar, Unpack
 from . import _operations
 from ._batches import BatchFields, observe_request, score_request, shape_request, verify_request
 from ._core import Operation, Options, RequestSpec, checked, path, post, raise_for, read, read_json
+from ._profiles import Profile
 from ._rows import GroupedRows, rewards_by_row
 from ._warnings import log_warnings
 from .errors import EpochMismatch, InvalidRequest, NotFound, RunInUse, RunLost, RunRolledBack
 from .wire import (
+    OPTIONS,
+    PRESET_FIELDS,
     AnswerFormat,
     ObserveAnswer,
     Phase,
@@ -30,6 +33,7 @@ from .wire import (
     RunConfig,
     RunHistory,
     RunInfo,
+    SampleAnswer,
     ScoreAnswer,
     ShapeAnswer,
     Verdict,
@@ -40,7 +44,7 @@ log = logging.getLogger("deepcompress_client")
 StrategyLike = str | Mapping[str, Any] | None
 """A strategy as callers give it: its name, a mapping with ``name`` and parameters, or None for the default."""
 
-Answer = TypeVar("Answer", ShapeAnswer, ScoreAnswer)
+Answer = TypeVar("Answer", ShapeAnswer, ScoreAnswer, SampleAnswer)
 
 RunSetting = Any
 """The value of a setting of `RunConfig`, given as a keyword argument; the model validates it."""
@@ -78,8 +82,12 @@ def check_run_name(name: str) -> str:
 
 
 def run_config(strategy: StrategyLike, settings: Mapping[str, Any]) -> RunConfig:
-    """Return the configuration to PUT. Settings that are None are left to the service's defaults."""
-    given = {name: value for name, value in settings.items() if value is not None}
+    """Return the configuration to PUT.
+
+    Settings that are None are left to the service's defaults; beside a preset, None turns off an option of it.
+    """
+    keep = set(OPTIONS) if settings.get("preset") is not None else set()
+    given = {name: value for name, value in settings.items() if value is not None or name in keep}
     if strategy is not None:
         given["strategy"] = {"name": strategy} if isinstance(strategy, str) else dict(strategy)
     return checked(RunConfig, given)
@@ -227,6 +235,8 @@ def continue_run(name: str, config: RunConfig, next_step: int | None, source: st
             raise_for(reply)
         with exported.open("rb") as lines:
             settings = json.loads(json.loads(lines.readline())["meta"]["config_text"])
+        if config.preset is not None:  # the settings that a preset makes are its own, not the source's
+            settings = {key: value for key, value in settings.items() if key not in PRESET_FIELDS}
         merged = checked(RunConfig, {**settings, **config.model_dump(mode="json", exclude_unset=True)})
         yield from open_run(name, merged, next_step, False)
         return (yield from import_state(name, exported, continued=True))
@@ -253,7 +263,7 @@ def delete(name: str) -> Operation[None]:
 
 
 def import_state(name: str, exported: bytes | Path, *, continued: bool = False) -> Operation[RunInfo]:
-    """Create a run from exported state; with `continued`, from its level and problems alone."""
+    """Create a run from exported state; with `continued`, from only its level and problems."""
     (reply,) = yield [
         RequestSpec(
             "PUT",
@@ -288,6 +298,8 @@ class RunState:
         self._incarnation: str | None = None
         self._epoch: int = 0
         self._version: int = 0
+        self.profile: Profile | None = None
+        """The profile from which groups get their reference fields; None: they are sent as they are."""
         self._update_epoch(info)
 
     @property
@@ -322,7 +334,13 @@ class RunState:
 
     def _identity(self, batch: BatchFields) -> dict[str, Any]:
         """Return the fields of a request that identify the run's state; the epoch alone in evaluation."""
-        if self._incarnation is None or batch["phase"] == "eval":
+        if batch["phase"] == "eval":
+            return {"run": self.name, "epoch": self._epoch}
+        return self._training_identity()
+
+    def _training_identity(self) -> dict[str, Any]:
+        """Return the fields of a training request that identify the run's state."""
+        if self._incarnation is None:
             return {"run": self.name, "epoch": self._epoch}
         return {**self.state_dict()}
 
@@ -346,19 +364,33 @@ class RunState:
 
     def _shape(self, groups: Iterable[Any], **batch: Unpack[BatchFields]) -> Operation[ShapeAnswer]:
         request = shape_request(groups, **self._identity(batch), **batch)
+        if self.profile is not None:
+            self.profile.fill(request.groups)
         try:
             return self._update_version((yield from _operations.shape(request)))
         except EpochMismatch as error:
             raise self._superseded(error) from None
 
-    def _observe(self, groups: Iterable[Any], step: int, generation: int | None) -> Operation[ObserveAnswer]:
-        request = observe_request(groups, run=self.name, epoch=self.epoch, step=step, generation=generation)
-        return _operations.observe(request)
+    def _observe(self, groups: Iterable[Any], step: int | None, generation: int | None) -> Operation[ObserveAnswer]:
+        request = observe_request(groups, step=step, generation=generation, **self._training_identity())
+        try:
+            return (yield from _operations.observe(request))
+        except EpochMismatch as error:
+            raise self._superseded(error) from None
+
+    def _discard(self, group_ids: Iterable[str]) -> Operation[int]:
+        body = {"group_ids": list(group_ids), "epoch": self.epoch}
+        if not body["group_ids"]:
+            return 0
+        (reply,) = yield [post(self._run_path("discard"), body)]
+        return int(read_json(reply)["discarded"])
 
     def _score(
         self, groups: Iterable[Any], answer_format: AnswerFormat | None, **batch: Unpack[BatchFields]
     ) -> Operation[ScoreAnswer]:
         request = score_request(groups, answer_format, **self._identity(batch), **batch)
+        if self.profile is not None:
+            self.profile.fill(request.groups)
         try:
             return self._update_version((yield from _operations.score(request, self._options)))
         except EpochMismatch as error:

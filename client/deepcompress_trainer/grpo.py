@@ -57,7 +57,7 @@ class Group:
         """Number of correct rollouts among those that are trained on: none, some or all.
 
         The others do not count: a group of seven correct rollouts and a masked wrong one would otherwise be "some",
-        and would train on its lengths alone.
+        and would train on only its lengths.
         """
         correct = [correct for correct, able in zip(self.service_rewards.correct, self.trained, strict=True) if able]
         return "none" if not any(correct) else "all" if all(correct) else "some"
@@ -180,7 +180,7 @@ def keep_group(
 def check_length_term(groups: Sequence[Group], *, length_term: Literal["reward", "advantage"], strategy: str) -> None:
     """Check that the strategy gives a beta if the length term is -beta * z.
 
-    Without a beta the training would be on the outcome alone. Only the service's answer shows it, so this checks the
+    Without a beta the training would use only the outcome. Only the service's answer shows it, so this checks the
     first scored batch.
 
     Raises:

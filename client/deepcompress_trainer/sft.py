@@ -5,7 +5,7 @@
     python -m deepcompress_trainer.sft jsonl MODEL PAIRS.jsonl OUT   any model, on rows {prompt, response}
     python -m deepcompress_trainer.sft gsm8k MODEL gsm8k_train.jsonl OUT
 
-The chain curriculum grows the number of operations, since a small model that meets long chains first stalls,
+The chain curriculum grows the number of operations, since a small model that begins with long chains stalls,
 and ends on demonstrations of every length, so that what the policy writes varies continuously. It never sees
 more than 12 operations: the study's 13 to 16 are left to reinforcement learning.
 """

@@ -33,7 +33,7 @@ from . import dashboard
 from .activity.recent import Activity
 from .activity.recorder import ActivityRecorder
 from .activity.shared import SharedActivity
-from .api import compat, descriptions, errors, health, rollouts, runs, score
+from .api import compat, curriculum, descriptions, errors, health, rollouts, runs, score
 from .api.admission import FairScheduler, InflightLimiter, KeyedSlots
 from .api.auth import KeyRing
 from .api.context import LOOPBACK, Context, ContextDep
@@ -169,6 +169,7 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
     app.include_router(score.router, responses=errors.DOCUMENTED)
     app.include_router(rollouts.router, responses=errors.DOCUMENTED)
     app.include_router(runs.router, responses=errors.DOCUMENTED)
+    app.include_router(curriculum.router, responses=errors.DOCUMENTED)
     app.include_router(compat.router, responses=errors.DOCUMENTED)
     app.include_router(health.router)
     app.include_router(dashboard.router)

@@ -103,6 +103,10 @@ class Settings(BaseSettings):
     """Most rollouts in one request."""
     max_groups: Annotated[int, Field(ge=1)] = 16_384
     """Most groups in one request."""
+    max_dataset_problems: Annotated[int, Field(ge=1)] = 1_000_000
+    """Most problems of a run's data set. With more: 413."""
+    max_sample: Annotated[int, Field(ge=1)] = 16_384
+    """Most problems of one sample. With more: 413."""
     max_inflight_body_bytes: Annotated[int, Field(ge=1024)] = 512 * MIB
     """Most bytes of request bodies in one process at once. Beyond it: 503 with Retry-After."""
     max_inflight_requests: Annotated[int, Field(ge=1)] = 512

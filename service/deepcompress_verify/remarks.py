@@ -42,7 +42,7 @@ DENIALS = frozenset(
     "wouldnt couldnt shouldnt wrong incorrect false invalid impossible unlikely excluding excluded eliminated "
     "except unless".split()
 )
-"""Words that deny what they stand beside."""
+"""Words that deny the words beside them."""
 _SUBJECT_DENIALS = (
     HEDGES
     | DENIALS

@@ -1,7 +1,7 @@
 """The golds of a check with its checker, as the strings that travel to a worker.
 
-A check by `math` without options is its golds. Any other check is one string: a mark and JSON. It stands where golds
-stand, so that the pool groups and caches it like them.
+A check by `math` without options is its golds. Any other check is one string: a mark and JSON. It takes the place of
+the golds, so that the pool groups and caches it like them.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ MIB = 1 << 20
 
 
 def request_of(length: int | None, encoding: str = "identity") -> Request:
-    """A request whose caller hangs up as soon as anybody listens."""
+    """A request whose caller disconnects as soon as it is read."""
     headers = [(b"content-encoding", encoding.encode())]
     if length is not None:
         headers.append((b"content-length", str(length).encode()))
@@ -147,7 +147,7 @@ def test_a_run_that_holds_its_share_of_bytes_leaves_room_for_others() -> None:
 
 
 def test_a_caller_that_hangs_up_leaves_the_line_and_its_work_undone() -> None:
-    """Otherwise callers that time out and try again fill the lines with requests that nobody waits for."""
+    """Otherwise callers that time out and try again fill the queues with abandoned requests."""
 
     async def scenario() -> None:
         scheduler = FairScheduler(max_active=1, max_waiting_per_run=2, max_bytes_per_run=10**9)

@@ -1,4 +1,4 @@
-"""What a body holds is known before anything is made of it, and text is never taken for structure."""
+"""The structure of a body is counted before it is parsed, and text is never counted as structure."""
 
 from __future__ import annotations
 

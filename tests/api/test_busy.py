@@ -1,4 +1,4 @@
-"""A verifier that cannot take more is a 503 that says when, and nothing is half-done."""
+"""A full verifier is a 503 with Retry-After, and nothing is half done."""
 
 from __future__ import annotations
 

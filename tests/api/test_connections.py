@@ -69,7 +69,7 @@ async def connected(
 
 
 async def ended(reader: asyncio.StreamReader) -> bytes:
-    """What came until the server closed the connection, however it did."""
+    """Return the bytes received until the server closed the connection, in any way."""
     received = bytearray()
     with contextlib.suppress(ConnectionError):
         while piece := await reader.read(65536):
@@ -93,7 +93,7 @@ def test_a_head_that_does_not_arrive_ends_the_connection(sent: bytes) -> None:
 
 
 def test_a_head_in_drops_ends_the_connection() -> None:
-    """One byte now and then is no progress: the head as a whole has a time."""
+    """Single bytes are no progress: the whole head has a time limit."""
 
     async def scenario() -> None:
         async with connected(head_s=SHORT) as (reader, writer):

@@ -41,7 +41,7 @@ def with_app(tmp_path: Path, scenario: Callable[[FastAPI, httpx.AsyncClient], An
 
 
 def test_a_body_is_read_as_the_store_takes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a body of 300 chunks none is asked for before the lines of those before it were taken."""
+    """No chunk of a body is read before the lines of the chunks before it were consumed."""
     sent = taken = ahead = 0
 
     async def body() -> AsyncIterator[bytes]:

@@ -1,4 +1,4 @@
-"""The event loop: no route decodes much on it, and no body that anybody sends ends in a 5xx."""
+"""The event loop: no route decodes large bodies on it, and no body causes a 5xx."""
 
 from __future__ import annotations
 

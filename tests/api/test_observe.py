@@ -78,3 +78,34 @@ def test_requests_that_are_refused_record_nothing(service: TestClient, run: str,
     assert service.post("/v1/observe", json=body(run, 1, *groups)).status_code == 422
     service.post("/v1/shape", json=shape_body(run, 2, ("z", [True], [5])))
     assert [step["step"] for step in service.get(f"/v1/runs/{run}/history").json()["steps"]] == [2]
+
+
+def test_the_identity_of_the_state_is_compared_as_in_other_training_requests(service: TestClient, run: str) -> None:
+    answer = service.post("/v1/shape", json=shape_body(run, 1, ("p", [True, False], [5, 6]))).json()
+    seen_state = {name: answer[name] for name in ("incarnation", "epoch", "version")}
+
+    def observed(step: int, **sent: Any) -> tuple[int, str]:
+        answer = service.post("/v1/observe", json=body(run, step, seen("q", [True], [5]), **sent))
+        return answer.status_code, answer.json().get("type", "").rpartition(":")[2]
+
+    assert observed(2, **seen_state) == (200, "")
+    assert observed(2, **{**seen_state, "incarnation": "0" * 16}) == (409, "run-lost")
+    assert observed(2, **{**seen_state, "version": answer["version"] + 1}) == (409, "run-rolled-back")
+    assert observed(2, **{**seen_state, "epoch": 1}) == (409, "run-rolled-back")
+    assert observed(2, version=1) == (422, "invalid-request")
+    assert observed(2, version=1, epoch=0) == (422, "invalid-request")
+    assert observed(2, incarnation="not one") == (422, "invalid-request")
+    service.post(f"/v1/runs/{run}/rewind", json={"next_step": 2})
+    assert observed(2, **seen_state) == (409, "epoch-mismatch")
+    service.delete(f"/v1/runs/{run}")
+    assert observed(2, **seen_state) == (409, "run-lost")
+    assert service.get(f"/v1/runs/{run}").status_code == 404
+
+
+def test_a_refused_observation_changes_nothing(service: TestClient, run: str) -> None:
+    service.post("/v1/shape", json=shape_body(run, 1, ("p", [True, False], [5, 6])))
+    sent = body(run, 2, seen("q", [True], [5]), incarnation="0" * 16)
+    assert service.post("/v1/observe", json=sent).status_code == 409
+    service.post("/v1/shape", json=shape_body(run, 2, ("p", [True, False], [5, 6])))
+    service.post("/v1/shape", json=shape_body(run, 3, ("p", [True, False], [5, 6])))
+    assert service.get(f"/v1/runs/{run}/problems/q").status_code == 404

@@ -1,4 +1,4 @@
-"""Remote checkers in the service: what they decide, what they must not, and answers that nobody checked."""
+"""Remote checkers in the service: their decisions, the limits of those, and unchecked answers."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def test_a_group_that_nobody_checked_counts_nowhere_and_its_repeat_is_the_same(
     assert again["replayed"]
     assert [row["status"] for row in again["verdicts"]] == ["unchecked"] * 2
     assert again["rewards"] == group["rewards"]
-    # Under another name it is another group, and checked anew.
+    # Under another name it is another group, and checked again.
     other = score(remote, run, ["6", "7"], checker="far", group_id="again")["groups"][0]
     assert [row["status"] for row in other["verdicts"]] == ["wrong", "wrong"]
 

@@ -24,7 +24,7 @@ TEXTS = ("\\boxed{7}", "The answer is 7", "no")
 def test_verdicts_that_would_differ_are_a_warning(service: TestClient, run: str) -> None:
     service.put(
         f"/v1/runs/{run}", json={}
-    ).raise_for_status()  # else every answer of the step says that it was created
+    ).raise_for_status()  # else every answer of the step has the warning run-created
     first = service.post("/v1/score", json=body(run, *TEXTS)).json()
     again = service.post("/v1/score", json=body(run, *TEXTS)).json()
     assert again["warnings"] == []

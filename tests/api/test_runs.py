@@ -41,7 +41,8 @@ FROZEN = """{"answer_format":"boxed", "groups_per_step":null, "keep_steps":64, "
 "reference":"current", "step_level":"all", "weight":0.5}], "strategy":{"alpha":0.5, "beta":null,
 "ema":0.99, "eps":0.0, "initial_level":1.0, "min_std_tokens":0.0, "mode":"release",
 "name":"deepcompress", "reference":"current", "step_level":"all", "unsolved":"none"}}"""
-"""What the version of November 2026 stored for `{"strategy": {"alpha": 0.5}, "shadow": [{"name": "diet"}]}`."""
+"""The configuration that the version of November 2026 stored for `{"strategy": {"alpha": 0.5}, "shadow": [{"name":
+"diet"}]}`."""
 
 
 def _stored(service: TestClient, run: str, text: str, *, trained: bool = True) -> None:

@@ -161,7 +161,7 @@ def test_two_processes_share_one_state(server: Server) -> None:
     assert httpx.get(f"{server.url}/v1/runs/shared/problems/p7").json()["attempts"] == 10
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, whose kernel tells a process that its parent went")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, whose kernel signals the end of a parent process")
 @pytest.mark.parametrize("server", [{"workers": 2}], indirect=True)
 def test_server_processes_end_when_their_supervisor_is_killed(server: Server) -> None:
     """They would hold the port otherwise, and the next start would fail."""

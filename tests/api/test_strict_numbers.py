@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import typing
 from collections.abc import Iterator
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
@@ -36,9 +38,9 @@ def _in_group(field: str) -> Field:
 
 
 FIELDS: dict[str, Field] = {
-    "_Group.reference_accuracy": _in_group("reference_accuracy"),
-    "_Group.reference_tokens": _in_group("reference_tokens"),
-    "_Group.target_tokens": _in_group("target_tokens"),
+    "GroupFields.reference_accuracy": _in_group("reference_accuracy"),
+    "GroupFields.reference_tokens": _in_group("reference_tokens"),
+    "GroupFields.target_tokens": _in_group("target_tokens"),
     "RolloutRequest.timeout_s": ("POST", "/v1/rollouts", ROLLOUT, "timeout_s"),
     "Outcome.correct": ("PUT", "/v1/runs/floats", {"outcome": {}}, "outcome.correct"),
     "Outcome.wrong": ("PUT", "/v1/runs/floats", {"outcome": {}}, "outcome.wrong"),
@@ -70,7 +72,8 @@ def send(service: TestClient, field: Field, value: Any) -> Any:
 
 
 def _floats() -> Iterator[str]:
-    for name, model in vars(wire).items():
+    modules = [import_module(found.name) for found in iter_modules(wire.__path__, f"{wire.__name__}.")]
+    for name, model in {name: kind for module in modules for name, kind in vars(module).items()}.items():
         if isinstance(model, type) and issubclass(model, BaseModel):
             for field in model.__annotations__:
                 annotation = model.model_fields[field].annotation if field in model.model_fields else None

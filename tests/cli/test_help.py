@@ -1,4 +1,4 @@
-"""The command line says what it is for, quickly, and on a base install too."""
+"""The help of the command line: complete, quick, and there with a base install."""
 
 from __future__ import annotations
 

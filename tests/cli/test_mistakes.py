@@ -1,4 +1,4 @@
-"""Whatever a user gets wrong, at every command: an exit status and one or two lines, never a traceback.
+"""Mistakes of a user at every command: an exit status and one or two lines, never a traceback.
 
 The commands and their parameters are taken from the parser, so a new one is covered as soon as it exists. A new
 required parameter needs a right value in `RIGHT`.

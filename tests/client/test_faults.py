@@ -1,5 +1,5 @@
-"""A service that dies, stalls or cuts connections, over real sockets: the client gets its answer all the same,
-and the service sees the same request each time.
+"""A service that dies, stalls or cuts connections, over real sockets: the client gets its answer all the same, and
+the service receives the same request each time.
 """
 
 from __future__ import annotations

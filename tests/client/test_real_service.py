@@ -177,7 +177,7 @@ def test_a_training_starts_again_only_where_it_is_told_to(client: Callable[..., 
     second = again.score(make_groups(0), step=0)
     assert not second.groups[0].replayed
     assert second.level == first.level
-    # What is not said in a new training is the default, whatever the last one had.
+    # A setting that a new training leaves out is the default, not the value of the last training.
     assert one.run(name, next_step=1).info().config.keep_steps == 7
     assert one.run(name, next_step=0).info().config.keep_steps == 64
     assert again.info().kind is None

@@ -1,4 +1,4 @@
-"""What the clients send and what they make of the answers."""
+"""The requests of the clients, and their reading of the answers."""
 
 from __future__ import annotations
 
@@ -197,9 +197,9 @@ def test_asking_whether_it_is_ready_takes_no_for_an_answer(client: Callable[...,
 
 def test_an_answer_that_is_not_the_services_is_still_an_error_with_its_status(client: Callable[..., Any]) -> None:
     def handler(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(403, text="<html>a proxy says no</html>")
+        return httpx.Response(403, text="<html>refused by a proxy</html>")
 
-    with pytest.raises(errors.Unauthorized, match="a proxy says no"):
+    with pytest.raises(errors.Unauthorized, match="refused by a proxy"):
         client(handler=handler).runs()
 
 

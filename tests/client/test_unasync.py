@@ -25,7 +25,8 @@ def test_the_blocking_client_is_current() -> None:
 def test_the_check_names_the_command_that_makes_it_pass(tmp_path: Path) -> None:
     (tmp_path / "scripts").mkdir()
     (tmp_path / PACKAGE).mkdir(parents=True)
-    for name in ("scripts/unasync.py", PACKAGE / "_async_client.py", PACKAGE / "_client.py"):
+    modules = [f"{kind}_{name}.py" for kind in ("", "_async") for name in ("client", "curriculum")]
+    for name in ("scripts/unasync.py", *(PACKAGE / module for module in modules)):
         shutil.copy(ROOT / name, tmp_path / name)
     source, target = tmp_path / PACKAGE / "_async_client.py", tmp_path / PACKAGE / "_client.py"
     source.write_text(

@@ -1,4 +1,4 @@
-"""A real service on a real socket, and a real Chromium that looks at it."""
+"""A real service on a real socket, and its page in a real Chromium."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def browser() -> Iterator[Any]:
 
 
 class Pages:
-    """Opens pages, and fails the test where one of them reported an error or asked anybody but its server."""
+    """Opens pages, and fails the test if one of them reported an error or sent a request to another server."""
 
     def __init__(self, browser: Any) -> None:
         self._browser = browser
@@ -159,6 +159,6 @@ def trained(serve: Serve) -> str:
 
 
 def shots(name: str) -> Path | None:
-    """Where to keep a screenshot, if DEEPCOMPRESS_SCREENSHOTS names a folder."""
+    """Return the path of a screenshot, if DEEPCOMPRESS_SCREENSHOTS names a folder."""
     folder = os.environ.get("DEEPCOMPRESS_SCREENSHOTS")
     return Path(folder) / f"{name}.png" if folder else None

@@ -1,4 +1,5 @@
-"""The page /docs in a browser: a key that is entered there reaches the service, and nothing is asked of others."""
+"""The page /docs in a browser: a key that is entered there reaches the service, and no other server gets a
+request."""
 
 from __future__ import annotations
 

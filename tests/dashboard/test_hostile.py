@@ -1,4 +1,4 @@
-"""Text that somebody else wrote is shown as text, whatever it says."""
+"""Text from outside is always shown as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Prometheus is told: right over several worker processes, and bounded."""
+"""The metrics: right over several worker processes, and bounded."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deepcompress_service.activity.recent import Activity
 from deepcompress_service.activity.shared import SharedActivity
+from deepcompress_service.activity.sources import MAX_SOURCES
 from deepcompress_service.difficulty.errors import StoreUnavailable
 from deepcompress_service.difficulty.model import Commit, DifficultyConfig, GroupCommit
 from deepcompress_service.difficulty.store import DifficultyStore, open_store
@@ -85,6 +86,27 @@ def test_runs_have_gauges_that_say_what_the_store_says(many: str) -> None:
     assert value(samples, "deepcompress_run_reward", run="many", component="outcome") == 0
     total = sum(value(samples, "deepcompress_run_reward", run="many", component=c) for c in ("outcome", "length"))
     assert value(samples, "deepcompress_run_reward", run="many", component="total") == pytest.approx(total)
+
+
+def test_figures_by_data_source_are_gauges_of_a_bounded_number(serve: Serve) -> None:
+    address = serve()
+    for step in (1, 2):
+        groups = [
+            {
+                "problem_id": f"p{number}",
+                "data_source": f"set-{number:02d}",
+                "rollouts": [{"correct": k < 3, "tokens": 100 * step, "truncated": k == 0} for k in range(4)],
+            }
+            for number in range(2 * MAX_SOURCES)
+        ]
+        body = {"run": "split", "step": step, "groups": groups}
+        httpx.post(f"{address}/v1/shape", json=body).raise_for_status()
+    samples = scrape(address)
+    for figure, number in (("pass_ratio", 0.75), ("mean_tokens", 100.0), ("truncated_share", 0.25)):
+        name = f"deepcompress_run_source_{figure}"
+        series = {dict(labels)["data_source"]: found for (one, labels), found in samples.items() if one == name}
+        assert len(series) == MAX_SOURCES + 1 and series["set-00"] == series["other"] == number
+    assert value(samples, "deepcompress_run_source_reward", run="split", data_source="set-00") > 0
 
 
 def test_a_key_sees_the_gauges_of_its_own_runs(serve: Serve, tmp_path: Any) -> None:

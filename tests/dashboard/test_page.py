@@ -1,4 +1,4 @@
-"""What the page shows and does, in a real browser."""
+"""The content and the behaviour of the page, in a real browser."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def text(page: Any, selector: str) -> str:
 
 
 def standing(page: Any, name: str, value: str) -> None:
-    """Wait until a figure says so."""
+    """Wait until a figure has this text."""
     figure = page.locator(".figure").filter(has=page.get_by_text(name, exact=True))
     figure.locator("dd", has_text=re.compile(f"^{value}")).wait_for(timeout=45_000)
 
@@ -62,7 +62,7 @@ def test_a_run_shows_where_it_stands(trained: str, pages: Pages) -> None:
 
 
 def test_charts_say_the_same_as_the_api(trained: str, pages: Pages) -> None:
-    """What a chart draws stands in the table beside it, number for number."""
+    """The table beside a chart has the numbers that the chart draws."""
     page = pages.open(trained, "/#/runs/trained")
     steps = httpx.get(f"{trained}/v1/runs/trained/history").json()["steps"]
     chart = panel(page, "Level and batch pass ratio")
@@ -101,7 +101,7 @@ def test_it_follows_the_run_live(serve: Serve, pages: Pages) -> None:
     page.locator(".chip", has_text="epoch 1").wait_for(timeout=45_000)
     standing(page, "Last step", "1")
     panel(page, "Problems").get_by_text("set/00").wait_for()
-    pages.expected.append("404")  # the page may ask for the list once more before it is told that the run is gone
+    pages.expected.append("404")  # the page may request the list once more before it receives the deletion
     httpx.delete(f"{address}/v1/runs/live")
     page.get_by_text("This run has no state").wait_for(timeout=45_000)
     panel(page, "Problems").get_by_text("No problems yet.").wait_for()
@@ -263,8 +263,28 @@ def test_it_fits_a_phone(trained: str, pages: Pages) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         small = page.evaluate(SMALL)
         assert small == []
+        assert page.evaluate("document.documentElement.scrollHeight") < 5000
         if shot := shots(f"phone{'-run' if 'runs' in path else ''}"):
             page.screenshot(path=shot, full_page=True)
+
+
+def test_charts_by_time_leave_out_steps_without_one(trained: str, pages: Pages) -> None:
+    page = pages.open(trained, "/#/runs/trained")
+    chart = panel(page, "Level and batch pass ratio")
+    title = chart.locator(".axis-title")
+    expect(title).to_have_text("step")
+    page.get_by_role("button", name="By time").click()
+    expect(title).to_have_text("time")
+    assert page.url.endswith("?x=time")
+    label = re.compile(r"^\d\d:\d\d(:\d\d)?$")
+    assert chart.locator(".chart text").filter(has_text=label).count() > 0
+    steps = httpx.get(f"{trained}/v1/runs/trained/history").json()["steps"]
+    chart.get_by_text("As a table").click()
+    expect(chart.locator("tbody tr")).to_have_count(len(steps))
+    if path := shots("run-by-time"):
+        page.screenshot(path=path)
+    again = pages.open(trained, "/#/runs/trained?x=time")
+    expect(panel(again, "Response length").locator(".axis-title")).to_have_text("time")
 
 
 def test_the_page_asks_nobody_but_its_server(trained: str, pages: Pages) -> None:
@@ -283,3 +303,36 @@ def test_it_comes_back_when_the_connection_was_lost(trained: str, pages: Pages) 
     page.context.set_offline(False)
     page.locator("#live[data-state=live]").wait_for(timeout=60_000)
     pages.complaints.clear()  # the browser reports the requests it could not send
+
+
+def test_figures_by_data_source_have_a_line_each(serve: Serve, pages: Pages) -> None:
+    address = serve()
+    for step in range(1, 7):
+        groups = []
+        for number, source in enumerate(("gsm8k", "aime", "<b>=1+1</b>")):
+            answers = [("3" if k > number else "4", 100 * (number + 1) + 10 * k + step) for k in range(4)]
+            groups.append({**group(f"p{number}", "3", answers), "data_source": source})
+        score(address, "split", step, groups)
+    page = pages.open(address, "/#/runs/split?source=tokens")
+    chart = panel(page, "By data source")
+    chart.get_by_role("button", name="gsm8k").wait_for()
+    chart.get_by_text("As a table").click()
+    expect(chart.locator("tbody tr")).to_have_count(6)
+    head = chart.locator("thead").inner_text().strip().split("\t")
+    assert head == ["Step", "<b>=1+1</b>", "aime", "gsm8k"]
+    assert chart.locator("tbody tr").first.inner_text().split("\t") == ["6", "321", "221", "121"]
+    chart.get_by_role("button", name="Pass ratio").click()
+    expect(chart.locator("tbody tr").first).to_have_text("60.2500.5000.750")
+    assert "source=" not in page.url
+    expect(chart.locator("svg.chart path.line")).to_have_count(3)
+    chart.get_by_role("button", name="aime").click()
+    expect(chart.locator("svg.chart path.line")).to_have_count(2)
+    if path := shots("data-sources"):
+        chart.get_by_role("button", name="aime").click()
+        chart.screenshot(path=path)
+
+
+def test_a_run_without_data_sources_has_no_such_chart(trained: str, pages: Pages) -> None:
+    page = pages.open(trained, "/#/runs/trained")
+    page.locator(".figure").first.wait_for()
+    expect(panel(page, "By data source")).to_have_count(0)

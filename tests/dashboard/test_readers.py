@@ -58,7 +58,7 @@ def test_a_key_has_few_places_and_operators_have_all() -> None:
 
 @contextmanager
 def unread(address: str, path: str, key: str, count: int) -> Iterator[list[socket.socket]]:
-    """Requests whose answers nobody reads."""
+    """Requests whose answers are never read."""
     host, _, port = address.removeprefix("http://").partition(":")
     sockets = []
     try:

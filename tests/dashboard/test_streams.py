@@ -163,7 +163,7 @@ def commit(run: str, step: int) -> Commit:
 
 
 class Counting:
-    """A store that counts how often it is asked, and can be made unreachable."""
+    """A store that counts its reads, and can be made unreachable."""
 
     def __init__(self, store: DifficultyStore) -> None:
         self._store = store

@@ -18,7 +18,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
 def program(name: str) -> str:
-    """The path of a program, or a skip that says what is missing."""
+    """Return the path of a program; skip the test, with the program's name, without it."""
     found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
     if found is None:
         pytest.skip(f"needs {name} (Debian: apt install {name})")

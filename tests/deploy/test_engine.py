@@ -1,7 +1,7 @@
 """The images and the Compose stack on a real container engine: `docker compose up` as a user runs it.
 
 Raw clients train meanwhile; they hide no failure. The tests have a Compose project and ports of their own, and remove
-everything but the images at the end. Without an engine they are skipped.
+everything but the images at the end. Without an engine the module is skipped, with the program that is missing.
 """
 
 from __future__ import annotations
@@ -26,6 +26,21 @@ ROOT = Path(__file__).parents[2]
 PROJECT = "deepcompress-test"
 GRAFANA = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["grafana"]["image"]
 pytestmark = [pytest.mark.deploy, pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def _missing() -> str | None:
+    """Return the reason why there is no container engine; None if there is one."""
+    if shutil.which("docker") is None:
+        return "docker is not installed"
+    if subprocess.run(["docker", "info"], capture_output=True, timeout=60).returncode:
+        return "docker reaches no container engine (DOCKER_HOST)"
+    if subprocess.run(["docker", "compose", "version"], capture_output=True, timeout=60).returncode:
+        return "docker has no compose plugin"
+    return None
+
+
+if (_reason := _missing()) is not None:
+    pytest.skip(f"needs a container engine: {_reason}", allow_module_level=True)
 
 
 class Stack:
@@ -72,12 +87,6 @@ def docker(*arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    if shutil.which("docker") is None:
-        pytest.skip("docker is not installed")
-    if subprocess.run(["docker", "info"], capture_output=True, timeout=60).returncode:
-        pytest.skip("docker reaches no container engine (DOCKER_HOST)")
-    if subprocess.run(["docker", "compose", "version"], capture_output=True, timeout=60).returncode:
-        pytest.skip("docker has no compose plugin")
     has_image = (
         subprocess.run(["docker", "image", "inspect", GRAFANA], capture_output=True, timeout=60).returncode == 0
     )

@@ -96,7 +96,7 @@ def test_everything_is_in_a_namespace_and_nothing_beyond_the_named_resources(ove
 
 
 def test_the_documented_command_sets_the_image(tmp_path: Path) -> None:
-    """What `kustomize edit set image deepcompress=REGISTRY/deepcompress:TAG` writes into an overlay."""
+    """Write into an overlay what `kustomize edit set image deepcompress=REGISTRY/deepcompress:TAG` would."""
     shutil.copytree(DEPLOY / "kubernetes", tmp_path / "kubernetes")
     for overlay in OVERLAYS:
         file = tmp_path / "kubernetes" / "overlays" / overlay / "kustomization.yaml"

@@ -1,7 +1,7 @@
 """A training run as several workers send it, over stores that break: every shard again until it is acknowledged.
 
-What it proves when it ends: each acknowledged group counted exactly once, since the history and the problems are
-those of the reference model, to the bit, which was told every group once.
+Each acknowledged group then counted exactly once: the history and the problems are, to the bit, those of the
+reference model, which counted every group once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Plan:
-    """The shards of every step, and what verify sees of groups that nobody will shape."""
+    """The shards of every step, and the observations of groups that are never shaped."""
 
     run: str
     steps: tuple[tuple[tuple[GroupCommit, ...], ...], ...]
@@ -70,7 +70,7 @@ class StepDelta:
 
 
 class Faults:
-    """What breaks, one after another, spread over the steps of a run however fast the run is.
+    """The faults, one after another, spread over the steps of a run of any speed.
 
     Each fault begins while a step's shards are under way; the step after waits until it has. So a run can neither
     end before its faults have come, nor depend on the speed of the machine for when they come.
@@ -128,7 +128,7 @@ async def train(
             tally.acknowledged += 1
             tally.replayed += outcome.groups[0].replayed
             if rng.random() < 0.2:
-                continue  # a retry that nobody needed
+                continue  # an unnecessary retry
             return
 
     for step in range(first, len(plan.steps) if last is None else last):

@@ -39,7 +39,7 @@ def redis_url(redis_folder: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def rediss_url(redis_folder: Path) -> Iterator[str]:
-    """A server that only speaks TLS, with a certificate made for it."""
+    """A server that accepts TLS only, with a certificate made for it."""
     folder = redis_folder / "tls"
     folder.mkdir()
     key, certificate = folder / "key.pem", folder / "cert.pem"

@@ -1,4 +1,4 @@
-"""Letting time pass for one run: whatever a store notes of its use happened earlier, no clock is waited for."""
+"""Simulated idle time of one run: the recorded time of its last use is moved back, without waiting."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ end
 
 
 def let_pass(driver: Driver, run: str, seconds: int | None) -> None:
-    """`seconds` go by in which nobody uses the run. None: as if a version that notes no use had written it."""
+    """Let `seconds` go by in which the run is not used. None: as if a version that records no use had written it."""
     store = driver.store
     if isinstance(store, MemoryStore):
         if seconds is None:

@@ -17,7 +17,7 @@ class Proxy:
         self.target = port
         self.mode = "pass"
         self.met = 0
-        """How often something came through, or tried to, while the mode was not pass."""
+        """Number of attempts to pass while the mode was not pass."""
         self.port = 0
         self._rng = random.Random(seed)
         self._server: asyncio.Server | None = None

@@ -1,6 +1,6 @@
 """A plain model of the difficulty state, written from docs/design.md, 5, and not from the engine.
 
-It keeps every group that ever counted in a list and computes everything anew from it at every question: slow,
+It keeps every group that ever counted in a list and computes everything from it for every request: slow,
 without tallies that could drift, undo that could be wrong, or folding that could be late. Every store is held
 against it.
 """
@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from deepcompress_service.difficulty import errors
+from deepcompress_service.difficulty.dataset import DatasetProblem, DatasetSummary
 from deepcompress_service.difficulty.length_counts import HALVED_AFTER, pack_bins, unpack_counts
 from deepcompress_service.difficulty.model import (
     Checkpoint,
@@ -27,6 +28,10 @@ from deepcompress_service.difficulty.model import (
     RunState,
     StepStatistics,
 )
+from deepcompress_service.difficulty.samples import SampleOutcome, SampleRequest
+
+from . import reference_sample
+from .reference_sample import Data
 
 
 @dataclass
@@ -45,6 +50,16 @@ class Recorded:
     digest: bytes
     outcome: GroupOutcome
     said: tuple[float, float]
+
+
+@dataclass
+class Waiting:
+    """An observed group of an asynchronous run."""
+
+    arrived: int
+    problem_id: str
+    rollouts: dict[str, Observation] = field(default_factory=dict)
+    discarded: bool = False
 
 
 _incarnations = itertools.count()
@@ -67,11 +82,18 @@ class State:
     records: dict[tuple[int, str], Recorded] = field(default_factory=dict)
     requests: dict[str, tuple[bytes, int, list[Recorded]]] = field(default_factory=dict)
     observed: dict[int, dict[str, tuple[str, dict[str, Observation]]]] = field(default_factory=dict)
+    waiting: dict[str, Waiting] = field(default_factory=dict)
+    """Observed groups of an asynchronous run."""
+    aged: list[tuple[int, int | None, bool]] = field(default_factory=list)
+    """(step, age, too old) of every group that was new in its open step."""
+    discarded: dict[int, int] = field(default_factory=dict)
+    discarded_between: int = 0
+    """Groups that were discarded while no step was open."""
     incarnation: str = field(default_factory=lambda: f"incarnation {next(_incarnations)}")
     version: int = 0
     created_step: int | None = None
 
-    # --- computed anew whenever a group or a step came or went
+    # --- computed again after each change of groups or steps
 
     _seen: object = None
     _by_step: dict[int, list[Counted]] = field(default_factory=dict)
@@ -92,8 +114,44 @@ class State:
             step: {name: (problem_id, dict(rollouts)) for name, (problem_id, rollouts) in groups.items()}
             for step, groups in self.observed.items()
         }
+        new.waiting = copy.deepcopy(self.waiting)
+        new.aged, new.discarded = list(self.aged), dict(self.discarded)
         new._seen = None
         return new
+
+    def record_of(self, step: int, group_id: str) -> Recorded | None:
+        """The record of a group at a step; in an asynchronous run at any step."""
+        if self.config.asynchronous:
+            found = [kept for (_, name), kept in self.records.items() if name == group_id]
+            assert len(found) <= 1
+            return found[0] if found else None
+        return self.records.get((step, group_id))
+
+    def discard(self, names: list[str]) -> int:
+        """Discard these waiting groups, but not those that were shaped or discarded before."""
+        count = 0
+        for name in names:
+            waiting = self.waiting.get(name)
+            if waiting is not None and not waiting.discarded and self.record_of(-1, name) is None:
+                waiting.discarded = True
+                count += 1
+        if self.open is None:
+            self.discarded_between += count
+        else:
+            self.discarded[self.open] = self.discarded.get(self.open, 0) + count
+        return count
+
+    def expire(self) -> None:
+        """Discard what waited for too long: more than max_age steps, or as many as are kept."""
+        if not self.config.asynchronous:
+            return
+        most = self.config.keep_steps - 1
+        if self.config.max_age is not None:
+            most = min(most, self.config.max_age)
+        for name, waiting in list(self.waiting.items()):
+            if sum(step >= waiting.arrived for step in self.steps if step > self.pruned) > most:
+                self.discard([name])
+                del self.waiting[name]
 
     def groups_of(self, step: int) -> list[Counted]:
         self.refresh()
@@ -266,6 +324,11 @@ class State:
             sum(g.passes for g in known),
             *tokens(simple),
             *tokens(hard),
+            sum(age for at, age, _ in self.aged if at == step and age is not None),
+            sum(age is not None for at, age, _ in self.aged if at == step),
+            max((age for at, age, _ in self.aged if at == step and age is not None), default=0),
+            sum(too_old for at, _, too_old in self.aged if at == step),
+            self.discarded.get(step, 0),
             closed=step != self.open,
         )
 
@@ -278,19 +341,22 @@ class State:
         self.open_step(step)
 
     def open_step(self, step: int) -> None:
+        self.expire()
         retained = sorted(s for s in self.steps if s > self.pruned)
         while retained and len(retained) + 1 > self.config.keep_steps:
             self.pruned = retained.pop(0)
         self.records = {key: kept for key, kept in self.records.items() if key[0] > self.pruned}
         self.observed = {s: groups for s, groups in self.observed.items() if s > self.pruned}
         self.open, self.closed = step, step - 1
+        self.discarded[step] = self.discarded_between
+        self.discarded_between = 0
         self.steps.add(step)
         self.opened.add(step)
 
     def close_before(self, step: int) -> None:
         if self.open is not None and self.open < step:
             self.close()
-        if self.kind == "stepped":
+        if self.kind == "stepped" and not self.config.asynchronous:
             for waiting in sorted(s for s in self.observed if self.closed < s < step):
                 self.open_step(waiting)
                 self.close()
@@ -298,7 +364,8 @@ class State:
     def close(self) -> None:
         step = self.open
         assert step is not None
-        if self.kind == "stepped":
+        self.expire()
+        if self.kind == "stepped" and not self.config.asynchronous:
             for group_id, (problem_id, rollouts) in self.observed.get(step, {}).items():
                 if (step, group_id) in self.records or not all(o.counts for o in rollouts.values()):
                     continue
@@ -349,6 +416,9 @@ class State:
         new.records = {key: kept for key, kept in new.records.items() if key[0] < next_step}
         new.requests = {name: kept for name, kept in new.requests.items() if kept[1] < next_step}
         new.observed = {s: groups for s, groups in new.observed.items() if s < next_step}
+        new.waiting, new.discarded_between = {}, 0
+        new.aged = [one for one in new.aged if one[0] < next_step]
+        new.discarded = {s: n for s, n in new.discarded.items() if s < next_step}
         new.open, new.closed = None, next_step - 1
         return new
 
@@ -360,6 +430,7 @@ class ReferenceModel:
         self.waiting: dict[str, State] = {}
         """Observations of runs that do not exist yet."""
         self.saved: dict[str, dict[str, tuple[int, State]]] = {}
+        self.data: dict[str, Data] = {}
 
     def epoch(self, run: str) -> int:
         return self.epochs.get(run, 0)
@@ -371,7 +442,8 @@ class ReferenceModel:
 
     def create(self, run: str, config: DifficultyConfig, text: str) -> State:
         waiting = self.waiting.pop(run, None)
-        self.runs[run] = State(config, text, observed=waiting.observed if waiting else {})
+        observed = waiting.observed if waiting and not config.asynchronous else {}
+        self.runs[run] = State(config, text, observed=observed)
         return self.runs[run]
 
     def put_run(self, run: str, config: DifficultyConfig, text: str) -> RunState:
@@ -381,7 +453,9 @@ class ReferenceModel:
         elif state.text != text:
             if state.kind is not None:
                 raise errors.RunConflict("")
-            state.config, state.text = config, text
+            if state.config.asynchronous != config.asynchronous:
+                state.observed, state.waiting = {}, {}
+            state.config, state.text, state.discarded_between = config, text, 0
         return replace(self.get_run(run), created=created)
 
     def get_run(self, run: str) -> RunState:
@@ -404,13 +478,13 @@ class ReferenceModel:
             version=state.version,
         )
 
-    def check_identity(self, commit: Commit) -> None:
+    def check_identity(self, commit: Commit | SampleRequest) -> None:
         state, epoch = self.runs.get(commit.run), self.epoch(commit.run)
         if commit.incarnation is not None and (state is None or state.incarnation != commit.incarnation):
             raise errors.RunLost("")
         if state is None and commit.epoch is not None and commit.epoch >= epoch:
             raise errors.RunLost("")
-        for believed in (commit.epoch, commit.expected_epoch):
+        for believed in (commit.epoch, getattr(commit, "expected_epoch", None)):
             if believed is not None and believed > epoch and commit.incarnation is not None:
                 raise errors.RunRolledBack("")
             if believed is not None and believed != epoch:
@@ -425,7 +499,7 @@ class ReferenceModel:
             state = self.runs[commit.run].copy()
         elif commit.config is not None:
             waiting = self.waiting.get(commit.run)
-            observed = copy.deepcopy(waiting.observed) if waiting else {}
+            observed = copy.deepcopy(waiting.observed) if waiting and not commit.config.asynchronous else {}
             state = State(commit.config, commit.config_text, observed=observed)
         else:
             raise errors.UnknownRun("")
@@ -459,7 +533,7 @@ class ReferenceModel:
             raise errors.StepTooOld("")
         new = []
         for group in commit.groups:
-            record = state.records.get((step, group.group_id))
+            record = state.record_of(step, group.group_id)
             if record is None:
                 new.append(group)
             elif record.digest != group.digest:
@@ -474,7 +548,7 @@ class ReferenceModel:
             self.record(state, step, new, names, before, after, mean, stale=True)
         elif new:
             self.count(state, step, new, names, commit.generation or 0)
-        records = [state.records[step, group.group_id] for group in commit.groups]
+        records = [record for g in commit.groups if (record := state.record_of(step, g.group_id)) is not None]
         return self.answer(state, commit, step, records, {g.group_id for g in new})
 
     def _commit_stepless(self, state: State, commit: Commit) -> CommitOutcome:
@@ -500,6 +574,8 @@ class ReferenceModel:
         for group in groups:
             if group.problem_id is not None:
                 found[group.group_id] = group.problem_id
+            elif group.group_id in state.waiting:
+                found[group.group_id] = state.waiting[group.group_id].problem_id
             elif group.group_id in state.observed.get(step, {}):
                 found[group.group_id] = state.observed[step][group.group_id][0]
             else:
@@ -524,6 +600,7 @@ class ReferenceModel:
         self, state: State, step: int, groups: list[GroupCommit], names: dict[str, str], generation: int
     ) -> None:
         state.advance_to(step)
+        state.aged += [(step, group.age, group.too_old) for group in groups]
         for group in groups:
             if group.counts:
                 state.counted.append(Counted(step, names[group.group_id], group, generation))
@@ -573,13 +650,15 @@ class ReferenceModel:
 
     def observe(self, observations: list[Observation]) -> list[bool]:
         answers = [False] * len(observations)
-        for place in sorted(range(len(observations)), key=lambda i: observations[i].step):
+        for place in sorted(range(len(observations)), key=lambda i: observations[i].step or 0):
             seen = observations[place]
             state = self.runs.get(seen.run) or self.waiting.setdefault(seen.run, State(DifficultyConfig(), ""))
             answers[place] = self._observe(state, seen)
         return answers
 
     def _observe(self, state: State, seen: Observation) -> bool:
+        if state.config.asynchronous or seen.step is None:
+            return state.config.asynchronous and seen.step is None and self._observe_waiting(state, seen)
         if state.kind == "stepless" or seen.epoch not in (None, self.epoch(seen.run)) or seen.step <= state.closed:
             return False
         if (seen.step, seen.group_id) in state.records:
@@ -592,9 +671,24 @@ class ReferenceModel:
         if problem_id != seen.problem_id:
             return False
         first = rollouts.setdefault(seen.rollout_id, seen)
-        return replace(first, epoch=None, generation=first.generation or 0) == replace(
-            seen, epoch=None, generation=seen.generation or 0
-        )
+        return same(first, seen)
+
+    def _observe_waiting(self, state: State, seen: Observation) -> bool:
+        if state.kind == "stepless" or seen.epoch not in (None, self.epoch(seen.run)):
+            return False
+        if state.record_of(-1, seen.group_id) is not None:
+            return False
+        now = state.closed + 1 if state.open is None else state.open
+        waiting = state.waiting.setdefault(seen.group_id, Waiting(now, seen.problem_id))
+        if waiting.discarded or waiting.problem_id != seen.problem_id:
+            return False
+        return same(waiting.rollouts.setdefault(seen.rollout_id, seen), seen)
+
+    def discard(self, run: str, group_ids: list[str], epoch: int | None = None) -> int:
+        state = self.state(run)
+        if epoch not in (None, self.epoch(run)):
+            raise errors.EpochMismatch("")
+        return state.discard(list(dict.fromkeys(group_ids))) if state.config.asynchronous else 0
 
     def history(self, run: str) -> list[StepStatistics]:
         state = self.state(run)
@@ -633,6 +727,8 @@ class ReferenceModel:
         self.runs[run] = self.saved[run][name][1].copy()
         self.runs[run].incarnation, self.runs[run].version = incarnation, 0
         self.epochs[run] = self.epoch(run) + 1
+        if run in self.data:
+            self.data[run].forget_from(self.runs[run].closed + 1)
         return self.get_run(run)
 
     def rewind(self, run: str, next_step: int | None) -> RunState:
@@ -640,27 +736,97 @@ class ReferenceModel:
         if next_step is not None:
             state.reached(next_step, self.saved.get(run, {}))
         self.runs[run] = state.rewound(next_step)
+        if run in self.data:
+            self.data[run].forget_from(next_step)
         self.epochs[run] = self.epoch(run) + 1
         return self.get_run(run)
 
     def delete_run(self, run: str) -> int:
         self.state(run)
         del self.runs[run]
+        self.data.pop(run, None)
         self.saved.pop(run, None)
         self.epochs[run] = self.epoch(run) + 1
         return self.epochs[run]
 
     def forget_waiting(self, run: str) -> None:
-        """Nobody used the run for as long as observations wait for one that was never trained."""
+        """The run was not used for as long as observations are kept for a run that was never trained."""
         self.waiting.pop(run, None)
         if run in self.runs and self.runs[run].kind is None:
             self.runs[run].observed.clear()
+            self.runs[run].waiting.clear()
 
     def adopt(self, run: str, source: str) -> RunState:
         """An import of an export of `source`."""
         self.runs[run] = self.state(source).copy()
+        if source in self.data:
+            self.data[run] = self.data[source].copy()
+        else:
+            self.data.pop(run, None)
         self.runs[run].incarnation, self.runs[run].version = State(self.runs[run].config, "").incarnation, 0
         self.runs[run].created_step = None
         self.waiting.pop(run, None)
         self.epochs[run] = self.epoch(run) + 1
         return self.get_run(run)
+
+    # --- the data set and its samples
+
+    def put_dataset(self, run: str, problems: list[DatasetProblem], seed: bytes) -> DatasetSummary:
+        self.state(run)
+        if len({p.problem_id for p in problems}) < len(problems):
+            raise errors.BadDataset("")
+        data = self.data.setdefault(run, Data(seed))
+        data.problems = {p.problem_id: p for p in problems}
+        return self.dataset(run)
+
+    def dataset(self, run: str) -> DatasetSummary:
+        state = self.state(run)
+        if run not in self.data:
+            raise errors.UnknownDataset("")
+        return self.data[run].summary(run, self.epoch(run), state.incarnation, state.version)
+
+    def sample(self, request: SampleRequest) -> SampleOutcome:
+        self.check_identity(request)
+        state = self.state(request.run)
+        if state.kind == "stepless":
+            raise errors.StepKindMismatch("")
+        if request.run not in self.data:
+            raise errors.NoDataset("")
+        data = self.data[request.run]
+        if request.step in data.samples:
+            if data.contents[request.step] != request.content:
+                raise errors.SampleConflict("")
+        else:
+            reference_sample.check(request, state.closed, state.config.keep_steps, data)
+            self._draw(state, data, request)
+        recorded = data.samples[request.step]
+        return replace(recorded, epoch=self.epoch(request.run), incarnation=state.incarnation, version=state.version)
+
+    def _draw(self, state: State, data: Data, request: SampleRequest) -> None:
+        bins = {}
+        for name, problem in data.problems.items():
+            ratio = None
+            for step in sorted({one.step for one in state.counted if one.problem_id == name}):
+                if step <= state.closed:
+                    ratio = state.smoothed(ratio, name, step)
+            bins[name] = reference_sample.bin_of_unseen(problem) if ratio is None else reference_sample.bin_of(ratio)
+        retired = set()
+        if (rest := request.retirement) is not None:
+            closed = [step for step in sorted(state.steps) if state.pruned < step <= state.closed]
+            visited = {g.problem_id for step in closed[len(closed) - rest.steps :] for g in state.groups_of(step)}
+            for name in visited & bins.keys() if rest.steps else ():
+                ratio = reference_sample.ratio_of_bin(bins[name])
+                retired |= {name} if ratio is not None and ratio >= rest.ratio else set()
+        drawn = tuple(reference_sample.draw(data, request, bins, retired))
+        as_of = state.closed if state.steps and min(state.steps) <= state.closed else None
+        sample = SampleOutcome(request.run, 0, request.step, as_of, drawn, "", 0)
+        data.samples[request.step], data.contents[request.step] = sample, request.content
+        for old in sorted(data.samples)[: -2 * state.config.keep_steps]:
+            del data.samples[old]
+
+
+def same(first: Observation, seen: Observation) -> bool:
+    """The two observations of one rollout have one content."""
+    return replace(first, epoch=None, generation=first.generation or 0) == replace(
+        seen, epoch=None, generation=seen.generation or 0
+    )

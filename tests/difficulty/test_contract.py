@@ -1,4 +1,4 @@
-"""What every store of difficulty state does, one claim a test (docs/design.md, 5)."""
+"""The contract of every store of difficulty state, one claim a test (docs/design.md, 5)."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 @needs_redis
 def test_redis_killed_and_restarted(tmp_path: Path) -> None:
-    """SIGKILL in the middle of a run, append-only file with appendfsync always, again and again."""
+    """SIGKILL in the middle of a run, append-only file with appendfsync always, several times."""
     server = RedisServer(tmp_path)
     server.start()
     plan = Plan.make("killed", steps=12 * FAULTS, shards=6)

@@ -138,24 +138,9 @@ def test_stepless_runs(new_run: MakeRun) -> None:
     run = new_run()
     first = run.commit(None, group("a", 3), request_id="r1", request_digest=b"d" * 16)
     assert (first.version, first.created_step) == (1, 0)
-    again = run.commit(
-        None,
-        group("a", 3),
-        request_id="r1",
-        request_digest=b"d" * 16,
-        incarnation=first.incarnation,
-        epoch=0,
-        version=1,
-    )
+    seen = {"request_digest": b"d" * 16, "incarnation": first.incarnation, "epoch": 0}
+    again = run.commit(None, group("a", 3), request_id="r1", version=1, **seen)
     assert again.groups[0].replayed
     assert again.version == 1
     with pytest.raises(errors.RunRolledBack):
-        run.commit(
-            None,
-            group("a", 3),
-            request_id="r2",
-            request_digest=b"d" * 16,
-            incarnation=first.incarnation,
-            epoch=0,
-            version=2,
-        )
+        run.commit(None, group("a", 3), request_id="r2", version=2, **seen)

@@ -1,4 +1,5 @@
-"""A service whose store is not there: it starts, says why it is not ready, goes on verifying, and uses the store as
+"""A service whose store is not there: it starts, gives the reason why it is not ready, goes on verifying, and uses
+the store as
 soon as it is there, without a restart. A store of a newer version is refused, at the start and later."""
 
 from __future__ import annotations
@@ -189,7 +190,7 @@ def test_a_sqlite_file_of_a_newer_version_is_never_used(tmp_path: Path) -> None:
 
 @needs_redis
 def test_a_redis_that_takes_no_writes_is_not_ready(late_redis: RedisServer) -> None:
-    """Full, and told never to evict: reads are answered all the same."""
+    """Full, and configured never to evict: reads are answered all the same."""
     late_redis.start()
 
     async def scenario() -> None:
@@ -229,7 +230,7 @@ def test_a_server_that_is_gone_is_not_waited_for_by_everyone() -> None:
 
 
 def test_a_server_that_is_gone_is_refused_without_an_attempt() -> None:
-    """Counted in attempts, not in seconds: nobody listens at the port but we."""
+    """Counted in attempts, not in seconds: only this test listens at the port."""
     met = 0
 
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -251,7 +252,7 @@ def test_a_server_that_is_gone_is_refused_without_an_attempt() -> None:
             try:
                 await store.get_run("r")
             except StoreUnavailable as error:
-                refused += "asked again in a moment" in error.detail
+                refused += "next attempt follows in a moment" in error.detail
         assert refused >= 40
         with pytest.raises(StoreUnavailable, match="no answer"):
             await store.ping()

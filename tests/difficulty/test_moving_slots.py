@@ -120,7 +120,7 @@ def test_a_slot_that_begins_to_move_refuses_whole(masters: Masters, run: Run) ->
 
 @pytest.mark.parametrize("moved", ["m", "p", "e", "all but one"])
 def test_a_slot_half_moved_makes_nothing_anew(masters: Masters, run: Run, moved: str) -> None:
-    """What has not come yet is not missing: nothing is written beside it."""
+    """A record that was not yet moved is not treated as missing: nothing is written beside it."""
     masters.begin()
     for key in masters.left()[1:] if moved == "all but one" else [f"dc:{{{RUN}}}:{moved}"]:
         masters.move(key)

@@ -1,4 +1,4 @@
-"""What pages of problems cost and how they stay right, what goes over the wire, and what a problem takes in Redis."""
+"""Pages of problems: their cost, their correctness, the bytes on the wire, and the memory of a problem in Redis."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def names(driver: Driver, run: Run, **filters: Any) -> list[str]:
 
 
 class Replies:
-    """What a Redis store's commands brought, by the command's name."""
+    """The replies of a Redis store's commands, by the command's name."""
 
     def __init__(self, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
         self.longest: dict[str, int] = {}
@@ -119,7 +119,7 @@ def test_a_page_reads_what_it_shows_in_sqlite(tmp_path: Path, monkeypatch: pytes
 def test_no_look_holds_up_redis_or_the_loop(
     redis_driver: Driver, monkeypatch: pytest.MonkeyPatch, filters: dict[str, Any]
 ) -> None:
-    """What must look at every problem does so in portions, between which everything else goes on."""
+    """Work over every problem is done in portions, between which everything else goes on."""
     run = Run(redis_driver, f"pages-turns-{next(iter(filters))}", CONFIG)
     fill(run, MANY)
     replies = Replies(redis_driver, monkeypatch)
@@ -139,12 +139,12 @@ def test_no_look_holds_up_redis_or_the_loop(
         return turns
 
     assert redis_driver.wait(look()) > MANY // PAGE
-    # HSCAN may give a few more than it is asked for: the rest of a bucket.
+    # HSCAN may give a few more than requested: the rest of a bucket.
     assert max(replies.longest.values()) <= PAGE + 50
 
 
 def test_the_index_of_names_stays_right(new_run: MakeRun, driver: Driver) -> None:
-    """Whatever changes which problems there are: new ones, rewinds, checkpoints, exports, deletion."""
+    """Every change of the set of problems: new ones, rewinds, checkpoints, exports, deletion."""
     run = new_run(level=Accumulator("ema", 0.5, weight=1.0))
     run.commit(1, group("b", 1), group("d", 3))
     assert names(driver, run) == ["b", "d"]

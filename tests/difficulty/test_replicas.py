@@ -1,5 +1,5 @@
-"""How many replicas must have a write before it is answered: what holds unless it is set, and that the service says
-so where there are fewer."""
+"""The number of replicas that must have a write before it is answered: its default, and the warning if there are
+fewer."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_cluster_without_replicas_acknowledges_nothing_unless_told_to(
 
 @needs_redis
 def test_sentinel_with_a_replica_is_ready(tmp_path: Path) -> None:
-    """What a master acknowledged, its replica has: read from it, once the master is dead."""
+    """The replica has all that its master acknowledged: it is read after the master's death."""
     master = RedisServer(tmp_path / "master", "--repl-diskless-sync-delay", "0")
     master.start()
     replica = RedisServer(tmp_path / "replica", "--replicaof", f"127.0.0.1 {master.port}")

@@ -1,4 +1,4 @@
-"""What nobody uses for long enough is forgotten, on every store; what is used, or acknowledged and within its time,
+"""Unused state is deleted after its time, on every store; state that is used, or acknowledged and within its time,
 is not."""
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     DEEPCOMPRESS_KILLS=200 pytest tests/difficulty/test_service_killed.py
 
-Every shard is sent again until it is acknowledged; afterwards the history that the service tells is, to the bit,
-that of the reference model, which was told every group once.
+Every shard is sent again until it is acknowledged; afterwards the service's history is, to the bit, that of the
+reference model, which counted every group once.
 """
 
 from __future__ import annotations

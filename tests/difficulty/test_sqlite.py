@@ -1,4 +1,5 @@
-"""What only SQLite has: a log that is written back beside the requests, so that it stays small and nothing waits for
+"""The parts that only SQLite has: a log that is written back beside the requests, so that it stays small and nothing
+waits for
 it or depends on it; snapshots that end; a file that takes no write; a store that is closed under its callers."""
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Random lives of a run, told to a store and to the reference model at once: equal after every event.
+"""Random histories of a run, sent to a store and to the reference model at once: equal after every event.
 
 The events are what trainers, networks and operators do: shards in any order, retries, answers lost, conflicting
 retries, steps that come late, observations, requests by "observed", checkpoints, rewinds, restores, old epochs,
-export and import, deletion, times in which nobody uses the run. Levels are compared bit for bit, like all else.
+export and import, deletion, times in which the run is not used. Levels are compared bit for bit, like all else.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from deepcompress_service.difficulty import errors
+from deepcompress_service.difficulty.bins import BINS, RATIOS
+from deepcompress_service.difficulty.dataset import DatasetProblem
 from deepcompress_service.difficulty.length_counts import pack_bins
 from deepcompress_service.difficulty.model import (
     CHANGE_KINDS,
@@ -30,6 +32,7 @@ from deepcompress_service.difficulty.model import (
     Observation,
 )
 from deepcompress_service.difficulty.retention import OBSERVATIONS_S
+from deepcompress_service.difficulty.samples import Retirement, SampleRequest
 
 from .driving import Driver
 from .idling import let_pass
@@ -59,13 +62,17 @@ configs = st.builds(
     groups_per_step=st.sampled_from([None, 3]),
     problem_weight=st.sampled_from([0.3, 1 / 7]),
     group_lengths=st.booleans(),
+).flatmap(
+    lambda config: st.sampled_from(
+        [config] + [replace(config, asynchronous=True, max_age=most) for most in (None, 0, 1, 2)]
+    )
 )
 
 
 @st.composite
 def groups(draw: st.DrawFn, *, named: bool = True) -> GroupCommit:
     problem_id = draw(PROBLEMS)
-    group_id = draw(st.sampled_from([problem_id, f"{problem_id}#1"]))
+    group_id = draw(st.sampled_from([problem_id, f"{problem_id}#1", f"{problem_id}#{draw(st.integers(2, 20))}"]))
     size = draw(st.sampled_from([1, 3, 4, 7]))
     passes = draw(st.integers(0, size))
     known = draw(st.booleans())
@@ -84,9 +91,30 @@ def groups(draw: st.DrawFn, *, named: bool = True) -> GroupCommit:
         tokens_sum=tokens * size if known else 0,
         correct_tokens_sum=tokens * passes if known else 0,
         correct_tokens_min=tokens if known and passes else None,
-        # Mostly few; now and then so many that single rollouts are merged into counts.
+        # Mostly few; sometimes enough for single rollouts to be merged into counts.
         lengths=pack_bins(bytes((tokens % 5,)) * passes * draw(st.sampled_from([1, 1, 1, 60]))) if known else b"",
+        age=draw(st.sampled_from([None, None, 0, 1, 7])),
+        too_old=draw(st.integers(0, 9)) == 9,
     )
+
+
+WEIGHTS = {
+    "uniform": (1.0,) * BINS,
+    "middle": tuple(0.0 if r in (0.0, 1.0) else 1.0 if r is None else r * (1 - r) for r in RATIOS),
+    "hard": tuple(1.0 if r is None else (1 - r) ** 3 for r in RATIOS),
+    "unseen": (1.0, *(0.0,) * (BINS - 1)),
+}
+datasets = st.lists(
+    st.builds(
+        DatasetProblem,
+        st.one_of(PROBLEMS, PROBLEMS, st.integers(0, 400).map("extra {}".format)),
+        data_source=st.sampled_from([None, "a", "b"]),
+        pass_ratio=st.sampled_from([None, 0.0, 0.31, 1.0]),
+        rollouts=st.sampled_from([None, 0, 8]),
+        tokens=st.sampled_from([None, 812.5]),
+    ),
+    max_size=120,
+)
 
 
 class Lives(RuleBasedStateMachine):
@@ -116,7 +144,8 @@ class Lives(RuleBasedStateMachine):
                 nearest = error.facts.get("nearest_checkpoint")
                 answers.append((type(error), nearest))
         if hasattr(answers[0], "incarnation") and hasattr(answers[1], "incarnation"):
-            # They are drawn at random, so each of the model's stands for one of the store's, and the other way round.
+            # They are drawn at random, so each of the model's corresponds to one of the store's, and the other way
+            # round.
             ours, theirs = answers[0].incarnation, answers[1].incarnation
             assert theirs
             if ours not in self.incarnations:
@@ -196,7 +225,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule(data=st.data(), lost_epoch=st.booleans())
     def retry(self, data: st.DataObject, lost_epoch: bool) -> None:
-        """Something sent before comes again, whole or in part, whatever has happened since."""
+        """An earlier request comes again, whole or in part, after any other events."""
         if self.past:
             commit = data.draw(st.sampled_from(self.past))
             if commit.step is not None:
@@ -228,10 +257,12 @@ class Lives(RuleBasedStateMachine):
         epoch=st.sampled_from([None, None, 0]),
     )
     def observe(self, seen: list[Any], generation: int | None, epoch: int | None) -> None:
+        asynchronous = self.run in self.model.runs and self.model.runs[self.run].config.asynchronous
         observations = [
             Observation(
                 self.run,
-                self.near(offset),
+                # Mostly as the run expects it.
+                None if asynchronous != (odd == 4) else self.near(offset),
                 problem_id if odd != 1 else "another",
                 problem_id,
                 f"r{rollout}",
@@ -247,19 +278,62 @@ class Lives(RuleBasedStateMachine):
         ]
         self.both(lambda side: side.observe(observations))
 
+    @rule(names=st.lists(PROBLEMS, min_size=1, max_size=3), epoch=st.sampled_from([None, None, None, 0]))
+    def discard(self, names: list[str], epoch: int | None) -> None:
+        self.both(lambda side: side.discard(self.run, names, epoch))
+
+    @rule(problems=datasets, twice=st.integers(0, 9))
+    def dataset(self, problems: list[DatasetProblem], twice: int) -> None:
+        if twice:
+            problems = list({p.problem_id: p for p in problems}.values())
+        self.both(lambda side: side.put_dataset(self.run, problems, seed=b"sixteen byte key"))
+
+    @rule(
+        offset=st.sampled_from([0, 0, 1, 1, 1, 2, 3, -1, -2]),
+        n=st.sampled_from([1, 2, 3, 7, 20]),
+        policy=st.sampled_from(sorted(WEIGHTS)),
+        retirement=st.sampled_from([None, None, Retirement(0.5, 1), Retirement(0.0, 2), Retirement(0.9, 0)]),
+        source=st.sampled_from([None, None, None, "a", "c"]),
+        identity=st.sampled_from(["", "", "", "now", "unknown", "ahead", "epoch"]),
+    )
+    def sample(
+        self, offset: int, n: int, policy: str, retirement: Retirement | None, source: str | None, identity: str
+    ) -> None:
+        state = self.model.runs.get(self.run)
+        request = SampleRequest(
+            self.run,
+            self.near(offset),
+            n,
+            WEIGHTS[policy],
+            f"{policy} {retirement}",
+            retirement,
+            source,
+            epoch=7 if identity == "epoch" else None,
+        )
+        if identity == "unknown":
+            request = replace(request, incarnation="gone")
+        if identity in ("now", "ahead") and state is not None:
+            version = state.version + (identity == "ahead")
+            request = replace(
+                request, incarnation=state.incarnation, version=version, epoch=self.model.epoch(self.run)
+            )
+        incarnation = self.incarnations.get(request.incarnation or "", request.incarnation)
+        translated = replace(request, incarnation=incarnation)
+        self.both(lambda side: side.sample(request if side is self.model else translated))
+
     @rule(
         what=st.sampled_from(
             ["checkpoint"] * 4
             + ["restore"] * 3
             + ["rewind"] * 5
-            + ["put", "other config", "move"]
+            + ["put", "other config", "other kind of config", "move"]
             + ["drop checkpoint", "reset", "delete", "idle", "idle too long"]
         ),
         name=st.sampled_from(["x", "y"]),
         back=st.sampled_from([-5, -4, -3, -2, -1, 0, 1]),
     )
     def go_back(self, what: str, name: str, back: int) -> None:
-        """What operators and restarted trainers do. One rule, so that training is what happens most."""
+        """The actions of operators and restarted trainers. One rule, so that most events are training."""
         step = self.near(back)
         match what:
             case "checkpoint":
@@ -278,6 +352,9 @@ class Lives(RuleBasedStateMachine):
                 self.both(lambda side: side.put_run(self.run, self.config, "text"))
             case "other config":
                 self.both(lambda side: side.put_run(self.run, replace(self.config, keep_steps=5), "another"))
+            case "other kind of config":
+                config = replace(self.config, asynchronous=not self.config.asynchronous, max_age=None)
+                self.both(lambda side: side.put_run(self.run, config, "another kind"))
             case "idle":
                 let_pass(self.driver, self.run, 2 * WEEK)
                 self.driver.sweep(None)
@@ -300,6 +377,7 @@ class Lives(RuleBasedStateMachine):
         self.both(lambda side: side.history(self.run))
         if self.run in self.model.runs:
             assert self.driver.problems(self.run)[0] == self.model.problems(self.run)
+            self.both(lambda side: side.dataset(self.run))
 
     def teardown(self) -> None:
         for name in (self.run, self.other):

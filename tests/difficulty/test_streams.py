@@ -1,5 +1,5 @@
 """Exports and imports are streams: what is held does not grow with the run, a broken one leaves nothing, and a slow
-one is in nobody's way. Memory is bounded by counting what is alive, not by a clock or a process's size."""
+one delays no other request. Memory is bounded by counting what is alive, not by a clock or a process's size."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MakeRun = Callable[..., Run]
 
 
 class Line(str):
-    """A line that says when it is gone."""
+    """A line whose end of life can be observed."""
 
     alive = 0
     most = 0
@@ -58,7 +58,7 @@ SEED: list[str] = []
 
 
 def large_export(problems: int) -> Iterator[str]:
-    """An export with so many problems, made line by line."""
+    """An export with a given number of problems, made line by line."""
     header, *rows, _ = SEED
     fields = json.loads(header)
     fields["meta"]["problems"] = problems + 1
@@ -126,7 +126,7 @@ def test_an_import_that_breaks_off_leaves_nothing(driver: Driver, new_run: MakeR
 
 
 def left_behind(driver: Driver, run: str) -> list[str]:
-    """Whatever is kept beside the run's own state."""
+    """All records that are kept beside the run's own state."""
     store = driver.store
     if isinstance(store, RedisStore):
         key = f"dc:{{{run}}}:m"
@@ -209,7 +209,7 @@ def test_what_a_dead_process_left_of_an_import_goes(driver: Driver, new_run: Mak
 
 @pytest.mark.parametrize("store_url", SHARED_STORES, indirect=True)  # memory:// has everything in memory
 def test_an_export_reads_as_it_is_read(new_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The store is asked for no more than the next portion."""
+    """Only the next portion is read from the store."""
     run = new_run()
     driver, problems = run.driver, 6000
     driver.import_run(run.name, large_export(problems))
@@ -264,7 +264,7 @@ def test_an_export_is_one_snapshot(driver: Driver, new_run: MakeRun) -> None:
 
 @pytest.mark.parametrize("store_url", REDIS_STORES, indirect=True)  # elsewhere a snapshot cannot be lost
 def test_an_export_whose_snapshot_is_lost_has_no_last_line(new_run: MakeRun) -> None:
-    """A failover to a replica that has none of it, or an hour that passed: it must not look whole."""
+    """A failover to an empty replica, or an hour that passed: the export must not appear complete."""
     run = new_run()
     driver = run.driver
     driver.import_run(run.name, large_export(3000))

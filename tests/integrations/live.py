@@ -154,23 +154,23 @@ def ray_cluster() -> Iterator[None]:
 # --- trouble --------------------------------------------------------------------------------------------
 
 Fault = str
-"""What befalls one request: "ok"; "503"; "slow" (a second's delay); "lost" (the connection is cut before the
-service sees the request); "unanswered" (it is cut after the service did the work); "restart" (the same, and the
+"""The fault of one request: "ok"; "503"; "slow" (a second's delay); "lost" (the connection is cut before the service
+receives the request); "unanswered" (it is cut after the service did the work); "restart" (the same, and the
 service is killed and started again); "silent" (no answer ever comes)."""
 
 
 class Trouble:
-    """An HTTP proxy before the service. `faults` befall the next requests whose path contains `only` (one of them),
-    in order; what comes later passes, or meets `always`.
+    """An HTTP proxy before the service. `faults` happen to the next requests whose path contains `only` (one of
+    them), in order; later ones pass, or get the fault `always`.
     """
 
     def __init__(self, upstream: Service | str) -> None:
         self.faults: list[Fault] = []
         self.always: Fault = "ok"
-        """What befalls the requests when the list is empty."""
+        """The fault of the requests when the list is empty."""
         self.only: str | tuple[str, ...] = "/v1/"
         self.rewrite: Callable[[str], str] = lambda path: path
-        """The path and query that the service is asked for, as a reverse proxy would put it."""
+        """The path and query sent to the service, as a reverse proxy would write them."""
         self.alter: Callable[[str, bytes], bytes] = lambda _, body: body
         """The body that the service gets, from the path and the body sent; called before the request is passed on."""
         self.service = None if isinstance(upstream, str) else upstream

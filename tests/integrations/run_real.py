@@ -6,7 +6,7 @@
     python tests/integrations/run_real.py --quick          # those of continuous integration: minutes
 
 The service runs from the environment that runs this command (it needs the [dev] extra); the frameworks' environments
-have only the client. What is played is said in each test's first lines.
+have only the client. Each test's first lines name its stand-ins.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TORCH = "torch==2.13.0"
 
 @dataclass(frozen=True)
 class Framework:
-    """What one environment holds, in the order of installation, and which tests run in it."""
+    """The packages of one environment, in the order of installation, and the tests that run in it."""
 
     tests: str
     packages: tuple[str, ...]
@@ -81,7 +81,7 @@ def interpreter(least: str | None) -> str:
 
 
 def has_interpreter(least: str | None) -> bool:
-    """Whether there is an interpreter that is new enough."""
+    """True if there is an interpreter that is new enough."""
     try:
         interpreter(least)
     except SystemExit:
@@ -97,7 +97,7 @@ def install(framework: Framework, folder: Path) -> Path:
         return python
     subprocess.run([interpreter(framework.python), "-m", "venv", str(folder)], check=True)
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    # torch first and alone: a CPU build, where one is at hand, is then kept.
+    # torch first, by itself: a CPU build that is installed is then kept.
     for package in (framework.packages[:1], framework.packages[1:]):
         if package:
             subprocess.run([*pip, *package], check=True)

@@ -1,5 +1,5 @@
 """Adapters of frameworks that cannot be installed here, with stand-ins that have the fields and the call order which
-the frameworks document (their pages say "protocol-tested"), against a live service.
+the frameworks document ("protocol-tested" on their pages), against a live service.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from deepcompress_client import Client, errors
+from deepcompress_client.integrations._common import GROUPWISE_STRATEGY, groupwise
 
 from . import live, reference
 
@@ -131,6 +132,39 @@ def test_slime_outcome_first_then_shaped_and_normalised(service: live.Service, r
     assert [entry.level for entry in history(service, run)][-1] == pytest.approx(level, abs=1e-12)
 
 
+def test_slime_takes_the_advantages_of_the_answer(service: live.Service, run: str) -> None:
+    from deepcompress_client.integrations.slime import SlimeReward
+
+    reward, args = SlimeReward(run, url=service.url, advantage={"scale": "none"}), slime_args()
+    samples = slime_samples(GROUPS[:2])
+    slime_rollout(reward, args, samples)
+    raw, trained = reward.post_process(args, samples)
+    for start in (0, 4):
+        mean = sum(raw[start : start + 4]) / 4
+        assert trained[start : start + 4] == pytest.approx([one - mean for one in raw[start : start + 4]], abs=1e-9)
+
+
+def test_slime_takes_a_preset(service: live.Service, run: str) -> None:
+    from deepcompress_client.integrations.slime import SlimeReward
+
+    reward, args, samples = SlimeReward(run, url=service.url, preset="compress"), slime_args(), slime_samples(GROUPS)
+    slime_rollout(reward, args, samples)
+    reward.post_process(args, samples)
+    config = Client(service.url).run(run, join=True).info().config
+    assert config.preset is not None and config.preset.startswith("compress@")
+    assert config.target is not None and config.gate is not None
+
+
+def test_a_training_group_by_group_takes_the_strategy_of_its_preset(service: live.Service, run: str) -> None:
+    config = {"preset": "compress", "groups_per_step": 2}
+    client = Client(service.url)
+    stored = client.run(run, next_step=0, strategy=groupwise(None, config), **config).info().config
+    assert stored.strategy.name == "outcome"
+    assert stored.strategy.model_dump()["reference"] == "previous"
+    assert groupwise(None, {}) == GROUPWISE_STRATEGY
+    assert groupwise("diet", config) == "diet"
+
+
 def test_slime_takes_lists_and_reward_keys_and_evaluates_apart(service: live.Service, run: str) -> None:
     from deepcompress_client.integrations.slime import SlimeReward
 
@@ -148,7 +182,7 @@ def test_slime_groups_that_a_filter_drops_count_where_they_are_observed(service:
     reward, args = SlimeReward(run, url=service.url, observe=True), slime_args()
     samples = slime_samples(GROUPS)
     slime_rollout(reward, args, samples)
-    reward.post_process(args, samples[:8])  # the third group was dropped: none of it is right
+    reward.post_process(args, samples[:8])  # the third group was dropped: no rollout of it is right
     later = slime_samples(GROUPS[:2], first_group=3)
     slime_rollout(reward, args, later)
     reward.post_process(args, later)
@@ -379,6 +413,16 @@ def test_prime_rl_groups_come_one_by_one(service: live.Service, run: str) -> Non
 
     asyncio.run(orchestrate())
     assert [entry.groups for entry in history(service, run)] == [3, 3]
+
+
+def test_prime_rl_takes_the_advantages_of_the_answer(service: live.Service, run: str) -> None:
+    from deepcompress_client.integrations.prime_rl import GroupShaping
+
+    given: list[float] = []
+    shaping = GroupShaping(run, assign=lambda _, value: given.append(value), url=service.url, advantage={})
+    answer = asyncio.run(shaping.score_group(episodes(GROUPS[0], "0-0", 0)))
+    assert answer is not None and answer.advantages is not None
+    assert given == pytest.approx(advantages(list(answer.rewards)), abs=1e-9)  # divided by the std, as configured
 
 
 def test_prime_rl_sends_what_the_trace_has_of_its_context_and_turns(service: live.Service, run: str) -> None:
@@ -653,7 +697,7 @@ def test_roll_shapes_the_responses_of_a_prompt_in_full_precision(service: live.S
 # --- no verdict to train on -----------------------------------------------------------------------------
 
 UNREADABLE = "\\frac{1}{"
-"""A gold answer that cannot be read, so that nothing can be said of its rollouts."""
+"""A gold answer that cannot be read, so that its rollouts have no verdict."""
 
 
 @pytest.mark.parametrize("wrong", [0.0, -1.0])

@@ -1,5 +1,5 @@
-"""NeMo Gym's cohort mode: rollouts that are posted one by one get the rewards of their group, whichever worker or
-replica they come to, whatever is cut, killed or sent twice on the way.
+"""NeMo Gym's cohort mode: rollouts that are posted one by one get the rewards of their group, at any worker or
+replica, through cut connections, killed processes and requests sent twice.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ GROUP: list[reference.Rollout] = [(True, 4), (False, 9), (True, 8), (False, 3)]
 PREVIOUS = {"name": "deepcompress", "reference": "previous"}
 
 Arrived = Callable[[str], int]
-"""How many rollouts the rendezvous holds for a run."""
+"""Return the number of rollouts that the rendezvous holds for a run."""
 
 
 def cohort_row(rollout: reference.Rollout, index: int, **more: Any) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def test_a_group_is_shaped_when_it_is_there(service: live.Service, run: str) -> 
 def test_the_same_words_in_the_next_epoch_are_its_own_and_a_late_repeat_is_the_last_ones(
     service: live.Service, run: str, arrived: Arrived
 ) -> None:
-    """The model may say the same again; only the response's id tells that from a repeat."""
+    """The model may give the same response again; only the response's id distinguishes it from a repeat."""
     Client(service.url).run(run, groups_per_step=8)
     first, second = rows_of(GROUP, _ng_task_index=0), rows_of(GROUP, _ng_task_index=0)
 
@@ -164,7 +164,7 @@ def test_a_later_attempt_supersedes_the_one_that_collects(service: live.Service,
     late = asyncio.run(post_all(service.url, run, rows_of(GROUP[:1], _ng_group_id="g", _ng_group_attempt=0)))
     assert late[0].status_code == 409
     assert counted(service.url, run) == [(1, 4)]
-    # An attempt at a group that is over is another group: its rollouts are others, and nobody was paid for them.
+    # An attempt at a group that is over is another group: its rollouts are others, without a reward so far.
     third = asyncio.run(post_all(service.url, run, rows_of(GROUP, _ng_group_id="g", _ng_group_attempt=2)))
     assert len(rewards_of(third)) == 4
     assert counted(service.url, run) == [(2, 8)]

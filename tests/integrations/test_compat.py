@@ -1,4 +1,4 @@
-"""The endpoints that speak frameworks' own protocols, with the payloads those frameworks document."""
+"""The endpoints with the frameworks' own protocols, with the payloads that those frameworks document."""
 
 from __future__ import annotations
 

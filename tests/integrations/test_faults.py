@@ -2,8 +2,9 @@
 count nothing twice, and a service that stays away ends in the framework's own kind of missing reward, within the
 deadline.
 
-The frameworks are played, as in `test_adapters`; TRL, verl, OpenRLHF, ms-swift and verifiers meet such faults with
-their own code in the tests named after them (verl there alone: its adapter cannot be imported without it).
+The frameworks are replaced by stand-ins, as in `test_adapters`; the own code of TRL, verl, OpenRLHF, ms-swift and
+verifiers is tested with such faults in the tests named after them (verl there alone: its adapter cannot be imported
+without it).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ CURRENT = [reference.rewards(group, LEVEL) for group in TWO]
 PREVIOUS = [reference.rewards(group, 1.0) for group in TWO]
 
 Given = list[Any]
-"""What the framework got for each rollout of `TWO`, in order."""
+"""The framework's reward of each rollout of `TWO`, in order."""
 Driver = Callable[[str, str, float], Given]
 """``(url, run, deadline_s)``: one step of a training, from its start."""
 
@@ -175,7 +176,7 @@ def verifiers_rubric(url: str, run: str, deadline_s: float) -> Given:
 
 
 class Trainer:
-    """As much of TRL's as the reward looks at."""
+    """The part of TRL's that the reward reads."""
 
     def __init__(self, reward: Any) -> None:
         self.reward_funcs = [reward]
@@ -293,9 +294,9 @@ AWAY: dict[Driver, list[Any] | None] = {
     trl: [None] * 8,
     trl_async: [None] * 8,
 }
-"""What the framework gets of a service that went away after the start; None: the adapter raises."""
+"""The framework's values if the service stops after the start; None: the adapter raises."""
 AT_START: dict[Driver, list[Any] | None] = {**dict.fromkeys(EXPECTED), prime_rl: [0.0] * 8, trl_async: [None] * 8}
-"""The same, of one that was never there."""
+"""The same, if the service never ran."""
 
 
 @pytest.fixture(params=list(EXPECTED), ids=lambda driver: driver.__name__)
@@ -415,7 +416,7 @@ def test_a_service_that_was_never_there_is_given_up(run: str, driver: Driver) ->
 
 def check_missing(driver: Driver, missing: list[Any] | None, url: str, run: str) -> None:
     if missing is None:
-        # OpenRLHF's siblings are told of it by an error of their own.
+        # OpenRLHF's siblings raise an error of their own.
         with pytest.raises((*OUTAGES, RuntimeError)) as raised:
             driver(url, run, 4.0)
         assert isinstance(raised.value, OUTAGES) or "a sample of this group failed" in str(raised.value)

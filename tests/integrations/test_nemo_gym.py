@@ -1,6 +1,6 @@
-"""NeMo Gym 0.4.0 itself: its simple agent's `run`, over its server client, asks the compatible endpoint for rewards,
-through a proxy that puts the prefix in front, as the page's nginx does; its response models read the answers, and its
-own aggregation is held against ours. The model, which needs a GPU, is played.
+"""NeMo Gym 0.4.0 itself: its simple agent's `run`, over its server client, gets rewards from the compatible
+endpoint, through a proxy that adds the prefix, as the page's nginx does; its response models read the answers, and
+its own aggregation is compared with ours. The model, which needs a GPU, is replaced by a stand-in.
 """
 
 from __future__ import annotations

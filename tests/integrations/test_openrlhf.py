@@ -1,9 +1,10 @@
 """OpenRLHF 0.11.2's own rollout code against a live service: its actor's `generate_responses` runs our executor over
 its single-turn one, its samples generator makes experiences of what comes out, its experience maker advantages; and
-its HTTP client asks the compatible endpoint. vLLM, which needs a GPU, is played (as OpenRLHF's own tests do it).
+its HTTP client calls the compatible endpoint. vLLM, which needs a GPU, is replaced by a stand-in (as in OpenRLHF's
+own tests).
 """
 
-# ruff: noqa: E402 - the modules that vLLM would bring are played before OpenRLHF is imported
+# ruff: noqa: E402 - the modules of vLLM are replaced before OpenRLHF is imported
 from __future__ import annotations
 
 import argparse
@@ -66,7 +67,8 @@ class SamplingParams:
 
 
 class Actors:
-    """OpenRLHF's actor with a played engine: each sample takes the next response of its prompt, at its own pace."""
+    """OpenRLHF's actor with a stand-in for the engine: each sample takes the next response of its prompt, at its own
+    pace."""
 
     def __init__(self, executor: Any) -> None:
         self.actor = Actor.__new__(Actor)
@@ -158,7 +160,7 @@ def test_openrlhf_makes_experiences_and_advantages_of_it(service: live.Service, 
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_many_prompts_at_once_keep_their_groups_apart(service: live.Service, run: str) -> None:
-    """The same prompt several times over, too: only the call they came in tells siblings from others."""
+    """The same prompt several times, too: only the call distinguishes siblings from others."""
     actors = Actors(executor(service.url, run, groups_per_step=8))
 
     async def all_at_once() -> list[list[dict[str, Any]]]:

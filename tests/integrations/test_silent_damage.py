@@ -188,7 +188,7 @@ def test_a_training_that_starts_on_a_run_with_history_is_refused(service: live.S
 def test_the_same_training_is_known_by_the_file_beside_its_checkpoints(
     service: live.Service, run: str, tmp_path: Path
 ) -> None:
-    """It crashed before its first checkpoint, and starts again without anybody at hand."""
+    """It crashed before its first checkpoint, and is restarted automatically."""
     from deepcompress_client.integrations._common import open_run
 
     client = Client(service.url)

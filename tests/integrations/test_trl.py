@@ -60,7 +60,7 @@ def train(folder: Path, url: str, run: str, *options: str, processes: int = 1) -
 
 
 def groups_of(call: Call, size: int) -> list[list[reference.Rollout]]:
-    """Verdicts and lengths, worked out anew from the texts."""
+    """Verdicts and lengths, computed again from the texts."""
     rollouts = []
     for completion, gold, tokens in zip(call["completions"], call["gold"], call["tokens"], strict=True):
         boxed = re.findall(r"\\boxed\{(\d)\}", completion)

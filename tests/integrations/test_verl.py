@@ -1,6 +1,7 @@
 """verl 0.9.1's own reward and advantage code, with its own data types, against a live service: the trainer's
-configuration composed by hydra, reward workers as Ray actors, scores asked for by the agent loop's method,
-advantages computed by the V1 trainer's function. Only the rollout engine (which needs a GPU) is played.
+configuration composed by hydra, reward workers as Ray actors, scores requested by the agent loop's method,
+advantages computed by the V1 trainer's function. Only the rollout engine (which needs a GPU) is replaced by a
+stand-in.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ def data_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def ray_cluster(service: live.Service) -> Iterator[None]:
-    # Ray's workers have the environment that Ray was started in: it is all that says where the service is, where no
+    # Ray's workers have the environment that Ray was started in: it is the only source of the service's address,
+    # where no
     # run is configured.
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DEEPCOMPRESS_URL", service.url)
@@ -96,7 +98,7 @@ def configuration(model: Path, files: dict[str, str], url: str, run: str, *more:
 
 
 class Rollouts:
-    """What verl does with a batch of finished generations, up to the advantages."""
+    """Do what verl does with a batch of finished generations, up to the advantages."""
 
     def __init__(self, config: Any) -> None:
         from verl.experimental.reward_loop.reward_loop import RewardLoopManager, migrate_legacy_reward_impl

@@ -1,7 +1,6 @@
-"""A GRPO training of some steps with a tiny random model, as a script: run alone or by torchrun. What the trainer
-handed to the reward and got from it, and what it then logged, goes to OUT.RANK.json.
-
-Its vocabulary has whole answers as tokens, so that a random model is right now and then.
+"""A GRPO training of some steps with a tiny random model, as a script: run alone or by torchrun. The arguments and
+the results of the reward, and the log, go to OUT.RANK.json. The vocabulary has whole answers as tokens, so that a
+random model is sometimes right.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ def test_every_container_is_hardened_and_bounded(name: str) -> None:
             "this machine only; a variable"
         )
     if "build" in service:
-        assert service["pull_policy"] == "build", "the name may be anybody's on a registry"
+        assert service["pull_policy"] == "build", "the name may belong to others on a registry"
 
 
 def test_the_verifiers_fit_into_the_memory_of_a_container() -> None:

@@ -1,4 +1,4 @@
-"""The distribution: what the base install brings, and what it says where more is needed."""
+"""The distribution: the contents of the base install, and its errors where an extra is missing."""
 
 from __future__ import annotations
 

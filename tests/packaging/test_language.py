@@ -14,12 +14,13 @@ import pytest
 from tests.shared_data import OWN
 
 ROOT = Path(__file__).resolve().parents[2]
-CHECKED = ("service", "client", "scripts", "bench")
+CHECKED = ("service", "client", "scripts", "bench", "tests", "examples")
 
 NOT_YET: tuple[str, ...] = ()
 """Folders, without those in them, whose prose is still to be rewritten. It is empty; keep it so."""
 
-GENERATED = ("client/deepcompress_client/_client.py",)
+LEFT_OUT = ("client/deepcompress_client/_client.py", "tests/packaging/test_language.py")
+"""A generated file, and this one, which quotes the words."""
 
 
 def banned() -> list[tuple[re.Pattern[str], str]]:
@@ -77,7 +78,7 @@ def test_no_banned_word(folder: str) -> None:
     result = [
         fault
         for file in files
-        if file.as_posix() not in GENERATED
+        if file.as_posix() not in LEFT_OUT
         for fault in faults(file, (ROOT / file).read_text())
     ]
     assert not result, "\n".join(["", *result])

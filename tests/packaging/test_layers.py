@@ -1,4 +1,4 @@
-"""Imports point one way: the composition root knows all, the domains know neither each other nor the web."""
+"""Imports point one way: the composition root imports all, the domains import neither each other nor the web."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ SERVICE = ROOT / "service"
 ALLOWED = {
     "shaping": set(),
     "difficulty": set(),
+    "curriculum": set(),
     "server": {"activity", "api", "difficulty", "observability", "settings"},
     "rendezvous": {"difficulty"},
     "activity": {"difficulty", "shaping", "deepcompress_verify"},
@@ -27,13 +28,14 @@ ALLOWED = {
         "deepcompress_verify",
         "difficulty",
         "observability",
+        "remote",
         "rendezvous",
         "scoring",
         "settings",
         "shaping",
     },
     "remote": set(),
-    "scoring": {"deepcompress_verify", "difficulty", "observability", "remote", "settings", "shaping"},
+    "scoring": {"curriculum", "deepcompress_verify", "difficulty", "observability", "remote", "settings", "shaping"},
     "dashboard": {"activity", "api", "difficulty", "observability", "settings"},
     "settings": set(),
 }

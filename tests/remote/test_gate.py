@@ -24,9 +24,9 @@ def test_waits_that_are_given_up_leave_nothing_behind() -> None:
                 await asyncio.sleep(0)
                 waiting.cancel()
                 await asyncio.wait([waiting])
-            assert {tenant: len(queue) for tenant, queue in gate._queues.items()} == {"run": 1}
+            assert gate.waiting("run") == gate.all_waiting == 1
         await asyncio.wait_for(last, 5)
-        assert not gate._queues
+        assert gate.all_waiting == 0 and gate.free == 1
 
     asyncio.run(main())
 

@@ -245,7 +245,7 @@ def test_a_store_that_is_away_is_waited_for_by_the_patient_alone(play: Callable[
 
 
 def test_a_bell_of_the_last_round_wakes_nobody_of_the_next(play: Callable[[Scenario], None]) -> None:
-    """Else whoever waits would look at the store without a pause."""
+    """Otherwise the waiting requests would read the store without a pause."""
 
     async def scenario(one: Rendezvous, other: Rendezvous) -> None:
         looks = 0

@@ -1,4 +1,4 @@
-"""What a configuration gives, and what is refused, naming the field and what to send."""
+"""Configurations: the rewards they give, and refusals that name the field and the valid values."""
 
 from __future__ import annotations
 

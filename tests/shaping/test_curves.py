@@ -12,7 +12,7 @@ from deepcompress_service.shaping.curves import against_tokens, against_z, examp
 
 @pytest.mark.parametrize("beta", [-1.0, -0.8, -0.4, 0.0, 0.3, 1.0])
 def test_deepcompress_against_z_is_the_papers_figure(beta: float) -> None:
-    """alpha * sigmoid(-beta * z) at every z from about -2.5 to 3.5, whatever group it took to get there."""
+    """alpha * sigmoid(-beta * z) at every z from about -2.5 to 3.5, for every group with such a z."""
     curve = against_z(reward_from_config({"name": "deepcompress"}), beta, correct=True)
     assert curve.z[0] < -2.5
     assert curve.z[-1] == pytest.approx(3.5, abs=0.01)

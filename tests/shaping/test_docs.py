@@ -1,4 +1,4 @@
-"""The page about strategies is what the registry says."""
+"""The page about strategies equals the registry."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "strategies.md"
 
 
 def test_the_page_is_up_to_date() -> None:
-    """Where this fails: python -m deepcompress_service.shaping.table docs/strategies.md"""
+    """If this fails: python -m deepcompress_service.shaping.table docs/strategies.md"""
     page = PAGE.read_text()
     assert written(page) == page
 

@@ -85,7 +85,7 @@ def test_grpo_lead_weighs_by_the_pass_ratio() -> None:
 
 
 def test_smartthinker_of_equal_spread_takes_the_side_of_the_correct_mean() -> None:
-    """Where both variances are equal, the authors' code takes the group's longest if the correct are shorter."""
+    """If both variances are equal, the authors' code takes the group's longest if the correct are shorter."""
     tokens = next(
         (a, b, c, d)
         for d in range(1, 60)

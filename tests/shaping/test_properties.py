@@ -1,4 +1,4 @@
-"""What holds of every strategy, whatever the groups: order, cutting, range, conditioning, finiteness."""
+"""Properties of every strategy for all groups: order, cutting, range, conditioning, finiteness."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_rewards_are_finite_and_in_range(sent: list[Group], seed: int, value: fl
 @few
 @given(group=groups(), seed=seeds, tokens=st.integers(0, 30_000))
 def test_conditioning_holds(group: Group, seed: int, tokens: int) -> None:
-    """Where declared, the length of a wrong rollout never changes its own reward."""
+    """If so declared, the length of a wrong rollout never changes its own reward."""
     assume(not all(group.correct))
     index = group.correct.index(False)
     assert group.tokens is not None
@@ -145,7 +145,7 @@ def test_passes_the_gate_of_user_strategies(name: str) -> None:
 @few
 @given(seed=seeds)
 def test_configuration_survives_the_round_trip(seed: int) -> None:
-    """What a run stores of its reward gives the same reward again, as JSON."""
+    """The stored JSON of a run's reward gives the same reward again."""
     for name in NAMES:
         reward = rewards_of(name, seed)
         stored = json.loads(json.dumps([reward.strategy, reward.outcome, reward.shadow]))

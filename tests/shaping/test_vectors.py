@@ -307,7 +307,7 @@ def test_hapo_history(v: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("v", cases("grpo_std_amplification"))
 def test_group_advantages(v: dict[str, Any]) -> None:
-    """What a trainer makes of an all-correct group whose rewards are nearly equal: full-size advantages."""
+    """A trainer gives an all-correct group with nearly equal rewards advantages of full size."""
     rewards = np.array(v["inputs"]["rewards"])
     batch = Batch([group([1] * len(rewards), [1] * len(rewards))])
     assert list(group_advantages(batch, rewards)) == close(v["expected"]["advantage"])

@@ -99,7 +99,7 @@ def test_the_command_evaluates_a_model_on_a_file_and_touches_no_run(
         for name in ("sampled", "greedy"):
             low, high = one[f"{name}_interval"]
             assert 0 <= low <= one[name] <= high <= 1
-    assert said[0]["easy"]["greedy"] > 0, "the start knows the task"
+    assert said[0]["easy"]["greedy"] > 0, "the start can do the task"
 
     assert main(words) == 0
     table = capfd.readouterr().out
@@ -108,7 +108,7 @@ def test_the_command_evaluates_a_model_on_a_file_and_touches_no_run(
 
 
 def asked_of(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> tuple[TrainConfig, list[Problem]]:
-    """What `deepcompress eval` would evaluate."""
+    """Return the settings that `deepcompress eval` would use."""
     seen: list[tuple[TrainConfig, list[Problem]]] = []
 
     def stand(policy: Any, problems: list[Problem], client: Any, config: TrainConfig, *, seed: str) -> Evaluation:

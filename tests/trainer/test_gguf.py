@@ -64,7 +64,7 @@ def test_gguf_is_read_and_saved_as_a_plain_folder(tmp_path: Path) -> None:
     ids = policy.encode_prompt("ab c", chat=False)
     assert policy.decode(ids) == "ab c"
 
-    save_policy(policy, tmp_path / "plain")  # transformers refuses to save what it read from GGUF as it stands
+    save_policy(policy, tmp_path / "plain")  # transformers refuses to save a model that it read from GGUF
     again = load_policy(tmp_path / "plain")
     with torch.no_grad():
         one = policy.model(input_ids=torch.tensor([ids])).logits

@@ -67,7 +67,7 @@ def test_an_undecided_rollout_has_no_advantage_and_moves_nobodys() -> None:
     withheld = group([True, True, False, False], [5, 9, 7, 7], trainable=[True, True, True, False])
     found = total(withheld, scale="none")
     assert found[3] == 0
-    # The length reward's z does count it, as the service says; the outcome part does not.
+    # The length reward's z does count it, as in the service; the outcome part does not.
     assert found[:3] == pytest.approx(whole, abs=0.02)
 
 

@@ -1,4 +1,4 @@
-"""Whatever a user gets wrong in `train`, `eval` and `sft`: a status and one or two lines, before any training."""
+"""Mistakes of a user in `train`, `eval` and `sft`: a status and one or two lines, before any training."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import importlib.util
 import json
 import sys
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -56,8 +57,12 @@ def test_every_cell_is_a_valid_training_and_every_pair_names_cells(modules: dict
 
 def test_the_service_takes_the_rewards_of_every_cell(modules: dict[str, ModuleType], service_url: str) -> None:
     cells = modules["cells"]
+    plan = modules["run"].plan
     with Client(service_url) as client:
-        for _, _, settings in modules["run"].plan(cells.tables("main"), "main", 1):
+        for _, _, settings in [
+            *plan(cells.tables("main"), "main", 1),
+            *plan(cells.tables("overthinking"), "overthinking", 1),
+        ]:
             client.run(f"cell-{cells.key_of(settings)}", next_step=0, **run_settings(parse(settings)))
 
 
@@ -65,11 +70,36 @@ def test_the_same_settings_run_once_and_seed_by_seed(modules: dict[str, ModuleTy
     cells, run = modules["cells"], modules["run"]
     chosen = {name: cells.tables("main")[name] for name in ("official", "reward-filter")}
     jobs = run.plan(chosen, "main", 3)
-    assert len(jobs) == 3 * 7  # outcome-only stands in both tables
+    assert len(jobs) == 3 * 7  # outcome-only is in both tables
     assert [seed for _, seed, _ in jobs] == [0] * 7 + [1] * 7 + [2] * 7
     assert len({(cells.key_of(settings), seed) for _, seed, settings in jobs}) == len(jobs)
     some = run.plan(chosen, "main", 1, {"outcome", "reward-filter/bonus"})
     assert [label for label, _, _ in some] == ["official / outcome", "reward-filter / bonus"]
+
+
+def test_seeds_begin_where_asked_and_none_after_the_time(modules: dict[str, ModuleType], tmp_path: Path) -> None:
+    cells, run = modules["cells"], modules["run"]
+    table = {"confirmatory": cells.tables("overthinking")["confirmatory"]}
+    jobs = run.plan(table, "overthinking", 2, first_seed=1000)
+    assert [(label.split(" / ")[1], seed) for label, seed, _ in jobs] == [
+        ("outcome", 1000),
+        ("compress", 1000),
+        ("outcome", 1001),
+        ("compress", 1001),
+    ]
+    past = datetime.now() - timedelta(seconds=1)
+    assert run.run_in_time(tmp_path, "overthinking", jobs[0], {}, "http://127.0.0.1:9", past) is None
+
+
+def test_both_cells_of_the_confirmatory_part_keep_every_group(modules: dict[str, ModuleType]) -> None:
+    cells = modules["cells"]
+    table = cells.tables("overthinking")["confirmatory"]
+    one, two = (parse(cells.settings_of(table, cell, "overthinking")) for cell in ("outcome", "compress"))
+    assert one.filter_metric == two.filter_metric == "none"
+    differing = {name for name, value in as_dict(one).items() if value != as_dict(two)[name]}
+    assert differing <= {"preset", "gate", "guard", "target", "advantage", "length_weight", "outcome", "strategy"} | {
+        "length_fade"
+    }
 
 
 def test_the_table_tiny_is_the_shipped_configuration(modules: dict[str, ModuleType]) -> None:
@@ -209,7 +239,7 @@ def test_the_pages_figures_are_those_of_the_kept_results(
 
 
 def test_the_kept_results_belong_to_declared_cells(modules: dict[str, ModuleType]) -> None:
-    """What docs/study.md reports was run with the settings that the declaration still says."""
+    """The runs of docs/study.md had the settings that the declaration has now."""
     cells = modules["cells"]
     for file in KEPT.glob("*.jsonl"):
         rows = [json.loads(line) for line in file.read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""The synthetic task says what it claims, and problems come in an order that a checkpoint can name."""
+"""The synthetic task is as described, and problems come in an order that a checkpoint can name."""
 
 from __future__ import annotations
 

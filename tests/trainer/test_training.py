@@ -51,7 +51,7 @@ def settings(folder: Path, name: str, **changes: Any) -> TrainConfig:
 
 
 def rows(folder: Path, file: str = "metrics.jsonl") -> list[dict[str, Any]]:
-    """What a run wrote, less what depends on the machine's speed."""
+    """The files of a run, without values that depend on the machine's speed."""
     found = [json.loads(line) for line in (folder / file).read_text().splitlines()]
     return [{key: value for key, value in row.items() if key != "time"} for row in found]
 

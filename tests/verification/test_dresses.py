@@ -7,23 +7,21 @@ import random
 
 import pytest
 
-from deepcompress_verify.extract import MAX_RESPONSE_CHARS, prepare
 from deepcompress_verify.tiers import decide_pair
-from deepcompress_verify.verdict import AnswerFormat, Check
 from tests.verification.mathematics import KINDS
-from tests.verification.mathematics.dresses import CONTRADICTIONS, IN_TEXT, RESPONSES, is_one_value, nested
+from tests.verification.mathematics.dresses import (
+    CONTRADICTIONS,
+    IN_TEXT,
+    RESPONSES,
+    is_one_value,
+    nested,
+    response_status,
+)
 
 CASES = int(os.environ.get("DEEPCOMPRESS_DRESS_SEEDS", "2"))
 """Cases of each kind; they are the same in every run."""
 BROKEN_BY_BRACES = frozenset(("parts", "respectively", "order_of_things", "comma_after_zero", "case_of_letters"))
 """Kinds of which braces make another answer: a set, or a product of letters."""
-
-
-def status(gold: str, response: str, answer_format: AnswerFormat) -> str:
-    found = prepare(Check((gold,), response, answer_format), MAX_RESPONSE_CHARS)
-    if found.extraction_verdict is not None:
-        return found.extraction_verdict.status
-    return decide_pair(found.gold, found.answer, found.restated_answer)[0]
 
 
 @pytest.mark.parametrize("dress", IN_TEXT)
@@ -36,7 +34,7 @@ def test_a_wrong_answer_is_not_paid_in_any_dress(dress: str) -> None:
             answer_format, wrap = RESPONSES[rng.choice(list(RESPONSES))]
             for text in case.different:
                 response = wrap(IN_TEXT[dress](text))
-                if status(case.gold, response, answer_format) == "correct":
+                if response_status(case.gold, response, answer_format) == "correct":
                     paid.append((case.gold, response))
     assert not paid
 
@@ -51,7 +49,7 @@ def test_a_right_answer_is_right_in_every_dress(dress: str) -> None:
             name = rng.choice(list(RESPONSES))
             answer_format, wrap = RESPONSES[name]
             response = wrap(IN_TEXT[dress](case.gold))
-            if not nested(dress, name) and status(case.gold, response, answer_format) != "correct":
+            if not nested(dress, name) and response_status(case.gold, response, answer_format) != "correct":
                 missed.append((case.gold, response))
     assert not missed
 
@@ -70,6 +68,6 @@ def test_a_right_answer_with_a_wrong_one_is_not_paid(name: str) -> None:
                 if name in ("about", "approximately") and not case.gold.lstrip("-").isdigit():
                     continue  # -10 is about -41/4
                 response = wrap(CONTRADICTIONS[name](case.gold, wrong))
-                if is_one_value(case.gold) and status(case.gold, response, answer_format) == "correct":
+                if is_one_value(case.gold) and response_status(case.gold, response, answer_format) == "correct":
                     paid.append((case.gold, response))
     assert not paid

@@ -239,7 +239,7 @@ def test_closing_ends_the_calls_in_progress_with_an_error() -> None:
 
 
 def test_a_batch_in_which_much_hangs_loses_no_other_verdict() -> None:
-    """Whatever the share of items that hang, and with nearly no budget for them."""
+    """For any share of items that hang, and with nearly no budget for them."""
 
     async def work(pool: VerifierPool) -> None:
         checks = [box(behaviour, str(number)) for number in range(40) for behaviour in ("spin", str(number))]
@@ -308,7 +308,7 @@ def test_workers_that_no_longer_start_are_an_error_and_no_verdict(monkeypatch: p
 
 
 def test_workers_that_end_before_they_begin_are_an_error_and_no_verdict() -> None:
-    """Such a death says nothing about any item: nobody is charged with it."""
+    """Such a death is no evidence about any item: none is charged with it."""
 
     async def work(pool: VerifierPool) -> None:
         async def send(number: int) -> None:
@@ -334,7 +334,7 @@ def test_boxes_of_megabytes_do_not_travel() -> None:
         verdicts = await pool.verify_many([box("9" * 4_000_000)] * 20 + [box("1")] + [box("1" * 10_000)] * 200)
         assert statuses(verdicts)[:21] == ["unreadable"] * 20 + ["correct"]
         assert max(len(verdict.answer or "") for verdict in verdicts) < 300
-        # The bound for any worker, whatever it is sent.
+        # The bound for any worker and any input.
         assert pool.stats().peak_memory_bytes < 400e6
 
     run(work)

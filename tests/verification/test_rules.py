@@ -1,4 +1,5 @@
-"""The rules of exactness and of forgiveness, each by name. docs/judgement.md says why; judgement.txt has more."""
+"""The rules of exactness and of forgiveness, each by name. docs/judgement.md has the reasons; judgement.txt has
+more."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ EXACTNESS = {
         ("2^{100}", "2^{100}+1"),
         ("\\frac13", "0.3333"),
     ],
-    "a decimal gold is met to half a unit in its last place, not further": [
+    "a decimal gold accepts values within half a unit in its last place, not further": [
         ("3.14", "3.146"),
         ("0.0000001", "0.0000004"),
         ("0.00000012", "0"),
@@ -30,7 +31,7 @@ EXACTNESS = {
         ("\\$10", "10\\%"),
         ("7 \\text{ apples}", "7 \\text{ km}"),
     ],
-    "a chain with two different constants says nothing": [("42", "x=41=42"), ("42", "17=42"), ("x=3", "3=3")],
+    "a chain with two different constants has no value": [("42", "x=41=42"), ("42", "17=42"), ("x=3", "3=3")],
     "another variable is another answer": [("x=3", "y=3"), ("n^2", "m^2"), ("f(x)=x", "g(x)=x")],
     "equations are compared up to a factor, not by their solutions": [
         ("x^2+1=0", "x^2+2=0"),
@@ -117,7 +118,7 @@ def test_a_decimal_gold_accepts_what_rounds_to_it() -> None:
         result = verdict(gold, answer)
         assert result.correct
         assert result.decided_by == "rounding"
-        assert not verdict(answer, gold).correct, "an exact gold is not met by a rounded answer"
+        assert not verdict(answer, gold).correct, "an exact gold accepts no rounded answer"
 
 
 def test_a_restated_final_answer_must_agree_with_the_box() -> None:

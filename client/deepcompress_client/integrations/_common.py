@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from .. import _warnings
+from .._profiles import Profile
 from .._retry import Retry
 from .._rows import gold_text, problem_name, prompt_text, text_of
 from .._runs import RunIdentity, StrategyLike, TrainingOptions, check_run_name, run_config
 from ..errors import NotFound, RunLost, RunRolledBack, StepTooOld, TransportError, Unavailable
-from ..wire import REWARD_COMPONENTS, RunInfo, ScoreAnswer, ShapeAnswer, Status
+from ..wire import REWARD_COMPONENTS, GroupRewards, RunConfig, RunInfo, ScoreAnswer, ShapeAnswer, Status
 
 if TYPE_CHECKING:
     from .._async_client import AsyncClient, AsyncRun
@@ -67,6 +68,13 @@ def client_options(deadline_s: float) -> dict[str, Any]:
 GROUPWISE_STRATEGY = {"name": "deepcompress", "reference": "previous"}
 """The strategy for frameworks that pass a step group by group. With the level of the step before as reference, a
 group's reward does not depend on the groups of its step that came earlier; with the default, `current`, it would."""
+
+
+def groupwise(strategy: StrategyLike, config: Mapping[str, Any]) -> StrategyLike:
+    """Return the strategy of a training that passes its steps group by group: as given, else that of the preset."""
+    if strategy:
+        return strategy
+    return {"reference": "previous"} if config.get("preset") else GROUPWISE_STRATEGY
 
 
 # --- groups ------------------------------------------------------------------------------------------
@@ -151,14 +159,15 @@ def open_run(
 
     Going back is a rewind, or, if the records of the steps between are gone, a restore of the checkpoint that was
     saved with the framework's. A training that starts on a run with history is refused, unless it is `fresh` or has
-    saved the run's identity in its `folder`.
+    saved the run's identity in its `folder`. The setting `profile` is not the run's: it names the file from which
+    groups get their reference fields.
 
     Raises:
         RunInUse: the training starts, and the run has the history of another one.
         RunLost, RunRolledBack: the training resumes, and the service does not have its run.
         StepTooOld: the records are gone and there is no checkpoint.
     """
-    given, options = run_config(strategy, config), _training_options(name, start)
+    profile, given, options = _profile(config), _run_config(strategy, config), _training_options(name, start)
     try:
         run = client.open_training(name, next_step, given, **options)
     except (RunLost, RunRolledBack) as error:
@@ -169,6 +178,7 @@ def open_run(
             run.restore(checkpoint_name(next_step))
         except NotFound:
             raise too_old from None
+    run.profile = profile
     save_identity(run, start)
     _log_start(run.name, next_step, run.info())
     return run
@@ -183,7 +193,7 @@ async def open_run_async(
     **start: Unpack[Start],
 ) -> AsyncRun:
     """Do the same as `open_run`, with ``await``."""
-    given, options = run_config(strategy, config), _training_options(name, start)
+    profile, given, options = _profile(config), _run_config(strategy, config), _training_options(name, start)
     try:
         run = await client.open_training(name, next_step, given, **options)
     except (RunLost, RunRolledBack) as error:
@@ -194,9 +204,20 @@ async def open_run_async(
             await run.restore(checkpoint_name(next_step))
         except NotFound:
             raise too_old from None
+    run.profile = profile
     save_identity(run, start)
     _log_start(run.name, next_step, await run.info())
     return run
+
+
+def _profile(config: Mapping[str, Any]) -> Profile | None:
+    """Return the profile that the setting `profile` names, a file of `deepcompress profile`."""
+    file = config.get("profile")
+    return None if file is None else Profile.read(file)
+
+
+def _run_config(strategy: StrategyLike, config: Mapping[str, Any]) -> RunConfig:
+    return run_config(strategy, {name: value for name, value in config.items() if name != "profile"})
 
 
 class Start(TypedDict, total=False):
@@ -281,3 +302,11 @@ def grpo_advantages(rewards: Sequence[float | None], *, divide_by_std: bool = Tr
     if divide_by_std and len(known) > 1:
         scale = math.sqrt(math.fsum((reward - mean) ** 2 for reward in known) / (len(known) - 1)) + eps
     return [0.0 if reward is None else (reward - mean) / scale for reward in rewards]
+
+
+def group_advantages(group: GroupRewards, *, divide_by_std: bool = True) -> list[float]:
+    """Return the advantages of the answer where the run's configuration asks for them, else GRPO's, [rollouts]."""
+    if group.advantages is not None:
+        return [a if ok else 0.0 for a, ok in zip(group.advantages, group.trainable, strict=True)]
+    rewards = [reward if ok else None for reward, ok in zip(group.rewards, group.trainable, strict=True)]
+    return grpo_advantages(rewards, divide_by_std=divide_by_std)

@@ -19,18 +19,18 @@ from typing import Any
 
 from .._async_client import AsyncClient, AsyncRun
 from .._client import Client
-from .._runs import RunSetting, StrategyLike, check_run_name
+from .._runs import RunSetting, StrategyLike, check_run_name, run_config
 from ..wire import REWARD_COMPONENTS, AnswerFormat, GroupRewards, RewardComponents
 from ._barrier import Barrier, Siblings
 from ._common import (
     DEADLINE_S,
-    GROUPWISE_STRATEGY,
     OUTAGES,
     FrameworkObject,
     Option,
     Start,
     client_options,
     gold_text,
+    groupwise,
     log,
     log_warnings,
     open_run,
@@ -63,8 +63,9 @@ def start(
     client = Client(url, **client_options(deadline_s))
     settings = {**config, "groups_per_step": groups_per_step}
     check_version("areal", "1.0", "1.0")
+    run_config(groupwise(strategy, settings), settings)  # refuses a profile, which the workflows would not have
     start: Start = {"fresh": fresh, "continue_from": continue_from, "folder": folder}
-    return open_run(client, run, next_step, strategy or GROUPWISE_STRATEGY, settings, **start).epoch
+    return open_run(client, run, next_step, groupwise(strategy, settings), settings, **start).epoch
 
 
 class _NoRewardError(Exception):

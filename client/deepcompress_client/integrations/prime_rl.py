@@ -25,12 +25,12 @@ from .._runs import RunSetting, StrategyLike, check_run_name
 from ..wire import GroupRewards
 from ._common import (
     DEADLINE_S,
-    GROUPWISE_STRATEGY,
     OUTAGES,
     FrameworkObject,
     Start,
     client_options,
-    grpo_advantages,
+    group_advantages,
+    groupwise,
     log,
     log_warnings,
     one_problem,
@@ -85,7 +85,7 @@ class GroupShaping:
         self._correct, self._gold = correct, gold
         self._divide_by_std = divide_by_std
         self._client = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
-        self._strategy = strategy or GROUPWISE_STRATEGY
+        self._strategy = groupwise(strategy, config)
         self._stepless = groups_per_step is not None
         self._config = {**config, "groups_per_step": groups_per_step}
         self._opening = asyncio.Lock()
@@ -122,8 +122,7 @@ class GroupShaping:
             return None
         log_warnings(self.run_name, answered)
         answer = answered.groups[0]
-        rewards = [reward if ok else None for reward, ok in zip(answer.rewards, answer.trainable, strict=True)]
-        self._assign_all(traces, grpo_advantages(rewards, divide_by_std=self._divide_by_std))
+        self._assign_all(traces, group_advantages(answer, divide_by_std=self._divide_by_std))
         return answer
 
     def _assign_all(self, traces: Sequence[Any], advantages: Sequence[float]) -> None:
@@ -149,7 +148,9 @@ class GroupShaping:
     async def _opened(self, step: int) -> AsyncRun:
         async with self._opening:
             if self._run is None and self._stepless and step > 0:
-                self._run = await self._client.run(self.run_name, join=True)  # resumed: the run unchanged
+                # Resumed: the run is unchanged.
+                profile = self._config.get("profile")
+                self._run = await self._client.run(self.run_name, join=True, profile=profile)
             if self._run is None:
                 first = 0 if step <= 1 else step  # prime-rl counts its steps from 1, so 1 is a new training
                 self._run = await open_run_async(

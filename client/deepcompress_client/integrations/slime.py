@@ -24,7 +24,7 @@ from .._async_client import AsyncClient
 from .._client import Client, Run
 from .._runs import RunSetting, StrategyLike, check_run_name
 from ..errors import DeepCompressError
-from ..wire import Verdict
+from ..wire import GroupRewards, Verdict
 from ._audit import audit_golds
 from ._common import (
     DEADLINE_S,
@@ -33,7 +33,7 @@ from ._common import (
     checkpoint_name,
     client_options,
     gold_text,
-    grpo_advantages,
+    group_advantages,
     log,
     log_warnings,
     one_problem,
@@ -113,8 +113,7 @@ class SlimeReward:
         totals = [0.0] * len(samples)
         trained = [0.0] * len(samples)
         for rollouts, group in zip(segments_of.values(), answer.groups, strict=True):
-            known = [reward if ok else None for reward, ok in zip(group.rewards, group.trainable, strict=True)]
-            rows = zip(rollouts, group.rewards, _normalised(args, known), group.trainable, strict=True)
+            rows = zip(rollouts, group.rewards, _normalised(args, group), group.trainable, strict=True)
             for segments, total, value, ok in rows:
                 for row in segments:
                     totals[row], trained[row] = total, value
@@ -238,11 +237,12 @@ def _group(name: str, rollouts: Sequence[Sequence[int]], samples: Sequence[Any])
     }
 
 
-def _normalised(args: FrameworkObject, rewards: Sequence[float | None]) -> list[float]:
+def _normalised(args: FrameworkObject, group: GroupRewards) -> list[float]:
     estimator = args.advantage_estimator
     if args.rewards_normalization and estimator in _DIVIDED_BY_STD | _MEAN_ONLY:
         by_std = estimator in _DIVIDED_BY_STD and args.grpo_std_normalization
-        return grpo_advantages(rewards, divide_by_std=by_std)
+        return group_advantages(group, divide_by_std=by_std)
+    rewards = [reward if ok else None for reward, ok in zip(group.rewards, group.trainable, strict=True)]
     known = [reward for reward in rewards if reward is not None]
     mean = sum(known) / len(known) if known else 0.0
     return [mean if reward is None else reward for reward in rewards]

@@ -34,7 +34,6 @@ from ._batch import (
 )
 from ._common import (
     DEADLINE_S,
-    GROUPWISE_STRATEGY,
     OUTAGES,
     DataColumn,
     FrameworkObject,
@@ -43,6 +42,7 @@ from ._common import (
     client_options,
     fill_with_group_mean,
     gold_text,
+    groupwise,
     log,
     log_warnings,
     one_problem,
@@ -382,7 +382,7 @@ class DeepCompressGroupReward:
         self._gold = gold
         self._problem_id = problem_id
         self._end_tokens = frozenset(end_token_ids)
-        self._strategy = strategy or GROUPWISE_STRATEGY
+        self._strategy = groupwise(strategy, config)
         self._config = {**config, "groups_per_step": groups_per_step}
         self._on_outage = on_outage
         self._run: AsyncRun | None = None
@@ -448,11 +448,11 @@ class DeepCompressGroupReward:
     async def _opened(self) -> AsyncRun:
         if self._run is None:
             if self._resume:
-                self._run = await self.client.run(self.run_name, join=True)
+                profile = self._config.get("profile")
+                self._run = await self.client.run(self.run_name, join=True, profile=profile)
             else:
-                self._run = await open_run_async(
-                    self.client, self.run_name, 0, self._strategy, self._config, **self._start
-                )
+                opening = open_run_async(self.client, self.run_name, 0, self._strategy, self._config, **self._start)
+                self._run = await opening
         return self._run
 
 

@@ -22,12 +22,12 @@ from .._runs import RunSetting, StrategyLike, check_run_name
 from ..wire import AnswerFormat
 from ._common import (
     DEADLINE_S,
-    GROUPWISE_STRATEGY,
     STATUS_OFFSETS,
     FrameworkObject,
     client_options,
     fill_with_group_mean,
     gold_text,
+    groupwise,
     log,
     log_warnings,
     one_problem,
@@ -103,13 +103,13 @@ def group_reward(
     async def deepcompress(states: list[Any]) -> list[float]:
         if not opened:
             opened.append(
-                await client.run(run, join=True)
+                await client.run(run, join=True, profile=config.get("profile"))
                 if resume
                 else await open_run_async(
                     client,
                     run,
                     0,
-                    strategy or GROUPWISE_STRATEGY,
+                    groupwise(strategy, settings),
                     settings,
                     fresh=fresh,
                     continue_from=continue_from,

@@ -43,6 +43,7 @@ from ._common import (
     checkpoint_name,
     client_options,
     gold_text,
+    group_advantages,
     log,
     log_warnings,
     problem_name,
@@ -365,7 +366,11 @@ def compute_deepcompress_grpo_advantage(
                 trained.append(row)
                 rewards.append(reward)
     advantages = torch.zeros_like(token_level_rewards)
-    if trained:
+    if any(group.advantages is not None for group in answer.groups):  # the run's configuration asks for them
+        for rows, group in zip(rows_of.values(), answer.groups, strict=True):
+            for row, advantage in zip(rows, group_advantages(group), strict=True):
+                advantages[row] = advantage * response_mask[row].to(advantages.dtype)
+    elif trained:
         column = torch.tensor(rewards, dtype=token_level_rewards.dtype, device=token_level_rewards.device)
         normalised, _returns = compute_grpo_outcome_advantage(
             token_level_rewards=column.unsqueeze(-1),

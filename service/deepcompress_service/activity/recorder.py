@@ -11,9 +11,11 @@ from typing import Any
 from deepcompress_client.wire import ScoreRequest, VerifyRequest
 from deepcompress_verify import Verdict
 
-from ..difficulty.model import CommitOutcome
+from ..difficulty.model import CommitOutcome, GroupCommit
 from ..shaping import Group, ShapedGroup
-from .recent import Activity, sample
+from ..shaping.signal import SignalSums
+from .recent import MAX_ID, Activity, clip, sample
+from .sources import add_group
 
 _LONGEST = 1024
 """Most characters of a text that are passed to `Activity`, which shortens texts further."""
@@ -44,19 +46,27 @@ class ActivityRecorder:
         shaped: Sequence[ShapedGroup],
         warnings: Sequence[tuple[str, str]],
         statuses: Sequence[Sequence[str | None]],
+        sources: Sequence[tuple[str, GroupCommit] | None],
+        signal: SignalSums,
     ) -> None:
         """Record the groups of a training request, without replayed and stale ones.
 
-        All sequences but `warnings` are [groups]; `statuses` is [groups, rollouts].
+        All sequences but `warnings` are [groups]; `statuses` is [groups, rollouts]. `sources` has the data source of
+        each group that has one, and the tallies that the store counted the group with; `signal` is of the new groups.
         """
         activity = self.activity.begin_step(outcome.run, outcome.epoch, outcome.step, warnings)
         if activity is None:
             return
         sums = activity.course[outcome.step]
-        for state, group, result, row in zip(outcome.groups, groups, shaped, statuses, strict=True):
+        sums.signal.add(signal)
+        for state, group, result, row, source in zip(outcome.groups, groups, shaped, statuses, sources, strict=True):
             if state.replayed or state.stale:
                 continue
             sums.add_group(group, result, row)
+            if source is not None:
+                name, tallies = source
+                reward = sum(result.rewards) / len(result.rewards)
+                add_group(sums.sources, activity.sources, clip(name, MAX_ID), tallies, reward)
             self.activity.record_group(
                 activity,
                 state.problem_id,

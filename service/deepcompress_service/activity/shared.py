@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from array import array
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from ..shaping.signal import SignalSums
 from .course import StepSums, join_courses
 from .recent import (
     BETA_BINS,
@@ -27,6 +30,7 @@ from .recent import (
     SeenVerdict,
     SeenWarning,
 )
+from .sources import joined_names, renamed
 
 _SUFFIX = ".json"
 
@@ -64,7 +68,7 @@ class SharedActivity:
             mark = (activity.at, activity.rollouts, activity.step)
             if self._written.get(activity.run) != mark:
                 self._written[activity.run] = mark
-                changed.append((activity.run, orjson.dumps(_row(activity))))
+                changed.append((activity.run, orjson.dumps(_row(activity), default=list)))
         gone = [run for run in self._written if run not in current]
         for run in gone:
             del self._written[run]
@@ -110,7 +114,8 @@ def join(activities: list[RunActivity | None]) -> RunActivity | None:
             joined.verdicts[status] = deque(latest, maxlen=MAX_VERDICTS)
     if newest is None:
         return joined
-    joined.course = join_courses(activity.course for activity in known)
+    joined.sources = joined_names([activity.sources for activity in known])
+    joined.course = join_courses(_renamed_course(activity, joined.sources) for activity in known)
     joined.epoch, joined.step = newest
     for activity in known:
         if activity.epoch == joined.epoch:
@@ -127,6 +132,16 @@ def join(activities: list[RunActivity | None]) -> RunActivity | None:
         share = MAX_POINTS * activity.seen_points // max(1, sum(w.seen_points for w in current))
         joined.points += activity.points[:: -(-len(activity.points) // max(1, share)) or 1]
     return joined
+
+
+def _renamed_course(activity: RunActivity, sources: list[str]) -> dict[int, StepSums]:
+    """Return the sums of the steps with those by data source in the order of `sources`."""
+    if activity.sources == sources:
+        return activity.course
+    return {
+        step: replace(sums, sources=renamed(sums.sources, activity.sources, sources))
+        for step, sums in activity.course.items()
+    }
 
 
 def _add_warnings(joined: dict[str, SeenWarning], more: dict[str, SeenWarning]) -> None:
@@ -150,13 +165,18 @@ def _row(activity: RunActivity) -> dict[str, Any]:
     return row
 
 
-_PLAIN = ("run", "at", "epoch", "step", "rollouts", "sums", "warnings", "betas", "seen_points")
+_PLAIN = ("run", "at", "epoch", "step", "rollouts", "sums", "warnings", "betas", "seen_points", "sources")
 
 
 def _parse(row: dict[str, Any]) -> RunActivity:
     activity = RunActivity(**{name: row[name] for name in _PLAIN})
     activity.points = [SeenRollout(**point) for point in row["points"]]
-    activity.course = {sums["step"]: StepSums(**sums) for sums in row["course"]}
+    activity.course = {
+        sums["step"]: StepSums(
+            **{**sums, "signal": SignalSums(**sums["signal"]), "sources": array("d", sums["sources"])}
+        )
+        for sums in row["course"]
+    }
     activity.seen_warnings = {slug: SeenWarning(**one) for slug, one in row["seen_warnings"].items()}
     for status, verdicts in row["verdicts"].items():
         activity.verdicts[status] = deque((SeenVerdict(**one) for one in verdicts), maxlen=MAX_VERDICTS)

@@ -9,8 +9,7 @@ that there is always room left for another run.
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter, OrderedDict, deque
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from ..observability import metrics
+from ..remote.gate import FairGate
 from .errors import ApiError
 
 
@@ -126,21 +126,21 @@ class KeyedSlots:
                 del self._held[key]
 
 
+@dataclass(slots=True)
 class Slot:
     """The slot of one request, which it may give up for a while."""
 
-    def __init__(self, scheduler: FairScheduler, run: str) -> None:
-        self._scheduler = scheduler
-        self._run = run
-        self.held = True
+    gate: FairGate
+    run: str
+    held: bool = True
 
     @asynccontextmanager
     async def given_up(self) -> AsyncIterator[None]:
         """Give the slot to another request, and wait for one on leaving. After an error none is held."""
         self.held = False
-        self._scheduler.release()
+        self.gate.release()
         yield
-        await self._scheduler.take(self._run)
+        await self.gate.take(self.run)
         self.held = True
 
 
@@ -148,17 +148,16 @@ class FairScheduler:
     """Runs at most `max_active` requests at once; runs take turns for the slots that come free."""
 
     def __init__(self, max_active: int, max_waiting_per_run: int, max_bytes_per_run: int) -> None:
-        self._free = max_active
+        self._gate = FairGate(max_active)
         self._max_waiting = max_waiting_per_run
         self._max_bytes = max_bytes_per_run
-        self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
         self._held: Counter[str] = Counter()
         """Bytes of the requests of each run that are active or waiting."""
 
     @property
     def waiting(self) -> int:
         """Requests that wait for a slot."""
-        return sum(len(queue) for queue in self._queues.values())
+        return self._gate.all_waiting
 
     @asynccontextmanager
     async def slot(self, run: str, weight: int = 0) -> AsyncIterator[Slot]:
@@ -168,68 +167,25 @@ class FairScheduler:
             ApiError: 429, if the run has too many requests waiting or too many bytes in progress.
         """
         if self._held[run] and self._held[run] + weight > self._max_bytes:
-            raise self._rejected()
+            raise _rejected()
         self._held[run] += weight
         try:
-            await self.take(run, self._max_waiting)
-            slot = Slot(self, run)
+            if not self._gate.free and self._gate.waiting(run) >= self._max_waiting:
+                raise _rejected()
+            await self._gate.take(run)
+            slot = Slot(self._gate, run)
             try:
                 yield slot
             finally:
                 if slot.held:
-                    self.release()
+                    self._gate.release()
         finally:
             self._held[run] -= weight
             if not self._held[run]:
                 del self._held[run]
 
-    @staticmethod
-    def _rejected() -> ApiError:
-        metrics.REJECTED.labels("run-queue-full").inc()
-        return ApiError(429, "run-queue-full", "this run has too many requests waiting", retry_after=1)
 
-    async def take(self, run: str, max_waiting: float = float("inf")) -> None:
-        """Take a slot; wait for one if none is free.
-
-        Raises:
-            ApiError: 429, if the run has `max_waiting` requests waiting.
-        """
-        if self._free > 0:
-            self._free -= 1
-        else:
-            await self._wait(run, max_waiting)
-
-    async def _wait(self, run: str, max_waiting: float) -> None:
-        queue = self._queues.setdefault(run, deque())
-        if len(queue) >= max_waiting:
-            raise self._rejected()
-        slot: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        queue.append(slot)
-        try:
-            await slot
-        except asyncio.CancelledError:
-            if slot.done() and not slot.cancelled():
-                # The slot was assigned just before the wait was cancelled: pass it on.
-                self.release()
-            else:
-                self._leave(run, slot)
-            raise
-
-    def _leave(self, run: str, slot: asyncio.Future[None]) -> None:
-        queue = self._queues.get(run)
-        if queue is not None and slot in queue:
-            queue.remove(slot)
-            if not queue:
-                del self._queues[run]
-
-    def release(self) -> None:
-        """Pass a slot on to the next run that waits."""
-        while self._queues:
-            run, queue = self._queues.popitem(last=False)
-            slot = queue.popleft()
-            if queue:
-                self._queues[run] = queue
-            if not slot.done():
-                slot.set_result(None)
-                return
-        self._free += 1
+def _rejected() -> ApiError:
+    """Count a refused request and return its error."""
+    metrics.REJECTED.labels("run-queue-full").inc()
+    return ApiError(429, "run-queue-full", "this run has too many requests waiting", retry_after=1)

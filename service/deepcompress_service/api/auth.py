@@ -37,7 +37,7 @@ from .errors import ApiError
 log = logging.getLogger("deepcompress.auth")
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
-"""Paths that need no key: a load balancer asks them."""
+"""Paths that need no key: load balancers use them."""
 METRICS_PATH = "/metrics"
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 

@@ -37,6 +37,15 @@ STATUS_OF = {
     "run-lost": 409,
     "run-rolled-back": 409,
     "step-kind-mismatch": 409,
+    "unknown-dataset": 404,
+    "sample-conflict": 409,
+    "step-closed": 409,
+    "too-many-samples": 409,
+    "no-dataset": 409,
+    "bad-dataset": 422,
+    "unknown-data-source": 422,
+    "invalid-policy": 422,
+    "not-supported": 501,
     "not-observed": 422,
     "bad-export": 422,
     "bad-cursor": 422,
@@ -69,6 +78,7 @@ _TITLES = {
     429: "Too many requests",
     499: "Client closed request",
     500: "Internal error",
+    501: "Not supported",
     503: "Unavailable",
 }
 

@@ -20,6 +20,7 @@ EXEMPT_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 """Paths for load balancers and Prometheus, which use addresses and names of their own."""
 ANY_HOST = "*"
 _WILDCARD_ADDRESSES = frozenset({"0.0.0.0", "::", ""})
+_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 
 
@@ -34,7 +35,7 @@ class AllowedHosts:
         self.any = ANY_HOST in names
         """True if the check is off."""
         self._domains = tuple(name[1:] for name in names if name.startswith("*."))
-        self._names = {name for name in names if "*" not in name}
+        self._names = {*_LOOPBACK_NAMES, *(name for name in names if "*" not in name)}
         if listen not in _WILDCARD_ADDRESSES:
             self._names.add(normalise(listen))
 
@@ -55,7 +56,8 @@ def normalise(name: str) -> str:
 
 
 def _is_loopback(name: str) -> bool:
-    if name == "localhost" or name.endswith(".localhost"):
+    """Return True for a name or an address of this machine beside `_LOOPBACK_NAMES`."""
+    if name.endswith(".localhost"):
         return True
     try:
         return ipaddress.ip_address(name).is_loopback

@@ -194,7 +194,9 @@ def _shape_request(body: RolloutRequest, rollouts: list[ShapeRollout], arrival: 
         step=body.step,
         phase=body.phase,
         request_id=request_id,
-        groups=[ShapeGroup(problem_id=body.problem_id, group_id=group_id, rollouts=rollouts)],
+        groups=[
+            ShapeGroup(problem_id=body.problem_id, group_id=group_id, data_source=body.data_source, rollouts=rollouts)
+        ],
     )
 
 

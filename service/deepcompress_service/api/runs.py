@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
 from deepcompress_client.wire import (
@@ -26,9 +26,13 @@ from deepcompress_client.wire import (
     RunHistory,
     RunInfo,
     RunName,
+    RunSources,
     Step,
 )
+from deepcompress_client.wire.values import Count, Name
 
+from ..activity.course import MAX_COURSE
+from ..activity.sources import statistics
 from ..difficulty.errors import RunConflict, UnknownCheckpoint, UnknownRun
 from ..difficulty.model import Checkpoint, ProblemState, RunState, StepStatistics
 from ..difficulty.refusals import run_conflict
@@ -59,6 +63,14 @@ class RestoreRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     checkpoint: CheckpointName
+
+
+class DiscardRequest(BaseModel):
+    """Observed groups of an asynchronous run that will never be shaped."""
+
+    model_config = ConfigDict(extra="forbid")
+    group_ids: Annotated[list[Name], Field(min_length=1, max_length=4096)]
+    epoch: Count | None = None
 
 
 class RewindRequest(BaseModel):
@@ -157,6 +169,31 @@ async def history(
         return json_response({"run": run, "epoch": state.epoch, "steps": [step_row(step) for step in steps]})
 
 
+@router.get("/{run}/data-sources", summary="Recent steps by data source", response_model=RunSources)
+async def data_sources(
+    run: Run,
+    context: ContextDep,
+    grant: GrantDep,
+    since: Annotated[int | None, Query(ge=0, le=MAX_COUNT)] = None,
+    limit: Annotated[int | None, Query(ge=1, le=100_000)] = None,
+) -> Response:
+    """Return the newest 500 steps that this server counted, by data source, oldest first.
+
+    A repeat counts nothing. They are not in the store: a restart of the server forgets them, and other replicas have
+    their own.
+    """
+    async with context.read_scheduler.slot(grant.name):
+        state = await context.store.get_run(run)
+        activity = await context.shared_activity.of(run)
+        history = [] if activity is None else await context.store.history(run, since=since, limit=MAX_COURSE)
+    rows = []
+    for step in (entry.step for entry in history):
+        sums = None if activity is None else activity.course.get(step)
+        if activity is not None and sums is not None and sums.sources:
+            rows.append({"step": step, "data_sources": statistics(sums.sources, activity.sources)})
+    return json_response({"run": run, "epoch": state.epoch, "steps": rows[-limit:] if limit else rows})
+
+
 @router.get("/{run}/problems", summary="List the problems of a run", response_model=ProblemPage)
 async def problems(
     run: Run,
@@ -239,6 +276,23 @@ async def rewind(run: Run, request: Request, context: ContextDep) -> Response:
     """Forget everything at steps from `next_step` on. The epoch rises."""
     body = await context.small_body(request, RewindRequest)
     return json_response(run_row(await context.store.rewind(run, body.next_step)))
+
+
+@router.post(
+    "/{run}/discard",
+    summary="Drop observed groups of an asynchronous run",
+    openapi_extra=documented(DiscardRequest, {"group_ids": ["q17"]}),
+)
+async def discard(run: Run, request: Request, context: ContextDep) -> Response:
+    """Drop groups that were observed and will never be shaped: they count nowhere.
+
+    Groups that do not wait are left as they are, so a repeat has no further effect.
+    """
+    body = await context.small_body(request, DiscardRequest)
+    state = await context.store.get_run(run)
+    if not state.config.asynchronous:
+        raise ApiError(422, "not-asynchronous", f"run {run!r} is not asynchronous: its observed groups have a step")
+    return json_response({"run": run, "discarded": await context.store.discard(run, body.group_ids, body.epoch)})
 
 
 @router.get(
@@ -366,6 +420,10 @@ def step_row(step: StepStatistics) -> dict[str, Any]:
         mean_tokens_simple=_mean(step.simple_tokens_sum, step.simple_tokens_count),
         mean_tokens_hard=_mean(step.hard_tokens_sum, step.hard_tokens_count),
         closed=step.closed,
+        mean_age=_mean(step.age_sum, step.age_count),
+        largest_age=step.age_max if step.age_count else None,
+        too_old_groups=step.too_old_groups or None,
+        discarded_groups=step.discarded_groups or None,
     )
     return vars(row)
 

@@ -111,7 +111,7 @@ def decode_in_slices(
     """Return the value of a body of JSON. `loads` parses the slices of its large lists one by one.
 
     Raises:
-        ValueError: The body is not JSON, or whatever `loads` raises.
+        ValueError: The body is not JSON, or `loads` raised it.
         TextTooLargeError: A text is over MAX_TEXT_BYTES, or so is what is outside of lists over WHOLE_BYTES.
     """
     if len(raw) <= WHOLE_BYTES or not levels:
@@ -120,7 +120,7 @@ def decode_in_slices(
     if len(raw) - sum(one.size for one in lists) > MAX_TEXT_BYTES:
         raise TextTooLargeError
     view = memoryview(raw)
-    # A text that nobody can foresee takes the place of the elements in the rest of the body.
+    # A random text takes the place of the elements in the rest of the body.
     mark = secrets.token_hex(16)
     rest: list[bytes | memoryview] = []
     begin = 0

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import audit, config, curves, demo, eval, replay, runs, score, serve, train, verify
+from . import audit, config, curves, demo, eval, profile, replay, runs, score, serve, train, verify
 from .commands import Commands
 
 app = typer.Typer(
@@ -23,7 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _command in (serve, demo, verify, score, audit, runs, replay, curves, config, train, eval):
+for _command in (serve, demo, verify, score, audit, profile, runs, replay, curves, config, train, eval):
     _command.register(app)
 
 

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .formats import CheckerOption, Format, parse_checker, parse_object
+from .formats import Format, parse_checker, parse_object
+from .golds import Routing, gold_of, options_of, progress_bars
 from .helptext import teach
-from .jsonl import Row, read_jsonl
+from .jsonl import read_jsonl
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from deepcompress_verify.audit import Finding, GoldRow, RolloutRow
 
 _HELP = """\
@@ -117,7 +114,7 @@ def audit(
         fail(reason(error))
 
     findings: list[Finding] = []
-    with _progress() as progress:
+    with progress_bars() as progress:
         bar = progress.add_task("reading golds", total=len(problems))
         for row_findings in audit_golds(problems):
             findings += row_findings
@@ -150,70 +147,13 @@ def audit(
         raise typer.Exit(1)
 
 
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from .output import progress_console
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=progress_console(), transient=True) as progress:
-        yield progress
-
-
-def _gold(row: Row, name: str) -> tuple[str, ...]:
-    gold = row.fields.get(name)
-    if isinstance(gold, str | int | float) and not isinstance(gold, bool):
-        return (str(gold),)
-    if isinstance(gold, list) and all(isinstance(text, str) for text in gold):
-        return tuple(gold)
-    raise row.error(f"{name!r} is not a string or a list of strings (use --gold-field for another field)")
-
-
-@dataclass(frozen=True, slots=True)
-class Routing:
-    """The checkers of rows that have no field of their own: by data_source, else the default."""
-
-    default: CheckerOption
-    by_source: Mapping[str, object]
-    remote: frozenset[str]
-
-    def of(self, row: Row) -> tuple[CheckerOption, bool]:
-        """Return (checker, True if it is remote) of a row.
-
-        Raises:
-            JsonlError: There is no such checker.
-        """
-        from deepcompress_verify import CheckerError
-        from deepcompress_verify.checkers import resolve_checker
-
-        source = row.fields.get("data_source")
-        checker: Any = row.fields.get("checker") or (self.by_source.get(source) if isinstance(source, str) else None)
-        checker = checker or self.default
-        if (checker.get("name") if isinstance(checker, dict) else checker) in self.remote:
-            return None, True
-        try:
-            resolve_checker(checker)
-        except (CheckerError, TypeError, ValueError) as error:
-            others = f"; remote: {', '.join(sorted(self.remote))}" if self.remote else ""
-            raise row.error(f"'checker': {error}{others}") from None
-        return checker, False
-
-
-def _options(row: Row) -> tuple[str, ...]:
-    options = row.fields.get("options") or ()
-    if not isinstance(options, list | tuple) or not all(isinstance(text, str) for text in options):
-        raise row.error("'options' is not a list of strings")
-    return tuple(options)
-
-
 def _problems(path: Path, gold_field: str, id_field: str, routing: Routing) -> Iterator[GoldRow]:
     from deepcompress_verify.audit import GoldRow
 
     for row in read_jsonl(path):
         name = str(row.fields.get(id_field, f"line {row.number}"))
         checker, remote = routing.of(row)
-        yield GoldRow(name, _gold(row, gold_field), checker, _options(row), remote)
+        yield GoldRow(name, gold_of(row, gold_field), checker, options_of(row), remote)
 
 
 def _rollouts(
@@ -232,7 +172,7 @@ def _rollouts(
         if problem is None:
             checker, remote = routing.of(row)
             if not remote:
-                yield RolloutRow(name, _gold(row, gold_field), response, truncated, checker, _options(row))
+                yield RolloutRow(name, gold_of(row, gold_field), response, truncated, checker, options_of(row))
         elif not problem.remote:
             yield RolloutRow(name, problem.gold, response, truncated, problem.checker, problem.options)
 

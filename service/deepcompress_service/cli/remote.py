@@ -21,7 +21,7 @@ def service_client(url: str | None, api_key: str | None) -> Iterator[Client]:
     """Yield a client of `url`, and turn its errors into the end of the command.
 
     The exit status is USAGE_ERROR for an invalid request, and SERVICE_ERROR if the service rejects the request for
-    another reason or is not reachable. A service that is away is an error at once: it is asked before the work.
+    another reason or is not reachable. An unreachable service is an error before the work.
     """
     from deepcompress_client import Client, Retry, errors
 

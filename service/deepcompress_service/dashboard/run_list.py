@@ -16,7 +16,7 @@ Order = Literal["-changed", "changed", "run", "-run", "-step", "step", "-level",
 
 @dataclass(frozen=True, slots=True)
 class RunQuery:
-    """The part of the list that a viewer asks for."""
+    """The part of the list that a viewer requests."""
 
     search: str = ""
     """Words that the name contains, in any order and case."""

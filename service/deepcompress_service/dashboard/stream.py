@@ -73,7 +73,9 @@ class RunStream:
         if activity is not None:
             marks = {sums.step: (sums.epoch, sums.rollouts, sums.last_at) for sums in activity.course.values()}
             course = [
-                sums.row() for step, sums in sorted(activity.course.items()) if self._course.get(step) != marks[step]
+                sums.row(activity.sources)
+                for step, sums in sorted(activity.course.items())
+                if self._course.get(step) != marks[step]
             ]
             gone = [step for step in self._course if step not in marks]
             if course or gone:

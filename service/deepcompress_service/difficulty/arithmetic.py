@@ -7,12 +7,12 @@ every division into requests and every store. ``stores/lua/`` has the same formu
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from .codec import RATIO_ONE, PassCountBucket, PassCountKey, ProblemRecord, RunRecord, StepDelta, StepRecord
 from .length_counts import folded, unpack_counts
-from .model import CHANGE_KINDS, DifficultyConfig, ProblemState
+from .model import CHANGE_KINDS, DifficultyConfig, GroupCommit, ProblemState
 
 CHANGE_ONE = 1 << 16
 """A change of the pass ratio by 1 in the sums over revisited problems: their squares are exact for 2^21 of them."""
@@ -83,6 +83,7 @@ def close_record(run_record: RunRecord, observed_groups: int = 0) -> StepRecord:
     after, mean = accumulators_after(run_record.config, run_record.start, run_record.buckets, run_record.revisits)
     record = StepRecord(run_record.start, after, mean)
     record.observed_groups = observed_groups
+    record.age_sum, record.age_count, record.age_max, record.too_old_groups, record.discarded_groups = run_record.ages
     for (_, size, passes), bucket in run_record.buckets.items():
         record.groups += bucket.groups
         record.rollouts += size * bucket.groups
@@ -102,6 +103,16 @@ def close_record(run_record: RunRecord, observed_groups: int = 0) -> StepRecord:
             record.hard_tokens_sum += bucket.tokens_sum
             record.hard_tokens_count += bucket.tokens_count
     return record
+
+
+def with_ages(run_record: RunRecord, groups: Iterable[GroupCommit], discarded: int = 0) -> None:
+    """Add the ages of new groups of the open step, and a number of discarded groups, to the run's record."""
+    total, count, greatest, too_old, dropped = run_record.ages
+    for group in groups:
+        too_old += group.too_old
+        if group.age is not None:
+            total, count, greatest = total + group.age, count + 1, max(greatest, group.age)
+    run_record.ages = (total, count, greatest, too_old, dropped + discarded)
 
 
 def ratio_after(weight: float, before: ProblemState, delta: StepDelta) -> float | None:

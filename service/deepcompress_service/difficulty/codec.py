@@ -29,14 +29,10 @@ PROBLEM_BYTES = STATE_BYTES + _DELTA.size
 _HEAD = struct.Struct("<dddBB")
 HAS_LENGTHS = 4
 """Flag of a group's record that has lengths, behind its problem_id."""
-_OBSERVED_LENGTHS = 2
-"""Flag of an observed group that has lengths, before its problem_id."""
 _PAGE_SORT_FIELDS = struct.Struct("<8xd8xd4xB24xdII")
 """Pass ratio, last beta and flags of a problem's record; step, attempts and passes of its tally."""
 GROUP_HEAD_BYTES = _HEAD.size
-_OBSERVED = struct.Struct("<IIIIddIBd")
-_ROLLOUT = struct.Struct("<BBBdd")
-ROLLOUT_BYTES = _ROLLOUT.size
+_ASYNCHRONOUS = ("asynchronous", "max_age")
 _SIDES: tuple[Literal["simple", "hard"] | None, ...] = (None, "simple", "hard")
 
 
@@ -89,25 +85,6 @@ class GroupRecord:
 
 
 @dataclass(slots=True)
-class ObservedGroup:
-    """The rollouts of a group that were observed so far."""
-
-    problem_id: str
-    size: int = 0
-    passes: int = 0
-    truncated: int = 0
-    tokens_known: int = 0
-    """Rollouts whose length is known."""
-    tokens_sum: int = 0
-    correct_tokens_sum: int = 0
-    correct_tokens_min: int | None = None
-    counts: bool = True
-    generation: int = 0
-    lengths: bytes = b""
-    """Packed lengths of the correct rollouts."""
-
-
-@dataclass(slots=True)
 class StepRecord:
     """A closed step: its accumulators before and after (the level first) and its statistics."""
 
@@ -130,6 +107,11 @@ class StepRecord:
     simple_tokens_count: int = 0
     hard_tokens_sum: int = 0
     hard_tokens_count: int = 0
+    age_sum: int = 0
+    age_count: int = 0
+    age_max: int = 0
+    too_old_groups: int = 0
+    discarded_groups: int = 0
 
     def statistics(self, step: int, *, closed: bool = True) -> StepStatistics:
         """Return the record as the statistics of `step`."""
@@ -139,7 +121,7 @@ class StepRecord:
             batch_pass_ratio=self.mean,
             accumulators=self.after[1:],
             closed=closed,
-            **{name: getattr(self, name) for name in STEP_INTEGERS},
+            **{name: getattr(self, name) for name in (*STEP_INTEGERS, *AGE_INTEGERS)},
         )
 
 
@@ -162,7 +144,11 @@ STEP_INTEGERS = (
     "hard_tokens_count",
 )
 """The integers of a step's line, in order."""
+AGE_INTEGERS = ("age_sum", "age_count", "age_max", "too_old_groups", "discarded_groups")
+"""Integers at the end of a step's line, left out if all are 0: so is the line of an earlier version."""
 _step_integers = attrgetter(*STEP_INTEGERS)
+age_integers = attrgetter(*AGE_INTEGERS)
+"""Returns the integers of `AGE_INTEGERS` of a step's record."""
 
 
 def pack_state(state: ProblemState) -> bytes:
@@ -308,55 +294,10 @@ def group_digest(data: bytes) -> bytes:
     return data[at : at + 16]
 
 
-def pack_observed(group: ObservedGroup) -> bytes:
-    """Return an observed group as bytes."""
-    return _OBSERVED.pack(
-        group.size,
-        group.passes,
-        group.truncated,
-        group.tokens_known,
-        float(group.tokens_sum),
-        float(group.correct_tokens_sum),
-        NONE32 if group.correct_tokens_min is None else group.correct_tokens_min,
-        group.counts | (_OBSERVED_LENGTHS if group.lengths else 0),
-        float(group.generation),
-    ) + (
-        struct.pack("<H", len(group.lengths)) + group.lengths + encode(group.problem_id)
-        if group.lengths
-        else encode(group.problem_id)
-    )
-
-
-def unpack_observed(data: bytes) -> ObservedGroup:
-    """Return the observed group packed in `data`."""
-    size, passes, truncated, known, total, correct, least, counts, generation = _OBSERVED.unpack_from(data)
-    at, lengths = _OBSERVED.size, b""
-    if counts & _OBSERVED_LENGTHS:
-        (length,) = struct.unpack_from("<H", data, at)
-        lengths, at = data[at + 2 : at + 2 + length], at + 2 + length
-    return ObservedGroup(
-        problem_id=decode(data[at:]),
-        size=size,
-        passes=passes,
-        truncated=truncated,
-        tokens_known=known,
-        tokens_sum=int(total),
-        correct_tokens_sum=int(correct),
-        correct_tokens_min=None if least == NONE32 else least,
-        counts=bool(counts & 1),
-        generation=int(generation),
-        lengths=lengths,
-    )
-
-
-def pack_rollout(correct: bool, counts: bool, truncated: bool, tokens: int | None, generation: int) -> bytes:
-    """Return an observed rollout's content; equal bytes are the same observation."""
-    return _ROLLOUT.pack(correct, counts, truncated, -1.0 if tokens is None else tokens, generation)
-
-
 def format_step(record: StepRecord) -> str:
     """``mean|integers|before|after``: doubles with all their digits, `-` for no mean."""
-    integers = ",".join(map(str, _step_integers(record)))
+    ages = age_integers(record)
+    integers = ",".join(map(str, (*_step_integers(record), *(ages if any(ages) else ()))))
     before = " ".join(map(repr, record.before))
     after = " ".join(map(repr, record.after))
     return f"{'-' if record.mean is None else repr(record.mean)}|{integers}|{before}|{after}"
@@ -375,7 +316,13 @@ def parse_step(text: str) -> StepRecord:
 
 def config_to_json(config: DifficultyConfig) -> str:
     """Return the configuration as canonical JSON."""
-    return json.dumps(asdict(config), sort_keys=True, separators=(",", ":"))
+    return json.dumps(_config_fields(config), sort_keys=True, separators=(",", ":"))
+
+
+def _config_fields(config: DifficultyConfig) -> dict[str, Any]:
+    """Return a configuration as plain values; without the fields of asynchronous runs for all others."""
+    fields = asdict(config)
+    return fields if config.asynchronous else {name: fields[name] for name in fields if name not in _ASYNCHRONOUS}
 
 
 def config_from_json(text: str | bytes) -> DifficultyConfig:
@@ -453,12 +400,16 @@ class RunRecord:
     revisits: tuple[int, int, int] = (0, 0, 0)
     """For accumulators of changes: the open step's revisited problems, the sum of their changes of pass ratio, and
     that of the squares (`arithmetic.visit_change`)."""
+    ages: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
+    """`AGE_INTEGERS` of the open step; groups that are discarded while none is open count in the next."""
     incarnation: str = ""
     """Random id of the run; empty until the first write by a service that has incarnations."""
     version: int = 0
     """Commits of this incarnation and epoch."""
     created_step: int | None = None
     """The step of the training request that created the run, if one did."""
+    dataset: bool = False
+    """True if a data set is registered: its index follows the problems (`samples`)."""
 
 
 IDENTITY = ("incarnation", "version", "created_step")
@@ -473,8 +424,12 @@ def run_record_to_json(run_record: RunRecord) -> str:
     }
     fields |= {"ratio_sum": run_record.ratio_sum, "start": run_record.start, "sequence": run_record.sequence}
     fields["revisits"] = run_record.revisits
+    if any(run_record.ages):
+        fields["ages"] = run_record.ages
     fields |= {name: getattr(run_record, name) for name in IDENTITY}
-    fields["config"] = asdict(run_record.config)
+    if run_record.dataset:
+        fields["dataset"] = True
+    fields["config"] = _config_fields(run_record.config)
     fields["cells"] = [[*key, *bucket_integers(bucket)] for key, bucket in run_record.buckets.items()]
     return json.dumps(fields, separators=(",", ":"))
 
@@ -486,5 +441,6 @@ def run_record_from_json(text: str | bytes) -> RunRecord:
     fields["values"] = tuple(fields["values"])
     fields["start"] = tuple(fields["start"])
     fields["revisits"] = tuple(fields.get("revisits", (0, 0, 0)))  # absent in the record of an older version
+    fields["ages"] = tuple(fields.get("ages", (0, 0, 0, 0, 0)))
     fields["buckets"] = {tuple(row[:3]): PassCountBucket(*row[3:]) for row in fields.pop("cells")}
     return RunRecord(**fields)

@@ -16,6 +16,7 @@ from . import refusals
 from .arithmetic import (
     accumulators_after,
     mean_pass_ratio,
+    with_ages,
 )
 from .codec import (
     GroupRecord,
@@ -23,11 +24,11 @@ from .codec import (
     group_digest,
     pack_group,
     unpack_group,
-    unpack_observed,
 )
 from .identity import check_identity, count_commit
 from .length_counts import unpack_counts
 from .model import Commit, CommitOutcome, GroupCommit, GroupOutcome
+from .observed_codec import unpack_observed
 from .run_transaction import RunTransaction, StoreTransaction
 from .steps import (
     ProblemChanges,
@@ -41,6 +42,7 @@ from .steps import (
     step_now,
     write_records,
 )
+from .waiting import forget_waiting, recorded_groups, waiting_groups
 
 KEPT_REQUESTS = 10_000
 """Number of the latest stepless requests that are recognised by their request_id."""
@@ -61,6 +63,8 @@ def commit(transaction: StoreTransaction, request: Commit) -> CommitOutcome:
         if request.config is None:
             raise refusals.unknown_run(request.run)
         run_record = new_run_record(request.config, request.config_text)
+        if request.config.asynchronous:
+            forget_waiting(state)
     kind: Literal["stepless", "stepped"] = "stepless" if request.step is None else "stepped"
     if run_record.kind not in (None, kind):
         raise refusals.kind_mismatch(run_record.kind)
@@ -89,12 +93,16 @@ def _commit_at(
     """Count the groups of a stepped request; return the step's level, its mean P_g, and the outcomes in order."""
     if step <= run_record.pruned:
         raise refusals.step_too_old(step, run_record.pruned, run_record.config.keep_steps)
-    known = state.read("groups", step, [group.group_id for group in request.groups])
+    ids = [group.group_id for group in request.groups]
+    if run_record.config.asynchronous:
+        known = recorded_groups(state, run_record, ids)
+    else:
+        known = state.read("groups", step, ids)
     for group in request.groups:
         if group.group_id in known and group_digest(known[group.group_id]) != group.digest:
             raise refusals.group_conflict(group.group_id, step)
     new = [group for group in request.groups if group.group_id not in known]
-    names = problem_names(state, step, new)
+    names = problem_names(state, run_record, step, new)
     records = {group_id: unpack_group(data) for group_id, data in known.items()}
     if not new:
         counted = Counted(*_recorded_level(state, run_record, step, list(records.values())))
@@ -103,7 +111,7 @@ def _commit_at(
     else:
         counted = _count(state, run_record, step, new, names, request.generation or 0)
     records |= counted.groups
-    outcomes = [_outcome(g, records[g.group_id], g.group_id in known) for g in request.groups]
+    outcomes = [recorded_outcome(g.group_id, records[g.group_id], g.group_id in known) for g in request.groups]
     write_records(state, step, counted.problems, counted.groups)
     return counted.level, counted.mean, outcomes
 
@@ -123,10 +131,13 @@ def _commit_stepless(
             step,
             level,
             mean,
-            [_outcome(group, record, True) for group, record in zip(request.groups, records, strict=True)],
+            [
+                recorded_outcome(group.group_id, record, True)
+                for group, record in zip(request.groups, records, strict=True)
+            ],
         )
     step = run_record.closed + 1 if run_record.open is None else run_record.open
-    names = problem_names(state, step, request.groups)
+    names = problem_names(state, run_record, step, request.groups)
     counted = _count(state, run_record, step, request.groups, names, request.generation or 0)
     records = [counted.groups[group.group_id] for group in request.groups]
     write_records(state, step, counted.problems)
@@ -136,7 +147,9 @@ def _commit_stepless(
     )
     if sum(bucket.groups for bucket in run_record.buckets.values()) >= (run_record.config.groups_per_step or 0):
         close(state, run_record)
-    outcomes = [_outcome(group, record, False) for group, record in zip(request.groups, records, strict=True)]
+    outcomes = [
+        recorded_outcome(group.group_id, record, False) for group, record in zip(request.groups, records, strict=True)
+    ]
     return step, counted.level, counted.mean, outcomes
 
 
@@ -173,10 +186,6 @@ def payloads_of_request(data: bytes | None, groups: Mapping[str, bytes]) -> dict
     return {name: payloads[digest] for name, digest in groups.items() if digest in payloads}
 
 
-def _outcome(group: GroupCommit, record: GroupRecord, replayed: bool) -> GroupOutcome:
-    return recorded_outcome(group.group_id, record, replayed)
-
-
 def recorded_outcome(group_id: str, record: GroupRecord, replayed: bool) -> GroupOutcome:
     """Return a group's outcome from its record."""
     problem = record.problem
@@ -210,14 +219,19 @@ def _recorded_level(
     return first.step_level, first.batch_pass_ratio
 
 
-def problem_names(state: RunTransaction, step: int, groups: Iterable[GroupCommit]) -> dict[str, str]:
+def problem_names(
+    state: RunTransaction, run_record: RunRecord, step: int, groups: Iterable[GroupCommit]
+) -> dict[str, str]:
     """Return problem_id by group_id; if the caller left it out, that of the group's observations.
 
     Raises:
         NotObserved: A group has neither.
     """
     missing = [group.group_id for group in groups if group.problem_id is None]
-    observed = state.read("observed", step, missing) if missing else {}
+    if run_record.config.asynchronous:
+        observed = {name: data for name, (_, data) in waiting_groups(state, missing).items()}
+    else:
+        observed = state.read("observed", step, missing) if missing else {}
     for group_id in missing:
         if group_id not in observed:
             raise refusals.missing_problem_id(group_id, step)
@@ -239,9 +253,8 @@ def observed_step(state: RunTransaction, run_record: RunRecord, groups: Sequence
         known = state.read("groups", step, ids)
         if len(known) == len(ids) and all(group_digest(known[g.group_id]) == g.digest for g in groups):
             return step
-    open_steps = [
-        step for step in state.observed_steps(run_record.closed) if len(state.read("observed", step, ids)) == len(ids)
-    ]
+    waiting = [] if run_record.config.asynchronous else state.observed_steps(run_record.closed)
+    open_steps = [step for step in waiting if len(state.read("observed", step, ids)) == len(ids)]
     if len(open_steps) != 1:
         raise refusals.step_not_observed(open_steps)
     return open_steps[0]
@@ -275,6 +288,7 @@ def _count(
     if run_record.open != step:
         close_before(state, run_record, step)
         open_step(state, run_record, step)
+    with_ages(run_record, groups)
     problems = apply_groups(state, run_record, [(names[g.group_id], generation, g) for g in groups if g.counts])
     after, mean = accumulators_after(run_record.config, run_record.start, run_record.buckets, run_record.revisits)
     if mean is None:

@@ -60,6 +60,16 @@ class DifficultyConfig:
     """Weight of the newest step in a problem's smoothed pass ratio."""
     group_lengths: bool = False
     """True: the record of each group has its problem's stored lengths, which its reward is computed from."""
+    asynchronous: bool = False
+    """True: groups are identified by their group_id alone, and observations have no step (docs/design.md, 5.11)."""
+    max_age: int | None = None
+    """In asynchronous runs: the greatest age at which a group counts, in versions of the policy. None: no bound."""
+
+    @property
+    def waits(self) -> int:
+        """Steps that close before an observed group of an asynchronous run is discarded, less one."""
+        most = self.keep_steps - 1
+        return most if self.max_age is None else min(self.max_age, most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +97,10 @@ class GroupCommit:
     """None if no rollout was correct, or no lengths are known."""
     lengths: bytes = b""
     """Packed lengths of the correct rollouts (`length_counts.pack_bins`); empty if no lengths are known."""
+    age: int | None = None
+    """The trainer's policy version less the group's oldest one; None if either is not known."""
+    too_old: bool = False
+    """True: the age is over the run's `max_age`. `counts` is then False."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +202,8 @@ class Observation:
     """One verified rollout that carries identity (docs/design.md, 5.5). The first of a rollout_id is kept."""
 
     run: str
-    step: int
+    step: int | None
+    """None: of an asynchronous run."""
     problem_id: str
     group_id: str
     rollout_id: str
@@ -226,6 +241,13 @@ class StepStatistics:
     simple_tokens_count: int = 0
     hard_tokens_sum: int = 0
     hard_tokens_count: int = 0
+    age_sum: int = 0
+    age_count: int = 0
+    """Groups of the step whose age is known, too old ones included; late groups have no part in it."""
+    age_max: int = 0
+    too_old_groups: int = 0
+    discarded_groups: int = 0
+    """Observed groups of an asynchronous run that were dropped in this step without having been shaped."""
     closed: bool = True
 
 

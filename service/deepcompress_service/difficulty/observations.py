@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .codec import ObservedGroup, pack_observed, pack_rollout, unpack_observed
 from .length_counts import joined, pack_bins
 from .model import DifficultyConfig, Observation
+from .observed_codec import ObservedGroup, pack_observed, pack_rollout, unpack_observed
 from .run_transaction import RunTransaction
+from .waiting import steps_of_arrival
 
 
 def observe(state: RunTransaction, epoch: int, observations: Sequence[Observation]) -> list[bool]:
@@ -21,9 +22,14 @@ def observe(state: RunTransaction, epoch: int, observations: Sequence[Observatio
     answers = [False] * len(observations)
     if run_record is not None and run_record.kind == "stepless":
         return answers
+    if run_record is not None and run_record.config.asynchronous:
+        own = [(i, one) for i, one in enumerate(observations) if one.epoch in (None, epoch) and one.step is None]
+        for step, rows in steps_of_arrival(state, run_record, own).items():
+            _observe_step(state, step, rows, answers)
+        return answers
     by_step: dict[int, list[int]] = {}
     for index, seen in enumerate(observations):
-        if seen.epoch in (None, epoch) and seen.step > closed:
+        if seen.step is not None and seen.epoch in (None, epoch) and seen.step > closed:
             by_step.setdefault(seen.step, []).append(index)
     waiting = set(state.observed_steps(closed))
     for step, indices in sorted(by_step.items()):

@@ -138,9 +138,9 @@ def _read_cursor(cursor: str | None, sort: Sort) -> tuple[float, str] | None:
     if cursor is None:
         return None
     try:
-        said, ratio, problem_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        if said != sort:
-            raise ValueError(said)
+        order, ratio, problem_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        if order != sort:
+            raise ValueError(order)
         problem_id.encode()  # no name has lone surrogates
         return float(ratio), problem_id
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:

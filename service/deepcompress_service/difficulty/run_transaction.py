@@ -10,9 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, Protocol
 
 from .codec import RunRecord, StepRecord
+from .problem_index import ProblemIndex
 
 Row = tuple[str, tuple[str | int, ...], bytes]
-"""(table, key, value) of an export; the table is problems, undo, groups, observed, rollouts, requests or steps."""
+"""(table, key, value) of an export; the table is problems, undo, groups, observed, rollouts, requests, steps, dataset
+or samples."""
 
 Table = Literal["problems", "undo", "groups", "observed"]
 """Tables whose records are read and written by name: problems and undo by problem_id, groups and observed by
@@ -31,10 +33,10 @@ class RunTransaction(Protocol):
     # records by name
 
     def read(self, table: Table, step: int | None, ids: Iterable[str]) -> dict[str, bytes]:
-        """Return packed records by name, without those that do not exist; `step` is None for problems alone."""
+        """Return packed records by name, without those that do not exist; `step` is None only for problems."""
 
     def put(self, table: Table, step: int | None, records: Mapping[str, bytes]) -> None:
-        """Insert or replace packed records, given by name; `step` is None for problems alone."""
+        """Insert or replace packed records, given by name; `step` is None only for problems."""
 
     # problems, and their records before each step
 
@@ -85,6 +87,12 @@ class RunTransaction(Protocol):
     def put_rollouts(self, step: int, records: Mapping[tuple[str, str], bytes]) -> None:
         """Insert or replace observed rollouts of the step."""
 
+    def count_observed(self, step: int) -> int:
+        """Return the number of observed groups of the step."""
+
+    def forget_observations(self, step: int) -> None:
+        """Delete the observed groups and rollouts of a step."""
+
     def close_observations(self, step: int) -> None:
         """Delete the observed rollouts of a step that closes; keep its observed groups, which name their problems."""
 
@@ -98,14 +106,18 @@ class RunTransaction(Protocol):
 
     # the state as a whole
 
+    @property
+    def index(self) -> ProblemIndex:
+        """The run's data set and samples."""
+
     def wipe(self) -> None:
-        """Delete everything except the run's record."""
+        """Delete everything except the run's record, its data set and its samples."""
 
     def rows(self) -> Iterator[Row]:
-        """Iterate over everything except the run's record, for an export."""
+        """Iterate over everything except the run's record, the data set and samples, for an export."""
 
     def put_rows(self, rows: Iterable[Row]) -> None:
-        """Store rows of an export."""
+        """Store rows of an export, except those of the data set."""
 
     def bytes_used(self) -> int:
         """Return the size of all keys and records, in bytes."""

@@ -19,7 +19,6 @@ from .arithmetic import (
 from .codec import (
     RATIO_ONE,
     GroupRecord,
-    ObservedGroup,
     PassCountBucket,
     ProblemRecord,
     RunRecord,
@@ -27,12 +26,14 @@ from .codec import (
     StepRecord,
     pack_group,
     pack_problem,
-    unpack_observed,
     unpack_problem,
 )
 from .length_counts import joined
 from .model import DifficultyConfig, GroupCommit, ProblemState
+from .observed_codec import ObservedGroup, unpack_observed
 from .run_transaction import RunTransaction
+from .samples import reindex_step
+from .waiting import discard_expired
 
 
 def new_run_record(config: DifficultyConfig, config_text: str) -> RunRecord:
@@ -77,7 +78,8 @@ def close_before(state: RunTransaction, run_record: RunRecord, step: int) -> Non
     """Close every step before this one, also steps that have only observations."""
     if run_record.open is not None and run_record.open < step:
         close(state, run_record)
-    waiting_steps = state.observed_steps(run_record.closed) if run_record.kind == "stepped" else []
+    counts_observed = run_record.kind == "stepped" and not run_record.config.asynchronous
+    waiting_steps = state.observed_steps(run_record.closed) if counts_observed else []
     for waiting in waiting_steps:
         if waiting < step:
             open_step(state, run_record, waiting)
@@ -86,6 +88,8 @@ def close_before(state: RunTransaction, run_record: RunRecord, step: int) -> Non
 
 def open_step(state: RunTransaction, run_record: RunRecord, step: int) -> None:
     """Make `step` the open one, and delete the records of steps beyond `keep_steps`."""
+    if run_record.config.asynchronous:
+        discard_expired(state, run_record)
     run_record.open = step
     run_record.closed = step - 1
     run_record.first = step if run_record.first is None else min(run_record.first, step)
@@ -104,7 +108,8 @@ def close(state: RunTransaction, run_record: RunRecord) -> None:
     """Close the open step: count the groups that were observed but never shaped, then fix its level."""
     step = run_record.open
     assert step is not None
-    observed = state.observed(step) if run_record.kind == "stepped" else {}
+    asynchronous = run_record.config.asynchronous
+    observed = state.observed(step) if run_record.kind == "stepped" and not asynchronous else {}
     counted: list[tuple[str, int, GroupCommit]] = []
     if observed:
         shaped = state.read("groups", step, observed)
@@ -113,13 +118,17 @@ def close(state: RunTransaction, run_record: RunRecord) -> None:
             if group.counts:
                 counted.append((group.problem_id, group.generation, observed_commit(group_id, group)))
         write_records(state, step, apply_groups(state, run_record, counted))
-    state.close_observations(step)
+    if asynchronous:
+        discard_expired(state, run_record)
+    else:
+        state.close_observations(step)
     record = close_record(run_record, len(counted))
     state.put_step(step, record)
     run_record.values = record.after
     run_record.closed = step
     run_record.open = None
-    run_record.buckets, run_record.revisits = {}, (0, 0, 0)
+    run_record.buckets, run_record.revisits, run_record.ages = {}, (0, 0, 0), (0, 0, 0, 0, 0)
+    reindex_step(state, run_record, step)
 
 
 def observed_commit(group_id: str, group: ObservedGroup) -> GroupCommit:

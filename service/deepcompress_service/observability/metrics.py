@@ -69,7 +69,9 @@ STORE_ERRORS = Counter("deepcompress_store_errors_total", "Failed calls to the s
 OBSERVATIONS_LOST = Counter("deepcompress_observations_lost_total", "Observations that could not be recorded")
 RUNS_EXPIRED = Counter("deepcompress_runs_expired_total", "Runs deleted after DEEPCOMPRESS_RUN_TTL_DAYS without use")
 GROUPS = Counter(
-    "deepcompress_groups_total", "Groups shaped, by phase and kind (new, replayed or stale)", ["phase", "kind"]
+    "deepcompress_groups_total",
+    "Groups shaped, by phase and kind: new, replayed, stale, too_old",
+    ["phase", "kind"],
 )
 WARNINGS = Counter("deepcompress_traps_total", "Training requests with a reward warning, by its slug", ["trap"])
 REMOTE_CHECKS = Counter(
@@ -140,7 +142,7 @@ def count_verdicts(verdicts: Sequence[Verdict]) -> None:
 
 
 def count_groups(phase: str, kinds: Iterable[str]) -> None:
-    """Count the groups of a request by kind: new, replayed or stale."""
+    """Count the groups of a request by kind: new, replayed, stale or too_old."""
     for kind, count in Tally(kinds).items():
         GROUPS.labels(phase, kind).inc(count)
 

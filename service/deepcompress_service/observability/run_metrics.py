@@ -1,20 +1,23 @@
 """Prometheus gauges of runs, read from the store when the metrics are requested.
 
 Every process and replica returns the same values of the store: combine them with `max by (run) (...)`. Reward
-components and warnings are not in the store: they are those of the processes of this machine. At most MAX_RUNS runs
-are included, the last changed ones, and none that has been idle for IDLE_S seconds.
+components, warnings and figures by data source are not in the store: they are those of the processes of this machine.
+At most MAX_RUNS runs are included, the last changed ones, and none that has been idle for IDLE_S seconds.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from ..activity.last_change import LastChangeTracker, most_recent
+from ..activity.recent import RunActivity
 from ..activity.shared import SharedActivity
+from ..activity.sources import statistics
 from ..difficulty.errors import DifficultyError
 from ..difficulty.model import RunState, StepStatistics
 from ..difficulty.store import DifficultyStore
@@ -35,7 +38,30 @@ _GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "deepcompress_run_mean_tokens": ("Mean length of rollouts in the last closed step", ("run", "of")),
     "deepcompress_run_truncated_share": ("Share of truncated rollouts in the last closed step", ("run",)),
     "deepcompress_run_stale_groups": ("Groups that arrived after the last closed step was closed", ("run",)),
+    "deepcompress_run_age": ("Mean and largest age of groups in the last closed step, in versions", ("run", "of")),
+    "deepcompress_run_too_old_groups": ("Groups over the run's max_age in the last closed step", ("run",)),
+    "deepcompress_run_discarded_groups": ("Observed groups dropped unshaped in the last closed step", ("run",)),
     "deepcompress_run_reward": ("Mean reward component in the newest step, in this replica", ("run", "component")),
+    "deepcompress_run_signal": (
+        "Figure of the newest step's advantages, in this replica (docs/strategies.md)",
+        ("run", "figure"),
+    ),
+    "deepcompress_run_source_pass_ratio": (
+        "Mean group pass ratio of a data source in the last closed step, in this replica",
+        ("run", "data_source"),
+    ),
+    "deepcompress_run_source_mean_tokens": (
+        "Mean length of rollouts of a data source in the last closed step, in this replica",
+        ("run", "data_source"),
+    ),
+    "deepcompress_run_source_truncated_share": (
+        "Share of truncated rollouts of a data source in the last closed step, in this replica",
+        ("run", "data_source"),
+    ),
+    "deepcompress_run_source_reward": (
+        "Mean reward of a data source in the last closed step, in this replica",
+        ("run", "data_source"),
+    ),
     "deepcompress_run_trap": ("1 if the newest step has the reward warning, in this replica", ("run", "trap")),
 }
 
@@ -110,9 +136,41 @@ class RunMetrics:
         if activity is not None and activity.rollouts:
             for component, total in activity.sums.items():
                 rows.append(("deepcompress_run_reward", (run, component), total / activity.rollouts))
+            if activity.step in activity.course:
+                figures = asdict(activity.course[activity.step].signal.figures())
+                rows += [
+                    ("deepcompress_run_signal", (run, name), float(value))
+                    for name, value in figures.items()
+                    if value is not None
+                ]
             for slug in activity.warnings:
                 rows.append(("deepcompress_run_trap", (run, slug), 1.0))
+        if activity is not None:
+            rows.extend(_of_sources(run, activity))
         return rows
+
+
+def _of_sources(run: str, activity: RunActivity) -> list[tuple[str, tuple[str, ...], float]]:
+    """Return the rows by data source of the last step before the newest one; of the newest, if it is the only one.
+
+    Their number is bounded (`sources.MAX_SOURCES`).
+    """
+    steps = sorted(activity.course)
+    if not steps:
+        return []
+    sums = activity.course[steps[-2] if len(steps) > 1 else steps[-1]]
+    rows: list[tuple[str, tuple[str, ...], float]] = []
+    for name, one in statistics(sums.sources, activity.sources).items():
+        figures = {
+            "pass_ratio": one["pass_ratio"],
+            "mean_tokens": one["mean_tokens"],
+            "truncated_share": one["truncated"] / one["rollouts"],
+            "reward": one["mean_reward"],
+        }
+        for figure, value in figures.items():
+            if value is not None:
+                rows.append((f"deepcompress_run_source_{figure}", (run, name), value))
+    return rows
 
 
 def _of_step(run: str, step: StepStatistics) -> list[tuple[str, tuple[str, ...], float]]:
@@ -134,4 +192,10 @@ def _of_step(run: str, step: StepStatistics) -> list[tuple[str, tuple[str, ...],
     ratio(tokens, ("wrong",), step.tokens_sum - step.correct_tokens_sum, wrong)
     ratio(tokens, ("simple",), step.simple_tokens_sum, step.simple_tokens_count)
     ratio(tokens, ("hard",), step.hard_tokens_sum, step.hard_tokens_count)
+    ratio("deepcompress_run_age", ("mean",), step.age_sum, step.age_count)
+    if step.age_count:
+        rows.append(("deepcompress_run_age", (run, "largest"), float(step.age_max)))
+    for name in ("too_old_groups", "discarded_groups"):
+        if count := getattr(step, name):
+            rows.append((f"deepcompress_run_{name}", (run,), float(count)))
     return rows

@@ -30,6 +30,10 @@ def answer(batch: Batch, outcome: CommitOutcome | None, rewards: Rewards, kind: 
         row = group_answer(index, group, shaping_group, shaped, record)
         if rewards.shadows is not None:
             row.shadow = {label: shadow_answer(one) for label, one in rewards.shadows[index].items()}
+        if group.age is not None:
+            row.age = group.age
+        if record is not None and batch.plan.config.asynchronous:
+            row.too_old = group.too_old
         rows.append(row)
     if outcome is None:
         return kind(

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from deepcompress_client.wire import ScoreGroup, ScoreRequest, ShapeGroup, ShapeRequest, Signal
 from deepcompress_verify import Verdict
 
+from ..difficulty.model import GroupCommit
 from ..shaping import Group, ShapedGroup
+from ..shaping.signal import SignalSums
 from .plan import RunPlan
 
 AddTask = Callable[..., None]
@@ -26,12 +28,23 @@ class BatchGroup:
     verdicts: Sequence[Verdict] | None = None
     """None if the caller sent verdicts (shape)."""
     digest: bytes = b""
+    age: int | None = None
+    """The trainer's policy version less the group's oldest one, as recorded; None if it is not known."""
+    too_old: bool = False
+    tallies: GroupCommit | None = None
+    """The group's part of the commit, of groups with a data source: it is counted by data source too."""
 
     def set_verdicts(self, verdicts: Sequence[Verdict]) -> None:
         """Set the group's verdicts."""
         self.verdicts = verdicts
         self.correct = tuple(verdict.correct for verdict in verdicts)
         self.statuses = tuple(verdict.status for verdict in verdicts)
+
+    def source(self) -> tuple[str, GroupCommit] | None:
+        """Return the group's data source and its tallies; None without a data source."""
+        if self.tallies is None or self.sent.data_source is None:
+            return None
+        return self.sent.data_source, self.tallies
 
 
 @dataclass(slots=True)
@@ -57,3 +70,5 @@ class Rewards:
     warnings: list[tuple[str, str]]
     """Known problems that the groups show, as (slug, text)."""
     signal: Signal | None = None
+    sums: SignalSums | None = None
+    """The sums of the signal's figures; None in evaluation."""

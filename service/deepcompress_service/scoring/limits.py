@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from deepcompress_client.wire import (
     ROLLOUT_FIELDS,
+    ObserveRequest,
     RolloutRequest,
     ScoreGroup,
     ScoreRequest,
@@ -18,6 +19,16 @@ from ..settings import Settings
 from .batch import BatchRequest
 from .errors import InvalidRequestError, TooLargeError
 from .plan import RunPlan, validate_checker
+
+
+def check_version(request: BatchRequest | ObserveRequest) -> None:
+    """Check that a request with a version has the incarnation and the epoch that it belongs to.
+
+    Raises:
+        InvalidRequestError: One of them is missing.
+    """
+    if request.version is not None and (request.incarnation is None or request.epoch is None):
+        raise InvalidRequestError("version", "a version belongs to an incarnation and an epoch: send both")
 
 
 def validate(request: BatchRequest, settings: Settings, remote: frozenset[str]) -> None:
@@ -39,8 +50,7 @@ def validate(request: BatchRequest, settings: Settings, remote: frozenset[str]) 
             "send the trainer's step; a run without steps needs a request_id instead, by which repeats are known",
             "request-id-required",
         )
-    if request.version is not None and (request.incarnation is None or request.epoch is None):
-        raise InvalidRequestError("version", "a version belongs to an incarnation and an epoch: send both")
+    check_version(request)
     names: set[str] = set()
     for index, group in enumerate(groups):
         if group.group_size is not None and group.group_size != len(group.rollouts):
@@ -105,18 +115,23 @@ def check_row(
 
 
 def check_identity(index: int, item: VerifyItem) -> None:
-    """Check that an item with a rollout_id has the rest of its identity.
+    """Check that an item with a rollout_id has the rest of its identity, but for the step.
 
     Raises:
         InvalidRequestError: A field of its identity is missing.
     """
     if item.rollout_id is None or item.phase == "eval":
         return
-    for field in ("run", "step", "problem_id"):
+    for field in ("run", "problem_id"):
         if getattr(item, field) is None:
-            raise InvalidRequestError(
-                f"items.{index}.{field}", "an item with a rollout_id also needs its run, step and problem_id"
-            )
+            raise missing_identity(index, field)
+
+
+def missing_identity(index: int, field: str) -> InvalidRequestError:
+    """Return the error for an item with a rollout_id that lacks a field of its identity."""
+    return InvalidRequestError(
+        f"items.{index}.{field}", "an item with a rollout_id also needs its run, step and problem_id"
+    )
 
 
 def limit(subject: str, size: int, most: int) -> None:

@@ -13,25 +13,51 @@ from deepcompress_client.wire import (
     VerifyItem,
 )
 
+from ..difficulty.errors import UNUSABLE, UnknownRun
+from ..difficulty.identity import check_identity
 from ..difficulty.model import Observation
+from ..difficulty.refusals import run_lost
 from ..shaping.lengths import bin_of
 from .errors import InvalidRequestError
-from .limits import limit
+from .limits import check_version, limit
 from .pipeline import Pipeline
 
 
 async def observe(pipeline: Pipeline, request: ObserveRequest) -> ObserveAnswer:
     """Record verdicts that the caller made as observations.
 
+    The identity of the run's state is compared before: a store that loses its data between the two is noticed by the
+    next training request.
+
     Raises:
         TooLargeError, InvalidRequestError: The request is too large, or has one name twice.
+        RunLost, RunRolledBack, EpochMismatch: The store does not have the state that the caller saw.
         DifficultyError: The store cannot be used; nothing was recorded, or the answer was lost.
     """
+    check_version(request)
     limit("the number of groups", len(request.groups), pipeline.settings.max_groups)
     limit("the number of rollouts", sum(len(group.rollouts) for group in request.groups), pipeline.settings.max_items)
+    if request.step is None and not await takes_observations_without_step(pipeline, request.run):
+        raise InvalidRequestError("step", "send the step: only observations of an asynchronous run have none")
     observations = observations_of(request)
+    if request.incarnation is not None:
+        try:
+            state = await pipeline.timed("get_run", pipeline.store.get_run(request.run))
+        except UnknownRun:
+            raise run_lost(request.run, request.incarnation) from None
+        check_identity(request, state.epoch, state)
     recorded = await pipeline.timed("observe", pipeline.store.observe(observations)) if observations else []
     return observe_answer(request, recorded)
+
+
+async def takes_observations_without_step(pipeline: Pipeline, run: str) -> bool:
+    """Return True if the run is asynchronous, or if the store cannot be used, so that nothing is recorded."""
+    try:
+        return (await pipeline.timed("get_run", pipeline.store.get_run(run))).config.asynchronous
+    except UnknownRun:
+        return False
+    except UNUSABLE:
+        return True
 
 
 def observations_of(request: ObserveRequest) -> list[Observation]:
@@ -69,7 +95,7 @@ def observation(
     status: str | None,
 ) -> Observation:
     """Return the observation of a rollout. An item of a verify request is request, group and rollout in one."""
-    assert request.run is not None and request.step is not None and group.problem_id is not None
+    assert request.run is not None and group.problem_id is not None
     return Observation(
         run=request.run,
         step=request.step,

@@ -35,21 +35,24 @@ from ..difficulty.store import DifficultyStore
 from ..observability import metrics, tracing
 from ..remote import RemoteCheckers
 from ..settings import Settings
+from .ages import check_asynchronous, group_age, oldest_version
 from .answers import Answer, answer
 from .batch import AddTask, Batch, BatchGroup, BatchRequest, Rewards
+from .declines import Declines
 from .errors import InvalidRequestError
 from .limits import check_inputs, validate
 from .plan import RunPlan, make_new_plan, plan_from_text
 from .protocols import Recorder, Verifier
-from .records import group_commit, pack_whitening, score_digest, shape_digest, unpack_verdicts
+from .records import extended_payload, group_commit, score_digest, shape_digest, unpack_age, unpack_verdicts
 from .remote_checks import Recorded, check_all, nothing_recorded
-from .rewards import shape, shaping_input
+from .rewards import shape, shaping_input, signal_of_new
 from .row_checks import make_checks
 from .training_warnings import (
     FirstRollouts,
     replayed_verdicts_differ,
     run_created,
     stale_groups,
+    too_old_groups,
     untrainable_warnings,
 )
 from .unchecked import NOT_TRAINABLE, checked_parts
@@ -95,6 +98,7 @@ class Pipeline:
         )
         self._plans: OrderedDict[str, CachedPlan] = OrderedDict()
         self._first_rollouts = FirstRollouts()
+        self._declines = Declines(store)
 
     # --- the requests, stage by stage ------------------------------------------------------------------------------
 
@@ -124,6 +128,7 @@ class Pipeline:
         plan, epoch = await self.resolve(request)
         if request.phase == "train":
             check_inputs(request, plan)
+            check_asynchronous(request, plan)
         return Batch(request, plan, epoch, [BatchGroup(group) for group in request.groups], warnings=[])
 
     async def _rewards(self, batch: Batch, kind: type[Answer], add_task: AddTask) -> Answer:
@@ -265,8 +270,15 @@ class Pipeline:
         commits = []
         for group in batch.groups:
             commit = group_commit(group.sent, group.digest, group.verdicts, group.correct, group.statuses)
-            if step_whitening is not None:
-                commit = replace(commit, payload=pack_whitening(group.verdicts, step_whitening))
+            more = {} if step_whitening is None else {"whitening": step_whitening}
+            age, max_age = group_age(request.policy_version, group.sent), batch.plan.config.max_age
+            if age is not None:
+                is_too_old = max_age is not None and age > max_age
+                commit = replace(commit, age=age, too_old=is_too_old, counts=commit.counts and not is_too_old)
+                more |= {"age": (age, int(is_too_old))}
+            if more:
+                commit = replace(commit, payload=extended_payload(group.verdicts, **more))
+            group.tallies = commit if group.sent.data_source is not None else None
             digest.update(commit.group_id.encode() + b"\0" + commit.digest)
             commits.append(commit)
         outcome = await self.timed(
@@ -293,10 +305,13 @@ class Pipeline:
         if outcome.config_text and outcome.config_text != batch.plan.text:
             batch.plan = plan_from_text(outcome.config_text, self.settings.problem_weight, self.remote_names)
         self._remember(request.run, CachedPlan(outcome.epoch, True, batch.plan))
-        changed = stale = 0
+        changed = stale = too_old = 0
         new = []
         for group, record in zip(batch.groups, outcome.groups, strict=True):
+            if oldest_version(group.sent) is not None:
+                group.age, group.too_old = unpack_age(record.payload)
             if not record.replayed:
+                too_old += group.too_old
                 stale += record.stale
                 new.append(group.correct)
             elif group.verdicts is not None:
@@ -305,10 +320,13 @@ class Pipeline:
                 group.set_verdicts(recorded)
         if stale:
             batch.warnings.append(stale_groups(stale, len(batch.groups), outcome.step))
+        if too_old:
+            batch.warnings.append(too_old_groups(too_old, len(batch.groups), batch.plan.config.max_age))
         if changed:
             batch.warnings.append(replayed_verdicts_differ(changed))
         batch.warnings += untrainable_warnings([group.statuses for group in batch.groups])
         batch.warnings += self._first_rollouts.warning(outcome.run, outcome.epoch, new)
+        batch.warnings += self._declines.warnings(outcome.run, outcome.epoch)
         return outcome
 
     async def _step_whitening(self, batch: Batch) -> tuple[float, float]:
@@ -348,11 +366,15 @@ class Pipeline:
         if outcome is None:
             metrics.count_groups("eval", ["new"] * len(batch.groups))
         else:
-            metrics.count_groups("train", [_kind(record) for record in outcome.groups])
+            metrics.count_groups("train", list(map(_kind, outcome.groups, batch.groups)))
             for slug, _ in rewards.warnings:
                 metrics.WARNINGS.labels(slug).inc()
             statuses = [group.statuses for group in batch.groups]
-            self.recorder.record_batch(outcome, rewards.groups, rewards.shaped, rewards.warnings, statuses)
+            sources, sums = [group.source() for group in batch.groups], signal_of_new(batch, outcome, rewards)
+            self.recorder.record_batch(
+                outcome, rewards.groups, rewards.shaped, rewards.warnings, statuses, sources, sums
+            )
+            await self._declines.update(outcome.run, outcome.epoch, outcome.step)
         if isinstance(request, ScoreRequest):
             verdicts = [group.verdicts or () for group in batch.groups]
             self.recorder.record_scored(request, outcome.step if outcome else None, rewards.shaped, verdicts)
@@ -376,8 +398,10 @@ class Pipeline:
             metrics.STORE_SECONDS.labels(operation).observe(time.perf_counter() - began)
 
 
-def _kind(record: GroupOutcome) -> str:
-    return "replayed" if record.replayed else "stale" if record.stale else "new"
+def _kind(record: GroupOutcome, group: BatchGroup) -> str:
+    if record.replayed:
+        return "replayed"
+    return "stale" if record.stale else "too_old" if group.too_old else "new"
 
 
 def _contradict(one: Verdict, other: Verdict) -> bool:

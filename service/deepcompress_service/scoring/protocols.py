@@ -8,8 +8,9 @@ from typing import Protocol
 from deepcompress_client.wire import ScoreRequest, VerifyRequest
 from deepcompress_verify import Check, Verdict
 
-from ..difficulty.model import CommitOutcome
+from ..difficulty.model import CommitOutcome, GroupCommit
 from ..shaping import Group, ShapedGroup
+from ..shaping.signal import SignalSums
 
 
 class Verifier(Protocol):
@@ -34,8 +35,14 @@ class Recorder(Protocol):
         shaped: Sequence[ShapedGroup],
         warnings: Sequence[tuple[str, str]],
         statuses: Sequence[Sequence[str | None]],
+        sources: Sequence[tuple[str, GroupCommit] | None],
+        signal: SignalSums,
     ) -> None:
-        """Record the rewards of a training request. `statuses` is [groups, rollouts]."""
+        """Record the rewards of a training request.
+
+        `statuses` is [groups, rollouts]; `sources` is [groups], the data source of a group and its tallies;
+        `signal` is of the new groups.
+        """
 
     def record_scored(
         self,

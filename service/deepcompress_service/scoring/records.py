@@ -69,19 +69,30 @@ def unpack_verdicts(payload: bytes) -> list[Verdict]:
     return [Verdict(*row[: len(_VERDICT_FIELDS)]) for row in rows]
 
 
-def pack_whitening(verdicts: Sequence[Verdict] | None, whitening: tuple[float, float]) -> bytes:
-    """Return the payload of a group in a run that whitens advantages: its verdicts, and (mean, std) of its step."""
+def extended_payload(verdicts: Sequence[Verdict] | None, **more: object) -> bytes:
+    """Return the payload of a group that its answer needs more than the verdicts of.
+
+    `whitening`: (mean, std) of its step, in a run that whitens advantages. `age`: [age, 1 if it is too old].
+    """
     rows = None if verdicts is None else orjson.loads(zlib.decompress(pack_verdicts(verdicts)))
-    return zlib.compress(orjson.dumps({"verdicts": rows, "whitening": whitening}), 1)
+    return zlib.compress(orjson.dumps({"verdicts": rows, **more}), 1)
 
 
 def unpack_whitening(payload: bytes) -> tuple[float, float] | None:
     """Return the (mean, std) that whiten a group's advantages; None: counted before the run was configured."""
+    mean, std = _extension(payload, "whitening") or (None, None)
+    return None if mean is None or std is None else (mean, std)
+
+
+def unpack_age(payload: bytes) -> tuple[int | None, bool]:
+    """Return the age of a group and whether it is too old; (None, False) if it was recorded without an age."""
+    age, too_old = _extension(payload, "age") or (None, 0)
+    return age, bool(too_old)
+
+
+def _extension(payload: bytes, name: str) -> Any:  # noqa: ANN401 - any JSON
     kept = orjson.loads(zlib.decompress(payload)) if payload else None
-    if not isinstance(kept, dict):
-        return None
-    mean, std = kept["whitening"]
-    return mean, std
+    return kept.get(name) if isinstance(kept, dict) else None
 
 
 def stored_verdict(values: Mapping[str, Any]) -> Verdict:

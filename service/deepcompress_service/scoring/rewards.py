@@ -14,6 +14,7 @@ from deepcompress_client.wire import GROUP_FIELDS, ROLLOUT_FIELDS, Signal
 from ..difficulty.model import CommitOutcome, GroupOutcome, ProblemState
 from ..shaping import Group, ProblemHistory, Reward
 from ..shaping.lengths import LengthRecord
+from ..shaping.signal import SignalSums
 from .batch import Batch, BatchGroup, Rewards
 from .records import unpack_whitening
 from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_group, whole_shadows
@@ -45,14 +46,26 @@ async def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
         if len(parts) > 1:
             await asyncio.sleep(0)
         shadows = reward.shape_shadows(parts) if batch.plan.config.shadow else None
-        rewards = Rewards(groups, shaped, shadows, [*batch.warnings, *reward.warnings(parts, shaped)])
+        sums = reward.signal_sums(parts, shaped)
+        warnings = reward.warnings(parts, shaped, sums.figures())
+        rewards = Rewards(groups, shaped, shadows, [*batch.warnings, *warnings], sums=sums)
         if batch.request.signal:
-            rewards.signal = Signal(**asdict(reward.signal(parts, shaped)))
+            rewards.signal = Signal(**asdict(sums.figures()))
     if unchecked:
         rewards.shaped = list(map(whole_group, rewards.shaped, statuses))
         rewards.shadows = None if rewards.shadows is None else list(map(whole_shadows, rewards.shadows, statuses))
         rewards.warnings = [*rewards.warnings, *unchecked_warning(statuses)]
     return rewards
+
+
+def signal_of_new(batch: Batch, outcome: CommitOutcome, rewards: Rewards) -> SignalSums:
+    """Return the sums of the groups that are counted now: neither replayed nor stale."""
+    new = [index for index, record in enumerate(outcome.groups) if not record.replayed and not record.stale]
+    if rewards.sums is not None and len(new) == len(batch.groups):
+        return rewards.sums
+    parts = checked_parts(rewards.groups, [group.statuses for group in batch.groups])
+    groups = [parts[index] for index in new]
+    return batch.plan.reward.signal_sums(groups, batch.plan.reward.shape(groups))
 
 
 def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | None, reward: Reward) -> Group:

@@ -56,6 +56,15 @@ def stale_groups(stale: int, groups: int, step: int | None) -> tuple[str, str]:
     )
 
 
+def too_old_groups(too_old: int, groups: int, max_age: int | None) -> tuple[str, str]:
+    """Return the warning that `too_old` of a request's groups are older than the run allows."""
+    return (
+        "too-old-groups",
+        f"{too_old} of {groups} groups are from policies more than {max_age} versions ago (max_age): they have "
+        "rewards, and change neither the level nor their problems",
+    )
+
+
 def replayed_verdicts_differ(count: int) -> tuple[str, str]:
     """Return the warning that `count` rollouts of replayed groups would be judged differently now."""
     return (

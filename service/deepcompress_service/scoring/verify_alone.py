@@ -12,8 +12,8 @@ from ..difficulty.errors import UNUSABLE
 from ..observability import metrics
 from .answers import verdict_answer
 from .batch import AddTask
-from .limits import validate_items
-from .observing import observation
+from .limits import missing_identity, validate_items
+from .observing import observation, takes_observations_without_step
 from .pipeline import Pipeline
 from .row_checks import make_checks, reads_config
 
@@ -27,6 +27,7 @@ async def verify_items(pipeline: Pipeline, request: VerifyRequest, add_task: Add
     """
     remote = pipeline.remote_names
     validate_items(request, pipeline.settings, remote)
+    await _check_steps(pipeline, request.items)
     configs = await _configs(pipeline, request)
     checks = [
         check for item in request.items for check in make_checks(item, [item], request, configs[item.run], remote)
@@ -43,6 +44,22 @@ async def verify_items(pipeline: Pipeline, request: VerifyRequest, add_task: Add
         rows.append(row)
     add_task(_record, pipeline, request, verdicts)
     return VerifyAnswer(verdicts=rows)
+
+
+async def _check_steps(pipeline: Pipeline, items: Sequence[VerifyItem]) -> None:
+    """Check that the observed items without a step are of asynchronous runs.
+
+    Raises:
+        InvalidRequestError: An item lacks its step.
+    """
+    without = {
+        item.run: index
+        for index, item in reversed(list(enumerate(items)))
+        if item.rollout_id is not None and item.phase == "train" and item.step is None and item.run is not None
+    }
+    for run, index in without.items():
+        if not await takes_observations_without_step(pipeline, run):
+            raise missing_identity(index, "step")
 
 
 async def _configs(pipeline: Pipeline, request: VerifyRequest) -> dict[str | None, RunConfig]:

@@ -1,6 +1,6 @@
 """Shaping: verdicts and lengths -> rewards. Pure functions, one module per published family.
 
-No clock, no I/O, no global state: what a strategy needs of the past is given to it. Knows nothing of HTTP,
+No clock, no I/O, no global state: a strategy's arguments include what it needs of the past. Independent of HTTP,
 of answers or of stores.
 """
 

@@ -1,9 +1,9 @@
 """Groups laid flat: one numpy array over all rollouts of a request, with exact statistics per group.
 
 Sums over rollouts are taken over whole numbers, exactly, and become floats once at the end. So a group's
-statistics are the same to the last bit whatever the order of its rollouts, whatever groups are beside it, and
-however the batch was cut. Elementwise arithmetic (+, -, *, /, sqrt) is correctly rounded, so it keeps that; the
-functions of ``math`` are called one number at a time, since a vectorised exp may round differently by position.
+statistics are the same to the last bit for every order of its rollouts, and independent of the groups beside it
+and of the division into batches. Elementwise arithmetic (+, -, *, /, sqrt) is correctly rounded, so it keeps that;
+the functions of ``math`` are called one number at a time, since a vectorised exp may round differently by position.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The guard: no length reward while accuracy is below what the same problems had before. Pure functions.
 
-The evidence is paired: a problem's pass ratio at this visit less the same problem's stored one. On a policy that does
-not change its mean is 0, whatever problems a step happens to have, so a step of hard problems raises no alarm. A
+The evidence is paired: a problem's pass ratio at this visit less the same problem's stored one. On a policy that
+does not change its mean is 0 for every choice of problems, so a step of hard problems raises no alarm. A
 stored best would be biased, since the best of a noisy series is above its mean; a stored mean is not.
 """
 

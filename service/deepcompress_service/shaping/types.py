@@ -51,6 +51,8 @@ class Group:
     """Tokens that the policy read and did not write: the prompt's, and those of tools. None: not sent."""
     turns: tuple[int, ...] | None = None
     """Replies of the policy. None: not sent."""
+    policy_version: tuple[int, ...] | None = None
+    """Oldest version of the policy that wrote tokens of the rollout; no strategy reads it. None: not sent."""
     formatted: tuple[bool, ...] = ()
     """False if the response has no answer in the answer format (Laser). Empty: all True."""
     scores: tuple[Mapping[str, float], ...] | None = None

@@ -438,7 +438,7 @@ def _numbers(gold: Num, answer: Num, context: ComparisonContext) -> bool:
 
 
 def _rounded(gold: Node, answer: Node, context: ComparisonContext) -> bool:
-    """Return True if one is a decimal that stands for the other."""
+    """Return True if one is a decimal that denotes the other."""
     if within_rounding(gold, answer, context):
         context.record("rounding", "it rounds to the decimal of the gold")
         return True

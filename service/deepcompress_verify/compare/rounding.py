@@ -14,7 +14,7 @@ _BITS = 256
 LEAST_DECIMALS = 2
 """Decimals from which a gold counts as rounded."""
 MANY_DIGITS = 10
-"""Significant digits, without zeros at the end, from which a decimal stands for the exact value that it is cut or
+"""Significant digits, without zeros at the end, from which a decimal denotes the exact value that it is cut or
 rounded from."""
 
 
@@ -31,7 +31,7 @@ def within_rounding(
 def same_digits(gold: Node, answer: Node, context: ComparisonContext) -> bool:
     """Return True if one is a decimal of many digits, and the other an exact value that is cut or rounded to it.
 
-    They are less than one unit of the decimal's last place apart, so a decimal never stands for an integer, or for
+    They are less than one unit of the decimal's last place apart, so a decimal never denotes an integer, or for
     another value that can be written with as many decimals.
     """
     for decimal, exact in ((_number(gold), _number(answer)), (_number(answer), _number(gold))):

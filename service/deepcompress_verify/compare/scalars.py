@@ -18,6 +18,7 @@ from deepcompress_verify.compare.forms import (
     sums_over_letters,
     symbols,
 )
+from deepcompress_verify.compare.half_angle import half_angle
 from deepcompress_verify.compare.integer_functions import (
     OFFSET,
     can_be_split,
@@ -34,7 +35,6 @@ from deepcompress_verify.compare.pieces import (
     STEPS,
     Cells,
     breaks,
-    half_angle,
     must_be_cut,
     positive_letters,
 )

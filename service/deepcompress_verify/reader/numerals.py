@@ -109,7 +109,7 @@ def _numeral(tokens: list[Token], i: int, out: list[Token], commas: Commas, late
     start = tokens[i]
     digits = start.value
     if digits == "0" and commas in ("group", "list") and _after_sign(out):
-        commas = "decimal"  # -0,5: nobody writes minus zero in a list
+        commas = "decimal"  # -0,5: minus zero does not occur in lists
     i += 1
     if len(digits) <= 3:
         style = ""

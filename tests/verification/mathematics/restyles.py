@@ -1,4 +1,4 @@
-"""Rewritings of a text that change nothing, whatever the kind of answer."""
+"""Rewritings of a text that change the value of no kind of answer."""
 
 from __future__ import annotations
 

@@ -36,8 +36,8 @@ class CircuitBreaker:
         now = self._clock()
         if now < self._next:
             raise StoreUnavailable(
-                "the state store gave no answer; it is asked again in a moment",
-                reason=f"{self._why}; it is asked again in a moment",
+                "the state store gave no answer; the next attempt follows in a moment",
+                reason=f"{self._why}; the next attempt follows in a moment",
             )
         self._next = now + PAUSE_S
 

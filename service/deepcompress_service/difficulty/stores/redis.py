@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -23,11 +23,11 @@ from ..codec import (
     decode,
     encode,
     group_digest,
-    pack_rollout,
     parse_step,
     unpack_group,
     unpack_problem,
 )
+from ..dataset import DatasetProblem, DatasetSummary
 from ..engine import payloads_of_request
 from ..errors import DifficultyError, StoreTooNew, StoreUnavailable, UnknownRun
 from ..identity import new_incarnation
@@ -41,10 +41,13 @@ from ..model import (
     RunState,
     StepStatistics,
 )
+from ..observed_codec import pack_rollout
 from ..paging import Page, PageBuilder, Side, Sort
 from ..retention import OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import state_of_run
+from ..samples import SampleOutcome, SampleRequest
 from ..transfer import ExportReader, Receiver, accept_any_config
+from ..waiting import MAX_WAITING
 from . import redis_commit, redis_pages, redis_replies, redis_transfer, redis_watch
 from .redis_commit import TOKEN_BYTES
 from .redis_link import Argument, Link, PinnedConnection, Reply
@@ -53,6 +56,7 @@ from .scripts import (
     CHECKPOINT,
     COMMIT,
     DELETE,
+    DISCARD,
     DROP,
     DROP_CHECKPOINT,
     OBSERVE,
@@ -244,11 +248,11 @@ class RedisStore:
         for index, seen in enumerate(observations):
             by_run.setdefault(seen.run, []).append(index)
         for run, indices in by_run.items():
-            args: list[Argument] = [DifficultyConfig().keep_steps, self._observations_s]
+            args: list[Argument] = [DifficultyConfig().keep_steps, self._observations_s, MAX_WAITING]
             for index in indices:
                 seen = observations[index]
                 args += (
-                    seen.step,
+                    "" if seen.step is None else seen.step,
                     "" if seen.epoch is None else seen.epoch,
                     encode(seen.group_id),
                     encode(seen.rollout_id),
@@ -260,6 +264,30 @@ class RedisStore:
             for index, digit in zip(indices, reply, strict=True):
                 answers[index] = digit == 49
         return answers
+
+    async def discard(self, run: str, group_ids: Collection[str], epoch: int | None = None) -> int:
+        """Implement `DifficultyStore.discard`."""
+        sent = "" if epoch is None else epoch
+        return int((await self._run(DISCARD, run, sent, *map(encode, dict.fromkeys(group_ids))))[1])
+
+    # the data set and its samples
+
+    async def put_dataset(
+        self, run: str, batches: AsyncIterator[Sequence[DatasetProblem]], *, seed: bytes | None = None
+    ) -> DatasetSummary:
+        """Implement `DifficultyStore.put_dataset`."""
+        del run, batches, seed
+        raise refusals.not_supported("a data set", "Redis")
+
+    async def dataset(self, run: str) -> DatasetSummary:
+        """Implement `DifficultyStore.dataset`."""
+        del run
+        raise refusals.not_supported("a data set", "Redis")
+
+    async def sample(self, request: SampleRequest) -> SampleOutcome:
+        """Implement `DifficultyStore.sample`."""
+        del request
+        raise refusals.not_supported("a data set", "Redis")
 
     # looking
 

@@ -31,7 +31,7 @@ from ..model import Commit, CommitOutcome, DifficultyConfig, GroupOutcome
 from .redis_link import Argument
 
 TOKEN_BYTES = 8
-"""Random: tells apart the requests whose groups are kept for one step."""
+"""Random: distinguishes the requests whose groups are kept for one step."""
 SHARED = b"\xff"
 """Before a request's token, the field with what its groups were answered from."""
 PAYLOADS = b"\xfe"
@@ -45,6 +45,7 @@ _NO_COUNTS = b"\0\0"
 """The start of packed lengths that have only single rollouts, whose number follows."""
 _NUMBERS = struct.Struct("<IIIdIBId")
 _BUCKET = struct.Struct("<IIIddddd")
+_AGE = struct.Struct("<IB")
 _TAIL = struct.Struct(f"<I{TOKEN_BYTES}sIB16sH")
 """A group's tail behind its length, up to the problem_id."""
 _TAIL_BYTES = _TAIL.size - 4
@@ -133,7 +134,15 @@ def arguments(commit: Commit) -> list[Argument]:
         "" if commit.version is None else commit.version,
         new_incarnation(),
         _lengths_sent(commit),
+        _ages(commit),
     ]
+
+
+def _ages(commit: Commit) -> bytes:
+    """Return the age of each group and 1 if it is too old; empty if none has an age."""
+    if all(g.age is None and not g.too_old for g in commit.groups):
+        return b""
+    return b"".join([_AGE.pack(NONE32 if g.age is None else g.age, g.too_old) for g in commit.groups])
 
 
 def _lengths_sent(commit: Commit) -> bytes:

@@ -63,7 +63,7 @@ class StepLevels:
 
 
 async def page(link: Link, prefix: str, builder: PageBuilder, levels: StepLevels) -> Page:
-    """Fill the page; `levels` must be what the pick's `level_at` asks."""
+    """Fill the page; `levels` must be the levels that the pick's `level_at` reads."""
     async for records in _by_name(link, prefix, builder) if builder.ordered else _portions(link, prefix):
         await levels.load(builder.steps(records))
         if not builder.add(records):

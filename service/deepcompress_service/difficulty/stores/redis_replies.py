@@ -40,6 +40,7 @@ def parse_run_record(meta: Sequence[bytes], tallies: Sequence[bytes]) -> RunReco
         ratio_sum=int(fields[b"ratio_sum"]),
         sequence=int(fields[b"sequence"]),
         revisits=_revisits(fields.get(b"revisits")),
+        ages=_ages(fields.get(b"ages")),
         incarnation=decode(fields.get(b"incarnation", b"")),
         version=int(fields.get(b"version", 0)),
         created_step=int(step) if (step := fields.get(b"created_step")) else None,
@@ -54,6 +55,12 @@ def _revisits(text: bytes | None) -> tuple[int, int, int]:
     """Return the open step's sums over revisited problems; none in the record of an older version."""
     count, total, squares = map(int, (text or b"0 0 0").split())
     return count, total, squares
+
+
+def _ages(text: bytes | None) -> tuple[int, int, int, int, int]:
+    """Return the open step's sums of ages; none in the record of an older version."""
+    total, count, greatest, too_old, discarded = map(int, (text or b"0 0 0 0 0").split())
+    return total, count, greatest, too_old, discarded
 
 
 def refusal(run: str, facts: Sequence[str]) -> DifficultyError:

@@ -40,8 +40,8 @@ async def scan_hash(link: Link, tag: str, key: str) -> AsyncIterator[tuple[bytes
 
 
 class Snapshot:
-    """A state that nobody changes, read once from beginning to end. Nothing of it is held but the portion being read,
-    and of one step at a time what its requests were answered from (61 bytes a group) and their payloads.
+    """A state that does not change, read once from beginning to end. Memory has only the portion
+    being read, and of one step at a time the records of its requests (61 bytes a group) and payloads.
     """
 
     def __init__(self, pinned: PinnedConnection, prefix: str) -> None:
@@ -157,6 +157,7 @@ def run_record_commands(prefix: str, run_record: RunRecord, schema: int) -> list
         *("values", " ".join(map(repr, run_record.values)), "start", " ".join(map(repr, run_record.start))),
         *("problems", run_record.problems, "ratio_sum", run_record.ratio_sum, "sequence", run_record.sequence),
         *("revisits", " ".join(map(str, run_record.revisits))),
+        *("ages", " ".join(map(str, run_record.ages))),
         *("incarnation", run_record.incarnation, "version", run_record.version),
     ]
     commands: list[list[Argument]] = [["HSET", f"{prefix}m", *fields]]

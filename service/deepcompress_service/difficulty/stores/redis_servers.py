@@ -198,7 +198,7 @@ class ClusterLink(Link):
 
 
 class _Addresses:
-    """scheme://[user:password@]host:port,host:port/path; an IPv6 address stands in brackets."""
+    """scheme://[user:password@]host:port,host:port/path; an IPv6 address is in brackets."""
 
     def __init__(self, url: str, default_port: int) -> None:
         rest = url.partition("://")[2]

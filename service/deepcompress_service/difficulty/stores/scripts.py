@@ -9,7 +9,7 @@ from importlib.resources import files
 _FOLDER = files(__package__) / "lua"
 _READ = ("layout", "hashes", "run_record")
 _HISTORY = (*_READ, "buckets", "level", "history")
-_STEPS = (*_HISTORY, "lengths", "problems", "apply_groups", "steps")
+_STEPS = (*_HISTORY, "lengths", "problems", "apply_groups", "waiting", "steps")
 _STATE = (*_HISTORY, "state_keys")
 _ROLLBACK = (*_STEPS, "state_keys", "rollback")
 
@@ -35,6 +35,7 @@ def _load(*parts: str) -> Script:
 
 
 COMMIT = _load(*_STEPS, "commit_arguments", "identity", "commit_records", "commit_count", "commit")
+DISCARD = _load(*_STEPS, "discard")
 OBSERVE = _load(*_STEPS, "observe")
 PUT_RUN = _load(*_READ, "put_run")
 READ_RUN = _load(*_READ, "read_run")

@@ -110,7 +110,7 @@ _BANDS = (
 _LASER_SOURCE = "arXiv 2505.15612; hkust-nlp/Laser verl/utils/reward_score/length_penalty.py"
 _BAND_NOTE = (
     "The authors refresh the targets every 20 steps from 500 monitored problems (choose_laser_targets does that "
-    "sum): a request may carry the target_tokens of each group, which then stand in place of the parameters. At "
+    "sum): a request may carry the target_tokens of each group, which then replace the parameters. At "
     "exactly 1/3 and 2/3 the bands are those of the authors' reward, not of their monitor."
 )
 
@@ -125,7 +125,7 @@ STRATEGIES = (
         params=(Param("alpha", "number", 3e-4, "price of a token off the target", 0.0),),
         requires=("tokens", "target_tokens"),
         correctness_conditioned=False,
-        note="The target, U(100, 4000) in the paper, stands in the prompt. Wrong rollouts pay too.",
+        note="The target, U(100, 4000) in the paper, is part of the prompt. Wrong rollouts pay too.",
     ),
     Strategy(
         name="l1_max",
@@ -164,7 +164,7 @@ STRATEGIES = (
         bounds=_laser_bounds,
         params=(_threshold("target", 4096, "tokens; published with 2048, 4096, 8192"), _BONUS, _NO_FORMAT),
         outcome=lambda _p: (1.0, -0.5),
-        note="The authors' code also knows types penalty and hybrid, which are left out.",
+        note="The authors' code also has the types penalty and hybrid, which are left out.",
     ),
     Strategy(
         name="laser_d",

@@ -11,7 +11,7 @@ from ..parameters import Param, Params
 from ..strategy import Bounds, Pair, Strategy
 
 _NEVER = -1.0
-"""Stands for a problem that was never solved before this step."""
+"""The value of a problem that was never solved before this step."""
 
 
 def hapo(batch: Batch, p: Params) -> Floats:

@@ -100,7 +100,7 @@ STRATEGIES = (
         ),
         correctness_conditioned=False,
         outcome=lambda _params: (1.0, -1.0),
-        note="The same term can stand beside any strategy, as `overlong` of the configuration.",
+        note="The same term can be added to any strategy, as `overlong` of the configuration.",
     ),
     Strategy(
         name="stop_properly",

@@ -3,7 +3,7 @@
 import { h, visible } from "./dom.js";
 import { deleteRun, KeyNeeded } from "./net.js";
 
-/** Ask, and delete. `done()` after the deletion, `needKey()` if the service asks for a key. */
+/** Ask, and delete. `done()` after the deletion, `needKey()` if the service requires a key. */
 export function askToDelete(run, done, needKey) {
   const field = h("input", { class: "field", name: "run", autocomplete: "off", spellcheck: "false" });
   const problem = h("p", { class: "bad", role: "alert", hidden: true });

@@ -53,6 +53,7 @@ const kinds = (row) => (row.all_correct ?? 0) + row.mixed + row.none_correct;
 const ratio = { format: (value) => fixed(value), axisFormat: (value) => fixed(value, 2), domain: unit, around: 0.2 };
 const rate = { format: share, axisFormat: (value) => `${short(100 * value)}%`, domain: unit, around: 0.1 };
 const tokens = { format: count, domain: positive, around: 100 };
+const age = { format: (value) => fixed(value, 1), domain: positive, around: 1 };
 const reward = { format: (value) => fixed(value, 4), around: 0.1 };
 
 /** What is drawn over steps. `value(row)` is null where the row has nothing to compute it from. */
@@ -69,6 +70,12 @@ export const METRICS = {
   overlong: { label: "overlong", title: "Mean overlong penalty", ...reward, value: (row) => row.overlong ?? null },
   length: { label: "length reward", title: "Mean length reward", ...reward, around: 0.01, value: (row) => row.length ?? null },
   length_share: { label: "share of the advantages", title: "Length term's share of the advantages", ...rate, domain: (low, high) => [low, Math.min(1.05, high)], value: (row) => row.length_share ?? null },
+  pushed_down: { label: "correct ones pushed down", title: "Correct rollouts with a negative advantage", ...rate, value: (row) => row.signal?.correct_pushed_down ?? null },
+  drift: { label: "expected drift of length", title: "Expected drift of length", ...reward, value: (row) => row.signal?.expected_drift ?? null },
+  length_correctness: { label: "length and correctness", title: "Correlation of length and correctness", ...reward, value: (row) => row.signal?.length_correctness ?? null },
+  low_tokens: { label: "pass ratio below 0.5", title: "Mean tokens where the pass ratio is below 0.5", ...tokens, value: (row) => row.signal?.hard_tokens ?? null },
+  high_tokens: { label: "pass ratio of 0.5 and more", title: "Mean tokens where the pass ratio is 0.5 or more", ...tokens, value: (row) => row.signal?.easy_tokens ?? null },
+  effective: { label: "groups with a signal", title: "Groups with a signal", ...rate, value: (row) => part(row.signal?.effective_groups ?? 0, row.signal?.groups ?? 0) },
   hard: { label: "hard groups", title: "Share of hard groups", ...rate, value: (row) => part(row.hard, row.simple + row.hard) },
   all_correct: { label: "all correct", title: "Groups that are all correct", ...rate, value: (row) => part(row.all_correct, kinds(row)) },
   mixed: { label: "mixed", title: "Groups with right and wrong rollouts", ...rate, value: (row) => part(row.mixed, kinds(row)) },
@@ -79,9 +86,11 @@ export const METRICS = {
   unchecked: { label: "unchecked", title: "Unchecked", ...rate, value: (row) => row.unchecked ?? null },
   unreadable: { label: "unreadable", title: "Unreadable answers", ...rate, value: (row) => row.unreadable ?? null },
   gold_unreadable: { label: "gold unreadable", title: "Unreadable gold answers", ...rate, value: (row) => row.gold_unreadable ?? null },
+  age: { label: "mean", title: "Mean age of groups", ...age, value: (row) => row.mean_age ?? null },
+  largest_age: { label: "largest", title: "Largest age of a group", ...age, value: (row) => row.largest_age ?? null },
 };
 
-const COUNTS = ["groups", "rollouts", "correct", "simple", "hard", "stale_groups", "observed_groups"];
+const COUNTS = ["groups", "rollouts", "correct", "simple", "hard", "stale_groups", "observed_groups", "too_old_groups", "discarded_groups"];
 const time = (seconds) => (seconds === undefined ? null : new Date(seconds * 1000).toISOString());
 
 /** Columns of the CSV file of a run, and its rows. */
@@ -93,7 +102,7 @@ export const csvRows = (rows) =>
     String(row.closed),
     time(row.first_at),
     time(row.last_at),
-    ...COUNTS.map((name) => row[name]),
+    ...COUNTS.map((name) => row[name] ?? 0),
     ...Object.values(METRICS).map((one) => one.value(row)),
   ]);
 

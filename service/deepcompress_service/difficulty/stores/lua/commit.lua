@@ -21,6 +21,7 @@ if refusal then return refusal end
 if not run then
   if new_config == '' then return {1, 'unknown-run'} end
   run, created = new_run(new_config), 1
+  run.created = true
 end
 local kind = sent_step == '' and 'stepless' or 'stepped'
 if run.kind ~= '' and run.kind ~= kind then return {1, 'step-kind-mismatch', run.kind} end
@@ -50,6 +51,7 @@ local function create(step)
   if created == 1 then
     call('HSET', prefix .. 'm', 'config', new_config, 'config_text', new_config_text)
     run.created_step = step
+    if run.asynchronous then forget_waiting(prefix) end
   end
   if run.incarnation == '' then run.incarnation = new_incarnation end
   run.version = run.version + 1
@@ -106,7 +108,9 @@ end
 if step <= run.pruned then
   return {1, 'step-too-old', integer(step), integer(run.pruned), integer(run.config.keep_steps)}
 end
-local key, known, is_stale = prefix .. 'g:' .. integer(step), known_groups(step), step <= run.closed
+local key, is_stale = prefix .. 'g:' .. integer(step), step <= run.closed
+local known, places
+if run.asynchronous then known, places = recorded_groups(prefix, run, group_ids) else known = known_groups(step) end
 
 if plain and not is_stale and not next(known) then
   create(step)
@@ -128,7 +132,8 @@ for _, g in ipairs(groups) do
   else
     if digest_of(tail) ~= digest_of(g.tail) then return {1, 'group-conflict', g.id, integer(step)} end
     local other = string.sub(tail, 1, 8)
-    shared[other] = shared[other] or call('HMGET', key, '\255' .. other, '\254' .. other, '\253' .. other)
+    local from = places and prefix .. 'g:' .. places[g.id] or key
+    shared[other] = shared[other] or call('HMGET', from, '\255' .. other, '\254' .. other, '\253' .. other)
     g.record = join_group(tail, unpack(shared[other]))
     records[#records + 1] = g.record
   end

@@ -4,7 +4,7 @@
 -- KEYS[1]   key of the run's record
 -- ARGV[1]   step: a number, 'observed', or '' for a stepless request
 -- ARGV[2]   epoch that the caller named, or ''
--- ARGV[3]   epoch that the service met on arrival, or ''
+-- ARGV[3]   epoch that the service read on arrival, or ''
 -- ARGV[4]   generation, a number
 -- ARGV[5]   request_id of a stepless request, or ''
 -- ARGV[6]   digest of a stepless request, 16 bytes, or ''
@@ -26,6 +26,7 @@
 -- ARGV[19]  incarnation of a run that has none
 -- ARGV[20]  lengths of the correct rollouts of each group: '1' and the single rollouts of each, or '0' and the packed
 --           lengths of each, each behind its length; '' if no group has any
+-- ARGV[21]  age of each group and 1 if it is too old, packed as AGE; '' if no group has an age
 --
 -- A tail is stored as it comes: token (8 bytes), index in the request, whether the group counts, digest (16 bytes),
 -- length of the problem_id, problem_id. Groups of one request share two more fields of the step's hash:
@@ -36,6 +37,7 @@
 
 local NUMBERS, NUMBERS_BYTES = '<I4I4I4dI4BI4d', 37 -- begins with the fields of ADDED
 local BUCKET, BUCKET_BYTES = '<I4I4I4ddddd', 52
+local AGE, AGE_BYTES = '<I4B', 5
 local HEAD, HEAD_BYTES = '<dddBB', 26
 
 local prefix = string.sub(KEYS[1], 1, -2)
@@ -71,6 +73,18 @@ local problem_ids = packed_names == '' and group_ids or cut_up(packed_names, n, 
 -- The lengths of each group, nil if no group has any.
 local lengths_sent = ARGV[20] ~= '' and cut_up(string.sub(ARGV[20], 2), n, 'I2c0', 1) or nil
 local singles_sent = string.sub(ARGV[20], 1, 1) == '1'
+
+-- Add the ages of new groups of the open step to the run; `list` is nil for all groups of the request.
+local function add_ages(run, list)
+  if ARGV[21] == '' then return end
+  local ages = run.ages
+  for i = 1, list and #list or n do
+    local index = list and list[i].index or i
+    local age, too_old = struct.unpack(AGE, ARGV[21], AGE_BYTES * (index - 1) + 1)
+    ages[4] = ages[4] + too_old
+    if age ~= NONE then ages[1], ages[2], ages[3] = ages[1] + age, ages[2] + 1, math.max(ages[3], age) end
+  end
+end
 
 -- The groups one by one, for requests that are not all new and plain.
 local function read_groups()

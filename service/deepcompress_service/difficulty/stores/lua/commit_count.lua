@@ -6,7 +6,7 @@ local function request_mean(list)
   return mean_pass_ratio(#list, by_size)
 end
 
--- What the answer says, and what the groups of this request share.
+-- The content of the answer, and the values that the groups of this request share.
 local function make_result(flags, level, step_level, mean, extras, states, lengths)
   local more = #extras > 0 and struct.pack('<' .. string.rep('d', #extras), unpack(extras)) or ''
   local head = struct.pack(HEAD, level, step_level, mean, flags, #extras) .. more
@@ -35,7 +35,7 @@ local function lengths_by_index(list, by_problem)
   return lengths
 end
 
--- The step as it stands once groups were added to its cells.
+-- The step after groups were added to its cells.
 local function count_result(buckets, list, states, lengths)
   save_buckets(prefix, buckets)
   local after, mean = accumulators_after(run, buckets)
@@ -45,6 +45,7 @@ end
 
 -- Count all groups of a plain request, from the buckets and numbers that Python packed.
 local function count_plain()
+  add_ages(run)
   local buckets = load_buckets(prefix, run)
   for at = 1, #packed_buckets, BUCKET_BYTES do
     add_to_bucket(buckets, generation, struct.unpack(BUCKET, packed_buckets, at))
@@ -56,6 +57,7 @@ end
 
 -- Count these groups, where not all are new and plain.
 local function count(list)
+  add_ages(run, list)
   local counted, others, by_problem, lengths, buckets = {}, {}, {}, {}, load_buckets(prefix, run)
   for _, g in ipairs(list) do
     if g.counts then

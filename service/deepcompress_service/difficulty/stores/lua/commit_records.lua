@@ -49,7 +49,7 @@ local function known_groups(step)
   return fetch(key, group_ids)
 end
 
--- The step of a request that says "observed": where all its groups are recorded with this content, else the one
+-- The step of a request with "step": "observed": where all its groups are recorded with this content, else the one
 -- open step where all were observed.
 local function observed_step()
   local retained = call('ZREVRANGE', prefix .. 's', 0, -1)
@@ -63,7 +63,7 @@ local function observed_step()
     if same then return tonumber(step) end
   end
   local result = {}
-  for _, step in ipairs(waiting_steps(prefix, run)) do
+  for _, step in ipairs(run.asynchronous and {} or waiting_steps(prefix, run)) do
     local all = true
     for _, id in ipairs(group_ids) do all = all and call('HEXISTS', prefix .. 'o:' .. step, id) == 1 end
     if all then result[#result + 1] = step end
@@ -79,7 +79,12 @@ local function name_problems(step, list)
     if g.problem == '' then missing[#missing + 1] = g.id end
   end
   if #missing == 0 then return nil end
-  local observed = fetch(prefix .. 'o:' .. integer(step), missing)
+  local observed
+  if run.asynchronous then
+    observed = run.created and {} or waiting_groups(prefix, missing)
+  else
+    observed = fetch(prefix .. 'o:' .. integer(step), missing)
+  end
   for _, g in ipairs(list) do
     if g.problem == '' then
       if not observed[g.id] then return g.id end

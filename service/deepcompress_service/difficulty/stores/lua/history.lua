@@ -1,4 +1,5 @@
--- Records of steps: mean|16 integers|before|after. After level.lua.
+-- Records of steps: mean|integers|before|after: 16 integers, then the run's five ages unless all are 0.
+-- After level.lua.
 
 local function parse_step(text)
   local mean, integers, before, after = string.match(text, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)$')
@@ -45,6 +46,9 @@ local function close_record(run, buckets, observed_groups)
       n[15] = n[15] + c.tokens
       n[16] = n[16] + c.tokens_count
     end
+  end
+  if math.max(unpack(run.ages)) > 0 then
+    for i, x in ipairs(run.ages) do n[16 + i] = x end
   end
   return {mean = mean, integers = n, before = run.start, after = after}
 end

@@ -14,8 +14,8 @@
 --                                                     -> their payloads, \253 and the token -> their problems'
 --                                                     lengths (commit.lua)
 --   P u:STEP    undo: problems before that step           hash  problem_id -> record
---   P n:STEP    undo: further problems of the step, whose record's state before it says all; packed names     list
---   P w         steps with observations                   zset
+--   P n:STEP    undo: further problems of the step, whose record's state before it is the whole undo record; packed names     list
+--   P w         steps with observations; in asynchronous runs, at which observed groups arrived   zset
 --   P o:STEP    observed groups                           hash  group_id -> tallies, problem_id
 --   P r:STEP    observed rollouts of a step not closed    hash  length:group_id rollout_id -> content
 --   P q, P qs   stepless requests and their order         hash, zset

@@ -89,7 +89,7 @@ local function packed_lengths(sent, are_singles)
 end
 
 -- The end of a problem's record with the single rollouts `sent` of the open step added to it, and the lengths before that
--- step where `keeps` is set. `record` is nil for a new problem; `same` says that the step of its tally is the open one.
+-- step where `keeps` is set. `record` is nil for a new problem; `same`: the step of its tally is the open one.
 -- Nil where more is to do than to change the sizes and to append.
 local function append_lengths(record, same, sent, keeps)
   if not record or #record == RECORD_BYTES then

@@ -3,14 +3,16 @@
 -- KEYS[1]  key of the run's record
 -- ARGV[1]  number of steps that may have observations if the run does not exist
 -- ARGV[2]  seconds after which observations expire if the run was never trained
--- ARGV[3..]  seven for each observation: step, epoch that the caller named (or ''), group_id, rollout_id, problem_id,
+-- ARGV[3]  most groups that wait from one step, in an asynchronous run
+-- ARGV[4..]  seven for each observation: step ('' for an asynchronous run), epoch that the caller named (or ''), group_id, rollout_id, problem_id,
 --            packed content (CONTENT), the bin of its length (one byte, or '')
 --
 -- Returns one digit for each observation: 1 if it is recorded, now or before with the same content.
 
 local CONTENT = '<BBBdd'
 local prefix, default_keep, observations_seconds = string.sub(KEYS[1], 1, -2), tonumber(ARGV[1]), ARGV[2]
-local FIRST, EACH = 3, 7 -- index in ARGV of the first observation, arguments of each
+local most_waiting = tonumber(ARGV[3])
+local FIRST, EACH = 4, 7 -- index in ARGV of the first observation, arguments of each
 
 local epoch, run = epoch_of(prefix), load_run(prefix)
 local keep = run and run.config.keep_steps or default_keep
@@ -18,11 +20,14 @@ local count, answers = (#ARGV - FIRST + 1) / EACH, {}
 for i = 1, count do answers[i] = 0 end
 if run and run.kind == 'stepless' then return table.concat(answers) end
 
+local asynchronous = run and run.asynchronous or false
 local closed, by_step, steps = run and run.closed or -1, {}, {}
 for i = 1, count do
   local at = FIRST + EACH * (i - 1)
   local step = tonumber(ARGV[at])
-  if step > closed and (ARGV[at + 1] == '' or tonumber(ARGV[at + 1]) == epoch) then
+  local in_epoch = ARGV[at + 1] == '' or tonumber(ARGV[at + 1]) == epoch
+  if in_epoch and asynchronous == (step == nil) and (asynchronous or step > closed) then
+    step = step or ''
     if not by_step[step] then
       by_step[step] = {}
       steps[#steps + 1] = step
@@ -84,13 +89,8 @@ local function observe_step(step, list)
     end
   end
   for id, g in pairs(changed) do
-    local flags, lengths = g.counts and 1 or 0, ''
-    if g.lengths ~= NO_LENGTHS then
-      flags, lengths = flags + OBSERVED_LENGTHS, struct.pack('<I2', #g.lengths) .. g.lengths
-    end
     flat[#flat + 1] = id
-    flat[#flat + 1] = struct.pack(OBSERVED, g.size, g.passes, g.truncated, g.tokens_known, g.tokens, g.correct,
-                                  g.least, flags, g.generation) .. lengths .. g.problem
+    flat[#flat + 1] = pack_observed(g)
   end
   if #flat > 0 then
     put(prefix .. 'r:' .. n, new)
@@ -99,12 +99,52 @@ local function observe_step(step, list)
   end
 end
 
-local waiting = call('ZCOUNT', prefix .. 'w', '(' .. integer(closed), '+inf')
-for _, step in ipairs(steps) do
-  local known = call('ZSCORE', prefix .. 'w', integer(step))
-  if known or waiting < keep then
-    observe_step(step, by_step[step])
-    if not known and call('ZSCORE', prefix .. 'w', integer(step)) then waiting = waiting + 1 end
+-- The observations of an asynchronous run, by the step that they are stored under.
+local function observe_waiting(list)
+  local ids, seen, places_now = {}, {}, {}
+  for _, o in ipairs(list) do
+    if not seen[o.group] then
+      seen[o.group] = true
+      ids[#ids + 1] = o.group
+    end
+  end
+  local shaped = recorded_groups(prefix, run, ids)
+  local known, places = waiting_groups(prefix, ids)
+  local now = run.open or run.closed + 1
+  local free = most_waiting - call('HLEN', prefix .. 'o:' .. integer(now))
+  local here, order = {}, {}
+  for _, o in ipairs(list) do
+    local place
+    if shaped[o.group] then
+      place = nil
+    elseif known[o.group] then
+      place = not unpack_observed(known[o.group]).discarded and tonumber(places[o.group]) or nil
+    elseif places_now[o.group] then
+      place = now
+    elseif free > 0 then
+      place, free, places_now[o.group] = now, free - 1, true
+    end
+    if place then
+      if not here[place] then
+        here[place] = {}
+        order[#order + 1] = place
+      end
+      table.insert(here[place], o)
+    end
+  end
+  for _, place in ipairs(order) do observe_step(place, here[place]) end
+end
+
+if asynchronous then
+  if by_step[''] then observe_waiting(by_step['']) end
+else
+  local waiting = call('ZCOUNT', prefix .. 'w', '(' .. integer(closed), '+inf')
+  for _, step in ipairs(steps) do
+    local known = call('ZSCORE', prefix .. 'w', integer(step))
+    if known or waiting < keep then
+      observe_step(step, by_step[step])
+      if not known and call('ZSCORE', prefix .. 'w', integer(step)) then waiting = waiting + 1 end
+    end
   end
 end
 if run then mark_used(prefix) end

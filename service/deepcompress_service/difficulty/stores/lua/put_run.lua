@@ -17,6 +17,7 @@ mark_used(prefix)
 if same and run.incarnation ~= '' then return {0, 0} end
 local fresh = same and run or new_run(config)
 if run then fresh.closed, fresh.incarnation = run.closed, run.incarnation end
+if run and run.asynchronous ~= fresh.asynchronous or not run and fresh.asynchronous then forget_waiting(prefix) end
 if fresh.incarnation == '' then fresh.incarnation = incarnation end
 call('HSET', prefix .. 'm', 'config', config, 'config_text', config_text)
 save_run(prefix, fresh)

@@ -1,6 +1,6 @@
 -- Rewinding a state (rollback.py). After steps.lua and state_keys.lua.
 
--- For every problem that a step touched, its record before ('' where the present record's state says all).
+-- For every problem that a step touched, its record before ('' where the present record's state has all of it).
 local function undo_of(prefix, step)
   local undo = pairs_of(prefix .. 'u:' .. step)
   for _, packed in ipairs(call('LRANGE', prefix .. 'n:' .. step, 0, -1)) do
@@ -76,6 +76,7 @@ local function rewind(prefix, run, next_step)
   for _, step in ipairs(call('ZRANGEBYSCORE', prefix .. 'w', integer(next_step), '+inf')) do forget_step_keys(prefix, step) end
   call('ZREMRANGEBYSCORE', prefix .. 'w', integer(next_step), '+inf')
   call('ZREMRANGEBYSCORE', prefix .. 's', integer(next_step), '+inf')
+  if run.asynchronous then forget_waiting(prefix) end
   call('UNLINK', prefix .. 't')
   -- Later requests were counted later, so the newest are looked at until one is of a step that stays.
   while true do
@@ -86,7 +87,8 @@ local function rewind(prefix, run, next_step)
   end
   local last = get_step(prefix, tonumber(call('ZREVRANGE', prefix .. 's', 0, 0)[1] or run.pruned))
   run.values = last and last.after or new_run(call('HGET', prefix .. 'm', 'config')).values
-  run.open, run.closed, run.buckets, run.version, run.revisits = nil, next_step - 1, {}, 0, {0, 0, 0}
+  run.open, run.closed, run.buckets, run.version = nil, next_step - 1, {}, 0
+  run.revisits, run.ages = {0, 0, 0}, {0, 0, 0, 0, 0}
   save_run(prefix, run)
   return run
 end

@@ -1,7 +1,7 @@
 -- A run's record, its epoch and its last use. After hashes.lua.
 
 local META = {'config', 'schema', 'kind', 'open', 'closed', 'pruned', 'first', 'values', 'start', 'problems', 'ratio_sum',
-              'sequence', 'incarnation', 'version', 'created_step', 'revisits'}
+              'sequence', 'incarnation', 'version', 'created_step', 'revisits', 'ages'}
 
 -- Whether an accumulator needs the changes of revisited problems.
 local function tracks_changes(config)
@@ -13,8 +13,10 @@ end
 
 local function new_run(config)
   local run = {config = cjson.decode(config), kind = '', closed = -1, pruned = -1, problems = 0, ratio_sum = 0,
-             sequence = 0, values = {}, incarnation = '', version = 0, revisits = {0, 0, 0}}
+             sequence = 0, values = {}, incarnation = '', version = 0, revisits = {0, 0, 0},
+             ages = {0, 0, 0, 0, 0}}
   run.values[1] = run.config.level.initial
+  run.asynchronous = run.config.asynchronous == true
   run.dataset, run.changing = run.config.reference == 'dataset', tracks_changes(run.config)
   for i, extra in ipairs(run.config.extra) do run.values[i + 1] = extra.initial end
   run.start = run.values
@@ -26,12 +28,12 @@ local function load_run(prefix)
   if not f[1] then return nil end
   if tonumber(f[2]) > SCHEMA_VERSION then error('STORETOONEW ' .. f[2]) end
   local config = cjson.decode(f[1])
-  return {config = config, dataset = config.reference == 'dataset', kind = f[3], open = tonumber(f[4]), closed = tonumber(f[5]),
+  return {config = config, asynchronous = config.asynchronous == true, dataset = config.reference == 'dataset', kind = f[3], open = tonumber(f[4]), closed = tonumber(f[5]),
           pruned = tonumber(f[6]), first = tonumber(f[7]), values = numbers(f[8]), start = numbers(f[9]),
           problems = tonumber(f[10]), ratio_sum = tonumber(f[11]), sequence = tonumber(f[12]),
           -- absent in the record of an older version of the service
           incarnation = f[13] or '', version = tonumber(f[14] or '0'), created_step = tonumber(f[15] or ''),
-          revisits = numbers(f[16] or '0 0 0'), changing = tracks_changes(config)}
+          revisits = numbers(f[16] or '0 0 0'), ages = numbers(f[17] or '0 0 0 0 0'), changing = tracks_changes(config)}
 end
 
 local function save_run(prefix, run)
@@ -40,7 +42,7 @@ local function save_run(prefix, run)
        'start', join(run.start), 'problems', integer(run.problems), 'ratio_sum', integer(run.ratio_sum),
        'sequence', integer(run.sequence), 'incarnation', run.incarnation, 'version', integer(run.version),
        'created_step', run.created_step and integer(run.created_step) or '',
-       'revisits', join(run.revisits))
+       'revisits', join(run.revisits), 'ages', join(run.ages))
 end
 
 -- Whether the record was evicted or deleted, with more of the run still there.
@@ -73,4 +75,12 @@ local function keep_observations(prefix, seconds)
   for _, key in ipairs(keys) do
     if seconds then call('EXPIRE', key, seconds) else call('PERSIST', key) end
   end
+end
+
+-- Forget all observations: those of a run that went back, or was not asynchronous when they arrived.
+local function forget_waiting(prefix)
+  for _, step in ipairs(call('ZRANGE', prefix .. 'w', 0, -1)) do
+    call('UNLINK', prefix .. 'o:' .. step, prefix .. 'r:' .. step)
+  end
+  call('UNLINK', prefix .. 'w')
 end

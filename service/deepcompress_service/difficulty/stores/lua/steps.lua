@@ -8,6 +8,7 @@ local function forget_records(prefix, step)
 end
 
 local function open_step(prefix, run, step)
+  if run.asynchronous then discard_expired(prefix, run) end
   run.open, run.closed, run.first = step, step - 1, math.min(run.first or step, step)
   run.start = run.values
   if run.config.reference == 'dataset' and run.problems > 0 then
@@ -24,26 +25,11 @@ local function open_step(prefix, run, step)
   end
 end
 
-local function unpack_observed(raw)
-  local g, at = {}, OBSERVED_BYTES + 1
-  local counts, known
-  g.size, g.passes, g.truncated, known, g.tokens, g.correct, g.least, counts, g.generation =
-    struct.unpack(OBSERVED, raw)
-  g.counts, g.tokens_known, g.known = counts % 2 == 1, known, known == g.size
-  g.lengths = NO_LENGTHS
-  if counts >= OBSERVED_LENGTHS then
-    local length = struct.unpack('<I2', raw, at)
-    g.lengths, at = string.sub(raw, at + 2, at + 1 + length), at + 2 + length
-  end
-  g.problem = string.sub(raw, at)
-  return g
-end
-
 -- Close the open step: groups that were observed and never shaped count, then its level is final.
 local function close(prefix, run)
   local n, counted = integer(run.open), {}
   local buckets = load_buckets(prefix, run)
-  if run.kind == 'stepped' then
+  if run.kind == 'stepped' and not run.asynchronous then
     local observed, ids = pairs_of(prefix .. 'o:' .. n), {}
     for id in pairs(observed) do ids[#ids + 1] = id end
     table.sort(ids)
@@ -59,11 +45,12 @@ local function close(prefix, run)
     end
     if #counted > 0 then apply_group_list(prefix, run, counted) end
   end
-  call('UNLINK', prefix .. 'r:' .. n, prefix .. 't')
+  if run.asynchronous then discard_expired(prefix, run) else call('UNLINK', prefix .. 'r:' .. n) end
+  call('UNLINK', prefix .. 't')
   local record = close_record(run, buckets, #counted)
   put_step(prefix, run.open, record)
   run.values, run.closed, run.open, run.buckets = record.after, run.open, nil, {}
-  run.revisits = {0, 0, 0}
+  run.revisits, run.ages = {0, 0, 0}, {0, 0, 0, 0, 0}
 end
 
 local function waiting_steps(prefix, run)
@@ -73,7 +60,7 @@ end
 -- Close every step before this one, those included of which only observations are known.
 local function close_before(prefix, run, step)
   if run.open and run.open < step then close(prefix, run) end
-  if run.kind ~= 'stepped' then return end
+  if run.kind ~= 'stepped' or run.asynchronous then return end
   for _, waiting in ipairs(waiting_steps(prefix, run)) do
     if tonumber(waiting) < step then
       open_step(prefix, run, tonumber(waiting))

@@ -10,8 +10,9 @@ import { askToDelete } from "../delete.js";
 import { ago, count, fixed, moment, percent, signed } from "../format.js";
 import { follow } from "../net.js";
 import { smoothingControl } from "../smoothing.js";
-import { CSV_HEAD, csvRows, series, Steps } from "../steps.js";
+import { CSV_HEAD, csvRows, METRICS, series, Steps } from "../steps.js";
 import { Problems } from "./problems.js";
+import { SourceChart } from "./sources.js";
 import { IDLE_S } from "./runs.js";
 import { VerdictList } from "./verdicts.js";
 
@@ -39,12 +40,19 @@ export function runView(run, hooks) {
     setFilter("range", value, "all");
     drawSteps();
   });
-  const smoothing = smoothingControl((weight) => lines.forEach((chart) => chart.setSmoothing(weight)));
+  let axis = filter("x", ["time"], "step");
+  const axisButtons = segments("Horizontal axis", [["step", "By step"], ["time", "By time"]], axis, (value) => {
+    axis = value;
+    setFilter("x", value, "step");
+    for (const chart of [...lines, sources]) chart.setAxis(value);
+  });
+  const smoothing = smoothingControl((weight) => [...lines, sources].forEach((chart) => chart.setSmoothing(weight)));
   const remove = h("button", { type: "button", class: "button", disabled: true, title: "A key with full access is needed.", on: { click: () => askToDelete(run, () => (location.hash = "#/"), hooks.needKey) } }, "Delete…");
   const controls = h(
     "div",
     { class: "controls wide" },
     rangeButtons,
+    axisButtons,
     smoothing.root,
     h("button", { type: "button", class: "button", on: { click: () => download(run, CSV_HEAD, csvRows(steps.rows())) } }, "Download CSV"),
     h("a", { class: "button", href: `#/?select=${encodeURIComponent(run)}` }, "Compare…"),
@@ -55,6 +63,7 @@ export function runView(run, hooks) {
     const drawn = metrics.map(([key, look]) => series(key, look));
     const chart = new LineChart({ ...drawn[0], title, hint, series: drawn, file: run, more, nothing });
     chart.smooth = smoothing.value;
+    chart.axis = axis;
     return chart;
   };
   const lines = [
@@ -82,10 +91,24 @@ export function runView(run, hooks) {
     line("Length reward", "Mean of the reward's length component, on a scale of its own.", [["length", { colour: "simple" }]], (row) => [["share of the advantages", percent(row.length_share, 1)]]),
     line(
       "Length term in the advantages",
-      "Share of the variance of GRPO's advantages that the length term makes. Below 2% nothing becomes shorter.",
-      [["length_share", { colour: "level" }]],
+      "Share of the advantages' variance that the length term makes, and of the correct rollouts with a negative advantage. Below 2% nothing becomes shorter.",
+      [["pushed_down", { colour: "wrong", thin: true, dashed: true }], ["length_share", { colour: "level" }]],
+      (row) => [["groups with a signal", percent(METRICS.effective.value(row), 0)]],
+      "Not known: no step on this replica.",
+    ),
+    line(
+      "Direction of the update",
+      "Expected drift: below 0 the update makes answers shorter. Length and correctness: above 0 longer answers are right more often.",
+      [["length_correctness", { colour: "ratio", thin: true, dashed: true }], ["drift", { colour: "level" }]],
       undefined,
-      "Not known: no step on this replica, or a strategy that returns advantages.",
+      "Not known: no step on this replica.",
+    ),
+    line(
+      "Length by pass ratio",
+      "Mean tokens of the groups on this replica. If hard groups lose their long answers, accuracy falls there next.",
+      [["low_tokens", { colour: "hard" }], ["high_tokens", { colour: "simple", dashed: true }]],
+      undefined,
+      "No token lengths yet.",
     ),
     line(
       "Groups by kind",
@@ -100,6 +123,17 @@ export function runView(run, hooks) {
       "No steps yet.",
     ),
   ];
+  const ages = line(
+    "Age of groups",
+    "Versions of the policy between the oldest tokens of a group and the trainer, as the requests name them.",
+    [["largest_age", { colour: "hard", thin: true }], ["age", { colour: "level" }]],
+    (row) => [["too old", count(row.too_old_groups ?? 0)], ["discarded", count(row.discarded_groups ?? 0)]],
+    "No ages yet.",
+  );
+  ages.root.hidden = true;
+  lines.push(ages);
+  const sources = new SourceChart(run, smoothing.value);
+  sources.axis = axis;
   const distribution = new BetaChart({
     title: "Distribution of β",
     hint: "β of each problem in its latest step.",
@@ -130,13 +164,15 @@ export function runView(run, hooks) {
     h("div", { class: "head" }, h("h1", null, visible(run)), chips, sub, times),
     figures,
     notices,
-    h("div", { class: "grid" }, controls, lines.map((chart) => chart.root), distribution.root, rewards.root, problems.root, verdicts.root),
+    h("div", { class: "grid" }, controls, folded([...lines, sources, distribution, rewards].map((chart) => chart.root)), problems.root, verdicts.root),
   );
 
   function drawSteps() {
     const all = steps.rows();
     const shown = range === "all" ? all : all.slice(-Number(range));
     for (const chart of lines) chart.update(shown);
+    ages.root.hidden = !all.some((row) => row.largest_age !== undefined);
+    sources.update(shown);
     drawFigures(all);
     drawTimes();
   }
@@ -168,7 +204,7 @@ export function runView(run, hooks) {
       figure("Mean tokens", count(now.mean_tokens), change(now.mean_tokens, before?.mean_tokens, 0)),
       figure("Truncated", percent(now.rollouts ? now.truncated / now.rollouts : null, 1), `${count(now.truncated)} of ${count(now.rollouts)}`),
       figure("Mean reward", fixed(now.reward), now.length === undefined ? "not seen by this replica" : `length reward ${signed(now.length, 4)}`),
-      figure(now.closed || !isActive() ? "Last step" : "Open step", count(now.step), `${count(now.groups)} groups${now.observed_groups ? `, ${count(now.observed_groups)} only observed` : ""}`),
+      figure(now.closed || !isActive() ? "Last step" : "Open step", count(now.step), `${count(now.groups)} groups${now.observed_groups ? `, ${count(now.observed_groups)} only observed` : ""}${now.too_old_groups ? `, ${count(now.too_old_groups)} too old` : ""}`),
     );
   }
 
@@ -221,7 +257,7 @@ export function runView(run, hooks) {
   function closeParts() {
     clearTimeout(problemsTimer);
     clearInterval(aging);
-    for (const part of [...lines, distribution, rewards, problems]) part.close();
+    for (const part of [...lines, sources, distribution, rewards, problems]) part.close();
   }
 
   const on = {
@@ -292,6 +328,12 @@ export function runView(run, hooks) {
       closeParts();
     },
   };
+}
+
+/** The charts; on a phone those after the first two are folded, so that problems and verdicts are near. */
+function folded(charts) {
+  if (!matchMedia("(max-width: 640px)").matches) return charts;
+  return [...charts.slice(0, 2), h("details", { class: "more-charts" }, h("summary", null, "More charts"), h("div", { class: "grid" }, charts.slice(2)))];
 }
 
 const figure = (name, value, sub) => h("div", { class: "figure" }, h("dt", null, name), h("dd", null, value, h("span", { class: "sub" }, sub)));

@@ -1,0 +1,91 @@
+# Generated from _async_curriculum.py by `python scripts/unasync.py`: change that file, not this one.
+# ruff: noqa: I001, UP028 (the order of imports, and a loop that could be "yield from")
+"""The methods of a run that are about its data: its history, its problems, its data set, and samples of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from ._core import Operation, T
+from ._datasets import DatasetState, spooled
+from .wire import DatasetInfo, Problem, RunHistory, RunSources, SampleAnswer
+
+
+class Curriculum(DatasetState):
+    """The methods of `Run` that are about its data."""
+
+    def _execute(self, operation: Operation[T]) -> T:
+        """Run an operation; `Run` does it with its client."""
+        raise NotImplementedError
+
+    def history(self, *, since: int | None = None, limit: int | None = None) -> RunHistory:
+        """Return the level and the statistics of every step; ``limit`` keeps the newest."""
+        return self._execute(self._history(since, limit))
+
+    def problems(
+        self,
+        *,
+        difficulty: Literal["simple", "hard"] | None = None,
+        sort: Literal["problem_id", "pass_ratio", "-pass_ratio"] | None = None,
+        search: str | None = None,
+        page_size: int | None = None,
+    ) -> Iterator[Problem]:
+        """Yield every problem of the run, fetched page by page."""
+        cursor: str | None = None
+        while True:
+            page = self._execute(
+                self._problem_page(cursor, difficulty=difficulty, sort=sort, search=search, limit=page_size)
+            )
+            for problem in page.problems:
+                yield problem
+            if (cursor := page.next) is None:
+                return
+
+    def problem(self, problem_id: str) -> Problem:
+        """Return one problem of the run."""
+        return self._execute(self._problem(problem_id))
+
+    def data_sources(self, *, since: int | None = None, limit: int | None = None) -> RunSources:
+        """Return recent steps by data source, as counted by the server that answers; ``limit`` keeps the newest."""
+        return self._execute(self._data_sources(since, limit))
+
+    def register(self, dataset: str | Path | Iterable[Any]) -> DatasetInfo:
+        """Register the problems that `sample` draws from; the data set that was registered before is replaced.
+
+        ``dataset`` is a file of `deepcompress profile`, or an iterable of problem ids or of dicts with
+        ``problem_id`` and, where known, ``data_source``, ``pass_ratio``, ``rollouts`` and ``tokens``. It is sent in
+        chunks, so a million problems need little memory.
+
+        Raises:
+            InvalidRequest: a problem is not valid, or the file is none of problems.
+        """
+        with spooled(dataset) as file:
+            return self._execute(self._register(file))
+
+    def dataset(self) -> DatasetInfo:
+        """Return the number of problems of the data set, also by data source.
+
+        Raises:
+            NotFound: the run has none.
+        """
+        return self._execute(self._dataset())
+
+    def sample(
+        self,
+        step: int,
+        n: int,
+        policy: str | Mapping[str, Any] = "uniform",
+        *,
+        data_source: str | None = None,
+    ) -> SampleAnswer:
+        """Return ``n`` problems to train on in ``step``, drawn by the policy from the pass ratios of closed steps.
+
+        The same call again, by any process, returns the same problems. ``policy`` is a name or
+        ``{"name": ..., parameter: ...}`` (docs/curriculum.md).
+
+        Raises:
+            Conflict: the step was sampled with another ``n``, policy or data source, or is closed.
+        """
+        return self._execute(self._sample(step, n, policy, data_source))

@@ -1,0 +1,55 @@
+"""Ages of groups: the versions of the policy since their oldest tokens (docs/design.md, 5.11)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deepcompress_client.wire import ScoreGroup, ShapeGroup
+
+from .batch import BatchRequest
+from .errors import InvalidRequestError
+from .plan import RunPlan
+
+
+def check_asynchronous(request: BatchRequest, plan: RunPlan) -> None:
+    """Check that a training request has what an asynchronous run identifies and ages its groups by.
+
+    Raises:
+        InvalidRequestError: A group_id or a policy_version is missing.
+    """
+    if not plan.config.asynchronous:
+        return
+    groups: Sequence[ShapeGroup | ScoreGroup] = request.groups
+    if plan.config.max_age is not None and request.policy_version is None:
+        raise InvalidRequestError(
+            "policy_version", "the run has a max_age: send the trainer's version", "missing-policy-version"
+        )
+    for index, group in enumerate(groups):
+        if group.group_id is None and request.step is not None:
+            raise InvalidRequestError(
+                f"groups.{index}.group_id",
+                "the groups of an asynchronous run are identified by group_id alone: send one of its own",
+                "missing-group-id",
+            )
+        if plan.config.max_age is None:
+            continue
+        for rollout_index, rollout in enumerate(group.rollouts):
+            if rollout.policy_version is None:
+                raise InvalidRequestError(
+                    f"groups.{index}.rollouts.{rollout_index}.policy_version",
+                    "the run has a max_age: send the oldest version that wrote tokens of the rollout",
+                    "missing-policy-version",
+                )
+
+
+def group_age(trainer: int | None, group: ShapeGroup | ScoreGroup) -> int | None:
+    """Return the trainer's version less the oldest of the group's rollouts, at least 0; None if one is not known."""
+    oldest = oldest_version(group)
+    return None if trainer is None or oldest is None else max(0, trainer - oldest)
+
+
+def oldest_version(group: ShapeGroup | ScoreGroup) -> int | None:
+    """Return the least version of the group's rollouts; None if a rollout has none."""
+    versions = [rollout.policy_version for rollout in group.rollouts]
+    known = [version for version in versions if version is not None]
+    return min(known) if len(known) == len(versions) else None
