@@ -174,6 +174,8 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
     app.include_router(health.router)
     app.include_router(dashboard.router)
     _install_docs(app)
+    if settings.nemo_gym is not None:
+        app.add_middleware(compat.NemoGymAtRoot, query=settings.nemo_gym)
     hosts = AllowedHosts(settings.allowed_hosts, settings.host)
     if not (settings.requires_key or hosts.any):
         app.add_middleware(HostCheckMiddleware, hosts=hosts)

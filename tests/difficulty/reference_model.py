@@ -416,7 +416,8 @@ class State:
         new.records = {key: kept for key, kept in new.records.items() if key[0] < next_step}
         new.requests = {name: kept for name, kept in new.requests.items() if kept[1] < next_step}
         new.observed = {s: groups for s, groups in new.observed.items() if s < next_step}
-        new.waiting, new.discarded_between = {}, 0
+        new.waiting = {name: one for name, one in new.waiting.items() if one.arrived < next_step}
+        new.discarded_between = 0
         new.aged = [one for one in new.aged if one[0] < next_step]
         new.discarded = {s: n for s, n in new.discarded.items() if s < next_step}
         new.open, new.closed = None, next_step - 1
@@ -532,8 +533,11 @@ class ReferenceModel:
         if step <= state.pruned:
             raise errors.StepTooOld("")
         new = []
+        known: dict[str, Recorded] = {}  # a new group may open a step, and records of an old one are then gone
         for group in commit.groups:
             record = state.record_of(step, group.group_id)
+            if record is not None:
+                known[group.group_id] = record
             if record is None:
                 new.append(group)
             elif record.digest != group.digest:
@@ -548,7 +552,7 @@ class ReferenceModel:
             self.record(state, step, new, names, before, after, mean, stale=True)
         elif new:
             self.count(state, step, new, names, commit.generation or 0)
-        records = [record for g in commit.groups if (record := state.record_of(step, g.group_id)) is not None]
+        records = [known.get(g.group_id) or state.records[step, g.group_id] for g in commit.groups]
         return self.answer(state, commit, step, records, {g.group_id for g in new})
 
     def _commit_stepless(self, state: State, commit: Commit) -> CommitOutcome:

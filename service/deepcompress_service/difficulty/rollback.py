@@ -13,7 +13,6 @@ from .model import Checkpoint, ProblemState, RunState
 from .run_transaction import RunTransaction
 from .samples import drop_samples_from, mark_pending, reindex
 from .steps import close_before, level_of, new_run_record
-from .waiting import forget_waiting
 
 
 def run_state(
@@ -105,8 +104,6 @@ def rewind(
         state.drop_problems(gone)
         run_record.problems -= len(gone)
     state.forget_from(next_step)
-    if run_record.config.asynchronous:
-        forget_waiting(state)
     kept = state.steps(-1)
     last = state.step(kept[-1]) if kept else None
     run_record.values = last.after if last else new_run_record(run_record.config, "").values

@@ -76,7 +76,6 @@ local function rewind(prefix, run, next_step)
   for _, step in ipairs(call('ZRANGEBYSCORE', prefix .. 'w', integer(next_step), '+inf')) do forget_step_keys(prefix, step) end
   call('ZREMRANGEBYSCORE', prefix .. 'w', integer(next_step), '+inf')
   call('ZREMRANGEBYSCORE', prefix .. 's', integer(next_step), '+inf')
-  if run.asynchronous then forget_waiting(prefix) end
   call('UNLINK', prefix .. 't')
   -- Later requests were counted later, so the newest are looked at until one is of a step that stays.
   while true do

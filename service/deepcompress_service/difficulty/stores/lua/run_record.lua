@@ -77,7 +77,7 @@ local function keep_observations(prefix, seconds)
   end
 end
 
--- Forget all observations: those of a run that went back, or was not asynchronous when they arrived.
+-- Forget all observations: those of a run that was not asynchronous when they arrived.
 local function forget_waiting(prefix)
   for _, step in ipairs(call('ZRANGE', prefix .. 'w', 0, -1)) do
     call('UNLINK', prefix .. 'o:' .. step, prefix .. 'r:' .. step)
