@@ -24,7 +24,7 @@ _END = re.compile(r"[.,;:!?()\n。，；]")
 _DENIED = re.compile(
     r"(?:is|was|would\s+be)\s+(?:(?:wrong|incorrect|false|invalid|mistaken|not\s+(?:correct|right|true|valid))\b"
     r"|not\s+(?:the|my|our|a|an)\s+(?:correct\s+|right\s+|final\s+|valid\s+)?(?:answer|solution|result|option|choice)\b)"
-    r"|(?:isn['’]t|isnt|wasn['’]t)\s+(?:(?:the|my)\s+)?(?:correct|right|answer|final)\b",
+    r"|(?:is|was)n['’]?t\s+(?:(?:the|my)\s+)?(?:correct|right|answer|final)\b",
     re.IGNORECASE,
 )
 _DENIED_BEFORE = re.compile(
@@ -84,7 +84,7 @@ def _denied_before(before: str) -> bool:
     """Return True for "the answer is not" and "the wrong answer is"."""
     last = before.rstrip(_OPENERS)
     if last.endswith(" is"):
-        if not ("wrong" in last or "ncorrect" in last or "alse" in last):
+        if not any(word in last.lower() for word in ("wrong", "incorrect", "false")):
             return False
     elif not last.endswith(_DENIALS):
         return False
