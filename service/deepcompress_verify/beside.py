@@ -99,7 +99,7 @@ def _sentence(after: str) -> str:
 
 
 def _closed(after: str) -> str:
-    """Return the text after the end of the formula that a box stands in."""
+    """Return the text after the end of the formula around a box."""
     rest = after.lstrip(" ")
     for closer in ("$$", "$", "\\)", "\\]"):
         if rest.startswith(closer):
