@@ -27,7 +27,21 @@ from cells import METRICS, SEEDS, Table, key_of, settings_of, tables
 Row = dict[str, Any]
 BySeed = dict[int, Row]
 
-T_95 = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131]
+T_95 = [
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(
+        2.201,
+        2.179,
+        2.160,
+        2.145,
+        2.131,
+        2.120,
+        2.110,
+        2.101,
+        2.093,
+        2.086,
+    ),
+]
 """Two-sided 95 % points of Student's t by degrees of freedom, from 1."""
 UNITS = {"sampled": (100, " %"), "greedy": (100, " %"), "tokens": (1, "")}
 MECHANISM = (
