@@ -122,7 +122,7 @@ def has_omission(node: Node) -> bool:
 def is_symbolic_term(node: Node) -> bool:
     """Return True for variables combined without numbers, whose value may be stated: a + b, sin(theta), xy."""
     if isinstance(node, Neg) and isinstance(node.arg, Sym):
-        return False  # -x = 5 says that x is -5
+        return False  # -x = 5 means that x is -5
     if isinstance(node, (Add, Mul, Neg, Div, Call)):
         return all(is_symbolic_term(child) for child in children(node))
     if isinstance(node, Pow) and isinstance(node.exponent, Num) and node.exponent.q == 1 < node.exponent.p:
