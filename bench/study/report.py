@@ -279,7 +279,8 @@ def report(rows: Sequence[Row], name: str, size: str, pictures: Path | None) -> 
         if other != table
         for cell in other.cells
     }
-    if all(key_of(settings_of(table, cell, size)) in others for cell in cells):  # nothing of its own
+    # Nothing of its own was run; the cells of the confirmatory part are in the exploratory table as well.
+    if name != "confirmatory" and all(key_of(settings_of(table, cell, size)) in others for cell in cells):
         return "\n".join([*lines, "**Not run.**", ""])
     fewest = min(len(cells.get(cell, {})) for cell in table.cells)
     if fewest < SEEDS:
@@ -324,7 +325,7 @@ def main() -> None:
     rows = merged(asked.results)
     size = rows[0]["size"]
     text = "\n".join(report(rows, name, size, asked.pictures) for name in asked.tables or tables(size))
-    if asked.pictures:
+    if asked.pictures and len(tables(size)) > 2:
         overview(rows, size, asked.pictures / f"study-{size}-all.png")
     if asked.into:
         asked.into.write_text(put_into(asked.into.read_text(), size, text))
