@@ -1,6 +1,6 @@
 """Analysis of the confirmatory part, as declared in experiments/: one preset against outcome-only, paired by seed.
 
-    python bench/study/confirm.py bench/study/results/overthinking.jsonl [--picture docs/pictures/study-confirm.png]
+    python bench/study/confirm.py bench/study/results/overthinking.jsonl [--picture FILE.png] [--into docs/study.md]
 
 Printed as Markdown: the pairs, the mean differences, the lower one-sided 95 % t bound of the accuracy difference
 against -1 point, the seeds at -3 points or worse, and the change of tokens. A seed without both runs is left out and
@@ -29,6 +29,7 @@ T_ONE_SIDED_95 = [
 """One-sided 95 % points of Student's t by degrees of freedom, from 1."""
 MARGIN, COLLAPSE = -1.0, -3.0
 """Points of accuracy: the margin of the bound, and the difference of a seed that counts as a collapse."""
+BEFORE, AFTER = "<!-- confirmatory: written by bench/study/confirm.py -->", "<!-- confirmatory: end -->"
 Row = dict[str, Any]
 
 
@@ -116,6 +117,12 @@ def report(pairs: Sequence[Pair]) -> str:
     return "\n".join(lines)
 
 
+def put_into(page: str, text: str) -> str:
+    """Return the page with `text` between the two marks."""
+    begin, end = page.index(BEFORE) + len(BEFORE), page.index(AFTER)
+    return f"{page[:begin]}\n\n{text}\n\n{page[end:]}"
+
+
 def picture(pairs: Sequence[Pair], file: Path) -> None:
     """Draw each seed from outcome-only to the preset: accuracy against tokens."""
     import matplotlib
@@ -156,12 +163,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path)
     parser.add_argument("--picture", type=Path)
+    parser.add_argument("--into", type=Path, help="a page with the two marks of this part, instead of printing")
     asked = parser.parse_args()
     rows = [json.loads(line) for line in asked.results.read_text().splitlines()]
     pairs = pairs_of(rows)
     if not pairs:
         raise SystemExit("no seed has both runs")
-    print(report(pairs))
+    if asked.into:
+        asked.into.write_text(put_into(asked.into.read_text(), report(pairs)))
+    else:
+        print(report(pairs))
     if asked.picture:
         picture(pairs, asked.picture)
 

@@ -117,7 +117,7 @@ def candidates(
     data: Data, step: int, stratum: tuple[str, int], quota: int, names: list[str], retired: set[str]
 ) -> set[str]:
     free = {name for name in names if name not in retired}
-    wanted = quota + 3 * math.sqrt(quota) + 4
+    wanted = quota + 2 * math.sqrt(quota) + 1
     share = wanted / len(free)
     if share >= 0.5:
         return free

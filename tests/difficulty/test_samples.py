@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from deepcompress_service.difficulty import errors
 from deepcompress_service.difficulty.bins import BINS, RATIOS
 from deepcompress_service.difficulty.dataset import MOST_SOURCES, DatasetProblem
-from deepcompress_service.difficulty.model import Commit
+from deepcompress_service.difficulty.model import Commit, DifficultyConfig
 from deepcompress_service.difficulty.samples import Retirement, SampleOutcome, SampleRequest
 
 from .driving import Driver, Run, group
@@ -81,12 +81,20 @@ def both(new_run: NewRun) -> Both:
     return Both(new_run(keep_steps=4))
 
 
+@pytest.fixture
+def in_memory() -> Iterator[Both]:
+    """For statistics over many samples: what is drawn is the same in every store."""
+    driver = Driver("memory://")
+    yield Both(Run(driver, "statistics", DifficultyConfig(keep_steps=4)))
+    driver.close()
+
+
 def hardness(name: str) -> int:
     return int(name[1:]) % 9
 
 
 def test_samples_follow_the_model_through_a_training(both: Both) -> None:
-    both.put(problems(3000))
+    both.put(problems(1500))
     for step in range(5):
         sampled = ids(both.sample(step, weights=MIDDLE if step % 2 else UNIFORM))
         assert len(set(sampled)) == 64
@@ -150,15 +158,15 @@ def test_steps_taken_back_are_sampled_anew(both: Both) -> None:
     assert both.sample(2, weights=MIDDLE, policy="another").as_of == 1
 
 
-def test_equal_chance_within_a_bin_and_weights_between_bins(both: Both) -> None:
+def test_equal_chance_within_a_bin_and_weights_between_bins(in_memory: Both) -> None:
     """3,000 problems, half of which have the weight 3: no problem and no bin gets more or less than its share."""
-    both.put([DatasetProblem(f"p{i}", pass_ratio=0.25 if i % 2 else 0.75) for i in range(3000)])
+    in_memory.put([DatasetProblem(f"p{i}", pass_ratio=0.25 if i % 2 else 0.75) for i in range(3000)])
     weights = tuple(3.0 if ratio is not None and ratio < 0.5 else 1.0 for ratio in RATIOS)
     drawn: Counter[str] = Counter()
     steps, n = 120, 100
     for step in range(steps):
-        both.driver.rewind(both.name, step)
-        drawn.update(ids(both.driver.sample(request(both.name, step, n, weights=weights))))
+        in_memory.driver.rewind(in_memory.name, step)
+        drawn.update(ids(in_memory.driver.sample(request(in_memory.name, step, n, weights=weights))))
     low = sum(count for name, count in drawn.items() if int(name[1:]) % 2)
     assert low == steps * n * 3 / 4
     for parity, share in ((1, 75), (0, 25)):
@@ -170,12 +178,12 @@ def test_equal_chance_within_a_bin_and_weights_between_bins(both: Both) -> None:
         assert 1499 - 5 * 55 < statistic < 1499 + 5 * 55
 
 
-def test_neighbours_are_not_always_drawn_together(both: Both) -> None:
-    both.put([DatasetProblem(f"p{i}") for i in range(3000)])
+def test_neighbours_are_not_always_drawn_together(in_memory: Both) -> None:
+    in_memory.put([DatasetProblem(f"p{i}") for i in range(3000)])
     together: Counter[tuple[str, str]] = Counter()
     for step in range(60):
-        both.driver.rewind(both.name, step)
-        names = sorted(ids(both.driver.sample(request(both.name, step, 60))))
+        in_memory.driver.rewind(in_memory.name, step)
+        names = sorted(ids(in_memory.driver.sample(request(in_memory.name, step, 60))))
         together.update((one, other) for i, one in enumerate(names) for other in names[i + 1 :])
     assert max(together.values()) <= 6  # of 60 samples, in each of which a problem is with a chance of 1/50
 
@@ -214,11 +222,11 @@ def test_retired_problems_pause_and_come_back(both: Both) -> None:
 
 def test_problems_registered_during_a_training_have_their_records(both: Both) -> None:
     for step in range(2):
-        both.train(step, [f"p{i}" for i in range(1500)], hardness)
+        both.train(step, [f"p{i}" for i in range(900)], hardness)
     both.train(2, ["other"], lambda _: 8)
-    both.put(problems(2500))
+    both.put(problems(1600))
     both.sample(3, 300, weights=MIDDLE)
-    both.put(problems(2500, seed=2))
+    both.put(problems(1600, seed=2))
     both.sample(4, 300, weights=MIDDLE)
     assert both.driver.problem(both.name, "p7").attempts == 16
 
@@ -328,7 +336,7 @@ def test_refusals(both: Both, new_run: NewRun) -> None:
 
 
 def test_deleting_a_run_deletes_its_data_set(both: Both) -> None:
-    both.put(problems(2500))
+    both.put(problems(1600))
     both.sample(0)
     both.driver.delete_run(both.name)
     both.driver.put_run(both.name, both.run.config, "text")

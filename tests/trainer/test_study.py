@@ -6,6 +6,7 @@ import copy
 import fcntl
 import importlib.util
 import json
+import math
 import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -32,7 +33,7 @@ def modules() -> Iterator[dict[str, ModuleType]]:
     """cells, run, report and ways, loaded as their commands load each other."""
     sys.path.insert(0, str(BENCH))
     found = {}
-    for name in ("cells", "run", "report", "ways"):
+    for name in ("cells", "run", "report", "ways", "confirm"):
         spec = importlib.util.spec_from_file_location(name, BENCH / f"{name}.py")
         assert spec and spec.loader
         found[name] = sys.modules[name] = importlib.util.module_from_spec(spec)
@@ -236,6 +237,39 @@ def test_the_pages_figures_are_those_of_the_kept_results(
         size = rows[0]["size"]
         text = "\n".join(report.report(rows, name, size, Path("pictures")) for name in modules["cells"].tables(size))
         assert report.put_into(page, size, text) == page, f"run report.py {file.name} --into docs/study.md again"
+
+
+def test_the_confirmatory_table_of_the_page_is_that_of_the_kept_results(modules: dict[str, ModuleType]) -> None:
+    confirm = modules["confirm"]
+    page = (BENCH.parents[1] / "docs" / "study.md").read_text()
+    rows = [json.loads(line) for line in (KEPT / "overthinking.jsonl").read_text().splitlines()]
+    pairs = confirm.pairs_of(rows)
+    assert all(one.seed >= 1000 for one in pairs)
+    assert confirm.put_into(page, confirm.report(pairs)) == page, "run bench/study/confirm.py --into docs/study.md"
+
+
+def test_the_bound_and_the_pairs(modules: dict[str, ModuleType]) -> None:
+    confirm, cells = modules["confirm"], modules["cells"]
+    assert confirm.lower_bound([-1.0, 0.0, 1.0]) == pytest.approx(-2.920 / 3**0.5)
+    assert confirm.lower_bound([0.5] * 20) == 0.5
+    assert confirm.lower_bound([1.0]) == -math.inf
+    table = cells.tables("overthinking")["confirmatory"]
+
+    def row(cell: str, seed: int, sampled: float, tokens: float) -> dict[str, Any]:
+        ends = {"sampled": sampled, "greedy": 1.0, "tokens": tokens}
+        key = cells.key_of(cells.settings_of(table, cell, "overthinking"))
+        return {"key": key, "seed": seed, "evals": [{"bins": {"all": ends, "easy": ends}}]}
+
+    rows = [row("outcome", seed, 0.97, 50) for seed in (1000, 1001, 1002)]
+    rows += [row("compress", 1000, 0.96, 40), row("compress", 1001, 0.93, 30)]
+    pairs = confirm.pairs_of(rows)  # the third seed lacks a run
+    assert [(one.seed, round(one.points(), 6), round(one.tokens(), 6)) for one in pairs] == [
+        (1000, -1, -20),
+        (1001, -4, -40),
+    ]
+    text = confirm.report(pairs)
+    assert "pairs: 2 (seeds 1000, 1001)" in text
+    assert "-3 points or worse: 1 of 2" in text and "is not kept" in text
 
 
 def test_the_kept_results_belong_to_declared_cells(modules: dict[str, ModuleType]) -> None:

@@ -45,7 +45,6 @@ STATUS_OF = {
     "bad-dataset": 422,
     "unknown-data-source": 422,
     "invalid-policy": 422,
-    "not-supported": 501,
     "not-observed": 422,
     "bad-export": 422,
     "bad-cursor": 422,
@@ -78,7 +77,6 @@ _TITLES = {
     429: "Too many requests",
     499: "Client closed request",
     500: "Internal error",
-    501: "Not supported",
     503: "Unavailable",
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -182,8 +182,3 @@ def summary(
 def with_bin(entry: Entry, index: int) -> Entry:
     """Return the entry in another bin."""
     return replace(entry, bin=index)
-
-
-def source_name(sources: Sequence[str], number: int) -> str | None:
-    """Return the name of a data source by its number; None for 0."""
-    return sources[number - 1] if number else None

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .bins import PLACES
@@ -29,27 +29,30 @@ WEIGHT_ONE = 1 << 32
 IN_WINDOW = 4
 """Problems that a window has on average."""
 ROUNDS = 4
-"""Rounds of windows after which a stratum is read whole. The first round is enough in all but some 1 of 1,000."""
+"""Rounds of windows after which a stratum is read whole. The first is enough in about 98 of 100."""
 
 
 class SeededHash:
     """Random numbers that depend on a seed and a step alone."""
 
     def __init__(self, seed: bytes, step: int) -> None:
-        self._prefix = hashlib.blake2b(b"%d:" % step, digest_size=16, key=seed, person=b"dc-sample")
+        self._numbers = hashlib.blake2b(b"%d:#" % step, digest_size=16, key=seed, person=b"dc-sample")
+        self._orders = hashlib.blake2b(b"%d:@" % step, digest_size=16, key=seed, person=b"dc-sample")
 
     def number(self, purpose: bytes, below: int) -> int:
         """Return a number from 0 to `below` - 1."""
-        return self._digest(b"#" + purpose) * below >> 128
+        hashed = self._numbers.copy()
+        hashed.update(purpose)
+        return int.from_bytes(hashed.digest(), "big") * below >> 128
 
-    def order(self, problem_id: str) -> int:
-        """Return the number by which the problem is ordered."""
-        return self._digest(b"@" + problem_id.encode("utf-8", "surrogatepass"))
-
-    def _digest(self, data: bytes) -> int:
-        hashed = self._prefix.copy()
-        hashed.update(data)
-        return int.from_bytes(hashed.digest(), "big")
+    def orders(self, problem_ids: Iterable[str]) -> dict[str, bytes]:
+        """Return the 16 bytes by which each problem is ordered."""
+        start, found = self._orders.copy, {}
+        for problem_id in problem_ids:
+            hashed = start()
+            hashed.update(problem_id.encode("utf-8", "surrogatepass"))
+            found[problem_id] = hashed.digest()
+        return found
 
 
 def integer_weights(weights: Sequence[float]) -> list[int]:
@@ -98,7 +101,7 @@ class _StratumDraw:
     excluded: int
     name: bytes
     """Name of the stratum in the random numbers: that of its source, since numbers of sources have no meaning."""
-    found: dict[str, int] = field(default_factory=dict)
+    found: dict[str, bytes] = field(default_factory=dict)
     """Order of each problem that was found and may be drawn."""
     rounds: int = 0
     """Rounds of windows read so far."""
@@ -158,7 +161,7 @@ class Draw:
 
     def _windows_of(self, stratum: Stratum) -> list[Window]:
         draw = self._strata[stratum]
-        wanted = draw.quota + 3.0 * math.sqrt(draw.quota) + 4.0
+        wanted = draw.quota + 2.0 * math.sqrt(draw.quota) + 1.0
         share = wanted / (draw.problems - draw.excluded)
         if share >= 0.5 or draw.rounds == ROUNDS:
             return [(stratum, 0, PLACES)]
@@ -180,13 +183,12 @@ class Draw:
         """Add the problems of each window that was read."""
         for (stratum, _, _), ids in zip(windows, found, strict=True):
             draw = self._strata[stratum]
-            for problem_id in ids:
-                if problem_id not in draw.found and problem_id not in self._excluded:
-                    draw.found[problem_id] = self._random.order(problem_id)
+            new = ids if not self._excluded else [one for one in ids if one not in self._excluded]
+            draw.found |= self._random.orders(new)
 
     def result(self) -> list[tuple[str, int]]:
         """Return the sample, in its order: (problem_id, number of its source)."""
-        drawn: list[tuple[int, str, int]] = []
+        drawn: list[tuple[bytes, str, int]] = []
         for (source, _), draw in self._strata.items():
             first = sorted((order, problem_id) for problem_id, order in draw.found.items())[: draw.quota]
             drawn += [(order, problem_id, source) for order, problem_id in first]

@@ -128,12 +128,6 @@ class InvalidPolicy(DifficultyError):
     slug = "invalid-policy"
 
 
-class NotSupported(DifficultyError):
-    """The store does not have this operation yet."""
-
-    slug = "not-supported"
-
-
 class StoreUnavailable(DifficultyError):
     """The store cannot be reached or did not answer in time. Nothing was acknowledged; try again.
 

@@ -11,7 +11,6 @@ from .errors import (
     InvalidPolicy,
     NoDataset,
     NotObserved,
-    NotSupported,
     RunConflict,
     RunLost,
     RunRolledBack,
@@ -230,8 +229,3 @@ def retired_too_long(steps: int, keep_steps: int) -> InvalidPolicy:
         f"policy.retired_steps: {steps} is more than the closed steps whose records the run keeps ({keep_steps - 1}, "
         "its `keep_steps` less the open step): send less, or start a run with more keep_steps"
     )
-
-
-def not_supported(operation: str, store: str) -> NotSupported:
-    """Return the error for an operation that a store does not have."""
-    return NotSupported(f"{operation} cannot be used with {store} yet: use another store")

@@ -16,7 +16,7 @@ from . import refusals
 from .bins import RATIOS, closed_ratio
 from .bins import bin_of as ratio_bin
 from .codec import RunRecord, unpack_problem
-from .dataset import DatasetRecord, Entry, bin_of_prior, source_name, with_bin
+from .dataset import DatasetRecord, Entry, bin_of_prior, with_bin
 from .draw import Draw, Stratum
 from .identity import check_identity
 from .run_transaction import RunTransaction
@@ -172,10 +172,10 @@ def sample(state: RunTransaction, epoch: int, request: SampleRequest) -> SampleO
     while not draw.done:
         windows = draw.windows()
         draw.add(windows, [state.index.window(*window) for window in windows])
-    text = pack_sample(request, as_of(run_record), record.sources, draw.result())
-    state.index.put_sample(request.step, text)
+    outcome = drawn_outcome(request, epoch, run_record, record.sources, draw.result())
+    state.index.put_sample(request.step, pack_sample(request, outcome))
     state.index.drop_samples(superfluous(steps, keep))
-    return outcome_of(request, epoch, run_record, text)
+    return outcome
 
 
 def _retired(state: RunTransaction, run_record: RunRecord, retirement: Retirement) -> dict[str, Stratum]:
@@ -237,18 +237,32 @@ def check_retirement(retirement: Retirement, keep_steps: int) -> None:
         raise refusals.retired_too_long(retirement.steps, keep_steps)
 
 
-def pack_sample(
-    request: SampleRequest, last_closed: int | None, sources: list[str], drawn: list[tuple[str, int]]
-) -> str:
+def drawn_outcome(
+    request: SampleRequest, epoch: int, run_record: RunRecord, sources: list[str], drawn: list[tuple[str, int]]
+) -> SampleOutcome:
+    """Return the sample that was drawn now, from (problem_id, number of its source)."""
+    names = [None, *sources]
+    return SampleOutcome(
+        request.run,
+        epoch,
+        request.step,
+        as_of(run_record),
+        tuple([(problem_id, names[number]) for problem_id, number in drawn]),
+        run_record.incarnation,
+        run_record.version,
+    )
+
+
+def pack_sample(request: SampleRequest, outcome: SampleOutcome) -> str:
     """Return the record of a sample."""
-    used = sorted({number for _, number in drawn})
-    number_of = {number: index for index, number in enumerate(used)}
+    sources = sorted({source for _, source in outcome.problems}, key=lambda name: name or "")
+    number_of = {source: index for index, source in enumerate(sources)}
     fields = {
         "content": request.content,
-        "as_of": last_closed,
-        "sources": [source_name(sources, number) for number in used],
-        "ids": [problem_id for problem_id, _ in drawn],
-        "of": [number_of[number] for _, number in drawn],
+        "as_of": outcome.as_of,
+        "sources": sources,
+        "ids": [problem_id for problem_id, _ in outcome.problems],
+        "of": [number_of[source] for _, source in outcome.problems],
     }
     return json.dumps(fields, separators=(",", ":"))
 

@@ -27,7 +27,6 @@ from ..codec import (
     unpack_group,
     unpack_problem,
 )
-from ..dataset import DatasetProblem, DatasetSummary
 from ..engine import payloads_of_request
 from ..errors import DifficultyError, StoreTooNew, StoreUnavailable, UnknownRun
 from ..identity import new_incarnation
@@ -45,11 +44,11 @@ from ..observed_codec import pack_rollout
 from ..paging import Page, PageBuilder, Side, Sort
 from ..retention import OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import state_of_run
-from ..samples import SampleOutcome, SampleRequest
 from ..transfer import ExportReader, Receiver, accept_any_config
 from ..waiting import MAX_WAITING
 from . import redis_commit, redis_pages, redis_replies, redis_transfer, redis_watch
 from .redis_commit import TOKEN_BYTES
+from .redis_datasets import RedisDatasets
 from .redis_link import Argument, Link, PinnedConnection, Reply
 from .redis_servers import open_link
 from .scripts import (
@@ -80,7 +79,7 @@ RUNS_KEY = "dc:runs"
 _NUMBERS = struct.Struct("<IIBIddI")
 
 
-class RedisStore:
+class RedisStore(RedisDatasets):
     """`timeout_s` bounds an operation with its retries; `slow_timeout_s` those that touch a whole run (checkpoint,
     restore, rewind, export, import). `replicas`: how many must have a write before it is acknowledged.
     """
@@ -270,25 +269,6 @@ class RedisStore:
         sent = "" if epoch is None else epoch
         return int((await self._run(DISCARD, run, sent, *map(encode, dict.fromkeys(group_ids))))[1])
 
-    # the data set and its samples
-
-    async def put_dataset(
-        self, run: str, batches: AsyncIterator[Sequence[DatasetProblem]], *, seed: bytes | None = None
-    ) -> DatasetSummary:
-        """Implement `DifficultyStore.put_dataset`."""
-        del run, batches, seed
-        raise refusals.not_supported("a data set", "Redis")
-
-    async def dataset(self, run: str) -> DatasetSummary:
-        """Implement `DifficultyStore.dataset`."""
-        del run
-        raise refusals.not_supported("a data set", "Redis")
-
-    async def sample(self, request: SampleRequest) -> SampleOutcome:
-        """Implement `DifficultyStore.sample`."""
-        del request
-        raise refusals.not_supported("a data set", "Redis")
-
     # looking
 
     async def recorded(
@@ -458,6 +438,7 @@ class RedisStore:
         finally:
             await self._drop(run, scratch)
         await self._register(run, renew=True)
+        await self._finish_index(run)
         return await self._state(run)
 
     async def _drop(self, run: str, scratch: str) -> None:
