@@ -3,6 +3,7 @@
 #   make test    ruff, codespell, mypy and pytest
 #   make release builds a release and checks it
 #   make docs    the documentation as a site, in .work/site; warnings and broken links are errors
+#   make links   requests every external link of the documentation; needs the network
 #   make quick   the tests that need no server: half a minute on two idle cores
 
 VENV := .venv
@@ -13,7 +14,7 @@ QUICK := tests/shaping tests/verification/test_judgement.py tests/verification/t
     tests/verification/test_verify.py tests/verification/test_extract.py tests/packaging/test_layers.py \
     tests/packaging/test_documents.py tests/packaging/test_install.py
 
-.PHONY: demo test quick lint types pytest docs image release clean
+.PHONY: demo test quick lint types pytest docs links image release clean
 
 demo: $(VENV)/service-installed
 	$(BIN)/deepcompress demo
@@ -40,6 +41,9 @@ pytest: $(VENV)/dev-installed
 docs: $(VENV)/docs-installed
 	$(BIN)/sphinx-build -W --keep-going -q -c docs/site . .work/site
 	@echo "the documentation: .work/site/index.html"
+
+links: $(VENV)/docs-installed
+	$(BIN)/sphinx-build -b linkcheck -q -c docs/site . .work/links
 
 image:
 	docker build -t deepcompress .

@@ -15,6 +15,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,12 +28,16 @@ from tests.shaping.groups import ready
 from tests.shaping.plain import PLAIN
 from tests.shaping.test_plain import realistic
 
-from deepcompress_service.shaping import reward_from_config, strategies
+from deepcompress_client.presets import PRESETS
+from deepcompress_service.shaping import ProblemHistory, reward_from_config, strategies
+from deepcompress_service.shaping.lengths import LengthRecord
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "gate": {"gate": {"min_pass_ratio": 0.9}},
     "guard of the problem": {"guard": {"of": "problem"}},
     "target": {"target": {}},
+    "target with the group's own lengths": {"target": {"current": True, "bonus": 0.2, "bonus_while": "spread"}},
+    "gate by the stored ratio": {"gate": {"min_stored": 0.9}},
     "decoupled advantages": {"advantage": {"decouple": True}},
     "whitened advantages": {"advantage": {"decouple": True, "whiten": "batch"}},
 }
@@ -78,10 +83,19 @@ def main() -> int:
         few = max(3, args.repeats // 3)
         loop, _ = milliseconds(lambda p=plain: [p(g.tokens or (), g.correct, g) for g in batch], few)
         table.add_row(info.name, f"{cpu:.1f}", f"{wall:.1f}", f"{loop:.1f}", f"{loop / cpu:.1f}")
-    for label, options in OPTIONS.items():
-        reward = reward_from_config({"name": "kimi_k1.5"}, **options)
-        cpu, wall = milliseconds(lambda r=reward: r.shape(batch), args.repeats)
-        table.add_row(f"kimi_k1.5, {label}", f"{cpu:.1f}", f"{wall:.1f}", "", "")
+    stored = [
+        replace(g, lengths=LengthRecord.of(g.tokens or ()), history=ProblemHistory(16, 15, 0.95)) for g in batch
+    ]
+    presets = {
+        f"preset {preset.id}": {k: v for k, v in preset.run.items() if k not in ("strategy", "outcome")}
+        for preset in PRESETS
+        if preset.run["strategy"]["name"] == "outcome"
+    }
+    for label, options in {**OPTIONS, **presets}.items():
+        name = "outcome" if label in presets else "kimi_k1.5"
+        reward = reward_from_config({"name": name}, **options)
+        cpu, wall = milliseconds(lambda r=reward: r.shape(stored), args.repeats)
+        table.add_row(label if label in presets else f"{name}, {label}", f"{cpu:.1f}", f"{wall:.1f}", "", "")
     reward = reward_from_config({"name": "kimi_k1.5"})
     shaped = reward.shape(batch)
     cpu, wall = milliseconds(lambda: reward.signal(batch, shaped), args.repeats)

@@ -131,19 +131,19 @@ def records(problems: int) -> Iterator[list[tuple[str, bytes]]]:
         yield [(name_of(i), rng.choice(kinds)) for i in range(start, min(start + AT_ONCE, problems))]
 
 
-async def fill_redis(client: Redis, problems: int) -> None:
+async def fill_redis(client: Redis, problems: int, run: str = RUN) -> None:
     for some in records(problems):
-        await client.hset(f"dc:{{{RUN}}}:p", mapping=dict(some))
-    await client.hset(f"dc:{{{RUN}}}:m", "problems", str(problems))
+        await client.hset(f"dc:{{{run}}}:p", mapping=dict(some))
+    await client.hset(f"dc:{{{run}}}:m", "problems", str(problems))
 
 
-def fill_sqlite(path: str, problems: int) -> None:
+def fill_sqlite(path: str, problems: int, run: str = RUN) -> None:
     with sqlite3.connect(path, timeout=60) as connection:
         for some in records(problems):
             connection.executemany(
-                "INSERT INTO problems SELECT space, ?, ? FROM spaces WHERE run = ?", [(*row, RUN) for row in some]
+                "INSERT INTO problems SELECT space, ?, ? FROM spaces WHERE run = ?", [(*row, run) for row in some]
             )
-        connection.execute("UPDATE spaces SET meta = json_set(meta, '$.problems', ?) WHERE run = ?", (problems, RUN))
+        connection.execute("UPDATE spaces SET meta = json_set(meta, '$.problems', ?) WHERE run = ?", (problems, run))
     connection.close()
 
 

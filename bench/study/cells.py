@@ -106,6 +106,8 @@ def tables(size: str) -> dict[str, Table]:
     mixed = {"length_term": "advantage", "filter_metric": "acc"}
     bonus = size != "long"
     pairs = tuple(("deepcompress", against) for against in ("penalty", *(["bonus"] if bonus else [])))
+    if size == "overthinking":
+        return OVERTHINKING_TABLES
     found = {
         "official": Table(
             "As the authors run it",
@@ -233,6 +235,55 @@ def tables(size: str) -> dict[str, Table]:
     return {name: table for name, table in found.items() if size != "long" or name in LONG_TABLES}
 
 
+def _decoupled(weight: float, *, target: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
+    """Outcome-only with a decoupled length term: the outcome over its std, the length term not divided."""
+    return {
+        **OUTCOME,
+        "length_weight": weight,
+        "target": target or {"quantile": 0.1, "slack": 1.1},
+        "advantage": {"scale": "outcome", "decouple": True},
+        **options,
+    }
+
+
+OVERTHINKING_TABLES = {
+    "confirmatory": Table(
+        "The preset against outcome-only",
+        "declared in experiments/2026-11-29-overthinking.md",
+        {"outcome": OUTCOME, "compress": {"preset": "compress@1"}},
+    ),
+    "exploratory": Table(
+        "Rules on a policy that overthinks",
+        "exploratory: five seeds, no correction for the number of comparisons",
+        {
+            "outcome": OUTCOME,
+            "penalty": {"strategy": deepcompress(mode="paper", beta=1.0)},
+            "authors": {"preset": "authors@1"},
+            "paper mode": {"strategy": deepcompress(mode="paper", ema=0.975)},
+            "ddca": {"strategy": {"name": "ddca"}},
+            "ddca 1.0": {"strategy": {"name": "ddca", "beta": 1.0}},
+            "dler": {
+                "strategy": {"name": "dler", "limit": 39},
+                "advantage": {"scale": "none", "whiten": "batch"},
+            },
+            "dler per problem": {**OUTCOME, "target": {"form": "limit"}, "advantage": {"scale": "none"}},
+            "gdpo": {
+                "strategy": {"name": "arora_zanette", "alpha": 1.0},
+                "advantage": {"decouple": True, "whiten": "batch"},
+            },
+            "gate": _decoupled(1.0, gate={}),
+            "target": _decoupled(1.0),
+            "target, gate": _decoupled(1.0, gate={"min_pass_ratio": 1.0, "min_stored": 0.9}),
+            "target, guard": _decoupled(1.0, guard={"of": "problem"}),
+            "compress": {"preset": "compress@1"},
+            "compress, kl": {"preset": "compress@1", "kl": 0.02},
+            **{
+                f"compress, weight {weight}": {"preset": "compress@1", "length_weight": weight}
+                for weight in (0.5, 1.0, 2.0, 5.0)
+            },
+        },
+    ),
+}
 LONG_TABLES = ("official", "reward-filter", "within-reach")
 _MAIN: dict[str, Any] = {
     "steps": 200,
@@ -263,6 +314,19 @@ SIZES: dict[str, dict[str, Any]] = {
     "main": _MAIN,
     # The same, four times as long: three minutes and a half.
     "long": {**_MAIN, "steps": 800, "decay_steps": 800, "eval_every": 800, "save_every": 200},
+    # A start that checks nearly every step, in a world that slips from the 10th operation on: a minute and a half of
+    # one core. `run.py` makes the start first.
+    "overthinking": {
+        **_MAIN,
+        "problems_per_step": 6,
+        "micro_tokens": 2048,
+        "chain_operations": [1, 12],
+        "chain_problems": 180,
+        "slips": {"from_operation": 10, "short": 0.15, "written": 0.07},
+        "filter_metric": "none",
+        "eval_problems": 480,
+        "save_every": 200,
+    },
     # 2 to 6 million parameters, up to 24 operations; `run.py` makes the start checkpoint first.
     "gpu": {
         "steps": 400,
@@ -286,7 +350,7 @@ GPU_START = {"width": 256, "layers": 6}
 def settings_of(table: Table, cell: str, size: str) -> dict[str, Any]:
     """A cell's whole settings. Cells of several tables with the same settings are the same run."""
     settings = {**COMMON, **SIZES[size], **table.common, **table.cells[cell]}
-    if settings["strategy"] == OUTCOME["strategy"]:
+    if settings.get("strategy") == OUTCOME["strategy"] and size != "overthinking":
         settings["filter_metric"] = "acc"  # the same groups as "reward", by name too
     return settings
 

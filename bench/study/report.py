@@ -27,7 +27,21 @@ from cells import METRICS, SEEDS, Table, key_of, settings_of, tables
 Row = dict[str, Any]
 BySeed = dict[int, Row]
 
-T_95 = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131]
+T_95 = [
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(
+        2.201,
+        2.179,
+        2.160,
+        2.145,
+        2.131,
+        2.120,
+        2.110,
+        2.101,
+        2.093,
+        2.086,
+    ),
+]
 """Two-sided 95 % points of Student's t by degrees of freedom, from 1."""
 UNITS = {"sampled": (100, " %"), "greedy": (100, " %"), "tokens": (1, "")}
 MECHANISM = (
@@ -265,7 +279,8 @@ def report(rows: Sequence[Row], name: str, size: str, pictures: Path | None) -> 
         if other != table
         for cell in other.cells
     }
-    if all(key_of(settings_of(table, cell, size)) in others for cell in cells):  # nothing of its own
+    # Nothing of its own was run; the cells of the confirmatory part are in the exploratory table as well.
+    if name != "confirmatory" and all(key_of(settings_of(table, cell, size)) in others for cell in cells):
         return "\n".join([*lines, "**Not run.**", ""])
     fewest = min(len(cells.get(cell, {})) for cell in table.cells)
     if fewest < SEEDS:
@@ -310,7 +325,7 @@ def main() -> None:
     rows = merged(asked.results)
     size = rows[0]["size"]
     text = "\n".join(report(rows, name, size, asked.pictures) for name in asked.tables or tables(size))
-    if asked.pictures:
+    if asked.pictures and len(tables(size)) > 2:
         overview(rows, size, asked.pictures / f"study-{size}-all.png")
     if asked.into:
         asked.into.write_text(put_into(asked.into.read_text(), size, text))

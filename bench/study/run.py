@@ -1,6 +1,7 @@
 """Run tables of the study: every cell with every seed, resumable, results as JSONL.
 
     python bench/study/run.py official reward-filter --size main --seeds 5 --workers 2
+    python bench/study/run.py confirmatory --size overthinking --first-seed 1000 --seeds 20 --workers 2
     python bench/study/run.py all --size gpu --seeds 5 --workers 10
     python bench/study/report.py OUT/SIZE/runs.jsonl                  the tables and pictures of docs/study.md
 
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from datetime import datetime
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -41,7 +43,14 @@ def run_one(out: Path, size: str, job: Job, extra: dict[str, Any], url: str) -> 
     """Run one training, in a worker's process; return its result as a row."""
     from deepcompress_client import Client
     from deepcompress_trainer.config import parse
+    from deepcompress_trainer.evaluate import Evaluation
     from deepcompress_trainer.train import Trainer
+
+    class Training(Trainer):
+        """A training that leaves out the evaluation of the start where it is the same for every run."""
+
+        def evaluate(self, step: int) -> Evaluation | None:
+            return None if step < 0 and size == "overthinking" else super().evaluate(step)
 
     label, seed, settings = job
     name = f"{key_of(settings)}.{seed}"
@@ -51,7 +60,7 @@ def run_one(out: Path, size: str, job: Job, extra: dict[str, Any], url: str) -> 
     began, worked = time.time(), time.process_time()
     with log.open("a") as written, contextlib.redirect_stdout(written), Client(url) as client:
         print(f"{label}, seed {seed}", flush=True)
-        Trainer(config, client, resume=True).run()
+        Training(config, client, resume=True).run()
     folder = out / "runs" / name
     evals = [json.loads(line) for line in (folder / "evals.jsonl").read_text().splitlines()]
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -72,6 +81,15 @@ def run_one(out: Path, size: str, job: Job, extra: dict[str, Any], url: str) -> 
         "cpu_s": round(time.process_time() - worked, 1),
         "wall_s": round(time.time() - began, 1),
     }
+
+
+def run_in_time(
+    out: Path, size: str, job: Job, extra: dict[str, Any], url: str, until: datetime | None
+) -> dict[str, Any] | None:
+    """Run one training, unless that time has passed."""
+    if until is not None and datetime.now() > until:
+        return None
+    return run_one(out, size, job, extra, url)
 
 
 MECHANISM = (
@@ -114,11 +132,13 @@ def rounded(value: Any) -> Any:
     return [rounded(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def plan(chosen: dict[str, Table], size: str, seeds: int, cells: set[str] | None = None) -> list[Job]:
+def plan(
+    chosen: dict[str, Table], size: str, seeds: int, cells: set[str] | None = None, first_seed: int = 0
+) -> list[Job]:
     """Every different run once, seed by seed; `cells` are the only ones, by CELL or TABLE/CELL."""
     jobs: list[Job] = []
     planned: set[tuple[str, int]] = set()
-    for seed in range(seeds):
+    for seed in range(first_seed, first_seed + seeds):
         for name, table in chosen.items():
             for cell in table.cells:
                 settings = settings_of(table, cell, size)
@@ -144,11 +164,21 @@ def gpu_start(out: Path) -> str:
     return str(folder)
 
 
+def overthinking_start(out: Path) -> str:
+    folder = out / "start"
+    if not (folder / "model.safetensors").exists():
+        command = [sys.executable, "-m", "deepcompress_trainer.sft", "--device", "cpu", "overthinking", str(folder)]
+        subprocess.run(command, check=True)
+    return str(folder)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", nargs="+", help="tables of cells.py, or all")
     parser.add_argument("--size", choices=list(SIZES), default="main")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--until", type=datetime.fromisoformat, help="begin no seed after this time (ISO 8601)")
     parser.add_argument("--cells", help="only these, CELL or TABLE/CELL, separated by semicolons")
     parser.add_argument("--workers", type=int, default=1, help="trainings side by side")
     parser.add_argument("--eval-every", type=int, help="evaluate more often, for curves; changes no training")
@@ -169,12 +199,15 @@ def main() -> None:
 
 def study(asked: argparse.Namespace, chosen: dict[str, Table], out: Path) -> None:
     """Execute every run that has no row yet."""
-    extra: dict[str, Any] = {"model": gpu_start(out)} if asked.size == "gpu" else {}
+    starts = {"gpu": gpu_start, "overthinking": overthinking_start}
+    extra: dict[str, Any] = {"model": starts[asked.size](out)} if asked.size in starts else {}
     if asked.eval_every:
         extra["eval_every"] = asked.eval_every
     results = out / "runs.jsonl"
     finished = {(row["key"], row["seed"]) for row in read_rows(results)}
-    jobs = plan(chosen, asked.size, asked.seeds, set(asked.cells.split(";")) if asked.cells else None)
+    jobs = plan(
+        chosen, asked.size, asked.seeds, set(asked.cells.split(";")) if asked.cells else None, asked.first_seed
+    )
     wanted = [job for job in jobs if (key_of(job[2]), job[1]) not in finished]
     print(f"{len(jobs)} runs, {len(wanted)} of them to do", flush=True)
 
@@ -183,13 +216,17 @@ def study(asked: argparse.Namespace, chosen: dict[str, Table], out: Path) -> Non
         with ProcessPoolExecutor(
             asked.workers, mp_context=get_context("spawn"), initializer=end_with_parent, initargs=(signal.SIGTERM,)
         ) as pool:
-            running = {pool.submit(run_one, out, asked.size, job, extra, url): job for job in wanted}
+            running = {pool.submit(run_in_time, out, asked.size, job, extra, url, asked.until): job for job in wanted}
             for future in as_completed(running):
                 if future.exception():
                     label, seed, _ = running[future]  # the others go on; the same command goes on with this one
                     print(f"FAILED: {label}, seed {seed}: {future.exception()}", flush=True)
                     continue
                 row = future.result()
+                if row is None:
+                    label, seed, _ = running[future]
+                    print(f"not begun in time: {label}, seed {seed}", flush=True)
+                    continue
                 with results.open("a") as file:
                     file.write(json.dumps(row) + "\n")
                 last = row["evals"][-1]["bins"]["all"]

@@ -23,6 +23,8 @@ from ._rows import GroupedRows, rewards_by_row
 from ._warnings import log_warnings
 from .errors import EpochMismatch, InvalidRequest, NotFound, RunInUse, RunLost, RunRolledBack
 from .wire import (
+    OPTIONS,
+    PRESET_FIELDS,
     AnswerFormat,
     ObserveAnswer,
     Phase,
@@ -80,8 +82,12 @@ def check_run_name(name: str) -> str:
 
 
 def run_config(strategy: StrategyLike, settings: Mapping[str, Any]) -> RunConfig:
-    """Return the configuration to PUT. Settings that are None are left to the service's defaults."""
-    given = {name: value for name, value in settings.items() if value is not None}
+    """Return the configuration to PUT.
+
+    Settings that are None are left to the service's defaults; beside a preset, None turns off an option of it.
+    """
+    keep = set(OPTIONS) if settings.get("preset") is not None else set()
+    given = {name: value for name, value in settings.items() if value is not None or name in keep}
     if strategy is not None:
         given["strategy"] = {"name": strategy} if isinstance(strategy, str) else dict(strategy)
     return checked(RunConfig, given)
@@ -229,6 +235,8 @@ def continue_run(name: str, config: RunConfig, next_step: int | None, source: st
             raise_for(reply)
         with exported.open("rb") as lines:
             settings = json.loads(json.loads(lines.readline())["meta"]["config_text"])
+        if config.preset is not None:  # the settings that a preset makes are its own, not the source's
+            settings = {key: value for key, value in settings.items() if key not in PRESET_FIELDS}
         merged = checked(RunConfig, {**settings, **config.model_dump(mode="json", exclude_unset=True)})
         yield from open_run(name, merged, next_step, False)
         return (yield from import_state(name, exported, continued=True))

@@ -15,8 +15,10 @@ import re
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
+from deepcompress_client import presets
 from deepcompress_client.wire import NAME_PATTERN, AnswerFormat
 
 from . import task
@@ -100,6 +102,11 @@ class TrainConfig:
     )
 
     # the reward
+    preset: str | None = _f(
+        None,
+        f"a bundle of the settings of the reward, NAME or NAME@VERSION: {', '.join(presets.names())}; as a flag it "
+        "replaces those of the file, and other flags take precedence",
+    )
     strategy: dict[str, Any] = _f({"name": "deepcompress"}, "the service's strategy and its parameters")
     outcome: dict[str, float] = _f({"correct": 1.0, "wrong": -1.0}, "outcome rewards; they go to the service")
     overlong: dict[str, Any] | None = _f(None, "soft overlong term {max_tokens, buffer_tokens, factor}")
@@ -133,7 +140,15 @@ class TrainConfig:
         "by itself and length_weight * (-beta * z) is added, z over the correct rollouts, never divided by a std "
         "again (as DIET and GDPO keep their terms apart); it needs a strategy with beta and ignores strategy.mode",
     )
-    length_weight: float = _f(1.0, "of the length term, if length_term is advantage")
+    length_weight: float | dict[str, Any] = _f(
+        1.0,
+        "of the length term: the service's if length_term is reward (a number or a schedule), else the trainer's",
+    )
+    length_fade: list[float] | None = _f(
+        None,
+        "[begin, end], shares of the steps between which the service's length_weight falls to 0, so that the last "
+        "steps train on the outcome alone",
+    )
     mask_truncated: bool = _f(
         False, "leave truncated rollouts out of the loss; the policy then does not learn to avoid truncation"
     )
@@ -176,6 +191,13 @@ class TrainConfig:
         return task.SlipRates.parse(self.slips) if self.slips is not None else None
 
     @property
+    def own_length_weight(self) -> float:
+        """`length_weight` where it is the trainer's; 1 where it is the service's."""
+        if self.length_term == "advantage" and not isinstance(self.length_weight, dict):
+            return self.length_weight
+        return 1.0
+
+    @property
     def folder(self) -> Path:
         """The run's folder, OUT/NAME."""
         return Path(self.out) / self.name
@@ -213,8 +235,25 @@ def check(config: TrainConfig) -> None:
         )
     if config.sampling == SHUFFLED and config.sampling_parameters:
         raise ValueError("sampling_parameters: sampling shuffled has no parameters")
+    if config.length_fade is not None:
+        _check_fade(config)
+    if config.length_term == "advantage" and isinstance(config.length_weight, dict):
+        raise ValueError("length_weight: with length_term advantage it is a number, not a schedule")
     if config.filter_metric == "none" and config.max_generation_batches > 1:
         raise ValueError("filter_metric none keeps every group: max_generation_batches must be 1")
+
+
+def _check_fade(config: TrainConfig) -> None:
+    """Check `length_fade`.
+
+    Raises:
+        ValueError: it is no pair of ascending shares, or the weight is not a number of the service.
+    """
+    fade = config.length_fade or []
+    if len(fade) != 2 or not all(isinstance(one, int | float) for one in fade) or not 0 <= fade[0] <= fade[1] <= 1:
+        raise ValueError(f"length_fade: {fade!r} is not [begin, end], two shares from 0 to 1")
+    if isinstance(config.length_weight, dict) or config.length_term == "advantage":
+        raise ValueError("length_fade: it needs length_term reward, and a number as length_weight")
 
 
 _LEAST = {
@@ -225,6 +264,15 @@ _LEAST = {
     **dict.fromkeys(("generation_chunk", "warmup_steps", "decay_steps", "compact_at"), 0),
 }
 """The least value of a setting."""
+
+
+REWARD_SETTINGS = frozenset(
+    (
+        *("preset", "strategy", "outcome", "gate", "guard", "target", "advantage", "length_weight"),
+        *("filter_metric", "scale_rewards", "length_term", "length_fade", "kl"),
+    )
+)
+"""The settings of a file that the flag ``--preset`` replaces."""
 
 
 def _check_chain(config: TrainConfig) -> None:
@@ -252,11 +300,24 @@ def parse(values: dict[str, Any]) -> TrainConfig:
     Raises:
         ValueError: a name is no setting, or a value does not fit.
     """
+    values = _with_preset(values)
     hints = get_type_hints(TrainConfig)
     unknown = sorted(set(values) - set(hints))
     if unknown:
         raise ValueError(f"no such setting: {', '.join(unknown)}")
     return TrainConfig(**{name: _fit(name, value, hints[name]) for name, value in values.items()})
+
+
+def _with_preset(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings with those of their preset, which others take precedence over.
+
+    Raises:
+        ValueError: there is no such preset.
+    """
+    if not isinstance(name := values.get("preset"), str):
+        return values
+    preset = presets.find_preset(name)
+    return {**presets.merge({**preset.run, **preset.trainer}, values), "preset": preset.id}
 
 
 def _fit(name: str, value: Setting, hint: TypeHint) -> Setting:
@@ -265,9 +326,11 @@ def _fit(name: str, value: Setting, hint: TypeHint) -> Setting:
     Raises:
         ValueError: the value does not have that type.
     """
-    kinds = get_args(hint) if type(None) in get_args(hint) else (hint,)
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     if value is None and type(None) in kinds:
         return None
+    if isinstance(value, dict) and any(get_origin(kind) is dict for kind in kinds):
+        return value
     kind = next(get_origin(kind) or kind for kind in kinds if kind is not type(None))
     if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
@@ -308,6 +371,9 @@ def parse_flags(values: dict[str, Any], flags: dict[str, str]) -> TrainConfig:
         ValueError: a setting is invalid.
     """
     values = dict(values)
+    if "preset" in flags:
+        values = {name: value for name, value in values.items() if name not in REWARD_SETTINGS}
+        values = _with_preset({**values, "preset": str(_read_yaml(flags["preset"], "--preset"))})
     for flag, written in flags.items():
         name, _, key = flag.partition(".")
         value = _read_yaml(written, f"--{flag}")
@@ -317,7 +383,7 @@ def parse_flags(values: dict[str, Any], flags: dict[str, str]) -> TrainConfig:
                 raise ValueError(f"--{flag}: {name} is {mapping!r}, no mapping of which {key} could be set")
             values[name] = {**mapping, key: value}
         else:
-            values[name] = written if name in ("name", "out", "model", "data", "eval_data") else value
+            values[name] = written if name in ("preset", "name", "out", "model", "data", "eval_data") else value
     return parse(values)
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from deepcompress_client import Client, Run
 from deepcompress_client._warnings import log_warnings
 from deepcompress_client.errors import NotFound
+from deepcompress_client.presets import fading
 from deepcompress_client.wire import GroupRewards, Verdict
 
 from .config import TrainConfig, sampling_policy
@@ -158,10 +159,20 @@ def run_settings(config: TrainConfig) -> dict[str, Any]:
         # A resume restores a checkpoint, so the service keeps only the steps between two checkpoints.
         "keep_steps": max(64, config.save_every + 1),
     }
-    for name in ("overlong", "gate", "guard", "target", "advantage"):
-        if (value := getattr(config, name)) is not None:
-            settings[name] = value
+    if config.length_term == "reward":
+        settings["length_weight"] = length_weight(config)
+    for name in ("preset", "overlong", "gate", "guard", "target", "advantage"):
+        if (value := getattr(config, name)) is not None or config.preset is not None:
+            settings[name] = value  # with a preset, None turns an option of it off
     return settings
+
+
+def length_weight(config: TrainConfig) -> float | dict[str, Any]:
+    """Return the service's length weight: a number or a schedule."""
+    weight = config.length_weight
+    if config.length_fade is None or isinstance(weight, dict):
+        return weight
+    return fading(weight, config.steps, *config.length_fade)
 
 
 def _identity(group: Sampled) -> dict[str, Any]:

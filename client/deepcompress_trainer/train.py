@@ -147,7 +147,7 @@ class Trainer:
             kept_groups,
             scale_rewards=config.scale_rewards,
             length_term=config.length_term,
-            length_weight=config.length_weight,
+            length_weight=config.own_length_weight,
         )
         updated = self.update(step, kept_groups, group_advantages)
         ended = time.perf_counter()
@@ -197,7 +197,7 @@ class Trainer:
                     group,
                     config.filter_metric,
                     length_term=config.length_term,
-                    length_weight=config.length_weight,
+                    length_weight=config.own_length_weight,
                 )
             ]
             if len(kept_groups) >= config.problems_per_step:

@@ -15,6 +15,7 @@ exec python3 -m verl.trainer.main_ppo \
     actor_rollout_ref.model.path="$MODEL" \
     actor_rollout_ref.rollout.name=vllm \
     actor_rollout_ref.rollout.n=16 \
+    actor_rollout_ref.actor.use_dynamic_bsz=True \
     actor_rollout_ref.actor.optim.lr=1e-6 \
     reward.reward_manager.source=importlib \
     reward.reward_manager.name=DeepCompressRewardManager \

@@ -33,7 +33,7 @@ from . import dashboard
 from .activity.recent import Activity
 from .activity.recorder import ActivityRecorder
 from .activity.shared import SharedActivity
-from .api import compat, descriptions, errors, health, rollouts, runs, score
+from .api import compat, curriculum, descriptions, errors, health, rollouts, runs, score
 from .api.admission import FairScheduler, InflightLimiter, KeyedSlots
 from .api.auth import KeyRing
 from .api.context import LOOPBACK, Context, ContextDep
@@ -169,10 +169,13 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
     app.include_router(score.router, responses=errors.DOCUMENTED)
     app.include_router(rollouts.router, responses=errors.DOCUMENTED)
     app.include_router(runs.router, responses=errors.DOCUMENTED)
+    app.include_router(curriculum.router, responses=errors.DOCUMENTED)
     app.include_router(compat.router, responses=errors.DOCUMENTED)
     app.include_router(health.router)
     app.include_router(dashboard.router)
     _install_docs(app)
+    if settings.nemo_gym is not None:
+        app.add_middleware(compat.NemoGymAtRoot, query=settings.nemo_gym)
     hosts = AllowedHosts(settings.allowed_hosts, settings.host)
     if not (settings.requires_key or hosts.any):
         app.add_middleware(HostCheckMiddleware, hosts=hosts)
@@ -200,7 +203,7 @@ async def _try_to_open(opening: Awaitable[None]) -> None:
 
 
 async def _log_risks(store: DifficultyStore) -> None:
-    """Log what the store's own settings put at risk. A store that is reached later is looked at by /readyz."""
+    """Log the risks of the store's own settings. For a store that is reached later, /readyz checks them."""
     with suppress(StoreUnavailable, StoreTooNew):
         for risk in await store.risks():
             log.warning(risk)

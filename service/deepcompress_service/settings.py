@@ -12,12 +12,14 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "DEEPCOMPRESS_"
+_NEMO_GYM = {"gold", "outcome_range", "answer_format", "run", "cohort", "groups_per_step", "timeout_s"}
+"""Parameters of the query of NeMo Gym's /verify (`api/compat/nemo_gym.py`)."""
 MIB = 1024 * 1024
 
 RENAMED = {
@@ -103,6 +105,10 @@ class Settings(BaseSettings):
     """Most rollouts in one request."""
     max_groups: Annotated[int, Field(ge=1)] = 16_384
     """Most groups in one request."""
+    max_dataset_problems: Annotated[int, Field(ge=1)] = 1_000_000
+    """Most problems of a run's data set. With more: 413."""
+    max_sample: Annotated[int, Field(ge=1)] = 16_384
+    """Most problems of one sample. With more: 413."""
     max_inflight_body_bytes: Annotated[int, Field(ge=1024)] = 512 * MIB
     """Most bytes of request bodies in one process at once. Beyond it: 503 with Retry-After."""
     max_inflight_requests: Annotated[int, Field(ge=1)] = 512
@@ -146,6 +152,9 @@ class Settings(BaseSettings):
 
     default_run: str = "{}"
     """Configuration (JSON, as for PUT /v1/runs/RUN) of a run that is created by its first training request."""
+    nemo_gym: str | None = None
+    """Answer NeMo Gym at the root of the address, with this query for its /verify: gold=expected_answer for outcomes,
+    run=NAME&cohort=16&groups_per_step=128 for the length term (docs/integrations/nemo_gym.md)."""
     problem_weight: Annotated[float, Field(gt=0, le=1)] = 0.3
     """Weight of the newest step in a problem's smoothed pass ratio."""
 
@@ -190,6 +199,20 @@ class Settings(BaseSettings):
             if not _HOST_PATTERN.fullmatch(name):
                 raise ValueError("give host names or addresses, without scheme and port: gpu-node, 10.0.0.5, *.lab")
         return names
+
+    @field_validator("nemo_gym")
+    @classmethod
+    def _is_query(cls, query: str | None) -> str | None:
+        if not query:
+            return None  # unset, or set to nothing
+        names = [name for name, _ in parse_qsl(query, keep_blank_values=True, strict_parsing=True)]
+        wrong = sorted(set(names) - _NEMO_GYM)
+        if wrong or len(set(names)) < len(names) or ("run" in names) != ("cohort" in names):
+            raise ValueError(
+                f"give a query such as run=NAME&cohort=16, each name once, run and cohort together, out of: "
+                f"{', '.join(sorted(_NEMO_GYM))}"
+            )
+        return query
 
     @field_validator("state_password_file", "metrics_key_file")
     @classmethod

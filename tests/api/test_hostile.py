@@ -23,6 +23,7 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 
 from .test_server import Server, raw_request
 
+schemathesis.serializer.alias("application/x-ndjson", "text/plain")
 CHECKS = [not_a_server_error, content_type_conformance, response_schema_conformance]
 POSTS = (
     "/v1/verify",
@@ -31,9 +32,10 @@ POSTS = (
     "/v1/observe",
     "/v1/runs/r/rewind",
     "/v1/runs/r/restore",
+    "/v1/runs/r/sample",
     "/v1/runs/r/checkpoints/c",
 )
-PUTS = ("/v1/runs/r", "/v1/runs/r/import")
+PUTS = ("/v1/runs/r", "/v1/runs/r/import", "/v1/runs/r/dataset")
 
 huge = st.sampled_from([2**53, 2**64, 10**400])
 scalars = st.none() | st.booleans() | st.integers() | huge | st.floats() | st.text(max_size=20)
@@ -54,6 +56,10 @@ KEYS = [
     "next_step",
     "checkpoint",
     "groups_per_step",
+    "n",
+    "policy",
+    "data_source",
+    "pass_ratio",
 ]
 values = st.recursive(
     scalars,

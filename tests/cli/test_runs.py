@@ -79,3 +79,15 @@ def test_a_service_that_is_not_there_is_one_line(cli: Callable[..., Any]) -> Non
     assert result.exit_code == 2
     assert "Traceback" not in result.output
     assert "http://" in result.output
+
+
+def test_create_with_a_preset(runs: Callable[..., str]) -> None:
+    assert "authors@1" in runs("create", "unused", "--preset", "list")
+    created = runs("create", "with-preset", "--preset", "authors", "--config", '{"keep_steps": 70}')
+    config = json.loads(created.splitlines()[-1])
+    assert (config["preset"], config["keep_steps"]) == ("authors@1", 70)
+    runs("create", "with-preset", "--preset", "authors")  # confirms it
+    assert "no preset" in runs("create", "other", "--preset", "unheard", status=2)
+    assert "no such field: join" in runs("create", "other", "--config", '{"join": true}', status=2)
+    assert "not JSON" in runs("create", "other", "--config", "{", status=2)
+    assert "object" in runs("create", "other", "--config", "[]", status=2)

@@ -54,6 +54,25 @@ def test_it_serves_and_ends_when_asked(tmp_path: Path, workers: str) -> None:
     assert (tmp_path / "deepcompress.sqlite3").exists()
 
 
+SLOW_START = """
+import sys, time
+if "--multiprocessing-fork" in sys.orig_argv:
+    time.sleep(7)
+"""
+"""A sitecustomize module: each worker process waits before it imports anything, as on a busy machine."""
+
+
+@pytest.mark.slow
+def test_workers_that_start_slowly_are_not_ended(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SLOW_START)
+    with serving(tmp_path, "--workers", "2", PYTHONPATH=str(tmp_path)) as (process, url):
+        with Client(url, retry=Retry(max_elapsed_s=START_S)) as client:
+            client.run("r")
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=START_S)
+    assert b"died" not in output
+
+
 def test_state_survives_a_restart(tmp_path: Path) -> None:
     group = {"problem_id": "p", "gold": "7", "rollouts": [{"response": "\\boxed{7}", "tokens": 3}]}
     answers = []

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from deepcompress_client import Client, errors
+from deepcompress_client._runs import run_config
 from tests.integrations import live
 
 RIGHT, WRONG = {"correct": True, "tokens": 5}, {"correct": False, "tokens": 9}
@@ -97,3 +98,19 @@ def test_the_loser_of_a_race_is_told_that_another_training_opened_the_name(url: 
     one, _other = client.run("race", next_step=0), client.run("race", next_step=0)
     with pytest.raises(errors.EpochMismatch, match="another training opened run 'race'"):
         one.shape([{"problem_id": "a", "rollouts": [WRONG] * 2}], step=0)
+
+
+def test_a_preset_of_the_second_stage_replaces_the_settings_of_the_first(url: str) -> None:
+    client = Client(url)
+    first = client.run("preset-1", next_step=0, strategy="kimi_k1.5", length_weight=0.3, keep_steps=70)
+    first.shape([{"problem_id": "a", "rollouts": [RIGHT, WRONG]}], step=0)
+    config = client.run("preset-2", continue_from="preset-1", preset="authors").info().config
+    assert (config.preset, config.strategy.name, config.length_weight) == ("authors@1", "deepcompress", 1.0)
+    assert config.keep_steps == 70
+    same = client.run("preset-3", continue_from="preset-1").info().config
+    assert (same.preset, same.strategy.name, same.length_weight) == (None, "kimi_k1.5", 0.3)
+
+
+def test_none_beside_a_preset_turns_an_option_off() -> None:
+    assert run_config(None, {"preset": "authors", "gate": None}).model_fields_set == {"preset", "gate"}
+    assert run_config(None, {"preset": None, "gate": None}).model_fields_set == set()

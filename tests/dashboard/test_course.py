@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from deepcompress_service.activity.course import MAX_COURSE, StepSums, begin_step, join_courses, length_share
+from deepcompress_service.activity.course import MAX_COURSE, StepSums, begin_step, join_courses
 from deepcompress_service.activity.recent import MAX_WARNINGS, Activity
 from deepcompress_service.activity.shared import SharedActivity
 from deepcompress_service.shaping import Group, ShapedGroup
-from deepcompress_service.shaping.signal import signal
+from deepcompress_service.shaping.signal import signal, signal_sums
 
 OUTCOME = (1.0, 1.0, -1.0, 1.0)
 LENGTH = (0.1, -0.1, 0.0, 0.05)
@@ -45,8 +46,7 @@ def test_a_step_has_the_means_and_shares_of_its_groups() -> None:
     assert StepSums(0, 1, 0.0, 0.0).row()["undecided"] is None
 
 
-def test_the_length_share_is_that_of_the_answers() -> None:
-    """Equal to `signal.length_share` of the answer, up to the 1e-6 that GRPO adds to the std."""
+def test_the_figures_are_those_of_the_answers_over_requests_and_processes() -> None:
     trainable = (True, True, False, True)
     pairs = [
         (a_group(), shaped()),
@@ -55,16 +55,17 @@ def test_the_length_share_is_that_of_the_answers() -> None:
         (a_group(trainable=trainable), shaped()),
         (a_group(trainable=(False, False, False, True)), shaped()),
     ]
-    sums = StepSums(0, 1, 0.0, 0.0)
-    for group, one in pairs:
-        sums.add_group(group, one, ("correct",) * 4)
-    figures = signal([group for group, _ in pairs], [one for _, one in pairs], None)
-    assert sums.row()["length_share"] == pytest.approx(figures.length_share, abs=1e-4)
-    # Without an advantage there is no share; with a strategy's own advantages it is not known.
-    assert length_share(*pairs[2]) == (0.0, 0.0)
-    own = StepSums(0, 1, 0.0, 0.0)
-    own.add_group(a_group(), shaped(advantages=(1.0, 0.0, -1.0, 0.0)), ("correct",) * 4)
-    assert own.row()["length_share"] is None
+    whole = signal([group for group, _ in pairs], [one for _, one in pairs], None)
+    first, second = StepSums(0, 1, 0.0, 0.0), StepSums(0, 1, 0.0, 0.0)
+    first.signal.add(signal_sums([pairs[0][0]], [pairs[0][1]], None))
+    second.signal.add(signal_sums([group for group, _ in pairs[1:]], [one for _, one in pairs[1:]], None))
+    first.add(second)
+    row = first.row()
+    assert row["length_share"] == pytest.approx(whole.length_share)
+    for name, value in asdict(whole).items():
+        assert row["signal"][name] == pytest.approx(value), name
+    assert None not in asdict(whole).values()
+    assert set(StepSums(0, 1, 0.0, 0.0).row()["signal"].values()) == {0, None}
 
 
 def test_a_course_is_bounded_and_a_new_epoch_replaces_what_it_rewound() -> None:
@@ -119,5 +120,7 @@ def test_kinds_of_warnings_are_bounded_and_forgotten_with_their_epoch() -> None:
 
 
 def test_a_full_course_is_small() -> None:
-    course = {step: StepSums(0, step, 1.7e9, 1.7e9, total=0.123456789) for step in range(MAX_COURSE)}
-    assert len(orjson.dumps(list(course.values()), default=list)) < 250_000
+    pairs = [(a_group(), shaped()), (a_group((True,) * 4), shaped((1.0,) * 4))]
+    sums = signal_sums([group for group, _ in pairs], [one for _, one in pairs], None)
+    course = {step: StepSums(0, step, 1.7e9, 1.7e9, total=0.123456789, signal=sums) for step in range(MAX_COURSE)}
+    assert len(orjson.dumps(list(course.values()), default=list)) < 500_000

@@ -193,3 +193,24 @@ def test_tiers_are_labels_up_to_a_bound() -> None:
     finally:
         metrics._tiers.clear()
         metrics._tiers.update(before)
+
+
+def test_a_run_with_policy_versions_has_gauges_of_ages(serve: Serve) -> None:
+    address = serve()
+    httpx.put(f"{address}/v1/runs/late", json={"asynchronous": True, "max_age": 1}).raise_for_status()
+    for step, version in ((1, 3), (2, 9)):
+        groups = [
+            {
+                "problem_id": "p",
+                "group_id": f"{step}{i}",
+                "rollouts": [{"correct": True, "tokens": 3, "policy_version": v}],
+            }
+            for i, v in enumerate((3, 2, 0))
+        ]
+        body = {"run": "late", "step": step, "policy_version": version, "groups": groups}
+        httpx.post(f"{address}/v1/shape", json=body).raise_for_status()
+    samples = scrape(address)
+    assert value(samples, "deepcompress_run_age", run="late", of="mean") == pytest.approx(4 / 3)
+    assert value(samples, "deepcompress_run_age", run="late", of="largest") == 3
+    assert value(samples, "deepcompress_run_too_old_groups", run="late") == 1
+    assert value(samples, "deepcompress_groups_total", phase="train", kind="too_old") == 4

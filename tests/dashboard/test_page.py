@@ -263,8 +263,28 @@ def test_it_fits_a_phone(trained: str, pages: Pages) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         small = page.evaluate(SMALL)
         assert small == []
+        assert page.evaluate("document.documentElement.scrollHeight") < 5000
         if shot := shots(f"phone{'-run' if 'runs' in path else ''}"):
             page.screenshot(path=shot, full_page=True)
+
+
+def test_charts_by_time_leave_out_steps_without_one(trained: str, pages: Pages) -> None:
+    page = pages.open(trained, "/#/runs/trained")
+    chart = panel(page, "Level and batch pass ratio")
+    title = chart.locator(".axis-title")
+    expect(title).to_have_text("step")
+    page.get_by_role("button", name="By time").click()
+    expect(title).to_have_text("time")
+    assert page.url.endswith("?x=time")
+    label = re.compile(r"^\d\d:\d\d(:\d\d)?$")
+    assert chart.locator(".chart text").filter(has_text=label).count() > 0
+    steps = httpx.get(f"{trained}/v1/runs/trained/history").json()["steps"]
+    chart.get_by_text("As a table").click()
+    expect(chart.locator("tbody tr")).to_have_count(len(steps))
+    if path := shots("run-by-time"):
+        page.screenshot(path=path)
+    again = pages.open(trained, "/#/runs/trained?x=time")
+    expect(panel(again, "Response length").locator(".axis-title")).to_have_text("time")
 
 
 def test_the_page_asks_nobody_but_its_server(trained: str, pages: Pages) -> None:
@@ -316,3 +336,30 @@ def test_a_run_without_data_sources_has_no_such_chart(trained: str, pages: Pages
     page = pages.open(trained, "/#/runs/trained")
     page.locator(".figure").first.wait_for()
     expect(panel(page, "By data source")).to_have_count(0)
+
+
+def test_ages_of_groups_have_a_chart_where_requests_have_versions(serve: Serve, trained: str, pages: Pages) -> None:
+    address = serve()
+    httpx.put(f"{address}/v1/runs/late", json={"asynchronous": True, "max_age": 3}).raise_for_status()
+    for step in (1, 2, 3):
+        rollouts = [
+            [{"correct": ok, "tokens": 9, "policy_version": version} for ok in (True, False)]
+            for version in (step - 1, max(0, step - 2), 0)
+        ]
+        groups = [{"problem_id": f"p{i}", "group_id": f"{step}-{i}", "rollouts": r} for i, r in enumerate(rollouts)]
+        body = {"run": "late", "step": step, "policy_version": 2 * step - 1, "groups": groups}
+        httpx.post(f"{address}/v1/shape", json=body).raise_for_status()
+    page = pages.open(address, "/#/runs/late")
+    chart = panel(page, "Age of groups")
+    chart.get_by_text("As a table").click()
+    chart.locator("tbody tr").first.wait_for()
+    shown = [row.split("\t")[:3] for row in chart.locator("tbody").inner_text().splitlines()]
+    steps = httpx.get(f"{address}/v1/runs/late/history").json()["steps"]
+    assert shown == [
+        [str(one["step"]), f"{one['largest_age']:.1f}", f"{one['mean_age']:.1f}"] for one in reversed(steps)
+    ]
+    standing(page, "Open step", "3")
+    assert "too old" in text(page, ".figures")
+    plain = pages.open(trained, "/#/runs/trained")
+    plain.locator(".figure").first.wait_for()
+    expect(panel(plain, "Age of groups")).to_have_count(0)

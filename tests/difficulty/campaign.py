@@ -9,18 +9,24 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
+from deepcompress_service.difficulty.bins import RATIOS
+from deepcompress_service.difficulty.dataset import DatasetProblem
 from deepcompress_service.difficulty.errors import StoreUnavailable
 from deepcompress_service.difficulty.model import Commit, DifficultyConfig, GroupCommit, Observation
+from deepcompress_service.difficulty.samples import Retirement, SampleRequest
 from deepcompress_service.difficulty.store import DifficultyStore
 
 from .driving import group
 from .reference_model import ReferenceModel
 
 CONFIG = DifficultyConfig()
+SEED = b"sixteen bytes..."
+WEIGHTS = tuple(0.2 if ratio is None else 0.01 + ratio * (1 - ratio) for ratio in RATIOS)
 T = TypeVar("T")
 
 
@@ -31,6 +37,7 @@ class Plan:
     run: str
     steps: tuple[tuple[tuple[GroupCommit, ...], ...], ...]
     observed: tuple[tuple[Observation, ...], ...]
+    problems: tuple[DatasetProblem, ...] = ()
 
     @classmethod
     def make(cls, run: str, *, steps: int, shards: int, size: int = 4, problems: int = 200, seed: int = 0) -> Plan:
@@ -47,15 +54,23 @@ class Plan:
                     for i in range(4)
                 )
             )
-        return cls(run, tuple(planned), tuple(observed))
+        registered = tuple(DatasetProblem(f"p{n}", f"source {n % 3}") for n in range(problems + 100))
+        return cls(run, tuple(planned), tuple(observed), registered)
 
     def expected(self) -> ReferenceModel:
         model = ReferenceModel()
+        model.put_run(self.run, CONFIG, "{}")
+        model.put_dataset(self.run, list(self.problems), SEED)
         for step, shards in enumerate(self.steps):
             model.observe(list(self.observed[step]))
+            model.sample(self.sample(step))
             for shard in shards:
                 model.commit(self.commit(step, shard))
         return model
+
+    def sample(self, step: int) -> SampleRequest:
+        """The request for the step's problems, before any of its groups."""
+        return SampleRequest(self.run, step, 20, WEIGHTS, "middle", Retirement(0.7, 2))
 
     def commit(self, step: int, shard: tuple[GroupCommit, ...]) -> Commit:
         return Commit(self.run, shard, step=step, epoch=0 if step else None, config=CONFIG, config_text="{}")
@@ -92,6 +107,20 @@ class Faults:
 
 async def _run(act: Callable[[], Awaitable[None]]) -> None:
     await act()
+
+
+async def register(store: DifficultyStore, plan: Plan) -> None:
+    """Create the run and register its data set, again until it is acknowledged."""
+
+    async def batches() -> AsyncIterator[Sequence[DatasetProblem]]:
+        for start in range(0, len(plan.problems), 100):
+            yield plan.problems[start : start + 100]
+
+    async def put() -> None:
+        await store.put_run(plan.run, CONFIG, "{}")
+        await store.put_dataset(plan.run, batches(), seed=SEED)
+
+    await patient(put)
 
 
 async def train(
@@ -131,10 +160,23 @@ async def train(
                 continue  # an unnecessary retry
             return
 
+    async def sample(store: DifficultyStore, step: int) -> object:
+        """A sample is asked for again until it is acknowledged, and all stores give the same."""
+        while True:
+            try:
+                return (await store.sample(plan.sample(step))).problems
+            except StoreUnavailable:
+                tally.refused += 1
+                await asyncio.sleep(pause_s)
+
+    if not first:
+        await register(stores[0], plan)
     for step in range(first, len(plan.steps) if last is None else last):
         if faults is not None:
             await faults.before(step)
         await observe(stores[0], step)
+        samples = await asyncio.gather(*(sample(store, step) for store in stores))
+        assert all(one == samples[0] for one in samples)
         await asyncio.gather(
             *(shard(stores[i % len(stores)], step, groups) for i, groups in enumerate(plan.steps[step]))
         )
@@ -160,3 +202,8 @@ async def check(store: DifficultyStore, plan: Plan) -> None:
     problems, more = await patient(lambda: store.problems(plan.run, limit=100_000))
     assert more is None
     assert problems == expected.problems(plan.run)
+    last = len(plan.steps) - 1
+    for step in range(max(0, last - 20), last + 1):
+        sample = await patient(partial(store.sample, plan.sample(step)))
+        assert sample.problems == expected.sample(plan.sample(step)).problems
+        assert sample.as_of == expected.sample(plan.sample(step)).as_of

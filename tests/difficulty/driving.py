@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
+from deepcompress_service.difficulty.dataset import DatasetProblem, DatasetSummary
 from deepcompress_service.difficulty.length_counts import pack_bins
 from deepcompress_service.difficulty.model import (
     Commit,
@@ -49,6 +51,22 @@ class Driver:
         state = self.wait(self.store.import_run(run, send()))
         assert isinstance(state, RunState)
         return state
+
+    def put_dataset(self, run: str, problems: Sequence[DatasetProblem], seed: bytes = bytes(16)) -> DatasetSummary:
+        """Register a data set, two problems at a time. The digest is left out: the model has none."""
+
+        async def batches() -> AsyncIterator[Sequence[DatasetProblem]]:
+            for start in range(0, len(problems), 2):
+                yield problems[start : start + 2]
+
+        return self.wait_for(self.store.put_dataset(run, batches(), seed=seed))
+
+    def dataset(self, run: str) -> DatasetSummary:
+        return self.wait_for(self.store.dataset(run))
+
+    def wait_for(self, coroutine: Coroutine[Any, Any, DatasetSummary]) -> DatasetSummary:
+        found: DatasetSummary = replace(self.wait(coroutine), digest="")
+        return found
 
     def together(self, *coroutines: Coroutine[Any, Any, Any]) -> list[Any]:
         async def gather() -> list[Any]:

@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from deepcompress_service.difficulty import errors
+from deepcompress_service.difficulty.dataset import DatasetProblem, DatasetSummary
 from deepcompress_service.difficulty.length_counts import HALVED_AFTER, pack_bins, unpack_counts
 from deepcompress_service.difficulty.model import (
     Checkpoint,
@@ -27,6 +28,10 @@ from deepcompress_service.difficulty.model import (
     RunState,
     StepStatistics,
 )
+from deepcompress_service.difficulty.samples import SampleOutcome, SampleRequest
+
+from . import reference_sample
+from .reference_sample import Data
 
 
 @dataclass
@@ -411,7 +416,8 @@ class State:
         new.records = {key: kept for key, kept in new.records.items() if key[0] < next_step}
         new.requests = {name: kept for name, kept in new.requests.items() if kept[1] < next_step}
         new.observed = {s: groups for s, groups in new.observed.items() if s < next_step}
-        new.waiting, new.discarded_between = {}, 0
+        new.waiting = {name: one for name, one in new.waiting.items() if one.arrived < next_step}
+        new.discarded_between = 0
         new.aged = [one for one in new.aged if one[0] < next_step]
         new.discarded = {s: n for s, n in new.discarded.items() if s < next_step}
         new.open, new.closed = None, next_step - 1
@@ -425,6 +431,7 @@ class ReferenceModel:
         self.waiting: dict[str, State] = {}
         """Observations of runs that do not exist yet."""
         self.saved: dict[str, dict[str, tuple[int, State]]] = {}
+        self.data: dict[str, Data] = {}
 
     def epoch(self, run: str) -> int:
         return self.epochs.get(run, 0)
@@ -472,13 +479,13 @@ class ReferenceModel:
             version=state.version,
         )
 
-    def check_identity(self, commit: Commit) -> None:
+    def check_identity(self, commit: Commit | SampleRequest) -> None:
         state, epoch = self.runs.get(commit.run), self.epoch(commit.run)
         if commit.incarnation is not None and (state is None or state.incarnation != commit.incarnation):
             raise errors.RunLost("")
         if state is None and commit.epoch is not None and commit.epoch >= epoch:
             raise errors.RunLost("")
-        for believed in (commit.epoch, commit.expected_epoch):
+        for believed in (commit.epoch, getattr(commit, "expected_epoch", None)):
             if believed is not None and believed > epoch and commit.incarnation is not None:
                 raise errors.RunRolledBack("")
             if believed is not None and believed != epoch:
@@ -526,8 +533,11 @@ class ReferenceModel:
         if step <= state.pruned:
             raise errors.StepTooOld("")
         new = []
+        known: dict[str, Recorded] = {}  # a new group may open a step, and records of an old one are then gone
         for group in commit.groups:
             record = state.record_of(step, group.group_id)
+            if record is not None:
+                known[group.group_id] = record
             if record is None:
                 new.append(group)
             elif record.digest != group.digest:
@@ -542,7 +552,7 @@ class ReferenceModel:
             self.record(state, step, new, names, before, after, mean, stale=True)
         elif new:
             self.count(state, step, new, names, commit.generation or 0)
-        records = [record for g in commit.groups if (record := state.record_of(step, g.group_id)) is not None]
+        records = [known.get(g.group_id) or state.records[step, g.group_id] for g in commit.groups]
         return self.answer(state, commit, step, records, {g.group_id for g in new})
 
     def _commit_stepless(self, state: State, commit: Commit) -> CommitOutcome:
@@ -721,6 +731,8 @@ class ReferenceModel:
         self.runs[run] = self.saved[run][name][1].copy()
         self.runs[run].incarnation, self.runs[run].version = incarnation, 0
         self.epochs[run] = self.epoch(run) + 1
+        if run in self.data:
+            self.data[run].forget_from(self.runs[run].closed + 1)
         return self.get_run(run)
 
     def rewind(self, run: str, next_step: int | None) -> RunState:
@@ -728,12 +740,15 @@ class ReferenceModel:
         if next_step is not None:
             state.reached(next_step, self.saved.get(run, {}))
         self.runs[run] = state.rewound(next_step)
+        if run in self.data:
+            self.data[run].forget_from(next_step)
         self.epochs[run] = self.epoch(run) + 1
         return self.get_run(run)
 
     def delete_run(self, run: str) -> int:
         self.state(run)
         del self.runs[run]
+        self.data.pop(run, None)
         self.saved.pop(run, None)
         self.epochs[run] = self.epoch(run) + 1
         return self.epochs[run]
@@ -748,11 +763,70 @@ class ReferenceModel:
     def adopt(self, run: str, source: str) -> RunState:
         """An import of an export of `source`."""
         self.runs[run] = self.state(source).copy()
+        if source in self.data:
+            self.data[run] = self.data[source].copy()
+        else:
+            self.data.pop(run, None)
         self.runs[run].incarnation, self.runs[run].version = State(self.runs[run].config, "").incarnation, 0
         self.runs[run].created_step = None
         self.waiting.pop(run, None)
         self.epochs[run] = self.epoch(run) + 1
         return self.get_run(run)
+
+    # --- the data set and its samples
+
+    def put_dataset(self, run: str, problems: list[DatasetProblem], seed: bytes) -> DatasetSummary:
+        self.state(run)
+        if len({p.problem_id for p in problems}) < len(problems):
+            raise errors.BadDataset("")
+        data = self.data.setdefault(run, Data(seed))
+        data.problems = {p.problem_id: p for p in problems}
+        return self.dataset(run)
+
+    def dataset(self, run: str) -> DatasetSummary:
+        state = self.state(run)
+        if run not in self.data:
+            raise errors.UnknownDataset("")
+        return self.data[run].summary(run, self.epoch(run), state.incarnation, state.version)
+
+    def sample(self, request: SampleRequest) -> SampleOutcome:
+        self.check_identity(request)
+        state = self.state(request.run)
+        if state.kind == "stepless":
+            raise errors.StepKindMismatch("")
+        if request.run not in self.data:
+            raise errors.NoDataset("")
+        data = self.data[request.run]
+        if request.step in data.samples:
+            if data.contents[request.step] != request.content:
+                raise errors.SampleConflict("")
+        else:
+            reference_sample.check(request, state.closed, state.config.keep_steps, data)
+            self._draw(state, data, request)
+        recorded = data.samples[request.step]
+        return replace(recorded, epoch=self.epoch(request.run), incarnation=state.incarnation, version=state.version)
+
+    def _draw(self, state: State, data: Data, request: SampleRequest) -> None:
+        bins = {}
+        for name, problem in data.problems.items():
+            ratio = None
+            for step in sorted({one.step for one in state.counted if one.problem_id == name}):
+                if step <= state.closed:
+                    ratio = state.smoothed(ratio, name, step)
+            bins[name] = reference_sample.bin_of_unseen(problem) if ratio is None else reference_sample.bin_of(ratio)
+        retired = set()
+        if (rest := request.retirement) is not None:
+            closed = [step for step in sorted(state.steps) if state.pruned < step <= state.closed]
+            visited = {g.problem_id for step in closed[len(closed) - rest.steps :] for g in state.groups_of(step)}
+            for name in visited & bins.keys() if rest.steps else ():
+                ratio = reference_sample.ratio_of_bin(bins[name])
+                retired |= {name} if ratio is not None and ratio >= rest.ratio else set()
+        drawn = tuple(reference_sample.draw(data, request, bins, retired))
+        as_of = state.closed if state.steps and min(state.steps) <= state.closed else None
+        sample = SampleOutcome(request.run, 0, request.step, as_of, drawn, "", 0)
+        data.samples[request.step], data.contents[request.step] = sample, request.content
+        for old in sorted(data.samples)[: -2 * state.config.keep_steps]:
+            del data.samples[old]
 
 
 def same(first: Observation, seen: Observation) -> bool:

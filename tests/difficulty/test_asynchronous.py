@@ -117,16 +117,21 @@ def test_groups_are_discarded_on_request(new_run: MakeRun) -> None:
         run.driver.discard("no such run", ["h"])
 
 
-def test_a_rewind_forgets_what_waits(new_run: MakeRun) -> None:
+def test_a_rewind_forgets_the_groups_that_arrived_since(new_run: MakeRun) -> None:
     run = start(new_run(asynchronous=True))
     run.commit(1, group("p", 1, group_id="a"))
-    run.observe(None, "g", "0", True)
-    run.commit(2, group("p", 1, group_id="b"))
+    run.observe(None, "g", "0", True, problem_id="of g")
+    run.commit(2, group("p", 1, group_id="b"), group(None, 1, 1, group_id="g"))
+    run.observe(None, "h", "0", True)
+    run.driver.checkpoint(run.name, "x", 1)
     run.driver.rewind(run.name, 2)
-    with pytest.raises(errors.NotObserved):
-        run.commit(2, group(None, 1, 1, group_id="g"))
-    assert run.observe(None, "g", "0", True)
-    assert not run.commit(2, group("p", 1, group_id="b")).groups[0].replayed
+    for _ in range(2):
+        with pytest.raises(errors.NotObserved):
+            run.commit(2, group(None, 1, 1, group_id="h"))
+        again = run.commit(2, group("p", 1, group_id="b"), group(None, 1, 1, group_id="g"))
+        assert [one.replayed for one in again.groups] == [False, False]
+        assert again.groups[1].problem_id == "of g", "a trainer that restored finished groups sends them again"
+        run.driver.restore(run.name, "x")
 
 
 def test_ages_of_new_groups_are_tallied(new_run: MakeRun) -> None:
@@ -203,3 +208,12 @@ def test_an_export_without_ages_is_that_of_an_earlier_version(new_run: MakeRun) 
     moved = new_run()
     moved.driver.import_run(moved.name, run.driver.export(aged.name))
     assert run.driver.history(moved.name) == run.driver.history(aged.name)
+
+
+def test_a_request_that_is_refused_forgets_nothing(new_run: MakeRun) -> None:
+    run = new_run(asynchronous=True)
+    assert run.observe(1, "g", "0", True)
+    with pytest.raises(errors.NotObserved):
+        run.commit(1, group(None, 1, 1, group_id="g"))
+    later = Run(run.driver, run.name, DifficultyConfig())
+    assert later.commit(1, group(None, 1, 1, group_id="g")).groups[0].problem_id == "g"

@@ -22,7 +22,7 @@ from deepcompress_service.difficulty.errors import StoreTooNew, StoreUnavailable
 from deepcompress_service.difficulty.model import DifficultyConfig
 from deepcompress_service.difficulty.store import open_store
 
-from .campaign import Faults, Plan, check, patient, train
+from .campaign import Faults, Plan, check, patient, register, train
 from .proxy import MODES, Proxy
 from .servers import RedisServer, cluster_port, needs_redis
 
@@ -332,6 +332,7 @@ async def main(url, plan, worker, workers):
     store = open_store(url)
     await store.open()
     for step in range(len(plan.steps)):
+        await store.sample(plan.sample(step))
         for groups in plan.steps[step][worker::workers]:
             await store.commit(plan.commit(step, groups))
         print(step, flush=True)
@@ -358,6 +359,7 @@ def test_sqlite_with_processes_killed(tmp_path: Path) -> None:
     async def observe() -> None:
         store = open_store(url)
         await store.open()
+        await register(store, plan)
         for step in range(steps):
             assert all(await store.observe(plan.observed[step]))
         await store.close()

@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from deepcompress_service.difficulty import errors
+from deepcompress_service.difficulty.bins import BINS, RATIOS
+from deepcompress_service.difficulty.dataset import DatasetProblem
 from deepcompress_service.difficulty.length_counts import pack_bins
 from deepcompress_service.difficulty.model import (
     CHANGE_KINDS,
@@ -30,6 +32,7 @@ from deepcompress_service.difficulty.model import (
     Observation,
 )
 from deepcompress_service.difficulty.retention import OBSERVATIONS_S
+from deepcompress_service.difficulty.samples import Retirement, SampleRequest
 
 from .driving import Driver
 from .idling import let_pass
@@ -93,6 +96,25 @@ def groups(draw: st.DrawFn, *, named: bool = True) -> GroupCommit:
         age=draw(st.sampled_from([None, None, 0, 1, 7])),
         too_old=draw(st.integers(0, 9)) == 9,
     )
+
+
+WEIGHTS = {
+    "uniform": (1.0,) * BINS,
+    "middle": tuple(0.0 if r in (0.0, 1.0) else 1.0 if r is None else r * (1 - r) for r in RATIOS),
+    "hard": tuple(1.0 if r is None else (1 - r) ** 3 for r in RATIOS),
+    "unseen": (1.0, *(0.0,) * (BINS - 1)),
+}
+datasets = st.lists(
+    st.builds(
+        DatasetProblem,
+        st.one_of(PROBLEMS, PROBLEMS, st.integers(0, 400).map("extra {}".format)),
+        data_source=st.sampled_from([None, "a", "b"]),
+        pass_ratio=st.sampled_from([None, 0.0, 0.31, 1.0]),
+        rollouts=st.sampled_from([None, 0, 8]),
+        tokens=st.sampled_from([None, 812.5]),
+    ),
+    max_size=120,
+)
 
 
 class Lives(RuleBasedStateMachine):
@@ -260,6 +282,45 @@ class Lives(RuleBasedStateMachine):
     def discard(self, names: list[str], epoch: int | None) -> None:
         self.both(lambda side: side.discard(self.run, names, epoch))
 
+    @rule(problems=datasets, twice=st.integers(0, 9))
+    def dataset(self, problems: list[DatasetProblem], twice: int) -> None:
+        if twice:
+            problems = list({p.problem_id: p for p in problems}.values())
+        self.both(lambda side: side.put_dataset(self.run, problems, seed=b"sixteen byte key"))
+
+    @rule(
+        offset=st.sampled_from([0, 0, 1, 1, 1, 2, 3, -1, -2]),
+        n=st.sampled_from([1, 2, 3, 7, 20]),
+        policy=st.sampled_from(sorted(WEIGHTS)),
+        retirement=st.sampled_from([None, None, Retirement(0.5, 1), Retirement(0.0, 2), Retirement(0.9, 0)]),
+        source=st.sampled_from([None, None, None, "a", "c"]),
+        identity=st.sampled_from(["", "", "", "now", "unknown", "ahead", "epoch"]),
+    )
+    def sample(
+        self, offset: int, n: int, policy: str, retirement: Retirement | None, source: str | None, identity: str
+    ) -> None:
+        state = self.model.runs.get(self.run)
+        request = SampleRequest(
+            self.run,
+            self.near(offset),
+            n,
+            WEIGHTS[policy],
+            f"{policy} {retirement}",
+            retirement,
+            source,
+            epoch=7 if identity == "epoch" else None,
+        )
+        if identity == "unknown":
+            request = replace(request, incarnation="gone")
+        if identity in ("now", "ahead") and state is not None:
+            version = state.version + (identity == "ahead")
+            request = replace(
+                request, incarnation=state.incarnation, version=version, epoch=self.model.epoch(self.run)
+            )
+        incarnation = self.incarnations.get(request.incarnation or "", request.incarnation)
+        translated = replace(request, incarnation=incarnation)
+        self.both(lambda side: side.sample(request if side is self.model else translated))
+
     @rule(
         what=st.sampled_from(
             ["checkpoint"] * 4
@@ -316,6 +377,7 @@ class Lives(RuleBasedStateMachine):
         self.both(lambda side: side.history(self.run))
         if self.run in self.model.runs:
             assert self.driver.problems(self.run)[0] == self.model.problems(self.run)
+            self.both(lambda side: side.dataset(self.run))
 
     def teardown(self) -> None:
         for name in (self.run, self.other):

@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from deepcompress_client import Client, errors
+from deepcompress_client.integrations._common import GROUPWISE_STRATEGY, groupwise
 
 from . import live, reference
 
@@ -131,6 +132,39 @@ def test_slime_outcome_first_then_shaped_and_normalised(service: live.Service, r
     assert [entry.level for entry in history(service, run)][-1] == pytest.approx(level, abs=1e-12)
 
 
+def test_slime_takes_the_advantages_of_the_answer(service: live.Service, run: str) -> None:
+    from deepcompress_client.integrations.slime import SlimeReward
+
+    reward, args = SlimeReward(run, url=service.url, advantage={"scale": "none"}), slime_args()
+    samples = slime_samples(GROUPS[:2])
+    slime_rollout(reward, args, samples)
+    raw, trained = reward.post_process(args, samples)
+    for start in (0, 4):
+        mean = sum(raw[start : start + 4]) / 4
+        assert trained[start : start + 4] == pytest.approx([one - mean for one in raw[start : start + 4]], abs=1e-9)
+
+
+def test_slime_takes_a_preset(service: live.Service, run: str) -> None:
+    from deepcompress_client.integrations.slime import SlimeReward
+
+    reward, args, samples = SlimeReward(run, url=service.url, preset="compress"), slime_args(), slime_samples(GROUPS)
+    slime_rollout(reward, args, samples)
+    reward.post_process(args, samples)
+    config = Client(service.url).run(run, join=True).info().config
+    assert config.preset is not None and config.preset.startswith("compress@")
+    assert config.target is not None and config.gate is not None
+
+
+def test_a_training_group_by_group_takes_the_strategy_of_its_preset(service: live.Service, run: str) -> None:
+    config = {"preset": "compress", "groups_per_step": 2}
+    client = Client(service.url)
+    stored = client.run(run, next_step=0, strategy=groupwise(None, config), **config).info().config
+    assert stored.strategy.name == "outcome"
+    assert stored.strategy.model_dump()["reference"] == "previous"
+    assert groupwise(None, {}) == GROUPWISE_STRATEGY
+    assert groupwise("diet", config) == "diet"
+
+
 def test_slime_takes_lists_and_reward_keys_and_evaluates_apart(service: live.Service, run: str) -> None:
     from deepcompress_client.integrations.slime import SlimeReward
 
@@ -154,6 +188,37 @@ def test_slime_groups_that_a_filter_drops_count_where_they_are_observed(service:
     reward.post_process(args, later)
     first = history(service, run)[0]
     assert (first.groups, first.level) == (3, pytest.approx(reference.next_level(1.0, GROUPS), abs=1e-12))
+
+
+def test_slime_asynchronous_groups_count_where_they_are_trained(service: live.Service, run: str) -> None:
+    """A group that is verified in one rollout and trained in the next, as in slime's fully asynchronous example."""
+    from deepcompress_client.integrations.slime import SlimeReward
+
+    reward = SlimeReward(run, url=service.url, observe=True, asynchronous=True, max_age=1)
+    args, samples = slime_args(), slime_samples(GROUPS)
+    for sample, version in zip(samples, [1] * 4 + [1] * 4 + [3] * 4, strict=True):
+        sample.weight_versions = [str(version + 1), str(version)]
+    first, late, fresh = samples[:4], samples[4:8], samples[8:]
+    slime_rollout(reward, args, samples)
+    reward.post_process(args, first)
+    _, trained = reward.post_process(args, [*late, *fresh])
+    assert trained[:4] == [0.0] * 4 and all(sample.remove_sample for sample in late), "two versions old"
+    assert not any(sample.remove_sample for sample in fresh)
+    level = reference.next_level(1.0, GROUPS[:1])
+    assert trained[4:] == pytest.approx(advantages(reference.rewards(GROUPS[2], level)), abs=1e-9)
+    steps = history(service, run)
+    assert [(one.step, one.groups, one.observed_groups) for one in steps] == [(0, 1, 0), (1, 1, 0)]
+    assert (steps[0].mean_age, steps[1].largest_age, steps[1].too_old_groups) == (1.0, 3, 1)
+
+
+def test_slime_without_numbers_of_versions_has_no_ages(service: live.Service, run: str) -> None:
+    from deepcompress_client.integrations.slime import SlimeReward
+
+    reward, args, samples = SlimeReward(run, url=service.url, asynchronous=True), slime_args(), slime_samples(GROUPS)
+    samples[0].weight_versions = ["default"]
+    slime_rollout(reward, args, samples)
+    reward.post_process(args, samples)
+    assert history(service, run)[0].mean_age is None
 
 
 def test_slime_resumes_where_it_says_and_refuses_to_guess(service: live.Service, run: str, tmp_path: Any) -> None:
@@ -381,6 +446,52 @@ def test_prime_rl_groups_come_one_by_one(service: live.Service, run: str) -> Non
     assert [entry.groups for entry in history(service, run)] == [3, 3]
 
 
+def test_prime_rl_asynchronous_groups_count_at_the_live_version(service: live.Service, run: str) -> None:
+    """A long pipeline: groups of step 1's dispatch are scored over three versions, and none is stale."""
+    from deepcompress_client.integrations.prime_rl import GroupShaping
+
+    given: list[float] = []
+    config: dict[str, Any] = {"asynchronous": True, "max_age": 1}
+    shaping = GroupShaping(run, assign=lambda _, value: given.append(value), url=service.url, **config)
+
+    async def score(number: int, start: int, end: int) -> list[float]:
+        group = episodes(GROUPS[number], f"{number}-{start}-{end}", 1)
+        for episode in group:
+            episode.run.work.policy = SimpleNamespace(start=start, end=end)
+        given.clear()
+        await shaping.score_group(group)
+        return list(given)
+
+    async def orchestrate() -> None:
+        level = 1.0
+        for number, start, end in ((0, 0, 0), (1, 0, 1), (2, 1, 2)):
+            rewards = reference.rewards(GROUPS[number], level)
+            mean = sum(rewards) / len(rewards)
+            found = await score(number, start, end)
+            assert found == pytest.approx([reward - mean for reward in rewards], abs=1e-9)
+            level = reference.next_level(level, [GROUPS[number]])
+        assert await score(0, 0, 1) == [0.0] * 4, "two versions behind the newest"
+
+    asyncio.run(orchestrate())
+    steps = history(service, run)
+    assert [(one.step, one.groups, one.stale_groups, one.largest_age) for one in steps] == [
+        (1, 1, 0, 0),
+        (2, 1, 0, 1),
+        (3, 1, 0, 2),
+    ]
+    assert steps[-1].too_old_groups == 1
+
+
+def test_prime_rl_takes_the_advantages_of_the_answer(service: live.Service, run: str) -> None:
+    from deepcompress_client.integrations.prime_rl import GroupShaping
+
+    given: list[float] = []
+    shaping = GroupShaping(run, assign=lambda _, value: given.append(value), url=service.url, advantage={})
+    answer = asyncio.run(shaping.score_group(episodes(GROUPS[0], "0-0", 0)))
+    assert answer is not None and answer.advantages is not None
+    assert given == pytest.approx(advantages(list(answer.rewards)), abs=1e-9)  # divided by the std, as configured
+
+
 def test_prime_rl_sends_what_the_trace_has_of_its_context_and_turns(service: live.Service, run: str) -> None:
     from deepcompress_client.integrations.prime_rl import GroupShaping
 
@@ -571,6 +682,44 @@ def test_areal_samples_wait_for_their_siblings(
 
     asyncio.run(train())
     assert [entry.groups for entry in history(service, run)][:2] == [2, 2]
+
+
+def test_areal_groups_have_ages_and_too_old_ones_are_left_out(
+    service: live.Service, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deepcompress_client.integrations.areal import group_workflow, start
+
+    played = types.ModuleType("areal.infra")
+    played.workflow_context = SimpleNamespace(get=lambda: SimpleNamespace(is_eval=False))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "areal", types.ModuleType("areal"))
+    monkeypatch.setitem(sys.modules, "areal.infra", played)
+
+    class Workflow(ArealWorkflow):
+        async def arun_episode(self, engine: Any, data: dict[str, Any]) -> Any:
+            correct, tokens = engine.rollouts.pop(0)
+            response = SimpleNamespace(
+                output_tokens=[5] * (tokens - 1) + [3 if correct else 4],
+                output_versions=[data["version"]] * (tokens - 1) + [data["version"] + 1],
+                stop_reason="stop",
+            )
+            return await self._compute_rewards(response, data["prompt"], data)  # type: ignore[attr-defined]
+
+    epoch = start(run, groups_per_step=1, url=service.url, max_age=2)
+    workflow = group_workflow(Workflow, run=run, epoch=epoch, url=service.url)(tokenizer=Words())
+
+    async def grouped(version: int, present: int) -> list[Any]:
+        engine = SimpleNamespace(rollouts=list(GROUPS[0]), get_version=lambda: present)
+        data = {"prompt": f"what {version}", "answer": "7", "version": version}
+        found = await asyncio.gather(*(workflow.arun_episode(engine, data) for _ in GROUPS[0]))
+        return [one for one in found if one is not None]
+
+    async def train() -> None:
+        assert len(await grouped(3, 5)) == 4
+        assert await grouped(2, 5) == []
+
+    asyncio.run(train())
+    steps = history(service, run)
+    assert [(one.groups, one.too_old_groups, one.largest_age) for one in steps] == [(1, None, 2), (0, 1, 3)]
 
 
 # --- NeMo RL and ROLL -----------------------------------------------------------------------------------

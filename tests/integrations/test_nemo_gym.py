@@ -1,6 +1,7 @@
 """NeMo Gym 0.4.0 itself: its simple agent's `run`, over its server client, gets rewards from the compatible
-endpoint, through a proxy that adds the prefix, as the page's nginx does; its response models read the answers, and
-its own aggregation is compared with ours. The model, which needs a GPU, is replaced by a stand-in.
+endpoint, at the root of a service, and through a proxy that adds the prefix, as the page's nginx does. Its response
+models read the answers, and its own aggregation is compared with ours. The model, which needs a GPU, is replaced by a
+stand-in.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -85,18 +87,22 @@ def _text(correct: bool) -> str:
 @contextmanager
 def gym(service: live.Service, query: str = "") -> Iterator[tuple[live.Trouble, Any]]:
     """The proxy, and the agent that asks it."""
-    model = Model()
     with live.trouble(service) as between:
         between.only = "/verify"
         between.rewrite = lambda path: f"/compat/nemo_gym{path}{query if path == '/verify' else ''}"
-        port = int(between.url.rpartition(":")[2])
-        places = {"agent": model.server.server_address[1], "rewards": port}
-        config = OmegaConf.create(
-            {name: {"a": {"b": {"host": "127.0.0.1", "port": at}}} for name, at in places.items()}
-        )
-        client = server_utils.ServerClient.model_construct(head_server_config=None, global_config_dict=config)
-        names = SimpleNamespace(name="agent", resources_server=SimpleNamespace(name="rewards"))
-        yield between, SimpleAgent.model_construct(config=names, server_client=client)
+        with agent_of(int(between.url.rpartition(":")[2])) as agent:
+            yield between, agent
+
+
+@contextmanager
+def agent_of(port: int) -> Iterator[Any]:
+    """The agent whose resources server is at this port."""
+    model = Model()
+    places = {"agent": model.server.server_address[1], "rewards": port}
+    config = OmegaConf.create({name: {"a": {"b": {"host": "127.0.0.1", "port": at}}} for name, at in places.items()})
+    client = server_utils.ServerClient.model_construct(head_server_config=None, global_config_dict=config)
+    names = SimpleNamespace(name="agent", resources_server=SimpleNamespace(name="rewards"))
+    yield SimpleAgent.model_construct(config=names, server_client=client)
     model.server.shutdown()
     model.server.server_close()
 
@@ -166,6 +172,17 @@ def test_its_groups_are_shaped_through_cut_connections_and_a_restart(service: li
     steps = Client(service.url).run(run, join=True).history().steps
     assert [(entry.groups, entry.rollouts) for entry in steps] == [(2, 8), (2, 8)]
     assert steps[-1].level == pytest.approx(level, abs=1e-12)
+
+
+def test_its_groups_are_shaped_at_the_root_of_a_service(tmp_path: Path, run: str) -> None:
+    with live.serving(tmp_path, NEMO_GYM=f"run={run}&cohort=4&groups_per_step=1") as own, agent_of(own.port) as agent:
+
+        async def rollouts() -> list[Any]:
+            calls = [run_one(agent, one, _ng_task_index=0, _ng_rollout_index=at) for at, one in enumerate(GROUP)]
+            return list(await asyncio.gather(*calls))
+
+        found = with_client(rollouts)
+    assert [one["reward"] for one in found] == pytest.approx(reference.rewards(GROUP, 1.0), abs=1e-9)
 
 
 def test_a_refusal_is_an_error_of_its_own_and_no_reward(service: live.Service) -> None:

@@ -32,7 +32,9 @@ import verl
 from hydra import compose, initialize_config_dir
 from verl import DataProto
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, AgentLoopWorker
+from verl.trainer.ppo.utils import need_critic, need_reference_policy
 from verl.trainer.ppo.v1.utils import compute_advantage_for_multi_trajectories
+from verl.utils.config import validate_config
 
 from deepcompress_client.integrations._common import problem_name
 from deepcompress_client.integrations.verl import OUTCOMES, DeepCompressRewardManager, Settings, check
@@ -112,7 +114,13 @@ class Rollouts:
         self.worker.reward_loop_worker_handles = self.manager.reward_loop_worker_handles
 
     def verify(
-        self, step: int, groups: dict[str, Group], split: str = "train", gold: str = "1"
+        self,
+        step: int,
+        groups: dict[str, Group],
+        split: str = "train",
+        gold: str = "1",
+        version: int | None = None,
+        uid: str | None = None,
     ) -> dict[str, list[AgentLoopOutput]]:
         """Phase one, by uid: every sample of every group at once, as they stream in."""
 
@@ -123,6 +131,7 @@ class Rollouts:
                 response_mask=[1] * tokens,
                 num_turns=2,
                 metrics={},
+                extra_fields={} if version is None else {"min_global_steps": version, "max_global_steps": version},
             )
             prompt = {
                 "uid": uid,
@@ -138,7 +147,7 @@ class Rollouts:
             return output
 
         async def all_of_them() -> dict[str, list[AgentLoopOutput]]:
-            uids = {problem: str(uuid.uuid4()) for problem in groups}
+            uids = {problem: uid or str(uuid.uuid4()) for problem in groups}
             outputs = await asyncio.gather(
                 *(
                     one(uids[problem], problem, session, *rollout)
@@ -319,18 +328,27 @@ def test_a_service_that_stays_away_fails_the_sample_within_the_deadline(
 
 
 def test_the_example_is_a_configuration_that_verl_takes(tmp_path: Path) -> None:
-    """With the data that the example's own command makes."""
+    """With the data that the example's own command makes, and the check that verl makes before it starts Ray."""
     rows = [{"question": f"what is {n} ?", "answer": f"so it is #### {n}"} for n in range(4)]
     for split in ("train", "test"):
         (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     files = [str(tmp_path / "train.jsonl"), str(tmp_path / "test.jsonl"), str(tmp_path / "data")]
     subprocess.run([sys.executable, str(ROOT / "examples" / "verl" / "prepare.py"), *files], check=True)
     command = (ROOT / "examples" / "verl" / "run.sh").read_text().partition("verl.trainer.main_ppo")[2]
-    for name, value in (("$DATA", files[2]), ("$MODEL", "/model"), ("$RUN", "my-run")):
+    values = {
+        "$DATA": files[2],
+        "$MODEL": "/model",
+        "$RUN": "my-run",
+        "${LEVEL:-1.0}": "0.5",
+        "${EMA:-0.99}": "0.975",
+    }
+    for name, value in values.items():
         command = command.replace(name, value)
     overrides = [word for word in shlex.split(command.replace("\\\n", " ")) if word != "$@"]
     with initialize_config_dir(str(Path(verl.__file__).parent / "trainer" / "config"), version_base=None):
         config = compose("ppo_trainer", overrides=overrides)
+    with_reference, with_critic = need_reference_policy(config), need_critic(config)
+    validate_config(config=config, use_reference_policy=with_reference, use_critic=with_critic)
     check(config, Settings.of(config.algorithm) or pytest.fail("no run"))
 
 
@@ -338,7 +356,9 @@ def test_the_example_is_a_configuration_that_verl_takes(tmp_path: Path) -> None:
     ("override", "says"),
     [
         ("trainer.use_v1=false", "use_v1"),
-        ("trainer.v1.trainer_mode=colocate_async", "only sync"),
+        ("trainer.v1.trainer_mode=elsewhere", "only sync, colocate_async, separate_async"),
+        ("+algorithm.deepcompress.max_age=2", "max_off_policy_threshold"),
+        ("algorithm.filter_groups.enable=true", "filter_groups.metric=.*only acc"),
         ("algorithm.adv_estimator=grpo", "only deepcompress_grpo"),
         ("algorithm.use_kl_in_reward=true", "use_kl_in_reward=false"),
         ("+algorithm.deepcompress.train_splits=[learn]", "train_splits"),
@@ -353,6 +373,79 @@ def test_what_cannot_work_is_said_at_start(
     config = configuration(tokenizer_folder, data_files, "http://127.0.0.1:9", "r", override)
     with pytest.raises(Exception, match=says):
         DeepCompressRewardManager(config, AutoTokenizer.from_pretrained(tokenizer_folder))
+
+
+def test_a_filter_on_the_outcome_is_taken(tokenizer_folder: Path, data_files: dict[str, str]) -> None:
+    more = ("algorithm.filter_groups.enable=true", "algorithm.filter_groups.metric=acc")
+    config = configuration(tokenizer_folder, data_files, "http://127.0.0.1:9", "r", *more)
+    check(config, Settings.of(config.algorithm) or pytest.fail("no run"))
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_samples_of_one_uid_have_one_problem(
+    service: live.Service, tokenizer_folder: Path, data_files: dict[str, str], run: str
+) -> None:
+    rollouts = Rollouts(configuration(tokenizer_folder, data_files, service.url, run))
+    rollouts.verify(1, {"a": [(True, 4), (False, 3)]}, uid="one")
+    with pytest.raises(Exception, match="samples of uid one have different prompts or golds"):
+        rollouts.verify(1, {"a": [(True, 4)]}, uid="one", gold="2")
+    with pytest.raises(Exception, match="samples of uid one have different prompts or golds"):
+        rollouts.verify(1, {"b": [(True, 4)]}, uid="one")
+
+
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize("mode", ["colocate_async", "separate_async"])
+def test_the_asynchronous_modes_count_groups_at_the_trainers_step(
+    service: live.Service, tokenizer_folder: Path, data_files: dict[str, str], run: str, mode: str
+) -> None:
+    """Groups of older policies and of earlier batches, one that is never trained, and a job that resumes with a group
+    that its checkpoint restored: verl's own trainer passes the estimator the same and sets the step in the same way.
+    """
+    from verl.utils.skip import SkipManager
+
+    from deepcompress_client.integrations import _ray
+    from deepcompress_client.integrations import verl as adapter
+
+    override = f"trainer.v1.trainer_mode={mode}"
+    rollouts = Rollouts(configuration(tokenizer_folder, data_files, service.url, run, override))
+    groups = {"a": STEPS[0]["a"], "b": STEPS[0]["b"], "hopeless": STEPS[1]["hopeless"], "late": STEPS[1]["b"]}
+    verified = rollouts.verify(1, groups, version=0)
+    uids = dict(zip(groups, verified, strict=True))
+    fresh = rollouts.verify(2, {"a": STEPS[1]["a"]}, version=1)
+    try:
+        SkipManager.set_step(1)
+        first = rollouts.advantages({uids["a"]: verified[uids["a"]]})
+        assert next(iter(first.values())) == pytest.approx(expected(groups["a"], 1.0), abs=1e-5)
+
+        SkipManager.set_step(2)  # two calls in one step, as separate_async makes one for each mini-batch
+        level = reference.next_level(1.0, [groups["a"]])
+        second = rollouts.advantages({uids["b"]: verified[uids["b"]]})
+        assert next(iter(second.values())) == pytest.approx(expected(groups["b"], level), abs=1e-5)
+        third = rollouts.advantages(fresh)
+        assert next(iter(third.values())) == pytest.approx(expected(STEPS[1]["a"], level), abs=1e-5)
+        history = Client(service.url).run(run, join=True).history().steps
+        assert [(one.step, one.groups, one.mean_age, one.largest_age) for one in history] == [
+            (1, 1, 0.0, 0),
+            (2, 2, 0.5, 1),
+        ]
+
+        import ray
+
+        ray.kill(_ray._openers.pop(run))  # the job ends, and the next one resumes at step 3
+        adapter._runs.clear()
+        SkipManager.set_step(3)
+        restored = rollouts.advantages({uids["late"]: verified[uids["late"]]})
+        level = reference.next_level(level, [groups["b"], STEPS[1]["a"]])
+        assert next(iter(restored.values())) == pytest.approx(expected(groups["late"], level), abs=1e-5)
+    finally:
+        SkipManager.set_step(-1)
+    state = Client(service.url).run(run, join=True)
+    assert state.epoch == 1
+    assert [(one.step, one.groups, one.observed_groups) for one in state.history().steps] == [
+        (1, 1, 0),
+        (2, 2, 0),
+        (3, 1, 0),
+    ], "the group that was never trained counts nowhere"
 
 
 def test_a_restarted_job_goes_back_to_the_step_where_it_resumes(

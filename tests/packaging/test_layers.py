@@ -18,6 +18,7 @@ SERVICE = ROOT / "service"
 ALLOWED = {
     "shaping": set(),
     "difficulty": set(),
+    "curriculum": set(),
     "server": {"activity", "api", "difficulty", "observability", "settings"},
     "rendezvous": {"difficulty"},
     "activity": {"difficulty", "shaping", "deepcompress_verify"},
@@ -34,7 +35,7 @@ ALLOWED = {
         "shaping",
     },
     "remote": set(),
-    "scoring": {"deepcompress_verify", "difficulty", "observability", "remote", "settings", "shaping"},
+    "scoring": {"curriculum", "deepcompress_verify", "difficulty", "observability", "remote", "settings", "shaping"},
     "dashboard": {"activity", "api", "difficulty", "observability", "settings"},
     "settings": set(),
 }

@@ -11,9 +11,9 @@ from typing import Any, get_args
 import pytest
 from fastapi.testclient import TestClient
 
-from deepcompress_client.wire import RunConfig, Why
+from deepcompress_client.wire import OPTIONS, RunConfig, Why
 from deepcompress_service.app import create_app
-from deepcompress_service.scoring.plan import OPTIONS, make_plan
+from deepcompress_service.scoring.plan import make_plan
 from deepcompress_service.settings import Settings
 from deepcompress_service.shaping import strategies, types
 
@@ -191,7 +191,7 @@ def test_a_configuration_with_options_is_stored_and_compared_by_meaning(service:
     assert created.status_code == 201, created.text
     stored = created.json()["config"]
     assert stored["length_weight"] == OPTIONED["length_weight"]
-    assert stored["gate"] == {"min_pass_ratio": 0.9, "of": "problem", "top_share": None}
+    assert stored["gate"] == {"min_pass_ratio": 0.9, "of": "problem", "min_stored": None, "top_share": None}
     assert stored["guard"] == {"margin": 0.02, "z": 2.0, "of": "run", "min_rollouts": 16}
     rows = [{**row, "scores": {"format": 1}} for row in MIXED]
     body = {"run": "optioned", "step": 0, "groups": [{"problem_id": "p", "rollouts": rows}]}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deepcompress_service.shaping import Group, reward_from_config
+from deepcompress_service.shaping import ConfigError, Group, reward_from_config
 
 from .test_options import RECORD
 from .test_plain import realistic
@@ -38,8 +38,10 @@ def normalised(values: list[float], trained: tuple[bool, ...], scale: bool) -> l
     return [(value - fmean(kept)) / divisor if ok else 0.0 for value, ok in zip(values, trained, strict=True)]
 
 
-@pytest.mark.parametrize("scale", ["group", "none"])
-@pytest.mark.parametrize("decouple", [False, True])
+@pytest.mark.parametrize(
+    ("scale", "decouple"),
+    [("group", False), ("group", True), ("none", False), ("none", True), ("outcome", True)],
+)
 def test_weights_overlong_and_scores_are_in_the_advantages(scale: str, decouple: bool) -> None:
     reward = reward_from_config(
         {"name": "kimi_k1.5"},
@@ -60,7 +62,11 @@ def test_weights_overlong_and_scores_are_in_the_advantages(scale: str, decouple:
             rows += [(p["weight"], list(shaped.scores[name])) for name, p in sorted(SCORES.items())]  # type: ignore
             # A score that is already weighted is normalised as the unweighted one is, up to its sign.
             unweighted = [(w, [x / w for x in row] if i > 1 else row) for i, (w, row) in enumerate(rows)]
-            normal = [(w, normalised(row, g.trainable, scaled)) for w, row in unweighted]
+            divided = [scaled or (scale == "outcome" and i == 0) for i in range(len(rows))]
+            normal = [
+                (w, normalised(row, g.trainable, by_std))
+                for (w, row), by_std in zip(unweighted, divided, strict=True)
+            ]
             expected = [sum(w * row[i] for w, row in normal) for i in range(len(g.correct))]
         else:
             expected = normalised(list(shaped.rewards), g.trainable, scaled)
@@ -90,6 +96,23 @@ def test_the_bonus_is_not_centred_away(decouple: bool) -> None:
     assert shaped.advantages == (0.6, 0.6)
     (long,) = reward.shape([replace(solved, tokens=(5, 15))])
     assert long.advantages == pytest.approx((0.5 + 0.6, -0.5))
+
+
+def test_the_outcome_is_scaled_and_a_relative_excess_keeps_its_size() -> None:
+    target = {"quantile": 0.5, "slack": 1.0, "min_rollouts": 20}
+    advantage = {"scale": "outcome", "decouple": True}
+    reward = reward_from_config({"name": "outcome"}, None, 0.5, target=target, gate={}, advantage=advantage)
+    solved = Group((True, True), (10, 11), (False, False), lengths=RECORD)
+    mixed = Group((True, True, True, False), (10, 11, 15, 15), (False,) * 4, lengths=RECORD)
+    (small,), (wide,), (outcome,) = (reward.shape([g]) for g in (solved, replace(solved, tokens=(10, 20)), mixed))
+    assert small.advantages == pytest.approx((0.5 * 0.05, -0.5 * 0.05))
+    assert wide.advantages == pytest.approx((0.5 * 0.5, -0.5 * 0.5))
+    assert outcome.advantages == pytest.approx((0.5, 0.5, 0.5, -1.5), rel=1e-5)
+
+
+def test_the_outcome_is_scaled_alone_only_if_parts_are_apart() -> None:
+    with pytest.raises(ConfigError, match="decouple"):
+        reward_from_config({"name": "outcome"}, advantage={"scale": "outcome"})
 
 
 def test_untrainable_rollouts_have_no_advantage_and_no_part_in_the_mean() -> None:

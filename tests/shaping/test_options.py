@@ -81,6 +81,24 @@ def test_a_gate_by_the_problem_wants_the_record_and_the_group() -> None:
     assert whys == [None, "gated", "gated", "gated"]
 
 
+def test_a_gate_by_group_and_by_the_stored_ratio_beside_it() -> None:
+    reward = reward_from_config({"name": "kimi_k1.5"}, gate={"min_pass_ratio": 1.0, "min_stored": 0.9})
+    assert "history" in reward.needs
+    solved, slipped = ([True, True], [1, 3]), ([True, False], [1, 3])
+    mastered, learning = ProblemHistory(16, 15, 0.9 - 1e-12), ProblemHistory(16, 14, 0.89)
+    whys = [
+        why
+        for _, why in lengths_of(
+            reward,
+            group(*solved, history=mastered),  # below a stored ratio of 1, which `of: problem` would ask for
+            group(*slipped, history=mastered),
+            group(*solved, history=learning),
+            group(*solved),
+        )
+    ]
+    assert whys == [None, "gated", "gated", "gated"]
+
+
 def test_the_top_share_of_the_request() -> None:
     ratios = [0.2, 1.0, 0.6, 0.6, 0.0]
     assert among_the_top(np.array(ratios), 0.2).tolist() == [False, True, False, False, False]
@@ -303,6 +321,28 @@ def test_a_target_is_off_without_enough_stored_lengths() -> None:
     few = LengthRecord.of([10] * 19)
     for record in (None, few, LengthRecord.of([])):
         assert lengths_of(target(), group([True, True], [5, 99], lengths=record)) == [((0.0, 0.0), "no-target")]
+
+
+def test_the_groups_own_lengths_make_a_target_at_the_first_visit() -> None:
+    sent = group([True, True, False], [10, 20, 1])
+    own = target(min_rollouts=2, current=True, quantile=0.0)
+    ((length, why),) = lengths_of(own, sent)
+    assert (length, why) == ((0.0, -1.0, 0.0), None)  # T is 10: the wrong rollout's length is not in it
+    assert lengths_of(target(min_rollouts=2, quantile=0.0), sent)[0][1] == "no-target"
+    stored = group([True, True], [10, 20], lengths=LengthRecord.of([5] * 8))
+    ((length, _),) = lengths_of(own, stored)
+    assert length == (-1.0, -1.0)
+    assert lengths_of(own, group([True, False], [10, 1]))[0][1] == "no-target"  # one correct length of two
+
+
+def test_the_bonus_ends_where_the_lengths_do_not_spread() -> None:
+    spread = LengthRecord.of([5] * 8 + [11] * 9)
+    mastered = LengthRecord.of([5] * 9 + [11] * 8)
+    some = {"quantile": 0.1, "min_rollouts": 1, "bonus": 0.3}
+    for record, paid, always in ((spread, 0.3, 0.3), (mastered, 0.0, 0.3)):
+        sent = group([True, True], [5, 5], lengths=record)
+        assert lengths_of(target(**some, bonus_while="spread"), sent)[0][0] == (paid, paid)
+        assert lengths_of(target(**some), sent)[0][0] == (always, always)
 
 
 # --- scores --------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from deepcompress_service.shaping import Group, reward_from_config
+from deepcompress_service.shaping.guard import GuardSums
 
 from .test_plain import realistic
 
@@ -94,3 +95,13 @@ def test_longer_answers_that_are_right() -> None:
     assert "longer-is-right" in slugs(pushed, sent)
     gated = reward_from_config({"name": "shorter_better", "beta": 1.0}, gate={"min_pass_ratio": 1})
     assert "longer-is-right" not in slugs(gated, sent)
+
+
+def test_the_figures_of_a_guarded_run_whose_answer_has_advantages() -> None:
+    sums = GuardSums()
+    sent = [replace(g, guard=sums, accumulators=(0.0,) * 4) for g in realistic(12, 4)]
+    reward = reward_from_config({"name": "kimi_k1.5"}, guard={}, advantage={"decouple": True})
+    figures = reward.signal(sent, reward.shape(sent))
+    plain = reward_from_config({"name": "kimi_k1.5"}, advantage={"decouple": True})
+    bare = [replace(g, guard=None, accumulators=()) for g in sent]
+    assert figures == plain.signal(bare, plain.shape(bare))

@@ -11,14 +11,15 @@ import torch
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from deepcompress_client import Client
+from deepcompress_client import Client, presets
+from deepcompress_client.presets import fading
 from deepcompress_trainer import checkpoint
 from deepcompress_trainer.__main__ import main
 from deepcompress_trainer.config import TrainConfig, learning_rate_at, load, parse, shipped, start_checkpoint
 from deepcompress_trainer.evaluate import BinResult, Evaluation, wilson
 from deepcompress_trainer.model import Policy, as_policy, load_policy, on_cpu
 from deepcompress_trainer.plot import families, read_run
-from deepcompress_trainer.rewards import run_settings
+from deepcompress_trainer.rewards import length_weight, run_settings
 from deepcompress_trainer.run_logger import RunLogger
 from deepcompress_trainer.sft import CHAIN_CURRICULUM, _pack, chain_pairs, learn
 from deepcompress_trainer.train import Example, split_by_tokens, split_groups
@@ -42,6 +43,44 @@ def test_flags_win_over_the_file_and_reach_into_mappings(tmp_path: Path) -> None
     assert (config.name, config.steps, config.learning_rate) == ("mine", 7, 1e-4)
     assert config.strategy == {"name": "deepcompress", "alpha": 0.5}
     assert config.overlong == {"max_tokens": 90}
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_a_preset_as_a_flag_replaces_the_reward_of_the_file(name: str, service_url: str) -> None:
+    preset = presets.find_preset(name)
+    config = load("tiny", {"preset": name, "length_weight": "0.125", "length_fade": "null"})
+    assert config.preset == preset.id
+    assert config.strategy == preset.run["strategy"]  # and not the file's
+    faded = {"length_fade": None} if "length_fade" in preset.trainer else {}
+    assert config.steps == load("tiny", {}).steps
+    assert {key: getattr(config, key) for key in preset.trainer} == {**preset.trainer, **faded}
+    with Client(service_url) as client:
+        stored = client.run(f"preset-{name}", next_step=0, **run_settings(config)).info().config
+    assert (stored.preset, stored.length_weight) == (preset.id, 0.125)
+    for option in ("gate", "guard", "target", "advantage"):
+        assert (getattr(stored, option) is not None) == (option in preset.run)
+
+
+def test_the_weight_falls_to_0_between_two_shares_of_the_steps() -> None:
+    config = parse({"steps": 200, "length_weight": 3.0, "length_fade": [0.7, 0.9]})
+    assert length_weight(config) == {"schedule": [[140, 3.0], [180, 0.0]]}
+    assert length_weight(parse({"length_weight": 2})) == 2.0
+    assert fading(1.0, 1) == {"schedule": [[1, 1.0], [2, 0.0]]}
+    for wrong in ([0.7], [0.9, 0.7], [0.5, 1.5], ["a", "b"]):
+        with pytest.raises(ValueError, match="length_fade"):
+            parse({"length_fade": wrong})
+    with pytest.raises(ValueError, match="length_fade"):
+        parse({"length_fade": [0.5, 0.6], "length_weight": {"schedule": [[0, 1]]}})
+
+
+def test_a_file_takes_precedence_over_the_preset_that_it_names(tmp_path: Path, service_url: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("preset: authors\nstrategy: {alpha: 0.5}\nkl: 0.1\n")
+    config = load(str(file), {"kl": "0.2"})
+    assert config.strategy == {"name": "deepcompress", "mode": "release", "alpha": 0.5}
+    assert (config.filter_metric, config.kl) == ("acc", 0.2)
+    with pytest.raises(ValueError, match="no preset 'other'"):
+        load(str(file), {"preset": "other"})
 
 
 def test_flags_alone_are_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,10 @@ import copy
 import fcntl
 import importlib.util
 import json
+import math
 import sys
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,7 +33,7 @@ def modules() -> Iterator[dict[str, ModuleType]]:
     """cells, run, report and ways, loaded as their commands load each other."""
     sys.path.insert(0, str(BENCH))
     found = {}
-    for name in ("cells", "run", "report", "ways"):
+    for name in ("cells", "run", "report", "ways", "confirm"):
         spec = importlib.util.spec_from_file_location(name, BENCH / f"{name}.py")
         assert spec and spec.loader
         found[name] = sys.modules[name] = importlib.util.module_from_spec(spec)
@@ -56,8 +58,12 @@ def test_every_cell_is_a_valid_training_and_every_pair_names_cells(modules: dict
 
 def test_the_service_takes_the_rewards_of_every_cell(modules: dict[str, ModuleType], service_url: str) -> None:
     cells = modules["cells"]
+    plan = modules["run"].plan
     with Client(service_url) as client:
-        for _, _, settings in modules["run"].plan(cells.tables("main"), "main", 1):
+        for _, _, settings in [
+            *plan(cells.tables("main"), "main", 1),
+            *plan(cells.tables("overthinking"), "overthinking", 1),
+        ]:
             client.run(f"cell-{cells.key_of(settings)}", next_step=0, **run_settings(parse(settings)))
 
 
@@ -70,6 +76,31 @@ def test_the_same_settings_run_once_and_seed_by_seed(modules: dict[str, ModuleTy
     assert len({(cells.key_of(settings), seed) for _, seed, settings in jobs}) == len(jobs)
     some = run.plan(chosen, "main", 1, {"outcome", "reward-filter/bonus"})
     assert [label for label, _, _ in some] == ["official / outcome", "reward-filter / bonus"]
+
+
+def test_seeds_begin_where_asked_and_none_after_the_time(modules: dict[str, ModuleType], tmp_path: Path) -> None:
+    cells, run = modules["cells"], modules["run"]
+    table = {"confirmatory": cells.tables("overthinking")["confirmatory"]}
+    jobs = run.plan(table, "overthinking", 2, first_seed=1000)
+    assert [(label.split(" / ")[1], seed) for label, seed, _ in jobs] == [
+        ("outcome", 1000),
+        ("compress", 1000),
+        ("outcome", 1001),
+        ("compress", 1001),
+    ]
+    past = datetime.now() - timedelta(seconds=1)
+    assert run.run_in_time(tmp_path, "overthinking", jobs[0], {}, "http://127.0.0.1:9", past) is None
+
+
+def test_both_cells_of_the_confirmatory_part_keep_every_group(modules: dict[str, ModuleType]) -> None:
+    cells = modules["cells"]
+    table = cells.tables("overthinking")["confirmatory"]
+    one, two = (parse(cells.settings_of(table, cell, "overthinking")) for cell in ("outcome", "compress"))
+    assert one.filter_metric == two.filter_metric == "none"
+    differing = {name for name, value in as_dict(one).items() if value != as_dict(two)[name]}
+    assert differing <= {"preset", "gate", "guard", "target", "advantage", "length_weight", "outcome", "strategy"} | {
+        "length_fade"
+    }
 
 
 def test_the_table_tiny_is_the_shipped_configuration(modules: dict[str, ModuleType]) -> None:
@@ -206,6 +237,39 @@ def test_the_pages_figures_are_those_of_the_kept_results(
         size = rows[0]["size"]
         text = "\n".join(report.report(rows, name, size, Path("pictures")) for name in modules["cells"].tables(size))
         assert report.put_into(page, size, text) == page, f"run report.py {file.name} --into docs/study.md again"
+
+
+def test_the_confirmatory_table_of_the_page_is_that_of_the_kept_results(modules: dict[str, ModuleType]) -> None:
+    confirm = modules["confirm"]
+    page = (BENCH.parents[1] / "docs" / "study.md").read_text()
+    rows = [json.loads(line) for line in (KEPT / "overthinking.jsonl").read_text().splitlines()]
+    pairs = confirm.pairs_of(rows)
+    assert all(one.seed >= 1000 for one in pairs)
+    assert confirm.put_into(page, confirm.report(pairs)) == page, "run bench/study/confirm.py --into docs/study.md"
+
+
+def test_the_bound_and_the_pairs(modules: dict[str, ModuleType]) -> None:
+    confirm, cells = modules["confirm"], modules["cells"]
+    assert confirm.lower_bound([-1.0, 0.0, 1.0]) == pytest.approx(-2.920 / 3**0.5)
+    assert confirm.lower_bound([0.5] * 20) == 0.5
+    assert confirm.lower_bound([1.0]) == -math.inf
+    table = cells.tables("overthinking")["confirmatory"]
+
+    def row(cell: str, seed: int, sampled: float, tokens: float) -> dict[str, Any]:
+        ends = {"sampled": sampled, "greedy": 1.0, "tokens": tokens}
+        key = cells.key_of(cells.settings_of(table, cell, "overthinking"))
+        return {"key": key, "seed": seed, "evals": [{"bins": {"all": ends, "easy": ends}}]}
+
+    rows = [row("outcome", seed, 0.97, 50) for seed in (1000, 1001, 1002)]
+    rows += [row("compress", 1000, 0.96, 40), row("compress", 1001, 0.93, 30)]
+    pairs = confirm.pairs_of(rows)  # the third seed lacks a run
+    assert [(one.seed, round(one.points(), 6), round(one.tokens(), 6)) for one in pairs] == [
+        (1000, -1, -20),
+        (1001, -4, -40),
+    ]
+    text = confirm.report(pairs)
+    assert "pairs: 2 (seeds 1000, 1001)" in text
+    assert "-3 points or worse: 1 of 2" in text and "is not kept" in text
 
 
 def test_the_kept_results_belong_to_declared_cells(modules: dict[str, ModuleType]) -> None:

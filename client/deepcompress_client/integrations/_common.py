@@ -20,7 +20,7 @@ from .._retry import Retry
 from .._rows import gold_text, problem_name, prompt_text, text_of
 from .._runs import RunIdentity, StrategyLike, TrainingOptions, check_run_name, run_config
 from ..errors import NotFound, RunLost, RunRolledBack, StepTooOld, TransportError, Unavailable
-from ..wire import REWARD_COMPONENTS, RunConfig, RunInfo, ScoreAnswer, ShapeAnswer, Status
+from ..wire import REWARD_COMPONENTS, GroupRewards, RunConfig, RunInfo, ScoreAnswer, ShapeAnswer, Status
 
 if TYPE_CHECKING:
     from .._async_client import AsyncClient, AsyncRun
@@ -68,6 +68,13 @@ def client_options(deadline_s: float) -> dict[str, Any]:
 GROUPWISE_STRATEGY = {"name": "deepcompress", "reference": "previous"}
 """The strategy for frameworks that pass a step group by group. With the level of the step before as reference, a
 group's reward does not depend on the groups of its step that came earlier; with the default, `current`, it would."""
+
+
+def groupwise(strategy: StrategyLike, config: Mapping[str, Any]) -> StrategyLike:
+    """Return the strategy of a training that passes its steps group by group: as given, else that of the preset."""
+    if strategy:
+        return strategy
+    return {"reference": "previous"} if config.get("preset") else GROUPWISE_STRATEGY
 
 
 # --- groups ------------------------------------------------------------------------------------------
@@ -295,3 +302,11 @@ def grpo_advantages(rewards: Sequence[float | None], *, divide_by_std: bool = Tr
     if divide_by_std and len(known) > 1:
         scale = math.sqrt(math.fsum((reward - mean) ** 2 for reward in known) / (len(known) - 1)) + eps
     return [0.0 if reward is None else (reward - mean) / scale for reward in rewards]
+
+
+def group_advantages(group: GroupRewards, *, divide_by_std: bool = True) -> list[float]:
+    """Return the advantages of the answer where the run's configuration asks for them, else GRPO's, [rollouts]."""
+    if group.advantages is not None:
+        return [a if ok else 0.0 for a, ok in zip(group.advantages, group.trainable, strict=True)]
+    rewards = [reward if ok else None for reward, ok in zip(group.rewards, group.trainable, strict=True)]
+    return grpo_advantages(rewards, divide_by_std=divide_by_std)

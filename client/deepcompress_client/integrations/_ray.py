@@ -6,12 +6,16 @@ It is for frameworks whose reward code runs in several actors, none of which is 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._client import Client
 from .._runs import StrategyLike
 from ._common import FrameworkObject, Start, client_options, open_run
+
+KNOWN_GROUPS = 65_536
+"""Groups whose version is remembered: as many as wait in a run from one step."""
 
 
 class RunOpener:
@@ -36,6 +40,17 @@ class RunOpener:
         self._strategy = strategy
         self._config = config
         self._epoch: int | None = None
+        self._versions: OrderedDict[str, int] = OrderedDict()
+
+    def saw(self, group_id: str, version: int) -> None:
+        """Remember the oldest version of the policy that wrote samples of the group."""
+        self._versions[group_id] = min(version, self._versions.get(group_id, version))
+        while len(self._versions) > KNOWN_GROUPS:
+            self._versions.popitem(last=False)
+
+    def versions(self, group_ids: Sequence[str]) -> dict[str, int]:
+        """Return the oldest version of each group, without those that are not known."""
+        return {one: self._versions[one] for one in group_ids if one in self._versions}
 
     def open(self, next_step: int | None) -> int:
         """Return the run's epoch; the first call opens the run.

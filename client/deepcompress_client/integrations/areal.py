@@ -24,13 +24,13 @@ from ..wire import REWARD_COMPONENTS, AnswerFormat, GroupRewards, RewardComponen
 from ._barrier import Barrier, Siblings
 from ._common import (
     DEADLINE_S,
-    GROUPWISE_STRATEGY,
     OUTAGES,
     FrameworkObject,
     Option,
     Start,
     client_options,
     gold_text,
+    groupwise,
     log,
     log_warnings,
     open_run,
@@ -58,14 +58,17 @@ def start(
     unless it is `fresh` or `folder`, the folder of the trainer's checkpoints, has the run's identity from an earlier
     start. `continue_from` is another run, or the file of its export, whose level and problems a new training starts
     with. With its epoch, no request left over from an earlier launch can reach this training. An error is raised if
-    the service is unavailable for `deadline_s` seconds.
+    the service is unavailable for `deadline_s` seconds. ``max_age=N`` leaves out groups of policies that are
+    more than N versions older than the engine's.
     """
     client = Client(url, **client_options(deadline_s))
     settings = {**config, "groups_per_step": groups_per_step}
+    if config.get("max_age") is not None:
+        settings["asynchronous"] = True
     check_version("areal", "1.0", "1.0")
-    run_config(strategy or GROUPWISE_STRATEGY, settings)  # refuses a profile, which the workflows would not have
+    run_config(groupwise(strategy, settings), settings)  # refuses a profile, which the workflows would not have
     start: Start = {"fresh": fresh, "continue_from": continue_from, "folder": folder}
-    return open_run(client, run, next_step, strategy or GROUPWISE_STRATEGY, settings, **start).epoch
+    return open_run(client, run, next_step, groupwise(strategy, settings), settings, **start).epoch
 
 
 class _NoRewardError(Exception):
@@ -98,10 +101,12 @@ def group_workflow(
             self._barrier = Barrier()
             self._siblings: dict[int, Siblings] = {}
             self._run: AsyncRun | None = None
+            self._engine: FrameworkObject = None
 
         async def arun_episode(self, engine: FrameworkObject, data: dict[str, Any]) -> FrameworkObject:
             siblings = await self._barrier.join(data, problem_name(None, data[gold]))
             self._siblings[id(data)] = siblings
+            self._engine = engine
             try:
                 return await super().arun_episode(engine, data)
             except _NoRewardError:
@@ -116,12 +121,14 @@ def group_workflow(
                 "tokens": len(resp.output_tokens),
                 "truncated": getattr(resp, "stop_reason", None) == "length",
             }
+            if versions := getattr(resp, "output_versions", None):
+                rollout["policy_version"] = min(versions)
             answer, index = await self._barrier.reward(
                 self._siblings[id(task_data)],
                 rollout,
                 lambda rollouts: self._score(prompt_str, task_data, rollouts),
             )
-            if not answer.trainable[index]:
+            if not answer.trainable[index] or answer.too_old:
                 raise _NoRewardError
             return float(answer.correct[index]) if _evaluating() else answer.rewards[index]
 
@@ -136,7 +143,9 @@ def group_workflow(
                     if self._run is None:
                         self._run = await client.run(run, join=True)
                         self._run.epoch = epoch
-                    answer = await self._run.score([group], answer_format=answer_format)
+                    get_version = getattr(self._engine, "get_version", None)
+                    version = None if get_version is None else int(get_version())
+                    answer = await self._run.score([group], answer_format=answer_format, policy_version=version)
             except OUTAGES as error:
                 log.error("no rewards for a group of %d samples, it is left out: %s", len(rollouts), error)
                 return _untrainable_group(group, len(rollouts))

@@ -23,7 +23,6 @@ from ._audit import audit_golds
 from ._batch import VerifiedCompletion, gather, picklable_error, run_on_first_rank, shape_group
 from ._common import (
     DEADLINE_S,
-    GROUPWISE_STRATEGY,
     OUTAGES,
     DataColumn,
     FrameworkObject,
@@ -33,6 +32,7 @@ from ._common import (
     client_options,
     fill_with_group_mean,
     gold_text,
+    groupwise,
     log,
     log_warnings,
     open_run,
@@ -114,7 +114,7 @@ class DeepCompressReward:
         self.client = Client(url, api_key=api_key, **client_options(deadline_s))
         self._gold, self._problem_id, self._split = gold, problem_id, split
         self._groups_per_step = groups_per_step
-        self._strategy = strategy or (None if groups_per_step is None else GROUPWISE_STRATEGY)
+        self._strategy = strategy if groups_per_step is None else groupwise(strategy, config)
         self._config = config if groups_per_step is None else {**config, "groups_per_step": groups_per_step}
         self._size = getattr(args, "num_generations", None)
         self._save_steps = getattr(args, "save_steps", None)

@@ -20,13 +20,13 @@ from .._runs import RunSetting, StrategyLike, check_run_name, run_config
 from ..wire import GroupRewards
 from ._barrier import Barrier
 from ._common import (
-    GROUPWISE_STRATEGY,
     LOGGED_COMPONENTS,
     FrameworkObject,
     Start,
     client_options,
     fill_with_group_mean,
     gold_text,
+    groupwise,
     log,
     log_warnings,
     problem_name,
@@ -83,7 +83,7 @@ def agent_executor(
         )
     settings = {**config, "groups_per_step": groups_per_step}
     start: Start = {"fresh": fresh, "continue_from": continue_from, "folder": folder}
-    run_config(strategy or GROUPWISE_STRATEGY, settings)  # refuse a misspelt setting now
+    run_config(groupwise(strategy, settings), settings)  # refuse a misspelt setting now
 
     class AgentExecutor(SingleTurnAgentExecutor):  # type: ignore[misc]
         """An executor that generates one response and returns its reward within the group."""
@@ -154,7 +154,7 @@ def agent_executor(
         async def _opened(self) -> AsyncRun:
             async with self._opening:
                 if self._run is None:
-                    opening = opener(run, url, strategy or GROUPWISE_STRATEGY, settings, deadline_s, start)
+                    opening = opener(run, url, groupwise(strategy, settings), settings, deadline_s, start)
                     epoch = await opening.open.remote(next_step)
                     self._run = await self._client.run(run, join=True)
                     self._run.epoch = epoch

@@ -25,12 +25,12 @@ from .._runs import RunSetting, StrategyLike, check_run_name
 from ..wire import GroupRewards
 from ._common import (
     DEADLINE_S,
-    GROUPWISE_STRATEGY,
     OUTAGES,
     FrameworkObject,
     Start,
     client_options,
-    grpo_advantages,
+    group_advantages,
+    groupwise,
     log,
     log_warnings,
     one_problem,
@@ -50,6 +50,8 @@ class GroupShaping:
     ``gold``       the field of the task's data with the gold answer; with its prompt it names the problem
     ``groups_per_step``  groups that make a step, instead of the step of their dispatch: for long pipelines, in which
                    groups come after their step is closed, and would be marked stale and not count
+    ``asynchronous``  a group counts at the step after the version of the policy that is live when it is scored: the
+                   batch that is being collected. Groups have ages; with ``max_age=N`` older ones get advantage 0
     ``divide_by_std``  also divide by the group's standard deviation; prime-rl's own GRPO subtracts the mean only
     ``fresh``      delete the history of the run's name, which a new training is refused otherwise
     ``folder``     prime-rl's output_dir: with the run's identity in it, a training that starts again is known, and
@@ -69,6 +71,7 @@ class GroupShaping:
         correct: str = "correct",
         gold: str = "answer",
         groups_per_step: int | None = None,
+        asynchronous: bool = False,
         divide_by_std: bool = False,
         fresh: bool = False,
         continue_from: str | Path | None = None,
@@ -85,9 +88,14 @@ class GroupShaping:
         self._correct, self._gold = correct, gold
         self._divide_by_std = divide_by_std
         self._client = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
-        self._strategy = strategy or GROUPWISE_STRATEGY
+        self._strategy = groupwise(strategy, config)
         self._stepless = groups_per_step is not None
         self._config = {**config, "groups_per_step": groups_per_step}
+        self._asynchronous = asynchronous
+        if asynchronous:
+            self._config["asynchronous"] = True
+        self._newest = 0
+        """The newest version of the policy that an episode has ended with."""
         self._opening = asyncio.Lock()
         self._run: AsyncRun | None = None
 
@@ -107,28 +115,45 @@ class GroupShaping:
                 f"evaluation does not pass through algorithms, but this group has the type {work.type!r}"
             )
         step, group_id = int(work.step), str(first.group.id)
+        rollouts = [self._rollout(trace) for _, trace in judged]
+        opening, version = step, None
+        if self._asynchronous:
+            oldest, version = self._add_versions(rollouts, [episode for episode, _ in judged])
+            opening, step = oldest + 1, version + 1
         group = {
             "problem_id": one_problem(f"group {group_id}", (self._task(episode) for episode, _ in judged)),
             "group_id": group_id,
-            "rollouts": [self._rollout(trace) for _, trace in judged],
+            "rollouts": rollouts,
         }
         traces = [trace for _, trace in judged]
         try:
-            run = await self._opened(step)
-            answered = await run.shape([group], step=None if self._stepless else step)
+            run = await self._opened(opening)
+            answered = await run.shape([group], step=None if self._stepless else step, policy_version=version)
         except OUTAGES as error:
             log.error("no rewards for group %s, its advantages are 0: %s", group_id, error)
             self._assign_all(traces, [0.0] * len(traces))
             return None
         log_warnings(self.run_name, answered)
         answer = answered.groups[0]
-        rewards = [reward if ok else None for reward, ok in zip(answer.rewards, answer.trainable, strict=True)]
-        self._assign_all(traces, grpo_advantages(rewards, divide_by_std=self._divide_by_std))
+        if answer.too_old:
+            answer.trainable = [False] * len(traces)
+        self._assign_all(traces, group_advantages(answer, divide_by_std=self._divide_by_std))
         return answer
 
     def _assign_all(self, traces: Sequence[Any], advantages: Sequence[float]) -> None:
         for trace, advantage in zip(traces, advantages, strict=True):
             self._assign(trace, advantage)
+
+    def _add_versions(self, rollouts: list[dict[str, Any]], episodes: Sequence[Any]) -> tuple[int, int]:
+        """Give each rollout the oldest version that wrote it; return the group's oldest and the newest known version.
+
+        An episode without a span of versions is of a frozen model, which prime-rl takes for never stale.
+        """
+        spans = [getattr(episode.run.work, "policy", None) for episode in episodes]
+        self._newest = max([self._newest, *(int(span.end) for span in spans if span is not None)])
+        for rollout, span in zip(rollouts, spans, strict=True):
+            rollout["policy_version"] = self._newest if span is None else int(span.start)
+        return min(rollout["policy_version"] for rollout in rollouts), self._newest
 
     def _task(self, episode: FrameworkObject) -> tuple[object, object]:
         data = episode.task.data

@@ -19,12 +19,12 @@ from .._async_client import AsyncClient, AsyncRun
 from .._runs import RunSetting, StrategyLike, check_run_name
 from ._common import (
     DEADLINE_S,
-    GROUPWISE_STRATEGY,
     FrameworkObject,
     Start,
     client_options,
     decode_status,
     fill_with_group_mean,
+    groupwise,
     log_warnings,
     open_run_async,
 )
@@ -58,7 +58,7 @@ class GroupShaping:
         self.run_name = check_run_name(run)
         self._start: Start = {"fresh": fresh, "continue_from": continue_from, "folder": folder}
         self._client = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
-        self._strategy = strategy or GROUPWISE_STRATEGY
+        self._strategy = groupwise(strategy, config)
         self._config = config
         self._opening = asyncio.Lock()
         self._run: AsyncRun | None = None

@@ -24,7 +24,7 @@ from .._async_client import AsyncClient
 from .._client import Client, Run
 from .._runs import RunSetting, StrategyLike, check_run_name
 from ..errors import DeepCompressError
-from ..wire import Verdict
+from ..wire import GroupRewards, Verdict
 from ._audit import audit_golds
 from ._common import (
     DEADLINE_S,
@@ -33,7 +33,7 @@ from ._common import (
     checkpoint_name,
     client_options,
     gold_text,
-    grpo_advantages,
+    group_advantages,
     log,
     log_warnings,
     one_problem,
@@ -57,6 +57,8 @@ class SlimeReward:
     ``continue_from``  another run, or the file of its export, whose level and problems a new training starts with
     ``observe``    with a dynamic sampling filter: dropped groups count in the level too. slime passes no phase to a
                    reward model, so evaluation data sets then need ``eval_rm`` as their custom_rm_path
+    ``asynchronous``  for asynchronous rollouts: a group counts at the rollout that trains it, whenever it was
+                   verified, and groups have ages. With ``max_age=N``, samples of older groups are removed
     ``strategy``, ``config``  the run's configuration (`Client.run`)
 
     Samples that share a ``rollout_id`` are segments of one rollout: they count once, with their tokens together, the
@@ -75,6 +77,7 @@ class SlimeReward:
         fresh: bool = False,
         continue_from: str | Path | None = None,
         observe: bool = False,
+        asynchronous: bool = False,
         strategy: StrategyLike = None,
         deadline_s: float = DEADLINE_S,
         **config: RunSetting,
@@ -86,7 +89,10 @@ class SlimeReward:
         self._next_step = next_step
         self._observe = observe
         self._strategy = strategy
-        self._config = config
+        self._config = {**config, "asynchronous": True} if asynchronous else config
+        self._asynchronous = asynchronous
+        self._newest: int | None = None
+        """The newest version of the weights that a sample has had."""
         self._opening = threading.Lock()
         self._run: Run | None = None
         self._step = 0
@@ -108,13 +114,16 @@ class SlimeReward:
         run = self._opened(args)
         segments_of = _groups(args, samples)
         groups = [_group(name, rollouts, samples) for name, rollouts in segments_of.items()]
-        answer = run.shape(groups, step=self._step)
+        if self._asynchronous:
+            self._add_versions(groups, list(segments_of.values()), samples)
+        answer = run.shape(groups, step=self._step, policy_version=self._newest)
         log_warnings(self.run_name, answer)
         totals = [0.0] * len(samples)
         trained = [0.0] * len(samples)
         for rollouts, group in zip(segments_of.values(), answer.groups, strict=True):
-            known = [reward if ok else None for reward, ok in zip(group.rewards, group.trainable, strict=True)]
-            rows = zip(rollouts, group.rewards, _normalised(args, known), group.trainable, strict=True)
+            if group.too_old:
+                group.trainable = [False] * len(rollouts)
+            rows = zip(rollouts, group.rewards, _normalised(args, group), group.trainable, strict=True)
             for segments, total, value, ok in rows:
                 for row in segments:
                     totals[row], trained[row] = total, value
@@ -124,6 +133,19 @@ class SlimeReward:
         self._step += 1
         self._save(args, run)
         return totals, trained
+
+    def _add_versions(
+        self, groups: Sequence[dict[str, Any]], rows: Sequence[Sequence[Sequence[int]]], samples: Sequence[Any]
+    ) -> None:
+        """Give each rollout the oldest version of the weights that wrote it, as far as slime has it."""
+        versions = [_versions(sample) for sample in samples]
+        newest = [version for found in versions for version in found]
+        if newest:
+            self._newest = max(newest if self._newest is None else [self._newest, *newest])
+        for group, rollouts in zip(groups, rows, strict=True):
+            for rollout, segments in zip(group["rollouts"], rollouts, strict=True):
+                if all(versions[row] for row in segments):
+                    rollout["policy_version"] = min(version for row in segments for version in versions[row])
 
     # --- parts ------------------------------------------------------------------------------------------
 
@@ -152,7 +174,7 @@ class SlimeReward:
             item |= {
                 "run": run.name,
                 "epoch": run.epoch,
-                "step": self._step,
+                **({} if self._asynchronous else {"step": self._step}),
                 "problem_id": problem_name(sample.prompt, sample.label),
                 "group_id": str(sample.group_index),
                 "rollout_id": str(sample.index),
@@ -238,11 +260,12 @@ def _group(name: str, rollouts: Sequence[Sequence[int]], samples: Sequence[Any])
     }
 
 
-def _normalised(args: FrameworkObject, rewards: Sequence[float | None]) -> list[float]:
+def _normalised(args: FrameworkObject, group: GroupRewards) -> list[float]:
     estimator = args.advantage_estimator
     if args.rewards_normalization and estimator in _DIVIDED_BY_STD | _MEAN_ONLY:
         by_std = estimator in _DIVIDED_BY_STD and args.grpo_std_normalization
-        return grpo_advantages(rewards, divide_by_std=by_std)
+        return group_advantages(group, divide_by_std=by_std)
+    rewards = [reward if ok else None for reward, ok in zip(group.rewards, group.trainable, strict=True)]
     known = [reward for reward in rewards if reward is not None]
     mean = sum(known) / len(known) if known else 0.0
     return [mean if reward is None else reward for reward in rewards]
@@ -265,6 +288,12 @@ def _rollout(segments: Sequence[FrameworkObject]) -> dict[str, Any]:
         "tokens": sum(map(_tokens, segments)),
         "truncated": _truncated(segments[-1]),
     }
+
+
+def _versions(sample: FrameworkObject) -> list[int]:
+    """Return the versions of the weights that wrote the sample; none if the engine gives them no numbers."""
+    found = [str(one) for one in getattr(sample, "weight_versions", None) or ()]
+    return [int(one) for one in found] if all(one.isdecimal() for one in found) else []
 
 
 def _tokens(sample: FrameworkObject) -> int:

@@ -34,7 +34,6 @@ from ._batch import (
 )
 from ._common import (
     DEADLINE_S,
-    GROUPWISE_STRATEGY,
     OUTAGES,
     DataColumn,
     FrameworkObject,
@@ -43,6 +42,7 @@ from ._common import (
     client_options,
     fill_with_group_mean,
     gold_text,
+    groupwise,
     log,
     log_warnings,
     one_problem,
@@ -382,7 +382,7 @@ class DeepCompressGroupReward:
         self._gold = gold
         self._problem_id = problem_id
         self._end_tokens = frozenset(end_token_ids)
-        self._strategy = strategy or GROUPWISE_STRATEGY
+        self._strategy = groupwise(strategy, config)
         self._config = {**config, "groups_per_step": groups_per_step}
         self._on_outage = on_outage
         self._run: AsyncRun | None = None

@@ -22,12 +22,12 @@ from .._runs import RunSetting, StrategyLike, check_run_name
 from ..wire import AnswerFormat
 from ._common import (
     DEADLINE_S,
-    GROUPWISE_STRATEGY,
     STATUS_OFFSETS,
     FrameworkObject,
     client_options,
     fill_with_group_mean,
     gold_text,
+    groupwise,
     log,
     log_warnings,
     one_problem,
@@ -109,7 +109,7 @@ def group_reward(
                     client,
                     run,
                     0,
-                    strategy or GROUPWISE_STRATEGY,
+                    groupwise(strategy, settings),
                     settings,
                     fresh=fresh,
                     continue_from=continue_from,

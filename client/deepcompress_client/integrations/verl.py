@@ -1,4 +1,4 @@
-"""verl 0.9 (V1 trainer, sync mode): a reward manager that verifies, and an advantage estimator that shapes.
+"""verl 0.9 (V1 trainer): a reward manager that verifies, and an advantage estimator that shapes.
 
     reward.reward_manager.source=importlib
     reward.reward_manager.name=DeepCompressRewardManager
@@ -11,6 +11,9 @@ advantage estimator, gets the whole training batch, but neither texts nor the st
 records observations under the step and the prompt's uid, and the estimator shapes the groups at the step at which
 they were observed. Groups that dynamic sampling drops then count in the level too. The verdict's status is passed to
 the estimator in the reward, since it gets no other field of a sample: see `OUTCOMES`.
+
+In the asynchronous modes a batch has prompts of several steps, so the run is asynchronous: observations wait by uid,
+and a group counts at the trainer's step, which verl keeps in its `SkipManager`.
 
 This file is imported by verl; nothing else imports it.
 """
@@ -29,6 +32,7 @@ import torch
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 from verl.trainer.ppo.checkpoint_callback import CheckpointCallback
 from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage, register_adv_est
+from verl.utils.skip import SkipManager
 
 from .._async_client import AsyncClient
 from .._client import Client, Run
@@ -43,6 +47,7 @@ from ._common import (
     checkpoint_name,
     client_options,
     gold_text,
+    group_advantages,
     log,
     log_warnings,
     problem_name,
@@ -53,6 +58,8 @@ from ._versions import check_version
 ESTIMATOR = "deepcompress_grpo"
 TESTED = ("0.9", "0.9")
 """The oldest and the newest version of verl that the tests run with."""
+MODES = ("sync", "colocate_async", "separate_async")
+"""The supported values of trainer.v1.trainer_mode."""
 KNOWN_UIDS = 4096
 """Prompts whose problem a reward manager remembers."""
 
@@ -137,6 +144,9 @@ class DeepCompressRewardManager(RewardManagerBase):  # type: ignore[misc]
         self.settings = Settings.of(config.algorithm)
         if self.settings is not None:
             check(config, self.settings)
+            if config.trainer.v1.trainer_mode != "sync":
+                more = {**self.settings.config, "asynchronous": True}
+                self.settings = replace(self.settings, config=more)
             if self.settings.folder is None:
                 local = config.trainer.get("default_local_dir")
                 self.settings = replace(self.settings, folder=None if local is None else str(local))
@@ -203,10 +213,14 @@ class DeepCompressRewardManager(RewardManagerBase):  # type: ignore[misc]
         if self._epoch is None:
             # verl counts its steps from 1, so 1 is a new training.
             self._epoch = await self.settings.opener().open.remote(0 if step <= 1 else step)
+        if asynchronous := bool(self.settings.config.get("asynchronous")):
+            version = (fields.get("tool_extra_fields") or {}).get("min_global_steps")
+            if version is not None:
+                self.settings.opener().saw.remote(uid, int(version))
         return {
             "run": self.settings.run,
             "epoch": self._epoch,
-            "step": step,
+            **({} if asynchronous else {"step": step}),
             "problem_id": self._problem(uid, problem_name(_messages(fields["raw_prompt"]), gold)),
             "group_id": uid,
             "rollout_id": f"{uid}-{fields['session_id']}",
@@ -272,10 +286,12 @@ def check(config: FrameworkObject, settings: Settings) -> None:
     wrong = []
     if not trainer.get("use_v1", False):
         wrong.append("trainer.use_v1=true is needed: the legacy trainer passes no step to rewards")
-    elif trainer.v1.trainer_mode != "sync":
+    elif trainer.v1.trainer_mode not in MODES:
+        wrong.append(f"trainer.v1.trainer_mode={trainer.v1.trainer_mode}: only {', '.join(MODES)} are supported")
+    if settings.config.get("max_age") is not None:
         wrong.append(
-            f"trainer.v1.trainer_mode={trainer.v1.trainer_mode}: only sync is supported, since the other modes mix "
-            "prompts of several steps in one batch"
+            "algorithm.deepcompress.max_age: set trainer.v1.sampler.max_off_policy_threshold, since a group that a "
+            "checkpoint restores has no known age"
         )
     if algorithm.adv_estimator != ESTIMATOR:
         wrong.append(f"algorithm.adv_estimator={algorithm.adv_estimator}: only {ESTIMATOR} adds the length reward")
@@ -347,14 +363,19 @@ def compute_deepcompress_grpo_advantage(
     for row, uid in enumerate(index):
         if tokens[row] > 0:  # verl pads batches with empty rows, which have another uid
             rows_of.setdefault(str(uid), []).append(row)
+    versions = _versions(settings, list(rows_of))
     groups = [
         {
             "group_id": uid,
-            "rollouts": [{**_verdict_of(scores[row]), "tokens": int(tokens[row])} for row in rows],
+            "rollouts": [{**_verdict_of(scores[row]), "tokens": int(tokens[row]), **versions[uid]} for row in rows],
         }
         for uid, rows in rows_of.items()
     ]
-    answer = _run(settings).shape(groups, step="observed")
+    run, asynchronous = _run(settings)
+    if asynchronous:
+        answer = run.shape(groups, step=_trainer_step(), policy_version=_trainer_step() - 1)
+    else:
+        answer = run.shape(groups, step="observed")
     _report(settings, answer)
 
     trained: list[int] = []
@@ -365,7 +386,11 @@ def compute_deepcompress_grpo_advantage(
                 trained.append(row)
                 rewards.append(reward)
     advantages = torch.zeros_like(token_level_rewards)
-    if trained:
+    if any(group.advantages is not None for group in answer.groups):  # the run's configuration asks for them
+        for rows, group in zip(rows_of.values(), answer.groups, strict=True):
+            for row, advantage in zip(rows, group_advantages(group), strict=True):
+                advantages[row] = advantage * response_mask[row].to(advantages.dtype)
+    elif trained:
         column = torch.tensor(rewards, dtype=token_level_rewards.dtype, device=token_level_rewards.device)
         normalised, _returns = compute_grpo_outcome_advantage(
             token_level_rewards=column.unsqueeze(-1),
@@ -392,18 +417,50 @@ def _report(settings: Settings, answer: ShapeAnswer) -> None:
     log_warnings(settings.run, answer)
 
 
-_runs: dict[str, Run] = {}
+def _trainer_step() -> int:
+    """Return the step that the trainer of this process is at: at step N it trains version N - 1 of the weights.
+
+    Raises:
+        ValueError: verl did not set it.
+    """
+    step = int(SkipManager.step)
+    if step < 1:
+        raise ValueError("verl's SkipManager has no step: the estimator runs outside of its V1 trainer")
+    return step
 
 
-def _run(settings: Settings) -> Run:
-    """Return the run with the epoch at which this job's `RunOpener` opened it, even if it has changed since."""
+def _versions(settings: Settings, uids: list[str]) -> dict[str, dict[str, int]]:
+    """Return the oldest version of each prompt's samples, as a field of its rollouts; none where it is not known.
+
+    Groups that a checkpoint restored have none.
+    """
+    _, asynchronous = _run(settings)
+    if not asynchronous:
+        return {uid: {} for uid in uids}
+    import ray
+
+    known = ray.get(settings.opener().versions.remote(uids))
+    return {uid: {"policy_version": known[uid]} if uid in known else {} for uid in uids}
+
+
+_runs: dict[str, tuple[Run, bool]] = {}
+
+
+def _run(settings: Settings) -> tuple[Run, bool]:
+    """Return the run, and whether it is asynchronous.
+
+    It has the epoch at which this job's `RunOpener` opened it, even if the run has changed since. Where the trainer
+    resumes, groups that its checkpoint restored may come before any new sample, so this may open it too.
+    """
     if settings.run not in _runs:
         import ray
 
-        epoch = ray.get(settings.opener().epoch.remote())
+        resumed = SkipManager.step > 1
+        actor = settings.opener()
+        epoch = ray.get(actor.open.remote(int(SkipManager.step)) if resumed else actor.epoch.remote())
         run = Client(settings.url, **client_options(settings.deadline_s)).run(settings.run, join=True)
         run.epoch = epoch
-        _runs[settings.run] = run
+        _runs[settings.run] = run, bool(run.info().config.asynchronous)
     return _runs[settings.run]
 
 
@@ -422,7 +479,7 @@ class DeepCompressCheckpoint(CheckpointCallback):  # type: ignore[misc]
         if settings is None:
             return
         try:
-            _run(settings).checkpoint(checkpoint_name(global_step + 1), global_step)
+            _run(settings)[0].checkpoint(checkpoint_name(global_step + 1), global_step)
         except DeepCompressError as error:
             # Only a resume from further back than the run's keep_steps would miss it.
             log.warning("no checkpoint of run %r at step %d: %s", settings.run, global_step, error)

@@ -12,6 +12,8 @@ beta, ...) are defined in docs/glossary.md.
 from __future__ import annotations
 
 from .config import (
+    OPTIONS,
+    PRESET_FIELDS,
     Advantage,
     Gate,
     Guard,
@@ -75,6 +77,8 @@ __all__ = [
     "MAX_GROUPS",
     "MAX_TOKENS",
     "NAME_PATTERN",
+    "OPTIONS",
+    "PRESET_FIELDS",
     "REWARD_COMPONENTS",
     "ROLLOUT_FIELDS",
     "ROW_FIELDS",

@@ -30,6 +30,12 @@ from .values import (
     ScoreName,
 )
 
+PRESET_PATTERN = r"^[a-z][a-z0-9-]{0,31}(@[1-9][0-9]{0,3})?$"
+OPTIONS = ("gate", "guard", "target", "advantage", "scores")
+"""Fields of a configuration that are options of every strategy, off unless sent."""
+PRESET_FIELDS = ("strategy", "outcome", "length_weight", *OPTIONS)
+"""Fields of a configuration that a preset may set."""
+
 
 class Schedule(Request):
     """A number by closed steps, on straight lines between ``[closed_steps, value]`` points, constant outside them."""
@@ -94,12 +100,14 @@ class Overlong(Request):
 class Gate(Request):
     """A length reward only in groups whose pass ratio reaches ``min_pass_ratio``.
 
-    ``of: problem`` compares the lesser of the group's and the problem's stored pass ratio. ``top_share``: also
-    only if the group is among that share of the request's groups with the greatest pass ratios (arXiv 2505.18086).
+    ``of: problem`` compares the lesser of the group's and the problem's stored pass ratio. ``min_stored``: a least
+    stored pass ratio beside ``min_pass_ratio``. ``top_share``: also only if the group is among that share of the
+    request's groups with the greatest pass ratios (arXiv 2505.18086).
     """
 
     min_pass_ratio: ShareOrSchedule = 1.0
     of: Literal["group", "problem"] = "group"
+    min_stored: ShareOrSchedule | None = None
     top_share: ShareOrSchedule | None = None
 
 
@@ -117,24 +125,28 @@ class Target(Request):
 
     It takes the place of the strategy's length term. ``excess``: -clip((l - T) / T, 0, 1) on correct rollouts;
     ``limit``: a correct rollout over T is paid as a wrong one. ``bonus`` is added for rollouts within T in groups
-    whose rollouts are all correct.
+    whose rollouts are all correct, with ``bonus_while: spread`` only while the median of the lengths is over T.
+    ``current`` counts the group's own correct lengths as stored ones.
     """
 
     quantile: ShareOrSchedule = 0.1
     slack: NonNegativeOrSchedule = 1.1
     min_rollouts: RolloutsOrSchedule = 16
     bonus: NonNegativeOrSchedule = 0.0
+    bonus_while: Literal["always", "spread"] = "always"
+    current: StrictBool = False
     form: Literal["excess", "limit"] = "excess"
 
 
 class Advantage(Request):
     """The advantages in the answer: centred in the group, scaled by its std or not, components together or apart.
 
+    ``scale: outcome``, with ``decouple``, divides the outcome alone: the length term and scores keep their size.
     ``whiten: batch`` then gives them mean 0 and std 1 over the step's tokens; the step is sent in one request.
     """
 
     centre: Literal["group"] = "group"
-    scale: Literal["group", "none"] = "group"
+    scale: Literal["group", "outcome", "none"] = "group"
     decouple: StrictBool = False
     whiten: Literal["none", "batch"] = "none"
 
@@ -179,4 +191,7 @@ class RunConfig(Request):
     advantage: Advantage | None = Field(None, description="advantages in the answer")
     scores: Annotated[dict[ScoreName, ScoreConfig], Field(max_length=MAX_SCORES)] | None = Field(
         None, description="weights of the caller's own scores; every training rollout then has them"
+    )
+    preset: Annotated[str, StringConstraints(pattern=PRESET_PATTERN)] | None = Field(
+        None, description="a bundle of settings, NAME or NAME@VERSION; fields sent beside it take precedence"
     )

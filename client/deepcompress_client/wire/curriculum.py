@@ -65,7 +65,7 @@ class SampledProblem(Answer):
     """A problem of a sample."""
 
     problem_id: str
-    data_source: str | None
+    data_source: Annotated[str | None, Field(description="as it was registered")]
 
 
 @answer

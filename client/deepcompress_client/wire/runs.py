@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from .base import Answer, answer
 from .config import Advantage, Gate, Guard, Outcome, Overlong, RunConfig, Target
+from .shape import Signal
 from .values import Difficulty
 
 
@@ -77,6 +78,7 @@ class HistoryEntry(Answer):
     largest_age: Annotated[int | None, Field(description="greatest age of a group, too old ones included")] = None
     too_old_groups: Annotated[int | None, Field(description="groups over max_age, which count apart")] = None
     discarded_groups: Annotated[int | None, Field(description="observed groups that were dropped unshaped")] = None
+    signal: Annotated[Signal | None, Field(description="figures of the server that counted")] = None
 
 
 @answer

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from operator import mul
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from ..shaping import Group, ShapedGroup
+from ..shaping.signal import SignalSums
 from .sources import SourceSums, add_all, statistics
 
 MAX_COURSE = 500
-"""Steps kept of a run: the newest ones. One needs about half a kilobyte, and 64 bytes more for each data source."""
+"""Steps kept of a run: the newest ones. One needs about a kilobyte, and 64 bytes more for each data source."""
 STATUSES = ("no_answer", "undecided", "unchecked", "unreadable", "gold_unreadable")
 """The statuses that are counted, beside the number of rollouts with any status."""
-_LEAST_SQUARES = 1e-12
-"""A sum of squares below this is that of equal rewards."""
 
 
 @dataclass(slots=True)
@@ -41,9 +39,6 @@ class StepSums:
     """Groups whose checked rollouts are all correct, and those with both kinds or without a correct one."""
     mixed: int = 0
     none_correct: int = 0
-    share_part: float = 0.0
-    """Sum of A_length * A over the groups' GRPO advantages A; `share_whole` is that of A * A."""
-    share_whole: float = 0.0
     with_status: int = 0
     """Rollouts whose status is known: those that the service verified, or that were sent with one."""
     no_answer: int = 0
@@ -51,6 +46,7 @@ class StepSums:
     unchecked: int = 0
     unreadable: int = 0
     gold_unreadable: int = 0
+    signal: SignalSums = field(default_factory=SignalSums)
     sources: SourceSums[float] = field(default_factory=lambda: array("d"))
     """Sums by data source (`sources.FIELDS`), in the order of the run's names."""
 
@@ -72,15 +68,12 @@ class StepSums:
         for status in statuses:
             if status in STATUSES:
                 setattr(self, status, getattr(self, status) + 1)
-        if shaped.advantages is None:
-            part, whole = length_share(group, shaped)
-            self.share_part += part
-            self.share_whole += whole
 
     def add(self, other: StepSums) -> None:
         """Add the sums of another process for the same step."""
         for name in _COUNTED:
             setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.signal.add(other.signal)
         add_all(self.sources, other.sources)
         self.first_at, self.last_at = min(self.first_at, other.first_at), max(self.last_at, other.last_at)
 
@@ -90,6 +83,7 @@ class StepSums:
         `sources` are the names of the run's data sources.
         """
         mean = {name: getattr(self, name) / self.rollouts if self.rollouts else None for name in _MEANS}
+        figures = self.signal.figures()
         share = {name: getattr(self, name) / self.with_status if self.with_status else None for name in STATUSES}
         return {
             "step": self.step,
@@ -102,37 +96,16 @@ class StepSums:
             "all_correct": self.all_correct,
             "mixed": self.mixed,
             "none_correct": self.none_correct,
-            "length_share": self.share_part / self.share_whole if self.share_whole > 0 else None,
+            "length_share": figures.length_share,
+            "signal": asdict(figures),
             **share,
             "sources": statistics(self.sources, sources),
         }
 
 
 _MEANS = ("total", "outcome", "length", "overlong")
-_NOT_COUNTED = ("epoch", "step", "first_at", "last_at", "sources")
+_NOT_COUNTED = ("epoch", "step", "first_at", "last_at", "signal", "sources")
 _COUNTED = tuple(one.name for one in fields(StepSums) if one.name not in _NOT_COUNTED)
-
-
-def length_share(group: Group, shaped: ShapedGroup) -> tuple[float, float]:
-    """Return sum(A_length * A) and sum(A * A) of a group, with the advantages that GRPO makes of its rewards.
-
-    A is (R - mean) / std, so the second sum is n - 1, and the first is n - 1 times the covariance of the length
-    component and the reward, divided by the reward's variance. Rollouts that are not trainable are left out.
-    """
-    rewards, length = shaped.rewards, shaped.components.get("length", ())
-    if group.trainable and not all(group.trainable):
-        kept = [index for index, ok in enumerate(group.trainable) if ok]
-        rewards = tuple(rewards[index] for index in kept)
-        length = tuple(length[index] for index in kept) if length else ()
-    n = len(rewards)
-    if n < 2:
-        return 0.0, 0.0
-    mean = sum(rewards) / n
-    centred = [reward - mean for reward in rewards]
-    squares = sum(map(mul, centred, centred))
-    if squares <= _LEAST_SQUARES:
-        return 0.0, 0.0
-    return (n - 1) * sum(map(mul, length, centred)) / squares, float(n - 1)
 
 
 def begin_step(course: dict[int, StepSums], epoch: int, step: int, at: float) -> StepSums:

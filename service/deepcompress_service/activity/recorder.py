@@ -13,6 +13,7 @@ from deepcompress_verify import Verdict
 
 from ..difficulty.model import CommitOutcome, GroupCommit
 from ..shaping import Group, ShapedGroup
+from ..shaping.signal import SignalSums
 from .recent import MAX_ID, Activity, clip, sample
 from .sources import add_group
 
@@ -46,16 +47,18 @@ class ActivityRecorder:
         warnings: Sequence[tuple[str, str]],
         statuses: Sequence[Sequence[str | None]],
         sources: Sequence[tuple[str, GroupCommit] | None],
+        signal: SignalSums,
     ) -> None:
         """Record the groups of a training request, without replayed and stale ones.
 
         All sequences but `warnings` are [groups]; `statuses` is [groups, rollouts]. `sources` has the data source of
-        each group that has one, and the tallies that the store counted the group with.
+        each group that has one, and the tallies that the store counted the group with; `signal` is of the new groups.
         """
         activity = self.activity.begin_step(outcome.run, outcome.epoch, outcome.step, warnings)
         if activity is None:
             return
         sums = activity.course[outcome.step]
+        sums.signal.add(signal)
         for state, group, result, row, source in zip(outcome.groups, groups, shaped, statuses, sources, strict=True):
             if state.replayed or state.stale:
                 continue

@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from ..shaping.signal import SignalSums
 from .course import StepSums, join_courses
 from .recent import (
     BETA_BINS,
@@ -171,7 +172,10 @@ def _parse(row: dict[str, Any]) -> RunActivity:
     activity = RunActivity(**{name: row[name] for name in _PLAIN})
     activity.points = [SeenRollout(**point) for point in row["points"]]
     activity.course = {
-        sums["step"]: StepSums(**{**sums, "sources": array("d", sums["sources"])}) for sums in row["course"]
+        sums["step"]: StepSums(
+            **{**sums, "signal": SignalSums(**sums["signal"]), "sources": array("d", sums["sources"])}
+        )
+        for sums in row["course"]
     }
     activity.seen_warnings = {slug: SeenWarning(**one) for slug, one in row["seen_warnings"].items()}
     for status, verdicts in row["verdicts"].items():

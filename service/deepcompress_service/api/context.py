@@ -86,10 +86,11 @@ class Context:
             raw = await read_body(request, SMALL_BODY, self.settings.body_timeout_seconds)
             return await decoded(partial(parse, model, raw), raw)
 
-    def body_lines(self, request: Request) -> AsyncIterator[str]:
-        """Yield the lines of a body that may be larger than memory allows."""
+    def body_lines(self, request: Request, longest: int | None = None) -> AsyncIterator[str]:
+        """Yield the lines of a body that may be larger than memory allows; `longest`: most bytes of a line."""
         settings = self.settings
-        return body_lines(request, settings.max_import_bytes, settings.max_body_bytes, settings.body_timeout_seconds)
+        longest = min(longest or settings.max_body_bytes, settings.max_body_bytes)
+        return body_lines(request, settings.max_import_bytes, longest, settings.body_timeout_seconds)
 
 
 def app_context(request: Request) -> Context:

@@ -20,6 +20,7 @@ measured from the policy's own pass ratios ([arXiv 2510.27419](https://arxiv.org
 | responses and gold answers | `POST /v1/verify`: verdicts |
 | verdicts and lengths | `POST /v1/shape`: rewards |
 | one response at a time | `POST /v1/rollouts`: its reward when its group is complete |
+| a data set | `POST /v1/runs/{run}/sample`: the problems to train on next |
 
 A **group** is the responses to one problem in one step. A **run** is one training: its level, steps and problems.
 It is made by its first training request or by `PUT /v1/runs/{run}`, and is read and changed under `/v1/runs`.

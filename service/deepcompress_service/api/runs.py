@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -162,11 +162,21 @@ async def history(
     since: Annotated[int | None, Query(ge=0, le=MAX_COUNT)] = None,
     limit: Annotated[int | None, Query(ge=1, le=100_000)] = None,
 ) -> Response:
-    """Return the level and the statistics of every step, oldest first."""
+    """Return the level and the statistics of every step, oldest first.
+
+    `signal` is there for the newest 500 steps that this server counted; it is not in the store.
+    """
     async with context.read_scheduler.slot(grant.name):
         state = await context.store.get_run(run)
         steps = await context.store.history(run, since=since, limit=limit)
-        return json_response({"run": run, "epoch": state.epoch, "steps": [step_row(step) for step in steps]})
+        activity = await context.shared_activity.of(run)
+    course = {} if activity is None else activity.course
+    rows = []
+    for step in steps:
+        sums = course.get(step.step)
+        known = {} if sums is None or not sums.signal.groups else {"signal": asdict(sums.signal.figures())}
+        rows.append({**step_row(step), **known})
+    return json_response({"run": run, "epoch": state.epoch, "steps": rows})
 
 
 @router.get("/{run}/data-sources", summary="Recent steps by data source", response_model=RunSources)

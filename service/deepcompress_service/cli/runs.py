@@ -23,6 +23,7 @@ List and show the runs of a service; rewind, save, restore, move and delete them
 The service is --url, else DEEPCOMPRESS_URL, else http://127.0.0.1:8321.
 
   deepcompress runs ls
+  deepcompress runs create exp-13 --preset compress
   deepcompress runs show exp-12 --steps 20
   deepcompress runs history exp-12
   deepcompress runs problems exp-12 --difficulty hard
@@ -78,6 +79,48 @@ def list_runs(
             strategy = run.config.strategy.name
             table.add_row(run.run, strategy, step, f"{run.level:.4f}", ratio, str(run.problems), str(run.epoch))
         console().print(table)
+
+
+@_runs.command("create")
+def create(
+    name: Name,
+    preset: Annotated[
+        str | None, typer.Option(help="NAME or NAME@VERSION; --preset list shows them", show_default=False)
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option(help="JSON object of other fields of the configuration", show_default=False)
+    ] = None,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Create a run with a preset or a configuration, or confirm the one that it has."""
+    import json
+
+    from deepcompress_client.presets import PRESETS
+    from deepcompress_client.wire import RunConfig
+
+    from .output import console, fail
+
+    if preset == "list":
+        for one in PRESETS:
+            typer.echo(f"{one.id:14}{one.summary}")
+        return
+    try:
+        fields = json.loads(config or "{}")
+    except ValueError as error:
+        fail(f"--config is not JSON: {error}")
+    if not isinstance(fields, dict):
+        fail("--config must be a JSON object")
+    if unknown := sorted(set(fields) - set(RunConfig.model_fields)):
+        fail(f"--config: no such field: {', '.join(unknown)}")
+    strategy = fields.pop("strategy", None)
+    if preset is not None:
+        fields["preset"] = preset
+    with service_client(url, key) as client:
+        info = client.run(name, strategy=strategy, **fields).info()
+    out = console()
+    out.print(_line(info), markup=False)
+    out.print(json.dumps(info.config.model_dump(exclude_none=True)), markup=False, soft_wrap=True)
 
 
 @_runs.command("show")

@@ -31,6 +31,13 @@ Exit status: 0 stopped, 2 a setting is invalid or the port is in use, 3 the star
 STARTUP_FAILED = 3
 """Exit status of uvicorn if the application could not start."""
 
+WORKER_SILENT_S = 120
+"""Longest time in seconds that a worker may leave the supervisor's health checks unanswered before it is replaced.
+
+A worker answers once its imports are done. On a busy machine they take longer than uvicorn's default of 5 seconds,
+and a worker that is ended before it begins is replaced repeatedly.
+"""
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
@@ -106,6 +113,7 @@ def serve(
             ws="none",
             workers=settings.workers,
             timeout_graceful_shutdown=REQUESTS_S,
+            timeout_worker_healthcheck=WORKER_SILENT_S,
             access_log=False,
             log_config=None,
             server_header=False,

@@ -37,7 +37,7 @@ def _problems(settings: Settings) -> Iterator[str]:
     from deepcompress_service.difficulty.store import open_store
     from deepcompress_service.remote import EndpointError, read_endpoints
     from deepcompress_service.scoring.errors import InvalidRequestError
-    from deepcompress_service.scoring.plan import make_plan
+    from deepcompress_service.scoring.plan import make_new_plan
     from deepcompress_verify.checkers import checker_names
 
     try:
@@ -56,7 +56,7 @@ def _problems(settings: Settings) -> Iterator[str]:
     except (EndpointError, OSError) as error:
         yield f"DEEPCOMPRESS_REMOTE_CHECKERS_FILE: {error}"
     try:
-        make_plan(RunConfig.model_validate_json(settings.default_run), settings.problem_weight, remote)
+        make_new_plan(RunConfig.model_validate_json(settings.default_run), settings.problem_weight, remote)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))

@@ -408,6 +408,8 @@ class RunRecord:
     """Commits of this incarnation and epoch."""
     created_step: int | None = None
     """The step of the training request that created the run, if one did."""
+    dataset: bool = False
+    """True if a data set is registered: its index follows the problems (`samples`)."""
 
 
 IDENTITY = ("incarnation", "version", "created_step")
@@ -425,6 +427,8 @@ def run_record_to_json(run_record: RunRecord) -> str:
     if any(run_record.ages):
         fields["ages"] = run_record.ages
     fields |= {name: getattr(run_record, name) for name in IDENTITY}
+    if run_record.dataset:
+        fields["dataset"] = True
     fields["config"] = _config_fields(run_record.config)
     fields["cells"] = [[*key, *bucket_integers(bucket)] for key, bucket in run_record.buckets.items()]
     return json.dumps(fields, separators=(",", ":"))

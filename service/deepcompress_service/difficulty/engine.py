@@ -63,8 +63,6 @@ def commit(transaction: StoreTransaction, request: Commit) -> CommitOutcome:
         if request.config is None:
             raise refusals.unknown_run(request.run)
         run_record = new_run_record(request.config, request.config_text)
-        if request.config.asynchronous:
-            forget_waiting(state)
     kind: Literal["stepless", "stepped"] = "stepless" if request.step is None else "stepped"
     if run_record.kind not in (None, kind):
         raise refusals.kind_mismatch(run_record.kind)
@@ -228,7 +226,9 @@ def problem_names(
         NotObserved: A group has neither.
     """
     missing = [group.group_id for group in groups if group.problem_id is None]
-    if run_record.config.asynchronous:
+    if run_record.config.asynchronous and not run_record.incarnation:
+        observed = {}  # a run that this request creates: what waits is from before it was asynchronous
+    elif run_record.config.asynchronous:
         observed = {name: data for name, (_, data) in waiting_groups(state, missing).items()}
     else:
         observed = state.read("observed", step, missing) if missing else {}
@@ -285,6 +285,8 @@ def _count(
     generation: int,
 ) -> Counted:
     """Open `step` if it is not the open one, and fold new groups into it."""
+    if run_record.config.asynchronous and not run_record.incarnation:
+        forget_waiting(state)
     if run_record.open != step:
         close_before(state, run_record, step)
         open_step(state, run_record, step)

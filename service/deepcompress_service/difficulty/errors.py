@@ -80,6 +80,54 @@ class NotObserved(DifficultyError):
     slug = "not-observed"
 
 
+class BadDataset(DifficultyError):
+    """A data set that cannot be registered: a problem is in it twice, or it has too much of something."""
+
+    slug = "bad-dataset"
+
+
+class UnknownDataset(DifficultyError):
+    """The run has no data set."""
+
+    slug = "unknown-dataset"
+
+
+class NoDataset(DifficultyError):
+    """A sample of a run for which no data set is registered."""
+
+    slug = "no-dataset"
+
+
+class SampleConflict(DifficultyError):
+    """A sample for a step that was sampled with another number, policy or data source."""
+
+    slug = "sample-conflict"
+
+
+class StepClosed(DifficultyError):
+    """A sample for a step that is closed and was never sampled."""
+
+    slug = "step-closed"
+
+
+class TooManySamples(DifficultyError):
+    """More steps were sampled ahead than the run keeps."""
+
+    slug = "too-many-samples"
+
+
+class UnknownDataSource(DifficultyError):
+    """The data set has no such data source."""
+
+    slug = "unknown-data-source"
+
+
+class InvalidPolicy(DifficultyError):
+    """A policy that this run cannot follow."""
+
+    slug = "invalid-policy"
+
+
 class StoreUnavailable(DifficultyError):
     """The store cannot be reached or did not answer in time. Nothing was acknowledged; try again.
 

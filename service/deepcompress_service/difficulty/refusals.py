@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .errors import (
+    BadDataset,
     EpochMismatch,
     GroupConflict,
+    InvalidPolicy,
+    NoDataset,
     NotObserved,
     RunConflict,
     RunLost,
     RunRolledBack,
+    SampleConflict,
+    StepClosed,
     StepKindMismatch,
     StepTooOld,
+    TooManySamples,
     UnknownCheckpoint,
+    UnknownDataset,
+    UnknownDataSource,
     UnknownProblem,
     UnknownRun,
 )
@@ -160,3 +168,64 @@ def rewind_too_far(
     else:
         detail += "No checkpoint is that old; `next_step: null` forgets all but the configuration"
     return StepTooOld(detail, step=next_step, oldest_step=pruned + 1, nearest_checkpoint=nearest)
+
+
+SOURCES_NAMED = 20
+"""Most data sources that an error names."""
+
+
+def duplicate_problem() -> BadDataset:
+    """Return the error for a data set that has a problem twice."""
+    return BadDataset("a problem_id is twice in the data set: send each problem once")
+
+
+def unknown_dataset(run: str) -> UnknownDataset:
+    """Return the error for the data set of a run that has none."""
+    return UnknownDataset(f"run {run!r} has no data set: register one with PUT /v1/runs/{run}/dataset", run=run)
+
+
+def no_dataset(run: str) -> NoDataset:
+    """Return the error for a sample of a run without a data set."""
+    return NoDataset(f"run {run!r} has no data set: register one with PUT /v1/runs/{run}/dataset", run=run)
+
+
+def sample_conflict(step: int) -> SampleConflict:
+    """Return the error for a sample of a step that was sampled differently."""
+    return SampleConflict(
+        f"step {step} was sampled with another n, policy or data_source: send the same request again, or rewind the "
+        "run to this step",
+        step=step,
+    )
+
+
+def step_closed(step: int, closed: int) -> StepClosed:
+    """Return the error for a sample of a closed step that has none."""
+    return StepClosed(
+        f"step {step} is closed, and its sample was never drawn or is gone (steps up to {closed} are closed): groups "
+        f"of it would be stale. Sample for step {closed + 1} or a later one, or rewind the run",
+        step=step,
+        closed=closed,
+    )
+
+
+def too_many_samples(keep_steps: int) -> TooManySamples:
+    """Return the error for a sample too far ahead."""
+    return TooManySamples(
+        f"{keep_steps} steps that are not closed have samples already (`keep_steps`): train on them first",
+        keep_steps=keep_steps,
+    )
+
+
+def unknown_data_source(known: Sequence[str]) -> UnknownDataSource:
+    """Return the error for a data source that the data set does not have."""
+    names = ", ".join(sorted(known)[:SOURCES_NAMED]) or "none"
+    more = f" and {len(known) - SOURCES_NAMED} more" if len(known) > SOURCES_NAMED else ""
+    return UnknownDataSource(f"the data set has no such data_source; it has: {names}{more}")
+
+
+def retired_too_long(steps: int, keep_steps: int) -> InvalidPolicy:
+    """Return the error for a retirement longer than the records of a run reach back."""
+    return InvalidPolicy(
+        f"policy.retired_steps: {steps} is more than the closed steps whose records the run keeps ({keep_steps - 1}, "
+        "its `keep_steps` less the open step): send less, or start a run with more keep_steps"
+    )

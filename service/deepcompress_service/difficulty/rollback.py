@@ -11,8 +11,8 @@ from .arithmetic import close_record, counted_ratio, present_problem
 from .codec import ProblemRecord, RunRecord, StepDelta, pack_problem, unpack_problem
 from .model import Checkpoint, ProblemState, RunState
 from .run_transaction import RunTransaction
+from .samples import drop_samples_from, mark_pending, reindex
 from .steps import close_before, level_of, new_run_record
-from .waiting import forget_waiting
 
 
 def run_state(
@@ -71,7 +71,10 @@ def rewind(
     if next_step is None or run_record.first is None or next_step <= run_record.first:
         state.wipe()
         fresh = new_run_record(run_record.config, run_record.config_text)
-        fresh.incarnation = run_record.incarnation
+        fresh.incarnation, fresh.dataset = run_record.incarnation, run_record.dataset
+        drop_samples_from(state, next_step)
+        if run_record.problems:
+            mark_pending(state, fresh)
         if next_step is not None:
             fresh.closed = next_step - 1
         return fresh
@@ -79,8 +82,10 @@ def rewind(
     touched = [*state.steps(max(run_record.pruned, next_step - 1))]
     if run_record.open is not None:
         touched.append(run_record.open)
+    visited: set[str] = set()
     for step in reversed(touched):
         undo = state.undo(step)
+        visited |= undo.keys()
         packed = state.read("problems", None, undo)
         restored: dict[str, bytes] = {}
         gone: list[str] = []
@@ -99,13 +104,14 @@ def rewind(
         state.drop_problems(gone)
         run_record.problems -= len(gone)
     state.forget_from(next_step)
-    if run_record.config.asynchronous:
-        forget_waiting(state)
     kept = state.steps(-1)
     last = state.step(kept[-1]) if kept else None
     run_record.values = last.after if last else new_run_record(run_record.config, "").values
     run_record.open, run_record.closed, run_record.buckets = None, next_step - 1, {}
     run_record.revisits, run_record.ages, run_record.version = (0, 0, 0), (0, 0, 0, 0, 0), 0
+    if run_record.dataset:
+        reindex(state, run_record, visited)
+        drop_samples_from(state, next_step)
     return run_record
 
 

@@ -10,9 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, Protocol
 
 from .codec import RunRecord, StepRecord
+from .problem_index import ProblemIndex
 
 Row = tuple[str, tuple[str | int, ...], bytes]
-"""(table, key, value) of an export; the table is problems, undo, groups, observed, rollouts, requests or steps."""
+"""(table, key, value) of an export; the table is problems, undo, groups, observed, rollouts, requests, steps, dataset
+or samples."""
 
 Table = Literal["problems", "undo", "groups", "observed"]
 """Tables whose records are read and written by name: problems and undo by problem_id, groups and observed by
@@ -104,14 +106,18 @@ class RunTransaction(Protocol):
 
     # the state as a whole
 
+    @property
+    def index(self) -> ProblemIndex:
+        """The run's data set and samples."""
+
     def wipe(self) -> None:
-        """Delete everything except the run's record."""
+        """Delete everything except the run's record, its data set and its samples."""
 
     def rows(self) -> Iterator[Row]:
-        """Iterate over everything except the run's record, for an export."""
+        """Iterate over everything except the run's record, the data set and samples, for an export."""
 
     def put_rows(self, rows: Iterable[Row]) -> None:
-        """Store rows of an export."""
+        """Store rows of an export, except those of the data set."""
 
     def bytes_used(self) -> int:
         """Return the size of all keys and records, in bytes."""

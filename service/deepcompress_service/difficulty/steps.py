@@ -32,6 +32,7 @@ from .length_counts import joined
 from .model import DifficultyConfig, GroupCommit, ProblemState
 from .observed_codec import ObservedGroup, unpack_observed
 from .run_transaction import RunTransaction
+from .samples import reindex_step
 from .waiting import discard_expired
 
 
@@ -127,6 +128,7 @@ def close(state: RunTransaction, run_record: RunRecord) -> None:
     run_record.closed = step
     run_record.open = None
     run_record.buckets, run_record.revisits, run_record.ages = {}, (0, 0, 0), (0, 0, 0, 0, 0)
+    reindex_step(state, run_record, step)
 
 
 def observed_commit(group_id: str, group: ObservedGroup) -> GroupCommit:

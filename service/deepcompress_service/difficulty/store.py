@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from .dataset import DatasetProblem, DatasetSummary
 from .model import (
     Checkpoint,
     Commit,
@@ -20,6 +21,7 @@ from .model import (
     StepStatistics,
 )
 from .retention import Swept
+from .samples import SampleOutcome, SampleRequest
 from .transfer import Receiver, accept_any_config
 
 StoreOption = Any
@@ -49,7 +51,7 @@ class DifficultyStore(Protocol):
         """
 
     async def risks(self) -> list[str]:
-        """Return, for the log, what the store's own settings put at risk; each in one line.
+        """Return the risks of the store's own settings, for the log; each in one line.
 
         Raises:
             StoreUnavailable: The store cannot be reached.
@@ -100,6 +102,29 @@ class DifficultyStore(Protocol):
             UnknownRun: It does not exist.
             EpochMismatch: `epoch` is another one than the run's.
         """
+
+    # the data set and its samples
+    async def put_dataset(
+        self, run: str, batches: AsyncIterator[Sequence[DatasetProblem]], *, seed: bytes | None = None
+    ) -> DatasetSummary:
+        """Replace the run's data set; the same content again changes nothing.
+
+        `seed` is that of a run without a data set (random for None). Problems keep their records.
+
+        Raises:
+            UnknownRun: The run does not exist.
+            BadDataset: A problem is there twice, or there are too many data sources.
+        """
+
+    async def dataset(self, run: str) -> DatasetSummary:
+        """Return the run's data set.
+
+        Raises:
+            UnknownRun, UnknownDataset: It does not exist.
+        """
+
+    async def sample(self, request: SampleRequest) -> SampleOutcome:
+        """Draw the sample of a step and record it, or return the recorded one. Opens and closes no step."""
 
     # reading
     async def recorded(

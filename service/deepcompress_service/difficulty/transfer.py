@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from typing import Any
 
 from .arithmetic import close_record, fold_record, problem_before
@@ -26,13 +27,21 @@ from .codec import (
     run_record_to_json,
     unpack_problem,
 )
-from .errors import DifficultyError
+from .dataset import DatasetRecord, dataset_from_json, dataset_to_json
+from .errors import BadDataset, DifficultyError
 from .identity import new_incarnation
 from .length_counts import pack_counts, unpack_counts
 from .model import DifficultyConfig, ProblemState
 from .retention import IMPORT_S
 from .run_transaction import Row, RunTransaction
-from .transfer_checks import BROKEN, check_key, check_run_record, check_value
+from .transfer_checks import (
+    BROKEN,
+    check_dataset,
+    check_dataset_value,
+    check_key,
+    check_run_record,
+    check_value,
+)
 
 FORMAT = "deepcompress-run"
 VERSION = 1
@@ -52,23 +61,46 @@ def import_timeout() -> BadExport:
     return BadExport(f"the export did not come whole within {IMPORT_S / 60:g} minutes; nothing is changed")
 
 
+def dataset_timeout() -> BadDataset:
+    """Return the error for a data set that took longer than IMPORT_S."""
+    return BadDataset(f"the data set did not come whole within {IMPORT_S / 60:g} minutes; nothing is changed")
+
+
 def accept_any_config(config_text: str) -> None:
     """Accept every configuration."""
 
 
 def export_lines(state: RunTransaction, run: str, epoch: int, run_record: RunRecord) -> Iterator[str]:
     """Iterate over a header, one line a row, and a last line with the number of rows."""
-    yield header_line(run, epoch, run_record)
+    dataset = state.index.load() if run_record.dataset else None
+    yield header_line(run, epoch, run_record, dataset)
     count = 0
-    for row in state.rows():
+    for row in chain(state.rows(), _dataset_rows(state) if dataset else ()):
         yield row_line(row)
         count += 1
     yield end_line(count)
 
 
-def header_line(run: str, epoch: int, run_record: RunRecord) -> str:
+def _dataset_rows(state: RunTransaction) -> Iterator[Row]:
+    for problem_id, entry in state.index.all():
+        yield dataset_row(problem_id, entry.source, entry.prior)
+    for step in state.index.sampled_steps():
+        yield "samples", (step,), encode(state.index.sample(step) or "")
+
+
+def dataset_row(problem_id: str, source: int, prior: bytes) -> Row:
+    """Return a problem of the data set as a row: the number of its source, and its packed prior."""
+    return "dataset", (problem_id,), bytes((source,)) + prior
+
+
+def header_line(run: str, epoch: int, run_record: RunRecord, dataset: DatasetRecord | None = None) -> str:
     """Return the first line of an export."""
-    return _line({"format": FORMAT, "version": VERSION, "run": run, "epoch": epoch, "meta": _run_record(run_record)})
+    header = {"format": FORMAT, "version": VERSION, "run": run, "epoch": epoch, "meta": _run_record(run_record)}
+    if dataset is not None:
+        header["dataset"] = {
+            name: value for name, value in json.loads(dataset_to_json(dataset)).items() if name != "pending"
+        }
+    return _line(header)
 
 
 def row_line(row: Row) -> str:
@@ -144,6 +176,9 @@ class ExportReader:
         """Level of each closed step, for the problems, which come after the steps in an export."""
         self._level = 0.0
         self._run_record: RunRecord | None = None
+        self.dataset: DatasetRecord | None = None
+        """The record of the data set in the header, if there is one; available once a row was read."""
+        self._problems = 0
         self._number = 0
         self._rows = 0
         self._ended = False
@@ -166,23 +201,28 @@ class ExportReader:
                 source = _header(fields)
                 self._accepts(source.config_text)
                 self._source = source
+                self.dataset = _dataset_header(fields)
                 self._run_record = source if self._receiver is None else self._receiver.start(source)
+                self._run_record.dataset = self.dataset is not None
                 self._level = self._run_record.values[0]
             elif fields.get("end"):
                 if fields.get("rows") != self._rows:
                     raise BadExport(f"the export says {fields.get('rows')} rows and has {self._rows}")
                 self._ended = True
             else:
-                row = _row(fields, self._number, self._source)
+                row = _row(fields, self._number, self._source, self.dataset)
                 self._rows += 1
+                self._problems += row[0] == "dataset"
                 kept = row if self._receiver is None else self._without_steps(row)
                 if kept is not None:
                     found.append(kept)
         return found
 
     def _without_steps(self, row: Row) -> Row | None:
-        """Return a problem as at the end of its last step; None for rows of other tables."""
+        """Return a problem as at the end of its last step, or one of the data set; None for rows of other tables."""
         table, key, value = row
+        if table == "dataset":
+            return row
         if table == "steps":
             self._levels[int(key[0])] = parse_step(decode(value)).after[0]
         if table != "problems":
@@ -212,6 +252,10 @@ class ExportReader:
         run_record = self.run_record
         if not self._ended:
             raise BadExport("the export ends early: its last line is missing")
+        if self.dataset is not None and self.dataset.problems != self._problems:
+            raise BadExport(
+                f"the data set has {self._problems} problems, not the {self.dataset.problems} of the header"
+            )
         return run_record
 
 
@@ -229,12 +273,25 @@ def _header(header: dict[str, Any]) -> RunRecord:
     return run_record
 
 
-def _row(fields: dict[str, Any], number: int, run_record: RunRecord) -> Row:
+def _dataset_header(header: dict[str, Any]) -> DatasetRecord | None:
+    if header.get("dataset") is None:
+        return None
+    try:
+        check_dataset(header["dataset"])
+        return dataset_from_json(json.dumps(header["dataset"]))
+    except BROKEN as error:
+        raise BadExport(f"the header's dataset is broken: {error!r}") from error
+
+
+def _row(fields: dict[str, Any], number: int, run_record: RunRecord, dataset: DatasetRecord | None) -> Row:
     try:
         table, key = fields["table"], tuple(fields["key"])
         check_key(table, key)
         value = _bytes(fields)
-        check_value(table, value, run_record)
+        if table in ("dataset", "samples"):
+            check_dataset_value(table, value, dataset)
+        else:
+            check_value(table, value, run_record)
     except BROKEN as error:
         raise BadExport(f"line {number} of the export is broken: {error!r}") from error
     return table, key, value
@@ -252,7 +309,7 @@ def _parse(line: str, number: int) -> dict[str, Any]:
 
 def _run_record(run_record: RunRecord) -> dict[str, Any]:
     fields: dict[str, Any] = json.loads(run_record_to_json(run_record))
-    return {name: value for name, value in fields.items() if name not in IDENTITY}
+    return {name: value for name, value in fields.items() if name not in (*IDENTITY, "dataset")}
 
 
 def _value(table: str, key: tuple[str | int, ...], value: bytes) -> dict[str, Any]:

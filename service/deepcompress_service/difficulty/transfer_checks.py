@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from .codec import RunRecord, decode, parse_step, unpack_group, unpack_problem
+from .dataset import DatasetRecord, unpack_prior
 from .engine import unpack_request
 from .length_counts import HALVED_AFTER, unpack_counts
 from .model import AccumulatorKind
@@ -71,6 +72,54 @@ class _RunRecord(_Strict):
     cells: list[tuple[Count, Size, Count, Count, Count, Count, Count, Count, Count]]
 
 
+class _Dataset(_Strict):
+    seed: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    sources: Annotated[list[Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]], Field(max_length=255)]
+    problems: Count
+
+
+class _Sample(_Strict):
+    content: Annotated[list[int | str | None], Field(min_length=3, max_length=3)]
+    as_of: Count | None
+    sources: list[str | None]
+    ids: list[str]
+    of: list[Count]
+
+
+def check_dataset(fields: dict[str, Any]) -> None:
+    """Check the header's record of the data set.
+
+    Raises:
+        ValueError: It is inconsistent.
+    """
+    record = _Dataset.model_validate_json(json.dumps(fields))
+    if len(set(record.sources)) < len(record.sources):
+        raise ValueError("a data source is named twice")
+    for name in record.sources:
+        _check_name(name)
+
+
+def check_dataset_value(table: str, value: bytes, dataset: DatasetRecord | None) -> None:
+    """Check a row of the data set, or a sample."""
+    if dataset is None:
+        raise ValueError("the header has no data set")
+    if table == "samples":
+        sample = _Sample.model_validate_json(value)
+        if len(sample.ids) != len(sample.of) or any(number >= len(sample.sources) for number in sample.of):
+            raise ValueError("not a sample")
+        for name in (*sample.ids, *(name for name in sample.sources if name is not None)):
+            _check_name(name)
+        return
+    ratio, rollouts, tokens = unpack_prior(value[1:])
+    if value[0] > len(dataset.sources):
+        raise ValueError("the data set has no such source")
+    if ratio is not None and not 0.0 <= ratio <= 1.0:
+        raise ValueError("a pass ratio is not between 0 and 1")
+    if (rollouts is not None and not 0 <= rollouts <= LARGEST) or (tokens is not None and not 0.0 <= tokens < 2**31):
+        raise ValueError("a prior is out of bounds")
+
+
 def check_run_record(fields: dict[str, Any]) -> None:
     """Check the header's run record, as parsed from JSON.
 
@@ -98,6 +147,8 @@ KEY_TYPES: dict[str, list[type]] = {
     "observed": [int, str],
     "rollouts": [int, str, str],
     "requests": [str, int, int],
+    "dataset": [str],
+    "samples": [int],
 }
 
 

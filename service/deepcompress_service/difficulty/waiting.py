@@ -109,6 +109,6 @@ def discard(state: RunTransaction, run_record: RunRecord, group_ids: Collection[
 
 
 def forget_waiting(state: RunTransaction) -> None:
-    """Forget all observed groups: those of a run that went back, or was not asynchronous when they arrived."""
+    """Forget all observed groups: those of a run that was not asynchronous when they arrived."""
     for step in state.observed_steps(-1):
         state.forget_observations(step)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -41,6 +42,10 @@ _GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "deepcompress_run_too_old_groups": ("Groups over the run's max_age in the last closed step", ("run",)),
     "deepcompress_run_discarded_groups": ("Observed groups dropped unshaped in the last closed step", ("run",)),
     "deepcompress_run_reward": ("Mean reward component in the newest step, in this replica", ("run", "component")),
+    "deepcompress_run_signal": (
+        "Figure of the newest step's advantages, in this replica (docs/strategies.md)",
+        ("run", "figure"),
+    ),
     "deepcompress_run_source_pass_ratio": (
         "Mean group pass ratio of a data source in the last closed step, in this replica",
         ("run", "data_source"),
@@ -131,6 +136,13 @@ class RunMetrics:
         if activity is not None and activity.rollouts:
             for component, total in activity.sums.items():
                 rows.append(("deepcompress_run_reward", (run, component), total / activity.rollouts))
+            if activity.step in activity.course:
+                figures = asdict(activity.course[activity.step].signal.figures())
+                rows += [
+                    ("deepcompress_run_signal", (run, name), float(value))
+                    for name, value in figures.items()
+                    if value is not None
+                ]
             for slug in activity.warnings:
                 rows.append(("deepcompress_run_trap", (run, slug), 1.0))
         if activity is not None:

@@ -10,6 +10,7 @@ from deepcompress_verify import Verdict
 
 from ..difficulty.model import GroupCommit
 from ..shaping import Group, ShapedGroup
+from ..shaping.signal import SignalSums
 from .plan import RunPlan
 
 AddTask = Callable[..., None]
@@ -69,3 +70,5 @@ class Rewards:
     warnings: list[tuple[str, str]]
     """Known problems that the groups show, as (slug, text)."""
     signal: Signal | None = None
+    sums: SignalSums | None = None
+    """The sums of the signal's figures; None in evaluation."""

@@ -5,7 +5,7 @@
     check     request, plan -> Batch                     the inputs that the run's strategies need (`limits`)
     verify    Batch -> Batch with verdicts               bounded workers
     commit    Batch, plan -> CommitOutcome               one atomic store call: new, replayed or stale
-    shape     Batch, CommitOutcome, plan -> Rewards      pure (`rewards`)
+    shape     Batch, CommitOutcome, plan -> Rewards      a function of its inputs (`rewards`)
     answer    -> typed answer                            pure (`answers`)
     record    metrics and activity                       after the answer is sent
 
@@ -38,13 +38,14 @@ from ..settings import Settings
 from .ages import check_asynchronous, group_age, oldest_version
 from .answers import Answer, answer
 from .batch import AddTask, Batch, BatchGroup, BatchRequest, Rewards
+from .declines import Declines
 from .errors import InvalidRequestError
 from .limits import check_inputs, validate
 from .plan import RunPlan, make_new_plan, plan_from_text
 from .protocols import Recorder, Verifier
 from .records import extended_payload, group_commit, score_digest, shape_digest, unpack_age, unpack_verdicts
 from .remote_checks import Recorded, check_all, nothing_recorded
-from .rewards import shape, shaping_input
+from .rewards import shape, shaping_input, signal_of_new
 from .row_checks import make_checks
 from .training_warnings import (
     FirstRollouts,
@@ -97,6 +98,7 @@ class Pipeline:
         )
         self._plans: OrderedDict[str, CachedPlan] = OrderedDict()
         self._first_rollouts = FirstRollouts()
+        self._declines = Declines(store)
 
     # --- the requests, stage by stage ------------------------------------------------------------------------------
 
@@ -133,7 +135,7 @@ class Pipeline:
         """Run the stages after the verdicts are known; return an answer of type `kind`."""
         outcome = None if batch.request.phase == "eval" else await self.commit(batch)
         began = time.perf_counter()
-        rewards = shape(batch, outcome)
+        rewards = await shape(batch, outcome)
         await asyncio.sleep(0)  # other requests take their turn between the parts of a large one
         answered = answer(batch, outcome, rewards, kind)
         await asyncio.sleep(0)
@@ -324,6 +326,7 @@ class Pipeline:
             batch.warnings.append(replayed_verdicts_differ(changed))
         batch.warnings += untrainable_warnings([group.statuses for group in batch.groups])
         batch.warnings += self._first_rollouts.warning(outcome.run, outcome.epoch, new)
+        batch.warnings += self._declines.warnings(outcome.run, outcome.epoch)
         return outcome
 
     async def _step_whitening(self, batch: Batch) -> tuple[float, float]:
@@ -367,8 +370,11 @@ class Pipeline:
             for slug, _ in rewards.warnings:
                 metrics.WARNINGS.labels(slug).inc()
             statuses = [group.statuses for group in batch.groups]
-            sources = [group.source() for group in batch.groups]
-            self.recorder.record_batch(outcome, rewards.groups, rewards.shaped, rewards.warnings, statuses, sources)
+            sources, sums = [group.source() for group in batch.groups], signal_of_new(batch, outcome, rewards)
+            self.recorder.record_batch(
+                outcome, rewards.groups, rewards.shaped, rewards.warnings, statuses, sources, sums
+            )
+            await self._declines.update(outcome.run, outcome.epoch, outcome.step)
         if isinstance(request, ScoreRequest):
             verdicts = [group.verdicts or () for group in batch.groups]
             self.recorder.record_scored(request, outcome.step if outcome else None, rewards.shaped, verdicts)

@@ -9,7 +9,8 @@ from typing import Any, TypeGuard, get_args
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from deepcompress_client.wire import Checker, Outcome, RunConfig, StrategyConfig
+from deepcompress_client.presets import expand
+from deepcompress_client.wire import OPTIONS, Checker, Outcome, RunConfig, StrategyConfig
 from deepcompress_verify import CheckerError
 from deepcompress_verify.checkers import resolve_checker
 
@@ -17,9 +18,6 @@ from ..difficulty.model import Accumulator, DifficultyConfig
 from ..shaping import ConfigError, Reward, reward_from_config
 from ..shaping.registry import LEVEL_PARAMS, find
 from .errors import InvalidRequestError, NewerConfigurationError, UnsupportedConfigError, describe_validation
-
-OPTIONS = ("gate", "guard", "target", "advantage", "scores")
-"""Fields of a configuration that are options of every strategy, off unless sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +63,12 @@ def make_plan(config: RunConfig, problem_weight: float, remote: frozenset[str] =
     resolved["strategy"] = reward.strategy
     resolved["outcome"] = reward.outcome
     resolved["shadow"] = reward.shadow
-    # The text of a configuration without options is that of earlier versions.
-    resolved = {name: value for name, value in resolved.items() if name not in OPTIONS} | reward.options.config
+    # The text of a configuration without options is that of earlier versions. With a preset, an option that the
+    # caller turned off is written: it is off, and not left to the preset.
+    off = {} if config.preset is None else dict.fromkeys(OPTIONS)
+    resolved = {name: value for name, value in resolved.items() if name not in OPTIONS} | off | reward.options.config
+    if config.preset is None:
+        del resolved["preset"]
     for source, checker in (config.checkers or {}).items():
         validate_checker(f"checkers.{source}", checker, "invalid-config", remote)
     if config.fallback_checker is not None:
@@ -98,13 +100,14 @@ def make_plan(config: RunConfig, problem_weight: float, remote: frozenset[str] =
 def make_new_plan(config: RunConfig, problem_weight: float, remote: frozenset[str] = frozenset()) -> RunPlan:
     """Return the plan of a run that is created now, or that has not trained.
 
-    With `groups_per_step`, and in asynchronous runs, a step comes in pieces, so a `reference` that is left out is
-    "previous": rewards then do not depend on the pieces (docs/design.md, 5.7). It is stored, so a stored run keeps
-    its own.
+    The fields of a preset are filled in. With `groups_per_step`, and in asynchronous runs, a step comes in pieces, so
+    a `reference` that is left out is "previous": rewards then do not depend on the pieces (docs/design.md, 5.7). Both
+    are stored, so a stored run keeps its own.
 
     Raises:
         InvalidRequestError: A field of the configuration is not valid.
     """
+    config = _expanded(config)
     if config.groups_per_step is not None or config.asynchronous:
         strategies = [
             StrategyConfig.model_validate({"reference": "previous"} | one.model_dump())
@@ -165,13 +168,33 @@ def named_plan(
 ) -> RunPlan:
     """Return the plan of a configuration whose left-out fields, strategies' too, mean the stored values.
 
+    The run's own preset, of any version that is not named, means the stored values too. Another preset means its
+    fields. The label that is stored stays: configurations are compared by what they do.
+
     Raises:
         InvalidRequestError: A field of the configuration is not valid.
     """
-    named = config.model_dump(exclude_unset=True)
+    label = stored.config.preset
+    if config.preset is not None and label is not None and config.preset in (label, label.partition("@")[0]):
+        named = config.model_dump(exclude_unset=True)
+    else:
+        named = _expanded(config).model_dump(exclude_unset=True)
+    named.pop("preset", None)
     if _is_another_strategy(stored.config.strategy.model_dump(), named.get("strategy", {})):
-        return make_plan(config, problem_weight, remote)
+        return make_plan(RunConfig.model_validate({**named, "preset": label}), problem_weight, remote)
     return make_plan(RunConfig.model_validate(_merged(stored.config.model_dump(), named)), problem_weight, remote)
+
+
+def _expanded(config: RunConfig) -> RunConfig:
+    """Return the configuration with the fields of its preset.
+
+    Raises:
+        InvalidRequestError: There is no such preset.
+    """
+    try:
+        return expand(config)
+    except ValueError as error:
+        raise InvalidRequestError("preset", str(error), "invalid-config") from None
 
 
 @lru_cache(maxsize=1024)

@@ -10,6 +10,7 @@ from deepcompress_verify import Check, Verdict
 
 from ..difficulty.model import CommitOutcome, GroupCommit
 from ..shaping import Group, ShapedGroup
+from ..shaping.signal import SignalSums
 
 
 class Verifier(Protocol):
@@ -35,10 +36,12 @@ class Recorder(Protocol):
         warnings: Sequence[tuple[str, str]],
         statuses: Sequence[Sequence[str | None]],
         sources: Sequence[tuple[str, GroupCommit] | None],
+        signal: SignalSums,
     ) -> None:
         """Record the rewards of a training request.
 
-        `statuses` is [groups, rollouts]; `sources` is [groups], the data source of a group and its tallies.
+        `statuses` is [groups, rollouts]; `sources` is [groups], the data source of a group and its tallies;
+        `signal` is of the new groups.
         """
 
     def record_scored(

@@ -1,7 +1,11 @@
-"""The rewards of a batch, from its verdicts and from the state that the commit returned. Pure."""
+"""The rewards of a batch, from its verdicts and from the state that the commit returned. A function of its inputs.
+
+A large batch takes turns with other requests on the event loop, between the parts of the computation.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -10,17 +14,28 @@ from deepcompress_client.wire import GROUP_FIELDS, ROLLOUT_FIELDS, Signal
 from ..difficulty.model import CommitOutcome, GroupOutcome, ProblemState
 from ..shaping import Group, ProblemHistory, Reward
 from ..shaping.lengths import LengthRecord
+from ..shaping.signal import SignalSums
 from .batch import Batch, BatchGroup, Rewards
 from .records import unpack_whitening
 from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_group, whole_shadows
 
+TURN = 4_096
+"""Rollouts whose inputs are prepared in one turn of the event loop."""
 
-def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
+
+async def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
     """Return the rewards of every group, from the recorded state (None: evaluation, the outcome alone)."""
     reward = batch.plan.reward
     records: Sequence[GroupOutcome | None] = [None] * len(batch.groups) if outcome is None else outcome.groups
     step = None if outcome is None else outcome.step
-    groups = [shaping_input(group, record, step, reward) for group, record in zip(batch.groups, records, strict=True)]
+    groups: list[Group] = []
+    waiting = 0
+    for group, record in zip(batch.groups, records, strict=True):
+        groups.append(shaping_input(group, record, step, reward))
+        waiting += len(group.sent.rollouts)
+        if waiting >= TURN:
+            waiting = 0
+            await asyncio.sleep(0)
     statuses = [group.statuses for group in batch.groups]
     unchecked = any("unchecked" in row for row in statuses)
     parts = checked_parts(groups, statuses) if unchecked else groups
@@ -28,15 +43,29 @@ def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
         rewards = Rewards(groups, reward.shape(parts, evaluate=True), None, [])
     else:
         shaped = reward.shape(parts)
+        if len(parts) > 1:
+            await asyncio.sleep(0)
         shadows = reward.shape_shadows(parts) if batch.plan.config.shadow else None
-        rewards = Rewards(groups, shaped, shadows, [*batch.warnings, *reward.warnings(parts, shaped)])
+        sums = reward.signal_sums(parts, shaped)
+        warnings = reward.warnings(parts, shaped, sums.figures())
+        rewards = Rewards(groups, shaped, shadows, [*batch.warnings, *warnings], sums=sums)
         if batch.request.signal:
-            rewards.signal = Signal(**asdict(reward.signal(parts, shaped)))
+            rewards.signal = Signal(**asdict(sums.figures()))
     if unchecked:
         rewards.shaped = list(map(whole_group, rewards.shaped, statuses))
         rewards.shadows = None if rewards.shadows is None else list(map(whole_shadows, rewards.shadows, statuses))
         rewards.warnings = [*rewards.warnings, *unchecked_warning(statuses)]
     return rewards
+
+
+def signal_of_new(batch: Batch, outcome: CommitOutcome, rewards: Rewards) -> SignalSums:
+    """Return the sums of the groups that are counted now: neither replayed nor stale."""
+    new = [index for index, record in enumerate(outcome.groups) if not record.replayed and not record.stale]
+    if rewards.sums is not None and len(new) == len(batch.groups):
+        return rewards.sums
+    parts = checked_parts(rewards.groups, [group.statuses for group in batch.groups])
+    groups = [parts[index] for index in new]
+    return batch.plan.reward.signal_sums(groups, batch.plan.reward.shape(groups))
 
 
 def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | None, reward: Reward) -> Group:

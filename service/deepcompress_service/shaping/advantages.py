@@ -69,16 +69,17 @@ def configured_advantages(batch: Batch, parts: Components, p: Params) -> Floats:
     """[n] the advantages that a run's configuration describes, before whitening; 0 where not trainable.
 
     Decoupled: outcome with overlong, the length term and each score are normalised in their group, each on its own,
-    then weighted and added (GDPO). Else their sum is normalised. The bonus is added to either, weighted as the
-    length term and not centred: in the groups that have one it is the same for every rollout within its target.
+    then weighted and added (GDPO). With `scale: outcome` only the outcome is divided by its std. Else their sum is
+    normalised. The bonus is added to either, weighted as the length term and not centred: in the groups that have
+    one it is the same for every rollout within its target.
     """
     chosen, scale = trainable(batch), p["scale"] == "group"
 
-    def norm(values: Floats) -> Floats:
+    def norm(values: Floats, scale: bool = scale) -> Floats:
         return group_advantages(batch, values, chosen, scale=scale)
 
     if p["decouple"]:
-        result = norm(parts.outcome) + parts.factor * norm(parts.term)
+        result = norm(parts.outcome, p["scale"] != "none") + parts.factor * norm(parts.term)
         for score, weight in parts.scores.values():
             result = result + weight * norm(score)
     else:

@@ -20,6 +20,15 @@ GATE_PARAMS = (
         choices=("group", "problem"),
     ),
     Param(
+        "min_stored",
+        "number",
+        None,
+        "also: the problem's stored pass ratio reaches this; a problem without a record has no length reward",
+        0.0,
+        1.0,
+        nullable=True,
+    ),
+    Param(
         "top_share",
         "number",
         None,
@@ -47,6 +56,19 @@ TARGET_PARAMS = (
     Param("min_rollouts", "integer", 16, "stored correct rollouts below which a problem has no target", 1, 1_000_000),
     Param("bonus", "number", 0.0, "added for rollouts within T in groups that are all correct", 0.0, 1e3),
     Param(
+        "bonus_while",
+        "choice",
+        "always",
+        "spread: the bonus only while the median of the problem's correct lengths is over T",
+        choices=("always", "spread"),
+    ),
+    Param(
+        "current",
+        "boolean",
+        False,
+        "the group's own correct lengths count as stored ones, so that a problem has a target at its first visit",
+    ),
+    Param(
         "form",
         "choice",
         "excess",
@@ -60,8 +82,9 @@ ADVANTAGE_PARAMS = (
         "scale",
         "choice",
         "group",
-        "group: divided by the group's sample std + 1e-6, as GRPO; none: not divided",
-        choices=("group", "none"),
+        "group: divided by the group's sample std + 1e-6, as GRPO; outcome: only the outcome is, needs decouple; "
+        "none: not divided",
+        choices=("group", "outcome", "none"),
     ),
     Param("decouple", "boolean", False, "outcome, length and each score are centred and scaled apart, then weighted"),
     Param(
@@ -123,7 +146,7 @@ class Options:
         for name, part in self._named().items():
             if name == "target":
                 required += [("the target", "tokens"), ("the target", "lengths")]
-            if name in ("gate", "guard") and part["of"] == "problem":
+            if (name in ("gate", "guard") and part["of"] == "problem") or part.get("min_stored") is not None:
                 required.append((f"the {name}", "history"))
             if name == "guard" and part["of"] == "run":
                 required.append(("the guard", "guard"))
@@ -149,10 +172,13 @@ def read_options(
     if scores and len(scores) > MAX_SCORES:
         raise ConfigError("scores", f"send at most {MAX_SCORES} scores")
     read_scores = {name: read_params(SCORE_PARAMS, (scores or {})[name], f"scores.{name}") for name in scores or ()}
+    read_advantage = None if advantage is None else read_params(ADVANTAGE_PARAMS, advantage, "advantage")
+    if read_advantage is not None and read_advantage["scale"] == "outcome" and not read_advantage["decouple"]:
+        raise ConfigError("advantage.scale", "outcome needs decouple: true")
     return Options(
         gate=None if gate is None else read_params(GATE_PARAMS, gate, "gate"),
         guard=None if guard is None else read_params(GUARD_PARAMS, guard, "guard"),
         target=None if target is None else read_params(TARGET_PARAMS, target, "target"),
-        advantage=None if advantage is None else read_params(ADVANTAGE_PARAMS, advantage, "advantage"),
+        advantage=read_advantage,
         scores={name: read_scores[name] for name in sorted(read_scores)} or None,
     )

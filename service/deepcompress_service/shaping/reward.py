@@ -22,7 +22,7 @@ from .pace import pace_warnings
 from .parameters import Param, read_params
 from .reward_warnings import find_warnings
 from .schedules import Schedule, has_schedule, knots, resolve
-from .signal import MIN_GROUPS, Signal, signal, signal_warnings
+from .signal import MIN_GROUPS, Signal, SignalSums, signal_sums, signal_warnings
 from .strategy import NEEDS, AccumulatorSpec
 from .types import COMPONENTS, Group, ShapedGroup, Why
 
@@ -235,9 +235,12 @@ class Reward:
                     rows[index][configured.label] = shaped
         return rows
 
-    def warnings(self, groups: Sequence[Group], shaped: Sequence[ShapedGroup]) -> list[tuple[str, str]]:
+    def warnings(
+        self, groups: Sequence[Group], shaped: Sequence[ShapedGroup], figures: Signal | None = None
+    ) -> list[tuple[str, str]]:
         """Return the known problems that these groups show, as a stable slug and a sentence.
 
+        `figures` are those of `signal`, if they are known.
         Every answer has them while they hold; clients log each kind once.
         """
         now = self.at(groups[0].step or 0) if self.scheduled and groups else self
@@ -245,7 +248,7 @@ class Reward:
         if len(groups) < MIN_GROUPS:
             return found
         scaled = not shaped or shaped[0].advantages is None
-        return found + signal_warnings(self.signal(groups, shaped), groups, shaped, scaled=scaled)
+        return found + signal_warnings(figures or self.signal(groups, shaped), groups, shaped, scaled=scaled)
 
     def _pace_warnings(self, groups: Sequence[Group]) -> list[tuple[str, str]]:
         """Return the warning that the level is far from the run's pass ratio, if the strategy uses it."""
@@ -258,12 +261,21 @@ class Reward:
 
     def signal(self, groups: Sequence[Group], shaped: Sequence[ShapedGroup]) -> Signal:
         """Return the figures of these groups and their rewards: see `Signal`."""
+        return self.signal_sums(groups, shaped).figures()
+
+    def signal_sums(self, groups: Sequence[Group], shaped: Sequence[ShapedGroup]) -> SignalSums:
+        """Return the sums that the figures of these groups are made of."""
         without = None
         if any(one.advantages is not None for one in shaped):
-            without = replace(self, length_weight=0.0, shadows=()).shape(
-                [replace(group, accumulators=group.accumulators[: len(self.main.accumulators)]) for group in groups]
+            plain = replace(self, length_weight=0.0, shadows=())
+            own, guards = len(self.main.accumulators), len(plain.accumulators) - len(self.main.accumulators)
+            without = plain.shape(
+                [
+                    replace(group, accumulators=(*group.accumulators[:own], *group.accumulators[-guards:][:guards]))
+                    for group in groups
+                ]
             )
-        return signal(groups, shaped, without)
+        return signal_sums(groups, shaped, without)
 
     def _check(self, groups: Sequence[Group]) -> None:
         """Check that every group has the inputs that the reward needs, of the request and of the run's state."""

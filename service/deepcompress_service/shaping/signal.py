@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from .types import Group, ShapedGroup
 
@@ -61,24 +61,88 @@ class _Row:
     """The part of the advantages that the length term makes."""
 
 
-def signal(groups: Sequence[Group], shaped: Sequence[ShapedGroup], without: Sequence[ShapedGroup] | None) -> Signal:
-    """Return the figures of these groups. `without`: the same groups shaped with a length weight of 0, if the answer
+@dataclass(slots=True)
+class SignalSums:
+    """The sums that the figures are made of: those of several requests, or processes, add up."""
+
+    groups: int = 0
+    effective_groups: int = 0
+    part: float = 0.0
+    """Sum of A_length * A; `whole` is that of A * A. Below, those of mixed and of all-correct groups."""
+    whole: float = 0.0
+    part_mixed: float = 0.0
+    whole_mixed: float = 0.0
+    part_all: float = 0.0
+    whole_all: float = 0.0
+    correct: int = 0
+    pushed_down: int = 0
+    without_tokens: int = 0
+    """Groups without lengths."""
+    covariance: float = 0.0
+    """Sum over rollouts of (length - mean) * (correct - pass ratio); below, the sums of the squares."""
+    length_squares: float = 0.0
+    correct_squares: float = 0.0
+    hard_tokens: int = 0
+    hard_rollouts: int = 0
+    easy_tokens: int = 0
+    easy_rollouts: int = 0
+    drift: float = 0.0
+    drift_rollouts: int = 0
+
+    def add(self, other: SignalSums) -> None:
+        """Add other sums."""
+        for one in fields(SignalSums):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+
+    def figures(self) -> Signal:
+        """Return the figures that these sums make."""
+        squares = self.length_squares * self.correct_squares
+        correlated = self.length_squares > 0 and self.correct_squares > 0 and not self.without_tokens
+        return Signal(
+            groups=self.groups,
+            effective_groups=self.effective_groups,
+            length_share=self.part / self.whole if self.whole > LEAST else None,
+            length_share_mixed=self.part_mixed / self.whole_mixed if self.whole_mixed > LEAST else None,
+            length_share_all_correct=self.part_all / self.whole_all if self.whole_all > LEAST else None,
+            correct_pushed_down=self.pushed_down / self.correct if self.correct else None,
+            length_correctness=self.covariance / math.sqrt(squares) if correlated else None,
+            hard_tokens=self.hard_tokens / self.hard_rollouts if self.hard_rollouts else None,
+            easy_tokens=self.easy_tokens / self.easy_rollouts if self.easy_rollouts else None,
+            expected_drift=self.drift / self.drift_rollouts if self.drift_rollouts else None,
+        )
+
+
+def signal_sums(
+    groups: Sequence[Group], shaped: Sequence[ShapedGroup], without: Sequence[ShapedGroup] | None
+) -> SignalSums:
+    """Return the sums of these groups. `without`: the same groups shaped with a length weight of 0, if the answer
     has advantages.
     """
     rows = _rows(groups, shaped, without)
     pushed = [a < -LEAST for row in rows for a, ok in zip(row.advantages, row.correct, strict=True) if ok]
-    return Signal(
+    hard = [sum(row.correct) < HARD_RATIO * len(row.correct) for row in rows]
+    sums = SignalSums(
         groups=len(rows),
         effective_groups=sum(any(abs(a) > LEAST for a in row.advantages) for row in rows),
-        length_share=_share(rows),
-        length_share_mixed=_share([row for row in rows if row.kind == "mixed"]),
-        length_share_all_correct=_share([row for row in rows if row.kind == "all"]),
-        correct_pushed_down=sum(pushed) / len(pushed) if pushed else None,
-        length_correctness=_correlation(rows),
-        hard_tokens=_mean_tokens([row for row in rows if sum(row.correct) < HARD_RATIO * len(row.correct)]),
-        easy_tokens=_mean_tokens([row for row in rows if sum(row.correct) >= HARD_RATIO * len(row.correct)]),
-        expected_drift=_drift(rows),
+        correct=len(pushed),
+        pushed_down=sum(pushed),
+        without_tokens=sum(row.tokens is None for row in rows),
     )
+    sums.part, sums.whole = _share(rows)
+    sums.part_mixed, sums.whole_mixed = _share([row for row in rows if row.kind == "mixed"])
+    sums.part_all, sums.whole_all = _share([row for row in rows if row.kind == "all"])
+    _add_correlation(sums, rows)
+    sums.hard_tokens, sums.hard_rollouts = _tokens([row for row, is_hard in zip(rows, hard, strict=True) if is_hard])
+    sums.easy_tokens, sums.easy_rollouts = _tokens(
+        [row for row, is_hard in zip(rows, hard, strict=True) if not is_hard]
+    )
+    sums.drift, sums.drift_rollouts = _drift(rows)
+    return sums
+
+
+def signal(groups: Sequence[Group], shaped: Sequence[ShapedGroup], without: Sequence[ShapedGroup] | None) -> Signal:
+    """Return the figures of these groups; see `signal_sums`."""
+    return signal_sums(groups, shaped, without).figures()
 
 
 def _rows(
@@ -112,32 +176,31 @@ def _grpo(rewards: list[float], length: list[float]) -> tuple[list[float], list[
     return [(r - mean) / scale for r in rewards], [(x - mean_length) / scale for x in length]
 
 
-def _share(rows: Sequence[_Row]) -> float | None:
-    squares = math.fsum(a * a for row in rows for a in row.advantages)
-    if squares <= LEAST:
-        return None
-    return math.fsum(x * a for row in rows for x, a in zip(row.length, row.advantages, strict=True)) / squares
+def _share(rows: Sequence[_Row]) -> tuple[float, float]:
+    """Return sum(A_length * A) and sum(A * A)."""
+    part = math.fsum(x * a for row in rows for x, a in zip(row.length, row.advantages, strict=True))
+    return part, math.fsum(a * a for row in rows for a in row.advantages)
 
 
-def _correlation(rows: Sequence[_Row]) -> float | None:
-    both = lengths = verdicts = 0.0
+def _add_correlation(sums: SignalSums, rows: Sequence[_Row]) -> None:
     for row in rows:
         if row.tokens is None:
-            return None
+            continue
         mean, ratio = sum(row.tokens) / len(row.tokens), sum(row.correct) / len(row.correct)
         for tokens, correct in zip(row.tokens, row.correct, strict=True):
-            both += (tokens - mean) * (correct - ratio)
-            lengths += (tokens - mean) ** 2
-            verdicts += (correct - ratio) ** 2
-    return both / math.sqrt(lengths * verdicts) if lengths > 0 and verdicts > 0 else None
+            sums.covariance += (tokens - mean) * (correct - ratio)
+            sums.length_squares += (tokens - mean) ** 2
+            sums.correct_squares += (correct - ratio) ** 2
 
 
-def _mean_tokens(rows: Sequence[_Row]) -> float | None:
+def _tokens(rows: Sequence[_Row]) -> tuple[int, int]:
+    """Return the sum of the lengths and their number."""
     tokens = [n for row in rows for n in row.tokens or ()]
-    return sum(tokens) / len(tokens) if tokens else None
+    return sum(tokens), len(tokens)
 
 
-def _drift(rows: Sequence[_Row]) -> float | None:
+def _drift(rows: Sequence[_Row]) -> tuple[float, int]:
+    """Return the sum of A * (l - mean) / mean, and the number of rollouts in it."""
     parts, count = 0.0, 0
     for row in rows:
         if row.tokens is None or not sum(row.tokens):
@@ -145,7 +208,7 @@ def _drift(rows: Sequence[_Row]) -> float | None:
         mean = sum(row.tokens) / len(row.tokens)
         parts += math.fsum(a * (n - mean) / mean for a, n in zip(row.advantages, row.tokens, strict=True))
         count += len(row.tokens)
-    return parts / count if count else None
+    return parts, count
 
 
 def signal_warnings(

@@ -9,6 +9,7 @@ import numpy as np
 
 from .batch import Batch, Bools, Floats
 from .guard import problem_guarded, run_guarded
+from .lengths import LengthRecord
 from .options import Options
 from .parameters import Params
 from .types import Group, Why
@@ -48,6 +49,9 @@ def _passed(batch: Batch, p: Params) -> Bools:
         # A problem without a record has not shown that it is mastered.
         ratios = np.minimum(ratios, [-1.0 if (r := g.history.pass_ratio) is None else r for g in batch.groups])
     passed: Bools = ratios >= p["min_pass_ratio"] - _TOLERANCE
+    if p["min_stored"] is not None:
+        stored = [-1.0 if (r := g.history.pass_ratio) is None else r for g in batch.groups]
+        passed = passed & (np.array(stored) >= p["min_stored"] - _TOLERANCE)
     if p["top_share"] is not None:
         passed = passed & among_the_top(batch.pass_ratio, p["top_share"])
     return passed
@@ -65,13 +69,22 @@ def among_the_top(ratios: Floats, share: float) -> Bools:
     return top
 
 
-def target_of(group: Group, p: Params) -> float | None:
-    """Return T = slack * quantile of the stored correct lengths, in tokens; None without enough of them."""
+def target_of(group: Group, p: Params) -> tuple[float, bool] | None:
+    """Return T = slack * quantile of the stored correct lengths, in tokens, and whether the bonus is paid.
+
+    None without enough lengths.
+    """
     record = group.lengths
+    if p["current"]:
+        own = (n for n, ok in zip(group.tokens or (), group.correct, strict=True) if ok)
+        record = (record or LengthRecord()).after(own)
     if record is None or record.correct < p["min_rollouts"]:
         return None
-    quantile = record.quantile(p["quantile"])
-    return None if quantile is None else max(1.0, p["slack"] * quantile)
+    quantile, median = record.quantile(p["quantile"]), record.quantile(0.5)
+    if quantile is None or median is None:
+        return None
+    target = max(1.0, p["slack"] * quantile)
+    return target, p["bonus_while"] == "always" or median > target
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +104,8 @@ def target_terms(batch: Batch, p: Params) -> TargetTerms:
     The bonus goes to rollouts within T in groups whose rollouts are all correct, where the outcome teaches nothing.
     """
     targets = [target_of(group, p) for group in batch.groups]
-    per_group = np.array([np.inf if t is None else t for t in targets], np.float64)
+    per_group = np.array([np.inf if t is None else t[0] for t in targets], np.float64)
+    pays_bonus = np.array([t is not None and t[1] for t in targets], np.bool_)
     limit = per_group[batch.rows]
     if p["form"] == "limit":
         lost = batch.pair[1] - batch.pair[0]
@@ -100,7 +114,7 @@ def target_terms(batch: Batch, p: Params) -> TargetTerms:
         finite = np.isfinite(limit)
         base = np.where(finite, limit, 1.0)
         term = np.where(batch.correct & finite, -np.clip((batch.tokens - base) / base, 0.0, 1.0), 0.0)
-    solved = ((batch.passes == batch.sizes) & np.isfinite(per_group))[batch.rows]
+    solved = ((batch.passes == batch.sizes) & pays_bonus)[batch.rows]
     bonus = np.where(solved & (batch.tokens <= limit), p["bonus"], 0.0)
     reasons: list[Why | None] = ["no-target" if t is None else None for t in targets]
     return TargetTerms(term, bonus, reasons)

@@ -9,12 +9,15 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from . import nemo_gym, openrlhf, roll, slime
+from .at_root import NemoGymAtRoot
 
 router = APIRouter(prefix="/compat", tags=["frameworks"])
 router.include_router(openrlhf.router)
 router.include_router(slime.router)
 router.include_router(nemo_gym.router)
 router.include_router(roll.router)
+
+__all__ = ["MODELS", "NemoGymAtRoot", "router"]
 
 MODELS = (
     openrlhf.GetReward,

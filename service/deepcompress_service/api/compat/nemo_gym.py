@@ -1,7 +1,7 @@
 """NeMo Gym's resources server: /verify, /seed_session, /close_session, /aggregate_metrics, /reverify_mode.
 
-NeMo Gym calls the paths at the root of a host and port, so a reverse proxy adds the prefix (and the query);
-docs/integrations/nemo_gym.md has its configuration. Without ``?run=`` the reward is the outcome. With
+NeMo Gym calls the paths at the root of a host and port: the setting `nemo_gym`, or a reverse proxy, adds the prefix
+and the query (docs/integrations/nemo_gym.md). Without ``?run=`` the reward is the outcome. With
 ``?run=NAME&cohort=N`` calls are held until the N rollouts of their group have arrived (`cohort`), and are shaped.
 """
 

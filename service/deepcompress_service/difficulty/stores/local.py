@@ -9,12 +9,17 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
 from .. import engine, refusals
 from ..arithmetic import close_record, problem_before
-from ..codec import group_digest, unpack_group, unpack_problem
-from ..errors import DifficultyError, StoreUnavailable
+from ..codec import decode, group_digest, unpack_group, unpack_problem
+from ..dataset import (
+    DatasetRecord,
+    Entry,
+    entries_of,
+)
+from ..errors import DifficultyError
 from ..identity import new_incarnation
 from ..model import (
     Checkpoint,
@@ -30,67 +35,32 @@ from ..observations import observe
 from ..paging import Page, PageBuilder, Side, Sort
 from ..retention import IMPORT_S, OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import check_rewindable, closed_level, problem_now, rewind, run_state
-from ..run_transaction import Row, StoreTransaction
+from ..run_transaction import Row
+from ..samples import (
+    drop_samples_from,
+    mark_pending,
+)
 from ..steps import existing_run, level_of, new_run_record
-from ..transfer import ExportReader, Receiver, accept_any_config, export_lines, import_timeout, line_batches
+from ..transfer import (
+    ExportReader,
+    Receiver,
+    accept_any_config,
+    export_lines,
+    import_timeout,
+    line_batches,
+)
 from ..waiting import discard, forget_waiting
+from .local_datasets import LocalDatasets
+from .local_transaction import SCRATCH, LocalTransaction, check_scratch
 
 T = TypeVar("T")
 Due = Literal["run", "observations", "scratch", "unknown"]
 
-SCRATCH = "/import/"
-"""Prefix of the names under which imports collect their rows. No run's name begins with it."""
 
-
-class LocalTransaction(StoreTransaction, Protocol):
-    """All runs of a store, inside one transaction."""
-
-    def set_epoch(self, run: str, epoch: int) -> None:
-        """Store the run's epoch."""
-
-    def runs(self) -> list[str]:
-        """Return the names of all runs, ascending."""
-
-    def copy(self, run: str, source: str | None, target: str | None) -> None:
-        """Replace one state of a run by a copy of another; each is a checkpoint's name, None for the run's own."""
-
-    def adopt(self, source: str, run: str) -> None:
-        """Replace the run's own state by the one stored under the name `source`."""
-
-    def checkpoints(self, run: str) -> list[Checkpoint]:
-        """Return the run's checkpoints in any order."""
-
-    def put_checkpoint(self, run: str, checkpoint: Checkpoint) -> None:
-        """Store the description of a checkpoint whose state exists."""
-
-    def drop_checkpoint(self, run: str, name: str) -> None:
-        """Delete a checkpoint that exists."""
-
-    def drop(self, run: str) -> None:
-        """Delete the run's state and its checkpoints, but not its epoch."""
-
-    def use(self, run: str, now: float) -> None:
-        """Record that the run was used at `now` (seconds since 1970)."""
-
-    def last_used(self, run: str) -> float | None:
-        """Return when the run was last used (seconds since 1970); None if unknown."""
-
-    def names(self) -> list[str]:
-        """Return every name under which more than an epoch is stored."""
-
-
-class LocalStore:
+class LocalStore(LocalDatasets):
     """Base class of the local stores. Subclasses define how a transaction is run."""
 
     _observations_s: float = OBSERVATIONS_S
-
-    async def _read(self, work: Callable[[LocalTransaction], T]) -> T:
-        """Return `work(transaction)`; the transaction may change nothing."""
-        raise NotImplementedError
-
-    async def _write(self, work: Callable[[LocalTransaction], T], *, used: str | None = None) -> T:
-        """Return `work(transaction)` and commit, or roll back if it raises; `used`: the run that it uses."""
-        raise NotImplementedError
 
     def _stream(self, work: Callable[[LocalTransaction], Iterator[str]]) -> AsyncIterator[str]:
         """Iterate over the lines of `work(transaction)`, all read from one snapshot."""
@@ -115,6 +85,7 @@ class LocalStore:
                 old, run_record = run_record, new_run_record(config, config_text)
                 if old is not None:
                     run_record.closed, run_record.incarnation = old.closed, old.incarnation
+                    run_record.dataset = old.dataset
             elif run_record.config_text != config_text:
                 raise refusals.run_conflict(run)
             run_record.incarnation = run_record.incarnation or new_incarnation()
@@ -155,7 +126,10 @@ class LocalStore:
             transaction.drop(run)
             return _raise_epoch(transaction, run)
 
-        return await self._write(work)
+        epoch = await self._write(work)
+        with contextlib.suppress(DifficultyError):  # the run is gone; the rest goes with the next sweep
+            await self._drop_orphans()
+        return epoch
 
     async def sweep(self, idle_s: float | None) -> Swept:
         """Implement `DifficultyStore.sweep`."""
@@ -166,6 +140,7 @@ class LocalStore:
             due = await self._write(partial(self._sweep_one, run=name, now=now, idle_s=idle_s))
             deleted += [name] if due == "run" else []
             observed += due == "observations"
+        await self._drop_orphans()
         return Swept(tuple(deleted), observed)
 
     def _due(self, transaction: LocalTransaction, run: str, now: float, idle_s: float | None) -> Due | None:
@@ -339,7 +314,9 @@ class LocalStore:
             check_rewindable(existing_run(transaction.open_run(run), run), step + 1, transaction.checkpoints(run))
             transaction.copy(run, None, name)
             state = transaction.open_run(run, name)
-            run_record = rewind(state, existing_run(state, run), step + 1, transaction.checkpoints(run))
+            run_record = existing_run(state, run)
+            run_record.dataset = False  # it belongs to the run
+            run_record = rewind(state, run_record, step + 1, transaction.checkpoints(run))
             state.save(run_record)
             level, epoch = closed_level(run_record), transaction.epoch(run)
             saved = Checkpoint(name, step, level, run_record.problems, epoch, state.bytes_used())
@@ -371,12 +348,15 @@ class LocalStore:
         """Implement `DifficultyStore.restore`."""
 
         def work(transaction: LocalTransaction) -> RunState:
-            incarnation = existing_run(transaction.open_run(run), run).incarnation
+            old = existing_run(transaction.open_run(run), run)
             _require_checkpoint(transaction, run, name)
             transaction.copy(run, name, None)
             state = transaction.open_run(run)
             run_record = existing_run(state, run)
-            run_record.incarnation, run_record.version = incarnation, 0
+            run_record.incarnation, run_record.version, run_record.dataset = old.incarnation, 0, old.dataset
+            drop_samples_from(state, run_record.closed + 1)
+            if old.problems or run_record.problems:
+                mark_pending(state, run_record)
             state.save(run_record)
             return run_state(state, run, _raise_epoch(transaction, run), run_record)
 
@@ -419,6 +399,8 @@ class LocalStore:
             transaction.adopt(scratch, run)
             state = transaction.open_run(run)
             state.save(run_record)
+            if run_record.problems:
+                mark_pending(state, run_record)
             return run_state(state, run, _raise_epoch(transaction, run), run_record)
 
         try:
@@ -426,14 +408,18 @@ class LocalStore:
                 await self._write(lambda t: t.open_run(scratch).wipe(), used=scratch)
                 async for batch in line_batches(lines):
                     rows = await asyncio.to_thread(reader.rows, batch)
-                    await self._write(partial(_fill_scratch, scratch=scratch, rows=rows), used=scratch)
+                    fill = partial(_fill_scratch, scratch=scratch, rows=rows, dataset=reader.dataset)
+                    await self._write(fill, used=scratch)
             run_record = reader.finish()
-            return await self._write(adopt, used=run)
+            state = await self._write(adopt, used=run)
         except TimeoutError:
             raise import_timeout() from None
         finally:
             with contextlib.suppress(DifficultyError):
                 await self._write(lambda t: t.drop(scratch))
+                await self._drop_orphans()
+        await self._finish_index(run)
+        return state
 
 
 def _raise_epoch(transaction: LocalTransaction, run: str) -> int:
@@ -447,7 +433,26 @@ def _require_checkpoint(transaction: LocalTransaction, run: str, name: str) -> N
         raise refusals.unknown_checkpoint(run, name)
 
 
-def _fill_scratch(transaction: LocalTransaction, *, scratch: str, rows: list[Row]) -> None:
-    if transaction.last_used(scratch) is None:
-        raise StoreUnavailable("what was imported so far is gone: send the export again")
-    transaction.open_run(scratch).put_rows(rows)
+def _fill_scratch(
+    transaction: LocalTransaction, *, scratch: str, rows: list[Row], dataset: DatasetRecord | None
+) -> None:
+    check_scratch(transaction, scratch)
+    state = transaction.open_run(scratch)
+    others: list[Row] = []
+    entries: dict[str, Entry] = {}
+    for row in rows:
+        table, key, value = row
+        if table == "dataset" and dataset is not None:
+            problem_id = str(key[0])
+            if problem_id in entries:
+                raise refusals.duplicate_problem()
+            entries |= entries_of([(problem_id, value[0], value[1:])], dataset.key)
+        elif table == "samples":
+            state.index.put_sample(int(key[0]), decode(value))
+        else:
+            others.append(row)
+    state.put_rows(others)
+    if dataset is not None and state.index.load() is None:
+        state.index.save(dataset)
+    if not state.index.add(entries):
+        raise refusals.duplicate_problem()

@@ -12,7 +12,9 @@ from ..codec import RunRecord, StepRecord, decode, encode, format_step, parse_st
 from ..model import Checkpoint
 from ..retention import OBSERVATIONS_S
 from ..run_transaction import Row, Table
-from .local import LocalStore, LocalTransaction
+from .local import LocalStore
+from .local_transaction import LocalTransaction
+from .memory_index import MemoryIndex
 
 T = TypeVar("T")
 
@@ -29,6 +31,7 @@ class MemoryRun:
     observed_groups: dict[int, dict[str, bytes]] = field(default_factory=dict)
     observed_rollouts: dict[int, dict[tuple[str, str], bytes]] = field(default_factory=dict)
     requests: dict[str, tuple[int, int, bytes]] = field(default_factory=dict)
+    index: MemoryIndex = field(default_factory=MemoryIndex)
 
     def load(self) -> RunRecord | None:
         """Implement `RunTransaction.load`."""
@@ -150,7 +153,7 @@ class MemoryRun:
 
     def wipe(self) -> None:
         """Implement `RunTransaction.wipe`."""
-        fresh = MemoryRun(self.run_record)
+        fresh = MemoryRun(self.run_record, index=self.index)
         for name in self.__dataclass_fields__:
             setattr(self, name, getattr(fresh, name))
 
@@ -209,7 +212,7 @@ class MemoryState:
     saved: dict[str, dict[str, Checkpoint]] = field(default_factory=dict)
     used: dict[str, float] = field(default_factory=dict)
     made: dict[tuple[str, str | None], MemoryRun] = field(default_factory=dict)
-    """Views of what was not there, by this transaction: a look, or a refusal, leaves nothing behind."""
+    """States that this transaction made, and that are kept only if it wrote to them."""
 
     def epoch(self, run: str) -> int:
         """Implement `LocalTransaction.epoch`."""
@@ -248,11 +251,27 @@ class MemoryState:
 
     def copy(self, run: str, source: str | None, target: str | None) -> None:
         """Implement `LocalTransaction.copy`."""
-        self.states[run, target] = copy.deepcopy(self.open_run(run, source))
+        state = copy.copy(self.open_run(run, source))
+        state.index = MemoryIndex()
+        state = copy.deepcopy(state)
+        if (run, target) in self.states:
+            state.index = self.states[run, target].index
+        self.states[run, target] = state
 
     def adopt(self, source: str, run: str) -> None:
         """Implement `LocalTransaction.adopt`."""
         self.states[run, None] = self.states.pop((source, None))
+
+    def exchange_indexes(self, run: str, other: str) -> None:
+        """Implement `LocalTransaction.exchange_indexes`: the samples stay."""
+        one, two = self.open_run(run), self.open_run(other)
+        one.index, two.index = two.index, one.index
+        one.index.samples, two.index.samples = two.index.samples, one.index.samples
+
+    def drop_orphans(self, limit: int) -> bool:
+        """Implement `LocalTransaction.drop_orphans`: there are none."""
+        del limit
+        return False
 
     def checkpoints(self, run: str) -> list[Checkpoint]:
         """Implement `LocalTransaction.checkpoints`."""

@@ -48,6 +48,7 @@ from ..transfer import ExportReader, Receiver, accept_any_config
 from ..waiting import MAX_WAITING
 from . import redis_commit, redis_pages, redis_replies, redis_transfer, redis_watch
 from .redis_commit import TOKEN_BYTES
+from .redis_datasets import RedisDatasets
 from .redis_link import Argument, Link, PinnedConnection, Reply
 from .redis_servers import open_link
 from .scripts import (
@@ -78,7 +79,7 @@ RUNS_KEY = "dc:runs"
 _NUMBERS = struct.Struct("<IIBIddI")
 
 
-class RedisStore:
+class RedisStore(RedisDatasets):
     """`timeout_s` bounds an operation with its retries; `slow_timeout_s` those that touch a whole run (checkpoint,
     restore, rewind, export, import). `replicas`: how many must have a write before it is acknowledged.
     """
@@ -437,6 +438,7 @@ class RedisStore:
         finally:
             await self._drop(run, scratch)
         await self._register(run, renew=True)
+        await self._finish_index(run)
         return await self._state(run)
 
     async def _drop(self, run: str, scratch: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from .. import refusals
 from ..codec import PassCountBucket, RunRecord, config_from_json, decode
-from ..errors import DifficultyError
+from ..errors import DifficultyError, StoreUnavailable
 
 
 def pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
@@ -43,6 +43,7 @@ def parse_run_record(meta: Sequence[bytes], tallies: Sequence[bytes]) -> RunReco
         ages=_ages(fields.get(b"ages")),
         incarnation=decode(fields.get(b"incarnation", b"")),
         version=int(fields.get(b"version", 0)),
+        dataset=fields.get(b"dataset") == b"1",
         created_step=int(step) if (step := fields.get(b"created_step")) else None,
     )
     for name, text in pairs(tallies).items():
@@ -80,6 +81,14 @@ def refusal(run: str, facts: Sequence[str]) -> DifficultyError:
             return refusals.run_rolled_back(run, int(sent), int(found), name)
         case ["epoch-mismatch", epoch, sent]:
             return refusals.epoch_mismatch(int(epoch), int(sent))
+        case ["no-dataset"]:
+            return refusals.no_dataset(run)
+        case ["dataset-twice"]:
+            return refusals.duplicate_problem()
+        case ["dataset-changed"]:
+            return StoreUnavailable("another data set was registered meanwhile: send it again")
+        case ["scratch-gone"]:
+            return StoreUnavailable("what was sent so far is gone: send it again")
         case ["step-kind-mismatch", kind]:
             return refusals.kind_mismatch(kind)
         case ["group-conflict", group_id, "twice"]:

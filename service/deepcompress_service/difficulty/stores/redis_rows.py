@@ -7,7 +7,9 @@ import struct
 from collections.abc import AsyncIterator, Iterable, Iterator
 
 from ..codec import RunRecord, bucket_integers, config_to_json, decode, encode
+from ..dataset import DatasetRecord, entries_of
 from ..run_transaction import Row
+from ..transfer import dataset_row
 from .redis_commit import (
     SHARED,
     TOKEN_BYTES,
@@ -18,6 +20,7 @@ from .redis_commit import (
     shared_fields,
     split_group,
 )
+from .redis_index import entry_commands, strata_arguments, stratum_of
 from .redis_link import Argument, Link, PinnedConnection
 
 PAGE = 1000
@@ -74,6 +77,23 @@ class Snapshot:
                 yield row
         async for row in self._requests():
             yield row
+        async for row in self._dataset():
+            yield row
+
+    async def _dataset(self) -> AsyncIterator[Row]:
+        cursor = b"0"
+        while True:
+            cursor, flat = await self._pinned.command("ZSCAN", f"{self._prefix}dx", cursor, "COUNT", PAGE)
+            names = flat[::2]
+            self.entries += len(names)
+            priors = await self._pinned.command("HMGET", f"{self._prefix}dp", *names) if names else ()
+            for name, score, prior in zip(names, flat[1::2], priors, strict=True):
+                yield dataset_row(decode(name), stratum_of(score)[0], prior or b"")
+            if cursor == b"0":
+                break
+        async for fields in self._hash("sm"):
+            for step, text in fields:
+                yield "samples", (int(step),), text
 
     async def _steps(self) -> list[int]:
         """Every step that may have keys of its own, ascending."""
@@ -159,6 +179,7 @@ def run_record_commands(prefix: str, run_record: RunRecord, schema: int) -> list
         *("revisits", " ".join(map(str, run_record.revisits))),
         *("ages", " ".join(map(str, run_record.ages))),
         *("incarnation", run_record.incarnation, "version", run_record.version),
+        *(("dataset", "1") if run_record.dataset else ()),
     ]
     commands: list[list[Argument]] = [["HSET", f"{prefix}m", *fields]]
     for (generation, size, passes), bucket in run_record.buckets.items():
@@ -167,7 +188,9 @@ def run_record_commands(prefix: str, run_record: RunRecord, schema: int) -> list
     return commands
 
 
-def row_commands(prefix: str, rows: Iterable[Row], pruned: int) -> list[list[Argument]]:
+def row_commands(
+    prefix: str, rows: Iterable[Row], pruned: int, dataset: DatasetRecord | None = None
+) -> list[list[Argument]]:
     """Return the commands that write rows of an export under the prefix."""
     commands: list[list[Argument]] = []
     for table, key, value in rows:
@@ -194,6 +217,13 @@ def row_commands(prefix: str, rows: Iterable[Row], pruned: int) -> list[list[Arg
                 group = encode(group_id)
                 field = b"%d:%s%s" % (len(group), group, encode(rollout_id))
                 commands.append(["HSET", f"{prefix}r:{step}", field, value])
+            case "dataset", (str(name),) if dataset is not None:
+                entries = entries_of([(name, value[0], value[1:])], dataset.key)
+                commands += entry_commands(prefix, entries)
+                number, _ = strata_arguments({(value[0], entries[name].bin): 1})
+                commands.append(["HINCRBY", f"{prefix}dn", number, 1])
+            case "samples", (int(step),):
+                commands.append(["HSET", f"{prefix}sm", step, value])
             case "requests", (str(name), int(sequence), int()):
                 commands.append(["HSET", f"{prefix}q", encode(name), value])
                 commands.append(["ZADD", f"{prefix}qs", sequence, encode(name)])

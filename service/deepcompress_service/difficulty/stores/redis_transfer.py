@@ -12,6 +12,7 @@ import uuid
 from collections.abc import AsyncIterator
 
 from ..codec import RunRecord
+from ..dataset import dataset_from_json, dataset_to_json
 from ..errors import StoreUnavailable
 from ..retention import IMPORT_S, SCRATCH_S
 from ..transfer import ExportReader, end_line, header_line, import_timeout, line_batches, row_line
@@ -34,7 +35,8 @@ async def export_lines(
         StoreUnavailable: The snapshot is incomplete or about to expire; the last line is missing.
     """
     end = asyncio.get_running_loop().time() + IMPORT_S
-    yield header_line(run, epoch, run_record)
+    dataset = await pinned.command("HGET", f"{scratch}ds", "record") if run_record.dataset else None
+    yield header_line(run, epoch, run_record, dataset_from_json(dataset) if dataset else None)
     snapshot, count = redis_rows.Snapshot(pinned, scratch), 0
     async for row in snapshot.rows():
         if asyncio.get_running_loop().time() > end:
@@ -66,7 +68,9 @@ async def fill_and_adopt(
             async for some in line_batches(lines):
                 rows = await asyncio.to_thread(reader.rows, some)
                 commands = [] if known else redis_rows.run_record_commands(scratch, reader.run_record, schema)
-                commands += redis_rows.row_commands(scratch, rows, reader.run_record.pruned)
+                if reader.dataset is not None and not known:
+                    commands.append(["HSET", f"{scratch}ds", "record", dataset_to_json(reader.dataset)])
+                commands += redis_rows.row_commands(scratch, rows, reader.run_record.pruned, reader.dataset)
                 await pinned.batch(_expiring(commands, known))
             reader.finish()
     except TimeoutError:

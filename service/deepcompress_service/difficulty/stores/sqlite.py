@@ -23,7 +23,8 @@ from typing import TypeVar
 
 from ..errors import StoreTooNew, StoreUnavailable
 from ..retention import IMPORT_S, OBSERVATIONS_S, STALLED_S
-from .local import LocalStore, LocalTransaction
+from .local import LocalStore
+from .local_transaction import LocalTransaction
 from .sqlite_tables import ADDED, SCHEMA, SCHEMA_VERSION, SqliteTransaction
 
 T = TypeVar("T")

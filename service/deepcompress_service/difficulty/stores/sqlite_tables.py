@@ -22,6 +22,8 @@ from ..codec import (
 )
 from ..model import Checkpoint
 from ..run_transaction import Row, Table
+from . import sqlite_index
+from .sqlite_index import SqliteIndex
 
 SCHEMA_VERSION = 2
 """2: a run's record has its incarnation, version and created_step. Files of version 1 are read as they are."""
@@ -45,8 +47,12 @@ SCHEMA = (
     " record BLOB NOT NULL, PRIMARY KEY (space, request_id)) WITHOUT ROWID",
     "CREATE INDEX requests_by_sequence ON requests (space, sequence)",
 )
-ADDED = ("CREATE TABLE IF NOT EXISTS used (run TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID",)
-"""Tables that older files of this version may lack: when each run was last used, in seconds since the epoch."""
+ADDED = (
+    "CREATE TABLE IF NOT EXISTS used (run TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID",
+    *sqlite_index.SCHEMA,
+)
+"""Tables that older files of this version may lack: when each run was last used, in seconds since the epoch; data
+sets and samples."""
 KEYS = {
     "steps": ("step",),
     "problems": ("problem_id",),
@@ -86,6 +92,11 @@ class SqliteRun:
 
     sql: sqlite3.Connection
     space: int | None
+
+    @property
+    def index(self) -> SqliteIndex:
+        """Implement `RunTransaction.index`."""
+        return SqliteIndex(self.sql, self.space)
 
     def load(self) -> RunRecord | None:
         """Implement `RunTransaction.load`."""
@@ -318,9 +329,10 @@ class SqliteTransaction:
 
     def copy(self, run: str, source: str | None, target: str | None) -> None:
         """Implement `LocalTransaction.copy`."""
-        origin = self._space(run, source)
-        self._drop_space(run, target)
-        space = self._add(run, target)
+        origin, space = self._space(run, source), self._space(run, target)
+        if space is None:
+            space = self._add(run, target)
+        SqliteRun(self.sql, space).wipe()
         self.sql.execute(
             "UPDATE spaces SET meta = (SELECT meta FROM spaces WHERE space = ?) WHERE space = ?", (origin, space)
         )
@@ -341,7 +353,21 @@ class SqliteTransaction:
         space = self._space(run, checkpoint)
         if space is not None:
             SqliteRun(self.sql, space).wipe()
+            self.sql.execute("DELETE FROM samples WHERE space = ?", (space,))
+            self.sql.execute("UPDATE datasets SET space = NULL WHERE space = ?", (space,))
             self.sql.execute("DELETE FROM spaces WHERE space = ?", (space,))
+
+    def exchange_indexes(self, run: str, other: str) -> None:
+        """Implement `LocalTransaction.exchange_indexes`."""
+        one, two = self._space(run, None), self._space(other, None)
+        numbers = [SqliteIndex(self.sql, space).number for space in (one, two)]
+        self.sql.execute("UPDATE datasets SET space = NULL WHERE space IN (?, ?)", (one, two))
+        for number, space in zip(numbers, (two, one), strict=True):
+            self.sql.execute("UPDATE datasets SET space = ? WHERE dataset = ?", (space, number))
+
+    def drop_orphans(self, limit: int) -> bool:
+        """Implement `LocalTransaction.drop_orphans`."""
+        return sqlite_index.drop_orphans(self.sql, limit)
 
     def checkpoints(self, run: str) -> list[Checkpoint]:
         """Implement `LocalTransaction.checkpoints`."""

@@ -59,3 +59,9 @@ export const ago = (seconds) => {
 
 export const clock = (seconds) =>
   new Date(seconds * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+
+/** The label of a time on an axis whose labels are `size` seconds apart. */
+export const timeLabel = (seconds, size) =>
+  size >= 86_400
+    ? new Date(seconds * 1000).toLocaleDateString("en-GB", { day: "numeric", month: "short" })
+    : new Date(seconds * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: size < 60 ? "2-digit" : undefined });

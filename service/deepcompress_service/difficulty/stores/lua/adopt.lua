@@ -4,13 +4,17 @@
 -- ARGV[1]  prefix of the scratch state's keys
 -- ARGV[2]  seconds after which observations expire if the run was never trained
 --
--- Returns {0}, or {1, 'unknown-run'} if the scratch state is gone.
+-- Returns {0}, or {1, slug} with nothing changed: 'unknown-run' if the scratch state is gone, 'dataset-twice' if its data
+-- set has a problem twice.
 
 local prefix, scratch, observations_seconds = string.sub(KEYS[1], 1, -2), ARGV[1], ARGV[2]
 
 local run = load_run(scratch)
 if not run then return {1, 'unknown-run'} end
+local dataset = run.indexed and cjson.decode(call('HGET', scratch .. 'ds', 'record'))
+if dataset and call('ZCARD', scratch .. 'dx') ~= dataset.problems then return {1, 'dataset-twice'} end
 wipe(prefix)
+wipe_dataset(prefix)
 local function move(name)
   if call('EXISTS', scratch .. name) == 1 then
     call('RENAME', scratch .. name, prefix .. name)
@@ -21,6 +25,8 @@ for _, step in ipairs(steps_with_keys(scratch)) do
   for _, kind in ipairs(BY_STEP) do move(kind .. step) end
 end
 for _, name in ipairs(WHOLE) do move(name) end
+for _, name in ipairs(DATASET) do move(name) end
+if dataset then mark_pending(prefix) end
 if run.kind == '' then keep_observations(prefix, observations_seconds) end
 call('INCR', prefix .. 'e')
 mark_used(prefix)

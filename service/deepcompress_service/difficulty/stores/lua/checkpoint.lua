@@ -15,6 +15,7 @@ local refusal = check_rewindable(prefix, run, step + 1)
 if refusal then return refusal end
 mark_used(prefix)
 copy(prefix, to)
+call('HDEL', to .. 'm', 'dataset')
 local saved = rewind(to, load_run(to), step + 1)
 local bytes = 0
 for _, n in ipairs(steps_with_keys(to)) do

@@ -8,4 +8,5 @@
 local scratch = ARGV[1]
 
 wipe(scratch)
+wipe_dataset(scratch)
 return {0}

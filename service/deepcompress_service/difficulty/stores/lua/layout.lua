@@ -1,5 +1,5 @@
 -- Keys and packed formats of the difficulty state. First part of every script.
--- Semantics: docs/design.md, 5.1 to 5.8. Packed formats: codec.py.
+-- Semantics: docs/design.md, 5.1 to 5.12. Packed formats: codec.py.
 --
 -- Keys of a run, all under one hash tag, P (`prefix` in the code) = dc:{run}: (a checkpoint's: dc:{run}:c:NAME:)
 --   P m         meta: config, kind, the open step, incarnation, version, ...  hash
@@ -19,6 +19,11 @@
 --   P o:STEP    observed groups                           hash  group_id -> tallies, problem_id
 --   P r:STEP    observed rollouts of a step not closed    hash  length:group_id rollout_id -> content
 --   P q, P qs   stepless requests and their order         hash, zset
+--   P ds        data set: its record, pending mark, generation of the index      hash, of runs that have one
+--   P dx        index of the data set                     zset  problem_id by (source, bin, place) (dataset.lua)
+--   P dp        priors                                    hash  problem_id -> packed prior
+--   P dn        number of problems by (source, bin)       hash
+--   P sm        samples                                   hash  step -> JSON
 --   dc:{run}:e  the epoch; outlives the run               string
 --   dc:{run}:a  when the run was last used, in seconds    string
 --   dc:{run}:c  checkpoints                               hash  name -> step level problems epoch bytes

@@ -11,6 +11,12 @@ if not run then return {1, 'unknown-run'} end
 if call('HEXISTS', prefix .. 'c', name) == 0 then return {1, 'unknown-checkpoint', name} end
 copy(prefix .. 'c:' .. name .. ':', prefix)
 call('HSET', prefix .. 'm', 'incarnation', run.incarnation, 'version', 0)
+if run.indexed then
+  call('HSET', prefix .. 'm', 'dataset', '1')
+  local restored = load_run(prefix)
+  drop_samples_from(prefix, restored.closed + 1)
+  if run.problems + restored.problems > 0 then mark_pending(prefix) else next_generation(prefix) end
+end
 call('INCR', prefix .. 'e')
 mark_used(prefix)
 return {0}

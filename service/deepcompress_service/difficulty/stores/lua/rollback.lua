@@ -38,10 +38,15 @@ end
 local function rewind(prefix, run, next_step)
   if not next_step or not run.first or next_step <= run.first then
     local kept = call('HMGET', prefix .. 'm', 'config', 'config_text')
-    local incarnation = run.incarnation
+    local incarnation, indexed, problems = run.incarnation, run.indexed, run.problems
     wipe(prefix)
     run = new_run(kept[1])
-    run.incarnation = incarnation
+    run.incarnation, run.indexed = incarnation, indexed
+    if indexed then
+      call('HSET', prefix .. 'm', 'dataset', '1')
+      drop_samples_from(prefix, next_step)
+      if problems > 0 then mark_pending(prefix) else next_generation(prefix) end
+    end
     if next_step then run.closed = next_step - 1 end
     call('HSET', prefix .. 'm', 'config', kept[1], 'config_text', kept[2])
     save_run(prefix, run)
@@ -50,9 +55,13 @@ local function rewind(prefix, run, next_step)
   close_before(prefix, run, next_step)
   local steps = call('ZRANGEBYSCORE', prefix .. 's', integer(next_step), '+inf')
   if run.open then steps[#steps + 1] = integer(run.open) end
+  local touched = {}
   for i = #steps, 1, -1 do
     local undo, ids, flat = undo_of(prefix, steps[i]), {}, {}
-    for id in pairs(undo) do ids[#ids + 1] = id end
+    for id in pairs(undo) do
+      ids[#ids + 1] = id
+      touched[#touched + 1] = id
+    end
     local result = fetch(prefix .. 'p', ids)
     for id, old in pairs(undo) do
       local r = unpack_problem(result[id])
@@ -76,7 +85,6 @@ local function rewind(prefix, run, next_step)
   for _, step in ipairs(call('ZRANGEBYSCORE', prefix .. 'w', integer(next_step), '+inf')) do forget_step_keys(prefix, step) end
   call('ZREMRANGEBYSCORE', prefix .. 'w', integer(next_step), '+inf')
   call('ZREMRANGEBYSCORE', prefix .. 's', integer(next_step), '+inf')
-  if run.asynchronous then forget_waiting(prefix) end
   call('UNLINK', prefix .. 't')
   -- Later requests were counted later, so the newest are looked at until one is of a step that stays.
   while true do
@@ -89,6 +97,11 @@ local function rewind(prefix, run, next_step)
   run.values = last and last.after or new_run(call('HGET', prefix .. 'm', 'config')).values
   run.open, run.closed, run.buckets, run.version = nil, next_step - 1, {}, 0
   run.revisits, run.ages = {0, 0, 0}, {0, 0, 0, 0, 0}
+  if run.indexed then
+    reindex(prefix, run, touched)
+    drop_samples_from(prefix, next_step)
+    next_generation(prefix)
+  end
   save_run(prefix, run)
   return run
 end

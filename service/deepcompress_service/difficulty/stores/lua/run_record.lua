@@ -1,7 +1,7 @@
 -- A run's record, its epoch and its last use. After hashes.lua.
 
 local META = {'config', 'schema', 'kind', 'open', 'closed', 'pruned', 'first', 'values', 'start', 'problems', 'ratio_sum',
-              'sequence', 'incarnation', 'version', 'created_step', 'revisits', 'ages'}
+              'sequence', 'incarnation', 'version', 'created_step', 'revisits', 'ages', 'dataset'}
 
 -- Whether an accumulator needs the changes of revisited problems.
 local function tracks_changes(config)
@@ -33,7 +33,8 @@ local function load_run(prefix)
           problems = tonumber(f[10]), ratio_sum = tonumber(f[11]), sequence = tonumber(f[12]),
           -- absent in the record of an older version of the service
           incarnation = f[13] or '', version = tonumber(f[14] or '0'), created_step = tonumber(f[15] or ''),
-          revisits = numbers(f[16] or '0 0 0'), ages = numbers(f[17] or '0 0 0 0 0'), changing = tracks_changes(config)}
+          revisits = numbers(f[16] or '0 0 0'), ages = numbers(f[17] or '0 0 0 0 0'), changing = tracks_changes(config),
+          indexed = f[18] == '1'}
 end
 
 local function save_run(prefix, run)
@@ -46,7 +47,7 @@ local function save_run(prefix, run)
 end
 
 -- Whether the record was evicted or deleted, with more of the run still there.
-local function lost_record(prefix) return call('EXISTS', prefix .. 'p', prefix .. 'h') > 0 end
+local function lost_record(prefix) return call('EXISTS', prefix .. 'p', prefix .. 'h', prefix .. 'ds') > 0 end
 
 -- Delete what is left of a run whose record is gone, but not the observations that wait for it. Linear in its problems.
 local function drop_remains(prefix)
@@ -57,6 +58,7 @@ local function drop_remains(prefix)
   end
   for step in pairs(steps) do call('UNLINK', prefix .. 'g:' .. step, prefix .. 'u:' .. step, prefix .. 'n:' .. step) end
   call('UNLINK', prefix .. 't', prefix .. 'h', prefix .. 's', prefix .. 'p', prefix .. 'i', prefix .. 'q', prefix .. 'qs')
+  call('UNLINK', prefix .. 'ds', prefix .. 'dx', prefix .. 'dp', prefix .. 'dn', prefix .. 'sm')
 end
 
 local function epoch_of(tag) return tonumber(call('GET', tag .. 'e') or '0') end
@@ -77,7 +79,7 @@ local function keep_observations(prefix, seconds)
   end
 end
 
--- Forget all observations: those of a run that went back, or was not asynchronous when they arrived.
+-- Forget all observations: those of a run that was not asynchronous when they arrived.
 local function forget_waiting(prefix)
   for _, step in ipairs(call('ZRANGE', prefix .. 'w', 0, -1)) do
     call('UNLINK', prefix .. 'o:' .. step, prefix .. 'r:' .. step)

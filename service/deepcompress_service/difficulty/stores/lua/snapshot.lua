@@ -18,6 +18,10 @@ for _, step in ipairs(steps_with_keys(to)) do
     call('EXPIRE', key, lifetime_seconds)
   end
 end
-for _, name in ipairs(WHOLE) do call('EXPIRE', to .. name, lifetime_seconds) end
-for _, name in ipairs({'h', 'p', 'q'}) do entries = entries + call('HLEN', to .. name) end
+for _, name in ipairs(DATASET) do call('COPY', prefix .. name, to .. name) end
+for _, names in ipairs({WHOLE, DATASET}) do
+  for _, name in ipairs(names) do call('EXPIRE', to .. name, lifetime_seconds) end
+end
+for _, name in ipairs({'h', 'p', 'q', 'sm'}) do entries = entries + call('HLEN', to .. name) end
+entries = entries + call('ZCARD', to .. 'dx')
 return {0, integer(epoch_of(prefix)), integer(entries)}

@@ -2,6 +2,7 @@
 
 local BY_STEP = {'g:', 'u:', 'n:', 'o:', 'r:'}
 local WHOLE = {'m', 't', 'h', 's', 'p', 'w', 'q', 'qs'}
+local DATASET = {'ds', 'dx', 'dp', 'dn', 'sm'} -- of the run: no checkpoint has them, and a state that is replaced keeps them
 
 -- Every step that may have keys of its own.
 local function steps_with_keys(prefix)
@@ -22,7 +23,11 @@ local function forget_step_keys(prefix, step)
   for _, kind in ipairs(BY_STEP) do call('UNLINK', prefix .. kind .. step) end
 end
 
--- Drop a whole state.
+local function wipe_dataset(prefix)
+  for _, name in ipairs(DATASET) do call('UNLINK', prefix .. name) end
+end
+
+-- Drop a whole state, but not its data set.
 local function wipe(prefix)
   for _, step in ipairs(steps_with_keys(prefix)) do forget_step_keys(prefix, step) end
   for _, name in ipairs(WHOLE) do call('UNLINK', prefix .. name) end
@@ -34,6 +39,7 @@ local function delete_run_keys(prefix)
   for _, name in ipairs(call('HKEYS', prefix .. 'c')) do wipe(prefix .. 'c:' .. name .. ':') end
   call('UNLINK', prefix .. 'c', prefix .. 'a')
   wipe(prefix)
+  wipe_dataset(prefix)
   return call('INCR', prefix .. 'e')
 end
 

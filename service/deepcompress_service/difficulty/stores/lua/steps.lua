@@ -51,6 +51,10 @@ local function close(prefix, run)
   put_step(prefix, run.open, record)
   run.values, run.closed, run.open, run.buckets = record.after, run.open, nil, {}
   run.revisits, run.ages = {0, 0, 0}, {0, 0, 0, 0, 0}
+  if run.indexed then
+    reindex(prefix, run, touched_by(prefix, n))
+    next_generation(prefix)
+  end
 end
 
 local function waiting_steps(prefix, run)

@@ -1,10 +1,10 @@
-/** Lines over steps. The open step, whose values may still change, is a hollow point at the end. */
+/** Lines over steps, or over the time of each step. The open step, whose values may still change, is a hollow point at the end. */
 
 import { s } from "../dom.js";
-import { count, moment, short } from "../format.js";
+import { count, moment, short, timeLabel } from "../format.js";
 import { Chart } from "./chart.js";
 import { smoothed } from "../smoothing.js";
-import { extent, linear, ticks } from "./scale.js";
+import { extent, linear, ticks, timeTicks } from "./scale.js";
 
 export class LineChart extends Chart {
   /** `spec.series`: [{key, label, colour, thin, dashed, hidden, value: (row) => number | null | undefined}]: null
@@ -23,7 +23,9 @@ export class LineChart extends Chart {
         rows: this.rows.map((row) => [row.step, ...this.spec.series.map((one) => one.value(row))]),
       }),
     });
+    this.all = [];
     this.rows = [];
+    this.axis = "step";
     this.smooth = 0;
     for (const one of spec.series) if (one.hidden) this.hiddenSeries.add(one.key);
     this.setSeries(spec.series);
@@ -41,6 +43,17 @@ export class LineChart extends Chart {
     this.redraw();
   }
 
+  /** "step", or "time": the time of each step's first request. Steps without a known time are then left out. */
+  setAxis(axis) {
+    this.axis = axis;
+    this.update(this.all);
+  }
+
+  /** The place of a row on the horizontal axis. */
+  place(row) {
+    return this.axis === "time" ? row.first_at : row.step;
+  }
+
   /** The values to draw: [series][row]. */
   prepare() {
     this.lines = new Map(this.spec.series.map((one) => [one.key, smoothed(this.rows.map(one.value), this.smooth)]));
@@ -48,14 +61,15 @@ export class LineChart extends Chart {
 
   /** Rows of steps, ascending. */
   update(rows) {
-    this.rows = rows;
+    this.all = rows;
+    this.rows = this.axis === "time" ? rows.filter((row) => row.first_at !== undefined).sort((a, b) => a.first_at - b.first_at) : rows;
     this.prepare();
     this.refresh();
   }
 
   summary() {
     const last = this.rows.at(-1);
-    if (!last) return "No steps yet.";
+    if (!last) return this.axis === "time" ? "No step with a known time." : "No steps yet.";
     const now = this.spec.series.map((one) => `${one.label} ${this.spec.format(one.value(last))}`).join(", ");
     return `Steps ${this.rows[0].step} to ${last.step}. At step ${last.step}: ${now}.`;
   }
@@ -73,19 +87,21 @@ export class LineChart extends Chart {
       }
     }
     const range = extent(values, this.spec.around ?? 1);
-    if (!range) return this.nothing(this.spec.nothing ?? "No data yet.");
+    if (!range) return this.nothing(this.axis === "time" && this.all.length ? "This replica does not have the times of these steps." : (this.spec.nothing ?? "No data yet."));
     const [low, high] = this.spec.domain ? this.spec.domain(...range) : range;
     const box = (this.box = { left: 48, right: this.width - 10, top: 10, bottom: this.height - 42 });
-    const first = this.rows[0].step;
-    const last = this.rows.at(-1).step;
-    const x = (this.x = linear(first, Math.max(last, first + 1), box.left, box.right));
+    const first = this.place(this.rows[0]);
+    const last = Math.max(this.place(this.rows.at(-1)), first + 1);
+    const x = (this.x = linear(first, last, box.left, box.right));
+    const most = this.width / 90;
+    const times = this.axis === "time" ? timeTicks(first, last, most) : null;
     const y = (this.y = linear(low, high, box.bottom, box.top));
     const parts = this.axes(box, x, y, {
-      xTicks: ticks(first, Math.max(last, first + 1), this.width / 90, true),
+      xTicks: times ? times.at : ticks(first, last, most, true),
       yTicks: ticks(low, high, this.height / 48),
-      xFormat: count,
+      xFormat: times ? (seconds) => timeLabel(seconds, times.size) : count,
       yFormat: this.spec.axisFormat ?? short,
-      xTitle: "step",
+      xTitle: this.axis,
     });
     if (this.smooth) for (const one of this.drawn) parts.push(...this.line(one, this.rows.map(one.value), x, y, true));
     for (const one of this.drawn) parts.push(...this.line(one, this.lines.get(one.key), x, y));
@@ -97,7 +113,7 @@ export class LineChart extends Chart {
     const stretches = [[]];
     this.rows.forEach((row, index) => {
       const value = values[index];
-      if (value !== null && value !== undefined) stretches.at(-1).push([x(row.step), value, row.closed]);
+      if (value !== null && value !== undefined) stretches.at(-1).push([x(this.place(row)), value, row.closed]);
       else if (value === null && stretches.at(-1).length) stretches.push([]);
     });
     const points = stretches.flat();
@@ -125,20 +141,20 @@ export class LineChart extends Chart {
 
   nearest(px) {
     if (!this.rows.length || !this.x) return null;
-    const step = this.x.invert(px);
+    const sought = this.x.invert(px);
     let low = 0;
     let high = this.rows.length - 1;
     while (high - low > 1) {
       const middle = (low + high) >> 1;
-      if (this.rows[middle].step <= step) low = middle;
+      if (this.place(this.rows[middle]) <= sought) low = middle;
       else high = middle;
     }
-    return Math.abs(this.rows[high].step - step) < Math.abs(this.rows[low].step - step) ? high : low;
+    return Math.abs(this.place(this.rows[high]) - sought) < Math.abs(this.place(this.rows[low]) - sought) ? high : low;
   }
 
   anchor(index) {
     const row = this.rows[index];
-    const x = this.x(row.step);
+    const x = this.x(this.place(row));
     const marks = [s("line", { class: "cross", x1: x, x2: x, y1: this.box.top, y2: this.box.bottom })];
     let top = this.box.bottom;
     for (const one of this.drawn) {

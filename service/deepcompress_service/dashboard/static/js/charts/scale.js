@@ -34,3 +34,16 @@ export function extent(values, around, margin = 0.06) {
   const more = (high - low) * margin;
   return [low - more, high + more];
 }
+
+const DAY_S = 86_400;
+const TIME_STEPS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, DAY_S, 2 * DAY_S, 7 * DAY_S, 28 * DAY_S];
+
+/** {at, size}: about `count` round times of this place within [low, high], in seconds since 1970, and their distance. */
+export function timeTicks(low, high, count) {
+  const raw = (high - low) / Math.max(1, count);
+  const size = TIME_STEPS_S.find((step) => step >= raw) ?? Math.ceil(raw / DAY_S) * DAY_S;
+  const offset = 60 * new Date(low * 1000).getTimezoneOffset();
+  const at = [];
+  for (let k = Math.ceil((low - offset) / size); k * size + offset <= high; k += 1) at.push(k * size + offset);
+  return { at, size };
+}

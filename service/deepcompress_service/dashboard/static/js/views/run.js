@@ -10,7 +10,7 @@ import { askToDelete } from "../delete.js";
 import { ago, count, fixed, moment, percent, signed } from "../format.js";
 import { follow } from "../net.js";
 import { smoothingControl } from "../smoothing.js";
-import { CSV_HEAD, csvRows, series, Steps } from "../steps.js";
+import { CSV_HEAD, csvRows, METRICS, series, Steps } from "../steps.js";
 import { Problems } from "./problems.js";
 import { SourceChart } from "./sources.js";
 import { IDLE_S } from "./runs.js";
@@ -40,12 +40,19 @@ export function runView(run, hooks) {
     setFilter("range", value, "all");
     drawSteps();
   });
+  let axis = filter("x", ["time"], "step");
+  const axisButtons = segments("Horizontal axis", [["step", "By step"], ["time", "By time"]], axis, (value) => {
+    axis = value;
+    setFilter("x", value, "step");
+    for (const chart of [...lines, sources]) chart.setAxis(value);
+  });
   const smoothing = smoothingControl((weight) => [...lines, sources].forEach((chart) => chart.setSmoothing(weight)));
   const remove = h("button", { type: "button", class: "button", disabled: true, title: "A key with full access is needed.", on: { click: () => askToDelete(run, () => (location.hash = "#/"), hooks.needKey) } }, "Delete…");
   const controls = h(
     "div",
     { class: "controls wide" },
     rangeButtons,
+    axisButtons,
     smoothing.root,
     h("button", { type: "button", class: "button", on: { click: () => download(run, CSV_HEAD, csvRows(steps.rows())) } }, "Download CSV"),
     h("a", { class: "button", href: `#/?select=${encodeURIComponent(run)}` }, "Compare…"),
@@ -56,6 +63,7 @@ export function runView(run, hooks) {
     const drawn = metrics.map(([key, look]) => series(key, look));
     const chart = new LineChart({ ...drawn[0], title, hint, series: drawn, file: run, more, nothing });
     chart.smooth = smoothing.value;
+    chart.axis = axis;
     return chart;
   };
   const lines = [
@@ -83,10 +91,24 @@ export function runView(run, hooks) {
     line("Length reward", "Mean of the reward's length component, on a scale of its own.", [["length", { colour: "simple" }]], (row) => [["share of the advantages", percent(row.length_share, 1)]]),
     line(
       "Length term in the advantages",
-      "Share of the variance of GRPO's advantages that the length term makes. Below 2% nothing becomes shorter.",
-      [["length_share", { colour: "level" }]],
+      "Share of the advantages' variance that the length term makes, and of the correct rollouts with a negative advantage. Below 2% nothing becomes shorter.",
+      [["pushed_down", { colour: "wrong", thin: true, dashed: true }], ["length_share", { colour: "level" }]],
+      (row) => [["groups with a signal", percent(METRICS.effective.value(row), 0)]],
+      "Not known: no step on this replica.",
+    ),
+    line(
+      "Direction of the update",
+      "Expected drift: below 0 the update makes answers shorter. Length and correctness: above 0 longer answers are right more often.",
+      [["length_correctness", { colour: "ratio", thin: true, dashed: true }], ["drift", { colour: "level" }]],
       undefined,
-      "Not known: no step on this replica, or a strategy that returns advantages.",
+      "Not known: no step on this replica.",
+    ),
+    line(
+      "Length by pass ratio",
+      "Mean tokens of the groups on this replica. If hard groups lose their long answers, accuracy falls there next.",
+      [["low_tokens", { colour: "hard" }], ["high_tokens", { colour: "simple", dashed: true }]],
+      undefined,
+      "No token lengths yet.",
     ),
     line(
       "Groups by kind",
@@ -111,6 +133,7 @@ export function runView(run, hooks) {
   ages.root.hidden = true;
   lines.push(ages);
   const sources = new SourceChart(run, smoothing.value);
+  sources.axis = axis;
   const distribution = new BetaChart({
     title: "Distribution of β",
     hint: "β of each problem in its latest step.",
@@ -141,7 +164,7 @@ export function runView(run, hooks) {
     h("div", { class: "head" }, h("h1", null, visible(run)), chips, sub, times),
     figures,
     notices,
-    h("div", { class: "grid" }, controls, lines.map((chart) => chart.root), sources.root, distribution.root, rewards.root, problems.root, verdicts.root),
+    h("div", { class: "grid" }, controls, folded([...lines, sources, distribution, rewards].map((chart) => chart.root)), problems.root, verdicts.root),
   );
 
   function drawSteps() {
@@ -305,6 +328,12 @@ export function runView(run, hooks) {
       closeParts();
     },
   };
+}
+
+/** The charts; on a phone those after the first two are folded, so that problems and verdicts are near. */
+function folded(charts) {
+  if (!matchMedia("(max-width: 640px)").matches) return charts;
+  return [...charts.slice(0, 2), h("details", { class: "more-charts" }, h("summary", null, "More charts"), h("div", { class: "grid" }, charts.slice(2)))];
 }
 
 const figure = (name, value, sub) => h("div", { class: "figure" }, h("dt", null, name), h("dd", null, value, h("span", { class: "sub" }, sub)));

@@ -36,7 +36,7 @@ export class SourceChart extends LineChart {
 
   show(figure) {
     this.figure = figure;
-    this.update(this.rows);
+    this.update(this.all);
   }
 
   /** Rows of steps, ascending. The chart is hidden until a step has a data source. */

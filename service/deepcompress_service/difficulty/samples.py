@@ -1,0 +1,294 @@
+"""Samples of a run's data set (docs/design.md, 5.12) over a `RunTransaction`: for `memory://` and SQLite.
+
+The index of a data set has each problem in the bin of its pass ratio at the end of the last closed step. It changes
+where a step closes (`reindex_step`), and where problems come to be as they were before (a rewind). Where all problems
+may have changed at once (a restore, an import, a reset, a data set registered during a training) the record of the
+data set is marked as pending, and the bins are computed again portion by portion before the next sample.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from . import refusals
+from .bins import RATIOS, closed_ratio
+from .bins import bin_of as ratio_bin
+from .codec import RunRecord, unpack_problem
+from .dataset import DatasetRecord, Entry, bin_of_prior, with_bin
+from .draw import Draw, Stratum
+from .identity import check_identity
+from .run_transaction import RunTransaction
+
+PORTION = 1000
+"""Problems whose bins are computed in one transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retirement:
+    """Problems that take no part: of at least the pass ratio, and visited in one of the last closed steps."""
+
+    ratio: float
+    steps: int
+
+    def has_bin(self, index: int) -> bool:
+        """Return True if the problems of a bin have such a ratio."""
+        ratio = RATIOS[index]
+        return ratio is not None and ratio >= self.ratio
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRequest:
+    """A request for n problems of the data set for one step."""
+
+    run: str
+    step: int
+    n: int
+    weights: tuple[float, ...]
+    """[BINS] Finite, not negative, one of them above 0."""
+    policy: str
+    """The policy with its parameters, as canonical JSON; recorded and compared."""
+    retirement: Retirement | None = None
+    data_source: str | None = None
+    """Draw from this data source alone."""
+    epoch: int | None = None
+    incarnation: str | None = None
+    version: int | None = None
+
+    @property
+    def content(self) -> list[object]:
+        """The part that a repeat must have equal."""
+        return [self.n, self.policy, self.data_source]
+
+
+@dataclass(frozen=True, slots=True)
+class SampleOutcome:
+    """The sample of a step."""
+
+    run: str
+    epoch: int
+    step: int
+    as_of: int | None
+    """The last closed step, whose end the pass ratios are of; None before the first."""
+    problems: tuple[tuple[str, str | None], ...]
+    """(problem_id, data source)"""
+    incarnation: str
+    version: int
+    replayed: bool = field(default=False, compare=False)
+
+
+def as_of(run_record: RunRecord) -> int | None:
+    """Return the last closed step; None if the run has none."""
+    first = run_record.first
+    return run_record.closed if first is not None and first <= run_record.closed else None
+
+
+def reindex(state: RunTransaction, run_record: RunRecord, ids: Iterable[str]) -> None:
+    """Give each of these problems that is in the data set the bin of its pass ratio after the last closed step."""
+    entries = state.index.entries(ids)
+    if entries:
+        move(state, run_record, entries)
+
+
+def move(state: RunTransaction, run_record: RunRecord, entries: dict[str, Entry]) -> None:
+    """Give entries the bins of their problems' pass ratios."""
+    records = state.read("problems", None, entries)
+    moved: dict[str, Entry] = {}
+    for problem_id, entry in entries.items():
+        data = records.get(problem_id)
+        ratio = None
+        if data is not None:
+            record = unpack_problem(problem_id, data)
+            ratio = closed_ratio(record, run_record.config.problem_weight, run_record.open)
+        index = bin_of_prior(entry.prior) if ratio is None else ratio_bin(ratio)
+        if index != entry.bin:
+            moved[problem_id] = with_bin(entry, index)
+    state.index.move(moved)
+
+
+def reindex_step(state: RunTransaction, run_record: RunRecord, step: int) -> None:
+    """Bring the index up to date with a step that closes."""
+    if run_record.dataset:
+        reindex(state, run_record, state.undo(step))
+
+
+def mark_pending(state: RunTransaction, run_record: RunRecord) -> None:
+    """Mark that all bins must be computed again, if the run has a data set."""
+    if run_record.dataset and (record := state.index.load()):
+        record.pending = ""
+        state.index.save(record)
+
+
+def reindex_portion(state: RunTransaction, run_record: RunRecord) -> bool:
+    """Compute the next bins of a data set that is pending; return True if some are left."""
+    record = state.index.load()
+    if record is None or record.pending is None:
+        return False
+    entries = state.index.after(record.pending, PORTION)
+    move(state, run_record, entries)
+    record.pending = max(entries) if len(entries) == PORTION else None
+    state.index.save(record)
+    return record.pending is not None
+
+
+def drop_samples_from(state: RunTransaction, next_step: int | None) -> None:
+    """Delete the samples of the steps from `next_step` on (None: all)."""
+    state.index.drop_samples([s for s in state.index.sampled_steps() if next_step is None or s >= next_step])
+
+
+def sample(state: RunTransaction, epoch: int, request: SampleRequest) -> SampleOutcome | None:
+    """Draw and record the sample of a step, or return the recorded one. None: the index is pending.
+
+    Raises:
+        RunLost, RunRolledBack, EpochMismatch, UnknownRun, StepKindMismatch, NoDataset, SampleConflict, StepClosed,
+        TooManySamples, UnknownDataSource, InvalidPolicy: Nothing was changed.
+    """
+    run_record = state.load()
+    check_identity(request, epoch, run_record)
+    if run_record is None:
+        raise refusals.unknown_run(request.run)
+    if run_record.kind == "stepless":
+        raise refusals.kind_mismatch("stepless")
+    record = state.index.load() if run_record.dataset else None
+    if record is None:
+        raise refusals.no_dataset(request.run)
+    recorded = state.index.sample(request.step)
+    if recorded is not None:
+        return outcome_of(request, epoch, run_record, recorded, replayed=True)
+    steps = state.index.sampled_steps()
+    check_step(request.step, run_record.closed, steps, run_record.config.keep_steps)
+    if record.pending is not None:
+        return None
+    names = check_source(request, record)
+    keep = run_record.config.keep_steps
+    excluded: dict[str, Stratum] = {}
+    if request.retirement is not None:
+        check_retirement(request.retirement, keep)
+        excluded = _retired(state, run_record, request.retirement)
+    counts = counts_of_source(state.index.counts(), names, request.data_source)
+    excluded = {problem_id: stratum for problem_id, stratum in excluded.items() if stratum in counts}
+    draw = Draw(record.key, request.step, request.n, request.weights, counts, names, excluded)
+    while not draw.done:
+        windows = draw.windows()
+        draw.add(windows, [state.index.window(*window) for window in windows])
+    outcome = drawn_outcome(request, epoch, run_record, record.sources, draw.result())
+    state.index.put_sample(request.step, pack_sample(request, outcome))
+    state.index.drop_samples(superfluous(steps, keep))
+    return outcome
+
+
+def _retired(state: RunTransaction, run_record: RunRecord, retirement: Retirement) -> dict[str, Stratum]:
+    closed = [step for step in state.steps(run_record.pruned) if step <= run_record.closed]
+    visited: set[str] = set()
+    for step in closed[max(0, len(closed) - retirement.steps) :]:
+        visited |= state.undo(step).keys()
+    entries = state.index.entries(visited)
+    return {
+        problem_id: (entry.source, entry.bin)
+        for problem_id, entry in entries.items()
+        if retirement.has_bin(entry.bin)
+    }
+
+
+def superfluous(steps: list[int], keep_steps: int) -> list[int]:
+    """Return the steps whose samples are deleted when one is added: all but the newest of twice `keep_steps`."""
+    return steps[: max(0, len(steps) + 1 - 2 * keep_steps)]
+
+
+def check_step(step: int, closed: int, sampled: list[int], keep_steps: int) -> None:
+    """Check that a step without a recorded sample may get one.
+
+    Raises:
+        StepClosed: The step is closed.
+        TooManySamples: `keep_steps` steps that are not closed have samples.
+    """
+    if step <= closed:
+        raise refusals.step_closed(step, closed)
+    if sum(one > closed for one in sampled) >= keep_steps:
+        raise refusals.too_many_samples(keep_steps)
+
+
+def check_source(request: SampleRequest, record: DatasetRecord) -> list[str | None]:
+    """Return the names of the data sources by number.
+
+    Raises:
+        UnknownDataSource: The data set does not have that of the request.
+    """
+    if request.data_source is not None and request.data_source not in record.sources:
+        raise refusals.unknown_data_source(record.sources)
+    return [None, *record.sources]
+
+
+def counts_of_source(
+    counts: dict[Stratum, int], names: list[str | None], data_source: str | None
+) -> dict[Stratum, int]:
+    """Return the strata of one data source; all strata for None."""
+    return {stratum: n for stratum, n in counts.items() if data_source is None or names[stratum[0]] == data_source}
+
+
+def check_retirement(retirement: Retirement, keep_steps: int) -> None:
+    """Check that the run keeps the records of as many steps.
+
+    Raises:
+        InvalidPolicy: It does not.
+    """
+    if retirement.steps > keep_steps - 1:
+        raise refusals.retired_too_long(retirement.steps, keep_steps)
+
+
+def drawn_outcome(
+    request: SampleRequest, epoch: int, run_record: RunRecord, sources: list[str], drawn: list[tuple[str, int]]
+) -> SampleOutcome:
+    """Return the sample that was drawn now, from (problem_id, number of its source)."""
+    names = [None, *sources]
+    return SampleOutcome(
+        request.run,
+        epoch,
+        request.step,
+        as_of(run_record),
+        tuple([(problem_id, names[number]) for problem_id, number in drawn]),
+        run_record.incarnation,
+        run_record.version,
+    )
+
+
+def pack_sample(request: SampleRequest, outcome: SampleOutcome) -> str:
+    """Return the record of a sample."""
+    sources = sorted({source for _, source in outcome.problems}, key=lambda name: name or "")
+    number_of = {source: index for index, source in enumerate(sources)}
+    fields = {
+        "content": request.content,
+        "as_of": outcome.as_of,
+        "sources": sources,
+        "ids": [problem_id for problem_id, _ in outcome.problems],
+        "of": [number_of[source] for _, source in outcome.problems],
+    }
+    return json.dumps(fields, separators=(",", ":"))
+
+
+def outcome_of(
+    request: SampleRequest, epoch: int, run_record: RunRecord, text: str | bytes, *, replayed: bool = False
+) -> SampleOutcome:
+    """Return a recorded sample as the answer to a request.
+
+    Raises:
+        SampleConflict: It was recorded for another request.
+    """
+    fields = json.loads(text)
+    if fields["content"] != request.content:
+        raise refusals.sample_conflict(request.step)
+    sources = fields["sources"]
+    problems = tuple(
+        (problem_id, sources[number]) for problem_id, number in zip(fields["ids"], fields["of"], strict=True)
+    )
+    return SampleOutcome(
+        request.run,
+        epoch,
+        request.step,
+        fields["as_of"],
+        problems,
+        run_record.incarnation,
+        run_record.version,
+        replayed,
+    )

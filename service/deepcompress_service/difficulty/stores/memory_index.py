@@ -1,0 +1,89 @@
+"""The data set and the samples of a run in `memory://`: a sorted list for each stratum."""
+
+from __future__ import annotations
+
+import copy
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ..dataset import DatasetRecord, Entry
+from ..draw import Stratum
+
+
+@dataclass(slots=True)
+class MemoryIndex:
+    """Implements `ProblemIndex`."""
+
+    record: DatasetRecord | None = None
+    problems: dict[str, Entry] = field(default_factory=dict)
+    strata: dict[Stratum, list[tuple[int, str]]] = field(default_factory=dict)
+    """(place, problem_id) of the problems of each stratum, ascending."""
+    samples: dict[int, str] = field(default_factory=dict)
+
+    def load(self) -> DatasetRecord | None:
+        """Implement `ProblemIndex.load`."""
+        return copy.deepcopy(self.record)
+
+    def save(self, record: DatasetRecord) -> None:
+        """Implement `ProblemIndex.save`."""
+        self.record = copy.deepcopy(record)
+
+    def add(self, entries: Mapping[str, Entry]) -> bool:
+        """Implement `ProblemIndex.add`."""
+        if not self.problems.keys().isdisjoint(entries):
+            return False
+        self._insert(entries)
+        return True
+
+    def _insert(self, entries: Mapping[str, Entry]) -> None:
+        self.problems.update(entries)
+        for problem_id, entry in entries.items():
+            insort(self.strata.setdefault((entry.source, entry.bin), []), (entry.place, problem_id))
+
+    def entries(self, ids: Iterable[str]) -> dict[str, Entry]:
+        """Implement `ProblemIndex.entries`."""
+        return {name: self.problems[name] for name in ids if name in self.problems}
+
+    def move(self, entries: Mapping[str, Entry]) -> None:
+        """Implement `ProblemIndex.move`."""
+        for problem_id in entries:
+            old = self.problems[problem_id]
+            stratum = self.strata[old.source, old.bin]
+            del stratum[bisect_left(stratum, (old.place, problem_id))]
+        self._insert(entries)
+
+    def counts(self) -> dict[Stratum, int]:
+        """Implement `ProblemIndex.counts`."""
+        return {stratum: len(problems) for stratum, problems in self.strata.items() if problems}
+
+    def window(self, stratum: Stratum, first: int, last: int) -> list[str]:
+        """Implement `ProblemIndex.window`."""
+        problems = self.strata.get(stratum, [])
+        return [name for _, name in problems[bisect_left(problems, (first, "")) : bisect_left(problems, (last, ""))]]
+
+    def after(self, problem_id: str, limit: int) -> dict[str, Entry]:
+        """Implement `ProblemIndex.after`."""
+        names = sorted(name for name in self.problems if name > problem_id)[:limit]
+        return {name: self.problems[name] for name in names}
+
+    def all(self) -> Iterator[tuple[str, Entry]]:
+        """Implement `ProblemIndex.all`."""
+        return iter(sorted(self.problems.items()))
+
+    def sample(self, step: int) -> str | None:
+        """Implement `ProblemIndex.sample`."""
+        return self.samples.get(step)
+
+    def put_sample(self, step: int, text: str) -> None:
+        """Implement `ProblemIndex.put_sample`."""
+        self.samples[step] = text
+
+    def sampled_steps(self) -> list[int]:
+        """Implement `ProblemIndex.sampled_steps`."""
+        return sorted(self.samples)
+
+    def drop_samples(self, steps: Iterable[int]) -> None:
+        """Implement `ProblemIndex.drop_samples`."""
+        for step in steps:
+            del self.samples[step]

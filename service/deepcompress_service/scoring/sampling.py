@@ -1,0 +1,75 @@
+"""Samples of a run's data set: the request is checked, its policy resolved, and the store draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import orjson
+
+from deepcompress_client.wire import SampleAnswer, SampledProblem, SampleRequest
+
+from ..curriculum import PolicyError, Resolved, resolve
+from ..difficulty.bins import RATIOS
+from ..difficulty.samples import Retirement
+from ..difficulty.samples import SampleRequest as StoreRequest
+from .errors import InvalidRequestError
+from .limits import limit
+from .pipeline import Pipeline
+
+
+async def sample(pipeline: Pipeline, run: str, request: SampleRequest) -> SampleAnswer:
+    """Return the problems of a step: drawn now, or as they were recorded.
+
+    Raises:
+        TooLargeError, InvalidRequestError: The request is too large, or its policy cannot be used.
+        DifficultyError: The store refused; nothing was changed.
+    """
+    limit("n", request.n, pipeline.settings.max_sample)
+    if request.version is not None and (request.incarnation is None or request.epoch is None):
+        raise InvalidRequestError("version", "send it with epoch and incarnation")
+    policy = _resolved(request.policy)
+    stored = StoreRequest(
+        run,
+        request.step,
+        request.n,
+        _weights(policy),
+        orjson.dumps(policy.description, option=orjson.OPT_SORT_KEYS).decode(),
+        None if policy.retirement is None else Retirement(*policy.retirement),
+        request.data_source,
+        request.epoch,
+        request.incarnation,
+        request.version,
+    )
+    outcome = await pipeline.timed("sample", pipeline.store.sample(stored))
+    return SampleAnswer(
+        run=run,
+        epoch=outcome.epoch,
+        step=outcome.step,
+        as_of=outcome.as_of,
+        policy=policy.description,
+        problems=[SampledProblem(problem_id=name, data_source=source) for name, source in outcome.problems],
+        warnings=[_fewer(len(outcome.problems), request)] if len(outcome.problems) < request.n else [],
+        incarnation=outcome.incarnation or None,
+        version=outcome.version,
+    )
+
+
+def _resolved(policy: str | Mapping[str, object]) -> Resolved:
+    try:
+        return resolve(policy)
+    except PolicyError as error:
+        raise InvalidRequestError(error.field, error.message, "invalid-policy") from None
+
+
+def _weights(policy: Resolved) -> tuple[float, ...]:
+    try:
+        return policy.weights(RATIOS)
+    except PolicyError as error:
+        raise InvalidRequestError(error.field, error.message, "invalid-policy") from None
+
+
+def _fewer(found: int, request: SampleRequest) -> str:
+    return (
+        f"fewer-problems: {found} problems instead of {request.n}: the data set has no more that the policy admits"
+        + (" in this data_source" if request.data_source else "")
+    )

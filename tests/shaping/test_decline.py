@@ -1,0 +1,62 @@
+"""The warning of an accuracy that falls with the lengths: seen when it happens, and quiet on a stationary policy."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from deepcompress_service.shaping.decline import WINDOW, ClosedStep, decline_warnings, find_decline
+
+
+def course(seed: int, count: int, fall: float = 0.0, shorter: float = 0.0, groups: int = 8) -> list[ClosedStep]:
+    """Return steps of problems with very different chances; from step 60 on accuracy and lengths fall."""
+    source, steps = random.Random(seed), []
+    for step in range(count):
+        late = step >= 60
+        chances = [min(1.0, max(0.0, source.betavariate(2, 1) - (fall if late else 0.0))) for _ in range(groups)]
+        correct = sum(source.random() < chance for chance in chances for _ in range(16))
+        tokens = source.gauss(500, 40) * (1 - (shorter if late else 0.0))
+        steps.append(ClosedStep(step, correct / (16 * groups), tokens))
+    return steps
+
+
+def test_under_5_percent_of_steps_are_false_alarms_on_a_stationary_policy() -> None:
+    alarms = looked = 0
+    for seed in range(20):
+        steps = course(seed, 300)
+        for count in range(2 * WINDOW, len(steps) + 1, 5):
+            looked += 1
+            alarms += find_decline(steps[:count]) is not None
+    assert looked > 1000
+    assert alarms / looked < 0.05
+
+
+def test_shorter_answers_alone_are_no_alarm() -> None:
+    alarms = [find_decline(course(seed, 160, shorter=0.5)[:count]) for seed in range(10) for count in (100, 130, 160)]
+    assert sum(alarm is not None for alarm in alarms) <= 1
+
+
+def test_a_fall_with_shorter_answers_is_seen() -> None:
+    seen = [find_decline(course(seed, 100, fall=0.3, shorter=0.3, groups=32)) for seed in range(10)]
+    assert sum(one is not None for one in seen) >= 9
+    assert all(one.since <= 76 and one.accuracy_now < one.accuracy_before for one in seen if one)
+
+
+def test_a_fall_with_longer_answers_is_another_matter() -> None:
+    seen = [find_decline(course(seed, 100, fall=0.3, shorter=-0.3, groups=32)) for seed in range(5)]
+    assert seen == [None] * 5
+
+
+def test_the_text_has_the_figures() -> None:
+    steps = [ClosedStep(k, 0.95 + 0.001 * (k % 2), 400) for k in range(40)]
+    steps += [ClosedStep(k, 0.90 + 0.001 * (k % 2), 300) for k in range(40, 56)]
+    ((slug, text),) = decline_warnings(steps)
+    assert slug == "accuracy-fell"
+    for part in ("5.0 points", "since step 15", "95.0% to 90.1%", "from 400 to 300 tokens"):
+        assert part in text, text
+
+
+@pytest.mark.parametrize("count", [0, 1, WINDOW, 2 * WINDOW - 1])
+def test_few_steps_are_no_evidence(count: int) -> None:
+    assert find_decline([ClosedStep(k, 1.0 if k < WINDOW else 0.0, 100 - k) for k in range(count)]) is None
