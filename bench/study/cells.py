@@ -109,6 +109,19 @@ def tables(size: str) -> dict[str, Table]:
     if size == "overthinking":
         return OVERTHINKING_TABLES
     found = {
+        "sampling": Table(
+            "Which problems a step trains on",
+            "the service draws them, declared in experiments/2026-11-29-curriculum.md; the outcome alone is rewarded",
+            {
+                "outcome": OUTCOME,
+                "uniform": {**OUTCOME, "sampling": "uniform"},
+                "signal": {**OUTCOME, "sampling": "signal"},
+                "mastered": {**OUTCOME, "sampling": "mastered"},
+            },
+            # Few problems, so that each is visited about eight times in 200 steps.
+            common={"filter_metric": "acc", "chain_problems": 200},
+            also=(("signal", "uniform"), ("mastered", "uniform")),
+        ),
         "official": Table(
             "As the authors run it",
             "release mode, filter on accuracy: the length reward lives in mixed groups only",
