@@ -1,7 +1,7 @@
 """Rollouts until a training reaches outcome-only's final accuracy, by sampling policy (table `sampling`).
 
-    python bench/study/run.py sampling --size main --eval-every 10 --seeds 5
-    python bench/study/reach.py study/main/runs.jsonl
+    python bench/study/run.py sampling --size curriculum --seeds 5
+    python bench/study/reach.py study/curriculum/runs.jsonl
 
 The declaration is experiments/2026-11-29-curriculum.md.
 """
@@ -44,7 +44,7 @@ def rollouts_to(row: Row, target: float) -> float:
 
 def by_seed(rows: list[Row]) -> dict[int, dict[str, float]]:
     """Return the rollouts of each run of the table by seed and sampling, for seeds with an outcome-only run."""
-    chosen = [row for row in rows if row["settings"].get("chain_problems") == 200]
+    chosen = [row for row in rows if row["size"] == "curriculum"]
     targets = {row["seed"]: final_accuracy(row) for row in chosen if sampling_of(row) == BASELINE}
     found: dict[int, dict[str, float]] = {}
     for row in chosen:

@@ -290,8 +290,9 @@ def test_the_rollouts_until_a_target_need_two_evaluations_at_it(modules: dict[st
 
     def row(accuracies: list[float], seed: int = 0, **settings: Any) -> dict[str, Any]:
         evals = [{"step": 10 * n - 1, "bins": {"all": {"sampled": one}}} for n, one in enumerate(accuracies)]
-        common = {"problems_per_step": 8, "group_size": 16, "chain_problems": 200}
-        return {"seed": seed, "settings": {**common, **settings}, "evals": evals}
+        common = {"problems_per_step": 8, "group_size": 16}
+        size = settings.pop("size", "curriculum")
+        return {"size": size, "seed": seed, "settings": {**common, **settings}, "evals": evals}
 
     assert reach.rollouts_to(row([0.1, 0.5, 0.4, 0.6, 0.7]), 0.5) == 30 * 128
     assert reach.rollouts_to(row([0.1, 0.5, 0.4, 0.6]), 0.5) == 30 * 128, "the last one counts alone"
@@ -303,7 +304,7 @@ def test_the_rollouts_until_a_target_need_two_evaluations_at_it(modules: dict[st
         row([0.1, 0.5, 0.6], sampling="signal"),
         row([0.1, 0.2, 0.3], sampling="mastered"),
         row([0.1, 0.9], seed=1, sampling="signal"),
-        row([0.1, 0.9], chain_problems=4096),
+        row([0.1, 0.9], size="main"),
     ]
     found = reach.by_seed(runs)
     assert list(found) == [0], "a seed without an outcome-only run has no target"
