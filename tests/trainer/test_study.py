@@ -196,9 +196,7 @@ def test_the_report_names_missing_parts(modules: dict[str, ModuleType]) -> None:
         ("c +8 1 ?", None),
     ],
 )
-def test_ways_of_writing_are_distinguished(
-    modules: dict[str, ModuleType], written: str, kind: str | None
-) -> None:
+def test_ways_of_writing_are_distinguished(modules: dict[str, ModuleType], written: str, kind: str | None) -> None:
     chain = task.Chain(3, ("+8", "*3"), 2)
     assert modules["ways"].kind_of(chain, f"{written} \\boxed{{ 3 }}") == kind
     assert modules["ways"].kind_of(chain, written) is None, "no answer"
