@@ -136,7 +136,7 @@ def redis(folder: Path) -> Iterator[str]:
 def ray_cluster() -> Iterator[None]:
     """A Ray of its own. Ray gives its start 30 seconds and no way to say more: a busy machine takes another try.
 
-    Its workers have Ray's niceness of 15 unless told otherwise: on a busy machine they then import for minutes.
+    The niceness of Ray's workers is 15 by default: on a busy machine they then import for minutes.
     """
     os.environ.setdefault("RAY_worker_niceness", "0")
     import ray
