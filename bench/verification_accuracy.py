@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from deepcompress_verify.decide import OpenComparison, decide, gold_error
-from deepcompress_verify.extract import extract
-from deepcompress_verify.verdict import Verdict
+from deepcompress_verify.extract import MAX_RESPONSE_CHARS, prepare
+from deepcompress_verify.verdict import Check, Verdict
 
 SHARED = Path(os.environ.get("DEEPCOMPRESS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
@@ -38,11 +38,12 @@ def rows(name: str) -> Iterator[dict[str, Any]]:
 
 def check(gold: str, response: str, answer_format: str, truncated: bool = False) -> Verdict | OpenComparison:
     """Extract the answer and run the exact tiers, as a worker does."""
-    found = extract(response, answer_format, truncated)  # type: ignore[arg-type]
-    if found.verdict is not None:
-        return found.verdict
+    check = Check((gold,), response, answer_format, truncated)  # type: ignore[arg-type]
+    found = prepare(check, MAX_RESPONSE_CHARS)
+    if found.extraction_verdict is not None:
+        return found.extraction_verdict
     assert found.answer is not None
-    return decide((gold,), found.answer, restated_answer=found.restated_answer)
+    return decide(found.gold, found.answer, restated_answer=found.restated_answer)
 
 
 def show(row: dict[str, Any], label: object, verdict: Verdict | OpenComparison, seconds: float) -> None:

@@ -260,9 +260,12 @@ def length_shares(groups: Sequence[Group], group_advantages: Sequence[Advantages
 
     A is the sum of its parts, and every part has mean 0 in a group, so sum(A_length * A) / sum(A * A) is a share in
     the sense of covariances: the parts' shares add up to 1. It is negative if the length term works against the rest,
-    and None if no group of the kind has a signal.
+    and None if no group of the kind has a signal,
+    or if the answer has advantages, which are not split here: the service's `signal` has their shares.
     """
     shares: dict[str, float | None] = {}
+    if any(group.service_rewards.advantages is not None for group in groups):  # they come as one number
+        return {f"length_share{kind}": None for kind in ("", "_none", "_some", "_all")}
     for name in ("", "none", "some", "all"):
         chosen = [a for group, a in zip(groups, group_advantages, strict=True) if name in ("", group.kind)]
         squares = sum(float((a.total * a.total).sum()) for a in chosen)

@@ -152,14 +152,22 @@ def _no_choice(golds: tuple[str, ...], answer: str) -> bool:
 def _same_choice(gold: str, answer: str, oracle: Oracle | None) -> tuple[str, str] | None:
     """Return (rule, reason) if both state the same choice, without contradiction between the texts after it."""
     meant = _choice(gold)
-    if meant is None:
-        return None
     stated = read_choice(answer)
+    if meant is None:
+        return _same_option(gold, stated, oracle)
     if stated is None or stated.letter != meant.letter:
         return None
     if meant.content and stated.content and not _is_correct(_any_gold((meant.content,), stated.content, oracle)):
         return None
     return "choice", f"choice {meant.letter}"
+
+
+def _same_option(gold: str, stated: ChoiceText | None, oracle: Oracle | None) -> tuple[str, str] | None:
+    """Return (rule, reason) if the text after the letter of a choice is the gold: "(B) CO" for "CO"."""
+    if stated is None or stated.lower or not stated.content or has_parts(stated.content):
+        return None
+    verdict = _any_gold((gold,), stated.content, oracle)
+    return ("choice", "the text of the choice is the gold") if _is_correct(verdict) else None
 
 
 @lru_cache(maxsize=CACHED_GOLDS)
@@ -220,16 +228,28 @@ def _unit_text(gold: str) -> UnitText | None:
 
 
 def _rounds_to(value: str, decimal: str, oracle: Oracle | None) -> bool:
-    """Return True if a decimal is an approximation of a value: within three quarters of a unit of its last digit."""
+    """Return True if a decimal is an approximation of a value, measured by its own digits.
+
+    With two significant digits or more it is within three quarters of a unit of its last digit, with one within half
+    a unit. Zero approximates zero alone.
+    """
     whole, _, part = decimal.lstrip("+").partition(".")
-    units, places = 2 * int(whole + part), len(part) + 2
-    for near in (units, units - 1, units + 1):
-        # twice the value, so that the step is half a unit, in hundredths: the rule for rounded golds needs decimals
-        digits = str(abs(near)).rjust(places + 1, "0")
-        gold = f"{'-' if near < 0 else ''}{digits[:-places]}.{digits[-places:]}"
-        if _is_correct(_any_gold((gold,), f"2\\cdot\\frac{{{value}}}{{100}}", oracle)):
+    units, places = int(whole + part), len(part) + 2
+    if units == 0:
+        return _is_correct(_any_gold(("0",), value, oracle))
+    if abs(units) < 10:
+        # in hundredths: the rule for rounded golds needs decimals
+        return _is_correct(_any_gold((_decimal(units, places),), f"\\frac{{{value}}}{{100}}", oracle))
+    for near in (2 * units, 2 * units - 1, 2 * units + 1):
+        # twice the value, so that the step is half a unit
+        if _is_correct(_any_gold((_decimal(near, places),), f"2\\cdot\\frac{{{value}}}{{100}}", oracle)):
             return True
     return False
+
+
+def _decimal(units: int, places: int) -> str:
+    digits = str(abs(units)).rjust(places + 1, "0")
+    return f"{'-' if units < 0 else ''}{digits[:-places]}.{digits[-places:]}"
 
 
 @lru_cache(maxsize=CACHED_GOLDS)
@@ -354,6 +374,8 @@ def _other_readings(gold: ParsedGold, gold_tree: Node, answer: str, answer_tree:
     for text, tree, is_gold in ((gold.text, gold_tree, True), (answer, answer_tree, False)):
         if not _has_grouped_digits(text):
             continue
+        if isinstance(answer_tree if is_gold else gold_tree, Tuple) and number(strip_typesetting(text)) is not None:
+            continue  # 12,345 is a number, and no point
         other: list[Commas] = ["list"]
         if isinstance(tree, (Tuple, Set)):
             if _GROUP_OF_ZEROS.search(text):

@@ -13,6 +13,7 @@ import re
 from bisect import bisect
 from dataclasses import dataclass, replace
 
+from deepcompress_verify.beside import restated
 from deepcompress_verify.checkers.protocol import MAX_ANSWER_CHARS
 from deepcompress_verify.phrases import find_closing_answer, find_marked_answer, find_restated_answer
 from deepcompress_verify.task import encode_task, is_plain
@@ -56,6 +57,8 @@ class Extraction:
     """A closing phrase after the last box; it must be correct as well."""
     verdict: Verdict | None = None
     """Set if extraction alone decides: no_answer, unreadable, wrong (one_boxed)."""
+    box: tuple[int, int] | None = None
+    """Indices of the box of the answer in the response: its beginning and its closing brace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,10 @@ def prepare(check: Check, max_chars: int) -> Prepared:
         reason = f"the answer cannot be read: too_long {len(result.answer)} characters, {limit} are read"
         verdict = Verdict(False, "unreadable", truncate_answer(encodable(result.answer)), "limit", reason)
         return Prepared(gold, None, None, verdict)
-    restated_answer = None if result.restated_answer is None else encodable(result.restated_answer)
+    restated_answer = result.restated_answer
+    if restated_answer is None and result.box is not None:
+        restated_answer = restated(result.answer, check.gold, check.response, *result.box)
+    restated_answer = None if restated_answer is None else encodable(restated_answer)
     return Prepared(gold, encodable(result.answer), restated_answer, None)
 
 
@@ -139,7 +145,7 @@ def extract(
             marked = find_marked_answer(response, span[2])
             if marked is not None:
                 return Extraction(marked)
-        return Extraction(answer, find_restated_answer(response, span[2]))
+        return Extraction(answer, find_restated_answer(response, span[2]), box=(span[0], span[2]))
     if answer_format == "final_answer":
         phrase = find_closing_answer(response, start)
         return Extraction(phrase) if phrase else _none("no_answer", "neither a box nor a closing phrase was found")

@@ -18,6 +18,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Literal
 
+from deepcompress_verify.beside import restated
 from deepcompress_verify.choices import read_choice
 from deepcompress_verify.compare.fast_path import strip_typesetting
 from deepcompress_verify.extract import encodable, extract
@@ -220,7 +221,12 @@ def _stated(text: str, box_first: bool) -> Answer | None:
     result = extract(text, "boxed" if box_first else "final_answer")
     if result.answer is None and box_first:
         result = extract(text, "final_answer")
-    return None if result.answer is None else Answer(result.answer, result.restated_answer)
+    if result.answer is None:
+        return None
+    second = result.restated_answer
+    if second is None and result.box is not None:
+        second = restated(result.answer, (), text, *result.box)
+    return Answer(result.answer, second)
 
 
 def _without_anchor(text: str, formulas: bool) -> Iterator[Answer]:

@@ -27,6 +27,10 @@ _DENYING = frozenset(
     "earlier different alternative if unless suppose supposing assume assuming 不是 错误".split()
 )
 """Words before a marker after which it states no answer: "a wrong answer is 5"."""
+_SUPPOSING = frozenset(("if", "suppose", "supposing", "assume", "assuming", "were", "had"))
+"""Words before "the answer would be" that make it the answer of another case."""
+_HEDGED_LINE = re.compile(r"\b(?:could|might|may)\s+be\b|\bneither\b|\bnone\s+of\b")
+"""Words of a last line that states no answer."""
 _MAX_MARKERS = 16
 """Markers tried from the end of the text."""
 _RETRACTIONS = frozenset("wait actually sorry correction oops nope".split())
@@ -130,8 +134,8 @@ def _states(before: str, marker: str) -> bool:
     """Return True if a marker after the words `before` states the answer."""
     for mark in ("\n", ". ", "; ", "。"):
         before = before.rpartition(mark)[2]
-    words = before.replace("*", " ").replace(",", " , ").split()[-4:]
-    if not _DENYING.isdisjoint(words):
+    words = before.replace("*", " ").replace(",", " , ").split()
+    if not _DENYING.isdisjoint(words[-4:]) or ("would" in marker and not _SUPPOSING.isdisjoint(words)):
         return False
     return marker not in _CHOICE_MARKERS or not _CORRECT.isdisjoint(words)
 
@@ -233,8 +237,8 @@ def _last_line(text: str, start: int) -> str | None:
         stripped = line.strip()
         if stripped and stripped not in ("$$", "\\]", "\\)"):
             lower = stripped.lower()
-            if any(marker in lower for marker in _LINE_MARKERS):
-                return None  # a marker that a word before it denies: "the wrong answer is 5"
+            if any(marker in lower for marker in _LINE_MARKERS) or _HEDGED_LINE.search(lower):
+                return None  # denied or hedged: "the wrong answer is 5", "it could be 5"
             if _EXPRESSION.fullmatch(stripped) and FUNCTION_WORDS.keys() >= set(_NAMES.findall(stripped)):
                 return stripped
             return _last_delimited(stripped) or _last_bold(stripped) or _last_value(stripped)

@@ -246,11 +246,22 @@ def _in_brackets(answer: str, masked: str) -> Iterator[Reduction]:
     if approximation is not None and _has_digit(approximation[1]) and _counted(approximation[2], masked[:begin]):
         yield Reduction(value, approximations=(approximation[1].replace(",", ""),))
         return
+    if content.lower() in ("exactly", "exact", "exact value"):
+        yield Reduction(value)
+        return
     claim = _EQUAL_CLAIM.match(content)
     if claim is not None and not hedged(content.removeprefix("or ")):
         yield Reduction(value, (_part(answer, masked, begin + 1 + masked[begin + 1 :].find(claim[1]), end - 1),))
     elif spelled_number(words_of(content)) is not None and content.replace("-", " ").replace(" ", "").isalpha():
         yield Reduction(value, (f"\\text{{{content}}}",))
+    elif _DECIMAL.fullmatch(content):
+        yield Reduction(value, approximations=(content.replace(",", ""),))
+    elif _INTEGER.fullmatch(content) and answer[begin - 1].isspace():
+        yield Reduction(value, (content,))
+
+
+_DECIMAL = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?\.\d+")
+_INTEGER = re.compile(r"[-+]?\d+(?:/\d+)?")
 
 
 def _has_digit(text: str | None) -> bool:
@@ -377,7 +388,10 @@ def _prefix(answer: str, masked: str) -> Iterator[Reduction]:
         yield Reduction(_part(answer, masked, match.end(), len(answer)))
 
 
-_PREFIX = re.compile(r"^\s*(?:the\s+)?(?:final\s+|correct\s+)?(?:answer|ans)\s*:\s*(?=\S)", re.IGNORECASE)
+_PREFIX = re.compile(
+    r"^\s*(?:(?:thus|hence|so|therefore|then)\s*,\s*|(?:the\s+)?(?:final\s+|correct\s+)?(?:answer|ans)\s*[:.]\s*)(?=\S)",
+    re.IGNORECASE,
+)
 
 
 def _direction(answer: str, masked: str) -> Iterator[Reduction]:

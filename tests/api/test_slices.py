@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from deepcompress_service.api import slices
-from deepcompress_service.api.slices import decode_in_slices, largest_list
+from deepcompress_service.api.slices import TextTooLargeError, decode_in_slices, large_lists
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def test_the_same_value_or_the_same_refusal(seed: int) -> None:
         body = {choice.choice(TEXTS): value(choice, 3) for _ in range(choice.randrange(4))}
         body["items"] = [value(choice, 2) for _ in range(choice.randrange(30))]
         text = json.dumps(body, indent=choice.choice((None, 1)), ensure_ascii=choice.random() < 0.5)
-        cut += bool((found := largest_list(text.encode())) and found.size > 24 and found.commas)
+        cut += any(found.commas for found in large_lists(text.encode()))
         raw = bytearray(text.encode())
         assert decode_in_slices(raw, orjson.loads) == orjson.loads(raw)
         # And with a fault.
@@ -80,10 +80,58 @@ def test_a_parser_gets_no_more_than_a_slice(monkeypatch: pytest.MonkeyPatch) -> 
     assert max(sizes) < 2 * slices.SLICE_BYTES + 4000
 
 
+def test_the_rollouts_of_one_group_are_cut_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    sizes = []
+
+    def loads(raw: bytes | bytearray) -> Any:
+        sizes.append(len(raw))
+        return orjson.loads(raw)
+
+    rollouts = [{"response": "so, [1] {2} \\boxed{3} " * 2_000, "tokens": n} for n in range(200)]
+    small = {"gold": "1", "rollouts": [{"response": "1", "tokens": 1}]}
+    groups = [small, small, {"gold": "3", "rollouts": rollouts}, small]
+    assert decode_in_slices(json.dumps({"run": "r", "groups": groups}).encode(), loads) == {
+        "run": "r",
+        "groups": groups,
+    }
+    assert max(sizes) < 2 * slices.SLICE_BYTES + 100_000
+
+
+def test_all_large_lists_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    sizes = []
+
+    def loads(raw: bytes | bytearray) -> Any:
+        sizes.append(len(raw))
+        return orjson.loads(raw)
+
+    body = {name: [name * 1_000] * 3_000 for name in ("query", "prompts", "labels")}
+    assert decode_in_slices(json.dumps(body).encode(), loads) == body
+    assert max(sizes) < 2 * slices.SLICE_BYTES + 20_000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"items": [{"response": "x" * 4_000}]},
+        {"items": [1] * 400, "text": "x" * 4_000},
+        {"items": [1] * 400, "more": {"a": ["x" * 90] * 40}},
+        ["x" * 4_000],
+    ],
+)
+def test_a_text_that_no_slice_can_cut_is_refused_before_it_is_decoded(
+    body: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slices, "MAX_TEXT_BYTES", 2_000)
+    with pytest.raises(TextTooLargeError):
+        decode_in_slices(json.dumps(body).encode(), orjson.loads)
+
+
 def test_the_search_is_linear(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     for part in (b"[", b"{", b'"', b"\\", b",", b"[]", b'{"":[', b'[1],"', b"],"):
         raw = b'{"a":[' + part * ((1 << 20) // len(part))
         began = time.process_time()
-        largest_list(raw)
+        large_lists(raw)
         assert time.process_time() - began < 5, part

@@ -173,7 +173,7 @@ def test_the_report_pairs_the_same_seeds(modules: dict[str, ModuleType], tmp_pat
     assert (tmp_path / "study-main-official.png").stat().st_size > 5_000
 
 
-def test_the_report_says_what_is_missing(modules: dict[str, ModuleType]) -> None:
+def test_the_report_names_missing_parts(modules: dict[str, ModuleType]) -> None:
     rows = rows_of(modules, "official", 2)
     some = copy.deepcopy(rows[:4])
     text = modules["report"].report(some, "official", "main", None)
@@ -196,7 +196,7 @@ def test_the_report_says_what_is_missing(modules: dict[str, ModuleType]) -> None
         ("c +8 1 ?", None),
     ],
 )
-def test_the_ways_of_writing_are_told_apart(modules: dict[str, ModuleType], written: str, kind: str | None) -> None:
+def test_ways_of_writing_are_distinguished(modules: dict[str, ModuleType], written: str, kind: str | None) -> None:
     chain = task.Chain(3, ("+8", "*3"), 2)
     assert modules["ways"].kind_of(chain, f"{written} \\boxed{{ 3 }}") == kind
     assert modules["ways"].kind_of(chain, written) is None, "no answer"
@@ -263,7 +263,10 @@ def test_the_bound_and_the_pairs(modules: dict[str, ModuleType]) -> None:
     rows = [row("outcome", seed, 0.97, 50) for seed in (1000, 1001, 1002)]
     rows += [row("compress", 1000, 0.96, 40), row("compress", 1001, 0.93, 30)]
     pairs = confirm.pairs_of(rows)  # the third seed lacks a run
-    assert [(one.seed, round(one.points(), 6), one.tokens()) for one in pairs] == [(1000, -1, -20), (1001, -4, -40)]
+    assert [(one.seed, round(one.points(), 6), round(one.tokens(), 6)) for one in pairs] == [
+        (1000, -1, -20),
+        (1001, -4, -40),
+    ]
     text = confirm.report(pairs)
     assert "pairs: 2 (seeds 1000, 1001)" in text
     assert "-3 points or worse: 1 of 2" in text and "is not kept" in text

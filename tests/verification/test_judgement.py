@@ -1,4 +1,4 @@
-"""The pairs of judgement.txt, kinds.txt and hacks.txt get the verdict written there, and swapped if symmetric."""
+"""The pairs of the .txt files of this folder get the verdict written there, and swapped if they are symmetric."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def correct(gold: str, answer: str) -> bool:
     return verdict.correct
 
 
-@pytest.mark.parametrize(("gold", "answer", "right", "symmetric"), pairs("judgement.txt") + pairs("kinds.txt"))
+@pytest.mark.parametrize(
+    ("gold", "answer", "right", "symmetric"), pairs("judgement.txt") + pairs("kinds.txt") + pairs("stranger.txt")
+)
 def test_judgement(gold: str, answer: str, right: bool, symmetric: bool) -> None:
     assert correct(gold, answer) is right
     if symmetric:

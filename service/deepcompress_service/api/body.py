@@ -28,7 +28,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from .errors import ApiError, abandoned, from_validation, invalid
-from .slices import decode_in_slices
+from .slices import MAX_TEXT_BYTES, TextTooLargeError, decode_in_slices
 
 Model = TypeVar("Model", bound=BaseModel)
 T = TypeVar("T")
@@ -116,8 +116,11 @@ def _checked_lines(raw: bytearray) -> list[str]:
     lines = raw.split(b"\n")
     for line in lines:
         if line.strip():
-            with suppress(ValueError):
-                check_values(decode_in_slices(line, orjson.loads))
+            try:
+                with suppress(ValueError):
+                    check_values(decode_in_slices(line, orjson.loads))
+            except TextTooLargeError:
+                raise too_large("a text of the body", MAX_TEXT_BYTES) from None
     return [line.decode("utf-8", "replace") for line in lines]
 
 
@@ -214,30 +217,26 @@ async def _receive(request: Request, limit: int) -> bytes | bytearray:
     return body
 
 
-async def _receive_pieces(request: Request, limit: int) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
+async def _receive_pieces(request: Request, limit: int) -> bytearray:
+    body = bytearray()  # grows in place: no call copies all of it
     async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
+        if len(body) + len(chunk) > limit:
             raise too_large("the body", limit)
-        chunks.append(chunk)
-    return b"".join(chunks)
+        body += chunk
+    return body
 
 
-def _decompress(raw: bytes | bytearray, encoding: str, limit: int) -> bytes:
+def _decompress(raw: bytes | bytearray, encoding: str, limit: int) -> bytearray:
     unpack = _unpacker(encoding)
-    pieces: list[bytes] = []
-    size = 0
+    body = bytearray()
     # Small chunks: zlib copies `unconsumed_tail` on each call.
     for start in range(0, len(raw), PIECE):
         for piece in _unpacked(unpack, bytes(raw[start : start + PIECE]), encoding):
-            size += len(piece)
-            if size > limit:
+            if len(body) + len(piece) > limit:
                 raise too_large("the unpacked body", limit)
-            pieces.append(piece)
+            body += piece
     _refuse_broken(unpack, encoding)
-    return b"".join(pieces)
+    return body
 
 
 def _unpacked(unpack: _Unpacker, chunk: bytes, encoding: str) -> Iterator[bytes]:
@@ -272,11 +271,14 @@ def decode(model: type[BaseModel], raw: bytes | bytearray) -> tuple[Any, bool | 
     Raises:
         ApiError: 422, if the body is not JSON; the message is the one of `model`.
     """
-    with suppress(ValueError):
-        return decode_in_slices(raw, orjson.loads), None
-    # Only lone surrogates, which Rust strings cannot hold, and numbers out of bounds are worth a slower attempt.
-    with suppress(ValueError, RecursionError):
-        return decode_in_slices(raw, _loads_surrogates), False
+    try:
+        with suppress(ValueError):
+            return decode_in_slices(raw, orjson.loads), None
+        # Only lone surrogates, which Rust strings cannot hold, and numbers out of bounds are worth a slower attempt.
+        with suppress(ValueError, RecursionError):
+            return decode_in_slices(raw, _loads_surrogates), False
+    except TextTooLargeError:
+        raise too_large("a text of the body", MAX_TEXT_BYTES) from None
     try:
         model.model_validate_json(raw)
     except ValidationError as error:

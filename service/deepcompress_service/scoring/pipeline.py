@@ -5,7 +5,7 @@
     check     request, plan -> Batch                     the inputs that the run's strategies need (`limits`)
     verify    Batch -> Batch with verdicts               bounded workers
     commit    Batch, plan -> CommitOutcome               one atomic store call: new, replayed or stale
-    shape     Batch, CommitOutcome, plan -> Rewards      pure (`rewards`)
+    shape     Batch, CommitOutcome, plan -> Rewards      a function of its inputs (`rewards`)
     answer    -> typed answer                            pure (`answers`)
     record    metrics and activity                       after the answer is sent
 
@@ -135,7 +135,7 @@ class Pipeline:
         """Run the stages after the verdicts are known; return an answer of type `kind`."""
         outcome = None if batch.request.phase == "eval" else await self.commit(batch)
         began = time.perf_counter()
-        rewards = shape(batch, outcome)
+        rewards = await shape(batch, outcome)
         await asyncio.sleep(0)  # other requests take their turn between the parts of a large one
         answered = answer(batch, outcome, rewards, kind)
         await asyncio.sleep(0)

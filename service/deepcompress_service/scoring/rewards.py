@@ -1,7 +1,11 @@
-"""The rewards of a batch, from its verdicts and from the state that the commit returned. Pure."""
+"""The rewards of a batch, from its verdicts and from the state that the commit returned. A function of its inputs.
+
+A large batch takes turns with other requests on the event loop, between the parts of the computation.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -15,13 +19,23 @@ from .batch import Batch, BatchGroup, Rewards
 from .records import unpack_whitening
 from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_group, whole_shadows
 
+TURN = 4_096
+"""Rollouts whose inputs are prepared in one turn of the event loop."""
 
-def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
+
+async def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
     """Return the rewards of every group, from the recorded state (None: evaluation, the outcome alone)."""
     reward = batch.plan.reward
     records: Sequence[GroupOutcome | None] = [None] * len(batch.groups) if outcome is None else outcome.groups
     step = None if outcome is None else outcome.step
-    groups = [shaping_input(group, record, step, reward) for group, record in zip(batch.groups, records, strict=True)]
+    groups: list[Group] = []
+    waiting = 0
+    for group, record in zip(batch.groups, records, strict=True):
+        groups.append(shaping_input(group, record, step, reward))
+        waiting += len(group.sent.rollouts)
+        if waiting >= TURN:
+            waiting = 0
+            await asyncio.sleep(0)
     statuses = [group.statuses for group in batch.groups]
     unchecked = any("unchecked" in row for row in statuses)
     parts = checked_parts(groups, statuses) if unchecked else groups
@@ -29,6 +43,8 @@ def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
         rewards = Rewards(groups, reward.shape(parts, evaluate=True), None, [])
     else:
         shaped = reward.shape(parts)
+        if len(parts) > 1:
+            await asyncio.sleep(0)
         shadows = reward.shape_shadows(parts) if batch.plan.config.shadow else None
         sums = reward.signal_sums(parts, shaped)
         warnings = reward.warnings(parts, shaped, sums.figures())

@@ -65,6 +65,9 @@ def compare_collections(gold: Node, answer: Node, context: ComparisonContext) ->
     """Compare tuples, lists, sets and matrices."""
     if not isinstance(gold, COLLECTIONS) and not isinstance(answer, COLLECTIONS):
         return NOT_APPLICABLE
+    if _has_tautology(gold) or _has_tautology(answer):
+        context.record("structure", "an item that equates a number with itself")
+        return False
     if (
         _contains_sets(gold) != _contains_sets(answer)
         and isinstance(gold, COLLECTIONS)
@@ -89,6 +92,14 @@ def compare_collections(gold: Node, answer: Node, context: ComparisonContext) ->
             context.record("structure", "the same progression" if elided else "different progressions")
             return elided
     return _lists(gold, answer, context)
+
+
+def _has_tautology(node: Node) -> bool:
+    """Return True for 295 = 295, 658: one number set equal to several."""
+    return isinstance(node, (List, Tuple)) and any(
+        isinstance(item, Rel) and item.ops == ("=",) and isinstance(item.terms[0], Num) and len(set(item.terms)) == 1
+        for item in node.items
+    )
 
 
 def _contains_sets(node: Node) -> bool:
@@ -215,12 +226,7 @@ def _named(items: tuple[Node, ...]) -> bool:
 
 
 def _lists(gold: List | Set, answer: List | Set, context: ComparisonContext) -> bool | None:
-    if (
-        isinstance(gold, List)
-        and isinstance(answer, List)
-        and {gold.word, answer.word} == {"and", "or"}
-        and all(isinstance(item, Sym) for item in (*gold.items, *answer.items))
-    ):
+    if isinstance(gold, List) and isinstance(answer, List) and _other_joiner(gold, answer):
         context.record("structure", "p and q is not p or q")
         return False
     left, right = _expand_assignments(gold.items), _expand_assignments(answer.items)
@@ -234,6 +240,15 @@ def _lists(gold: List | Set, answer: List | Set, context: ComparisonContext) -> 
     elif named == (True, True) and _numbered(left, right):
         left, right = tuple(map(_value_of, left)), tuple(map(_value_of, right))
     return same_items(list(left), list(right), context)
+
+
+def _other_joiner(gold: List, answer: List) -> bool:
+    """Return True for p and q against p or q, and for names of things in a list against one of them."""
+    items = (*gold.items, *answer.items)
+    words = {gold.word, answer.word}
+    if words == {"and", "or"}:
+        return all(isinstance(item, (Sym, Text)) for item in items)
+    return words == {"", "or"} and all(isinstance(item, Text) for item in items)
 
 
 def _numbered(left: tuple[Node, ...], right: tuple[Node, ...]) -> bool:

@@ -104,7 +104,15 @@ def _has_case(one: str, two: str) -> bool:
     letters = one.lower()
     if one.isalpha() and letters[::2] == letters[1::2] and len(letters) == 2 * len(set(letters)):
         return True
+    if len(one) == 2 and one.isalpha() and letters not in _COMMON_WORDS and not two.islower():
+        return True  # Na, NA; mW, MW
     return _is_formula(one) and _is_formula(two)
+
+
+_COMMON_WORDS = frozenset(
+    "no on of am pm ok us uk it he we my by up an as at be do go if in is me or so to ad bc".split()
+)
+"""Words of two letters in any case."""
 
 
 def _is_formula(text: str) -> bool:

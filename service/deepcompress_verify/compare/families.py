@@ -17,6 +17,9 @@ _INDEXED = ("k_", "A_", "K_")
 """Beginnings of constants with an index."""
 NUMBERED_CONSTANTS = frozenset(f"{letter}_{mark}" for letter in "cC" for n in "1234" for mark in (n, f"{{{n}}}"))
 
+CONSTANTS = NUMBERED_CONSTANTS | frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+"""Names of a gold that may be constants of a solution."""
+
 
 def same_family(a: Node, b: Node, context: ComparisonContext) -> bool:
     """Return True for two antiderivatives with a constant C that differ by a constant."""
@@ -48,23 +51,41 @@ def same_family(a: Node, b: Node, context: ComparisonContext) -> bool:
 def same_constants(gold: Node, answer: Node, context: ComparisonContext) -> bool:
     """Return True for two solutions whose constants have other names or another order: C_1 e^x + C_2, A e^x + B.
 
-    The constants of the gold are C_1 to C_4, at least two of them, and it is a function of a variable. Those of the
+    The gold is a function of a variable. Its constants are C_1 to C_4, at least two of them; or C as its one capital
+    letter, beside x, t or theta; or, if the answer has C_1 to C_4 for them, two capital letters or more. Those of the
     answer are its letters that the gold has not, and its C_1 to C_4.
     """
     first, second = symbols(gold), symbols(answer)
-    constants = sorted(name for name in first if name in NUMBERED_CONSTANTS)
-    if not 2 <= len(constants) <= 4 or first.isdisjoint(_VARIABLES) or not all(map(_is_scalar, (gold, answer))):
+    if first.isdisjoint(_VARIABLES) or not all(map(_is_scalar, (gold, answer))):
         return False
+    constants = _constants(first)
     stated = sorted(name for name in second if name in constants or name not in first)
-    if len(stated) != len(constants) or (first - set(constants)) != (second - set(stated)):
+    if not constants or len(stated) != len(constants) or (first - set(constants)) != (second - set(stated)):
         return False
-    if any(not _may_be_constant(name) for name in stated):
+    if constants == ["C"]:
+        if first.isdisjoint(("x", "t", "theta")):
+            return False
+        allowed = _CONSTANTS_OF_INTEGRATION | {"A"}
+    elif NUMBERED_CONSTANTS.issuperset(constants):
+        allowed = frozenset(name for name in stated if _may_be_constant(name))
+    else:
+        allowed = NUMBERED_CONSTANTS
+    if not allowed.issuperset(stated):
         return False
     for order in permutations(constants):
         table: dict[str, Node] = {name: Sym(other) for name, other in zip(stated, order, strict=True)}
         if equal(gold, substitute(answer, table), context) is True:
             return True
     return False
+
+
+def _constants(names: frozenset[str]) -> list[str]:
+    """Return the constants among the names of a gold: C_1 to C_4, C, or capital letters."""
+    numbered = sorted(NUMBERED_CONSTANTS & names)
+    if numbered:
+        return numbered if 2 <= len(numbered) <= 4 else []
+    capitals = sorted(name for name in names if len(name) == 1 and name.isupper())
+    return capitals if capitals == ["C"] or 2 <= len(capitals) <= 4 else []
 
 
 def _may_be_constant(name: str) -> bool:

@@ -40,6 +40,8 @@ def strip_typesetting(text: str) -> str:
     s = text.strip()
     if s.isalnum():
         return s
+    if s.startswith("**") and s.endswith("**") and len(s) > 4:
+        s = s[2:-2]
     if "$" in s:
         s = s.replace("\\$", "").replace("$", "")
     if "\\" in s:

@@ -12,7 +12,7 @@ from itertools import product
 from deepcompress_verify.compare import units
 from deepcompress_verify.compare.collections import compare_collections, compare_piecewise, evaluate_matrices
 from deepcompress_verify.compare.context import NOT_APPLICABLE, ComparisonContext, InconclusiveError, NotApplicable
-from deepcompress_verify.compare.families import NUMBERED_CONSTANTS, same_constants, same_family
+from deepcompress_verify.compare.families import CONSTANTS, same_constants, same_family
 from deepcompress_verify.compare.forms import has, rename, rewrite, symbols
 from deepcompress_verify.compare.integer_families import same_integer_family, same_renamed_family
 from deepcompress_verify.compare.items import COLLECTIONS, distinct, has_no_value, same_items
@@ -51,6 +51,7 @@ from deepcompress_verify.tree import (
     Sym,
     Text,
     Tuple,
+    walk,
 )
 
 MAX_EXPANSION = 64
@@ -402,7 +403,14 @@ def _texts(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotAp
 
 
 def _omissions(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
-    """Leave formulas with an ellipsis, or with a derivative that is not evaluated, open."""
+    """Leave formulas with an ellipsis, or with a derivative, an integral or a limit that is not evaluated, open."""
+    if (
+        BigOp in context.facts(answer).kinds
+        and not isinstance(answer, Rel)
+        and not _unevaluated(answer) <= _unevaluated(gold)
+    ):
+        context.open_reason = "an integral or a limit that is not evaluated"
+        return None
     names = context.facts(gold).names | context.facts(answer).names
     if all(name[:1] not in _OMISSION_PREFIXES for name in names) or not (has_omission(gold) or has_omission(answer)):
         return NOT_APPLICABLE
@@ -411,6 +419,11 @@ def _omissions(gold: Node, answer: Node, context: ComparisonContext) -> bool | N
 
 
 _OMISSION_PREFIXES = (".", "d")
+
+
+def _unevaluated(node: Node) -> frozenset[str]:
+    """Return which of "int" and "lim" a tree holds."""
+    return frozenset(part.kind for part in walk(node) if isinstance(part, BigOp)) & {"int", "lim"}
 
 
 def _numbers(gold: Num, answer: Num, context: ComparisonContext) -> bool:
@@ -458,7 +471,7 @@ def _scalars(gold: Node, answer: Node, context: ComparisonContext) -> bool | Non
         open_ = open_ or result is None
     left, right = candidates[0]
     names = context.facts(gold).names
-    if not open_ and not names.isdisjoint(NUMBERED_CONSTANTS) and same_constants(left, right, context):
+    if not open_ and not names.isdisjoint(CONSTANTS) and same_constants(left, right, context):
         context.record("points", "the same family, whose constants have other names")
         return True
     if same_family(left, right, context):

@@ -54,8 +54,26 @@ def must_be_cut(node: Node) -> bool:
     return any(
         (isinstance(part, Call) and (part.name in STEPS or part.name == "root") and bool(symbols(part)))
         or (isinstance(part, Pow) and _fractional(part) and bool(symbols(part.base)))
+        or _may_turn_back(part)
         for part in walk(node)
     )
+
+
+def _may_turn_back(node: Node) -> bool:
+    """Return True for an inverse function of a function, which may break anywhere: arcsin(sin x), arctan(tan x)."""
+    if not isinstance(node, Call) or node.name not in _UNIT_INTERVAL | _AT_POLES:
+        return False
+    smooth = _WITHIN_ONE if node.name in _UNIT_INTERVAL else _WITHOUT_POLES
+    return any(
+        (isinstance(part, Call) and part.name not in smooth and bool(symbols(part)))
+        or (isinstance(part, Pow) and bool(symbols(part.exponent)) and node.name in _UNIT_INTERVAL)
+        for argument in node.args
+        for part in walk(argument)
+    )
+
+
+_WITHIN_ONE = frozenset(("tanh", "abs", "root"))
+_WITHOUT_POLES = frozenset("exp sin cos sinh cosh tanh atan asinh abs root ln log".split())
 
 
 def _breaking(part: Node) -> bool:
@@ -179,6 +197,8 @@ class Cells:
         reader = Fractions((*(Sym(name) for name in names), *arguments), context)
         if not reader.pure or len(reader.names) != len(names):
             # a logarithm of a sine: cut at the roots and absolute values only
+            if any(_may_turn_back(part) for part in (*walk(gold), *walk(answer))):
+                raise InconclusiveError
             arguments = self._arguments(gold, answer, strict=True)
             reader = Fractions((*(Sym(name) for name in names), *arguments), context)
             if not reader.pure or len(reader.names) != len(names):
@@ -318,7 +338,7 @@ def _positive_letters(gold: Node, reader: Fractions) -> bool:
             and part.args[1].p % 2 == 0
         ) or (isinstance(part, Call) and part.name in ("ln", "log")):
             base = part.args[0]
-        elif isinstance(part, Pow) and _fractional(part):
+        elif isinstance(part, Pow) and _fractional(part) and not _odd_root(part):
             base = part.base
         else:
             continue
@@ -332,6 +352,16 @@ def _positive_letters(gold: Node, reader: Fractions) -> bool:
             return False
         restricted = restricted or _takes_negative_values(top * bottom, len(reader.names))
     return restricted
+
+
+def _odd_root(node: Pow) -> bool:
+    """Return True for an exponent such as 1/3, with which negative numbers have a real power."""
+    exponent = node.exponent
+    while isinstance(exponent, Neg):
+        exponent = exponent.arg
+    if isinstance(exponent, Num):
+        return exponent.q % 2 == 1
+    return isinstance(exponent, Div) and isinstance(exponent.bottom, Num) and exponent.bottom.p % 2 == 1
 
 
 def _takes_negative_values(p: fmpq_mpoly, size: int) -> bool:

@@ -62,14 +62,17 @@ def at_real_points(
     real_only: bool,
     positive: bool = False,
     enough: int = 3,
+    scale: int = 1,
 ) -> bool | None:
     """Compare two functions of real letters: `enough` points that agree count as equal.
 
-    With `positive`, all letters are positive.
+    With `positive`, all letters are positive. `scale` multiplies the points.
     """
     points = _real_points(names, context.seed, 24 if positive else len(_RANGES))
     if positive:
         points = ({name: abs(value) for name, value in point.items()} for point in points)
+    if scale != 1:
+        points = ({name: value * scale for name, value in point.items()} for point in points)
     agreed = agreeing_points(
         points,
         lambda point: compare_at(a, b, point, log_base, context, real_only),

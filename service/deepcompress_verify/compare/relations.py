@@ -16,6 +16,7 @@ from deepcompress_verify.reader.progressions import ELLIPSIS
 from deepcompress_verify.tree import (
     Add,
     Apply,
+    BigOp,
     Call,
     Const,
     Div,
@@ -81,8 +82,12 @@ def is_name(node: Node) -> bool:
         return node.base in _NAMED_BY_SQUARES and node.exponent == Num(2)
     if isinstance(node, Mul) and is_derivative(node.factors[0]):
         return True
+    if isinstance(node, BigOp):
+        return node.kind == "int" and node.high is None  # an antiderivative, or an integral over a named domain
     if isinstance(node, Mul) and len(node.factors) == 2:
         head, body = node.factors
+        if isinstance(head, Apply) and head.name == "compose":
+            return isinstance(body, (Sym, Num))
         return (
             isinstance(head, Sym)
             and isinstance(body, (Sym, Num, Tuple))
@@ -116,6 +121,8 @@ def has_omission(node: Node) -> bool:
 
 def is_symbolic_term(node: Node) -> bool:
     """Return True for variables combined without numbers, whose value may be stated: a + b, sin(theta), xy."""
+    if isinstance(node, Neg) and isinstance(node.arg, Sym):
+        return False  # -x = 5 means that x is -5
     if isinstance(node, (Add, Mul, Neg, Div, Call)):
         return all(is_symbolic_term(child) for child in children(node))
     if isinstance(node, Pow) and isinstance(node.exponent, Num) and node.exponent.q == 1 < node.exponent.p:
@@ -161,7 +168,10 @@ def read_chain(node: Rel, context: ComparisonContext) -> EqualityChain | None:
     constant = not names and not any(symbols(v) for v in values)
     if not names and not constant:
         return None
-    return EqualityChain(tuple(names), value, approximation, contradicts, constant, None in outcomes)
+    open_members = [v for v, outcome in zip(values, outcomes, strict=False) if outcome is None]
+    if open_members == terms[:1] and isinstance(terms[0], BigOp) and context.oracle is not None:
+        open_members = []  # the value of an integral, a limit or a sum, which nothing refutes
+    return EqualityChain(tuple(names), value, approximation, contradicts, constant, bool(open_members))
 
 
 def _operates_in(head: Node, value: Node) -> bool:
@@ -185,7 +195,10 @@ def _first_names_value(terms: list[Node]) -> bool:
 
 
 def close(value: Node, approximation: Node, context: ComparisonContext) -> bool:
-    """Return True if the second may be a rounding of the first: one unit of its last digit, or one percent."""
+    """Return True if the second may be a rounding of the first: three quarters of its last digit, or one percent.
+
+    With one significant digit it is half a unit, and zero rounds zero alone.
+    """
     negative = isinstance(approximation, Neg)
     number = approximation.arg if isinstance(approximation, Neg) else approximation
     if isinstance(value, (Tuple, List, Set)):
@@ -208,7 +221,11 @@ def close(value: Node, approximation: Node, context: ComparisonContext) -> bool:
         digits = str(number.p)[:64]
         unit = fmpq(10 ** min(len(digits) - len(digits.rstrip("0")), len(digits) - 1), number.q)
     size = fmpq(number.p, number.q)
-    unit = max(min(unit, size / 2) if number.decimals is None and size else unit, size / 100)
+    if size == 0:
+        return equal(value, Num(0), context) is not False
+    # one significant digit: half a unit
+    unit *= fmpq(1, 2) if size < 10 * unit else fmpq(3, 4)
+    unit = max(min(unit, size / 2), size / 100)
     gap = Add((value, Neg(Neg(number) if negative else number)))
     far = Call("floor", (Div(Call("abs", (gap,)), Num(int(unit.p), int(unit.q))),))
     return equal(far, Num(0), context) is not False

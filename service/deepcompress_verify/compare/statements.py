@@ -8,7 +8,7 @@ from deepcompress_verify.compare import units
 from deepcompress_verify.compare.context import NOT_APPLICABLE, ComparisonContext, InconclusiveError, NotApplicable
 from deepcompress_verify.compare.forms import canon, symbols
 from deepcompress_verify.compare.integer_families import class_members, satisfies_congruence
-from deepcompress_verify.compare.items import COLLECTIONS, in_order, same_items, tuples_equal
+from deepcompress_verify.compare.items import COLLECTIONS, distinct, in_order, same_items, tuples_equal
 from deepcompress_verify.compare.regions import Regions, is_region
 from deepcompress_verify.compare.relations import (
     EqualityChain,
@@ -79,7 +79,10 @@ def compare_regions(gold: Node, answer: Node, context: ComparisonContext) -> boo
 
 def _other_regions(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
     """Compare regions with parameters, or of the plane."""
-    gold, answer = _membership(gold), _membership(answer)
+    gold, answer = _without_repeats(_membership(gold)), _without_repeats(_membership(answer))
+    if gold == answer:
+        context.record("structure", "the same sets")
+        return True
     if isinstance(gold, SetOp) and isinstance(answer, SetOp):
         if gold.op != answer.op or len(gold.args) != len(answer.args):
             return False
@@ -123,6 +126,14 @@ def _symbolic_interval(node: Node) -> Tuple | None:
             return Tuple((Neg(Const("oo")), node.terms[1]), "(", "]" if closed else ")")
         return Tuple((node.terms[1], Const("oo")), "[" if closed else "(", ")")
     return None
+
+
+def _without_repeats(node: Node) -> Node:
+    """Return a union or an intersection without repeated parts: the union of A, B and B is that of A and B."""
+    if not isinstance(node, SetOp) or node.op == "minus":
+        return node
+    parts = distinct(list(node.args))
+    return parts[0] if len(parts) == 1 else SetOp(node.op, tuple(parts))
 
 
 def _membership(node: Node) -> Node:
@@ -312,6 +323,14 @@ def _relation_and_value(
         matches = _compare_congruence_class(relation, other, context)
         if matches is not None:
             return matches
+        if (
+            not gold_side
+            and isinstance(other, Num)
+            and isinstance(relation.modulus, Num)
+            and other.p >= relation.modulus.p
+        ):
+            context.record("relation", "a class of residues, and a number that is no residue")
+            return False
         return compare(relation.terms[-1]) if len(relation.terms) == 2 else compare(relation.terms[0])
     if relation.ops == ("in",):
         return compare(relation.terms[1])

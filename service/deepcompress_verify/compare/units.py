@@ -151,6 +151,8 @@ def pairs(gold: Node, answer: Node) -> list[tuple[Node, Node]] | None:
     unit_a, nouns_a, marks_a = _parts(unit_a)
     if marks_a and marks_a != marks_g:
         return None  # a direction that the gold does not give; one that the answer leaves out is understood
+    if marks_g and not marks_a and nouns_a and not nouns_g:
+        return None  # another word in the place of the direction: 7 losses, 7 wins
     if nouns_g and nouns_a and not _same_nouns(nouns_g, nouns_a):
         return None
     if unit_g == unit_a:

@@ -77,7 +77,7 @@ def read(text: str, commas: Commas = "group", plain_units: bool = False) -> Node
 
 
 def _answer(tokens: list[Token], options: Options) -> Node:
-    """Return the tree of the tokens: parts and "respectively" make an answer ordered."""
+    """Return the tree of the tokens: parts, "respectively" and "then" make an answer ordered."""
     while len(tokens) > 4 and tokens[0][:2] == ("o", "{") and _closes_at_end(tokens):
         tokens = [*tokens[1:-2], tokens[-1]]
     parts = split_parts(tokens)
@@ -88,6 +88,7 @@ def _answer(tokens: list[Token], options: Options) -> Node:
         tokens = [*tokens[:-2], tokens[-1]]
         if tokens[-2].value == ",":
             del tokens[-2]
+    ordered = ordered or any(token.kind in "tw" and token.value.lower() == "then" for token in tokens[1:])
     node = parse(tokens, options)
     return Tuple(node.items) if ordered and isinstance(node, List) else node
 

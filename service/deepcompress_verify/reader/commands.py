@@ -8,7 +8,7 @@ from deepcompress_verify.reader.functions import argument, function
 from deepcompress_verify.reader.lookahead import starts_atom
 from deepcompress_verify.reader.names import symbol
 from deepcompress_verify.reader.stream import Stream
-from deepcompress_verify.reader.tokens import ReadError
+from deepcompress_verify.reader.tokens import ReadError, Token
 from deepcompress_verify.reader.words import (
     COMMAND_FUNCTIONS,
     CONST_WORDS,
@@ -118,7 +118,7 @@ def _blackboard(s: Stream) -> Node:
         suffix += mark + ("".join(s.raw_group()) if s.is_op("{") else s.next().value)
     if letter in SET_LETTERS and not suffix:
         return Const(letter)
-    return Sym(f"bb {letter}{suffix}")
+    return symbol(s, f"bb {letter}{suffix}")
 
 
 def _power_of_set(s: Stream) -> bool:
@@ -173,6 +173,7 @@ def _big(s: Stream, name: str) -> Node:
         body = s.grammar.term(s)
         s.bound_names.pop()
         return BigOp("sum" if name == "sum" else "prod" if name == "prod" else "lim", body, var, low, high)
+    _take_differential_out(s)
     s.open_integrals += 1
     body = s.grammar.expression(s)
     s.open_integrals -= 1
@@ -181,6 +182,30 @@ def _big(s: Stream, name: str) -> Node:
         raise s.fail("an integral without its differential")
     var = token.value[1:] if len(token.value) > 1 else s.next().value
     return BigOp("int", body, var, low, high)
+
+
+def _take_differential_out(s: Stream) -> None:
+    """Put the differential of \\frac{x dx}{1+x^2}, which is at the position, after the fraction."""
+    if not (s.is_cmd("frac") and s.is_op("{", 1)):
+        return
+    start = s.position
+    s.position = start + 1
+    top_end = s.closing("{")
+    s.position = top_end + 1
+    end = s.closing("{") if top_end > 0 and s.is_op("{") else -1
+    s.position = start
+    if end < 0:
+        return
+    top = s.tokens[start + 2 : top_end]
+    last = top[-1] if top else s.tokens[-1]
+    if last.kind == "w" and len(last.value) == 2 and last.value[0] == "d":
+        cut = 1
+    elif len(top) > 1 and top[-2].kind == "w" and top[-2].value == "d" and last.value in GREEK:
+        cut = 2
+    else:
+        return
+    before = top[:-cut] or [Token("n", "1", False)]
+    s.tokens[start + 2 : end + 1] = [*before, *s.tokens[top_end : end + 1], *top[-cut:]]
 
 
 def _lower_bound(s: Stream, name: str) -> tuple[str, Node | None]:

@@ -57,6 +57,8 @@ def environment(s: Stream, as_cases: bool = False) -> Node:
     if starred in _MATRICES:
         if not rows or any(len(row) != len(rows[0]) for row in rows) or Text("") in rows[0]:
             raise s.fail("a matrix with rows of unequal length")
+        if starred == "array" and len(rows) == len(rows[0]) == 1:
+            return rows[0][0]
         return Matrix(tuple(rows), "det" if starred in ("vmatrix", "Vmatrix") else "matrix")
     flat = [cell for row in rows for cell in row if cell != Text("")]
     if starred in _CASES and flat:

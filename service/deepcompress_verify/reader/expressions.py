@@ -94,6 +94,10 @@ def postfix(s: Stream, node: Node) -> Node:
                 continue
             if token.value == "_" and isinstance(node, (Call, Sym, Apply)):
                 raise s.fail("a subscript on an expression")
+        elif token.kind == "c" and token.value == "euro" and isinstance(node, Num) and s.peek(1).kind == "e":
+            s.position += 1
+            node = Quantity(node, "euro")
+            continue
         elif token.kind == "c" and token.value in ("degree", "degrees", "circ", "textdegree"):
             if token.value == "circ" and not isinstance(node, Num) and _composes(s):
                 return node
@@ -238,6 +242,9 @@ def term(s: Stream) -> Node:
             continue
         if value == "(" and kind == "o" and _opens_words(s):
             raise ReadError("words", s.peek(1).value)
+        if kind == "o" and _opens_number(s):
+            factors = [Apply("beside", (_product(factors), power(s)))]
+            continue
         factors.append(power(s))
     return _matrix_product(factors) or _product(factors)
 
@@ -316,6 +323,27 @@ def _opens_words(s: Stream) -> bool:
     first = s.peek(1)
     word = first.kind in "tw" and len(first.value) > 1 and first.value not in FUNCTION_WORDS | CONST_WORDS.keys()
     return word and (first.kind == "t" or is_word(first.value) or first.value.lower() in NUMBER_WORDS)
+
+
+def _opens_number(s: Stream) -> bool:
+    """Return True for a number in brackets at the end that is a remark or a label, no factor: 5 (6), 1.0(1.0), 5[1].
+
+    Directly behind an integer or a bracket, round brackets multiply: 2(3), (2)(3).
+    """
+    opener = s.peek()
+    if opener.value not in ("(", "["):
+        return False
+    ahead = 1 + (s.peek(1).kind == "o" and s.peek(1).value in ("-", "+"))
+    number = s.peek(ahead)
+    if number.kind != "n" or not s.is_op(")" if opener.value == "(" else "]", ahead + 1):
+        return False
+    if s.peek(ahead + 2).kind != "e":
+        return False
+    before = s.peek(-1)
+    if before.value == ")":
+        return False
+    decimal = "." in number.value or (before.kind == "n" and "." in before.value)
+    return opener.space or opener.value == "[" or decimal
 
 
 def _power_of_letters(s: Stream) -> bool:

@@ -16,6 +16,8 @@ from deepcompress_verify.tree import (
 _NAMED_FUNCTIONS = {"zeta": "zeta", "Gamma": "gamma", "Phi": "", "Psi": "", "Li": "", "erf": ""}
 """Functions named by a letter, with the known function that they are."""
 _ALWAYS_FUNCTIONS = frozenset("fgFG")
+_EXPECTED = frozenset(("E", "P", "V", "bb E", "bb P"))
+"""Letters of expectation, probability and variance."""
 
 
 def symbol(s: Stream, name: str) -> Node:
@@ -42,7 +44,7 @@ def symbol(s: Stream, name: str) -> Node:
         inner = apply(s, name)
         known = _NAMED_FUNCTIONS[name]
         return Call(known, inner.args) if known and isinstance(inner, Apply) and len(inner.args) == 1 else inner
-    if _of_a_number(s) and name not in s.bound_names:
+    if (_of_a_number(s) or (name in _EXPECTED and _of_a_letter(s))) and name not in s.bound_names:
         return apply(s, name)
     if name[0] in _ALWAYS_FUNCTIONS:
         if _inverse_mark(s):
@@ -58,6 +60,19 @@ def _of_a_number(s: Stream) -> bool:
         return False
     sign = s.is_op("-", 1)
     return s.peek(1 + sign).kind == "n" and s.is_op(")", 2 + sign)
+
+
+def _of_a_letter(s: Stream) -> bool:
+    """Return True if a capital letter in brackets follows directly, alone or to a power: E[X^2] is not E[X]^2."""
+    closer = {"(": ")", "[": "]"}.get(s.peek().value)
+    letter = s.peek(1)
+    if closer is None or s.peek().kind != "o" or letter.kind != "w" or len(letter.value) > 1:
+        return False
+    power = [token.value for token in s.tokens[s.position + 2 : s.position + 6]]
+    ahead = 2
+    if power[0] == "^":
+        ahead = 6 if power[1] == "{" and power[3] == "}" else 4
+    return letter.value.isupper() and s.is_op(closer, ahead)
 
 
 def _inverse_mark(s: Stream) -> bool:
@@ -78,8 +93,7 @@ def _is_prime(s: Stream, ahead: int) -> bool:
 
 def apply(s: Stream, name: str) -> Node:
     """Parse the arguments of an unknown function."""
-    s.expect_op("(")
-    inner = bracketed(s, "(")
+    inner = bracketed(s, s.next().value)
     return Apply(name, inner.items if isinstance(inner, Tuple) else (inner,))
 
 

@@ -18,6 +18,7 @@ from deepcompress_verify.reader.words import (
     PLAIN_UNITS,
     PREFIXED,
     QUALIFIERS,
+    SAME_DIRECTIONS,
     SCALES,
     SQUARE,
     UNIT_LETTERS,
@@ -44,6 +45,8 @@ _MAY_BE_UNIT = (
     | frozenset(("am", "pm"))
 )
 _AFTER_A_UNIT = DIRECTIONS | CONTRARY_NOUNS
+_SHAPES = frozenset(("matrix", "matrices", "grid", "array", "board", "rectangle", "table"))
+"""Words after a product that make it a shape."""
 MAX_NOUNS = 3
 """Maximum words of a counted noun: 18 large brown eggs."""
 
@@ -79,6 +82,8 @@ def take_unit(s: Stream, node: Node, token: Token) -> Node | None:
             return None
         s.position += 1
         return Time(node.p * 3600, lower)
+    if isinstance(node, Mul) and lower in _SHAPES:
+        raise ReadError("words", word)  # a 5 x 3 matrix
     if word in FUNCTION_WORDS and (word != "min" or s.is_op("(", 1)):
         return None
     lone = (s.options.plain_units or s.peek(1).value.lower() in _AFTER_A_UNIT) and token.space
@@ -166,11 +171,15 @@ def _unit(s: Stream, one: bool = False) -> str | None:
                 s.position += 1
                 continue
             if lower in DIRECTIONS:
-                marks.append(lower)
+                marks.append(SAME_DIRECTIONS.get(lower, lower))
                 s.position += 1
                 continue
             if lower in NOT_UNITS or lower in DENIALS or lower in SCALES or lower in FRACTION_WORDS:
                 raise ReadError("words", token.value)
+            if lower == "per" and s.peek(1).value.lower() == "cent" and not parts:
+                parts.append("percent")
+                s.position += 2
+                continue
             if lower == "per" or (lower == "a" and parts):
                 operator = "/"
                 s.position += 1

@@ -12,11 +12,11 @@ _LARGE = {"万": 10**4, "亿": 10**8}
 
 def may_hold_spelling(text: str) -> bool:
     """Return True if the text holds the words without which nothing is spelled."""
-    return "and " in text or "out of" in text or not text.isascii()
+    return not text.isascii() or any(word in text.lower() for word in ("and ", "out of", "minus", "negative", "rem"))
 
 
 def join_spellings(tokens: list[Token]) -> list[Token]:
-    """Rewrite spelled numbers: "4 and a half" as 4 1/2, "2 out of 5" as 2/5, 负四分之三 as -3/4. One pass."""
+    """Rewrite spelled numbers: "4 and a half" as 4 1/2, "2 out of 5" as 2/5, "minus 3" as -3, 负四分之三 as -3/4."""
     out: list[Token] = []
     i = 0
     while i < len(tokens):
@@ -34,6 +34,14 @@ def join_spellings(tokens: list[Token]) -> list[Token]:
             out.append(Token("o", "/", False))
             i += 2
             continue
+        if value in _SIGN_WORDS and not out and token.kind in "tw" and _is_amount(tokens[i + 1]):
+            out.append(Token("o", "-", token.space))
+            i += 1
+            continue
+        if value in _REMAINDER and out and out[-1].kind == tokens[i + 1].kind == "n":
+            out.append(Token("w", "R", True))
+            i += 1
+            continue
         if token.kind == "t" and not value.isascii() and (number := chinese_number(value)) is not None:
             out += number
             i += 1
@@ -41,6 +49,15 @@ def join_spellings(tokens: list[Token]) -> list[Token]:
         out.append(token)
         i += 1
     return out
+
+
+_SIGN_WORDS = frozenset(("minus", "negative"))
+_REMAINDER = frozenset(("remainder", "rem"))
+
+
+def _is_amount(token: Token) -> bool:
+    """Return True for a numeral or infinity."""
+    return token.kind == "n" or token.value.lower() in ("infinity", "infty")
 
 
 def _part_of_one(tokens: list[Token], i: int) -> tuple[str, str, int] | None:

@@ -40,6 +40,7 @@ _SCAN = re.compile(
     re.DOTALL,
 )
 
+_BRACED_SIGN = re.compile(r"(?<![\^_])\{-\}")
 _SUPER = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", strict=True))
 _SUB = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
 _FRACTIONS = {
@@ -94,7 +95,8 @@ DROPPED = frozenset(
     "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr middle displaystyle textstyle "
     "scriptstyle "
     "limits nolimits quad qquad rm bf it cal mathstrut strut nobreak allowbreak hfill noindent medspace thinspace "
-    "thickspace negthinspace enspace small large Large normalsize scriptscriptstyle unit".split()
+    "thickspace negthinspace enspace tiny footnotesize small large Large LARGE huge Huge normalsize "
+    "scriptscriptstyle newline linebreak unit".split()
 )
 TEXT_COMMANDS = frozenset(
     "text textbf textit textrm textnormal textsf texttt textup textsc mbox hbox mathrm operatorname mathsf mathit "
@@ -153,11 +155,15 @@ def clean(text: str) -> str:
             for tail in tails:
                 text = text.replace(char + tail, command + tail)
     text = text.strip()
-    for quote in ("**", "`", '"', "*"):
+    if text.startswith("``") and text.endswith("''"):
+        text = text[2:-2]
+    for quote in ("**", "`", '"', "*", "'"):
         if text.startswith(quote) and text.endswith(quote) and len(text) > 2 * len(quote):
             text = text[len(quote) : -len(quote)]
     if text.endswith("\\") and not text.endswith("\\\\"):
         text = text[:-1]
+    if "{-}" in text:
+        text = _BRACED_SIGN.sub("-", text)
     if "\\\\" in text:
         if "\\\\begin" in text:
             text = text.replace("\\\\\\\\", "\0").replace("\\\\", "\\").replace("\0", "\\\\")
@@ -321,6 +327,9 @@ def _operator(value: str, space: bool, out: list[Token]) -> Token:
     """Return the token of an operator; the two-character relations of plain text become one token."""
     if value in "<>=":
         last = out[-1] if out and not space else END
+        if value == "=" and last[:2] == ("o", ":"):
+            out.pop()  # x := 5
+            return Token("r", "=", last.space)
         if value == "=" and last.kind == "r" and last.value in ("<", ">", "="):
             out.pop()
             return Token("r", {"<": "<=", ">": ">=", "=": "="}[last.value], last.space)

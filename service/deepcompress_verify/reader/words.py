@@ -201,13 +201,28 @@ DIRECTIONS = frozenset(
     "anticlockwise forward forwards backward backwards ahead behind inward inwards outward outwards "
     "uphill downhill upstream downstream inside outside toward towards earlier later before after ago "
     "early late past sooner since until profit loss gain increase decrease increased decreased rise fall "
-    "drop discount markup surplus deficit debt credit growth decline reduction raise cut profits losses "
+    "drop discount markup surplus deficit debt credit debit growth decline reduction raise cut profits losses "
     "gains increases decreases higher lower faster slower older younger taller shorter longer bigger "
     "smaller larger greater fewer heavier lighter closer farther further nearer warmer colder hotter "
     "cooler deeper wider narrower thicker thinner cheaper richer poorer better worse increasing "
     "decreasing won lost".split()
 )
 """Words after a value or a unit that say in which direction, order or sense: two sides must say the same of it."""
+
+SAME_DIRECTIONS = {
+    word: name
+    for name, words in {
+        "profit": "profits gain gains", "loss": "losses", "down": "downward downwards", "up": "upward upwards",
+        "increase": "increased increases increasing rise growth raise",
+        "decrease": "decreased decreases decreasing fall drop decline reduction cut",
+        "forward": "forwards ahead", "backward": "backwards", "counterclockwise": "anticlockwise",
+        "inward": "inwards", "outward": "outwards", "toward": "towards", "before": "earlier", "after": "later",
+        "north": "northern", "south": "southern", "east": "eastern", "west": "western", "above": "over",
+        "below": "under", "longer": "taller", "farther": "further",
+    }.items()
+    for word in words.split()
+}  # fmt: skip
+"""Directions by other words for them."""
 
 CONTRARY_NOUNS = frozenset(
     "positive left right long wide high deep tall thick broad away apart male female red green blue "
@@ -217,7 +232,10 @@ CONTRARY_NOUNS = frozenset(
 )
 """Words of a counted noun that may be left out or added, but not be others."""
 
-NOUN_FILLERS = frozenset("of in for the a an each total per possible different on at this that".split())
+NOUN_FILLERS = frozenset(
+    "of in for the a an each total per possible different on at this that altogether overall exactly "
+    "precisely".split()
+)
 """Words of a counted noun without a meaning of their own: 8 cards of each color."""
 
 PLURALS = frozenset(
@@ -256,6 +274,7 @@ DENIALS = frozenset(
     "omitted removed missing invalid false incorrect wrong impossible unsolved refuted disproved "
     "disproven untrue mistaken discarded ruled failed cancelled canceled except without excluding zero "
     "non none nothing never neither nor not no fails isn't false refused void retracted crossed too many "
+    "octal binary hex hexadecimal ternary nautical troy imperial "
     "few almost nearly barely hardly about approximately roughly".split()
 )
 """Words after a number that deny it, or bring another: never a unit."""
@@ -305,6 +324,8 @@ PARTS_OF_ONE = {
     **{word: n for n, word in enumerate("half third quarter fifth sixth seventh eighth ninth tenth".split(), 2)},
     **{word: n for n, word in enumerate("halves thirds quarters fifths sixths sevenths eighths ninths".split(), 2)},
     "tenths": 10,
+    "fourth": 4,
+    "fourths": 4,
 }
 
 SUBJECTS = frozenset("limit series integral sequence sum".split())

@@ -1,6 +1,6 @@
 """Generated mathematics with known truth, kind by kind; see case.py."""
 
-from tests.verification.mathematics import contradictions, expressions, numbers, quantities, relations
+from tests.verification.mathematics import contradictions, expressions, numbers, quantities, relations, strangers
 from tests.verification.mathematics.case import KINDS, Case, Generator
 from tests.verification.mathematics.restyles import RESTYLES
 
@@ -14,4 +14,5 @@ __all__ = [
     "numbers",
     "quantities",
     "relations",
+    "strangers",
 ]

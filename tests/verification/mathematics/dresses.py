@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from deepcompress_verify.extract import extract
+from deepcompress_verify.extract import MAX_RESPONSE_CHARS, prepare
 from deepcompress_verify.tiers import decide_pair
-from deepcompress_verify.verdict import AnswerFormat
+from deepcompress_verify.verdict import AnswerFormat, Check
 
 Dress = Callable[[str], str]
 
@@ -128,8 +128,7 @@ _SEVERAL = (",", "\\cup", "<", ">", "=", " or ", " and ", "\\pm", "\\to", "\\le"
 
 def response_status(gold: str, response: str, answer_format: AnswerFormat) -> str:
     """Return the status of a response, as a worker finds it."""
-    found = extract(response, answer_format)
-    if found.verdict is not None:
-        return found.verdict.status
-    assert found.answer is not None
-    return decide_pair((gold,), found.answer, found.restated_answer)[0]
+    found = prepare(Check((gold,), response, answer_format), MAX_RESPONSE_CHARS)
+    if found.extraction_verdict is not None:
+        return found.extraction_verdict.status
+    return decide_pair(found.gold, found.answer, found.restated_answer)[0]

@@ -1,0 +1,137 @@
+"""Words directly beside a box: `\\boxed{5}` km south, a loss of `\\boxed{20}`, `\\boxed{42}` is wrong.
+
+Nothing outside a box can make an answer right. Words beside it make it wrong if they contradict the gold: they name
+another unit or another direction where the gold names one, they call the answer wrong, or they offer a second value.
+Any other words are prose.
+"""
+
+# ruff: noqa: SIM905 (vocabularies read better as lines of words)
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from deepcompress_verify.reader.words import DIRECTIONS, UNITS
+
+MAX_CHARS = 96
+"""Characters that are examined on each side of a box."""
+_DRESS = re.compile(
+    r"\\(?:text|mathrm|rm|textrm|textbf|mathbf|operatorname)(?![a-zA-Z])\s*\{?|\\[ ,;:!]|\\quad|[{}~*$]|\\[()\[\]]"
+)
+"""Typesetting between a box and the words beside it."""
+_END = re.compile(r"[.,;:!?()\n。，；]")
+"""The end of the words that belong to a box."""
+_DENIED = re.compile(
+    r"(?:is|was|would\s+be)\s+(?:(?:wrong|incorrect|false|invalid|mistaken|not\s+(?:correct|right|true|valid))\b"
+    r"|not\s+(?:the|my|our|a|an)\s+(?:correct\s+|right\s+|final\s+|valid\s+)?(?:answer|solution|result|option|choice)\b)"
+    r"|(?:is|was)n['’]?t\s+(?:(?:the|my)\s+)?(?:correct|right|answer|final)\b",
+    re.IGNORECASE,
+)
+_DENIED_BEFORE = re.compile(
+    r"(?:answer|solution|result|option|choice)\s+(?:is\s+not|isn['’]t|isnt|cannot\s+be|can['’]t\s+be)(?:\s+the)?\s*$"
+    r"|(?:wrong|incorrect|false)\s+(?:answer|solution|result|option|choice)\s+is\s*$",
+    re.IGNORECASE,
+)
+_SECOND = re.compile(
+    r" *,? *or +(?:maybe\s+|perhaps\s+|possibly\s+|even\s+|just\s+)?"
+    r"(?:\$(?P<math>[^$\n]{1,64})\$|\\\((?P<inline>[^\n]{1,64}?)\\\)|(?P<plain>-?\d[\d.,/]*(?<![.,])(?:\\?%)?|[A-J](?![A-Za-z])))"
+)
+_OPENERS = " $*\\([{\n"
+_CLOSERS = " $*\\)]},"
+_DENIALS = ("not", "n't", "n’t", "isnt", " be", " the")
+"""The last words of a denial before a box, other than "the wrong answer is"."""
+_VERBS = ("is", "was", "would")
+_LETTER = re.compile("[A-Za-z]")
+_DIRECTED_BEFORE = re.compile(r"([A-Za-z]+)\s+of(?:\s+(?:about|exactly))?\s*$")
+_WORD = re.compile(r"[A-Za-z]+")
+_AMBIGUOUS = frozenset("in a us at are bar th st nd rd min unit units ordinal degree degrees deg cup am pm".split())
+"""Units that are words of prose as well, or that an answer may leave out beside a word."""
+_UNIT = re.compile(
+    r"\s*((?:square|sq|cubic)\s+)?([A-Za-z]+)(\s*\^?\s*[23²³]|\s+squared|\s+cubed)?((?:\s*/\s*|\s+per\s+)[A-Za-z]+)?"
+)
+
+
+def restated(answer: str, golds: tuple[str, ...], text: str, begin: int, end: int) -> str | None:
+    """Return the answer with the words beside its box, for a second comparison; None if none of them can contradict.
+
+    The box begins at `begin` and its closing brace is at `end`.
+    """
+    after = text[end + 1 : end + 1 + MAX_CHARS]
+    before = text[max(0, begin - MAX_CHARS) : begin]
+    if _denied_before(before):
+        return f"\\text{{not }} {answer}"
+    if after and _LETTER.search(after) is not None:
+        rest = after.lstrip(_CLOSERS)
+        if rest.startswith(_VERBS) and _DENIED.match(_sentence(after)) is not None:
+            return f"\\text{{not }} {answer}"
+        if "or " in rest[:4] and (second := _SECOND.match(_closed(after))) is not None:
+            value = second["math"] or second["inline"] or second["plain"]
+            if "boxed" not in value:
+                return f"{answer} \\text{{ or }} {value}"
+    elif not before.rstrip(_OPENERS).endswith((" of", " about", " exactly")):
+        return None  # most responses end with the box
+    stated = _words(golds[0]) if len(golds) == 1 else frozenset().union(*map(_words, golds))
+    if not stated:
+        return None
+    words = _sentence(after)
+    unit = _unit(words) if stated & UNITS.keys() and not _words(answer) else ""
+    direction = _direction(words, before) if stated & DIRECTIONS and not _words(answer) & DIRECTIONS else ""
+    beside = " ".join(filter(None, (unit, direction)))
+    return f"{answer} \\text{{ {beside}}}" if beside else None
+
+
+def _denied_before(before: str) -> bool:
+    """Return True for "the answer is not" and "the wrong answer is"."""
+    last = before.rstrip(_OPENERS)
+    if last.endswith(" is"):
+        if not any(word in last.lower() for word in ("wrong", "incorrect", "false")):
+            return False
+    elif not last.endswith(_DENIALS):
+        return False
+    return _DENIED_BEFORE.search(_DRESS.sub(" ", before).rpartition("\n")[2]) is not None
+
+
+def _sentence(after: str) -> str:
+    """Return the words after a box, without typesetting, up to the end of their sentence."""
+    words = _DRESS.sub(" ", after)
+    stop = _END.search(words)
+    return (words[: stop.start()] if stop is not None else words).lstrip()
+
+
+def _closed(after: str) -> str:
+    """Return the text after the end of the formula around a box."""
+    rest = after.lstrip(" ")
+    for closer in ("$$", "$", "\\)", "\\]"):
+        if rest.startswith(closer):
+            return rest[len(closer) :]
+    return rest
+
+
+@lru_cache(maxsize=2_048)
+def _words(text: str) -> frozenset[str]:
+    """Return the words of a gold, in lower case; and single letters as they are, since m and M are units."""
+    found = _WORD.findall(text[:1_000])
+    return frozenset(word if len(word) < 3 else word.lower() for word in found)
+
+
+def _unit(words: str) -> str:
+    """Return the unit at the beginning of the words, or an empty text."""
+    match = _UNIT.match(words)
+    if match is None:
+        return ""
+    name = match[2]
+    known = name in UNITS or (len(name) > 3 and name.lower() in UNITS)
+    if not known or name.lower() in _AMBIGUOUS:
+        return ""
+    if len(name) < 3 and words[match.end() :].strip() and not DIRECTIONS & set(words[match.end() :].lower().split()):
+        return ""  # a letter in the middle of a sentence
+    return match.group().strip()
+
+
+def _direction(words: str, before: str) -> str:
+    """Return the first direction among the words after a box, or that of "a loss of" before it."""
+    for word in words.lower().split()[:5]:
+        if word in DIRECTIONS:
+            return word
+    match = _DIRECTED_BEFORE.search(_DRESS.sub(" ", before))
+    return match[1].lower() if match is not None and match[1].lower() in DIRECTIONS else ""
