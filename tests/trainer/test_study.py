@@ -173,7 +173,7 @@ def test_the_report_pairs_the_same_seeds(modules: dict[str, ModuleType], tmp_pat
     assert (tmp_path / "study-main-official.png").stat().st_size > 5_000
 
 
-def test_the_report_says_what_is_missing(modules: dict[str, ModuleType]) -> None:
+def test_the_report_names_missing_parts(modules: dict[str, ModuleType]) -> None:
     rows = rows_of(modules, "official", 2)
     some = copy.deepcopy(rows[:4])
     text = modules["report"].report(some, "official", "main", None)
@@ -196,7 +196,7 @@ def test_the_report_says_what_is_missing(modules: dict[str, ModuleType]) -> None
         ("c +8 1 ?", None),
     ],
 )
-def test_the_ways_of_writing_are_told_apart(modules: dict[str, ModuleType], written: str, kind: str | None) -> None:
+def test_ways_of_writing_are_distinguished(modules: dict[str, ModuleType], written: str, kind: str | None) -> None:
     chain = task.Chain(3, ("+8", "*3"), 2)
     assert modules["ways"].kind_of(chain, f"{written} \\boxed{{ 3 }}") == kind
     assert modules["ways"].kind_of(chain, written) is None, "no answer"
