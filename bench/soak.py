@@ -258,7 +258,7 @@ def _count(groups: Sequence[Sequence[Row]]) -> tuple[int, int]:
     return sum(map(len, groups)), sum(len(rows) for rows in groups if rows[0].hostile)
 
 
-# --- what is looked at -------------------------------------------------------------------------------------
+# --- samples -----------------------------------------------------------------------------------------------
 
 
 async def sampling(soak: Soak, pid: int) -> None:

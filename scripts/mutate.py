@@ -38,56 +38,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mutation_targets import TARGETS, Target
+
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@dataclass(frozen=True)
-class Target:
-    """Source files that are mutated together, and the tests that have to notice."""
-
-    sources: tuple[str, ...]
-    """Paths or patterns, from the root of the tree."""
-    tests: tuple[str, ...]
-    """Arguments of pytest. The first file runs alone: the one that fails most often. Options are last."""
-
-    def stages(self) -> list[tuple[str, ...]]:
-        """Return the arguments of pytest for the first file, and for the others if there are any."""
-        files = [test for test in self.tests if test.endswith(".py")]
-        options = self.tests[len(files) :]
-        return [(*part, *options) for part in (files[:1], files[1:]) if part]
-
-
-_STATE_TESTS = (
-    *(f"tests/difficulty/test_{name}.py" for name in ("contract", "engine", "stateful", "streams", "transfer")),
-    "-k",
-    "memory or engine",
-)
-_SHAPING_TESTS = (
-    *("vectors", "deepcompress", "config", "curves", "docs", "plain", "reward_warnings"),
-    *("edges", "shadows", "user", "replay", "service", "properties"),
-)
-TARGETS = {
-    "shaping": Target(
-        ("service/deepcompress_service/shaping/**/*.py",),
-        tuple(f"tests/shaping/test_{name}.py" for name in _SHAPING_TESTS),
-    ),
-    "difficulty": Target(
-        tuple(
-            f"service/deepcompress_service/difficulty/**/{name}.py" for name in ("engine", "arithmetic", "retention")
-        ),
-        _STATE_TESTS,
-    ),
-    "expiry": Target(
-        ("service/deepcompress_service/server/expiry.py",),
-        ("tests/difficulty/test_retention.py", "-k", "not redis and not sentinel and not cluster and not sqlite"),
-    ),
-    "admission": Target(("service/deepcompress_service/api/admission.py",), ("tests/api/test_admission.py",)),
-    "auth": Target(("service/deepcompress_service/api/auth.py",), ("tests/api/test_auth.py",)),
-    "units": Target(
-        ("service/deepcompress_verify/compare/units.py",),
-        tuple(f"tests/verification/test_{name}.py" for name in ("units", "rules", "judgement")),
-    ),
-}
 COPIED = ("service", "client", "tests", "docs", "scripts", "examples", "bench", "deploy", "pyproject.toml")
 PYTEST = (
     "-x",

@@ -30,6 +30,10 @@ TypeHint = Any
 """The annotation of a setting."""
 
 
+SHUFFLED = "shuffled"
+"""The value of `sampling` for which the trainer orders the problems itself."""
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line: the usage of a command with many settings fills a screen."""
 
@@ -71,6 +75,15 @@ class TrainConfig:
         None,
         "slips of the synthetic task's world {from_operation, short, written}: from that operation on, a value that "
         "was written short or written out is replaced by another digit with that probability",
+    )
+
+    sampling: str = _f(
+        "shuffled",
+        "'shuffled': every problem once an epoch. Else the service draws the problems of each step by this policy: "
+        "signal, mastered, band, uniform, or one of yours",
+    )
+    sampling_parameters: dict[str, Any] | None = _f(
+        None, "parameters of that policy; signal has the group_size of this training"
     )
 
     # one step
@@ -220,6 +233,8 @@ def check(config: TrainConfig) -> None:
         raise ValueError(
             "decay_steps: the learning rate would be 0 before the last step; give as many as there are steps, or 0"
         )
+    if config.sampling == SHUFFLED and config.sampling_parameters:
+        raise ValueError("sampling_parameters: sampling shuffled has no parameters")
     if config.length_fade is not None:
         _check_fade(config)
     if config.length_term == "advantage" and isinstance(config.length_weight, dict):
@@ -406,6 +421,12 @@ def shipped() -> list[str]:
 def start_checkpoint() -> Path:
     """Return the folder of the synthetic task's shipped start checkpoint."""
     return Path(str(resources.files(__package__) / "start"))
+
+
+def sampling_policy(config: TrainConfig) -> dict[str, Any]:
+    """Return the policy by which the service draws problems, with its parameters."""
+    own = {"group_size": config.group_size} if config.sampling == "signal" else {}
+    return {"name": config.sampling, **own, **(config.sampling_parameters or {})}
 
 
 def as_dict(config: TrainConfig) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import json
 import math
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -169,7 +169,7 @@ class Draw:
 
 
 class ProblemSampler:
-    """Draws problems in a shuffled order, every one once an epoch.
+    """Draws problems in a shuffled order, every one once an epoch; or takes those that the service drew.
 
     The order is a function of the seed and the epoch, so a checkpoint needs only `cursor`, the number of problems
     drawn.
@@ -180,6 +180,7 @@ class ProblemSampler:
         self._seed = seed
         self._order: list[int] = []
         self._epoch = -1
+        self._by_id: dict[str, Problem] = {}
         self.cursor = cursor
 
     def draw(self, count: int) -> list[Draw]:
@@ -193,4 +194,18 @@ class ProblemSampler:
                 random.Random(f"deck/{self._seed}/{epoch}").shuffle(self._order)
             draws.append(Draw(number, self._problems[self._order[index]]))
         self.cursor += count
+        return draws
+
+    def take(self, names: Sequence[str]) -> list[Draw]:
+        """Return the problems of these ids, drawn by the service, as the next ones.
+
+        Raises:
+            ValueError: the service drew a problem that the data do not have.
+        """
+        if not self._by_id:
+            self._by_id = {problem.problem_id: problem for problem in self._problems}
+        if unknown := [name for name in names if name not in self._by_id]:
+            raise ValueError(f"the service drew problem {unknown[0]!r}, which the training data do not have")
+        draws = [Draw(number, self._by_id[name]) for number, name in enumerate(names, self.cursor)]
+        self.cursor += len(names)
         return draws

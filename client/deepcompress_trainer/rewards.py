@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from deepcompress_client import Client, Run
+from deepcompress_client._warnings import log_warnings
 from deepcompress_client.errors import NotFound
 from deepcompress_client.presets import fading
 from deepcompress_client.wire import GroupRewards, Verdict
 
-from .config import TrainConfig
-from .data import Draw
+from .config import TrainConfig, sampling_policy
+from .data import Draw, Problem
 from .generate import Rollout
 
 IDENTITY = "service-run.json"
@@ -47,6 +48,9 @@ class Rewards:
         self._client = client
         self._run = run
         self._answer_format: Any = config.answer_format
+        self._sampling, self._batches = sampling_policy(config), config.max_generation_batches
+        self._drawn: list[str] = []
+        """The problems that were drawn for the step."""
         self._background = ThreadPoolExecutor(1, "verify")
         self._verifying: list[Future[list[Verdict]]] = []
         self.waited_s = 0.0
@@ -76,6 +80,23 @@ class Rewards:
             run = client.run(config.name, next_step=0, **run_settings(config))
             run.import_state(exported.read_bytes())
         return cls(client, config, run)
+
+    def register(self, problems: Sequence[Problem]) -> None:
+        """Register the training data, which `sample` draws from; `bin` is the data source."""
+        self._run.register({"problem_id": one.problem_id, "data_source": one.bin} for one in problems)
+
+    def sample(self, step: int, generation: int, count: int) -> list[str]:
+        """Return the problem ids of a generation batch.
+
+        One sample has the problems of all generation batches of the step, so that none comes twice.
+        """
+        if generation == 0:
+            began = time.perf_counter()
+            answer = self._run.sample(step, count * self._batches, self._sampling)
+            log_warnings(self._run.name, step, answer.warnings)
+            self._drawn = [one.problem_id for one in answer.problems]
+            self.waited_s += time.perf_counter() - began
+        return self._drawn[generation * count : (generation + 1) * count]
 
     def begin(self, groups: Sequence[Sampled]) -> None:
         """Verify these groups' texts in the background."""

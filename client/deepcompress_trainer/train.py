@@ -34,7 +34,7 @@ from deepcompress_client import Client
 from deepcompress_client.wire import GroupRewards
 
 from . import checkpoint, data
-from .config import TrainConfig, learning_rate_at, start_checkpoint
+from .config import SHUFFLED, TrainConfig, learning_rate_at, start_checkpoint
 from .distributed import all_to_all, from_main
 from .evaluate import Evaluation, evaluate
 from .generate import GENERATORS, Rollout, seeded
@@ -48,11 +48,11 @@ from .grpo import (
     keep_group,
     kl_to_reference,
     length_shares,
-    sampled_entropy,
     token_logprobs,
 )
 from .model import load_policy, on_cpu, without_dropout
 from .rewards import Rewards, Sampled
+from .rollout_metrics import rollout_metrics
 from .run_logger import RunLogger
 
 _GROUP = TypeAdapter(GroupRewards)
@@ -103,6 +103,8 @@ class Trainer:
             self.rewards = (
                 Rewards.resume(client, config, last.name, last.exported) if last else Rewards.open(client, config)
             )
+            if config.sampling != SHUFFLED:
+                self.rewards.register(training)
         if last:
             checkpoint.read_into(last, self.optimiser, device)
         self.run_logger = RunLogger(
@@ -182,9 +184,12 @@ class Trainer:
         kept_groups: list[Group] = []
         drawn: list[Group] = []
         service: dict[str, Any] = {}
+        batches = 0
         for generation in range(config.max_generation_batches):
-            batch, service = self.generate(step, generation)
-            drawn += batch
+            batch, answered = self.generate(step, generation)
+            if not batch:
+                break  # the service's policy admits no more problems
+            drawn, service, batches = drawn + batch, answered, generation + 1
             kept_groups += [
                 group
                 for group in batch
@@ -197,12 +202,14 @@ class Trainer:
             ]
             if len(kept_groups) >= config.problems_per_step:
                 break
-        return kept_groups[: config.problems_per_step], drawn, {**service, "generation_batches": generation + 1}
+        return kept_groups[: config.problems_per_step], drawn, {**service, "generation_batches": batches}
 
     def generate(self, step: int, generation: int) -> tuple[list[Group], dict[str, Any]]:
         """Generate one batch of whole groups, sampled by the processes and scored by the service."""
         config, rank, processes = self.config, self.accelerator.process_index, self.accelerator.num_processes
-        draws = self.problem_sampler.draw(config.problems_per_step)
+        draws = self.draw(step, generation)
+        if not draws:
+            return [], {}
         chunk = config.generation_chunk or len(draws)
         sampled: list[Sampled] = []
         for begin in range(0, len(draws), chunk):
@@ -225,6 +232,21 @@ class Trainer:
         ]
         check_length_term(groups, length_term=config.length_term, strategy=str(config.strategy.get("name")))
         return groups, answer
+
+    def draw(self, step: int, generation: int) -> list[data.Draw]:
+        """Return the problems of a generation batch; fewer, or none, if the service's policy admits no more.
+
+        Raises:
+            ValueError: the policy admits no problem at all.
+        """
+        count = self.config.problems_per_step
+        if self.config.sampling == SHUFFLED:
+            return self.problem_sampler.draw(count)
+        drawn = {"names": self.rewards.sample(step, generation, count)} if self.rewards else None
+        names = from_main(self.accelerator, drawn)["names"]
+        if not names and generation == 0:
+            raise ValueError(f"step {step}: the policy of `sampling` admits no problem")
+        return self.problem_sampler.take(names)
 
     def sample(self, prompts: list[list[int]], *seed: int) -> list[list[Rollout]]:
         """Return G responses to each prompt. The seed is the position in the run, so a resumed run draws the same."""
@@ -456,32 +478,3 @@ def split_by_tokens(examples: Sequence[Example], most_tokens: int) -> Iterator[l
         prompt, response = wider
     if micro:
         yield micro
-
-
-def rollout_metrics(groups: Sequence[Group]) -> dict[str, Any]:
-    """Return metrics of everything sampled in a step, in all generation batches, also by the data's bins."""
-    kinds = Counter(group.kind for group in groups)
-    betas = [group.service_rewards.beta for group in groups if group.service_rewards.beta is not None]
-    metrics: dict[str, Any] = {
-        "groups_drawn": len(groups),
-        **{f"groups_{kind}": kinds[kind] for kind in ("none", "some", "all")},
-        "beta_mean": sum(betas) / len(betas) if betas else None,
-        "simple": sum(beta > 0 for beta in betas),
-        "hard": sum(beta < 0 for beta in betas),
-        "undecided": sum(not is_trained for group in groups for is_trained in group.service_rewards.trainable),
-        "entropy_sampled": sampled_entropy([rollout for group in groups for rollout in group.rollouts]),
-    }
-    names = sorted({group.draw.problem.bin for group in groups})
-    for name in ["", *names]:
-        chosen = [group for group in groups if name in ("", group.draw.problem.bin)]
-        tokens = [rollout.tokens for group in chosen for rollout in group.rollouts]
-        right = [correct for group in chosen for correct in group.service_rewards.correct]
-        cut = [rollout.truncated for group in chosen for rollout in group.rollouts]
-        of = f"_{name}" if name else ""
-        metrics[f"accuracy{of}"] = sum(right) / len(right)
-        metrics[f"tokens{of}"] = sum(tokens) / len(tokens)
-        if not name:
-            right_tokens = [t for t, correct in zip(tokens, right, strict=True) if correct]
-            metrics["tokens_correct"] = sum(right_tokens) / len(right_tokens) if right_tokens else None
-            metrics["truncated"] = sum(cut) / len(cut)
-    return metrics

@@ -203,7 +203,7 @@ async def _try_to_open(opening: Awaitable[None]) -> None:
 
 
 async def _log_risks(store: DifficultyStore) -> None:
-    """Log what the store's own settings put at risk. A store that is reached later is looked at by /readyz."""
+    """Log the risks of the store's own settings. For a store that is reached later, /readyz checks them."""
     with suppress(StoreUnavailable, StoreTooNew):
         for risk in await store.risks():
             log.warning(risk)

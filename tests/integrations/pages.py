@@ -8,12 +8,12 @@ ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "integrations"
 
 
-def blocks(page: str, language: str = "python") -> list[str]:
+def blocks(page: str, language: str = "python", folder: Path = PAGES) -> list[str]:
     """The page's blocks of a language ("" for those without one), in order."""
     found: list[str] = []
     lines: list[str] | None = None
     wanted = False
-    for line in (PAGES / f"{page}.md").read_text(encoding="utf-8").splitlines():
+    for line in (folder / f"{page}.md").read_text(encoding="utf-8").splitlines():
         if line.startswith("```"):
             if lines is None:
                 lines, wanted = [], line[3:].strip() == language

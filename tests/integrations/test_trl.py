@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from deepcompress_client import Client
+from deepcompress_client.integrations._common import problem_name
 from deepcompress_client.integrations._versions import parse
 
 from . import live, reference
@@ -235,6 +236,41 @@ model = folder
 """
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_service_chooses_the_problems_also_after_a_resume(tmp_path: Path, processes: int) -> None:
+    """Each step has the recorded sample, in its order, and the rewards and the level are those of any training."""
+    with live.serving(tmp_path / "service") as running:
+        choose_and_resume(running.url, tmp_path, processes)
+
+
+def choose_and_resume(url: str, tmp_path: Path, processes: int) -> None:
+    run = f"chosen-{processes}"
+    words = ("--curriculum", "--per-device", str(8 // processes))
+    first = train(tmp_path, url, run, "--steps", "4", *words, processes=processes)
+    checkpoint = str(tmp_path / "checkpoints" / "checkpoint-2")
+    second = train(tmp_path, url, run, "--steps", "5", *words, "--resume", checkpoint, processes=processes)
+    opened = Client(url).run(run, join=True)
+    assert opened.dataset().problems == 8
+
+    def joined(ranks: list[dict[str, Any]]) -> list[Call]:
+        lists = ("prompts", "completions", "tokens", "gold", "rewards")
+        calls = [one["calls"] for one in ranks]
+        return [
+            {**parts[0], **{name: [x for part in parts for x in part[name]] for name in lists}}
+            for parts in zip(*calls, strict=True)
+        ]
+
+    calls = [*(call for call in joined(first) if call["step"] < 2), *joined(second)]
+    assert [call["step"] for call in calls] == [0, 1, 2, 3, 4]
+    check(calls, url, run)
+    for call in calls[2:]:  # the samples of the steps before the resume are those of the same state
+        sample = opened.sample(call["step"], 2, {"name": "signal", "group_size": 4})
+        problems = [
+            problem_name(prompt, gold) for prompt, gold in zip(call["prompts"][::4], call["gold"][::4], strict=True)
+        ]
+        assert problems == [one.problem_id for one in sample.problems]
+
+
 def test_the_lines_of_the_page_and_the_example(service: live.Service, tmp_path: Path) -> None:
     def start(*command: str) -> None:
         done = subprocess.run(
@@ -288,7 +324,7 @@ def test_the_group_reward_in_the_ordinary_trainer_is_refused(service: live.Servi
 # --- without a training ---------------------------------------------------------------------------------
 
 
-def test_what_cannot_be_known_is_said_at_start() -> None:
+def test_missing_facts_are_logged_at_start() -> None:
     from types import SimpleNamespace
 
     from deepcompress_client.integrations.trl import DeepCompressReward

@@ -22,7 +22,7 @@ import pytest
 from deepcompress_client import Client
 
 from . import live, reference
-from .pages import ROOT, blocks
+from .pages import PAGES, ROOT, blocks
 
 pytest.importorskip("verl", reason="needs verl: python tests/integrations/run_real.py verl")
 
@@ -36,6 +36,7 @@ from verl.trainer.ppo.utils import need_critic, need_reference_policy
 from verl.trainer.ppo.v1.utils import compute_advantage_for_multi_trajectories
 from verl.utils.config import validate_config
 
+from deepcompress_client.integrations._common import problem_name
 from deepcompress_client.integrations.verl import OUTCOMES, DeepCompressRewardManager, Settings, check
 
 pytestmark = pytest.mark.timeout(1200)  # Ray and verl take minutes to start where the machine is busy
@@ -364,7 +365,7 @@ def test_the_example_is_a_configuration_that_verl_takes(tmp_path: Path) -> None:
         ("+algorithm.deepcompress.keep_stps=3", "keep_stps"),
     ],
 )
-def test_what_cannot_work_is_said_at_start(
+def test_settings_that_cannot_work_are_errors_at_start(
     tokenizer_folder: Path, data_files: dict[str, str], override: str, says: str
 ) -> None:
     from transformers import AutoTokenizer
@@ -493,3 +494,106 @@ def test_a_restarted_job_goes_back_to_the_step_where_it_resumes(
     for step in (1, 2):
         level = reference.next_level(level, [STEPS[step % 2][name] for name in "ab"])
     assert state.history().steps[-1].level == pytest.approx(level, abs=1e-12)
+
+
+# --- the service chooses the problems ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def chosen_files(tmp_path: Path) -> dict[str, str]:
+    """Twelve problems and a row that repeats one of them."""
+    import pandas
+
+    files = {}
+    for split, count in (("train", 12), ("test", 2)):
+        rows = [
+            {
+                "prompt": [{"role": "user", "content": f"what {number}"}],
+                "reward_model": {"ground_truth": str(number % 2 + 1), "style": "rule"},
+                "data_source": f"set{number % 3}",
+                "extra_info": {"split": split, "index": number},
+            }
+            for number in [*range(count), 0]
+        ]
+        files[split] = str(tmp_path / f"{split}.parquet")
+        pandas.DataFrame(rows).to_parquet(files[split])
+    return files
+
+
+def loader(config: Any, dataset: Any) -> Any:
+    """As the V1 trainer makes it."""
+    from torchdata.stateful_dataloader import StatefulDataLoader
+    from verl.trainer.ppo.utils import create_rl_sampler
+    from verl.utils.dataset.rl_dataset import collate_fn
+
+    sampler = create_rl_sampler(config.data, dataset)
+    workers = config.data.dataloader_num_workers
+    size = config.data.train_batch_size
+    return StatefulDataLoader(
+        dataset, batch_size=size, num_workers=workers, drop_last=True, collate_fn=collate_fn, sampler=sampler
+    )
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_the_service_chooses_the_problems_of_each_step(
+    service: live.Service, tokenizer_folder: Path, chosen_files: dict[str, str], run: str, tmp_path: Path
+) -> None:
+    """The loader yields the recorded samples, under the names that the manager sends; a resume goes on."""
+    from transformers import AutoTokenizer
+    from verl.trainer.ppo.utils import create_rl_dataset
+
+    lines = blocks("curriculum", "", PAGES.parent)[-1].split()
+    more = [*lines, "data.train_batch_size=4", f"trainer.default_local_dir={tmp_path}"]
+    config = configuration(tokenizer_folder, chosen_files, service.url, run, *more)
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+
+    def dataset(split: str) -> Any:
+        return create_rl_dataset(config.data[f"{split}_files"], config.data, tokenizer, None)
+
+    assert len(dataset("val")) == 3, "validation has its own rows, in their order"
+    assert [row["index"] for row in dataset("val")] == [0, 1, 0]
+    batches = loader(config, dataset("train"))
+    assert len(batches) == 3
+    opened = None
+    seen = []
+    for step, batch in enumerate(batches, 1):
+        names = [
+            problem_name(list(prompt), model["ground_truth"])
+            for prompt, model in zip(batch["raw_prompt"], batch["reward_model"], strict=True)
+        ]
+        opened = opened or Client(service.url).run(run, join=True)
+        sample = opened.sample(step, 4, "signal")
+        assert names == [one.problem_id for one in sample.problems]
+        assert list(batch["data_source"]) == [one.data_source for one in sample.problems]
+        seen.append(names)
+        if step == 1:
+            saved = batches.state_dict()
+    assert opened is not None and opened.dataset().problems == 12
+    again = loader(config, dataset("train"))
+    again.load_state_dict(saved)
+    rest = [[row["content"] for prompt in batch["raw_prompt"] for row in prompt] for batch in again]
+    assert len(rest) == 2 and len(set(rest[0])) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("data.dataloader_num_workers=8", "dataloader_num_workers=0"),
+        ("data.shuffle=true", "shuffle=false"),
+        ("+data.curriculum.unknown=1", "no setting unknown"),
+        ("data.train_batch_size=64", "do not fill one batch"),
+        ("~data.deepcompress", "data.deepcompress is missing"),
+    ],
+)
+def test_settings_that_do_not_fit_a_curriculum_are_refused(
+    tokenizer_folder: Path, chosen_files: dict[str, str], tmp_path: Path, change: str, message: str
+) -> None:
+    from transformers import AutoTokenizer
+    from verl.trainer.ppo.utils import create_rl_dataset
+
+    lines = blocks("curriculum", "", PAGES.parent)[-1].split()
+    more = [*lines, "data.train_batch_size=4", f"trainer.default_local_dir={tmp_path}", change]
+    config = configuration(tokenizer_folder, chosen_files, "http://127.0.0.1:9", "refused", *more)
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    with pytest.raises(ValueError, match=message):
+        create_rl_dataset(config.data.train_files, config.data, tokenizer, None)

@@ -19,6 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from trl import GRPOConfig, GRPOTrainer
 
 from deepcompress_client.integrations.trl import DeepCompressReward
+from deepcompress_client.integrations.trl_sampler import curriculum_sampler
 
 WORDS = [
     "<pad>",
@@ -109,6 +110,15 @@ class Recording(DeepCompressReward):
         return rewards
 
 
+class CurriculumTrainer(GRPOTrainer):  # type: ignore[misc]
+    """A trainer whose problems the service chooses, as on the page of curricula."""
+
+    chosen_by: DeepCompressReward
+
+    def _get_train_sampler(self, dataset: Any = None) -> Any:
+        return curriculum_sampler(self.chosen_by, self)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, required=True)
@@ -124,6 +134,7 @@ def main() -> None:
     parser.add_argument("--fresh", action="store_true")
     parser.add_argument("--continue-from")
     parser.add_argument("--undecided", action="store_true", help="each batch's first verdict is undecided")
+    parser.add_argument("--curriculum", action="store_true", help="the service chooses the problems")
     asked = parser.parse_args()
     torch.set_num_threads(1)
 
@@ -136,12 +147,13 @@ def main() -> None:
         continue_from=asked.continue_from,
         keep_steps=asked.keep_steps,
     )
+    CurriculumTrainer.chosen_by = reward
     reward.calls = []
     reward.undecided = asked.undecided
     # Fields of newer versions of TRL.
     newer = {"num_generations_eval": 2}
     known = {field.name for field in dataclasses.fields(GRPOConfig)}
-    trainer = GRPOTrainer(
+    trainer = (CurriculumTrainer if asked.curriculum else GRPOTrainer)(
         model=model(),
         reward_funcs=reward,
         args=GRPOConfig(
@@ -149,6 +161,7 @@ def main() -> None:
             per_device_train_batch_size=asked.per_device,
             per_device_eval_batch_size=4,
             gradient_accumulation_steps=1,
+            ignore_data_skip=asked.curriculum,
             num_generations=4,
             **{name: value for name, value in newer.items() if name in known},
             max_completion_length=12,

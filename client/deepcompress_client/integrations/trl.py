@@ -108,8 +108,8 @@ class DeepCompressReward:
         self.run_name = check_run_name(run)
         self._start: Start = {"fresh": fresh, "continue_from": continue_from}
         self.client = Client(url, api_key=api_key, **client_options(deadline_s))
-        self._gold = gold
-        self._problem_id = problem_id
+        self.gold = gold
+        self.problem_id = problem_id
         self._strategy = strategy
         self._config = config
         self._deadline_s = deadline_s
@@ -146,8 +146,8 @@ class DeepCompressReward:
             )
         if getattr(trainer, "tools", None):
             log.warning("TRL does not pass tool_mask to rewards: the length of a rollout includes its tools' output")
-        golds = _first(trainer.train_dataset, self._gold)
-        run_on_first_rank(lambda: audit_golds(self.client, golds, f"column {self._gold!r} of train_dataset"))
+        golds = _first(trainer.train_dataset, self.gold)
+        run_on_first_rank(lambda: audit_golds(self.client, golds, f"column {self.gold!r} of train_dataset"))
         self._start["folder"] = getattr(trainer.args, "output_dir", None)
         self._trainer = weakref.ref(trainer)
         trainer.add_callback(_callback(self))
@@ -175,7 +175,7 @@ class DeepCompressReward:
             columns = getattr(part, "column_names", None)  # None for streams: checked at the first batch
             if columns is None:
                 continue
-            for column in (self._gold, self._problem_id):
+            for column in (self.gold, self.problem_id):
                 if column is not None and column not in columns:
                     raise ValueError(f"{name} has no column {column!r}, only {sorted(columns)}")
 
@@ -279,10 +279,10 @@ class DeepCompressReward:
         columns: dict[str, Any],
     ) -> list[VerifiedCompletion]:
         """Return the verdicts of this rank's completions."""
-        for column in (self._gold, self._problem_id):
+        for column in (self.gold, self.problem_id):
             if column is not None and column not in columns:
                 raise ValueError(f"the dataset has no column {column!r}, only {sorted(columns)}")
-        golds = columns[self._gold]
+        golds = columns[self.gold]
         ends = _end_tokens(trainer)
         truncated = [bool(ids) and ids[-1] not in ends for ids in completion_ids]
         items = [
@@ -299,7 +299,7 @@ class DeepCompressReward:
                 rows.append(VerifiedCompletion(None, problem_name(prompt, None)))
                 continue
             verdict = next(verdicts)
-            named = columns[self._problem_id][index] if self._problem_id else None
+            named = columns[self.problem_id][index] if self.problem_id else None
             rows.append(
                 VerifiedCompletion(
                     problem_id=problem_name(prompt, gold) if named is None else str(named),

@@ -130,7 +130,7 @@ class KeyRing:
             raise ApiError(429, "rate-limited", "this key sends too many requests", retry_after=1)
         return grant
 
-    def knows(self, request: Request) -> bool:
+    def accepts(self, request: Request) -> bool:
         """Return True if the sender has a valid key of any rights, or no key is required."""
         if not self.requires_key:
             return True

@@ -64,7 +64,7 @@ async def readyz(request: Request) -> Response:
     """
     context = app_context(request)
     why = (await readiness(context)).why
-    if "store" in why and not context.keys.knows(request):
+    if "store" in why and not context.keys.accepts(request):
         why["store"] = NO_DETAILS
     body = {"ready": not why, "why": why, "verifier_workers": context.pool.stats().alive}
     headers = {"Retry-After": "1"} if why else {}

@@ -51,7 +51,7 @@ class DifficultyStore(Protocol):
         """
 
     async def risks(self) -> list[str]:
-        """Return, for the log, what the store's own settings put at risk; each in one line.
+        """Return the risks of the store's own settings, for the log; each in one line.
 
         Raises:
             StoreUnavailable: The store cannot be reached.

@@ -67,10 +67,10 @@ def user_strategy(
     bounds: Mapping[str, tuple[float, float]] | None = None,
     note: str = "",
 ) -> Callable[[Function], Function]:
-    """Say of a function what the descriptor of a strategy says. All of it is optional, and so is this decorator.
+    """Describe a function as a strategy. All arguments are optional, and so is this decorator.
 
-    `requires` takes keys of `strategy.NEEDS`, all but "batch"; `bounds` limits parameters, by name. What is
-    promised here (the range, conditioning on correctness) is checked when the strategy is loaded.
+    `requires` takes keys of `strategy.NEEDS`, all but "batch"; `bounds` limits parameters, by name. The
+    declared range and conditioning on correctness are checked when the strategy is loaded.
     """
     declared = _Declared(
         source,

@@ -65,4 +65,4 @@ def check_scratch(transaction: LocalTransaction, scratch: str) -> None:
         StoreUnavailable: It was.
     """
     if transaction.last_used(scratch) is None:
-        raise StoreUnavailable("what was sent so far is gone: send it again")
+        raise StoreUnavailable("the lines sent so far are lost: send them again")

@@ -212,7 +212,7 @@ class MemoryState:
     saved: dict[str, dict[str, Checkpoint]] = field(default_factory=dict)
     used: dict[str, float] = field(default_factory=dict)
     made: dict[tuple[str, str | None], MemoryRun] = field(default_factory=dict)
-    """Views of what was not there, by this transaction: a look, or a refusal, leaves nothing behind."""
+    """States that this transaction made, and that are kept only if it wrote to them."""
 
     def epoch(self, run: str) -> int:
         """Implement `LocalTransaction.epoch`."""

@@ -1,7 +1,7 @@
 """Pages of a run's problems out of Redis, read in portions, so that neither Redis nor the event loop is blocked.
 
 Sorted by problem_id a page costs as much as it shows: names are in a sorted set that the first page of a run makes.
-With a filter it costs what is skipped; sorted by pass ratio every record is read.
+With a filter the skipped records are read too; sorted by pass ratio every record is read.
 """
 
 from __future__ import annotations

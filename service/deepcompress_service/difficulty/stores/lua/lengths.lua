@@ -26,7 +26,7 @@ local function add_counts(counts, packed)
   end
 end
 
--- The sum of two packed values as counts alone, halved if asked.
+-- The sum of two packed values as counts; with `halve`, half of it.
 local function merged_lengths(one, other, halve)
   local counts, bins, packed, n = {}, {}, {}, 0
   add_counts(counts, one)
