@@ -134,7 +134,11 @@ def redis(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def ray_cluster() -> Iterator[None]:
-    """A Ray of its own. Ray gives its start 30 seconds and no way to say more: a busy machine takes another try."""
+    """A Ray of its own. Ray gives its start 30 seconds and no way to say more: a busy machine takes another try.
+
+    The niceness of Ray's workers is 15 by default: on a busy machine they then import for minutes.
+    """
+    os.environ.setdefault("RAY_worker_niceness", "0")
     import ray
 
     for left in reversed(range(10)):
