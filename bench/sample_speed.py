@@ -121,7 +121,7 @@ async def bench(
 
 async def bench_redis(problems: int, arguments: argparse.Namespace) -> None:
     async with redis_server(arguments.fsync) as url:
-        store, client = open_store(url, timeout_s=60.0), Redis.from_url(url)
+        store, client = open_store(url, timeout_s=60.0), Redis.from_url(url, socket_timeout=300)
         await store.open()
         for run in (RUN, PLAIN):
             await begin(store, run)

@@ -48,7 +48,7 @@ def test_a_group_has_the_age_of_its_oldest_rollout(service: TestClient, run: str
     assert service.get(f"/v1/runs/{run}/problems/problem b").status_code == 404
 
 
-def test_a_repeat_has_the_recorded_age_whatever_the_trainer_has_reached(service: TestClient, run: str) -> None:
+def test_a_repeat_has_the_recorded_age_at_any_later_version(service: TestClient, run: str) -> None:
     start(service, run, max_age=1)
     first = post(service, run, 1, shaped("a", [True, False], [1, 1]), policy_version=1)["groups"][0]
     again = post(service, run, 9, shaped("a", [True, False], [1, 1]), policy_version=9)["groups"][0]

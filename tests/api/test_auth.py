@@ -54,7 +54,7 @@ def basic(key: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("path", ["/v1/runs", "/docs", "/openapi.json", "/metrics", "/v1/strategies"])
 @pytest.mark.parametrize("headers", [{}, bearer("wrong"), bearer(""), basic("wrong"), {"Authorization": "Basic %%"}])
-def test_everything_that_tells_something_needs_a_key(
+def test_every_path_with_content_needs_a_key(
     keyed: tuple[TestClient, Path], path: str, headers: dict[str, str]
 ) -> None:
     client, _ = keyed

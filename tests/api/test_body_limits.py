@@ -96,7 +96,7 @@ def test_a_million_wrong_items_are_one_error(service: TestClient, items: bytes) 
     assert len(answer.content) < 4096
 
 
-def test_as_many_items_as_the_limits_say_are_no_crowd() -> None:
+def test_as_many_items_as_the_limits_allow_are_accepted() -> None:
     """Every field of the wire in each: what the limits permit is not refused by how it is built."""
     item: dict[str, Any] = {"id": "a", "gold": ["1", "2"], "response": "", "run": "r", "epoch": 0, "step": 1}
     item |= {"generation": 0, "phase": "train", "problem_id": "p", "group_id": "g", "rollout_id": "r"}

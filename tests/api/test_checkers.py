@@ -94,7 +94,7 @@ def test_a_configuration_without_checkers_is_what_it_was(service: TestClient, ru
     assert service.put(f"/v1/runs/{run}", json={"checkers": {}}).status_code == 200
 
 
-def test_a_digest_changes_only_with_what_is_sent() -> None:
+def test_a_digest_changes_only_with_sent_fields() -> None:
     plain = {"problem_id": "p", "gold": "1", "rollouts": [{"response": "1"}]}
     digest = score_digest(ScoreGroup.model_validate(plain))
     assert score_digest(ScoreGroup.model_validate({**plain, "checker": None})) == digest

@@ -272,7 +272,7 @@ def test_attacks_leave_no_memory_behind(server: Server) -> None:
     assert httpx.get(f"{server.url}/readyz", timeout=60).status_code == 200
 
 
-def test_slow_callers_keep_nobody_waiting(server: Server) -> None:
+def test_slow_callers_delay_no_other_caller(server: Server) -> None:
     """A hundred connections that send a head and then single bytes (slow-loris)."""
     callers = [raw_request(server.port, "/v1/verify", 10_000) for _ in range(100)]
     try:
@@ -286,7 +286,7 @@ def test_slow_callers_keep_nobody_waiting(server: Server) -> None:
             caller.close()
 
 
-def test_what_the_description_says_is_what_is_answered(server: Server) -> None:
+def test_answers_match_the_openapi_description(server: Server) -> None:
     """schemathesis: for every operation, what its schema allows gets an answer that its schema allows."""
     schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
     tried = 0

@@ -178,7 +178,7 @@ def test_unchecked_rollouts_count_nowhere(remote: TestClient, run: str, far: Ser
     assert problems[0][0]["attempts"] == 2
 
 
-def test_a_group_that_nobody_checked_counts_nowhere_and_its_repeat_is_the_same(
+def test_an_unchecked_group_counts_nowhere_and_its_repeat_is_the_same(
     remote: TestClient, run: str, far: Server
 ) -> None:
     far.script = away

@@ -70,7 +70,7 @@ def test_the_deadline_releases_a_group_that_stays_incomplete(server: Server) -> 
     assert late.json()["type"].endswith(":rollout-late")
 
 
-def test_a_caller_that_cannot_wait_is_told_to_come_again(server: Server) -> None:
+def test_a_caller_that_cannot_wait_gets_a_retry_after(server: Server) -> None:
     answer = post(server, rollout("patience", 0))
     assert answer.status_code == 503
     assert answer.json()["type"].endswith(":group-incomplete")
@@ -104,13 +104,13 @@ def test_what_cannot_be_is_refused_before_it_waits(server: Server) -> None:
         assert post(server, rollout("bad", 1, **known)).json()["type"].endswith(":run-lost")
 
 
-def test_evaluation_waits_for_nobody(server: Server) -> None:
+def test_evaluation_does_not_wait(server: Server) -> None:
     answer = post(server, rollout("evaluated", 3, phase="eval")).json()
     assert (answer["reward"], answer["level"], answer["arrived"]) == (-1.0, None, 1)
     assert httpx.get(f"{server.url}/v1/runs/evaluated").status_code == 404
 
 
-def test_evaluation_reads_answers_as_the_run_says(server: Server) -> None:
+def test_evaluation_uses_the_answer_format_of_the_run(server: Server) -> None:
     httpx.put(f"{server.url}/v1/runs/said", json={"answer_format": "final_answer"}).raise_for_status()
     body = rollout("said", 0, phase="eval", gold="7", response="The answer is 7")
     assert post(server, body).json()["correct"] is True

@@ -91,7 +91,7 @@ def test_a_run_of_another_version_is_compared_by_meaning(service: TestClient, ru
     problem(service.put(f"/v1/runs/{run}", json=_changed(keep_steps=65)), 409, "run-conflict")
 
 
-def test_only_what_is_named_is_compared(service: TestClient, run: str) -> None:
+def test_only_named_fields_are_compared(service: TestClient, run: str) -> None:
     _stored(service, run, FROZEN)
     named: list[dict[str, Any]] = [
         {},

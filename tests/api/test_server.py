@@ -117,7 +117,7 @@ def test_a_body_that_does_not_arrive_is_a_408(server: Server) -> None:
 
 
 @pytest.mark.parametrize("server", [{"max_inflight_requests": 4}], indirect=True)
-def test_more_than_the_door_takes_is_a_503_that_says_when(server: Server) -> None:
+def test_more_requests_than_the_limit_are_a_503_with_retry_after(server: Server) -> None:
     callers = [raw_request(server.port, "/v1/shape", 1000) for _ in range(4)]
     refused = eventually(lambda: httpx.post(f"{server.url}/v1/shape", json=shape_body("r", 1, P7)), 503)
     assert refused.json()["type"].endswith(":overloaded")
@@ -127,7 +127,7 @@ def test_more_than_the_door_takes_is_a_503_that_says_when(server: Server) -> Non
     assert eventually(lambda: httpx.post(f"{server.url}/v1/shape", json=shape_body("r", 1, P7)), 200)
 
 
-def test_callers_that_hang_up_cost_nobody_their_place(server: Server) -> None:
+def test_callers_that_disconnect_take_no_place(server: Server) -> None:
     text = "x" * 1000 + "\\boxed{1}"
     body = json.dumps({"items": [{"gold": "1", "response": text}] * 2000}).encode()
     for _ in range(40):

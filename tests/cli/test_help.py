@@ -41,7 +41,7 @@ def test_help_loads_no_server_and_no_mathematics() -> None:
     assert found.strip() == "[]"
 
 
-def test_a_base_install_says_how_to_get_the_service(
+def test_a_base_install_names_the_extra_of_the_service(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

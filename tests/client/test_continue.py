@@ -93,7 +93,7 @@ def test_names_are_refused_with_the_rule_and_a_valid_name(url: str) -> None:
         client.run("")
 
 
-def test_the_loser_of_a_race_is_told_that_another_training_opened_the_name(url: str) -> None:
+def test_the_loser_of_a_race_gets_an_error_that_names_the_cause(url: str) -> None:
     client = Client(url)
     one, _other = client.run("race", next_step=0), client.run("race", next_step=0)
     with pytest.raises(errors.EpochMismatch, match="another training opened run 'race'"):

@@ -62,7 +62,7 @@ def test_a_score_in_parts_equals_a_whole_one(client: Callable[..., Any], limits:
     assert len(parts.requests) > 2
 
 
-def test_the_status_goes_along_so_that_what_is_trainable_is_known(client: Callable[..., Any]) -> None:
+def test_the_status_is_sent_so_that_untrainable_rollouts_are_recognised(client: Callable[..., Any]) -> None:
     answer = client(handler=Stub(), max_request_bytes=1).score(GROUPS, run="r", step=0)
     assert [all(group.trainable) for group in answer.groups] == [p != 5 for p in range(12)]
 

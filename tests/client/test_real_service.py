@@ -167,7 +167,7 @@ def test_an_export_goes_through_a_file_as_it_is(client: Callable[..., Any], url:
     assert [found.name for found in tmp_path.iterdir()] == ["run.jsonl"]
 
 
-def test_a_training_starts_again_only_where_it_is_told_to(client: Callable[..., Any], url: str) -> None:
+def test_a_training_starts_again_only_if_configured(client: Callable[..., Any], url: str) -> None:
     one = client(url)
     name = f"again-{random.random()}"
     first = one.run(name, next_step=0).score(make_groups(0), step=0)

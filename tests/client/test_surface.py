@@ -266,7 +266,7 @@ def test_a_run_sends_observations_with_its_name_and_epoch(client: Callable[..., 
         run.observe([{"problem_id": "p", "rollouts": [{"tokens": 3}]}], step=4)
 
 
-def test_a_new_training_on_a_used_name_is_refused_until_it_says_what_it_wants(client: Callable[..., Any]) -> None:
+def test_a_new_training_on_a_used_name_is_refused_unless_fresh(client: Callable[..., Any]) -> None:
     stub = Stub()
     one = client(handler=stub)
     one.run("r")
@@ -328,7 +328,7 @@ def test_problems_are_fetched_by_the_page(client: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("status", [503, 429, 502])
-def test_a_rewind_is_sent_again_where_the_service_said_later(client: Callable[..., Any], status: int) -> None:
+def test_a_rewind_is_sent_again_after_a_retry_after(client: Callable[..., Any], status: int) -> None:
     stub, refused = Stub(), []
 
     def handler(request: httpx.Request) -> httpx.Response:

@@ -137,7 +137,7 @@ def give(page: Any, key: str) -> None:
     dialog.get_by_role("button", name="Use this key").click()
 
 
-def test_a_locked_service_asks_for_a_key_once_a_session(locked: str, pages: Pages) -> None:
+def test_a_locked_service_requires_a_key_once_a_session(locked: str, pages: Pages) -> None:
     page = pages.open(locked)
     dialog = page.get_by_role("dialog", name="API key")
     dialog.wait_for()

@@ -36,7 +36,7 @@ def note(activity: Activity, run: str, step: int, count: int = 4, reward: float 
         )
 
 
-def test_memory_is_bounded_whatever_comes() -> None:
+def test_memory_is_bounded_for_any_input() -> None:
     activity = Activity()
     long = "x" * 100_000
     for number in range(3 * bounds.MAX_RUNS):

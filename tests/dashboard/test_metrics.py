@@ -68,7 +68,7 @@ def test_several_workers_answer_as_one(many: str) -> None:
         assert value(samples, "deepcompress_check_cpu_seconds_total") > 0
 
 
-def test_runs_have_gauges_that_say_what_the_store_says(many: str) -> None:
+def test_runs_have_gauges_with_the_values_of_the_store(many: str) -> None:
     asyncio.run(asyncio.sleep(run_metrics.REFRESH_S + 1))
     samples = scrape(many)
     steps = httpx.get(f"{many}/v1/runs/many/history").json()["steps"]
@@ -160,7 +160,7 @@ def test_gauges_of_runs_are_bounded_and_go_when_the_run_rests() -> None:
     asyncio.run(scenario())
 
 
-def test_a_store_that_is_gone_is_told_and_old_numbers_are_not() -> None:
+def test_a_lost_store_is_shown_and_old_numbers_are_not() -> None:
     async def scenario() -> None:
         store: DifficultyStore = open_store("memory://")
         await store.open()

@@ -40,7 +40,7 @@ def test_runs_are_cards_that_lead_to_their_page(trained: str, pages: Pages) -> N
     assert page.get_by_role("navigation", name="Breadcrumb").inner_text() == "Runs / trained"
 
 
-def test_a_run_shows_where_it_stands(trained: str, pages: Pages) -> None:
+def test_a_run_shows_its_state(trained: str, pages: Pages) -> None:
     page = pages.open(trained, "/#/runs/trained")
     page.locator(".figure").first.wait_for()
     now = httpx.get(f"{trained}/v1/runs/trained/history").json()["steps"][-1]
@@ -61,7 +61,7 @@ def test_a_run_shows_where_it_stands(trained: str, pages: Pages) -> None:
         page.screenshot(path=path, full_page=True)
 
 
-def test_charts_say_the_same_as_the_api(trained: str, pages: Pages) -> None:
+def test_charts_show_the_numbers_of_the_api(trained: str, pages: Pages) -> None:
     """The table beside a chart has the numbers that the chart draws."""
     page = pages.open(trained, "/#/runs/trained")
     steps = httpx.get(f"{trained}/v1/runs/trained/history").json()["steps"]
@@ -190,7 +190,7 @@ def test_verdicts_without_a_run_have_a_place(serve: Serve, pages: Pages) -> None
     assert sorted(listed.locator(".status").all_inner_texts()) == ["∅ no answer", "✓ correct"]
 
 
-def test_a_trap_met_is_a_notice(trained: str, pages: Pages) -> None:
+def test_a_warning_is_a_notice(trained: str, pages: Pages) -> None:
     body = {
         "run": "trap",
         "step": 1,
@@ -201,7 +201,7 @@ def test_a_trap_met_is_a_notice(trained: str, pages: Pages) -> None:
     page.locator(".notice", has_text="equal-lengths").wait_for()
 
 
-def test_an_unknown_run_says_so(trained: str, pages: Pages) -> None:
+def test_an_unknown_run_has_a_note(trained: str, pages: Pages) -> None:
     page = pages.open(trained, "/#/runs/nobody")
     page.get_by_text("This run has no state").wait_for()
 
@@ -287,7 +287,7 @@ def test_charts_by_time_leave_out_steps_without_one(trained: str, pages: Pages) 
     expect(panel(again, "Response length").locator(".axis-title")).to_have_text("time")
 
 
-def test_the_page_asks_nobody_but_its_server(trained: str, pages: Pages) -> None:
+def test_the_page_sends_requests_only_to_its_server(trained: str, pages: Pages) -> None:
     page = pages.open(trained, "/#/runs/trained")
     page.locator("li.verdict").first.wait_for()
     assert pages.requested

@@ -98,7 +98,7 @@ def fill(client: httpx.Client, problems: int = 4000) -> None:
     assert client.post("/v1/shape", json=body).status_code == 200
 
 
-def test_unread_exports_keep_nobody_else_out_and_are_released(keys: Path, serve: Serve) -> None:
+def test_unread_exports_block_no_other_reader_and_are_released(keys: Path, serve: Serve) -> None:
     address = serve(api_keys_file=keys)
     pid = serve.last.pid  # type: ignore[attr-defined]
     with httpx.Client(base_url=address, headers=headers("operator-key"), timeout=60) as client:

@@ -125,7 +125,7 @@ def test_most_answers_of_real_data_are_typeset(page: Any, file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", data_files("hostile.jsonl", "hostile_dev.jsonl.gz"), ids=lambda file: file.name)
-def test_hostile_data_is_shown_whatever_it_is(page: Any, file: Path) -> None:
+def test_hostile_data_is_always_shown_as_text(page: Any, file: Path) -> None:
     rows = read_rows(file)
     texts = [text[:200] for row in rows for text in (row.get("response"), row.get("gold")) if isinstance(text, str)]
     assert len(page.evaluate(SHOWN, texts)) == len(texts)

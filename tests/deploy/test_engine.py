@@ -182,7 +182,7 @@ def test_prometheus_goes_on_when_keys_are_set(stack: Stack) -> None:
     wait_until(stack.targets_up, what="both targets of Prometheus")
 
 
-def test_grafana_asks_for_the_password_that_was_made(stack: Stack) -> None:
+def test_grafana_requires_the_password_that_was_made(stack: Stack) -> None:
     if "grafana" not in stack.services:
         pytest.skip(f"the image {GRAFANA} cannot be pulled here")
     url = f"http://127.0.0.1:{stack.ports['GRAFANA']}/api/search"

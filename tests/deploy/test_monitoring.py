@@ -114,7 +114,7 @@ def test_every_query_of_every_dashboard_is_answered(prometheus: str) -> None:
     assert silent == []
 
 
-def test_dashboards_and_rules_name_only_what_is_served(prometheus: str) -> None:
+def test_dashboards_and_rules_name_only_served_metrics(prometheus: str) -> None:
     served = {row["metric"]["__name__"] for row in query(prometheus, '{job="deepcompress"}')}
     text = RULES.read_text() + "".join(dashboard.read_text() for dashboard in DASHBOARDS)
     named = {name for name in re.findall(r"\bdeepcompress_[a-z0-9_]+", text) if name not in served}

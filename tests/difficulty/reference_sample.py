@@ -117,11 +117,11 @@ def candidates(
     data: Data, step: int, stratum: tuple[str, int], quota: int, names: list[str], retired: set[str]
 ) -> set[str]:
     free = {name for name in names if name not in retired}
-    wanted = quota + 2 * math.sqrt(quota) + 1
+    wanted = quota + 1.5 * math.sqrt(quota) + 0.5
     share = wanted / len(free)
     if share >= 0.5:
         return free
-    number = math.ceil(wanted / 4)
+    number = math.ceil(wanted / 8)
     width = int(-math.log1p(-share) * PLACES / number)
     found: set[str] = set()
     for index in range(4 * number):

@@ -26,7 +26,7 @@ def statistics(run: Run) -> dict[int, tuple[int, int, int]]:
     return {one.step: (one.groups, one.observed_groups, one.discarded_groups) for one in run.driver.history(run.name)}
 
 
-def test_a_group_counts_once_at_whatever_step_it_comes_again(new_run: MakeRun) -> None:
+def test_a_group_counts_once_at_any_later_step(new_run: MakeRun) -> None:
     run = new_run(asynchronous=True)
     first = run.commit(1, group("p", 3, group_id="g"))
     run.commit(2, group("p", 1, group_id="h"))
@@ -41,7 +41,7 @@ def test_a_group_counts_once_at_whatever_step_it_comes_again(new_run: MakeRun) -
         run.commit(3, group("p", 2, group_id="g"))
 
 
-def test_a_run_that_is_not_asynchronous_knows_a_group_by_its_step(new_run: MakeRun) -> None:
+def test_a_run_that_is_not_asynchronous_identifies_a_group_by_its_step(new_run: MakeRun) -> None:
     run = new_run()
     run.commit(1, group("p", 3, group_id="g"))
     assert not run.commit(2, group("p", 3, group_id="g")).groups[0].replayed

@@ -695,7 +695,7 @@ def test_restored_run_is_the_rewound_one(new_run: MakeRun) -> None:
     assert states_of(restored) == states_of(rewound)
 
 
-def test_restored_stepless_run_knows_its_requests(new_run: MakeRun) -> None:
+def test_restored_stepless_run_recognises_its_requests(new_run: MakeRun) -> None:
     run = new_run()
     for i in range(3):
         run.commit(None, group("a", i), request_id=f"r{i}", request_digest=b"1" * 16)

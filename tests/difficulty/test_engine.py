@@ -34,7 +34,7 @@ def test_a_step_that_added_nothing_leaves_a_problem_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("reference", ["current", "previous", "dataset"])
-def test_extra_accumulators_start_each_step_whatever_the_level_is(
+def test_extra_accumulators_start_each_step_at_any_level(
     reference: Literal["current", "previous", "dataset"],
 ) -> None:
     driver = Driver("memory://")

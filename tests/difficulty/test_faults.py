@@ -248,7 +248,7 @@ def test_cluster_that_loses_a_node(tmp_path: Path) -> None:
 
 
 @needs_redis
-def test_store_that_is_down_says_so_and_recovers(tmp_path: Path) -> None:
+def test_store_that_is_down_is_reported_and_recovers(tmp_path: Path) -> None:
     server = RedisServer(tmp_path)
     plan = Plan.make("down", steps=1, shards=1)
 

@@ -42,7 +42,7 @@ def test_masters_that_are_replaced_need_a_replica(url: str, replicas: int, monke
 
 
 @needs_redis
-def test_a_cluster_without_replicas_acknowledges_nothing_unless_told_to(
+def test_a_cluster_without_replicas_acknowledges_nothing_unless_configured(
     cluster_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     body = {**SHAPE, "run": "no-replicas"}

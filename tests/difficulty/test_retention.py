@@ -31,7 +31,7 @@ FAR = 10**9
 """Longer than any run of other tests on the same server has been idle."""
 
 
-def test_a_run_that_nobody_used_is_deleted(driver: Driver, new_run: MakeRun) -> None:
+def test_an_unused_run_is_deleted(driver: Driver, new_run: MakeRun) -> None:
     idle, busy = new_run(), new_run()
     for run in (idle, busy):
         run.commit(1, group("a", 1))

@@ -15,14 +15,20 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
+from deepcompress_service.curriculum import resolve
+from deepcompress_service.difficulty.bins import RATIOS
+from deepcompress_service.difficulty.dataset import DatasetProblem
 from deepcompress_service.difficulty.model import Commit, DifficultyConfig
+from deepcompress_service.difficulty.samples import SampleRequest
 
 from .driving import group
 from .reference_model import ReferenceModel
@@ -73,22 +79,45 @@ def shard_of(rng: random.Random, step: int, worker: int) -> list[dict[str, Any]]
     ]
 
 
-def send(client: httpx.Client, step: int, groups: list[dict[str, Any]], lost: list[int]) -> None:
-    """Until it is acknowledged."""
+DATASET = [DatasetProblem(f"p{i}", f"source {i % 3}", i / 60 if i % 5 else None) for i in range(60)]
+POLICY = {"name": "signal", "group_size": 4, "floor": 0.05}
+WEIGHTS = resolve(POLICY).weights(RATIOS)
+
+
+def until_acknowledged(call: Callable[[], httpx.Response]) -> httpx.Response:
+    """The answer of a request, which is sent again after a 503 or without an answer."""
     while True:
         try:
-            answer = client.post("/v1/shape", json={"run": "r", "step": step, "groups": groups})
+            answer = call()
         except httpx.HTTPError:
             time.sleep(0.05)
             continue
         if answer.status_code == 503:
             time.sleep(0.05)
             continue
-        assert answer.status_code == 200, answer.text
-        told = answer.json()["groups"]
-        assert not any(one["stale"] for one in told)
-        lost.append(sum(one["replayed"] for one in told))
-        return
+        assert answer.status_code in (200, 201), answer.text
+        return answer
+
+
+def register(client: httpx.Client) -> None:
+    until_acknowledged(lambda: client.put("/v1/runs/r", json={}))
+    rows = [{"problem_id": p.problem_id, "data_source": p.data_source, "pass_ratio": p.pass_ratio} for p in DATASET]
+    content = b"".join(orjson.dumps(row) + b"\n" for row in rows)
+    until_acknowledged(lambda: client.put("/v1/runs/r/dataset", content=content))
+
+
+def sampled(client: httpx.Client, step: int) -> list[str]:
+    body = {"step": step, "n": 20, "policy": POLICY}
+    answer = until_acknowledged(lambda: client.post("/v1/runs/r/sample", json=body))
+    return [row["problem_id"] for row in answer.json()["problems"]]
+
+
+def send(client: httpx.Client, step: int, groups: list[dict[str, Any]], lost: list[int]) -> None:
+    """Until it is acknowledged."""
+    body = {"run": "r", "step": step, "groups": groups}
+    told = until_acknowledged(lambda: client.post("/v1/shape", json=body)).json()["groups"]
+    assert not any(one["stale"] for one in told)
+    lost.append(sum(one["replayed"] for one in told))
 
 
 @pytest.mark.slow
@@ -123,7 +152,15 @@ def test_service_killed_at_random_moments(store: str, tmp_path: Path) -> None:
     step = 0
     try:
         with httpx.Client(base_url=service.url, timeout=10) as client, ThreadPoolExecutor(4) as workers:
+            register(client)
+            model.put_run("r", config, "{}")
+            exported = until_acknowledged(lambda: client.get("/v1/runs/r/export")).text.splitlines()[0]
+            seed = bytes.fromhex(orjson.loads(exported)["dataset"]["seed"])
+            model.put_dataset("r", DATASET, seed)
             while not over.is_set():
+                one, other = workers.map(lambda _, step=step: sampled(client, step), range(2))  # type: ignore[misc]
+                drawn = model.sample(SampleRequest("r", step, 20, WEIGHTS, "signal"))
+                assert one == other == [name for name, _ in drawn.problems]
                 shards = [shard_of(rng, step, worker) for worker in range(4)]
                 list(workers.map(lambda shard, step=step: send(client, step, shard, lost), shards))  # type: ignore[misc]
                 counted = [

@@ -100,7 +100,7 @@ def test_the_writer_does_it_where_requests_leave_no_time(tmp_path: Path, monkeyp
     busy.driver.close()
 
 
-def test_an_export_that_nobody_reads_ends_and_frees_the_log(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unread_export_ends_and_frees_the_log(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
     life.train(20)
     monkeypatch.setattr(sqlite, "STALLED_S", 0.2)
     exported = life.store.export_run("run")

@@ -134,9 +134,7 @@ def places(value: Any) -> list[tuple[Any, Any]]:
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(data=st.data())
-def test_whatever_is_changed_in_an_export_is_refused_or_works(
-    driver: Driver, new_run: MakeRun, data: st.DataObject
-) -> None:
+def test_any_change_of_an_export_is_refused_or_works(driver: Driver, new_run: MakeRun, data: st.DataObject) -> None:
     """Rows are checked one by one. Where they contradict each other the run itself may fail, but hides no other, and
     can be deleted."""
     run = new_run(keep_steps=2, extra=(Accumulator("max", 0.1),))

@@ -221,7 +221,7 @@ def test_slime_without_numbers_of_versions_has_no_ages(service: live.Service, ru
     assert history(service, run)[0].mean_age is None
 
 
-def test_slime_resumes_where_it_says_and_refuses_to_guess(service: live.Service, run: str, tmp_path: Any) -> None:
+def test_slime_resumes_at_the_given_step_and_refuses_to_guess(service: live.Service, run: str, tmp_path: Any) -> None:
     from deepcompress_client.integrations.slime import SlimeReward
 
     reward, args = SlimeReward(run, url=service.url), slime_args()
@@ -845,7 +845,7 @@ def test_nemo_rl_leaves_out_what_has_no_verdict(service: live.Service, run: str)
     assert [entry.groups for entry in history(service, run)] == [1]  # the other's gold counts for nothing
 
 
-def test_roll_and_its_endpoint_tell_what_has_no_verdict(service: live.Service, run: str) -> None:
+def test_roll_and_its_endpoint_mark_rollouts_without_a_verdict(service: live.Service, run: str) -> None:
     from deepcompress_client.integrations.roll import GroupShaping
 
     def score(query: str, gold: str) -> dict[str, Any]:

@@ -315,7 +315,7 @@ async def split(replicas: list[live.Service], run: str, rows: list[dict[str, Any
     return list(await asyncio.gather(*calls))
 
 
-def test_a_group_meets_across_replicas_and_counts_once(replicas: list[live.Service], run: str) -> None:
+def test_a_group_is_collected_across_replicas_and_counts_once(replicas: list[live.Service], run: str) -> None:
     Client(replicas[0].url).run(run, strategy=PREVIOUS, groups_per_step=2)
     level = 1.0
     for epoch in range(2):

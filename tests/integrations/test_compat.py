@@ -115,7 +115,7 @@ def roll_result(http: httpx.Client, submitted: httpx.Response) -> dict[str, Any]
     return result
 
 
-def test_roll_submits_and_asks_for_the_result(http: httpx.Client) -> None:
+def test_roll_submits_and_requests_the_result(http: httpx.Client) -> None:
     right = roll_result(http, http.post("/roll/submit_task", json=ROLL))
     assert (right["errcode"], right["reward_score"], right["dimention_reward_score"]["acc"]) == (0, 1.0, 1.0)
     wrong = roll_result(http, http.post("/roll/submit_task", json={**ROLL, "response": "\\boxed{1}"}))

@@ -95,7 +95,7 @@ def test_what_must_not_be_trained_on_is_never_none(run: str) -> None:
     assert len(set(found[:4])) == 1 and found[0] == -1.0
 
 
-def test_evaluation_is_told_apart_or_refused_at_start(service: live.Service, run: str) -> None:
+def test_evaluation_is_recognised_or_refused_at_start(service: live.Service, run: str) -> None:
     evaluating = SimpleNamespace(**{**vars(ARGS), "eval_strategy": "steps"})
     with pytest.raises(ValueError, match="split"):
         register(run, name="unsure")(args=evaluating)
@@ -106,7 +106,7 @@ def test_evaluation_is_told_apart_or_refused_at_start(service: live.Service, run
     assert [entry.step for entry in Client(service.url).run(run, join=True).history().steps] == [0]
 
 
-def test_without_a_step_it_wants_groups_per_step(run: str) -> None:
+def test_without_a_step_it_requires_groups_per_step(run: str) -> None:
     with pytest.raises(ValueError, match="groups_per_step"):
         score(register(run, name="stepped")(args=ARGS), samples(GROUPS), None)
     stepless = register(run, name="stepless", groups_per_step=2)(args=ARGS)

@@ -192,7 +192,7 @@ def test_a_refusal_is_an_error_of_its_own_and_no_reward(service: live.Service) -
             with_client(lambda: run_one(agent, (True, 5)))
 
 
-def test_its_aggregation_says_the_same(service: live.Service) -> None:
+def test_its_aggregation_is_equal(service: live.Service) -> None:
     rows = [
         {"_ng_task_index": task, "_ng_rollout_index": place, "reward": float(correct), "accuracy": float(correct)}
         for task in range(2)

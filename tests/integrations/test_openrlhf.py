@@ -260,7 +260,7 @@ def test_the_example_gives_openrlhf_flags_that_it_has() -> None:
     assert f"eval_temperature={asked['eval.temperature']}" in agent
 
 
-def test_what_cannot_be_told_apart_is_said_at_start() -> None:
+def test_temperatures_that_cannot_be_distinguished_are_an_error_at_start() -> None:
     with pytest.raises(ValueError, match="same temperature"):
         agent_executor("r", groups_per_step=2, eval_temperature=1.0)
     with pytest.raises(Exception, match="keep_stps"):
@@ -270,7 +270,7 @@ def test_what_cannot_be_told_apart_is_said_at_start() -> None:
 # --- the endpoint ---------------------------------------------------------------------------------------
 
 
-def test_openrlhf_asks_the_endpoint_itself(service: live.Service) -> None:
+def test_openrlhf_calls_the_endpoint_itself(service: live.Service) -> None:
     """Its own HTTP client, executor and experiences over /compat/openrlhf/get_reward."""
     actors = Actors(SingleTurnAgentExecutor([f"{service.url}/compat/openrlhf/get_reward"]))
     outputs = asyncio.run(actors.sample("What is it?", STEPS[0][0]))

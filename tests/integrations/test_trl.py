@@ -324,7 +324,7 @@ def test_the_group_reward_in_the_ordinary_trainer_is_refused(service: live.Servi
 # --- without a training ---------------------------------------------------------------------------------
 
 
-def test_what_cannot_be_known_is_said_at_start() -> None:
+def test_missing_facts_are_logged_at_start() -> None:
     from types import SimpleNamespace
 
     from deepcompress_client.integrations.trl import DeepCompressReward

@@ -366,7 +366,7 @@ def test_the_example_is_a_configuration_that_verl_takes(tmp_path: Path) -> None:
         ("+algorithm.deepcompress.keep_stps=3", "keep_stps"),
     ],
 )
-def test_what_cannot_work_is_said_at_start(
+def test_settings_that_cannot_work_are_errors_at_start(
     tokenizer_folder: Path, data_files: dict[str, str], override: str, says: str
 ) -> None:
     from transformers import AutoTokenizer

@@ -39,7 +39,7 @@ def url() -> Iterator[str]:
         yield address
 
 
-def test_the_python_example_runs_as_it_stands(url: str, tmp_path: Path) -> None:
+def test_the_python_example_runs_unchanged(url: str, tmp_path: Path) -> None:
     (code,) = blocks("python")
     script = tmp_path / "example.py"
     script.write_text(code.replace("http://127.0.0.1:8321", url))

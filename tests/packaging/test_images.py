@@ -79,7 +79,7 @@ def _healthcheck() -> list[str]:
     return command
 
 
-def test_the_health_check_says_no_where_nothing_listens() -> None:
+def test_the_health_check_fails_where_nothing_listens() -> None:
     """The test asks a port of its own, since another program may serve on the image's port."""
     command = _healthcheck()
     assert command[0] == "python"
@@ -227,7 +227,7 @@ def test_secrets_are_made_once(tmp_path: Path) -> None:
     assert all(re.fullmatch(r"[0-9a-f]{48}\n", secret) for secret in made[0].values())
 
 
-def test_compose_and_the_files_it_mounts_speak_of_the_same_names() -> None:
+def test_compose_and_the_files_it_mounts_use_the_same_names() -> None:
     services = COMPOSE["services"]
     replicas = set(re.findall(r"server ([\w-]+):8321", (ROOT / "deploy/nginx/upstreams.conf").read_text()))
     assert replicas == {name for name in services if name.startswith("service-")}

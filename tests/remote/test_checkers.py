@@ -139,7 +139,7 @@ def test_an_endpoint_that_is_away(caplog: pytest.LogCaptureFixture) -> None:
     assert len([record for record in caplog.records if "fails" in record.message]) == 1
 
 
-def test_bad_answers_and_timeouts_take_the_endpoint_from_nobody() -> None:
+def test_bad_answers_and_timeouts_close_the_endpoint_to_no_other_run() -> None:
     now = itertools.count()
     health = EndpointHealth("far", 1, clock=lambda: next(now) / 1000)
     for _ in range(100):

@@ -244,7 +244,7 @@ def test_a_store_that_is_away_is_waited_for_by_the_patient_alone(play: Callable[
     play(scenario)
 
 
-def test_a_bell_of_the_last_round_wakes_nobody_of_the_next(play: Callable[[Scenario], None]) -> None:
+def test_a_bell_of_the_last_round_wakes_none_of_the_next(play: Callable[[Scenario], None]) -> None:
     """Otherwise the waiting requests would read the store without a pause."""
 
     async def scenario(one: Rendezvous, other: Rendezvous) -> None:
@@ -296,7 +296,7 @@ def test_everyone_who_waits_gets_the_same_group(play: Callable[[Scenario], None]
     play(scenario)
 
 
-def test_whoever_waits_long_enough_is_told_how_it_stands(play: Callable[[Scenario], None]) -> None:
+def test_long_waits_end_with_the_state_of_the_group(play: Callable[[Scenario], None]) -> None:
     async def scenario(one: Rendezvous, other: Rendezvous) -> None:
         standing = await WaitingRoom(one, 10).meet(arrival("patient", 0), 0.2)
         assert isinstance(standing, Collecting)

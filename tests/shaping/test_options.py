@@ -63,7 +63,7 @@ def test_an_open_gate_changes_nothing_and_a_closed_one_leaves_the_outcome(name: 
             assert of_half.why in ("gated", "none-correct")
 
 
-def test_a_gate_by_the_problem_wants_the_record_and_the_group() -> None:
+def test_a_gate_by_the_problem_needs_the_record_and_the_group() -> None:
     reward = reward_from_config({"name": "kimi_k1.5"}, gate={"min_pass_ratio": 1.0, "of": "problem"})
     assert "history" in reward.needs
     solved, slipped = ([True, True], [1, 3]), ([True, False], [1, 3])

@@ -121,7 +121,7 @@ def test_missing_fields_are_named() -> None:
         replay(made_log(), {"it": reward_from_config({"name": "l1_exact"})})
 
 
-def test_summaries_tell_the_strategies_apart() -> None:
+def test_summaries_distinguish_the_strategies() -> None:
     log = made_log(12)
     rewards = {
         "default": reward_from_config({"name": "deepcompress", "initial_level": 0.5}),

@@ -17,7 +17,7 @@ def group(correct: str, *tokens: int, truncated: str = "", **more: Any) -> Group
     return Group(tuple(c == "+" for c in correct), tokens, tuple(c == "t" for c in cut), level=0.5, **more)
 
 
-def test_a_healthy_batch_meets_none() -> None:
+def test_a_healthy_batch_has_no_warning() -> None:
     assert slugs({"name": "deepcompress"}, group("++--", 100, 200, 300, 400), group("+-", 50, 60)) == set()
 
 

@@ -59,7 +59,7 @@ def test_a_shadow_pays_what_it_would_pay_alone(shadow: dict[str, Any]) -> None:
             assert (by_label["it"].beta is None) == (expected.beta is None)
 
 
-def test_shadows_change_nothing_of_what_is_paid() -> None:
+def test_shadows_change_no_reward() -> None:
     config = {"name": "short_rl"}
     shadows = [{"name": "a_dlp"}, {"name": "deepcompress", "ema": 0.5}]
     assert [paid for paid, _ in walk(config, shadows)] == [paid for paid, _ in walk(config, [])]
@@ -83,7 +83,7 @@ def test_a_shadow_keeps_its_published_outcome_or_its_own() -> None:
         ({"ema": 1.0}, {"ema": 0.9}, "shadow.0.reference"),
     ],
 )
-def test_levels_that_the_state_cannot_tell_are_refused(run: Any, shadow: Any, field: str) -> None:
+def test_levels_that_the_state_does_not_determine_are_refused(run: Any, shadow: Any, field: str) -> None:
     with pytest.raises(ConfigError) as caught:
         reward_from_config({"name": "deepcompress", **run}, None, 1.0, None, [{"name": "deepcompress", **shadow}])
     assert caught.value.field == field

@@ -68,7 +68,7 @@ def test_a_users_strategy_is_used_by_name(install: Install) -> None:
     assert shaped.rewards == (1.0, 1.5, 0.0)
 
 
-def test_it_is_listed_with_what_it_says_of_itself(install: Install) -> None:
+def test_it_is_listed_with_its_own_description(install: Install) -> None:
     install(GOOD)
     (info,) = [info for info in strategies() if info.name == "first_home"]
     assert info.summary == "alpha for the shortest correct rollouts of their group."

@@ -121,7 +121,7 @@ def asked_of(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> tuple[TrainCo
     return seen[0]
 
 
-def test_the_held_out_file_is_what_is_evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_held_out_file_is_evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("held_out", "other"):
         (tmp_path / f"{name}.jsonl").write_text(json.dumps({"prompt": "3 c +8 =", "gold": name}))
     file, other = (str(tmp_path / f"{name}.jsonl") for name in ("held_out", "other"))
@@ -145,7 +145,9 @@ def test_a_checkpoint_is_evaluated_as_its_run_evaluates(tmp_path: Path, monkeypa
     assert (config.max_new_tokens, len(problems)) == (17, 4)
 
 
-def test_what_cannot_be_evaluated_is_said_in_a_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_evaluations_that_cannot_run_are_an_error_of_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     for words, said in (
         (["eval", str(tmp_path / "no")], "no model at"),
         (["eval", "start", "--data", "x"], "x"),

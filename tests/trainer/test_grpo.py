@@ -62,7 +62,7 @@ def test_parts_add_up_to_the_advantage_of_the_whole_reward() -> None:
     assert found.total == pytest.approx((rewards - rewards.mean()) / (rewards.std(ddof=1) + 1e-6))
 
 
-def test_an_undecided_rollout_has_no_advantage_and_moves_nobodys() -> None:
+def test_an_undecided_rollout_has_no_advantage_and_changes_no_other() -> None:
     whole = total(group([True, True, False], [5, 9, 7]), scale="none")
     withheld = group([True, True, False, False], [5, 9, 7, 7], trainable=[True, True, True, False])
     found = total(withheld, scale="none")

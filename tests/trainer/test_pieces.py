@@ -170,7 +170,7 @@ def test_a_folder_of_a_configurations_name_does_not_hide_it(tmp_path: Path, monk
         (["sft", "jsonl", "/nope", "nope.jsonl", "out"], "nope.jsonl"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_line(
+def test_mistakes_are_an_error_of_one_line(
     words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "--chat" in words:
@@ -181,7 +181,7 @@ def test_what_is_wrong_is_said_in_a_line(
     assert said in capsys.readouterr().err
 
 
-def test_a_strategy_that_the_service_does_not_know_is_said_in_a_line(
+def test_a_strategy_unknown_to_the_service_is_an_error_of_one_line(
     tmp_path: Path, service_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--out", str(tmp_path), "--device", "cpu", "--service-url", service_url]
@@ -191,7 +191,7 @@ def test_a_strategy_that_the_service_does_not_know_is_said_in_a_line(
     assert ended.value.code == 2 and "nonsense" in said and "Traceback" not in said
 
 
-def test_the_shipped_start_is_small_and_knows_the_task() -> None:
+def test_the_shipped_start_is_small_and_can_do_the_task() -> None:
     size = sum(file.stat().st_size for file in start_checkpoint().iterdir())
     assert size < 2_000_000
     policy = load_policy(start_checkpoint())
@@ -300,7 +300,7 @@ def test_minibatches_hold_whole_groups() -> None:
     assert [[e.rollout.tokens for e in micro] for micro in micros] == [[3, 8], [30], [30]]
 
 
-def test_the_learning_rate_warms_up_stays_and_falls_where_it_is_told_to() -> None:
+def test_the_learning_rate_warms_up_stays_and_falls_as_configured() -> None:
     steady = TrainConfig(learning_rate=1.0, warmup_steps=4)
     assert [learning_rate_at(steady, step) for step in (0, 1, 3, 4, 500)] == [0.25, 0.5, 1.0, 1.0, 1.0]
     falling = TrainConfig(learning_rate=1.0, warmup_steps=0, decay_steps=10, steps=10)

@@ -18,7 +18,7 @@ MIXED = task.Style(1, 1, 1, 1)
 STYLES = [task.Style(skip=1), task.Style(short=1), task.Style(written=1), task.Style(checked=1), MIXED]
 
 
-def test_a_chain_is_what_its_prompt_says() -> None:
+def test_a_chain_equals_its_prompt() -> None:
     chain = task.Chain(3, ("+8", "*3", "-2"), first_label=25)
     assert chain.prompt == "3 z +8 a *3 b -2 ="
     assert chain.answer == ((3 + 8) * 3 - 2) % 10
@@ -33,7 +33,7 @@ def test_a_demonstration_without_slips_ends_in_the_answer(style: task.Style) -> 
         assert response.endswith(f"\\boxed{{ {chain.answer} }}")
 
 
-def test_every_way_of_writing_is_as_long_as_the_task_says() -> None:
+def test_every_way_of_writing_has_its_declared_length() -> None:
     chain = task.Chain(3, ("+8", "*3"), 2)
     ways = {
         "short": "+8 1 *3 3",

@@ -87,7 +87,7 @@ def audited(texts: list[RolloutRow], **options: Any) -> list[Finding]:
     return asyncio.run(main())
 
 
-def test_a_key_that_no_rollout_meets_although_they_agree_is_likely_wrong() -> None:
+def test_a_key_that_no_rollout_equals_although_they_agree_is_likely_wrong() -> None:
     texts = [
         *rollouts("wrong key", "7", [r"\frac{1}{2}", "0.5", "1/2", "3"]),
         *rollouts("solved", "7", ["7", "8", "8", "8"]),
@@ -108,7 +108,7 @@ def written(path: Path, rows: list[dict[str, Any]]) -> str:
     return str(path)
 
 
-def test_the_command_says_in_its_exit_status_whether_something_must_be_mended(tmp_path: Path) -> None:
+def test_the_exit_status_shows_whether_there_are_errors(tmp_path: Path) -> None:
     fine = written(tmp_path / "fine.jsonl", [{"problem_id": "a", "gold": "1"}, {"gold": 2}, {"gold": ["3", "3.0"]}])
     look = written(tmp_path / "look.jsonl", [{"gold": "0,5"}])
     bad = written(
@@ -124,7 +124,7 @@ def test_the_command_says_in_its_exit_status_whether_something_must_be_mended(tm
     assert run(app, ["audit", str(tmp_path / "none.jsonl")]).exit_code == 2
 
 
-def test_the_command_finds_likely_wrong_keys_and_speaks_json(tmp_path: Path) -> None:
+def test_the_command_finds_likely_wrong_keys_and_writes_json(tmp_path: Path) -> None:
     rows = [
         {"problem_id": "p", "gold": "7", "response": rf"\boxed{{{answer}}}", "tokens": 1}
         for answer in ("8", "8.0", "8")

@@ -97,7 +97,7 @@ def test_what_passes_the_gate_has_known_functions_only() -> None:
         assert cas_rejection_reason(tree(left), tree(right)) is None
 
 
-def test_a_comparison_asks_it_a_few_questions_only() -> None:
+def test_a_comparison_sends_it_few_requests() -> None:
     def sums(*tops: int) -> str:
         return r"\{" + ", ".join(rf"\sum_{{k=1}}^{{\infty}}\frac{{{top}}}{{k^2}}" for top in tops) + r"\}"
 

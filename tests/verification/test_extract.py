@@ -74,7 +74,7 @@ def test_a_truncated_thought_has_no_answer() -> None:
     assert answer("<think>x</think> \\boxed{42} and", truncated=True) == "42"
 
 
-def test_one_boxed_wants_exactly_one() -> None:
+def test_one_boxed_requires_exactly_one() -> None:
     assert answer(r"\boxed{42}", "one_boxed") == "42"
     assert status(extract(r"\boxed{41} \boxed{42}", "one_boxed")) == "wrong"
     assert status(extract("42", "one_boxed")) == "wrong"

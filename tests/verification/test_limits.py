@@ -124,7 +124,7 @@ def test_trees_hold_no_function_but_the_known_ones() -> None:
                 assert {n.name for n in walk(tree) if isinstance(n, Call)} <= FUNCTIONS
 
 
-def test_a_gold_that_cannot_be_read_is_told_for_every_answer() -> None:
+def test_an_unreadable_gold_is_the_status_of_every_answer() -> None:
     for gold in ("", "x =", "\\frac{1}{", "(1, 2"):
         assert gold_error(gold) is not None
         for answer in ("42", gold, "x="):

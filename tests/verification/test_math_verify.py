@@ -109,7 +109,7 @@ def test_an_anchor_can_be_required() -> None:
     assert found("the answer is 18", *strict) == "18"
 
 
-def test_numbers_alone_are_looked_for_without_latex() -> None:
+def test_only_numbers_are_searched_without_latex() -> None:
     assert found("so $x=2$ in 18 cases of it", EXPR) == "18"
 
 

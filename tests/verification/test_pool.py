@@ -352,7 +352,7 @@ def test_the_queue_is_bounded() -> None:
     run(work, max_queued=10)
 
 
-def test_a_pool_that_does_not_run_says_so() -> None:
+def test_a_pool_that_does_not_run_raises() -> None:
     with pytest.raises(PoolClosedError):
         asyncio.run(VerifierPool().verify_many([box("1")]))
 
@@ -365,7 +365,7 @@ def test_workers_that_cannot_start_are_an_error_at_start() -> None:
     asyncio.run(main())
 
 
-def test_workers_know_no_secrets_and_write_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_have_no_secrets_and_write_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEEPCOMPRESS_API_KEYS", "secret")
 
     async def work(pool: VerifierPool) -> None:

@@ -70,7 +70,7 @@ ROWS: dict[str, tuple[Fraction | int, dict[str, int]]] = {
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_a_unit_is_what_its_definition_says(name: str) -> None:
+def test_a_unit_equals_its_definition(name: str) -> None:
     factor, dimensions = ROWS[name]
     result = units.measure(name)
     assert result is not None

@@ -7,7 +7,7 @@ import asyncio
 from deepcompress_verify.work_queue import CheckBatch, Chunk, Item, WorkQueue
 
 
-def test_tenants_take_turns_whatever_the_number_of_their_batches() -> None:
+def test_tenants_take_turns_for_any_number_of_batches() -> None:
     async def scenario() -> list[tuple[str, int]]:
         queue = WorkQueue("decide")
         loop = asyncio.get_running_loop()

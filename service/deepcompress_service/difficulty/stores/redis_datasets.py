@@ -8,9 +8,13 @@ another one at a later script, the sample is begun again. What is drawn is compu
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import orjson
 
 from .. import refusals
 from ..bins import BINS
@@ -168,8 +172,8 @@ class RedisDatasets:
         if pending:
             await self._finish_index(request.run)
             return None
-        counts = counts_of_source(counts_of(counted), names, request.data_source)
-        strata = zip(map(decode, retired), map(stratum_of, scores), strict=True)
+        counts = counts_of_source(counts_of(_list(counted)), names, request.data_source)
+        strata = zip(_list(retired), map(stratum_of, _list(scores)), strict=True)
         excluded = {name: stratum for name, stratum in strata if stratum in counts}
         draw = Draw(record.key, request.step, request.n, request.weights, counts, names, excluded)
         while not draw.done:
@@ -178,7 +182,7 @@ class RedisDatasets:
             found = await self._run(SAMPLE_WINDOWS, request.run, generation, *ranges, writes=False, plain=True)
             if found[0] != 0:
                 return None
-            draw.add(windows, [[decode(name) for name in names] for names in found[1:]])
+            draw.add(windows, [list(names) for names in _list(found[1])])
         outcome = drawn_outcome(request, epoch, run_record, record.sources, draw.result())
         text = pack_sample(request, outcome)
         old = superfluous(steps, keep)
@@ -208,3 +212,11 @@ async def _fill(pinned: PinnedConnection, scratch: str, entries: dict[str, Entry
 
 def _record(text: bytes) -> DatasetRecord | None:
     return dataset_from_json(text) if text else None
+
+
+def _list(text: bytes) -> list[Any]:
+    """Return a list that Lua wrote as JSON; an empty one is an empty object."""
+    try:
+        return list(orjson.loads(text))
+    except orjson.JSONDecodeError:  # a lone surrogate in a problem_id
+        return list(json.loads(decode(text)))

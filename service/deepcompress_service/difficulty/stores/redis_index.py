@@ -8,7 +8,6 @@ from ..bins import PLACE_BITS, PLACES
 from ..codec import encode
 from ..dataset import Entry
 from ..draw import Stratum
-from . import redis_replies
 from .redis_link import Argument
 
 STRATUM_BINS = 64
@@ -20,7 +19,7 @@ def score_of(entry: Entry) -> int:
     return (entry.source * STRATUM_BINS + entry.bin << PLACE_BITS) + entry.place
 
 
-def stratum_of(score: bytes) -> Stratum:
+def stratum_of(score: bytes | str) -> Stratum:
     """Return the stratum of a problem by its score."""
     source, index = divmod(int(float(score)) >> PLACE_BITS, STRATUM_BINS)
     return source, index
@@ -50,9 +49,9 @@ def strata_arguments(counts: dict[Stratum, int]) -> Iterable[int]:
         yield count
 
 
-def counts_of(flat: Sequence[bytes]) -> dict[Stratum, int]:
+def counts_of(flat: Sequence[bytes | str]) -> dict[Stratum, int]:
     """Return the number of problems of each stratum that has any."""
-    pairs = redis_replies.pairs(flat).items()
+    pairs = zip(flat[::2], flat[1::2], strict=True)
     return {divmod(int(number), STRATUM_BINS): int(count) for number, count in pairs if int(count) > 0}
 
 
