@@ -87,7 +87,7 @@ def service(state_url: str, workers: int = 1) -> Iterator[Service]:
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    late = time.monotonic() + 60
+    late = time.monotonic() + 300
     while process.poll() is None and time.monotonic() < late:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return

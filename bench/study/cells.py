@@ -108,6 +108,8 @@ def tables(size: str) -> dict[str, Table]:
     pairs = tuple(("deepcompress", against) for against in ("penalty", *(["bonus"] if bonus else [])))
     if size == "overthinking":
         return OVERTHINKING_TABLES
+    if size == "curriculum":
+        return CURRICULUM_TABLES
     found = {
         "official": Table(
             "As the authors run it",
@@ -284,6 +286,18 @@ OVERTHINKING_TABLES = {
         },
     ),
 }
+CURRICULUM_TABLES = {
+    "sampling": Table(
+        "Which problems a step trains on",
+        "the service draws them, declared in experiments/2026-11-29-curriculum.md; the outcome alone is rewarded",
+        {
+            "outcome": OUTCOME,
+            **{policy: {**OUTCOME, "sampling": policy} for policy in ("uniform", "signal", "mastered")},
+        },
+        common={"filter_metric": "acc"},
+        also=(("signal", "uniform"), ("mastered", "uniform")),
+    )
+}
 LONG_TABLES = ("official", "reward-filter", "within-reach")
 _MAIN: dict[str, Any] = {
     "steps": 200,
@@ -314,6 +328,8 @@ SIZES: dict[str, dict[str, Any]] = {
     "main": _MAIN,
     # The same, four times as long: three minutes and a half.
     "long": {**_MAIN, "steps": 800, "decay_steps": 800, "eval_every": 800, "save_every": 200},
+    # Few problems, so that each is visited about eight times.
+    "curriculum": {**_MAIN, "chain_problems": 200, "eval_every": 10},
     # A start that checks nearly every step, in a world that slips from the 10th operation on: a minute and a half of
     # one core. `run.py` makes the start first.
     "overthinking": {

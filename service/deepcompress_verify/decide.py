@@ -90,6 +90,23 @@ def decide(
         return _decide(golds, answer, restated_answer, oracle)
 
 
+def settled(gold_text: str, answer: str) -> Verdict | None:
+    """Return the verdict of one gold if both sides are the same text or plain numbers, otherwise None.
+
+    It is that of `decide`, without the cost of the other tiers: most answers are of this kind.
+    """
+    gold = _gold(gold_text)
+    if isinstance(gold.tree, Unreadable):
+        return None
+    plain = strip_typesetting(answer)
+    if plain == gold.stripped:
+        return Verdict(True, "correct", truncate_answer(answer), "string", "the same text")
+    if gold.rational is None:
+        return None
+    value = number(plain)
+    return None if value is None else _rationals(gold.rational, value, answer)
+
+
 def _decide(
     golds: tuple[str, ...], answer: str, restated_answer: str | None, oracle: Oracle | None
 ) -> Verdict | OpenComparison:

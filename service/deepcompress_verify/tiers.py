@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deepcompress_verify.cas_limits import MAX_CAS_PAIRS, cas_rejection_reason
 from deepcompress_verify.compare.context import item_budget
-from deepcompress_verify.decide import OpenComparison, decide, gold_error
+from deepcompress_verify.decide import OpenComparison, decide, gold_error, settled
 from deepcompress_verify.ipc import NEEDS_CAS, READABLE
 from deepcompress_verify.task import decode_task, is_plain, resolved_task, run_task
 from deepcompress_verify.tree import Node
@@ -48,6 +48,8 @@ def decide_pair(gold: tuple[str, ...], answer: str | None, restated_answer: str 
         if all(problems):
             return "gold_unreadable", "limit", f"the gold cannot be read: {problems[0]}"
         return READABLE, "extraction", ""
+    if restated_answer is None and len(gold) == 1 and (verdict := settled(gold[0], answer)) is not None:
+        return verdict.status, verdict.decided_by, verdict.reason
     with item_budget():
         return _decide_math(gold, answer, restated_answer)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from deepcompress_trainer.config import TrainConfig, sampling_policy
 from deepcompress_trainer.data import Problem, ProblemSampler
 from deepcompress_trainer.train import Trainer
 
+from ..integrations.pages import PAGES, blocks
 from .test_training import rows, same_weights, settings
 
 
@@ -89,3 +91,28 @@ def test_a_policy_that_admits_nothing_more_ends_the_step_early(tmp_path: Path, s
     for step in range(2):
         batches = [names for one, names in seen if one == step]
         assert [len(names) for names in batches] in ([4], [4, 2])
+
+
+def test_the_examples_of_the_page(sampling_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop of one's own, and then the sampler on its run."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DEEPCOMPRESS_URL", sampling_url)
+    ids = [f"p{number}" for number in range(24)]
+    lines = [{"problem_id": name, "pass_ratio": number / 24, "rollouts": 8} for number, name in enumerate(ids)]
+    (tmp_path / "profile.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    loop, with_torch = blocks("curriculum", folder=PAGES.parent)[:2]
+
+    def roll_out(problems: list[str]) -> list[dict[str, Any]]:
+        answers = [{"response": f"\\boxed{{{k % 2}}}", "tokens": 5 + k} for k in range(4)]
+        return [{"problem_id": name, "gold": "1", "rollouts": answers} for name in problems]
+
+    given: dict[str, Any] = {"roll_out": roll_out}
+    exec(compile(loop, "curriculum.md", "exec", dont_inherit=True), given)
+    assert given["run"].dataset().problems == 24
+    assert [(entry.step, entry.groups) for entry in given["run"].history().steps] == [(0, 8), (1, 8), (2, 8)]
+    given |= {"problem_ids": ids, "dataset": list(range(24))}
+    exec(compile(with_torch, "curriculum.md", "exec", dont_inherit=True), given)
+    given["sampler"].load_state_dict({"first_step": 3, "step": 3, "yielded": 0})
+    batches = [batch.tolist() for batch in given["loader"]]
+    recorded = [given["run"].sample(step, 8, "signal").problems for step in (3, 4, 5)]
+    assert batches == [[ids.index(one.problem_id) for one in problems] for problems in recorded]

@@ -33,7 +33,7 @@ def modules() -> Iterator[dict[str, ModuleType]]:
     """cells, run, report and ways, loaded as their commands load each other."""
     sys.path.insert(0, str(BENCH))
     found = {}
-    for name in ("cells", "run", "report", "ways", "confirm"):
+    for name in ("cells", "run", "report", "ways", "confirm", "reach"):
         spec = importlib.util.spec_from_file_location(name, BENCH / f"{name}.py")
         assert spec and spec.loader
         found[name] = sys.modules[name] = importlib.util.module_from_spec(spec)
@@ -283,3 +283,31 @@ def test_the_kept_results_belong_to_declared_cells(modules: dict[str, ModuleType
         assert all(cells.key_of(row["settings"]) == row["key"] for row in rows)
         assert len({(row["key"], row["seed"]) for row in rows}) == len(rows)
         assert file.stat().st_size < 1_000_000
+
+
+def test_the_rollouts_until_a_target_need_two_evaluations_at_it(modules: dict[str, ModuleType]) -> None:
+    reach = modules["reach"]
+
+    def row(accuracies: list[float], seed: int = 0, **settings: Any) -> dict[str, Any]:
+        evals = [{"step": 10 * n - 1, "bins": {"all": {"sampled": one}}} for n, one in enumerate(accuracies)]
+        common = {"problems_per_step": 8, "group_size": 16}
+        size = settings.pop("size", "curriculum")
+        return {"size": size, "seed": seed, "settings": {**common, **settings}, "evals": evals}
+
+    assert reach.rollouts_to(row([0.1, 0.5, 0.4, 0.6, 0.7]), 0.5) == 30 * 128
+    assert reach.rollouts_to(row([0.1, 0.5, 0.4, 0.6]), 0.5) == 30 * 128, "the last one counts alone"
+    assert reach.rollouts_to(row([0.6, 0.6, 0.1]), 0.5) == 0
+    assert math.isinf(reach.rollouts_to(row([0.1, 0.2]), 0.5))
+    runs = [
+        row([0.1, 0.3, 0.5]),
+        row([0.1, 0.2, 0.5], sampling="uniform"),
+        row([0.1, 0.5, 0.6], sampling="signal"),
+        row([0.1, 0.2, 0.3], sampling="mastered"),
+        row([0.1, 0.9], seed=1, sampling="signal"),
+        row([0.1, 0.9], size="main"),
+    ]
+    found = reach.by_seed(runs)
+    assert list(found) == [0], "a seed without an outcome-only run has no target"
+    assert found[0] == {"shuffled": 20 * 128, "uniform": 20 * 128, "signal": 10 * 128, "mastered": math.inf}
+    assert reach.mean_log_ratio(found, "signal") == (0.5, 1, 1)
+    assert reach.mean_log_ratio(found, "mastered") is None
