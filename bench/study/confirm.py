@@ -113,7 +113,7 @@ def report(pairs: Sequence[Pair]) -> str:
             f"| {name} | {cells[0]} | {cells[1]} | {changes} | {two_sided([one.tokens(name) for one in pairs])} |"
         )
     lines += ["", "| seed | points | tokens, % |", "|---|---|---|"]
-    lines += [f"| {one.seed} | {one.points():+.1f} | {one.tokens():+.1f} |" for one in pairs]
+    lines += [f"| {one.seed} | {one.points():+.2f} | {one.tokens():+.1f} |" for one in pairs]
     return "\n".join(lines)
 
 

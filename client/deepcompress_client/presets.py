@@ -38,7 +38,8 @@ PRESETS: tuple[Preset, ...] = (
         "compress",
         1,
         "shorter answers on problems that the policy has mastered",
-        "experiments/2026-11-29-overthinking.md and docs/study.md: one synthetic task, one small model.",
+        "docs/study.md, 17 paired seeds of one synthetic task and one small model that overthinks: 24 % fewer "
+        "tokens, 1.9 points less accuracy; not the loss under one point that was the aim.",
         run={
             "strategy": {"name": "outcome"},
             "outcome": {"correct": 1.0, "wrong": -1.0},
