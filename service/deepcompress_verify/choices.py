@@ -59,6 +59,8 @@ def read_choice(text: str) -> ChoiceText | None:
     if len(text) > MAX_CHARS:
         return None
     text = text.strip().rstrip(".。 ")
+    if text[:1] in "0123456789+-":
+        return None  # empty, or a number
     masked = mask(text)
     match = _DRESS.match(masked)
     if match is None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import product
+from typing import TypeAlias
 
 from deepcompress_verify.choices import ChoiceText, has_parts, read_choice
 from deepcompress_verify.compare.context import (
@@ -24,7 +25,7 @@ from deepcompress_verify.compare.context import (
 )
 from deepcompress_verify.compare.dates_and_formulas import differs_in_case, same_date_or_formula
 from deepcompress_verify.compare.fast_path import Rational, number, rounds_to, same_digits, strip_typesetting
-from deepcompress_verify.compare.forms import has, symbols
+from deepcompress_verify.compare.forms import Facts, canon, facts
 from deepcompress_verify.compare.judgement import judge
 from deepcompress_verify.compare.rounding import MANY_DIGITS
 from deepcompress_verify.compare.unit_text import UnitText, has_no_unit, split_unit
@@ -53,7 +54,7 @@ class OpenComparison:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ParsedGold:
     """A gold answer and its parsed forms."""
 
@@ -61,6 +62,18 @@ class ParsedGold:
     stripped: str
     rational: Rational | None
     tree: Node | Unreadable
+
+
+Outcome: TypeAlias = tuple[Status, str, str]
+"""(status, decided_by, reason) of a verdict."""
+_SAME_TEXT: Outcome = ("correct", "string", "the same text")
+
+
+@lru_cache(maxsize=CACHED_GOLDS)
+def _properties(gold: ParsedGold) -> tuple[str, Facts]:
+    """Return the canonical text and the facts of the tree of a gold: each answer is compared with them."""
+    assert not isinstance(gold.tree, Unreadable)
+    return canon(gold.tree), facts(gold.tree)
 
 
 @lru_cache(maxsize=CACHED_GOLDS)
@@ -90,8 +103,8 @@ def decide(
         return _decide(golds, answer, restated_answer, oracle)
 
 
-def settled(gold_text: str, answer: str) -> Verdict | None:
-    """Return the verdict of one gold if both sides are the same text or plain numbers, otherwise None.
+def settled(gold_text: str, answer: str) -> Outcome | None:
+    """Return the outcome for one gold if both sides are the same text or plain numbers, otherwise None.
 
     It is that of `decide`, without the cost of the other tiers: most answers are of this kind.
     """
@@ -100,11 +113,11 @@ def settled(gold_text: str, answer: str) -> Verdict | None:
         return None
     plain = strip_typesetting(answer)
     if plain == gold.stripped:
-        return Verdict(True, "correct", truncate_answer(answer), "string", "the same text")
+        return _SAME_TEXT
     if gold.rational is None:
         return None
     value = number(plain)
-    return None if value is None else _rationals(gold.rational, value, answer)
+    return None if value is None else _rationals(gold.rational, value)
 
 
 def _decide(
@@ -198,11 +211,11 @@ def _choice(gold: str) -> ChoiceText | None:
 
 def _same_without_remarks(gold: str, answer: str, oracle: Oracle | None) -> tuple[str, str] | None:
     """Return (rule, reason) if a reading of the answer without its remarks is correct, and so is every claim."""
-    readings = (*reductions(answer), Reduction(answer))
-    meant = (*_reduced_gold(gold), Reduction(gold))
-    if len(readings) == len(meant) == 1:
+    readings, meant = reductions(answer), _reduced_gold(gold)
+    if not readings and not meant:
         return None
-    for reading, target in list(product(readings, meant))[:MAX_READING_PAIRS]:
+    pairs = product((*readings, Reduction(answer)), (*meant, Reduction(gold)))
+    for reading, target in list(pairs)[:MAX_READING_PAIRS]:
         if (reading.answer == answer and target.answer == gold) or other_subject(reading, target):
             continue
         verdict = _any_gold((target.answer,), reading.answer, oracle)
@@ -309,10 +322,11 @@ def _one_gold(gold_text: str, answer: str, oracle: Oracle | None) -> Verdict | O
         )
     plain = strip_typesetting(answer)
     if plain == gold.stripped:
-        return Verdict(True, "correct", truncate_answer(answer), "string", "the same text")
-    value = number(plain)
+        return Verdict(True, "correct", truncate_answer(answer), *_SAME_TEXT[1:])
+    value = None if gold.rational is None else number(plain)
     if value is not None and gold.rational is not None:
-        return _rationals(gold.rational, value, answer)
+        status, decided_by, reason = _rationals(gold.rational, value)
+        return Verdict(status == "correct", status, answer, decided_by, reason)
     tree = read(answer)
     if isinstance(tree, Unreadable):
         return Verdict(
@@ -322,27 +336,25 @@ def _one_gold(gold_text: str, answer: str, oracle: Oracle | None) -> Verdict | O
             "limit",
             f"the answer cannot be read: {tree.slug} {tree.detail}".strip(),
         )
-    return _trees(gold, answer, tree, oracle)
+    return _trees(gold, answer, plain, tree, oracle)
 
 
-def _rationals(gold: Rational, value: Rational, answer: str) -> Verdict:
+def _rationals(gold: Rational, value: Rational) -> Outcome:
     if gold.p * value.q == value.p * gold.q:
-        return Verdict(True, "correct", answer, "rational", "equal as exact numbers")
+        return "correct", "rational", "equal as exact numbers"
     if rounds_to(gold, value):
-        return Verdict(True, "correct", answer, "rounding", f"it rounds to the {gold.decimals} decimals of the gold")
+        return "correct", "rounding", f"it rounds to the {gold.decimals} decimals of the gold"
     if same_digits(gold, value):
-        return Verdict(True, "correct", answer, "rounding", f"the same to {MANY_DIGITS} digits or more")
-    return Verdict(False, "wrong", answer, "rational", "different as exact numbers")
+        return "correct", "rounding", f"the same to {MANY_DIGITS} digits or more"
+    return "wrong", "rational", "different as exact numbers"
 
 
-def _trees(gold: ParsedGold, answer: str, tree: Node, oracle: Oracle | None) -> Verdict | OpenComparison:
-    seed = blake2b(
-        "\0".join(sorted((gold.stripped, strip_typesetting(answer)))).encode("utf-8", "replace"), digest_size=32
-    ).digest()
+def _trees(gold: ParsedGold, answer: str, plain: str, tree: Node, oracle: Oracle | None) -> Verdict | OpenComparison:
+    seed = blake2b("\0".join(sorted((gold.stripped, plain))).encode("utf-8", "replace"), digest_size=32).digest()
     assert not isinstance(gold.tree, Unreadable)
-    result, context = _judge(gold.tree, tree, seed, oracle)
+    result, context = _judge(gold.tree, tree, seed, oracle, gold)
     if not result:
-        for gold_tree, answer_tree in _other_readings(gold, gold.tree, answer, tree):
+        for gold_tree, answer_tree in _other_readings(gold, gold.tree, answer, tree, context):
             reread, other_context = _judge(gold_tree, answer_tree, seed, oracle)
             if reread:
                 result, context = reread, other_context
@@ -364,9 +376,13 @@ def _trees(gold: ParsedGold, answer: str, tree: Node, oracle: Oracle | None) -> 
     return Verdict(result, status, truncate_answer(answer), context.tier or "structure", context.reason or status)
 
 
-def _judge(gold: Node, answer: Node, seed: bytes, oracle: Oracle | None) -> tuple[bool | None, ComparisonContext]:
+def _judge(
+    gold: Node, answer: Node, seed: bytes, oracle: Oracle | None, parsed: ParsedGold | None = None
+) -> tuple[bool | None, ComparisonContext]:
     context = ComparisonContext(judge, oracle, seed=seed)
     try:
+        if parsed is not None:
+            context.remember(gold, *_properties(parsed))
         return context.judge(gold, answer), context
     except WorkBudgetExceededError:
         context.tier, context.open_reason = "limit", "the comparison is over its budget of work"
@@ -378,14 +394,16 @@ def _judge(gold: Node, answer: Node, seed: bytes, oracle: Oracle | None) -> tupl
         context.close()
 
 
-def _other_readings(gold: ParsedGold, gold_tree: Node, answer: str, answer_tree: Node) -> list[tuple[Node, Node]]:
+def _other_readings(
+    gold: ParsedGold, gold_tree: Node, answer: str, answer_tree: Node, context: ComparisonContext
+) -> list[tuple[Node, Node]]:
     """Return further pairs of trees to compare if one side is ambiguous.
 
     A comma between digits may separate items if only one side is a list. A letter may be a unit if only the other
     side has a unit.
     """
     several = (List, Set, Tuple)
-    result = _with_plain_units(gold, gold_tree, answer, answer_tree)
+    result = _with_plain_units(gold, gold_tree, answer, answer_tree, context)
     if isinstance(gold_tree, several) == isinstance(answer_tree, several):
         return result
     for text, tree, is_gold in ((gold.text, gold_tree, True), (answer, answer_tree, False)):
@@ -412,10 +430,15 @@ def _other_readings(gold: ParsedGold, gold_tree: Node, answer: str, answer_tree:
     return result
 
 
-def _with_plain_units(gold: ParsedGold, gold_tree: Node, answer: str, answer_tree: Node) -> list[tuple[Node, Node]]:
+def _with_plain_units(
+    gold: ParsedGold, gold_tree: Node, answer: str, answer_tree: Node, context: ComparisonContext
+) -> list[tuple[Node, Node]]:
     """Return the pair with the side without a unit parsed again, letters read as units: 12 m."""
-    bare = answer_tree if has(gold_tree, Quantity) else gold_tree
-    if has(gold_tree, Quantity) == has(answer_tree, Quantity) or not symbols(bare):
+    of_gold, of_answer = context.facts(gold_tree), context.facts(answer_tree)
+    if (Quantity in of_gold.kinds) == (Quantity in of_answer.kinds):
+        return []
+    bare, letters = (answer_tree, of_answer.names) if Quantity in of_gold.kinds else (gold_tree, of_gold.names)
+    if not letters:
         return []
     reread = read(answer if bare is answer_tree else gold.text, plain_units=True)
     if isinstance(reread, Unreadable) or reread == bare:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from deepcompress_verify.beside import restated
 from deepcompress_verify.checkers.protocol import MAX_ANSWER_CHARS
@@ -47,8 +48,7 @@ _CONNECTORS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Extraction:
+class Extraction(NamedTuple):
     """The result of extraction. Either `verdict` is set (nothing is left to compare), or `answer` is."""
 
     answer: str | None
@@ -61,8 +61,7 @@ class Extraction:
     """Indices of the box of the answer in the response: its beginning and its closing brace."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A check after extraction."""
 
     gold: tuple[str, ...]
@@ -196,9 +195,7 @@ def _last_box(text: str, start: int) -> Span | None:
     end = len(text)
     attempts = 0
     while True:
-        position = text.rfind(_BOX, start, end)
-        for name in _FBOXES:
-            position = max(position, text.rfind(name, max(start, position), end))
+        position = _last_command(text, start, end)
         if position < 0:
             return fenced
         span = _span(text, position)
@@ -219,6 +216,16 @@ def _last_box(text: str, start: int) -> Span | None:
         end = position
 
 
+def _last_command(text: str, start: int, end: int) -> int:
+    """Return the index of the last command that draws a box, or -1."""
+    position = text.rfind(_BOX, start, end)
+    if text.rfind("box", max(start, position), end) <= position + 1:
+        return position  # each command contains "box"; there is none after \\boxed
+    for name in _FBOXES:
+        position = max(position, text.rfind(name, max(start, position), end))
+    return position
+
+
 def _fences(text: str, start: int) -> list[int]:
     """Return the indices where fenced code blocks open and close, alternately, without an unclosed one."""
     if text.find("`", start) < 0:
@@ -234,9 +241,10 @@ def _fences(text: str, start: int) -> list[int]:
 def _span(text: str, position: int) -> Span | None:
     """Return the box at `position`, or None if it is incomplete."""
     open_at = position + len(_BOX)
-    for name in _FBOXES:
-        if text.startswith(name, position):
-            open_at = position + len(name)
+    if not text.startswith(_BOX, position):
+        for name in _FBOXES:
+            if text.startswith(name, position):
+                open_at = position + len(name)
     while open_at < len(text) and text[open_at] in " \n":
         open_at += 1
     if open_at >= len(text) or text[open_at] != "{":
@@ -247,7 +255,8 @@ def _span(text: str, position: int) -> Span | None:
         close = text.find("}", offset)
         if close < 0:
             return None
-        depth += text.count("{", offset, close) - text.count("\\{", offset, close)
+        if opened := text.count("{", offset, close):
+            depth += opened - text.count("\\{", offset, close)
         if text[close - 1] != "\\" or text[close - 2 : close] == "\\\\":
             depth -= 1
             if depth == 0:

@@ -165,6 +165,8 @@ def _is_plain(answer: str) -> bool:
 
 def mask(text: str) -> str:
     """Return the text with the commands around words blanked, in the same length, so that indices agree."""
+    if not ("\\" in text or "$" in text or "**" in text or "~" in text):
+        return text
     result = list(text)
     position = 0
     depth: list[int] = []
@@ -211,13 +213,16 @@ def _without_marks(answer: str) -> str:
     text = answer.strip()
     while True:
         before = text
-        for mark in _MARKS:
-            if text.endswith(mark) and not (mark == "!" and text[:-1].rstrip()[-1:] in _FACTORIAL):
-                text = text[: -len(mark)].rstrip()
-        for mark in _LEADING:
-            if text.startswith(mark) and not text[len(mark) : len(mark) + 1].isalpha():
-                text = text[len(mark) :].lstrip()
-        text = _TAG.sub("", text).rstrip()
+        if text.endswith(_MARKS):
+            for mark in _MARKS:
+                if text.endswith(mark) and not (mark == "!" and text[:-1].rstrip()[-1:] in _FACTORIAL):
+                    text = text[: -len(mark)].rstrip()
+        if text.startswith(_LEADING):
+            for mark in _LEADING:
+                if text.startswith(mark) and not text[len(mark) : len(mark) + 1].isalpha():
+                    text = text[len(mark) :].lstrip()
+        if text.endswith("}"):
+            text = _TAG.sub("", text).rstrip()
         if text.endswith("\\") and not text.endswith("\\\\"):  # the space of "\\ " is gone
             text = text[:-1].rstrip()
         if text == before:

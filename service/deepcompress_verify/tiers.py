@@ -48,8 +48,8 @@ def decide_pair(gold: tuple[str, ...], answer: str | None, restated_answer: str 
         if all(problems):
             return "gold_unreadable", "limit", f"the gold cannot be read: {problems[0]}"
         return READABLE, "extraction", ""
-    if restated_answer is None and len(gold) == 1 and (verdict := settled(gold[0], answer)) is not None:
-        return verdict.status, verdict.decided_by, verdict.reason
+    if restated_answer is None and len(gold) == 1 and (row := settled(gold[0], answer)) is not None:
+        return row
     with item_budget():
         return _decide_math(gold, answer, restated_answer)
 

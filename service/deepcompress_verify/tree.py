@@ -285,18 +285,20 @@ FUNCTIONS = frozenset(
 """Valid names of a Call."""
 
 
-def children(node: Node) -> Iterator[Node]:
-    """Yield the nodes directly under `node`, in reading order."""
+def children(node: Node) -> list[Node]:
+    """Return the nodes directly under `node`, in reading order."""
+    result: list[Node] = []
     for name in _BRANCHES[type(node)]:
         value = getattr(node, name)
         if type(value) is tuple:
             for item in value:
                 if type(item) is tuple:
-                    yield from (inner for inner in item if inner is not None)
+                    result.extend(inner for inner in item if inner is not None)
                 else:
-                    yield item
+                    result.append(item)
         elif value is not None:
-            yield value
+            result.append(value)
+    return result
 
 
 def walk(node: Node) -> Iterator[Node]:

@@ -19,7 +19,7 @@ from deepcompress_verify.extract import MAX_RESPONSE_CHARS, prepare
 from deepcompress_verify.ipc import NEEDS_CAS, Pair, Row, encode_request, read_frame
 from deepcompress_verify.pool import conclude
 from deepcompress_verify.process import Role, WorkerLimits, WorkerProcess
-from deepcompress_verify.task import decode_task
+from deepcompress_verify.task import decode_task, is_plain
 from deepcompress_verify.tiers import decide_pair
 from deepcompress_verify.verdict import AnswerFormat, Check, Verdict
 
@@ -51,7 +51,7 @@ def verify(
         Check(alternatives, response, answer_format, truncated, checker, tuple(options)), MAX_RESPONSE_CHARS
     )
     pair = (result.gold, result.answer, result.restated_answer)
-    if decode_task(result.gold).checker not in BUILT_IN:
+    if not is_plain(result.gold) and decode_task(result.gold).checker not in BUILT_IN:
         return conclude(result.answer, result.extraction_verdict, _own.check(pair))
     started = time.thread_time_ns()
     try:

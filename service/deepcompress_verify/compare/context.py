@@ -103,6 +103,11 @@ class ComparisonContext:
             self._canons[id(node)] = known
         return known[1]
 
+    def remember(self, node: Node, text: str, properties: Facts) -> None:
+        """Take the canonical text and the facts of a tree that are known already."""
+        self._canons[id(node)] = (node, text)
+        self._facts[id(node)] = (node, properties)
+
     def judge(self, gold: Node, answer: Node) -> bool | None:
         """Compare a gold (or a part of it) with an answer: True, False, or None if the result is open.
 

@@ -86,8 +86,9 @@ def facts(node: Node) -> Facts:
     nodes = 0
     for part in walk(node):
         nodes += 1
-        kind = type(part)
-        kinds.add(kind)
+        kinds.add(type(part))
+        if isinstance(part, Num):
+            continue
         if isinstance(part, Sym):
             names.add(part.name)
         elif isinstance(part, Const):
@@ -101,7 +102,10 @@ def facts(node: Node) -> Facts:
 
 def has(node: Node, *kinds: type) -> bool:
     """Return True if the tree contains a node of one of these kinds."""
-    return any(isinstance(part, kinds) for part in walk(node))
+    for part in walk(node):  # noqa: SIM110 (a generator for `any` takes as long again)
+        if isinstance(part, kinds):
+            return True
+    return False
 
 
 def has_constant(node: Node, name: str) -> bool:
@@ -109,6 +113,8 @@ def has_constant(node: Node, name: str) -> bool:
     return any(isinstance(part, Const) and part.name == name for part in walk(node))
 
 
+_FIELDS: dict[type, tuple[str, ...]] = {kind: tuple(field.name for field in fields(kind)) for kind in NODE_TYPES}
+"""The fields of each node type, computed once, since trees are walked often."""
 _SYMMETRIC = frozenset(("max", "min", "gcd", "lcm"))
 
 
@@ -137,17 +143,15 @@ def canon(node: Node) -> str:
         return f"{mark}{node.name}({','.join(canon(a) for a in node.args)})"
     if isinstance(node, Set):
         return "{" + ",".join(sorted({canon(i) for i in node.items})) + "}"
-    parts: list[str] = []
-    for f in fields(node):
-        parts.append(_field(getattr(node, f.name)))
+    parts = [_field(getattr(node, name)) for name in _FIELDS[type(node)]]
     return f"{type(node).__name__}[{';'.join(parts)}]"
 
 
 def _field(value: object) -> str:
     if isinstance(value, tuple):
-        return "<" + ",".join(_field(v) for v in value) + ">"
-    if isinstance(value, NODE_TYPES):
-        return canon(value)
+        return "<" + ",".join([_field(v) for v in value]) + ">"
+    if type(value) in _FIELDS:
+        return canon(value)  # type: ignore[arg-type]
     return repr(value)
 
 
@@ -181,7 +185,7 @@ def _factors(node: Node, top: list[str], bottom: list[str]) -> bool:
         return negative
     if isinstance(node, Div):
         return _factors(node.top, top, bottom) ^ _factors(node.bottom, bottom, top)
-    if node != Num(1):
+    if not isinstance(node, Num) or node.p != 1 or node.q != 1:
         top.append(canon(node))
     return False
 
@@ -189,11 +193,11 @@ def _factors(node: Node, top: list[str], bottom: list[str]) -> bool:
 def rewrite(node: Node, change: Callable[[Node], Node | None]) -> Node:
     """Return the tree with `change` applied from the leaves up; a result of None keeps the node."""
     updates: dict[str, object] = {}
-    for f in fields(node):
-        value = getattr(node, f.name)
+    for name in _FIELDS[type(node)]:
+        value = getattr(node, name)
         new = _rewrite_field(value, change)
         if new is not value:
-            updates[f.name] = new
+            updates[name] = new
     if updates:
         node = replace(node, **updates)  # type: ignore[arg-type]
     changed = change(node)
@@ -204,8 +208,8 @@ def _rewrite_field(value: object, change: Callable[[Node], Node | None]) -> obje
     if isinstance(value, tuple):
         new = tuple(_rewrite_field(v, change) for v in value)
         return new if any(a is not b for a, b in zip(new, value, strict=True)) else value
-    if isinstance(value, NODE_TYPES):
-        return rewrite(value, change)
+    if type(value) in _FIELDS:
+        return rewrite(value, change)  # type: ignore[arg-type]
     return value
 
 

@@ -65,8 +65,9 @@ def split_unit(text: str) -> UnitText | None:
     """Return the value and the unit of a text that ends in a known unit, or None."""
     if len(text) > MAX_CHARS:
         return None
-    for prefix, unit in _PREFIXES.items():
-        bare = _BLANK.sub(" ", text).replace("{", " ").replace("}", " ").strip()
+    has_currency = "Rs" in text or "₹" in text or "INR" in text
+    bare = _BLANK.sub(" ", text).replace("{", " ").replace("}", " ").strip() if has_currency else ""
+    for prefix, unit in _PREFIXES.items() if has_currency else ():
         if bare.startswith(prefix) and _NUMBER.fullmatch(bare[len(prefix) :]) and bare[len(prefix) :].strip():
             size = measure(unit)
             return None if size is None else UnitText(bare[len(prefix) :].strip(), *size, True)

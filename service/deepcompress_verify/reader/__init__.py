@@ -117,8 +117,8 @@ def _check_size(node: Node) -> None:
     while stack:
         part, depth = stack.pop()
         count += 1
-        below = list(children(part))
-        if isinstance(part, _ARITHMETIC) and any(isinstance(child, Text) for child in below):
+        below = children(part)
+        if below and isinstance(part, _ARITHMETIC) and any(isinstance(child, Text) for child in below):
             raise ReadError("words", "words inside a formula")
         if depth > 2 * MAX_DEPTH:
             raise ReadError("too_deep", f"nested more than {2 * MAX_DEPTH} deep")

@@ -61,7 +61,7 @@ def numeric_date(text: str) -> str | None:
 
     A date whose day and month cannot be distinguished, such as 3/4/2021, keeps its order: "date 3 4 2021".
     """
-    if len(text) > MAX_CHARS or not ("-" in text or "/" in text or "." in text):
+    if len(text) > MAX_CHARS or (text.count("-") < 2 and text.count("/") < 2 and text.count(".") < 2):
         return None
     plain = text
     for mark in ("\\text", "\\mathrm", "\\displaystyle", "\\textstyle", "\\,", "\\;", "$", "{", "}"):

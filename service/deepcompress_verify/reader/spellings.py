@@ -12,7 +12,8 @@ _LARGE = {"万": 10**4, "亿": 10**8}
 
 def may_hold_spelling(text: str) -> bool:
     """Return True if the text holds the words without which nothing is spelled."""
-    return not text.isascii() or any(word in text.lower() for word in ("and ", "out of", "minus", "negative", "rem"))
+    lower = text.lower()
+    return not text.isascii() or any(word in lower for word in ("and ", "out of", "minus", "negative", "rem"))
 
 
 def join_spellings(tokens: list[Token]) -> list[Token]:

@@ -86,6 +86,8 @@ _LOST_ESCAPES = {
     "\x0b": ("\\v", ("ec", "ert", "ar")),
 }
 
+_QUOTES = ("**", "`", '"', "*", "'")
+
 _NEGATED = {
     "=": "!=", "in": "notin", "<": ">=", ">": "<=", "<=": ">", ">=": "<", "subset": "notsubset", "==": "not==",
     "~": "not~", "parallel": "notparallel", "=>": "not=>", "sim": "notsim",
@@ -150,16 +152,18 @@ def clean(text: str) -> str:
         if not _BIDI.isdisjoint(text):
             raise ReadError("syntax", "control characters")
         text = _unfold(text)
-    for char, (command, tails) in _LOST_ESCAPES.items():
-        if char in text:
-            for tail in tails:
-                text = text.replace(char + tail, command + tail)
+    if not text.isprintable():  # the lost escapes are control characters
+        for char, (command, tails) in _LOST_ESCAPES.items():
+            if char in text:
+                for tail in tails:
+                    text = text.replace(char + tail, command + tail)
     text = text.strip()
     if text.startswith("``") and text.endswith("''"):
         text = text[2:-2]
-    for quote in ("**", "`", '"', "*", "'"):
-        if text.startswith(quote) and text.endswith(quote) and len(text) > 2 * len(quote):
-            text = text[len(quote) : -len(quote)]
+    if text.startswith(_QUOTES):
+        for quote in _QUOTES:
+            if text.startswith(quote) and text.endswith(quote) and len(text) > 2 * len(quote):
+                text = text[len(quote) : -len(quote)]
     if text.endswith("\\") and not text.endswith("\\\\"):
         text = text[:-1]
     if "{-}" in text:
