@@ -40,6 +40,8 @@ _OPENERS = " $*\\([{\n"
 _CLOSERS = " $*\\)]},"
 _DENIALS = ("not", "n't", "n’t", "isnt", " be", " the")
 """The last words of a denial before a box, other than "the wrong answer is"."""
+_ENDINGS = (" is", *_DENIALS, " of", " about", " exactly")
+"""The last words before a box that matter even if no words follow it."""
 _VERBS = ("is", "was", "would")
 _LETTER = re.compile("[A-Za-z]")
 _DIRECTED_BEFORE = re.compile(r"([A-Za-z]+)\s+of(?:\s+(?:about|exactly))?\s*$")
@@ -56,11 +58,14 @@ def restated(answer: str, golds: tuple[str, ...], text: str, begin: int, end: in
 
     The box begins at `begin` and its closing brace is at `end`.
     """
-    after = text[end + 1 : end + 1 + MAX_CHARS]
     before = text[max(0, begin - MAX_CHARS) : begin]
+    has_words_after = _LETTER.search(text, end + 1, end + 1 + MAX_CHARS) is not None
+    if not has_words_after and not before.rstrip(_OPENERS).endswith(_ENDINGS):
+        return None  # most responses end with the box
     if _denied_before(before):
         return f"\\text{{not }} {answer}"
-    if after and _LETTER.search(after) is not None:
+    after = text[end + 1 : end + 1 + MAX_CHARS]
+    if has_words_after:
         rest = after.lstrip(_CLOSERS)
         if rest.startswith(_VERBS) and _DENIED.match(_sentence(after)) is not None:
             return f"\\text{{not }} {answer}"
@@ -69,7 +74,7 @@ def restated(answer: str, golds: tuple[str, ...], text: str, begin: int, end: in
             if "boxed" not in value:
                 return f"{answer} \\text{{ or }} {value}"
     elif not before.rstrip(_OPENERS).endswith((" of", " about", " exactly")):
-        return None  # most responses end with the box
+        return None
     stated = _words(golds[0]) if len(golds) == 1 else frozenset().union(*map(_words, golds))
     if not stated:
         return None
