@@ -95,8 +95,9 @@ def prepare(check: Check, max_chars: int) -> Prepared:
             verdict = replace(verdict, answer=encodable(verdict.answer), reason=encodable(verdict.reason))
         return Prepared(gold, None, None, verdict)
     assert result.answer is not None
-    limit = MAX_CHARS if is_plain(gold) else MAX_ANSWER_CHARS
-    if len(result.answer) > limit:
+    if len(result.answer) > MAX_CHARS and len(result.answer) > (
+        limit := MAX_CHARS if is_plain(gold) else MAX_ANSWER_CHARS
+    ):
         # The reader would reject it as well; rejecting it here avoids sending it to a worker.
         reason = f"the answer cannot be read: too_long {len(result.answer)} characters, {limit} are read"
         verdict = Verdict(False, "unreadable", truncate_answer(encodable(result.answer)), "limit", reason)
@@ -205,7 +206,8 @@ def _last_box(text: str, start: int) -> Span | None:
                 return _last_complete(text, start) or fenced
         elif not _commented(text, position, start):
             if fences is None:
-                fences = _fences(text, start)
+                # a box inside of a block has the block's end after it
+                fences = [] if text.find("```", position) < 0 else _fences(text, start)
             if bisect(fences, position) % 2 == 0:
                 return span
             fenced = fenced or span
@@ -320,6 +322,8 @@ def _commented(text: str, position: int, start: int) -> bool:
 def _joined(text: str, start: int, span: Span, loose: bool = False) -> str:
     """Return the content of the box, or of all adjacent boxes, as one list."""
     position, begin, end = span
+    if text.rfind("}", max(start, position - _GAP), position) < 0:
+        return text[begin:end]  # no box is adjacent
     parts = [text[begin:end]]
     labels = [""]
     gap_limit = _GAP

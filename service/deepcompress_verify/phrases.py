@@ -56,6 +56,8 @@ _CLOSING = " *.:。,;；，_\n"
 
 def find_restated_answer(text: str, end: int) -> str | None:
     """Return the mathematics of a phrase "final answer is X" after the last box, or None."""
+    if text.find("inal", end) < 0 and text.find("INAL", end) < 0:
+        return None
     position = -1
     for spelling in ("inal answer", "inal Answer", "INAL ANSWER"):
         position = max(position, text.rfind(spelling, end))
