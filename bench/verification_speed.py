@@ -1,6 +1,7 @@
 """Verdicts a second: the library and the pool beside math-verify, on load_dev, in one run.
 
     python bench/verification_speed.py [--repeats 5] [--load PATH] [--no-peer]
+    python bench/verification_speed.py --against ../other-checkout [--repeats 9]
 
 Texts are in memory. Every repetition is a new process without caches; it warms up on other rows (hand-written,
 below), so that imports are not counted. The same holds for math-verify. Repetitions of the two alternate; ratios are
@@ -10,6 +11,9 @@ of medians.
 `pool` is `VerifierPool(workers=1)`, which extracts answers in one process and compares in another, and
 compares identical (gold, answer) pairs of one batch once; `drop-in` is `parse` and `verify` of
 `deepcompress_verify.math_verify` in a loop, called as math-verify is.
+
+With `--against`, the `library` of this checkout and that of another take turns, and the ratio of the medians of their
+CPU times is printed (above 1: this checkout is faster).
 """
 
 from __future__ import annotations
@@ -110,10 +114,29 @@ def one_repetition(kind: str, path: Path) -> dict[str, Any]:
     }
 
 
-def in_new_process(kind: str, path: Path) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--repetition", kind, "--load", str(path)]
-    answer: dict[str, Any] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+def in_new_process(kind: str, path: Path, checkout: Path | None = None) -> dict[str, Any]:
+    checkout = checkout or Path(__file__).resolve().parents[1]
+    script = checkout / "bench" / "verification_speed.py"
+    command = [sys.executable, str(script), "--repetition", kind, "--load", str(path)]
+    env = {**os.environ, "PYTHONPATH": str(checkout / "service")}
+    answer: dict[str, Any] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, env=env).stdout)
     return answer
+
+
+def against(other: Path, load: Path, repeats: int) -> None:
+    """Print the CPU time of a verdict of this checkout and of another, and their ratio."""
+    here = Path(__file__).resolve().parents[1]
+    runs: dict[Path, list[dict[str, Any]]] = {here: [], other: []}
+    for turn in range(repeats):
+        for checkout in (here, other) if turn % 2 else (other, here):
+            runs[checkout].append(in_new_process("library", load, checkout))
+    ours, theirs = (1e6 * statistics.median(run["cpu_s"] for run in done) for done in runs.values())
+    count = len(runs[here][0]["correct"])
+    differ = sum(a != b for a, b in zip(runs[here][0]["correct"], runs[other][0]["correct"], strict=True))
+    print(
+        f"library: {ours / count:.1f} µs of CPU time a verdict here, {theirs / count:.1f} there; speed "
+        f"{theirs / ours:.2f} of the other's ({repeats} repetitions each); {differ} verdicts differ"
+    )
 
 
 def agreement(rows: list[dict[str, Any]], correct: list[bool]) -> float:
@@ -126,10 +149,14 @@ def main() -> None:
     parser.add_argument("--load", type=Path, default=SHARED / "data" / "load_dev.jsonl.gz")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--no-peer", action="store_true")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="compare with another checkout only")
     parser.add_argument("--repetition", choices=("library", "pool", "drop-in"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.repetition:
         print(json.dumps(one_repetition(options.repetition, options.load)))
+        return
+    if options.against:
+        against(options.against.resolve(), options.load, options.repeats)
         return
 
     rows = read_load(options.load)

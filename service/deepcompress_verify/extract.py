@@ -322,15 +322,13 @@ def _commented(text: str, position: int, start: int) -> bool:
 def _joined(text: str, start: int, span: Span, loose: bool = False) -> str:
     """Return the content of the box, or of all adjacent boxes, as one list."""
     position, begin, end = span
-    if text.rfind("}", max(start, position - _GAP), position) < 0:
-        return text[begin:end]  # no box is adjacent
     parts = [text[begin:end]]
     labels = [""]
     gap_limit = _GAP
     while len(parts) <= _MAX_JOINED:
         low = max(start, position - gap_limit)
         close = text.rfind("}", low, position)
-        if close < 0:
+        if close < 0 or text.find("\n\n", close + 2, position) >= 0:
             break
         previous = text.rfind(_BOX, start if loose else max(start, close - 4096), close)
         before = _span(text, previous) if previous >= 0 else None

@@ -157,3 +157,22 @@ def test_what_comes_after_the_last_end_of_thinking(pieces: list[str]) -> None:
     text = "".join(pieces)
     after = text.rpartition("</think>")[2].strip()
     assert (answer(text, "bare") or "") == after
+
+
+@pytest.mark.parametrize(
+    ("response", "answer"),
+    [
+        (
+            "\\boxed\\frac{1}{2}\n\n\\boxed{3}",
+            "\\frac{1}{2}, 3",
+        ),  # without braces
+        ("\\boxed{1}\n\n\\boxed{3}", "3"),
+        ("```\n\\boxed{1}\n```\n\\boxed{2}", "2"),
+        ("\\boxed{2}\n```\n\\boxed{1}\n```", "2"),
+        ("\\boxed{2}\n```\n\\boxed{1}", "1"),  # a block without an end is none
+        ("\\boxed{3}, or rather \\fbox{2}", "2"),
+        ("a box and no command: \\boxed{3}, box", "3"),
+    ],
+)
+def test_the_box_that_counts(response: str, answer: str) -> None:
+    assert extract(response).answer == answer
