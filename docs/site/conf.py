@@ -11,7 +11,14 @@ html_title = "deepcompress"
 extensions = ["myst_parser", "sphinx_external_toc"]
 external_toc_path = "docs/site/toc.yml"
 external_toc_exclude_missing = False
-include_patterns = ["docs/**", "examples/README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"]
+include_patterns = [
+    "docs/**",
+    "examples/README.md",
+    "experiments/*.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+]
 exclude_patterns = ["docs/site"]
 
 # Headings get the anchors of a repository's pages; a link to a missing one is a warning, which `-W` makes an error.

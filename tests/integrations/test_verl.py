@@ -93,6 +93,7 @@ def configuration(model: Path, files: dict[str, str], url: str, run: str, *more:
         f"actor_rollout_ref.model.path={model}",
         f"data.train_files={files['train']}",
         f"data.val_files={files['test']}",
+        f"trainer.default_local_dir={model / 'checkpoints'}",
         "data.max_response_length=12",
         "reward.num_workers=1",
     ]
