@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from deepcompress_service.difficulty import errors
-from deepcompress_service.difficulty.bins import BINS, RATIOS
-from deepcompress_service.difficulty.dataset import MOST_SOURCES, DatasetProblem
+from deepcompress_service.difficulty.bins import BINS, PLACES, RATIOS
+from deepcompress_service.difficulty.dataset import MOST_SOURCES, DatasetBuilder, DatasetProblem, entries_of
 from deepcompress_service.difficulty.model import Commit, DifficultyConfig
 from deepcompress_service.difficulty.samples import Retirement, SampleOutcome, SampleRequest
+from deepcompress_service.difficulty.stores.memory_index import MemoryIndex
 
 from .driving import Driver, Run, group
 from .reference_model import ReferenceModel
@@ -360,3 +361,18 @@ def test_names_of_any_text(driver: Driver, new_run: NewRun) -> None:
     both.put([DatasetProblem(name, name) for name in names])
     assert sorted(ids(both.sample(0))) == sorted(names)
     assert dict(both.sample(0).problems) == {name: name for name in names}
+
+
+def test_a_large_data_set_is_sorted_once_in_memory() -> None:
+    """Inserting each problem at its place costs a time that grows with the square of their number."""
+    index, found = MemoryIndex(), problems(3000)
+    entries = entries_of(DatasetBuilder(SEED).add(found), SEED)
+    for start in range(0, 3000, 100):
+        assert index.add(dict(list(entries.items())[start : start + 100]))
+    assert index.unsorted == index.strata.keys()
+    for stratum, count in index.counts().items():
+        window = index.window(stratum, 0, PLACES)
+        assert window == sorted(window, key=lambda name: (entries[name].place, name))
+        assert len(window) == count
+    assert not index.unsorted
+    assert list(index.after("p2", 1000)) == sorted(name for name in entries if name > "p2")[:1000]

@@ -90,6 +90,13 @@ local function touched_by(prefix, step)
   return ids
 end
 
+-- True if the index has all problems of the data set, and counts all: none of its keys was evicted or deleted.
+local function has_index(prefix, problems)
+  local counted = 0
+  for _, n in ipairs(call('HVALS', prefix .. 'dn')) do counted = counted + n end
+  return counted == problems and call('ZCARD', prefix .. 'dx') == problems
+end
+
 -- The index changed, or the last closed step: a sample that was begun before is drawn again.
 local function next_generation(prefix) return call('HINCRBY', prefix .. 'ds', 'generation', 1) end
 
