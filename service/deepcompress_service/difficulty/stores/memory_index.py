@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from ..dataset import DatasetRecord, Entry
 from ..draw import Stratum
 
+
 @dataclass(slots=True)
 class MemoryIndex:
     """Implements `ProblemIndex`."""
