@@ -80,7 +80,7 @@ class DatasetSummary:
 
 
 class DatasetBuilder:
-    """Numbers the sources of a data set that arrives in batches, and adds up its digest."""
+    """The record of a data set that arrives in batches: numbers of its sources, and its digest."""
 
     def __init__(self, seed: bytes) -> None:
         self.record = DatasetRecord(seed.hex())
