@@ -29,7 +29,7 @@ class DatasetProblem:
     data_source: str | None = None
     pass_ratio: float | None = None
     rollouts: int | None = None
-    """The number of rollouts that the ratio rests on."""
+    """The number of rollouts that the ratio was measured on."""
     tokens: float | None = None
     """Length of its correct answers, in tokens."""
 
