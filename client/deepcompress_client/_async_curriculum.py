@@ -57,7 +57,7 @@ class AsyncCurriculum(DatasetState):
         chunks, so a million problems need little memory.
 
         Raises:
-            InvalidRequest: a problem is not valid, or the file is none of problems.
+            InvalidRequest: a problem is not valid, or the file is not a data set.
         """
         with spooled(dataset) as file:
             return await self._execute(self._register(file))

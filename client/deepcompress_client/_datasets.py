@@ -49,7 +49,7 @@ def spooled(dataset: str | Path | Iterable[Any]) -> Iterator[Path]:
     """
     if isinstance(dataset, str | Path):
         if not Path(dataset).is_file():
-            raise FileNotFoundError(f"{dataset} is no file of problems; `deepcompress profile` makes one")
+            raise FileNotFoundError(f"there is no file {dataset}; `deepcompress profile` makes one")
         yield Path(dataset)
         return
     handle, name = tempfile.mkstemp(prefix="deepcompress-", suffix=".jsonl")

@@ -39,7 +39,7 @@ PRESETS: tuple[Preset, ...] = (
         1,
         "shorter answers on problems that the policy has mastered",
         "docs/study.md, 17 paired seeds of one synthetic task and one small model that overthinks: 24 % fewer "
-        "tokens, 1.9 points less accuracy; not the loss under one point that was the aim.",
+        "tokens, 1.9 points less accuracy; the aim, a loss under one point, was missed.",
         run={
             "strategy": {"name": "outcome"},
             "outcome": {"correct": 1.0, "wrong": -1.0},

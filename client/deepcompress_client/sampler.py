@@ -108,13 +108,13 @@ class ProblemRows:
 
 
 class CurriculumSampler(Sampler[int]):  # type: ignore[misc]
-    """Yields the rows of the problems that the service draws for each step.
+    """A sampler of the rows whose problems the service draws for each step.
 
     ``batch_size``    problems of a step
     ``steps``         steps of one pass, after which an iteration ends; by default as many as the rows fill
     ``first_step``    the number of the first step, or a function that returns it at the first iteration
     ``step_size``     difference of the numbers of successive steps
-    ``repeat_each``   times that each row is yielded in a row, for trainers that make a group of equal rows
+    ``repeat_each``   times that each row is yielded in succession, for trainers that make a group of equal rows
     ``repeat_batch``  times that the rows of a step are yielded, for trainers that reuse a batch
     ``rank``, ``ranks``  yield this process's share of each step's problems: every ranks-th one. By default all
                       problems, in the same order in every process

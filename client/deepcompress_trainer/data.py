@@ -169,7 +169,7 @@ class Draw:
 
 
 class ProblemSampler:
-    """Draws problems in a shuffled order, every one once an epoch; or takes those that the service drew.
+    """The order of the problems: shuffled, every one once an epoch; or as the service drew them.
 
     The order is a function of the seed and the epoch, so a checkpoint needs only `cursor`, the number of problems
     drawn.

@@ -48,7 +48,9 @@ class Settings(BaseSettings):
         ValidationError: a value is invalid, or a setting has a former name (`RENAMED`). `explain` turns it into text.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="ignore", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     host: str = "127.0.0.1"
     """Address to listen on."""

@@ -170,6 +170,22 @@ def test_an_evicted_key_is_noticed(stack: Stack, key: str) -> None:
 
 
 @needs_redis
+@pytest.mark.parametrize("key", ["ds", "dx", "dn"])
+def test_an_evicted_key_of_a_data_set_is_noticed(stack: Stack, key: str) -> None:
+    """No sample of what is left, and registering the problems again mends it."""
+    run = stack.client.run(f"evicted-{key}", next_step=0)
+    names = [f"p{number}" for number in range(50)]
+    run.register(names)
+    with stack.redis.client() as redis:
+        assert redis.delete(f"dc:{{evicted-{key}}}:{key}") == 1
+    with pytest.raises(RunLost, match="the store lost the data set"):
+        run.sample(0, 8)
+    if key != "ds":
+        run.register(names)
+        assert len(run.sample(0, 8).problems) == 8
+
+
+@needs_redis
 def test_a_redis_that_evicts_is_not_ready_and_refuses_training(stack: Stack) -> None:
     run = stack.client.run("evicting", next_step=0)
     train(run, 0)

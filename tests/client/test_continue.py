@@ -72,6 +72,21 @@ def test_a_second_stage_from_an_export_file_and_again_after_a_crash(url: str, tm
     assert (again.level, again.kind) == (level, None)
 
 
+def test_a_rewind_keeps_what_a_second_stage_began_with(url: str) -> None:
+    client = Client(url)
+    stage(url, "kept")
+    second = client.run("keeps", continue_from="kept")
+    second.shape([{"problem_id": "b0", "rollouts": [RIGHT] * 4}], step=0)
+    level, before = second.info().level, second.problem("a")
+    second.shape([{"problem_id": name, "rollouts": [WRONG] * 4} for name in ("a", "new")], step=1)
+    assert second.problem("a").attempts == before.attempts + 4
+    rewound = client.run("keeps", next_step=1)
+    assert (rewound.info().level, rewound.info().problems) == (level, 4)
+    assert rewound.problem("a") == before
+    rewound.shape([{"problem_id": "a", "rollouts": [RIGHT] * 4}], step=1)
+    assert rewound.problem("a").attempts == before.attempts + 4
+
+
 def test_only_a_new_run_continues_another(url: str) -> None:
     client = Client(url)
     stage(url, "source", steps=1)

@@ -50,6 +50,7 @@ def exercise(service: str, step: int) -> None:
     groups = [
         {
             "problem_id": "simple",
+            "data_source": "gsm8k",
             "gold": "1/2",
             "rollouts": rollouts(("0.5", 10), ("1/2", 30), ("3", 20), ("0.5", 5)),
         },

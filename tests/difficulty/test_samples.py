@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from deepcompress_service.difficulty import errors
-from deepcompress_service.difficulty.bins import BINS, RATIOS
-from deepcompress_service.difficulty.dataset import MOST_SOURCES, DatasetProblem
+from deepcompress_service.difficulty.bins import BINS, PLACES, RATIOS
+from deepcompress_service.difficulty.dataset import MOST_SOURCES, DatasetBuilder, DatasetProblem, entries_of
 from deepcompress_service.difficulty.model import Commit, DifficultyConfig
 from deepcompress_service.difficulty.samples import Retirement, SampleOutcome, SampleRequest
+from deepcompress_service.difficulty.stores.memory_index import MemoryIndex
+from deepcompress_service.difficulty.stores.scripts import SAMPLE_RECORD
 
 from .driving import Driver, Run, group
 from .reference_model import ReferenceModel
@@ -360,3 +362,44 @@ def test_names_of_any_text(driver: Driver, new_run: NewRun) -> None:
     both.put([DatasetProblem(name, name) for name in names])
     assert sorted(ids(both.sample(0))) == sorted(names)
     assert dict(both.sample(0).problems) == {name: name for name in names}
+
+
+def test_a_large_data_set_is_sorted_once_in_memory() -> None:
+    """Inserting each problem at its place costs a time that grows with the square of their number."""
+    index, found = MemoryIndex(), problems(3000)
+    entries = entries_of(DatasetBuilder(SEED).add(found), SEED)
+    for start in range(0, 3000, 100):
+        assert index.add(dict(list(entries.items())[start : start + 100]))
+    assert index.unsorted == index.strata.keys()
+    for stratum, count in index.counts().items():
+        window = index.window(stratum, 0, PLACES)
+        assert window == sorted(window, key=lambda name: (entries[name].place, name))
+        assert len(window) == count
+    assert not index.unsorted
+    assert list(index.after("p2", 1000)) == sorted(name for name in entries if name > "p2")[:1000]
+
+
+def test_a_run_that_is_replaced_during_a_sample_gets_none_of_its_old_problems(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both indexes are new, so a plain count of their changes is the same."""
+    driver = Driver(redis_url)
+    both = Both(Run(driver, "replaced-during-a-sample", DifficultyConfig()))
+    both.put(problems(40))
+    store: Any = driver.store
+    run_script = store._run
+
+    async def stored() -> AsyncIterator[list[DatasetProblem]]:
+        yield [DatasetProblem(f"new{index}") for index in range(40)]
+
+    async def interrupted(script: Any, *args: Any, **options: Any) -> Any:
+        if script is SAMPLE_RECORD:
+            monkeypatch.setattr(store, "_run", run_script)
+            await store.delete_run(both.name)
+            await store.put_run(both.name, both.run.config, "text")
+            await store.put_dataset(both.name, stored(), seed=SEED)
+        return await run_script(script, *args, **options)
+
+    monkeypatch.setattr(store, "_run", interrupted)
+    assert all(name.startswith("new") for name in ids(driver.sample(request(both.name, 0, 8))))
+    driver.close()

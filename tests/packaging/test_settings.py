@@ -48,6 +48,14 @@ def test_new_names_exist_and_former_ones_do_not() -> None:
     assert all(f"`{variable(a)}` | `{variable(b)}`" in changes for a, b in RENAMED.items())
 
 
+@pytest.mark.parametrize("value", ["inf", "nan", "-1"])
+@pytest.mark.parametrize("name", [name for name, field in Settings.model_fields.items() if field.annotation is float])
+def test_a_number_that_is_no_duration_is_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"DEEPCOMPRESS_{name.upper()}", value)
+    with pytest.raises(ValueError, match=name):
+        Settings()
+
+
 @pytest.mark.parametrize("keys", ["a,,b", " ", ",", "a,", "a, "])
 def test_an_empty_key_in_the_list_ends_the_start(keys: str) -> None:
     with pytest.raises(ValidationError, match="one of the keys is empty"):

@@ -89,7 +89,13 @@ def test_a_later_field_that_is_sent_is_part_of_the_digest(kind: str) -> None:
 
 def test_every_field_of_a_rollout_is_part_of_the_digest() -> None:
     plain = {"correct": True, "tokens": 5}
-    values: dict[str, Any] = {"tokens": 6, "scores": {"format": 0.5}, "context_tokens": 7, "turns": 2}
+    values: dict[str, Any] = {
+        "tokens": 6,
+        "scores": {"format": 0.5},
+        "context_tokens": 7,
+        "turns": 2,
+        "policy_version": 3,
+    }
     digests = [digest(ShapeGroup(problem_id="p", rollouts=[ShapeRollout(**plain)]))]
     for name in ROLLOUT_FIELDS:
         value = values.get(name, True)

@@ -147,7 +147,7 @@ class GroupShaping:
     def _add_versions(self, rollouts: list[dict[str, Any]], episodes: Sequence[Any]) -> tuple[int, int]:
         """Give each rollout the oldest version that wrote it; return the group's oldest and the newest known version.
 
-        An episode without a span of versions is of a frozen model, which prime-rl takes for never stale.
+        An episode without a span of versions is of a frozen model, which prime-rl never treats as stale.
         """
         spans = [getattr(episode.run.work, "policy", None) for episode in episodes]
         self._newest = max([self._newest, *(int(span.end) for span in spans if span is not None)])

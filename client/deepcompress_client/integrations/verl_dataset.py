@@ -94,7 +94,7 @@ class DeepCompressDataset(RLHFDataset):  # type: ignore[misc]
         """Return the row at a position.
 
         Raises:
-            ValueError: verl asks in another way than one position after the other.
+            ValueError: verl does not request the positions one after the other.
         """
         if self._problems is None:
             return super().__getitem__(item)

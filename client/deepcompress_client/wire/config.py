@@ -183,7 +183,7 @@ class RunConfig(Request):
         False, description="groups come out of order and late: they are identified by their group_id alone"
     )
     max_age: PolicyVersion | None = Field(
-        None, description="asynchronous runs: groups of a greater age are answered too_old and count apart"
+        None, description="asynchronous runs: groups of a greater age are too_old and change no level"
     )
     gate: Gate | None = Field(None, description="a length reward only where the pass ratio is high enough")
     guard: Guard | None = Field(None, description="no length reward while accuracy is below the stored one")

@@ -1,4 +1,4 @@
-"""A run's data set and the samples drawn from it: what to train on next."""
+"""A run's data set, and the samples drawn from it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class DatasetProblem(Request):
         None, description="share of correct rollouts in the profile"
     )
     rollouts: Annotated[StrictInt, Field(ge=0, le=MAX_TOKENS)] | None = Field(
-        None, description="the number of rollouts that pass_ratio rests on"
+        None, description="the number of rollouts that pass_ratio was measured on"
     )
     tokens: Annotated[FiniteNumber, Field(ge=0, le=MAX_TOKENS)] | None = Field(
         None, description="mean length of the profile's rollouts"

@@ -76,9 +76,9 @@ class HistoryEntry(Answer):
     closed: bool = True
     mean_age: Annotated[float | None, Field(description="mean age of the groups whose age is known")] = None
     largest_age: Annotated[int | None, Field(description="greatest age of a group, too old ones included")] = None
-    too_old_groups: Annotated[int | None, Field(description="groups over max_age, which count apart")] = None
+    too_old_groups: Annotated[int | None, Field(description="groups over max_age, which change no level")] = None
     discarded_groups: Annotated[int | None, Field(description="observed groups that were dropped unshaped")] = None
-    signal: Annotated[Signal | None, Field(description="figures of the server that counted")] = None
+    signal: Annotated[Signal | None, Field(description="from the server that counted the groups")] = None
 
 
 @answer

@@ -99,7 +99,7 @@ class ShapeGroup(GroupFields):
     """A group whose rollouts have been verified."""
 
     data_source: Name | None = Field(
-        None, description="name of the row's data set: splits statistics, changes no reward, no part of the content"
+        None, description="name of the row's data set: a label for statistics, which changes no reward"
     )
     rollouts: Annotated[list[ShapeRollout], FailFast()] = Field(min_length=1)
 
@@ -186,13 +186,13 @@ class GroupRewards(Answer):
         int | None, Field(description="the trainer's policy version less the group's oldest, if both were sent")
     ] = None
     too_old: Annotated[
-        bool | None, Field(description="in asynchronous runs: true if the age is over max_age, so it counts apart")
+        bool | None, Field(description="in asynchronous runs: true if the age is over max_age: it changes no level")
     ] = None
 
 
 @answer
 class Signal(Answer):
-    """Figures of one request: is the length term working, and at whose expense? Null: nothing to compute it from."""
+    """Figures of the length term's effect in one request. Null: nothing to compute it from."""
 
     groups: int
     effective_groups: Annotated[int, Field(description="groups with an advantage that is not 0")]

@@ -27,8 +27,8 @@ ROLLOUTS.jsonl (- reads standard input) has one JSON object per line:
   {"problem_id": "p7", "data_source": "gsm8k", "correct": true, "tokens": 812}
   {"problem_id": "p7", "data_source": "gsm8k", "gold": "3/4", "response": "...", "tokens": 900}
 
-A row has correct, or gold and response; then the answer is checked in this process. It may have status, truncated,
-data_source, and for the check checker, options and answer_format.
+A row has correct; or gold and response, which are checked in this process. It may also have status, truncated and
+data_source; for the check also checker, options and answer_format.
 
 The output has one line per problem: problem_id, data_source, pass_ratio, rollouts, tokens. Register it with a run
 (Run.register), which then samples from it, or give it to a run as its profile (Client.run(profile=...)), which

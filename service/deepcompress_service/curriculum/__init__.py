@@ -1,4 +1,4 @@
-"""Which problems to train on next: policies, as pure functions of the problems' pass ratios.
+"""Sampling policies: pure functions of the problems' pass ratios.
 
 A policy gives a weight to each pass ratio; a problem is drawn with a chance in proportion to its weight
 (docs/curriculum.md). Each of the package's own policies has a file of its own.

@@ -1,4 +1,4 @@
-"""Every problem alike, but those that are mastered pause: they are retired, and brought back."""
+"""Every problem alike, but a mastered one is retired for some closed steps after each visit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def weights(ratios: Ratios, *, threshold: float, retired_steps: int) -> list[flo
 POLICY = Policy(
     "mastered",
     "every problem alike, but a mastered one takes no part for some closed steps after its last visit",
-    "spaced repetition: what is known pauses, and comes back (Leitner 1972)",
+    "spaced repetition: known items are left out for a time (Leitner 1972)",
     weights,
     (
         Parameter("threshold", 0.9, 0.0, 1.0, "least pass ratio of a mastered problem"),

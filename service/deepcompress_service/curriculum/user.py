@@ -54,15 +54,25 @@ def from_function(name: str, function: Callable[..., Any]) -> Policy:
     """Return the policy that a function describes.
 
     Raises:
-        PolicyError: A parameter has no number as its default.
+        PolicyError: It is not a function of that form, or a parameter has no usable number as its default.
     """
+    try:
+        taken = list(inspect.signature(function).parameters.values())[1:]
+    except (TypeError, ValueError):  # not callable, or a built-in type
+        raise PolicyError("policy.name", f"{name}: the entry point is no function of pass ratios") from None
     parameters = []
-    for parameter in list(inspect.signature(function).parameters.values())[1:]:
+    for parameter in taken:
         default = parameter.default
+        if parameter.name == "name":
+            raise PolicyError("policy.name", f'{name}: a parameter cannot have the name "name"')
         if parameter.kind is not parameter.KEYWORD_ONLY or isinstance(default, bool):
             raise PolicyError("policy.name", f"{name}: give each parameter after * and a number as its default")
         if not isinstance(default, int | float):
             raise PolicyError("policy.name", f"{name}: the parameter {parameter.name} has no number as its default")
+        if not -LARGEST <= default <= LARGEST:  # nan too
+            raise PolicyError(
+                "policy.name", f"{name}: the default of {parameter.name} is not a number from -1e9 to 1e9"
+            )
         whole = isinstance(default, int)
         parameters.append(Parameter(parameter.name, default, -LARGEST, LARGEST, "", integer=whole))
     summary = (inspect.getdoc(function) or "").partition("\n")[0]

@@ -37,7 +37,7 @@ def bin_of(ratio: float | None) -> int:
 def prior_bin(ratio: float | None, rollouts: int | None) -> int:
     """Return the bin of a problem that was never trained.
 
-    A ratio that rests on few rollouts is drawn towards 1/2 (Laplace's rule): (ratio * rollouts + 1) / (rollouts + 2).
+    A ratio of few rollouts is drawn towards 1/2 (Laplace's rule): (ratio * rollouts + 1) / (rollouts + 2).
     """
     if ratio is None or rollouts is None:
         return bin_of(ratio)

@@ -29,7 +29,7 @@ class DatasetProblem:
     data_source: str | None = None
     pass_ratio: float | None = None
     rollouts: int | None = None
-    """The number of rollouts that the ratio rests on."""
+    """The number of rollouts that the ratio was measured on."""
     tokens: float | None = None
     """Length of its correct answers, in tokens."""
 
@@ -80,7 +80,7 @@ class DatasetSummary:
 
 
 class DatasetBuilder:
-    """Numbers the sources of a data set that arrives in batches, and adds up its digest."""
+    """The record of a data set that arrives in batches: numbers of its sources, and its digest."""
 
     def __init__(self, seed: bytes) -> None:
         self.record = DatasetRecord(seed.hex())

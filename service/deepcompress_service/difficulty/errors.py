@@ -81,7 +81,7 @@ class NotObserved(DifficultyError):
 
 
 class BadDataset(DifficultyError):
-    """A data set that cannot be registered: a problem is in it twice, or it has too much of something."""
+    """A data set that cannot be registered: a problem is in it twice, or it is too large."""
 
     slug = "bad-dataset"
 

@@ -92,7 +92,7 @@ def rewind(
         for problem_id, old in undo.items():
             record = unpack_problem(problem_id, packed[problem_id])
             run_record.ratio_sum -= counted_ratio(run_record, record)
-            if record.before.last_step is None:
+            if not record.before.attempts:  # a problem of a continued run has attempts, and no last step
                 gone.append(problem_id)
                 continue
             if not old:

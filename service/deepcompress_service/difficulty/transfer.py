@@ -58,12 +58,12 @@ class BadExport(DifficultyError):
 
 def import_timeout() -> BadExport:
     """Return the error for an import that took longer than IMPORT_S."""
-    return BadExport(f"the export did not come whole within {IMPORT_S / 60:g} minutes; nothing is changed")
+    return BadExport(f"the export was not complete within {IMPORT_S / 60:g} minutes; nothing is changed")
 
 
 def dataset_timeout() -> BadDataset:
     """Return the error for a data set that took longer than IMPORT_S."""
-    return BadDataset(f"the data set did not come whole within {IMPORT_S / 60:g} minutes; nothing is changed")
+    return BadDataset(f"the data set was not complete within {IMPORT_S / 60:g} minutes; nothing is changed")
 
 
 def accept_any_config(config_text: str) -> None:

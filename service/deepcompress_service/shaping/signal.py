@@ -1,4 +1,4 @@
-"""Figures of a step from rewards alone: is the length term working, and at whose expense? Pure functions.
+"""Figures of the length term's effect in a step, from rewards alone. Pure functions.
 
 Advantages are those of the answer, where it has them; else those that GRPO makes of the rewards, (R - mean) /
 (sample std + 1e-6) in the group. Rollouts that are not trainable are left out.

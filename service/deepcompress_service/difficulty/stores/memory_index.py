@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -18,8 +18,12 @@ class MemoryIndex:
     record: DatasetRecord | None = None
     problems: dict[str, Entry] = field(default_factory=dict)
     strata: dict[Stratum, list[tuple[int, str]]] = field(default_factory=dict)
-    """(place, problem_id) of the problems of each stratum, ascending."""
+    """(place, problem_id) of the problems of each stratum, ascending unless the stratum is in `unsorted`."""
+    unsorted: set[Stratum] = field(default_factory=set)
+    """Strata that problems were appended to: each is sorted once, when it is used."""
     samples: dict[int, str] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
+    """The problem_ids ascending, as of the last `after`; out of date if it has another length than `problems`."""
 
     def load(self) -> DatasetRecord | None:
         """Implement `ProblemIndex.load`."""
@@ -33,13 +37,19 @@ class MemoryIndex:
         """Implement `ProblemIndex.add`."""
         if not self.problems.keys().isdisjoint(entries):
             return False
-        self._insert(entries)
-        return True
-
-    def _insert(self, entries: Mapping[str, Entry]) -> None:
         self.problems.update(entries)
         for problem_id, entry in entries.items():
-            insort(self.strata.setdefault((entry.source, entry.bin), []), (entry.place, problem_id))
+            stratum = (entry.source, entry.bin)
+            self.strata.setdefault(stratum, []).append((entry.place, problem_id))
+            self.unsorted.add(stratum)
+        return True
+
+    def _sorted(self, stratum: Stratum) -> list[tuple[int, str]]:
+        problems = self.strata.setdefault(stratum, [])
+        if stratum in self.unsorted:
+            problems.sort()
+            self.unsorted.remove(stratum)
+        return problems
 
     def entries(self, ids: Iterable[str]) -> dict[str, Entry]:
         """Implement `ProblemIndex.entries`."""
@@ -47,11 +57,12 @@ class MemoryIndex:
 
     def move(self, entries: Mapping[str, Entry]) -> None:
         """Implement `ProblemIndex.move`."""
-        for problem_id in entries:
+        for problem_id, entry in entries.items():
             old = self.problems[problem_id]
-            stratum = self.strata[old.source, old.bin]
+            stratum = self._sorted((old.source, old.bin))
             del stratum[bisect_left(stratum, (old.place, problem_id))]
-        self._insert(entries)
+            insort(self._sorted((entry.source, entry.bin)), (entry.place, problem_id))
+        self.problems.update(entries)
 
     def counts(self) -> dict[Stratum, int]:
         """Implement `ProblemIndex.counts`."""
@@ -59,12 +70,15 @@ class MemoryIndex:
 
     def window(self, stratum: Stratum, first: int, last: int) -> list[str]:
         """Implement `ProblemIndex.window`."""
-        problems = self.strata.get(stratum, [])
+        problems = self._sorted(stratum)
         return [name for _, name in problems[bisect_left(problems, (first, "")) : bisect_left(problems, (last, ""))]]
 
     def after(self, problem_id: str, limit: int) -> dict[str, Entry]:
         """Implement `ProblemIndex.after`."""
-        names = sorted(name for name in self.problems if name > problem_id)[:limit]
+        if len(self.names) != len(self.problems):  # problems are added, and never taken away
+            self.names = sorted(self.problems)
+        start = bisect_right(self.names, problem_id)
+        names = self.names[start : start + limit]
         return {name: self.problems[name] for name in names}
 
     def all(self) -> Iterator[tuple[str, Entry]]:

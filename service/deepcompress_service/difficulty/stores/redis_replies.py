@@ -88,7 +88,7 @@ def refusal(run: str, facts: Sequence[str]) -> DifficultyError:
         case ["dataset-changed"]:
             return StoreUnavailable("another data set was registered meanwhile: send it again")
         case ["scratch-gone"]:
-            return StoreUnavailable("what was sent so far is gone: send it again")
+            return StoreUnavailable("the lines sent so far are lost: send them again")
         case ["step-kind-mismatch", kind]:
             return refusals.kind_mismatch(kind)
         case ["group-conflict", group_id, "twice"]:

@@ -90,8 +90,20 @@ local function touched_by(prefix, step)
   return ids
 end
 
+-- True if the index has all problems of the data set, and counts all: none of its keys was evicted or deleted.
+local function has_index(prefix, problems)
+  local counted = 0
+  for _, n in ipairs(call('HVALS', prefix .. 'dn')) do counted = counted + n end
+  return counted == problems and call('ZCARD', prefix .. 'dx') == problems
+end
+
 -- The index changed, or the last closed step: a sample that was begun before is drawn again.
-local function next_generation(prefix) return call('HINCRBY', prefix .. 'ds', 'generation', 1) end
+-- The first is the time in milliseconds: a data set of a run that was deleted or replaced never had the same.
+local function next_generation(prefix)
+  local now = call('TIME')
+  call('HSETNX', prefix .. 'ds', 'generation', integer(now[1] * 1000 + math.floor(now[2] / 1000)))
+  return integer(call('HINCRBY', prefix .. 'ds', 'generation', 1))
+end
 
 -- Mark that all bins must be computed again, before the next sample.
 local function mark_pending(prefix) call('HSET', prefix .. 'ds', 'pending', next_generation(prefix)) end

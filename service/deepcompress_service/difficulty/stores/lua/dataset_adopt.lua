@@ -19,7 +19,7 @@ if old then
 end
 if call('ZCARD', scratch .. 'dx') ~= new.problems then return {1, 'scratch-gone'} end
 mark_used(prefix)
-if old and old.digest == new.digest then return {0, 0} end
+if old and old.digest == new.digest and has_index(prefix, old.problems) then return {0, 0} end
 call('UNLINK', prefix .. 'dx', prefix .. 'dp', prefix .. 'dn')
 for _, name in ipairs({'dx', 'dp'}) do
   if call('EXISTS', scratch .. name) == 1 then

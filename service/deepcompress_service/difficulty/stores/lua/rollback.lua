@@ -66,7 +66,7 @@ local function rewind(prefix, run, next_step)
     for id, old in pairs(undo) do
       local r = unpack_problem(result[id])
       run.ratio_sum = run.ratio_sum - counted_ratio(run, r.raw)
-      if r.step < 0 then
+      if r.attempts == 0 then -- a problem of a continued run has attempts, and no last step
         call('HDEL', prefix .. 'p', id)
         call('ZREM', prefix .. 'i', id)
         run.problems = run.problems - 1
