@@ -106,6 +106,12 @@ class _StratumDraw:
     """Order of each problem that was found and may be drawn."""
     rounds: int = 0
     """Rounds of windows read so far."""
+    read_whole: bool = False
+    """True once the whole stratum was read."""
+
+
+class IncompleteIndex(Exception):
+    """A stratum of the index has fewer problems than its count says."""
 
 
 class Draw:
@@ -157,14 +163,21 @@ class Draw:
         return [stratum for stratum, draw in self._strata.items() if len(draw.found) < draw.quota]
 
     def windows(self) -> list[Window]:
-        """Return the windows to be read next."""
+        """Return the windows to be read next.
+
+        Raises:
+            IncompleteIndex: A whole stratum was read, and problems of its quota are missing.
+        """
         return [window for stratum in self._missing() for window in self._windows_of(stratum)]
 
     def _windows_of(self, stratum: Stratum) -> list[Window]:
         draw = self._strata[stratum]
+        if draw.read_whole:
+            raise IncompleteIndex
         wanted = draw.quota + 1.5 * math.sqrt(draw.quota) + 0.5
         share = wanted / (draw.problems - draw.excluded)
         if share >= 0.5 or draw.rounds == ROUNDS:
+            draw.read_whole = True
             return [(stratum, 0, PLACES)]
         number = math.ceil(wanted / IN_WINDOW)
         # Windows may overlap: those of x times the places cover a part of 1 - exp(-x) of them.

@@ -17,7 +17,7 @@ from .bins import RATIOS, closed_ratio
 from .bins import bin_of as ratio_bin
 from .codec import RunRecord, unpack_problem
 from .dataset import DatasetRecord, Entry, bin_of_prior, with_bin
-from .draw import Draw, Stratum
+from .draw import Draw, IncompleteIndex, Stratum
 from .identity import check_identity
 from .run_transaction import RunTransaction
 
@@ -169,9 +169,12 @@ def sample(state: RunTransaction, epoch: int, request: SampleRequest) -> SampleO
     counts = counts_of_source(state.index.counts(), names, request.data_source)
     excluded = {problem_id: stratum for problem_id, stratum in excluded.items() if stratum in counts}
     draw = Draw(record.key, request.step, request.n, request.weights, counts, names, excluded)
-    while not draw.done:
-        windows = draw.windows()
-        draw.add(windows, [state.index.window(*window) for window in windows])
+    try:
+        while not draw.done:
+            windows = draw.windows()
+            draw.add(windows, [state.index.window(*window) for window in windows])
+    except IncompleteIndex as error:
+        raise refusals.run_damaged(request.run, "index of the data set") from error
     outcome = drawn_outcome(request, epoch, run_record, record.sources, draw.result())
     state.index.put_sample(request.step, pack_sample(request, outcome))
     state.index.drop_samples(superfluous(steps, keep))

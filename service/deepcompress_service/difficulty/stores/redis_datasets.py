@@ -31,7 +31,7 @@ from ..dataset import (
     entries_of,
     summary,
 )
-from ..draw import Draw, Stratum
+from ..draw import Draw, IncompleteIndex, Stratum
 from ..errors import StoreUnavailable
 from ..identity import new_incarnation
 from ..retention import IMPORT_S, SCRATCH_S
@@ -177,7 +177,10 @@ class RedisDatasets:
         excluded = {name: stratum for name, stratum in strata if stratum in counts}
         draw = Draw(record.key, request.step, request.n, request.weights, counts, names, excluded)
         while not draw.done:
-            windows = draw.windows()
+            try:
+                windows = draw.windows()
+            except IncompleteIndex as error:
+                raise refusals.run_damaged(request.run, "index of the data set") from error
             ranges = [bound for window in windows for bound in score_range(*window)]
             found = await self._run(SAMPLE_WINDOWS, request.run, generation, *ranges, writes=False, plain=True)
             if found[0] != 0:
