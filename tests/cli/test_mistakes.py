@@ -82,7 +82,7 @@ def right_call(words: tuple[str, ...], without: str | None = None) -> list[str]:
     for parameter in LEAVES[words].params:
         if parameter.param_type_name == "argument" and parameter.name != without:
             assert parameter.name in RIGHT, f"{' '.join(words)}: give {parameter.name} a right value in RIGHT"
-            arguments.append(RIGHT[parameter.name])
+            arguments.append("new" if words == ("runs", "create") else RIGHT[parameter.name])
         if parameter.name == "yes":
             options.append("--yes")
         if parameter.name == "out":

@@ -69,6 +69,8 @@ def test_every_number_may_be_a_schedule() -> None:
         "slack": 1.5,
         "min_rollouts": 15,
         "bonus": 0.5,
+        "bonus_while": "always",
+        "current": False,
         "form": "",
     }
     assert options["scores"]["format"]["weight"] == 0.5

@@ -93,7 +93,7 @@ def create(
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """Create a run with a preset or a configuration, or confirm the one that it has."""
+    """Create a run with a preset or a configuration, or confirm the one of a run without steps."""
     import json
 
     from deepcompress_client.presets import PRESETS
