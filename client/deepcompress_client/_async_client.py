@@ -180,7 +180,8 @@ class AsyncClient:
         #:
         #: ``run("r")``                 a new run; `RunInUse` if it has been trained with, since the
         #:                              rewards of a new training must not depend on the levels of an old one
-        #: ``run("r", next_step=0)``    a new training: the old state of "r" is forgotten
+        #: ``run("r", next_step=0)``    a new training: the old state of "r" is forgotten (a run that continues
+        #:                              another one keeps the state that it began with)
         #: ``run("r", next_step=401)``  a resumed training whose next step is 401: later steps are forgotten
         #: ``run("r", join=True)``      another process of the same training: nothing is changed,
         #:                              and the configuration arguments are ignored

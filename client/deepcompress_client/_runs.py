@@ -62,7 +62,7 @@ class RunIdentity(TypedDict):
 
 
 FIRST_STEP = 0
-"""The first step of a training. A rewind to it forgets all state of the run."""
+"""The first step of a training. A rewind to it forgets all steps of the run."""
 
 
 RUN_NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -135,8 +135,12 @@ def open_run(
     join: bool,
     state: RunIdentity | None = None,
     continue_from: str | Path | None = None,
+    *,
+    forget: bool = False,
 ) -> Operation[RunInfo]:
     """Create the run, rewind it to a step, or join it; see `Client.run`.
+
+    At step 0, a run that continued another one keeps the state that it began with, unless `forget` is True.
 
     Raises:
         InvalidRequest: the name is not valid, or `continue_from` is given to a run that is resumed or joined.
@@ -156,7 +160,7 @@ def open_run(
     (reply,) = yield [spec]
     if next_step == FIRST_STEP and (reply.status == 409 or not read(RunInfo, reply).created):
         # A new training: delete the state and settings of the last one. Omitted settings get their defaults.
-        yield from rewind(name, None)
+        yield from rewind(name, None if forget else FIRST_STEP)
         (reply,) = yield [spec]
         return read(RunInfo, reply)
     result = read(RunInfo, reply)
@@ -213,7 +217,7 @@ def open_training(
         own = state is not None and found is not None and found.incarnation == state["incarnation"] is not None
         if found is not None and found.kind is not None and not own:
             raise RunInUse(name, found.step, START_AGAIN.format(run=name))
-    return (yield from open_run(name, config, FIRST_STEP, False, continue_from=continue_from))
+    return (yield from open_run(name, config, FIRST_STEP, False, continue_from=continue_from, forget=fresh))
 
 
 def continue_run(name: str, config: RunConfig, next_step: int | None, source: str | Path) -> Operation[RunInfo]:
@@ -238,7 +242,7 @@ def continue_run(name: str, config: RunConfig, next_step: int | None, source: st
         if config.preset is not None:  # the settings that a preset makes are its own, not the source's
             settings = {key: value for key, value in settings.items() if key not in PRESET_FIELDS}
         merged = checked(RunConfig, {**settings, **config.model_dump(mode="json", exclude_unset=True)})
-        yield from open_run(name, merged, next_step, False)
+        yield from open_run(name, merged, next_step, False, forget=True)
         return (yield from import_state(name, exported, continued=True))
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from deepcompress_client import Client, errors
 from deepcompress_client._runs import run_config
+from deepcompress_client.wire import RunConfig
 from tests.integrations import live
 
 RIGHT, WRONG = {"correct": True, "tokens": 5}, {"correct": False, "tokens": 9}
@@ -85,6 +86,23 @@ def test_a_rewind_keeps_what_a_second_stage_began_with(url: str) -> None:
     assert rewound.problem("a") == before
     rewound.shape([{"problem_id": "a", "rollouts": [RIGHT] * 4}], step=1)
     assert rewound.problem("a").attempts == before.attempts + 4
+
+
+def test_a_restart_at_the_first_step_keeps_what_it_began_with(url: str, tmp_path: Path) -> None:
+    client = Client(url)
+    stage(url, "restarted")
+    begun = client.run("restarts", continue_from="restarted").info()
+    for _ in range(2):  # before its first step, and after one
+        again = client.run("restarts", next_step=0)
+        assert (again.info().level, again.info().problems, again.info().kind) == (begun.level, begun.problems, None)
+        again.shape([{"problem_id": "a", "rollouts": [WRONG] * 2}], step=0)
+    saved = again.state_dict()
+    opened = client.open_training("restarts", 0, RunConfig(), state=saved)
+    assert opened.info().level == begun.level
+    with pytest.raises(errors.Conflict, match="another configuration"):
+        client.run("restarts", next_step=0, keep_steps=9)
+    fresh = client.open_training("restarts", 0, RunConfig(), fresh=True)
+    assert (fresh.info().level, fresh.info().problems) == (1.0, 0)
 
 
 def test_only_a_new_run_continues_another(url: str) -> None:

@@ -116,7 +116,7 @@ async def _put(context: Context, run: str, config: RunConfig) -> RunState:
     except UnknownRun:
         plan = make_new_plan(config, weight, remote)
         return await context.store.put_run(run, plan.difficulty, plan.text)
-    if state.kind is None:
+    if state.kind is None and not state.continues:
         plan = make_new_plan(config, weight, remote)
         try:
             same = plan.text == plan_from_text(state.config_text, weight, remote).text

@@ -410,6 +410,13 @@ class RunRecord:
     """The step of the training request that created the run, if one did."""
     dataset: bool = False
     """True if a data set is registered: its index follows the problems (`samples`)."""
+    begun: tuple[float, ...] = ()
+    """For a run that continues another one: the accumulators that it began with."""
+
+    @property
+    def initial(self) -> tuple[float, ...]:
+        """The accumulators before the first step."""
+        return self.begun or tuple(one.initial for one in (self.config.level, *self.config.extra))
 
 
 IDENTITY = ("incarnation", "version", "created_step")
@@ -429,6 +436,8 @@ def run_record_to_json(run_record: RunRecord) -> str:
     fields |= {name: getattr(run_record, name) for name in IDENTITY}
     if run_record.dataset:
         fields["dataset"] = True
+    if run_record.begun:
+        fields["begun"] = run_record.begun
     fields["config"] = _config_fields(run_record.config)
     fields["cells"] = [[*key, *bucket_integers(bucket)] for key, bucket in run_record.buckets.items()]
     return json.dumps(fields, separators=(",", ":"))
@@ -442,5 +451,6 @@ def run_record_from_json(text: str | bytes) -> RunRecord:
     fields["start"] = tuple(fields["start"])
     fields["revisits"] = tuple(fields.get("revisits", (0, 0, 0)))  # absent in the record of an older version
     fields["ages"] = tuple(fields.get("ages", (0, 0, 0, 0, 0)))
+    fields["begun"] = tuple(fields.get("begun", ()))
     fields["buckets"] = {tuple(row[:3]): PassCountBucket(*row[3:]) for row in fields.pop("cells")}
     return RunRecord(**fields)

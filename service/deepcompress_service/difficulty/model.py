@@ -269,6 +269,8 @@ class RunState:
     """Empty for a run of an older version of the service that was not written to since."""
     version: int = 0
     """Commits of this incarnation and epoch."""
+    continues: bool = False
+    """True if the run began with the state of another one."""
     used: float | None = field(default=None, compare=False)
     """Time of the last use (`DifficultyStore.sweep`), in seconds since the epoch; None if it is not known."""
 

@@ -48,6 +48,7 @@ def state_of_run(
         created,
         run_record.incarnation,
         run_record.version,
+        bool(run_record.begun),
     )
 
 
@@ -61,14 +62,15 @@ def rewind(
 ) -> RunRecord:
     """Forget everything at steps >= `next_step` (None: all but the configuration); return the run's new record.
 
-    The step before `next_step` is closed: new groups for it are stale. The caller raises the epoch and saves the
-    record.
+    The step before `next_step` is closed: new groups for it are stale. A run that continues another one keeps the
+    state that it began with, except for None. The caller raises the epoch and saves the record.
 
     Raises:
         StepTooOld: The undo records of a step are gone; nothing was changed.
     """
     check_rewindable(run_record, next_step, checkpoints)
-    if next_step is None or run_record.first is None or next_step <= run_record.first:
+    before_all = next_step is None or run_record.first is None or next_step <= run_record.first
+    if next_step is None or (before_all and not run_record.begun):
         state.wipe()
         fresh = new_run_record(run_record.config, run_record.config_text)
         fresh.incarnation, fresh.dataset = run_record.incarnation, run_record.dataset
@@ -78,7 +80,8 @@ def rewind(
         if next_step is not None:
             fresh.closed = next_step - 1
         return fresh
-    close_before(state, run_record, next_step)
+    if not before_all:
+        close_before(state, run_record, next_step)
     touched = [*state.steps(max(run_record.pruned, next_step - 1))]
     if run_record.open is not None:
         touched.append(run_record.open)
@@ -103,12 +106,15 @@ def rewind(
         state.put("problems", None, restored)
         state.drop_problems(gone)
         run_record.problems -= len(gone)
-    state.forget_from(next_step)
+    state.forget_from(0 if before_all else next_step)
     kept = state.steps(-1)
     last = state.step(kept[-1]) if kept else None
-    run_record.values = last.after if last else new_run_record(run_record.config, "").values
+    run_record.values = last.after if last else run_record.initial
     run_record.open, run_record.closed, run_record.buckets = None, next_step - 1, {}
     run_record.revisits, run_record.ages, run_record.version = (0, 0, 0), (0, 0, 0, 0, 0), 0
+    if before_all:
+        run_record.kind, run_record.first, run_record.created_step = None, None, None
+        run_record.pruned, run_record.sequence, run_record.start = -1, 0, run_record.values
     if run_record.dataset:
         reindex(state, run_record, visited)
         drop_samples_from(state, next_step)
@@ -124,7 +130,7 @@ def check_rewindable(run_record: RunRecord, next_step: int | None, checkpoints: 
     if (
         next_step is None
         or run_record.first is None
-        or next_step <= run_record.first
+        or (next_step <= run_record.first and not run_record.begun)
         or next_step > run_record.pruned
     ):
         return

@@ -38,8 +38,9 @@ from .waiting import discard_expired
 
 def new_run_record(config: DifficultyConfig, config_text: str) -> RunRecord:
     """Return the record of a run without state."""
-    values = tuple(accumulator.initial for accumulator in (config.level, *config.extra))
-    return RunRecord(config, config_text, values=values, start=values)
+    run_record = RunRecord(config, config_text)
+    run_record.values = run_record.start = run_record.initial
+    return run_record
 
 
 def existing_run(state: RunTransaction, run: str) -> RunRecord:
@@ -71,7 +72,7 @@ def values_before(state: RunTransaction, run_record: RunRecord, step: int) -> tu
     """Return the accumulators at the end of the last step before this one."""
     earlier = [s for s in state.steps(run_record.pruned) if s < step]
     record = state.step(earlier[-1] if earlier else run_record.pruned)
-    return record.after if record else new_run_record(run_record.config, "").values
+    return record.after if record else run_record.initial
 
 
 def close_before(state: RunTransaction, run_record: RunRecord, step: int) -> None:

@@ -153,6 +153,7 @@ class Receiver:
             config_text=self.config_text,
             values=values,
             start=values,
+            begun=values,
             problems=source.problems,
             ratio_sum=source.ratio_sum if by_dataset else 0,
             incarnation=source.incarnation,

@@ -69,6 +69,7 @@ class _RunRecord(_Strict):
     sequence: Count
     revisits: tuple[Count, Annotated[int, Field(ge=-LARGEST, le=LARGEST)], Count] = (0, 0, 0)
     ages: tuple[Count, Count, Count, Count, Count] = (0, 0, 0, 0, 0)
+    begun: list[float] = []
     cells: list[tuple[Count, Size, Count, Count, Count, Count, Count, Count, Count]]
 
 
@@ -131,6 +132,8 @@ def check_run_record(fields: dict[str, Any]) -> None:
     run_record.config_text.encode()
     if not len(run_record.values) == len(run_record.start) == 1 + len(run_record.config.extra):
         raise ValueError("values and start need one number for the level and for each further accumulator")
+    if len(run_record.begun) not in (0, len(run_record.values)):
+        raise ValueError("begun needs one number for the level and for each further accumulator")
     if run_record.pruned > run_record.closed or (
         run_record.open is not None and run_record.open <= run_record.closed
     ):

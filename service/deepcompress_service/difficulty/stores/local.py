@@ -81,7 +81,9 @@ class LocalStore(LocalDatasets):
                 run_record is None or run_record.kind is None
             ):
                 forget_waiting(state)
-            if run_record is None or (run_record.config_text != config_text and run_record.kind is None):
+            if run_record is None or (
+                run_record.config_text != config_text and run_record.kind is None and not run_record.begun
+            ):
                 old, run_record = run_record, new_run_record(config, config_text)
                 if old is not None:
                     run_record.closed, run_record.incarnation = old.closed, old.incarnation

@@ -44,6 +44,7 @@ def parse_run_record(meta: Sequence[bytes], tallies: Sequence[bytes]) -> RunReco
         incarnation=decode(fields.get(b"incarnation", b"")),
         version=int(fields.get(b"version", 0)),
         dataset=fields.get(b"dataset") == b"1",
+        begun=tuple(map(float, fields.get(b"begun", b"").split())),
         created_step=int(step) if (step := fields.get(b"created_step")) else None,
     )
     for name, text in pairs(tallies).items():

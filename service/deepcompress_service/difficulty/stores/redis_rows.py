@@ -180,6 +180,7 @@ def run_record_commands(prefix: str, run_record: RunRecord, schema: int) -> list
         *("ages", " ".join(map(str, run_record.ages))),
         *("incarnation", run_record.incarnation, "version", run_record.version),
         *(("dataset", "1") if run_record.dataset else ()),
+        *(("begun", " ".join(map(repr, run_record.begun))) if run_record.begun else ()),
     ]
     commands: list[list[Argument]] = [["HSET", f"{prefix}m", *fields]]
     for (generation, size, passes), bucket in run_record.buckets.items():

@@ -81,7 +81,7 @@ local function record_late_groups(step, list)
     -- A step that never opened and lies before one that did: it leaves the accumulators as they were.
     local earlier = call('ZREVRANGEBYSCORE', prefix .. 's', '(' .. integer(step), '-inf', 'LIMIT', 0, 1)[1]
     local last = get_step(prefix, tonumber(earlier or run.pruned))
-    local values = last and last.after or new_run(call('HGET', prefix .. 'm', 'config')).values
+    local values = last and last.after or initial_values(prefix, run)
     record = {integers = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, before = values, after = values}
     run.first = math.min(run.first or step, step)
   end

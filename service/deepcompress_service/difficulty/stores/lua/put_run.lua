@@ -1,4 +1,4 @@
--- Create a run, or compare its configuration. A run without state takes the new one.
+-- Create a run, or compare its configuration. A run without state takes the new one; one that continues another has state.
 --
 -- KEYS[1]  key of the run's record
 -- ARGV[1]  difficulty configuration, JSON
@@ -11,7 +11,7 @@ local prefix, config, config_text, incarnation = string.sub(KEYS[1], 1, -2), ARG
 
 local run = load_run(prefix)
 local same = run and call('HGET', prefix .. 'm', 'config_text') == config_text
-if run and run.kind ~= '' and not same then return {1, 'run-conflict'} end
+if run and (run.kind ~= '' or run.begun) and not same then return {1, 'run-conflict'} end
 if not run and lost_record(prefix) then drop_remains(prefix) end
 mark_used(prefix)
 if same and run.incarnation ~= '' then return {0, 0} end

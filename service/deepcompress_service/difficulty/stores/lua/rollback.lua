@@ -22,7 +22,7 @@ end
 
 -- Refuse to go back where the undo of some step from `next_step` on is gone, naming the nearest checkpoint.
 local function check_rewindable(tag, run, next_step)
-  if not next_step or not run.first or next_step <= run.first or next_step > run.pruned then return nil end
+  if not next_step or not run.first or (next_step <= run.first and not run.begun) or next_step > run.pruned then return nil end
   local name, best = '', -1
   for checkpoint, text in pairs(pairs_of(tag .. 'c')) do
     local step = numbers(text)[1]
@@ -34,9 +34,11 @@ local function check_rewindable(tag, run, next_step)
           integer(best)}
 end
 
--- Forget everything at steps >= next_step (nil: all but the configuration). The step before it is closed.
+-- Forget everything at steps >= next_step (nil: all but the configuration). The step before it is closed. A run that
+-- continues another one keeps the state that it began with, except for nil.
 local function rewind(prefix, run, next_step)
-  if not next_step or not run.first or next_step <= run.first then
+  local before_all = not next_step or not run.first or next_step <= run.first
+  if not next_step or (before_all and not run.begun) then
     local kept = call('HMGET', prefix .. 'm', 'config', 'config_text')
     local incarnation, indexed, problems = run.incarnation, run.indexed, run.problems
     wipe(prefix)
@@ -52,7 +54,7 @@ local function rewind(prefix, run, next_step)
     save_run(prefix, run)
     return run
   end
-  close_before(prefix, run, next_step)
+  if not before_all then close_before(prefix, run, next_step) end
   local steps = call('ZRANGEBYSCORE', prefix .. 's', integer(next_step), '+inf')
   if run.open then steps[#steps + 1] = integer(run.open) end
   local touched = {}
@@ -82,8 +84,9 @@ local function rewind(prefix, run, next_step)
     forget_step_keys(prefix, steps[i])
     call('HDEL', prefix .. 'h', steps[i])
   end
-  for _, step in ipairs(call('ZRANGEBYSCORE', prefix .. 'w', integer(next_step), '+inf')) do forget_step_keys(prefix, step) end
-  call('ZREMRANGEBYSCORE', prefix .. 'w', integer(next_step), '+inf')
+  local from = before_all and '-inf' or integer(next_step)
+  for _, step in ipairs(call('ZRANGEBYSCORE', prefix .. 'w', from, '+inf')) do forget_step_keys(prefix, step) end
+  call('ZREMRANGEBYSCORE', prefix .. 'w', from, '+inf')
   call('ZREMRANGEBYSCORE', prefix .. 's', integer(next_step), '+inf')
   call('UNLINK', prefix .. 't')
   -- Later requests were counted later, so the newest are looked at until one is of a step that stays.
@@ -94,9 +97,12 @@ local function rewind(prefix, run, next_step)
     call('ZREM', prefix .. 'qs', newest)
   end
   local last = get_step(prefix, tonumber(call('ZREVRANGE', prefix .. 's', 0, 0)[1] or run.pruned))
-  run.values = last and last.after or new_run(call('HGET', prefix .. 'm', 'config')).values
+  run.values = last and last.after or initial_values(prefix, run)
   run.open, run.closed, run.buckets, run.version = nil, next_step - 1, {}, 0
   run.revisits, run.ages = {0, 0, 0}, {0, 0, 0, 0, 0}
+  if before_all then
+    run.kind, run.first, run.pruned, run.sequence, run.created_step, run.start = '', nil, -1, 0, nil, run.values
+  end
   if run.indexed then
     reindex(prefix, run, touched)
     drop_samples_from(prefix, next_step)

@@ -1,7 +1,7 @@
 -- A run's record, its epoch and its last use. After hashes.lua.
 
 local META = {'config', 'schema', 'kind', 'open', 'closed', 'pruned', 'first', 'values', 'start', 'problems', 'ratio_sum',
-              'sequence', 'incarnation', 'version', 'created_step', 'revisits', 'ages', 'dataset'}
+              'sequence', 'incarnation', 'version', 'created_step', 'revisits', 'ages', 'dataset', 'begun'}
 
 -- Whether an accumulator needs the changes of revisited problems.
 local function tracks_changes(config)
@@ -34,7 +34,12 @@ local function load_run(prefix)
           -- absent in the record of an older version of the service
           incarnation = f[13] or '', version = tonumber(f[14] or '0'), created_step = tonumber(f[15] or ''),
           revisits = numbers(f[16] or '0 0 0'), ages = numbers(f[17] or '0 0 0 0 0'), changing = tracks_changes(config),
-          indexed = f[18] == '1'}
+          indexed = f[18] == '1', begun = f[19] and numbers(f[19])}
+end
+
+-- The accumulators before the first step: for a run that continues another one, those that it began with.
+local function initial_values(prefix, run)
+  return run.begun or new_run(call('HGET', prefix .. 'm', 'config')).values
 end
 
 local function save_run(prefix, run)
