@@ -45,7 +45,7 @@ from ..paging import Page, PageBuilder, Side, Sort
 from ..retention import OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import state_of_run
 from ..transfer import ExportReader, Receiver, accept_any_config
-from ..waiting import MAX_WAITING
+from ..waiting import MAX_WAITING, MAX_WAITING_ROLLOUTS
 from . import redis_commit, redis_pages, redis_replies, redis_transfer, redis_watch
 from .redis_commit import TOKEN_BYTES
 from .redis_datasets import RedisDatasets
@@ -246,7 +246,8 @@ class RedisStore(RedisDatasets):
         for index, seen in enumerate(observations):
             by_run.setdefault(seen.run, []).append(index)
         for run, indices in by_run.items():
-            args: list[Argument] = [DifficultyConfig().keep_steps, self._observations_s, MAX_WAITING]
+            keep = DifficultyConfig().keep_steps
+            args: list[Argument] = [keep, self._observations_s, MAX_WAITING, MAX_WAITING_ROLLOUTS]
             for index in indices:
                 seen = observations[index]
                 args += (

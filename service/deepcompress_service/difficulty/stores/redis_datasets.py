@@ -77,6 +77,7 @@ class RedisDatasets(RedisScripts):
         prefix = prefix_of(run)
         scratch = redis_transfer.scratch_of(prefix)
         counts: Counter[Stratum] = Counter()
+        priors = 0
         try:
             async with PinnedConnection(self._link, f"{prefix}m") as pinned, asyncio.timeout(IMPORT_S):
                 async for batch in batches:
@@ -84,8 +85,9 @@ class RedisDatasets(RedisScripts):
                     entries = await asyncio.to_thread(entries_of, rows, builder.record.key)
                     await _fill(pinned, scratch, entries, len(rows))
                     counts.update((entry.source, entry.bin) for entry in entries.values())
-                text = dataset_to_json(builder.finish())
-                arguments: tuple[Argument, ...] = (scratch, text, new_incarnation(), *strata_arguments(counts))
+                    priors += sum(entry.prior != b"" for entry in entries.values())
+                fixed = (scratch, dataset_to_json(builder.finish()), new_incarnation(), priors)
+                arguments: tuple[Argument, ...] = (*fixed, *strata_arguments(counts))
                 reply = await pinned.run(DATASET_ADOPT, f"{prefix}m", *arguments, timeout_s=self._slow)
             raise_if_refused(run, reply)
         except TimeoutError:
@@ -166,6 +168,8 @@ class RedisDatasets(RedisScripts):
                 return None
             draw.add(windows, [list(names) for names in _list(found[1])])
         outcome = drawn_outcome(request, epoch, run_record, record.sources, draw.result())
+        if not outcome.problems:
+            return outcome
         text = pack_sample(request, outcome)
         old = superfluous(steps, keep)
         arguments = (generation, len(steps), request.step, encode(text), *old)
