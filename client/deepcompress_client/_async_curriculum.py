@@ -19,7 +19,11 @@ class AsyncCurriculum(DatasetState):
         raise NotImplementedError
 
     async def history(
-        self, *, since: int | None = None, limit: int | None = None, signal: bool = False
+        self,
+        *,
+        since: int | None = None,
+        limit: int | None = None,
+        signal: bool = False,
     ) -> RunHistory:
         """Return the level and the statistics of every step; ``limit`` keeps the newest.
 

@@ -21,7 +21,11 @@ class Curriculum(DatasetState):
         raise NotImplementedError
 
     def history(
-        self, *, since: int | None = None, limit: int | None = None, signal: bool = False
+        self,
+        *,
+        since: int | None = None,
+        limit: int | None = None,
+        signal: bool = False,
     ) -> RunHistory:
         """Return the level and the statistics of every step; ``limit`` keeps the newest.
 
