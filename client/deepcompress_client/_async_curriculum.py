@@ -18,9 +18,18 @@ class AsyncCurriculum(DatasetState):
         """Run an operation; `AsyncRun` does it with its client."""
         raise NotImplementedError
 
-    async def history(self, *, since: int | None = None, limit: int | None = None) -> RunHistory:
-        """Return the level and the statistics of every step; ``limit`` keeps the newest."""
-        return await self._execute(self._history(since, limit))
+    async def history(
+        self,
+        *,
+        since: int | None = None,
+        limit: int | None = None,
+        signal: bool = False,
+    ) -> RunHistory:
+        """Return the level and the statistics of every step; ``limit`` keeps the newest.
+
+        ``signal`` adds the figures of the length term's effect, to steps that the server that answers counted.
+        """
+        return await self._execute(self._history(since, limit, signal=signal))
 
     async def problems(
         self,

@@ -20,9 +20,18 @@ class Curriculum(DatasetState):
         """Run an operation; `Run` does it with its client."""
         raise NotImplementedError
 
-    def history(self, *, since: int | None = None, limit: int | None = None) -> RunHistory:
-        """Return the level and the statistics of every step; ``limit`` keeps the newest."""
-        return self._execute(self._history(since, limit))
+    def history(
+        self,
+        *,
+        since: int | None = None,
+        limit: int | None = None,
+        signal: bool = False,
+    ) -> RunHistory:
+        """Return the level and the statistics of every step; ``limit`` keeps the newest.
+
+        ``signal`` adds the figures of the length term's effect, to steps that the server that answers counted.
+        """
+        return self._execute(self._history(since, limit, signal=signal))
 
     def problems(
         self,

@@ -427,8 +427,9 @@ class RunState:
     def _refresh(self) -> Operation[RunInfo]:
         return self._update_epoch((yield from info(self.name)))
 
-    def _history(self, since: int | None, limit: int | None) -> Operation[RunHistory]:
-        params = {key: value for key, value in (("since", since), ("limit", limit)) if value is not None}
+    def _history(self, since: int | None, limit: int | None, *, signal: bool = False) -> Operation[RunHistory]:
+        asked = (("since", since), ("limit", limit), ("signal", "true" if signal else None))
+        params = {key: value for key, value in asked if value is not None}
         (reply,) = yield [RequestSpec("GET", self._run_path("history"), params=params)]
         return read(RunHistory, reply)
 

@@ -88,7 +88,7 @@ def as_answered_then(answer: Row, length_weight: float) -> Row:
     """Return an answer of today as the recorded commit would give it, after checking what was added since.
 
     Each group: `components.length` was the length term before its
-    weight, now `length_term`; `why` is new. A step of a history has `signal`.
+    weight, now `length_term`; `why` is new.
     """
     for group in answer.get("groups", []):
         term, why, components = group.pop("length_term", None), group.pop("why", None), group["components"]
@@ -97,7 +97,5 @@ def as_answered_then(answer: Row, length_weight: float) -> Row:
             assert components["length"] == [length_weight * one + 0.0 for one in term]
         assert (why is not None) == (not any(components["length"]))
         components["length"] = term
-    for step in answer.get("steps", []):
-        step.pop("signal", None)
     answer.pop("why", None)
     return answer

@@ -78,7 +78,7 @@ class HistoryEntry(Answer):
     largest_age: Annotated[int | None, Field(description="greatest age of a group, too old ones included")] = None
     too_old_groups: Annotated[int | None, Field(description="groups over max_age, which change no level")] = None
     discarded_groups: Annotated[int | None, Field(description="observed groups that were dropped unshaped")] = None
-    signal: Annotated[Signal | None, Field(description="from the server that counted the groups")] = None
+    signal: Annotated[Signal | None, Field(description="with signal=true, of steps counted by this server")] = None
 
 
 @answer

@@ -161,15 +161,17 @@ async def history(
     grant: GrantDep,
     since: Annotated[int | None, Query(ge=0, le=MAX_COUNT)] = None,
     limit: Annotated[int | None, Query(ge=1, le=100_000)] = None,
+    signal: Annotated[bool, Query(description="add `signal` to the newest steps that this server counted")] = False,
 ) -> Response:
     """Return the level and the statistics of every step, oldest first.
 
-    `signal` is there for the newest 500 steps that this server counted; it is not in the store.
+    They are the store's, the same from every server. With `signal=true` the newest 500 steps that this server counted
+    also have `signal`, which is not in the store.
     """
     async with context.read_scheduler.slot(grant.name):
         state = await context.store.get_run(run)
         steps = await context.store.history(run, since=since, limit=limit)
-        activity = await context.shared_activity.of(run)
+        activity = await context.shared_activity.of(run) if signal else None
     course = {} if activity is None else activity.course
     rows = []
     for step in steps:
