@@ -49,7 +49,7 @@ def _observe_step(
     answers: list[bool],
     most: float = math.inf,
 ) -> None:
-    """Record observations, each with its index, under a step; of a group at most so many rollouts."""
+    """Record observations, each with its index, under a step; `most`: greatest number of rollouts of a group."""
     ids = {seen.group_id for _, seen in observations}
     shaped = state.read("groups", step, ids)
     groups = {group_id: unpack_observed(data) for group_id, data in state.read("observed", step, ids).items()}
