@@ -6,7 +6,7 @@ import hashlib
 import json
 import struct
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .bins import place_of, prior_bin
@@ -177,8 +177,3 @@ def summary(
         if source:
             sources[record.sources[source - 1]] += count
     return DatasetSummary(run, epoch, record.problems, sources, record.digest, incarnation, version)
-
-
-def with_bin(entry: Entry, index: int) -> Entry:
-    """Return the entry in another bin."""
-    return replace(entry, bin=index)

@@ -42,7 +42,7 @@ from .steps import (
     step_now,
     write_records,
 )
-from .waiting import forget_waiting, recorded_groups, waiting_groups
+from .waiting import forget_waiting, kept_steps, recorded_groups, waiting_groups
 
 KEPT_REQUESTS = 10_000
 """Number of the latest stepless requests that are recognised by their request_id."""
@@ -248,8 +248,7 @@ def observed_step(state: RunTransaction, run_record: RunRecord, groups: Sequence
         NotObserved: The groups were not observed at exactly one open step.
     """
     ids = [group.group_id for group in groups]
-    retained = [*state.steps(run_record.pruned), *([] if run_record.open is None else [run_record.open])]
-    for step in reversed(retained):
+    for step in kept_steps(state, run_record):
         known = state.read("groups", step, ids)
         if len(known) == len(ids) and all(group_digest(known[g.group_id]) == g.digest for g in groups):
             return step

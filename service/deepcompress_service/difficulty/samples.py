@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from . import refusals
 from .bins import RATIOS, closed_ratio
 from .bins import bin_of as ratio_bin
 from .codec import RunRecord, unpack_problem
-from .dataset import DatasetRecord, Entry, bin_of_prior, with_bin
+from .dataset import DatasetRecord, Entry, bin_of_prior
 from .draw import Draw, IncompleteIndex, Stratum
 from .identity import check_identity
 from .run_transaction import RunTransaction
@@ -103,7 +103,7 @@ def move(state: RunTransaction, run_record: RunRecord, entries: dict[str, Entry]
             ratio = closed_ratio(record, run_record.config.problem_weight, run_record.open)
         index = bin_of_prior(entry.prior) if ratio is None else ratio_bin(ratio)
         if index != entry.bin:
-            moved[problem_id] = with_bin(entry, index)
+            moved[problem_id] = replace(entry, bin=index)
     state.index.move(moved)
 
 
@@ -152,13 +152,14 @@ def sample(state: RunTransaction, epoch: int, request: SampleRequest) -> SampleO
         raise refusals.unknown_run(request.run)
     if run_record.kind == "stepless":
         raise refusals.kind_mismatch("stepless")
-    record = state.index.load() if run_record.dataset else None
+    index = state.index  # one object for all reads: in SQLite each looks up the number of the data set
+    record = index.load() if run_record.dataset else None
     if record is None:
         raise refusals.no_dataset(request.run)
-    recorded = state.index.sample(request.step)
+    recorded = index.sample(request.step)
     if recorded is not None:
         return outcome_of(request, epoch, run_record, recorded, replayed=True)
-    steps = state.index.sampled_steps()
+    steps = index.sampled_steps()
     check_step(request.step, run_record.closed, steps, run_record.config.keep_steps)
     if record.pending is not None:
         return None
@@ -168,19 +169,19 @@ def sample(state: RunTransaction, epoch: int, request: SampleRequest) -> SampleO
     if request.retirement is not None:
         check_retirement(request.retirement, keep)
         excluded = _retired(state, run_record, request.retirement)
-    counts = counts_of_source(state.index.counts(), names, request.data_source)
+    counts = counts_of_source(index.counts(), names, request.data_source)
     excluded = {problem_id: stratum for problem_id, stratum in excluded.items() if stratum in counts}
     draw = Draw(record.key, request.step, request.n, request.weights, counts, names, excluded)
     try:
         while not draw.done:
             windows = draw.windows()
-            draw.add(windows, [state.index.window(*window) for window in windows])
+            draw.add(windows, [index.window(*window) for window in windows])
     except IncompleteIndex as error:
         raise refusals.run_damaged(request.run, "index of the data set") from error
     outcome = drawn_outcome(request, epoch, run_record, record.sources, draw.result())
     if outcome.problems:
-        state.index.put_sample(request.step, pack_sample(request, outcome))
-        state.index.drop_samples(superfluous(steps, keep))
+        index.put_sample(request.step, pack_sample(request, outcome))
+        index.drop_samples(superfluous(steps, keep))
     return outcome
 
 
