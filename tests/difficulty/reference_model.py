@@ -797,16 +797,15 @@ class ReferenceModel:
         if request.run not in self.data:
             raise errors.NoDataset("")
         data = self.data[request.run]
-        if request.step in data.samples:
-            if data.contents[request.step] != request.content:
-                raise errors.SampleConflict("")
-        else:
+        sample = data.samples.get(request.step)
+        if sample is None:
             reference_sample.check(request, state.closed, state.config.keep_steps, data)
-            self._draw(state, data, request)
-        recorded = data.samples[request.step]
-        return replace(recorded, epoch=self.epoch(request.run), incarnation=state.incarnation, version=state.version)
+            sample = self._draw(state, data, request)
+        elif data.contents[request.step] != request.content:
+            raise errors.SampleConflict("")
+        return replace(sample, epoch=self.epoch(request.run), incarnation=state.incarnation, version=state.version)
 
-    def _draw(self, state: State, data: Data, request: SampleRequest) -> None:
+    def _draw(self, state: State, data: Data, request: SampleRequest) -> SampleOutcome:
         bins = {}
         for name, problem in data.problems.items():
             ratio = None
@@ -824,9 +823,12 @@ class ReferenceModel:
         drawn = tuple(reference_sample.draw(data, request, bins, retired))
         as_of = state.closed if state.steps and min(state.steps) <= state.closed else None
         sample = SampleOutcome(request.run, 0, request.step, as_of, drawn, "", 0)
+        if not drawn:
+            return sample
         data.samples[request.step], data.contents[request.step] = sample, request.content
         for old in sorted(data.samples)[: -2 * state.config.keep_steps]:
             del data.samples[old]
+        return sample
 
 
 def same(first: Observation, seen: Observation) -> bool:

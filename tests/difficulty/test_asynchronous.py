@@ -9,7 +9,7 @@ import pytest
 
 from deepcompress_service.difficulty import errors
 from deepcompress_service.difficulty.model import DifficultyConfig, Observation
-from deepcompress_service.difficulty.waiting import MAX_WAITING
+from deepcompress_service.difficulty.waiting import MAX_WAITING, MAX_WAITING_ROLLOUTS
 
 from .driving import Driver, Run, group
 
@@ -188,6 +188,20 @@ def test_the_number_of_groups_that_wait_is_bounded(driver: Driver, new_run: Make
     for first in range(0, MAX_WAITING, 16_384):
         assert all(driver.observe(seen(first, first + 16_384)))
     assert driver.observe(seen(MAX_WAITING - 1, MAX_WAITING + 2)) == [True, False, False]
+
+
+def test_the_number_of_rollouts_of_a_waiting_group_is_bounded(driver: Driver, new_run: MakeRun) -> None:
+    run, stepped = start(new_run(asynchronous=True)), start(new_run())
+
+    def seen(name: str, step: int | None, first: int, last: int) -> list[Observation]:
+        return [Observation(name, step, "p", "g", str(i), True) for i in range(first, last)]
+
+    assert all(driver.observe(seen(run.name, None, 0, MAX_WAITING_ROLLOUTS - 1)))
+    last = MAX_WAITING_ROLLOUTS
+    assert driver.observe(seen(run.name, None, last - 1, last + 1)) == [True, False]
+    assert driver.observe(seen(run.name, None, last - 2, last + 1)) == [True, True, False]
+    assert run.commit(1, group(None, 1, group_id="g")).groups[0].problem_id == "p"
+    assert all(driver.observe(seen(stepped.name, 0, 0, last + 1))), "observed groups of other runs count"
 
 
 def test_a_configuration_that_is_not_asynchronous_is_stored_as_before() -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import redis
 
 from deepcompress_service.difficulty import errors
 from deepcompress_service.difficulty.bins import BINS, PLACES, RATIOS
@@ -197,6 +198,16 @@ def test_fewer_problems_than_asked_for(both: Both) -> None:
     assert both.sample(1, 64).problems == ()
 
 
+def test_a_sample_without_problems_is_not_kept_for_the_step(both: Both) -> None:
+    both.put(problems(10, priors=False))
+    none = tuple(float(ratio == 1.0) for ratio in RATIOS)
+    assert both.sample(0, weights=none).problems == ()
+    assert both.sample(0, weights=none).problems == ()
+    assert len(both.sample(0, 64, policy="another").problems) == 10
+    with pytest.raises(errors.SampleConflict):
+        both.driver.sample(request(both.name, 0, weights=none))
+
+
 def test_what_has_no_weight_is_never_drawn(both: Both) -> None:
     both.put(problems(300, priors=False))
     both.train(0, [f"p{i}" for i in range(100)], lambda _: 8)
@@ -377,6 +388,29 @@ def test_a_large_data_set_is_sorted_once_in_memory() -> None:
         assert len(window) == count
     assert not index.unsorted
     assert list(index.after("p2", 1000)) == sorted(name for name in entries if name > "p2")[:1000]
+
+
+@pytest.mark.parametrize("key", ["ds", "dx", "dn", "dp"])
+def test_a_lost_key_of_a_data_set_is_noticed(redis_url: str, key: str) -> None:
+    driver, client = Driver(redis_url), redis.Redis.from_url(redis_url)
+    both = Both(Run(driver, f"lost-{key}", DifficultyConfig()))
+    both.put(problems(40))
+    both.sample(0)
+    exported = driver.export(both.name)
+    for name in (both.name, f"{both.name}-copy"):
+        if name != both.name:
+            driver.import_run(name, exported)
+        driver.sample(request(name, 1))
+        assert client.delete(f"dc:{{{name}}}:{key}")
+        with pytest.raises(errors.RunLost):
+            driver.sample(request(name, 2))
+        with pytest.raises(errors.RunLost):
+            driver.export(name)
+    if key != "ds":  # with it goes the seed
+        both.put(problems(40))
+        both.sample(2)
+    client.close()
+    driver.close()
 
 
 def test_a_run_that_is_replaced_during_a_sample_gets_none_of_its_old_problems(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from .length_counts import joined, pack_bins
 from .model import DifficultyConfig, Observation
 from .observed_codec import ObservedGroup, pack_observed, pack_rollout, unpack_observed
 from .run_transaction import RunTransaction
-from .waiting import steps_of_arrival
+from .waiting import MAX_WAITING_ROLLOUTS, steps_of_arrival
 
 
 def observe(state: RunTransaction, epoch: int, observations: Sequence[Observation]) -> list[bool]:
@@ -25,7 +26,7 @@ def observe(state: RunTransaction, epoch: int, observations: Sequence[Observatio
     if run_record is not None and run_record.config.asynchronous:
         own = [(i, one) for i, one in enumerate(observations) if one.epoch in (None, epoch) and one.step is None]
         for step, rows in steps_of_arrival(state, run_record, own).items():
-            _observe_step(state, step, rows, answers)
+            _observe_step(state, step, rows, answers, most=MAX_WAITING_ROLLOUTS)
         return answers
     by_step: dict[int, list[int]] = {}
     for index, seen in enumerate(observations):
@@ -42,8 +43,13 @@ def observe(state: RunTransaction, epoch: int, observations: Sequence[Observatio
 
 
 def _observe_step(
-    state: RunTransaction, step: int, observations: Sequence[tuple[int, Observation]], answers: list[bool]
+    state: RunTransaction,
+    step: int,
+    observations: Sequence[tuple[int, Observation]],
+    answers: list[bool],
+    most: float = math.inf,
 ) -> None:
+    """Record observations, each with its index, under a step; `most`: greatest number of rollouts of a group."""
     ids = {seen.group_id for _, seen in observations}
     shaped = state.read("groups", step, ids)
     groups = {group_id: unpack_observed(data) for group_id, data in state.read("observed", step, ids).items()}
@@ -61,6 +67,8 @@ def _observe_step(
         content = pack_rollout(seen.correct, seen.counts, seen.truncated, seen.tokens, generation)
         if key in rollouts:
             answers[index] = rollouts[key] == content
+            continue
+        if group.size >= most:
             continue
         answers[index] = True
         rollouts[key] = new[key] = content

@@ -1,4 +1,4 @@
-"""Packed formats of observed groups and rollouts; `lua/observed.lua` mirrors them."""
+"""Packed formats of observed groups and rollouts; `lua/waiting.lua` mirrors them."""
 
 from __future__ import annotations
 

@@ -140,6 +140,8 @@ def drop_samples_from(state: RunTransaction, next_step: int | None) -> None:
 def sample(state: RunTransaction, epoch: int, request: SampleRequest) -> SampleOutcome | None:
     """Draw and record the sample of a step, or return the recorded one. None: the index is pending.
 
+    A sample without problems is not recorded: the step can be sampled again, with another policy too.
+
     Raises:
         RunLost, RunRolledBack, EpochMismatch, UnknownRun, StepKindMismatch, NoDataset, SampleConflict, StepClosed,
         TooManySamples, UnknownDataSource, InvalidPolicy: Nothing was changed.
@@ -176,8 +178,9 @@ def sample(state: RunTransaction, epoch: int, request: SampleRequest) -> SampleO
     except IncompleteIndex as error:
         raise refusals.run_damaged(request.run, "index of the data set") from error
     outcome = drawn_outcome(request, epoch, run_record, record.sources, draw.result())
-    state.index.put_sample(request.step, pack_sample(request, outcome))
-    state.index.drop_samples(superfluous(steps, keep))
+    if outcome.problems:
+        state.index.put_sample(request.step, pack_sample(request, outcome))
+        state.index.drop_samples(superfluous(steps, keep))
     return outcome
 
 

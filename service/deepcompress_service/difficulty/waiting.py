@@ -16,6 +16,8 @@ from .run_transaction import RunTransaction
 
 MAX_WAITING = 65_536
 """Most groups that wait from one step; the observations of more are not recorded."""
+MAX_WAITING_ROLLOUTS = 4096
+"""Most observed rollouts of a group that waits; the observations of more are not recorded."""
 
 
 def kept_steps(state: RunTransaction, run_record: RunRecord) -> list[int]:

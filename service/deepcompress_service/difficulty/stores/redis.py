@@ -28,7 +28,7 @@ from ..codec import (
     unpack_problem,
 )
 from ..engine import payloads_of_request
-from ..errors import DifficultyError, StoreTooNew, StoreUnavailable, UnknownRun
+from ..errors import StoreTooNew, StoreUnavailable, UnknownRun
 from ..identity import new_incarnation
 from ..model import (
     Checkpoint,
@@ -45,18 +45,18 @@ from ..paging import Page, PageBuilder, Side, Sort
 from ..retention import OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import state_of_run
 from ..transfer import ExportReader, Receiver, accept_any_config
-from ..waiting import MAX_WAITING
+from ..waiting import MAX_WAITING, MAX_WAITING_ROLLOUTS
 from . import redis_commit, redis_pages, redis_replies, redis_transfer, redis_watch
 from .redis_commit import TOKEN_BYTES
 from .redis_datasets import RedisDatasets
-from .redis_link import Argument, Link, PinnedConnection, Reply
+from .redis_link import Argument, PinnedConnection
+from .redis_scripts import prefix_of, raise_if_refused
 from .redis_servers import open_link
 from .scripts import (
     CHECKPOINT,
     COMMIT,
     DELETE,
     DISCARD,
-    DROP,
     DROP_CHECKPOINT,
     OBSERVE,
     PUT_RUN,
@@ -65,7 +65,6 @@ from .scripts import (
     REWIND,
     SNAPSHOT,
     SWEEP,
-    Script,
 )
 
 SCHEMA_VERSION = 2
@@ -94,9 +93,9 @@ class RedisStore(RedisDatasets):
         max_connections: int = 16,
         observations_s: float = OBSERVATIONS_S,
     ) -> None:
-        self._link: Link = open_link(url, timeout_s=timeout_s, replicas=replicas, max_connections=max_connections)
+        link = open_link(url, timeout_s=timeout_s, replicas=replicas, max_connections=max_connections)
+        super().__init__(link, slow_timeout_s)
         self._link.schema_check = self._check_schema
-        self._slow = slow_timeout_s
         self._observations_s = max(1, round(observations_s))
         self._registered: set[str] = set()
         self._watched_at = -WATCH_S
@@ -247,7 +246,8 @@ class RedisStore(RedisDatasets):
         for index, seen in enumerate(observations):
             by_run.setdefault(seen.run, []).append(index)
         for run, indices in by_run.items():
-            args: list[Argument] = [DifficultyConfig().keep_steps, self._observations_s, MAX_WAITING]
+            keep = DifficultyConfig().keep_steps
+            args: list[Argument] = [keep, self._observations_s, MAX_WAITING, MAX_WAITING_ROLLOUTS]
             for index in indices:
                 seen = observations[index]
                 args += (
@@ -275,7 +275,7 @@ class RedisStore(RedisDatasets):
         self, run: str, groups: Mapping[str, bytes], *, step: int | None, request_id: str | None = None
     ) -> dict[str, bytes]:
         """Implement `DifficultyStore.recorded`."""
-        key = _prefix(run)
+        key = prefix_of(run)
         if step is None:
             data = await self._link.command(key + "m", "HGET", key + "q", encode(request_id or ""))
             return payloads_of_request(data, groups)
@@ -298,7 +298,7 @@ class RedisStore(RedisDatasets):
     async def history(self, run: str, *, since: int | None = None, limit: int | None = None) -> list[StepStatistics]:
         """Implement `DifficultyStore.history`."""
         run_record = await self._run_record(run)
-        rows = redis_replies.pairs(await self._link.command(_prefix(run) + "m", "HGETALL", _prefix(run) + "h"))
+        rows = redis_replies.pairs(await self._link.command(prefix_of(run) + "m", "HGETALL", prefix_of(run) + "h"))
         steps = sorted((int(step), text) for step, text in rows.items() if int(step) >= (since or 0))
         if run_record.open is not None and (since is None or run_record.open >= since):
             steps = [row for row in steps if row[0] != run_record.open]
@@ -316,7 +316,7 @@ class RedisStore(RedisDatasets):
     async def problem_course(self, run: str, problem_id: str, *, limit: int = 200) -> list[ProblemState]:
         """Implement `DifficultyStore.problem_course`."""
         now, record, run_record = await self._problem(run, problem_id)
-        key, course = _prefix(run), [now]
+        key, course = prefix_of(run), [now]
         while record.before.last_step is not None and len(course) < limit:
             course.append(problem_before(record))
             if record.delta.step <= run_record.pruned:
@@ -330,7 +330,7 @@ class RedisStore(RedisDatasets):
 
     async def _problem(self, run: str, problem_id: str) -> tuple[ProblemState, ProblemRecord, RunRecord]:
         run_record = await self._run_record(run)
-        key = _prefix(run)
+        key = prefix_of(run)
         data = await self._link.command(key + "m", "HGET", key + "p", encode(problem_id))
         if data is None:
             raise refusals.unknown_problem(run, problem_id)
@@ -352,7 +352,7 @@ class RedisStore(RedisDatasets):
     ) -> Page:
         """Implement `DifficultyStore.problems`."""
         run_record = await self._run_record(run)
-        levels = redis_pages.StepLevels(self._link, _prefix(run), run_record, partial(self._run_record, run))
+        levels = redis_pages.StepLevels(self._link, prefix_of(run), run_record, partial(self._run_record, run))
         builder = PageBuilder(
             run_record.config.problem_weight,
             levels.at,
@@ -362,7 +362,7 @@ class RedisStore(RedisDatasets):
             sort=sort,
             search=search,
         )
-        return await redis_pages.page(self._link, _prefix(run), builder, levels)
+        return await redis_pages.page(self._link, prefix_of(run), builder, levels)
 
     # going back
 
@@ -374,7 +374,7 @@ class RedisStore(RedisDatasets):
     async def checkpoints(self, run: str) -> list[Checkpoint]:
         """Implement `DifficultyStore.checkpoints`."""
         await self._read(run)
-        key = _prefix(run)
+        key = prefix_of(run)
         found = []
         for name, text in redis_replies.pairs(await self._link.command(key + "m", "HGETALL", key + "c")).items():
             step, level, *others = text.split()
@@ -397,13 +397,13 @@ class RedisStore(RedisDatasets):
 
     async def export_run(self, run: str) -> AsyncIterator[str]:
         """Implement `DifficultyStore.export_run`."""
-        key = _prefix(run)
+        key = prefix_of(run)
         scratch = redis_transfer.scratch_of(key)
         async with PinnedConnection(self._link, key + "m") as pinned:
             taken = await pinned.run(SNAPSHOT, key + "m", scratch, SCRATCH_S, timeout_s=self._slow)
-            _, epoch, entries = self._raise_if_refused(run, taken)
+            _, epoch, entries = raise_if_refused(run, taken)
             try:
-                reply = self._raise_if_refused(run, await pinned.run(READ_RUN, scratch + "m", timeout_s=self._slow))
+                reply = raise_if_refused(run, await pinned.run(READ_RUN, scratch + "m", timeout_s=self._slow))
                 run_record = redis_replies.parse_run_record(reply[2], reply[3])
                 lines = redis_transfer.export_lines(pinned, run, int(epoch), run_record, scratch, int(entries))
                 async for line in lines:
@@ -420,7 +420,7 @@ class RedisStore(RedisDatasets):
     ) -> RunState:
         """Implement `DifficultyStore.import_run`."""
         await self._register(run)
-        key = _prefix(run)
+        key = prefix_of(run)
         scratch = redis_transfer.scratch_of(key)
         try:
             async with PinnedConnection(self._link, key + "m") as pinned:
@@ -434,43 +434,9 @@ class RedisStore(RedisDatasets):
                     observations_s=self._observations_s,
                     timeout_s=self._slow,
                 )
-            self._raise_if_refused(run, reply)
+            raise_if_refused(run, reply)
         finally:
             await self._drop(run, scratch)
         await self._register(run, renew=True)
         await self._finish_index(run)
         return await self._state(run)
-
-    async def _drop(self, run: str, scratch: str) -> None:
-        """Delete the rest of a scratch state now; if that fails, it expires."""
-        with suppress(DifficultyError):
-            await self._run(DROP, run, scratch, slow=True)
-
-    @staticmethod
-    def _raise_if_refused(run: str, reply: Reply) -> Reply:
-        if reply[0] == 0:
-            return reply
-        raise redis_replies.refusal(run, [decode(fact) if isinstance(fact, bytes) else fact for fact in reply[1:]])
-
-    async def _run(
-        self,
-        script: Script,
-        run: str,
-        *args: Argument,
-        slow: bool = False,
-        writes: bool = True,
-        plain: bool = False,
-        key: str | None = None,
-    ) -> Reply:
-        reply = await self._link.run(
-            script,
-            key or _prefix(run) + "m",
-            *args,
-            writes=writes,
-            timeout_s=self._slow if slow else None,
-        )
-        return reply if plain else self._raise_if_refused(run, reply)
-
-
-def _prefix(run: str) -> str:
-    return f"dc:{{{run}}}:"

@@ -50,7 +50,8 @@ from ..samples import (
 from ..transfer import dataset_timeout
 from . import redis_replies, redis_transfer
 from .redis_index import counts_of, entry_commands, score_range, strata_arguments, stratum_of
-from .redis_link import Argument, Link, PinnedConnection, Reply
+from .redis_link import Argument, PinnedConnection
+from .redis_scripts import RedisScripts, prefix_of, raise_if_refused
 from .scripts import (
     DATASET_ADOPT,
     DATASET_READ,
@@ -58,31 +59,14 @@ from .scripts import (
     SAMPLE_PLAN,
     SAMPLE_RECORD,
     SAMPLE_WINDOWS,
-    Script,
 )
 
 ATTEMPTS = 50
 """Times that a sample is begun, while steps close meanwhile."""
 
 
-class RedisDatasets:
+class RedisDatasets(RedisScripts):
     """Base class of the Redis store: the operations on data sets."""
-
-    _link: Link
-    _slow: float
-
-    async def _run(
-        self,
-        script: Script,
-        run: str,
-        *args: Argument,
-        slow: bool = False,
-        writes: bool = True,
-        plain: bool = False,
-        key: str | None = None,
-    ) -> Reply:
-        """Run a script on the run's keys; raise its refusal unless `plain`."""
-        raise NotImplementedError
 
     async def put_dataset(
         self, run: str, batches: AsyncIterator[Sequence[DatasetProblem]], *, seed: bytes | None = None
@@ -90,9 +74,10 @@ class RedisDatasets:
         """Implement `DifficultyStore.put_dataset`: the problems are put aside, then adopted by one script."""
         _, _, record, _, _ = await self._read_dataset(run)
         builder = DatasetBuilder(record.key if record else seed or secrets.token_bytes(SEED_BYTES))
-        prefix = f"dc:{{{run}}}:"
+        prefix = prefix_of(run)
         scratch = redis_transfer.scratch_of(prefix)
         counts: Counter[Stratum] = Counter()
+        priors = 0
         try:
             async with PinnedConnection(self._link, f"{prefix}m") as pinned, asyncio.timeout(IMPORT_S):
                 async for batch in batches:
@@ -100,21 +85,17 @@ class RedisDatasets:
                     entries = await asyncio.to_thread(entries_of, rows, builder.record.key)
                     await _fill(pinned, scratch, entries, len(rows))
                     counts.update((entry.source, entry.bin) for entry in entries.values())
-                text = dataset_to_json(builder.finish())
-                arguments: tuple[Argument, ...] = (scratch, text, new_incarnation(), *strata_arguments(counts))
+                    priors += sum(entry.prior != b"" for entry in entries.values())
+                fixed = (scratch, dataset_to_json(builder.finish()), new_incarnation(), priors)
+                arguments: tuple[Argument, ...] = (*fixed, *strata_arguments(counts))
                 reply = await pinned.run(DATASET_ADOPT, f"{prefix}m", *arguments, timeout_s=self._slow)
-            if reply[0] != 0:
-                raise redis_replies.refusal(run, [decode(fact) for fact in reply[1:]])
+            raise_if_refused(run, reply)
         except TimeoutError:
             raise dataset_timeout() from None
         finally:
             await self._drop(run, scratch)
         await self._finish_index(run)
         return await self.dataset(run)
-
-    async def _drop(self, run: str, scratch: str) -> None:
-        """Delete the rest of a scratch state."""
-        raise NotImplementedError
 
     async def dataset(self, run: str) -> DatasetSummary:
         """Implement `DifficultyStore.dataset`."""
@@ -187,6 +168,8 @@ class RedisDatasets:
                 return None
             draw.add(windows, [list(names) for names in _list(found[1])])
         outcome = drawn_outcome(request, epoch, run_record, record.sources, draw.result())
+        if not outcome.problems:
+            return outcome
         text = pack_sample(request, outcome)
         old = superfluous(steps, keep)
         arguments = (generation, len(steps), request.step, encode(text), *old)

@@ -62,7 +62,7 @@ async def fill_and_adopt(
     timeout_s: float,
 ) -> Reply:
     """Put the lines' state under the scratch prefix, and make it the run's: what that script answers."""
-    known = set[str]()
+    known, priors = set[str](), 0
     try:
         async with asyncio.timeout(IMPORT_S):
             async for some in line_batches(lines):
@@ -70,12 +70,13 @@ async def fill_and_adopt(
                 commands = [] if known else redis_rows.run_record_commands(scratch, reader.run_record, schema)
                 if reader.dataset is not None and not known:
                     commands.append(["HSET", f"{scratch}ds", "record", dataset_to_json(reader.dataset)])
+                priors += sum(table == "dataset" and len(value) > 1 for table, _, value in rows)
                 commands += redis_rows.row_commands(scratch, rows, reader.run_record.pruned, reader.dataset)
                 await pinned.batch(_expiring(commands, known))
             reader.finish()
     except TimeoutError:
         raise import_timeout() from None
-    return await pinned.run(ADOPT, f"{prefix}m", scratch, observations_s, timeout_s=timeout_s)
+    return await pinned.run(ADOPT, f"{prefix}m", scratch, observations_s, priors, timeout_s=timeout_s)
 
 
 def _expiring(commands: list[list[Argument]], known: set[str]) -> list[list[Argument]]:

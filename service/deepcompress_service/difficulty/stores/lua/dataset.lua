@@ -90,9 +90,12 @@ local function touched_by(prefix, step)
   return ids
 end
 
--- True if the index has all problems of the data set, and counts all: none of its keys was evicted or deleted.
-local function has_index(prefix, problems)
-  local counted = 0
+-- True if the index has all problems of the data set and their priors, and counts all: none of its keys was evicted or
+-- deleted.
+local function has_index(prefix)
+  local record, priors = unpack(call('HMGET', prefix .. 'ds', 'record', 'priors'))
+  if not record or priors and call('HLEN', prefix .. 'dp') ~= tonumber(priors) then return false end
+  local problems, counted = cjson.decode(record).problems, 0
   for _, n in ipairs(call('HVALS', prefix .. 'dn')) do counted = counted + n end
   return counted == problems and call('ZCARD', prefix .. 'dx') == problems
 end

@@ -19,7 +19,7 @@
 --   P o:STEP    observed groups                           hash  group_id -> tallies, problem_id
 --   P r:STEP    observed rollouts of a step not closed    hash  length:group_id rollout_id -> content
 --   P q, P qs   stepless requests and their order         hash, zset
---   P ds        data set: its record, pending mark, generation of the index      hash, of runs that have one
+--   P ds        data set: its record, number of priors, pending mark, generation of the index      hash, of runs that have one
 --   P dx        index of the data set                     zset  problem_id by (source, bin, place) (dataset.lua)
 --   P dp        priors                                    hash  problem_id -> packed prior
 --   P dn        number of problems by (source, bin)       hash

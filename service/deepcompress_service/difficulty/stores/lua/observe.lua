@@ -4,15 +4,16 @@
 -- ARGV[1]  number of steps that may have observations if the run does not exist
 -- ARGV[2]  seconds after which observations expire if the run was never trained
 -- ARGV[3]  most groups that wait from one step, in an asynchronous run
--- ARGV[4..]  seven for each observation: step ('' for an asynchronous run), epoch that the caller named (or ''), group_id, rollout_id, problem_id,
+-- ARGV[4]  most observed rollouts of such a group
+-- ARGV[5..]  seven for each observation: step ('' for an asynchronous run), epoch that the caller named (or ''), group_id, rollout_id, problem_id,
 --            packed content (CONTENT), the bin of its length (one byte, or '')
 --
 -- Returns one digit for each observation: 1 if it is recorded, now or before with the same content.
 
 local CONTENT = '<BBBdd'
 local prefix, default_keep, observations_seconds = string.sub(KEYS[1], 1, -2), tonumber(ARGV[1]), ARGV[2]
-local most_waiting = tonumber(ARGV[3])
-local FIRST, EACH = 4, 7 -- index in ARGV of the first observation, arguments of each
+local most_waiting, most_rollouts = tonumber(ARGV[3]), tonumber(ARGV[4])
+local FIRST, EACH = 5, 7 -- index in ARGV of the first observation, arguments of each
 
 local epoch, run = epoch_of(prefix), load_run(prefix)
 local keep = run and run.config.keep_steps or default_keep
@@ -64,7 +65,7 @@ local function observe_step(step, list)
     if g and g.problem == o.problem then
       if rollouts[o.key] then
         if rollouts[o.key] == o.content then answers[o.index] = 1 end
-      else
+      elseif not asynchronous or g.size < most_rollouts then
         answers[o.index] = 1
         rollouts[o.key] = o.content
         new[#new + 1] = o.key

@@ -22,7 +22,7 @@ if not run then return {1, 'unknown-run'} end
 if run.kind == 'stepless' then return {1, 'step-kind-mismatch', run.kind} end
 if not run.indexed then return {1, 'no-dataset'} end
 local record, pending, generation = unpack(call('HMGET', prefix .. 'ds', 'record', 'pending', 'generation'))
-if not record or not has_index(prefix, cjson.decode(record).problems) then return {1, 'run-damaged', 'data set'} end
+if not has_index(prefix) then return {1, 'run-damaged', 'data set'} end
 local fields = call('HGETALL', prefix .. 'm')
 local recorded = call('HGET', prefix .. 'sm', step)
 if recorded then

@@ -4,12 +4,14 @@
 -- ARGV[1]  prefix of the scratch state's keys
 -- ARGV[2]  seconds after which the copy expires
 --
--- Returns {0, epoch, number of hash fields and list elements to read}, or {1, 'unknown-run'}.
+-- Returns {0, epoch, number of hash fields and list elements to read}, or {1, slug, facts...}.
 
 local prefix, to, lifetime_seconds = string.sub(KEYS[1], 1, -2), ARGV[1], ARGV[2]
 
 local entries = 0
-if not load_run(prefix) then return {1, 'unknown-run'} end
+local run = load_run(prefix)
+if not run then return {1, 'unknown-run'} end
+if run.indexed and not has_index(prefix) then return {1, 'run-damaged', 'data set'} end
 copy(prefix, to)
 for _, step in ipairs(steps_with_keys(to)) do
   for _, kind in ipairs(BY_STEP) do
