@@ -64,7 +64,7 @@ class Stub:
         if rest == ["rewind"]:
             run["epoch"] += 1
             step = body["next_step"]
-            if step is None:
+            if not step:  # no run of this stub continues another one: at its first step nothing is kept
                 run.update(kind=None, step=None)
             return self.info(name)
         return self.info(name)

@@ -279,7 +279,7 @@ def test_a_new_training_on_a_used_name_is_refused_unless_fresh(client: Callable[
     assert one.run("r", next_step=13).epoch == 1
     assert stub.requests[-1][2] == {"next_step": 13}
     assert one.run("r", next_step=0).epoch == 2
-    assert stub.requests[-2][2] == {"next_step": None}
+    assert stub.requests[-2][2] == {"next_step": 0}  # a run that continues another one keeps what it began with
 
 
 def test_starting_again_from_nothing_may_change_the_configuration(client: Callable[..., Any]) -> None:
