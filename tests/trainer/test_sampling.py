@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from deepcompress_client import Client
@@ -34,14 +33,6 @@ def test_problems_of_the_service_are_the_next_draws() -> None:
         sampler.take(["z"])
 
 
-@pytest.fixture(scope="module")
-def sampling_url(service_url: str) -> str:
-    """The service, if it has the routes of data sets."""
-    if "/v1/runs/{run}/sample" not in httpx.get(f"{service_url}/openapi.json").json()["paths"]:
-        pytest.skip("this service has no samples yet")
-    return service_url
-
-
 class Noted(Trainer):
     """Notes the problems of each generation batch."""
 
@@ -60,10 +51,10 @@ def trained(config: TrainConfig, url: str, resume: bool = False) -> Noted:
     return trainer
 
 
-def test_a_training_takes_its_problems_from_the_service(tmp_path: Path, sampling_url: str) -> None:
+def test_a_training_takes_its_problems_from_the_service(tmp_path: Path, service_url: str) -> None:
     config = settings(tmp_path, "sampled", sampling="signal", steps=4)
-    seen = trained(config, sampling_url).seen
-    with Client(sampling_url) as client:
+    seen = trained(config, service_url).seen
+    with Client(service_url) as client:
         run = client.run("sampled", join=True)
         assert run.dataset().problems == config.chain_problems
         for step in range(4):
@@ -75,28 +66,28 @@ def test_a_training_takes_its_problems_from_the_service(tmp_path: Path, sampling
     assert [row["step"] for row in rows(tmp_path / "sampled")] == [0, 1, 2, 3]
 
 
-def test_a_resumed_training_has_the_samples_and_numbers_of_an_unbroken_one(tmp_path: Path, sampling_url: str) -> None:
-    whole = trained(settings(tmp_path, "whole", sampling="signal"), sampling_url)
-    first = trained(settings(tmp_path, "broken", sampling="signal", steps=2), sampling_url)
-    again = trained(settings(tmp_path, "broken", sampling="signal"), sampling_url, resume=True)
+def test_a_resumed_training_has_the_samples_and_numbers_of_an_unbroken_one(tmp_path: Path, service_url: str) -> None:
+    whole = trained(settings(tmp_path, "whole", sampling="signal"), service_url)
+    first = trained(settings(tmp_path, "broken", sampling="signal", steps=2), service_url)
+    again = trained(settings(tmp_path, "broken", sampling="signal"), service_url, resume=True)
     # The seed of the samples is the run's, so two runs draw different problems; a run's own are repeated.
     assert [step for step, _ in [*first.seen, *again.seen]][-1] == [step for step, _ in whole.seen][-1] == 4
     assert [row["step"] for row in rows(tmp_path / "broken")] == [0, 1, 2, 3, 4]
     assert not same_weights(tmp_path / "whole", tmp_path / "broken", 4)
 
 
-def test_a_policy_that_admits_nothing_more_ends_the_step_early(tmp_path: Path, sampling_url: str) -> None:
+def test_a_policy_that_admits_nothing_more_ends_the_step_early(tmp_path: Path, service_url: str) -> None:
     changes = {"chain_problems": 6, "problems_per_step": 4, "filter_metric": "acc", "steps": 2, "eval_problems": 4}
-    seen = trained(settings(tmp_path, "few", sampling="uniform", **changes), sampling_url).seen
+    seen = trained(settings(tmp_path, "few", sampling="uniform", **changes), service_url).seen
     for step in range(2):
         batches = [names for one, names in seen if one == step]
         assert [len(names) for names in batches] in ([4], [4, 2])
 
 
-def test_the_examples_of_the_page(sampling_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_of_the_page(service_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loop of one's own, and then the sampler on its run."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DEEPCOMPRESS_URL", sampling_url)
+    monkeypatch.setenv("DEEPCOMPRESS_URL", service_url)
     ids = [f"p{number}" for number in range(24)]
     lines = [{"problem_id": name, "pass_ratio": number / 24, "rollouts": 8} for number, name in enumerate(ids)]
     (tmp_path / "profile.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
