@@ -93,8 +93,10 @@ def invalid(where: str, detail: str) -> InvalidRequest:
     return InvalidRequest(422, "invalid-request", f"{where}: {detail}")
 
 
-def problem_name(prompt: object, gold: object) -> str:
-    """Return a name for a problem that has none; equal prompts and golds get equal names, in every process."""
+def problem_name(prompt: object, gold: object, given: object = None) -> str:
+    """Return the given name as text, else one that is equal for equal prompts and golds, in every process."""
+    if given is not None:
+        return str(given)
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps([prompt_text(prompt), gold_text(gold)], ensure_ascii=True).encode())
     return digest.hexdigest()
@@ -162,7 +164,7 @@ def group_rows(
                     f"rows {first} and {row} have equal {what} and different golds; {fix}, or one list of "
                     "alternatives as the gold of all rows of the problem",
                 )
-        name = problem_name(lists["prompts"][first], gold) if named is None else str(named[first])
+        name = problem_name(lists["prompts"][first], gold, None if named is None else named[first])
         rollouts = [
             {"response": text_of(lists["responses"][row]), "tokens": lists["tokens"][row], "truncated": cut[row]}
             for row in rows

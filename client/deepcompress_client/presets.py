@@ -1,7 +1,7 @@
 """Presets: named and versioned settings of a run, with the trainer's settings that go with them.
 
-A configuration with ``preset: NAME`` is filled in by the service and stored expanded, as ``NAME@VERSION``. A change
-of a preset is a new version: runs keep the settings that they were created with.
+The service fills in a configuration with ``preset: NAME``, and stores it with the preset's settings written out and
+``NAME@VERSION`` as the preset. A change of a preset is a new version: runs keep the settings of their creation.
 """
 
 from __future__ import annotations

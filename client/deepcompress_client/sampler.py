@@ -40,7 +40,6 @@ class ProblemRows:
     ``problem_ids``  [rows] the problem of each row; of several rows with one problem the first is used
     ``n``            problems of a step
     ``policy``       a name or ``{"name": ..., parameter: ...}`` (docs/curriculum.md)
-    ``data_source``  draw from this data source alone
     ``register``     what is registered if the run has no data set: a file of `deepcompress profile`, or rows as for
                      `Run.register`; by default `problem_ids`
 
@@ -55,7 +54,6 @@ class ProblemRows:
         n: int,
         *,
         policy: str | Mapping[str, Any] = "signal",
-        data_source: str | None = None,
         register: str | Path | Iterable[Any] | None = None,
     ) -> None:
         self._run = run
@@ -68,7 +66,7 @@ class ProblemRows:
         if not self._rows or n < 1:
             raise ValueError("there must be at least one row, and one problem in a step")
         self.n = n
-        self._policy, self._data_source = policy, data_source
+        self._policy = policy
         self._register = list(self._rows) if register is None else register
 
     def __len__(self) -> int:
@@ -86,14 +84,13 @@ class ProblemRows:
         if self._opened is None:
             self._opened = self._run() if callable(self._run) else self._run
         run = self._opened
-        asked = {"policy": self._policy, "data_source": self._data_source}
         try:
-            answer = run.sample(step, self.n, **asked)  # type: ignore[arg-type]
+            answer = run.sample(step, self.n, self._policy)
         except Conflict as error:
             if error.slug != "no-dataset":
                 raise
             run.register(self._register)
-            answer = run.sample(step, self.n, **asked)  # type: ignore[arg-type]
+            answer = run.sample(step, self.n, self._policy)
         log_warnings(run.name, step, answer.warnings)
         try:
             rows = [self._rows[one.problem_id] for one in answer.problems]
@@ -133,7 +130,6 @@ class CurriculumSampler(Sampler[int]):  # type: ignore[misc]
         batch_size: int,
         *,
         policy: str | Mapping[str, Any] = "signal",
-        data_source: str | None = None,
         steps: int | None = None,
         first_step: int | Callable[[], int] = 0,
         step_size: int = 1,
@@ -144,9 +140,7 @@ class CurriculumSampler(Sampler[int]):  # type: ignore[misc]
         register: str | Path | Iterable[Any] | None = None,
     ) -> None:
         super().__init__()
-        self._problems = ProblemRows(
-            run, problem_ids, batch_size, policy=policy, data_source=data_source, register=register
-        )
+        self._problems = ProblemRows(run, problem_ids, batch_size, policy=policy, register=register)
         if min(step_size, repeat_each, repeat_batch) < 1 or not 0 <= rank < ranks or batch_size % ranks:
             raise ValueError("counts must be positive, rank less than ranks, and batch_size a multiple of ranks")
         self.steps = max(1, len(problem_ids) // batch_size) if steps is None else steps

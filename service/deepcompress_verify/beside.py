@@ -1,8 +1,8 @@
 """Words directly beside a box: `\\boxed{5}` km south, a loss of `\\boxed{20}`, `\\boxed{42}` is wrong.
 
-Nothing outside a box can make an answer right. Words beside it make it wrong if they contradict the gold: they name
-another unit or another direction where the gold names one, they call the answer wrong, or they offer a second value.
-Any other words are prose.
+These words never change a verdict from wrong to right. They change it from right to wrong if they name another unit
+or direction than the gold, if they state that the answer is wrong, or if they give a second value. All other words
+are ignored.
 """
 
 # ruff: noqa: SIM905 (vocabularies read better as lines of words)

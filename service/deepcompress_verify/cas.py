@@ -19,7 +19,7 @@ from typing import Any
 import sympy
 
 from deepcompress_verify.cas_limits import cas_rejection_reason
-from deepcompress_verify.compare.forms import symbols
+from deepcompress_verify.compare.forms import has_index, symbols
 from deepcompress_verify.compare.integer_functions import is_discrete, real_letters
 from deepcompress_verify.decide import OpenComparison, decide
 from deepcompress_verify.task import decode_task
@@ -60,6 +60,10 @@ _POINTS = (
     (sympy.Rational(23, 9), sympy.Rational(17, 6), sympy.Rational(5, 13)),
 )
 _DIGITS = 40
+_SEQUENCE = sympy.Function("sequence", real=True)
+"""The term of a sequence: an unknown function of its letter and its index."""
+_INDEX = sympy.Dummy("k", integer=True)
+"""The index of every sum and product: sums with equal terms are then equal. `cas_limits` refuses nested ones."""
 
 
 class UnsupportedTreeError(Exception):
@@ -188,14 +192,15 @@ def build_tree(node: Node, log_base: Expr = None) -> Expr:
 
 def _build_big(kind: str, body: Expr, var: str, low: Expr, high: Expr) -> Expr:
     name = sympy.Symbol(var, real=True)
+    # a_k in a sum over k is no constant
+    body = body.xreplace({one: _SEQUENCE(one, name) for one in body.free_symbols if has_index(one.name, var)})
     if low is None or (high is None and kind != "lim"):
         raise UnsupportedTreeError(kind)
     if kind == "lim":
         return sympy.Limit(body, name, low, dir="+-")
     if kind == "int":
         return sympy.Integral(body, (name, low, high))
-    index = sympy.Dummy(var, integer=True)
-    return (sympy.Sum if kind == "sum" else sympy.Product)(body.subs(name, index), (index, low, high))
+    return (sympy.Sum if kind == "sum" else sympy.Product)(body.subs(name, _INDEX), (_INDEX, low, high))
 
 
 def warm_up() -> None:

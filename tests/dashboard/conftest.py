@@ -80,7 +80,7 @@ def browser() -> Iterator[Any]:
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if found is None:
         pytest.skip("needs Chromium (Debian: apt install chromium)")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: the extra [dev]")
     with playwright.sync_playwright() as player:
         chromium = player.chromium.launch(executable_path=found, args=list(FLAGS))
         yield chromium

@@ -24,7 +24,7 @@ def test_a_rebound_name_reads_and_changes_nothing(serve: Serve) -> None:
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if found is None:
         pytest.skip("needs Chromium (Debian: apt install chromium)")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: the extra [dev]")
     address = serve()
     port = address.rpartition(":")[2]
     sent = httpx.post(f"{address}/v1/shape", content=BODY, headers={"Content-Type": "application/json"})

@@ -184,7 +184,7 @@ def test_prometheus_goes_on_when_keys_are_set(stack: Stack) -> None:
 
 def test_grafana_requires_the_password_that_was_made(stack: Stack) -> None:
     if "grafana" not in stack.services:
-        pytest.skip(f"the image {GRAFANA} cannot be pulled here")
+        pytest.skip(f"needs the image {GRAFANA}, which could not be pulled")
     url = f"http://127.0.0.1:{stack.ports['GRAFANA']}/api/search"
     password = stack.compose("exec", "-T", "grafana", "cat", "/run/grafana-secret/password").strip()
     assert httpx.get(url).status_code == 401

@@ -150,7 +150,7 @@ def test_a_repeat_has_the_same_problems_after_the_state_changed(both: Both) -> N
         both.driver.sample(request(both.name, 1))
 
 
-def test_steps_taken_back_are_sampled_anew(both: Both) -> None:
+def test_steps_that_a_rewind_removes_are_sampled_again(both: Both) -> None:
     both.put(problems(500))
     samples = []
     for step in range(3):

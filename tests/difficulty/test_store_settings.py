@@ -63,11 +63,11 @@ def test_the_settings_of_a_real_server(tmp_path: Path) -> None:
         server.kill()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small file system")
 def test_a_full_disk_is_not_ready(tmp_path: Path) -> None:
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)], capture_output=True)
     if mounted.returncode != 0:
-        pytest.skip("no file system can be mounted here")
+        pytest.skip("needs the right to mount a small file system")
     driver = Driver(f"sqlite:///{tmp_path / 'state.sqlite3'}")
     try:
         Run(driver, "r", DifficultyConfig()).commit(0, group("a", 1))

@@ -108,7 +108,7 @@ def redis(folder: Path) -> Iterator[str]:
     """A Redis of its own, every write on disk before it is answered; its URL."""
     binary = shutil.which("redis-server")
     if binary is None:
-        pytest.skip("needs redis-server, which is not installed")
+        pytest.skip("needs redis-server (Debian: apt install redis-server)")
     port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
     command = [binary, "--port", str(port), "--dir", str(folder), "--save", "", "--bind", "127.0.0.1"]

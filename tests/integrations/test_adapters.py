@@ -722,6 +722,18 @@ def test_areal_groups_have_ages_and_too_old_ones_are_left_out(
     assert [(one.groups, one.too_old_groups, one.largest_age) for one in steps] == [(1, None, 2), (0, 1, 3)]
 
 
+def test_areal_refuses_a_profile_which_its_workflows_would_not_have(
+    service: live.Service, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deepcompress_client.integrations.areal import start
+
+    monkeypatch.setitem(sys.modules, "areal", types.ModuleType("areal"))
+    with pytest.raises(errors.InvalidRequest, match="profile"):
+        start(run, groups_per_step=1, url=service.url, profile="profile.jsonl")
+    with Client(service.url) as client, pytest.raises(errors.NotFound):
+        client.run(run, join=True)
+
+
 # --- NeMo RL and ROLL -----------------------------------------------------------------------------------
 
 

@@ -380,7 +380,10 @@ def test_attach_audits_the_golds_and_warns_of_weights(
 
 def test_the_asynchronous_trainer_scores_a_group_a_call(service: live.Service) -> None:
     """TRL's own scoring of a group, with the reward as its spawned worker has it: unpickled."""
-    worker = pytest.importorskip("trl.experimental.async_grpo.async_rollout_worker")
+    worker = pytest.importorskip(
+        "trl.experimental.async_grpo.async_rollout_worker",
+        reason="needs the asynchronous trainer of TRL 1 and aiohttp",
+    )
     from types import SimpleNamespace
 
     from accelerate import PartialState

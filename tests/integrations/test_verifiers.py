@@ -46,7 +46,7 @@ def trace_of(vf: Any, text: str, tokens: int = 5, **fields: Any) -> Any:
     return Counted.model_construct(root_reply=text, rewards={}, metrics={}, **fields)
 
 
-@pytest.mark.skipif(not MODERN, reason="of verifiers 0.4")
+@pytest.mark.skipif(not MODERN, reason="needs verifiers 0.4: python tests/integrations/run_real.py verifiers")
 def test_the_lines_of_the_page_in_a_task_that_is_scored() -> None:
     import verifiers.v1 as vf
 
@@ -68,7 +68,7 @@ def test_the_lines_of_the_page_in_a_task_that_is_scored() -> None:
         asyncio.run(score("\\frac{1}{", reply(True)))
 
 
-@pytest.mark.skipif(not MODERN, reason="of verifiers 0.4")
+@pytest.mark.skipif(not MODERN, reason="needs verifiers 0.4: python tests/integrations/run_real.py verifiers")
 def test_groups_of_its_episodes_are_shaped(service: live.Service, run: str) -> None:
     import verifiers.v1 as vf
     from verifiers.v1.episode import Episode, GroupInfo, TrainRunInfo, TrainWorkInfo
@@ -113,7 +113,7 @@ def test_groups_of_its_episodes_are_shaped(service: live.Service, run: str) -> N
 # --- 0.3 ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(MODERN, reason="of verifiers 0.3")
+@pytest.mark.skipif(MODERN, reason="needs verifiers 0.3: python tests/integrations/run_real.py verifiers_0.3")
 def test_a_rubric_scores_its_groups(service: live.Service, run: str) -> None:
     from deepcompress_client.integrations.verifiers import group_reward
 
@@ -151,7 +151,7 @@ def test_a_rubric_scores_its_groups(service: live.Service, run: str) -> None:
     assert [entry.groups for entry in Client(service.url).run(run, join=True).history().steps] == [2, 2]
 
 
-@pytest.mark.skipif(MODERN, reason="of verifiers 0.3")
+@pytest.mark.skipif(MODERN, reason="needs verifiers 0.3: python tests/integrations/run_real.py verifiers_0.3")
 def test_a_rubric_without_a_service_gives_rewards_without_spread(service: live.Service, run: str) -> None:
     from deepcompress_client.integrations.verifiers import group_reward
 

@@ -51,7 +51,7 @@ def test_the_python_example_runs_unchanged(url: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("page", ["http.md", "tutorials/first-reward.md"])
 def test_the_curl_examples_run_as_they_stand(page: str, url: str) -> None:
     if shutil.which("curl") is None:
-        pytest.skip("curl is not installed")
+        pytest.skip("needs curl (Debian: apt install curl)")
     (code,) = (block for block in blocks("sh", (DOCS / page).read_text()) if block.startswith("curl"))
     result = subprocess.run(
         ["sh", "-c", code.replace("http://127.0.0.1:8321", url)], capture_output=True, text=True, timeout=60

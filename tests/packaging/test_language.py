@@ -1,4 +1,4 @@
-"""Docstrings, comments and messages avoid the words of tests/data/banned_words.txt."""
+"""Docstrings, comments, messages and pages avoid the words of tests/data/banned_words.txt."""
 
 from __future__ import annotations
 
@@ -66,6 +66,28 @@ def faults(path: Path, source: str) -> list[str]:
     return result
 
 
+def pages() -> list[Path]:
+    """Return the Markdown files of the documentation."""
+    folders = ("docs", "experiments", "deploy", "examples")
+    return [*ROOT.glob("*.md"), *(file for folder in folders for file in sorted((ROOT / folder).rglob("*.md")))]
+
+
+def page_faults(path: Path, text: str) -> list[str]:
+    """Return each banned word of a page, with the first line of its paragraph; code is left out."""
+    text = re.sub(
+        r"```.*?```|^    .*?$", lambda code: "\n" * code[0].count("\n"), text, flags=re.DOTALL | re.MULTILINE
+    )
+    result = []
+    line = 1
+    for paragraph in re.split(r"(\n\s*\n)", text):
+        joined = " ".join(re.sub(r"`[^`]*`", "`x`", paragraph).split())
+        for pattern, other in banned():
+            if not pattern.pattern.startswith(r"\A") and (match := pattern.search(joined)):
+                result.append(f"{path}:{line}: {match[0]!r}: write {other}")
+        line += paragraph.count("\n")
+    return result
+
+
 def folders() -> list[str]:
     """Return each folder with Python files, from the root of the tree."""
     files = [file.relative_to(ROOT) for top in CHECKED for file in (ROOT / top).rglob("*.py")]
@@ -84,6 +106,11 @@ def test_no_banned_word(folder: str) -> None:
     assert not result, "\n".join(["", *result])
 
 
+def test_no_banned_word_in_the_pages() -> None:
+    result = [fault for page in pages() for fault in page_faults(page.relative_to(ROOT), page.read_text())]
+    assert not result, "\n".join(["", *result])
+
+
 def test_a_folder_that_is_clean_leaves_the_list() -> None:
     clean = [
         folder
@@ -97,3 +124,10 @@ def test_the_check_finds_words_wherever_prose_is() -> None:
     source = '"""What it does."""\nx = 1  # the server knows of it\ny = f"it is told {x} times"\nz = "So"\n'
     assert {line.split(":")[1] for line in faults(Path("x.py"), source)} == {"1", "2", "3"}
     assert faults(Path("x.py"), '"""Return the level of a run, as text."""\n# Whether or not.\n') == []
+
+
+def test_the_check_of_pages_leaves_code_out_and_finds_words_that_a_line_break_divides() -> None:
+    text = (
+        "# Title\n\n```\nnobody\n```\n\n    nobody\n\n`nobody` is\ntold. Fields sent\nbeside it.\n\n| is | anew |\n"
+    )
+    assert [fault.split(":")[1] for fault in page_faults(Path("x.md"), text)] == ["9", "9", "9", "13"]

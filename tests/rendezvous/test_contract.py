@@ -32,7 +32,7 @@ Scenario = Callable[[Rendezvous, Rendezvous], Awaitable[None]]
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if shutil.which("redis-server") is None:
-        pytest.skip("needs redis-server (Debian's package of that name)")
+        pytest.skip("needs redis-server (Debian: apt install redis-server)")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

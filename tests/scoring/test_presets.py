@@ -1,4 +1,4 @@
-"""Presets in a run's configuration: filled in once, stored expanded, compared by what they do."""
+"""Presets in a run's configuration: filled in once, stored with their settings, compared by effect."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import torch
 
 from deepcompress_trainer.model import load_policy, save_policy
 
-gguf = pytest.importorskip("gguf")
+gguf = pytest.importorskip("gguf", reason="needs gguf: the extra [trainer]")
 
 WIDTH, HEADS, INNER = 16, 2, 32
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("torch")
-
 from deepcompress_trainer import __main__ as commands
 from deepcompress_trainer.config import TrainConfig
 

@@ -6,16 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from deepcompress_client import Client
+from deepcompress_client import Client, Run
 from deepcompress_trainer.config import TrainConfig, sampling_policy
 from deepcompress_trainer.data import Problem, ProblemSampler
 from deepcompress_trainer.train import Trainer
 
 from ..integrations.pages import PAGES, blocks
-from .test_training import rows, same_weights, settings
+from .test_training import rows, settings
 
 
 def test_a_policy_is_named_with_its_parameters() -> None:
@@ -32,14 +31,6 @@ def test_problems_of_the_service_are_the_next_draws() -> None:
     assert [draw.group_id for draw in sampler.take(["b", "a"])] == ["b@5", "a@6"] and sampler.cursor == 7
     with pytest.raises(ValueError, match="problem 'z', which the training data do not have"):
         sampler.take(["z"])
-
-
-@pytest.fixture(scope="module")
-def sampling_url(service_url: str) -> str:
-    """The service, if it has the routes of data sets."""
-    if "/v1/runs/{run}/sample" not in httpx.get(f"{service_url}/openapi.json").json()["paths"]:
-        pytest.skip("this service has no samples yet")
-    return service_url
 
 
 class Noted(Trainer):
@@ -60,43 +51,49 @@ def trained(config: TrainConfig, url: str, resume: bool = False) -> Noted:
     return trainer
 
 
-def test_a_training_takes_its_problems_from_the_service(tmp_path: Path, sampling_url: str) -> None:
+def check_recorded(run: Run, config: TrainConfig, seen: list[tuple[int, list[str]]]) -> None:
+    """Check that each step trained on the recorded sample, in its order and no problem twice."""
+    for step in {step for step, _ in seen}:
+        drawn = [name for one, names in seen if one == step for name in names]
+        count = config.problems_per_step * config.max_generation_batches
+        sample = run.sample(step, count, sampling_policy(config))
+        recorded = [one.problem_id for one in sample.problems]
+        assert drawn == recorded[: len(drawn)] and len(set(drawn)) == len(drawn) > 0
+
+
+def test_a_training_takes_its_problems_from_the_service(tmp_path: Path, service_url: str) -> None:
     config = settings(tmp_path, "sampled", sampling="signal", steps=4)
-    seen = trained(config, sampling_url).seen
-    with Client(sampling_url) as client:
+    seen = trained(config, service_url).seen
+    with Client(service_url) as client:
         run = client.run("sampled", join=True)
         assert run.dataset().problems == config.chain_problems
-        for step in range(4):
-            drawn = [name for one, names in seen if one == step for name in names]
-            count = config.problems_per_step * config.max_generation_batches
-            sample = run.sample(step, count, sampling_policy(config))
-            recorded = [one.problem_id for one in sample.problems]
-            assert drawn == recorded[: len(drawn)] and len(set(drawn)) == len(drawn)
+        check_recorded(run, config, seen)
     assert [row["step"] for row in rows(tmp_path / "sampled")] == [0, 1, 2, 3]
 
 
-def test_a_resumed_training_has_the_samples_and_numbers_of_an_unbroken_one(tmp_path: Path, sampling_url: str) -> None:
-    whole = trained(settings(tmp_path, "whole", sampling="signal"), sampling_url)
-    first = trained(settings(tmp_path, "broken", sampling="signal", steps=2), sampling_url)
-    again = trained(settings(tmp_path, "broken", sampling="signal"), sampling_url, resume=True)
-    # The seed of the samples is the run's, so two runs draw different problems; a run's own are repeated.
-    assert [step for step, _ in [*first.seen, *again.seen]][-1] == [step for step, _ in whole.seen][-1] == 4
+def test_a_resumed_training_goes_on_with_the_samples_of_its_run(tmp_path: Path, service_url: str) -> None:
+    first = trained(settings(tmp_path, "broken", sampling="signal", steps=2), service_url)
+    config = settings(tmp_path, "broken", sampling="signal")
+    again = trained(config, service_url, resume=True)
     assert [row["step"] for row in rows(tmp_path / "broken")] == [0, 1, 2, 3, 4]
-    assert not same_weights(tmp_path / "whole", tmp_path / "broken", 4)
+    seen = [*(one for one in first.seen if one[0] < again.seen[0][0]), *again.seen]
+    assert sorted({step for step, _ in seen}) == [0, 1, 2, 3, 4]
+    with Client(service_url) as client:
+        check_recorded(client.run("broken", join=True), config, seen)
 
 
-def test_a_policy_that_admits_nothing_more_ends_the_step_early(tmp_path: Path, sampling_url: str) -> None:
+def test_a_policy_that_admits_nothing_more_ends_the_step_early(tmp_path: Path, service_url: str) -> None:
     changes = {"chain_problems": 6, "problems_per_step": 4, "filter_metric": "acc", "steps": 2, "eval_problems": 4}
-    seen = trained(settings(tmp_path, "few", sampling="uniform", **changes), sampling_url).seen
+    seen = trained(settings(tmp_path, "few", sampling="uniform", **changes), service_url).seen
     for step in range(2):
         batches = [names for one, names in seen if one == step]
         assert [len(names) for names in batches] in ([4], [4, 2])
 
 
-def test_the_examples_of_the_page(sampling_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_of_the_page(service_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loop of one's own, and then the sampler on its run."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DEEPCOMPRESS_URL", sampling_url)
+    monkeypatch.setenv("DEEPCOMPRESS_URL", service_url)
     ids = [f"p{number}" for number in range(24)]
     lines = [{"problem_id": name, "pass_ratio": number / 24, "rollouts": 8} for number, name in enumerate(ids)]
     (tmp_path / "profile.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

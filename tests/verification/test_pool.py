@@ -396,7 +396,7 @@ def test_lone_surrogates_and_nuls_cross_no_border() -> None:
     run(work)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, whose /proc lists the workers")
 def test_workers_die_with_a_service_that_is_killed() -> None:
     program = (
         "import asyncio\n"
@@ -462,14 +462,14 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="mounts a tmpfs")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, to mount a tmpfs")
 def test_a_full_tmp_and_dead_workers_do_not_end_the_process(tmp_path: Path) -> None:
     """The page that a worker shares with the pool was a sparse file: reading it on a full tmpfs was a SIGBUS."""
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(tmp_path)], capture_output=True, text=True
     )
     if mounted.returncode:
-        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
+        pytest.skip(f"needs the right to mount a tmpfs: {mounted.stderr.strip()}")
     try:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
         ended = subprocess.run(

@@ -242,7 +242,7 @@ class DeepCompressReward:
             prompt = messages[index][:-1]
             rows.append(
                 VerifiedCompletion(
-                    problem_id=problem_name(prompt, golds[index]) if named is None else str(named),
+                    problem_id=problem_name(prompt, golds[index], named),
                     question=problem_name(prompt, golds[index]),
                     correct=verdict.correct,
                     status=verdict.status,

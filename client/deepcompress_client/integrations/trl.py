@@ -302,7 +302,7 @@ class DeepCompressReward:
             named = columns[self.problem_id][index] if self.problem_id else None
             rows.append(
                 VerifiedCompletion(
-                    problem_id=problem_name(prompt, gold) if named is None else str(named),
+                    problem_id=problem_name(prompt, gold, named),
                     question=problem_name(prompt, gold),
                     correct=verdict.correct,
                     status=verdict.status,

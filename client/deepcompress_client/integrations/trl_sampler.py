@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..sampler import CurriculumSampler
-from ._common import FrameworkObject, gold_text, problem_name
+from ._common import FrameworkObject, problem_name
 from .trl import DeepCompressReward
 
 
@@ -74,6 +74,5 @@ def problem_ids(reward: DeepCompressReward, dataset: FrameworkObject) -> list[st
     for number, row in enumerate(dataset):
         if row[gold] is None:
             raise ValueError(f"row {number} has no {gold}: its problem cannot be trained on")
-        named = row[column] if column is not None else None
-        names.append(problem_name(row["prompt"], gold_text(row[gold])) if named is None else str(named))
+        names.append(problem_name(row["prompt"], row[gold], row[column] if column is not None else None))
     return names

@@ -363,17 +363,16 @@ def compute_deepcompress_grpo_advantage(
     for row, uid in enumerate(index):
         if tokens[row] > 0:  # verl pads batches with empty rows, which have another uid
             rows_of.setdefault(str(uid), []).append(row)
-    versions = _versions(settings, list(rows_of))
-    groups = [
-        {
-            "group_id": uid,
-            "rollouts": [{**_verdict_of(scores[row]), "tokens": int(tokens[row]), **versions[uid]} for row in rows],
-        }
-        for uid, rows in rows_of.items()
-    ]
     run, asynchronous = _run(settings)
+    versions = _versions(settings, list(rows_of)) if asynchronous else {}
+    groups = []
+    for uid, rows in rows_of.items():
+        age = {"policy_version": versions[uid]} if uid in versions else {}
+        rollouts = [{**_verdict_of(scores[row]), "tokens": int(tokens[row]), **age} for row in rows]
+        groups.append({"group_id": uid, "rollouts": rollouts})
     if asynchronous:
-        answer = run.shape(groups, step=_trainer_step(), policy_version=_trainer_step() - 1)
+        step = _trainer_step()
+        answer = run.shape(groups, step=step, policy_version=step - 1)
     else:
         answer = run.shape(groups, step="observed")
     _report(settings, answer)
@@ -429,18 +428,12 @@ def _trainer_step() -> int:
     return step
 
 
-def _versions(settings: Settings, uids: list[str]) -> dict[str, dict[str, int]]:
-    """Return the oldest version of each prompt's samples, as a field of its rollouts; none where it is not known.
-
-    Groups that a checkpoint restored have none.
-    """
-    _, asynchronous = _run(settings)
-    if not asynchronous:
-        return {uid: {} for uid in uids}
+def _versions(settings: Settings, uids: list[str]) -> dict[str, int]:
+    """Return the oldest version of each prompt's samples. Groups that a checkpoint restored have none."""
     import ray
 
-    known = ray.get(settings.opener().versions.remote(uids))
-    return {uid: {"policy_version": known[uid]} if uid in known else {} for uid in uids}
+    versions: dict[str, int] = ray.get(settings.opener().versions.remote(uids))
+    return versions
 
 
 _runs: dict[str, tuple[Run, bool]] = {}

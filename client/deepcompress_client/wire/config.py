@@ -193,5 +193,6 @@ class RunConfig(Request):
         None, description="weights of the caller's own scores; every training rollout then has them"
     )
     preset: Annotated[str, StringConstraints(pattern=PRESET_PATTERN)] | None = Field(
-        None, description="a bundle of settings, NAME or NAME@VERSION; fields sent beside it take precedence"
+        None,
+        description="NAME or NAME@VERSION of a bundle of settings; a field that is sent replaces the preset's value",
     )

@@ -1,9 +1,10 @@
 """Groups laid flat: one numpy array over all rollouts of a request, with exact statistics per group.
 
 Sums over rollouts are taken over whole numbers, exactly, and become floats once at the end. So a group's
-statistics are the same to the last bit for every order of its rollouts, and independent of the groups beside it
-and of the division into batches. Elementwise arithmetic (+, -, *, /, sqrt) is correctly rounded, so it keeps that;
-the functions of ``math`` are called one number at a time, since a vectorised exp may round differently by position.
+statistics are bit for bit equal for every order of its rollouts. They do not depend on the other groups of the
+request, or on the division into requests. Elementwise arithmetic (+, -, *, /, sqrt) is correctly rounded, so it keeps
+that; the functions of ``math`` are called one number at a time, since a vectorised exp may round differently by
+position.
 """
 
 from __future__ import annotations

@@ -37,29 +37,64 @@ def symbols(node: Node) -> frozenset[str]:
     return frozenset(result - bound)
 
 
+def has_index(letter: str, index: str) -> bool:
+    """Return True if `index` is in the subscript of a letter: k in a_k and a_2k, i and j in a_ij."""
+    words = _SUBSCRIPT.findall(letter.partition("_")[2]) if index else ()
+    return any(index == word or (len(word) < 4 and word not in _WORDS and index in word) for word in words)
+
+
 def indexed_by(node: Node, name: str) -> bool:
-    """Return True if a letter of the tree has `name` in its subscript: a_k is no constant in a sum over k."""
+    """Return True if a_k or an unknown function f(k) is in the tree: neither is a constant in a sum over k."""
     return any(
-        isinstance(part, Sym) and "_" in part.name and name in _SUBSCRIPT.findall(part.name.partition("_")[2])
+        (isinstance(part, Sym) and has_index(part.name, name))
+        or (isinstance(part, Apply) and any(Sym(name) in walk(arg) for arg in part.args))
         for part in walk(node)
     )
 
 
-def sums_over_letters(node: Node) -> bool:
-    """Return True if the tree has a sum or product over letters with the index in their subscript."""
+def sums_over_sequences(node: Node) -> bool:
+    """Return True if the tree has a sum, product, integral or limit of a_k or f(k) over k."""
     return any(isinstance(part, BigOp) and indexed_by(part.body, part.var) for part in walk(node))
 
 
-def constant_sequences(node: Node) -> Node:
-    """Return the tree with every a_k as one letter a."""
+def opaque_sums(node: Node) -> Node:
+    """Return the tree with sums over sequences as unknown functions of their letters, by their canonical text."""
 
     def change(part: Node) -> Node | None:
+        if not isinstance(part, BigOp) or not indexed_by(part.body, part.var):
+            return None
+        body = rewrite(part.body, lambda inner: _standard_index(inner, part.var))
+        standard = replace(part, body=body, var="@k")
+        return Apply(f"@{canon(standard)}", tuple(map(Sym, sorted(symbols(standard)))))
+
+    return rewrite(node, change)
+
+
+def _standard_index(part: Node, index: str) -> Node | None:
+    """Return the index, or a letter with it in its subscript, with the standard name @k for the index."""
+    if not isinstance(part, Sym):
+        return None
+    if part.name == index:
+        return Sym("@k")
+    letter, _, subscript = part.name.partition("_")
+    changed = _SUBSCRIPT.sub(lambda word: "@k" if word[0] == index else word[0], subscript)
+    return Sym(f"{letter}_{changed}") if changed != subscript else None
+
+
+def constant_sequences(node: Node) -> Node:
+    """Return the tree with every a_k as one letter a, and every f(k) as one letter."""
+
+    def change(part: Node) -> Node | None:
+        if isinstance(part, Apply):
+            return Sym(f"@{part.name}")
         return Sym(part.name.partition("_")[0]) if isinstance(part, Sym) and "_" in part.name else None
 
     return rewrite(node, change)
 
 
 _SUBSCRIPT = re.compile(r"[A-Za-z]+")
+_WORDS = frozenset(("min", "max", "avg", "tot"))
+"""Subscripts that are words and no indices."""
 
 
 @dataclass(frozen=True, slots=True)

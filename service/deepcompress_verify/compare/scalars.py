@@ -14,8 +14,9 @@ from deepcompress_verify.compare.forms import (
     canon,
     constant_sequences,
     opaque_functions,
+    opaque_sums,
     rewrite,
-    sums_over_letters,
+    sums_over_sequences,
     symbols,
 )
 from deepcompress_verify.compare.half_angle import half_angle
@@ -85,10 +86,8 @@ def _equal(a: Node, b: Node, context: ComparisonContext) -> bool | None:
         context.record("rational", f"{_short(left)} {'=' if same else '≠'} {_short(right)}")
         return same
     first, second = context.facts(a), context.facts(b)
-    if (BigOp in first.kinds or BigOp in second.kinds) and (sums_over_letters(a) or sums_over_letters(b)):
-        # a_k in a sum over k: equal for every sequence, so equal for a constant one
-        specialised = _equal(constant_sequences(a), constant_sequences(b), context)
-        return False if specialised is False else None
+    if (BigOp in first.kinds or BigOp in second.kinds) and (sums_over_sequences(a) or sums_over_sequences(b)):
+        return _of_sequences(a, b, context)
     constants = first.constants | second.constants
     if not constants.isdisjoint(_SETS) and BigOp not in first.kinds | second.kinds:
         context.record("structure", "infinity and sets of numbers equal only themselves")
@@ -111,6 +110,25 @@ def _equal(a: Node, b: Node, context: ComparisonContext) -> bool | None:
         return False
     real_only = "i" not in constants
     return _any_base([_functions(a, b, names, base, context, real_only) for base in bases])
+
+
+def _of_sequences(a: Node, b: Node, context: ComparisonContext) -> bool | None:
+    """Compare two trees with sums of a_k or f(k) over k.
+
+    They are equal if they are the same rational function of the same sums, and different if they differ for constant
+    sequences. With two unknown functions nothing is known: one may be the derivative of the other.
+    """
+    try:
+        if equal_fractions(opaque_functions(opaque_sums(a)), opaque_functions(opaque_sums(b)), context):
+            context.record("polynomial", "the same rational function of the same sums")
+            return True
+    except (InconclusiveError, UndefinedValueError):
+        pass
+    functions = {part.name for node in (a, b) for part in walk(node) if isinstance(part, Apply)}
+    if len(functions) > 1 or any(len(name) > 1 for name in functions):
+        return None
+    specialised = _equal(constant_sequences(a), constant_sequences(b), context)
+    return False if specialised is False else None
 
 
 def _functions(
