@@ -22,30 +22,35 @@ _DRESS = re.compile(
 _END = re.compile(r"[.,;:!?()\n。，；]")
 """The end of the words that belong to a box."""
 _DENIED = re.compile(
-    r"(?:is|was|would\s+be)\s+(?:(?:wrong|incorrect|false|invalid|mistaken|not\s+(?:correct|right|true|valid))\b"
+    r"(?:is|was|would\s+be)\s+(?:[a-z]+ly\s+)?(?:(?:wrong|incorrect|false|invalid|mistaken|not\s+(?:correct|right|true|valid))\b"
     r"|not\s+(?:the|my|our|a|an)\s+(?:correct\s+|right\s+|final\s+|valid\s+)?(?:answer|solution|result|option|choice)\b)"
     r"|(?:is|was)n['’]?t\s+(?:(?:the|my)\s+)?(?:correct|right|answer|final)\b",
     re.IGNORECASE,
 )
 _DENIED_BEFORE = re.compile(
-    r"(?:answer|solution|result|option|choice)\s+(?:is\s+not|isn['’]t|isnt|cannot\s+be|can['’]t\s+be)(?:\s+the)?\s*$"
+    r"(?:answer|solution|result|option|choice)\s+(?:is\s+(?:[a-z]+ly\s+)?not|isn['’]t|isnt|cannot\s+be|can['’]t\s+be)(?:\s+the)?\s*$"
     r"|(?:wrong|incorrect|false)\s+(?:answer|solution|result|option|choice)\s+is\s*$",
     re.IGNORECASE,
 )
 _SECOND = re.compile(
     r" *,? *or +(?:maybe\s+|perhaps\s+|possibly\s+|even\s+|just\s+)?"
-    r"(?:\$(?P<math>[^$\n]{1,64})\$|\\\((?P<inline>[^\n]{1,64}?)\\\)|(?P<plain>-?\d[\d.,/]*(?<![.,])(?:\\?%)?|[A-J](?![A-Za-z])))"
+    r"(?:\$(?P<math>[^$\n]{1,64})\$|\\\((?P<inline>[^\n]{1,64}?)\\\)|(?P<plain>-?\d[\d.,/]*(?<![.,])(?:\\?%)?|[A-HJ](?![A-Za-z])))"
+    r"|\s*\\text\s*\{\s*or\s*\}\s*(?P<typeset>-?\d[\d.,/]*(?<![.,])|[A-J])(?=\s*(?:\$|\\[)\]]))"
 )
+"""A second value after a box. I is a pronoun outside of formulas."""
+_DECIMAL = re.compile(r"-?\d+\.\d+")
 _OPENERS = " $*\\([{\n"
 _CLOSERS = " $*\\)]},"
 _DENIALS = ("not", "n't", "n’t", "isnt", " be", " the")
 """The last words of a denial before a box, other than "the wrong answer is"."""
-_ENDINGS = (" is", *_DENIALS, " of", " about", " exactly")
+_AFTER_DIRECTION = (" of", " about", " exactly")
+"""The last words before a box after a direction: a loss of about."""
+_ENDINGS = (" is", *_DENIALS, *_AFTER_DIRECTION)
 """The last words before a box that matter even if no words follow it."""
 _VERBS = ("is", "was", "would")
 _LETTER = re.compile("[A-Za-z]")
 _DIRECTED_BEFORE = re.compile(r"([A-Za-z]+)\s+of(?:\s+(?:about|exactly))?\s*$")
-_WORD = re.compile(r"[A-Za-z]+")
+_WORD = re.compile(r"\\?[A-Za-z]+")
 _AMBIGUOUS = frozenset("in a us at are bar th st nd rd min unit units ordinal degree degrees deg cup am pm".split())
 """Units that are words of prose as well, or that an answer may leave out beside a word."""
 _UNIT = re.compile(
@@ -56,31 +61,34 @@ _UNIT = re.compile(
 def restated(answer: str, golds: tuple[str, ...], text: str, begin: int, end: int) -> str | None:
     """Return the answer with the words beside its box, for a second comparison; None if none of them can contradict.
 
-    The box begins at `begin` and its closing brace is at `end`.
+    The box begins at `begin` and ends before `end`.
     """
     before = text[max(0, begin - MAX_CHARS) : begin]
-    has_words_after = _LETTER.search(text, end + 1, end + 1 + MAX_CHARS) is not None
-    if not has_words_after and not before.rstrip(_OPENERS).endswith(_ENDINGS):
+    has_words_after = _LETTER.search(text, end, end + MAX_CHARS) is not None
+    last = before.rstrip(_OPENERS)
+    if not has_words_after and not last.endswith(_ENDINGS):
         return None  # most responses end with the box
     if _denied_before(before):
         return f"\\text{{not }} {answer}"
-    after = text[end + 1 : end + 1 + MAX_CHARS]
+    after = text[end : end + MAX_CHARS]
     if has_words_after:
         rest = after.lstrip(_CLOSERS)
         if rest.startswith(_VERBS) and _DENIED.match(_sentence(after)) is not None:
             return f"\\text{{not }} {answer}"
-        if "or " in rest[:4] and (second := _SECOND.match(_closed(after))) is not None:
-            value = second["math"] or second["inline"] or second["plain"]
+        if "or" in rest[:12] and (second := _SECOND.match(_closed(after))) is not None:
+            value = second["math"] or second["inline"] or second["plain"] or second["typeset"]
+            if _DECIMAL.fullmatch(value):
+                return f"{answer} ({value})"  # it may be an approximation
             if "boxed" not in value:
                 return f"{answer} \\text{{ or }} {value}"
-    elif not before.rstrip(_OPENERS).endswith((" of", " about", " exactly")):
+    elif not last.endswith(_AFTER_DIRECTION):
         return None
-    stated = _words(golds[0]) if len(golds) == 1 else frozenset().union(*map(_words, golds))
+    stated = frozenset[str]().union(*map(_words, golds))
     if not stated:
         return None
-    words = _sentence(after)
-    unit = _unit(words) if stated & UNITS.keys() and not _words(answer) else ""
-    direction = _direction(words, before) if stated & DIRECTIONS and not _words(answer) & DIRECTIONS else ""
+    words, own = _sentence(after), _words(answer)
+    unit = _unit(words) if stated & UNITS.keys() and not own else ""
+    direction = _direction(words, before) if stated & DIRECTIONS and not own & DIRECTIONS else ""
     beside = " ".join(filter(None, (unit, direction)))
     return f"{answer} \\text{{ {beside}}}" if beside else None
 
@@ -114,8 +122,11 @@ def _closed(after: str) -> str:
 
 @lru_cache(maxsize=2_048)
 def _words(text: str) -> frozenset[str]:
-    """Return the words of a gold, in lower case; and single letters as they are, since m and M are units."""
-    found = _WORD.findall(text[:1_000])
+    """Return the words of a text, in lower case, and those of two letters as they are: mW and MW are units.
+
+    A command is a word if it names a unit: \\pounds.
+    """
+    found = (word.removeprefix("\\") for word in _WORD.findall(text[:1_000]) if word[0] != "\\" or word[1:] in UNITS)
     return frozenset(word if len(word) < 3 else word.lower() for word in found)
 
 

@@ -109,15 +109,15 @@ def settled(gold_text: str, answer: str) -> Outcome | None:
     It is that of `decide`, without the cost of the other tiers: most answers are of this kind.
     """
     gold = _gold(gold_text)
-    if isinstance(gold.tree, Unreadable):
-        return None
-    plain = strip_typesetting(answer)
+    return None if isinstance(gold.tree, Unreadable) else _without_trees(gold, strip_typesetting(answer))
+
+
+def _without_trees(gold: ParsedGold, plain: str) -> Outcome | None:
     if plain == gold.stripped:
         return _SAME_TEXT
-    if gold.rational is None:
+    if gold.rational is None or (value := number(plain)) is None:
         return None
-    value = number(plain)
-    return None if value is None else _rationals(gold.rational, value)
+    return _rationals(gold.rational, value)
 
 
 def _decide(
@@ -321,12 +321,9 @@ def _one_gold(gold_text: str, answer: str, oracle: Oracle | None) -> Verdict | O
             f"the gold cannot be read: {gold_error(gold_text)}",
         )
     plain = strip_typesetting(answer)
-    if plain == gold.stripped:
-        return Verdict(True, "correct", truncate_answer(answer), *_SAME_TEXT[1:])
-    value = None if gold.rational is None else number(plain)
-    if value is not None and gold.rational is not None:
-        status, decided_by, reason = _rationals(gold.rational, value)
-        return Verdict(status == "correct", status, answer, decided_by, reason)
+    outcome = _without_trees(gold, plain)
+    if outcome is not None:
+        return Verdict(outcome[0] == "correct", outcome[0], truncate_answer(answer), *outcome[1:])
     tree = read(answer)
     if isinstance(tree, Unreadable):
         return Verdict(

@@ -58,7 +58,7 @@ class Extraction(NamedTuple):
     verdict: Verdict | None = None
     """Set if extraction alone decides: no_answer, unreadable, wrong (one_boxed)."""
     box: tuple[int, int] | None = None
-    """Indices of the box of the answer in the response: its beginning and its closing brace."""
+    """Indices of the box of the answer in the response: its beginning, and the first after it."""
 
 
 class Prepared(NamedTuple):
@@ -145,7 +145,7 @@ def extract(
             marked = find_marked_answer(response, span[2])
             if marked is not None:
                 return Extraction(marked)
-        return Extraction(answer, find_restated_answer(response, span[2]), box=(span[0], span[2]))
+        return Extraction(answer, find_restated_answer(response, span[2]), box=(span[0], _after(response, span)))
     if answer_format == "final_answer":
         phrase = find_closing_answer(response, start)
         return Extraction(phrase) if phrase else _none("no_answer", "neither a box nor a closing phrase was found")
@@ -275,6 +275,11 @@ def _span_without_braces(text: str, position: int, begin: int) -> Span | None:
     return None if match is None else (position, begin, match.end(1))
 
 
+def _after(text: str, span: Span) -> int:
+    """Return the index after a box, with or without braces."""
+    return span[2] + text.startswith("}", span[2])
+
+
 def _last_complete(text: str, start: int) -> Span | None:
     """Return the complete box that begins last, in one pass with a stack. For texts with many incomplete boxes."""
     best: Span | None = None
@@ -328,13 +333,13 @@ def _joined(text: str, start: int, span: Span, loose: bool = False) -> str:
     while len(parts) <= _MAX_JOINED:
         low = max(start, position - gap_limit)
         close = text.rfind("}", low, position)
-        if close < 0 or text.find("\n\n", close + 2, position) >= 0:
+        if close < 0 or text.find("\n\n", close + 1, position) >= 0:
             break
         previous = text.rfind(_BOX, start if loose else max(start, close - 4096), close)
         before = _span(text, previous) if previous >= 0 else None
         if before is None or before[2] >= position or _commented(text, previous, start):
             break
-        label = _connects(text[before[2] + 1 : position], loose)
+        label = _connects(text[_after(text, before) : position], loose)
         if label is None:
             break
         labels[0] = label

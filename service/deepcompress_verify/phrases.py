@@ -137,9 +137,10 @@ def _states(before: str, marker: str) -> bool:
     for mark in ("\n", ". ", "; ", "。"):
         before = before.rpartition(mark)[2]
     words = before.replace("*", " ").replace(",", " , ").split()
-    if not _DENYING.isdisjoint(words[-4:]) or ("would" in marker and not _SUPPOSING.isdisjoint(words)):
+    last = words[-4:]
+    if not _DENYING.isdisjoint(last) or ("would" in marker and not _SUPPOSING.isdisjoint(words)):
         return False
-    return marker not in _CHOICE_MARKERS or not _CORRECT.isdisjoint(words)
+    return marker not in _CHOICE_MARKERS or not _CORRECT.isdisjoint(last)
 
 
 def _line(text: str, begin: int) -> str | None:

@@ -32,6 +32,13 @@ CONTRADICTIONS = [
     ("42", r"\boxed{42} or 43"),
     ("42", r"$\boxed{42}$ or maybe $43$."),
     ("A", r"\boxed{A} or B"),
+    (r"\frac52\text{ km}", r"$\boxed{\frac52}$ m"),
+    (r"2\sqrt3\text{ cm}", r"$\boxed{2\sqrt3}\text{ m}$"),
+    (r"\pounds 5", r"\boxed{5} dollars"),
+    ("42", r"$\boxed{42}\text{ or }43$"),
+    ("42", r"\boxed{42} is clearly wrong"),
+    ("42", r"The answer is definitely not $\boxed{42}$."),
+    (r"\frac13", r"$\boxed{\frac13}$ or 0.35."),
 ]
 PROSE = [
     ("5 km north", r"\boxed{5} km north"),
@@ -54,6 +61,10 @@ PROSE = [
     (r"\frac12", r"$\boxed{\frac12}$ or 50\% of the total."),
     ("12", r"$\boxed{12}$ or a dozen"),
     ("42", "\\boxed{42}\n\nor 43 if we count the first"),
+    ("42", "\\boxed 42\nor 43 if we count the first"),
+    ("42", r"\boxed{42}, or I could write forty-two."),
+    (r"\frac13", r"$\boxed{\frac13}$ or 0.333."),
+    ("12", r"$\boxed{12}\text{ or }2\cdot 6$"),
 ]
 
 

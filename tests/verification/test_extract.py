@@ -97,6 +97,11 @@ def test_final_answer_takes_a_closing_phrase_where_there_is_no_box(text: str, wa
     assert answer(text, "final_answer") == wanted
 
 
+def test_a_choice_is_marked_by_a_word_directly_before_it() -> None:
+    assert answer("The correct option is B", "final_answer") == "B"
+    assert answer("The correct formula shows that the third option is B", "final_answer") is None
+
+
 def test_bare_is_the_whole_response() -> None:
     assert answer(" x = 3 ", "bare") == "x = 3"
     assert answer("<think>hm</think> 4", "bare") == "4"
@@ -162,10 +167,8 @@ def test_what_comes_after_the_last_end_of_thinking(pieces: list[str]) -> None:
 @pytest.mark.parametrize(
     ("response", "answer"),
     [
-        (
-            "\\boxed\\frac{1}{2}\n\n\\boxed{3}",
-            "\\frac{1}{2}, 3",
-        ),  # without braces
+        ("\\boxed\\frac{1}{2}\n\n\\boxed{3}", "3"),
+        ("\\boxed\\frac{1}{2}\n\\boxed{3}", "\\frac{1}{2}, 3"),
         ("\\boxed{1}\n\n\\boxed{3}", "3"),
         ("```\n\\boxed{1}\n```\n\\boxed{2}", "2"),
         ("\\boxed{2}\n```\n\\boxed{1}\n```", "2"),

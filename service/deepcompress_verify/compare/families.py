@@ -17,7 +17,8 @@ _INDEXED = ("k_", "A_", "K_")
 """Beginnings of constants with an index."""
 NUMBERED_CONSTANTS = frozenset(f"{letter}_{mark}" for letter in "cC" for n in "1234" for mark in (n, f"{{{n}}}"))
 
-CONSTANTS = NUMBERED_CONSTANTS | frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_CAPITALS = frozenset("ABCD")
+CONSTANTS = NUMBERED_CONSTANTS | _CAPITALS
 """Names of a gold that may be constants of a solution."""
 
 
@@ -52,8 +53,8 @@ def same_constants(gold: Node, answer: Node, context: ComparisonContext) -> bool
     """Return True for two solutions whose constants have other names or another order: C_1 e^x + C_2, A e^x + B.
 
     The gold is a function of a variable. Its constants are C_1 to C_4, at least two of them; or C as its one capital
-    letter, beside x, t or theta; or, if the answer has C_1 to C_4 for them, two capital letters or more. Those of the
-    answer are its letters that the gold has not, and its C_1 to C_4.
+    letter, beside x, t or theta; or, if the answer has C_1 to C_4 for them, two letters or more from A to D, without
+    other capital letters. Those of the answer are its letters that the gold has not, and its C_1 to C_4.
     """
     first, second = symbols(gold), symbols(answer)
     if first.isdisjoint(_VARIABLES) or not all(map(_is_scalar, (gold, answer))):
@@ -80,12 +81,12 @@ def same_constants(gold: Node, answer: Node, context: ComparisonContext) -> bool
 
 
 def _constants(names: frozenset[str]) -> list[str]:
-    """Return the constants among the names of a gold: C_1 to C_4, C, or capital letters."""
+    """Return the constants among the names of a gold: C_1 to C_4, C, or A to D."""
     numbered = sorted(NUMBERED_CONSTANTS & names)
     if numbered:
         return numbered if 2 <= len(numbered) <= 4 else []
     capitals = sorted(name for name in names if len(name) == 1 and name.isupper())
-    return capitals if capitals == ["C"] or 2 <= len(capitals) <= 4 else []
+    return capitals if capitals == ["C"] or (len(capitals) >= 2 and _CAPITALS.issuperset(capitals)) else []
 
 
 def _may_be_constant(name: str) -> bool:

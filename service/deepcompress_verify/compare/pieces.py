@@ -8,8 +8,6 @@ only the open cells are computed, with the projection of A. Strzebonski (2000): 
 and resultants.
 """
 
-# ruff: noqa: SIM905 (vocabularies read better as lines of words)
-
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -18,14 +16,13 @@ from itertools import combinations, pairwise, product
 
 from flint import acb, arb, fmpq, fmpq_mpoly, fmpq_poly, fmpz_poly
 
+from deepcompress_verify.compare.breaks import cut_arguments, is_fractional, may_turn_back
 from deepcompress_verify.compare.context import ComparisonContext, InconclusiveError, UndefinedValueError
 from deepcompress_verify.compare.forms import symbols
 from deepcompress_verify.compare.interval_arithmetic import precision
 from deepcompress_verify.compare.polynomials import Fractions
-from deepcompress_verify.tree import Add, Call, Div, Mul, Neg, Node, Num, Pow, Sym, walk
+from deepcompress_verify.tree import Call, Div, Neg, Node, Num, Pow, Sym, walk
 
-MAX_BRANCHES = 16
-"""Maximum forms of one argument, by the signs of the absolute values in it."""
 MAX_POLYNOMIALS = 14
 MAX_CELLS = 160
 MAX_FACTORING = 1_200
@@ -34,155 +31,7 @@ MAX_VARIABLES = 3
 MAX_DEGREE = 12
 """Maximum degree of a polynomial in two or three variables."""
 
-STEPS = frozenset("abs sign max min re im conj arg".split())
-"""Functions that are not analytic at a zero of an argument, or of a difference of two."""
-_UNIT_INTERVAL = frozenset("asin acos acosh atanh acoth asec acsc asech".split())
-"""Functions that break at an argument of 1, -1 or 0."""
-_AT_POLES = frozenset("atan acot".split())
-_AT_ZEROS = frozenset("ln log root gamma acsch".split())
-
 Point = tuple[fmpq, ...]
-
-
-def breaks(node: Node) -> bool:
-    """Return True if the expression has a function of letters that may break."""
-    return any(_breaking(part) and symbols(part) for part in walk(node))
-
-
-def must_be_cut(node: Node) -> bool:
-    """Return True if agreement at random points proves nothing unless the space is cut: absolute values and roots."""
-    return any(
-        (isinstance(part, Call) and (part.name in STEPS or part.name == "root") and bool(symbols(part)))
-        or (isinstance(part, Pow) and _fractional(part) and bool(symbols(part.base)))
-        or _may_turn_back(part)
-        for part in walk(node)
-    )
-
-
-def _may_turn_back(node: Node) -> bool:
-    """Return True for an inverse function of a function, which may break anywhere: arcsin(sin x), arctan(tan x)."""
-    if not isinstance(node, Call) or node.name not in _UNIT_INTERVAL | _AT_POLES:
-        return False
-    smooth = _WITHIN_ONE if node.name in _UNIT_INTERVAL else _WITHOUT_POLES
-    return any(
-        (isinstance(part, Call) and part.name not in smooth and bool(symbols(part)))
-        or (isinstance(part, Pow) and bool(symbols(part.exponent)) and node.name in _UNIT_INTERVAL)
-        for argument in node.args
-        for part in walk(argument)
-    )
-
-
-_WITHIN_ONE = frozenset(("tanh", "abs", "root"))
-_WITHOUT_POLES = frozenset("exp sin cos sinh cosh tanh atan asinh abs root ln log".split())
-
-
-def _breaking(part: Node) -> bool:
-    if isinstance(part, Call):
-        return part.name in STEPS or part.name in _UNIT_INTERVAL or part.name in _AT_POLES or part.name in _AT_ZEROS
-    return isinstance(part, Pow) and (_fractional(part) or bool(symbols(part.exponent) and symbols(part.base)))
-
-
-def _fractional(part: Pow) -> bool:
-    exponent = part.exponent
-    while isinstance(exponent, Neg):
-        exponent = exponent.arg
-    if isinstance(exponent, Div) and isinstance(exponent.top, Num) and isinstance(exponent.bottom, Num):
-        top, bottom = exponent.top, exponent.bottom
-        return not (top.q == bottom.q == 1 and bottom.p and top.p % bottom.p == 0)
-    return not symbols(exponent) and not (isinstance(exponent, Num) and exponent.q == 1)
-
-
-def _forms(node: Node) -> list[Node]:
-    """Return the forms of a tree without absolute values, maxima and signs: one for each choice of signs."""
-    if not any(isinstance(part, Call) and part.name in STEPS and symbols(part) for part in walk(node)):
-        return [node]
-    if isinstance(node, Call) and node.name in STEPS:
-        inner = [form for arg in node.args for form in _forms(arg)]
-        if node.name in ("re", "conj"):
-            return inner
-        if node.name in ("im", "arg"):
-            raise InconclusiveError
-        if node.name == "sign":
-            return [Num(1), Num(-1)]
-        return inner if node.name in ("max", "min") else inner + [Neg(form) for form in inner]
-    parts: tuple[Node, ...]
-    if isinstance(node, Add):
-        parts = node.terms
-    elif isinstance(node, Mul):
-        parts = node.factors
-    elif isinstance(node, Div):
-        parts = (node.top, node.bottom)
-    elif isinstance(node, Pow):
-        parts = (node.base, node.exponent)
-    elif isinstance(node, Neg):
-        parts = (node.arg,)
-    else:
-        raise InconclusiveError
-    options = [_forms(part) for part in parts]
-    size = 1
-    for option in options:
-        size *= len(option)
-    if size > MAX_BRANCHES:
-        raise InconclusiveError
-    return [_built(node, chosen) for chosen in product(*options)]
-
-
-def _built(node: Node, parts: tuple[Node, ...]) -> Node:
-    """Return a node of the same kind with other parts."""
-    if isinstance(node, Add):
-        return Add(parts)
-    if isinstance(node, Mul):
-        return Mul(parts)
-    if isinstance(node, Div):
-        return Div(*parts)
-    return Pow(*parts) if isinstance(node, Pow) else Neg(*parts)
-
-
-def _factors(node: Node) -> Iterator[Node]:
-    """Yield expressions that have all zeros and poles of a product, a quotient, a power or a root."""
-    if isinstance(node, Mul):
-        for factor in node.factors:
-            yield from _factors(factor)
-    elif isinstance(node, Div):
-        yield from _factors(node.top)
-        yield from _factors(node.bottom)
-    elif isinstance(node, Neg):
-        yield from _factors(node.arg)
-    elif isinstance(node, Call) and node.name == "root" and not symbols(node.args[1]):
-        yield from _factors(node.args[0])
-    elif isinstance(node, Pow) and not symbols(node.exponent):
-        yield from _factors(node.base)
-    elif symbols(node):
-        yield node
-
-
-def _cut_arguments(node: Node, strict: bool) -> Iterator[Node]:
-    """Yield the expressions at whose zeros or poles the tree may break."""
-    for part in walk(node):
-        if not _breaking(part) or not symbols(part):
-            continue
-        if isinstance(part, Pow):
-            for factor in _factors(part.base):
-                yield from _forms(factor)
-            continue
-        assert isinstance(part, Call)
-        if strict and part.name not in STEPS and part.name != "root":
-            continue
-        inner = [form for arg in part.args for form in _forms(arg)]
-        if len(inner) > MAX_BRANCHES:
-            raise InconclusiveError
-        if part.name in ("max", "min"):
-            yield from (Add((a, Neg(b))) for a, b in combinations(inner, 2))
-        elif part.name in ("root", "ln", "log"):
-            for factor in _factors(part.args[0]):
-                yield from _forms(factor)
-        elif part.name in _UNIT_INTERVAL:
-            for form in inner:
-                yield form
-                yield Add((form, Num(1)))
-                yield Add((form, Num(-1)))
-        else:
-            yield from inner
 
 
 class Cells:
@@ -193,11 +42,14 @@ class Cells:
             raise InconclusiveError
         self.context = context
         self.names = names
+        self.strict = False
+        """True if logarithms and powers with letters in the exponent are not cut."""
         arguments = self._arguments(gold, answer, strict=False)
         reader = Fractions((*(Sym(name) for name in names), *arguments), context)
         if not reader.pure or len(reader.names) != len(names):
-            # a logarithm of a sine: cut at the roots and absolute values only
-            if any(_may_turn_back(part) for part in (*walk(gold), *walk(answer))):
+            # a logarithm of a sine: cut at the roots, the absolute values and the inverse functions only
+            self.strict = True
+            if any(may_turn_back(part) for part in (*walk(gold), *walk(answer))):
                 raise InconclusiveError
             arguments = self._arguments(gold, answer, strict=True)
             reader = Fractions((*(Sym(name) for name in names), *arguments), context)
@@ -220,7 +72,7 @@ class Cells:
 
     @staticmethod
     def _arguments(gold: Node, answer: Node, strict: bool) -> list[Node]:
-        return [*_cut_arguments(gold, strict), *_cut_arguments(answer, strict)]
+        return [*cut_arguments(gold, strict), *cut_arguments(answer, strict)]
 
     def points(self) -> Iterator[list[dict[str, fmpq]]]:
         """Yield random points of each open cell, two in a cell.
@@ -338,7 +190,7 @@ def _positive_letters(gold: Node, reader: Fractions) -> bool:
             and part.args[1].p % 2 == 0
         ) or (isinstance(part, Call) and part.name in ("ln", "log")):
             base = part.args[0]
-        elif isinstance(part, Pow) and _fractional(part) and not _odd_root(part):
+        elif isinstance(part, Pow) and is_fractional(part) and not _odd_root(part):
             base = part.base
         else:
             continue

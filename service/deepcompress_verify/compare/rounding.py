@@ -1,4 +1,4 @@
-"""Decimals that stand for a value: rounded golds, and decimals of 10 or more significant digits."""
+"""Decimals that denote a value: rounded golds, and decimals of 10 or more significant digits."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def within_rounding(
 def same_digits(gold: Node, answer: Node, context: ComparisonContext) -> bool:
     """Return True if one is a decimal of many digits, and the other an exact value that is cut or rounded to it.
 
-    They are less than one unit of the decimal's last place apart, so a decimal never denotes an integer, or for
-    another value that can be written with as many decimals.
+    They are less than one unit of the decimal's last place apart, so a decimal never denotes an integer, nor another
+    value that can be written with as many decimals.
     """
     for decimal, exact in ((_number(gold), _number(answer)), (_number(answer), _number(gold))):
         if decimal is None or decimal.decimals is None or (exact is not None and exact.decimals is not None):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from flint import fmpq
 
+from deepcompress_verify.compare.breaks import STEPS, breaks, must_be_cut
 from deepcompress_verify.compare.context import ComparisonContext, InconclusiveError, UndefinedValueError
 from deepcompress_verify.compare.exact import rational
 from deepcompress_verify.compare.forms import (
@@ -31,14 +32,7 @@ from deepcompress_verify.compare.integer_functions import (
     split_at_integers,
 )
 from deepcompress_verify.compare.interval_arithmetic import Env
-from deepcompress_verify.compare.pieces import (
-    MAX_VARIABLES,
-    STEPS,
-    Cells,
-    breaks,
-    must_be_cut,
-    positive_letters,
-)
+from deepcompress_verify.compare.pieces import MAX_VARIABLES, Cells, positive_letters
 from deepcompress_verify.compare.points import (
     OnlyAnswerUndefinedError,
     agreeing_points,
@@ -210,7 +204,8 @@ def _in_cells(a: Node, b: Node, names: list[str], log_base: str, context: Compar
         InconclusiveError: The space cannot be cut.
     """
     counted = 0
-    for points in Cells(a, b, names, context).points():
+    cells = Cells(a, b, names, context)
+    for points in cells.points():
         for point in points:
             try:
                 outcome = compare_at(a, b, point, log_base, context, True)
@@ -227,6 +222,11 @@ def _in_cells(a: Node, b: Node, names: list[str], log_base: str, context: Compar
             counted += 1
     if not counted:
         raise InconclusiveError
+    if cells.strict and any(
+        at_real_points(a, b, names, log_base, context, True, cells.positive, scale=scale) is False
+        for scale in (1, 1009)
+    ):
+        return False
     context.record("points", "the values agree to more than 50 digits on every piece")
     return True
 
@@ -244,8 +244,12 @@ def _of_integers(a: Node, b: Node, log_base: str, context: ComparisonContext) ->
         except (InconclusiveError, UndefinedValueError):
             pass
         else:
-            outcomes = [_same_integer_function(*pair, [OFFSET], log_base, context) for pair in pairs]
-            return False if False in outcomes else None if None in outcomes else True
+            outcomes: list[bool | None] = []
+            for pair in pairs:
+                outcomes.append(_same_integer_function(*pair, [OFFSET], log_base, context))
+                if outcomes[-1] is False:
+                    return False
+            return None if None in outcomes else True
     return _same_integer_function(a, b, real, log_base, context)
 
 

@@ -65,9 +65,10 @@ def split_unit(text: str) -> UnitText | None:
     """Return the value and the unit of a text that ends in a known unit, or None."""
     if len(text) > MAX_CHARS:
         return None
-    has_currency = "Rs" in text or "₹" in text or "INR" in text
-    bare = _BLANK.sub(" ", text).replace("{", " ").replace("}", " ").strip() if has_currency else ""
-    for prefix, unit in _PREFIXES.items() if has_currency else ():
+    for prefix, unit in _PREFIXES.items():
+        if prefix not in text:
+            continue
+        bare = _BLANK.sub(" ", text).replace("{", " ").replace("}", " ").strip()
         if bare.startswith(prefix) and _NUMBER.fullmatch(bare[len(prefix) :]) and bare[len(prefix) :].strip():
             size = measure(unit)
             return None if size is None else UnitText(bare[len(prefix) :].strip(), *size, True)

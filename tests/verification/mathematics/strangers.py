@@ -62,6 +62,39 @@ def inverse_of_a_periodic_function(rng: Random) -> Case:
 
 
 @kind
+def inverse_function_of_a_root(rng: Random) -> Case:
+    """Such a function breaks where its argument is 1, or has a pole, beside the places at which the root breaks."""
+    n = rng.randint(1, 30)
+    x, square = f"\\frac{{x}}{{{n}}}", n * n
+    gold, equal, wrong = rng.choice(
+        [
+            (
+                f"2\\arctan\\frac{{\\sqrt{{x}}}}{{{n}}}",
+                f"\\arccos\\frac{{{square}-x}}{{{square}+x}}",
+                rng.choice(
+                    (
+                        f"\\arctan\\frac{{{2 * n}\\sqrt{{x}}}}{{{square}-x}}",
+                        f"\\arcsin\\frac{{{2 * n}\\sqrt{{x}}}}{{{square}+x}}",
+                    )
+                ),
+            ),
+            (
+                f"\\arctan({x})",
+                f"\\arcsin\\frac{{x}}{{\\sqrt{{x^2+{square}}}}}",
+                f"\\arccos\\frac{{{n}}}{{\\sqrt{{x^2+{square}}}}}",
+            ),
+            (
+                f"\\arccos({x})",
+                f"\\frac{{\\pi}}{{2}}-\\arctan\\frac{{x}}{{\\sqrt{{{square}-x^2}}}}",
+                f"\\arctan\\frac{{\\sqrt{{{square}-x^2}}}}{{x}}",
+            ),
+            (f"2\\arcsin({x})", f"\\pi-2\\arccos({x})", f"\\arcsin(\\frac{{2x}}{{{square}}}\\sqrt{{{square}-x^2}})"),
+        ]
+    )
+    return Case(gold, (equal,), (wrong, f"{gold}+\\pi"))
+
+
+@kind
 def odd_root_of_a_negative(rng: Random) -> Case:
     """Odd roots have negative values."""
     n = rng.choice([3, 5, 7])
