@@ -35,7 +35,16 @@ ALLOWED = {
         "shaping",
     },
     "remote": set(),
-    "scoring": {"curriculum", "deepcompress_verify", "difficulty", "observability", "remote", "settings", "shaping"},
+    "scoring": {
+        "activity",
+        "curriculum",
+        "deepcompress_verify",
+        "difficulty",
+        "observability",
+        "remote",
+        "settings",
+        "shaping",
+    },
     "dashboard": {"activity", "api", "difficulty", "observability", "settings"},
     "settings": set(),
 }
