@@ -85,6 +85,13 @@ def test_a_room_imports_only_the_rooms_below_it(room: str) -> None:
     assert against == []
 
 
+@pytest.mark.parametrize("room", ["shaping", "difficulty", "curriculum", "remote", "rendezvous"])
+def test_the_domains_import_nothing_of_the_client(room: str) -> None:
+    files = (SERVICE / "deepcompress_service" / room).rglob("*.py")
+    names = [name for file in files for _, name in imported(file)]
+    assert names and not [name for name in names if name.startswith(("deepcompress_client", "deepcompress_trainer"))]
+
+
 def test_the_arrows_make_no_circle() -> None:
     TopologicalSorter(ALLOWED).prepare()  # raises CycleError
 
