@@ -47,3 +47,10 @@ def test_without_the_setting_there_is_nothing_at_the_root(service: TestClient) -
 def test_a_query_that_cannot_be_meant_ends_the_start(query: str) -> None:
     with pytest.raises(ValueError, match="nemo_gym"):
         Settings(nemo_gym=query)
+
+
+def test_the_setting_takes_the_parameters_of_the_route(rooted: TestClient) -> None:
+    route = rooted.get("/openapi.json").json()["paths"]["/compat/nemo_gym/verify"]["post"]
+    names = sorted(one["name"] for one in route["parameters"])
+    with pytest.raises(ValueError, match=f"out of: {', '.join(names)} "):
+        Settings(nemo_gym="rn=r")

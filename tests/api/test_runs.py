@@ -178,6 +178,24 @@ def test_history_has_the_signal_of_the_steps_that_were_counted_here(service: Tes
     assert "signal" not in service.get(f"/v1/runs/{run}/history").json()["steps"][0]
 
 
+@pytest.mark.parametrize("config", [{}, {"advantage": {"decouple": True}}])
+def test_the_signal_is_counted_for_requests_that_do_not_ask_for_it(
+    service: TestClient, run: str, config: dict[str, Any]
+) -> None:
+    service.put(f"/v1/runs/{run}", json={"strategy": {"name": "kimi_k1.5"}, **config}).raise_for_status()
+    groups = [MIXED, ("solved", [True, True], [10, 30]), ("partly", [True, True, False], [10, 30, 50])]
+    asking, plain, parts = ({**shape_body(run, step, *groups)} for step in range(3))
+    for body in (asking, plain, parts):
+        body["groups"][2]["rollouts"][2]["status"] = "unchecked"
+    answered = service.post("/v1/shape", json={**asking, "signal": True}).json()["signal"]
+    assert "signal" not in service.post("/v1/shape", json=plain).json()
+    service.post("/v1/shape", json={**parts, "groups": parts["groups"][:2]}).raise_for_status()
+    service.post("/v1/shape", json=parts).raise_for_status()  # two of its groups are repeats
+    steps = service.get(f"/v1/runs/{run}/history").json()["steps"]
+    assert answered["groups"] == 3 and answered["expected_drift"] is not None
+    assert [step["signal"] for step in steps] == [answered, answered, pytest.approx(answered)]
+
+
 def test_history_has_the_level_of_every_step(service: TestClient, run: str) -> None:
     for step in range(3):
         service.post("/v1/shape", json=shape_body(run, step, ("p", [True, False], [10, 30])))

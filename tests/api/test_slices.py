@@ -11,7 +11,8 @@ import orjson
 import pytest
 
 from deepcompress_service.api import slices
-from deepcompress_service.api.slices import TextTooLargeError, decode_in_slices, large_lists
+from deepcompress_service.api.slices import decode_in_slices, large_lists
+from deepcompress_service.scoring.errors import TooLargeError
 
 
 @pytest.fixture(autouse=True)
@@ -124,7 +125,7 @@ def test_a_text_that_no_slice_can_cut_is_refused_before_it_is_decoded(
     body: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slices, "MAX_TEXT_BYTES", 2_000)
-    with pytest.raises(TextTooLargeError):
+    with pytest.raises(TooLargeError):
         decode_in_slices(json.dumps(body).encode(), orjson.loads)
 
 

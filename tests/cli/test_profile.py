@@ -133,6 +133,8 @@ GOOD: dict[str, Any] = {"problem_id": "p", "correct": True}
         ({"problem_id": "q", "response": "1"}, "needs correct, or gold and response"),
         ({"problem_id": "q", "gold": {}, "response": "1"}, "not a string or a list of strings"),
         ({"problem_id": "q", "gold": "1", "response": "1", "checker": "none"}, "'checker'"),
+        ({"problem_id": "q", "gold": "1", "response": "1", "checker": ["math"]}, "'checker'"),
+        ({"problem_id": "q", "gold": "1", "response": "1", "checker": {"name": ["math"]}}, "'checker'"),
         ({"problem_id": "q", "gold": "1", "response": "1", "answer_format": "x"}, "answer_format must be"),
         ({"problem_id": "q", "gold": "1", "response": "1", "truncated": "no"}, "truncated must be"),
     ],

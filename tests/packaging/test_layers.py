@@ -35,7 +35,16 @@ ALLOWED = {
         "shaping",
     },
     "remote": set(),
-    "scoring": {"curriculum", "deepcompress_verify", "difficulty", "observability", "remote", "settings", "shaping"},
+    "scoring": {
+        "activity",
+        "curriculum",
+        "deepcompress_verify",
+        "difficulty",
+        "observability",
+        "remote",
+        "settings",
+        "shaping",
+    },
     "dashboard": {"activity", "api", "difficulty", "observability", "settings"},
     "settings": set(),
 }
@@ -74,6 +83,13 @@ def test_a_room_imports_only_the_rooms_below_it(room: str) -> None:
         if room_of(name) not in {None, room, *ALLOWED[room]}
     ]
     assert against == []
+
+
+@pytest.mark.parametrize("room", ["shaping", "difficulty", "curriculum", "remote", "rendezvous"])
+def test_the_domains_import_nothing_of_the_client(room: str) -> None:
+    files = (SERVICE / "deepcompress_service" / room).rglob("*.py")
+    names = [name for file in files for _, name in imported(file)]
+    assert names and not [name for name in names if name.startswith(("deepcompress_client", "deepcompress_trainer"))]
 
 
 def test_the_arrows_make_no_circle() -> None:

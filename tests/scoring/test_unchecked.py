@@ -41,7 +41,7 @@ def shaped(rollouts: list[dict[str, Any]], strategy: str = "deepcompress", **con
     record = GroupOutcome("p", "p", 0.5, values, ProblemState("p"), b"")
     outcome = CommitOutcome("r", 0, 1, 0.5, 0.5, (record,))
     rewards = asyncio.run(shape(Batch(request, plan, 0, [sent], []), outcome))
-    return rewards, group_commit(request.groups[0], b"", None, sent.correct, sent.statuses)
+    return rewards, group_commit(sent)
 
 
 @pytest.mark.parametrize("strategy", [one.name for one in strategies()])

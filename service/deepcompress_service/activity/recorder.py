@@ -6,6 +6,7 @@ It does not change the response.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from deepcompress_client.wire import ScoreRequest, VerifyRequest
@@ -19,6 +20,20 @@ from .sources import add_group
 
 _LONGEST = 1024
 """Most characters of a text that are passed to `Activity`, which shortens texts further."""
+
+
+@dataclass(frozen=True, slots=True)
+class CountedGroup:
+    """A group of a training request that is counted now, with its rewards."""
+
+    problem_id: str
+    group: Group
+    shaped: ShapedGroup
+    statuses: Sequence[str | None]
+    """One for each rollout; None if the caller sent none."""
+    data_source: str | None
+    tallies: GroupCommit | None
+    """The tallies that the store counted the group with."""
 
 
 class ActivityRecorder:
@@ -42,38 +57,29 @@ class ActivityRecorder:
     def record_batch(
         self,
         outcome: CommitOutcome,
-        groups: Sequence[Group],
-        shaped: Sequence[ShapedGroup],
         warnings: Sequence[tuple[str, str]],
-        statuses: Sequence[Sequence[str | None]],
-        sources: Sequence[tuple[str, GroupCommit] | None],
+        groups: Sequence[CountedGroup],
         signal: SignalSums,
     ) -> None:
-        """Record the groups of a training request, without replayed and stale ones.
-
-        All sequences but `warnings` are [groups]; `statuses` is [groups, rollouts]. `sources` has the data source of
-        each group that has one, and the tallies that the store counted the group with; `signal` is of the new groups.
-        """
+        """Record a training request. `groups` and `signal` are without replayed and stale groups."""
         activity = self.activity.begin_step(outcome.run, outcome.epoch, outcome.step, warnings)
         if activity is None:
             return
         sums = activity.course[outcome.step]
         sums.signal.add(signal)
-        for state, group, result, row, source in zip(outcome.groups, groups, shaped, statuses, sources, strict=True):
-            if state.replayed or state.stale:
-                continue
-            sums.add_group(group, result, row)
-            if source is not None:
-                name, tallies = source
+        for one in groups:
+            result = one.shaped
+            sums.add_group(one.group, result, one.statuses)
+            if one.data_source is not None and one.tallies is not None:
                 reward = sum(result.rewards) / len(result.rewards)
-                add_group(sums.sources, activity.sources, clip(name, MAX_ID), tallies, reward)
+                add_group(sums.sources, activity.sources, clip(one.data_source, MAX_ID), one.tallies, reward)
             self.activity.record_group(
                 activity,
-                state.problem_id,
+                one.problem_id,
                 result.beta,
                 result.difficulty,
-                group.tokens,
-                group.correct,
+                one.group.tokens,
+                one.group.correct,
                 result.rewards,
                 {**result.components, **{f"scores.{name}": row for name, row in (result.scores or {}).items()}},
             )

@@ -28,7 +28,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from .errors import ApiError, abandoned, from_validation, invalid
-from .slices import MAX_TEXT_BYTES, TextTooLargeError, decode_in_slices
+from .slices import decode_in_slices
 
 Model = TypeVar("Model", bound=BaseModel)
 T = TypeVar("T")
@@ -116,11 +116,8 @@ def _checked_lines(raw: bytearray) -> list[str]:
     lines = raw.split(b"\n")
     for line in lines:
         if line.strip():
-            try:
-                with suppress(ValueError):
-                    check_values(decode_in_slices(line, orjson.loads))
-            except TextTooLargeError:
-                raise too_large("a text of the body", MAX_TEXT_BYTES) from None
+            with suppress(ValueError):
+                check_values(decode_in_slices(line, orjson.loads))
     return [line.decode("utf-8", "replace") for line in lines]
 
 
@@ -270,15 +267,13 @@ def decode(model: type[BaseModel], raw: bytes | bytearray) -> tuple[Any, bool | 
 
     Raises:
         ApiError: 422, if the body is not JSON; the message is the one of `model`.
+        TooLargeError: A text is too large.
     """
-    try:
-        with suppress(ValueError):
-            return decode_in_slices(raw, orjson.loads), None
-        # Only lone surrogates, which Rust strings cannot hold, and numbers out of bounds are worth a slower attempt.
-        with suppress(ValueError, RecursionError):
-            return decode_in_slices(raw, _loads_surrogates), False
-    except TextTooLargeError:
-        raise too_large("a text of the body", MAX_TEXT_BYTES) from None
+    with suppress(ValueError):
+        return decode_in_slices(raw, orjson.loads), None
+    # Only lone surrogates, which Rust strings cannot hold, and numbers out of bounds are worth a slower attempt.
+    with suppress(ValueError, RecursionError):
+        return decode_in_slices(raw, _loads_surrogates), False
     try:
         model.model_validate_json(raw)
     except ValidationError as error:

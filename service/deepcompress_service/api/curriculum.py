@@ -65,7 +65,7 @@ async def _problems(context: Context, request: Request) -> AsyncIterator[list[Da
     number, count = 0, 0
     lines = context.body_lines(request, LONGEST_LINE)
     async for batch in line_batches(lines):
-        found = await asyncio.to_thread(partial(read_problems, batch, number))
+        found = await asyncio.to_thread(read_problems, batch, number)
         number += len(batch)
         count += len(found)
         if count > context.settings.max_dataset_problems:

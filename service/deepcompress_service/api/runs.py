@@ -197,11 +197,13 @@ async def data_sources(
     async with context.read_scheduler.slot(grant.name):
         state = await context.store.get_run(run)
         activity = await context.shared_activity.of(run)
-        history = [] if activity is None else await context.store.history(run, since=since, limit=MAX_COURSE)
+        if activity is None:
+            return json_response({"run": run, "epoch": state.epoch, "steps": []})
+        history = await context.store.history(run, since=since, limit=MAX_COURSE)
     rows = []
     for step in (entry.step for entry in history):
-        sums = None if activity is None else activity.course.get(step)
-        if activity is not None and sums is not None and sums.sources:
+        sums = activity.course.get(step)
+        if sums is not None and sums.sources:
             rows.append({"step": step, "data_sources": statistics(sums.sources, activity.sources)})
     return json_response({"run": run, "epoch": state.epoch, "steps": rows[-limit:] if limit else rows})
 

@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from ..scoring.errors import TooLargeError
+
 Json = Any
 """Decoded JSON."""
 SLICE_BYTES = 1 << 18
@@ -34,10 +36,6 @@ _LEVELS = 2
 _QUOTE, _COMMA, _OPEN_LIST, _CLOSE_LIST = b'",[]'
 # `[` and `{` differ in one bit, and so do `]` and `}`.
 _BIT, _OPEN, _CLOSE = 0x20, 0x7B, 0x7D
-
-
-class TextTooLargeError(Exception):
-    """A text of a body, or what it has outside of its large lists, is over MAX_TEXT_BYTES."""
 
 
 @dataclass(slots=True)
@@ -58,7 +56,7 @@ def large_lists(raw: bytes | bytearray | memoryview) -> list[LargeList]:
     """Return the lists over WHOLE_BYTES that are fields of the top-level object, in order.
 
     Raises:
-        TextTooLargeError: A text is over MAX_TEXT_BYTES.
+        TooLargeError: A text is over MAX_TEXT_BYTES.
     """
     result: list[LargeList] = []
     current = None
@@ -79,7 +77,7 @@ def large_lists(raw: bytes | bytearray | memoryview) -> list[LargeList]:
         if len(quotes):
             last_quote = offset + int(quotes[-1])
         elif quotes_before % 2 and offset - last_quote > MAX_TEXT_BYTES:
-            raise TextTooLargeError
+            raise TooLargeError("a text of the body", MAX_TEXT_BYTES)
         kinds = kinds[marks]
         steps = (kinds == _OPEN).astype(np.int64) - (kinds == _CLOSE)
         depths = depth + np.cumsum(steps)
@@ -112,13 +110,13 @@ def decode_in_slices(
 
     Raises:
         ValueError: The body is not JSON, or `loads` raised it.
-        TextTooLargeError: A text is over MAX_TEXT_BYTES, or so is what is outside of lists over WHOLE_BYTES.
+        TooLargeError: A text is over MAX_TEXT_BYTES, or so is what is outside of lists over WHOLE_BYTES.
     """
     if len(raw) <= WHOLE_BYTES or not levels:
         return loads(raw if isinstance(raw, bytes | bytearray) else bytes(raw))
     lists = large_lists(raw)
     if len(raw) - sum(one.size for one in lists) > MAX_TEXT_BYTES:
-        raise TextTooLargeError
+        raise TooLargeError("a text of the body", MAX_TEXT_BYTES)
     view = memoryview(raw)
     # A random text takes the place of the elements in the rest of the body.
     mark = secrets.token_hex(16)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .formats import Format, parse_checker, parse_object
-from .golds import Routing, gold_of, options_of, progress_bars
+from .formats import Format
+from .golds import DefaultChecker, GoldField, IdField, Routing, SourceCheckers, gold_of, options_of, progress_bars
 from .helptext import teach
 from .jsonl import read_jsonl
 
@@ -63,24 +63,13 @@ def audit(
         Path | None,
         typer.Option("--rollouts", "-r", help="file of rollouts, to find gold answers that are likely wrong"),
     ] = None,
-    gold_field: Annotated[str, typer.Option(help="field of the gold answer")] = "gold",
-    id_field: Annotated[str, typer.Option(help="field of the problem's name")] = "problem_id",
+    gold_field: GoldField = "gold",
+    id_field: IdField = "problem_id",
     answer_format: Annotated[
         Format, typer.Option("--format", "-f", help="answer format of the responses")
     ] = Format.boxed,
-    checker: Annotated[
-        str | None,
-        typer.Option(
-            "--checker",
-            "-c",
-            help="the checker of rows without a field 'checker': its name, or its name and parameters as JSON",
-            show_default="math",
-        ),
-    ] = None,
-    checkers: Annotated[
-        str | None,
-        typer.Option(help="JSON object with the checker of each data_source, for rows without a field 'checker'"),
-    ] = None,
+    checker: DefaultChecker = None,
+    checkers: SourceCheckers = None,
     agreement: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="share of a problem's answers that must agree")
     ] = 0.5,
@@ -99,15 +88,12 @@ def audit(
     from deepcompress_verify import VerifierPool
     from deepcompress_verify.audit import SERIOUS, audit_golds, audit_rollouts
 
-    from .endpoints import configured_endpoints
     from .output import fail, reason
 
     if str(golds) == str(rollouts) == "-":
         fail("standard input can be read once: give GOLDS.jsonl or --rollouts as a file")
     try:
-        routing = Routing(
-            parse_checker(checker), parse_object("--checkers", checkers) or {}, frozenset(configured_endpoints())
-        )
+        routing = Routing.of_options(checker, checkers)
         problems = list(_problems(golds, gold_field, id_field, routing))
         texts = [] if rollouts is None else list(_rollouts(rollouts, gold_field, id_field, problems, routing))
     except (OSError, ValueError) as error:

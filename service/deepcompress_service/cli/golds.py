@@ -1,17 +1,35 @@
-"""Parts of commands that read gold answers from files: the gold, the options and the checker of a row."""
+"""Parts of commands that read gold answers from files: their options, and the gold and the checker of a row."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from .formats import CheckerOption
+import typer
+
+from .formats import CheckerOption, parse_checker, parse_object
 from .jsonl import Row
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+GoldField = Annotated[str, typer.Option(help="field of the gold answer")]
+IdField = Annotated[str, typer.Option(help="field of the problem's name")]
+DefaultChecker = Annotated[
+    str | None,
+    typer.Option(
+        "--checker",
+        "-c",
+        help="the checker of rows without a field 'checker': its name, or its name and parameters as JSON",
+        show_default="math",
+    ),
+]
+SourceCheckers = Annotated[
+    str | None,
+    typer.Option(help="JSON object with the checker of each data_source, for rows without a field 'checker'"),
+]
 
 
 def gold_of(row: Row, name: str) -> tuple[str, ...]:
@@ -48,6 +66,19 @@ class Routing:
     by_source: Mapping[str, object]
     remote: frozenset[str]
 
+    @classmethod
+    def of_options(cls, checker: str | None, checkers: str | None) -> Routing:
+        """Return the routing of the options --checker and --checkers, with the remote checkers of the settings.
+
+        Raises:
+            BadParameter: An option is not valid.
+            ValueError: The file of the remote checkers, or a setting, is not valid.
+        """
+        from .endpoints import configured_endpoints
+
+        by_source = parse_object("--checkers", checkers) or {}
+        return cls(parse_checker(checker), by_source, frozenset(configured_endpoints()))
+
     def of(self, row: Row) -> tuple[CheckerOption, bool]:
         """Return (checker, True if it is remote) of a row.
 
@@ -60,8 +91,13 @@ class Routing:
         source = row.fields.get("data_source")
         checker: Any = row.fields.get("checker") or (self.by_source.get(source) if isinstance(source, str) else None)
         checker = checker or self.default
-        if (checker.get("name") if isinstance(checker, dict) else checker) in self.remote:
-            return None, True
+        if not isinstance(checker, str | dict | None):
+            raise row.error("'checker' is neither a name nor an object")
+        if self.remote:
+            from ..scoring.plan import checker_name  # late: its imports take long
+
+            if checker_name(checker) in self.remote:
+                return None, True
         try:
             resolve_checker(checker)
         except (CheckerError, TypeError, ValueError) as error:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .formats import Format, parse_checker, parse_object
-from .golds import Routing, gold_of, options_of, progress_bars
+from .formats import Format
+from .golds import DefaultChecker, GoldField, IdField, Routing, SourceCheckers, gold_of, options_of, progress_bars
 from .helptext import teach
 from .jsonl import JsonlError, Row, read_jsonl
 from .profiling import ProblemProfile, Profile, tokens_of
 
 if TYPE_CHECKING:
-    from deepcompress_verify import Check
+    from deepcompress_verify import Check, VerifierPool
     from deepcompress_verify.verdict import AnswerFormat
 
 _HELP = """\
@@ -59,24 +59,13 @@ def profile(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="write the data set to this file; - for standard output")
     ] = Path("-"),
-    gold_field: Annotated[str, typer.Option(help="field of the gold answer")] = "gold",
-    id_field: Annotated[str, typer.Option(help="field of the problem's name")] = "problem_id",
+    gold_field: GoldField = "gold",
+    id_field: IdField = "problem_id",
     answer_format: Annotated[
         Format, typer.Option("--format", "-f", help="answer format of rows without a field 'answer_format'")
     ] = Format.boxed,
-    checker: Annotated[
-        str | None,
-        typer.Option(
-            "--checker",
-            "-c",
-            help="the checker of rows without a field 'checker': its name, or its name and parameters as JSON",
-            show_default="math",
-        ),
-    ] = None,
-    checkers: Annotated[
-        str | None,
-        typer.Option(help="JSON object with the checker of each data_source, for rows without a field 'checker'"),
-    ] = None,
+    checker: DefaultChecker = None,
+    checkers: SourceCheckers = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the summary as one JSON object")] = False,
 ) -> None:
     """Write the data set, and print a summary: on standard error if the data set is on standard output.
@@ -86,14 +75,11 @@ def profile(
     """
     import asyncio
 
-    from .endpoints import configured_endpoints
     from .output import USAGE_ERROR, fail, output_file, prepare_file, print_error, reason
 
     prepare_file(out)
     try:
-        routing = Routing(
-            parse_checker(checker), parse_object("--checkers", checkers) or {}, frozenset(configured_endpoints())
-        )
+        routing = Routing.of_options(checker, checkers)
         reader = RolloutReader(gold_field, id_field, answer_format.value, routing)
         with progress_bars() as progress:
             bar = progress.add_task("reading rollouts", total=_count_lines(rollouts))
@@ -128,6 +114,8 @@ class RolloutReader:
         self._answer_format, self._routing = answer_format, routing
         self._waiting: list[tuple[ProblemProfile, int | None, Check]] = []
         self._chars = 0
+        self._pool: VerifierPool | None = None
+        """Started for the first rollouts that are checked."""
 
     async def read(self, path: Path, advance: Callable[[int], object]) -> None:
         """Read the whole file. `advance` is called with the number of rows done since the last call.
@@ -136,9 +124,6 @@ class RolloutReader:
             OSError: The file cannot be read.
             JsonlError: A line is not a JSON object, or the file has no rows.
         """
-        from deepcompress_verify import VerifierPool
-
-        pool: VerifierPool | None = None
         try:
             for row in read_jsonl(path):
                 try:
@@ -148,27 +133,22 @@ class RolloutReader:
                     if len(self.errors) == MAX_ERRORS:
                         return
                 if len(self._waiting) >= _BATCH or self._chars >= _BATCH_CHARS:
-                    pool = pool or await self._start()
-                    await self._check(pool)
+                    await self._check()
                 advance(1)
-            if self._waiting and not self.errors:
-                pool = pool or await self._start()
-                await self._check(pool)
+            await self._check()
         finally:
-            if pool is not None:
-                await pool.close()
+            if self._pool is not None:
+                await self._pool.close()
 
-    async def _start(self) -> Any:  # noqa: ANN401 - the pool, whose module is imported late
-        from deepcompress_verify import VerifierPool
-
-        pool = VerifierPool()
-        await pool.start()
-        return pool
-
-    async def _check(self, pool: Any) -> None:  # noqa: ANN401
+    async def _check(self) -> None:
         """Check the waiting answers, and count them. After an error of a line only the lines are read."""
-        if not self.errors:
-            verdicts = await pool.verify_many([check for _, _, check in self._waiting])
+        if self._waiting and not self.errors:
+            if self._pool is None:
+                from deepcompress_verify import VerifierPool
+
+                self._pool = VerifierPool()
+                await self._pool.start()
+            verdicts = await self._pool.verify_many([check for _, _, check in self._waiting])
             for (problem, tokens, _), verdict in zip(self._waiting, verdicts, strict=True):
                 self.profile.count(problem, verdict.correct, verdict.status, tokens)
         self._waiting, self._chars = [], 0

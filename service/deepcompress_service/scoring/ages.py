@@ -12,13 +12,11 @@ from .plan import RunPlan
 
 
 def check_asynchronous(request: BatchRequest, plan: RunPlan) -> None:
-    """Check that a training request has what an asynchronous run identifies and ages its groups by.
+    """Check that a training request of an asynchronous run has the names and the versions of its groups.
 
     Raises:
         InvalidRequestError: A group_id or a policy_version is missing.
     """
-    if not plan.config.asynchronous:
-        return
     groups: Sequence[ShapeGroup | ScoreGroup] = request.groups
     if plan.config.max_age is not None and request.policy_version is None:
         raise InvalidRequestError(
@@ -42,14 +40,7 @@ def check_asynchronous(request: BatchRequest, plan: RunPlan) -> None:
                 )
 
 
-def group_age(trainer: int | None, group: ShapeGroup | ScoreGroup) -> int | None:
-    """Return the trainer's version less the oldest of the group's rollouts, at least 0; None if one is not known."""
-    oldest = oldest_version(group)
-    return None if trainer is None or oldest is None else max(0, trainer - oldest)
-
-
-def oldest_version(group: ShapeGroup | ScoreGroup) -> int | None:
-    """Return the least version of the group's rollouts; None if a rollout has none."""
-    versions = [rollout.policy_version for rollout in group.rollouts]
-    known = [version for version in versions if version is not None]
-    return min(known) if len(known) == len(versions) else None
+def group_age(trainer: int, group: ShapeGroup | ScoreGroup) -> int | None:
+    """Return the trainer's version less the oldest of the group's rollouts, at least 0; None if one has none."""
+    known = [rollout.policy_version for rollout in group.rollouts if rollout.policy_version is not None]
+    return max(0, trainer - min(known)) if len(known) == len(group.rollouts) else None

@@ -32,19 +32,13 @@ class BatchGroup:
     """The trainer's policy version less the group's oldest one, as recorded; None if it is not known."""
     too_old: bool = False
     tallies: GroupCommit | None = None
-    """The group's part of the commit, of groups with a data source: it is counted by data source too."""
+    """The group's part of the commit; None in evaluation."""
 
     def set_verdicts(self, verdicts: Sequence[Verdict]) -> None:
         """Set the group's verdicts."""
         self.verdicts = verdicts
         self.correct = tuple(verdict.correct for verdict in verdicts)
         self.statuses = tuple(verdict.status for verdict in verdicts)
-
-    def source(self) -> tuple[str, GroupCommit] | None:
-        """Return the group's data source and its tallies; None without a data source."""
-        if self.tallies is None or self.sent.data_source is None:
-            return None
-        return self.sent.data_source, self.tallies
 
 
 @dataclass(slots=True)
@@ -71,4 +65,4 @@ class Rewards:
     """Known problems that the groups show, as (slug, text)."""
     signal: Signal | None = None
     sums: SignalSums | None = None
-    """The sums of the signal's figures; None in evaluation."""
+    """The sums of the signal's figures; None if the answer needs none."""

@@ -8,6 +8,7 @@ from deepcompress_client.wire import (
     ROLLOUT_FIELDS,
     ObserveRequest,
     RolloutRequest,
+    SampleRequest,
     ScoreGroup,
     ScoreRequest,
     ShapeGroup,
@@ -21,7 +22,7 @@ from .errors import InvalidRequestError, TooLargeError
 from .plan import RunPlan, validate_checker
 
 
-def check_version(request: BatchRequest | ObserveRequest) -> None:
+def check_version(request: BatchRequest | ObserveRequest | SampleRequest) -> None:
     """Check that a request with a version has the incarnation and the epoch that it belongs to.
 
     Raises:

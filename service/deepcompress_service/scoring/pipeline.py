@@ -22,30 +22,31 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 from deepcompress_client.wire import RunConfig, ScoreAnswer, ScoreRequest, ShapeAnswer, ShapeRequest
 from deepcompress_verify import Check, Verdict
 
+from ..activity.recorder import ActivityRecorder, CountedGroup
 from ..difficulty.errors import UNUSABLE, DifficultyError, UnknownRun
 from ..difficulty.model import Commit, CommitOutcome, GroupOutcome, RunState
 from ..difficulty.store import DifficultyStore
 from ..observability import metrics, tracing
 from ..remote import RemoteCheckers
 from ..settings import Settings
-from .ages import check_asynchronous, group_age, oldest_version
+from .ages import check_asynchronous, group_age
 from .answers import Answer, answer
 from .batch import AddTask, Batch, BatchGroup, BatchRequest, Rewards
 from .declines import Declines
 from .errors import InvalidRequestError
 from .limits import check_inputs, validate
 from .plan import RunPlan, make_new_plan, plan_from_text
-from .protocols import Recorder, Verifier
-from .records import extended_payload, group_commit, score_digest, shape_digest, unpack_age, unpack_verdicts
+from .protocols import Verifier
+from .records import group_commit, score_digest, shape_digest, unpack_age, unpack_verdicts
 from .remote_checks import Recorded, check_all, nothing_recorded
-from .rewards import shape, shaping_input, signal_of_new
+from .rewards import shape, shaping_input, signal_of
 from .row_checks import make_checks
 from .training_warnings import (
     FirstRollouts,
@@ -82,7 +83,7 @@ class Pipeline:
         settings: Settings,
         store: DifficultyStore,
         verifier: Verifier,
-        recorder: Recorder,
+        recorder: ActivityRecorder,
         remote: RemoteCheckers | None = None,
     ) -> None:
         self.settings = settings
@@ -128,7 +129,8 @@ class Pipeline:
         plan, epoch = await self.resolve(request)
         if request.phase == "train":
             check_inputs(request, plan)
-            check_asynchronous(request, plan)
+            if plan.config.asynchronous:
+                check_asynchronous(request, plan)
         return Batch(request, plan, epoch, [BatchGroup(group) for group in request.groups], warnings=[])
 
     async def _rewards(self, batch: Batch, kind: type[Answer], add_task: AddTask) -> Answer:
@@ -265,20 +267,15 @@ class Pipeline:
         """
         request = batch.request
         assert request.run is not None
-        step_whitening = await self._step_whitening(batch) if batch.plan.reward.whitens else None
+        whitening = await self._step_whitening(batch) if batch.plan.reward.whitens else None
+        max_age = batch.plan.config.max_age
         digest = hashlib.blake2b(digest_size=16)
         commits = []
         for group in batch.groups:
-            commit = group_commit(group.sent, group.digest, group.verdicts, group.correct, group.statuses)
-            more = {} if step_whitening is None else {"whitening": step_whitening}
-            age, max_age = group_age(request.policy_version, group.sent), batch.plan.config.max_age
-            if age is not None:
-                is_too_old = max_age is not None and age > max_age
-                commit = replace(commit, age=age, too_old=is_too_old, counts=commit.counts and not is_too_old)
-                more |= {"age": (age, int(is_too_old))}
-            if more:
-                commit = replace(commit, payload=extended_payload(group.verdicts, **more))
-            group.tallies = commit if group.sent.data_source is not None else None
+            if request.policy_version is not None:
+                group.age = group_age(request.policy_version, group.sent)
+                group.too_old = group.age is not None and max_age is not None and group.age > max_age
+            commit = group.tallies = group_commit(group, whitening)
             digest.update(commit.group_id.encode() + b"\0" + commit.digest)
             commits.append(commit)
         outcome = await self.timed(
@@ -308,13 +305,13 @@ class Pipeline:
         changed = stale = too_old = 0
         new = []
         for group, record in zip(batch.groups, outcome.groups, strict=True):
-            if oldest_version(group.sent) is not None:
-                group.age, group.too_old = unpack_age(record.payload)
             if not record.replayed:
                 too_old += group.too_old
                 stale += record.stale
                 new.append(group.correct)
-            elif group.verdicts is not None:
+                continue
+            group.age, group.too_old = unpack_age(record.payload)
+            if group.verdicts is not None:
                 fresh, recorded = group.verdicts, unpack_verdicts(record.payload)
                 changed += sum(map(_contradict, fresh, recorded))
                 group.set_verdicts(recorded)
@@ -369,11 +366,19 @@ class Pipeline:
             metrics.count_groups("train", list(map(_kind, outcome.groups, batch.groups)))
             for slug, _ in rewards.warnings:
                 metrics.WARNINGS.labels(slug).inc()
-            statuses = [group.statuses for group in batch.groups]
-            sources, sums = [group.source() for group in batch.groups], signal_of_new(batch, outcome, rewards)
-            self.recorder.record_batch(
-                outcome, rewards.groups, rewards.shaped, rewards.warnings, statuses, sources, sums
-            )
+            new = [index for index, record in enumerate(outcome.groups) if not record.replayed and not record.stale]
+            counted = [
+                CountedGroup(
+                    outcome.groups[index].problem_id,
+                    rewards.groups[index],
+                    rewards.shaped[index],
+                    batch.groups[index].statuses,
+                    batch.groups[index].sent.data_source,
+                    batch.groups[index].tallies,
+                )
+                for index in new
+            ]
+            self.recorder.record_batch(outcome, rewards.warnings, counted, signal_of(batch, rewards, new))
             await self._declines.update(outcome.run, outcome.epoch, outcome.step)
         if isinstance(request, ScoreRequest):
             verdicts = [group.verdicts or () for group in batch.groups]

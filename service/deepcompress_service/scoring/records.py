@@ -31,6 +31,7 @@ from deepcompress_verify.verdict import STATUSES
 from ..difficulty.length_counts import pack_bins
 from ..difficulty.model import GroupCommit
 from ..shaping.lengths import bin_of
+from .batch import BatchGroup
 from .errors import NewerConfigurationError
 from .unchecked import checked_indices
 
@@ -49,14 +50,21 @@ _LATER_GROUP_FIELDS = tuple(name for name in GROUP_FIELDS if name not in _FIXED_
 """Per-group fields that a digest includes one by one, if sent."""
 
 
-def pack_verdicts(verdicts: Sequence[Verdict]) -> bytes:
-    """Return the verdicts as a payload that the store keeps."""
-    rows = [(v.correct, v.status, v.answer, v.decided_by, v.reason, v.cpu_ms) for v in verdicts]
-    return zlib.compress(orjson.dumps(rows), 1)
+def pack_payload(verdicts: Sequence[Verdict] | None, more: Mapping[str, object]) -> bytes:
+    """Return the verdicts that the service made, and `more` that the answer needs, as a payload that the store keeps.
+
+    `whitening`: (mean, std) of its step, in a run that whitens advantages. `age`: (age, 1 if it is too old).
+    """
+    rows: object = None
+    if verdicts is not None:
+        rows = [(v.correct, v.status, v.answer, v.decided_by, v.reason, v.cpu_ms) for v in verdicts]
+    if more:
+        rows = {"verdicts": rows, **more}
+    return b"" if rows is None else zlib.compress(orjson.dumps(rows), 1)
 
 
 def unpack_verdicts(payload: bytes) -> list[Verdict]:
-    """Return the verdicts of a payload that `pack_verdicts` of this or another version made.
+    """Return the verdicts of a payload that `pack_payload` of this or another version made.
 
     Raises:
         NewerConfigurationError: A verdict has a part that this version does not declare, and that is not null.
@@ -67,15 +75,6 @@ def unpack_verdicts(payload: bytes) -> list[Verdict]:
     if any(part is not None for row in rows for part in row[len(_VERDICT_FIELDS) :]):
         raise NewerConfigurationError("a recorded verdict has a part")
     return [Verdict(*row[: len(_VERDICT_FIELDS)]) for row in rows]
-
-
-def extended_payload(verdicts: Sequence[Verdict] | None, **more: object) -> bytes:
-    """Return the payload of a group that its answer needs more than the verdicts of.
-
-    `whitening`: (mean, std) of its step, in a run that whitens advantages. `age`: [age, 1 if it is too old].
-    """
-    rows = None if verdicts is None else orjson.loads(zlib.decompress(pack_verdicts(verdicts)))
-    return zlib.compress(orjson.dumps({"verdicts": rows, **more}), 1)
 
 
 def unpack_whitening(payload: bytes) -> tuple[float, float] | None:
@@ -175,34 +174,35 @@ def _rollout_bytes(rollout: ShapeRollout | ScoreRollout, correct: bool, status: 
     return fixed
 
 
-def group_commit(
-    group: ShapeGroup | ScoreGroup,
-    digest: bytes,
-    verdicts: Sequence[Verdict] | None,
-    correct: Sequence[bool],
-    statuses: Sequence[str | None],
-) -> GroupCommit:
-    """Return a group's part of a commit: its name, its digest and its tallies."""
-    tokens = [rollout.tokens for rollout in group.rollouts]
-    truncated = [rollout.truncated for rollout in group.rollouts]
-    counted = "gold_unreadable" not in statuses
+def group_commit(group: BatchGroup, whitening: tuple[float, float] | None = None) -> GroupCommit:
+    """Return a group's part of a commit: its name, its digest and its tallies.
+
+    `whitening`: (mean, std) of the step, in a run that whitens advantages.
+    """
+    sent, correct, statuses = group.sent, group.correct, group.statuses
+    tokens = [rollout.tokens for rollout in sent.rollouts]
+    truncated = [rollout.truncated for rollout in sent.rollouts]
+    counted = not group.too_old and "gold_unreadable" not in statuses
     if "unchecked" in statuses:
         # Left out of all tallies; without a checked rollout the group is recorded and counts nowhere.
         checked = checked_indices(statuses)
         counted = counted and bool(checked)
         kept = checked or range(len(tokens))
         tokens, truncated = [tokens[i] for i in kept], [truncated[i] for i in kept]
-        correct = [correct[i] for i in kept]
+        correct = tuple(correct[i] for i in kept)
     counts = [count for count in tokens if count is not None]
     correct_tokens = [count for count, ok in zip(tokens, correct, strict=True) if ok and count is not None]
     all_known = len(counts) == len(tokens)
-    name = group.group_id or group.problem_id
+    name = sent.group_id or sent.problem_id
     assert name is not None
+    more: dict[str, object] = {} if whitening is None else {"whitening": whitening}
+    if group.age is not None:
+        more["age"] = (group.age, int(group.too_old))
     return GroupCommit(
         group_id=name,
-        problem_id=group.problem_id,
-        digest=digest,
-        payload=b"" if verdicts is None else pack_verdicts(verdicts),
+        problem_id=sent.problem_id,
+        digest=group.digest,
+        payload=pack_payload(group.verdicts, more),
         size=len(tokens),
         passes=sum(correct),
         counts=counted,
@@ -212,4 +212,6 @@ def group_commit(
         correct_tokens_sum=sum(correct_tokens) if all_known else 0,
         correct_tokens_min=min(correct_tokens) if correct_tokens and all_known else None,
         lengths=pack_bins(bytes(map(bin_of, correct_tokens))) if all_known else b"",
+        age=group.age,
+        too_old=group.too_old,
     )

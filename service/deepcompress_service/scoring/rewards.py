@@ -14,7 +14,7 @@ from deepcompress_client.wire import GROUP_FIELDS, ROLLOUT_FIELDS, Signal
 from ..difficulty.model import CommitOutcome, GroupOutcome, ProblemState
 from ..shaping import Group, ProblemHistory, Reward
 from ..shaping.lengths import LengthRecord
-from ..shaping.signal import SignalSums
+from ..shaping.signal import MIN_GROUPS, SignalSums
 from .batch import Batch, BatchGroup, Rewards
 from .records import unpack_whitening
 from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_group, whole_shadows
@@ -46,11 +46,12 @@ async def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
         if len(parts) > 1:
             await asyncio.sleep(0)
         shadows = reward.shape_shadows(parts) if batch.plan.config.shadow else None
-        sums = reward.signal_sums(parts, shaped)
-        warnings = reward.warnings(parts, shaped, sums.figures())
+        sums = reward.signal_sums(parts, shaped) if batch.request.signal or len(parts) >= MIN_GROUPS else None
+        figures = None if sums is None else sums.figures()
+        warnings = reward.warnings(parts, shaped, figures)
         rewards = Rewards(groups, shaped, shadows, [*batch.warnings, *warnings], sums=sums)
-        if batch.request.signal:
-            rewards.signal = Signal(**asdict(sums.figures()))
+        if batch.request.signal and figures is not None:
+            rewards.signal = Signal(**asdict(figures))
     if unchecked:
         rewards.shaped = list(map(whole_group, rewards.shaped, statuses))
         rewards.shadows = None if rewards.shadows is None else list(map(whole_shadows, rewards.shadows, statuses))
@@ -58,14 +59,17 @@ async def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
     return rewards
 
 
-def signal_of_new(batch: Batch, outcome: CommitOutcome, rewards: Rewards) -> SignalSums:
-    """Return the sums of the groups that are counted now: neither replayed nor stale."""
-    new = [index for index, record in enumerate(outcome.groups) if not record.replayed and not record.stale]
-    if rewards.sums is not None and len(new) == len(batch.groups):
-        return rewards.sums
-    parts = checked_parts(rewards.groups, [group.statuses for group in batch.groups])
+def signal_of(batch: Batch, rewards: Rewards, new: Sequence[int]) -> SignalSums:
+    """Return the sums of the signal's figures over the groups whose indices are `new`."""
+    reward, statuses = batch.plan.reward, [group.statuses for group in batch.groups]
+    if len(new) == len(batch.groups):
+        if rewards.sums is not None:
+            return rewards.sums
+        if not any("unchecked" in row for row in statuses):
+            return reward.signal_sums(rewards.groups, rewards.shaped)
+    parts = checked_parts(rewards.groups, statuses)
     groups = [parts[index] for index in new]
-    return batch.plan.reward.signal_sums(groups, batch.plan.reward.shape(groups))
+    return reward.signal_sums(groups, reward.shape(groups)) if groups else SignalSums()
 
 
 def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | None, reward: Reward) -> Group:

@@ -13,7 +13,7 @@ from ..difficulty.bins import RATIOS
 from ..difficulty.samples import Retirement
 from ..difficulty.samples import SampleRequest as StoreRequest
 from .errors import InvalidRequestError
-from .limits import limit
+from .limits import check_version, limit
 from .pipeline import Pipeline
 
 
@@ -25,14 +25,13 @@ async def sample(pipeline: Pipeline, run: str, request: SampleRequest) -> Sample
         DifficultyError: The store refused; nothing was changed.
     """
     limit("n", request.n, pipeline.settings.max_sample)
-    if request.version is not None and (request.incarnation is None or request.epoch is None):
-        raise InvalidRequestError("version", "send it with epoch and incarnation")
-    policy = _resolved(request.policy)
+    check_version(request)
+    policy, weights = _resolved(request.policy)
     stored = StoreRequest(
         run,
         request.step,
         request.n,
-        _weights(policy),
+        weights,
         orjson.dumps(policy.description, option=orjson.OPT_SORT_KEYS).decode(),
         None if policy.retirement is None else Retirement(*policy.retirement),
         request.data_source,
@@ -54,16 +53,15 @@ async def sample(pipeline: Pipeline, run: str, request: SampleRequest) -> Sample
     )
 
 
-def _resolved(policy: str | Mapping[str, object]) -> Resolved:
-    try:
-        return resolve(policy)
-    except PolicyError as error:
-        raise InvalidRequestError(error.field, error.message, "invalid-policy") from None
+def _resolved(policy: str | Mapping[str, object]) -> tuple[Resolved, tuple[float, ...]]:
+    """Return the policy and its weight of each bin of pass ratios, [bins].
 
-
-def _weights(policy: Resolved) -> tuple[float, ...]:
+    Raises:
+        InvalidRequestError: There is no such policy, or a parameter is not valid.
+    """
     try:
-        return policy.weights(RATIOS)
+        resolved = resolve(policy)
+        return resolved, resolved.weights(RATIOS)
     except PolicyError as error:
         raise InvalidRequestError(error.field, error.message, "invalid-policy") from None
 

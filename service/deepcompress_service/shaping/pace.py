@@ -1,4 +1,4 @@
-"""The pace of the level: is it still near its initial value, far from the run's pass ratio? Pure functions.
+"""The warning of a level that is still near its initial value and far from the run's pass ratio. Pure functions.
 
 After n steps P_b(n) = lambda**n * P_b(0) + (1 - lambda**n) * m, where m is the mean of the steps' pass ratios,
 weighted as in the moving average. So m follows from the level alone.

@@ -88,7 +88,10 @@ Why = Literal[
     "even",
     "strategy",
 ]
-"""The reason why a group has no length reward (docs/design.md, 4)."""
+"""The reason why a group has no length reward (docs/design.md, 4).
+
+`wire.Why` has the same values: shaping imports nothing of the client. tests/scoring/test_components.py compares them.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
 
@@ -164,7 +165,10 @@ def _aggregate(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         tasks.setdefault(task if isinstance(task, int) else 0, []).append(row)
     overall = profile(unmasked)
     return {
-        "group_level_metrics": [{**profile(tasks[task]), TASK: task} for task in sorted(tasks)],
+        # Each row is written on its own: one call for all would keep other threads waiting.
+        "group_level_metrics": [
+            orjson.Fragment(orjson.dumps({**profile(tasks[task]), TASK: task})) for task in sorted(tasks)
+        ],
         "agent_metrics": overall,
         "key_metrics": {name: value for name, value in overall.items() if name.startswith("mean/")},
     }
