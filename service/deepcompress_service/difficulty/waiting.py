@@ -60,7 +60,7 @@ def steps_of_arrival(
     waiting = waiting_groups(state, ids)
     now = run_record.closed + 1 if run_record.open is None else run_record.open
     places: dict[str, int] = {}
-    free = MAX_WAITING - state.count_observed(now)
+    free: int | None = None  # counted for a new group only: the count reads all groups of the step in SQLite
     by_step: dict[int, list[tuple[int, Observation]]] = {}
     for index, seen in observations:
         name = seen.group_id
@@ -72,11 +72,12 @@ def steps_of_arrival(
                 continue
         elif name in places:
             place = places[name]
-        elif free > 0:
+        else:
+            free = MAX_WAITING - state.count_observed(now) if free is None else free
+            if free <= 0:
+                continue
             place = places[name] = now
             free -= 1
-        else:
-            continue
         by_step.setdefault(place, []).append((index, seen))
     return by_step
 
