@@ -7,6 +7,7 @@ import random
 import time
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 
@@ -129,9 +130,28 @@ def test_a_text_that_no_slice_can_cut_is_refused_before_it_is_decoded(
         decode_in_slices(json.dumps(body).encode(), orjson.loads)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_quotes_after_an_odd_number_of_backslashes_are_escaped(seed: int) -> None:
+    choice = random.Random(seed)
+    for _ in range(200):
+        runs = (
+            b"\\" * choice.choice((0, 1, 2, 3, 15, 16, 17, 47, 48, 96, 97)) for _ in range(choice.randrange(1, 12))
+        )
+        raw = b"a" + b"".join(run + choice.choice((b'"', b'"', b"a", b'""')) for run in runs)
+        expected = []
+        run = 0
+        for place, byte in enumerate(raw):
+            if byte == ord('"') and run % 2 == 0:
+                expected.append(place)
+            run = run + 1 if byte == ord("\\") else 0
+        text = np.frombuffer(raw, np.uint8)
+        found = [slices._quotes(text, begin, min(begin + 48, len(raw))) for begin in range(0, len(raw), 48)]
+        assert np.concatenate(found).tolist() == expected
+
+
 def test_the_search_is_linear(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    for part in (b"[", b"{", b'"', b"\\", b",", b"[]", b'{"":[', b'[1],"', b"],"):
+    for part in (b"[", b"{", b'"', b"\\", b'\\"', b"\\" * 17 + b'"', b",", b"[]", b'{"":[', b'[1],"', b"],"):
         raw = b'{"a":[' + part * ((1 << 20) // len(part))
         began = time.process_time()
         large_lists(raw)

@@ -12,18 +12,21 @@ the body.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..scoring.errors import TooLargeError
 
 Json = Any
 """Decoded JSON."""
+Bytes = npt.NDArray[np.uint8]
+Offsets = npt.NDArray[np.int64]
 SLICE_BYTES = 1 << 18
 """Bytes that are searched for a cut at once: about the size of a slice whose elements are small."""
 WHOLE_BYTES = 1 << 20
@@ -33,9 +36,10 @@ MAX_TEXT_BYTES = 32 << 20
 that is read. Decoding it takes about 25 ms."""
 _LEVELS = 2
 """Levels of lists that are cut: the groups of a body, and the rollouts of a group."""
-_QUOTE, _COMMA, _OPEN_LIST, _CLOSE_LIST = b'",[]'
+_QUOTE, _COMMA, _OPEN_LIST, _CLOSE_LIST, _BACKSLASH = b'",[]\\'
 # `[` and `{` differ in one bit, and so do `]` and `}`.
 _BIT, _OPEN, _CLOSE = 0x20, 0x7B, 0x7D
+_BEFORE = np.arange(1, 17)
 
 
 @dataclass(slots=True)
@@ -60,29 +64,10 @@ def large_lists(raw: bytes | bytearray | memoryview) -> list[LargeList]:
     """
     result: list[LargeList] = []
     current = None
-    depth = quotes_before = last_quote = 0
-    escaped = False
-    for offset in range(0, len(raw), SLICE_BYTES):
-        piece = bytes(raw[offset : offset + SLICE_BYTES])
-        if escaped:
-            piece = b" " + piece[1:]
-        escaped = (len(piece) - len(piece.rstrip(b"\\"))) % 2 == 1
-        # What is escaped is blanked; pairs of backslashes first, so that one left before a quote escapes it.
-        array = np.frombuffer(piece.replace(b"\\\\", b"  ").replace(b'\\"', b"  "), np.uint8)
-        quotes = np.flatnonzero(array == _QUOTE)
-        kinds = array | _BIT
-        marks = np.flatnonzero((kinds == _OPEN) | (kinds == _CLOSE) | (array == _COMMA))
-        marks = marks[(np.searchsorted(quotes, marks) + quotes_before) % 2 == 0]
-        quotes_before += len(quotes)
-        if len(quotes):
-            last_quote = offset + int(quotes[-1])
-        elif quotes_before % 2 and offset - last_quote > MAX_TEXT_BYTES:
-            raise TooLargeError("a text of the body", MAX_TEXT_BYTES)
-        kinds = kinds[marks]
+    depth = 0
+    for marks, kinds in _marks(np.frombuffer(raw, np.uint8)):
         steps = (kinds == _OPEN).astype(np.int64) - (kinds == _CLOSE)
         depths = depth + np.cumsum(steps)
-        if not len(depths):
-            continue
         depth = int(depths[-1])
         chosen = ((depths == 2) & (steps >= 0)) | ((depths == 1) & (steps < 0))
         places, steps = marks[chosen], steps[chosen]
@@ -90,7 +75,6 @@ def large_lists(raw: bytes | bytearray | memoryview) -> list[LargeList]:
         kept = np.ones(len(steps), bool)
         kept[1:-1] = (steps[1:-1] != 0) | (steps[:-2] != 0) | (steps[2:] != 0)
         for place, step in zip(places[kept].tolist(), steps[kept].tolist(), strict=True):
-            place += offset
             if step > 0:
                 current = LargeList(place, commas=[]) if raw[place] == _OPEN_LIST else None
             elif current is not None and step == 0 and current.commas is not None:
@@ -101,6 +85,61 @@ def large_lists(raw: bytes | bytearray | memoryview) -> list[LargeList]:
                     result.append(current)
                 current = None
     return result
+
+
+def _marks(text: Bytes) -> Iterator[tuple[Offsets, Bytes]]:
+    """Yield the offsets of brackets, braces and commas outside of texts, [marks], and the kind of each, [marks].
+
+    A kind is _OPEN, _CLOSE, or another value for a comma. A yield is of one piece of the body. Nearly all of a body
+    is texts, and of those the ends alone are searched.
+
+    Raises:
+        TooLargeError: A text is over MAX_TEXT_BYTES.
+    """
+    inside = False
+    last_quote = 0
+    for offset in range(0, len(text), SLICE_BYTES):
+        end = min(offset + SLICE_BYTES, len(text))
+        quotes = _quotes(text, offset, end)
+        if len(quotes):
+            last_quote = int(quotes[-1])
+        elif inside:
+            if offset - last_quote > MAX_TEXT_BYTES:
+                raise TooLargeError("a text of the body", MAX_TEXT_BYTES)
+            continue
+        edges = np.concatenate(([] if inside else [offset - 1], quotes, [end])).astype(np.int64)
+        inside = len(edges) % 2 == 1
+        begins = edges[: len(edges) - inside : 2] + 1
+        lengths = edges[1::2] - begins
+        # The offsets of the bytes between the texts.
+        outside = np.arange(lengths.sum()) + np.repeat(begins - np.cumsum(lengths) + lengths, lengths)
+        values = text[outside]
+        kinds = values | _BIT
+        chosen = (kinds == _OPEN) | (kinds == _CLOSE) | (values == _COMMA)
+        if chosen.any():
+            yield outside[chosen], kinds[chosen]
+
+
+def _quotes(text: Bytes, begin: int, end: int) -> Offsets:
+    """Return the offsets of the quotes from `begin` to `end`, without those after an odd number of backslashes."""
+    quotes = begin + np.flatnonzero(text[begin:end] == _QUOTE)
+    doubtful = np.flatnonzero(text[quotes - 1] == _BACKSLASH)
+    if not len(doubtful):
+        return quotes
+    places = quotes[doubtful]
+    if len(places) * len(_BEFORE) < end - begin:
+        slashes = text[places[:, None] - _BEFORE] == _BACKSLASH
+        lengths = slashes.argmin(axis=1)
+        if not slashes.all(axis=1).any():
+            return np.delete(quotes, doubtful[lengths % 2 == 1])
+    while begin and text[begin - 1] == _BACKSLASH:  # the run began in an earlier piece
+        earlier = text[max(0, begin - SLICE_BYTES) : begin]
+        others = np.flatnonzero(earlier != _BACKSLASH)
+        begin -= len(earlier) - (int(others[-1]) + 1 if len(others) else 0)
+    piece = text[begin:end]
+    others = np.maximum.accumulate(np.where(piece == _BACKSLASH, -1, np.arange(len(piece))))
+    lengths = places - begin - 1 - others[places - begin - 1]
+    return np.delete(quotes, doubtful[lengths % 2 == 1])
 
 
 def decode_in_slices(
