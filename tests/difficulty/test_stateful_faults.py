@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
-from hypothesis.stateful import precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, run_state_machine_as_test
 from redis.crc import key_slot
 
 from .campaign import patient
@@ -26,7 +26,8 @@ from .test_moving_slots import SLOT, Masters
 from .test_stateful import Lives
 
 EXAMPLES = int(os.environ.get("DEEPCOMPRESS_STATEFUL_FAULT_EXAMPLES", "8"))
-MOST_FAULTS = 2
+FAULT_AFTER = (9, 21)
+"""Events of a life after which the fault comes."""
 
 pytestmark = [needs_redis, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -117,7 +118,7 @@ def faulty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Dri
 
 
 class FaultyLives(Lives):
-    """A life in which the fault comes at most MOST_FAULTS times."""
+    """A life in which the fault comes after some of its events."""
 
     fault: ClassVar[Fault]
     met: ClassVar[list[str]]
@@ -127,13 +128,15 @@ class FaultyLives(Lives):
         super().__init__()
         self.run = next(_names)
         self.other = f"{self.run}-copy"
+        self.events = 0
 
-    @precondition(lambda self: self.met.count(self.run) < MOST_FAULTS and len(self.past) > 2)
-    @rule()
+    @invariant()
     def meet_a_fault(self) -> None:
-        self.met.append(self.run)
-        type(self).fault()
-        self.driver.wait(patient(self.driver.store.ping))
+        self.events += 1
+        if self.events in FAULT_AFTER:
+            self.met.append(self.run)
+            type(self).fault()
+            self.driver.wait(patient(self.driver.store.ping))
 
 
 def test_random_lives_over_faults(faulty: tuple[Driver, Fault]) -> None:
