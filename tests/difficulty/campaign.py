@@ -79,7 +79,7 @@ class Plan:
             planned.append(tuple(map(tuple, named)))
             observed.append(
                 tuple(
-                    Observation(run, None, f"seen {step}/{i}", name, f"r{j}", rng.random() < 0.5)
+                    Observation(run, None, name, f"seen {step}/{i}", f"r{j}", rng.random() < 0.5)
                     for i, name in enumerate(rng.choices([f"p{n}" for n in range(200)], k=4))
                     for j in range(2)
                 )
