@@ -122,7 +122,7 @@ def results_of(cells: dict[str, BySeed], table: Table) -> list[str]:
         lines.append("| " + " | ".join(words) + " |")
     for cell, against in table.also:
         if cell in cells and against in cells:
-            words = [f"{cell} less {against}", str(len(set(cells[cell]) & set(cells[against]))), "", "", ""]
+            words = [f"{cell} minus {against}", str(len(set(cells[cell]) & set(cells[against]))), "", "", ""]
             lines.append("| " + " | ".join(words + compared(cells, cell, against)) + " |")
     return lines
 
