@@ -82,7 +82,7 @@ def test_a_service_that_is_not_there_is_one_line(cli: Callable[..., Any]) -> Non
 
 
 def test_create_with_a_preset(runs: Callable[..., str]) -> None:
-    assert "authors@1" in runs("create", "unused", "--preset", "list")
+    assert "authors@1" in runs("create", "--preset", "list")
     created = runs("create", "with-preset", "--preset", "authors", "--config", '{"keep_steps": 70}')
     config = json.loads(created.splitlines()[-1])
     assert (config["preset"], config["keep_steps"]) == ("authors@1", 70)

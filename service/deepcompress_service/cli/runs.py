@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .helptext import teach
-from .remote import service_client
+from .remote import DEFAULT_URL, service_client
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,8 +43,16 @@ PROBLEM_COLUMNS = (
     *("changes of difficulty", "last step"),
 )
 
-Url = Annotated[str | None, typer.Option(envvar="DEEPCOMPRESS_URL", help="URL of the service", show_default=False)]
-Key = Annotated[str | None, typer.Option("--api-key", envvar="DEEPCOMPRESS_API_KEY", show_default=False)]
+Url = Annotated[
+    str | None,
+    typer.Option(envvar="DEEPCOMPRESS_URL", help=f"URL of the service; default: {DEFAULT_URL}", show_default=False),
+]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key", envvar="DEEPCOMPRESS_API_KEY", help="API key, if the service requires one", show_default=False
+    ),
+]
 Name = Annotated[str, typer.Argument(help="name of the run", show_default=False)]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask for confirmation")]
 
@@ -81,11 +89,28 @@ def list_runs(
         console().print(table)
 
 
+def _list_presets(value: str | None) -> str | None:
+    """Print all presets and end the command, if the value is `list`."""
+    from deepcompress_client.presets import PRESETS
+
+    if value != "list":
+        return value
+    for one in PRESETS:
+        typer.echo(f"{one.id:14}{one.summary}")
+    raise typer.Exit
+
+
 @_runs.command("create")
 def create(
     name: Name,
     preset: Annotated[
-        str | None, typer.Option(help="NAME or NAME@VERSION; --preset list shows them", show_default=False)
+        str | None,
+        typer.Option(
+            help="NAME or NAME@VERSION; --preset list prints all",
+            show_default=False,
+            is_eager=True,  # so that --preset list needs no name of a run
+            callback=_list_presets,
+        ),
     ] = None,
     config: Annotated[
         str | None, typer.Option(help="JSON object of other fields of the configuration", show_default=False)
@@ -96,15 +121,10 @@ def create(
     """Create a run with a preset or a configuration, or confirm the one of a run without steps."""
     import json
 
-    from deepcompress_client.presets import PRESETS
     from deepcompress_client.wire import RunConfig
 
     from .output import console, fail
 
-    if preset == "list":
-        for one in PRESETS:
-            typer.echo(f"{one.id:14}{one.summary}")
-        return
     try:
         fields = json.loads(config or "{}")
     except ValueError as error:
@@ -180,7 +200,9 @@ def history(
 @_runs.command("plot")
 def plot(
     name: Name,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="default: RUN.png", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="PNG file to write; default: RUN.png", show_default=False)
+    ] = None,
     url: Url = None,
     key: Key = None,
 ) -> None:
@@ -290,7 +312,7 @@ def checkpoint(
 @_runs.command("restore")
 def restore(
     name: Name,
-    checkpoint_name: Annotated[str, typer.Argument(metavar="CHECKPOINT")],
+    checkpoint_name: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="name of the checkpoint")],
     yes: Yes = False,
     url: Url = None,
     key: Key = None,
@@ -304,7 +326,7 @@ def restore(
 @_runs.command("export")
 def export(
     name: Name,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="default: standard output")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="file to write; default: standard output")] = None,
     url: Url = None,
     key: Key = None,
 ) -> None:
