@@ -9,6 +9,7 @@ import { download } from "../csv.js";
 import { askToDelete } from "../delete.js";
 import { ago, count, fixed, moment, percent, signed } from "../format.js";
 import { follow } from "../net.js";
+import { rangeControl } from "../range.js";
 import { smoothingControl } from "../smoothing.js";
 import { CSV_HEAD, csvRows, METRICS, series, Steps } from "../steps.js";
 import { Problems } from "./problems.js";
@@ -17,11 +18,9 @@ import { IDLE_S } from "./runs.js";
 import { VerdictList } from "./verdicts.js";
 
 const PROBLEMS_MS = 4000;
-const RANGES = ["all", "200", "50"];
 
 export function runView(run, hooks) {
   const steps = new Steps();
-  let range = filter("range", RANGES, "all");
   let activity = null;
   let betas = null;
   let betaSource = filter("betas", ["step"], "problems");
@@ -35,11 +34,7 @@ export function runView(run, hooks) {
   const times = h("p", { class: "sub times" });
   const figures = h("dl", { class: "figures" });
   const notices = h("div", { class: "notices" });
-  const rangeButtons = segments("Steps shown", [["all", "All steps"], ["200", "Last 200"], ["50", "Last 50"]], range, (value) => {
-    range = value;
-    setFilter("range", value, "all");
-    drawSteps();
-  });
+  const range = rangeControl(() => drawSteps());
   let axis = filter("x", ["time"], "step");
   const axisButtons = segments("Horizontal axis", [["step", "By step"], ["time", "By time"]], axis, (value) => {
     axis = value;
@@ -51,7 +46,7 @@ export function runView(run, hooks) {
   const controls = h(
     "div",
     { class: "controls wide" },
-    rangeButtons,
+    range.root,
     axisButtons,
     smoothing.root,
     h("button", { type: "button", class: "button", on: { click: () => download(run, CSV_HEAD, csvRows(steps.rows())) } }, "Download CSV"),
@@ -61,7 +56,7 @@ export function runView(run, hooks) {
 
   const line = (title, hint, metrics, more, nothing = "This replica has seen no step of this run.") => {
     const drawn = metrics.map(([key, look]) => series(key, look));
-    const chart = new LineChart({ ...drawn[0], title, hint, series: drawn, file: run, more, nothing });
+    const chart = new LineChart({ ...drawn[0], title, hint, series: drawn, file: run, more, nothing, zoom: range.zoom });
     chart.smooth = smoothing.value;
     chart.axis = axis;
     return chart;
@@ -132,7 +127,7 @@ export function runView(run, hooks) {
   );
   ages.root.hidden = true;
   lines.push(ages);
-  const sources = new SourceChart(run, smoothing.value);
+  const sources = new SourceChart(run, smoothing.value, range.zoom);
   sources.axis = axis;
   const distribution = new BetaChart({
     title: "Distribution of β",
@@ -169,7 +164,7 @@ export function runView(run, hooks) {
 
   function drawSteps() {
     const all = steps.rows();
-    const shown = range === "all" ? all : all.slice(-Number(range));
+    const shown = range.of(all);
     for (const chart of lines) chart.update(shown);
     ages.root.hidden = !all.some((row) => row.largest_age !== undefined);
     sources.update(shown);
