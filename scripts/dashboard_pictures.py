@@ -1,6 +1,7 @@
 """Take the pictures of the dashboard that the documentation has, in the installed Chromium.
 
 python scripts/dashboard_pictures.py docs/pictures                              trains examples/own_loop.py first
+python scripts/dashboard_pictures.py docs/pictures --url URL                    a running service has its runs
 python scripts/dashboard_pictures.py FILE.png --url URL --runs RUN RUN ...      runs of a running service, compared
 """
 
@@ -53,19 +54,22 @@ def comparison(runs: Sequence[str]) -> str:
     return "/#/compare?" + "&".join(f"run={quote(run)}" for run in runs) + "&smooth=0.6"
 
 
-def all_pictures(folder: Path) -> None:
-    """Train the example's policy with three rewards, and take the pictures of the page and the tutorials."""
-    with embedded_service() as url:
-        with Client(url) as client:
-            for kind in KINDS:
-                for _ in own_loop.train(kind, client):
-                    pass
-        with chromium() as browser:
-            run = "/#/runs/own-loop-paper?smooth=0.6"
-            take(browser, url + "/", folder / "dashboard-runs.png", high=420)
-            take(browser, url + run, folder / "dashboard-light.png", high=2120)
-            take(browser, url + run, folder / "dashboard-dark.png", dark=True)
-            take(browser, url + comparison([f"own-loop-{kind}" for kind in KINDS]), folder / "dashboard-compare.png")
+def train(url: str) -> None:
+    """Train the example's policy with three rewards."""
+    with Client(url) as client:
+        for kind in KINDS:
+            for _ in own_loop.train(kind, client):
+                pass
+
+
+def take_all(url: str, folder: Path) -> None:
+    """Take the pictures of the page and the tutorials. The service has the example's runs."""
+    with chromium() as browser:
+        run = "/#/runs/own-loop-paper?smooth=0.6"
+        take(browser, url + "/", folder / "dashboard-runs.png", high=420)
+        take(browser, url + run, folder / "dashboard-light.png", high=2120)
+        take(browser, url + run, folder / "dashboard-dark.png", dark=True)
+        take(browser, url + comparison([f"own-loop-{kind}" for kind in KINDS]), folder / "dashboard-compare.png")
 
 
 def main() -> None:
@@ -76,10 +80,14 @@ def main() -> None:
     parser.add_argument("--runs", nargs="+", default=[], help="runs of that service")
     chosen = parser.parse_args()
     if chosen.url is None:
-        return all_pictures(chosen.out)
-    with chromium() as browser:
-        take(browser, chosen.url.rstrip("/") + comparison(chosen.runs), chosen.out, high=860)
-    return None
+        with embedded_service() as url:
+            train(url)
+            take_all(url, chosen.out)
+    elif chosen.runs:
+        with chromium() as browser:
+            take(browser, chosen.url.rstrip("/") + comparison(chosen.runs), chosen.out, high=860)
+    else:
+        take_all(chosen.url.rstrip("/"), chosen.out)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ export function compareView(names, hooks) {
     "div",
     null,
     h("div", { class: "head" }, h("h1", null, "Compare runs"), sub),
-    h("div", { class: "controls" }, range.root, smoothing.root, save, h("a", { class: "button", href: `#/?${names.map((run) => `select=${encodeURIComponent(run)}`).join("&")}` }, "Choose runs")),
+    h("div", { class: "controls sticky" }, range.root, smoothing.root, save, h("a", { class: "button", href: `#/?${names.map((run) => `select=${encodeURIComponent(run)}`).join("&")}` }, "Choose runs")),
     h("div", { class: "grid" }, table, charts.map((chart) => chart.root), left),
   );
 

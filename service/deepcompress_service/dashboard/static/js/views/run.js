@@ -45,7 +45,7 @@ export function runView(run, hooks) {
   const remove = h("button", { type: "button", class: "button", disabled: true, title: "A key with full access is needed.", on: { click: () => askToDelete(run, () => (location.hash = "#/"), hooks.needKey) } }, "Delete…");
   const controls = h(
     "div",
-    { class: "controls wide" },
+    { class: "controls sticky wide" },
     range.root,
     axisButtons,
     smoothing.root,
@@ -179,7 +179,7 @@ export function runView(run, hooks) {
     const started = steps.started();
     const texts = [active ? "active" : "idle", `last request ${ago(used)}`];
     if (started !== null) texts.push(`began ${moment(started)}`);
-    if (pace !== null) texts.push(pace >= 1 ? `${fixed(pace, 1)} steps a minute` : `${fixed(60 * pace, 1)} steps an hour`);
+    if (pace !== null) texts.push(pace >= 1 ? `${fixed(pace, pace < 10 ? 1 : 0)} steps a minute` : `${fixed(60 * pace, 1)} steps an hour`);
     times.replaceChildren(h("span", { class: `age ${active ? "active" : ""}` }, texts.join(" · ")));
     times.title = moment(used);
   }
@@ -236,7 +236,7 @@ export function runView(run, hooks) {
     drawTimes();
     const chip = (text) => h("span", { class: "chip" }, visible(String(text)));
     chips.replaceChildren(chip(strategy.name), chip(`epoch ${count(row.epoch)}`), chip(format), row.kind === "stepless" ? chip("stepless") : "", overlong ? chip("overlong term") : "");
-    sub.textContent = `${count(row.problems)} problems${strategy.alpha === undefined ? "" : `, α ${strategy.alpha}`}${strategy.ema === undefined ? "" : `, λ ${strategy.ema}`}`;
+    sub.textContent = `${count(row.problems)} problems${["alpha", "ema"].filter((name) => strategy[name] !== undefined).map((name) => `, ${name === "ema" ? "λ" : "α"} ${parameter(strategy[name])}`).join("")}`;
   }
 
   /** Reload the problems after a change, at most once in PROBLEMS_MS. */
@@ -330,6 +330,9 @@ function folded(charts) {
   if (!matchMedia("(max-width: 640px)").matches) return charts;
   return [...charts.slice(0, 2), h("details", { class: "more-charts" }, h("summary", null, "More charts"), h("div", { class: "grid" }, charts.slice(2)))];
 }
+
+/** A number, or the text for one that changes by step. */
+const parameter = (value) => (typeof value === "number" ? Number(value.toFixed(4)) : "by schedule");
 
 const figure = (name, value, sub) => h("div", { class: "figure" }, h("dt", null, name), h("dd", null, value, h("span", { class: "sub" }, sub)));
 
