@@ -1,4 +1,4 @@
-"""The warning of an accuracy that falls with the lengths: read from a run's history every few steps, after the answer."""
+"""The warning of an accuracy that falls with the lengths, from the history that is read every few steps."""
 
 from __future__ import annotations
 
