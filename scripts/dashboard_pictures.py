@@ -66,7 +66,7 @@ def take_all(url: str, folder: Path) -> None:
     """Take the pictures of the page and the tutorials. The service has the example's runs."""
     with chromium() as browser:
         run = "/#/runs/own-loop-paper?smooth=0.6"
-        take(browser, url + "/", folder / "dashboard-runs.png", high=420)
+        take(browser, url + "/", folder / "dashboard-runs.png", high=440)
         take(browser, url + run, folder / "dashboard-light.png", high=2120)
         take(browser, url + run, folder / "dashboard-dark.png", dark=True)
         take(browser, url + comparison([f"own-loop-{kind}" for kind in KINDS]), folder / "dashboard-compare.png")

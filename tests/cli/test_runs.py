@@ -68,6 +68,7 @@ def test_checkpoint_restore_export_import_delete(runs: Callable[..., str], tmp_p
     assert "checkpoint good" in runs("show", "r")
     file = tmp_path / "r.jsonl"
     runs("export", "r", "--out", str(file))
+    assert "'a/b' is none" in runs("checkpoint", "r", "a/b", "1", status=2)
     assert "level 0.98" in runs("restore", "r", "good", "--yes")
     assert "step 3" in runs("import", "moved", str(file), "--yes")
     assert "deleted moved" in runs("rm", "moved", "--yes")

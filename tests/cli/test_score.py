@@ -52,7 +52,7 @@ def test_the_summary_as_json(cli: Callable[..., Any], rollouts: Path) -> None:
     assert result.exit_code == 0, result.output
     summary = json.loads(result.stdout)
     assert (summary["rollouts"], summary["problems"]) == (6, 2)
-    assert summary["statuses"] == {"correct": 3, "wrong": 1, "no_answer": 1, "unreadable": 1}
+    assert summary["statuses"] == {"correct": 3, "wrong": 2, "no_answer": 1}
     assert [row["difficulty"] for row in summary["difficulties"]] == ["hard"]
     result = cli("score", str(rollouts), "--json", "--out", "-")
     assert len(result.stdout.splitlines()) == 6

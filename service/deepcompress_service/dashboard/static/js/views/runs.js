@@ -169,8 +169,8 @@ function makeCard(run, toggle) {
     h(
       "div",
       { class: "facts" },
-      h("div", { class: "fact" }, tokens, h("span", null, "mean tokens")),
-      h("div", { class: "fact" }, ratio, h("span", null, "batch pass ratio")),
+      h("div", { class: "fact", title: "Mean tokens of the last step" }, tokens, h("span", null, "tokens")),
+      h("div", { class: "fact", title: "Batch pass ratio of the last step" }, ratio, h("span", null, "pass ratio")),
       h("div", { class: "fact level" }, level, h("span", null, "level")),
       h("div", { class: "fact" }, step, h("span", null, "step")),
     ),
