@@ -211,7 +211,7 @@ class Draw:
 
     @property
     def plan(self) -> tuple[bytes, bytes]:
-        """Rows (stratum, quota, number, width) of the strata that are read, and first places of all windows; float64."""
+        """Rows (stratum, quota, number, width) of the strata that are read, and first places of windows; float64."""
         table = np.column_stack((self._strata, self._quotas, self._number, self._width))
         return table.astype("<f8").tobytes(), self._places.astype("<f8").tobytes()
 
