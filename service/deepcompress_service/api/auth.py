@@ -11,7 +11,8 @@ Keys come from the environment (``DEEPCOMPRESS_API_KEYS``, full access to every 
 
 Keys are compared by digest and in constant time, so that neither length nor prefix leaks. Browsers may send the key
 as the password of HTTP Basic, for reading only: a page of another origin could make a browser repeat its Basic
-password, which therefore must not be able to change anything.
+password, which therefore must not be able to change anything. `require_same_origin` refuses changes that such pages
+request, with or without keys.
 """
 
 from __future__ import annotations
@@ -166,6 +167,21 @@ class KeyRing:
                 log.info("read the API keys again: %d in force", len(self._grants))
         except (OSError, KeyFileError) as error:
             log.error("the API key file cannot be used, the keys read before stay in force: %s", error)
+
+
+def require_same_origin(request: Request) -> None:
+    """Check that a request that changes something comes from no page of another origin, with or without keys.
+
+    Raises:
+        ApiError: 403, if it has an Origin of another host or scheme, or several.
+    """
+    origins = request.headers.getlist("origin")
+    if not origins or request.method in ("GET", "HEAD"):
+        return
+    hosts = request.headers.getlist("host")
+    # The scheme is the browser's: a proxy may end TLS.
+    if len(origins) > 1 or len(hosts) != 1 or origins[0] not in (f"http://{hosts[0]}", f"https://{hosts[0]}"):
+        raise ApiError(403, "cross-origin", "requests from pages of other origins are refused")
 
 
 def _sent_key(request: Request) -> tuple[str, bool]:

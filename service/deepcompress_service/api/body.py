@@ -254,7 +254,10 @@ def parse(model: type[Model], raw: bytes | bytearray) -> Model:
     Raises:
         ApiError: 422, which names the field that is not valid.
     """
-    value, strict = decode(model, raw)
+    try:
+        value, strict = decode_in_slices(raw, orjson.loads), None
+    except ValueError:
+        value, strict = _decode_again(model, raw), False
     check_values(value)
     try:
         return model.model_validate(value, strict=strict)
@@ -262,18 +265,16 @@ def parse(model: type[Model], raw: bytes | bytearray) -> Model:
         raise from_validation(error) from None
 
 
-def decode(model: type[BaseModel], raw: bytes | bytearray) -> tuple[Any, bool | None]:
-    """Return the value of a body, and pydantic's `strict` for its validation.
+def _decode_again(model: type[BaseModel], raw: bytes | bytearray) -> Json:
+    """Return the value of a body that orjson refuses.
 
     Raises:
         ApiError: 422, if the body is not JSON; the message is the one of `model`.
         TooLargeError: A text is too large.
     """
-    with suppress(ValueError):
-        return decode_in_slices(raw, orjson.loads), None
     # Only lone surrogates, which Rust strings cannot hold, and numbers out of bounds are worth a slower attempt.
     with suppress(ValueError, RecursionError):
-        return decode_in_slices(raw, _loads_surrogates), False
+        return decode_in_slices(raw, _loads_surrogates)
     try:
         model.model_validate_json(raw)
     except ValidationError as error:

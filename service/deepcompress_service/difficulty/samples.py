@@ -1,7 +1,7 @@
 """Samples of a run's data set (docs/design.md, 5.12) over a `RunTransaction`: for `memory://` and SQLite.
 
 The index of a data set has each problem in the bin of its pass ratio at the end of the last closed step. It changes
-where a step closes (`reindex_step`), and where problems come to be as they were before (a rewind). Where all problems
+where a step closes (`reindex`), and where problems come to be as they were before (a rewind). Where all problems
 may have changed at once (a restore, an import, a reset, a data set registered during a training) the record of the
 data set is marked as pending, and the bins are computed again portion by portion before the next sample.
 """
@@ -105,12 +105,6 @@ def move(state: RunTransaction, run_record: RunRecord, entries: dict[str, Entry]
         if index != entry.bin:
             moved[problem_id] = replace(entry, bin=index)
     state.index.move(moved)
-
-
-def reindex_step(state: RunTransaction, run_record: RunRecord, step: int) -> None:
-    """Bring the index up to date with a step that closes."""
-    if run_record.dataset:
-        reindex(state, run_record, state.undo(step))
 
 
 def mark_pending(state: RunTransaction, run_record: RunRecord) -> None:

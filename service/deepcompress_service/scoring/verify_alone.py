@@ -10,11 +10,11 @@ from deepcompress_verify import Verdict
 
 from ..difficulty.errors import UNUSABLE
 from ..observability import metrics
-from .answers import verdict_answer
 from .batch import AddTask
 from .limits import missing_identity, validate_items
 from .observing import observation, takes_observations_without_step
 from .pipeline import Pipeline
+from .rewards import verdict_answer
 from .row_checks import make_checks, reads_config
 
 
