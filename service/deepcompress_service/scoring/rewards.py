@@ -128,9 +128,11 @@ def problem_history(problem: ProblemState) -> ProblemHistory:
 
 
 def answer(batch: Batch, outcome: CommitOutcome | None, rewards: Rewards, kind: type[Answer]) -> Answer:
-    """Return the answer, of type `kind`. `outcome` is None in evaluation, whose answer has no level and no state."""
+    """Return the answer, of type `kind`. `outcome` is None in evaluation, whose answer has no level and no state.
+
+    The warnings are a function of the request and of the run's state, so a repeated request has them again.
+    """
     request = batch.request
-    warnings = [] if outcome is None else answered_warnings(outcome, rewards.warnings)
     rows: list[Any] = []  # ScoredGroup where the service verified, else GroupRewards
     for index, (group, shaping_group, shaped) in enumerate(
         zip(batch.groups, rewards.groups, rewards.shaped, strict=True)
@@ -152,9 +154,10 @@ def answer(batch: Batch, outcome: CommitOutcome | None, rewards: Rewards, kind: 
             phase="eval",
             level=None,
             batch_pass_ratio=mean_pass_ratio(batch, rewards),
-            warnings=warnings,
+            warnings=[],
             groups=rows,
         )
+    created = [run_created(outcome.step)] if outcome.created_step == outcome.step else []
     return kind(
         run=outcome.run,
         epoch=outcome.epoch,
@@ -162,7 +165,7 @@ def answer(batch: Batch, outcome: CommitOutcome | None, rewards: Rewards, kind: 
         phase="train",
         level=outcome.level,
         batch_pass_ratio=outcome.batch_pass_ratio,
-        warnings=warnings,
+        warnings=[*created, *(f"{slug}: {text}" for slug, text in rewards.warnings)],
         signal=rewards.signal,
         incarnation=outcome.incarnation or None,
         version=outcome.version,
@@ -229,12 +232,3 @@ def mean_pass_ratio(batch: Batch, rewards: Rewards) -> float:
         if set(group.statuses) != {"unchecked"}
     ]
     return sum(ratios) / len(ratios) if ratios else 0.0
-
-
-def answered_warnings(outcome: CommitOutcome, warnings: Sequence[tuple[str, str]]) -> list[str]:
-    """Return the warnings of an answer, each as "slug: text"; a request that created the run has one more.
-
-    They are a function of the request and of the run's state, so a repeated request has them again.
-    """
-    created = [run_created(outcome.step)] if outcome.created_step == outcome.step else []
-    return [*created, *(f"{slug}: {text}" for slug, text in warnings)]
