@@ -304,13 +304,14 @@ def check_values(value: object) -> None:
         holder, path = pending.pop()
         if len(path) > MAX_DEPTH:
             raise invalid(_place(path), f"lists and objects are nested deeper than {MAX_DEPTH}")
-        for key, one in holder.items() if isinstance(holder, dict) else enumerate(holder):
-            if isinstance(one, dict | list):
+        for key, one in holder.items() if type(holder) is dict else enumerate(holder):
+            kind = type(one)  # parsers of JSON make no subclasses
+            if kind is dict or kind is list:
                 pending.append((one, (*path, key)))
-            elif isinstance(one, int):
+            elif kind is int:
                 if abs(one) >= MAX_INTEGER:
                     raise invalid(_place((*path, key)), "an integer has more than 64 bits")
-            elif isinstance(one, float) and not math.isfinite(one):
+            elif kind is float and not math.isfinite(one):
                 raise invalid(_place((*path, key)), "a number is not finite")
 
 
