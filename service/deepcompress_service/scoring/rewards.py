@@ -157,7 +157,7 @@ def answer(batch: Batch, outcome: CommitOutcome | None, rewards: Rewards, kind: 
             warnings=[],
             groups=rows,
         )
-    created = [run_created(outcome.step)] if outcome.created_step == outcome.step else []
+    created: list[str] = [run_created(outcome.step)] if outcome.created_step == outcome.step else []
     return kind(
         run=outcome.run,
         epoch=outcome.epoch,
