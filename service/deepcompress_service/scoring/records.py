@@ -168,9 +168,10 @@ def _rollout_bytes(rollout: ShapeRollout | ScoreRollout, correct: bool, status: 
         first = {name: getattr(rollout, name) for name in _FIRST_FIELDS}
         if any(value is not None for value in first.values()):
             fixed += orjson.dumps(first)
-    for name in _LATER_FIELDS:
-        if (value := getattr(rollout, name)) is not None:
-            fixed += orjson.dumps({name: value}, option=orjson.OPT_SORT_KEYS)
+    if not sent.isdisjoint(_LATER_FIELDS):
+        for name in _LATER_FIELDS:
+            if (value := getattr(rollout, name)) is not None:
+                fixed += orjson.dumps({name: value}, option=orjson.OPT_SORT_KEYS)
     return fixed
 
 

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from deepcompress_client.wire import (
@@ -37,6 +38,7 @@ from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_gr
 
 Answer = TypeVar("Answer", ShapeAnswer, ScoreAnswer)
 
+_rollout_fields = attrgetter(*ROLLOUT_FIELDS)
 TURN = 4_096
 """Rollouts whose inputs are prepared in one turn of the event loop."""
 
@@ -94,7 +96,7 @@ def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | No
     """Return a group as the strategies see it: the fields sent, the verdicts, and the recorded state."""
     sent, statuses = group.sent, group.statuses
     readable = "gold_unreadable" not in statuses
-    columns = {name: tuple(getattr(rollout, name) for rollout in sent.rollouts) for name in ROLLOUT_FIELDS}
+    columns = dict(zip(ROLLOUT_FIELDS, zip(*map(_rollout_fields, sent.rollouts), strict=True), strict=True))
     return Group(
         correct=group.correct,
         trainable=tuple(readable and status not in NOT_TRAINABLE for status in statuses),
