@@ -31,7 +31,7 @@ from .length_counts import joined
 from .model import CHANGE_KINDS, DifficultyConfig, GroupCommit, ProblemState
 from .observed_codec import ObservedGroup, unpack_observed
 from .run_transaction import RunTransaction
-from .samples import reindex
+from .samples import reindex_step
 from .waiting import discard_expired
 
 
@@ -129,7 +129,7 @@ def close(state: RunTransaction, run_record: RunRecord) -> None:
     run_record.open = None
     run_record.buckets, run_record.revisits, run_record.ages = {}, (0, 0, 0), (0, 0, 0, 0, 0)
     if run_record.dataset:
-        reindex(state, run_record, state.undo(step))
+        reindex_step(state, run_record, step)
 
 
 def observed_commit(group_id: str, group: ObservedGroup) -> GroupCommit:
