@@ -118,9 +118,7 @@ def move(state: RunTransaction, run_record: RunRecord, entries: dict[str, Entry]
 
 
 def reindex_step(state: RunTransaction, run_record: RunRecord, step: int) -> None:
-    """Bring the index up to date with a step that closes."""
-    if not run_record.dataset:
-        return
+    """Bring the index of a run with a data set up to date with a step that closes."""
     index = state.index
     record = index.load()
     visits = move(state, run_record, index.entries(state.undo(step)))
