@@ -25,7 +25,7 @@ VALUES = (
     *('"x"', '"\\ud800"', '"\\u0000"', '"\\u001b[2J"', '["x", "y"]', '{"x": 1}', "[null]", DEEP, '{"name": 5}'),
     *('{"name": "number", "relative": NaN}', f'{{"name": "json", "x": {DEEP}}}'),
 )
-COMMANDS: tuple[tuple[str, ...], ...] = (("replay",), ("replay", "-s", "kimi_k1.5"), ("audit",), ("profile", "-o", "-"))
+COMMANDS = [["replay"], ["replay", "-s", "kimi_k1.5"], ["audit"], ["profile", "-o", "-"]]
 
 
 def rows(field: str) -> Iterator[str]:
@@ -38,7 +38,7 @@ def rows(field: str) -> Iterator[str]:
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 @pytest.mark.parametrize("field", FIELDS)
 def test_a_field_with_every_kind_of_value(
-    cli: Callable[..., Any], tmp_path: Path, command: tuple[str, ...], field: str
+    cli: Callable[..., Any], tmp_path: Path, command: list[str], field: str
 ) -> None:
     file = tmp_path / "rows.jsonl"
     for row in rows(field):

@@ -185,7 +185,9 @@ def _token(where: str, file: Path, token_file: Path | None) -> str | None:
     try:
         token = _read(path).strip()
     except (OSError, ValueError) as error:
-        raise EndpointError(f"{where}: token_file: {getattr(error, 'strerror', None) or 'not a short text in UTF-8'}") from None
+        raise EndpointError(
+            f"{where}: token_file: {getattr(error, 'strerror', None) or 'not a short text in UTF-8'}"
+        ) from None
     if not token or not _HEADER_VALUE.fullmatch(token) or " " in token:
         raise EndpointError(f"{where}: token_file: {path} has no token of printable ASCII without spaces")
     return token
