@@ -48,7 +48,7 @@ def read_run(folder: Path) -> RunFiles:
 
 
 def read_rows(file: Path) -> Rows:
-    """Return the rows of a run's file, or none without a file. Lines that are no rows, as after a kill, are left out."""
+    """Return the rows of a run's file, or none without a file. Lines that are no rows (cut by a kill) are omitted."""
     rows = []
     for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
         with contextlib.suppress(ValueError, RecursionError):

@@ -120,7 +120,7 @@ def first_home(group: Group):
         ("import nonesuch_module", "cannot be loaded"),
         ("raise SystemExit('goodbye')", "cannot be loaded: goodbye"),
         ("first_home = dict", "no strategy: ValueError"),
-        ("def first_home(group, *, a: Missing = 1):\n  'x'\n  return []", "no strategy: NameError"),
+        ("def first_home(group, *, a: 'Missing' = 1):\n  'x'\n  return []", "no strategy: NameError"),
         ("def first_home(group, *, a=float('nan')):\n  'x'\n  return []", "a number from"),
         ("def first_home(group, *, a=10**400):\n  'x'\n  return []", "a number from"),
         ("def first_home(group):\n  'x'\n  raise SystemExit", "failed: SystemExit"),
