@@ -45,7 +45,7 @@ def numbers() -> Iterator[tuple[str, float]]:
 
 
 def exercise(client: TestClient) -> None:
-    item = {"run": "r", "step": 1, "problem_id": "p", "rollout_id": "a", "correct": True, "tokens": 5}
+    seen = {"problem_id": "p", "rollouts": [{"rollout_id": "a", "correct": True, "tokens": 5}]}
     group = {"problem_id": "p", "gold": "3", "rollouts": [{"response": "\\boxed{3}", "tokens": 9}] * 2}
     rollout = {
         "run": "s",
@@ -61,8 +61,8 @@ def exercise(client: TestClient) -> None:
         client.post("/v1/shape", json=shape_body("r", 0, ("p", [True, False], [10, 20]))),
         client.post("/v1/verify", json={"items": [{"gold": "x^2-1", "response": "\\boxed{(x-1)(x+1)}"}]}),
         client.post("/v1/score", json={"run": "r", "step": 1, "groups": [group]}),
-        client.post("/v1/observe", json={"rollouts": [item]}),
-        client.post("/v1/observe", json={"rollouts": [{**item, "run": "never-trained"}]}),
+        client.post("/v1/observe", json={"run": "r", "step": 2, "groups": [seen]}),
+        client.post("/v1/observe", json={"run": "never-trained", "step": 2, "groups": [seen]}),
         client.post("/v1/rollouts", json=rollout),
         client.put("/v1/runs/r/dataset", content=row),
         client.post("/v1/runs/r/sample", json={"step": 2, "n": 1, "policy": "uniform"}),

@@ -22,7 +22,7 @@ def check_server_url(url: str) -> None:
     scheme = url.partition("://")[0]
     try:
         parts = urlsplit(url)
-        valid = bool(parts.hostname) and (parts.port or 1) > 0 and not parts.fragment
+        valid = bool(parts.hostname) and parts.port != 0 and not parts.fragment
     except ValueError:
         valid = False
     if not valid:
