@@ -6,7 +6,6 @@ Every check raises one of `BROKEN`.
 from __future__ import annotations
 
 import json
-import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -37,6 +36,9 @@ LONGEST_NAME = 4096
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Closed = Annotated[int, Field(ge=-1, le=LARGEST)]
 Size = Annotated[int, Field(ge=1, le=LARGEST)]
+LARGEST_LEVEL = 1e9
+"""Largest magnitude of a level, an accumulator or a parameter of one; levels of trainings are between 0 and 1."""
+Level = Annotated[float, Field(ge=-LARGEST_LEVEL, le=LARGEST_LEVEL)]
 
 
 class _Strict(BaseModel):
@@ -45,9 +47,9 @@ class _Strict(BaseModel):
 
 class _Accumulator(_Strict):
     kind: AccumulatorKind
-    initial: float
-    weight: float
-    target: float
+    initial: Level
+    weight: Level
+    target: Level
 
 
 class _Config(_Strict):
@@ -71,14 +73,14 @@ class _RunRecord(_Strict):
     closed: Closed
     pruned: Closed
     first: Count | None
-    values: list[float]
-    start: list[float]
+    values: list[Level]
+    start: list[Level]
     problems: Count
     ratio_sum: Annotated[int, Field(ge=-LARGEST, le=LARGEST)]
     sequence: Count
     revisits: tuple[Count, Annotated[int, Field(ge=-LARGEST, le=LARGEST)], Count] = (0, 0, 0)
     ages: tuple[Count, Count, Count, Count, Count] = (0, 0, 0, 0, 0)
-    begun: list[float] = []
+    begun: list[Level] = []
     cells: list[tuple[Count, Size, Count, Count, Count, Count, Count, Count, Count]]
 
 
@@ -185,7 +187,7 @@ def check_value(table: str, value: bytes, run_record: RunRecord) -> None:
     if table == "steps":
         step = parse_step(decode(value))
         levels = (*step.before, *step.after, step.mean or 0.0)
-        if not len(step.before) == len(step.after) == 1 + further or not all(map(math.isfinite, levels)):
+        if not len(step.before) == len(step.after) == 1 + further or not all(map(_is_level, levels)):
             raise ValueError("before and after need one number for the level and for each further accumulator")
         if not all(0 <= getattr(step, name) <= LARGEST for name in (*STEP_INTEGERS, *AGE_INTEGERS)):
             raise ValueError("a count of a step is out of bounds")
@@ -222,8 +224,12 @@ def _check_problem(state: ProblemState) -> None:
     for ratio in (state.pass_ratio, state.last_pass_ratio):
         if ratio is not None and not 0.0 <= ratio <= 1.0:
             raise ValueError("a pass ratio is not between 0 and 1")
-    if state.last_beta is not None and not math.isfinite(state.last_beta):
-        raise ValueError("a beta is not finite")
+    if state.last_beta is not None and not _is_level(state.last_beta):
+        raise ValueError("a beta is out of bounds")
+
+
+def _is_level(value: float) -> bool:
+    return abs(value) <= LARGEST_LEVEL  # false for what is not a number
 
 
 def _check_counts(passes: int, attempts: int, tokens: int) -> None:
@@ -236,8 +242,8 @@ def _check_group(record: GroupRecord, further: int) -> None:
     _check_problem(record.problem)
     if len(record.accumulators) != further or len(record.digest) != 16:
         raise ValueError("not a group of this run")
-    if not all(map(math.isfinite, (record.level, record.step_level, record.batch_pass_ratio, *record.accumulators))):
-        raise ValueError("a number of a group is not finite")
+    if not all(map(_is_level, (record.level, record.step_level, record.batch_pass_ratio, *record.accumulators))):
+        raise ValueError("a level of a group is out of bounds")
     unpack_counts(record.lengths)
 
 
