@@ -26,9 +26,10 @@ import zstandard
 from fastapi import Request, Response
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
+from starlette.responses import StreamingResponse
 
 from .errors import ApiError, abandoned, from_validation, invalid
-from .slices import decode_in_slices
+from .slices import decode_in_slices, release
 
 Model = TypeVar("Model", bound=BaseModel)
 T = TypeVar("T")
@@ -36,7 +37,8 @@ Json = Any
 """Decoded JSON."""
 PIECE = 1 << 18
 """Most bytes that one step of decompression gives, for formats that allow a bound."""
-
+STREAMED_BYTES = 1 << 18
+"""Bytes of a response in pieces that are sent at once."""
 
 ON_LOOP_BYTES = 1 << 18
 """Largest body that is decoded on the event loop. A larger one is decoded in a thread, so that it keeps no other
@@ -258,11 +260,14 @@ def parse(model: type[Model], raw: bytes | bytearray) -> Model:
         value, strict = decode_in_slices(raw, orjson.loads), None
     except ValueError:
         value, strict = _decode_again(model, raw), False
-    check_values(value)
     try:
+        check_values(value)
         return model.model_validate(value, strict=strict)
-    except ValidationError as error:
-        raise from_validation(error) from None
+    except (ValidationError, ApiError) as error:
+        for one in value.values() if isinstance(value, dict) else ():
+            if isinstance(one, list):
+                release(one)
+        raise (error if isinstance(error, ApiError) else from_validation(error)) from None
 
 
 def _decode_again(model: type[BaseModel], raw: bytes | bytearray) -> Json:
@@ -295,41 +300,51 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 def check_values(value: object) -> None:
     """Check the depth and the numbers of decoded JSON, without recursion.
 
+    The lists and objects are visited level by level, and no object is made for one of them: the garbage collector
+    would visit all those objects again, while other threads wait.
+
     Raises:
         ApiError: 422: lists and objects nested deeper than MAX_DEPTH, an integer of more than 64 bits, or a number
             that is not finite.
     """
-    holders: list[Json] = [[value]]
-    for _ in range(MAX_DEPTH + 1):
-        below: list[Json] = []
-        for holder in holders:
+    levels: list[list[Json]] = [[[value]]]
+    while levels[-1]:
+        deeper: list[Json] = []
+        at_limit = len(levels) > MAX_DEPTH
+        for holder in levels[-1]:
             for one in holder.values() if type(holder) is dict else holder:
                 kind = type(one)
                 if kind is dict or kind is list:
-                    below.append(one)
-                elif (kind is int and not -MAX_INTEGER < one < MAX_INTEGER) or (kind is float and not isfinite(one)):
-                    raise _first_fault(value)
-        if not below:
-            return
-        holders = below
-    raise _first_fault(value)
+                    if at_limit:
+                        raise _fault(levels, holder, one, f"lists and objects are nested deeper than {MAX_DEPTH}")
+                    if one:
+                        deeper.append(one)
+                elif kind is int:
+                    if not -MAX_INTEGER < one < MAX_INTEGER:
+                        raise _fault(levels, holder, one, "an integer has more than 64 bits")
+                elif kind is float and not isfinite(one):
+                    raise _fault(levels, holder, one, "a number is not finite")
+        levels.append(deeper)
 
 
-def _first_fault(value: object) -> ApiError:
-    """Return the error of a value that is not within the bounds, with its place."""
-    pending: list[tuple[Json, tuple[str | int, ...]]] = [([value], ())]
-    while pending:
-        holder, path = pending.pop()
-        if len(path) > MAX_DEPTH:
-            return invalid(_place(path), f"lists and objects are nested deeper than {MAX_DEPTH}")
-        for key, one in holder.items() if isinstance(holder, dict) else enumerate(holder):
-            if isinstance(one, dict | list):
-                pending.append((one, (*path, key)))
-            elif isinstance(one, int) and abs(one) >= MAX_INTEGER:
-                return invalid(_place((*path, key)), "an integer has more than 64 bits")
-            elif isinstance(one, float) and not isfinite(one):
-                return invalid(_place((*path, key)), "a number is not finite")
-    raise AssertionError("every value is within the bounds")
+def _fault(levels: list[list[Json]], holder: Json, value: Json, detail: str) -> ApiError:
+    """Return the error for a value in a holder of the last level, with its path."""
+    path: list[str | int] = []
+    for holders in reversed(levels):
+        holder = _holder_of(holders, value) if path else holder
+        entries = holder.items() if isinstance(holder, dict) else enumerate(holder)
+        path.append(next(key for key, one in entries if one is value))
+        value = holder
+    return invalid(_place(tuple(reversed(path))), detail)
+
+
+def _holder_of(holders: list[Json], value: Json) -> Json:
+    """Return the list or object, of one level, that has the value."""
+    for holder in holders:
+        for one in holder.values() if isinstance(holder, dict) else holder:
+            if one is value:
+                return holder
+    raise LookupError
 
 
 def _place(path: tuple[str | int, ...]) -> str:
@@ -427,6 +442,24 @@ def _needs_full_scan(raw: bytes | bytearray) -> bool:
 def json_response(value: object, status: int = 200) -> Response:
     """Return a value as a response: wire answers, dicts, lists and plain values."""
     return Response(orjson.dumps(value), status, media_type="application/json")
+
+
+def streamed_json(pieces: list[bytes]) -> Response:
+    """Return JSON in pieces as a response, which sends about STREAMED_BYTES at once."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        some: list[bytes] = []
+        size = 0
+        for piece in pieces:
+            some.append(piece)
+            size += len(piece)
+            if size >= STREAMED_BYTES:
+                yield b"".join(some)
+                some, size = [], 0
+        yield b"".join(some)
+
+    headers = {"content-length": str(sum(map(len, pieces)))}
+    return StreamingResponse(chunks(), headers=headers, media_type="application/json")
 
 
 def documented(model: type[BaseModel], *examples: dict[str, Any]) -> dict[str, Any]:

@@ -249,7 +249,7 @@ class Pipeline:
         start = 0
         for name, group in zip(names, request.groups, strict=True):
             if name in payloads:
-                verdicts |= enumerate(unpack_verdicts(payloads[name]), start)
+                verdicts |= enumerate(unpack_verdicts(payloads[name], len(group.rollouts)), start)
             start += len(group.rollouts)
         return verdicts
 
@@ -311,7 +311,7 @@ class Pipeline:
                 continue
             group.age, group.too_old = unpack_age(record.payload)
             if group.verdicts is not None:
-                fresh, recorded = group.verdicts, unpack_verdicts(record.payload)
+                fresh, recorded = group.verdicts, unpack_verdicts(record.payload, len(group.verdicts))
                 changed += sum(map(_contradict, fresh, recorded))
                 group.set_verdicts(recorded)
         if stale:

@@ -45,6 +45,7 @@ from ..paging import Page, PageBuilder, Side, Sort
 from ..retention import OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import state_of_run
 from ..transfer import ExportReader, Receiver, accept_any_config
+from ..unreadable import skip_unreadable
 from ..waiting import MAX_WAITING, MAX_WAITING_ROLLOUTS
 from . import redis_commit, redis_pages, redis_replies, redis_transfer, redis_watch
 from .redis_commit import TOKEN_BYTES
@@ -174,7 +175,7 @@ class RedisStore(RedisDatasets):
         names = await self._link.command(RUNS_KEY, "SMEMBERS", RUNS_KEY)
         found = []
         for name in sorted(map(decode, names)):
-            with suppress(UnknownRun, StoreTooNew):  # one that we cannot read hides no others
+            with suppress(UnknownRun, StoreTooNew), skip_unreadable(name):  # it hides no others
                 found.append(await self._state(name))
         return found
 
