@@ -252,8 +252,8 @@ def _with_file(error: RunLost | RunRolledBack, name: str, start: Start) -> RunLo
     return type(error)(error.status, error.slug, detail, error.problem)
 
 
-CHECKPOINT = re.compile(r"(?:.*_)?(?:global_?)?step_?\d+|checkpoint-\d+|.*globalstep\d+")
-"""Names of checkpoint folders, as trainers whose step is not passed to a reward write them."""
+CHECKPOINT = re.compile(r"(?:.*_)?(?:global_?)?step_?\d+|checkpoint-\d+|.*globalstep\d+|checkpoints\.jsonl")
+"""Names of checkpoints, as trainers whose step is not passed to a reward write them."""
 
 
 def check_first_step(next_step: int | None, start: Start) -> None:
@@ -265,7 +265,7 @@ def check_first_step(next_step: int | None, start: Start) -> None:
     folder = start.get("folder")
     if next_step != 0 or folder is None or start.get("fresh"):
         return
-    found = [*Path(folder).glob("*/"), *Path(folder).glob("*/*/")]
+    found = [*Path(folder).glob("*"), *Path(folder).glob("*/*")]
     saved = next((one for one in found if CHECKPOINT.fullmatch(one.name)), None)
     if saved is not None:
         raise ValueError(
