@@ -52,13 +52,15 @@ def main() -> None:
     parser.add_argument("--resume")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    scripted_vllm.install_attention()
+    scripted_vllm.without_a_gpu()
 
     words = tokenizer()
     words.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
-    words.response_schema = {
-        "type": "object"
-    }  # TRL has one for known chat templates only; without tools it is unused
+    words.response_template = {
+        "defaults": {"role": "assistant"},
+        "start_anchor": "?",
+        "fields": {"content": {"close": "<eos>", "content": "text"}},
+    }
     folder = asked.out.parent / "model"
     if not folder.exists():
         model().save_pretrained(folder)
@@ -77,6 +79,8 @@ def main() -> None:
             num_generations=4,
             max_completion_length=12,
             token_budget=0,  # a fixed number of samples in each step: two groups
+            max_inflight_tasks=24,
+            max_staleness=100,  # none is dropped: a resumed training generates from the first dropped group on
             max_steps=asked.steps,
             save_steps=asked.save_steps,
             learning_rate=1e-2,

@@ -57,10 +57,10 @@ class DeepCompressGroupReward:
     groups that one optimiser step consumes. Rewards refer to the level of the step before, unless ``strategy`` sets
     another reference.
 
-    With `attach`, the run is opened when the training begins, and a training that resumes rewinds it to the groups
-    that its checkpoint has trained. Without it, the first group opens the run, and ``resume=True`` continues with its
-    present state. A new training must have a new run, or ``fresh`` deletes its history. ``continue_from`` starts a
-    run with the level and the problems of another one.
+    With `attach`, the run is opened when the training begins, and a training that resumes rewinds it to before the
+    groups that waited when its checkpoint was saved. Without it, the first group opens the run, and ``resume=True``
+    continues with its present state. A new training must have a new run, or ``fresh`` deletes its history.
+    ``continue_from`` starts a run with the level and the problems of another one.
 
     It refuses the calls of other trainers, whose batches hold several groups.
     ``end_token_ids`` are the tokens that end a completion; `attach` takes them from the trainer. Without both no
@@ -122,7 +122,7 @@ class DeepCompressGroupReward:
         self._end_tokens = self._end_tokens or frozenset(end_tokens(trainer))
         self._start["folder"] = trainer.args.output_dir
         # The first of the callbacks: one of the trainer's own starts the process that gets a copy of this reward.
-        trainer.callback_handler.callbacks.insert(0, _callback(self, client))
+        trainer.callback_handler.callbacks.insert(0, _callback(self, trainer, client))
 
     def start(self, client: Client, next_step: int) -> Run:
         """Open the run for a training that continues at `next_step`, counted in steps of the run."""
@@ -130,21 +130,30 @@ class DeepCompressGroupReward:
         self._identity = run.state_dict()
         return run
 
-    def save(self, run: Run, next_step: int, keep: set[int]) -> None:
-        """Save the difficulty state with the trainer's checkpoint; delete the states of deleted checkpoints."""
+    def save(self, run: Run, checkpoint: Path, waiting: int) -> None:
+        """Save the difficulty state with the trainer's checkpoint, as before the groups that wait to be trained.
+
+        The step at which the run continues then is written into the checkpoint's folder. The states of deleted
+        checkpoints are deleted.
+        """
         try:
+            if run.info().epoch != run.epoch:
+                return  # another training opened the run, and refuses the groups of this one
+            run.refresh()  # the version of the other process
+            last = [one.step for one in run.history(limit=1).steps if one.closed]
+            next_step = max(0, (last[0] + 1 if last else run.info().step or 0) - -(-waiting // self.groups_per_step))
             if next_step > 0:
                 run.checkpoint(checkpoint_name(next_step), next_step - 1)
-            if run.info().epoch == run.epoch:  # not another training's
-                run.refresh()  # the version of the other process
-                save_identity(run, self._start)
-            names = {checkpoint_name(step) for step in keep}
+            (checkpoint / STEP_FILE).write_text(json.dumps({"next_step": next_step}))
+            save_identity(run, self._start)
+            kept = {_next_step(folder) for folder in checkpoint.parent.glob("checkpoint-*")}
+            names = {checkpoint_name(step) for step in kept if step is not None}
             for one in run.checkpoints():
                 if str(one["name"]).startswith("step-") and one["name"] not in names:
                     run.delete_checkpoint(str(one["name"]))
         except DeepCompressError as error:
-            # Only a resume from further back than the run's keep_steps would miss it.
-            log.warning("no checkpoint of run %r at step %d: %s", self.run_name, next_step, error)
+            # A resume then goes by the trainer's step.
+            log.warning("no checkpoint of run %r with %s: %s", self.run_name, checkpoint.name, error)
 
     async def __call__(
         self,
@@ -210,19 +219,26 @@ class DeepCompressGroupReward:
         return self._run
 
 
-def _trained_steps(checkpoint: Path, groups_per_step: int) -> int | None:
-    """Return the steps of the run whose groups a checkpoint of the trainer has trained; None without that number."""
+STEP_FILE = "deepcompress.json"
+"""The file in a checkpoint's folder with the step at which the run continues."""
+
+
+def _next_step(checkpoint: Path) -> int | None:
+    """Return the step at which the run continues from a checkpoint of the trainer; None if it was not saved."""
     try:
-        groups = json.loads((checkpoint / "rollout_state.json").read_text())["prompt_index"]
-    except (OSError, ValueError, KeyError):
+        return int(json.loads((checkpoint / STEP_FILE).read_text())["next_step"])
+    except FileNotFoundError:
         return None
-    return int(groups) // groups_per_step
 
 
-def _callback(reward: DeepCompressGroupReward, client: Client) -> FrameworkObject:
+def _waiting(trainer: FrameworkObject) -> int:
+    """Return the groups that were scored and wait in the trainer's queue, rounded up."""
+    queue = getattr(trainer, "rollout_queue", None)
+    return 0 if queue is None else -(-int(queue.qsize()) // int(trainer.args.num_generations))
+
+
+def _callback(reward: DeepCompressGroupReward, trainer: FrameworkObject, client: Client) -> FrameworkObject:
     from transformers import TrainerCallback
-
-    size = reward.groups_per_step
 
     class DeepCompressCallback(TrainerCallback):  # type: ignore[misc]
         """Opens the run when training begins, and saves its state with the trainer's checkpoints."""
@@ -235,10 +251,9 @@ def _callback(reward: DeepCompressGroupReward, client: Client) -> FrameworkObjec
             del control
 
             def opened() -> None:
-                # Groups that were scored and not trained are generated again, so the run goes back behind them.
-                checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-                trained = _trained_steps(checkpoint, size) if state.global_step else 0
-                self.run = reward.start(client, state.global_step if trained is None else trained)
+                step = int(state.global_step)
+                saved = _next_step(Path(args.output_dir) / f"checkpoint-{step}") if step else 0
+                self.run = reward.start(client, step if saved is None else saved)
 
             run_on_first_rank(opened)
 
@@ -246,11 +261,7 @@ def _callback(reward: DeepCompressGroupReward, client: Client) -> FrameworkObjec
             self, args: FrameworkObject, state: FrameworkObject, control: FrameworkObject, **_: object
         ) -> None:
             del control
-            if self.run is None:
-                return
-            found = {folder: _trained_steps(folder, size) for folder in Path(args.output_dir).glob("checkpoint-*")}
-            now = found.get(Path(args.output_dir) / f"checkpoint-{state.global_step}")
-            if now is not None:
-                reward.save(self.run, now, {step for step in found.values() if step is not None})
+            if self.run is not None:
+                reward.save(self.run, Path(args.output_dir) / f"checkpoint-{state.global_step}", _waiting(trainer))
 
     return DeepCompressCallback()
