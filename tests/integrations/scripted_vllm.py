@@ -9,6 +9,7 @@ Run as a script with a port, it serves. All else of a training is TRL's own.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import socket
@@ -210,8 +211,9 @@ def serve(port: int) -> None:
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # of a trainer that was killed
+                self.end_headers()
+                self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
             pass

@@ -90,7 +90,7 @@ def async_trainer(folder: Path, golds: list[str]) -> Any:
         callback_handler=Handler(),
         processing_class=SimpleNamespace(pad_token_id=0, eos_token_id=1),
         eos_token_ids=[1, 9],
-        rollout_queue=SimpleNamespace(qsize=lambda: 5),  # samples: of six groups three wait, in two steps
+        rollout_queue=SimpleNamespace(qsize=lambda: 5),  # samples: of seven groups three wait, in two steps
     )
 
 
@@ -124,7 +124,7 @@ def test_trl_asynchronous_resumes_behind_what_was_trained_and_refuses_the_orphan
     reward, callback = attached()
     callback.on_train_begin(args, state(0), None)
     first = pickle.loads(pickle.dumps(reward))
-    for number in range(6):
+    for number in range(7):
         asyncio.run(score(first, number))
     (tmp_path / "checkpoint-2").mkdir()
     callback.on_save(args, state(2), None)
@@ -132,13 +132,13 @@ def test_trl_asynchronous_resumes_behind_what_was_trained_and_refuses_the_orphan
     names = [one["name"] for one in client.run(run, join=True).checkpoints()]
     assert names == ["step-1"]
     truncated = [entry.truncated for entry in client.run(run, join=True).history().steps]
-    assert truncated == [2, 2, 2], "the end tokens are the trainer's"
+    assert truncated == [2, 2, 2, 1], "the end tokens are the trainer's"
 
     reward, callback = attached()
     callback.on_train_begin(args, state(2), None)
     assert len(client.run(run, join=True).history().steps) == 1
     with pytest.raises(errors.EpochMismatch, match="another training opened"):
-        asyncio.run(score(first, 6))
+        asyncio.run(score(first, 7))
     second = pickle.loads(pickle.dumps(reward))
     for number in range(3, 5):
         asyncio.run(score(second, number))

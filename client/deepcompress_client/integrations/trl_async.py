@@ -140,8 +140,8 @@ class DeepCompressGroupReward:
             if run.info().epoch != run.epoch:
                 return  # another training opened the run, and refuses the groups of this one
             run.refresh()  # the version of the other process
-            last = [one.step for one in run.history(limit=1).steps if one.closed]
-            next_step = max(0, (last[0] + 1 if last else run.info().step or 0) - -(-waiting // self.groups_per_step))
+            counting = max((one.step + one.closed for one in run.history(limit=1).steps), default=0)
+            next_step = max(0, counting - -(-waiting // self.groups_per_step))
             if next_step > 0:
                 run.checkpoint(checkpoint_name(next_step), next_step - 1)
             (checkpoint / STEP_FILE).write_text(json.dumps({"next_step": next_step}))
