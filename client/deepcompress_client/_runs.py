@@ -207,6 +207,10 @@ def open_training(
         own = state is not None and found is not None and found.incarnation == state["incarnation"] is not None
         if found is not None and found.kind is not None and not own:
             raise RunInUse(name, found.step, START_AGAIN.format(run=name))
+        if found is not None and found.kind is not None:
+            log.warning(
+                "run %r: this training starts again at step 0, and what its earlier start recorded is deleted", name
+            )
     return (yield from open_run(name, config, FIRST_STEP, False, continue_from=continue_from, forget=fresh))
 
 

@@ -36,7 +36,7 @@ from ..difficulty.store import DifficultyStore
 from ..observability import metrics, tracing
 from ..remote import RemoteCheckers
 from ..settings import Settings
-from .ages import check_asynchronous, group_age
+from .ages import check_asynchronous, group_age, seen_age
 from .batch import AddTask, Batch, BatchGroup, BatchRequest, Rewards
 from .errors import InvalidRequestError
 from .limits import check_inputs, validate
@@ -359,6 +359,7 @@ class Pipeline:
     async def record(self, batch: Batch, outcome: CommitOutcome | None, rewards: Rewards) -> None:
         """Count the groups in the metrics, and give the recorder its sample."""
         request = batch.request
+        ages = list(map(seen_age, batch.groups))
         if outcome is None:
             metrics.count_groups("eval", ["new"] * len(batch.groups))
         else:
@@ -374,6 +375,7 @@ class Pipeline:
                     batch.groups[index].statuses,
                     batch.groups[index].sent.data_source,
                     batch.groups[index].tallies,
+                    ages[index],
                 )
                 for index in new
             ]
@@ -381,7 +383,7 @@ class Pipeline:
             await self._declines.update(outcome.run, outcome.epoch, outcome.step)
         if isinstance(request, ScoreRequest):
             verdicts = [group.verdicts or () for group in batch.groups]
-            self.recorder.record_scored(request, outcome.step if outcome else None, rewards.shaped, verdicts)
+            self.recorder.record_scored(request, outcome.step if outcome else None, rewards.shaped, verdicts, ages)
 
     async def count_verdicts(self, verdicts: Sequence[Verdict]) -> None:
         """Count the verdicts in the metrics."""
