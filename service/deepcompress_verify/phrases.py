@@ -15,9 +15,11 @@ _TAIL = 4096
 """Characters at the end of the text that are searched for a closing phrase."""
 _MARKERS = (
     "answer is", "answer:", "answer**:", "answer to the problem is", "answer：", "answer=", "answer =", "option is",
-    "choice is", "option:", "choice:", "答案是", "答案为", "答案：", "答案:", "故选", "故选择", "应选",
+    "choice is", "option:", "choice:", "答案是", "答案为", "答案：", "答案:", "故选", "故选择", "应选", "答案选", "答案】",
+    "answers are", "answers are:", "solutions are", "roots are",
     "answer would be", "answer must be", "answer should be", "answer to the question is", "answer to this problem is",
 )  # fmt: skip
+_TAG, _TAG_END = "<answer>", "</answer>"
 _CHOICE_MARKERS = ("option is", "choice is", "option:", "choice:")
 """Markers only after a word such as "correct"."""
 _LINE_MARKERS = ("answer is", "answer:", "option is", "choice is", "答案")
@@ -56,14 +58,16 @@ _CLOSING = " *.:。,;；，_\n"
 
 def find_restated_answer(text: str, end: int) -> str | None:
     """Return the mathematics of a phrase "final answer is X" after the last box, or None."""
-    if text.find("inal", end) < 0 and text.find("INAL", end) < 0:
+    if text.find(" answer", end) < 0 and text.find(" Answer", end) < 0 and text.find(" ANSWER", end) < 0:
         return None
-    position = -1
-    for spelling in ("inal answer", "inal Answer", "INAL ANSWER"):
-        position = max(position, text.rfind(spelling, end))
+    position, size = -1, 0
+    for spelling in ("inal answer", "inal Answer", "INAL ANSWER", "orrect answer is"):
+        found = text.rfind(spelling, end)
+        if found > position:
+            position, size = found, len(spelling)
     if position < 0:
         return None
-    rest = text[position + len("inal answer") :][:_MAX_STATEMENT].lstrip(" *:")
+    rest = text[position + size :][:_MAX_STATEMENT].lstrip(" *:")
     if rest[:2].lower() == "is":
         rest = rest[2:].lstrip(" *:")
     if "boxed" in rest:
@@ -101,6 +105,10 @@ def _after_marker(text: str, start: int) -> tuple[str | None, bool]:
     hashes = text.rfind("####", start)
     line = max(text.rfind("\nA:", start), 0 if start == 0 and text.startswith("A:") else -1)
     tail_start = max(start, len(text) - _TAIL)
+    if text.find(_TAG_END, tail_start) >= 0:
+        tagged = _tagged(text, tail_start)
+        if tagged is not None:
+            return tagged or None, True
     phrase, after = _last_phrase(text[tail_start:])
     if phrase >= 0 and tail_start + phrase > max(hashes, line):
         statement, rest = _statement(text[tail_start + after :])
@@ -110,6 +118,22 @@ def _after_marker(text: str, start: int) -> tuple[str | None, bool]:
     if line >= 0:
         return _line(text, text.find(":", line) + 1), True
     return None, False
+
+
+def _tagged(text: str, start: int) -> str | None:
+    """Return the content of the last <answer>...</answer>: a sentence in it states the answer; None without tags."""
+    end = text.rfind(_TAG_END, start)
+    begin = text.rfind(_TAG, start, end)
+    if begin < 0 or end - begin > _TAIL:
+        return None
+    inside = text[begin + len(_TAG) : end].strip()
+    phrase, after = _last_phrase(inside)
+    if phrase >= 0:
+        inside = _statement(inside[after:])[0] or ""
+    for opener, closer in _DELIMITERS:
+        if inside.startswith(opener) and inside.find(closer, len(opener)) == len(inside) - len(closer):
+            return inside[len(opener) : -len(closer)].strip()
+    return inside
 
 
 def _last_phrase(tail: str) -> tuple[int, int]:
@@ -244,8 +268,30 @@ def _last_line(text: str, start: int) -> str | None:
                 return None  # denied or hedged: "the wrong answer is 5", "it could be 5"
             if _EXPRESSION.fullmatch(stripped) and FUNCTION_WORDS.keys() >= set(_NAMES.findall(stripped)):
                 return stripped
-            return _last_delimited(stripped) or _last_bold(stripped) or _last_value(stripped)
+            return _unguarded(stripped, _last_delimited(stripped) or _last_bold(stripped) or _last_value(stripped))
     return None
+
+
+def _unguarded(line: str, value: str | None) -> str | None:
+    """Return a value of a line, or None if the words before it in its clause deny, bound or only number it."""
+    if value is None:
+        return None
+    before = line[: max(line.rfind(value.partition(" \\text")[0].strip("%")), 0)]
+    for mark in (". ", "; ", ", ", "。", "，", " is ", " are ", " was ", "=", " equals "):
+        before = before.rpartition(mark)[2]
+    if _GUARD.search(before) is not None:
+        return None
+    return value
+
+
+_GUARD = re.compile(
+    r"\b(?:not|isn['’]t|aren['’]t|can['’]t|cannot|never|neither|nor|than|at least|at most|fewer|except|unless|rule[sd]? out)\b"
+    r"|\b(?:under|below|above|over|exceeds?|exceeding|up to|between\s+\S+\s+and)\s+[\W]*$"
+    r"|\b(?:step|equation|problem|question|figure|table|example|theorem|lemma|chapter|section|case|exercise|part)\s+[\W]*$"
+    r"|(?:≠|<|>|≤|≥|≈|\\(?:neq?|leq?|geq?|lt|gt|approx|not))\s*\$?\s*$|不是|不为|至少|至多|小于|大于|少于|多于|不等于|不超过",
+    re.IGNORECASE,
+)
+"""Words and signs before a value in the last line that deny it, bound it, or use it as a number of something."""
 
 
 def _last_delimited(line: str) -> str | None:

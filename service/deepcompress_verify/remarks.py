@@ -215,7 +215,7 @@ def _without_marks(answer: str) -> str:
         before = text
         if text.endswith(_MARKS):
             for mark in _MARKS:
-                if text.endswith(mark) and not (mark == "!" and text[:-1].rstrip()[-1:] in _FACTORIAL):
+                if text.endswith(mark) and not (mark == "!" and _SPACES.sub("", text[:-1])[-1:] in _FACTORIAL):
                     text = text[: -len(mark)].rstrip()
         if text.startswith(_LEADING):
             for mark in _LEADING:
@@ -229,6 +229,7 @@ def _without_marks(answer: str) -> str:
             return text
 
 
+_SPACES = re.compile(r"(?:\\[ ,;:!]|\\q?quad|[\s~])+$")
 _FACTORIAL = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ)}]!")
 """An exclamation mark after one of these may be a factorial."""
 
@@ -281,7 +282,7 @@ def _counted(words: str | None, value: str) -> bool:
     if not known and not is_counted_noun(words.lower().split(), False, False):
         return False
     named = _LAST_WORD.search(value) is not None or known
-    if (named and not value.rstrip().endswith(words)) or not NO_UNITS.isdisjoint(words.lower().split()):
+    if (named and not re.search(rf"(?<![A-Za-z]){re.escape(words)}\s*$", value)) or not NO_UNITS.isdisjoint(words.lower().split()):
         return False
     return NOT_UNITS.isdisjoint(words.lower().split()) and not hedged(words)
 

@@ -106,6 +106,8 @@ def _has_case(one: str, two: str) -> bool:
         return True
     if len(one) == 2 and one.isalpha() and letters not in _COMMON_WORDS and not two.islower():
         return True  # Na, NA; mW, MW
+    if one in _ELEMENTS and len(one) == 2 and letters not in _COMMON_WORDS:
+        return True  # Mg, mg
     return _is_formula(one) and _is_formula(two)
 
 

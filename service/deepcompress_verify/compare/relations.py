@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from flint import fmpq
 
+from deepcompress_verify.compare import units
 from deepcompress_verify.compare.context import ComparisonContext, InconclusiveError, UndefinedValueError
 from deepcompress_verify.compare.exact import rational
 from deepcompress_verify.compare.forms import canon, has, rename, substitute, symbols
@@ -28,6 +29,7 @@ from deepcompress_verify.tree import (
     Num,
     PlusMinus,
     Pow,
+    Quantity,
     Ratio,
     Rel,
     Set,
@@ -199,6 +201,8 @@ def close(value: Node, approximation: Node, context: ComparisonContext) -> bool:
 
     With one significant digit it is half a unit, and zero rounds zero alone.
     """
+    if has(approximation, Quantity):
+        return _close_quantities(value, approximation, context)
     negative = isinstance(approximation, Neg)
     number = approximation.arg if isinstance(approximation, Neg) else approximation
     if isinstance(value, (Tuple, List, Set)):
@@ -229,6 +233,20 @@ def close(value: Node, approximation: Node, context: ComparisonContext) -> bool:
     gap = Add((value, Neg(Neg(number) if negative else number)))
     far = Call("floor", (Div(Call("abs", (gap,)), Num(int(unit.p), int(unit.q))),))
     return equal(far, Num(0), context) is not False
+
+
+def _close_quantities(value: Node, approximation: Node, context: ComparisonContext) -> bool:
+    """Return True if a quantity may be a rounding of a value: in the same unit, or of a value without one."""
+    number, unit = units.split(approximation)
+    exact, own = units.split(value)
+    if not unit or has(number, Quantity) or has(exact, Quantity):
+        return context.judge(value, approximation) is True
+    if own in ("", unit):
+        return close(exact, number, context) or (
+            unit == "percent" and not own and close(exact, Div(number, Num(100)), context)
+        )
+    pairs = units.pairs(value, approximation)
+    return pairs is not None and any(close(*pair, context) for pair in pairs)
 
 
 def _scalar(node: Node) -> bool:

@@ -20,12 +20,16 @@ from deepcompress_verify.reader.words import (
     is_word,
 )
 from deepcompress_verify.tree import (
+    Apply,
     Call,
     Const,
     Mul,
     Node,
     Num,
     Quantity,
+    Set,
+    SetBuilder,
+    SetOp,
     Sym,
     Tuple,
 )
@@ -83,6 +87,8 @@ def _atom(s: Stream) -> Node:
             return bars(s, value)
         if value in ("^", "_"):
             return _prefixed_binomial(s)
+        if value == "#":
+            return _size(s)
         if value == "$$":
             amount = [s.grammar.power(s)]
             if s.is_cmd("frac"):
@@ -90,6 +96,13 @@ def _atom(s: Stream) -> Node:
             return Quantity(amount[0] if len(amount) == 1 else Mul(tuple(amount)), "dollar")
     s.position -= kind != "e"
     raise s.fail()
+
+
+def _size(s: Stream) -> Node:
+    """Parse \\#S, the size of a set, as |S|, after the mark; of anything else it is an unknown function."""
+    inner = s.grammar.power(s)
+    named = isinstance(inner, Sym) and inner.name[0].isupper()
+    return Call("abs", (inner,)) if named or isinstance(inner, (Set, SetBuilder, SetOp)) else Apply("#", (inner,))
 
 
 def _half_open(s: Stream) -> bool:

@@ -42,6 +42,7 @@ _SAME_MARKS = {"overline": "bar", "widehat": "hat", "widetilde": "tilde"}
 _DECORATED = frozenset("angle triangle measuredangle odot square bigtriangleup".split())
 
 
+_INTEGRALS = ("iint", "iiint", "oint", "oiint")
 _STRUCK = frozenset("cancel bcancel xcancel sout st not".split())
 
 
@@ -68,7 +69,7 @@ def command(s: Stream, name: str) -> Node:
         s.position += 1
         s.open_bars = outer_bars
         return Call("floor" if name == "lfloor" else "ceil", (inner,))
-    if name in ("sum", "prod", "int", "lim", "iint", "oint"):
+    if name in ("sum", "prod", "int", "lim", *_INTEGRALS):
         return _big(s, name)
     if name == "begin":
         return environment(s)
@@ -174,6 +175,8 @@ def _big(s: Stream, name: str) -> Node:
         s.bound_names.pop()
         return BigOp("sum" if name == "sum" else "prod" if name == "prod" else "lim", body, var, low, high)
     _take_differential_out(s)
+    if (integral := _differential_first(s, low, high)) is not None:
+        return integral
     s.open_integrals += 1
     body = s.grammar.expression(s)
     s.open_integrals -= 1
@@ -182,6 +185,25 @@ def _big(s: Stream, name: str) -> Node:
         raise s.fail("an integral without its differential")
     var = token.value[1:] if len(token.value) > 1 else s.next().value
     return BigOp("int", body, var, low, high)
+
+
+def _differential_first(s: Stream, low: Node | None, high: Node | None) -> Node | None:
+    """Parse an integral that begins with its differential, alone or over a denominator: \\int dx, \\int dx/(1+x^2)."""
+    token, after = s.peek(), s.peek(1)
+    if token.kind not in "wt" or token.value[0] != "d" or len(token.value) > 2:
+        return None
+    size = 3 - len(token.value)
+    if size == 2 and not (after.kind == "w" and len(after.value) == 1) and not (after.value in GREEK):
+        return None
+    var = token.value[1:] or after.value
+    if not s.is_op("/", size):
+        ends = s.peek(size)
+        if ends.kind not in "er" and not (ends.kind == "o" and ends.value in (")", "}", ",", "+", "-")):
+            return None
+        s.position += size
+        return BigOp("int", Num(1), var, low, high)
+    s.position += size + 1
+    return BigOp("int", Div(Num(1), s.grammar.power(s)), var, low, high)
 
 
 def _take_differential_out(s: Stream) -> None:
@@ -210,7 +232,7 @@ def _take_differential_out(s: Stream) -> None:
 
 def _lower_bound(s: Stream, name: str) -> tuple[str, Node | None]:
     bound = argument(s)
-    if name in ("int", "iint", "oint"):
+    if name == "int" or name in _INTEGRALS:
         return "", bound
     if isinstance(bound, Rel) and len(bound.terms) == 2 and bound.ops[0] in ("=", "to"):
         left = bound.terms[0]

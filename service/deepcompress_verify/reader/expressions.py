@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deepcompress_verify.reader.atoms import atom
 from deepcompress_verify.reader.bases import based
-from deepcompress_verify.reader.lookahead import is_given, starts_atom
+from deepcompress_verify.reader.lookahead import is_differential, is_given, starts_atom
 from deepcompress_verify.reader.names import symbol
 from deepcompress_verify.reader.progressions import ELLIPSIS, progression
 from deepcompress_verify.reader.quantities import braced_unit, compound, mixed, symbol_unit, take_unit, unit_fraction
@@ -191,6 +191,8 @@ def term(s: Stream) -> Node:
         if kind == "o":
             if value == "*":
                 s.position += 1
+                if s.open_integrals and is_differential(s):
+                    break
                 if factors[-1] == _NABLA:
                     factors[-1] = Apply("divergence", (_signed_power(s),))
                 else:
@@ -201,10 +203,13 @@ def term(s: Stream) -> Node:
                 factors = [Apply("star", (_product(factors), _signed_power(s)))]
                 continue
             if value == "\\times":
+                bold = s.peek(-1).kind == "t" and s.peek(1).kind == "t"
                 s.position += 1
                 right = _signed_power(s)
                 if factors[-1] == _NABLA or (
-                    (_ordered(s, factors[-1]) and _ordered(s, right)) or _names_of_sets(factors[-1], right)
+                    (_ordered(s, factors[-1]) and _ordered(s, right))
+                    or _names_of_sets(factors[-1], right)
+                    or (bold and all(isinstance(node, (Sym, Const)) for node in (factors[-1], right)))
                 ):
                     factors[-1] = Apply("cross", (factors[-1], right))
                 else:

@@ -26,8 +26,10 @@ def starts_atom(s: Stream) -> bool:
             return False
         if value in _PRODUCT_ENDS and _ends_product(s, token):
             return False
-        return not (s.open_integrals and value[0] == "d" and len(value) <= 2)
+        return not (s.open_integrals and is_differential(s))
     if kind == "t":
+        if s.open_integrals and is_differential(s):
+            return False
         return (len(value) == 1 and value.isascii()) or value in FUNCTION_WORDS or value in CONST_WORDS
     if kind == "o":
         if value == "|":
@@ -43,6 +45,12 @@ def starts_atom(s: Stream) -> bool:
             "degree", "pmod", "bmod", "mod", "prime", "hline", "tag", "circ", "right", "degrees", "pod",
         )  # fmt: skip
     return False
+
+
+def is_differential(s: Stream, ahead: int = 0) -> bool:
+    """Return True for the d of a differential: dx, d\\theta, \\mathrm{d}x, d\\mathbf{r}."""
+    token = s.peek(ahead)
+    return token.value[:1] == "d" and len(token.value) <= 2 and (token.kind == "w" or token.value == "d")
 
 
 def _ends_product(s: Stream, token: Token) -> bool:

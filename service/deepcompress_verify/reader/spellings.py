@@ -43,6 +43,12 @@ def join_spellings(tokens: list[Token]) -> list[Token]:
             out.append(Token("w", "R", True))
             i += 1
             continue
+        if token.kind == "t" and value[0] in _LARGE and out and out[-1].kind == "n":
+            out += [Token("o", "*", False), Token("n", str(_LARGE[value[0]]), False)]
+            if value[1:]:
+                out.append(Token("t", token.value[1:], True))
+            i += 1
+            continue
         if token.kind == "t" and not value.isascii() and (number := chinese_number(value)) is not None:
             out += number
             i += 1

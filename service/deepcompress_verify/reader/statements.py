@@ -115,10 +115,10 @@ def _text_statement(s: Stream) -> Node:
         elif token.kind == "o" and token.value in ("-", "'", '"', "."):
             if token.value == "-" and token.space and s.peek(1).kind == "n" and words:
                 words.append("minus")
-        elif words and token.kind == "o" and token.value == "(" and _names_argument(s):
-            end = s.closing("(")
-            words.extend(t.value for t in s.tokens[s.position + 1 : end])
-            s.position = end
+        elif words and token.kind == "o" and token.value in ("(", "_") and (end := _end_of_name(s)):
+            inside = s.tokens[s.position + 1 : end - 1] if token.value == "(" else s.tokens[s.position + 1 : end]
+            words.extend(t.value for t in inside if t.value not in ("{", "}"))
+            s.position = end - 1
         elif words and ((token.kind == "r" and token.value == "=") or (token.kind == "o" and token.value == ":")):
             if s.peek(1).kind == "e":
                 raise s.fail()
@@ -155,10 +155,14 @@ def _all_reals_except(s: Stream) -> Node:
     return SetOp("minus", (Const("R"), Set(tuple(exceptions))))
 
 
-def _names_argument(s: Stream) -> bool:
-    """Return True if brackets between a word and an equals sign belong to the name: rank(A) = ..."""
-    end = s.closing("(")
-    return end > 0 and s.tokens[end + 1][:2] == ("r", "=")
+def _end_of_name(s: Stream) -> int:
+    """Return the index of an equals sign after the subscript and brackets of a name, or 0: rank(A) =, ord_7(2) =."""
+    start = s.position
+    if s.take_op("_"):
+        s.position = max(s.closing("{"), start) + 1 if s.is_op("{") else s.position + 1
+    end = s.closing("(") + 1 if s.is_op("(") else s.position
+    s.position = start
+    return end if end > start + 1 and s.tokens[end][:2] == ("r", "=") else 0
 
 
 def _choice(s: Stream) -> Node | None:

@@ -261,13 +261,17 @@ def is_counted_noun(words: list[str], known_unit: bool, one: bool) -> bool:
     last = content[-1] if content else ""
     if last.endswith(_ADJECTIVE_ENDINGS) and last not in _NOUNS_LIKE_ADJECTIVES:
         return False
-    if known_unit or one or not content or not all(word.isascii() for word in content):
+    if not all(word.isascii() for word in content):
+        return _NO_CHINESE_NOUN.isdisjoint("".join(content))
+    if known_unit or one or not content:
         return True
     return any(
         (word.endswith("s") and not word.endswith("ss") and len(word) > 2) or word in PLURALS for word in content
     )
 
 
+_NO_CHINESE_NOUN = frozenset("不非无没未约余超满至折成半负倒多少或和以")
+"""Characters of words after a number that deny, scale or bound it: 3成, 25以下."""
 DENIALS = frozenset(
     "rejected short overdue exclusive tens zillion zillions gazillion ppm ppb permille mille bn mn mil "
     "kilo mega giga tera milli micro nano hundredweight unless maybe bogus wrong true denied excluded "
