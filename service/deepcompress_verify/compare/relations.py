@@ -33,6 +33,7 @@ from deepcompress_verify.tree import (
     Ratio,
     Rel,
     Set,
+    SetBuilder,
     SetOp,
     Sym,
     Text,
@@ -66,12 +67,14 @@ def is_name(node: Node) -> bool:
     if isinstance(node, Const):
         return node.name in ("e", "i")  # electric charge, current: only possible as names
     if isinstance(node, Tuple):
-        return all(isinstance(i, (Sym, Apply, Const)) for i in node.items)
+        return all(isinstance(i, (Sym, Apply, Const)) or _is_applied(i) for i in node.items)
     if isinstance(node, Ratio):
         return all(is_name(p) for p in node.parts)
     if isinstance(node, Div):
         return is_name(node.top) and is_name(node.bottom)
     if isinstance(node, Call):
+        if node.name == "abs" and isinstance(node.args[0], (Set, SetBuilder, SetOp)):
+            return True  # the size of a set
         return node.name in ("abs", "det", "max", "min", "re", "im", "arg", "gcd", "lcm") and all(
             is_name(a) for a in node.args
         )
@@ -85,7 +88,8 @@ def is_name(node: Node) -> bool:
     if isinstance(node, Mul) and is_derivative(node.factors[0]):
         return True
     if isinstance(node, BigOp):
-        return node.kind == "int" and node.high is None  # an antiderivative, or an integral over a named domain
+        # an antiderivative, an integral over a named domain, a sum or limit of a sequence or function that is not given
+        return (node.kind == "int" and node.high is None) or _is_unknown(node.body, node.var)
     if isinstance(node, Mul) and len(node.factors) == 2:
         head, body = node.factors
         if isinstance(head, Apply) and head.name == "compose":
@@ -97,6 +101,20 @@ def is_name(node: Node) -> bool:
             and (not isinstance(body, Sym) or body.name.isupper())
         )
     return False
+
+
+def _is_applied(node: Node) -> bool:
+    """Return True for P(x), which is read as a product."""
+    return isinstance(node, Mul) and len(node.factors) == 2 and all(isinstance(f, Sym) for f in node.factors)
+
+
+def _is_unknown(body: Node, var: str) -> bool:
+    """Return True for a_n and f(x), alone or with others, under a sum, an integral or a limit over n or x."""
+    return any(
+        (isinstance(part, Apply) and Sym(var) in part.args)
+        or (isinstance(part, Sym) and "_" in part.name and var in part.name.partition("_")[2])
+        for part in walk(body)
+    )
 
 
 _DIFFERENTIALS = (Sym("d"), Sym("\\partial"), Sym("Delta"))
@@ -152,9 +170,14 @@ def read_chain(node: Rel, context: ComparisonContext) -> EqualityChain | None:
         return None
     if len(terms) == 1:
         return EqualityChain((), terms[0], approximation)
+    if len(terms) == 2 and is_name(terms[1]) and not is_name(terms[0]) and not symbols(terms[0]):
+        terms.reverse()  # 5 = x
     names = [t for t in terms[:-1] if is_name(t) and not _operates_in(t, terms[-1])]
     if not names and _first_names_value(terms):
         names = terms[:1]
+    if terms[0] in names and not _unknown_letters(terms[-1]):
+        # the formula of a value that the chain works out: x = -b/(2a) = 5, |A u B| = |A| + |B| - |A n B| = 15
+        terms = [t for t in terms if t in names or not _unknown_letters(t)]
     values = [t for t in terms if t not in names]
     if len(terms) > 2 and is_name(terms[-1]) and not names:
         return None
@@ -163,11 +186,11 @@ def read_chain(node: Rel, context: ComparisonContext) -> EqualityChain | None:
     value = values[-1]
     if names and len(values) == 1:
         return EqualityChain(tuple(names), value, approximation)
-    if not names and len(values) == 2 and (symbols(values[0]) or symbols(values[1])):
+    if not names and len(values) == 2 and (_unknown_letters(values[0]) or _unknown_letters(values[1])):
         return None  # a proper equation
     outcomes = [context.judge(v, value) for v in values[:-1]]
     contradicts = False in outcomes
-    constant = not names and not any(symbols(v) for v in values)
+    constant = not names and not any(_unknown_letters(v) for v in values)
     if not names and not constant:
         return None
     open_members = [v for v, outcome in zip(values, outcomes, strict=False) if outcome is None]
@@ -188,12 +211,17 @@ def _first_names_value(terms: list[Node]) -> bool:
 
     m + n = 101 + 103 = 204, and A^{-1} = or grad f = before a matrix or a vector.
     """
-    if not symbols(terms[0]) or has(terms[0], Matrix, Tuple):
+    if not _unknown_letters(terms[0]) or has(terms[0], Matrix, Tuple):
         return False
     if len(terms) == 2:
         value = terms[1]
         return isinstance(value, Tuple) or (isinstance(value, Matrix) and value.kind == "matrix")
-    return is_symbolic_term(terms[0]) and not any(symbols(term) for term in terms[1:])
+    return is_symbolic_term(terms[0]) and not _unknown_letters(terms[-1])
+
+
+def _unknown_letters(node: Node) -> bool:
+    """Return True for a formula with letters, or with functions or sets that are not given."""
+    return bool(symbols(node)) or has(node, Apply, SetOp)
 
 
 def close(value: Node, approximation: Node, context: ComparisonContext) -> bool:

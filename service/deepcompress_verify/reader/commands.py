@@ -6,7 +6,7 @@ from __future__ import annotations
 from deepcompress_verify.reader.environments import environment
 from deepcompress_verify.reader.functions import argument, function
 from deepcompress_verify.reader.lookahead import starts_atom
-from deepcompress_verify.reader.names import symbol
+from deepcompress_verify.reader.names import subscript, symbol
 from deepcompress_verify.reader.stream import Stream
 from deepcompress_verify.reader.tokens import ReadError, Token
 from deepcompress_verify.reader.words import (
@@ -17,6 +17,7 @@ from deepcompress_verify.reader.words import (
     SET_LETTERS,
 )
 from deepcompress_verify.tree import (
+    Apply,
     BigOp,
     Call,
     Const,
@@ -43,6 +44,7 @@ _DECORATED = frozenset("angle triangle measuredangle odot square bigtriangleup".
 
 
 _INTEGRALS = ("iint", "iiint", "oint", "oiint")
+_CURRENCIES = {"euro": "euro", "pounds": "gbp", "yen": "yen", "rupee": "rupee"}
 _STRUCK = frozenset("cancel bcancel xcancel sout st not".split())
 
 
@@ -53,7 +55,7 @@ def command(s: Stream, name: str) -> Node:
         return _derivative(top, bottom) or Div(top, bottom)
     if name in ("sqrt", "cbrt") or name in COMMAND_FUNCTIONS:
         return function(s, name)
-    if name in CONST_WORDS:
+    if name in CONST_WORDS and not (name == "inf" and starts_atom(s)):
         return Const(CONST_WORDS[name])
     if name in GREEK:
         return symbol(s, GREEK_ALIAS.get(name, name))
@@ -97,8 +99,11 @@ def command(s: Stream, name: str) -> Node:
         if name in ("overset", "stackrel") and not (isinstance(first, Sym) and first.name in _ARCS):
             raise s.fail(f"{name} over a formula")
         return first if name in ("underbrace", "overbrace") else argument(s)
-    if name in ("euro", "pounds", "yen"):
-        return Quantity(s.grammar.power(s), {"euro": "euro", "pounds": "gbp", "yen": "yen"}[name])
+    if name in _CURRENCIES:
+        return Quantity(s.grammar.power(s), _CURRENCIES[name])
+    if name in ("inf", "sup") and (starts_atom(s) or s.is_op("_")):
+        bound = subscript(s) if s.take_op("_") else ""
+        return Apply(f"{name} {bound}", (s.grammar.power(s),))
     if name in _STRUCK:
         raise ReadError("words", "struck out")
     if name == "ldots":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from deepcompress_verify.reader.atoms import atom
 from deepcompress_verify.reader.bases import based
 from deepcompress_verify.reader.lookahead import is_differential, is_given, starts_atom
-from deepcompress_verify.reader.names import symbol
+from deepcompress_verify.reader.names import subscript, symbol
 from deepcompress_verify.reader.progressions import ELLIPSIS, progression
 from deepcompress_verify.reader.quantities import braced_unit, compound, mixed, symbol_unit, take_unit, unit_fraction
 from deepcompress_verify.reader.stream import Stream
@@ -89,6 +89,10 @@ def postfix(s: Stream, node: Node) -> Node:
                 s.position += 1
                 node = Quantity(node, "dollar")
                 continue
+            if token.value == "|" and s.is_op("_", 1) and s.open_bars == 0:
+                s.position += 2
+                node = Apply(f"at {subscript(s)}", (node,))
+                continue
             if token.value == "_" and isinstance(node, Num) and node.q == 1:
                 node = based(s, node)
                 continue
@@ -133,7 +137,8 @@ def _raise(s: Stream, base: Node) -> Node:
     if token.kind in "tw" and token.value in ("th", "st", "nd", "rd") and isinstance(base, Num):
         s.position += 3 if braced else 1
         return Quantity(base, "ordinal")
-    lone = s.is_op("}", 2) if braced else s.peek(1).kind == "e"
+    after = s.peek(3 if braced else 1)
+    lone = (not braced or s.is_op("}", 2)) and (after.kind in "er" or after.value in (",", ")", "}", "\\}"))
     if lone and token.kind == "o" and token.value in ("*", "+", "-"):
         s.position += 3 if braced else 1
         if not isinstance(base, Sym):

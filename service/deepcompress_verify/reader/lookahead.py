@@ -33,7 +33,7 @@ def starts_atom(s: Stream) -> bool:
         return (len(value) == 1 and value.isascii()) or value in FUNCTION_WORDS or value in CONST_WORDS
     if kind == "o":
         if value == "|":
-            return s.open_bars == 0
+            return s.open_bars == 0 and not is_lone_bar(s)
         if value == "[" and s.open_french_intervals:
             return False
         if value == "(" and (s.peek(1).value in ("mod", "bmod") or is_condition(s)):
@@ -79,6 +79,24 @@ def is_condition(s: Stream) -> bool:
         elif token.kind == "r" and level == 1:
             return True
     return False
+
+
+def is_lone_bar(s: Stream) -> bool:
+    """Return True for a bar without a second one in the rest of its brackets: a | b, and the bar of a value at x = 2."""
+    level = 0
+    for ahead in range(1, len(s.tokens) - s.position):
+        token = s.peek(ahead)
+        if token.kind == "e":
+            break
+        if token.kind == "o":
+            if token.value == "|" and level == 0:
+                s.count(ahead)
+                return False
+            level += (token.value in ("(", "[", "{", "\\{")) - (token.value in (")", "]", "}", "\\}"))
+            if level < 0:
+                break
+    s.count(len(s.tokens) - s.position)
+    return True
 
 
 def is_given(s: Stream) -> bool:

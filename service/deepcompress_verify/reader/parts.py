@@ -65,7 +65,9 @@ def _without_braces(tokens: list[Token]) -> list[Token]:
 def _is_braced_label(tokens: list[Token]) -> bool:
     """Return True for { ( a ) } and { a ) }."""
     *label, last = tokens[1:] or [tokens[0]]
-    return tokens[0][:2] == ("o", "{") and last[:2] == ("o", "}") and _label_end([*label, last, last], 0) == len(label)
+    return (
+        tokens[0][:2] == ("o", "{") and last[:2] == ("o", "}") and _label_end([*label, last, last], 0) == len(label)
+    )
 
 
 def _could_begin(tokens: list[Token]) -> bool:

@@ -30,6 +30,7 @@ from deepcompress_verify.tree import (
     Add,
     Div,
     Mul,
+    Neg,
     Node,
     Num,
     Quantity,
@@ -45,6 +46,7 @@ _MAY_BE_UNIT = (
     | frozenset(("am", "pm"))
 )
 _AFTER_A_UNIT = DIRECTIONS | CONTRARY_NOUNS
+_SIDES = DIRECTIONS | {"left", "right"}
 _SHAPES = frozenset(("matrix", "matrices", "grid", "array", "board", "rectangle", "table"))
 """Words after a product that make it a shape."""
 MAX_NOUNS = 3
@@ -59,6 +61,10 @@ def _temperature(parts: list[str], unknown: list[str]) -> str | None:
     )
 
 
+def _is_temperature(node: Node) -> bool:
+    return isinstance(node, Quantity) and node.unit in ("degree", "celsius", "fahrenheit")
+
+
 def take_unit(s: Stream, node: Node, token: Token) -> Node | None:
     """Parse a unit after a value, or return None."""
     if token.kind not in "tw":
@@ -68,7 +74,8 @@ def take_unit(s: Stream, node: Node, token: Token) -> Node | None:
     if lower in JOINERS or lower in QUALIFIERS or word in CONST_WORDS or lower == "to":
         return None
     adjective = token.space and lower in CONTRARY_NOUNS and s.peek(1).kind == "w" and len(s.peek(1).value) > 1
-    if token.kind == "w" and not (word in _MAY_BE_UNIT or lower in _MAY_BE_UNIT or is_word(word) or adjective):
+    is_noun = is_word(word) and not (len(word) == 3 and s.is_op("^", 1))
+    if token.kind == "w" and not (word in _MAY_BE_UNIT or lower in _MAY_BE_UNIT or is_noun or adjective):
         return None  # before the walk over the product parsed so far: it would make long products slow
     numeric = s.numeric(node)
     if lower in SCALES and numeric:
@@ -82,6 +89,9 @@ def take_unit(s: Stream, node: Node, token: Token) -> Node | None:
             return None
         s.position += 1
         return Time(node.p * 3600, lower)
+    if lower in ("below", "above") and s.peek(1).value.lower() == "zero" and _is_temperature(node):
+        s.position += 2
+        return Neg(node) if lower == "below" else node  # 5 degrees below zero
     if isinstance(node, Mul) and lower in _SHAPES:
         raise ReadError("words", word)  # a 5 x 3 matrix
     if word in FUNCTION_WORDS and (word != "min" or s.is_op("(", 1)):
@@ -167,6 +177,11 @@ def _unit(s: Stream, one: bool = False) -> str | None:
         if token.kind in "tw" and token.value:
             if lower in JOINERS or lower in QUALIFIERS:
                 break
+            if lower in ("to", "towards") and s.peek(1).value.lower() == "the" and s.peek(2).value.lower() in _SIDES:
+                s.position += 2
+                token = s.next()
+                marks.append(SAME_DIRECTIONS.get(token.value.lower(), token.value.lower()))
+                continue
             if lower == "of" and marks and s.peek(1).value.lower() in DIRECTIONS:
                 s.position += 1
                 continue
@@ -174,6 +189,9 @@ def _unit(s: Stream, one: bool = False) -> str | None:
                 marks.append(SAME_DIRECTIONS.get(lower, lower))
                 s.position += 1
                 continue
+            if lower == "times" and not (parts or unknown or marks) and _at_break(s, 1):
+                s.position += 1
+                return "?times"
             if lower in NOT_UNITS or lower in DENIALS or lower in SCALES or lower in FRACTION_WORDS:
                 raise ReadError("words", token.value)
             if lower == "per" and s.peek(1).value.lower() == "cent" and not parts:

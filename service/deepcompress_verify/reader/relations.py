@@ -21,6 +21,8 @@ from deepcompress_verify.tree import (
     Tuple,
 )
 
+_TURNED = {"supset": "subset", "ni": "in", "<==": "=>"}
+"""Relations that are read from right to left."""
 _SET_OPS = {"cup": "union", "cap": "intersection", "setminus": "minus", "backslash": "minus"}
 
 
@@ -112,6 +114,14 @@ def relation(s: Stream) -> Node:
         s.enter()
         terms.append(ratio(s))
         s.leave()
+    if s.is_op("|") and s.open_bars == 0 and not ops and len(terms) == 1:
+        s.position += 1
+        return _divides(terms[0], ratio(s), "divides")
+    if len(ops) == 1 and ops[0] == "nmid":
+        return _divides(*terms, "notdivides")
+    if len(ops) == 1 and ops[0] in _TURNED:
+        terms.reverse()
+        ops = [_TURNED[ops[0]]]
     if s.is_cmd("pmod", "pod") or (s.is_op("(") and s.peek(1).value in ("mod", "bmod")):
         modulus = _modulus(s)
     last = terms[-1]
@@ -120,6 +130,13 @@ def relation(s: Stream) -> Node:
     if not ops:
         return terms[0] if modulus is None else Rel((terms[0],), (), modulus)
     return Rel(tuple(terms), tuple(ops), modulus)
+
+
+def _divides(divisor: Node, number: Node, op: str) -> Rel:
+    """Return a | b as a relation; 3 | n as the congruence n = 0 (mod 3)."""
+    if op == "divides" and isinstance(divisor, Num):
+        return Rel((number, Num(0)), ("==",), divisor)
+    return Rel((divisor, number), (op,))
 
 
 def _modulus(s: Stream) -> Node:

@@ -67,7 +67,10 @@ def statement(s: Stream) -> Node:
 def _is_text_word(s: Stream, token: Token) -> bool:
     value = token.value
     if token.kind == "w":
-        return (is_word(value) and not s.is_op("_", 1)) or value.lower() in ("no", "yes", "none")
+        if value.isupper() and s.depth > 2:
+            return False  # \\frac{NO}{BO}
+        name = s.is_op("_", 1) or (s.is_op("^", 1) and len(value) == 3)
+        return (is_word(value) and not name) or value.lower() in ("no", "yes", "none")
     after = s.peek(1)
     if value.isupper() and (s.is_op("_", 1) or (after.kind == "n" and not after.space)):
         return False  # \\text{AC7E}_{16}
@@ -76,7 +79,7 @@ def _is_text_word(s: Stream, token: Token) -> bool:
 
 def _skip_fillers(s: Stream) -> None:
     start = s.position
-    if s.peek().value in ("a", "an") and s.peek().kind == "t" and _names_thing(s.peek(1)):
+    if s.peek().value in ("a", "an") and s.peek().kind == "t" and (_names_thing(s.peek(1)) or s.peek(1).kind == "n"):
         s.position += 1
         return
     while True:

@@ -175,7 +175,7 @@ FILLERS = frozenset(
 SCALES = {
     "dozen": 12, "dozens": 12, "score": 20, "gross": 144, "hundred": 100, "hundreds": 100, "thousand": 1000,
     "thousands": 1000, "million": 10**6, "millions": 10**6, "billion": 10**9, "billions": 10**9, "trillion": 10**12,
-    "trillions": 10**12, "quadrillion": 10**15, "quintillion": 10**18, "lakh": 10**5, "lakhs": 10**5, "lac": 10**5,
+    "trillions": 10**12, "tens": 10, "quadrillion": 10**15, "quintillion": 10**18, "lakh": 10**5, "lakhs": 10**5, "lac": 10**5,
     "lacs": 10**5, "crore": 10**7, "crores": 10**7, "myriad": 10**4,
 }  # fmt: skip
 """Words after a number that multiply it."""
@@ -327,10 +327,11 @@ _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
 PARTS_OF_ONE = {
     **{word: n for n, word in enumerate("half third quarter fifth sixth seventh eighth ninth tenth".split(), 2)},
     **{word: n for n, word in enumerate("halves thirds quarters fifths sixths sevenths eighths ninths".split(), 2)},
-    "tenths": 10,
-    "fourth": 4,
-    "fourths": 4,
-}
+    **{word: n for n, word in enumerate("eleventh twelfth thirteenth fourteenth fifteenth sixteenth".split(), 11)},
+    **{word: n for n, word in enumerate("tenths elevenths twelfths thirteenths fourteenths fifteenths sixteenths".split(), 10)},
+    "fourth": 4, "fourths": 4, "twentieth": 20, "twentieths": 20, "hundredth": 100, "hundredths": 100,
+    "thousandth": 1000, "thousandths": 1000,
+}  # fmt: skip
 
 SUBJECTS = frozenset("limit series integral sequence sum".split())
 """Subjects of a predicate such as "diverges"; they may be omitted without a change of meaning."""
@@ -344,6 +345,10 @@ def spelled_number(words: list[str]) -> tuple[int, int] | None:
         return None if result is None or result[0] < 0 else (-result[0], result[1])
     if len(words) == 2 and words[1] in PARTS_OF_ONE and words[0] in NUMBER_WORDS:
         return NUMBER_WORDS[words[0]], PARTS_OF_ONE[words[1]]
+    if words == ["half"] or (
+        len(words) == 2 and words[0] in ("a", "an") and PARTS_OF_ONE.get(words[1], 0) in range(2, 11)
+    ):
+        return 1, PARTS_OF_ONE[words[-1]]
     total = below = 0
     ceiling, room = 10**12, 1000
     for word in words:
