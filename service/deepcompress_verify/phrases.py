@@ -14,8 +14,9 @@ from deepcompress_verify.reader.words import DIRECTIONS, FUNCTION_WORDS
 _TAIL = 4096
 """Characters at the end of the text that are searched for a closing phrase."""
 _MARKERS = (
+    "所以选", "因此选", "故答案选", "答案选", "答案】",
     "answer is", "answer:", "answer**:", "answer to the problem is", "answer：", "answer=", "answer =", "option is",
-    "choice is", "option:", "choice:", "答案是", "答案为", "答案：", "答案:", "故选", "故选择", "应选", "答案选", "答案】",
+    "choice is", "option:", "choice:", "答案是", "答案为", "答案：", "答案:", "故选", "故选择", "应选",
     "answers are", "answers are:", "solutions are", "roots are",
     "answer would be", "answer must be", "answer should be", "answer to the question is", "answer to this problem is",
 )  # fmt: skip
@@ -262,14 +263,52 @@ def _last_line(text: str, start: int) -> str | None:
     tail = text[max(start, len(text) - _TAIL) :]
     for line in reversed(tail.split("\n")[-6:]):
         stripped = line.strip()
+        if stripped in ("$$", "\\]") and (block := _display(tail, stripped)) is not None:
+            return block
         if stripped and stripped not in ("$$", "\\]", "\\)"):
             lower = stripped.lower()
             if any(marker in lower for marker in _LINE_MARKERS) or _HEDGED_LINE.search(lower):
                 return None  # denied or hedged: "the wrong answer is 5", "it could be 5"
+            if (choice := _stated_choice(stripped)) is not None:
+                return choice
             if _EXPRESSION.fullmatch(stripped) and FUNCTION_WORDS.keys() >= set(_NAMES.findall(stripped)):
                 return stripped
             return _unguarded(stripped, _last_delimited(stripped) or _last_bold(stripped) or _last_value(stripped))
     return None
+
+
+def _display(tail: str, line: str) -> str | None:
+    """Return the formula of several lines that ends the text, after the line that closes it."""
+    opener = {"$$": "$$", "\\]": "\\["}.get(line)
+    end = tail.rfind(line)
+    if opener is None or tail[end + len(line) :].strip():
+        return None
+    begin = tail.rfind(opener, 0, end)
+    return (tail[begin + len(opener) : end].strip() or None) if begin >= 0 else None
+
+
+_OPTION = re.compile(
+    r"(?:(?:hence|so|thus|therefore|clearly)\s*,?\s+)?(?:option|choice)?\s*(?P<choice>[\"'`*(]*[A-J][\"'`*).:]*(?:\s.*)?)$",
+    re.IGNORECASE,
+)
+_SENTENCE = re.compile(
+    r"[\"'`*(]*(?P<letter>[A-J])[\"'`*).:]*(?P<rest>\s+is\s+(?:the\s+)?(?:correct|right|best|true)(?:\s+(?:answer|option|choice))?"
+    r"(?:\s*[.!]|\s*,?\s*(?:because|since|as)\s.*)?)?"
+)
+_LISTED = re.compile(r"[*(]*(?P<letter>[A-J])[.):]+[*]*\s+(?P<text>[A-Za-z][^.;]*)[.]?")
+
+
+def _stated_choice(line: str) -> str | None:
+    """Return the choice that a last line states: "B", "`B`", "B. Increases", "Option (B) is correct."."""
+    match = _OPTION.fullmatch(line)
+    if match is None:
+        return None
+    rest = match["choice"]
+    sentence = _SENTENCE.fullmatch(rest)
+    if sentence is not None:
+        return None if not sentence["rest"] and sentence["letter"].islower() else sentence["letter"].upper()
+    listed = _LISTED.fullmatch(rest)
+    return f"{listed['letter']}. {listed['text']}" if listed is not None else None
 
 
 def _unguarded(line: str, value: str | None) -> str | None:
@@ -285,7 +324,8 @@ def _unguarded(line: str, value: str | None) -> str | None:
 
 
 _GUARD = re.compile(
-    r"\b(?:not|isn['’]t|aren['’]t|can['’]t|cannot|never|neither|nor|than|at least|at most|fewer|except|unless|rule[sd]? out)\b"
+    r"\b(?:not|isn['’]t|aren['’]t|can['’]t|cannot|never|neither|nor|than|at least|at most|fewer|except|unless"
+    r"|rule[sd]? out)\b"
     r"|\b(?:under|below|above|over|exceeds?|exceeding|up to|between\s+\S+\s+and)\s+[\W]*$"
     r"|\b(?:step|equation|problem|question|figure|table|example|theorem|lemma|chapter|section|case|exercise|part)\s+[\W]*$"
     r"|(?:≠|<|>|≤|≥|≈|\\(?:neq?|leq?|geq?|lt|gt|approx|not))\s*\$?\s*$|不是|不为|至少|至多|小于|大于|少于|多于|不等于|不超过",
@@ -328,7 +368,9 @@ def _last_value(line: str) -> str | None:
     if before == "/" or (before == "-" and (begin == 1 or line[begin - 2] in " (=")):
         return line[:end].split(" ")[-1]
     after = line[end:]
-    if not DIRECTIONS.isdisjoint(word.strip(".,;:*$}").lower() for word in after.split()[:3]):
+    if not after.lstrip(" *$").startswith("left over") and not DIRECTIONS.isdisjoint(
+        word.strip(".,;:*$}").lower() for word in after.split()[:3]
+    ):
         return f"{line[begin:end]} \\text{{{after.rstrip(' .*$')}}}"  # 5 km south
     return line[begin:end] + ("%" if after.lstrip().startswith("%") else "")
 

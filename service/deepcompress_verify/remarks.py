@@ -86,6 +86,9 @@ _REASON = re.compile(
 _COPULA = re.compile(
     r"\s(?:is\s+equal\s+to|is\s+exactly|is|are|equals|equal|was|will\s+be|must\s+be|comes\s+to|needs?|has|gets|costs?|makes|takes|earns|pays|weighs|receives|receive|spends|saves|contains)\s*:?\s|\s?=\s?|:\s"
 )
+_VERBS = frozenset(
+    "need needs has gets cost costs makes takes earns pays weighs receives receive spends saves contains".split()
+)
 _PREDICATE = re.compile(
     r"\s+is\s+(?:the|my|our)\s+(?:final\s+|correct\s+|right\s+|only\s+|unique\s+)?(?:possible\s+)?"
     r"(?:answer|result|solution|root|value|option|choice)\s*$|\s+only\s*$"
@@ -278,8 +281,8 @@ def _in_brackets(answer: str, masked: str) -> Iterator[Reduction]:
 
 
 _WITHOUT_VALUE = frozenset(
-    ("exactly", "exact", "exact value", "in simplest form", "simplest form", "in lowest terms", "lowest terms", "simplified",
-     "in simplified form", "standard form", "in standard form", "answer", "ans", "final answer")
+    ("exactly", "exact", "exact value", "in simplest form", "simplest form", "in lowest terms", "lowest terms",
+     "simplified", "in simplified form", "standard form", "in standard form", "answer", "ans", "final answer")
 )  # fmt: skip
 """Remarks in brackets that say nothing about the value."""
 _DECIMAL = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?\.\d+(?:\s*\\?%)?")
@@ -402,7 +405,7 @@ def _neutral_subject(head: str, copula: str) -> bool:
     long_words = [word for word in words if len(word) > 2 and word not in FUNCTION_WORDS and word not in GREEK]
     if copula in ("=", ":") and (len(long_words) < 2 or not _OPERATORS.isdisjoint(head)):
         return False
-    if not long_words and copula not in ("is", "equals"):
+    if not long_words and not (copula in ("is", "equals") or (words and copula in _VERBS)):
         return False
     other = _COPULA.search(f"{head} ")
     if other is None:

@@ -1,7 +1,7 @@
 """Chemical formulas, ions, isotopes, electron configurations and reactions, compared by their spelling.
 
-Ca(OH)_2 is Ca(OH)2 and \\ce{Ca(OH)2}, not CaOH_2; SO_4^{2-} is not SO_4. The species of one side of a reaction have no
-order. One anchored pass over short texts.
+Ca(OH)_2 is Ca(OH)2 and \\ce{Ca(OH)2}, not CaOH_2; SO_4^{2-} is not SO_4. The species of one side of a reaction have
+no order. One anchored pass over short texts.
 """
 
 # ruff: noqa: SIM905 (vocabularies read better as lines of words)

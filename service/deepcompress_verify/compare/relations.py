@@ -13,6 +13,7 @@ from deepcompress_verify.compare.forms import canon, has, rename, substitute, sy
 from deepcompress_verify.compare.polynomials import Fractions, constant_ratio
 from deepcompress_verify.compare.scalars import equal
 from deepcompress_verify.reader.commands import DERIVATIVE
+from deepcompress_verify.reader.names import WORDS
 from deepcompress_verify.reader.progressions import ELLIPSIS
 from deepcompress_verify.tree import (
     Add,
@@ -88,7 +89,7 @@ def is_name(node: Node) -> bool:
     if isinstance(node, Mul) and is_derivative(node.factors[0]):
         return True
     if isinstance(node, BigOp):
-        # an antiderivative, an integral over a named domain, a sum or limit of a sequence or function that is not given
+        # an antiderivative, an integral over a named domain, a sum or limit of a sequence or function not given
         return (node.kind == "int" and node.high is None) or _is_unknown(node.body, node.var)
     if isinstance(node, Mul) and len(node.factors) == 2:
         head, body = node.factors
@@ -141,7 +142,7 @@ def has_omission(node: Node) -> bool:
 
 def is_symbolic_term(node: Node) -> bool:
     """Return True for variables combined without numbers, whose value may be stated: a + b, sin(theta), xy."""
-    if isinstance(node, Neg) and isinstance(node.arg, Sym):
+    if isinstance(node, Neg) and is_name(node.arg):
         return False  # -x = 5 means that x is -5
     if isinstance(node, (Add, Mul, Neg, Div, Call)):
         return all(is_symbolic_term(child) for child in children(node))
@@ -170,14 +171,14 @@ def read_chain(node: Rel, context: ComparisonContext) -> EqualityChain | None:
         return None
     if len(terms) == 1:
         return EqualityChain((), terms[0], approximation)
-    if len(terms) == 2 and is_name(terms[1]) and not is_name(terms[0]) and not symbols(terms[0]):
+    if len(terms) == 2 and isinstance(terms[1], Sym) and not is_name(terms[0]) and not has_unknowns(terms[0]):
         terms.reverse()  # 5 = x
     names = [t for t in terms[:-1] if is_name(t) and not _operates_in(t, terms[-1])]
     if not names and _first_names_value(terms):
         names = terms[:1]
-    if terms[0] in names and not _unknown_letters(terms[-1]):
+    if terms[0] in names and not has_unknowns(terms[-1]):
         # the formula of a value that the chain works out: x = -b/(2a) = 5, |A u B| = |A| + |B| - |A n B| = 15
-        terms = [t for t in terms if t in names or not _unknown_letters(t)]
+        terms = [t for t in terms if t in names or not has_unknowns(t) or has(t, Quantity)]
     values = [t for t in terms if t not in names]
     if len(terms) > 2 and is_name(terms[-1]) and not names:
         return None
@@ -186,11 +187,11 @@ def read_chain(node: Rel, context: ComparisonContext) -> EqualityChain | None:
     value = values[-1]
     if names and len(values) == 1:
         return EqualityChain(tuple(names), value, approximation)
-    if not names and len(values) == 2 and (_unknown_letters(values[0]) or _unknown_letters(values[1])):
+    if not names and len(values) == 2 and (has_unknowns(values[0]) or has_unknowns(values[1])):
         return None  # a proper equation
     outcomes = [context.judge(v, value) for v in values[:-1]]
     contradicts = False in outcomes
-    constant = not names and not any(_unknown_letters(v) for v in values)
+    constant = not names and not any(has_unknowns(v) for v in values)
     if not names and not constant:
         return None
     open_members = [v for v, outcome in zip(values, outcomes, strict=False) if outcome is None]
@@ -211,17 +212,23 @@ def _first_names_value(terms: list[Node]) -> bool:
 
     m + n = 101 + 103 = 204, and A^{-1} = or grad f = before a matrix or a vector.
     """
-    if not _unknown_letters(terms[0]) or has(terms[0], Matrix, Tuple):
+    if not has_unknowns(terms[0]) or has(terms[0], Matrix, Tuple):
         return False
     if len(terms) == 2:
         value = terms[1]
         return isinstance(value, Tuple) or (isinstance(value, Matrix) and value.kind == "matrix")
-    return is_symbolic_term(terms[0]) and not _unknown_letters(terms[-1])
+    return is_symbolic_term(terms[0]) and not has_unknowns(terms[-1])
 
 
-def _unknown_letters(node: Node) -> bool:
+def has_unknowns(node: Node) -> bool:
     """Return True for a formula with letters, or with functions or sets that are not given."""
-    return bool(symbols(node)) or has(node, Apply, SetOp)
+    return bool(symbols(node)) or any(
+        (isinstance(part, Apply) and part.name not in _OPERATIONS) or isinstance(part, SetOp) for part in walk(node)
+    )
+
+
+_OPERATIONS = frozenset("beside remainder cross compose star divergence".split())
+"""Names of Apply that are operations, no functions."""
 
 
 def close(value: Node, approximation: Node, context: ComparisonContext) -> bool:
@@ -290,7 +297,7 @@ def same_names(a: tuple[Node, ...], b: tuple[Node, ...]) -> bool:
         if canon(x) == canon(y):
             return True
         if isinstance(x, Apply) and isinstance(y, Apply):
-            letters = all(isinstance(argument, Sym) for argument in (*x.args, *y.args))
+            letters = all(isinstance(a, Sym) and not a.name.startswith(WORDS) for a in (*x.args, *y.args))
             return letters and x.name == y.name and x.name[-1] != "|" and len(x.args) == len(y.args)
         if {type(x), type(y)} == {Sym, Apply}:
             head, applied = (x, y) if isinstance(x, Sym) else (y, x)

@@ -14,6 +14,7 @@ from deepcompress_verify.compare.relations import (
     EqualityChain,
     argument_is_taken,
     difference_of_sides,
+    has_unknowns,
     is_symbolic_term,
     read_chain,
     rename_arguments,
@@ -364,7 +365,7 @@ def _relation_and_value(
         reading is None
         and relation.ops == ("=",)
         and is_symbolic_term(relation.terms[0])
-        and not symbols(relation.terms[1])
+        and not has_unknowns(relation.terms[1])
     ) and (not symbols(relation.terms[0]) <= _COORDINATES or not gold_side):
         return compare(relation.terms[1])
     if reading is None or reading.value is None:

@@ -20,6 +20,7 @@ from deepcompress_verify.tree import (
     Apply,
     BigOp,
     Call,
+    Const,
     Div,
     List,
     Mul,
@@ -79,7 +80,7 @@ def read(text: str, commas: Commas = "group", plain_units: bool = False) -> Node
 def _answer(tokens: list[Token], options: Options) -> Node:
     """Return the tree of the tokens: parts, "respectively" and "then" make an answer ordered."""
     parts = split_parts(tokens)
-    while parts is None and len(tokens) > 4 and tokens[0][:2] == ("o", "{") and (closes := _closes_at_end(tokens)):
+    while parts is None and len(tokens) > 3 and tokens[0][:2] == ("o", "{") and (closes := _closes_at_end(tokens)):
         inside = [*tokens[1:-2], tokens[-1]]
         parts = split_parts(inside)
         if closes == "set":
@@ -98,7 +99,7 @@ def _answer(tokens: list[Token], options: Options) -> Node:
 
 
 def _closes_at_end(tokens: list[Token]) -> str:
-    """Return "" unless the brace at the beginning closes at the end; "set" if the braces hold a list, else "group"."""
+    """Return "" unless the brace at the beginning closes at the end; then "set" for a list in it, or "group"."""
     if tokens[-2][:2] != ("o", "}"):
         return ""
     level, kind = 0, "group"
@@ -133,8 +134,8 @@ def _check_size(node: Node) -> None:
         stack.extend((child, depth + 1) for child in below)
 
 
-def _words(tokens: list[Token]) -> Text | None:
-    """Return a text that is not mathematics but contains words, as Text."""
+def _words(tokens: list[Token]) -> Node | None:
+    """Return a text that is not mathematics but contains words, as Text, or as the number that it spells."""
     if not any(len(t.value) >= 2 and t.kind in "tw" and t.value.isalpha() for t in tokens):
         return None
     words: list[str] = []
@@ -144,4 +145,4 @@ def _words(tokens: list[Token]) -> Text | None:
         elif token.value == "-" and token.space and following.kind == "n":
             words.append("minus")
     result = phrase(words)
-    return result if isinstance(result, Text) else Text("all real numbers")
+    return Text("all real numbers") if isinstance(result, Const) else result

@@ -90,6 +90,8 @@ def command(s: Stream, name: str) -> Node:
         return Call(name.lower(), (argument(s),))
     if name in ("mathcal", "mathscr", "mathfrak"):
         inner = argument(s)
+        if inner == Sym("O") and s.is_op("("):
+            return symbol(s, "O")  # \\mathcal{O}(n)
         return symbol(s, f"{name} {inner.name}") if isinstance(inner, Sym) else inner
     if name in ("phantom", "hspace", "vspace", "label", "hphantom", "color"):
         argument(s)
@@ -193,12 +195,12 @@ def _big(s: Stream, name: str) -> Node:
 
 
 def _differential_first(s: Stream, low: Node | None, high: Node | None) -> Node | None:
-    """Parse an integral that begins with its differential, alone or over a denominator: \\int dx, \\int dx/(1+x^2)."""
+    """Parse an integral that begins with its differential: \\int dx, \\int dx/(1+x^2)."""
     token, after = s.peek(), s.peek(1)
     if token.kind not in "wt" or token.value[0] != "d" or len(token.value) > 2:
         return None
     size = 3 - len(token.value)
-    if size == 2 and not (after.kind == "w" and len(after.value) == 1) and not (after.value in GREEK):
+    if size == 2 and not (after.kind == "w" and len(after.value) == 1) and after.value not in GREEK:
         return None
     var = token.value[1:] or after.value
     if not s.is_op("/", size):

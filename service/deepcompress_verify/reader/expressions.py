@@ -7,7 +7,15 @@ from deepcompress_verify.reader.bases import based
 from deepcompress_verify.reader.lookahead import is_differential, is_given, starts_atom
 from deepcompress_verify.reader.names import subscript, symbol
 from deepcompress_verify.reader.progressions import ELLIPSIS, progression
-from deepcompress_verify.reader.quantities import braced_unit, compound, mixed, symbol_unit, take_unit, unit_fraction
+from deepcompress_verify.reader.quantities import (
+    braced_mixed,
+    braced_unit,
+    compound,
+    mixed,
+    symbol_unit,
+    take_unit,
+    unit_fraction,
+)
 from deepcompress_verify.reader.stream import Stream
 from deepcompress_verify.reader.tokens import ReadError
 from deepcompress_verify.reader.words import CONST_WORDS, FUNCTION_WORDS, NUMBER_WORDS, is_word
@@ -131,7 +139,7 @@ def _raise(s: Stream, base: Node) -> Node:
     token = s.peek(1 if braced else 0)
     if token.kind == "c" and token.value in ("circ", "degree") and (not braced or s.is_op("}", 2)):
         s.position += 3 if braced else 1
-        if s.peek().value in ("C", "F") and (s.peek().kind == "t" or s.peek(1).kind == "e"):
+        if s.peek().value in ("C", "F") and (s.peek().kind == "t" or _ends_quantity(s, 1)):
             return Quantity(base, _SCALES_OF_TEMPERATURE[s.next().value])
         return Quantity(base, "degree")
     if token.kind in "tw" and token.value in ("th", "st", "nd", "rd") and isinstance(base, Num):
@@ -155,6 +163,16 @@ def _raise(s: Stream, base: Node) -> Node:
         if isinstance(base, Matrix):
             return Pow(base, Sym("T"))
     return Pow(base, exponent)
+
+
+def _ends_quantity(s: Stream, ahead: int) -> bool:
+    """Return True if nothing of the same term follows."""
+    token = s.peek(ahead)
+    return (
+        token.kind in "er"
+        or (token.kind == "c" and token.value in ("\\", "end"))
+        or token.value in (",", ";", ")", "}")
+    )
 
 
 def _exponent(s: Stream) -> Node:
@@ -223,6 +241,8 @@ def term(s: Stream) -> Node:
             if value == "/" and (token.space or s.peek(1).kind != "e"):
                 s.position += 1
                 factors = [Div(_product(factors), _signed_power(s))]
+                continue
+            if value == "{" and braced_mixed(s, factors):
                 continue
             if value == "{" and (unit := braced_unit(s, _product(factors))) is not None:
                 factors = [unit]

@@ -66,7 +66,7 @@ def _ends_product(s: Stream, token: Token) -> bool:
 
 def is_condition(s: Stream) -> bool:
     """Return True for a relation in brackets after a value: 1/x (x ≠ 0), k pi (k in Z)."""
-    if s.position == 0 or not s.peek().space:
+    if s.position == 0 or (not s.peek().space and not _declares_parameter(s)):
         return False
     level = 0
     for token in s.tokens[s.position : s.position + 32]:
@@ -81,8 +81,15 @@ def is_condition(s: Stream) -> bool:
     return False
 
 
+def _declares_parameter(s: Stream) -> bool:
+    """Return True for (k in Z) directly after a value, which is no product. P(X in A) is a probability."""
+    before = s.tokens[s.position - 1]
+    name = before.kind in "wt" and before.value[-1].isupper()
+    return not name and s.is_op("(") and s.peek(1).kind == "w" and s.peek(2)[:2] == ("r", "in")
+
+
 def is_lone_bar(s: Stream) -> bool:
-    """Return True for a bar without a second one in the rest of its brackets: a | b, and the bar of a value at x = 2."""
+    """Return True for a bar without a second one in its brackets: a | b, and the bar of a value at x = 2."""
     level = 0
     for ahead in range(1, len(s.tokens) - s.position):
         token = s.peek(ahead)

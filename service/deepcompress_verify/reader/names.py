@@ -16,6 +16,8 @@ from deepcompress_verify.tree import (
 
 _NAMED_FUNCTIONS = {"zeta": "zeta", "Gamma": "gamma", "Phi": "", "Psi": "", "Li": "", "erf": ""}
 """Functions named by a letter, with the known function that they are."""
+WORDS = "text "
+"""Prefix of the name of an argument in words."""
 _ALWAYS_FUNCTIONS = frozenset("fgFG")
 _EXPECTED = frozenset(("E", "P", "V", "bb E", "bb P"))
 """Letters of expectation, probability and variance."""
@@ -110,7 +112,7 @@ def apply(s: Stream, name: str) -> Node:
     inside = s.tokens[s.position + 1 : end] if end > 0 else []
     if any(token.kind == "t" and len(token.value) > 1 and token.value not in FUNCTION_WORDS for token in inside):
         s.position = end + 1
-        return Apply(name, (Sym("text " + " ".join(token.value.lower() for token in inside)),))
+        return Apply(name, (Sym(WORDS + " ".join(token.value.lower() for token in inside)),))
     inner = bracketed(s, s.next().value)
     return Apply(name, inner.items if isinstance(inner, Tuple) else (inner,))
 

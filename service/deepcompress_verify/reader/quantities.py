@@ -117,7 +117,8 @@ def take_unit(s: Stream, node: Node, token: Token) -> Node | None:
 def symbol_unit(s: Stream, node: Node) -> Node | None:
     """Parse a unit symbol that is otherwise a letter, after a number: 5 \\mu\\text{m}, 4.7\\,\\Omega."""
     token, after = s.peek(), s.peek(1)
-    prefix = token.value == "mu" and after.kind == "t" and f"u{after.value}" in PREFIXED
+    prefix = token.value == "mu" and f"u{after.value}" in PREFIXED
+    prefix = prefix and (after.kind == "t" or (after.kind == "w" and _at_break(s, 2) and token.space))
     if not prefix and (token.value != "Omega" or not token.space or not _at_break(s, 1)):
         return None
     if not s.numeric(node):
@@ -198,7 +199,7 @@ def _unit(s: Stream, one: bool = False) -> str | None:
                 parts.append("percent")
                 s.position += 2
                 continue
-            if lower == "per" or (lower == "a" and parts):
+            if lower == "per" or (token.value == "a" and parts):
                 operator = "/"
                 s.position += 1
                 continue
@@ -266,7 +267,7 @@ def _unit(s: Stream, one: bool = False) -> str | None:
         raise ReadError("words", " ".join(unknown))
     if parts and parts[0] == "degree" and (scale_name := _temperature(parts, unknown)) is not None:
         parts, unknown = [scale_name], []
-    if scale != 1:
+    if scale != 1 or operator:
         return None
     pieces = ["*".join(parts).replace("*/", "/")] if parts else []
     if unknown:
@@ -333,6 +334,9 @@ def compound(s: Stream, factors: list[Node], first: Quantity) -> bool:
     start = s.position
     value = s.grammar.power(s)
     second = take_unit(s, value, s.peek())
+    if first.unit == "degree" and isinstance(second, Quantity) and second.unit == "min":
+        factors[-1] = Quantity(Add((first.value, Div(value, Num(60)))), "degree")  # 36 degrees 30 minutes
+        return True
     if not isinstance(second, Quantity) and s.is_op("{"):
         second = braced_unit(s, value)
     if isinstance(second, Quantity) and second.unit != first.unit:
@@ -357,6 +361,24 @@ def mixed(s: Stream, factors: list[Node]) -> bool:
     else:
         factors.append(part)
     return True
+
+
+def braced_mixed(s: Stream, factors: list[Node]) -> bool:
+    """Parse a mixed number with braces: 4{\\frac12}."""
+    if len(factors) != 1 or not isinstance(factors[0], Num) or s.peek(1)[:2] != ("c", "frac"):
+        return False
+    end = s.closing("{")
+    if end < 0:
+        return False
+    start = s.position
+    s.position += 1
+    if mixed(s, factors) and isinstance(factors[0], Add) and s.position == end:
+        s.position += 1
+        return True
+    s.position = start
+    del factors[1:]
+    factors[0] = factors[0].terms[0] if isinstance(factors[0], Add) else factors[0]
+    return False
 
 
 def _is_proper(node: Node) -> bool:

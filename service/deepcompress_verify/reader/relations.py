@@ -6,7 +6,9 @@ from deepcompress_verify.reader.expressions import expression
 from deepcompress_verify.reader.functions import argument
 from deepcompress_verify.reader.stream import Stream
 from deepcompress_verify.tree import (
+    Add,
     Call,
+    Const,
     Div,
     Neg,
     Node,
@@ -23,12 +25,22 @@ from deepcompress_verify.tree import (
 
 _TURNED = {"supset": "subset", "ni": "in", "<==": "=>"}
 """Relations that are read from right to left."""
+_SETS = frozenset("RZNQC")
 _SET_OPS = {"cup": "union", "cap": "intersection", "setminus": "minus", "backslash": "minus"}
 
 
 def set_operation(s: Stream) -> Node:
     """Parse a union, intersection or difference of sums, and TeX \\choose and \\over."""
     node = expression(s)
+    if (
+        isinstance(node, Add)
+        and len(node.terms) == 2
+        and isinstance(node.terms[0], Const)
+        and node.terms[0].name in _SETS
+    ):
+        rest = node.terms[1]
+        if isinstance(rest, Neg) and isinstance(rest.arg, Set):
+            node = SetOp("minus", (node.terms[0], rest.arg))  # R - {3}
     args = [node]
     op = ""
     while True:
@@ -118,7 +130,7 @@ def relation(s: Stream) -> Node:
         s.position += 1
         return _divides(terms[0], ratio(s), "divides")
     if len(ops) == 1 and ops[0] == "nmid":
-        return _divides(*terms, "notdivides")
+        return _divides(terms[0], terms[1], "notdivides")
     if len(ops) == 1 and ops[0] in _TURNED:
         terms.reverse()
         ops = [_TURNED[ops[0]]]

@@ -41,15 +41,9 @@ def join_spellings(tokens: list[Token]) -> list[Token]:
             out.append(Token("o", "/", False))
             i += 2
             continue
-        if value == "and" and token.kind in "tw" and out and out[-1].value.lower() in _LARGE_WORDS:
-            if (
-                i + 1 < len(tokens)
-                and tokens[i + 1].kind == token.kind
-                and tokens[i + 1].value.lower() in NUMBER_WORDS
-                and _spells(out)
-            ):
-                i += 1  # one hundred and five
-                continue
+        if value == "and" and token.kind in "tw" and _spells(out) and _goes_on(tokens, i):
+            i += 1  # one hundred and five
+            continue
         if value == "base" and out and out[-1].kind in "nto" and (based := _base(tokens, i, out)):
             i = based
             continue
@@ -84,8 +78,13 @@ _LARGE_WORDS = frozenset(("hundred", "thousand", "million"))
 
 
 def _spells(out: list[Token]) -> bool:
-    """Return True if a number in words comes before the last word."""
-    return len(out) > 1 and out[-2].kind in "tw" and out[-2].value.lower() in NUMBER_WORDS
+    """Return True after a number in words that ends in hundred or thousand."""
+    words = [token.value.lower() for token in out[-2:] if token.kind in "tw"]
+    return len(words) == 2 and words[0] in NUMBER_WORDS and words[1] in _LARGE_WORDS
+
+
+def _goes_on(tokens: list[Token], i: int) -> bool:
+    return i + 1 < len(tokens) and tokens[i + 1].kind in "tw" and tokens[i + 1].value.lower() in NUMBER_WORDS
 
 
 def _base(tokens: list[Token], i: int, out: list[Token]) -> int:

@@ -41,6 +41,8 @@ _SCAN = re.compile(
 )
 
 _BRACED_SIGN = re.compile(r"(?<![\^_])\{-\}")
+_SLANTED = re.compile(r"(?:\{\}\s*)?\^\{?([0-9]{1,9})\}?\s*/_\{?([0-9]{1,9})\}?")
+"""A slanted fraction: {}^7/_3."""
 _SUPER = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", strict=True))
 _SUB = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
 _FRACTIONS = {
@@ -65,7 +67,9 @@ _UNICODE = {
     "€": "\\euro ", "£": "\\pounds ", "¥": "\\yen ", "¢": "\\cent ", "∥": "\\|", "→": "\\to ",
     "⇒": "\\Rightarrow ", "⟹": "\\Rightarrow ", "⇔": "\\iff ", "⟺": "\\iff ", "¬": "\\neg ", "∂": "\\partial ",
     "∇": "\\nabla ", "△": "\\triangle ", "∘": "\\circ ", "⊂": "\\subset ", "⊆": "\\subseteq ", "∀": "\\forall ",
-    "⊥": "\\perp ", "⟂": "\\perp ", "∝": "\\propto ", "∼": "\\sim ", "₹": "\\rupee ", "∣": "|", "∤": "\\nmid ", "⊇": "\\supseteq ", "⊃": "\\supset ", "≃": "\\approx ", "ℓ": "\\ell ", "µ": "\\mu ",
+    "⊥": "\\perp ", "⟂": "\\perp ", "∝": "\\propto ", "∼": "\\sim ",
+    "₹": "\\rupee ", "∣": "|", "∤": "\\nmid ",
+    "⊇": "\\supseteq ", "⊃": "\\supset ", "≃": "\\approx ", "ℓ": "\\ell ", "µ": "\\mu ",
     "η": "\\eta ", "ζ": "\\zeta ", "κ": "\\kappa ", "ν": "\\nu ", "ξ": "\\xi ", "χ": "\\chi ", "ψ": "\\psi ",
     "Γ": "\\Gamma ", "Λ": "\\Lambda ", "Θ": "\\Theta ", "Φ": "\\Phi ", "Ψ": "\\Psi ",
 }  # fmt: skip
@@ -170,6 +174,10 @@ def clean(text: str) -> str:
                 text = text[len(quote) : -len(quote)]
     if text.endswith("\\") and not text.endswith("\\\\"):
         text = text[:-1]
+    if "{:}" in text:
+        text = text.replace("{:}", ":")
+    if "/_" in text:
+        text = _SLANTED.sub(r"\\frac{\1}{\2}", text)
     if "{-}" in text:
         text = _BRACED_SIGN.sub("-", text)
     if "\\\\" in text:

@@ -104,6 +104,8 @@ _OTHER = {
     "torr": "",
     "kWh": "kwh",
     "rpm": "",
+    "angstrom": "angstroms Å Å",
+    "gauss": "",
     "psi": "",
     "unit": "units",
     "ordinal": "th st nd rd",
@@ -135,7 +137,7 @@ _SPELLED = {
     for prefix, (word, _) in _PREFIXES.items()
     for name in names.split()
     for ending in ("", "s")
-} | {"micron": "um", "microns": "um"}
+} | {"micron": "um", "microns": "um", "kilohm": "kohm", "kilohms": "kohm", "megohm": "Mohm", "megohms": "Mohm"}
 _SYMBOLS = frozenset(PREFIXED) - frozenset(UNITS) - _NO_UNITS
 UNITS = {**{name: name for name in _SYMBOLS}, **_SPELLED, **UNITS}
 """Canonical units by spelling."""
@@ -175,8 +177,8 @@ FILLERS = frozenset(
 SCALES = {
     "dozen": 12, "dozens": 12, "score": 20, "gross": 144, "hundred": 100, "hundreds": 100, "thousand": 1000,
     "thousands": 1000, "million": 10**6, "millions": 10**6, "billion": 10**9, "billions": 10**9, "trillion": 10**12,
-    "trillions": 10**12, "tens": 10, "quadrillion": 10**15, "quintillion": 10**18, "lakh": 10**5, "lakhs": 10**5, "lac": 10**5,
-    "lacs": 10**5, "crore": 10**7, "crores": 10**7, "myriad": 10**4,
+    "trillions": 10**12, "tens": 10, "quadrillion": 10**15, "quintillion": 10**18, "lakh": 10**5, "lakhs": 10**5,
+    "lac": 10**5, "lacs": 10**5, "crore": 10**7, "crores": 10**7, "myriad": 10**4,
 }  # fmt: skip
 """Words after a number that multiply it."""
 FRACTION_WORDS = {
@@ -328,7 +330,12 @@ PARTS_OF_ONE = {
     **{word: n for n, word in enumerate("half third quarter fifth sixth seventh eighth ninth tenth".split(), 2)},
     **{word: n for n, word in enumerate("halves thirds quarters fifths sixths sevenths eighths ninths".split(), 2)},
     **{word: n for n, word in enumerate("eleventh twelfth thirteenth fourteenth fifteenth sixteenth".split(), 11)},
-    **{word: n for n, word in enumerate("tenths elevenths twelfths thirteenths fourteenths fifteenths sixteenths".split(), 10)},
+    **{
+        word: n
+        for n, word in enumerate(
+            "tenths elevenths twelfths thirteenths fourteenths fifteenths sixteenths".split(), 10
+        )
+    },
     "fourth": 4, "fourths": 4, "twentieth": 20, "twentieths": 20, "hundredth": 100, "hundredths": 100,
     "thousandth": 1000, "thousandths": 1000,
 }  # fmt: skip
