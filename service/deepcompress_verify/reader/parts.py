@@ -11,7 +11,10 @@ MAX_PARTS = 12
 
 def split_parts(tokens: list[Token]) -> list[list[Token]] | None:
     """Return the tokens of each part in the order of the labels, each with an end token; None without labels."""
-    if len(tokens) < 5 or not _could_begin(tokens):
+    if len(tokens) < 5:
+        return None
+    tokens = _without_braces(tokens)
+    if not _could_begin(tokens):
         return None
     labels: list[tuple[int, str, int]] = []  # start, letter, first token after the label
     i = depth = 0
@@ -39,6 +42,32 @@ def split_parts(tokens: list[Token]) -> list[list[Token]] | None:
             return None
         pieces[number] = [*piece, tokens[-1]]
     return [pieces[number] for number in sorted(pieces)]
+
+
+def _without_braces(tokens: list[Token]) -> list[Token]:
+    """Return the tokens without the braces around a label: {(a)} 5, {b)} 7."""
+    if tokens[0][:2] != ("o", "{"):
+        return tokens
+    out: list[Token] = []
+    i = 0
+    while i < len(tokens):
+        size = next((n for n in (3, 2) if _is_braced_label(tokens[i : i + n + 2])), 0)
+        if size:
+            out.append(tokens[i + 1]._replace(space=True))
+            out += tokens[i + 2 : i + 1 + size]
+            i += size + 2
+        else:
+            out.append(tokens[i])
+            i += 1
+    return out
+
+
+def _is_braced_label(tokens: list[Token]) -> bool:
+    """Return True for { ( a ) } and { a ) }."""
+    *label, last = tokens[1:] or [tokens[0]]
+    return (
+        tokens[0][:2] == ("o", "{") and last[:2] == ("o", "}") and _label_end([*label, last, last], 0) == len(label)
+    )
 
 
 def _could_begin(tokens: list[Token]) -> bool:

@@ -41,6 +41,8 @@ _SCAN = re.compile(
 )
 
 _BRACED_SIGN = re.compile(r"(?<![\^_])\{-\}")
+_SLANTED = re.compile(r"(?:\{\}\s*)?\^\{?([0-9]{1,9})\}?\s*/_\{?([0-9]{1,9})\}?")
+"""A slanted fraction: {}^7/_3."""
 _SUPER = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", strict=True))
 _SUB = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
 _FRACTIONS = {
@@ -62,10 +64,12 @@ _UNICODE = {
     "ϕ": "\\phi ", "Δ": "\\Delta ", "Ω": "\\Omega ", "Σ": "\\Sigma ", "∧": "\\text{ and }", "∨": "\\text{ or }",
     "。": ".", "，": ",", "、": ",", "（": "(", "）": ")", "：": ":", "；": ";", "∶": ":", "％": "%", "＝": "=",
     "\u00a0": " ", "\u200b": "", "\u200c": "", "\u200d": "", "\u2060": "", "\ufeff": "", "\u00ad": "",
-    "€": "\\euro ", "£": "\\pounds ", "¥": "\\yen ", "¢": "\\cent ", "∣": "|", "∥": "\\|", "→": "\\to ",
+    "€": "\\euro ", "£": "\\pounds ", "¥": "\\yen ", "¢": "\\cent ", "∥": "\\|", "→": "\\to ",
     "⇒": "\\Rightarrow ", "⟹": "\\Rightarrow ", "⇔": "\\iff ", "⟺": "\\iff ", "¬": "\\neg ", "∂": "\\partial ",
     "∇": "\\nabla ", "△": "\\triangle ", "∘": "\\circ ", "⊂": "\\subset ", "⊆": "\\subseteq ", "∀": "\\forall ",
-    "⊥": "\\perp ", "⟂": "\\perp ", "∝": "\\propto ", "∼": "\\sim ", "≃": "\\approx ", "ℓ": "\\ell ", "µ": "\\mu ",
+    "⊥": "\\perp ", "⟂": "\\perp ", "∝": "\\propto ", "∼": "\\sim ",
+    "₹": "\\rupee ", "∣": "|", "∤": "\\nmid ",
+    "⊇": "\\supseteq ", "⊃": "\\supset ", "≃": "\\approx ", "ℓ": "\\ell ", "µ": "\\mu ",
     "η": "\\eta ", "ζ": "\\zeta ", "κ": "\\kappa ", "ν": "\\nu ", "ξ": "\\xi ", "χ": "\\chi ", "ψ": "\\psi ",
     "Γ": "\\Gamma ", "Λ": "\\Lambda ", "Θ": "\\Theta ", "Φ": "\\Phi ", "Ψ": "\\Psi ",
 }  # fmt: skip
@@ -102,7 +106,7 @@ DROPPED = frozenset(
 )
 TEXT_COMMANDS = frozenset(
     "text textbf textit textrm textnormal textsf texttt textup textsc mbox hbox mathrm operatorname mathsf mathit "
-    "mathtt mathbf boldsymbol bm emph".split()
+    "mathtt mathbf boldsymbol bm emph ce".split()
 )
 TRANSPARENT = frozenset("boxed fbox displaylines ensuremath mathop mathord underline pmb".split())
 """Commands that are replaced by their argument."""
@@ -117,6 +121,10 @@ _SYNONYMS: dict[str, tuple[str, str]] = {
     **dict.fromkeys(("ne", "neq"), ("r", "!=")),
     **dict.fromkeys(("approx", "approxeq", "thickapprox", "simeq", "cong", "doteq"), ("r", "~")),
     **dict.fromkeys(("subset", "subseteq", "subsetneq"), ("r", "subset")),
+    **dict.fromkeys(("supset", "supseteq", "supsetneq"), ("r", "supset")),
+    **dict.fromkeys(("ni", "owns"), ("r", "ni")),
+    **dict.fromkeys(("Leftarrow", "Longleftarrow", "impliedby"), ("r", "<==")),
+    "nmid": ("r", "nmid"), "cr": ("c", "\\"),
     **dict.fromkeys(("to", "rightarrow", "mapsto", "longrightarrow"), ("r", "to")),
     **dict.fromkeys(("Rightarrow", "implies", "Longrightarrow", "therefore"), ("r", "=>")),
     **dict.fromkeys(("iff", "Leftrightarrow", "Longleftrightarrow"), ("r", "<=>")),
@@ -166,6 +174,10 @@ def clean(text: str) -> str:
                 text = text[len(quote) : -len(quote)]
     if text.endswith("\\") and not text.endswith("\\\\"):
         text = text[:-1]
+    if "{:}" in text:
+        text = text.replace("{:}", ":")
+    if "/_" in text:
+        text = _SLANTED.sub(r"\\frac{\1}{\2}", text)
     if "{-}" in text:
         text = _BRACED_SIGN.sub("-", text)
     if "\\\\" in text:
@@ -242,6 +254,7 @@ def tokenize(text: str) -> list[Token]:
     text_levels: list[bool] = []  # for each open brace: does it belong to a text command?
     in_text = 0
     pending_text = False  # a text command was just read
+    after_left = False
     money = _money_signs(text)
     position = 0
     for match in _SCAN.finditer(text):
@@ -251,6 +264,10 @@ def tokenize(text: str) -> list[Token]:
         if kind == "s":
             space = True
             continue
+        if after_left:
+            after_left = False
+            if value == ".":
+                continue  # \\left. draws nothing
         if pending_text and value != "{":
             pending_text = False
             if kind == "w" and len(value) > 1 and out and not in_text:
@@ -307,6 +324,7 @@ def tokenize(text: str) -> list[Token]:
             name = value[1:]
             if name in DROPPED or name in TRANSPARENT:
                 space = True
+                after_left = name == "left"
                 continue
             if name in TEXT_COMMANDS:
                 pending_text = True
@@ -314,6 +332,8 @@ def tokenize(text: str) -> list[Token]:
                 continue
             known = _SYNONYMS.get(name)
             token = Token("c", name, space) if known is None else Token(known[0], known[1], space)
+        if token[:2] == ("o", "|") and out and out[-1][:2] == ("c", "not"):
+            token = Token("r", "nmid", out.pop().space)
         if token.kind == "r" and out and out[-1][:2] == ("c", "not"):
             negated = _NEGATED.get(token.value)
             if negated is None:
@@ -340,6 +360,9 @@ def _operator(value: str, space: bool, out: list[Token]) -> Token:
         if value == "=" and last == Token("o", "!", last.space):
             out.pop()
             return Token("r", "!=", last.space)
+        if value == ">" and last == Token("o", "-", last.space):
+            out.pop()
+            return Token("r", "to", last.space)
         if value == "<" and last.kind == "r" and last.value == "=":
             out.pop()
             return Token("r", "<=", last.space)
