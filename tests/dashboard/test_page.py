@@ -328,12 +328,11 @@ def test_steps_are_chosen_by_dragging_and_by_keys(trained: str, pages: Pages) ->
     for one in (chart, other):
         one.get_by_text("As a table").click()
         expect(one.locator("tbody tr")).to_have_count(8)
-    box = chart.locator(".plot").bounding_box()
-    width = box["width"] - 58  # of the plot within the axes: steps 1 to 8
-    y = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + 48 + width * 2 / 7, y)
+    plot = chart.locator(".plot")
+    width = plot.bounding_box()["width"] - 58  # of the plot within the axes: steps 1 to 8
+    plot.hover(position={"x": 48 + width * 2 / 7, "y": 120})
     page.mouse.down()
-    page.mouse.move(box["x"] + 48 + width * 4 / 7, y, steps=4)
+    plot.hover(position={"x": 48 + width * 4 / 7, "y": 120})
     expect(chart.locator(".selected")).to_have_count(1)
     page.mouse.up()
     shown = page.get_by_role("button", name="Steps 3 to 5: show all steps")
@@ -345,11 +344,11 @@ def test_steps_are_chosen_by_dragging_and_by_keys(trained: str, pages: Pages) ->
     again = pages.open(trained, "/#/runs/trained?range=3-5")
     again.get_by_role("button", name="Steps 3 to 5: show all steps").wait_for()
 
-    chart.locator(".plot").dblclick()
+    plot.dblclick()
     expect(shown).to_have_count(0)
     expect(chart.locator("tbody tr")).to_have_count(8)
     assert "range" not in page.url
-    chart.locator(".plot").focus()
+    plot.focus()
     for key in ("Home", "ArrowRight", "["):
         page.keyboard.press(key)
     assert page.url.endswith("?range=2-8")
@@ -359,7 +358,7 @@ def test_steps_are_chosen_by_dragging_and_by_keys(trained: str, pages: Pages) ->
     expect(other.locator("tbody tr")).to_have_count(6)
     page.keyboard.press("0")
     expect(other.locator("tbody tr")).to_have_count(8)
-    page.mouse.click(box["x"] + box["width"] / 2, y)  # a click selects nothing
+    plot.click(position={"x": 200, "y": 120})  # it selects nothing
     assert "range" not in page.url
 
 

@@ -23,7 +23,8 @@ export function rangeControl(changed) {
 
   function draw() {
     const steps = FROM_TO.exec(shown);
-    const back = steps && h("button", { type: "button", class: "button", title: "Show all steps", on: { click: () => set("all") } }, `Steps ${count(Number(steps[1]))} to ${count(Number(steps[2]))}`, h("span", { "aria-hidden": "true" }, " ×"), h("span", { class: "visually-hidden" }, ": show all steps"));
+    const text = steps && `Steps ${count(Number(steps[1]))} to ${count(Number(steps[2]))}`;
+    const back = steps && h("button", { type: "button", class: "button", title: "Show all steps", "aria-label": `${text}: show all steps`, on: { click: () => set("all") } }, `${text} ×`);
     root.replaceChildren(segments("Steps shown", NEWEST, shown, set), back ?? "");
   }
 
