@@ -323,7 +323,7 @@ def check_values(value: object) -> None:
 
 
 def _fault(levels: list[list[Json]], value: Json, detail: str) -> ApiError:
-    """Return the error for a value of a holder of the last level. Its path is found backwards, from level to level."""
+    """Return the error for a value of a holder of the last level. Its path is found backwards, level by level."""
     path: list[str | int] = []
     for holders in reversed(levels):
         key, value = _place_in(holders, value)
