@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     observation_ttl_days: Annotated[float, Field(gt=0)] = 7.0
     """Days for which the observations of a run that was never trained are kept. Those of a trained run are kept as
     long as the run."""
-    sweep_interval_seconds: Annotated[float, Field(gt=0)] = 3600.0
+    sweep_interval_seconds: Annotated[float, Field(ge=0.01)] = 3600.0
     """Longest time between two deletions of expired runs and observations."""
 
     verifier_workers: Annotated[int, Field(ge=1, le=256)] = Field(default_factory=lambda: os.cpu_count() or 1)

@@ -309,41 +309,35 @@ def check_values(value: object) -> None:
     """
     levels: list[list[Json]] = [[[value]]]
     while levels[-1]:
-        deeper: list[Json] = []
-        at_limit = len(levels) > MAX_DEPTH
+        below: list[Json] = []
         for holder in levels[-1]:
             for one in holder.values() if type(holder) is dict else holder:
                 kind = type(one)
                 if kind is dict or kind is list:
-                    if at_limit:
-                        raise _fault(levels, holder, one, f"lists and objects are nested deeper than {MAX_DEPTH}")
-                    if one:
-                        deeper.append(one)
-                elif kind is int:
-                    if not -MAX_INTEGER < one < MAX_INTEGER:
-                        raise _fault(levels, holder, one, "an integer has more than 64 bits")
-                elif kind is float and not isfinite(one):
-                    raise _fault(levels, holder, one, "a number is not finite")
-        levels.append(deeper)
+                    below.append(one)
+                elif (kind is int and not -MAX_INTEGER < one < MAX_INTEGER) or (kind is float and not isfinite(one)):
+                    detail = "an integer has more than 64 bits" if kind is int else "a number is not finite"
+                    raise _fault(levels, one, detail)
+        if below and len(levels) > MAX_DEPTH:
+            raise _fault(levels, below[0], f"lists and objects are nested deeper than {MAX_DEPTH}")
+        levels.append(below)
 
 
-def _fault(levels: list[list[Json]], holder: Json, value: Json, detail: str) -> ApiError:
-    """Return the error for a value in a holder of the last level, with its path."""
+def _fault(levels: list[list[Json]], value: Json, detail: str) -> ApiError:
+    """Return the error for a value of a holder of the last level. Its path is found backwards, level by level."""
     path: list[str | int] = []
     for holders in reversed(levels):
-        holder = _holder_of(holders, value) if path else holder
-        entries = holder.items() if isinstance(holder, dict) else enumerate(holder)
-        path.append(next(key for key, one in entries if one is value))
-        value = holder
+        key, value = _place_in(holders, value)
+        path.append(key)
     return invalid(_place(tuple(reversed(path))), detail)
 
 
-def _holder_of(holders: list[Json], value: Json) -> Json:
-    """Return the list or object, of one level, that has the value."""
+def _place_in(holders: list[Json], value: Json) -> tuple[str | int, Json]:
+    """Return the key of the value, and the list or object of the level that has it there."""
     for holder in holders:
-        for one in holder.values() if isinstance(holder, dict) else holder:
+        for key, one in holder.items() if isinstance(holder, dict) else enumerate(holder):
             if one is value:
-                return holder
+                return key, holder
     raise LookupError
 
 
