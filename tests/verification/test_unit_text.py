@@ -51,8 +51,10 @@ def test_dresses(seed: int) -> None:
 
 @pytest.mark.parametrize(
     ("gold", "answer"),
-    [(r"0.118\ \mathrm{nm}", r"118\ \text{pm}"), (r"3\text{ mol/L}", r"3\text{ M}"), (r"\$12.50", r"\text{USD }12.50"),
-     (r"9.81\text{ m/s}^2", r"9.81\text{ ms}^{-2}"), (r"500\text{ nm}", r"5000\ \text{Å}"), (r"\text{Rs. } 500", "500"), (r"5\text{ m/s}", r"18\text{ km/h}")],
+    [(r"0.118\ \mathrm{nm}", r"118\ \text{pm}"), (r"3\text{ mol/L}", r"3\text{ M}"),
+     (r"\$12.50", r"\text{USD }12.50"), (r"9.81\text{ m/s}^2", r"9.81\text{ ms}^{-2}"),
+     (r"500\text{ nm}", r"5000\ \text{Å}"),
+     (r"\text{Rs. } 500", "500"), (r"5\text{ m/s}", r"18\text{ km/h}")],
 )  # fmt: skip
 def test_prefixes_and_conversions(gold: str, answer: str) -> None:
     assert correct(gold, answer)
@@ -75,8 +77,9 @@ def test_a_letter_is_no_unit_of_a_number_without_one() -> None:
 
 @pytest.mark.parametrize(
     ("gold", "answer"),
-    [(r"5\text{ V}", r"5\text{ V/A}"), (r"5\text{ J/mol}", r"5\text{ J/mol·K}"), (r"\$12.50", "€12.50"), ("42", r"42\text{ M}"),
-     (r"5\text{ ms}", r"5\text{ ms}^{-1}"), (r"5\text{ m/s}", r"5\text{ ms}^{-2}"), (r"5\text{ rpm}", r"5\text{ Hz}")],
+    [(r"5\text{ V}", r"5\text{ V/A}"), (r"5\text{ J/mol}", r"5\text{ J/mol·K}"), (r"\$12.50", "€12.50"),
+     ("42", r"42\text{ M}"), (r"5\text{ ms}", r"5\text{ ms}^{-1}"), (r"5\text{ m/s}", r"5\text{ ms}^{-2}"),
+     (r"5\text{ rpm}", r"5\text{ Hz}")],
 )  # fmt: skip
 def test_other_units(gold: str, answer: str) -> None:
     assert not correct(gold, answer)

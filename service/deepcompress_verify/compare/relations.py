@@ -176,7 +176,7 @@ def read_chain(node: Rel, context: ComparisonContext) -> EqualityChain | None:
     names = [t for t in terms[:-1] if is_name(t) and not _operates_in(t, terms[-1])]
     if not names and _first_names_value(terms):
         names = terms[:1]
-    if terms[0] in names and not has_unknowns(terms[-1]):
+    if len(terms) > 2 and terms[0] in names and not has_unknowns(terms[-1]):
         # the formula of a value that the chain works out: x = -b/(2a) = 5, |A u B| = |A| + |B| - |A n B| = 15
         terms = [t for t in terms if t in names or not has_unknowns(t) or has(t, Quantity)]
     values = [t for t in terms if t not in names]
@@ -227,7 +227,7 @@ def has_unknowns(node: Node) -> bool:
     )
 
 
-_OPERATIONS = frozenset("beside remainder cross compose star divergence".split())
+_OPERATIONS = frozenset(["beside", "remainder", "cross", "compose", "star", "divergence"])
 """Names of Apply that are operations, no functions."""
 
 

@@ -159,15 +159,21 @@ def _binomial_call(s: Stream, letter: str) -> Node | None:
 
 
 def _indexed_binomial(s: Stream, letter: str) -> Node | None:
-    """Parse C_{10}^3 and A_5^2 as the whole answer, after the letter: numbers of choices in French and Russian."""
-    if s.position != 1:
+    """Parse C_{10}^3 and A_5^2 without other letters in the answer, after the letter: numbers of choices."""
+    if any(t.kind in "wt" and t.value not in ("A", "C") for t in s.tokens[: len(s.tokens) - s.padding]):
         return None
-    marks = [token.value for token in s.tokens[1 : len(s.tokens) - s.padding] if token.value not in ("{", "}")]
+    end = s.position
+    marks: list[str] = []
+    while len(marks) < 4 and end < len(s.tokens) - s.padding:
+        if s.tokens[end].value not in ("{", "}"):
+            marks.append(s.tokens[end].value)
+        end += 1
+    end += s.tokens[end].value == "}"
     if len(marks) != 4 or marks[0] != "_" or marks[2] != "^" or not (marks[1].isdigit() and marks[3].isdigit()):
         return None
     if max(len(marks[1]), len(marks[3])) > 6 or not 0 < int(marks[3]) <= int(marks[1]):
         return None
-    s.position = len(s.tokens) - s.padding
+    s.position = end
     return Call("binom" if letter == "C" else "perm", (Num(int(marks[1])), Num(int(marks[3]))))
 
 

@@ -79,6 +79,15 @@ def _is_letter(token: Token) -> bool:
     return token.kind in "tw" and (len(token.value) == 1 or token.value.lower() in _ROMAN)
 
 
+def _is_numbered(tokens: list[Token], i: int) -> bool:
+    """Return True for (1) before a value, at the beginning or after a separator: (1) 5; (2) 7."""
+    inside = tokens[i + 1]
+    return (
+        inside.kind == "n" and len(inside.value) == 1 and tokens[i + 2][:2] == ("o", ")") and tokens[i + 3].space
+        and (i == 0 or tokens[i - 1].value in _SEPARATORS) and tokens[i + 3].value not in _SEPARATORS
+    )  # fmt: skip
+
+
 def _label_end(tokens: list[Token], i: int) -> int:
     """Return the index after a label at i, or 0."""
     if i + 3 >= len(tokens):
@@ -86,6 +95,8 @@ def _label_end(tokens: list[Token], i: int) -> int:
     if tokens[i][:2] == ("o", "(") and _is_letter(tokens[i + 1]) and tokens[i + 2][:2] == ("o", ")"):
         # f(a) is no label: a label has a space before it, or begins the answer
         return i + 3 if i == 0 or tokens[i].space or tokens[i + 1].kind == "t" else 0
+    if tokens[i][:2] == ("o", "(") and _is_numbered(tokens, i):
+        return i + 3
     if i and not (tokens[i].space or tokens[i - 1].value.lower() in _SEPARATORS):
         return 0
     if tokens[i].kind in "tw" and tokens[i].value.lower() == "part":
@@ -99,13 +110,17 @@ def _label_end(tokens: list[Token], i: int) -> int:
 
 
 def _letter(tokens: list[Token], start: int, end: int) -> str:
-    return next(t.value for t in reversed(tokens[start:end]) if _is_letter(t))
+    return next(t.value for t in reversed(tokens[start:end]) if _is_letter(t) or t.kind == "n")
 
 
 def _order(letters: list[str]) -> list[int] | None:
     """Return the numbers of the labels if they are the first ones of a, b, c, of A, B, C or of i, ii, iii."""
     lower = [letter.lower() for letter in letters]
-    for numbers in ([_ROMAN.get(x, 0) for x in lower], [ord(x) - 96 if len(x) == 1 else 0 for x in lower]):
+    for numbers in (
+        [_ROMAN.get(x, 0) for x in lower],
+        [int(x) if x.isdigit() else 0 for x in lower],
+        [ord(x) - 96 if len(x) == 1 else 0 for x in lower],
+    ):
         if sorted(numbers) == list(range(1, len(letters) + 1)):
             return numbers
     return None

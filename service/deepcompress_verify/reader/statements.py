@@ -277,7 +277,10 @@ def _qualified(s: Stream, node: Node, head: Token) -> Node:
             break
         words.append(token.value.lower())
         s.position += 1
-    return Qualified(node, " ".join(words))
+    condition = " ".join(words)
+    for letter in "znqr":
+        condition = condition.replace(f"mathbb {{ {letter} }}", letter.upper())
+    return Qualified(node, condition)
 
 
 def answer(s: Stream) -> Node:

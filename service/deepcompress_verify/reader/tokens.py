@@ -43,6 +43,10 @@ _SCAN = re.compile(
 _BRACED_SIGN = re.compile(r"(?<![\^_])\{-\}")
 _SLANTED = re.compile(r"(?:\{\}\s*)?\^\{?([0-9]{1,9})\}?\s*/_\{?([0-9]{1,9})\}?")
 """A slanted fraction: {}^7/_3."""
+_CHINESE_JOINER = re.compile(r"(?<![一-鿿])[且和或](?![一-鿿])")
+"""A joiner between formulas, no part of a word."""
+_STATEMENT = re.compile(r"(?:\\[,;:! ]|\s|\\q?quad(?![a-zA-Z]))*[A-Za-z](?:_(?:[0-9a-z]|\{[0-9a-z]{1,4}\}))?\s*=")
+"""The beginning of another statement after a wide space: p = 5 \\quad q = 2."""
 _SUPER = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", strict=True))
 _SUB = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
 _FRACTIONS = {
@@ -159,6 +163,7 @@ def clean(text: str) -> str:
     if not text.isascii():
         if not _BIDI.isdisjoint(text):
             raise ReadError("syntax", "control characters")
+        text = _CHINESE_JOINER.sub(lambda match: f"\\text{{ {'and' if match.group() in '且和' else 'or'} }}", text)
         text = _unfold(text)
     if not text.isprintable():  # the lost escapes are control characters
         for char, (command, tails) in _LOST_ESCAPES.items():
@@ -174,6 +179,8 @@ def clean(text: str) -> str:
                 text = text[len(quote) : -len(quote)]
     if text.endswith("\\") and not text.endswith("\\\\"):
         text = text[:-1]
+    if "\\left." in text:
+        text = text.replace("\\left.", "")  # it draws nothing
     if "{:}" in text:
         text = text.replace("{:}", ":")
     if "/_" in text:
@@ -254,7 +261,6 @@ def tokenize(text: str) -> list[Token]:
     text_levels: list[bool] = []  # for each open brace: does it belong to a text command?
     in_text = 0
     pending_text = False  # a text command was just read
-    after_left = False
     money = _money_signs(text)
     position = 0
     for match in _SCAN.finditer(text):
@@ -264,10 +270,6 @@ def tokenize(text: str) -> list[Token]:
         if kind == "s":
             space = True
             continue
-        if after_left:
-            after_left = False
-            if value == ".":
-                continue  # \\left. draws nothing
         if pending_text and value != "{":
             pending_text = False
             if kind == "w" and len(value) > 1 and out and not in_text:
@@ -322,9 +324,13 @@ def tokenize(text: str) -> list[Token]:
             token = Token(known[0], known[1], space)
         else:
             name = value[1:]
+            if name in ("quad", "qquad") and out and out[-1].kind in "nw" and _STATEMENT.match(text, match.end()):
+                if any(t[:2] == ("r", "=") for t in out[-8:]):
+                    out.append(Token("o", ",", False))
+                space = True
+                continue
             if name in DROPPED or name in TRANSPARENT:
                 space = True
-                after_left = name == "left"
                 continue
             if name in TEXT_COMMANDS:
                 pending_text = True

@@ -382,7 +382,7 @@ def is_word(run: str) -> bool:
     if run in FUNCTION_WORDS or run in CONST_WORDS or run in GREEK:
         return False
     if len(run) < 4:
-        if run in ("not", "nor"):
+        if run in ("not", "nor", "odd"):
             return True
         return len(run) == 3 and run[0].isupper() and run[1:].islower() and not _VOWELS.isdisjoint(run[1:])
     return not _VOWELS.isdisjoint(run.lower()) and len(set(run)) > 2 and not run.isupper()
