@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from deepcompress_service.app import create_app
 from deepcompress_service.difficulty.errors import DifficultyError
 from deepcompress_service.difficulty.model import StepStatistics
-from deepcompress_service.scoring.declines import KNOWN_RUNS, Declines, closed_steps
+from deepcompress_service.scoring.declines import EVERY, KNOWN_RUNS, Declines, closed_steps
 from deepcompress_service.settings import Settings
 
 
@@ -42,7 +42,7 @@ class History:
         return [*before, *after, replace(STEP, step=60, closed=False)]
 
 
-def test_the_history_is_read_once_a_step_and_the_warning_is_of_its_epoch() -> None:
+def test_the_history_is_read_every_few_steps_and_the_warning_is_of_its_epoch() -> None:
     store = History()
     declines = Declines(store)  # type: ignore[arg-type]
 
@@ -50,14 +50,15 @@ def test_the_history_is_read_once_a_step_and_the_warning_is_of_its_epoch() -> No
         assert declines.warnings("r", 0) == []
         await declines.update("r", 0, None)
         assert store.reads == 0
-        for _ in range(3):
-            await declines.update("r", 0, 60)
+        for step in (60, 60, 61, 60 + EVERY - 1):
+            await declines.update("r", 0, step)
         assert store.reads == 1
         ((slug, text),) = declines.warnings("r", 0)
         assert slug == "accuracy-fell" and "since step" in text
         assert declines.warnings("r", 1) == [] and declines.warnings("other", 0) == []
         store.broken = True
-        await declines.update("r", 0, 61)  # the last known warning stays
+        await declines.update("r", 0, 60 + EVERY)  # the last known warning stays
+        assert store.reads == 2
         assert [slug for slug, _ in declines.warnings("r", 0)] == ["accuracy-fell"]
 
     asyncio.run(scenario())

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import re
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from math import isfinite
 from typing import Any, TypeVar
 
 import numpy as np
@@ -298,19 +298,37 @@ def check_values(value: object) -> None:
         ApiError: 422: lists and objects nested deeper than MAX_DEPTH, an integer of more than 64 bits, or a number
             that is not finite.
     """
+    holders: list[Json] = [[value]]
+    for _ in range(MAX_DEPTH + 1):
+        below: list[Json] = []
+        for holder in holders:
+            for one in holder.values() if type(holder) is dict else holder:
+                kind = type(one)
+                if kind is dict or kind is list:
+                    below.append(one)
+                elif (kind is int and not -MAX_INTEGER < one < MAX_INTEGER) or (kind is float and not isfinite(one)):
+                    raise _first_fault(value)
+        if not below:
+            return
+        holders = below
+    raise _first_fault(value)
+
+
+def _first_fault(value: object) -> ApiError:
+    """Return the error of a value that is not within the bounds, with its place."""
     pending: list[tuple[Json, tuple[str | int, ...]]] = [([value], ())]
     while pending:
         holder, path = pending.pop()
         if len(path) > MAX_DEPTH:
-            raise invalid(_place(path), f"lists and objects are nested deeper than {MAX_DEPTH}")
+            return invalid(_place(path), f"lists and objects are nested deeper than {MAX_DEPTH}")
         for key, one in holder.items() if isinstance(holder, dict) else enumerate(holder):
             if isinstance(one, dict | list):
                 pending.append((one, (*path, key)))
-            elif isinstance(one, int):
-                if abs(one) >= MAX_INTEGER:
-                    raise invalid(_place((*path, key)), "an integer has more than 64 bits")
-            elif isinstance(one, float) and not math.isfinite(one):
-                raise invalid(_place((*path, key)), "a number is not finite")
+            elif isinstance(one, int) and abs(one) >= MAX_INTEGER:
+                return invalid(_place((*path, key)), "an integer has more than 64 bits")
+            elif isinstance(one, float) and not isfinite(one):
+                return invalid(_place((*path, key)), "a number is not finite")
+    raise AssertionError("every value is within the bounds")
 
 
 def _place(path: tuple[str | int, ...]) -> str:

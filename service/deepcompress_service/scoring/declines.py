@@ -1,4 +1,4 @@
-"""The warning of an accuracy that falls with the lengths: read from a run's history once a step, after the answer."""
+"""The warning of an accuracy that falls with the lengths, from the history that is read every few steps."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from ..difficulty.errors import DifficultyError
 from ..difficulty.model import StepStatistics
 from ..difficulty.store import DifficultyStore
-from ..shaping.decline import MAX_STEPS, ClosedStep, decline_warnings
+from ..shaping.decline import MAX_STEPS, WINDOW, ClosedStep, decline_warnings
 
 KNOWN_RUNS = 1_000
 """Runs whose newest warnings are kept, the last used ones."""
+EVERY = WINDOW // 2
+"""Steps from one reading of a run's history to the next: the windows that are compared change slowly."""
 log = logging.getLogger("deepcompress.scoring")
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """The warnings as of one step."""
+    """The warnings as of the step of the last reading."""
 
     epoch: int
     step: int
@@ -28,7 +30,7 @@ class _Seen:
 class Declines:
     """The newest warnings of each run.
 
-    The history is read in the background, after the first answer of a step: the answers after it have the warning.
+    The history is read in the background, after the first answer of a step: later answers have the warning.
     """
 
     def __init__(self, store: DifficultyStore) -> None:
@@ -41,11 +43,11 @@ class Declines:
         return [] if seen is None or seen.epoch != epoch else list(seen.warnings)
 
     async def update(self, run: str, epoch: int, step: int | None) -> None:
-        """Read the history if this is the first request of a step."""
+        """Read the history if it was last read EVERY steps ago, or not at all."""
         if step is None:
             return
         seen = self._runs.get(run)
-        if seen is not None and seen.epoch == epoch and seen.step >= step:
+        if seen is not None and seen.epoch == epoch and step < seen.step + EVERY:
             return
         self._runs[run] = _Seen(epoch, step, () if seen is None or seen.epoch != epoch else seen.warnings)
         self._runs.move_to_end(run)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
+from operator import attrgetter
 
 from deepcompress_client.wire import GROUP_FIELDS, ROLLOUT_FIELDS, Signal
 
@@ -19,6 +20,7 @@ from .batch import Batch, BatchGroup, Rewards
 from .records import unpack_whitening
 from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_group, whole_shadows
 
+_ROLLOUT = attrgetter(*ROLLOUT_FIELDS)
 TURN = 4_096
 """Rollouts whose inputs are prepared in one turn of the event loop."""
 
@@ -76,7 +78,7 @@ def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | No
     """Return a group as the strategies see it: the fields sent, the verdicts, and the recorded state."""
     sent, statuses = group.sent, group.statuses
     readable = "gold_unreadable" not in statuses
-    columns = {name: tuple(getattr(rollout, name) for rollout in sent.rollouts) for name in ROLLOUT_FIELDS}
+    columns = dict(zip(ROLLOUT_FIELDS, zip(*map(_ROLLOUT, sent.rollouts), strict=True), strict=True))
     return Group(
         correct=group.correct,
         trainable=tuple(readable and status not in NOT_TRAINABLE for status in statuses),
