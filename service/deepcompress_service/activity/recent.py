@@ -85,7 +85,7 @@ class SeenRollout:
     """The length component of the reward."""
     policy_version: int | None = None
     age: int | None = None
-    """That of the group."""
+    """The age of the group."""
     too_old: bool = False
 
 
