@@ -147,7 +147,7 @@ def reindex_portion(state: RunTransaction, run_record: RunRecord) -> bool:
 
 
 def drop_samples_from(state: RunTransaction, next_step: int | None) -> None:
-    """Where a run goes back: delete the samples of the steps from `next_step` on (None: all), forget the visits."""
+    """Delete the samples of the steps from `next_step` on (None: all) and the counts of visits: the run goes back."""
     index = state.index
     index.drop_samples([s for s in index.sampled_steps() if next_step is None or s >= next_step])
     if (record := index.load()) and record.visits is not None:
