@@ -260,7 +260,7 @@ def test_retired_problems_pause_and_come_back(both: Both) -> None:
 def test_retired_problems_are_counted_once_and_then_as_steps_close(
     both: Both, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Counts that were kept up to date are those of the model, which looks at all visits; two policies share them."""
+    """Counts that were kept up to date are those of the model, which reads all visits; two policies share them."""
     counted: list[int] = []
     count = samples.count_visits
 
