@@ -30,7 +30,7 @@ _DENIED = re.compile(
 _DENIED_BEFORE = re.compile(
     r"(?:answer|solution|result|option|choice)\s+(?:is\s+(?:[a-z]+ly\s+)?not|isn['’]t|isnt|cannot\s+be|can['’]t\s+be)(?:\s+the)?\s*$"
     r"|(?:wrong|incorrect|false)\s+(?:answer|solution|result|option|choice)\s+is\s*$"
-    r"|(?:cannot|can['’]t|could\s+not|couldn['’]t)\s+be\s*$|\brul(?:e|es|ed|ing)\s+out\s*$|(?:\\neq?|\\not\s*=|≠)\s*$",
+    r"|(?:cannot|can['’]t|could\s+not|could(?:n['’]t))\s+be\s*$|\brul(?:e|es|ed|ing)\s+out\s*$|(?:\\neq?|\\not\s*=|≠)\s*$",
     re.IGNORECASE,
 )
 _SECOND = re.compile(

@@ -191,7 +191,7 @@ def test_the_signal_is_counted_for_requests_that_do_not_ask_for_it(
     assert "signal" not in service.post("/v1/shape", json=plain).json()
     service.post("/v1/shape", json={**parts, "groups": parts["groups"][:2]}).raise_for_status()
     service.post("/v1/shape", json=parts).raise_for_status()  # two of its groups are repeats
-    steps = service.get(f"/v1/runs/{run}/history").json()["steps"]
+    steps = service.get(f"/v1/runs/{run}/history?signal=true").json()["steps"]
     assert answered["groups"] == 3 and answered["expected_drift"] is not None
     assert [step["signal"] for step in steps] == [answered, answered, pytest.approx(answered)]
 

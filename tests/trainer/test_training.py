@@ -305,7 +305,7 @@ def test_two_processes_keep_groups_whole_and_move_the_level_once_a_step(tmp_path
     (documented,) = (line.split() for line in DOCUMENTED.read_text().splitlines() if line.startswith("    torchrun"))
     meant = {"my.yaml": str(tmp_path / "two.json"), "http://HOST:8321": service_url}
     command = [meant.get(word, word) for word in documented]
-    command[0] = str(Path(sys.executable).with_name("torchrun"))
+    command[:1] = [sys.executable, "-m", "torch.distributed.run"]  # torchrun of this environment
     command += ["--no-plot", "--out", str(tmp_path), "--name", "two"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)

@@ -9,7 +9,7 @@ from pydantic import Field, StrictInt
 
 from .base import Answer, answer
 from .shape import RolloutFields
-from .values import Count, Difficulty, Gold, Incarnation, ModelText, Name, Phase, RunName, Step, Why
+from .values import Count, Difficulty, Gold, Incarnation, ModelText, Name, Phase, PolicyVersion, RunName, Step, Why
 from .verify import RowFields, Verdict
 
 
@@ -22,12 +22,17 @@ class RolloutRequest(RolloutFields, RowFields):
 
     run: RunName
     epoch: Count | None = None
-    incarnation: Incarnation | None = Field(None, description="the run's, from an answer: another one is a 409")
-    version: Count | None = Field(None, description="as in a shape request")
-    step: Step | None = Field(None, description="the caller's; null for stepless runs")
+    incarnation: Incarnation | None = Field(
+        None, description="the run's incarnation, from an answer; if the store has another one: 409"
+    )
+    version: Count | None = Field(
+        None,
+        description="the greatest version of the answers; if the store's is less: 409. Needs epoch and incarnation",
+    )
+    step: Step | None = Field(None, description="number of the training step; null for stepless runs")
     phase: Phase = "train"
     problem_id: Name
-    group_id: Name | None = Field(None, description="defaults to problem_id")
+    group_id: Name | None = Field(None, description="name of the group within its step; by default the problem_id")
     group_size: Annotated[StrictInt, Field(ge=1, le=4096)] = Field(description="rollouts that complete the group")
     rollout_index: Count = Field(description="index of this rollout in its group, from 0 to group_size - 1")
     attempt: Count = Field(
@@ -35,6 +40,9 @@ class RolloutRequest(RolloutFields, RowFields):
     )
     gold: Gold
     response: ModelText
+    trainer_version: PolicyVersion | None = Field(
+        None, description="the trainer's present version of the policy: the group has an age; no part of the content"
+    )
     timeout_s: Annotated[float, Field(strict=True, gt=0, le=3600)] = Field(
         600.0, description="seconds from the group's first rollout until it is released incomplete"
     )
@@ -71,4 +79,10 @@ class RolloutAnswer(Answer):
     scores: Annotated[dict[str, float] | None, Field(description="the caller's scores, weighted")] = None
     why: Annotated[
         Why | None, Field(description="the reason why no rollout of the group has a length reward, if none has")
+    ] = None
+    age: Annotated[
+        int | None, Field(description="the trainer's policy version less the group's oldest, if both were sent")
+    ] = None
+    too_old: Annotated[
+        bool | None, Field(description="in asynchronous runs: true if the age is over max_age: it changes no level")
     ] = None

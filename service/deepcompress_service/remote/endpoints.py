@@ -30,6 +30,8 @@ _OWN_HEADERS = frozenset(
     {"host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding", "authorization"}
 )
 MAX_ENDPOINTS = 64
+MAX_FILE_BYTES = 1 << 20
+"""Largest file of endpoints, and of a token."""
 
 
 class EndpointError(ValueError):
@@ -60,7 +62,7 @@ class Endpoint(BaseModel):
     """Longest answer that is sent, and for a judge also the longest gold and question. A longer one is unchecked; no
     text is ever cut. Default: 65536; for a judge 4000."""
     send_response: bool = False
-    """Send the whole response beside the answer that was found in it. Not for a judge."""
+    """Send the whole response in addition to the answer that was found in it. Not for a judge."""
     cache_seconds: Annotated[float, Field(ge=0)] = 3600.0
     """Time for which a result is kept and answers equal checks. 0: none is kept."""
     cache_entries: Annotated[int, Field(ge=0, le=1_000_000)] = 16_384
@@ -136,8 +138,8 @@ def read_endpoints(file: Path | None, taken: Collection[str] = ()) -> dict[str, 
     if file is None:
         return {}
     try:
-        tables = tomllib.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        tables = tomllib.loads(_read(file))
+    except (OSError, ValueError, RecursionError) as error:
         raise EndpointError(f"{file}: {error}") from None
     if len(tables) > MAX_ENDPOINTS:
         raise EndpointError(f"{file}: {len(tables)} endpoints, the limit is {MAX_ENDPOINTS}")
@@ -163,14 +165,29 @@ def read_endpoints(file: Path | None, taken: Collection[str] = ()) -> dict[str, 
     return endpoints
 
 
+def _read(file: Path) -> str:
+    """Return the text of a file.
+
+    Raises:
+        OSError, ValueError: It cannot be read, is not UTF-8, or has over MAX_FILE_BYTES bytes.
+    """
+    with file.open("rb") as stream:
+        content = stream.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise ValueError(f"over {MAX_FILE_BYTES} bytes")
+    return content.decode("utf-8")
+
+
 def _token(where: str, file: Path, token_file: Path | None) -> str | None:
     if token_file is None:
         return None
     path = file.parent / token_file
     try:
-        token = path.read_text("utf-8").strip()
+        token = _read(path).strip()
     except (OSError, ValueError) as error:
-        raise EndpointError(f"{where}: token_file: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+        raise EndpointError(
+            f"{where}: token_file: {getattr(error, 'strerror', None) or 'not a short text in UTF-8'}"
+        ) from None
     if not token or not _HEADER_VALUE.fullmatch(token) or " " in token:
         raise EndpointError(f"{where}: token_file: {path} has no token of printable ASCII without spaces")
     return token

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import chain, compress
 
 from .types import Group, ShapedGroup
 
@@ -128,9 +129,10 @@ def signal_sums(
         pushed_down=sum(pushed),
         without_tokens=sum(row.tokens is None for row in rows),
     )
-    sums.part, sums.whole = _share(rows)
-    sums.part_mixed, sums.whole_mixed = _share([row for row in rows if row.kind == "mixed"])
-    sums.part_all, sums.whole_all = _share([row for row in rows if row.kind == "all"])
+    products = [(row.kind, *_products(row)) for row in rows]
+    sums.part, sums.whole = _share(products, ("mixed", "all", "none"))
+    sums.part_mixed, sums.whole_mixed = _share(products, ("mixed",))
+    sums.part_all, sums.whole_all = _share(products, ("all",))
     _add_correlation(sums, rows)
     sums.hard_tokens, sums.hard_rollouts = _tokens([row for row, is_hard in zip(rows, hard, strict=True) if is_hard])
     sums.easy_tokens, sums.easy_rollouts = _tokens(
@@ -150,18 +152,19 @@ def _rows(
 ) -> list[_Row]:
     rows = []
     for index, (group, one) in enumerate(zip(groups, shaped, strict=True)):
-        kept = [i for i, ok in enumerate(group.trainable or (True,) * len(group.correct)) if ok]
-        if not kept:
+        kept = group.trainable or (True,) * len(group.correct)
+        if not any(kept):
             continue
-        correct = [group.correct[i] for i in kept]
+        correct = list(compress(group.correct, kept))
         if one.advantages is not None and without is not None:
-            advantages = [one.advantages[i] for i in kept]
-            base = without[index].advantages or ()
-            length = [a - base[i] for a, i in zip(advantages, kept, strict=True)]
+            advantages = list(compress(one.advantages, kept))
+            base = compress(without[index].advantages or (), kept)
+            length = [a - b for a, b in zip(advantages, base, strict=True)]
         else:
-            advantages, length = _grpo([one.rewards[i] for i in kept], [one.components["length"][i] for i in kept])
+            rewards, lengths = compress(one.rewards, kept), compress(one.components["length"], kept)
+            advantages, length = _grpo(list(rewards), list(lengths))
         kind = "all" if all(correct) else "mixed" if any(correct) else "none"
-        tokens = None if group.tokens is None else [group.tokens[i] for i in kept]
+        tokens = None if group.tokens is None else list(compress(group.tokens, kept))
         rows.append(_Row(kind, correct, tokens, advantages, length))
     return rows
 
@@ -176,21 +179,29 @@ def _grpo(rewards: list[float], length: list[float]) -> tuple[list[float], list[
     return [(r - mean) / scale for r in rewards], [(x - mean_length) / scale for x in length]
 
 
-def _share(rows: Sequence[_Row]) -> tuple[float, float]:
-    """Return sum(A_length * A) and sum(A * A)."""
-    part = math.fsum(x * a for row in rows for x, a in zip(row.length, row.advantages, strict=True))
-    return part, math.fsum(a * a for row in rows for a in row.advantages)
+def _products(row: _Row) -> tuple[list[float], list[float]]:
+    """Return A_length * A and A * A of each rollout."""
+    return [x * a for x, a in zip(row.length, row.advantages, strict=True)], [a * a for a in row.advantages]
+
+
+def _share(products: Sequence[tuple[str, list[float], list[float]]], kinds: Sequence[str]) -> tuple[float, float]:
+    """Return sum(A_length * A) and sum(A * A) over the groups of these kinds."""
+    parts = chain.from_iterable(part for kind, part, _ in products if kind in kinds)
+    return math.fsum(parts), math.fsum(chain.from_iterable(whole for kind, _, whole in products if kind in kinds))
 
 
 def _add_correlation(sums: SignalSums, rows: Sequence[_Row]) -> None:
+    covariance = length_squares = correct_squares = 0.0
     for row in rows:
         if row.tokens is None:
             continue
         mean, ratio = sum(row.tokens) / len(row.tokens), sum(row.correct) / len(row.correct)
         for tokens, correct in zip(row.tokens, row.correct, strict=True):
-            sums.covariance += (tokens - mean) * (correct - ratio)
-            sums.length_squares += (tokens - mean) ** 2
-            sums.correct_squares += (correct - ratio) ** 2
+            longer, better = tokens - mean, correct - ratio
+            covariance += longer * better
+            length_squares += longer**2
+            correct_squares += better**2
+    sums.covariance, sums.length_squares, sums.correct_squares = covariance, length_squares, correct_squares
 
 
 def _tokens(rows: Sequence[_Row]) -> tuple[int, int]:
