@@ -413,7 +413,7 @@ def _neutral_subject(head: str, copula: str) -> bool:
     words = words_of(_COMMAND.sub(" ", head))
     if not _SUBJECT_DENIALS.isdisjoint(words) or len(words) > 24 or any(mark in head for mark in ",;?!<>≤≥≠"):
         return False
-    if len(_LABEL.findall(head)) > 1:
+    if len(_LABEL.findall(head)) > 1 or spelled_number([word for word in words if word not in _GENERAL]) is not None:
         return False
     if "\\ne" in head or "\\not" in head or ". " in head or head.lstrip(" -+")[:1].isdigit() or "\\begin" in head:
         return False
