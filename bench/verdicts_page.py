@@ -26,7 +26,7 @@ MAX_SHOWN = 120
 HEAD = """# Verdicts on public complaints
 
 People report answers that a grader judged wrongly. This page takes such reports, from the issues of math-verify and
-of other graders and evaluations, and shows the verdict of this checker beside that of math-verify 0.9.0. Both columns
+of other graders and evaluations, and compares the verdicts of this checker and of math-verify 0.9.0. Both columns
 are measured; a complaint may concern an older version or another grader. `python bench/verdicts_page.py` writes it.
 "Equal" is our reading of the complaint, by mathematics: the reporter of `Theta(log log n)` expected yes. Verdicts
 other than `correct` pay nothing; `unreadable` and `no_answer` are verdicts of this checker.

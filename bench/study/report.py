@@ -122,7 +122,7 @@ def results_of(cells: dict[str, BySeed], table: Table) -> list[str]:
         lines.append("| " + " | ".join(words) + " |")
     for cell, against in table.also:
         if cell in cells and against in cells:
-            words = [f"{cell} less {against}", str(len(set(cells[cell]) & set(cells[against]))), "", "", ""]
+            words = [f"{cell} minus {against}", str(len(set(cells[cell]) & set(cells[against]))), "", "", ""]
             lines.append("| " + " | ".join(words + compared(cells, cell, against)) + " |")
     return lines
 
@@ -219,8 +219,9 @@ def overview(rows: Sequence[Row], size: str, file: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axis = plt.subplots(figsize=(11, 7))
+    figure, axis = plt.subplots(figsize=(10, 7.5))
     seen: set[str] = set()
+    numbered: list[str] = []
     for number, (name, table) in enumerate(tables(size).items()):
         named = False
         for cell, seeds in of_table(rows, table, size).items():
@@ -244,17 +245,18 @@ def overview(rows: Sequence[Row], size: str, file: Path) -> None:
             base = of_table(rows, table, size).get(table.baseline, seeds).values()
             away = abs(mean(tokens) / mean([last(row, "tokens") for row in base]) - 1) > 0.03
             if away or cell == table.baseline:  # the many that moved nothing lie on one another
+                numbered.append(f"{len(numbered) + 1:2}  {name}: {cell}")
                 where = (mean(tokens), mean(sampled))
-                axis.annotate(f"{name}: {cell}", where, fontsize=7, xytext=(4, 3), textcoords="offset points")
+                axis.annotate(str(len(numbered)), where, fontsize=9, xytext=(5, 4), textcoords="offset points")
     axis.set(xlabel="tokens, held out (logarithmic)", ylabel="sampled accuracy, held out, %", xscale="log")
     low, high = axis.get_xlim()
     ticks = [tick for tick in (15, 20, 25, 30, 40, 50, 60, 80) if low <= tick <= high]
     axis.set_xticks(ticks, labels=[str(tick) for tick in ticks])
     axis.minorticks_off()
-    axis.legend(fontsize=8, title="table")
     axis.grid(alpha=0.25, which="both")
-    figure.tight_layout()
-    figure.savefig(file, dpi=80)
+    legend = axis.legend(fontsize=9, title="table", loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+    names = axis.text(1.02, 0, "\n".join(numbered), transform=axis.transAxes, fontsize=8.5, va="bottom")
+    figure.savefig(file, dpi=80, bbox_inches="tight", bbox_extra_artists=[legend, names])
     plt.close(figure)
 
 

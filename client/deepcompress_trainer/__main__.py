@@ -28,7 +28,7 @@ Train a policy with GRPO, every batch scored by the service over HTTP.
 
   deepcompress train tiny --embedded                         the synthetic task from the shipped start, on a CPU
   deepcompress train my.yaml --service-url http://HOST:8321  your model and data, your service
-  deepcompress train my.yaml --embedded --resume             go on after a kill, with the same numbers
+  deepcompress train my.yaml --embedded --resume             continue after a crash, with the same numbers
   deepcompress train --name mine --model PATH --data train.jsonl --eval_data test.jsonl --embedded     flags alone
   deepcompress train plot runs/a runs/b                      pictures: seeds of the same settings become bands
   deepcompress train sft chain OUT                           make a start checkpoint (also: sft gsm8k, sft jsonl)
@@ -46,7 +46,7 @@ intervals. Every setting of `deepcompress train --help` that an evaluation reads
   deepcompress eval runs/tiny/checkpoints/step-000119/model --embedded
   deepcompress eval PATH/model --data gsm8k:gsm8k_test.jsonl --eval_problems 200 --eval_samples 4 --embedded
 
-A model that lies in a run's checkpoint is evaluated with the settings of the run; flags take precedence.
+A model of a run's checkpoint is evaluated with the settings of that run; flags take precedence.
 The problems are those of --eval_data, else of --data.
 """
 

@@ -25,6 +25,9 @@ exclude_patterns = ["docs/site"]
 myst_heading_anchors = 4
 nitpicky = True
 
+# Blocks without a language are output of commands or requests.
+highlight_language = "none"
+
 html_theme = "furo"
 html_copy_source = False
 html_show_sourcelink = False

@@ -83,8 +83,8 @@ class Settings(BaseSettings):
     item_cpu_seconds: Annotated[float, Field(gt=0)] = 2.0
     """Most CPU time for one comparison. After that it is stopped and its status is undecided."""
     batch_cpu_seconds: Annotated[float, Field(gt=0)] = 2.0
-    """Most CPU time for the long comparisons of one request, those over 0.15 s, beside a millisecond for each of its
-    rollouts. The long ones run last, and those that find no time are undecided."""
+    """Most CPU time for the long comparisons of one request, those over 0.15 s; a millisecond for each rollout is
+    added. The long ones run last, and those for which no time is left are undecided."""
     verifier_memory_bytes: Annotated[int, Field(ge=128 * MIB)] = 512 * MIB
     """Largest address space of one verifier process; those that do not run the computer algebra system get at most
     256 MiB. The item that exceeds it is undecided. It is lowered at start if all processes together would exceed the
@@ -122,8 +122,8 @@ class Settings(BaseSettings):
     max_waiting_rollouts: Annotated[int, Field(ge=1)] = 65_536
     """Most single rollouts that wait for their group in one process. Beyond it: 503."""
     rollout_wait_seconds: Annotated[float, Field(gt=0)] = 100.0
-    """Longest time that a single rollout's request is held open. After that: 503, and the same request again goes on
-    waiting. Set it below the timeout of the callers."""
+    """Longest time that a single rollout's request is held open. After that: 503, and the same request again
+    continues to wait. Set it below the timeout of the callers."""
     body_timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
     """Longest time for a request body to arrive. After that: 408."""
     drain_seconds: Annotated[float, Field(ge=0)] = 0.0

@@ -56,6 +56,8 @@ SERIOUS: frozenset[Kind] = frozenset({"unreadable", "conflict", "likely_wrong"})
 
 CheckerSpec = str | Mapping[str, object] | None
 
+LEAST_SENTENCE_WORDS = 3
+"""From this number of words on, a gold that is read as words is probably a sentence, which has other wordings."""
 _LONG_GOLD = 400
 _SCALAR = (Num, Const, Add, Neg, Mul, Div, Pow, Call, BigOp)
 _MAX_DISTINCT = 32
@@ -141,7 +143,7 @@ def _ambiguities(text: str, tree: Node) -> Iterator[str]:
     if "</think>" in text or "####" in text or "\n\n" in text.strip() or len(text) > _LONG_GOLD:
         yield "looks like a solution rather than an answer"
     if isinstance(tree, Text):
-        if len(tree.words.split()) > 3:
+        if len(tree.words.split()) >= LEAST_SENTENCE_WORDS:
             yield "read as words: only the same words are equal to it"
         return
     if re.search(r"[(\[{][^()\[\]{}]*(?<![\d.,])\d{1,3},\d{3}(?!\d)", text):

@@ -10,7 +10,7 @@ from typing import Any
 def test_the_demo_ends_well_and_shows_the_method(cli: Callable[..., Any]) -> None:
     result = cli("demo")
     assert result.exit_code == 0, result.output
-    assert "turned" in result.output
+    assert "was hard" in result.output
     assert "6 of 6 groups were answered from their records" in result.output
     assert max(map(len, result.output.splitlines())) <= 120
     assert "\x1b[2J" not in result.output

@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import pytest
 
+import deepcompress_client
 from deepcompress_client import wire
 from deepcompress_service.cli import entry
 from deepcompress_service.cli.app import app
@@ -49,6 +50,20 @@ def test_a_base_install_names_the_extra_of_the_service(
         entry.main()
     assert end.value.code == 3
     assert 'pip install ".[service]"' in capsys.readouterr().err
+
+
+def test_a_base_install_prints_its_version(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "argv", ["deepcompress", "--version"])
+    with pytest.raises(SystemExit) as end:
+        entry.main()
+    assert end.value.code == 0
+    assert (
+        capsys.readouterr().out
+        == f"deepcompress {deepcompress_client.__version__} (the client; the service is not installed)\n"
+    )
 
 
 def test_formats_and_statuses_are_those_of_the_wire() -> None:

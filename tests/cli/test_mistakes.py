@@ -10,6 +10,7 @@ import contextlib
 import inspect
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -179,6 +180,16 @@ def test_the_right_call_is_right(cli: Cli, desk: Path, words: tuple[str, ...]) -
         return  # tests/cli/test_serve.py
     result = cli(*right_call(words))
     assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("words", OWN, ids=label)
+def test_a_command_that_prints_a_table_prints_json_too(cli: Cli, desk: Path, words: tuple[str, ...]) -> None:
+    if words == ("serve",) or not re.search("[─━]{3}", cli(*without_out(words)).stdout):
+        return
+    printed = cli(*without_out(words), "--json")
+    assert printed.exit_code == 0, printed.output
+    one_object = printed.stdout.startswith("{\n")
+    assert [json.loads(text) for text in ([printed.stdout] if one_object else printed.stdout.splitlines())]
 
 
 @pytest.mark.parametrize("words", LEAVES, ids=label)

@@ -67,6 +67,12 @@ def test_parameters_and_labels_are_taken(cli: Callable[..., Any], log: Path) -> 
     assert figures["[bold]penalty"]["shorter_hard"] == pytest.approx(1.0)
 
 
+def test_the_statistics_as_json(cli: Callable[..., Any], log: Path) -> None:
+    printed = cli("replay", str(log), "-s", "gr3", "--json")
+    written = cli("replay", str(log), "-s", "gr3", "--out", "-")
+    assert json.loads(printed.stdout) == json.loads(written.stdout)
+
+
 def test_pictures_are_drawn(cli: Callable[..., Any], log: Path, tmp_path: Path) -> None:
     result = cli("replay", str(log), "-s", "kimi_k1.5", "--pictures", str(tmp_path / "pictures"))
     assert result.exit_code == 0, result.output

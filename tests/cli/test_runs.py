@@ -68,6 +68,7 @@ def test_checkpoint_restore_export_import_delete(runs: Callable[..., str], tmp_p
     assert "checkpoint good" in runs("show", "r")
     file = tmp_path / "r.jsonl"
     runs("export", "r", "--out", str(file))
+    assert "'a/b' is none" in runs("checkpoint", "r", "a/b", "1", status=2)
     assert "level 0.98" in runs("restore", "r", "good", "--yes")
     assert "step 3" in runs("import", "moved", str(file), "--yes")
     assert "deleted moved" in runs("rm", "moved", "--yes")
@@ -82,7 +83,7 @@ def test_a_service_that_is_not_there_is_one_line(cli: Callable[..., Any]) -> Non
 
 
 def test_create_with_a_preset(runs: Callable[..., str]) -> None:
-    assert "authors@1" in runs("create", "unused", "--preset", "list")
+    assert "authors@1" in runs("create", "--preset", "list")
     created = runs("create", "with-preset", "--preset", "authors", "--config", '{"keep_steps": 70}')
     config = json.loads(created.splitlines()[-1])
     assert (config["preset"], config["keep_steps"]) == ("authors@1", 70)

@@ -38,13 +38,25 @@ def test_rows_come_out_in_the_files_order(cli: Callable[..., Any], rollouts: Pat
         assert row["reward"] == pytest.approx(row["outcome"] + row["length"] + row["overlong"])
     # Everything starts hard: the longer of the two correct responses earns more.
     assert rows[3]["reward"] > rows[0]["reward"] > 1
-    assert "6 rollouts of 2 problems" in result.output
+    assert "rollouts: 6, problems: 2" in result.output
     assert "\x1b" not in result.output
 
 
 def test_rows_can_go_to_standard_output(cli: Callable[..., Any], rollouts: Path) -> None:
     result = cli("score", str(rollouts), "--out", "-")
     assert [json.loads(line)["problem_id"] for line in result.stdout.splitlines()] == list("abaabb")
+
+
+def test_the_summary_as_json(cli: Callable[..., Any], rollouts: Path) -> None:
+    result = cli("score", str(rollouts), "--json")
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert (summary["rollouts"], summary["problems"]) == (6, 2)
+    assert summary["statuses"] == {"correct": 3, "wrong": 2, "no_answer": 1}
+    assert [row["difficulty"] for row in summary["difficulties"]] == ["hard"]
+    result = cli("score", str(rollouts), "--json", "--out", "-")
+    assert len(result.stdout.splitlines()) == 6
+    assert json.loads(result.stderr.splitlines()[-1])["rollouts"] == 6
 
 
 def test_the_strategy_can_have_parameters(cli: Callable[..., Any], rollouts: Path, tmp_path: Path) -> None:

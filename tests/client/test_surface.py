@@ -49,8 +49,8 @@ def test_importing_the_package_loads_neither_httpx_nor_pydantic() -> None:
     assert set(deepcompress_client.__all__) <= set(dir(deepcompress_client))
 
 
-def test_importing_the_package_takes_less_than_150_ms() -> None:
-    code = "import time; t = time.perf_counter(); import deepcompress_client; print(time.perf_counter() - t)"
+def test_importing_the_package_takes_less_than_150_ms_of_processor_time() -> None:
+    code = "import time; t = time.process_time(); import deepcompress_client; print(time.process_time() - t)"
     runs = [
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(5)
     ]

@@ -31,9 +31,13 @@ def test_runs_are_cards_that_lead_to_their_page(trained: str, pages: Pages) -> N
     page = pages.open(trained)
     card = page.locator(".card", has_text="trained")
     card.wait_for()
-    assert "level" in card.inner_text() and "batch pass ratio" in card.inner_text()
+    assert "level" in card.inner_text() and "pass ratio" in card.inner_text()
     level = httpx.get(f"{trained}/v1/runs/trained").json()["level"]
     assert f"{level:.3f}" in card.inner_text()
+    tokens = httpx.get(f"{trained}/v1/runs/trained/history").json()["steps"][-1]["mean_tokens"]
+    expect(card.locator(".fact", has_text="tokens").locator("b")).to_have_text(str(round(tokens)))
+    expect(card.locator("svg.spark")).to_have_count(2)
+    assert card.locator("path.tokens").get_attribute("d").count("L") == 7
     card.get_by_role("link", name="trained").click()
     page.get_by_role("heading", name="trained", level=1).wait_for()
     assert page.title() == "trained · deepcompress"
@@ -316,6 +320,46 @@ def test_charts_by_time_leave_out_steps_without_one(trained: str, pages: Pages) 
         page.screenshot(path=path)
     again = pages.open(trained, "/#/runs/trained?x=time")
     expect(panel(again, "Response length").locator(".axis-title")).to_have_text("time")
+
+
+def test_steps_are_chosen_by_dragging_and_by_keys(trained: str, pages: Pages) -> None:
+    page = pages.open(trained, "/#/runs/trained")
+    chart, other = panel(page, "Level and batch pass ratio"), panel(page, "Response length")
+    for one in (chart, other):
+        one.get_by_text("As a table").click()
+        expect(one.locator("tbody tr")).to_have_count(8)
+    plot = chart.locator(".plot")
+    width = plot.bounding_box()["width"] - 58  # of the plot within the axes: steps 1 to 8
+    plot.hover(position={"x": 48 + width * 2 / 7, "y": 120})
+    page.mouse.down()
+    plot.hover(position={"x": 48 + width * 4 / 7, "y": 120})
+    expect(chart.locator(".selected")).to_have_count(1)
+    page.mouse.up()
+    shown = page.get_by_role("button", name="Steps 3 to 5: show all steps")
+    shown.wait_for()
+    assert page.url.endswith("?range=3-5")
+    for one in (chart, other):
+        expect(one.locator("tbody tr")).to_have_count(3)
+    expect(chart.locator(".selected")).to_have_count(0)
+    again = pages.open(trained, "/#/runs/trained?range=3-5")
+    again.get_by_role("button", name="Steps 3 to 5: show all steps").wait_for()
+
+    plot.dblclick()
+    expect(shown).to_have_count(0)
+    expect(chart.locator("tbody tr")).to_have_count(8)
+    assert "range" not in page.url
+    plot.focus()
+    for key in ("Home", "ArrowRight", "["):
+        page.keyboard.press(key)
+    assert page.url.endswith("?range=2-8")
+    for key in ("End", "ArrowLeft", "]"):
+        page.keyboard.press(key)
+    assert page.url.endswith("?range=2-7")
+    expect(other.locator("tbody tr")).to_have_count(6)
+    page.keyboard.press("0")
+    expect(other.locator("tbody tr")).to_have_count(8)
+    plot.click(position={"x": 200, "y": 120})  # it selects nothing
+    assert "range" not in page.url
 
 
 def test_the_page_sends_requests_only_to_its_server(trained: str, pages: Pages) -> None:

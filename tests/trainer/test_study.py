@@ -168,7 +168,7 @@ def test_the_report_pairs_the_same_seeds(modules: dict[str, ModuleType], tmp_pat
     # Seeds differ by 10 points, the paired difference is 1 point in every one of them.
     assert "| 71.0 % |" in line and "**+1.0 [+1.0, +1.0]**" in line and "**-1.0 [-1.0, -1.0]**" in line
     assert "+0.4 [-0.3, +1.1]" in line and line.endswith("| 0.062 |")
-    assert any(line.startswith("| deepcompress less penalty | 5 |") for line in text.splitlines())
+    assert any(line.startswith("| deepcompress minus penalty | 5 |") for line in text.splitlines())
     assert "0.10 – 0.30" in text
     assert (tmp_path / "study-main-official.png").stat().st_size > 5_000
 

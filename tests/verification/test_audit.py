@@ -22,7 +22,8 @@ def kinds(gold: str) -> set[str]:
 @pytest.mark.parametrize(
     "gold",
     ["42", r"\frac{3}{4}", r"2\sqrt{3}", "(2, 5)", r"\{1, 2\}", "x^2+1", "1,000", "$12{,}345$", r"\text{Tuesday}",
-     r"\begin{pmatrix}1\\2\end{pmatrix}", r"(-\infty, 3]", "x = 5", r"30^\circ", r"\sum_{k=1}^{10} k", "B"],
+     r"\begin{pmatrix}1\\2\end{pmatrix}", r"(-\infty, 3]", "x = 5", r"30^\circ", r"\sum_{k=1}^{10} k", "B",
+     "no solution", "New York"],
 )  # fmt: skip
 def test_ordinary_golds_give_no_findings(gold: str) -> None:
     assert kinds(gold) == set()
@@ -41,6 +42,8 @@ def test_golds_that_cannot_be_read(gold: str) -> None:
         r"\log 7",
         "3 or 4",
         "The rent for each room is not known to us",
+        "the graph is a circle",
+        "increasing on the interval",
         "He has 5 apples.\n\n#### 5\nor 6",
     ],
 )

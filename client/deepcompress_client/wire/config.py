@@ -163,7 +163,8 @@ class RunConfig(Request):
 
     strategy: StrategyConfig = Field(default_factory=StrategyConfig)
     outcome: Outcome = Field(
-        default_factory=Outcome, description="a value that is left out is the strategy's published one"
+        default_factory=Outcome,
+        description="rewards of a correct and of a wrong answer; by default those published with the strategy",
     )
     length_weight: NumberOrSchedule = 1.0
     overlong: Overlong | None = None
@@ -177,7 +178,7 @@ class RunConfig(Request):
         None, description="the checker of each data_source; math for the others"
     )
     fallback_checker: Name | None = Field(
-        None, description="the remote checker of what the rules leave open (docs/remote-checkers.md)"
+        None, description="the remote checker that decides what the rules leave open (docs/remote-checkers.md)"
     )
     asynchronous: StrictBool = Field(
         False, description="groups come out of order and late: they are identified by their group_id alone"

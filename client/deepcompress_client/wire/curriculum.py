@@ -54,9 +54,12 @@ class SampleRequest(Request):
     policy: Policy = Field("uniform", description='its name, or {"name": ..., parameters}')
     data_source: Name | None = Field(None, description="draw from this data source alone")
     epoch: Count | None = None
-    incarnation: Incarnation | None = Field(None, description="the run's, from an answer: another one is a 409")
+    incarnation: Incarnation | None = Field(
+        None, description="the run's incarnation, from an answer; if the store has another one: 409"
+    )
     version: Count | None = Field(
-        None, description="the greatest of the epoch, from answers: less in the store is a 409; needs both above"
+        None,
+        description="the greatest version of the answers; if the store's is less: 409. Needs epoch and incarnation",
     )
 
 
@@ -65,7 +68,7 @@ class SampledProblem(Answer):
     """A problem of a sample."""
 
     problem_id: str
-    data_source: Annotated[str | None, Field(description="as it was registered")]
+    data_source: Annotated[str | None, Field(description="the problem's data source, as registered")]
 
 
 @answer

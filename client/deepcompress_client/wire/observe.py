@@ -25,7 +25,7 @@ class ObservedGroup(Request):
     """Rollouts of one problem that are observed."""
 
     problem_id: Name
-    group_id: Name | None = Field(None, description="defaults to problem_id")
+    group_id: Name | None = Field(None, description="name of the group within its step; by default the problem_id")
     rollouts: Annotated[list[ObservedRollout], FailFast()] = Field(min_length=1)
 
 
@@ -34,8 +34,13 @@ class ObserveRequest(Request):
 
     run: RunName
     epoch: Count | None = None
-    incarnation: Incarnation | None = Field(None, description="the run's, from an answer: another one is a 409")
-    version: Count | None = Field(None, description="as in a shape request")
+    incarnation: Incarnation | None = Field(
+        None, description="the run's incarnation, from an answer; if the store has another one: 409"
+    )
+    version: Count | None = Field(
+        None,
+        description="the greatest version of the answers; if the store's is less: 409. Needs epoch and incarnation",
+    )
     step: Step | None = Field(None, description="required, except in asynchronous runs, which have none here")
     generation: Count | None = Field(None, description="which generation batch of the step, for step_level: last")
     groups: Annotated[list[ObservedGroup], FailFast()] = Field(min_length=1)

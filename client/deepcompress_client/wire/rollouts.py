@@ -22,12 +22,17 @@ class RolloutRequest(RolloutFields, RowFields):
 
     run: RunName
     epoch: Count | None = None
-    incarnation: Incarnation | None = Field(None, description="the run's, from an answer: another one is a 409")
-    version: Count | None = Field(None, description="as in a shape request")
-    step: Step | None = Field(None, description="the caller's; null for stepless runs")
+    incarnation: Incarnation | None = Field(
+        None, description="the run's incarnation, from an answer; if the store has another one: 409"
+    )
+    version: Count | None = Field(
+        None,
+        description="the greatest version of the answers; if the store's is less: 409. Needs epoch and incarnation",
+    )
+    step: Step | None = Field(None, description="number of the training step; null for stepless runs")
     phase: Phase = "train"
     problem_id: Name
-    group_id: Name | None = Field(None, description="defaults to problem_id")
+    group_id: Name | None = Field(None, description="name of the group within its step; by default the problem_id")
     group_size: Annotated[StrictInt, Field(ge=1, le=4096)] = Field(description="rollouts that complete the group")
     rollout_index: Count = Field(description="index of this rollout in its group, from 0 to group_size - 1")
     attempt: Count = Field(

@@ -77,7 +77,9 @@ class HistoryEntry(Answer):
     mean_age: Annotated[float | None, Field(description="mean age of the groups whose age is known")] = None
     largest_age: Annotated[int | None, Field(description="greatest age of a group, too old ones included")] = None
     too_old_groups: Annotated[int | None, Field(description="groups over max_age, which change no level")] = None
-    discarded_groups: Annotated[int | None, Field(description="observed groups that were dropped unshaped")] = None
+    discarded_groups: Annotated[
+        int | None, Field(description="observed groups that were dropped without being shaped")
+    ] = None
     signal: Annotated[Signal | None, Field(description="with signal=true, of steps counted by this server")] = None
 
 
@@ -109,7 +111,8 @@ class SourceEntry(Answer):
 
     step: int
     data_sources: Annotated[
-        dict[str, SourceStatistics], Field(description="by name; `other` has all beyond the first 16 of the run")
+        dict[str, SourceStatistics],
+        Field(description="figures by data source; `other` has all beyond the first 16 of the run"),
     ]
 
 

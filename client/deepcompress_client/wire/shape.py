@@ -74,7 +74,7 @@ class GroupFields(Request):
     """The fields that the groups of shape and score share."""
 
     problem_id: Name | None = Field(None, description="may be left out for observed groups only")
-    group_id: Name | None = Field(None, description="defaults to problem_id")
+    group_id: Name | None = Field(None, description="name of the group within its step; by default the problem_id")
     group_size: Annotated[StrictInt, Field(ge=1, le=MAX_COUNT)] | None = Field(
         None, description="if given, must equal the number of rollouts"
     )
@@ -109,11 +109,16 @@ class BatchFields(Request):
 
     run: RunName | None = Field(None, description="required in training")
     epoch: Count | None = None
-    incarnation: Incarnation | None = Field(None, description="the run's, from an answer: another one is a 409")
-    version: Count | None = Field(
-        None, description="the greatest of the epoch, from answers: less in the store is a 409; needs both above"
+    incarnation: Incarnation | None = Field(
+        None, description="the run's incarnation, from an answer; if the store has another one: 409"
     )
-    step: Step | Literal["observed"] | None = Field(None, description="the caller's; null for stepless runs")
+    version: Count | None = Field(
+        None,
+        description="the greatest version of the answers; if the store's is less: 409. Needs epoch and incarnation",
+    )
+    step: Step | Literal["observed"] | None = Field(
+        None, description="number of the training step; null for stepless runs"
+    )
     generation: Count | None = Field(None, description="which generation batch of the step, for step_level: last")
     phase: Phase = "train"
     request_id: Name | None = Field(None, description="required if there is no step")
@@ -197,11 +202,17 @@ class Signal(Answer):
     groups: int
     effective_groups: Annotated[int, Field(description="groups with an advantage that is not 0")]
     length_share: Annotated[float | None, Field(description="the length term's share of the advantage's variance")]
-    length_share_mixed: Annotated[float | None, Field(description="over groups with right and wrong rollouts")]
-    length_share_all_correct: Annotated[float | None, Field(description="over groups that are all correct")]
-    correct_pushed_down: Annotated[float | None, Field(description="share of correct rollouts, advantage below 0")]
+    length_share_mixed: Annotated[
+        float | None, Field(description="length_share over groups with right and wrong rollouts")
+    ]
+    length_share_all_correct: Annotated[
+        float | None, Field(description="length_share over groups that are all correct")
+    ]
+    correct_pushed_down: Annotated[
+        float | None, Field(description="share of the correct rollouts whose advantage is below 0")
+    ]
     length_correctness: Annotated[float | None, Field(description="correlation of length and correctness in groups")]
-    hard_tokens: Annotated[float | None, Field(description="mean length in groups of a pass ratio below 0.5")]
+    hard_tokens: Annotated[float | None, Field(description="mean length in groups with a pass ratio below 0.5")]
     easy_tokens: Annotated[float | None, Field(description="mean length in the other groups")]
     expected_drift: Annotated[float | None, Field(description="below 0: the update makes answers shorter")]
 

@@ -28,9 +28,11 @@ from .values import (
 class RowFields(Request):
     """The fields of a row that select how its answers are checked."""
 
-    answer_format: AnswerFormat | None = Field(None, description="the request's when left out")
+    answer_format: AnswerFormat | None = Field(
+        None, description="the rule that finds the answer; by default that of the request"
+    )
     checker: Checker | None = Field(
-        None, description="the request's when left out, else the run's for the data_source, else math"
+        None, description="the checker; by default the request's, else the run's for the data_source, else math"
     )
     data_source: Name | None = Field(None, description="name of the row's data set: selects the run's checker")
     options: Options | None = Field(None, description="the choices of a multiple-choice row, in order")

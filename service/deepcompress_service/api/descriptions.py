@@ -23,7 +23,7 @@ measured from the policy's own pass ratios ([arXiv 2510.27419](https://arxiv.org
 | a data set | `POST /v1/runs/{run}/sample`: the problems to train on next |
 
 A **group** is the responses to one problem in one step. A **run** is one training: its level, steps and problems.
-It is made by its first training request or by `PUT /v1/runs/{run}`, and is read and changed under `/v1/runs`.
+It is created by its first training request or by `PUT /v1/runs/{run}`, and is read and changed under `/v1/runs`.
 
 **Retries** are safe: a group that is sent again gets the same rewards and is not counted again. **Errors** are
 problem details (RFC 9457); the last part of `type` is a name that does not change. **Lengths** are in tokens, ratios

@@ -111,13 +111,14 @@ def _print_step(out: Console, answer: ScoreAnswer, before: ScoreAnswer | None, d
     assert answer.step is not None
     for group, problem in zip(answer.groups, data["problems"], strict=True):
         drawn = [problem["responses"][i] for i in problem["steps"][answer.step]]
-        turned = previous.get(group.group_id, group.difficulty) != group.difficulty
+        before_this = previous.get(group.group_id, group.difficulty)
+        changed = f"\n[bold yellow]was {before_this}[/]" if before_this != group.difficulty else ""
         style = DIFFICULTY_STYLE[group.difficulty]
         table.add_row(
             group.problem_id,
             f"{group.pass_ratio:.2f}",
             f"{group.beta:+.3f}",
-            f"[{style}]{group.difficulty}[/]" + ("\n[bold yellow]turned[/]" if turned else ""),
+            f"[{style}]{group.difficulty}[/]{changed}",
             _rollouts(group, [rollout["tokens"] for rollout in drawn]),
         )
     out.print()

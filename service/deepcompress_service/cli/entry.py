@@ -24,6 +24,11 @@ def main() -> None:
         SystemExit: when the command has ended; status 3 if the service's packages are not installed.
     """
     missing = [name for name in ("typer", "rich", "fastapi") if importlib.util.find_spec(name) is None]
+    if missing and sys.argv[1:] == ["--version"]:
+        from deepcompress_client import __version__
+
+        print(f"deepcompress {__version__} (the client; the service is not installed)")
+        raise SystemExit(0)
     if missing:
         sys.stderr.write(f"{_MISSING}\n(not found: {', '.join(missing)})\n")
         raise SystemExit(3)

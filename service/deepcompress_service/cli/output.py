@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import NoReturn, TextIO
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.table import Table
 
 STATUS_STYLE = {
     "correct": "bold green",
@@ -36,6 +38,11 @@ SERVICE_ERROR = 3
 def console() -> Console:
     """Return a console on standard output, with the colours and width of the terminal."""
     return Console(soft_wrap=False, highlight=False)
+
+
+def narrow_table() -> Table:
+    """Return a table whose columns fit a terminal of 80 characters: without lines between them."""
+    return Table(box=SIMPLE_HEAD, padding=(0, 1))
 
 
 def progress_console() -> Console:

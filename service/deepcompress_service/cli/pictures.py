@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ..shaping import Reward
 from ..shaping.curves import against_tokens, against_z, example_group
@@ -164,7 +165,7 @@ def draw_curves(
     level: float,
 ) -> Path:
     """Write two panels for each strategy: reward without outcome against z for each beta, and against tokens."""
-    figure = Figure(figsize=(10, 3.2 * len(rewards)))
+    figure = Figure(figsize=(10, 3.5 * len(rewards)))
     axes: Any = figure.subplots(len(rewards), 2, squeeze=False)
     for (by_z, by_tokens), (name, reward) in zip(axes, rewards.items(), strict=True):
         _draw_z(by_z, name, reward, betas)
@@ -179,11 +180,12 @@ def _draw_z(axis: Axes, name: str, reward: Reward, betas: Sequence[float]) -> No
         colour = shades(0.5 + beta / 2)
         for correct, style in ((True, "-"), (False, "--")):
             curve = against_z(reward, beta, correct=correct)
-            axis.plot(curve.z, curve.terms, style, color=colour, label=f"beta {beta:+g}" if correct else None)
-    axis.set_title(f"{name}: one rollout of 16")
-    axis.set_xlabel("z")
+            label = f"{beta:+g}" if beta else "0"
+            axis.plot(curve.z, curve.terms, style, color=colour, label=label if correct else None)
+    axis.set_title(f"{name}: one rollout of 16", pad=20)
+    axis.set_xlabel("shorter than the group  ←  z  →  longer")
     axis.set_ylabel("reward - outcome")
-    axis.legend(frameon=False, fontsize=7)
+    _legend_above(axis, "beta: ")
 
 
 def _draw_tokens(axis: Axes, reward: Reward, lengths: Sequence[int], correct: Sequence[bool], level: float) -> None:
@@ -199,5 +201,23 @@ def _draw_tokens(axis: Axes, reward: Reward, lengths: Sequence[int], correct: Se
             tokens, shaped.rewards[index] - shaped.components["outcome"][index], "o", color=colour, markersize=4
         )
     share = sum(correct) / len(correct)
-    axis.set_title(f"a group of {len(lengths)}: pass ratio {share:.2f}, level {level:g}")
+    axis.set_title(f"a group of {len(lengths)}: pass ratio {share:.2f}, level {level:g}", pad=20)
     axis.set_xlabel("tokens")
+    for colour, style, label in ((SIMPLE, "-", "correct rollouts"), (HARD, "--", "wrong rollouts")):
+        axis.plot([], [], style, color=colour, marker="o", markersize=4, linewidth=1, label=label)
+    _legend_above(axis)
+
+
+def _legend_above(axis: Axes, title: str = "") -> None:
+    """Add a legend in one row between the title and the lines, so that it covers no line."""
+    handles, labels = axis.get_legend_handles_labels()
+    if title:
+        handles, labels = [Line2D([], [], linestyle="none"), *handles], [title, *labels]
+    look: dict[str, Any] = {
+        "frameon": False,
+        "fontsize": 7,
+        "borderaxespad": 0.2,
+        "columnspacing": 1.2,
+        "handlelength": 1.6,
+    }
+    axis.legend(handles, labels, ncols=len(labels), loc="lower center", bbox_to_anchor=(0.5, 1), **look)

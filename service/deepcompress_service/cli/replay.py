@@ -72,11 +72,14 @@ def replay(
         Path | None,
         typer.Option("--out", "-o", help="write the statistics to this file as JSON; - for standard output"),
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print the statistics as one JSON object instead of a table")
+    ] = False,
 ) -> None:
     """Compare strategies on logged rollouts. Exit status 2 if the file or a strategy is invalid."""
     from ..shaping import ShapingError
     from ..shaping import replay as offline
-    from .output import console, fail, output_file, prepare_file, prepare_folder, reason, require_pictures
+    from .output import fail, output_file, prepare_file, prepare_folder, progress_console, reason, require_pictures
     from .rollouts import read_rows, steps_of
     from .strategies import rewards_of
 
@@ -101,13 +104,15 @@ def replay(
         with output_file(out) as sink:
             json.dump(figures(walks, summaries), sink, indent=1)
             sink.write("\n")
-    if str(out) != "-":
+    if as_json and str(out) != "-":
+        typer.echo(json.dumps(figures(walks, summaries)))
+    elif str(out) != "-":
         print_table(len(rows), sides, summaries)
     if pictures is not None:
         from .pictures import draw_replay
 
         for path in draw_replay(pictures, log, walks, summaries):
-            console().print(f"wrote {path}", markup=False)
+            progress_console().print(f"wrote {path}", markup=False)
 
 
 def make_judge(rows: Sequence[dict[str, Any]], answer_format: AnswerFormat) -> Judge:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .helptext import teach
-from .remote import service_client
+from .remote import DEFAULT_URL, service_client
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,20 +32,49 @@ The service is --url, else DEEPCOMPRESS_URL, else http://127.0.0.1:8321.
   deepcompress runs export exp-12 > exp-12.jsonl
 
 In the tables, an open step still takes groups. Stale groups arrived after their step was closed: they were rewarded
-and not counted. The epoch of a run rises when it is rewound, restored, imported or deleted.
+and not counted. Side changes are changes of a problem between simple and hard. The epoch of a run rises when it is
+rewound, restored, imported or deleted.
 
 Exit status: 0 success, 1 not confirmed, 2 invalid arguments, 3 the service rejected the request or is not reachable.
 """
 
 _runs = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 PROBLEM_COLUMNS = (
-    *("problem", "pass ratio", "beta", "difficulty", "rollouts", "shortest correct"),
-    *("changes of difficulty", "last step"),
+    *("problem", "pass\nratio", "beta", "difficulty", "rollouts", "shortest\ncorrect"),
+    *("side\nchanges", "last\nstep"),
 )
 
-Url = Annotated[str | None, typer.Option(envvar="DEEPCOMPRESS_URL", help="URL of the service", show_default=False)]
-Key = Annotated[str | None, typer.Option("--api-key", envvar="DEEPCOMPRESS_API_KEY", show_default=False)]
+Url = Annotated[
+    str | None,
+    typer.Option(envvar="DEEPCOMPRESS_URL", help=f"URL of the service; default: {DEFAULT_URL}", show_default=False),
+]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key", envvar="DEEPCOMPRESS_API_KEY", help="API key, if the service requires one", show_default=False
+    ),
+]
 Name = Annotated[str, typer.Argument(help="name of the run", show_default=False)]
+
+
+def _check_checkpoint(name: str) -> str:
+    """Return the name of a checkpoint, or end the command if no checkpoint can have it."""
+    import re
+
+    from .output import clean, fail
+
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", name):
+        rule = "1 to 128 letters, digits, dots, underscores and hyphens"
+        fail(f"the name of a checkpoint has {rule}: {clean(name, 150)!r} is none")
+    return name
+
+
+Checkpoint = Annotated[
+    str,
+    typer.Argument(
+        metavar="CHECKPOINT", help="name of the checkpoint", callback=_check_checkpoint, show_default=False
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask for confirmation")]
 
 
@@ -61,18 +90,18 @@ def list_runs(
     key: Key = None,
 ) -> None:
     """List all runs with their levels and open steps."""
-    from rich.table import Table
-
-    from .output import console
+    from .output import console, narrow_table
 
     with service_client(url, key) as client:
         if as_json:
             for run in client.runs():
                 typer.echo(run.to_json())
             return
-        table = Table()
-        for name in ("run", "strategy", "step", "level", "batch pass ratio", "problems", "epoch"):
-            table.add_column(name, justify="left" if name in ("run", "strategy") else "right")
+        table = narrow_table()
+        for name in ("run", "strategy"):
+            table.add_column(name, overflow="fold")
+        for name in ("step", "level", "pass\nratio", "problems", "epoch"):
+            table.add_column(name, justify="right")
         for run in client.runs():
             ratio = "-" if run.batch_pass_ratio is None else f"{run.batch_pass_ratio:.3f}"
             step = "-" if run.step is None else str(run.step)
@@ -81,11 +110,28 @@ def list_runs(
         console().print(table)
 
 
+def _list_presets(value: str | None) -> str | None:
+    """Print all presets and end the command, if the value is `list`."""
+    from deepcompress_client.presets import PRESETS
+
+    if value != "list":
+        return value
+    for one in PRESETS:
+        typer.echo(f"{one.id:14}{one.summary}")
+    raise typer.Exit
+
+
 @_runs.command("create")
 def create(
     name: Name,
     preset: Annotated[
-        str | None, typer.Option(help="NAME or NAME@VERSION; --preset list shows them", show_default=False)
+        str | None,
+        typer.Option(
+            help="NAME or NAME@VERSION; --preset list prints all",
+            show_default=False,
+            is_eager=True,  # so that --preset list needs no name of a run
+            callback=_list_presets,
+        ),
     ] = None,
     config: Annotated[
         str | None, typer.Option(help="JSON object of other fields of the configuration", show_default=False)
@@ -96,15 +142,10 @@ def create(
     """Create a run with a preset or a configuration, or confirm the one of a run without steps."""
     import json
 
-    from deepcompress_client.presets import PRESETS
     from deepcompress_client.wire import RunConfig
 
     from .output import console, fail
 
-    if preset == "list":
-        for one in PRESETS:
-            typer.echo(f"{one.id:14}{one.summary}")
-        return
     try:
         fields = json.loads(config or "{}")
     except ValueError as error:
@@ -180,7 +221,9 @@ def history(
 @_runs.command("plot")
 def plot(
     name: Name,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="default: RUN.png", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="PNG file to write; default: RUN.png", show_default=False)
+    ] = None,
     url: Url = None,
     key: Key = None,
 ) -> None:
@@ -215,10 +258,9 @@ def problems(
     from itertools import islice
     from typing import Literal, cast
 
-    from rich.table import Table
     from rich.text import Text
 
-    from .output import DIFFICULTY_STYLE, clean, console, fail, progress_console
+    from .output import DIFFICULTY_STYLE, clean, console, fail, narrow_table, progress_console
 
     if difficulty not in (None, "simple", "hard"):
         fail("--difficulty must be simple or hard")
@@ -233,7 +275,7 @@ def problems(
         for problem in shown:
             typer.echo(problem.to_json())
     else:
-        table = Table()
+        table = narrow_table()
         for column in PROBLEM_COLUMNS:
             table.add_column(column, justify="left" if column in ("problem", "difficulty") else "right")
         for problem in shown:
@@ -276,7 +318,7 @@ def rewind(
 @_runs.command("checkpoint")
 def checkpoint(
     name: Name,
-    checkpoint_name: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="name of the checkpoint")],
+    checkpoint_name: Checkpoint,
     step: Annotated[int, typer.Argument(min=0, help="step at whose end the state is saved")],
     url: Url = None,
     key: Key = None,
@@ -290,7 +332,7 @@ def checkpoint(
 @_runs.command("restore")
 def restore(
     name: Name,
-    checkpoint_name: Annotated[str, typer.Argument(metavar="CHECKPOINT")],
+    checkpoint_name: Checkpoint,
     yes: Yes = False,
     url: Url = None,
     key: Key = None,
@@ -304,7 +346,7 @@ def restore(
 @_runs.command("export")
 def export(
     name: Name,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="default: standard output")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="file to write; default: standard output")] = None,
     url: Url = None,
     key: Key = None,
 ) -> None:
@@ -352,11 +394,11 @@ def delete(name: Name, yes: Yes = False, url: Url = None, key: Key = None) -> No
 
 
 def _steps_table(steps: Sequence[HistoryEntry]) -> Table:
-    from rich.table import Table
+    from .output import narrow_table
 
-    table = Table()
-    columns = ("step", "level", "pass ratio", "groups", "simple", "hard", "tokens correct", "tokens wrong", "stale")
-    for column in columns:
+    table = narrow_table()
+    counted = ("groups", "simple", "hard")
+    for column in ("step", "level", "pass\nratio", *counted, "tokens\ncorrect", "tokens\nwrong", "stale"):
         table.add_column(column, justify="right")
     for step in steps:
         lengths = (step.mean_tokens_correct, step.mean_tokens_wrong)
@@ -380,4 +422,5 @@ def _ask(question: str, yes: bool) -> None:
 
 def _line(run: RunInfo) -> str:
     step = "no open step" if run.step is None else f"step {run.step}"
-    return f"{run.run}: epoch {run.epoch}, {step}, level {run.level:.4f}, {run.problems} problems"
+    problems = "1 problem" if run.problems == 1 else f"{run.problems} problems"
+    return f"{run.run}: epoch {run.epoch}, {step}, level {run.level:.4f}, {problems}"

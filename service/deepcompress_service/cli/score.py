@@ -90,6 +90,7 @@ def score(
         str | None, typer.Option(help="run of --url in which the rollouts are counted; default: a temporary one")
     ] = None,
     step: Annotated[int, typer.Option(min=0, help="step of --run")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="print the summary as one JSON object")] = False,
 ) -> None:
     """Score the rollouts of a file. Exit status 2 if the file or the configuration is invalid."""
     from .output import fail, output_file, prepare_file, reason
@@ -123,7 +124,11 @@ def score(
     if out is not None:
         with output_file(out) as sink:
             write_rows(sink, batch, verdicts, answer)
-    print_summary(batch, verdicts, answer, seconds, to_stderr=str(out) == "-")
+    summary = summarise(batch, verdicts, answer, seconds)
+    if as_json:
+        typer.echo(json.dumps(summary), err=str(out) == "-")
+    else:
+        print_summary(summary, to_stderr=str(out) == "-")
 
 
 def read_batch(file: Path) -> Batch:
@@ -241,30 +246,9 @@ def write_rows(sink: TextIO, batch: Batch, verdicts: Sequence[Verdict], answer: 
         sink.write(json.dumps(row, ensure_ascii=True) + "\n")
 
 
-def print_summary(
-    batch: Batch, verdicts: Sequence[Verdict], answer: ShapeAnswer, seconds: float, *, to_stderr: bool
-) -> None:
-    """Print verdicts by status, problems by difficulty, and warnings."""
-    from rich.table import Table
-
-    from .output import DIFFICULTY_STYLE, STATUS_STYLE, clean, console, progress_console
-
-    out = progress_console() if to_stderr else console()
-    count = len(verdicts)
-    counts: Counter[str] = Counter(verdict.status for verdict in verdicts)
-    table = Table(title="verdicts", title_justify="left")
-    table.add_column("status")
-    table.add_column("rollouts", justify="right")
-    table.add_column("share", justify="right")
-    for status in STATUS_STYLE:
-        if counts[status]:
-            share = f"{counts[status] / count:.1%}"
-            table.add_row(f"[{STATUS_STYLE[status]}]{status}[/]", str(counts[status]), share)
-    out.print(table)
-
-    table = Table(title="problems", title_justify="left")
-    for name in ("difficulty", "problems", "mean pass ratio", "mean tokens", "mean reward"):
-        table.add_column(name, justify="left" if name == "difficulty" else "right")
+def summarise(batch: Batch, verdicts: Sequence[Verdict], answer: ShapeAnswer, seconds: float) -> dict[str, Any]:
+    """Return verdicts by status, means of the problems by difficulty, the level and the warnings."""
+    sides = []
     for side in ("simple", "even", "hard", None):
         members = [
             (group, problem)
@@ -272,27 +256,74 @@ def print_summary(
             if group.difficulty == side
         ]
         if members:
-            tokens = [batch.rows[index]["tokens"] for _, problem in members for index in problem.indices]
-            known = [n for n in tokens if n is not None]
+            lengths = [batch.rows[index]["tokens"] for _, problem in members for index in problem.indices]
+            known = [tokens for tokens in lengths if tokens is not None]
             rewards = [reward for group, _ in members for reward in group.rewards]
-            table.add_row(
-                f"[{DIFFICULTY_STYLE[side]}]{side or 'no difficulty'}[/]",
-                str(len(members)),
-                f"{sum(group.pass_ratio for group, _ in members) / len(members):.3f}",
-                f"{sum(known) / len(known):.0f}" if known else "-",
-                f"{sum(rewards) / len(rewards):+.4f}",
+            sides.append(
+                {
+                    "difficulty": side,
+                    "problems": len(members),
+                    "mean_pass_ratio": sum(group.pass_ratio for group, _ in members) / len(members),
+                    "mean_tokens": sum(known) / len(known) if known else None,
+                    "mean_reward": sum(rewards) / len(rewards),
+                }
             )
+    return {
+        "rollouts": len(verdicts),
+        "problems": len(batch.problems),
+        "seconds": seconds,
+        "batch_pass_ratio": answer.batch_pass_ratio,
+        "level": answer.level,
+        "statuses": dict(Counter(verdict.status for verdict in verdicts)),
+        "difficulties": sides,
+        "warnings": list(answer.warnings),
+        "unreadable_golds": [
+            name for name, p in batch.problems.items() if verdicts[p.indices[0]].status == "gold_unreadable"
+        ],
+    }
+
+
+def print_summary(summary: dict[str, Any], *, to_stderr: bool) -> None:
+    """Print verdicts by status, problems by difficulty, and warnings."""
+    from rich.table import Table
+
+    from .output import DIFFICULTY_STYLE, STATUS_STYLE, clean, console, progress_console
+
+    out = progress_console() if to_stderr else console()
+    count, counts = summary["rollouts"], summary["statuses"]
+    table = Table(title="verdicts", title_justify="left")
+    table.add_column("status")
+    table.add_column("rollouts", justify="right")
+    table.add_column("share", justify="right")
+    for status in STATUS_STYLE:
+        if status in counts:
+            share = f"{counts[status] / count:.1%}"
+            table.add_row(f"[{STATUS_STYLE[status]}]{status}[/]", str(counts[status]), share)
     out.print(table)
-    level = "none" if answer.level is None else f"{answer.level:.4f}"
+
+    table = Table(title="problems", title_justify="left")
+    for name in ("difficulty", "problems", "mean pass ratio", "mean tokens", "mean reward"):
+        table.add_column(name, justify="left" if name == "difficulty" else "right")
+    for row in summary["difficulties"]:
+        side, tokens = row["difficulty"], row["mean_tokens"]
+        table.add_row(
+            f"[{DIFFICULTY_STYLE[side]}]{side or 'no difficulty'}[/]",
+            str(row["problems"]),
+            f"{row['mean_pass_ratio']:.3f}",
+            "-" if tokens is None else f"{tokens:.0f}",
+            f"{row['mean_reward']:+.4f}",
+        )
+    out.print(table)
+    level = "none" if summary["level"] is None else f"{summary['level']:.4f}"
+    seconds = summary["seconds"]
     out.print(
-        f"{count} rollouts of {len(batch.problems)} problems in {seconds:.1f} s "
-        f"({count / seconds:.0f} per second); batch pass ratio {answer.batch_pass_ratio:.4f}, level {level}"
+        f"rollouts: {count}, problems: {summary['problems']}, in {seconds:.1f} s "
+        f"({count / seconds:.0f} per second); batch pass ratio {summary['batch_pass_ratio']:.4f}, level {level}"
     )
-    for warning in answer.warnings:
+    for warning in summary["warnings"]:
         out.print("[yellow]warning[/] ", end="")
         out.print(clean(warning), markup=False)
-    unreadable = [name for name, p in batch.problems.items() if verdicts[p.indices[0]].status == "gold_unreadable"]
-    if unreadable:
+    if unreadable := summary["unreadable_golds"]:
         out.print(f"[bold magenta]unreadable gold answers[/] ({len(unreadable)}): ", end="")
         more = f" and {len(unreadable) - 10} more (`deepcompress audit` lists all)" if len(unreadable) > 10 else ""
         out.print(clean(", ".join(unreadable[:10])) + more, markup=False)

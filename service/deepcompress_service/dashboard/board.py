@@ -85,6 +85,7 @@ class _Spark:
     mark: tuple[object, ...]
     level: list[float] = field(default_factory=list)
     pass_ratio: list[float | None] = field(default_factory=list)
+    tokens: list[float | None] = field(default_factory=list)
 
 
 class RunBoard:
@@ -184,7 +185,7 @@ class Board:
             card.pop("config")
             card["strategy"] = _strategy(state)
             card["changed"] = changed.get(state.run)
-            card["levels"], card["pass_ratios"] = spark.level, spark.pass_ratio
+            card["levels"], card["pass_ratios"], card["tokens"] = spark.level, spark.pass_ratio, spark.tokens
             cards.append(card)
         while len(self._sparks) > MAX_SPARKS:
             self._sparks.popitem(last=False)
@@ -204,7 +205,8 @@ class Board:
         spark = self._sparks.get(state.run)
         if spark is None or spark.mark != mark:
             steps = await self._store.history(state.run, limit=SPARK_STEPS) if state.kind else []
-            spark = _Spark(mark, [s.level for s in steps], [s.batch_pass_ratio for s in steps])
+            lengths = [step_row(step)["mean_tokens"] for step in steps]
+            spark = _Spark(mark, [s.level for s in steps], [s.batch_pass_ratio for s in steps], lengths)
             self._sparks[state.run] = spark
         self._sparks.move_to_end(state.run)
         return spark

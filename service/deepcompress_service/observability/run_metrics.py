@@ -40,7 +40,10 @@ _GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "deepcompress_run_stale_groups": ("Groups that arrived after the last closed step was closed", ("run",)),
     "deepcompress_run_age": ("Mean and largest age of groups in the last closed step, in versions", ("run", "of")),
     "deepcompress_run_too_old_groups": ("Groups over the run's max_age in the last closed step", ("run",)),
-    "deepcompress_run_discarded_groups": ("Observed groups dropped unshaped in the last closed step", ("run",)),
+    "deepcompress_run_discarded_groups": (
+        "Observed groups that were dropped in the last closed step without being shaped",
+        ("run",),
+    ),
     "deepcompress_run_reward": ("Mean reward component in the newest step, in this replica", ("run", "component")),
     "deepcompress_run_signal": (
         "Figure of the newest step's advantages, in this replica (docs/strategies.md)",

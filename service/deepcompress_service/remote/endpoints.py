@@ -60,7 +60,7 @@ class Endpoint(BaseModel):
     """Longest answer that is sent, and for a judge also the longest gold and question. A longer one is unchecked; no
     text is ever cut. Default: 65536; for a judge 4000."""
     send_response: bool = False
-    """Send the whole response beside the answer that was found in it. Not for a judge."""
+    """Send the whole response in addition to the answer that was found in it. Not for a judge."""
     cache_seconds: Annotated[float, Field(ge=0)] = 3600.0
     """Time for which a result is kept and answers equal checks. 0: none is kept."""
     cache_entries: Annotated[int, Field(ge=0, le=1_000_000)] = 16_384

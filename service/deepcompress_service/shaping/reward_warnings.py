@@ -43,7 +43,7 @@ def find_warnings(
             )
         )
     if trained and all(all(g.correct) for g in trained):
-        result.append(("all-solved", "every rollout of every group is correct: the outcome teaches nothing here"))
+        result.append(("all-solved", "every rollout of every group is correct: the outcome gives no signal"))
     below = 0
     for group, of_group in zip(groups, shaped, strict=True):
         paid = list(zip(of_group.rewards, group.correct, strict=True))

@@ -101,7 +101,7 @@ class TargetTerms:
 def target_terms(batch: Batch, p: Params) -> TargetTerms:
     """Return the relative excess -clip((l - T) / T, 0, 1) of correct rollouts, or the outcome lost over the limit T.
 
-    The bonus goes to rollouts within T in groups whose rollouts are all correct, where the outcome teaches nothing.
+    The bonus goes to rollouts within T in groups whose rollouts are all correct, where the outcome gives no signal.
     """
     targets = [target_of(group, p) for group in batch.groups]
     per_group = np.array([np.inf if t is None else t[0] for t in targets], np.float64)

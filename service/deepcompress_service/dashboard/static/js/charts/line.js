@@ -9,7 +9,8 @@ import { extent, linear, ticks, timeTicks } from "./scale.js";
 export class LineChart extends Chart {
   /** `spec.series`: [{key, label, colour, thin, dashed, hidden, value: (row) => number | null | undefined}]: null
    *  interrupts the line, undefined is not a row of this series. `spec.format` for readings, `spec.axisFormat` for
-   *  ticks, `spec.domain: (low, high) => [low, high]`, `spec.nothing` text. */
+   *  ticks, `spec.domain: (low, high) => [low, high]`, `spec.nothing` text. `spec.zoom(first, last)` shows these steps
+   *  alone, and `zoom(null)` all: by dragging and a double click, or by the keys [ and ] at a point and 0. */
   constructor(spec) {
     super({
       ...spec,
@@ -29,6 +30,43 @@ export class LineChart extends Chart {
     this.smooth = 0;
     for (const one of spec.series) if (one.hidden) this.hiddenSeries.add(one.key);
     this.setSeries(spec.series);
+    if (spec.zoom) this.listenToDrags();
+  }
+
+  /** Select steps with a mouse or a pen. A finger scrolls the page instead. */
+  listenToDrags() {
+    const at = (event) => event.clientX - this.plot.getBoundingClientRect().left;
+    this.plot.addEventListener("pointerdown", (event) => {
+      if (event.pointerType === "touch" || event.button !== 0 || !this.rows.length) return;
+      this.dragged = [at(event), at(event)];
+      this.plot.setPointerCapture(event.pointerId);
+    });
+    this.plot.addEventListener("pointermove", (event) => {
+      if (!this.dragged) return;
+      this.dragged[1] = at(event);
+      this.redraw();
+    });
+    this.plot.addEventListener("pointerup", () => {
+      if (!this.dragged) return;
+      const [from, to] = this.dragged;
+      this.dragged = null;
+      if (Math.abs(to - from) < LEAST_DRAG_PX) return this.redraw();
+      const steps = this.rows.slice(this.nearest(Math.min(from, to)), this.nearest(Math.max(from, to)) + 1).map((row) => row.step);
+      this.pick(null);
+      this.spec.zoom(Math.min(...steps), Math.max(...steps));
+    });
+    this.plot.addEventListener("pointercancel", () => (this.dragged = null));
+    this.plot.addEventListener("dblclick", () => this.spec.zoom(null));
+  }
+
+  key(event) {
+    const steps = this.rows.map((row) => row.step);
+    const step = this.picked === null ? null : steps[this.picked];
+    if (!this.spec.zoom) return super.key(event);
+    if (event.key === "[" && step !== null) this.spec.zoom(step, steps.reduce((a, b) => Math.max(a, b)));
+    else if (event.key === "]" && step !== null) this.spec.zoom(steps.reduce((a, b) => Math.min(a, b)), step);
+    else if (event.key === "0") this.spec.zoom(null);
+    else super.key(event);
   }
 
   setSeries(series) {
@@ -105,6 +143,10 @@ export class LineChart extends Chart {
     });
     if (this.smooth) for (const one of this.drawn) parts.push(...this.line(one, this.rows.map(one.value), x, y, true));
     for (const one of this.drawn) parts.push(...this.line(one, this.lines.get(one.key), x, y));
+    if (this.dragged) {
+      const [from, to] = [...this.dragged].sort((a, b) => a - b).map((px) => Math.min(Math.max(px, box.left), box.right));
+      parts.push(s("rect", { class: "selected", x: from, width: to - from, y: box.top, height: box.bottom - box.top }));
+    }
     return parts;
   }
 
@@ -174,6 +216,9 @@ export class LineChart extends Chart {
     };
   }
 }
+
+/** A shorter movement of the pointer is a click. */
+const LEAST_DRAG_PX = 8;
 
 const lineClass = (one) => `line c-${one.colour}${one.thin ? " thin" : ""}${one.dashed ? " dashed" : ""}`;
 

@@ -1,11 +1,12 @@
 /** Several runs in the same charts, and a table of their last common steps. */
 
-import { h, segments, visible } from "../dom.js";
+import { h, visible } from "../dom.js";
 import { LineChart } from "../charts/line.js";
-import { compareLink, filter, runLink, setFilter } from "../address.js";
+import { compareLink, runLink } from "../address.js";
 import { download } from "../csv.js";
 import { count, fixed, percent, signed } from "../format.js";
 import { follow } from "../net.js";
+import { rangeControl } from "../range.js";
 import { smoothingControl } from "../smoothing.js";
 import { CSV_HEAD, csvRows, METRICS, Steps } from "../steps.js";
 
@@ -15,7 +16,6 @@ const HINTS = {
   pass_ratio: "Mean pass ratio of the step's groups.",
   length_share: "Share of the advantages' variance. Below 2% nothing becomes shorter.",
 };
-const RANGES = ["all", "200", "50"];
 const TABLE_STEPS = 10;
 const cell = (label, value) => h("td", { "data-label": label }, value);
 /** Charts that are left out where every value is 0. */
@@ -23,14 +23,9 @@ const SPARSE = ["truncated", "no_answer", "undecided", "unchecked", "length", "l
 
 export function compareView(names, hooks) {
   const runs = new Map(names.map((run) => [run, { steps: new Steps(), state: "waiting" }]));
-  let range = filter("range", RANGES, "all");
   const sub = h("p", { class: "sub", role: "status" }, "Connecting…");
   const smoothing = smoothingControl((weight) => charts.forEach((chart) => chart.setSmoothing(weight)));
-  const rangeButtons = segments("Steps shown", [["all", "All steps"], ["200", "Last 200"], ["50", "Last 50"]], range, (value) => {
-    range = value;
-    setFilter("range", value, "all");
-    draw();
-  });
+  const range = rangeControl(() => draw());
   const save = h("button", { type: "button", class: "button", on: { click: saveAll } }, "Download CSV");
   const charts = DRAWN.map((key) => {
     const metric = METRICS[key];
@@ -42,7 +37,7 @@ export function compareView(names, hooks) {
       dashed: i % 2 === 1,
       value: (row) => (row.of[run] === undefined ? undefined : metric.value(row.of[run])),
     }));
-    const chart = new LineChart({ ...metric, title, hint: HINTS[key] ?? "", file: "compare", series, nothing: "No figures of these runs on this replica." });
+    const chart = new LineChart({ ...metric, title, hint: HINTS[key] ?? "", file: "compare", series, zoom: range.zoom, nothing: "No figures of these runs on this replica." });
     chart.smooth = smoothing.value;
     return chart;
   });
@@ -69,7 +64,7 @@ export function compareView(names, hooks) {
     "div",
     null,
     h("div", { class: "head" }, h("h1", null, "Compare runs"), sub),
-    h("div", { class: "controls" }, rangeButtons, smoothing.root, save, h("a", { class: "button", href: `#/?${names.map((run) => `select=${encodeURIComponent(run)}`).join("&")}` }, "Choose runs")),
+    h("div", { class: "controls sticky" }, range.root, smoothing.root, save, h("a", { class: "button", href: `#/?${names.map((run) => `select=${encodeURIComponent(run)}`).join("&")}` }, "Choose runs")),
     h("div", { class: "grid" }, table, charts.map((chart) => chart.root), left),
   );
 
@@ -89,7 +84,7 @@ export function compareView(names, hooks) {
 
   function draw() {
     const all = merged();
-    const shown = range === "all" ? all : all.slice(-Number(range));
+    const shown = range.of(all);
     const empty = [];
     charts.forEach((chart, i) => {
       const { value } = METRICS[DRAWN[i]];

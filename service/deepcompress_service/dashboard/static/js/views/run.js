@@ -9,6 +9,7 @@ import { download } from "../csv.js";
 import { askToDelete } from "../delete.js";
 import { ago, count, fixed, moment, percent, signed } from "../format.js";
 import { follow } from "../net.js";
+import { rangeControl } from "../range.js";
 import { smoothingControl } from "../smoothing.js";
 import { CSV_HEAD, csvRows, METRICS, series, Steps } from "../steps.js";
 import { Problems } from "./problems.js";
@@ -17,11 +18,9 @@ import { IDLE_S } from "./runs.js";
 import { VerdictList } from "./verdicts.js";
 
 const PROBLEMS_MS = 4000;
-const RANGES = ["all", "200", "50"];
 
 export function runView(run, hooks) {
   const steps = new Steps();
-  let range = filter("range", RANGES, "all");
   let activity = null;
   let betas = null;
   let betaSource = filter("betas", ["step"], "problems");
@@ -35,11 +34,7 @@ export function runView(run, hooks) {
   const times = h("p", { class: "sub times" });
   const figures = h("dl", { class: "figures" });
   const notices = h("div", { class: "notices" });
-  const rangeButtons = segments("Steps shown", [["all", "All steps"], ["200", "Last 200"], ["50", "Last 50"]], range, (value) => {
-    range = value;
-    setFilter("range", value, "all");
-    drawSteps();
-  });
+  const range = rangeControl(() => drawSteps());
   let axis = filter("x", ["time"], "step");
   const axisButtons = segments("Horizontal axis", [["step", "By step"], ["time", "By time"]], axis, (value) => {
     axis = value;
@@ -50,8 +45,8 @@ export function runView(run, hooks) {
   const remove = h("button", { type: "button", class: "button", disabled: true, title: "A key with full access is needed.", on: { click: () => askToDelete(run, () => (location.hash = "#/"), hooks.needKey) } }, "Delete…");
   const controls = h(
     "div",
-    { class: "controls wide" },
-    rangeButtons,
+    { class: "controls sticky wide" },
+    range.root,
     axisButtons,
     smoothing.root,
     h("button", { type: "button", class: "button", on: { click: () => download(run, CSV_HEAD, csvRows(steps.rows())) } }, "Download CSV"),
@@ -61,7 +56,7 @@ export function runView(run, hooks) {
 
   const line = (title, hint, metrics, more, nothing = "This replica has seen no step of this run.") => {
     const drawn = metrics.map(([key, look]) => series(key, look));
-    const chart = new LineChart({ ...drawn[0], title, hint, series: drawn, file: run, more, nothing });
+    const chart = new LineChart({ ...drawn[0], title, hint, series: drawn, file: run, more, nothing, zoom: range.zoom });
     chart.smooth = smoothing.value;
     chart.axis = axis;
     return chart;
@@ -132,7 +127,7 @@ export function runView(run, hooks) {
   );
   ages.root.hidden = true;
   lines.push(ages);
-  const sources = new SourceChart(run, smoothing.value);
+  const sources = new SourceChart(run, smoothing.value, range.zoom);
   sources.axis = axis;
   const distribution = new BetaChart({
     title: "Distribution of β",
@@ -169,7 +164,7 @@ export function runView(run, hooks) {
 
   function drawSteps() {
     const all = steps.rows();
-    const shown = range === "all" ? all : all.slice(-Number(range));
+    const shown = range.of(all);
     for (const chart of lines) chart.update(shown);
     ages.root.hidden = !all.some((row) => row.largest_age !== undefined);
     sources.update(shown);
@@ -184,7 +179,7 @@ export function runView(run, hooks) {
     const started = steps.started();
     const texts = [active ? "active" : "idle", `last request ${ago(used)}`];
     if (started !== null) texts.push(`began ${moment(started)}`);
-    if (pace !== null) texts.push(pace >= 1 ? `${fixed(pace, 1)} steps a minute` : `${fixed(60 * pace, 1)} steps an hour`);
+    if (pace !== null) texts.push(pace >= 1 ? `${fixed(pace, pace < 10 ? 1 : 0)} steps a minute` : `${fixed(60 * pace, 1)} steps an hour`);
     times.replaceChildren(h("span", { class: `age ${active ? "active" : ""}` }, texts.join(" · ")));
     times.title = moment(used);
   }
@@ -241,7 +236,7 @@ export function runView(run, hooks) {
     drawTimes();
     const chip = (text) => h("span", { class: "chip" }, visible(String(text)));
     chips.replaceChildren(chip(strategy.name), chip(`epoch ${count(row.epoch)}`), chip(format), row.kind === "stepless" ? chip("stepless") : "", overlong ? chip("overlong term") : "");
-    sub.textContent = `${count(row.problems)} problems${strategy.alpha === undefined ? "" : `, α ${strategy.alpha}`}${strategy.ema === undefined ? "" : `, λ ${strategy.ema}`}`;
+    sub.textContent = `${count(row.problems)} problems${["alpha", "ema"].filter((name) => strategy[name] !== undefined).map((name) => `, ${name === "ema" ? "λ" : "α"} ${parameter(strategy[name])}`).join("")}`;
   }
 
   /** Reload the problems after a change, at most once in PROBLEMS_MS. */
@@ -335,6 +330,9 @@ function folded(charts) {
   if (!matchMedia("(max-width: 640px)").matches) return charts;
   return [...charts.slice(0, 2), h("details", { class: "more-charts" }, h("summary", null, "More charts"), h("div", { class: "grid" }, charts.slice(2)))];
 }
+
+/** A number, or the text for one that changes by step. */
+const parameter = (value) => (typeof value === "number" ? Number(value.toFixed(4)) : "by schedule");
 
 const figure = (name, value, sub) => h("div", { class: "figure" }, h("dt", null, name), h("dd", null, value, h("span", { class: "sub" }, sub)));
 

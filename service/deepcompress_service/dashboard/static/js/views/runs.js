@@ -155,11 +155,12 @@ export function runsView(hooks) {
 
 function makeCard(run, toggle) {
   const level = h("b");
+  const tokens = h("b");
   const ratio = h("b");
   const step = h("b");
   const strategy = h("span");
   const age = h("span", { class: "age" });
-  const spark = h("div");
+  const spark = h("div", { class: "sparks", "aria-hidden": "true" });
   const box = h("input", { type: "checkbox", on: { change: () => toggle(run, box.checked) } });
   const root = h(
     "li",
@@ -168,8 +169,9 @@ function makeCard(run, toggle) {
     h(
       "div",
       { class: "facts" },
+      h("div", { class: "fact", title: "Mean tokens of the last step" }, tokens, h("span", null, "tokens")),
+      h("div", { class: "fact", title: "Batch pass ratio of the last step" }, ratio, h("span", null, "pass ratio")),
       h("div", { class: "fact level" }, level, h("span", null, "level")),
-      h("div", { class: "fact" }, ratio, h("span", null, "batch pass ratio")),
       h("div", { class: "fact" }, step, h("span", null, "step")),
     ),
     spark,
@@ -190,29 +192,32 @@ function makeCard(run, toggle) {
     },
     update(row) {
       level.textContent = row.kind ? fixed(row.level, 3) : "–";
+      tokens.textContent = count(row.tokens.findLast((value) => value !== null));
       ratio.textContent = percent(row.batch_pass_ratio);
       step.textContent = count(row.step);
       strategy.textContent = `${row.strategy} · ${count(row.problems)} ${row.problems === 1 ? "problem" : "problems"}`;
       changed = row.changed;
       showAge();
-      spark.replaceChildren(sparkline(row.levels, row.pass_ratios));
+      spark.replaceChildren(
+        sparkline("tokens", [["tokens", row.tokens]], (low, high) => [0, 1.05 * high]),
+        sparkline("pass ratio, level", [["ratio", row.pass_ratios], ["level", row.levels]], (low, high) => [Math.min(low, high - 0.2), Math.max(high, low + 0.2)]),
+      );
     },
   };
 }
 
-/** A small chart of the last steps. Hidden from screen readers, since the card has the numbers. */
-function sparkline(levels, ratios) {
-  const [width, height, pad] = [100, 54, 3];
+/** A small chart of the last steps. `series`: [[class, values]]. `domain(low, high)` is the range of the vertical axis. */
+function sparkline(title, series, domain) {
+  const [width, height, pad] = [100, 48, 3];
+  const all = series.flatMap(([, values]) => values).filter((value) => value !== null);
+  const [low, high] = all.length ? domain(Math.min(...all), Math.max(...all)) : [0, 1];
+  const y = (value) => pad + (1 - (high > low ? (value - low) / (high - low) : 0.5)) * (height - 2 * pad);
   const path = (values) => {
     const known = values.map((value, i) => [i, value]).filter(([, value]) => value !== null);
     const x = (i) => (values.length > 1 ? (i * width) / (values.length - 1) : width);
-    const parts = known.map(([i, value], k) => `${k ? "L" : "M"}${x(i).toFixed(2)} ${(pad + (1 - value) * (height - 2 * pad)).toFixed(2)}`);
+    const parts = known.map(([i, value], k) => `${k ? "L" : "M"}${x(i).toFixed(2)} ${y(value).toFixed(2)}`);
     return known.length === 1 ? `${parts[0]}h-4` : parts.join("");
   };
-  return s(
-    "svg",
-    { class: "spark", viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" },
-    s("path", { class: "ratio", d: path(ratios) }),
-    s("path", { class: "level", d: path(levels) }),
-  );
+  const svg = s("svg", { class: "spark", viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none" }, series.map(([kind, values]) => s("path", { class: kind, d: path(values) })));
+  return h("div", null, svg, h("span", { class: "spark-title" }, title));
 }

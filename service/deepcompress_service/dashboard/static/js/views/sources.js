@@ -14,13 +14,14 @@ const FIGURES = {
 };
 
 export class SourceChart extends LineChart {
-  constructor(run, smooth) {
+  constructor(run, smooth, zoom) {
     const figure = filter("source", Object.keys(FIGURES), "pass_ratio");
     super({
       title: "By data source",
       hint: "Counted by this replica. Press a name to hide or show its line.",
       file: run,
       wide: true,
+      zoom,
       series: [],
       nothing: "No value of these data sources in these steps.",
       more: (row) => Object.entries(row.sources ?? {}).map(([name, one]) => [visible(name), `${count(one.groups)} groups`]),
