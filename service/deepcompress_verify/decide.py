@@ -23,7 +23,7 @@ from deepcompress_verify.compare.context import (
     WorkBudgetExceededError,
     item_budget,
 )
-from deepcompress_verify.compare.dates_and_formulas import differs_in_case, same_date_or_formula
+from deepcompress_verify.compare.dates_and_formulas import differs_in_case, other_formula, same_date_or_formula
 from deepcompress_verify.compare.fast_path import Rational, number, rounds_to, same_digits, strip_typesetting
 from deepcompress_verify.compare.forms import Facts, canon, facts
 from deepcompress_verify.compare.judgement import judge
@@ -263,6 +263,8 @@ def _rounds_to(value: str, decimal: str, oracle: Oracle | None) -> bool:
     With two significant digits or more it is within three quarters of a unit of its last digit, with one within half
     a unit. Zero approximates zero alone.
     """
+    if decimal.endswith("%"):
+        value, decimal = f"100\\cdot({value})", decimal[:-1]
     whole, _, part = decimal.lstrip("+").partition(".")
     units, places = int(whole + part), len(part) + 2
     if units == 0:
@@ -360,6 +362,8 @@ def _trees(gold: ParsedGold, answer: str, plain: str, tree: Node, oracle: Oracle
         reason = same_date_or_formula(gold.text, gold.tree, answer)
         if reason is not None:
             return Verdict(True, "correct", truncate_answer(answer), "text", reason)
+    if result and context.tier == "text" and other_formula(gold.text, answer):
+        return Verdict(False, "wrong", truncate_answer(answer), "text", "another chemical formula")
     if result and differs_in_case(gold.text, answer):
         return Verdict(False, "wrong", truncate_answer(answer), "text", "the case of the letters is the meaning")
     if result is None:

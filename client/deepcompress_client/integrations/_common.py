@@ -19,7 +19,8 @@ from .. import _warnings
 from .._profiles import Profile
 from .._retry import Retry
 from .._rows import gold_text, problem_name, prompt_text, text_of
-from .._runs import RunIdentity, StrategyLike, TrainingOptions, check_run_name, run_config
+from .._runs import StrategyLike, TrainingOptions, check_run_name, run_config
+from .._saved import RunIdentity, identity_in
 from ..errors import NotFound, RunLost, RunRolledBack, StepTooOld, TransportError, Unavailable
 from ..wire import REWARD_COMPONENTS, GroupRewards, RunConfig, RunInfo, ScoreAnswer, ShapeAnswer, Status
 
@@ -241,7 +242,7 @@ def _training_options(name: str, start: Start) -> TrainingOptions:
     folder = start.get("folder")
     if folder is not None:
         with contextlib.suppress(FileNotFoundError):
-            state = json.loads(_identity_file(check_run_name(name), folder).read_text())
+            state = identity_in(_identity_file(check_run_name(name), folder))
     return {"state": state, "fresh": start.get("fresh", False), "continue_from": start.get("continue_from")}
 
 

@@ -116,7 +116,13 @@ def _families(gold: Node, answer: Node, context: ComparisonContext) -> bool | No
 
 def _as_family(node: Node) -> Node:
     """Return a set over a parameter as its element with the parameter's set: {2k : k in Z} is 2k, k in Z."""
-    if not isinstance(node, SetBuilder) or not isinstance(node.condition, Rel) or node.condition.ops != ("in",):
+    if not isinstance(node, SetBuilder):
+        return node
+    if isinstance(node.condition, List) and node.condition.word != "or" and len(node.condition.items) == 2:
+        given, declared = node.condition.items
+        if isinstance(given, Rel) and given.ops == ("=",) and given.terms[0] == node.element:
+            node = SetBuilder(given.terms[1], declared)  # {x | x = k pi, k in Z}
+    if not isinstance(node.condition, Rel) or node.condition.ops != ("in",):
         return node
     name, values = node.condition.terms
     if isinstance(name, Sym) and isinstance(values, Const) and name.name in symbols(node.element):
