@@ -15,6 +15,7 @@ from itertools import product
 from typing import TypeAlias
 
 from deepcompress_verify.choices import ChoiceText, has_parts, read_choice
+from deepcompress_verify.compare.chemistry import chemical
 from deepcompress_verify.compare.context import (
     ComparisonContext,
     InconclusiveError,
@@ -33,8 +34,8 @@ from deepcompress_verify.extract import boxes_of_gold
 from deepcompress_verify.reader import read
 from deepcompress_verify.reader.numerals import Commas
 from deepcompress_verify.remarks import MAX_CHARS as MAX_REMARK_CHARS
-from deepcompress_verify.remarks import Reduction, other_subject, reductions
-from deepcompress_verify.tree import List, Node, Quantity, Set, Tuple, Unreadable
+from deepcompress_verify.remarks import Reduction, other_direction, other_subject, reductions
+from deepcompress_verify.tree import List, Node, Quantity, Set, Text, Tuple, Unreadable
 from deepcompress_verify.verdict import Status, Verdict, truncate_answer
 
 __all__ = ["OpenComparison", "Oracle", "decide", "gold_error"]
@@ -80,7 +81,15 @@ def _properties(gold: ParsedGold) -> tuple[str, Facts]:
 def _gold(text: str) -> ParsedGold:
     stripped = boxes_of_gold(text)
     plain = strip_typesetting(stripped)
-    return ParsedGold(stripped, plain, number(plain), read(stripped))
+    return ParsedGold(stripped, plain, number(plain), _read(stripped))
+
+
+def _read(text: str) -> Node | Unreadable:
+    """Return the tree of a text; a chemical formula that is no mathematics is a text."""
+    tree = read(text)
+    if isinstance(tree, Unreadable) and (sides := chemical(text)) is not None:
+        return Text(" to ".join(" and ".join(side) for side in sides))
+    return tree
 
 
 def gold_error(gold: str) -> str | None:
@@ -218,8 +227,14 @@ def _same_without_remarks(gold: str, answer: str, oracle: Oracle | None) -> tupl
     for reading, target in list(pairs)[:MAX_READING_PAIRS]:
         if (reading.answer == answer and target.answer == gold) or other_subject(reading, target):
             continue
+        if other_direction(reading, target.answer):
+            continue
         verdict = _any_gold((target.answer,), reading.answer, oracle)
-        choice = None if _is_correct(verdict) else _same_choice(target.answer, reading.answer, oracle)
+        choice = None
+        if not _is_correct(verdict):
+            choice = _same_choice(target.answer, reading.answer, oracle) or _same_quantity(
+                target.answer, reading.answer, oracle
+            )
         if choice is None and not _is_correct(verdict):
             continue
         claims = all(_is_correct(_any_gold((target.answer,), claim, oracle)) for claim in reading.claims)
@@ -326,7 +341,7 @@ def _one_gold(gold_text: str, answer: str, oracle: Oracle | None) -> Verdict | O
     outcome = _without_trees(gold, plain)
     if outcome is not None:
         return Verdict(outcome[0] == "correct", outcome[0], truncate_answer(answer), *outcome[1:])
-    tree = read(answer)
+    tree = _read(answer)
     if isinstance(tree, Unreadable):
         return Verdict(
             False,

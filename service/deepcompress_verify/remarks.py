@@ -18,9 +18,11 @@ from itertools import pairwise
 
 from deepcompress_verify.reader.words import DENIALS as NO_UNITS
 from deepcompress_verify.reader.words import (
+    DIRECTIONS,
     FUNCTION_WORDS,
     GREEK,
     NOT_UNITS,
+    SAME_DIRECTIONS,
     is_counted_noun,
     known_unit,
     spelled_number,
@@ -138,6 +140,15 @@ def other_subject(one: Reduction, two: Reduction) -> bool:
     return bool(one.subject and two.subject) and not (one.subject <= two.subject or two.subject <= one.subject)
 
 
+def other_direction(reading: Reduction, gold: str) -> bool:
+    """Return True if a removed subject is another direction than that of the gold: the loss is 20%, 20% profit."""
+    stated = {SAME_DIRECTIONS.get(word, word) for word in reading.subject if word in DIRECTIONS}
+    if not stated:
+        return False
+    meant = {SAME_DIRECTIONS.get(word, word) for word in words_of(gold) if word in DIRECTIONS}
+    return bool(meant) and stated != meant
+
+
 _GENERAL = frozenset(
     "the a an of is are it we get have answer answers value result solution final number total therefore so "
     "thus hence correct right in to for that this our my".split()
@@ -190,9 +201,13 @@ def mask(text: str) -> str:
     return "".join(result)
 
 
+_OPENED = re.compile(r"\\(?:text|textbf|mathrm)\s*\{\s*$")
+
+
 def _part(text: str, masked: str, begin: int, end: int) -> str:
     """Return a part of the text; the masked part if the cut is inside braces or formula signs."""
-    part = text[begin:end]
+    part = _OPENED.sub("", text[begin:end])
+    part += "}" if part.count("{") == part.count("}") + 1 and text[end : end + 4].lstrip()[:1] == "}" else ""
     balanced = (
         part.count("{") == part.count("}")
         and (part.count("$") - part.count("\\$")) % 2 == 0
@@ -398,6 +413,8 @@ def _neutral_subject(head: str, copula: str) -> bool:
     words = words_of(_COMMAND.sub(" ", head))
     if not _SUBJECT_DENIALS.isdisjoint(words) or len(words) > 24 or any(mark in head for mark in ",;?!<>≤≥≠"):
         return False
+    if len(_LABEL.findall(head)) > 1 or spelled_number([word for word in words if word not in _GENERAL]) is not None:
+        return False
     if "\\ne" in head or "\\not" in head or ". " in head or head.lstrip(" -+")[:1].isdigit() or "\\begin" in head:
         return False
     if any(first in ("at", "up") and second in ("least", "most", "to") for first, second in pairwise(words)):
@@ -411,6 +428,9 @@ def _neutral_subject(head: str, copula: str) -> bool:
     if other is None:
         return True
     return not any(map(str.isdigit, head)) and "=" not in head and ": " not in head and _embedded(head)
+
+
+_LABEL = re.compile(r"\([A-Za-z]\)")
 
 
 def _embedded(head: str) -> bool:
@@ -438,13 +458,20 @@ _PREFIX = re.compile(
 def _direction(answer: str, masked: str) -> Iterator[Reduction]:
     """Put the word of direction after its value: "a profit of 20%" is "20% profit"."""
     match = _DIRECTED.match(masked)
-    if match is not None:
-        direction = (match[1] or match[2]).lower()
-        yield Reduction(f"{_part(answer, masked, match.end(), len(answer))} \\text{{ {direction}}}")
+    if match is not None and _REASON.search(masked) is None:
+        direction = match[1].lower() if match[1] else _VERBS_OF_DIRECTION[match[2].lower()]
+        value = _part(answer, masked, match.end(), len(answer)).rstrip(" .")
+        if value.count("}") > value.count("{"):
+            value = value.removesuffix("}")
+        yield Reduction(f"{value} \\text{{ {direction}}}")
 
 
+_VERBS_OF_DIRECTION = {
+    "increased": "increase", "decreased": "decrease", "reduced": "reduction", "rose": "rise", "fell": "fall",
+    "dropped": "drop", "grew": "growth",
+}  # fmt: skip
 _DIRECTED = re.compile(
-    r"^\s*(?:(?:an?\s+|the\s+)?(profit|loss|gain|increase|decrease|discount|rise|fall|drop|reduction|growth|decline|"
+    r"^[\s{]*(?:(?:an?\s+|the\s+)?(profit|loss|gain|increase|decrease|discount|rise|fall|drop|reduction|growth|decline|"
     r"surplus|deficit)(?:\s+of\s+|\s*[:=]\s*|\s+)|(increased|decreased|reduced|rose|fell|dropped|grew)\s+by\s+)(?=[-+\d\\$])",
     re.IGNORECASE,
 )

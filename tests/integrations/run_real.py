@@ -67,7 +67,6 @@ FRAMEWORKS = {
     "verifiers": Framework(("test_verifiers.py",), ("verifiers==0.4.0",), quick="test"),
     "verifiers_0.3": Framework(("test_verifiers.py",), ("verifiers==0.3.0",)),
     "nemo_gym": Framework(("test_nemo_gym.py",), ("nemo-gym==0.4.0",), python="3.12", quick="test"),
-    "tinker_cookbook": Framework(("test_tinker_cookbook.py",), (TORCH, "tinker-cookbook==0.6.1")),
 }
 
 

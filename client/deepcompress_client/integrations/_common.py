@@ -253,7 +253,7 @@ def _with_file(error: RunLost | RunRolledBack, name: str, start: Start) -> RunLo
     return type(error)(error.status, error.slug, detail, error.problem)
 
 
-CHECKPOINT = re.compile(r"(?:.*_)?(?:global_?)?step_?\d+|checkpoint-\d+|.*globalstep\d+|checkpoints\.jsonl")
+CHECKPOINT = re.compile(r"(?:.*_)?(?:global_?)?step_?\d+|checkpoint-\d+|.*globalstep\d+")
 """Names of checkpoints, as trainers whose step is not passed to a reward write them."""
 
 

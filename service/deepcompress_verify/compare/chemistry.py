@@ -43,7 +43,7 @@ def chemical(text: str) -> tuple[Side, ...] | None:
     A formula without counts, brackets or charge is none: CO may be a product.
     """
     if len(text) > MAX_CHARS or not (
-        "A" <= text.strip(" $\\{[(0123456789^")[:1] <= "Z" or "\\" in text or "s" in text
+        "A" <= text.strip(" *$\\{[(0123456789^")[:1] <= "Z" or "\\" in text or "s" in text
     ):
         return None
     if _SPLIT_COUNT.search(text):

@@ -236,7 +236,7 @@ def close(value: Node, approximation: Node, context: ComparisonContext) -> bool:
 
     With one significant digit it is half a unit, and zero rounds zero alone.
     """
-    if has(approximation, Quantity):
+    if has(approximation, Quantity) or has(value, Quantity):
         return _close_quantities(value, approximation, context)
     negative = isinstance(approximation, Neg)
     number = approximation.arg if isinstance(approximation, Neg) else approximation
@@ -253,7 +253,7 @@ def close(value: Node, approximation: Node, context: ComparisonContext) -> bool:
     if not isinstance(number, Num):
         gap = Add((value, Neg(approximation)))
         ratio = Call("floor", (Div(Mul((Num(100), Call("abs", (gap,)))), Call("abs", (approximation,))),))
-        return equal(ratio, Num(0), context) is not False
+        return equal(ratio, Num(0), context) is True
     if number.decimals is not None:
         unit = fmpq(1, 10**number.decimals)
     else:
@@ -261,22 +261,22 @@ def close(value: Node, approximation: Node, context: ComparisonContext) -> bool:
         unit = fmpq(10 ** min(len(digits) - len(digits.rstrip("0")), len(digits) - 1), number.q)
     size = fmpq(number.p, number.q)
     if size == 0:
-        return equal(value, Num(0), context) is not False
+        return equal(value, Num(0), context) is True
     # one significant digit: half a unit
     unit *= fmpq(1, 2) if size < 10 * unit else fmpq(3, 4)
     unit = max(min(unit, size / 2), size / 100)
     gap = Add((value, Neg(Neg(number) if negative else number)))
     far = Call("floor", (Div(Call("abs", (gap,)), Num(int(unit.p), int(unit.q))),))
-    return equal(far, Num(0), context) is not False
+    return equal(far, Num(0), context) is True
 
 
 def _close_quantities(value: Node, approximation: Node, context: ComparisonContext) -> bool:
     """Return True if a quantity may be a rounding of a value: in the same unit, or of a value without one."""
     number, unit = units.split(approximation)
     exact, own = units.split(value)
-    if not unit or has(number, Quantity) or has(exact, Quantity):
+    if has(number, Quantity) or has(exact, Quantity):
         return context.judge(value, approximation) is True
-    if own in ("", unit):
+    if own in ("", unit) or not unit:
         return close(exact, number, context) or (
             unit == "percent" and not own and close(exact, Div(number, Num(100)), context)
         )

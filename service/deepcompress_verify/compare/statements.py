@@ -366,7 +366,7 @@ def _relation_and_value(
         and relation.ops == ("=",)
         and is_symbolic_term(relation.terms[0])
         and not has_unknowns(relation.terms[1])
-    ) and (not symbols(relation.terms[0]) <= _COORDINATES or not gold_side):
+    ) and (not gold_side or not symbols(relation.terms[0]) or not symbols(relation.terms[0]) <= _COORDINATES):
         return compare(relation.terms[1])
     if reading is None or reading.value is None:
         context.record("relation", "a relation and a value are different things")

@@ -70,6 +70,10 @@ def split_unit(text: str) -> UnitText | None:
     """Return the value and the unit of a text that ends in a known unit, or None."""
     if len(text) > MAX_CHARS:
         return None
+    if text.startswith("**") and text.endswith("**"):
+        text = text[2:-2]
+    if text.startswith("{") and text.endswith("}") and "}" not in text[1:-1].partition("{")[0]:
+        text = text[1:-1] if text.count("{") == text.count("}") else text
     for prefix, unit in _PREFIXES.items():
         if prefix not in text:
             continue
@@ -99,6 +103,7 @@ def split_unit(text: str) -> UnitText | None:
 
 def _has_unit(value: str) -> bool:
     """Return True if a member of a chain has a unit of its own: 5 km = 5 cm."""
+    value = value.replace("\\approx", "=").replace("≈", "=")
     head = value.rpartition("=")[0]
     return any(mark in head for mark in ("\\text", "\\mathrm", "\\circ", "°")) or any(
         read_unit(part[match.end() :]) is not None

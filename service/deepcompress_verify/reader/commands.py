@@ -229,7 +229,11 @@ def _take_differential_out(s: Stream) -> None:
     last = top[-1] if top else s.tokens[-1]
     if last.kind == "w" and len(last.value) == 2 and last.value[0] == "d":
         cut = 1
-    elif len(top) > 1 and top[-2].kind == "w" and top[-2].value == "d" and last.value in GREEK:
+    elif (
+        len(top) > 1
+        and top[-2].value == "d"
+        and (last.value in GREEK or (top[-2].kind == "t" and last.kind in "wt" and len(last.value) == 1))
+    ):
         cut = 2
     else:
         return

@@ -146,7 +146,9 @@ def _text_statement(s: Stream) -> Node:
             if s.peek(1).kind == "e":
                 raise s.fail()
             s.position += 1
-            return Rel((Text(" ".join(words)), relation(s)), ("=",))
+            number = spelled_number(words)
+            name = Text(" ".join(words)) if number is None else make_rational(*number)
+            return Rel((name, relation(s)), ("=",))
         else:
             break
         s.position += 1
