@@ -1,7 +1,8 @@
 """A training run as several workers send it, over stores that break: every shard again until it is acknowledged.
 
 Each acknowledged group then counted exactly once: the history and the problems are, to the bit, those of the
-reference model, which counted every group once.
+reference model, which counted every group once. A plan may be of an asynchronous run, whose observed groups wait for
+the request that shapes them, are discarded, or wait until they are too old.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -38,6 +39,9 @@ class Plan:
     steps: tuple[tuple[tuple[GroupCommit, ...], ...], ...]
     observed: tuple[tuple[Observation, ...], ...]
     problems: tuple[DatasetProblem, ...] = ()
+    config: DifficultyConfig = CONFIG
+    discarded: tuple[tuple[str, ...], ...] = ()
+    """Groups that are discarded before each step, in an asynchronous run."""
 
     @classmethod
     def make(cls, run: str, *, steps: int, shards: int, size: int = 4, problems: int = 200, seed: int = 0) -> Plan:
@@ -57,12 +61,47 @@ class Plan:
         registered = tuple(DatasetProblem(f"p{n}", f"source {n % 3}") for n in range(problems + 100))
         return cls(run, tuple(planned), tuple(observed), registered)
 
+    @classmethod
+    def make_asynchronous(cls, run: str, *, steps: int, shards: int, seed: int = 0) -> Plan:
+        """A run whose groups have names of their own. Each step observes four: two are shaped in the step after, by
+        their names alone, one is discarded, and one waits until it is too old."""
+        plain = cls.make(run, steps=steps, shards=shards, seed=seed)
+        rng = random.Random(seed)
+        planned, observed, discarded = [], [], []
+        for step, of_step in enumerate(plain.steps):
+            named = [
+                [replace(one, group_id=f"{step}/{one.group_id}", age=rng.choice([None, 0, 2, 9])) for one in shard]
+                for shard in of_step
+            ]
+            for i in range(2 if step else 0):
+                one = group(None, rng.randrange(5), group_id=f"seen {step - 1}/{i}")
+                named[rng.randrange(shards)].append(one)
+            planned.append(tuple(map(tuple, named)))
+            observed.append(
+                tuple(
+                    Observation(run, None, name, f"seen {step}/{i}", f"r{j}", rng.random() < 0.5)
+                    for i, name in enumerate(rng.choices([f"p{n}" for n in range(200)], k=4))
+                    for j in range(2)
+                )
+            )
+            discarded.append((f"seen {step - 1}/2",) if step else ())
+        config = DifficultyConfig(asynchronous=True, max_age=3)
+        return cls(run, tuple(planned), tuple(observed), plain.problems, config, tuple(discarded))
+
+    @classmethod
+    def both(cls, run: str, *, steps: int, shards: int) -> list[Plan]:
+        """A run of each kind, which are trained side by side."""
+        asynchronous = cls.make_asynchronous(f"{run} asynchronous", steps=steps, shards=shards, seed=1)
+        return [cls.make(run, steps=steps, shards=shards), asynchronous]
+
     def expected(self) -> ReferenceModel:
         model = ReferenceModel()
-        model.put_run(self.run, CONFIG, "{}")
+        model.put_run(self.run, self.config, "{}")
         model.put_dataset(self.run, list(self.problems), SEED)
         for step, shards in enumerate(self.steps):
             model.observe(list(self.observed[step]))
+            if self.discarded:
+                model.discard(self.run, list(self.discarded[step]))
             model.sample(self.sample(step))
             for shard in shards:
                 model.commit(self.commit(step, shard))
@@ -73,7 +112,7 @@ class Plan:
         return SampleRequest(self.run, step, 20, WEIGHTS, "middle", Retirement(0.7, 2))
 
     def commit(self, step: int, shard: tuple[GroupCommit, ...]) -> Commit:
-        return Commit(self.run, shard, step=step, epoch=0 if step else None, config=CONFIG, config_text="{}")
+        return Commit(self.run, shard, step=step, epoch=0 if step else None, config=self.config, config_text="{}")
 
 
 @dataclass
@@ -117,7 +156,7 @@ async def register(store: DifficultyStore, plan: Plan) -> None:
             yield plan.problems[start : start + 100]
 
     async def put() -> None:
-        await store.put_run(plan.run, CONFIG, "{}")
+        await store.put_run(plan.run, plan.config, "{}")
         await store.put_dataset(plan.run, batches(), seed=SEED)
 
     await patient(put)
@@ -140,6 +179,8 @@ async def train(
         while True:
             try:
                 assert all(await store.observe(plan.observed[step]))
+                if plan.discarded:
+                    await store.discard(plan.run, plan.discarded[step])
                 return
             except StoreUnavailable:
                 tally.refused += 1
@@ -181,6 +222,16 @@ async def train(
             *(shard(stores[i % len(stores)], step, groups) for i, groups in enumerate(plan.steps[step]))
         )
     return tally
+
+
+async def train_all(stores: Sequence[DifficultyStore], plans: Sequence[Plan], faults: Faults) -> StepDelta:
+    """Train several runs at once: each fault comes once for all of them."""
+    tallies = await asyncio.gather(*(train(stores, plan, faults=faults) for plan in plans))
+    return StepDelta(
+        sum(one.acknowledged for one in tallies),
+        sum(one.refused for one in tallies),
+        sum(one.replayed for one in tallies),
+    )
 
 
 async def patient(call: Callable[[], Awaitable[T]], seconds: float = 60.0) -> T:

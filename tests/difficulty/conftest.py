@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from deepcompress_service.difficulty.model import DifficultyConfig
 
 from .driving import Driver, Run
-from .servers import REDIS_SERVER, RedisServer, cluster_port, free_port
+from .servers import REDIS_SERVER, RedisServer, cluster_port, start_sentinels, tls_server
 
 REDIS_STORES = ("redis", "rediss", "sentinel", "cluster")
 SHARED_STORES = ("sqlite", *REDIS_STORES)
@@ -39,23 +38,10 @@ def redis_url(redis_folder: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def rediss_url(redis_folder: Path) -> Iterator[str]:
-    """A server that accepts TLS only, with a certificate made for it."""
-    folder = redis_folder / "tls"
-    folder.mkdir()
-    key, certificate = folder / "key.pem", folder / "cert.pem"
-    command = (
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
-    )
-    made = subprocess.run(
-        [*command.split(), "-keyout", str(key), "-out", str(certificate)], capture_output=True, check=False
-    )
-    if made.returncode:
-        pytest.skip("needs openssl, to make a certificate")
-    port = free_port()
-    options = ["--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key)]
-    server = RedisServer(folder, *options, "--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no")
+    """A server that accepts TLS, with a certificate made for it."""
+    server, url = tls_server(redis_folder / "tls")
     server.start()
-    yield f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={certificate}"
+    yield url
     server.kill()
 
 
@@ -63,13 +49,7 @@ def rediss_url(redis_folder: Path) -> Iterator[str]:
 def sentinel_url(redis_folder: Path) -> Iterator[str]:
     master = RedisServer(redis_folder / "sentinel-master")
     master.start()
-    sentinel = RedisServer(redis_folder / "sentinel", sentinel=True)
-    sentinel.folder.mkdir()
-    (sentinel.folder / "sentinel.conf").write_text(
-        f"port {sentinel.port}\nbind 127.0.0.1\ndir {sentinel.folder}\n"
-        f"sentinel monitor state 127.0.0.1 {master.port} 1\n"
-    )
-    sentinel.start()
+    (sentinel,) = start_sentinels(redis_folder, master, 1, down_after_ms=30_000)
     yield f"redis+sentinel://127.0.0.1:{sentinel.port}/state"
     sentinel.kill()
     master.kill()

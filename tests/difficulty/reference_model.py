@@ -816,7 +816,7 @@ class ReferenceModel:
         retired = set()
         if (rest := request.retirement) is not None:
             closed = [step for step in sorted(state.steps) if state.pruned < step <= state.closed]
-            visited = {g.problem_id for step in closed[len(closed) - rest.steps :] for g in state.groups_of(step)}
+            visited = {g.problem_id for step in closed[-rest.steps :] for g in state.groups_of(step)}
             for name in visited & bins.keys() if rest.steps else ():
                 ratio = reference_sample.ratio_of_bin(bins[name])
                 retired |= {name} if ratio is not None and ratio >= rest.ratio else set()

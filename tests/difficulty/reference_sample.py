@@ -15,6 +15,7 @@ from deepcompress_service.difficulty.dataset import DatasetProblem, DatasetSumma
 from deepcompress_service.difficulty.samples import SampleOutcome, SampleRequest
 
 PLACES = 2**38
+ROUNDS = 6
 
 
 @dataclass
@@ -60,9 +61,29 @@ def ratio_of_bin(index: int) -> float | None:
     return None if index == 0 else {1: 0.0, 62: 1.0}.get(index, (index - 1.5) / 60)
 
 
-def random_number(seed: bytes, step: int, text: str) -> int:
-    data = f"{step}:{text}".encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(data, digest_size=16, key=seed, person=b"dc-sample").digest(), "big")
+def random_bytes(seed: bytes, step: int, purpose: str, count: int) -> bytes:
+    return hashlib.shake_128(b"dc-sample" + seed + f"{step}:{purpose}".encode()).digest(count)
+
+
+def random_numbers(seed: bytes, step: int, purpose: str, count: int) -> list[int]:
+    """Numbers of 64 bits."""
+    data = random_bytes(seed, step, purpose, 8 * count)
+    return [int.from_bytes(data[8 * i : 8 * i + 8], "little") for i in range(count)]
+
+
+def random_number(data: Data, step: int, purpose: str, parts: int) -> Fraction:
+    """From 0 to 1, in a number of equal parts."""
+    number = int.from_bytes(random_bytes(data.seed, step, purpose, 16), "little")
+    return Fraction(number * parts // 2**128, parts)
+
+
+def systematic(shares: list[Fraction], start: Fraction) -> list[int]:
+    """Whole numbers from a random start on fall into the shares of a line."""
+    line, points = Fraction(0), []
+    for share in shares:
+        points.append(math.floor(line + share + start) - math.floor(line + start))
+        line += share
+    return points
 
 
 def place_of(seed: bytes, problem_id: str) -> int:
@@ -93,44 +114,70 @@ def draw(data: Data, request: SampleRequest, bins: dict[str, int], retired: set[
         quotas |= {stratum: left.pop(stratum) for stratum in full}
         if full:
             continue
-        # Systematic sampling: whole numbers from a random start on fall into the strata' shares of the line.
-        start = Fraction(random_number(data.seed, request.step, "#quota") * total // 2**128, total)
-        line = Fraction(0)
-        for stratum, n in left.items():
-            end = line + Fraction(rest * weights[stratum[1]] * n, total)
-            quotas[stratum] = math.floor(end + start) - math.floor(line + start)
-            line = end
+        shares = {stratum: Fraction(rest * weights[stratum[1]] * n, total) for stratum, n in left.items()}
+        thin = [stratum for stratum, share in shares.items() if share < 8 and left[stratum] >= 32]
+        few = sum(shares[stratum] for stratum in thin)
+        line = [(stratum, share) for stratum, share in shares.items() if stratum not in thin]
+        points = systematic([*(share for _, share in line), few], random_number(data, request.step, "quota", total))
+        quotas |= {stratum: points.pop(0) for stratum, _ in line}
+        (drawn_few,) = points
+        if drawn_few:
+            units, mass = math.ceil(drawn_few / 8), int(few * total / rest)
+            spaced = [shares[stratum] * units / few for stratum in thin]
+            points = systematic(spaced, random_number(data, request.step, "units", mass))
+            turn = int(random_number(data, request.step, "larger", units) * units)
+            of_units = [stratum for stratum, number in zip(thin, points, strict=True) for _ in range(number)]
+            for unit, stratum in enumerate(of_units):
+                more = (unit + turn) % units < drawn_few % units
+                quotas[stratum] = quotas.get(stratum, 0) + drawn_few // units + more
         break
 
-    def order(name: str) -> tuple[int, str]:
-        return random_number(data.seed, request.step, f"@{name}"), name
-
-    drawn: list[str] = []
+    quotas = {stratum: quotas[stratum] for stratum in sorted(quotas) if quotas[stratum]}
+    numbers = {
+        stratum: windows_of(quota, sum(name not in retired for name in strata[stratum]))
+        for stratum, quota in quotas.items()
+    }
+    firsts = random_numbers(data.seed, request.step, "places", ROUNDS * sum(number for number, _ in numbers.values()))
+    found: list[tuple[tuple[str, int], str]] = []
     for stratum, quota in quotas.items():
-        if quota:
-            found = candidates(data, request.step, stratum, quota, strata[stratum], retired)
-            drawn += sorted(found, key=order)[:quota]
-    return [(name, data.problems[name].data_source) for name in sorted(drawn, key=order)]
+        number, width = numbers[stratum]
+        own, firsts = firsts[: ROUNDS * number], firsts[ROUNDS * number :]
+        places = [first // 2 ** (64 - 38) for first in own]
+        names = sorted((place_of(data.seed, name), name) for name in strata[stratum])
+        found += [(stratum, name) for name in candidates(names, retired, quota, number, width, places)]
+    keys = random_numbers(data.seed, request.step, "order", len(found))
+    drawn: list[tuple[int, str]] = []
+    for stratum, quota in quotas.items():
+        own_keys = sorted((key, name) for key, (other, name) in zip(keys, found, strict=True) if other == stratum)
+        drawn += own_keys[:quota]
+    return [(name, data.problems[name].data_source) for _, name in sorted(drawn)]
+
+
+def windows_of(quota: int, free: int) -> tuple[int, int]:
+    """Windows of a round, and places of each; none for a stratum that is read whole."""
+    wanted = quota + 1.5 * math.sqrt(quota) + 0.5
+    share = wanted / free
+    if share >= 0.5:
+        return 0, 0
+    number = math.ceil(wanted / 16)
+    return number, int(share * (6 - share) / (6 - 4 * share) * PLACES / number)
 
 
 def candidates(
-    data: Data, step: int, stratum: tuple[str, int], quota: int, names: list[str], retired: set[str]
-) -> set[str]:
-    free = {name for name in names if name not in retired}
-    wanted = quota + 1.5 * math.sqrt(quota) + 0.5
-    share = wanted / len(free)
-    if share >= 0.5:
-        return free
-    number = math.ceil(wanted / 8)
-    width = int(-math.log1p(-share) * PLACES / number)
-    found: set[str] = set()
-    for index in range(4 * number):
+    names: list[tuple[int, str]], retired: set[str], quota: int, number: int, width: int, places: list[int]
+) -> list[str]:
+    """The problems that may be drawn, in the order in which they are found."""
+    found: dict[str, None] = {}
+    for index, first in enumerate(places):
         if index % number == 0 and len(found) >= quota:
-            return found
-        text = f"#place {index} {stratum[1]}:{stratum[0]}"
-        first = random_number(data.seed, step, text) * PLACES // 2**128
-        found |= {name for name in free if (place_of(data.seed, name) - first) % PLACES < width}
-    return found if len(found) >= quota else free
+            return list(found)
+        for lap in (0, PLACES):  # a window that passes the last place goes on at the first
+            for place, name in names:
+                if first <= place + lap < first + width and name not in retired:
+                    found[name] = None
+    if len(found) < quota:
+        found |= {name: None for _, name in names if name not in retired}
+    return list(found)
 
 
 def check(request: SampleRequest, closed: int, keep_steps: int, data: Data) -> None:

@@ -96,3 +96,52 @@ class RedisServer:
 
     def client(self) -> Redis:
         return Redis(port=self.port, socket_timeout=5)
+
+
+def tls_server(folder: Path) -> tuple[RedisServer, str]:
+    """A server with a certificate made for it, not started, and its URL for TLS."""
+    folder.mkdir()
+    key, certificate = folder / "key.pem", folder / "cert.pem"
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+    )
+    made = subprocess.run(
+        [*command.split(), "-keyout", str(key), "-out", str(certificate)], capture_output=True, check=False
+    )
+    if made.returncode:
+        pytest.skip("needs openssl, to make a certificate")
+    port = free_port()
+    options = ["--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key)]
+    server = RedisServer(folder, *options, "--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no")
+    return server, f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={certificate}"
+
+
+def start_sentinels(folder: Path, master: RedisServer, number: int, *, down_after_ms: int = 800) -> list[RedisServer]:
+    """Start sentinels of the master `state`, which agree within a second or two."""
+    watchers = []
+    for i in range(number):
+        sentinel = RedisServer(folder / f"sentinel-{i}", sentinel=True)
+        sentinel.folder.mkdir()
+        (sentinel.folder / "sentinel.conf").write_text(
+            f"port {sentinel.port}\nbind 127.0.0.1\ndir {sentinel.folder}\n"
+            f"sentinel monitor state 127.0.0.1 {master.port} {number // 2 + 1}\n"
+            f"sentinel down-after-milliseconds state {down_after_ms}\nsentinel failover-timeout state 4000\n"
+        )
+        sentinel.start()
+        watchers.append(sentinel)
+    return watchers
+
+
+def await_replicas(master: RedisServer, count: int, seconds: float = 30.0) -> None:
+    """Wait until as many replicas have caught up."""
+    deadline = time.monotonic() + seconds
+    with master.client() as client:
+        while (
+            sum(
+                f"slave{i}" in (info := client.info("replication")) and info[f"slave{i}"]["state"] == "online"
+                for i in range(count)
+            )
+            < count
+        ):
+            assert time.monotonic() < deadline, "the replicas did not come"
+            time.sleep(0.1)

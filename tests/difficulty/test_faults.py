@@ -22,9 +22,9 @@ from deepcompress_service.difficulty.errors import StoreTooNew, StoreUnavailable
 from deepcompress_service.difficulty.model import DifficultyConfig
 from deepcompress_service.difficulty.store import open_store
 
-from .campaign import Faults, Plan, check, patient, register, train
+from .campaign import Faults, Plan, check, patient, register, train, train_all
 from .proxy import MODES, Proxy
-from .servers import RedisServer, cluster_port, needs_redis
+from .servers import RedisServer, await_replicas, cluster_port, needs_redis, start_sentinels
 
 FAULTS = int(os.environ.get("DEEPCOMPRESS_FAULTS", "5"))
 
@@ -36,7 +36,7 @@ def test_redis_killed_and_restarted(tmp_path: Path) -> None:
     """SIGKILL in the middle of a run, append-only file with appendfsync always, several times."""
     server = RedisServer(tmp_path)
     server.start()
-    plan = Plan.make("killed", steps=12 * FAULTS, shards=6)
+    plans = Plan.both("killed", steps=12 * FAULTS, shards=6)
 
     async def scenario() -> None:
         stores = [open_store(server.url, timeout_s=2.0) for _ in range(2)]
@@ -55,9 +55,10 @@ def test_redis_killed_and_restarted(tmp_path: Path) -> None:
             # Not awaited here: the steps after have to meet a dead server.
             starting.append(asyncio.create_task(asyncio.to_thread(server.start)))
 
-        tally = await train(stores, plan, faults=Faults([die] * FAULTS, len(plan.steps)))
+        tally = await train_all(stores, plans, Faults([die] * FAULTS, 12 * FAULTS))
         assert tally.refused or tally.replayed
-        await check(stores[0], plan)
+        for plan in plans:
+            await check(stores[0], plan)
         for store in stores:
             await store.close()
 
@@ -72,7 +73,7 @@ def test_network_that_drops_delays_and_cuts(tmp_path: Path) -> None:
     """A proxy refuses, cuts before and after the request went through, answers late, or not at all."""
     server = RedisServer(tmp_path)
     server.start()
-    plan = Plan.make("network", steps=30 * FAULTS, shards=6)
+    plans = Plan.both("network", steps=30 * FAULTS, shards=4)
 
     async def scenario() -> None:
         proxy = Proxy(server.port)
@@ -97,9 +98,10 @@ def test_network_that_drops_delays_and_cuts(tmp_path: Path) -> None:
             return act
 
         modes = [*MODES[1:], *rng.choices(MODES[1:], k=FAULTS)] * 2
-        tally = await train(stores, plan, faults=Faults([misbehave(mode) for mode in modes], len(plan.steps)))
+        tally = await train_all(stores, plans, Faults([misbehave(mode) for mode in modes], 30 * FAULTS))
         assert tally.replayed, "some answers were lost after the store had counted"
-        await check(stores[1], plan)
+        for plan in plans:
+            await check(stores[1], plan)
         for store in stores:
             await store.close()
         await proxy.close()
@@ -108,20 +110,6 @@ def test_network_that_drops_delays_and_cuts(tmp_path: Path) -> None:
         asyncio.run(scenario())
     finally:
         server.kill()
-
-
-def await_replicas(master: RedisServer, count: int, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    with master.client() as client:
-        while (
-            sum(
-                f"slave{i}" in (info := client.info("replication")) and info[f"slave{i}"]["state"] == "online"
-                for i in range(count)
-            )
-            < count
-        ):
-            assert time.monotonic() < deadline, "the replicas did not come"
-            time.sleep(0.1)
 
 
 @pytest.fixture
@@ -135,17 +123,7 @@ def sentinels(tmp_path: Path) -> Iterator[tuple[list[RedisServer], list[RedisSer
         replica.start()
         redises.append(replica)
     await_replicas(master, 2)
-    watchers = []
-    for i in range(3):
-        sentinel = RedisServer(tmp_path / f"sentinel-{i}", sentinel=True)
-        sentinel.folder.mkdir()
-        (sentinel.folder / "sentinel.conf").write_text(
-            f"port {sentinel.port}\nbind 127.0.0.1\ndir {sentinel.folder}\n"
-            f"sentinel monitor state 127.0.0.1 {master.port} 2\n"
-            "sentinel down-after-milliseconds state 800\nsentinel failover-timeout state 4000\n"
-        )
-        sentinel.start()
-        watchers.append(sentinel)
+    watchers = start_sentinels(tmp_path, master, 3)
     yield redises, watchers
     for server in (*watchers, *redises):
         server.kill()
@@ -155,7 +133,7 @@ def sentinels(tmp_path: Path) -> Iterator[tuple[list[RedisServer], list[RedisSer
 def test_sentinel_failover(sentinels: tuple[list[RedisServer], list[RedisServer]]) -> None:
     """The master dies; a replica that has every acknowledged write (WAIT) takes over."""
     redises, watchers = sentinels
-    plan = Plan.make("failover", steps=60, shards=4)
+    plans = Plan.both("failover", steps=60, shards=4)
     hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in watchers)
     time.sleep(3)  # the sentinels find each other and the replicas
 
@@ -167,9 +145,10 @@ def test_sentinel_failover(sentinels: tuple[list[RedisServer], list[RedisServer]
         async def die() -> None:
             await asyncio.to_thread(redises[0].kill)
 
-        tally = await train(stores, plan, faults=Faults([die], len(plan.steps)))
+        tally = await train_all(stores, plans, Faults([die], 60))
         assert tally.refused
-        await check(stores[0], plan)
+        for plan in plans:
+            await check(stores[0], plan)
         for store in stores:
             await store.close()
 
@@ -212,7 +191,8 @@ def test_cluster_that_loses_a_node(tmp_path: Path) -> None:
             timeout=60,
         )
         runs = [f"cluster-{i}" for i in range(4)]
-        plans = [Plan.make(run, steps=40, shards=3, seed=i) for i, run in enumerate(runs)]
+        kinds = (Plan.make, Plan.make_asynchronous)
+        plans = [kinds[i % 2](run, steps=40, shards=3, seed=i) for i, run in enumerate(runs)]
         for node in nodes[:3]:
             await_replicas(node, 1)
 

@@ -4,6 +4,7 @@ script whole, and afterwards every acknowledged group was counted once. ``DEEPCO
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from deepcompress_service.difficulty.errors import StoreUnavailable
 from deepcompress_service.difficulty.model import DifficultyConfig
 from deepcompress_service.difficulty.store import open_store
 
-from .campaign import Faults, Plan, check, patient, train
+from .campaign import Faults, Plan, check, patient, train_all
 from .driving import Driver, Run, group
 from .servers import RedisServer, cluster_port, free_port, needs_redis
 
@@ -60,6 +61,16 @@ class Masters:
 
     def _id(self, server: int) -> str:
         return str(self.ask(server, "CLUSTER", "MYID"))
+
+    def move_all(self, pause_s: float = 0.0) -> None:
+        """Move the slot with all its keys; requests may come in between."""
+        self.begin()
+        deadline = time.monotonic() + 60
+        while keys := self.left():
+            assert time.monotonic() < deadline
+            self.move(keys[0])
+            time.sleep(pause_s)
+        self.end()
 
     def begin(self) -> None:
         source, target = self.of_slot, 1 - self.of_slot
@@ -144,25 +155,24 @@ def test_a_slot_half_moved_makes_nothing_anew(masters: Masters, run: Run, moved:
 
 
 def test_training_while_its_slot_is_moved(masters: Masters) -> None:
-    plan = Plan.make(RUN, steps=8 * FAULTS, shards=4)
+    steps = 8 * FAULTS
+    beside = next(name for i in itertools.count() if key_slot((name := f"beside {i}").encode()) == SLOT)
+    plans = [
+        Plan.make(RUN, steps=steps, shards=4),
+        Plan.make_asynchronous(beside, steps=steps, shards=3),
+    ]
 
     def move() -> None:
-        masters.begin()
-        deadline = time.monotonic() + 30
-        while keys := masters.left():
-            assert time.monotonic() < deadline
-            masters.move(keys[0])
-            time.sleep(0.005)  # requests come in between
-        masters.end()
+        masters.move_all(0.005)
 
     async def scenario() -> None:
         stores = [open_store(masters.url, timeout_s=2.0) for _ in range(2)]
         for store in stores:
             await patient(store.open)
-        begun = len(plan.steps)
-        tally = await train(stores, plan, faults=Faults([lambda: asyncio.to_thread(move)] * FAULTS, begun))
-        assert tally.acknowledged >= begun * 4
-        await check(stores[0], plan)
+        tally = await train_all(stores, plans, Faults([lambda: asyncio.to_thread(move)] * FAULTS, steps))
+        assert tally.acknowledged >= steps * 7
+        for plan in plans:
+            await check(stores[0], plan)
         for store in stores:
             await store.close()
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from deepcompress_service.difficulty import errors
+from deepcompress_service.difficulty import errors, samples
 from deepcompress_service.difficulty.bins import BINS, PLACES, RATIOS
 from deepcompress_service.difficulty.dataset import MOST_SOURCES, DatasetBuilder, DatasetProblem, entries_of
 from deepcompress_service.difficulty.model import Commit, DifficultyConfig
@@ -181,6 +181,30 @@ def test_equal_chance_within_a_bin_and_weights_between_bins(in_memory: Both) -> 
         assert 1499 - 5 * 55 < statistic < 1499 + 5 * 55
 
 
+def test_thin_strata_share_units_and_each_problem_has_its_chance(in_memory: Both) -> None:
+    """90 strata with a share of about 2 problems each: few of them are drawn from at once, and none is favoured."""
+    ratios = [ratio for ratio in RATIOS if ratio is not None][1:31]
+    registered = [DatasetProblem(f"p{i}", f"source {i % 3}", ratios[i // 3 % 30]) for i in range(90 * 40)]
+    in_memory.put(registered)
+    weights = tuple(2.0 if ratio is not None and ratio < 0.25 else 1.0 for ratio in RATIOS)
+    of = {p.problem_id: p for p in registered}
+    drawn, strata = Counter[str](), []
+    steps, n = 150, 180
+    for step in range(steps):
+        in_memory.driver.rewind(in_memory.name, step)
+        names = ids(in_memory.driver.sample(request(in_memory.name, step, n, weights=weights)))
+        assert len(set(names)) == n
+        strata.append(len({(of[name].data_source, of[name].pass_ratio) for name in names}))
+        drawn.update(names)
+    assert max(strata) <= 30
+    for low in (True, False):
+        share = steps * n * (2 / 3 if low else 1 / 3)  # half of the problems have the greater weight
+        found = sum(count for name, count in drawn.items() if ((of[name].pass_ratio or 0) < 0.25) == low)
+        assert abs(found - share) < 0.04 * share
+    in_memory.sample(steps, n, weights=weights)
+    in_memory.sample(steps + 1, 77, weights=MIDDLE)
+
+
 def test_neighbours_are_not_always_drawn_together(in_memory: Both) -> None:
     in_memory.put([DatasetProblem(f"p{i}") for i in range(3000)])
     together: Counter[tuple[str, str]] = Counter()
@@ -231,6 +255,53 @@ def test_retired_problems_pause_and_come_back(both: Both) -> None:
     assert all("p30" in found for found in drawn)
     with pytest.raises(errors.InvalidPolicy):
         both.driver.sample(request(both.name, 9, retirement=Retirement(0.9, 4)))
+
+
+def test_retired_problems_are_counted_once_and_then_as_steps_close(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counts that were kept up to date are those of the model, which reads all visits; two policies share them."""
+    counted: list[int] = []
+    count = samples.count_visits
+
+    def counting(least_bin: int, *rest: Any) -> Any:
+        counted.append(least_bin)
+        return count(least_bin, *rest)
+
+    monkeypatch.setattr(samples, "count_visits", counting)
+    both.put(problems(500))
+    rng = random.Random(5)
+    for step in range(12):
+        names = rng.sample([f"p{i}" for i in range(500)], 80)
+        both.sample(2 * step, 300, retirement=Retirement(0.3, 2))
+        if step != 3:
+            both.sample(2 * step + 1, 300, weights=MIDDLE, retirement=Retirement(0.8, 3))
+        for shard in (names[:50], names[50:]):
+            both.train(2 * step, shard, lambda _: rng.choice([0, 4, 8, 8]))
+        if step == 6:
+            both.rewind(9)
+            both.train(9, names, lambda _: 8)
+    if both.run.driver.store.__class__.__name__ != "RedisStore":
+        assert len(counted) == 4, "for either policy once; and again after the rewind"
+
+
+def test_counts_of_visits_that_another_version_left_behind_are_not_used(redis_url: str) -> None:
+    """An older service closes steps and leaves the counts as they are: the generation tells."""
+    driver, client = Driver(redis_url), redis.Redis.from_url(redis_url)
+    both = Both(Run(driver, "older-beside", DifficultyConfig(keep_steps=8)))
+    both.put(problems(300))
+    rest, key = Retirement(0.5, 4), f"dc:{{{both.name}}}:dv"
+    for step in range(5):
+        both.train(step, [f"p{i}" for i in range(60 * step, 60 * step + 60)], lambda _: 8)
+        both.sample(step + 1, 200, retirement=rest)
+        kept = client.hgetall(key)
+        assert float(kept[b"of"].split()[2]) == float(client.hget(f"dc:{{{both.name}}}:ds", "generation"))
+    both.train(5, ["p0"], lambda _: 0)
+    client.delete(key)
+    client.hset(key, mapping=kept)
+    both.sample(9, 200, retirement=rest)
+    client.close()
+    driver.close()
 
 
 def test_problems_registered_during_a_training_have_their_records(both: Both) -> None:

@@ -21,6 +21,20 @@ RATIOS: tuple[float | None, ...] = (None, 0.0, *((2 * i + 1) / (2 * INNER) for i
 PLACE_BITS = 38
 PLACES = 1 << PLACE_BITS
 """Number of places: with a source (8 bits) and a bin (6 bits) a place fits a float64 exactly."""
+STRATUM_BINS = 64
+"""Numbers of bins in that of a stratum, one of them unused."""
+Stratum = int
+"""Number of the data source * 64 + bin."""
+
+
+def source_of_stratum(stratum: Stratum) -> int:
+    """Return the number of the data source."""
+    return stratum // STRATUM_BINS
+
+
+def bin_of_stratum(stratum: Stratum) -> int:
+    """Return the bin."""
+    return stratum % STRATUM_BINS
 
 
 def bin_of(ratio: float | None) -> int:

@@ -31,6 +31,8 @@ HAS_LENGTHS = 4
 """Flag of a group's record that has lengths, behind its problem_id."""
 _PAGE_SORT_FIELDS = struct.Struct("<8xd8xd4xB24xdII")
 """Pass ratio, last beta and flags of a problem's record; step, attempts and passes of its tally."""
+_VISIT_FIELDS = struct.Struct(f"<{STATE_BYTES - 8}xddI")
+"""Last step of a problem's state; step and attempts of its tally."""
 GROUP_HEAD_BYTES = _HEAD.size
 _ASYNCHRONOUS = ("asynchronous", "max_age")
 _SIDES: tuple[Literal["simple", "hard"] | None, ...] = (None, "simple", "hard")
@@ -235,6 +237,12 @@ def page_sort_fields(data: bytes, weight: float) -> tuple[float, int, float, flo
         return ratio, int(step), beta, None
     newest = passes / attempts
     return ((1.0 - weight) * ratio + weight * newest if flags & 1 else newest), int(step), beta, newest
+
+
+def last_visit(data: bytes, closed: int) -> int:
+    """Return the last step up to `closed` in which a problem counted, from its record; -1 if unknown."""
+    before, step, attempts = _VISIT_FIELDS.unpack_from(data)
+    return int(step if attempts and step <= closed else before)
 
 
 def pack_group(record: GroupRecord) -> bytes:

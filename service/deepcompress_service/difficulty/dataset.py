@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .bins import place_of, prior_bin
+from .bins import STRATUM_BINS, Stratum, place_of, prior_bin, source_of_stratum
 from .errors import BadDataset
+from .visits import VisitCounts
 
 MOST_SOURCES = 255
 """Different data sources of one data set."""
@@ -47,6 +48,8 @@ class DatasetRecord:
     problems: int = 0
     pending: str | None = None
     """Not None: bins may be out of date after this problem_id (from the first: ""), and no sample may be drawn."""
+    visits: VisitCounts | None = None
+    """Counts of problems by last visit, in runs that retire some; not in Redis, which has them in a key."""
 
     @property
     def key(self) -> bytes:
@@ -63,6 +66,11 @@ class Entry:
     place: int
     prior: bytes = b""
     """Packed prior (`pack_prior`); empty without one."""
+
+    @property
+    def stratum(self) -> Stratum:
+        """The problem's stratum."""
+        return self.source * STRATUM_BINS + self.bin
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,21 +167,30 @@ def entries_of(rows: Iterable[tuple[str, int, bytes]], seed: bytes) -> dict[str,
 
 def dataset_to_json(record: DatasetRecord) -> str:
     """Return the record as JSON."""
-    return json.dumps(asdict(record), separators=(",", ":"))
+    fields = asdict(record)
+    if record.visits is None:
+        del fields["visits"]
+    return json.dumps(fields, separators=(",", ":"))
 
 
 def dataset_from_json(text: str | bytes) -> DatasetRecord:
     """Return the record that `dataset_to_json` wrote."""
     fields: dict[str, Any] = json.loads(text)
+    if visits := fields.get("visits"):
+        fields["visits"] = VisitCounts(
+            visits["least_bin"],
+            visits["steps"],
+            {int(step): {int(s): n for s, n in counts.items()} for step, counts in visits["counts"].items()},
+        )
     return DatasetRecord(**fields)
 
 
 def summary(
-    run: str, epoch: int, incarnation: str, version: int, record: DatasetRecord, counts: dict[tuple[int, int], int]
+    run: str, epoch: int, incarnation: str, version: int, record: DatasetRecord, counts: dict[Stratum, int]
 ) -> DatasetSummary:
-    """Return the data set as it is answered; `counts` has the problems by (source, bin)."""
+    """Return the data set as it is answered; `counts` has the problems of each stratum."""
     sources = dict.fromkeys(sorted(record.sources), 0)
-    for (source, _), count in counts.items():
-        if source:
+    for stratum, count in counts.items():
+        if source := source_of_stratum(stratum):
             sources[record.sources[source - 1]] += count
     return DatasetSummary(run, epoch, record.problems, sources, record.digest, incarnation, version)

@@ -4,56 +4,63 @@ A stratum has the problems of one data source and one bin, in the order of their
 
 1. Quotas. Each problem is due with a chance in proportion to the weight of its bin, at most 1. The sum over a stratum
    is rounded by systematic sampling (Madow 1949) with one random start, so that the quotas add up to n exactly.
+   Strata with a share below UNIT problems get none or about UNIT at once, in the same way: reading few problems of
+   each of many strata takes longer.
 2. Windows. A stratum that its quota nearly fills is read whole. Of a large one, short windows of places are read, at
-   random positions that are independent of each other, so that each problem is in a window with the same chance.
-3. Order. The problems found are ordered by a hash of (seed, step, problem_id). The first of each stratum are drawn.
+   random positions that are independent of each other, so that each problem is in a window with the same chance. A
+   store reads them in rounds, until they have as many problems as the quota (`read_stratum`).
+3. Order. The problems found get random numbers, in the order in which they are found: that of their places, which are
+   hashes of their ids. Those with the least are drawn.
 
 All random numbers are hashes of (seed, step, purpose), so the same state and the same request give the same sample.
+Floats go through +, -, *, / and square roots alone, which are the same to the last bit on every machine.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from operator import itemgetter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, chain, pairwise
+from typing import TypeVar
 
-from .bins import PLACES
+import numpy as np
+from numpy.typing import NDArray
 
-Stratum = tuple[int, int]
-"""(number of the data source, bin)"""
-Window = tuple[Stratum, int, int]
-"""A stratum, its first place, and the place after its last."""
+from .bins import PLACE_BITS, PLACES, STRATUM_BINS, Stratum
+
+Name = TypeVar("Name", str, bytes)
+"""A problem_id, encoded or not."""
 WEIGHT_ONE = 1 << 32
 """The largest weight of a draw as an integer: quotas are computed exactly."""
-IN_WINDOW = 8
-"""Problems that a window has on average."""
-ROUNDS = 4
+UNIT = 8
+"""Problems that are drawn at once from a stratum with a smaller share."""
+THIN = 4 * UNIT
+"""Least number of problems of such a stratum."""
+IN_WINDOW = 16
+"""Most problems that a window has on average."""
+ROUNDS = 6
 """Rounds of windows after which a stratum is read whole. The first is enough in about 95 of 100."""
 
 
-class SeededHash:
-    """Random numbers that depend on a seed and a step alone."""
+class RandomNumbers:
+    """Random numbers that depend on a seed, a step and a purpose alone."""
 
     def __init__(self, seed: bytes, step: int) -> None:
-        self._numbers = hashlib.blake2b(b"%d:#" % step, digest_size=16, key=seed, person=b"dc-sample")
-        self._orders = hashlib.blake2b(b"%d:@" % step, digest_size=16, key=seed, person=b"dc-sample")
+        self._start = hashlib.shake_128(b"dc-sample%s%d:" % (seed, step))
+
+    def _bytes(self, purpose: bytes, count: int) -> bytes:
+        hashed = self._start.copy()
+        hashed.update(purpose)
+        return hashed.digest(count)
 
     def number(self, purpose: bytes, below: int) -> int:
         """Return a number from 0 to `below` - 1."""
-        hashed = self._numbers.copy()
-        hashed.update(purpose)
-        return int.from_bytes(hashed.digest(), "big") * below >> 128
+        return int.from_bytes(self._bytes(purpose, 16), "little") * below >> 128
 
-    def orders(self, problem_ids: Iterable[str]) -> dict[str, bytes]:
-        """Return the 16 bytes by which each problem is ordered."""
-        start, found = self._orders.copy, {}
-        for problem_id in problem_ids:
-            hashed = start()
-            hashed.update(problem_id.encode("utf-8", "surrogatepass"))
-            found[problem_id] = hashed.digest()
-        return found
+    def numbers(self, purpose: bytes, count: int) -> NDArray[np.uint64]:
+        """Return [count] numbers of 64 bits."""
+        return np.frombuffer(self._bytes(purpose, 8 * count), "<u8")
 
 
 def integer_weights(weights: Sequence[float]) -> list[int]:
@@ -62,52 +69,98 @@ def integer_weights(weights: Sequence[float]) -> list[int]:
     return [max(1, round(weight / greatest * WEIGHT_ONE)) if weight > 0 else 0 for weight in weights]
 
 
-def quotas(available: Mapping[Stratum, int], weights: Sequence[int], n: int, start: SeededHash) -> dict[Stratum, int]:
+def quotas(
+    available: Mapping[Stratum, int], weights: Sequence[int], n: int, random: RandomNumbers
+) -> dict[Stratum, int]:
     """Return how many problems are drawn from each stratum; `available` are its problems, in the order of the strata.
 
     `weights` has one integer a bin. If fewer than n problems have a weight, all of them are drawn.
     """
-    left = {stratum: count for stratum, count in available.items() if count and weights[stratum[1]]}
-    if sum(left.values()) <= n:
-        return left
+    left = [(stratum, count, weights[stratum % STRATUM_BINS]) for stratum, count in available.items()]
+    left = [row for row in left if row[1] and row[2]]
+    if sum([count for _, count, _ in left]) <= n:
+        return {stratum: count for stratum, count, _ in left}
     found: dict[Stratum, int] = {}
-    while True:
-        rest = n - sum(found.values())
-        total = sum(count * weights[stratum[1]] for stratum, count in left.items())
-        full = [stratum for stratum in left if rest * weights[stratum[1]] >= total]
-        if not full:
+    rest = n
+    while rest:
+        total = sum([count * weight for _, count, weight in left])
+        # Problems of this weight or a greater one are due with certainty.
+        certain = -(-total // rest)
+        due = {stratum: count for stratum, count, weight in left if weight >= certain}
+        if not due:
             break
-        for stratum in full:
-            found[stratum] = left.pop(stratum)
+        found |= due
+        rest -= sum(due.values())
+        left = [row for row in left if row[2] < certain]
     if not rest:
         return found
-    offset = start.number(b"quota", total)
-    before = 0
-    for stratum, count in left.items():
-        after = before + count * weights[stratum[1]]
-        quota = (rest * after + offset) // total - (rest * before + offset) // total
-        if quota:
-            found[stratum] = quota
-        before = after
+    enough = -(-UNIT * total // rest)  # the mass with a share of UNIT problems
+    masses = [(stratum, count * weight, count >= THIN and count * weight < enough) for stratum, count, weight in left]
+    own = [(stratum, mass) for stratum, mass, is_thin in masses if not is_thin]
+    thin = [(stratum, mass) for stratum, mass, is_thin in masses if is_thin]
+    parts = systematic([mass for _, mass in own], rest, total, random.number(b"quota", total))
+    found |= {stratum: part for (stratum, _), part in zip(own, parts, strict=True) if part}
+    in_units = rest - sum(parts)
+    if thin and in_units:
+        units, mass = -(-in_units // UNIT), sum([mass for _, mass in thin])
+        size, larger = divmod(in_units, units)
+        turn, unit = random.number(b"larger", units), 0
+        parts = systematic([mass for _, mass in thin], units, mass, random.number(b"units", mass))
+        for (stratum, _), number in zip(thin, parts, strict=True):
+            if number:
+                found[stratum] = sum([size + ((i + turn) % units < larger) for i in range(unit, unit + number)])
+                unit += number
     return found
 
 
-@dataclass(slots=True)
-class _StratumDraw:
-    """A stratum of which problems are drawn."""
+def systematic(masses: Sequence[int], n: int, total: int, offset: int) -> list[int]:
+    """Return the number of n evenly spaced points that are in each part of a line of length `total`."""
+    points = [(n * end + offset) // total for end in accumulate(masses, initial=0)]
+    return [after - before for before, after in pairwise(points)]
 
+
+@dataclass(frozen=True, slots=True)
+class StratumRead:
+    """The part of a stratum that a store reads."""
+
+    stratum: Stratum
     quota: int
-    problems: int
-    """Problems of the stratum, those that must not be drawn included."""
-    excluded: int
-    name: bytes
-    """Name of the stratum in the random numbers: that of its source, since numbers of sources have no meaning."""
-    found: dict[str, bytes] = field(default_factory=dict)
-    """Order of each problem that was found and may be drawn."""
-    rounds: int = 0
-    """Rounds of windows read so far."""
-    read_whole: bool = False
-    """True once the whole stratum was read."""
+    number: int
+    """Windows of a round; 0: the stratum is read whole."""
+    width: int
+    """Places of a window."""
+    places: Sequence[int]
+    """[ROUNDS * number] First places of the windows."""
+
+
+def read_stratum(
+    part: StratumRead,
+    window: Callable[[Stratum, int, int], list[str]],
+    free: Callable[[Stratum, list[str]], list[str]],
+) -> list[str]:
+    """Return the problems of a stratum that may be drawn, in the order in which they are found.
+
+    `stores/lua/sample_windows.lua` is the same for Redis.
+
+    Args:
+        part: What is read.
+        window: Returns the problems whose place is at least the first number and below the second.
+        free: Returns those of the problems that may be drawn.
+    """
+    stratum, found = part.stratum, list[str]()
+    seen: dict[str, None] = {}
+    for start in range(0, len(part.places), part.number or 1):
+        for first in part.places[start : start + part.number]:
+            last = first + part.width
+            ids = window(stratum, first, min(last, PLACES))
+            if last > PLACES:
+                ids += window(stratum, 0, last - PLACES)
+            new = [one for one in ids if one not in seen]
+            seen.update(dict.fromkeys(new))
+            found += free(stratum, new)
+        if len(found) >= part.quota:
+            return found
+    return found + free(stratum, [one for one in window(stratum, 0, PLACES) if one not in seen])
 
 
 class IncompleteIndex(Exception):
@@ -115,7 +168,7 @@ class IncompleteIndex(Exception):
 
 
 class Draw:
-    """One sample: a store reads `windows()` and gives them to `add` until `done`.
+    """One sample: a store reads the strata as `plan` or `reads` have it, and gives what it found to `choose`.
 
     Args:
         seed: The seed of the data set.
@@ -124,7 +177,7 @@ class Draw:
         weights: [BINS] Weight of each bin, finite and not negative, one of them above 0.
         counts: Problems of each stratum, of the sources that take part.
         names: Name of each data source by its number.
-        excluded: Problems that must not be drawn, with their strata.
+        retired: Problems of each stratum that must not be drawn.
     """
 
     def __init__(
@@ -135,75 +188,60 @@ class Draw:
         weights: Sequence[float],
         counts: Mapping[Stratum, int],
         names: Sequence[str | None],
-        excluded: Mapping[str, Stratum],
+        retired: Mapping[Stratum, int],
     ) -> None:
-        self._random = SeededHash(seed, step)
-        self._excluded = excluded
-        barred: dict[Stratum, int] = {}
-        for stratum in excluded.values():
-            barred[stratum] = barred.get(stratum, 0) + 1
-        order = sorted(counts, key=lambda stratum: (names[stratum[0]] or "", stratum[1]))
-        available = {stratum: counts[stratum] - barred.get(stratum, 0) for stratum in order}
-        self._strata = {
-            stratum: _StratumDraw(
-                quota,
-                counts[stratum],
-                barred.get(stratum, 0),
-                b"%d:%s" % (stratum[1], (names[stratum[0]] or "").encode("utf-8", "surrogatepass")),
-            )
-            for stratum, quota in quotas(available, integer_weights(weights), n, self._random).items()
-        }
+        self._random = RandomNumbers(seed, step)
+        by_name = sorted(range(len(names)), key=lambda number: names[number] or "")
+        moved = {number: STRATUM_BINS * (rank - number) for rank, number in enumerate(by_name)}
+        order = sorted(counts, key=lambda stratum: stratum + moved[stratum // STRATUM_BINS])
+        available = {stratum: counts[stratum] - retired.get(stratum, 0) for stratum in order}
+        due = quotas(available, integer_weights(weights), n, self._random)
+        strata = [stratum for stratum in order if stratum in due]
+        self._strata = np.array(strata, np.int64)
+        self._quotas = np.array([due[stratum] for stratum in strata], np.int64)
+        wanted = self._quotas + 1.5 * np.sqrt(self._quotas) + 0.5
+        share = wanted / np.array([available[stratum] for stratum in strata], np.float64)
+        self._number = np.where(share < 0.5, np.ceil(wanted / IN_WINDOW), 0).astype(np.int64)
+        # Windows may overlap: those of x times the places cover a part of 1 - exp(-x) of them. x is nearly this.
+        part = np.where(share < 0.5, share, 0)
+        times = part * (6 - part) / (6 - 4 * part)
+        self._width = (times * PLACES / np.maximum(self._number, 1)).astype(np.int64)
+        numbers = self._random.numbers(b"places", ROUNDS * int(self._number.sum()))
+        self._places = (numbers >> np.uint64(64 - PLACE_BITS)).astype(np.int64)
 
     @property
-    def done(self) -> bool:
-        """True once every stratum has as many problems as its quota."""
-        return not self._missing()
+    def plan(self) -> tuple[bytes, bytes]:
+        """The reads, as float64: (stratum, quota, number, width) of each stratum; first places of all windows."""
+        table = np.column_stack((self._strata, self._quotas, self._number, self._width))
+        return table.astype("<f8").tobytes(), self._places.astype("<f8").tobytes()
 
-    def _missing(self) -> list[Stratum]:
-        return [stratum for stratum, draw in self._strata.items() if len(draw.found) < draw.quota]
+    @property
+    def reads(self) -> Iterable[StratumRead]:
+        """The reads of each stratum."""
+        places, at = self._places.tolist(), 0
+        columns = (self._strata, self._quotas, self._number, self._width)
+        for stratum, quota, number, width in zip(*(column.tolist() for column in columns), strict=True):
+            yield StratumRead(stratum, quota, number, width, places[at : at + ROUNDS * number])
+            at += ROUNDS * number
 
-    def windows(self) -> list[Window]:
-        """Return the windows to be read next.
+    def choose(self, found: Sequence[Sequence[Name]]) -> list[tuple[Name, int]]:
+        """Return the sample, in its order: (problem_id, number of its source).
+
+        Args:
+            found: The problems of each stratum that were found and may be drawn.
 
         Raises:
-            IncompleteIndex: A whole stratum was read, and problems of its quota are missing.
+            IncompleteIndex: A stratum has fewer than its quota.
         """
-        return [window for stratum in self._missing() for window in self._windows_of(stratum)]
-
-    def _windows_of(self, stratum: Stratum) -> list[Window]:
-        draw = self._strata[stratum]
-        if draw.read_whole:
+        sizes = np.fromiter(map(len, found), np.int64, len(found))
+        if (sizes < self._quotas).any():
             raise IncompleteIndex
-        wanted = draw.quota + 1.5 * math.sqrt(draw.quota) + 0.5
-        share = wanted / (draw.problems - draw.excluded)
-        if share >= 0.5 or draw.rounds == ROUNDS:
-            draw.read_whole = True
-            return [(stratum, 0, PLACES)]
-        number = math.ceil(wanted / IN_WINDOW)
-        # Windows may overlap: those of x times the places cover a part of 1 - exp(-x) of them.
-        width = int(-math.log1p(-share) * PLACES / number)
-        result: list[Window] = []
-        for index in range(draw.rounds * number, (draw.rounds + 1) * number):
-            first = self._random.number(b"place %d %s" % (index, draw.name), PLACES)
-            last = first + width
-            if last <= PLACES:
-                result.append((stratum, first, last))
-            else:
-                result += [(stratum, first, PLACES), (stratum, 0, last - PLACES)]
-        draw.rounds += 1
-        return result
-
-    def add(self, windows: Sequence[Window], found: Sequence[Sequence[str]]) -> None:
-        """Add the problems of each window that was read."""
-        for (stratum, _, _), ids in zip(windows, found, strict=True):
-            draw = self._strata[stratum]
-            new = ids if not self._excluded else [one for one in ids if one not in self._excluded]
-            draw.found |= self._random.orders(new)
-
-    def result(self) -> list[tuple[str, int]]:
-        """Return the sample, in its order: (problem_id, number of its source)."""
-        drawn: list[tuple[bytes, str, int]] = []
-        for (source, _), draw in self._strata.items():
-            first = sorted(draw.found.items(), key=itemgetter(1))[: draw.quota]
-            drawn += [(order, problem_id, source) for problem_id, order in first]
-        return [(problem_id, source) for _, problem_id, source in sorted(drawn)]
+        ids = list(chain.from_iterable(found))
+        owner = np.repeat(np.arange(len(found)), sizes)
+        keys = self._random.numbers(b"order", len(ids))
+        ranked = np.lexsort((keys, owner))
+        rank = np.arange(len(ids)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        drawn = ranked[rank < self._quotas[owner]]
+        drawn = drawn[np.argsort(keys[drawn], kind="stable")]
+        sources = (self._strata[owner[drawn]] // STRATUM_BINS).tolist()
+        return [(ids[i], source) for i, source in zip(drawn.tolist(), sources, strict=True)]

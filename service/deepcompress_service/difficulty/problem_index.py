@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
+from .bins import Stratum
 from .dataset import DatasetRecord, Entry
-from .draw import Stratum
 
 
 class ProblemIndex(Protocol):
@@ -28,14 +28,14 @@ class ProblemIndex(Protocol):
     def entries(self, ids: Iterable[str]) -> dict[str, Entry]:
         """Return entries by problem_id, without those that do not exist."""
 
-    def move(self, entries: Mapping[str, Entry]) -> None:
-        """Replace entries that exist: they have another bin."""
+    def move(self, entries: Mapping[str, tuple[Entry, Entry]]) -> None:
+        """Replace entries, by the problem_id the old and the new one: they have another bin."""
 
     def counts(self) -> dict[Stratum, int]:
         """Return the number of problems of each stratum that has any."""
 
     def window(self, stratum: Stratum, first: int, last: int) -> list[str]:
-        """Return the problems of a stratum whose place is at least `first` and below `last`."""
+        """Return the problems of a stratum whose place is at least `first` and below `last`, by (place, id)."""
 
     def after(self, problem_id: str, limit: int) -> dict[str, Entry]:
         """Return the next entries after `problem_id` ("": from the first), ids ascending."""

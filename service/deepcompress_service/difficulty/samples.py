@@ -12,14 +12,17 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+import orjson
+
 from . import refusals
-from .bins import RATIOS, closed_ratio
+from .bins import BINS, RATIOS, Stratum, bin_of_stratum, closed_ratio, source_of_stratum
 from .bins import bin_of as ratio_bin
-from .codec import RunRecord, unpack_problem
+from .codec import RunRecord, last_visit, unpack_problem
 from .dataset import DatasetRecord, Entry, bin_of_prior
-from .draw import Draw, IncompleteIndex, Stratum
+from .draw import Draw, IncompleteIndex, read_stratum
 from .identity import check_identity
 from .run_transaction import RunTransaction
+from .visits import Visit, VisitCounts, count_visits
 
 PORTION = 1000
 """Problems whose bins are computed in one transaction."""
@@ -32,10 +35,12 @@ class Retirement:
     ratio: float
     steps: int
 
-    def has_bin(self, index: int) -> bool:
-        """Return True if the problems of a bin have such a ratio."""
-        ratio = RATIOS[index]
-        return ratio is not None and ratio >= self.ratio
+    @property
+    def least_bin(self) -> int:
+        """The first bin whose problems have such a ratio; BINS if no problem is retired."""
+        if not self.steps:
+            return BINS
+        return next((i for i, ratio in enumerate(RATIOS) if ratio is not None and ratio >= self.ratio), BINS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,32 +96,41 @@ def reindex(state: RunTransaction, run_record: RunRecord, ids: Iterable[str]) ->
         move(state, run_record, entries)
 
 
-def move(state: RunTransaction, run_record: RunRecord, entries: dict[str, Entry]) -> None:
-    """Give entries the bins of their problems' pass ratios."""
+def move(state: RunTransaction, run_record: RunRecord, entries: dict[str, Entry]) -> list[Visit]:
+    """Give entries the bins of their problems' pass ratios; return what a step that closes counts of them."""
     records = state.read("problems", None, entries)
-    moved: dict[str, Entry] = {}
+    moved: dict[str, tuple[Entry, Entry]] = {}
+    visits: list[Visit] = []
     for problem_id, entry in entries.items():
         data = records.get(problem_id)
-        ratio = None
+        ratio = before = None
         if data is not None:
             record = unpack_problem(problem_id, data)
             ratio = closed_ratio(record, run_record.config.problem_weight, run_record.open)
+            before = record.before.last_step
         index = bin_of_prior(entry.prior) if ratio is None else ratio_bin(ratio)
-        if index != entry.bin:
-            moved[problem_id] = replace(entry, bin=index)
+        changed = entry if index == entry.bin else replace(entry, bin=index)
+        if changed is not entry:
+            moved[problem_id] = entry, changed
+        visits.append((before, entry.stratum, changed.stratum))
     state.index.move(moved)
+    return visits
 
 
 def reindex_step(state: RunTransaction, run_record: RunRecord, step: int) -> None:
-    """Bring the index up to date with a step that closes."""
-    if run_record.dataset:
-        reindex(state, run_record, state.undo(step))
+    """Bring the index of a run with a data set up to date with a step that closes."""
+    index = state.index
+    record = index.load()
+    visits = move(state, run_record, index.entries(state.undo(step)))
+    if record is not None and record.visits is not None:
+        record.visits.close(step, visits)
+        index.save(record)
 
 
 def mark_pending(state: RunTransaction, run_record: RunRecord) -> None:
     """Mark that all bins must be computed again, if the run has a data set."""
     if run_record.dataset and (record := state.index.load()):
-        record.pending = ""
+        record.pending, record.visits = "", None
         state.index.save(record)
 
 
@@ -133,8 +147,12 @@ def reindex_portion(state: RunTransaction, run_record: RunRecord) -> bool:
 
 
 def drop_samples_from(state: RunTransaction, next_step: int | None) -> None:
-    """Delete the samples of the steps from `next_step` on (None: all)."""
-    state.index.drop_samples([s for s in state.index.sampled_steps() if next_step is None or s >= next_step])
+    """Delete the samples of the steps from `next_step` on (None: all) and the counts of visits: the run goes back."""
+    index = state.index
+    index.drop_samples([s for s in index.sampled_steps() if next_step is None or s >= next_step])
+    if (record := index.load()) and record.visits is not None:
+        record.visits = None
+        index.save(record)
 
 
 def sample(state: RunTransaction, epoch: int, request: SampleRequest) -> SampleOutcome | None:
@@ -165,37 +183,57 @@ def sample(state: RunTransaction, epoch: int, request: SampleRequest) -> SampleO
         return None
     names = check_source(request, record)
     keep = run_record.config.keep_steps
-    excluded: dict[str, Stratum] = {}
+    retired: dict[Stratum, int] = {}
+    least_bin, first_step = BINS, 0
     if request.retirement is not None:
         check_retirement(request.retirement, keep)
-        excluded = _retired(state, run_record, request.retirement)
+        least_bin = request.retirement.least_bin
+    if request.retirement is not None and least_bin < BINS:
+        first_step = min(_closed(state, run_record, request.retirement.steps), default=run_record.closed + 1)
+        retired = _visits(state, run_record, record, request.retirement).since(first_step, least_bin)
     counts = counts_of_source(index.counts(), names, request.data_source)
-    excluded = {problem_id: stratum for problem_id, stratum in excluded.items() if stratum in counts}
-    draw = Draw(record.key, request.step, request.n, request.weights, counts, names, excluded)
+    draw = Draw(record.key, request.step, request.n, request.weights, counts, names, retired)
+
+    def free(stratum: Stratum, ids: list[str]) -> list[str]:
+        """Leave out the problems that are retired."""
+        if bin_of_stratum(stratum) < least_bin or not ids:
+            return ids
+        records = state.read("problems", None, ids)
+        return [i for i in ids if i not in records or last_visit(records[i], run_record.closed) < first_step]
+
     try:
-        while not draw.done:
-            windows = draw.windows()
-            draw.add(windows, [index.window(*window) for window in windows])
+        drawn = draw.choose([read_stratum(part, index.window, free) for part in draw.reads])
     except IncompleteIndex as error:
         raise refusals.run_damaged(request.run, "index of the data set") from error
-    outcome = drawn_outcome(request, epoch, run_record, record.sources, draw.result())
+    outcome = drawn_outcome(request, epoch, run_record, record.sources, drawn)
     if outcome.problems:
         index.put_sample(request.step, pack_sample(request, outcome))
         index.drop_samples(superfluous(steps, keep))
     return outcome
 
 
-def _retired(state: RunTransaction, run_record: RunRecord, retirement: Retirement) -> dict[str, Stratum]:
-    closed = [step for step in state.steps(run_record.pruned) if step <= run_record.closed]
-    visited: set[str] = set()
-    for step in closed[max(0, len(closed) - retirement.steps) :]:
-        visited |= state.undo(step).keys()
-    entries = state.index.entries(visited)
-    return {
-        problem_id: (entry.source, entry.bin)
-        for problem_id, entry in entries.items()
-        if retirement.has_bin(entry.bin)
-    }
+def _closed(state: RunTransaction, run_record: RunRecord, number: int) -> list[int]:
+    """Return the last closed steps, ascending."""
+    return [step for step in state.steps(run_record.pruned) if step <= run_record.closed][-number:]
+
+
+def _visits(
+    state: RunTransaction, run_record: RunRecord, record: DatasetRecord, retirement: Retirement
+) -> VisitCounts:
+    """Return the counts of problems by last visit; those of the record, unless they do not have what is asked for."""
+    known = record.visits
+    if known is not None and known.covers(retirement.least_bin, retirement.steps):
+        return known
+    least_bin, steps = retirement.least_bin, retirement.steps
+    if known is not None:  # so that two policies in turn are counted once
+        least_bin, steps = min(least_bin, known.least_bin), max(steps, known.steps)
+    visited = {}
+    for step in _closed(state, run_record, steps):
+        entries = state.index.entries(state.undo(step))
+        visited[step] = {problem_id: entry.stratum for problem_id, entry in entries.items()}
+    record.visits = count_visits(least_bin, steps, visited)
+    state.index.save(record)
+    return record.visits
 
 
 def superfluous(steps: list[int], keep_steps: int) -> list[int]:
@@ -231,7 +269,9 @@ def counts_of_source(
     counts: dict[Stratum, int], names: list[str | None], data_source: str | None
 ) -> dict[Stratum, int]:
     """Return the strata of one data source; all strata for None."""
-    return {stratum: n for stratum, n in counts.items() if data_source is None or names[stratum[0]] == data_source}
+    if data_source is None:
+        return counts
+    return {stratum: n for stratum, n in counts.items() if names[source_of_stratum(stratum)] == data_source}
 
 
 def check_retirement(retirement: Retirement, keep_steps: int) -> None:
@@ -271,7 +311,10 @@ def pack_sample(request: SampleRequest, outcome: SampleOutcome) -> str:
         "ids": [problem_id for problem_id, _ in outcome.problems],
         "of": [number_of[source] for _, source in outcome.problems],
     }
-    return json.dumps(fields, separators=(",", ":"))
+    try:
+        return orjson.dumps(fields).decode()
+    except TypeError:  # a lone surrogate in a problem_id
+        return json.dumps(fields, separators=(",", ":"))
 
 
 def outcome_of(

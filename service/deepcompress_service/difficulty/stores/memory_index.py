@@ -7,8 +7,8 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from ..bins import Stratum
 from ..dataset import DatasetRecord, Entry
-from ..draw import Stratum
 
 
 @dataclass(slots=True)
@@ -39,9 +39,8 @@ class MemoryIndex:
             return False
         self.problems.update(entries)
         for problem_id, entry in entries.items():
-            stratum = (entry.source, entry.bin)
-            self.strata.setdefault(stratum, []).append((entry.place, problem_id))
-            self.unsorted.add(stratum)
+            self.strata.setdefault(entry.stratum, []).append((entry.place, problem_id))
+            self.unsorted.add(entry.stratum)
         return True
 
     def _sorted(self, stratum: Stratum) -> list[tuple[int, str]]:
@@ -55,14 +54,13 @@ class MemoryIndex:
         """Implement `ProblemIndex.entries`."""
         return {name: self.problems[name] for name in ids if name in self.problems}
 
-    def move(self, entries: Mapping[str, Entry]) -> None:
+    def move(self, entries: Mapping[str, tuple[Entry, Entry]]) -> None:
         """Implement `ProblemIndex.move`."""
-        for problem_id, entry in entries.items():
-            old = self.problems[problem_id]
-            stratum = self._sorted((old.source, old.bin))
+        for problem_id, (old, new) in entries.items():
+            stratum = self._sorted(old.stratum)
             del stratum[bisect_left(stratum, (old.place, problem_id))]
-            insort(self._sorted((entry.source, entry.bin)), (entry.place, problem_id))
-        self.problems.update(entries)
+            insort(self._sorted(new.stratum), (new.place, problem_id))
+            self.problems[problem_id] = new
 
     def counts(self) -> dict[Stratum, int]:
         """Implement `ProblemIndex.counts`."""

@@ -8,16 +8,12 @@ another one at a later script, the sample is begun again. What is drawn is compu
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
-
-import orjson
 
 from .. import refusals
-from ..bins import BINS
+from ..bins import BINS, Stratum
 from ..codec import RunRecord, decode, encode
 from ..dataset import (
     SEED_BYTES,
@@ -31,7 +27,7 @@ from ..dataset import (
     entries_of,
     summary,
 )
-from ..draw import Draw, IncompleteIndex, Stratum
+from ..draw import Draw, IncompleteIndex
 from ..errors import StoreUnavailable
 from ..identity import new_incarnation
 from ..retention import IMPORT_S, SCRATCH_S
@@ -49,7 +45,7 @@ from ..samples import (
 )
 from ..transfer import dataset_timeout
 from . import redis_replies, redis_transfer
-from .redis_index import counts_of, entry_commands, score_range, strata_arguments, stratum_of
+from .redis_index import counts_of, entry_commands, strata_arguments
 from .redis_link import Argument, PinnedConnection
 from .redis_scripts import RedisScripts, prefix_of, raise_if_refused
 from .scripts import (
@@ -84,7 +80,7 @@ class RedisDatasets(RedisScripts):
                     rows = await asyncio.to_thread(builder.add, batch)
                     entries = await asyncio.to_thread(entries_of, rows, builder.record.key)
                     await _fill(pinned, scratch, entries, len(rows))
-                    counts.update((entry.source, entry.bin) for entry in entries.values())
+                    counts.update(entry.stratum for entry in entries.values())
                     priors += sum(entry.prior != b"" for entry in entries.values())
                 fixed = (scratch, dataset_to_json(builder.finish()), new_incarnation(), priors)
                 arguments: tuple[Argument, ...] = (*fixed, *strata_arguments(counts))
@@ -129,7 +125,7 @@ class RedisDatasets(RedisScripts):
     async def _sample(self, request: SampleRequest) -> SampleOutcome | None:
         """Draw and record a sample, or return the recorded one; None if the state changed meanwhile."""
         rest = request.retirement
-        bins = [index for index in range(BINS) if rest is not None and rest.has_bin(index)]
+        least_bin = rest.least_bin if rest is not None else BINS
         reply = await self._run(
             SAMPLE_PLAN,
             request.run,
@@ -137,11 +133,11 @@ class RedisDatasets(RedisScripts):
             request.incarnation or "",
             "" if request.version is None else request.version,
             request.step,
-            rest.steps if rest is not None and bins else 0,
-            min(bins, default=0),
+            rest.steps if rest is not None and least_bin < BINS else 0,
+            least_bin,
         )
         epoch, run_record, record = int(reply[1]), redis_replies.parse_run_record(reply[2], ()), _record(reply[3])
-        _, _, _, _, pending, generation, recorded, sampled, counted, retired, scores = reply
+        _, _, _, _, pending, generation, recorded, sampled, counted, first_step, retired = reply
         assert record is not None
         if recorded:
             return outcome_of(request, epoch, run_record, recorded, replayed=True)
@@ -153,21 +149,20 @@ class RedisDatasets(RedisScripts):
         if pending:
             await self._finish_index(request.run)
             return None
-        counts = counts_of_source(counts_of(_list(counted)), names, request.data_source)
-        strata = zip(_list(retired), map(stratum_of, _list(scores)), strict=True)
-        excluded = {name: stratum for name, stratum in strata if stratum in counts}
-        draw = Draw(record.key, request.step, request.n, request.weights, counts, names, excluded)
-        while not draw.done:
-            try:
-                windows = draw.windows()
-            except IncompleteIndex as error:
-                raise refusals.run_damaged(request.run, "index of the data set") from error
-            ranges = [bound for window in windows for bound in score_range(*window)]
-            found = await self._run(SAMPLE_WINDOWS, request.run, generation, *ranges, writes=False, plain=True)
-            if found[0] != 0:
-                return None
-            draw.add(windows, [list(names) for names in _list(found[1])])
-        outcome = drawn_outcome(request, epoch, run_record, record.sources, draw.result())
+        counts = counts_of_source(counts_of(counted), names, request.data_source)
+        draw = Draw(record.key, request.step, request.n, request.weights, counts, names, counts_of(retired))
+        limits = (least_bin, first_step, run_record.closed)
+        found = await self._run(
+            SAMPLE_WINDOWS, request.run, generation, *draw.plan, *limits, writes=False, plain=True
+        )
+        if found[0] != 0:
+            return None
+        try:
+            drawn = draw.choose(found[1])
+        except IncompleteIndex as error:
+            raise refusals.run_damaged(request.run, "index of the data set") from error
+        problems = [(decode(problem_id), source) for problem_id, source in drawn]
+        outcome = drawn_outcome(request, epoch, run_record, record.sources, problems)
         if not outcome.problems:
             return outcome
         text = pack_sample(request, outcome)
@@ -198,11 +193,3 @@ async def _fill(pinned: PinnedConnection, scratch: str, entries: dict[str, Entry
 
 def _record(text: bytes) -> DatasetRecord | None:
     return dataset_from_json(text) if text else None
-
-
-def _list(text: bytes) -> list[Any]:
-    """Return a list that Lua wrote as JSON; an empty one is an empty object."""
-    try:
-        return list(orjson.loads(text))
-    except orjson.JSONDecodeError:  # a lone surrogate in a problem_id
-        return list(json.loads(decode(text)))

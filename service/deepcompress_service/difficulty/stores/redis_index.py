@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from ..bins import PLACE_BITS, PLACES
+from ..bins import PLACE_BITS, Stratum, source_of_stratum
 from ..codec import encode
 from ..dataset import Entry
-from ..draw import Stratum
 from .redis_link import Argument
-
-STRATUM_BINS = 64
-"""Numbers of bins in a score, some of them unused."""
 
 
 def score_of(entry: Entry) -> int:
     """Return the score of a problem in the index (`lua/dataset.lua`)."""
-    return (entry.source * STRATUM_BINS + entry.bin << PLACE_BITS) + entry.place
+    return (entry.stratum << PLACE_BITS) + entry.place
 
 
-def stratum_of(score: bytes | str) -> Stratum:
-    """Return the stratum of a problem by its score."""
-    source, index = divmod(int(float(score)) >> PLACE_BITS, STRATUM_BINS)
-    return source, index
+def source_of(score: bytes | str) -> int:
+    """Return the number of a problem's data source by its score."""
+    return source_of_stratum(int(float(score)) >> PLACE_BITS)
 
 
 def entry_commands(prefix: str, entries: dict[str, Entry]) -> list[list[Argument]]:
@@ -44,18 +39,12 @@ def entry_commands(prefix: str, entries: dict[str, Entry]) -> list[list[Argument
 
 def strata_arguments(counts: dict[Stratum, int]) -> Iterable[int]:
     """Return the fields of the hash that has the number of problems of each stratum, flat."""
-    for (source, index), count in sorted(counts.items()):
-        yield source * STRATUM_BINS + index
+    for stratum, count in sorted(counts.items()):
+        yield stratum
         yield count
 
 
-def counts_of(flat: Sequence[bytes | str]) -> dict[Stratum, int]:
+def counts_of(text: bytes) -> dict[Stratum, int]:
     """Return the number of problems of each stratum that has any."""
-    pairs = zip(flat[::2], flat[1::2], strict=True)
-    return {divmod(int(number), STRATUM_BINS): int(count) for number, count in pairs if int(count) > 0}
-
-
-def score_range(stratum: Stratum, first: int, last: int) -> tuple[int, int]:
-    """Return the first score of a window, and the score after its last."""
-    start = (stratum[0] * STRATUM_BINS + stratum[1]) * PLACES
-    return start + first, start + last
+    flat = [int(number) for number in text.split()]
+    return {stratum: count for stratum, count in zip(flat[::2], flat[1::2], strict=True) if count > 0}

@@ -20,7 +20,7 @@ from .redis_commit import (
     shared_fields,
     split_group,
 )
-from .redis_index import entry_commands, strata_arguments, stratum_of
+from .redis_index import entry_commands, source_of
 from .redis_link import Argument, Link, PinnedConnection
 
 PAGE = 1000
@@ -88,7 +88,7 @@ class Snapshot:
             self.entries += len(names)
             priors = await self._pinned.command("HMGET", f"{self._prefix}dp", *names) if names else ()
             for name, score, prior in zip(names, flat[1::2], priors, strict=True):
-                yield dataset_row(decode(name), stratum_of(score)[0], prior or b"")
+                yield dataset_row(decode(name), source_of(score), prior or b"")
             if cursor == b"0":
                 break
         async for fields in self._hash("sm"):
@@ -221,8 +221,7 @@ def row_commands(
             case "dataset", (str(name),) if dataset is not None:
                 entries = entries_of([(name, value[0], value[1:])], dataset.key)
                 commands += entry_commands(prefix, entries)
-                number, _ = strata_arguments({(value[0], entries[name].bin): 1})
-                commands.append(["HINCRBY", f"{prefix}dn", number, 1])
+                commands.append(["HINCRBY", f"{prefix}dn", entries[name].stratum, 1])
             case "samples", (int(step),):
                 commands.append(["HSET", f"{prefix}sm", step, value])
             case "requests", (str(name), int(sequence), int()):

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
+from ..bins import STRATUM_BINS, Stratum
 from ..dataset import DatasetRecord, Entry, dataset_from_json, dataset_to_json
-from ..draw import Stratum
 
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS datasets (dataset INTEGER PRIMARY KEY AUTOINCREMENT, space INTEGER UNIQUE,"
@@ -67,14 +67,18 @@ class SqliteIndex:
             self.sql.executemany("INSERT INTO dataset_problems VALUES (?, ?, ?, ?, ?, ?)", rows)
         except sqlite3.IntegrityError:
             return False
-        self._count(Counter((entry.source, entry.bin) for entry in entries.values()))
+        self._count(Counter(entry.stratum for entry in entries.values()))
         return True
 
     def _count(self, changes: Mapping[Stratum, int]) -> None:
         self.sql.executemany(
             "INSERT INTO dataset_strata VALUES (?, ?, ?, ?)"
             " ON CONFLICT (dataset, source, bin) DO UPDATE SET problems = problems + excluded.problems",
-            [(self.number, *stratum, change) for stratum, change in sorted(changes.items()) if change],
+            [
+                (self.number, *divmod(stratum, STRATUM_BINS), change)
+                for stratum, change in sorted(changes.items())
+                if change
+            ],
         )
 
     def entries(self, ids: Iterable[str]) -> dict[str, Entry]:
@@ -90,15 +94,15 @@ class SqliteIndex:
                 found[name] = Entry(*fields)
         return found
 
-    def move(self, entries: Mapping[str, Entry]) -> None:
+    def move(self, entries: Mapping[str, tuple[Entry, Entry]]) -> None:
         """Implement `ProblemIndex.move`."""
         changes: Counter[Stratum] = Counter()
-        for name, old in self.entries(entries).items():
-            changes[old.source, old.bin] -= 1
-            changes[old.source, entries[name].bin] += 1
+        for old, new in entries.values():
+            changes[old.stratum] -= 1
+            changes[new.stratum] += 1
         self.sql.executemany(
             "UPDATE dataset_problems SET bin = ? WHERE dataset = ? AND problem_id = ?",
-            [(entry.bin, self.number, name) for name, entry in sorted(entries.items())],
+            [(new.bin, self.number, name) for name, (_, new) in sorted(entries.items())],
         )
         self._count(changes)
 
@@ -107,14 +111,14 @@ class SqliteIndex:
         rows = self.sql.execute(
             "SELECT source, bin, problems FROM dataset_strata WHERE dataset = ? AND problems > 0", (self.number,)
         )
-        return {(source, index): problems for source, index, problems in rows}
+        return {source * STRATUM_BINS + index: problems for source, index, problems in rows}
 
     def window(self, stratum: Stratum, first: int, last: int) -> list[str]:
         """Implement `ProblemIndex.window`."""
         rows = self.sql.execute(
             "SELECT problem_id FROM dataset_problems INDEXED BY dataset_places"
-            " WHERE dataset = ? AND source = ? AND bin = ? AND place >= ? AND place < ?",
-            (self.number, *stratum, first, last),
+            " WHERE dataset = ? AND source = ? AND bin = ? AND place >= ? AND place < ? ORDER BY place, problem_id",
+            (self.number, *divmod(stratum, STRATUM_BINS), first, last),
         )
         return [name for (name,) in rows]
 

@@ -21,7 +21,7 @@ end
 if call('ZCARD', scratch .. 'dx') ~= new.problems or call('HLEN', scratch .. 'dp') ~= tonumber(ARGV[4]) then return {1, 'scratch-gone'} end
 mark_used(prefix)
 if old and old.digest == new.digest and has_index(prefix) then return {0, 0} end
-call('UNLINK', prefix .. 'dx', prefix .. 'dp', prefix .. 'dn')
+call('UNLINK', prefix .. 'dx', prefix .. 'dp', prefix .. 'dn', prefix .. 'dv')
 for _, name in ipairs({'dx', 'dp'}) do
   if call('EXISTS', scratch .. name) == 1 then
     call('RENAME', scratch .. name, prefix .. name)

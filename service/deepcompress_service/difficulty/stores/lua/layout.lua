@@ -23,6 +23,7 @@
 --   P dx        index of the data set                     zset  problem_id by (source, bin, place) (dataset.lua)
 --   P dp        priors                                    hash  problem_id -> packed prior
 --   P dn        number of problems by (source, bin)       hash
+--   P dv        counts of problems by last visit, in runs that retire some   hash  step -> numbers by stratum; 'of' (visits.lua)
 --   P sm        samples                                   hash  step -> JSON
 --   dc:{run}:e  the epoch; outlives the run               string
 --   dc:{run}:a  when the run was last used, in seconds    string

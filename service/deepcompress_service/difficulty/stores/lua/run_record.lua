@@ -63,7 +63,7 @@ local function drop_remains(prefix)
   end
   for step in pairs(steps) do call('UNLINK', prefix .. 'g:' .. step, prefix .. 'u:' .. step, prefix .. 'n:' .. step) end
   call('UNLINK', prefix .. 't', prefix .. 'h', prefix .. 's', prefix .. 'p', prefix .. 'i', prefix .. 'q', prefix .. 'qs')
-  call('UNLINK', prefix .. 'ds', prefix .. 'dx', prefix .. 'dp', prefix .. 'dn', prefix .. 'sm')
+  call('UNLINK', prefix .. 'ds', prefix .. 'dx', prefix .. 'dp', prefix .. 'dn', prefix .. 'dv', prefix .. 'sm')
 end
 
 local function epoch_of(tag) return tonumber(call('GET', tag .. 'e') or '0') end

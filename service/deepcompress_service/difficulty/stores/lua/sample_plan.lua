@@ -10,8 +10,9 @@
 --
 -- Returns {1, slug, facts...}, or
 --   {0, epoch, fields of the record, record of the data set, pending mark or '', generation, recorded sample or '',
---   sampled steps, number of problems of each stratum (flat), retired problems, their scores}; the last three as JSON,
---   since one string is read faster than a thousand
+--   sampled steps, number of problems of each stratum, oldest closed step whose problems are retired,
+--   number of problems of each stratum that were last visited in one of these steps}; numbers of strata are flat, as one
+--   string, which is read faster than many
 
 local step, retired_steps, least_bin = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
 
@@ -27,20 +28,25 @@ local fields = call('HGETALL', prefix .. 'm')
 local recorded = call('HGET', prefix .. 'sm', step)
 if recorded then
   mark_used(prefix)
-  return {0, integer(epoch), fields, record, '', generation, recorded, {}, '{}', '{}', '{}'}
+  return {0, integer(epoch), fields, record, '', generation, recorded, {}, '', '0', ''}
 end
-local ids, scores, seen = {}, {}, {}
-if retired_steps > 0 then
-  local closed = call('ZREVRANGEBYSCORE', prefix .. 's', integer(run.closed), '-inf', 'LIMIT', 0, retired_steps)
-  for _, n in ipairs(closed) do
-    local touched = touched_by(prefix, n)
-    for id, score in pairs(scores_of(prefix, touched)) do
-      if not seen[id] and math.floor(score / PLACES) % BINS >= least_bin then
-        seen[id] = true
-        ids[#ids + 1], scores[#scores + 1] = id, integer(score)
-      end
+local first_step, retired, flat = run.closed + 1, {}, {}
+if retired_steps > 0 and retired_steps < run.config.keep_steps and not pending then
+  local visits = load_visits(prefix)
+  local steps = math.max(retired_steps, visits and visits.steps or 0)
+  local closed = call('ZREVRANGEBYSCORE', prefix .. 's', integer(run.closed), '-inf', 'LIMIT', 0, steps)
+  if not visits or visits.least_bin > least_bin or visits.steps < steps then -- two policies in turn are counted once
+    visits = count_visits(prefix, math.min(least_bin, visits and visits.least_bin or BINS), steps, closed)
+  end
+  first_step = tonumber(closed[math.min(retired_steps, #closed)] or first_step)
+  for step, counts in pairs(visits.counts) do
+    for stratum, count in pairs(counts) do
+      if step >= first_step and stratum % BINS >= least_bin then retired[stratum] = (retired[stratum] or 0) + count end
     end
+  end
+  for stratum, count in pairs(retired) do
+    flat[#flat + 1], flat[#flat + 2] = stratum, count
   end
 end
 return {0, integer(epoch), fields, record, pending or '', generation, '', call('HKEYS', prefix .. 'sm'),
-        cjson.encode(call('HGETALL', prefix .. 'dn')), cjson.encode(ids), cjson.encode(scores)}
+        table.concat(call('HGETALL', prefix .. 'dn'), ' '), integer(first_step), join(flat)}

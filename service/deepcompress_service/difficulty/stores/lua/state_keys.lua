@@ -2,7 +2,7 @@
 
 local BY_STEP = {'g:', 'u:', 'n:', 'o:', 'r:'}
 local WHOLE = {'m', 't', 'h', 's', 'p', 'w', 'q', 'qs'}
-local DATASET = {'ds', 'dx', 'dp', 'dn', 'sm'} -- of the run: no checkpoint has them, and a state that is replaced keeps them
+local DATASET = {'ds', 'dx', 'dp', 'dn', 'dv', 'sm'} -- of the run: no checkpoint has them, and a state that is replaced keeps them
 
 -- Every step that may have keys of its own.
 local function steps_with_keys(prefix)

@@ -52,8 +52,9 @@ local function close(prefix, run)
   run.values, run.closed, run.open, run.buckets = record.after, run.open, nil, {}
   run.revisits, run.ages = {0, 0, 0}, {0, 0, 0, 0, 0}
   if run.indexed then
-    reindex(prefix, run, touched_by(prefix, n))
-    next_generation(prefix)
+    local visits, befores, olds, news = load_visits(prefix), reindex(prefix, run, touched_by(prefix, n))
+    local generation = next_generation(prefix)
+    if visits then close_visits(prefix, visits, generation, run.closed, befores, olds, news) end
   end
 end
 

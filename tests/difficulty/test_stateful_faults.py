@@ -1,0 +1,155 @@
+"""Random lives of a run (test_stateful.py) on servers that die or hand over between two events of a life.
+
+A server is killed and restarted, with and without TLS; a replica takes over under Sentinel; a cluster moves the run's
+slot. All that was acknowledged is there afterwards, equal to the model: groups, also of asynchronous runs,
+observations, data sets, samples and checkpoints.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import invariant, run_state_machine_as_test
+from redis.crc import key_slot
+
+from .campaign import patient
+from .driving import Driver
+from .servers import RedisServer, await_replicas, needs_redis, start_sentinels, tls_server
+from .test_moving_slots import SLOT, Masters
+from .test_stateful import Lives
+
+EXAMPLES = int(os.environ.get("DEEPCOMPRESS_STATEFUL_FAULT_EXAMPLES", "8"))
+FAULT_AFTER = (9, 21)
+"""Events of a life after which the fault comes."""
+
+pytestmark = [needs_redis, pytest.mark.slow, pytest.mark.timeout(900)]
+
+_names = (name for i in itertools.count() if key_slot((name := f"life {i}").encode()) == SLOT)
+Fault = Callable[[], None]
+
+
+class Pair:
+    """A master and its replica under three sentinels."""
+
+    def __init__(self, folder: Path) -> None:
+        self.master = RedisServer(folder / "0", "--repl-diskless-sync-delay", "0")
+        self.replica = RedisServer(folder / "1", "--repl-diskless-sync-delay", "0")
+        self.master.start()
+        self.replica.start()
+        self._follow()
+        self.sentinels = start_sentinels(folder, self.master, 3)
+        self.await_sentinels()
+
+    def _follow(self) -> None:
+        with self.replica.client() as client:
+            client.replicaof("127.0.0.1", self.master.port)
+        await_replicas(self.master, 1)
+
+    def await_sentinels(self) -> None:
+        """Wait until each sentinel has found the master, its replica and the other two."""
+        deadline = time.monotonic() + 60
+        for sentinel in self.sentinels:
+            with sentinel.client() as client:
+                while True:
+                    found = client.sentinel_master("state")
+                    if (found["port"], found["num-slaves"], found["num-other-sentinels"]) == (self.master.port, 1, 2):
+                        break
+                    assert time.monotonic() < deadline, found
+                    time.sleep(0.1)
+
+    @property
+    def url(self) -> str:
+        hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
+        return f"redis+sentinel://{hosts}/state"
+
+    def fail_over(self) -> None:
+        """Kill the master; when the replica has taken over, the old master becomes a replica of it."""
+        self.master.kill()
+        deadline = time.monotonic() + 60
+        with self.replica.client() as client:
+            while client.info("replication")["role"] != "master":
+                assert time.monotonic() < deadline, "no failover"
+                time.sleep(0.05)
+        self.master, self.replica = self.replica, self.master
+        self.replica.start()
+        self._follow()
+        self.await_sentinels()
+
+    def kill(self) -> None:
+        for server in (*self.sentinels, self.master, self.replica):
+            server.kill()
+
+
+@pytest.fixture(params=["killed", "killed with TLS", "Sentinel", "Cluster"])
+def faulty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Driver, Fault]]:
+    """A store, and the fault of its servers."""
+    if request.param == "Sentinel":
+        pair = Pair(tmp_path)
+        driver = Driver(pair.url, replicas=1)
+        yield driver, pair.fail_over
+        driver.close()
+        pair.kill()
+    elif request.param == "Cluster":
+        masters = Masters(tmp_path)
+        driver = Driver(masters.url)
+        yield driver, masters.move_all
+        driver.close()
+        for server in masters.servers:
+            server.kill()
+    else:
+        server, url = tls_server(tmp_path / "0")
+        server.start()
+
+        def restart() -> None:
+            server.kill()
+            server.start()
+
+        driver = Driver(url if "TLS" in request.param else server.url)
+        yield driver, restart
+        driver.close()
+        server.kill()
+
+
+class FaultyLives(Lives):
+    """A life in which the fault comes after some of its events."""
+
+    fault: ClassVar[Fault]
+    met: ClassVar[list[str]]
+    """The run of each fault so far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.run = next(_names)
+        self.other = f"{self.run}-copy"
+        self.events = 0
+
+    @invariant()
+    def meet_a_fault(self) -> None:
+        self.events += 1
+        if self.events in FAULT_AFTER:
+            self.met.append(self.run)
+            type(self).fault()
+            self.driver.wait(patient(self.driver.store.ping))
+
+
+def test_random_lives_over_faults(faulty: tuple[Driver, Fault]) -> None:
+    driver, fault = faulty
+    met: list[str] = []
+    machine = type("LivesOfThese", (FaultyLives,), {"driver": driver, "fault": staticmethod(fault), "met": met})
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        machine,
+        settings=settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    assert met
