@@ -88,7 +88,7 @@ def observe_request(
 ) -> ObserveRequest:
     """Return an observe request for groups whose rollouts have ``correct``; `identity` is that of the run."""
     rows = _groups(groups, ObservedGroup, ObservedRollout)
-    fields = {**identity, "step": scalar(step), "generation": scalar(generation), "groups": rows}
+    fields = {**identity, "step": _step(step), "generation": scalar(generation), "groups": rows}
     return checked(ObserveRequest, fields)
 
 
@@ -120,12 +120,25 @@ def _batch(
         "epoch": epoch,
         "incarnation": incarnation,
         "version": version,
-        "step": scalar(step),
+        "step": _step(step),
         "generation": scalar(generation),
         "phase": phase,
         "request_id": request_id,
         "policy_version": scalar(policy_version),
     }
+
+
+def _step(step: StepLike) -> object:
+    """Return the step as a plain value.
+
+    Raises:
+        InvalidRequest: it is of another type than a step.
+    """
+    value = scalar(step)
+    is_step = isinstance(value, int) and not isinstance(value, bool)
+    if not is_step and value is not None and not (isinstance(value, str) and value == "observed"):
+        raise invalid("step", f"pass the trainer's step as an integer, not a {type(value).__name__}")
+    return value
 
 
 def _groups(

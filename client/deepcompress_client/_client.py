@@ -19,7 +19,8 @@ from ._core import CONNECTIONS, MAX_REQUEST_BYTES, MAX_REQUEST_ITEMS, Operation,
 from ._profiles import Profile
 from ._retry import Retry
 from ._rows import Row, group_rows
-from ._runs import RunIdentity, RunSetting, StrategyLike
+from ._runs import RunSetting, StrategyLike
+from ._saved import RunIdentity
 from ._transport import (
     Attempts,
     Failure,

@@ -99,7 +99,7 @@ class Options:
         """Return the options, with defaults from the environment: DEEPCOMPRESS_URL, DEEPCOMPRESS_API_KEY.
 
         Raises:
-            ValueError: the URL does not start with http:// or https://, or has no valid host and port.
+            ValueError: the URL does not start with http:// or https://, ends with /v1, or has no valid host and port.
             RuntimeError: the URL is that of an embedded service, which did not start.
         """
         url = url or os.environ.get("DEEPCOMPRESS_URL") or DEFAULT_URL
@@ -111,6 +111,8 @@ class Options:
             raise ValueError(
                 f"the service's URL starts with http:// or https://, or is 'embedded'; this one is not: {url!r}"
             )
+        if url.rstrip("/").endswith("/v1"):
+            raise ValueError(f"pass the service's URL without /v1, which the client adds: {url!r}")
         _check_url(url)
         return cls(
             url=url.rstrip("/"),

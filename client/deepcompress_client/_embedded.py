@@ -24,7 +24,8 @@ from .errors import DeepCompressError
 
 DEFAULT_FOLDER = "deepcompress-state"
 """The folder of ``url="embedded"``, in the working directory."""
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
+"""Seconds. A service that ends is noticed at once; one that starts beside the loading of models is slow."""
 STOP_TIMEOUT_S = 15.0
 ADDRESSES = "DEEPCOMPRESS_EMBEDDED_ADDRESSES"
 """The environment variable through which child processes get the addresses: a JSON object, folder to URL."""

@@ -7,7 +7,6 @@ went back is noticed by it (docs/client.md).
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import tempfile
@@ -20,6 +19,7 @@ from ._batches import BatchFields, observe_request, score_request, shape_request
 from ._core import Operation, Options, RequestSpec, checked, path, post, raise_for, read, read_json
 from ._profiles import Profile
 from ._rows import GroupedRows, rewards_by_row
+from ._saved import RunIdentity, check_identity, settings_in
 from ._warnings import log_warnings
 from .errors import EpochMismatch, InvalidRequest, NotFound, RunInUse, RunLost, RunRolledBack
 from .wire import (
@@ -48,17 +48,6 @@ Answer = TypeVar("Answer", ShapeAnswer, ScoreAnswer, SampleAnswer)
 
 RunSetting = Any
 """The value of a setting of `RunConfig`, given as a keyword argument; the model validates it."""
-
-
-class RunIdentity(TypedDict):
-    """The identity of a run's state that this client saw, as `state_dict` returns it: plain JSON."""
-
-    run: str
-    incarnation: str | None
-    """None for a service that has no incarnations."""
-    epoch: int
-    version: int
-    """The greatest version of the epoch in an answer."""
 
 
 FIRST_STEP = 0
@@ -151,7 +140,7 @@ def open_run(
     if continue_from is not None and (join or state is not None or next_step not in (None, FIRST_STEP)):
         raise InvalidRequest(422, "invalid-request", "continue_from is for a new run: one that starts at step 0")
     if state is not None:
-        yield from check_saved(name, state)
+        yield from check_saved(name, check_identity(state, "state"))
     if join:
         return (yield from info(name))
     if continue_from is not None:
@@ -207,6 +196,7 @@ def open_training(
         RunLost, RunRolledBack: the training resumes, and the service does not have the run that `state` was saved of.
     """
     check_run_name(name)
+    state = None if state is None else check_identity(state, "state")
     if next_step > FIRST_STEP:
         return (yield from open_run(name, config, next_step, False, state))
     if not fresh:
@@ -217,6 +207,10 @@ def open_training(
         own = state is not None and found is not None and found.incarnation == state["incarnation"] is not None
         if found is not None and found.kind is not None and not own:
             raise RunInUse(name, found.step, START_AGAIN.format(run=name))
+        if found is not None and found.kind is not None:
+            log.warning(
+                "run %r: this training starts again at step 0, and what its earlier start recorded is deleted", name
+            )
     return (yield from open_run(name, config, FIRST_STEP, False, continue_from=continue_from, forget=fresh))
 
 
@@ -228,6 +222,7 @@ def continue_run(name: str, config: RunConfig, next_step: int | None, source: st
     Raises:
         NotFound: there is no such run.
         RunInUse: the run has been trained with, and `next_step` is not 0.
+        InvalidRequest: the file is no export.
     """
     with tempfile.TemporaryDirectory(prefix="deepcompress-") as folder:
         exported = Path(source)
@@ -237,8 +232,7 @@ def continue_run(name: str, config: RunConfig, next_step: int | None, source: st
             exported = Path(folder) / "export.jsonl"
             (reply,) = yield [RequestSpec("GET", path("runs", check_run_name(source), "export"), into=exported)]
             raise_for(reply)
-        with exported.open("rb") as lines:
-            settings = json.loads(json.loads(lines.readline())["meta"]["config_text"])
+        settings = settings_in(exported)
         if config.preset is not None:  # the settings that a preset makes are its own, not the source's
             settings = {key: value for key, value in settings.items() if key not in PRESET_FIELDS}
         merged = checked(RunConfig, {**settings, **config.model_dump(mode="json", exclude_unset=True)})
@@ -327,7 +321,9 @@ class RunState:
 
         Raises:
             ValueError: it is another run's.
+            InvalidRequest: it is none.
         """
+        state = check_identity(state, "state")
         if state["run"] != self.name:
             raise ValueError(f"this is the state of run {state['run']!r}, not of {self.name!r}")
         self._incarnation, self._epoch, self._version = state["incarnation"], state["epoch"], state["version"]

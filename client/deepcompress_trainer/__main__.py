@@ -163,7 +163,7 @@ def _eval(given: list[str]) -> int:
         if config.chat:
             policy.check_chat()
         held_out = read_held_out(config)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         parser.error(str(error))
     with _exit_on_error(parser), TemporaryDirectory() as folder, _service(asked, Path(folder)) as url:
         evaluation = evaluate(policy, held_out, Client(url), config, seed=_evaluation_seed(asked.model, config.seed))

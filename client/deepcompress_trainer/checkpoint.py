@@ -137,11 +137,30 @@ def find(folder: Path) -> list[Checkpoint]:
     checkpoints = []
     for path in sorted((folder / "checkpoints").glob("step-*")):
         if path.suffix not in (".part", ".gone"):
-            state = json.loads((path / STATE).read_text(encoding="utf-8"))
+            state = _read_state(path / STATE)
             checkpoints.append(
                 Checkpoint(path, state["step"], state["cursor"], state["config"], state.get("processes"))
             )
     return checkpoints
+
+
+def _read_state(file: Path) -> dict[str, Any]:
+    """Return the state of a checkpoint.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no state; the message names it.
+    """
+    try:
+        state = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{file} is not JSON ({error}): remove its folder to resume from an older checkpoint"
+        ) from None
+    kinds = {"step": int, "cursor": int, "config": dict}
+    if not isinstance(state, dict) or not all(isinstance(state.get(name), kind) for name, kind in kinds.items()):
+        raise ValueError(f"{file} is no state of a checkpoint: remove its folder to resume from an older one")
+    return state
 
 
 def clear(folder: Path) -> None:
@@ -157,7 +176,7 @@ def settings_beside(model: Path) -> dict[str, Any]:
     file = model.resolve().parent / STATE
     settings: dict[str, Any] = {}
     if model.name == "model" and file.is_file():
-        settings = json.loads(file.read_text(encoding="utf-8"))["config"]
+        settings = _read_state(file)["config"]
     return settings
 
 

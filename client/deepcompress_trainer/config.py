@@ -399,7 +399,7 @@ def _read_yaml(text: str, where: str) -> Setting:
 
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{where} cannot be read as YAML: {' '.join(str(error).split())}") from None
 
 

@@ -69,7 +69,7 @@ def read_jsonl(path: Path, read: Callable[[dict[str, Any], int], T]) -> list[T]:
             try:
                 try:
                     row = json.loads(line)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise ValueError(f"is not JSON: {error}") from None
                 if not isinstance(row, dict):
                     raise ValueError("is no JSON object")
@@ -115,11 +115,18 @@ def _problem(row: Mapping[str, Any], index: int) -> Problem:
         raise ValueError(f"has no 'gold': {_PROBLEM}")
     gold = row["gold"]
     return Problem(
-        problem_id=str(row.get("problem_id", index)),
+        problem_id=_name(row, "problem_id", index),
         prompt=prompt,
         gold=[_gold(one) for one in gold] if isinstance(gold, list) and gold else _gold(gold),
-        bin=str(row.get("bin", "all")),
+        bin=_name(row, "bin", "all"),
     )
+
+
+def _name(row: Mapping[str, Any], field: str, default: str | int) -> str:
+    name = row.get(field, default)
+    if isinstance(name, bool) or not isinstance(name, str | int | float):
+        raise ValueError(f"has a {field!r} that is neither text nor a number: {_PROBLEM}")
+    return str(name)
 
 
 _PROBLEM = "a problem is {problem_id, prompt, gold}"

@@ -32,17 +32,29 @@ class RunFiles:
 
 
 def read_run(folder: Path) -> RunFiles:
-    """Return the settings, metrics and evaluations of a run."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    """Return the settings, metrics and evaluations of a run.
+
+    Raises:
+        ValueError: its settings cannot be read.
+    """
+    file = folder / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is not JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise ValueError(f"{file} has no settings")
     return RunFiles(folder, config, read_rows(folder / "metrics.jsonl"), read_rows(folder / "evals.jsonl"))
 
 
 def read_rows(file: Path) -> Rows:
-    """Return the rows of a run's file, or none without a file. A line that was cut short by a kill is left out."""
+    """Return the rows of a run's file, or none without a file. Lines that are no rows (cut by a kill) are omitted."""
     rows = []
     for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
-        with contextlib.suppress(ValueError):
-            rows.append(json.loads(line))
+        with contextlib.suppress(ValueError, RecursionError):
+            row = json.loads(line)
+            if isinstance(row, dict) and isinstance(row.get("step"), int):
+                rows.append(row)
     return rows
 
 

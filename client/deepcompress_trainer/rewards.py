@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from deepcompress_client import Client, Run
+from deepcompress_client._saved import identity_in
 from deepcompress_client._warnings import log_warnings
 from deepcompress_client.errors import NotFound
 from deepcompress_client.presets import fading
@@ -72,7 +73,7 @@ class Rewards:
         try:
             run = client.run(config.name, join=True)
             if identity.exists():  # older trainers did not write it
-                saved = json.loads(identity.read_text(encoding="utf-8"))
+                saved = identity_in(identity)
                 if saved["incarnation"] != run.state_dict()["incarnation"]:
                     raise NotFound(404, "unknown-checkpoint", f"{config.name} is another run now")
             run.restore(checkpoint)

@@ -5,12 +5,9 @@ The reward manager reads the gold in ``reward_model.ground_truth`` and the phase
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
-
-import pyarrow
-from pyarrow import parquet
 
 INSTRUCTION = "\nThink step by step, and put the final answer in \\boxed{}."
 
@@ -31,10 +28,25 @@ def rows(path: str, split: str) -> list[dict[str, object]]:
 
 def main() -> None:
     """Write the training and the validation file."""
-    train, test, folder = sys.argv[1:]
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    for path, split in ((train, "train"), (test, "test")):
-        parquet.write_table(pyarrow.Table.from_pylist(rows(path, split)), Path(folder) / f"{split}.parquet")
+    parser = argparse.ArgumentParser(description="Write GSM8K-like files of lines of JSON as verl's Parquet files.")
+    parser.add_argument("train", help="the problems to train on: lines with `question` and `answer`")
+    parser.add_argument("test", help="the problems to validate on")
+    parser.add_argument("folder", type=Path, help="folder for train.parquet and test.parquet")
+    chosen = parser.parse_args()
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ModuleNotFoundError:
+        parser.error("pyarrow is not installed: pip install pyarrow")
+    try:
+        tables = {split: pyarrow.Table.from_pylist(rows(vars(chosen)[split], split)) for split in ("train", "test")}
+    except OSError as error:
+        parser.error(f"{error.filename}: {error.strerror}")
+    except (ValueError, KeyError) as error:
+        parser.error(f"a file is no list of lines with `question` and `answer`: {error}")
+    chosen.folder.mkdir(parents=True, exist_ok=True)
+    for split, table in tables.items():
+        parquet.write_table(table, chosen.folder / f"{split}.parquet")
 
 
 if __name__ == "__main__":

@@ -37,8 +37,7 @@ from .api import compat, curriculum, descriptions, errors, health, rollouts, run
 from .api.admission import FairScheduler, InflightLimiter, KeyedSlots
 from .api.auth import KeyRing
 from .api.context import LOOPBACK, Context, ContextDep
-from .api.hosts import AllowedHosts, HostCheckMiddleware
-from .api.middleware import RequestLoggingMiddleware
+from .api.middleware import AllowedHosts, HostCheckMiddleware, RequestLoggingMiddleware
 from .api.packed_rows import PackedRows
 from .difficulty.errors import StoreTooNew, StoreUnavailable
 from .difficulty.retention import DAY_S

@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     observation_ttl_days: Annotated[float, Field(gt=0)] = 7.0
     """Days for which the observations of a run that was never trained are kept. Those of a trained run are kept as
     long as the run."""
-    sweep_interval_seconds: Annotated[float, Field(gt=0)] = 3600.0
+    sweep_interval_seconds: Annotated[float, Field(ge=0.01)] = 3600.0
     """Longest time between two deletions of expired runs and observations."""
 
     verifier_workers: Annotated[int, Field(ge=1, le=256)] = Field(default_factory=lambda: os.cpu_count() or 1)
@@ -272,6 +272,9 @@ _HOST_PATTERN = re.compile(r"\*|(\*\.)?[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]*:[0-9A-F
 """A host name, an IPv4 or IPv6 address, all names below a domain, or all hosts."""
 
 
+MAX_SECRET_BYTES = 1 << 16
+
+
 def read_secret(file: Path) -> str:
     """Return the text of a file that contains one secret, without the line end.
 
@@ -279,11 +282,15 @@ def read_secret(file: Path) -> str:
         ValueError: The file cannot be read, or is empty.
     """
     try:
-        secret = file.read_text("utf-8").strip()
+        with file.open("rb") as stream:
+            content = stream.read(MAX_SECRET_BYTES + 1)
+        secret = content.decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} cannot be read: {type(error).__name__}") from None
     if not secret:
         raise ValueError(f"{file} is empty")
+    if len(content) > MAX_SECRET_BYTES or "\0" in secret:
+        raise ValueError(f"{file} is not a text of at most {MAX_SECRET_BYTES} bytes")
     return secret
 
 
@@ -304,18 +311,28 @@ MAX_EDITS = 2
 
 
 def unknown_variables() -> list[tuple[str, str | None]]:
-    """Return each variable with the prefix that nothing reads, and the setting it is a misspelling of, if any."""
+    """Return each variable with the prefix that nothing reads, and the setting it is a misspelling of, if any.
+
+    Variables are read in any case of letters, so their names are compared in capitals.
+    """
     known = {variable(name) for name in Settings.model_fields} | OTHER_VARIABLES
     unknown = []
     for name in sorted(os.environ):
-        if name.startswith(PREFIX) and name not in known and not _SERVICE_LINK.fullmatch(name):
-            close = min(known - OTHER_VARIABLES, key=lambda other: _edits(name, other))
-            unknown.append((name, close if _edits(name, close) <= MAX_EDITS else None))
+        capitals = name.upper()
+        if capitals.startswith(PREFIX) and capitals not in known and not _SERVICE_LINK.fullmatch(capitals):
+            edits = {other: _edits(capitals, other) for other in known - OTHER_VARIABLES}
+            close = min(edits, key=edits.__getitem__)
+            unknown.append((name, close if edits[close] <= MAX_EDITS else None))
     return unknown
 
 
 def _edits(one: str, other: str) -> int:
-    """Return the least number of insertions, deletions and replacements that turn one text into the other."""
+    """Return the least number of insertions, deletions and replacements that turn one text into the other.
+
+    For texts whose lengths differ by more than MAX_EDITS it is that difference, which is a lower bound.
+    """
+    if abs(len(one) - len(other)) > MAX_EDITS:
+        return abs(len(one) - len(other))
     previous = list(range(len(other) + 1))
     for i, letter in enumerate(one, 1):
         row = [i]

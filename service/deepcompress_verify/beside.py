@@ -22,14 +22,15 @@ _DRESS = re.compile(
 _END = re.compile(r"[.,;:!?()\n。，；]")
 """The end of the words that belong to a box."""
 _DENIED = re.compile(
-    r"(?:is|was|would\s+be)\s+(?:[a-z]+ly\s+)?(?:(?:wrong|incorrect|false|invalid|mistaken|not\s+(?:correct|right|true|valid))\b"
+    r"(?:is|was|would\s+be)\s+(?:[a-z]+ly\s+)?(?:(?:wrong|incorrect|false|invalid|mistaken|impossible|excluded|rejected|ruled\s+out|not\s+(?:correct|right|true|valid|possible|allowed|an?\s+solution))\b"
     r"|not\s+(?:the|my|our|a|an)\s+(?:correct\s+|right\s+|final\s+|valid\s+)?(?:answer|solution|result|option|choice)\b)"
     r"|(?:is|was)n['’]?t\s+(?:(?:the|my)\s+)?(?:correct|right|answer|final)\b",
     re.IGNORECASE,
 )
 _DENIED_BEFORE = re.compile(
     r"(?:answer|solution|result|option|choice)\s+(?:is\s+(?:[a-z]+ly\s+)?not|isn['’]t|isnt|cannot\s+be|can['’]t\s+be)(?:\s+the)?\s*$"
-    r"|(?:wrong|incorrect|false)\s+(?:answer|solution|result|option|choice)\s+is\s*$",
+    r"|(?:wrong|incorrect|false)\s+(?:answer|solution|result|option|choice)\s+is\s*$"
+    r"|(?:cannot|can['’]t|could\s+not|could(?:n['’]t))\s+be\s*$|\brul(?:e|es|ed|ing)\s+out\s*$|(?:\\neq?|\\not\s*=|≠)\s*$",
     re.IGNORECASE,
 )
 _SECOND = re.compile(
@@ -41,7 +42,7 @@ _SECOND = re.compile(
 _DECIMAL = re.compile(r"-?\d+\.\d+")
 _OPENERS = " $*\\([{\n"
 _CLOSERS = " $*\\)]},"
-_DENIALS = ("not", "n't", "n’t", "isnt", " be", " the")
+_DENIALS = ("not", "n't", "n’t", "isnt", " be", " the", " out", "\\ne", "\\neq", "\\not=", "\\not =", "≠")
 """The last words of a denial before a box, other than "the wrong answer is"."""
 _AFTER_DIRECTION = (" of", " about", " exactly")
 """The last words before a box after a direction: a loss of about."""
@@ -73,7 +74,8 @@ def restated(answer: str, golds: tuple[str, ...], text: str, begin: int, end: in
     after = text[end : end + MAX_CHARS]
     if has_words_after:
         rest = after.lstrip(_CLOSERS)
-        if rest.startswith(_VERBS) and _DENIED.match(_sentence(after)) is not None:
+        sentence = rest.removeprefix(", which ") if rest.startswith(", which ") else after
+        if sentence.lstrip(_CLOSERS).startswith(_VERBS) and _DENIED.match(_sentence(sentence)) is not None:
             return f"\\text{{not }} {answer}"
         if "or" in rest[:12] and (second := _SECOND.match(_closed(after))) is not None:
             value = second["math"] or second["inline"] or second["plain"] or second["typeset"]

@@ -23,6 +23,9 @@ _PREDICATE = re.compile(
     r"^(?:is|was)\s+(?:the\s+|my\s+)?(?:correct|right|best|true|answer)(?:\s+(?:answer|option|choice))?[.!]?\s*$",
     re.I,
 )
+_ONLY_DENIES = re.compile(r"^,?\s*(?:and\s+)?not\s+\(?([A-Z])\)?[.!]?\s*$")
+"""C, not B."""
+_NEITHER = re.compile(r"^(?:neither|none|both|all)\b", re.IGNORECASE)
 _CONTINUES = re.compile(
     r"[+*/^_=<>!']|\\(?:ne|neq|cup|cap|cdot|times|to|not)(?![a-zA-Z])"
     r"|(?:is|are|was|can|does|could|should|must|has|looks|seems)\b(?!\s+(?:the|my|correct|right))"
@@ -73,6 +76,9 @@ def read_choice(text: str) -> ChoiceText | None:
         return None
     content = masked[match.end() :].strip()
     separated = wrapped or match["after"] or not set(match["close"]).isdisjoint(")]）】")
+    denied = _ONLY_DENIES.match(content)
+    if denied is not None and denied[1] != letter.upper():
+        content = ""
     if content and not (separated or _PREDICATE.match(content)):
         return None
     if _PREDICATE.match(content):
@@ -106,6 +112,9 @@ def names_another(content: str, own: str) -> bool:
     """Return True if the text hedges, or names a letter other than `own` as an answer without denying it."""
     tokens = _TOKEN.findall(content)
     words = [token.replace("'", "").replace("’", "").lower() for token in tokens]
+    option = _NEITHER.match(content) is not None and own not in tokens
+    if option and words[0] in ("neither", "both"):
+        return "or" in words  # the text of an option: neither A nor B
     if not HEDGES.isdisjoint(words) or ("no", ",") in pairwise(words):
         return True
     for index, part in enumerate(tokens):

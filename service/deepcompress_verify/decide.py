@@ -15,6 +15,7 @@ from itertools import product
 from typing import TypeAlias
 
 from deepcompress_verify.choices import ChoiceText, has_parts, read_choice
+from deepcompress_verify.compare.chemistry import chemical
 from deepcompress_verify.compare.context import (
     ComparisonContext,
     InconclusiveError,
@@ -23,7 +24,7 @@ from deepcompress_verify.compare.context import (
     WorkBudgetExceededError,
     item_budget,
 )
-from deepcompress_verify.compare.dates_and_formulas import differs_in_case, same_date_or_formula
+from deepcompress_verify.compare.dates_and_formulas import differs_in_case, other_formula, same_date_or_formula
 from deepcompress_verify.compare.fast_path import Rational, number, rounds_to, same_digits, strip_typesetting
 from deepcompress_verify.compare.forms import Facts, canon, facts
 from deepcompress_verify.compare.judgement import judge
@@ -33,8 +34,8 @@ from deepcompress_verify.extract import boxes_of_gold
 from deepcompress_verify.reader import read
 from deepcompress_verify.reader.numerals import Commas
 from deepcompress_verify.remarks import MAX_CHARS as MAX_REMARK_CHARS
-from deepcompress_verify.remarks import Reduction, other_subject, reductions
-from deepcompress_verify.tree import List, Node, Quantity, Set, Tuple, Unreadable
+from deepcompress_verify.remarks import Reduction, other_direction, other_subject, reductions
+from deepcompress_verify.tree import List, Node, Quantity, Set, Text, Tuple, Unreadable
 from deepcompress_verify.verdict import Status, Verdict, truncate_answer
 
 __all__ = ["OpenComparison", "Oracle", "decide", "gold_error"]
@@ -80,7 +81,15 @@ def _properties(gold: ParsedGold) -> tuple[str, Facts]:
 def _gold(text: str) -> ParsedGold:
     stripped = boxes_of_gold(text)
     plain = strip_typesetting(stripped)
-    return ParsedGold(stripped, plain, number(plain), read(stripped))
+    return ParsedGold(stripped, plain, number(plain), _read(stripped))
+
+
+def _read(text: str) -> Node | Unreadable:
+    """Return the tree of a text; a chemical formula that is no mathematics is a text."""
+    tree = read(text)
+    if isinstance(tree, Unreadable) and (sides := chemical(text)) is not None:
+        return Text(" to ".join(" and ".join(side) for side in sides))
+    return tree
 
 
 def gold_error(gold: str) -> str | None:
@@ -218,8 +227,14 @@ def _same_without_remarks(gold: str, answer: str, oracle: Oracle | None) -> tupl
     for reading, target in list(pairs)[:MAX_READING_PAIRS]:
         if (reading.answer == answer and target.answer == gold) or other_subject(reading, target):
             continue
+        if other_direction(reading, target.answer):
+            continue
         verdict = _any_gold((target.answer,), reading.answer, oracle)
-        choice = None if _is_correct(verdict) else _same_choice(target.answer, reading.answer, oracle)
+        choice = None
+        if not _is_correct(verdict):
+            choice = _same_choice(target.answer, reading.answer, oracle) or _same_quantity(
+                target.answer, reading.answer, oracle
+            )
         if choice is None and not _is_correct(verdict):
             continue
         claims = all(_is_correct(_any_gold((target.answer,), claim, oracle)) for claim in reading.claims)
@@ -263,6 +278,8 @@ def _rounds_to(value: str, decimal: str, oracle: Oracle | None) -> bool:
     With two significant digits or more it is within three quarters of a unit of its last digit, with one within half
     a unit. Zero approximates zero alone.
     """
+    if decimal.endswith("%"):
+        value, decimal = f"100\\cdot({value})", decimal[:-1]
     whole, _, part = decimal.lstrip("+").partition(".")
     units, places = int(whole + part), len(part) + 2
     if units == 0:
@@ -324,7 +341,7 @@ def _one_gold(gold_text: str, answer: str, oracle: Oracle | None) -> Verdict | O
     outcome = _without_trees(gold, plain)
     if outcome is not None:
         return Verdict(outcome[0] == "correct", outcome[0], truncate_answer(answer), *outcome[1:])
-    tree = read(answer)
+    tree = _read(answer)
     if isinstance(tree, Unreadable):
         return Verdict(
             False,
@@ -360,6 +377,8 @@ def _trees(gold: ParsedGold, answer: str, plain: str, tree: Node, oracle: Oracle
         reason = same_date_or_formula(gold.text, gold.tree, answer)
         if reason is not None:
             return Verdict(True, "correct", truncate_answer(answer), "text", reason)
+    if result and context.tier == "text" and other_formula(gold.text, answer):
+        return Verdict(False, "wrong", truncate_answer(answer), "text", "another chemical formula")
     if result and differs_in_case(gold.text, answer):
         return Verdict(False, "wrong", truncate_answer(answer), "text", "the case of the letters is the meaning")
     if result is None:

@@ -14,9 +14,12 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
+
+if TYPE_CHECKING:
+    import asyncio
 
 HEADER = struct.Struct("<I")
 HEARTBEAT = struct.Struct("<II")
@@ -86,3 +89,16 @@ def _read_exactly(sock: socket.socket, length: int) -> bytes:
             raise FrameError("the other end closed")
         data += piece
     return bytes(data)
+
+
+async def receive(reader: asyncio.StreamReader) -> Json:
+    """Read the next message without blocking the event loop.
+
+    Raises:
+        EOFError: The peer closed the connection.
+        FrameError: The message is too large.
+    """
+    (length,) = HEADER.unpack(await reader.readexactly(HEADER.size))
+    if length > MAX_FRAME:
+        raise FrameError("a frame over the size limit")
+    return orjson.loads(await reader.readexactly(length))

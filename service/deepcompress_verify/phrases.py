@@ -14,10 +14,13 @@ from deepcompress_verify.reader.words import DIRECTIONS, FUNCTION_WORDS
 _TAIL = 4096
 """Characters at the end of the text that are searched for a closing phrase."""
 _MARKERS = (
+    "所以选", "因此选", "故答案选", "答案选", "答案】",
     "answer is", "answer:", "answer**:", "answer to the problem is", "answer：", "answer=", "answer =", "option is",
     "choice is", "option:", "choice:", "答案是", "答案为", "答案：", "答案:", "故选", "故选择", "应选",
+    "answers are", "answers are:", "solutions are", "roots are",
     "answer would be", "answer must be", "answer should be", "answer to the question is", "answer to this problem is",
 )  # fmt: skip
+_TAG, _TAG_END = "<answer>", "</answer>"
 _CHOICE_MARKERS = ("option is", "choice is", "option:", "choice:")
 """Markers only after a word such as "correct"."""
 _LINE_MARKERS = ("answer is", "answer:", "option is", "choice is", "答案")
@@ -56,14 +59,16 @@ _CLOSING = " *.:。,;；，_\n"
 
 def find_restated_answer(text: str, end: int) -> str | None:
     """Return the mathematics of a phrase "final answer is X" after the last box, or None."""
-    if text.find("inal", end) < 0 and text.find("INAL", end) < 0:
+    if text.find(" answer", end) < 0 and text.find(" Answer", end) < 0 and text.find(" ANSWER", end) < 0:
         return None
-    position = -1
-    for spelling in ("inal answer", "inal Answer", "INAL ANSWER"):
-        position = max(position, text.rfind(spelling, end))
+    position, size = -1, 0
+    for spelling in ("inal answer", "inal Answer", "INAL ANSWER", "orrect answer is"):
+        found = text.rfind(spelling, end)
+        if found > position:
+            position, size = found, len(spelling)
     if position < 0:
         return None
-    rest = text[position + len("inal answer") :][:_MAX_STATEMENT].lstrip(" *:")
+    rest = text[position + size :][:_MAX_STATEMENT].lstrip(" *:")
     if rest[:2].lower() == "is":
         rest = rest[2:].lstrip(" *:")
     if "boxed" in rest:
@@ -101,6 +106,10 @@ def _after_marker(text: str, start: int) -> tuple[str | None, bool]:
     hashes = text.rfind("####", start)
     line = max(text.rfind("\nA:", start), 0 if start == 0 and text.startswith("A:") else -1)
     tail_start = max(start, len(text) - _TAIL)
+    if text.find(_TAG_END, tail_start) >= 0:
+        tagged = _tagged(text, tail_start)
+        if tagged is not None:
+            return tagged or None, True
     phrase, after = _last_phrase(text[tail_start:])
     if phrase >= 0 and tail_start + phrase > max(hashes, line):
         statement, rest = _statement(text[tail_start + after :])
@@ -110,6 +119,22 @@ def _after_marker(text: str, start: int) -> tuple[str | None, bool]:
     if line >= 0:
         return _line(text, text.find(":", line) + 1), True
     return None, False
+
+
+def _tagged(text: str, start: int) -> str | None:
+    """Return the content of the last <answer>...</answer>: a sentence in it states the answer; None without tags."""
+    end = text.rfind(_TAG_END, start)
+    begin = text.rfind(_TAG, start, end)
+    if begin < 0 or end - begin > _TAIL:
+        return None
+    inside = text[begin + len(_TAG) : end].strip()
+    phrase, after = _last_phrase(inside)
+    if phrase >= 0:
+        inside = _statement(inside[after:])[0] or ""
+    for opener, closer in _DELIMITERS:
+        if inside.startswith(opener) and inside.find(closer, len(opener)) == len(inside) - len(closer):
+            return inside[len(opener) : -len(closer)].strip()
+    return inside
 
 
 def _last_phrase(tail: str) -> tuple[int, int]:
@@ -238,14 +263,75 @@ def _last_line(text: str, start: int) -> str | None:
     tail = text[max(start, len(text) - _TAIL) :]
     for line in reversed(tail.split("\n")[-6:]):
         stripped = line.strip()
+        if stripped in ("$$", "\\]") and (block := _display(tail, stripped)) is not None:
+            return block
         if stripped and stripped not in ("$$", "\\]", "\\)"):
             lower = stripped.lower()
             if any(marker in lower for marker in _LINE_MARKERS) or _HEDGED_LINE.search(lower):
                 return None  # denied or hedged: "the wrong answer is 5", "it could be 5"
+            if (choice := _stated_choice(stripped)) is not None:
+                return choice
             if _EXPRESSION.fullmatch(stripped) and FUNCTION_WORDS.keys() >= set(_NAMES.findall(stripped)):
                 return stripped
-            return _last_delimited(stripped) or _last_bold(stripped) or _last_value(stripped)
+            return _unguarded(stripped, _last_delimited(stripped) or _last_bold(stripped) or _last_value(stripped))
     return None
+
+
+def _display(tail: str, line: str) -> str | None:
+    """Return the formula of several lines that ends the text, after the line that closes it."""
+    opener = {"$$": "$$", "\\]": "\\["}.get(line)
+    end = tail.rfind(line)
+    if opener is None or tail[end + len(line) :].strip():
+        return None
+    begin = tail.rfind(opener, 0, end)
+    return (tail[begin + len(opener) : end].strip() or None) if begin >= 0 else None
+
+
+_OPTION = re.compile(
+    r"(?:(?:hence|so|thus|therefore|clearly)\s*,?\s+)?(?:option|choice)?\s*(?P<choice>[\"'`*(]*[A-J][\"'`*).:]*(?:\s.*)?)$",
+    re.IGNORECASE,
+)
+_SENTENCE = re.compile(
+    r"[\"'`*(]*(?P<letter>[A-J])[\"'`*).:]*(?P<rest>\s+is\s+(?:the\s+)?(?:correct|right|best|true)(?:\s+(?:answer|option|choice))?"
+    r"(?:\s*[.!]|\s*,?\s*(?:because|since|as)\s.*)?)?"
+)
+_LISTED = re.compile(r"[*(]*(?P<letter>[A-J])[.):]+[*]*\s+(?P<text>[A-Za-z][^.;]*)[.]?")
+
+
+def _stated_choice(line: str) -> str | None:
+    """Return the choice that a last line states: "B", "`B`", "B. Increases", "Option (B) is correct."."""
+    match = _OPTION.fullmatch(line)
+    if match is None:
+        return None
+    rest = match["choice"]
+    sentence = _SENTENCE.fullmatch(rest)
+    if sentence is not None:
+        return None if not sentence["rest"] and sentence["letter"].islower() else sentence["letter"].upper()
+    listed = _LISTED.fullmatch(rest)
+    return f"{listed['letter']}. {listed['text']}" if listed is not None else None
+
+
+def _unguarded(line: str, value: str | None) -> str | None:
+    """Return a value of a line, or None if the words before it in its clause deny, bound or only number it."""
+    if value is None:
+        return None
+    before = line[: max(line.rfind(value.partition(" \\text")[0].strip("%")), 0)]
+    for mark in (". ", "; ", ", ", "。", "，", " is ", " are ", " was ", "=", " equals "):
+        before = before.rpartition(mark)[2]
+    if _GUARD.search(before) is not None:
+        return None
+    return value
+
+
+_GUARD = re.compile(
+    r"\b(?:not|isn['’]t|aren['’]t|can['’]t|cannot|never|neither|nor|than|at least|at most|fewer|except|unless"
+    r"|rule[sd]? out)\b"
+    r"|\b(?:under|below|above|over|exceeds?|exceeding|up to|between\s+\S+\s+and)\s+[\W]*$"
+    r"|\b(?:step|equation|problem|question|figure|table|example|theorem|lemma|chapter|section|case|exercise|part)\s+[\W]*$"
+    r"|(?:≠|<|>|≤|≥|≈|\\(?:neq?|leq?|geq?|lt|gt|approx|not))\s*\$?\s*$|不是|不为|至少|至多|小于|大于|少于|多于|不等于|不超过",
+    re.IGNORECASE,
+)
+"""Words and signs before a value in the last line that deny it, bound it, or use it as a number of something."""
 
 
 def _last_delimited(line: str) -> str | None:
@@ -282,7 +368,9 @@ def _last_value(line: str) -> str | None:
     if before == "/" or (before == "-" and (begin == 1 or line[begin - 2] in " (=")):
         return line[:end].split(" ")[-1]
     after = line[end:]
-    if not DIRECTIONS.isdisjoint(word.strip(".,;:*$}").lower() for word in after.split()[:3]):
+    if not after.lstrip(" *$").startswith("left over") and not DIRECTIONS.isdisjoint(
+        word.strip(".,;:*$}").lower() for word in after.split()[:3]
+    ):
         return f"{line[begin:end]} \\text{{{after.rstrip(' .*$')}}}"  # 5 km south
     return line[begin:end] + ("%" if after.lstrip().startswith("%") else "")
 

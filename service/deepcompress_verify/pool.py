@@ -38,11 +38,12 @@ from deepcompress_verify.ipc import (
     FrameError,
     Row,
     encode_request,
+    receive,
 )
 from deepcompress_verify.process import DECIDER, Role, WorkerLimits
 from deepcompress_verify.verdict import MAX_SHOWN_CHARS, Check, Status, Verdict, truncate_answer
 from deepcompress_verify.work_queue import CheckBatch, Chunk, Item, WorkQueue
-from deepcompress_verify.worker_slots import Slot, WorkerSlots, receive
+from deepcompress_verify.worker_slots import Slot, WorkerSlots
 
 logger = logging.getLogger(__name__)
 
@@ -383,7 +384,8 @@ class VerifierPool:
         """Run one chunk on one worker. In every case each item is settled or queued again."""
         assert slot.process and slot.reader and slot.writer
         self._sequence = number = (self._sequence + 1) & 0xFFFFFFFF
-        slot.begin(number)
+        slot.busy, slot.stalled = True, False
+        slot.last_heartbeat, slot.last_change_at = (number, -1), time.monotonic()
         received = 0
         try:
             slot.writer.write(encode_request(number, [item.pair for item in chunk.items], self._slice(chunk)))

@@ -18,9 +18,11 @@ from itertools import pairwise
 
 from deepcompress_verify.reader.words import DENIALS as NO_UNITS
 from deepcompress_verify.reader.words import (
+    DIRECTIONS,
     FUNCTION_WORDS,
     GREEK,
     NOT_UNITS,
+    SAME_DIRECTIONS,
     is_counted_noun,
     known_unit,
     spelled_number,
@@ -61,6 +63,7 @@ _MARKS = (
 _LEADING = ("\\therefore", "\\implies", "\\Rightarrow", "\\Longrightarrow", "\\displaystyle", "∴", "⇒", "⟹")
 """Marks without a meaning at the beginning of an answer."""
 _TAG = re.compile(r"\\(?:tag\*?|label)\s*\{[^{}]{0,32}\}$")
+_TEXT_MARK = re.compile(r"\\(?:text|mathrm)\s*\{\s*[✓✔✅☑∎■□◻◼▪]\s*\}$")
 _TEXT = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mbox|textup|textsf|texttt|mathbf|bf|rm)\s*\{|(?<!\\)\$|\\[()\[\]]"
     r"|\\[ ,;:!]|\\q?quad(?![a-zA-Z])|\*\*|~"
@@ -68,10 +71,10 @@ _TEXT = re.compile(
 _ABOUT = r"(?:approximately|approx\.?|about|roughly|around|nearly|\\approx|≈|\\simeq|~)"
 _NUMBER = r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?"
 _APPROXIMATION = re.compile(
-    rf"(?:which\s+is\s+|or\s+|i\.e\.,?\s+)?{_ABOUT}\s*({_NUMBER}\d?)\s*([a-zA-Z]+(?:\s+[a-zA-Z]+)?)?"
+    rf"(?:which\s+is\s+|or\s+|i\.e\.,?\s+)?{_ABOUT}\s*({_NUMBER}\d?(?:\s*\\?%)?)\s*([a-zA-Z]+(?:\s+[a-zA-Z]+)?)?"
 )
 _TRAILING_APPROXIMATION = re.compile(
-    rf"(?:\s|,)\s*(?:(?:or|i\.e\.|that\s+is|which\s+is),?\s+)?{_ABOUT}\s*({_NUMBER}\d?)\s*$"
+    rf"(?:\s|,)\s*(?:(?:or|i\.e\.|that\s+is|which\s+is),?\s+)?{_ABOUT}\s*({_NUMBER}\d?(?:\s*\\?%)?)\s*$"
 )
 _EQUAL_CLAIM = re.compile(
     r"^(?:or\s+equivalently|or|i\.e\.|equivalently|that\s+is|namely|same\s+as|equal\s+to|=),?\s*(.+)$"
@@ -83,16 +86,21 @@ _REASON = re.compile(
     r"(?:\s|,)\s*(?:because|since|due\s+to|as\s+shown|as\s+required|as\s+desired|as\s+expected)(?=\W|$)|,\s*as\s"
 )
 _COPULA = re.compile(
-    r"\s(?:is\s+equal\s+to|is\s+exactly|is|are|equals|equal|was|will\s+be|must\s+be|comes\s+to)\s*:?\s|\s?=\s?|:\s"
+    r"\s(?:is\s+equal\s+to|is\s+exactly|is|are|equals|equal|was|will\s+be|must\s+be|comes\s+to|needs?|has|gets|costs?|makes|takes|earns|pays|weighs|receives|receive|spends|saves|contains)\s*:?\s|\s?=\s?|:\s"
+)
+_VERBS = frozenset(
+    "need needs has gets cost costs makes takes earns pays weighs receives receive spends saves contains".split()
 )
 _PREDICATE = re.compile(
-    r"\s+is\s+(?:the|my|our)\s+(?:final\s+|correct\s+|right\s+)?(?:answer|result|solution|value|option|choice)\s*$"
+    r"\s+is\s+(?:the|my|our)\s+(?:final\s+|correct\s+|right\s+|only\s+|unique\s+)?(?:possible\s+)?"
+    r"(?:answer|result|solution|root|value|option|choice)\s*$|\s+only\s*$"
 )
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
 _OPERATORS = frozenset("+*/^|[]")
 _WORD = re.compile(r"[a-zA-Z]+(?:['’][a-zA-Z]+)?")
 _OR_VALUE = re.compile(r"\b[nN]o\s*,|\bor\s+(?:maybe\s+|even\s+|just\s+)?(?:[-+$\\(]|\d|[A-Z]\b|[a-z]\b(?!\s+[a-z]))")
 _YES_NO = re.compile(r"^\s*(yes|no|true|false)\s*[,.:;—–-]\s*(?=\S)", re.IGNORECASE)
+_EMPHASIS = frozenset("always indeed certainly definitely absolutely exactly".split())
 _STATEMENTS = frozenset("yes no true false".split())
 
 
@@ -130,6 +138,15 @@ def reductions(answer: str) -> list[Reduction]:
 def other_subject(one: Reduction, two: Reduction) -> bool:
     """Return True if two removed subjects name different things: the mean is 5, the median is 5."""
     return bool(one.subject and two.subject) and not (one.subject <= two.subject or two.subject <= one.subject)
+
+
+def other_direction(reading: Reduction, gold: str) -> bool:
+    """Return True if a removed subject is another direction than that of the gold: the loss is 20%, 20% profit."""
+    stated = {SAME_DIRECTIONS.get(word, word) for word in reading.subject if word in DIRECTIONS}
+    if not stated:
+        return False
+    meant = {SAME_DIRECTIONS.get(word, word) for word in words_of(gold) if word in DIRECTIONS}
+    return bool(meant) and stated != meant
 
 
 _GENERAL = frozenset(
@@ -184,9 +201,13 @@ def mask(text: str) -> str:
     return "".join(result)
 
 
+_OPENED = re.compile(r"\\(?:text|textbf|mathrm)\s*\{\s*$")
+
+
 def _part(text: str, masked: str, begin: int, end: int) -> str:
     """Return a part of the text; the masked part if the cut is inside braces or formula signs."""
-    part = text[begin:end]
+    part = _OPENED.sub("", text[begin:end])
+    part += "}" if part.count("{") == part.count("}") + 1 and text[end : end + 4].lstrip()[:1] == "}" else ""
     balanced = (
         part.count("{") == part.count("}")
         and (part.count("$") - part.count("\\$")) % 2 == 0
@@ -215,20 +236,21 @@ def _without_marks(answer: str) -> str:
         before = text
         if text.endswith(_MARKS):
             for mark in _MARKS:
-                if text.endswith(mark) and not (mark == "!" and text[:-1].rstrip()[-1:] in _FACTORIAL):
+                if text.endswith(mark) and not (mark == "!" and _SPACES.sub("", text[:-1])[-1:] in _FACTORIAL):
                     text = text[: -len(mark)].rstrip()
         if text.startswith(_LEADING):
             for mark in _LEADING:
                 if text.startswith(mark) and not text[len(mark) : len(mark) + 1].isalpha():
                     text = text[len(mark) :].lstrip()
         if text.endswith("}"):
-            text = _TAG.sub("", text).rstrip()
+            text = _TEXT_MARK.sub("", _TAG.sub("", text)).rstrip()
         if text.endswith("\\") and not text.endswith("\\\\"):  # the space of "\\ " is gone
             text = text[:-1].rstrip()
         if text == before:
             return text
 
 
+_SPACES = re.compile(r"(?:\\[ ,;:!]|\\q?quad|[\s~])+$")
 _FACTORIAL = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ)}]!")
 """An exclamation mark after one of these may be a factorial."""
 
@@ -249,9 +271,17 @@ def _in_brackets(answer: str, masked: str) -> Iterator[Reduction]:
     value, content = _part(answer, masked, 0, begin), masked[begin + 1 : end - 1].strip()
     approximation = _APPROXIMATION.fullmatch(content)
     if approximation is not None and _has_digit(approximation[1]) and _counted(approximation[2], masked[:begin]):
-        yield Reduction(value, approximations=(approximation[1].replace(",", ""),))
+        yield Reduction(value, approximations=(_plain_number(approximation[1]),))
         return
-    if content.lower() in ("exactly", "exact", "exact value"):
+    if content.lower() in _WITHOUT_VALUE:
+        yield Reduction(value)
+        return
+    reason = re.match(r"(?:because|since)\s", content)
+    if (
+        reason is not None
+        and not hedged(content)
+        and not _states_another(content[reason.end() :], masked[:begin].strip())
+    ):
         yield Reduction(value)
         return
     claim = _EQUAL_CLAIM.match(content)
@@ -260,13 +290,23 @@ def _in_brackets(answer: str, masked: str) -> Iterator[Reduction]:
     elif spelled_number(words_of(content)) is not None and content.replace("-", " ").replace(" ", "").isalpha():
         yield Reduction(value, (f"\\text{{{content}}}",))
     elif _DECIMAL.fullmatch(content):
-        yield Reduction(value, approximations=(content.replace(",", ""),))
+        yield Reduction(value, approximations=(_plain_number(content),))
     elif _INTEGER.fullmatch(content) and answer[begin - 1].isspace():
         yield Reduction(value, (content,))
 
 
-_DECIMAL = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?\.\d+")
+_WITHOUT_VALUE = frozenset(
+    ("exactly", "exact", "exact value", "in simplest form", "simplest form", "in lowest terms", "lowest terms",
+     "simplified", "in simplified form", "standard form", "in standard form", "answer", "ans", "final answer")
+)  # fmt: skip
+"""Remarks in brackets that say nothing about the value."""
+_DECIMAL = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?\.\d+(?:\s*\\?%)?")
 _INTEGER = re.compile(r"[-+]?\d+(?:/\d+)?")
+
+
+def _plain_number(text: str) -> str:
+    """Return a number without separators, with its percent sign."""
+    return text.replace(",", "").replace("\\", "").replace(" ", "")
 
 
 def _has_digit(text: str | None) -> bool:
@@ -281,7 +321,9 @@ def _counted(words: str | None, value: str) -> bool:
     if not known and not is_counted_noun(words.lower().split(), False, False):
         return False
     named = _LAST_WORD.search(value) is not None or known
-    if (named and not value.rstrip().endswith(words)) or not NO_UNITS.isdisjoint(words.lower().split()):
+    if (named and not re.search(rf"(?<![A-Za-z]){re.escape(words)}\s*$", value)) or not NO_UNITS.isdisjoint(
+        words.lower().split()
+    ):
         return False
     return NOT_UNITS.isdisjoint(words.lower().split()) and not hedged(words)
 
@@ -293,7 +335,7 @@ def _approximation(answer: str, masked: str) -> Iterator[Reduction]:
     """Remove a trailing approximation: "2/3 or approximately 0.667"."""
     match = _TRAILING_APPROXIMATION.search(masked)
     if match is not None and _has_digit(match[1]):
-        yield Reduction(_part(answer, masked, 0, match.start()), approximations=(match[1].replace(",", ""),))
+        yield Reduction(_part(answer, masked, 0, match.start()), approximations=(_plain_number(match[1]),))
 
 
 def _claim(answer: str, masked: str) -> Iterator[Reduction]:
@@ -307,6 +349,10 @@ def _claim(answer: str, masked: str) -> Iterator[Reduction]:
             begin = match.end()
         pieces.append(_part(answer, masked, begin, len(answer)))
         if all(pieces):
+            decimals = [piece for piece in pieces[1:] if _DECIMAL.fullmatch(piece)]
+            others = tuple(piece for piece in pieces[1:] if piece not in decimals)
+            if decimals and not (_DECIMAL.fullmatch(pieces[0]) or _INTEGER.fullmatch(pieces[0].strip())):
+                yield Reduction(pieces[0], others, tuple(map(_plain_number, decimals)))  # 1/3 or 0.333
             yield Reduction(pieces[0], tuple(pieces[1:]))
 
 
@@ -343,9 +389,14 @@ def _subject(answer: str, masked: str) -> Iterator[Reduction]:
     if predicate is not None and _REASON.search(masked) is None:
         yield Reduction(_part(answer, masked, 0, predicate.start()))
     matches = list(_COPULA.finditer(masked))
-    if not matches:
-        return
-    last = matches[-1]
+    for last in matches[-1:]:
+        yield from _without_subject(answer, masked, last)
+    if len(matches) > 1 and matches[0].group().strip() == "is":
+        yield from _without_subject(answer, masked, matches[0])  # The line is y = 2x
+
+
+def _without_subject(answer: str, masked: str, last: re.Match[str]) -> Iterator[Reduction]:
+    """Remove the subject before one copula."""
     head = masked[: last.start()]
     if not _neutral_subject(head, masked[last.start() : last.end()].strip()):
         return
@@ -362,6 +413,8 @@ def _neutral_subject(head: str, copula: str) -> bool:
     words = words_of(_COMMAND.sub(" ", head))
     if not _SUBJECT_DENIALS.isdisjoint(words) or len(words) > 24 or any(mark in head for mark in ",;?!<>≤≥≠"):
         return False
+    if len(_LABEL.findall(head)) > 1 or spelled_number([word for word in words if word not in _GENERAL]) is not None:
+        return False
     if "\\ne" in head or "\\not" in head or ". " in head or head.lstrip(" -+")[:1].isdigit() or "\\begin" in head:
         return False
     if any(first in ("at", "up") and second in ("least", "most", "to") for first, second in pairwise(words)):
@@ -369,12 +422,15 @@ def _neutral_subject(head: str, copula: str) -> bool:
     long_words = [word for word in words if len(word) > 2 and word not in FUNCTION_WORDS and word not in GREEK]
     if copula in ("=", ":") and (len(long_words) < 2 or not _OPERATORS.isdisjoint(head)):
         return False
-    if not long_words and copula not in ("is", "equals"):
+    if not long_words and not (copula in ("is", "equals") or (words and copula in _VERBS)):
         return False
     other = _COPULA.search(f"{head} ")
     if other is None:
         return True
     return not any(map(str.isdigit, head)) and "=" not in head and ": " not in head and _embedded(head)
+
+
+_LABEL = re.compile(r"\([A-Za-z]\)")
 
 
 def _embedded(head: str) -> bool:
@@ -402,13 +458,21 @@ _PREFIX = re.compile(
 def _direction(answer: str, masked: str) -> Iterator[Reduction]:
     """Put the word of direction after its value: "a profit of 20%" is "20% profit"."""
     match = _DIRECTED.match(masked)
-    if match is not None:
-        yield Reduction(f"{_part(answer, masked, match.end(), len(answer))} \\text{{ {match[1].lower()}}}")
+    if match is not None and _REASON.search(masked) is None:
+        direction = match[1].lower() if match[1] else _VERBS_OF_DIRECTION[match[2].lower()]
+        value = _part(answer, masked, match.end(), len(answer)).rstrip(" .")
+        if value.count("}") > value.count("{"):
+            value = value.removesuffix("}")
+        yield Reduction(f"{value} \\text{{ {direction}}}")
 
 
+_VERBS_OF_DIRECTION = {
+    "increased": "increase", "decreased": "decrease", "reduced": "reduction", "rose": "rise", "fell": "fall",
+    "dropped": "drop", "grew": "growth",
+}  # fmt: skip
 _DIRECTED = re.compile(
-    r"^\s*(?:an?\s+|the\s+)?(profit|loss|gain|increase|decrease|discount|rise|fall|drop|reduction|growth|decline|"
-    r"surplus|deficit)\s+of\s+(?=[-+\d\\$])",
+    r"^[\s{]*(?:(?:an?\s+|the\s+)?(profit|loss|gain|increase|decrease|discount|rise|fall|drop|reduction|growth|decline|"
+    r"surplus|deficit)(?:\s+of\s+|\s*[:=]\s*|\s+)|(increased|decreased|reduced|rose|fell|dropped|grew)\s+by\s+)(?=[-+\d\\$])",
     re.IGNORECASE,
 )
 
@@ -420,9 +484,16 @@ def _yes_or_no(_answer: str, masked: str) -> Iterator[Reduction]:
         return
     rest = masked[match.end() :]
     words = words_of(rest)
-    if len(words) < 2 or hedged(rest) or not _STATEMENTS.isdisjoint(words):
+    if (
+        not words
+        or (len(words) == 1 and words[0] not in _EMPHASIS)
+        or hedged(rest)
+        or not _STATEMENTS.isdisjoint(words)
+    ):
         return
     denied = not DENIALS.isdisjoint(words) or any(word.endswith("nt") and word in DENIALS for word in words)
     positive = match[1].lower() in ("yes", "true")
+    if words == ["never"]:
+        return
     if positive != denied or (not positive and words[:1] in (["because"], ["since"])):
         yield Reduction(match[1])

@@ -81,15 +81,13 @@ class _Lane:
 
     def __init__(self, role: Role, deferred: bool) -> None:
         self._key = (role, deferred)
-        self._turns: OrderedDict[str, deque[CheckBatch]] = OrderedDict()
-
-    def __bool__(self) -> bool:
-        return bool(self._turns)
+        self.turns: OrderedDict[str, deque[CheckBatch]] = OrderedDict()
+        """Batches with waiting chunks by tenant, in the order of their turns."""
 
     def put(self, chunk: Chunk, first: bool) -> None:
         chunks = chunk.batch.queues[self._key]
         if not chunks:
-            self._turns.setdefault(chunk.batch.tenant, deque()).append(chunk.batch)
+            self.turns.setdefault(chunk.batch.tenant, deque()).append(chunk.batch)
         if chunk.level:
             # By level, then by size; a batch has few of them.
             order = (chunk.level, chunk.items[0].chars)
@@ -103,13 +101,13 @@ class _Lane:
             chunks.append(chunk)
 
     def take(self) -> Chunk:
-        tenant, batches = self._turns.popitem(last=False)
+        tenant, batches = self.turns.popitem(last=False)
         batch = batches.popleft()
         chunk = batch.queues[self._key].popleft()
         if batch.queues[self._key]:
             batches.append(batch)
         if batches:
-            self._turns[tenant] = batches
+            self.turns[tenant] = batches
         return chunk
 
 
@@ -131,12 +129,12 @@ class WorkQueue:
     async def take(self) -> Chunk:
         """Wait for a chunk and return it; its tenant moves to the end of the round. Call `finish` after it."""
         while True:
-            may_defer = bool(self._deferred) and self._free_deferred > 0
-            if may_defer and (not self._prompt or self._taken % _DEFERRED_TURN == _DEFERRED_TURN - 1):
+            may_defer = bool(self._deferred.turns) and self._free_deferred > 0
+            if may_defer and (not self._prompt.turns or self._taken % _DEFERRED_TURN == _DEFERRED_TURN - 1):
                 self._free_deferred -= 1
                 self._taken += 1
                 return self._deferred.take()
-            if self._prompt:
+            if self._prompt.turns:
                 self._taken += 1
                 return self._prompt.take()
             self._changed.clear()

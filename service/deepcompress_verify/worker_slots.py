@@ -8,9 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import orjson
-
-from deepcompress_verify.ipc import HEADER, MAX_FRAME, FrameError, Json
+from deepcompress_verify.ipc import receive
 from deepcompress_verify.process import Role, WorkerLimits, WorkerProcess
 
 logger = logging.getLogger(__name__)
@@ -31,11 +29,6 @@ class Slot:
     last_heartbeat: tuple[int, int] = (0, -1)
     last_change_at: float = 0.0
     stalled: bool = False
-
-    def begin(self, number: int) -> None:
-        """Begin the watch over a chunk."""
-        self.busy, self.stalled = True, False
-        self.last_heartbeat, self.last_change_at = (number, -1), time.monotonic()
 
 
 class WorkerSlots:
@@ -161,16 +154,3 @@ class WorkerSlots:
                 elif now - slot.last_change_at > self._stall_seconds and not slot.stalled:
                     slot.stalled = True
                     slot.process.kill()
-
-
-async def receive(reader: asyncio.StreamReader) -> Json:
-    """Read one message from a worker, as `ipc.read_frame` does.
-
-    Raises:
-        EOFError: The worker closed the connection.
-        FrameError: The message is too large.
-    """
-    (length,) = HEADER.unpack(await reader.readexactly(HEADER.size))
-    if length > MAX_FRAME:
-        raise FrameError("a frame over the size limit")
-    return orjson.loads(await reader.readexactly(length))

@@ -154,3 +154,31 @@ def test_groups_are_discarded_on_request(service: TestClient, run: str) -> None:
     assert step["discarded_groups"] == 1
     service.put(f"/v1/runs/{run}-plain", json={})
     assert service.post(f"/v1/runs/{run}-plain/discard", json={"group_ids": ["h"]}).status_code == 422
+
+
+def test_single_rollouts_have_the_age_of_their_group(service: TestClient, run: str) -> None:
+    start(service, run, max_age=2)
+    body = {
+        "run": run,
+        "step": 1,
+        "problem_id": "p",
+        "group_id": "g",
+        "group_size": 1,
+        "rollout_index": 0,
+        "gold": "1",
+        "response": "\\boxed{1}",
+        "tokens": 3,
+    }
+    assert refusal(service, "/v1/rollouts", body) == (422, "missing-policy-version", "trainer_version")
+    body["trainer_version"] = 9
+    assert refusal(service, "/v1/rollouts", body) == (422, "missing-policy-version", "policy_version")
+    body["policy_version"] = 6
+    for version in (9, 20):
+        answer = service.post("/v1/rollouts", json={**body, "trainer_version": version}).json()
+        assert (answer["age"], answer["too_old"]) == (3, True), "a repeat has the recorded age"
+    plain = service.post("/v1/rollouts", json={**body, "run": f"{run}-plain"}).json()
+    assert plain["age"] == 3
+    assert "too_old" not in plain
+    del body["trainer_version"]
+    unknown = service.post("/v1/rollouts", json={**body, "run": f"{run}-plain", "group_id": "h"}).json()
+    assert "age" not in unknown

@@ -117,6 +117,10 @@ def test_keys_rotate_without_a_restart(keyed: tuple[TestClient, Path], monkeypat
     file.write_text("not toml [")
     clock[0] += 2
     assert client.get("/v1/runs", headers=bearer("new-key")).status_code == 200, "a bad file leaves the keys in force"
+    for bad in ("key = [1]", "x = " + "[" * 3000, ""):
+        file.write_text(bad)
+        clock[0] += 2
+        assert client.get("/v1/runs", headers=bearer("new-key")).status_code == 200, bad[:20]
     file.write_text(FILE)
     os.utime(file, (1, 1))
     clock[0] += 2
@@ -133,8 +137,19 @@ def test_keys_rotate_without_a_restart(keyed: tuple[TestClient, Path], monkeypat
         "[[key]]\nkey='a'\nrun='b'",
         f"[[key]]\nsha256='{'ab' * 31}'",
         "key = 'a'",
+        "key = [1]",
+        "key = [[]]",
         "x",
+        "x = " + "[" * 3000 + "]" * 3000,
+        "[[keys]]\nkey='a'",
+        "[[key]]\nkey=5",
+        "[[key]]\nkey='a'\nruns=['team-a-']",
+        "[[key]]\nkey='a'\nname=1",
+        "[[key]]\nkey='a'\naccess=[]",
+        "[[key]]\nkey='a'\naccess='read'\n[[key]]\nkey='a'",
+        "#" * (1 << 20) + "\n[[key]]\nkey='a'",
     ],
+    ids=lambda text: text[:40],
 )
 def test_a_bad_key_file_is_an_error_at_start_that_names_it(tmp_path: Path, text: str) -> None:
     file = tmp_path / "keys.toml"

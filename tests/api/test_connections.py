@@ -31,6 +31,15 @@ async def app(scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[
             pass
     if scope["path"] == "/wait":
         await asyncio.sleep(3 * SHORT)
+    if scope["path"] == "/apart":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4000")]})
+        for _ in range(5):
+            await asyncio.sleep(0)
+        await send({"type": "http.response.body", "body": b"o" * 4000})
+        return
+    if scope["path"] == "/stream":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await asyncio.sleep(LONG)
     size = BIG if scope["path"] == "/big" else 2
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", str(size).encode())]})
     await send({"type": "http.response.body", "body": b"o" * size})
@@ -258,3 +267,29 @@ def test_connections_have_a_number() -> None:
                     break
 
     within(scenario)
+
+
+async def first_bytes(path: str, method: str = "GET") -> bytes:
+    """The bytes of a response that arrive at once."""
+    async with serving() as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"{method} {path} HTTP/1.1\r\nhost: a\r\n\r\n".encode())
+        async with asyncio.timeout(30):
+            found = await reader.read(65_536)
+        writer.close()
+    return found
+
+
+def test_the_head_of_a_response_is_sent_with_its_body() -> None:
+    """They were sent apart: a replica that was killed in between left a head that no proxy can take back."""
+    head, _, body = asyncio.run(first_bytes("/apart")).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    assert body == b"o" * 4000
+
+
+def test_the_head_of_a_stream_is_sent_before_its_first_event() -> None:
+    assert asyncio.run(first_bytes("/stream")).endswith(b"\r\n\r\n")
+
+
+def test_a_response_without_a_body() -> None:
+    assert asyncio.run(first_bytes("/", "HEAD")).endswith(b"\r\n\r\n")

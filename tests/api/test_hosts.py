@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from deepcompress_service.api.hosts import AllowedHosts
+from deepcompress_service.api.middleware import AllowedHosts
 from deepcompress_service.app import create_app
 from deepcompress_service.settings import Settings
 

@@ -159,7 +159,7 @@ def test_a_run_that_a_newer_replica_configured(replica: Replica, more: dict[str,
 
 def test_a_recorded_verdict_of_a_newer_replica() -> None:
     row = [True, "correct", "42", "string", "equal", 0.5]
-    (verdict,) = unpack_verdicts(zlib.compress(orjson.dumps([[*row, None]])))
+    (verdict,) = unpack_verdicts(zlib.compress(orjson.dumps([[*row, None]])), 1)
     assert (verdict.correct, verdict.cpu_ms) == (True, 0.5)
     with pytest.raises(NewerConfigurationError):
-        unpack_verdicts(zlib.compress(orjson.dumps([[*row, None], [*row, 0]])))
+        unpack_verdicts(zlib.compress(orjson.dumps([[*row, None], [*row, 0]])), 2)

@@ -62,6 +62,19 @@ def test_each_rollout_gets_what_its_whole_group_would(server: Server) -> None:
     assert httpx.get(f"{server.url}/v1/runs/met/problems/p7").json()["attempts"] == 4
 
 
+def test_the_rollouts_of_a_group_have_one_age_whatever_version_each_knows(server: Server) -> None:
+    def sent(index: int) -> dict[str, Any]:
+        return rollout("aged", index, policy_version=4 + index, trainer_version=6 + index)
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = [answer.json() for answer in pool.map(lambda index: post(server, sent(index)), range(4))]
+    ages = {answer["age"] for answer in answers}
+    assert len(ages) == 1
+    assert ages < {2, 3, 4, 5}, "a trainer's version less that of the oldest rollout"
+    (step,) = httpx.get(f"{server.url}/v1/runs/aged/history").json()["steps"]
+    assert {step["largest_age"]} == ages
+
+
 def test_the_deadline_releases_a_group_that_stays_incomplete(server: Server) -> None:
     answer = post(server, rollout("deadline", 1, timeout_s=0.4)).json()
     assert (answer["arrived"], answer["complete"], answer["pass_ratio"]) == (1, False, 1.0)

@@ -131,6 +131,7 @@ def desk(service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with right files, a service with a run, and a bound on lines that a test can exceed."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DEEPCOMPRESS_URL", service)
+    monkeypatch.setenv("DEEPCOMPRESS_PORT", "0")  # the default port may be in use
     monkeypatch.delenv("DEEPCOMPRESS_SHARED", raising=False)  # of the tests alone: commands warn of it
     monkeypatch.setattr(jsonl, "MAX_LINE_BYTES", 30_000)
     monkeypatch.setattr(serve, "_run", lambda _: pytest.fail("the server was started"))

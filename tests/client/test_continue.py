@@ -73,6 +73,30 @@ def test_a_second_stage_from_an_export_file_and_again_after_a_crash(url: str, tm
     assert (again.level, again.kind) == (level, None)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "x",
+        "[]",
+        "{}",
+        '{"meta": {}}',
+        '{"meta": {"config_text": "["}}',
+        '{"meta": {"config_text": "[1]"}}',
+        "[" * 9999,
+    ],
+    ids=lambda text: text[:20],
+)
+def test_a_file_that_is_no_export_changes_nothing(url: str, tmp_path: Path, content: str) -> None:
+    client = Client(url)
+    stage(url, "keeps-its-own")
+    file = tmp_path / "notes.jsonl"
+    file.write_text(content + "\n")
+    with pytest.raises(errors.InvalidRequest, match=r"notes\.jsonl: its first line is not that of an export"):
+        client.run("keeps-its-own", next_step=0, continue_from=file)
+    assert client.run("keeps-its-own", join=True).info().step == 2
+
+
 def test_a_rewind_keeps_what_a_second_stage_began_with(url: str) -> None:
     client = Client(url)
     stage(url, "kept")

@@ -225,6 +225,21 @@ def test_a_wrong_shape_is_an_error_that_names_the_fix(client: Callable[..., Any]
     assert stub.requests == []
 
 
+@pytest.mark.parametrize("step", ["4", 4.0, True, [4], numpy.float32(4), numpy.ones(2)])
+def test_a_step_that_is_no_integer_names_the_fix(client: Callable[..., Any], step: Any) -> None:
+    stub = Stub()
+    for call in ("score", "shape"):
+        with pytest.raises(errors.InvalidRequest, match=r"step: pass the trainer's step as an integer, not a \w+"):
+            getattr(client(handler=stub), call)([GROUP], run="r", step=step)
+    assert stub.requests == []
+
+
+def test_a_url_with_the_path_of_the_routes_names_the_fix() -> None:
+    for url in ("http://127.0.0.1:8321/v1", "http://127.0.0.1:8321/v1/"):
+        with pytest.raises(ValueError, match="without /v1"):
+            Client(url)
+
+
 @pytest.mark.parametrize("items", ["7", {"gold": "7", "response": "7"}, wire.VerifyItem(gold="7", response="7")])
 def test_one_item_in_place_of_a_list_names_verify_one(client: Callable[..., Any], items: Any) -> None:
     with pytest.raises(errors.InvalidRequest, match=r"items: .* verify_one\(gold, response\)"):

@@ -121,6 +121,8 @@ def test_a_users_policy_is_used_by_name(install: Install) -> None:
     ("text", "said"),
     [
         ("raise RuntimeError('secret')", "cannot be loaded: RuntimeError"),
+        ("raise SystemExit(3)", "cannot be loaded: SystemExit"),
+        ("def halfway(ratios): raise SystemExit(3)", "failed: SystemExit"),
         ("def halfway(ratios, width): return ratios", "number as its default"),
         ("def halfway(ratios, *, width): return ratios", "no number as its default"),
         ("def halfway(ratios, *, width='x'): return ratios", "no number as its default"),

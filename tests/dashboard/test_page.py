@@ -88,6 +88,37 @@ def test_charts_show_the_numbers_of_the_api(trained: str, pages: Pages) -> None:
     assert sum(counted) == 30
 
 
+def test_rollouts_have_the_age_of_their_group(serve: Serve, pages: Pages) -> None:
+    address = serve()
+    httpx.put(f"{address}/v1/runs/aged", json={"asynchronous": True, "max_age": 3}).raise_for_status()
+    groups = [
+        {
+            "problem_id": name,
+            "group_id": name,
+            "gold": "1",
+            "rollouts": [
+                {"response": f"\\boxed{{{n}}}", "tokens": 10 + n, "policy_version": version + n} for n in (1, 2)
+            ],
+        }
+        for name, version in (("young", 6), ("old", 3))
+    ]
+    body = {"run": "aged", "step": 1, "policy_version": 8, "groups": groups}
+    httpx.post(f"{address}/v1/score", json=body).raise_for_status()
+    page = pages.open(address, "/#/runs/aged")
+    rewards = panel(page, "Reward against length")
+    rewards.get_by_text("As a table").click()
+    expect(rewards.locator("thead")).to_contain_text("Policy version")
+    cells = [row.split("\t") for row in rewards.locator("tbody").inner_text().splitlines()]
+    shown = {(row[0], row[-2], row[-1]) for row in cells}
+    assert shown == {("young", "7", "1"), ("young", "8", "1"), ("old", "4", "4, too old"), ("old", "5", "4, too old")}
+    facts = page.locator("li.verdict .where")
+    expect(facts.filter(has_text="old")).to_have_count(2)
+    assert "age 4, too old" in facts.filter(has_text="old").first.inner_text()
+    assert "age 1" in facts.filter(has_text="young").first.inner_text()
+    if path := shots("ages"):
+        page.screenshot(path=path, full_page=True)
+
+
 def now_correct(steps: list[dict[str, Any]]) -> int:
     correct: int = steps[-1]["correct"]
     return correct

@@ -404,6 +404,19 @@ def test_without_groups_per_step_every_request_is_a_step(new_run: MakeRun) -> No
     assert [s.groups for s in run.driver.history(run.name)] == [2, 2, 2]
 
 
+@pytest.mark.parametrize("count", [3, 80])
+def test_a_part_of_the_history_is_that_of_the_whole(new_run: MakeRun, count: int) -> None:
+    run = new_run()
+    for step in range(2, 2 * count, 2):
+        run.commit(step, group("a", step % 5))
+    whole = run.driver.history(run.name)
+    assert len(whole) == count - 1 and not whole[-1].closed
+    begins = (None, 0, 3, 2 * count - 6, 2 * count - 2, 2 * count, 10**12)
+    for since, limit in itertools.product(begins, (None, 2, 500)):
+        part = [row for row in whole if row.step >= (since or 0)]
+        assert run.driver.history(run.name, since=since, limit=limit) == part[-(limit or len(whole)) :]
+
+
 # --- problems
 
 

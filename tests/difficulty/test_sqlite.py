@@ -177,3 +177,47 @@ def test_a_store_that_is_closed_under_its_callers_refuses_or_answers(tmp_path: P
 def test_a_database_in_memory_is_no_store() -> None:
     with pytest.raises(ValueError, match="memory://"):
         open_store("sqlite:///:memory:")
+
+
+def two_runs(path: Path) -> Driver:
+    driver = Driver(f"sqlite:///{path}")
+    for run in ("a", "b"):
+        driver.commit(Commit(run, (group("p", 1),), step=0, config=DifficultyConfig(), config_text="{}"))
+    return driver
+
+
+@pytest.mark.parametrize("record", ["", "{", "[]", "null", "3", '{"config": 5}', "[" * 5000, "\x00", 7, b"\xff\xff"])
+def test_a_run_that_cannot_be_read_hides_no_other(tmp_path: Path, record: object) -> None:
+    """A damaged record ended the list of all runs, and every sweep."""
+    driver = two_runs(tmp_path / "s.sqlite3")
+    with sqlite3.connect(tmp_path / "s.sqlite3") as file:
+        file.execute("UPDATE spaces SET meta = ? WHERE run = 'a'", (record,))
+        file.execute("UPDATE used SET at = 1")
+    file.close()
+    assert [state.run for state in driver.list_runs()] == ["b"]
+    assert driver.sweep(5.0).runs == ("b",)
+    driver.close()
+
+
+@pytest.mark.parametrize("version", [0, 1, 2, -3])
+def test_a_database_of_another_program_is_left_alone(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "mlflow.db"
+    with sqlite3.connect(path) as file:
+        file.execute("CREATE TABLE runs (run_uuid TEXT)")
+        file.execute(f"PRAGMA user_version = {version}")
+    file.close()
+    store = open_store(f"sqlite:///{path}")
+    with pytest.raises(StoreUnavailable, match="another program"):
+        asyncio.run(store.open())
+    assert sqlite.is_foreign(str(path))
+    with sqlite3.connect(path) as file:
+        assert [name for (name,) in file.execute("SELECT name FROM sqlite_master")] == ["runs"]
+    file.close()
+
+
+def test_a_database_of_this_service_is_not_another_programs(tmp_path: Path) -> None:
+    two_runs(tmp_path / "s.sqlite3").close()
+    assert not sqlite.is_foreign(str(tmp_path / "s.sqlite3"))
+    assert not sqlite.is_foreign(str(tmp_path / "none"))
+    (tmp_path / "text").write_text("no database")
+    assert not sqlite.is_foreign(str(tmp_path / "text"))

@@ -28,7 +28,7 @@ TORCH = "torch==2.13.0"
 class Framework:
     """The packages of one environment, in the order of installation, and the tests that run in it."""
 
-    tests: str
+    tests: tuple[str, ...]
     packages: tuple[str, ...]
     without_dependencies: tuple[str, ...] = ()
     """Packages whose own dependencies need a GPU or a compiler: the ones needed are in `packages`."""
@@ -40,20 +40,22 @@ class Framework:
 
 FRAMEWORKS = {
     "trl": Framework(
-        "test_trl.py",
-        (TORCH, "trl==1.16.*"),
-        quick="undecided or group_reward or attach or asynchronous or cannot_be_known",
+        ("test_trl.py", "test_trl_async.py"),
+        (TORCH, "trl==1.16.*", "aiohttp", "requests"),
+        quick="undecided or group_reward or attach or scores_a_group or over_http or cannot_be_known",
     ),
     # The last TRL that trains None as 0. It imports requests, which the newest datasets does not bring.
-    "trl_1.5": Framework("test_trl.py", (TORCH, "trl==1.5.*", "requests")),
-    "trl_0.24": Framework("test_trl.py", (TORCH, "trl==0.24.0", "transformers==4.57.*", "datasets==4.*", "requests")),
+    "trl_1.5": Framework(("test_trl.py",), (TORCH, "trl==1.5.*", "requests")),
+    "trl_0.24": Framework(
+        ("test_trl.py",), (TORCH, "trl==0.24.0", "transformers==4.57.*", "datasets==4.*", "requests")
+    ),
     "verl": Framework(
-        "test_verl.py",
+        ("test_verl.py",),
         (TORCH, "verl==0.9.1", "cachetools", "uvicorn", "fastapi", "pyzmq", "psutil", "msgspec", "sortedcontainers"),
         ("TransferQueue==0.1.11",),
     ),
     "openrlhf": Framework(
-        "test_openrlhf.py",
+        ("test_openrlhf.py",),
         (
             TORCH,
             *("ray==2.55.0", "transformers==5.15.0", "accelerate", "datasets", "peft"),
@@ -61,10 +63,10 @@ FRAMEWORKS = {
         ),
         ("openrlhf==0.11.2",),
     ),
-    "ms_swift": Framework("test_ms_swift.py", (TORCH, "ms-swift==4.6.0")),
-    "verifiers": Framework("test_verifiers.py", ("verifiers==0.4.0",), quick="test"),
-    "verifiers_0.3": Framework("test_verifiers.py", ("verifiers==0.3.0",)),
-    "nemo_gym": Framework("test_nemo_gym.py", ("nemo-gym==0.4.0",), python="3.12", quick="test"),
+    "ms_swift": Framework(("test_ms_swift.py",), (TORCH, "ms-swift==4.6.0")),
+    "verifiers": Framework(("test_verifiers.py",), ("verifiers==0.4.0",), quick="test"),
+    "verifiers_0.3": Framework(("test_verifiers.py",), ("verifiers==0.3.0",)),
+    "nemo_gym": Framework(("test_nemo_gym.py",), ("nemo-gym==0.4.0",), python="3.12", quick="test"),
 }
 
 
@@ -137,7 +139,7 @@ def main() -> int:
                 "-m",
                 "pytest",
                 "-q",
-                f"tests/integrations/{FRAMEWORKS[name].tests}",
+                *(f"tests/integrations/{file}" for file in FRAMEWORKS[name].tests),
                 *selected,
                 *to_pytest,
             ],

@@ -53,7 +53,7 @@ def played(monkeypatch: pytest.MonkeyPatch, name: str, **contents: Any) -> None:
 def test_every_adapter_has_a_page_and_the_index_names_it() -> None:
     index = (PAGES / "README.md").read_text()
     folder = ROOT / "client" / "deepcompress_client" / "integrations"
-    elsewhere = {"verifiers", "trl_sampler", "verl_dataset"}  # on the pages of prime-rl, TRL and verl
+    elsewhere = {"verifiers", "trl_async", "trl_sampler", "verl_dataset"}  # on the pages of prime-rl, TRL and verl
     adapters = {path.stem for path in folder.glob("[a-z]*.py")} - elsewhere
     for page in adapters | {"nemo_gym"}:
         assert (PAGES / f"{page}.md").exists(), page

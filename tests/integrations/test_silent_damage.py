@@ -128,11 +128,11 @@ def test_siblings_that_share_an_object_must_share_the_problem() -> None:
 def test_trl_that_trains_none_as_0_gets_the_mean_of_the_group(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, installed: str, neutral: bool
 ) -> None:
-    from deepcompress_client.integrations.trl import _trains_none_as_0
+    from deepcompress_client.integrations._trl import trains_none_as_0
 
     monkeypatch.setattr("deepcompress_client.integrations._versions.version", lambda _: installed)
     caplog.set_level(logging.INFO, "deepcompress_client")
-    assert _trains_none_as_0() is neutral
+    assert trains_none_as_0() is neutral
     assert "trl 0.24 to 1.16" in caplog.text
     assert installed in caplog.text
 

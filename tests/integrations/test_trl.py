@@ -53,7 +53,7 @@ def train(folder: Path, url: str, run: str, *options: str, processes: int = 1) -
         capture_output=True,
         text=True,
         timeout=600,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)},
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]
@@ -224,9 +224,10 @@ def test_a_service_that_stays_away_gives_none_within_the_deadline(service: live.
 
 LINES = """
 import sys
-from tests.integrations.trl_training import model, problems, tokenizer
+from datasets import Dataset
+from tests.integrations.tiny_model import model, problems, tokenizer
 from trl import GRPOConfig
-dataset, folder = problems(8), sys.argv[1]
+dataset, folder = Dataset.from_list(problems(8)), sys.argv[1]
 config = GRPOConfig(
     output_dir=folder + "/out", per_device_train_batch_size=4, num_generations=4, max_completion_length=8,
     max_steps=2, use_cpu=True, bf16=False, report_to=[], save_strategy="no",

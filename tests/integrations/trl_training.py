@@ -1,6 +1,5 @@
-"""A GRPO training of some steps with a tiny random model, as a script: run alone or by torchrun. The arguments and
-the results of the reward, and the log, go to OUT.RANK.json. The vocabulary has whole answers as tokens, so that a
-random model is sometimes right.
+"""A GRPO training of some steps with a tiny random model, as a script: run alone or by torchrun, with the clone in
+PYTHONPATH. The arguments and the results of the reward, and the log, go to OUT.RANK.json.
 """
 
 from __future__ import annotations
@@ -14,67 +13,11 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from trl import GRPOConfig, GRPOTrainer
 
 from deepcompress_client.integrations.trl import DeepCompressReward
 from deepcompress_client.integrations.trl_sampler import curriculum_sampler
-
-WORDS = [
-    "<pad>",
-    "<eos>",
-    "<unk>",
-    "is:\\boxed{1}",
-    "is:\\boxed{2}",
-    "so",
-    "then",
-    "what",
-    "is",
-    "it",
-    "?",
-    "one",
-    "two",
-]
-
-
-def tokenizer() -> PreTrainedTokenizerFast:
-    words = Tokenizer(models.WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="<unk>"))
-    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=words,
-        pad_token="<pad>",
-        eos_token="<eos>",
-        unk_token="<unk>",
-        padding_side="left",
-        model_input_names=["input_ids", "attention_mask"],  # transformers 4 adds token_type_ids, which Llama refuses
-    )
-
-
-def model() -> LlamaForCausalLM:
-    torch.manual_seed(0)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(WORDS),
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            max_position_embeddings=64,
-            pad_token_id=0,
-            bos_token_id=None,
-            eos_token_id=1,
-        )
-    )
-
-
-def problems(count: int) -> Dataset:
-    rows = [
-        {"prompt": f"what is {'one' if n % 2 else 'two'} {'so ' * (n // 2)}?", "answer": str(2 - n % 2)}
-        for n in range(count)
-    ]
-    return Dataset.from_list(rows)
+from tests.integrations.tiny_model import model, problems, tokenizer
 
 
 class Recording(DeepCompressReward):
@@ -177,8 +120,8 @@ def main() -> None:
             seed=3,
             disable_tqdm=True,
         ),
-        train_dataset=problems(8),
-        eval_dataset=problems(2) if asked.eval else None,
+        train_dataset=Dataset.from_list(problems(8)),
+        eval_dataset=Dataset.from_list(problems(2)) if asked.eval else None,
         processing_class=tokenizer(),
     )
     reward.attach(trainer)

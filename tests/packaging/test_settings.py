@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from deepcompress_service.settings import RENAMED, Settings, explain, unknown_variables, variable
+from deepcompress_service.settings import RENAMED, Settings, _edits, explain, unknown_variables, variable
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -75,6 +75,8 @@ def test_no_keys_and_an_unset_variable_are_the_same(monkeypatch: pytest.MonkeyPa
         ("DEEPCOMPRESS_API_KYES", "API_KEYS"),
         ("DEEPCOMPRESS_WORKER", "WORKERS"),
         ("DEEPCOMPRESS_STATEURL", "STATE_URL"),
+        ("deepcompress_api_kyes", "API_KEYS"),
+        ("DeepCompress_Api_Key_s", "API_KEYS"),
     ],
 )
 def test_a_misspelt_variable_ends_the_start_and_names_the_setting(
@@ -100,6 +102,21 @@ def test_variables_of_the_client_and_of_kubernetes_are_known(monkeypatch: pytest
     monkeypatch.setenv(name, "1")
     assert name not in dict(unknown_variables())
     Settings()
+
+
+def test_a_long_name_is_not_compared_letter_by_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The edits between two names are counted only if their lengths are near: this took half a minute."""
+    name = "DEEPCOMPRESS_" + "X" * 100_000
+    monkeypatch.setenv(name, "1")
+    assert (name, None) in unknown_variables()
+    assert _edits("X" * 100_000, "Y") == 99_999
+
+
+@pytest.mark.parametrize("content", [b"x" * (1 << 16) + b"y", b"\xff", b"a\0b"])
+def test_a_secret_is_a_short_text(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "secret").write_bytes(content)
+    with pytest.raises(ValidationError, match="secret"):
+        Settings(metrics_key_file=tmp_path / "secret")
 
 
 def test_another_variable_is_reported_and_has_no_effect(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,10 +72,16 @@ def test_endpoints_and_their_defaults(tmp_path: Path) -> None:
         ),
         ("a = 1", "is not a table"),
         ("[a", "remote.toml"),
+        ("a = " + "[" * 3000 + "]" * 3000, "recursion"),
+        ("#" * (1 << 20) + '\n[a]\nurl = "http://a/"', "over 1048576 bytes"),
+        ('[a]\nurl = "http://a/"\ntoken_file = "long"', "not a short text"),
+        ('[a]\nurl = "http://a/"\ntoken_file = "\\u0000"', "token_file: "),
     ],
+    ids=lambda text: text[:40],
 )
 def test_what_is_not_valid_is_an_error_at_start(tmp_path: Path, table: str, message: str) -> None:
     (tmp_path / "empty").write_text("\n")
+    (tmp_path / "long").write_text("x" * (1 << 20) + "y")
     with pytest.raises(EndpointError) as error:
         read_endpoints(written(tmp_path, table), ("math",))
     assert message in str(error.value)

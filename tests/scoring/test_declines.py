@@ -13,8 +13,9 @@ from fastapi.testclient import TestClient
 from deepcompress_service.app import create_app
 from deepcompress_service.difficulty.errors import DifficultyError
 from deepcompress_service.difficulty.model import StepStatistics
-from deepcompress_service.scoring.declines import EVERY, KNOWN_RUNS, Declines, closed_steps
+from deepcompress_service.scoring.training_warnings import KNOWN_COURSES, Declines, closed_steps
 from deepcompress_service.settings import Settings
+from deepcompress_service.shaping.decline import decline_warnings
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ class History:
         return [*before, *after, replace(STEP, step=60, closed=False)]
 
 
-def test_the_history_is_read_every_few_steps_and_the_warning_is_of_its_epoch() -> None:
+def test_the_history_is_read_once_a_step_and_the_warning_is_of_its_epoch() -> None:
     store = History()
     declines = Declines(store)  # type: ignore[arg-type]
 
@@ -50,16 +51,58 @@ def test_the_history_is_read_every_few_steps_and_the_warning_is_of_its_epoch() -
         assert declines.warnings("r", 0) == []
         await declines.update("r", 0, None)
         assert store.reads == 0
-        for step in (60, 60, 61, 60 + EVERY - 1):
-            await declines.update("r", 0, step)
+        for _ in range(3):
+            await declines.update("r", 0, 60)
         assert store.reads == 1
         ((slug, text),) = declines.warnings("r", 0)
         assert slug == "accuracy-fell" and "since step" in text
         assert declines.warnings("r", 1) == [] and declines.warnings("other", 0) == []
         store.broken = True
-        await declines.update("r", 0, 60 + EVERY)  # the last known warning stays
-        assert store.reads == 2
+        await declines.update("r", 0, 61)  # the last known warning stays
         assert [slug for slug, _ in declines.warnings("r", 0)] == ["accuracy-fell"]
+
+    asyncio.run(scenario())
+
+
+class Growing:
+    """A store whose run closes a step with each read; it gives the steps from `since` on, as stores do."""
+
+    def __init__(self) -> None:
+        self.since: list[int | None] = []
+        late = {"correct": 50, "tokens_sum": 3200}
+        rows = [replace(STEP, step=step, **(late if step >= 40 else {})) for step in range(70)]
+        self.rows = [replace(row, correct=row.correct + row.step % 3) for row in rows]
+
+    async def history(self, run: str, *, since: int | None = None, limit: int | None = None) -> list[StepStatistics]:
+        self.since.append(since)
+        opened = len(self.since)
+        await asyncio.sleep(0)
+        now = [*self.rows[:opened], replace(self.rows[opened], closed=False)]
+        return [row for row in now if row.step >= (since or 0)][-(limit or len(now)) :]
+
+
+def test_each_closed_step_is_read_once_and_the_warnings_are_those_of_the_whole_history() -> None:
+    store = Growing()
+    declines = Declines(store)  # type: ignore[arg-type]
+
+    async def scenario() -> None:
+        for step in range(1, 69):
+            await declines.update("r", 0, step)
+            assert declines.warnings("r", 0) == decline_warnings(closed_steps(store.rows[:step]))
+        assert declines.warnings("r", 0) != []
+        assert store.since == list(range(68))
+
+    asyncio.run(scenario())
+
+
+def test_requests_that_read_at_once_count_no_step_twice() -> None:
+    store = Growing()
+    declines = Declines(store)  # type: ignore[arg-type]
+
+    async def scenario() -> None:
+        for step in range(1, 69, 2):
+            await asyncio.gather(declines.update("r", 0, step), declines.update("r", 0, step + 1))
+            assert declines.warnings("r", 0) == decline_warnings(closed_steps(store.rows[: step + 1]))
 
     asyncio.run(scenario())
 
@@ -68,11 +111,11 @@ def test_memory_is_bounded() -> None:
     declines = Declines(History())  # type: ignore[arg-type]
 
     async def scenario() -> None:
-        for number in range(KNOWN_RUNS + 10):
+        for number in range(KNOWN_COURSES + 10):
             await declines.update(f"r{number}", 0, 1)
 
     asyncio.run(scenario())
-    assert declines.warnings("r0", 0) == [] and declines.warnings(f"r{KNOWN_RUNS + 9}", 0) != []
+    assert declines.warnings("r0", 0) == [] and declines.warnings(f"r{KNOWN_COURSES + 9}", 0) != []
 
 
 def test_open_steps_and_those_without_lengths_are_left_out() -> None:

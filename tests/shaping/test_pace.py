@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from deepcompress_service.shaping import Group, reward_from_config
 from deepcompress_service.shaping.level import next_level
-from deepcompress_service.shaping.pace import FAR, MIN_STEPS, pace_warnings, run_pass_ratio
+from deepcompress_service.shaping.reward_warnings import FAR, MIN_STEPS, pace_warnings, run_pass_ratio
 
 UNIT = st.floats(0, 1)
 

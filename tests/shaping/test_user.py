@@ -118,6 +118,17 @@ def first_home(group: Group):
         ("def first_home(group, *, a):\n  'x'\n  return []", "needs a default"),
         ("def first_home(*groups):\n  'x'\n  return []", "takes a group"),
         ("import nonesuch_module", "cannot be loaded"),
+        ("raise SystemExit('goodbye')", "cannot be loaded: goodbye"),
+        ("first_home = dict", "no strategy: ValueError"),
+        ("def first_home(group, *, a: 'Missing' = 1):\n  'x'\n  return []", "no strategy: NameError"),
+        ("def first_home(group, *, a=float('nan')):\n  'x'\n  return []", "a number from"),
+        ("def first_home(group, *, a=10**400):\n  'x'\n  return []", "a number from"),
+        ("def first_home(group):\n  'x'\n  raise SystemExit", "failed: SystemExit"),
+        (
+            "from deepcompress_service.shaping import user_strategy\n"
+            "@user_strategy(bounds={'a': 5})\ndef first_home(group, *, a=1):\n  'x'\n  return []",
+            "no strategy: TypeError",
+        ),
         (
             "from deepcompress_service.shaping import user_strategy\n"
             "@user_strategy(requires=['mood'])\ndef first_home(group):\n  'x'\n  return []",
@@ -130,6 +141,22 @@ def test_one_without_the_form_is_refused(install: Install, text: str, says: str)
     with pytest.raises(ConfigError) as caught:
         reward_from_config({"name": "first_home"})
     assert says in caught.value.message
+
+
+def test_the_group_may_be_annotated_with_a_name_for_type_checkers_only(install: Install) -> None:
+    text = """
+from __future__ import annotations
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    from deepcompress_service.shaping import Group
+
+def first_home(group: Group, *, k: int = 2) -> list[Missing]:
+    'k for each.'
+    assert type(k) is int
+    return [float(k) for _ in group.correct]
+"""
+    install(text)
+    assert reward_from_config({"name": "first_home"}).shape([Group((True,), (7,), (False,))])[0].length_term == (2.0,)
 
 
 def test_what_it_gives_later_is_checked_too(install: Install) -> None:

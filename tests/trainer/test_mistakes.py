@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import socket
 from pathlib import Path
 
 import pytest
 
 from deepcompress_trainer import __main__ as commands
+from deepcompress_trainer import checkpoint, data
 from deepcompress_trainer.config import TrainConfig
 
 SETTINGS = [entry.name for entry in dataclasses.fields(TrainConfig)]
@@ -55,7 +57,7 @@ def test_every_setting_with_bad_values(
             refused([*command, f"--{written}", value], capfd)
 
 
-@pytest.mark.parametrize("file", ["missing", "a-file", "a-folder", "empty", "rows"])
+@pytest.mark.parametrize("file", ["missing", "a-file", "a-folder", "empty", "rows", "deep"])
 def test_bad_configuration_files(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
@@ -63,6 +65,7 @@ def test_bad_configuration_files(
     (tmp_path / "a-file").write_bytes(bytes(range(256)))
     (tmp_path / "empty").write_text("")
     (tmp_path / "rows").write_text("- 1\n- 2\n")
+    (tmp_path / "deep").write_text("[" * 5000)
     (tmp_path / "a-folder").mkdir()
     monkeypatch.setattr(commands, "_service", lambda *_: pytest.fail("a bad file reached the service"))
     if file != "empty":  # no settings: the defaults
@@ -121,3 +124,30 @@ def test_an_embedded_service_names_its_dashboard(
     with commands._service(options, tmp_path) as address:
         assert address == url
     assert f"dashboard: {url}/" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", "{}", '{"step": "1"}', "[" * 5000])
+def test_a_checkpoint_and_a_plot_of_files_that_are_none(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], content: str
+) -> None:
+    folder = tmp_path / "run"
+    (folder / "checkpoints" / "step-000001").mkdir(parents=True)
+    (folder / "checkpoints" / "step-000001" / "state.json").write_text(content)
+    with pytest.raises(ValueError, match=r"state\.json is no"):
+        checkpoint.find(folder)
+    (folder / "config.json").write_text(content)
+    (folder / "metrics.jsonl").write_text(f"{content}\n[]\n3\nnull\n")
+    refused(["plot", str(folder), "--out", str(tmp_path / "curves.png")], capfd)
+
+
+@pytest.mark.parametrize("field", ["problem_id", "bin", "gold", "prompt"])
+@pytest.mark.parametrize("value", ["[]", "{}", "null", "true", "[" * 900 + "]" * 900, "[" * 9000, "NaN", "1" * 5000])
+def test_a_row_of_problems_with_every_kind_of_value(tmp_path: Path, field: str, value: str) -> None:
+    row = {name: "x" for name in ("problem_id", "bin", "gold", "prompt") if name != field}
+    file = tmp_path / "rows.jsonl"
+    file.write_text(f'{json.dumps(row)[:-1]}, "{field}": {value}}}\n')
+    if value == "NaN" and field in ("problem_id", "bin"):
+        assert data.read_problems(str(file))
+        return
+    with pytest.raises(ValueError, match=r"rows\.jsonl: row 1 "):
+        data.read_problems(str(file))

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from deepcompress_verify.decide import OpenComparison, decide, settled
-from deepcompress_verify.verdict import Verdict
+from deepcompress_verify.verdict import AnswerFormat, Verdict
+from tests.verification.mathematics.dresses import response_status
 
 SIGNS = {"   =   ": (True, True), "   ≠   ": (False, True), "   ⊇   ": (True, False), "   ⊉   ": (False, False)}
 
@@ -39,6 +40,21 @@ def test_judgement(gold: str, answer: str, right: bool, symmetric: bool) -> None
     assert correct(gold, answer) is right
     if symmetric:
         assert correct(answer, gold) is right
+
+
+def responses() -> list[tuple[str, str, str, bool]]:
+    """Return (format, gold, response, correct) of each line of stranger_responses.txt."""
+    result: list[tuple[str, str, str, bool]] = []
+    for line in (Path(__file__).parent / "stranger_responses.txt").read_text(encoding="utf-8").splitlines():
+        if line.strip() and not line.startswith("#"):
+            answer_format, gold, sign, response = line.split("   ")
+            result.append((answer_format, gold.replace("⏎", "\n"), response.replace("⏎", "\n"), sign == "="))
+    return result
+
+
+@pytest.mark.parametrize(("answer_format", "gold", "response", "right"), responses())
+def test_response(answer_format: AnswerFormat, gold: str, response: str, right: bool) -> None:
+    assert (response_status(gold, response, answer_format) == "correct") is right
 
 
 @pytest.mark.parametrize(("gold", "answer", "right", "symmetric"), pairs("hacks.txt"))

@@ -64,6 +64,14 @@ ROWS: dict[str, tuple[Fraction | int, dict[str, int]]] = {
     "atm": (ATMOSPHERE, PRESSURE),
     "bar": (100_000, PRESSURE),
     "torr": (Fraction(ATMOSPHERE, 760), PRESSURE),
+    "kWh": (1000 * HOUR, ENERGY),
+    "eV": (Fraction("1.602176634e-19"), ENERGY),  # the elementary charge times a volt, SI 2019
+    "T": (1, {"mass": 1, "time": -2, "A": -1}),  # a newton for each ampere and metre
+    "gauss": (Fraction("0.0001"), {"mass": 1, "time": -2, "A": -1}),
+    "F": (1, {"mass": -1, "length": -2, "time": 4, "A": 2}),  # a coulomb for each volt
+    "rpm": (Fraction(1, MINUTE), {"revolution": 1, "time": -1}),
+    "angstrom": (Fraction(1, 10**10), {"length": 1}),
+    "molar": (1 / LITRE, {"mol": 1, "length": -3}),
     "mph": (5280 * FOOT / HOUR, {"length": 1, "time": -1}),
     "kph": (Fraction(1000, HOUR), {"length": 1, "time": -1}),
 }

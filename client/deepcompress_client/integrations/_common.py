@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
@@ -18,7 +19,8 @@ from .. import _warnings
 from .._profiles import Profile
 from .._retry import Retry
 from .._rows import gold_text, problem_name, prompt_text, text_of
-from .._runs import RunIdentity, StrategyLike, TrainingOptions, check_run_name, run_config
+from .._runs import StrategyLike, TrainingOptions, check_run_name, run_config
+from .._saved import RunIdentity, identity_in
 from ..errors import NotFound, RunLost, RunRolledBack, StepTooOld, TransportError, Unavailable
 from ..wire import REWARD_COMPONENTS, GroupRewards, RunConfig, RunInfo, ScoreAnswer, ShapeAnswer, Status
 
@@ -240,7 +242,7 @@ def _training_options(name: str, start: Start) -> TrainingOptions:
     folder = start.get("folder")
     if folder is not None:
         with contextlib.suppress(FileNotFoundError):
-            state = json.loads(_identity_file(check_run_name(name), folder).read_text())
+            state = identity_in(_identity_file(check_run_name(name), folder))
     return {"state": state, "fresh": start.get("fresh", False), "continue_from": start.get("continue_from")}
 
 
@@ -249,6 +251,28 @@ def _with_file(error: RunLost | RunRolledBack, name: str, start: Start) -> RunLo
     file = _identity_file(name, start.get("folder") or "")
     detail = f"{error.detail}. After a restore or an import, delete {file} to continue with the run as it is"
     return type(error)(error.status, error.slug, detail, error.problem)
+
+
+CHECKPOINT = re.compile(r"(?:.*_)?(?:global_?)?step_?\d+|checkpoint-\d+|.*globalstep\d+")
+"""Names of checkpoints, as trainers whose step is not passed to a reward write them."""
+
+
+def check_first_step(next_step: int | None, start: Start) -> None:
+    """Check the first step that the user gives, for frameworks that do not pass theirs.
+
+    Raises:
+        ValueError: it is 0, and the folder has a checkpoint: a training that resumes would delete its own state.
+    """
+    folder = start.get("folder")
+    if next_step != 0 or folder is None or start.get("fresh"):
+        return
+    found = [*Path(folder).glob("*"), *Path(folder).glob("*/*")]
+    saved = next((one for one in found if CHECKPOINT.fullmatch(one.name)), None)
+    if saved is not None:
+        raise ValueError(
+            f"next_step is 0, and {folder} has a checkpoint, {saved.relative_to(folder)}: give the step at which the "
+            "training resumes, or fresh=True to delete the state of the run"
+        )
 
 
 def save_identity(run: Run | AsyncRun, start: Start) -> None:

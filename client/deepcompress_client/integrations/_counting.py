@@ -8,7 +8,7 @@ from typing import Any
 from .._client import Client, Run
 from .._runs import RunSetting, StrategyLike, check_run_name
 from ..wire import ShapeAnswer
-from ._common import DEADLINE_S, Start, client_options, log, log_warnings, open_run, save_identity
+from ._common import DEADLINE_S, Start, check_first_step, client_options, log, log_warnings, open_run, save_identity
 
 
 class CountedSteps:
@@ -40,6 +40,7 @@ class CountedSteps:
     ) -> None:
         self.run_name = check_run_name(run)
         self._start: Start = {"fresh": fresh, "continue_from": continue_from, "folder": folder}
+        check_first_step(next_step, self._start)
         self._client = Client(url, api_key=api_key, **client_options(deadline_s))
         self._step = next_step
         self._strategy = strategy

@@ -28,6 +28,7 @@ from ._common import (
     FrameworkObject,
     Option,
     Start,
+    check_first_step,
     client_options,
     gold_text,
     groupwise,
@@ -68,6 +69,7 @@ def start(
     check_version("areal", "1.0", "1.0")
     run_config(groupwise(strategy, settings), settings)  # refuses a profile, which the workflows would not have
     start: Start = {"fresh": fresh, "continue_from": continue_from, "folder": folder}
+    check_first_step(next_step, start)
     return open_run(client, run, next_step, groupwise(strategy, settings), settings, **start).epoch
 
 

@@ -161,6 +161,8 @@ class DeepCompressReward:
         blocks: dict[str, list[int]] = {}
         for row, name in enumerate(name for _, names, _ in shares for name in names):
             blocks.setdefault(name, []).append(row)
+        if phase == "train" and trajectory_inputs is None:
+            blocks = self._by_size(blocks)
         if phase == "train" and self._size and trajectory_inputs is None:
             uneven = [name for name, members in blocks.items() if len(members) % self._size]
             if uneven:
@@ -171,6 +173,15 @@ class DeepCompressReward:
         answer = run_on_first_rank(lambda: self._shape(everyone, blocks, phase, step))
         begin = sum(len(share) for share, _, _ in shares[: _rank()])
         return _rewards_of(list(blocks.values()), answer)[begin : begin + len(completions)]
+
+    def _by_size(self, blocks: dict[str, list[int]]) -> dict[str, list[int]]:
+        """Return the groups that ms-swift normalises: a prompt that is twice in a batch has one name, and two."""
+        size = self._size or max(map(len, blocks.values()), default=1)
+        return {
+            f"{name}.{start // size}" if start else name: members[start : start + size]
+            for name, members in blocks.items()
+            for start in range(0, len(members), size)
+        }
 
     def _phase(self, columns: dict[str, Any]) -> Phase:
         if self._split is None:

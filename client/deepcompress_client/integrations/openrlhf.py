@@ -23,6 +23,7 @@ from ._common import (
     LOGGED_COMPONENTS,
     FrameworkObject,
     Start,
+    check_first_step,
     client_options,
     fill_with_group_mean,
     gold_text,
@@ -69,7 +70,7 @@ def agent_executor(
     ``continue_from``      another run, or the file of its export, whose level and problems a new training starts with
 
     Raises:
-        ValueError: the two temperatures are equal.
+        ValueError: the two temperatures are equal, or `next_step` is 0 and `folder` has a checkpoint.
         InvalidRequest: a setting of the run is invalid.
     """
     check_version("openrlhf", *TESTED)
@@ -83,6 +84,7 @@ def agent_executor(
         )
     settings = {**config, "groups_per_step": groups_per_step}
     start: Start = {"fresh": fresh, "continue_from": continue_from, "folder": folder}
+    check_first_step(next_step, start)
     run_config(groupwise(strategy, settings), settings)  # refuse a misspelt setting now
 
     class AgentExecutor(SingleTurnAgentExecutor):  # type: ignore[misc]

@@ -173,12 +173,12 @@ class GroupShaping:
 
     async def _opened(self, step: int) -> AsyncRun:
         async with self._opening:
-            if self._run is None and self._stepless and step > 0:
-                # Resumed: the run is unchanged.
+            if self._run is None and self._stepless and step > 1:
+                # Resumed: the run is unchanged. prime-rl counts its steps from 1, so 1 is a new training.
                 profile = self._config.get("profile")
                 self._run = await self._client.run(self.run_name, join=True, profile=profile)
             if self._run is None:
-                first = 0 if step <= 1 else step  # prime-rl counts its steps from 1, so 1 is a new training
+                first = 0 if step <= 1 else step
                 self._run = await open_run_async(
                     self._client, self.run_name, first, self._strategy, self._config, **self._start
                 )

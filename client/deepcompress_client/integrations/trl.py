@@ -17,12 +17,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .._async_client import AsyncClient
 from .._client import Client
 from .._runs import RunSetting, StrategyLike, check_run_name
 from ..errors import DeepCompressError
 from ..wire import Phase, ShapeAnswer
-from ._audit import ROWS, audit_golds
+from ._audit import audit_golds
 from ._batch import (
     VerifiedCompletion,
     batch_metrics,
@@ -40,34 +39,22 @@ from ._common import (
     Start,
     checkpoint_name,
     client_options,
-    fill_with_group_mean,
     gold_text,
-    groupwise,
     log,
     log_warnings,
-    one_problem,
     open_run,
-    open_run_async,
     problem_name,
     save_identity,
     text_of,
 )
-from ._versions import check_version
+from ._trl import check_columns, end_tokens, first_values, trains_none_as_0
+from .trl_async import DeepCompressGroupReward
 
 if TYPE_CHECKING:
-    from .._async_client import AsyncRun
     from .._client import Run
 
 
-TESTED = ("0.24", "1.16")
-"""The oldest and the newest version of TRL in which trainings of the tests passed (docs/integrations/README.md)."""
-LEAVES_NONE_OUT = (1, 6)
-"""The first version of TRL that leaves a completion without a reward out; earlier ones train it as 0."""
-
-
-def _trains_none_as_0() -> bool:
-    installed = check_version("trl", *TESTED)
-    return installed is not None and installed < LEAVES_NONE_OUT
+__all__ = ["DeepCompressGroupReward", "DeepCompressReward"]
 
 
 class DeepCompressReward:
@@ -132,11 +119,11 @@ class DeepCompressReward:
             ValueError: the reward, a data column, the golds or `deadline_s` do not fit the trainer.
             RuntimeError: this version of TRL is too old.
         """
-        self._neutral = _trains_none_as_0()
+        self._neutral = trains_none_as_0()
         if not any(func is self for func in trainer.reward_funcs):
             raise ValueError("this reward is not one of the trainer's reward_funcs")
         for name, data in (("train_dataset", trainer.train_dataset), ("eval_dataset", trainer.eval_dataset)):
-            self._check_columns(name, data)
+            check_columns(name, data, (self.gold, self.problem_id))
         self._warn_of_aggregation(trainer)
         timeout = getattr(trainer.args, "ddp_timeout", None)
         if trainer.accelerator.num_processes > 1 and timeout is not None and self._deadline_s >= timeout:
@@ -146,7 +133,7 @@ class DeepCompressReward:
             )
         if getattr(trainer, "tools", None):
             log.warning("TRL does not pass tool_mask to rewards: the length of a rollout includes its tools' output")
-        golds = _first(trainer.train_dataset, self.gold)
+        golds = first_values(trainer.train_dataset, self.gold)
         run_on_first_rank(lambda: audit_golds(self.client, golds, f"column {self.gold!r} of train_dataset"))
         self._start["folder"] = getattr(trainer.args, "output_dir", None)
         self._trainer = weakref.ref(trainer)
@@ -169,15 +156,6 @@ class DeepCompressReward:
                 "as much as a right answer",
                 self.run_name,
             )
-
-    def _check_columns(self, name: str, data: FrameworkObject) -> None:
-        for part in data.values() if isinstance(data, dict) else [data]:
-            columns = getattr(part, "column_names", None)  # None for streams: checked at the first batch
-            if columns is None:
-                continue
-            for column in (self.gold, self.problem_id):
-                if column is not None and column not in columns:
-                    raise ValueError(f"{name} has no column {column!r}, only {sorted(columns)}")
 
     def start(self, next_step: int) -> None:
         """Open the run at the trainer's step; called on every rank when training begins."""
@@ -283,7 +261,7 @@ class DeepCompressReward:
             if column is not None and column not in columns:
                 raise ValueError(f"the dataset has no column {column!r}, only {sorted(columns)}")
         golds = columns[self.gold]
-        ends = _end_tokens(trainer)
+        ends = end_tokens(trainer)
         truncated = [bool(ids) and ids[-1] not in ends for ids in completion_ids]
         items = [
             {"gold": gold_text(gold), "response": text_of(completion), "truncated": cut}
@@ -342,139 +320,7 @@ class DeepCompressReward:
         return [None] * count
 
 
-class DeepCompressGroupReward:
-    """A reward function for TRL's asynchronous GRPO trainer.
-
-    That trainer calls it with one group at a time, in another process, without the trainer's step. The run is
-    therefore stepless: the service closes a step after ``groups_per_step`` groups, which should be the number of
-    groups that one optimiser step consumes. Rewards refer to the level of the step before, unless ``strategy`` sets
-    another reference. ``resume=True`` continues with the run's state; otherwise the run must be new, or ``fresh``
-    deletes its history. ``continue_from`` starts it with the level and the problems of another run.
-    It refuses the calls of other trainers, whose batches hold several groups.
-    ``end_token_ids`` are the tokens that end a completion (the tokenizer's eos_token_id); without them no completion
-    is reported as truncated. This trainer has no evaluation.
-    """
-
-    def __init__(
-        self,
-        run: str,
-        *,
-        groups_per_step: int,
-        resume: bool = False,
-        fresh: bool = False,
-        continue_from: str | Path | None = None,
-        url: str | None = None,
-        api_key: str | None = None,
-        gold: str = "solution",
-        problem_id: str | None = None,
-        end_token_ids: Sequence[int] = (),
-        strategy: StrategyLike = None,
-        deadline_s: float = DEADLINE_S,
-        on_outage: Literal["none", "raise"] = "none",
-        **config: RunSetting,
-    ) -> None:
-        self.__name__ = "deepcompress"
-        self.run_name = check_run_name(run)
-        self._start: Start = {"fresh": fresh, "continue_from": continue_from}
-        self._neutral = _trains_none_as_0()
-        self.client = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
-        self._resume = resume
-        self._gold = gold
-        self._problem_id = problem_id
-        self._end_tokens = frozenset(end_token_ids)
-        self._strategy = groupwise(strategy, config)
-        self._config = {**config, "groups_per_step": groups_per_step}
-        self._on_outage = on_outage
-        self._run: AsyncRun | None = None
-        log.warning(
-            "run %r: the asynchronous trainer passes no step, so every %d groups make one%s",
-            run,
-            groups_per_step,
-            "" if end_token_ids else "; without end_token_ids no completion is reported as truncated",
-        )
-
-    async def __call__(
-        self,
-        prompts: Sequence[Any],
-        completions: Sequence[Any],
-        completion_ids: Sequence[Sequence[int]],
-        **columns: DataColumn,
-    ) -> list[float | None]:
-        """Return the total reward of each completion of one group, None if there is none.
-
-        Raises:
-            ValueError: the data set has no column with the gold, or the completions are not of one group.
-            DeepCompressError: the service refuses the request, or is unavailable and `on_outage` is "raise".
-        """
-        if self._gold not in columns:
-            raise ValueError(f"the dataset has no column {self._gold!r}, only {sorted(columns)}")
-        if "trainer_state" in columns:  # the asynchronous trainer passes none
-            raise ValueError(
-                "DeepCompressGroupReward takes one group a call, and this trainer calls it with a batch: use "
-                "DeepCompressReward and attach(trainer) with it"
-            )
-        name = one_problem("this call", zip(prompts, columns[self._gold], strict=True))
-        gold = columns[self._gold][0]
-        if gold is None:
-            return [None] * len(completions)
-        named = columns[self._problem_id][0] if self._problem_id else None
-        group = {
-            "problem_id": name if named is None else str(named),
-            "gold": gold_text(gold),
-            "rollouts": [
-                {
-                    "response": text_of(completion),
-                    "tokens": len(ids),
-                    "truncated": bool(self._end_tokens and ids) and ids[-1] not in self._end_tokens,
-                }
-                for completion, ids in zip(completions, completion_ids, strict=True)
-            ],
-        }
-        try:
-            answered = await (await self._opened()).score([group])
-        except OUTAGES as error:
-            if self._on_outage == "raise":
-                raise
-            log.error(
-                "no rewards for a group of %d completions, it has no training signal: %s", len(completions), error
-            )
-            return [None] * len(completions)
-        log_warnings(self.run_name, answered)
-        answer = answered.groups[0]
-        if self._neutral:
-            return list(fill_with_group_mean(answer.rewards, answer.trainable))
-        return [reward if ok else None for reward, ok in zip(answer.rewards, answer.trainable, strict=True)]
-
-    async def _opened(self) -> AsyncRun:
-        if self._run is None:
-            if self._resume:
-                profile = self._config.get("profile")
-                self._run = await self.client.run(self.run_name, join=True, profile=profile)
-            else:
-                opening = open_run_async(self.client, self.run_name, 0, self._strategy, self._config, **self._start)
-                self._run = await opening
-        return self._run
-
-
 # --- helpers --------------------------------------------------------------------------------------------
-
-
-def _first(data: FrameworkObject, column: str) -> list[Any]:
-    """Return the first values of a column of a data set; none of a stream, which may not be read twice."""
-    parts = list(data.values()) if isinstance(data, dict) else [data]
-    return [
-        value
-        for part in parts
-        if getattr(part, "column_names", None) is not None and hasattr(part, "__len__")
-        for value in part[:ROWS][column]
-    ]
-
-
-def _end_tokens(trainer: FrameworkObject) -> set[int]:
-    """Return the tokens that end a completion, as the trainer counts them for its clipped ratio."""
-    tokenizer = getattr(trainer, "_tokenizer", None) or trainer.processing_class
-    ends = {tokenizer.pad_token_id, tokenizer.eos_token_id, *getattr(trainer, "eos_token_ids", ())}
-    return {token for token in ends if token is not None}
 
 
 def _callback(reward: DeepCompressReward) -> FrameworkObject:

@@ -19,7 +19,7 @@ from typing import Any
 
 from .._async_client import AsyncClient, AsyncRun
 from .._runs import RunSetting, StrategyLike, check_run_name
-from ..wire import AnswerFormat
+from ..wire import AnswerFormat, Phase
 from ._common import (
     DEADLINE_S,
     STATUS_OFFSETS,
@@ -78,6 +78,7 @@ def group_reward(
     run: str,
     *,
     groups_per_step: int,
+    phase: Phase = "train",
     resume: bool = False,
     fresh: bool = False,
     continue_from: str | Path | None = None,
@@ -91,7 +92,9 @@ def group_reward(
 
     Rubrics have no step, so ``groups_per_step`` groups make one. With ``resume``, the run's state is continued;
     otherwise the run must be new, or ``fresh`` deletes its history. ``continue_from`` starts it with the level and
-    the problems of another run.
+    the problems of another run. A rubric of evaluation needs ``phase="eval"``, since rubrics have no phase: it gives
+    1 or 0, and changes no state.
+    A rollout that failed (its ``error`` is set) takes no part, and gets the mean of its group.
     Rubrics convert an exception to reward 0 for the whole group, whose advantages are then 0.
     """
     check_run_name(run)
@@ -101,6 +104,13 @@ def group_reward(
     log.warning("run %r: rubrics pass no step, so every %d groups make one", run, groups_per_step)
 
     async def deepcompress(states: list[Any]) -> list[float]:
+        finished = [state for state in states if state.get("error") is None]
+        if not finished:
+            return [0.0] * len(states)
+        group = _group(finished)
+        if phase == "eval":
+            scored = await client.score([group], phase="eval", answer_format=settings.get("answer_format", "boxed"))
+            return _with_failed(states, [float(correct) for correct in scored.groups[0].correct], 0.0)
         if not opened:
             opened.append(
                 await client.run(run, join=True, profile=config.get("profile"))
@@ -115,26 +125,40 @@ def group_reward(
                     continue_from=continue_from,
                 )
             )
-        first = states[0]
-        group = {
-            "problem_id": one_problem("a rubric's group", ((one["prompt"], one["answer"]) for one in states)),
-            "gold": gold_text(first["answer"]),
-            "rollouts": [
-                {
-                    "response": text_of(state["completion"]),
-                    "tokens": _tokens(state["trajectory"]),
-                    "truncated": bool(state.get("is_truncated")),
-                    "turns": len(state["trajectory"]),
-                }
-                for state in states
-            ],
-        }
         answered = await opened[0].score([group])
         log_warnings(run, answered)
         answer = answered.groups[0]
-        return fill_with_group_mean(answer.rewards, answer.trainable)
+        rewards = fill_with_group_mean(answer.rewards, answer.trainable)
+        return _with_failed(states, rewards, sum(rewards) / len(rewards))
 
     return deepcompress
+
+
+def _group(states: Sequence[Any]) -> dict[str, Any]:
+    """Return a group in the form that `Run.score` takes.
+
+    Raises:
+        ValueError: the states are of several problems, or have no token ids.
+    """
+    return {
+        "problem_id": one_problem("a rubric's group", ((one["prompt"], one["answer"]) for one in states)),
+        "gold": gold_text(states[0]["answer"]),
+        "rollouts": [
+            {
+                "response": text_of(state["completion"]),
+                "tokens": _tokens(state["trajectory"]),
+                "truncated": bool(state.get("is_truncated")),
+                "turns": len(state["trajectory"]),
+            }
+            for state in states
+        ],
+    }
+
+
+def _with_failed(states: Sequence[Any], rewards: Sequence[float], filler: float) -> list[float]:
+    """Return the rewards of all states, [states]: those of the finished ones, and `filler` for failed ones."""
+    known = iter(rewards)
+    return [next(known) if state.get("error") is None else filler for state in states]
 
 
 def _tokens(trajectory: Sequence[Any]) -> int:

@@ -9,7 +9,7 @@ from pydantic import Field, StrictInt
 
 from .base import Answer, answer
 from .shape import RolloutFields
-from .values import Count, Difficulty, Gold, Incarnation, ModelText, Name, Phase, RunName, Step, Why
+from .values import Count, Difficulty, Gold, Incarnation, ModelText, Name, Phase, PolicyVersion, RunName, Step, Why
 from .verify import RowFields, Verdict
 
 
@@ -40,6 +40,9 @@ class RolloutRequest(RolloutFields, RowFields):
     )
     gold: Gold
     response: ModelText
+    trainer_version: PolicyVersion | None = Field(
+        None, description="the trainer's present version of the policy: the group has an age; no part of the content"
+    )
     timeout_s: Annotated[float, Field(strict=True, gt=0, le=3600)] = Field(
         600.0, description="seconds from the group's first rollout until it is released incomplete"
     )
@@ -76,4 +79,10 @@ class RolloutAnswer(Answer):
     scores: Annotated[dict[str, float] | None, Field(description="the caller's scores, weighted")] = None
     why: Annotated[
         Why | None, Field(description="the reason why no rollout of the group has a length reward, if none has")
+    ] = None
+    age: Annotated[
+        int | None, Field(description="the trainer's policy version less the group's oldest, if both were sent")
+    ] = None
+    too_old: Annotated[
+        bool | None, Field(description="in asynchronous runs: true if the age is over max_age: it changes no level")
     ] = None

@@ -55,6 +55,21 @@ class SeenVerdict:
     reason: str
     tokens: int | None = None
     reward: float | None = None
+    age: int | None = None
+    too_old: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GroupAge:
+    """The age of a group, and the versions of the policy that it is of (docs/design.md, 5.11)."""
+
+    age: int | None = None
+    too_old: bool = False
+    versions: Sequence[int | None] = ()
+    """The policy version of each rollout; empty if the age is not known."""
+
+
+NO_AGE = GroupAge()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +83,10 @@ class SeenRollout:
     problem_id: str
     length: float = 0.0
     """The length component of the reward."""
+    policy_version: int | None = None
+    age: int | None = None
+    """The age of the group."""
+    too_old: bool = False
 
 
 @dataclass(slots=True)
@@ -176,6 +195,8 @@ class Activity:
                     reason=clip(row["reason"]),
                     tokens=row.get("tokens"),
                     reward=row.get("reward"),
+                    age=row.get("age"),
+                    too_old=row.get("too_old", False),
                 )
             )
 
@@ -207,6 +228,7 @@ class Activity:
         correct: Sequence[bool],
         rewards: Sequence[float],
         components: Mapping[str, Sequence[float]],
+        age: GroupAge = NO_AGE,
     ) -> None:
         """Add one group of the current step. `tokens`, `correct`, `rewards` and the components are [rollouts]."""
         if beta is not None:
@@ -223,7 +245,11 @@ class Activity:
         while activity.next_point < end:
             index = activity.next_point - activity.seen_points
             name = clip(problem_id, MAX_ID)
-            point = SeenRollout(tokens[index], rewards[index], correct[index], difficulty, name, length[index])
+            version = age.versions[index] if age.versions else None
+            point = SeenRollout(
+                *(tokens[index], rewards[index], correct[index], difficulty, name, length[index]),
+                *(version, age.age, age.too_old),
+            )
             if len(activity.points) < MAX_POINTS:
                 activity.points.append(point)
             else:

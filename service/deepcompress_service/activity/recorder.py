@@ -15,7 +15,7 @@ from deepcompress_verify import Verdict
 from ..difficulty.model import CommitOutcome, GroupCommit
 from ..shaping import Group, ShapedGroup
 from ..shaping.signal import SignalSums
-from .recent import MAX_ID, Activity, clip, sample
+from .recent import MAX_ID, NO_AGE, Activity, GroupAge, clip, sample
 from .sources import add_group
 
 _LONGEST = 1024
@@ -34,6 +34,7 @@ class CountedGroup:
     data_source: str | None
     tallies: GroupCommit | None
     """The tallies that the store counted the group with."""
+    age: GroupAge
 
 
 class ActivityRecorder:
@@ -82,6 +83,7 @@ class ActivityRecorder:
                 one.group.correct,
                 result.rewards,
                 {**result.components, **{f"scores.{name}": row for name, row in (result.scores or {}).items()}},
+                one.age,
             )
 
     def record_scored(
@@ -90,6 +92,7 @@ class ActivityRecorder:
         step: int | None,
         shaped: Sequence[ShapedGroup],
         verdicts: Sequence[Sequence[Verdict]],
+        ages: Sequence[GroupAge],
     ) -> None:
         """Record the verdicts of a score request with their rewards. `verdicts` is [groups, rollouts]."""
         positions = [(group, rollout) for group, row in enumerate(verdicts) for rollout in range(len(row))]
@@ -106,6 +109,7 @@ class ActivityRecorder:
                     sent.problem_id or sent.group_id,
                     sent.rollouts[rollout].tokens,
                     shaped[group].rewards[rollout],
+                    ages[group],
                 )
             )
         self.activity.record_verdicts(request.run, rows)
@@ -119,6 +123,7 @@ def _row(
     problem_id: str | None,
     tokens: int | None,
     reward: float | None,
+    age: GroupAge = NO_AGE,
 ) -> dict[str, Any]:
     first = gold if isinstance(gold, str) else " | ".join(one[:_LONGEST] for one in gold[:4])
     return {
@@ -132,4 +137,6 @@ def _row(
         "reason": verdict.reason[:_LONGEST],
         "tokens": tokens,
         "reward": reward,
+        "age": age.age,
+        "too_old": age.too_old,
     }

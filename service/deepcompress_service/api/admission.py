@@ -58,7 +58,11 @@ class InflightLimiter:
         Raises:
             ApiError: 503, if too many requests or bytes are in progress.
         """
-        reservation = Reservation(self, self._declared_bytes(request, max_body or self._max_body))
+        most = max_body or self._max_body
+        declared = request.headers.get("content-length", "")
+        plain = request.headers.get("content-encoding", "identity").lower() in ("", "identity")
+        # A body of unknown size, or a compressed one, may take the limit.
+        reservation = Reservation(self, min(int(declared), most) if declared.isdigit() and plain else most)
         if self.requests >= self.max_requests or (self.requests and self.bytes + reservation.weight > self.max_bytes):
             raise self.overloaded()
         self.move(1, reservation.weight)
@@ -73,13 +77,6 @@ class InflightLimiter:
         metrics.REJECTED.labels("overloaded").inc()
         detail = "too many requests or bytes are in progress: send the same request again later"
         return ApiError(503, "overloaded", detail, retry_after=1)
-
-    @staticmethod
-    def _declared_bytes(request: Request, most: int) -> int:
-        declared = request.headers.get("content-length", "")
-        plain = request.headers.get("content-encoding", "identity").lower() in ("", "identity")
-        # A body of unknown size, or a compressed one, may take the limit.
-        return min(int(declared), most) if declared.isdigit() and plain else most
 
     def move(self, requests: int, weight: int) -> None:
         """Add to the requests and to the bytes in progress."""

@@ -11,7 +11,8 @@ Keys come from the environment (``DEEPCOMPRESS_API_KEYS``, full access to every 
 
 Keys are compared by digest and in constant time, so that neither length nor prefix leaks. Browsers may send the key
 as the password of HTTP Basic, for reading only: a page of another origin could make a browser repeat its Basic
-password, which therefore must not be able to change anything.
+password, which therefore must not be able to change anything. `require_same_origin` refuses changes that such pages
+request, with or without keys.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ log = logging.getLogger("deepcompress.auth")
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """Paths that need no key: load balancers use them."""
 METRICS_PATH = "/metrics"
+MAX_FILE_BYTES = 1 << 20
+"""Largest file of keys."""
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
@@ -161,11 +164,28 @@ class KeyRing:
         try:
             stamp = _stamp(self._file)
             if stamp != self._file_stamp:
+                if not stamp[1]:
+                    raise KeyFileError(f"{self._file} is empty: it may be half written")
                 self._grants = {**self._fixed, **_read_file(self._file)}
                 self._file_stamp = stamp
                 log.info("read the API keys again: %d in force", len(self._grants))
         except (OSError, KeyFileError) as error:
             log.error("the API key file cannot be used, the keys read before stay in force: %s", error)
+
+
+def require_same_origin(request: Request) -> None:
+    """Check that a request that changes something comes from no page of another origin, with or without keys.
+
+    Raises:
+        ApiError: 403, if it has an Origin of another host or scheme, or several.
+    """
+    origins = request.headers.getlist("origin")
+    if not origins or request.method in ("GET", "HEAD"):
+        return
+    hosts = request.headers.getlist("host")
+    # The scheme is the browser's: a proxy may end TLS.
+    if len(origins) > 1 or len(hosts) != 1 or origins[0] not in (f"http://{hosts[0]}", f"https://{hosts[0]}"):
+        raise ApiError(403, "cross-origin", "requests from pages of other origins are refused")
 
 
 def _sent_key(request: Request) -> tuple[str, bool]:
@@ -193,12 +213,25 @@ def _stamp(file: Path) -> tuple[int, int, int]:
 
 def _read_file(file: Path) -> dict[bytes, Grant]:
     try:
-        rows = tomllib.loads(file.read_text("utf-8")).get("key", [])
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        with file.open("rb") as stream:
+            content = stream.read(MAX_FILE_BYTES + 1)
+        tables = tomllib.loads(content.decode("utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise KeyFileError(f"{file}: {error}") from None
-    if not isinstance(rows, list):
+    if len(content) > MAX_FILE_BYTES:
+        raise KeyFileError(f"{file}: over {MAX_FILE_BYTES} bytes")
+    rows = tables.pop("key", [])
+    if tables:
+        raise KeyFileError(f"{file}: unknown {', '.join(sorted(tables))}: write each key as a [[key]] table")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise KeyFileError(f"{file}: write each key as a [[key]] table")
-    return dict(_read_row(file, index, row) for index, row in enumerate(rows))
+    grants: dict[bytes, Grant] = {}
+    for index, row in enumerate(rows):
+        digest, grant = _read_row(file, index, row)
+        if digest in grants:
+            raise KeyFileError(f"{file}: key {index + 1}: {grants[digest].name} has the same key")
+        grants[digest] = grant
+    return grants
 
 
 def _read_row(file: Path, index: int, row: dict[str, Any]) -> tuple[bytes, Grant]:
@@ -206,6 +239,9 @@ def _read_row(file: Path, index: int, row: dict[str, Any]) -> tuple[bytes, Grant
     unknown = set(row) - {"name", "key", "sha256", "access", "runs"}
     if unknown:
         raise KeyFileError(f"{subject}: unknown {', '.join(sorted(unknown))}")
+    for field in ("name", "key", "sha256", "runs"):
+        if not isinstance(row.get(field, ""), str):
+            raise KeyFileError(f"{subject}: {field} is a text in quotes")
     access = row.get("access", "full")
     if access not in ("full", "read", "metrics"):
         raise KeyFileError(f"{subject}: access is 'full', 'read' or 'metrics'")
@@ -213,10 +249,10 @@ def _read_row(file: Path, index: int, row: dict[str, Any]) -> tuple[bytes, Grant
         raise KeyFileError(f"{subject}: give either key or sha256")
     try:
         digest = _digest(row["key"]) if "key" in row else bytes.fromhex(row["sha256"])
-    except (ValueError, TypeError, AttributeError):
+    except ValueError:
         raise KeyFileError(f"{subject}: sha256 is 64 hexadecimal digits") from None
     if len(digest) != 32:
         raise KeyFileError(f"{subject}: sha256 is 64 hexadecimal digits")
-    if digest == _digest("") or not str(row.get("key", "key")).strip():
+    if digest == _digest("") or not row.get("key", "key").strip():
         raise KeyFileError(f"{subject}: the key is empty, which would let in requests without a key")
-    return digest, Grant(str(row.get("name", f"file-{index}")), access, str(row.get("runs", "")))
+    return digest, Grant(row.get("name", f"file-{index}"), access, row.get("runs", ""))

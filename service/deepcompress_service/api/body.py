@@ -26,9 +26,10 @@ import zstandard
 from fastapi import Request, Response
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
+from starlette.responses import StreamingResponse
 
 from .errors import ApiError, abandoned, from_validation, invalid
-from .slices import decode_in_slices
+from .slices import decode_in_slices, release
 
 Model = TypeVar("Model", bound=BaseModel)
 T = TypeVar("T")
@@ -36,7 +37,8 @@ Json = Any
 """Decoded JSON."""
 PIECE = 1 << 18
 """Most bytes that one step of decompression gives, for formats that allow a bound."""
-
+STREAMED_BYTES = 1 << 18
+"""Bytes of a response in pieces that are sent at once."""
 
 ON_LOOP_BYTES = 1 << 18
 """Largest body that is decoded on the event loop. A larger one is decoded in a thread, so that it keeps no other
@@ -254,26 +256,30 @@ def parse(model: type[Model], raw: bytes | bytearray) -> Model:
     Raises:
         ApiError: 422, which names the field that is not valid.
     """
-    value, strict = decode(model, raw)
-    check_values(value)
     try:
+        value, strict = decode_in_slices(raw, orjson.loads), None
+    except ValueError:
+        value, strict = _decode_again(model, raw), False
+    try:
+        check_values(value)
         return model.model_validate(value, strict=strict)
-    except ValidationError as error:
-        raise from_validation(error) from None
+    except (ValidationError, ApiError) as error:
+        for one in value.values() if isinstance(value, dict) else ():
+            if isinstance(one, list):
+                release(one)
+        raise (error if isinstance(error, ApiError) else from_validation(error)) from None
 
 
-def decode(model: type[BaseModel], raw: bytes | bytearray) -> tuple[Any, bool | None]:
-    """Return the value of a body, and pydantic's `strict` for its validation.
+def _decode_again(model: type[BaseModel], raw: bytes | bytearray) -> Json:
+    """Return the value of a body that orjson refuses.
 
     Raises:
         ApiError: 422, if the body is not JSON; the message is the one of `model`.
         TooLargeError: A text is too large.
     """
-    with suppress(ValueError):
-        return decode_in_slices(raw, orjson.loads), None
     # Only lone surrogates, which Rust strings cannot hold, and numbers out of bounds are worth a slower attempt.
     with suppress(ValueError, RecursionError):
-        return decode_in_slices(raw, _loads_surrogates), False
+        return decode_in_slices(raw, _loads_surrogates)
     try:
         model.model_validate_json(raw)
     except ValidationError as error:
@@ -294,41 +300,45 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 def check_values(value: object) -> None:
     """Check the depth and the numbers of decoded JSON, without recursion.
 
+    The lists and objects are visited level by level, and no object is made for one of them: the garbage collector
+    would visit all those objects again, while other threads wait.
+
     Raises:
         ApiError: 422: lists and objects nested deeper than MAX_DEPTH, an integer of more than 64 bits, or a number
             that is not finite.
     """
-    holders: list[Json] = [[value]]
-    for _ in range(MAX_DEPTH + 1):
+    levels: list[list[Json]] = [[[value]]]
+    while levels[-1]:
         below: list[Json] = []
-        for holder in holders:
+        for holder in levels[-1]:
             for one in holder.values() if type(holder) is dict else holder:
                 kind = type(one)
                 if kind is dict or kind is list:
                     below.append(one)
                 elif (kind is int and not -MAX_INTEGER < one < MAX_INTEGER) or (kind is float and not isfinite(one)):
-                    raise _first_fault(value)
-        if not below:
-            return
-        holders = below
-    raise _first_fault(value)
+                    detail = "an integer has more than 64 bits" if kind is int else "a number is not finite"
+                    raise _fault(levels, one, detail)
+        if below and len(levels) > MAX_DEPTH:
+            raise _fault(levels, below[0], f"lists and objects are nested deeper than {MAX_DEPTH}")
+        levels.append(below)
 
 
-def _first_fault(value: object) -> ApiError:
-    """Return the error of a value that is not within the bounds, with its place."""
-    pending: list[tuple[Json, tuple[str | int, ...]]] = [([value], ())]
-    while pending:
-        holder, path = pending.pop()
-        if len(path) > MAX_DEPTH:
-            return invalid(_place(path), f"lists and objects are nested deeper than {MAX_DEPTH}")
+def _fault(levels: list[list[Json]], value: Json, detail: str) -> ApiError:
+    """Return the error for a value of a holder of the last level. Its path is found backwards, level by level."""
+    path: list[str | int] = []
+    for holders in reversed(levels):
+        key, value = _place_in(holders, value)
+        path.append(key)
+    return invalid(_place(tuple(reversed(path))), detail)
+
+
+def _place_in(holders: list[Json], value: Json) -> tuple[str | int, Json]:
+    """Return the key of the value, and the list or object of the level that has it there."""
+    for holder in holders:
         for key, one in holder.items() if isinstance(holder, dict) else enumerate(holder):
-            if isinstance(one, dict | list):
-                pending.append((one, (*path, key)))
-            elif isinstance(one, int) and abs(one) >= MAX_INTEGER:
-                return invalid(_place((*path, key)), "an integer has more than 64 bits")
-            elif isinstance(one, float) and not isfinite(one):
-                return invalid(_place((*path, key)), "a number is not finite")
-    raise AssertionError("every value is within the bounds")
+            if one is value:
+                return key, holder
+    raise LookupError
 
 
 def _place(path: tuple[str | int, ...]) -> str:
@@ -426,6 +436,24 @@ def _needs_full_scan(raw: bytes | bytearray) -> bool:
 def json_response(value: object, status: int = 200) -> Response:
     """Return a value as a response: wire answers, dicts, lists and plain values."""
     return Response(orjson.dumps(value), status, media_type="application/json")
+
+
+def streamed_json(pieces: list[bytes]) -> Response:
+    """Return JSON in pieces as a response, which sends about STREAMED_BYTES at once."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        some: list[bytes] = []
+        size = 0
+        for piece in pieces:
+            some.append(piece)
+            size += len(piece)
+            if size >= STREAMED_BYTES:
+                yield b"".join(some)
+                some, size = [], 0
+        yield b"".join(some)
+
+    headers = {"content-length": str(sum(map(len, pieces)))}
+    return StreamingResponse(chunks(), headers=headers, media_type="application/json")
 
 
 def documented(model: type[BaseModel], *examples: dict[str, Any]) -> dict[str, Any]:

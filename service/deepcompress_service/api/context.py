@@ -22,10 +22,9 @@ from ..scoring.pipeline import Pipeline
 from ..scoring.slot import set_slot
 from ..settings import Settings
 from .admission import FairScheduler, InflightLimiter, KeyedSlots, Reservation
-from .auth import Grant, KeyRing
+from .auth import Grant, KeyRing, require_same_origin
 from .body import body_lines, count_structure, decoded, parse, read_body, too_large
 from .errors import ApiError, abandoned
-from .hosts import require_same_origin
 from .packed_rows import PackedRows
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")

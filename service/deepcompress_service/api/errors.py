@@ -5,6 +5,7 @@ No error repeats text of a request: text that a policy wrote stays out of logs a
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
@@ -130,7 +131,11 @@ class ApiError(Exception):
             headers["Retry-After"] = str(max(1, round(self.retry_after)))
         if self.status == 401:
             headers["WWW-Authenticate"] = 'Basic realm="deepcompress", Bearer'
-        return Response(orjson.dumps(body), self.status, headers=headers, media_type="application/problem+json")
+        try:
+            content = orjson.dumps(body)
+        except TypeError:  # the detail quotes a lone surrogate, which orjson refuses
+            content = json.dumps(body).encode()
+        return Response(content, self.status, headers=headers, media_type="application/problem+json")
 
 
 def invalid(field: str, detail: str, slug: str = "invalid-request") -> ApiError:

@@ -32,10 +32,11 @@ from ..difficulty.errors import RunConflict, UnknownRun
 from ..difficulty.identity import check_identity
 from ..difficulty.refusals import epoch_mismatch, run_lost
 from ..rendezvous import Arrival, Cohort, Collecting, Refused
-from ..scoring.answers import verdict_answer
 from ..scoring.batch import AddTask
+from ..scoring.errors import InvalidRequestError
 from ..scoring.limits import check_row
 from ..scoring.records import stored_rollout, stored_verdict
+from ..scoring.rewards import verdict_answer
 from ..scoring.row_checks import make_checks, reads_config
 from ..scoring.training_warnings import run_created
 from .body import documented, json_response
@@ -112,13 +113,16 @@ async def _verify(context: Context, body: RolloutRequest, add_task: AddTask) -> 
     created the run.
 
     Raises:
-        ApiError: The pipeline refused the request.
+        ApiError, InvalidRequestError: The pipeline refused the request.
         DifficultyError: The store refused it: another state of the run, or another configuration.
     """
     epoch, created = 0, False
     if body.phase == "train":
         probe = _shape_request(body, [_shape_rollout(body, correct=False, status=None)], None)
-        batch = await context.pipeline.prepare(probe)
+        try:
+            batch = await context.pipeline.prepare(probe)
+        except InvalidRequestError as error:
+            raise _own_field(error) from None
         if batch.epoch is None and (body.epoch is not None or body.incarnation is not None):
             raise run_lost(body.run, body.incarnation)
         if body.incarnation is not None:
@@ -165,6 +169,14 @@ async def _verify(context: Context, body: RolloutRequest, add_task: AddTask) -> 
     return arrival, verdict, created
 
 
+def _own_field(error: InvalidRequestError) -> InvalidRequestError:
+    """Return the error with the name that a missing version has in this request."""
+    if error.slug != "missing-policy-version":
+        return error
+    field = "trainer_version" if error.errors[0]["field"] == "policy_version" else "policy_version"
+    return InvalidRequestError(field, error.errors[0]["detail"], error.slug)
+
+
 def _shape_rollout(body: RolloutRequest, correct: bool, status: Status | None) -> ShapeRollout:
     return ShapeRollout(correct=correct, status=status, **{name: getattr(body, name) for name in ROLLOUT_FIELDS})
 
@@ -194,6 +206,7 @@ def _shape_request(body: RolloutRequest, rollouts: list[ShapeRollout], arrival: 
         step=body.step,
         phase=body.phase,
         request_id=request_id,
+        policy_version=body.trainer_version,
         groups=[
             ShapeGroup(problem_id=body.problem_id, group_id=group_id, data_source=body.data_source, rollouts=rollouts)
         ],
@@ -229,5 +242,7 @@ def _answer(shaped: ShapeAnswer, group_size: int, index: int, position: int, ver
         warnings=list(shaped.warnings) or None,
         scores=None if group.scores is None else {name: values[position] for name, values in group.scores.items()},
         why=group.why,
+        age=group.age,
+        too_old=group.too_old,
     )
     return json_response(answer)

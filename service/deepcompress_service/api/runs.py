@@ -37,6 +37,7 @@ from ..difficulty.errors import RunConflict, UnknownCheckpoint, UnknownRun
 from ..difficulty.model import Checkpoint, ProblemState, RunState, StepStatistics
 from ..difficulty.refusals import run_conflict
 from ..difficulty.transfer import Receiver
+from ..difficulty.unreadable import skip_unreadable
 from ..observability import metrics
 from ..scoring.errors import NewerConfigurationError, UnsupportedConfigError
 from ..scoring.plan import make_new_plan, named_plan, plan_from_text
@@ -138,7 +139,11 @@ async def _put(context: Context, run: str, config: RunConfig) -> RunState:
 async def list_runs(context: ContextDep, grant: GrantDep) -> Response:
     """List the runs that the key may read, by name."""
     async with context.read_scheduler.slot(grant.name):
-        rows = [run_row(state) for state in await context.store.list_runs() if grant.allows_run(state.run)]
+        rows = []
+        for state in await context.store.list_runs():
+            if grant.allows_run(state.run):
+                with skip_unreadable(state.run):
+                    rows.append(run_row(state))
         return json_response({"runs": rows})
 
 

@@ -34,6 +34,8 @@ WHOLE_BYTES = 1 << 20
 MAX_TEXT_BYTES = 32 << 20
 """Largest text of a body over WHOLE_BYTES, and most bytes of it outside of large lists: twice the longest response
 that is read. Decoding it takes about 25 ms."""
+RELEASED = 256
+"""Elements of a list that `release` frees at once."""
 _LEVELS = 2
 """Levels of lists that are cut: the groups of a body, and the rollouts of a group."""
 _QUOTE, _COMMA, _OPEN_LIST, _CLOSE_LIST, _BACKSLASH = b'",[]\\'
@@ -175,6 +177,12 @@ def decode_in_slices(
         if isinstance(one, list) and len(one) == 1 and isinstance(one[0], str) and one[0] in decoded:
             value[name] = decoded[one[0]]
     return value
+
+
+def release(values: list[Json]) -> None:
+    """Empty a list, element by element: freeing a large one is a single call, for which all other threads wait."""
+    while values:
+        del values[-RELEASED:]
 
 
 def _elements(

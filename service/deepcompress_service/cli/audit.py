@@ -137,7 +137,7 @@ def _problems(path: Path, gold_field: str, id_field: str, routing: Routing) -> I
     from deepcompress_verify.audit import GoldRow
 
     for row in read_jsonl(path):
-        name = str(row.fields.get(id_field, f"line {row.number}"))
+        name = row.name(id_field, f"line {row.number}")
         checker, remote = routing.of(row)
         yield GoldRow(name, gold_of(row, gold_field), checker, options_of(row), remote)
 
@@ -152,7 +152,7 @@ def _rollouts(
         response = row.fields.get("response")
         if id_field not in row.fields or not isinstance(response, str):
             raise row.error(f"needs {id_field} and response")
-        name = str(row.fields[id_field])
+        name = row.name(id_field)
         problem = known.get(name)
         truncated = bool(row.fields.get("truncated"))
         if problem is None:

@@ -31,6 +31,18 @@ class Row:
         """Return an error that names the file and this line."""
         return JsonlError(f"{self.file}, line {self.number}: {message}")
 
+    def name(self, field: str, default: str | None = None) -> str:
+        """Return the name in a field, a text or a number; `default` if the field is missing or null.
+
+        Raises:
+            JsonlError: The field has neither, or is missing without a default.
+        """
+        name = self.fields.get(field)
+        name = default if name is None else name
+        if isinstance(name, bool) or not isinstance(name, str | int | float):
+            raise self.error(f"{field} is neither a text nor a number")
+        return str(name)
+
 
 def read_jsonl(path: Path) -> Iterator[Row]:
     """Yield the rows of a file, without its blank lines. The path ``-`` is standard input.

@@ -6,6 +6,7 @@ Fields of a row: `step`, `problem_id`, the per-rollout fields of the wire (`toke
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from deepcompress_client.wire import GROUP_FIELDS, ROLLOUT_FIELDS, RolloutFields
+from deepcompress_client.wire.shape import GroupFields
+from deepcompress_verify.verdict import STATUSES
 
 from ..scoring.unchecked import NOT_TRAINABLE, checked_indices
 from ..shaping import Group
 from ..shaping.replay import LoggedGroup
 from .jsonl import Row, read_jsonl
 
+MAX_GROUP = 4096
+"""Most rollouts of a group, as at the service: the rewards of a group are compared pair by pair."""
 _OPTIONAL_FIELDS = tuple(name for name in ROLLOUT_FIELDS if name not in ("tokens", "truncated"))
 
 Judge = Callable[[dict[str, Any]], tuple[bool, str | None]]
@@ -33,8 +38,13 @@ def read_rows(file: Path) -> list[dict[str, Any]]:
         JsonlError: a row is invalid.
     """
     rows = []
+    sizes: Counter[tuple[int, str]] = Counter()
     for row in read_jsonl(file):
         _check(row)
+        group = row.fields["step"], _group_name(row.fields)
+        sizes[group] += 1
+        if sizes[group] > MAX_GROUP:
+            raise row.error(f"over {MAX_GROUP} rows of step {group[0]} are of one group: give them a group_id")
         rows.append(row.fields)
     return rows
 
@@ -45,6 +55,10 @@ def _check(row: Row) -> None:
         raise row.error("needs a step, a whole number from 0")
     if "problem_id" not in fields:
         raise row.error("no problem_id")
+    row.name("problem_id")
+    row.name("group_id", "")
+    if fields.get("status") is not None and fields["status"] not in STATUSES:
+        raise row.error(f"status must be one of {', '.join(STATUSES)}")
     if fields.get("tokens") is not None and not _is_count(fields["tokens"]):
         raise row.error("tokens must be a whole number from 0 to 2^31 - 1")
     if "correct" in fields:
@@ -58,13 +72,16 @@ def _check(row: Row) -> None:
         raise row.error("truncated must be true or false")
     try:
         RolloutFields.model_validate({name: fields[name] for name in _OPTIONAL_FIELDS if name in fields})
+        GroupFields.model_validate({name: fields[name] for name in GROUP_FIELDS if name in fields})
     except ValidationError as error:
         first = error.errors()[0]
         raise row.error(f"{first['loc'][0]}: {first['msg']}") from None
-    for name in GROUP_FIELDS:
-        value = fields.get(name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0):
-            raise row.error(f"{name} must be a number from 0")
+
+
+def _group_name(fields: dict[str, Any]) -> str:
+    """Return the name of a row's group; null stands for a field that is left out."""
+    name = fields.get("group_id")
+    return str(fields["problem_id"] if name is None else name)
 
 
 def _is_count(value: object) -> bool:
@@ -80,8 +97,7 @@ def steps_of(rows: Iterable[dict[str, Any]], judge: Judge) -> list[tuple[int, li
     """Return the groups of each step: rows of one step and group_id (by default problem_id) are one group."""
     steps: dict[int, dict[str, list[dict[str, Any]]]] = {}
     for row in rows:
-        name = str(row.get("group_id", row["problem_id"]))
-        steps.setdefault(row["step"], {}).setdefault(name, []).append(row)
+        steps.setdefault(row["step"], {}).setdefault(_group_name(row), []).append(row)
     return [(step, [_group(members, judge) for members in steps[step].values()]) for step in sorted(steps)]
 
 

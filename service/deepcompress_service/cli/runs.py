@@ -148,7 +148,7 @@ def create(
 
     try:
         fields = json.loads(config or "{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         fail(f"--config is not JSON: {error}")
     if not isinstance(fields, dict):
         fail("--config must be a JSON object")

@@ -143,8 +143,8 @@ def read_batch(file: Path) -> Batch:
         missing = [name for name in ("problem_id", "gold", "response") if name not in row.fields]
         if missing:
             raise row.error(f"no {', '.join(missing)}")
-        _check(row)
-        name = str(row.fields["problem_id"])
+        name = row.name("problem_id")
+        _check(row, name)
         problem = batch.problems.setdefault(name, Problem(row.fields["gold"]))
         if problem.gold != row.fields["gold"]:
             raise row.error(f"problem {name!r} had another gold on an earlier line")
@@ -153,14 +153,14 @@ def read_batch(file: Path) -> Batch:
     return batch
 
 
-def _check(row: Row) -> None:
+def _check(row: Row, name: str) -> None:
     from pydantic import ValidationError
 
     from deepcompress_client.wire import VerifyItem
 
-    given = {name: row.fields[name] for name in CHECKED_FIELDS if row.fields.get(name) is not None}
+    given = {field: row.fields[field] for field in CHECKED_FIELDS if row.fields.get(field) is not None}
     try:
-        VerifyItem.model_validate({**given, "problem_id": str(row.fields["problem_id"])})
+        VerifyItem.model_validate({**given, "problem_id": name})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise row.error(f"{first['loc'][0]}: {first['msg']}") from None

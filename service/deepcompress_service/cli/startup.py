@@ -69,6 +69,8 @@ def _problems(settings: Settings) -> Iterator[str]:
 
 def _sqlite_problems(url: str) -> Iterator[str]:
     """Yield the reason why a SQLite file cannot be opened. The store makes its folder if there is none."""
+    from deepcompress_service.difficulty.stores.sqlite import is_foreign
+
     if not url.startswith("sqlite:///"):
         return
     file = Path(url.removeprefix("sqlite:///"))
@@ -84,6 +86,8 @@ def _sqlite_problems(url: str) -> Iterator[str]:
             header = state.read(len(_SQLITE_HEADER))
         if header and header != _SQLITE_HEADER:
             yield f"DEEPCOMPRESS_STATE_URL: {file} is not a SQLite file: give the path of another one"
+        elif is_foreign(str(file)):
+            yield f"DEEPCOMPRESS_STATE_URL: {file} has tables of another program: give the path of another file"
 
 
 def free_port(host: str, port: int) -> int:

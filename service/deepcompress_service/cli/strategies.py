@@ -21,7 +21,7 @@ def parse_strategy(text: str) -> dict[str, Any]:
         return {"name": text}
     try:
         return dict(json.loads(text))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"--strategy is not JSON: {error}") from None
 
 

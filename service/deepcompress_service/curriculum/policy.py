@@ -92,7 +92,7 @@ class Resolved:
         """
         try:
             found = tuple(float(weight) for weight in self.policy.weights(ratios, **self.values))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PolicyError("policy", f"{self.policy.name} failed: {type(error).__name__}") from error
         if len(found) != len(ratios):
             raise PolicyError("policy", f"{self.policy.name} gave {len(found)} weights for {len(ratios)} pass ratios")

@@ -45,7 +45,7 @@ def load(name: str) -> Policy | None:
     point = next(iter(points))
     try:
         function = point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PolicyError("policy.name", f"{point.value} cannot be loaded: {type(error).__name__}") from error
     return from_function(name, function)
 

@@ -171,6 +171,9 @@ def activity_row(activity: RunActivity) -> dict[str, Any]:
             if slug not in activity.warnings
         ],
         "betas": activity.betas,
-        "points": [[p.tokens, p.reward, p.correct, p.difficulty, p.problem_id, p.length] for p in activity.points],
+        "points": [
+            [p.tokens, p.reward, p.correct, p.difficulty, p.problem_id, p.length, p.policy_version, p.age, p.too_old]
+            for p in activity.points
+        ],
         "seen_points": activity.seen_points,
     }

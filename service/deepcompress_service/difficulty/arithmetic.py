@@ -136,11 +136,6 @@ def counted_ratio(run_record: RunRecord, record: ProblemRecord) -> int:
     return 0 if ratio is None else int(ratio * RATIO_ONE + 0.5)
 
 
-def tracks_changes(config: DifficultyConfig) -> bool:
-    """Return True if an accumulator needs the changes of revisited problems."""
-    return any(accumulator.kind in CHANGE_KINDS for accumulator in config.extra)
-
-
 def visit_change(record: ProblemRecord) -> int | None:
     """Return the problem's pass ratio in the step of its tally, less its smoothed one before, in units of 2^-16.
 

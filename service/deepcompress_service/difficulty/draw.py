@@ -211,13 +211,13 @@ class Draw:
 
     @property
     def plan(self) -> tuple[bytes, bytes]:
-        """Rows (stratum, quota, number, width) of the strata that are read, and first places of windows; float64."""
+        """The reads, as float64: (stratum, quota, number, width) of each stratum; first places of all windows."""
         table = np.column_stack((self._strata, self._quotas, self._number, self._width))
         return table.astype("<f8").tobytes(), self._places.astype("<f8").tobytes()
 
     @property
     def reads(self) -> Iterable[StratumRead]:
-        """The part of each stratum that is read."""
+        """The reads of each stratum."""
         places, at = self._places.tolist(), 0
         columns = (self._strata, self._quotas, self._number, self._width)
         for stratum, quota, number, width in zip(*(column.tolist() for column in columns), strict=True):

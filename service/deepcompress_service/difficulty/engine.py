@@ -25,7 +25,7 @@ from .codec import (
     pack_group,
     unpack_group,
 )
-from .identity import check_identity, count_commit
+from .identity import check_identity, new_incarnation
 from .length_counts import unpack_counts
 from .model import Commit, CommitOutcome, GroupCommit, GroupOutcome
 from .observed_codec import unpack_observed
@@ -77,12 +77,26 @@ def commit(transaction: StoreTransaction, request: Commit) -> CommitOutcome:
     else:
         step = observed_step(state, run_record, request.groups) if request.step == "observed" else request.step
         level, mean, outcomes = _commit_at(state, run_record, step, request)
-    outcome = CommitOutcome(
-        request.run, epoch, step, level, mean, tuple(outcomes), created=created, config_text=run_record.config_text
-    )
-    outcome = count_commit(run_record, outcome)
+    if not all(group.replayed for group in outcomes):
+        # A run that is new, or of an older version of the service, has no incarnation yet.
+        run_record.incarnation = run_record.incarnation or new_incarnation()
+        run_record.version += 1
+        if created:
+            run_record.created_step = step
     state.save(run_record)
-    return outcome
+    return CommitOutcome(
+        request.run,
+        epoch,
+        step,
+        level,
+        mean,
+        tuple(outcomes),
+        created=created,
+        config_text=run_record.config_text,
+        incarnation=run_record.incarnation,
+        version=run_record.version,
+        created_step=run_record.created_step,
+    )
 
 
 def _commit_at(

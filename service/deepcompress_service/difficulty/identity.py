@@ -11,7 +11,7 @@ from typing import Protocol
 
 from . import refusals
 from .codec import RunRecord
-from .model import CommitOutcome, RunState
+from .model import RunState
 
 
 def new_incarnation() -> str:
@@ -61,19 +61,3 @@ def check_identity(
             raise refusals.epoch_mismatch(epoch, believed)
     if request.version is not None and found is not None and found.version < request.version:
         raise refusals.run_rolled_back(run, request.version, found.version)
-
-
-def count_commit(run_record: RunRecord, outcome: CommitOutcome) -> CommitOutcome:
-    """Count a commit in the run's version, unless it only replayed groups; return the outcome with the identity.
-
-    Drawn here: the incarnation of a run that has none, since it is new or of an older version of the service.
-    """
-    if not all(group.replayed for group in outcome.groups):
-        run_record.incarnation = run_record.incarnation or new_incarnation()
-        run_record.version += 1
-        if outcome.created:
-            run_record.created_step = outcome.step
-    outcome.incarnation = run_record.incarnation
-    outcome.version = run_record.version
-    outcome.created_step = run_record.created_step
-    return outcome

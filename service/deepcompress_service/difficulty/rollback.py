@@ -93,6 +93,8 @@ def rewind(
         restored: dict[str, bytes] = {}
         gone: list[str] = []
         for problem_id, old in undo.items():
+            if problem_id not in packed:
+                continue  # an import whose rows contradict each other
             record = unpack_problem(problem_id, packed[problem_id])
             run_record.ratio_sum -= counted_ratio(run_record, record)
             if not record.before.attempts:  # a problem of a continued run has attempts, and no last step

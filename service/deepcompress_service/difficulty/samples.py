@@ -118,9 +118,7 @@ def move(state: RunTransaction, run_record: RunRecord, entries: dict[str, Entry]
 
 
 def reindex_step(state: RunTransaction, run_record: RunRecord, step: int) -> None:
-    """Bring the index up to date with a step that closes."""
-    if not run_record.dataset:
-        return
+    """Bring the index of a run with a data set up to date with a step that closes."""
     index = state.index
     record = index.load()
     visits = move(state, run_record, index.entries(state.undo(step)))
@@ -149,7 +147,7 @@ def reindex_portion(state: RunTransaction, run_record: RunRecord) -> bool:
 
 
 def drop_samples_from(state: RunTransaction, next_step: int | None) -> None:
-    """Delete the samples of the steps from `next_step` on (None: all), and the counts of visits."""
+    """Delete the samples of the steps from `next_step` on (None: all) and the counts of visits: the run goes back."""
     index = state.index
     index.drop_samples([s for s in index.sampled_steps() if next_step is None or s >= next_step])
     if (record := index.load()) and record.visits is not None:

@@ -13,7 +13,6 @@ from .arithmetic import (
     close_record,
     counted_ratio,
     fold_record,
-    tracks_changes,
     with_change,
 )
 from .codec import (
@@ -29,7 +28,7 @@ from .codec import (
     unpack_problem,
 )
 from .length_counts import joined
-from .model import DifficultyConfig, GroupCommit, ProblemState
+from .model import CHANGE_KINDS, DifficultyConfig, GroupCommit, ProblemState
 from .observed_codec import ObservedGroup, unpack_observed
 from .run_transaction import RunTransaction
 from .samples import reindex_step
@@ -129,7 +128,8 @@ def close(state: RunTransaction, run_record: RunRecord) -> None:
     run_record.closed = step
     run_record.open = None
     run_record.buckets, run_record.revisits, run_record.ages = {}, (0, 0, 0), (0, 0, 0, 0, 0)
-    reindex_step(state, run_record, step)
+    if run_record.dataset:
+        reindex_step(state, run_record, step)
 
 
 def observed_commit(group_id: str, group: ObservedGroup) -> GroupCommit:
@@ -159,7 +159,7 @@ def apply_groups(
     """
     step, weight = run_record.open, run_record.config.problem_weight
     dataset = run_record.config.reference == "dataset"
-    changing = tracks_changes(run_record.config)
+    changing = any(one.kind in CHANGE_KINDS for one in run_record.config.extra)
     assert step is not None
     packed = state.read("problems", None, {problem_id for problem_id, _, _ in groups})
     changes = ProblemChanges()

@@ -6,21 +6,29 @@ Every check raises one of `BROKEN`.
 from __future__ import annotations
 
 import json
-import math
-import struct
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .codec import RunRecord, decode, parse_step, unpack_group, unpack_problem
+from .codec import (
+    AGE_INTEGERS,
+    STEP_INTEGERS,
+    GroupRecord,
+    RunRecord,
+    decode,
+    parse_step,
+    unpack_group,
+    unpack_problem,
+)
 from .dataset import DatasetRecord, unpack_prior
 from .engine import unpack_request
 from .length_counts import HALVED_AFTER, unpack_counts
-from .model import AccumulatorKind
+from .model import AccumulatorKind, ProblemState
 from .observed_codec import ROLLOUT_BYTES, unpack_observed
+from .unreadable import UNREADABLE
 
-BROKEN = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError, struct.error)
-"""The errors that reading an invalid line can raise (those of pydantic and of Unicode are ValueErrors)."""
+BROKEN = UNREADABLE
+"""The errors that reading an invalid line can raise."""
 LARGEST = 2**53 - 1
 """Largest integer that is exact in Lua."""
 LONGEST_NAME = 4096
@@ -28,6 +36,9 @@ LONGEST_NAME = 4096
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Closed = Annotated[int, Field(ge=-1, le=LARGEST)]
 Size = Annotated[int, Field(ge=1, le=LARGEST)]
+LARGEST_LEVEL = 1e9
+"""Largest magnitude of a level, an accumulator or a parameter of one; levels of trainings are between 0 and 1."""
+Level = Annotated[float, Field(ge=-LARGEST_LEVEL, le=LARGEST_LEVEL)]
 
 
 class _Strict(BaseModel):
@@ -36,9 +47,9 @@ class _Strict(BaseModel):
 
 class _Accumulator(_Strict):
     kind: AccumulatorKind
-    initial: float
-    weight: float
-    target: float
+    initial: Level
+    weight: Level
+    target: Level
 
 
 class _Config(_Strict):
@@ -62,14 +73,14 @@ class _RunRecord(_Strict):
     closed: Closed
     pruned: Closed
     first: Count | None
-    values: list[float]
-    start: list[float]
+    values: list[Level]
+    start: list[Level]
     problems: Count
     ratio_sum: Annotated[int, Field(ge=-LARGEST, le=LARGEST)]
     sequence: Count
     revisits: tuple[Count, Annotated[int, Field(ge=-LARGEST, le=LARGEST)], Count] = (0, 0, 0)
     ages: tuple[Count, Count, Count, Count, Count] = (0, 0, 0, 0, 0)
-    begun: list[float] = []
+    begun: list[Level] = []
     cells: list[tuple[Count, Size, Count, Count, Count, Count, Count, Count, Count]]
 
 
@@ -176,22 +187,27 @@ def check_value(table: str, value: bytes, run_record: RunRecord) -> None:
     if table == "steps":
         step = parse_step(decode(value))
         levels = (*step.before, *step.after, step.mean or 0.0)
-        if not len(step.before) == len(step.after) == 1 + further or not all(map(math.isfinite, levels)):
+        if not len(step.before) == len(step.after) == 1 + further or not all(map(_is_level, levels)):
             raise ValueError("before and after need one number for the level and for each further accumulator")
+        if not all(0 <= getattr(step, name) <= LARGEST for name in (*STEP_INTEGERS, *AGE_INTEGERS)):
+            raise ValueError("a count of a step is out of bounds")
     elif table == "problems" or (table == "undo" and value):
         problem = unpack_problem("", value)
         _check_step(problem.delta.step, least=-1)  # nothing, after a rewind
-        _check_step(problem.before.last_step or 0)
+        _check_problem(problem.before)
+        _check_counts(problem.delta.passes, problem.delta.attempts, problem.delta.correct_tokens_sum)
         if problem.visits >= HALVED_AFTER:
             raise ValueError("a problem has more visits than one between two halvings")
         unpack_counts(problem.lengths)
         unpack_counts(problem.delta.lengths)
     elif table == "groups":
-        _check_group(value, further)
+        _check_group(unpack_group(value), further)
     elif table == "observed":
         observed = unpack_observed(value)
         _check_name(observed.problem_id)
         _check_step(observed.generation)
+        if observed.passes > observed.size or not 0 <= observed.correct_tokens_sum <= observed.tokens_sum <= LARGEST:
+            raise ValueError("the counts of an observed group are out of bounds")
         unpack_counts(observed.lengths)
     elif table == "rollouts" and len(value) != ROLLOUT_BYTES:
         raise ValueError("not an observed rollout")
@@ -199,15 +215,35 @@ def check_value(table: str, value: bytes, run_record: RunRecord) -> None:
         step_of_request, records = unpack_request(value)
         _check_step(step_of_request)
         for record in records:
-            _check_name(record.problem.problem_id)
-            unpack_counts(record.lengths)
+            _check_group(record, further)
 
 
-def _check_group(value: bytes, further: int) -> None:
-    record = unpack_group(value)
+def _check_problem(state: ProblemState) -> None:
+    _check_step(state.last_step or 0)
+    _check_counts(state.passes, state.attempts, state.correct_tokens_sum)
+    for ratio in (state.pass_ratio, state.last_pass_ratio):
+        if ratio is not None and not 0.0 <= ratio <= 1.0:
+            raise ValueError("a pass ratio is not between 0 and 1")
+    if state.last_beta is not None and not _is_level(state.last_beta):
+        raise ValueError("a beta is out of bounds")
+
+
+def _is_level(value: float) -> bool:
+    return abs(value) <= LARGEST_LEVEL  # false for what is not a number
+
+
+def _check_counts(passes: int, attempts: int, tokens: int) -> None:
+    if passes > attempts or not 0 <= tokens <= LARGEST:
+        raise ValueError("the counts of a problem are out of bounds")
+
+
+def _check_group(record: GroupRecord, further: int) -> None:
     _check_name(record.problem.problem_id)
+    _check_problem(record.problem)
     if len(record.accumulators) != further or len(record.digest) != 16:
         raise ValueError("not a group of this run")
+    if not all(map(_is_level, (record.level, record.step_level, record.batch_pass_ratio, *record.accumulators))):
+        raise ValueError("a level of a group is out of bounds")
     unpack_counts(record.lengths)
 
 

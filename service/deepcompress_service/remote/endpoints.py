@@ -30,6 +30,8 @@ _OWN_HEADERS = frozenset(
     {"host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding", "authorization"}
 )
 MAX_ENDPOINTS = 64
+MAX_FILE_BYTES = 1 << 20
+"""Largest file of endpoints, and of a token."""
 
 
 class EndpointError(ValueError):
@@ -136,8 +138,8 @@ def read_endpoints(file: Path | None, taken: Collection[str] = ()) -> dict[str, 
     if file is None:
         return {}
     try:
-        tables = tomllib.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        tables = tomllib.loads(_read(file))
+    except (OSError, ValueError, RecursionError) as error:
         raise EndpointError(f"{file}: {error}") from None
     if len(tables) > MAX_ENDPOINTS:
         raise EndpointError(f"{file}: {len(tables)} endpoints, the limit is {MAX_ENDPOINTS}")
@@ -163,14 +165,29 @@ def read_endpoints(file: Path | None, taken: Collection[str] = ()) -> dict[str, 
     return endpoints
 
 
+def _read(file: Path) -> str:
+    """Return the text of a file.
+
+    Raises:
+        OSError, ValueError: It cannot be read, is not UTF-8, or has over MAX_FILE_BYTES bytes.
+    """
+    with file.open("rb") as stream:
+        content = stream.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise ValueError(f"over {MAX_FILE_BYTES} bytes")
+    return content.decode("utf-8")
+
+
 def _token(where: str, file: Path, token_file: Path | None) -> str | None:
     if token_file is None:
         return None
     path = file.parent / token_file
     try:
-        token = path.read_text("utf-8").strip()
+        token = _read(path).strip()
     except (OSError, ValueError) as error:
-        raise EndpointError(f"{where}: token_file: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+        raise EndpointError(
+            f"{where}: token_file: {getattr(error, 'strerror', None) or 'not a short text in UTF-8'}"
+        ) from None
     if not token or not _HEADER_VALUE.fullmatch(token) or " " in token:
         raise EndpointError(f"{where}: token_file: {path} has no token of printable ASCII without spaces")
     return token

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from deepcompress_client.wire import ScoreGroup, ShapeGroup
 
-from .batch import BatchRequest
+from ..activity.recent import NO_AGE, GroupAge
+from .batch import BatchGroup, BatchRequest
 from .errors import InvalidRequestError
 from .plan import RunPlan
 
@@ -44,3 +45,10 @@ def group_age(trainer: int, group: ShapeGroup | ScoreGroup) -> int | None:
     """Return the trainer's version less the oldest of the group's rollouts, at least 0; None if one has none."""
     known = [rollout.policy_version for rollout in group.rollouts if rollout.policy_version is not None]
     return max(0, trainer - min(known)) if len(known) == len(group.rollouts) else None
+
+
+def seen_age(group: BatchGroup) -> GroupAge:
+    """Return the age of a group as the dashboard shows it."""
+    if group.age is None:
+        return NO_AGE
+    return GroupAge(group.age, group.too_old, [rollout.policy_version for rollout in group.sent.rollouts])

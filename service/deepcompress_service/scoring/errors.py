@@ -45,6 +45,17 @@ class NewerConfigurationError(RequestError):
         super().__init__("newer-configuration", detail)
 
 
+class UnreadableRecordError(RequestError):
+    """The record of a group is damaged, or was brought by an import that was changed."""
+
+    def __init__(self) -> None:
+        detail = (
+            "the record of a group of this request cannot be read, so its rewards cannot be repeated: its store is "
+            "damaged, or the run was imported from a file that was changed. Rewind the run to this step"
+        )
+        super().__init__("record-unreadable", detail)
+
+
 def describe_validation(error: ValidationError) -> tuple[str, list[dict[str, str]]]:
     """Return one line about the first invalid field, and the first invalid fields, without their contents."""
     errors = error.errors(include_url=False, include_context=False, include_input=False)

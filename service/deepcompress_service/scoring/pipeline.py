@@ -6,7 +6,7 @@
     verify    Batch -> Batch with verdicts               bounded workers
     commit    Batch, plan -> CommitOutcome               one atomic store call: new, replayed or stale
     shape     Batch, CommitOutcome, plan -> Rewards      a function of its inputs (`rewards`)
-    answer    -> typed answer                            pure (`answers`)
+    answer    -> typed answer                            pure (`rewards`)
     record    metrics and activity                       after the answer is sent
 
 Rewards are computed from the state that the commit returned, never from the state before it. They are a function of
@@ -36,19 +36,18 @@ from ..difficulty.store import DifficultyStore
 from ..observability import metrics, tracing
 from ..remote import RemoteCheckers
 from ..settings import Settings
-from .ages import check_asynchronous, group_age
-from .answers import Answer, answer
+from .ages import check_asynchronous, group_age, seen_age
 from .batch import AddTask, Batch, BatchGroup, BatchRequest, Rewards
-from .declines import Declines
 from .errors import InvalidRequestError
 from .limits import check_inputs, validate
 from .plan import RunPlan, make_new_plan, plan_from_text
 from .protocols import Verifier
 from .records import group_commit, score_digest, shape_digest, unpack_age, unpack_verdicts
 from .remote_checks import Recorded, check_all, nothing_recorded
-from .rewards import shape, shaping_input, signal_of
+from .rewards import Answer, answer, shape, shaping_input, signal_of
 from .row_checks import make_checks
 from .training_warnings import (
+    Declines,
     FirstRollouts,
     replayed_verdicts_differ,
     run_created,
@@ -250,7 +249,7 @@ class Pipeline:
         start = 0
         for name, group in zip(names, request.groups, strict=True):
             if name in payloads:
-                verdicts |= enumerate(unpack_verdicts(payloads[name]), start)
+                verdicts |= enumerate(unpack_verdicts(payloads[name], len(group.rollouts)), start)
             start += len(group.rollouts)
         return verdicts
 
@@ -312,7 +311,7 @@ class Pipeline:
                 continue
             group.age, group.too_old = unpack_age(record.payload)
             if group.verdicts is not None:
-                fresh, recorded = group.verdicts, unpack_verdicts(record.payload)
+                fresh, recorded = group.verdicts, unpack_verdicts(record.payload, len(group.verdicts))
                 changed += sum(map(_contradict, fresh, recorded))
                 group.set_verdicts(recorded)
         if stale:
@@ -360,6 +359,7 @@ class Pipeline:
     async def record(self, batch: Batch, outcome: CommitOutcome | None, rewards: Rewards) -> None:
         """Count the groups in the metrics, and give the recorder its sample."""
         request = batch.request
+        ages = list(map(seen_age, batch.groups))
         if outcome is None:
             metrics.count_groups("eval", ["new"] * len(batch.groups))
         else:
@@ -375,6 +375,7 @@ class Pipeline:
                     batch.groups[index].statuses,
                     batch.groups[index].sent.data_source,
                     batch.groups[index].tallies,
+                    ages[index],
                 )
                 for index in new
             ]
@@ -382,7 +383,7 @@ class Pipeline:
             await self._declines.update(outcome.run, outcome.epoch, outcome.step)
         if isinstance(request, ScoreRequest):
             verdicts = [group.verdicts or () for group in batch.groups]
-            self.recorder.record_scored(request, outcome.step if outcome else None, rewards.shaped, verdicts)
+            self.recorder.record_scored(request, outcome.step if outcome else None, rewards.shaped, verdicts, ages)
 
     async def count_verdicts(self, verdicts: Sequence[Verdict]) -> None:
         """Count the verdicts in the metrics."""

@@ -32,11 +32,17 @@ from ..difficulty.length_counts import pack_bins
 from ..difficulty.model import GroupCommit
 from ..shaping.lengths import bin_of
 from .batch import BatchGroup
-from .errors import NewerConfigurationError
+from .errors import NewerConfigurationError, UnreadableRecordError
 from .unchecked import checked_indices
 
 _STATUS_CODE: dict[str | None, int] = {None: 255, **{status: code for code, status in enumerate(STATUSES)}}
 _VERDICT_FIELDS = tuple(field.name for field in fields(Verdict))
+_VERDICT_KINDS = (bool, str, str | None, str, str, int | float)
+"""The kinds of the fields of a recorded verdict."""
+MAX_PAYLOAD_BYTES = 128 << 20
+"""Largest payload, unpacked: about 500 bytes for each rollout of the largest request by default."""
+Json = Any
+"""Decoded JSON."""
 _FIXED = struct.Struct("<?qB?")
 _FIXED_FIELDS = ("tokens", "truncated")
 """Fields that every digest includes."""
@@ -63,35 +69,73 @@ def pack_payload(verdicts: Sequence[Verdict] | None, more: Mapping[str, object])
     return b"" if rows is None else zlib.compress(orjson.dumps(rows), 1)
 
 
-def unpack_verdicts(payload: bytes) -> list[Verdict]:
-    """Return the verdicts of a payload that `pack_payload` of this or another version made.
+def unpack_verdicts(payload: bytes, count: int) -> list[Verdict]:
+    """Return the verdicts of a payload that `pack_payload` of this or another version made for `count` rollouts.
 
     Raises:
         NewerConfigurationError: A verdict has a part that this version does not declare, and that is not null.
+        UnreadableRecordError: The payload is not one of these.
     """
-    rows = orjson.loads(zlib.decompress(payload))
+    rows = _kept(payload)
     if isinstance(rows, dict):
-        rows = rows["verdicts"] or []
+        rows = rows.get("verdicts") or []
+    if not isinstance(rows, list) or len(rows) != count or not all(isinstance(row, list) for row in rows):
+        raise UnreadableRecordError
     if any(part is not None for row in rows for part in row[len(_VERDICT_FIELDS) :]):
         raise NewerConfigurationError("a recorded verdict has a part")
-    return [Verdict(*row[: len(_VERDICT_FIELDS)]) for row in rows]
+    return [_verdict(row[: len(_VERDICT_FIELDS)]) for row in rows]
+
+
+def _verdict(row: list[Json]) -> Verdict:
+    if len(row) < len(_VERDICT_KINDS) or not all(map(isinstance, row, _VERDICT_KINDS)) or row[1] not in STATUSES:
+        raise UnreadableRecordError
+    return Verdict(*row)
 
 
 def unpack_whitening(payload: bytes) -> tuple[float, float] | None:
-    """Return the (mean, std) that whiten a group's advantages; None: counted before the run was configured."""
-    mean, std = _extension(payload, "whitening") or (None, None)
-    return None if mean is None or std is None else (mean, std)
+    """Return the (mean, std) that whiten a group's advantages; None: counted before the run was configured.
+
+    Raises:
+        UnreadableRecordError: The payload is not one of `pack_payload`.
+    """
+    mean, std = _pair(payload, "whitening")
+    if mean is None or std is None:
+        return None
+    if not isinstance(mean, int | float) or not isinstance(std, int | float):
+        raise UnreadableRecordError
+    return mean, std
 
 
 def unpack_age(payload: bytes) -> tuple[int | None, bool]:
-    """Return the age of a group and whether it is too old; (None, False) if it was recorded without an age."""
-    age, too_old = _extension(payload, "age") or (None, 0)
+    """Return the age of a group and whether it is too old; (None, False) if it was recorded without an age.
+
+    Raises:
+        UnreadableRecordError: The payload is not one of `pack_payload`.
+    """
+    age, too_old = _pair(payload, "age")
+    if age is not None and not isinstance(age, int):
+        raise UnreadableRecordError
     return age, bool(too_old)
 
 
-def _extension(payload: bytes, name: str) -> Any:  # noqa: ANN401 - any JSON
-    kept = orjson.loads(zlib.decompress(payload)) if payload else None
-    return kept.get(name) if isinstance(kept, dict) else None
+def _pair(payload: bytes, name: str) -> tuple[Json, Json]:
+    kept = _kept(payload) if payload else None
+    pair = (kept.get(name) if isinstance(kept, dict) else None) or (None, None)
+    if not isinstance(pair, list | tuple) or len(pair) != 2:
+        raise UnreadableRecordError
+    return pair[0], pair[1]
+
+
+def _kept(payload: bytes) -> Json:
+    """Return the decoded payload. An import may bring any bytes, so no more than MAX_PAYLOAD_BYTES are unpacked."""
+    try:
+        unpacker = zlib.decompressobj()
+        rows = unpacker.decompress(payload, MAX_PAYLOAD_BYTES)
+        if unpacker.eof:
+            return orjson.loads(rows)
+    except (zlib.error, ValueError):
+        pass
+    raise UnreadableRecordError
 
 
 def stored_verdict(values: Mapping[str, Any]) -> Verdict:
@@ -168,9 +212,10 @@ def _rollout_bytes(rollout: ShapeRollout | ScoreRollout, correct: bool, status: 
         first = {name: getattr(rollout, name) for name in _FIRST_FIELDS}
         if any(value is not None for value in first.values()):
             fixed += orjson.dumps(first)
-    for name in _LATER_FIELDS:
-        if (value := getattr(rollout, name)) is not None:
-            fixed += orjson.dumps({name: value}, option=orjson.OPT_SORT_KEYS)
+    if not sent.isdisjoint(_LATER_FIELDS):
+        for name in _LATER_FIELDS:
+            if (value := getattr(rollout, name)) is not None:
+                fixed += orjson.dumps({name: value}, option=orjson.OPT_SORT_KEYS)
     return fixed
 
 

@@ -1,13 +1,19 @@
-"""Warnings about groups that teach nothing: unreadable golds, undecided rollouts, stale groups, and a run without
-success.
+"""Warnings about a training: groups that teach nothing, a run without success, and an accuracy that falls.
 
 Each is a stable slug and a text, as the warnings of `shaping.reward_warnings`, which see rewards only.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import logging
+from collections import OrderedDict, deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..difficulty.errors import DifficultyError
+from ..difficulty.model import StepStatistics
+from ..difficulty.store import DifficultyStore
+from ..shaping.decline import MAX_STEPS, ClosedStep, decline_warnings
 
 UNDECIDED_SHARE = 0.1
 """Above this share of undecided rollouts there is a warning."""
@@ -17,6 +23,9 @@ FIRST_GROUPS = 4
 """The least number of groups that they come from."""
 KNOWN_RUNS = 10_000
 """Runs whose first rollouts a process counts at once."""
+KNOWN_COURSES = 256
+"""Runs whose closed steps a process keeps, the last used ones: at most 80 KiB each."""
+log = logging.getLogger("deepcompress.scoring")
 
 Warnings = list[tuple[str, str]]
 
@@ -109,3 +118,67 @@ class FirstRollouts:
                 "worked solutions), does the prompt ask for the answer_format, is the generation limit long enough?",
             )
         ]
+
+
+@dataclass(slots=True)
+class _Course:
+    """The closed steps of a run in one epoch, which never change, and the warnings that they give."""
+
+    epoch: int
+    step: int = -1
+    """The newest step that a request had."""
+    unread: int = 0
+    """The first step that was not closed when the history was read."""
+    steps: deque[ClosedStep] = field(default_factory=lambda: deque(maxlen=MAX_STEPS))
+    warnings: list[tuple[str, str]] = field(default_factory=list)
+
+
+class Declines:
+    """The warnings of an accuracy that falls with the lengths, of each run.
+
+    The steps that closed are read in the background, after the first answer of a step: the answers after it have the
+    warning.
+    """
+
+    def __init__(self, store: DifficultyStore) -> None:
+        self._store = store
+        self._runs: OrderedDict[str, _Course] = OrderedDict()
+
+    def warnings(self, run: str, epoch: int) -> list[tuple[str, str]]:
+        """Return the warnings of the run's closed steps, as far as they are known here."""
+        course = self._runs.get(run)
+        return [] if course is None or course.epoch != epoch else course.warnings
+
+    async def update(self, run: str, epoch: int, step: int | None) -> None:
+        """Read the steps that closed, if this is the first request of a step."""
+        if step is None:
+            return
+        course = self._runs.get(run)
+        if course is None or course.epoch != epoch:
+            course = self._runs[run] = _Course(epoch)
+        if course.step >= step:
+            return
+        course.step = step
+        self._runs.move_to_end(run)
+        while len(self._runs) > KNOWN_COURSES:
+            self._runs.popitem(last=False)
+        try:
+            rows = await self._store.history(run, since=course.unread, limit=MAX_STEPS)
+        except DifficultyError as error:
+            log.info("run %s: no history for the warnings of step %d: %s", run, step, error)
+            return
+        # A step may have been read by another request meanwhile.
+        closed = [row for row in rows if row.closed and row.step >= course.unread]
+        if closed:
+            course.unread = closed[-1].step + 1
+            course.steps += closed_steps(closed)
+            course.warnings = decline_warnings(course.steps)
+
+
+def closed_steps(rows: Sequence[StepStatistics]) -> list[ClosedStep]:
+    """Return the closed steps that have rollouts and lengths."""
+    return [
+        ClosedStep(row.step, row.correct / row.rollouts, row.tokens_sum / row.tokens_count)
+        for row in rows
+        if row.closed and row.rollouts and row.tokens_count
+    ]

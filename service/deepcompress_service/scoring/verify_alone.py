@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from deepcompress_client.wire import RunConfig, VerifyAnswer, VerifyItem, VerifyRequest
-from deepcompress_verify import Verdict
+from deepcompress_verify import Check, Verdict
 
 from ..difficulty.errors import UNUSABLE
 from ..observability import metrics
-from .answers import verdict_answer
 from .batch import AddTask
 from .limits import missing_identity, validate_items
 from .observing import observation, takes_observations_without_step
 from .pipeline import Pipeline
+from .rewards import verdict_answer
 from .row_checks import make_checks, reads_config
+
+AT_ONCE = 4096
+"""Items that are worked on before other requests take their turn."""
 
 
 async def verify_items(pipeline: Pipeline, request: VerifyRequest, add_task: AddTask) -> VerifyAnswer:
@@ -27,23 +30,33 @@ async def verify_items(pipeline: Pipeline, request: VerifyRequest, add_task: Add
     """
     remote = pipeline.remote_names
     validate_items(request, pipeline.settings, remote)
+    await asyncio.sleep(0)
     await _check_steps(pipeline, request.items)
     configs = await _configs(pipeline, request)
-    checks = [
-        check for item in request.items for check in make_checks(item, [item], request, configs[item.run], remote)
-    ]
+    checks: list[Check] = []
+    async for start in _turns(request.items):
+        for item in request.items[start : start + AT_ONCE]:
+            checks += make_checks(item, [item], request, configs[item.run], remote)
     first_run = next((item.run for item in request.items if item.run), None)
     verdicts = await pipeline.verdicts(checks, first_run, add_task)
     recorded = await _observe(pipeline, request.items, verdicts)
-    await asyncio.sleep(0)
     rows = []
-    for index, (item, verdict) in enumerate(zip(request.items, verdicts, strict=True)):
-        row = verdict_answer(item.id if item.id is not None else str(index), verdict)
-        if item.rollout_id is not None:
-            row.recorded = recorded.get(index, False)
-        rows.append(row)
+    async for start in _turns(request.items):
+        part = zip(request.items[start : start + AT_ONCE], verdicts[start : start + AT_ONCE], strict=True)
+        for index, (item, verdict) in enumerate(part, start):
+            row = verdict_answer(item.id if item.id is not None else str(index), verdict)
+            if item.rollout_id is not None:
+                row.recorded = recorded.get(index, False)
+            rows.append(row)
     add_task(_record, pipeline, request, verdicts)
     return VerifyAnswer(verdicts=rows)
+
+
+async def _turns(items: Sequence[VerifyItem]) -> AsyncIterator[int]:
+    """Yield the position of each AT_ONCE items, after other requests took their turn."""
+    for start in range(0, len(items), AT_ONCE):
+        await asyncio.sleep(0)
+        yield start
 
 
 async def _check_steps(pipeline: Pipeline, items: Sequence[VerifyItem]) -> None:

@@ -3,7 +3,8 @@
 uvicorn's protocol waits for a request head without a limit, accepts any number of headers, and waits without a limit
 for a client to read its response. This protocol limits the size of a head, the time for a head, the time for the rest
 of a body after the response, and the time that a client may stop reading. It also limits the connections and the
-unread response bytes of a process. The time for a body is limited in `api.body`.
+unread response bytes of a process, and writes the head of a response together with its body. The time for a body is
+limited in `api.body`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -28,6 +30,8 @@ REST_S = 10.0
 """Longest time in seconds for the rest of a body after the response, for requests that were rejected early."""
 STALL_S = 60.0
 """Longest time in seconds in which a client reads no byte of its response."""
+HEAD_HELD_S = 0.02
+"""Longest time in seconds for which the head of a response waits for the first part of its body."""
 MAX_CONNECTIONS = 70_000
 """Most connections of one process. It is above the default of `max_waiting_rollouts`."""
 MAX_UNREAD = 512 << 20
@@ -36,6 +40,57 @@ MAX_UNREAD = 512 << 20
 _TOO_LARGE = (
     STATUS_LINE[431] + b"content-type: text/plain; charset=utf-8\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 )
+
+
+class JoinedWrites:
+    """A transport that writes the head of a response together with the first part of its body.
+
+    uvicorn writes them apart. A process that is killed in between leaves a response that is cut off after its head,
+    and then a proxy can no longer send the request to another replica. A head whose body does not follow within
+    HEAD_HELD_S, as in an event stream, is written alone.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head: bytes | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any attribute of a transport
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Hold the head of a response; write anything else, after the head that is held."""
+        if self._head is not None:
+            held = self._release()
+            self._transport.writelines((held, data))
+        elif data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n") and not data.startswith(b"HTTP/1.1 1"):
+            self._head = data
+            self._timer = self._loop.call_later(HEAD_HELD_S, self.flush)
+        else:
+            self._transport.write(data)
+
+    def flush(self) -> None:
+        """Write the head that is held, if there is one."""
+        if self._head is not None:
+            self._transport.write(self._release())
+
+    def close(self) -> None:
+        """Close the connection after everything is written."""
+        self.flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        self._release()
+        self._transport.abort()
+
+    def _release(self) -> bytes:
+        head, self._head = self._head or b"", None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        return head
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -60,6 +115,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the time for the first head; close the connection if there are too many."""
         super().connection_made(transport)
+        self.transport = JoinedWrites(transport, self.loop)  # type: ignore[assignment]
         if len(self.connections) > self.max_connections:
             transport.abort()
             return

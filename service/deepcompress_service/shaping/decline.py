@@ -47,18 +47,17 @@ def find_decline(steps: Sequence[ClosedStep]) -> Decline | None:
     """Return the fall of the accuracy in the newest window, if it is larger than chance; `steps` ascend."""
     if len(steps) < 2 * WINDOW:
         return None
-    now = steps[-WINDOW:]
-    accuracy, error = _mean_and_error([one.accuracy for one in now])
-    before = max(
-        (steps[start : start + WINDOW] for start in range(len(steps) - 2 * WINDOW + 1)),
-        key=lambda window: math.fsum(one.accuracy for one in window),
-    )
-    best, best_error = _mean_and_error([one.accuracy for one in before])
-    tokens = math.fsum(one.tokens for one in now) / WINDOW
-    tokens_before = math.fsum(one.tokens for one in before) / WINDOW
+    accuracies, lengths = [one.accuracy for one in steps], [one.tokens for one in steps]
+    accuracy, error = _mean_and_error(accuracies[-WINDOW:])
+    sums = [math.fsum(accuracies[start : start + WINDOW]) for start in range(len(steps) - 2 * WINDOW + 1)]
+    first = sums.index(max(sums))
+    last = first + WINDOW - 1
+    best, best_error = _mean_and_error(accuracies[first : last + 1])
+    tokens = math.fsum(lengths[-WINDOW:]) / WINDOW
+    tokens_before = math.fsum(lengths[first : last + 1]) / WINDOW
     if best - accuracy <= max(LEAST_FALL, Z * math.hypot(error, best_error)) or tokens >= SHORTER * tokens_before:
         return None
-    return Decline(before[-1].step, best, accuracy, tokens_before, tokens)
+    return Decline(steps[last].step, best, accuracy, tokens_before, tokens)
 
 
 def decline_warnings(steps: Sequence[ClosedStep]) -> list[tuple[str, str]]:

@@ -53,12 +53,14 @@ def replay(log: Log, rewards: Mapping[str, Reward]) -> dict[str, list[ReplayedSt
         name: (reward.initial_level, tuple(spec.initial for spec in reward.accumulators))
         for name, reward in rewards.items()
     }
+    by_dataset = any(reward.reference == "dataset" for reward in rewards.values())
     histories: dict[str, ProblemHistory] = {}
     lengths: dict[str, LengthRecord] = {}
     for step, logged in log:
         counted = [one.group for one in logged if one.counts]
         mean = mean_pass_ratio(counted)
-        dataset = _dataset_level(histories)
+        # Over all problems so far, so it is computed only where a reward reads it.
+        dataset = _dataset_level(histories) if by_dataset else None
         by_problem = _by_problem(logged)
         changes = step_changes(
             (_pass_ratio(groups), histories.get(problem_id, ProblemHistory()).pass_ratio)

@@ -18,9 +18,8 @@ from .errors import ConfigError, InputError
 from .families.overlong import VARIANTS
 from .guard import KINDS, GuardSums
 from .options import Options, read_options
-from .pace import pace_warnings
 from .parameters import Param, read_params
-from .reward_warnings import find_warnings
+from .reward_warnings import find_warnings, pace_warnings
 from .schedules import Schedule, has_schedule, knots, resolve
 from .signal import MIN_GROUPS, Signal, SignalSums, signal_sums, signal_warnings
 from .strategy import NEEDS, AccumulatorSpec

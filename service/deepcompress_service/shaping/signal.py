@@ -199,8 +199,8 @@ def _add_correlation(sums: SignalSums, rows: Sequence[_Row]) -> None:
         for tokens, correct in zip(row.tokens, row.correct, strict=True):
             longer, better = tokens - mean, correct - ratio
             covariance += longer * better
-            length_squares += longer * longer
-            correct_squares += better * better
+            length_squares += longer**2
+            correct_squares += better**2
     sums.covariance, sums.length_squares, sums.correct_squares = covariance, length_squares, correct_squares
 
 

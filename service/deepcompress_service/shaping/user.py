@@ -23,16 +23,16 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import metadata
-from typing import Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from .batch import Batch, Floats
 from .checks import find_faults
-from .errors import StrategyError
+from .errors import ConfigError, StrategyError
 from .parameters import Param, Params
 from .strategy import NEEDS, Strategy
 
@@ -108,9 +108,14 @@ def load(name: str) -> Strategy | None:
     point = next(iter(points))
     try:
         function = point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise StrategyError(name, f"{point.value} cannot be loaded: {error}") from error
-    strategy = from_function(name, function)
+    try:
+        strategy = from_function(name, function)
+    except StrategyError:
+        raise
+    except Exception as error:  # its declarations are any objects
+        raise StrategyError(name, f"{point.value} is no strategy: {type(error).__name__}: {error}") from error
     faults = find_faults(strategy)
     if faults:
         raise StrategyError(name, "; ".join(faults))
@@ -138,7 +143,7 @@ def from_function(name: str, function: Callable[..., Sequence[float]]) -> Strate
         for index, group in enumerate(batch.groups):
             try:
                 given = [float(term) for term in function(group, **p)]
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise StrategyError(f"groups.{index}", f"{name} failed: {type(error).__name__}: {error}") from error
             if len(given) != len(group.correct):
                 raise StrategyError(
@@ -176,8 +181,17 @@ def _params(
     signature = list(inspect.signature(function).parameters.values())
     if not signature or any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in signature):
         raise StrategyError(name, "the function takes a group, then named parameters with defaults")
-    hints = get_type_hints(function)
+    hints = _hints(function, signature[1:])
     return tuple(_param(name, p, hints.get(p.name), bounds.get(p.name, (-1e6, 1e6))) for p in signature[1:])
+
+
+def _hints(function: Callable[..., Sequence[float]], parameters: Sequence[inspect.Parameter]) -> dict[str, Any]:
+    """Return the annotations of the parameters. Others of the function may have names that are not imported."""
+
+    def annotated() -> None: ...
+
+    annotated.__annotations__ = {p.name: p.annotation for p in parameters if p.annotation is not p.empty}
+    return get_type_hints(annotated, globalns=getattr(inspect.unwrap(function), "__globals__", {}))
 
 
 def _param(name: str, parameter: inspect.Parameter, hint: object, bounds: tuple[float, float]) -> Param:
@@ -188,8 +202,11 @@ def _param(name: str, parameter: inspect.Parameter, hint: object, bounds: tuple[
         return Param(parameter.name, "choice", default, "", choices=get_args(hint))
     if isinstance(default, (int, float)):
         kind: Literal["integer", "number"] = "integer" if isinstance(default, int) and hint is int else "number"
-        value = default if kind == "integer" else float(default)
-        return Param(parameter.name, kind, value, "", *bounds)
+        param = Param(parameter.name, kind, default, "", *bounds)
+        try:
+            return replace(param, default=param.read(default, parameter.name))
+        except ConfigError as error:
+            raise StrategyError(name, f"the default of {parameter.name}: {error.message}") from None
     raise StrategyError(
         name, f"parameter {parameter.name} needs a default: a number, a truth value, or a text of a Literal"
     )

@@ -8,6 +8,7 @@ refused, `format` is not asserted, and its work is counted in keywords.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from functools import lru_cache
@@ -18,9 +19,10 @@ from jsonschema.exceptions import SchemaError
 from jsonschema.validators import extend
 from referencing import Registry
 from referencing.exceptions import Unresolvable
+from referencing.jsonschema import DRAFT202012
 
 from deepcompress_verify.checkers.protocol import Checker, CheckResult, Parameter, Parameters, any_gold
-from deepcompress_verify.checkers.regex import compiled
+from deepcompress_verify.checkers.regex import compiled, well_formed
 
 MAX_DEPTH = 64
 MAX_NODES = 20_000
@@ -117,7 +119,7 @@ def schema_of(text: str) -> Value:
     """Return the decoded schema, or a string with the reason why it is refused."""
     try:
         parse(text)
-        schema = json.loads(_without_fence(text))
+        schema = _loads(text)
     except (ValueError, RecursionError) as error:
         return str(error)
     if not isinstance(schema, (dict, bool)):
@@ -131,7 +133,47 @@ def schema_of(text: str) -> Value:
         return f"no JSON Schema: {error.message[:120]}"
     except RecursionError:
         return "nested too deep"
-    return schema
+    return _misdirected(schema) or schema
+
+
+def _loads(text: str) -> Value:
+    """Return the data of a JSON text with numbers as float or int, as the validator reads them.
+
+    Raises:
+        ValueError: It is not JSON, or a number is too large for a float.
+    """
+    return json.loads(_without_fence(text), parse_float=_finite)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise _NotJsonError(f"the number {text[:40]} is too large")
+    return value
+
+
+def _misdirected(schema: Value) -> str | None:
+    """Return the reason why a reference of the schema leads to no schema, or None."""
+    resource = DRAFT202012.create_resource(schema)
+    resolver = Registry().with_resource("", resource).resolver_with_root(resource)
+    pending = [schema]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, list):
+            pending += node
+        if not isinstance(node, dict):
+            continue
+        for name, value in node.items():
+            if name in _REFERENCES and isinstance(value, str):
+                try:
+                    target = resolver.lookup(value).contents
+                except (Unresolvable, ValueError, LookupError, TypeError):
+                    return f"{name} leads nowhere"
+                if not isinstance(target, (dict, bool)):
+                    return f"{name} leads to no schema"
+            elif name not in ("const", "enum", "default", "examples"):
+                pending.append(value)
+    return None
 
 
 def _refused(node: Value, inside_names: bool = False) -> str | None:
@@ -182,7 +224,7 @@ def _pattern(_validator: object, pattern: str, instance: Value, _schema: Value) 
 def re2_search(pattern: str, text: str) -> object | None:
     """Return the first match of a pattern that `schema_of` accepted."""
     expression: Any = compiled(pattern, False)
-    match: object | None = expression.search(text)
+    match: object | None = expression.search(well_formed(text))
     return match
 
 
@@ -202,7 +244,9 @@ def _valid(schema: Value, data: Value) -> CheckResult:
         error = next(_Validator(schema, registry=Registry()).iter_errors(data), None)
     except (_WorkExceededError, RecursionError):
         return CheckResult("undecided", f"the schema needs more than {MAX_KEYWORDS} steps", "limit")
-    except Unresolvable:
+    except OverflowError:
+        return CheckResult("undecided", "a number is too large for the schema", "limit")
+    except (Unresolvable, ValueError, TypeError, AttributeError):  # a reference that `_misdirected` does not see
         return CheckResult("gold_unreadable", "a $ref of the schema leads nowhere")
     if error is None:
         return CheckResult("correct", "valid under the schema")
@@ -232,7 +276,7 @@ def check(golds: tuple[str, ...], answer: str, parameters: Parameters, options: 
         try:
             data = parse(answer)
             if parameters["gold"] == "schema":
-                return _valid(schema_of(gold), json.loads(_without_fence(answer)))
+                return _valid(schema_of(gold), _loads(answer))
         except (ValueError, RecursionError) as error:
             return CheckResult("unreadable", f"the answer is {error}"[:200])
         same = equal(parse(gold), data)

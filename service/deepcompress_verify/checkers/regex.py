@@ -28,6 +28,11 @@ def compiled(pattern: str, ignore_case: bool) -> object:
         return reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
 
 
+def well_formed(text: str) -> str:
+    """Return the text with U+FFFD for lone surrogates, which RE2 cannot read."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def gold_error(gold: str, parameters: Parameters, options: tuple[str, ...]) -> str | None:
     """Return the reason why the gold is no regular expression of RE2, or None."""
     del options
@@ -38,6 +43,7 @@ def gold_error(gold: str, parameters: Parameters, options: tuple[str, ...]) -> s
 def check(golds: tuple[str, ...], answer: str, parameters: Parameters, options: tuple[str, ...]) -> CheckResult:
     """Match the answer with each gold."""
     search = parameters["match"] == "search"
+    answer = well_formed(answer)
 
     def one(gold: str) -> CheckResult:
         error = gold_error(gold, parameters, options)

@@ -233,6 +233,7 @@ def _lists(gold: List | Set, answer: List | Set, context: ComparisonContext) -> 
     named = _named(left), _named(right)
     if named in ((True, False), (False, True)) and not any(isinstance(i, Rel) for i in (right if named[0] else left)):
         several = named[0] and len({_head(i).partition("_")[0] for i in left}) > 1
+        several = several or (named[0] and len({_words(i) for i in left}) > 1)
         left, right = tuple(map(_value_of, left)), tuple(map(_value_of, right))
         if several:
             # a = 2, b = 3 in the gold: an answer without names lists the values in this order
@@ -261,6 +262,10 @@ def _numbered(left: tuple[Node, ...], right: tuple[Node, ...]) -> bool:
 
 def _head(item: Node) -> str:
     return item.terms[0].name if isinstance(item, Rel) and isinstance(item.terms[0], Sym) else ""
+
+
+def _words(item: Node) -> str:
+    return item.terms[0].words if isinstance(item, Rel) and isinstance(item.terms[0], Text) else ""
 
 
 def _expand_assignments(items: tuple[Node, ...]) -> tuple[Node, ...]:

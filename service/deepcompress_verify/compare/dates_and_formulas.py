@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from deepcompress_verify.compare.chemistry import ELEMENTS, chemical
 from deepcompress_verify.reader.dates import numeric_date
 from deepcompress_verify.tree import Based, Node
 
@@ -45,15 +46,13 @@ _FILLERS = frozenset("the of on st nd rd th".split())
 _FORMULA = re.compile(r"(?:[A-Z][a-z]?(?:[0-9]{1,3}|_[0-9]|_\{[0-9]{1,3}\})?)+")
 _SUBSCRIPTS = {ord(mark): f"_{n}" for n, mark in enumerate("₀₁₂₃₄₅₆₇₈₉")}
 _ATOMS = re.compile(r"([A-Z][a-z]?)(?:_?\{?([0-9]+)\}?)?")
-_ELEMENTS = frozenset(
-    "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb "
-    "Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au "
-    "Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu".split()
-)
 
 
 def same_date_or_formula(gold: str, tree: Node, answer: str) -> str | None:
     """Return the reason why both texts have the same meaning, or None: "the same date", for example."""
+    meant = chemical(gold)
+    if meant is not None and meant == chemical(answer):
+        return "the same chemical formula"
     if len(gold) > MAX_TEXT_CHARS or len(answer) > MAX_TEXT_CHARS:
         return None
     if "\\" in answer and "\\text" not in answer and "\\mathrm" not in answer and "\\ce" not in answer:
@@ -67,13 +66,16 @@ def same_date_or_formula(gold: str, tree: Node, answer: str) -> str | None:
         return "the same date" if _date(stripped) == _date(_without_markup(gold)) is not None else None
     if not stripped or "\\" in stripped or not _SIGNS.isdisjoint(stripped):
         return None
-    formula = _formula(stripped)
-    if formula is not None:
-        return "the same chemical formula" if formula == _formula(_without_markup(gold)) else None
     date = _date(stripped)
     if date is not None:
         return "the same date" if date == _date(_without_markup(gold)) else None
     return None
+
+
+def other_formula(gold: str, answer: str) -> bool:
+    """Return True if both are chemical formulas or reactions, and different ones: Ca(OH)_2, CaOH_2."""
+    meant = chemical(gold)
+    return meant is not None and (stated := chemical(answer)) is not None and stated != meant
 
 
 def differs_in_case(gold: str, answer: str) -> bool:
@@ -106,6 +108,8 @@ def _has_case(one: str, two: str) -> bool:
         return True
     if len(one) == 2 and one.isalpha() and letters not in _COMMON_WORDS and not two.islower():
         return True  # Na, NA; mW, MW
+    if one in ELEMENTS and len(one) == 2 and letters not in _COMMON_WORDS:
+        return True  # Mg, mg
     return _is_formula(one) and _is_formula(two)
 
 
@@ -118,7 +122,7 @@ _COMMON_WORDS = frozenset(
 def _is_formula(text: str) -> bool:
     if _FORMULA.fullmatch(text) is None:
         return False
-    return all(symbol in _ELEMENTS for symbol, _ in _ATOMS.findall(text))
+    return all(symbol in ELEMENTS for symbol, _ in _ATOMS.findall(text))
 
 
 def _without_markup(text: str) -> str:
@@ -128,18 +132,6 @@ def _without_markup(text: str) -> str:
     if not text.isascii():
         text = text.translate(_SUBSCRIPTS)
     return text.strip(" .\n\t")
-
-
-def _formula(text: str) -> tuple[tuple[str, str], ...] | None:
-    """Return the atoms of a formula and their counts, in order: H2SO4, H_2SO_4, {H}_2{SO}_4."""
-    text = re.sub(r"\{([A-Z][A-Za-z]*)\}", r"\1", text).replace(" ", "")
-    while text.startswith("{") and text.endswith("}"):
-        text = text[1:-1]
-    if not text or not "A" <= text[0] <= "Z" or _FORMULA.fullmatch(text) is None:
-        return None
-    atoms = tuple((symbol, count) for symbol, count in _ATOMS.findall(text))
-    counted = any(count for _, count in atoms)
-    return atoms if counted and all(symbol in _ELEMENTS for symbol, _ in atoms) else None
 
 
 def _date(text: str) -> tuple[int, int, int | None] | None:

@@ -8,7 +8,22 @@ from itertools import permutations
 from deepcompress_verify.compare.context import ComparisonContext
 from deepcompress_verify.compare.forms import rewrite, substitute, symbols
 from deepcompress_verify.compare.scalars import equal
-from deepcompress_verify.tree import Add, Call, Div, Mul, Neg, Node, Num, Pow, Sym
+from deepcompress_verify.tree import (
+    Add,
+    Call,
+    Const,
+    Div,
+    List,
+    Mul,
+    Neg,
+    Node,
+    Num,
+    Pow,
+    Qualified,
+    Rel,
+    SetBuilder,
+    Sym,
+)
 
 _VARIABLES = frozenset("x y z t u v w s r theta phi".split())
 """Letters of which an antiderivative is a function."""
@@ -108,3 +123,19 @@ def _without_bars_in_logs(node: Node) -> Node:
         return None
 
     return rewrite(node, change)
+
+
+def as_family(node: Node) -> Node:
+    """Return a set over a parameter as its element with the parameter's set: {2k : k in Z} is 2k, k in Z."""
+    if not isinstance(node, SetBuilder):
+        return node
+    if isinstance(node.condition, List) and node.condition.word != "or" and len(node.condition.items) == 2:
+        given, declared = node.condition.items
+        if isinstance(given, Rel) and given.ops == ("=",) and given.terms[0] == node.element:
+            node = SetBuilder(given.terms[1], declared)  # {x | x = k pi, k in Z}
+    if not isinstance(node.condition, Rel) or node.condition.ops != ("in",):
+        return node
+    name, values = node.condition.terms
+    if isinstance(name, Sym) and isinstance(values, Const) and name.name in symbols(node.element):
+        return Qualified(node.element, f"{name.name} in {values.name}")
+    return node

@@ -12,7 +12,7 @@ from itertools import product
 from deepcompress_verify.compare import units
 from deepcompress_verify.compare.collections import compare_collections, compare_piecewise, evaluate_matrices
 from deepcompress_verify.compare.context import NOT_APPLICABLE, ComparisonContext, InconclusiveError, NotApplicable
-from deepcompress_verify.compare.families import CONSTANTS, same_constants, same_family
+from deepcompress_verify.compare.families import CONSTANTS, as_family, same_constants, same_family
 from deepcompress_verify.compare.forms import has, rename, rewrite, symbols
 from deepcompress_verify.compare.integer_families import same_integer_family, same_renamed_family
 from deepcompress_verify.compare.items import COLLECTIONS, distinct, has_no_value, same_items
@@ -108,20 +108,10 @@ def _families(gold: Node, answer: Node, context: ComparisonContext) -> bool | No
     """Compare {(t, t+1) : t in Z} with (k, k+1), k in Z."""
     if isinstance(gold, SetBuilder) == isinstance(answer, SetBuilder):
         return NOT_APPLICABLE
-    left, right = _as_family(gold), _as_family(answer)
+    left, right = as_family(gold), as_family(answer)
     if (left is gold and right is answer) or not (isinstance(left, Qualified) and isinstance(right, Qualified)):
         return NOT_APPLICABLE
     return context.judge(left, right)
-
-
-def _as_family(node: Node) -> Node:
-    """Return a set over a parameter as its element with the parameter's set: {2k : k in Z} is 2k, k in Z."""
-    if not isinstance(node, SetBuilder) or not isinstance(node.condition, Rel) or node.condition.ops != ("in",):
-        return node
-    name, values = node.condition.terms
-    if isinstance(name, Sym) and isinstance(values, Const) and name.name in symbols(node.element):
-        return Qualified(node.element, f"{name.name} in {values.name}")
-    return node
 
 
 def _qualified(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from flint import fmpq
 
+from deepcompress_verify.compare import units
 from deepcompress_verify.compare.context import ComparisonContext, InconclusiveError, UndefinedValueError
 from deepcompress_verify.compare.exact import rational
 from deepcompress_verify.compare.forms import canon, has, rename, substitute, symbols
 from deepcompress_verify.compare.polynomials import Fractions, constant_ratio
 from deepcompress_verify.compare.scalars import equal
 from deepcompress_verify.reader.commands import DERIVATIVE
+from deepcompress_verify.reader.names import WORDS
 from deepcompress_verify.reader.progressions import ELLIPSIS
 from deepcompress_verify.tree import (
     Add,
@@ -28,9 +30,11 @@ from deepcompress_verify.tree import (
     Num,
     PlusMinus,
     Pow,
+    Quantity,
     Ratio,
     Rel,
     Set,
+    SetBuilder,
     SetOp,
     Sym,
     Text,
@@ -64,12 +68,14 @@ def is_name(node: Node) -> bool:
     if isinstance(node, Const):
         return node.name in ("e", "i")  # electric charge, current: only possible as names
     if isinstance(node, Tuple):
-        return all(isinstance(i, (Sym, Apply, Const)) for i in node.items)
+        return all(isinstance(i, (Sym, Apply, Const)) or _is_applied(i) for i in node.items)
     if isinstance(node, Ratio):
         return all(is_name(p) for p in node.parts)
     if isinstance(node, Div):
         return is_name(node.top) and is_name(node.bottom)
     if isinstance(node, Call):
+        if node.name == "abs" and isinstance(node.args[0], (Set, SetBuilder, SetOp)):
+            return True  # the size of a set
         return node.name in ("abs", "det", "max", "min", "re", "im", "arg", "gcd", "lcm") and all(
             is_name(a) for a in node.args
         )
@@ -83,7 +89,8 @@ def is_name(node: Node) -> bool:
     if isinstance(node, Mul) and is_derivative(node.factors[0]):
         return True
     if isinstance(node, BigOp):
-        return node.kind == "int" and node.high is None  # an antiderivative, or an integral over a named domain
+        # an antiderivative, an integral over a named domain, a sum or limit of a sequence or function not given
+        return (node.kind == "int" and node.high is None) or _is_unknown(node.body, node.var)
     if isinstance(node, Mul) and len(node.factors) == 2:
         head, body = node.factors
         if isinstance(head, Apply) and head.name == "compose":
@@ -95,6 +102,20 @@ def is_name(node: Node) -> bool:
             and (not isinstance(body, Sym) or body.name.isupper())
         )
     return False
+
+
+def _is_applied(node: Node) -> bool:
+    """Return True for P(x), which is read as a product."""
+    return isinstance(node, Mul) and len(node.factors) == 2 and all(isinstance(f, Sym) for f in node.factors)
+
+
+def _is_unknown(body: Node, var: str) -> bool:
+    """Return True for a_n and f(x), alone or with others, under a sum, an integral or a limit over n or x."""
+    return any(
+        (isinstance(part, Apply) and Sym(var) in part.args)
+        or (isinstance(part, Sym) and "_" in part.name and var in part.name.partition("_")[2])
+        for part in walk(body)
+    )
 
 
 _DIFFERENTIALS = (Sym("d"), Sym("\\partial"), Sym("Delta"))
@@ -121,7 +142,7 @@ def has_omission(node: Node) -> bool:
 
 def is_symbolic_term(node: Node) -> bool:
     """Return True for variables combined without numbers, whose value may be stated: a + b, sin(theta), xy."""
-    if isinstance(node, Neg) and isinstance(node.arg, Sym):
+    if isinstance(node, Neg) and is_name(node.arg):
         return False  # -x = 5 means that x is -5
     if isinstance(node, (Add, Mul, Neg, Div, Call)):
         return all(is_symbolic_term(child) for child in children(node))
@@ -150,9 +171,14 @@ def read_chain(node: Rel, context: ComparisonContext) -> EqualityChain | None:
         return None
     if len(terms) == 1:
         return EqualityChain((), terms[0], approximation)
+    if len(terms) == 2 and isinstance(terms[1], Sym) and not is_name(terms[0]) and not has_unknowns(terms[0]):
+        terms.reverse()  # 5 = x
     names = [t for t in terms[:-1] if is_name(t) and not _operates_in(t, terms[-1])]
     if not names and _first_names_value(terms):
         names = terms[:1]
+    if len(terms) > 2 and terms[0] in names and not has_unknowns(terms[-1]):
+        # the formula of a value that the chain works out: x = -b/(2a) = 5, |A u B| = |A| + |B| - |A n B| = 15
+        terms = [t for t in terms if t in names or not has_unknowns(t) or has(t, Quantity)]
     values = [t for t in terms if t not in names]
     if len(terms) > 2 and is_name(terms[-1]) and not names:
         return None
@@ -161,11 +187,11 @@ def read_chain(node: Rel, context: ComparisonContext) -> EqualityChain | None:
     value = values[-1]
     if names and len(values) == 1:
         return EqualityChain(tuple(names), value, approximation)
-    if not names and len(values) == 2 and (symbols(values[0]) or symbols(values[1])):
+    if not names and len(values) == 2 and (has_unknowns(values[0]) or has_unknowns(values[1])):
         return None  # a proper equation
     outcomes = [context.judge(v, value) for v in values[:-1]]
     contradicts = False in outcomes
-    constant = not names and not any(symbols(v) for v in values)
+    constant = not names and not any(has_unknowns(v) for v in values)
     if not names and not constant:
         return None
     open_members = [v for v, outcome in zip(values, outcomes, strict=False) if outcome is None]
@@ -186,12 +212,23 @@ def _first_names_value(terms: list[Node]) -> bool:
 
     m + n = 101 + 103 = 204, and A^{-1} = or grad f = before a matrix or a vector.
     """
-    if not symbols(terms[0]) or has(terms[0], Matrix, Tuple):
+    if not has_unknowns(terms[0]) or has(terms[0], Matrix, Tuple):
         return False
     if len(terms) == 2:
         value = terms[1]
         return isinstance(value, Tuple) or (isinstance(value, Matrix) and value.kind == "matrix")
-    return is_symbolic_term(terms[0]) and not any(symbols(term) for term in terms[1:])
+    return is_symbolic_term(terms[0]) and not has_unknowns(terms[-1])
+
+
+def has_unknowns(node: Node) -> bool:
+    """Return True for a formula with letters, or with functions or sets that are not given."""
+    return bool(symbols(node)) or any(
+        (isinstance(part, Apply) and part.name not in _OPERATIONS) or isinstance(part, SetOp) for part in walk(node)
+    )
+
+
+_OPERATIONS = frozenset(["beside", "remainder", "cross", "compose", "star", "divergence"])
+"""Names of Apply that are operations, no functions."""
 
 
 def close(value: Node, approximation: Node, context: ComparisonContext) -> bool:
@@ -199,6 +236,8 @@ def close(value: Node, approximation: Node, context: ComparisonContext) -> bool:
 
     With one significant digit it is half a unit, and zero rounds zero alone.
     """
+    if has(approximation, Quantity) or has(value, Quantity):
+        return _close_quantities(value, approximation, context)
     negative = isinstance(approximation, Neg)
     number = approximation.arg if isinstance(approximation, Neg) else approximation
     if isinstance(value, (Tuple, List, Set)):
@@ -214,7 +253,7 @@ def close(value: Node, approximation: Node, context: ComparisonContext) -> bool:
     if not isinstance(number, Num):
         gap = Add((value, Neg(approximation)))
         ratio = Call("floor", (Div(Mul((Num(100), Call("abs", (gap,)))), Call("abs", (approximation,))),))
-        return equal(ratio, Num(0), context) is not False
+        return equal(ratio, Num(0), context) is True
     if number.decimals is not None:
         unit = fmpq(1, 10**number.decimals)
     else:
@@ -222,13 +261,27 @@ def close(value: Node, approximation: Node, context: ComparisonContext) -> bool:
         unit = fmpq(10 ** min(len(digits) - len(digits.rstrip("0")), len(digits) - 1), number.q)
     size = fmpq(number.p, number.q)
     if size == 0:
-        return equal(value, Num(0), context) is not False
+        return equal(value, Num(0), context) is True
     # one significant digit: half a unit
     unit *= fmpq(1, 2) if size < 10 * unit else fmpq(3, 4)
     unit = max(min(unit, size / 2), size / 100)
     gap = Add((value, Neg(Neg(number) if negative else number)))
     far = Call("floor", (Div(Call("abs", (gap,)), Num(int(unit.p), int(unit.q))),))
-    return equal(far, Num(0), context) is not False
+    return equal(far, Num(0), context) is True
+
+
+def _close_quantities(value: Node, approximation: Node, context: ComparisonContext) -> bool:
+    """Return True if a quantity may be a rounding of a value: in the same unit, or of a value without one."""
+    number, unit = units.split(approximation)
+    exact, own = units.split(value)
+    if has(number, Quantity) or has(exact, Quantity):
+        return context.judge(value, approximation) is True
+    if own in ("", unit) or not unit:
+        return close(exact, number, context) or (
+            unit == "percent" and not own and close(exact, Div(number, Num(100)), context)
+        )
+    pairs = units.pairs(value, approximation)
+    return pairs is not None and any(close(*pair, context) for pair in pairs)
 
 
 def _scalar(node: Node) -> bool:
@@ -244,7 +297,7 @@ def same_names(a: tuple[Node, ...], b: tuple[Node, ...]) -> bool:
         if canon(x) == canon(y):
             return True
         if isinstance(x, Apply) and isinstance(y, Apply):
-            letters = all(isinstance(argument, Sym) for argument in (*x.args, *y.args))
+            letters = all(isinstance(a, Sym) and not a.name.startswith(WORDS) for a in (*x.args, *y.args))
             return letters and x.name == y.name and x.name[-1] != "|" and len(x.args) == len(y.args)
         if {type(x), type(y)} == {Sym, Apply}:
             head, applied = (x, y) if isinstance(x, Sym) else (y, x)

@@ -8,11 +8,12 @@ from deepcompress_verify.compare.context import ComparisonContext, InconclusiveE
 from deepcompress_verify.compare.exact import rational
 from deepcompress_verify.compare.forms import symbols
 from deepcompress_verify.compare.interval_arithmetic import Evaluator, ValueTooLargeError, precision
-from deepcompress_verify.tree import Add, Neg, Node, Num
+from deepcompress_verify.tree import Add, Mul, Neg, Node, Num, Pow
 
 _BITS = 256
 LEAST_DECIMALS = 2
 """Decimals from which a gold counts as rounded."""
+MAX_POWER = 400
 MANY_DIGITS = 10
 """Significant digits, without zeros at the end, from which a decimal denotes the exact value that it is cut or
 rounded from."""
@@ -22,10 +23,10 @@ def within_rounding(
     gold: Node, answer: Node, context: ComparisonContext, least_decimals: int = LEAST_DECIMALS
 ) -> bool:
     """Return True if the answer rounds to the decimal gold: it is at most half a unit of its last place away."""
-    number = _number(gold)
+    number, power = _scientific(gold)
     if number is None or number.decimals is None or number.decimals < least_decimals:
         return False
-    return _nearer(gold, answer, fmpq(1, 2 * 10**number.decimals), context, inclusive=True)
+    return _nearer(gold, answer, fmpq(10) ** power / (2 * 10**number.decimals), context, inclusive=True)
 
 
 def same_digits(gold: Node, answer: Node, context: ComparisonContext) -> bool:
@@ -51,6 +52,17 @@ def has_many_digits(p: int, q: int, decimals: int) -> bool:
     while digits >= least and digits % 10 == 0:
         digits //= 10
     return digits >= least
+
+
+def _scientific(node: Node) -> tuple[Num | None, int]:
+    """Return (mantissa, power of ten) of 1.23 * 10^5, (number, 0) of another number."""
+    size = node.arg if isinstance(node, Neg) else node
+    if isinstance(size, Mul) and len(size.factors) == 2 and isinstance(size.factors[1], Pow):
+        base, exponent = size.factors[1].base, size.factors[1].exponent
+        sign, exponent = (-1, exponent.arg) if isinstance(exponent, Neg) else (1, exponent)
+        if base == Num(10) and isinstance(exponent, Num) and exponent.q == 1 and abs(exponent.p) <= MAX_POWER:
+            return _number(size.factors[0]), sign * exponent.p
+    return _number(size), 0
 
 
 def _number(node: Node) -> Num | None:

@@ -131,7 +131,7 @@ def _functions(
     """Compare two functions of letters that are not both rational, by what they are made of."""
     if is_discrete(a) or is_discrete(b):
         return _of_integers(a, b, log_base, context)
-    if real_only and any(_of_complex_numbers(node) for node in (a, b)):
+    if real_only and (any(map(_of_complex_numbers, (a, b))) or _of_moduli(a, b, names)):
         return at_complex_points(a, b, names, log_base, context)
     if real_only and (breaks(a) or breaks(b)):
         first, second = _standard_arguments(a, context), _standard_arguments(b, context)
@@ -233,6 +233,13 @@ def _in_cells(a: Node, b: Node, names: list[str], log_base: str, context: Compar
 
 def _of_complex_numbers(node: Node) -> bool:
     return any(isinstance(p, Call) and p.name in ("re", "im", "conj", "arg") and symbols(p) for p in walk(node))
+
+
+def _of_moduli(a: Node, b: Node, names: list[str]) -> bool:
+    """Return True for functions of z and w alone with a modulus: |z|^2 is not z^2, since z is a complex number."""
+    if not all(name[0] in "zw" for name in names):
+        return False
+    return any(isinstance(p, Call) and p.name == "abs" and symbols(p) for node in (a, b) for p in walk(node))
 
 
 def _of_integers(a: Node, b: Node, log_base: str, context: ComparisonContext) -> bool | None:

@@ -14,6 +14,7 @@ from deepcompress_verify.compare.relations import (
     EqualityChain,
     argument_is_taken,
     difference_of_sides,
+    has_unknowns,
     is_symbolic_term,
     read_chain,
     rename_arguments,
@@ -23,6 +24,7 @@ from deepcompress_verify.compare.relations import (
     solved_by,
 )
 from deepcompress_verify.compare.rounding import within_rounding
+from deepcompress_verify.reader.words import DIRECTIONS, SAME_DIRECTIONS
 from deepcompress_verify.tree import (
     Apply,
     Const,
@@ -181,11 +183,23 @@ def compare_relations(gold: Node, answer: Node, context: ComparisonContext) -> b
         if side is not None and side.contradicts:
             context.record("relation", "a chain whose members differ says nothing")
             return False
+    if _other_direction(left, answer) or _other_direction(right, gold):
+        context.record("relation", "a name that is another direction")
+        return False
     result = _compare_chains(gold, answer, left, right, context)
     if result and any(side is not None and side.open for side in (left, right)):
         context.open_reason = "a chain with a member that no exact tier can work out"
         return None
     return result
+
+
+def _other_direction(side: EqualityChain | None, other: Node) -> bool:
+    """Return True for "Loss: 20%" against 20% profit."""
+    if side is None or not any(isinstance(name, Text) for name in side.names):
+        return False
+    words = {w for name in side.names if isinstance(name, Text) for w in name.words.split() if w in DIRECTIONS}
+    marks = {word[1:] for word in units.split(other)[1].split() if word.startswith("!")}
+    return bool(words and marks) and {SAME_DIRECTIONS.get(word, word) for word in words} != marks
 
 
 def _compare_chains(
@@ -351,8 +365,8 @@ def _relation_and_value(
         reading is None
         and relation.ops == ("=",)
         and is_symbolic_term(relation.terms[0])
-        and not symbols(relation.terms[1])
-    ) and (not symbols(relation.terms[0]) <= _COORDINATES or not gold_side):
+        and not has_unknowns(relation.terms[1])
+    ) and (not gold_side or not symbols(relation.terms[0]) or not symbols(relation.terms[0]) <= _COORDINATES):
         return compare(relation.terms[1])
     if reading is None or reading.value is None:
         context.record("relation", "a relation and a value are different things")

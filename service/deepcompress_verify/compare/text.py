@@ -82,6 +82,8 @@ def _integers(node: Node) -> str | None:
         return _FROM.get((">=", begin)) if counted and len(members) >= 3 and last == Sym("...") else None
     if isinstance(node, Rel) and node.ops == ("in",):
         return words_of(node.terms[1]) if isinstance(node.terms[0], Sym) else None
+    if isinstance(node, List) and isinstance(node.items[0], Rel) and node.items[0].ops == ("=",):
+        return _integers(Set((node.items[0].terms[1], *node.items[1:])))  # n = 1, 2, 3, ...
     if isinstance(node, List) and len(node.items) == 2 and node.word != "or":
         one, two = node.items
         one, two = (two, one) if isinstance(one, Rel) and one.ops == ("in",) else (one, two)
@@ -106,6 +108,9 @@ def _name(node: Node) -> str:
     return node.name if isinstance(node, (Sym, Const)) else ""
 
 
+_SINGULARS = frozenset(("integer", "number", "prime"))
+
+
 def equal_text(gold: Node, answer: Node) -> bool:
     """Return True for the same words except for case, articles, punctuation and spaces."""
     one, two = words_of(gold), words_of(answer)
@@ -120,6 +125,10 @@ def _key(words: str) -> str:
     significant = [w for i, w in enumerate(split) if w not in _DROPPED or (w == "a" and i == last)]  # hepatitis A
     if len(significant) > 1 and significant[0] in _OPENING:
         del significant[0]
+    if len(significant) > 1 and significant[0] == "every" and significant[-1] in _SINGULARS:
+        significant = [*significant[1:-1], f"{significant[-1]}s"]
+    if len(significant) > 2 and len(significant[-1]) == 1 and significant[-2] in ("integers", "numbers", "primes"):
+        del significant[-1]  # all positive integers n
     if len(significant) > 1 and significant[0] in ("set", "all") and significant[-1].endswith("s"):
         significant = [w for i, w in enumerate(significant) if i > 1 or w not in ("set", "all")]
     if len(significant) == 1:

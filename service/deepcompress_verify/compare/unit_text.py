@@ -18,14 +18,19 @@ from deepcompress_verify.reader.words import UNITS
 MAX_CHARS = 400
 MAX_SPLITS = 8
 _MORE = {
-    "sec": "s", "psi": "lb*in^-2", "cc": "cm^3", "mmHg": "torr", "pm": "pm", "rupees": "rupee", "rupee": "rupee",
+    "sec": "s", "M": "molar", "Å": "angstrom", "revolutions": "revolution", "rev": "revolution",
+    "revs": "revolution", "revolution": "revolution", "psi": "lb*in^-2", "cc": "cm^3", "mmHg": "torr", "pm": "pm",
+    "rupees": "rupee", "rupee": "rupee",
     "Rs": "rupee", "pounds": "lb", "pound": "lb", "元": "yuan", "千米": "km", "公里": "km", "米": "m",
     "厘米": "cm",
     "毫米": "mm", "分米": "dm", "小时": "h", "时": "h", "分钟": "min", "分": "min", "秒": "s", "千克": "kg",
     "公斤": "kg", "克": "g", "升": "L", "毫升": "mL", "美元": "dollar", "天": "day", "平方米": "m^2",
     "平方厘米": "cm^2", "平方千米": "km^2", "立方米": "m^3", "立方厘米": "cm^3",
 }  # fmt: skip
-_PREFIXES = {"Rs.": "rupee", "Rs": "rupee", "₹": "rupee", "INR": "rupee"}
+_PREFIXES = {
+    "Rs.": "rupee", "Rs": "rupee", "₹": "rupee", "INR": "rupee", "USD": "dollar", "\\$": "dollar",
+    "EUR": "euro", "GBP": "gbp",
+}  # fmt: skip
 """Currencies before the number."""
 _NAMES = frozenset("th st nd rd ordinal percent degree deg radian rad unit units".split())
 """Not units of a quantity here."""
@@ -65,9 +70,16 @@ def split_unit(text: str) -> UnitText | None:
     """Return the value and the unit of a text that ends in a known unit, or None."""
     if len(text) > MAX_CHARS:
         return None
+    if text.startswith("**") and text.endswith("**"):
+        text = text[2:-2]
+    if text.startswith("{") and text.endswith("}") and "}" not in text[1:-1].partition("{")[0]:
+        text = text[1:-1] if text.count("{") == text.count("}") else text
     for prefix, unit in _PREFIXES.items():
         if prefix not in text:
             continue
+        if "\\$" in text:
+            text = text.replace("US\\$", "USD ").replace("\\$", "USD ")
+            prefix = "USD"
         bare = _BLANK.sub(" ", text).replace("{", " ").replace("}", " ").strip()
         if bare.startswith(prefix) and _NUMBER.fullmatch(bare[len(prefix) :]) and bare[len(prefix) :].strip():
             size = measure(unit)
@@ -85,12 +97,13 @@ def split_unit(text: str) -> UnitText | None:
         if size is not None and not _has_unit(value):
             names = re.findall(r"[A-Za-z]+", _BLANK.sub(" ", tail))
             marked = "\\text" in tail or "\\mathrm" in tail or all(len(name) > 2 for name in names)
-            return UnitText(value.strip(), *size, marked)
+            return UnitText(value.strip(), *size, marked and names != ["M"])  # 42 M may be 42 million
     return None
 
 
 def _has_unit(value: str) -> bool:
     """Return True if a member of a chain has a unit of its own: 5 km = 5 cm."""
+    value = value.replace("\\approx", "=").replace("≈", "=")
     head = value.rpartition("=")[0]
     return any(mark in head for mark in ("\\text", "\\mathrm", "\\circ", "°")) or any(
         read_unit(part[match.end() :]) is not None
@@ -104,7 +117,9 @@ def has_no_unit(text: str) -> bool:
     angle = text.rstrip(" })").endswith("\\circ")
     if angle and not any(function in text for function in ("\\sin", "\\cos", "\\tan")):
         return False
-    if any(mark in text for mark in ("\\text", "\\mathrm", "\\rm", "\\operatorname", "%", "\\$", "°", "'")):
+    if any(
+        mark in text for mark in ("\\text", "\\mathrm", "\\rm", "\\operatorname", "%", "\\$", "°", "'", *"€£¥₹¢‰％")
+    ):
         return False
     if not _COMMANDS.issuperset(re.findall(r"\\([a-zA-Z]+)", text)):
         return False
@@ -114,7 +129,7 @@ def has_no_unit(text: str) -> bool:
 def read_unit(text: str) -> tuple[fmpq, Dimensions] | None:
     """Return (factor to the base units, dimensions) of a unit, or None unless every token has a meaning."""
     quotient = _expand_fraction(text)
-    tokens = None if quotient is None else _tokens(_BLANK.sub(" ", quotient))
+    tokens = None if quotient is None else _tokens(_BLANK.sub(" ", quotient).replace("mm Hg", "mmHg"))
     if tokens is None:
         return None
     pieces = _product(tokens)
@@ -159,23 +174,31 @@ def _tokens(text: str) -> list[str] | None:
 
 
 def _product(tokens: list[str]) -> list[tuple[str, int]] | None:
-    """Return (unit, power) of each factor; after a slash or "per", one factor or group is below."""
+    """Return (unit, power) of each factor.
+
+    After a slash or "per" one factor, a group, or a product with dots is below: J/(mol K), J/mol·K, J/mol/K.
+    "J/mol K" has two readings, and none here.
+    """
     pieces: list[tuple[str, int]] = []
     sign, before = 1, 1
     index = 0
-    joined, divided = True, False
+    joined, divided, below = True, False, False
     while index < len(tokens):
         part = tokens[index]
         index += 1
         if part in ("/", "per", "每"):
-            if divided or not pieces:
+            if joined and pieces:
                 return None
+            if divided and below:
+                return None  # J/mol·K/s
             sign, joined, divided = -1, True, True
             continue
         if part in ("·", "⋅", "*", "\\cdot", "\\times", "-"):
             if joined:
                 return None
             joined = True
+            if divided:
+                sign, below = -1, True  # J/mol·K: all factors after the slash are below
             continue
         if part in _BEFORE:
             before = _BEFORE[part]
@@ -205,6 +228,9 @@ def _product(tokens: list[str]) -> list[tuple[str, int]] | None:
             if power != 1 or (part != "(" and len(factors) != 1):
                 return None
             power, index = exponent, index + 1
+            if part == "ms" and exponent < 0:
+                pieces.append(("m", sign))  # ms^{-1} is m s^{-1}: milliseconds have no powers
+                factors = [("s", 1)]
         pieces += [(name, sign * power * own) for name, own in factors]
         sign, joined = 1, False
     return None if joined or before != 1 or not pieces else pieces

@@ -56,6 +56,14 @@ _DERIVED: dict[str, tuple[fmpq, str]] = {
     "atm": (fmpq(101325), "kg*m^-1/s^2"),
     "bar": (fmpq(10**5), "kg*m^-1/s^2"),
     "torr": (fmpq(101325, 760), "kg*m^-1/s^2"),
+    "kWh": (fmpq(3600000), "kg*m^2/s^2"),
+    "eV": (fmpq(1602176634, 10**28), "kg*m^2/s^2"),
+    "T": (fmpq(1), "kg*s^-2*A^-1"),
+    "F": (fmpq(1), "kg^-1*m^-2*s^4*A^2"),
+    "rpm": (fmpq(1, 60), "revolution*s^-1"),
+    "angstrom": (fmpq(1, 10**10), "m"),
+    "molar": (fmpq(1000), "mol*m^-3"),
+    "gauss": (fmpq(1, 10**4), "kg*s^-2*A^-1"),
 }
 """Exact by definition, in terms of the units above."""
 _ANGLES = frozenset(("asin", "acos", "atan", "acot", "asec", "acsc"))

@@ -20,6 +20,7 @@ from deepcompress_verify.tree import (
     Apply,
     BigOp,
     Call,
+    Const,
     Div,
     List,
     Mul,
@@ -78,9 +79,13 @@ def read(text: str, commas: Commas = "group", plain_units: bool = False) -> Node
 
 def _answer(tokens: list[Token], options: Options) -> Node:
     """Return the tree of the tokens: parts, "respectively" and "then" make an answer ordered."""
-    while len(tokens) > 4 and tokens[0][:2] == ("o", "{") and _closes_at_end(tokens):
-        tokens = [*tokens[1:-2], tokens[-1]]
     parts = split_parts(tokens)
+    while parts is None and len(tokens) > 3 and tokens[0][:2] == ("o", "{") and (closes := _closes_at_end(tokens)):
+        inside = [*tokens[1:-2], tokens[-1]]
+        parts = split_parts(inside)
+        if closes == "set":
+            break
+        tokens = inside
     if parts is not None:
         return Tuple(tuple(parse(part, options) for part in parts))
     ordered = len(tokens) > 3 and tokens[-2].kind in "tw" and tokens[-2].value.lower() == "respectively"
@@ -93,17 +98,19 @@ def _answer(tokens: list[Token], options: Options) -> Node:
     return Tuple(node.items) if ordered and isinstance(node, List) else node
 
 
-def _closes_at_end(tokens: list[Token]) -> bool:
-    """Return True if the brace at the beginning closes at the end, and the braces hold no list, which is a set."""
+def _closes_at_end(tokens: list[Token]) -> str:
+    """Return "" unless the brace at the beginning closes at the end; then "set" for a list in it, or "group"."""
     if tokens[-2][:2] != ("o", "}"):
-        return False
-    level = 0
+        return ""
+    level, kind = 0, "group"
     for token in tokens[:-2]:
         if token.kind == "o":
             level += (token.value in ("{", "(", "[", "\\{")) - (token.value in ("}", ")", "]", "\\}"))
-            if level == 0 or (level == 1 and token.value in (",", ";")):
-                return False
-    return True
+            if level == 0:
+                return ""
+            if level == 1 and token.value in (",", ";"):
+                kind = "set"
+    return kind
 
 
 def _check_size(node: Node) -> None:
@@ -127,8 +134,8 @@ def _check_size(node: Node) -> None:
         stack.extend((child, depth + 1) for child in below)
 
 
-def _words(tokens: list[Token]) -> Text | None:
-    """Return a text that is not mathematics but contains words, as Text."""
+def _words(tokens: list[Token]) -> Node | None:
+    """Return a text that is not mathematics but contains words, as Text, or as the number that it spells."""
     if not any(len(t.value) >= 2 and t.kind in "tw" and t.value.isalpha() for t in tokens):
         return None
     words: list[str] = []
@@ -138,4 +145,4 @@ def _words(tokens: list[Token]) -> Text | None:
         elif token.value == "-" and token.space and following.kind == "n":
             words.append("minus")
     result = phrase(words)
-    return result if isinstance(result, Text) else Text("all real numbers")
+    return Text("all real numbers") if isinstance(result, Const) else result

@@ -20,12 +20,16 @@ from deepcompress_verify.reader.words import (
     is_word,
 )
 from deepcompress_verify.tree import (
+    Apply,
     Call,
     Const,
     Mul,
     Node,
     Num,
     Quantity,
+    Set,
+    SetBuilder,
+    SetOp,
     Sym,
     Tuple,
 )
@@ -83,6 +87,8 @@ def _atom(s: Stream) -> Node:
             return bars(s, value)
         if value in ("^", "_"):
             return _prefixed_binomial(s)
+        if value == "#":
+            return _size(s)
         if value == "$$":
             amount = [s.grammar.power(s)]
             if s.is_cmd("frac"):
@@ -90,6 +96,13 @@ def _atom(s: Stream) -> Node:
             return Quantity(amount[0] if len(amount) == 1 else Mul(tuple(amount)), "dollar")
     s.position -= kind != "e"
     raise s.fail()
+
+
+def _size(s: Stream) -> Node:
+    """Parse \\#S, the size of a set, as |S|, after the mark; of anything else it is an unknown function."""
+    inner = s.grammar.power(s)
+    named = isinstance(inner, Sym) and inner.name[0].isupper()
+    return Call("abs", (inner,)) if named or isinstance(inner, (Set, SetBuilder, SetOp)) else Apply("#", (inner,))
 
 
 def _half_open(s: Stream) -> bool:
@@ -111,9 +124,21 @@ def _half_open(s: Stream) -> bool:
 
 
 def _prefixed_binomial(s: Stream) -> Node:
-    """Parse {}^{5}C_{2} and {}_5P_2, after the mark."""
+    """Parse {}^{5}C_{2} and {}_5P_2, and isotopes such as {}^{14}_{6}C, after the mark."""
+    mark = s.peek(-1).value
     top = argument(s)
+    second: Node | None = None
+    if s.is_op("_" if mark == "^" else "^"):
+        s.position += 1
+        second = argument(s)
     letter = s.next().value
+    if isinstance(top, Num) and letter[:1].isupper() and len(letter) <= 2 and not s.is_op("_"):
+        mass, charge = (top, second) if mark == "^" else (second, top)
+        if all(isinstance(number, Num) or number is None for number in (mass, charge)) and s.peek().kind in "er":
+            numbers = "/".join(str(number.p) if isinstance(number, Num) else "" for number in (mass, charge))
+            return Sym(f"isotope {letter} {numbers}")
+    if second is not None:
+        raise s.fail("an index without a letter")
     if letter not in ("C", "P") or not s.take_op("_"):
         raise s.fail("an index without a letter")
     return Call("binom" if letter == "C" else "perm", (top, argument(s)))
@@ -134,15 +159,21 @@ def _binomial_call(s: Stream, letter: str) -> Node | None:
 
 
 def _indexed_binomial(s: Stream, letter: str) -> Node | None:
-    """Parse C_{10}^3 and A_5^2 as the whole answer, after the letter: numbers of choices in French and Russian."""
-    if s.position != 1:
+    """Parse C_{10}^3 and A_5^2 without other letters in the answer, after the letter: numbers of choices."""
+    if any(t.kind in "wt" and t.value not in ("A", "C") for t in s.tokens[: len(s.tokens) - s.padding]):
         return None
-    marks = [token.value for token in s.tokens[1 : len(s.tokens) - s.padding] if token.value not in ("{", "}")]
+    end = s.position
+    marks: list[str] = []
+    while len(marks) < 4 and end < len(s.tokens) - s.padding:
+        if s.tokens[end].value not in ("{", "}"):
+            marks.append(s.tokens[end].value)
+        end += 1
+    end += s.tokens[end].value == "}"
     if len(marks) != 4 or marks[0] != "_" or marks[2] != "^" or not (marks[1].isdigit() and marks[3].isdigit()):
         return None
     if max(len(marks[1]), len(marks[3])) > 6 or not 0 < int(marks[3]) <= int(marks[1]):
         return None
-    s.position = len(s.tokens) - s.padding
+    s.position = end
     return Call("binom" if letter == "C" else "perm", (Num(int(marks[1])), Num(int(marks[3]))))
 
 
@@ -168,7 +199,7 @@ def _letters(s: Stream, token: Token) -> Node:
                 return Const("pi") if prefix == "pi" else function(s, prefix)
         if run.isupper() and len(run) <= 6:
             return Sym(run)
-        if is_word(run):
+        if is_word(run) and not (len(run) == 3 and s.is_op("^")):
             raise ReadError("words", run)
         s.push_back(token, run[1:])
     return symbol(s, run[0])

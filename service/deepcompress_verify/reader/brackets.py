@@ -15,6 +15,7 @@ from deepcompress_verify.tree import (
     List,
     Matrix,
     Node,
+    Rel,
     Set,
     SetBuilder,
     Tuple,
@@ -133,7 +134,9 @@ def group(s: Stream) -> Node:
 def bars(s: Stream, value: str) -> Node:
     """Parse an absolute value, a norm or a determinant, after the opening bar."""
     s.open_bars += 1
-    inner = s.grammar.expression(s) if value == "|" else s.grammar.relation(s)
+    inner = s.grammar.relation(s)
+    if value == "|" and isinstance(inner, Rel):
+        raise s.fail("a relation between bars")
     if not s.take_op(value):
         raise s.fail("unclosed bar")
     s.open_bars -= 1

@@ -6,7 +6,7 @@ from __future__ import annotations
 from deepcompress_verify.reader.environments import environment
 from deepcompress_verify.reader.functions import argument, function
 from deepcompress_verify.reader.lookahead import starts_atom
-from deepcompress_verify.reader.names import symbol
+from deepcompress_verify.reader.names import subscript, symbol
 from deepcompress_verify.reader.stream import Stream
 from deepcompress_verify.reader.tokens import ReadError, Token
 from deepcompress_verify.reader.words import (
@@ -17,6 +17,7 @@ from deepcompress_verify.reader.words import (
     SET_LETTERS,
 )
 from deepcompress_verify.tree import (
+    Apply,
     BigOp,
     Call,
     Const,
@@ -42,6 +43,8 @@ _SAME_MARKS = {"overline": "bar", "widehat": "hat", "widetilde": "tilde"}
 _DECORATED = frozenset("angle triangle measuredangle odot square bigtriangleup".split())
 
 
+_INTEGRALS = ("iint", "iiint", "oint", "oiint")
+_CURRENCIES = {"euro": "euro", "pounds": "gbp", "yen": "yen", "rupee": "rupee"}
 _STRUCK = frozenset("cancel bcancel xcancel sout st not".split())
 
 
@@ -52,7 +55,7 @@ def command(s: Stream, name: str) -> Node:
         return _derivative(top, bottom) or Div(top, bottom)
     if name in ("sqrt", "cbrt") or name in COMMAND_FUNCTIONS:
         return function(s, name)
-    if name in CONST_WORDS:
+    if name in CONST_WORDS and not (name == "inf" and starts_atom(s)):
         return Const(CONST_WORDS[name])
     if name in GREEK:
         return symbol(s, GREEK_ALIAS.get(name, name))
@@ -68,7 +71,7 @@ def command(s: Stream, name: str) -> Node:
         s.position += 1
         s.open_bars = outer_bars
         return Call("floor" if name == "lfloor" else "ceil", (inner,))
-    if name in ("sum", "prod", "int", "lim", "iint", "oint"):
+    if name in ("sum", "prod", "int", "lim", *_INTEGRALS):
         return _big(s, name)
     if name == "begin":
         return environment(s)
@@ -87,6 +90,8 @@ def command(s: Stream, name: str) -> Node:
         return Call(name.lower(), (argument(s),))
     if name in ("mathcal", "mathscr", "mathfrak"):
         inner = argument(s)
+        if inner == Sym("O") and s.is_op("("):
+            return symbol(s, "O")  # \\mathcal{O}(n)
         return symbol(s, f"{name} {inner.name}") if isinstance(inner, Sym) else inner
     if name in ("phantom", "hspace", "vspace", "label", "hphantom", "color"):
         argument(s)
@@ -96,8 +101,11 @@ def command(s: Stream, name: str) -> Node:
         if name in ("overset", "stackrel") and not (isinstance(first, Sym) and first.name in _ARCS):
             raise s.fail(f"{name} over a formula")
         return first if name in ("underbrace", "overbrace") else argument(s)
-    if name in ("euro", "pounds", "yen"):
-        return Quantity(s.grammar.power(s), {"euro": "euro", "pounds": "gbp", "yen": "yen"}[name])
+    if name in _CURRENCIES:
+        return Quantity(s.grammar.power(s), _CURRENCIES[name])
+    if name in ("inf", "sup") and (starts_atom(s) or s.is_op("_")):
+        bound = subscript(s) if s.take_op("_") else ""
+        return Apply(f"{name} {bound}", (s.grammar.power(s),))
     if name in _STRUCK:
         raise ReadError("words", "struck out")
     if name == "ldots":
@@ -174,6 +182,8 @@ def _big(s: Stream, name: str) -> Node:
         s.bound_names.pop()
         return BigOp("sum" if name == "sum" else "prod" if name == "prod" else "lim", body, var, low, high)
     _take_differential_out(s)
+    if (integral := _differential_first(s, low, high)) is not None:
+        return integral
     s.open_integrals += 1
     body = s.grammar.expression(s)
     s.open_integrals -= 1
@@ -182,6 +192,25 @@ def _big(s: Stream, name: str) -> Node:
         raise s.fail("an integral without its differential")
     var = token.value[1:] if len(token.value) > 1 else s.next().value
     return BigOp("int", body, var, low, high)
+
+
+def _differential_first(s: Stream, low: Node | None, high: Node | None) -> Node | None:
+    """Parse an integral that begins with its differential: \\int dx, \\int dx/(1+x^2)."""
+    token, after = s.peek(), s.peek(1)
+    if token.kind not in "wt" or token.value[0] != "d" or len(token.value) > 2:
+        return None
+    size = 3 - len(token.value)
+    if size == 2 and not (after.kind == "w" and len(after.value) == 1) and after.value not in GREEK:
+        return None
+    var = token.value[1:] or after.value
+    if not s.is_op("/", size):
+        ends = s.peek(size)
+        if ends.kind not in "er" and not (ends.kind == "o" and ends.value in (")", "}", ",", "+", "-")):
+            return None
+        s.position += size
+        return BigOp("int", Num(1), var, low, high)
+    s.position += size + 1
+    return BigOp("int", Div(Num(1), s.grammar.power(s)), var, low, high)
 
 
 def _take_differential_out(s: Stream) -> None:
@@ -200,7 +229,11 @@ def _take_differential_out(s: Stream) -> None:
     last = top[-1] if top else s.tokens[-1]
     if last.kind == "w" and len(last.value) == 2 and last.value[0] == "d":
         cut = 1
-    elif len(top) > 1 and top[-2].kind == "w" and top[-2].value == "d" and last.value in GREEK:
+    elif (
+        len(top) > 1
+        and top[-2].value == "d"
+        and (last.value in GREEK or (top[-2].kind == "t" and last.kind in "wt" and len(last.value) == 1))
+    ):
         cut = 2
     else:
         return
@@ -210,7 +243,7 @@ def _take_differential_out(s: Stream) -> None:
 
 def _lower_bound(s: Stream, name: str) -> tuple[str, Node | None]:
     bound = argument(s)
-    if name in ("int", "iint", "oint"):
+    if name == "int" or name in _INTEGRALS:
         return "", bound
     if isinstance(bound, Rel) and len(bound.terms) == 2 and bound.ops[0] in ("=", "to"):
         left = bound.terms[0]

@@ -85,7 +85,7 @@ def _drop_alignment(s: Stream) -> None:
 def _cell(s: Stream, environment: str) -> Node:
     parity = _parity(s) if environment in _CASES else None
     node = s.grammar.statement(s) if parity is None else parity
-    while environment in _CASES and s.take_op(","):
+    while environment in _CASES and (s.take_op(",") or s.take_op(";") or (s.is_op(".") and s.take_op("."))):
         if _at_cell_end(s):
             break
         node = List((node, s.grammar.statement(s)))

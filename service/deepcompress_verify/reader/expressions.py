@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from deepcompress_verify.reader.atoms import atom
 from deepcompress_verify.reader.bases import based
-from deepcompress_verify.reader.lookahead import is_given, starts_atom
-from deepcompress_verify.reader.names import symbol
+from deepcompress_verify.reader.lookahead import is_differential, is_given, starts_atom
+from deepcompress_verify.reader.names import subscript, symbol
 from deepcompress_verify.reader.progressions import ELLIPSIS, progression
-from deepcompress_verify.reader.quantities import braced_unit, compound, mixed, symbol_unit, take_unit, unit_fraction
+from deepcompress_verify.reader.quantities import (
+    braced_mixed,
+    braced_unit,
+    compound,
+    mixed,
+    symbol_unit,
+    take_unit,
+    unit_fraction,
+)
 from deepcompress_verify.reader.stream import Stream
 from deepcompress_verify.reader.tokens import ReadError
 from deepcompress_verify.reader.words import CONST_WORDS, FUNCTION_WORDS, NUMBER_WORDS, is_word
@@ -89,6 +97,10 @@ def postfix(s: Stream, node: Node) -> Node:
                 s.position += 1
                 node = Quantity(node, "dollar")
                 continue
+            if token.value == "|" and s.is_op("_", 1) and s.open_bars == 0:
+                s.position += 2
+                node = Apply(f"at {subscript(s)}", (node,))
+                continue
             if token.value == "_" and isinstance(node, Num) and node.q == 1:
                 node = based(s, node)
                 continue
@@ -127,13 +139,14 @@ def _raise(s: Stream, base: Node) -> Node:
     token = s.peek(1 if braced else 0)
     if token.kind == "c" and token.value in ("circ", "degree") and (not braced or s.is_op("}", 2)):
         s.position += 3 if braced else 1
-        if s.peek().value in ("C", "F") and (s.peek().kind == "t" or s.peek(1).kind == "e"):
+        if s.peek().value in ("C", "F") and (s.peek().kind == "t" or _ends_quantity(s, 1)):
             return Quantity(base, _SCALES_OF_TEMPERATURE[s.next().value])
         return Quantity(base, "degree")
     if token.kind in "tw" and token.value in ("th", "st", "nd", "rd") and isinstance(base, Num):
         s.position += 3 if braced else 1
         return Quantity(base, "ordinal")
-    lone = s.is_op("}", 2) if braced else s.peek(1).kind == "e"
+    after = s.peek(3 if braced else 1)
+    lone = (not braced or s.is_op("}", 2)) and (after.kind in "er" or after.value in (",", ")", "}", "\\}"))
     if lone and token.kind == "o" and token.value in ("*", "+", "-"):
         s.position += 3 if braced else 1
         if not isinstance(base, Sym):
@@ -150,6 +163,16 @@ def _raise(s: Stream, base: Node) -> Node:
         if isinstance(base, Matrix):
             return Pow(base, Sym("T"))
     return Pow(base, exponent)
+
+
+def _ends_quantity(s: Stream, ahead: int) -> bool:
+    """Return True if nothing of the same term follows."""
+    token = s.peek(ahead)
+    return (
+        token.kind in "er"
+        or (token.kind == "c" and token.value in ("\\", "end"))
+        or token.value in (",", ";", ")", "}")
+    )
 
 
 def _exponent(s: Stream) -> Node:
@@ -191,6 +214,8 @@ def term(s: Stream) -> Node:
         if kind == "o":
             if value == "*":
                 s.position += 1
+                if s.open_integrals and is_differential(s):
+                    break
                 if factors[-1] == _NABLA:
                     factors[-1] = Apply("divergence", (_signed_power(s),))
                 else:
@@ -201,10 +226,13 @@ def term(s: Stream) -> Node:
                 factors = [Apply("star", (_product(factors), _signed_power(s)))]
                 continue
             if value == "\\times":
+                bold = s.peek(-1).kind == "t" and s.peek(1).kind == "t"
                 s.position += 1
                 right = _signed_power(s)
                 if factors[-1] == _NABLA or (
-                    (_ordered(s, factors[-1]) and _ordered(s, right)) or _names_of_sets(factors[-1], right)
+                    (_ordered(s, factors[-1]) and _ordered(s, right))
+                    or _names_of_sets(factors[-1], right)
+                    or (bold and all(isinstance(node, (Sym, Const)) for node in (factors[-1], right)))
                 ):
                     factors[-1] = Apply("cross", (factors[-1], right))
                 else:
@@ -213,6 +241,8 @@ def term(s: Stream) -> Node:
             if value == "/" and (token.space or s.peek(1).kind != "e"):
                 s.position += 1
                 factors = [Div(_product(factors), _signed_power(s))]
+                continue
+            if value == "{" and braced_mixed(s, factors):
                 continue
             if value == "{" and (unit := braced_unit(s, _product(factors))) is not None:
                 factors = [unit]

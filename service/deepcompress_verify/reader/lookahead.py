@@ -26,12 +26,14 @@ def starts_atom(s: Stream) -> bool:
             return False
         if value in _PRODUCT_ENDS and _ends_product(s, token):
             return False
-        return not (s.open_integrals and value[0] == "d" and len(value) <= 2)
+        return not (s.open_integrals and is_differential(s))
     if kind == "t":
+        if s.open_integrals and is_differential(s):
+            return False
         return (len(value) == 1 and value.isascii()) or value in FUNCTION_WORDS or value in CONST_WORDS
     if kind == "o":
         if value == "|":
-            return s.open_bars == 0
+            return s.open_bars == 0 and not is_lone_bar(s)
         if value == "[" and s.open_french_intervals:
             return False
         if value == "(" and (s.peek(1).value in ("mod", "bmod") or is_condition(s)):
@@ -43,6 +45,12 @@ def starts_atom(s: Stream) -> bool:
             "degree", "pmod", "bmod", "mod", "prime", "hline", "tag", "circ", "right", "degrees", "pod",
         )  # fmt: skip
     return False
+
+
+def is_differential(s: Stream, ahead: int = 0) -> bool:
+    """Return True for the d of a differential: dx, d\\theta, \\mathrm{d}x, d\\mathbf{r}."""
+    token = s.peek(ahead)
+    return token.value[:1] == "d" and len(token.value) <= 2 and (token.kind == "w" or token.value == "d")
 
 
 def _ends_product(s: Stream, token: Token) -> bool:
@@ -58,7 +66,7 @@ def _ends_product(s: Stream, token: Token) -> bool:
 
 def is_condition(s: Stream) -> bool:
     """Return True for a relation in brackets after a value: 1/x (x ≠ 0), k pi (k in Z)."""
-    if s.position == 0 or not s.peek().space:
+    if s.position == 0 or (not s.peek().space and not _declares_parameter(s)):
         return False
     level = 0
     for token in s.tokens[s.position : s.position + 32]:
@@ -71,6 +79,31 @@ def is_condition(s: Stream) -> bool:
         elif token.kind == "r" and level == 1:
             return True
     return False
+
+
+def _declares_parameter(s: Stream) -> bool:
+    """Return True for (k in Z) directly after a value, which is no product. P(X in A) is a probability."""
+    before = s.tokens[s.position - 1]
+    name = before.kind in "wt" and before.value[-1].isupper()
+    return not name and s.is_op("(") and s.peek(1).kind == "w" and s.peek(2)[:2] == ("r", "in")
+
+
+def is_lone_bar(s: Stream) -> bool:
+    """Return True for a bar without a second one in its brackets: a | b, and the bar of a value at x = 2."""
+    level = 0
+    for ahead in range(1, len(s.tokens) - s.position):
+        token = s.peek(ahead)
+        if token.kind == "e":
+            break
+        if token.kind == "o":
+            if token.value == "|" and level == 0:
+                s.count(ahead)
+                return False
+            level += (token.value in ("(", "[", "{", "\\{")) - (token.value in (")", "]", "}", "\\}"))
+            if level < 0:
+                break
+    s.count(len(s.tokens) - s.position)
+    return True
 
 
 def is_given(s: Stream) -> bool:

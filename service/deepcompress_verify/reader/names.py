@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deepcompress_verify.reader.brackets import bracketed
 from deepcompress_verify.reader.stream import Stream
+from deepcompress_verify.reader.words import FUNCTION_WORDS
 from deepcompress_verify.tree import (
     Apply,
     Call,
@@ -15,6 +16,8 @@ from deepcompress_verify.tree import (
 
 _NAMED_FUNCTIONS = {"zeta": "zeta", "Gamma": "gamma", "Phi": "", "Psi": "", "Li": "", "erf": ""}
 """Functions named by a letter, with the known function that they are."""
+WORDS = "text "
+"""Prefix of the name of an argument in words."""
 _ALWAYS_FUNCTIONS = frozenset("fgFG")
 _EXPECTED = frozenset(("E", "P", "V", "bb E", "bb P"))
 """Letters of expectation, probability and variance."""
@@ -26,7 +29,7 @@ def symbol(s: Stream, name: str) -> Node:
     while True:
         if s.is_op("_"):
             s.position += 1
-            name += "_" + _subscript(s)
+            name += "_" + subscript(s)
         elif s.is_op("'"):
             s.position += 1
             name += "'"
@@ -44,7 +47,7 @@ def symbol(s: Stream, name: str) -> Node:
         inner = apply(s, name)
         known = _NAMED_FUNCTIONS[name]
         return Call(known, inner.args) if known and isinstance(inner, Apply) and len(inner.args) == 1 else inner
-    if (_of_a_number(s) or (name in _EXPECTED and _of_a_letter(s))) and name not in s.bound_names:
+    if (_of_a_number(s) or _of_words(s) or (name in _EXPECTED and _of_a_letter(s))) and name not in s.bound_names:
         return apply(s, name)
     if name[0] in _ALWAYS_FUNCTIONS:
         if _inverse_mark(s):
@@ -60,6 +63,18 @@ def _of_a_number(s: Stream) -> bool:
         return False
     sign = s.is_op("-", 1)
     return s.peek(1 + sign).kind == "n" and s.is_op(")", 2 + sign)
+
+
+def _of_words(s: Stream) -> bool:
+    """Return True if brackets that begin with words follow directly: P(\\text{red})."""
+    word = s.peek(1)
+    return (
+        s.is_op("(")
+        and not s.peek().space
+        and word.kind == "t"
+        and len(word.value) > 1
+        and word.value not in FUNCTION_WORDS
+    )
 
 
 def _of_a_letter(s: Stream) -> bool:
@@ -92,12 +107,17 @@ def _is_prime(s: Stream, ahead: int) -> bool:
 
 
 def apply(s: Stream, name: str) -> Node:
-    """Parse the arguments of an unknown function."""
+    """Parse the arguments of an unknown function; P(both are red) has words for one."""
+    end = s.closing("(") if s.is_op("(") else -1
+    inside = s.tokens[s.position + 1 : end] if end > 0 else []
+    if any(token.kind == "t" and len(token.value) > 1 and token.value not in FUNCTION_WORDS for token in inside):
+        s.position = end + 1
+        return Apply(name, (Sym(WORDS + " ".join(token.value.lower() for token in inside)),))
     inner = bracketed(s, s.next().value)
     return Apply(name, inner.items if isinstance(inner, Tuple) else (inner,))
 
 
-def _subscript(s: Stream) -> str:
+def subscript(s: Stream) -> str:
     """Return a subscript as canonical text."""
     if not s.is_op("{"):
         token = s.next()

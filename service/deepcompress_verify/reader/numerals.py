@@ -93,8 +93,11 @@ def _dot(tokens: list[Token], i: int, out: list[Token]) -> int:
     """Read a point outside a numeral: an ellipsis, a leading decimal point, the end of a sentence."""
     after = tokens[i + 1]
     if after.kind == "o" and after.value == ".":
+        start = i
         while tokens[i].kind == "o" and tokens[i].value == ".":
             i += 1
+        if i == start + 2 and tokens[i].kind == "e" and out and out[-1].value != ",":
+            return i  # a stop of the answer and one of its sentence
         out.append(Token("c", "ldots", True))
         return i
     if after.kind == "n" and not after.space and (not out or out[-1].kind != "n"):

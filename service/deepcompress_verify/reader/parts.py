@@ -11,7 +11,10 @@ MAX_PARTS = 12
 
 def split_parts(tokens: list[Token]) -> list[list[Token]] | None:
     """Return the tokens of each part in the order of the labels, each with an end token; None without labels."""
-    if len(tokens) < 5 or not _could_begin(tokens):
+    if len(tokens) < 5:
+        return None
+    tokens = _without_braces(tokens)
+    if not _could_begin(tokens):
         return None
     labels: list[tuple[int, str, int]] = []  # start, letter, first token after the label
     i = depth = 0
@@ -41,6 +44,32 @@ def split_parts(tokens: list[Token]) -> list[list[Token]] | None:
     return [pieces[number] for number in sorted(pieces)]
 
 
+def _without_braces(tokens: list[Token]) -> list[Token]:
+    """Return the tokens without the braces around a label: {(a)} 5, {b)} 7."""
+    if tokens[0][:2] != ("o", "{"):
+        return tokens
+    out: list[Token] = []
+    i = 0
+    while i < len(tokens):
+        size = next((n for n in (3, 2) if _is_braced_label(tokens[i : i + n + 2])), 0)
+        if size:
+            out.append(tokens[i + 1]._replace(space=True))
+            out += tokens[i + 2 : i + 1 + size]
+            i += size + 2
+        else:
+            out.append(tokens[i])
+            i += 1
+    return out
+
+
+def _is_braced_label(tokens: list[Token]) -> bool:
+    """Return True for { ( a ) } and { a ) }."""
+    *label, last = tokens[1:] or [tokens[0]]
+    return (
+        tokens[0][:2] == ("o", "{") and last[:2] == ("o", "}") and _label_end([*label, last, last], 0) == len(label)
+    )
+
+
 def _could_begin(tokens: list[Token]) -> bool:
     first = tokens[0]
     return (first.kind == "o" and first.value == "(") or first.kind in "tw"
@@ -50,6 +79,15 @@ def _is_letter(token: Token) -> bool:
     return token.kind in "tw" and (len(token.value) == 1 or token.value.lower() in _ROMAN)
 
 
+def _is_numbered(tokens: list[Token], i: int) -> bool:
+    """Return True for (1) before a value, at the beginning or after a separator: (1) 5; (2) 7."""
+    inside = tokens[i + 1]
+    return (
+        inside.kind == "n" and len(inside.value) == 1 and tokens[i + 2][:2] == ("o", ")") and tokens[i + 3].space
+        and (i == 0 or tokens[i - 1].value in _SEPARATORS) and tokens[i + 3].value not in _SEPARATORS
+    )  # fmt: skip
+
+
 def _label_end(tokens: list[Token], i: int) -> int:
     """Return the index after a label at i, or 0."""
     if i + 3 >= len(tokens):
@@ -57,6 +95,8 @@ def _label_end(tokens: list[Token], i: int) -> int:
     if tokens[i][:2] == ("o", "(") and _is_letter(tokens[i + 1]) and tokens[i + 2][:2] == ("o", ")"):
         # f(a) is no label: a label has a space before it, or begins the answer
         return i + 3 if i == 0 or tokens[i].space or tokens[i + 1].kind == "t" else 0
+    if tokens[i][:2] == ("o", "(") and _is_numbered(tokens, i):
+        return i + 3
     if i and not (tokens[i].space or tokens[i - 1].value.lower() in _SEPARATORS):
         return 0
     if tokens[i].kind in "tw" and tokens[i].value.lower() == "part":
@@ -70,13 +110,17 @@ def _label_end(tokens: list[Token], i: int) -> int:
 
 
 def _letter(tokens: list[Token], start: int, end: int) -> str:
-    return next(t.value for t in reversed(tokens[start:end]) if _is_letter(t))
+    return next(t.value for t in reversed(tokens[start:end]) if _is_letter(t) or t.kind == "n")
 
 
 def _order(letters: list[str]) -> list[int] | None:
     """Return the numbers of the labels if they are the first ones of a, b, c, of A, B, C or of i, ii, iii."""
     lower = [letter.lower() for letter in letters]
-    for numbers in ([_ROMAN.get(x, 0) for x in lower], [ord(x) - 96 if len(x) == 1 else 0 for x in lower]):
+    for numbers in (
+        [_ROMAN.get(x, 0) for x in lower],
+        [int(x) if x.isdigit() else 0 for x in lower],
+        [ord(x) - 96 if len(x) == 1 else 0 for x in lower],
+    ):
         if sorted(numbers) == list(range(1, len(letters) + 1)):
             return numbers
     return None

@@ -30,6 +30,7 @@ from deepcompress_verify.tree import (
     Add,
     Div,
     Mul,
+    Neg,
     Node,
     Num,
     Quantity,
@@ -45,6 +46,7 @@ _MAY_BE_UNIT = (
     | frozenset(("am", "pm"))
 )
 _AFTER_A_UNIT = DIRECTIONS | CONTRARY_NOUNS
+_SIDES = DIRECTIONS | {"left", "right"}
 _SHAPES = frozenset(("matrix", "matrices", "grid", "array", "board", "rectangle", "table"))
 """Words after a product that make it a shape."""
 MAX_NOUNS = 3
@@ -59,6 +61,10 @@ def _temperature(parts: list[str], unknown: list[str]) -> str | None:
     )
 
 
+def _is_temperature(node: Node) -> bool:
+    return isinstance(node, Quantity) and node.unit in ("degree", "celsius", "fahrenheit")
+
+
 def take_unit(s: Stream, node: Node, token: Token) -> Node | None:
     """Parse a unit after a value, or return None."""
     if token.kind not in "tw":
@@ -68,7 +74,8 @@ def take_unit(s: Stream, node: Node, token: Token) -> Node | None:
     if lower in JOINERS or lower in QUALIFIERS or word in CONST_WORDS or lower == "to":
         return None
     adjective = token.space and lower in CONTRARY_NOUNS and s.peek(1).kind == "w" and len(s.peek(1).value) > 1
-    if token.kind == "w" and not (word in _MAY_BE_UNIT or lower in _MAY_BE_UNIT or is_word(word) or adjective):
+    is_noun = is_word(word) and not (len(word) == 3 and s.is_op("^", 1))
+    if token.kind == "w" and not (word in _MAY_BE_UNIT or lower in _MAY_BE_UNIT or is_noun or adjective):
         return None  # before the walk over the product parsed so far: it would make long products slow
     numeric = s.numeric(node)
     if lower in SCALES and numeric:
@@ -82,6 +89,9 @@ def take_unit(s: Stream, node: Node, token: Token) -> Node | None:
             return None
         s.position += 1
         return Time(node.p * 3600, lower)
+    if lower in ("below", "above") and s.peek(1).value.lower() == "zero" and _is_temperature(node):
+        s.position += 2
+        return Neg(node) if lower == "below" else node  # 5 degrees below zero
     if isinstance(node, Mul) and lower in _SHAPES:
         raise ReadError("words", word)  # a 5 x 3 matrix
     if word in FUNCTION_WORDS and (word != "min" or s.is_op("(", 1)):
@@ -107,7 +117,8 @@ def take_unit(s: Stream, node: Node, token: Token) -> Node | None:
 def symbol_unit(s: Stream, node: Node) -> Node | None:
     """Parse a unit symbol that is otherwise a letter, after a number: 5 \\mu\\text{m}, 4.7\\,\\Omega."""
     token, after = s.peek(), s.peek(1)
-    prefix = token.value == "mu" and after.kind == "t" and f"u{after.value}" in PREFIXED
+    prefix = token.value == "mu" and f"u{after.value}" in PREFIXED
+    prefix = prefix and (after.kind == "t" or (after.kind == "w" and _at_break(s, 2) and token.space))
     if not prefix and (token.value != "Omega" or not token.space or not _at_break(s, 1)):
         return None
     if not s.numeric(node):
@@ -167,6 +178,11 @@ def _unit(s: Stream, one: bool = False) -> str | None:
         if token.kind in "tw" and token.value:
             if lower in JOINERS or lower in QUALIFIERS:
                 break
+            if lower in ("to", "towards") and s.peek(1).value.lower() == "the" and s.peek(2).value.lower() in _SIDES:
+                s.position += 2
+                token = s.next()
+                marks.append(SAME_DIRECTIONS.get(token.value.lower(), token.value.lower()))
+                continue
             if lower == "of" and marks and s.peek(1).value.lower() in DIRECTIONS:
                 s.position += 1
                 continue
@@ -174,13 +190,16 @@ def _unit(s: Stream, one: bool = False) -> str | None:
                 marks.append(SAME_DIRECTIONS.get(lower, lower))
                 s.position += 1
                 continue
+            if lower == "times" and not (parts or unknown or marks) and _at_break(s, 1):
+                s.position += 1
+                return "?times"
             if lower in NOT_UNITS or lower in DENIALS or lower in SCALES or lower in FRACTION_WORDS:
                 raise ReadError("words", token.value)
             if lower == "per" and s.peek(1).value.lower() == "cent" and not parts:
                 parts.append("percent")
                 s.position += 2
                 continue
-            if lower == "per" or (lower == "a" and parts):
+            if lower == "per" or (token.value == "a" and parts):
                 operator = "/"
                 s.position += 1
                 continue
@@ -248,7 +267,7 @@ def _unit(s: Stream, one: bool = False) -> str | None:
         raise ReadError("words", " ".join(unknown))
     if parts and parts[0] == "degree" and (scale_name := _temperature(parts, unknown)) is not None:
         parts, unknown = [scale_name], []
-    if scale != 1:
+    if scale != 1 or operator:
         return None
     pieces = ["*".join(parts).replace("*/", "/")] if parts else []
     if unknown:
@@ -315,6 +334,9 @@ def compound(s: Stream, factors: list[Node], first: Quantity) -> bool:
     start = s.position
     value = s.grammar.power(s)
     second = take_unit(s, value, s.peek())
+    if first.unit == "degree" and isinstance(second, Quantity) and second.unit == "min":
+        factors[-1] = Quantity(Add((first.value, Div(value, Num(60)))), "degree")  # 36 degrees 30 minutes
+        return True
     if not isinstance(second, Quantity) and s.is_op("{"):
         second = braced_unit(s, value)
     if isinstance(second, Quantity) and second.unit != first.unit:
@@ -339,6 +361,24 @@ def mixed(s: Stream, factors: list[Node]) -> bool:
     else:
         factors.append(part)
     return True
+
+
+def braced_mixed(s: Stream, factors: list[Node]) -> bool:
+    """Parse a mixed number with braces: 4{\\frac12}."""
+    if len(factors) != 1 or not isinstance(factors[0], Num) or s.peek(1)[:2] != ("c", "frac"):
+        return False
+    end = s.closing("{")
+    if end < 0:
+        return False
+    start = s.position
+    s.position += 1
+    if mixed(s, factors) and isinstance(factors[0], Add) and s.position == end:
+        s.position += 1
+        return True
+    s.position = start
+    del factors[1:]
+    factors[0] = factors[0].terms[0] if isinstance(factors[0], Add) else factors[0]
+    return False
 
 
 def _is_proper(node: Node) -> bool:

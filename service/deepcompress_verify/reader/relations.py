@@ -6,7 +6,9 @@ from deepcompress_verify.reader.expressions import expression
 from deepcompress_verify.reader.functions import argument
 from deepcompress_verify.reader.stream import Stream
 from deepcompress_verify.tree import (
+    Add,
     Call,
+    Const,
     Div,
     Neg,
     Node,
@@ -21,12 +23,24 @@ from deepcompress_verify.tree import (
     Tuple,
 )
 
+_TURNED = {"supset": "subset", "ni": "in", "<==": "=>"}
+"""Relations that are read from right to left."""
+_SETS = frozenset("RZNQC")
 _SET_OPS = {"cup": "union", "cap": "intersection", "setminus": "minus", "backslash": "minus"}
 
 
 def set_operation(s: Stream) -> Node:
     """Parse a union, intersection or difference of sums, and TeX \\choose and \\over."""
     node = expression(s)
+    if (
+        isinstance(node, Add)
+        and len(node.terms) == 2
+        and isinstance(node.terms[0], Const)
+        and node.terms[0].name in _SETS
+    ):
+        rest = node.terms[1]
+        if isinstance(rest, Neg) and isinstance(rest.arg, Set):
+            node = SetOp("minus", (node.terms[0], rest.arg))  # R - {3}
     args = [node]
     op = ""
     while True:
@@ -112,6 +126,14 @@ def relation(s: Stream) -> Node:
         s.enter()
         terms.append(ratio(s))
         s.leave()
+    if s.is_op("|") and s.open_bars == 0 and not ops and len(terms) == 1:
+        s.position += 1
+        return _divides(terms[0], ratio(s), "divides")
+    if len(ops) == 1 and ops[0] == "nmid":
+        return _divides(terms[0], terms[1], "notdivides")
+    if len(ops) == 1 and ops[0] in _TURNED:
+        terms.reverse()
+        ops = [_TURNED[ops[0]]]
     if s.is_cmd("pmod", "pod") or (s.is_op("(") and s.peek(1).value in ("mod", "bmod")):
         modulus = _modulus(s)
     last = terms[-1]
@@ -120,6 +142,13 @@ def relation(s: Stream) -> Node:
     if not ops:
         return terms[0] if modulus is None else Rel((terms[0],), (), modulus)
     return Rel(tuple(terms), tuple(ops), modulus)
+
+
+def _divides(divisor: Node, number: Node, op: str) -> Rel:
+    """Return a | b as a relation; 3 | n as the congruence n = 0 (mod 3)."""
+    if op == "divides" and isinstance(divisor, Num):
+        return Rel((number, Num(0)), ("==",), divisor)
+    return Rel((divisor, number), (op,))
 
 
 def _modulus(s: Stream) -> Node:

@@ -13,7 +13,7 @@ _LARGE = {"万": 10**4, "亿": 10**8}
 def may_hold_spelling(text: str) -> bool:
     """Return True if the text holds the words without which nothing is spelled."""
     lower = text.lower()
-    return not text.isascii() or any(word in lower for word in ("and ", "out of", "minus", "negative", "rem"))
+    return not text.isascii() or any(word in lower for word in ("and", "out of", "minus", "negative", "rem", "base"))
 
 
 def join_spellings(tokens: list[Token]) -> list[Token]:
@@ -30,10 +30,22 @@ def join_spellings(tokens: list[Token]) -> list[Token]:
                 out[-1] = Token("n", whole, out[-1].space)
                 out += [Token("n", top, True), Token("o", "/", False), Token("n", bottom, False)]
                 continue
-        of = value == "out" and out and out[-1].value.isdigit() and tokens[i + 1].value.lower() == "of"
+        of = (
+            value == "out"
+            and i + 2 < len(tokens)
+            and out
+            and out[-1].value.isdigit()
+            and tokens[i + 1].value.lower() == "of"
+        )
         if of and tokens[i + 2].kind == "n":
             out.append(Token("o", "/", False))
             i += 2
+            continue
+        if value == "and" and token.kind in "tw" and _spells(out) and _goes_on(tokens, i):
+            i += 1  # one hundred and five
+            continue
+        if value == "base" and out and out[-1].kind in "nto" and (based := _base(tokens, i, out)):
+            i = based
             continue
         if value in _SIGN_WORDS and not out and token.kind in "tw" and _is_amount(tokens[i + 1]):
             out.append(Token("o", "-", token.space))
@@ -41,6 +53,12 @@ def join_spellings(tokens: list[Token]) -> list[Token]:
             continue
         if value in _REMAINDER and out and out[-1].kind == tokens[i + 1].kind == "n":
             out.append(Token("w", "R", True))
+            i += 1
+            continue
+        if token.kind == "t" and value[0] in _LARGE and out and out[-1].kind == "n":
+            out += [Token("o", "*", False), Token("n", str(_LARGE[value[0]]), False)]
+            if value[1:]:
+                out.append(Token("t", token.value[1:], True))
             i += 1
             continue
         if token.kind == "t" and not value.isascii() and (number := chinese_number(value)) is not None:
@@ -56,9 +74,39 @@ _SIGN_WORDS = frozenset(("minus", "negative"))
 _REMAINDER = frozenset(("remainder", "rem"))
 
 
+_LARGE_WORDS = frozenset(("hundred", "thousand", "million"))
+
+
+def _spells(out: list[Token]) -> bool:
+    """Return True after a number in words that ends in hundred or thousand."""
+    words = [token.value.lower() for token in out[-2:] if token.kind in "tw"]
+    return len(words) == 2 and words[0] in NUMBER_WORDS and words[1] in _LARGE_WORDS
+
+
+def _goes_on(tokens: list[Token], i: int) -> bool:
+    return i + 1 < len(tokens) and tokens[i + 1].kind in "tw" and tokens[i + 1].value.lower() in NUMBER_WORDS
+
+
+def _base(tokens: list[Token], i: int, out: list[Token]) -> int:
+    """Rewrite "204 (base 5)" and "204 in base 5" as 204_5, and return the index after it; 0 for anything else."""
+    if i + 2 >= len(tokens):
+        return 0
+    size = 1 + (out[-1].value in ("in", "("))
+    if size == 2 and out[-1].kind == "o" and tokens[i + 2].value != ")":
+        return 0
+    base = tokens[i + 1]
+    known = base.value.isdigit() or base.value.lower() in NUMBER_WORDS
+    if not known or len(out) < size or out[-size].kind != "n" or not out[-size].value.isdigit():
+        return 0
+    bracketed = size == 2 and out[-1].value == "("
+    del out[len(out) - size + 1 :]
+    out += [Token("o", "_", False), Token("o", "{", False), base, Token("o", "}", False)]
+    return i + 2 + bracketed
+
+
 def _is_amount(token: Token) -> bool:
-    """Return True for a numeral or infinity."""
-    return token.kind == "n" or token.value.lower() in ("infinity", "infty")
+    """Return True for a numeral, a fraction, a root or infinity."""
+    return token.kind == "n" or token.value.lower() in ("infinity", "infty") or token.value in ("frac", "sqrt", "pi")
 
 
 def _part_of_one(tokens: list[Token], i: int) -> tuple[str, str, int] | None:

@@ -3,6 +3,8 @@
 # ruff: noqa: SIM905 (vocabularies read better as lines of words)
 from __future__ import annotations
 
+from itertools import pairwise
+
 from deepcompress_verify.reader.gather import gathered
 from deepcompress_verify.reader.lookahead import is_condition, is_given, separator
 from deepcompress_verify.reader.names import apply
@@ -17,6 +19,7 @@ from deepcompress_verify.reader.words import (
     FUNCTION_WORDS,
     JOINERS,
     MEASURES,
+    PARTS_OF_ONE,
     PHRASES,
     PREDICATES,
     QUALIFIERS,
@@ -27,7 +30,10 @@ from deepcompress_verify.reader.words import (
 from deepcompress_verify.tree import (
     Choice,
     Const,
+    List,
+    Neg,
     Node,
+    Num,
     Qualified,
     Rel,
     Set,
@@ -67,8 +73,13 @@ def statement(s: Stream) -> Node:
 def _is_text_word(s: Stream, token: Token) -> bool:
     value = token.value
     if token.kind == "w":
-        return (is_word(value) and not s.is_op("_", 1)) or value.lower() in ("no", "yes", "none")
+        if value.isupper() and s.depth > 2:
+            return False  # \\frac{NO}{BO}
+        name = s.is_op("_", 1) or (s.is_op("^", 1) and len(value) == 3)
+        return (is_word(value) and not name) or value.lower() in ("no", "yes", "none")
     after = s.peek(1)
+    if value in ("a", "an") and after.value in PARTS_OF_ONE:
+        return True  # a third
     if value.isupper() and (s.is_op("_", 1) or (after.kind == "n" and not after.space)):
         return False  # \\text{AC7E}_{16}
     return (len(value) > 1 and value not in FUNCTION_WORDS and value not in CONST_WORDS) or not value.isascii()
@@ -76,7 +87,7 @@ def _is_text_word(s: Stream, token: Token) -> bool:
 
 def _skip_fillers(s: Stream) -> None:
     start = s.position
-    if s.peek().value in ("a", "an") and s.peek().kind == "t" and _names_thing(s.peek(1)):
+    if s.peek().value in ("a", "an") and s.peek().kind == "t" and (_names_thing(s.peek(1)) or s.peek(1).kind == "n"):
         s.position += 1
         return
     while True:
@@ -93,7 +104,12 @@ def _skip_fillers(s: Stream) -> None:
 
 
 def _names_thing(token: Token) -> bool:
-    return token.kind == "t" and len(token.value) > 1 and token.value.lower() not in JOINERS
+    return (
+        token.value not in PARTS_OF_ONE
+        and token.kind == "t"
+        and len(token.value) > 1
+        and token.value.lower() not in JOINERS
+    )
 
 
 def _text_statement(s: Stream) -> Node:
@@ -106,6 +122,13 @@ def _text_statement(s: Stream) -> Node:
     while True:
         token = s.peek()
         lower = token.value.lower()
+        if (
+            words
+            and "real" in words[:2] + words[-1:]
+            and _ALL_REALS.issuperset(words)
+            and _is_variable_in_relation(s)
+        ):
+            return relation(s)  # all real x > 3
         if lower in _EXCEPT and token.kind in "tw" and phrase(words) == Const("R"):
             return _all_reals_except(s)
         if token.kind == "n" and words and words[-1] == "is" and MEASURES.issuperset(words[:-1]):
@@ -115,15 +138,17 @@ def _text_statement(s: Stream) -> Node:
         elif token.kind == "o" and token.value in ("-", "'", '"', "."):
             if token.value == "-" and token.space and s.peek(1).kind == "n" and words:
                 words.append("minus")
-        elif words and token.kind == "o" and token.value == "(" and _names_argument(s):
-            end = s.closing("(")
-            words.extend(t.value for t in s.tokens[s.position + 1 : end])
-            s.position = end
+        elif words and token.kind == "o" and token.value in ("(", "_") and (end := _end_of_name(s)):
+            inside = s.tokens[s.position + 1 : end - 1] if token.value == "(" else s.tokens[s.position + 1 : end]
+            words.extend(t.value for t in inside if t.value not in ("{", "}"))
+            s.position = end - 1
         elif words and ((token.kind == "r" and token.value == "=") or (token.kind == "o" and token.value == ":")):
             if s.peek(1).kind == "e":
                 raise s.fail()
             s.position += 1
-            return Rel((Text(" ".join(words)), relation(s)), ("=",))
+            number = spelled_number(words)
+            name = Text(" ".join(words)) if number is None else make_rational(*number)
+            return Rel((name, relation(s)), ("=",))
         else:
             break
         s.position += 1
@@ -133,6 +158,14 @@ def _text_statement(s: Stream) -> Node:
     if not ends and token.value.lower() not in JOINERS:
         raise ReadError("words", " ".join(words))
     return phrase(words)
+
+
+def _is_variable_in_relation(s: Stream) -> bool:
+    """Return True for x > 3, after "all real numbers" and before the end."""
+    return s.peek().kind in "tw" and len(s.peek().value) == 1 and s.peek(1).kind == "r" and s.peek(1).value in _ORDERS
+
+
+_ORDERS = frozenset(("<", "<=", ">", ">=", "!="))
 
 
 def _all_reals_except(s: Stream) -> Node:
@@ -155,10 +188,14 @@ def _all_reals_except(s: Stream) -> Node:
     return SetOp("minus", (Const("R"), Set(tuple(exceptions))))
 
 
-def _names_argument(s: Stream) -> bool:
-    """Return True if brackets between a word and an equals sign belong to the name: rank(A) = ..."""
-    end = s.closing("(")
-    return end > 0 and s.tokens[end + 1][:2] == ("r", "=")
+def _end_of_name(s: Stream) -> int:
+    """Return the index of an equals sign after the subscript and brackets of a name, or 0: rank(A) =, ord_7(2) =."""
+    start = s.position
+    if s.take_op("_"):
+        s.position = max(s.closing("{"), start) + 1 if s.is_op("{") else s.position + 1
+    end = s.closing("(") + 1 if s.is_op("(") else s.position
+    s.position = start
+    return end if end > start + 1 and s.tokens[end][:2] == ("r", "=") else 0
 
 
 def _choice(s: Stream) -> Node | None:
@@ -242,7 +279,10 @@ def _qualified(s: Stream, node: Node, head: Token) -> Node:
             break
         words.append(token.value.lower())
         s.position += 1
-    return Qualified(node, " ".join(words))
+    condition = " ".join(words)
+    for letter in "znqr":
+        condition = condition.replace(f"mathbb {{ {letter} }}", letter.upper())
+    return Qualified(node, condition)
 
 
 def answer(s: Stream) -> Node:
@@ -252,6 +292,7 @@ def answer(s: Stream) -> Node:
         ReadError: The statements are not separated.
     """
     items: list[Node] = []
+    groups = [0]
     word = ""
     _angle_brackets(s)
     separator(s)
@@ -268,7 +309,32 @@ def answer(s: Stream) -> Node:
             word = joined
         if s.peek().kind == "e":
             break
+        if joined == "," and s.peek().value.lower() == "where":
+            items[-1] = _qualified(s, items[-1], s.tokens[0])  # y = Cx, where C is a constant
+            break
+        if joined == "or" and len(items) - groups[-1] > 1:
+            groups.append(len(items))
+    if len(groups) > 1 and (points := _points(items, groups)) is not None:
+        return points
     return gathered(items, word)
+
+
+def _points(items: list[Node], groups: list[int]) -> Node | None:
+    """Return "x = 1, y = 2 or x = 3, y = 4" as points; None unless all groups assign the same names."""
+    parts = [items[begin:end] for begin, end in pairwise([*groups, len(items)])]
+    points: list[Node] = []
+    names: list[str] = []
+    for part in parts:
+        values = {}
+        for item in part:
+            if not isinstance(item, Rel) or item.ops != ("=",) or not isinstance(item.terms[0], Sym):
+                return None
+            values[item.terms[0].name] = item.terms[1]
+        names = names or sorted(values)
+        if sorted(values) != names or len(values) != len(part):
+            return None
+        points.append(Rel((Tuple(tuple(map(Sym, names))), Tuple(tuple(values[n] for n in names))), ("=",)))
+    return List(tuple(points), "or")
 
 
 def _angle_brackets(s: Stream) -> None:
@@ -280,6 +346,22 @@ def _angle_brackets(s: Stream) -> None:
         s.tokens[-1 - s.padding] = Token("o", ")", False)
 
 
+def _half_line(words: list[str]) -> Node | None:
+    """Return the interval of "all positive real numbers"."""
+    rest = [word for word in words if word not in _ALL_REALS]
+    if len(rest) != 1 or rest[0] not in _HALF_LINES or not ("real" in words or "reals" in words):
+        return None
+    left, low, high = _HALF_LINES[rest[0]]
+    ends = tuple(Num(0) if end == "0" else Const("oo") if end == "oo" else Neg(Const("oo")) for end in (low, high))
+    return Tuple(ends, "[" if left == "[" else "(", "]" if left == "]" else ")")
+
+
+_HALF_LINES = {
+    "positive": ("", "0", "oo"), "negative": ("", "-oo", "0"), "nonnegative": ("[", "0", "oo"),
+    "nonpositive": ("]", "-oo", "0"),
+}  # fmt: skip
+
+
 def phrase(words: list[str]) -> Node:
     """Return words as Text, in canonical form for set phrases and numbers."""
     text = " ".join(words)
@@ -287,6 +369,8 @@ def phrase(words: list[str]) -> Node:
         return Text(PHRASES[text])
     if _ALL_REALS.issuperset(words) and ("real" in words or "reals" in words):
         return Const("R")
+    if (half := _half_line(words)) is not None:
+        return half
     number = spelled_number(words)
     if number is not None:
         return make_rational(*number)

@@ -41,6 +41,12 @@ _SCAN = re.compile(
 )
 
 _BRACED_SIGN = re.compile(r"(?<![\^_])\{-\}")
+_SLANTED = re.compile(r"(?:\{\}\s*)?\^\{?([0-9]{1,9})\}?\s*/_\{?([0-9]{1,9})\}?")
+"""A slanted fraction: {}^7/_3."""
+_CHINESE_JOINER = re.compile(r"(?<![一-鿿])[且和或](?![一-鿿])")
+"""A joiner between formulas, no part of a word."""
+_STATEMENT = re.compile(r"(?:\\[,;:! ]|\s|\\q?quad(?![a-zA-Z]))*[A-Za-z](?:_(?:[0-9a-z]|\{[0-9a-z]{1,4}\}))?\s*=")
+"""The beginning of another statement after a wide space: p = 5 \\quad q = 2."""
 _SUPER = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", strict=True))
 _SUB = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
 _FRACTIONS = {
@@ -62,10 +68,12 @@ _UNICODE = {
     "ϕ": "\\phi ", "Δ": "\\Delta ", "Ω": "\\Omega ", "Σ": "\\Sigma ", "∧": "\\text{ and }", "∨": "\\text{ or }",
     "。": ".", "，": ",", "、": ",", "（": "(", "）": ")", "：": ":", "；": ";", "∶": ":", "％": "%", "＝": "=",
     "\u00a0": " ", "\u200b": "", "\u200c": "", "\u200d": "", "\u2060": "", "\ufeff": "", "\u00ad": "",
-    "€": "\\euro ", "£": "\\pounds ", "¥": "\\yen ", "¢": "\\cent ", "∣": "|", "∥": "\\|", "→": "\\to ",
+    "€": "\\euro ", "£": "\\pounds ", "¥": "\\yen ", "¢": "\\cent ", "∥": "\\|", "→": "\\to ",
     "⇒": "\\Rightarrow ", "⟹": "\\Rightarrow ", "⇔": "\\iff ", "⟺": "\\iff ", "¬": "\\neg ", "∂": "\\partial ",
     "∇": "\\nabla ", "△": "\\triangle ", "∘": "\\circ ", "⊂": "\\subset ", "⊆": "\\subseteq ", "∀": "\\forall ",
-    "⊥": "\\perp ", "⟂": "\\perp ", "∝": "\\propto ", "∼": "\\sim ", "≃": "\\approx ", "ℓ": "\\ell ", "µ": "\\mu ",
+    "⊥": "\\perp ", "⟂": "\\perp ", "∝": "\\propto ", "∼": "\\sim ",
+    "₹": "\\rupee ", "∣": "|", "∤": "\\nmid ",
+    "⊇": "\\supseteq ", "⊃": "\\supset ", "≃": "\\approx ", "ℓ": "\\ell ", "µ": "\\mu ",
     "η": "\\eta ", "ζ": "\\zeta ", "κ": "\\kappa ", "ν": "\\nu ", "ξ": "\\xi ", "χ": "\\chi ", "ψ": "\\psi ",
     "Γ": "\\Gamma ", "Λ": "\\Lambda ", "Θ": "\\Theta ", "Φ": "\\Phi ", "Ψ": "\\Psi ",
 }  # fmt: skip
@@ -102,7 +110,7 @@ DROPPED = frozenset(
 )
 TEXT_COMMANDS = frozenset(
     "text textbf textit textrm textnormal textsf texttt textup textsc mbox hbox mathrm operatorname mathsf mathit "
-    "mathtt mathbf boldsymbol bm emph".split()
+    "mathtt mathbf boldsymbol bm emph ce".split()
 )
 TRANSPARENT = frozenset("boxed fbox displaylines ensuremath mathop mathord underline pmb".split())
 """Commands that are replaced by their argument."""
@@ -117,6 +125,10 @@ _SYNONYMS: dict[str, tuple[str, str]] = {
     **dict.fromkeys(("ne", "neq"), ("r", "!=")),
     **dict.fromkeys(("approx", "approxeq", "thickapprox", "simeq", "cong", "doteq"), ("r", "~")),
     **dict.fromkeys(("subset", "subseteq", "subsetneq"), ("r", "subset")),
+    **dict.fromkeys(("supset", "supseteq", "supsetneq"), ("r", "supset")),
+    **dict.fromkeys(("ni", "owns"), ("r", "ni")),
+    **dict.fromkeys(("Leftarrow", "Longleftarrow", "impliedby"), ("r", "<==")),
+    "nmid": ("r", "nmid"), "cr": ("c", "\\"),
     **dict.fromkeys(("to", "rightarrow", "mapsto", "longrightarrow"), ("r", "to")),
     **dict.fromkeys(("Rightarrow", "implies", "Longrightarrow", "therefore"), ("r", "=>")),
     **dict.fromkeys(("iff", "Leftrightarrow", "Longleftrightarrow"), ("r", "<=>")),
@@ -151,6 +163,7 @@ def clean(text: str) -> str:
     if not text.isascii():
         if not _BIDI.isdisjoint(text):
             raise ReadError("syntax", "control characters")
+        text = _CHINESE_JOINER.sub(lambda match: f"\\text{{ {'and' if match.group() in '且和' else 'or'} }}", text)
         text = _unfold(text)
     if not text.isprintable():  # the lost escapes are control characters
         for char, (command, tails) in _LOST_ESCAPES.items():
@@ -166,6 +179,12 @@ def clean(text: str) -> str:
                 text = text[len(quote) : -len(quote)]
     if text.endswith("\\") and not text.endswith("\\\\"):
         text = text[:-1]
+    if "\\left." in text:
+        text = text.replace("\\left.", "")  # it draws nothing
+    if "{:}" in text:
+        text = text.replace("{:}", ":")
+    if "/_" in text:
+        text = _SLANTED.sub(r"\\frac{\1}{\2}", text)
     if "{-}" in text:
         text = _BRACED_SIGN.sub("-", text)
     if "\\\\" in text:
@@ -305,6 +324,11 @@ def tokenize(text: str) -> list[Token]:
             token = Token(known[0], known[1], space)
         else:
             name = value[1:]
+            if name in ("quad", "qquad") and out and out[-1].kind in "nw" and _STATEMENT.match(text, match.end()):
+                if any(t[:2] == ("r", "=") for t in out[-8:]):
+                    out.append(Token("o", ",", False))
+                space = True
+                continue
             if name in DROPPED or name in TRANSPARENT:
                 space = True
                 continue
@@ -314,6 +338,8 @@ def tokenize(text: str) -> list[Token]:
                 continue
             known = _SYNONYMS.get(name)
             token = Token("c", name, space) if known is None else Token(known[0], known[1], space)
+        if token[:2] == ("o", "|") and out and out[-1][:2] == ("c", "not"):
+            token = Token("r", "nmid", out.pop().space)
         if token.kind == "r" and out and out[-1][:2] == ("c", "not"):
             negated = _NEGATED.get(token.value)
             if negated is None:
@@ -340,6 +366,9 @@ def _operator(value: str, space: bool, out: list[Token]) -> Token:
         if value == "=" and last == Token("o", "!", last.space):
             out.pop()
             return Token("r", "!=", last.space)
+        if value == ">" and last == Token("o", "-", last.space):
+            out.pop()
+            return Token("r", "to", last.space)
         if value == "<" and last.kind == "r" and last.value == "=":
             out.pop()
             return Token("r", "<=", last.space)

@@ -104,6 +104,8 @@ _OTHER = {
     "torr": "",
     "kWh": "kwh",
     "rpm": "",
+    "angstrom": "angstroms Å Å",
+    "gauss": "",
     "psi": "",
     "unit": "units",
     "ordinal": "th st nd rd",
@@ -135,7 +137,7 @@ _SPELLED = {
     for prefix, (word, _) in _PREFIXES.items()
     for name in names.split()
     for ending in ("", "s")
-} | {"micron": "um", "microns": "um"}
+} | {"micron": "um", "microns": "um", "kilohm": "kohm", "kilohms": "kohm", "megohm": "Mohm", "megohms": "Mohm"}
 _SYMBOLS = frozenset(PREFIXED) - frozenset(UNITS) - _NO_UNITS
 UNITS = {**{name: name for name in _SYMBOLS}, **_SPELLED, **UNITS}
 """Canonical units by spelling."""
@@ -175,8 +177,8 @@ FILLERS = frozenset(
 SCALES = {
     "dozen": 12, "dozens": 12, "score": 20, "gross": 144, "hundred": 100, "hundreds": 100, "thousand": 1000,
     "thousands": 1000, "million": 10**6, "millions": 10**6, "billion": 10**9, "billions": 10**9, "trillion": 10**12,
-    "trillions": 10**12, "quadrillion": 10**15, "quintillion": 10**18, "lakh": 10**5, "lakhs": 10**5, "lac": 10**5,
-    "lacs": 10**5, "crore": 10**7, "crores": 10**7, "myriad": 10**4,
+    "trillions": 10**12, "tens": 10, "quadrillion": 10**15, "quintillion": 10**18, "lakh": 10**5, "lakhs": 10**5,
+    "lac": 10**5, "lacs": 10**5, "crore": 10**7, "crores": 10**7, "myriad": 10**4,
 }  # fmt: skip
 """Words after a number that multiply it."""
 FRACTION_WORDS = {
@@ -261,13 +263,17 @@ def is_counted_noun(words: list[str], known_unit: bool, one: bool) -> bool:
     last = content[-1] if content else ""
     if last.endswith(_ADJECTIVE_ENDINGS) and last not in _NOUNS_LIKE_ADJECTIVES:
         return False
-    if known_unit or one or not content or not all(word.isascii() for word in content):
+    if not all(word.isascii() for word in content):
+        return _NO_CHINESE_NOUN.isdisjoint("".join(content))
+    if known_unit or one or not content:
         return True
     return any(
         (word.endswith("s") and not word.endswith("ss") and len(word) > 2) or word in PLURALS for word in content
     )
 
 
+_NO_CHINESE_NOUN = frozenset("不非无没未约余超满至折成半负倒多少或和以")
+"""Characters of words after a number that deny, scale or bound it: 3成, 25以下."""
 DENIALS = frozenset(
     "rejected short overdue exclusive tens zillion zillions gazillion ppm ppb permille mille bn mn mil "
     "kilo mega giga tera milli micro nano hundredweight unless maybe bogus wrong true denied excluded "
@@ -323,10 +329,16 @@ _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
 PARTS_OF_ONE = {
     **{word: n for n, word in enumerate("half third quarter fifth sixth seventh eighth ninth tenth".split(), 2)},
     **{word: n for n, word in enumerate("halves thirds quarters fifths sixths sevenths eighths ninths".split(), 2)},
-    "tenths": 10,
-    "fourth": 4,
-    "fourths": 4,
-}
+    **{word: n for n, word in enumerate("eleventh twelfth thirteenth fourteenth fifteenth sixteenth".split(), 11)},
+    **{
+        word: n
+        for n, word in enumerate(
+            "tenths elevenths twelfths thirteenths fourteenths fifteenths sixteenths".split(), 10
+        )
+    },
+    "fourth": 4, "fourths": 4, "twentieth": 20, "twentieths": 20, "hundredth": 100, "hundredths": 100,
+    "thousandth": 1000, "thousandths": 1000,
+}  # fmt: skip
 
 SUBJECTS = frozenset("limit series integral sequence sum".split())
 """Subjects of a predicate such as "diverges"; they may be omitted without a change of meaning."""
@@ -340,6 +352,10 @@ def spelled_number(words: list[str]) -> tuple[int, int] | None:
         return None if result is None or result[0] < 0 else (-result[0], result[1])
     if len(words) == 2 and words[1] in PARTS_OF_ONE and words[0] in NUMBER_WORDS:
         return NUMBER_WORDS[words[0]], PARTS_OF_ONE[words[1]]
+    if words == ["half"] or (
+        len(words) == 2 and words[0] in ("a", "an") and PARTS_OF_ONE.get(words[1], 0) in range(2, 11)
+    ):
+        return 1, PARTS_OF_ONE[words[-1]]
     total = below = 0
     ceiling, room = 10**12, 1000
     for word in words:
@@ -366,7 +382,7 @@ def is_word(run: str) -> bool:
     if run in FUNCTION_WORDS or run in CONST_WORDS or run in GREEK:
         return False
     if len(run) < 4:
-        if run in ("not", "nor"):
+        if run in ("not", "nor", "odd"):
             return True
         return len(run) == 3 and run[0].isupper() and run[1:].islower() and not _VOWELS.isdisjoint(run[1:])
     return not _VOWELS.isdisjoint(run.lower()) and len(set(run)) > 2 and not run.isupper()

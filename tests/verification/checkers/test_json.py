@@ -124,3 +124,25 @@ def test_work_is_bounded() -> None:
     assert status(unique, long, "schema") == "undecided"
     assert status('{"pattern": "(a+)+$"}', '"' + "a" * 100_000 + 'b"', "schema") == "wrong"
     assert time.process_time() - start < 20
+
+
+@pytest.mark.parametrize(
+    ("schema", "answer", "wanted"),
+    [
+        ('{"$ref": "#/x", "x": 5}', "1", "gold_unreadable"),
+        ('{"$ref": "#/x", "x": "a"}', "1", "gold_unreadable"),
+        ('{"$ref": "#/x", "x": []}', "1", "gold_unreadable"),
+        ('{"$ref": "#/enum/a", "enum": [1]}', "1", "gold_unreadable"),
+        ('{"properties": {"const": {"$ref": "#/x"}}, "x": 5}', '{"const": 1}', "gold_unreadable"),
+        ('{"$ref": "#a", "$defs": {"a": {"$anchor": "a", "type": "integer"}}}', "1", "correct"),
+        ('{"const": {"$ref": "#/x"}}', '{"$ref": "#/x"}', "correct"),
+        ('{"properties": {"$ref": {"type": "string"}}}', '{"$ref": "x"}', "correct"),
+        ('{"enum": [1e400]}', "1e401", "gold_unreadable"),
+        ('{"minimum": 2}', "1e999", "unreadable"),
+        ('{"multipleOf": 0.1}', "1" + "0" * 400, "undecided"),
+        ('{"pattern": "a"}', '"\\ud800"', "wrong"),
+        ('{"pattern": "a"}', '"a\\ud800"', "correct"),
+    ],
+)
+def test_schemas_and_answers_that_end_the_validator(schema: str, answer: str, wanted: str) -> None:
+    assert status(schema, answer, "schema") == wanted

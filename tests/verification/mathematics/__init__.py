@@ -1,6 +1,14 @@
 """Generated mathematics with known truth, kind by kind; see case.py."""
 
-from tests.verification.mathematics import contradictions, expressions, numbers, quantities, relations, strangers
+from tests.verification.mathematics import (
+    contradictions,
+    expressions,
+    numbers,
+    papers,
+    quantities,
+    relations,
+    strangers,
+)
 from tests.verification.mathematics.case import KINDS, Case, Generator
 from tests.verification.mathematics.restyles import RESTYLES
 
@@ -12,6 +20,7 @@ __all__ = [
     "contradictions",
     "expressions",
     "numbers",
+    "papers",
     "quantities",
     "relations",
     "strangers",

@@ -11,18 +11,20 @@ import asyncio
 import json
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from deepcompress_client.wire import MAX_COUNT, RunName
 
-from ..body import documented, json_response
+from ..body import documented, json_response, streamed_json
 from ..context import ContextDep, GrantDep, cancel_on_disconnect
 from ..errors import invalid
+from ..slices import release
 from .cohort import TASK, RewardedRollout, VerifiedRollout, meet
 from .common import UNTRAINABLE, Format, OutcomeRange, gold_of, outcome, verdicts
 
@@ -36,10 +38,19 @@ class VerifyBody(BaseModel):
     response: dict[str, Any]
 
 
+def _objects(rows: list[Any]) -> list[Any]:
+    if not all(isinstance(row, dict) for row in rows):
+        raise PydanticCustomError("dict_type", "each of them is a JSON object")
+    return rows
+
+
 class AggregateBody(BaseModel):
     """Answers of /verify, as NeMo Gym collected them."""
 
-    verify_responses: list[dict[str, Any]]
+    # Not `list[dict]`: pydantic copies those in one call, for which all other threads wait.
+    verify_responses: Annotated[
+        list[Any], AfterValidator(_objects), WithJsonSchema({"type": "array", "items": {"type": "object"}})
+    ]
 
 
 EXAMPLE = {
@@ -152,26 +163,32 @@ async def aggregate_metrics(request: Request, context: ContextDep) -> Response:
     Masked rollouts are left out.
     """
     with context.inflight.admit(request) as reservation:
-        body = [await context.body(request, reservation, AggregateBody)]
-        # In a thread, which writes the answer and frees the body as well: it may have a hundred thousand numbers.
-        return await asyncio.to_thread(lambda: json_response(_aggregate(body.pop().verify_responses)))
+        body = await context.body(request, reservation, AggregateBody)
+        # In a thread, which writes the answer and frees the rows as well: they may have a hundred thousand numbers.
+        pieces = await asyncio.to_thread(_written, body.verify_responses)
+        return streamed_json(pieces)
 
 
-def _aggregate(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _written(rows: list[dict[str, Any]]) -> list[bytes]:
+    """Return the answer as JSON in pieces, and empty the list of rows."""
+    pieces = list(_aggregate(rows))
+    release(rows)
+    return pieces
+
+
+def _aggregate(rows: Sequence[dict[str, Any]]) -> Iterator[bytes]:
     unmasked = [row for row in rows if not row.get("mask_sample")]
     tasks: dict[int, list[dict[str, Any]]] = {}
     for row in unmasked:
         task = row.get(TASK, 0)
         tasks.setdefault(task if isinstance(task, int) else 0, []).append(row)
+    yield b'{"group_level_metrics":['
+    # Each row is written on its own: one call for all would keep other threads waiting.
+    for number, task in enumerate(sorted(tasks)):
+        yield b"," * (number > 0) + orjson.dumps({**profile(tasks[task]), TASK: task})
     overall = profile(unmasked)
-    return {
-        # Each row is written on its own: one call for all would keep other threads waiting.
-        "group_level_metrics": [
-            orjson.Fragment(orjson.dumps({**profile(tasks[task]), TASK: task})) for task in sorted(tasks)
-        ],
-        "agent_metrics": overall,
-        "key_metrics": {name: value for name, value in overall.items() if name.startswith("mean/")},
-    }
+    key_metrics = {name: value for name, value in overall.items() if name.startswith("mean/")}
+    yield b'],"agent_metrics":' + orjson.dumps(overall) + b',"key_metrics":' + orjson.dumps(key_metrics) + b"}"
 
 
 # --- reading and writing --------------------------------------------------------------------------------

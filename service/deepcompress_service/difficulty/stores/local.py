@@ -49,6 +49,7 @@ from ..transfer import (
     import_timeout,
     line_batches,
 )
+from ..unreadable import skip_unreadable
 from ..waiting import discard, forget_waiting
 from .local_datasets import LocalDatasets
 from .local_transaction import SCRATCH, LocalTransaction, check_scratch
@@ -113,9 +114,10 @@ class LocalStore(LocalDatasets):
             result = []
             for run in transaction.runs():
                 state = transaction.open_run(run)
-                if run_record := state.load():
-                    found = run_state(state, run, transaction.epoch(run), run_record)
-                    result.append(replace(found, used=transaction.last_used(run)))
+                with skip_unreadable(run):
+                    if run_record := state.load():
+                        found = run_state(state, run, transaction.epoch(run), run_record)
+                        result.append(replace(found, used=transaction.last_used(run)))
             return result
 
         return await self._read(work)
@@ -136,7 +138,15 @@ class LocalStore(LocalDatasets):
     async def sweep(self, idle_s: float | None) -> Swept:
         """Implement `DifficultyStore.sweep`."""
         now = time.time()
-        names = await self._read(lambda t: [run for run in t.names() if self._due(t, run, now, idle_s)])
+
+        def due_runs(transaction: LocalTransaction) -> list[str]:
+            names = []
+            for run in transaction.names():
+                with skip_unreadable(run):
+                    names += [run] if self._due(transaction, run, now, idle_s) else []
+            return names
+
+        names = await self._read(due_runs)
         deleted, observed = [], 0
         for name in names:
             due = await self._write(partial(self._sweep_one, run=name, now=now, idle_s=idle_s))

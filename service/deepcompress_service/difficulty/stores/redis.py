@@ -45,6 +45,7 @@ from ..paging import Page, PageBuilder, Side, Sort
 from ..retention import OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import state_of_run
 from ..transfer import ExportReader, Receiver, accept_any_config
+from ..unreadable import skip_unreadable
 from ..waiting import MAX_WAITING, MAX_WAITING_ROLLOUTS
 from . import redis_commit, redis_pages, redis_replies, redis_transfer, redis_watch
 from .redis_commit import TOKEN_BYTES
@@ -74,6 +75,9 @@ WATCH_S = 5.0
 """Seconds between two reads of the servers' evictions, while requests come."""
 RUNS_KEY = "dc:runs"
 """The names of all runs ever; a run that is gone stays named until someone looks for it."""
+
+STEPS_BY_NAME = 64
+"""Most steps of a history that are read one by one; for more, the whole history is read."""
 
 _NUMBERS = struct.Struct("<IIBIddI")
 
@@ -171,7 +175,7 @@ class RedisStore(RedisDatasets):
         names = await self._link.command(RUNS_KEY, "SMEMBERS", RUNS_KEY)
         found = []
         for name in sorted(map(decode, names)):
-            with suppress(UnknownRun, StoreTooNew):  # one that we cannot read hides no others
+            with suppress(UnknownRun, StoreTooNew), skip_unreadable(name):  # it hides no others
                 found.append(await self._state(name))
         return found
 
@@ -298,8 +302,14 @@ class RedisStore(RedisDatasets):
     async def history(self, run: str, *, since: int | None = None, limit: int | None = None) -> list[StepStatistics]:
         """Implement `DifficultyStore.history`."""
         run_record = await self._run_record(run)
-        rows = redis_replies.pairs(await self._link.command(prefix_of(run) + "m", "HGETALL", prefix_of(run) + "h"))
-        steps = sorted((int(step), text) for step, text in rows.items() if int(step) >= (since or 0))
+        key, first = prefix_of(run), since or 0
+        asked = range(first, run_record.closed + 1)
+        if len(asked) <= STEPS_BY_NAME:
+            texts = await self._link.command(key + "m", "HMGET", key + "h", *asked) if asked else []
+            steps = [(step, text) for step, text in zip(asked, texts, strict=True) if text is not None]
+        else:
+            rows = redis_replies.pairs(await self._link.command(key + "m", "HGETALL", key + "h"))
+            steps = sorted((int(step), text) for step, text in rows.items() if int(step) >= first)
         if run_record.open is not None and (since is None or run_record.open >= since):
             steps = [row for row in steps if row[0] != run_record.open]
             found = [close_record(run_record).statistics(run_record.open, closed=False)]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
@@ -16,6 +15,7 @@ from redis.exceptions import ClusterDownError, MovedError, RedisError
 
 from .breaker import CircuitBreaker
 from .redis_link import Argument, Link
+from .redis_url import Addresses, check_server_url
 
 
 def _plain(client: Redis) -> Redis:
@@ -66,6 +66,7 @@ class ServerLink(Link):
 
     def __init__(self, url: str, timeout_s: float, replicas: int, max_connections: int) -> None:
         super().__init__(timeout_s, replicas)
+        check_server_url(url)
         pool = BlockingConnectionPool.from_url(
             url, max_connections=max_connections, timeout=timeout_s, **_connection_options(timeout_s, {})
         )
@@ -86,11 +87,14 @@ class SentinelLink(Link):
 
     def __init__(self, url: str, timeout_s: float, replicas: int, max_connections: int) -> None:
         super().__init__(timeout_s, replicas)
-        where = _Addresses(url, 26379)
+        where = Addresses(url, 26379)
         service, _, db = where.path.partition("/")
         if not service:
             raise ValueError("redis+sentinel:// needs the service's name: redis+sentinel://HOST:PORT,.../SERVICE")
-        options = _connection_options(timeout_s, where.login)
+        if db and not (db.isascii() and db.isdigit()):
+            raise ValueError("the database is a number: redis+sentinel://HOST:PORT,.../SERVICE/0")
+        tls = {"ssl": True, **where.tls_options} if where.tls else {}
+        options = _connection_options(timeout_s, {**where.login, **tls})
         self._sentinel = Sentinel(  # type: ignore[no-untyped-call]
             where.hosts,
             sentinel_kwargs=_connection_options(min(timeout_s, 1.0), {}),
@@ -120,9 +124,12 @@ class ClusterLink(Link):
 
     def __init__(self, url: str, timeout_s: float, replicas: int, max_connections: int) -> None:
         super().__init__(timeout_s, replicas)
-        where = _Addresses(url, 6379)
+        where = Addresses(url, 6379)
+        if where.path not in ("", "0"):
+            raise ValueError("a cluster has one database: redis+cluster://HOST:PORT,... has no path")
         self._seeds = where.hosts
-        self._options = _connection_options(timeout_s, where.login)
+        self._options = _connection_options(timeout_s, {**where.login, **where.tls_options})
+        self._connection_class = SSLConnection if where.tls else Connection
         self._max_connections = max_connections
         self._clients: dict[tuple[str, int], Redis] = {}
         self._slots: list[tuple[int, int, tuple[str, int]]] = []
@@ -140,6 +147,7 @@ class ClusterLink(Link):
                 port=address[1],
                 max_connections=self._max_connections,
                 timeout=self.timeout_s,
+                connection_class=self._connection_class,
                 **self._options,
             )
             self._clients[address] = _plain(Redis.from_pool(pool))
@@ -195,30 +203,6 @@ class ClusterLink(Link):
         """Implement `Link.close`."""
         for client in self._clients.values():
             await client.aclose()
-
-
-class _Addresses:
-    """scheme://[user:password@]host:port,host:port/path; an IPv6 address is in brackets."""
-
-    def __init__(self, url: str, default_port: int) -> None:
-        rest = url.partition("://")[2]
-        authority, _, self.path = rest.partition("?")[0].partition("/")
-        login, _, hosts = authority.rpartition("@")
-        user, _, password = login.partition(":")
-        self.login: dict[str, Any] = {}
-        if password:
-            self.login["password"] = unquote(password)
-        if user:
-            self.login["username"] = unquote(user)
-        if dict(parse_qsl(urlsplit(url).query)).get("ssl", "").lower() in ("1", "true", "yes"):
-            self.login["ssl"] = True
-        self.hosts: list[tuple[str, int]] = []
-        for host in hosts.split(","):
-            name, _, port = host.rpartition(":") if ":" in host.rpartition("]")[2] else (host, "", "")
-            name = name.removeprefix("[").removesuffix("]")
-            if not name:
-                raise ValueError(f"{url.partition('://')[0]}:// needs HOST:PORT, or several with commas")
-            self.hosts.append((name, int(port or default_port)))
 
 
 def _text(value: bytes | str | None) -> str:

@@ -62,6 +62,25 @@ def _file_id(path: str) -> FileId | None:
     return status.st_dev, status.st_ino
 
 
+def _is_foreign(connection: sqlite3.Connection, version: int) -> bool:
+    """Return True if a database has tables and is none of this service, by its user_version and its tables."""
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if version > SCHEMA_VERSION:
+        return False  # of a newer version of this service
+    return bool(tables) if version == 0 else not {"epochs", "spaces"} <= tables
+
+
+def is_foreign(path: str) -> bool:
+    """Return True if a file is a database of another program. One that cannot be read is not."""
+    with (
+        contextlib.suppress(sqlite3.Error),
+        contextlib.closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)) as connection,
+    ):
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        return _is_foreign(connection, version)
+    return False
+
+
 def _write_probe(path: str) -> None:
     """Write PROBE_BYTES to a file and remove it.
 
@@ -164,6 +183,11 @@ class SqliteStore(LocalStore):
         connection.execute("BEGIN IMMEDIATE")
         try:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if _is_foreign(connection, version):
+                raise StoreUnavailable(
+                    "the database file belongs to another program",
+                    reason=f"{self._path} has tables of another program: give the path of another file",
+                )
             if version > SCHEMA_VERSION:
                 raise StoreTooNew(
                     f"{self._path} has schema version {version}, this service supports {SCHEMA_VERSION}: "

@@ -22,12 +22,15 @@ export class ScatterChart extends Chart {
       wide: true,
       summary: () => (this.points.length ? `${count(this.points.length)} rollouts of step ${count(this.step)}.` : "No data yet."),
       table: () => ({
-        head: ["Problem", "Tokens", "Reward", "Length reward", "Answer", "Difficulty"],
-        rows: this.points.map((p) => [p.problem, count(p.tokens), fixed(p.reward, 4), fixed(p.length, 4), p.correct ? "correct" : "wrong", p.difficulty ?? "–"]),
+        head: ["Problem", "Tokens", "Reward", "Length reward", "Answer", "Difficulty", ...(this.aged ? ["Policy version", "Age"] : [])],
+        rows: this.points.map((p) => [
+          ...[p.problem, count(p.tokens), fixed(p.reward, 4), fixed(p.length, 4), p.correct ? "correct" : "wrong", p.difficulty ?? "–"],
+          ...(this.aged ? [p.version === null ? "–" : count(p.version), ageOf(p) ?? "–"] : []),
+        ]),
       }),
       csv: () => ({
-        head: ["step", "problem_id", "tokens", "reward", "length_reward", "correct", "difficulty"],
-        rows: this.points.map((p) => [this.step, p.problem, p.tokens, p.reward, p.length, String(p.correct), p.difficulty]),
+        head: ["step", "problem_id", "tokens", "reward", "length_reward", "correct", "difficulty", "policy_version", "age", "too_old"],
+        rows: this.points.map((p) => [this.step, p.problem, p.tokens, p.reward, p.length, String(p.correct), p.difficulty, p.version, p.age, p.age === null ? null : String(p.tooOld)]),
       }),
     });
     this.points = [];
@@ -41,13 +44,18 @@ export class ScatterChart extends Chart {
     this.refresh();
   }
 
-  /** `points`: [{tokens, reward, length, correct, difficulty, problem}]. */
+  /** `points`: [{tokens, reward, length, correct, difficulty, problem, version, age, tooOld}]. */
   update(points, step) {
     this.points = [...points].sort((a, b) => a.tokens - b.tokens || a.reward - b.reward);
     this.step = step;
     const kinds = new Set(points.map(kindOf));
     this.setLegend(KINDS.filter((kind) => kinds.has(kind.key)).map((kind) => ({ key: kind.key, label: kind.label, shape: mark(kind, 9, 6, 4.5) })));
     this.refresh();
+  }
+
+  /** True if the group of a rollout has an age. */
+  get aged() {
+    return this.points.some((point) => point.age !== null);
   }
 
   get drawn() {
@@ -109,12 +117,16 @@ export class ScatterChart extends Chart {
         ["length reward", signed(point.length, 4)],
         ["answer", point.correct ? "correct" : "wrong"],
         ["problem", point.difficulty ?? "–"],
+        ...(point.age === null ? [] : [["age", ageOf(point)]]),
       ],
     };
   }
 }
 
 const kindOf = (point) => (point.correct ? (point.difficulty ?? "even") : "wrong");
+
+/** Steps of the policy since the group's oldest tokens; null if they are not known. */
+const ageOf = (point) => (point.age === null ? null : `${count(point.age)}${point.tooOld ? ", too old" : ""}`);
 
 function mark(kind, x, y, size) {
   const name = `mark-${kind.mark} c-${kind.colour}`;

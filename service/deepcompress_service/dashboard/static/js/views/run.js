@@ -214,7 +214,7 @@ export function runView(run, hooks) {
   }
 
   function drawActivity() {
-    const points = (activity?.points ?? []).map(([tokens, reward, correct, difficulty, problem, length]) => ({ tokens, reward, length, correct, difficulty, problem: visible(problem) }));
+    const points = (activity?.points ?? []).map(([tokens, reward, correct, difficulty, problem, length, version, age, tooOld]) => ({ tokens, reward, length, correct, difficulty, problem: visible(problem), version, age, tooOld }));
     const parts = Object.entries(activity?.components ?? {}).filter(([name]) => name !== "total");
     const mean = parts.map(([name, value]) => `${name} ${signed(value)}`).join(", ");
     rewards.hint.textContent = activity

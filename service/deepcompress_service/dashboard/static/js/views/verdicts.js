@@ -118,6 +118,7 @@ function verdictRow(verdict) {
   const facts = [];
   if (verdict.tokens !== null) facts.push(`${count(verdict.tokens)} tokens`);
   if (verdict.reward !== null) facts.push(`reward ${fixed(verdict.reward, 3)}`);
+  if (verdict.age !== null) facts.push(`age ${count(verdict.age)}${verdict.too_old ? ", too old" : ""}`);
   const when = [verdict.phase === "eval" ? "eval" : null, verdict.step === null ? null : `step ${count(verdict.step)}`, clock(verdict.at)];
   const where = [verdict.problem_id === null ? "" : visible(verdict.problem_id), facts.join(", "), when.filter(Boolean).join(", ")];
   return h(
