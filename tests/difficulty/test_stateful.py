@@ -385,16 +385,18 @@ class Lives(RuleBasedStateMachine):
                 self.driver.delete_run(name)
 
 
+def of_lives(examples: int) -> settings:
+    """Return the settings of a search through random lives."""
+    return settings(
+        max_examples=examples, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_random_lives(driver: Driver) -> None:
     machine = type("LivesOfThisStore", (Lives,), {"driver": driver})
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         machine,
-        settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=30,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
+        settings=of_lives(EXAMPLES),
     )

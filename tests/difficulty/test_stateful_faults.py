@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis.stateful import invariant, run_state_machine_as_test
 from redis.crc import key_slot
 
@@ -23,7 +22,7 @@ from .campaign import patient
 from .driving import Driver
 from .servers import RedisServer, await_replicas, needs_redis, start_sentinels, tls_server
 from .test_moving_slots import SLOT, Masters
-from .test_stateful import Lives
+from .test_stateful import Lives, of_lives
 
 EXAMPLES = int(os.environ.get("DEEPCOMPRESS_STATEFUL_FAULT_EXAMPLES", "8"))
 FAULT_AFTER = (9, 21)
@@ -145,11 +144,6 @@ def test_random_lives_over_faults(faulty: tuple[Driver, Fault]) -> None:
     machine = type("LivesOfThese", (FaultyLives,), {"driver": driver, "fault": staticmethod(fault), "met": met})
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         machine,
-        settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=30,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
+        settings=of_lives(EXAMPLES),
     )
     assert met

@@ -42,7 +42,7 @@ FRAMEWORKS = {
     "trl": Framework(
         ("test_trl.py", "test_trl_async.py"),
         (TORCH, "trl==1.16.*", "aiohttp", "requests"),
-        quick="undecided or group_reward or attach or scores_a_group or over_http or cannot_be_known",
+        quick="undecided or group_reward or attach or scores_a_group or over_http or missing_facts",
     ),
     # The last TRL that trains None as 0. It imports requests, which the newest datasets does not bring.
     "trl_1.5": Framework(("test_trl.py",), (TORCH, "trl==1.5.*", "requests")),
