@@ -4,7 +4,8 @@
     Engine    the rollout engine: it samples from the tiny model with the weights that verl sent
     Adapter   the trainer's side of the engine: it sends the weights
 
-verl imports this module in every process, named in ``VERL_USE_EXTERNAL_MODULES``. All else of a training is verl's own.
+verl imports this module in every process, named in ``VERL_USE_EXTERNAL_MODULES``. All else of a training is verl's
+own.
 """
 
 from __future__ import annotations
@@ -146,7 +147,10 @@ class Engine:
                 tokens.append(int(torch.multinomial(logits.softmax(-1), 1, generator=self.generator)))
                 chances.append(float(logits.log_softmax(-1)[tokens[-1]]))
         return TokenOutput(
-            token_ids=tokens, log_probs=chances, stop_reason="completed", extra_fields={"global_steps": self.global_steps}
+            token_ids=tokens,
+            log_probs=chances,
+            stop_reason="completed",
+            extra_fields={"global_steps": self.global_steps},
         )
 
     async def update_weights(self, weights: dict[str, torch.Tensor], global_steps: int | None) -> None:
@@ -182,7 +186,10 @@ class Adapter(rollout_base.BaseRollout):
         pass
 
     async def update_weights(
-        self, weights: Generator[tuple[str, torch.Tensor], None, None], wire_format: str = "named_tensors", **more: Any
+        self,
+        weights: Generator[tuple[str, torch.Tensor], None, None],
+        wire_format: str = "named_tensors",
+        **more: Any,
     ) -> None:
         """Send every tensor, under the names of transformers."""
         assert wire_format == "named_tensors"
