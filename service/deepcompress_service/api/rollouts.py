@@ -34,10 +34,9 @@ from ..difficulty.refusals import epoch_mismatch, run_lost
 from ..rendezvous import Arrival, Cohort, Collecting, Refused
 from ..scoring.batch import AddTask
 from ..scoring.errors import InvalidRequestError
-from ..scoring.limits import check_row
 from ..scoring.records import stored_rollout, stored_verdict
+from ..scoring.request_checks import check_row, make_checks, reads_config
 from ..scoring.rewards import verdict_answer
-from ..scoring.row_checks import make_checks, reads_config
 from ..scoring.training_warnings import run_created
 from .auth import GrantDep
 from .body import documented, json_response, read_batch
