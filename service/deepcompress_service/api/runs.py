@@ -29,7 +29,7 @@ from deepcompress_client.wire import (
     RunSources,
     Step,
 )
-from deepcompress_client.wire.values import Count, Name
+from deepcompress_client.wire.base import Count, Name
 
 from ..activity.course import MAX_COURSE
 from ..activity.sources import statistics
