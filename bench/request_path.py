@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 REQUESTS = 5
 """Requests that are counted."""
-PAUSE_S = 0.5
-"""Seconds between two requests: what is recorded after an answer ends in them."""
+PAUSE_S = 0.37
+"""Seconds between two requests: what is recorded after an answer ends in them. No period of a task."""
 _RESUMABLE = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
