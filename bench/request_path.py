@@ -2,9 +2,9 @@
 
     PYTHON bench/request_path.py [--epoch] [--list]     PYTHON: the interpreter of a checkout
 
-Tasks in the background (metrics, a log that is copied, the watch over the workers) may run beside a request and would be
-counted with it. So REQUESTS requests are counted, each for a step of its own, and the one with the fewest calls, and
-of these the fewest moves, is shown.
+Tasks in the background (metrics, a log that is copied, the watch over the workers) may run beside a request and
+would be counted with it. So REQUESTS requests are counted, each for a step of its own, and the one with the fewest
+calls, and of these the fewest moves, is shown.
 
 Only `create_app` and `DEEPCOMPRESS_*` variables are used, so one copy of this file serves all versions.
 """

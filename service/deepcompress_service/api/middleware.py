@@ -32,7 +32,7 @@ OPERATION_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 """Paths for load balancers and Prometheus, which use addresses and names of their own. They are logged as debug."""
 ANY_HOST = "*"
 KEPT_HOSTS = 64
-"""Host headers whose check is kept: callers send the same ones again and again."""
+"""Host headers whose check is kept: callers send the same ones repeatedly."""
 _WILDCARD_ADDRESSES = frozenset({"0.0.0.0", "::", ""})
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
