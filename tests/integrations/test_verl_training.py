@@ -1,6 +1,6 @@
 """Whole trainings by verl 0.9.1: its command, Ray, TransferQueue, agent loop, FSDP workers, weight updates and
-checkpoints, started by ``examples/verl/run.sh`` against a live service. `verl_on_cpu` stands in for the accelerator
-and for vLLM; the engine samples from a tiny model with the weights that verl sent.
+checkpoints, started by ``examples/verl/run.sh`` against a live service. `verl_on_cpu` replaces the accelerator and
+vLLM; the engine samples from a tiny model with the weights that verl sent.
 """
 
 from __future__ import annotations
