@@ -224,7 +224,10 @@ def unpack_states(problem_ids: Iterable[str], data: bytes) -> list[ProblemState]
 
 
 def pack_problem(record: ProblemRecord, before: bytes | None = None) -> bytes:
-    """Return a problem's record as bytes, without its problem_id. `before`: its state before, if it is packed already."""
+    """Return a problem's record as bytes, without its problem_id.
+
+    `before`: its state before the step, if it is packed already.
+    """
     delta = record.delta
     return (
         (before or pack_state(record.before))

@@ -5,9 +5,9 @@ ascending), then single rollouts (a bin in one byte each). Empty bytes mean no l
 cheap to add; they are merged into the counts when there are more than `MOST_SINGLE` of them, and when a problem's
 counts are halved. How a value is divided between the two has no meaning: `unpack_counts` returns the sums.
 
-A problem's record ends with its lengths, in a form that a step adds to without reading it: portions, the newest first,
-are the single rollouts of a step behind their number; then there is what came before. Portions are counted, and counts
-halved, when they are read, or when they take more than half of the end (`closed`).
+A problem's record ends with its lengths, in a form that a step adds to without reading it: portions, the newest
+first, are the single rollouts of a step behind their number; then there is what came before. Portions are counted,
+and counts halved, when they are read, or when they take more than half of the end (`closed`).
 ``stores/lua/lengths.lua`` has the same operations.
 """
 

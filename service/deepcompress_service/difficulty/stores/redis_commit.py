@@ -144,7 +144,7 @@ def arguments(commit: Commit) -> list[Argument]:
 
 def _ages(commit: Commit) -> bytes:
     """Return the age of each group and 1 if it is too old; empty if none has an age."""
-    if not any([g.too_old or g.age is not None for g in commit.groups]):
+    if not any(g.too_old or g.age is not None for g in commit.groups):
         return b""
     return b"".join([_AGE.pack(NONE32 if g.age is None else g.age, g.too_old) for g in commit.groups])
 
