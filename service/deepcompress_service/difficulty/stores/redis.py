@@ -38,6 +38,7 @@ from ..model import (
     Observation,
     ProblemState,
     RunState,
+    SourceSums,
     StepStatistics,
 )
 from ..observed_codec import pack_rollout
@@ -45,6 +46,7 @@ from ..paging import Page, PageBuilder, Side, Sort
 from ..retention import OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import state_of_run
 from ..transfer import ExportReader, Receiver, accept_any_config
+from ..sources import counted_sources
 from ..unreadable import skip_unreadable
 from ..waiting import MAX_WAITING, MAX_WAITING_ROLLOUTS
 from . import redis_commit, redis_pages, redis_replies, redis_transfer, redis_watch
@@ -318,6 +320,18 @@ class RedisStore(RedisDatasets):
         steps = steps if limit is None else steps[max(0, len(steps) - limit + len(found)) :]
         found = [parse_step(decode(text)).statistics(step) for step, text in steps] + found
         return found if limit is None else found[-limit:]
+
+    async def source_history(
+        self, run: str, *, since: int | None = None, limit: int | None = None
+    ) -> dict[int, dict[str, SourceSums]]:
+        """Implement `DifficultyStore.source_history`."""
+        await self._run_record(run)
+        key, least, most = prefix_of(run), since or 0, -1 if limit is None else limit
+        members = await self._link.command(
+            key + "m", "ZREVRANGEBYSCORE", key + "b", "+inf", least, "LIMIT", 0, most
+        )
+        rows = map(redis_replies.parse_sources, reversed(members))
+        return {step: counted_sources(record) for step, record in rows}
 
     async def problem(self, run: str, problem_id: str) -> ProblemState:
         """Implement `DifficultyStore.problem`."""

@@ -27,7 +27,8 @@ from ..codec import (
 from ..engine import recorded_outcome
 from ..identity import new_incarnation
 from ..length_counts import unpack_counts
-from ..model import Commit, CommitOutcome, DifficultyConfig, GroupOutcome
+from ..model import Commit, CommitOutcome, DifficultyConfig, GroupOutcome, SourceSums
+from ..sources import add_groups, pack_sources
 from .redis_link import Argument
 
 TOKEN_BYTES = 8
@@ -135,7 +136,19 @@ def arguments(commit: Commit) -> list[Argument]:
         new_incarnation(),
         _lengths_sent(commit),
         _ages(commit),
+        *_sources(commit),
     ]
+
+
+def _sources(commit: Commit) -> tuple[bytes, bytes]:
+    """Return the number of each group's data source among those of the request, and their sums; empty without any."""
+    numbers: dict[str | None, int] = {None: 0}
+    indices = [numbers.setdefault(g.data_source, len(numbers)) for g in commit.groups]
+    if len(numbers) == 1:
+        return b"", b""
+    sums = {name: SourceSums() for name in numbers if name is not None}
+    add_groups(sums, [g for g in commit.groups if g.counts and g.data_source is not None])
+    return struct.pack(f"<{len(indices)}I", *indices), pack_sources(sums)
 
 
 def _ages(commit: Commit) -> bytes:
