@@ -262,7 +262,7 @@ class SourceSums:
     correct: int = 0
     truncated: int = 0
     tokens_sum: int = 0
-    """Over the `tokens_count` rollouts of the groups that have the length of each rollout; below, the correct ones."""
+    """Over the `tokens_count` rollouts of the groups whose lengths are all known; below, over the correct ones."""
     tokens_count: int = 0
     correct_tokens_sum: int = 0
     correct_tokens_count: int = 0

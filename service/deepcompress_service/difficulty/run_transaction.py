@@ -13,8 +13,8 @@ from .codec import RunRecord, StepRecord
 from .problem_index import ProblemIndex
 
 Row = tuple[str, tuple[str | int, ...], bytes]
-"""(table, key, value) of an export; the table is problems, undo, groups, observed, rollouts, requests, steps, data_sources,
-dataset or samples."""
+"""(table, key, value) of an export; the table is problems, undo, groups, observed, rollouts, requests, steps,
+data_sources, dataset or samples."""
 
 Table = Literal["problems", "undo", "groups", "observed"]
 """Tables whose records are read and written by name: problems and undo by problem_id, groups and observed by

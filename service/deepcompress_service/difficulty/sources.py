@@ -75,8 +75,8 @@ def add_groups(sums: dict[str, SourceSums], groups: Iterable[GroupCommit]) -> No
 def count_sources(state: RunTransaction, step: int, groups: Sequence[GroupCommit], *, opened: bool) -> None:
     """Add new groups of the open step to its sums by data source.
 
-    `opened`: these groups opened the step. A record of it is then one that an older version of the service left behind
-    when it rewound the run.
+    `opened`: these groups opened the step. Its record is then one that an older version of the service left when it
+    rewound the run.
     """
     named = [group for group in groups if group.counts and group.data_source is not None]
     if not named:

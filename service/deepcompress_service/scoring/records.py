@@ -30,6 +30,7 @@ from deepcompress_verify.verdict import STATUSES
 
 from ..difficulty.length_counts import pack_bins
 from ..difficulty.model import GroupCommit
+from ..difficulty.sources import source_name
 from ..shaping.lengths import bin_of
 from .batch import BatchGroup
 from .errors import NewerConfigurationError, UnreadableRecordError
@@ -259,4 +260,5 @@ def group_commit(group: BatchGroup, whitening: tuple[float, float] | None = None
         lengths=pack_bins(bytes(map(bin_of, correct_tokens))) if all_known else b"",
         age=group.age,
         too_old=group.too_old,
+        data_source=source_name(sent.data_source),
     )

@@ -45,8 +45,8 @@ from ..observed_codec import pack_rollout
 from ..paging import Page, PageBuilder, Side, Sort
 from ..retention import OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import state_of_run
-from ..transfer import ExportReader, Receiver, accept_any_config
 from ..sources import counted_sources
+from ..transfer import ExportReader, Receiver, accept_any_config
 from ..unreadable import skip_unreadable
 from ..waiting import MAX_WAITING, MAX_WAITING_ROLLOUTS
 from . import redis_commit, redis_pages, redis_replies, redis_transfer, redis_watch
@@ -327,9 +327,7 @@ class RedisStore(RedisDatasets):
         """Implement `DifficultyStore.source_history`."""
         await self._run_record(run)
         key, least, most = prefix_of(run), since or 0, -1 if limit is None else limit
-        members = await self._link.command(
-            key + "m", "ZREVRANGEBYSCORE", key + "b", "+inf", least, "LIMIT", 0, most
-        )
+        members = await self._link.command(key + "m", "ZREVRANGEBYSCORE", key + "b", "+inf", least, "LIMIT", 0, most)
         rows = map(redis_replies.parse_sources, reversed(members))
         return {step: counted_sources(record) for step, record in rows}
 

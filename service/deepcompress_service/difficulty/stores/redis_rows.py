@@ -52,7 +52,7 @@ class Snapshot:
         self._pinned = pinned
         self._prefix = prefix
         self.entries = 0
-        """Fields of hashes and elements of lists and sets read so far: the script that took the snapshot counted them too."""
+        """Fields of hashes and elements of lists and sets read so far, which the snapshot's script counted too."""
 
     async def _hash(self, key: str) -> AsyncIterator[list[tuple[bytes, bytes]]]:
         """Every field once, since the hash is never written to, a portion at a time."""
