@@ -376,6 +376,42 @@ def test_settings_that_cannot_work_are_errors_at_start(
         DeepCompressRewardManager(config, AutoTokenizer.from_pretrained(tokenizer_folder))
 
 
+def test_the_golds_of_the_first_rows_are_checked_at_start(
+    service: live.Service, tokenizer_folder: Path, data_files: dict[str, str], run: str, tmp_path: Path
+) -> None:
+    import pandas
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    row = {"prompt": [{"role": "user", "content": "what"}], "extra_info": {"split": "train", "index": 0}}
+    for golds, fails in (
+        (["\\frac{1}{", "\\frac{2}{", "\\frac{3}{", "\\frac{4}{"], True),
+        (["\\frac{1}{", "7"], False),
+    ):
+        rows = [{**row, "reward_model": {"ground_truth": gold, "style": "rule"}} for gold in golds]
+        pandas.DataFrame(rows).to_parquet(tmp_path / "train.parquet")
+        files = {**data_files, "train": str(tmp_path / "train.parquet")}
+        config = configuration(tokenizer_folder, files, service.url, run)
+        if fails:
+            with pytest.raises(
+                ValueError, match=r"4 of the first 4 different golds of reward_model\.ground_truth are not"
+            ):
+                DeepCompressRewardManager(config, tokenizer)
+        else:
+            DeepCompressRewardManager(config, tokenizer)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_golds_that_pass_are_checked_where_the_data_are_no_local_files(
+    service: live.Service, tokenizer_folder: Path, data_files: dict[str, str], run: str
+) -> None:
+    rollouts = Rollouts(configuration(tokenizer_folder, data_files, service.url, run))
+    for number in range(3):
+        rollouts.verify(1, {f"p{number}": [(True, 4)]}, gold=f"\\frac{{{number}}}{{")
+    with pytest.raises(Exception, match="4 of the first 4 different golds"):
+        rollouts.verify(1, {"p3": [(True, 4)]}, gold="\\frac{3}{")
+
+
 def test_a_filter_on_the_outcome_is_taken(tokenizer_folder: Path, data_files: dict[str, str]) -> None:
     more = ("algorithm.filter_groups.enable=true", "algorithm.filter_groups.metric=acc")
     config = configuration(tokenizer_folder, data_files, "http://127.0.0.1:9", "r", *more)

@@ -17,6 +17,7 @@ from typing import Any
 
 from .._async_client import AsyncClient, AsyncRun
 from .._runs import RunSetting, StrategyLike, check_run_name
+from ._audit import GoldAudit
 from ._common import (
     DEADLINE_S,
     FrameworkObject,
@@ -88,6 +89,7 @@ class Shaping:
         self._client = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
         self._strategy = strategy
         self._config = config
+        self._audit = GoldAudit("reward_model.ground_truth")
         self._opening = asyncio.Lock()
         self._run: AsyncRun | None = None
         self._step = -1
@@ -123,6 +125,7 @@ class Shaping:
                 groups, phase="eval", answer_format=self._config.get("answer_format", "boxed")
             )
         log_warnings(self.run_name, answer)
+        await self._audit.check_async(self._client, (group["gold"] for group in groups))
         for rows, scored in zip(rows_of.values(), answer.groups, strict=True):
             rewards = fill_with_group_mean(scored.rewards, scored.trainable)
             for index, row in enumerate(rows):
