@@ -34,10 +34,10 @@ from deepcompress_client.wire.values import Count, Name
 
 from ..activity.recent import RunActivity
 from ..activity.sources import mean_rewards
-from ..difficulty.codec import RATIO_ONE
 from ..difficulty.errors import RunConflict, UnknownCheckpoint, UnknownRun
 from ..difficulty.model import Checkpoint, ProblemState, RunState, SourceSums, StepStatistics
 from ..difficulty.refusals import run_conflict
+from ..difficulty.sources import mean_pass_ratio
 from ..difficulty.transfer import Receiver
 from ..difficulty.unreadable import skip_unreadable
 from ..observability import metrics
@@ -457,7 +457,7 @@ def source_row(one: SourceSums, mean_reward: float | None) -> dict[str, Any]:
         rollouts=one.rollouts,
         correct=one.correct,
         truncated=one.truncated,
-        pass_ratio=one.pass_ratio_sum / RATIO_ONE / one.groups,
+        pass_ratio=mean_pass_ratio(one),
         mean_tokens=_mean(one.tokens_sum, one.tokens_count),
         mean_tokens_correct=_mean(one.correct_tokens_sum, one.correct_tokens_count),
         mean_reward=mean_reward,

@@ -44,32 +44,49 @@ def source_name(sent: str | None) -> str | None:
     return sent if sent is None or len(sent) <= MAX_NAME else sent[: MAX_NAME - 1] + "…"
 
 
-def ratio_units(passes: int, size: int) -> int:
-    """Return a group's pass ratio in units of 2^-30, rounded: sums of these are exact in any order."""
-    return int(passes / size * RATIO_ONE + 0.5)
-
-
 def add_groups(sums: dict[str, SourceSums], groups: Iterable[GroupCommit]) -> None:
     """Add groups to the sums of their data sources; a name beyond `MAX_SOURCES` is counted as `OTHER`.
 
     `sums` has all names of the run so far. Every group has a data source.
     """
-    for group in groups:
-        name = group.data_source
+    for g in groups:
+        name = g.data_source
         assert name is not None
         if name not in sums and len(sums) - (OTHER in sums) >= MAX_SOURCES:
             name = OTHER
         one = sums.setdefault(name, SourceSums())
-        one.groups += 1
-        one.rollouts += group.size
-        one.correct += group.passes
-        one.truncated += group.truncated
-        if group.tokens_known:
-            one.tokens_sum += group.tokens_sum
-            one.tokens_count += group.size
-            one.correct_tokens_sum += group.correct_tokens_sum
-            one.correct_tokens_count += group.passes
-        one.pass_ratio_sum += ratio_units(group.passes, group.size)
+        tokens, correct_tokens = (g.tokens_sum, g.correct_tokens_sum) if g.tokens_known else (0, 0)
+        add_alike(one, g.size, g.passes, 1, g.truncated, tokens, g.tokens_known, correct_tokens)
+
+
+def add_alike(
+    one: SourceSums,
+    size: int,
+    passes: int,
+    groups: int,
+    truncated: int,
+    tokens: int,
+    known: int,
+    correct_tokens: int,
+) -> None:
+    """Add a number of groups of one size and number of passes; `known` of them have the length of each rollout.
+
+    A pass ratio is added in units of 2^-30, rounded, so that the sum is exact in any order.
+    """
+    one.groups += groups
+    one.rollouts += groups * size
+    one.correct += groups * passes
+    one.truncated += truncated
+    one.tokens_sum += tokens
+    one.tokens_count += known * size
+    one.correct_tokens_sum += correct_tokens
+    one.correct_tokens_count += known * passes
+    one.pass_ratio_sum += groups * int(passes / size * RATIO_ONE + 0.5)
+
+
+def mean_pass_ratio(one: SourceSums) -> float:
+    """Return the mean of the group pass ratios."""
+    return one.pass_ratio_sum / RATIO_ONE / one.groups
 
 
 def count_sources(state: RunTransaction, step: int, groups: Sequence[GroupCommit], *, opened: bool) -> None:

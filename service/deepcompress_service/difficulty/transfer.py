@@ -341,7 +341,9 @@ def _bytes(fields: dict[str, Any]) -> bytes:
         state = ProblemState(str(fields["key"][0]), **before)
         return pack_problem(ProblemRecord(state, StepDelta(**tally), visits, lengths))
     if fields["table"] == "data_sources":
-        return pack_sources({name: SourceSums(**({} if one is None else one)) for name, one in fields["sources"].items()})
+        return pack_sources(
+            {name: SourceSums(**({} if one is None else one)) for name, one in fields["sources"].items()}
+        )
     if fields["table"] == "steps":
         record = StepRecord(**fields["step"])
         record.before, record.after = tuple(record.before), tuple(record.after)

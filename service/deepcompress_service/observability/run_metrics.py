@@ -18,9 +18,9 @@ from ..activity.last_change import LastChangeTracker, most_recent
 from ..activity.recent import RunActivity
 from ..activity.shared import SharedActivity
 from ..activity.sources import mean_rewards
-from ..difficulty.codec import RATIO_ONE
 from ..difficulty.errors import DifficultyError
 from ..difficulty.model import RunState, SourceSums, StepStatistics
+from ..difficulty.sources import mean_pass_ratio
 from ..difficulty.store import DifficultyStore
 
 MAX_RUNS = 50
@@ -162,7 +162,7 @@ def _of_sources(
     rows: list[tuple[str, tuple[str, ...], float]] = []
     for name, one in sums.items():
         labels = (run, name)
-        rows.append(("deepcompress_run_source_pass_ratio", labels, one.pass_ratio_sum / RATIO_ONE / one.groups))
+        rows.append(("deepcompress_run_source_pass_ratio", labels, mean_pass_ratio(one)))
         rows.append(("deepcompress_run_source_truncated_share", labels, one.truncated / one.rollouts))
         if one.tokens_count:
             rows.append(("deepcompress_run_source_mean_tokens", labels, one.tokens_sum / one.tokens_count))
