@@ -265,8 +265,9 @@ class LocalStore(LocalDatasets):
 
         def work(transaction: LocalTransaction) -> dict[int, dict[str, SourceSums]]:
             state = transaction.open_run(run)
-            existing_run(state, run)
-            return {step: counted_sources(record) for step, record in state.sources(since or 0, limit)}
+            newest = existing_run(state, run).newest_step
+            rows = state.sources(since or 0, limit)
+            return {step: counted_sources(record) for step, record in rows if step <= newest}
 
         return await self._read(work)
 

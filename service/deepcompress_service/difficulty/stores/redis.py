@@ -325,9 +325,11 @@ class RedisStore(RedisDatasets):
         self, run: str, *, since: int | None = None, limit: int | None = None
     ) -> dict[int, dict[str, SourceSums]]:
         """Implement `DifficultyStore.source_history`."""
-        await self._run_record(run)
-        key, least, most = prefix_of(run), since or 0, -1 if limit is None else limit
-        members = await self._link.command(key + "m", "ZREVRANGEBYSCORE", key + "b", "+inf", least, "LIMIT", 0, most)
+        run_record = await self._run_record(run)
+        key, most = prefix_of(run), -1 if limit is None else limit
+        members = await self._link.command(
+            key + "m", "ZREVRANGEBYSCORE", key + "b", run_record.newest_step, since or 0, "LIMIT", 0, most
+        )
         rows = map(redis_replies.parse_sources, reversed(members))
         return {step: counted_sources(record) for step, record in rows}
 
