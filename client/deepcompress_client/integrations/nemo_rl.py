@@ -107,8 +107,8 @@ class StepShaping(CountedSteps):
         del cfg  # NeMo RL passes its configuration
         if "message_log" not in batch:
             raise ValueError(
-                "this trainer passes no message_log to reward shaping: set data_plane.enabled=false, since a prompt "
-                "cannot be recognised without its token ids"
+                "this trainer passes no message_log to reward shaping, only padded prompts and the length of the "
+                "first turn: set data_plane.enabled=false"
             )
         outcomes = batch["total_reward"]
         truncated = batch["truncated"].tolist() if "truncated" in batch else [False] * len(outcomes)
