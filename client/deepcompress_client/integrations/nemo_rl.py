@@ -116,11 +116,14 @@ class StepShaping(CountedSteps):
         rollouts = []
         for row, messages in enumerate(batch["message_log"]):
             rows_of.setdefault(_prompt(messages), []).append(row)
-            written = [message["token_ids"] for message in messages if message["role"] == "assistant"]
+            written = [len(message["token_ids"]) for message in messages if message["role"] == "assistant"]
+            read = sum(len(message["token_ids"]) for message in messages) - sum(written)
             rollouts.append(
                 {
                     **decode_status(float(outcomes[row])),
-                    "tokens": sum(len(ids) for ids in written),
+                    "tokens": sum(written),
+                    "context_tokens": read,
+                    "turns": len(written) or None,
                     "truncated": bool(truncated[row]),
                 }
             )

@@ -153,8 +153,7 @@ class Shaping:
             "rollouts": [
                 {
                     "response": tokenizer.decode(output["response_ids"][row], skip_special_tokens=True),
-                    # The policy's tokens, without observations; all tokens if a filter emptied the mask.
-                    "tokens": sum(output["loss_masks"][row]) or len(output["response_ids"][row]),
+                    **_lengths(output, row),
                     "truncated": reasons[row] == "length",
                 }
                 for row in rows
@@ -185,6 +184,15 @@ def _gold(extras: Mapping[str, Any]) -> str | list[str]:
     raise ValueError(
         f"a row has neither reward_spec.ground_truth nor reward_model.ground_truth, only {sorted(extras)}"
     )
+
+
+def _lengths(output: FrameworkObject, row: int) -> dict[str, int]:
+    """Return the tokens that the policy wrote, and those that it read: the prompt and observations."""
+    response = len(output["response_ids"][row])
+    written = sum(output["loss_masks"][row]) or response  # all of them if a filter emptied the mask
+    prompts = output.get("prompt_token_ids")
+    context = {} if prompts is None else {"context_tokens": len(prompts[row]) + response - written}
+    return {"tokens": written, **context}
 
 
 def _put(rewards: list[Any], row: int, reward: float) -> None:
