@@ -65,7 +65,9 @@ FRAMEWORKS = {
     "trl_0.24": Framework(
         ("test_trl.py",), (TORCH, "trl==0.24.0", "transformers==4.57.*", "datasets==4.*", "requests")
     ),
-    "verl": Framework(("test_verl.py",), (TORCH, "verl==0.9.1", *OF_VERL), ("TransferQueue==0.1.11",)),
+    "verl": Framework(
+        ("test_verl.py", "test_verl_training.py"), (TORCH, "verl==0.9.1", *OF_VERL), ("TransferQueue==0.1.11",)
+    ),
     "verl_0.9.0": Framework(("test_verl.py",), (TORCH, "verl==0.9.0", *OF_VERL), ("TransferQueue==0.1.11",)),
     "openrlhf": Framework(("test_openrlhf.py",), (TORCH, *OF_OPENRLHF), ("openrlhf==0.11.2",)),
     "openrlhf_0.11.0": Framework(("test_openrlhf.py",), (TORCH, *OF_OPENRLHF), ("openrlhf==0.11.0",)),
