@@ -5,8 +5,8 @@
     accelerate launch examples/trl_grpo.py ...                      # several GPUs
     python examples/trl_grpo.py ... --resume                        # after a crash, with the difficulty state
 
-Rows are ``{"question": ..., "answer": ...}``; an answer may end in ``#### N`` (GSM8K). The preset ``compress`` shortens
-the answers to problems that the policy has mastered; ``authors`` is DeepCompress as its authors run it
+Rows are ``{"question": ..., "answer": ...}``; an answer may end in ``#### N`` (GSM8K). The preset ``compress``
+shortens the answers to problems that the policy has mastered; ``authors`` is DeepCompress as its authors run it
 (docs/strategies.md#presets).
 """
 
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--out", default="trl-output")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--preset", default="compress", choices=names(), help="the settings of the length reward")
-    parser.add_argument("--level", type=float, default=0.5, help="authors: the model's pass ratio before the training")
+    parser.add_argument("--level", type=float, default=0.5, help="for authors: the model's pass ratio at the start")
     parser.add_argument("--generations", type=int, default=8)
     parser.add_argument("--max-tokens", type=int, default=1024)
     parser.add_argument("--plain", action="store_true", help="prompts as text, for models without a chat template")
