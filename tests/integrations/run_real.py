@@ -65,11 +65,24 @@ FRAMEWORKS = {
     "trl_0.24": Framework(
         ("test_trl.py",), (TORCH, "trl==0.24.0", "transformers==4.57.*", "datasets==4.*", "requests")
     ),
-    "verl": Framework(("test_verl.py",), (TORCH, "verl==0.9.1", *OF_VERL), ("TransferQueue==0.1.11",)),
+    "verl": Framework(
+        ("test_verl.py", "test_verl_training.py"), (TORCH, "verl==0.9.1", *OF_VERL), ("TransferQueue==0.1.11",)
+    ),
     "verl_0.9.0": Framework(("test_verl.py",), (TORCH, "verl==0.9.0", *OF_VERL), ("TransferQueue==0.1.11",)),
     "openrlhf": Framework(("test_openrlhf.py",), (TORCH, *OF_OPENRLHF), ("openrlhf==0.11.2",)),
     "openrlhf_0.11.0": Framework(("test_openrlhf.py",), (TORCH, *OF_OPENRLHF), ("openrlhf==0.11.0",)),
     "ms_swift": Framework(("test_ms_swift.py",), (TORCH, "ms-swift==4.6.0")),
+    # Its own requirements bring CUDA's libraries.
+    "skyrl": Framework(
+        ("test_skyrl.py",),
+        (
+            TORCH,
+            *("transformers==5.16.1", "loguru", "omegaconf", "aiohttp", "pandas", "requests", "func_timeout"),
+            *("pyyaml", "tqdm", "numpy", "jaxtyping"),
+        ),
+        ("skyrl==0.4.0", "skyrl-gym==0.4.0"),
+        python="3.12",
+    ),
     "verifiers": Framework(("test_verifiers.py",), ("verifiers==0.4.0",), quick="test"),
     "verifiers_0.3": Framework(("test_verifiers.py",), ("verifiers==0.3.0",)),
     "nemo_gym": Framework(("test_nemo_gym.py",), ("nemo-gym==0.4.0",), python="3.12", quick="test"),
