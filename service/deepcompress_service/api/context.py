@@ -23,7 +23,7 @@ from ..scoring.slot import set_slot
 from ..settings import Settings
 from .admission import FairScheduler, InflightLimiter, KeyedSlots, Reservation
 from .auth import Grant, KeyRing, require_same_origin
-from .body import body_lines, count_structure, decoded, parse, read_body, too_large
+from .body import Arrivals, body_lines, count_structure, decoded, parse, read_body, too_large
 from .errors import ApiError, abandoned
 from .packed_rows import PackedRows
 
@@ -55,6 +55,7 @@ class Context:
     nemo_gym_rows: PackedRows
     shared_activity: SharedActivity
     run_metrics: RunMetrics
+    arrivals: Arrivals
     draining: bool = False
     store_reason: str = ""
     """The reason that was last logged why the store cannot be used; empty while it can."""
@@ -65,7 +66,7 @@ class Context:
         Raises:
             ApiError: The body is too large, incomplete, or not valid.
         """
-        raw = await read_body(request, self.settings.max_body_bytes, self.settings.body_timeout_seconds)
+        raw = await read_body(request, self.settings.max_body_bytes, self.arrivals)
         structure = await decoded(partial(count_structure, raw), raw)
         most = self.settings.max_items + self.settings.max_groups
         if structure.objects > most + 1:
@@ -82,14 +83,14 @@ class Context:
             ApiError: The body is too large, incomplete, or not valid.
         """
         with self.inflight.admit(request, SMALL_BODY):
-            raw = await read_body(request, SMALL_BODY, self.settings.body_timeout_seconds)
+            raw = await read_body(request, SMALL_BODY, self.arrivals)
             return await decoded(partial(parse, model, raw), raw)
 
     def body_lines(self, request: Request, longest: int | None = None) -> AsyncIterator[str]:
         """Yield the lines of a body that may be larger than memory allows; `longest`: most bytes of a line."""
         settings = self.settings
         longest = min(longest or settings.max_body_bytes, settings.max_body_bytes)
-        return body_lines(request, settings.max_import_bytes, longest, settings.body_timeout_seconds)
+        return body_lines(request, settings.max_import_bytes, longest, self.arrivals)
 
 
 def app_context(request: Request) -> Context:
@@ -106,7 +107,10 @@ async def get_grant(request: Request) -> Grant:
     """
     require_same_origin(request)
     context: Context = request.app.state.context
-    return context.keys.check(request)
+    grant = context.keys.check(request)
+    # A key that reaches some runs only has a share of the requests in progress, so that it leaves room for others.
+    request.state.share = grant.name if context.keys.requires_key and not is_operator(request, context, grant) else ""
+    return grant
 
 
 GrantDep = Annotated[Grant, Depends(get_grant)]
