@@ -23,7 +23,7 @@ class WaitingRoom:
         self._bells: dict[tuple[str, int], tuple[asyncio.Event, int]] = {}
         self.waiting = 0
         self.stopping = False
-        """Set when the process stops: nobody waits any longer."""
+        """True once the process stops: every wait ends."""
 
     @property
     def full(self) -> bool:
