@@ -363,26 +363,26 @@ class VerifierPool:
         while True:
             chunk = await queue.take()
             try:
-                await self._run_if_open(slot, chunk)
+                if chunk.batch.closed:
+                    continue
+                if chunk.level and chunk.batch.spent_s >= chunk.batch.budget_s:
+                    self._end_without_budget(chunk)
+                elif slot.process is None and not await self._workers.replace(slot):
+                    _fail(chunk.batch, PoolFailedError("no verification worker can be started"))
+                else:
+                    await self._run_chunk(slot, chunk)
             except Exception:  # an internal bug must not end the slot
                 logger.exception("a %s slot failed", slot.role)
                 self._workers.discard(slot)
                 _fail(chunk.batch, PoolFailedError("an internal error of the verification pool"))
             finally:
-                queue.finish(chunk)
+                if chunk.level:
+                    queue.finish()
 
-    async def _run_if_open(self, slot: Slot, chunk: Chunk) -> None:
-        """Run one chunk, unless its batch has ended or has no budget left for it."""
-        batch = chunk.batch
-        if batch.closed:
-            return
-        if chunk.level and batch.spent_s >= batch.budget_s:
-            reason = f"it took long, and the batch had used up its budget of {batch.budget_s:g} s for such items"
-            self._record_result(batch, chunk.items, ("undecided", "limit", reason, 0.0))
-        elif slot.process is None and not await self._workers.replace(slot):
-            _fail(batch, PoolFailedError("no verification worker can be started"))
-        else:
-            await self._run_chunk(slot, chunk)
+    def _end_without_budget(self, chunk: Chunk) -> None:
+        budget = chunk.batch.budget_s
+        reason = f"it took long, and the batch had used up its budget of {budget:g} s for such items"
+        self._record_result(chunk.batch, chunk.items, ("undecided", "limit", reason, 0.0))
 
     async def _run_chunk(self, slot: Slot, chunk: Chunk) -> None:
         """Run one chunk on one worker. In every case each item is settled or queued again."""

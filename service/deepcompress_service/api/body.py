@@ -28,8 +28,10 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 
+from ..settings import Settings
+from .admission import Reservation
 from .errors import ApiError, abandoned, from_validation, invalid
-from .slices import decode_in_slices, release
+from .slices import WHOLE_BYTES, decode_in_slices, release
 
 Model = TypeVar("Model", bound=BaseModel)
 T = TypeVar("T")
@@ -101,6 +103,29 @@ class Arrivals:
                 raise ApiError(503, "stopping", detail, retry_after=1) from None
             detail = f"the body, or more of it, did not arrive within {self._seconds:g} seconds"
             raise ApiError(408, "body-timeout", detail) from None
+
+
+async def read_batch(
+    request: Request, settings: Settings, arrivals: Arrivals, reservation: Reservation, model: type[Model]
+) -> Model:
+    """Read the body of a request with many items as a wire model, within the limits on its size and structure.
+
+    Raises:
+        ApiError: The body is too large, incomplete, or not valid; 503 if there is no room for its values.
+    """
+    raw = await read_body(request, settings.max_body_bytes, arrivals)
+    memory = len(raw)
+    if memory > FEW_QUOTES:  # a smaller one has no more values than the limits allow
+        structure = await decoded(partial(count_structure, raw), raw)
+        most = settings.max_items + settings.max_groups
+        if structure.objects > most + 1:
+            raise too_large("the number of items", most)
+        if structure.exceeds_limits:
+            raise ApiError(413, "too-large", "the body has more fields and values than a request of its items has")
+        memory += structure.memory
+    if memory != reservation.weight:
+        reservation.resize(memory)
+    return await decoded(partial(parse, model, raw), raw)
 
 
 async def read_body(request: Request, limit: int, arrivals: Arrivals) -> bytes | bytearray:
@@ -277,7 +302,8 @@ def parse(model: type[Model], raw: bytes | bytearray) -> Model:
         ApiError: 422, which names the field that is not valid.
     """
     try:
-        value, strict = decode_in_slices(raw, orjson.loads), None
+        value = orjson.loads(raw) if len(raw) <= WHOLE_BYTES else decode_in_slices(raw, orjson.loads)
+        strict = None
     except ValueError:
         value, strict = _decode_again(model, raw), False
     try:
@@ -373,7 +399,7 @@ def _place(path: tuple[str | int, ...]) -> str:
 
 # --- limits on the structure, before parsing -----------------------------------------------------------------
 
-_FEW_QUOTES = 20_000
+FEW_QUOTES = 20_000
 """Quotes and commas that need no full scan, in a body of any size."""
 _QUOTES_PER_BYTE = 1 / 256
 _COMMAS_PER_BYTE = 1 / 32
@@ -411,7 +437,7 @@ class Structure:
 
 def count_structure(raw: bytes | bytearray) -> Structure:
     """Count the objects, strings and commas of a body of JSON, unless it is plainly text."""
-    if len(raw) <= _FEW_QUOTES or not _needs_full_scan(raw):
+    if len(raw) <= FEW_QUOTES or not _needs_full_scan(raw):
         return Structure()
     objects = quotes = commas = 0
     carry = b""
@@ -450,7 +476,7 @@ def _needs_full_scan(raw: bytes | bytearray) -> bool:
         piece = array[start : start + (1 << 16)]
         quotes += int(np.count_nonzero(piece == _QUOTE))
         commas += int(np.count_nonzero(piece == _COMMA))
-    return quotes > _FEW_QUOTES + size * _QUOTES_PER_BYTE or commas > _FEW_QUOTES + size * _COMMAS_PER_BYTE
+    return quotes > FEW_QUOTES + size * _QUOTES_PER_BYTE or commas > FEW_QUOTES + size * _COMMAS_PER_BYTE
 
 
 def json_response(value: object, status: int = 200) -> Response:

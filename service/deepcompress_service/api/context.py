@@ -22,9 +22,9 @@ from ..scoring.pipeline import Pipeline
 from ..scoring.slot import set_slot
 from ..settings import Settings
 from .admission import FairScheduler, InflightLimiter, KeyedSlots, Reservation
-from .auth import Grant, KeyRing, require_same_origin
-from .body import Arrivals, body_lines, count_structure, decoded, parse, read_body, too_large
-from .errors import ApiError, abandoned
+from .auth import Grant, GrantDep, KeyRing
+from .body import Arrivals, body_lines, decoded, parse, read_body
+from .errors import abandoned
 from .packed_rows import PackedRows
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -60,22 +60,6 @@ class Context:
     store_reason: str = ""
     """The reason that was last logged why the store cannot be used; empty while it can."""
 
-    async def body(self, request: Request, reservation: Reservation, model: type[Model]) -> Model:
-        """Read the request's body as a wire model, within the limits on its size and on its structure.
-
-        Raises:
-            ApiError: The body is too large, incomplete, or not valid.
-        """
-        raw = await read_body(request, self.settings.max_body_bytes, self.arrivals)
-        structure = await decoded(partial(count_structure, raw), raw)
-        most = self.settings.max_items + self.settings.max_groups
-        if structure.objects > most + 1:
-            raise too_large("the number of items", most)
-        if structure.exceeds_limits:
-            raise ApiError(413, "too-large", "the body has more fields and values than a request of its items has")
-        reservation.resize(len(raw) + structure.memory)
-        return await decoded(partial(parse, model, raw), raw)
-
     async def small_body(self, request: Request, model: type[Model]) -> Model:
         """Read the body of a request that sends no batch, as a wire model.
 
@@ -97,23 +81,6 @@ def app_context(request: Request) -> Context:
     """Return the app's context, for routes that need no key."""
     context: Context = request.app.state.context
     return context
-
-
-async def get_grant(request: Request) -> Grant:
-    """Check the API key and the origin, and return the sender's rights.
-
-    Raises:
-        ApiError: 401, 403 or 429 (`KeyRing.check`); 403 for a change requested by a page of another origin.
-    """
-    require_same_origin(request)
-    context: Context = request.app.state.context
-    grant = context.keys.check(request)
-    # A key that reaches some runs only has a share of the requests in progress, so that it leaves room for others.
-    request.state.share = grant.name if context.keys.requires_key and not is_operator(request, context, grant) else ""
-    return grant
-
-
-GrantDep = Annotated[Grant, Depends(get_grant)]
 
 
 async def get_context(request: Request, _grant: GrantDep) -> Context:
@@ -162,13 +129,14 @@ async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) -
     """
     task = asyncio.ensure_future(work)
     disconnected = asyncio.ensure_future(_disconnected(request))
+    disconnected.add_done_callback(lambda _: task.cancel())
     try:
-        await asyncio.wait({task, disconnected}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise abandoned()
-        return task.result()
+        return await task
+    except asyncio.CancelledError:
+        if disconnected.done() and not disconnected.cancelled():
+            raise abandoned() from None
+        raise
     finally:
-        task.cancel()
         disconnected.cancel()
 
 

@@ -29,7 +29,7 @@ from deepcompress_client.wire import (
     RunSources,
     Step,
 )
-from deepcompress_client.wire.values import Count, Name
+from deepcompress_client.wire.base import Count, Name
 
 from ..activity.course import MAX_COURSE
 from ..activity.sources import statistics
@@ -42,8 +42,9 @@ from ..observability import metrics
 from ..scoring.errors import NewerConfigurationError, TooLargeError, UnsupportedConfigError
 from ..scoring.plan import MAX_CONFIG_CHARS, make_new_plan, named_plan, plan_from_text
 from ..shaping.lengths import LengthRecord
+from .auth import GrantDep
 from .body import documented, json_response
-from .context import Context, ContextDep, GrantDep, is_operator
+from .context import Context, ContextDep, is_operator
 from .errors import ApiError
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])

@@ -21,8 +21,8 @@ from deepcompress_client.wire import RunName
 
 from ..activity.recent import RunActivity
 from ..api.admission import KeyedSlots
-from ..api.auth import Grant
-from ..api.context import Context, ContextDep, GrantDep, is_operator
+from ..api.auth import Grant, GrantDep
+from ..api.context import Context, ContextDep, is_operator
 from ..api.errors import ApiError
 from ..api.runs import Run, problem_row
 from ..observability import metrics
