@@ -41,8 +41,8 @@ from ..difficulty.sources import mean_pass_ratio
 from ..difficulty.transfer import Receiver
 from ..difficulty.unreadable import skip_unreadable
 from ..observability import metrics
-from ..scoring.errors import NewerConfigurationError, UnsupportedConfigError
-from ..scoring.plan import make_new_plan, named_plan, plan_from_text
+from ..scoring.errors import NewerConfigurationError, TooLargeError, UnsupportedConfigError
+from ..scoring.plan import MAX_CONFIG_CHARS, make_new_plan, named_plan, plan_from_text
 from ..shaping.lengths import LengthRecord
 from .auth import GrantDep
 from .body import documented, json_response
@@ -379,6 +379,8 @@ async def import_run(
     """
 
     def accepts(config_text: str) -> None:
+        if len(config_text) > MAX_CONFIG_CHARS:
+            raise TooLargeError("the configuration", MAX_CONFIG_CHARS)
         try:
             plan_from_text(config_text, context.settings.problem_weight, context.pipeline.remote_names)
         except NewerConfigurationError as error:
