@@ -130,7 +130,7 @@ def extract(
     """Extract the answer of a response. Pure, total, and linear in the text."""
     if len(response) > max_chars:
         return _none("unreadable", f"too_long: {len(response)} characters, the limit is {max_chars}")
-    start = _after_thinking(response)
+    start = _after_thinking(response) if "<" in response else 0
     if truncated and response.find("<think>", start) >= 0:
         return _none("no_answer", "truncated before </think>")
     if answer_format == "bare":
@@ -205,7 +205,11 @@ def _last_box(text: str, start: int) -> Span | None:
     end = len(text)
     attempts = 0
     while True:
-        position = _last_command(text, start, end)
+        position = text.rfind(_BOX, start, end)
+        if text.rfind("box", max(start, position), end) > position + 1:
+            # Each command contains "box": there is one after \\boxed.
+            for name in _FBOXES:
+                position = max(position, text.rfind(name, max(start, position), end))
         if position < 0:
             return fenced
         span = _span(text, position)
@@ -225,16 +229,6 @@ def _last_box(text: str, start: int) -> Span | None:
             if attempts > 64 * _MAX_INCOMPLETE_BOXES:
                 return fenced
         end = position
-
-
-def _last_command(text: str, start: int, end: int) -> int:
-    """Return the index of the last command that draws a box, or -1."""
-    position = text.rfind(_BOX, start, end)
-    if text.rfind("box", max(start, position), end) <= position + 1:
-        return position  # each command contains "box"; there is none after \\boxed
-    for name in _FBOXES:
-        position = max(position, text.rfind(name, max(start, position), end))
-    return position
 
 
 def _fences(text: str, start: int) -> list[int]:

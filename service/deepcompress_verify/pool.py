@@ -65,6 +65,9 @@ WASTE_S = 1.0
 """CPU seconds of first slices without a result from which a batch gets the short slice."""
 DECIDE_MEMORY_BYTES = 256 << 20
 """Largest address space of a `decide` worker. It begins with about 60 MiB."""
+_KEPT_SHARE = 0.6
+"""A `decide` worker that took more of its memory is replaced after the chunk: its cached golds must not take the
+memory that an item of another request needs."""
 BUDGET_PER_CHECK_S = 0.001
 """CPU seconds that each check adds to the budget of its batch: a large batch has more items that take long."""
 _AT_LIMIT = (-signal.SIGVTALRM, -signal.SIGXCPU)
@@ -112,7 +115,7 @@ class PoolStats:
     crashed: int
     """Workers that ended for another reason while they had work."""
     recycled: int
-    """Workers replaced after their maximum number of checks, or after they ran out of memory."""
+    """Workers replaced after their maximum number of checks, or because they took much memory."""
     cpu_s: float
     """CPU seconds of all checks, all workers together."""
     peak_memory_bytes: int
@@ -150,8 +153,9 @@ class VerifierPool:
         self.batch_budget_s = batch_budget_s
         self.max_text_chars = max_text_chars
         self.max_queued = max_queued
+        self._decide_memory = min(memory_bytes, DECIDE_MEMORY_BYTES)
         limits: dict[Role, WorkerLimits] = {
-            "decide": WorkerLimits(item_budget_s, min(memory_bytes, DECIDE_MEMORY_BYTES)),
+            "decide": WorkerLimits(item_budget_s, self._decide_memory),
             "cas": WorkerLimits(item_budget_s, memory_bytes),
         }
         counts: dict[Role, int] = {"decide": workers, "cas": cas_workers}
@@ -405,7 +409,8 @@ class VerifierPool:
             slot.busy = False
         slot.process.checks += len(chunk.items)
         self._peak_bytes = max(self._peak_bytes, slot.process.peak_bytes)
-        if slot.role == "decide" and slot.process.checks > _RECYCLE_CHECKS:
+        large = slot.process.peak_bytes > _KEPT_SHARE * self._decide_memory
+        if slot.role == "decide" and (large or slot.process.checks > _RECYCLE_CHECKS):
             self._recycled += 1
             self._workers.discard(slot)
 

@@ -588,7 +588,7 @@ def sky_batch(groups: list[Group], step: int, phase: str, gold: str = "7") -> di
     rows = [(number, place) for number, group in enumerate(groups) for place in range(len(group))]
     return {
         "prompts": [[{"role": "user", "content": f"what {number}"}] for number, _ in rows],
-        "env_extras": [{"reward_model": {"ground_truth": gold}} for _ in rows],
+        "env_extras": [{"reward_spec": {"ground_truth": gold}} for _ in rows],
         "trajectory_ids": [SimpleNamespace(instance_id=f"u{n}", repetition_id=place) for n, place in rows],
         "batch_metadata": SimpleNamespace(global_step=step, training_phase=phase),
     }

@@ -336,13 +336,7 @@ def test_the_example_is_a_configuration_that_verl_takes(tmp_path: Path) -> None:
     files = [str(tmp_path / "train.jsonl"), str(tmp_path / "test.jsonl"), str(tmp_path / "data")]
     subprocess.run([sys.executable, str(ROOT / "examples" / "verl" / "prepare.py"), *files], check=True)
     command = (ROOT / "examples" / "verl" / "run.sh").read_text().partition("verl.trainer.main_ppo")[2]
-    values = {
-        "$DATA": files[2],
-        "$MODEL": "/model",
-        "$RUN": "my-run",
-        "${LEVEL:-1.0}": "0.5",
-        "${EMA:-0.99}": "0.975",
-    }
+    values = {"$DATA": files[2], "$MODEL": "/model", "$RUN": "my-run", "${PRESET:-compress}": "compress"}
     for name, value in values.items():
         command = command.replace(name, value)
     overrides = [word for word in shlex.split(command.replace("\\\n", " ")) if word != "$@"]

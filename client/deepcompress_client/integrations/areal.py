@@ -124,6 +124,8 @@ def group_workflow(
                 "tokens": len(resp.output_tokens),
                 "truncated": getattr(resp, "stop_reason", None) == "length",
             }
+            if prompt := getattr(resp, "input_tokens", None):
+                rollout["context_tokens"] = len(prompt)
             if versions := getattr(resp, "output_versions", None):
                 rollout["policy_version"] = min(versions)
             answer, index = await self._barrier.reward(

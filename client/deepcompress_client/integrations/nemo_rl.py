@@ -107,8 +107,8 @@ class StepShaping(CountedSteps):
         del cfg  # NeMo RL passes its configuration
         if "message_log" not in batch:
             raise ValueError(
-                "this trainer passes no message_log to reward shaping: set data_plane.enabled=false, since a prompt "
-                "cannot be recognised without its token ids"
+                "this trainer passes no message_log to reward shaping, only padded prompts and the length of the "
+                "first turn: set data_plane.enabled=false"
             )
         outcomes = batch["total_reward"]
         truncated = batch["truncated"].tolist() if "truncated" in batch else [False] * len(outcomes)
@@ -116,11 +116,14 @@ class StepShaping(CountedSteps):
         rollouts = []
         for row, messages in enumerate(batch["message_log"]):
             rows_of.setdefault(_prompt(messages), []).append(row)
-            written = [message["token_ids"] for message in messages if message["role"] == "assistant"]
+            written = [len(message["token_ids"]) for message in messages if message["role"] == "assistant"]
+            read = sum(len(message["token_ids"]) for message in messages) - sum(written)
             rollouts.append(
                 {
                     **decode_status(float(outcomes[row])),
-                    "tokens": sum(len(ids) for ids in written),
+                    "tokens": sum(written),
+                    "context_tokens": read,
+                    "turns": len(written) or None,
                     "truncated": bool(truncated[row]),
                 }
             )

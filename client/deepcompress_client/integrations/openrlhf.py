@@ -174,6 +174,7 @@ def _rollout(output: dict[str, Any], tokenizer: FrameworkObject) -> dict[str, An
     return {
         "response": tokenizer.decode(ids, skip_special_tokens=True),
         "tokens": len(ids),
+        "context_tokens": start,
         "truncated": bool(output["truncated"]),
     }
 

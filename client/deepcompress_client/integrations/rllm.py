@@ -96,7 +96,11 @@ class StepShaping(CountedSteps):
                 "problem_id": _problem(group),
                 "group_id": str(group.group_id),
                 "rollouts": [
-                    {**decode_status(float(outcome)), "tokens": _tokens(trajectory)}
+                    {
+                        **decode_status(float(outcome)),
+                        "tokens": _tokens(trajectory),
+                        "turns": len(trajectory.steps),
+                    }
                     for outcome, trajectory in zip(outcomes, group.trajectories, strict=True)
                 ],
             }

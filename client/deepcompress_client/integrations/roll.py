@@ -84,6 +84,7 @@ class GroupShaping:
                 {
                     **decode_status(float(data.batch["scores"][row])),
                     "tokens": int(data.batch["response_mask"][row].sum()),
+                    "context_tokens": int(data.batch["prompt_mask"][row].sum()),
                 }
                 for data, row in rows
             ],

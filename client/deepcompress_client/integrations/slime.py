@@ -284,6 +284,7 @@ def _rollout(segments: Sequence[FrameworkObject]) -> dict[str, Any]:
         "correct": status == "correct",
         "status": status,
         "tokens": sum(map(_tokens, segments)),
+        "context_tokens": _context_tokens(segments),
         "truncated": _truncated(segments[-1]),
     }
 
@@ -298,6 +299,17 @@ def _tokens(sample: FrameworkObject) -> int:
     """Return the number of tokens that the policy generated, without tool output if slime counts it separately."""
     effective = getattr(sample, "effective_response_length", None)
     return int(sample.response_length if effective is None else effective)
+
+
+def _context_tokens(segments: Sequence[FrameworkObject]) -> int | None:
+    """Return the tokens that the policy read: prompts and tool output. None if a sample has no token ids."""
+    read = 0
+    for sample in segments:
+        ids = getattr(sample, "tokens", None)  # of the prompt and the response
+        if not ids:
+            return None
+        read += len(ids) - _tokens(sample)
+    return read
 
 
 def _truncated(sample: FrameworkObject) -> bool:

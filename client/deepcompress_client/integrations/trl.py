@@ -47,7 +47,7 @@ from ._common import (
     save_identity,
     text_of,
 )
-from ._trl import check_columns, end_tokens, first_values, trains_none_as_0
+from ._trl import check_columns, end_tokens, first_values, replies, trains_none_as_0
 from .trl_async import DeepCompressGroupReward
 
 if TYPE_CHECKING:
@@ -287,6 +287,7 @@ class DeepCompressReward:
                     status=verdict.status,
                     tokens=len(completion_ids[index]),
                     truncated=truncated[index],
+                    turns=replies(completions[index]),
                 )
             )
         return rows

@@ -35,6 +35,10 @@ from ._common import (
     open_run_async,
     text_of,
 )
+from ._versions import check_version
+
+TESTED = ("0.3", "0.4")
+"""The oldest and the newest version of verifiers that the tests run with."""
 
 
 class Unjudged(RuntimeError):
@@ -55,6 +59,7 @@ class Outcome:
         answer_format: AnswerFormat | None = None,
         deadline_s: float = DEADLINE_S,
     ) -> None:
+        check_version("verifiers", *TESTED)
         self._client = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
         self._answer_format = answer_format
         self._audit = GoldAudit("the tasks")
@@ -101,6 +106,7 @@ def group_reward(
     A rollout that failed (its ``error`` is set) takes no part, and gets the mean of its group.
     Rubrics convert an exception to reward 0 for the whole group, whose advantages are then 0.
     """
+    check_version("verifiers", *TESTED)
     check_run_name(run)
     client = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
     audit = GoldAudit("the rubric's answers")

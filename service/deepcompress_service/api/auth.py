@@ -182,7 +182,11 @@ async def get_grant(request: Request) -> Grant:
     if "origin" in request.headers:
         require_same_origin(request)
     keys: KeyRing = request.app.state.context.keys
-    return keys.check(request)
+    grant = keys.check(request)
+    if grant.runs:
+        # It has a share of the requests in progress (`admission`), so that it leaves room for other keys.
+        request.state.share = grant.name
+    return grant
 
 
 GrantDep = Annotated[Grant, Depends(get_grant)]

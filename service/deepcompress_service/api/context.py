@@ -23,7 +23,7 @@ from ..scoring.slot import set_slot
 from ..settings import Settings
 from .admission import FairScheduler, InflightLimiter, KeyedSlots, Reservation
 from .auth import Grant, GrantDep, KeyRing
-from .body import body_lines, decoded, parse, read_body
+from .body import Arrivals, body_lines, decoded, parse, read_body
 from .errors import abandoned
 from .packed_rows import PackedRows
 
@@ -55,6 +55,7 @@ class Context:
     nemo_gym_rows: PackedRows
     shared_activity: SharedActivity
     run_metrics: RunMetrics
+    arrivals: Arrivals
     draining: bool = False
     store_reason: str = ""
     """The reason that was last logged why the store cannot be used; empty while it can."""
@@ -66,14 +67,14 @@ class Context:
             ApiError: The body is too large, incomplete, or not valid.
         """
         with self.inflight.admit(request, SMALL_BODY):
-            raw = await read_body(request, SMALL_BODY, self.settings.body_timeout_seconds)
+            raw = await read_body(request, SMALL_BODY, self.arrivals)
             return await decoded(partial(parse, model, raw), raw)
 
     def body_lines(self, request: Request, longest: int | None = None) -> AsyncIterator[str]:
         """Yield the lines of a body that may be larger than memory allows; `longest`: most bytes of a line."""
         settings = self.settings
         longest = min(longest or settings.max_body_bytes, settings.max_body_bytes)
-        return body_lines(request, settings.max_import_bytes, longest, settings.body_timeout_seconds)
+        return body_lines(request, settings.max_import_bytes, longest, self.arrivals)
 
 
 def app_context(request: Request) -> Context:

@@ -70,7 +70,7 @@ async def rollout(request: Request, context: ContextDep, grant: GrantDep, tasks:
     It is safe to send the same rollout again: it continues to wait.
     """
     with context.inflight.admit(request) as reservation:
-        body = await read_batch(request, context.settings, reservation, RolloutRequest)
+        body = await read_batch(request, context.settings, context.arrivals, reservation, RolloutRequest)
         grant.require_run(body.run)
         bind_contextvars(run=body.run, step=body.step, phase=body.phase)
         check_row("", body, context.settings.max_gold_chars, context.pipeline.remote_names)

@@ -19,7 +19,6 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -39,7 +38,7 @@ from ..settings import Settings
 from .ages import check_asynchronous, group_age, seen_age
 from .batch import SMALL_BATCH, AddTask, Batch, BatchGroup, BatchRequest, Rewards
 from .errors import InvalidRequestError
-from .plan import RunPlan, make_new_plan, plan_from_text
+from .plan import RunPlan, make_new_plan, plan_bytes, plan_from_text
 from .protocols import Verifier
 from .records import group_commit, score_digest, shape_digest, unpack_age, unpack_verdicts
 from .remote_checks import Recorded, check_all, nothing_recorded
@@ -56,10 +55,12 @@ from .training_warnings import (
     untrainable_warnings,
 )
 from .unchecked import NOT_TRAINABLE, checked_parts
+from .weighted_cache import WeightedCache
 
 log = logging.getLogger("deepcompress.scoring")
 
-MAX_CACHED_PLANS = 4096
+CACHED_PLANS_BYTES = 48 << 20
+"""Most bytes of the cached plans of runs: those of 1,700 runs of the default configuration."""
 HASHED_AT_ONCE = 1 << 19
 """Most characters that are hashed on the event loop, about half a millisecond of work."""
 
@@ -98,7 +99,7 @@ class Pipeline:
         self.default_plan = make_new_plan(
             RunConfig.model_validate_json(settings.default_run), settings.problem_weight, self.remote_names
         )
-        self._plans: OrderedDict[str, CachedPlan] = OrderedDict()
+        self._plans: WeightedCache[CachedPlan] = WeightedCache(CACHED_PLANS_BYTES)
         self._first_rollouts = FirstRollouts()
         self._declines = Declines(store)
 
@@ -187,10 +188,7 @@ class Pipeline:
         return plan
 
     def _remember(self, run: str, cached: CachedPlan) -> None:
-        self._plans[run] = cached
-        self._plans.move_to_end(run)
-        while len(self._plans) > MAX_CACHED_PLANS:
-            self._plans.popitem(last=False)
+        self._plans.put(run, cached, plan_bytes(cached.plan))
 
     # --- stage: verify -----------------------------------------------------------------------------------
 
@@ -384,7 +382,6 @@ class Pipeline:
                     rewards.groups[index],
                     rewards.shaped[index],
                     batch.groups[index].statuses,
-                    batch.groups[index].sent.data_source,
                     batch.groups[index].tallies,
                     ages[index],
                 )

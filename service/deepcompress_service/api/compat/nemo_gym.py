@@ -97,7 +97,7 @@ async def verify(
             raise invalid("cohort" if cohort is None else "run", "run and cohort are needed together")
         if run is not None:
             grant.require_run(run)
-        body = await read_batch(request, context.settings, reservation, VerifyBody)
+        body = await read_batch(request, context.settings, context.arrivals, reservation, VerifyBody)
         row = {**(body.model_extra or {}), "response": body.response}
         answer = gold_of(row.get(gold), gold)
         cut = truncated(body.response)
@@ -164,7 +164,7 @@ async def aggregate_metrics(request: Request, context: ContextDep) -> Response:
     Masked rollouts are left out.
     """
     with context.inflight.admit(request) as reservation:
-        body = await read_batch(request, context.settings, reservation, AggregateBody)
+        body = await read_batch(request, context.settings, context.arrivals, reservation, AggregateBody)
         # In a thread, which writes the answer and frees the rows as well: they may have a hundred thousand numbers.
         pieces = await asyncio.to_thread(_written, body.verify_responses)
         return streamed_json(pieces)

@@ -57,7 +57,7 @@ async def get_reward(
     leave a rollout out.
     """
     with context.inflight.admit(request) as reservation:
-        body = await read_batch(request, context.settings, reservation, GetReward)
+        body = await read_batch(request, context.settings, context.arrivals, reservation, GetReward)
         for field in ("prompts", "labels"):
             if len(getattr(body, field)) != len(body.query):
                 raise invalid(field, f"has {len(getattr(body, field))} entries for {len(body.query)} queries")

@@ -98,7 +98,7 @@ async def submit_task(
     """Check the response at once; the id that is returned contains the result."""
     context = app_context(request)
     with context.inflight.admit(request) as reservation:
-        body = await read_batch(request, context.settings, reservation, SubmitTask)
+        body = await read_batch(request, context.settings, context.arrivals, reservation, SubmitTask)
         item: dict[str, Any] = {
             "gold": gold_of(body.reward_info.ground_truth, "reward_info.ground_truth"),
             "response": body.response,

@@ -51,7 +51,7 @@ async def rm(
     The object has that number as `acc`, and `reward` as 1 or -1.
     """
     with context.inflight.admit(request) as reservation:
-        body = await read_batch(request, context.settings, reservation, RemoteReward)
+        body = await read_batch(request, context.settings, context.arrivals, reservation, RemoteReward)
         item = {"gold": gold_of(body.label, "label"), "response": body.response}
         (row,) = await verdicts(request, context, reservation, tasks, [item], answer_format)
     if reply == "number":

@@ -38,12 +38,14 @@ from ..model import (
     Observation,
     ProblemState,
     RunState,
+    SourceSums,
     StepStatistics,
 )
 from ..observed_codec import pack_rollout
 from ..paging import Page, PageBuilder, Side, Sort
 from ..retention import OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import state_of_run
+from ..sources import counted_sources
 from ..transfer import ExportReader, Receiver, accept_any_config
 from ..unreadable import skip_unreadable
 from ..waiting import MAX_WAITING, MAX_WAITING_ROLLOUTS
@@ -76,6 +78,8 @@ WATCH_S = 5.0
 RUNS_KEY = "dc:runs"
 """The names of all runs ever; a run that is gone stays named until someone looks for it."""
 
+MAX_REGISTERED = 10_000
+"""Most names of runs that a process keeps as known to be in that list. Beyond it they are added again."""
 STEPS_BY_NAME = 64
 """Most steps of a history that are read one by one; for more, the whole history is read."""
 
@@ -213,6 +217,8 @@ class RedisStore(RedisDatasets):
         """
         if renew or run not in self._registered:
             await self._link.command(RUNS_KEY, "SADD", RUNS_KEY, run, writes=True)
+            if len(self._registered) >= MAX_REGISTERED:
+                self._registered.clear()
             self._registered.add(run)
 
     async def _read(self, run: str, key: str | None = None) -> tuple[int, RunRecord, StepRecord | None, float | None]:
@@ -318,6 +324,18 @@ class RedisStore(RedisDatasets):
         steps = steps if limit is None else steps[max(0, len(steps) - limit + len(found)) :]
         found = [parse_step(decode(text)).statistics(step) for step, text in steps] + found
         return found if limit is None else found[-limit:]
+
+    async def source_history(
+        self, run: str, *, since: int | None = None, limit: int | None = None
+    ) -> dict[int, dict[str, SourceSums]]:
+        """Implement `DifficultyStore.source_history`."""
+        run_record = await self._run_record(run)
+        key, most = prefix_of(run), -1 if limit is None else limit
+        members = await self._link.command(
+            key + "m", "ZREVRANGEBYSCORE", key + "b", run_record.newest_step, since or 0, "LIMIT", 0, most
+        )
+        rows = map(redis_replies.parse_sources, reversed(members))
+        return {step: counted_sources(record) for step, record in rows}
 
     async def problem(self, run: str, problem_id: str) -> ProblemState:
         """Implement `DifficultyStore.problem`."""

@@ -13,16 +13,16 @@
 
 local PAIR, PAIR_BYTES = '<BI2I2I2I2', 9
 local PORTION, NO_PORTION, MOST_BYTES = 240, '\240\0', 96
-local DENSE, WIDE = 224, 225
 local WHOLE_TALLY = TALLY .. string.sub(PAIR, 2) -- of a problem whose lengths have no portions; then these
 local WHOLE_RECORD = STATE .. string.sub(WHOLE_TALLY, 2)
 local NO_LENGTHS = '\0\0\0\0'
-local HALVED_AFTER, MOST_SINGLE, MOST_COUNT = 16, 512, 65535
 local HAS_LENGTHS = 4 -- flag of a group's record
 local OBSERVED_LENGTHS = 2 -- flag of an observed group
 
 local joined_lengths, folded_lengths, fold_portions, fold_singles, lengths_of
-do -- Lua bounds the number of local names of a script
+do -- Lua bounds the number of a script's local names
+local DENSE, WIDE = 224, 225
+local HALVED_AFTER, MOST_SINGLE, MOST_COUNT = 16, 512, 65535
 local tally -- number of rollouts by bin + 1, all 0 between two uses: filling a table anew takes longer
 
 -- Add `size` bytes of counts and the single rollouts behind them, from `start` on, to the tally. Answers the least and the
