@@ -52,6 +52,8 @@ _COMMANDS = frozenset(
     "displaystyle pm quad".split()
 )
 """Commands of a formula without a unit."""
+_CELSIUS = re.compile(r"(?:°|\^?\s*\{?\s*\\circ\s*\}?)\s*\{?\s*C(?![A-Za-z])|℃")
+"""A degree Celsius, which is a kelvin in a product of units: J/(g·°C)."""
 _SUPER = str.maketrans("⁻¹²³⁴", "-1234")
 
 
@@ -129,11 +131,13 @@ def has_no_unit(text: str) -> bool:
 def read_unit(text: str) -> tuple[fmpq, Dimensions] | None:
     """Return (factor to the base units, dimensions) of a unit, or None unless every token has a meaning."""
     quotient = _expand_fraction(text)
-    tokens = None if quotient is None else _tokens(_BLANK.sub(" ", quotient).replace("mm Hg", "mmHg"))
-    if tokens is None:
+    if quotient is None:
         return None
-    pieces = _product(tokens)
-    if not pieces:
+    plain = _BLANK.sub(" ", quotient).replace("mm Hg", "mmHg")
+    kelvin = _CELSIUS.sub("K", plain)
+    tokens = _tokens(kelvin)
+    pieces = None if tokens is None else _product(tokens)
+    if not pieces or (kelvin != plain and len(pieces) == 1):
         return None
     return measure("*".join(f"{name}^{power}" for name, power in pieces))
 

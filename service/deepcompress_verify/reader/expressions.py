@@ -39,6 +39,7 @@ from deepcompress_verify.tree import (
     Tuple,
 )
 
+_ORDERED_PRODUCTS = {"\\star": "star", "\\wedge": "exterior"}
 _UNIT_SIGNS = frozenset(("mu", "Omega"))
 _NABLA = Sym("\\nabla")
 _KNOWN_SYMBOLS = frozenset(("\\partial", "\\nabla", "\\top", "\\intercal"))
@@ -221,9 +222,9 @@ def term(s: Stream) -> Node:
                 else:
                     factors.append(_signed_power(s))
                 continue
-            if value == "\\star":
+            if value in _ORDERED_PRODUCTS:
                 s.position += 1
-                factors = [Apply("star", (_product(factors), _signed_power(s)))]
+                factors = [Apply(_ORDERED_PRODUCTS[value], (_product(factors), _signed_power(s)))]
                 continue
             if value == "\\times":
                 bold = s.peek(-1).kind == "t" and s.peek(1).kind == "t"
