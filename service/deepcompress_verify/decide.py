@@ -28,6 +28,7 @@ from deepcompress_verify.compare.dates_and_formulas import differs_in_case, othe
 from deepcompress_verify.compare.fast_path import Rational, number, rounds_to, same_digits, strip_typesetting
 from deepcompress_verify.compare.forms import Facts, canon, facts
 from deepcompress_verify.compare.judgement import judge
+from deepcompress_verify.compare.logic import propositional
 from deepcompress_verify.compare.rounding import MANY_DIGITS
 from deepcompress_verify.compare.unit_text import UnitText, has_no_unit, split_unit
 from deepcompress_verify.extract import boxes_of_gold
@@ -373,6 +374,8 @@ def _trees(gold: ParsedGold, answer: str, plain: str, tree: Node, oracle: Oracle
             if reread:
                 result, context = reread, other_context
                 break
+    if not result and (meant := propositional(gold.text)) is not None and meant == propositional(answer):
+        return Verdict(True, "correct", truncate_answer(answer), "text", "the same formula of logic")
     if not result:
         reason = same_date_or_formula(gold.text, gold.tree, answer)
         if reason is not None:

@@ -24,6 +24,7 @@ from deepcompress_verify.compare.scalars import equal
 from deepcompress_verify.compare.statements import compare_regions, compare_relations
 from deepcompress_verify.compare.text import equal_text, same_integers
 from deepcompress_verify.reader import read
+from deepcompress_verify.reader.expressions import fractional_part
 from deepcompress_verify.reader.words import DENIALS, QUALIFIERS
 from deepcompress_verify.remarks import HEDGES
 from deepcompress_verify.tree import (
@@ -105,6 +106,28 @@ def _sets_of_integers(gold: Node, answer: Node, context: ComparisonContext) -> b
         return NOT_APPLICABLE
     context.record("text", "the same integers")
     return True
+
+
+def _fractional_parts(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
+    """Compare \\{x\\} with an expression: the braces are x - floor(x) beside a floor, and otherwise not x."""
+    if isinstance(gold, Set) == isinstance(answer, Set):
+        return NOT_APPLICABLE
+    braces, other = (gold, answer) if isinstance(gold, Set) else (answer, gold)
+    assert isinstance(braces, Set)
+    item = braces.items[0]
+    if len(braces.items) > 1 or not isinstance(other, _EXPRESSIONS) or not isinstance(item, _EXPRESSIONS):
+        return NOT_APPLICABLE
+    if any(isinstance(part, Call) and part.name in ("floor", "ceil") for part in walk(other)):
+        part = fractional_part(item)
+        return context.judge(part, other) if braces is gold else context.judge(other, part)
+    if not symbols(item) or symbols(item) <= _PARAMETERS or has(item, Const):
+        return NOT_APPLICABLE
+    context.record("structure", "braces around a formula, which may be a set or a fractional part")
+    return False
+
+
+_EXPRESSIONS = (Add, Call, Div, Mul, Neg, Num, Pow, Sym)
+_PARAMETERS = frozenset("kmlj")
 
 
 def _families(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
@@ -491,6 +514,6 @@ _SCALAR = frozenset((Num, Const, Sym, Add, Neg, Mul, Div, Pow, Call, Apply, BigO
 
 Rule = Callable[[Node, Node, ComparisonContext], "bool | NotApplicable | None"]
 _RULES: tuple[Rule, ...] = (
-    _families, _qualified, _choices, _plus_minus, _texts, _omissions, compare_piecewise,
+    _families, _qualified, _choices, _plus_minus, _texts, _omissions, compare_piecewise, _fractional_parts,
     compare_regions, compare_relations, evaluate_matrices, compare_collections, compare_ratios, compare_numerals,
 )  # fmt: skip

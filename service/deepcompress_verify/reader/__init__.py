@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from deepcompress_verify.reader.cases import may_hold_cases, split_cases
 from deepcompress_verify.reader.dates import join_dates, may_hold_date, numeric_date
 from deepcompress_verify.reader.grammar import parse
 from deepcompress_verify.reader.numerals import Commas, join_numerals
@@ -66,7 +67,9 @@ def read(text: str, commas: Commas = "group", plain_units: bool = False) -> Node
         tokens = join_numerals(tokens, commas, latex)
         if len(tokens) == 1:
             return Unreadable("empty")
-        node = _answer(tokens, Options(latex, plain_units))
+        options = Options(latex, plain_units)
+        cases = split_cases(tokens, lambda part: parse(part, options)) if may_hold_cases(cleaned) else None
+        node = cases or _answer(tokens, options)
         _check_size(node)
         return node
     except ReadError as reason:

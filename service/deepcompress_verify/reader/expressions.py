@@ -17,7 +17,7 @@ from deepcompress_verify.reader.quantities import (
     unit_fraction,
 )
 from deepcompress_verify.reader.stream import Stream
-from deepcompress_verify.reader.tokens import ReadError
+from deepcompress_verify.reader.tokens import END, ReadError
 from deepcompress_verify.reader.words import CONST_WORDS, FUNCTION_WORDS, NUMBER_WORDS, is_word
 from deepcompress_verify.tree import (
     Add,
@@ -50,10 +50,34 @@ _TRANSPOSED = frozenset(("T", "\\top", "\\intercal"))
 
 def power(s: Stream) -> Node:
     """Parse an atom with its postfix signs and exponents."""
+    start = s.position
     node = atom(s)
+    if isinstance(node, Set) and len(node.items) == 1 and _is_operand(s, start):
+        node = fractional_part(node.items[0])
     if isinstance(node, Sym) and is_given(s):
         node = _conditional(s, node)
     return postfix(s, node)
+
+
+def fractional_part(node: Node) -> Node:
+    """Return x - floor(x)."""
+    return Add((node, Neg(Call("floor", (node,)))))
+
+
+def _is_operand(s: Stream, start: int) -> bool:
+    """Return True for braces among terms and factors, which mean a fractional part: n + \\{x\\}, \\{x\\}^2."""
+    if s.tokens[start].value != "\\{":
+        return False
+    before = s.tokens[start - 1] if start else END
+    two_before = s.tokens[start - 2] if start > 1 else END
+    if before.value == "-" and (two_before.value.isupper() or s.tokens[start - 3].value.isupper()):
+        return False  # A - \\{3\\}, a difference of sets
+    if before.kind == "o" and before.value in ("+", "-", "*"):
+        return True
+    if before.kind == "n" or (before.kind == "w" and before.value.islower() and len(before.value) == 1):
+        return True
+    after = s.peek()
+    return after.kind == "o" and after.value in ("+", "-", "*", "/", "^")
 
 
 def _conditional(s: Stream, name: Sym) -> Node:
