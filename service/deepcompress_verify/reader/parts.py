@@ -84,8 +84,14 @@ def _is_numbered(tokens: list[Token], i: int) -> bool:
     inside = tokens[i + 1]
     return (
         inside.kind == "n" and len(inside.value) == 1 and tokens[i + 2][:2] == ("o", ")") and tokens[i + 3].space
-        and (i == 0 or tokens[i - 1].value in _SEPARATORS) and tokens[i + 3].value not in _SEPARATORS
+        and (i == 0 or tokens[i - 1].value in _SEPARATORS or (tokens[i].space and _begins_with_one(tokens)))
+        and tokens[i + 3].value not in _SEPARATORS
     )  # fmt: skip
+
+
+def _begins_with_one(tokens: list[Token]) -> bool:
+    """Return True for an answer that begins with (1) and a space."""
+    return [token.value for token in tokens[:3]] == ["(", "1", ")"] and tokens[3].space
 
 
 def _label_end(tokens: list[Token], i: int) -> int:
