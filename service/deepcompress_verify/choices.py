@@ -71,7 +71,7 @@ def read_choice(text: str) -> ChoiceText | None:
     letter = match["letter"]
     if _unbalanced(match["open"], match["close"], match["after"] or ""):
         return None
-    wrapped = any(bracket in match["open"] for bracket in "([（【")
+    wrapped = any(bracket in match["open"] for bracket in "([（【") or masked.strip() == f"{letter})"
     if letter.islower() and not wrapped:
         return None
     content = masked[match.end() :].strip()

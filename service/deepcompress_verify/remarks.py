@@ -57,7 +57,8 @@ _SUBJECT_DENIALS = (
 """Words that make the subject of a statement something else than the answer."""
 _MARKS = (
     "\\checkmark", "\\blacksquare", "\\square", "\\Box", "\\qed", "\\qedhere", "\\quad", "\\qquad", "\\,", "\\;",
-    "\\!", "\\ ", "\\nonumber", "✓", "✔", "✅", "☑", "∎", "■", "□", "◻", "◼", "▪", "🎉", "\ufe0f", "~", "!",
+    "\\!", "\\ ", "\\nonumber", "\\text{Q.E.D.}", "\\text{QED}", "Q.E.D.", "QED",
+    "✓", "✔", "✅", "☑", "∎", "■", "□", "◻", "◼", "▪", "🎉", "\ufe0f", "~", "!",
 )  # fmt: skip
 """Marks without a meaning at the end of an answer."""
 _LEADING = ("\\therefore", "\\implies", "\\Rightarrow", "\\Longrightarrow", "\\displaystyle", "∴", "⇒", "⟹")
@@ -93,7 +94,7 @@ _VERBS = frozenset(
 )
 _PREDICATE = re.compile(
     r"\s+is\s+(?:the|my|our)\s+(?:final\s+|correct\s+|right\s+|only\s+|unique\s+)?(?:possible\s+)?"
-    r"(?:answer|result|solution|root|value|option|choice)\s*$|\s+only\s*$"
+    r"(?:answer|result|solution|root|value|option|choice)\s*$|\s+only\s*$|,?\s+exactly\s*$"
 )
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
 _OPERATORS = frozenset("+*/^|[]")
@@ -164,6 +165,7 @@ def words_of(text: str) -> list[str]:
 def hedged(text: str) -> bool:
     """Return True if a remark may hedge or withdraw the answer beside it."""
     words = words_of(text)
+    words = [word for word, after in pairwise([*words, "and"]) if word != "too" or after in ("and", "or", "but")]
     if not HEDGES.isdisjoint(words) or _OR_VALUE.search(text):
         return True
     pairs = set(pairwise(words))
@@ -317,7 +319,7 @@ def _counted(words: str | None, value: str) -> bool:
     """Return True for no words, or one or two that name what is counted; a known unit must be that of the value."""
     if words is None:
         return True
-    known = any(known_unit(word) for word in words.split())
+    known = any(known_unit(word) for word in words.split() if word not in ("unit", "units"))
     if not known and not is_counted_noun(words.lower().split(), False, False):
         return False
     named = _LAST_WORD.search(value) is not None or known

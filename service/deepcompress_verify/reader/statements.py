@@ -213,7 +213,12 @@ def _choice(s: Stream) -> Node | None:
             return None
         if start != 0:
             return None
-    if letter.kind not in "tw" or len(letter.value) != 1 or not "A" <= letter.value <= "J":
+    if letter.kind not in "tw" or len(letter.value) != 1:
+        return None
+    if s.is_op(")", 1) and s.peek(2).kind == "e" and "a" <= letter.value <= "j":
+        s.position += 2
+        return Choice(letter.value.upper())  # b)
+    if not "A" <= letter.value <= "J":
         return None
     following = s.peek(after)
     if following.kind == "e":
