@@ -120,7 +120,7 @@ class Reduction:
 
 def reductions(answer: str) -> list[Reduction]:
     """Return the readings of an answer without its remarks, shortest removal first; none if it has no remarks."""
-    if len(answer) > MAX_CHARS or not answer or _is_plain(answer):
+    if len(answer) > MAX_CHARS or not answer or _is_plain(answer) or _is_formula(answer):
         return []
     result: dict[str, Reduction] = {}
     pending = [Reduction(answer)]
@@ -180,6 +180,21 @@ def _is_plain(answer: str) -> bool:
     return (
         len(answer) < 24 and answer.replace(".", "").replace("-", "").replace("/", "").isalnum() and answer.isascii()
     )
+
+
+_FORMULA = re.compile(
+    r"(?:[-+*/^_{}()\[\]|.,0-9 ]++|[a-zA-Z](?![a-zA-Z])"
+    r"|\\(?:[dt]?frac|sqrt|left|right|pi|infty|cdot|times|pm|theta|alpha|beta)(?![a-zA-Z]))++"
+)
+"""A formula without words, relations and marks."""
+
+
+def _is_formula(answer: str) -> bool:
+    """Return True for a formula to which no rule for remarks applies."""
+    if " " in (answer[0], answer[-1]) or _FORMULA.fullmatch(answer) is None:
+        return False
+    # a number in brackets at the end may be a second statement: 5 (5)
+    return answer[-1] != ")" or (answer.startswith(("(", "\\left(")) and answer.count("(") == 1)
 
 
 def mask(text: str) -> str:

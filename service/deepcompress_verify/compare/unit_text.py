@@ -43,6 +43,11 @@ _NUMBER = re.compile(
 _BLOCK = re.compile(
     r"(?:\\[ ,;:]|~|\s)*\\(?:text|mathrm|rm|textrm|operatorname)\s*\{|(?:\\[ ,;:]|~|\s)*\\frac\{\\(?:text|mathrm)\{"
 )
+_MAY_HAVE_UNIT = re.compile(
+    r"[^\x00-\x7f]|\\(?:text|mathrm|rm|operatorname)|\$|Rs|INR|USD|EUR|GBP"
+    r"|\A(?:\*\*)?[\s{]*(?:[-+\s.\d]|\\[dt]?frac)[^a-zA-Z]*(?:frac[^a-zA-Z]+)?[a-zA-Z]"
+)
+"""A text without this, a unit as text, a currency or a letter after a number, has no unit."""
 _TOKEN = re.compile(
     r"\s+|[A-Za-zµμΩ]+|[一-鿿]+|\\(?:cdot|times)(?![A-Za-z])|\^\s*\{\s*[-+]?\d+\s*\}|\^\s*[-+]?\d|[⁻]?[¹²³⁴]|[·⋅*/().{}-]"
 )
@@ -70,7 +75,7 @@ class UnitText:
 
 def split_unit(text: str) -> UnitText | None:
     """Return the value and the unit of a text that ends in a known unit, or None."""
-    if len(text) > MAX_CHARS:
+    if len(text) > MAX_CHARS or _MAY_HAVE_UNIT.search(text) is None:
         return None
     if text.startswith("**") and text.endswith("**"):
         text = text[2:-2]

@@ -20,7 +20,9 @@ Parse = Callable[[list[Token]], Node]
 
 def may_hold_cases(text: str) -> bool:
     """Return True if the text holds two of the words without which nothing is defined by cases."""
-    return any(word in text for word in _WORDS) and sum(map(text.count, _WORDS)) > 1
+    if not ("if" in text or "when" in text or "for" in text):
+        return False
+    return sum(map(text.count, _WORDS)) > 1
 
 
 _WORDS = ("if ", "if}", "when", "for ", "for}", "otherwise", "else")

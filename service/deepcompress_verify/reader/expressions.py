@@ -40,6 +40,9 @@ from deepcompress_verify.tree import (
 )
 
 _ORDERED_PRODUCTS = {"\\star": "star", "\\wedge": "exterior"}
+_POSTFIXES = frozenset(("^", "!", "%", "$$", "|", "_", "euro", "degree", "degrees", "circ", "textdegree"))
+_ENDS_PRODUCT = frozenset((")", "]", "}", "\\}", ",", ";", "+", "-", "&"))
+_SIGNS = frozenset(("+", "-", "pm", "mp"))
 _UNIT_SIGNS = frozenset(("mu", "Omega"))
 _NABLA = Sym("\\nabla")
 _KNOWN_SYMBOLS = frozenset(("\\partial", "\\nabla", "\\top", "\\intercal"))
@@ -102,7 +105,9 @@ def postfix(s: Stream, node: Node) -> Node:
         ReadError: A subscript follows an expression.
     """
     while True:
-        token = s.peek()
+        token = s.tokens[s.position]
+        if token.value not in _POSTFIXES:
+            return node
         if token.kind == "o":
             if token.value == "^":
                 s.position += 1
@@ -237,6 +242,8 @@ def term(s: Stream) -> Node:
         if kind == "e" or kind == "r":
             break
         if kind == "o":
+            if value in _ENDS_PRODUCT:
+                break
             if value == "*":
                 s.position += 1
                 if s.open_integrals and is_differential(s):
@@ -437,6 +444,8 @@ def expression(s: Stream) -> Node:
             return _total(terms) or terms[0]
         else:
             terms.append(term(s))
+            if s.tokens[s.position].value not in _SIGNS:
+                return terms[0]
             continue
         following = s.peek()
         if not (following.kind == "o" and following.value in "+-") and not (

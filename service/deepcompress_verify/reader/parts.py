@@ -7,11 +7,12 @@ from deepcompress_verify.reader.tokens import Token
 _ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6}
 _SEPARATORS = frozenset((",", ";", ".", "and", "\\"))
 MAX_PARTS = 12
+_MAY_LABEL = frozenset((")", ":", "part", "Part", "PART")).__contains__
 
 
 def split_parts(tokens: list[Token]) -> list[list[Token]] | None:
     """Return the tokens of each part in the order of the labels, each with an end token; None without labels."""
-    if len(tokens) < 5:
+    if len(tokens) < 5 or not any(map(_MAY_LABEL, [token.value for token in tokens])):
         return None
     tokens = _without_braces(tokens)
     if not _could_begin(tokens):

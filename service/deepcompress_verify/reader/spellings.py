@@ -12,12 +12,11 @@ _LARGE = {"万": 10**4, "亿": 10**8}
 
 def may_hold_spelling(text: str) -> bool:
     """Return True if the text holds the words without which nothing is spelled."""
-    lower = text.lower()
-    return (
-        "'" in text
-        or not text.isascii()
-        or any(word in lower for word in ("and", "out of", "minus", "negative", "rem", "base"))
-    )
+    if not text.isascii() or "'" in text:
+        return True
+    lower = text.lower()  # a chain of "in" takes a third of the time of a loop or a pattern
+    words = "and" in lower or "out of" in lower or "minus" in lower or "negative" in lower
+    return words or "rem" in lower or "base" in lower
 
 
 def join_spellings(tokens: list[Token]) -> list[Token]:
