@@ -35,6 +35,8 @@ _CONFIGURATION = re.compile(r"(?:\[(?:He|Ne|Ar|Kr|Xe|Rn)\])?(?:[1-7][spdf]\^?[0-
 
 Side = tuple[str, ...]
 
+_COMMAND = re.compile(r"\\[a-z]+")
+
 
 @lru_cache(maxsize=2_048)
 def chemical(text: str) -> tuple[Side, ...] | None:
@@ -46,6 +48,8 @@ def chemical(text: str) -> tuple[Side, ...] | None:
         "A" <= text.strip(" *$\\{[(0123456789^")[:1] <= "Z" or "\\" in text or "s" in text
     ):
         return None
+    if text == text.lower() and "s" not in _COMMAND.sub("", text):
+        return None  # no element, and no configuration
     if _SPLIT_COUNT.search(text):
         return None  # B_{1}2
     text = _BALANCE.sub("@", _ARROW.sub(">", text))

@@ -39,7 +39,9 @@ CONSTANTS = NUMBERED_CONSTANTS | _CAPITALS
 
 def same_family(a: Node, b: Node, context: ComparisonContext) -> bool:
     """Return True for two antiderivatives with a constant C that differ by a constant."""
-    first, second = symbols(a), symbols(b)
+    first, second = context.facts(a).names, context.facts(b).names
+    if not any(name[:1] in ("c", "C") for name in first | second):
+        return False
     small: dict[str, Node] = {name: Sym(name.upper()) for name in first ^ second if name.startswith("c")}
     if small and {name.upper() for name in small} <= first | second:
         return equal(substitute(a, small), substitute(b, small), context) is True

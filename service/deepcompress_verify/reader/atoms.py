@@ -20,6 +20,7 @@ from deepcompress_verify.reader.words import (
     is_word,
 )
 from deepcompress_verify.tree import (
+    MAX_DEPTH,
     Apply,
     Call,
     Const,
@@ -40,6 +41,12 @@ _PROSE = frozenset(("is", "are", "has", "odd", "even", "not"))
 
 def atom(s: Stream) -> Node:
     """Parse an atom."""
+    token = s.tokens[s.position]
+    if token.kind == "n" and s.depth < MAX_DEPTH:
+        after = s.tokens[s.position + 1]
+        if after.space or after.kind not in "nwt":  # no letters of a numeral with a base
+            s.position += 1
+            return number(token.value)
     s.enter()
     try:
         return _atom(s)

@@ -345,8 +345,10 @@ def _points(items: list[Node], groups: list[int]) -> Node | None:
 def _angle_brackets(s: Stream) -> None:
     """Convert <1, 2, 3> to a vector."""
     first, last = s.tokens[0], s.tokens[-1 - s.padding]
+    if first.value != "<" or first.kind != "r":
+        return
     inside = s.tokens[1 : -1 - s.padding]
-    if first[:2] == ("r", "<") and last[:2] == ("r", ">") and all(t.kind != "r" for t in inside):
+    if last[:2] == ("r", ">") and all(t.kind != "r" for t in inside):
         s.tokens[0] = Token("o", "(", False)
         s.tokens[-1 - s.padding] = Token("o", ")", False)
 
