@@ -380,6 +380,8 @@ def _trees(gold: ParsedGold, answer: str, plain: str, tree: Node, oracle: Oracle
         reason = same_date_or_formula(gold.text, gold.tree, answer)
         if reason is not None:
             return Verdict(True, "correct", truncate_answer(answer), "text", reason)
+    if result and (meant := propositional(gold.text)) is not None and propositional(answer) not in (None, meant):
+        return Verdict(False, "wrong", truncate_answer(answer), "text", "another formula of logic")
     if result and context.tier == "text" and other_formula(gold.text, answer):
         return Verdict(False, "wrong", truncate_answer(answer), "text", "another chemical formula")
     if result and differs_in_case(gold.text, answer):

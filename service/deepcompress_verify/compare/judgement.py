@@ -467,11 +467,23 @@ def _rounded(gold: Node, answer: Node, context: ComparisonContext) -> bool:
     return False
 
 
+def _of_sets(gold: Node, answer: Node) -> tuple[Node, Node] | None:
+    """Return the sets of which both sides are the size or the probability; None for anything else."""
+    if not isinstance(gold, (Call, Apply)) or not isinstance(answer, (Call, Apply)) or gold.name != answer.name:
+        return None
+    if len(gold.args) != 1 or len(answer.args) != 1 or gold.name not in ("abs", "P", "Pr"):
+        return None
+    one, two = gold.args[0], answer.args[0]
+    return (one, two) if isinstance(one, SetOp) and isinstance(two, SetOp) else None
+
+
 def _scalars(gold: Node, answer: Node, context: ComparisonContext) -> bool | None:
     """Compare numbers and expressions, with the rules for units, percent, degrees and rounding."""
     for node in (gold, answer):
         if isinstance(node, (Text, Rel, SetOp, SetBuilder, *COLLECTIONS)):
             return False
+    if (sets := _of_sets(gold, answer)) is not None:
+        return context.judge(*sets)  # |A n B| and |B n A|; other sets may have the same size, which is not known
     if not _SCALAR.issuperset(context.facts(gold).kinds | context.facts(answer).kinds):
         context.record("structure", "a collection inside a formula")
         return False

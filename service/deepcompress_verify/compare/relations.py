@@ -211,7 +211,8 @@ def _operates_in(head: Node, value: Node) -> bool:
     if isinstance(head, Sym):
         return head.name in symbols(value)
     if isinstance(head, Apply) and head.name not in _OPERATIONS:
-        return any(isinstance(part, Apply) and part.name == head.name for part in walk(value))
+        names = (head.name, f"{head.name}'", f"{head.name}''")  # f(x) = f'(x)
+        return any(isinstance(part, Apply) and part.name in names for part in walk(value))
     if isinstance(head, Mul) and isinstance(head.factors[0], Apply):
         head = head.factors[0]  # f o g of x
     if isinstance(head, (Tuple, Text, Const, BigOp)) or _is_differential(head):

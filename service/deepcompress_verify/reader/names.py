@@ -47,7 +47,9 @@ def symbol(s: Stream, name: str) -> Node:
         inner = apply(s, name)
         known = _NAMED_FUNCTIONS[name]
         return Call(known, inner.args) if known and isinstance(inner, Apply) and len(inner.args) == 1 else inner
-    if (_of_a_number(s) or _of_words(s) or (name in _EXPECTED and _of_a_letter(s))) and name not in s.bound_names:
+    if (
+        _of_a_number(s) or _of_words(s) or (name in _EXPECTED and (_of_a_letter(s) or _of_sets(s)))
+    ) and name not in s.bound_names:
         return apply(s, name)
     if name[0] in _ALWAYS_FUNCTIONS:
         if _inverse_mark(s):
@@ -88,6 +90,15 @@ def _of_a_letter(s: Stream) -> bool:
     if power[0] == "^":
         ahead = 6 if power[1] == "{" and power[3] == "}" else 4
     return letter.value.isupper() and s.is_op(closer, ahead)
+
+
+def _of_sets(s: Stream) -> bool:
+    """Return True if brackets with a union, an intersection or a difference of sets follow directly: P(A \\cap B)."""
+    end = s.closing("(") if s.is_op("(") else -1
+    return any(token.kind == "c" and token.value in _SET_SIGNS for token in s.tokens[s.position : end])
+
+
+_SET_SIGNS = frozenset(("cup", "cap", "setminus"))
 
 
 def _inverse_mark(s: Stream) -> bool:

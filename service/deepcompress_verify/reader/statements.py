@@ -356,6 +356,12 @@ def _angle_brackets(s: Stream) -> None:
 def _half_line(words: list[str]) -> Node | None:
     """Return the interval of "all positive real numbers"."""
     rest = [word for word in words if word not in _ALL_REALS]
+    if len(rest) > 2 and (relation := _BOUNDS.get(" ".join(rest[:-1]))) and "real" in words and rest[-1].isdigit():
+        end, infinity = Num(int(rest[-1])), Const("oo")
+        closed = relation[1:] == "="
+        if relation[0] == ">":
+            return Tuple((end, infinity), "[" if closed else "(", ")")
+        return Tuple((Neg(infinity), end), "(", "]" if closed else ")")
     if len(rest) != 1 or rest[0] not in _HALF_LINES or not ("real" in words or "reals" in words):
         return None
     left, low, high = _HALF_LINES[rest[0]]
@@ -363,6 +369,11 @@ def _half_line(words: list[str]) -> Node | None:
     return Tuple(ends, "[" if left == "[" else "(", "]" if left == "]" else ")")
 
 
+_BOUNDS = {
+    "greater than": ">", "larger than": ">", "bigger than": ">", "less than": "<", "smaller than": "<",
+    "at least": ">=", "at most": "<=",
+}  # fmt: skip
+"""Bounds of "all real numbers greater than 3"."""
 _HALF_LINES = {
     "positive": ("", "0", "oo"), "negative": ("", "-oo", "0"), "nonnegative": ("[", "0", "oo"),
     "nonpositive": ("]", "-oo", "0"),

@@ -192,7 +192,7 @@ NOT_UNITS = frozenset(
     "or not and no but except nor either neither maybe perhaps possibly than versus vs to between else instead "
     "wrong incorrect unknown minus plus times over hundred thousand million billion trillion dozen half twice double "
     "negative squared cubed root more less least most up down over under am pm noon midnight "
-    "is are was were has have thousands hundreds millions squares cubes percentile "
+    "is are was were has have thousands hundreds millions squares cubes percentile percentiles "
     "half third fourth fifth sixth seventh eighth ninth tenth reciprocal inverse opposite factorial mod modulo "
     "remainder rem base divided multiplied added subtracted plusminus".split()
 )
