@@ -12,8 +12,9 @@ from itertools import product
 from deepcompress_verify.compare import units
 from deepcompress_verify.compare.collections import compare_collections, compare_piecewise, evaluate_matrices
 from deepcompress_verify.compare.context import NOT_APPLICABLE, ComparisonContext, InconclusiveError, NotApplicable
-from deepcompress_verify.compare.families import CONSTANTS, as_family, same_constants, same_family
+from deepcompress_verify.compare.families import CONSTANTS, as_family, root_of_square, same_constants, same_family
 from deepcompress_verify.compare.forms import has, rename, rewrite, symbols
+from deepcompress_verify.compare.fractional import compare_braces
 from deepcompress_verify.compare.integer_families import same_integer_family, same_renamed_family
 from deepcompress_verify.compare.items import COLLECTIONS, distinct, has_no_value, same_items
 from deepcompress_verify.compare.ratios_and_times import compare_numerals, compare_ratios
@@ -24,7 +25,6 @@ from deepcompress_verify.compare.scalars import equal
 from deepcompress_verify.compare.statements import compare_regions, compare_relations
 from deepcompress_verify.compare.text import equal_text, same_integers
 from deepcompress_verify.reader import read
-from deepcompress_verify.reader.expressions import fractional_part
 from deepcompress_verify.reader.words import DENIALS, QUALIFIERS
 from deepcompress_verify.remarks import HEDGES
 from deepcompress_verify.tree import (
@@ -106,28 +106,6 @@ def _sets_of_integers(gold: Node, answer: Node, context: ComparisonContext) -> b
         return NOT_APPLICABLE
     context.record("text", "the same integers")
     return True
-
-
-def _fractional_parts(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
-    """Compare \\{x\\} with an expression: the braces are x - floor(x) beside a floor, and otherwise not x."""
-    if isinstance(gold, Set) == isinstance(answer, Set):
-        return NOT_APPLICABLE
-    braces, other = (gold, answer) if isinstance(gold, Set) else (answer, gold)
-    assert isinstance(braces, Set)
-    item = braces.items[0]
-    if len(braces.items) > 1 or not isinstance(other, _EXPRESSIONS) or not isinstance(item, _EXPRESSIONS):
-        return NOT_APPLICABLE
-    if any(isinstance(part, Call) and part.name in ("floor", "ceil") for part in walk(other)):
-        part = fractional_part(item)
-        return context.judge(part, other) if braces is gold else context.judge(other, part)
-    if not symbols(item) or symbols(item) <= _PARAMETERS or has(item, Const):
-        return NOT_APPLICABLE
-    context.record("structure", "braces around a formula, which may be a set or a fractional part")
-    return False
-
-
-_EXPRESSIONS = (Add, Call, Div, Mul, Neg, Num, Pow, Sym)
-_PARAMETERS = frozenset("kmlj")
 
 
 def _families(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
@@ -298,7 +276,7 @@ def _choices(gold: Node, answer: Node, context: ComparisonContext) -> bool | Not
 def _plus_minus(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
     if PlusMinus not in context.facts(gold).kinds and PlusMinus not in context.facts(answer).kinds:
         return NOT_APPLICABLE
-    if (root := _root_of(gold, answer)) is not None:
+    if (root := root_of_square(gold, answer)) is not None:
         return context.judge(gold, root)
     excluded = tuple(_excluded(node) for node in (gold, answer))
     if excluded != (gold, answer):
@@ -314,31 +292,6 @@ def _plus_minus(gold: Node, answer: Node, context: ComparisonContext) -> bool | 
         if not (_tuples(gold) or _tuples(answer)):
             return result
     return result
-
-
-def _root_of(gold: Node, answer: Node) -> Node | None:
-    """Return y^2 = g^2 for an answer y = ±g to a gold y^2 = f; None for other pairs."""
-    if not isinstance(gold, Rel) or not isinstance(answer, Rel) or gold.ops != ("=",) or answer.ops != ("=",):
-        return None
-    square, root = gold.terms[0], answer.terms[1]
-    if not symbols(gold.terms[1]):
-        return None  # x^2 = 4 may be the problem
-    if square != Pow(answer.terms[0], Num(2)) or not isinstance(answer.terms[0], Sym):
-        return None
-    if not isinstance(root, PlusMinus) or root.left is not None or has(root.right, PlusMinus):
-        return None
-    return Rel((square, _squared(root.right)), ("=",))
-
-
-def _squared(node: Node) -> Node:
-    """Return the square, without the square roots that are factors."""
-    if isinstance(node, Call) and node.name == "root" and node.args[1:] == (Num(2),):
-        return node.args[0]
-    if isinstance(node, Mul):
-        return Mul(tuple(map(_squared, node.factors)))
-    if isinstance(node, Div):
-        return Div(_squared(node.top), _squared(node.bottom))
-    return Pow(node, Num(2))
 
 
 def _excluded(node: Node) -> Node:
@@ -526,6 +479,6 @@ _SCALAR = frozenset((Num, Const, Sym, Add, Neg, Mul, Div, Pow, Call, Apply, BigO
 
 Rule = Callable[[Node, Node, ComparisonContext], "bool | NotApplicable | None"]
 _RULES: tuple[Rule, ...] = (
-    _families, _qualified, _choices, _plus_minus, _texts, _omissions, compare_piecewise, _fractional_parts,
+    _families, _qualified, _choices, _plus_minus, _texts, _omissions, compare_piecewise, compare_braces,
     compare_regions, compare_relations, evaluate_matrices, compare_collections, compare_ratios, compare_numerals,
 )  # fmt: skip

@@ -358,7 +358,7 @@ def _relation_and_value(
         result = compare(reading.value)
         if result is not False or not reading.names:
             return result
-    if reading is None and not gold_side and (identity := _value_of_identity(relation, context)) is not None:
+    if reading is None and (identity := _value_of_identity(relation, context)) is not None:
         value, is_open = identity
         result = compare(value)
         if result and is_open:

@@ -46,8 +46,10 @@ _WITHOUT_MEANING = frozenset(
 _ARITHMETIC = frozenset((Add, Neg, Mul, Div, Pow, Call, Apply, PlusMinus, BigOp, Quantity))
 
 
-def read(text: str, commas: Commas = "group", plain_units: bool = False) -> Node | Unreadable:
+def read(text: str, commas: Commas = "group", plain_units: bool = False, products: bool = False) -> Node | Unreadable:
     """Parse an answer. With `plain_units`, a letter after a number may be a unit: 12 m.
+
+    With `products`, a capital letter before brackets is a factor and no function: T(n+1).
 
     Pure and total: a text that cannot be parsed gives an `Unreadable`. Linear in the text, except for a bounded
     number of look-aheads.
@@ -68,7 +70,7 @@ def read(text: str, commas: Commas = "group", plain_units: bool = False) -> Node
         tokens = join_numerals(tokens, commas, latex)
         if len(tokens) == 1:
             return Unreadable("empty")
-        options = Options(latex, plain_units)
+        options = Options(latex, plain_units, products)
         cases = split_cases(tokens, lambda part: parse(part, options)) if may_hold_cases(cleaned) else None
         node = cases or _answer(tokens, options, "hen" in cleaned or "HEN" in cleaned)
         _check_size(node)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from deepcompress_verify.reader.brackets import bracketed
 from deepcompress_verify.reader.stream import Stream
 from deepcompress_verify.reader.words import FUNCTION_WORDS
@@ -47,6 +49,8 @@ def symbol(s: Stream, name: str) -> Node:
         inner = apply(s, name)
         known = _NAMED_FUNCTIONS[name]
         return Call(known, inner.args) if known and isinstance(inner, Apply) and len(inner.args) == 1 else inner
+    if name in _MAY_BE_FUNCTIONS and not s.options.products and _is_applied(s, name):
+        return apply(s, name)
     if (
         _of_a_number(s) or _of_words(s) or (name in _EXPECTED and (_of_a_letter(s) or _of_sets(s)))
     ) and name not in s.bound_names:
@@ -99,6 +103,26 @@ def _of_sets(s: Stream) -> bool:
 
 
 _SET_SIGNS = frozenset(("cup", "cap", "setminus"))
+
+
+def _is_applied(s: Stream, name: str) -> bool:
+    """Return True if brackets with one variable follow each occurrence of the letter directly: T(2n) is not 2T(n)."""
+    if not s.is_op("(") or s.peek().space:
+        return False
+    inside = s.tokens[s.position + 1 : s.closing("(")]
+    letters = {token.value for token in inside if token.kind not in "no"}
+    if len(letters) != 1 or letters.isdisjoint(_VARIABLES) or any(token.value in ("(", ",", "|") for token in inside):
+        return False
+    return all(
+        after.value == "(" and not after.space
+        for token, after in pairwise(s.tokens)
+        if token.kind == "w" and token.value == name
+    )
+
+
+_MAY_BE_FUNCTIONS = frozenset("HLMNPQRSTUWXYZ")
+"""Capital letters that may be functions; the others are names of constants or sets."""
+_VARIABLES = frozenset("nkmxtz")
 
 
 def _inverse_mark(s: Stream) -> bool:

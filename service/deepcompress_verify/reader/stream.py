@@ -21,6 +21,8 @@ class Options(NamedTuple):
     """The text contains a backslash."""
     plain_units: bool = False
     """A plain letter after a number and a space may be a unit: 12 m."""
+    products: bool = False
+    """A capital letter before brackets is a factor: T(n+1) is Tn + T."""
 
 
 class Grammar(NamedTuple):
