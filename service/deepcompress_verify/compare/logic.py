@@ -37,6 +37,8 @@ def propositional(text: str) -> Formula | None:
         return None
     try:
         tokens = [token for token in tokenize(clean(text))[:-1] if token.value not in ("{", "}")]
+        if tokens and tokens[-1].value == ".":
+            tokens.pop()
         formula, end = _formula(tokens, 0, 0)
     except ReadError:
         return None

@@ -113,11 +113,13 @@ def _is_applied(s: Stream, name: str) -> bool:
     letters = {token.value for token in inside if token.kind not in "no"}
     if len(letters) != 1 or letters.isdisjoint(_VARIABLES) or any(token.value in ("(", ",", "|") for token in inside):
         return False
-    return all(
-        after.value == "(" and not after.space
-        for token, after in pairwise(s.tokens)
-        if token.kind == "w" and token.value == name
-    )
+    if name not in s.applied:
+        s.applied[name] = all(
+            after.value == "(" and not after.space
+            for token, after in pairwise(s.tokens)
+            if token.kind == "w" and token.value == name
+        )
+    return s.applied[name]
 
 
 _MAY_BE_FUNCTIONS = frozenset("HLMNPQRSTUWXYZ")

@@ -65,6 +65,8 @@ class Stream:
         """Number of open integrals: "dx" ends their integrand."""
         self.vectors: set[str] = set()
         """Names written as vectors so far."""
+        self.applied: dict[str, bool] = {}
+        """Whether brackets follow each occurrence of a letter directly, by letter."""
         self.bound_names: list[str] = []
         """Variables of the open sums: i is not the imaginary unit in a sum over i."""
 
