@@ -35,6 +35,7 @@ from deepcompress_verify.tree import (
     Tuple,
 )
 
+_AFTER_NAMES = frozenset(("+", "-", "*", "/", ")", "]", "}", "\\}", ",", ";"))
 _PROSE = frozenset(("is", "are", "has", "odd", "even", "not"))
 """Short words that are not products of letters if they are separate words in plain text."""
 
@@ -42,11 +43,20 @@ _PROSE = frozenset(("is", "are", "has", "odd", "even", "not"))
 def atom(s: Stream) -> Node:
     """Parse an atom."""
     token = s.tokens[s.position]
-    if token.kind == "n" and s.depth < MAX_DEPTH:
+    if token.kind in "nw" and s.depth < MAX_DEPTH:
         after = s.tokens[s.position + 1]
-        if after.space or after.kind not in "nwt":  # no letters of a numeral with a base
+        if token.kind == "n":
+            if after.space or after.kind not in "nwt":  # no letters of a numeral with a base
+                s.position += 1
+                return number(token.value)
+        elif len(token.value) == 1 and (
+            after.kind in "er"
+            or (after.kind == "o" and after.value in _AFTER_NAMES)
+            or (after.value == "^" and s.tokens[s.position + 2].kind == "n")
+        ):
             s.position += 1
-            return number(token.value)
+            constant = token.value in ("e", "i") and token.value not in s.bound_names
+            return Const(token.value) if constant else Sym(token.value)
     s.enter()
     try:
         return _atom(s)

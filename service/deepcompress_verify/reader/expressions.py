@@ -235,9 +235,10 @@ def _exponent(s: Stream) -> Node:
 
 def term(s: Stream) -> Node:
     """Parse a product or quotient."""
-    factors: list[Node] = [_signed_power(s)]
+    first = s.tokens[s.position]
+    factors: list[Node] = [_signed_power(s) if first.value in ("-", "+") else power(s)]
     while True:
-        token = s.peek()
+        token = s.tokens[s.position]
         kind, value = token.kind, token.value
         if kind == "e" or kind == "r":
             break

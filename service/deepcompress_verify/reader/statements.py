@@ -8,7 +8,7 @@ from itertools import pairwise
 from deepcompress_verify.reader.gather import gathered
 from deepcompress_verify.reader.lookahead import is_condition, is_given, separator
 from deepcompress_verify.reader.names import apply
-from deepcompress_verify.reader.numerals import make_rational
+from deepcompress_verify.reader.numerals import make_rational, number
 from deepcompress_verify.reader.relations import ratio, relation
 from deepcompress_verify.reader.stream import Stream
 from deepcompress_verify.reader.tokens import ReadError, Token
@@ -28,6 +28,7 @@ from deepcompress_verify.reader.words import (
     spelled_number,
 )
 from deepcompress_verify.tree import (
+    MAX_DEPTH,
     Choice,
     Const,
     List,
@@ -43,15 +44,21 @@ from deepcompress_verify.tree import (
     Tuple,
 )
 
+_ENDS = frozenset((",", ";", ")", "]", "}", "\\}"))
 _ALL_REALS = frozenset("all real reals numbers number values value of the set x".split())
 _EXCEPT = frozenset(("except", "excluding"))
 
 
 def statement(s: Stream) -> Node:
     """Parse a statement: words, a choice, or a relation with its condition."""
+    token = s.tokens[s.position]
+    if token.kind == "n" and s.depth < MAX_DEPTH - 2:
+        after = s.tokens[s.position + 1]
+        if after.kind == "e" or (after.kind == "o" and after.value in _ENDS):
+            s.position += 1
+            return number(token.value)  # most statements: it is the same by all levels
     s.enter()
     try:
-        token = s.peek()
         if token.kind not in "tw" and token.value != "(":
             return _qualified(s, relation(s), token)
         if s.in_cases and token.value in QUALIFIERS:
