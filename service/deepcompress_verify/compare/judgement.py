@@ -179,7 +179,8 @@ def _claims(node: Qualified) -> bool:
         return True
     if _RELATIONS.isdisjoint(words) and not any(sign in node.condition for sign in "<>"):
         return False
-    if "=" in words and not any(mark in node.condition for mark in (",", "...", "ldots")):
+    equates = "=" in words or ("==" in words and "mod" not in node.condition)
+    if equates and not any(mark in node.condition for mark in (",", "...", "ldots")):
         return True  # x^2 for x = 3
     if isinstance(value, Rel):
         curve = value.ops == ("=",) and (len(symbols(value)) > 1 or not isinstance(value.terms[0], Sym))

@@ -210,9 +210,12 @@ def _operates_in(head: Node, value: Node) -> bool:
     """Return True if the head has letters or functions of the value: f o g = g o f and |x| = x are equations."""
     if isinstance(head, Sym):
         return head.name in symbols(value)
-    if isinstance(head, Apply) and head.name not in _OPERATIONS:
+    if isinstance(head, Apply):
         names = (head.name, f"{head.name}'", f"{head.name}''")  # f(x) = f'(x)
-        return any(isinstance(part, Apply) and part.name in names for part in walk(value))
+        if any(isinstance(part, Apply) and part.name in names for part in walk(value)):
+            return True
+        if head.name not in _OPERATIONS or not _letters(head):
+            return head.name in _OPERATIONS  # 17 remainder 3 is a value
     if isinstance(head, Mul) and isinstance(head.factors[0], Apply):
         head = head.factors[0]  # f o g of x
     if isinstance(head, (Tuple, Text, Const, BigOp)) or _is_differential(head):
