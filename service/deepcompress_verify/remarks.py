@@ -191,7 +191,7 @@ _FORMULA = re.compile(
 
 def _is_formula(answer: str) -> bool:
     """Return True for a formula to which no rule for remarks applies."""
-    if " " in (answer[0], answer[-1]) or _FORMULA.fullmatch(answer) is None:
+    if answer[0] in " {*" or answer[-1] in " .*" or _FORMULA.fullmatch(answer) is None:
         return False
     # a number in brackets at the end may be a second statement: 5 (5)
     return answer[-1] != ")" or (answer.startswith(("(", "\\left(")) and answer.count("(") == 1)
@@ -263,9 +263,38 @@ def _without_marks(answer: str) -> str:
             text = _TEXT_MARK.sub("", _TAG.sub("", text)).rstrip()
         if text.endswith("\\") and not text.endswith("\\\\"):  # the space of "\\ " is gone
             text = text[:-1].rstrip()
+        if text.endswith(".") and not text.endswith(".."):
+            text = text[:-1].rstrip()
+        if text.startswith("**") and text.endswith("**") and text.count("**") == 2:
+            text = text[2:-2].strip()
+        if text.startswith("{") and text.endswith("}"):
+            text = _without_braces(text)
         if text == before:
             return text
 
+
+def _without_braces(text: str) -> str:
+    """Return the text inside of braces around it, unless it is a list: {1, 2} may be a set."""
+    level = brackets = 0
+    listed = False
+    for index, char in enumerate(text):
+        if char in "{}":
+            level += 1 if char == "{" else -1
+            if level == 0 and index < len(text) - 1:
+                return text
+        elif char in "()":
+            brackets = max(0, brackets + (1 if char == "(" else -1))
+        elif level == 1 and brackets == 0 and char in ",;":
+            listed = True
+    if level or text[-2] == "\\" or (listed and _IN_ORDER.search(text) is None):
+        return text
+    return text[1:-1].strip()
+
+
+_IN_ORDER = re.compile(
+    r"respectively|\bthen\b|\bor\b|otherwise|\bif\b|\bwhen\b|\bfor\b|(?:^\{|[\s,;])\(?[a-h1-9i]\)", re.IGNORECASE
+)
+"""Words and labels of a list whose items have an order, or are cases."""
 
 _SPACES = re.compile(r"(?:\\[ ,;:!]|\\q?quad|[\s~])+$")
 _FACTORIAL = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ)}]!")
