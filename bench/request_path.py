@@ -2,6 +2,10 @@
 
     PYTHON bench/request_path.py [--epoch] [--list]     PYTHON: the interpreter of a checkout
 
+Tasks in the background (metrics, a log that is copied, the watch over the workers) may run beside a request and
+would be counted with it. So REQUESTS requests are counted, each for a step of its own, and the one with the fewest
+calls, and of these the fewest moves, is shown.
+
 Only `create_app` and `DEEPCOMPRESS_*` variables are used, so one copy of this file serves all versions.
 """
 
@@ -18,6 +22,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -28,7 +33,28 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.types import Message, Receive, Scope, Send
 
+REQUESTS = 5
+"""Requests that are counted."""
+PAUSE_S = 0.37
+"""Seconds between two requests: what is recorded after an answer ends in them. No period of a task."""
 _RESUMABLE = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+
+
+@dataclass
+class RequestPath:
+    """The calls and statements of one request."""
+
+    calls: list[tuple[int, str, str, int]] = field(default_factory=list)
+    """(thread, file, function, first line) of each call, in order."""
+    entered: list[str] = field(default_factory=list)
+    """The file of each call, in order, without those that resume a coroutine or a generator where it waited."""
+    statements: list[str] = field(default_factory=list)
+    """Each statement that SQLite ran."""
+
+    @property
+    def moves(self) -> int:
+        """Pairs of successive calls of different files."""
+        return sum(one[1] != other[1] for one, other in itertools.pairwise(self.calls))
 
 
 class CallCounter:
@@ -37,12 +63,8 @@ class CallCounter:
     def __init__(self, folders: Sequence[str]) -> None:
         self._folders = tuple(folders)
         self.active = False
-        self.calls: list[tuple[int, str, str, int]] = []
-        """(thread, file, function, first line) of each call, in order."""
-        self.entered: list[str] = []
-        """The file of each call, in order, without those that resume a coroutine or a generator where it waited."""
-        self.statements: list[str] = []
-        """Each statement that SQLite ran."""
+        self.path = RequestPath()
+        """The path of the present request."""
 
     def install(self) -> None:
         """Install the profiler and trace SQLite connections opened from now on; count while `active` is set."""
@@ -62,18 +84,20 @@ class CallCounter:
             return
         code = frame.f_code
         if code.co_filename.startswith(self._folders):
-            self.calls.append((threading.get_ident(), code.co_filename, code.co_qualname, code.co_firstlineno))
+            self.path.calls.append((threading.get_ident(), code.co_filename, code.co_qualname, code.co_firstlineno))
             resumes = code.co_flags & _RESUMABLE and frame.f_lineno != code.co_firstlineno
             if not resumes:
-                self.entered.append(code.co_filename)
+                self.path.entered.append(code.co_filename)
 
     def _traced(self, statement: str) -> None:
         if self.active:
-            self.statements.append(statement)
+            self.path.statements.append(statement)
 
 
 def counts(epoch: bool, listed: bool) -> None:
-    """Print the functions of this project that one POST /v1/score passes through: a group of two rollouts, step 2.
+    """Print the functions of this project that one POST /v1/score passes through: two rollouts of one group.
+
+    Their step closes the one before.
 
     Counting ends when the answer begins to be sent: the records for dashboard and metrics are made after it.
 
@@ -90,31 +114,33 @@ def counts(epoch: bool, listed: bool) -> None:
         folders = sorted({str(Path(str(one.__file__)).parents[1]) + os.sep for one in (package, client)})
         counter = CallCounter(folders)
         counter.install()
-        asyncio.run(_count(package.create_app(), counter, epoch))
-    ours = [call for call in counter.calls if "<module>" not in call[2]]
+        path = asyncio.run(_shortest(package.create_app(), counter, epoch))
+    ours = [call for call in path.calls if "<module>" not in call[2]]
     named = [call for call in ours if not call[2].endswith(">")]
     moves = sum(one[1] != other[1] for one, other in itertools.pairwise(ours))
     by_thread = 0
     for thread in {call[0] for call in ours}:
         mine = [call[1] for call in ours if call[0] == thread]
         by_thread += sum(one != other for one, other in itertools.pairwise(mine))
-    begun = [statement for statement in counter.statements if statement.upper().startswith("BEGIN")]
+    begun = [statement for statement in path.statements if statement.upper().startswith("BEGIN")]
     print(f"{folders}")
     if listed:
-        for path, file in itertools.groupby(
+        for name, file in itertools.groupby(
             sorted({(call[1], call[3], call[2]) for call in named}), lambda one: one[0]
         ):
             names = [function for _, _, function in file]
-            print(f"{len(names):4} {path.removeprefix(folders[0])}: {', '.join(names)}")
+            print(f"{len(names):4} {name.removeprefix(folders[0])}: {', '.join(names)}")
     print(f"functions: {len({call[1:] for call in named})} ({len({call[1:] for call in ours})} with lambdas)")
     print(f"files: {len({call[1] for call in ours})}")
-    entered = sum(one != other for one, other in itertools.pairwise(counter.entered))
+    entered = sum(one != other for one, other in itertools.pairwise(path.entered))
     print(f"moves between files: {moves} ({by_thread} within threads, {entered} without resumed coroutines)")
     print(f"calls: {len(ours)} in {len({call[0] for call in ours})} threads")
-    print(f"store transactions: {len(begun)}; statements: {len(counter.statements)}")
+    print(f"store transactions: {len(begun)}; statements: {len(path.statements)}")
 
 
-async def _count(app: FastAPI, counter: CallCounter, epoch: bool) -> None:
+async def _shortest(app: FastAPI, counter: CallCounter, epoch: bool) -> RequestPath:
+    """Return the path with the fewest calls of REQUESTS requests."""
+
     def body(step: int) -> dict[str, Any]:
         rollouts = [
             {"response": "Half and a quarter: \\boxed{0.75}", "tokens": 9},
@@ -136,11 +162,15 @@ async def _count(app: FastAPI, counter: CallCounter, epoch: bool) -> None:
         httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
     ):
         (await client.post("/v1/score", json=body(1))).raise_for_status()
-        await asyncio.sleep(1)
-        request = client.build_request("POST", "/v1/score", json=body(2))
-        counter.active = True
-        response = await client.send(request)
-        response.raise_for_status()
+        paths: list[RequestPath] = []
+        for step in range(2, 2 + REQUESTS):
+            await asyncio.sleep(PAUSE_S)
+            counter.path = RequestPath()
+            request = client.build_request("POST", "/v1/score", json=body(step))
+            counter.active = True
+            (await client.send(request)).raise_for_status()
+            paths.append(counter.path)
+    return min(paths, key=lambda path: (len(path.calls), path.moves))
 
 
 def main() -> None:

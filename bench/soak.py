@@ -8,10 +8,11 @@ dashboards that follow the event streams, a scrape of the metrics every 15 secon
 hostile. Every verdict is compared with the verdict of an idle service for that row, and every level and reward with
 the paper's formula, computed again in this file.
 
-Memory is the proportional share (PSS) of every process of the service, so that sums are exact. It is called flat if
-the line fitted to the samples after the warm-up (the first fifth) rises by less than 3% of the median from end to
-end. Response times are those of this machine with this client on it: on a busy machine they are meaningless. Exit
-status 1 if memory is not flat or an answer was wrong.
+Before the load, each run gets as many small steps as the process keeps of a run (`fill`): its tables are full then.
+Memory is judged by the rules of `soak_memory.py`.
+
+Response times are those of this machine with this client on it: on a busy machine they are meaningless. Exit status 1
+if a rule is broken or an answer was wrong.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean, median
 from typing import Any
 
 import httpx
@@ -36,34 +37,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from deepcompress_service.activity.course import MAX_COURSE
+from deepcompress_service.dashboard.board import MAX_STEPS
 from processes import children, cpu, proportional, resident
 from servers import Service, redis_server, service
+from soak_memory import MIB, WARM_UP, Sample, in_use, verdict
 from traffic import Findings, Row, Traffic, encoded, load, next_level
 
 SCORED = (1, 16, 128, 512, 2048)
 VERIFIED = (1, 64)
 OBSERVED = (16, 128)
 SENDERS = len(SCORED) + len(VERIFIED) + len(OBSERVED) + 1
-FLAT = 0.03
-WARM_UP = 0.2
 EVERY_S = 5.0
-MIB = 2**20
-
-
-@dataclass(slots=True)
-class Sample:
-    """The memory at one time, in bytes."""
-
-    at: float
-    server: int
-    verifiers: int
-    resident: int
-    done: int
-    """Rollouts answered so far."""
-
-    @property
-    def total(self) -> int:
-        return self.server + self.verifiers
 
 
 @dataclass(slots=True)
@@ -82,6 +67,8 @@ class Soak:
     hostile: int = 0
     events: int = 0
     began: float = field(default_factory=time.monotonic)
+    filled: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """(step, level) of each run when the load begins."""
 
     async def send(self, verb: str, size: int, path: str, body: dict[str, Any]) -> Any:
         """Return the answer to a request. One that is not a 200 is recorded, and None is returned."""
@@ -108,6 +95,32 @@ class Soak:
         await asyncio.sleep(max(0.0, began + rollouts / share - time.monotonic()) if share else 0.0)
 
 
+WATCHED = ("score-128", "score-1")
+"""Runs that a dashboard shows."""
+STREAMS = ("/dashboard/events", *(f"/dashboard/runs/{run}/events" for run in WATCHED))
+RUNS = (*(f"score-{size}" for size in SCORED), *(f"verify-shape-{size}" for size in OBSERVED), "rollouts")
+
+
+async def fill(soak: Soak) -> None:
+    """Train each run for as many small steps as the process keeps of it."""
+
+    async def train(run: str) -> None:
+        level = 1.0
+        steps = (MAX_STEPS if run in WATCHED else MAX_COURSE) + 20
+        for step in range(steps):
+            group = {"problem_id": "fill", "rollouts": [{"correct": step % 3 == 0, "tokens": 100}]}
+            answer = await soak.client.post("/v1/shape", json={"run": run, "step": step, "groups": [group]})
+            level = answer.raise_for_status().json()["level"]
+        soak.filled[run] = steps, level
+
+    streams = [asyncio.create_task(watching(soak, path)) for path in STREAMS]
+    try:
+        await asyncio.gather(*map(train, RUNS))
+    finally:
+        for stream in streams:
+            stream.cancel()
+
+
 # --- who sends ---------------------------------------------------------------------------------------------
 
 
@@ -120,7 +133,8 @@ def rollouts_of(rows: Sequence[Row], text: bool) -> list[dict[str, Any]]:
 
 async def scoring(soak: Soak, size: int) -> None:
     """A trainer that sends whole batches."""
-    run, choice, level, step = f"score-{size}", random.Random(size), 1.0, 0
+    run, choice = f"score-{size}", random.Random(size)
+    step, level = soak.filled[run]
     while True:
         step, began = step + 1, time.monotonic()
         groups = soak.traffic.groups(choice, size, soak.share)
@@ -148,7 +162,8 @@ async def scoring(soak: Soak, size: int) -> None:
 
 async def verify_and_shape(soak: Soak, size: int) -> None:
     """A trainer that verifies as rollouts come, with identity, and shapes at the end of the step."""
-    run, choice, step = f"verify-shape-{size}", random.Random(-size), 0
+    run, choice = f"verify-shape-{size}", random.Random(-size)
+    step, _ = soak.filled[run]
     while True:
         step, began = step + 1, time.monotonic()
         groups = soak.traffic.groups(choice, size, soak.share)
@@ -186,7 +201,8 @@ def _identified(row: Row, run: str, step: int, group: int, place: int) -> dict[s
 
 async def single_rollouts(soak: Soak) -> None:
     """A trainer whose every rollout is a request of its own, held until its group is complete."""
-    choice, step = random.Random(3), 0
+    choice = random.Random(3)
+    step, _ = soak.filled["rollouts"]
     while True:
         step, began = step + 1, time.monotonic()
         (rows,) = soak.traffic.groups(choice, 8, soak.share)
@@ -274,56 +290,9 @@ def look(soak: Soak, pid: int) -> Sample:
         server=proportional(pid),
         verifiers=sum(map(proportional, below)),
         resident=resident(pid) + sum(map(resident, below)),
+        largest=max(map(resident, below), default=0),
         done=soak.rollouts,
     )
-
-
-def settled(samples: Sequence[Sample]) -> list[Sample]:
-    """Return the samples after the warm-up."""
-    return [one for one in samples if one.at >= WARM_UP * samples[-1].at]
-
-
-def line(samples: Sequence[Sample], of: Callable[[Sample], int]) -> tuple[float, float]:
-    """Return the growth in bytes a second and its standard error.
-
-    The growth is the median of the slopes between all pairs (Theil and Sen), so a few peaks do not change it. The
-    error is estimated by leaving out each of eight blocks (jackknife).
-    """
-
-    def slope(some: Sequence[Sample]) -> float:
-        thin = some[:: max(1, len(some) // 150)]
-        pairs = [(of(b) - of(a)) / (b.at - a.at) for i, a in enumerate(thin) for b in thin[i + 1 :] if b.at > a.at]
-        return median(pairs) if pairs else 0.0
-
-    blocks = min(8, len(samples))
-    left = [
-        slope([one for at, one in enumerate(samples) if at * blocks // len(samples) != block])
-        for block in range(blocks)
-    ]
-    middle = fmean(left)
-    error = ((blocks - 1) / blocks * sum((one - middle) ** 2 for one in left)) ** 0.5
-    return slope(samples), error
-
-
-def verdict(samples: Sequence[Sample]) -> dict[str, Any]:
-    """Return the figures of memory growth, with `flat`: True if memory is flat."""
-    after = settled(samples)
-    span = after[-1].at - after[0].at
-    slope, error = line(after, lambda one: one.total)
-    server, _ = line(after, lambda one: one.server)
-    middle = median(one.total for one in after)
-    return {
-        "flat": slope * span <= FLAT * middle,
-        "minutes": span / 60,
-        "slope_mib_per_hour": slope * 3600 / MIB,
-        "slope_error_mib_per_hour": error * 3600 / MIB,
-        "server_slope_mib_per_hour": server * 3600 / MIB,
-        "median_mib": middle / MIB,
-        "least_mib": min(one.total for one in after) / MIB,
-        "most_mib": max(one.total for one in after) / MIB,
-        "first_third_mib": median(one.total for one in after[: max(1, len(after) // 3)]) / MIB,
-        "last_third_mib": median(one.total for one in after[-max(1, len(after) // 3) :]) / MIB,
-    }
 
 
 def draw(soak: Soak, path: Path) -> None:
@@ -361,7 +330,9 @@ def draw(soak: Soak, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def report(soak: Soak, seconds: float, core_seconds: float, console: Console) -> dict[str, Any]:
+def report(
+    soak: Soak, seconds: float, core_seconds: float, memory: dict[str, Any], console: Console
+) -> dict[str, Any]:
     table = Table(title="Times of answers", title_justify="left")
     for name in ("verb", "rollouts", "requests", "p50 ms", "p99 ms", "longest ms"):
         table.add_column(name, justify="left" if name == "verb" else "right")
@@ -374,19 +345,24 @@ def report(soak: Soak, seconds: float, core_seconds: float, console: Console) ->
         )
         table.add_row(verb, f"{size:,}", f"{len(took):,}", f"{p50:,.1f}", f"{p99:,.1f}", f"{longest:,.1f}")
     console.print(table)
-    memory = verdict(soak.samples)
     console.print(
         f"{soak.rollouts:,} rollouts in {seconds / 60:.1f} minutes: {soak.rollouts / seconds:,.0f} a second, "
         f"{1e6 * core_seconds / max(1, soak.rollouts):,.0f} µs of CPU each; {soak.hostile:,} hostile "
         f"({100 * soak.hostile / max(1, soak.rollouts):.2f}%); {soak.events:,} events streamed"
     )
     console.print(
-        f"memory of all processes after the warm-up: {memory['least_mib']:.0f} to {memory['most_mib']:.0f} MiB, "
-        f"median {memory['median_mib']:.0f}; first third {memory['first_third_mib']:.0f}, "
-        f"last third {memory['last_third_mib']:.0f}; slope {memory['slope_mib_per_hour']:+.1f} "
-        f"± {memory['slope_error_mib_per_hour']:.1f} MiB an hour"
+        f"in use after the warm-up: malloc {memory['malloc_mib']:.1f} MiB, {100 * memory['malloc_growth']:+.1f}% "
+        f"from end to end; {memory['blocks']:,.0f} blocks of Python, {100 * memory['blocks_growth']:+.1f}%"
     )
-    console.print(f"[bold]memory is {'flat' if memory['flat'] else 'NOT FLAT'}[/bold]")
+    console.print(
+        f"resident, all processes: median {memory['median_mib']:.0f} MiB, at most {memory['most_mib']:.0f} of "
+        f"{memory['planned_mib']:.0f}; server in the first third {memory['server_first_third_mib']:.0f}, in the last "
+        f"{memory['server_last_third_mib']:.0f}; slope {memory['slope_mib_per_hour']:+.1f} "
+        f"± {memory['slope_error_mib_per_hour']:.1f} MiB an hour; largest verifier "
+        f"{memory['largest_verifier_mib']:.0f}"
+    )
+    for rule, holds in memory["kept"].items():
+        console.print(f"[bold]{'yes' if holds else 'NO '}[/bold]  {rule}")
     console.print(f"answers by code: {dict(soak.codes)}")
     wrong = dict(soak.findings.wrong)
     console.print(
@@ -414,19 +390,22 @@ def report(soak: Soak, seconds: float, core_seconds: float, console: Console) ->
     }
 
 
-async def run(service: Service, options: argparse.Namespace, console: Console) -> dict[str, Any]:
+async def run(service: Service, options: argparse.Namespace, probe: Path, console: Console) -> dict[str, Any]:
     traffic = load()
     console.print(f"rows: {len(traffic.problems)} problems, {len(traffic.hostile)} hostile; {traffic.source}")
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=service.url, timeout=300, limits=limits) as client:
         await traffic.learn(client)
         pids = [service.pid, *children(service.pid)]
-        before = sum(map(cpu, pids))
         soak = Soak(traffic, options.hostile, options.rate, client)
+        await fill(soak)
+        console.print(f"filled the tables of {len(RUNS)} runs in {time.monotonic() - soak.began:.0f} s")
+        before, since = sum(map(cpu, pids)), time.time()
+        soak.began = time.monotonic()
         work: list[Awaitable[None]] = [scoring(soak, size) for size in SCORED]
         work += [verifying(soak, size) for size in VERIFIED]
         work += [*(verify_and_shape(soak, size) for size in OBSERVED), single_rollouts(soak)]
-        work += [watching(soak, path) for path in ("/dashboard/events", *_STREAMS)]
+        work += [watching(soak, path) for path in STREAMS]
         work += [scraping(soak), sampling(soak, service.pid)]
         tasks = [asyncio.ensure_future(one) for one in work]
         await show(soak, tasks, 60 * options.minutes, console)
@@ -439,16 +418,14 @@ async def run(service: Service, options: argparse.Namespace, console: Console) -
         for error in ended:
             if isinstance(error, Exception):
                 raise error
-        figures = report(soak, seconds, spent, console)
+        memory = verdict(soak.samples, *in_use(probe, since))
+        figures = report(soak, seconds, spent, memory, console)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
         (options.out / "soak.json").write_text(json.dumps(figures) + "\n")
         draw(soak, options.out / "soak.png")
         console.print(f"written: {options.out}/soak.json, {options.out}/soak.png")
     return figures
-
-
-_STREAMS = ("/dashboard/runs/score-128/events", "/dashboard/runs/score-1/events")
 
 
 async def show(soak: Soak, tasks: Sequence[asyncio.Future[None]], seconds: float, console: Console) -> None:
@@ -468,12 +445,19 @@ async def show(soak: Soak, tasks: Sequence[asyncio.Future[None]], seconds: float
                 console.print(f"{at / 60:5.1f} min  {text}")
 
 
+@contextmanager
+def probed(file: Path) -> Iterator[Path]:
+    """Let the processes that start in the block write their memory in use to a file."""
+    os.environ["SOAK_PROBE"] = str(file)
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent / "probe")
+    yield file
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--hostile", type=float, default=0.01, help="share of hostile groups (default: 0.01)")
     parser.add_argument("--rate", type=float, default=0.0, help="rollouts a second; 0: as many as it takes (default)")
-    parser.add_argument("--workers", type=int, default=1, help="server processes (default: 1)")
     parser.add_argument("--out", type=Path, help="folder for soak.json and soak.png")
     options = parser.parse_args()
     os.environ.setdefault("DEEPCOMPRESS_VERIFIER_WORKERS", "2")
@@ -481,10 +465,11 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as name,
         redis_server(Path(name)) as url,
-        service(url, workers=options.workers) as served,
+        probed(Path(name) / "probe.txt") as probe,
+        service(url) as served,
     ):
-        figures = asyncio.run(run(served, options, console))
-    if figures["wrong"] or not figures["memory"]["flat"]:
+        figures = asyncio.run(run(served, options, probe, console))
+    if figures["wrong"] or not all(figures["memory"]["kept"].values()):
         sys.exit(1)
 
 

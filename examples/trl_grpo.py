@@ -5,7 +5,9 @@
     accelerate launch examples/trl_grpo.py ...                      # several GPUs
     python examples/trl_grpo.py ... --resume                        # after a crash, with the difficulty state
 
-Rows are ``{"question": ..., "answer": ...}``; an answer may end in ``#### N`` (GSM8K).
+Rows are ``{"question": ..., "answer": ...}``; an answer may end in ``#### N`` (GSM8K). The preset ``compress``
+shortens the answers to problems that the policy has mastered; ``authors`` is DeepCompress as its authors run it
+(docs/strategies.md#presets).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from datasets import Dataset, load_dataset
 from trl import GRPOConfig, GRPOTrainer
 
 from deepcompress_client.integrations.trl import DeepCompressReward
+from deepcompress_client.presets import fading, names
 
 INSTRUCTION = "\nThink step by step, and put the final answer in \\boxed{}."
 
@@ -40,7 +43,8 @@ def main() -> None:
     parser.add_argument("--run", required=True, help="the run's name in the service")
     parser.add_argument("--out", default="trl-output")
     parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--level", type=float, default=0.5, help="pass ratio of the model before the training")
+    parser.add_argument("--preset", default="compress", choices=names(), help="the settings of the length reward")
+    parser.add_argument("--level", type=float, default=0.5, help="for authors: the model's pass ratio at the start")
     parser.add_argument("--generations", type=int, default=8)
     parser.add_argument("--max-tokens", type=int, default=1024)
     parser.add_argument("--plain", action="store_true", help="prompts as text, for models without a chat template")
@@ -48,9 +52,12 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true")
     asked = parser.parse_args()
 
-    ema = max(0.5, 1 - 5 / asked.steps)  # the level follows the pass ratio within the run
-    strategy = {"name": "deepcompress", "initial_level": asked.level, "ema": ema}
-    reward = DeepCompressReward(run=asked.run, gold="answer", strategy=strategy)  # the service: DEEPCOMPRESS_URL
+    if asked.preset == "compress":
+        settings = {"length_weight": fading(3.0, asked.steps)}  # the last steps train on the outcome alone
+    else:  # the level follows the pass ratio within the run
+        settings = {"strategy": {"initial_level": asked.level, "ema": max(0.5, 1 - 5 / asked.steps)}}
+    # The service's address: DEEPCOMPRESS_URL, else http://127.0.0.1:8321.
+    reward = DeepCompressReward(run=asked.run, gold="answer", preset=asked.preset, **settings)
     trainer = GRPOTrainer(
         model=asked.model,
         reward_funcs=reward,
@@ -60,6 +67,7 @@ def main() -> None:
             num_generations=asked.generations,
             per_device_train_batch_size=asked.generations,
             max_completion_length=asked.max_tokens,
+            scale_rewards="none" if asked.preset == "compress" else "group",
             save_steps=50,
             logging_steps=1,
             use_cpu=asked.cpu,

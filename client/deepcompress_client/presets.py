@@ -38,8 +38,8 @@ PRESETS: tuple[Preset, ...] = (
         "compress",
         1,
         "shorter answers on problems that the policy has mastered",
-        "docs/study.md, 17 paired seeds of one synthetic task and one small model that overthinks: 24 % fewer "
-        "tokens, 1.9 points less accuracy; the aim, a loss under one point, was missed.",
+        "docs/study.md, 20 paired seeds of one synthetic task and one small model that overthinks: 23 % fewer "
+        "tokens, 2.0 points less accuracy; the aim, a loss under one point, was missed.",
         run={
             "strategy": {"name": "outcome"},
             "outcome": {"correct": 1.0, "wrong": -1.0},

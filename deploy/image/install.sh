@@ -20,8 +20,11 @@ fi
 
 "$build/bin/python" -m pip --python "$target/bin/python" install --no-cache-dir --no-compile -c constraints.txt ".[$extras]"
 
-# The packages' own tests are no part of an image.
+# The packages' own tests are no part of an image, nor are the sources of compiled modules and the second backend of
+# zstandard, for PyPy.
 find "$target" -type d -name tests -prune -exec rm -rf {} +
+find "$target" -type f \( -name '*.pyx' -o -name '*.pxd' -o -name '*.c' -o -name '*.h' \) -delete
+rm -f "$target"/lib/python3.*/site-packages/zstandard/*cffi*
 # Compile what a start and a check import, and nothing else: the rest is compiled if it is ever imported.
 DEEPCOMPRESS_STATE_URL=memory:// "$target/bin/python" -c 'import deepcompress_service.app, deepcompress_service.cli.app'
 "$target/bin/deepcompress" demo --json >/dev/null

@@ -1,7 +1,7 @@
 #!/bin/sh
 # GRPO with verl's V1 trainer, rewarded by deepcompress. DATA, MODEL and RUN come from the environment:
 #   python prepare.py train.jsonl test.jsonl data
-# LEVEL is the model's pass ratio before the training, EMA is 1 - 5/N for N steps; the defaults suit runs of thousands of steps.
+# PRESET is compress (the default: shorter answers on problems that the policy has mastered) or authors (docs/strategies.md#presets).
 #   DATA=data MODEL=Qwen/Qwen2.5-3B RUN=my-run DEEPCOMPRESS_URL=http://127.0.0.1:8321 sh run.sh trainer.n_gpus_per_node=8
 set -eu
 : "${DATA:?a folder with train.parquet and test.parquet}" "${MODEL:?a model}" "${RUN:?the name of the run}"
@@ -22,7 +22,7 @@ exec python3 -m verl.trainer.main_ppo \
     reward.reward_manager.module.path=pkg://deepcompress_client.integrations.verl \
     algorithm.adv_estimator=deepcompress_grpo \
     +algorithm.deepcompress.run="$RUN" \
-    "+algorithm.deepcompress.strategy={name:deepcompress,initial_level:${LEVEL:-1.0},ema:${EMA:-0.99}}" \
+    +algorithm.deepcompress.preset="${PRESET:-compress}" \
     +trainer.checkpoint_callback_class=deepcompress_client.integrations.verl.DeepCompressCheckpoint \
     trainer.save_freq=50 \
     trainer.test_freq=50 \

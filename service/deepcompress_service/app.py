@@ -36,6 +36,7 @@ from .activity.shared import SharedActivity
 from .api import compat, curriculum, descriptions, errors, health, rollouts, runs, score
 from .api.admission import FairScheduler, InflightLimiter, KeyedSlots
 from .api.auth import KeyRing
+from .api.body import Arrivals
 from .api.context import LOOPBACK, Context, ContextDep
 from .api.middleware import AllowedHosts, HostCheckMiddleware, RequestLoggingMiddleware
 from .api.packed_rows import PackedRows
@@ -48,7 +49,7 @@ from .remote import RemoteCheckers, read_endpoints
 from .rendezvous import WaitingRoom, open_rendezvous
 from .scoring.pipeline import Pipeline
 from .server.background import housekeeping_task
-from .server.exit_deadline import CLOSE_S, OVERDUE_STATUS, REQUESTS_S, THREADS_S, exit_within
+from .server.exit_deadline import BODIES_S, CLOSE_S, OVERDUE_STATUS, REQUESTS_S, THREADS_S, exit_within
 from .server.expiry import expiry_task
 from .server.memory import keep_freed_memory
 from .server.memory_plan import container_limit, plan_memory
@@ -136,6 +137,7 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
             waiting=WaitingRoom(rendezvous, settings.max_waiting_rollouts),
             shared_activity=shared_activity,
             run_metrics=RunMetrics(store, shared_activity),
+            arrivals=Arrivals(settings.body_timeout_seconds),
         )
         app.state.viewers = dashboard.Viewers(app.state.context)
         # Objects that exist now live as long as the process: exclude them from later garbage collections.
@@ -246,8 +248,14 @@ def _drain_on_sigterm(context: Context, delay: float) -> None:
         if not context.draining:
             exit_within(delay + REQUESTS_S + CLOSE_S, OVERDUE_STATUS, "stopping")
         context.draining = True
-        if callable(stop):
-            loop.call_soon_threadsafe(loop.call_later, delay, stop, number, frame)
+
+        def end() -> None:
+            context.arrivals.stop_within(BODIES_S)
+            context.waiting.stopping = True
+            if callable(stop):
+                stop(number, frame)
+
+        loop.call_soon_threadsafe(loop.call_later, delay, end)
 
     signal.signal(signal.SIGTERM, drain)
     end_with_supervisor()

@@ -40,16 +40,16 @@ _SECOND = re.compile(
 )
 """A second value after a box. I is a pronoun outside of formulas."""
 _DECIMAL = re.compile(r"-?\d+\.\d+")
-_OPENERS = " $*\\([{\n"
+OPENERS = " $*\\([{\n"
 _CLOSERS = " $*\\)]},"
 _DENIALS = ("not", "n't", "n’t", "isnt", " be", " the", " out", "\\ne", "\\neq", "\\not=", "\\not =", "≠")
 """The last words of a denial before a box, other than "the wrong answer is"."""
 _AFTER_DIRECTION = (" of", " about", " exactly")
 """The last words before a box after a direction: a loss of about."""
-_ENDINGS = (" is", *_DENIALS, *_AFTER_DIRECTION)
+ENDINGS = (" is", *_DENIALS, *_AFTER_DIRECTION)
 """The last words before a box that matter even if no words follow it."""
 _VERBS = ("is", "was", "would")
-_LETTER = re.compile("[A-Za-z]")
+LETTER = re.compile("[A-Za-z]")
 _DIRECTED_BEFORE = re.compile(r"([A-Za-z]+)\s+of(?:\s+(?:about|exactly))?\s*$")
 _WORD = re.compile(r"\\?[A-Za-z]+")
 _AMBIGUOUS = frozenset("in a us at are bar th st nd rd min unit units ordinal degree degrees deg cup am pm".split())
@@ -65,9 +65,9 @@ def restated(answer: str, golds: tuple[str, ...], text: str, begin: int, end: in
     The box begins at `begin` and ends before `end`.
     """
     before = text[max(0, begin - MAX_CHARS) : begin]
-    has_words_after = _LETTER.search(text, end, end + MAX_CHARS) is not None
-    last = before.rstrip(_OPENERS)
-    if not has_words_after and not last.endswith(_ENDINGS):
+    has_words_after = LETTER.search(text, end, end + MAX_CHARS) is not None
+    last = before.rstrip(OPENERS)
+    if not has_words_after and not last.endswith(ENDINGS):
         return None  # most responses end with the box
     if _denied_before(before):
         return f"\\text{{not }} {answer}"
@@ -97,7 +97,7 @@ def restated(answer: str, golds: tuple[str, ...], text: str, begin: int, end: in
 
 def _denied_before(before: str) -> bool:
     """Return True for "the answer is not" and "the wrong answer is"."""
-    last = before.rstrip(_OPENERS)
+    last = before.rstrip(OPENERS)
     if last.endswith(" is"):
         if not any(word in last.lower() for word in ("wrong", "incorrect", "false")):
             return False

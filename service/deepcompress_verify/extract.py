@@ -14,7 +14,8 @@ from bisect import bisect
 from dataclasses import replace
 from typing import NamedTuple
 
-from deepcompress_verify.beside import restated
+from deepcompress_verify.beside import ENDINGS, LETTER, OPENERS, restated
+from deepcompress_verify.beside import MAX_CHARS as MAX_CHARS_BESIDE
 from deepcompress_verify.checkers.protocol import MAX_ANSWER_CHARS
 from deepcompress_verify.labelled_boxes import MAX_BOXES, has_labels, joined_parts
 from deepcompress_verify.phrases import find_closing_answer, find_marked_answer, find_restated_answer
@@ -61,7 +62,8 @@ class Extraction(NamedTuple):
     verdict: Verdict | None = None
     """Set if extraction alone decides: no_answer, unreadable, wrong (one_boxed)."""
     box: tuple[int, int] | None = None
-    """Indices of the box of the answer in the response: its beginning, and the first after it."""
+    """Indices of the box of the answer in the response: its beginning, and the first after it. Set if there may be
+    words beside it that contradict it (`beside`)."""
 
 
 class Prepared(NamedTuple):
@@ -84,11 +86,12 @@ def prepare(check: Check, max_chars: int) -> Prepared:
     """
     result = extract(check.response, check.answer_format, check.truncated, max_chars=max_chars)
     gold = check.gold
-    if result.box is not None and any(map(has_labels, gold)):
+    if result.answer and check.answer_format != "bare" and any(map(has_labels, gold)):
         start = _after_thinking(check.response)
-        parts = joined_parts(check.response, start, _boxes(check.response, start))
-        if parts is not None:
-            result = Extraction(parts, result.restated_answer)
+        boxes = _boxes(check.response, start)
+        if boxes and check.response[boxes[-1][1] : boxes[-1][2]].strip() in result.answer:  # and no marked answer
+            parts = joined_parts(check.response, start, boxes)
+            result = result if parts is None else Extraction(parts, result.restated_answer)
     for text in gold:
         if not text.isascii():
             gold = tuple(map(encodable, gold))
@@ -96,7 +99,8 @@ def prepare(check: Check, max_chars: int) -> Prepared:
     options = check.options
     if options and not all(map(str.isascii, options)):
         options = tuple(map(encodable, options))
-    gold = encode_task(gold, check.checker, options)
+    if check.checker is not None or options or (gold and gold[0].startswith("\0")):
+        gold = encode_task(gold, check.checker, options)
     verdict = result.verdict
     if verdict is not None:
         if verdict.answer is not None:
@@ -114,7 +118,8 @@ def prepare(check: Check, max_chars: int) -> Prepared:
     if restated_answer is None and result.box is not None:
         restated_answer = restated(result.answer, check.gold, check.response, *result.box)
     restated_answer = None if restated_answer is None else encodable(restated_answer)
-    return Prepared(gold, encodable(result.answer), restated_answer, None)
+    answer = result.answer if result.answer.isascii() else encodable(result.answer)
+    return Prepared(gold, answer, restated_answer, None)
 
 
 def encodable(text: str) -> str:
@@ -134,7 +139,7 @@ def extract(
     """Extract the answer of a response. Pure, total, and linear in the text."""
     if len(response) > max_chars:
         return _none("unreadable", f"too_long: {len(response)} characters, the limit is {max_chars}")
-    start = _after_thinking(response)
+    start = _after_thinking(response) if "<" in response else 0
     if truncated and response.find("<think>", start) >= 0:
         return _none("no_answer", "truncated before </think>")
     if answer_format == "bare":
@@ -153,7 +158,12 @@ def extract(
             marked = find_marked_answer(response, span[2])
             if marked is not None:
                 return Extraction(marked)
-        return Extraction(answer, find_restated_answer(response, span[2]), box=(span[0], _after(response, span)))
+        begin, _, close, end = span
+        if LETTER.search(response, end) is None:
+            before = response[max(0, begin - MAX_CHARS_BESIDE) : begin]
+            if not before.rstrip(OPENERS).endswith(ENDINGS):
+                return Extraction(answer)  # most responses end with the box
+        return Extraction(answer, find_restated_answer(response, close), box=(begin, end))
     if answer_format == "final_answer":
         phrase = find_closing_answer(response, start)
         return Extraction(phrase) if phrase else _none("no_answer", "neither a box nor a closing phrase was found")
@@ -193,8 +203,8 @@ def _none(status: Status, reason: str) -> Extraction:
     return Extraction(None, verdict=Verdict(False, status, None, "extraction", reason))
 
 
-Span = tuple[int, int, int]
-"""Indices of a box: its beginning, the beginning of its content, its closing brace."""
+Span = tuple[int, int, int, int]
+"""Indices of a box: its beginning, the beginning and the end of its content, and the first after the box."""
 
 
 def _last_box(text: str, start: int) -> Span | None:
@@ -204,7 +214,11 @@ def _last_box(text: str, start: int) -> Span | None:
     end = len(text)
     attempts = 0
     while True:
-        position = _last_command(text, start, end)
+        position = text.rfind(_BOX, start, end)
+        if text.rfind("box", max(start, position), end) > position + 1:
+            # Each command contains "box": there is one after \\boxed.
+            for name in _FBOXES:
+                position = max(position, text.rfind(name, max(start, position), end))
         if position < 0:
             return fenced
         span = _span(text, position)
@@ -235,23 +249,13 @@ def _boxes(text: str, start: int) -> list[Span]:
         span = _span(text, position)
         if span is not None and not _commented(text, position, start):
             spans.append(span)
-            position = span[2]
+            position = span[3] - 1
         else:
             others += 1
         if len(spans) > MAX_BOXES or others > _MAX_INCOMPLETE_BOXES:
             return []
         position = text.find(_BOX, position + 1)
     return spans
-
-
-def _last_command(text: str, start: int, end: int) -> int:
-    """Return the index of the last command that draws a box, or -1."""
-    position = text.rfind(_BOX, start, end)
-    if text.rfind("box", max(start, position), end) <= position + 1:
-        return position  # each command contains "box"; there is none after \\boxed
-    for name in _FBOXES:
-        position = max(position, text.rfind(name, max(start, position), end))
-    return position
 
 
 def _fences(text: str, start: int) -> list[int]:
@@ -288,22 +292,17 @@ def _span(text: str, position: int) -> Span | None:
         if text[close - 1] != "\\" or text[close - 2 : close] == "\\\\":
             depth -= 1
             if depth == 0:
-                return position, begin, close
+                return position, begin, close, close + 1
         offset = close + 1
 
 
 def _span_without_braces(text: str, position: int, begin: int) -> Span | None:
     r"""Return the box of `\boxed 5`, `\boxed\frac12` or `\boxed B`: a number, fraction, root, constant or capital.
 
-    Anything else after the command is prose about boxes. The last index of the span is one after the content.
+    Anything else after the command is prose about boxes.
     """
     match = _UNBRACED.match(text, begin, begin + _MAX_UNBRACED)
-    return None if match is None else (position, begin, match.end(1))
-
-
-def _after(text: str, span: Span) -> int:
-    """Return the index after a box, with or without braces."""
-    return span[2] + text.startswith("}", span[2])
+    return None if match is None else (position, begin, match.end(1), match.end(1))
 
 
 def _last_complete(text: str, start: int) -> Span | None:
@@ -329,7 +328,7 @@ def _last_complete(text: str, start: int) -> Span | None:
                 and (best is None or position > best[0])
                 and not _commented(text, position, start)
             ):
-                best = (position, opened + 1, closed)
+                best = (position, opened + 1, closed, closed + 1)
         offset = closed + 1
 
 
@@ -352,7 +351,7 @@ def _commented(text: str, position: int, start: int) -> bool:
 
 def _joined(text: str, start: int, span: Span, loose: bool = False) -> str:
     """Return the content of the box, or of all adjacent boxes, as one list."""
-    position, begin, end = span
+    position, begin, end, _ = span
     parts = [text[begin:end]]
     labels = [""]
     gap_limit = _GAP
@@ -365,7 +364,7 @@ def _joined(text: str, start: int, span: Span, loose: bool = False) -> str:
         before = _span(text, previous) if previous >= 0 else None
         if before is None or before[2] >= position or _commented(text, previous, start):
             break
-        label = _connects(text[_after(text, before) : position], loose)
+        label = _connects(text[before[3] : position], loose)
         if label is None:
             break
         labels[0] = label

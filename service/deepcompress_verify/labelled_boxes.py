@@ -24,15 +24,15 @@ def has_labels(gold: str) -> bool:
     return (")" in gold or "art" in gold) and len(_IN_GOLD.findall(gold)) > 1
 
 
-def joined_parts(text: str, start: int, spans: list[tuple[int, int, int]]) -> str | None:
+def joined_parts(text: str, start: int, spans: list[tuple[int, int, int, int]]) -> str | None:
     """Return the contents of the labelled boxes as "(a) 5 (b) 7"; None unless each box has a label of the first ones.
 
-    `spans` are the boxes from `start` on, in order: (beginning, beginning of the content, closing brace). Of two
-    boxes with one label the later one counts.
+    `spans` are the boxes from `start` on, in order: (beginning, beginning and end of the content, end). Of two boxes
+    with one label the later one counts.
     """
     parts: dict[str, str] = {}
     end = start
-    for position, begin, close in spans:
+    for position, begin, close, after in spans:
         content = text[begin:close]
         if has_labels(content):
             return None
@@ -44,7 +44,7 @@ def joined_parts(text: str, start: int, spans: list[tuple[int, int, int]]) -> st
             return None
         parts.pop(label, None)
         parts[label] = content.strip()
-        end = close + 1
+        end = after
     if len(parts) < 2 or not _first_labels(list(parts)):
         return None
     return " ".join(f"({label}) {content};" for label, content in parts.items()).removesuffix(";")

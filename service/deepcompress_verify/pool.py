@@ -65,6 +65,9 @@ WASTE_S = 1.0
 """CPU seconds of first slices without a result from which a batch gets the short slice."""
 DECIDE_MEMORY_BYTES = 256 << 20
 """Largest address space of a `decide` worker. It begins with about 60 MiB."""
+_KEPT_SHARE = 0.6
+"""A `decide` worker that took more of its memory is replaced after the chunk: its cached golds must not take the
+memory that an item of another request needs."""
 BUDGET_PER_CHECK_S = 0.001
 """CPU seconds that each check adds to the budget of its batch: a large batch has more items that take long."""
 _AT_LIMIT = (-signal.SIGVTALRM, -signal.SIGXCPU)
@@ -112,7 +115,7 @@ class PoolStats:
     crashed: int
     """Workers that ended for another reason while they had work."""
     recycled: int
-    """Workers replaced after their maximum number of checks, or after they ran out of memory."""
+    """Workers replaced after their maximum number of checks, or because they took much memory."""
     cpu_s: float
     """CPU seconds of all checks, all workers together."""
     peak_memory_bytes: int
@@ -150,8 +153,9 @@ class VerifierPool:
         self.batch_budget_s = batch_budget_s
         self.max_text_chars = max_text_chars
         self.max_queued = max_queued
+        self._decide_memory = min(memory_bytes, DECIDE_MEMORY_BYTES)
         limits: dict[Role, WorkerLimits] = {
-            "decide": WorkerLimits(item_budget_s, min(memory_bytes, DECIDE_MEMORY_BYTES)),
+            "decide": WorkerLimits(item_budget_s, self._decide_memory),
             "cas": WorkerLimits(item_budget_s, memory_bytes),
         }
         counts: dict[Role, int] = {"decide": workers, "cas": cas_workers}
@@ -359,26 +363,26 @@ class VerifierPool:
         while True:
             chunk = await queue.take()
             try:
-                await self._run_if_open(slot, chunk)
+                if chunk.batch.closed:
+                    continue
+                if chunk.level and chunk.batch.spent_s >= chunk.batch.budget_s:
+                    self._end_without_budget(chunk)
+                elif slot.process is None and not await self._workers.replace(slot):
+                    _fail(chunk.batch, PoolFailedError("no verification worker can be started"))
+                else:
+                    await self._run_chunk(slot, chunk)
             except Exception:  # an internal bug must not end the slot
                 logger.exception("a %s slot failed", slot.role)
                 self._workers.discard(slot)
                 _fail(chunk.batch, PoolFailedError("an internal error of the verification pool"))
             finally:
-                queue.finish(chunk)
+                if chunk.level:
+                    queue.finish()
 
-    async def _run_if_open(self, slot: Slot, chunk: Chunk) -> None:
-        """Run one chunk, unless its batch has ended or has no budget left for it."""
-        batch = chunk.batch
-        if batch.closed:
-            return
-        if chunk.level and batch.spent_s >= batch.budget_s:
-            reason = f"it took long, and the batch had used up its budget of {batch.budget_s:g} s for such items"
-            self._record_result(batch, chunk.items, ("undecided", "limit", reason, 0.0))
-        elif slot.process is None and not await self._workers.replace(slot):
-            _fail(batch, PoolFailedError("no verification worker can be started"))
-        else:
-            await self._run_chunk(slot, chunk)
+    def _end_without_budget(self, chunk: Chunk) -> None:
+        budget = chunk.batch.budget_s
+        reason = f"it took long, and the batch had used up its budget of {budget:g} s for such items"
+        self._record_result(chunk.batch, chunk.items, ("undecided", "limit", reason, 0.0))
 
     async def _run_chunk(self, slot: Slot, chunk: Chunk) -> None:
         """Run one chunk on one worker. In every case each item is settled or queued again."""
@@ -405,7 +409,8 @@ class VerifierPool:
             slot.busy = False
         slot.process.checks += len(chunk.items)
         self._peak_bytes = max(self._peak_bytes, slot.process.peak_bytes)
-        if slot.role == "decide" and slot.process.checks > _RECYCLE_CHECKS:
+        large = slot.process.peak_bytes > _KEPT_SHARE * self._decide_memory
+        if slot.role == "decide" and (large or slot.process.checks > _RECYCLE_CHECKS):
             self._recycled += 1
             self._workers.discard(slot)
 

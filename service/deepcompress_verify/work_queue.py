@@ -127,7 +127,7 @@ class WorkQueue:
         self._changed.set()
 
     async def take(self) -> Chunk:
-        """Wait for a chunk and return it; its tenant moves to the end of the round. Call `finish` after it."""
+        """Wait for a chunk and return it; its tenant then has the last turn. Call `finish` after a deferred one."""
         while True:
             may_defer = bool(self._deferred.turns) and self._free_deferred > 0
             if may_defer and (not self._prompt.turns or self._taken % _DEFERRED_TURN == _DEFERRED_TURN - 1):
@@ -140,8 +140,7 @@ class WorkQueue:
             self._changed.clear()
             await self._changed.wait()
 
-    def finish(self, chunk: Chunk) -> None:
-        """Release the place of a chunk that was taken."""
-        if chunk.level:
-            self._free_deferred += 1
-            self._changed.set()
+    def finish(self) -> None:
+        """Release the place of a deferred chunk that was taken."""
+        self._free_deferred += 1
+        self._changed.set()

@@ -33,7 +33,7 @@ import orjson
 from deepcompress_verify.ipc import HEADER, HEARTBEAT, LONG, FrameError, Row, encode, read_frame
 from deepcompress_verify.process_lifetime import end_with_parent
 
-_FLUSH_S = 0.005
+_FLUSH_S = 0.02
 """Maximum age of unsent results, in seconds: a kill loses at most this much finished work."""
 
 _MARGIN_S = 0.25

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import cast
 
@@ -17,8 +18,8 @@ from deepcompress_service.api.errors import ApiError
 MIB = 1 << 20
 
 
-def request_of(length: int | None, encoding: str = "identity") -> Request:
-    """A request whose caller disconnects as soon as it is read."""
+def request_of(length: int | None, encoding: str = "identity", share: str = "") -> Request:
+    """A request whose caller disconnects as soon as it is read. `share`: the name of a key that has one."""
     headers = [(b"content-encoding", encoding.encode())]
     if length is not None:
         headers.append((b"content-length", str(length).encode()))
@@ -26,7 +27,7 @@ def request_of(length: int | None, encoding: str = "identity") -> Request:
     async def receive() -> dict[str, str]:
         return {"type": "http.disconnect"}
 
-    return Request({"type": "http", "headers": headers, "state": {}}, receive)  # type: ignore[arg-type]
+    return Request({"type": "http", "headers": headers, "state": {"share": share}}, receive)  # type: ignore[arg-type]
 
 
 def refused(problem: pytest.ExceptionInfo[ApiError], status: int, slug: str) -> None:
@@ -228,3 +229,29 @@ def test_each_refusal_is_counted() -> None:
     with pytest.raises(ApiError), limiter.admit(request_of(1)):
         pass
     assert (rejected("run-queue-full"), rejected("overloaded")) == (before[0] + 1, before[1] + 1)
+
+
+def test_a_key_leaves_half_of_the_requests_and_bytes_to_others() -> None:
+    limiter = InflightLimiter(max_requests=8, max_bytes=100 * MIB, max_body=40 * MIB)
+    with ExitStack() as held:
+        for _ in range(4):
+            held.enter_context(limiter.admit(request_of(1, share="one")))
+        with pytest.raises(ApiError) as problem, limiter.admit(request_of(1, share="one")):
+            pass
+        refused(problem, 429, "key-share-used")
+        for _ in range(2):
+            held.enter_context(limiter.admit(request_of(1, share="two")))
+        held.enter_context(limiter.admit(request_of(1)))  # an operator
+    with limiter.admit(request_of(30 * MIB, share="one")), limiter.admit(request_of(1, share="one")) as second:
+        with pytest.raises(ApiError) as problem, limiter.admit(request_of(30 * MIB, share="one")):
+            pass
+        refused(problem, 429, "key-share-used")
+        with pytest.raises(ApiError) as problem:
+            second.resize(30 * MIB)
+        refused(problem, 429, "key-share-used")
+        with limiter.admit(request_of(30 * MIB, share="two")), limiter.admit(request_of(30 * MIB)):
+            pass
+    assert (limiter.requests, limiter.bytes) == (0, 0)
+    assert not limiter._requests_of and not limiter._bytes_of
+    with limiter.admit(request_of(40 * MIB, share="one")) as alone:
+        alone.resize(90 * MIB)  # one alone may be of any size

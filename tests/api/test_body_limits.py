@@ -46,7 +46,7 @@ values = st.recursive(
 def test_the_count_is_that_of_the_parsed_value(value: Any, at_once: int, spaced: bool) -> None:
     raw = json.dumps(value, ensure_ascii=spaced, indent=1 if spaced else None).encode()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(body_module, "_FEW_QUOTES", -(10**9))
+        patch.setattr(body_module, "FEW_QUOTES", -(10**9))
         patch.setattr(body_module, "_SCAN_BYTES", at_once)
         assert count_structure(raw) == counted(value)
 

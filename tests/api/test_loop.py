@@ -14,7 +14,6 @@ import pytest
 from fastapi.testclient import TestClient
 
 from deepcompress_service.api import body as bodies
-from deepcompress_service.api import context as contexts
 
 from .routes import routes, walked
 
@@ -109,10 +108,10 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> OnLoop:
 
     # A packed body may grow: it counts as a thousand times its size.
     watch(bodies, "_decompress", lambda raw, *_: found.sizes.append(1000 * len(raw)))
-    watch(bodies, "decode_in_slices", lambda raw, *_: found.sizes.append(len(raw)))
+    watch(bodies, "parse", lambda _, raw: found.sizes.append(len(raw)))
     watch(bodies, "_checked_lines", lambda raw: (found.sizes.append(len(raw)), found.values.append(raw.count(b"\n"))))
     watch(bodies, "check_values", lambda value: found.values.append(count(value)))
-    watch(contexts, "count_structure", lambda raw: found.sizes.append(len(raw)))
+    watch(bodies, "count_structure", lambda raw: found.sizes.append(len(raw)))
     return found
 
 

@@ -81,10 +81,10 @@ def eventually(send: Callable[[], httpx.Response], status: int, seconds: float =
         time.sleep(0.05)
 
 
-def raw_request(port: int, path: str, length: int) -> socket.socket:
+def raw_request(port: int, path: str, length: int, method: str = "POST") -> socket.socket:
     """The head of a request whose body is still to come."""
     caller = socket.create_connection(("127.0.0.1", port))
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     caller.sendall(f"{head}Content-Length: {length}\r\n\r\n".encode())
     return caller
 
@@ -106,6 +106,25 @@ def test_sigterm_drops_readiness_first_and_finishes_what_is_in_flight(server: Se
     assert answer.startswith(b"HTTP/1.1 200"), answer
     # uvicorn ends by the signal that it was sent, once everything is finished.
     assert server.process.wait(60) in (0, -signal.SIGTERM)
+
+
+def test_a_stop_waits_for_no_body_and_for_no_group(server: Server) -> None:
+    """Neither may ever come; the caller sends the request again, to another replica."""
+    upload = raw_request(server.port, "/v1/shape", 1000)
+    imported = raw_request(server.port, "/v1/runs/r/import", 1000, "PUT")
+    rollout = {"run": "held", "step": 1, "problem_id": "p", "group_size": 2, "rollout_index": 0}
+    body = json.dumps({**rollout, "gold": "1", "response": "\\boxed{1}", "tokens": 5}).encode()
+    held = raw_request(server.port, "/v1/rollouts", len(body))
+    held.sendall(body)
+    eventually(lambda: httpx.get(f"{server.url}/v1/runs/held"), 200)
+    time.sleep(1)
+    began = time.monotonic()
+    server.process.send_signal(signal.SIGTERM)
+    for caller in (upload, imported, held):
+        caller.settimeout(60)
+        assert caller.recv(4096).startswith(b"HTTP/1.1 503")
+    assert server.process.wait(60) in (0, -signal.SIGTERM)
+    assert time.monotonic() - began < 20  # 3 s, and a busy machine; requests in progress have 30 s
 
 
 @pytest.mark.parametrize("server", [{"body_timeout_seconds": 0.5}], indirect=True)

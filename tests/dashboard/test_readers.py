@@ -137,3 +137,11 @@ def test_an_operator_gets_a_stream_beside_readers_who_took_all_they_can(keys: Pa
         assert asyncio.run(first_event(address, "one-key")) == 503
         assert asyncio.run(first_event(address, "operator-key")) == 200
     assert RESERVED_VIEWERS > 0
+
+
+def test_a_comparison_takes_as_many_places_as_it_has_runs(keys: Path, serve: Serve) -> None:
+    """The snapshots of all runs that are shown at once are in memory."""
+    address = serve(api_keys_file=keys)
+    compared = "&".join(f"run=r{number}" for number in range(8))
+    with unread(address, f"/dashboard/compare/events?{compared}", "one-key", VIEWERS_PER_KEY) as sockets:
+        assert [status(one) for one in sockets].count(200) == VIEWERS_PER_KEY // 8

@@ -1,24 +1,32 @@
 """Build an environment for each framework that pip can install without a GPU, and run the adapters inside it.
 
-    python tests/integrations/run_real.py                  # all of them: gigabytes, and an hour
+    python tests/integrations/run_real.py                  # all of them: gigabytes, and an hour or two
     python tests/integrations/run_real.py trl              # one
     python tests/integrations/run_real.py trl --envs DIR   # keep the environments there (default: .frameworks)
+    python tests/integrations/run_real.py --resume         # only those that have not passed on this commit
+    python tests/integrations/run_real.py --table          # run nothing: print the results as the table of the docs
     python tests/integrations/run_real.py --quick          # those of continuous integration: minutes
 
 The service runs from the environment that runs this command (it needs the [dev] extra); the frameworks' environments
-have only the client. Each test's first lines name its stand-ins.
+have only the client. Each test's first lines name its stand-ins. Results are written to results.json beside the
+environments after each framework. An environment of another checkout is reused: only the client is installed again.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[2]
 TORCH = "torch==2.13.0"
@@ -38,6 +46,14 @@ class Framework:
     """The tests of `--quick`, as pytest's -k selects them; None: too long to install or to run."""
 
 
+OF_VERL = ("cachetools", "uvicorn", "fastapi", "pyzmq", "psutil", "msgspec", "sortedcontainers")
+OF_OPENRLHF = (
+    *("ray==2.55.0", "transformers==5.15.0", "accelerate", "datasets", "peft"),
+    *("aiohttp", "tqdm", "packaging", "pylatexenc", "sympy"),
+)
+SHOWN = ("torch", "transformers", "datasets", "ray", "TransferQueue", "requests")
+"""Packages whose installed versions the table shows, beside the framework's own."""
+
 FRAMEWORKS = {
     "trl": Framework(
         ("test_trl.py", "test_trl_async.py"),
@@ -50,24 +66,31 @@ FRAMEWORKS = {
         ("test_trl.py",), (TORCH, "trl==0.24.0", "transformers==4.57.*", "datasets==4.*", "requests")
     ),
     "verl": Framework(
-        ("test_verl.py",),
-        (TORCH, "verl==0.9.1", "cachetools", "uvicorn", "fastapi", "pyzmq", "psutil", "msgspec", "sortedcontainers"),
-        ("TransferQueue==0.1.11",),
+        ("test_verl.py", "test_verl_training.py"), (TORCH, "verl==0.9.1", *OF_VERL), ("TransferQueue==0.1.11",)
     ),
-    "openrlhf": Framework(
-        ("test_openrlhf.py",),
+    "verl_0.9.0": Framework(("test_verl.py",), (TORCH, "verl==0.9.0", *OF_VERL), ("TransferQueue==0.1.11",)),
+    "openrlhf": Framework(("test_openrlhf.py",), (TORCH, *OF_OPENRLHF), ("openrlhf==0.11.2",)),
+    "openrlhf_0.11.0": Framework(("test_openrlhf.py",), (TORCH, *OF_OPENRLHF), ("openrlhf==0.11.0",)),
+    "ms_swift": Framework(("test_ms_swift.py",), (TORCH, "ms-swift==4.6.0")),
+    # Its own requirements bring CUDA's libraries.
+    "skyrl": Framework(
+        ("test_skyrl.py",),
         (
             TORCH,
-            *("ray==2.55.0", "transformers==5.15.0", "accelerate", "datasets", "peft"),
-            *("aiohttp", "tqdm", "packaging", "pylatexenc", "sympy"),
+            *("transformers==5.16.1", "loguru", "omegaconf", "aiohttp", "pandas", "requests", "func_timeout"),
+            *("pyyaml", "tqdm", "numpy", "jaxtyping"),
         ),
-        ("openrlhf==0.11.2",),
+        ("skyrl==0.4.0", "skyrl-gym==0.4.0"),
+        python="3.12",
     ),
-    "ms_swift": Framework(("test_ms_swift.py",), (TORCH, "ms-swift==4.6.0")),
     "verifiers": Framework(("test_verifiers.py",), ("verifiers==0.4.0",), quick="test"),
     "verifiers_0.3": Framework(("test_verifiers.py",), ("verifiers==0.3.0",)),
     "nemo_gym": Framework(("test_nemo_gym.py",), ("nemo-gym==0.4.0",), python="3.12", quick="test"),
 }
+
+
+class NotInstalledError(Exception):
+    """The environment cannot be built; the text is pip's reason."""
 
 
 def interpreter(least: str | None) -> str:
@@ -79,14 +102,14 @@ def interpreter(least: str | None) -> str:
     for candidate in [*map(shutil.which, names), *(str(path) for path in pyenv if path.name in names)]:
         if candidate and subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode == 0:
             return candidate
-    raise SystemExit(f"this framework needs Python {least} or later, and none was found")
+    raise NotInstalledError(f"it needs Python {least} or later, and there is none here")
 
 
 def has_interpreter(least: str | None) -> bool:
     """True if there is an interpreter that is new enough."""
     try:
         interpreter(least)
-    except SystemExit:
+    except NotInstalledError:
         return False
     return True
 
@@ -95,19 +118,113 @@ def install(framework: Framework, folder: Path) -> Path:
     """The environment's interpreter; nothing is done where the environment is complete."""
     python = folder / "bin" / "python"
     done = folder / "complete"
-    if done.exists():
+    wanted = "\n".join([str(ROOT), *framework.packages, *framework.without_dependencies])
+    if done.exists() and done.read_text() == wanted:
         return python
-    subprocess.run([interpreter(framework.python), "-m", "venv", str(folder)], check=True)
+    if not python.exists():
+        call([interpreter(framework.python), "-m", "venv", str(folder)])
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     # torch first, by itself: a CPU build that is installed is then kept.
     for package in (framework.packages[:1], framework.packages[1:]):
         if package:
-            subprocess.run([*pip, *package], check=True)
+            call([*pip, *package])
     if framework.without_dependencies:
-        subprocess.run([*pip, "--no-deps", *framework.without_dependencies], check=True)
-    subprocess.run([*pip, "-e", str(ROOT), "pytest", "pytest-timeout"], check=True)
-    done.touch()
+        call([*pip, "--no-deps", *framework.without_dependencies])
+    call([*pip, "-e", str(ROOT), "pytest", "pytest-timeout"])
+    done.write_text(wanted)
     return python
+
+
+def call(command: list[str]) -> str:
+    """Run a command and return its output; its last line of errors is the reason of an `NotInstalledError`."""
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        said = result.stderr.strip().splitlines() or [f"exit {result.returncode}"]
+        raise NotInstalledError(next((line for line in said if line.startswith("ERROR")), said[-1]))
+    return result.stdout
+
+
+def versions(python: Path) -> dict[str, str]:
+    """The versions of Python and of the installed packages, by name."""
+    listed = json.loads(call([str(python), "-m", "pip", "list", "--format", "json", "--disable-pip-version-check"]))
+    found = {one["name"].replace("_", "-").lower(): one["version"] for one in listed}
+    return {"python": call([str(python), "-V"]).split()[1], **found}
+
+
+def counts(report: Path) -> dict[str, int]:
+    """Tests by their outcome, of pytest's JUnit report."""
+    suite = next(ElementTree.parse(report).getroot().iter("testsuite"))
+    total, failed, skipped = (int(suite.get(name, "0")) for name in ("tests", "failures", "skipped"))
+    failed += int(suite.get("errors", "0"))
+    return {"passed": total - failed - skipped, "failed": failed, "skipped": skipped}
+
+
+def commit() -> str:
+    """The checkout's commit, marked where files are changed."""
+    git = ["git", "-C", str(ROOT)]
+    changed = call([*git, "status", "--porcelain", "--untracked-files=no"]).strip()
+    return call([*git, "rev-parse", "--short=10", "HEAD"]).strip() + ("+" if changed else "")
+
+
+def own_version(name: str, found: dict[str, str]) -> str:
+    """The name and version of a framework: "trl 0.24.0" of the environment "trl_0.24"."""
+    spec = next(
+        one
+        for one in (*FRAMEWORKS[name].packages, *FRAMEWORKS[name].without_dependencies)
+        if one.partition("==")[0].replace("-", "_") == re.sub(r"_\d.*", "", name)
+    )
+    package = spec.partition("==")[0]
+    return f"{package} {found.get(package.lower(), '?')}"
+
+
+def table(results: dict[str, Any]) -> str:
+    """The results as a Markdown table."""
+    lines = ["| framework | with | tests | seconds | on | commit |", "|---|---|---|---|---|---|"]
+    for name in (one for one in FRAMEWORKS if one in results):
+        result = results[name]
+        if "error" in result:
+            lines.append(f"| {name} | | not installed: {result['error']} | | {result['date']} | {result['commit']} |")
+            continue
+        found = result["versions"]
+        beside = [
+            f"Python {found['python']}",
+            *(f"{one} {found[one.lower()]}" for one in SHOWN if one.lower() in found),
+        ]
+        tests = ", ".join(f"{number} {outcome}" for outcome, number in result["counts"].items() if number)
+        lines.append(
+            f"| {own_version(name, found)} | {', '.join(beside)} | {tests} | {result['seconds']} | {result['date']} "
+            f"| {result['commit']} |"
+        )
+    return "\n".join(lines)
+
+
+def tried(name: str, envs: Path, selected: list[str]) -> dict[str, Any]:
+    """Install one framework and run its tests; return the result."""
+    began = time.monotonic()
+    result: dict[str, Any] = {"date": f"{datetime.now(UTC):%Y-%m-%d %H:%M}", "commit": commit()}
+    try:
+        python = install(FRAMEWORKS[name], envs / name)
+        result["versions"] = versions(python)
+    except NotInstalledError as error:
+        print(f"{name}: not installed: {error}", flush=True)
+        return {**result, "error": str(error)}
+    print(f"{name}: installed in {time.monotonic() - began:.0f} s", flush=True)
+    began = time.monotonic()
+    report = envs / f"{name}.xml"
+    report.unlink(missing_ok=True)
+    service = os.environ.get("DEEPCOMPRESS_SERVICE_PYTHON", sys.executable)
+    files = [f"tests/integrations/{file}" for file in FRAMEWORKS[name].tests]
+    done = subprocess.run(
+        [str(python), "-m", "pytest", "-q", "--junitxml", str(report), *files, *selected],
+        cwd=ROOT,
+        env={**os.environ, "DEEPCOMPRESS_SERVICE_PYTHON": service, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    result["seconds"] = round(time.monotonic() - began)
+    result["exit"] = done.returncode
+    result["counts"] = counts(report) if report.exists() else {"failed": 1}
+    print(f"{name}: tested in {result['seconds']} s, exit {done.returncode}", flush=True)
+    return result
 
 
 def main() -> int:
@@ -115,41 +232,36 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="framework", help=", ".join(FRAMEWORKS))
     parser.add_argument("--envs", type=Path, default=ROOT / ".frameworks")
     parser.add_argument("--quick", action="store_true", help="a few minutes' worth of frameworks and tests")
+    parser.add_argument("--resume", action="store_true", help="leave out what passed on this commit")
+    parser.add_argument("--table", action="store_true", help="print the results as a table, and run nothing")
     asked, to_pytest = parser.parse_known_args()
     unknown = set(asked.names) - set(FRAMEWORKS)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(FRAMEWORKS)}")
+    file = asked.envs / "results.json"
+    results: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    if asked.table:
+        print(table(results))
+        return 0
     failed = []
     for name in asked.names or FRAMEWORKS:
         quick = FRAMEWORKS[name].quick
         if asked.quick and quick is None:
             continue
-        selected = ["-k", quick] if asked.quick and quick is not None else []
-        began = time.monotonic()
         if asked.quick and not has_interpreter(FRAMEWORKS[name].python):
             print(f"{name}: left out, it needs Python {FRAMEWORKS[name].python} or later", flush=True)
             continue
-        python = install(FRAMEWORKS[name], asked.envs / name)
-        print(f"{name}: installed in {time.monotonic() - began:.0f} s", flush=True)
-        began = time.monotonic()
-        service = os.environ.get("DEEPCOMPRESS_SERVICE_PYTHON", sys.executable)
-        result = subprocess.run(
-            [
-                str(python),
-                "-m",
-                "pytest",
-                "-q",
-                *(f"tests/integrations/{file}" for file in FRAMEWORKS[name].tests),
-                *selected,
-                *to_pytest,
-            ],
-            cwd=ROOT,
-            env={**os.environ, "DEEPCOMPRESS_SERVICE_PYTHON": service, "OMP_NUM_THREADS": "1"},
-            check=False,
-        )
-        print(f"{name}: tested in {time.monotonic() - began:.0f} s, exit {result.returncode}", flush=True)
-        if result.returncode:
+        known = results.get(name, {})
+        if asked.resume and known.get("exit") == 0 and known["commit"] == commit():
+            print(f"{name}: passed on this commit before", flush=True)
+            continue
+        selected = ["-k", quick] if asked.quick and quick is not None else []
+        result = tried(name, asked.envs, [*selected, *to_pytest])
+        if result.get("exit") != 0:
             failed.append(name)
+        if not selected and not to_pytest:  # a part of the tests is no result
+            results[name] = result
+            file.write_text(json.dumps(results, indent=1))
     if failed:
         print(f"failed: {', '.join(failed)}")
     return 1 if failed else 0

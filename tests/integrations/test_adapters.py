@@ -527,7 +527,10 @@ def rllm_groups(groups: list[Group], step: int) -> list[Any]:
         SimpleNamespace(
             group_id=f"task-{step}-{number}:solver",
             trajectories=[
-                SimpleNamespace(steps=[SimpleNamespace(model_output=SimpleNamespace(completion_ids=[5] * tokens))])
+                SimpleNamespace(
+                    task={"question": f"what {number}", "answer": "7"},
+                    steps=[SimpleNamespace(model_output=SimpleNamespace(completion_ids=[5] * tokens))],
+                )
                 for _, tokens in group
             ],
         )
@@ -585,7 +588,7 @@ def sky_batch(groups: list[Group], step: int, phase: str, gold: str = "7") -> di
     rows = [(number, place) for number, group in enumerate(groups) for place in range(len(group))]
     return {
         "prompts": [[{"role": "user", "content": f"what {number}"}] for number, _ in rows],
-        "env_extras": [{"reward_model": {"ground_truth": gold}} for _ in rows],
+        "env_extras": [{"reward_spec": {"ground_truth": gold}} for _ in rows],
         "trajectory_ids": [SimpleNamespace(instance_id=f"u{n}", repetition_id=place) for n, place in rows],
         "batch_metadata": SimpleNamespace(global_step=step, training_phase=phase),
     }
@@ -772,11 +775,14 @@ def test_nemo_rl_shapes_the_batch_and_keeps_the_outcome(
     assert [entry.step for entry in history(service, run)] == [0, 1]
 
 
-def roll_responses(group: Group, step: int) -> list[Any]:
+def roll_responses(group: Group, step: int, prompt: int = 11, gold: str = "7") -> list[Any]:
     return [
         SimpleNamespace(
             meta_info={"global_step": step},
+            non_tensor_batch={"ground_truth": [gold]},
             batch={
+                "prompts": Column([[0, 0, prompt, 12]]),  # type: ignore[list-item]
+                "prompt_mask": Column([[1, 1, 0, 0]]),  # type: ignore[list-item]
                 "scores": Column([float(correct)]),
                 "response_mask": Column([[1] * tokens + [0] * 3]),  # type: ignore[list-item]
                 "response_level_rewards": Column([float(correct)], "float16"),
@@ -796,7 +802,7 @@ def test_roll_shapes_the_responses_of_a_prompt_in_full_precision(service: live.S
         for step in range(2):
             for number, group in enumerate(GROUPS):
                 context = SimpleNamespace(prompt_id=f"p{number}", is_val=False)
-                found = await shaping.apply(context, roll_responses(group, step))
+                found = await shaping.apply(context, roll_responses(group, step, prompt=number))
                 assert found is not None
                 rewards = [data.batch["response_level_rewards"] for data in found]
                 assert {one.kind for one in rewards} == {"float32"}

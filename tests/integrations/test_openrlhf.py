@@ -85,11 +85,13 @@ class Actors:
         ids = [FILLER] * (tokens - 2) + [RIGHT if correct else WRONG, EOS]
         return SimpleNamespace(outputs=[SimpleNamespace(token_ids=ids, finish_reason="stop", logprobs=None, text="")])
 
-    async def sample(self, prompt: str, group: Group, temperature: float = 1.0) -> list[dict[str, Any]]:
+    async def sample(
+        self, prompt: str, group: Group, temperature: float = 1.0, label: str = "7"
+    ) -> list[dict[str, Any]]:
         self.responses += group
         found: list[dict[str, Any]] = await self.actor.generate_responses(
             prompt=prompt,
-            label="7",
+            label=label,
             sampling_params=SamplingParams(temperature),
             max_length=128,
             hf_tokenizer=Tokenizer(),
@@ -214,6 +216,18 @@ def test_a_service_that_stays_away_ends_the_rollout_within_the_deadline(service:
         between.faults = ["503"] * 100
         with pytest.raises(Exception, match=r"overloaded|503|failed"):
             asyncio.run(asyncio.wait_for(actors.sample("late", STEPS[0][1]), 20))
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_the_first_labels_are_checked(service: live.Service, run: str) -> None:
+    actors = Actors(executor(service.url, run))
+
+    async def train() -> None:
+        for number in range(4):
+            await actors.sample(f"p{number}", [(True, 4)], label=f"\\frac{{{number}}}{{")
+
+    with pytest.raises(Exception, match="4 of the first 4 different golds of the labels are not readable"):
+        asyncio.run(train())
 
 
 @pytest.mark.usefixtures("ray_cluster")

@@ -274,30 +274,6 @@ def test_names_are_refused_before_the_model_is_loaded(tmp_path: Path) -> None:
 # --- golds ----------------------------------------------------------------------------------------------
 
 
-def test_the_first_golds_are_audited(service: live.Service, caplog: pytest.LogCaptureFixture) -> None:
-    from deepcompress_client.integrations._audit import ENOUGH, audit_golds
-
-    client = Client(service.url)
-    audit_golds(client, ["12", 7, 0.5, None, ["1", "2"], "\\frac{1}{2}", "Paris"], "column 'answer'")
-    assert caplog.text == ""
-    with pytest.raises(ValueError, match="are not readable"):
-        audit_golds(client, [f"{UNREADABLE}{n}" for n in range(ENOUGH)], "column 'answer'")
-    audit_golds(client, ["12", UNREADABLE], "column 'answer'")
-    assert "1 of the first 2 different golds" in caplog.text
-    caplog.clear()
-    audit_golds(client, [GSM8K] * ENOUGH, "column 'answer'")
-    assert caplog.text == "", "the service reads the answer of a worked solution"
-    assert client.verify_one(GSM8K, "\\boxed{12}").correct
-
-
-def test_an_audit_without_a_service_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    from deepcompress_client.integrations._audit import audit_golds
-    from deepcompress_client.integrations._common import client_options
-
-    audit_golds(Client("http://127.0.0.1:9", **client_options(0.5)), ["1"], "column 'answer'")
-    assert "were not checked" in caplog.text
-
-
 def test_a_run_without_any_success_has_a_warning(service: live.Service, run: str) -> None:
     opened, warnings = Client(service.url).run(run, next_step=0), []
     for step in range(4):

@@ -336,13 +336,7 @@ def test_the_example_is_a_configuration_that_verl_takes(tmp_path: Path) -> None:
     files = [str(tmp_path / "train.jsonl"), str(tmp_path / "test.jsonl"), str(tmp_path / "data")]
     subprocess.run([sys.executable, str(ROOT / "examples" / "verl" / "prepare.py"), *files], check=True)
     command = (ROOT / "examples" / "verl" / "run.sh").read_text().partition("verl.trainer.main_ppo")[2]
-    values = {
-        "$DATA": files[2],
-        "$MODEL": "/model",
-        "$RUN": "my-run",
-        "${LEVEL:-1.0}": "0.5",
-        "${EMA:-0.99}": "0.975",
-    }
+    values = {"$DATA": files[2], "$MODEL": "/model", "$RUN": "my-run", "${PRESET:-compress}": "compress"}
     for name, value in values.items():
         command = command.replace(name, value)
     overrides = [word for word in shlex.split(command.replace("\\\n", " ")) if word != "$@"]
@@ -374,6 +368,42 @@ def test_settings_that_cannot_work_are_errors_at_start(
     config = configuration(tokenizer_folder, data_files, "http://127.0.0.1:9", "r", override)
     with pytest.raises(Exception, match=says):
         DeepCompressRewardManager(config, AutoTokenizer.from_pretrained(tokenizer_folder))
+
+
+def test_the_golds_of_the_first_rows_are_checked_at_start(
+    service: live.Service, tokenizer_folder: Path, data_files: dict[str, str], run: str, tmp_path: Path
+) -> None:
+    import pandas
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    row = {"prompt": [{"role": "user", "content": "what"}], "extra_info": {"split": "train", "index": 0}}
+    for golds, fails in (
+        (["\\frac{1}{", "\\frac{2}{", "\\frac{3}{", "\\frac{4}{"], True),
+        (["\\frac{1}{", "7"], False),
+    ):
+        rows = [{**row, "reward_model": {"ground_truth": gold, "style": "rule"}} for gold in golds]
+        pandas.DataFrame(rows).to_parquet(tmp_path / "train.parquet")
+        files = {**data_files, "train": str(tmp_path / "train.parquet")}
+        config = configuration(tokenizer_folder, files, service.url, run)
+        if fails:
+            with pytest.raises(
+                ValueError, match=r"4 of the first 4 different golds of reward_model\.ground_truth are not"
+            ):
+                DeepCompressRewardManager(config, tokenizer)
+        else:
+            DeepCompressRewardManager(config, tokenizer)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_golds_that_pass_are_checked_where_the_data_are_no_local_files(
+    service: live.Service, tokenizer_folder: Path, data_files: dict[str, str], run: str
+) -> None:
+    rollouts = Rollouts(configuration(tokenizer_folder, data_files, service.url, run))
+    for number in range(3):
+        rollouts.verify(1, {f"p{number}": [(True, 4)]}, gold=f"\\frac{{{number}}}{{")
+    with pytest.raises(Exception, match="4 of the first 4 different golds"):
+        rollouts.verify(1, {"p3": [(True, 4)]}, gold="\\frac{3}{")
 
 
 def test_a_filter_on_the_outcome_is_taken(tokenizer_folder: Path, data_files: dict[str, str]) -> None:

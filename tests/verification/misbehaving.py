@@ -6,6 +6,8 @@ import os
 import signal
 import time
 
+_kept: list[bytes] = []
+
 
 def judge(gold: tuple[str, ...], answer: str | None, restated_answer: str | None) -> tuple[str, str, str]:
     match answer:
@@ -33,6 +35,10 @@ def judge(gold: tuple[str, ...], answer: str | None, restated_answer: str | None
             os._exit(3)
         case "abort":
             os.abort()
+        case "keep memory":
+            _kept.append(b"x" * (12 << 20))
+        case "need memory":
+            b"x" * (80 << 20)
         case "eat memory":
             bytearray(1 << 40)
         case "recurse":

@@ -127,6 +127,21 @@ def test_an_item_that_misbehaves_costs_itself(behaviour: str, decided_by: str) -
     run(work)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, where workers report their memory")
+def test_memory_that_earlier_items_left_taken_is_not_missing_for_others() -> None:
+    """As caches do: each item here keeps 12 MiB in its worker, of its 256 MiB."""
+
+    async def work(pool: VerifierPool) -> None:
+        for number in range(60):
+            await pool.verify_many([box("keep memory", str(number))])
+        verdicts = await pool.verify_many([box("need memory", str(number)) for number in range(8)])
+        assert statuses(verdicts) == ["wrong"] * 8
+        assert pool.stats().undecided == 0
+        assert pool.stats().recycled >= 3
+
+    run(work)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, whose /proc lists the workers")
 def test_workers_killed_by_others_change_no_verdict() -> None:
     """Killing workers at random (like an out-of-memory killer) changes no verdict."""

@@ -44,7 +44,7 @@ def test_deferred_items_run_last_by_size_and_leave_workers_to_the_others() -> No
         waiting = asyncio.ensure_future(queue.take())
         await asyncio.sleep(0)
         assert not waiting.done()
-        queue.finish(first)
+        queue.finish()
         assert (await waiting).items == [item[5]]
 
     asyncio.run(scenario())

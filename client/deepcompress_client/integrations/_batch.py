@@ -29,6 +29,8 @@ class VerifiedCompletion:
     status: str | None = None
     tokens: int = 0
     truncated: bool = False
+    turns: int | None = None
+    """Replies of the policy, None if the framework does not give them."""
 
 
 def shape_group(members: Sequence[VerifiedCompletion], group_id: str) -> dict[str, Any]:
@@ -47,7 +49,13 @@ def shape_group(members: Sequence[VerifiedCompletion], group_id: str) -> dict[st
         "group_id": group_id,
         "group_size": len(members),
         "rollouts": [
-            {"correct": row.correct, "status": row.status, "tokens": row.tokens, "truncated": row.truncated}
+            {
+                "correct": row.correct,
+                "status": row.status,
+                "tokens": row.tokens,
+                "truncated": row.truncated,
+                "turns": row.turns,
+            }
             for row in members
         ],
     }

@@ -55,3 +55,10 @@ def end_tokens(trainer: FrameworkObject) -> set[int]:
     tokenizer = getattr(trainer, "_tokenizer", None) or trainer.processing_class
     ends = {tokenizer.pad_token_id, tokenizer.eos_token_id, *getattr(trainer, "eos_token_ids", ())}
     return {token for token in ends if token is not None}
+
+
+def replies(completion: FrameworkObject) -> int | None:
+    """Return the number of the policy's messages in a completion; None if it is text."""
+    if isinstance(completion, str):
+        return None
+    return sum(message.get("role") == "assistant" for message in completion) or None

@@ -21,6 +21,7 @@ from .._async_client import AsyncClient, AsyncRun
 from .._client import Client
 from .._runs import RunSetting, StrategyLike, check_run_name, run_config
 from ..wire import REWARD_COMPONENTS, AnswerFormat, GroupRewards, RewardComponents
+from ._audit import GoldAudit
 from ._barrier import Barrier, Siblings
 from ._common import (
     DEADLINE_S,
@@ -92,7 +93,7 @@ def group_workflow(
     ``gold`` is the data's field with the gold answer; ``epoch`` is the result of `start`.
     """
     check_run_name(run)
-    client = AsyncClient(url, **client_options(deadline_s))
+    client, audit = AsyncClient(url, **client_options(deadline_s)), GoldAudit(f"field {gold!r} of the data")
     log.warning("run %r: AReaL passes no step to a workflow, so groups_per_step groups make one", run)
 
     class DeepCompressWorkflow(base):  # type: ignore[misc]
@@ -123,6 +124,8 @@ def group_workflow(
                 "tokens": len(resp.output_tokens),
                 "truncated": getattr(resp, "stop_reason", None) == "length",
             }
+            if prompt := getattr(resp, "input_tokens", None):
+                rollout["context_tokens"] = len(prompt)
             if versions := getattr(resp, "output_versions", None):
                 rollout["policy_version"] = min(versions)
             answer, index = await self._barrier.reward(
@@ -152,6 +155,7 @@ def group_workflow(
                 log.error("no rewards for a group of %d samples, it is left out: %s", len(rollouts), error)
                 return _untrainable_group(group, len(rollouts))
             log_warnings(run, answer)
+            await audit.check_async(client, [gold_answer])
             return answer.groups[0]
 
     return DeepCompressWorkflow

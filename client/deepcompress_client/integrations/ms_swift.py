@@ -19,7 +19,7 @@ from .._client import Client
 from .._runs import RunSetting, StrategyLike, check_run_name
 from ..errors import DeepCompressError
 from ..wire import Phase, ShapeAnswer
-from ._audit import audit_golds
+from ._audit import GoldAudit
 from ._batch import VerifiedCompletion, gather, picklable_error, run_on_first_rank, shape_group
 from ._common import (
     DEADLINE_S,
@@ -119,7 +119,7 @@ class DeepCompressReward:
         self._size = getattr(args, "num_generations", None)
         self._save_steps = getattr(args, "save_steps", None)
         self._begun = False
-        self._audited = False
+        self._audit = GoldAudit(f"column {gold!r}")
         self._run: Run | None = None  # on rank 0
         self._step: int | None = None
         self._generation = 0
@@ -236,9 +236,6 @@ class DeepCompressReward:
         if len(tokens) != len(completions) or not all(tokens):
             raise ValueError("ms-swift sent no response_token_ids; lengths are never guessed from characters")
         golds = [gold_text(gold) for gold in columns[self._gold]]
-        if not self._audited:
-            audit_golds(self.client, golds, f"column {self._gold!r}")
-            self._audited = True
         cut = list(is_truncated) or [False] * len(completions)
         verdicts = self.client.verify(
             [
@@ -247,6 +244,7 @@ class DeepCompressReward:
             ],
             answer_format=self._config.get("answer_format", "boxed"),
         )
+        self._audit.check(self.client, golds)
         rows = []
         for index, verdict in enumerate(verdicts):
             named = columns[self._problem_id][index] if self._problem_id else None

@@ -13,20 +13,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from .._client import Client
 from ..wire import AnswerFormat
+from ._audit import GoldAudit
 from ._common import (
     FrameworkObject,
+    Option,
     decode_status,
     encode_status,
     fill_with_group_mean,
     gold_text,
     log,
+    one_problem,
     problem_name,
     text_of,
 )
 from ._counting import CountedSteps
+
+_audits: WeakKeyDictionary[Client, GoldAudit] = WeakKeyDictionary()
+"""The check of the first golds, of each client."""
 
 
 def verify(
@@ -46,12 +53,16 @@ def verify(
 
     Raises:
         DeepCompressError: the service is unavailable, or refuses the request.
+        ValueError: none of the first golds is readable.
     """
     items = [
         {"gold": gold_text(row[gold]), "response": text_of(messages[-1]["content"])}
         for messages, row in zip(message_logs, metadata, strict=True)
     ]
     verdicts = client.verify(items, answer_format=answer_format)
+    _audits.setdefault(client, GoldAudit(f"field {gold!r} of the metadata")).check(
+        client, (row[gold] for row in metadata)
+    )
     return [encode_status(float(one.correct), one.status) if marks else float(one.correct) for one in verdicts]
 
 
@@ -59,12 +70,17 @@ class StepShaping(CountedSteps):
     """Reward shaping of a step, called as ``apply_reward_shaping(batch, cfg)``.
 
     It replaces ``total_reward``, and stores the outcome as ``unshaped_total_reward``, which dynamic sampling reads.
-    ``next_step`` is the first step: 0, or the step at which the training resumes; NeMo RL does not pass it. A rollout
+    ``next_step`` is the first step: 0, or the step at which the training resumes; NeMo RL does not pass it. ``gold``
+    is the field of the gold in the batch's ``extra_env_info``: rollouts of one prompt must have one gold. A rollout
     that must not be trained on (`verify` with ``marks``) gets its group's mean, and weight 0 in the loss if the batch
     has NeMo RL's ``loss_multiplier``.
     """
 
     framework = "NeMo RL passes reward shaping"
+
+    def __init__(self, run: str, *, gold: str = "ground_truth", **options: Option) -> None:
+        super().__init__(run, **options)
+        self._gold = gold
 
     def install(self) -> None:
         """Replace NeMo RL's function in every module that has imported it.
@@ -83,22 +99,35 @@ class StepShaping(CountedSteps):
             module.apply_reward_shaping = self  # type: ignore[attr-defined]
 
     def __call__(self, batch: FrameworkObject, cfg: FrameworkObject = None) -> FrameworkObject:
-        """Replace the batch's rewards, as NeMo RL's ``apply_reward_shaping``; return the batch."""
+        """Replace the batch's rewards, as NeMo RL's ``apply_reward_shaping``; return the batch.
+
+        Raises:
+            ValueError: the batch has no messages, or rollouts of one prompt have different golds.
+        """
         del cfg  # NeMo RL passes its configuration
+        if "message_log" not in batch:
+            raise ValueError(
+                "this trainer passes no message_log to reward shaping, only padded prompts and the length of the "
+                "first turn: set data_plane.enabled=false"
+            )
         outcomes = batch["total_reward"]
         truncated = batch["truncated"].tolist() if "truncated" in batch else [False] * len(outcomes)
         rows_of: dict[str, list[int]] = {}
         rollouts = []
         for row, messages in enumerate(batch["message_log"]):
             rows_of.setdefault(_prompt(messages), []).append(row)
-            written = [message["token_ids"] for message in messages if message["role"] == "assistant"]
+            written = [len(message["token_ids"]) for message in messages if message["role"] == "assistant"]
+            read = sum(len(message["token_ids"]) for message in messages) - sum(written)
             rollouts.append(
                 {
                     **decode_status(float(outcomes[row])),
-                    "tokens": sum(len(ids) for ids in written),
+                    "tokens": sum(written),
+                    "context_tokens": read,
+                    "turns": len(written) or None,
                     "truncated": bool(truncated[row]),
                 }
             )
+        self._check_golds(batch.get("extra_env_info"), rows_of)
         groups = [{"problem_id": name, "rollouts": [rollouts[row] for row in rows]} for name, rows in rows_of.items()]
         answer = self._shape(groups)
         batch["unshaped_total_reward"] = outcomes
@@ -122,6 +151,19 @@ class StepShaping(CountedSteps):
             for row in left_out:
                 batch["loss_multiplier"][row] = 0.0
         return batch
+
+    def _check_golds(self, metadata: Sequence[Any] | None, rows_of: Mapping[str, Sequence[int]]) -> None:
+        """Check that the rollouts of each prompt have one gold, as far as the environment kept it.
+
+        Raises:
+            ValueError: they have several.
+        """
+        if metadata is None:
+            return
+        for name, rows in rows_of.items():
+            kept = [metadata[row] for row in rows if isinstance(metadata[row], Mapping)]
+            if golds := [one[self._gold] for one in kept if one.get(self._gold) is not None]:
+                one_problem(f"the prompt {name}", ((name, gold) for gold in golds))
 
 
 def _prompt(messages: Sequence[Mapping[str, Any]]) -> str:

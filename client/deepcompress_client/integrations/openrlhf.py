@@ -18,6 +18,7 @@ from typing import Any
 from .._async_client import AsyncClient, AsyncRun
 from .._runs import RunSetting, StrategyLike, check_run_name, run_config
 from ..wire import GroupRewards
+from ._audit import GoldAudit
 from ._barrier import Barrier
 from ._common import (
     LOGGED_COMPONENTS,
@@ -96,6 +97,7 @@ def agent_executor(
             self._run: AsyncRun | None = None
             self._opening = asyncio.Lock()
             self._barrier = Barrier()
+            self._audit = GoldAudit("the labels")
             log.warning(
                 "run %r: OpenRLHF passes no step, so every %d groups make one; rewards refer to the step before",
                 run,
@@ -151,6 +153,7 @@ def agent_executor(
                 opened = await self._opened()
                 answer = await opened.score([sent])
             log_warnings(run, answer)
+            await self._audit.check_async(self._client, [gold])
             return answer.groups[0]
 
         async def _opened(self) -> AsyncRun:
@@ -171,6 +174,7 @@ def _rollout(output: dict[str, Any], tokenizer: FrameworkObject) -> dict[str, An
     return {
         "response": tokenizer.decode(ids, skip_special_tokens=True),
         "tokens": len(ids),
+        "context_tokens": start,
         "truncated": bool(output["truncated"]),
     }
 

@@ -12,10 +12,12 @@ does not import rLLM.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from .._client import Client
+from ._audit import GoldAudit
 from ._common import (
     DEADLINE_S,
     STATUS_OFFSETS,
@@ -25,6 +27,7 @@ from ._common import (
     encode_status,
     gold_text,
     grpo_advantages,
+    one_problem,
 )
 from ._counting import CountedSteps
 
@@ -49,6 +52,7 @@ class Evaluator:
     ) -> None:
         self._gold = gold
         self._marks = marks
+        self._audit = GoldAudit(f"field {gold!r} of the tasks")
         self._client = Client(url, api_key=api_key, **client_options(deadline_s))
 
     def __call__(self, task: FrameworkObject, response: str) -> tuple[float, bool, dict[str, float]]:
@@ -56,9 +60,11 @@ class Evaluator:
 
         Raises:
             DeepCompressError: the service is unavailable, or refuses the request.
+            ValueError: none of the first golds is readable.
         """
         data = task if isinstance(task, dict) else getattr(task, "data", None) or vars(task)
         verdict = self._client.verify_one(gold_text(data[self._gold]), response)
+        self._audit.check(self._client, [data[self._gold]])
         reward = float(verdict.correct)
         if self._marks:
             reward = encode_status(reward, verdict.status)
@@ -80,13 +86,21 @@ class StepShaping(CountedSteps):
         traj_groups: Sequence[Any],
         **_: object,
     ) -> tuple[list[list[float]], list[list[float]]]:
-        """Return ``(advantages, returns)``, [groups][rollouts], as rLLM's estimators do."""
+        """Return ``(advantages, returns)``, [groups][rollouts], as rLLM's estimators do.
+
+        Raises:
+            ValueError: the trajectories of a group are of different tasks, or have no token ids.
+        """
         groups = [
             {
-                "problem_id": str(group.group_id).rpartition(":")[0] or str(group.group_id),
+                "problem_id": _problem(group),
                 "group_id": str(group.group_id),
                 "rollouts": [
-                    {**decode_status(float(outcome)), "tokens": _tokens(trajectory)}
+                    {
+                        **decode_status(float(outcome)),
+                        "tokens": _tokens(trajectory),
+                        "turns": len(trajectory.steps),
+                    }
                     for outcome, trajectory in zip(outcomes, group.trajectories, strict=True)
                 ],
             }
@@ -102,6 +116,29 @@ class StepShaping(CountedSteps):
             for group in answer.groups
         ]
         return advantages, advantages
+
+
+def _problem(group: FrameworkObject) -> str:
+    """Return the problem of a group, by the data of its tasks; rLLM's task ids are new ones at each visit.
+
+    Raises:
+        ValueError: its trajectories are of different tasks.
+    """
+    tasks = [_data(getattr(trajectory, "task", None)) for trajectory in group.trajectories]
+    name = one_problem(f"group {group.group_id}", ((task, None) for task in tasks))
+    return name if tasks[0] else str(group.group_id).rpartition(":")[0] or str(group.group_id)
+
+
+def _data(task: FrameworkObject) -> str:
+    """Return the data of a task as text; empty where rLLM passes none. Images count by their type only."""
+    if task is None:
+        return ""
+    data = (
+        task
+        if isinstance(task, dict | str)
+        else [getattr(task, "instruction", None), getattr(task, "metadata", None)]
+    )
+    return json.dumps(data, sort_keys=True, default=lambda value: type(value).__name__)
 
 
 def _tokens(trajectory: FrameworkObject) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 
 from .._async_client import AsyncClient, AsyncRun
 from .._runs import RunSetting, StrategyLike, check_run_name
+from ._audit import GoldAudit
 from ._common import (
     DEADLINE_S,
     FrameworkObject,
@@ -26,6 +27,7 @@ from ._common import (
     fill_with_group_mean,
     groupwise,
     log_warnings,
+    one_problem,
     open_run_async,
 )
 
@@ -60,21 +62,29 @@ class GroupShaping:
         self._client = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
         self._strategy = groupwise(strategy, config)
         self._config = config
+        self._audit = GoldAudit("the column ground_truth")
         self._opening = asyncio.Lock()
         self._run: AsyncRun | None = None
 
     async def apply(self, context: FrameworkObject, responses: Sequence[Any] | None) -> Sequence[Any] | None:
-        """Return the same responses, shaped. They are unchanged in validation, or if ROLL dropped the prompt."""
+        """Return the same responses, shaped. They are unchanged in validation, or if ROLL dropped the prompt.
+
+        Raises:
+            ValueError: the responses are of several prompts or golds, or none of the first golds is readable.
+        """
         if not responses or context.is_val:
             return responses
         rows = [(data, row) for data in responses for row in range(len(data.batch["scores"]))]
         step = int(responses[0].meta_info["global_step"])
+        name = str(context.prompt_id)  # a counter of the job, which is another one at each visit of a problem
         group = {
-            "problem_id": str(context.prompt_id),
+            "problem_id": one_problem(f"prompt {name}", (_problem(data, row) for data, row in rows)),
+            "group_id": name,
             "rollouts": [
                 {
                     **decode_status(float(data.batch["scores"][row])),
                     "tokens": int(data.batch["response_mask"][row].sum()),
+                    "context_tokens": int(data.batch["prompt_mask"][row].sum()),
                 }
                 for data, row in rows
             ],
@@ -86,9 +96,18 @@ class GroupShaping:
                 )
         answer = await self._run.shape([group], step=step)
         log_warnings(self.run_name, answer)
+        await self._audit.check_async(self._client, [_problem(*rows[0])[1]])
         for data in responses:
             data.batch["response_level_rewards"] = data.batch["response_level_rewards"].float()
         rewards = fill_with_group_mean(answer.groups[0].rewards, answer.groups[0].trainable)
         for (data, row), reward in zip(rows, rewards, strict=True):
             data.batch["response_level_rewards"][row] = reward
         return responses
+
+
+def _problem(data: FrameworkObject, row: int) -> tuple[object, object]:
+    """Return the prompt of a response, as token ids without padding, and its gold, None where the data have none."""
+    size = int(data.batch["prompt_mask"][row].sum())
+    ids = data.batch["prompts"][row].tolist()  # padded at the left
+    golds = data.non_tensor_batch.get("ground_truth")
+    return str(ids[len(ids) - size :]), None if golds is None else golds[row]

@@ -11,12 +11,13 @@ replaced. Samples that must not be trained on get an empty loss mask, as from Sk
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .._async_client import AsyncClient, AsyncRun
 from .._runs import RunSetting, StrategyLike, check_run_name
+from ._audit import GoldAudit
 from ._common import (
     DEADLINE_S,
     FrameworkObject,
@@ -46,9 +47,10 @@ def shaped(
 ) -> type:
     """Return a subclass of SkyRL's generator that shapes its batches.
 
-    Golds come from ``reward_model.ground_truth`` of each row. The fully asynchronous trainer generates group by
-    group; with it, use ``strategy={"name": "deepcompress", "reference": "previous"}``: rewards then do not depend on
-    the order of a step's groups.
+    Golds come from ``reward_spec.ground_truth`` of each row, or from ``reward_model.ground_truth``, as SkyRL's AIME
+    environment has it. The fully asynchronous trainer generates group by group; with it, use
+    ``strategy={"name": "deepcompress", "reference": "previous"}``: rewards then do not depend on the order of a
+    step's groups.
 
     ``fresh`` deletes the history of the run's name, which a new training is refused otherwise. ``folder`` is SkyRL's
     ckpt_path: with the run's identity in it, a training that starts again is known, and rewound. ``continue_from`` is
@@ -88,6 +90,7 @@ class Shaping:
         self._client = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
         self._strategy = strategy
         self._config = config
+        self._audit = GoldAudit("the environments")
         self._opening = asyncio.Lock()
         self._run: AsyncRun | None = None
         self._step = -1
@@ -97,7 +100,7 @@ class Shaping:
         """Replace the rewards and loss masks in `output`, which the generator made from `batch`.
 
         Raises:
-            ValueError: the trainer's data do not identify the step and the rollouts.
+            ValueError: the trainer's data do not identify the step and the rollouts, or have no gold.
         """
         ids = batch.get("trajectory_ids")
         metadata = batch.get("batch_metadata")
@@ -123,6 +126,7 @@ class Shaping:
                 groups, phase="eval", answer_format=self._config.get("answer_format", "boxed")
             )
         log_warnings(self.run_name, answer)
+        await self._audit.check_async(self._client, (group["gold"] for group in groups))
         for rows, scored in zip(rows_of.values(), answer.groups, strict=True):
             rewards = fill_with_group_mean(scored.rewards, scored.trainable)
             for index, row in enumerate(rows):
@@ -139,7 +143,7 @@ class Shaping:
         output: FrameworkObject,
         tokenizer: FrameworkObject,
     ) -> dict[str, Any]:
-        golds = [gold_text(batch["env_extras"][row]["reward_model"]["ground_truth"]) for row in rows]
+        golds = [_gold(batch["env_extras"][row]) for row in rows]
         prompts = [batch["prompts"][row] for row in rows]
         reasons = output.get("stop_reasons") or [None] * len(output["response_ids"])
         return {
@@ -149,8 +153,7 @@ class Shaping:
             "rollouts": [
                 {
                     "response": tokenizer.decode(output["response_ids"][row], skip_special_tokens=True),
-                    # The policy's tokens, without observations; all tokens if a filter emptied the mask.
-                    "tokens": sum(output["loss_masks"][row]) or len(output["response_ids"][row]),
+                    **_lengths(output, row),
                     "truncated": reasons[row] == "length",
                 }
                 for row in rows
@@ -166,6 +169,30 @@ class Shaping:
                     self._client, self.run_name, first, self._strategy, self._config, **self._start
                 )
         return self._run
+
+
+def _gold(extras: Mapping[str, Any]) -> str | list[str]:
+    """Return the gold of a row.
+
+    Raises:
+        ValueError: it has none.
+    """
+    for field in ("reward_spec", "reward_model"):
+        gold = (extras.get(field) or {}).get("ground_truth")
+        if gold is not None:
+            return gold_text(gold)
+    raise ValueError(
+        f"a row has neither reward_spec.ground_truth nor reward_model.ground_truth, only {sorted(extras)}"
+    )
+
+
+def _lengths(output: FrameworkObject, row: int) -> dict[str, int]:
+    """Return the tokens that the policy wrote, and those that it read: the prompt and observations."""
+    response = len(output["response_ids"][row])
+    written = sum(output["loss_masks"][row]) or response  # all of them if a filter emptied the mask
+    prompts = output.get("prompt_token_ids")
+    context = {} if prompts is None else {"context_tokens": len(prompts[row]) + response - written}
+    return {"tokens": written, **context}
 
 
 def _put(rewards: list[Any], row: int, reward: float) -> None:

@@ -25,7 +25,7 @@ from .._client import Client, Run
 from .._runs import RunSetting, StrategyLike, check_run_name
 from ..errors import DeepCompressError
 from ..wire import GroupRewards, Verdict
-from ._audit import audit_golds
+from ._audit import GoldAudit
 from ._common import (
     DEADLINE_S,
     FrameworkObject,
@@ -96,7 +96,7 @@ class SlimeReward:
         self._opening = threading.Lock()
         self._run: Run | None = None
         self._step = 0
-        self._audited = False
+        self._audit = GoldAudit("the samples")
 
     # --- hooks ------------------------------------------------------------------------------------------
 
@@ -151,11 +151,9 @@ class SlimeReward:
 
     async def _verify(self, args: FrameworkObject, sample: FrameworkObject, run: Run | None) -> FrameworkObject:
         samples = sample if isinstance(sample, list) else [sample]
-        if not self._audited:
-            self._audited = True
-            await asyncio.to_thread(audit_golds, self._client, [one.label for one in samples], "the samples")
         items = [self._item(one, run) for one in samples]
         verdicts = await self._async.verify(items, answer_format=self._config.get("answer_format", "boxed"))
+        await self._audit.check_async(self._async, (one.label for one in samples))
         rewards = []
         for one, verdict in zip(samples, verdicts, strict=True):
             _store_verdict(one, verdict)
@@ -286,6 +284,7 @@ def _rollout(segments: Sequence[FrameworkObject]) -> dict[str, Any]:
         "correct": status == "correct",
         "status": status,
         "tokens": sum(map(_tokens, segments)),
+        "context_tokens": _context_tokens(segments),
         "truncated": _truncated(segments[-1]),
     }
 
@@ -300,6 +299,17 @@ def _tokens(sample: FrameworkObject) -> int:
     """Return the number of tokens that the policy generated, without tool output if slime counts it separately."""
     effective = getattr(sample, "effective_response_length", None)
     return int(sample.response_length if effective is None else effective)
+
+
+def _context_tokens(segments: Sequence[FrameworkObject]) -> int | None:
+    """Return the tokens that the policy read: prompts and tool output. None if a sample has no token ids."""
+    read = 0
+    for sample in segments:
+        ids = getattr(sample, "tokens", None)  # of the prompt and the response
+        if not ids:
+            return None
+        read += len(ids) - _tokens(sample)
+    return read
 
 
 def _truncated(sample: FrameworkObject) -> bool:

@@ -21,7 +21,7 @@ from .._client import Client
 from .._runs import RunSetting, StrategyLike, check_run_name
 from ..errors import DeepCompressError
 from ..wire import Phase, ShapeAnswer
-from ._audit import audit_golds
+from ._audit import GoldAudit
 from ._batch import (
     VerifiedCompletion,
     batch_metrics,
@@ -47,7 +47,7 @@ from ._common import (
     save_identity,
     text_of,
 )
-from ._trl import check_columns, end_tokens, first_values, trains_none_as_0
+from ._trl import check_columns, end_tokens, first_values, replies, trains_none_as_0
 from .trl_async import DeepCompressGroupReward
 
 if TYPE_CHECKING:
@@ -134,7 +134,8 @@ class DeepCompressReward:
         if getattr(trainer, "tools", None):
             log.warning("TRL does not pass tool_mask to rewards: the length of a rollout includes its tools' output")
         golds = first_values(trainer.train_dataset, self.gold)
-        run_on_first_rank(lambda: audit_golds(self.client, golds, f"column {self.gold!r} of train_dataset"))
+        audit = GoldAudit(f"column {self.gold!r} of train_dataset")
+        run_on_first_rank(lambda: audit.check(self.client, golds))
         self._start["folder"] = getattr(trainer.args, "output_dir", None)
         self._trainer = weakref.ref(trainer)
         trainer.add_callback(_callback(self))
@@ -286,6 +287,7 @@ class DeepCompressReward:
                     status=verdict.status,
                     tokens=len(completion_ids[index]),
                     truncated=truncated[index],
+                    turns=replies(completions[index]),
                 )
             )
         return rows

@@ -21,7 +21,7 @@ from .._async_client import AsyncClient
 from .._client import Client
 from .._runs import RunSetting, StrategyLike, check_run_name
 from ..errors import DeepCompressError
-from ._audit import audit_golds
+from ._audit import GoldAudit
 from ._batch import run_on_first_rank
 from ._common import (
     DEADLINE_S,
@@ -118,7 +118,8 @@ class DeepCompressGroupReward:
         check_columns("train_dataset", trainer.train_dataset, (self._gold, self._problem_id))
         client = Client(self._url, **self._connection)
         golds = first_values(trainer.train_dataset, self._gold)
-        run_on_first_rank(lambda: audit_golds(client, golds, f"column {self._gold!r} of train_dataset"))
+        audit = GoldAudit(f"column {self._gold!r} of train_dataset")
+        run_on_first_rank(lambda: audit.check(client, golds))
         self._end_tokens = self._end_tokens or frozenset(end_tokens(trainer))
         self._start["folder"] = trainer.args.output_dir
         # The first of the callbacks: one of the trainer's own starts the process that gets a copy of this reward.

@@ -20,6 +20,7 @@ from typing import Any
 from .._async_client import AsyncClient, AsyncRun
 from .._runs import RunSetting, StrategyLike, check_run_name
 from ..wire import AnswerFormat, Phase
+from ._audit import GoldAudit
 from ._common import (
     DEADLINE_S,
     STATUS_OFFSETS,
@@ -34,6 +35,10 @@ from ._common import (
     open_run_async,
     text_of,
 )
+from ._versions import check_version
+
+TESTED = ("0.3", "0.4")
+"""The oldest and the newest version of verifiers that the tests run with."""
 
 
 class Unjudged(RuntimeError):
@@ -54,14 +59,17 @@ class Outcome:
         answer_format: AnswerFormat | None = None,
         deadline_s: float = DEADLINE_S,
     ) -> None:
+        check_version("verifiers", *TESTED)
         self._client = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
         self._answer_format = answer_format
+        self._audit = GoldAudit("the tasks")
 
     async def __call__(self, trace: FrameworkObject, gold: object) -> float:
         """Return 1.0 if the trace's last reply is correct, else 0.0.
 
         Raises:
             Unjudged: there is no verdict to train on.
+            ValueError: none of the first golds is readable.
         """
         verdict = await self._client.verify_one(
             gold_text(gold),
@@ -69,6 +77,7 @@ class Outcome:
             answer_format=self._answer_format,
             truncated=bool(getattr(trace, "is_truncated", False)),
         )
+        await self._audit.check_async(self._client, [gold])
         if verdict.status in STATUS_OFFSETS:
             raise Unjudged(f"{verdict.status}: {verdict.reason}")
         return float(verdict.correct)
@@ -97,8 +106,10 @@ def group_reward(
     A rollout that failed (its ``error`` is set) takes no part, and gets the mean of its group.
     Rubrics convert an exception to reward 0 for the whole group, whose advantages are then 0.
     """
+    check_version("verifiers", *TESTED)
     check_run_name(run)
     client = AsyncClient(url, api_key=api_key, **client_options(deadline_s))
+    audit = GoldAudit("the rubric's answers")
     opened: list[AsyncRun] = []
     settings = {**config, "groups_per_step": groups_per_step}
     log.warning("run %r: rubrics pass no step, so every %d groups make one", run, groups_per_step)
@@ -110,6 +121,7 @@ def group_reward(
         group = _group(finished)
         if phase == "eval":
             scored = await client.score([group], phase="eval", answer_format=settings.get("answer_format", "boxed"))
+            await audit.check_async(client, [group["gold"]])
             return _with_failed(states, [float(correct) for correct in scored.groups[0].correct], 0.0)
         if not opened:
             opened.append(
@@ -127,6 +139,7 @@ def group_reward(
             )
         answered = await opened[0].score([group])
         log_warnings(run, answered)
+        await audit.check_async(client, [group["gold"]])
         answer = answered.groups[0]
         rewards = fill_with_group_mean(answer.rewards, answer.trainable)
         return _with_failed(states, rewards, sum(rewards) / len(rewards))

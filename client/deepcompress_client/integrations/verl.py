@@ -23,7 +23,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from .._client import Client, Run
 from .._runs import StrategyLike, check_run_name, run_config
 from ..errors import DeepCompressError, Unavailable
 from ..wire import Phase, ShapeAnswer, Verdict
+from ._audit import ROWS, GoldAudit
 from ._common import (
     DEADLINE_S,
     STATUS_OFFSETS,
@@ -60,6 +61,8 @@ TESTED = ("0.9", "0.9")
 """The oldest and the newest version of verl that the tests run with."""
 MODES = ("sync", "colocate_async", "separate_async")
 """The supported values of trainer.v1.trainer_mode."""
+AUDIT_DEADLINE_S = 30.0
+"""Seconds that a reward manager waits at its start for the check of the first golds."""
 KNOWN_UIDS = 4096
 """Prompts whose problem a reward manager remembers."""
 
@@ -153,6 +156,10 @@ class DeepCompressRewardManager(RewardManagerBase):  # type: ignore[misc]
         deadline_s = DEADLINE_S if self.settings is None else self.settings.deadline_s
         self._deadline_s = deadline_s
         self._client = AsyncClient(None if self.settings is None else self.settings.url, **client_options(deadline_s))
+        self._audit = GoldAudit("reward_model.ground_truth")
+        if self.settings is not None:
+            golds = first_golds(config.data.get("train_files"))
+            self._audit.check(Client(self.settings.url, **client_options(min(deadline_s, AUDIT_DEADLINE_S))), golds)
         self._epoch: int | None = None
         self._problems: OrderedDict[str, str] = OrderedDict()
         """The problem of each of the last uids."""
@@ -162,7 +169,7 @@ class DeepCompressRewardManager(RewardManagerBase):  # type: ignore[misc]
 
         Raises:
             DeepCompressError: the service is unavailable; verl then counts the prompt as failed.
-            ValueError: the data are not one sample.
+            ValueError: the data are not one sample, or none of the first golds is readable.
         """
         if len(data) > 1:
             raise ValueError(
@@ -185,6 +192,7 @@ class DeepCompressRewardManager(RewardManagerBase):  # type: ignore[misc]
         if self.settings is not None:
             item |= await self._identity(fields, gold)
         verdict = await self._verify(item)
+        await self._audit.check_async(self._client, [gold])
         kind = verdict.status if verdict.status in OUTCOMES else "wrong"
         # Only this estimator reads the offsets. For another one they would be rewards, and would give a group of
         # wrong answers a spread.
@@ -311,20 +319,35 @@ def check(config: FrameworkObject, settings: Settings) -> None:
         raise ValueError("deepcompress cannot work with this configuration: " + "; ".join(wrong))
 
 
-def _splits_missing(key: str, files: FrameworkObject, settings: Settings) -> list[str]:
-    """Check the first row of each local parquet file; other data is checked as its samples come."""
-    wrong = []
+def _first_rows(files: FrameworkObject, count: int) -> Iterator[tuple[Path, list[dict[str, Any]] | None]]:
+    """Return each file of the data with its first rows; None where it is not a local parquet file."""
     for name in [files] if isinstance(files, str) else list(files or ()):
         path = Path(str(name))
         if path.suffix != ".parquet" or not path.exists():
-            log.warning(
-                "data.%s: %s is not a local parquet file, so extra_info.split is checked only later", key, name
-            )
+            yield path, None
             continue
         from pyarrow import parquet
 
-        row = next(iter(parquet.ParquetFile(path).iter_batches(batch_size=1)), None)
-        info = row.to_pylist()[0].get("extra_info") if row is not None and row.num_rows else {"split": None}
+        rows = next(iter(parquet.ParquetFile(path).iter_batches(batch_size=count)), None)
+        yield path, [] if rows is None else rows.to_pylist()
+
+
+def first_golds(files: FrameworkObject) -> list[Any]:
+    """Return the golds of the first rows of the local parquet files; other golds are checked as samples come."""
+    rows = [row for _, found in _first_rows(files, ROWS) for row in found or ()]
+    return [(row.get("reward_model") or {}).get("ground_truth") for row in rows]
+
+
+def _splits_missing(key: str, files: FrameworkObject, settings: Settings) -> list[str]:
+    """Check the first row of each local parquet file; other data is checked as its samples come."""
+    wrong = []
+    for path, rows in _first_rows(files, 1):
+        if rows is None:
+            log.warning(
+                "data.%s: %s is not a local parquet file, so extra_info.split is checked only later", key, path
+            )
+            continue
+        info = rows[0].get("extra_info") if rows else {"split": None}
         try:
             phase = phase_of(info, settings.train_splits)
         except ValueError as error:

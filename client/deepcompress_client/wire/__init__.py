@@ -11,6 +11,22 @@ beta, ...) are defined in docs/glossary.md.
 
 from __future__ import annotations
 
+from .base import (
+    MAX_COUNT,
+    MAX_GROUPS,
+    MAX_TOKENS,
+    NAME_PATTERN,
+    AnswerFormat,
+    Checker,
+    CheckpointName,
+    Difficulty,
+    ModelText,
+    Phase,
+    RunName,
+    Status,
+    Step,
+    Why,
+)
 from .config import (
     OPTIONS,
     PRESET_FIELDS,
@@ -52,22 +68,6 @@ from .shape import (
     ShapeRequest,
     ShapeRollout,
     Signal,
-)
-from .values import (
-    MAX_COUNT,
-    MAX_GROUPS,
-    MAX_TOKENS,
-    NAME_PATTERN,
-    AnswerFormat,
-    Checker,
-    CheckpointName,
-    Difficulty,
-    ModelText,
-    Phase,
-    RunName,
-    Status,
-    Step,
-    Why,
 )
 from .verify import ROW_FIELDS, RowFields, Verdict, VerifyAnswer, VerifyItem, VerifyRequest
 

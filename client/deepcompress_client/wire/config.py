@@ -16,8 +16,7 @@ from pydantic import (
     WrapValidator,
 )
 
-from .base import Request
-from .values import (
+from .base import (
     MAX_COUNT,
     MAX_SCORES,
     MAX_TOKENS,
@@ -27,6 +26,7 @@ from .values import (
     FiniteNumber,
     Name,
     PolicyVersion,
+    Request,
     ScoreName,
 )
 

@@ -7,8 +7,19 @@ from typing import Annotated, Any
 
 from pydantic import Field, StrictInt, StringConstraints
 
-from .base import Answer, Request, answer
-from .values import MAX_COUNT, MAX_TOKENS, Count, FiniteNumber, Incarnation, Name, RowObject, Step
+from .base import (
+    MAX_COUNT,
+    MAX_TOKENS,
+    Answer,
+    Count,
+    FiniteNumber,
+    Incarnation,
+    Name,
+    Request,
+    RowObject,
+    Step,
+    answer,
+)
 
 
 class DatasetProblem(Request):

@@ -7,8 +7,7 @@ from typing import Annotated
 
 from pydantic import FailFast, Field, StrictBool
 
-from .base import Answer, Request, answer
-from .values import Count, Incarnation, Name, RunName, Status, Step, Tokens
+from .base import Answer, Count, Incarnation, Name, Request, RunName, Status, Step, Tokens, answer
 
 
 class ObservedRollout(Request):

@@ -7,9 +7,22 @@ from typing import Annotated
 
 from pydantic import Field, StrictInt
 
-from .base import Answer, answer
+from .base import (
+    Answer,
+    Count,
+    Difficulty,
+    Gold,
+    Incarnation,
+    ModelText,
+    Name,
+    Phase,
+    PolicyVersion,
+    RunName,
+    Step,
+    Why,
+    answer,
+)
 from .shape import RolloutFields
-from .values import Count, Difficulty, Gold, Incarnation, ModelText, Name, Phase, PolicyVersion, RunName, Step, Why
 from .verify import RowFields, Verdict
 
 

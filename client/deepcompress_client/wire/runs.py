@@ -7,10 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-from .base import Answer, answer
+from .base import Answer, Difficulty, answer
 from .config import Advantage, Gate, Guard, Outcome, Overlong, RunConfig, Target
 from .shape import Signal
-from .values import Difficulty
 
 
 def _known_fields(config: object) -> object:

@@ -7,9 +7,8 @@ from typing import Annotated
 
 from pydantic import FailFast, Field
 
-from .base import answer
+from .base import AnswerFormat, Checker, Gold, ModelText, Name, answer
 from .shape import BatchAnswer, BatchFields, GroupFields, GroupRewards, RolloutFields
-from .values import AnswerFormat, Checker, Gold, ModelText, Name
 from .verify import RowFields, Verdict
 
 

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import FailFast, Field, StrictBool, StrictInt
 
-from .base import Answer, Request, answer
-from .values import (
+from .base import (
     MAX_COUNT,
     MAX_SCORES,
     MAX_TOKENS,
+    Answer,
     Count,
     Difficulty,
     FiniteNumber,
@@ -20,6 +20,7 @@ from .values import (
     Name,
     Phase,
     PolicyVersion,
+    Request,
     RunName,
     Score,
     ScoreName,
@@ -27,6 +28,7 @@ from .values import (
     Step,
     Tokens,
     Why,
+    answer,
 )
 
 

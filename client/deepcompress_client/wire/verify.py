@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import FailFast, Field, StrictBool
 
-from .base import Answer, Request, answer
-from .values import (
+from .base import (
+    Answer,
     AnswerFormat,
     Checker,
     Count,
@@ -17,11 +17,13 @@ from .values import (
     Name,
     Options,
     Phase,
+    Request,
     RowObject,
     RunName,
     Status,
     Step,
     Tokens,
+    answer,
 )
 
 

@@ -64,10 +64,10 @@ class StepSums:
             self.all_correct += correct == len(checked)
             self.none_correct += correct == 0
             self.mixed += 0 < correct < len(checked)
-        self.with_status += sum(status is not None for status in statuses)
-        for status in statuses:
-            if status in STATUSES:
-                setattr(self, status, getattr(self, status) + 1)
+        self.with_status += len(statuses) - statuses.count(None)
+        for status in STATUSES:
+            if status in statuses:
+                setattr(self, status, getattr(self, status) + statuses.count(status))
 
     def add(self, other: StepSums) -> None:
         """Add the sums of another process for the same step."""

@@ -242,9 +242,9 @@ class Activity:
         # equal probability, and rollouts that are skipped need no work.
         end = activity.seen_points + len(tokens)
         length = components.get("length") or (0.0,) * len(tokens)
+        name = clip(problem_id, MAX_ID)
         while activity.next_point < end:
             index = activity.next_point - activity.seen_points
-            name = clip(problem_id, MAX_ID)
             version = age.versions[index] if age.versions else None
             point = SeenRollout(
                 *(tokens[index], rewards[index], correct[index], difficulty, name, length[index]),

@@ -26,9 +26,9 @@ import time
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import Request
+from fastapi import Depends, Request
 from limits import RateLimitItemPerSecond
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
@@ -173,15 +173,34 @@ class KeyRing:
             log.error("the API key file cannot be used, the keys read before stay in force: %s", error)
 
 
+async def get_grant(request: Request) -> Grant:
+    """Check the API key and the origin, and return the sender's rights.
+
+    Raises:
+        ApiError: 401, 403 or 429 (`KeyRing.check`); 403 for a change requested by a page of another origin.
+    """
+    if "origin" in request.headers:
+        require_same_origin(request)
+    keys: KeyRing = request.app.state.context.keys
+    grant = keys.check(request)
+    if grant.runs:
+        # It has a share of the requests in progress (`admission`), so that it leaves room for other keys.
+        request.state.share = grant.name
+    return grant
+
+
+GrantDep = Annotated[Grant, Depends(get_grant)]
+
+
 def require_same_origin(request: Request) -> None:
     """Check that a request that changes something comes from no page of another origin, with or without keys.
 
     Raises:
-        ApiError: 403, if it has an Origin of another host or scheme, or several.
+        ApiError: 403, if its Origin is of another host or scheme, or it has several.
     """
-    origins = request.headers.getlist("origin")
-    if not origins or request.method in ("GET", "HEAD"):
+    if request.method in ("GET", "HEAD"):
         return
+    origins = request.headers.getlist("origin")
     hosts = request.headers.getlist("host")
     # The scheme is the browser's: a proxy may end TLS.
     if len(origins) > 1 or len(hosts) != 1 or origins[0] not in (f"http://{hosts[0]}", f"https://{hosts[0]}"):

@@ -14,10 +14,10 @@ import json
 import re
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from math import isfinite
+from math import inf, isfinite
 from typing import Any, TypeVar
 
 import numpy as np
@@ -28,8 +28,10 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 
+from ..settings import Settings
+from .admission import Reservation
 from .errors import ApiError, abandoned, from_validation, invalid
-from .slices import decode_in_slices, release
+from .slices import WHOLE_BYTES, decode_in_slices, release
 
 Model = TypeVar("Model", bound=BaseModel)
 T = TypeVar("T")
@@ -63,23 +65,84 @@ def too_large(subject: str, limit: int) -> ApiError:
     return ApiError(413, "too-large", f"{subject} is over the limit of {limit}", limit=limit)
 
 
-async def read_body(request: Request, limit: int, timeout: float) -> bytes | bytearray:  # noqa: ASYNC109
-    """Return the body's bytes, decompressed. `limit` is in bytes, `timeout` in seconds.
+class Arrivals:
+    """The time that the bodies of one process have to arrive.
+
+    A process that stops does not wait for a body that may never arrive: no work was done for it yet.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._waits: set[asyncio.Timeout] = set()
+        self._stop_at = inf
+
+    def stop_within(self, seconds: float) -> None:
+        """End all waits, and those that begin later, in `seconds` from now at the latest."""
+        self._stop_at = asyncio.get_running_loop().time() + seconds
+        for wait in self._waits:
+            wait.reschedule(min(wait.when() or inf, self._stop_at))
+
+    @asynccontextmanager
+    async def limit(self) -> AsyncIterator[None]:
+        """Bound the time of the block.
+
+        Raises:
+            ApiError: 408, if it ended; 503, if the process stops.
+        """
+        try:
+            end = min(asyncio.get_running_loop().time() + self._seconds, self._stop_at)
+            async with asyncio.timeout_at(end) as wait:
+                self._waits.add(wait)
+                try:
+                    yield
+                finally:
+                    self._waits.discard(wait)
+        except TimeoutError:
+            if self._stop_at < inf:
+                detail = "the process stops, and the body has not arrived: send the same request again"
+                raise ApiError(503, "stopping", detail, retry_after=1) from None
+            detail = f"the body, or more of it, did not arrive within {self._seconds:g} seconds"
+            raise ApiError(408, "body-timeout", detail) from None
+
+
+async def read_batch(
+    request: Request, settings: Settings, arrivals: Arrivals, reservation: Reservation, model: type[Model]
+) -> Model:
+    """Read the body of a request with many items as a wire model, within the limits on its size and structure.
 
     Raises:
-        ApiError: 413 over the limit (before reading, if the declared size is over it), 408 after the timeout, 499 if
-            the client disconnected, 400 or 415 for its compression.
+        ApiError: The body is too large, incomplete, or not valid; 503 if there is no room for its values.
+    """
+    raw = await read_body(request, settings.max_body_bytes, arrivals)
+    memory = len(raw)
+    if memory > FEW_QUOTES:  # a smaller one has no more values than the limits allow
+        structure = await decoded(partial(count_structure, raw), raw)
+        most = settings.max_items + settings.max_groups
+        if structure.objects > most + 1:
+            raise too_large("the number of items", most)
+        if structure.exceeds_limits:
+            raise ApiError(413, "too-large", "the body has more fields and values than a request of its items has")
+        memory += structure.memory
+    if memory != reservation.weight:
+        reservation.resize(memory)
+    return await decoded(partial(parse, model, raw), raw)
+
+
+async def read_body(request: Request, limit: int, arrivals: Arrivals) -> bytes | bytearray:
+    """Return the body's bytes, decompressed. `limit` is in bytes.
+
+    Raises:
+        ApiError: 413 over the limit (before reading, if the declared size is over it), 408 and 503 if it did not
+            arrive in time (`Arrivals`), 499 if the client disconnected, 400 or 415 for its compression.
     """
     declared = request.headers.get("content-length")
     if declared is not None and declared.isdigit() and int(declared) > limit:
         raise too_large("the body", limit)
     try:
-        async with asyncio.timeout(timeout):
+        async with arrivals.limit():
             raw = await _receive(request, limit)
     except ClientDisconnect:
         raise abandoned() from None
-    except TimeoutError:
-        raise ApiError(408, "body-timeout", f"the body did not arrive within {timeout:g} seconds") from None
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding in ("", "identity"):
         return raw
@@ -87,17 +150,17 @@ async def read_body(request: Request, limit: int, timeout: float) -> bytes | byt
     return unpacked() if len(raw) <= ON_LOOP_PACKED_BYTES else await asyncio.to_thread(unpacked)
 
 
-async def body_lines(request: Request, limit: int, longest: int, timeout: float) -> AsyncIterator[str]:  # noqa: ASYNC109
+async def body_lines(request: Request, limit: int, longest: int, arrivals: Arrivals) -> AsyncIterator[str]:
     """Yield the body's lines as they arrive, decompressed.
 
     No more is held in memory than one line, of up to `longest` bytes, and one piece of a body of up to `limit` bytes.
-    `timeout`, in seconds, is for each piece.
+    `arrivals` bounds the time of each piece.
 
     Raises:
         ApiError: As `read_body`; 413 also for a line over `longest`, 422 for values out of bounds (`check_values`).
     """
     rest = bytearray()
-    async for piece in _pieces(request, limit, timeout):
+    async for piece in _pieces(request, limit, arrivals):
         searched = len(rest)
         rest += piece
         end = rest.rfind(b"\n", searched)
@@ -123,20 +186,18 @@ def _checked_lines(raw: bytearray) -> list[str]:
     return [line.decode("utf-8", "replace") for line in lines]
 
 
-async def _pieces(request: Request, limit: int, timeout: float) -> AsyncIterator[bytes]:  # noqa: ASYNC109
+async def _pieces(request: Request, limit: int, arrivals: Arrivals) -> AsyncIterator[bytes]:
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     unpack = _unpacker(encoding)
     chunks, size = aiter(request.stream()), 0
     while True:
         try:
-            async with asyncio.timeout(timeout):
-                chunk = await anext(chunks)
-        except StopAsyncIteration:
-            break
+            async with arrivals.limit():
+                chunk = await anext(chunks, None)
         except ClientDisconnect:
             raise abandoned() from None
-        except TimeoutError:
-            raise ApiError(408, "body-timeout", f"no more of the body came within {timeout:g} seconds") from None
+        if chunk is None:
+            break
         for piece in _unpacked(unpack, chunk, encoding):
             size += len(piece)
             if size > limit:
@@ -199,25 +260,9 @@ def _unpacker(encoding: str) -> _Unpacker:
     raise ApiError(415, "unsupported-encoding", "send the body plain, or with gzip or zstd")
 
 
-async def _receive(request: Request, limit: int) -> bytes | bytearray:
-    declared = request.headers.get("content-length", "")
-    if not declared.isdigit():
-        return await _receive_pieces(request, limit)
-    # One buffer of the declared size. Memory that is never written to is not used, if less arrives.
-    body = bytearray(min(int(declared), limit))
-    size = 0
-    async for chunk in request.stream():
-        if size + len(chunk) > len(body):  # uvicorn checks this too
-            raise too_large("the body", len(body))
-        body[size : size + len(chunk)] = chunk
-        size += len(chunk)
-    if size < len(body):
-        del body[size:]
-    return body
-
-
-async def _receive_pieces(request: Request, limit: int) -> bytearray:
-    body = bytearray()  # grows in place: no call copies all of it
+async def _receive(request: Request, limit: int) -> bytearray:
+    # It grows as the body arrives: a declared size takes no memory. It grows in place, so no call copies all of it.
+    body = bytearray()
     async for chunk in request.stream():
         if len(body) + len(chunk) > limit:
             raise too_large("the body", limit)
@@ -257,7 +302,8 @@ def parse(model: type[Model], raw: bytes | bytearray) -> Model:
         ApiError: 422, which names the field that is not valid.
     """
     try:
-        value, strict = decode_in_slices(raw, orjson.loads), None
+        value = orjson.loads(raw) if len(raw) <= WHOLE_BYTES else decode_in_slices(raw, orjson.loads)
+        strict = None
     except ValueError:
         value, strict = _decode_again(model, raw), False
     try:
@@ -353,7 +399,7 @@ def _place(path: tuple[str | int, ...]) -> str:
 
 # --- limits on the structure, before parsing -----------------------------------------------------------------
 
-_FEW_QUOTES = 20_000
+FEW_QUOTES = 20_000
 """Quotes and commas that need no full scan, in a body of any size."""
 _QUOTES_PER_BYTE = 1 / 256
 _COMMAS_PER_BYTE = 1 / 32
@@ -391,7 +437,7 @@ class Structure:
 
 def count_structure(raw: bytes | bytearray) -> Structure:
     """Count the objects, strings and commas of a body of JSON, unless it is plainly text."""
-    if len(raw) <= _FEW_QUOTES or not _needs_full_scan(raw):
+    if len(raw) <= FEW_QUOTES or not _needs_full_scan(raw):
         return Structure()
     objects = quotes = commas = 0
     carry = b""
@@ -430,7 +476,7 @@ def _needs_full_scan(raw: bytes | bytearray) -> bool:
         piece = array[start : start + (1 << 16)]
         quotes += int(np.count_nonzero(piece == _QUOTE))
         commas += int(np.count_nonzero(piece == _COMMA))
-    return quotes > _FEW_QUOTES + size * _QUOTES_PER_BYTE or commas > _FEW_QUOTES + size * _COMMAS_PER_BYTE
+    return quotes > FEW_QUOTES + size * _QUOTES_PER_BYTE or commas > FEW_QUOTES + size * _COMMAS_PER_BYTE
 
 
 def json_response(value: object, status: int = 200) -> Response:

@@ -22,9 +22,9 @@ from ..scoring.pipeline import Pipeline
 from ..scoring.slot import set_slot
 from ..settings import Settings
 from .admission import FairScheduler, InflightLimiter, KeyedSlots, Reservation
-from .auth import Grant, KeyRing, require_same_origin
-from .body import body_lines, count_structure, decoded, parse, read_body, too_large
-from .errors import ApiError, abandoned
+from .auth import Grant, GrantDep, KeyRing
+from .body import Arrivals, body_lines, decoded, parse, read_body
+from .errors import abandoned
 from .packed_rows import PackedRows
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -55,25 +55,10 @@ class Context:
     nemo_gym_rows: PackedRows
     shared_activity: SharedActivity
     run_metrics: RunMetrics
+    arrivals: Arrivals
     draining: bool = False
     store_reason: str = ""
     """The reason that was last logged why the store cannot be used; empty while it can."""
-
-    async def body(self, request: Request, reservation: Reservation, model: type[Model]) -> Model:
-        """Read the request's body as a wire model, within the limits on its size and on its structure.
-
-        Raises:
-            ApiError: The body is too large, incomplete, or not valid.
-        """
-        raw = await read_body(request, self.settings.max_body_bytes, self.settings.body_timeout_seconds)
-        structure = await decoded(partial(count_structure, raw), raw)
-        most = self.settings.max_items + self.settings.max_groups
-        if structure.objects > most + 1:
-            raise too_large("the number of items", most)
-        if structure.exceeds_limits:
-            raise ApiError(413, "too-large", "the body has more fields and values than a request of its items has")
-        reservation.resize(len(raw) + structure.memory)
-        return await decoded(partial(parse, model, raw), raw)
 
     async def small_body(self, request: Request, model: type[Model]) -> Model:
         """Read the body of a request that sends no batch, as a wire model.
@@ -82,34 +67,20 @@ class Context:
             ApiError: The body is too large, incomplete, or not valid.
         """
         with self.inflight.admit(request, SMALL_BODY):
-            raw = await read_body(request, SMALL_BODY, self.settings.body_timeout_seconds)
+            raw = await read_body(request, SMALL_BODY, self.arrivals)
             return await decoded(partial(parse, model, raw), raw)
 
     def body_lines(self, request: Request, longest: int | None = None) -> AsyncIterator[str]:
         """Yield the lines of a body that may be larger than memory allows; `longest`: most bytes of a line."""
         settings = self.settings
         longest = min(longest or settings.max_body_bytes, settings.max_body_bytes)
-        return body_lines(request, settings.max_import_bytes, longest, settings.body_timeout_seconds)
+        return body_lines(request, settings.max_import_bytes, longest, self.arrivals)
 
 
 def app_context(request: Request) -> Context:
     """Return the app's context, for routes that need no key."""
     context: Context = request.app.state.context
     return context
-
-
-async def get_grant(request: Request) -> Grant:
-    """Check the API key and the origin, and return the sender's rights.
-
-    Raises:
-        ApiError: 401, 403 or 429 (`KeyRing.check`); 403 for a change requested by a page of another origin.
-    """
-    require_same_origin(request)
-    context: Context = request.app.state.context
-    return context.keys.check(request)
-
-
-GrantDep = Annotated[Grant, Depends(get_grant)]
 
 
 async def get_context(request: Request, _grant: GrantDep) -> Context:
@@ -158,13 +129,14 @@ async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) -
     """
     task = asyncio.ensure_future(work)
     disconnected = asyncio.ensure_future(_disconnected(request))
+    disconnected.add_done_callback(lambda _: task.cancel())
     try:
-        await asyncio.wait({task, disconnected}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise abandoned()
-        return task.result()
+        return await task
+    except asyncio.CancelledError:
+        if disconnected.done() and not disconnected.cancelled():
+            raise abandoned() from None
+        raise
     finally:
-        task.cancel()
         disconnected.cancel()
 
 

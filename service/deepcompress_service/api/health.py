@@ -11,7 +11,8 @@ from fastapi.responses import PlainTextResponse
 
 from ..difficulty.errors import DifficultyError
 from ..observability import metrics
-from .context import Context, ContextDep, GrantDep, app_context
+from .auth import GrantDep
+from .context import Context, ContextDep, app_context
 
 router = APIRouter(tags=["service"])
 

@@ -10,6 +10,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterable
+from functools import lru_cache
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,6 +31,8 @@ _NO_CONTENT_POLICY = (b"content-security-policy", b"default-src 'none'; frame-an
 OPERATION_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 """Paths for load balancers and Prometheus, which use addresses and names of their own. They are logged as debug."""
 ANY_HOST = "*"
+KEPT_HOSTS = 64
+"""Host headers whose check is kept: callers send the same ones repeatedly."""
 _WILDCARD_ADDRESSES = frozenset({"0.0.0.0", "::", ""})
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
@@ -115,9 +118,10 @@ class AllowedHosts:
         self._names = {*_LOOPBACK_NAMES, *(name for name in names if "*" not in name)}
         if listen not in _WILDCARD_ADDRESSES:
             self._names.add(normalise(listen))
-
-    def allows(self, host: str) -> bool:
+        self.allows = lru_cache(maxsize=KEPT_HOSTS)(self._allows)
         """Return True if the value of a Host header names an allowed host, with any port."""
+
+    def _allows(self, host: str) -> bool:
         if self.any:
             return True
         match = _HOST.fullmatch(host)

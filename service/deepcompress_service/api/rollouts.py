@@ -34,13 +34,13 @@ from ..difficulty.refusals import epoch_mismatch, run_lost
 from ..rendezvous import Arrival, Cohort, Collecting, Refused
 from ..scoring.batch import AddTask
 from ..scoring.errors import InvalidRequestError
-from ..scoring.limits import check_row
 from ..scoring.records import stored_rollout, stored_verdict
+from ..scoring.request_checks import check_row, make_checks, reads_config
 from ..scoring.rewards import verdict_answer
-from ..scoring.row_checks import make_checks, reads_config
 from ..scoring.training_warnings import run_created
-from .body import documented, json_response
-from .context import Context, ContextDep, GrantDep, cancel_on_disconnect, run_scheduled
+from .auth import GrantDep
+from .body import documented, json_response, read_batch
+from .context import Context, ContextDep, cancel_on_disconnect, run_scheduled
 from .errors import ApiError, invalid, refused_rollout
 
 router = APIRouter(prefix="/v1")
@@ -70,7 +70,7 @@ async def rollout(request: Request, context: ContextDep, grant: GrantDep, tasks:
     It is safe to send the same rollout again: it continues to wait.
     """
     with context.inflight.admit(request) as reservation:
-        body = await context.body(request, reservation, RolloutRequest)
+        body = await read_batch(request, context.settings, context.arrivals, reservation, RolloutRequest)
         grant.require_run(body.run)
         bind_contextvars(run=body.run, step=body.step, phase=body.phase)
         check_row("", body, context.settings.max_gold_chars, context.pipeline.remote_names)

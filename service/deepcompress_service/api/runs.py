@@ -29,7 +29,7 @@ from deepcompress_client.wire import (
     RunSources,
     Step,
 )
-from deepcompress_client.wire.values import Count, Name
+from deepcompress_client.wire.base import Count, Name
 
 from ..activity.course import MAX_COURSE
 from ..activity.sources import statistics
@@ -39,11 +39,12 @@ from ..difficulty.refusals import run_conflict
 from ..difficulty.transfer import Receiver
 from ..difficulty.unreadable import skip_unreadable
 from ..observability import metrics
-from ..scoring.errors import NewerConfigurationError, UnsupportedConfigError
-from ..scoring.plan import make_new_plan, named_plan, plan_from_text
+from ..scoring.errors import NewerConfigurationError, TooLargeError, UnsupportedConfigError
+from ..scoring.plan import MAX_CONFIG_CHARS, make_new_plan, named_plan, plan_from_text
 from ..shaping.lengths import LengthRecord
+from .auth import GrantDep
 from .body import documented, json_response
-from .context import Context, ContextDep, GrantDep, is_operator
+from .context import Context, ContextDep, is_operator
 from .errors import ApiError
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
@@ -375,6 +376,8 @@ async def import_run(
     """
 
     def accepts(config_text: str) -> None:
+        if len(config_text) > MAX_CONFIG_CHARS:
+            raise TooLargeError("the configuration", MAX_CONFIG_CHARS)
         try:
             plan_from_text(config_text, context.settings.problem_weight, context.pipeline.remote_names)
         except NewerConfigurationError as error:

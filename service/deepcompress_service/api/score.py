@@ -21,9 +21,9 @@ from deepcompress_client.wire import (
 from ..scoring.observing import observe as observe_groups
 from ..scoring.verify_alone import verify_items
 from ..shaping import strategies
-from .auth import Grant
-from .body import documented, json_response
-from .context import ContextDep, GrantDep, run_scheduled
+from .auth import Grant, GrantDep
+from .body import documented, json_response, read_batch
+from .context import ContextDep, run_scheduled
 
 router = APIRouter(prefix="/v1")
 
@@ -74,7 +74,7 @@ SCORE_EXAMPLE = {
 
 def _check_run(grant: Grant, body: ShapeRequest | ScoreRequest) -> None:
     """Check that the key is for the body's run, and bind the request's fields to its log lines."""
-    if body.run is not None:
+    if grant.runs and body.run is not None:
         grant.require_run(body.run)
     bind_contextvars(run=body.run, step=body.step, phase=body.phase, groups=len(body.groups))
 
@@ -93,7 +93,7 @@ async def verify(request: Request, context: ContextDep, grant: GrantDep, tasks: 
     filters out still count in the level.
     """
     with context.inflight.admit(request) as reservation:
-        body = await context.body(request, reservation, VerifyRequest)
+        body = await read_batch(request, context.settings, context.arrivals, reservation, VerifyRequest)
         for run in {item.run for item in body.items if item.run is not None}:
             grant.require_run(run)
         first = next((item.run for item in body.items if item.run), None)
@@ -115,7 +115,7 @@ async def shape(request: Request, context: ContextDep, grant: GrantDep, tasks: B
     The same request again gets the same answer.
     """
     with context.inflight.admit(request) as reservation:
-        body = await context.body(request, reservation, ShapeRequest)
+        body = await read_batch(request, context.settings, context.arrivals, reservation, ShapeRequest)
         _check_run(grant, body)
         work = partial(context.pipeline.shape, body, tasks.add_task)
         return json_response(await run_scheduled(request, context, body.run, reservation, work))
@@ -131,7 +131,7 @@ async def shape(request: Request, context: ContextDep, grant: GrantDep, tasks: B
 async def score(request: Request, context: ContextDep, grant: GrantDep, tasks: BackgroundTasks) -> Response:
     """Return verdicts and rewards in one call, for callers that have whole groups."""
     with context.inflight.admit(request) as reservation:
-        body = await context.body(request, reservation, ScoreRequest)
+        body = await read_batch(request, context.settings, context.arrivals, reservation, ScoreRequest)
         _check_run(grant, body)
         work = partial(context.pipeline.score, body, tasks.add_task)
         return json_response(await run_scheduled(request, context, body.run, reservation, work))
@@ -150,7 +150,7 @@ async def observe(request: Request, context: ContextDep, grant: GrantDep) -> Res
     Groups that are never shaped then count when their step closes. The same request again gets the same answer.
     """
     with context.inflight.admit(request) as reservation:
-        body = await context.body(request, reservation, ObserveRequest)
+        body = await read_batch(request, context.settings, context.arrivals, reservation, ObserveRequest)
         grant.require_run(body.run)
         bind_contextvars(run=body.run, step=body.step, groups=len(body.groups))
         work = partial(observe_groups, context.pipeline, body)

@@ -32,8 +32,9 @@ SPARK_STEPS = 60
 """Steps in the small chart of a run in the list."""
 MAX_SPARKS = 40 * PAGE_RUNS
 """Most small charts in memory: the last shown ones."""
-MAX_BOARDS = 64
-"""Most runs with a snapshot in memory: the most recently viewed ones."""
+MAX_BOARDS = 16
+"""Runs whose snapshots stay in memory when no stream shows them: the most recently viewed ones. The snapshot of a
+run of MAX_STEPS steps takes about a megabyte."""
 BETAS_EVERY = 10.0
 """Shortest time in seconds between two counts of a run's betas."""
 MAX_BETAS = 20_000

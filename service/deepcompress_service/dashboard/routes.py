@@ -21,8 +21,8 @@ from deepcompress_client.wire import RunName
 
 from ..activity.recent import RunActivity
 from ..api.admission import KeyedSlots
-from ..api.auth import Grant
-from ..api.context import Context, ContextDep, GrantDep, is_operator
+from ..api.auth import Grant, GrantDep
+from ..api.context import Context, ContextDep, is_operator
 from ..api.errors import ApiError
 from ..api.runs import Run, problem_row
 from ..observability import metrics
@@ -34,7 +34,8 @@ from .stream import CardStream, CompareStream, RunStream, event
 router = APIRouter(include_in_schema=False)
 
 MAX_VIEWERS = 128
-"""Most open streams of one process. Each needs a connection and up to a few hundred kilobytes."""
+"""Most open streams of one process. A comparison counts as many times as it has runs: the snapshots of all runs that
+are shown at once are in memory (`board.MAX_STEPS`)."""
 VIEWERS_PER_KEY = 32
 """Most of them with one API key that is not an operator's (`api.context.is_operator`)."""
 RESERVED_VIEWERS = 16
@@ -142,7 +143,7 @@ async def compare_events(
         activities = {name: await viewers.activity(name) for name in run}
         return [part async for part in stream.events(activities)]
 
-    return _streamed(request, context, grant, parts)
+    return _streamed(request, context, grant, parts, places=len(run))
 
 
 @router.get("/dashboard/runs/{run}/events")
@@ -181,12 +182,12 @@ class Viewers:
 
     @property
     def count(self) -> int:
-        """Number of open streams."""
+        """Number of open streams; a comparison counts as many times as it has runs."""
         return self._places.count
 
     @contextmanager
-    def admit(self, key: str, operator: bool) -> Iterator[None]:
-        """Count one viewer until the block ends.
+    def admit(self, key: str, operator: bool, places: int) -> Iterator[None]:
+        """Count one viewer of `places` runs until the block ends.
 
         Raises:
             ApiError: 503 `too-many-viewers` if too many streams are open, in the process or with this key, or if the
@@ -194,7 +195,7 @@ class Viewers:
         """
         if self._context.draining:
             raise _too_many_viewers()
-        with self._places.admit(key, operator=operator):
+        with self._places.admit(key, operator=operator, places=places):
             yield
 
     async def activity(self, run: str) -> RunActivity | None:
@@ -216,18 +217,22 @@ def _viewers(request: Request) -> Viewers:
 class _EventStream(StreamingResponse):
     """A response that counts as a viewer from its start to its end, also if the client leaves early."""
 
-    def __init__(self, viewers: Viewers, body: AsyncIterator[bytes], key: str, operator: bool) -> None:
+    def __init__(self, viewers: Viewers, body: AsyncIterator[bytes], key: str, operator: bool, places: int) -> None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         super().__init__(body, media_type="text/event-stream", headers=headers)
-        self._viewers, self._key, self._operator = viewers, key, operator
+        self._viewers, self._key, self._operator, self._runs = viewers, key, operator, places
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._viewers.admit(self._key, self._operator):
+        with self._viewers.admit(self._key, self._operator, self._runs):
             await super().__call__(scope, receive, send)
 
 
 def _streamed(
-    request: Request, context: Context, grant: Grant, changes: Callable[[], Awaitable[list[bytes]]]
+    request: Request,
+    context: Context,
+    grant: Grant,
+    changes: Callable[[], Awaitable[list[bytes]]],
+    places: int = 1,
 ) -> Response:
     viewers = _viewers(request)
 
@@ -248,4 +253,4 @@ def _streamed(
         except ApiError:
             return
 
-    return _EventStream(viewers, body(), grant.name, is_operator(request, context, grant))
+    return _EventStream(viewers, body(), grant.name, is_operator(request, context, grant), places)

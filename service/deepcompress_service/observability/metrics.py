@@ -89,7 +89,7 @@ REMOTE_SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 REJECTED = Counter("deepcompress_rejected_total", "Requests rejected because of load", ["reason"])
-for _reason in ("overloaded", "run-queue-full", "too-many-exports", "too-many-viewers"):
+for _reason in ("overloaded", "run-queue-full", "key-share-used", "too-many-exports", "too-many-viewers"):
     # Export 0 from the start: Prometheus computes no rate from a series that begins at 1.
     REJECTED.labels(_reason)
 

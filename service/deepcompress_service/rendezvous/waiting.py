@@ -22,6 +22,8 @@ class WaitingRoom:
         self._most = most
         self._bells: dict[tuple[str, int], tuple[asyncio.Event, int]] = {}
         self.waiting = 0
+        self.stopping = False
+        """True once the process stops: every wait ends."""
 
     @property
     def full(self) -> bool:
@@ -52,7 +54,7 @@ class WaitingRoom:
         pause = FIRST_LOOK_S
         current: Stand = stand
         try:
-            while isinstance(current, Collecting) and clock() < end:
+            while isinstance(current, Collecting) and clock() < end and not self.stopping:
                 nap = max(0.001, min(pause, current.remaining_s, end - clock()))
                 try:
                     await asyncio.wait_for(bell.wait(), nap)

@@ -16,6 +16,9 @@ from .plan import RunPlan
 AddTask = Callable[..., None]
 """Schedules a coroutine function, given with its arguments, for after the answer was sent (FastAPI's `add_task`)."""
 BatchRequest = ShapeRequest | ScoreRequest
+SMALL_BATCH = 256
+"""Most rollouts of a batch whose parts follow each other at once: they take a few milliseconds together. The parts of
+a larger one take turns with other requests."""
 
 
 @dataclass(slots=True)
@@ -34,12 +37,6 @@ class BatchGroup:
     tallies: GroupCommit | None = None
     """The group's part of the commit; None in evaluation."""
 
-    def set_verdicts(self, verdicts: Sequence[Verdict]) -> None:
-        """Set the group's verdicts."""
-        self.verdicts = verdicts
-        self.correct = tuple(verdict.correct for verdict in verdicts)
-        self.statuses = tuple(verdict.status for verdict in verdicts)
-
 
 @dataclass(slots=True)
 class Batch:
@@ -52,6 +49,8 @@ class Batch:
     groups: list[BatchGroup]
     warnings: list[tuple[str, str]]
     """(slug, text) of each warning of the stages before the rewards."""
+    rollouts: int
+    """Rollouts of all groups."""
 
 
 @dataclass(slots=True)

@@ -19,8 +19,8 @@ from ..difficulty.model import Observation
 from ..difficulty.refusals import run_lost
 from ..shaping.lengths import bin_of
 from .errors import InvalidRequestError
-from .limits import check_version, limit
 from .pipeline import Pipeline
+from .request_checks import check_version, limit
 
 
 async def observe(pipeline: Pipeline, request: ObserveRequest) -> ObserveAnswer:

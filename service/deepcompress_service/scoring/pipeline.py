@@ -1,8 +1,8 @@
 """Verify, shape and score: the stages of a request, in the order in which they run. Free of HTTP.
 
-    validate  request                                    limits and identity (`limits`)
+    validate  request                                    limits and identity (`request_checks`)
     resolve   request -> plan and epoch of the run       one read of the store, or none if the caller sends the epoch
-    check     request, plan -> Batch                     the inputs that the run's strategies need (`limits`)
+    check     request, plan -> Batch                     the inputs that the run's strategies need (`request_checks`)
     verify    Batch -> Batch with verdicts               bounded workers
     commit    Batch, plan -> CommitOutcome               one atomic store call: new, replayed or stale
     shape     Batch, CommitOutcome, plan -> Rewards      a function of its inputs (`rewards`)
@@ -19,7 +19,6 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -37,16 +36,16 @@ from ..observability import metrics, tracing
 from ..remote import RemoteCheckers
 from ..settings import Settings
 from .ages import check_asynchronous, group_age, seen_age
-from .batch import AddTask, Batch, BatchGroup, BatchRequest, Rewards
+from .batch import SMALL_BATCH, AddTask, Batch, BatchGroup, BatchRequest, Rewards
 from .errors import InvalidRequestError
-from .limits import check_inputs, validate
-from .plan import RunPlan, make_new_plan, plan_from_text
+from .plan import RunPlan, make_new_plan, plan_bytes, plan_from_text
 from .protocols import Verifier
 from .records import group_commit, score_digest, shape_digest, unpack_age, unpack_verdicts
 from .remote_checks import Recorded, check_all, nothing_recorded
+from .request_checks import check_inputs, make_checks, validate
 from .rewards import Answer, answer, shape, shaping_input, signal_of
-from .row_checks import make_checks
 from .training_warnings import (
+    UNTRAINABLE,
     Declines,
     FirstRollouts,
     replayed_verdicts_differ,
@@ -56,10 +55,14 @@ from .training_warnings import (
     untrainable_warnings,
 )
 from .unchecked import NOT_TRAINABLE, checked_parts
+from .weighted_cache import WeightedCache
 
 log = logging.getLogger("deepcompress.scoring")
 
-MAX_CACHED_PLANS = 4096
+CACHED_PLANS_BYTES = 48 << 20
+"""Most bytes of the cached plans of runs: those of 1,700 runs of the default configuration."""
+HASHED_AT_ONCE = 1 << 19
+"""Most characters that are hashed on the event loop, about half a millisecond of work."""
 
 T = TypeVar("T")
 
@@ -96,7 +99,7 @@ class Pipeline:
         self.default_plan = make_new_plan(
             RunConfig.model_validate_json(settings.default_run), settings.problem_weight, self.remote_names
         )
-        self._plans: OrderedDict[str, CachedPlan] = OrderedDict()
+        self._plans: WeightedCache[CachedPlan] = WeightedCache(CACHED_PLANS_BYTES)
         self._first_rollouts = FirstRollouts()
         self._declines = Declines(store)
 
@@ -130,16 +133,19 @@ class Pipeline:
             check_inputs(request, plan)
             if plan.config.asynchronous:
                 check_asynchronous(request, plan)
-        return Batch(request, plan, epoch, [BatchGroup(group) for group in request.groups], warnings=[])
+        rollouts = sum(len(group.rollouts) for group in request.groups)
+        return Batch(request, plan, epoch, [BatchGroup(group) for group in request.groups], [], rollouts)
 
     async def _rewards(self, batch: Batch, kind: type[Answer], add_task: AddTask) -> Answer:
         """Run the stages after the verdicts are known; return an answer of type `kind`."""
         outcome = None if batch.request.phase == "eval" else await self.commit(batch)
         began = time.perf_counter()
         rewards = await shape(batch, outcome)
-        await asyncio.sleep(0)  # other requests take their turn between the parts of a large one
+        if batch.rollouts > SMALL_BATCH:
+            await asyncio.sleep(0)  # other requests take their turn
         answered = answer(batch, outcome, rewards, kind)
-        await asyncio.sleep(0)
+        if batch.rollouts > SMALL_BATCH:
+            await asyncio.sleep(0)
         metrics.SHAPE_SECONDS.observe(time.perf_counter() - began)
         add_task(self.record, batch, outcome, rewards)
         return answered
@@ -182,10 +188,7 @@ class Pipeline:
         return plan
 
     def _remember(self, run: str, cached: CachedPlan) -> None:
-        self._plans[run] = cached
-        self._plans.move_to_end(run)
-        while len(self._plans) > MAX_CACHED_PLANS:
-            self._plans.popitem(last=False)
+        self._plans.put(run, cached, plan_bytes(cached.plan))
 
     # --- stage: verify -----------------------------------------------------------------------------------
 
@@ -198,19 +201,24 @@ class Pipeline:
         checks = [
             check for group in request.groups for check in make_checks(group, group.rollouts, request, config, remote)
         ]
-        # Hashing releases the interpreter lock, so it runs beside the workers.
-        hashing = asyncio.create_task(asyncio.to_thread(list, map(score_digest, request.groups)))
+        hashing: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
+        if sum([len(check.response) for check in checks]) > HASHED_AT_ONCE:
+            # Hashing releases the interpreter lock, so it runs beside the workers.
+            hashing = asyncio.create_task(asyncio.to_thread(list, map(score_digest, request.groups)))
+        else:
+            hashing.set_result(list(map(score_digest, request.groups)))
 
         async def recorded() -> dict[int, Verdict]:
             return await self._recorded_verdicts(request, await hashing)
 
         verdicts = await self.verdicts(checks, request.run, add_task, recorded)
         digests = await hashing
-        await asyncio.sleep(0)
+        if batch.rollouts > SMALL_BATCH:
+            await asyncio.sleep(0)
         start = 0
         for group, digest in zip(batch.groups, digests, strict=True):
             end = start + len(group.sent.rollouts)
-            group.set_verdicts(verdicts[start:end])
+            _set_verdicts(group, verdicts[start:end])
             group.digest = digest
             start = end
 
@@ -313,14 +321,15 @@ class Pipeline:
             if group.verdicts is not None:
                 fresh, recorded = group.verdicts, unpack_verdicts(record.payload, len(group.verdicts))
                 changed += sum(map(_contradict, fresh, recorded))
-                group.set_verdicts(recorded)
+                _set_verdicts(group, recorded)
         if stale:
             batch.warnings.append(stale_groups(stale, len(batch.groups), outcome.step))
         if too_old:
             batch.warnings.append(too_old_groups(too_old, len(batch.groups), batch.plan.config.max_age))
         if changed:
             batch.warnings.append(replayed_verdicts_differ(changed))
-        batch.warnings += untrainable_warnings([group.statuses for group in batch.groups])
+        if any(not UNTRAINABLE.isdisjoint(group.statuses) for group in batch.groups):
+            batch.warnings += untrainable_warnings([group.statuses for group in batch.groups])
         batch.warnings += self._first_rollouts.warning(outcome.run, outcome.epoch, new)
         batch.warnings += self._declines.warnings(outcome.run, outcome.epoch)
         return outcome
@@ -402,6 +411,12 @@ class Pipeline:
             raise
         finally:
             metrics.STORE_SECONDS.labels(operation).observe(time.perf_counter() - began)
+
+
+def _set_verdicts(group: BatchGroup, verdicts: Sequence[Verdict]) -> None:
+    group.verdicts = verdicts
+    group.correct = tuple([verdict.correct for verdict in verdicts])
+    group.statuses = tuple([verdict.status for verdict in verdicts])
 
 
 def _kind(record: GroupOutcome, group: BatchGroup) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, TypeGuard, get_args
 
 import orjson
@@ -17,7 +16,19 @@ from deepcompress_verify.checkers import resolve_checker
 from ..difficulty.model import Accumulator, DifficultyConfig
 from ..shaping import ConfigError, Reward, reward_from_config
 from ..shaping.registry import LEVEL_PARAMS, find
-from .errors import InvalidRequestError, NewerConfigurationError, UnsupportedConfigError, describe_validation
+from .errors import (
+    InvalidRequestError,
+    NewerConfigurationError,
+    TooLargeError,
+    UnsupportedConfigError,
+    describe_validation,
+)
+from .weighted_cache import WeightedCache
+
+MAX_CONFIG_CHARS = 65_536
+"""Most characters of a new run's configuration, with all fields: it is in memory wherever the run is."""
+READ_PLANS_BYTES = 16 << 20
+"""Most bytes of the plans that were read from stored configurations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +117,7 @@ def make_new_plan(config: RunConfig, problem_weight: float, remote: frozenset[st
 
     Raises:
         InvalidRequestError: A field of the configuration is not valid.
+        TooLargeError: With all fields it has more than MAX_CONFIG_CHARS characters.
     """
     config = _expanded(config)
     if config.groups_per_step is not None or config.asynchronous:
@@ -114,7 +126,15 @@ def make_new_plan(config: RunConfig, problem_weight: float, remote: frozenset[st
             for one in (config.strategy, *config.shadow)
         ]
         config = config.model_copy(update={"strategy": strategies[0], "shadow": strategies[1:]})
-    return make_plan(config, problem_weight, remote)
+    plan = make_plan(config, problem_weight, remote)
+    if len(plan.text) > MAX_CONFIG_CHARS:
+        raise TooLargeError("the configuration", MAX_CONFIG_CHARS)
+    return plan
+
+
+def plan_bytes(plan: RunPlan) -> int:
+    """Return an upper bound on the bytes of memory that a plan takes; schedules take the most for their text."""
+    return 24_576 + 16 * len(plan.text)
 
 
 def checker_name(checker: object) -> str | None:
@@ -197,7 +217,9 @@ def _expanded(config: RunConfig) -> RunConfig:
         raise InvalidRequestError("preset", str(error), "invalid-config") from None
 
 
-@lru_cache(maxsize=1024)
+_read_plans: WeightedCache[tuple[float, frozenset[str], RunPlan]] = WeightedCache(READ_PLANS_BYTES)
+
+
 def plan_from_text(text: str, problem_weight: float, remote: frozenset[str] = frozenset()) -> RunPlan:
     """Return the plan of a stored configuration of this or another version, with this version's defaults.
 
@@ -205,6 +227,15 @@ def plan_from_text(text: str, problem_weight: float, remote: frozenset[str] = fr
         NewerConfigurationError: It has a field that this version does not know, and that is not null.
         UnsupportedConfigError: This version cannot run it for another reason.
     """
+    known = _read_plans.get(text)
+    if known is not None and known[:2] == (problem_weight, remote):
+        return known[2]
+    plan = _plan_from_text(text, problem_weight, remote)
+    _read_plans.put(text, (problem_weight, remote, plan), plan_bytes(plan))
+    return plan
+
+
+def _plan_from_text(text: str, problem_weight: float, remote: frozenset[str]) -> RunPlan:
     try:
         config = _without_unknown_nulls(orjson.loads(text))
         return make_plan(RunConfig.model_validate_json(orjson.dumps(config)), problem_weight, remote)

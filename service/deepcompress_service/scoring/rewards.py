@@ -27,11 +27,11 @@ from deepcompress_client.wire import (
 from deepcompress_client.wire import Verdict as VerdictAnswer
 from deepcompress_verify import Verdict
 
-from ..difficulty.model import CommitOutcome, GroupOutcome, ProblemState
+from ..difficulty.model import CommitOutcome, GroupOutcome
 from ..shaping import Group, ProblemHistory, Reward, ShapedGroup
 from ..shaping.lengths import LengthRecord
 from ..shaping.signal import MIN_GROUPS, SignalSums
-from .batch import Batch, BatchGroup, Rewards
+from .batch import SMALL_BATCH, Batch, BatchGroup, Rewards
 from .records import unpack_whitening
 from .training_warnings import run_created
 from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_group, whole_shadows
@@ -63,7 +63,7 @@ async def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
         rewards = Rewards(groups, reward.shape(parts, evaluate=True), None, [])
     else:
         shaped = reward.shape(parts)
-        if len(parts) > 1:
+        if batch.rollouts > SMALL_BATCH:
             await asyncio.sleep(0)
         shadows = reward.shape_shadows(parts) if batch.plan.config.shadow else None
         sums = reward.signal_sums(parts, shaped) if batch.request.signal or len(parts) >= MIN_GROUPS else None
@@ -97,32 +97,33 @@ def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | No
     sent, statuses = group.sent, group.statuses
     readable = "gold_unreadable" not in statuses
     columns = dict(zip(ROLLOUT_FIELDS, zip(*map(_rollout_fields, sent.rollouts), strict=True), strict=True))
+    history, guard, whitening = ProblemHistory(), None, None
+    if record is not None:
+        problem = record.problem
+        count = problem.correct_tokens_count
+        history = ProblemHistory(
+            problem.attempts,
+            problem.passes,
+            problem.pass_ratio,
+            problem.shortest_correct_tokens,
+            problem.correct_tokens_sum / count if count else None,
+        )
+        guard = reward.guard_sums(record.accumulators) if reward.guards_run else None
+        whitening = unpack_whitening(record.payload) if reward.whitens else None
     return Group(
         correct=group.correct,
         trainable=tuple(readable and status not in NOT_TRAINABLE for status in statuses),
         level=None if record is None else record.level,
         accumulators=() if record is None else record.accumulators,
-        history=ProblemHistory() if record is None else problem_history(record.problem),
+        history=history,
         step=step,
         formatted=tuple(status != "no_answer" for status in statuses),
         lengths=None if record is None else LengthRecord(record.problem.lengths),
-        guard=None if record is None else reward.guard_sums(record.accumulators),
-        whitening=None if record is None or not reward.whitens else unpack_whitening(record.payload),
+        guard=guard,
+        whitening=whitening,
         # A field that a rollout lacks is missing for the group.
         **{name: None if None in column else column for name, column in columns.items()},  # type: ignore[arg-type]
         **{name: getattr(sent, name) for name in GROUP_FIELDS},
-    )
-
-
-def problem_history(problem: ProblemState) -> ProblemHistory:
-    """Return a problem's state before the step, as strategies read it."""
-    count = problem.correct_tokens_count
-    return ProblemHistory(
-        attempts=problem.attempts,
-        passes=problem.passes,
-        pass_ratio=problem.pass_ratio,
-        shortest_correct_tokens=problem.shortest_correct_tokens,
-        mean_correct_tokens=problem.correct_tokens_sum / count if count else None,
     )
 
 

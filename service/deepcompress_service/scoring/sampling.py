@@ -13,8 +13,8 @@ from ..difficulty.bins import RATIOS
 from ..difficulty.samples import Retirement
 from ..difficulty.samples import SampleRequest as StoreRequest
 from .errors import InvalidRequestError
-from .limits import check_version, limit
 from .pipeline import Pipeline
+from .request_checks import check_version, limit
 
 
 async def sample(pipeline: Pipeline, run: str, request: SampleRequest) -> SampleAnswer:

@@ -15,6 +15,8 @@ from ..difficulty.model import StepStatistics
 from ..difficulty.store import DifficultyStore
 from ..shaping.decline import MAX_STEPS, ClosedStep, decline_warnings
 
+UNTRAINABLE = frozenset({"gold_unreadable", "undecided"})
+"""Statuses that `untrainable_warnings` counts: none of its warnings is made without one of them."""
 UNDECIDED_SHARE = 0.1
 """Above this share of undecided rollouts there is a warning."""
 FIRST_ROLLOUTS = 64

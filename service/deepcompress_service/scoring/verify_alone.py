@@ -11,11 +11,10 @@ from deepcompress_verify import Check, Verdict
 from ..difficulty.errors import UNUSABLE
 from ..observability import metrics
 from .batch import AddTask
-from .limits import missing_identity, validate_items
 from .observing import observation, takes_observations_without_step
 from .pipeline import Pipeline
+from .request_checks import make_checks, missing_identity, reads_config, validate_items
 from .rewards import verdict_answer
-from .row_checks import make_checks, reads_config
 
 AT_ONCE = 4096
 """Items that are worked on before other requests take their turn."""

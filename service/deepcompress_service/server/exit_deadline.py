@@ -14,6 +14,8 @@ log = logging.getLogger("deepcompress.exit")
 
 REQUESTS_S = 30
 """Longest time in seconds for the requests in progress, after connections are refused."""
+BODIES_S = 3.0
+"""Longest time in seconds for bodies that are still arriving then. No work was done for them, so they are refused."""
 CLOSE_S = 10.0
 """Longest time in seconds for closing the pool and the stores."""
 THREADS_S = 2.0

@@ -7,8 +7,9 @@ of answers or of stores.
 from .errors import ConfigError, InputError, ShapingError, StrategyError
 from .level import next_history, next_level, next_value
 from .parameters import Param
+from .reading import reward_from_config
 from .registry import LEVEL_PARAMS, strategies
-from .reward import Reward, reward_from_config
+from .reward import Reward
 from .signal import Signal
 from .strategy import AccumulatorSpec, StrategyInfo
 from .types import COMPONENTS, Group, ProblemHistory, ShapedGroup

@@ -1,7 +1,7 @@
-"""The reward of a run: outcome + length_weight * length + overlong + scores, from one configuration.
+"""The reward of a run: outcome + length_weight * length + overlong + scores, and the advantages of groups.
 
-`reward_from_config` reads and checks the configuration once. The `Reward` that it returns is immutable, and `shape`
-depends on the groups alone.
+`reading.reward_from_config` makes the `Reward` of a configuration. It is immutable, and `shape` depends on the groups
+alone.
 """
 
 from __future__ import annotations
@@ -11,29 +11,25 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from .advantages import whitening
-from .composition import compose
-from .configured import ConfiguredStrategy, read_shadow, read_strategy
-from .errors import ConfigError, InputError
-from .families.overlong import VARIANTS
+import numpy as np
+
+from .advantages import Components, configured_advantages, whitened, whitening
+from .batch import Batch, Floats
+from .configured import ConfiguredStrategy
+from .errors import InputError, StrategyError
+from .families.overlong import overlong_term
 from .guard import KINDS, GuardSums
-from .options import Options, read_options
-from .parameters import Param, read_params
+from .options import Options
+from .parameters import Params
 from .reward_warnings import find_warnings, pace_warnings
-from .schedules import Schedule, has_schedule, knots, resolve
+from .schedules import Schedule, has_schedule, resolve
 from .signal import MIN_GROUPS, Signal, SignalSums, signal_sums, signal_warnings
-from .strategy import NEEDS, AccumulatorSpec
+from .strategy import NEEDS, AccumulatorSpec, AdvantageTerms, Parts
+from .switches import TargetTerms, closed, target_terms
 from .types import COMPONENTS, Group, ShapedGroup, Why
 
 GUARD_ACCUMULATORS = tuple(AccumulatorSpec(kind, 0.0) for kind in KINDS)
 """Accumulators of the guard of the run."""
-_WEIGHT = Param("length_weight", "number", 1.0, "weight of the length term")
-_OVERLONG_PARAMS = (
-    Param("max_tokens", "integer", 0, "length at which the ramp reaches -factor", 1, 2**31 - 1),
-    Param("buffer_tokens", "integer", 0, "length of the ramp", 1, 2**31 - 1),
-    Param("factor", "number", 1.0, "depth of the ramp", 0.0),
-    Param("variant", "choice", "floored", "what happens beyond max_tokens", choices=VARIANTS),
-)
 
 
 @dataclass(frozen=True)
@@ -138,16 +134,17 @@ class Reward:
     def accumulators(self) -> tuple[AccumulatorSpec, ...]:
         """Accumulators that the run keeps beside the level: the strategy's own, the shadows', then the guard's."""
         own = tuple(spec for configured in (self.main, *self.shadows) for spec in configured.accumulators)
-        return (*own, *GUARD_ACCUMULATORS) if self._guards_run else own
+        return (*own, *GUARD_ACCUMULATORS) if self.guards_run else own
 
     @cached_property
-    def _guards_run(self) -> bool:
+    def guards_run(self) -> bool:
+        """True if a guard reads the run's accumulators."""
         guard = self.options.guard
         return guard is not None and guard["of"] == "run"
 
     def guard_sums(self, accumulators: tuple[float, ...]) -> GuardSums | None:
         """Return the guard's evidence from the accumulators before a step; None if no guard reads the run."""
-        return GuardSums.of(accumulators[-len(GUARD_ACCUMULATORS) :]) if self._guards_run else None
+        return GuardSums.of(accumulators[-len(GUARD_ACCUMULATORS) :]) if self.guards_run else None
 
     @cached_property
     def reads_lengths(self) -> bool:
@@ -191,13 +188,13 @@ class Reward:
         if evaluate:
             return [_outcome_only(group, self.main.pair) for group in groups]
         self._check(groups)
+        if not self.scheduled:
+            weight = self.length_weight
+            assert not isinstance(weight, Schedule)
+            return compose(self.main, groups, self.overlong, weight, self.options, self.zero_reason)
         shaped: dict[int, ShapedGroup] = {}
         for reward, positions in self._by_step(groups):
-            weight, zero = reward.length_weight, reward.zero_reason
-            assert not isinstance(weight, Schedule)
-            of_step = compose(
-                reward.main, [groups[i] for i in positions], reward.overlong, weight, reward.options, zero
-            )
+            of_step = reward.shape([groups[i] for i in positions])
             shaped.update(zip(positions, of_step, strict=True))
         return [shaped[index] for index in range(len(groups))]
 
@@ -243,17 +240,18 @@ class Reward:
         Every answer has them while they hold; clients log each kind once.
         """
         now = self.at(groups[0].step or 0) if self.scheduled and groups else self
-        found = find_warnings(now.main.strategy, now.overlong, groups, shaped) + self._pace_warnings(groups)
+        found = find_warnings(now.main.strategy, now.overlong, groups, shaped)
+        if groups and "level" in self.main.requires and self.reference != "dataset":
+            found += self._pace_warnings(groups)
         if len(groups) < MIN_GROUPS:
             return found
         scaled = not shaped or shaped[0].advantages is None
         return found + signal_warnings(figures or self.signal(groups, shaped), groups, shaped, scaled=scaled)
 
     def _pace_warnings(self, groups: Sequence[Group]) -> list[tuple[str, str]]:
-        """Return the warning that the level is far from the run's pass ratio, if the strategy uses it."""
-        newest = max(groups, key=lambda group: group.step or 0, default=None)
-        uses_level = "level" in self.main.requires and self.reference != "dataset"
-        if newest is None or not uses_level or newest.level is None or newest.step is None:
+        """Return the warning that the level, which the strategy uses, is far from the run's pass ratio."""
+        newest = max(groups, key=lambda group: group.step or 0)
+        if newest.level is None or newest.step is None:
             return []
         steps = newest.step + (self.reference == "current")
         return pace_warnings(newest.level, self.initial_level, self.ema, steps)
@@ -295,61 +293,6 @@ class Reward:
                     raise InputError(f"groups.{index}.{key}", how)
 
 
-def reward_from_config(
-    strategy: Mapping[str, Any],
-    outcome: Mapping[str, Any] | None = None,
-    length_weight: float | Mapping[str, Any] = 1.0,
-    overlong: Mapping[str, Any] | None = None,
-    shadow: Sequence[Mapping[str, Any]] = (),
-    *,
-    gate: Mapping[str, Any] | None = None,
-    guard: Mapping[str, Any] | None = None,
-    target: Mapping[str, Any] | None = None,
-    advantage: Mapping[str, Any] | None = None,
-    scores: Mapping[str, Mapping[str, Any]] | None = None,
-) -> Reward:
-    """Return the reward that a run's configuration describes.
-
-    `outcome` may leave out either half: the strategy's published value is the default. A shadow may have `label`
-    (needed if two share a name), `outcome` (default: the published pair) and level parameters of its own (default:
-    the run's). The options (`gate` and those after it) apply to the strategy that trains, not to shadows. A number
-    may be a schedule: `{"schedule": [[closed_steps, value], ...]}`.
-
-    Raises:
-        ConfigError: A field is wrong; the error names it and what to send.
-    """
-    main = read_strategy(strategy, "strategy", outcome or {}, "outcome")
-    weight = _WEIGHT.read(length_weight, "length_weight")
-    first = len(main.accumulators)
-    shadows: list[ConfiguredStrategy] = []
-    for index, config in enumerate(shadow):
-        configured = read_shadow(config, f"shadow.{index}", main, first)
-        if any(configured.label == other.label for other in shadows):
-            raise ConfigError(
-                f"shadow.{index}.label", f"two shadows are called {configured.label!r}; send another label"
-            )
-        first += len(configured.accumulators)
-        shadows.append(configured)
-    if advantage is not None and main.strategy.own_advantages:
-        raise ConfigError("advantage", f"{main.strategy.name} gives advantages of its own: send null")
-    options = read_options(gate, guard, target, advantage, scores)
-    return Reward(main, tuple(shadows), weight, _read_overlong(overlong), options)
-
-
-def _read_overlong(config: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    if config is None:
-        return None
-    for name in ("max_tokens", "buffer_tokens"):
-        if name not in config:
-            raise ConfigError(f"overlong.{name}", "send a whole number of tokens")
-    read = read_params(_OVERLONG_PARAMS, config, "overlong")
-    for closed_steps in knots(read):
-        now = resolve(read, closed_steps)
-        if now["buffer_tokens"] > now["max_tokens"]:
-            raise ConfigError("overlong.buffer_tokens", "send at most max_tokens")
-    return read
-
-
 _SEND_HINTS = {
     "tokens": "send tokens, the length in tokens (never characters), with every rollout",
     "target_tokens": "send target_tokens, the length asked of the policy, with every group",
@@ -367,3 +310,146 @@ def _outcome_only(group: Group, pair: tuple[float, float]) -> ShapedGroup:
     zeros = (0.0,) * len(outcome)
     components = dict.fromkeys(COMPONENTS, zeros) | {"outcome": outcome}
     return ShapedGroup(outcome, components, zeros, group.pass_ratio, None, None, why="evaluation")
+
+
+# --- one strategy over a batch ------------------------------------------------------------------------------
+
+
+def compose(
+    configured: ConfiguredStrategy,
+    groups: Sequence[Group],
+    overlong_params: Mapping[str, Any] | None,
+    weight: float = 1.0,
+    options: Options | None = None,
+    zero: Why = "no-weight",
+) -> list[ShapedGroup]:
+    """Return the groups' rewards under one strategy, in the order given.
+
+    `weight` is that of the length term, `zero` the reason given where it is 0. Shadows have no options.
+
+    Raises:
+        StrategyError: A reward is not finite.
+    """
+    if configured.run_level is not None:
+        groups = configured.with_own_level(groups)
+    batch = Batch(groups, configured.pair, configured.accumulator_slice)
+    strategy = configured.strategy
+    options = options or Options()
+    reasons: list[Why | None] = [None] * len(groups)
+    if options.guard is not None or options.gate is not None:
+        reasons = closed(batch, options)
+    target = None if options.target is None else target_terms(batch, options.target)
+    term = strategy.length(batch, configured.params) if target is None else target.term
+    bonus = np.zeros_like(term) if target is None else target.bonus
+    factor = np.where([reason is None for reason in reasons], weight, 0.0)[batch.rows]
+    length = factor * (term if target is None else term + bonus)
+    total = batch.outcome + length
+    rest = batch.outcome
+    overlong = np.zeros_like(total)
+    if overlong_params is not None:
+        overlong = overlong_term(batch, total, **overlong_params)
+        total = total + overlong
+        rest = rest + overlong
+    outcome = rest
+    scores = {} if options.scores is None else _scores(batch, options.scores)
+    for score, score_weight in scores.values():
+        total = total + score_weight * score
+        rest = rest + score_weight * score
+    if not np.isfinite(total).all():
+        raise StrategyError("strategy", f"{strategy.name} gave a reward that is not finite")
+    beta = None if strategy.beta is None else strategy.beta(batch, configured.params)
+    parts = Parts(total, rest, factor)
+    extras = AdvantageTerms() if strategy.extras is None else strategy.extras(batch, configured.params, parts)
+    if options.advantage is not None:
+        made = configured_advantages(batch, Components(outcome, term, factor, bonus, scores), options.advantage)
+        if options.advantage["whiten"] == "batch":
+            made = whitened(batch, made)
+        extras = replace(extras, advantages=made)
+    components = dict(zip(COMPONENTS, (batch.outcome, length, overlong), strict=True))
+    if target is not None:
+        reasons = [first or second for first, second in zip(reasons, target.reasons, strict=True)]
+    shown = term if target is None else term + bonus
+    weighted = {name: score_weight * score for name, (score, score_weight) in scores.items()}
+    return _split_by_group(
+        batch, total, components, weighted, shown, beta, extras, None if weight else zero, reasons, target
+    )
+
+
+def _scores(batch: Batch, configured: Mapping[str, Params]) -> dict[str, tuple[Floats, float]]:
+    """Return ([n] the score, its weight) of each configured score, names ascending."""
+    scores = {}
+    for name, p in configured.items():
+        values = np.array([row[name] for group in batch.groups for row in group.scores or ()], np.float64)
+        scores[name] = (np.where(batch.correct, values, 0.0) if p["only_if_correct"] else values, p["weight"])
+    return scores
+
+
+def _split_by_group(
+    batch: Batch,
+    total: Floats,
+    components: Mapping[str, Floats],
+    scores: Mapping[str, Floats],
+    term: Floats,
+    beta: Floats | None,
+    extras: AdvantageTerms,
+    zero: Why | None,
+    reasons: Sequence[Why | None],
+    target: TargetTerms | None,
+) -> list[ShapedGroup]:
+    """Return the flat arrays as one ShapedGroup a group, with Python numbers.
+
+    `zero` is the reason for a weight of 0, `reasons` those of the options.
+    """
+    # Adding 0.0 turns -0.0 into 0.0, for JSON that is easier to read.
+    totals, terms = (total + 0.0).tolist(), (term + 0.0).tolist()
+    columns = {name: (values + 0.0).tolist() for name, values in components.items()}
+    named = {name: (values + 0.0).tolist() for name, values in scores.items()}
+    mask = None if extras.mask is None else extras.mask.tolist()
+    weights = None if extras.weights is None else extras.weights.tolist()
+    advantages = None if extras.advantages is None else (extras.advantages + 0.0).tolist()
+    betas = [None] * len(batch.groups) if beta is None else beta.tolist()
+    shaped = []
+    starts, sizes, ratios = batch.starts.tolist(), batch.sizes.tolist(), batch.pass_ratio.tolist()
+    for group, start, size, pass_ratio, of_group, reason in zip(
+        batch.groups, starts, sizes, ratios, betas, reasons, strict=True
+    ):
+        own = slice(start, start + size)
+        difficulty: Literal["simple", "hard", "even"] | None = None
+        if of_group is not None:
+            difficulty = "even" if of_group == 0 else "simple" if of_group > 0 else "hard"
+        shaped.append(
+            ShapedGroup(
+                rewards=tuple(totals[own]),
+                components={name: tuple(values[own]) for name, values in columns.items()},
+                length_term=tuple(terms[own]),
+                pass_ratio=pass_ratio,
+                beta=of_group,
+                difficulty=difficulty,
+                mask=None if mask is None else tuple(mask[own]),
+                weights=None if weights is None else tuple(weights[own]),
+                advantages=None if advantages is None else tuple(advantages[own]),
+                scores={name: tuple(values[own]) for name, values in named.items()} if named else None,
+                why=None if any(columns["length"][own]) else _why(group, zero, reason, of_group, target is not None),
+            )
+        )
+    return shaped
+
+
+def _why(group: Group, zero: Why | None, reason: Why | None, beta: float | None, has_target: bool) -> Why:
+    """Return the first reason that holds why a group has no length reward."""
+    lengths = {n for n, correct in zip(group.tokens or (), group.correct, strict=False) if correct}
+    if zero is not None:
+        return zero
+    if group.trainable and not any(group.trainable):
+        return "untrainable"
+    if not any(group.correct):
+        return "none-correct"
+    if reason is not None:
+        return reason
+    if has_target:
+        return "within-target"
+    if len(lengths) == 1:
+        return "equal-lengths"
+    if all(group.correct):
+        return "all-correct"
+    return "even" if beta == 0 else "strategy"

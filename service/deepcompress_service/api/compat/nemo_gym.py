@@ -21,8 +21,9 @@ from pydantic_core import PydanticCustomError
 
 from deepcompress_client.wire import MAX_COUNT, RunName
 
-from ..body import documented, json_response, streamed_json
-from ..context import ContextDep, GrantDep, cancel_on_disconnect
+from ..auth import GrantDep
+from ..body import documented, json_response, read_batch, streamed_json
+from ..context import ContextDep, cancel_on_disconnect
 from ..errors import invalid
 from ..slices import release
 from .cohort import TASK, RewardedRollout, VerifiedRollout, meet
@@ -96,7 +97,7 @@ async def verify(
             raise invalid("cohort" if cohort is None else "run", "run and cohort are needed together")
         if run is not None:
             grant.require_run(run)
-        body = await context.body(request, reservation, VerifyBody)
+        body = await read_batch(request, context.settings, context.arrivals, reservation, VerifyBody)
         row = {**(body.model_extra or {}), "response": body.response}
         answer = gold_of(row.get(gold), gold)
         cut = truncated(body.response)
@@ -163,7 +164,7 @@ async def aggregate_metrics(request: Request, context: ContextDep) -> Response:
     Masked rollouts are left out.
     """
     with context.inflight.admit(request) as reservation:
-        body = await context.body(request, reservation, AggregateBody)
+        body = await read_batch(request, context.settings, context.arrivals, reservation, AggregateBody)
         # In a thread, which writes the answer and frees the rows as well: they may have a hundred thousand numbers.
         pieces = await asyncio.to_thread(_written, body.verify_responses)
         return streamed_json(pieces)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from deepcompress_client.wire import ModelText
 
-from ..body import documented, json_response
+from ..body import documented, json_response, read_batch
 from ..context import ContextDep
 from ..errors import invalid
 from .common import UNTRAINABLE, Format, OutcomeRange, gold_of, outcome, verdicts
@@ -57,7 +57,7 @@ async def get_reward(
     leave a rollout out.
     """
     with context.inflight.admit(request) as reservation:
-        body = await context.body(request, reservation, GetReward)
+        body = await read_batch(request, context.settings, context.arrivals, reservation, GetReward)
         for field in ("prompts", "labels"):
             if len(getattr(body, field)) != len(body.query):
                 raise invalid(field, f"has {len(getattr(body, field))} entries for {len(body.query)} queries")

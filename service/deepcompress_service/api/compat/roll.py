@@ -20,9 +20,9 @@ from pydantic import BaseModel
 from deepcompress_client.integrations._common import encode_status
 from deepcompress_client.wire import ModelText, RunName
 
-from ..auth import Grant
-from ..body import documented, json_response
-from ..context import app_context, get_grant
+from ..auth import Grant, get_grant
+from ..body import documented, json_response, read_batch
+from ..context import app_context
 from ..errors import invalid
 from .common import UNTRAINABLE, Format, OutcomeRange, gold_of, outcome, verdicts
 
@@ -98,7 +98,7 @@ async def submit_task(
     """Check the response at once; the id that is returned contains the result."""
     context = app_context(request)
     with context.inflight.admit(request) as reservation:
-        body = await context.body(request, reservation, SubmitTask)
+        body = await read_batch(request, context.settings, context.arrivals, reservation, SubmitTask)
         item: dict[str, Any] = {
             "gold": gold_of(body.reward_info.ground_truth, "reward_info.ground_truth"),
             "response": body.response,

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from deepcompress_client.wire import ModelText
 
-from ..body import documented, json_response
+from ..body import documented, json_response, read_batch
 from ..context import ContextDep
 from .common import UNTRAINABLE, Format, OutcomeRange, gold_of, outcome, verdicts
 
@@ -51,7 +51,7 @@ async def rm(
     The object has that number as `acc`, and `reward` as 1 or -1.
     """
     with context.inflight.admit(request) as reservation:
-        body = await context.body(request, reservation, RemoteReward)
+        body = await read_batch(request, context.settings, context.arrivals, reservation, RemoteReward)
         item = {"gold": gold_of(body.label, "label"), "response": body.response}
         (row,) = await verdicts(request, context, reservation, tasks, [item], answer_format)
     if reply == "number":

@@ -76,6 +76,8 @@ WATCH_S = 5.0
 RUNS_KEY = "dc:runs"
 """The names of all runs ever; a run that is gone stays named until someone looks for it."""
 
+MAX_REGISTERED = 10_000
+"""Most names of runs that a process keeps as known to be in that list. Beyond it they are added again."""
 STEPS_BY_NAME = 64
 """Most steps of a history that are read one by one; for more, the whole history is read."""
 
@@ -213,6 +215,8 @@ class RedisStore(RedisDatasets):
         """
         if renew or run not in self._registered:
             await self._link.command(RUNS_KEY, "SADD", RUNS_KEY, run, writes=True)
+            if len(self._registered) >= MAX_REGISTERED:
+                self._registered.clear()
             self._registered.add(run)
 
     async def _read(self, run: str, key: str | None = None) -> tuple[int, RunRecord, StepRecord | None, float | None]:

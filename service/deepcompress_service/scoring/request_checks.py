@@ -1,4 +1,7 @@
-"""Checks of a request's content: its limits, its identity, and the inputs that the run's strategies need."""
+"""The content of a request: checked against the limits, and turned into the checks of its responses.
+
+Checked are its sizes, its identity, and the inputs that the run's strategies need.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,23 @@ from deepcompress_client.wire import (
     ROLLOUT_FIELDS,
     ObserveRequest,
     RolloutRequest,
+    RowFields,
+    RunConfig,
     SampleRequest,
     ScoreGroup,
     ScoreRequest,
+    ScoreRollout,
     ShapeGroup,
     VerifyItem,
     VerifyRequest,
 )
+from deepcompress_verify import Check
 
 from ..settings import Settings
 from .batch import BatchRequest
 from .errors import InvalidRequestError, TooLargeError
-from .plan import RunPlan, validate_checker
+from .plan import RunPlan, checker_name, validate_checker
+from .remote_checks import RowCheck
 
 
 def check_version(request: BatchRequest | ObserveRequest | SampleRequest) -> None:
@@ -51,7 +59,8 @@ def validate(request: BatchRequest, settings: Settings, remote: frozenset[str]) 
             "send the trainer's step; a run without steps needs a request_id instead, by which repeats are known",
             "request-id-required",
         )
-    check_version(request)
+    if request.version is not None:
+        check_version(request)
     names: set[str] = set()
     for index, group in enumerate(groups):
         if group.group_size is not None and group.group_size != len(group.rollouts):
@@ -106,7 +115,8 @@ def check_row(
         TooLargeError: More characters than the settings allow.
         InvalidRequestError: The checker or a parameter is unknown.
     """
-    limit(f"{field}gold", sum(map(len, [row.gold] if isinstance(row.gold, str) else row.gold)), max_chars)
+    if (len(row.gold) if isinstance(row.gold, str) else sum(map(len, row.gold))) > max_chars:
+        raise TooLargeError(f"{field}gold", max_chars)
     if row.options is not None:
         limit(f"{field}options", sum(map(len, row.options)), max_chars)
     if row.question is not None:
@@ -165,8 +175,11 @@ def check_inputs(request: BatchRequest, plan: RunPlan) -> None:
                         "it is never guessed from characters",
                         "missing-tokens",
                     )
-    check_scores(groups, plan)
+    if plan.config.scores or any(rollout.scores for group in groups for rollout in group.rollouts):
+        check_scores(groups, plan)
     for field, detail in plan.reward.required_inputs:
+        if field == "tokens":
+            continue  # of every rollout: checked above
         for index, sent in enumerate(groups):
             values = [getattr(one, field) for one in (sent.rollouts if field in ROLLOUT_FIELDS else [sent])]
             if None in values:
@@ -194,3 +207,39 @@ def check_scores(groups: Sequence[ShapeGroup | ScoreGroup], plan: RunPlan) -> No
                     "the run's configuration has no weight for this score: add it to scores, or leave it out",
                     "unknown-score",
                 )
+
+
+# --- stage: verify ------------------------------------------------------------------------------------------
+
+
+def make_checks(
+    row: VerifyItem | ScoreGroup | RolloutRequest,
+    rollouts: Sequence[VerifyItem | ScoreRollout | RolloutRequest],
+    request: VerifyRequest | ScoreRequest | RolloutRequest,
+    config: RunConfig,
+    remote: frozenset[str],
+) -> list[Check]:
+    """Return the check of each response to one row; an item of a verify request is a row and its one rollout.
+
+    Precedence of the checker: the row, the request, the run's `checkers[data_source]`, the default (`math`); of the
+    answer format: the row, the request, the run. `remote` has the names of the remote checkers.
+    """
+    gold = (row.gold,) if isinstance(row.gold, str) else tuple(row.gold)
+    options = tuple(row.options or ())
+    answer_format = row.answer_format or request.answer_format or config.answer_format
+    checker = row.checker or request.checker
+    if checker is None and row.data_source is not None and config.checkers:
+        checker = config.checkers.get(row.data_source)
+    if not remote:
+        return [Check(gold, one.response, answer_format, one.truncated, checker, options) for one in rollouts]
+    named = name if (name := checker_name(checker)) in remote else None
+    own, fallback = (None, None) if named else (checker, config.fallback_checker)
+    fields = (named, fallback, row.question, row.row, row.data_source)
+    return [RowCheck(gold, one.response, answer_format, one.truncated, own, options, *fields) for one in rollouts]
+
+
+def reads_config(row: RowFields, request: VerifyRequest | RolloutRequest, remote: frozenset[str]) -> bool:
+    """Return True if the check of a row depends on its run's configuration: a remote checker may be its fallback."""
+    if remote or (row.answer_format or request.answer_format) is None:
+        return True
+    return row.data_source is not None and (row.checker or request.checker) is None
