@@ -38,6 +38,11 @@ Side = tuple[str, ...]
 _COMMAND = re.compile(r"\\[a-z]+")
 
 
+def _has_symbols(text: str) -> bool:
+    """Return True if the text may hold a symbol of an element, or an orbital in s."""
+    return text != text.lower() or "s" in _COMMAND.sub("", text)
+
+
 @lru_cache(maxsize=2_048)
 def chemical(text: str) -> tuple[Side, ...] | None:
     """Return the sides of a reaction, or one side for a formula or configuration; None for anything else.
@@ -48,8 +53,8 @@ def chemical(text: str) -> tuple[Side, ...] | None:
         "A" <= text.strip(" *$\\{[(0123456789^")[:1] <= "Z" or "\\" in text or "s" in text
     ):
         return None
-    if text == text.lower() and "s" not in _COMMAND.sub("", text):
-        return None  # no element, and no configuration
+    if not _has_symbols(text):
+        return None
     if _SPLIT_COUNT.search(text):
         return None  # B_{1}2
     text = _BALANCE.sub("@", _ARROW.sub(">", text))
