@@ -63,15 +63,27 @@ USAGE_ERROR, SERVICE_ERROR = 2, 3
 """Exit statuses, as those of the service's own commands."""
 
 
+class _TerminatedError(BaseException):
+    """The process got SIGTERM."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise _TerminatedError
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status.
 
     Errors of files, of the terminal and of the service are one line. Other exceptions keep their traceback.
     """
+    if threading.current_thread() is threading.main_thread():
+        # The first process of a container has no default for SIGTERM: it would be killed after the grace period.
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         return _run(list(sys.argv[1:] if arguments is None else arguments))
-    except KeyboardInterrupt:
-        return _report("interrupted; `deepcompress train ... --resume` continues from the newest checkpoint", 130)
+    except (KeyboardInterrupt, _TerminatedError) as error:
+        status = 130 if isinstance(error, KeyboardInterrupt) else 128 + signal.SIGTERM
+        return _report("interrupted; `deepcompress train ... --resume` continues from the newest checkpoint", status)
     except BrokenPipeError:
         raise  # the reader of a pipe has ended
     except OSError as error:
