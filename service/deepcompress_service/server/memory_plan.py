@@ -12,7 +12,7 @@ from pathlib import Path
 from ..settings import MIB, Settings
 
 SERVER_BYTES = 512 * MIB
-"""Memory of a server process beside the bodies of its requests: 110 MiB at its start, and its tables at their bounds."""
+"""Memory of a server process beside its requests: 110 MiB at its start, and its tables at their bounds."""
 LEAST_BYTES = 160 * MIB
 """Smallest address space with which a verifier process works: the computer algebra system begins with 100 MiB."""
 CAS_PROCESSES = 2
