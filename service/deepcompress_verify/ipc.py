@@ -66,7 +66,8 @@ def encode_request(chunk: int, pairs: Iterable[Pair], slice_s: float) -> bytes:
             groups[-1][1].append((answer, restated_answer))
         else:
             groups.append((gold, [(answer, restated_answer)]))
-    return encode([chunk, slice_s, groups])
+    body = orjson.dumps([chunk, slice_s, groups])
+    return HEADER.pack(len(body)) + body
 
 
 def read_frame(sock: socket.socket) -> Json:

@@ -130,7 +130,7 @@ class RunActivity:
     course: dict[int, StepSums] = field(default_factory=dict)
     """Sums of the recent steps, by step."""
     sources: list[str] = field(default_factory=list)
-    """Names of the data sources with sums of their own, in the order of their first group."""
+    """Names of the data sources with rewards of their own, in the order of their first group."""
     seen_warnings: dict[str, SeenWarning] = field(default_factory=dict)
     """Warnings of the epoch by slug."""
 
@@ -242,9 +242,9 @@ class Activity:
         # equal probability, and rollouts that are skipped need no work.
         end = activity.seen_points + len(tokens)
         length = components.get("length") or (0.0,) * len(tokens)
+        name = clip(problem_id, MAX_ID)
         while activity.next_point < end:
             index = activity.next_point - activity.seen_points
-            name = clip(problem_id, MAX_ID)
             version = age.versions[index] if age.versions else None
             point = SeenRollout(
                 *(tokens[index], rewards[index], correct[index], difficulty, name, length[index]),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from bisect import bisect_right
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -30,7 +31,8 @@ from deepcompress_verify.verdict import STATUSES
 
 from ..difficulty.length_counts import pack_bins
 from ..difficulty.model import GroupCommit
-from ..shaping.lengths import bin_of
+from ..difficulty.sources import source_name
+from ..shaping.lengths import EDGES
 from .batch import BatchGroup
 from .errors import NewerConfigurationError, UnreadableRecordError
 from .unchecked import checked_indices
@@ -50,6 +52,8 @@ _FIRST_FIELDS = ("thinking", "repetitive")
 """Fields that a digest includes together, nulls too, if either is sent."""
 _LATER_FIELDS = tuple(name for name in ROLLOUT_FIELDS if name not in (*_FIXED_FIELDS, *_FIRST_FIELDS))
 """Fields that a digest includes one by one, if sent."""
+_PLAIN_FIELDS = frozenset((*_FIXED_FIELDS, "correct", "status", "response", "rollout_id"))
+"""Fields of a rollout to whose digest the optional ones add nothing."""
 _FIXED_GROUP_FIELDS = ("reference_accuracy", "reference_tokens", "target_tokens")
 """Per-group fields that every digest includes."""
 _LATER_GROUP_FIELDS = tuple(name for name in GROUP_FIELDS if name not in _FIXED_GROUP_FIELDS)
@@ -208,6 +212,8 @@ def _rollout_bytes(rollout: ShapeRollout | ScoreRollout, correct: bool, status: 
     tokens = -1 if rollout.tokens is None else rollout.tokens
     fixed = _FIXED.pack(correct, tokens, status, rollout.truncated)
     sent = rollout.model_fields_set
+    if sent <= _PLAIN_FIELDS:
+        return fixed
     if not sent.isdisjoint(_FIRST_FIELDS):
         first = {name: getattr(rollout, name) for name in _FIRST_FIELDS}
         if any(value is not None for value in first.values()):
@@ -256,7 +262,8 @@ def group_commit(group: BatchGroup, whitening: tuple[float, float] | None = None
         tokens_sum=sum(counts) if all_known else 0,
         correct_tokens_sum=sum(correct_tokens) if all_known else 0,
         correct_tokens_min=min(correct_tokens) if correct_tokens and all_known else None,
-        lengths=pack_bins(bytes(map(bin_of, correct_tokens))) if all_known else b"",
+        lengths=pack_bins(bytes([bisect_right(EDGES, count) - 1 for count in correct_tokens])) if all_known else b"",
         age=group.age,
         too_old=group.too_old,
+        data_source=source_name(sent.data_source),
     )

@@ -122,7 +122,7 @@ class Batch:
     @cached_property
     def tokens(self) -> Ints:
         """[n] length of each rollout in tokens."""
-        return self._counts([g.tokens or () for g in self.groups])
+        return np.fromiter(chain.from_iterable([g.tokens or () for g in self.groups]), np.int64, len(self.rows))
 
     @cached_property
     def truncated(self) -> Bools:

@@ -30,7 +30,8 @@ def _edge(index: int) -> int:
 
 
 EDGES: tuple[int, ...] = (0, *sorted({_edge(index) for index in range(31 * BINS_PER_OCTAVE + 1)}))
-"""Bin k holds the lengths from EDGES[k] to EDGES[k + 1] - 1; the last one has no upper bound."""
+"""Bin k holds the lengths from EDGES[k] to EDGES[k + 1] - 1; the last one has no upper bound. A length n is in bin
+bisect_right(EDGES, n) - 1."""
 
 
 def bin_of(tokens: int) -> int:

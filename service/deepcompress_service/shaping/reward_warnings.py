@@ -26,8 +26,8 @@ def find_warnings(
     """Return the warnings that apply, in a fixed order."""
     result: list[tuple[str, str]] = []
     trained = [g for g in groups if not g.trainable or any(g.trainable)]
-    rollouts = sum(len(g.correct) for g in trained)
-    truncated = sum(sum(g.truncated) for g in trained)
+    rollouts = sum([len(g.correct) for g in trained])
+    truncated = sum([sum(g.truncated) for g in trained])
     if truncated > TRUNCATION_SHARE * rollouts:
         result.append(
             (
@@ -50,9 +50,11 @@ def find_warnings(
         result.append(("all-solved", "every rollout of every group is correct: the outcome gives no signal"))
     below = 0
     for group, of_group in zip(groups, shaped, strict=True):
+        if not any(group.correct) or all(group.correct):
+            continue
         paid = list(zip(of_group.rewards, group.correct, strict=True))
-        least_right = min((reward for reward, correct in paid if correct), default=math.inf)
-        below += any(reward > least_right for reward, correct in paid if not correct)
+        least_right = min([reward for reward, correct in paid if correct])
+        below += max([reward for reward, correct in paid if not correct]) > least_right
     if below:
         result.append(
             (

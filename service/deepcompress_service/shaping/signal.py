@@ -124,7 +124,7 @@ def signal_sums(
     hard = [sum(row.correct) < HARD_RATIO * len(row.correct) for row in rows]
     sums = SignalSums(
         groups=len(rows),
-        effective_groups=sum(any(abs(a) > LEAST for a in row.advantages) for row in rows),
+        effective_groups=sum([max(row.advantages) > LEAST or min(row.advantages) < -LEAST for row in rows]),
         correct=len(pushed),
         pushed_down=sum(pushed),
         without_tokens=sum(row.tokens is None for row in rows),
@@ -175,7 +175,7 @@ def _grpo(rewards: list[float], length: list[float]) -> tuple[list[float], list[
     if n < 2:
         return [0.0] * n, [0.0] * n
     mean, mean_length = math.fsum(rewards) / n, math.fsum(length) / n
-    scale = math.sqrt(math.fsum((r - mean) ** 2 for r in rewards) / (n - 1)) + 1e-6
+    scale = math.sqrt(math.fsum([(r - mean) ** 2 for r in rewards]) / (n - 1)) + 1e-6
     return [(r - mean) / scale for r in rewards], [(x - mean_length) / scale for x in length]
 
 
@@ -217,7 +217,7 @@ def _drift(rows: Sequence[_Row]) -> tuple[float, int]:
         if row.tokens is None or not sum(row.tokens):
             continue
         mean = sum(row.tokens) / len(row.tokens)
-        parts += math.fsum(a * (n - mean) / mean for a, n in zip(row.advantages, row.tokens, strict=True))
+        parts += math.fsum([a * (n - mean) / mean for a, n in zip(row.advantages, row.tokens, strict=True)])
         count += len(row.tokens)
     return parts, count
 
