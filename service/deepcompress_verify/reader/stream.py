@@ -66,7 +66,7 @@ class Stream:
         self.vectors: set[str] = set()
         """Names written as vectors so far."""
         self.applied: dict[str, bool] = {}
-        """Whether brackets follow each occurrence of a letter directly, by letter."""
+        """True by letter if brackets follow each of its occurrences directly."""
         self.bound_names: list[str] = []
         """Variables of the open sums: i is not the imaginary unit in a sum over i."""
 
