@@ -78,7 +78,7 @@ FRAMEWORKS = {
         (
             TORCH,
             *("transformers==5.16.1", "loguru", "omegaconf", "aiohttp", "pandas", "requests", "func_timeout"),
-            *("pyyaml", "tqdm", "numpy", "jaxtyping"),
+            *("pyyaml", "tqdm", "numpy", "jaxtyping", "cloudpathlib", "orjson", "pybase64"),
         ),
         ("skyrl==0.4.0", "skyrl-gym==0.4.0"),
         python="3.12",
@@ -227,6 +227,12 @@ def tried(name: str, envs: Path, selected: list[str]) -> dict[str, Any]:
     return result
 
 
+def read(file: Path) -> dict[str, Any]:
+    """The results that a file has, by framework."""
+    found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="framework", help=", ".join(FRAMEWORKS))
@@ -239,7 +245,7 @@ def main() -> int:
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(FRAMEWORKS)}")
     file = asked.envs / "results.json"
-    results: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    results = read(file)
     if asked.table:
         print(table(results))
         return 0
@@ -260,7 +266,7 @@ def main() -> int:
         if result.get("exit") != 0:
             failed.append(name)
         if not selected and not to_pytest:  # a part of the tests is no result
-            results[name] = result
+            results = read(file) | {name: result}  # another run may have written meanwhile
             file.write_text(json.dumps(results, indent=1))
     if failed:
         print(f"failed: {', '.join(failed)}")

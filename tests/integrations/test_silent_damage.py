@@ -341,6 +341,22 @@ def test_segments_of_one_rollout_count_once(service: live.Service, run: str) -> 
     assert trained[0] == trained[1] == trained[2] == -trained[3]
 
 
+def test_a_segment_is_no_observation_of_its_own(service: live.Service, run: str) -> None:
+    """A dynamic filter drops the first group, so it counts by its observations alone."""
+    from deepcompress_client.integrations.slime import SlimeReward
+
+    reward, args = SlimeReward(run, url=service.url, observe=True), slime_args()
+    dropped, kept = slime_samples(GROUPS[:1]), slime_samples(GROUPS[1:2], first_group=1)
+    for place, sample in enumerate(dropped):
+        sample.rollout_id = dropped[1].index if place == 2 else sample.index
+    slime_rollout(reward, args, [*dropped, *kept])
+    reward.post_process(args, kept)
+    slime_rollout(reward, args, later := slime_samples(GROUPS[1:2], first_group=2))
+    reward.post_process(args, later)
+    steps = Client(service.url).run(run, join=True).history().steps
+    assert (steps[0].groups, steps[0].rollouts) == (2, 7)
+
+
 def test_prime_rl_subtracts_the_mean_only_and_judges_every_trace(service: live.Service, run: str) -> None:
     from deepcompress_client.integrations.prime_rl import GroupShaping
 

@@ -124,6 +124,7 @@ def test_trl_asynchronous_resumes_behind_what_was_trained_and_refuses_the_orphan
     reward, callback = attached()
     callback.on_train_begin(args, state(0), None)
     first = pickle.loads(pickle.dumps(reward))
+    unused = pickle.loads(pickle.dumps(reward))  # of a process that starts to score only after the restart
     for number in range(7):
         asyncio.run(score(first, number))
     (tmp_path / "checkpoint-2").mkdir()
@@ -137,8 +138,9 @@ def test_trl_asynchronous_resumes_behind_what_was_trained_and_refuses_the_orphan
     reward, callback = attached()
     callback.on_train_begin(args, state(2), None)
     assert len(client.run(run, join=True).history().steps) == 1
-    with pytest.raises(errors.EpochMismatch, match="another training opened"):
-        asyncio.run(score(first, 7))
+    for orphan in (first, unused):
+        with pytest.raises(errors.EpochMismatch, match="another training opened"):
+            asyncio.run(score(orphan, 7))
     second = pickle.loads(pickle.dumps(reward))
     for number in range(3, 5):
         asyncio.run(score(second, number))

@@ -426,6 +426,11 @@ class RunRecord:
     """For a run that continues another one: the accumulators that it began with."""
 
     @property
+    def newest_step(self) -> int:
+        """The open step, or the last closed one."""
+        return self.closed if self.open is None else self.open
+
+    @property
     def initial(self) -> tuple[float, ...]:
         """The accumulators before the first step."""
         return self.begun or tuple(one.initial for one in (self.config.level, *self.config.extra))

@@ -382,7 +382,6 @@ class Pipeline:
                     rewards.groups[index],
                     rewards.shaped[index],
                     batch.groups[index].statuses,
-                    batch.groups[index].sent.data_source,
                     batch.groups[index].tallies,
                     ages[index],
                 )

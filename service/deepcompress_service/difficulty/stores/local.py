@@ -27,6 +27,7 @@ from ..model import (
     Observation,
     ProblemState,
     RunState,
+    SourceSums,
     StepStatistics,
 )
 from ..observations import observe
@@ -38,6 +39,7 @@ from ..samples import (
     drop_samples_from,
     mark_pending,
 )
+from ..sources import counted_sources
 from ..steps import existing_run, level_of, new_run_record
 from ..transfer import (
     ExportReader,
@@ -247,6 +249,19 @@ class LocalStore(LocalDatasets):
             if run_record.open is not None and (since is None or run_record.open >= since):
                 result.append(close_record(run_record).statistics(run_record.open, closed=False))
             return result if limit is None else result[-limit:]
+
+        return await self._read(work)
+
+    async def source_history(
+        self, run: str, *, since: int | None = None, limit: int | None = None
+    ) -> dict[int, dict[str, SourceSums]]:
+        """Implement `DifficultyStore.source_history`."""
+
+        def work(transaction: LocalTransaction) -> dict[int, dict[str, SourceSums]]:
+            state = transaction.open_run(run)
+            newest = existing_run(state, run).newest_step
+            rows = state.sources(since or 0, limit)
+            return {step: counted_sources(record) for step, record in rows if step <= newest}
 
         return await self._read(work)
 
