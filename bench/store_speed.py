@@ -1,7 +1,7 @@
 """The time of a commit in each difficulty store, by groups in the request and problems in the run.
 
     python bench/store_speed.py [--groups 1,8,64,512,2048] [--problems 1000,10000,100000,1000000]
-                                [--stores redis,sqlite] [--payloads 0,400] [--fsync always]
+                                [--stores redis,sqlite] [--payloads 0,400] [--sources 0] [--fsync always]
 
 Times are of `store.commit`: one request after the other over one connection, each a new step with 16 rollouts a
 group. The payload of a group is empty for `shape`; for `score` it is the packed verdicts, about 400 bytes for 16
@@ -95,7 +95,7 @@ def name_of(problem: int) -> str:
     return f"problem-{problem:07}"
 
 
-def a_group(rng: random.Random, problem: int, payload: bytes) -> GroupCommit:
+def a_group(rng: random.Random, problem: int, payload: bytes, sources: int = 0) -> GroupCommit:
     passes = rng.randrange(G + 1)
     return GroupCommit(
         group_id=name_of(problem),
@@ -108,6 +108,7 @@ def a_group(rng: random.Random, problem: int, payload: bytes) -> GroupCommit:
         correct_tokens_sum=passes * 1000,
         correct_tokens_min=1000 if passes else None,
         lengths=pack_bins(bytes(rng.choices(range(100, 120), k=passes))),
+        data_source=f"source-{problem % sources}" if sources else None,
     )
 
 
@@ -155,13 +156,15 @@ async def time_commits(
     payload: int,
     repeats: int,
     client: Redis | None = None,
+    sources: int = 0,
 ) -> Line:
     """Time each request, and the floor right after it, so that a busy machine affects both alike."""
     rng = random.Random(groups)
     line = Line(problems, groups, payload)
     for i in range(repeats):
         names = rng.sample(range(problems), groups)
-        commit = Commit(RUN, tuple(a_group(rng, name, bytes(payload)) for name in names), step=step + i)
+        sent = tuple(a_group(rng, name, bytes(payload), sources) for name in names)
+        commit = Commit(RUN, sent, step=step + i)
         async with line.request.measure(client):
             await store.commit(commit)
         if client is not None:
@@ -184,6 +187,7 @@ async def stored_by(client: Redis, run: str, step: int, groups: int) -> list[Any
     for key in (f"{prefix}g:{step}", f"{prefix}u:{step}", f"{prefix}m", f"{prefix}t"):
         for field, value in (await client.hgetall(key)).items():
             flat += (key[-8:].encode() + field, value)
+    flat += (b"b", b"".join(await client.zrangebyscore(f"{prefix}b", step, step)))
     for field, value in zip(names, await client.hmget(f"{prefix}p", names), strict=True):
         flat += (b"p:" + field, value)
     return flat
@@ -268,7 +272,9 @@ async def bench(
     lines, step = [], 2
     for payload in arguments.payloads:
         for groups in (n for n in arguments.groups if n <= problems):
-            line = await time_commits(store, step, groups, problems, payload, arguments.repeats, client)
+            line = await time_commits(
+                store, step, groups, problems, payload, arguments.repeats, client, arguments.sources
+            )
             step += arguments.repeats
             lines.append(say(name, line))
     return lines
@@ -317,6 +323,7 @@ async def main() -> None:
     parser.add_argument("--problems", type=numbers, default="1000,10000,100000,1000000")
     parser.add_argument("--stores", default="redis,sqlite")
     parser.add_argument("--payloads", type=numbers, default="0,400", help="bytes a group keeps beside its numbers")
+    parser.add_argument("--sources", type=int, default=0, help="data sources of the groups (none by default)")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--fsync", default="always", choices=("always", "everysec", "no"))
     parser.add_argument("--rewrites", action="store_true", help="let Redis rewrite its log as it grows")

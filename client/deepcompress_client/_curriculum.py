@@ -26,12 +26,14 @@ class Curriculum(DatasetState):
         since: int | None = None,
         limit: int | None = None,
         signal: bool = False,
+        data_sources: bool = False,
     ) -> RunHistory:
         """Return the level and the statistics of every step; ``limit`` keeps the newest.
 
-        ``signal`` adds the figures of the length term's effect, to steps that the server that answers counted.
+        ``signal`` adds the figures of the length term's effect, to steps that the server that answers counted;
+        ``data_sources`` adds the figures of each step by data source.
         """
-        return self._execute(self._history(since, limit, signal=signal))
+        return self._execute(self._history(since, limit, signal=signal, data_sources=data_sources))
 
     def problems(
         self,
@@ -57,7 +59,7 @@ class Curriculum(DatasetState):
         return self._execute(self._problem(problem_id))
 
     def data_sources(self, *, since: int | None = None, limit: int | None = None) -> RunSources:
-        """Return recent steps by data source, as counted by the server that answers; ``limit`` keeps the newest."""
+        """Return the statistics of every step that has a data source, by data source; ``limit`` keeps the newest."""
         return self._execute(self._data_sources(since, limit))
 
     def register(self, dataset: str | Path | Iterable[Any]) -> DatasetInfo:

@@ -423,8 +423,11 @@ class RunState:
     def _refresh(self) -> Operation[RunInfo]:
         return self._update_epoch((yield from info(self.name)))
 
-    def _history(self, since: int | None, limit: int | None, *, signal: bool = False) -> Operation[RunHistory]:
-        asked = (("since", since), ("limit", limit), ("signal", "true" if signal else None))
+    def _history(
+        self, since: int | None, limit: int | None, *, signal: bool = False, data_sources: bool = False
+    ) -> Operation[RunHistory]:
+        flags = (("signal", signal), ("data_sources", data_sources))
+        asked = (("since", since), ("limit", limit), *((name, "true") for name, wanted in flags if wanted))
         params = {key: value for key, value in asked if value is not None}
         (reply,) = yield [RequestSpec("GET", self._run_path("history"), params=params)]
         return read(RunHistory, reply)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import TypeAdapter
+
+from deepcompress_client.wire import RunHistory
+from deepcompress_service.app import create_app
+from deepcompress_service.settings import Settings
+
+from ..difficulty.servers import RedisServer, needs_redis
 
 ROWS = [("gsm8k", "p1", 3), ("gsm8k", "p2", 0), ("aime", "p3", 1)]
 
@@ -50,6 +58,50 @@ def test_the_parts_add_up_to_the_history(service: TestClient, run: str) -> None:
     assert split[1]["data_sources"]["gsm8k"]["mean_reward"] == pytest.approx(sum(rewards["gsm8k"]) / 8)
     assert [row["step"] for row in sources(service, run, "?limit=1")] == [3]
     assert [row["step"] for row in sources(service, run, "?since=2")] == [2, 3]
+
+
+def test_the_history_has_them_where_they_are_asked_for(service: TestClient, run: str) -> None:
+    shape(service, run, 1, group(None, "p1", 2, 1))
+    shape(service, run, 2, group("gsm8k", "p1", 2, 2))
+    plain, split = (service.get(f"/v1/runs/{run}/history{query}").json() for query in ("", "?data_sources=true"))
+    assert all("data_sources" not in row for row in (*plain["steps"], split["steps"][0]))
+    assert split["steps"][1]["data_sources"] == sources(service, run)[0]["data_sources"]
+    read = TypeAdapter(RunHistory).validate_python(split).steps[1].data_sources
+    assert read is not None and read["gsm8k"].mean_tokens_correct == 23.5
+
+
+@pytest.mark.parametrize("store", ["sqlite", pytest.param("redis", marks=needs_redis)])
+def test_replicas_have_the_same_figures_and_a_restart_keeps_them(store: str, tmp_path: Path, run: str) -> None:
+    """Only the mean reward is that of the server itself."""
+    redis = RedisServer(tmp_path / "redis") if store == "redis" else None
+    url = f"sqlite:///{tmp_path}/state.sqlite3"
+    if redis is not None:
+        redis.start()
+        url = redis.url
+    settings = Settings(state_url=url, verifier_workers=1)
+
+    def figures(service: TestClient) -> tuple[list[dict[str, Any]], list[dict[str, float | None]]]:
+        steps = [row["data_sources"] for row in sources(service, run)]
+        rewards = [{name: one.pop("mean_reward") for name, one in row.items()} for row in steps]
+        return steps, rewards
+
+    try:
+        with TestClient(create_app(settings)) as one, TestClient(create_app(settings)) as two:
+            for step in (1, 2):
+                shape(one, run, step, *(group(source, name, n, step) for source, name, n in ROWS[:2]))
+                shape(two, run, step, *(group(source, name, n, step) for source, name, n in ROWS[1:]))
+            first, second = figures(one), figures(two)
+        assert first[0] == second[0]
+        assert [(row["gsm8k"]["groups"], row["aime"]["groups"]) for row in first[0]] == [(2, 1), (2, 1)]
+        assert first[1][1]["aime"] is None and second[1][1]["gsm8k"] is None
+        if redis is not None:
+            redis.kill()
+            redis.start()
+        with TestClient(create_app(settings)) as again:
+            assert figures(again) == (first[0], [{"gsm8k": None, "aime": None}] * 2)
+    finally:
+        if redis is not None:
+            redis.kill()
 
 
 def test_repeats_and_stale_groups_count_nothing(service: TestClient, run: str) -> None:

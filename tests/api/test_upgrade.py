@@ -55,6 +55,19 @@ def test_runs_of_an_older_version_go_on(upgraded: TestClient) -> None:
     assert replayed > 100
 
 
+def test_steps_of_an_older_version_have_no_figures_by_data_source(upgraded: TestClient) -> None:
+    for row in upgraded.get("/v1/runs").json()["runs"]:
+        assert upgraded.get(f"/v1/runs/{row['run']}/data-sources").json()["steps"] == [], row["run"]
+    (step,) = upgraded.get("/v1/runs/shadows/history?limit=1").json()["steps"]
+    rollouts = [{"correct": k < 1, "tokens": 10 + k} for k in range(4)]
+    groups = [{"problem_id": "new", "data_source": "gsm8k", "rollouts": rollouts}]
+    body = {"run": "shadows", "step": step["step"] + 1, "groups": groups}
+    sent = upgraded.post("/v1/shape", json=body)
+    assert sent.status_code == 200, sent.text
+    (split,) = upgraded.get("/v1/runs/shadows/data-sources").json()["steps"]
+    assert (split["step"], split["data_sources"]["gsm8k"]["correct"]) == (step["step"] + 1, 1)
+
+
 def test_a_stored_configuration_sent_again_is_no_conflict(upgraded: TestClient) -> None:
     runs = upgraded.get("/v1/runs").json()["runs"]
     assert len(runs) > 30

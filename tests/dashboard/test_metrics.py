@@ -11,9 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deepcompress_service.activity.recent import Activity
 from deepcompress_service.activity.shared import SharedActivity
-from deepcompress_service.activity.sources import MAX_SOURCES
 from deepcompress_service.difficulty.errors import StoreUnavailable
 from deepcompress_service.difficulty.model import Commit, DifficultyConfig, GroupCommit
+from deepcompress_service.difficulty.sources import MAX_SOURCES
 from deepcompress_service.difficulty.store import DifficultyStore, open_store
 from deepcompress_service.observability import metrics, run_metrics
 from deepcompress_service.observability.run_metrics import RunMetrics

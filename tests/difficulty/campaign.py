@@ -27,6 +27,7 @@ from .reference_model import ReferenceModel
 
 CONFIG = DifficultyConfig()
 SEED = b"sixteen bytes..."
+SOURCES = (None, "gsm8k", "aime", "other")
 WEIGHTS = tuple(0.2 if ratio is None else 0.01 + ratio * (1 - ratio) for ratio in RATIOS)
 T = TypeVar("T")
 
@@ -49,7 +50,10 @@ class Plan:
         planned, observed = [], []
         for step in range(steps):
             names = rng.sample(range(problems), shards * size + 3)
-            groups = [group(f"p{n}", rng.randrange(9), 8, tokens=rng.randrange(1, 4000)) for n in names[3:]]
+            groups = [
+                group(f"p{n}", rng.randrange(9), 8, tokens=rng.randrange(1, 4000), data_source=SOURCES[n % 4])
+                for n in names[3:]
+            ]
             planned.append(tuple(tuple(groups[i * size : (i + 1) * size]) for i in range(shards)))
             observed.append(
                 tuple(
@@ -250,6 +254,7 @@ async def check(store: DifficultyStore, plan: Plan) -> None:
     """The store's state is that of the model, to the bit."""
     expected = plan.expected()
     assert await patient(lambda: store.history(plan.run)) == expected.history(plan.run)
+    assert await patient(lambda: store.source_history(plan.run)) == expected.source_history(plan.run)
     problems, more = await patient(lambda: store.problems(plan.run, limit=100_000))
     assert more is None
     assert problems == expected.problems(plan.run)

@@ -90,6 +90,7 @@ def group(
     content: str = "",
     truncated: int = 0,
     bins: bytes = b"",
+    data_source: str | None = None,
 ) -> GroupCommit:
     """A group whose rollouts all have `tokens` tokens; its digest and payload say what it is."""
     group_id = group_id or problem_id or "?"
@@ -108,6 +109,7 @@ def group(
         correct_tokens_sum=(tokens or 0) * passes,
         correct_tokens_min=tokens if passes else None,
         lengths=pack_bins(bins),
+        data_source=data_source,
     )
 
 

@@ -12,6 +12,7 @@ import itertools
 import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 from deepcompress_service.difficulty import errors
 from deepcompress_service.difficulty.dataset import DatasetProblem, DatasetSummary
@@ -26,6 +27,7 @@ from deepcompress_service.difficulty.model import (
     Observation,
     ProblemState,
     RunState,
+    SourceSums,
     StepStatistics,
 )
 from deepcompress_service.difficulty.samples import SampleOutcome, SampleRequest
@@ -331,6 +333,32 @@ class State:
             self.discarded.get(step, 0),
             closed=step != self.open,
         )
+
+    def by_source(self) -> dict[int, dict[str, SourceSums]]:
+        """The sums of each step by data source, from every group that counted, in the order in which they came."""
+        own: list[str] = []
+        found: dict[int, dict[str, SourceSums]] = {}
+        for one in self.counted:
+            group, name = one.group, one.group.data_source
+            if name is None:
+                continue
+            if name not in own and name != "other":
+                if len(own) < 16:
+                    own.append(name)
+                else:
+                    name = "other"
+            sums = found.setdefault(one.step, {}).setdefault(name, SourceSums())
+            sums.groups += 1
+            sums.rollouts += group.size
+            sums.correct += group.passes
+            sums.truncated += group.truncated
+            sums.pass_ratio_sum += math.floor(Fraction(group.passes / group.size) * 2**30 + Fraction(1, 2))
+            if group.tokens_known:
+                sums.tokens_sum += group.tokens_sum
+                sums.tokens_count += group.size
+                sums.correct_tokens_sum += group.correct_tokens_sum
+                sums.correct_tokens_count += group.passes
+        return found
 
     # --- steps
 
@@ -697,6 +725,9 @@ class ReferenceModel:
     def history(self, run: str) -> list[StepStatistics]:
         state = self.state(run)
         return [state.statistics(step) for step in sorted(state.steps)]
+
+    def source_history(self, run: str) -> dict[int, dict[str, SourceSums]]:
+        return self.state(run).by_source()
 
     def problem(self, run: str, problem_id: str) -> ProblemState:
         state = self.state(run)

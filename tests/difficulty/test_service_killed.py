@@ -68,11 +68,15 @@ class Service:
             self._process.wait()
 
 
+SOURCES = ("gsm8k", "aime", None)
+
+
 def shard_of(rng: random.Random, step: int, worker: int) -> list[dict[str, Any]]:
     return [
         {
             "problem_id": f"p{rng.randrange(40)}",
             "group_id": f"{step}-{worker}-{i}",
+            "data_source": SOURCES[(step + i) % 3],
             "rollouts": [{"correct": rng.random() < 0.5, "tokens": rng.randrange(4000)} for _ in range(4)],
         }
         for i in range(3)
@@ -164,17 +168,26 @@ def test_service_killed_at_random_moments(store: str, tmp_path: Path) -> None:
                 shards = [shard_of(rng, step, worker) for worker in range(4)]
                 list(workers.map(lambda shard, step=step: send(client, step, shard, lost), shards))  # type: ignore[misc]
                 counted = [
-                    group(g["problem_id"], sum(r["correct"] for r in g["rollouts"]), group_id=g["group_id"])
+                    group(
+                        g["problem_id"],
+                        sum(r["correct"] for r in g["rollouts"]),
+                        group_id=g["group_id"],
+                        data_source=g["data_source"],
+                    )
                     for shard in shards
                     for g in shard
                 ]
                 model.commit(Commit("r", tuple(counted), step=step, config=config))
                 step += 1
             history = client.get("/v1/runs/r/history").json()["steps"]
+            split = client.get("/v1/runs/r/data-sources").json()["steps"]
             page = client.get("/v1/runs/r/problems", params={"limit": 1000}).json()["problems"]
         expected = model.history("r")
         fields = ("step", "level", "batch_pass_ratio", "groups", "rollouts", "correct", "simple", "hard")
         assert [[row[f] for f in fields] for row in history] == [[getattr(s, f) for f in fields] for s in expected]
+        counts = {row["step"]: {name: one["groups"] for name, one in row["data_sources"].items()} for row in split}
+        expected_split = model.source_history("r").items()
+        assert counts == {number: {name: one.groups for name, one in sums.items()} for number, sums in expected_split}
         told = {p["problem_id"]: (p["attempts"], p["passes"], p["pass_ratio"], p["last_beta"]) for p in page}
         assert told == {p.problem_id: (p.attempts, p.passes, p.pass_ratio, p.last_beta) for p in model.problems("r")}
         print(f"{store}: {KILLS} kills, {step} steps, {len(lost)} shards, {sum(map(bool, lost))} answers lost")

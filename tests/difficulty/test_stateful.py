@@ -42,6 +42,9 @@ EXAMPLES = int(os.environ.get("DEEPCOMPRESS_STATEFUL_EXAMPLES", "25"))
 WEEK = int(OBSERVATIONS_S)
 _names = itertools.count()
 
+SOURCES = st.one_of(
+    st.none(), st.sampled_from(["a", "b", "other", "数|,\0 1"]), st.integers(0, 40).map("source {}".format)
+)
 PROBLEMS = st.sampled_from(["p0", "p1", "p2", "p/3", "4"])
 
 configs = st.builds(
@@ -95,6 +98,7 @@ def groups(draw: st.DrawFn, *, named: bool = True) -> GroupCommit:
         lengths=pack_bins(bytes((tokens % 5,)) * passes * draw(st.sampled_from([1, 1, 1, 60]))) if known else b"",
         age=draw(st.sampled_from([None, None, 0, 1, 7])),
         too_old=draw(st.integers(0, 9)) == 9,
+        data_source=draw(SOURCES),
     )
 
 
@@ -375,6 +379,7 @@ class Lives(RuleBasedStateMachine):
     def same_state(self) -> None:
         self.both(lambda side: side.get_run(self.run))
         self.both(lambda side: side.history(self.run))
+        self.both(lambda side: side.source_history(self.run))
         if self.run in self.model.runs:
             assert self.driver.problems(self.run)[0] == self.model.problems(self.run)
             self.both(lambda side: side.dataset(self.run))

@@ -139,7 +139,7 @@ def test_any_change_of_an_export_is_refused_or_works(driver: Driver, new_run: Ma
     can be deleted."""
     run = new_run(keep_steps=2, extra=(Accumulator("max", 0.1),))
     for step in range(4):
-        run.commit(step, group(f"p{step % 3}", step % 5), group("q", 1, 3, tokens=None))
+        run.commit(step, group(f"p{step % 3}", step % 5, data_source="a"), group("q", 1, 3, tokens=None))
     run.observe(3, "seen", "s0", True, tokens=3)
     lines = [json.loads(line) for line in driver.export(run.name)]
     line = data.draw(st.sampled_from(lines))
@@ -158,6 +158,7 @@ def test_any_change_of_an_export_is_refused_or_works(driver: Driver, new_run: Ma
     assert {run.name, changed.name} <= {state.run for state in driver.list_runs()}
     driver.sweep(None)
     driver.history(changed.name)
+    driver.source_history(changed.name)
     driver.problems(changed.name, sort="pass_ratio")
     driver.export(changed.name)
     driver.delete_run(changed.name)

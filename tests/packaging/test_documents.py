@@ -138,7 +138,7 @@ def test_files_and_pages_that_a_document_names_exist(page: Path) -> None:
 
 def test_every_citation_of_the_design_names_a_section() -> None:
     headings = re.findall(r"^#{2,3} (\d(?:\.\d+)?) ", (ROOT / "docs" / "design.md").read_text(), re.MULTILINE)
-    assert headings == [*"12345", *(f"5.{n}" for n in range(1, 13)), *"67"]
+    assert headings == [*"12345", *(f"5.{n}" for n in range(1, 14)), *"67"]
     cited: dict[str, str] = {}
     for folder in ("service", "client", "tests", "docs", "bench"):
         for path in (ROOT / folder).rglob("*"):

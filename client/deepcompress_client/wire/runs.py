@@ -53,6 +53,23 @@ class RunInfo(Answer):
 
 
 @answer
+class SourceStatistics(Answer):
+    """The groups of one data source in one step. Lengths are in tokens."""
+
+    groups: Annotated[int, Field(description="number of groups that count")]
+    rollouts: Annotated[int, Field(description="number of their checked rollouts")]
+    correct: Annotated[int, Field(description="number of correct rollouts")]
+    truncated: Annotated[int, Field(description="rollouts that were cut off")]
+    pass_ratio: Annotated[float, Field(description="mean of the group pass ratios, each rounded to 2^-30")]
+    mean_tokens: float | None
+    mean_tokens_correct: float | None
+    mean_reward: Annotated[
+        float | None,
+        Field(description="mean of the rewards that this server computed; null for steps that it did not count"),
+    ]
+
+
+@answer
 class HistoryEntry(Answer):
     """One step: its level, and the counts and mean lengths of the step's groups. Lengths are in tokens."""
 
@@ -80,6 +97,10 @@ class HistoryEntry(Answer):
         int | None, Field(description="observed groups that were dropped without being shaped")
     ] = None
     signal: Annotated[Signal | None, Field(description="with signal=true, of steps counted by this server")] = None
+    data_sources: Annotated[
+        dict[str, SourceStatistics] | None,
+        Field(description="with data_sources=true, of steps that have a group with a data source"),
+    ] = None
 
 
 @answer
@@ -89,19 +110,6 @@ class RunHistory(Answer):
     run: str
     epoch: int
     steps: Sequence[HistoryEntry]
-
-
-@answer
-class SourceStatistics(Answer):
-    """The groups of one data source in one step. Lengths are in tokens."""
-
-    groups: Annotated[int, Field(description="number of groups that count")]
-    rollouts: Annotated[int, Field(description="number of their checked rollouts")]
-    correct: Annotated[int, Field(description="number of correct rollouts")]
-    truncated: Annotated[int, Field(description="rollouts that were cut off")]
-    pass_ratio: Annotated[float, Field(description="mean of the group pass ratios")]
-    mean_tokens: float | None
-    mean_reward: Annotated[float, Field(description="mean of the rewards, components added")]
 
 
 @answer
@@ -117,7 +125,7 @@ class SourceEntry(Answer):
 
 @answer
 class RunSources(Answer):
-    """Recent steps of a run by data source, as counted by the server that answers."""
+    """The steps of a run by data source. Steps without a data source are left out."""
 
     run: str
     epoch: int

@@ -12,10 +12,10 @@ from typing import Any
 
 from ..shaping import Group, ShapedGroup
 from ..shaping.signal import SignalSums
-from .sources import SourceSums, add_all, statistics
+from .sources import SourceRewards, add_all, mean_rewards
 
 MAX_COURSE = 500
-"""Steps kept of a run: the newest ones. One needs about a kilobyte, and 64 bytes more for each data source."""
+"""Steps kept of a run: the newest ones. One needs about a kilobyte, and 16 bytes more for each data source."""
 STATUSES = ("no_answer", "undecided", "unchecked", "unreadable", "gold_unreadable")
 """The statuses that are counted, beside the number of rollouts with any status."""
 
@@ -47,8 +47,8 @@ class StepSums:
     unreadable: int = 0
     gold_unreadable: int = 0
     signal: SignalSums = field(default_factory=SignalSums)
-    sources: SourceSums[float] = field(default_factory=lambda: array("d"))
-    """Sums by data source (`sources.FIELDS`), in the order of the run's names."""
+    sources: SourceRewards[float] = field(default_factory=lambda: array("d"))
+    """Rewards by data source (`sources.FIELDS`), in the order of the run's names."""
 
     def add_group(self, group: Group, shaped: ShapedGroup, statuses: Sequence[str | None]) -> None:
         """Add one group. `statuses` is [rollouts]."""
@@ -99,7 +99,7 @@ class StepSums:
             "length_share": figures.length_share,
             "signal": asdict(figures),
             **share,
-            "sources": statistics(self.sources, sources),
+            "source_rewards": mean_rewards(self.sources, sources),
         }
 
 

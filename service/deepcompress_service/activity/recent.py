@@ -130,7 +130,7 @@ class RunActivity:
     course: dict[int, StepSums] = field(default_factory=dict)
     """Sums of the recent steps, by step."""
     sources: list[str] = field(default_factory=list)
-    """Names of the data sources with sums of their own, in the order of their first group."""
+    """Names of the data sources with rewards of their own, in the order of their first group."""
     seen_warnings: dict[str, SeenWarning] = field(default_factory=dict)
     """Warnings of the epoch by slug."""
 

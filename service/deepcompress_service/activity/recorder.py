@@ -15,7 +15,7 @@ from deepcompress_verify import Verdict
 from ..difficulty.model import CommitOutcome, GroupCommit
 from ..shaping import Group, ShapedGroup
 from ..shaping.signal import SignalSums
-from .recent import MAX_ID, NO_AGE, Activity, GroupAge, clip, sample
+from .recent import NO_AGE, Activity, GroupAge, sample
 from .sources import add_group
 
 _LONGEST = 1024
@@ -31,7 +31,6 @@ class CountedGroup:
     shaped: ShapedGroup
     statuses: Sequence[str | None]
     """One for each rollout; None if the caller sent none."""
-    data_source: str | None
     tallies: GroupCommit | None
     """The tallies that the store counted the group with."""
     age: GroupAge
@@ -71,9 +70,9 @@ class ActivityRecorder:
         for one in groups:
             result = one.shaped
             sums.add_group(one.group, result, one.statuses)
-            if one.data_source is not None and one.tallies is not None:
+            if one.tallies is not None:
                 reward = sum(result.rewards) / len(result.rewards)
-                add_group(sums.sources, activity.sources, clip(one.data_source, MAX_ID), one.tallies, reward)
+                add_group(sums.sources, activity.sources, one.tallies, reward)
             self.activity.record_group(
                 activity,
                 one.problem_id,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal
@@ -27,15 +27,17 @@ from deepcompress_client.wire import (
     RunInfo,
     RunName,
     RunSources,
+    SourceStatistics,
     Step,
 )
 from deepcompress_client.wire.base import Count, Name
 
-from ..activity.course import MAX_COURSE
-from ..activity.sources import statistics
+from ..activity.recent import RunActivity
+from ..activity.sources import mean_rewards
 from ..difficulty.errors import RunConflict, UnknownCheckpoint, UnknownRun
-from ..difficulty.model import Checkpoint, ProblemState, RunState, StepStatistics
+from ..difficulty.model import Checkpoint, ProblemState, RunState, SourceSums, StepStatistics
 from ..difficulty.refusals import run_conflict
+from ..difficulty.sources import mean_pass_ratio
 from ..difficulty.transfer import Receiver
 from ..difficulty.unreadable import skip_unreadable
 from ..observability import metrics
@@ -168,6 +170,7 @@ async def history(
     since: Annotated[int | None, Query(ge=0, le=MAX_COUNT)] = None,
     limit: Annotated[int | None, Query(ge=1, le=100_000)] = None,
     signal: Annotated[bool, Query(description="add `signal` to the newest steps that this server counted")] = False,
+    data_sources: Annotated[bool, Query(description="add the figures of each step by data source")] = False,
 ) -> Response:
     """Return the level and the statistics of every step, oldest first.
 
@@ -177,17 +180,23 @@ async def history(
     async with context.read_scheduler.slot(grant.name):
         state = await context.store.get_run(run)
         steps = await context.store.history(run, since=since, limit=limit)
-        activity = await context.shared_activity.of(run) if signal else None
-    course = {} if activity is None else activity.course
+        activity = await context.shared_activity.of(run) if signal or data_sources else None
+        split = {}
+        if data_sources and steps:
+            split = await context.store.source_history(run, since=steps[0].step)
     rows = []
     for step in steps:
-        sums = course.get(step.step)
-        known = {} if sums is None or not sums.signal.groups else {"signal": asdict(sums.signal.figures())}
-        rows.append({**step_row(step), **known})
+        sums = None if activity is None else activity.course.get(step.step)
+        row = step_row(step)
+        if signal and sums is not None and sums.signal.groups:
+            row["signal"] = asdict(sums.signal.figures())
+        if step.step in split:
+            row["data_sources"] = _source_rows(split[step.step], activity, step.step)
+        rows.append(row)
     return json_response({"run": run, "epoch": state.epoch, "steps": rows})
 
 
-@router.get("/{run}/data-sources", summary="Recent steps by data source", response_model=RunSources)
+@router.get("/{run}/data-sources", summary="Statistics of each step by data source", response_model=RunSources)
 async def data_sources(
     run: Run,
     context: ContextDep,
@@ -195,23 +204,17 @@ async def data_sources(
     since: Annotated[int | None, Query(ge=0, le=MAX_COUNT)] = None,
     limit: Annotated[int | None, Query(ge=1, le=100_000)] = None,
 ) -> Response:
-    """Return the newest 500 steps that this server counted, by data source, oldest first.
+    """Return the statistics of every step that has a group with a data source, oldest first.
 
-    A repeat counts nothing. They are not in the store: a restart of the server forgets them, and other replicas have
-    their own.
+    They are the store's, the same from every server, except for `mean_reward`, which the newest 500 steps that this
+    server counted have.
     """
     async with context.read_scheduler.slot(grant.name):
         state = await context.store.get_run(run)
+        split = await context.store.source_history(run, since=since, limit=limit)
         activity = await context.shared_activity.of(run)
-        if activity is None:
-            return json_response({"run": run, "epoch": state.epoch, "steps": []})
-        history = await context.store.history(run, since=since, limit=MAX_COURSE)
-    rows = []
-    for step in (entry.step for entry in history):
-        sums = activity.course.get(step)
-        if sums is not None and sums.sources:
-            rows.append({"step": step, "data_sources": statistics(sums.sources, activity.sources)})
-    return json_response({"run": run, "epoch": state.epoch, "steps": rows[-limit:] if limit else rows})
+    rows = [{"step": step, "data_sources": _source_rows(sums, activity, step)} for step, sums in split.items()]
+    return json_response({"run": run, "epoch": state.epoch, "steps": rows})
 
 
 @router.get("/{run}/problems", summary="List the problems of a run", response_model=ProblemPage)
@@ -448,6 +451,28 @@ def step_row(step: StepStatistics) -> dict[str, Any]:
         discarded_groups=step.discarded_groups or None,
     )
     return vars(row)
+
+
+def source_row(one: SourceSums, mean_reward: float | None) -> dict[str, Any]:
+    """Return a data source in a step as it is answered: the fields of `wire.SourceStatistics`."""
+    row = SourceStatistics(
+        groups=one.groups,
+        rollouts=one.rollouts,
+        correct=one.correct,
+        truncated=one.truncated,
+        pass_ratio=mean_pass_ratio(one),
+        mean_tokens=_mean(one.tokens_sum, one.tokens_count),
+        mean_tokens_correct=_mean(one.correct_tokens_sum, one.correct_tokens_count),
+        mean_reward=mean_reward,
+    )
+    return vars(row)
+
+
+def _source_rows(sums: Mapping[str, SourceSums], activity: RunActivity | None, step: int) -> dict[str, Any]:
+    """Return the data sources of a step by name, with the mean rewards that this server has of them."""
+    recent = None if activity is None else activity.course.get(step)
+    rewards = {} if activity is None or recent is None else mean_rewards(recent.sources, activity.sources)
+    return {name: source_row(one, rewards.get(name)) for name, one in sums.items()}
 
 
 def problem_row(problem: ProblemState) -> dict[str, Any]:

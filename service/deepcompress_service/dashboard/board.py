@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from ..activity.last_change import LastChangeTracker
 from ..activity.recent import BETA_BINS, beta_bin
-from ..api.runs import run_row, step_row
-from ..difficulty.model import RunState
+from ..api.runs import run_row, source_row, step_row
+from ..difficulty.model import RunState, SourceSums, StepStatistics
 from ..difficulty.store import DifficultyStore
 from .run_list import PAGE_RUNS, RunPage, RunQuery, select
 
@@ -26,6 +26,8 @@ EVERY = 1.0
 """Seconds for which a snapshot is used for all viewers."""
 MAX_STEPS = 2000
 """Most steps of a run that are sent: the newest ones."""
+MAX_SPLIT = 500
+"""Steps of these that are sent by data source, too."""
 LIST_SHARE = 10
 """Reads of the list of all runs take at most one part in this many of the time: many runs are read less often."""
 SPARK_STEPS = 60
@@ -125,13 +127,21 @@ class RunBoard:
             newest = await self._store.history(self._run, limit=8)
             # Eight steps reach back to the known ones, unless the run has made more steps since.
             if newest and newest[0].step in known:
-                steps = {**known, **{step.step: step_row(step) for step in newest}}
+                steps = {**known, **await self._rows(newest)}
         if steps is None:
-            steps = {s.step: step_row(s) for s in await self._store.history(self._run, limit=MAX_STEPS)}
+            steps = await self._rows(await self._store.history(self._run, limit=MAX_STEPS))
         for old in sorted(steps)[:-MAX_STEPS]:
             del steps[old]
         self._before = RunSnapshot({**run_row(state), "used": state.used}, state.epoch, steps)
         return self._before
+
+    async def _rows(self, steps: Sequence[StepStatistics]) -> dict[int, dict[str, Any]]:
+        rows = {step.step: step_row(step) for step in steps}
+        split = await self._store.source_history(self._run, since=steps[0].step, limit=MAX_SPLIT) if steps else {}
+        for step, sums in split.items():
+            if step in rows:
+                rows[step]["sources"] = {name: _figures(one) for name, one in sums.items()}
+        return rows
 
     async def _count_betas(self) -> Betas:
         began = time.monotonic()
@@ -211,6 +221,12 @@ class Board:
             self._sparks[state.run] = spark
         self._sparks.move_to_end(state.run)
         return spark
+
+
+def _figures(one: SourceSums) -> tuple[float | None, ...]:
+    """Return what the page draws of a data source in a step: groups, pass ratio, mean tokens, truncated share."""
+    row = source_row(one, None)
+    return row["groups"], row["pass_ratio"], row["mean_tokens"], one.truncated / one.rollouts
 
 
 def _strategy(state: RunState) -> str:

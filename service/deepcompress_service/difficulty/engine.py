@@ -30,6 +30,7 @@ from .length_counts import unpack_counts
 from .model import Commit, CommitOutcome, GroupCommit, GroupOutcome
 from .observed_codec import unpack_observed
 from .run_transaction import RunTransaction, StoreTransaction
+from .sources import count_sources
 from .steps import (
     ProblemChanges,
     apply_groups,
@@ -300,10 +301,14 @@ def _count(
     """Open `step` if it is not the open one, and fold new groups into it."""
     if run_record.config.asynchronous and not run_record.incarnation:
         forget_waiting(state)
-    if run_record.open != step:
+    opened = run_record.open != step
+    if opened:
         close_before(state, run_record, step)
         open_step(state, run_record, step)
-    with_ages(run_record, groups)
+    if any(group.age is not None for group in groups):
+        with_ages(run_record, groups)
+    if any(group.data_source is not None for group in groups):
+        count_sources(state, step, groups, opened=opened)
     problems = apply_groups(state, run_record, [(names[g.group_id], generation, g) for g in groups if g.counts])
     after, mean = accumulators_after(run_record.config, run_record.start, run_record.buckets, run_record.revisits)
     if mean is None:

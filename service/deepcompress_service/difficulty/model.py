@@ -101,6 +101,8 @@ class GroupCommit:
     """The trainer's policy version less the group's oldest one; None if either is not known."""
     too_old: bool = False
     """True: the age is over the run's `max_age`. `counts` is then False."""
+    data_source: str | None = None
+    """The data source that the group is counted under, a label: no part of its content (`sources.source_name`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +251,23 @@ class StepStatistics:
     discarded_groups: int = 0
     """Observed groups of an asynchronous run that were dropped in this step without having been shaped."""
     closed: bool = True
+
+
+@dataclass(slots=True)
+class SourceSums:
+    """Sums over the groups of one data source that count in one step. All are whole numbers."""
+
+    groups: int = 0
+    rollouts: int = 0
+    correct: int = 0
+    truncated: int = 0
+    tokens_sum: int = 0
+    """Over the `tokens_count` rollouts of the groups whose lengths are all known; below, over the correct ones."""
+    tokens_count: int = 0
+    correct_tokens_sum: int = 0
+    correct_tokens_count: int = 0
+    pass_ratio_sum: int = 0
+    """Sum of the group pass ratios, each in units of 2^-30 and rounded."""
 
 
 @dataclass(frozen=True, slots=True)

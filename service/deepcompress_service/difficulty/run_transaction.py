@@ -13,8 +13,8 @@ from .codec import RunRecord, StepRecord
 from .problem_index import ProblemIndex
 
 Row = tuple[str, tuple[str | int, ...], bytes]
-"""(table, key, value) of an export; the table is problems, undo, groups, observed, rollouts, requests, steps, dataset
-or samples."""
+"""(table, key, value) of an export; the table is problems, undo, groups, observed, rollouts, requests, steps,
+data_sources, dataset or samples."""
 
 Table = Literal["problems", "undo", "groups", "observed"]
 """Tables whose records are read and written by name: problems and undo by problem_id, groups and observed by
@@ -72,6 +72,15 @@ class RunTransaction(Protocol):
 
     def forget_from(self, step: int) -> None:
         """Delete everything of this step and later ones, except the problems."""
+
+    def newest_sources(self, step: int) -> tuple[int, bytes] | None:
+        """Return the newest record by data source (`sources`) up to a step, and its own step; None without any."""
+
+    def put_sources(self, step: int, record: bytes) -> None:
+        """Insert or replace the record by data source of a step."""
+
+    def sources(self, since: int, limit: int | None) -> list[tuple[int, bytes]]:
+        """Return the records by data source of the steps from `since` on, ascending; `limit` keeps the newest."""
 
     # observations
 

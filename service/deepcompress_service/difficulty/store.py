@@ -18,6 +18,7 @@ from .model import (
     Observation,
     ProblemState,
     RunState,
+    SourceSums,
     StepStatistics,
 )
 from .retention import Swept
@@ -139,6 +140,14 @@ class DifficultyStore(Protocol):
         """Return the statistics by step, ascending; the open step last, with `closed` False.
 
         `limit` keeps the newest.
+        """
+
+    async def source_history(
+        self, run: str, *, since: int | None = None, limit: int | None = None
+    ) -> dict[int, dict[str, SourceSums]]:
+        """Return the sums by step and data source (docs/design.md, 5.13), steps ascending; the open step last.
+
+        A step without a data source is left out. `limit` keeps the newest of the others.
         """
 
     async def problem(self, run: str, problem_id: str) -> ProblemState:

@@ -31,9 +31,10 @@ from .dataset import DatasetRecord, dataset_from_json, dataset_to_json
 from .errors import BadDataset, DifficultyError
 from .identity import new_incarnation
 from .length_counts import pack_counts, unpack_counts
-from .model import DifficultyConfig, ProblemState
+from .model import DifficultyConfig, ProblemState, SourceSums
 from .retention import IMPORT_S
 from .run_transaction import Row, RunTransaction
+from .sources import pack_sources, unpack_sources
 from .transfer_checks import (
     BROKEN,
     check_dataset,
@@ -321,6 +322,9 @@ def _value(table: str, key: tuple[str | int, ...], value: bytes) -> dict[str, An
         before["visits"] = record.visits
         tally = asdict(record.delta) | {"lengths": unpack_counts(record.delta.lengths)}
         return {"before": before, "tally": tally}
+    if table == "data_sources":
+        sums = unpack_sources(value)
+        return {"sources": {name: asdict(one) if one.groups else None for name, one in sums.items()}}
     if table == "steps":
         step = parse_step(decode(value))
         left_out = () if any(age_integers(step)) else AGE_INTEGERS
@@ -336,6 +340,10 @@ def _bytes(fields: dict[str, Any]) -> bytes:
         tally["lengths"] = pack_counts(tally.pop("lengths", ()))
         state = ProblemState(str(fields["key"][0]), **before)
         return pack_problem(ProblemRecord(state, StepDelta(**tally), visits, lengths))
+    if fields["table"] == "data_sources":
+        return pack_sources(
+            {name: SourceSums(**({} if one is None else one)) for name, one in fields["sources"].items()}
+        )
     if fields["table"] == "steps":
         record = StepRecord(**fields["step"])
         record.before, record.after = tuple(record.before), tuple(record.after)

@@ -23,8 +23,9 @@ from .codec import (
 from .dataset import DatasetRecord, unpack_prior
 from .engine import unpack_request
 from .length_counts import HALVED_AFTER, unpack_counts
-from .model import AccumulatorKind, ProblemState
+from .model import AccumulatorKind, ProblemState, SourceSums
 from .observed_codec import ROLLOUT_BYTES, unpack_observed
+from .sources import MAX_NAME, MAX_SOURCES, OTHER, pack_sources, source_integers, unpack_sources
 from .unreadable import UNREADABLE
 
 BROKEN = UNREADABLE
@@ -155,6 +156,7 @@ def check_run_record(fields: dict[str, Any]) -> None:
 
 KEY_TYPES: dict[str, list[type]] = {
     "steps": [int],
+    "data_sources": [int],
     "problems": [str],
     "undo": [int, str],
     "groups": [int, str],
@@ -191,6 +193,8 @@ def check_value(table: str, value: bytes, run_record: RunRecord) -> None:
             raise ValueError("before and after need one number for the level and for each further accumulator")
         if not all(0 <= getattr(step, name) <= LARGEST for name in (*STEP_INTEGERS, *AGE_INTEGERS)):
             raise ValueError("a count of a step is out of bounds")
+    elif table == "data_sources":
+        _check_sources(unpack_sources(value), value)
     elif table == "problems" or (table == "undo" and value):
         problem = unpack_problem("", value)
         _check_step(problem.delta.step, least=-1)  # nothing, after a rewind
@@ -216,6 +220,21 @@ def check_value(table: str, value: bytes, run_record: RunRecord) -> None:
         _check_step(step_of_request)
         for record in records:
             _check_group(record, further)
+
+
+def _check_sources(sums: dict[str, SourceSums], value: bytes) -> None:
+    if pack_sources(sums) != value:
+        raise ValueError("the sums of a data source are not whole numbers")
+    if len(sums) - (OTHER in sums) > MAX_SOURCES:
+        raise ValueError("a step has too many data sources")
+    for name, one in sums.items():
+        _check_name(name)
+        if not 0 < len(name) <= MAX_NAME:
+            raise ValueError("the name of a data source is empty or too long")
+        if not all(0 <= count <= LARGEST for count in source_integers(one)):
+            raise ValueError("a sum of a data source is out of bounds")
+        if one.correct > one.rollouts or one.correct_tokens_count > one.tokens_count or one.groups > one.rollouts:
+            raise ValueError("the sums of a data source contradict each other")
 
 
 def _check_problem(state: ProblemState) -> None:

@@ -1,14 +1,14 @@
 """Prometheus gauges of runs, read from the store when the metrics are requested.
 
-Every process and replica returns the same values of the store: combine them with `max by (run) (...)`. Reward
-components, warnings and figures by data source are not in the store: they are those of the processes of this machine.
+Every process and replica returns the same values of the store: combine them with `max by (run) (...)`. Rewards and
+warnings are not in the store: they are those of the processes of this machine.
 At most MAX_RUNS runs are included, the last changed ones, and none that has been idle for IDLE_S seconds.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 
 from prometheus_client.core import GaugeMetricFamily
@@ -17,9 +17,10 @@ from prometheus_client.metrics_core import Metric
 from ..activity.last_change import LastChangeTracker, most_recent
 from ..activity.recent import RunActivity
 from ..activity.shared import SharedActivity
-from ..activity.sources import statistics
+from ..activity.sources import mean_rewards
 from ..difficulty.errors import DifficultyError
-from ..difficulty.model import RunState, StepStatistics
+from ..difficulty.model import RunState, SourceSums, StepStatistics
+from ..difficulty.sources import mean_pass_ratio
 from ..difficulty.store import DifficultyStore
 
 MAX_RUNS = 50
@@ -50,15 +51,15 @@ _GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("run", "figure"),
     ),
     "deepcompress_run_source_pass_ratio": (
-        "Mean group pass ratio of a data source in the last closed step, in this replica",
+        "Mean group pass ratio of a data source in the last closed step",
         ("run", "data_source"),
     ),
     "deepcompress_run_source_mean_tokens": (
-        "Mean length of rollouts of a data source in the last closed step, in this replica",
+        "Mean length of rollouts of a data source in the last closed step",
         ("run", "data_source"),
     ),
     "deepcompress_run_source_truncated_share": (
-        "Share of truncated rollouts of a data source in the last closed step, in this replica",
+        "Share of truncated rollouts of a data source in the last closed step",
         ("run", "data_source"),
     ),
     "deepcompress_run_source_reward": (
@@ -131,11 +132,14 @@ class RunMetrics:
         if state.batch_pass_ratio is not None:
             rows.append(("deepcompress_run_batch_pass_ratio", (run,), state.batch_pass_ratio))
         steps = await self._store.history(run, limit=2)
+        activity = await self._activity.of(run)
         if steps:
             rows.append(("deepcompress_run_step", (run,), float(steps[-1].step)))
             closed = [step for step in steps if step.closed]
-            rows.extend(_of_step(run, closed[-1] if closed else steps[-1]))
-        activity = await self._activity.of(run)
+            shown = closed[-1] if closed else steps[-1]
+            rows.extend(_of_step(run, shown))
+            split = await self._store.source_history(run, since=shown.step)
+            rows.extend(_of_sources(run, shown.step, split.get(shown.step, {}), activity))
         if activity is not None and activity.rollouts:
             for component, total in activity.sums.items():
                 rows.append(("deepcompress_run_reward", (run, component), total / activity.rollouts))
@@ -148,31 +152,23 @@ class RunMetrics:
                 ]
             for slug in activity.warnings:
                 rows.append(("deepcompress_run_trap", (run, slug), 1.0))
-        if activity is not None:
-            rows.extend(_of_sources(run, activity))
         return rows
 
 
-def _of_sources(run: str, activity: RunActivity) -> list[tuple[str, tuple[str, ...], float]]:
-    """Return the rows by data source of the last step before the newest one; of the newest, if it is the only one.
-
-    Their number is bounded (`sources.MAX_SOURCES`).
-    """
-    steps = sorted(activity.course)
-    if not steps:
-        return []
-    sums = activity.course[steps[-2] if len(steps) > 1 else steps[-1]]
+def _of_sources(
+    run: str, step: int, sums: Mapping[str, SourceSums], activity: RunActivity | None
+) -> list[tuple[str, tuple[str, ...], float]]:
+    """Return the rows of a step by data source. Their number is bounded (`difficulty.sources.MAX_SOURCES`)."""
     rows: list[tuple[str, tuple[str, ...], float]] = []
-    for name, one in statistics(sums.sources, activity.sources).items():
-        figures = {
-            "pass_ratio": one["pass_ratio"],
-            "mean_tokens": one["mean_tokens"],
-            "truncated_share": one["truncated"] / one["rollouts"],
-            "reward": one["mean_reward"],
-        }
-        for figure, value in figures.items():
-            if value is not None:
-                rows.append((f"deepcompress_run_source_{figure}", (run, name), value))
+    for name, one in sums.items():
+        labels = (run, name)
+        rows.append(("deepcompress_run_source_pass_ratio", labels, mean_pass_ratio(one)))
+        rows.append(("deepcompress_run_source_truncated_share", labels, one.truncated / one.rollouts))
+        if one.tokens_count:
+            rows.append(("deepcompress_run_source_mean_tokens", labels, one.tokens_sum / one.tokens_count))
+    if activity is not None and step in activity.course:
+        for name, reward in mean_rewards(activity.course[step].sources, activity.sources).items():
+            rows.append(("deepcompress_run_source_reward", (run, name), reward))
     return rows
 
 

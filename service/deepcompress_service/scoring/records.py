@@ -31,6 +31,7 @@ from deepcompress_verify.verdict import STATUSES
 
 from ..difficulty.length_counts import pack_bins
 from ..difficulty.model import GroupCommit
+from ..difficulty.sources import source_name
 from ..shaping.lengths import EDGES
 from .batch import BatchGroup
 from .errors import NewerConfigurationError, UnreadableRecordError
@@ -264,4 +265,5 @@ def group_commit(group: BatchGroup, whitening: tuple[float, float] | None = None
         lengths=pack_bins(bytes([bisect_right(EDGES, count) - 1 for count in correct_tokens])) if all_known else b"",
         age=group.age,
         too_old=group.too_old,
+        data_source=None if sent.data_source is None else source_name(sent.data_source),
     )

@@ -23,12 +23,11 @@ from ..errors import DifficultyError
 from ..identity import new_incarnation
 from ..model import (
     Checkpoint,
-    Commit,
-    CommitOutcome,
     DifficultyConfig,
     Observation,
     ProblemState,
     RunState,
+    SourceSums,
     StepStatistics,
 )
 from ..observations import observe
@@ -40,6 +39,7 @@ from ..samples import (
     drop_samples_from,
     mark_pending,
 )
+from ..sources import counted_sources
 from ..steps import existing_run, level_of, new_run_record
 from ..transfer import (
     ExportReader,
@@ -184,10 +184,6 @@ class LocalStore(LocalDatasets):
             transaction.open_run(run).forget_from(0)
         return due
 
-    async def commit(self, commit: Commit) -> CommitOutcome:
-        """Implement `DifficultyStore.commit`."""
-        return await self._write(partial(engine.commit, request=commit), used=commit.run)
-
     async def recorded(
         self, run: str, groups: Mapping[str, bytes], *, step: int | None, request_id: str | None = None
     ) -> dict[str, bytes]:
@@ -253,6 +249,19 @@ class LocalStore(LocalDatasets):
             if run_record.open is not None and (since is None or run_record.open >= since):
                 result.append(close_record(run_record).statistics(run_record.open, closed=False))
             return result if limit is None else result[-limit:]
+
+        return await self._read(work)
+
+    async def source_history(
+        self, run: str, *, since: int | None = None, limit: int | None = None
+    ) -> dict[int, dict[str, SourceSums]]:
+        """Implement `DifficultyStore.source_history`."""
+
+        def work(transaction: LocalTransaction) -> dict[int, dict[str, SourceSums]]:
+            state = transaction.open_run(run)
+            newest = existing_run(state, run).newest_step
+            rows = state.sources(since or 0, limit)
+            return {step: counted_sources(record) for step, record in rows if step <= newest}
 
         return await self._read(work)
 

@@ -6,10 +6,12 @@ import copy
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
+from .. import engine
 from ..codec import RunRecord, StepRecord, decode, encode, format_step, parse_step
-from ..model import Checkpoint
+from ..model import Checkpoint, Commit, CommitOutcome
 from ..retention import OBSERVATIONS_S
 from ..run_transaction import Row, Table
 from .local import LocalStore
@@ -28,6 +30,7 @@ class MemoryRun:
     undo_records: dict[int, dict[str, bytes]] = field(default_factory=dict)
     group_records: dict[int, dict[str, bytes]] = field(default_factory=dict)
     step_records: dict[int, str] = field(default_factory=dict)
+    source_records: dict[int, bytes] = field(default_factory=dict)
     observed_groups: dict[int, dict[str, bytes]] = field(default_factory=dict)
     observed_rollouts: dict[int, dict[tuple[str, str], bytes]] = field(default_factory=dict)
     requests: dict[str, tuple[int, int, bytes]] = field(default_factory=dict)
@@ -101,6 +104,7 @@ class MemoryRun:
             self.group_records,
             self.undo_records,
             self.step_records,
+            self.source_records,
             self.observed_groups,
             self.observed_rollouts,
         )
@@ -108,6 +112,20 @@ class MemoryRun:
             for later in [s for s in table if s >= step]:
                 del table[later]
         self.requests = {name: kept for name, kept in self.requests.items() if kept[1] < step}
+
+    def newest_sources(self, step: int) -> tuple[int, bytes] | None:
+        """Implement `RunTransaction.newest_sources`."""
+        newest = max((one for one in self.source_records if one <= step), default=None)
+        return None if newest is None else (newest, self.source_records[newest])
+
+    def put_sources(self, step: int, record: bytes) -> None:
+        """Implement `RunTransaction.put_sources`."""
+        self.source_records[step] = record
+
+    def sources(self, since: int, limit: int | None) -> list[tuple[int, bytes]]:
+        """Implement `RunTransaction.sources`."""
+        found = sorted(row for row in self.source_records.items() if row[0] >= since)
+        return found if limit is None else found[-limit:]
 
     def observed_steps(self, after: int) -> list[int]:
         """Implement `RunTransaction.observed_steps`."""
@@ -167,6 +185,8 @@ class MemoryRun:
         """Implement `RunTransaction.rows`."""
         for step, text in sorted(self.step_records.items()):
             yield "steps", (step,), encode(text)
+        for step, record in sorted(self.source_records.items()):
+            yield "data_sources", (step,), record
         for problem_id, record in sorted(self.problem_records.items()):
             yield "problems", (problem_id,), record
         for name, by_step in (
@@ -189,6 +209,8 @@ class MemoryRun:
             match table, key:
                 case "steps", (int(step),):
                     self.step_records[step] = decode(value)
+                case "data_sources", (int(step),):
+                    self.put_sources(step, value)
                 case "problems", (str(name),):
                     self.problem_records[name] = value
                 case "undo", (int(step), str(name)):
@@ -309,6 +331,10 @@ class MemoryStore(LocalStore):
 
     async def ping(self) -> None:
         """Do nothing: memory is always available."""
+
+    async def commit(self, commit: Commit) -> CommitOutcome:
+        """Implement `DifficultyStore.commit`."""
+        return await self._write(partial(engine.commit, request=commit), used=commit.run)
 
     async def _read(self, work: Callable[[LocalTransaction], T]) -> T:
         try:

@@ -38,12 +38,14 @@ from ..model import (
     Observation,
     ProblemState,
     RunState,
+    SourceSums,
     StepStatistics,
 )
 from ..observed_codec import pack_rollout
 from ..paging import Page, PageBuilder, Side, Sort
 from ..retention import OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import state_of_run
+from ..sources import counted_sources
 from ..transfer import ExportReader, Receiver, accept_any_config
 from ..unreadable import skip_unreadable
 from ..waiting import MAX_WAITING, MAX_WAITING_ROLLOUTS
@@ -322,6 +324,18 @@ class RedisStore(RedisDatasets):
         steps = steps if limit is None else steps[max(0, len(steps) - limit + len(found)) :]
         found = [parse_step(decode(text)).statistics(step) for step, text in steps] + found
         return found if limit is None else found[-limit:]
+
+    async def source_history(
+        self, run: str, *, since: int | None = None, limit: int | None = None
+    ) -> dict[int, dict[str, SourceSums]]:
+        """Implement `DifficultyStore.source_history`."""
+        run_record = await self._run_record(run)
+        key, most = prefix_of(run), -1 if limit is None else limit
+        members = await self._link.command(
+            key + "m", "ZREVRANGEBYSCORE", key + "b", run_record.newest_step, since or 0, "LIMIT", 0, most
+        )
+        rows = map(redis_replies.parse_sources, reversed(members))
+        return {step: counted_sources(record) for step, record in rows}
 
     async def problem(self, run: str, problem_id: str) -> ProblemState:
         """Implement `DifficultyStore.problem`."""

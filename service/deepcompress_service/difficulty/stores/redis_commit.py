@@ -27,7 +27,8 @@ from ..codec import (
 from ..engine import recorded_outcome
 from ..identity import new_incarnation
 from ..length_counts import unpack_counts
-from ..model import Commit, CommitOutcome, DifficultyConfig, GroupOutcome
+from ..model import Commit, CommitOutcome, DifficultyConfig, GroupOutcome, SourceSums
+from ..sources import add_alike, pack_sources
 from .redis_link import Argument
 
 TOKEN_BYTES = 8
@@ -62,7 +63,7 @@ def arguments(commit: Commit) -> list[Argument]:
     names: list[bytes] = []
     pairs: list[bytes] = []
     payloads: list[bytes] = []
-    buckets: dict[tuple[int, int], list[int]] = {}
+    buckets: dict[tuple[str | None, int, int], list[int]] = {}
     plain = same = True
     pack_numbers, pack_tail = _NUMBERS.pack, _TAIL.pack
     for index, g in enumerate(commit.groups):
@@ -74,9 +75,10 @@ def arguments(commit: Commit) -> list[Argument]:
             g.counts,
             g.tokens_sum,
         )
-        bucket = buckets.get((size, passes))
+        key = (g.data_source, size, passes)
+        bucket = buckets.get(key)
         if bucket is None:
-            bucket = buckets[size, passes] = [0, 0, 0, 0, 0]
+            bucket = buckets[key] = [0, 0, 0, 0, 0]
         bucket[0] += 1
         bucket[1] += truncated
         if known:
@@ -125,7 +127,7 @@ def arguments(commit: Commit) -> list[Argument]:
         _first_duplicate(ids),
         b"1" if plain and len(set(names)) == len(names) else b"0",
         token,
-        b"".join([_pack_bucket(key, bucket) for key, bucket in buckets.items()]),
+        _packed_buckets(buckets),
         b"".join(numbers),
         b"" if same else b"".join([struct.pack("<H", len(name)) + name for name in names]),
         b"".join(pairs),
@@ -135,7 +137,36 @@ def arguments(commit: Commit) -> list[Argument]:
         new_incarnation(),
         _lengths_sent(commit),
         _ages(commit),
+        *_sources(commit, buckets),
     ]
+
+
+_Buckets = dict[tuple[str | None, int, int], list[int]]
+"""(groups, truncated, tokens, groups of known lengths, correct tokens) by (data source, size, passes)."""
+
+
+def _packed_buckets(buckets: _Buckets) -> bytes:
+    """Return the buckets of all data sources together."""
+    joined: dict[tuple[int, int], list[int]] = {}
+    for (_, size, passes), bucket in buckets.items():
+        before = joined.get((size, passes))
+        joined[size, passes] = bucket if before is None else [a + b for a, b in zip(before, bucket, strict=True)]
+    return b"".join([_pack_bucket(key, bucket) for key, bucket in joined.items()])
+
+
+def _sources(commit: Commit, buckets: _Buckets) -> tuple[bytes, bytes]:
+    """Return the number of each group's data source among those of the request, and their sums; empty without any."""
+    names = dict.fromkeys(name for name, _, _ in buckets if name is not None)
+    if not names:
+        return b"", b""
+    sums = {name: SourceSums() for name in names}
+    for (name, size, passes), (groups, truncated, tokens, known, correct) in buckets.items():
+        if name is not None:
+            add_alike(sums[name], size, passes, groups, truncated, tokens, known, correct)
+    numbers = {None: 0} | {name: number for number, name in enumerate(names, 1)}
+    return struct.pack(f"<{len(commit.groups)}I", *[numbers[g.data_source] for g in commit.groups]), pack_sources(
+        sums
+    )
 
 
 def _ages(commit: Commit) -> bytes:

@@ -33,7 +33,7 @@ class StepLevels:
         self._set_open_step(run_record)
 
     def _set_open_step(self, run_record: RunRecord) -> None:
-        self._latest = run_record.closed if run_record.open is None else run_record.open
+        self._latest = run_record.newest_step
         if run_record.open is not None:
             self._levels[run_record.open] = close_record(run_record).after[0]
 

@@ -53,6 +53,12 @@ def parse_run_record(meta: Sequence[bytes], tallies: Sequence[bytes]) -> RunReco
     return run_record
 
 
+def parse_sources(member: bytes) -> tuple[int, bytes]:
+    """Return the step and the record of a member of the sums by data source."""
+    step, _, record = member.partition(b"|")
+    return int(step), record
+
+
 def _revisits(text: bytes | None) -> tuple[int, int, int]:
     """Return the open step's sums over revisited problems; none in the record of an older version."""
     count, total, squares = map(int, (text or b"0 0 0").split())

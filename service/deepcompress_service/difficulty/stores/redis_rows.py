@@ -22,6 +22,7 @@ from .redis_commit import (
 )
 from .redis_index import entry_commands, source_of
 from .redis_link import Argument, Link, PinnedConnection
+from .redis_replies import parse_sources
 
 PAGE = 1000
 REQUESTS_AT_ONCE = 50
@@ -51,7 +52,7 @@ class Snapshot:
         self._pinned = pinned
         self._prefix = prefix
         self.entries = 0
-        """Fields of hashes and elements of lists read so far: the script that took the snapshot counted them too."""
+        """Fields of hashes and elements of lists and sets read so far, which the snapshot's script counted too."""
 
     async def _hash(self, key: str) -> AsyncIterator[list[tuple[bytes, bytes]]]:
         """Every field once, since the hash is never written to, a portion at a time."""
@@ -69,6 +70,8 @@ class Snapshot:
         async for fields in self._hash("h"):
             for closed, text in fields:
                 yield "steps", (int(closed),), text
+        async for step, record in self._sources():
+            yield "data_sources", (step,), record
         async for fields in self._hash("p"):
             for name, record in fields:
                 yield "problems", (decode(name),), record
@@ -79,6 +82,14 @@ class Snapshot:
             yield row
         async for row in self._dataset():
             yield row
+
+    async def _sources(self) -> AsyncIterator[tuple[int, bytes]]:
+        start = 0
+        while members := await self._pinned.command("ZRANGE", f"{self._prefix}b", start, start + PAGE - 1):
+            self.entries += len(members)
+            start += PAGE
+            for member in members:
+                yield parse_sources(member)
 
     async def _dataset(self) -> AsyncIterator[Row]:
         cursor = b"0"
@@ -200,6 +211,8 @@ def row_commands(
                 commands.append(["HSET", f"{prefix}h", step, value])
                 if step > pruned:
                     commands.append(["ZADD", f"{prefix}s", step, step])
+            case "data_sources", (int(step),):
+                commands.append(["ZADD", f"{prefix}b", step, b"%d|%s" % (step, value)])
             case "problems", (str(name),):
                 commands.append(["HSET", f"{prefix}p", encode(name), value])
             case "undo", (int(step), str(name)) if not value:

@@ -36,7 +36,7 @@ def _load(*parts: str) -> Script:
     return make_script(parts[-1], "\n".join((_FOLDER / f"{part}.lua").read_text("utf-8") for part in parts))
 
 
-COMMIT = _load(*_STEPS, "commit_arguments", "identity", "commit_records", "commit_count", "commit")
+COMMIT = _load(*_STEPS, "commit_arguments", "identity", "commit_records", "sources", "commit_count", "commit")
 DISCARD = _load(*_STEPS, "discard")
 OBSERVE = _load(*_STEPS, "observe")
 PUT_RUN = _load(*_READ, "put_run")

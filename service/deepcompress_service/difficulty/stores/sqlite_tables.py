@@ -49,12 +49,15 @@ SCHEMA = (
 )
 ADDED = (
     "CREATE TABLE IF NOT EXISTS used (run TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS data_sources (space INTEGER, step INTEGER, record BLOB NOT NULL,"
+    " PRIMARY KEY (space, step)) WITHOUT ROWID",
     *sqlite_index.SCHEMA,
 )
-"""Tables that older files of this version may lack: when each run was last used, in seconds since the epoch; data
-sets and samples."""
+"""Tables that older files of this version may lack: when each run was last used, in seconds since the epoch; sums by
+data source; data sets and samples."""
 KEYS = {
     "steps": ("step",),
+    "data_sources": ("step",),
     "problems": ("problem_id",),
     "undo": ("step", "problem_id"),
     "groups": ("step", "group_id"),
@@ -92,6 +95,8 @@ class SqliteRun:
 
     sql: sqlite3.Connection
     space: int | None
+    meta: str | None = None
+    """The run's record when the state was opened, as `codec` writes it; None if the run does not exist."""
 
     @property
     def index(self) -> SqliteIndex:
@@ -100,8 +105,7 @@ class SqliteRun:
 
     def load(self) -> RunRecord | None:
         """Implement `RunTransaction.load`."""
-        row = self.sql.execute("SELECT meta FROM spaces WHERE space = ?", (self.space,)).fetchone()
-        return run_record_from_json(row[0]) if row and row[0] is not None else None
+        return None if self.meta is None else run_record_from_json(self.meta)
 
     def save(self, run_record: RunRecord) -> None:
         """Implement `RunTransaction.save`."""
@@ -183,8 +187,28 @@ class SqliteRun:
 
     def forget_from(self, step: int) -> None:
         """Implement `RunTransaction.forget_from`."""
-        for table in ("groups", "undo", "steps", "observed", "rollouts", "requests"):
+        for table in ("groups", "undo", "steps", "data_sources", "observed", "rollouts", "requests"):
             self._delete(table, " AND step >= ?", step)
+
+    def newest_sources(self, step: int) -> tuple[int, bytes] | None:
+        """Implement `RunTransaction.newest_sources`."""
+        row: tuple[int, bytes] | None = self.sql.execute(
+            "SELECT step, record FROM data_sources WHERE space = ? AND step <= ? ORDER BY step DESC LIMIT 1",
+            (self.space, step),
+        ).fetchone()
+        return row
+
+    def put_sources(self, step: int, record: bytes) -> None:
+        """Implement `RunTransaction.put_sources`."""
+        self.sql.execute(_UPSERT["data_sources"], (self.space, step, record))
+
+    def sources(self, since: int, limit: int | None) -> list[tuple[int, bytes]]:
+        """Implement `RunTransaction.sources`."""
+        rows = self.sql.execute(
+            "SELECT step, record FROM data_sources WHERE space = ? AND step >= ? ORDER BY step DESC LIMIT ?",
+            (self.space, since, -1 if limit is None else limit),
+        )
+        return rows.fetchall()[::-1]
 
     def observed_steps(self, after: int) -> list[int]:
         """Implement `RunTransaction.observed_steps`."""
@@ -324,10 +348,12 @@ class SqliteTransaction:
 
     def open_run(self, run: str, checkpoint: str | None = None) -> SqliteRun:
         """Implement `LocalTransaction.open_run`."""
-        space = self._space(run, checkpoint)
-        if space is None and self.writing:
-            space = self._add(run, checkpoint)
-        return SqliteRun(self.sql, space)
+        row = self.sql.execute(
+            "SELECT space, meta FROM spaces WHERE run = ? AND checkpoint IS ?", (run, checkpoint)
+        ).fetchone()
+        if row is not None:
+            return SqliteRun(self.sql, *row)
+        return SqliteRun(self.sql, self._add(run, checkpoint) if self.writing else None)
 
     def _add(self, run: str, checkpoint: str | None) -> int | None:
         return self.sql.execute("INSERT INTO spaces (run, checkpoint) VALUES (?, ?)", (run, checkpoint)).lastrowid

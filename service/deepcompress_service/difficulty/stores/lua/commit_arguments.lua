@@ -27,6 +27,8 @@
 -- ARGV[20]  lengths of the correct rollouts of each group: '1' and the single rollouts of each, or '0' and the packed
 --           lengths of each, each behind its length; '' if no group has any
 -- ARGV[21]  age of each group and 1 if it is too old, packed as AGE; '' if no group has an age
+-- ARGV[22]  number of each group's data source among those of the request, 32 bits, 0 for none; '' if no group has any
+-- ARGV[23]  data sources of the request, and the sums of the groups of each that count (sources.lua)
 --
 -- A tail is stored as it comes: token (8 bytes), index in the request, whether the group counts, digest (16 bytes),
 -- length of the problem_id, problem_id. Groups of one request share two more fields of the step's hash:

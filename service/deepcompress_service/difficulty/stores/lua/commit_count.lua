@@ -1,4 +1,4 @@
--- Counting the groups of a commit, or recording them as stale. After commit_records.lua.
+-- Counting the groups of a commit, or recording them as stale. After commit_records.lua and sources.lua.
 
 local function request_mean(list)
   local by_size = {}
@@ -46,6 +46,7 @@ end
 -- Count all groups of a plain request, from the buckets and numbers that Python packed.
 local function count_plain()
   add_ages(run)
+  count_sources()
   local buckets = load_buckets(prefix, run)
   for at = 1, #packed_buckets, BUCKET_BYTES do
     add_to_bucket(buckets, generation, struct.unpack(BUCKET, packed_buckets, at))
@@ -65,6 +66,7 @@ local function count(list)
       counted[#counted + 1] = g
     end
   end
+  count_sources(counted)
   local ids, states, lengths_before = apply_group_list(prefix, run, counted)
   for i, id in ipairs(ids) do by_problem[id], lengths[id] = states[i], lengths_before[i] end
   for _, g in ipairs(list) do

@@ -5,6 +5,7 @@
 --   P m         meta: config, kind, the open step, incarnation, version, ...  hash
 --   P t         tallies of the open step                  hash  generation:size:passes -> integers
 --   P h         history                                   hash  step -> mean|integers|before|after
+--   P b         sums of steps by data source              zset  step, names and their sums (sources.lua), by step
 --   P s         closed steps whose records are kept       zset
 --   P p         problems                                  hash  problem_id -> state before + tally of its last step,
 --                                                     lengths before + those of the tally

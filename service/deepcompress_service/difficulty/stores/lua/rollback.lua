@@ -88,6 +88,7 @@ local function rewind(prefix, run, next_step)
   for _, step in ipairs(call('ZRANGEBYSCORE', prefix .. 'w', from, '+inf')) do forget_step_keys(prefix, step) end
   call('ZREMRANGEBYSCORE', prefix .. 'w', from, '+inf')
   call('ZREMRANGEBYSCORE', prefix .. 's', integer(next_step), '+inf')
+  call('ZREMRANGEBYSCORE', prefix .. 'b', integer(next_step), '+inf')
   call('UNLINK', prefix .. 't')
   -- Later requests were counted later, so the newest are looked at until one is of a step that stays.
   while true do

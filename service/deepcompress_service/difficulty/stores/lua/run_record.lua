@@ -62,7 +62,7 @@ local function drop_remains(prefix)
     steps[integer(struct.unpack('<d', record, STATE_BYTES + 1))] = true
   end
   for step in pairs(steps) do call('UNLINK', prefix .. 'g:' .. step, prefix .. 'u:' .. step, prefix .. 'n:' .. step) end
-  call('UNLINK', prefix .. 't', prefix .. 'h', prefix .. 's', prefix .. 'p', prefix .. 'i', prefix .. 'q', prefix .. 'qs')
+  call('UNLINK', prefix .. 't', prefix .. 'h', prefix .. 'b', prefix .. 's', prefix .. 'p', prefix .. 'i', prefix .. 'q', prefix .. 'qs')
   call('UNLINK', prefix .. 'ds', prefix .. 'dx', prefix .. 'dp', prefix .. 'dn', prefix .. 'dv', prefix .. 'sm')
 end
 

@@ -4,7 +4,7 @@
 -- ARGV[1]  prefix of the scratch state's keys
 -- ARGV[2]  seconds after which the copy expires
 --
--- Returns {0, epoch, number of hash fields and list elements to read}, or {1, slug, facts...}.
+-- Returns {0, epoch, number of hash fields and elements of lists and sets to read}, or {1, slug, facts...}.
 
 local prefix, to, lifetime_seconds = string.sub(KEYS[1], 1, -2), ARGV[1], ARGV[2]
 
@@ -25,5 +25,5 @@ for _, names in ipairs({WHOLE, DATASET}) do
   for _, name in ipairs(names) do call('EXPIRE', to .. name, lifetime_seconds) end
 end
 for _, name in ipairs({'h', 'p', 'q', 'sm'}) do entries = entries + call('HLEN', to .. name) end
-entries = entries + call('ZCARD', to .. 'dx')
+entries = entries + call('ZCARD', to .. 'dx') + call('ZCARD', to .. 'b')
 return {0, integer(epoch_of(prefix)), integer(entries)}

@@ -1,7 +1,7 @@
 -- All keys of a state: listing, deleting, copying. After history.lua.
 
 local BY_STEP = {'g:', 'u:', 'n:', 'o:', 'r:'}
-local WHOLE = {'m', 't', 'h', 's', 'p', 'w', 'q', 'qs'}
+local WHOLE = {'m', 't', 'h', 'b', 's', 'p', 'w', 'q', 'qs'}
 local DATASET = {'ds', 'dx', 'dp', 'dn', 'dv', 'sm'} -- of the run: no checkpoint has them, and a state that is replaced keeps them
 
 -- Every step that may have keys of its own.

@@ -76,6 +76,7 @@ end
 
 local function advance_to(prefix, run, step)
   if run.open ~= step then
+    run.opened = true
     close_before(prefix, run, step)
     open_step(prefix, run, step)
   end

@@ -6,25 +6,27 @@ import { filter, setFilter } from "../address.js";
 import { count } from "../format.js";
 import { METRICS } from "../steps.js";
 
+/** `value` of a data source in a step: [groups, pass ratio, mean tokens, truncated share], and its mean reward. */
 const FIGURES = {
-  pass_ratio: { label: "Pass ratio", like: "pass_ratio", value: (one) => one.pass_ratio },
-  tokens: { label: "Tokens", like: "tokens", value: (one) => one.mean_tokens },
-  truncated: { label: "Truncated", like: "truncated", value: (one) => one.truncated / one.rollouts },
-  reward: { label: "Reward", like: "reward", value: (one) => one.mean_reward },
+  pass_ratio: { label: "Pass ratio", like: "pass_ratio", value: (one) => one[1] },
+  tokens: { label: "Tokens", like: "tokens", value: (one) => one[2] },
+  truncated: { label: "Truncated", like: "truncated", value: (one) => one[3] },
+  reward: { label: "Reward", like: "reward", value: (one, reward) => reward },
 };
+const own = (values, name) => (values !== undefined && Object.hasOwn(values, name) ? values[name] : undefined);
 
 export class SourceChart extends LineChart {
   constructor(run, smooth, zoom) {
     const figure = filter("source", Object.keys(FIGURES), "pass_ratio");
     super({
       title: "By data source",
-      hint: "Counted by this replica. Press a name to hide or show its line.",
+      hint: "The last 500 steps; rewards are those that this replica computed. Press a name to hide or show its line.",
       file: run,
       wide: true,
       zoom,
       series: [],
       nothing: "No value of these data sources in these steps.",
-      more: (row) => Object.entries(row.sources ?? {}).map(([name, one]) => [visible(name), `${count(one.groups)} groups`]),
+      more: (row) => Object.entries(row.sources ?? {}).map(([name, one]) => [visible(name), `${count(one[0])} groups`]),
       tools: segments("Figure by data source", Object.entries(FIGURES).map(([key, one]) => [key, one.label]), figure, (value) => {
         setFilter("source", value, "pass_ratio");
         this.show(value);
@@ -53,7 +55,10 @@ export class SourceChart extends LineChart {
         label: visible(name),
         colour: `run-${i % 8}`,
         dashed: i >= 8,
-        value: (row) => (row.sources !== undefined && Object.hasOwn(row.sources, name) ? value(row.sources[name]) : undefined),
+        value: (row) => {
+          const one = own(row.sources, name);
+          return one && value(one, own(row.source_rewards, name));
+        },
       })),
     );
     super.update(rows);
