@@ -449,7 +449,8 @@ async def show(soak: Soak, tasks: Sequence[asyncio.Future[None]], seconds: float
 def probed(file: Path) -> Iterator[Path]:
     """Let the processes that start in the block write their memory in use to a file."""
     os.environ["SOAK_PROBE"] = str(file)
-    os.environ["PYTHONPATH"] = str(Path(__file__).parent / "probe")
+    paths = [str(Path(__file__).parent / "probe"), os.environ.get("PYTHONPATH")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     yield file
 
 

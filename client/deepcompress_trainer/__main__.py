@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import FrameType
 
 from deepcompress_client import Client
 from deepcompress_client.errors import DeepCompressError, InvalidRequest, RunLost, RunRolledBack, TooLarge
@@ -63,15 +66,41 @@ USAGE_ERROR, SERVICE_ERROR = 2, 3
 """Exit statuses, as those of the service's own commands."""
 
 
+class _TerminatedError(BaseException):
+    """The process got SIGTERM."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Raise `_TerminatedError` on SIGTERM, in the main thread.
+
+    The first process of a container ignores it otherwise, and is killed after the time that it has to stop.
+    """
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise _TerminatedError
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status.
 
     Errors of files, of the terminal and of the service are one line. Other exceptions keep their traceback.
     """
     try:
-        return _run(list(sys.argv[1:] if arguments is None else arguments))
-    except KeyboardInterrupt:
-        return _report("interrupted; `deepcompress train ... --resume` continues from the newest checkpoint", 130)
+        with _terminable():
+            return _run(list(sys.argv[1:] if arguments is None else arguments))
+    except (KeyboardInterrupt, _TerminatedError) as error:
+        status = 130 if isinstance(error, KeyboardInterrupt) else 128 + signal.SIGTERM
+        return _report("interrupted; `deepcompress train ... --resume` continues from the newest checkpoint", status)
     except BrokenPipeError:
         raise  # the reader of a pipe has ended
     except OSError as error:

@@ -236,6 +236,29 @@ def test_answers_that_are_not_read_do_not_pile_up() -> None:
     within(scenario)
 
 
+def test_unread_answers_of_others_cost_a_caller_that_reads_nothing() -> None:
+    async def scenario() -> None:
+        async with server_with(max_unread=2 * BIG) as server:
+            port = server.servers[0].sockets[0].getsockname()[1]
+            idle = []
+            for _ in range(4):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+                writer.write(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+                await reader.read(1)
+                writer.transport.pause_reading()  # type: ignore[attr-defined]
+                idle.append(writer)
+            for _ in range(3):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(b"GET /big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                assert len(await ended(reader)) > BIG
+                writer.close()
+            assert sum(unread_bytes(server.server_state).values()) <= 2 * BIG
+            for writer in idle:
+                writer.close()
+
+    within(scenario)
+
+
 def test_an_answer_that_is_read_slowly_arrives_whole() -> None:
     async def scenario() -> None:
         async with connected(stall_s=2.0, limit=1 << 20) as (reader, writer):

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ import pytest
 import yaml
 
 from .conftest import free_port, wait_until
-from .load import load
+from .load import Load, load
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "deepcompress-test"
@@ -136,7 +138,7 @@ def test_the_image_of_the_service_is_small(stack: Stack) -> None:
     own = sum(
         int(size) for size, made in (line.split("\t", 1) for line in layers.splitlines()) if "deepcompress" in made
     )
-    assert own < 220e6
+    assert own < 180e6
     program = "import importlib.util as u; print([n for n in ('pip', 'matplotlib', 'pytest') if u.find_spec(n)])"
     run = docker("run", "--rm", "--entrypoint", "/opt/deepcompress/bin/python", "deepcompress", "-c", program)
     assert run.strip() == "[]"
@@ -194,6 +196,45 @@ def test_grafana_requires_the_password_that_was_made(stack: Stack) -> None:
     assert {board["uid"] for board in found.json()} >= {
         json.loads(file.read_text())["uid"] for file in (ROOT / "deploy/grafana/dashboards").glob("*.json")
     }
+
+
+def held_rollout(address: str) -> socket.socket:
+    """A rollout that waits for its group, which never becomes complete."""
+    rollout = {"run": "held", "step": 1, "problem_id": "p", "group_size": 2, "rollout_index": 0, "gold": "1"}
+    body = json.dumps({**rollout, "response": "\\boxed{1}", "tokens": 5}).encode()
+    host, _, port = address.removeprefix("http://").partition(":")
+    caller = socket.create_connection((host, int(port)))
+    head = "POST /v1/rollouts HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    caller.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    return caller
+
+
+@pytest.mark.parametrize(
+    "state", ["idle", "under load", "without Redis", "with a paused replica", "with open requests"]
+)
+def test_a_stop_takes_a_bounded_time(stack: Stack, state: str) -> None:
+    """A replica has 5 s to be noticed, and 3 s for what never ends by itself; a paused one is killed after 60 s."""
+    stack.up()
+    with ExitStack() as held:
+        if state == "under load":
+            running = Load(stack.url)
+            running.start()
+            held.callback(running.stop.set)
+        elif state == "without Redis":
+            stack.compose("stop", "redis")
+            time.sleep(15)
+        elif state == "with a paused replica":
+            docker("pause", f"{PROJECT}-service-1-1")
+        elif state == "with open requests":
+            for _ in range(4):
+                held.enter_context(held_rollout(stack.url))
+                held.enter_context(httpx.stream("GET", f"{stack.url}/dashboard/events", timeout=60))
+            time.sleep(2)
+        began = time.monotonic()
+        stack.compose("down")
+        took = time.monotonic() - began
+    print(f"down, {state}: {took:.1f} s")
+    assert took < (100 if state == "with a paused replica" else 35)
 
 
 def test_a_second_start_finds_everything_as_it_was(stack: Stack) -> None:

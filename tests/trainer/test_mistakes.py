@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import signal
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -151,3 +154,21 @@ def test_a_row_of_problems_with_every_kind_of_value(tmp_path: Path, field: str, 
         return
     with pytest.raises(ValueError, match=r"rows\.jsonl: row 1 "):
         data.read_problems(str(file))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_training_that_is_stopped_says_how_to_continue(
+    number: signal.Signals, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also as the first process of a container, which ignores SIGTERM without a handler."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def train(_given: list[str]) -> int:
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+        return 0
+
+    monkeypatch.setattr(commands, "_run", train)
+    assert commands.main(["tiny"]) == 128 + number
+    assert "--resume" in capfd.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is before

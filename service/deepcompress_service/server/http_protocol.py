@@ -34,8 +34,9 @@ HEAD_HELD_S = 0.02
 """Longest time in seconds for which the head of a response waits for the first part of its body."""
 MAX_CONNECTIONS = 70_000
 """Most connections of one process. It is above the default of `max_waiting_rollouts`."""
-MAX_UNREAD = 512 << 20
-"""Most response bytes of one process that clients have not read. Above it, the next slow client is disconnected."""
+MAX_UNREAD = 128 << 20
+"""Most response bytes of one process that clients have not read, unless it is one response. Above it, the client that
+has been slow for the longest time is disconnected: a client that reads is never the one."""
 
 _TOO_LARGE = (
     STATUS_LINE[431] + b"content-type: text/plain; charset=utf-8\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -184,13 +185,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     # Sent data
 
     def pause_writing(self) -> None:
-        """Start the time for the client to read; disconnect it if the process has too many unread bytes."""
+        """Start the time for the client to read; disconnect the slowest if the process has too many unread bytes."""
         super().pause_writing()
-        waiting = self.transport.get_write_buffer_size()
-        if sum(self.unread.values()) + waiting > self.max_unread:
-            self.transport.abort()
-            return
-        self._start_stall_timer(waiting)
+        self._start_stall_timer(self.transport.get_write_buffer_size())
+        while len(self.unread) > 1 and sum(self.unread.values()) > self.max_unread:
+            next(iter(self.unread)).disconnect()
+
+    def disconnect(self) -> None:
+        """Close the connection at once."""
+        self._stop_stall_timer()
+        self.transport.abort()
 
     def resume_writing(self) -> None:
         """Stop the time for the client to read."""
@@ -218,7 +222,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
 
 def unread_bytes(state: ServerState) -> dict[BoundedHttpProtocol, int]:
-    """Return the unread bytes of each slow client of a server, as last measured.
+    """Return the unread bytes of each slow client of a server, as last measured, the slowest first.
 
     uvicorn gives all connections of one server the same `state`, so the table is kept there.
     """

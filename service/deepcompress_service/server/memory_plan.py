@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..settings import MIB, Settings
+from .http_protocol import MAX_UNREAD
 
-SERVER_BYTES = 256 * MIB
-"""Memory of a server process beside the bodies of its requests."""
+SERVER_BYTES = 512 * MIB
+"""Memory of a server process beside its requests: 110 MiB at its start, and its tables at their bounds."""
 LEAST_BYTES = 160 * MIB
 """Smallest address space with which a verifier process works: the computer algebra system begins with 100 MiB."""
 CAS_PROCESSES = 2
@@ -56,7 +57,7 @@ def plan_memory(settings: Settings, limit: int | None, deciding: int) -> MemoryP
 
 def _most(settings: Settings, verifier: int, deciding: int) -> int:
     processes = settings.verifier_workers + 1  # and the spare
-    server = SERVER_BYTES + settings.max_inflight_body_bytes
+    server = SERVER_BYTES + MAX_UNREAD + settings.max_inflight_body_bytes
     return settings.workers * (server + processes * min(verifier, deciding) + CAS_PROCESSES * verifier)
 
 
