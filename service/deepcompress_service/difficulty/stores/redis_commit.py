@@ -48,7 +48,7 @@ _SIZES_BYTES = 4
 """Bytes of packed lengths before the lengths."""
 _NUMBERS = struct.Struct("<BId")
 _ADDED = struct.Struct("<HIIIdI")
-"""What a group adds to its problem, behind its length."""
+"""The addition of a group to its problem, behind its length."""
 ADDED_BYTES = _ADDED.size - 2
 _ADDED_SINGLES = struct.Struct("<HIIIdIBB")
 """The same with the head of a portion of lengths (`length_counts`), which follows."""
