@@ -8,8 +8,8 @@ dashboards that follow the event streams, a scrape of the metrics every 15 secon
 hostile. Every verdict is compared with the verdict of an idle service for that row, and every level and reward with
 the paper's formula, computed again in this file.
 
-Before the load, each run gets as many small steps, and verdicts of each status, as the process keeps of a run (`fill`):
-its tables are full then.
+Before the load, each run gets as many small steps, and verdicts of each status, as the process keeps of a run: its
+tables are full then.
 Memory is judged by the rules of `soak_memory.py`.
 
 Response times are those of this machine with this client on it: on a busy machine they are meaningless. Exit status 1
