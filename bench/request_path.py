@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.types import Message, Receive, Scope, Send
 
-REQUESTS = 5
+REQUESTS = 10
 """Requests that are counted."""
 PAUSE_S = 0.37
 """Seconds between two requests: what is recorded after an answer ends in them. No period of a task."""

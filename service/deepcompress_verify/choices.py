@@ -19,6 +19,7 @@ _DRESS = re.compile(
     r"(?P<open>[{\[(（【\s]*)(?P<letter>[A-Za-z])(?P<close>[}\])）】\s]*)(?P<after>[.。:：)、．]|\s*[—–]|\s-(?=\s+[A-Za-z]{3}))?\s*",
     re.IGNORECASE,
 )
+_NO_CHOICE = re.compile(r"[{\[( ]*(?:[0-9+-]|\\(?:[dt]?frac|sqrt|left|pi)(?![a-z]))")
 _PREDICATE = re.compile(
     r"^(?:is|was)\s+(?:the\s+|my\s+)?(?:correct|right|best|true|answer)(?:\s+(?:answer|option|choice))?[.!]?\s*$",
     re.I,
@@ -62,8 +63,8 @@ def read_choice(text: str) -> ChoiceText | None:
     if len(text) > MAX_CHARS:
         return None
     text = text.strip().rstrip(".。 ")
-    if text[:1] in "0123456789+-":
-        return None  # empty, or a number
+    if text[:1] in "0123456789+-" or _NO_CHOICE.match(text):
+        return None  # empty, or a number or formula
     masked = mask(text)
     match = _DRESS.match(masked)
     if match is None:
@@ -71,7 +72,7 @@ def read_choice(text: str) -> ChoiceText | None:
     letter = match["letter"]
     if _unbalanced(match["open"], match["close"], match["after"] or ""):
         return None
-    wrapped = any(bracket in match["open"] for bracket in "([（【")
+    wrapped = any(bracket in match["open"] for bracket in "([（【") or masked.strip() == f"{letter})"
     if letter.islower() and not wrapped:
         return None
     content = masked[match.end() :].strip()

@@ -7,7 +7,6 @@ cache.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -28,19 +27,19 @@ from deepcompress_verify.compare.dates_and_formulas import differs_in_case, othe
 from deepcompress_verify.compare.fast_path import Rational, number, rounds_to, same_digits, strip_typesetting
 from deepcompress_verify.compare.forms import Facts, canon, facts
 from deepcompress_verify.compare.judgement import judge
+from deepcompress_verify.compare.logic import propositional
 from deepcompress_verify.compare.rounding import MANY_DIGITS
 from deepcompress_verify.compare.unit_text import UnitText, has_no_unit, split_unit
 from deepcompress_verify.extract import boxes_of_gold
+from deepcompress_verify.other_readings import Side, other_readings
 from deepcompress_verify.reader import read
-from deepcompress_verify.reader.numerals import Commas
 from deepcompress_verify.remarks import MAX_CHARS as MAX_REMARK_CHARS
 from deepcompress_verify.remarks import Reduction, other_direction, other_subject, reductions
-from deepcompress_verify.tree import List, Node, Quantity, Set, Text, Tuple, Unreadable
+from deepcompress_verify.tree import Node, Text, Unreadable
 from deepcompress_verify.verdict import Status, Verdict, truncate_answer
 
 __all__ = ["OpenComparison", "Oracle", "decide", "gold_error"]
 
-_GROUP_OF_ZEROS = re.compile(r",0[0-9][0-9](?![0-9])")
 CACHED_GOLDS = 2_048
 _LETTERS = ("choice", "points")
 """Tiers that may pay a gold that is a letter."""
@@ -368,15 +367,21 @@ def _trees(gold: ParsedGold, answer: str, plain: str, tree: Node, oracle: Oracle
     assert not isinstance(gold.tree, Unreadable)
     result, context = _judge(gold.tree, tree, seed, oracle, gold)
     if not result:
-        for gold_tree, answer_tree in _other_readings(gold, gold.tree, answer, tree, context):
+        sides = Side(gold.text, gold.tree, context.facts(gold.tree)), Side(answer, tree, context.facts(tree))
+        decimals = gold.rational is not None and gold.rational.decimals > 0
+        for gold_tree, answer_tree in other_readings(*sides, decimals):
             reread, other_context = _judge(gold_tree, answer_tree, seed, oracle)
             if reread:
                 result, context = reread, other_context
                 break
+    if not result and (meant := propositional(gold.text)) is not None and meant == propositional(answer):
+        return Verdict(True, "correct", truncate_answer(answer), "text", "the same formula of logic")
     if not result:
         reason = same_date_or_formula(gold.text, gold.tree, answer)
         if reason is not None:
             return Verdict(True, "correct", truncate_answer(answer), "text", reason)
+    if result and (meant := propositional(gold.text)) is not None and propositional(answer) not in (None, meant):
+        return Verdict(False, "wrong", truncate_answer(answer), "text", "another formula of logic")
     if result and context.tier == "text" and other_formula(gold.text, answer):
         return Verdict(False, "wrong", truncate_answer(answer), "text", "another chemical formula")
     if result and differs_in_case(gold.text, answer):
@@ -408,73 +413,3 @@ def _judge(
         return None, context
     finally:
         context.close()
-
-
-def _other_readings(
-    gold: ParsedGold, gold_tree: Node, answer: str, answer_tree: Node, context: ComparisonContext
-) -> list[tuple[Node, Node]]:
-    """Return further pairs of trees to compare if one side is ambiguous.
-
-    A comma between digits may separate items if only one side is a list. A letter may be a unit if only the other
-    side has a unit.
-    """
-    several = (List, Set, Tuple)
-    result = _with_plain_units(gold, gold_tree, answer, answer_tree, context)
-    if isinstance(gold_tree, several) == isinstance(answer_tree, several):
-        return result
-    for text, tree, is_gold in ((gold.text, gold_tree, True), (answer, answer_tree, False)):
-        if not _has_grouped_digits(text):
-            continue
-        if isinstance(answer_tree if is_gold else gold_tree, Tuple) and number(strip_typesetting(text)) is not None:
-            continue  # 12,345 is a number, and no point
-        other: list[Commas] = ["list"]
-        if isinstance(tree, (Tuple, Set)):
-            if _GROUP_OF_ZEROS.search(text):
-                other = ["all"]  # (100,000): no coordinate begins with zeros
-            else:
-                continue  # in brackets a comma separates
-        if isinstance(tree, List):
-            if len(tree.items) != 2 or not _may_be_decimal(text, is_gold, gold):
-                continue
-            other = ["decimal"]
-        if strip_typesetting(text).startswith("-0,"):
-            continue
-        for commas in other:
-            reread = read(text, commas)
-            if not isinstance(reread, Unreadable) and reread != tree:
-                result.append((reread, answer_tree) if is_gold else (gold_tree, reread))
-    return result
-
-
-def _with_plain_units(
-    gold: ParsedGold, gold_tree: Node, answer: str, answer_tree: Node, context: ComparisonContext
-) -> list[tuple[Node, Node]]:
-    """Return the pair with the side without a unit parsed again, letters read as units: 12 m."""
-    of_gold, of_answer = context.facts(gold_tree), context.facts(answer_tree)
-    if (Quantity in of_gold.kinds) == (Quantity in of_answer.kinds):
-        return []
-    bare, letters = (answer_tree, of_answer.names) if Quantity in of_gold.kinds else (gold_tree, of_gold.names)
-    if not letters:
-        return []
-    reread = read(answer if bare is answer_tree else gold.text, plain_units=True)
-    if isinstance(reread, Unreadable) or reread == bare:
-        return []
-    return [(gold_tree, reread) if bare is answer_tree else (reread, answer_tree)]
-
-
-def _may_be_decimal(text: str, is_gold: bool, gold: ParsedGold) -> bool:
-    """Return True if a comma may mark decimals: 0,125 and -0,5; an answer to a gold with decimals: 1,22 to 1.22."""
-    whole, _, decimals = strip_typesetting(text).partition(",")
-    if whole.lstrip("+-") == "0" and (whole.startswith("-") or len(decimals) > 2 or not is_gold):
-        return True
-    return not is_gold and gold.rational is not None and gold.rational.decimals > 0
-
-
-def _has_grouped_digits(text: str) -> bool:
-    """Return True if there is a comma directly between two digits."""
-    position = text.find(",")
-    while position > 0:
-        if text[position - 1].isdigit() and text[position + 1 : position + 2].isdigit():
-            return True
-        position = text.find(",", position + 1)
-    return False

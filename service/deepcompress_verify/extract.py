@@ -17,6 +17,7 @@ from typing import NamedTuple
 from deepcompress_verify.beside import ENDINGS, LETTER, OPENERS, restated
 from deepcompress_verify.beside import MAX_CHARS as MAX_CHARS_BESIDE
 from deepcompress_verify.checkers.protocol import MAX_ANSWER_CHARS
+from deepcompress_verify.labelled_boxes import MAX_BOXES, has_labels, joined_parts
 from deepcompress_verify.phrases import find_closing_answer, find_marked_answer, find_restated_answer
 from deepcompress_verify.task import encode_task, is_plain
 from deepcompress_verify.tree import MAX_CHARS
@@ -41,6 +42,8 @@ _UNBRACED = re.compile(
     r"(?=\s*(?:\$|\\\)|\\\])|[.,;]?[ \t]*(?:\n|\Z))"
 )
 """The content of a box without braces, up to the end of its formula or line."""
+_PART = re.compile(r"(?:\*\*)?\((?:[a-h]|[1-9]|i{1,3}|iv|vi?)\)(?:\*\*)?")
+"""The label of a part between two boxes."""
 _MAX_INCOMPLETE_BOXES = 8
 """Incomplete boxes tried one by one from the end, before one pass over the entire text."""
 _CONNECTORS = (
@@ -83,6 +86,12 @@ def prepare(check: Check, max_chars: int) -> Prepared:
     """
     result = extract(check.response, check.answer_format, check.truncated, max_chars=max_chars)
     gold = check.gold
+    if result.answer and check.answer_format != "bare" and any(map(has_labels, gold)):
+        start = _after_thinking(check.response)
+        boxes = _boxes(check.response, start)
+        if boxes and check.response[boxes[-1][1] : boxes[-1][2]].strip() in result.answer:  # and no marked answer
+            parts = joined_parts(check.response, start, boxes)
+            result = result if parts is None else Extraction(parts, result.restated_answer)
     for text in gold:
         if not text.isascii():
             gold = tuple(map(encodable, gold))
@@ -231,6 +240,24 @@ def _last_box(text: str, start: int) -> Span | None:
         end = position
 
 
+def _boxes(text: str, start: int) -> list[Span]:
+    """Return the complete boxes outside comments, without those inside of others; none if there are too many."""
+    spans: list[Span] = []
+    others = 0
+    position = text.find(_BOX, start)
+    while position >= 0:
+        span = _span(text, position)
+        if span is not None and not _commented(text, position, start):
+            spans.append(span)
+            position = span[3] - 1
+        else:
+            others += 1
+        if len(spans) > MAX_BOXES or others > _MAX_INCOMPLETE_BOXES:
+            return []
+        position = text.find(_BOX, position + 1)
+    return spans
+
+
 def _fences(text: str, start: int) -> list[int]:
     """Return the indices where fenced code blocks open and close, alternately, without an unclosed one."""
     if text.find("`", start) < 0:
@@ -371,6 +398,8 @@ def _connects(gap: str, loose: bool) -> str | None:
         else:
             break
     if not rest:
+        return ""
+    if _PART.fullmatch(rest):
         return ""
     label = _label_before(rest)
     if label and len(rest) - len(label) <= 3:

@@ -57,7 +57,8 @@ _SUBJECT_DENIALS = (
 """Words that make the subject of a statement something else than the answer."""
 _MARKS = (
     "\\checkmark", "\\blacksquare", "\\square", "\\Box", "\\qed", "\\qedhere", "\\quad", "\\qquad", "\\,", "\\;",
-    "\\!", "\\ ", "\\nonumber", "✓", "✔", "✅", "☑", "∎", "■", "□", "◻", "◼", "▪", "🎉", "\ufe0f", "~", "!",
+    "\\!", "\\ ", "\\nonumber", "\\text{Q.E.D.}", "\\text{QED}", "Q.E.D.", "QED",
+    "✓", "✔", "✅", "☑", "∎", "■", "□", "◻", "◼", "▪", "🎉", "\ufe0f", "~", "!",
 )  # fmt: skip
 """Marks without a meaning at the end of an answer."""
 _LEADING = ("\\therefore", "\\implies", "\\Rightarrow", "\\Longrightarrow", "\\displaystyle", "∴", "⇒", "⟹")
@@ -93,7 +94,7 @@ _VERBS = frozenset(
 )
 _PREDICATE = re.compile(
     r"\s+is\s+(?:the|my|our)\s+(?:final\s+|correct\s+|right\s+|only\s+|unique\s+)?(?:possible\s+)?"
-    r"(?:answer|result|solution|root|value|option|choice)\s*$|\s+only\s*$"
+    r"(?:answer|result|solution|root|value|option|choice)\s*$|\s+only\s*$|,?\s+exactly\s*$"
 )
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
 _OPERATORS = frozenset("+*/^|[]")
@@ -119,7 +120,7 @@ class Reduction:
 
 def reductions(answer: str) -> list[Reduction]:
     """Return the readings of an answer without its remarks, shortest removal first; none if it has no remarks."""
-    if len(answer) > MAX_CHARS or not answer or _is_plain(answer):
+    if len(answer) > MAX_CHARS or not answer or _is_plain(answer) or _is_formula(answer):
         return []
     result: dict[str, Reduction] = {}
     pending = [Reduction(answer)]
@@ -164,6 +165,7 @@ def words_of(text: str) -> list[str]:
 def hedged(text: str) -> bool:
     """Return True if a remark may hedge or withdraw the answer beside it."""
     words = words_of(text)
+    words = [word for word, after in pairwise([*words, "and"]) if word != "too" or after in ("and", "or", "but")]
     if not HEDGES.isdisjoint(words) or _OR_VALUE.search(text):
         return True
     pairs = set(pairwise(words))
@@ -178,6 +180,21 @@ def _is_plain(answer: str) -> bool:
     return (
         len(answer) < 24 and answer.replace(".", "").replace("-", "").replace("/", "").isalnum() and answer.isascii()
     )
+
+
+_FORMULA = re.compile(
+    r"(?:[-+*/^_{}()\[\]|.,0-9 ]++|[a-zA-Z](?![a-zA-Z])"
+    r"|\\(?:[dt]?frac|sqrt|left|right|pi|infty|cdot|times|pm|theta|alpha|beta)(?![a-zA-Z]))++"
+)
+"""A formula without words, relations and marks."""
+
+
+def _is_formula(answer: str) -> bool:
+    """Return True for a formula to which no rule for remarks applies."""
+    if answer[0] in " {*" or answer[-1] in " .*" or _FORMULA.fullmatch(answer) is None:
+        return False
+    # a number in brackets at the end may be a second statement: 5 (5)
+    return answer[-1] != ")" or (answer.startswith(("(", "\\left(")) and answer.count("(") == 1)
 
 
 def mask(text: str) -> str:
@@ -246,9 +263,38 @@ def _without_marks(answer: str) -> str:
             text = _TEXT_MARK.sub("", _TAG.sub("", text)).rstrip()
         if text.endswith("\\") and not text.endswith("\\\\"):  # the space of "\\ " is gone
             text = text[:-1].rstrip()
+        if text.endswith(".") and not text.endswith(".."):
+            text = text[:-1].rstrip()
+        if text.startswith("**") and text.endswith("**") and text.count("**") == 2:
+            text = text[2:-2].strip()
+        if text.startswith("{") and text.endswith("}"):
+            text = _without_braces(text)
         if text == before:
             return text
 
+
+def _without_braces(text: str) -> str:
+    """Return the text inside of braces around it, unless it is a list: {1, 2} may be a set."""
+    level = brackets = 0
+    listed = False
+    for index, char in enumerate(text):
+        if char in "{}":
+            level += 1 if char == "{" else -1
+            if level == 0 and index < len(text) - 1:
+                return text
+        elif char in "()":
+            brackets = max(0, brackets + (1 if char == "(" else -1))
+        elif level == 1 and brackets == 0 and char in ",;":
+            listed = True
+    if level or text[-2] == "\\" or (listed and _IN_ORDER.search(text) is None):
+        return text
+    return text[1:-1].strip()
+
+
+_IN_ORDER = re.compile(
+    r"respectively|\bthen\b|\bor\b|otherwise|\bif\b|\bwhen\b|\bfor\b|(?:^\{|[\s,;])\(?[a-h1-9i]\)", re.IGNORECASE
+)
+"""Words and labels of a list whose items have an order, or are cases."""
 
 _SPACES = re.compile(r"(?:\\[ ,;:!]|\\q?quad|[\s~])+$")
 _FACTORIAL = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ)}]!")
@@ -317,7 +363,7 @@ def _counted(words: str | None, value: str) -> bool:
     """Return True for no words, or one or two that name what is counted; a known unit must be that of the value."""
     if words is None:
         return True
-    known = any(known_unit(word) for word in words.split())
+    known = any(known_unit(word) for word in words.split() if word not in ("unit", "units"))
     if not known and not is_counted_noun(words.lower().split(), False, False):
         return False
     named = _LAST_WORD.search(value) is not None or known

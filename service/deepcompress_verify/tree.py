@@ -307,7 +307,7 @@ def walk(node: Node) -> Iterator[Node]:
     while stack:
         current = stack.pop()
         yield current
-        if type(current) not in _LEAF_TYPES:
+        if type(current) not in LEAVES:
             stack.extend(children(current))
 
 
@@ -321,10 +321,11 @@ _NODE_FIELDS: dict[type, tuple[str, ...]] = {
 }
 """The fields of each node type that contain nodes, computed once, since trees are walked often."""
 
-_LEAVES = frozenset(("int", "str", "int | None", "Bracket", "bool", "tuple[str, ...]"))
+_PLAIN = frozenset(("int", "str", "int | None", "Bracket", "bool", "tuple[str, ...]"))
 _BRANCHES: dict[type, tuple[str, ...]] = {
-    kind: tuple(f.name for f in fields(kind) if f.type not in _LEAVES and "Literal" not in str(f.type))
+    kind: tuple(f.name for f in fields(kind) if f.type not in _PLAIN and "Literal" not in str(f.type))
     for kind in NODE_TYPES
 }
 """The fields of each node type that may contain nodes."""
-_LEAF_TYPES = frozenset(kind for kind, names in _BRANCHES.items() if not names)
+LEAVES = frozenset(kind for kind, names in _BRANCHES.items() if not names)
+"""Node types without nodes in them."""

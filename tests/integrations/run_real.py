@@ -145,7 +145,7 @@ def call(command: list[str]) -> str:
 
 
 def versions(python: Path) -> dict[str, str]:
-    """The versions of Python and of the installed packages, by name."""
+    """The versions of Python, of the frameworks and of what the table shows beside them, by name."""
     listed = json.loads(call([str(python), "-m", "pip", "list", "--format", "json", "--disable-pip-version-check"]))
     found = {one["name"].replace("_", "-").lower(): one["version"] for one in listed}
     return {"python": call([str(python), "-V"]).split()[1], **found}

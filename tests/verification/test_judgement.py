@@ -34,7 +34,8 @@ def correct(gold: str, answer: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("gold", "answer", "right", "symmetric"), pairs("judgement.txt") + pairs("kinds.txt") + pairs("stranger.txt")
+    ("gold", "answer", "right", "symmetric"),
+    [*pairs("judgement.txt"), *pairs("kinds.txt"), *pairs("stranger.txt"), *pairs("claims.txt")],
 )
 def test_judgement(gold: str, answer: str, right: bool, symmetric: bool) -> None:
     assert correct(gold, answer) is right

@@ -244,7 +244,7 @@ class DeepCompressReward:
             ],
             answer_format=self._config.get("answer_format", "boxed"),
         )
-        self._audit.check(self.client, golds)
+        self._audit.note(golds, (verdict.status for verdict in verdicts))
         rows = []
         for index, verdict in enumerate(verdicts):
             named = columns[self._problem_id][index] if self._problem_id else None

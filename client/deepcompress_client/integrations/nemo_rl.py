@@ -60,9 +60,8 @@ def verify(
         for messages, row in zip(message_logs, metadata, strict=True)
     ]
     verdicts = client.verify(items, answer_format=answer_format)
-    _audits.setdefault(client, GoldAudit(f"field {gold!r} of the metadata")).check(
-        client, (row[gold] for row in metadata)
-    )
+    audit = _audits.setdefault(client, GoldAudit(f"field {gold!r} of the metadata"))
+    audit.note((row[gold] for row in metadata), (one.status for one in verdicts))
     return [encode_status(float(one.correct), one.status) if marks else float(one.correct) for one in verdicts]
 
 

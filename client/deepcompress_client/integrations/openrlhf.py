@@ -12,6 +12,7 @@ identified by the sampling-parameters object they share, and evaluation by its t
 from __future__ import annotations
 
 import asyncio
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,7 @@ def agent_executor(
                 opened = await self._opened()
                 answer = await opened.score([sent])
             log_warnings(run, answer)
-            await self._audit.check_async(self._client, [gold])
+            self._audit.note(repeat(gold), (verdict.status for verdict in answer.groups[0].verdicts))
             return answer.groups[0]
 
         async def _opened(self) -> AsyncRun:

@@ -23,7 +23,6 @@ from typing import Any
 from .._async_client import AsyncClient, AsyncRun
 from .._runs import RunSetting, StrategyLike, check_run_name
 from ..wire import GroupRewards
-from ._audit import GoldAudit
 from ._common import (
     DEADLINE_S,
     OUTAGES,
@@ -97,7 +96,6 @@ class GroupShaping:
             self._config["asynchronous"] = True
         self._newest = 0
         """The newest version of the policy that an episode has ended with."""
-        self._audit = GoldAudit(f"field {gold!r} of the tasks")
         self._opening = asyncio.Lock()
         self._run: AsyncRun | None = None
 
@@ -136,7 +134,6 @@ class GroupShaping:
             self._assign_all(traces, [0.0] * len(traces))
             return None
         log_warnings(self.run_name, answered)
-        await self._audit.check_async(self._client, [self._task(first)[1]])
         answer = answered.groups[0]
         if answer.too_old:
             answer.trainable = [False] * len(traces)

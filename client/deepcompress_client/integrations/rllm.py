@@ -64,7 +64,7 @@ class Evaluator:
         """
         data = task if isinstance(task, dict) else getattr(task, "data", None) or vars(task)
         verdict = self._client.verify_one(gold_text(data[self._gold]), response)
-        self._audit.check(self._client, [data[self._gold]])
+        self._audit.note([data[self._gold]], [verdict.status])
         reward = float(verdict.correct)
         if self._marks:
             reward = encode_status(reward, verdict.status)

@@ -77,17 +77,18 @@ class GroupShaping:
         rows = [(data, row) for data in responses for row in range(len(data.batch["scores"]))]
         step = int(responses[0].meta_info["global_step"])
         name = str(context.prompt_id)  # a counter of the job, which is another one at each visit of a problem
+        rollouts = [
+            {
+                **decode_status(float(data.batch["scores"][row])),
+                "tokens": int(data.batch["response_mask"][row].sum()),
+                "context_tokens": int(data.batch["prompt_mask"][row].sum()),
+            }
+            for data, row in rows
+        ]
         group = {
             "problem_id": one_problem(f"prompt {name}", (_problem(data, row) for data, row in rows)),
             "group_id": name,
-            "rollouts": [
-                {
-                    **decode_status(float(data.batch["scores"][row])),
-                    "tokens": int(data.batch["response_mask"][row].sum()),
-                    "context_tokens": int(data.batch["prompt_mask"][row].sum()),
-                }
-                for data, row in rows
-            ],
+            "rollouts": rollouts,
         }
         async with self._opening:
             if self._run is None:
@@ -96,7 +97,7 @@ class GroupShaping:
                 )
         answer = await self._run.shape([group], step=step)
         log_warnings(self.run_name, answer)
-        await self._audit.check_async(self._client, [_problem(*rows[0])[1]])
+        self._audit.note((_problem(*row)[1] for row in rows), (one.get("status", "wrong") for one in rollouts))
         for data in responses:
             data.batch["response_level_rewards"] = data.batch["response_level_rewards"].float()
         rewards = fill_with_group_mean(answer.groups[0].rewards, answer.groups[0].trainable)

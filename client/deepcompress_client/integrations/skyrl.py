@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,8 @@ class Shaping:
                 groups, phase="eval", answer_format=self._config.get("answer_format", "boxed")
             )
         log_warnings(self.run_name, answer)
-        await self._audit.check_async(self._client, (group["gold"] for group in groups))
+        for group, scored in zip(groups, answer.groups, strict=True):
+            self._audit.note(repeat(group["gold"]), (verdict.status for verdict in scored.verdicts))
         for rows, scored in zip(rows_of.values(), answer.groups, strict=True):
             rewards = fill_with_group_mean(scored.rewards, scored.trainable)
             for index, row in enumerate(rows):

@@ -153,7 +153,7 @@ class SlimeReward:
         samples = sample if isinstance(sample, list) else [sample]
         items = [self._item(one, run) for one in samples]
         verdicts = await self._async.verify(items, answer_format=self._config.get("answer_format", "boxed"))
-        await self._audit.check_async(self._async, (one.label for one in samples))
+        self._audit.note((one.label for one in samples), (verdict.status for verdict in verdicts))
         rewards = []
         for one, verdict in zip(samples, verdicts, strict=True):
             _store_verdict(one, verdict)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -100,6 +101,7 @@ class DeepCompressGroupReward:
         self._strategy = groupwise(strategy, config)
         self._config = {**config, "groups_per_step": groups_per_step}
         self._on_outage = on_outage
+        self._audit = GoldAudit(f"column {gold!r} of train_dataset")
         self._identity: Mapping[str, Any] | None = None
         """The identity of the run as the first process opened it; None without `attach`."""
         self._run: AsyncRun | None = None
@@ -118,8 +120,8 @@ class DeepCompressGroupReward:
         check_columns("train_dataset", trainer.train_dataset, (self._gold, self._problem_id))
         client = Client(self._url, **self._connection)
         golds = first_values(trainer.train_dataset, self._gold)
-        audit = GoldAudit(f"column {self._gold!r} of train_dataset")
-        run_on_first_rank(lambda: audit.check(client, golds))
+        if not self._config.get("fallback_checker"):  # which may decide what the rules cannot read
+            run_on_first_rank(lambda: self._audit.check(client, golds))
         self._end_tokens = self._end_tokens or frozenset(end_tokens(trainer))
         self._start["folder"] = trainer.args.output_dir
         # The first of the callbacks: one of the trainer's own starts the process that gets a copy of this reward.
@@ -204,6 +206,7 @@ class DeepCompressGroupReward:
             return [None] * len(completions)
         log_warnings(self.run_name, answered)
         answer = answered.groups[0]
+        self._audit.note(repeat(gold), (verdict.status for verdict in answer.verdicts))
         if self._neutral:
             return list(fill_with_group_mean(answer.rewards, answer.trainable))
         return [reward if ok else None for reward, ok in zip(answer.rewards, answer.trainable, strict=True)]

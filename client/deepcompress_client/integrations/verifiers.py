@@ -14,6 +14,7 @@ hook of the trainer, such as that of `deepcompress_client.integrations.prime_rl`
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ class Outcome:
             answer_format=self._answer_format,
             truncated=bool(getattr(trace, "is_truncated", False)),
         )
-        await self._audit.check_async(self._client, [gold])
+        self._audit.note([gold], [verdict.status])
         if verdict.status in STATUS_OFFSETS:
             raise Unjudged(f"{verdict.status}: {verdict.reason}")
         return float(verdict.correct)
@@ -121,7 +122,7 @@ def group_reward(
         group = _group(finished)
         if phase == "eval":
             scored = await client.score([group], phase="eval", answer_format=settings.get("answer_format", "boxed"))
-            await audit.check_async(client, [group["gold"]])
+            audit.note(repeat(group["gold"]), (verdict.status for verdict in scored.groups[0].verdicts))
             return _with_failed(states, [float(correct) for correct in scored.groups[0].correct], 0.0)
         if not opened:
             opened.append(
@@ -139,8 +140,8 @@ def group_reward(
             )
         answered = await opened[0].score([group])
         log_warnings(run, answered)
-        await audit.check_async(client, [group["gold"]])
         answer = answered.groups[0]
+        audit.note(repeat(group["gold"]), (verdict.status for verdict in answer.verdicts))
         rewards = fill_with_group_mean(answer.rewards, answer.trainable)
         return _with_failed(states, rewards, sum(rewards) / len(rewards))
 

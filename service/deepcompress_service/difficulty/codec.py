@@ -10,6 +10,7 @@ import json
 import struct
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from dataclasses import fields as dataclass_fields
 from operator import attrgetter
 from typing import Any, Literal
 
@@ -34,6 +35,7 @@ _PAGE_SORT_FIELDS = struct.Struct("<8xd8xd4xB24xdII")
 _VISIT_FIELDS = struct.Struct(f"<{STATE_BYTES - 8}xddI")
 """Last step of a problem's state; step and attempts of its tally."""
 GROUP_HEAD_BYTES = _HEAD.size
+_CONFIG_FIELDS = tuple(field.name for field in dataclass_fields(DifficultyConfig))
 _ASYNCHRONOUS = ("asynchronous", "max_age")
 _SIDES: tuple[Literal["simple", "hard"] | None, ...] = (None, "simple", "hard")
 
@@ -329,7 +331,9 @@ def config_to_json(config: DifficultyConfig) -> str:
 
 def _config_fields(config: DifficultyConfig) -> dict[str, Any]:
     """Return a configuration as plain values; without the fields of asynchronous runs for all others."""
-    fields = asdict(config)
+    fields = {name: getattr(config, name) for name in _CONFIG_FIELDS}
+    fields["level"] = asdict(config.level)
+    fields["extra"] = [asdict(one) for one in config.extra]
     return fields if config.asynchronous else {name: fields[name] for name in fields if name not in _ASYNCHRONOUS}
 
 

@@ -305,8 +305,10 @@ def _count(
     if opened:
         close_before(state, run_record, step)
         open_step(state, run_record, step)
-    with_ages(run_record, groups)
-    count_sources(state, step, groups, opened=opened)
+    if any(group.age is not None for group in groups):
+        with_ages(run_record, groups)
+    if any(group.data_source is not None for group in groups):
+        count_sources(state, step, groups, opened=opened)
     problems = apply_groups(state, run_record, [(names[g.group_id], generation, g) for g in groups if g.counts])
     after, mean = accumulators_after(run_record.config, run_record.start, run_record.buckets, run_record.revisits)
     if mean is None:

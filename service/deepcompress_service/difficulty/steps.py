@@ -120,7 +120,7 @@ def close(state: RunTransaction, run_record: RunRecord) -> None:
         write_records(state, step, apply_groups(state, run_record, counted))
     if asynchronous:
         discard_expired(state, run_record)
-    else:
+    elif observed or run_record.kind != "stepped":
         state.close_observations(step)
     record = close_record(run_record, len(counted))
     state.put_step(step, record)
@@ -164,7 +164,7 @@ def apply_groups(
     packed = state.read("problems", None, {problem_id for problem_id, _, _ in groups})
     changes = ProblemChanges()
     records, undo = changes.records, changes.undo
-    levels: dict[int, float] = {}
+    levels = {run_record.closed: run_record.values[0]}
     for problem_id, generation, group in groups:
         bucket = run_record.buckets.setdefault((generation, group.size, group.passes), PassCountBucket())
         bucket.groups += 1

@@ -51,6 +51,8 @@ class Batch:
     """(slug, text) of each warning of the stages before the rewards."""
     rollouts: int
     """Rollouts of all groups."""
+    final: bool
+    """True if the plan is the run's for this epoch: it was trained before, so its configuration cannot change."""
 
 
 @dataclass(slots=True)

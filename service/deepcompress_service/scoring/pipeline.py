@@ -71,7 +71,8 @@ T = TypeVar("T")
 class CachedPlan:
     """A run's plan, as this process last read it."""
 
-    epoch: int
+    epoch: int | None
+    """None for a run that does not exist yet, and in evaluation."""
     final: bool
     """True after the run's first training request: its configuration then never changes within the epoch."""
     plan: RunPlan
@@ -128,13 +129,14 @@ class Pipeline:
             DifficultyError: The store could not be used.
         """
         validate(request, self.settings, self.remote_names)
-        plan, epoch = await self.resolve(request)
+        known = await self.resolve(request)
         if request.phase == "train":
-            check_inputs(request, plan)
-            if plan.config.asynchronous:
-                check_asynchronous(request, plan)
+            check_inputs(request, known.plan)
+            if known.plan.config.asynchronous:
+                check_asynchronous(request, known.plan)
+        groups = [BatchGroup(group) for group in request.groups]
         rollouts = sum(len(group.rollouts) for group in request.groups)
-        return Batch(request, plan, epoch, [BatchGroup(group) for group in request.groups], [], rollouts)
+        return Batch(request, known.plan, known.epoch, groups, [], rollouts, known.final)
 
     async def _rewards(self, batch: Batch, kind: type[Answer], add_task: AddTask) -> Answer:
         """Run the stages after the verdicts are known; return an answer of type `kind`."""
@@ -152,23 +154,23 @@ class Pipeline:
 
     # --- stage: resolve ----------------------------------------------------------------------------------
 
-    async def resolve(self, request: BatchRequest) -> tuple[RunPlan, int | None]:
-        """Return the run's plan and its epoch on arrival; the server's default plan and None for an unknown run.
+    async def resolve(self, request: BatchRequest) -> CachedPlan:
+        """Return the run's plan and its epoch on arrival; the server's default plan for an unknown run.
 
         Needs no read of the store if the caller sends the epoch and this process has cached the run's plan in it.
         """
         if request.run is None:
-            return self.default_plan, None
+            return CachedPlan(None, False, self.default_plan)
         if request.phase == "eval":
-            return await self.readable_plan(request.run), None
+            return CachedPlan(None, False, await self.readable_plan(request.run))
         cached = self._plans.get(request.run)
         if cached is not None and cached.final and cached.epoch == request.epoch:
-            return cached.plan, cached.epoch
+            return cached
         try:
             state = await self.timed("get_run", self.store.get_run(request.run))
         except UnknownRun:
-            return self.default_plan, None
-        return self._cache_plan(state), state.epoch
+            return CachedPlan(None, False, self.default_plan)
+        return self._cache_plan(state)
 
     async def readable_plan(self, run: str) -> RunPlan:
         """Return the run's plan; if the store cannot be used, the cached one, else the server's default."""
@@ -179,16 +181,14 @@ class Pipeline:
         except UNUSABLE:
             cached = self._plans.get(run)
             return self.default_plan if cached is None else cached.plan
-        return self._cache_plan(state)
+        return self._cache_plan(state).plan
 
-    def _cache_plan(self, state: RunState) -> RunPlan:
+    def _cache_plan(self, state: RunState) -> CachedPlan:
         plan = plan_from_text(state.config_text, self.settings.problem_weight, self.remote_names)
         # A run that was never trained may be given another configuration without a new epoch.
-        self._remember(state.run, CachedPlan(state.epoch, state.kind is not None, plan))
-        return plan
-
-    def _remember(self, run: str, cached: CachedPlan) -> None:
-        self._plans.put(run, cached, plan_bytes(cached.plan))
+        cached = CachedPlan(state.epoch, state.kind is not None, plan)
+        self._plans.put(state.run, cached, plan_bytes(plan))
+        return cached
 
     # --- stage: verify -----------------------------------------------------------------------------------
 
@@ -308,7 +308,8 @@ class Pipeline:
             log.warning("run %s: %s", outcome.run, run_created(outcome.step))
         if outcome.config_text and outcome.config_text != batch.plan.text:
             batch.plan = plan_from_text(outcome.config_text, self.settings.problem_weight, self.remote_names)
-        self._remember(request.run, CachedPlan(outcome.epoch, True, batch.plan))
+        if not batch.final:
+            self._plans.put(request.run, CachedPlan(outcome.epoch, True, batch.plan), plan_bytes(batch.plan))
         changed = stale = too_old = 0
         new = []
         for group, record in zip(batch.groups, outcome.groups, strict=True):

@@ -265,5 +265,5 @@ def group_commit(group: BatchGroup, whitening: tuple[float, float] | None = None
         lengths=pack_bins(bytes([bisect_right(EDGES, count) - 1 for count in correct_tokens])) if all_known else b"",
         age=group.age,
         too_old=group.too_old,
-        data_source=source_name(sent.data_source),
+        data_source=None if sent.data_source is None else source_name(sent.data_source),
     )

@@ -11,6 +11,7 @@ from deepcompress_verify.tree import Add, Call, Mul, Neg, Node, Num, Piecewise, 
 
 _UPWARDS = {">": True, ">=": True, "<": False, "<=": False}
 _OPPOSITE = {">": "<=", ">=": "<", "<": ">=", "<=": ">"}
+_COMPLEMENTS = {**_OPPOSITE, "=": "!=", "!=": "="}
 
 
 def as_expression(node: Piecewise) -> tuple[Node, tuple[str, Num, Node] | None] | None:
@@ -43,6 +44,21 @@ def as_expression(node: Piecewise) -> tuple[Node, tuple[str, Num, Node] | None] 
     at_end = one if "=" in op else two
     step = Call("sign", (Add((Sym(letter), Neg(end))),))
     return _between(above, below, step), (letter, end, substitute(at_end, {letter: end}))
+
+
+def completed(node: Piecewise) -> Piecewise:
+    """Return two cases of which one is "otherwise" with its condition, where it can be stated."""
+    if len(node.cases) != 2 or None not in (node.cases[0][1], node.cases[1][1]):
+        return node
+    (one, first), (two, second) = node.cases if node.cases[1][1] is None else reversed(node.cases)
+    assert second is None
+    if isinstance(first, Text):
+        letter, _, parity = first.words.partition(" ")
+        other = {"even": "odd", "odd": "even"}.get(parity)
+        return node if other is None else Piecewise(((one, first), (two, Text(f"{letter} {other}"))))
+    if isinstance(first, Rel) and len(first.ops) == 1 and first.modulus is None and first.ops[0] in _COMPLEMENTS:
+        return Piecewise(((one, first), (two, Rel(first.terms, (_COMPLEMENTS[first.ops[0]],)))))
+    return node
 
 
 def _between(plus: Node, minus: Node, sign: Node) -> Node:

@@ -35,6 +35,13 @@ _CONFIGURATION = re.compile(r"(?:\[(?:He|Ne|Ar|Kr|Xe|Rn)\])?(?:[1-7][spdf]\^?[0-
 
 Side = tuple[str, ...]
 
+_COMMAND = re.compile(r"\\[a-z]+")
+
+
+def _has_symbols(text: str) -> bool:
+    """Return True if the text may hold a symbol of an element, or an orbital in s."""
+    return text != text.lower() or "s" in _COMMAND.sub("", text)
+
 
 @lru_cache(maxsize=2_048)
 def chemical(text: str) -> tuple[Side, ...] | None:
@@ -45,6 +52,8 @@ def chemical(text: str) -> tuple[Side, ...] | None:
     if len(text) > MAX_CHARS or not (
         "A" <= text.strip(" *$\\{[(0123456789^")[:1] <= "Z" or "\\" in text or "s" in text
     ):
+        return None
+    if not _has_symbols(text):
         return None
     if _SPLIT_COUNT.search(text):
         return None  # B_{1}2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from deepcompress_verify.compare import matrices
-from deepcompress_verify.compare.cases import as_expression
+from deepcompress_verify.compare.cases import as_expression, completed
 from deepcompress_verify.compare.context import (
     NOT_APPLICABLE,
     ComparisonContext,
@@ -303,8 +303,16 @@ def compare_piecewise(gold: Node, answer: Node, context: ComparisonContext) -> b
         return False
     if len(gold.cases) != len(answer.cases):
         return False
-    left = [_case(*case) for case in gold.cases]
-    return same_items(left, [_case(*case) for case in answer.cases], context)
+    gold, answer = completed(gold), completed(answer)
+    same = same_items([_case(*case) for case in gold.cases], [_case(*case) for case in answer.cases], context)
+    one, two = as_expression(gold), as_expression(answer)
+    if same is not False or one is None or two is None or one[1] is None or two[1] is None:
+        return same
+    # x > 0 and x <= 0 against x >= 0 and x < 0: the values at the break decide
+    (letter, end, value), (other_letter, other_end, other_value) = one[1], two[1]
+    if (letter, end) != (other_letter, other_end) or context.judge(value, other_value) is not True:
+        return same
+    return context.judge(one[0], two[0])
 
 
 def _joined_cases(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -23,17 +22,19 @@ _work_left: ContextVar[int | None] = ContextVar("work_left", default=None)
 """Remaining units of the item in progress; None outside of `item_budget`."""
 
 
-@contextmanager
-def item_budget() -> Iterator[None]:
+class item_budget:
     """Let all comparisons in the block share one budget of work. Within another such block it has no effect."""
-    if _work_left.get() is not None:
-        yield
-        return
-    token = _work_left.set(MAX_WORK_UNITS)
-    try:
-        yield
-    finally:
-        _work_left.reset(token)
+
+    __slots__ = ("_token",)
+
+    def __enter__(self) -> None:
+        """Begin the block."""
+        self._token = _work_left.set(MAX_WORK_UNITS) if _work_left.get() is None else None
+
+    def __exit__(self, *_error: object) -> None:
+        """End the block."""
+        if self._token is not None:
+            _work_left.reset(self._token)
 
 
 def work_left() -> int:

@@ -110,7 +110,14 @@ def _has_case(one: str, two: str) -> bool:
         return True  # Na, NA; mW, MW
     if one in ELEMENTS and len(one) == 2 and letters not in _COMMON_WORDS:
         return True  # Mg, mg
+    if any(_is_formula(word) and _is_mixed(word) for word in (one, two)) and not (one.islower() or two.islower()):
+        return True  # NaCl, NACL
     return _is_formula(one) and _is_formula(two)
+
+
+def _is_mixed(word: str) -> bool:
+    """Return True for two capital letters or more and a small one."""
+    return sum(map(str.isupper, word)) > 1 and any(map(str.islower, word))
 
 
 _COMMON_WORDS = frozenset(

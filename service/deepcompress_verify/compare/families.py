@@ -6,7 +6,7 @@ from __future__ import annotations
 from itertools import permutations
 
 from deepcompress_verify.compare.context import ComparisonContext
-from deepcompress_verify.compare.forms import rewrite, substitute, symbols
+from deepcompress_verify.compare.forms import has, rewrite, substitute, symbols
 from deepcompress_verify.compare.scalars import equal
 from deepcompress_verify.tree import (
     Add,
@@ -18,6 +18,7 @@ from deepcompress_verify.tree import (
     Neg,
     Node,
     Num,
+    PlusMinus,
     Pow,
     Qualified,
     Rel,
@@ -39,7 +40,9 @@ CONSTANTS = NUMBERED_CONSTANTS | _CAPITALS
 
 def same_family(a: Node, b: Node, context: ComparisonContext) -> bool:
     """Return True for two antiderivatives with a constant C that differ by a constant."""
-    first, second = symbols(a), symbols(b)
+    first, second = context.facts(a).names, context.facts(b).names
+    if not any(name[:1] in ("c", "C") for name in first | second):
+        return False
     small: dict[str, Node] = {name: Sym(name.upper()) for name in first ^ second if name.startswith("c")}
     if small and {name.upper() for name in small} <= first | second:
         return equal(substitute(a, small), substitute(b, small), context) is True
@@ -139,3 +142,28 @@ def as_family(node: Node) -> Node:
     if isinstance(name, Sym) and isinstance(values, Const) and name.name in symbols(node.element):
         return Qualified(node.element, f"{name.name} in {values.name}")
     return node
+
+
+def root_of_square(gold: Node, answer: Node) -> Node | None:
+    """Return y^2 = g^2 for an answer y = ±g to a gold y^2 = f; None for other pairs."""
+    if not isinstance(gold, Rel) or not isinstance(answer, Rel) or gold.ops != ("=",) or answer.ops != ("=",):
+        return None
+    square, root = gold.terms[0], answer.terms[1]
+    if not symbols(gold.terms[1]):
+        return None  # x^2 = 4 may be the problem
+    if square != Pow(answer.terms[0], Num(2)) or not isinstance(answer.terms[0], Sym):
+        return None
+    if not isinstance(root, PlusMinus) or root.left is not None or has(root.right, PlusMinus):
+        return None
+    return Rel((square, _squared(root.right)), ("=",))
+
+
+def _squared(node: Node) -> Node:
+    """Return the square, without the square roots that are factors."""
+    if isinstance(node, Call) and node.name == "root" and node.args[1:] == (Num(2),):
+        return node.args[0]
+    if isinstance(node, Mul):
+        return Mul(tuple(map(_squared, node.factors)))
+    if isinstance(node, Div):
+        return Div(_squared(node.top), _squared(node.bottom))
+    return Pow(node, Num(2))

@@ -12,17 +12,18 @@ from itertools import product
 from deepcompress_verify.compare import units
 from deepcompress_verify.compare.collections import compare_collections, compare_piecewise, evaluate_matrices
 from deepcompress_verify.compare.context import NOT_APPLICABLE, ComparisonContext, InconclusiveError, NotApplicable
-from deepcompress_verify.compare.families import CONSTANTS, as_family, same_constants, same_family
+from deepcompress_verify.compare.families import CONSTANTS, as_family, root_of_square, same_constants, same_family
 from deepcompress_verify.compare.forms import has, rename, rewrite, symbols
+from deepcompress_verify.compare.fractional import compare_braces
 from deepcompress_verify.compare.integer_families import same_integer_family, same_renamed_family
 from deepcompress_verify.compare.items import COLLECTIONS, distinct, has_no_value, same_items
 from deepcompress_verify.compare.ratios_and_times import compare_numerals, compare_ratios
 from deepcompress_verify.compare.regions import is_region
-from deepcompress_verify.compare.relations import has_omission
+from deepcompress_verify.compare.relations import has_omission, is_sum_with_dots
 from deepcompress_verify.compare.rounding import MANY_DIGITS, same_digits, within_rounding
 from deepcompress_verify.compare.scalars import equal
 from deepcompress_verify.compare.statements import compare_regions, compare_relations
-from deepcompress_verify.compare.text import equal_text
+from deepcompress_verify.compare.text import equal_text, same_integers
 from deepcompress_verify.reader import read
 from deepcompress_verify.reader.words import DENIALS, QUALIFIERS
 from deepcompress_verify.remarks import HEDGES
@@ -79,6 +80,9 @@ def judge(gold: Node, answer: Node, context: ComparisonContext) -> bool | None:
         return True
     if type(gold) is Sym and type(answer) is Sym and _without_prefix(gold.name) == _without_prefix(answer.name):
         context.record("structure", "the same triangle")
+        return True
+    if type(gold) is Sym and type(answer) is Sym and same_integers(gold, answer):
+        context.record("text", "the same integers")
         return True
     for rule in _RULES:
         result = rule(gold, answer, context)
@@ -175,7 +179,8 @@ def _claims(node: Qualified) -> bool:
         return True
     if _RELATIONS.isdisjoint(words) and not any(sign in node.condition for sign in "<>"):
         return False
-    if "=" in words and not any(mark in node.condition for mark in (",", "...", "ldots")):
+    equates = "=" in words or ("==" in words and "mod" not in node.condition)
+    if equates and not any(mark in node.condition for mark in (",", "...", "ldots")):
         return True  # x^2 for x = 3
     if isinstance(value, Rel):
         curve = value.ops == ("=",) and (len(symbols(value)) > 1 or not isinstance(value.terms[0], Sym))
@@ -272,7 +277,7 @@ def _choices(gold: Node, answer: Node, context: ComparisonContext) -> bool | Not
 def _plus_minus(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
     if PlusMinus not in context.facts(gold).kinds and PlusMinus not in context.facts(answer).kinds:
         return NOT_APPLICABLE
-    if (root := _root_of(gold, answer)) is not None:
+    if (root := root_of_square(gold, answer)) is not None:
         return context.judge(gold, root)
     excluded = tuple(_excluded(node) for node in (gold, answer))
     if excluded != (gold, answer):
@@ -288,31 +293,6 @@ def _plus_minus(gold: Node, answer: Node, context: ComparisonContext) -> bool | 
         if not (_tuples(gold) or _tuples(answer)):
             return result
     return result
-
-
-def _root_of(gold: Node, answer: Node) -> Node | None:
-    """Return y^2 = g^2 for an answer y = ±g to a gold y^2 = f; None for other pairs."""
-    if not isinstance(gold, Rel) or not isinstance(answer, Rel) or gold.ops != ("=",) or answer.ops != ("=",):
-        return None
-    square, root = gold.terms[0], answer.terms[1]
-    if not symbols(gold.terms[1]):
-        return None  # x^2 = 4 may be the problem
-    if square != Pow(answer.terms[0], Num(2)) or not isinstance(answer.terms[0], Sym):
-        return None
-    if not isinstance(root, PlusMinus) or root.left is not None or has(root.right, PlusMinus):
-        return None
-    return Rel((square, _squared(root.right)), ("=",))
-
-
-def _squared(node: Node) -> Node:
-    """Return the square, without the square roots that are factors."""
-    if isinstance(node, Call) and node.name == "root" and node.args[1:] == (Num(2),):
-        return node.args[0]
-    if isinstance(node, Mul):
-        return Mul(tuple(map(_squared, node.factors)))
-    if isinstance(node, Div):
-        return Div(_squared(node.top), _squared(node.bottom))
-    return Pow(node, Num(2))
 
 
 def _excluded(node: Node) -> Node:
@@ -402,7 +382,10 @@ def _omissions(gold: Node, answer: Node, context: ComparisonContext) -> bool | N
         context.open_reason = "an integral or a limit that is not evaluated"
         return None
     names = context.facts(gold).names | context.facts(answer).names
-    if all(name[:1] not in _OMISSION_PREFIXES for name in names) or not (has_omission(gold) or has_omission(answer)):
+    if all(name[:1] not in _OMISSION_PREFIXES for name in names):
+        return NOT_APPLICABLE
+    two_sums = isinstance(gold, Rel) and isinstance(answer, Rel) and any(map(is_sum_with_dots, gold.terms))
+    if not (two_sums or has_omission(gold) or has_omission(answer)):
         return NOT_APPLICABLE
     context.open_reason = "a formula with dots or a derivative sign"
     return None
@@ -438,11 +421,23 @@ def _rounded(gold: Node, answer: Node, context: ComparisonContext) -> bool:
     return False
 
 
+def _of_sets(gold: Node, answer: Node) -> tuple[Node, Node] | None:
+    """Return the sets of which both sides are the size or the probability; None for anything else."""
+    if not isinstance(gold, (Call, Apply)) or not isinstance(answer, (Call, Apply)) or gold.name != answer.name:
+        return None
+    if len(gold.args) != 1 or len(answer.args) != 1 or gold.name not in ("abs", "P", "Pr"):
+        return None
+    one, two = gold.args[0], answer.args[0]
+    return (one, two) if isinstance(one, SetOp) and isinstance(two, SetOp) else None
+
+
 def _scalars(gold: Node, answer: Node, context: ComparisonContext) -> bool | None:
     """Compare numbers and expressions, with the rules for units, percent, degrees and rounding."""
     for node in (gold, answer):
         if isinstance(node, (Text, Rel, SetOp, SetBuilder, *COLLECTIONS)):
             return False
+    if (sets := _of_sets(gold, answer)) is not None:
+        return context.judge(*sets)  # |A n B| and |B n A|; other sets may have the same size, which is not known
     if not _SCALAR.issuperset(context.facts(gold).kinds | context.facts(answer).kinds):
         context.record("structure", "a collection inside a formula")
         return False
@@ -485,6 +480,6 @@ _SCALAR = frozenset((Num, Const, Sym, Add, Neg, Mul, Div, Pow, Call, Apply, BigO
 
 Rule = Callable[[Node, Node, ComparisonContext], "bool | NotApplicable | None"]
 _RULES: tuple[Rule, ...] = (
-    _families, _qualified, _choices, _plus_minus, _texts, _omissions, compare_piecewise,
+    _families, _qualified, _choices, _plus_minus, _texts, _omissions, compare_piecewise, compare_braces,
     compare_regions, compare_relations, evaluate_matrices, compare_collections, compare_ratios, compare_numerals,
 )  # fmt: skip

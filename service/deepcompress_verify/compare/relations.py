@@ -133,11 +133,16 @@ def has_omission(node: Node) -> bool:
     An ellipsis among the items of a list does not count, nor a derivative that is the name in an equation.
     """
     if isinstance(node, Rel):
-        return any(has_omission(term) for term in node.terms if not is_name(term))
+        return any(has_omission(term) for term in node.terms if not is_name(term) and not is_sum_with_dots(term))
     return any(
         isinstance(part, (Add, Mul, Div, Neg, Pow)) and any(c == ELLIPSIS or is_derivative(c) for c in children(part))
         for part in walk(node)
     )
+
+
+def is_sum_with_dots(node: Node) -> bool:
+    """Return True for 1 + 2 + ... + n, which names the value that follows it."""
+    return isinstance(node, Add) and ELLIPSIS in node.terms
 
 
 def is_symbolic_term(node: Node) -> bool:
@@ -174,6 +179,7 @@ def read_chain(node: Rel, context: ComparisonContext) -> EqualityChain | None:
     if len(terms) == 2 and isinstance(terms[1], Sym) and not is_name(terms[0]) and not has_unknowns(terms[0]):
         terms.reverse()  # 5 = x
     names = [t for t in terms[:-1] if is_name(t) and not _operates_in(t, terms[-1])]
+    names = [t for t in terms[:-1] if t in names or is_sum_with_dots(t)]
     if not names and _first_names_value(terms):
         names = terms[:1]
     if len(terms) > 2 and terms[0] in names and not has_unknowns(terms[-1]):
@@ -201,10 +207,34 @@ def read_chain(node: Rel, context: ComparisonContext) -> EqualityChain | None:
 
 
 def _operates_in(head: Node, value: Node) -> bool:
-    """Return True if the head is a letter or function of the value: f o g = g o f and k = k mod 7 are equations."""
+    """Return True if the head has letters or functions of the value: f o g = g o f and |x| = x are equations."""
     if isinstance(head, Sym):
         return head.name in symbols(value)
-    return isinstance(head, Apply) and any(isinstance(part, Apply) and part.name == head.name for part in walk(value))
+    if isinstance(head, Apply):
+        names = (head.name, f"{head.name}'", f"{head.name}''")  # f(x) = f'(x)
+        if any(isinstance(part, Apply) and part.name in names for part in walk(value)):
+            return True
+        if head.name not in _OPERATIONS or not _letters(head):
+            return head.name in _OPERATIONS  # 17 remainder 3 is a value
+    if isinstance(head, Mul) and isinstance(head.factors[0], Apply):
+        head = head.factors[0]  # f o g of x
+    if isinstance(head, (Tuple, Text, Const, BigOp)) or _is_differential(head):
+        return False
+    if isinstance(head, Matrix) and head.kind == "matrix":
+        return False
+    return not _letters(head).isdisjoint(_letters(value))
+
+
+def _letters(node: Node) -> frozenset[str]:
+    """Return the names of the letters and functions of a tree."""
+    return symbols(node) | {part.name for part in walk(node) if isinstance(part, Apply)} - _OPERATIONS
+
+
+def _is_differential(node: Node) -> bool:
+    """Return True for dy, and for dy/dx and d/dx as the names of derivatives."""
+    return any(
+        is_derivative(part) or (isinstance(part, Mul) and part.factors[0] in _DIFFERENTIALS) for part in walk(node)
+    )
 
 
 def _first_names_value(terms: list[Node]) -> bool:
@@ -227,7 +257,9 @@ def has_unknowns(node: Node) -> bool:
     )
 
 
-_OPERATIONS = frozenset(["beside", "remainder", "cross", "compose", "star", "divergence"])
+_OPERATIONS = frozenset(
+    ["beside", "remainder", "cross", "compose", "star", "divergence", "product", "sequence", "exterior"]
+)
 """Names of Apply that are operations, no functions."""
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from deepcompress_verify.reader.words import PHRASES
-from deepcompress_verify.tree import Const, List, Node, Num, Qualified, Rel, Set, SetBuilder, Sym, Text
+from deepcompress_verify.tree import Add, Const, List, Mul, Neg, Node, Num, Qualified, Rel, Set, SetBuilder, Sym, Text
 
 _DROPPED = frozenset("the a an of is are by that it its will be only".split())
 _OPENING = frozenset(("on", "in", "at"))
@@ -16,6 +16,7 @@ _SHORT = {
         "friday": "fri",
         "saturday": "sat", "sunday": "sun", "january": "jan", "february": "feb", "august": "aug",
         "september": "sep sept", "october": "oct", "november": "nov", "december": "dec", "april": "apr",
+        "march": "mar",
     }.items()
     for short in shorts.split()
 }  # fmt: skip
@@ -68,9 +69,16 @@ _FROM = {
 """Sets of integers by the inequality that begins or ends them."""
 
 
+def same_integers(gold: Sym, answer: Sym) -> bool:
+    """Return True for two symbols of one set of integers: Z^+ and Z_{>0}."""
+    return gold.name in _INTEGERS and _INTEGERS[gold.name] == _INTEGERS.get(answer.name)
+
+
 def _integers(node: Node) -> str | None:
     """Return the words for n >= 1, n in Z; for n in Z^+; for {1, 2, 3, ...}; None for anything else."""
     if isinstance(node, SetBuilder):
+        if isinstance(node.condition, Rel) and node.condition.ops == ("in",):
+            return _parity(node.element, node.condition)
         if isinstance(node.element, Rel) and node.element.ops == ("in",):
             node = Qualified(node.condition, f"{_name(node.element.terms[0])} in {_name(node.element.terms[1])}")
         else:
@@ -102,6 +110,19 @@ def _integers(node: Node) -> str | None:
         end = value.terms[1]
         return _FROM.get((value.ops[0], end.p)) if isinstance(end, Num) and end.q == 1 else None
     return None
+
+
+def _parity(element: Node, condition: Rel) -> str | None:
+    """Return the words for {2k : k in Z} and {2k + 1 : k in Z}; None for anything else."""
+    if condition.terms[1] != Const("Z") or not isinstance(condition.terms[0], Sym):
+        return None
+    terms = element.terms if isinstance(element, Add) else (element,)
+    if terms[0] != Mul((Num(2), condition.terms[0])) or len(terms) > 2:
+        return None
+    if len(terms) == 1:
+        return "even integers"
+    rest = terms[1].arg if isinstance(terms[1], Neg) else terms[1]
+    return "odd integers" if rest == Num(1) else None
 
 
 def _name(node: Node) -> str:

@@ -43,6 +43,11 @@ _NUMBER = re.compile(
 _BLOCK = re.compile(
     r"(?:\\[ ,;:]|~|\s)*\\(?:text|mathrm|rm|textrm|operatorname)\s*\{|(?:\\[ ,;:]|~|\s)*\\frac\{\\(?:text|mathrm)\{"
 )
+_MAY_HAVE_UNIT = re.compile(
+    r"[^\x00-\x7f]|\\(?:text|mathrm|rm|operatorname)|\$|Rs|INR|USD|EUR|GBP"
+    r"|\A(?:\*\*)?[\s{]*(?:[-+\s.\d]|\\[dt]?frac)[^a-zA-Z]*(?:frac[^a-zA-Z]+)?[a-zA-Z]"
+)
+"""A text without this, a unit as text, a currency or a letter after a number, has no unit."""
 _TOKEN = re.compile(
     r"\s+|[A-Za-zµμΩ]+|[一-鿿]+|\\(?:cdot|times)(?![A-Za-z])|\^\s*\{\s*[-+]?\d+\s*\}|\^\s*[-+]?\d|[⁻]?[¹²³⁴]|[·⋅*/().{}-]"
 )
@@ -52,6 +57,8 @@ _COMMANDS = frozenset(
     "displaystyle pm quad".split()
 )
 """Commands of a formula without a unit."""
+_CELSIUS = re.compile(r"(?:°|\^?\s*\{?\s*\\circ\s*\}?)\s*\{?\s*C(?![A-Za-z])|℃")
+"""A degree Celsius, which is a kelvin in a product of units: J/(g·°C)."""
 _SUPER = str.maketrans("⁻¹²³⁴", "-1234")
 
 
@@ -68,7 +75,7 @@ class UnitText:
 
 def split_unit(text: str) -> UnitText | None:
     """Return the value and the unit of a text that ends in a known unit, or None."""
-    if len(text) > MAX_CHARS:
+    if len(text) > MAX_CHARS or _MAY_HAVE_UNIT.search(text) is None:
         return None
     if text.startswith("**") and text.endswith("**"):
         text = text[2:-2]
@@ -129,11 +136,13 @@ def has_no_unit(text: str) -> bool:
 def read_unit(text: str) -> tuple[fmpq, Dimensions] | None:
     """Return (factor to the base units, dimensions) of a unit, or None unless every token has a meaning."""
     quotient = _expand_fraction(text)
-    tokens = None if quotient is None else _tokens(_BLANK.sub(" ", quotient).replace("mm Hg", "mmHg"))
-    if tokens is None:
+    if quotient is None:
         return None
-    pieces = _product(tokens)
-    if not pieces:
+    plain = _BLANK.sub(" ", quotient).replace("mm Hg", "mmHg")
+    kelvin = _CELSIUS.sub("K", plain)
+    tokens = _tokens(kelvin)
+    pieces = None if tokens is None else _product(tokens)
+    if not pieces or (kelvin != plain and len(pieces) == 1):
         return None
     return measure("*".join(f"{name}^{power}" for name, power in pieces))
 

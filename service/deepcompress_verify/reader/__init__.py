@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from deepcompress_verify.reader.cases import may_hold_cases, split_cases
 from deepcompress_verify.reader.dates import join_dates, may_hold_date, numeric_date
 from deepcompress_verify.reader.grammar import parse
 from deepcompress_verify.reader.numerals import Commas, join_numerals
@@ -13,6 +14,7 @@ from deepcompress_verify.reader.statements import phrase
 from deepcompress_verify.reader.stream import Options
 from deepcompress_verify.reader.tokens import ReadError, Token, clean, tokenize
 from deepcompress_verify.tree import (
+    LEAVES,
     MAX_CHARS,
     MAX_DEPTH,
     MAX_NODES,
@@ -41,11 +43,13 @@ _WITHOUT_MEANING = frozenset(
     (",", ".", ";", ":", "?", "'", '"', "(", ")", "[", "]", "{", "}", "\\{", "\\}", "-", "`", "*")
 )
 """Marks between words that carry no meaning of their own; a minus before a number is kept."""
-_ARITHMETIC = (Add, Neg, Mul, Div, Pow, Call, Apply, PlusMinus, BigOp, Quantity)
+_ARITHMETIC = frozenset((Add, Neg, Mul, Div, Pow, Call, Apply, PlusMinus, BigOp, Quantity))
 
 
-def read(text: str, commas: Commas = "group", plain_units: bool = False) -> Node | Unreadable:
+def read(text: str, commas: Commas = "group", plain_units: bool = False, products: bool = False) -> Node | Unreadable:
     """Parse an answer. With `plain_units`, a letter after a number may be a unit: 12 m.
+
+    With `products`, a capital letter before brackets is a factor and no function: T(n+1).
 
     Pure and total: a text that cannot be parsed gives an `Unreadable`. Linear in the text, except for a bounded
     number of look-aheads.
@@ -66,7 +70,9 @@ def read(text: str, commas: Commas = "group", plain_units: bool = False) -> Node
         tokens = join_numerals(tokens, commas, latex)
         if len(tokens) == 1:
             return Unreadable("empty")
-        node = _answer(tokens, Options(latex, plain_units))
+        options = Options(latex, plain_units, products)
+        cases = split_cases(tokens, lambda part: parse(part, options)) if may_hold_cases(cleaned) else None
+        node = cases or _answer(tokens, options, "hen" in cleaned or "HEN" in cleaned)
         _check_size(node)
         return node
     except ReadError as reason:
@@ -77,7 +83,7 @@ def read(text: str, commas: Commas = "group", plain_units: bool = False) -> Node
         return Unreadable(reason.slug, reason.detail)
 
 
-def _answer(tokens: list[Token], options: Options) -> Node:
+def _answer(tokens: list[Token], options: Options, may_hold_then: bool) -> Node:
     """Return the tree of the tokens: parts, "respectively" and "then" make an answer ordered."""
     parts = split_parts(tokens)
     while parts is None and len(tokens) > 3 and tokens[0][:2] == ("o", "{") and (closes := _closes_at_end(tokens)):
@@ -93,7 +99,8 @@ def _answer(tokens: list[Token], options: Options) -> Node:
         tokens = [*tokens[:-2], tokens[-1]]
         if tokens[-2].value == ",":
             del tokens[-2]
-    ordered = ordered or any(token.kind in "tw" and token.value.lower() == "then" for token in tokens[1:])
+    if may_hold_then:
+        ordered = ordered or any(token.kind in "tw" and token.value.lower() == "then" for token in tokens[1:])
     node = parse(tokens, options)
     return Tuple(node.items) if ordered and isinstance(node, List) else node
 
@@ -124,8 +131,8 @@ def _check_size(node: Node) -> None:
     while stack:
         part, depth = stack.pop()
         count += 1
-        below = children(part)
-        if below and isinstance(part, _ARITHMETIC) and any(isinstance(child, Text) for child in below):
+        below = () if type(part) in LEAVES else children(part)
+        if type(part) in _ARITHMETIC and any(type(child) is Text for child in below):
             raise ReadError("words", "words inside a formula")
         if depth > 2 * MAX_DEPTH:
             raise ReadError("too_deep", f"nested more than {2 * MAX_DEPTH} deep")

@@ -20,6 +20,7 @@ from deepcompress_verify.reader.words import (
     is_word,
 )
 from deepcompress_verify.tree import (
+    MAX_DEPTH,
     Apply,
     Call,
     Const,
@@ -34,12 +35,28 @@ from deepcompress_verify.tree import (
     Tuple,
 )
 
+_AFTER_NAMES = frozenset(("+", "-", "*", "/", ")", "]", "}", "\\}", ",", ";"))
 _PROSE = frozenset(("is", "are", "has", "odd", "even", "not"))
 """Short words that are not products of letters if they are separate words in plain text."""
 
 
 def atom(s: Stream) -> Node:
     """Parse an atom."""
+    token = s.tokens[s.position]
+    if token.kind in "nw" and s.depth < MAX_DEPTH:
+        after = s.tokens[s.position + 1]
+        if token.kind == "n":
+            if after.space or after.kind not in "nwt":  # no letters of a numeral with a base
+                s.position += 1
+                return number(token.value)
+        elif len(token.value) == 1 and (
+            after.kind in "er"
+            or (after.kind == "o" and after.value in _AFTER_NAMES)
+            or (after.value == "^" and s.tokens[s.position + 2].kind == "n")
+        ):
+            s.position += 1
+            constant = token.value in ("e", "i") and token.value not in s.bound_names
+            return Const(token.value) if constant else Sym(token.value)
     s.enter()
     try:
         return _atom(s)

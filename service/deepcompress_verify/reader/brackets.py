@@ -62,6 +62,8 @@ def bracketed(s: Stream, opener: str) -> Node:
             raise s.fail("unmatched bracket")
         return result[0]
         # (a) groups; [a, b] of one item is a group too, but keep a bracketed list of one apart from a value
+    if s.joiner == "or":
+        return List(tuple(result), "or")  # (p or q) is not (p and q)
     left: Bracket = "(" if opener == "(" else "["
     right: Bracket = ")" if closer == ")" else "]"
     return Tuple(tuple(result), left, right)

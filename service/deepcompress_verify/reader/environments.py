@@ -7,6 +7,7 @@ import itertools
 
 from deepcompress_verify.reader.gather import gathered
 from deepcompress_verify.reader.stream import Stream
+from deepcompress_verify.reader.tokens import Token
 from deepcompress_verify.tree import (
     List,
     Matrix,
@@ -95,14 +96,21 @@ def _cell(s: Stream, environment: str) -> Node:
 def _parity(s: Stream) -> Text | None:
     """Parse the condition of a case that a letter is even or odd: n even, if n is odd."""
     start = s.position
-    words: list[str] = []
-    while s.peek().kind in "tw" and len(words) < 5:
-        words.append(s.next().value)
+    while s.peek().kind in "tw" and s.position < start + 5:
+        s.position += 1
+    condition = parity(s.tokens[start : s.position]) if _at_cell_end(s) else None
+    if condition is None:
+        s.position = start
+    return condition
+
+
+def parity(tokens: list[Token]) -> Text | None:
+    """Return the condition that a letter is even or odd, in words."""
+    words = [token.value for token in tokens if token.kind in "tw"]
     names = [word for word in words if len(word) == 1]
     rest = [word.lower() for word in words if len(word) > 1 and word.lower() not in _BEFORE_PARITY]
-    if _at_cell_end(s) and len(names) == 1 and rest in (["even"], ["odd"]):
+    if len(words) == len(tokens) and len(names) == 1 and rest in (["even"], ["odd"]):
         return Text(f"{names[0]} {rest[0]}")
-    s.position = start
     return None
 
 

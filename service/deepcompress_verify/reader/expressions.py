@@ -17,7 +17,7 @@ from deepcompress_verify.reader.quantities import (
     unit_fraction,
 )
 from deepcompress_verify.reader.stream import Stream
-from deepcompress_verify.reader.tokens import ReadError
+from deepcompress_verify.reader.tokens import END, ReadError
 from deepcompress_verify.reader.words import CONST_WORDS, FUNCTION_WORDS, NUMBER_WORDS, is_word
 from deepcompress_verify.tree import (
     Add,
@@ -39,6 +39,10 @@ from deepcompress_verify.tree import (
     Tuple,
 )
 
+_ORDERED_PRODUCTS = {"\\star": "star", "\\wedge": "exterior"}
+_POSTFIXES = frozenset(("^", "!", "%", "$$", "|", "_", "euro", "degree", "degrees", "circ", "textdegree"))
+_ENDS_PRODUCT = frozenset((")", "]", "}", "\\}", ",", ";", "+", "-", "&"))
+_SIGNS = frozenset(("+", "-", "pm", "mp"))
 _UNIT_SIGNS = frozenset(("mu", "Omega"))
 _NABLA = Sym("\\nabla")
 _KNOWN_SYMBOLS = frozenset(("\\partial", "\\nabla", "\\top", "\\intercal"))
@@ -49,10 +53,34 @@ _TRANSPOSED = frozenset(("T", "\\top", "\\intercal"))
 
 def power(s: Stream) -> Node:
     """Parse an atom with its postfix signs and exponents."""
+    start = s.position
     node = atom(s)
+    if isinstance(node, Set) and len(node.items) == 1 and _is_operand(s, start):
+        node = fractional_part(node.items[0])
     if isinstance(node, Sym) and is_given(s):
         node = _conditional(s, node)
     return postfix(s, node)
+
+
+def fractional_part(node: Node) -> Node:
+    """Return x - floor(x)."""
+    return Add((node, Neg(Call("floor", (node,)))))
+
+
+def _is_operand(s: Stream, start: int) -> bool:
+    """Return True for braces among terms and factors, which mean a fractional part: n + \\{x\\}, \\{x\\}^2."""
+    if s.tokens[start].value != "\\{":
+        return False
+    before = s.tokens[start - 1] if start else END
+    two_before = s.tokens[start - 2] if start > 1 else END
+    if before.value == "-" and (two_before.value.isupper() or s.tokens[start - 3].value.isupper()):
+        return False  # A - \\{3\\}, a difference of sets
+    if before.kind == "o" and before.value in ("+", "-", "*"):
+        return True
+    if before.kind == "n" or (before.kind == "w" and before.value.islower() and len(before.value) == 1):
+        return True
+    after = s.peek()
+    return after.kind == "o" and after.value in ("+", "-", "*", "/", "^")
 
 
 def _conditional(s: Stream, name: Sym) -> Node:
@@ -77,7 +105,9 @@ def postfix(s: Stream, node: Node) -> Node:
         ReadError: A subscript follows an expression.
     """
     while True:
-        token = s.peek()
+        token = s.tokens[s.position]
+        if token.value not in _POSTFIXES:
+            return node
         if token.kind == "o":
             if token.value == "^":
                 s.position += 1
@@ -205,13 +235,16 @@ def _exponent(s: Stream) -> Node:
 
 def term(s: Stream) -> Node:
     """Parse a product or quotient."""
-    factors: list[Node] = [_signed_power(s)]
+    first = s.tokens[s.position]
+    factors: list[Node] = [_signed_power(s) if first.value in ("-", "+") else power(s)]
     while True:
-        token = s.peek()
+        token = s.tokens[s.position]
         kind, value = token.kind, token.value
         if kind == "e" or kind == "r":
             break
         if kind == "o":
+            if value in _ENDS_PRODUCT:
+                break
             if value == "*":
                 s.position += 1
                 if s.open_integrals and is_differential(s):
@@ -221,9 +254,9 @@ def term(s: Stream) -> Node:
                 else:
                     factors.append(_signed_power(s))
                 continue
-            if value == "\\star":
+            if value in _ORDERED_PRODUCTS:
                 s.position += 1
-                factors = [Apply("star", (_product(factors), _signed_power(s)))]
+                factors = [Apply(_ORDERED_PRODUCTS[value], (_product(factors), _signed_power(s)))]
                 continue
             if value == "\\times":
                 bold = s.peek(-1).kind == "t" and s.peek(1).kind == "t"
@@ -412,6 +445,8 @@ def expression(s: Stream) -> Node:
             return _total(terms) or terms[0]
         else:
             terms.append(term(s))
+            if s.tokens[s.position].value not in _SIGNS:
+                return terms[0]
             continue
         following = s.peek()
         if not (following.kind == "o" and following.value in "+-") and not (

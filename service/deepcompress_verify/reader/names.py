@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from deepcompress_verify.reader.brackets import bracketed
 from deepcompress_verify.reader.stream import Stream
 from deepcompress_verify.reader.words import FUNCTION_WORDS
@@ -47,7 +49,11 @@ def symbol(s: Stream, name: str) -> Node:
         inner = apply(s, name)
         known = _NAMED_FUNCTIONS[name]
         return Call(known, inner.args) if known and isinstance(inner, Apply) and len(inner.args) == 1 else inner
-    if (_of_a_number(s) or _of_words(s) or (name in _EXPECTED and _of_a_letter(s))) and name not in s.bound_names:
+    if name in _MAY_BE_FUNCTIONS and not s.options.products and _is_applied(s, name):
+        return apply(s, name)
+    if (
+        _of_a_number(s) or _of_words(s) or (name in _EXPECTED and (_of_a_letter(s) or _of_sets(s)))
+    ) and name not in s.bound_names:
         return apply(s, name)
     if name[0] in _ALWAYS_FUNCTIONS:
         if _inverse_mark(s):
@@ -88,6 +94,37 @@ def _of_a_letter(s: Stream) -> bool:
     if power[0] == "^":
         ahead = 6 if power[1] == "{" and power[3] == "}" else 4
     return letter.value.isupper() and s.is_op(closer, ahead)
+
+
+def _of_sets(s: Stream) -> bool:
+    """Return True if brackets with a union, an intersection or a difference of sets follow directly: P(A \\cap B)."""
+    end = s.closing("(") if s.is_op("(") else -1
+    return any(token.kind == "c" and token.value in _SET_SIGNS for token in s.tokens[s.position : end])
+
+
+_SET_SIGNS = frozenset(("cup", "cap", "setminus"))
+
+
+def _is_applied(s: Stream, name: str) -> bool:
+    """Return True if brackets with one variable follow each occurrence of the letter directly: T(2n) is not 2T(n)."""
+    if not s.is_op("(") or s.peek().space:
+        return False
+    inside = s.tokens[s.position + 1 : s.closing("(")]
+    letters = {token.value for token in inside if token.kind not in "no"}
+    if len(letters) != 1 or letters.isdisjoint(_VARIABLES) or any(token.value in ("(", ",", "|") for token in inside):
+        return False
+    if name not in s.applied:
+        s.applied[name] = all(
+            after.value == "(" and not after.space
+            for token, after in pairwise(s.tokens)
+            if token.kind == "w" and token.value == name
+        )
+    return s.applied[name]
+
+
+_MAY_BE_FUNCTIONS = frozenset("HLMNPQRSTUWXYZ")
+"""Capital letters that may be functions; the others are names of constants or sets."""
+_VARIABLES = frozenset("nkmxtz")
 
 
 def _inverse_mark(s: Stream) -> bool:

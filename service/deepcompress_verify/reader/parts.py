@@ -7,11 +7,12 @@ from deepcompress_verify.reader.tokens import Token
 _ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6}
 _SEPARATORS = frozenset((",", ";", ".", "and", "\\"))
 MAX_PARTS = 12
+_MAY_LABEL = frozenset((")", ":", "part", "Part", "PART")).__contains__
 
 
 def split_parts(tokens: list[Token]) -> list[list[Token]] | None:
     """Return the tokens of each part in the order of the labels, each with an end token; None without labels."""
-    if len(tokens) < 5:
+    if len(tokens) < 5 or not any(map(_MAY_LABEL, [token.value for token in tokens])):
         return None
     tokens = _without_braces(tokens)
     if not _could_begin(tokens):
@@ -84,8 +85,14 @@ def _is_numbered(tokens: list[Token], i: int) -> bool:
     inside = tokens[i + 1]
     return (
         inside.kind == "n" and len(inside.value) == 1 and tokens[i + 2][:2] == ("o", ")") and tokens[i + 3].space
-        and (i == 0 or tokens[i - 1].value in _SEPARATORS) and tokens[i + 3].value not in _SEPARATORS
+        and (i == 0 or tokens[i - 1].value in _SEPARATORS or (tokens[i].space and _begins_with_one(tokens)))
+        and tokens[i + 3].value not in _SEPARATORS
     )  # fmt: skip
+
+
+def _begins_with_one(tokens: list[Token]) -> bool:
+    """Return True for an answer that begins with (1) and a space."""
+    return [token.value for token in tokens[:3]] == ["(", "1", ")"] and tokens[3].space
 
 
 def _label_end(tokens: list[Token], i: int) -> int:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from deepcompress_verify.reader.gather import gathered
 from deepcompress_verify.reader.lookahead import is_condition, is_given, separator
 from deepcompress_verify.reader.names import apply
-from deepcompress_verify.reader.numerals import make_rational
+from deepcompress_verify.reader.numerals import make_rational, number
 from deepcompress_verify.reader.relations import ratio, relation
 from deepcompress_verify.reader.stream import Stream
 from deepcompress_verify.reader.tokens import ReadError, Token
@@ -28,6 +28,7 @@ from deepcompress_verify.reader.words import (
     spelled_number,
 )
 from deepcompress_verify.tree import (
+    MAX_DEPTH,
     Choice,
     Const,
     List,
@@ -43,15 +44,21 @@ from deepcompress_verify.tree import (
     Tuple,
 )
 
+_ENDS = frozenset((",", ";", ")", "]", "}", "\\}"))
 _ALL_REALS = frozenset("all real reals numbers number values value of the set x".split())
 _EXCEPT = frozenset(("except", "excluding"))
 
 
 def statement(s: Stream) -> Node:
     """Parse a statement: words, a choice, or a relation with its condition."""
+    token = s.tokens[s.position]
+    if token.kind == "n" and s.depth < MAX_DEPTH - 2:
+        after = s.tokens[s.position + 1]
+        if after.kind == "e" or (after.kind == "o" and after.value in _ENDS):
+            s.position += 1
+            return number(token.value)  # most statements: it is the same by all levels
     s.enter()
     try:
-        token = s.peek()
         if token.kind not in "tw" and token.value != "(":
             return _qualified(s, relation(s), token)
         if s.in_cases and token.value in QUALIFIERS:
@@ -213,7 +220,12 @@ def _choice(s: Stream) -> Node | None:
             return None
         if start != 0:
             return None
-    if letter.kind not in "tw" or len(letter.value) != 1 or not "A" <= letter.value <= "J":
+    if letter.kind not in "tw" or len(letter.value) != 1:
+        return None
+    if s.is_op(")", 1) and s.peek(2).kind == "e" and "a" <= letter.value <= "j":
+        s.position += 2
+        return Choice(letter.value.upper())  # b)
+    if not "A" <= letter.value <= "J":
         return None
     following = s.peek(after)
     if following.kind == "e":
@@ -340,8 +352,10 @@ def _points(items: list[Node], groups: list[int]) -> Node | None:
 def _angle_brackets(s: Stream) -> None:
     """Convert <1, 2, 3> to a vector."""
     first, last = s.tokens[0], s.tokens[-1 - s.padding]
+    if first.value != "<" or first.kind != "r":
+        return
     inside = s.tokens[1 : -1 - s.padding]
-    if first[:2] == ("r", "<") and last[:2] == ("r", ">") and all(t.kind != "r" for t in inside):
+    if last[:2] == ("r", ">") and all(t.kind != "r" for t in inside):
         s.tokens[0] = Token("o", "(", False)
         s.tokens[-1 - s.padding] = Token("o", ")", False)
 
@@ -349,6 +363,12 @@ def _angle_brackets(s: Stream) -> None:
 def _half_line(words: list[str]) -> Node | None:
     """Return the interval of "all positive real numbers"."""
     rest = [word for word in words if word not in _ALL_REALS]
+    if len(rest) > 2 and (relation := _BOUNDS.get(" ".join(rest[:-1]))) and "real" in words and rest[-1].isdigit():
+        end, infinity = Num(int(rest[-1])), Const("oo")
+        closed = relation[1:] == "="
+        if relation[0] == ">":
+            return Tuple((end, infinity), "[" if closed else "(", ")")
+        return Tuple((Neg(infinity), end), "(", "]" if closed else ")")
     if len(rest) != 1 or rest[0] not in _HALF_LINES or not ("real" in words or "reals" in words):
         return None
     left, low, high = _HALF_LINES[rest[0]]
@@ -356,6 +376,11 @@ def _half_line(words: list[str]) -> Node | None:
     return Tuple(ends, "[" if left == "[" else "(", "]" if left == "]" else ")")
 
 
+_BOUNDS = {
+    "greater than": ">", "larger than": ">", "bigger than": ">", "less than": "<", "smaller than": "<",
+    "at least": ">=", "at most": "<=",
+}  # fmt: skip
+"""Bounds of "all real numbers greater than 3"."""
 _HALF_LINES = {
     "positive": ("", "0", "oo"), "negative": ("", "-oo", "0"), "nonnegative": ("[", "0", "oo"),
     "nonpositive": ("]", "-oo", "0"),

@@ -21,6 +21,8 @@ class Options(NamedTuple):
     """The text contains a backslash."""
     plain_units: bool = False
     """A plain letter after a number and a space may be a unit: 12 m."""
+    products: bool = False
+    """A capital letter before brackets is a factor: T(n+1) is Tn + T."""
 
 
 class Grammar(NamedTuple):
@@ -63,6 +65,8 @@ class Stream:
         """Number of open integrals: "dx" ends their integrand."""
         self.vectors: set[str] = set()
         """Names written as vectors so far."""
+        self.applied: dict[str, bool] = {}
+        """True by letter if brackets follow each of its occurrences directly."""
         self.bound_names: list[str] = []
         """Variables of the open sums: i is not the imaginary unit in a sum over i."""
 

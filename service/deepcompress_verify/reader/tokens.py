@@ -45,6 +45,20 @@ _SLANTED = re.compile(r"(?:\{\}\s*)?\^\{?([0-9]{1,9})\}?\s*/_\{?([0-9]{1,9})\}?"
 """A slanted fraction: {}^7/_3."""
 _CHINESE_JOINER = re.compile(r"(?<![一-鿿])[且和或](?![一-鿿])")
 """A joiner between formulas, no part of a word."""
+_FUNCTIONS = {
+    "sh": "sinh", "ch": "cosh", "th": "tanh", "cth": "coth", "arsh": "arsinh", "arch": "arcosh", "arth": "artanh",
+    "arcth": "arcoth", "sen": "sin", "senh": "sinh", "tgh": "tanh",
+}  # fmt: skip
+"""Functions by names that are a function only as an operator: \\operatorname{sh} x, but not 5^{th}."""
+_DRESSED = re.compile(
+    rf"(?<!\^)(?<!\^\{{)\\(?:(?:operatorname\*?|mathrm)\s?\{{\s?({'|'.join(_FUNCTIONS)})\s?\}}"
+    rf"|({'|'.join(_FUNCTIONS)})(?![A-Za-z]))(?=(?:\\[,;! ]|\s){{0,2}}(?:[a-zA-Z0-9({{^]|\\[a-zA-Z]))"
+)
+_SHORT_NAME = re.compile(r"\\(?:c?th|[cs]h|senh?)(?![a-zA-Z])|\{tgh")
+_WEDGE_OF_FORMS = re.compile(
+    r"(?:\bd[a-z]|_(?:[0-9a-z]|\{[0-9a-z]\})|\\(?:vec|mathbf|bm|boldsymbol)\s?\{?[a-z]\}?)\s*\\wedge(?![a-zA-Z])"
+)
+"""A product of differentials or vectors, which has an order; between statements the sign is "and"."""
 _STATEMENT = re.compile(r"(?:\\[,;:! ]|\s|\\q?quad(?![a-zA-Z]))*[A-Za-z](?:_(?:[0-9a-z]|\{[0-9a-z]{1,4}\}))?\s*=")
 """The beginning of another statement after a wide space: p = 5 \\quad q = 2."""
 _SUPER = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", strict=True))
@@ -62,7 +76,8 @@ _UNICODE = {
     "∅": "\\emptyset ", "±": "\\pm ", "∓": "\\mp ", "ℝ": "\\mathbb{R}", "ℤ": "\\mathbb{Z}", "ℕ": "\\mathbb{N}",
     "ℚ": "\\mathbb{Q}", "ℂ": "\\mathbb{C}", "∑": "\\sum ", "∏": "\\prod ", "∫": "\\int ", "⌊": "\\lfloor ",
     "⌋": "\\rfloor ", "⌈": "\\lceil ", "⌉": "\\rceil ", "⟨": "\\langle ", "⟩": "\\rangle ", "∠": "\\angle ",
-    "…": "\\ldots ", "⋯": "\\ldots ", "′": "'", "’": "'", "‘": "'", "“": '"', "”": '"', "∖": "\\setminus ",
+    "…": "\\ldots ", "⋯": "\\ldots ", "′": "'", "″": "\'\'",
+    "’": "'", "‘": "'", "“": '"', "”": '"', "∖": "\\setminus ",
     "α": "\\alpha ", "β": "\\beta ", "γ": "\\gamma ", "δ": "\\delta ", "ε": "\\epsilon ", "θ": "\\theta ",
     "λ": "\\lambda ", "μ": "\\mu ", "ρ": "\\rho ", "σ": "\\sigma ", "τ": "\\tau ", "φ": "\\phi ", "ω": "\\omega ",
     "ϕ": "\\phi ", "Δ": "\\Delta ", "Ω": "\\Omega ", "Σ": "\\Sigma ", "∧": "\\text{ and }", "∨": "\\text{ or }",
@@ -72,7 +87,7 @@ _UNICODE = {
     "⇒": "\\Rightarrow ", "⟹": "\\Rightarrow ", "⇔": "\\iff ", "⟺": "\\iff ", "¬": "\\neg ", "∂": "\\partial ",
     "∇": "\\nabla ", "△": "\\triangle ", "∘": "\\circ ", "⊂": "\\subset ", "⊆": "\\subseteq ", "∀": "\\forall ",
     "⊥": "\\perp ", "⟂": "\\perp ", "∝": "\\propto ", "∼": "\\sim ",
-    "₹": "\\rupee ", "∣": "|", "∤": "\\nmid ",
+    "₹": "\\rupee ", "￥": "\\yen ", "￡": "\\pounds ", "∣": "|", "∤": "\\nmid ",
     "⊇": "\\supseteq ", "⊃": "\\supset ", "≃": "\\approx ", "ℓ": "\\ell ", "µ": "\\mu ",
     "η": "\\eta ", "ζ": "\\zeta ", "κ": "\\kappa ", "ν": "\\nu ", "ξ": "\\xi ", "χ": "\\chi ", "ψ": "\\psi ",
     "Γ": "\\Gamma ", "Λ": "\\Lambda ", "Θ": "\\Theta ", "Φ": "\\Phi ", "Ψ": "\\Psi ",
@@ -117,7 +132,7 @@ TRANSPARENT = frozenset("boxed fbox displaylines ensuremath mathop mathord under
 
 _SYNONYMS: dict[str, tuple[str, str]] = {
     **dict.fromkeys(("cdot", "ast", "cdotp", "bullet"), ("o", "*")),
-    "star": ("o", "\\star"),
+    "star": ("o", "\\star"), "exteriorproduct": ("o", "\\wedge"),
     "times": ("o", "\\times"),
     **dict.fromkeys(("div", "slash"), ("o", "/")),
     **dict.fromkeys(("le", "leq", "leqslant", "leqq"), ("r", "<=")),
@@ -181,6 +196,10 @@ def clean(text: str) -> str:
         text = text[:-1]
     if "\\left." in text:
         text = text.replace("\\left.", "")  # it draws nothing
+    if "\\wedge" in text and _WEDGE_OF_FORMS.search(text):
+        text = text.replace("\\wedge", "\\exteriorproduct ")
+    if "h}" in text or "sen}" in text or "h }" in text or _SHORT_NAME.search(text):
+        text = _DRESSED.sub(_named_function, text)
     if "{:}" in text:
         text = text.replace("{:}", ":")
     if "/_" in text:
@@ -195,6 +214,13 @@ def clean(text: str) -> str:
     if "\x00" in text:
         raise ReadError("syntax", "control characters")
     return text
+
+
+def _named_function(match: re.Match[str]) -> str:
+    """Return the command of a function by another name, except for an ordinal: 4\\mathrm{th}."""
+    name = match[1] or match[2]
+    before = match.string[: match.start()].rstrip("\\, ")[-1:]
+    return match[0] if name == "th" and before.isdigit() else f"\\{_FUNCTIONS[name]} "
 
 
 def _plain(char: str) -> str:

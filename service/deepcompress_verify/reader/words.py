@@ -9,7 +9,8 @@ FUNCTION_WORDS: dict[str, str] = {
     **{f"arc{name}": f"a{name}" for name in "sin cos tan cot sec csc sinh cosh tanh coth sech csch".split()},
     **{f"ar{name}": f"a{name}" for name in "sinh cosh tanh coth sech csch".split()},
     **{f"a{name}": f"a{name}" for name in "sin cos tan cot sec csc sinh cosh tanh coth sech csch".split()},
-    "arctg": "atan", "tg": "tan", "ctg": "cot", "cosec": "csc", "lg": "log10", "log10": "log10", "log2": "log2",
+    "arctg": "atan", "arcctg": "acot", "arccotg": "acot",
+    "tg": "tan", "ctg": "cot", "cotg": "cot", "cosec": "csc", "lg": "log10", "log10": "log10", "log2": "log2",
     "sqrt": "sqrt", "cbrt": "cbrt",
     "cis": "cis", "sgn": "sign", "ceiling": "ceil", "binomial": "binom", "binom": "binom",
     "factorial": "factorial", "Re": "re", "Im": "im", "conjugate": "conj", "Arg": "arg", "hcf": "gcd",
@@ -191,7 +192,7 @@ NOT_UNITS = frozenset(
     "or not and no but except nor either neither maybe perhaps possibly than versus vs to between else instead "
     "wrong incorrect unknown minus plus times over hundred thousand million billion trillion dozen half twice double "
     "negative squared cubed root more less least most up down over under am pm noon midnight "
-    "is are was were has have thousands hundreds millions squares cubes percentile "
+    "is are was were has have thousands hundreds millions squares cubes percentile percentiles "
     "half third fourth fifth sixth seventh eighth ninth tenth reciprocal inverse opposite factorial mod modulo "
     "remainder rem base divided multiplied added subtracted plusminus".split()
 )

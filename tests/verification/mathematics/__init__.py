@@ -1,6 +1,7 @@
 """Generated mathematics with known truth, kind by kind; see case.py."""
 
 from tests.verification.mathematics import (
+    claims,
     contradictions,
     expressions,
     numbers,
@@ -17,6 +18,7 @@ __all__ = [
     "RESTYLES",
     "Case",
     "Generator",
+    "claims",
     "contradictions",
     "expressions",
     "numbers",

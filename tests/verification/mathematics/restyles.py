@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 RESTYLES: dict[str, Callable[[str], str]] = {
@@ -10,7 +11,7 @@ RESTYLES: dict[str, Callable[[str], str]] = {
     "spaces": lambda text: f"  {text} \\, ",
     "full stop": lambda text: f"{text}.",
     "braces": lambda text: f"{{{text}}}",
-    "left and right": lambda text: text.replace("\\left", "").replace("\\right", ""),
+    "left and right": lambda text: re.sub(r"\\(?:left|right)(?![a-z])", "", text),
     "dfrac": lambda text: text.replace("\\frac", "\\dfrac"),
     "newline": lambda text: f"\n{text}\n",
     "le and leq": lambda text: text.replace(r"\le ", r"\leqslant "),

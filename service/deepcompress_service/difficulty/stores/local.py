@@ -23,8 +23,6 @@ from ..errors import DifficultyError
 from ..identity import new_incarnation
 from ..model import (
     Checkpoint,
-    Commit,
-    CommitOutcome,
     DifficultyConfig,
     Observation,
     ProblemState,
@@ -185,10 +183,6 @@ class LocalStore(LocalDatasets):
         elif due == "observations":
             transaction.open_run(run).forget_from(0)
         return due
-
-    async def commit(self, commit: Commit) -> CommitOutcome:
-        """Implement `DifficultyStore.commit`."""
-        return await self._write(partial(engine.commit, request=commit), used=commit.run)
 
     async def recorded(
         self, run: str, groups: Mapping[str, bytes], *, step: int | None, request_id: str | None = None

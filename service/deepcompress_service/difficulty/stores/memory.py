@@ -6,10 +6,12 @@ import copy
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
+from .. import engine
 from ..codec import RunRecord, StepRecord, decode, encode, format_step, parse_step
-from ..model import Checkpoint
+from ..model import Checkpoint, Commit, CommitOutcome
 from ..retention import OBSERVATIONS_S
 from ..run_transaction import Row, Table
 from .local import LocalStore
@@ -329,6 +331,10 @@ class MemoryStore(LocalStore):
 
     async def ping(self) -> None:
         """Do nothing: memory is always available."""
+
+    async def commit(self, commit: Commit) -> CommitOutcome:
+        """Implement `DifficultyStore.commit`."""
+        return await self._write(partial(engine.commit, request=commit), used=commit.run)
 
     async def _read(self, work: Callable[[LocalTransaction], T]) -> T:
         try:

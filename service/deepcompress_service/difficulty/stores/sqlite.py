@@ -21,7 +21,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from .. import engine
 from ..errors import StoreTooNew, StoreUnavailable
+from ..model import Commit, CommitOutcome
 from ..retention import IMPORT_S, OBSERVATIONS_S, STALLED_S
 from .local import LocalStore
 from .local_transaction import LocalTransaction
@@ -276,6 +278,11 @@ class SqliteStore(LocalStore):
         except (sqlite3.Error, OSError) as error:
             self._probed_at = -PROBE_S
             raise StoreUnavailable(_summary(error), reason=f"SQLite at {self._path}: {error}") from error
+
+    async def commit(self, commit: Commit) -> CommitOutcome:
+        """Implement `DifficultyStore.commit`."""
+        work = partial(engine.commit, request=commit)
+        return await self._run(self._writer, partial(self._commit_work, work, commit.run))
 
     async def _write(self, work: Callable[[LocalTransaction], T], *, used: str | None = None) -> T:
         return await self._run(self._writer, partial(self._commit_work, work, used))

@@ -95,6 +95,8 @@ class SqliteRun:
 
     sql: sqlite3.Connection
     space: int | None
+    meta: str | None = None
+    """The run's record when the state was opened, as `codec` writes it; None if the run does not exist."""
 
     @property
     def index(self) -> SqliteIndex:
@@ -103,8 +105,7 @@ class SqliteRun:
 
     def load(self) -> RunRecord | None:
         """Implement `RunTransaction.load`."""
-        row = self.sql.execute("SELECT meta FROM spaces WHERE space = ?", (self.space,)).fetchone()
-        return run_record_from_json(row[0]) if row and row[0] is not None else None
+        return None if self.meta is None else run_record_from_json(self.meta)
 
     def save(self, run_record: RunRecord) -> None:
         """Implement `RunTransaction.save`."""
@@ -347,10 +348,12 @@ class SqliteTransaction:
 
     def open_run(self, run: str, checkpoint: str | None = None) -> SqliteRun:
         """Implement `LocalTransaction.open_run`."""
-        space = self._space(run, checkpoint)
-        if space is None and self.writing:
-            space = self._add(run, checkpoint)
-        return SqliteRun(self.sql, space)
+        row = self.sql.execute(
+            "SELECT space, meta FROM spaces WHERE run = ? AND checkpoint IS ?", (run, checkpoint)
+        ).fetchone()
+        if row is not None:
+            return SqliteRun(self.sql, *row)
+        return SqliteRun(self.sql, self._add(run, checkpoint) if self.writing else None)
 
     def _add(self, run: str, checkpoint: str | None) -> int | None:
         return self.sql.execute("INSERT INTO spaces (run, checkpoint) VALUES (?, ?)", (run, checkpoint)).lastrowid
