@@ -46,6 +46,8 @@ def test_figures_by_data_source(client: Callable[..., Any], url: str, name: str)
     assert isinstance(found, wire.RunSources) and [one.step for one in found.steps] == [1, 2]
     assert found.steps[0].data_sources["gsm8k"].pass_ratio == 0.75
     assert set(found.steps[0].data_sources) == {"gsm8k", "aime"}
+    assert run.history(data_sources=True).steps[2].data_sources == found.steps[1].data_sources
+    assert run.history().steps[2].data_sources is None
 
 
 def test_observations_send_the_identity_of_the_state(client: Callable[..., Any], url: str, name: str) -> None:
