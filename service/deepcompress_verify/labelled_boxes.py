@@ -6,6 +6,7 @@ They are one answer, "(a) 5 (b) 7", if the gold has parts as well. Linear in the
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 MAX_BOXES = 32
 _LABEL = r"(?:[Pp]art\s{0,3})?\(?\s{0,3}([a-h]|[1-9]|i{1,3}|iv|vi?)\s{0,3}[).:]"
@@ -17,6 +18,12 @@ _BEFORE_BOX = re.compile(
     rf"(?:^|\n)[ \t*#>-]{{0,16}}(?:\\(?:text|textbf)\{{ ?)?{_LABEL}|(?:^|[\s*$]){_LABEL}[\s*$]{{0,8}}$"
 )
 _ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6}
+
+
+@lru_cache(maxsize=2_048)
+def any_has_labels(golds: tuple[str, ...]) -> bool:
+    """Return True if one of the golds may have parts with labels."""
+    return any(map(has_labels, golds))
 
 
 def has_labels(gold: str) -> bool:

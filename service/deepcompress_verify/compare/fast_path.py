@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from functools import lru_cache
 from typing import NamedTuple
 
 from deepcompress_verify.compare.rounding import LEAST_DECIMALS, has_many_digits
@@ -36,7 +35,6 @@ class Rational(NamedTuple):
     """Digits after the point if written as a decimal, else -1."""
 
 
-@lru_cache(maxsize=16)
 def strip_typesetting(text: str) -> str:
     """Return the text without spaces, dollars, \\left, \\dfrac, a final full stop, and a surrounding \\text."""
     s = text.strip()
