@@ -8,7 +8,8 @@ dashboards that follow the event streams, a scrape of the metrics every 15 secon
 hostile. Every verdict is compared with the verdict of an idle service for that row, and every level and reward with
 the paper's formula, computed again in this file.
 
-Before the load, each run gets as many small steps as the process keeps of a run (`fill`): its tables are full then.
+Before the load, each run gets as many small steps, and verdicts of each status, as the process keeps of a run: its
+tables are full then.
 Memory is judged by the rules of `soak_memory.py`.
 
 Response times are those of this machine with this client on it: on a busy machine they are meaningless. Exit status 1
@@ -38,6 +39,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from deepcompress_service.activity.course import MAX_COURSE
+from deepcompress_service.activity.recent import MAX_VERDICTS
 from deepcompress_service.dashboard.board import MAX_STEPS
 from processes import children, cpu, proportional, resident
 from servers import Service, redis_server, service
@@ -102,7 +104,7 @@ RUNS = (*(f"score-{size}" for size in SCORED), *(f"verify-shape-{size}" for size
 
 
 async def fill(soak: Soak) -> None:
-    """Train each run for as many small steps as the process keeps of it."""
+    """Train each run for as many small steps as the process keeps of it, and check rows of every status."""
 
     async def train(run: str) -> None:
         level = 1.0
@@ -112,7 +114,17 @@ async def fill(soak: Soak) -> None:
             answer = await soak.client.post("/v1/shape", json={"run": run, "step": step, "groups": [group]})
             level = answer.raise_for_status().json()["level"]
         soak.filled[run] = steps, level
+        answer = await soak.client.post("/v1/score", json={"run": run, "phase": "eval", "groups": groups})
+        answer.raise_for_status()
 
+    by_status: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in soak.traffic.rows():
+        by_status[row.status].append(row)
+    # As many verdicts of each status as are kept, of few rows: equal ones of a batch are compared once.
+    rows = [row for of_status in by_status.values() for row in (of_status[:4] * MAX_VERDICTS)[:MAX_VERDICTS]]
+    groups = [{"gold": row.gold, "rollouts": rollouts_of([row], True)} for row in rows]
+    items = [{"gold": row.gold, "response": row.response, "truncated": row.truncated} for row in rows]
+    (await soak.client.post("/v1/verify", json={"items": items})).raise_for_status()
     streams = [asyncio.create_task(watching(soak, path)) for path in STREAMS]
     try:
         await asyncio.gather(*map(train, RUNS))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from deepcompress_service.difficulty import errors
+from deepcompress_service.difficulty.length_counts import HALVED_AFTER
 from deepcompress_service.difficulty.model import CHANGE_KINDS, Accumulator, Commit, DifficultyConfig, Observation
 from deepcompress_service.difficulty.retention import Swept
 
@@ -804,6 +806,48 @@ def test_a_group_has_the_lengths_before_its_step(new_run: MakeRun) -> None:
     stale = run.commit(2, group("a", 4, group_id="late", bins=b"\x09"))
     assert stale.groups[0].problem.lengths == ((3, 1), (5, 1))
     assert run.driver.problem(run.name, "a").lengths == ((3, 3), (5, 1))
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_lengths_of_a_long_training_are_exact(new_run: MakeRun, keeps: bool) -> None:
+    """Lengths are stored as portions, as counts of one byte or two, and as sums of both: all mean the same."""
+    rng = random.Random(7)
+    run = new_run(group_lengths=keeps, keep_steps=20)
+    counts, visits = {name: Counter[int]() for name in "abcd"}, dict.fromkeys("abcd", 0)
+    known: list[dict[str, tuple[tuple[int, int], ...]]] = []
+    for step in range(70):
+        known.append({name: tuple(sorted(counts[name].items())) for name in "abcd"})
+        sent = []
+        for name, least, most, size in (("a", 100, 120, 16), ("b", 7, 9, 400), ("c", 0, 232, 60), ("d", 50, 60, 700)):
+            parts = [
+                rng.choices(range(least, most + 1), k=rng.randrange(size + 1)) for _ in range(rng.choice((1, 1, 2)))
+            ]
+            sent += [
+                group(name, len(bins), max(1, len(bins)), group_id=f"{name}{i}", bins=bytes(bins))
+                for i, bins in enumerate(parts)
+            ]
+            added = Counter(bin_ for bins in parts for bin_ in bins)
+            if added:
+                counts[name] += added
+                visits[name] += 1
+            if visits[name] == HALVED_AFTER:
+                visits[name], counts[name] = 0, Counter({b: n // 2 for b, n in counts[name].items() if n > 1})
+        at = rng.randrange(len(sent) + 1)
+        for some in (sent[:at], sent[at:]):
+            for outcome in run.commit(step, *some).groups if some else ():
+                assert outcome.problem.lengths == (known[step][outcome.problem_id] if keeps else ())
+        if step % 9 == 0:
+            assert all(
+                run.driver.problem(run.name, name).lengths == tuple(sorted(counts[name].items())) for name in counts
+            )
+    other = run.driver.import_run(f"{run.name}-copy", run.driver.export(run.name))
+    for name in counts:
+        assert run.driver.problem(other.run, name).lengths == tuple(sorted(counts[name].items()))
+    for step in (60, 52):
+        run.driver.rewind(run.name, step)
+        assert all(run.driver.problem(run.name, name).lengths == known[step][name] for name in counts)
+    again = run.commit(52, group("a", 16, 16, bins=bytes([3] * 16)))
+    assert not again.groups[0].replayed
 
 
 def test_many_lengths_stay_within_the_bound_of_a_record(new_run: MakeRun, driver: Driver) -> None:

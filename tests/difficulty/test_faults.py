@@ -278,7 +278,7 @@ def test_redis_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         with pytest.raises(StoreTooNew):
             await store.commit(plan.commit(1, plan.steps[1][0]))
         server.client().set("dc:schema", 3)
-        with pytest.raises(StoreTooNew, match="schema version 3"):
+        with pytest.raises(StoreTooNew, match="schema version 4"):
             await open_store(server.url).open()
         await store.close()
 
@@ -296,8 +296,8 @@ def test_sqlite_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         await store.open()
         await store.close()
         with sqlite3.connect(tmp_path / "state.sqlite3") as connection:
-            connection.execute("PRAGMA user_version = 3")
-        with pytest.raises(StoreTooNew, match="schema version 3"):
+            connection.execute("PRAGMA user_version = 4")
+        with pytest.raises(StoreTooNew, match="schema version 4"):
             await open_store(url).open()
 
     asyncio.run(scenario())

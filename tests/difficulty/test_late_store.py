@@ -108,7 +108,7 @@ def test_redis_comes_after_the_service(late_redis: RedisServer, tmp_path: Path, 
             time.sleep(0.05)
         assert shaped.json()["level"] == 0.99 + (1 - 0.99) * 0.5
         assert service.post("/v1/verify", OBSERVED).json()["verdicts"][0]["recorded"] is False, "its group is shaped"
-        assert late_redis.client().get("dc:schema") == b"2"
+        assert late_redis.client().get("dc:schema") == b"3"
     finally:
         service.stop()
 

@@ -199,7 +199,7 @@ def test_a_run_that_cannot_be_read_hides_no_other(tmp_path: Path, record: object
     driver.close()
 
 
-@pytest.mark.parametrize("version", [0, 1, 2, -3])
+@pytest.mark.parametrize("version", [0, 1, 2, 3, -3])
 def test_a_database_of_another_program_is_left_alone(tmp_path: Path, version: int) -> None:
     path = tmp_path / "mlflow.db"
     with sqlite3.connect(path) as file:

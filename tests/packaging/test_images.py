@@ -8,6 +8,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -79,18 +81,39 @@ def _healthcheck() -> list[str]:
     return command
 
 
-def test_the_health_check_fails_where_nothing_listens() -> None:
-    """The test asks a port of its own, since another program may serve on the image's port."""
+def check_health(port: int) -> subprocess.CompletedProcess[bytes]:
+    """Run the health check against a port of the test's own, since another program may serve on the image's port."""
     command = _healthcheck()
     assert command[0] == "python"
-    (port,) = re.findall(r"DEEPCOMPRESS_PORT=(\d+)", DOCKERFILE)
+    (image_port,) = re.findall(r"DEEPCOMPRESS_PORT=(\d+)", DOCKERFILE)
+    elsewhere = [word.replace(image_port, str(port)) for word in command]
+    assert elsewhere != command, "the health check asks the port that the image serves"
+    return subprocess.run([sys.executable, *elsewhere[1:]], capture_output=True, timeout=30)
+
+
+def test_the_health_check_fails_where_nothing_listens() -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))  # a bound port that does not listen refuses connections
-        elsewhere = [word.replace(f"127.0.0.1:{port}/", f"127.0.0.1:{held.getsockname()[1]}/") for word in command]
-        assert elsewhere != command, "the health check asks the port that the image serves"
-        result = subprocess.run([sys.executable, *elsewhere[1:]], capture_output=True, timeout=30)
+        result = check_health(held.getsockname()[1])
     assert result.returncode != 0
     assert b"refused" in result.stderr
+
+
+@pytest.mark.parametrize("status", [200, 503])
+def test_the_health_check_reads_the_status(status: int) -> None:
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/readyz" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        result = check_health(server.server_address[1])
+        server.shutdown()
+    assert (result.returncode == 0) == (status == 200), result.stderr
+    assert not result.stderr
 
 
 @pytest.mark.slow

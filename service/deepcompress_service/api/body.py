@@ -115,7 +115,8 @@ async def read_batch(
     """
     raw = await read_body(request, settings.max_body_bytes, arrivals)
     memory = len(raw)
-    if memory > FEW_QUOTES:  # a smaller one has no more values than the limits allow
+    small = memory <= FEW_QUOTES  # it has no more values than the limits allow, and is parsed at once
+    if not small:
         structure = await decoded(partial(count_structure, raw), raw)
         most = settings.max_items + settings.max_groups
         if structure.objects > most + 1:
@@ -125,7 +126,7 @@ async def read_batch(
         memory += structure.memory
     if memory != reservation.weight:
         reservation.resize(memory)
-    return await decoded(partial(parse, model, raw), raw)
+    return parse(model, raw) if small else await decoded(partial(parse, model, raw), raw)
 
 
 async def read_body(request: Request, limit: int, arrivals: Arrivals) -> bytes | bytearray:

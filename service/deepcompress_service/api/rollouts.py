@@ -36,7 +36,7 @@ from ..scoring.batch import AddTask
 from ..scoring.errors import InvalidRequestError
 from ..scoring.records import stored_rollout, stored_verdict
 from ..scoring.request_checks import check_row, make_checks, reads_config
-from ..scoring.rewards import verdict_answer
+from ..scoring.rewards import verdict_answers
 from ..scoring.training_warnings import run_created
 from .auth import GrantDep
 from .body import documented, json_response, read_batch
@@ -235,7 +235,7 @@ def _answer(shaped: ShapeAnswer, group_size: int, index: int, position: int, ver
         level=group.level,
         beta=group.beta,
         difficulty=group.difficulty,
-        verdict=verdict_answer(str(index), verdict),
+        verdict=verdict_answers([str(index)], [verdict])[0],
         stale=group.stale,
         incarnation=shaped.incarnation,
         version=shaped.version,

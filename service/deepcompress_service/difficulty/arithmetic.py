@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from .codec import RATIO_ONE, PassCountBucket, PassCountKey, ProblemRecord, RunRecord, StepDelta, StepRecord
-from .length_counts import folded, unpack_counts
+from .length_counts import closed, folded, unpack_counts, unpack_pair
 from .model import CHANGE_KINDS, DifficultyConfig, GroupCommit, ProblemState
 
 CHANGE_ONE = 1 << 16
@@ -158,7 +158,7 @@ def with_change(revisits: tuple[int, int, int], record: ProblemRecord, sign: int
 
 def present_problem(record: ProblemRecord, weight: float, level: float) -> ProblemState:
     """Return the problem after the step of its tally, whose level is given, with its lengths."""
-    _, lengths = folded(record.visits, record.lengths, record.delta.lengths)
+    _, lengths = folded(*unpack_pair(record.end))
     return replace(fold_delta(record, weight, level), lengths=unpack_counts(lengths))
 
 
@@ -169,8 +169,7 @@ def problem_before(record: ProblemRecord) -> ProblemState:
 
 def fold_record(record: ProblemRecord, weight: float, level: float, step: int) -> ProblemRecord:
     """Return the problem's record with its tally folded in, and an empty tally of `step`."""
-    visits, lengths = folded(record.visits, record.lengths, record.delta.lengths)
-    return ProblemRecord(fold_delta(record, weight, level), StepDelta(step), visits, lengths)
+    return ProblemRecord(fold_delta(record, weight, level), StepDelta(step), closed(record.end))
 
 
 def fold_delta(record: ProblemRecord, weight: float, level: float) -> ProblemState:
@@ -182,18 +181,20 @@ def fold_delta(record: ProblemRecord, weight: float, level: float) -> ProblemSta
     beta = last - level
     side = "simple" if beta > 0 else "hard" if beta < 0 else before.last_side
     turned = before.last_side is not None and side != before.last_side
-    shortest = [s for s in (before.shortest_correct_tokens, delta.shortest) if s is not None]
+    shortest, least = before.shortest_correct_tokens, delta.shortest
+    if shortest is None or (least is not None and least < shortest):
+        shortest = least
     return ProblemState(
-        problem_id=before.problem_id,
-        attempts=before.attempts + delta.attempts,
-        passes=before.passes + delta.passes,
-        pass_ratio=ratio_after(weight, before, delta),
-        last_pass_ratio=last,
-        last_beta=beta,
-        turns=before.turns + turned,
-        last_side=side,
-        shortest_correct_tokens=min(shortest, default=None),
-        correct_tokens_sum=before.correct_tokens_sum + delta.correct_tokens_sum,
-        correct_tokens_count=before.correct_tokens_count + delta.correct_tokens_count,
-        last_step=delta.step,
+        before.problem_id,
+        before.attempts + delta.attempts,
+        before.passes + delta.passes,
+        last if before.pass_ratio is None else (1.0 - weight) * before.pass_ratio + weight * last,
+        last,
+        beta,
+        before.turns + turned,
+        side,
+        shortest,
+        before.correct_tokens_sum + delta.correct_tokens_sum,
+        before.correct_tokens_count + delta.correct_tokens_count,
+        delta.step,
     )

@@ -14,7 +14,7 @@ from dataclasses import fields as dataclass_fields
 from operator import attrgetter
 from typing import Any, Literal
 
-from .length_counts import pack_pair, unpack_pair
+from .length_counts import unpack_pair
 from .model import Accumulator, DifficultyConfig, ProblemState, StepStatistics
 
 NONE32 = 0xFFFFFFFF
@@ -38,6 +38,7 @@ GROUP_HEAD_BYTES = _HEAD.size
 _CONFIG_FIELDS = tuple(field.name for field in dataclass_fields(DifficultyConfig))
 _ASYNCHRONOUS = ("asynchronous", "max_age")
 _SIDES: tuple[Literal["simple", "hard"] | None, ...] = (None, "simple", "hard")
+_SIDE_FLAGS = {side: index << 2 for index, side in enumerate(_SIDES)}
 
 
 @dataclass(slots=True)
@@ -51,8 +52,6 @@ class StepDelta:
     shortest: int | None = None
     correct_tokens_sum: int = 0
     correct_tokens_count: int = 0
-    lengths: bytes = b""
-    """Packed lengths of the correct rollouts (`length_counts`)."""
 
 
 @dataclass(slots=True)
@@ -65,10 +64,13 @@ class ProblemRecord:
 
     before: ProblemState
     delta: StepDelta
-    visits: int = 0
-    """Visits since the counts of lengths were halved, before the step."""
-    lengths: bytes = b""
-    """Packed lengths of the correct rollouts before the step."""
+    end: bytes = b""
+    """Lengths of the correct rollouts, as the record ends with them (`length_counts`)."""
+
+    @property
+    def lengths(self) -> bytes:
+        """Packed lengths of the correct rollouts before the step."""
+        return unpack_pair(self.end)[1]
 
 
 @dataclass(slots=True)
@@ -157,8 +159,7 @@ age_integers = attrgetter(*AGE_INTEGERS)
 
 def pack_state(state: ProblemState) -> bytes:
     """Return a problem's state as STATE_BYTES bytes, without its problem_id."""
-    flags = (state.pass_ratio is not None) | (state.last_beta is not None) << 1
-    flags |= _SIDES.index(state.last_side) << 2
+    flags = (state.pass_ratio is not None) | (state.last_beta is not None) << 1 | _SIDE_FLAGS[state.last_side]
     return _STATE.pack(
         state.attempts,
         state.passes,
@@ -197,16 +198,41 @@ def unpack_state(problem_id: str, data: bytes, offset: int = 0) -> ProblemState:
 
 
 def unpack_states(problem_ids: Iterable[str], data: bytes) -> list[ProblemState]:
-    """Return the states packed one after the other."""
-    offsets = range(0, len(data), STATE_BYTES)
-    return [unpack_state(problem_id, data, at) for problem_id, at in zip(problem_ids, offsets, strict=True)]
+    """Return the states packed one after the other: `unpack_state` for each, in less time."""
+    states = []
+    for problem_id, fields in zip(problem_ids, _STATE.iter_unpack(data), strict=True):
+        attempts, passes, ratio, last, beta, turns, flags, shortest, total, count, step = fields
+        if not attempts:
+            states.append(ProblemState(problem_id))
+            continue
+        known = flags & 1
+        states.append(
+            ProblemState(
+                problem_id,
+                attempts,
+                passes,
+                ratio if known else None,
+                last if known else None,
+                beta if flags & 2 else None,
+                turns,
+                _SIDES[flags >> 2],
+                None if shortest == NONE32 else shortest,
+                int(total),
+                count,
+                None if step < 0 else int(step),
+            )
+        )
+    return states
 
 
-def pack_problem(record: ProblemRecord) -> bytes:
-    """Return a problem's record as bytes, without its problem_id."""
+def pack_problem(record: ProblemRecord, before: bytes | None = None) -> bytes:
+    """Return a problem's record as bytes, without its problem_id.
+
+    `before`: its state before the step, if it is packed already.
+    """
     delta = record.delta
     return (
-        pack_state(record.before)
+        (before or pack_state(record.before))
         + _DELTA.pack(
             float(delta.step),
             delta.attempts,
@@ -215,17 +241,16 @@ def pack_problem(record: ProblemRecord) -> bytes:
             float(delta.correct_tokens_sum),
             delta.correct_tokens_count,
         )
-        + pack_pair(record.visits, record.lengths, delta.lengths)
+        + record.end
     )
 
 
 def unpack_problem(problem_id: str, data: bytes) -> ProblemRecord:
     """Return the problem's record packed in `data`."""
     step, attempts, passes, shortest, total, count = _DELTA.unpack_from(data, _STATE.size)
-    visits, before, added = unpack_pair(data, PROBLEM_BYTES)
     least = None if shortest == NONE32 else shortest
-    delta = StepDelta(int(step), attempts, passes, least, int(total), count, added)
-    return ProblemRecord(unpack_state(problem_id, data), delta, visits, before)
+    delta = StepDelta(int(step), attempts, passes, least, int(total), count)
+    return ProblemRecord(unpack_state(problem_id, data), delta, data[PROBLEM_BYTES:])
 
 
 def page_sort_fields(data: bytes, weight: float) -> tuple[float, int, float, float | None]:
@@ -247,8 +272,8 @@ def last_visit(data: bytes, closed: int) -> int:
     return int(step if attempts and step <= closed else before)
 
 
-def pack_group(record: GroupRecord) -> bytes:
-    """Return a group's record as bytes."""
+def pack_group(record: GroupRecord, problem: bytes | None = None) -> bytes:
+    """Return a group's record as bytes. `problem`: its problem's state, if it is packed already."""
     name = record.problem.problem_id.encode("utf-8", "surrogatepass")
     count = len(record.accumulators)
     return b"".join(
@@ -260,8 +285,8 @@ def pack_group(record: GroupRecord) -> bytes:
                 record.stale | record.counts << 1 | (HAS_LENGTHS if record.lengths else 0),
                 count,
             ),
-            struct.pack(f"<{count}d", *record.accumulators),
-            pack_state(record.problem),
+            struct.pack(f"<{count}d", *record.accumulators) if count else b"",
+            problem or pack_state(record.problem),
             record.digest,
             struct.pack("<H", len(name)),
             name,
@@ -356,6 +381,18 @@ def encode(text: str) -> bytes:
 def decode(data: bytes) -> str:
     """Return the text that `encode` packed."""
     return data.decode("utf-8", "surrogatepass")
+
+
+def encoded(names: list[str]) -> list[bytes]:
+    """Return the texts as `encode` does, but at once: one by one takes twice as long."""
+    found = encode("\0".join(names)).split(b"\0")
+    return found if len(found) == len(names) else [encode(name) for name in names]
+
+
+def decoded(names: list[bytes]) -> list[str]:
+    """Return the texts that `encode` packed, at once."""
+    found = decode(b"\0".join(names)).split("\0")
+    return found if len(found) == len(names) else [decode(name) for name in names]
 
 
 PassCountKey = tuple[int, int, int]

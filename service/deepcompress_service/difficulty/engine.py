@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Literal
 
 from . import refusals
@@ -45,6 +46,7 @@ from .steps import (
 )
 from .waiting import forget_waiting, kept_steps, recorded_groups, waiting_groups
 
+_is_replayed = attrgetter("replayed")
 KEPT_REQUESTS = 10_000
 """Number of the latest stepless requests that are recognised by their request_id."""
 
@@ -78,7 +80,7 @@ def commit(transaction: StoreTransaction, request: Commit) -> CommitOutcome:
     else:
         step = observed_step(state, run_record, request.groups) if request.step == "observed" else request.step
         level, mean, outcomes = _commit_at(state, run_record, step, request)
-    if not all(group.replayed for group in outcomes):
+    if not all(map(_is_replayed, outcomes)):
         # A run that is new, or of an older version of the service, has no incarnation yet.
         run_record.incarnation = run_record.incarnation or new_incarnation()
         run_record.version += 1

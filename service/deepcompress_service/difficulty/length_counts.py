@@ -4,6 +4,10 @@ A packed value has two sizes in bytes (16 bits each), then counts (a bin in one 
 ascending), then single rollouts (a bin in one byte each). Empty bytes mean no lengths. Single rollouts are
 cheap to add; they are merged into the counts when there are more than `MOST_SINGLE` of them, and when a problem's
 counts are halved. How a value is divided between the two has no meaning: `unpack_counts` returns the sums.
+
+A problem's record ends with its lengths, in a form that a step adds to without reading it: portions, the newest
+first, are the single rollouts of a step behind their number; then there is what came before. Portions are counted,
+and counts halved, when they are read, or when they take more than half of the end (`closed`).
 ``stores/lua/lengths.lua`` has the same operations.
 """
 
@@ -11,7 +15,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 BINS = 233
 """Bins that lengths are counted in; their bounds are `shaping.lengths.EDGES`."""
@@ -30,6 +34,13 @@ _COUNT = struct.Struct("<BH")
 _PAIR = struct.Struct("<BHHHH")
 """Visits; sizes of counts before the step, of single rollouts before it, of those added, of counts added."""
 EMPTY = _SIZES.pack(0, 0)
+PORTION = 0xF0
+"""Added to the high byte of a portion's number of rollouts."""
+DENSE, WIDE = 0xE0, 0xE1
+"""First bytes of counts of adjacent bins, of one byte or two each. `pack_pair` begins with a lower one."""
+MOST_BYTES = 96
+"""Length of the end of a record above which portions are counted, if they are more than half of it."""
+_NO_PORTION = bytes((PORTION, 0))
 
 
 def pack_bins(bins: bytes) -> bytes:
@@ -91,17 +102,121 @@ def pack_pair(visits: int, before: bytes, added: bytes) -> bytes:
     return head + before[4:] + added[cut:] + added[4:cut]
 
 
-def unpack_pair(data: bytes, at: int) -> tuple[int, bytes, bytes]:
-    """Return (visits, before, added) of a problem's record, from offset `at` to its end."""
+def unpack_pair(data: bytes, at: int = 0) -> tuple[int, bytes, bytes]:
+    """Return (visits, before, added) of a problem's record, from offset `at` to its end.
+
+    Raises:
+        ValueError: The record ends early.
+    """
+    portions: list[bytes] = []
+    while at < len(data) and data[at] >= PORTION:
+        end = _portion_end(data, at)
+        portions.append(data[at + 2 : end])
+        at = end
+    visits, before, added = _unpack_base(data, at)
+    if not portions:
+        return visits, before, added
+    visits, before = folded(visits, before, added)
+    singles: list[bytes] = []
+    for portion in portions[:0:-1]:
+        if portion:
+            singles.append(portion)
+            visits += 1
+        if visits == HALVED_AFTER:
+            visits, before = folded(visits - 1, before, pack_bins(b"".join(singles)))
+            singles = []
+    return visits, joined(before, pack_bins(b"".join(singles))), pack_bins(portions[0])
+
+
+def _portion_end(data: bytes, at: int) -> int:
+    end = at + 2 + ((data[at] - PORTION) << 8 | data[at + 1] if at + 1 < len(data) else len(data))
+    if end > len(data):
+        raise ValueError("a portion of lengths ends early")
+    return end
+
+
+def _unpack_base(data: bytes, at: int) -> tuple[int, bytes, bytes]:
+    """Return (visits, before, added) of what `pack_pair` made, from offset `at` on."""
     if len(data) == at:
         return 0, b"", b""
-    visits, counts, singles, added_singles, added_counts = _PAIR.unpack_from(data, at)
+    if data[at] >= DENSE:
+        visits, first, counts = _unpack_dense(data, at)
+        return visits, pack_counts(enumerate(counts, first)), b""
+    visits, size, singles, added_singles, added_size = _PAIR.unpack_from(data, at)
     start = at + _PAIR.size
-    middle = start + counts + singles
+    middle = start + size + singles
     end = middle + added_singles
-    before = _SIZES.pack(counts, singles) + data[start:middle]
-    added = _SIZES.pack(added_counts, added_singles) + data[end:] + data[middle:end]
+    before = _SIZES.pack(size, singles) + data[start:middle]
+    added = _SIZES.pack(added_size, added_singles) + data[end:] + data[middle:end]
     return visits, b"" if before == EMPTY else before, b"" if added == EMPTY else added
+
+
+def _unpack_dense(data: bytes, at: int) -> tuple[int, int, Sequence[int]]:
+    """Return (visits, first bin, counts of the bins from it on) of what `_pack_dense` made, from offset `at` on."""
+    kind, visits, first, n = data[at : at + 4]
+    values = data[at + 4 :]
+    if kind > WIDE or len(values) != n * (kind - DENSE + 1):
+        raise ValueError("the number of counts of lengths does not agree with them")
+    return visits, first, values if kind == DENSE else struct.unpack(f"<{n}H", values)
+
+
+def _pack_dense(visits: int, first: int, counts: list[int]) -> bytes:
+    """Return counts, of the bins from `first` on, as the end of a record."""
+    last = len(counts)
+    while last and not counts[last - 1]:
+        last -= 1
+    start = 0
+    while start < last and not counts[start]:
+        start += 1
+    some = counts[start:last]
+    head = (visits, first + start if some else 0, len(some))
+    if max(some, default=0) < 256:
+        return bytes((DENSE, *head, *some))
+    return bytes((WIDE, *head)) + struct.pack(f"<{len(some)}H", *[min(count, MOST_COUNT) for count in some])
+
+
+def closed(end: bytes) -> bytes:
+    """Return the end of a problem's record as a later step begins: what the step of its tally added is counted."""
+    if len(end) <= MOST_BYTES:
+        return end and _NO_PORTION + end
+    at, portions = 0, []
+    while at < len(end) and end[at] >= PORTION:
+        after = _portion_end(end, at)
+        portions.append(end[at + 2 : after])
+        at = after
+    if 2 * at < len(end):
+        return _NO_PORTION + end
+    singles = b"".join(portions)
+    first, last = min(singles, default=BINS), max(singles, default=-1)
+    if at < len(end) and end[at] >= DENSE:
+        visits, start, known = _unpack_dense(end, at)
+    else:
+        visits, before = folded(*_unpack_base(end, at))
+        by_bin = dict(unpack_counts(before))
+        start = min(by_bin, default=BINS)
+        known = [by_bin.get(index, 0) for index in range(start, max(by_bin, default=-1) + 1)]
+    if known:
+        first, last = min(first, start), max(last, start + len(known) - 1)
+    counts = [0] * max(0, last + 1 - first)
+    counts[start - first : start - first + len(known)] = known
+    for portion in reversed(portions):
+        for index in portion:
+            counts[index - first] += 1
+        visits += portion != b""
+        if visits == HALVED_AFTER:
+            visits, counts = 0, [count >> 1 if count <= MOST_COUNT else MOST_COUNT >> 1 for count in counts]
+    return _NO_PORTION + _pack_dense(visits, first, counts)
+
+
+def extended(end: bytes, added: bytes) -> bytes:
+    """Return the end of a problem's record with lengths added to the step of its tally."""
+    if not added:
+        return end
+    if added.startswith(b"\0\0") and end[:2] in (b"", _NO_PORTION):
+        singles = len(added) - len(EMPTY)
+        return bytes((PORTION + (singles >> 8), singles & 0xFF)) + added[4:] + end[2:]
+    visits, before, last = unpack_pair(end)
+    return pack_pair(visits, before, joined(last, added))
 
 
 def _counter(packed: bytes) -> Counter[int]:

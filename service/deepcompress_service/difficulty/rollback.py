@@ -9,6 +9,7 @@ from __future__ import annotations
 from . import refusals
 from .arithmetic import close_record, counted_ratio, present_problem
 from .codec import ProblemRecord, RunRecord, StepDelta, pack_problem, unpack_problem
+from .length_counts import pack_pair, unpack_pair
 from .model import Checkpoint, ProblemState, RunState
 from .run_transaction import RunTransaction
 from .samples import drop_samples_from, mark_pending, reindex
@@ -101,7 +102,8 @@ def rewind(
                 gone.append(problem_id)
                 continue
             if not old:
-                old = pack_problem(ProblemRecord(record.before, StepDelta(), record.visits, record.lengths))
+                visits, lengths, _ = unpack_pair(record.end)
+                old = pack_problem(ProblemRecord(record.before, StepDelta(), pack_pair(visits, lengths, b"")))
             record = unpack_problem(problem_id, old)
             run_record.ratio_sum += counted_ratio(run_record, record)
             restored[problem_id] = old

@@ -25,9 +25,10 @@ from .codec import (
     StepRecord,
     pack_group,
     pack_problem,
+    pack_state,
     unpack_problem,
 )
-from .length_counts import joined
+from .length_counts import extended
 from .model import CHANGE_KINDS, DifficultyConfig, GroupCommit, ProblemState
 from .observed_codec import ObservedGroup, unpack_observed
 from .run_transaction import RunTransaction
@@ -200,7 +201,7 @@ def apply_groups(
         if group.tokens_known:
             delta.correct_tokens_sum += group.correct_tokens_sum
             delta.correct_tokens_count += group.passes
-            delta.lengths = joined(delta.lengths, group.lengths)
+            record.end = extended(record.end, group.lengths)
             if group.correct_tokens_min is not None:
                 least = group.correct_tokens_min
                 delta.shortest = least if delta.shortest is None else min(delta.shortest, least)
@@ -256,8 +257,11 @@ def write_records(
     state: RunTransaction, step: int, problems: ProblemChanges, groups: Mapping[str, GroupRecord] | None = None
 ) -> None:
     """Write the records of a step's groups and of the problems that they were added to."""
-    packed_problems = {problem_id: pack_problem(record) for problem_id, record in problems.records.items()}
-    packed_groups = {group_id: pack_group(record) for group_id, record in (groups or {}).items()}
+    states = {problem_id: pack_state(record.before) for problem_id, record in problems.records.items()}
+    packed_problems = {name: pack_problem(record, states[name]) for name, record in problems.records.items()}
+    packed_groups = {
+        name: pack_group(record, states.get(record.problem.problem_id)) for name, record in (groups or {}).items()
+    }
     state.put("problems", None, packed_problems)
     state.put("undo", step, problems.undo)
     state.put("groups", step, packed_groups)

@@ -13,6 +13,7 @@ from .arithmetic import close_record, fold_record, problem_before
 from .codec import (
     AGE_INTEGERS,
     IDENTITY,
+    PROBLEM_BYTES,
     ProblemRecord,
     RunRecord,
     StepDelta,
@@ -30,7 +31,7 @@ from .codec import (
 from .dataset import DatasetRecord, dataset_from_json, dataset_to_json
 from .errors import BadDataset, DifficultyError
 from .identity import new_incarnation
-from .length_counts import pack_counts, unpack_counts
+from .length_counts import pack_counts, pack_pair, unpack_counts, unpack_pair
 from .model import DifficultyConfig, ProblemState, SourceSums
 from .retention import IMPORT_S
 from .run_transaction import Row, RunTransaction
@@ -319,8 +320,8 @@ def _value(table: str, key: tuple[str | int, ...], value: bytes) -> dict[str, An
         record = unpack_problem(str(key[0]), value)
         before = asdict(problem_before(record))
         del before["problem_id"]
-        before["visits"] = record.visits
-        tally = asdict(record.delta) | {"lengths": unpack_counts(record.delta.lengths)}
+        before["visits"], _, added = unpack_pair(record.end)
+        tally = asdict(record.delta) | {"lengths": unpack_counts(added)}
         return {"before": before, "tally": tally}
     if table == "data_sources":
         sums = unpack_sources(value)
@@ -329,6 +330,8 @@ def _value(table: str, key: tuple[str | int, ...], value: bytes) -> dict[str, An
         step = parse_step(decode(value))
         left_out = () if any(age_integers(step)) else AGE_INTEGERS
         return {"step": {name: one for name, one in asdict(step).items() if name not in left_out}}
+    if table == "undo":
+        value = value[:PROBLEM_BYTES] + pack_pair(*unpack_pair(value[PROBLEM_BYTES:]))  # as older versions read it
     return {"data": base64.b64encode(value).decode()}
 
 
@@ -337,9 +340,9 @@ def _bytes(fields: dict[str, Any]) -> bytes:
         # Exports of an older version have no lengths.
         before, tally = dict(fields["before"]), dict(fields["tally"])
         visits, lengths = before.pop("visits", 0), pack_counts(before.pop("lengths", ()))
-        tally["lengths"] = pack_counts(tally.pop("lengths", ()))
+        added = pack_counts(tally.pop("lengths", ()))
         state = ProblemState(str(fields["key"][0]), **before)
-        return pack_problem(ProblemRecord(state, StepDelta(**tally), visits, lengths))
+        return pack_problem(ProblemRecord(state, StepDelta(**tally), pack_pair(visits, lengths, added)))
     if fields["table"] == "data_sources":
         return pack_sources(
             {name: SourceSums(**({} if one is None else one)) for name, one in fields["sources"].items()}

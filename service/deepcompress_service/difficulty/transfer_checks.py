@@ -22,7 +22,7 @@ from .codec import (
 )
 from .dataset import DatasetRecord, unpack_prior
 from .engine import unpack_request
-from .length_counts import HALVED_AFTER, unpack_counts
+from .length_counts import HALVED_AFTER, unpack_counts, unpack_pair
 from .model import AccumulatorKind, ProblemState, SourceSums
 from .observed_codec import ROLLOUT_BYTES, unpack_observed
 from .sources import MAX_NAME, MAX_SOURCES, OTHER, pack_sources, source_integers, unpack_sources
@@ -200,10 +200,11 @@ def check_value(table: str, value: bytes, run_record: RunRecord) -> None:
         _check_step(problem.delta.step, least=-1)  # nothing, after a rewind
         _check_problem(problem.before)
         _check_counts(problem.delta.passes, problem.delta.attempts, problem.delta.correct_tokens_sum)
-        if problem.visits >= HALVED_AFTER:
+        visits, before, added = unpack_pair(problem.end)
+        if visits >= HALVED_AFTER:
             raise ValueError("a problem has more visits than one between two halvings")
-        unpack_counts(problem.lengths)
-        unpack_counts(problem.delta.lengths)
+        unpack_counts(before)
+        unpack_counts(added)
     elif table == "groups":
         _check_group(unpack_group(value), further)
     elif table == "observed":

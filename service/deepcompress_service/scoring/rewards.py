@@ -8,7 +8,7 @@ A large batch takes turns with other requests on the event loop, between the par
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
 from operator import attrgetter
@@ -136,6 +136,7 @@ def answer(batch: Batch, outcome: CommitOutcome | None, rewards: Rewards, kind: 
     The warnings are a function of the request and of the run's state, so a repeated request has them again.
     """
     request = batch.request
+    warnings: list[str] = [f"{slug}: {text}" for slug, text in rewards.warnings]
     rows: list[Any] = []  # ScoredGroup where the service verified, else GroupRewards
     for index, (group, shaping_group, shaped) in enumerate(
         zip(batch.groups, rewards.groups, rewards.shaped, strict=True)
@@ -168,7 +169,7 @@ def answer(batch: Batch, outcome: CommitOutcome | None, rewards: Rewards, kind: 
         phase="train",
         level=outcome.level,
         batch_pass_ratio=outcome.batch_pass_ratio,
-        warnings=[*created, *(f"{slug}: {text}" for slug, text in rewards.warnings)],
+        warnings=[*created, *warnings],
         signal=rewards.signal,
         incarnation=outcome.incarnation or None,
         version=outcome.version,
@@ -184,7 +185,7 @@ def group_answer(
     problem_id = record.problem_id if record else sent.problem_id or sent.group_id or str(index)
     row: Callable[..., GroupRewards] = GroupRewards
     if verdicts is not None:
-        row = partial(ScoredGroup, verdicts=[verdict_answer(str(i), verdict) for i, verdict in enumerate(verdicts)])
+        row = partial(ScoredGroup, verdicts=verdict_answers(map(str, range(len(verdicts))), verdicts))
     return row(
         problem_id=problem_id,
         group_id=record.group_id if record else sent.group_id or problem_id,
@@ -207,17 +208,20 @@ def group_answer(
     )
 
 
-def verdict_answer(name: str, verdict: Verdict) -> VerdictAnswer:
-    """Return a verdict as it is answered, under the item's id."""
-    return VerdictAnswer(
-        id=name,
-        correct=verdict.correct,
-        status=verdict.status,
-        answer=verdict.answer,
-        decided_by=verdict.decided_by,
-        reason=verdict.reason,
-        cpu_ms=verdict.cpu_ms,
-    )
+def verdict_answers(names: Iterable[str], verdicts: Sequence[Verdict]) -> list[VerdictAnswer]:
+    """Return verdicts as they are answered, each under its item's id."""
+    return [
+        VerdictAnswer(
+            id=name,
+            correct=verdict.correct,
+            status=verdict.status,
+            answer=verdict.answer,
+            decided_by=verdict.decided_by,
+            reason=verdict.reason,
+            cpu_ms=verdict.cpu_ms,
+        )
+        for name, verdict in zip(names, verdicts, strict=True)
+    ]
 
 
 def shadow_answer(shaped: ShapedGroup) -> dict[str, object]:

@@ -14,7 +14,7 @@ from .batch import AddTask
 from .observing import observation, takes_observations_without_step
 from .pipeline import Pipeline
 from .request_checks import make_checks, missing_identity, reads_config, validate_items
-from .rewards import verdict_answer
+from .rewards import verdict_answers
 
 AT_ONCE = 4096
 """Items that are worked on before other requests take their turn."""
@@ -41,9 +41,10 @@ async def verify_items(pipeline: Pipeline, request: VerifyRequest, add_task: Add
     recorded = await _observe(pipeline, request.items, verdicts)
     rows = []
     async for start in _turns(request.items):
-        part = zip(request.items[start : start + AT_ONCE], verdicts[start : start + AT_ONCE], strict=True)
-        for index, (item, verdict) in enumerate(part, start):
-            row = verdict_answer(item.id if item.id is not None else str(index), verdict)
+        items = request.items[start : start + AT_ONCE]
+        names = (item.id if item.id is not None else str(index) for index, item in enumerate(items, start))
+        answered = verdict_answers(names, verdicts[start : start + AT_ONCE])
+        for index, (item, row) in enumerate(zip(items, answered, strict=True), start):
             if item.rollout_id is not None:
                 row.recorded = recorded.get(index, False)
             rows.append(row)

@@ -240,21 +240,16 @@ class Reward:
         Every answer has them while they hold; clients log each kind once.
         """
         now = self.at(groups[0].step or 0) if self.scheduled and groups else self
+        uses_level = "level" in self.main.requires and self.reference != "dataset"
+        newest = max(groups, key=lambda group: group.step or 0, default=None) if uses_level else None
         found = find_warnings(now.main.strategy, now.overlong, groups, shaped)
-        if groups and "level" in self.main.requires and self.reference != "dataset":
-            found += self._pace_warnings(groups)
+        if newest is not None and newest.level is not None and newest.step is not None:
+            steps = newest.step + (self.reference == "current")
+            found += pace_warnings(newest.level, self.initial_level, self.ema, steps)
         if len(groups) < MIN_GROUPS:
             return found
         scaled = not shaped or shaped[0].advantages is None
         return found + signal_warnings(figures or self.signal(groups, shaped), groups, shaped, scaled=scaled)
-
-    def _pace_warnings(self, groups: Sequence[Group]) -> list[tuple[str, str]]:
-        """Return the warning that the level, which the strategy uses, is far from the run's pass ratio."""
-        newest = max(groups, key=lambda group: group.step or 0)
-        if newest.level is None or newest.step is None:
-            return []
-        steps = newest.step + (self.reference == "current")
-        return pace_warnings(newest.level, self.initial_level, self.ema, steps)
 
     def signal(self, groups: Sequence[Group], shaped: Sequence[ShapedGroup]) -> Signal:
         """Return the figures of these groups and their rewards: see `Signal`."""
@@ -339,6 +334,7 @@ def compose(
     if options.guard is not None or options.gate is not None:
         reasons = closed(batch, options)
     target = None if options.target is None else target_terms(batch, options.target)
+    beta = None if strategy.beta is None else strategy.beta(batch, configured.params)
     term = strategy.length(batch, configured.params) if target is None else target.term
     bonus = np.zeros_like(term) if target is None else target.bonus
     factor = np.where([reason is None for reason in reasons], weight, 0.0)[batch.rows]
@@ -357,7 +353,6 @@ def compose(
         rest = rest + score_weight * score
     if not np.isfinite(total).all():
         raise StrategyError("strategy", f"{strategy.name} gave a reward that is not finite")
-    beta = None if strategy.beta is None else strategy.beta(batch, configured.params)
     parts = Parts(total, rest, factor)
     extras = AdvantageTerms() if strategy.extras is None else strategy.extras(batch, configured.params, parts)
     if options.advantage is not None:

@@ -70,7 +70,7 @@ from .scripts import (
     SWEEP,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SCHEMA_KEY = "dc:schema"
 PING_KEY = "dc:ping"
 WATCH_S = 5.0

@@ -20,13 +20,14 @@ from ..codec import (
     config_to_json,
     decode,
     encode,
+    encoded,
     unpack_group,
     unpack_state,
     unpack_states,
 )
 from ..engine import recorded_outcome
 from ..identity import new_incarnation
-from ..length_counts import unpack_counts
+from ..length_counts import PORTION, pack_pair, unpack_counts
 from ..model import Commit, CommitOutcome, DifficultyConfig, GroupOutcome, SourceSums
 from ..sources import add_alike, pack_sources
 from .redis_link import Argument
@@ -44,7 +45,15 @@ SharedFields = tuple[bytes | None, bytes | None, bytes | None]
 """The fields that the groups of one request share, in the order of `_KINDS`."""
 _NO_COUNTS = b"\0\0"
 """The start of packed lengths that have only single rollouts, whose number follows."""
-_NUMBERS = struct.Struct("<IIIdIBId")
+_SIZES_BYTES = 4
+"""Bytes of packed lengths before the lengths."""
+_NUMBERS = struct.Struct("<BId")
+_ADDED = struct.Struct("<HIIIdI")
+"""The addition of a group to its problem, behind its length."""
+ADDED_BYTES = _ADDED.size - 2
+_ADDED_SINGLES = struct.Struct("<HIIIdIBB")
+"""The same with the head of a portion of lengths (`length_counts`), which follows."""
+_SINGLES_AT = _ADDED_SINGLES.size - 2
 _BUCKET = struct.Struct("<IIIddddd")
 _AGE = struct.Struct("<IB")
 _TAIL = struct.Struct(f"<I{TOKEN_BYTES}sIB16sH")
@@ -58,55 +67,50 @@ _OWN = struct.Struct(f"<{TOKEN_BYTES}sIB")
 def arguments(commit: Commit) -> list[Argument]:
     """Return ARGV of the commit script, in the order of `lua/commit_arguments.lua`."""
     token = os.urandom(TOKEN_BYTES)
+    group_ids = [g.group_id for g in commit.groups]
+    problem_ids = [g.problem_id or "" for g in commit.groups]
+    ids = encoded(group_ids)
+    same = group_ids == problem_ids
+    names = ids if same else encoded(problem_ids)
     numbers: list[bytes] = []
-    ids: list[bytes] = []
-    names: list[bytes] = []
     pairs: list[bytes] = []
-    payloads: list[bytes] = []
-    buckets: dict[tuple[str | None, int, int], list[int]] = {}
-    plain = same = True
-    pack_numbers, pack_tail = _NUMBERS.pack, _TAIL.pack
-    for index, g in enumerate(commit.groups):
-        size, passes, known, truncated, counts, total = (
-            g.size,
-            g.passes,
-            g.tokens_known,
-            g.truncated,
-            g.counts,
-            g.tokens_sum,
-        )
+    additions: list[bytes] = []
+    buckets: _Buckets = {}
+    counted = 0
+    only_singles = True
+    pack_numbers, pack_tail, pack_added, pack_singles = _NUMBERS.pack, _TAIL.pack, _ADDED.pack, _ADDED_SINGLES.pack
+    for index, (g, group_id, name) in enumerate(zip(commit.groups, ids, names, strict=True)):
+        size, passes, truncated, counts = g.size, g.passes, g.truncated, g.counts
         key = (g.data_source, size, passes)
         bucket = buckets.get(key)
         if bucket is None:
             bucket = buckets[key] = [0, 0, 0, 0, 0]
         bucket[0] += 1
         bucket[1] += truncated
-        if known:
-            least, correct, count = g.correct_tokens_min, g.correct_tokens_sum, passes
+        counted += counts
+        total, lengths = g.tokens_sum, b""
+        least, correct, count = None, 0, 0
+        if g.tokens_known:
+            least, correct, count, lengths = g.correct_tokens_min, g.correct_tokens_sum, passes, g.lengths
             bucket[2] += total
             bucket[3] += 1
             bucket[4] += correct
+            numbers.append(pack_numbers(counts | 2, truncated, total))
         else:
-            least, correct, count = None, 0, 0
-        numbers.append(
-            pack_numbers(
-                size,
-                passes,
-                NONE32 if least is None else least,
-                correct,
-                count,
-                counts | known << 1,
-                truncated,
-                total,
+            numbers.append(pack_numbers(counts, truncated, total))
+        shortest = NONE32 if least is None else least
+        if not lengths:
+            additions.append(pack_added(ADDED_BYTES, size, passes, shortest, correct, count))
+        elif lengths[:2] == _NO_COUNTS:
+            n = len(lengths) - _SIZES_BYTES
+            additions.append(
+                pack_singles(_SINGLES_AT + n, size, passes, shortest, correct, count, PORTION + (n >> 8), n & 255)
             )
-        )
-        group_id = name = g.group_id.encode("utf-8", "surrogatepass")
-        if g.problem_id != g.group_id:
-            name = encode(g.problem_id) if g.problem_id else b""
-            same = False
-        plain = plain and counts and name != b""
-        ids.append(group_id)
-        names.append(name)
+            additions.append(lengths[_SIZES_BYTES:])
+        else:
+            only_singles, end = False, pack_pair(0, b"", lengths)
+            additions.append(pack_added(ADDED_BYTES + len(end), size, passes, shortest, correct, count))
+            additions.append(end)
         length = len(name)
         pairs += (
             _LENGTHS[len(group_id)] if len(group_id) < 256 else struct.pack("<H", len(group_id)),
@@ -114,7 +118,8 @@ def arguments(commit: Commit) -> list[Argument]:
             pack_tail(_TAIL_BYTES + length, token, index, counts, g.digest, length),
             name,
         )
-        payloads.append(g.payload)
+    different = set(names)
+    plain = counted == len(names) == len(different) and b"" not in different
     return [
         "" if commit.step is None else commit.step,
         "" if commit.epoch is None else commit.epoch,
@@ -125,17 +130,17 @@ def arguments(commit: Commit) -> list[Argument]:
         _config_text(commit.config) if commit.config else "",
         commit.config_text,
         _first_duplicate(ids),
-        b"1" if plain and len(set(names)) == len(names) else b"0",
+        b"1" if plain else b"0",
         token,
         _packed_buckets(buckets),
         b"".join(numbers),
         b"" if same else b"".join([struct.pack("<H", len(name)) + name for name in names]),
         b"".join(pairs),
-        _packed(payloads),
+        _packed([g.payload for g in commit.groups]),
         commit.incarnation or "",
         "" if commit.version is None else commit.version,
         new_incarnation(),
-        _lengths_sent(commit),
+        (b"1" if only_singles else b"0") + b"".join(additions),
         _ages(commit),
         *_sources(commit, buckets),
     ]
@@ -171,22 +176,9 @@ def _sources(commit: Commit, buckets: _Buckets) -> tuple[bytes, bytes]:
 
 def _ages(commit: Commit) -> bytes:
     """Return the age of each group and 1 if it is too old; empty if none has an age."""
-    if all(g.age is None and not g.too_old for g in commit.groups):
+    if not any(g.too_old or g.age is not None for g in commit.groups):
         return b""
     return b"".join([_AGE.pack(NONE32 if g.age is None else g.age, g.too_old) for g in commit.groups])
-
-
-def _lengths_sent(commit: Commit) -> bytes:
-    """Return "1" and the single rollouts of each group, or "0" and its packed lengths; empty if no group has any.
-
-    Each part is behind its length.
-    """
-    sent = [g.lengths for g in commit.groups]
-    if not any(sent):
-        return b""
-    if all(lengths.startswith(_NO_COUNTS) for lengths in sent if lengths):
-        return b"1" + b"".join([lengths[2:] or _NO_COUNTS for lengths in sent])
-    return b"0" + b"".join([struct.pack("<H", len(lengths)) + lengths for lengths in sent])
 
 
 def _packed(payloads: list[bytes]) -> bytes:

@@ -25,8 +25,9 @@ from ..run_transaction import Row, Table
 from . import sqlite_index
 from .sqlite_index import SqliteIndex
 
-SCHEMA_VERSION = 2
-"""2: a run's record has its incarnation, version and created_step. Files of version 1 are read as they are."""
+SCHEMA_VERSION = 3
+"""2: a run's record has its incarnation, version and created_step. 3: portions of lengths (`length_counts`). Files of
+earlier versions are read as they are."""
 SCHEMA = (
     "CREATE TABLE epochs (run TEXT PRIMARY KEY, epoch INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE TABLE spaces (space INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, checkpoint TEXT, meta TEXT,"

@@ -1,7 +1,7 @@
 -- Adding groups of the open step to their problems (engine.apply_groups). After problems.lua.
 
--- What groups add to their problems: the problems, each once, one packed ADDED for each, joined, and the lengths of each.
-local function deltas_of(groups)
+-- What groups add to their problems: the problems, each once, and an addition to each.
+local function additions_of(groups)
   local ids, index, attempts, passes, shortest, sums, counts, lengths = {}, {}, {}, {}, {}, {}, {}, {}
   for _, g in ipairs(groups) do
     local i = index[g.problem]
@@ -20,24 +20,25 @@ local function deltas_of(groups)
     end
   end
   local packed = {}
-  for i = 1, #ids do packed[i] = struct.pack(ADDED, attempts[i], passes[i], shortest[i], sums[i], counts[i]) end
-  return ids, table.concat(packed), lengths
+  for i = 1, #ids do
+    packed[i] = struct.pack(ADDED, attempts[i], passes[i], shortest[i], sums[i], counts[i])
+                .. pack_lengths(0, NO_LENGTHS, lengths[i])
+  end
+  return ids, packed
 end
 
--- Add to the problems `ids`, all different, what the open step brought them: `added` holds one packed ADDED for each,
--- `stride` bytes apart; `added_lengths`, nil if there are none, has lengths for each, as
--- single rollouts or packed ('' or NO_LENGTHS for none). Answers each problem as it
+-- Add to the problems `ids`, all different, what the open step brought them: an addition for each, ADDED and the end of the
+-- record of a new problem; `are_singles`: their lengths are single rollouts. Answers each problem as it
 -- stood before the step, packed, and the lengths of each then.
-local function apply_groups(prefix, run, ids, added, stride, added_lengths, are_singles)
+local function apply_groups(prefix, run, ids, additions, are_singles)
   local result, before, flat, undo, names, new, levels = values(prefix .. 'p', ids), {}, {}, {}, {}, {}, {}
   local open, weight, step, lengths = run.open, run.config.problem_weight, struct.pack('<d', run.open), {}
-  local cut, take, undone, named = string.sub, struct.unpack, 0, 0
+  local cut, take, byte, undone, named = string.sub, struct.unpack, string.byte, 0, 0
   local keeps_lengths, lengths_before, revisits = run.config.group_lengths, {}, run.changing and run.revisits
   for i, id in ipairs(ids) do
-    local raw, at = result[i], stride * (i - 1) + 1
-    local more, state = cut(added, at, at + ADDED_BYTES - 1), EMPTY
-    local last_step
-    local sent = added_lengths and added_lengths[i] or ''
+    local raw, more, state = result[i], additions[i], EMPTY
+    local last_step, visits, size, singles, added_singles, added_size -- the sizes are those of its lengths, if it has any
+    local old_lengths = NO_LENGTHS
     if not raw then
       run.problems = run.problems + 1
       new[#new + 1] = '0'
@@ -45,12 +46,20 @@ local function apply_groups(prefix, run, ids, added, stride, added_lengths, are_
     else
       if run.dataset then run.ratio_sum = run.ratio_sum - counted_ratio(run, raw) end
       local attempts, passes, ratio, then_ratio, then_beta, turns, flags, shortest, sum, count, then_step, tstep,
-            tattempts, tpasses, tshortest, tsum, tcount = take(RECORD, raw)
+            tattempts, tpasses, tshortest, tsum, tcount
+      if keeps_lengths and #raw > RECORD_BYTES and byte(raw, RECORD_BYTES + 1) < PORTION then
+        attempts, passes, ratio, then_ratio, then_beta, turns, flags, shortest, sum, count, then_step, tstep, tattempts,
+          tpasses, tshortest, tsum, tcount, visits, size, singles, added_singles, added_size = take(WHOLE_RECORD, raw)
+      else
+        attempts, passes, ratio, then_ratio, then_beta, turns, flags, shortest, sum, count, then_step, tstep, tattempts,
+          tpasses, tshortest, tsum, tcount = take(RECORD, raw)
+      end
       last_step = tstep
       if tstep == open then
         if revisits then add_change(revisits, -1, flags, ratio, tattempts, tpasses) end
         local a, p, s, t, c = take(ADDED, more)
         more = struct.pack(ADDED, tattempts + a, tpasses + p, math.min(tshortest, s), tsum + t, tcount + c)
+               .. cut(more, ADDED_BYTES + 1)
         state = cut(raw, 1, STATE_BYTES)
       elseif tattempts == 0 then
         state = cut(raw, 1, STATE_BYTES)
@@ -78,20 +87,28 @@ local function apply_groups(prefix, run, ids, added, stride, added_lengths, are_
         named = named + 2
       end
     end
-    local ending, old_lengths
-    if are_singles or sent == '' then ending, old_lengths = append_lengths(raw, last_step == open, sent, keeps_lengths) end
-    if not ending then
-      local visits, last_lengths = 0, NO_LENGTHS
-      old_lengths, sent = NO_LENGTHS, packed_lengths(sent, are_singles)
-      if raw then visits, old_lengths, last_lengths = lengths_of(raw) end
-      if last_step == open then
-        sent = joined_lengths(last_lengths, sent)
-      else
-        visits, old_lengths = folded_lengths(visits, old_lengths, last_lengths)
+    local record
+    if not raw or #raw == RECORD_BYTES then
+      record = state .. step .. more
+    elseif last_step ~= open and (are_singles or #more == ADDED_BYTES) then
+      if #more == ADDED_BYTES then more = more .. NO_PORTION end
+      if not keeps_lengths then
+        record = state .. step .. more .. (#raw > RECORD_BYTES + MOST_BYTES and fold_portions(raw) or cut(raw, RECORD_BYTES + 1))
+      elseif visits and added_size == 0 then
+        if added_singles > 0 then visits, singles = visits + 1, singles + added_singles end
+        local a, p, s, t, c = take(ADDED, more)
+        local body
+        body, visits, size, singles, old_lengths = fold_singles(raw, visits, size, singles)
+        local sent = #more - ADDED_BYTES - 2
+        record = state .. struct.pack(WHOLE_TALLY, open, a, p, s, t, c, visits, size, singles, sent, 0)
+                 .. body .. cut(more, ADDED_BYTES + 3)
       end
-      ending = pack_lengths(visits, old_lengths, sent)
     end
-    local record = state .. step .. more .. ending
+    if not record then
+      local ending
+      ending, old_lengths = add_lengths(raw, last_step == open, more)
+      record = state .. step .. cut(more, 1, ADDED_BYTES) .. ending
+    end
     if keeps_lengths then lengths_before[i] = old_lengths end
     if revisits then
       local _, _, ratio, _, _, _, flags = take(STATE, state)
@@ -109,6 +126,6 @@ local function apply_groups(prefix, run, ids, added, stride, added_lengths, are_
 end
 
 local function apply_group_list(prefix, run, groups)
-  local ids, added, lengths = deltas_of(groups)
-  return ids, apply_groups(prefix, run, ids, added, ADDED_BYTES, lengths)
+  local ids, additions = additions_of(groups)
+  return ids, apply_groups(prefix, run, ids, additions, false)
 end

@@ -14,7 +14,7 @@
 -- ARGV[10]  '1' if every group counts and has a problem_id that no other group has, else '0' ("plain")
 -- ARGV[11]  the request's token: 8 random bytes
 -- ARGV[12]  pass-count buckets of all groups, each packed as BUCKET
--- ARGV[13]  numbers of all groups, each packed as NUMBERS
+-- ARGV[13]  further numbers of all groups, each packed as NUMBERS
 -- ARGV[14]  problem_id of each group, each behind its length; '' for one to be taken from the group's observations.
 --           The whole argument is '' if every problem_id equals its group_id
 -- ARGV[15]  group_id and tail of each group, each behind its length (Redis takes longer for a thousand arguments than
@@ -24,8 +24,8 @@
 -- ARGV[17]  incarnation of the run that the caller saw, or ''
 -- ARGV[18]  greatest version of the epoch that the caller saw, or ''
 -- ARGV[19]  incarnation of a run that has none
--- ARGV[20]  lengths of the correct rollouts of each group: '1' and the single rollouts of each, or '0' and the packed
---           lengths of each, each behind its length; '' if no group has any
+-- ARGV[20]  '1' if the lengths of all groups are single rollouts, else '0'; then what each group adds to its problem, behind
+--           its length: ADDED and the end of the record of a new problem (lengths.lua)
 -- ARGV[21]  age of each group and 1 if it is too old, packed as AGE; '' if no group has an age
 -- ARGV[22]  number of each group's data source among those of the request, 32 bits, 0 for none; '' if no group has any
 -- ARGV[23]  data sources of the request, and the sums of the groups of each that count (sources.lua)
@@ -37,7 +37,7 @@
 -- \255 .. token: what they were answered from: level, the step's level, mean, flags, number of further accumulators,
 --   these, then by index the problem's state before the step.
 
-local NUMBERS, NUMBERS_BYTES = '<I4I4I4dI4BI4d', 37 -- begins with the fields of ADDED
+local NUMBERS, NUMBERS_BYTES = '<BI4d', 13 -- 1 if the group counts plus 2 if its lengths are known; truncated, tokens
 local BUCKET, BUCKET_BYTES = '<I4I4I4ddddd', 52
 local AGE, AGE_BYTES = '<I4B', 5
 local HEAD, HEAD_BYTES = '<dddBB', 26
@@ -51,9 +51,10 @@ local packed_groups, payloads_sent = ARGV[15], ARGV[16]
 local sent_incarnation, sent_version, new_incarnation = ARGV[17], tonumber(ARGV[18]), ARGV[19]
 local n = #packed_numbers / NUMBERS_BYTES -- number of groups
 
--- `count` strings, each behind its length; `one` is the format of a few of them. Lua's stack bounds one call's results.
-local function cut_up(packed, count, one, of_one)
-  local result, at, most = {}, 1, 500 * of_one
+-- `count` strings, each behind its length, from `at` on; `one` is the format of a few of them. Lua's stack bounds one
+-- call's results.
+local function cut_up(packed, count, one, of_one, at)
+  local result, most = {}, 500 * of_one
   for from = 1, count, most do
     local some = math.min(most, count - from + 1)
     local cut = {struct.unpack('<' .. string.rep(one, some / of_one), packed, at)}
@@ -68,13 +69,12 @@ local function cut_up(packed, count, one, of_one)
   return result
 end
 
-local sent, group_ids = cut_up(packed_groups, 2 * n, 'I2c0I4c0', 2), {} -- group_id, tail, group_id, tail, ...
+local sent, group_ids = cut_up(packed_groups, 2 * n, 'I2c0I4c0', 2, 1), {} -- group_id, tail, group_id, tail, ...
 for i = 1, n do group_ids[i] = sent[2 * i - 1] end
-local problem_ids = packed_names == '' and group_ids or cut_up(packed_names, n, 'I2c0', 1)
+local problem_ids = packed_names == '' and group_ids or cut_up(packed_names, n, 'I2c0', 1, 1)
 
--- The lengths of each group, nil if no group has any.
-local lengths_sent = ARGV[20] ~= '' and cut_up(string.sub(ARGV[20], 2), n, 'I2c0', 1) or nil
-local singles_sent = string.sub(ARGV[20], 1, 1) == '1'
+local additions = cut_up(ARGV[20], n, 'I2c0', 1, 2)
+local only_singles = string.sub(ARGV[20], 1, 1) == '1'
 
 -- Add the ages of new groups of the open step to the run; `list` is nil for all groups of the request.
 local function add_ages(run, list)
@@ -92,11 +92,12 @@ end
 local function read_groups()
   local groups = {}
   for i = 1, n do
-    local size, passes, least, correct, _, flags, truncated, tokens =
-      struct.unpack(NUMBERS, packed_numbers, NUMBERS_BYTES * (i - 1) + 1)
+    local size, passes, least, correct = struct.unpack(ADDED, additions[i])
+    local flags, truncated, tokens = struct.unpack(NUMBERS, packed_numbers, NUMBERS_BYTES * (i - 1) + 1)
+    local _, _, lengths = lengths_of(additions[i], ADDED_BYTES)
     groups[i] = {index = i, id = group_ids[i], tail = sent[2 * i], problem = problem_ids[i], size = size, passes = passes,
                  counts = flags % 2 == 1, known = flags >= 2, truncated = truncated, tokens = tokens, correct = correct,
-                 least = least, record = false, lengths = packed_lengths(lengths_sent and lengths_sent[i] or '', singles_sent)}
+                 least = least, record = false, lengths = lengths}
   end
   return groups
 end

@@ -51,8 +51,7 @@ local function count_plain()
   for at = 1, #packed_buckets, BUCKET_BYTES do
     add_to_bucket(buckets, generation, struct.unpack(BUCKET, packed_buckets, at))
   end
-  local states, lengths = apply_groups(prefix, run, problem_ids, packed_numbers, NUMBERS_BYTES, lengths_sent,
-                                       singles_sent)
+  local states, lengths = apply_groups(prefix, run, problem_ids, additions, only_singles)
   return count_result(buckets, nil, states, lengths)
 end
 

@@ -1,50 +1,94 @@
 -- Packed counts of correct lengths by bin (length_counts.py). After layout.lua.
 --
 -- A packed value: sizes in bytes of its two parts (16 bits each), then counts (a bin in one byte, its count in two; bins
--- ascending), then single rollouts (a bin in one byte each). The end of a problem's record (PAIR) has the number of
--- visits; sizes of the counts before the step of its tally, of the single rollouts before it, of those that the step
--- added, and of the counts that it added; then these four. It is left out if there are none.
+-- ascending), then single rollouts (a bin in one byte each).
+--
+-- The end of a problem's record is left out if the problem has no lengths. It has portions, the newest first: the single
+-- rollouts of a step behind their number, which is added to PORTION in two bytes, the high one first. Then comes one of
+--   nothing;
+--   DENSE or WIDE, visits, the first bin, the number of bins, and the count of each bin in one byte or in two;
+--   PAIR: the number of visits; sizes of the counts before a step, of the single rollouts before it, of those that the step
+--   added, and of the counts that it added; then these four.
+-- The step of the record's tally added the first portion, or, without portions, what PAIR has of a step.
 
 local PAIR, PAIR_BYTES = '<BI2I2I2I2', 9
+local PORTION, NO_PORTION, MOST_BYTES = 240, '\240\0', 96
+local WHOLE_TALLY = TALLY .. string.sub(PAIR, 2) -- of a problem whose lengths have no portions; then these
+local WHOLE_RECORD = STATE .. string.sub(WHOLE_TALLY, 2)
 local NO_LENGTHS = '\0\0\0\0'
-local HALVED_AFTER, MOST_SINGLE, MOST_COUNT = 16, 512, 65535
 local HAS_LENGTHS = 4 -- flag of a group's record
 local OBSERVED_LENGTHS = 2 -- flag of an observed group
 
-local function add_counts(counts, packed)
-  local size, singles = struct.unpack('<I2I2', packed)
+local joined_lengths, folded_lengths, fold_portions, fold_singles, lengths_of
+do -- Lua bounds the number of a script's local names
+local DENSE, WIDE = 224, 225
+local HALVED_AFTER, MOST_SINGLE, MOST_COUNT = 16, 512, 65535
+local tally -- number of rollouts by bin + 1, all 0 between two uses: filling a table anew takes longer
+
+-- Add `size` bytes of counts and the single rollouts behind them, from `start` on, to the tally. Answers the least and the
+-- greatest bin of these and of those given.
+local function add_counts(packed, start, size, singles, least, greatest)
+  if not tally then
+    tally = {}
+    for i = 1, 256 do tally[i] = 0 end
+  end
+  local last = start + size - 1
   -- Lua's stack bounds the results of one call.
-  for from = 5, 4 + size, 1200 do
-    local bytes = {string.byte(packed, from, math.min(from + 1199, 4 + size))}
+  for from = start, last, 1200 do
+    local bytes = {string.byte(packed, from, math.min(from + 1199, last))}
     for i = 1, #bytes, 3 do
-      counts[bytes[i]] = (counts[bytes[i]] or 0) + bytes[i + 1] + 256 * bytes[i + 2]
+      local at = bytes[i] + 1
+      tally[at] = tally[at] + bytes[i + 1] + 256 * bytes[i + 2]
+    end
+    if bytes[1] < least then least = bytes[1] end
+    if bytes[#bytes - 2] > greatest then greatest = bytes[#bytes - 2] end
+  end
+  for from = last + 1, last + singles, 1200 do
+    local bytes = {string.byte(packed, from, math.min(from + 1199, last + singles))}
+    for i = 1, #bytes do
+      local bin = bytes[i]
+      tally[bin + 1] = tally[bin + 1] + 1
+      if bin < least then least = bin end
+      if bin > greatest then greatest = bin end
     end
   end
-  for from = 5 + size, 4 + size + singles, 1200 do
-    local bytes = {string.byte(packed, from, math.min(from + 1199, 4 + size + singles))}
-    for i = 1, #bytes do counts[bytes[i]] = (counts[bytes[i]] or 0) + 1 end
+  return least, greatest
+end
+
+-- Halve the counts in the tally, rounded down.
+local function halve_counts(least, greatest)
+  for i = least + 1, greatest + 1 do
+    local count = math.min(tally[i], MOST_COUNT)
+    tally[i] = (count - count % 2) / 2
   end
+end
+
+-- The counts in the tally, packed; it is 0 again.
+local function take_counts(least, greatest)
+  local bytes, n = {}, 0
+  for bin = least, greatest do
+    local count = math.min(tally[bin + 1], MOST_COUNT)
+    if count > 0 then
+      local low = count % 256
+      bytes[n + 1], bytes[n + 2], bytes[n + 3] = bin, low, (count - low) / 256
+      n, tally[bin + 1] = n + 3, 0
+    end
+  end
+  return string.char(unpack(bytes))
 end
 
 -- The sum of two packed values as counts; with `halve`, half of it.
 local function merged_lengths(one, other, halve)
-  local counts, bins, packed, n = {}, {}, {}, 0
-  add_counts(counts, one)
-  add_counts(counts, other)
-  for bin in pairs(counts) do bins[#bins + 1] = bin end
-  table.sort(bins)
-  for i = 1, #bins do
-    local count = math.min(counts[bins[i]], MOST_COUNT)
-    if halve then count = math.floor(count / 2) end
-    if count > 0 then
-      packed[n + 1] = string.char(bins[i], count % 256, math.floor(count / 256))
-      n = n + 1
-    end
-  end
-  return struct.pack('<I2I2', 3 * n, 0) .. table.concat(packed)
+  local size, singles = struct.unpack('<I2I2', one)
+  local least, greatest = add_counts(one, 5, size, singles, 255, 0)
+  size, singles = struct.unpack('<I2I2', other)
+  least, greatest = add_counts(other, 5, size, singles, least, greatest)
+  if halve then halve_counts(least, greatest) end
+  local packed = take_counts(least, greatest)
+  return struct.pack('<I2I2', #packed, 0) .. packed
 end
 
-local function joined_lengths(one, other)
+function joined_lengths(one, other)
   if one == NO_LENGTHS then return other end
   if other == NO_LENGTHS then return one end
   local size, singles = struct.unpack('<I2I2', one)
@@ -54,22 +98,128 @@ local function joined_lengths(one, other)
 end
 
 -- Visits since the last halving and lengths, after a step that added these.
-local function folded_lengths(visits, before, added)
+function folded_lengths(visits, before, added)
   if added == NO_LENGTHS then return visits, before end
   if visits + 1 < HALVED_AFTER then return visits + 1, joined_lengths(before, added) end
   return 0, merged_lengths(before, added, true)
 end
 
--- Visits, lengths before the step of the tally, and those added, from a problem's record.
-local function lengths_of(record)
-  if #record == RECORD_BYTES then return 0, NO_LENGTHS, NO_LENGTHS end
-  local visits, size, singles, added_singles, added_size = struct.unpack(PAIR, record, RECORD_BYTES + 1)
-  local start = RECORD_BYTES + PAIR_BYTES + 1
-  local middle = start + size + singles
-  local last = middle + added_singles
-  return visits, struct.pack('<I2I2', size, singles) .. string.sub(record, start, middle - 1),
-         struct.pack('<I2I2', added_size, added_singles) .. string.sub(record, last)
-         .. string.sub(record, middle, last - 1)
+-- The lengths of a problem's record without portions, behind their head, with those before the open step halved or counted if that is due; the
+-- numbers of the head that change by it; and the lengths before the step. `visits` and `singles` have the last step before it.
+function fold_singles(record, visits, size, singles)
+  local start, body = RECORD_BYTES + PAIR_BYTES + 1, nil
+  if visits == HALVED_AFTER or singles > MOST_SINGLE then
+    local least, greatest = add_counts(record, start, size, singles, 255, 0)
+    if visits == HALVED_AFTER then halve_counts(least, greatest) end
+    body = take_counts(least, greatest)
+    size, singles, visits = #body, 0, visits % HALVED_AFTER
+  end
+  body = body or string.sub(record, start)
+  return body, visits, size, singles, struct.pack('<I2I2', size, singles) .. string.sub(body, 1, size + singles)
+end
+
+-- First places and numbers of the portions behind the first `at` bytes of a record, the newest first, and the place behind
+-- them.
+local function portions_of(record, at)
+  local places, numbers, n = {}, {}, 0
+  local high, low = string.byte(record, at + 1, at + 2)
+  while high and high >= PORTION do
+    n = n + 1
+    places[n], numbers[n] = at + 3, 256 * (high - PORTION) + low
+    at = at + 2 + numbers[n]
+    high, low = string.byte(record, at + 1, at + 2)
+  end
+  return places, numbers, at
+end
+
+-- Add what is behind the first `at` bytes of a record, which has no portion, to the tally: visits, and the least and the
+-- greatest bin. A step that PAIR has beside them is not counted apart: `added` is true if it has one.
+local function add_base(record, at)
+  local kind, visits, first, n = string.byte(record, at + 1, at + 4)
+  if not kind then return 0, 255, 0, false end
+  if kind == DENSE then
+    local bytes = {string.byte(record, at + 5, at + 4 + n)}
+    if not tally then add_counts('', 1, 0, 0, 255, 0) end
+    for i = 1, n do tally[first + i] = bytes[i] end
+    return visits, first, first + n - 1, false
+  elseif kind == WIDE then
+    if not tally then add_counts('', 1, 0, 0, 255, 0) end
+    for i = 1, n do tally[first + i] = struct.unpack('<I2', record, at + 3 + 2 * i) end
+    return visits, first, first + n - 1, false
+  end
+  local size, singles, added, added_size
+  visits, size, singles, added, added_size = struct.unpack(PAIR, record, at + 1)
+  local start = at + PAIR_BYTES + 1
+  local least, greatest = add_counts(record, start, size, singles + added, 255, 0)
+  if added_size > 0 then
+    least, greatest = add_counts(record, start + size + singles + added, added_size, 0, least, greatest)
+  end
+  return visits, least, greatest, added + added_size > 0
+end
+
+-- The counts in the tally as the end of a record; it is 0 again.
+local function take_dense(visits, least, greatest)
+  while least <= greatest and tally[least + 1] == 0 do least = least + 1 end
+  while least <= greatest and tally[greatest + 1] == 0 do greatest = greatest - 1 end
+  local counts, n, most = {}, 0, 0
+  for i = least + 1, greatest + 1 do
+    local count = tally[i]
+    tally[i], n = 0, n + 1
+    counts[n] = count
+    if count > most then most = count end
+  end
+  if most < 256 then return string.char(DENSE, visits, n > 0 and least or 0, n, unpack(counts)) end
+  for i = 1, n do counts[i] = struct.pack('<I2', math.min(counts[i], MOST_COUNT)) end
+  return string.char(WIDE, visits, least, n) .. table.concat(counts)
+end
+
+-- The end of a problem's record, with all portions and the step before them counted, so that it has none; as it is while
+-- they take less than half of it.
+function fold_portions(record)
+  local places, numbers, at = portions_of(record, RECORD_BYTES)
+  if 2 * at < RECORD_BYTES + #record then return string.sub(record, RECORD_BYTES + 1) end
+  local visits, least, greatest, added = add_base(record, at)
+  for i = #places + 1, 1, -1 do
+    local n = numbers[i] or added and 1 or 0
+    if places[i] and n > 0 then least, greatest = add_counts(record, places[i], 0, n, least, greatest) end
+    if n > 0 then
+      visits = visits + 1
+      if visits == HALVED_AFTER then
+        halve_counts(least, greatest)
+        visits = 0
+      end
+    end
+  end
+  return take_dense(visits, least, greatest)
+end
+
+-- Visits, lengths before the step of the tally, and those added, from the end of a record, behind its first `at` bytes.
+function lengths_of(record, at)
+  local places, numbers, base = portions_of(record, at)
+  local visits, before, added = 0, NO_LENGTHS, NO_LENGTHS
+  local kind = string.byte(record, base + 1)
+  if kind == DENSE or kind == WIDE then
+    local least, greatest
+    visits, least, greatest = add_base(record, base)
+    before = take_counts(least, greatest)
+    before = struct.pack('<I2I2', #before, 0) .. before
+  elseif kind then
+    local size, singles, added_singles, added_size
+    visits, size, singles, added_singles, added_size = struct.unpack(PAIR, record, base + 1)
+    local start = base + PAIR_BYTES + 1
+    local middle = start + size + singles
+    local last = middle + added_singles
+    before = struct.pack('<I2I2', size, singles) .. string.sub(record, start, middle - 1)
+    added = struct.pack('<I2I2', added_size, added_singles) .. string.sub(record, last)
+            .. string.sub(record, middle, last - 1)
+  end
+  for i = #places, 1, -1 do
+    visits, before = folded_lengths(visits, before, added)
+    added = struct.pack('<I2I2', 0, numbers[i]) .. string.sub(record, places[i], places[i] + numbers[i] - 1)
+  end
+  return visits, before, added
+end
+
 end
 
 -- The end of a problem's record.
@@ -81,34 +231,16 @@ local function pack_lengths(visits, before, added)
          .. string.sub(added, 5 + added_size) .. string.sub(added, 5, 4 + added_size)
 end
 
--- Packed lengths, from what a request has of a group: single rollouts, or packed already.
-local function packed_lengths(sent, are_singles)
-  if sent == '' then return NO_LENGTHS end
-  if are_singles then return struct.pack('<I2I2', 0, #sent) .. sent end
-  return sent
-end
-
--- The end of a problem's record with the single rollouts `sent` of the open step added to it, and the lengths before that
--- step where `keeps` is set. `record` is nil for a new problem; `same`: the step of its tally is the open one.
--- Nil where more is to do than to change the sizes and to append.
-local function append_lengths(record, same, sent, keeps)
-  if not record or #record == RECORD_BYTES then
-    if sent == '' then return '', NO_LENGTHS end
-    return struct.pack(PAIR, 0, 0, 0, #sent, 0) .. sent, NO_LENGTHS
-  end
-  local visits, size, singles, added, added_size = struct.unpack(PAIR, record, RECORD_BYTES + 1)
-  if added_size > 0 then return nil end
+-- The end of a problem's record with the lengths of an addition to its open step, for all cases; and the lengths before that
+-- step. `record` is nil for a new problem; `same`: the step of its tally is the open one.
+local function add_lengths(record, same, addition)
+  local visits, before, last = 0, NO_LENGTHS, NO_LENGTHS
+  local _, _, sent = lengths_of(addition, ADDED_BYTES)
+  if record then visits, before, last = lengths_of(record, RECORD_BYTES) end
   if same then
-    if added + #sent > MOST_SINGLE then return nil end
-    added = added + #sent
+    sent = joined_lengths(last, sent)
   else
-    if added > 0 then
-      visits, singles = visits + 1, singles + added
-      if visits == HALVED_AFTER or singles > MOST_SINGLE then return nil end
-    end
-    added = #sent
+    visits, before = folded_lengths(visits, before, last)
   end
-  local start = RECORD_BYTES + PAIR_BYTES + 1
-  local before = keeps and struct.pack('<I2I2', size, singles) .. string.sub(record, start, start + size + singles - 1)
-  return struct.pack(PAIR, visits, size, singles, added, 0) .. string.sub(record, start) .. sent, before
+  return pack_lengths(visits, before, sent), before
 end

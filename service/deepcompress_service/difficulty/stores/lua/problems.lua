@@ -64,7 +64,7 @@ local function problems_before(prefix, run, step, ids)
     else
       local r = unpack_problem(raw)
       while r.step >= step do r = unpack_problem(call('HGET', prefix .. 'u:' .. integer(r.tstep), id)) end
-      local visits, before, added = lengths_of(r.raw)
+      local visits, before, added = lengths_of(r.raw, RECORD_BYTES)
       if r.tstep >= step then
         states[id], lengths[id] = string.sub(r.raw, 1, STATE_BYTES), before
       else

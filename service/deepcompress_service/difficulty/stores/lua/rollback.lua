@@ -16,7 +16,7 @@ end
 
 -- The end of a record whose tally was taken away.
 local function old_lengths(record)
-  local visits, before = lengths_of(record)
+  local visits, before = lengths_of(record, RECORD_BYTES)
   return pack_lengths(visits, before, NO_LENGTHS)
 end
 

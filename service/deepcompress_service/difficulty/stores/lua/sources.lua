@@ -3,6 +3,8 @@
 -- A member of P b is the step, '|', then every name that the run has had up to this step and its sums, both behind their
 -- lengths. The sums of a name without a group in the step are ''.
 
+local count_sources
+do -- Lua bounds the number of a script's local names
 local MOST_SOURCES, OTHER = 16, 'other'
 
 -- The member of the step, nil if it has none; then names in order, and the sums of each.
@@ -49,7 +51,7 @@ local function sums_of(g)
 end
 
 -- Add the groups of `list`, which all count, to the sums of the open step; `list` is nil for all groups of the request.
-local function count_sources(list)
+function count_sources(list)
   if ARGV[22] == '' then return end
   local sent, added = sent_sources()
   local old, names, sums = load_sources(run.open)
@@ -74,4 +76,6 @@ local function count_sources(list)
   end
   if old then call('ZREM', prefix .. 'b', old) end
   call('ZADD', prefix .. 'b', integer(run.open), table.concat(parts))
+end
+
 end
