@@ -307,7 +307,7 @@ def _count(
     if opened:
         close_before(state, run_record, step)
         open_step(state, run_record, step)
-    if any(group.age is not None for group in groups):
+    if any(group.too_old or group.age is not None for group in groups):
         with_ages(run_record, groups)
     if any(group.data_source is not None for group in groups):
         count_sources(state, step, groups, opened=opened)
