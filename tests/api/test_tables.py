@@ -82,7 +82,7 @@ def sizes() -> dict[int, tuple[int, Collection[object]]]:
     Lists of timers and of weak references are left out: the event loop and the interpreter clear them by the hundred.
     """
     gc.collect()
-    found = (one for one in gc.get_objects() if isinstance(one, (dict, set, list, deque)))
+    found = (one for one in gc.get_objects() if issubclass(type(one), (dict, set, list, deque)))
     return {
         id(one): (len(one), one)
         for one in found

@@ -10,21 +10,18 @@ import json
 import os
 import shutil
 import socket
-import ssl
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import httpx
 import pytest
 import yaml
 
-from .conftest import free_port, program, wait_until
+from .conftest import free_port, wait_until
 from .load import Load, load
 
 ROOT = Path(__file__).parents[2]
@@ -145,59 +142,6 @@ def test_the_image_of_the_service_is_small(stack: Stack) -> None:
     program = "import importlib.util as u; print([n for n in ('pip', 'matplotlib', 'pytest') if u.find_spec(n)])"
     run = docker("run", "--rm", "--entrypoint", "/opt/deepcompress/bin/python", "deepcompress", "-c", program)
     assert run.strip() == "[]"
-
-
-class Index(BaseHTTPRequestHandler):
-    """A package index without packages, that keeps the paths it was asked for."""
-
-    paths: ClassVar[list[str]] = []
-
-    def do_GET(self) -> None:
-        self.paths.append(self.path)
-        self.send_response(404)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None: ...
-
-
-def test_a_build_uses_a_companys_index_and_certificates(tmp_path: Path) -> None:
-    command = [
-        program("openssl"),
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=company",
-    ]
-    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "ca.pem"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(tmp_path / "ca.pem", tmp_path / "key.pem")
-    with ThreadingHTTPServer(("127.0.0.1", 0), Index) as server:
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        index = f"https://127.0.0.1:{server.server_address[1]}/simple"
-
-        def build(*secrets: str) -> str:
-            given = [
-                part for secret in ("id=pip_index_url,env=PIP_INDEX_URL", *secrets) for part in ("--secret", secret)
-            ]
-            build = ["docker", "build", "--network", "host", "--target", "build-service", *given, "."]
-            environment = {**os.environ, "PIP_INDEX_URL": index}
-            done = subprocess.run(build, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400)
-            assert done.returncode
-            return done.stdout + done.stderr
-
-        assert "CERTIFICATE_VERIFY_FAILED" in build()
-        assert not Index.paths
-        assert "CERTIFICATE_VERIFY_FAILED" not in build(f"id=pip_ca,src={tmp_path / 'ca.pem'}")
-        assert "/simple/hatchling/" in Index.paths
-        server.shutdown()
 
 
 def test_nothing_is_lost_when_replicas_stop_are_killed_and_are_replaced(stack: Stack) -> None:

@@ -193,7 +193,8 @@ class Draw:
         self._random = RandomNumbers(seed, step)
         by_name = sorted(range(len(names)), key=lambda number: names[number] or "")
         moved = {number: STRATUM_BINS * (rank - number) for rank, number in enumerate(by_name)}
-        order = sorted(counts, key=lambda stratum: stratum + moved[stratum // STRATUM_BINS])
+        by_place = {stratum + moved[stratum // STRATUM_BINS]: stratum for stratum in counts}
+        order = [by_place[place] for place in sorted(by_place)]
         available = {stratum: counts[stratum] - retired.get(stratum, 0) for stratum in order}
         due = quotas(available, integer_weights(weights), n, self._random)
         strata = [stratum for stratum in order if stratum in due]

@@ -49,6 +49,8 @@ _AFTER_A_UNIT = DIRECTIONS | CONTRARY_NOUNS
 _SIDES = DIRECTIONS | {"left", "right"}
 _SHAPES = frozenset(("matrix", "matrices", "grid", "array", "board", "rectangle", "table"))
 """Words after a product that make it a shape."""
+_CURRENCIES = frozenset(("dollar", "cent", "euro", "gbp", "yen", "rupee", "yuan"))
+_SCALES_OF_MONEY = {"K": 1000, "k": 1000, "M": 10**6}
 MAX_NOUNS = 3
 """Maximum words of a counted noun: 18 large brown eggs."""
 
@@ -77,6 +79,9 @@ def take_unit(s: Stream, node: Node, token: Token) -> Node | None:
     is_noun = is_word(word) and not (len(word) == 3 and s.is_op("^", 1))
     if token.kind == "w" and not (word in _MAY_BE_UNIT or lower in _MAY_BE_UNIT or is_noun or adjective):
         return None  # before the walk over the product parsed so far: it would make long products slow
+    if word in _SCALES_OF_MONEY and isinstance(node, Quantity) and node.unit in _CURRENCIES:
+        s.position += 1
+        return Quantity(Mul((node.value, Num(_SCALES_OF_MONEY[word]))), node.unit)
     numeric = s.numeric(node)
     if lower in SCALES and numeric:
         s.position += 1
@@ -111,7 +116,14 @@ def take_unit(s: Stream, node: Node, token: Token) -> Node | None:
     if unit is None:
         s.position = start
         return None
+    if isinstance(node, Quantity) and node.unit in _CURRENCIES and _scales_money(unit):
+        raise ReadError("words", unit)  # "$5 m" may be a million
     return Quantity(node, unit)
+
+
+def _scales_money(*units: str) -> bool:
+    """Return True if a unit of measure multiplies a currency: "$5 K", but not "$5 USD", "$5 per kg" or "$5 each"."""
+    return any(unit not in _CURRENCIES and not unit.startswith(("/", "?", "!")) for unit in units)
 
 
 def symbol_unit(s: Stream, node: Node) -> Node | None:
@@ -269,6 +281,8 @@ def _unit(s: Stream, one: bool = False) -> str | None:
         parts, unknown = [scale_name], []
     if scale != 1 or operator:
         return None
+    if len(parts) > 1 and not _CURRENCIES.isdisjoint(parts) and _scales_money(*parts):
+        raise ReadError("words", " ".join(parts))  # 5 K dollars
     pieces = ["*".join(parts).replace("*/", "/")] if parts else []
     if unknown:
         pieces.append("?" + " ".join(unknown))

@@ -20,6 +20,7 @@ from ..codec import (
     config_to_json,
     decode,
     encode,
+    encoded,
     unpack_group,
     unpack_state,
     unpack_states,
@@ -68,9 +69,9 @@ def arguments(commit: Commit) -> list[Argument]:
     token = os.urandom(TOKEN_BYTES)
     group_ids = [g.group_id for g in commit.groups]
     problem_ids = [g.problem_id or "" for g in commit.groups]
-    ids = _encoded(group_ids)
+    ids = encoded(group_ids)
     same = group_ids == problem_ids
-    names = ids if same else _encoded(problem_ids)
+    names = ids if same else encoded(problem_ids)
     numbers: list[bytes] = []
     pairs: list[bytes] = []
     additions: list[bytes] = []
@@ -178,12 +179,6 @@ def _ages(commit: Commit) -> bytes:
     if not any(g.too_old or g.age is not None for g in commit.groups):
         return b""
     return b"".join([_AGE.pack(NONE32 if g.age is None else g.age, g.too_old) for g in commit.groups])
-
-
-def _encoded(names: list[str]) -> list[bytes]:
-    """Return the names, encoded at once: one by one takes twice as long."""
-    encoded = encode("\0".join(names)).split(b"\0")
-    return encoded if len(encoded) == len(names) else [encode(name) for name in names]
 
 
 def _packed(payloads: list[bytes]) -> bytes:

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from .. import refusals
 from ..bins import BINS, Stratum
-from ..codec import RunRecord, decode, encode
+from ..codec import RunRecord, decode, decoded, encode
 from ..dataset import (
     SEED_BYTES,
     DatasetBuilder,
@@ -161,7 +161,8 @@ class RedisDatasets(RedisScripts):
             drawn = draw.choose(found[1])
         except IncompleteIndex as error:
             raise refusals.run_damaged(request.run, "index of the data set") from error
-        problems = [(decode(problem_id), source) for problem_id, source in drawn]
+        names_drawn = decoded([problem_id for problem_id, _ in drawn])
+        problems = [(name, source) for name, (_, source) in zip(names_drawn, drawn, strict=True)]
         outcome = drawn_outcome(request, epoch, run_record, record.sources, problems)
         if not outcome.problems:
             return outcome
