@@ -16,6 +16,7 @@ PIECES = (
     r"\sum_{k=1}^{", r"\prod_{k=1}^", r"\int_0^1",
     r"\lim_{x\to 0}", r"\binom{", r"\choose", r"\lfloor", r"\rfloor", r"\lceil", r"\rceil", r"\overline{",
     r"\log_{2}", "!", "!!", "f(x)", "x^2", "x_1", "dx", " or ", " and ", " if ", "mod", "sqrt(", "pi", "sin(", "^{",
+    " when ", " for ", " otherwise ", "even", ", if", ", otherwise",
     "_{", "^(", "**", "//", "->", "...", r"\ldots", r"\cdots", "≤", "≥", "π", "√", "∞", "±", "×", "÷", "²", "³",
     "½", "∪", "∈", "−", "–", "٣", "４２", "\u200b", "\u202e", "\x00", "é", "中", "😀", "\ud800", "{,}", "p.m.", "am",
     "cm", "km^2", "hours", "%", "percent", "12:30", "3:4", "(A)", "1/2", "e^{i\\pi}", "i", "0/0", "1/0",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from deepcompress_verify import verify
 from deepcompress_verify.decide import decide
 from deepcompress_verify.verdict import Verdict
 
@@ -126,3 +127,20 @@ def test_a_restated_final_answer_must_agree_with_the_box() -> None:
     assert isinstance(agreed, Verdict) and agreed.correct
     contested = decide(("42",), "42", restated_answer="17")
     assert isinstance(contested, Verdict) and contested.status == "wrong"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x if , otherwise y",
+        "x if and 0 otherwise",
+        "x for , y if z",
+        "x if x>0, otherwise ,",
+        "x when . if y>0 .",
+        "if if",
+        "for otherwise",
+    ],
+)
+def test_cases_without_a_part_are_no_error(text: str) -> None:
+    assert verify("10", text, answer_format="bare").status in ("wrong", "unreadable", "no_answer")
+    assert verify(text, "\\boxed{10}").status in ("wrong", "gold_unreadable")

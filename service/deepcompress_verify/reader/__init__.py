@@ -43,6 +43,8 @@ _WITHOUT_MEANING = frozenset(
     (",", ".", ";", ":", "?", "'", '"', "(", ")", "[", "]", "{", "}", "\\{", "\\}", "-", "`", "*")
 )
 """Marks between words that carry no meaning of their own; a minus before a number is kept."""
+MAX_BRACES = 16
+"""Maximum braces around a whole answer that are taken off to find its parts; each takes a pass over the tokens."""
 _ARITHMETIC = frozenset((Add, Neg, Mul, Div, Pow, Call, Apply, PlusMinus, BigOp, Quantity))
 
 
@@ -86,7 +88,12 @@ def read(text: str, commas: Commas = "group", plain_units: bool = False, product
 def _answer(tokens: list[Token], options: Options, may_hold_then: bool) -> Node:
     """Return the tree of the tokens: parts, "respectively" and "then" make an answer ordered."""
     parts = split_parts(tokens)
-    while parts is None and len(tokens) > 3 and tokens[0][:2] == ("o", "{") and (closes := _closes_at_end(tokens)):
+    for _ in range(MAX_BRACES):
+        if parts is not None or len(tokens) <= 3 or tokens[0][:2] != ("o", "{"):
+            break
+        closes = _closes_at_end(tokens)
+        if not closes:
+            break
         inside = [*tokens[1:-2], tokens[-1]]
         parts = split_parts(inside)
         if closes == "set":

@@ -13,7 +13,7 @@ from deepcompress_verify.reader.expressions import expression, power, term
 from deepcompress_verify.reader.relations import relation
 from deepcompress_verify.reader.statements import answer, statement
 from deepcompress_verify.reader.stream import Grammar, Options, Stream
-from deepcompress_verify.reader.tokens import Token
+from deepcompress_verify.reader.tokens import ReadError, Token
 from deepcompress_verify.tree import Node
 
 GRAMMAR = Grammar(statement, relation, expression, term, power, atom)
@@ -25,4 +25,6 @@ def parse(tokens: list[Token], options: Options) -> Node:
     Raises:
         ReadError: The tokens cannot be parsed.
     """
+    if len(tokens) == 1:
+        raise ReadError("empty")
     return answer(Stream(tokens, options, GRAMMAR))
