@@ -29,6 +29,7 @@ _STATE_TESTS = (
 _SHAPING_TESTS = (
     *("vectors", "deepcompress", "config", "curves", "docs", "plain", "reward_warnings"),
     *("edges", "shadows", "user", "replay", "service", "properties"),
+    *("advantages", "decline", "options", "pace", "schedules", "signal"),
 )
 TARGETS = {
     "shaping": Target(

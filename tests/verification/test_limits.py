@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from deepcompress_verify import reader
 from deepcompress_verify.decide import OpenComparison, decide, gold_error
 from deepcompress_verify.reader import read
 from deepcompress_verify.tree import FUNCTIONS, MAX_CHARS, Based, Call, Num, Text, Unreadable, walk
@@ -86,6 +87,14 @@ def test_hostile_answers_are_settled_fast_and_never_paid(gold: str, text: str) -
 def test_hostile_golds_break_nothing(text: str) -> None:
     verdict = decide((text,), "42")
     assert isinstance(verdict, OpenComparison) or not verdict.correct
+
+
+def test_braces_around_an_answer_take_a_bounded_number_of_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = []
+    closes = reader._closes_at_end
+    monkeypatch.setattr(reader, "_closes_at_end", lambda tokens: passes.append(1) or closes(tokens))
+    read("{" * 1_000 + "1" + "}" * 1_000)
+    assert 0 < len(passes) <= reader.MAX_BRACES
 
 
 def test_reading_is_bounded_in_length_depth_and_digits() -> None:
