@@ -265,7 +265,7 @@ def test_redis_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         await store.commit(plan.commit(0, plan.steps[0][0]))
         await store.put_run("ours", DifficultyConfig(), "{}")
         key = "dc:{newer}:m"
-        for field, value in (("config", '{"what": "is new"}'), ("schema", "3")):
+        for field, value in (("config", '{"what": "is new"}'), ("schema", "4")):
             was = server.client().hget(key, field)
             server.client().hset(key, field, value)
             for look in (store.get_run, store.history, store.problems, store.checkpoints):
@@ -277,7 +277,7 @@ def test_redis_of_a_newer_version_is_refused(tmp_path: Path) -> None:
                 server.client().hset(key, field, was)
         with pytest.raises(StoreTooNew):
             await store.commit(plan.commit(1, plan.steps[1][0]))
-        server.client().set("dc:schema", 3)
+        server.client().set("dc:schema", 4)
         with pytest.raises(StoreTooNew, match="schema version 4"):
             await open_store(server.url).open()
         await store.close()

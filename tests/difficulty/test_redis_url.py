@@ -12,7 +12,7 @@ from deepcompress_service.difficulty.model import DifficultyConfig
 from deepcompress_service.difficulty.store import open_store
 
 from .driving import Driver, Run, group
-from .servers import RedisServer, cluster_port, free_port, needs_redis
+from .servers import RedisServer, cluster_port, needs_redis
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_cluster_with_tls(tmp_path: Path) -> None:
     made = subprocess.run([*command.split(), "-keyout", str(key), "-out", str(certificate)], capture_output=True)
     if made.returncode:
         pytest.skip("needs openssl, to make a certificate")
-    port = free_port()
+    port = cluster_port()
     server = RedisServer(
         tmp_path / "node",
         *(

@@ -38,6 +38,19 @@ def test_export_imports_as_the_same_state(driver: Driver, new_run: MakeRun) -> N
     assert copy.state.epoch == 2
 
 
+def test_the_sums_of_a_guard_are_exported(driver: Driver, new_run: MakeRun) -> None:
+    """A problem that is no longer solved at all: its squared change is 2**32, in units of 2**-32."""
+    kinds = ("revisits", "squared_weight", "change", "squared_change")
+    run, copy = new_run(extra=tuple(Accumulator(kind, 0.0) for kind in kinds)), new_run()
+    for step, passes in enumerate((4, 4, 0, 4, 0)):
+        run.commit(step, group("p", passes), group("q", passes))
+    lines = driver.export(run.name)
+    driver.import_run(copy.name, lines)
+    assert sorted(driver.export(copy.name)[1:]) == sorted(lines[1:])
+    assert max(json.loads(lines[0])["meta"]["values"]) > 1e9
+    assert states_of(copy) == states_of(run)
+
+
 def test_broken_import_changes_nothing(driver: Driver, new_run: MakeRun) -> None:
     run = new_run()
     run.commit(1, group("a", 1), group("b", 1))

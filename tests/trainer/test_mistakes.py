@@ -162,6 +162,8 @@ def test_a_training_that_is_stopped_says_how_to_continue(
 ) -> None:
     """Also as the first process of a container, which ignores SIGTERM without a handler."""
     before = signal.getsignal(signal.SIGTERM)
+    if number == signal.SIGINT:  # a shell ignores it in what it runs in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def train(_given: list[str]) -> int:
         os.kill(os.getpid(), number)

@@ -23,7 +23,7 @@ from .codec import (
 from .dataset import DatasetRecord, unpack_prior
 from .engine import unpack_request
 from .length_counts import HALVED_AFTER, unpack_counts, unpack_pair
-from .model import AccumulatorKind, ProblemState, SourceSums
+from .model import CHANGE_KINDS, AccumulatorKind, ProblemState, SourceSums
 from .observed_codec import ROLLOUT_BYTES, unpack_observed
 from .sources import MAX_NAME, MAX_SOURCES, OTHER, pack_sources, source_integers, unpack_sources
 from .unreadable import UNREADABLE
@@ -40,6 +40,8 @@ Size = Annotated[int, Field(ge=1, le=LARGEST)]
 LARGEST_LEVEL = 1e9
 """Largest magnitude of a level, an accumulator or a parameter of one; levels of trainings are between 0 and 1."""
 Level = Annotated[float, Field(ge=-LARGEST_LEVEL, le=LARGEST_LEVEL)]
+Value = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+"""An accumulator's value. Those of `CHANGE_KINDS` are whole sums: a squared change of 1 alone is 2**32."""
 
 
 class _Strict(BaseModel):
@@ -74,14 +76,14 @@ class _RunRecord(_Strict):
     closed: Closed
     pruned: Closed
     first: Count | None
-    values: list[Level]
-    start: list[Level]
+    values: list[Value]
+    start: list[Value]
     problems: Count
     ratio_sum: Annotated[int, Field(ge=-LARGEST, le=LARGEST)]
     sequence: Count
     revisits: tuple[Count, Annotated[int, Field(ge=-LARGEST, le=LARGEST)], Count] = (0, 0, 0)
     ages: tuple[Count, Count, Count, Count, Count] = (0, 0, 0, 0, 0)
-    begun: list[Level] = []
+    begun: list[Value] = []
     cells: list[tuple[Count, Size, Count, Count, Count, Count, Count, Count, Count]]
 
 
@@ -146,6 +148,10 @@ def check_run_record(fields: dict[str, Any]) -> None:
         raise ValueError("values and start need one number for the level and for each further accumulator")
     if len(run_record.begun) not in (0, len(run_record.values)):
         raise ValueError("begun needs one number for the level and for each further accumulator")
+    for values in (run_record.values, run_record.start, run_record.begun):
+        for accumulator, value in zip((run_record.config.level, *run_record.config.extra), values, strict=False):
+            if accumulator.kind not in CHANGE_KINDS and abs(value) > LARGEST_LEVEL:
+                raise ValueError("a level is out of bounds")
     if run_record.pruned > run_record.closed or (
         run_record.open is not None and run_record.open <= run_record.closed
     ):
@@ -188,9 +194,12 @@ def check_value(table: str, value: bytes, run_record: RunRecord) -> None:
     further = len(run_record.config.extra)
     if table == "steps":
         step = parse_step(decode(value))
-        levels = (*step.before, *step.after, step.mean or 0.0)
-        if not len(step.before) == len(step.after) == 1 + further or not all(map(_is_level, levels)):
+        if not len(step.before) == len(step.after) == 1 + further:
             raise ValueError("before and after need one number for the level and for each further accumulator")
+        if not all(map(_is_level, (step.before[0], step.after[0], step.mean or 0.0))):
+            raise ValueError("a level of a step is out of bounds")
+        if not all(abs(value) <= LARGEST for value in (*step.before, *step.after)):
+            raise ValueError("an accumulator of a step is out of bounds")
         if not all(0 <= getattr(step, name) <= LARGEST for name in (*STEP_INTEGERS, *AGE_INTEGERS)):
             raise ValueError("a count of a step is out of bounds")
     elif table == "data_sources":
@@ -262,8 +271,10 @@ def _check_group(record: GroupRecord, further: int) -> None:
     _check_problem(record.problem)
     if len(record.accumulators) != further or len(record.digest) != 16:
         raise ValueError("not a group of this run")
-    if not all(map(_is_level, (record.level, record.step_level, record.batch_pass_ratio, *record.accumulators))):
+    if not all(map(_is_level, (record.level, record.step_level, record.batch_pass_ratio))):
         raise ValueError("a level of a group is out of bounds")
+    if not all(abs(value) <= LARGEST for value in record.accumulators):  # false for what is not a number
+        raise ValueError("an accumulator of a group is out of bounds")
     unpack_counts(record.lengths)
 
 
