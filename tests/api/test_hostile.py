@@ -263,12 +263,12 @@ def attack(server: Server) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc, where memory is read")
 def test_attacks_leave_no_memory_behind(server: Server) -> None:
-    attack(server)
-    after_one = memory(server)
-    for _ in range(3):
+    # What the allocator keeps settles within a few rounds, higher in some than in others: 154 to 223 MiB were seen.
+    rounds = []
+    for _ in range(6):
         attack(server)
-    # Not a byte is owed to the second round that the first had not taken; the slack is the allocator's.
-    assert memory(server) < after_one + 64
+        rounds.append(memory(server))
+    assert max(rounds[3:]) < max(rounds[:3]) + 64, rounds
     assert httpx.get(f"{server.url}/readyz", timeout=60).status_code == 200
 
 
