@@ -62,8 +62,8 @@ class Extraction(NamedTuple):
     verdict: Verdict | None = None
     """Set if extraction alone decides: no_answer, unreadable, wrong (one_boxed)."""
     box: tuple[int, int] | None = None
-    """Indices of the box of the answer in the response: its beginning, and the first after it. Set if there may be
-    words beside it that contradict it (`beside`)."""
+    """The part of the response that the answer's box takes: the first index, and the first after it. Set if the text
+    next to the box has still to be checked for a contradiction (module `beside`)."""
 
 
 class Prepared(NamedTuple):

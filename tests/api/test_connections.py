@@ -210,19 +210,24 @@ def test_an_answer_that_is_not_read_is_given_up() -> None:
     within(scenario)
 
 
+async def unread(port: int, *headers: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Ask for the large answer, and read its first byte only."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+    writer.write("\r\n".join(("GET /big HTTP/1.1", "Host: x", *headers, "", "")).encode())
+    await reader.read(1)
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    return reader, writer
+
+
 def test_answers_that_are_not_read_do_not_pile_up() -> None:
     async def scenario() -> None:
         async with server_with(max_unread=2 * BIG) as server:
             port = server.servers[0].sockets[0].getsockname()[1]
-            unread = unread_bytes(server.server_state)
+            owed = unread_bytes(server.server_state)
             callers = []
             for _ in range(6):
-                reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
-                writer.write(b"GET /big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-                await reader.read(1)
-                writer.transport.pause_reading()  # type: ignore[attr-defined]
-                callers.append((reader, writer))
-                assert sum(unread.values()) <= 2 * BIG
+                callers.append(await unread(port, "Connection: close"))
+                assert sum(owed.values()) <= 2 * BIG
             # Some are owed their answer still, and get it whole; the others were cut off.
             got = []
             for reader, writer in callers:
@@ -231,7 +236,7 @@ def test_answers_that_are_not_read_do_not_pile_up() -> None:
                 writer.close()
             assert sum(size >= BIG for size in got) >= 1
             assert sum(size < BIG for size in got) >= 3
-        assert not unread
+        assert not owed
 
     within(scenario)
 
@@ -240,13 +245,7 @@ def test_unread_answers_of_others_cost_a_caller_that_reads_nothing() -> None:
     async def scenario() -> None:
         async with server_with(max_unread=2 * BIG) as server:
             port = server.servers[0].sockets[0].getsockname()[1]
-            idle = []
-            for _ in range(4):
-                reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
-                writer.write(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
-                await reader.read(1)
-                writer.transport.pause_reading()  # type: ignore[attr-defined]
-                idle.append(writer)
+            idle = [(await unread(port))[1] for _ in range(4)]
             for _ in range(3):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
                 writer.write(b"GET /big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")

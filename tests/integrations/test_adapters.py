@@ -20,6 +20,7 @@ from deepcompress_client import Client, errors
 from deepcompress_client.integrations._common import GROUPWISE_STRATEGY, groupwise
 
 from . import live, reference
+from .stand_ins import played_areal
 
 Group = list[reference.Rollout]
 GROUPS: list[Group] = [
@@ -654,11 +655,7 @@ def test_areal_samples_wait_for_their_siblings(
 ) -> None:
     from deepcompress_client.integrations.areal import group_workflow, start
 
-    context = SimpleNamespace(is_eval=False)
-    played = types.ModuleType("areal.infra")
-    played.workflow_context = SimpleNamespace(get=lambda: context)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "areal", types.ModuleType("areal"))
-    monkeypatch.setitem(sys.modules, "areal.infra", played)
+    context = played_areal(monkeypatch)
 
     epoch = start(run, groups_per_step=2, url=service.url)
     workflow = group_workflow(ArealWorkflow, run=run, epoch=epoch, url=service.url)(tokenizer=Words())
@@ -692,10 +689,7 @@ def test_areal_groups_have_ages_and_too_old_ones_are_left_out(
 ) -> None:
     from deepcompress_client.integrations.areal import group_workflow, start
 
-    played = types.ModuleType("areal.infra")
-    played.workflow_context = SimpleNamespace(get=lambda: SimpleNamespace(is_eval=False))  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "areal", types.ModuleType("areal"))
-    monkeypatch.setitem(sys.modules, "areal.infra", played)
+    played_areal(monkeypatch)
 
     class Workflow(ArealWorkflow):
         async def arun_episode(self, engine: Any, data: dict[str, Any]) -> Any:

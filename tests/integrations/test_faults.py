@@ -24,6 +24,7 @@ from deepcompress_client import Client, errors
 from deepcompress_client.integrations._common import DEADLINE_S, OUTAGES
 
 from . import live, reference, test_adapters
+from .stand_ins import played, played_areal
 from .test_adapters import GROUPS, Column, Group, Words, advantages, text
 
 pytestmark = pytest.mark.timeout(900)  # a hang ends here; deadlines are stated in the tests
@@ -301,18 +302,11 @@ AT_START: dict[Driver, list[Any] | None] = {**dict.fromkeys(EXPECTED), prime_rl:
 
 @pytest.fixture(params=list(EXPECTED), ids=lambda driver: driver.__name__)
 def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Driver:
-    def played(name: str, **contents: Any) -> None:
-        for parent in (name.rpartition(".")[0], name):
-            if parent:
-                monkeypatch.setitem(sys.modules, parent, types.ModuleType(parent))
-        vars(sys.modules[name]).update(contents)
-
     if request.param is areal:
-        context = SimpleNamespace(get=lambda: SimpleNamespace(is_eval=False))
-        played("areal.infra", workflow_context=context)
+        played_areal(monkeypatch)
     if request.param is openrlhf:
         monkeypatch.setitem(sys.modules, "openrlhf", types.ModuleType("openrlhf"))
-        played("openrlhf.utils.agent", SingleTurnAgentExecutor=SingleTurn)
+        played(monkeypatch, "openrlhf.utils.agent", SingleTurnAgentExecutor=SingleTurn)
         monkeypatch.setitem(sys.modules, "ray", Ray())
         from deepcompress_client.integrations import _ray
 

@@ -20,6 +20,7 @@ from deepcompress_client.integrations._audit import ENOUGH, ROWS, GoldAudit
 from deepcompress_client.integrations._common import client_options
 
 from . import live
+from .stand_ins import played_areal
 from .test_adapters import (
     GROUPS,
     ArealWorkflow,
@@ -162,10 +163,7 @@ def skyrl(url: str, run: str, patch: pytest.MonkeyPatch) -> Train:
 def areal(url: str, run: str, patch: pytest.MonkeyPatch) -> Train:
     from deepcompress_client.integrations.areal import group_workflow, start
 
-    played = types.ModuleType("areal.infra")
-    played.workflow_context = SimpleNamespace(get=lambda: SimpleNamespace(is_eval=False))  # type: ignore[attr-defined]
-    patch.setitem(sys.modules, "areal", types.ModuleType("areal"))
-    patch.setitem(sys.modules, "areal.infra", played)
+    played_areal(patch)
     epoch = start(run, groups_per_step=1, url=url)
     workflow = group_workflow(ArealWorkflow, run=run, epoch=epoch, url=url)(tokenizer=Words())
 

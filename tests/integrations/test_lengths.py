@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-import types
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +13,7 @@ from deepcompress_client._async_client import AsyncRun
 from deepcompress_client._client import Run
 
 from . import live
+from .stand_ins import played_areal
 from .test_adapters import (
     ArealWorkflow,
     Column,
@@ -118,10 +117,7 @@ def test_areal_counts_the_prompt(
 ) -> None:
     from deepcompress_client.integrations.areal import group_workflow, start
 
-    played = types.ModuleType("areal.infra")
-    played.workflow_context = SimpleNamespace(get=lambda: SimpleNamespace(is_eval=False))  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "areal", types.ModuleType("areal"))
-    monkeypatch.setitem(sys.modules, "areal.infra", played)
+    played_areal(monkeypatch)
 
     class Workflow(ArealWorkflow):
         async def arun_episode(self, engine: Any, data: dict[str, Any]) -> Any:

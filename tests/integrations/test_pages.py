@@ -9,7 +9,6 @@ import contextlib
 import re
 import subprocess
 import sys
-import types
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -21,6 +20,7 @@ from deepcompress_client import Client, errors
 
 from . import live, reference, test_adapters
 from .pages import PAGES, ROOT, blocks
+from .stand_ins import played, played_areal
 from .test_adapters import GROUPS
 
 RUN = "my-run"
@@ -38,16 +38,6 @@ def run_block(page: str, place: int = 0, **given: Any) -> dict[str, Any]:
     namespace: dict[str, Any] = dict(given)
     exec(compile(blocks(page)[place], f"{page}.md", "exec", dont_inherit=True), namespace)
     return namespace
-
-
-def played(monkeypatch: pytest.MonkeyPatch, name: str, **contents: Any) -> None:
-    """A module, and its parents, with these names in it."""
-    parts = name.split(".")
-    for length in range(1, len(parts) + 1):
-        inner = ".".join(parts[:length])
-        if inner not in sys.modules or length == len(parts):
-            monkeypatch.setitem(sys.modules, inner, types.ModuleType(inner))
-    vars(sys.modules[name]).update(contents)
 
 
 def test_every_adapter_has_a_page_and_the_index_names_it() -> None:
@@ -118,8 +108,7 @@ def test_skyrl(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_areal(monkeypatch: pytest.MonkeyPatch) -> None:
-    context = SimpleNamespace(get=lambda: SimpleNamespace(is_eval=False))
-    played(monkeypatch, "areal.infra", workflow_context=context)
+    played_areal(monkeypatch)
     played(monkeypatch, "areal.workflow.rlvr", RLVRWorkflow=test_adapters.ArealWorkflow)
     workflow = run_block("areal")["Workflow"](tokenizer=test_adapters.Words())
     data = {"prompt": "what", "answer": "7"}

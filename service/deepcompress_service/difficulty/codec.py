@@ -177,28 +177,11 @@ def pack_state(state: ProblemState) -> bytes:
 
 def unpack_state(problem_id: str, data: bytes, offset: int = 0) -> ProblemState:
     """Return the state packed at `offset` of `data`."""
-    fields = _STATE.unpack_from(data, offset)
-    attempts, passes, ratio, last, beta, turns, flags, shortest, total, count, step = fields
-    if not attempts:
-        return ProblemState(problem_id)
-    return ProblemState(
-        problem_id,
-        attempts,
-        passes,
-        ratio if flags & 1 else None,
-        last if flags & 1 else None,
-        beta if flags & 2 else None,
-        turns,
-        _SIDES[flags >> 2],
-        None if shortest == NONE32 else shortest,
-        int(total),
-        count,
-        None if step < 0 else int(step),
-    )
+    return unpack_states((problem_id,), data[offset : offset + STATE_BYTES])[0]
 
 
 def unpack_states(problem_ids: Iterable[str], data: bytes) -> list[ProblemState]:
-    """Return the states packed one after the other: `unpack_state` for each, in less time."""
+    """Return the states packed one after the other."""
     states = []
     for problem_id, fields in zip(problem_ids, _STATE.iter_unpack(data), strict=True):
         attempts, passes, ratio, last, beta, turns, flags, shortest, total, count, step = fields

@@ -34,9 +34,14 @@ EDGES: tuple[int, ...] = (0, *sorted({_edge(index) for index in range(31 * BINS_
 bisect_right(EDGES, n) - 1."""
 
 
+def bins_of(tokens: Iterable[int]) -> bytes:
+    """Return the bin of each length, a byte each."""
+    return bytes([bisect.bisect_right(EDGES, count) - 1 for count in tokens])
+
+
 def bin_of(tokens: int) -> int:
     """Return the bin of a length."""
-    return bisect.bisect_right(EDGES, tokens) - 1
+    return bins_of((tokens,))[0]
 
 
 HALVED_AFTER = 16

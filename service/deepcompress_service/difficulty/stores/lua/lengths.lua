@@ -23,7 +23,7 @@ local joined_lengths, folded_lengths, fold_portions, fold_singles, lengths_of
 do -- Lua bounds the number of a script's local names
 local DENSE, WIDE = 224, 225
 local HALVED_AFTER, MOST_SINGLE, MOST_COUNT = 16, 512, 65535
-local tally -- number of rollouts by bin + 1, all 0 between two uses: filling a table anew takes longer
+local tally -- the count of bin b is at b + 1; every call leaves it all 0, so that none has to fill a new table
 
 -- Add `size` bytes of counts and the single rollouts behind them, from `start` on, to the tally. Answers the least and the
 -- greatest bin of these and of those given.
