@@ -11,7 +11,8 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 
-from deepcompress_verify.remarks import DENIALS, HEDGES, mask
+from deepcompress_verify.hedges import DENIALS, HEDGES
+from deepcompress_verify.masking import mask
 
 MAX_CHARS = 2_000
 _DRESS = re.compile(

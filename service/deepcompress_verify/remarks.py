@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+from deepcompress_verify.hedges import DENIALS, HEDGES, hedged, words_of
+from deepcompress_verify.masking import mask, part
 from deepcompress_verify.reader.words import DENIALS as NO_UNITS
 from deepcompress_verify.reader.words import (
     DIRECTIONS,
@@ -32,19 +34,6 @@ MAX_CHARS = 1_000
 """Longer answers are not searched for remarks."""
 MAX_READINGS = 6
 
-HEDGES = frozenset(
-    "maybe perhaps possibly probably presumably either alternatively otherwise unless but however although though "
-    "yet instead rather actually wait correction corrected sorry mistake oops also too unsure guess guessing "
-    "guessed except assuming supposedly allegedly doubt unclear neither nor incorrect wrongly withdraw retract "
-    "ignore scratch doubtful questionable".split()
-)
-"""Words that hedge or withdraw an answer. A remark with one of them is never removed."""
-DENIALS = frozenset(
-    "not non no never cannot neither nor none nothing without isnt arent wasnt werent cant dont doesnt didnt wont "
-    "wouldnt couldnt shouldnt wrong incorrect false invalid impossible unlikely excluding excluded eliminated "
-    "except unless".split()
-)
-"""Words that deny the words beside them."""
 _SUBJECT_DENIALS = (
     HEDGES
     | DENIALS
@@ -65,10 +54,6 @@ _LEADING = ("\\therefore", "\\implies", "\\Rightarrow", "\\Longrightarrow", "\\d
 """Marks without a meaning at the beginning of an answer."""
 _TAG = re.compile(r"\\(?:tag\*?|label)\s*\{[^{}]{0,32}\}$")
 _TEXT_MARK = re.compile(r"\\(?:text|mathrm)\s*\{\s*[✓✔✅☑∎■□◻◼▪]\s*\}$")
-_TEXT = re.compile(
-    r"\\(?:text|textbf|textit|textrm|mathrm|mbox|textup|textsf|texttt|mathbf|bf|rm)\s*\{|(?<!\\)\$|\\[()\[\]]"
-    r"|\\[ ,;:!]|\\q?quad(?![a-zA-Z])|\*\*|~"
-)
 _ABOUT = r"(?:approximately|approx\.?|about|roughly|around|nearly|\\approx|≈|\\simeq|~)"
 _NUMBER = r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?"
 _APPROXIMATION = re.compile(
@@ -98,8 +83,6 @@ _PREDICATE = re.compile(
 )
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
 _OPERATORS = frozenset("+*/^|[]")
-_WORD = re.compile(r"[a-zA-Z]+(?:['’][a-zA-Z]+)?")
-_OR_VALUE = re.compile(r"\b[nN]o\s*,|\bor\s+(?:maybe\s+|even\s+|just\s+)?(?:[-+$\\(]|\d|[A-Z]\b|[a-z]\b(?!\s+[a-z]))")
 _YES_NO = re.compile(r"^\s*(yes|no|true|false)\s*[,.:;—–-]\s*(?=\S)", re.IGNORECASE)
 _EMPHASIS = frozenset("always indeed certainly definitely absolutely exactly".split())
 _STATEMENTS = frozenset("yes no true false".split())
@@ -157,24 +140,6 @@ _GENERAL = frozenset(
 """Words of a subject that do not name what the value is of."""
 
 
-def words_of(text: str) -> list[str]:
-    """Return the words of a text in lower case, without apostrophes: "can't" is "cant"."""
-    return [word.replace("'", "").replace("’", "").lower() for word in _WORD.findall(text)]
-
-
-def hedged(text: str) -> bool:
-    """Return True if a remark may hedge or withdraw the answer beside it."""
-    words = words_of(text)
-    words = [word for word, after in pairwise([*words, "and"]) if word != "too" or after in ("and", "or", "but")]
-    if not HEDGES.isdisjoint(words) or _OR_VALUE.search(text):
-        return True
-    pairs = set(pairwise(words))
-    return any(first in ("could", "may", "might", "not", "another") and second in _UNSURE for first, second in pairs)
-
-
-_UNSURE = frozenset("be sure certain confident answer".split())
-
-
 def _is_plain(answer: str) -> bool:
     """Return True for a number or a name: the usual answers have no remarks."""
     return (
@@ -195,43 +160,6 @@ def _is_formula(answer: str) -> bool:
         return False
     # a number in brackets at the end may be a second statement: 5 (5)
     return answer[-1] != ")" or (answer.startswith(("(", "\\left(")) and answer.count("(") == 1)
-
-
-def mask(text: str) -> str:
-    """Return the text with the commands around words blanked, in the same length, so that indices agree."""
-    if not ("\\" in text or "$" in text or "**" in text or "~" in text):
-        return text
-    result = list(text)
-    position = 0
-    depth: list[int] = []
-    for match in _TEXT.finditer(text):
-        result[match.start() : match.end()] = " " * (match.end() - match.start())
-        if match.group().endswith("{"):
-            depth.append(match.end())
-    for begin in depth:
-        level, position = 1, begin
-        while position < len(text) and level:
-            level += {"{": 1, "}": -1}.get(text[position], 0)
-            position += 1
-        if level == 0:
-            result[position - 1] = " "
-    return "".join(result)
-
-
-_OPENED = re.compile(r"\\(?:text|textbf|mathrm)\s*\{\s*$")
-
-
-def _part(text: str, masked: str, begin: int, end: int) -> str:
-    """Return a part of the text; the masked part if the cut is inside braces or formula signs."""
-    part = _OPENED.sub("", text[begin:end])
-    part += "}" if part.count("{") == part.count("}") + 1 and text[end : end + 4].lstrip()[:1] == "}" else ""
-    balanced = (
-        part.count("{") == part.count("}")
-        and (part.count("$") - part.count("\\$")) % 2 == 0
-        and part.count("**") % 2 == 0
-    )
-    balanced = balanced and part.count("\\(") == part.count("\\)") and part.count("\\[") == part.count("\\]")
-    return (part if balanced else masked[begin:end]).strip()
 
 
 def _steps(answer: str) -> Iterator[Reduction]:
@@ -314,7 +242,7 @@ def _in_brackets(answer: str, masked: str) -> Iterator[Reduction]:
         begin -= 1
     if begin <= 0 or not masked[:begin].strip():
         return
-    value, content = _part(answer, masked, 0, begin), masked[begin + 1 : end - 1].strip()
+    value, content = part(answer, masked, 0, begin), masked[begin + 1 : end - 1].strip()
     approximation = _APPROXIMATION.fullmatch(content)
     if approximation is not None and _has_digit(approximation[1]) and _counted(approximation[2], masked[:begin]):
         yield Reduction(value, approximations=(_plain_number(approximation[1]),))
@@ -332,7 +260,7 @@ def _in_brackets(answer: str, masked: str) -> Iterator[Reduction]:
         return
     claim = _EQUAL_CLAIM.match(content)
     if claim is not None and not hedged(content.removeprefix("or ")):
-        yield Reduction(value, (_part(answer, masked, begin + 1 + masked[begin + 1 :].find(claim[1]), end - 1),))
+        yield Reduction(value, (part(answer, masked, begin + 1 + masked[begin + 1 :].find(claim[1]), end - 1),))
     elif spelled_number(words_of(content)) is not None and content.replace("-", " ").replace(" ", "").isalpha():
         yield Reduction(value, (f"\\text{{{content}}}",))
     elif _DECIMAL.fullmatch(content):
@@ -381,7 +309,7 @@ def _approximation(answer: str, masked: str) -> Iterator[Reduction]:
     """Remove a trailing approximation: "2/3 or approximately 0.667"."""
     match = _TRAILING_APPROXIMATION.search(masked)
     if match is not None and _has_digit(match[1]):
-        yield Reduction(_part(answer, masked, 0, match.start()), approximations=(_plain_number(match[1]),))
+        yield Reduction(part(answer, masked, 0, match.start()), approximations=(_plain_number(match[1]),))
 
 
 def _claim(answer: str, masked: str) -> Iterator[Reduction]:
@@ -391,9 +319,9 @@ def _claim(answer: str, masked: str) -> Iterator[Reduction]:
         pieces = []
         begin = 0
         for match in matches:
-            pieces.append(_part(answer, masked, begin, match.start()))
+            pieces.append(part(answer, masked, begin, match.start()))
             begin = match.end()
-        pieces.append(_part(answer, masked, begin, len(answer)))
+        pieces.append(part(answer, masked, begin, len(answer)))
         if all(pieces):
             decimals = [piece for piece in pieces[1:] if _DECIMAL.fullmatch(piece)]
             others = tuple(piece for piece in pieces[1:] if piece not in decimals)
@@ -409,7 +337,7 @@ def _reason(answer: str, masked: str) -> Iterator[Reduction]:
         return
     reason = masked[match.end() :]
     if not hedged(reason) and not _states_another(reason, masked[: match.start()].strip()):
-        yield Reduction(_part(answer, masked, 0, match.start()))
+        yield Reduction(part(answer, masked, 0, match.start()))
 
 
 def _states_another(reason: str, answer: str) -> bool:
@@ -433,7 +361,7 @@ def _subject(answer: str, masked: str) -> Iterator[Reduction]:
     """Remove a subject before the value, "The largest n is 34", or a predicate after it, "34 is the answer"."""
     predicate = _PREDICATE.search(masked)
     if predicate is not None and _REASON.search(masked) is None:
-        yield Reduction(_part(answer, masked, 0, predicate.start()))
+        yield Reduction(part(answer, masked, 0, predicate.start()))
     matches = list(_COPULA.finditer(masked))
     for last in matches[-1:]:
         yield from _without_subject(answer, masked, last)
@@ -452,7 +380,7 @@ def _without_subject(answer: str, masked: str, last: re.Match[str]) -> Iterator[
     if rest and any(word != rest[0] and word.endswith(rest[0]) for word in words_of(head)[-1:]):
         return  # "unbounded = bounded"
     named = frozenset(words_of(_COMMAND.sub(" ", head))) - _GENERAL
-    yield Reduction(_part(answer, masked, last.end(), len(answer)), subject=named)
+    yield Reduction(part(answer, masked, last.end(), len(answer)), subject=named)
 
 
 def _neutral_subject(head: str, copula: str) -> bool:
@@ -492,7 +420,7 @@ def _prefix(answer: str, masked: str) -> Iterator[Reduction]:
     """Remove "Answer:" before the value."""
     match = _PREFIX.match(masked)
     if match is not None:
-        yield Reduction(_part(answer, masked, match.end(), len(answer)))
+        yield Reduction(part(answer, masked, match.end(), len(answer)))
 
 
 _PREFIX = re.compile(
@@ -506,7 +434,7 @@ def _direction(answer: str, masked: str) -> Iterator[Reduction]:
     match = _DIRECTED.match(masked)
     if match is not None and _REASON.search(masked) is None:
         direction = match[1].lower() if match[1] else _VERBS_OF_DIRECTION[match[2].lower()]
-        value = _part(answer, masked, match.end(), len(answer)).rstrip(" .")
+        value = part(answer, masked, match.end(), len(answer)).rstrip(" .")
         if value.count("}") > value.count("{"):
             value = value.removesuffix("}")
         yield Reduction(f"{value} \\text{{ {direction}}}")

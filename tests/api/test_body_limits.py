@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepcompress_client.wire import ScoreRequest, VerifyRequest
-from deepcompress_service.api import body as body_module
-from deepcompress_service.api.body import Structure, count_structure, parse
+from deepcompress_service.api import structure
+from deepcompress_service.api.body import parse
+from deepcompress_service.api.structure import Structure, count_structure
 
 from .test_endpoints import problem
 
@@ -46,8 +47,8 @@ values = st.recursive(
 def test_the_count_is_that_of_the_parsed_value(value: Any, at_once: int, spaced: bool) -> None:
     raw = json.dumps(value, ensure_ascii=spaced, indent=1 if spaced else None).encode()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(body_module, "FEW_QUOTES", -(10**9))
-        patch.setattr(body_module, "_SCAN_BYTES", at_once)
+        patch.setattr(structure, "FEW_QUOTES", -(10**9))
+        patch.setattr(structure, "_SCAN_BYTES", at_once)
         assert count_structure(raw) == counted(value)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from deepcompress_service.activity import course, recent, sources
 from deepcompress_service.activity.recent import Activity
-from deepcompress_service.api.runs import step_row
+from deepcompress_service.api.run_rows import step_row
 from deepcompress_service.dashboard import board, routes
 from deepcompress_service.difficulty.model import StepStatistics
 from deepcompress_service.scoring.pipeline import CACHED_PLANS_BYTES

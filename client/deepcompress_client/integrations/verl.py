@@ -23,9 +23,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -53,6 +52,7 @@ from ._common import (
     log_warnings,
     problem_name,
 )
+from ._parquet import first_rows
 from ._ray import opener
 from ._versions import check_version
 
@@ -319,29 +319,16 @@ def check(config: FrameworkObject, settings: Settings) -> None:
         raise ValueError("deepcompress cannot work with this configuration: " + "; ".join(wrong))
 
 
-def _first_rows(files: FrameworkObject, count: int) -> Iterator[tuple[Path, list[dict[str, Any]] | None]]:
-    """Return each file of the data with its first rows; None where it is not a local parquet file."""
-    for name in [files] if isinstance(files, str) else list(files or ()):
-        path = Path(str(name))
-        if path.suffix != ".parquet" or not path.exists():
-            yield path, None
-            continue
-        from pyarrow import parquet
-
-        rows = next(iter(parquet.ParquetFile(path).iter_batches(batch_size=count)), None)
-        yield path, [] if rows is None else rows.to_pylist()
-
-
 def first_golds(files: FrameworkObject) -> list[Any]:
     """Return the golds of the first rows of the local parquet files; other golds are checked as samples come."""
-    rows = [row for _, found in _first_rows(files, ROWS) for row in found or ()]
+    rows = [row for _, found in first_rows(files, ROWS) for row in found or ()]
     return [(row.get("reward_model") or {}).get("ground_truth") for row in rows]
 
 
 def _splits_missing(key: str, files: FrameworkObject, settings: Settings) -> list[str]:
     """Check the first row of each local parquet file; other data is checked as its samples come."""
     wrong = []
-    for path, rows in _first_rows(files, 1):
+    for path, rows in first_rows(files, 1):
         if rows is None:
             log.warning(
                 "data.%s: %s is not a local parquet file, so extra_info.split is checked only later", key, path

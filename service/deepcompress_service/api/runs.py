@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,9 +16,6 @@ from starlette.types import Receive, Scope, Send
 from deepcompress_client.wire import (
     MAX_COUNT,
     CheckpointName,
-    Difficulty,
-    HistoryEntry,
-    LengthQuantiles,
     Problem,
     ProblemPage,
     RunConfig,
@@ -27,27 +23,23 @@ from deepcompress_client.wire import (
     RunInfo,
     RunName,
     RunSources,
-    SourceStatistics,
     Step,
 )
 from deepcompress_client.wire.base import Count, Name
 
-from ..activity.recent import RunActivity
-from ..activity.sources import mean_rewards
 from ..difficulty.errors import RunConflict, UnknownCheckpoint, UnknownRun
-from ..difficulty.model import Checkpoint, ProblemState, RunState, SourceSums, StepStatistics
+from ..difficulty.model import RunState
 from ..difficulty.refusals import run_conflict
-from ..difficulty.sources import mean_pass_ratio
 from ..difficulty.transfer import Receiver
 from ..difficulty.unreadable import skip_unreadable
 from ..observability import metrics
 from ..scoring.errors import NewerConfigurationError, TooLargeError, UnsupportedConfigError
 from ..scoring.plan import MAX_CONFIG_CHARS, make_new_plan, named_plan, plan_from_text
-from ..shaping.lengths import LengthRecord
 from .auth import GrantDep
 from .body import documented, json_response
 from .context import Context, ContextDep, is_operator
 from .errors import ApiError
+from .run_rows import checkpoint_row, problem_row, run_row, source_rows, step_row
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
 
@@ -191,7 +183,7 @@ async def history(
         if signal and sums is not None and sums.signal.groups:
             row["signal"] = asdict(sums.signal.figures())
         if step.step in split:
-            row["data_sources"] = _source_rows(split[step.step], activity, step.step)
+            row["data_sources"] = source_rows(split[step.step], activity, step.step)
         rows.append(row)
     return json_response({"run": run, "epoch": state.epoch, "steps": rows})
 
@@ -213,7 +205,7 @@ async def data_sources(
         state = await context.store.get_run(run)
         split = await context.store.source_history(run, since=since, limit=limit)
         activity = await context.shared_activity.of(run)
-    rows = [{"step": step, "data_sources": _source_rows(sums, activity, step)} for step, sums in split.items()]
+    rows = [{"step": step, "data_sources": source_rows(sums, activity, step)} for step, sums in split.items()]
     return json_response({"run": run, "epoch": state.epoch, "steps": rows})
 
 
@@ -245,7 +237,7 @@ async def problem(run: Run, problem_id: str, context: ContextDep) -> Response:
 @router.get("/{run}/checkpoints", summary="List the checkpoints of a run")
 async def checkpoints(run: Run, context: ContextDep) -> Response:
     """List the run's checkpoints."""
-    rows = [_checkpoint_row(one) for one in await context.store.checkpoints(run)]
+    rows = [checkpoint_row(one) for one in await context.store.checkpoints(run)]
     return json_response({"run": run, "checkpoints": rows})
 
 
@@ -258,7 +250,7 @@ async def checkpoints(run: Run, context: ContextDep) -> Response:
 async def make_checkpoint(run: Run, name: Checkpoint_, request: Request, context: ContextDep) -> Response:
     """Save the state as at the end of a step, even if later steps have begun."""
     body = await context.small_body(request, CheckpointRequest)
-    return json_response(_checkpoint_row(await context.store.checkpoint(run, name, body.step)), 201)
+    return json_response(checkpoint_row(await context.store.checkpoint(run, name, body.step)), 201)
 
 
 @router.get("/{run}/checkpoints/{name}", summary="Show a checkpoint")
@@ -266,7 +258,7 @@ async def get_checkpoint(run: Run, name: Checkpoint_, context: ContextDep) -> Re
     """Return one checkpoint."""
     for one in await context.store.checkpoints(run):
         if one.name == name:
-            return json_response(_checkpoint_row(one))
+            return json_response(checkpoint_row(one))
     raise UnknownCheckpoint(f"the run {run} has no checkpoint {name}")
 
 
@@ -396,121 +388,3 @@ async def import_run(
             receiver = Receiver(state.config, state.config_text)
         lines = context.body_lines(request)
         return json_response(run_row(await context.store.import_run(run, lines, accepts, receiver)))
-
-
-# --- rows -----------------------------------------------------------------------------------------------
-
-
-def _mean(total: int, count: int) -> float | None:
-    return total / count if count else None
-
-
-def run_row(state: RunState) -> dict[str, Any]:
-    """Return a run as it is answered: the fields of `wire.RunInfo`."""
-    return {
-        "run": state.run,
-        "epoch": state.epoch,
-        "config": orjson.loads(state.config_text),
-        "kind": state.kind,
-        "step": state.step,
-        "level": state.level,
-        "batch_pass_ratio": state.batch_pass_ratio,
-        "problems": state.problems,
-        "created": state.created,
-        "version": state.version,
-        # Left out until the first write to a run of an older version.
-        **({"incarnation": state.incarnation} if state.incarnation else {}),
-    }
-
-
-def step_row(step: StepStatistics) -> dict[str, Any]:
-    """Return a step as it is answered: the fields of `wire.HistoryEntry`."""
-    wrong_sum = step.tokens_sum - step.correct_tokens_sum
-    wrong_count = step.tokens_count - step.correct_tokens_count
-    row = HistoryEntry(
-        step=step.step,
-        level=step.level,
-        batch_pass_ratio=step.batch_pass_ratio,
-        groups=step.groups,
-        rollouts=step.rollouts,
-        correct=step.correct,
-        simple=step.simple,
-        hard=step.hard,
-        stale_groups=step.stale_groups,
-        observed_groups=step.observed_groups,
-        truncated=step.truncated,
-        mean_tokens=_mean(step.tokens_sum, step.tokens_count),
-        mean_tokens_correct=_mean(step.correct_tokens_sum, step.correct_tokens_count),
-        mean_tokens_wrong=_mean(wrong_sum, wrong_count),
-        mean_tokens_simple=_mean(step.simple_tokens_sum, step.simple_tokens_count),
-        mean_tokens_hard=_mean(step.hard_tokens_sum, step.hard_tokens_count),
-        closed=step.closed,
-        mean_age=_mean(step.age_sum, step.age_count),
-        largest_age=step.age_max if step.age_count else None,
-        too_old_groups=step.too_old_groups or None,
-        discarded_groups=step.discarded_groups or None,
-    )
-    return vars(row)
-
-
-def source_row(one: SourceSums, mean_reward: float | None) -> dict[str, Any]:
-    """Return a data source in a step as it is answered: the fields of `wire.SourceStatistics`."""
-    row = SourceStatistics(
-        groups=one.groups,
-        rollouts=one.rollouts,
-        correct=one.correct,
-        truncated=one.truncated,
-        pass_ratio=mean_pass_ratio(one),
-        mean_tokens=_mean(one.tokens_sum, one.tokens_count),
-        mean_tokens_correct=_mean(one.correct_tokens_sum, one.correct_tokens_count),
-        mean_reward=mean_reward,
-    )
-    return vars(row)
-
-
-def _source_rows(sums: Mapping[str, SourceSums], activity: RunActivity | None, step: int) -> dict[str, Any]:
-    """Return the data sources of a step by name, with the mean rewards that this server has of them."""
-    recent = None if activity is None else activity.course.get(step)
-    rewards = {} if activity is None or recent is None else mean_rewards(recent.sources, activity.sources)
-    return {name: source_row(one, rewards.get(name)) for name, one in sums.items()}
-
-
-def problem_row(problem: ProblemState) -> dict[str, Any]:
-    """Return a problem as it is answered: the fields of `wire.Problem`."""
-    beta = problem.last_beta
-    side: Difficulty | None = None if beta is None else "simple" if beta > 0 else "hard" if beta < 0 else "even"
-    row = Problem(
-        problem_id=problem.problem_id,
-        attempts=problem.attempts,
-        passes=problem.passes,
-        pass_ratio=problem.pass_ratio,
-        last_pass_ratio=problem.last_pass_ratio,
-        last_beta=beta,
-        difficulty=side,
-        turns=problem.turns,
-        shortest_correct_tokens=problem.shortest_correct_tokens,
-        mean_correct_tokens=_mean(problem.correct_tokens_sum, problem.correct_tokens_count),
-        last_step=problem.last_step,
-        length_quantiles=_length_quantiles(problem),
-    )
-    return vars(row)
-
-
-def _length_quantiles(problem: ProblemState) -> LengthQuantiles | None:
-    """Return the quantiles of a problem's stored lengths; None if it has none."""
-    record = LengthRecord(problem.lengths)
-    p10, p50, p90 = map(record.quantile, (0.1, 0.5, 0.9))
-    if p10 is None or p50 is None or p90 is None:
-        return None
-    return LengthQuantiles(p10=p10, p50=p50, p90=p90)
-
-
-def _checkpoint_row(one: Checkpoint) -> dict[str, Any]:
-    return {
-        "name": one.name,
-        "step": one.step,
-        "level": one.level,
-        "problems": one.problems,
-        "epoch": one.epoch,
-        "bytes": one.bytes,
-    }

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from ..activity.last_change import LastChangeTracker
 from ..activity.recent import BETA_BINS, beta_bin
-from ..api.runs import run_row, source_row, step_row
+from ..api.run_rows import run_row, source_row, step_row
 from ..difficulty.model import RunState, SourceSums, StepStatistics
 from ..difficulty.store import DifficultyStore
 from .run_list import PAGE_RUNS, RunPage, RunQuery, select

@@ -24,7 +24,8 @@ from ..api.admission import KeyedSlots
 from ..api.auth import Grant, GrantDep
 from ..api.context import Context, ContextDep, is_operator
 from ..api.errors import ApiError
-from ..api.runs import Run, problem_row
+from ..api.run_rows import problem_row
+from ..api.runs import Run
 from ..observability import metrics
 from .board import EVERY, Board, TimedCache
 from .health import health

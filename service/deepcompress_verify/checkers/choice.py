@@ -16,7 +16,8 @@ from deepcompress_verify.checkers.text import normalise
 from deepcompress_verify.choices import has_parts, names_another, read_choice
 from deepcompress_verify.decide import OpenComparison, decide
 from deepcompress_verify.extract import boxes_of_gold
-from deepcompress_verify.remarks import mask, reductions
+from deepcompress_verify.masking import mask
+from deepcompress_verify.remarks import reductions
 
 MAX_OPTIONS = 26
 MAX_READINGS = 8

@@ -24,9 +24,9 @@ from deepcompress_verify.compare.rounding import MANY_DIGITS, same_digits, withi
 from deepcompress_verify.compare.scalars import equal
 from deepcompress_verify.compare.statements import compare_regions, compare_relations
 from deepcompress_verify.compare.text import equal_text, same_integers
+from deepcompress_verify.hedges import HEDGES
 from deepcompress_verify.reader import read
 from deepcompress_verify.reader.words import DENIALS, QUALIFIERS
-from deepcompress_verify.remarks import HEDGES
 from deepcompress_verify.tree import (
     Add,
     Apply,
