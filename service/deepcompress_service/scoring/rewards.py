@@ -102,11 +102,11 @@ def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | No
         problem = record.problem
         count = problem.correct_tokens_count
         history = ProblemHistory(
-            problem.attempts,
-            problem.passes,
-            problem.pass_ratio,
-            problem.shortest_correct_tokens,
-            problem.correct_tokens_sum / count if count else None,
+            attempts=problem.attempts,
+            passes=problem.passes,
+            pass_ratio=problem.pass_ratio,
+            shortest_correct_tokens=problem.shortest_correct_tokens,
+            mean_correct_tokens=problem.correct_tokens_sum / count if count else None,
         )
         guard = reward.guard_sums(record.accumulators) if reward.guards_run else None
         whitening = unpack_whitening(record.payload) if reward.whitens else None

@@ -57,8 +57,6 @@ _COMMANDS = frozenset(
     "displaystyle pm quad".split()
 )
 """Commands of a formula without a unit."""
-_SCALED_MONEY = re.compile(r"(?<![^ ])[kKmMbB] (?:dollars?|USD|euros?|EUR|pounds?|GBP|cents?|yuan|rupees?)(?![^ ])")
-"""5 K dollars are 5,000."""
 _CELSIUS = re.compile(r"(?:°|\^?\s*\{?\s*\\circ\s*\}?)\s*\{?\s*C(?![A-Za-z])|℃")
 """A degree Celsius, which is a kelvin in a product of units: J/(g·°C)."""
 _SUPER = str.maketrans("⁻¹²³⁴", "-1234")
@@ -103,13 +101,16 @@ def split_unit(text: str) -> UnitText | None:
         if tail.strip() == "pm" or (tail[0].isalpha() and tail[0].isascii() and len(tail.strip()) == 1):
             continue  # a half of the day; a variable
         size = read_unit(tail)
-        if size is not None and not _has_unit(value):
+        if size is not None and not _has_unit(value) and not _scales_money(size[1]):
             names = re.findall(r"[A-Za-z]+", _BLANK.sub(" ", tail))
-            if _SCALED_MONEY.search(" ".join(names)):
-                return None
             marked = "\\text" in tail or "\\mathrm" in tail or all(len(name) > 2 for name in names)
             return UnitText(value.strip(), *size, marked and names != ["M"])  # 42 M may be 42 million
     return None
+
+
+def _scales_money(dimensions: Dimensions) -> bool:
+    """Return True if a unit of measure multiplies money: 5 K dollars are 5,000; dollars per kg are none."""
+    return ("money", 1) in dimensions and any(power > 0 for name, power in dimensions if name != "money")
 
 
 def _has_unit(value: str) -> bool:
