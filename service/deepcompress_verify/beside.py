@@ -122,13 +122,17 @@ def _closed(after: str) -> str:
     return rest
 
 
-@lru_cache(maxsize=2_048)
 def _words(text: str) -> frozenset[str]:
-    """Return the words of a text, in lower case, and those of two letters as they are: mW and MW are units.
+    """Return the first words of a text, in lower case, and those of two letters as they are: mW and MW are units.
 
     A command is a word if it names a unit: \\pounds.
     """
-    found = (word.removeprefix("\\") for word in _WORD.findall(text[:1_000]) if word[0] != "\\" or word[1:] in UNITS)
+    return _words_of(text[:1_000])  # cut before it is cached: a gold may be long
+
+
+@lru_cache(maxsize=2_048)
+def _words_of(text: str) -> frozenset[str]:
+    found = (word.removeprefix("\\") for word in _WORD.findall(text) if word[0] != "\\" or word[1:] in UNITS)
     return frozenset(word if len(word) < 3 else word.lower() for word in found)
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from deepcompress_verify.beside import ENDINGS, LETTER, OPENERS, restated
 from deepcompress_verify.beside import MAX_CHARS as MAX_CHARS_BESIDE
 from deepcompress_verify.checkers.protocol import MAX_ANSWER_CHARS
-from deepcompress_verify.labelled_boxes import MAX_BOXES, any_has_labels, joined_parts
+from deepcompress_verify.labelled_boxes import MAX_BOXES, has_labels, joined_parts
 from deepcompress_verify.phrases import find_closing_answer, find_marked_answer, find_restated_answer
 from deepcompress_verify.task import encode_task, is_plain
 from deepcompress_verify.tree import MAX_CHARS
@@ -86,9 +86,7 @@ def prepare(check: Check, max_chars: int) -> Prepared:
     """
     result = extract(check.response, check.answer_format, check.truncated, max_chars=max_chars)
     gold = check.gold
-    # A closing bracket or "art", as in "Part", is in every label; few golds have one.
-    may_have_labels = ")" in (golds := "".join(gold)) or "art" in golds
-    if may_have_labels and result.answer and check.answer_format != "bare" and any_has_labels(gold):
+    if result.answer and check.answer_format != "bare" and any(map(has_labels, gold)):
         start = _after_thinking(check.response)
         boxes = _boxes(check.response, start)
         if boxes and check.response[boxes[-1][1] : boxes[-1][2]].strip() in result.answer:  # and no marked answer

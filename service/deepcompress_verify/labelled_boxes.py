@@ -6,9 +6,10 @@ They are one answer, "(a) 5 (b) 7", if the gold has parts as well. Linear in the
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 MAX_BOXES = 32
+MAX_CHARS = 2_000
+"""Longer texts are not searched for labels: this is done for every rollout."""
 _LABEL = r"(?:[Pp]art\s{0,3})?\(?\s{0,3}([a-h]|[1-9]|i{1,3}|iv|vi?)\s{0,3}[).:]"
 _IN_GOLD = re.compile(
     r"(?:^|[\s,;{])(?:[Pp]art\s{0,3}[A-Ha-h1-9]\b|\(?\s{0,3}(?:[a-h]|[1-9]|i{1,3}|iv|vi?)\s{0,3}\))"
@@ -20,15 +21,9 @@ _BEFORE_BOX = re.compile(
 _ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6}
 
 
-@lru_cache(maxsize=2_048)
-def any_has_labels(golds: tuple[str, ...]) -> bool:
-    """Return True if one of the golds may have parts with labels."""
-    return any(map(has_labels, golds))
-
-
 def has_labels(gold: str) -> bool:
-    """Return True if a gold may have parts with labels."""
-    return (")" in gold or "art" in gold) and len(_IN_GOLD.findall(gold)) > 1
+    """Return True if a gold, or the content of a box, may have parts with labels."""
+    return len(gold) <= MAX_CHARS and (")" in gold or "art" in gold) and len(_IN_GOLD.findall(gold)) > 1
 
 
 def joined_parts(text: str, start: int, spans: list[tuple[int, int, int, int]]) -> str | None:
