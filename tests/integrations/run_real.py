@@ -10,15 +10,22 @@
 The service runs from the environment that runs this command (it needs the [dev] extra); the frameworks' environments
 have only the client. Each test's first lines name its stand-ins. Results are written to results.json beside the
 environments after each framework. An environment of another checkout is reused: only the client is installed again.
+
+The output of each framework's tests is shown, and written to NAME.log beside its environment. Tests that run longer
+than `--limit`, or do not end after their report, are stopped with everything that they started; the log then has the
+stack of each of their threads, and the next framework is run.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -30,6 +37,12 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[2]
 TORCH = "torch==2.13.0"
+LIMIT_S = 3600.0
+"""Longest time for the tests of one framework, and for one call of pip."""
+END_S = 120.0
+"""Longest time from the tests' report to the end of their process."""
+Result = dict[str, Any]
+"""What is written of one framework: versions, counts, seconds, exit, or the error of its installation."""
 
 
 @dataclass(frozen=True)
@@ -117,27 +130,35 @@ def has_interpreter(least: str | None) -> bool:
 def install(framework: Framework, folder: Path) -> Path:
     """The environment's interpreter; nothing is done where the environment is complete."""
     python = folder / "bin" / "python"
-    done = folder / "complete"
-    wanted = "\n".join([str(ROOT), *framework.packages, *framework.without_dependencies])
-    if done.exists() and done.read_text() == wanted:
-        return python
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+
+    def once(name: str, wanted: str, *commands: list[str]) -> None:
+        """Run the commands, unless they have been run for what is wanted."""
+        done = folder / name
+        if done.exists() and done.read_text() == wanted:
+            return
+        for command in commands:
+            call(command)
+        done.write_text(wanted)
+
     if not python.exists():
         call([interpreter(framework.python), "-m", "venv", str(folder)])
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     # torch first, by itself: a CPU build that is installed is then kept.
-    for package in (framework.packages[:1], framework.packages[1:]):
-        if package:
-            call([*pip, *package])
+    parts = [framework.packages[:1], framework.packages[1:], framework.without_dependencies]
+    commands = [[*pip, *part] for part in parts[:2] if part]
     if framework.without_dependencies:
-        call([*pip, "--no-deps", *framework.without_dependencies])
-    call([*pip, "-e", str(ROOT), "pytest", "pytest-timeout"])
-    done.write_text(wanted)
+        commands.append([*pip, "--no-deps", *framework.without_dependencies])
+    once("packages", "\n".join([*framework.packages, *framework.without_dependencies]), *commands)
+    once("checkout", str(ROOT), [*pip, "-e", str(ROOT), "pytest", "pytest-timeout"])
     return python
 
 
 def call(command: list[str]) -> str:
     """Run a command and return its output; its last line of errors is the reason of an `NotInstalledError`."""
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        raise NotInstalledError(f"`{' '.join(command)[:200]}` took over {LIMIT_S:.0f} s") from None
     if result.returncode:
         said = result.stderr.strip().splitlines() or [f"exit {result.returncode}"]
         raise NotInstalledError(next((line for line in said if line.startswith("ERROR")), said[-1]))
@@ -177,7 +198,7 @@ def own_version(name: str, found: dict[str, str]) -> str:
     return f"{package} {found.get(package.lower(), '?')}"
 
 
-def table(results: dict[str, Any]) -> str:
+def table(results: Result) -> str:
     """The results as a Markdown table."""
     lines = ["| framework | with | tests | seconds | on | commit |", "|---|---|---|---|---|---|"]
     for name in (one for one in FRAMEWORKS if one in results):
@@ -191,6 +212,8 @@ def table(results: dict[str, Any]) -> str:
             *(f"{one} {found[one.lower()]}" for one in SHOWN if one.lower() in found),
         ]
         tests = ", ".join(f"{number} {outcome}" for outcome, number in result["counts"].items() if number)
+        if "stopped" in result:
+            tests = ", ".join(filter(None, [tests, result["stopped"]]))
         lines.append(
             f"| {own_version(name, found)} | {', '.join(beside)} | {tests} | {result['seconds']} | {result['date']} "
             f"| {result['commit']} |"
@@ -198,10 +221,82 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def tried(name: str, envs: Path, selected: list[str]) -> dict[str, Any]:
+def adopt() -> None:
+    """Make processes whose parent ends children of this one (Linux only), so that `descendants` finds them."""
+    if sys.platform == "linux":
+        set_child_subreaper = 36
+        ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
+
+
+def descendants() -> list[int]:
+    """The processes that this one started, directly or not, and that run; none where there is no /proc."""
+    parents = {}
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = file.read_text().rpartition(")")[2].split()[:2]
+        except OSError:
+            continue  # it has ended
+        if state != "Z":
+            parents[int(file.parent.name)] = int(parent)
+    found = [os.getpid()]
+    for pid in found:
+        found += [child for child, parent in parents.items() if parent == pid]
+    return found[1:]
+
+
+def end_descendants() -> None:
+    """Kill what the tests left: Ray's processes, workers of a killed trainer."""
+    until = time.monotonic() + 20
+    while (left := descendants()) and time.monotonic() < until:
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.1)
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def tested(command: list[str], environment: dict[str, str], log: Path, report: Path, limit_s: float) -> Result:
+    """Run the tests and everything that they start until they end or must be stopped; return what they came to.
+
+    Their output is printed, and written to `log`.
+    """
+    result: Result = {}
+    began = time.monotonic()
+    report.unlink(missing_ok=True)
+    with log.open("w") as output, log.open() as shown:
+        # Their own session: a signal for them is not one for this process.
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        reported: float | None = None
+        while process.poll() is None and "stopped" not in result:
+            time.sleep(0.5)
+            print(shown.read(), end="", flush=True)
+            if reported is None and report.exists():
+                reported = time.monotonic()
+            if time.monotonic() - began > limit_s:
+                result["stopped"] = f"stopped after {limit_s:.0f} s"
+            elif reported is not None and time.monotonic() - reported > END_S:
+                result["stopped"] = f"did not end within {END_S:.0f} s of its report"
+        if "stopped" in result:
+            process.send_signal(signal.SIGABRT)  # pytest writes the stack of each thread
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        result["exit"] = process.wait()
+        print(shown.read(), end="", flush=True)
+    end_descendants()
+    result["seconds"] = round(time.monotonic() - began)
+    return result
+
+
+def tried(name: str, envs: Path, selected: list[str], limit_s: float) -> Result:
     """Install one framework and run its tests; return the result."""
     began = time.monotonic()
-    result: dict[str, Any] = {"date": f"{datetime.now(UTC):%Y-%m-%d %H:%M}", "commit": commit()}
+    result: Result = {"date": f"{datetime.now(UTC):%Y-%m-%d %H:%M}", "commit": commit()}
     try:
         python = install(FRAMEWORKS[name], envs / name)
         result["versions"] = versions(python)
@@ -209,27 +304,22 @@ def tried(name: str, envs: Path, selected: list[str]) -> dict[str, Any]:
         print(f"{name}: not installed: {error}", flush=True)
         return {**result, "error": str(error)}
     print(f"{name}: installed in {time.monotonic() - began:.0f} s", flush=True)
-    began = time.monotonic()
     report = envs / f"{name}.xml"
-    report.unlink(missing_ok=True)
     service = os.environ.get("DEEPCOMPRESS_SERVICE_PYTHON", sys.executable)
     files = [f"tests/integrations/{file}" for file in FRAMEWORKS[name].tests]
-    done = subprocess.run(
-        [str(python), "-m", "pytest", "-q", "--junitxml", str(report), *files, *selected],
-        cwd=ROOT,
-        env={**os.environ, "DEEPCOMPRESS_SERVICE_PYTHON": service, "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-    result["seconds"] = round(time.monotonic() - began)
-    result["exit"] = done.returncode
-    result["counts"] = counts(report) if report.exists() else {"failed": 1}
-    print(f"{name}: tested in {result['seconds']} s, exit {done.returncode}", flush=True)
+    environment = {**os.environ, "DEEPCOMPRESS_SERVICE_PYTHON": service}
+    environment |= {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    command = [str(python), "-m", "pytest", "-vv", "--junitxml", str(report), *files, *selected]
+    result |= tested(command, environment, envs / f"{name}.log", report, limit_s)
+    result["counts"] = counts(report) if report.exists() else {}
+    said = f", {result['stopped']}" if "stopped" in result else ""
+    print(f"{name}: tested in {result['seconds']} s, exit {result['exit']}{said}", flush=True)
     return result
 
 
-def read(file: Path) -> dict[str, Any]:
+def read(file: Path) -> Result:
     """The results that a file has, by framework."""
-    found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    found: Result = json.loads(file.read_text()) if file.exists() else {}
     return found
 
 
@@ -239,6 +329,7 @@ def main() -> int:
     parser.add_argument("--envs", type=Path, default=ROOT / ".frameworks")
     parser.add_argument("--quick", action="store_true", help="a few minutes' worth of frameworks and tests")
     parser.add_argument("--resume", action="store_true", help="leave out what passed on this commit")
+    parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds for the tests of one framework")
     parser.add_argument("--table", action="store_true", help="print the results as a table, and run nothing")
     asked, to_pytest = parser.parse_known_args()
     unknown = set(asked.names) - set(FRAMEWORKS)
@@ -249,8 +340,11 @@ def main() -> int:
     if asked.table:
         print(table(results))
         return 0
+    adopt()
     failed = []
-    for name in asked.names or FRAMEWORKS:
+    wanted = asked.names or list(FRAMEWORKS)
+    for place, name in enumerate(wanted, 1):
+        print(f"[{place}/{len(wanted)}] {name}, {datetime.now(UTC):%H:%M:%S} UTC", flush=True)
         quick = FRAMEWORKS[name].quick
         if asked.quick and quick is None:
             continue
@@ -262,7 +356,7 @@ def main() -> int:
             print(f"{name}: passed on this commit before", flush=True)
             continue
         selected = ["-k", quick] if asked.quick and quick is not None else []
-        result = tried(name, asked.envs, [*selected, *to_pytest])
+        result = tried(name, asked.envs, [*selected, *to_pytest], asked.limit)
         if result.get("exit") != 0:
             failed.append(name)
         if not selected and not to_pytest:  # a part of the tests is no result
