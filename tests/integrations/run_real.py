@@ -96,6 +96,18 @@ FRAMEWORKS = {
         ("skyrl==0.4.0", "skyrl-gym==0.4.0"),
         python="3.12",
     ),
+    # Its own requirements bring CUDA's libraries, and pip does not resolve them.
+    "areal": Framework(
+        ("test_areal.py",),
+        (
+            TORCH,
+            *("transformers==5.3.0", "hydra-core==1.4.0.dev1", "omegaconf==2.4.0.dev2", "ray==2.60.0", "torchdata"),
+            *("aiohttp", "aiofiles", "colorlog", "einops", "fastapi", "flask", "httpx", "lark", "msgspec", "numba"),
+            *("openai", "orjson", "pandas", "pillow", "psutil", "pybase64", "pyzmq", "requests", "setproctitle"),
+            *("tabulate", "tenacity", "tensorboardX", "uvicorn", "uvloop"),
+        ),
+        ("areal==1.0.4",),
+    ),
     "verifiers": Framework(("test_verifiers.py",), ("verifiers==0.4.0",), quick="test"),
     "verifiers_0.3": Framework(("test_verifiers.py",), ("verifiers==0.3.0",)),
     "nemo_gym": Framework(("test_nemo_gym.py",), ("nemo-gym==0.4.0",), python="3.12", quick="test"),
