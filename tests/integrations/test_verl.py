@@ -351,7 +351,7 @@ def test_the_example_is_a_configuration_that_verl_takes(tmp_path: Path) -> None:
     settings = Settings.of(config.algorithm)
     assert settings is not None
     if CheckpointCallback is None:
-        with pytest.raises(ValueError, match="checkpoint_callback_class: verl before 0.9.1 calls none"):
+        with pytest.raises(ValueError, match=r"checkpoint_callback_class: verl before 0\.9\.1 calls none"):
             check(config, settings)
         config.trainer.checkpoint_callback_class = None
     with_reference, with_critic = need_reference_policy(config), need_critic(config)
